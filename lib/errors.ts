@@ -1,0 +1,96 @@
+/**
+ * Every error that leaves this library, each with a stable `code`.
+ *
+ * An error of ioredis carries the command's arguments, and so the password of a failed AUTH; a malformed
+ * URL throws with the whole URL in `input` (redis/ioredis#1713). Hence no error of another library is ever
+ * chained, logged or answered: `sanitize()` makes one of ours from it.
+ */
+
+export type ErrorCode =
+  | "CONFIG"
+  | "INVALID_CHANNEL"
+  | "INVALID_EVENT"
+  | "INVALID_TASK"
+  | "INVALID_NOTIFICATION"
+  | "UNSERIALIZABLE"
+  | "EVENT_TOO_LARGE"
+  | "TASK_TOO_LARGE"
+  | "FORBIDDEN"
+  | "NOT_ACCEPTABLE"
+  | "COMPLETED"
+  | "METHOD_NOT_ALLOWED"
+  | "NO_SOCKET"
+  | "LIMIT_CHANNELS"
+  | "LIMIT_SESSIONS"
+  | "LIMIT_SESSIONS_PER_KEY"
+  | "POOL_EXHAUSTED"
+  | "SUBSCRIBE_REFUSED"
+  | "TIMEOUT"
+  | "CLOSED"
+  | "ABORTED"
+  | "REDIS_AUTH"
+  | "REDIS_REFUSED"
+  | "REDIS_UNAVAILABLE"
+  | "INTERNAL";
+
+/** The base of all errors of this library. `code` is stable between releases, `message` is not. */
+export class RedisSseError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string) {
+    super(message);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+
+/** An option that cannot be used, named in the message (code `CONFIG`). Thrown when something is created. */
+export class ConfigError extends RedisSseError {
+  constructor(message: string) {
+    super("CONFIG", message);
+  }
+}
+
+/** No Redis connection could be leased in time (code `POOL_EXHAUSTED`). It passes: try again later. */
+export class PoolExhaustedError extends RedisSseError {
+  constructor(message: string) {
+    super("POOL_EXHAUSTED", message);
+  }
+}
+
+/** The two fields of an ioredis error that are safe to read: never `command`, `input` or `stack`. */
+interface ForeignError {
+  readonly name?: unknown;
+  readonly message?: unknown;
+}
+
+/**
+ * The safe form of anything that ioredis, Node or a mock threw: a code and a sentence of our own, with
+ * nothing of the original text, which may hold a password, a host or a user's data.
+ */
+export function sanitize(error: unknown): RedisSseError {
+  if (error instanceof RedisSseError) return error;
+  const { name, message } = (typeof error === "object" && error !== null ? error : {}) as ForeignError;
+  const text = typeof message === "string" ? message : "";
+  if (/^(NOAUTH|WRONGPASS)|invalid (username-)?password/i.test(text)) {
+    return new RedisSseError("REDIS_AUTH", "Redis refused the credentials");
+  }
+  if (text.startsWith("NOPERM")) {
+    return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused: the ACL user may not do this");
+  }
+  if (/max number of clients/i.test(text)) {
+    return new RedisSseError("REDIS_UNAVAILABLE", "Too many connections: Redis has reached maxclients");
+  }
+  if (name === "ReplyError") {
+    // The first word of a Redis error is its code by convention (OOM, READONLY, LOADING, ...), all upper case.
+    const word = /^[A-Z]{2,16}\b/.exec(text)?.[0] ?? "ERR";
+    return new RedisSseError("REDIS_REFUSED", `Redis refused the command: ${word}`);
+  }
+  if (
+    name === "MaxRetriesPerRequestError" ||
+    /closed|timed out|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|writeable|writable/i.test(text)
+  ) {
+    return new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached");
+  }
+  return new RedisSseError("INTERNAL", "an unexpected error");
+}

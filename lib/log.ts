@@ -1,0 +1,18 @@
+import createDebug from "debug";
+
+/** A `debug` logger: enabled by `DEBUG=redis-sse:*`, costs nothing when it is off. */
+export type Log = (format: string, ...values: unknown[]) => void;
+
+export type LogNamespace =
+  "session" | "hub" | "pool" | "queue" | "worker" | "notifications" | "service" | "http";
+
+/** The logger of one part of the library, `redis-sse:<namespace>`. */
+export function createLog(namespace: LogNamespace): Log {
+  return createDebug(`redis-sse:${namespace}`);
+}
+
+/** The same words a name is logged with everywhere: one that could forge a log line is shown escaped. */
+export function printable(name: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what this looks for
+  return /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$/.test(name) ? name : JSON.stringify(name);
+}

@@ -1,0 +1,168 @@
+import type { Clock } from "./clock.js";
+import { systemClock } from "./clock.js";
+import { ConfigError } from "./errors.js";
+import type { RedisSource } from "./redis/connection-factory.js";
+
+export interface LimitOptions {
+  /** Streams open at once in this process; further ones are told to come back. Default 50,000. */
+  readonly maxSessions?: number;
+  /** Streams open at once for one `key` (a user, an address), where a key is given: then 429. Default 100. */
+  readonly maxSessionsPerKey?: number;
+  /** Channels of one stream. Default 64. */
+  readonly maxChannelsPerSession?: number;
+  /** Bytes that may wait for one client to read; then the stream ends as `slow-consumer`. Default 1 MiB. */
+  readonly maxBufferedBytes?: number;
+  /** Milliseconds for which a client may read nothing while something waits for it. Default 30,000. */
+  readonly maxStallMs?: number;
+  /** Bytes of one event's data. Default 256 KiB. */
+  readonly maxEventBytes?: number;
+  /** Milliseconds after which a stream ends, less up to a fifth at random. Default: never. */
+  readonly maxLifetimeMs?: number;
+  /** Milliseconds that a subscription may take. Default 5,000. */
+  readonly subscribeTimeoutMs?: number;
+  /** Milliseconds for each stage of a teardown. Default 2,000. */
+  readonly closeTimeoutMs?: number;
+}
+
+export interface RedisSseOptions {
+  /** An app's own ioredis client (duplicated, never closed), ioredis options, or a URL. Default `REDIS_URL`, else redis://127.0.0.1:6379. */
+  readonly redis?: RedisSource;
+  /** Begins every key that this library owns. Channel names are used as given. Default "sse:". */
+  readonly keyPrefix?: string;
+  /** One subscriber connection for all streams, or one leased connection for each. Default "shared". */
+  readonly subscriptions?: "shared" | "dedicated";
+  readonly pool?: {
+    /** Connections that may be leased at once. Default 200. */
+    readonly maxConnections?: number;
+    /** Milliseconds that a lease may take, connecting included. Default 5,000. */
+    readonly acquireTimeoutMs?: number;
+    /** Requests that may wait for a lease at once. Default 1,000. */
+    readonly maxWaiting?: number;
+  };
+  /** Milliseconds of silence after which a stream gets a comment. Default 15,000. */
+  readonly heartbeatMs?: number;
+  /** Milliseconds that a client is told to wait before it comes back. Default 2,000. */
+  readonly retryMs?: number;
+  readonly limits?: LimitOptions;
+  /** Time, for tests. */
+  readonly clock?: Clock;
+}
+
+/** The options with every default filled in. */
+export interface Settings {
+  readonly redis: RedisSource | undefined;
+  readonly keyPrefix: string;
+  readonly subscriptions: "shared" | "dedicated";
+  readonly pool: {
+    readonly maxConnections: number;
+    readonly acquireTimeoutMs: number;
+    readonly maxWaiting: number;
+  };
+  readonly heartbeatMs: number;
+  readonly retryMs: number;
+  readonly limits: Readonly<Required<LimitOptions>>;
+  readonly clock: Clock;
+}
+
+const DEFAULT_POOL = { maxConnections: 200, acquireTimeoutMs: 5_000, maxWaiting: 1_000 };
+
+const DEFAULT_LIMITS: Required<LimitOptions> = {
+  maxSessions: 50_000,
+  maxSessionsPerKey: 100,
+  maxChannelsPerSession: 64,
+  maxBufferedBytes: 1024 * 1024,
+  maxStallMs: 30_000,
+  maxEventBytes: 256 * 1024,
+  maxLifetimeMs: Infinity,
+  subscribeTimeoutMs: 5_000,
+  closeTimeoutMs: 2_000,
+};
+
+const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
+  "redis",
+  "keyPrefix",
+  "subscriptions",
+  "pool",
+  "heartbeatMs",
+  "retryMs",
+  "limits",
+  "clock",
+]);
+
+/** Checks the options and fills in the defaults. Throws `ConfigError`, which names the option. */
+export function readOptions(options: RedisSseOptions = {}): Settings {
+  assertObject("options", options);
+  assertKnown("options", options, KNOWN);
+  const { keyPrefix = "sse:", subscriptions = "shared", heartbeatMs = 15_000, retryMs = 2_000 } = options;
+  // A prefix with a brace would break the hash tags that keep the keys of one queue in one slot.
+  if (typeof keyPrefix !== "string" || !/^[\w.:-]{1,64}$/.test(keyPrefix)) {
+    throw new ConfigError("expected keyPrefix as 1 to 64 characters of A-Z a-z 0-9 _ . : -");
+  }
+  if (subscriptions !== "shared" && subscriptions !== "dedicated") {
+    throw new ConfigError(
+      `expected subscriptions as "shared" or "dedicated", got ${describe(subscriptions)}`,
+    );
+  }
+  const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, new Set(["maxLifetimeMs"]));
+  if (limits.maxEventBytes > limits.maxBufferedBytes) {
+    throw new ConfigError("expected limits.maxBufferedBytes to be at least limits.maxEventBytes");
+  }
+  return {
+    redis: options.redis,
+    keyPrefix,
+    subscriptions,
+    pool: readNumbers("pool", options.pool, DEFAULT_POOL),
+    heartbeatMs: readMilliseconds("heartbeatMs", heartbeatMs),
+    retryMs: readMilliseconds("retryMs", retryMs),
+    limits,
+    clock: options.clock ?? systemClock,
+  };
+}
+
+/** A whole number of milliseconds that a timer can wait. Throws `ConfigError`. */
+export function readMilliseconds(name: string, value: unknown, min = 1): number {
+  return readWholeNumber(name, value, min, 2 ** 31 - 1);
+}
+
+export function readWholeNumber(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  throw new ConfigError(`expected ${name} as a whole number from ${min} to ${max}, got ${describe(value)}`);
+}
+
+function readNumbers<Group extends { readonly [Name in keyof Group]: number }>(
+  group: string,
+  given: Partial<Group> | undefined,
+  defaults: Group,
+  unbounded: ReadonlySet<string> = new Set(),
+): Group {
+  if (given === undefined) return defaults;
+  assertObject(group, given);
+  assertKnown(group, given, new Set(Object.keys(defaults)));
+  const entries = Object.entries<number>(defaults).map(([name, fallback]) => {
+    const value: unknown = (given as Record<string, unknown>)[name];
+    if (value === undefined || (value === Infinity && unbounded.has(name))) return [name, value ?? fallback];
+    return [name, readWholeNumber(`${group}.${name}`, value, 1, 2 ** 31 - 1)];
+  });
+  return Object.fromEntries(entries) as Group;
+}
+
+function assertObject(name: string, value: unknown): asserts value is object {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ConfigError(`expected ${name} as an object, got ${describe(value)}`);
+  }
+}
+
+/** A misspelt option would be a default that nobody meant. */
+function assertKnown(name: string, value: object, known: ReadonlySet<string>): void {
+  const unknown = Object.keys(value).find((key) => !known.has(key));
+  if (unknown !== undefined) {
+    throw new ConfigError(`expected ${name} to have only ${[...known].join(", ")}; got ${describe(unknown)}`);
+  }
+}
+
+/** A value as it may stand in a message: never more of it than its kind and a few characters. */
+function describe(value: unknown): string {
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 32));
+  return value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
+}

@@ -1,0 +1,190 @@
+import type { Clock } from "../clock.js";
+import { withDeadline } from "../deadline.js";
+import { ConfigError, RedisSseError, sanitize } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import { endClient, isReady, type ConnectionRole, type RedisClient } from "./client.js";
+import type { ConnectionFactory } from "./connection-factory.js";
+import { Lease } from "./lease.js";
+import { Permits } from "./permits.js";
+import { defineScript } from "./script.js";
+
+export interface PoolOptions {
+  /** How many connections may be leased at once: dedicated sessions, one each. Default 200. */
+  readonly maxConnections: number;
+  /** How long a lease may take, waiting for a place and connecting together, in milliseconds. Default 5,000. */
+  readonly acquireTimeoutMs: number;
+  /** How many may wait for a place at once; further ones are refused at once. Default 1,000. */
+  readonly maxWaiting: number;
+}
+
+export interface LeaseRequest {
+  /** Who holds the connection, for `statistics`. */
+  readonly holder: string;
+  /** Gives up: the wait ends at once, and a connection that comes all the same is dropped. */
+  readonly signal?: AbortSignal;
+}
+
+/** The pool at one moment. `inUse` and `available` count leases; the shared connections are in `connections`. */
+export interface PoolStatistics {
+  readonly maxConnections: number;
+  readonly available: number;
+  readonly inUse: number;
+  readonly waiting: number;
+  /** Connections made and not yet ended, by role. */
+  readonly connections: Readonly<Record<ConnectionRole, number>>;
+  readonly leases: readonly { readonly holder: string; readonly ageMs: number }[];
+}
+
+const log = createLog("pool");
+
+const QUIT_TIMEOUT_MS = 1_000;
+
+const incrementWithTtl = defineScript(
+  "IncrementWithTtl",
+  `local count = redis.call('INCR', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return count`,
+  1,
+  Number,
+);
+
+/**
+ * All Redis connections of a service: one shared for commands, one for the hub's subscriptions, and a
+ * bounded number of leased ones. Each is made when it is first needed. Commands borrow the shared connection
+ * for a moment; a subscription of a session's own holds its connection alone until it is released.
+ */
+export class ClientPool {
+  readonly #connect: ConnectionFactory;
+  readonly #options: PoolOptions;
+  readonly #clock: Clock;
+  readonly #permits: Permits;
+  readonly #leases = new Set<Lease>();
+  readonly #closing = new AbortController();
+  #commands: RedisClient | null = null;
+  #subscriber: RedisClient | null = null;
+  #closed: Promise<void> | null = null;
+
+  constructor(connect: ConnectionFactory, options: PoolOptions, clock: Clock) {
+    this.#connect = connect;
+    this.#options = options;
+    this.#clock = clock;
+    this.#permits = new Permits(options.maxConnections, options.maxWaiting, clock);
+  }
+
+  /** The shared connection for ordinary commands. Never subscribe or block on it. Throws `CLOSED`. */
+  get commands(): RedisClient {
+    this.#assertOpen();
+    return (this.#commands ??= this.#connect("command"));
+  }
+
+  /** The hub's connection. Throws `CLOSED`. */
+  get subscriber(): RedisClient {
+    this.#assertOpen();
+    return (this.#subscriber ??= this.#connect("subscriber"));
+  }
+
+  /**
+   * A connection of the caller's own, connected and ready; it must be released. Rejects with
+   * `POOL_EXHAUSTED`, `REDIS_UNAVAILABLE`, `REDIS_AUTH`, `ABORTED` or `CLOSED`, and then holds nothing.
+   */
+  async lease({ holder, signal }: LeaseRequest): Promise<Lease> {
+    this.#assertOpen();
+    const ending = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    const startedAt = this.#clock.now();
+    await this.#permits.acquire(this.#options.acquireTimeoutMs, ending);
+    let lease: Lease;
+    try {
+      const client = this.#connect("lease");
+      lease = new Lease(holder, this.#clock.now(), client, (released) => {
+        this.#leases.delete(released);
+        this.#permits.release();
+      });
+    } catch (error) {
+      this.#permits.release();
+      throw sanitize(error);
+    }
+    this.#leases.add(lease);
+    try {
+      const spentMs = this.#clock.now() - startedAt;
+      await withDeadline(lease.client.connect(), {
+        clock: this.#clock,
+        timeoutMs: Math.max(1, this.#options.acquireTimeoutMs - spentMs),
+        what: "a Redis connection",
+        signal: ending,
+      });
+      return lease;
+    } catch (error) {
+      lease.release();
+      throw connectFault(error);
+    }
+  }
+
+  /**
+   * Adds one to the counter at `key` and sets its time to live, in one atomic step; answers the count.
+   * `key` is used as given. Rejects with `CONFIG` for a bad argument, or with a fault of Redis.
+   */
+  async incrementWithTtl(key: string, ttlSeconds = 3600): Promise<number> {
+    if (typeof key !== "string" || key === "") throw new ConfigError("expected key as a non-empty string");
+    if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < 1) {
+      throw new ConfigError(`expected ttlSeconds as a whole number >= 1, got ${String(ttlSeconds)}`);
+    }
+    try {
+      return await incrementWithTtl(this.commands, [key], [ttlSeconds]);
+    } catch (error) {
+      throw sanitize(error);
+    }
+  }
+
+  get statistics(): PoolStatistics {
+    const inUse = this.#permits.taken;
+    return {
+      maxConnections: this.#options.maxConnections,
+      available: this.#options.maxConnections - inUse,
+      inUse,
+      waiting: this.#permits.waiting,
+      connections: {
+        command: this.#commands === null ? 0 : 1,
+        subscriber: this.#subscriber === null ? 0 : 1,
+        lease: this.#leases.size,
+      },
+      leases: Array.from(this.#leases, ({ holder, since }) => ({ holder, ageMs: this.#clock.now() - since })),
+    };
+  }
+
+  /** Whether commands would be sent at once, as far as can be told without sending one. */
+  get ready(): boolean {
+    return this.#commands !== null && isReady(this.#commands);
+  }
+
+  /** Ends all connections: those who wait are refused, leases are dropped, the shared ones say goodbye. */
+  close(): Promise<void> {
+    return (this.#closed ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    this.#closing.abort();
+    for (const lease of this.#leases) {
+      log("lease of %s was still held at close", printable(lease.holder));
+      lease.release();
+    }
+    const shared = [this.#subscriber, this.#commands].filter((client) => client !== null);
+    this.#subscriber = null;
+    this.#commands = null;
+    await Promise.all(shared.map((client) => endClient(client, this.#clock, QUIT_TIMEOUT_MS)));
+  }
+
+  #assertOpen(): void {
+    if (this.#closed !== null || this.#closing.signal.aborted) {
+      throw new RedisSseError("CLOSED", "this service is closed");
+    }
+  }
+}
+
+function connectFault(error: unknown): RedisSseError {
+  const fault = sanitize(error);
+  // ioredis tells of a refused connection in many ways; to whoever leases they are one.
+  if (fault.code === "TIMEOUT" || fault.code === "INTERNAL") {
+    return new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached");
+  }
+  return fault;
+}

@@ -1,0 +1,38 @@
+import type { Cluster, Redis } from "ioredis";
+
+import type { Clock } from "../clock.js";
+import { withDeadline } from "../deadline.js";
+
+/** A connection to a server, or to a cluster: what of ioredis the library uses on both. */
+export type RedisClient = Redis | Cluster;
+
+/** What a connection is for; also its name in `CLIENT LIST`, as `redis-sse:<role>`. */
+export type ConnectionRole = "command" | "subscriber" | "lease";
+
+/** Whether commands would go out now. ioredis-mock has no `status` and is always ready. */
+export function isReady(client: RedisClient): boolean {
+  return client.status === undefined || client.status === "ready";
+}
+
+/**
+ * Drops a connection with all that waits on it. `disconnect()` alone lets a link whose other end is frozen
+ * live for another `disconnectTimeout`.
+ */
+export function destroyClient(client: RedisClient): void {
+  client.disconnect();
+  if ("stream" in client) client.stream?.destroy();
+}
+
+/**
+ * Ends a connection with QUIT, so that the server has let go of it when this resolves; drops it where that
+ * takes longer than `timeoutMs`, or where there is nothing to say goodbye to. Never rejects.
+ */
+export async function endClient(client: RedisClient, clock: Clock, timeoutMs: number): Promise<void> {
+  try {
+    if (isReady(client)) await withDeadline(client.quit(), { clock, timeoutMs, what: "QUIT" });
+  } catch {
+    // Dropping the connection is what follows either way.
+  } finally {
+    destroyClient(client);
+  }
+}

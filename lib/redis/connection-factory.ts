@@ -1,0 +1,116 @@
+import { Redis, type Cluster, type RedisOptions } from "ioredis";
+
+import { ConfigError, sanitize } from "../errors.js";
+import { createLog } from "../log.js";
+import type { ConnectionRole, RedisClient } from "./client.js";
+
+/** What an app may give as `redis`: its own client, ioredis options, or a URL. */
+export type RedisSource = Redis | Cluster | RedisOptions | string;
+
+/** Makes a new connection for a role; nothing is sent before its first command or `connect()`. */
+export type ConnectionFactory = (role: ConnectionRole) => RedisClient;
+
+const log = createLog("pool");
+
+const CONNECT_TIMEOUT_MS = 5_000;
+/** A written command whose answer takes longer means a dead link; ioredis arms it with each write. */
+const SOCKET_TIMEOUT_MS = 5_000;
+const COMMAND_TIMEOUT_MS = 5_000;
+/** One connection a process comes back to Redis, so its pauses may be short: streams live again soon after. */
+const MAX_BACKOFF_MS = 1_000;
+const BACKOFF_JITTER_MS = 500;
+
+/** The source may be a client of the app's own: it is duplicated, and itself never used, changed or closed. */
+export function createConnectionFactory(source: RedisSource | undefined): ConnectionFactory {
+  const connect = connector(source ?? process.env["REDIS_URL"] ?? "redis://127.0.0.1:6379");
+  return (role) => {
+    const client = connect(optionsFor(role));
+    // An `error` without a listener is printed by ioredis as it is; ours says a code and no secret.
+    client.on("error", (error: unknown) => log("%s connection: %s", role, sanitize(error).message));
+    return client;
+  };
+}
+
+/** The options that are set for every connection; replies in the shapes that all versions of ioredis have. */
+type RoleOptions = Omit<RedisOptions, "replyMapping"> & { replyMapping: "legacy" };
+
+function connector(source: RedisSource): (options: RoleOptions) => RedisClient {
+  if (typeof source === "string") {
+    assertUrl(source);
+    return (options) => new Redis(source, options);
+  }
+  if (typeof source !== "object" || source === null) {
+    throw new ConfigError(`expected redis as an ioredis client, its options or a URL, got ${typeof source}`);
+  }
+  if (isCluster(source)) {
+    return ({ retryStrategy, ...redisOptions }) =>
+      source.duplicate([], {
+        redisOptions,
+        lazyConnect: true,
+        clusterRetryStrategy: (times: number) => retryStrategy?.(times) ?? null,
+      });
+  }
+  if (isClient(source)) return (options) => source.duplicate(options);
+  return (options) => new Redis({ ...source, ...options });
+}
+
+const isCluster = (source: object): source is Cluster => "isCluster" in source && source.isCluster === true;
+const isClient = (source: object): source is Redis =>
+  "duplicate" in source && typeof source.duplicate === "function";
+
+/** Node's own error for a malformed URL has the URL, and with it the password, in `input`. */
+function assertUrl(source: string): void {
+  if (source.startsWith("/")) return; // a Unix socket
+  let protocol: string;
+  try {
+    // Decoding finds the stray percent signs that ioredis would throw at later, with the text in hand.
+    const url = new URL(source);
+    decodeURIComponent(`${url.username}${url.password}`);
+    protocol = url.protocol;
+  } catch {
+    throw new ConfigError("expected redis as a valid URL, redis[s]://[[user]:password@]host[:port][/db]");
+  }
+  if (protocol !== "redis:" && protocol !== "rediss:") {
+    throw new ConfigError("expected redis as a URL that begins with redis:// or rediss://");
+  }
+}
+
+/** Every option that matters is set here: `duplicate()` would carry over the app's. */
+function optionsFor(role: ConnectionRole): RoleOptions {
+  const common: RoleOptions = {
+    replyMapping: "legacy",
+    lazyConnect: true,
+    connectionName: `redis-sse:${role}`,
+    keyPrefix: "",
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SOCKET_TIMEOUT_MS,
+    disconnectTimeout: 500,
+    keepAlive: 10_000,
+    enableReadyCheck: true,
+    enableOfflineQueue: true,
+    enableAutoPipelining: false,
+    // In 6.0.0 one refused channel at a reconnect rejects uncaught and leaves all channels deaf: the hub
+    // resubscribes by itself. What was sent and not answered is sent again, in its order.
+    autoResubscribe: false,
+    autoResendUnfulfilledCommands: true,
+    monitor: false,
+    retryStrategy: backoff,
+  };
+  switch (role) {
+    case "command":
+      return { ...common, commandTimeout: COMMAND_TIMEOUT_MS, maxRetriesPerRequest: 2 };
+    case "subscriber":
+      // A client-side timeout would leave a ghost: the server subscribes all the same. The link has its
+      // own deadline (socketTimeout), and those who wait have theirs.
+      return { ...common, commandTimeout: undefined, maxRetriesPerRequest: null };
+    case "lease":
+      // A lease that cannot connect fails once and is given back. With ioredis' default it would go on
+      // trying for ever and take the next free slot: the incident that this library was made for.
+      return { ...common, commandTimeout: undefined, maxRetriesPerRequest: 0, retryStrategy: () => null };
+  }
+}
+
+function backoff(times: number): number {
+  const pauseMs = Math.min(50 * 2 ** Math.min(times - 1, 10), MAX_BACKOFF_MS);
+  return pauseMs + Math.floor(Math.random() * BACKOFF_JITTER_MS);
+}

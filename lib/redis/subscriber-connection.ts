@@ -1,0 +1,81 @@
+import type { Clock } from "../clock.js";
+import { sanitize } from "../errors.js";
+import { createLog } from "../log.js";
+import { isReady, type RedisClient } from "./client.js";
+
+export interface SubscriberHandlers {
+  onMessage(channel: string, message: string): void;
+  /** Commands go out now; whatever was subscribed before is not any more. */
+  onReady(): void;
+  /** The connection is lost, and with it every subscription. It comes back by itself. */
+  onDown(): void;
+}
+
+const log = createLog("hub");
+
+/**
+ * The one connection that all subscriptions of a process share. It turns ioredis' events into three, and
+ * notices a link that is dead but looks open: a subscriber only reads, so nothing but a PING of our own
+ * makes it write, and arms the socket's deadline.
+ */
+export class SubscriberConnection {
+  readonly #client: RedisClient;
+  readonly #clock: Clock;
+  readonly #pingMs: number;
+  readonly #listeners: readonly (readonly [string, (...values: string[]) => void])[];
+  #cancelPing: (() => void) | null = null;
+  #ready = false;
+
+  constructor(client: RedisClient, clock: Clock, pingMs: number, handlers: SubscriberHandlers) {
+    this.#client = client;
+    this.#clock = clock;
+    this.#pingMs = pingMs;
+    const onReady = (): void => {
+      this.#ready = true;
+      this.#ping();
+      handlers.onReady();
+    };
+    const onDown = (): void => {
+      if (!this.#ready) return;
+      this.#ready = false;
+      this.#cancelPing?.();
+      handlers.onDown();
+    };
+    this.#listeners = [
+      ["message", (channel = "", message = "") => handlers.onMessage(channel, message)],
+      ["ready", onReady],
+      ["close", onDown],
+      ["end", onDown],
+    ];
+    for (const [event, listener] of this.#listeners) client.on(event, listener);
+    // It answers through the events: a first attempt that fails is followed by others.
+    client.connect().catch((error: unknown) => log("connect: %s", sanitize(error).message));
+  }
+
+  isReady(): boolean {
+    return this.#ready && isReady(this.#client);
+  }
+
+  async subscribe(channels: readonly string[]): Promise<void> {
+    await this.#client.subscribe(...channels);
+  }
+
+  async unsubscribe(channels: readonly string[]): Promise<void> {
+    await this.#client.unsubscribe(...channels);
+  }
+
+  /** Takes the listeners away. The connection itself is the pool's to end. */
+  detach(): void {
+    this.#ready = false;
+    this.#cancelPing?.();
+    for (const [event, listener] of this.#listeners) this.#client.off(event, listener);
+  }
+
+  #ping(): void {
+    this.#cancelPing = this.#clock.schedule(() => {
+      // Its answer does not matter here: without one the socket's deadline ends the link.
+      this.#client.ping().catch((error: unknown) => log("ping: %s", sanitize(error).message));
+      this.#ping();
+    }, this.#pingMs);
+  }
+}
