@@ -1,0 +1,94 @@
+import type { ErrorCode, RedisSseError } from "../errors.js";
+import { encodeControl, encodeRetry } from "./frame.js";
+
+/** A complete HTTP answer, for an adapter to send as it is. */
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+/** How an event stream begins. */
+export interface StreamHead {
+  readonly status: 200;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/**
+ * `no-transform` keeps compression() and its like from holding events back; `X-Accel-Buffering` tells
+ * nginx the same. No `Connection` header: HTTP/2 forbids it, and HTTP/1.1 does not need it.
+ */
+export const streamHead: StreamHead = {
+  status: 200,
+  headers: {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+  },
+};
+
+/**
+ * The event id that goes with the end of a completed stream. An EventSource comes back after every end; with
+ * this as its `Last-Event-ID` it is answered 204, which stops it for good (WHATWG HTML 9.2.3).
+ */
+export const COMPLETED_ID = "completed";
+
+/** The answers that end the matter: an EventSource gives up for good on any status but 200. */
+const FINAL: Readonly<Partial<Record<ErrorCode, { status: number; headers?: Record<string, string> }>>> = {
+  COMPLETED: { status: 204 },
+  INVALID_CHANNEL: { status: 400 },
+  LIMIT_CHANNELS: { status: 400 },
+  FORBIDDEN: { status: 403 },
+  METHOD_NOT_ALLOWED: { status: 405, headers: { Allow: "GET, HEAD" } },
+  NOT_ACCEPTABLE: { status: 406 },
+  LIMIT_SESSIONS_PER_KEY: { status: 429 },
+  NO_SOCKET: { status: 503, headers: { Connection: "close" } },
+};
+
+export interface FaultAnswerOptions {
+  readonly onUnavailable: "event" | "status";
+  readonly retryMs: number;
+  readonly random?: () => number;
+}
+
+/**
+ * The answer to a request that gets no stream. A final fault is a status with a JSON body. A passing one
+ * (Redis away, pool exhausted, shutting down) is a 200 whose stream says when to come back, tells the
+ * fault and ends, so that an EventSource returns by itself; or 503 with Retry-After where that is preferred.
+ */
+export function answerTo(fault: RedisSseError, options: FaultAnswerOptions): HttpAnswer {
+  const retryMs = jitteredRetryMs(options.retryMs, options.random);
+  const retryAfter = { "Retry-After": String(Math.max(1, Math.ceil(retryMs / 1000))) };
+  const final = FINAL[fault.code];
+  if (final?.status === 204)
+    return { status: 204, headers: { "Cache-Control": "no-store" }, body: Buffer.alloc(0) };
+  if (final !== undefined) {
+    return refusal(final.status, fault, { ...(final.status === 429 && retryAfter), ...final.headers });
+  }
+  if (options.onUnavailable === "status") return refusal(503, fault, retryAfter);
+  return { ...streamHead, body: encodeFault(fault, retryMs) };
+}
+
+/** The frames that tell a client of a passing fault, and when to come back. */
+export function encodeFault(fault: RedisSseError, retryMs: number): Buffer {
+  const told = { code: fault.code, message: fault.message };
+  return Buffer.concat([encodeRetry(retryMs), encodeControl("error", told)]);
+}
+
+/** Between one and two times `retryMs`: those who were turned away together do not come back together. */
+export function jitteredRetryMs(retryMs: number, random: () => number = Math.random): number {
+  return Math.round(retryMs * (1 + random()));
+}
+
+function refusal(
+  status: number,
+  fault: RedisSseError,
+  headers: Readonly<Record<string, string>>,
+): HttpAnswer {
+  const body = JSON.stringify({ error: { code: fault.code, message: fault.message } });
+  return {
+    status,
+    headers: { "Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store", ...headers },
+    body: Buffer.from(body),
+  };
+}

@@ -1,0 +1,94 @@
+import { RedisSseError, sanitize } from "../errors.js";
+import type { InboundEvent } from "./inbound-event.js";
+import type { Transport, TransportListener } from "./transport.js";
+
+/** One leased connection, as this transport needs it. */
+export interface LeasedConnection {
+  readonly client: {
+    subscribe(...channels: string[]): Promise<unknown>;
+    unsubscribe(...channels: string[]): Promise<unknown>;
+    quit(): Promise<unknown>;
+    on(event: "message", listener: (channel: string, message: string) => void): unknown;
+    on(event: "end", listener: () => void): unknown;
+    off(event: "message", listener: (channel: string, message: string) => void): unknown;
+    off(event: "end", listener: () => void): unknown;
+  };
+  release(): void;
+}
+
+export interface DedicatedTransportOptions {
+  readonly lease: (signal: AbortSignal) => Promise<LeasedConnection>;
+  readonly read: (channel: string, message: string) => InboundEvent | null;
+}
+
+/** A session with a connection of its own, as the original application had: isolated, and one lease each. */
+export class DedicatedTransport implements Transport {
+  readonly #options: DedicatedTransportOptions;
+  readonly #listener: TransportListener;
+  /** What the session asked for and has not left; a message may still come after it has. */
+  readonly #channels = new Set<string>();
+  #leasing: Promise<LeasedConnection> | null = null;
+  #lease: LeasedConnection | null = null;
+  #reset = false;
+
+  constructor(options: DedicatedTransportOptions, listener: TransportListener) {
+    this.#options = options;
+    this.#listener = listener;
+  }
+
+  async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
+    const { client } = await (this.#leasing ??= this.#acquire(signal));
+    for (const channel of channels) this.#channels.add(channel);
+    try {
+      await client.subscribe(...channels);
+    } catch (error) {
+      for (const channel of channels) this.#channels.delete(channel);
+      throw sanitize(error);
+    }
+  }
+
+  async unsubscribe(channels: readonly string[]): Promise<void> {
+    for (const channel of channels) this.#channels.delete(channel);
+    if (this.#lease === null) throw new RedisSseError("INTERNAL", "nothing was subscribed");
+    // Behind a SUBSCRIBE that is still on its way, so it undoes that as well.
+    await this.#lease.client.unsubscribe(...channels);
+  }
+
+  async close(): Promise<void> {
+    // From here on the connection is expected to end.
+    this.#lease?.client.off("end", this.#onEnd);
+    await this.#lease?.client.quit();
+  }
+
+  reset(): void {
+    this.#reset = true;
+    const lease = this.#lease;
+    this.#lease = null;
+    if (lease === null) return;
+    lease.client.off("message", this.#onMessage);
+    lease.client.off("end", this.#onEnd);
+    lease.release();
+  }
+
+  async #acquire(signal: AbortSignal): Promise<LeasedConnection> {
+    const lease = await this.#options.lease(signal);
+    if (this.#reset) {
+      lease.release();
+      throw new RedisSseError("ABORTED", "the session is closing");
+    }
+    this.#lease = lease;
+    lease.client.on("message", this.#onMessage);
+    lease.client.on("end", this.#onEnd);
+    return lease;
+  }
+
+  readonly #onMessage = (channel: string, message: string): void => {
+    if (!this.#channels.has(channel)) return;
+    const event = this.#options.read(channel, message);
+    if (event !== null) this.#listener.deliver(event);
+  };
+
+  readonly #onEnd = (): void => {
+    this.#listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "the connection to Redis was lost"));
+  };
+}

@@ -1,0 +1,123 @@
+import type { Clock } from "../clock.js";
+import { RedisSseError } from "../errors.js";
+import type { PubSubSession } from "./session.js";
+import type { CloseReason } from "./session-state.js";
+
+export interface RegistryLimits {
+  readonly maxSessions: number;
+  readonly maxSessionsPerKey: number;
+}
+
+/** All sessions of a service, counted. */
+export interface RegistryStatistics {
+  /** Sessions that are not yet closed. */
+  readonly open: number;
+  readonly opened: number;
+  /** Sessions that are closed, by reason; only the reasons that have occurred. */
+  readonly closed: Readonly<Partial<Record<CloseReason, number>>>;
+  /** Requests that were refused before a session was made for them, by error code. */
+  readonly refused: Readonly<Record<string, number>>;
+}
+
+/** Knows every open session, how many each key has, and why the others ended. */
+export class SessionRegistry {
+  readonly #limits: RegistryLimits;
+  readonly #sessions = new Map<PubSubSession, string | undefined>();
+  readonly #perKey = new Map<string, number>();
+  readonly #closed = new Map<CloseReason, number>();
+  readonly #refused = new Map<string, number>();
+  #opened = 0;
+
+  constructor(limits: RegistryLimits) {
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  /** The channels of all sessions, each once. */
+  get channels(): readonly string[] {
+    const channels = new Set<string>();
+    for (const session of this.#sessions.keys())
+      for (const channel of session.channels) channels.add(channel);
+    return [...channels];
+  }
+
+  /** Throws when one more session would exceed a limit. Nobody is evicted to make room. */
+  assertRoom(key: string | undefined): void {
+    const { maxSessions, maxSessionsPerKey } = this.#limits;
+    if (this.#sessions.size >= maxSessions) {
+      throw new RedisSseError("LIMIT_SESSIONS", `Too many streams: all ${maxSessions} are in use`);
+    }
+    if (key !== undefined && (this.#perKey.get(key) ?? 0) >= maxSessionsPerKey) {
+      throw new RedisSseError(
+        "LIMIT_SESSIONS_PER_KEY",
+        `expected at most ${maxSessionsPerKey} streams at a time`,
+      );
+    }
+  }
+
+  add(session: PubSubSession, key: string | undefined): void {
+    this.#opened++;
+    this.#sessions.set(session, key);
+    if (key !== undefined) increment(this.#perKey, key);
+  }
+
+  remove(session: PubSubSession): void {
+    const key = this.#sessions.get(session);
+    if (!this.#sessions.delete(session)) return;
+    increment(this.#closed, session.closeReason ?? "app");
+    if (key === undefined) return;
+    const left = (this.#perKey.get(key) ?? 0) - 1;
+    if (left > 0) this.#perKey.set(key, left);
+    else this.#perKey.delete(key);
+  }
+
+  countRefusal(code: string): void {
+    increment(this.#refused, code);
+  }
+
+  /** Closes all sessions, each at a moment of its own within `spreadMs`; resolves when all are closed. */
+  async closeAll(reason: CloseReason, clock: Clock, spreadMs: number, signal?: AbortSignal): Promise<void> {
+    const sessions = [...this.#sessions.keys()];
+    await Promise.all(
+      sessions.map((session, index) => {
+        const delayMs = (spreadMs * index) / sessions.length;
+        return delayMs === 0 ? session.close(reason) : closeLater(session, reason, clock, delayMs, signal);
+      }),
+    );
+  }
+
+  get statistics(): RegistryStatistics {
+    return {
+      open: this.#sessions.size,
+      opened: this.#opened,
+      closed: Object.fromEntries(this.#closed) as Partial<Record<CloseReason, number>>,
+      refused: Object.fromEntries(this.#refused),
+    };
+  }
+}
+
+function closeLater(
+  session: PubSubSession,
+  reason: CloseReason,
+  clock: Clock,
+  delayMs: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const close = (): void => {
+      cancel();
+      signal?.removeEventListener("abort", close);
+      void session.close(reason).then(resolve);
+    };
+    const cancel = clock.schedule(close, delayMs);
+    if (signal?.aborted) close();
+    else signal?.addEventListener("abort", close, { once: true });
+  });
+}
+
+function increment<Key>(counts: Map<Key, number>, key: Key): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}

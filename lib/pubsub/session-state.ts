@@ -1,0 +1,131 @@
+import { RedisSseError } from "../errors.js";
+
+/** Where a session is in its life. It only moves to the right; `closed` absorbs every event. */
+export type SessionState = "created" | "subscribed" | "closing" | "closed";
+
+/** Why a session ended. The first reason stays; each is counted in `status()`. */
+export type CloseReason =
+  | "client-gone"
+  | "subscribe-failed"
+  | "slow-consumer"
+  | "redis-lost"
+  | "max-lifetime"
+  | "authorization-expired"
+  | "revoked"
+  | "completed"
+  | "drain"
+  | "shutdown"
+  | "limit"
+  | "write-error"
+  | "app";
+
+/** Whether a subscribed session writes at once, or waits for its client to read what it was sent. */
+export type Flow = "live" | "stalled";
+
+export type SessionSnapshot =
+  | { readonly state: "created" }
+  | { readonly state: "subscribed"; readonly flow: Flow }
+  | { readonly state: "closing"; readonly reason: CloseReason }
+  | { readonly state: "closed"; readonly reason: CloseReason };
+
+export type SessionEvent =
+  | { readonly type: "subscribe-acknowledged" }
+  | { readonly type: "subscribe-failed" }
+  /** The sink took the last write, but wants no more until it has drained. */
+  | { readonly type: "blocked" }
+  | { readonly type: "drained" }
+  /** An event was put aside; `bufferedBytes` is the sum of all that wait. */
+  | { readonly type: "buffered"; readonly bufferedBytes: number }
+  /** Time has passed: since the session was made, and since the client last took something. */
+  | { readonly type: "tick"; readonly ageMs: number; readonly stalledMs: number }
+  | { readonly type: "close"; readonly reason: CloseReason }
+  | { readonly type: "torn-down" };
+
+/** What the session has to do after a transition, in this order. */
+export type SessionEffect = "announce" | "flush" | "release" | "tell-fault" | "tear-down" | "settle";
+
+export interface SessionLimits {
+  readonly maxBufferedBytes: number;
+  readonly maxStallMs: number;
+  readonly maxLifetimeMs: number;
+}
+
+type Step = readonly [SessionSnapshot, readonly SessionEffect[]];
+
+export const initialSnapshot: SessionSnapshot = { state: "created" };
+
+const closing = (reason: CloseReason, ...effects: SessionEffect[]): Step => [
+  { state: "closing", reason },
+  effects,
+];
+
+/**
+ * The one function that changes a session's state. It does nothing itself: the session runs the effects.
+ * An event that cannot happen in a state is a fault of the session and throws.
+ */
+export function transition(from: SessionSnapshot, event: SessionEvent, limits: SessionLimits): Step {
+  switch (from.state) {
+    case "created":
+      return fromCreated(from, event, limits);
+    case "subscribed":
+      return fromSubscribed(from, event, limits);
+    case "closing":
+      // The subscription, the sink and the clock may still report while the session tears down: too late.
+      return event.type === "torn-down" ? [{ state: "closed", reason: from.reason }, ["settle"]] : [from, []];
+    case "closed":
+      return [from, []];
+  }
+}
+
+function fromCreated(from: SessionSnapshot, event: SessionEvent, limits: SessionLimits): Step {
+  switch (event.type) {
+    case "subscribe-acknowledged":
+      return [{ state: "subscribed", flow: "live" }, ["announce", "flush"]];
+    case "subscribe-failed":
+      // Released first, told second: a connection that serves nobody is held by nobody.
+      return closing("subscribe-failed", "release", "tell-fault", "tear-down");
+    case "buffered":
+      // Nobody reads yet, so the client is not slow: more came before the first byte than may be held.
+      return event.bufferedBytes > limits.maxBufferedBytes ? closing("limit", "tear-down") : [from, []];
+    case "close":
+      return closing(event.reason, "tear-down");
+    case "tick":
+      return [from, []];
+    case "blocked":
+    case "drained":
+    case "torn-down":
+      return illegal(from, event);
+  }
+}
+
+function fromSubscribed(
+  from: SessionSnapshot & { readonly state: "subscribed" },
+  event: SessionEvent,
+  limits: SessionLimits,
+): Step {
+  switch (event.type) {
+    case "blocked":
+      return [{ state: "subscribed", flow: "stalled" }, []];
+    case "drained":
+      return [{ state: "subscribed", flow: "live" }, ["flush"]];
+    case "buffered":
+      return event.bufferedBytes > limits.maxBufferedBytes
+        ? closing("slow-consumer", "tear-down")
+        : [from, []];
+    case "tick":
+      if (from.flow === "stalled" && event.stalledMs >= limits.maxStallMs) {
+        return closing("slow-consumer", "tear-down");
+      }
+      return event.ageMs >= limits.maxLifetimeMs ? closing("max-lifetime", "tear-down") : [from, []];
+    case "close":
+      return closing(event.reason, "tear-down");
+    case "subscribe-acknowledged":
+    case "subscribe-failed":
+    case "torn-down":
+      return illegal(from, event);
+  }
+}
+
+function illegal(from: SessionSnapshot, event: SessionEvent): never {
+  throw new RedisSseError("INTERNAL", `illegal transition: "${event.type}" in state "${from.state}"`);
+}

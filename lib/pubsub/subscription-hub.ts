@@ -1,0 +1,201 @@
+import type { Clock } from "../clock.js";
+import type { RedisSseError } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import { ChannelReconciler, type SubscriptionPort } from "./channel-reconciler.js";
+import type { InboundEvent } from "./inbound-event.js";
+
+/** Who receives the events of a channel: a session, or a part of the service itself. */
+export interface HubMember {
+  deliver(event: InboundEvent): void;
+  /** Messages of these channels may be missing: the connection was lost and is back. */
+  interrupted(channels: readonly string[]): void;
+  /** The server took the channel away: nothing more comes. The member has left it already. */
+  refused(channel: string, fault: RedisSseError): void;
+}
+
+/** The connection as the hub starts it. */
+export interface HubConnection extends SubscriptionPort {
+  detach(): void;
+}
+
+export interface HubHandlers {
+  onMessage(channel: string, message: string): void;
+  onReady(): void;
+  onDown(): void;
+}
+
+export interface HubOptions {
+  /** Makes the connection; called once, with the first join. */
+  readonly connect: (handlers: HubHandlers) => HubConnection;
+  /** Makes an event of a message: `null` drops it. */
+  readonly read: (channel: string, message: string) => InboundEvent | null;
+  readonly clock: Clock;
+  /** How long a channel without members stays subscribed, in case somebody comes back. */
+  readonly lingerMs: number;
+}
+
+export interface HubStatistics {
+  readonly connected: boolean;
+  readonly channels: number;
+  readonly subscribed: number;
+  /** Messages that were malformed or posed as a control event. */
+  readonly dropped: number;
+  /** Members that threw while an event was delivered to them. */
+  readonly memberFaults: number;
+}
+
+interface Channel {
+  readonly members: Set<HubMember>;
+  cancelLinger: (() => void) | null;
+}
+
+const log = createLog("hub");
+
+/** All sessions of a process over one connection: who listens to what, and each event to all who do. */
+export class SubscriptionHub {
+  readonly #options: HubOptions;
+  readonly #channels = new Map<string, Channel>();
+  /** The same relation from the other side. */
+  readonly #memberships = new Map<HubMember, Set<string>>();
+  readonly #reconciler: ChannelReconciler;
+  #connection: HubConnection | null = null;
+  #dropped = 0;
+  #memberFaults = 0;
+
+  constructor(options: HubOptions) {
+    this.#options = options;
+    const port: SubscriptionPort = {
+      isReady: () => this.#connection?.isReady() ?? false,
+      subscribe: (channels) => this.#connection!.subscribe(channels),
+      unsubscribe: (channels) => this.#connection!.unsubscribe(channels),
+    };
+    this.#reconciler = new ChannelReconciler(port, {
+      onResubscribed: (channels) => this.#resubscribed(channels),
+      onRefused: (channel, fault) => this.#refused(channel, fault),
+    });
+  }
+
+  /**
+   * Adds a member to a channel. Events may reach it before the promise resolves, which happens when the
+   * server has acknowledged; when that fails, the member has left again.
+   */
+  async join(name: string, member: HubMember): Promise<void> {
+    this.#connect();
+    const channel = this.#channelOf(name);
+    channel.cancelLinger?.();
+    channel.cancelLinger = null;
+    channel.members.add(member);
+    const memberships = this.#memberships.get(member);
+    if (memberships === undefined) this.#memberships.set(member, new Set([name]));
+    else memberships.add(name);
+    try {
+      await this.#reconciler.want(name);
+    } catch (fault) {
+      this.#leave(name, member, 0);
+      throw fault;
+    }
+  }
+
+  /** Takes a member from a channel: it gets nothing more. False when it was not there. */
+  leave(name: string, member: HubMember): boolean {
+    return this.#leave(name, member, this.#options.lingerMs);
+  }
+
+  /** The channels that have members, in no order. */
+  get channels(): readonly string[] {
+    return [...this.#channels].filter(([, { members }]) => members.size > 0).map(([name]) => name);
+  }
+
+  get statistics(): HubStatistics {
+    return {
+      connected: this.#connection?.isReady() ?? false,
+      channels: this.channels.length,
+      subscribed: this.#reconciler.subscribedCount,
+      dropped: this.#dropped,
+      memberFaults: this.#memberFaults,
+    };
+  }
+
+  close(): void {
+    for (const { cancelLinger } of this.#channels.values()) cancelLinger?.();
+    this.#channels.clear();
+    this.#memberships.clear();
+    this.#reconciler.close();
+    this.#connection?.detach();
+    this.#connection = null;
+  }
+
+  #connect(): void {
+    this.#connection ??= this.#options.connect({
+      onMessage: (channel, message) => this.#dispatch(channel, message),
+      onReady: () => this.#reconciler.connectionReady(),
+      onDown: () => this.#reconciler.connectionLost(),
+    });
+  }
+
+  #channelOf(name: string): Channel {
+    let channel = this.#channels.get(name);
+    if (channel === undefined) {
+      channel = { members: new Set(), cancelLinger: null };
+      this.#channels.set(name, channel);
+    }
+    return channel;
+  }
+
+  #leave(name: string, member: HubMember, lingerMs: number): boolean {
+    const channel = this.#channels.get(name);
+    if (!channel?.members.delete(member)) return false;
+    const memberships = this.#memberships.get(member);
+    memberships?.delete(name);
+    if (memberships?.size === 0) this.#memberships.delete(member);
+    if (channel.members.size > 0) return true;
+    const drop = (): void => {
+      this.#channels.delete(name);
+      this.#reconciler.unwant(name);
+    };
+    if (lingerMs === 0) drop();
+    else channel.cancelLinger = this.#options.clock.schedule(drop, lingerMs);
+    return true;
+  }
+
+  #dispatch(name: string, message: string): void {
+    const channel = this.#channels.get(name);
+    if (channel === undefined || channel.members.size === 0) return;
+    const event = this.#options.read(name, message);
+    if (event === null) {
+      this.#dropped++;
+      log("dropped a malformed message on %s", printable(name));
+      return;
+    }
+    for (const member of channel.members) this.#isolate(() => member.deliver(event));
+  }
+
+  #resubscribed(names: readonly string[]): void {
+    const interrupted = new Map<HubMember, string[]>();
+    for (const name of names) {
+      for (const member of this.#channels.get(name)?.members ?? []) {
+        const channels = interrupted.get(member);
+        if (channels === undefined) interrupted.set(member, [name]);
+        else channels.push(name);
+      }
+    }
+    for (const [member, channels] of interrupted) this.#isolate(() => member.interrupted(channels));
+  }
+
+  #refused(name: string, fault: RedisSseError): void {
+    for (const member of this.#channels.get(name)?.members ?? []) {
+      this.#leave(name, member, 0);
+      this.#isolate(() => member.refused(name, fault));
+    }
+  }
+
+  /** One member that throws never keeps an event from the others. */
+  #isolate(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#memberFaults++;
+      log("a member threw: %s", error instanceof Error ? error.name : typeof error);
+    }
+  }
+}

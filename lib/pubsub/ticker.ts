@@ -1,0 +1,51 @@
+import type { Clock } from "../clock.js";
+
+export interface Ticking {
+  tick(now: number): void;
+}
+
+const SLOTS = 10;
+
+/**
+ * One timer for the deadlines of all sessions: each member is ticked once in a period. Members are spread
+ * over the slots of the period in turn, so that thousands of idle streams do not wake in one turn of the
+ * loop. The timer runs only while there are members.
+ */
+export class Ticker {
+  readonly #clock: Clock;
+  readonly #slotMs: number;
+  readonly #slots: readonly Set<Ticking>[] = Array.from({ length: SLOTS }, () => new Set<Ticking>());
+  #nextSlot = 0;
+  #current = 0;
+  #size = 0;
+  #cancel: (() => void) | null = null;
+
+  constructor(clock: Clock, periodMs: number) {
+    this.#clock = clock;
+    this.#slotMs = Math.max(1, periodMs / SLOTS);
+  }
+
+  /** Adds a member; the answer takes it away again, once. */
+  add(member: Ticking): () => void {
+    const slot = this.#slots[this.#nextSlot]!;
+    this.#nextSlot = (this.#nextSlot + 1) % SLOTS;
+    slot.add(member);
+    this.#size++;
+    this.#cancel ??= this.#schedule();
+    return () => {
+      if (!slot.delete(member)) return;
+      if (--this.#size > 0) return;
+      this.#cancel?.();
+      this.#cancel = null;
+    };
+  }
+
+  #schedule(): () => void {
+    return this.#clock.schedule(() => {
+      this.#cancel = this.#schedule();
+      this.#current = (this.#current + 1) % SLOTS;
+      const now = this.#clock.now();
+      for (const member of this.#slots[this.#current]!) member.tick(now);
+    }, this.#slotMs);
+  }
+}
