@@ -1,0 +1,39 @@
+/** The public face of the core. Adapters, and applications, import from here and from nowhere deeper. */
+
+export { createRedisSse } from "./service.js";
+export type { DrainOptions, PublishReceipt, RedisSse } from "./service.js";
+export type { LimitOptions, RedisSseOptions } from "./options.js";
+export type { RedisSource } from "./redis/connection-factory.js";
+export type { Clock } from "./clock.js";
+export { systemClock } from "./clock.js";
+export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
+export type { ErrorCode } from "./errors.js";
+
+export { PubSubSession } from "./pubsub/session.js";
+export type { SessionStatistics } from "./pubsub/session.js";
+export type { CloseReason, SessionState } from "./pubsub/session-state.js";
+export type { ChannelSelection } from "./pubsub/channel.js";
+export type { OutboundMessage } from "./pubsub/outbound-message.js";
+export type { Sink, SinkListener, StreamEvent, StreamRequest } from "./pubsub/sink.js";
+export { answerTo, streamHead } from "./pubsub/answer.js";
+export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./pubsub/answer.js";
+export { parseSelection } from "./pubsub/channel.js";
+
+export { ClientPool } from "./redis/client-pool.js";
+export type { LeaseRequest, PoolStatistics } from "./redis/client-pool.js";
+export { Lease } from "./redis/lease.js";
+
+export { NotificationService } from "./notifications/notification-service.js";
+export type { NewNotification, Notification } from "./notifications/notification-service.js";
+
+export { QueueService } from "./queue/queue-service.js";
+export type { EnqueueOptions, QueueOptions } from "./queue/queue-service.js";
+export { isFinished, progressChannel, progressOf, TaskFailure } from "./queue/task.js";
+export type { ProgressReport, Task, TaskProgress, TaskStatus } from "./queue/task.js";
+export type { TaskContext } from "./queue/task-run.js";
+export { Worker } from "./queue/worker.js";
+export type { StopOptions, TaskHandler, WorkerOptions } from "./queue/worker.js";
+
+export { createPoolReport } from "./status/pool-report.js";
+export type { PoolReport } from "./status/pool-report.js";
+export type { ServerInfo, StatusReport } from "./status/status-report.js";

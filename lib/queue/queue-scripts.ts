@@ -1,0 +1,144 @@
+import { defineScript, type Script } from "../redis/script.js";
+
+/**
+ * Every move of a task is one atomic script. A task's state is a hash; the ready list holds ids, oldest at
+ * its right end; the leases are a sorted set of ids by the time at which each runs out.
+ *
+ * Redis' own clock decides, so that workers need not agree on the time. Milliseconds are computed with
+ * `1000.0`: ioredis-mock's Lua has 32-bit integers, and Redis' only floats.
+ */
+const NOW = `local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000.0 + math.floor(tonumber(time[2]) / 1000)
+local function stamp(value) return string.format('%.0f', value) end
+`;
+
+const toFlag = (reply: unknown): boolean => Number(reply) === 1;
+const toFields = (reply: unknown): readonly string[] | null =>
+  Array.isArray(reply) ? reply.map(String) : null;
+
+/** KEYS task, ready. ARGV id, kind, payload, wake channel. When it was created, as ISO 8601; null: the id is taken. */
+export const enqueue: Script<string | null> = defineScript(
+  "Enqueue",
+  `${NOW}
+if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'kind', ARGV[2], 'payload', ARGV[3], 'status', 'queued',
+  'progress', '0', 'message', '', 'attempt', '0', 'createdAt', stamp(now))
+redis.call('LPUSH', KEYS[2], ARGV[1])
+redis.call('PUBLISH', ARGV[4], ARGV[1])
+return stamp(now)`,
+  2,
+  (reply) => (reply ? new Date(Number(reply)).toISOString() : null),
+);
+
+/**
+ * KEYS ready, leases. ARGV task key prefix, token, lease ms, attempts, result ttl ms.
+ * First puts back what lost its worker (or fails it, after its last attempt), then takes the oldest task and
+ * records its lease, in one step: a reply that never arrives leaves a lease that runs out, not a lost task.
+ * Answers the task's fields, or null.
+ */
+export const claim: Script<readonly string[] | null> = defineScript(
+  "Claim",
+  `${NOW}
+local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', stamp(now), 'LIMIT', '0', '100')
+for _, id in ipairs(expired) do
+  redis.call('ZREM', KEYS[2], id)
+  local task = ARGV[1] .. id
+  if redis.call('EXISTS', task) == 1 then
+    redis.call('HDEL', task, 'token')
+    if tonumber(redis.call('HGET', task, 'attempt')) >= tonumber(ARGV[4]) then
+      local progress = redis.call('HGET', task, 'progress')
+      local message = 'given up: its workers were lost'
+      redis.call('HSET', task, 'status', 'failed', 'message', message, 'finishedAt', stamp(now))
+      redis.call('PEXPIRE', task, ARGV[5])
+      redis.call('PUBLISH', 'task_progress:' .. id, '{"taskId":"' .. id .. '","progress":' .. progress ..
+        ',"message":"' .. message .. '","status":"failed"}')
+    else
+      redis.call('HSET', task, 'status', 'queued')
+      redis.call('RPUSH', KEYS[1], id)
+    end
+  end
+end
+while true do
+  local id = redis.call('RPOP', KEYS[1])
+  if not id then return false end
+  local task = ARGV[1] .. id
+  if redis.call('EXISTS', task) == 1 then
+    redis.call('HINCRBY', task, 'attempt', '1')
+    redis.call('HSET', task, 'status', 'running', 'token', ARGV[2], 'startedAt', stamp(now))
+    redis.call('ZADD', KEYS[2], stamp(now + tonumber(ARGV[3])), id)
+    return redis.call('HGETALL', task)
+  end
+end`,
+  2,
+  toFields,
+);
+
+/** KEYS task, leases. ARGV id, token, lease ms. False when the task is no longer this worker's. */
+export const renew: Script<boolean> = defineScript(
+  "Renew",
+  `${NOW}
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then return 0 end
+redis.call('ZADD', KEYS[2], stamp(now + tonumber(ARGV[3])), ARGV[1])
+return 1`,
+  2,
+  toFlag,
+);
+
+/** KEYS task, leases. ARGV id, token, status, progress, message, result, ttl ms, channel, event. */
+export const finish: Script<boolean> = defineScript(
+  "Finish",
+  `${NOW}
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], 'token')
+redis.call('HSET', KEYS[1], 'status', ARGV[3], 'progress', ARGV[4], 'message', ARGV[5], 'result', ARGV[6],
+  'finishedAt', stamp(now))
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[7])
+redis.call('PUBLISH', ARGV[8], ARGV[9])
+return 1`,
+  2,
+  toFlag,
+);
+
+/** KEYS task, ready, leases. ARGV id, token, wake channel. Gives an unfinished task back; the attempt does not count. */
+export const giveBack: Script<boolean> = defineScript(
+  "GiveBack",
+  `if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], 'token')
+redis.call('HINCRBY', KEYS[1], 'attempt', '-1')
+redis.call('HSET', KEYS[1], 'status', 'queued')
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('RPUSH', KEYS[2], ARGV[1])
+redis.call('PUBLISH', ARGV[3], ARGV[1])
+return 1`,
+  3,
+  toFlag,
+);
+
+/**
+ * KEYS task. ARGV token ('' for a caller without one), progress, message, channel, event. Refuses progress
+ * of a task that has ended or that another worker has taken over.
+ */
+export const report: Script<boolean> = defineScript(
+  "Report",
+  `if redis.call('EXISTS', KEYS[1]) == 1 then
+  local status = redis.call('HGET', KEYS[1], 'status')
+  if status == 'succeeded' or status == 'failed' then return 0 end
+  if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
+  redis.call('HSET', KEYS[1], 'progress', ARGV[2], 'message', ARGV[3])
+elseif ARGV[1] ~= '' then
+  return 0
+end
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1`,
+  1,
+  toFlag,
+);
+
+/** KEYS task. Answers its fields; none when there is no such task. */
+export const read: Script<readonly string[] | null> = defineScript(
+  "ReadTask",
+  `return redis.call('HGETALL', KEYS[1])`,
+  1,
+  toFields,
+);

@@ -1,0 +1,32 @@
+import { sanitize, type ErrorCode } from "../errors.js";
+import type { RegistryStatistics } from "../pubsub/session-registry.js";
+import type { HubStatistics } from "../pubsub/subscription-hub.js";
+import type { RedisClient } from "../redis/client.js";
+import type { PoolStatistics } from "../redis/client-pool.js";
+
+/** What the Redis server says of itself, or why it does not. */
+export type ServerInfo =
+  | { readonly connectedClients: number | null; readonly fault?: never }
+  | { readonly connectedClients?: never; readonly fault: ErrorCode };
+
+/** A service at one moment. Holds channel names, which may hold users' ids: show it to operators only. */
+export interface StatusReport {
+  readonly state: "open" | "draining" | "closed";
+  readonly subscriptions: "shared" | "dedicated";
+  readonly pool: PoolStatistics;
+  readonly hub: HubStatistics;
+  readonly sessions: RegistryStatistics;
+  /** The channels that streams of this process listen to. */
+  readonly channels: readonly string[];
+  readonly redis: ServerInfo;
+}
+
+/** Asks the server how many clients it has; `null` where it does not tell, as ioredis-mock. Never rejects. */
+export async function readServerInfo(commands: RedisClient): Promise<ServerInfo> {
+  try {
+    const clients = /^connected_clients:(\d+)/m.exec(await commands.info("clients"));
+    return { connectedClients: clients === null ? null : Number(clients[1]) };
+  } catch (error) {
+    return { fault: sanitize(error).code };
+  }
+}
