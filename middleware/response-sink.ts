@@ -1,0 +1,86 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+import type { HttpAnswer, Sink, SinkListener, StreamHead } from "../lib/index.js";
+
+/** What compression() adds to a response, to let go of what it holds back. */
+interface Flushable {
+  flush?: () => void;
+}
+
+/** Errors that say no more than that the client has left. */
+const GONE: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "ERR_STREAM_PREMATURE_CLOSE"]);
+
+/** A sink over the response of `node:http` or the compatible one of `node:http2`, as Express passes it on. */
+export class ResponseSink implements Sink {
+  readonly #req: IncomingMessage;
+  readonly #res: ServerResponse & Flushable;
+
+  constructor(req: IncomingMessage, res: ServerResponse) {
+    this.#req = req;
+    this.#res = res;
+  }
+
+  /**
+   * A response that waits behind another on its connection (HTTP pipelining) has no socket yet, and on
+   * Node 20 never gets a `close` when that connection ends: whatever was opened for it would stay for ever.
+   */
+  static isPipelined(res: ServerResponse): boolean {
+    return res.socket === null && !res.destroyed;
+  }
+
+  get closed(): boolean {
+    // `writable` stays true on a response whose client has left, and `close` does not come a second time.
+    return (
+      this.#res.destroyed ||
+      this.#res.closed ||
+      this.#res.writableEnded ||
+      (this.#req.socket as { destroyed?: boolean } | undefined)?.destroyed === true
+    );
+  }
+
+  start({ status, headers }: StreamHead): void {
+    // A server-wide idle timeout would cut a stream that is only silent.
+    this.#req.setTimeout(0);
+    this.#res.writeHead(status, headers);
+    this.#res.flushHeaders();
+  }
+
+  write(frame: Buffer): boolean {
+    const taken = this.#res.write(frame);
+    this.#res.flush?.();
+    return taken;
+  }
+
+  end(): void {
+    if (!this.#res.writableEnded) this.#res.end();
+  }
+
+  destroy(): void {
+    this.#res.destroy();
+  }
+
+  answer({ status, headers, body }: HttpAnswer): void {
+    this.#res.writeHead(status, headers);
+    this.#res.end(body);
+  }
+
+  attach(listener: SinkListener): () => void {
+    const res = this.#res;
+    const onDrain = (): void => listener.onDrain();
+    // The response, not the request: that one closes as soon as its body is read.
+    const onClose = (): void => listener.onClose(false);
+    const onError = (error: NodeJS.ErrnoException): void => listener.onClose(!GONE.has(error.code ?? ""));
+    res.on("drain", onDrain);
+    res.on("close", onClose);
+    res.on("error", onError);
+    return () => {
+      res.off("drain", onDrain);
+      res.off("close", onClose);
+      res.off("error", onError);
+      // A write that fails after all this has nobody to tell, and must not end the process.
+      res.on("error", ignore);
+    };
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,145 @@
+import type { Request, RequestHandler, Response } from "express";
+
+import {
+  answerTo,
+  ConfigError,
+  parseSelection,
+  RedisSseError,
+  streamHead,
+  type ChannelSelection,
+  type PubSubSession,
+  type RedisSse,
+  type StreamEvent,
+  type StreamRequest,
+} from "../lib/index.js";
+import { defaultService } from "./default-service.js";
+import { ResponseSink } from "./response-sink.js";
+
+/** Tells which channels a request may hear: one name, several, or nothing, which is answered 403. */
+export type ChannelResolver = (req: Request) => ChannelSelection | Promise<ChannelSelection>;
+
+export interface SseStreamOptions {
+  /** Default: one service for the process, made with the first request, from `REDIS_URL`. */
+  readonly service?: RedisSse;
+  /** Who is asking, for logs and for `limits.maxSessionsPerKey`: a user's id, or `req.ip`. Default: nobody. */
+  readonly key?: (req: Request) => string | undefined;
+  /**
+   * How a passing fault is answered (Redis away, pool exhausted, shutting down). "event": 200, an `error`
+   * event and a retry hint, so that an EventSource comes back. "status": 503 with Retry-After, for clients
+   * that read statuses. Default "event".
+   */
+  readonly onUnavailable?: "event" | "status";
+  /** Milliseconds of silence before a heartbeat. Default: the service's. */
+  readonly heartbeatMs?: number;
+  /** Milliseconds a client waits before it comes back. Default: the service's. */
+  readonly retryMs?: number;
+  /** Ends the stream (reason `completed`) after the first event for which this answers true. */
+  readonly until?: (event: StreamEvent, req: Request) => boolean;
+  /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */
+  readonly onOpen?: (session: PubSubSession, req: Request) => void | Promise<void>;
+}
+
+/**
+ * Streams the resolved channels to the client until it leaves; then everything is given back. Faults of the
+ * resolver go to `next(err)`, before anything is sent. Throws `ConfigError` for arguments that cannot be.
+ */
+export function sseStream(channelResolver: ChannelResolver, options: SseStreamOptions = {}): RequestHandler {
+  assertArguments(channelResolver, options);
+  return async (req, res, next) => {
+    const sink = new ResponseSink(req, res);
+    const fault = findFault(req, res);
+    if (fault !== null) return sink.answer(answerTo(fault, PRELIMINARY));
+    try {
+      const selection = await channelResolver(req);
+      if (sink.closed) return;
+      if (req.method === "HEAD") return answerHead(sink, selection);
+      await openStream(req, sink, selection, options);
+    } catch (error) {
+      next(error);
+    }
+  };
+}
+
+/** Opens the stream; rejects only with what the application threw. */
+async function openStream(
+  req: Request,
+  sink: ResponseSink,
+  selection: ChannelSelection,
+  options: SseStreamOptions,
+): Promise<void> {
+  const service = options.service ?? defaultService();
+  let session: PubSubSession;
+  try {
+    session = await service.open(streamRequest(req, options), sink, selection);
+  } catch (error) {
+    if (error instanceof RedisSseError) return; // it has had its answer
+    throw error;
+  }
+  if (options.onOpen === undefined || session.state !== "subscribed") return;
+  try {
+    await options.onOpen(session, req);
+  } catch (error) {
+    // The client learns that something failed, the application what.
+    await session.close("app", new RedisSseError("INTERNAL", "an unexpected error"));
+    throw error;
+  }
+}
+
+function streamRequest(req: Request, options: SseStreamOptions): StreamRequest {
+  const { key, until, onUnavailable, heartbeatMs, retryMs } = options;
+  return {
+    key: key?.(req),
+    lastEventId: req.get("Last-Event-ID"),
+    until: until && ((event) => until(event, req)),
+    onUnavailable,
+    heartbeatMs,
+    retryMs,
+  };
+}
+
+/** What keeps a request from being a stream at all, before anyone is asked for its channels. */
+function findFault(req: Request, res: Response): RedisSseError | null {
+  if (ResponseSink.isPipelined(res)) {
+    return new RedisSseError("NO_SOCKET", "expected one request at a time on this connection");
+  }
+  // Mounted with use() this sees every method; with get(), post() or all() the application has chosen.
+  const chosen = (req.route as unknown) !== undefined;
+  if (!chosen && req.method !== "GET" && req.method !== "HEAD") {
+    return new RedisSseError("METHOD_NOT_ALLOWED", `expected GET or HEAD, got ${req.method}`);
+  }
+  if (!req.accepts("text/event-stream")) {
+    return new RedisSseError("NOT_ACCEPTABLE", "expected an Accept header that admits text/event-stream");
+  }
+  return null;
+}
+
+/** The head that GET would have, and nothing opened for it. */
+function answerHead(sink: ResponseSink, selection: ChannelSelection): void {
+  try {
+    if (parseSelection(selection, "").length === 0)
+      throw new RedisSseError("FORBIDDEN", "no channel is open");
+    sink.answer({ ...streamHead, body: Buffer.alloc(0) });
+  } catch (error) {
+    if (!(error instanceof RedisSseError)) throw error;
+    sink.answer(answerTo(error, PRELIMINARY));
+  }
+}
+
+/** These faults are final: neither option is looked at. */
+const PRELIMINARY = { onUnavailable: "status", retryMs: 2_000 } as const;
+
+function assertArguments(channelResolver: unknown, options: SseStreamOptions): void {
+  if (typeof channelResolver !== "function") {
+    throw new ConfigError(
+      `expected sseStream(channelResolver) with a function, got ${typeof channelResolver}`,
+    );
+  }
+  const { onUnavailable, heartbeatMs, retryMs } = options;
+  if (onUnavailable !== undefined && onUnavailable !== "event" && onUnavailable !== "status") {
+    throw new ConfigError('expected onUnavailable as "event" or "status"');
+  }
+  for (const [name, value] of Object.entries({ heartbeatMs, retryMs })) {
+    if (value === undefined || (Number.isSafeInteger(value) && value >= 1 && value < 2 ** 31)) continue;
+    throw new ConfigError(`expected ${name} as a whole number of milliseconds from 1 to ${2 ** 31 - 1}`);
+  }
+}
