@@ -1,0 +1,71 @@
+import type { HttpAnswer, Sink, SinkListener, StreamHead } from "../../lib/index.js";
+import { parseEvents, type ReceivedEvent } from "./sse-client.js";
+
+/** A client's response without a client: tests say when it blocks, drains and leaves. */
+export class FakeSink implements Sink {
+  closed = false;
+  head: StreamHead | null = null;
+  answered: HttpAnswer | null = null;
+  ended = false;
+  destroyed = false;
+  /** What `write` answers: false is a client that does not read. */
+  takes = true;
+  /** Whether `end()` is followed by the close that a reading client causes. */
+  closesOnEnd = true;
+  listeners = 0;
+  text = "";
+  #listener: SinkListener | null = null;
+
+  start(head: StreamHead): void {
+    this.head = head;
+  }
+
+  write(frame: Buffer): boolean {
+    if (this.ended) throw new Error("write after end");
+    this.text += frame.toString();
+    return this.takes;
+  }
+
+  end(): void {
+    this.ended = true;
+    if (this.closesOnEnd) this.leave();
+  }
+
+  destroy(): void {
+    this.destroyed = true;
+    this.leave();
+  }
+
+  answer(answer: HttpAnswer): void {
+    this.answered = answer;
+    this.ended = true;
+    this.leave();
+  }
+
+  attach(listener: SinkListener): () => void {
+    this.#listener = listener;
+    this.listeners++;
+    return () => {
+      this.#listener = null;
+      this.listeners--;
+    };
+  }
+
+  /** The client reads again. */
+  drain(): void {
+    this.takes = true;
+    this.#listener?.onDrain();
+  }
+
+  /** The client is gone. */
+  leave(failed = false): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#listener?.onClose(failed);
+  }
+
+  /** The events written so far, as an EventSource would dispatch them. */
+  get events(): readonly ReceivedEvent[] {
+    return parseEvents(this.text);
+  }
+}

@@ -1,0 +1,13 @@
+/** Root hooks of every run: what nobody catches fails the test in which it happens. */
+export const mochaHooks = {
+  beforeEach(): void {
+    unhandled.length = 0;
+  },
+  afterEach(): void {
+    if (unhandled.length > 0) throw unhandled[0];
+  },
+};
+
+const unhandled: unknown[] = [];
+
+process.on("unhandledRejection", (reason) => unhandled.push(reason));

@@ -1,0 +1,66 @@
+import { execFile } from "node:child_process";
+import { access, constants } from "node:fs/promises";
+import { delimiter, join } from "node:path";
+import { promisify } from "node:util";
+
+import type { Context } from "mocha";
+
+const run = promisify(execFile);
+
+const TOOLS = {
+  redis: { programs: ["redis-server", "valkey-server"], package: "redis-server" },
+  chromium: { programs: ["chromium", "chromium-browser", "google-chrome"], package: "chromium" },
+} as const;
+
+type Tool = keyof typeof TOOLS;
+
+const found = new Map<Tool, Promise<string | null>>();
+
+/**
+ * The path of a program that a suite needs, for its `before` hook. One that is missing is installed where
+ * that is possible without asking (root on Debian); else the suite is skipped, and with CI=true it fails.
+ */
+export async function need(tool: Tool, context: Context): Promise<string> {
+  context.timeout(300_000);
+  let search = found.get(tool);
+  if (search === undefined) {
+    search = findOrInstall(tool);
+    found.set(tool, search);
+  }
+  const program = await search;
+  if (program !== null) return program;
+  const advice = `${TOOLS[tool].programs[0]} is missing. Install it with: sudo apt-get install -y ${TOOLS[tool].package}`;
+  if (process.env["CI"] === "true") throw new Error(advice);
+  console.warn(`      skipped: ${advice}`);
+  return context.skip();
+}
+
+async function findOrInstall(tool: Tool): Promise<string | null> {
+  const program = await find(tool);
+  if (program !== null || process.getuid?.() !== 0) return program;
+  try {
+    await run("apt-get", ["update", "-qq"]);
+    await run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", TOOLS[tool].package], {
+      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+      maxBuffer: 64 * 1024 * 1024,
+    });
+  } catch {
+    return null; // not Debian, or no way to its packages
+  }
+  return find(tool);
+}
+
+async function find(tool: Tool): Promise<string | null> {
+  for (const name of TOOLS[tool].programs) {
+    for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
+      const program = join(folder, name);
+      try {
+        await access(program, constants.X_OK);
+        return program;
+      } catch {
+        // not in this folder
+      }
+    }
+  }
+  return null;
+}

@@ -1,0 +1,141 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+import { expect } from "chai";
+import { Redis } from "ioredis";
+
+import { eventually } from "./eventually.js";
+
+/** A port that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** A real server of the suite's own, and a connection to ask it what it sees. */
+export class RedisServer {
+  readonly port: number;
+  readonly url: string;
+  readonly #program: string;
+  readonly #options: readonly string[];
+  #process: ChildProcess | null = null;
+  #admin: Redis | null = null;
+  #folder = "";
+
+  private constructor(program: string, port: number, options: readonly string[]) {
+    this.#program = program;
+    this.#options = options;
+    this.port = port;
+    this.url = `redis://127.0.0.1:${port}`;
+  }
+
+  static async start(program: string, options: readonly string[] = []): Promise<RedisServer> {
+    const server = new RedisServer(program, await freePort(), options);
+    await server.boot();
+    return server;
+  }
+
+  /** Starts the process, again after `kill()`. */
+  async boot(): Promise<void> {
+    this.#folder ||= await mkdtemp(join(tmpdir(), "redis-sse-test-"));
+    const child = spawn(
+      this.#program,
+      [
+        "--port",
+        String(this.port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        this.#folder,
+        ...this.#options,
+      ],
+      { stdio: ["ignore", "pipe", "ignore"] },
+    );
+    this.#process = child;
+    const killWithTests = (): void => void child.kill("SIGKILL");
+    process.once("exit", killWithTests);
+    child.once("exit", () => process.off("exit", killWithTests));
+    await new Promise<void>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
+      createInterface({ input: child.stdout }).on("line", (line) => {
+        if (line.includes("Ready to accept connections")) resolve();
+      });
+    });
+    this.#admin = new Redis(this.url, { connectionName: "test:admin", autoResubscribe: false });
+    this.#admin.on("error", () => {});
+    await this.#admin.ping();
+  }
+
+  /** A connection that is not counted by `connections()`. */
+  get admin(): Redis {
+    return this.#admin!;
+  }
+
+  /** Stops the process from answering, or lets it go on. */
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    this.#process!.kill(signal);
+  }
+
+  /** Ends the process at once, as a crash would. */
+  async kill(): Promise<void> {
+    const child = this.#process;
+    this.#process = null;
+    this.#admin?.disconnect();
+    if (child === null || child.exitCode !== null) return;
+    const exited = once(child, "exit");
+    child.kill("SIGKILL");
+    await exited;
+  }
+
+  async stop(): Promise<void> {
+    await this.kill();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  /** The names of all connections but the suite's own, as the server lists them. */
+  async connections(): Promise<readonly string[]> {
+    const list = String(await this.admin.client("LIST"));
+    return list
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => / name=(\S*)/.exec(line)?.[1] ?? "")
+      .filter((name) => name !== "test:admin");
+  }
+
+  async activeChannels(): Promise<readonly string[]> {
+    return (await this.admin.pubsub("CHANNELS")) as string[];
+  }
+
+  async receiversOf(channel: string): Promise<number> {
+    const [, count] = (await this.admin.pubsub("NUMSUB", channel)) as [string, number];
+    return count;
+  }
+
+  async rejectedConnections(): Promise<number> {
+    return Number(/rejected_connections:(\d+)/.exec(await this.admin.info("stats"))?.[1]);
+  }
+
+  /** Remembers what the server sees now; the answer awaits that it sees the same again. */
+  async baseline(): Promise<() => Promise<void>> {
+    const connections = (await this.connections()).toSorted();
+    const channels = (await this.activeChannels()).toSorted();
+    return async () => {
+      await eventually(async () => {
+        expect((await this.connections()).toSorted(), "connections").to.deep.equal(connections);
+        expect((await this.activeChannels()).toSorted(), "subscribed channels").to.deep.equal(channels);
+      }, 10_000);
+    };
+  }
+}

@@ -1,0 +1,40 @@
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+
+import express, { type Express } from "express";
+
+/** An Express app on a free port, as a test mounts it. */
+export interface TestApp {
+  readonly app: Express;
+  readonly server: Server;
+  readonly url: string;
+  /** What reached the app's error handler. */
+  readonly errors: readonly unknown[];
+  close(): Promise<void>;
+}
+
+export async function startApp(mount: (app: Express) => void): Promise<TestApp> {
+  const app = express();
+  const errors: unknown[] = [];
+  mount(app);
+  app.use(((error, _req, res, next) => {
+    errors.push(error);
+    if (res.headersSent) return next(error);
+    res.status(500).json({ handled: true });
+  }) satisfies express.ErrorRequestHandler);
+  const server = createServer(app).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    app,
+    server,
+    errors,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async close() {
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
