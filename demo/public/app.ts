@@ -1,0 +1,61 @@
+import { messageOf } from "./api.js";
+import { showConnection } from "./connection-pill.js";
+import { byId } from "./dom.js";
+import { asNotification, createBell } from "./notifications.js";
+import { showRedis, startPoolPanel } from "./pool-panel.js";
+import { createSendForm } from "./send-form.js";
+import { openStream } from "./stream.js";
+import { createTaskForm } from "./task-form.js";
+import { createTaskList } from "./task-list.js";
+import { asProgress, createTasks } from "./tasks.js";
+import { toast } from "./toasts.js";
+import { currentUser, showUser, somebodyElse } from "./user.js";
+
+const user = currentUser();
+showUser(user);
+byId("send-hint-name", HTMLElement).textContent = somebodyElse(user);
+
+const bell = createBell(user);
+const tasks = createTasks(createTaskList());
+createSendForm(user);
+createTaskForm(tasks);
+startPoolPanel();
+void showRedis();
+
+/** The list is asked for after the stream is open, not before, so that nothing falls between the two. */
+function loadNotifications(): void {
+  bell.load().catch(() => toast("fault", "The list of notifications could not be loaded", ""));
+}
+
+openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, {
+  connection(connection) {
+    showConnection(connection);
+    if (connection.state !== "live") tasks.disconnected();
+  },
+  connected(sessionId) {
+    tasks.connected(sessionId);
+    loadNotifications();
+    // After a restart it may be another one.
+    void showRedis();
+  },
+  message(data) {
+    const progress = asProgress(data);
+    if (progress !== undefined) {
+      tasks.progressed(progress);
+      return;
+    }
+    const notification = asNotification(data);
+    if (notification !== undefined) bell.arrived(notification);
+  },
+  gap() {
+    loadNotifications();
+    tasks.refresh();
+  },
+  refused() {
+    // The same user's list is refused for the same reason, and its answer can be read.
+    bell.load().catch((error: unknown) => toast("fault", "The stream was refused", messageOf(error)));
+  },
+  fault(message) {
+    toast("fault", "The server reports a fault", message);
+  },
+});

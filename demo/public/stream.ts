@@ -1,0 +1,112 @@
+import { asObject, parse, stringAt } from "./json.js";
+
+export type Connection =
+  | { readonly state: "connecting" }
+  | { readonly state: "live"; readonly sessionId: string }
+  | { readonly state: "reconnecting"; readonly reason: string };
+
+export interface StreamHandlers {
+  /** The connection's state has changed. */
+  readonly connection: (connection: Connection) => void;
+  /** A session is open. Each reconnect is another session, which knows nothing of what the last was given. */
+  readonly connected: (sessionId: string) => void;
+  /** A message's data, parsed. */
+  readonly message: (data: unknown) => void;
+  /** Something may have been missed while the session stayed open. */
+  readonly gap: () => void;
+  /** A fault the server has told of; the stream may well go on. */
+  readonly fault: (message: string) => void;
+  /** The server has answered with something that is no stream; told once per outage of unknown reason, as EventSource hides the answer. */
+  readonly refused: () => void;
+}
+
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 30_000;
+
+/** The reasons whose names say little to somebody who only watches the page. */
+const IN_WORDS: Readonly<Record<string, string>> = {
+  drain: "the server is restarting",
+  shutdown: "the server is stopping",
+  "redis-lost": "the server has lost Redis",
+  "max-lifetime": "the stream was open long enough",
+  "slow-consumer": "this page was too slow to follow",
+};
+
+function readable(reason: string): string {
+  return IN_WORDS[reason] ?? reason.replaceAll(/[_-]+/g, " ");
+}
+
+/**
+ * The tab's only SSE connection. Over HTTP/1.1 a browser keeps at most six connections per host for all tabs together,
+ * so whatever the page wants to hear of comes over this one.
+ */
+export function openStream(url: string, handlers: StreamHandlers): void {
+  let source: EventSource | undefined;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+  let retryMs = FIRST_RETRY_MS;
+  /** Why the server ends the stream: told before the connection drops, when the reason is no longer to be had. */
+  let told: string | undefined;
+
+  function lost(why = "connection lost"): void {
+    const reason = told ?? (navigator.onLine ? why : "this device is offline");
+    handlers.connection({ state: "reconnecting", reason });
+  }
+
+  function open(): void {
+    clearTimeout(retry);
+    const current = new EventSource(url);
+    source = current;
+
+    current.addEventListener("connected", (event) => {
+      const sessionId = stringAt(asObject(parse(event.data)), "sessionId");
+      if (sessionId === undefined) return;
+      retryMs = FIRST_RETRY_MS;
+      told = undefined;
+      handlers.connection({ state: "live", sessionId });
+      handlers.connected(sessionId);
+    });
+
+    current.addEventListener("message", (event) => handlers.message(parse(event.data)));
+
+    current.addEventListener("gap", () => handlers.gap());
+
+    current.addEventListener("closing", (event: MessageEvent<unknown>) => {
+      told = readable(stringAt(asObject(parse(event.data)), "reason") ?? "closed by the server");
+      lost();
+    });
+
+    current.addEventListener("error", (event: Event) => {
+      // The server's own events named "error" have data; the transport's have none.
+      if (event instanceof MessageEvent) {
+        const fault = asObject(parse(event.data));
+        handlers.fault(stringAt(fault, "message") ?? stringAt(fault, "code") ?? "unknown fault");
+        return;
+      }
+      // EventSource reconnects by itself after a drop, but gives up for good after an answer that is no stream.
+      if (current.readyState !== EventSource.CLOSED) {
+        lost();
+      } else if (source === current) {
+        lost("refused by the server");
+        if (told === undefined && retryMs === FIRST_RETRY_MS) handlers.refused();
+        retry = setTimeout(open, retryMs * (0.75 + Math.random() / 2));
+        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+      }
+    });
+  }
+
+  // A page with an open connection cannot be kept for the back button; closing it here also ends the session at once.
+  addEventListener("pagehide", () => {
+    clearTimeout(retry);
+    source?.close();
+    source = undefined;
+  });
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) {
+      handlers.connection({ state: "connecting" });
+      open();
+    }
+  });
+
+  handlers.connection({ state: "connecting" });
+  open();
+}
