@@ -97,6 +97,7 @@ class RedisSseService implements RedisSse {
       read,
       clock,
       lingerMs: LINGER_MS,
+      closeTimeoutMs: limits.closeTimeoutMs,
     });
     this.notifications = new NotificationService({
       commands: () => this.pool.commands,
@@ -194,7 +195,7 @@ class RedisSseService implements RedisSse {
       this.#registry.closeAll("shutdown", this.#settings.clock, 0),
       ...Array.from(this.#queues.values(), (queue) => queue.close()),
     ]);
-    this.#hub.close();
+    await this.#hub.close();
     await this.pool.close();
     log("closed");
   }

@@ -107,17 +107,20 @@ export class ChannelReconciler {
     }
   }
 
-  /** Refuses those who wait, and does nothing from now on. */
-  close(): void {
+  /** Refuses those who wait, and does nothing from now on; answers what the server may still hold. */
+  close(): readonly string[] {
     if (this.#flush !== null) clearImmediate(this.#flush);
     this.#flush = null;
     this.#dirty.clear();
+    const held: string[] = [];
     for (const entry of this.#entries.values()) {
+      if (entry.subscribed || entry.operation === "subscribe") held.push(entry.name);
       entry.wanted = false;
       entry.waiting?.reject(new RedisSseError("CLOSED", "this service is closed"));
       entry.waiting = null;
     }
     this.#entries.clear();
+    return held;
   }
 
   #touch(entry: Entry): void {

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.js";
-import type { RedisSseError } from "../errors.js";
+import { withDeadline } from "../deadline.js";
+import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { ChannelReconciler, type SubscriptionPort } from "./channel-reconciler.js";
 import type { InboundEvent } from "./inbound-event.js";
@@ -32,6 +33,8 @@ export interface HubOptions {
   readonly clock: Clock;
   /** How long a channel without members stays subscribed, in case somebody comes back. */
   readonly lingerMs: number;
+  /** How long the last UNSUBSCRIBE may take. */
+  readonly closeTimeoutMs: number;
 }
 
 export interface HubStatistics {
@@ -116,13 +119,22 @@ export class SubscriptionHub {
     };
   }
 
-  close(): void {
+  /** Ends all subscriptions; the connection itself is its owner's to end. Never rejects. */
+  async close(): Promise<void> {
     for (const { cancelLinger } of this.#channels.values()) cancelLinger?.();
     this.#channels.clear();
     this.#memberships.clear();
-    this.#reconciler.close();
-    this.#connection?.detach();
+    const held = this.#reconciler.close();
+    const connection = this.#connection;
     this.#connection = null;
+    if (connection === null) return;
+    if (held.length > 0 && connection.isReady()) {
+      const { clock, closeTimeoutMs: timeoutMs } = this.#options;
+      // A server forgets them with the connection. ioredis-mock does not: it has to be told.
+      const told = withDeadline(connection.unsubscribe(held), { clock, timeoutMs, what: "UNSUBSCRIBE" });
+      await told.catch((error: unknown) => log("unsubscribe at close: %s", sanitize(error).message));
+    }
+    connection.detach();
   }
 
   #connect(): void {

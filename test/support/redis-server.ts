@@ -123,6 +123,11 @@ export class RedisServer {
     return count;
   }
 
+  /** Cuts every subscribed connection, as the server itself does when one reads too slowly. */
+  async killSubscribers(): Promise<void> {
+    await this.admin.call("CLIENT", "KILL", "TYPE", "pubsub");
+  }
+
   async rejectedConnections(): Promise<number> {
     return Number(/rejected_connections:(\d+)/.exec(await this.admin.info("stats"))?.[1]);
   }

@@ -17,6 +17,7 @@ export interface TestApp {
 export async function startApp(mount: (app: Express) => void): Promise<TestApp> {
   const app = express();
   const errors: unknown[] = [];
+  app.set("env", "test"); // Express prints what ends up in its own error handler, but not in tests
   mount(app);
   app.use(((error, _req, res, next) => {
     errors.push(error);

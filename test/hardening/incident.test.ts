@@ -1,0 +1,113 @@
+import { expect } from "chai";
+
+import { eventually } from "../support/eventually.js";
+import { need } from "../support/prerequisites.js";
+import { RedisServer } from "../support/redis-server.js";
+import type { SseClient } from "../support/sse-client.js";
+import { startStreamApp, type StreamApp } from "../support/stream-app.js";
+
+const STREAMS = 200;
+const MAX_CLIENTS = 60;
+
+/** What this library was made for: an app with a connection for each stream, and a server that has too few. */
+describe("the incident: 200 dedicated streams against maxclients 60", () => {
+  let server: RedisServer;
+  let app: StreamApp;
+
+  before(async function () {
+    server = await RedisServer.start(await need("redis", this), ["--maxclients", String(MAX_CLIENTS)]);
+  });
+
+  beforeEach(async () => {
+    app = await startStreamApp({ redis: server.url, subscriptions: "dedicated" });
+  });
+
+  afterEach(() => app.close());
+
+  after(() => server.stop());
+
+  it("tells those who fail when to come back, and holds nothing once all have left", async () => {
+    // The service's own command connection is in place before the rush.
+    await app.service.pool.incrementWithTtl("warm");
+    const backToBaseline = await server.baseline();
+    const streams = await Promise.all(Array.from({ length: STREAMS }, () => app.open("notifications:admin")));
+    await Promise.all(
+      streams.map((stream) => stream.next(({ event }) => event === "connected" || event === "error")),
+    );
+
+    const live = streams.filter(isLive);
+    const failed = streams.filter((stream) => !isLive(stream));
+    expect(live.length).to.be.within(1, MAX_CLIENTS);
+    expect(live.length + failed.length).to.equal(STREAMS);
+    for (const stream of failed) {
+      await stream.ended;
+      expect(stream.status).to.equal(200);
+      expect(stream.retryMs).to.be.within(2_000, 4_000);
+      expect(JSON.parse(stream.events[0]!.data)).to.have.property("code", "REDIS_UNAVAILABLE");
+    }
+    // While the others are still there, only they hold a connection.
+    expect(app.service.pool.statistics).to.deep.include({ inUse: live.length, waiting: 0 });
+    await server.admin.publish("notifications:admin", "still served");
+    await Promise.all(live.map((stream) => stream.next(({ data }) => data === "still served")));
+
+    for (const stream of live) stream.destroy();
+    await backToBaseline();
+    expect(app.service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0 });
+    await eventually(async () => {
+      const { sessions } = await app.service.status();
+      expect(sessions.open).to.equal(0);
+      expect(sessions.closed).to.deep.equal({
+        "client-gone": live.length,
+        "subscribe-failed": failed.length,
+      });
+    });
+  });
+
+  it("retries nothing: the server refuses no further connection after the rush", async () => {
+    await app.service.pool.incrementWithTtl("warm");
+    const streams = await Promise.all(Array.from({ length: STREAMS }, () => app.open("a")));
+    await Promise.all(
+      streams.map((stream) => stream.next(({ event }) => event === "connected" || event === "error")),
+    );
+    const rejected = await server.rejectedConnections();
+    expect(rejected).to.be.greaterThan(0);
+    for (const stream of streams) stream.destroy();
+    await eventually(() => expect(app.service.pool.statistics.inUse).to.equal(0));
+    // A hidden retry would have to wait for its turn; a fresh stream now takes a free slot at the first try.
+    const fresh = await app.openLive("a");
+    expect(await server.rejectedConnections()).to.equal(rejected);
+    // ioredis' own backoff begins at 50 ms: whatever would retry has done so before these two commands are over.
+    await server.admin.blpop("nothing", 1);
+    expect(await server.rejectedConnections()).to.equal(rejected);
+    expect((await server.connections()).filter((name) => name === "redis-sse:lease")).to.have.length(1);
+    fresh.destroy();
+  });
+
+  it("refuses at the pool's own limit before Redis is asked, and takes the next one when a place is free", async () => {
+    const small = await startStreamApp({
+      redis: server.url,
+      subscriptions: "dedicated",
+      pool: { maxConnections: 2, acquireTimeoutMs: 150 },
+    });
+    try {
+      const [first] = await Promise.all([small.openLive("a"), small.openLive("a")]);
+      const third = await small.open("a");
+      await third.ended;
+      const fault = JSON.parse(third.events[0]!.data) as { code: string; message: string };
+      expect(fault.code).to.equal("POOL_EXHAUSTED");
+      expect(fault.message).to.match(/^Too many connections/);
+      const waiting = small.open("a");
+      await eventually(() => expect(small.service.pool.statistics.waiting).to.equal(1));
+      first.destroy();
+      const fourth = await waiting;
+      await fourth.next(({ event }) => event === "connected");
+      expect(small.service.pool.statistics).to.deep.include({ inUse: 2, waiting: 0 });
+    } finally {
+      await small.close();
+    }
+  });
+});
+
+function isLive(stream: SseClient): boolean {
+  return stream.events.some(({ event }) => event === "connected");
+}

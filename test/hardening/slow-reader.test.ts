@@ -1,0 +1,86 @@
+import { expect } from "chai";
+
+import { eventually } from "../support/eventually.js";
+import { need } from "../support/prerequisites.js";
+import { RedisServer } from "../support/redis-server.js";
+import { startStreamApp, type StreamApp } from "../support/stream-app.js";
+
+const KILOBYTE = "x".repeat(1_000);
+
+describe("a client that does not read", () => {
+  let server: RedisServer;
+  let app: StreamApp;
+
+  before(async function () {
+    server = await RedisServer.start(await need("redis", this));
+  });
+
+  afterEach(() => app.close());
+
+  after(() => server.stop());
+
+  /** Publishes so many events of a kilobyte, numbered. */
+  async function publish(channel: string, count: number): Promise<void> {
+    for (let start = 0; start < count; start += 500) {
+      const pipeline = server.admin.pipeline();
+      for (let index = start; index < Math.min(start + 500, count); index++) {
+        pipeline.publish(channel, `${index} ${KILOBYTE}`);
+      }
+      await pipeline.exec();
+    }
+  }
+
+  it("is dropped when too much waits for it, and costs the others nothing", async () => {
+    app = await startStreamApp({ redis: server.url, limits: { maxBufferedBytes: 512 * 1024 } });
+    const slow = await app.openLive("a");
+    const healthy = await app.openLive("a");
+    slow.pause();
+    await publish("a", 20_000);
+    await healthy.next(({ data }) => data.startsWith("19999 "), 20_000);
+    expect(healthy.events.filter(({ event }) => event === "message")).to.have.length(20_000);
+    await eventually(async () => {
+      expect((await app.service.status()).sessions).to.deep.include({
+        open: 1,
+        closed: { "slow-consumer": 1 },
+      });
+    });
+  }).timeout(60_000);
+
+  it("is dropped when it has not read for too long", async () => {
+    app = await startStreamApp({
+      redis: server.url,
+      limits: { maxStallMs: 200, maxBufferedBytes: 64 * 1024 * 1024 },
+    });
+    const slow = await app.openLive("a");
+    slow.pause();
+    await publish("a", 10_000);
+    await eventually(async () => {
+      expect((await app.service.status()).sessions.closed).to.deep.equal({ "slow-consumer": 1 });
+    }, 15_000);
+  }).timeout(60_000);
+
+  it("gets everything in order when it reads again in time", async () => {
+    app = await startStreamApp({ redis: server.url, limits: { maxBufferedBytes: 64 * 1024 * 1024 } });
+    const slow = await app.openLive("a");
+    slow.pause();
+    await publish("a", 10_000);
+    slow.resume();
+    await slow.next(({ data }) => data.startsWith("9999 "), 20_000);
+    const numbers = slow.events
+      .filter(({ event }) => event === "message")
+      .map(({ data }) => parseInt(data, 10));
+    expect(numbers).to.deep.equal(Array.from({ length: 10_000 }, (_, index) => index));
+  }).timeout(60_000);
+
+  it("does not hold up a drain", async () => {
+    app = await startStreamApp({
+      redis: server.url,
+      limits: { maxBufferedBytes: 64 * 1024 * 1024, closeTimeoutMs: 300 },
+    });
+    const slow = await app.openLive("a");
+    slow.pause();
+    await publish("a", 10_000);
+    await app.service.drain({ timeoutMs: 1_000, spreadMs: 0 });
+    await eventually(async () => expect((await app.service.status()).sessions.open).to.equal(0));
+  }).timeout(60_000);
+});

@@ -1,0 +1,49 @@
+import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import { sseStream, type SseStreamOptions } from "../../middleware/express.js";
+import { openStream, type SseClient } from "./sse-client.js";
+import { startApp, type TestApp } from "./test-app.js";
+
+/** The small app of most tests: `GET /stream?channel=...` over a service of its own. */
+export interface StreamApp {
+  readonly service: RedisSse;
+  readonly app: TestApp;
+  /** Opens a stream; resolves with its head. */
+  readonly open: (channel: string) => Promise<SseClient>;
+  /** Opens a stream and awaits `connected`. */
+  readonly openLive: (channel: string) => Promise<SseClient>;
+  readonly close: () => Promise<void>;
+}
+
+export async function startStreamApp(
+  options: RedisSseOptions,
+  stream: SseStreamOptions = {},
+): Promise<StreamApp> {
+  const service = createRedisSse(options);
+  const app = await startApp((router) => {
+    router.get(
+      "/stream",
+      sseStream((req) => req.query["channel"] as string, { service, ...stream }),
+    );
+  });
+  const clients = new Set<SseClient>();
+  const open = async (channel: string): Promise<SseClient> => {
+    const client = await openStream(`${app.url}/stream?channel=${encodeURIComponent(channel)}`);
+    clients.add(client);
+    return client;
+  };
+  return {
+    service,
+    app,
+    open,
+    async openLive(channel) {
+      const client = await open(channel);
+      await client.next(({ event }) => event === "connected");
+      return client;
+    },
+    async close() {
+      for (const client of clients) client.destroy();
+      await service.close();
+      await app.close();
+    },
+  };
+}
