@@ -78,15 +78,23 @@ export class SessionRegistry {
     increment(this.#refused, code);
   }
 
-  /** Closes all sessions, each at a moment of its own within `spreadMs`; resolves when all are closed. */
-  async closeAll(reason: CloseReason, clock: Clock, spreadMs: number, signal?: AbortSignal): Promise<void> {
+  /**
+   * Closes all sessions, each at a moment of its own within `spreadMs`, or all that are left as soon as
+   * `hurry` fires; resolves when all are closed.
+   */
+  async closeAll(reason: CloseReason, clock: Clock, spreadMs: number, hurry?: AbortSignal): Promise<void> {
     const sessions = [...this.#sessions.keys()];
-    await Promise.all(
-      sessions.map((session, index) => {
-        const delayMs = (spreadMs * index) / sessions.length;
-        return delayMs === 0 ? session.close(reason) : closeLater(session, reason, clock, delayMs, signal);
-      }),
+    const cancels = sessions.map((session, index) =>
+      clock.schedule(() => void session.close(reason), (spreadMs * index) / sessions.length),
     );
+    const closeNow = (): void => {
+      for (const cancel of cancels) cancel();
+      for (const session of sessions) void session.close(reason);
+    };
+    hurry?.addEventListener("abort", closeNow, { once: true });
+    if (spreadMs === 0 || hurry?.aborted) closeNow();
+    await Promise.all(sessions.map(({ closed }) => closed));
+    hurry?.removeEventListener("abort", closeNow);
   }
 
   get statistics(): RegistryStatistics {
@@ -97,25 +105,6 @@ export class SessionRegistry {
       refused: Object.fromEntries(this.#refused),
     };
   }
-}
-
-function closeLater(
-  session: PubSubSession,
-  reason: CloseReason,
-  clock: Clock,
-  delayMs: number,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  return new Promise((resolve) => {
-    const close = (): void => {
-      cancel();
-      signal?.removeEventListener("abort", close);
-      void session.close(reason).then(resolve);
-    };
-    const cancel = clock.schedule(close, delayMs);
-    if (signal?.aborted) close();
-    else signal?.addEventListener("abort", close, { once: true });
-  });
 }
 
 function increment<Key>(counts: Map<Key, number>, key: Key): void {

@@ -59,7 +59,8 @@ export class ClientPool {
   readonly #clock: Clock;
   readonly #permits: Permits;
   readonly #leases = new Set<Lease>();
-  readonly #closing = new AbortController();
+  /** Leases that are being waited for. */
+  readonly #requests = new Set<AbortController>();
   #commands: RedisClient | null = null;
   #subscriber: RedisClient | null = null;
   #closed: Promise<void> | null = null;
@@ -89,9 +90,23 @@ export class ClientPool {
    */
   async lease({ holder, signal }: LeaseRequest): Promise<Lease> {
     this.#assertOpen();
-    const ending = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    // One signal for each request: hundreds that wait at once would be too many listeners on a shared one.
+    const giveUp = new AbortController();
+    const onAbort = (): void => giveUp.abort();
+    this.#requests.add(giveUp);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    try {
+      return await this.#acquire(holder, giveUp.signal);
+    } finally {
+      this.#requests.delete(giveUp);
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async #acquire(holder: string, signal: AbortSignal): Promise<Lease> {
     const startedAt = this.#clock.now();
-    await this.#permits.acquire(this.#options.acquireTimeoutMs, ending);
+    await this.#permits.acquire(this.#options.acquireTimeoutMs, signal);
     let lease: Lease;
     try {
       const client = this.#connect("lease");
@@ -110,7 +125,7 @@ export class ClientPool {
         clock: this.#clock,
         timeoutMs: Math.max(1, this.#options.acquireTimeoutMs - spentMs),
         what: "a Redis connection",
-        signal: ending,
+        signal,
       });
       return lease;
     } catch (error) {
@@ -162,7 +177,7 @@ export class ClientPool {
   }
 
   async #close(): Promise<void> {
-    this.#closing.abort();
+    for (const request of this.#requests) request.abort();
     for (const lease of this.#leases) {
       log("lease of %s was still held at close", printable(lease.holder));
       lease.release();
@@ -174,7 +189,7 @@ export class ClientPool {
   }
 
   #assertOpen(): void {
-    if (this.#closed !== null || this.#closing.signal.aborted) {
+    if (this.#closed !== null) {
       throw new RedisSseError("CLOSED", "this service is closed");
     }
   }

@@ -1,0 +1,127 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { expect } from "chai";
+import { chromium, type BrowserContext, type Page } from "playwright-core";
+
+import { startDemo, type DemoProcess } from "../support/demo-process.js";
+import { need } from "../support/prerequisites.js";
+
+/** No window, no sandbox (a test may run as root), and no calls of its own to anywhere. */
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+describe("the demo in a browser", function () {
+  this.timeout(30_000);
+
+  let demo: DemoProcess;
+  let context: BrowserContext;
+  let profile: string;
+  let complaints: string[];
+
+  before(async function () {
+    const executablePath = await need("chromium", this);
+    profile = await mkdtemp(join(tmpdir(), "redis-sse-browser-"));
+    demo = await startDemo({});
+    context = await chromium.launchPersistentContext(profile, {
+      executablePath,
+      args: FLAGS,
+      viewport: { width: 1280, height: 900 },
+    });
+  });
+
+  beforeEach(() => {
+    complaints = [];
+  });
+
+  afterEach(async () => {
+    await Promise.all(context.pages().map((page) => page.close()));
+    expect(complaints, "the browser's console").to.deep.equal([]);
+  });
+
+  after(async () => {
+    await context?.close();
+    await demo?.stop();
+    if (profile !== undefined) await rm(profile, { recursive: true, force: true });
+  });
+
+  async function openAs(user: string): Promise<Page> {
+    const page = await context.newPage();
+    page.on("pageerror", (error) => complaints.push(error.message));
+    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+    await page.goto(`${demo.url}/?user=${user}`);
+    await page.locator("[data-testid=connection-state][data-state=live]").waitFor();
+    return page;
+  }
+
+  async function send(page: Page, to: string, title: string, body: string): Promise<void> {
+    const form = page.locator("[data-testid=send-form]");
+    await form.locator("[name=userId]").fill(to);
+    await form.locator("[name=title]").fill(title);
+    await form.locator("[name=body]").fill(body);
+    await form.locator("button[type=submit]").click();
+    await page.locator("[data-testid=send-result][data-state=ok]").waitFor();
+  }
+
+  it("shows a notification and a task's progress live", async () => {
+    const page = await openAs("alice");
+    await send(page, "alice", "Your report", "It is on its way");
+    await page.locator("[data-testid=unread-count]", { hasText: "1" }).waitFor();
+    await page.locator("[data-testid=bell]").click();
+    const item = page.locator("[data-testid=notification]").first();
+    await item.waitFor();
+    expect(await item.textContent())
+      .to.include("Your report")
+      .and.to.include("It is on its way");
+    await page.keyboard.press("Escape");
+
+    const form = page.locator("[data-testid=task-form]");
+    await form.locator("[name=steps]").fill("5");
+    await form.locator("[name=stepMs]").fill("150");
+    await form.locator("button[type=submit]").click();
+    const task = page.locator("[data-testid=task]").first();
+    await page.locator("[data-testid=task][data-status=running]:not([data-progress='0'])").first().waitFor();
+    await page.locator("[data-testid=task][data-status=succeeded][data-progress='100']").first().waitFor();
+    expect(await task.getAttribute("data-status")).to.equal("succeeded");
+  });
+
+  it("lets two tabs be two users", async () => {
+    const [bob, carol] = [await openAs("bob"), await openAs("carol")];
+    await send(bob, "carol", "From Bob", "<img src=x onerror=alert(1)>");
+    await carol.locator("[data-testid=unread-count]", { hasText: "1" }).waitFor();
+    await carol.locator("[data-testid=bell]").click();
+    const item = carol.locator("[data-testid=notification]").first();
+    expect(await item.textContent()).to.include("<img src=x onerror=alert(1)>");
+    expect(await carol.locator("[data-testid=notification] img").count()).to.equal(0);
+    expect(await bob.locator("[data-testid=notification]").count()).to.equal(0);
+  });
+
+  it("runs several tasks at once, one of which fails", async () => {
+    const page = await openAs("dave");
+    const form = page.locator("[data-testid=task-form]");
+    await form.locator("[name=steps]").fill("4");
+    await form.locator("[name=stepMs]").fill("100");
+    await page.locator("[data-testid=start-three]").click();
+    await form.locator("[name=kind]").selectOption("fail");
+    await form.locator("button[type=submit]").click();
+    await page.locator("[data-testid=task][data-status=failed]").waitFor();
+    await page.waitForFunction(
+      `document.querySelectorAll("[data-testid=task][data-status=succeeded]").length === 3`,
+    );
+  });
+
+  it("shows the state of the pool", async () => {
+    const page = await openAs("erin");
+    await page.locator("[data-testid=pool-panel][data-state=live]").waitFor();
+    await page.locator("[data-testid=pool-channels]", { hasText: "notifications:erin" }).waitFor();
+    expect(await page.locator("[data-testid=pool-available]").textContent()).to.equal("200");
+  });
+});

@@ -1,0 +1,49 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const SERVER = fileURLToPath(new URL("../../demo/server.js", import.meta.url));
+
+/** The demo as a person starts it, on a port of its own choice. */
+export interface DemoProcess {
+  readonly url: string;
+  /** What it printed of its Redis. */
+  readonly redis: string;
+  /** Asks it to end; resolves with its exit code and how long that took. */
+  stop(): Promise<{ exitCode: number | null; tookMs: number; stderr: string }>;
+}
+
+export async function startDemo(env: Readonly<Record<string, string | undefined>>): Promise<DemoProcess> {
+  const child: ChildProcess = spawn(process.execPath, [SERVER], {
+    env: { ...process.env, REDIS_URL: undefined, DEMO_TOKEN: undefined, PORT: "0", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const killWithTests = (): void => void child.kill("SIGKILL");
+  process.once("exit", killWithTests);
+  child.once("exit", () => process.off("exit", killWithTests));
+  let stderr = "";
+  child.stderr!.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
+  let redis = "";
+  const url = await new Promise<string>((resolve, reject) => {
+    child.once("exit", (code) => reject(new Error(`the demo ended with ${code}: ${stderr}`)));
+    createInterface({ input: child.stdout! }).on("line", (line) => {
+      redis ||= /^Redis: (.*)/.exec(line)?.[1] ?? "";
+      const address = /http:\/\/localhost:\d+/.exec(line)?.[0];
+      if (address !== undefined) resolve(address);
+    });
+  });
+  return {
+    url,
+    redis,
+    async stop() {
+      const startedAt = Date.now();
+      if (child.exitCode === null) {
+        const exited = once(child, "exit");
+        child.kill("SIGTERM");
+        await exited;
+      }
+      return { exitCode: child.exitCode, tookMs: Date.now() - startedAt, stderr };
+    },
+  };
+}
