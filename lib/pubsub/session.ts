@@ -1,14 +1,15 @@
 import { randomUUID } from "node:crypto";
 
 import type { Clock } from "../clock.js";
-import { withDeadline } from "../deadline.js";
-import { RedisSseError, sanitize } from "../errors.js";
+import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import { answerTo, COMPLETED_ID, encodeFault, jitteredRetryMs } from "./answer.js";
+import { Delivery } from "./delivery.js";
+import { sayFarewell } from "./farewell.js";
+import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import { encodeControl, encodeRetry, HEARTBEAT } from "./frame.js";
-import { FrameBuffer } from "./frame-buffer.js";
 import type { InboundEvent } from "./inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "./outbound-message.js";
+import { SessionChannels, type ChannelSettings } from "./session-channels.js";
 import {
   initialSnapshot,
   transition,
@@ -20,19 +21,14 @@ import {
   type SessionState,
 } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
-import { StreamOutput, type WriteResult } from "./stream-output.js";
+import { StreamOutput } from "./stream-output.js";
 import { runTeardown, type TeardownStage } from "./teardown.js";
 import type { CreateTransport, Transport } from "./transport.js";
 
-export interface SessionSettings extends SessionLimits {
+export interface SessionSettings extends SessionLimits, ChannelSettings {
   readonly heartbeatMs: number;
   readonly retryMs: number;
-  readonly maxChannelsPerSession: number;
   readonly maxEventBytes: number;
-  /** How long a SUBSCRIBE may take, a leased connection included. */
-  readonly subscribeTimeoutMs: number;
-  /** How long each stage of the teardown may take, and the client to read what was written last. */
-  readonly closeTimeoutMs: number;
 }
 
 /** What the service gives a session. */
@@ -74,10 +70,9 @@ export class PubSubSession {
   readonly #request: StreamRequest;
   readonly #limits: SessionLimits;
   readonly #output: StreamOutput;
+  readonly #delivery: Delivery;
   readonly #transport: Transport;
-  readonly #channels: Set<string>;
-  readonly #waiting = new FrameBuffer<InboundEvent>();
-  readonly #adding = new Map<string, Promise<void>>();
+  readonly #channels: SessionChannels;
   readonly #closing = new AbortController();
   readonly #closed: Promise<void>;
   readonly #who: string;
@@ -86,15 +81,11 @@ export class PubSubSession {
   #stopTicking: () => void = () => {};
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
-  #messagesSent = 0;
-  #messagesDropped = 0;
-  #stalledAt = 0;
 
   /** Made by `RedisSse.open()`. */
   constructor(context: SessionContext, request: StreamRequest, sink: Sink, channels: readonly string[]) {
     this.#context = context;
     this.#request = request;
-    this.#channels = new Set(channels);
     this.#who = printable(request.key ?? "-");
     this.#openedAt = context.clock.now();
     // Streams that began together do not end together.
@@ -110,10 +101,18 @@ export class PubSubSession {
       // Before the acknowledgement the subscription itself fails, and says more.
       lost: (fault) => this.state !== "created" && this.#end("redis-lost", fault),
     });
+    this.#channels = new SessionChannels(channels, {
+      transport: this.#transport,
+      clock: context.clock,
+      settings: context.settings,
+      isOpen: () => this.state === "subscribed",
+      closing: this.#closing.signal,
+    });
     this.#output = new StreamOutput(sink, context.clock, {
       onDrain: () => this.#drained(),
       onClose: (failed) => this.#end(failed ? "write-error" : "client-gone"),
     });
+    this.#delivery = this.#createDelivery();
   }
 
   get state(): SessionState {
@@ -131,16 +130,16 @@ export class PubSubSession {
   }
 
   get channels(): ReadonlySet<string> {
-    return this.#channels;
+    return this.#channels.names;
   }
 
   get statistics(): SessionStatistics {
     return {
       openedAt: this.#openedAt,
-      messagesSent: this.#messagesSent,
+      messagesSent: this.#delivery.sent,
       bytesSent: this.#output.bytesSent,
-      messagesDropped: this.#messagesDropped,
-      bufferedBytes: this.#waiting.bytes,
+      messagesDropped: this.#delivery.dropped,
+      bufferedBytes: this.#delivery.waitingBytes,
     };
   }
 
@@ -149,13 +148,13 @@ export class PubSubSession {
    * client told. Resolves when the client left meanwhile: `state` says so. Called once, by `RedisSse.open()`.
    */
   async start(): Promise<void> {
-    const channels = [...this.#channels];
-    log("[SSE] create PubSub connection: user=%s, channel=%s", this.#who, channels.map(printable).join(", "));
+    const channels = Array.from(this.channels, printable).join(", ");
+    log("[SSE] create PubSub connection: user=%s, channel=%s", this.#who, channels);
     if (this.#output.closed) this.#end("client-gone");
     if (this.state !== "created") return;
     this.#stopTicking = this.#context.startTicking(this, this.#heartbeatMs);
     try {
-      await this.#subscribe(channels);
+      await this.#channels.subscribe();
     } catch (error) {
       // Once the session is closing it is the teardown that undoes the subscription.
       if (this.state !== "created") return;
@@ -175,37 +174,12 @@ export class PubSubSession {
    */
   async addChannel(name: string): Promise<void> {
     this.#context.assertChannel(name);
-    if (this.state !== "subscribed") throw closedError();
-    if (this.#channels.has(name)) return this.#adding.get(name);
-    const { maxChannelsPerSession } = this.#context.settings;
-    if (this.#channels.size >= maxChannelsPerSession) {
-      throw new RedisSseError(
-        "LIMIT_CHANNELS",
-        `expected at most ${maxChannelsPerSession} channels in a stream`,
-      );
-    }
-    this.#channels.add(name);
-    const added = this.#add(name).finally(() => this.#adding.delete(name));
-    this.#adding.set(name, added);
-    return added;
+    return this.#channels.add(name);
   }
 
   /** Takes a channel from this stream: none of its events is written once this was called. */
-  async removeChannel(name: string): Promise<void> {
-    if (this.state !== "subscribed" || !this.#channels.delete(name)) return;
-    const { clock, settings } = this.#context;
-    try {
-      await withDeadline(this.#transport.unsubscribe([name]), {
-        clock,
-        timeoutMs: settings.closeTimeoutMs,
-        what: "UNSUBSCRIBE",
-        signal: this.#closing.signal,
-      });
-      log("[SSE] unsubscribed: %s", printable(name));
-    } catch (error) {
-      // Its events are dropped all the same, and the teardown ends whatever is left.
-      log("[SSE] unsubscribe failed: %s", sanitize(error).message);
-    }
+  removeChannel(name: string): Promise<void> {
+    return this.#channels.remove(name);
   }
 
   /**
@@ -214,7 +188,7 @@ export class PubSubSession {
    */
   send(message: OutboundMessage): void {
     const { event, data, frame } = encodeMessage(message, this.#context.settings.maxEventBytes);
-    this.#accept({ channel: "", event, data, frame });
+    this.#delivery.accept({ channel: "", event, data, frame });
   }
 
   /**
@@ -229,72 +203,32 @@ export class PubSubSession {
 
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
   tick(now: number): void {
-    this.#dispatch({ type: "tick", ageMs: now - this.#openedAt, stalledMs: now - this.#stalledAt });
-    if (this.#live && now - this.#output.lastWriteAt >= this.#heartbeatMs) this.#write(HEARTBEAT);
-  }
-
-  async #add(name: string): Promise<void> {
-    try {
-      await this.#subscribe([name]);
-    } catch (error) {
-      this.#channels.delete(name);
-      // A SUBSCRIBE that ran out of time may still take effect: it is undone behind it.
-      this.#transport.unsubscribe([name]).catch(() => {});
-      throw sanitize(error);
+    this.#dispatch({ type: "tick", ageMs: now - this.#openedAt, stalledMs: now - this.#delivery.stalledAt });
+    if (this.#live && now - this.#output.lastWriteAt >= this.#heartbeatMs) {
+      this.#delivery.written(this.#output.write(HEARTBEAT));
     }
-    if (this.state !== "subscribed") throw closedError();
-    log("[SSE] subscribed: %s", printable(name));
   }
 
   get #live(): boolean {
     return this.#snapshot.state === "subscribed" && this.#snapshot.flow === "live";
   }
 
+  #createDelivery(): Delivery {
+    const owner = {
+      snapshot: () => this.#snapshot,
+      dispatch: (event: SessionEvent) => this.#dispatch(event),
+      end: (reason: CloseReason) => this.#end(reason),
+    };
+    return new Delivery(owner, this.#output, this.#context.clock, this.#request.until);
+  }
+
   #deliver(event: InboundEvent): void {
-    if (this.#channels.has(event.channel)) this.#accept(event);
-  }
-
-  #accept(event: InboundEvent): void {
-    if (this.#live) {
-      this.#pass(event);
-    } else if (this.#closing.signal.aborted) {
-      this.#messagesDropped++;
-    } else {
-      this.#waiting.push(event);
-      this.#dispatch({ type: "buffered", bufferedBytes: this.#waiting.bytes });
-    }
-  }
-
-  /** Writes one event, and ends the stream where it was the last. */
-  #pass(event: InboundEvent): void {
-    this.#messagesSent++;
-    this.#write(event.frame);
-    if (this.#request.until !== undefined && this.#isLast(event)) this.#end("completed");
-  }
-
-  #isLast({ channel, event, data }: InboundEvent): boolean {
-    try {
-      return this.#request.until!({ channel, event, data });
-    } catch (error) {
-      log("until() threw: %s", error instanceof Error ? error.name : typeof error);
-      return false;
-    }
+    if (this.channels.has(event.channel)) this.#delivery.accept(event);
   }
 
   #tellGap(channels: readonly string[]): void {
     const data = { channels, reason: "interrupted" };
-    this.#accept({ channel: "", event: "gap", data: "", frame: encodeControl("gap", data) });
-  }
-
-  #write(frame: Buffer): void {
-    this.#written(this.#output.write(frame));
-  }
-
-  #written(result: WriteResult): void {
-    if (result === "failed") this.#end("write-error");
-    if (result !== "blocked" || !this.#live) return;
-    this.#stalledAt = this.#context.clock.now();
-    this.#dispatch({ type: "blocked" });
+    this.#delivery.accept({ channel: "", event: "gap", data: "", frame: encodeControl("gap", data) });
   }
 
   #drained(): void {
@@ -318,13 +252,13 @@ export class PubSubSession {
       case "announce":
         return this.#announce();
       case "flush":
-        return this.#flush();
+        return this.#delivery.flush();
       case "release":
         this.#transport.reset();
         return log("[SSE] PubSub connection closed after the failed subscribe");
       case "tell-fault":
         log("[SSE] connection error: %s", this.#fault!.message);
-        return this.#answerFault(this.#fault!);
+        return this.#output.answer(answerTo(this.#fault!, this.#answer));
       case "tear-down":
         this.#closing.abort();
         void this.#tearDown(this.closeReason!);
@@ -336,24 +270,11 @@ export class PubSubSession {
   }
 
   #announce(): void {
-    for (const channel of this.#channels) log("[SSE] subscribed: %s", printable(channel));
+    for (const channel of this.channels) log("[SSE] subscribed: %s", printable(channel));
     // Without a history there is nothing to recover: the client begins with what comes now.
-    const connected = { sessionId: this.id, channels: [...this.#channels], recovered: false };
+    const connected = { sessionId: this.id, channels: [...this.channels], recovered: false };
     const frames = [encodeRetry(this.#retryMs), encodeControl("connected", connected)];
-    this.#written(this.#output.start(Buffer.concat(frames)));
-  }
-
-  #flush(): void {
-    while (this.#live) {
-      const event = this.#waiting.shift();
-      if (event === undefined) return;
-      this.#pass(event);
-    }
-  }
-
-  #answerFault(fault: RedisSseError): void {
-    const onUnavailable = this.#request.onUnavailable ?? "event";
-    this.#output.answer(answerTo(fault, { onUnavailable, retryMs: this.#retryMs }));
+    this.#delivery.written(this.#output.start(Buffer.concat(frames)));
   }
 
   /** Runs once, from the transition to `closing`. Never rejects. */
@@ -362,8 +283,9 @@ export class PubSubSession {
     this.#stopTicking();
     const what = reason === "client-gone" ? "client disconnected" : `closing (${reason})`;
     if (reason !== "subscribe-failed")
-      log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#messagesSent);
-    const ended = this.#endOutput(reason);
+      log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#delivery.sent);
+    const farewell = { reason, fault: this.#fault, answer: this.#answer, timeoutMs: settings.closeTimeoutMs };
+    const ended = sayFarewell(this.#output, this.#delivery, farewell);
     log("[SSE] cleaning up PubSub connection: user=%s", this.#who);
     await runTeardown(this.#stages(), clock, settings.closeTimeoutMs);
     log("[SSE] PubSub connection closed: user=%s", this.#who);
@@ -373,7 +295,7 @@ export class PubSubSession {
   }
 
   #stages(): readonly TeardownStage[] {
-    const channels = [...this.#channels];
+    const channels = [...this.channels];
     return [
       {
         name: "unsubscribe",
@@ -394,41 +316,6 @@ export class PubSubSession {
     ];
   }
 
-  /** Ends the response, after what still waits and a word of why, where there is anyone to read it. */
-  async #endOutput(reason: CloseReason): Promise<void> {
-    const output = this.#output;
-    if (reason === "slow-consumer" || reason === "write-error") output.destroy();
-    else if (!output.closed) {
-      if (output.started) this.#writeFarewell(reason);
-      else if (reason !== "subscribe-failed") {
-        this.#answerFault(this.#fault ?? new RedisSseError("CLOSED", `this stream was closed: ${reason}`));
-      }
-      await output.end(this.#context.settings.closeTimeoutMs);
-    }
-    this.#messagesDropped += this.#waiting.clear();
-  }
-
-  #writeFarewell(reason: CloseReason): void {
-    for (let event = this.#waiting.shift(); event !== undefined; event = this.#waiting.shift()) {
-      this.#messagesSent++;
-      this.#output.write(event.frame);
-    }
-    const retryMs = jitteredRetryMs(this.#retryMs);
-    if (this.#fault !== null) this.#output.write(encodeFault(this.#fault, retryMs));
-    const id = reason === "completed" ? COMPLETED_ID : undefined;
-    this.#output.write(Buffer.concat([encodeRetry(retryMs), encodeControl("closing", { reason }, id)]));
-  }
-
-  #subscribe(channels: readonly string[]): Promise<void> {
-    const { signal } = this.#closing;
-    return withDeadline(this.#transport.subscribe(channels, signal), {
-      clock: this.#context.clock,
-      timeoutMs: this.#context.settings.subscribeTimeoutMs,
-      what: "the subscription",
-      signal,
-    });
-  }
-
   get #heartbeatMs(): number {
     return this.#request.heartbeatMs ?? this.#context.settings.heartbeatMs;
   }
@@ -436,8 +323,9 @@ export class PubSubSession {
   get #retryMs(): number {
     return this.#request.retryMs ?? this.#context.settings.retryMs;
   }
-}
 
-function closedError(): RedisSseError {
-  return new RedisSseError("CLOSED", "expected an open stream, but this session is not subscribed");
+  /** How a fault is answered while there is no stream yet. */
+  get #answer(): FaultAnswerOptions {
+    return { onUnavailable: this.#request.onUnavailable ?? "event", retryMs: this.#retryMs };
+  }
 }

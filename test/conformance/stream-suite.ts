@@ -437,7 +437,9 @@ export function describeStreams(
       const again = await open(`${app.url}/stream?channel=tokens`, { "Last-Event-ID": "completed" });
       await again.ended;
       expect(again.status).to.equal(204);
-      expect((await service.status()).sessions.closed).to.deep.equal({ completed: 1 });
+      await eventually(async () => {
+        expect((await service.status()).sessions.closed).to.deep.equal({ completed: 1 });
+      });
     });
 
     it("ends a stream whose onOpen fails, without a word of why to the client", async () => {

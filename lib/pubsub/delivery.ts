@@ -1,0 +1,119 @@
+import type { Clock } from "../clock.js";
+import { createLog } from "../log.js";
+import { FrameBuffer } from "./frame-buffer.js";
+import type { InboundEvent } from "./inbound-event.js";
+import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
+import type { StreamEvent } from "./sink.js";
+import type { StreamOutput, WriteResult } from "./stream-output.js";
+
+/** The session, as its delivery sees it. */
+export interface DeliveryOwner {
+  snapshot(): SessionSnapshot;
+  dispatch(event: SessionEvent): void;
+  end(reason: CloseReason): void;
+}
+
+const log = createLog("session");
+
+/** The events of one session on their way out: written while it is live, held while it is not, dropped after. */
+export class Delivery {
+  readonly #owner: DeliveryOwner;
+  readonly #output: StreamOutput;
+  readonly #clock: Clock;
+  readonly #until: ((event: StreamEvent) => boolean) | undefined;
+  readonly #waiting = new FrameBuffer<InboundEvent>();
+  #sent = 0;
+  #dropped = 0;
+  #stalledAt = 0;
+
+  constructor(
+    owner: DeliveryOwner,
+    output: StreamOutput,
+    clock: Clock,
+    until: ((event: StreamEvent) => boolean) | undefined,
+  ) {
+    this.#owner = owner;
+    this.#output = output;
+    this.#clock = clock;
+    this.#until = until;
+  }
+
+  get sent(): number {
+    return this.#sent;
+  }
+
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  get waitingBytes(): number {
+    return this.#waiting.bytes;
+  }
+
+  /** Since when the client has been reading nothing, as `Clock.now()`; meaningful while the flow is stalled. */
+  get stalledAt(): number {
+    return this.#stalledAt;
+  }
+
+  accept(event: InboundEvent): void {
+    const { state } = this.#owner.snapshot();
+    if (this.#isLive()) {
+      this.#pass(event);
+    } else if (state === "closing" || state === "closed") {
+      this.#dropped++;
+    } else {
+      this.#waiting.push(event);
+      this.#owner.dispatch({ type: "buffered", bufferedBytes: this.#waiting.bytes });
+    }
+  }
+
+  /** Writes what waits, as long as the client takes it. */
+  flush(): void {
+    while (this.#isLive()) {
+      const event = this.#waiting.shift();
+      if (event === undefined) return;
+      this.#pass(event);
+    }
+  }
+
+  /** Takes note of how a write went; also of those that are no event, as a heartbeat. */
+  written(result: WriteResult): void {
+    if (result === "failed") this.#owner.end("write-error");
+    if (result !== "blocked" || !this.#isLive()) return;
+    this.#stalledAt = this.#clock.now();
+    this.#owner.dispatch({ type: "blocked" });
+  }
+
+  /** Hands all that waits to a response that is about to end, whether or not its client keeps up. */
+  writeRest(): void {
+    for (let event = this.#waiting.shift(); event !== undefined; event = this.#waiting.shift()) {
+      this.#sent++;
+      this.#output.write(event.frame);
+    }
+  }
+
+  dropRest(): void {
+    this.#dropped += this.#waiting.clear();
+  }
+
+  #isLive(): boolean {
+    const snapshot = this.#owner.snapshot();
+    return snapshot.state === "subscribed" && snapshot.flow === "live";
+  }
+
+  /** Writes one event, and ends the stream where it was the last. */
+  #pass(event: InboundEvent): void {
+    this.#sent++;
+    this.written(this.#output.write(event.frame));
+    if (this.#until !== undefined && this.#isLast(this.#until, event)) this.#owner.end("completed");
+  }
+
+  #isLast(until: (event: StreamEvent) => boolean, { channel, event, data }: InboundEvent): boolean {
+    try {
+      return until({ channel, event, data });
+    } catch (error) {
+      log("until() threw: %s", error instanceof Error ? error.name : typeof error);
+      return false;
+    }
+  }
+}

@@ -1,0 +1,97 @@
+import type { Clock } from "../clock.js";
+import { withDeadline } from "../deadline.js";
+import { RedisSseError, sanitize } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import type { Transport } from "./transport.js";
+
+export interface ChannelSettings {
+  readonly maxChannelsPerSession: number;
+  /** How long a SUBSCRIBE may take, a leased connection included. */
+  readonly subscribeTimeoutMs: number;
+  /** How long each stage of a teardown may take, and the client to read what was written last. */
+  readonly closeTimeoutMs: number;
+}
+
+export interface SessionChannelsOptions {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly settings: ChannelSettings;
+  /** Whether channels may be added and taken away: the session is subscribed. */
+  readonly isOpen: () => boolean;
+  /** Fires when the session begins to close: every wait here ends. */
+  readonly closing: AbortSignal;
+}
+
+const log = createLog("session");
+
+/** The channels of one session, and how they come and go while it is open. */
+export class SessionChannels {
+  readonly names: Set<string>;
+  readonly #options: SessionChannelsOptions;
+  /** Additions that Redis has not acknowledged yet: whoever adds the same channel shares the wait. */
+  readonly #adding = new Map<string, Promise<void>>();
+
+  constructor(names: readonly string[], options: SessionChannelsOptions) {
+    this.names = new Set(names);
+    this.#options = options;
+  }
+
+  /** Subscribes to all channels that the session began with. */
+  subscribe(): Promise<void> {
+    return this.#subscribe([...this.names]);
+  }
+
+  async add(name: string): Promise<void> {
+    if (!this.#options.isOpen()) throw closedError();
+    if (this.names.has(name)) return this.#adding.get(name);
+    const { maxChannelsPerSession: max } = this.#options.settings;
+    if (this.names.size >= max) {
+      throw new RedisSseError("LIMIT_CHANNELS", `expected at most ${max} channels in a stream`);
+    }
+    this.names.add(name);
+    const added = this.#add(name).finally(() => this.#adding.delete(name));
+    this.#adding.set(name, added);
+    return added;
+  }
+
+  async remove(name: string): Promise<void> {
+    if (!this.#options.isOpen() || !this.names.delete(name)) return;
+    const { transport, clock, settings, closing: signal } = this.#options;
+    try {
+      const timeoutMs = settings.closeTimeoutMs;
+      await withDeadline(transport.unsubscribe([name]), { clock, timeoutMs, what: "UNSUBSCRIBE", signal });
+      log("[SSE] unsubscribed: %s", printable(name));
+    } catch (error) {
+      // Its events are dropped all the same, and the teardown ends whatever is left.
+      log("[SSE] unsubscribe failed: %s", sanitize(error).message);
+    }
+  }
+
+  async #add(name: string): Promise<void> {
+    try {
+      await this.#subscribe([name]);
+    } catch (error) {
+      this.names.delete(name);
+      // A SUBSCRIBE that ran out of time may still take effect: it is undone behind it.
+      this.#options.transport.unsubscribe([name]).catch(() => {});
+      throw sanitize(error);
+    }
+    if (!this.#options.isOpen()) throw closedError();
+    log("[SSE] subscribed: %s", printable(name));
+  }
+
+  #subscribe(channels: readonly string[]): Promise<void> {
+    const { transport, clock, settings, closing: signal } = this.#options;
+    const timeoutMs = settings.subscribeTimeoutMs;
+    return withDeadline(transport.subscribe(channels, signal), {
+      clock,
+      timeoutMs,
+      what: "SUBSCRIBE",
+      signal,
+    });
+  }
+}
+
+function closedError(): RedisSseError {
+  return new RedisSseError("CLOSED", "expected an open stream, but this session is not subscribed");
+}
