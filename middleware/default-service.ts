@@ -2,7 +2,10 @@ import { createRedisSse, type RedisSse } from "../lib/index.js";
 
 let service: RedisSse | null = null;
 
-/** The service of those who give none: made with the first request that needs it, from `REDIS_URL`. */
+/**
+ * The service of every mount that is given none: made when it is first needed, from `REDIS_URL`. It is
+ * here to be published through, drained and closed as any other.
+ */
 export function defaultService(): RedisSse {
   return (service ??= createRedisSse());
 }

@@ -1,6 +1,7 @@
 /** `redis-sse/express`: event streams as Express middleware, for Express 4.18 and 5. */
 
 export { bearerAuth } from "./bearer-auth.js";
+export { defaultService } from "./default-service.js";
 export { redisPoolStatus } from "./redis-pool-status.js";
 export type { RedisPoolStatusOptions } from "./redis-pool-status.js";
 export { sseStream } from "./sse-stream.js";

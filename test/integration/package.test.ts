@@ -1,0 +1,99 @@
+import { execFile } from "node:child_process";
+import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+import { expect } from "chai";
+
+const run = promisify(execFile);
+
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+
+const CONSUMER = `
+import express from "express";
+import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } from "redis-sse";
+import { bearerAuth, redisPoolStatus, sseStream, type ChannelResolver } from "redis-sse/express";
+
+const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
+const resolver: ChannelResolver = async (req) => [\`user:\${String(req.query["user"])}\`];
+const app = express();
+app.get("/events", sseStream(resolver, { service: sse, onOpen: (session) => session.send({ data: { hi: 1 } }) }));
+app.get("/pool", redisPoolStatus({ service: sse, authorize: bearerAuth("t") }));
+// @ts-expect-error a number is no selection
+sseStream(() => 7);
+// @ts-expect-error there is no such mode
+createRedisSse({ subscriptions: "both" });
+export const report: Promise<StatusReport> = sse.status();
+export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
+`;
+
+describe("the package, installed", function () {
+  this.timeout(60_000);
+  let project: string;
+
+  before(async () => {
+    project = await mkdtemp(join(tmpdir(), "redis-sse-consumer-"));
+    const { stdout } = await run(
+      "npm",
+      ["pack", "--ignore-scripts", "--json", "--pack-destination", project],
+      {
+        cwd: ROOT,
+      },
+    );
+    const [packed] = JSON.parse(stdout) as [{ filename: string }];
+    await run("tar", ["-xzf", join(project, packed.filename), "-C", project]);
+    const modules = join(project, "node_modules");
+    await mkdir(join(modules, "@types"), { recursive: true });
+    await cp(join(project, "package"), join(modules, "redis-sse"), { recursive: true });
+    // What npm would install beside it; not the tools that this repository has for itself.
+    for (const name of ["express", "ioredis", "debug"])
+      await symlink(join(ROOT, "node_modules", name), join(modules, name));
+    for (const name of ["node", "express"]) {
+      await symlink(join(ROOT, "node_modules/@types", name), join(modules, "@types", name));
+    }
+    await writeFile(join(project, "package.json"), JSON.stringify({ type: "module" }));
+  });
+
+  after(() => rm(project, { recursive: true, force: true }));
+
+  it("is imported, and required, by the names of its exports", async () => {
+    await writeFile(
+      join(project, "import.mjs"),
+      `import { createRedisSse } from "redis-sse"; import { sseStream } from "redis-sse/express";
+       console.log(typeof createRedisSse, typeof sseStream);`,
+    );
+    await writeFile(
+      join(project, "require.cjs"),
+      `console.log(typeof require("redis-sse").createRedisSse, typeof require("redis-sse/express").sseStream);`,
+    );
+    for (const file of ["import.mjs", "require.cjs"]) {
+      const { stdout } = await run(process.execPath, ["--no-warnings", join(project, file)]);
+      expect(stdout.trim(), file).to.equal("function function");
+    }
+  });
+
+  it("has types that a strict project compiles against", async () => {
+    await writeFile(join(project, "consumer.ts"), CONSUMER);
+    const options = ["--strict", "--module", "nodenext", "--target", "es2023", "--types", "node", "--noEmit"];
+    const tsc = join(ROOT, "node_modules/.bin/tsc");
+    await run(tsc, [...options, "consumer.ts"], { cwd: project }).catch((error: { stdout: string }) => {
+      throw new Error(error.stdout);
+    });
+  });
+
+  it("holds what it needs and nothing of the tests or the demo", async () => {
+    const { stdout } = await run("npm", ["pack", "--dry-run", "--ignore-scripts", "--json"], { cwd: ROOT });
+    const [{ files }] = JSON.parse(stdout) as [{ files: { path: string }[] }];
+    const paths = files.map(({ path }) => path);
+    expect(paths).to.include.members([
+      "package.json",
+      "README.md",
+      "LICENSE",
+      "dist/lib/index.js",
+      "dist/middleware/express.d.ts",
+    ]);
+    expect(paths.filter((path) => /test|demo|node_modules/.test(path))).to.deep.equal([]);
+  });
+});
