@@ -1,5 +1,5 @@
 import type { ErrorRequestHandler, Response } from "express";
-import { RedisSseError } from "redis-sse";
+import { RedisSseError, type ErrorCode } from "redis-sse";
 import { z } from "zod";
 
 /** The largest body that is read; more is answered 413. */
@@ -70,6 +70,17 @@ const BODY_FAULTS: Readonly<Record<string, string>> = {
   "encoding.unsupported": "expected a body that is not encoded, or by gzip or deflate",
 };
 
+/** The statuses of faults that are not a passing one of Redis. */
+const STATUS_OF: Readonly<Partial<Record<ErrorCode, number>>> = {
+  LIMIT_CHANNELS: 409,
+  CLOSED: 409,
+  INVALID_CHANNEL: 400,
+  INVALID_TASK: 400,
+  INVALID_NOTIFICATION: 400,
+  EVENT_TOO_LARGE: 413,
+  TASK_TOO_LARGE: 413,
+};
+
 /** Answers every error as JSON; what is not the client's fault is told without detail. */
 export const answerErrors: ErrorRequestHandler = (error: unknown, _req, res, next) => {
   if (res.headersSent) return next(error);
@@ -78,7 +89,8 @@ export const answerErrors: ErrorRequestHandler = (error: unknown, _req, res, nex
   if (status !== undefined && status >= 400 && status < 500) {
     return fail(res, status, "BAD_REQUEST", BODY_FAULTS[type ?? ""] ?? "expected another request");
   }
-  if (error instanceof RedisSseError) return fail(res, 503, error.code, error.message);
+  if (error instanceof RedisSseError)
+    return fail(res, STATUS_OF[error.code] ?? 503, error.code, error.message);
   console.error(error);
   fail(res, 500, "INTERNAL", "an unexpected error");
 };

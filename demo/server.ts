@@ -14,7 +14,7 @@ const EXIT_DEADLINE_MS = 4_500;
 const chosen = await chooseRedis();
 const sse = createRedisSse({ redis: chosen.redis });
 const queue = sse.queue("demo");
-queue.worker(runJob, { concurrency: 16 });
+const worker = queue.worker(runJob, { concurrency: 16 });
 const app = createApp({ sse, queue, redis: chosen.label, token: process.env["DEMO_TOKEN"] || "demo" });
 const server = createServer(app);
 
@@ -38,7 +38,7 @@ async function shutDown(exitCode: number): Promise<void> {
   process.exitCode = exitCode;
   setTimeout(() => process.exit(1), EXIT_DEADLINE_MS).unref();
   server.close();
-  await sse.drain({ timeoutMs: 1_500, spreadMs: 300 });
+  await Promise.all([sse.drain({ timeoutMs: 1_500, spreadMs: 300 }), worker.stop({ graceMs: 500 })]);
   await sse.close();
   server.closeAllConnections();
   await chosen.stop();

@@ -58,8 +58,9 @@ export class PoolExhaustedError extends RedisSseError {
   }
 }
 
-/** The two fields of an ioredis error that are safe to read: never `command`, `input` or `stack`. */
+/** The fields of an ioredis error that are safe to read: never `command`, `input` or `stack`. */
 interface ForeignError {
+  readonly code?: unknown;
   readonly name?: unknown;
   readonly message?: unknown;
 }
@@ -70,27 +71,33 @@ interface ForeignError {
  */
 export function sanitize(error: unknown): RedisSseError {
   if (error instanceof RedisSseError) return error;
-  const { name, message } = (typeof error === "object" && error !== null ? error : {}) as ForeignError;
+  const { code, name, message } = (typeof error === "object" && error !== null ? error : {}) as ForeignError;
   const text = typeof message === "string" ? message : "";
   if (/^(NOAUTH|WRONGPASS)|invalid (username-)?password/i.test(text)) {
     return new RedisSseError("REDIS_AUTH", "Redis refused the credentials");
-  }
-  if (text.startsWith("NOPERM")) {
-    return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused: the ACL user may not do this");
   }
   if (/max number of clients/i.test(text)) {
     return new RedisSseError("REDIS_UNAVAILABLE", "Too many connections: Redis has reached maxclients");
   }
   if (name === "ReplyError") {
-    // The first word of a Redis error is its code by convention (OOM, READONLY, LOADING, ...), all upper case.
+    // The first word of a Redis error is its code by convention (OOM, READONLY, NOPERM, ...), all upper case.
     const word = /^[A-Z]{2,16}\b/.exec(text)?.[0] ?? "ERR";
     return new RedisSseError("REDIS_REFUSED", `Redis refused the command: ${word}`);
   }
-  if (
-    name === "MaxRetriesPerRequestError" ||
-    /closed|timed out|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|writeable|writable/i.test(text)
-  ) {
-    return new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached");
+  // Codes of Node's network and TLS errors are constants: they say what is wrong and nothing of whom.
+  const constant = typeof code === "string" && /^[A-Z][A-Z0-9_]{2,60}$/.test(code) ? ` (${code})` : "";
+  if (name === "MaxRetriesPerRequestError" || constant !== "" || UNREACHABLE.test(text)) {
+    return new RedisSseError("REDIS_UNAVAILABLE", `Redis cannot be reached${constant}`);
   }
   return new RedisSseError("INTERNAL", "an unexpected error");
 }
+
+/** `sanitize()` for an error of SUBSCRIBE: whether the server said no to this channel, or something else failed. */
+export function subscribeFault(error: unknown): RedisSseError {
+  const fault = sanitize(error);
+  if (fault.code !== "REDIS_REFUSED" || !fault.message.endsWith("NOPERM")) return fault;
+  return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused the channel: its ACL does not admit it");
+}
+
+/** How ioredis says, in many ways, that there is no connection. */
+const UNREACHABLE = /closed|timed? ?out|aborted|unreachable|writeable|writable|connection/i;

@@ -17,7 +17,6 @@ export type { OutboundMessage } from "./pubsub/outbound-message.js";
 export type { Sink, SinkListener, StreamEvent, StreamRequest } from "./pubsub/sink.js";
 export { answerTo, streamHead } from "./pubsub/answer.js";
 export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./pubsub/answer.js";
-export { parseSelection } from "./pubsub/channel.js";
 
 export { ClientPool } from "./redis/client-pool.js";
 export type { LeaseRequest, PoolStatistics } from "./redis/client-pool.js";

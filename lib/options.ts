@@ -2,6 +2,7 @@ import type { Clock } from "./clock.js";
 import { systemClock } from "./clock.js";
 import { ConfigError } from "./errors.js";
 import type { RedisSource } from "./redis/connection-factory.js";
+import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "./validate.js";
 
 export interface LimitOptions {
   /** Streams open at once in this process; further ones are told to come back. Default 50,000. */
@@ -12,13 +13,13 @@ export interface LimitOptions {
   readonly maxChannelsPerSession?: number;
   /** Bytes that may wait for one client to read; then the stream ends as `slow-consumer`. Default 1 MiB. */
   readonly maxBufferedBytes?: number;
-  /** Milliseconds for which a client may read nothing while something waits for it. Default 30,000. */
+  /** Milliseconds for which a client may leave what was written to it undrained. Default 30,000. */
   readonly maxStallMs?: number;
   /** Bytes of one event's data. Default 256 KiB. */
   readonly maxEventBytes?: number;
   /** Milliseconds after which a stream ends, less up to a fifth at random. Default: never. */
   readonly maxLifetimeMs?: number;
-  /** Milliseconds that a subscription may take. Default 5,000. */
+  /** Milliseconds that Redis may take to acknowledge a subscription. Default 5,000. */
   readonly subscribeTimeoutMs?: number;
   /** Milliseconds for each stage of a teardown. Default 2,000. */
   readonly closeTimeoutMs?: number;
@@ -119,16 +120,6 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
   };
 }
 
-/** A whole number of milliseconds that a timer can wait. Throws `ConfigError`. */
-export function readMilliseconds(name: string, value: unknown, min = 1): number {
-  return readWholeNumber(name, value, min, 2 ** 31 - 1);
-}
-
-export function readWholeNumber(name: string, value: unknown, min: number, max: number): number {
-  if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return value;
-  throw new ConfigError(`expected ${name} as a whole number from ${min} to ${max}, got ${describe(value)}`);
-}
-
 function readNumbers<Group extends { readonly [Name in keyof Group]: number }>(
   group: string,
   given: Partial<Group> | undefined,
@@ -141,28 +132,7 @@ function readNumbers<Group extends { readonly [Name in keyof Group]: number }>(
   const entries = Object.entries<number>(defaults).map(([name, fallback]) => {
     const value: unknown = (given as Record<string, unknown>)[name];
     if (value === undefined || (value === Infinity && unbounded.has(name))) return [name, value ?? fallback];
-    return [name, readWholeNumber(`${group}.${name}`, value, 1, 2 ** 31 - 1)];
+    return [name, readWholeNumber(`${group}.${name}`, value, 1)];
   });
   return Object.fromEntries(entries) as Group;
-}
-
-function assertObject(name: string, value: unknown): asserts value is object {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new ConfigError(`expected ${name} as an object, got ${describe(value)}`);
-  }
-}
-
-/** A misspelt option would be a default that nobody meant. */
-function assertKnown(name: string, value: object, known: ReadonlySet<string>): void {
-  const unknown = Object.keys(value).find((key) => !known.has(key));
-  if (unknown !== undefined) {
-    throw new ConfigError(`expected ${name} to have only ${[...known].join(", ")}; got ${describe(unknown)}`);
-  }
-}
-
-/** A value as it may stand in a message: never more of it than its kind and a few characters. */
-function describe(value: unknown): string {
-  if (typeof value === "number" || typeof value === "boolean") return String(value);
-  if (typeof value === "string") return JSON.stringify(value.slice(0, 32));
-  return value === null ? "null" : Array.isArray(value) ? "an array" : typeof value;
 }

@@ -2,7 +2,7 @@ import { withDeadline } from "./deadline.js";
 import { ConfigError, RedisSseError, sanitize } from "./errors.js";
 import { createLog } from "./log.js";
 import { NotificationService } from "./notifications/notification-service.js";
-import { readMilliseconds, readOptions, type RedisSseOptions, type Settings } from "./options.js";
+import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
 import { answerTo, COMPLETED_ID } from "./pubsub/answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./pubsub/channel.js";
 import { DedicatedTransport } from "./pubsub/dedicated-transport.js";
@@ -21,6 +21,7 @@ import { ClientPool } from "./redis/client-pool.js";
 import { createConnectionFactory } from "./redis/connection-factory.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
 import { readServerInfo, type StatusReport } from "./status/status-report.js";
+import { readMilliseconds } from "./validate.js";
 
 /** What became of a published event. */
 export interface PublishReceipt {
@@ -41,7 +42,8 @@ export interface DrainOptions {
 export interface RedisSse {
   /**
    * Publishes one event to every stream of a channel, in all processes. Rejects with `INVALID_CHANNEL`,
-   * `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`, `CLOSED` or a fault of Redis.
+   * `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`, `CLOSED` or a fault of Redis. An event whose
+   * acknowledgement is lost with the connection is published again, and may arrive twice.
    */
   publish(channel: string, message: OutboundMessage): Promise<PublishReceipt>;
   /**
@@ -50,6 +52,8 @@ export interface RedisSse {
    * the session is then closing.
    */
   open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession>;
+  /** Whether `open()` would begin a stream now: the fault that it would be refused with, or `null`. */
+  check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
   readonly pool: ClientPool;
   readonly notifications: NotificationService;
   /** The queue of that name; one object for each name. Default "default". */
@@ -89,7 +93,11 @@ class RedisSseService implements RedisSse {
   constructor(settings: Settings) {
     const { clock, limits, keyPrefix, heartbeatMs, retryMs } = settings;
     this.#settings = settings;
-    this.pool = new ClientPool(createConnectionFactory(settings.redis), settings.pool, clock);
+    this.pool = new ClientPool(
+      createConnectionFactory(settings.redis),
+      { ...settings.pool, pingMs: heartbeatMs },
+      clock,
+    );
     this.#registry = new SessionRegistry(limits);
     const read: ReadEvent = (channel, message) => readInboundEvent(channel, message, limits.maxEventBytes);
     this.#hub = new SubscriptionHub({
@@ -106,7 +114,7 @@ class RedisSseService implements RedisSse {
       maxBytes: limits.maxEventBytes,
     });
     this.#sessionContext = {
-      settings: { ...limits, heartbeatMs, retryMs },
+      settings: { ...limits, subscribeTimeoutMs: this.#subscribeTimeoutMs(), heartbeatMs, retryMs },
       clock,
       createTransport: this.#transports(read),
       assertChannel: (name) => assertChannel(name, keyPrefix),
@@ -126,6 +134,15 @@ class RedisSseService implements RedisSse {
     }
   }
 
+  check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
+    try {
+      this.#check(request, channels);
+      return null;
+    } catch (error) {
+      return sanitize(error);
+    }
+  }
+
   async open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession> {
     let session: PubSubSession;
     try {
@@ -133,7 +150,8 @@ class RedisSseService implements RedisSse {
     } catch (error) {
       const fault = sanitize(error);
       this.#registry.countRefusal(fault.code);
-      const retryMs = request.retryMs ?? this.#settings.retryMs;
+      const retryMs =
+        fault.code === "CONFIG" ? this.#settings.retryMs : (request.retryMs ?? this.#settings.retryMs);
       if (!sink.closed)
         sink.answer(answerTo(fault, { onUnavailable: request.onUnavailable ?? "event", retryMs }));
       throw fault;
@@ -143,6 +161,7 @@ class RedisSseService implements RedisSse {
   }
 
   queue(name = "default", options?: QueueOptions): QueueService {
+    if (this.#closed !== null) throw new RedisSseError("CLOSED", "this service is closed");
     let queue = this.#queues.get(name);
     if (queue === undefined) {
       queue = new QueueService(name, options, {
@@ -201,6 +220,16 @@ class RedisSseService implements RedisSse {
   }
 
   #admit(request: StreamRequest, sink: Sink, channels: ChannelSelection): PubSubSession {
+    const names = this.#check(request, channels);
+    const session = new PubSubSession(this.#sessionContext, request, sink, names);
+    this.#registry.add(session, request.key);
+    return session;
+  }
+
+  /** The channels of a request that may have a stream; throws the fault of one that may not. */
+  #check(request: StreamRequest, channels: ChannelSelection): readonly string[] {
+    if (request.heartbeatMs !== undefined) readMilliseconds("heartbeatMs", request.heartbeatMs);
+    if (request.retryMs !== undefined) readMilliseconds("retryMs", request.retryMs);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const names = parseSelection(channels, this.#settings.keyPrefix);
@@ -213,9 +242,13 @@ class RedisSseService implements RedisSse {
       );
     }
     this.#registry.assertRoom(request.key);
-    const session = new PubSubSession(this.#sessionContext, request, sink, names);
-    this.#registry.add(session, request.key);
-    return session;
+    return names;
+  }
+
+  /** In dedicated mode a subscription begins with a lease, which has a deadline of its own. */
+  #subscribeTimeoutMs(): number {
+    const { subscriptions, limits, pool } = this.#settings;
+    return limits.subscribeTimeoutMs + (subscriptions === "dedicated" ? pool.acquireTimeoutMs : 0);
   }
 
   #transports(read: ReadEvent): CreateTransport {

@@ -5,15 +5,16 @@ import { ConfigError } from "../lib/index.js";
 
 /**
  * An `authorize` function that admits requests with `Authorization: Bearer <token>`, compared in constant
- * time. Throws `ConfigError` for an empty token.
+ * time. Throws `ConfigError` for a token that is empty or holds white space.
  */
 export function bearerAuth(token: string): (req: IncomingMessage) => boolean {
-  if (typeof token !== "string" || token === "")
-    throw new ConfigError("expected token as a non-empty string");
+  if (typeof token !== "string" || !/^\S+$/.test(token)) {
+    throw new ConfigError("expected token as a non-empty string without white space");
+  }
   const expected = digest(token);
   return ({ headers: { authorization = "" } }) => {
-    // The scheme's name is case-insensitive (RFC 9110, 11.1); the token has no spaces (RFC 6750, 2.1).
-    const given = /^bearer +(\S+) *$/i.exec(authorization)?.[1] ?? "";
+    // Exactly as RFC 6750 (2.1) writes it: what guards an operator's page need not be lenient.
+    const given = /^Bearer (\S+)$/.exec(authorization)?.[1] ?? "";
     return timingSafeEqual(digest(given), expected);
   };
 }

@@ -29,13 +29,16 @@ export class ResponseSink implements Sink {
   }
 
   get closed(): boolean {
-    // `writable` stays true on a response whose client has left, and `close` does not come a second time.
-    return (
-      this.#res.destroyed ||
-      this.#res.closed ||
-      this.#res.writableEnded ||
-      (this.#req.socket as { destroyed?: boolean } | undefined)?.destroyed === true
-    );
+    // `writable` stays true on a response whose client has left, and `close` does not come a second time. One
+    // that was ended is not closed before the client has read it: HTTP/2 has no `writableFinished`.
+    const { destroyed, closed, writableFinished } = this.#res;
+    const socket = this.#req.socket as { destroyed?: boolean } | undefined;
+    return destroyed || closed || writableFinished || socket?.destroyed === true;
+  }
+
+  /** Whether the application has answered by itself. */
+  get answered(): boolean {
+    return this.#res.headersSent || this.#res.writableEnded;
   }
 
   start({ status, headers }: StreamHead): void {

@@ -3,7 +3,6 @@ import type { Request, RequestHandler, Response } from "express";
 import {
   answerTo,
   ConfigError,
-  parseSelection,
   RedisSseError,
   streamHead,
   type ChannelSelection,
@@ -46,14 +45,23 @@ export interface SseStreamOptions {
 export function sseStream(channelResolver: ChannelResolver, options: SseStreamOptions = {}): RequestHandler {
   assertArguments(channelResolver, options);
   return async (req, res, next) => {
-    const sink = new ResponseSink(req, res);
-    const fault = findFault(req, res);
-    if (fault !== null) return sink.answer(answerTo(fault, PRELIMINARY));
     try {
+      const sink = new ResponseSink(req, res);
+      const fault = findFault(req, res);
+      if (fault !== null) return sink.answer(answerTo(fault, PRELIMINARY));
+      const request = streamRequest(req, options);
       const selection = await channelResolver(req);
-      if (sink.closed) return;
-      if (req.method === "HEAD") return answerHead(sink, selection);
-      await openStream(req, sink, selection, options);
+      // The client may have left meanwhile, or the resolver's own library may have answered.
+      if (sink.closed || sink.answered) return;
+      const service = options.service ?? defaultService();
+      if (req.method === "HEAD") return answerHead(sink, service.check(request, selection));
+      await openStream(
+        service,
+        request,
+        sink,
+        selection,
+        options.onOpen && ((session) => options.onOpen!(session, req)),
+      );
     } catch (error) {
       next(error);
     }
@@ -62,22 +70,22 @@ export function sseStream(channelResolver: ChannelResolver, options: SseStreamOp
 
 /** Opens the stream; rejects only with what the application threw. */
 async function openStream(
-  req: Request,
+  service: RedisSse,
+  request: StreamRequest,
   sink: ResponseSink,
   selection: ChannelSelection,
-  options: SseStreamOptions,
+  onOpen: ((session: PubSubSession) => void | Promise<void>) | undefined,
 ): Promise<void> {
-  const service = options.service ?? defaultService();
   let session: PubSubSession;
   try {
-    session = await service.open(streamRequest(req, options), sink, selection);
+    session = await service.open(request, sink, selection);
   } catch (error) {
     if (error instanceof RedisSseError) return; // it has had its answer
     throw error;
   }
-  if (options.onOpen === undefined || session.state !== "subscribed") return;
+  if (session.state !== "subscribed") return;
   try {
-    await options.onOpen(session, req);
+    await onOpen?.(session);
   } catch (error) {
     // The client learns that something failed, the application what.
     await session.close("app", new RedisSseError("INTERNAL", "an unexpected error"));
@@ -114,18 +122,12 @@ function findFault(req: Request, res: Response): RedisSseError | null {
 }
 
 /** The head that GET would have, and nothing opened for it. */
-function answerHead(sink: ResponseSink, selection: ChannelSelection): void {
-  try {
-    if (parseSelection(selection, "").length === 0)
-      throw new RedisSseError("FORBIDDEN", "no channel is open");
-    sink.answer({ ...streamHead, body: Buffer.alloc(0) });
-  } catch (error) {
-    if (!(error instanceof RedisSseError)) throw error;
-    sink.answer(answerTo(error, PRELIMINARY));
-  }
+function answerHead(sink: ResponseSink, fault: RedisSseError | null): void {
+  if (fault === null) sink.answer({ ...streamHead, body: Buffer.alloc(0) });
+  else sink.answer(answerTo(fault, PRELIMINARY));
 }
 
-/** These faults are final: neither option is looked at. */
+/** For answers without a stream; the faults found first are final, and neither is looked at. */
 const PRELIMINARY = { onUnavailable: "status", retryMs: 2_000 } as const;
 
 function assertArguments(channelResolver: unknown, options: SseStreamOptions): void {

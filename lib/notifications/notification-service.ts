@@ -5,6 +5,7 @@ import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
 import { defineScript } from "../redis/script.js";
+import { encodeJson, isLargerThan } from "../serialize.js";
 
 export interface NewNotification {
   /** Whose stream it goes to: channel `notifications:{userId}`. At most 128 characters, no control characters. */
@@ -41,7 +42,12 @@ const TTL_SECONDS = 30 * 24 * 3600;
 
 const store = defineScript(
   "StoreNotification",
-  `redis.call('LPUSH', KEYS[1], ARGV[1])
+  // A call whose answer was lost is sent again by ioredis, and finds what it has stored.
+  `local newest = redis.call('LRANGE', KEYS[1], 0, 19)
+for _, stored in ipairs(newest) do
+  if stored == ARGV[1] then return 0 end
+end
+redis.call('LPUSH', KEYS[1], ARGV[1])
 redis.call('LTRIM', KEYS[1], 0, ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1`,
@@ -65,8 +71,8 @@ export class NotificationService {
    */
   async create(input: NewNotification): Promise<string> {
     const notification = this.#read(input);
-    const json = toJson(notification);
-    if (Buffer.byteLength(json) > this.#deps.maxBytes) {
+    const json = encodeJson(notification, "data");
+    if (isLargerThan(json, this.#deps.maxBytes)) {
       throw new RedisSseError(
         "EVENT_TOO_LARGE",
         `expected a notification of at most ${this.#deps.maxBytes} bytes`,
@@ -131,16 +137,8 @@ function channelOf(userId: string): string {
 
 function assertUserId(userId: unknown): asserts userId is string {
   // oxlint-disable-next-line no-control-regex -- control characters are what must not pass
-  if (typeof userId !== "string" || !/^[^\u0000-\u001f\u007f]{1,128}$/.test(userId)) {
+  if (typeof userId !== "string" || !/^[^\u0000-\u001f\u007f\p{Surrogate}]{1,128}$/u.test(userId)) {
     throw invalid("expected userId as a string of 1 to 128 characters without control characters");
-  }
-}
-
-function toJson(notification: Notification): string {
-  try {
-    return JSON.stringify(notification);
-  } catch {
-    throw new RedisSseError("UNSERIALIZABLE", "expected data as a JSON value");
   }
 }
 

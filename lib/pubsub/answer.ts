@@ -42,6 +42,7 @@ const FINAL: Readonly<Partial<Record<ErrorCode, { status: number; headers?: Reco
   METHOD_NOT_ALLOWED: { status: 405, headers: { Allow: "GET, HEAD" } },
   NOT_ACCEPTABLE: { status: 406 },
   LIMIT_SESSIONS_PER_KEY: { status: 429 },
+  CONFIG: { status: 500 },
   NO_SOCKET: { status: 503, headers: { Connection: "close" } },
 };
 

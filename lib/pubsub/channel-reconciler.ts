@@ -1,4 +1,5 @@
-import { RedisSseError, sanitize } from "../errors.js";
+import type { Clock } from "../clock.js";
+import { RedisSseError, subscribeFault } from "../errors.js";
 import { createLog, printable } from "../log.js";
 
 /** The connection, as the reconciler needs it. */
@@ -12,7 +13,7 @@ export interface SubscriptionPort {
 export interface ReconcilerHandlers {
   /** These were subscribed before the connection was lost, and are again: messages between are gone. */
   onResubscribed(channels: readonly string[]): void;
-  /** The server refuses a channel that nobody is waiting for any more: it was subscribed before. */
+  /** The server refuses a wanted channel. Those who wait for it are told by their promise. */
   onRefused(channel: string, fault: RedisSseError): void;
 }
 
@@ -42,6 +43,9 @@ const log = createLog("hub");
 /** What one SUBSCRIBE may carry: enough to bring 10,000 channels back in a moment, and no long block. */
 const MAX_BATCH = 512;
 
+/** Before a command that failed on a live connection is tried again. */
+const RETRY_MS = 500;
+
 /**
  * Keeps the server's subscriptions equal to the wanted ones. For each channel it compares wanted with
  * actual, has one operation in flight, and looks again when that is done. A plain count of references does
@@ -53,14 +57,18 @@ const MAX_BATCH = 512;
 export class ChannelReconciler {
   readonly #port: SubscriptionPort;
   readonly #handlers: ReconcilerHandlers;
+  readonly #clock: Clock;
   readonly #entries = new Map<string, Entry>();
   /** Entries to look at when this turn of the loop is over, so that its operations go out as one command. */
   readonly #dirty = new Set<Entry>();
   #flush: NodeJS.Immediate | null = null;
+  #cancelRetry: (() => void) | null = null;
+  #closed = false;
 
-  constructor(port: SubscriptionPort, handlers: ReconcilerHandlers) {
+  constructor(port: SubscriptionPort, handlers: ReconcilerHandlers, clock: Clock) {
     this.#port = port;
     this.#handlers = handlers;
+    this.#clock = clock;
   }
 
   /** How many channels the server has acknowledged. */
@@ -72,6 +80,7 @@ export class ChannelReconciler {
 
   /** Resolves when the channel is subscribed; rejects when it is refused, or no longer wanted. */
   want(name: string): Promise<void> {
+    if (this.#closed) return Promise.reject(new RedisSseError("CLOSED", "this service is closed"));
     let entry = this.#entries.get(name);
     if (entry === undefined) {
       entry = { name, wanted: true, subscribed: false, interrupted: false, operation: null, waiting: null };
@@ -94,7 +103,7 @@ export class ChannelReconciler {
     this.#touch(entry);
   }
 
-  /** The connection is ready: everything wanted is subscribed anew, but for what is still in flight on it. */
+  /** The connection is ready: whatever differs from what is wanted is sent, but for what is still in flight. */
   connectionReady(): void {
     for (const entry of this.#entries.values()) this.#touch(entry);
   }
@@ -109,6 +118,8 @@ export class ChannelReconciler {
 
   /** Refuses those who wait, and does nothing from now on; answers what the server may still hold. */
   close(): readonly string[] {
+    this.#closed = true;
+    this.#cancelRetry?.();
     if (this.#flush !== null) clearImmediate(this.#flush);
     this.#flush = null;
     this.#dirty.clear();
@@ -124,6 +135,7 @@ export class ChannelReconciler {
   }
 
   #touch(entry: Entry): void {
+    if (this.#closed) return;
     this.#dirty.add(entry);
     this.#flush ??= setImmediate(() => {
       this.#flush = null;
@@ -167,15 +179,26 @@ export class ChannelReconciler {
       await this.#port[operation](batch.map(({ name }) => name));
       this.#acknowledged(operation, batch);
     } catch (error) {
-      const fault = sanitize(error);
+      const fault = subscribeFault(error);
       // SUBSCRIBE is all or nothing: one channel that the ACL denies refuses its whole batch.
       if (batch.length > 1 && isRefusal(fault)) {
         for (const entry of batch) void this.#run(operation, [entry]);
         return;
       }
       this.#failed(operation, batch, fault);
+      // Where the connection is lost, its return tries again. Where it is not, something between answers for
+      // the server, and may do so at once: not again before a pause.
+      if (!isRefusal(fault)) return this.#retryLater();
     }
     for (const entry of batch) this.#touch(entry);
+  }
+
+  #retryLater(): void {
+    if (this.#closed) return;
+    this.#cancelRetry ??= this.#clock.schedule(() => {
+      this.#cancelRetry = null;
+      this.connectionReady();
+    }, RETRY_MS);
   }
 
   #acknowledged(operation: Operation, batch: readonly Entry[]): void {
@@ -211,13 +234,13 @@ export class ChannelReconciler {
     entry.interrupted = false;
     log("subscribe refused: %s: %s", printable(entry.name), fault.message);
     waiting?.reject(fault);
-    if (wanted && waiting === null) this.#handlers.onRefused(entry.name, fault);
+    if (wanted) this.#handlers.onRefused(entry.name, fault);
   }
 }
 
 /** Whether the server answered no, in contrast to a connection that gave no answer. */
 function isRefusal(fault: RedisSseError): boolean {
-  return fault.code === "SUBSCRIBE_REFUSED" || fault.code === "REDIS_REFUSED";
+  return fault.code === "SUBSCRIBE_REFUSED";
 }
 
 function* batches<T>(items: readonly T[]): Generator<readonly T[]> {

@@ -1,4 +1,4 @@
-import { RedisSseError, sanitize } from "../errors.js";
+import { RedisSseError, subscribeFault } from "../errors.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { Transport, TransportListener } from "./transport.js";
 
@@ -25,8 +25,8 @@ export interface DedicatedTransportOptions {
 export class DedicatedTransport implements Transport {
   readonly #options: DedicatedTransportOptions;
   readonly #listener: TransportListener;
-  /** What the session asked for and has not left; a message may still come after it has. */
-  readonly #channels = new Set<string>();
+  /** What the session asked for and has not left, by the request; a message may still come after it has. */
+  readonly #channels = new Map<string, symbol>();
   #leasing: Promise<LeasedConnection> | null = null;
   #lease: LeasedConnection | null = null;
   #reset = false;
@@ -38,12 +38,15 @@ export class DedicatedTransport implements Transport {
 
   async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
     const { client } = await (this.#leasing ??= this.#acquire(signal));
-    for (const channel of channels) this.#channels.add(channel);
+    const request = Symbol("subscribe");
+    for (const channel of channels) this.#channels.set(channel, request);
     try {
       await client.subscribe(...channels);
     } catch (error) {
-      for (const channel of channels) this.#channels.delete(channel);
-      throw sanitize(error);
+      for (const channel of channels) {
+        if (this.#channels.get(channel) === request) this.#channels.delete(channel);
+      }
+      throw subscribeFault(error);
     }
   }
 

@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.js";
 import { createLog } from "../log.js";
 import { FrameBuffer } from "./frame-buffer.js";
+import { isReservedEvent } from "./frame.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
 import type { StreamEvent } from "./sink.js";
@@ -9,6 +10,8 @@ import type { StreamOutput, WriteResult } from "./stream-output.js";
 /** The session, as its delivery sees it. */
 export interface DeliveryOwner {
   snapshot(): SessionSnapshot;
+  /** Whether the session still listens to this channel. */
+  hears(channel: string): boolean;
   dispatch(event: SessionEvent): void;
   end(reason: CloseReason): void;
 }
@@ -56,6 +59,7 @@ export class Delivery {
   }
 
   accept(event: InboundEvent): void {
+    if (!this.#owner.hears(event.channel)) return;
     const { state } = this.#owner.snapshot();
     if (this.#isLive()) {
       this.#pass(event);
@@ -70,7 +74,7 @@ export class Delivery {
   /** Writes what waits, as long as the client takes it. */
   flush(): void {
     while (this.#isLive()) {
-      const event = this.#waiting.shift();
+      const event = this.#next();
       if (event === undefined) return;
       this.#pass(event);
     }
@@ -86,7 +90,7 @@ export class Delivery {
 
   /** Hands all that waits to a response that is about to end, whether or not its client keeps up. */
   writeRest(): void {
-    for (let event = this.#waiting.shift(); event !== undefined; event = this.#waiting.shift()) {
+    for (let event = this.#next(); event !== undefined; event = this.#next()) {
       this.#sent++;
       this.#output.write(event.frame);
     }
@@ -94,6 +98,15 @@ export class Delivery {
 
   dropRest(): void {
     this.#dropped += this.#waiting.clear();
+  }
+
+  /** The oldest that waits; those of a channel that was taken away meanwhile are dropped. */
+  #next(): InboundEvent | undefined {
+    for (;;) {
+      const event = this.#waiting.shift();
+      if (event === undefined || this.#owner.hears(event.channel)) return event;
+      this.#dropped++;
+    }
   }
 
   #isLive(): boolean {
@@ -105,7 +118,8 @@ export class Delivery {
   #pass(event: InboundEvent): void {
     this.#sent++;
     this.written(this.#output.write(event.frame));
-    if (this.#until !== undefined && this.#isLast(this.#until, event)) this.#owner.end("completed");
+    if (this.#until === undefined || isControl(event)) return;
+    if (this.#isLast(this.#until, event)) this.#owner.end("completed");
   }
 
   #isLast(until: (event: StreamEvent) => boolean, { channel, event, data }: InboundEvent): boolean {
@@ -116,4 +130,9 @@ export class Delivery {
       return false;
     }
   }
+}
+
+/** Whether this library made the event: an application's `until` is asked about the application's events. */
+function isControl({ event }: InboundEvent): boolean {
+  return event !== undefined && isReservedEvent(event);
 }

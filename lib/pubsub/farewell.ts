@@ -40,7 +40,8 @@ export async function sayFarewell(
 }
 
 function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault, answer }: Farewell): void {
-  delivery.writeRest();
+  // What came after the last event of a completed stream is no part of it.
+  if (reason !== "completed") delivery.writeRest();
   const retryMs = jitteredRetryMs(answer.retryMs);
   if (fault !== null) output.write(encodeFault(fault, retryMs));
   const id = reason === "completed" ? COMPLETED_ID : undefined;

@@ -1,25 +1,38 @@
+interface BufferedItem {
+  readonly data: string;
+  readonly frame: Buffer;
+}
+
+/** What an event takes beside its text and its bytes: the objects around them, as measured with many small ones. */
+const OVERHEAD_BYTES = 200;
+
+/** From how many read items on the array is compacted. */
+const COMPACT_FROM = 1_024;
+
 /** The events that wait for a client to read, in order, with the sum of their bytes. The session bounds it. */
-export class FrameBuffer<Item extends { readonly frame: Buffer }> {
-  #items: Item[] = [];
+export class FrameBuffer<Item extends BufferedItem> {
+  #items: (Item | undefined)[] = [];
   #head = 0;
   #bytes = 0;
 
+  /** The memory that they take, about: an event of one byte is not free. */
   get bytes(): number {
     return this.#bytes;
   }
 
   push(item: Item): void {
     this.#items.push(item);
-    this.#bytes += item.frame.length;
+    this.#bytes += sizeOf(item);
   }
 
   /** The oldest, taken out; `undefined` when there is none. */
   shift(): Item | undefined {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
-    this.#head++;
-    this.#bytes -= item.frame.length;
+    this.#items[this.#head++] = undefined;
+    this.#bytes -= sizeOf(item);
     if (this.#head === this.#items.length) this.clear();
+    else if (this.#head >= COMPACT_FROM && this.#head * 2 >= this.#items.length) this.#compact();
     return item;
   }
 
@@ -31,4 +44,14 @@ export class FrameBuffer<Item extends { readonly frame: Buffer }> {
     this.#bytes = 0;
     return dropped;
   }
+
+  /** A reader that is slow but steady never empties the buffer: what it has read must not stay all the same. */
+  #compact(): void {
+    this.#items.splice(0, this.#head);
+    this.#head = 0;
+  }
+}
+
+function sizeOf({ data, frame }: BufferedItem): number {
+  return frame.length + data.length + OVERHEAD_BYTES;
 }

@@ -1,5 +1,11 @@
+import { isLargerThan } from "../serialize.js";
 import { parseMessage } from "./envelope.js";
-import { encodeControl, encodeEvent, isReservedEvent } from "./frame.js";
+import { encodeEvent, isReservedEvent } from "./frame.js";
+
+export type GapReason = "interrupted" | "too-large";
+
+/** The channel of what is meant for one session alone. No channel has this name. */
+export const NO_CHANNEL = "";
 
 /** One event on its way to the sessions of a channel, encoded once for all of them. */
 export interface InboundEvent {
@@ -23,7 +29,7 @@ export function readInboundEvent(
   if (envelope === null) return null;
   const { event, data } = envelope;
   if (event !== undefined && isReservedEvent(event)) return null;
-  if (isLargerThan(data, maxEventBytes)) return gapOf(channel, "too-large");
+  if (isLargerThan(data, maxEventBytes)) return createGap([channel], "too-large", channel);
   try {
     return { channel, event, data, frame: encodeEvent({ event, data }) };
   } catch {
@@ -32,14 +38,15 @@ export function readInboundEvent(
   }
 }
 
-/** The `gap` event as a delivery to one channel: something was published there that no client will get. */
-function gapOf(channel: string, reason: string): InboundEvent {
-  const data = { channels: [channel], reason };
-  return { channel, event: "gap", data: JSON.stringify(data), frame: encodeControl("gap", data) };
-}
-
-/** Whether `text` takes more than `maxBytes` of UTF-8, counting only where its length leaves that open. */
-export function isLargerThan(text: string, maxBytes: number): boolean {
-  if (text.length > maxBytes) return true;
-  return text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes;
+/**
+ * The `gap` event: something was published on these channels that the client will not get. It goes to the
+ * members of `channel`, or to one session as a whole.
+ */
+export function createGap(
+  channels: readonly string[],
+  reason: GapReason,
+  channel: string = NO_CHANNEL,
+): InboundEvent {
+  const data = JSON.stringify({ channels, reason });
+  return { channel, event: "gap", data, frame: encodeEvent({ event: "gap", data }) };
 }

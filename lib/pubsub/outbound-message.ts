@@ -1,6 +1,6 @@
 import { RedisSseError } from "../errors.js";
+import { encodeJson, isLargerThan } from "../serialize.js";
 import { assertField, encodeEvent, isReservedEvent } from "./frame.js";
-import { isLargerThan } from "./inbound-event.js";
 
 /** What an application sends: `data` as it is when it is a string, anything else as JSON. */
 export interface OutboundMessage {
@@ -32,7 +32,7 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
       throw new RedisSseError("INVALID_EVENT", `expected an event name that is not reserved, got "${event}"`);
     }
   }
-  const data = serializeData(message.data);
+  const data = typeof message.data === "string" ? message.data : encodeJson(message.data, "data");
   if (isLargerThan(data, maxEventBytes)) {
     throw new RedisSseError(
       "EVENT_TOO_LARGE",
@@ -49,25 +49,4 @@ export function encodeMessage(
 ): SerializedMessage & { frame: Buffer } {
   const { event, data } = serializeMessage(message, maxEventBytes);
   return { event, data, frame: encodeEvent({ event, data }) };
-}
-
-/** A string as it is, anything else as JSON. Throws `UNSERIALIZABLE` for what JSON has no text for. */
-export function serializeData(data: unknown): string {
-  if (typeof data === "string") return data;
-  let json: string | undefined;
-  try {
-    json = JSON.stringify(data) as string | undefined;
-  } catch {
-    // A circle, a BigInt, or a toJSON() that threw: whose message may say anything.
-    throw unserializable(typeof data);
-  }
-  if (json === undefined) throw unserializable(typeof data);
-  return json;
-}
-
-function unserializable(type: string): RedisSseError {
-  return new RedisSseError(
-    "UNSERIALIZABLE",
-    `expected data as a string or a JSON value, got ${type} without JSON form`,
-  );
 }

@@ -22,6 +22,12 @@ export interface SessionChannelsOptions {
   readonly closing: AbortSignal;
 }
 
+interface Addition {
+  readonly done: Promise<void>;
+  /** Ends the wait, because the channel was taken away again. */
+  cancel(): void;
+}
+
 const log = createLog("session");
 
 /** The channels of one session, and how they come and go while it is open. */
@@ -29,7 +35,7 @@ export class SessionChannels {
   readonly names: Set<string>;
   readonly #options: SessionChannelsOptions;
   /** Additions that Redis has not acknowledged yet: whoever adds the same channel shares the wait. */
-  readonly #adding = new Map<string, Promise<void>>();
+  readonly #adding = new Map<string, Addition>();
 
   constructor(names: readonly string[], options: SessionChannelsOptions) {
     this.names = new Set(names);
@@ -43,19 +49,19 @@ export class SessionChannels {
 
   async add(name: string): Promise<void> {
     if (!this.#options.isOpen()) throw closedError();
-    if (this.names.has(name)) return this.#adding.get(name);
+    if (this.names.has(name)) return this.#adding.get(name)?.done;
     const { maxChannelsPerSession: max } = this.#options.settings;
     if (this.names.size >= max) {
       throw new RedisSseError("LIMIT_CHANNELS", `expected at most ${max} channels in a stream`);
     }
     this.names.add(name);
-    const added = this.#add(name).finally(() => this.#adding.delete(name));
-    this.#adding.set(name, added);
-    return added;
+    return this.#begin(name);
   }
 
   async remove(name: string): Promise<void> {
     if (!this.#options.isOpen() || !this.names.delete(name)) return;
+    this.#adding.get(name)?.cancel();
+    this.#adding.delete(name);
     const { transport, clock, settings, closing: signal } = this.#options;
     try {
       const timeoutMs = settings.closeTimeoutMs;
@@ -67,14 +73,30 @@ export class SessionChannels {
     }
   }
 
-  async #add(name: string): Promise<void> {
+  #begin(name: string): Promise<void> {
+    let cancel!: () => void;
+    const cancelled = new Promise<never>((_resolve, reject) => {
+      cancel = () => reject(new RedisSseError("ABORTED", "the channel was taken away again"));
+    });
+    const isCurrent = (): boolean => this.#adding.get(name) === addition;
+    const addition: Addition = { done: this.#add(name, cancelled, isCurrent), cancel };
+    this.#adding.set(name, addition);
+    return addition.done;
+  }
+
+  async #add(name: string, cancelled: Promise<never>, isCurrent: () => boolean): Promise<void> {
     try {
-      await this.#subscribe([name]);
+      await Promise.race([this.#subscribe([name]), cancelled]);
     } catch (error) {
-      this.names.delete(name);
-      // A SUBSCRIBE that ran out of time may still take effect: it is undone behind it.
-      this.#options.transport.unsubscribe([name]).catch(() => {});
+      // After a cancellation there is nothing to undo: the channel may have been added anew since.
+      if (isCurrent()) {
+        this.names.delete(name);
+        // A SUBSCRIBE that ran out of time may still take effect: it is undone behind it.
+        this.#options.transport.unsubscribe([name]).catch(() => {});
+      }
       throw sanitize(error);
+    } finally {
+      if (isCurrent()) this.#adding.delete(name);
     }
     if (!this.#options.isOpen()) throw closedError();
     log("[SSE] subscribed: %s", printable(name));

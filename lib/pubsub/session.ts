@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 
 import type { Clock } from "../clock.js";
 import { sanitize, type RedisSseError } from "../errors.js";
@@ -7,7 +8,7 @@ import { Delivery } from "./delivery.js";
 import { sayFarewell } from "./farewell.js";
 import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import { encodeControl, encodeRetry, HEARTBEAT } from "./frame.js";
-import type { InboundEvent } from "./inbound-event.js";
+import { createGap, NO_CHANNEL } from "./inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "./outbound-message.js";
 import { SessionChannels, type ChannelSettings } from "./session-channels.js";
 import {
@@ -91,12 +92,14 @@ export class PubSubSession {
     // Streams that began together do not end together.
     const maxLifetimeMs = context.settings.maxLifetimeMs * (0.8 + 0.2 * Math.random());
     this.#limits = { ...context.settings, maxLifetimeMs };
+    // Every channel that is being added listens to it, and there may be many at once.
+    setMaxListeners(0, this.#closing.signal);
     this.#closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
     this.#transport = context.createTransport(`session ${this.id} user=${this.#who}`, {
-      deliver: (event) => this.#deliver(event),
-      interrupted: (names) => this.#tellGap(names),
+      deliver: (event) => this.#delivery.accept(event),
+      interrupted: (names) => this.#delivery.accept(createGap(names, "interrupted")),
       refused: (_channel, fault) => this.#end("revoked", fault),
       // Before the acknowledgement the subscription itself fails, and says more.
       lost: (fault) => this.state !== "created" && this.#end("redis-lost", fault),
@@ -148,6 +151,7 @@ export class PubSubSession {
    * client told. Resolves when the client left meanwhile: `state` says so. Called once, by `RedisSse.open()`.
    */
   async start(): Promise<void> {
+    this.#output.attach();
     const channels = Array.from(this.channels, printable).join(", ");
     log("[SSE] create PubSub connection: user=%s, channel=%s", this.#who, channels);
     if (this.#output.closed) this.#end("client-gone");
@@ -188,7 +192,7 @@ export class PubSubSession {
    */
   send(message: OutboundMessage): void {
     const { event, data, frame } = encodeMessage(message, this.#context.settings.maxEventBytes);
-    this.#delivery.accept({ channel: "", event, data, frame });
+    this.#delivery.accept({ channel: NO_CHANNEL, event, data, frame });
   }
 
   /**
@@ -216,19 +220,11 @@ export class PubSubSession {
   #createDelivery(): Delivery {
     const owner = {
       snapshot: () => this.#snapshot,
+      hears: (channel: string) => channel === NO_CHANNEL || this.channels.has(channel),
       dispatch: (event: SessionEvent) => this.#dispatch(event),
       end: (reason: CloseReason) => this.#end(reason),
     };
     return new Delivery(owner, this.#output, this.#context.clock, this.#request.until);
-  }
-
-  #deliver(event: InboundEvent): void {
-    if (this.channels.has(event.channel)) this.#delivery.accept(event);
-  }
-
-  #tellGap(channels: readonly string[]): void {
-    const data = { channels, reason: "interrupted" };
-    this.#delivery.accept({ channel: "", event: "gap", data: "", frame: encodeControl("gap", data) });
   }
 
   #drained(): void {
@@ -254,8 +250,7 @@ export class PubSubSession {
       case "flush":
         return this.#delivery.flush();
       case "release":
-        this.#transport.reset();
-        return log("[SSE] PubSub connection closed after the failed subscribe");
+        return this.#release();
       case "tell-fault":
         log("[SSE] connection error: %s", this.#fault!.message);
         return this.#output.answer(answerTo(this.#fault!, this.#answer));
@@ -266,6 +261,16 @@ export class PubSubSession {
       case "settle":
         this.#context.onClosed(this);
         return this.#settle();
+    }
+  }
+
+  /** Whatever it throws, what follows is told and torn down. */
+  #release(): void {
+    try {
+      this.#transport.reset();
+      log("[SSE] PubSub connection closed after the failed subscribe");
+    } catch (error) {
+      log("[SSE] reset failed: %s", sanitize(error).message);
     }
   }
 

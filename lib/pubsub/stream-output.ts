@@ -16,8 +16,10 @@ export interface StreamOutputHandlers {
 export class StreamOutput {
   readonly #sink: Sink;
   readonly #clock: Clock;
-  readonly #detach: () => void;
+  readonly #handlers: StreamOutputHandlers;
   readonly #gone: Promise<void>;
+  #onGone!: () => void;
+  #detach: () => void = () => {};
   #started = false;
   #bytesSent = 0;
   #lastWriteAt: number;
@@ -26,15 +28,19 @@ export class StreamOutput {
     this.#sink = sink;
     this.#clock = clock;
     this.#lastWriteAt = clock.now();
-    let onGone!: () => void;
+    this.#handlers = handlers;
     this.#gone = new Promise((resolve) => {
-      onGone = resolve;
+      this.#onGone = resolve;
     });
-    this.#detach = sink.attach({
-      onDrain: () => handlers.onDrain(),
+  }
+
+  /** Begins to listen to the sink, which may answer at once that its client is gone. */
+  attach(): void {
+    this.#detach = this.#sink.attach({
+      onDrain: () => this.#handlers.onDrain(),
       onClose: (failed) => {
-        onGone();
-        handlers.onClose(failed);
+        this.#onGone();
+        this.#handlers.onClose(failed);
       },
     });
   }
@@ -56,7 +62,7 @@ export class StreamOutput {
     return this.#lastWriteAt;
   }
 
-  /** Begins the event stream with its first frames, in one write with the head. */
+  /** Begins the event stream with its first frames. */
   start(frame: Buffer): WriteResult {
     try {
       this.#sink.start(streamHead);
@@ -92,8 +98,8 @@ export class StreamOutput {
   /** Ends the response; a client that has not read the rest by the deadline is dropped. Never rejects. */
   async end(timeoutMs: number): Promise<void> {
     try {
-      this.#sink.end();
       if (this.#sink.closed) return;
+      this.#sink.end();
       await withDeadline(this.#gone, {
         clock: this.#clock,
         timeoutMs,

@@ -2,7 +2,7 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import { ChannelReconciler, type SubscriptionPort } from "./channel-reconciler.js";
+import { ChannelReconciler, type ReconcilerHandlers, type SubscriptionPort } from "./channel-reconciler.js";
 import type { InboundEvent } from "./inbound-event.js";
 
 /** Who receives the events of a channel: a session, or a part of the service itself. */
@@ -49,6 +49,8 @@ export interface HubStatistics {
 
 interface Channel {
   readonly members: Set<HubMember>;
+  /** Members whose join is not acknowledged yet, each with the latest one. They learn of a refusal by it. */
+  readonly joining: Map<HubMember, symbol>;
   cancelLinger: (() => void) | null;
 }
 
@@ -72,10 +74,11 @@ export class SubscriptionHub {
       subscribe: (channels) => this.#connection!.subscribe(channels),
       unsubscribe: (channels) => this.#connection!.unsubscribe(channels),
     };
-    this.#reconciler = new ChannelReconciler(port, {
+    const handlers: ReconcilerHandlers = {
       onResubscribed: (channels) => this.#resubscribed(channels),
       onRefused: (channel, fault) => this.#refused(channel, fault),
-    });
+    };
+    this.#reconciler = new ChannelReconciler(port, handlers, options.clock);
   }
 
   /**
@@ -91,11 +94,15 @@ export class SubscriptionHub {
     const memberships = this.#memberships.get(member);
     if (memberships === undefined) this.#memberships.set(member, new Set([name]));
     else memberships.add(name);
+    const join = Symbol(name);
+    channel.joining.set(member, join);
     try {
       await this.#reconciler.want(name);
     } catch (fault) {
-      this.#leave(name, member, 0);
+      if (channel.joining.get(member) === join) this.#leave(name, member, 0);
       throw fault;
+    } finally {
+      if (channel.joining.get(member) === join) channel.joining.delete(member);
     }
   }
 
@@ -148,7 +155,7 @@ export class SubscriptionHub {
   #channelOf(name: string): Channel {
     let channel = this.#channels.get(name);
     if (channel === undefined) {
-      channel = { members: new Set(), cancelLinger: null };
+      channel = { members: new Set(), joining: new Map(), cancelLinger: null };
       this.#channels.set(name, channel);
     }
     return channel;
@@ -157,6 +164,7 @@ export class SubscriptionHub {
   #leave(name: string, member: HubMember, lingerMs: number): boolean {
     const channel = this.#channels.get(name);
     if (!channel?.members.delete(member)) return false;
+    channel.joining.delete(member);
     const memberships = this.#memberships.get(member);
     memberships?.delete(name);
     if (memberships?.size === 0) this.#memberships.delete(member);
@@ -195,7 +203,9 @@ export class SubscriptionHub {
   }
 
   #refused(name: string, fault: RedisSseError): void {
-    for (const member of this.#channels.get(name)?.members ?? []) {
+    const channel = this.#channels.get(name);
+    for (const member of channel?.members ?? []) {
+      if (channel!.joining.has(member)) continue;
       this.#leave(name, member, 0);
       this.#isolate(() => member.refused(name, fault));
     }

@@ -16,12 +16,18 @@ const toFlag = (reply: unknown): boolean => Number(reply) === 1;
 const toFields = (reply: unknown): readonly string[] | null =>
   Array.isArray(reply) ? reply.map(String) : null;
 
-/** KEYS task, ready. ARGV id, kind, payload, wake channel. When it was created, as ISO 8601; null: the id is taken. */
+/**
+ * KEYS task, ready. ARGV id, kind, payload, wake channel, call. When it was created, as ISO 8601; null: the id
+ * is taken. A call whose answer was lost is sent again by ioredis: it finds its own task, and answers the same.
+ */
 export const enqueue: Script<string | null> = defineScript(
   "Enqueue",
   `${NOW}
-if redis.call('EXISTS', KEYS[1]) == 1 then return false end
-redis.call('HSET', KEYS[1], 'id', ARGV[1], 'kind', ARGV[2], 'payload', ARGV[3], 'status', 'queued',
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  if redis.call('HGET', KEYS[1], 'call') ~= ARGV[5] then return false end
+  return redis.call('HGET', KEYS[1], 'createdAt')
+end
+redis.call('HSET', KEYS[1], 'call', ARGV[5], 'id', ARGV[1], 'kind', ARGV[2], 'payload', ARGV[3], 'status', 'queued',
   'progress', '0', 'message', '', 'attempt', '0', 'createdAt', stamp(now))
 redis.call('LPUSH', KEYS[2], ARGV[1])
 redis.call('PUBLISH', ARGV[4], ARGV[1])
@@ -84,13 +90,17 @@ return 1`,
   toFlag,
 );
 
-/** KEYS task, leases. ARGV id, token, status, progress, message, result, ttl ms, channel, event. */
+/**
+ * KEYS task, leases. ARGV id, token, status, progress, message, result, ttl ms, channel, event. Repeatable:
+ * the one who has finished it is told so again.
+ */
 export const finish: Script<boolean> = defineScript(
   "Finish",
   `${NOW}
+if redis.call('HGET', KEYS[1], 'finishedBy') == ARGV[2] then return 1 end
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], 'token')
-redis.call('HSET', KEYS[1], 'status', ARGV[3], 'progress', ARGV[4], 'message', ARGV[5], 'result', ARGV[6],
+redis.call('HSET', KEYS[1], 'finishedBy', ARGV[2], 'status', ARGV[3], 'progress', ARGV[4], 'message', ARGV[5], 'result', ARGV[6],
   'finishedAt', stamp(now))
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[7])

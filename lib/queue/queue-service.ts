@@ -4,6 +4,8 @@ import type { Clock } from "../clock.js";
 import { ConfigError, RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
+import { encodeJson, isLargerThan } from "../serialize.js";
+import { readWholeNumber } from "../validate.js";
 import * as scripts from "./queue-scripts.js";
 import {
   assertTaskId,
@@ -71,12 +73,8 @@ export class QueueService {
     if (typeof name !== "string" || !/^[\w.-]{1,64}$/.test(name)) {
       throw new ConfigError("expected the queue's name as 1 to 64 characters of A-Z a-z 0-9 _ . -");
     }
-    if (!Number.isSafeInteger(attempts) || attempts < 1) {
-      throw new ConfigError("expected attempts as a whole number >= 1");
-    }
-    if (!Number.isSafeInteger(resultTtlMs) || resultTtlMs < 1) {
-      throw new ConfigError("expected resultTtlMs as a whole number of milliseconds >= 1");
-    }
+    readWholeNumber("attempts", attempts, 1);
+    readWholeNumber("resultTtlMs", resultTtlMs, 1, Number.MAX_SAFE_INTEGER);
     this.name = name;
     this.#deps = deps;
     this.#attempts = attempts;
@@ -108,7 +106,7 @@ export class QueueService {
     const json = this.#toJson(payload, "payload");
     const { ready, task, wake } = this.#keys;
     const createdAt = await this.#safely((client) =>
-      scripts.enqueue(client, [task + id, ready], [id, kind, json, wake]),
+      scripts.enqueue(client, [task + id, ready], [id, kind, json, wake, randomUUID()]),
     );
     if (createdAt === null)
       throw new RedisSseError("INVALID_TASK", `expected an id that is not taken, got "${id}"`);
@@ -216,14 +214,8 @@ export class QueueService {
   }
 
   #toJson(value: unknown, what: "payload" | "result"): string {
-    let json: string | undefined;
-    try {
-      json = JSON.stringify(value) as string | undefined;
-    } catch {
-      json = undefined;
-    }
-    if (json === undefined) throw new RedisSseError("UNSERIALIZABLE", `expected ${what} as a JSON value`);
-    if (Buffer.byteLength(json) > this.#deps.maxBytes) {
+    const json = encodeJson(value, what);
+    if (isLargerThan(json, this.#deps.maxBytes)) {
       throw new RedisSseError(
         "TASK_TOO_LARGE",
         `expected ${what} of at most ${this.#deps.maxBytes} bytes as JSON`,

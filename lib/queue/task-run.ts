@@ -1,3 +1,4 @@
+import { delay } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { TaskFailure, type Task } from "./task.js";
@@ -18,6 +19,10 @@ export interface TaskContext {
 }
 
 const log = createLog("worker");
+
+/** Between tries to store an outcome. */
+const FIRST_PAUSE_MS = 200;
+const MAX_PAUSE_MS = 5_000;
 
 /** One task under way: its handler, the lease that is renewed for it, and how it ends. */
 export class TaskRun {
@@ -74,14 +79,16 @@ export class TaskRun {
   async #run(): Promise<void> {
     const { task } = this.#lease;
     const outcome = await this.#attempt();
-    if (this.#over) return;
-    try {
-      const taken = await this.#finish(outcome);
-      log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.status, task.id);
-    } catch (error) {
-      log("cannot store the outcome of %s: %s", task.id, sanitize(error).message);
-    } finally {
-      this.#end();
+    // The work is done: its outcome is worth waiting for Redis, and the lease is renewed meanwhile.
+    for (let pauseMs = FIRST_PAUSE_MS; !this.#over; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+      try {
+        const taken = await this.#finish(outcome);
+        log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.status, task.id);
+        return this.#end();
+      } catch (error) {
+        log("cannot store the outcome of %s: %s", task.id, sanitize(error).message);
+      }
+      await delay(this.#port.clock, pauseMs, this.#aborting.signal);
     }
   }
 

@@ -1,6 +1,7 @@
-import { delay } from "../deadline.js";
+import { delay, withDeadline } from "../deadline.js";
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
+import { readWholeNumber } from "../validate.js";
 import { TaskRun, type TaskContext } from "./task-run.js";
 import type { WorkerPort } from "./worker-port.js";
 
@@ -26,6 +27,8 @@ export interface StopOptions {
 const log = createLog("worker");
 
 const MAX_POLL_MS = 5_000;
+/** How long a worker that stops waits for Redis to take its tasks back. */
+const GIVE_BACK_MS = 1_000;
 /** After a fault of Redis, before the next try. */
 const FAULT_PAUSE_MS = 500;
 
@@ -54,9 +57,9 @@ export class Worker {
     const { concurrency = 1, leaseMs = 30_000, pollMs = MAX_POLL_MS, signal } = options;
     if (typeof handler !== "function")
       throw new ConfigError(`expected handler as a function, got ${typeof handler}`);
-    assertWhole("concurrency", concurrency, 1, 1_000);
-    assertWhole("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
-    assertWhole("pollMs", pollMs, 1, MAX_POLL_MS);
+    readWholeNumber("concurrency", concurrency, 1, 1_000);
+    readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
+    readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
     this.#port = port;
     this.#handler = handler;
     this.#concurrency = concurrency;
@@ -91,8 +94,13 @@ export class Worker {
       ),
       delay(this.#port.clock, graceMs, graceOver.signal),
     ]);
-    await Promise.all(Array.from(this.#runs, (run) => run.giveBack()));
-    await this.#loop;
+    const back = Promise.all([this.#loop, ...Array.from(this.#runs, (run) => run.giveBack())]);
+    // Without an answer from Redis the leases run out by themselves.
+    await withDeadline(back, {
+      clock: this.#port.clock,
+      timeoutMs: GIVE_BACK_MS,
+      what: "the tasks' return",
+    }).catch((error: unknown) => log("stopped without an answer: %s", sanitize(error).message));
     log("stopped");
     this.#onStopped();
   }
@@ -145,9 +153,4 @@ export class Worker {
     this.#woken = true;
     this.#wake();
   }
-}
-
-function assertWhole(name: string, value: unknown, min: number, max: number): void {
-  if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return;
-  throw new ConfigError(`expected ${name} as a whole number from ${min} to ${max}`);
 }

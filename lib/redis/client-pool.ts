@@ -2,7 +2,8 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { ConfigError, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import { endClient, isReady, type ConnectionRole, type RedisClient } from "./client.js";
+import { readWholeNumber } from "../validate.js";
+import { endClient, isReady, startPinging, type ConnectionRole, type RedisClient } from "./client.js";
 import type { ConnectionFactory } from "./connection-factory.js";
 import { Lease } from "./lease.js";
 import { Permits } from "./permits.js";
@@ -15,6 +16,8 @@ export interface PoolOptions {
   readonly acquireTimeoutMs: number;
   /** How many may wait for a place at once; further ones are refused at once. Default 1,000. */
   readonly maxWaiting: number;
+  /** How often a leased connection is pinged, in milliseconds. */
+  readonly pingMs: number;
 }
 
 export interface LeaseRequest {
@@ -108,12 +111,17 @@ export class ClientPool {
     const startedAt = this.#clock.now();
     await this.#permits.acquire(this.#options.acquireTimeoutMs, signal);
     let lease: Lease;
+    let lastError: unknown = null;
     try {
       const client = this.#connect("lease");
+      // A subscribed connection that is never written to would not notice that its link is dead.
+      const stopPinging = startPinging(client, this.#clock, this.#options.pingMs);
       lease = new Lease(holder, this.#clock.now(), client, (released) => {
+        stopPinging();
         this.#leases.delete(released);
         this.#permits.release();
       });
+      client.on("error", (error: unknown) => (lastError = error));
     } catch (error) {
       this.#permits.release();
       throw sanitize(error);
@@ -130,19 +138,18 @@ export class ClientPool {
       return lease;
     } catch (error) {
       lease.release();
-      throw connectFault(error);
+      throw connectFault(error, lastError);
     }
   }
 
   /**
    * Adds one to the counter at `key` and sets its time to live, in one atomic step; answers the count.
-   * `key` is used as given. Rejects with `CONFIG` for a bad argument, or with a fault of Redis.
+   * `key` is used as given. One whose answer is lost with its connection is sent again, and then counted
+   * twice. Rejects with `CONFIG` for a bad argument, or with a fault of Redis.
    */
   async incrementWithTtl(key: string, ttlSeconds = 3600): Promise<number> {
     if (typeof key !== "string" || key === "") throw new ConfigError("expected key as a non-empty string");
-    if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < 1) {
-      throw new ConfigError(`expected ttlSeconds as a whole number >= 1, got ${String(ttlSeconds)}`);
-    }
+    readWholeNumber("ttlSeconds", ttlSeconds, 1);
     try {
       return await incrementWithTtl(this.commands, [key], [ttlSeconds]);
     } catch (error) {
@@ -195,11 +202,11 @@ export class ClientPool {
   }
 }
 
-function connectFault(error: unknown): RedisSseError {
+/** ioredis' connect() says only that the connection is closed; why is in the `error` event before. */
+function connectFault(error: unknown, lastError: unknown): RedisSseError {
   const fault = sanitize(error);
-  // ioredis tells of a refused connection in many ways; to whoever leases they are one.
-  if (fault.code === "TIMEOUT" || fault.code === "INTERNAL") {
-    return new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached");
-  }
-  return fault;
+  if (fault.code === "ABORTED") return fault;
+  const cause = lastError === null ? fault : sanitize(lastError);
+  if (cause.code === "REDIS_AUTH" || cause.code === "REDIS_UNAVAILABLE") return cause;
+  return new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached");
 }

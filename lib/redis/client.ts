@@ -36,3 +36,20 @@ export async function endClient(client: RedisClient, clock: Clock, timeoutMs: nu
     destroyClient(client);
   }
 }
+
+/**
+ * Sends a PING every `intervalMs` until the answer is called. A subscriber only reads, so nothing else makes
+ * it write, and arms the socket's deadline: without this a link that is dead but looks open stays for ever.
+ */
+export function startPinging(client: RedisClient, clock: Clock, intervalMs: number): () => void {
+  let cancel: () => void;
+  const schedule = (): void => {
+    cancel = clock.schedule(() => {
+      // The answer does not matter here: without one the socket's deadline ends the link.
+      client.ping().catch(() => {});
+      schedule();
+    }, intervalMs);
+  };
+  schedule();
+  return () => cancel();
+}

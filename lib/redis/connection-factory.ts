@@ -37,7 +37,8 @@ type RoleOptions = Omit<RedisOptions, "replyMapping"> & { replyMapping: "legacy"
 function connector(source: RedisSource): (options: RoleOptions) => RedisClient {
   if (typeof source === "string") {
     assertUrl(source);
-    return (options) => new Redis(source, options);
+    // Options in a URL would win over ours; those of a client that is duplicated do not.
+    return connector(new Redis(source, { lazyConnect: true }));
   }
   if (typeof source !== "object" || source === null) {
     throw new ConfigError(`expected redis as an ioredis client, its options or a URL, got ${typeof source}`);
@@ -94,6 +95,10 @@ function optionsFor(role: ConnectionRole): RoleOptions {
     autoResubscribe: false,
     autoResendUnfulfilledCommands: true,
     monitor: false,
+    readOnly: false,
+    stringNumbers: false,
+    // An app's own would reconnect at a refused SUBSCRIBE, and take all other streams with it.
+    reconnectOnError: null,
     retryStrategy: backoff,
   };
   switch (role) {

@@ -6,15 +6,20 @@ export class Lease {
   readonly holder: string;
   /** Since when, as `Date.now()`. */
   readonly since: number;
-  readonly client: RedisClient;
+  readonly #client: RedisClient;
   readonly #giveBack: (lease: Lease) => void;
   #released = false;
 
   constructor(holder: string, since: number, client: RedisClient, giveBack: (lease: Lease) => void) {
     this.holder = holder;
     this.since = since;
-    this.client = client;
+    this.#client = client;
     this.#giveBack = giveBack;
+  }
+
+  /** Behind an accessor, so that printing a lease does not print the options of its connection. */
+  get client(): RedisClient {
+    return this.#client;
   }
 
   /** Drops the connection and gives the place back to the pool: once, however often it is called. */
@@ -22,7 +27,7 @@ export class Lease {
     if (this.#released) return;
     this.#released = true;
     try {
-      destroyClient(this.client);
+      destroyClient(this.#client);
     } finally {
       this.#giveBack(this);
     }

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.js";
 import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import { isReady, type RedisClient } from "./client.js";
+import { isReady, startPinging, type RedisClient } from "./client.js";
 
 export interface SubscriberHandlers {
   onMessage(channel: string, message: string): void;
@@ -15,30 +15,26 @@ const log = createLog("hub");
 
 /**
  * The one connection that all subscriptions of a process share. It turns ioredis' events into three, and
- * notices a link that is dead but looks open: a subscriber only reads, so nothing but a PING of our own
- * makes it write, and arms the socket's deadline.
+ * notices a link that is dead but looks open.
  */
 export class SubscriberConnection {
   readonly #client: RedisClient;
-  readonly #clock: Clock;
-  readonly #pingMs: number;
   readonly #listeners: readonly (readonly [string, (...values: string[]) => void])[];
-  #cancelPing: (() => void) | null = null;
+  #stopPinging: () => void = () => {};
   #ready = false;
 
   constructor(client: RedisClient, clock: Clock, pingMs: number, handlers: SubscriberHandlers) {
     this.#client = client;
-    this.#clock = clock;
-    this.#pingMs = pingMs;
     const onReady = (): void => {
       this.#ready = true;
-      this.#ping();
+      this.#stopPinging();
+      this.#stopPinging = startPinging(client, clock, pingMs);
       handlers.onReady();
     };
     const onDown = (): void => {
       if (!this.#ready) return;
       this.#ready = false;
-      this.#cancelPing?.();
+      this.#stopPinging();
       handlers.onDown();
     };
     this.#listeners = [
@@ -67,15 +63,7 @@ export class SubscriberConnection {
   /** Takes the listeners away. The connection itself is the pool's to end. */
   detach(): void {
     this.#ready = false;
-    this.#cancelPing?.();
+    this.#stopPinging();
     for (const [event, listener] of this.#listeners) this.#client.off(event, listener);
-  }
-
-  #ping(): void {
-    this.#cancelPing = this.#clock.schedule(() => {
-      // Its answer does not matter here: without one the socket's deadline ends the link.
-      this.#client.ping().catch((error: unknown) => log("ping: %s", sanitize(error).message));
-      this.#ping();
-    }, this.#pingMs);
   }
 }

@@ -89,7 +89,8 @@ describe("faults of Redis", () => {
       });
 
       it("undoes a subscription that is acknowledged after its deadline", async () => {
-        const app = await start({ subscriptions, limits: { subscribeTimeoutMs: 200, closeTimeoutMs: 200 } });
+        const limits = { subscribeTimeoutMs: 200, closeTimeoutMs: 200 };
+        const app = await start({ subscriptions, limits, pool: { acquireTimeoutMs: 200 } });
         (await app.openLive("warm")).destroy();
         await eventually(async () => expect(await server.activeChannels()).to.deep.equal([]));
         await server.admin.client("PAUSE", 1_000, "ALL");

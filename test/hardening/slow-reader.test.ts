@@ -31,7 +31,7 @@ describe("a client that does not read", () => {
   }
 
   it("is dropped when too much waits for it, and costs the others nothing", async () => {
-    app = await startStreamApp({ redis: server.url, limits: { maxBufferedBytes: 512 * 1024 } });
+    app = await startStreamApp({ redis: server.url, limits: { maxBufferedBytes: 4 * 1024 * 1024 } });
     const slow = await app.openLive("a");
     const healthy = await app.openLive("a");
     slow.pause();

@@ -112,7 +112,7 @@ function readStream(request: http.ClientRequest, response: http.IncomingMessage)
     next(wanted, timeoutMs = 5_000) {
       return new Promise((resolve, reject) => {
         const timer = setTimeout(
-          () => finish(() => reject(new Error(`no such event; got ${text}`))),
+          () => finish(() => reject(new Error(`no such event; got ${text.slice(-500)}`))),
           timeoutMs,
         );
         const finish = (how: () => void): void => {
@@ -123,7 +123,7 @@ function readStream(request: http.ClientRequest, response: http.IncomingMessage)
         const check = (): void => {
           const found = events.find(wanted);
           if (found !== undefined) finish(() => resolve(found));
-          else if (over) finish(() => reject(new Error(`the stream ended; got ${text}`)));
+          else if (over) finish(() => reject(new Error(`the stream ended; got ${text.slice(-500)}`)));
         };
         waiting.add(check);
         check();

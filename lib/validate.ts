@@ -1,0 +1,43 @@
+import { ConfigError } from "./errors.js";
+
+/** Checks of options, each with the same words. They throw `ConfigError`, which names the option. */
+
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+export function readWholeNumber(
+  name: string,
+  value: unknown,
+  min: number,
+  max: number = MAX_TIMER_MS,
+): number {
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  throw new ConfigError(`expected ${name} as a whole number from ${min} to ${max}, got ${describe(value)}`);
+}
+
+/** A whole number of milliseconds that a timer can wait. */
+export function readMilliseconds(name: string, value: unknown, min = 1): number {
+  return readWholeNumber(name, value, min);
+}
+
+export function assertObject(name: string, value: unknown): asserts value is object {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ConfigError(`expected ${name} as an object, got ${describe(value)}`);
+  }
+}
+
+/** A misspelt option would be a default that nobody meant. */
+export function assertKnown(name: string, value: object, known: ReadonlySet<string>): void {
+  const unknown = Object.keys(value).find((key) => !known.has(key));
+  if (unknown !== undefined) {
+    throw new ConfigError(
+      `expected ${name} to have only ${[...known].join(", ")}; got "${unknown.slice(0, 32)}"`,
+    );
+  }
+}
+
+/** A value as a message may show it: text never, since a URL given in the wrong place holds a password. */
+export function describe(value: unknown): string {
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  if (value === null || value === undefined) return String(value);
+  return Array.isArray(value) ? "an array" : `a ${typeof value}`;
+}
