@@ -13,6 +13,7 @@ export class TcpProxy {
   #held = false;
   #refusing = false;
   #cutAt: Buffer | null = null;
+  #cutAtReply = false;
   /** How many links were made through it, those that were refused included. */
   accepted = 0;
 
@@ -70,9 +71,14 @@ export class TcpProxy {
     this.#cutAt = Buffer.from(command);
   }
 
-  /** Whether the cut that `cutAt()` asked for is still to come. */
+  /** Cuts the next link on which the server answers, before the client hears it. */
+  cutAtReply(): void {
+    this.#cutAtReply = true;
+  }
+
+  /** Whether the cut that was asked for is still to come. */
   get cutPending(): boolean {
-    return this.#cutAt !== null;
+    return this.#cutAt !== null || this.#cutAtReply;
   }
 
   async close(): Promise<void> {
@@ -102,7 +108,15 @@ export class TcpProxy {
       }
       upstream.write(chunk);
     });
-    upstream.on("data", (chunk) => client.write(chunk));
+    upstream.on("data", (chunk) => {
+      if (this.#cutAtReply) {
+        this.#cutAtReply = false;
+        client.destroy();
+        upstream.destroy();
+        return;
+      }
+      client.write(chunk);
+    });
     for (const [one, other] of [
       [client, upstream],
       [upstream, client],
