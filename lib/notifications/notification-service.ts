@@ -116,6 +116,8 @@ export class NotificationService {
     assertUserId(userId);
     if (typeof title !== "string" || title === "") throw invalid("expected title as a non-empty string");
     if (typeof body !== "string") throw invalid("expected body as a string");
+    // Left to the whole, a function would vanish without a word.
+    if (data !== undefined) encodeJson(data, "data");
     return {
       id: randomUUID(),
       userId,

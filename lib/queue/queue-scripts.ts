@@ -1,3 +1,4 @@
+import { isMock } from "../redis/client.js";
 import { defineScript, type Script } from "../redis/script.js";
 
 /**
@@ -5,12 +6,30 @@ import { defineScript, type Script } from "../redis/script.js";
  * its right end; the leases are a sorted set of ids by the time at which each runs out.
  *
  * Redis' own clock decides, so that workers need not agree on the time. Milliseconds are computed with
- * `1000.0`: ioredis-mock's Lua has 32-bit integers, and Redis' only floats.
+ * `1000.0`: ioredis-mock's Lua has 32-bit integers, and Redis' only floats. What only wakes or tells somebody
+ * is published with `pcall`: a publishing fault must not leave a move half done.
  */
-const NOW = `local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000.0 + math.floor(tonumber(time[2]) / 1000)
+const NOW = `local now = tonumber(ARGV[#ARGV])
+if now == nil then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000.0 + math.floor(tonumber(time[2]) / 1000)
+end
 local function stamp(value) return string.format('%.0f', value) end
 `;
+
+/**
+ * A script that knows the time, as `now`. The last argument is ours: empty on a server; the time itself on
+ * ioredis-mock, whose TIME rounds the seconds and so goes back once in each.
+ */
+function defineTimedScript<Result>(
+  name: string,
+  lua: string,
+  numberOfKeys: number,
+  parse: (reply: unknown) => Result,
+): Script<Result> {
+  const script = defineScript(name, NOW + lua, numberOfKeys, parse);
+  return (client, keys, args) => script(client, keys, [...args, isMock(client) ? Date.now() : ""]);
+}
 
 const toFlag = (reply: unknown): boolean => Number(reply) === 1;
 const toFields = (reply: unknown): readonly string[] | null =>
@@ -20,17 +39,16 @@ const toFields = (reply: unknown): readonly string[] | null =>
  * KEYS task, ready. ARGV id, kind, payload, wake channel, call. When it was created, as ISO 8601; null: the id
  * is taken. A call whose answer was lost is sent again by ioredis: it finds its own task, and answers the same.
  */
-export const enqueue: Script<string | null> = defineScript(
+export const enqueue: Script<string | null> = defineTimedScript(
   "Enqueue",
-  `${NOW}
-if redis.call('EXISTS', KEYS[1]) == 1 then
+  `if redis.call('EXISTS', KEYS[1]) == 1 then
   if redis.call('HGET', KEYS[1], 'call') ~= ARGV[5] then return false end
   return redis.call('HGET', KEYS[1], 'createdAt')
 end
 redis.call('HSET', KEYS[1], 'call', ARGV[5], 'id', ARGV[1], 'kind', ARGV[2], 'payload', ARGV[3], 'status', 'queued',
   'progress', '0', 'message', '', 'attempt', '0', 'createdAt', stamp(now))
 redis.call('LPUSH', KEYS[2], ARGV[1])
-redis.call('PUBLISH', ARGV[4], ARGV[1])
+redis.pcall('PUBLISH', ARGV[4], ARGV[1])
 return stamp(now)`,
   2,
   (reply) => (reply ? new Date(Number(reply)).toISOString() : null),
@@ -42,11 +60,12 @@ return stamp(now)`,
  * records its lease, in one step: a reply that never arrives leaves a lease that runs out, not a lost task.
  * Answers the task's fields, or null.
  */
-export const claim: Script<readonly string[] | null> = defineScript(
+export const claim: Script<readonly string[] | null> = defineTimedScript(
   "Claim",
-  `${NOW}
-local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', stamp(now), 'LIMIT', '0', '100')
-for _, id in ipairs(expired) do
+  `local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', stamp(now), 'LIMIT', '0', '100')
+-- From the last to the first: what is pushed last is taken first, and they keep their order.
+for index = #expired, 1, -1 do
+  local id = expired[index]
   redis.call('ZREM', KEYS[2], id)
   local task = ARGV[1] .. id
   if redis.call('EXISTS', task) == 1 then
@@ -56,7 +75,7 @@ for _, id in ipairs(expired) do
       local message = 'given up: its workers were lost'
       redis.call('HSET', task, 'status', 'failed', 'message', message, 'finishedAt', stamp(now))
       redis.call('PEXPIRE', task, ARGV[5])
-      redis.call('PUBLISH', 'task_progress:' .. id, '{"taskId":"' .. id .. '","progress":' .. progress ..
+      redis.pcall('PUBLISH', 'task_progress:' .. id, '{"taskId":"' .. id .. '","progress":' .. progress ..
         ',"message":"' .. message .. '","status":"failed"}')
     else
       redis.call('HSET', task, 'status', 'queued')
@@ -80,10 +99,9 @@ end`,
 );
 
 /** KEYS task, leases. ARGV id, token, lease ms. False when the task is no longer this worker's. */
-export const renew: Script<boolean> = defineScript(
+export const renew: Script<boolean> = defineTimedScript(
   "Renew",
-  `${NOW}
-if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then return 0 end
+  `if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then return 0 end
 redis.call('ZADD', KEYS[2], stamp(now + tonumber(ARGV[3])), ARGV[1])
 return 1`,
   2,
@@ -94,17 +112,16 @@ return 1`,
  * KEYS task, leases. ARGV id, token, status, progress, message, result, ttl ms, channel, event. Repeatable:
  * the one who has finished it is told so again.
  */
-export const finish: Script<boolean> = defineScript(
+export const finish: Script<boolean> = defineTimedScript(
   "Finish",
-  `${NOW}
-if redis.call('HGET', KEYS[1], 'finishedBy') == ARGV[2] then return 1 end
+  `if redis.call('HGET', KEYS[1], 'finishedBy') == ARGV[2] then return 1 end
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], 'token')
 redis.call('HSET', KEYS[1], 'finishedBy', ARGV[2], 'status', ARGV[3], 'progress', ARGV[4], 'message', ARGV[5], 'result', ARGV[6],
   'finishedAt', stamp(now))
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
-redis.call('PUBLISH', ARGV[8], ARGV[9])
+redis.pcall('PUBLISH', ARGV[8], ARGV[9])
 return 1`,
   2,
   toFlag,
@@ -119,7 +136,7 @@ redis.call('HINCRBY', KEYS[1], 'attempt', '-1')
 redis.call('HSET', KEYS[1], 'status', 'queued')
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('RPUSH', KEYS[2], ARGV[1])
-redis.call('PUBLISH', ARGV[3], ARGV[1])
+redis.pcall('PUBLISH', ARGV[3], ARGV[1])
 return 1`,
   3,
   toFlag,

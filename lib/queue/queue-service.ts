@@ -177,7 +177,11 @@ export class QueueService {
     };
   }
 
-  async #report(taskId: string, token: string, { progress, message = "" }: ProgressReport): Promise<boolean> {
+  async #report(taskId: string, token: string, report: ProgressReport): Promise<boolean> {
+    if (typeof report !== "object" || report === null) {
+      throw new RedisSseError("INVALID_TASK", `expected { progress, message? }, got ${typeof report}`);
+    }
+    const { progress, message = "" } = report;
     if (typeof progress !== "number" || !(progress >= 0 && progress <= 100)) {
       throw new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
     }

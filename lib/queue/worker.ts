@@ -78,8 +78,12 @@ export class Worker {
     return this.#runs.size;
   }
 
-  /** Takes no more tasks, lets those under way end, gives the rest back. The first call's options count. */
+  /**
+   * Takes no more tasks, lets those under way end, gives the rest back. The first call's options count. Throws
+   * `ConfigError`.
+   */
   stop(options: StopOptions = {}): Promise<void> {
+    if (options.graceMs !== undefined) readWholeNumber("graceMs", options.graceMs, 0);
     return (this.#stopped ??= this.#stop(options));
   }
 
@@ -94,7 +98,9 @@ export class Worker {
       ),
       delay(this.#port.clock, graceMs, graceOver.signal),
     ]);
-    const back = Promise.all([this.#loop, ...Array.from(this.#runs, (run) => run.giveBack())]);
+    // From the last to the first, so that they keep their order at the head of the queue.
+    const given = [...this.#runs].toReversed().map((run) => run.giveBack());
+    const back = Promise.all([this.#loop, ...given]);
     // Without an answer from Redis the leases run out by themselves.
     await withDeadline(back, {
       clock: this.#port.clock,

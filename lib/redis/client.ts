@@ -9,9 +9,14 @@ export type RedisClient = Redis | Cluster;
 /** What a connection is for; also its name in `CLIENT LIST`, as `redis-sse:<role>`. */
 export type ConnectionRole = "command" | "subscriber" | "lease";
 
-/** Whether commands would go out now. ioredis-mock has no `status` and is always ready. */
+/** Whether this is an ioredis-mock, which has no `status`. */
+export function isMock(client: RedisClient): boolean {
+  return (client.status as string | undefined) === undefined;
+}
+
+/** Whether commands would go out now. */
 export function isReady(client: RedisClient): boolean {
-  return client.status === undefined || client.status === "ready";
+  return isMock(client) || client.status === "ready";
 }
 
 /**

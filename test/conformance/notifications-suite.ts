@@ -1,0 +1,229 @@
+import { inspect } from "node:util";
+
+import { expect } from "chai";
+import type { Redis } from "ioredis";
+import { stub } from "sinon";
+
+import { RedisSseError, type NewNotification, type Notification, type RedisSse } from "../../lib/index.js";
+import {
+  captureLog,
+  circular,
+  expectFault,
+  faultOf,
+  listen,
+  type MakeService,
+  rawClient,
+  type ServiceUnderTest,
+  thrower,
+} from "../support/service.js";
+
+let users = 0;
+
+const MAX_STORED = 200;
+
+/** What notifications hold, on any server. */
+export function describeNotifications(name: string, makeService: MakeService): void {
+  describe(`notifications on ${name}`, () => {
+    let userId: string;
+    let sse: RedisSse;
+    let raw: Redis;
+    let heard: Awaited<ReturnType<typeof listen>>;
+    let service: ServiceUnderTest;
+
+    beforeEach(async () => {
+      userId = `user ${users++}`;
+      service = await makeService();
+      sse = service.sse;
+      raw = rawClient(sse);
+      heard = await listen(sse, `notifications:${userId}`);
+    });
+
+    afterEach(async () => {
+      await heard.stop();
+      await raw.quit();
+      await service.stop();
+    });
+
+    const create = (fields: object = {}): Promise<string> =>
+      sse.notifications.create({ userId, title: "Report ready", ...fields });
+
+    it("go out as plain JSON on notifications:{userId}, and are stored as they went out", async () => {
+      const before = Date.now();
+      const id = await create({ body: "3 pages\n\u2028é", data: { report: 7 } });
+      expect(id).to.match(/^[\w-]{36}$/);
+      await heard.sync();
+      expect(heard.messages).to.have.length(1);
+      const { createdAt, ...rest } = JSON.parse(heard.messages[0]!) as Notification;
+      expect(rest).to.deep.equal({
+        id,
+        userId,
+        title: "Report ready",
+        body: "3 pages\n\u2028é",
+        data: { report: 7 },
+      });
+      expect(Date.parse(createdAt)).to.be.within(before, Date.now());
+      expect(await sse.notifications.list(userId)).to.deep.equal([{ ...rest, createdAt }]);
+    });
+
+    it("have an empty body and no data, where none are given", async () => {
+      await create();
+      const [notification] = await sse.notifications.list(userId);
+      expect(notification).to.have.all.keys("id", "userId", "title", "body", "createdAt");
+      expect(notification!.body).to.equal("");
+    });
+
+    it("have ids of their own", async () => {
+      const ids = await Promise.all(Array.from({ length: 20 }, () => create()));
+      expect(new Set(ids).size).to.equal(20);
+    });
+
+    it("carry a __proto__ key as data", async () => {
+      await create({ data: JSON.parse('{"__proto__":{"polluted":true}}') as unknown });
+      const [notification] = await sse.notifications.list(userId);
+      expect(JSON.stringify(notification!.data)).to.equal('{"__proto__":{"polluted":true}}');
+      expect(({} as Record<string, unknown>)["polluted"]).to.equal(undefined);
+    });
+
+    it("are listed newest first, 50 of them where nothing is said", async () => {
+      for (let index = 0; index < 60; index++) await create({ title: `title ${index}` });
+      const titles = async (options?: { limit?: number }): Promise<readonly string[]> =>
+        (await sse.notifications.list(userId, options)).map(({ title }) => title);
+      expect(await titles({ limit: 3 })).to.deep.equal(["title 59", "title 58", "title 57"]);
+      expect(await titles({ limit: 1 })).to.deep.equal(["title 59"]);
+      expect(await titles()).to.have.length(50);
+      expect(await titles({ limit: 200 })).to.have.length(60);
+    });
+
+    it("are kept up to 200 for a user, the newest, for 30 days after the last", async () => {
+      const key = `sse:inbox:${userId}`;
+      for (let index = 0; index < MAX_STORED + 5; index++) await create({ title: `title ${index}` });
+      const kept = await sse.notifications.list(userId, { limit: MAX_STORED });
+      expect(kept).to.have.length(MAX_STORED);
+      expect(kept[0]!.title).to.equal("title 204");
+      expect(kept.at(-1)!.title).to.equal("title 5");
+      expect(await raw.llen(key)).to.equal(MAX_STORED);
+      expect(await raw.ttl(key)).to.be.within(30 * 24 * 3_600 - 60, 30 * 24 * 3_600);
+      await raw.expire(key, 1_000);
+      await create();
+      expect(await raw.ttl(key)).to.be.greaterThan(1_000);
+    });
+
+    it("are their user's: another user's list and channel have nothing of them", async () => {
+      await create();
+      expect(await sse.notifications.list(`${userId} too`)).to.deep.equal([]);
+      await sse.notifications.create({ userId: `${userId} too`, title: "other" });
+      await heard.sync();
+      expect(heard.messages).to.have.length(1);
+      expect(await sse.notifications.list(userId)).to.have.length(1);
+    });
+
+    it("take a user id and a size of the longest", async () => {
+      const longest = `${userId} ${"x".repeat(127 - userId.length)}`;
+      await sse.notifications.create({ userId: longest, title: "t" });
+      const [{ id, createdAt }] = (await sse.notifications.list(longest)) as [Notification];
+      const empty = JSON.stringify({ id, userId: longest, title: "t", body: "", createdAt });
+      const body = "x".repeat(256 * 1024 - Buffer.byteLength(empty));
+      await sse.notifications.create({ userId: longest, title: "t", body });
+      expect((await sse.notifications.list(longest, { limit: 1 }))[0]!.body).to.equal(body);
+      expectFault(
+        await faultOf(sse.notifications.create({ userId: longest, title: "t", body: `${body}x` })),
+        "EVENT_TOO_LARGE",
+      );
+    });
+
+    for (const [what, fields, code] of [
+      ["an empty user id", { userId: "" }, "INVALID_NOTIFICATION"],
+      ["a user id that is a number", { userId: 7 }, "INVALID_NOTIFICATION"],
+      ["a user id that is a list", { userId: ["a", "b"] }, "INVALID_NOTIFICATION"],
+      ["a user id that is too long", { userId: "u".repeat(129) }, "INVALID_NOTIFICATION"],
+      ["a user id with a line break", { userId: "a\nb" }, "INVALID_NOTIFICATION"],
+      ["a user id that ends in a line break", { userId: "a\n" }, "INVALID_NOTIFICATION"],
+      ["a user id with NUL", { userId: "a\0" }, "INVALID_NOTIFICATION"],
+      ["a user id with DEL", { userId: "a\u007f" }, "INVALID_NOTIFICATION"],
+      // In UTF-8 it would be U+FFFD: the inbox and the channel of somebody else.
+      ["a user id with half a surrogate pair", { userId: "a\ud800" }, "INVALID_NOTIFICATION"],
+      ["no title", { title: undefined }, "INVALID_NOTIFICATION"],
+      ["an empty title", { title: "" }, "INVALID_NOTIFICATION"],
+      ["a title that is a number", { title: 7 }, "INVALID_NOTIFICATION"],
+      ["a body that is an object", { body: {} }, "INVALID_NOTIFICATION"],
+      ["a body that is null", { body: null }, "INVALID_NOTIFICATION"],
+      ["a BigInt in its data", { data: { amount: 1n } }, "UNSERIALIZABLE"],
+      ["circular data", { data: circular }, "UNSERIALIZABLE"],
+      ["data whose toJSON throws", { data: thrower }, "UNSERIALIZABLE"],
+      ["data that is a function", { data: () => {} }, "UNSERIALIZABLE"],
+      ["a body over the limit", { body: "x".repeat(256 * 1024) }, "EVENT_TOO_LARGE"],
+      ["a body over the limit in bytes", { body: "é".repeat(128 * 1024) }, "EVENT_TOO_LARGE"],
+      ["data over the limit", { data: ["x".repeat(256 * 1024)] }, "EVENT_TOO_LARGE"],
+    ] as const) {
+      it(`with ${what} are ${code}, neither stored nor sent`, async () => {
+        const fault = await faultOf(create(fields));
+        expectFault(fault, code);
+        expect(String(fault)).to.not.include("hunter2");
+        await heard.sync();
+        expect(heard.messages).to.deep.equal([]);
+        expect(await raw.exists(`sse:inbox:${userId}`)).to.equal(0);
+      });
+    }
+
+    for (const input of [undefined, null, "text", 7] as const) {
+      it(`that are ${JSON.stringify(input)} are INVALID_NOTIFICATION`, async () => {
+        const given = input as unknown as NewNotification;
+        expectFault(await faultOf(sse.notifications.create(given)), "INVALID_NOTIFICATION");
+      });
+    }
+
+    for (const limit of [0, -1, 201, 1.5, NaN, Infinity, "10", null] as const) {
+      it(`are not listed to the limit ${String(limit)} (${typeof limit})`, async () => {
+        await create();
+        const listed = sse.notifications.list(userId, { limit: limit as number });
+        expectFault(await faultOf(listed), "INVALID_NOTIFICATION");
+      });
+    }
+
+    it("are not listed for a user id that cannot be", async () => {
+      for (const given of ["", "a\r", 7, ["a"], null]) {
+        const listed = sse.notifications.list(given as string);
+        expectFault(await faultOf(listed), "INVALID_NOTIFICATION");
+      }
+    });
+
+    it("that cannot be sent are stored, their caller has the id, and the log has no secret", async () => {
+      const secret = Object.assign(new Error("WRONGPASS for redis://app:hunter2@db.internal"), {
+        command: { name: "auth", args: ["3", "AUTH", "app", "hunter2"] },
+      });
+      const publish = stub(sse.pool.commands as Redis, "publish").rejects(secret);
+      const log = captureLog("redis-sse:notifications");
+      let id: string;
+      try {
+        id = await create();
+      } finally {
+        log.restore();
+        publish.restore();
+      }
+      expect((await sse.notifications.list(userId)).map((stored) => stored.id)).to.deep.equal([id]);
+      expect(log.lines).to.have.length(1);
+      expect(log.lines[0]).to.include("publish failed").and.to.include(`notifications:${userId}`);
+      expect(log.lines[0]).to.not.match(/hunter2|db\.internal|AUTH/);
+      await heard.sync();
+      expect(heard.messages).to.deep.equal([]);
+    });
+
+    it("that cannot be stored are refused with a safe error, and not sent", async () => {
+      await raw.set(`sse:inbox:${userId}`, "no list");
+      const fault = await faultOf(create());
+      expect(fault).to.be.instanceOf(RedisSseError);
+      expect((fault as RedisSseError).code).to.be.oneOf(["REDIS_REFUSED", "INTERNAL"]);
+      expect(inspect(fault, { depth: 9, showHidden: true })).to.not.match(/Report ready|LPUSH|evalsha/i);
+      await heard.sync();
+      expect(heard.messages).to.deep.equal([]);
+    });
+
+    it("are CLOSED once their service is", async () => {
+      const other = await makeService();
+      await other.stop();
+      const { notifications } = other.sse;
+      expectFault(await faultOf(notifications.create({ userId, title: "late" })), "CLOSED");
+      expectFault(await faultOf(notifications.list(userId)), "CLOSED");
+    });
+  });
+}
