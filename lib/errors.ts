@@ -85,7 +85,7 @@ export function sanitize(error: unknown): RedisSseError {
     return new RedisSseError("REDIS_REFUSED", `Redis refused the command: ${word}`);
   }
   // Codes of Node's network and TLS errors are constants: they say what is wrong and nothing of whom.
-  const constant = typeof code === "string" && /^[A-Z][A-Z0-9_]{2,60}$/.test(code) ? ` (${code})` : "";
+  const constant = typeof code === "string" && NETWORK_CODE.test(code) ? ` (${code})` : "";
   if (name === "MaxRetriesPerRequestError" || constant !== "" || UNREACHABLE.test(text)) {
     return new RedisSseError("REDIS_UNAVAILABLE", `Redis cannot be reached${constant}`);
   }
@@ -98,6 +98,9 @@ export function subscribeFault(error: unknown): RedisSseError {
   if (fault.code !== "REDIS_REFUSED" || !fault.message.endsWith("NOPERM")) return fault;
   return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused the channel: its ACL does not admit it");
 }
+
+/** ECONNREFUSED and its like; what OpenSSL finds wrong with a certificate; ERR_TLS_..., ERR_SSL_... */
+const NETWORK_CODE = /^(E[A-Z]+|EAI_[A-Z]+|ERR_(TLS|SSL|SOCKET)_\w+|[A-Z_]*(CERT|SIGNATURE|ISSUER)[A-Z_]*)$/;
 
 /** How ioredis says, in many ways, that there is no connection. */
 const UNREACHABLE = /closed|timed? ?out|aborted|unreachable|writeable|writable|connection/i;

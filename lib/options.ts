@@ -116,8 +116,14 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     heartbeatMs: readMilliseconds("heartbeatMs", heartbeatMs),
     retryMs: readMilliseconds("retryMs", retryMs),
     limits,
-    clock: options.clock ?? systemClock,
+    clock: readClock(options.clock),
   };
+}
+
+function readClock(clock: Clock = systemClock): Clock {
+  assertObject("clock", clock);
+  if (typeof clock.now === "function" && typeof clock.schedule === "function") return clock;
+  throw new ConfigError("expected clock as an object with the functions now and schedule");
 }
 
 function readNumbers<Group extends { readonly [Name in keyof Group]: number }>(

@@ -181,7 +181,7 @@ export class ChannelReconciler {
     } catch (error) {
       const fault = subscribeFault(error);
       // SUBSCRIBE is all or nothing: one channel that the ACL denies refuses its whole batch.
-      if (batch.length > 1 && isRefusal(fault)) {
+      if (batch.length > 1 && isRefusal(fault) && !this.#closed) {
         for (const entry of batch) void this.#run(operation, [entry]);
         return;
       }

@@ -91,8 +91,7 @@ export class Delivery {
   /** Hands all that waits to a response that is about to end, whether or not its client keeps up. */
   writeRest(): void {
     for (let event = this.#next(); event !== undefined; event = this.#next()) {
-      this.#sent++;
-      this.#output.write(event.frame);
+      if (this.#output.write(event.frame) !== "failed") this.#sent++;
     }
   }
 
@@ -116,8 +115,9 @@ export class Delivery {
 
   /** Writes one event, and ends the stream where it was the last. */
   #pass(event: InboundEvent): void {
-    this.#sent++;
-    this.written(this.#output.write(event.frame));
+    const result = this.#output.write(event.frame);
+    if (result !== "failed") this.#sent++;
+    this.written(result);
     if (this.#until === undefined || isControl(event)) return;
     if (this.#isLast(this.#until, event)) this.#owner.end("completed");
   }

@@ -94,7 +94,7 @@ export class SessionChannels {
         // A SUBSCRIBE that ran out of time may still take effect: it is undone behind it.
         this.#options.transport.unsubscribe([name]).catch(() => {});
       }
-      throw sanitize(error);
+      throw this.#options.isOpen() ? sanitize(error) : closedError();
     } finally {
       if (isCurrent()) this.#adding.delete(name);
     }

@@ -1,6 +1,6 @@
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
-import { sanitize, type RedisSseError } from "../errors.js";
+import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { ChannelReconciler, type ReconcilerHandlers, type SubscriptionPort } from "./channel-reconciler.js";
 import type { InboundEvent } from "./inbound-event.js";
@@ -66,6 +66,7 @@ export class SubscriptionHub {
   #connection: HubConnection | null = null;
   #dropped = 0;
   #memberFaults = 0;
+  #closed = false;
 
   constructor(options: HubOptions) {
     this.#options = options;
@@ -86,6 +87,7 @@ export class SubscriptionHub {
    * server has acknowledged; when that fails, the member has left again.
    */
   async join(name: string, member: HubMember): Promise<void> {
+    if (this.#closed) throw new RedisSseError("CLOSED", "this service is closed");
     this.#connect();
     const channel = this.#channelOf(name);
     channel.cancelLinger?.();
@@ -128,6 +130,7 @@ export class SubscriptionHub {
 
   /** Ends all subscriptions; the connection itself is its owner's to end. Never rejects. */
   async close(): Promise<void> {
+    this.#closed = true;
     for (const { cancelLinger } of this.#channels.values()) cancelLinger?.();
     this.#channels.clear();
     this.#memberships.clear();

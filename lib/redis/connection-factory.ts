@@ -22,7 +22,7 @@ const BACKOFF_JITTER_MS = 500;
 
 /** The source may be a client of the app's own: it is duplicated, and itself never used, changed or closed. */
 export function createConnectionFactory(source: RedisSource | undefined): ConnectionFactory {
-  const connect = connector(source ?? process.env["REDIS_URL"] ?? "redis://127.0.0.1:6379");
+  const connect = connector(source === undefined ? defaultUrl() : source);
   return (role) => {
     const client = connect(optionsFor(role));
     // An `error` without a listener is printed by ioredis as it is; ours says a code and no secret.
@@ -33,6 +33,10 @@ export function createConnectionFactory(source: RedisSource | undefined): Connec
 
 /** The options that are set for every connection; replies in the shapes that all versions of ioredis have. */
 type RoleOptions = Omit<RedisOptions, "replyMapping"> & { replyMapping: "legacy" };
+
+function defaultUrl(): string {
+  return process.env["REDIS_URL"] || "redis://127.0.0.1:6379";
+}
 
 function connector(source: RedisSource): (options: RoleOptions) => RedisClient {
   if (typeof source === "string") {

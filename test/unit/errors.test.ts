@@ -1,0 +1,161 @@
+import { inspect } from "node:util";
+
+import { expect } from "chai";
+
+import {
+  ConfigError,
+  PoolExhaustedError,
+  RedisSseError,
+  sanitize,
+  subscribeFault,
+} from "../../lib/errors.js";
+
+const SECRET = "hunter2-the-password";
+
+describe("RedisSseError", () => {
+  it("carries its code, and the name of its class", () => {
+    expect(new RedisSseError("TIMEOUT", "too late")).to.include({
+      code: "TIMEOUT",
+      name: "RedisSseError",
+      message: "too late",
+    });
+    expect(new ConfigError("expected x")).to.include({ code: "CONFIG", name: "ConfigError" });
+    expect(new PoolExhaustedError("full")).to.include({ code: "POOL_EXHAUSTED", name: "PoolExhaustedError" });
+  });
+
+  it("is an Error, and so are those derived from it", () => {
+    expect(new ConfigError("x")).to.be.instanceOf(RedisSseError).and.instanceOf(Error);
+    expect(new PoolExhaustedError("x")).to.be.instanceOf(RedisSseError);
+  });
+});
+
+describe("sanitize()", () => {
+  it("answers an error of this library as it is", () => {
+    const error = new ConfigError("expected retryMs");
+    expect(sanitize(error)).to.equal(error);
+  });
+
+  const known = [
+    ["a missing password", replyError("NOAUTH Authentication required."), "REDIS_AUTH"],
+    ["a wrong password", replyError("WRONGPASS invalid username-password pair"), "REDIS_AUTH"],
+    ["a wrong password on an old server", replyError("ERR invalid password"), "REDIS_AUTH"],
+    ["what the ACL denies", replyError("NOPERM No permissions to access a channel"), "REDIS_REFUSED"],
+    ["maxclients", replyError("ERR max number of clients reached"), "REDIS_UNAVAILABLE"],
+    ["a server without memory", replyError("OOM command not allowed when used memory"), "REDIS_REFUSED"],
+    ["a closed connection", new Error("Connection is closed."), "REDIS_UNAVAILABLE"],
+    ["a command that timed out", new Error("Command timed out"), "REDIS_UNAVAILABLE"],
+    [
+      "a refused connection",
+      withFields({ code: "ECONNREFUSED" }, "connect ECONNREFUSED 127.0.0.1:6379"),
+      "REDIS_UNAVAILABLE",
+    ],
+    ["a broken pipe", withFields({ code: "EPIPE" }, "write EPIPE"), "REDIS_UNAVAILABLE"],
+    [
+      "an unknown host",
+      withFields({ code: "ENOTFOUND" }, "getaddrinfo ENOTFOUND redis.internal"),
+      "REDIS_UNAVAILABLE",
+    ],
+    [
+      "a host with two addresses that both refuse",
+      withFields({ code: "ECONNREFUSED" }, ""),
+      "REDIS_UNAVAILABLE",
+    ],
+    ["a certificate that has expired", withFields({ code: "CERT_HAS_EXPIRED" }), "REDIS_UNAVAILABLE"],
+    ["retries that ran out", named("MaxRetriesPerRequestError", "Reached the max"), "REDIS_UNAVAILABLE"],
+    ["anything else", new Error("it did something odd"), "INTERNAL"],
+  ] as const;
+  for (const [what, error, code] of known) {
+    it(`tells ${what} by the code ${code}`, () => {
+      expect(sanitize(error).code).to.equal(code);
+    });
+  }
+
+  it("says that there are too many connections, as an operator searches for it", () => {
+    expect(sanitize(replyError("ERR max number of clients reached")).message).to.match(
+      /^Too many connections/,
+    );
+  });
+
+  it("names the constant of a network fault, which says what is wrong and nothing of whom", () => {
+    const error = withFields({ code: "ENOTFOUND" }, `getaddrinfo ENOTFOUND ${SECRET}`);
+    expect(sanitize(error).message).to.equal("Redis cannot be reached (ENOTFOUND)");
+  });
+
+  it("does not blame Redis for a fault of this process", () => {
+    const error = Object.assign(new TypeError("it must be a string"), { code: "ERR_INVALID_ARG_TYPE" });
+    expect(sanitize(error)).to.include({ code: "INTERNAL" });
+  });
+
+  it("keeps the code word of a Redis error, and nothing after it", () => {
+    const fault = sanitize(replyError(`READONLY You can't write against ${SECRET}`));
+    expect(fault.message).to.equal("Redis refused the command: READONLY");
+  });
+
+  it("keeps no word of a Redis error that does not begin with a code", () => {
+    expect(sanitize(replyError(`${SECRET} is wrong`)).message).to.equal("Redis refused the command: ERR");
+  });
+
+  const carriers = [
+    ["the message", new Error(`AUTH failed for ${SECRET}`)],
+    ["the message of an authentication fault", replyError(`WRONGPASS invalid ${SECRET}`)],
+    ["the message of a connection fault", new Error(`connect ECONNREFUSED redis://u:${SECRET}@h`)],
+    ["the message of an ACL fault", replyError(`NOPERM user ${SECRET} has no permissions`)],
+    ["the command's arguments", withFields({ command: { name: "hello", args: ["3", "AUTH", "u", SECRET] } })],
+    [
+      "the input of a malformed URL",
+      withFields({ input: `redis://u:${SECRET}@[bad`, code: "ERR_INVALID_URL" }),
+    ],
+    ["the cause", new Error("connect failed", { cause: new Error(SECRET) })],
+    ["the code", withFields({ code: SECRET })],
+    ["the name", named(SECRET, "anything")],
+    ["an aggregate's errors", new AggregateError([new Error(SECRET)], "all failed")],
+    ["a thrown string", SECRET],
+    ["a thrown object", { message: SECRET, toString: () => SECRET }],
+  ] as const;
+  for (const [where, error] of carriers) {
+    it(`keeps nothing of a secret in ${where}`, () => {
+      const fault = sanitize(error);
+      const shown = [
+        inspect(fault, { depth: Infinity, showHidden: true }),
+        JSON.stringify(fault),
+        String(fault),
+        String(fault.stack),
+      ];
+      expect(shown.join("\n")).not.to.contain(SECRET);
+      expect(fault).not.to.have.any.keys("command", "input", "cause", "errors");
+    });
+  }
+
+  for (const value of [undefined, null, 0, "", Symbol("x"), {}, { message: 5 }, () => {}]) {
+    it(`makes an internal error of a thrown ${inspect(value)}`, () => {
+      expect(sanitize(value)).to.be.instanceOf(RedisSseError).and.to.include({ code: "INTERNAL" });
+    });
+  }
+});
+
+describe("subscribeFault()", () => {
+  it("tells that the ACL does not admit the channel", () => {
+    const fault = subscribeFault(replyError(`NOPERM No permissions to access ${SECRET}`));
+    expect(fault).to.include({ code: "SUBSCRIBE_REFUSED" });
+    expect(fault.message).not.to.contain(SECRET);
+  });
+
+  it("takes no other fault for a refusal of the channel", () => {
+    expect(subscribeFault(replyError("LOADING Redis is loading"))).to.include({ code: "REDIS_REFUSED" });
+    expect(subscribeFault(replyError("NOAUTH Authentication required."))).to.include({ code: "REDIS_AUTH" });
+    expect(subscribeFault(new Error("Connection is closed."))).to.include({ code: "REDIS_UNAVAILABLE" });
+  });
+});
+
+function named(name: string, message: string): Error {
+  return Object.assign(new Error(message), { name });
+}
+
+/** As redis-parser makes them of a reply that begins with a minus. */
+function replyError(message: string): Error {
+  return named("ReplyError", message);
+}
+
+function withFields(fields: Record<string, unknown>, message = "it failed"): Error {
+  return Object.assign(new Error(message), fields);
+}

@@ -1,0 +1,190 @@
+import { inspect } from "node:util";
+
+import { expect } from "chai";
+
+import { systemClock } from "../../lib/clock.js";
+import { ConfigError } from "../../lib/errors.js";
+import { createRedisSse, type RedisSseOptions } from "../../lib/index.js";
+import { readOptions } from "../../lib/options.js";
+
+const DEFAULTS = {
+  redis: undefined,
+  keyPrefix: "sse:",
+  subscriptions: "shared",
+  pool: { maxConnections: 200, acquireTimeoutMs: 5_000, maxWaiting: 1_000 },
+  heartbeatMs: 15_000,
+  retryMs: 2_000,
+  limits: {
+    maxSessions: 50_000,
+    maxSessionsPerKey: 100,
+    maxChannelsPerSession: 64,
+    maxBufferedBytes: 1_048_576,
+    maxStallMs: 30_000,
+    maxEventBytes: 262_144,
+    maxLifetimeMs: Infinity,
+    subscribeTimeoutMs: 5_000,
+    closeTimeoutMs: 2_000,
+  },
+  clock: systemClock,
+};
+
+describe("readOptions()", () => {
+  it("fills in the documented defaults", () => {
+    expect(readOptions()).to.deep.equal(DEFAULTS);
+    expect(readOptions({})).to.deep.equal(DEFAULTS);
+  });
+
+  it("takes the default for a value that is undefined", () => {
+    const options = { keyPrefix: undefined, pool: { maxWaiting: undefined }, limits: undefined };
+    expect(readOptions(options as unknown as RedisSseOptions)).to.deep.equal(DEFAULTS);
+  });
+
+  it("keeps what it is given, and the defaults of the rest of a group", () => {
+    const settings = readOptions({
+      keyPrefix: "app:sse:",
+      subscriptions: "dedicated",
+      heartbeatMs: 1,
+      limits: { maxSessions: 7, maxLifetimeMs: 60_000 },
+      pool: { maxConnections: 3 },
+    });
+    expect(settings).to.deep.equal({
+      ...DEFAULTS,
+      keyPrefix: "app:sse:",
+      subscriptions: "dedicated",
+      heartbeatMs: 1,
+      limits: { ...DEFAULTS.limits, maxSessions: 7, maxLifetimeMs: 60_000 },
+      pool: { ...DEFAULTS.pool, maxConnections: 3 },
+    });
+  });
+
+  for (const options of [null, 5, "redis://localhost", true, [], () => {}]) {
+    it(`refuses ${inspect(options)} in place of options`, () => {
+      expectConfigError(() => readOptions(options as unknown as RedisSseOptions), /\boptions\b/);
+    });
+  }
+
+  for (const group of ["pool", "limits"]) {
+    for (const value of [null, 5, "x", []]) {
+      it(`refuses ${group}: ${inspect(value)}`, () => {
+        expectConfigError(() => read({ [group]: value }), new RegExp(`\\b${group}\\b`));
+      });
+    }
+  }
+
+  for (const keyPrefix of ["", "a b", "a{b}", "a\r\nb", "é", "x".repeat(65), 5, null, ["sse:"]]) {
+    it(`refuses keyPrefix: ${inspect(keyPrefix)}`, () => {
+      expectConfigError(() => read({ keyPrefix }), /keyPrefix/);
+    });
+  }
+
+  it("repeats no text that was given in the wrong place", () => {
+    for (const name of ["keyPrefix", "subscriptions", "heartbeatMs", "limits", "pool", "clock"]) {
+      const error = expectConfigError(() => read({ [name]: "redis://u:secret@h" }), new RegExp(name));
+      expect(inspect(error)).not.to.contain("secret");
+    }
+  });
+
+  for (const subscriptions of ["Shared", "", "pooled", true, null, ["shared"]]) {
+    it(`refuses subscriptions: ${inspect(subscriptions)}`, () => {
+      expectConfigError(() => read({ subscriptions }), /subscriptions/);
+    });
+  }
+
+  const BAD_NUMBERS = [0, -1, 1.5, NaN, -Infinity, 2 ** 31, 1e99, "5", "0\r\nevent: x", null, true, [5], {}];
+  for (const name of ["heartbeatMs", "retryMs"]) {
+    for (const value of [...BAD_NUMBERS, Infinity]) {
+      it(`refuses ${name}: ${inspect(value)}`, () => {
+        expectConfigError(() => read({ [name]: value }), new RegExp(name));
+      });
+    }
+  }
+
+  const groups = { pool: Object.keys(DEFAULTS.pool), limits: Object.keys(DEFAULTS.limits) };
+  for (const [group, names] of Object.entries(groups)) {
+    for (const name of names) {
+      it(`refuses ${group}.${name} unless it is a whole number from 1 to 2^31 - 1`, () => {
+        const bad = name === "maxLifetimeMs" ? BAD_NUMBERS : [...BAD_NUMBERS, Infinity];
+        for (const value of bad) {
+          expectConfigError(() => read({ [group]: { [name]: value } }), new RegExp(`${group}\\.${name}`));
+        }
+      });
+    }
+  }
+
+  it("takes Infinity for limits.maxLifetimeMs, and for nothing else", () => {
+    expect(readOptions({ limits: { maxLifetimeMs: Infinity } }).limits.maxLifetimeMs).to.equal(Infinity);
+    expectConfigError(() => readOptions({ limits: { maxStallMs: Infinity } }), /limits\.maxStallMs/);
+  });
+
+  it("refuses an event size that no buffer could hold", () => {
+    const limits = { maxEventBytes: 2_000, maxBufferedBytes: 1_999 };
+    expectConfigError(() => readOptions({ limits }), /limits\.maxBufferedBytes/);
+    expect(() => readOptions({ limits: { maxEventBytes: 2_000, maxBufferedBytes: 2_000 } })).not.to.throw();
+  });
+
+  it("refuses an option it does not know, and names it", () => {
+    expectConfigError(() => read({ heartBeatMs: 5 }), /"heartBeatMs"/);
+    expectConfigError(() => read({ limits: { maxSession: 5 } }), /limits.*"maxSession"/);
+    expectConfigError(() => read({ pool: { max: 5 } }), /pool.*"max"/);
+  });
+
+  for (const clock of [5, null, {}, { now: () => 0 }, { schedule: () => () => {} }]) {
+    it(`refuses clock: ${inspect(clock)}`, () => {
+      expectConfigError(() => read({ clock }), /\bclock\b/);
+    });
+  }
+});
+
+describe("createRedisSse()", () => {
+  const malformed = [
+    "redis://u:secret@[bad",
+    "redis://u:secret@localhost:99999",
+    "redis://u:secret%zz@localhost",
+    "http://u:secret@localhost",
+    "u:secret@localhost",
+    "localhost:6379",
+    "",
+    " ",
+  ];
+  for (const url of malformed) {
+    it(`refuses redis: ${JSON.stringify(url)} and repeats nothing of it`, () => {
+      const error = expectConfigError(() => createRedisSse({ redis: url }), /\bredis\b/);
+      expect(inspect(error, { depth: Infinity, showHidden: true })).not.to.contain("secret");
+      expect(error).not.to.have.property("input");
+      expect(error).not.to.have.property("cause");
+    });
+  }
+
+  for (const redis of [5, true, null, () => {}]) {
+    it(`refuses redis: ${inspect(redis)}`, () => {
+      expectConfigError(() => createRedisSse({ redis } as unknown as RedisSseOptions), /\bredis\b/);
+    });
+  }
+
+  it("takes every form of URL without connecting", async () => {
+    const urls = [
+      "redis://localhost",
+      "rediss://u:p%40ss@host:6380/2",
+      "redis://[::1]:6379",
+      "/run/redis.sock",
+    ];
+    for (const redis of urls) await createRedisSse({ redis }).close();
+  });
+});
+
+function read(options: Record<string, unknown>): unknown {
+  return readOptions(options);
+}
+
+function expectConfigError(call: () => unknown, message: RegExp): unknown {
+  let thrown: unknown;
+  try {
+    call();
+  } catch (error) {
+    thrown = error;
+  }
+  expect(thrown).to.be.instanceOf(ConfigError);
+  expect(thrown).to.include({ code: "CONFIG" });
+  expect((thrown as ConfigError).message).to.match(message);
+  return thrown;
+}

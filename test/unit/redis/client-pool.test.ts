@@ -1,0 +1,505 @@
+import { getEventListeners } from "node:events";
+import { inspect } from "node:util";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
+import { expect } from "chai";
+import RedisMock from "ioredis-mock";
+import { stub, type SinonStub } from "sinon";
+
+import type { RedisSseError } from "../../../lib/errors.js";
+import type { ConnectionRole, RedisClient } from "../../../lib/redis/client.js";
+import { ClientPool, type PoolOptions } from "../../../lib/redis/client-pool.js";
+import { createConnectionFactory } from "../../../lib/redis/connection-factory.js";
+import { deferred, settle } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+
+const OPTIONS: PoolOptions = { maxConnections: 2, acquireTimeoutMs: 1_000, maxWaiting: 2, pingMs: 10_000 };
+
+describe("ClientPool", () => {
+  let clock: FakeClock;
+  let made: FakeClient[];
+  let connect: (client: FakeClient) => Promise<void>;
+  let pool: ClientPool;
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    made = [];
+    connect = () => Promise.resolve();
+    pool = poolOf((role) => {
+      const client = new FakeClient(role, () => connect(client));
+      made.push(client);
+      return client as unknown as RedisClient;
+    });
+  });
+
+  afterEach(async () => {
+    await pool.close();
+    expect(pool.statistics).to.deep.include({
+      inUse: 0,
+      waiting: 0,
+      connections: { command: 0, subscriber: 0, lease: 0 },
+      leases: [],
+    });
+    expect(clock.pending, "timers left").to.equal(0);
+    for (const client of made) expect(client.disconnect.called, `${client.role} is ended`).to.equal(true);
+  });
+
+  describe("the shared connections", () => {
+    it("are made when they are first needed, once, each for its role", () => {
+      expect(made).to.have.length(0);
+      expect(pool.statistics.connections).to.deep.equal({ command: 0, subscriber: 0, lease: 0 });
+      expect(pool.commands).to.equal(pool.commands);
+      expect(made.map(({ role }) => role)).to.deep.equal(["command"]);
+      expect(pool.subscriber).to.equal(pool.subscriber);
+      expect(made.map(({ role }) => role)).to.deep.equal(["command", "subscriber"]);
+      expect(pool.statistics.connections).to.deep.equal({ command: 1, subscriber: 1, lease: 0 });
+      expect(pool.statistics.inUse, "they are no leases").to.equal(0);
+    });
+
+    it("are ready when the one for commands is", () => {
+      expect(pool.ready).to.equal(false);
+      expect(pool.commands).to.equal(made[0]);
+      expect(pool.ready).to.equal(true);
+      made[0]!.status = "reconnecting";
+      expect(pool.ready).to.equal(false);
+    });
+  });
+
+  describe("lease()", () => {
+    it("answers a connection that is connected, and the holder's alone", async () => {
+      const first = await pool.lease({ holder: "session 1" });
+      const second = await pool.lease({ holder: "session 2" });
+      expect(first.client).not.to.equal(second.client);
+      expect(made.map(({ role }) => role)).to.deep.equal(["lease", "lease"]);
+      expect(made.every(({ connects }) => connects === 1)).to.equal(true);
+    });
+
+    it("is listed with its holder and its age", async () => {
+      await pool.lease({ holder: "session 1" });
+      clock.advance(500);
+      await pool.lease({ holder: "session 2" });
+      clock.advance(20);
+      expect(pool.statistics).to.deep.equal({
+        maxConnections: 2,
+        available: 0,
+        inUse: 2,
+        waiting: 0,
+        connections: { command: 0, subscriber: 0, lease: 2 },
+        leases: [
+          { holder: "session 1", ageMs: 520 },
+          { holder: "session 2", ageMs: 20 },
+        ],
+      });
+    });
+
+    it("makes no more connections than there may be, and refuses who has waited too long", async () => {
+      await leaseAll();
+      const fault = faultOf(pool.lease({ holder: "third" }));
+      await settle();
+      expect(pool.statistics.waiting).to.equal(1);
+      clock.advance(OPTIONS.acquireTimeoutMs);
+      expect(await fault).to.include({ code: "POOL_EXHAUSTED", name: "PoolExhaustedError" });
+      expect(made).to.have.length(2);
+      expect(pool.statistics).to.include({ inUse: 2, waiting: 0 });
+    });
+
+    it("refuses at once when too many wait", async () => {
+      await leaseAll();
+      const waiting = [1, 2].map(() => faultOf(pool.lease({ holder: "waits" })));
+      expect(await faultOf(pool.lease({ holder: "one too many" }))).to.include({ code: "POOL_EXHAUSTED" });
+      clock.advance(OPTIONS.acquireTimeoutMs);
+      await Promise.all(waiting);
+    });
+
+    it("makes a new connection for who waited, and never hands one on", async () => {
+      const [first] = await leaseAll();
+      const waiting = pool.lease({ holder: "third" });
+      await settle();
+      first!.release();
+      const third = await waiting;
+      expect(third.client).not.to.equal(first!.client);
+      expect(made).to.have.length(3);
+      expect(pool.statistics).to.include({ inUse: 2, waiting: 0 });
+    });
+
+    it("gives its place back once, however often it is released", async () => {
+      const [first, second] = await leaseAll();
+      first!.release();
+      first!.release();
+      first!.release();
+      expect(pool.statistics).to.include({ inUse: 1, available: 1 });
+      expect(made[0]!.disconnect.callCount).to.equal(1);
+      second!.release();
+      expect(pool.statistics).to.include({ inUse: 0, available: 2 });
+      await leaseAll();
+      expect(pool.statistics.inUse).to.equal(2);
+    });
+
+    it("gives its place back though dropping the connection throws", async () => {
+      const lease = await pool.lease({ holder: "session" });
+      made[0]!.disconnect.onFirstCall().throws(new Error("already gone"));
+      expect(() => lease.release()).to.throw("already gone");
+      expect(pool.statistics).to.deep.include({ inUse: 0, leases: [] });
+    });
+
+    it("drops the link too, since disconnecting alone lets a frozen one live on", async () => {
+      const lease = await pool.lease({ holder: "session" });
+      lease.release();
+      expect(made[0]!.disconnect.calledOnce).to.equal(true);
+      expect(made[0]!.stream.destroy.calledOnce).to.equal(true);
+    });
+
+    it("holds nothing when the connection fails, and the place is free at once", async () => {
+      connect = () =>
+        Promise.reject(
+          Object.assign(new Error("connect ECONNREFUSED redis.internal"), { code: "ECONNREFUSED" }),
+        );
+      const fault = await faultOf(pool.lease({ holder: "session" }));
+      expect(fault).to.include({
+        code: "REDIS_UNAVAILABLE",
+        message: "Redis cannot be reached (ECONNREFUSED)",
+      });
+      expect(pool.statistics).to.deep.include({ inUse: 0, leases: [] });
+      expect(made[0]!.disconnect.calledOnce).to.equal(true);
+      connect = () => Promise.resolve();
+      await leaseAll();
+    });
+
+    it("serves who waits as soon as another's connection has failed", async () => {
+      await pool.lease({ holder: "first" });
+      const connecting = deferred();
+      connect = () => connecting.promise;
+      const failing = faultOf(pool.lease({ holder: "second" }));
+      const waiting = pool.lease({ holder: "third" });
+      await settle();
+      connect = () => Promise.resolve();
+      connecting.reject(new Error("Connection is closed."));
+      expect(await failing).to.include({ code: "REDIS_UNAVAILABLE" });
+      expect((await waiting).holder).to.equal("third");
+    });
+
+    const faults = {
+      "an unknown fault": [new Error("something odd"), "REDIS_UNAVAILABLE"],
+      "a wrong password": [new Error("WRONGPASS invalid username-password pair secret"), "REDIS_AUTH"],
+      maxclients: [new Error("ERR max number of clients reached"), "REDIS_UNAVAILABLE"],
+    } as const;
+    for (const [what, [error, code]] of Object.entries(faults)) {
+      it(`tells ${what} as ${code}, and nothing of the error itself`, async () => {
+        connect = () => Promise.reject(error);
+        const fault = await faultOf(pool.lease({ holder: "session" }));
+        expect(fault).to.include({ code });
+        expect(fault.message).not.to.match(/odd|secret/);
+        expect(fault).not.to.have.property("cause");
+      });
+    }
+
+    it("tells why the connection was refused, where only its error event says so", async () => {
+      connect = async () => {
+        const [event, listener] = made[0]!.on.args.at(-1) as [string, (error: Error) => void];
+        expect(event).to.equal("error");
+        listener(new Error("WRONGPASS invalid username-password pair"));
+        throw new Error("Connection is closed.");
+      };
+      expect(await faultOf(pool.lease({ holder: "session" }))).to.include({ code: "REDIS_AUTH" });
+    });
+
+    it("pings its connection, which may only read, until it is released", async () => {
+      const lease = await pool.lease({ holder: "session" });
+      made[0]!.ping.rejects(new Error("Connection is closed."));
+      clock.advance(3 * OPTIONS.pingMs);
+      expect(made[0]!.ping.callCount).to.equal(3);
+      lease.release();
+      clock.advance(3 * OPTIONS.pingMs);
+      expect(made[0]!.ping.callCount).to.equal(3);
+    });
+
+    it("shows nothing of its connection's options when it is printed", async () => {
+      const lease = await pool.lease({ holder: "session" });
+      expect(inspect(lease, { depth: Infinity })).not.to.contain("FakeClient");
+    });
+
+    it("gives up a connection that does not come in time, and drops it", async () => {
+      connect = () => new Promise(() => {});
+      const fault = faultOf(pool.lease({ holder: "session" }));
+      await settle();
+      clock.advance(OPTIONS.acquireTimeoutMs - 1);
+      await settle();
+      expect(pool.statistics.inUse).to.equal(1);
+      clock.advance(1);
+      expect(await fault).to.include({ code: "REDIS_UNAVAILABLE" });
+      expect(pool.statistics).to.deep.include({ inUse: 0, leases: [] });
+      expect(made[0]!.disconnect.calledOnce).to.equal(true);
+    });
+
+    it("takes the time it waited for a place from the time it may connect", async () => {
+      const [first] = await leaseAll();
+      connect = () => new Promise(() => {});
+      const fault = faultOf(pool.lease({ holder: "third" }));
+      await settle();
+      clock.advance(700);
+      first!.release();
+      await settle();
+      clock.advance(299);
+      await settle();
+      expect(pool.statistics.inUse).to.equal(2);
+      clock.advance(1);
+      expect(await fault).to.include({ code: "REDIS_UNAVAILABLE" });
+      expect(pool.statistics.inUse).to.equal(1);
+    });
+
+    it("ends with who gives up while it connects, and drops what comes all the same", async () => {
+      const connecting = deferred();
+      connect = () => connecting.promise;
+      const source = new AbortController();
+      const fault = faultOf(pool.lease({ holder: "session", signal: source.signal }));
+      await settle();
+      source.abort();
+      expect(await fault).to.include({ code: "ABORTED" });
+      expect(pool.statistics).to.deep.include({ inUse: 0, leases: [] });
+      expect(made[0]!.disconnect.calledOnce).to.equal(true);
+      connecting.resolve();
+      await settle();
+      expect(pool.statistics.inUse).to.equal(0);
+    });
+
+    it("ends with who gives up while it waits for a place", async () => {
+      const [first] = await leaseAll();
+      const source = new AbortController();
+      const fault = faultOf(pool.lease({ holder: "third", signal: source.signal }));
+      await settle();
+      source.abort();
+      expect(await fault).to.include({ code: "ABORTED" });
+      first!.release();
+      expect(pool.statistics).to.include({ inUse: 1, waiting: 0 });
+      expect(made, "no connection was made for who had left").to.have.length(2);
+    });
+
+    it("holds nothing for who gives up in the turn in which a place comes free", async () => {
+      const [first] = await leaseAll();
+      const source = new AbortController();
+      const fault = faultOf(pool.lease({ holder: "third", signal: source.signal }));
+      await settle();
+      first!.release();
+      source.abort();
+      expect(await fault).to.include({ code: "ABORTED" });
+      expect(pool.statistics).to.include({ inUse: 1, waiting: 0 });
+    });
+
+    it("makes nothing for who gave up before asking", async () => {
+      const fault = await faultOf(pool.lease({ holder: "session", signal: AbortSignal.abort() }));
+      expect(fault).to.include({ code: "ABORTED" });
+      expect(made).to.have.length(0);
+    });
+
+    it("leaves no listener on the signal of who asked", async () => {
+      const { signal } = new AbortController();
+      await pool.lease({ holder: "session", signal });
+      connect = () => Promise.reject(new Error("Connection is closed."));
+      await faultOf(pool.lease({ holder: "session", signal }));
+      expect(getEventListeners(signal, "abort")).to.have.length(0);
+    });
+
+    it("is remembered by nobody once it was released", async () => {
+      const client = {
+        connect: () => Promise.resolve(),
+        disconnect: () => {},
+        on: () => {},
+        status: "ready",
+      };
+      const busy = poolOf(() => ({ ...client }) as unknown as RedisClient);
+      const before = heapUsed();
+      for (let count = 0; count < 5_000; count++)
+        (await busy.lease({ holder: `session ${count}` })).release();
+      expect(heapUsed() - before).to.be.lessThan(1_500_000);
+      await busy.close();
+    });
+
+    it("gives the place back when no connection could be made at all", async () => {
+      const broken = poolOf(() => {
+        throw new Error("secret");
+      });
+      const fault = await faultOf(broken.lease({ holder: "session" }));
+      expect(fault).to.include({ code: "INTERNAL" });
+      expect(fault.message).not.to.contain("secret");
+      expect(broken.statistics.inUse).to.equal(0);
+    });
+  });
+
+  describe("close()", () => {
+    it("says goodbye on the shared connections, and drops the leased ones", async () => {
+      expect([pool.commands, pool.subscriber]).to.deep.equal(made);
+      await pool.lease({ holder: "session" });
+      await pool.close();
+      expect(made.map(({ role, quit }) => [role, quit.callCount])).to.deep.equal([
+        ["command", 1],
+        ["subscriber", 1],
+        ["lease", 0],
+      ]);
+    });
+
+    it("answers the same promise every time", () => {
+      expect(pool.close()).to.equal(pool.close());
+    });
+
+    it("refuses who waits, and who connects", async () => {
+      await pool.lease({ holder: "first" });
+      connect = () => new Promise(() => {});
+      const connecting = faultOf(pool.lease({ holder: "second" }));
+      const waiting = faultOf(pool.lease({ holder: "third" }));
+      await settle();
+      await pool.close();
+      for (const fault of [await connecting, await waiting])
+        expect(["ABORTED", "CLOSED"]).to.include(fault.code);
+    });
+
+    it("lets a lease that was still held be released afterwards", async () => {
+      const lease = await pool.lease({ holder: "session" });
+      await pool.close();
+      lease.release();
+      expect(pool.statistics.inUse).to.equal(0);
+      expect(made[0]!.disconnect.callCount).to.equal(1);
+    });
+
+    it("refuses everything from then on", async () => {
+      await pool.close();
+      expect(() => pool.commands)
+        .to.throw()
+        .with.property("code", "CLOSED");
+      expect(() => pool.subscriber)
+        .to.throw()
+        .with.property("code", "CLOSED");
+      expect(await faultOf(pool.lease({ holder: "session" }))).to.include({ code: "CLOSED" });
+      expect(await faultOf(pool.incrementWithTtl("key"))).to.include({ code: "CLOSED" });
+      expect(made).to.have.length(0);
+    });
+
+    it("drops a connection whose goodbye is not answered in time", async () => {
+      expect(pool.commands).to.equal(made[0]);
+      made[0]!.quit.returns(new Promise(() => {}));
+      let over = false;
+      const closed = pool.close().then(() => (over = true));
+      await settle();
+      expect(over).to.equal(false);
+      clock.advance(1_000);
+      await closed;
+      expect(made[0]!.disconnect.calledOnce).to.equal(true);
+    });
+
+    it("asks nothing of a connection that is not ready, and never rejects", async () => {
+      expect([pool.commands, pool.subscriber]).to.deep.equal(made);
+      made[0]!.status = "reconnecting";
+      made[1]!.quit.rejects(new Error("Connection is closed."));
+      await pool.close();
+      expect(made[0]!.quit.called).to.equal(false);
+      expect(made.every(({ disconnect }) => disconnect.calledOnce)).to.equal(true);
+    });
+  });
+
+  describe("incrementWithTtl()", () => {
+    for (const key of ["", undefined, null, 5, ["a", "b"]]) {
+      it(`refuses the key ${JSON.stringify(key) ?? "undefined"}`, async () => {
+        expect(await faultOf(pool.incrementWithTtl(key as string))).to.include({ code: "CONFIG" });
+        expect(made).to.have.length(0);
+      });
+    }
+
+    for (const ttl of [0, -1, 1.5, NaN, Infinity, "60", null]) {
+      it(`refuses the time to live ${String(ttl)} (${typeof ttl})`, async () => {
+        const fault = await faultOf(pool.incrementWithTtl("key", ttl as number));
+        expect(fault).to.include({ code: "CONFIG" });
+        expect(fault.message).to.contain("ttlSeconds");
+      });
+    }
+
+    it("tells a fault of Redis without its text", async () => {
+      expect(pool.commands).to.equal(made[0]);
+      const fault = await faultOf(pool.incrementWithTtl("key")); // this client knows no scripts
+      expect(fault).to.include({ code: "INTERNAL", message: "an unexpected error" });
+    });
+  });
+
+  function poolOf(factory: (role: ConnectionRole) => RedisClient): ClientPool {
+    return new ClientPool(factory, OPTIONS, clock);
+  }
+
+  async function leaseAll(): ReturnType<typeof Promise.all<Awaited<ReturnType<ClientPool["lease"]>>[]>> {
+    return Promise.all([pool.lease({ holder: "first" }), pool.lease({ holder: "second" })]);
+  }
+});
+
+describe("ClientPool on ioredis-mock", () => {
+  let source: InstanceType<typeof RedisMock>;
+  let pool: ClientPool;
+
+  beforeEach(() => {
+    source = new RedisMock({ host: "client-pool.test" });
+    pool = new ClientPool(createConnectionFactory(source), OPTIONS, new FakeClock());
+  });
+
+  afterEach(async () => {
+    await pool.close();
+    await source.flushall();
+    await source.quit();
+  });
+
+  it("runs commands on a connection that is not the app's", async () => {
+    await pool.commands.set("key", "value");
+    expect(await source.get("key")).to.equal("value");
+    expect(pool.commands).not.to.equal(source);
+  });
+
+  it("leases as many connections as there may be, and takes them back", async () => {
+    const leases = await Promise.all([pool.lease({ holder: "1" }), pool.lease({ holder: "2" })]);
+    expect(pool.statistics).to.include({ inUse: 2, available: 0 });
+    await leases[0].client.subscribe("news");
+    expect(await source.publish("news", "x")).to.equal(1);
+    await leases[0].client.unsubscribe("news");
+    leases.forEach((lease) => lease.release());
+    expect(pool.statistics).to.include({ inUse: 0, available: 2 });
+  });
+
+  it("counts up, and sets the time to live with every count", async () => {
+    expect(await pool.incrementWithTtl("count")).to.equal(1);
+    expect(await source.ttl("count")).to.be.within(3_599, 3_600);
+    expect(await pool.incrementWithTtl("count", 60)).to.equal(2);
+    expect(await source.ttl("count")).to.be.within(59, 60);
+    expect(await pool.incrementWithTtl("other", 1)).to.equal(1);
+  });
+});
+
+function heapUsed(): number {
+  setFlagsFromString("--expose_gc");
+  (runInNewContext("gc") as () => void)();
+  return process.memoryUsage().heapUsed;
+}
+
+/** A connection without a server: tests say how it connects and ends. */
+class FakeClient {
+  readonly role: ConnectionRole;
+  readonly #connect: () => Promise<void>;
+  status = "ready";
+  connects = 0;
+  readonly disconnect: SinonStub = stub();
+  readonly quit: SinonStub = stub().resolves("OK");
+  readonly on: SinonStub = stub();
+  readonly ping: SinonStub = stub().resolves("PONG");
+  readonly stream: { readonly destroy: SinonStub } = { destroy: stub() };
+
+  constructor(role: ConnectionRole, connect: () => Promise<void>) {
+    this.role = role;
+    this.#connect = connect;
+  }
+
+  connect(): Promise<void> {
+    this.connects++;
+    return this.#connect();
+  }
+}
+
+function faultOf(work: Promise<unknown>): Promise<RedisSseError> {
+  return work.then(
+    () => expect.fail("expected a rejection"),
+    (error: unknown) => error as RedisSseError,
+  );
+}
