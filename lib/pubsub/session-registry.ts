@@ -101,7 +101,7 @@ export class SessionRegistry {
     return {
       open: this.#sessions.size,
       opened: this.#opened,
-      closed: Object.fromEntries(this.#closed) as Partial<Record<CloseReason, number>>,
+      closed: Object.fromEntries(this.#closed),
       refused: Object.fromEntries(this.#refused),
     };
   }
