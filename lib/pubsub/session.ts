@@ -151,6 +151,7 @@ export class PubSubSession {
    * client told. Resolves when the client left meanwhile: `state` says so. Called once, by `RedisSse.open()`.
    */
   async start(): Promise<void> {
+    if (this.state !== "created") return;
     this.#output.attach();
     const channels = Array.from(this.channels, printable).join(", ");
     log("[SSE] create PubSub connection: user=%s, channel=%s", this.#who, channels);
@@ -173,8 +174,8 @@ export class PubSubSession {
 
   /**
    * Subscribes this stream to one more channel; resolves when Redis has acknowledged. Rejects with
-   * `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CLOSED` or a fault of Redis, and the channels stay
-   * as they were.
+   * `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CLOSED`, `ABORTED` (taken away again meanwhile) or a
+   * fault of Redis, and the channels stay as they were.
    */
   async addChannel(name: string): Promise<void> {
     this.#context.assertChannel(name);

@@ -6,7 +6,6 @@ import type { Transport, TransportListener } from "./transport.js";
 export class SharedTransport implements Transport {
   readonly #hub: SubscriptionHub;
   readonly #listener: TransportListener;
-  readonly #joined = new Set<string>();
   #reset = false;
 
   constructor(hub: SubscriptionHub, listener: TransportListener) {
@@ -15,11 +14,12 @@ export class SharedTransport implements Transport {
   }
 
   async subscribe(channels: readonly string[]): Promise<void> {
-    await Promise.all(channels.map((channel) => this.#join(channel)));
+    if (this.#reset) throw new RedisSseError("ABORTED", "the session is closing");
+    await Promise.all(channels.map((channel) => this.#hub.join(channel, this.#listener)));
   }
 
   async unsubscribe(channels: readonly string[]): Promise<void> {
-    const left = channels.filter((channel) => this.#leave(channel));
+    const left = channels.filter((channel) => this.#hub.leave(channel, this.#listener));
     if (left.length === 0) throw new RedisSseError("INTERNAL", "nothing was subscribed");
   }
 
@@ -29,22 +29,6 @@ export class SharedTransport implements Transport {
 
   reset(): void {
     this.#reset = true;
-    for (const channel of this.#joined) this.#leave(channel);
-  }
-
-  async #join(channel: string): Promise<void> {
-    if (this.#reset) throw new RedisSseError("ABORTED", "the session is closing");
-    this.#joined.add(channel);
-    try {
-      await this.#hub.join(channel, this.#listener);
-    } catch (fault) {
-      this.#joined.delete(channel);
-      throw fault;
-    }
-  }
-
-  #leave(channel: string): boolean {
-    this.#joined.delete(channel);
-    return this.#hub.leave(channel, this.#listener);
+    this.#hub.leaveAll(this.#listener);
   }
 }

@@ -113,6 +113,11 @@ export class SubscriptionHub {
     return this.#leave(name, member, this.#options.lingerMs);
   }
 
+  /** Takes a member from all its channels. */
+  leaveAll(member: HubMember): void {
+    for (const name of this.#memberships.get(member) ?? []) this.leave(name, member);
+  }
+
   /** The channels that have members, in no order. */
   get channels(): readonly string[] {
     return [...this.#channels].filter(([, { members }]) => members.size > 0).map(([name]) => name);

@@ -261,6 +261,19 @@ describe("ChannelReconciler", () => {
       });
     }
 
+    it("is tried again for as long as it lasts", async () => {
+      const wanted = outcomeOf(reconciler.want("a"));
+      for (let attempt = 1; attempt <= 3; attempt++) {
+        await settle();
+        expect(port.log).to.have.length(attempt);
+        await port.fail(new Error("Command timed out"));
+        clock.advance(1_000);
+      }
+      await port.acknowledge();
+      expect(wanted.now).to.equal("resolved");
+      expect(clock.pending).to.equal(0);
+    });
+
     it("keeps nobody else waiting", async () => {
       reconciler.want("a").catch(() => {});
       await settle();

@@ -330,10 +330,14 @@ describe("PubSubSession", () => {
       const session = await live();
       transport.onUnsubscribe = () => Promise.reject(new Error("Connection is closed."));
       transport.onClose = () => Promise.reject(new Error("Connection is closed."));
+      transport.onReset = () => {
+        throw new Error("Connection is closed.");
+      };
       await session.close();
-      expect(lines.slice(-3)).to.deep.equal([
+      expect(lines.slice(-4)).to.deep.equal([
         "[SSE] unsubscribe failed (closing all the same): Redis cannot be reached",
         "[SSE] close failed (resetting all the same): Redis cannot be reached",
+        "[SSE] reset failed: Redis cannot be reached",
         "[SSE] PubSub connection closed: user=-",
       ]);
     });
@@ -1021,25 +1025,41 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("lets a channel be added again while its first SUBSCRIBE is still on its way", async () => {
+    it("ends the wait of who was still adding the channel", async () => {
       const session = await live({}, "a");
-      const [first, second] = [deferred(), deferred()];
-      transport.onSubscribe = () => first.promise;
-      const adding = session.addChannel("b").catch(() => {});
+      transport.onSubscribe = () => new Promise(() => {});
+      const adding = faultOf(session.addChannel("b"));
       await session.removeChannel("b");
-      transport.onSubscribe = () => second.promise;
-      const again = session.addChannel("b");
-      first.resolve();
-      await adding;
-      let told = false;
-      const third = session.addChannel("b").then(() => (told = true));
-      await settle();
-      const toldEarly = told;
-      second.resolve();
-      await Promise.all([again, third]);
-      expect(toldEarly, "told of an acknowledgement that has not come").to.equal(false);
-      expect([...session.channels]).to.deep.equal(["a", "b"]);
+      expect(await adding).to.have.property("code");
+      expect([...session.channels]).to.deep.equal(["a"]);
+      expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b", "unsubscribe b"]);
     });
+
+    for (const [how, end] of Object.entries({
+      "is acknowledged": (first: Deferred) => first.resolve(),
+      "is refused": (first: Deferred) => first.reject(noperm()),
+    })) {
+      it(`lets a channel be added anew, whose first SUBSCRIBE ${how} only after that`, async () => {
+        const session = await live({}, "a");
+        const [first, second] = [deferred(), deferred()];
+        transport.onSubscribe = () => first.promise;
+        const adding = session.addChannel("b").catch(() => {});
+        const removed = session.removeChannel("b");
+        transport.onSubscribe = () => second.promise;
+        const again = session.addChannel("b");
+        end(first);
+        await Promise.all([adding, removed]);
+        let told = false;
+        const third = session.addChannel("b").then(() => (told = true));
+        await settle();
+        const toldEarly = told;
+        second.resolve();
+        await Promise.all([again, third]);
+        expect(toldEarly, "told of an acknowledgement that has not come").to.equal(false);
+        expect([...session.channels]).to.deep.equal(["a", "b"]);
+        expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b", "unsubscribe b", "subscribe b"]);
+      });
+    }
   });
 
   interface Given {
@@ -1095,6 +1115,8 @@ function sizeOf(data: string): number {
   alone.push({ channel: "a", event: undefined, data, frame: encodeEvent({ data }) });
   return alone.bytes;
 }
+
+type Deferred = ReturnType<typeof deferred<void>>;
 
 class ScriptedTransport implements Transport {
   readonly calls: string[] = [];
