@@ -48,7 +48,7 @@ export function describeStreams(
       await Promise.all(apps.splice(0).map((app) => app.close()));
     });
 
-    after(() => redis.stop());
+    after(() => redis?.stop());
 
     function createService(options: RedisSseOptions = {}): RedisSse {
       const service = createRedisSse({ redis: redis.source, subscriptions, ...options });

@@ -20,7 +20,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       server = await RedisServer.start(await need("redis", this));
     });
 
-    after(() => server.stop());
+    after(() => server?.stop());
 
     it("some cut at random moments of their set-up: everything returns to where it was", async () => {
       const pool = { maxConnections: STREAMS, acquireTimeoutMs: 10_000 };

@@ -24,7 +24,7 @@ describe("the incident: 200 dedicated streams against maxclients 60", () => {
 
   afterEach(() => app.close());
 
-  after(() => server.stop());
+  after(() => server?.stop());
 
   it("tells those who fail when to come back, and holds nothing once all have left", async () => {
     // The service's own command connection is in place before the rush.

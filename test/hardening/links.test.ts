@@ -29,7 +29,7 @@ describe("faults of the link to Redis", function () {
     await eventually(async () => expect(await server.connections()).to.deep.equal([]));
   });
 
-  after(() => server.stop());
+  after(() => server?.stop());
 
   async function start(options: RedisSseOptions = {}): Promise<StreamApp> {
     const app = await startStreamApp({ redis: proxy.url, ...options });

@@ -24,7 +24,7 @@ describe("faults between a session, its channels and its client", () => {
     await server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "allchannels");
   });
 
-  after(() => server.stop());
+  after(() => server?.stop());
 
   function create(options: Parameters<typeof createRedisSse>[0] = {}): RedisSse {
     const service = createRedisSse({ redis: server.url, ...options });
@@ -239,7 +239,7 @@ describe("replies of Redis that are lost on the way", () => {
     await proxy.close();
   });
 
-  after(() => server.stop());
+  after(() => server?.stop());
 
   it("a task is enqueued once, and its caller told so", async () => {
     const queue = service.queue("q");

@@ -17,7 +17,7 @@ describe("a client that does not read", () => {
 
   afterEach(() => app.close());
 
-  after(() => server.stop());
+  after(() => server?.stop());
 
   /** Publishes so many events of a kilobyte, numbered. */
   async function publish(channel: string, count: number): Promise<void> {
