@@ -82,6 +82,8 @@ export class PubSubSession {
   #stopTicking: () => void = () => {};
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
+  /** The connection was lost before the subscription was through, which then has failed. */
+  #lostEarly: RedisSseError | null = null;
 
   /** Made by `RedisSse.open()`. */
   constructor(context: SessionContext, request: StreamRequest, sink: Sink, channels: readonly string[]) {
@@ -101,8 +103,7 @@ export class PubSubSession {
       deliver: (event) => this.#delivery.accept(event),
       interrupted: (names) => this.#delivery.accept(createGap(names, "interrupted")),
       refused: (_channel, fault) => this.#end("revoked", fault),
-      // Before the acknowledgement the subscription itself fails, and says more.
-      lost: (fault) => this.state !== "created" && this.#end("redis-lost", fault),
+      lost: (fault) => this.#lost(fault),
     });
     this.#channels = new SessionChannels(channels, {
       transport: this.#transport,
@@ -160,6 +161,8 @@ export class PubSubSession {
     this.#stopTicking = this.#context.startTicking(this, this.#heartbeatMs);
     try {
       await this.#channels.subscribe();
+      // The acknowledgement may be the last that came over its connection.
+      if (this.#lostEarly !== null) throw this.#lostEarly;
     } catch (error) {
       // Once the session is closing it is the teardown that undoes the subscription.
       if (this.state !== "created") return;
@@ -212,6 +215,11 @@ export class PubSubSession {
     if (this.#live && now - this.#output.lastWriteAt >= this.#heartbeatMs) {
       this.#delivery.written(this.#output.write(HEARTBEAT));
     }
+  }
+
+  #lost(fault: RedisSseError): void {
+    if (this.state === "created") this.#lostEarly = fault;
+    else this.#end("redis-lost", fault);
   }
 
   get #live(): boolean {
