@@ -6,6 +6,7 @@ export type { LimitOptions, RedisSseOptions } from "./options.js";
 export type { RedisSource } from "./redis/connection-factory.js";
 export type { Clock } from "./clock.js";
 export { systemClock } from "./clock.js";
+export { assertKnown, assertObject } from "./validate.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 

@@ -119,6 +119,7 @@ class RedisSseService implements RedisSse {
       createTransport: this.#transports(read),
       assertChannel: (name) => assertChannel(name, keyPrefix),
       startTicking: (session, heartbeat) => this.#startTicking(session, heartbeat),
+      explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
       onClosed: (session) => this.#registry.remove(session),
     };
   }

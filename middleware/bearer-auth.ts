@@ -9,7 +9,7 @@ import { ConfigError } from "../lib/index.js";
  */
 export function bearerAuth(token: string): (req: IncomingMessage) => boolean {
   if (typeof token !== "string" || !/^\S+$/.test(token)) {
-    throw new ConfigError("expected token as a non-empty string without white space");
+    throw new ConfigError("expected bearerAuth(token) with a non-empty string without white space");
   }
   const expected = digest(token);
   return ({ headers: { authorization = "" } }) => {

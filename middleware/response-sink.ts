@@ -44,6 +44,7 @@ export class ResponseSink implements Sink {
   start({ status, headers }: StreamHead): void {
     // A server-wide idle timeout would cut a stream that is only silent.
     this.#req.setTimeout(0);
+    this.#endConnectionAfter();
     this.#res.writeHead(status, headers);
     this.#res.flushHeaders();
   }
@@ -63,8 +64,17 @@ export class ResponseSink implements Sink {
   }
 
   answer({ status, headers, body }: HttpAnswer): void {
+    if (status === 200 || status === 503) this.#endConnectionAfter();
     this.#res.writeHead(status, headers);
     this.#res.end(body);
+  }
+
+  /**
+   * Over HTTP/1.1 a browser comes back on the connection it has: a server that drains would never be rid of it,
+   * and `server.close()` would wait for ever. (HTTP/2 has no such header, and says goodbye by itself.)
+   */
+  #endConnectionAfter(): void {
+    if (this.#req.httpVersionMajor === 1) this.#res.shouldKeepAlive = false;
   }
 
   attach(listener: SinkListener): () => void {

@@ -2,6 +2,8 @@ import type { Request, RequestHandler, Response } from "express";
 
 import {
   answerTo,
+  assertKnown,
+  assertObject,
   ConfigError,
   RedisSseError,
   streamHead,
@@ -130,13 +132,33 @@ function answerHead(sink: ResponseSink, fault: RedisSseError | null): void {
 /** For answers without a stream; the faults found first are final, and neither is looked at. */
 const PRELIMINARY = { onUnavailable: "status", retryMs: 2_000 } as const;
 
+const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
+  "service",
+  "key",
+  "onUnavailable",
+  "heartbeatMs",
+  "retryMs",
+  "until",
+  "onOpen",
+]);
+
 function assertArguments(channelResolver: unknown, options: SseStreamOptions): void {
   if (typeof channelResolver !== "function") {
     throw new ConfigError(
       `expected sseStream(channelResolver) with a function, got ${typeof channelResolver}`,
     );
   }
+  assertObject("options", options);
+  assertKnown("options", options, KNOWN);
+  // One that is forgotten or misspelt would stream from another service than the app publishes through.
+  if ("service" in options && typeof options.service?.open !== "function") {
+    throw new ConfigError("expected service as what createRedisSse() answered");
+  }
   const { onUnavailable, heartbeatMs, retryMs } = options;
+  for (const name of ["key", "until", "onOpen"] as const) {
+    if (options[name] === undefined || typeof options[name] === "function") continue;
+    throw new ConfigError(`expected ${name} as a function, got ${typeof options[name]}`);
+  }
   if (onUnavailable !== undefined && onUnavailable !== "event" && onUnavailable !== "status") {
     throw new ConfigError('expected onUnavailable as "event" or "status"');
   }

@@ -41,6 +41,8 @@ export interface SessionContext {
   readonly assertChannel: (name: unknown) => void;
   /** Ticks the session until the answer is called. */
   readonly startTicking: (session: PubSubSession, heartbeatMs: number) => () => void;
+  /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
+  readonly explain: (fault: RedisSseError) => RedisSseError;
   readonly onClosed: (session: PubSubSession) => void;
 }
 
@@ -166,7 +168,7 @@ export class PubSubSession {
     } catch (error) {
       // Once the session is closing it is the teardown that undoes the subscription.
       if (this.state !== "created") return;
-      this.#fault = sanitize(error);
+      this.#fault = this.#context.explain(sanitize(error));
       log("[SSE] subscribe failed: %s", this.#fault.message);
       this.#dispatch({ type: "subscribe-failed" });
       throw this.#fault;

@@ -5,7 +5,7 @@ import { ConfigError, RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
-import { readWholeNumber } from "../validate.js";
+import { assertKnown, readWholeNumber } from "../validate.js";
 import * as scripts from "./queue-scripts.js";
 import {
   assertTaskId,
@@ -65,14 +65,12 @@ export class QueueService {
   #closed = false;
 
   /** Made by `RedisSse.queue()`. Throws `ConfigError`. */
-  constructor(
-    name: string,
-    { attempts = 3, resultTtlMs = DAY_MS }: QueueOptions = {},
-    deps: QueueDependencies,
-  ) {
+  constructor(name: string, options: QueueOptions = {}, deps: QueueDependencies) {
+    const { attempts = 3, resultTtlMs = DAY_MS } = options;
     if (typeof name !== "string" || !/^[\w.-]{1,64}$/.test(name)) {
       throw new ConfigError("expected the queue's name as 1 to 64 characters of A-Z a-z 0-9 _ . -");
     }
+    assertKnown("options", options, new Set(["attempts", "resultTtlMs"]));
     readWholeNumber("attempts", attempts, 1);
     readWholeNumber("resultTtlMs", resultTtlMs, 1, Number.MAX_SAFE_INTEGER);
     this.name = name;
@@ -93,7 +91,7 @@ export class QueueService {
    * Stores a task and puts it at the end of the queue. Rejects with `INVALID_TASK`, `UNSERIALIZABLE`,
    * `TASK_TOO_LARGE` or a fault of Redis.
    */
-  async enqueue<Payload = null>(
+  async enqueue<Payload>(
     kind: string,
     payload: Payload,
     options: EnqueueOptions = {},

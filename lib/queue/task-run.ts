@@ -18,6 +18,13 @@ export interface TaskContext {
   readonly progress: (progress: number, message?: string) => Promise<void>;
 }
 
+/** How the tasks of one worker are run. */
+export interface TaskHandling {
+  readonly handler: (context: TaskContext) => unknown;
+  readonly leaseMs: number;
+  readonly onError: (error: unknown, task: Task) => void;
+}
+
 const log = createLog("worker");
 
 /** Between tries to store an outcome. */
@@ -28,8 +35,7 @@ const MAX_PAUSE_MS = 5_000;
 export class TaskRun {
   readonly #port: WorkerPort;
   readonly #lease: TaskLease;
-  readonly #leaseMs: number;
-  readonly #handler: (context: TaskContext) => unknown;
+  readonly #handling: TaskHandling;
   readonly #aborting = new AbortController();
   readonly #onDone: () => void;
   #cancelRenewal: () => void = () => {};
@@ -37,17 +43,10 @@ export class TaskRun {
   #over = false;
   #done: Promise<void> = Promise.resolve();
 
-  constructor(
-    port: WorkerPort,
-    lease: TaskLease,
-    handler: (context: TaskContext) => unknown,
-    leaseMs: number,
-    onDone: () => void,
-  ) {
+  constructor(port: WorkerPort, lease: TaskLease, handling: TaskHandling, onDone: () => void) {
     this.#port = port;
     this.#lease = lease;
-    this.#handler = handler;
-    this.#leaseMs = leaseMs;
+    this.#handling = handling;
     this.#onDone = onDone;
     this.#progress = lease.task.progress;
   }
@@ -95,7 +94,7 @@ export class TaskRun {
   async #attempt(): Promise<TaskOutcome> {
     const { task } = this.#lease;
     try {
-      const result = await this.#handler({
+      const result = await this.#handling.handler({
         task,
         attempt: task.attempt,
         signal: this.#aborting.signal,
@@ -104,7 +103,19 @@ export class TaskRun {
       return { status: "succeeded", progress: 100, message: "done", result: result ?? null };
     } catch (error) {
       log("handler failed: %s: %s", task.id, error instanceof Error ? error.name : typeof error);
-      return this.#failed(error instanceof TaskFailure ? error.message : "failed");
+      if (error instanceof TaskFailure) return this.#failed(error.message);
+      this.#tell(error);
+      return this.#failed("failed");
+    }
+  }
+
+  /** One that was told to end has every reason to throw. */
+  #tell(error: unknown): void {
+    if (this.#aborting.signal.aborted) return;
+    try {
+      this.#handling.onError(error, this.#lease.task);
+    } catch (fault) {
+      log("onError threw: %s", fault instanceof Error ? fault.name : typeof fault);
     }
   }
 
@@ -135,12 +146,12 @@ export class TaskRun {
   }
 
   #scheduleRenewal(): void {
-    this.#cancelRenewal = this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
+    this.#cancelRenewal = this.#port.clock.schedule(() => void this.#renew(), this.#handling.leaseMs / 3);
   }
 
   async #renew(): Promise<void> {
     try {
-      if (!(await this.#port.renew(this.#lease, this.#leaseMs))) return this.#lost();
+      if (!(await this.#port.renew(this.#lease, this.#handling.leaseMs))) return this.#lost();
     } catch (error) {
       log("cannot renew the lease: %s", sanitize(error).message);
     }

@@ -1,8 +1,9 @@
 import { delay, withDeadline } from "../deadline.js";
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import { readWholeNumber } from "../validate.js";
-import { TaskRun, type TaskContext } from "./task-run.js";
+import { assertKnown, assertObject, readWholeNumber } from "../validate.js";
+import type { Task } from "./task.js";
+import { TaskRun, type TaskContext, type TaskHandling } from "./task-run.js";
 import type { WorkerPort } from "./worker-port.js";
 
 /** Does one task. What it returns is the task's result; what it throws fails the task. */
@@ -17,6 +18,11 @@ export interface WorkerOptions {
   readonly pollMs?: number;
   /** Stops the worker, as `stop()` does. */
   readonly signal?: AbortSignal;
+  /**
+   * Called with what a handler threw, unless that is a `TaskFailure`: whoever watches the task does not learn
+   * it, so the app has to. Default: `console.error`.
+   */
+  readonly onError?: (error: unknown, task: Task) => void;
 }
 
 export interface StopOptions {
@@ -27,6 +33,13 @@ export interface StopOptions {
 const log = createLog("worker");
 
 const MAX_POLL_MS = 5_000;
+const KNOWN: ReadonlySet<string> = new Set<keyof WorkerOptions>([
+  "concurrency",
+  "leaseMs",
+  "pollMs",
+  "signal",
+  "onError",
+]);
 /** How long a worker that stops waits for Redis to take its tasks back. */
 const GIVE_BACK_MS = 1_000;
 /** After a fault of Redis, before the next try. */
@@ -38,7 +51,7 @@ const FAULT_PAUSE_MS = 500;
  */
 export class Worker {
   readonly #port: WorkerPort;
-  readonly #handler: TaskHandler;
+  readonly #handling: TaskHandling;
   readonly #concurrency: number;
   readonly #leaseMs: number;
   readonly #pollMs: number;
@@ -54,14 +67,16 @@ export class Worker {
 
   /** Made by `QueueService.worker()`. Throws `ConfigError`. */
   constructor(port: WorkerPort, handler: TaskHandler, options: WorkerOptions, onStopped: () => void) {
-    const { concurrency = 1, leaseMs = 30_000, pollMs = MAX_POLL_MS, signal } = options;
+    assertObject("options", options);
+    assertKnown("options", options, KNOWN);
+    const { concurrency = 1, leaseMs = 30_000, pollMs = MAX_POLL_MS, signal, onError = printError } = options;
     if (typeof handler !== "function")
       throw new ConfigError(`expected handler as a function, got ${typeof handler}`);
     readWholeNumber("concurrency", concurrency, 1, 1_000);
     readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
     readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
     this.#port = port;
-    this.#handler = handler;
+    this.#handling = { handler, leaseMs, onError };
     this.#concurrency = concurrency;
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
@@ -134,7 +149,7 @@ export class Worker {
         await this.#port.giveBack(lease);
         return 0;
       }
-      const run: TaskRun = new TaskRun(this.#port, lease, this.#handler, this.#leaseMs, () => {
+      const run: TaskRun = new TaskRun(this.#port, lease, this.#handling, () => {
         this.#runs.delete(run);
         this.#notify();
       });
@@ -159,4 +174,8 @@ export class Worker {
     this.#woken = true;
     this.#wake();
   }
+}
+
+function printError(error: unknown, { id, kind }: Task): void {
+  console.error(`redis-sse: task ${id} (${kind}) failed:`, error);
 }

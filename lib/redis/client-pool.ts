@@ -66,6 +66,7 @@ export class ClientPool {
   readonly #requests = new Set<AbortController>();
   #commands: RedisClient | null = null;
   #subscriber: RedisClient | null = null;
+  #subscriberFault: RedisSseError | null = null;
   #closed: Promise<void> | null = null;
 
   constructor(connect: ConnectionFactory, options: PoolOptions, clock: Clock) {
@@ -84,7 +85,18 @@ export class ClientPool {
   /** The hub's connection. Throws `CLOSED`. */
   get subscriber(): RedisClient {
     this.#assertOpen();
-    return (this.#subscriber ??= this.#connect("subscriber"));
+    if (this.#subscriber === null) {
+      const client = this.#connect("subscriber");
+      client.on("error", (error: unknown) => (this.#subscriberFault = sanitize(error)));
+      client.on("ready", () => (this.#subscriberFault = null));
+      this.#subscriber = client;
+    }
+    return this.#subscriber;
+  }
+
+  /** Why the hub's connection is down, as far as it was told; `null` while it is up. */
+  get subscriberFault(): RedisSseError | null {
+    return this.#subscriberFault;
   }
 
   /**

@@ -47,6 +47,10 @@ function connector(source: RedisSource): (options: RoleOptions) => RedisClient {
   if (typeof source !== "object" || source === null) {
     throw new ConfigError(`expected redis as an ioredis client, its options or a URL, got ${typeof source}`);
   }
+  if ("url" in source) {
+    // Other clients take it so; ioredis would ignore it, and connect to localhost.
+    throw new ConfigError("expected redis as a URL itself, not as an object with a url");
+  }
   if (isCluster(source)) {
     return ({ retryStrategy, ...redisOptions }) =>
       source.duplicate([], {

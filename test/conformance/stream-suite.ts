@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { Agent, request } from "node:http";
 import { connect } from "node:net";
 
 import { expect } from "chai";
@@ -512,6 +514,46 @@ export function describeStreams(
       expect(sessions).to.deep.include({ open: 0, closed: { drain: 5 } });
     });
 
+    it("lets its server close though clients keep coming back on the connection they have", async () => {
+      const service = createService({ retryMs: 10 });
+      const app = await mount(service);
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+      const come = (): Promise<string> => get(`${app.url}/stream?channel=a`, agent);
+      const first = come();
+      await eventually(async () => expect((await service.status()).sessions.open).to.equal(1));
+      const closed = once(app.server, "close");
+      app.server.close();
+      await service.drain({ timeoutMs: 1_000, spreadMs: 0 });
+      expect(await first).to.include('{"reason":"drain"}');
+      await closed;
+      agent.destroy();
+    });
+
+    it("refuses options that cannot be when it is mounted, and not with the first request", () => {
+      const service = createService();
+      const wrong: readonly Record<string, unknown>[] = [
+        { servce: service },
+        { service: undefined },
+        { service: {} },
+        { until: true },
+        { key: "user" },
+        { onUnavailable: "503" },
+        { heartbeatMs: 0 },
+        { retryMs: "1" },
+      ];
+      for (const options of wrong) {
+        expect(() => sseStream(() => "a", options), Object.keys(options).join())
+          .to.throw()
+          .with.property("code", "CONFIG");
+      }
+      expect(() => sseStream("a" as never))
+        .to.throw()
+        .with.property("code", "CONFIG");
+      expect(() => redisPoolStatus({} as never))
+        .to.throw()
+        .with.property("code", "CONFIG");
+    });
+
     it("closes while streams are being set up, twice at once, and leaves nothing", async () => {
       const service = createService();
       const app = await mount(service);
@@ -575,6 +617,18 @@ function isEvent(type: string): (event: ReceivedEvent) => boolean {
 /** The data of the default events, without those of ours. */
 function dataOf(client: SseClient): readonly string[] {
   return client.events.filter(isEvent("message")).map(({ data }) => data);
+}
+
+/** The whole body of an answer, over an agent's connection. */
+function get(url: string, agent: Agent): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { agent }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+      response.on("end", () => resolve(text));
+    });
+    asked.on("error", reject).end();
+  });
 }
 
 function errorCode(client: SseClient): string {

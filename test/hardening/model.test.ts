@@ -47,7 +47,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ do: fc.constantFrom("block", "drain", "leave", "close", "closeTwice"), session }),
   },
   { weight: 3, arbitrary: fc.record({ do: fc.constantFrom("add", "remove"), session, channel }) },
-) as fc.Arbitrary<Step>;
+);
 
 interface Stream {
   readonly session: PubSubSession;
@@ -96,6 +96,7 @@ class World {
           : new DedicatedTransport({ lease: (signal) => this.pool.lease(signal), read }, listener),
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),
+      explain: (fault) => fault,
       onClosed: () => this.#closedCount++,
     };
   }

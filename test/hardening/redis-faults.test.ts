@@ -46,6 +46,7 @@ describe("faults of Redis", () => {
         await client.ended;
         expect(client.status).to.equal(200);
         expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
+        expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "REDIS_UNAVAILABLE");
         expect(client.retryMs).to.be.greaterThan(0);
         await server.boot();
         await eventually(async () => {
@@ -160,6 +161,7 @@ describe("faults of Redis", () => {
           const fault: unknown = await app.service.publish("a", { data: 1 }).catch((error: unknown) => error);
           expect(fault).to.have.property("code", "REDIS_AUTH");
           expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
+          expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "REDIS_AUTH");
           const everything = [
             client.text,
             ...said,

@@ -30,25 +30,25 @@ export class ScriptedRedis {
   answerOne(): boolean {
     if (this.#down) return false;
     let answered = false;
-    for (const connection of [...this.connections]) answered = connection.answer() || answered;
+    for (const connection of this.connections) answered = connection.answer() || answered;
     return answered;
   }
 
   publish(channel: string, message: string): void {
-    for (const connection of [...this.connections]) connection.receive(channel, message);
+    for (const connection of this.connections) connection.receive(channel, message);
   }
 
   /** Every connection is lost, and none can be made, until `returns()`. */
   drops(): void {
     if (this.#down) return;
     this.#down = true;
-    for (const connection of [...this.connections]) connection.drop();
+    for (const connection of this.connections) connection.drop();
   }
 
   returns(): void {
     if (!this.#down) return;
     this.#down = false;
-    for (const connection of [...this.connections]) connection.comeBack();
+    for (const connection of this.connections) connection.comeBack();
   }
 
   /** On how many connections a channel is subscribed. */

@@ -32,6 +32,7 @@ export async function startApp(mount: (app: Express) => void): Promise<TestApp> 
     errors,
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     async close() {
+      if (!server.listening) return;
       const closed = once(server, "close");
       server.close();
       server.closeAllConnections();

@@ -1075,6 +1075,7 @@ describe("PubSubSession", () => {
         createTransport: (_, listener) => transport.attach(listener),
         assertChannel: (name) => assertChannel(name, "sse:"),
         startTicking: (member) => ticker.add(member),
+        explain: (fault) => fault,
         onClosed: (member) => closed.push(member),
       },
       request,

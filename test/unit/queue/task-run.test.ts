@@ -2,7 +2,7 @@ import { expect } from "chai";
 
 import { RedisSseError, TaskFailure, type ProgressReport, type TaskContext } from "../../../lib/index.js";
 import { parseTask } from "../../../lib/queue/task.js";
-import { TaskRun } from "../../../lib/queue/task-run.js";
+import { TaskRun, type TaskHandling } from "../../../lib/queue/task-run.js";
 import type { TaskLease, TaskOutcome, WorkerPort } from "../../../lib/queue/worker-port.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
@@ -65,25 +65,37 @@ class ScriptedPort implements WorkerPort {
 describe("TaskRun", () => {
   let port: ScriptedPort;
   let ends: number;
+  let told: unknown[];
   let context: TaskContext;
 
   beforeEach(() => {
     port = new ScriptedPort();
     ends = 0;
+    told = [];
+  });
+
+  it("tells the app what a handler threw, unless that was meant for whoever watches", async () => {
+    const mishap = new TypeError("the real reason");
+    await start(() => {
+      throw mishap;
+    }).done;
+    await start(() => {
+      throw new TaskFailure("out of paper");
+    }).done;
+    expect(told).to.deep.equal([mishap]);
   });
 
   /** A run under way. */
   function start(handler: (context: TaskContext) => unknown): TaskRun {
-    const run = new TaskRun(
-      port,
-      LEASE,
-      (given) => {
+    const handling: TaskHandling = {
+      handler: (given) => {
         context = given;
         return handler(given);
       },
-      LEASE_MS,
-      () => void ends++,
-    );
+      leaseMs: LEASE_MS,
+      onError: (error) => told.push(error),
+    };
+    const run = new TaskRun(port, LEASE, handling, () => void ends++);
     run.start();
     return run;
   }
