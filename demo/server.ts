@@ -11,6 +11,8 @@ import { runJob } from "./job.js";
 /** The whole end, streams included, takes less than 5 s; this is the net under it. */
 const EXIT_DEADLINE_MS = 4_500;
 
+const PARENT_CHECK_MS = 250;
+
 const chosen = await chooseRedis();
 const sse = createRedisSse({ redis: chosen.redis });
 const queue = sse.queue("demo");
@@ -30,6 +32,11 @@ server.listen(Number(process.env["PORT"] ?? 8000), () => {
 
 let ending = false;
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => void shutDown(0));
+// `npm run` starts a shell, which dies of a SIGTERM without passing it on: its end is how this process learns.
+if (process.env["npm_lifecycle_event"] === "demo") {
+  const parent = process.ppid;
+  setInterval(() => process.ppid !== parent && void shutDown(0), PARENT_CHECK_MS).unref();
+}
 
 /** Streams are told first, then everything is given back; the process ends because nothing is left. */
 async function shutDown(exitCode: number): Promise<void> {
