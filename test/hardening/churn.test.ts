@@ -5,6 +5,7 @@ import { expect } from "chai";
 
 import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
+import { countResources } from "../support/resources.js";
 import { RedisServer } from "../support/redis-server.js";
 import { createRandom } from "../support/random.js";
 import { startStreamApp } from "../support/stream-app.js";
@@ -111,13 +112,4 @@ async function openRaw(port: number, channel: string, cutAfterMs: number | null)
     socket.on("close", () => reject(new Error("the stream was closed")));
   });
   return socket;
-}
-
-/** Sockets and timers that keep this process awake, counted by kind. */
-function countResources(): Readonly<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  for (const kind of process.getActiveResourcesInfo()) {
-    if (/TCP|Timeout|Immediate/.test(kind)) counts[kind] = (counts[kind] ?? 0) + 1;
-  }
-  return counts;
 }
