@@ -1,44 +1,13 @@
 import { expect } from "chai";
 
-import type { RedisSseOptions } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
-import { need } from "../support/prerequisites.js";
+import { describeFaults } from "../support/fault-rig.js";
 import { createRandom } from "../support/random.js";
-import { RedisServer } from "../support/redis-server.js";
-import { startStreamApp, type StreamApp } from "../support/stream-app.js";
-import { TcpProxy } from "../support/tcp-proxy.js";
 
-describe("faults of the link to Redis", function () {
-  this.timeout(40_000);
-
-  let server: RedisServer;
-  let proxy: TcpProxy;
-  const apps: StreamApp[] = [];
-
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-  });
-
-  beforeEach(async () => {
-    proxy = await TcpProxy.start(server.port);
-  });
-
-  afterEach(async () => {
-    await Promise.all(apps.splice(0).map((app) => app.close()));
-    await proxy.close();
-    await eventually(async () => expect(await server.connections()).to.deep.equal([]));
-  });
-
-  after(() => server?.stop());
-
-  async function start(options: RedisSseOptions = {}): Promise<StreamApp> {
-    const app = await startStreamApp({ redis: proxy.url, ...options });
-    apps.push(app);
-    return app;
-  }
-
+describeFaults("faults of the link to Redis", (rig) => {
   it("shared: notices a link that is dead but looks open, and comes back over a new one", async () => {
-    const app = await start({ heartbeatMs: 200 });
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url, heartbeatMs: 200 });
     const client = await app.openLive("a");
     proxy.hold();
     // The stream itself goes on meanwhile: its client hears heartbeats, and nobody ends it.
@@ -48,25 +17,27 @@ describe("faults of the link to Redis", function () {
     await eventually(() => expect(proxy.accepted).to.be.greaterThan(before + 1), 20_000);
     proxy.release();
     await client.next(({ event }) => event === "gap", 20_000);
-    await server.admin.publish("a", "again");
+    await rig.server.admin.publish("a", "again");
     await client.next(({ data }) => data === "again");
     expect((await app.service.status()).sessions.closed).to.deep.equal({});
   });
 
   it("shared: subscribes again when the link is cut before SUBSCRIBE is heard", async () => {
-    const app = await start();
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url });
     const client = await app.openLive("a");
     proxy.cutAt("subscribe");
     proxy.cut();
     await client.next(({ event }) => event === "gap", 10_000);
     expect(proxy.cutPending).to.equal(false);
-    await server.admin.publish("a", "again");
+    await rig.server.admin.publish("a", "again");
     await client.next(({ data }) => data === "again");
-    expect(await server.receiversOf("a")).to.equal(1);
+    expect(await rig.server.receiversOf("a")).to.equal(1);
   });
 
   it("shared: backs off while Redis refuses it, and tries with one connection for all streams", async () => {
-    const app = await start();
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url });
     const clients = await Promise.all(
       Array.from({ length: 50 }, (_, index) => app.openLive(`room:${index}`)),
     );
@@ -84,7 +55,12 @@ describe("faults of the link to Redis", function () {
   });
 
   it("dedicated: a server that accepts and says nothing costs a stream its deadline, and nothing is held", async () => {
-    const app = await start({ subscriptions: "dedicated", pool: { acquireTimeoutMs: 300 } });
+    const proxy = await rig.proxy();
+    const app = await rig.start({
+      redis: proxy.url,
+      subscriptions: "dedicated",
+      pool: { acquireTimeoutMs: 300 },
+    });
     proxy.hold();
     const clients = await Promise.all([app.open("a"), app.open("b"), app.open("c")]);
     await Promise.all(clients.map((client) => client.ended));
@@ -98,13 +74,14 @@ describe("faults of the link to Redis", function () {
   });
 
   it("end state equals what is wanted after the subscriber was killed again and again under joins and leaves", async () => {
-    const app = await start();
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url });
     const kept = await Promise.all(Array.from({ length: 8 }, (_, index) => app.openLive(`room:${index}`)));
     const seed = Date.now() % 1_000_000;
     const random = createRandom(seed);
     for (let round = 0; round < 20; round++) {
       const joining = Array.from({ length: 10 }, (_, index) => app.open(`room:${(round + index) % 8}`));
-      await server.killSubscribers();
+      await rig.server.killSubscribers();
       for (const client of await Promise.all(joining)) {
         if (random() < 0.7) client.destroy();
       }
@@ -112,12 +89,12 @@ describe("faults of the link to Redis", function () {
     await eventually(async () => {
       await Promise.all(
         kept.map(async (_, index) =>
-          expect(await server.receiversOf(`room:${index}`), `seed ${seed}`).to.equal(1),
+          expect(await rig.server.receiversOf(`room:${index}`), `seed ${seed}`).to.equal(1),
         ),
       );
     }, 15_000);
     for (const [index, client] of kept.entries()) {
-      await server.admin.publish(`room:${index}`, `last ${index}`);
+      await rig.server.admin.publish(`room:${index}`, `last ${index}`);
       await client.next(({ data }) => data === `last ${index}`);
     }
   });

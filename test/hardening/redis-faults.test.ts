@@ -7,58 +7,33 @@ import { Redis } from "ioredis";
 
 import { createRedisSse } from "../../lib/index.js";
 import { eventually, settle } from "../support/eventually.js";
-import { need } from "../support/prerequisites.js";
-import { freePort, RedisServer } from "../support/redis-server.js";
-import { startStreamApp, type StreamApp } from "../support/stream-app.js";
-import type { RedisSseOptions } from "../../lib/index.js";
+import { describeFaults } from "../support/fault-rig.js";
+import { freePort } from "../support/redis-server.js";
 
-describe("faults of Redis", () => {
-  let program: string;
-  let server: RedisServer;
-  const apps: StreamApp[] = [];
-
-  before(async function () {
-    program = await need("redis", this);
-  });
-
-  beforeEach(async () => {
-    server = await RedisServer.start(program);
-  });
-
-  afterEach(async () => {
-    await Promise.all(apps.splice(0).map((app) => app.close()));
-    await server.stop();
-  });
-
-  async function start(options: RedisSseOptions = {}): Promise<StreamApp> {
-    const app = await startStreamApp({ redis: server.url, ...options });
-    apps.push(app);
-    return app;
-  }
-
+describeFaults("faults of Redis", (rig) => {
   for (const subscriptions of ["shared", "dedicated"] as const) {
     describe(subscriptions, () => {
       it("answers a stream while Redis is down, and serves the next one when it is up", async () => {
-        await server.kill();
+        await rig.server.kill();
         const limits = { subscribeTimeoutMs: 300 };
-        const app = await start({ subscriptions, limits, pool: { acquireTimeoutMs: 300 } });
+        const app = await rig.start({ subscriptions, limits, pool: { acquireTimeoutMs: 300 } });
         const client = await app.open("a");
         await client.ended;
         expect(client.status).to.equal(200);
         expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
         expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "REDIS_UNAVAILABLE");
         expect(client.retryMs).to.be.greaterThan(0);
-        await server.boot();
+        await rig.server.boot();
         await eventually(async () => {
           const next = await app.open("a");
           await next.next(({ event }) => event === "connected", 1_000);
         }, 10_000);
-        await server.admin.publish("a", "x");
-        await eventually(async () => expect(await server.receiversOf("a")).to.be.greaterThan(0));
+        await rig.server.admin.publish("a", "x");
+        await eventually(async () => expect(await rig.server.receiversOf("a")).to.be.greaterThan(0));
       });
 
       it("tells and releases when the ACL refuses a channel, and serves the others", async () => {
-        await server.admin.acl(
+        await rig.server.admin.acl(
           "SETUSER",
           "app",
           "on",
@@ -68,7 +43,7 @@ describe("faults of Redis", () => {
           "resetchannels",
           "&ok:*",
         );
-        const app = await start({ subscriptions, redis: `redis://app:pw@127.0.0.1:${server.port}` });
+        const app = await rig.start({ subscriptions, redis: `redis://app:pw@127.0.0.1:${rig.server.port}` });
         const opening = Array.from({ length: 10 }, (_, index) =>
           app.open(index === 4 ? "secret" : `ok:${index}`),
         );
@@ -80,7 +55,7 @@ describe("faults of Redis", () => {
         );
         expect(JSON.parse(clients[4]!.events[0]!.data)).to.have.property("code", "SUBSCRIBE_REFUSED");
         await clients[4]!.ended;
-        await server.admin.publish("ok:5", "x");
+        await rig.server.admin.publish("ok:5", "x");
         await clients[5]!.next(({ data }) => data === "x");
         await eventually(async () => {
           const { sessions, pool } = await app.service.status();
@@ -91,29 +66,29 @@ describe("faults of Redis", () => {
 
       it("undoes a subscription that is acknowledged after its deadline", async () => {
         const limits = { subscribeTimeoutMs: 200, closeTimeoutMs: 200 };
-        const app = await start({ subscriptions, limits, pool: { acquireTimeoutMs: 200 } });
+        const app = await rig.start({ subscriptions, limits, pool: { acquireTimeoutMs: 200 } });
         (await app.openLive("warm")).destroy();
-        await eventually(async () => expect(await server.activeChannels()).to.deep.equal([]));
-        await server.admin.client("PAUSE", 1_000, "ALL");
+        await eventually(async () => expect(await rig.server.activeChannels()).to.deep.equal([]));
+        await rig.server.admin.client("PAUSE", 1_000, "ALL");
         const client = await app.open("ghost");
         await client.ended;
         expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
         await eventually(async () => {
-          expect(await server.receiversOf("ghost")).to.equal(0);
+          expect(await rig.server.receiversOf("ghost")).to.equal(0);
           expect(app.service.pool.statistics.inUse).to.equal(0);
           expect((await app.service.status()).sessions.open).to.equal(0);
         }, 10_000);
-        const names = await server.connections();
+        const names = await rig.server.connections();
         expect(names.filter((name) => name === "redis-sse:lease")).to.deep.equal([]);
       });
 
       it("leaves nothing of a client that left while SUBSCRIBE was on its way", async () => {
-        const app = await start({ subscriptions });
+        const app = await rig.start({ subscriptions });
         (await app.openLive("warm")).destroy();
-        await eventually(async () => expect(await server.activeChannels()).to.deep.equal([]));
+        await eventually(async () => expect(await rig.server.activeChannels()).to.deep.equal([]));
         await app.service.status();
-        const backToBaseline = await server.baseline();
-        await server.admin.client("PAUSE", 400, "ALL");
+        const backToBaseline = await rig.server.baseline();
+        await rig.server.admin.client("PAUSE", 400, "ALL");
         const controller = new AbortController();
         const arrived = once(app.app.server, "request");
         const request = fetch(`${app.app.url}/stream?channel=gone`, { signal: controller.signal }).catch(
@@ -130,17 +105,17 @@ describe("faults of Redis", () => {
       });
 
       it("closes within its deadlines while the server answers nothing", async () => {
-        const app = await start({ subscriptions, limits: { closeTimeoutMs: 200 } });
+        const app = await rig.start({ subscriptions, limits: { closeTimeoutMs: 200 } });
         const client = await app.openLive("frozen");
-        server.signal("SIGSTOP");
+        rig.server.signal("SIGSTOP");
         try {
           await app.service.close();
           await client.ended;
           expect(app.service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0 });
         } finally {
-          server.signal("SIGCONT");
+          rig.server.signal("SIGCONT");
         }
-        await eventually(async () => expect(await server.connections()).to.deep.equal([]));
+        await eventually(async () => expect(await rig.server.connections()).to.deep.equal([]));
       }).timeout(15_000);
 
       it("keeps a password out of everything it says", async () => {
@@ -150,10 +125,10 @@ describe("faults of Redis", () => {
           said.push(values.map((value) => inspect(value)).join(" "));
         createDebug.enable("redis-sse:*");
         try {
-          await server.admin.config("SET", "requirepass", "right");
-          const app = await start({
+          await rig.server.admin.config("SET", "requirepass", "right");
+          const app = await rig.start({
             subscriptions,
-            redis: `redis://:hunter2@127.0.0.1:${server.port}`,
+            redis: `redis://:hunter2@127.0.0.1:${rig.server.port}`,
             limits: { subscribeTimeoutMs: 400 },
           });
           const client = await app.open("a");
@@ -179,48 +154,48 @@ describe("faults of Redis", () => {
   }
 
   it("shared: streams outlive a restart of Redis, are told of the gap, and are live again", async () => {
-    const app = await start({ heartbeatMs: 100 });
+    const app = await rig.start({ heartbeatMs: 100 });
     const clients = await Promise.all([app.openLive("a"), app.openLive("a"), app.openLive("b")]);
-    await server.kill();
+    await rig.server.kill();
     // Heartbeats go on while Redis is away.
     const [first] = clients;
     const before = first.comments.length;
     await eventually(() => expect(first.comments.length).to.be.greaterThan(before + 2));
-    await server.boot();
+    await rig.server.boot();
     await Promise.all(clients.map((client) => client.next(({ event }) => event === "gap", 10_000)));
     expect(JSON.parse(first.events.at(-1)!.data)).to.deep.equal({ channels: ["a"], reason: "interrupted" });
-    await server.admin.publish("a", "again");
+    await rig.server.admin.publish("a", "again");
     await first.next(({ data }) => data === "again");
     expect((await app.service.status()).sessions).to.deep.include({ open: 3, closed: {} });
-    expect(await server.receiversOf("a")).to.equal(1);
+    expect(await rig.server.receiversOf("a")).to.equal(1);
   }).timeout(20_000);
 
   it("shared: one connection comes back for all streams, not one for each", async () => {
-    const app = await start();
+    const app = await rig.start();
     await Promise.all(Array.from({ length: 100 }, (_, index) => app.openLive(`user:${index}`)));
-    const before = Number(/total_connections_received:(\d+)/.exec(await server.admin.info("stats"))?.[1]);
-    await server.killSubscribers();
-    await eventually(async () => expect(await server.activeChannels()).to.have.length(100), 10_000);
-    const after = Number(/total_connections_received:(\d+)/.exec(await server.admin.info("stats"))?.[1]);
+    const before = Number(/total_connections_received:(\d+)/.exec(await rig.server.admin.info("stats"))?.[1]);
+    await rig.server.killSubscribers();
+    await eventually(async () => expect(await rig.server.activeChannels()).to.have.length(100), 10_000);
+    const after = Number(/total_connections_received:(\d+)/.exec(await rig.server.admin.info("stats"))?.[1]);
     expect(after - before).to.equal(1);
   });
 
   it("shared: ends the streams of a channel that the ACL takes away, and no other", async () => {
-    await server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "allchannels");
-    const app = await start({ redis: `redis://app:pw@127.0.0.1:${server.port}` });
+    await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "allchannels");
+    const app = await rig.start({ redis: `redis://app:pw@127.0.0.1:${rig.server.port}` });
     const [kept, taken] = await Promise.all([app.openLive("ok:1"), app.openLive("secret")]);
-    await server.admin.acl("SETUSER", "app", "resetchannels", "&ok:*");
+    await rig.server.admin.acl("SETUSER", "app", "resetchannels", "&ok:*");
     await taken.ended;
     expect(taken.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"revoked"}' });
     await kept.next(({ event }) => event === "gap", 10_000);
-    await server.admin.publish("ok:1", "x");
+    await rig.server.admin.publish("ok:1", "x");
     await kept.next(({ data }) => data === "x");
   });
 
   it("dedicated: a lost connection ends its stream with a word of when to come back", async () => {
-    const app = await start({ subscriptions: "dedicated" });
+    const app = await rig.start({ subscriptions: "dedicated" });
     const client = await app.openLive("a");
-    await server.killSubscribers();
+    await rig.server.killSubscribers();
     await client.ended;
     expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "error", "closing"]);
     expect(client.retryMs).to.be.within(2_000, 4_000);
@@ -231,7 +206,11 @@ describe("faults of Redis", () => {
   });
 
   it("leaves an app's own client as it was", async () => {
-    const own = new Redis(server.url, { connectionName: "own", keyPrefix: "app:", commandTimeout: 1_000 });
+    const own = new Redis(rig.server.url, {
+      connectionName: "own",
+      keyPrefix: "app:",
+      commandTimeout: 1_000,
+    });
     const listeners = (): readonly number[] =>
       own
         .eventNames()
@@ -240,11 +219,11 @@ describe("faults of Redis", () => {
     try {
       await own.set("k", "v");
       const before = listeners();
-      const app = await start({ redis: own });
+      const app = await rig.start({ redis: own });
       const client = await app.openLive("a");
       await app.service.publish("a", { data: "x" });
       await client.next(({ data }) => data === "x");
-      expect(await server.connections()).to.have.members([
+      expect(await rig.server.connections()).to.have.members([
         "own",
         "redis-sse:command",
         "redis-sse:subscriber",
@@ -254,7 +233,7 @@ describe("faults of Redis", () => {
       expect(listeners()).to.deep.equal(before);
       expect(own.status).to.equal("ready");
       expect(await own.get("k")).to.equal("v");
-      await eventually(async () => expect(await server.connections()).to.deep.equal(["own"]));
+      await eventually(async () => expect(await rig.server.connections()).to.deep.equal(["own"]));
     } finally {
       own.disconnect();
     }

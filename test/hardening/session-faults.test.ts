@@ -5,42 +5,23 @@ import { Redis } from "ioredis";
 
 import { createRedisSse, RedisSseError, type PubSubSession, type RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
-import { FakeSink } from "../support/fake-sink.js";
-import { need } from "../support/prerequisites.js";
-import { RedisServer } from "../support/redis-server.js";
-import { startStreamApp } from "../support/stream-app.js";
-import { TcpProxy } from "../support/tcp-proxy.js";
+import { describeFaults } from "../support/fault-rig.js";
+import type { TcpProxy } from "../support/tcp-proxy.js";
 
-describe("faults between a session, its channels and its client", () => {
-  let server: RedisServer;
-  const services: RedisSse[] = [];
-
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-  });
-
-  afterEach(async () => {
-    await Promise.all(services.splice(0).map((service) => service.close()));
-    await server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "allchannels");
-  });
-
-  after(() => server?.stop());
-
+describeFaults("faults between a session, its channels and its client", (rig) => {
   function create(options: Parameters<typeof createRedisSse>[0] = {}): RedisSse {
-    const service = createRedisSse({ redis: server.url, ...options });
-    services.push(service);
-    return service;
+    return rig.adopt(createRedisSse({ redis: rig.server.url, ...options }));
   }
 
   it("a live stream is told when its channel is refused while another stream joins it", async () => {
-    await server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "allchannels");
-    const service = create({ redis: `redis://app:pw@127.0.0.1:${server.port}` });
-    const live = new FakeSink();
+    await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "allchannels");
+    const service = create({ redis: `redis://app:pw@127.0.0.1:${rig.server.port}` });
+    const live = rig.sink();
     const first = await service.open({}, live, "x");
     // Taking the channels away cuts the connection; the second stream joins while it is down.
-    await server.admin.acl("SETUSER", "app", "resetchannels");
+    await rig.server.admin.acl("SETUSER", "app", "resetchannels");
     await eventually(async () => expect((await service.status()).hub.connected).to.equal(false));
-    const second = service.open({}, new FakeSink(), "x").catch((error: unknown) => error);
+    const second = service.open({}, rig.sink(), "x").catch((error: unknown) => error);
     expect(await second).to.have.property("code", "SUBSCRIBE_REFUSED");
     await first.closed;
     expect(first.closeReason).to.equal("revoked");
@@ -50,35 +31,30 @@ describe("faults between a session, its channels and its client", () => {
   it("a client that reads nothing is dropped at the deadline when its stream is closed", async () => {
     const opened: PubSubSession[] = [];
     const options = {
-      redis: server.url,
       limits: { closeTimeoutMs: 200, maxBufferedBytes: 32 * 1024 * 1024 },
     };
-    const { service, app, close } = await startStreamApp(options, {
+    const { service, app } = await rig.start(options, {
       onOpen: (session) => void opened.push(session),
     });
-    try {
-      const socket = connect(Number(new URL(app.url).port), "127.0.0.1");
-      socket.on("error", () => {});
-      socket.pause();
-      socket.write("GET /stream?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n");
-      await eventually(() => expect(opened).to.have.length(1));
-      const event = "x".repeat(100_000);
-      for (let count = 0; count < 100; count++) await service.publish("a", { data: event });
-      await eventually(() => expect(opened[0]!.statistics.bufferedBytes).to.be.greaterThan(1_000_000));
-      await opened[0]!.close();
-      const connections = await new Promise<number>((resolve) =>
-        app.server.getConnections((_, count) => resolve(count)),
-      );
-      expect(connections).to.equal(0);
-      socket.destroy();
-    } finally {
-      await close();
-    }
+    const socket = connect(Number(new URL(app.url).port), "127.0.0.1");
+    socket.on("error", () => {});
+    socket.pause();
+    socket.write("GET /stream?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await eventually(() => expect(opened).to.have.length(1));
+    const event = "x".repeat(100_000);
+    for (let count = 0; count < 100; count++) await service.publish("a", { data: event });
+    await eventually(() => expect(opened[0]!.statistics.bufferedBytes).to.be.greaterThan(1_000_000));
+    await opened[0]!.close();
+    const connections = await new Promise<number>((resolve) =>
+      app.server.getConnections((_, count) => resolve(count)),
+    );
+    expect(connections).to.equal(0);
+    socket.destroy();
   });
 
   it("an event of a channel that was taken away is not written, even if it waited", async () => {
     const service = create();
-    const sink = new FakeSink();
+    const sink = rig.sink();
     const session = await service.open({}, sink, ["x", "y"]);
     sink.takes = false;
     await service.publish("x", { data: "blocks" });
@@ -94,7 +70,7 @@ describe("faults between a session, its channels and its client", () => {
 
   it("nothing follows the last event of a completed stream", async () => {
     const service = create();
-    const sink = new FakeSink();
+    const sink = rig.sink();
     const session = await service.open({ until: ({ data }) => data === "last" }, sink, "x");
     sink.takes = false;
     for (const data of ["first", "last", "late"]) await service.publish("x", { data });
@@ -111,9 +87,9 @@ describe("faults between a session, its channels and its client", () => {
   for (const subscriptions of ["shared", "dedicated"] as const) {
     it(`${subscriptions}: a channel that is added, taken away and added again is heard`, async () => {
       const service = create({ subscriptions, limits: { subscribeTimeoutMs: 400 } });
-      const sink = new FakeSink();
+      const sink = rig.sink();
       const session = await service.open({}, sink, "base");
-      await server.admin.client("PAUSE", 700, "ALL");
+      await rig.server.admin.client("PAUSE", 700, "ALL");
       const first = session.addChannel("t").catch((error: unknown) => error);
       await session.removeChannel("t").catch(() => {});
       const second = session.addChannel("t").then(
@@ -122,16 +98,16 @@ describe("faults between a session, its channels and its client", () => {
       );
       expect(await first).to.have.property("code", "ABORTED");
       if ((await second) !== null) await session.addChannel("t");
-      await eventually(async () => expect(await server.receiversOf("t")).to.equal(1));
-      await server.admin.publish("t", "heard");
+      await eventually(async () => expect(await rig.server.receiversOf("t")).to.equal(1));
+      await rig.server.admin.publish("t", "heard");
       await eventually(() => expect(sink.text).to.include("heard"));
     });
 
     it(`${subscriptions}: a frozen link is noticed`, async () => {
-      const proxy = await TcpProxy.start(server.port);
+      const proxy = await rig.proxy();
       try {
         const service = create({ subscriptions, redis: proxy.url, heartbeatMs: 200 });
-        const sink = new FakeSink();
+        const sink = rig.sink();
         const session = await service.open({}, sink, "a");
         proxy.hold();
         if (subscriptions === "dedicated") {
@@ -143,7 +119,6 @@ describe("faults between a session, its channels and its client", () => {
         }
       } finally {
         proxy.release();
-        await proxy.close();
       }
     }).timeout(30_000);
   }
@@ -153,7 +128,7 @@ describe("faults between a session, its channels and its client", () => {
     const onWarning = (warning: Error): void => void warnings.push(warning);
     process.on("warning", onWarning);
     try {
-      const session = await create().open({}, new FakeSink(), "base");
+      const session = await create().open({}, rig.sink(), "base");
       await Promise.all(Array.from({ length: 30 }, (_, index) => session.addChannel(`extra:${index}`)));
       expect(session.channels.size).to.equal(31);
     } finally {
@@ -163,7 +138,11 @@ describe("faults between a session, its channels and its client", () => {
   });
 
   it("an app's client cannot change how the library's connections behave", async () => {
-    const own = new Redis(server.url, { stringNumbers: true, reconnectOnError: () => 2, keyPrefix: "app:" });
+    const own = new Redis(rig.server.url, {
+      stringNumbers: true,
+      reconnectOnError: () => 2,
+      keyPrefix: "app:",
+    });
     try {
       const service = create({ redis: own });
       const { receivers } = await service.publish("nobody", { data: 1 });
@@ -171,23 +150,25 @@ describe("faults between a session, its channels and its client", () => {
       const queue = service.queue("own");
       const { id } = await queue.enqueue("a", null);
       expect(await queue.get(id)).to.have.property("status", "queued");
-      expect(await server.admin.exists(`sse:queue:{own}:task:${id}`)).to.equal(1);
+      expect(await rig.server.admin.exists(`sse:queue:{own}:task:${id}`)).to.equal(1);
     } finally {
       own.disconnect();
     }
   });
 
   it("nor can the parameters of a URL", async () => {
-    const service = create({ redis: `${server.url}?keyPrefix=evil:&connectionName=evil&commandTimeout=1` });
+    const service = create({
+      redis: `${rig.server.url}?keyPrefix=evil:&connectionName=evil&commandTimeout=1`,
+    });
     await service.notifications.create({ userId: "u", title: "t" });
-    expect(await server.admin.exists("sse:inbox:u")).to.equal(1);
-    expect(await server.connections()).to.deep.equal(["redis-sse:command"]);
+    expect(await rig.server.admin.exists("sse:inbox:u")).to.equal(1);
+    expect(await rig.server.connections()).to.deep.equal(["redis-sse:command"]);
   });
 
   it("a request with timing that cannot be has its answer, and opens nothing", async () => {
     const service = create();
     for (const request of [{ retryMs: 0.5 }, { heartbeatMs: NaN }]) {
-      const sink = new FakeSink();
+      const sink = rig.sink();
       const fault: unknown = await service.open(request, sink, "x").catch((error: unknown) => error);
       expect(fault).to.be.instanceOf(RedisSseError).with.property("code", "CONFIG");
       expect(sink.answered?.status).to.equal(500);
@@ -197,7 +178,7 @@ describe("faults between a session, its channels and its client", () => {
 
   it("a sink whose client is gone at once is no trouble", async () => {
     const service = create();
-    const sink = new FakeSink();
+    const sink = rig.sink();
     const attach = sink.attach.bind(sink);
     sink.attach = (listener) => {
       const detach = attach(listener);
@@ -219,39 +200,28 @@ describe("faults between a session, its channels and its client", () => {
   });
 });
 
-describe("replies of Redis that are lost on the way", () => {
-  let server: RedisServer;
-  let proxy: TcpProxy;
-  let service: RedisSse;
-
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-  });
-
-  beforeEach(async () => {
-    proxy = await TcpProxy.start(server.port);
-    service = createRedisSse({ redis: proxy.url });
+describeFaults("replies of Redis that are lost on the way", (rig) => {
+  async function startOver(proxy: TcpProxy): Promise<RedisSse> {
+    const service = rig.adopt(createRedisSse({ redis: proxy.url }));
     await service.pool.incrementWithTtl("warm");
-  });
-
-  afterEach(async () => {
-    await service.close();
-    await proxy.close();
-  });
-
-  after(() => server?.stop());
+    return service;
+  }
 
   it("a task is enqueued once, and its caller told so", async () => {
+    const proxy = await rig.proxy();
+    const service = await startOver(proxy);
     const queue = service.queue("q");
     await queue.enqueue("warm", null);
     proxy.cutAtReply();
     const task = await queue.enqueue("once", { a: 1 });
     expect(proxy.cutPending).to.equal(false);
     expect(await queue.get(task.id)).to.deep.include({ status: "queued", kind: "once" });
-    expect(await server.admin.llen("sse:queue:{q}:ready")).to.equal(2);
+    expect(await rig.server.admin.llen("sse:queue:{q}:ready")).to.equal(2);
   });
 
   it("a notification is stored once", async () => {
+    const proxy = await rig.proxy();
+    const service = await startOver(proxy);
     await service.notifications.create({ userId: "ann", title: "warm" });
     proxy.cutAtReply();
     const id = await service.notifications.create({ userId: "ann", title: "once" });

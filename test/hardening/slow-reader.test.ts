@@ -1,28 +1,15 @@
 import { expect } from "chai";
 
 import { eventually } from "../support/eventually.js";
-import { need } from "../support/prerequisites.js";
-import { RedisServer } from "../support/redis-server.js";
-import { startStreamApp, type StreamApp } from "../support/stream-app.js";
+import { describeFaults } from "../support/fault-rig.js";
 
 const KILOBYTE = "x".repeat(1_000);
 
-describe("a client that does not read", () => {
-  let server: RedisServer;
-  let app: StreamApp;
-
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-  });
-
-  afterEach(() => app.close());
-
-  after(() => server?.stop());
-
+describeFaults("a client that does not read", (rig) => {
   /** Publishes so many events of a kilobyte, numbered. */
   async function publish(channel: string, count: number): Promise<void> {
     for (let start = 0; start < count; start += 500) {
-      const pipeline = server.admin.pipeline();
+      const pipeline = rig.server.admin.pipeline();
       for (let index = start; index < Math.min(start + 500, count); index++) {
         pipeline.publish(channel, `${index} ${KILOBYTE}`);
       }
@@ -31,7 +18,7 @@ describe("a client that does not read", () => {
   }
 
   it("is dropped when too much waits for it, and costs the others nothing", async () => {
-    app = await startStreamApp({ redis: server.url, limits: { maxBufferedBytes: 4 * 1024 * 1024 } });
+    const app = await rig.start({ limits: { maxBufferedBytes: 4 * 1024 * 1024 } });
     const slow = await app.openLive("a");
     const healthy = await app.openLive("a");
     slow.pause();
@@ -47,8 +34,7 @@ describe("a client that does not read", () => {
   }).timeout(60_000);
 
   it("is dropped when it has not read for too long", async () => {
-    app = await startStreamApp({
-      redis: server.url,
+    const app = await rig.start({
       limits: { maxStallMs: 200, maxBufferedBytes: 64 * 1024 * 1024 },
     });
     const slow = await app.openLive("a");
@@ -60,7 +46,7 @@ describe("a client that does not read", () => {
   }).timeout(60_000);
 
   it("gets everything in order when it reads again in time", async () => {
-    app = await startStreamApp({ redis: server.url, limits: { maxBufferedBytes: 64 * 1024 * 1024 } });
+    const app = await rig.start({ limits: { maxBufferedBytes: 64 * 1024 * 1024 } });
     const slow = await app.openLive("a");
     slow.pause();
     await publish("a", 10_000);
@@ -73,8 +59,7 @@ describe("a client that does not read", () => {
   }).timeout(60_000);
 
   it("does not hold up a drain", async () => {
-    app = await startStreamApp({
-      redis: server.url,
+    const app = await rig.start({
       limits: { maxBufferedBytes: 64 * 1024 * 1024, closeTimeoutMs: 300 },
     });
     const slow = await app.openLive("a");

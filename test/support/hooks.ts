@@ -11,3 +11,7 @@ export const mochaHooks = {
 const unhandled: unknown[] = [];
 
 process.on("unhandledRejection", (reason) => unhandled.push(reason));
+// Listeners that are added and never taken away.
+process.on("warning", (warning) => {
+  if (warning.name === "MaxListenersExceededWarning") unhandled.push(warning);
+});

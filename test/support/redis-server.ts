@@ -78,6 +78,11 @@ export class RedisServer {
     await this.#admin.ping();
   }
 
+  /** Whether there is a process, stopped or not. */
+  get running(): boolean {
+    return this.#process !== null;
+  }
+
   /** A connection that is not counted by `connections()`. */
   get admin(): Redis {
     return this.#admin!;
@@ -104,14 +109,15 @@ export class RedisServer {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  /** The names of all connections but the suite's own, as the server lists them. */
+  /** The names of all connections but the suite's own, as the server lists them; of ours `redis-sse:<role>`. */
   async connections(): Promise<readonly string[]> {
     const list = String(await this.admin.client("LIST"));
     return list
       .split("\n")
       .filter((line) => line !== "")
       .map((line) => / name=(\S*)/.exec(line)?.[1] ?? "")
-      .filter((name) => name !== "test:admin");
+      .filter((name) => name !== "test:admin")
+      .map((name) => /^redis-sse:\w+/.exec(name)?.[0] ?? name);
   }
 
   async activeChannels(): Promise<readonly string[]> {

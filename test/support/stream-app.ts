@@ -11,6 +11,8 @@ export interface StreamApp {
   readonly open: (channel: string) => Promise<SseClient>;
   /** Opens a stream and awaits `connected`. */
   readonly openLive: (channel: string) => Promise<SseClient>;
+  /** All clients leave, without a word. */
+  readonly leave: () => void;
   readonly close: () => Promise<void>;
 }
 
@@ -26,6 +28,10 @@ export async function startStreamApp(
     );
   });
   const clients = new Set<SseClient>();
+  const leave = (): void => {
+    for (const client of clients) client.destroy();
+    clients.clear();
+  };
   const open = async (channel: string): Promise<SseClient> => {
     const client = await openStream(`${app.url}/stream?channel=${encodeURIComponent(channel)}`);
     clients.add(client);
@@ -40,8 +46,9 @@ export async function startStreamApp(
       await client.next(({ event }) => event === "connected");
       return client;
     },
+    leave,
     async close() {
-      for (const client of clients) client.destroy();
+      leave();
       await service.close();
       await app.close();
     },

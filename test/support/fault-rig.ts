@@ -1,0 +1,154 @@
+import { expect } from "chai";
+
+import type { RedisSse, RedisSseOptions } from "../../lib/index.js";
+import type { SseStreamOptions } from "../../middleware/express.js";
+import { eventually, settle } from "./eventually.js";
+import { FakeSink } from "./fake-sink.js";
+import { need } from "./prerequisites.js";
+import { RedisServer } from "./redis-server.js";
+import { countResources } from "./resources.js";
+import { startStreamApp, type StreamApp } from "./stream-app.js";
+import { TcpProxy } from "./tcp-proxy.js";
+
+/** What a test of a fault works with. Whatever it makes here is ended, and looked for afterwards. */
+export interface FaultRig {
+  /** A server of this test's own. */
+  readonly server: RedisServer;
+  /** The way to the server, over which links can be cut or frozen; made with its first use. */
+  proxy(): Promise<TcpProxy>;
+  /** An app whose service is on the server, or wherever `redis` says. */
+  start(options?: RedisSseOptions, stream?: SseStreamOptions): Promise<StreamApp>;
+  /** A client without a socket, which leaves when the test is over. */
+  sink(): FakeSink;
+  /** A service that the test made by itself: the same is expected of it. */
+  adopt<Service extends RedisSse>(service: Service): Service;
+}
+
+export interface FaultOptions {
+  /** Arguments of `redis-server`. */
+  readonly server?: readonly string[];
+  readonly timeoutMs?: number;
+}
+
+/** How long the last traces of a fault may take: ioredis keeps a timer of 5 s of a connection that was refused. */
+const TRACES_MS = 12_000;
+
+/**
+ * A suite of faults. Whatever a test provokes, these hold after it, or it has failed:
+ *
+ * - once its clients have left, no session, lease or waiter is left in the service, no channel is subscribed
+ *   on the server, and of each service the server sees no more than its shared connections;
+ * - once its services are closed, the server sees no connection, and this process has the sockets, timers
+ *   and listeners that it had before;
+ * - at no time was there an unhandled rejection, an uncaught exception, or a warning of too many listeners
+ *   (the root hooks of every suite see to that).
+ */
+export function describeFaults(
+  title: string,
+  define: (rig: FaultRig) => void,
+  { server: args = [], timeoutMs = 30_000 }: FaultOptions = {},
+): void {
+  describe(title, function () {
+    this.timeout(timeoutMs);
+
+    let program: string;
+    let server: RedisServer;
+    let proxy: TcpProxy | null = null;
+    let untouched: Traces;
+    const apps: StreamApp[] = [];
+    const services: RedisSse[] = [];
+    const sinks: FakeSink[] = [];
+
+    before(async function () {
+      program = await need("redis", this);
+    });
+
+    beforeEach(async () => {
+      await settle(); // mocha's own timer of this hook is one of them
+      untouched = countTraces();
+      server = await RedisServer.start(program, args);
+    });
+
+    afterEach("leaves nothing", async function () {
+      this.timeout(60_000);
+      const failed = this.currentTest?.state === "failed";
+      for (const app of apps) app.leave();
+      for (const sink of sinks) sink.leave();
+      try {
+        if (!failed) await expectNothingHeld(services, server);
+      } finally {
+        await Promise.all(apps.map((app) => app.close()));
+        await Promise.all(services.map((service) => service.close()));
+        apps.length = services.length = sinks.length = 0;
+      }
+      try {
+        if (!failed && server.running)
+          await eventually(async () => expect(await server.connections()).to.deep.equal([]), TRACES_MS);
+      } finally {
+        await proxy?.close();
+        proxy = null;
+        await server.stop();
+      }
+      if (!failed) await eventually(() => expect(countTraces()).to.deep.equal(untouched), TRACES_MS);
+    });
+
+    define({
+      get server() {
+        return server;
+      },
+      async proxy() {
+        return (proxy ??= await TcpProxy.start(server.port));
+      },
+      async start(options = {}, stream = {}) {
+        const app = await startStreamApp({ redis: server.url, ...options }, stream);
+        apps.push(app);
+        services.push(app.service);
+        return app;
+      },
+      sink() {
+        const sink = new FakeSink();
+        sinks.push(sink);
+        return sink;
+      },
+      adopt(service) {
+        services.push(service);
+        return service;
+      },
+    });
+  });
+}
+
+/** Waits until services without clients hold nothing of a stream any more. */
+async function expectNothingHeld(services: readonly RedisSse[], server: RedisServer): Promise<void> {
+  await eventually(async () => {
+    for (const service of services) {
+      const { sessions, channels, pool, hub } = await service.status();
+      expect(sessions.open, "open sessions").to.equal(0);
+      expect(channels, "channels of sessions").to.deep.equal([]);
+      expect(hub.channels, "channels of the hub").to.equal(0);
+      expect(pool, "pool").to.deep.include({ inUse: 0, waiting: 0, leases: [] });
+    }
+    if (!server.running) return;
+    expect(await server.activeChannels(), "subscribed channels").to.deep.equal([]);
+    const ours = (await server.connections()).filter((name) => name.startsWith("redis-sse:"));
+    for (const role of new Set(ours)) {
+      expect(role, "connections left").to.not.equal("redis-sse:lease");
+      expect(ours.filter((name) => name === role).length, role).to.be.at.most(services.length);
+    }
+  }, TRACES_MS);
+}
+
+interface Traces {
+  readonly resources: Readonly<Record<string, number>>;
+  /** Listeners on the process itself. */
+  readonly listeners: number;
+}
+
+function countTraces(): Traces {
+  const { Immediate: _, ...resources } = countResources();
+  return { resources, listeners: countListeners() };
+}
+
+function countListeners(): number {
+  return process.eventNames().reduce((count, name) => count + process.listenerCount(name), 0);
+}
