@@ -24,12 +24,24 @@ interface Entry {
   wanted: boolean;
   /** As of the last acknowledgement on this connection. */
   subscribed: boolean;
-  /** Was subscribed when a connection was lost, and is missed since. */
-  interrupted: boolean;
   /** At most one at a time: its acknowledgement, and nothing else, decides what comes next. */
   operation: Operation | null;
   /** Everyone who waits for the acknowledgement shares this one promise. */
   waiting: Deferred | null;
+}
+
+/** The reconciler at one moment, to be held against the server's own account. */
+export interface ReconcilerAccount {
+  /** Channels that are subscribed, wanted, and have nothing under way. */
+  readonly channels: readonly string[];
+  /** Channels that are subscribed and have nothing under way, wanted or not. */
+  readonly settled: number;
+  /** Channels with an operation under way: the server may have them or not. */
+  readonly unsettled: number;
+  /** Operations on a channel that were begun so far. */
+  readonly begun: number;
+  /** Connections that were lost so far. */
+  readonly losses: number;
 }
 
 interface Deferred {
@@ -61,8 +73,12 @@ export class ChannelReconciler {
   readonly #entries = new Map<string, Entry>();
   /** Entries to look at when this turn of the loop is over, so that its operations go out as one command. */
   readonly #dirty = new Set<Entry>();
+  /** Wanted channels that were subscribed when a connection was lost, and are missed since. */
+  readonly #interrupted = new Set<string>();
   #flush: NodeJS.Immediate | null = null;
   #cancelRetry: (() => void) | null = null;
+  #begun = 0;
+  #losses = 0;
   #closed = false;
 
   constructor(port: SubscriptionPort, handlers: ReconcilerHandlers, clock: Clock) {
@@ -78,12 +94,26 @@ export class ChannelReconciler {
     return count;
   }
 
+  get account(): ReconcilerAccount {
+    const channels: string[] = [];
+    let settled = 0;
+    let unsettled = 0;
+    for (const { name, wanted, subscribed, operation } of this.#entries.values()) {
+      if (operation !== null) unsettled++;
+      else if (subscribed) {
+        settled++;
+        if (wanted) channels.push(name);
+      }
+    }
+    return { channels, settled, unsettled, begun: this.#begun, losses: this.#losses };
+  }
+
   /** Resolves when the channel is subscribed; rejects when it is refused, or no longer wanted. */
   want(name: string): Promise<void> {
     if (this.#closed) return Promise.reject(new RedisSseError("CLOSED", "this service is closed"));
     let entry = this.#entries.get(name);
     if (entry === undefined) {
-      entry = { name, wanted: true, subscribed: false, interrupted: false, operation: null, waiting: null };
+      entry = { name, wanted: true, subscribed: false, operation: null, waiting: null };
       this.#entries.set(name, entry);
     }
     entry.wanted = true;
@@ -97,7 +127,7 @@ export class ChannelReconciler {
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     entry.wanted = false;
-    entry.interrupted = false;
+    this.#interrupted.delete(name);
     entry.waiting?.reject(new RedisSseError("ABORTED", "the channel is no longer wanted"));
     entry.waiting = null;
     this.#touch(entry);
@@ -110,10 +140,19 @@ export class ChannelReconciler {
 
   /** The connection is lost, and the server has forgotten everything. */
   connectionLost(): void {
+    this.#losses++;
     for (const entry of this.#entries.values()) {
-      entry.interrupted ||= entry.subscribed && entry.wanted;
+      if (entry.subscribed && entry.wanted) this.#interrupted.add(entry.name);
       entry.subscribed = false;
     }
+  }
+
+  /**
+   * A message of this channel has come. One that follows its SUBSCRIBE closely comes before the promise of the
+   * acknowledgement continues: that there was a gap has to be told before it.
+   */
+  heard(name: string): void {
+    if (this.#interrupted.size > 0 && this.#interrupted.delete(name)) this.#handlers.onResubscribed([name]);
   }
 
   /** Refuses those who wait, and does nothing from now on; answers what the server may still hold. */
@@ -123,6 +162,7 @@ export class ChannelReconciler {
     if (this.#flush !== null) clearImmediate(this.#flush);
     this.#flush = null;
     this.#dirty.clear();
+    this.#interrupted.clear();
     const held: string[] = [];
     for (const entry of this.#entries.values()) {
       if (entry.subscribed || entry.operation === "subscribe") held.push(entry.name);
@@ -174,6 +214,7 @@ export class ChannelReconciler {
 
   /** Runs one command for a batch; never rejects. */
   async #run(operation: Operation, batch: readonly Entry[]): Promise<void> {
+    this.#begun += batch.length;
     for (const entry of batch) entry.operation = operation;
     try {
       await this.#port[operation](batch.map(({ name }) => name));
@@ -207,8 +248,7 @@ export class ChannelReconciler {
       entry.operation = null;
       entry.subscribed = operation === "subscribe";
       if (entry.subscribed && entry.wanted) {
-        if (entry.interrupted) resubscribed.push(entry.name);
-        entry.interrupted = false;
+        if (this.#interrupted.delete(entry.name)) resubscribed.push(entry.name);
         entry.waiting?.resolve();
         entry.waiting = null;
       }
@@ -231,7 +271,7 @@ export class ChannelReconciler {
     const { waiting, wanted } = entry;
     entry.wanted = false;
     entry.waiting = null;
-    entry.interrupted = false;
+    this.#interrupted.delete(entry.name);
     log("subscribe refused: %s: %s", printable(entry.name), fault.message);
     waiting?.reject(fault);
     if (wanted) this.#handlers.onRefused(entry.name, fault);

@@ -44,6 +44,15 @@ export class SessionRegistry {
     return [...channels];
   }
 
+  /** The channels of the sessions that are subscribed, each once. */
+  get subscribedChannels(): readonly string[] {
+    const channels = new Set<string>();
+    for (const session of this.#sessions.keys()) {
+      if (session.state === "subscribed") for (const channel of session.channels) channels.add(channel);
+    }
+    return [...channels];
+  }
+
   /** Throws when one more session would exceed a limit. Nobody is evicted to make room. */
   assertRoom(key: string | undefined): void {
     const { maxSessions, maxSessionsPerKey } = this.#limits;

@@ -2,7 +2,12 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import { ChannelReconciler, type ReconcilerHandlers, type SubscriptionPort } from "./channel-reconciler.js";
+import {
+  ChannelReconciler,
+  type ReconcilerAccount,
+  type ReconcilerHandlers,
+  type SubscriptionPort,
+} from "./channel-reconciler.js";
 import type { InboundEvent } from "./inbound-event.js";
 
 /** Who receives the events of a channel: a session, or a part of the service itself. */
@@ -123,6 +128,11 @@ export class SubscriptionHub {
     return [...this.#channels].filter(([, { members }]) => members.size > 0).map(([name]) => name);
   }
 
+  /** Its subscriptions, to be held against the server's own account. */
+  get account(): ReconcilerAccount {
+    return this.#reconciler.account;
+  }
+
   get statistics(): HubStatistics {
     return {
       connected: this.#connection?.isReady() ?? false,
@@ -187,6 +197,7 @@ export class SubscriptionHub {
   }
 
   #dispatch(name: string, message: string): void {
+    this.#reconciler.heard(name);
     const channel = this.#channels.get(name);
     if (channel === undefined || channel.members.size === 0) return;
     const event = this.#options.read(name, message);

@@ -36,6 +36,35 @@ describe("ChannelReconciler", () => {
     expect(port.violations).to.deep.equal([]);
   });
 
+  describe("heard()", () => {
+    it("tells the gap before the message that came with the acknowledgement, and once", async () => {
+      void reconciler.want("a").catch(() => {});
+      void reconciler.want("b").catch(() => {});
+      await settle();
+      await port.acknowledge();
+      reconciler.heard("a");
+      expect(resubscribed, "nothing was lost").to.deep.equal([]);
+      reconciler.connectionLost();
+      reconciler.connectionReady();
+      await settle();
+      reconciler.heard("a");
+      reconciler.heard("a");
+      expect(resubscribed).to.deep.equal([["a"]]);
+      await port.acknowledge();
+      expect(resubscribed).to.deep.equal([["a"], ["b"]]);
+    });
+
+    it("says nothing of a channel that is no longer wanted", async () => {
+      void reconciler.want("a").catch(() => {});
+      await settle();
+      await port.acknowledge();
+      reconciler.connectionLost();
+      reconciler.unwant("a");
+      reconciler.heard("a");
+      expect(resubscribed).to.deep.equal([]);
+    });
+  });
+
   describe("want()", () => {
     it("sends SUBSCRIBE, and resolves when that is acknowledged", async () => {
       const wanted = outcomeOf(reconciler.want("a"));
