@@ -20,7 +20,7 @@ export { answerTo, streamHead } from "./pubsub/answer.js";
 export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./pubsub/answer.js";
 
 export { ClientPool } from "./redis/client-pool.js";
-export type { LeaseRequest, PoolStatistics } from "./redis/client-pool.js";
+export type { LeaseRequest, LeaseStatistics, PoolStatistics } from "./redis/client-pool.js";
 export { Lease } from "./redis/lease.js";
 
 export { NotificationService } from "./notifications/notification-service.js";
@@ -36,4 +36,5 @@ export type { StopOptions, TaskHandler, WorkerOptions } from "./queue/worker.js"
 
 export { createPoolReport } from "./status/pool-report.js";
 export type { PoolReport } from "./status/pool-report.js";
+export type { Count, DriftReport } from "./status/drift.js";
 export type { ServerInfo, StatusReport } from "./status/status-report.js";

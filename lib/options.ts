@@ -39,6 +39,8 @@ export interface RedisSseOptions {
     readonly acquireTimeoutMs?: number;
     /** Requests that may wait for a lease at once. Default 1,000. */
     readonly maxWaiting?: number;
+    /** Milliseconds after which status marks a lease as overdue, and the log says so once. Nothing is taken away. Default 3,600,000, an hour. */
+    readonly leaseAlarmMs?: number;
   };
   /** Milliseconds of silence after which a stream gets a comment. Default 15,000. */
   readonly heartbeatMs?: number;
@@ -58,6 +60,7 @@ export interface Settings {
     readonly maxConnections: number;
     readonly acquireTimeoutMs: number;
     readonly maxWaiting: number;
+    readonly leaseAlarmMs: number;
   };
   readonly heartbeatMs: number;
   readonly retryMs: number;
@@ -65,7 +68,12 @@ export interface Settings {
   readonly clock: Clock;
 }
 
-const DEFAULT_POOL = { maxConnections: 200, acquireTimeoutMs: 5_000, maxWaiting: 1_000 };
+const DEFAULT_POOL = {
+  maxConnections: 200,
+  acquireTimeoutMs: 5_000,
+  maxWaiting: 1_000,
+  leaseAlarmMs: 3_600_000,
+};
 
 const DEFAULT_LIMITS: Required<LimitOptions> = {
   maxSessions: 50_000,

@@ -19,7 +19,9 @@ import type { CreateTransport } from "./pubsub/transport.js";
 import { QueueService, type QueueOptions } from "./queue/queue-service.js";
 import { ClientPool } from "./redis/client-pool.js";
 import { createConnectionFactory } from "./redis/connection-factory.js";
+import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
+import { findDrift, type DriftReport, type LocalView } from "./status/drift.js";
 import { readServerInfo, type StatusReport } from "./status/status-report.js";
 import { readMilliseconds } from "./validate.js";
 
@@ -81,20 +83,24 @@ export function createRedisSse(options?: RedisSseOptions): RedisSse {
 class RedisSseService implements RedisSse {
   readonly pool: ClientPool;
   readonly notifications: NotificationService;
+  readonly #instance = createInstanceName();
   readonly #settings: Settings;
   readonly #hub: SubscriptionHub;
   readonly #registry: SessionRegistry;
   readonly #sessionContext: SessionContext;
   readonly #tickers = new Map<number, Ticker>();
   readonly #queues = new Map<string, QueueService>();
+  readonly #closing = new AbortController();
   #draining = false;
+  /** One look at a time, however many ask. */
+  #drift: Promise<DriftReport | null> | null = null;
   #closed: Promise<void> | null = null;
 
   constructor(settings: Settings) {
     const { clock, limits, keyPrefix, heartbeatMs, retryMs } = settings;
     this.#settings = settings;
     this.pool = new ClientPool(
-      createConnectionFactory(settings.redis),
+      createConnectionFactory(settings.redis, this.#instance),
       { ...settings.pool, pingMs: heartbeatMs },
       clock,
     );
@@ -180,14 +186,20 @@ class RedisSseService implements RedisSse {
   }
 
   async status(): Promise<StatusReport> {
+    const [redis, drift] =
+      this.#closed === null
+        ? await Promise.all([readServerInfo(this.pool.commands), this.#findDrift()])
+        : [{ fault: "CLOSED" } as const, null];
     return {
+      instance: this.#instance,
       state: this.#closed !== null ? "closed" : this.#draining ? "draining" : "open",
       subscriptions: this.#settings.subscriptions,
       pool: this.pool.statistics,
       hub: this.#hub.statistics,
       sessions: this.#registry.statistics,
       channels: this.#registry.channels,
-      redis: this.#closed === null ? await readServerInfo(this.pool.commands) : { fault: "CLOSED" },
+      redis,
+      drift,
     };
   }
 
@@ -211,6 +223,7 @@ class RedisSseService implements RedisSse {
 
   async #close(): Promise<void> {
     this.#draining = true;
+    this.#closing.abort();
     await Promise.all([
       this.#registry.closeAll("shutdown", this.#settings.clock, 0),
       ...Array.from(this.#queues.values(), (queue) => queue.close()),
@@ -218,6 +231,24 @@ class RedisSseService implements RedisSse {
     await this.#hub.close();
     await this.pool.close();
     log("closed");
+  }
+
+  #findDrift(): Promise<DriftReport | null> {
+    this.#drift ??= findDrift({
+      commands: () => this.pool.commands,
+      instance: this.#instance,
+      clock: this.#settings.clock,
+      look: () => this.#look(),
+      signal: this.#closing.signal,
+    }).finally(() => (this.#drift = null));
+    return this.#drift;
+  }
+
+  /** What this service believes to hold on the server. */
+  #look(): LocalView {
+    const { channels, ...subscriptions } = this.#hub.account;
+    const dedicated = this.#settings.subscriptions === "dedicated" ? this.#registry.subscribedChannels : [];
+    return { connections: this.pool.census, subscriptions, channels: [...channels, ...dedicated] };
   }
 
   #admit(request: StreamRequest, sink: Sink, channels: ChannelSelection): PubSubSession {

@@ -16,6 +16,8 @@ export interface PoolOptions {
   readonly acquireTimeoutMs: number;
   /** How many may wait for a place at once; further ones are refused at once. Default 1,000. */
   readonly maxWaiting: number;
+  /** How long a lease may last before it is marked as overdue, in milliseconds. Nothing is taken away. Default 1 hour. */
+  readonly leaseAlarmMs: number;
   /** How often a leased connection is pinged, in milliseconds. */
   readonly pingMs: number;
 }
@@ -35,7 +37,24 @@ export interface PoolStatistics {
   readonly waiting: number;
   /** Connections made and not yet ended, by role. */
   readonly connections: Readonly<Record<ConnectionRole, number>>;
-  readonly leases: readonly { readonly holder: string; readonly ageMs: number }[];
+  readonly leases: readonly LeaseStatistics[];
+  /** How many leases are overdue: nobody gave them back, or their streams last that long. */
+  readonly overdue: number;
+}
+
+export interface LeaseStatistics {
+  readonly holder: string;
+  readonly ageMs: number;
+  /** Held for `leaseAlarmMs` or longer. */
+  readonly overdue: boolean;
+}
+
+/** Connections of one role. */
+export interface ConnectionCensus {
+  /** Made and not yet ended. */
+  readonly made: number;
+  /** Of these, connected as far as can be told. */
+  readonly ready: number;
 }
 
 const log = createLog("pool");
@@ -128,8 +147,13 @@ export class ClientPool {
       const client = this.#connect("lease");
       // A subscribed connection that is never written to would not notice that its link is dead.
       const stopPinging = startPinging(client, this.#clock, this.#options.pingMs);
+      const cancelAlarm = this.#clock.schedule(
+        () => log("lease of %s is overdue: held for %d ms", printable(holder), this.#options.leaseAlarmMs),
+        this.#options.leaseAlarmMs,
+      );
       lease = new Lease(holder, this.#clock.now(), client, (released) => {
         stopPinging();
+        cancelAlarm();
         this.#leases.delete(released);
         this.#permits.release();
       });
@@ -171,6 +195,11 @@ export class ClientPool {
 
   get statistics(): PoolStatistics {
     const inUse = this.#permits.taken;
+    const now = this.#clock.now();
+    const leases = Array.from(this.#leases, ({ holder, since }) => {
+      const ageMs = now - since;
+      return { holder, ageMs, overdue: ageMs >= this.#options.leaseAlarmMs };
+    });
     return {
       maxConnections: this.#options.maxConnections,
       available: this.#options.maxConnections - inUse,
@@ -181,7 +210,17 @@ export class ClientPool {
         subscriber: this.#subscriber === null ? 0 : 1,
         lease: this.#leases.size,
       },
-      leases: Array.from(this.#leases, ({ holder, since }) => ({ holder, ageMs: this.#clock.now() - since })),
+      leases,
+      overdue: leases.filter(({ overdue }) => overdue).length,
+    };
+  }
+
+  /** The connections by role, to be held against the server's own account. */
+  get census(): Readonly<Record<ConnectionRole, ConnectionCensus>> {
+    return {
+      command: takeCensus(this.#commands === null ? [] : [this.#commands]),
+      subscriber: takeCensus(this.#subscriber === null ? [] : [this.#subscriber]),
+      lease: takeCensus(Array.from(this.#leases, ({ client }) => client)),
     };
   }
 
@@ -212,6 +251,10 @@ export class ClientPool {
       throw new RedisSseError("CLOSED", "this service is closed");
     }
   }
+}
+
+function takeCensus(clients: readonly RedisClient[]): ConnectionCensus {
+  return { made: clients.length, ready: clients.filter(isReady).length };
 }
 
 /** ioredis' connect() says only that the connection is closed; why is in the `error` event before. */

@@ -6,8 +6,10 @@ import { withDeadline } from "../deadline.js";
 /** A connection to a server, or to a cluster: what of ioredis the library uses on both. */
 export type RedisClient = Redis | Cluster;
 
-/** What a connection is for; also its name in `CLIENT LIST`, as `redis-sse:<role>`. */
-export type ConnectionRole = "command" | "subscriber" | "lease";
+export const CONNECTION_ROLES = ["command", "subscriber", "lease"] as const;
+
+/** What a connection is for; its name in `CLIENT LIST` begins with `redis-sse:<role>:`. */
+export type ConnectionRole = (typeof CONNECTION_ROLES)[number];
 
 /** Whether this is an ioredis-mock, which has no `status`. */
 export function isMock(client: RedisClient): boolean {

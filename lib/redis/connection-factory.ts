@@ -3,6 +3,7 @@ import { Redis, type Cluster, type RedisOptions } from "ioredis";
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import type { ConnectionRole, RedisClient } from "./client.js";
+import { connectionName } from "./connection-name.js";
 
 /** What an app may give as `redis`: its own client, ioredis options, or a URL. */
 export type RedisSource = Redis | Cluster | RedisOptions | string;
@@ -21,10 +22,13 @@ const MAX_BACKOFF_MS = 1_000;
 const BACKOFF_JITTER_MS = 500;
 
 /** The source may be a client of the app's own: it is duplicated, and itself never used, changed or closed. */
-export function createConnectionFactory(source: RedisSource | undefined): ConnectionFactory {
+export function createConnectionFactory(
+  source: RedisSource | undefined,
+  instance: string,
+): ConnectionFactory {
   const connect = connector(source === undefined ? defaultUrl() : source);
   return (role) => {
-    const client = connect(optionsFor(role));
+    const client = connect({ ...optionsFor(role), connectionName: connectionName(role, instance) });
     // An `error` without a listener is printed by ioredis as it is; ours says a code and no secret.
     client.on("error", (error: unknown) => log("%s connection: %s", role, sanitize(error).message));
     return client;
@@ -89,7 +93,6 @@ function optionsFor(role: ConnectionRole): RoleOptions {
   const common: RoleOptions = {
     replyMapping: "legacy",
     lazyConnect: true,
-    connectionName: `redis-sse:${role}`,
     keyPrefix: "",
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS,

@@ -12,17 +12,23 @@ export interface PoolReport {
       readonly available_connections: number;
       readonly in_use_connections: number;
       readonly waiting: number;
+      /** Leases that are held for longer than `pool.leaseAlarmMs`. */
+      readonly overdue: number;
       readonly connections: StatusReport["pool"]["connections"];
     };
     /** `null` when Redis gave no answer; `error.code` says why. */
     readonly redis_server: { readonly connected_clients: number | null } | null;
     readonly pubsub: { readonly active_channels: number; readonly channels: readonly string[] };
     readonly sessions: StatusReport["sessions"];
+    readonly instance: string;
+    /** What leaks, or is deaf; `null` where it is not known. */
+    readonly drift: StatusReport["drift"];
   };
   readonly error?: { readonly code: string };
 }
 
-export function createPoolReport({ pool, channels, sessions, redis }: StatusReport): PoolReport {
+export function createPoolReport(status: StatusReport): PoolReport {
+  const { pool, channels, sessions, redis, instance, drift } = status;
   return {
     success: redis.fault === undefined,
     data: {
@@ -31,11 +37,14 @@ export function createPoolReport({ pool, channels, sessions, redis }: StatusRepo
         available_connections: pool.available,
         in_use_connections: pool.inUse,
         waiting: pool.waiting,
+        overdue: pool.overdue,
         connections: pool.connections,
       },
       redis_server: redis.fault === undefined ? { connected_clients: redis.connectedClients } : null,
       pubsub: { active_channels: channels.length, channels: channels.slice(0, MAX_CHANNELS) },
       sessions,
+      instance,
+      drift,
     },
     ...(redis.fault !== undefined && { error: { code: redis.fault } }),
   };

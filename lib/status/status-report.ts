@@ -1,4 +1,5 @@
 import { sanitize, type ErrorCode } from "../errors.js";
+import type { DriftReport } from "./drift.js";
 import type { RegistryStatistics } from "../pubsub/session-registry.js";
 import type { HubStatistics } from "../pubsub/subscription-hub.js";
 import type { RedisClient } from "../redis/client.js";
@@ -11,6 +12,8 @@ export type ServerInfo =
 
 /** A service at one moment. Holds channel names, which may hold users' ids: show it to operators only. */
 export interface StatusReport {
+  /** This service's name: its connections are `redis-sse:<role>:<instance>` in `CLIENT LIST`. */
+  readonly instance: string;
   readonly state: "open" | "draining" | "closed";
   readonly subscriptions: "shared" | "dedicated";
   readonly pool: PoolStatistics;
@@ -19,6 +22,11 @@ export interface StatusReport {
   /** The channels that streams of this process listen to. */
   readonly channels: readonly string[];
   readonly redis: ServerInfo;
+  /**
+   * What the service believes to hold beside what the server says; `null` where that is not known: Redis is
+   * away, it is a cluster or a mock, it refuses CLIENT or PUBSUB to this user, or has over 10,000 clients.
+   */
+  readonly drift: DriftReport | null;
 }
 
 /** Asks the server how many clients it has; `null` where it does not tell. Never rejects. */

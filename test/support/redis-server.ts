@@ -111,13 +111,17 @@ export class RedisServer {
 
   /** The names of all connections but the suite's own, as the server lists them; of ours `redis-sse:<role>`. */
   async connections(): Promise<readonly string[]> {
+    return (await this.connectionNames()).map((name) => /^redis-sse:\w+/.exec(name)?.[0] ?? name);
+  }
+
+  /** As `connections()`, with the names in full. */
+  async connectionNames(): Promise<readonly string[]> {
     const list = String(await this.admin.client("LIST"));
     return list
       .split("\n")
       .filter((line) => line !== "")
       .map((line) => / name=(\S*)/.exec(line)?.[1] ?? "")
-      .filter((name) => name !== "test:admin")
-      .map((name) => /^redis-sse:\w+/.exec(name)?.[0] ?? name);
+      .filter((name) => name !== "test:admin");
   }
 
   async activeChannels(): Promise<readonly string[]> {

@@ -11,7 +11,7 @@ const DEFAULTS = {
   redis: undefined,
   keyPrefix: "sse:",
   subscriptions: "shared",
-  pool: { maxConnections: 200, acquireTimeoutMs: 5_000, maxWaiting: 1_000 },
+  pool: { maxConnections: 200, acquireTimeoutMs: 5_000, maxWaiting: 1_000, leaseAlarmMs: 3_600_000 },
   heartbeatMs: 15_000,
   retryMs: 2_000,
   limits: {

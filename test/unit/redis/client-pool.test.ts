@@ -13,8 +13,15 @@ import { ClientPool, type PoolOptions } from "../../../lib/redis/client-pool.js"
 import { createConnectionFactory } from "../../../lib/redis/connection-factory.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
+import { captureLog } from "../../support/service.js";
 
-const OPTIONS: PoolOptions = { maxConnections: 2, acquireTimeoutMs: 1_000, maxWaiting: 2, pingMs: 10_000 };
+const OPTIONS: PoolOptions = {
+  maxConnections: 2,
+  acquireTimeoutMs: 1_000,
+  maxWaiting: 2,
+  pingMs: 10_000,
+  leaseAlarmMs: 60_000,
+};
 
 describe("ClientPool", () => {
   let clock: FakeClock;
@@ -87,10 +94,44 @@ describe("ClientPool", () => {
         waiting: 0,
         connections: { command: 0, subscriber: 0, lease: 2 },
         leases: [
-          { holder: "session 1", ageMs: 520 },
-          { holder: "session 2", ageMs: 20 },
+          { holder: "session 1", ageMs: 520, overdue: false },
+          { holder: "session 2", ageMs: 20, overdue: false },
         ],
+        overdue: 0,
       });
+    });
+
+    it("is marked, and logged once, when it is held for longer than the alarm's time", async () => {
+      const said = captureLog("redis-sse:pool");
+      try {
+        const lease = await pool.lease({ holder: "session\n1" });
+        await pool.lease({ holder: "session 2" });
+        clock.advance(OPTIONS.leaseAlarmMs - 1);
+        expect(pool.statistics.overdue).to.equal(0);
+        clock.advance(1);
+        expect(pool.statistics.overdue).to.equal(2);
+        expect(pool.statistics.leases[0]).to.have.property("overdue", true);
+        clock.advance(10 * OPTIONS.leaseAlarmMs);
+        const lines = said.lines.filter((line) => line.includes("overdue"));
+        expect(lines).to.have.length(2);
+        expect(lines[0]).to.include('"session\\n1" is overdue: held for 60000 ms');
+        lease.release();
+        expect(pool.statistics.overdue).to.equal(1);
+      } finally {
+        said.restore();
+      }
+    });
+
+    it("sounds no alarm once it is given back", async () => {
+      const said = captureLog("redis-sse:pool");
+      try {
+        (await pool.lease({ holder: "session 1" })).release();
+        clock.advance(10 * OPTIONS.leaseAlarmMs);
+        expect(said.lines.filter((line) => line.includes("overdue"))).to.deep.equal([]);
+        expect(clock.pending, "timers").to.equal(0);
+      } finally {
+        said.restore();
+      }
     });
 
     it("makes no more connections than there may be, and refuses who has waited too long", async () => {
@@ -434,7 +475,7 @@ describe("ClientPool on ioredis-mock", () => {
 
   beforeEach(() => {
     source = new RedisMock({ host: "client-pool.test" });
-    pool = new ClientPool(createConnectionFactory(source), OPTIONS, new FakeClock());
+    pool = new ClientPool(createConnectionFactory(source, "test"), OPTIONS, new FakeClock());
   });
 
   afterEach(async () => {

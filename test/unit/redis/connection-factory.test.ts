@@ -70,7 +70,7 @@ describe("createConnectionFactory()", () => {
       for (const [what, source] of Object.entries(sources)) {
         it(`made of ${what} has the options that our promises rest on`, () => {
           expect(optionsOf(make(source(), role))).to.include({
-            connectionName: `redis-sse:${role}`,
+            connectionName: `redis-sse:${role}:web-1`,
             lazyConnect: true,
             keyPrefix: "",
             autoResubscribe: false,
@@ -159,7 +159,7 @@ describe("createConnectionFactory()", () => {
       const calls = (["connect", "disconnect", "quit", "sendCommand"] as const).map((method) =>
         spy(source, method),
       );
-      const create = createConnectionFactory(source);
+      const create = createConnectionFactory(source, "web-1");
       expect(eventsOf(source)).to.deep.equal(before);
       for (const role of ROLES) {
         const client = track(create(role));
@@ -173,7 +173,7 @@ describe("createConnectionFactory()", () => {
     });
 
     it("makes a new connection each time", () => {
-      const create = createConnectionFactory(track(new Redis(APP_OPTIONS)));
+      const create = createConnectionFactory(track(new Redis(APP_OPTIONS)), "web-1");
       expect(track(create("lease"))).not.to.equal(track(create("lease")));
     });
   });
@@ -241,7 +241,7 @@ describe("createConnectionFactory()", () => {
 
     it("refuses a REDIS_URL that is none, and repeats nothing of it", () => {
       process.env["REDIS_URL"] = "redis://u:secret@[bad";
-      expect(() => createConnectionFactory(undefined))
+      expect(() => createConnectionFactory(undefined, "web-1"))
         .to.throw(ConfigError)
         .that.satisfies((error: Error) => !error.message.includes("secret"));
     });
@@ -254,12 +254,15 @@ describe("createConnectionFactory()", () => {
 
   for (const source of [null, 5, true, Symbol("redis"), () => {}]) {
     it(`refuses ${String(source)} as a source`, () => {
-      expect(() => createConnectionFactory(source as unknown as RedisSource)).to.throw(ConfigError, /redis/);
+      expect(() => createConnectionFactory(source as unknown as RedisSource, "web-1")).to.throw(
+        ConfigError,
+        /redis/,
+      );
     });
   }
 
   function make(source: RedisSource | undefined, role: ConnectionRole): RedisClient {
-    return track(createConnectionFactory(source)(role));
+    return track(createConnectionFactory(source, "web-1")(role));
   }
 
   function track<Client extends RedisClient>(client: Client): Client {

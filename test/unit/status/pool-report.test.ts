@@ -54,6 +54,7 @@ describe("createPoolReport()", () => {
 
 function statusReport(): StatusReport {
   return {
+    instance: "web-1",
     state: "open",
     subscriptions: "dedicated",
     pool: {
@@ -62,11 +63,13 @@ function statusReport(): StatusReport {
       inUse: 5,
       waiting: 3,
       connections: { command: 1, subscriber: 1, lease: 5 },
-      leases: [{ holder: "session of somebody", ageMs: 1 }],
+      leases: [{ holder: "session of somebody", ageMs: 1, overdue: false }],
+      overdue: 1,
     },
     hub: { connected: true, channels: 0, subscribed: 0, dropped: 0, memberFaults: 0 },
     sessions: { open: 2, opened: 9, closed: { drain: 7 }, refused: {} },
     channels: ["notifications:admin", "task_progress:abc123"],
     redis: { connectedClients: 8 },
+    drift: null,
   };
 }

@@ -1,0 +1,150 @@
+import { expect } from "chai";
+import { Redis } from "ioredis";
+
+import { createRedisSse, type Lease, type RedisSse } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { describeFaults } from "../support/fault-rig.js";
+import { freePort } from "../support/redis-server.js";
+import { createRandom } from "../support/random.js";
+
+describeFaults("alarms for leaks", (rig) => {
+  it("the connections of each service bear its name, and no other's", async () => {
+    const [one, two] = await Promise.all([
+      rig.start({ subscriptions: "dedicated" }),
+      rig.start({ subscriptions: "shared" }),
+    ]);
+    await Promise.all([one.openLive("a"), two.openLive("a")]);
+    const [first, second] = await Promise.all([one.service.status(), two.service.status()]);
+    expect(first.instance).to.match(/^[\w.-]+-\d+-[0-9a-f]{6}$/);
+    expect(first.instance).to.include(`-${process.pid}-`).and.not.equal(second.instance);
+    expect((await rig.server.connectionNames()).toSorted()).to.deep.equal(
+      [
+        `redis-sse:command:${first.instance}`,
+        `redis-sse:lease:${first.instance}`,
+        `redis-sse:command:${second.instance}`,
+        `redis-sse:subscriber:${second.instance}`,
+      ].toSorted(),
+    );
+  });
+
+  it("a lease that is held for too long is marked, and named in the log's words", async () => {
+    const { service } = await rig.start({ pool: { leaseAlarmMs: 20 } });
+    const lease = await service.pool.lease({ holder: "a report that never ends" });
+    await eventually(() =>
+      expect(service.pool.statistics.leases[0]).to.include({
+        holder: "a report that never ends",
+        overdue: true,
+      }),
+    );
+    expect((await service.status()).pool.overdue).to.equal(1);
+    lease.release();
+    expect(service.pool.statistics).to.deep.include({ overdue: 0, leases: [] });
+  });
+
+  for (const subscriptions of ["shared", "dedicated"] as const) {
+    describe(subscriptions, () => {
+      it("no drift is found where there is none, though streams come and go meanwhile", async () => {
+        const app = await rig.start({ subscriptions });
+        const quiet = await app.openLive("quiet");
+        const random = createRandom(7);
+        const churn = async (): Promise<void> => {
+          for (let round = 0; round < 15; round++) {
+            const client = await app.open(`room:${Math.floor(random() * 5)}`);
+            await client.next(({ event }) => event === "connected");
+            client.destroy();
+          }
+        };
+        const looking = { done: false };
+        const looks = (async () => {
+          for (let count = 0; !looking.done || count < 20; count++) {
+            const { drift } = await app.service.status();
+            expect(drift, JSON.stringify(drift)).to.deep.include({ found: false, silentChannels: [] });
+          }
+        })();
+        await Promise.all([churn(), churn(), churn()]);
+        looking.done = true;
+        await looks;
+        quiet.destroy();
+      });
+
+      it("a channel that streams listen to and the server does not have is found, by its name", async () => {
+        const app = await rig.start({ subscriptions });
+        const leases = captureLeases(app.service);
+        await Promise.all([app.openLive("deaf"), app.openLive("heard")]);
+        const connections =
+          subscriptions === "shared" ? [app.service.pool.subscriber] : leases.map(({ client }) => client);
+        // Behind the library's back, as a proxy that lost its state would.
+        await Promise.all(connections.map((client) => client.unsubscribe("deaf")));
+        const { drift } = await app.service.status();
+        expect(drift).to.deep.include({ found: true, silentChannels: ["deaf"] });
+        if (subscriptions === "shared")
+          expect(drift?.subscriptions).to.deep.equal({ expected: 2, actual: 1 });
+      });
+
+      it("a connection of its name that it does not know is found", async () => {
+        const app = await rig.start({ subscriptions });
+        await app.openLive("a");
+        const { instance } = await app.service.status();
+        const lost = new Redis(rig.server.url, { connectionName: `redis-sse:lease:${instance}` });
+        try {
+          await lost.ping();
+          const held = subscriptions === "shared" ? 0 : 1;
+          const { drift } = await app.service.status();
+          expect(drift?.found).to.equal(true);
+          expect(drift?.connections.lease).to.deep.equal({ expected: held, actual: held + 1 });
+        } finally {
+          lost.disconnect();
+        }
+        await eventually(async () => expect((await app.service.status()).drift?.found).to.equal(false));
+      });
+    });
+  }
+
+  it("shared: a channel that others hear and this service does not is found by the count", async () => {
+    const app = await rig.start();
+    await app.openLive("a");
+    const other = new Redis(rig.server.url);
+    try {
+      await other.subscribe("a");
+      await app.service.pool.subscriber.unsubscribe("a");
+      const { drift } = await app.service.status();
+      expect(drift).to.deep.include({ found: true, silentChannels: [] });
+      expect(drift?.subscriptions).to.deep.equal({ expected: 1, actual: 0 });
+    } finally {
+      other.disconnect();
+    }
+  });
+
+  it("nothing is claimed where the server does not tell", async () => {
+    await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", "-client|list", "~*", "&*");
+    const refused = await rig.start({ redis: `redis://app:pw@127.0.0.1:${rig.server.port}` });
+    await refused.openLive("a");
+    const status = await refused.service.status();
+    expect(status).to.deep.include({ drift: null });
+    expect(status.redis.fault).to.equal(undefined);
+    const away = rig.adopt(createRedisSse({ redis: `redis://127.0.0.1:${await freePort()}` }));
+    expect((await away.status()).drift).to.equal(null);
+  });
+
+  it("a service that closes waits for no second look", async () => {
+    const app = await rig.start();
+    await app.openLive("a");
+    await app.service.pool.subscriber.unsubscribe("a");
+    const status = app.service.status();
+    await app.service.close();
+    expect((await status).drift).to.equal(null);
+  });
+});
+
+/** The leases that sessions take from now on. */
+function captureLeases(service: RedisSse): readonly Lease[] {
+  const { pool } = service;
+  const leases: Lease[] = [];
+  const lease = pool.lease.bind(pool);
+  pool.lease = async (request) => {
+    const taken = await lease(request);
+    leases.push(taken);
+    return taken;
+  };
+  return leases;
+}
