@@ -12,6 +12,8 @@ import { TcpProxy } from "./tcp-proxy.js";
 
 /** What a test of a fault works with. Whatever it makes here is ended, and looked for afterwards. */
 export interface FaultRig {
+  /** The path of `redis-server`, for a test that needs one more. */
+  readonly program: string;
   /** A server of this test's own. */
   readonly server: RedisServer;
   /** The way to the server, over which links can be cut or frozen; made with its first use. */
@@ -93,6 +95,9 @@ export function describeFaults(
     });
 
     define({
+      get program() {
+        return program;
+      },
       get server() {
         return server;
       },

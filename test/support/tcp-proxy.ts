@@ -4,6 +4,13 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 interface Link {
   readonly client: Socket;
   readonly upstream: Socket;
+  /** What the server answered and is kept back, if it is. */
+  kept: Buffer[] | null;
+}
+
+/** A command's name as it is on the wire, which no argument that merely contains it is. */
+function encodeName(command: string): Buffer {
+  return Buffer.from(`$${command.length}\r\n${command}\r\n`);
 }
 
 /** Stands between a service and its Redis, and does to the links what networks do. */
@@ -14,6 +21,7 @@ export class TcpProxy {
   #refusing = false;
   #cutAt: Buffer | null = null;
   #cutAtReply = false;
+  #holdRepliesAt: Buffer | null = null;
   /** How many links were made through it, those that were refused included. */
   accepted = 0;
 
@@ -48,9 +56,11 @@ export class TcpProxy {
   /** Lets everything pass again, what was held first. */
   release(): void {
     this.#held = false;
-    for (const { client, upstream } of this.#links) {
-      client.resume();
-      upstream.resume();
+    for (const link of this.#links) {
+      if (link.kept !== null) link.client.write(Buffer.concat(link.kept));
+      link.kept = null;
+      link.client.resume();
+      link.upstream.resume();
     }
   }
 
@@ -66,14 +76,24 @@ export class TcpProxy {
     }
   }
 
-  /** Cuts the next link on which a client says this, before the server hears it. */
+  /** Cuts the next link on which a client sends this command, before the server hears it. */
   cutAt(command: string): void {
-    this.#cutAt = Buffer.from(command);
+    this.#cutAt = encodeName(command);
   }
 
   /** Cuts the next link on which the server answers, before the client hears it. */
   cutAtReply(): void {
     this.#cutAtReply = true;
+  }
+
+  /** Passes the next such command, and keeps what the server says on its link, to come at one stroke with `release()`. */
+  holdRepliesAt(command: string): void {
+    this.#holdRepliesAt = encodeName(command);
+  }
+
+  /** What is kept of the server's answers. */
+  get kept(): string {
+    return Buffer.concat([...this.#links].flatMap(({ kept }) => kept ?? [])).toString();
   }
 
   /** Whether the cut that was asked for is still to come. */
@@ -96,7 +116,7 @@ export class TcpProxy {
       return;
     }
     const upstream = connect(upstreamPort, "127.0.0.1");
-    const link = { client, upstream };
+    const link: Link = { client, upstream, kept: null };
     this.#links.add(link);
     upstream.on("error", () => {});
     client.on("data", (chunk) => {
@@ -105,6 +125,10 @@ export class TcpProxy {
         client.destroy();
         upstream.destroy();
         return;
+      }
+      if (this.#holdRepliesAt !== null && chunk.includes(this.#holdRepliesAt)) {
+        this.#holdRepliesAt = null;
+        link.kept = [];
       }
       upstream.write(chunk);
     });
@@ -115,7 +139,8 @@ export class TcpProxy {
         upstream.destroy();
         return;
       }
-      client.write(chunk);
+      if (link.kept === null) client.write(chunk);
+      else link.kept.push(chunk);
     });
     for (const [one, other] of [
       [client, upstream],
