@@ -1,9 +1,13 @@
 import { connect, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 import { expect } from "chai";
 
 import { eventually } from "../support/eventually.js";
+import { FakeSink } from "../support/fake-sink.js";
+import { describeFaults } from "../support/fault-rig.js";
 import { need } from "../support/prerequisites.js";
 import { countResources } from "../support/resources.js";
 import { RedisServer } from "../support/redis-server.js";
@@ -94,6 +98,58 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       }).timeout(60_000);
     }
   });
+}
+
+/** Streams of one run: CHURN=10000 for the long profile of dedicated connections. */
+const CHURN = { shared: 10_000, dedicated: Number(process.env["CHURN"] ?? 1_500) };
+
+describeFaults(
+  "streams that come and go, one in thirty refused",
+  (rig) => {
+    for (const subscriptions of ["shared", "dedicated"] as const) {
+      it(`${subscriptions}: after ${CHURN[subscriptions]} of them memory is what it was, and every one is accounted for`, async () => {
+        await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", "~*", "resetchannels", "&ok:*");
+        const { service } = await rig.start({
+          redis: `redis://app:pw@127.0.0.1:${rig.server.port}`,
+          subscriptions,
+        });
+        let refused = 0;
+        const round = async (size: number): Promise<void> => {
+          const opening = Array.from({ length: size }, async (_, index) => {
+            const sink = new FakeSink();
+            const name = index % 30 === 7 ? `denied:${index}` : `ok:${index % 40}`;
+            await service.open({ key: `user ${index}` }, sink, name).catch(() => refused++);
+            sink.leave();
+          });
+          await Promise.all(opening);
+          await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));
+        };
+        for (let count = 0; count < 3; count++) await round(100);
+        const before = collectGarbage();
+        for (let count = 0; count < CHURN[subscriptions]; count += 100) await round(100);
+        const streams = CHURN[subscriptions] + 300;
+        const { sessions } = await service.status();
+        expect(refused).to.equal((streams / 100) * 4);
+        expect(sessions).to.deep.equal({
+          open: 0,
+          opened: streams,
+          closed: { "client-gone": streams - refused, "subscribe-failed": refused },
+          refused: {},
+        });
+        // A session, its sink and its timers are some kilobytes: ten thousand that stayed would be tens of megabytes.
+        expect(collectGarbage() - before, "bytes").to.be.lessThan(3_000_000);
+      });
+    }
+  },
+  { timeoutMs: 120_000 },
+);
+
+/** The heap in use when everything that can be freed is. */
+function collectGarbage(): number {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  collect();
+  return process.memoryUsage().heapUsed;
 }
 
 /** Asks for a stream on a bare socket; cuts it after so many milliseconds, or keeps it once it is live. */
