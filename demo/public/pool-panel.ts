@@ -66,6 +66,9 @@ function showPool(data: JsonObject | undefined): void {
   show("pool-sessions", open);
   show("pool-opened", numberAt(sessions, "opened"));
   show("pool-clients", numberAt(objectAt(data, "redis_server"), "connected_clients"));
+  const drift = objectAt(data, "drift");
+  // A mock, or a server that does not tell, gives nothing to compare with.
+  show("pool-drift", drift === undefined ? "not known" : drift["found"] === true ? "found" : "none");
   showHeadline(
     open,
     countsOf(roles).reduce((sum, [, count]) => sum + count, 0),
