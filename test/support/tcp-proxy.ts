@@ -4,6 +4,8 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 interface Link {
   readonly client: Socket;
   readonly upstream: Socket;
+  /** What the client said that is kept back: the link hangs. */
+  kept: Buffer | null;
 }
 
 /** Stands between a service and its Redis, and does to the links what networks do. */
@@ -13,6 +15,7 @@ export class TcpProxy {
   #held = false;
   #refusing = false;
   #cutAt: Buffer | null = null;
+  #holdAt: Buffer | null = null;
   #cutAtReply = false;
   /** How many links were made through it, those that were refused included. */
   accepted = 0;
@@ -48,10 +51,23 @@ export class TcpProxy {
   /** Lets everything pass again, what was held first. */
   release(): void {
     this.#held = false;
-    for (const { client, upstream } of this.#links) {
-      client.resume();
-      upstream.resume();
+    this.#holdAt = null;
+    for (const link of this.#links) {
+      if (link.kept !== null) link.upstream.write(link.kept);
+      link.kept = null;
+      link.client.resume();
+      link.upstream.resume();
     }
+  }
+
+  /** Holds every link on which a client says this, from there on: the server does not hear it. */
+  holdAt(command: string): void {
+    this.#holdAt = Buffer.from(command);
+  }
+
+  /** How many links hang at what `holdAt()` named. */
+  get heldAt(): number {
+    return [...this.#links].filter(({ kept }) => kept !== null).length;
   }
 
   /** Ends every link that comes, as a server at its limit does. */
@@ -96,7 +112,7 @@ export class TcpProxy {
       return;
     }
     const upstream = connect(upstreamPort, "127.0.0.1");
-    const link = { client, upstream };
+    const link: Link = { client, upstream, kept: null };
     this.#links.add(link);
     upstream.on("error", () => {});
     client.on("data", (chunk) => {
@@ -104,6 +120,12 @@ export class TcpProxy {
         this.#cutAt = null;
         client.destroy();
         upstream.destroy();
+        return;
+      }
+      if (link.kept !== null || (this.#holdAt !== null && chunk.includes(this.#holdAt))) {
+        link.kept = link.kept === null ? chunk : Buffer.concat([link.kept, chunk]);
+        client.pause();
+        upstream.pause();
         return;
       }
       upstream.write(chunk);
