@@ -96,13 +96,16 @@ export class SessionRegistry {
     const cancels = sessions.map((session, index) =>
       clock.schedule(() => void session.close(reason), (spreadMs * index) / sessions.length),
     );
+    const cancelAll = (): void => cancels.forEach((cancel) => cancel());
     const closeNow = (): void => {
-      for (const cancel of cancels) cancel();
+      cancelAll();
       for (const session of sessions) void session.close(reason);
     };
     hurry?.addEventListener("abort", closeNow, { once: true });
     if (spreadMs === 0 || hurry?.aborted) closeNow();
     await Promise.all(sessions.map(({ closed }) => closed));
+    // Those that ended by themselves, or for another reason, still have their moment to come.
+    cancelAll();
     hurry?.removeEventListener("abort", closeNow);
   }
 

@@ -23,11 +23,18 @@ export function isReady(client: RedisClient): boolean {
 
 /**
  * Drops a connection with all that waits on it. `disconnect()` alone lets a link whose other end is frozen
- * live for another `disconnectTimeout`.
+ * live for another `disconnectTimeout`, and between two attempts to connect it only cancels the next: who waits
+ * would not be told. An attempt that is broken off as soon as it begins tells them.
  */
 export function destroyClient(client: RedisClient): void {
-  client.disconnect();
-  if ("stream" in client) client.stream?.destroy();
+  // Of one that has ended nothing is left to drop: ioredis would only set the timer of `disconnectTimeout`.
+  if (client.status === "end") return;
+  try {
+    if (client.status === "reconnecting") client.connect().catch(() => {});
+    client.disconnect();
+  } finally {
+    if ("stream" in client) client.stream?.destroy();
+  }
 }
 
 /**

@@ -39,12 +39,12 @@ describeFaults("faults of the link to Redis", (rig) => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url });
     const client = await app.openLive("a");
-    proxy.holdRepliesAt("subscribe");
+    proxy.keepRepliesAt("subscribe");
     proxy.cut();
     await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(0));
     await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(1), 10_000);
     await rig.server.admin.publish("a", "right behind it");
-    await eventually(() => expect(proxy.kept).to.include("right behind it"));
+    await eventually(() => expect(proxy.keptReplies).to.include("right behind it"));
     proxy.release();
     await client.next(({ data }) => data === "right behind it");
     expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "gap", "message"]);

@@ -4,24 +4,23 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 interface Link {
   readonly client: Socket;
   readonly upstream: Socket;
-  /** What the server answered and is kept back, if it is. */
-  kept: Buffer[] | null;
+  /** What the client said and the server does not hear yet, where the link hangs at a command. */
+  unheard: Buffer[] | null;
+  /** What the server answered and the client does not hear yet, where answers are kept. */
+  untold: Buffer[] | null;
 }
 
-/** A command's name as it is on the wire, which no argument that merely contains it is. */
-function encodeName(command: string): Buffer {
-  return Buffer.from(`$${command.length}\r\n${command}\r\n`);
-}
-
-/** Stands between a service and its Redis, and does to the links what networks do. */
+/** Stands between two that are connected, and does to the links what networks do. */
 export class TcpProxy {
   readonly #server: Server;
   readonly #links = new Set<Link>();
   #held = false;
   #refusing = false;
+  #idleMs = 0;
   #cutAt: Buffer | null = null;
   #cutAtReply = false;
-  #holdRepliesAt: Buffer | null = null;
+  #holdAt: Buffer | null = null;
+  #keepRepliesAt: Buffer | null = null;
   /** How many links were made through it, those that were refused included. */
   accepted = 0;
 
@@ -36,8 +35,12 @@ export class TcpProxy {
     return proxy;
   }
 
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
   get url(): string {
-    return `redis://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `redis://127.0.0.1:${this.port}`;
   }
 
   get open(): number {
@@ -56,11 +59,19 @@ export class TcpProxy {
   /** Lets everything pass again, what was held first. */
   release(): void {
     this.#held = false;
+    this.#holdAt = null;
+    this.#keepRepliesAt = null;
     for (const link of this.#links) {
-      if (link.kept !== null) link.client.write(Buffer.concat(link.kept));
-      link.kept = null;
-      link.client.resume();
-      link.upstream.resume();
+      const { client, upstream, unheard, untold } = link;
+      link.unheard = link.untold = null;
+      // At one stroke each, as a network delivers what it has held up.
+      if (unheard !== null) upstream.write(Buffer.concat(unheard));
+      if (untold !== null) client.write(Buffer.concat(untold));
+      client.resume();
+      upstream.resume();
+      // Where one end has closed meanwhile, the other hears of it now.
+      if (client.destroyed) upstream.destroy();
+      if (upstream.destroyed) client.destroy();
     }
   }
 
@@ -70,10 +81,12 @@ export class TcpProxy {
   }
 
   cut(): void {
-    for (const { client, upstream } of this.#links) {
-      client.destroy();
-      upstream.destroy();
-    }
+    for (const link of this.#links) cut(link);
+  }
+
+  /** From now on cuts every new link on which nothing passed for so long, as proxies do with idle connections. */
+  cutIdle(idleMs: number): void {
+    this.#idleMs = idleMs;
   }
 
   /** Cuts the next link on which a client sends this command, before the server hears it. */
@@ -86,19 +99,35 @@ export class TcpProxy {
     this.#cutAtReply = true;
   }
 
-  /** Passes the next such command, and keeps what the server says on its link, to come at one stroke with `release()`. */
-  holdRepliesAt(command: string): void {
-    this.#holdRepliesAt = encodeName(command);
-  }
-
-  /** What is kept of the server's answers. */
-  get kept(): string {
-    return Buffer.concat([...this.#links].flatMap(({ kept }) => kept ?? [])).toString();
+  /** Takes back the cuts that are still to come. */
+  forgetCuts(): void {
+    this.#cutAt = null;
+    this.#cutAtReply = false;
   }
 
   /** Whether the cut that was asked for is still to come. */
   get cutPending(): boolean {
     return this.#cutAt !== null || this.#cutAtReply;
+  }
+
+  /** Holds every link on which a client sends this command, from there on: the server does not hear it. */
+  holdAt(command: string): void {
+    this.#holdAt = encodeName(command);
+  }
+
+  /** How many links hang at what `holdAt()` named. */
+  get heldAt(): number {
+    return [...this.#links].filter(({ unheard }) => unheard !== null).length;
+  }
+
+  /** Passes the next such command, and keeps what the server says on its link from there on. */
+  keepRepliesAt(command: string): void {
+    this.#keepRepliesAt = encodeName(command);
+  }
+
+  /** What is kept of the server's answers. */
+  get keptReplies(): string {
+    return Buffer.concat([...this.#links].flatMap(({ untold }) => untold ?? [])).toString();
   }
 
   async close(): Promise<void> {
@@ -116,40 +145,21 @@ export class TcpProxy {
       return;
     }
     const upstream = connect(upstreamPort, "127.0.0.1");
-    const link: Link = { client, upstream, kept: null };
-    this.#links.add(link);
     upstream.on("error", () => {});
-    client.on("data", (chunk) => {
-      if (this.#cutAt !== null && chunk.includes(this.#cutAt)) {
-        this.#cutAt = null;
-        client.destroy();
-        upstream.destroy();
-        return;
-      }
-      if (this.#holdRepliesAt !== null && chunk.includes(this.#holdRepliesAt)) {
-        this.#holdRepliesAt = null;
-        link.kept = [];
-      }
-      upstream.write(chunk);
-    });
-    upstream.on("data", (chunk) => {
-      if (this.#cutAtReply) {
-        this.#cutAtReply = false;
-        client.destroy();
-        upstream.destroy();
-        return;
-      }
-      if (link.kept === null) client.write(chunk);
-      else link.kept.push(chunk);
-    });
+    const link: Link = { client, upstream, unheard: null, untold: null };
+    this.#links.add(link);
+    // Writes count too: a link is idle when nothing passes in either direction.
+    client.setTimeout(this.#idleMs, () => cut(link));
+    client.on("data", (chunk) => this.#hear(link, chunk));
+    upstream.on("data", (chunk) => this.#tell(link, chunk));
     for (const [one, other] of [
       [client, upstream],
       [upstream, client],
     ] as const) {
       one.on("close", () => {
-        this.#links.delete(link);
         // A held link keeps its other end in the dark.
         if (!this.#held) other.destroy();
+        if (other.destroyed) this.#links.delete(link);
       });
     }
     if (this.#held) {
@@ -157,4 +167,37 @@ export class TcpProxy {
       upstream.pause();
     }
   }
+
+  #hear(link: Link, chunk: Buffer): void {
+    if (this.#cutAt !== null && chunk.includes(this.#cutAt)) {
+      this.#cutAt = null;
+      return cut(link);
+    }
+    if (this.#holdAt !== null && chunk.includes(this.#holdAt)) link.unheard ??= [];
+    if (this.#keepRepliesAt !== null && chunk.includes(this.#keepRepliesAt)) {
+      this.#keepRepliesAt = null;
+      link.untold ??= [];
+    }
+    if (link.unheard === null) link.upstream.write(chunk);
+    else link.unheard.push(chunk);
+  }
+
+  #tell(link: Link, chunk: Buffer): void {
+    if (this.#cutAtReply) {
+      this.#cutAtReply = false;
+      return cut(link);
+    }
+    if (link.untold === null) link.client.write(chunk);
+    else link.untold.push(chunk);
+  }
+}
+
+function cut({ client, upstream }: Link): void {
+  client.destroy();
+  upstream.destroy();
+}
+
+/** A command's name as it is on the wire, which no argument that merely contains it is. */
+function encodeName(command: string): Buffer {
+  return Buffer.from(`$${command.length}\r\n${command}\r\n`);
 }

@@ -1,0 +1,211 @@
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+
+import express, { type NextFunction, type Request, type RequestHandler, type Response } from "express";
+
+import { createRedisSse, type RedisSseOptions } from "../../lib/index.js";
+import { sseStream } from "../../middleware/express.js";
+import { deferred, settle } from "../support/eventually.js";
+import { countResources } from "../support/resources.js";
+
+/**
+ * An app in a process of its own, to be ended: it does what it is told over IPC, reports, and then has to end
+ * by itself, since nothing here calls `process.exit()`. Argument: the options of its service, as JSON.
+ */
+
+/** What the app can be told to do. */
+export type Order =
+  | { readonly order: "count" }
+  | { readonly order: "work"; readonly task: boolean }
+  | { readonly order: "use" }
+  | { readonly order: "publish"; readonly channel: string; readonly bytes: number }
+  | { readonly order: "end"; readonly how: Ending }
+  | { readonly order: "leave" };
+
+export type Message =
+  | { readonly type: "listening"; readonly port: number }
+  | { readonly type: "count"; readonly requests: number; readonly waiting: number }
+  | { readonly type: "working" }
+  | { readonly type: "used" }
+  | { readonly type: "published" }
+  | Report;
+
+/** How the app stands once its service is closed and its server too. */
+export interface Report {
+  readonly type: "ended";
+  readonly tookMs: number;
+  /** Promises of the service, and handlers of requests, that are not settled. */
+  readonly unsettled: readonly string[];
+  /** Sockets and timers. */
+  readonly resources: Readonly<Record<string, number>>;
+  readonly closed: Readonly<Record<string, number>>;
+  readonly refused: Readonly<Record<string, number>>;
+  readonly held: Readonly<Record<string, number>>;
+}
+
+export type Ending =
+  | "close()"
+  | "close() twice at once, and again"
+  | "drain(), then close()"
+  | "drain() twice at once, then close()"
+  | "close() while drain() has a minute"
+  | "drain() during close(), and after it";
+
+const DRAIN_MS = 1_000;
+
+const drain = (timeoutMs = DRAIN_MS): Promise<void> => sse.drain({ timeoutMs });
+
+const ENDINGS: Readonly<Record<Ending, () => Promise<unknown>>> = {
+  "close()": () => sse.close(),
+  "close() twice at once, and again": () => Promise.all([sse.close(), sse.close()]).then(() => sse.close()),
+  "drain(), then close()": () => drain().then(() => sse.close()),
+  "drain() twice at once, then close()": () => Promise.all([drain(), drain()]).then(() => sse.close()),
+  "close() while drain() has a minute": () => Promise.all([drain(60_000), sse.close()]),
+  "drain() during close(), and after it": () =>
+    Promise.all([sse.close(), drain(60_000)]).then(() => drain(60_000)),
+};
+
+const options = JSON.parse(process.argv[2]!) as RedisSseOptions;
+const sse = createRedisSse(options);
+const unsettled = new Map<Promise<unknown>, string>();
+/** Until the app is told to end, this keeps a resolver at work. */
+const resolving = deferred();
+let startedAt = 0;
+
+const app = express();
+app.get("/stream", tracked(sseStream((req) => req.query["channel"] as string, { service: sse })));
+app.get("/resolving", tracked(sseStream(() => resolving.promise.then(() => "a"), { service: sse })));
+app.get(
+  "/close-in-onOpen",
+  tracked(
+    sseStream(() => "a", {
+      service: sse,
+      async onOpen() {
+        begin();
+        await sse.close();
+        void report();
+      },
+    }),
+  ),
+);
+app.get(
+  "/close-in-until",
+  tracked(
+    sseStream(() => "a", {
+      service: sse,
+      onOpen: (session) => session.send({ data: "the last" }),
+      until() {
+        begin();
+        void sse.close().then(report);
+        return true;
+      },
+    }),
+  ),
+);
+const server = app.listen(0, "127.0.0.1");
+await once(server, "listening");
+const closed = once(server, "close");
+
+// As an operator's guide says; the report is the test's.
+process.on("SIGTERM", () => {
+  void (async () => {
+    begin();
+    await drain();
+    await sse.close();
+    await report();
+  })();
+});
+
+process.on("message", (order: Order) => void obey(order));
+send({ type: "listening", port: (server.address() as AddressInfo).port });
+
+async function obey(order: Order): Promise<void> {
+  switch (order.order) {
+    case "count":
+      return send({ type: "count", requests: unsettled.size, waiting: sse.pool.statistics.waiting });
+    case "work":
+      await work(order.task);
+      return send({ type: "working" });
+    case "use":
+      use();
+      return send({ type: "used" });
+    case "publish":
+      await sse.publish(order.channel, { data: "x".repeat(order.bytes) });
+      return send({ type: "published" });
+    case "end":
+      begin();
+      await ENDINGS[order.how]();
+      return report();
+    case "leave":
+      return process.disconnect();
+  }
+}
+
+function begin(): void {
+  startedAt = Date.now();
+  server.close();
+  // What is not called in this turn comes after the call that ends the service.
+  setImmediate(resolving.resolve);
+}
+
+async function report(): Promise<void> {
+  const tookMs = Date.now() - startedAt;
+  await closed;
+  await settle();
+  const { sessions, pool, hub } = await sse.status();
+  send({
+    type: "ended",
+    tookMs,
+    unsettled: [...unsettled.values()],
+    resources: countResources(),
+    closed: sessions.closed,
+    refused: sessions.refused,
+    held: {
+      sessions: sessions.open,
+      leases: pool.inUse,
+      waiting: pool.waiting,
+      channels: hub.channels,
+      ...pool.connections,
+    },
+  });
+}
+
+/** A worker that has nothing to do, and one at a task which ends only when it is told to. */
+async function work(task: boolean): Promise<void> {
+  sse.queue("idle").worker(() => null);
+  if (!task) return;
+  const busy = sse.queue("busy");
+  const begun = deferred();
+  busy.worker(async ({ signal, progress }) => {
+    await progress(50);
+    begun.resolve();
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  });
+  await busy.enqueue("endless", null);
+  await begun.promise;
+}
+
+/** Everything that an app may wait for; how it ends does not matter, but it has to. */
+function use(): void {
+  track("publish", sse.publish("a", { data: 1 }));
+  track("enqueue", sse.queue("busy").enqueue("a", null));
+  track("create", sse.notifications.create({ userId: "ann", title: "a" }));
+  track("incrementWithTtl", sse.pool.incrementWithTtl("a"));
+  track("status", sse.status());
+  track("lease", sse.pool.lease({ holder: "the app" }));
+}
+
+function track(name: string, promise: Promise<unknown>): void {
+  unsettled.set(promise, name);
+  const settled = (): void => void unsettled.delete(promise);
+  promise.then(settled, settled);
+}
+
+function tracked(handler: RequestHandler) {
+  return (req: Request, res: Response, next: NextFunction): void =>
+    track(req.url, Promise.resolve(handler(req, res, next)));
+}
+
+function send(message: Message): void {
+  process.send!(message);
+}
