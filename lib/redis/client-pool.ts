@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { ConfigError, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
@@ -120,7 +120,7 @@ export class ClientPool {
   }
 
   async #acquire(holder: string, signal: AbortSignal): Promise<Lease> {
-    const startedAt = this.#clock.now();
+    const startedAt = monotonicNow(this.#clock);
     await this.#permits.acquire(this.#options.acquireTimeoutMs, signal);
     let lease: Lease;
     let lastError: unknown = null;
@@ -128,7 +128,7 @@ export class ClientPool {
       const client = this.#connect("lease");
       // A subscribed connection that is never written to would not notice that its link is dead.
       const stopPinging = startPinging(client, this.#clock, this.#options.pingMs);
-      lease = new Lease(holder, this.#clock.now(), client, (released) => {
+      lease = new Lease(holder, monotonicNow(this.#clock), client, (released) => {
         stopPinging();
         this.#leases.delete(released);
         this.#permits.release();
@@ -140,7 +140,7 @@ export class ClientPool {
     }
     this.#leases.add(lease);
     try {
-      const spentMs = this.#clock.now() - startedAt;
+      const spentMs = monotonicNow(this.#clock) - startedAt;
       await withDeadline(lease.client.connect(), {
         clock: this.#clock,
         timeoutMs: Math.max(1, this.#options.acquireTimeoutMs - spentMs),
@@ -171,6 +171,7 @@ export class ClientPool {
 
   get statistics(): PoolStatistics {
     const inUse = this.#permits.taken;
+    const now = monotonicNow(this.#clock);
     return {
       maxConnections: this.#options.maxConnections,
       available: this.#options.maxConnections - inUse,
@@ -181,7 +182,7 @@ export class ClientPool {
         subscriber: this.#subscriber === null ? 0 : 1,
         lease: this.#leases.size,
       },
-      leases: Array.from(this.#leases, ({ holder, since }) => ({ holder, ageMs: this.#clock.now() - since })),
+      leases: Array.from(this.#leases, ({ holder, since }) => ({ holder, ageMs: Math.round(now - since) })),
     };
   }
 
