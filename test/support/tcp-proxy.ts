@@ -6,12 +6,13 @@ interface Link {
   readonly upstream: Socket;
 }
 
-/** Stands between a service and its Redis, and does to the links what networks do. */
+/** Stands between two that are connected, and does to the links what networks do. */
 export class TcpProxy {
   readonly #server: Server;
   readonly #links = new Set<Link>();
   #held = false;
   #refusing = false;
+  #idleMs = 0;
   #cutAt: Buffer | null = null;
   #cutAtReply = false;
   /** How many links were made through it, those that were refused included. */
@@ -28,8 +29,12 @@ export class TcpProxy {
     return proxy;
   }
 
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
   get url(): string {
-    return `redis://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `redis://127.0.0.1:${this.port}`;
   }
 
   get open(): number {
@@ -66,6 +71,11 @@ export class TcpProxy {
     }
   }
 
+  /** From now on cuts every new link on which nothing passed for so long, as proxies do with idle connections. */
+  cutIdle(idleMs: number): void {
+    this.#idleMs = idleMs;
+  }
+
   /** Cuts the next link on which a client says this, before the server hears it. */
   cutAt(command: string): void {
     this.#cutAt = Buffer.from(command);
@@ -99,6 +109,11 @@ export class TcpProxy {
     const link = { client, upstream };
     this.#links.add(link);
     upstream.on("error", () => {});
+    // Writes count too: a link is idle when nothing passes in either direction.
+    client.setTimeout(this.#idleMs, () => {
+      client.destroy();
+      upstream.destroy();
+    });
     client.on("data", (chunk) => {
       if (this.#cutAt !== null && chunk.includes(this.#cutAt)) {
         this.#cutAt = null;
