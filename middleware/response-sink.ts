@@ -30,10 +30,11 @@ export class ResponseSink implements Sink {
 
   get closed(): boolean {
     // `writable` stays true on a response whose client has left, and `close` does not come a second time. One
-    // that was ended is not closed before the client has read it: HTTP/2 has no `writableFinished`.
-    const { destroyed, closed, writableFinished } = this.#res;
+    // that was ended is not closed before all of it went out. The answer to HEAD over HTTP/2 has nothing to write,
+    // and is finished before it has begun. (Of HTTP/2 it is the request's socket that tells of a cancelled stream.)
+    const { destroyed, closed, writableEnded, writableFinished } = this.#res;
     const socket = this.#req.socket as { destroyed?: boolean } | undefined;
-    return destroyed || closed || writableFinished || socket?.destroyed === true;
+    return destroyed || closed || (writableEnded && writableFinished) || socket?.destroyed === true;
   }
 
   /** Whether the application has answered by itself. */

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { createLog } from "../log.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { isReservedEvent } from "./frame.js";
@@ -53,7 +53,7 @@ export class Delivery {
     return this.#waiting.bytes;
   }
 
-  /** Since when the client has been reading nothing, as `Clock.now()`; meaningful while the flow is stalled. */
+  /** Since when the client has been reading nothing, as `monotonicNow()`; meaningful while the flow is stalled. */
   get stalledAt(): number {
     return this.#stalledAt;
   }
@@ -84,7 +84,7 @@ export class Delivery {
   written(result: WriteResult): void {
     if (result === "failed") this.#owner.end("write-error");
     if (result !== "blocked" || !this.#isLive()) return;
-    this.#stalledAt = this.#clock.now();
+    this.#stalledAt = monotonicNow(this.#clock);
     this.#owner.dispatch({ type: "blocked" });
   }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { Delivery } from "./delivery.js";
@@ -80,6 +80,7 @@ export class PubSubSession {
   readonly #closed: Promise<void>;
   readonly #who: string;
   readonly #openedAt: number;
+  readonly #begunAt: number;
   #settle!: () => void;
   #stopTicking: () => void = () => {};
   #snapshot: SessionSnapshot = initialSnapshot;
@@ -93,6 +94,7 @@ export class PubSubSession {
     this.#request = request;
     this.#who = printable(request.key ?? "-");
     this.#openedAt = context.clock.now();
+    this.#begunAt = monotonicNow(context.clock);
     // Streams that began together do not end together.
     const maxLifetimeMs = context.settings.maxLifetimeMs * (0.8 + 0.2 * Math.random());
     this.#limits = { ...context.settings, maxLifetimeMs };
@@ -213,7 +215,7 @@ export class PubSubSession {
 
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
   tick(now: number): void {
-    this.#dispatch({ type: "tick", ageMs: now - this.#openedAt, stalledMs: now - this.#delivery.stalledAt });
+    this.#dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (this.#live && now - this.#output.lastWriteAt >= this.#heartbeatMs) {
       this.#delivery.written(this.#output.write(HEARTBEAT));
     }

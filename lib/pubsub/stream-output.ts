@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import type { HttpAnswer } from "./answer.js";
 import { streamHead } from "./answer.js";
@@ -27,7 +27,7 @@ export class StreamOutput {
   constructor(sink: Sink, clock: Clock, handlers: StreamOutputHandlers) {
     this.#sink = sink;
     this.#clock = clock;
-    this.#lastWriteAt = clock.now();
+    this.#lastWriteAt = monotonicNow(clock);
     this.#handlers = handlers;
     this.#gone = new Promise((resolve) => {
       this.#onGone = resolve;
@@ -58,6 +58,7 @@ export class StreamOutput {
     return this.#bytesSent;
   }
 
+  /** As `monotonicNow()`. */
   get lastWriteAt(): number {
     return this.#lastWriteAt;
   }
@@ -81,7 +82,7 @@ export class StreamOutput {
       return "failed";
     }
     this.#bytesSent += frame.length;
-    this.#lastWriteAt = this.#clock.now();
+    this.#lastWriteAt = monotonicNow(this.#clock);
     return taken ? "taken" : "blocked";
   }
 

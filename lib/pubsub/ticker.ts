@@ -1,6 +1,7 @@
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 
 export interface Ticking {
+  /** `now` is `monotonicNow()`. */
   tick(now: number): void;
 }
 
@@ -44,7 +45,7 @@ export class Ticker {
     return this.#clock.schedule(() => {
       this.#cancel = this.#schedule();
       this.#current = (this.#current + 1) % SLOTS;
-      const now = this.#clock.now();
+      const now = monotonicNow(this.#clock);
       for (const member of this.#slots[this.#current]!) member.tick(now);
     }, this.#slotMs);
   }

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { ConfigError, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
@@ -139,7 +139,7 @@ export class ClientPool {
   }
 
   async #acquire(holder: string, signal: AbortSignal): Promise<Lease> {
-    const startedAt = this.#clock.now();
+    const startedAt = monotonicNow(this.#clock);
     await this.#permits.acquire(this.#options.acquireTimeoutMs, signal);
     let lease: Lease;
     let lastError: unknown = null;
@@ -151,7 +151,7 @@ export class ClientPool {
         () => log("lease of %s is overdue: held for %d ms", printable(holder), this.#options.leaseAlarmMs),
         this.#options.leaseAlarmMs,
       );
-      lease = new Lease(holder, this.#clock.now(), client, (released) => {
+      lease = new Lease(holder, monotonicNow(this.#clock), client, (released) => {
         stopPinging();
         cancelAlarm();
         this.#leases.delete(released);
@@ -164,7 +164,7 @@ export class ClientPool {
     }
     this.#leases.add(lease);
     try {
-      const spentMs = this.#clock.now() - startedAt;
+      const spentMs = monotonicNow(this.#clock) - startedAt;
       await withDeadline(lease.client.connect(), {
         clock: this.#clock,
         timeoutMs: Math.max(1, this.#options.acquireTimeoutMs - spentMs),
@@ -195,9 +195,9 @@ export class ClientPool {
 
   get statistics(): PoolStatistics {
     const inUse = this.#permits.taken;
-    const now = this.#clock.now();
+    const now = monotonicNow(this.#clock);
     const leases = Array.from(this.#leases, ({ holder, since }) => {
-      const ageMs = now - since;
+      const ageMs = Math.round(now - since);
       return { holder, ageMs, overdue: ageMs >= this.#options.leaseAlarmMs };
     });
     return {

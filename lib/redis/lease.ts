@@ -4,7 +4,7 @@ import { destroyClient, type RedisClient } from "./client.js";
 export class Lease {
   /** Who holds it, in words for an operator. */
   readonly holder: string;
-  /** Since when, as `Date.now()`. */
+  /** Since when, by the clock that is never set. */
   readonly since: number;
   readonly #client: RedisClient;
   readonly #giveBack: (lease: Lease) => void;

@@ -24,6 +24,8 @@ export interface FaultRig {
   sink(): FakeSink;
   /** A service that the test made by itself: the same is expected of it. */
   adopt<Service extends RedisSse>(service: Service): Service;
+  /** What the test set up beside these, undone as soon as it is over, before anything is looked for. */
+  undo(step: () => unknown): void;
 }
 
 export interface FaultOptions {
@@ -60,6 +62,7 @@ export function describeFaults(
     const apps: StreamApp[] = [];
     const services: RedisSse[] = [];
     const sinks: FakeSink[] = [];
+    const undoing: (() => unknown)[] = [];
 
     before(async function () {
       program = await need("redis", this);
@@ -77,6 +80,7 @@ export function describeFaults(
       for (const app of apps) app.leave();
       for (const sink of sinks) sink.leave();
       try {
+        await Promise.all(undoing.splice(0).map((step) => step()));
         if (!failed) await expectNothingHeld(services, server);
       } finally {
         await Promise.all(apps.map((app) => app.close()));
@@ -118,6 +122,9 @@ export function describeFaults(
       adopt(service) {
         services.push(service);
         return service;
+      },
+      undo(step) {
+        undoing.push(step);
       },
     });
   });

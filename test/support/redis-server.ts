@@ -133,6 +133,12 @@ export class RedisServer {
     return count;
   }
 
+  /** How often a command was called, by anybody, since the server was started. */
+  async callsOf(command: string): Promise<number> {
+    const statistics = await this.admin.info("commandstats");
+    return Number(new RegExp(`^cmdstat_${command}:calls=(\\d+)`, "m").exec(statistics)?.[1] ?? 0);
+  }
+
   /** Cuts every subscribed connection, as the server itself does when one reads too slowly. */
   async killSubscribers(): Promise<void> {
     await this.admin.call("CLIENT", "KILL", "TYPE", "pubsub");

@@ -1,0 +1,121 @@
+import { once } from "node:events";
+import type { IncomingHttpHeaders } from "node:http2";
+
+import { expect } from "chai";
+
+import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import { sseStream } from "../../middleware/express.js";
+import { deferred, eventually, settle } from "../support/eventually.js";
+import { describeFaults } from "../support/fault-rig.js";
+import { openHttp2Stream, startHttp2App, type Http2App, type Http2Stream } from "../support/http2-app.js";
+
+for (const subscriptions of ["shared", "dedicated"] as const) {
+  describeFaults(`faults of streams over HTTP/2, ${subscriptions}`, (rig) => {
+    let service: RedisSse;
+    let app: Http2App;
+    let reached = deferred();
+    let answer = deferred<string>();
+
+    beforeEach(async () => {
+      service = rig.adopt(createRedisSse({ redis: rig.server.url, subscriptions }));
+      reached = deferred();
+      answer = deferred<string>();
+      app = await startHttp2App((router) => {
+        router.get(
+          "/stream",
+          sseStream((req) => req.query["channel"] as string, { service }),
+        );
+        const resolver = (): Promise<string> => {
+          reached.resolve();
+          return answer.promise;
+        };
+        router.get("/slow", sseStream(resolver, { service }));
+      });
+      rig.undo(() => app.close());
+    });
+
+    async function untilReceived(stream: Http2Stream, text: string): Promise<void> {
+      await eventually(() => expect(stream.events.map(({ data }) => data)).to.include(text));
+    }
+
+    async function openLive(count: number): Promise<{
+      session: ReturnType<Http2App["connect"]>;
+      streams: readonly Http2Stream[];
+    }> {
+      const session = app.connect();
+      const streams = Array.from({ length: count }, () => openHttp2Stream(session, "/stream?channel=a"));
+      await eventually(() => {
+        for (const { status, events } of streams) {
+          expect(status).to.equal(200);
+          expect(events.map(({ event }) => event)).to.deep.equal(["connected"]);
+        }
+      });
+      return { session, streams };
+    }
+
+    it("a stream that is cancelled goes, and the others of its connection stay", async () => {
+      const { streams } = await openLive(5);
+      streams[2]!.cancel();
+      await eventually(async () => {
+        expect((await service.status()).sessions).to.deep.include({ open: 4, closed: { "client-gone": 1 } });
+        expect(service.pool.statistics.inUse).to.equal(subscriptions === "dedicated" ? 4 : 0);
+      });
+      await rig.server.admin.publish("a", "still here");
+      for (const [index, stream] of streams.entries())
+        if (index !== 2) await untilReceived(stream, "still here");
+      expect(streams[2]!.events).to.have.length(1);
+    });
+
+    it("a connection that is lost takes all its streams, and none of another", async () => {
+      const [lost, kept] = await Promise.all([openLive(10), openLive(1)]);
+      lost.session.destroy();
+      await eventually(async () => {
+        expect((await service.status()).sessions).to.deep.include({ open: 1, closed: { "client-gone": 10 } });
+      });
+      await rig.server.admin.publish("a", "still here");
+      await untilReceived(kept.streams[0]!, "still here");
+    });
+
+    it("a stream that is cancelled while its resolver works is not opened, though its connection stays", async () => {
+      const { session, streams } = await openLive(1);
+      const cancelled = openHttp2Stream(session, "/slow");
+      await reached.promise;
+      const before = await rig.server.callsOf("subscribe");
+      cancelled.cancel();
+      // Frames come in their order: once this one is answered, the cancellation was heard.
+      await once(session.request({ ":path": "/stream", ":method": "HEAD" }).resume(), "close");
+      answer.resolve("late");
+      await settle();
+      expect((await service.status()).sessions).to.deep.include({ open: 1, opened: 1 });
+      expect(await rig.server.callsOf("subscribe")).to.equal(before);
+      await rig.server.admin.publish("a", "still here");
+      await untilReceived(streams[0]!, "still here");
+    });
+
+    it("HEAD is answered as over HTTP/1, and opens nothing", async () => {
+      const session = app.connect();
+      for (const [path, status, type] of [
+        ["/stream?channel=a", 200, "text/event-stream"],
+        ["/stream", 403, "application/json; charset=utf-8"],
+      ] as const) {
+        const request = session.request({ ":path": path, ":method": "HEAD" }).resume();
+        const [headers] = (await once(request, "response")) as [IncomingHttpHeaders];
+        expect(headers).to.include({ ":status": status, "content-type": type });
+      }
+      expect((await service.status()).sessions.opened).to.equal(0);
+      expect(await rig.server.callsOf("subscribe")).to.equal(0);
+    });
+
+    it("a stream that is closed by the app ends alone, with a word of why", async () => {
+      const { streams } = await openLive(2);
+      const sink = rig.sink();
+      await service.open({}, sink, "a");
+      await service.drain({ timeoutMs: 5_000, spreadMs: 0 });
+      await eventually(() => {
+        for (const { events } of streams)
+          expect(events.at(-1)).to.have.property("data", '{"reason":"drain"}');
+      });
+      expect((await service.status()).sessions).to.deep.include({ open: 0, closed: { drain: 3 } });
+    });
+  });
+}
