@@ -22,7 +22,12 @@ import { createConnectionFactory } from "./redis/connection-factory.js";
 import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
 import { findDrift, type DriftReport, type LocalView } from "./status/drift.js";
-import { readServerInfo, type StatusReport } from "./status/status-report.js";
+import {
+  readServerInfo,
+  type ServerInfo,
+  type StatusOptions,
+  type StatusReport,
+} from "./status/status-report.js";
 import { readMilliseconds } from "./validate.js";
 
 /** What became of a published event. */
@@ -60,7 +65,11 @@ export interface RedisSse {
   readonly notifications: NotificationService;
   /** The queue of that name; one object for each name. Default "default". */
   queue(name?: string, options?: QueueOptions): QueueService;
-  status(): Promise<StatusReport>;
+  /**
+   * The service's state, and what Redis says of it. Never rejects for a fault of Redis. Those who ask at once share
+   * one look for drift.
+   */
+  status(options?: StatusOptions): Promise<StatusReport>;
   /** Refuses new streams and ends the open ones, spread over time. Everything else goes on. */
   drain(options?: DrainOptions): Promise<void>;
   /** Ends streams, workers and connections, in this order; the process can then exit. Never rejects. */
@@ -185,11 +194,11 @@ class RedisSseService implements RedisSse {
     return queue;
   }
 
-  async status(): Promise<StatusReport> {
-    const [redis, drift] =
-      this.#closed === null
-        ? await Promise.all([readServerInfo(this.pool.commands), this.#findDrift()])
-        : [{ fault: "CLOSED" } as const, null];
+  async status({ drift: wanted = true }: StatusOptions = {}): Promise<StatusReport> {
+    const redis: ServerInfo =
+      this.#closed === null ? await readServerInfo(this.pool.commands) : { fault: "CLOSED" };
+    const asked = wanted && redis.fault === undefined && this.#closed === null;
+    const drift = asked ? await this.#findDrift(redis.connectedClients) : null;
     return {
       instance: this.#instance,
       state: this.#closed !== null ? "closed" : this.#draining ? "draining" : "open",
@@ -233,10 +242,11 @@ class RedisSseService implements RedisSse {
     log("closed");
   }
 
-  #findDrift(): Promise<DriftReport | null> {
+  #findDrift(connectedClients: number | null): Promise<DriftReport | null> {
     this.#drift ??= findDrift({
       commands: () => this.pool.commands,
       instance: this.#instance,
+      connectedClients,
       clock: this.#settings.clock,
       look: () => this.#look(),
       signal: this.#closing.signal,
@@ -246,9 +256,8 @@ class RedisSseService implements RedisSse {
 
   /** What this service believes to hold on the server. */
   #look(): LocalView {
-    const { channels, ...subscriptions } = this.#hub.account;
-    const dedicated = this.#settings.subscriptions === "dedicated" ? this.#registry.subscribedChannels : [];
-    return { connections: this.pool.census, subscriptions, channels: [...channels, ...dedicated] };
+    const channels = new Set([...this.#hub.heardChannels, ...this.#registry.acknowledgedChannels]);
+    return { connections: this.pool.census, subscriptions: this.#hub.account, channels: [...channels] };
   }
 
   #admit(request: StreamRequest, sink: Sink, channels: ChannelSelection): PubSubSession {

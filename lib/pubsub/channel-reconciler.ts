@@ -32,8 +32,6 @@ interface Entry {
 
 /** The reconciler at one moment, to be held against the server's own account. */
 export interface ReconcilerAccount {
-  /** Channels that are subscribed, wanted, and have nothing under way. */
-  readonly channels: readonly string[];
   /** Channels that are subscribed and have nothing under way, wanted or not. */
   readonly settled: number;
   /** Channels with an operation under way: the server may have them or not. */
@@ -95,17 +93,13 @@ export class ChannelReconciler {
   }
 
   get account(): ReconcilerAccount {
-    const channels: string[] = [];
     let settled = 0;
     let unsettled = 0;
-    for (const { name, wanted, subscribed, operation } of this.#entries.values()) {
+    for (const { subscribed, operation } of this.#entries.values()) {
       if (operation !== null) unsettled++;
-      else if (subscribed) {
-        settled++;
-        if (wanted) channels.push(name);
-      }
+      else if (subscribed) settled++;
     }
-    return { channels, settled, unsettled, begun: this.#begun, losses: this.#losses };
+    return { settled, unsettled, begun: this.#begun, losses: this.#losses };
   }
 
   /** Resolves when the channel is subscribed; rejects when it is refused, or no longer wanted. */
@@ -152,7 +146,11 @@ export class ChannelReconciler {
    * acknowledgement continues: that there was a gap has to be told before it.
    */
   heard(name: string): void {
-    if (this.#interrupted.size > 0 && this.#interrupted.delete(name)) this.#handlers.onResubscribed([name]);
+    if (this.#interrupted.size === 0 || !this.#interrupted.delete(name)) return;
+    // It proves the subscription: a loss before the promise continues is another gap.
+    const entry = this.#entries.get(name);
+    if (entry !== undefined) entry.subscribed = true;
+    this.#handlers.onResubscribed([name]);
   }
 
   /** Refuses those who wait, and does nothing from now on; answers what the server may still hold. */

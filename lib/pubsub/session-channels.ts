@@ -42,6 +42,11 @@ export class SessionChannels {
     this.#options = options;
   }
 
+  /** Those that Redis has acknowledged, once the session is subscribed. */
+  get acknowledged(): readonly string[] {
+    return [...this.names].filter((name) => !this.#adding.has(name));
+  }
+
   /** Subscribes to all channels that the session began with. */
   subscribe(): Promise<void> {
     return this.#subscribe([...this.names]);

@@ -44,12 +44,11 @@ export class SessionRegistry {
     return [...channels];
   }
 
-  /** The channels of the sessions that are subscribed, each once. */
-  get subscribedChannels(): readonly string[] {
+  /** The channels that Redis has acknowledged to a session, each once. */
+  get acknowledgedChannels(): readonly string[] {
     const channels = new Set<string>();
-    for (const session of this.#sessions.keys()) {
-      if (session.state === "subscribed") for (const channel of session.channels) channels.add(channel);
-    }
+    for (const session of this.#sessions.keys())
+      for (const channel of session.acknowledgedChannels) channels.add(channel);
     return [...channels];
   }
 

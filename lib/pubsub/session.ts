@@ -141,6 +141,11 @@ export class PubSubSession {
     return this.#channels.names;
   }
 
+  /** The channels whose events it gets: none before it is subscribed. */
+  get acknowledgedChannels(): readonly string[] {
+    return this.state === "subscribed" ? this.#channels.acknowledged : [];
+  }
+
   get statistics(): SessionStatistics {
     return {
       openedAt: this.#openedAt,

@@ -133,6 +133,13 @@ export class SubscriptionHub {
     return this.#reconciler.account;
   }
 
+  /** The channels that have a member whose join was acknowledged. */
+  get heardChannels(): readonly string[] {
+    return [...this.#channels]
+      .filter(([, { members, joining }]) => [...members].some((member) => !joining.has(member)))
+      .map(([name]) => name);
+  }
+
   get statistics(): HubStatistics {
     return {
       connected: this.#connection?.isReady() ?? false,
@@ -212,7 +219,10 @@ export class SubscriptionHub {
   #resubscribed(names: readonly string[]): void {
     const interrupted = new Map<HubMember, string[]>();
     for (const name of names) {
-      for (const member of this.#channels.get(name)?.members ?? []) {
+      const channel = this.#channels.get(name);
+      for (const member of channel?.members ?? []) {
+        // One that is only joining has missed nothing.
+        if (channel!.joining.has(member)) continue;
         const channels = interrupted.get(member);
         if (channels === undefined) interrupted.set(member, [name]);
         else channels.push(name);

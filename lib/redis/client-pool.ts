@@ -53,7 +53,7 @@ export interface LeaseStatistics {
 export interface ConnectionCensus {
   /** Made and not yet ended. */
   readonly made: number;
-  /** Of these, connected as far as can be told. */
+  /** Of these, connected for a second or more as far as can be told. */
   readonly ready: number;
 }
 
@@ -95,7 +95,10 @@ export class ClientPool {
     this.#permits = new Permits(options.maxConnections, options.maxWaiting, clock);
   }
 
-  /** The shared connection for ordinary commands. Never subscribe or block on it. Throws `CLOSED`. */
+  /**
+   * The shared connection for ordinary commands. Never subscribe or block on it, and give a duplicate of it a
+   * `connectionName` of its own: one that bears ours is taken for a leak. Throws `CLOSED`.
+   */
   get commands(): RedisClient {
     this.#assertOpen();
     return (this.#commands ??= this.#connect("command"));
@@ -217,10 +220,15 @@ export class ClientPool {
 
   /** The connections by role, to be held against the server's own account. */
   get census(): Readonly<Record<ConnectionRole, ConnectionCensus>> {
+    const before = monotonicNow(this.#clock) - 1_000;
+    const leases = [...this.#leases];
     return {
-      command: takeCensus(this.#commands === null ? [] : [this.#commands]),
-      subscriber: takeCensus(this.#subscriber === null ? [] : [this.#subscriber]),
-      lease: takeCensus(Array.from(this.#leases, ({ client }) => client)),
+      command: countShared(this.#commands),
+      subscriber: countShared(this.#subscriber),
+      lease: {
+        made: leases.length,
+        ready: leases.filter(({ client, since }) => since < before && isReady(client)).length,
+      },
     };
   }
 
@@ -253,8 +261,9 @@ export class ClientPool {
   }
 }
 
-function takeCensus(clients: readonly RedisClient[]): ConnectionCensus {
-  return { made: clients.length, ready: clients.filter(isReady).length };
+/** A shared connection is there for long: that it is just connected is seen no second time. */
+function countShared(client: RedisClient | null): ConnectionCensus {
+  return { made: client === null ? 0 : 1, ready: client !== null && isReady(client) ? 1 : 0 };
 }
 
 /** ioredis' connect() says only that the connection is closed; why is in the `error` event before. */

@@ -13,7 +13,7 @@ export function createInstanceName(): string {
   const host = hostname()
     .replace(/[^\w.-]/g, "_")
     .slice(0, 64);
-  return `${host}-${pid}-${randomBytes(3).toString("hex")}`;
+  return `${host}-${pid}-${randomBytes(6).toString("hex")}`;
 }
 
 /** What a connection is called on the server: `redis-sse:<role>:<instance>`. */

@@ -4,20 +4,20 @@ import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { CONNECTION_ROLES, type ConnectionRole, type RedisClient } from "../redis/client.js";
 import { connectionName } from "../redis/connection-name.js";
-import { askServer, type ServerView } from "./server-view.js";
+import { askServer, type ServerConnection } from "./server-view.js";
 
 /** What the service believes to hold at one moment. */
 export interface LocalView {
   readonly connections: Readonly<Record<ConnectionRole, LocalConnections>>;
   readonly subscriptions: LocalSubscriptions;
-  /** Channels that are subscribed, over whichever connection, and not about to be left. */
+  /** Channels that somebody here listens to, by an acknowledged subscription. */
   readonly channels: readonly string[];
 }
 
 export interface LocalConnections {
   /** Made and not yet ended. */
   readonly made: number;
-  /** Of these, connected as far as can be told. */
+  /** Of these, connected for a while as far as can be told. */
   readonly ready: number;
 }
 
@@ -40,24 +40,30 @@ export interface Count {
   readonly actual: number;
 }
 
-/** The service's account of what it holds, beside the server's. */
+/** The service's account of what it holds, beside the server's. `null` in a part: the server does not tell it. */
 export interface DriftReport {
-  /** Whether they differ, in two looks a moment apart: something leaks, or is deaf. */
+  /** Whether they differ, in two looks a quarter of a second apart: something leaks, or is deaf. */
   readonly found: boolean;
   /** Connections by role, as `CLIENT LIST` has them under this service's name. */
-  readonly connections: Readonly<Record<ConnectionRole, Count>>;
+  readonly connections: Readonly<Record<ConnectionRole, Count>> | null;
   /** Channels of the shared subscriber connection. */
-  readonly subscriptions: Count;
-  /** Channels that streams listen to here and that nobody is subscribed to on the server; at most 100. */
-  readonly silentChannels: readonly string[];
+  readonly subscriptions: Count | null;
+  /**
+   * Channels that somebody here listens to and nobody is subscribed to on the server (`PUBSUB NUMSUB`): deaf, or
+   * their connection is on its way back. How many, and the first 100. Of more than 5,000 channels so many are
+   * asked for, at random.
+   */
+  readonly silent: { readonly count: number; readonly channels: readonly string[] } | null;
 }
 
 export interface DriftSource {
   readonly commands: () => RedisClient;
   readonly instance: string;
+  /** Clients of the server by its INFO; `null` where it does not tell. */
+  readonly connectedClients: number | null;
   readonly clock: Clock;
   readonly look: () => LocalView;
-  /** The service is closing: nothing is waited for. */
+  /** The service is closing: nothing is waited for, and nothing reported. */
   readonly signal: AbortSignal;
 }
 
@@ -66,76 +72,157 @@ const log = createLog("status");
 /** Between two looks: what was only on its way has arrived by then. */
 const SECOND_LOOK_MS = 250;
 
+/** `CLIENT LIST` takes the server some 10 us and 250 bytes a client, and nobody else is served meanwhile. */
+const MAX_CLIENTS = 2_000;
+
+const MAX_ASKED = 5_000;
 const MAX_SILENT = 100;
 
 /**
- * Compares what the service believes to hold with what the server says: connections of its name in
- * `CLIENT LIST`, channels in `PUBSUB NUMSUB`. `null` where the server cannot be asked: it is away, it is a
- * cluster or a mock, it refuses CLIENT or PUBSUB to this user, or it has too many clients to list.
- * Never rejects.
+ * Compares what the service believes to hold with what the server says. `null` where it cannot be asked: it is
+ * away, or is a cluster or a mock. Never rejects.
  */
 export async function findDrift(source: DriftSource): Promise<DriftReport | null> {
   try {
-    const first = await lookOnce(source);
-    if (first === null || first.suspicions.size === 0) return first && first.report;
+    const first = await lookOnce(source, sample(source.look().channels));
+    if (first === null || !isSuspicious(first)) return first && createReport(first, false);
     await delay(source.clock, SECOND_LOOK_MS, source.signal);
-    const second = await lookOnce(source);
-    if (second === null) return null;
-    const report = confirm(first, second);
-    if (report.found) log("drift: %o", { ...report, silentChannels: report.silentChannels.length });
-    return report;
+    const second = await lookOnce(source, first.silent ?? []);
+    return second && confirm(first, second);
   } catch (error) {
     log("drift is not known: %s", sanitize(error).message);
     return null;
   }
 }
 
-/** One look, and what looked wrong in it: it counts when the next look shows the same. */
+/** What one look has seen. */
 interface Look {
-  readonly report: DriftReport;
-  readonly suspicions: ReadonlySet<string>;
+  readonly roles: Readonly<Record<ConnectionRole, Role>> | null;
+  readonly subscriptions: Channels | null;
+  readonly silent: readonly string[] | null;
 }
 
-async function lookOnce({ commands, instance, look }: DriftSource): Promise<Look | null> {
+interface Role {
+  readonly ids: ReadonlySet<string>;
+  readonly expected: number;
+  /** The server can have had so many without anything wrong. */
+  readonly least: number;
+  readonly most: number;
+}
+
+interface Channels {
+  readonly count: Count;
+  /** -1: there are fewer than there can be with nothing wrong; 1: there are more. */
+  readonly off: -1 | 0 | 1;
+}
+
+async function lookOnce(source: DriftSource, asked: readonly string[]): Promise<Look | null> {
+  const { commands, instance, connectedClients, look, signal } = source;
+  if (signal.aborted) return null;
   const before = look();
-  const server = await askServer(commands(), before.channels);
-  return server === null ? null : compare(before, look(), server, instance);
+  const listed = connectedClients !== null && connectedClients <= MAX_CLIENTS;
+  const server = await askServer(commands(), asked, listed);
+  if (server === null || signal.aborted) return null;
+  const after = look();
+  const ours = server.connections && groupByRole(server.connections, instance);
+  return {
+    roles: ours && compareRoles(before, after, ours),
+    subscriptions: ours && compareSubscriptions(before.subscriptions, after.subscriptions, ours.subscriber),
+    silent: server.silent && stillHeard(before, after, server.silent),
+  };
 }
 
-/** Compares the service, before and after the server was asked, with the answer. */
-function compare(before: LocalView, after: LocalView, server: ServerView, instance: string): Look {
-  const suspicions = new Set<string>();
-  const suspect = (what: string, actual: number, least: number, most: number): void => {
-    if (actual < least) suspicions.add(`${what} missing`);
-    if (actual > most) suspicions.add(`${what} left over`);
-  };
-  const connections = {} as Record<ConnectionRole, Count>;
-  for (const role of CONNECTION_ROLES) {
+type Ours = Readonly<Record<ConnectionRole, readonly ServerConnection[]>>;
+
+/**
+ * The connections of this service. `null` where the list has not the very one over which it was asked for: names
+ * are refused, or a balancer led to another server.
+ */
+function groupByRole(connections: readonly ServerConnection[], instance: string): Ours | null {
+  const of = (role: ConnectionRole): readonly ServerConnection[] =>
+    connections.filter(({ name }) => name === connectionName(role, instance));
+  const command = of("command");
+  return command.length === 0 ? null : { command, subscriber: of("subscriber"), lease: of("lease") };
+}
+
+function compareRoles(before: LocalView, after: LocalView, ours: Ours): Record<ConnectionRole, Role> {
+  const compare = (role: ConnectionRole): Role => {
     const [then, now] = [before.connections[role], after.connections[role]];
-    const actual = server.connections.filter(({ name }) => name === connectionName(role, instance)).length;
-    connections[role] = { expected: now.made, actual };
-    suspect(role, actual, Math.min(then.ready, now.ready), Math.max(then.made, now.made));
-  }
-  const subscriptions = {
-    expected: after.subscriptions.settled,
-    actual: server.connections
-      .filter(({ name }) => name === connectionName("subscriber", instance))
-      .reduce((sum, { channels }) => sum + channels, 0),
+    return {
+      ids: new Set(ours[role].map(({ id }) => id)),
+      expected: now.made,
+      least: Math.min(then.ready, now.ready),
+      most: Math.max(then.made, now.made),
+    };
   };
-  const { settled, unsettled, begun, losses } = before.subscriptions;
-  if (losses === after.subscriptions.losses) {
-    const meanwhile = after.subscriptions.begun - begun;
-    suspect("subscriptions", subscriptions.actual, settled - meanwhile, settled + unsettled + meanwhile);
-  }
-  const still = new Set(after.channels);
-  const silentChannels = server.silent.filter((channel) => still.has(channel));
-  for (const channel of silentChannels) suspicions.add(`silent ${channel}`);
-  return { report: { found: false, connections, subscriptions, silentChannels }, suspicions };
+  return { command: compare("command"), subscriber: compare("subscriber"), lease: compare("lease") };
 }
 
-/** The second look's figures, and of the suspicions what both have. */
-function confirm(first: Look, { report, suspicions }: Look): DriftReport {
-  const confirmed = new Set([...suspicions].filter((suspicion) => first.suspicions.has(suspicion)));
-  const silentChannels = report.silentChannels.filter((channel) => confirmed.has(`silent ${channel}`));
-  return { ...report, silentChannels: silentChannels.slice(0, MAX_SILENT), found: confirmed.size > 0 };
+/** What was begun while the server was asked, and what was under way before, it may have had or not. */
+function compareSubscriptions(
+  before: LocalSubscriptions,
+  after: LocalSubscriptions,
+  subscribers: readonly ServerConnection[],
+): Channels | null {
+  let actual = 0;
+  for (const { channels } of subscribers) {
+    if (channels === null) return null;
+    actual += channels;
+  }
+  const count = { expected: after.settled, actual };
+  if (before.losses !== after.losses) return { count, off: 0 };
+  const begun = after.begun - before.begun;
+  const most = before.settled + before.unsettled + begun;
+  return { count, off: actual < before.settled - begun ? -1 : actual > most ? 1 : 0 };
+}
+
+/** A connection that was lost meanwhile explains every silence. */
+function stillHeard(before: LocalView, after: LocalView, silent: readonly string[]): readonly string[] {
+  if (before.subscriptions.losses !== after.subscriptions.losses) return [];
+  const heard = new Set(after.channels);
+  return silent.filter((channel) => heard.has(channel));
+}
+
+function isSuspicious({ roles, subscriptions, silent }: Look): boolean {
+  const offRole = ({ ids, least, most }: Role): boolean => ids.size < least || ids.size > most;
+  const off = roles !== null && CONNECTION_ROLES.some((role) => offRole(roles[role]));
+  return off || (subscriptions !== null && subscriptions.off !== 0) || (silent !== null && silent.length > 0);
+}
+
+/** What both looks have seen; the figures are those of the second, which asked for no other channels. */
+function confirm(first: Look, second: Look): DriftReport {
+  const roles = CONNECTION_ROLES.some(
+    (role) => first.roles !== null && second.roles !== null && isOff(first.roles[role], second.roles[role]),
+  );
+  const off = second.subscriptions?.off ?? 0;
+  const channels = off !== 0 && off === first.subscriptions?.off;
+  return createReport(second, roles || channels || (second.silent?.length ?? 0) > 0);
+}
+
+/** Too few in both, or in both the same ones that are too many: others come and go by right. */
+function isOff(first: Role, second: Role): boolean {
+  const stayed = [...second.ids].filter((id) => first.ids.has(id)).length;
+  const missing = first.ids.size < first.least && second.ids.size < second.least;
+  return missing || stayed > Math.max(first.most, second.most);
+}
+
+function createReport({ roles, subscriptions, silent }: Look, found: boolean): DriftReport {
+  const count = ({ ids, expected }: Role): Count => ({ expected, actual: ids.size });
+  return {
+    found,
+    connections: roles && {
+      command: count(roles.command),
+      subscriber: count(roles.subscriber),
+      lease: count(roles.lease),
+    },
+    subscriptions: subscriptions && subscriptions.count,
+    silent: silent && { count: silent.length, channels: silent.slice(0, MAX_SILENT) },
+  };
+}
+
+/** So many of them, in a row from anywhere. */
+function sample(channels: readonly string[]): readonly string[] {
+  if (channels.length <= MAX_ASKED) return channels;
+  const start = Math.floor(Math.random() * channels.length);
+  return [...channels.slice(start), ...channels.slice(0, start)].slice(0, MAX_ASKED);
 }

@@ -12,7 +12,7 @@ export interface PoolReport {
       readonly available_connections: number;
       readonly in_use_connections: number;
       readonly waiting: number;
-      /** Leases that are held for longer than `pool.leaseAlarmMs`. */
+      /** Leases that are held for `pool.leaseAlarmMs` or longer. */
       readonly overdue: number;
       readonly connections: StatusReport["pool"]["connections"];
     };

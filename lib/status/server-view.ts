@@ -1,54 +1,77 @@
+import { sanitize } from "../errors.js";
 import { isMock, type RedisClient } from "../redis/client.js";
 
-/** What the server says that it holds. */
+/** What the server says that it holds; `null` what it does not tell to this user. */
 export interface ServerView {
-  readonly connections: readonly ServerConnection[];
+  readonly connections: readonly ServerConnection[] | null;
   /** Of the channels that were asked for, those without any subscriber. */
-  readonly silent: readonly string[];
+  readonly silent: readonly string[] | null;
 }
 
 export interface ServerConnection {
+  readonly id: string;
   /** As it was named by whoever made it. */
   readonly name: string;
-  /** How many channels it is subscribed to. */
-  readonly channels: number;
+  /** How many channels it is subscribed to; `null` where the server's list does not have it. */
+  readonly channels: number | null;
 }
 
-/** `CLIENT LIST` writes a line of some 400 bytes for each client, and blocks the server meanwhile. */
-const MAX_CLIENTS = 10_000;
-
+/** A server is asked with commands of this size, so that none of them keeps it for long. */
 const MAX_BATCH = 512;
 
 /**
- * Asks the server for its connections, and which of `channels` nobody is subscribed to. `null` for a mock, a
- * cluster (each node has a view of its own) and a server with more than 10,000 clients.
+ * Asks the server for its connections, and which of `channels` nobody is subscribed to. `null` for a mock, and
+ * for a cluster, where each node has a view of its own. Rejects when the server gives no answer.
  */
 export async function askServer(
   client: RedisClient,
   channels: readonly string[],
+  withConnections: boolean,
 ): Promise<ServerView | null> {
   if (isMock(client) || "nodes" in client) return null;
-  const clients = /^connected_clients:(\d+)/m.exec(await client.info("clients"))?.[1];
-  if (clients === undefined || Number(clients) > MAX_CLIENTS) return null;
-  // Sent together, so that both are of one moment.
-  const list = client.client("LIST");
   const counts: Promise<unknown[]>[] = [];
   for (let start = 0; start < channels.length; start += MAX_BATCH) {
     counts.push(client.pubsub("NUMSUB", ...channels.slice(start, start + MAX_BATCH)));
   }
-  const [text, ...batches] = await Promise.all([list, ...counts]);
-  return { connections: parseClientList(String(text)), silent: readSilent(batches.flat()) };
+  // Sent together, so that both are of one moment.
+  const [connections, silent] = await Promise.all([
+    withConnections
+      ? unlessRefused(client.client("LIST").then((text) => parseClientList(String(text))))
+      : null,
+    unlessRefused(Promise.all(counts).then((replies) => readSilent(replies.flat()))),
+  ]);
+  return { connections, silent };
 }
 
-/** Reads `CLIENT LIST`: a line for each client, of fields `key=value`. */
+/** An ACL, or a proxy between, may keep a command from this user. */
+async function unlessRefused<T>(reply: Promise<T>): Promise<T | null> {
+  try {
+    return await reply;
+  } catch (error) {
+    if (sanitize(error).code === "REDIS_REFUSED") return null;
+    throw error;
+  }
+}
+
+/** Reads `CLIENT LIST`: a line for each client, of fields `key=value`. Other servers than Redis have fewer fields. */
 export function parseClientList(text: string): readonly ServerConnection[] {
   return text
     .split("\n")
     .filter((line) => line !== "")
-    .map((line) => ({
-      name: / name=(\S*)/.exec(line)?.[1] ?? "",
-      channels: Number(/ sub=(\d+)/.exec(line)?.[1] ?? 0),
-    }));
+    .map((line) => {
+      const fields = new Map(line.split(" ").map((field) => splitOnce(field)));
+      const sub = fields.get("sub");
+      return {
+        id: fields.get("id") ?? "",
+        name: fields.get("name") ?? "",
+        channels: sub === undefined ? null : Number(sub),
+      };
+    });
+}
+
+function splitOnce(field: string): [key: string, value: string] {
+  const cut = field.indexOf("=");
+  return [field.slice(0, cut), field.slice(cut + 1)];
 }
 
 /** Reads `PUBSUB NUMSUB`: names and counts in turn. */

@@ -23,10 +23,19 @@ export interface StatusReport {
   readonly channels: readonly string[];
   readonly redis: ServerInfo;
   /**
-   * What the service believes to hold beside what the server says; `null` where that is not known: Redis is
-   * away, it is a cluster or a mock, it refuses CLIENT or PUBSUB to this user, or has over 10,000 clients.
+   * What the service believes to hold beside what the server says; `null` where that was not asked for, or cannot
+   * be asked: Redis is away, or is a cluster or a mock. Its parts are `null` where the server does not tell them:
+   * it refuses CLIENT, PUBSUB or INFO to this user, or has over 2,000 clients to list.
    */
   readonly drift: DriftReport | null;
+}
+
+export interface StatusOptions {
+  /**
+   * Whether to look for drift: `CLIENT LIST` and `PUBSUB NUMSUB`, and where they differ from what is expected a
+   * second look after 250 ms. Default true.
+   */
+  readonly drift?: boolean;
 }
 
 /** Asks the server how many clients it has; `null` where it does not tell. Never rejects. */

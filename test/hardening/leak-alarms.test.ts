@@ -1,11 +1,13 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
 
-import { createRedisSse, type Lease, type RedisSse } from "../../lib/index.js";
+import { createRedisSse, type Lease, type PubSubSession, type RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { freePort } from "../support/redis-server.js";
 import { createRandom } from "../support/random.js";
+
+const NONE = { count: 0, channels: [] };
 
 describeFaults("alarms for leaks", (rig) => {
   it("the connections of each service bear its name, and no other's", async () => {
@@ -15,7 +17,7 @@ describeFaults("alarms for leaks", (rig) => {
     ]);
     await Promise.all([one.openLive("a"), two.openLive("a")]);
     const [first, second] = await Promise.all([one.service.status(), two.service.status()]);
-    expect(first.instance).to.match(/^[\w.-]+-\d+-[0-9a-f]{6}$/);
+    expect(first.instance).to.match(/^[\w.-]+-\d+-[0-9a-f]{12}$/);
     expect(first.instance).to.include(`-${process.pid}-`).and.not.equal(second.instance);
     expect((await rig.server.connectionNames()).toSorted()).to.deep.equal(
       [
@@ -27,7 +29,7 @@ describeFaults("alarms for leaks", (rig) => {
     );
   });
 
-  it("a lease that is held for too long is marked, and named in the log's words", async () => {
+  it("a lease that is held for too long is marked, with who holds it", async () => {
     const { service } = await rig.start({ pool: { leaseAlarmMs: 20 } });
     const lease = await service.pool.lease({ holder: "a report that never ends" });
     await eventually(() =>
@@ -58,7 +60,7 @@ describeFaults("alarms for leaks", (rig) => {
         const looks = (async () => {
           for (let count = 0; !looking.done || count < 20; count++) {
             const { drift } = await app.service.status();
-            expect(drift, JSON.stringify(drift)).to.deep.include({ found: false, silentChannels: [] });
+            expect(drift, JSON.stringify(drift)).to.deep.include({ found: false, silent: NONE });
           }
         })();
         await Promise.all([churn(), churn(), churn()]);
@@ -76,7 +78,7 @@ describeFaults("alarms for leaks", (rig) => {
         // Behind the library's back, as a proxy that lost its state would.
         await Promise.all(connections.map((client) => client.unsubscribe("deaf")));
         const { drift } = await app.service.status();
-        expect(drift).to.deep.include({ found: true, silentChannels: ["deaf"] });
+        expect(drift).to.deep.include({ found: true, silent: { count: 1, channels: ["deaf"] } });
         if (subscriptions === "shared")
           expect(drift?.subscriptions).to.deep.equal({ expected: 2, actual: 1 });
       });
@@ -91,7 +93,7 @@ describeFaults("alarms for leaks", (rig) => {
           const held = subscriptions === "shared" ? 0 : 1;
           const { drift } = await app.service.status();
           expect(drift?.found).to.equal(true);
-          expect(drift?.connections.lease).to.deep.equal({ expected: held, actual: held + 1 });
+          expect(drift?.connections?.lease).to.deep.equal({ expected: held, actual: held + 1 });
         } finally {
           lost.disconnect();
         }
@@ -108,31 +110,81 @@ describeFaults("alarms for leaks", (rig) => {
       await other.subscribe("a");
       await app.service.pool.subscriber.unsubscribe("a");
       const { drift } = await app.service.status();
-      expect(drift).to.deep.include({ found: true, silentChannels: [] });
+      expect(drift).to.deep.include({ found: true, silent: NONE });
       expect(drift?.subscriptions).to.deep.equal({ expected: 1, actual: 0 });
     } finally {
       other.disconnect();
     }
   });
 
-  it("nothing is claimed where the server does not tell", async () => {
-    await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", "-client|list", "~*", "&*");
-    const refused = await rig.start({ redis: `redis://app:pw@127.0.0.1:${rig.server.port}` });
-    await refused.openLive("a");
-    const status = await refused.service.status();
-    expect(status).to.deep.include({ drift: null });
-    expect(status.redis.fault).to.equal(undefined);
-    const away = rig.adopt(createRedisSse({ redis: `redis://127.0.0.1:${await freePort()}` }));
-    expect((await away.status()).drift).to.equal(null);
+  it("shared: streams whose connection cannot come back are found deaf", async () => {
+    const app = await rig.start();
+    await Promise.all([app.openLive("a"), app.openLive("b")]);
+    await app.service.status();
+    await rig.server.admin.config("SET", "maxclients", "2");
+    await rig.server.killSubscribers();
+    await eventually(async () => expect((await app.service.status()).hub.connected).to.equal(false));
+    const { drift } = await app.service.status();
+    expect(drift?.found).to.equal(true);
+    expect(drift?.silent).to.have.property("count", 2);
+    expect(drift?.connections?.subscriber).to.deep.equal({ expected: 1, actual: 0 });
+    await rig.server.admin.config("SET", "maxclients", "100");
+    await eventually(async () => expect((await app.service.status()).drift?.found).to.equal(false), 10_000);
   });
 
-  it("a service that closes waits for no second look", async () => {
+  it("dedicated: a channel that is being added is not called silent", async () => {
+    const proxy = await rig.proxy();
+    const sessions: PubSubSession[] = [];
+    const app = await rig.start(
+      { redis: proxy.url, subscriptions: "dedicated" },
+      { onOpen: (session) => void sessions.push(session) },
+    );
+    await app.openLive("a");
+    proxy.holdAt("subscribe");
+    const added = sessions[0]!.addChannel("slow");
+    await eventually(() => expect(proxy.heldAt).to.equal(1));
+    expect((await app.service.status()).drift).to.deep.include({ found: false, silent: NONE });
+    proxy.release();
+    await added;
+  });
+
+  describe("where the server does not tell", () => {
+    const cases = {
+      "its clients": ["-client|list", { found: false, connections: null, silent: NONE }],
+      names: ["-client|setname", { found: false, connections: null, silent: NONE }],
+      "its subscriptions": ["-pubsub", { found: false, silent: null }],
+      "how many clients it has": ["-info", { found: false, connections: null, silent: NONE }],
+    } as const;
+    for (const [what, [rule, expected]] of Object.entries(cases)) {
+      it(`${what}, nothing is claimed of it`, async () => {
+        await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", rule, "~*", "&*");
+        const { service, openLive } = await rig.start({
+          redis: `redis://app:pw@127.0.0.1:${rig.server.port}`,
+        });
+        await openLive("a");
+        const status = await service.status();
+        expect(status.redis.fault).to.equal(undefined);
+        expect(status.drift).to.deep.include(expected);
+      });
+    }
+
+    it("since it is away, nothing is claimed at all", async () => {
+      const away = rig.adopt(createRedisSse({ redis: `redis://127.0.0.1:${await freePort()}` }));
+      expect((await away.status()).drift).to.equal(null);
+    });
+  });
+
+  it("nothing is looked for when it is not asked for, or the service closes meanwhile", async () => {
     const app = await rig.start();
     await app.openLive("a");
     await app.service.pool.subscriber.unsubscribe("a");
+    expect((await app.service.status({ drift: false })).drift).to.equal(null);
+    expect(await rig.server.callsOf("pubsub\\|numsub")).to.equal(0);
     const status = app.service.status();
+    await eventually(async () => expect(await rig.server.callsOf("pubsub\\|numsub")).to.equal(1));
     await app.service.close();
     expect((await status).drift).to.equal(null);
+    expect(await rig.server.callsOf("pubsub\\|numsub")).to.equal(1);
   });
 });
 

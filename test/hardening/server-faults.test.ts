@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 
 import { expect } from "chai";
 
-import { eventually } from "../support/eventually.js";
+import { eventually, repeat } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { RedisServer } from "../support/redis-server.js";
 import { countMessages, expectNoSilentHole } from "../support/sequence.js";
@@ -61,13 +61,9 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         const clients: SseClient[] = [];
         for (let count = 0; count < 5; count++) clients.push(await app.openLive("a"));
         let number = 0;
-        let publishing = true;
-        const publisher = (async () => {
-          while (publishing) {
-            const batch = Array.from({ length: 20 }, () => rig.server.admin.publish("a", String(number++)));
-            await Promise.all(batch);
-          }
-        })();
+        const publisher = repeat(() =>
+          Promise.all(Array.from({ length: 20 }, () => rig.server.admin.publish("a", String(number++)))),
+        );
         for (let kill = 0; kill < 3; kill++) {
           const reached = number + 500;
           await eventually(() => expect(number).to.be.greaterThan(reached));
@@ -84,8 +80,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
             }, 10_000);
           }
         }
-        publishing = false;
-        await publisher;
+        await publisher.stop();
         await rig.server.admin.publish("a", String(number));
         await Promise.all(clients.map((client) => client.next(({ data }) => data === String(number))));
         for (const client of clients) {
@@ -214,22 +209,18 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
   it("shared: killed every few milliseconds while streams come and go, the end is what is wanted", async () => {
     const app = await rig.start();
     const kept = await Promise.all(Array.from({ length: 8 }, (_, index) => app.openLive(`room:${index}`)));
-    let killing = true;
     let kills = 0;
-    const killer = (async () => {
-      while (killing) {
-        await rig.server.killSubscribers();
-        kills++;
-      }
-    })();
+    const killer = repeat(async () => {
+      await rig.server.killSubscribers();
+      kills++;
+    });
     for (let round = 0; round < 18; round++) {
       const client = await app.open(`room:${round % 8}`);
       if (round % 3 !== 0) client.destroy();
       else kept.push(client);
     }
     await eventually(() => expect(kills).to.be.greaterThan(200), 20_000);
-    killing = false;
-    await killer;
+    await killer.stop();
     await Promise.all(kept.map((client) => client.next(connected, 10_000)));
     await eventually(async () => {
       for (let index = 0; index < 8; index++)

@@ -32,3 +32,17 @@ export function deferred<T = void>(): {
 export async function settle(turns = 5): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
+
+/** Does `step` over and over until `stop()`, which resolves when the last one is done. */
+export function repeat(step: () => Promise<unknown>): { stop(): Promise<void> } {
+  const stopped = new AbortController();
+  const done = (async () => {
+    while (!stopped.signal.aborted) await step();
+  })();
+  return {
+    stop() {
+      stopped.abort();
+      return done;
+    },
+  };
+}

@@ -1,14 +1,16 @@
 /** Root hooks of every run: what nobody catches fails the test in which it happens. */
-export const mochaHooks = {
-  beforeEach(): void {
-    unhandled.length = 0;
-  },
-  afterEach(): void {
-    if (unhandled.length > 0) throw unhandled[0];
-  },
+export const mochaHooks: Readonly<Record<"afterEach" | "afterAll", () => void>> = {
+  afterEach: throwUnhandled,
+  // What came after the last test, or in a hook of its suite.
+  afterAll: throwUnhandled,
 };
 
 const unhandled: unknown[] = [];
+
+function throwUnhandled(): void {
+  const [first] = unhandled.splice(0);
+  if (first !== undefined) throw first;
+}
 
 process.on("unhandledRejection", (reason) => unhandled.push(reason));
 // Listeners that are added and never taken away.

@@ -54,6 +54,19 @@ describe("ChannelReconciler", () => {
       expect(resubscribed).to.deep.equal([["a"], ["b"]]);
     });
 
+    it("tells another gap when the connection is lost before the acknowledgement's promise continues", async () => {
+      void reconciler.want("a").catch(() => {});
+      await settle();
+      await port.acknowledge();
+      for (let loss = 0; loss < 2; loss++) {
+        reconciler.connectionLost();
+        reconciler.connectionReady();
+        await settle();
+        reconciler.heard("a");
+      }
+      expect(resubscribed).to.deep.equal([["a"], ["a"]]);
+    });
+
     it("says nothing of a channel that is no longer wanted", async () => {
       void reconciler.want("a").catch(() => {});
       await settle();

@@ -317,6 +317,18 @@ describe("SubscriptionHub", () => {
       await joined;
       expect(member.gaps).to.deep.equal([]);
     });
+
+    it("is a gap for who was there, and none for who joins the same channel meanwhile", async () => {
+      const [old, late] = [new Member(), new Member()];
+      await hub.join("a", old);
+      connection.lose();
+      const joined = hub.join("a", late);
+      connection.restore();
+      await joined;
+      await settle();
+      expect(old.gaps).to.deep.equal([["a"]]);
+      expect(late.gaps).to.deep.equal([]);
+    });
   });
 
   describe("a channel that the server takes away", () => {
