@@ -1,6 +1,6 @@
 import { withDeadline } from "./deadline.js";
 import { ConfigError, RedisSseError, sanitize } from "./errors.js";
-import { createLog } from "./log.js";
+import { createLog, printable } from "./log.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
 import { answerTo, COMPLETED_ID } from "./pubsub/answer.js";
@@ -87,6 +87,8 @@ class RedisSseService implements RedisSse {
   readonly #sessionContext: SessionContext;
   readonly #tickers = new Map<number, Ticker>();
   readonly #queues = new Map<string, QueueService>();
+  /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
+  #dropped = 0;
   #draining = false;
   #closed: Promise<void> | null = null;
 
@@ -180,11 +182,12 @@ class RedisSseService implements RedisSse {
   }
 
   async status(): Promise<StatusReport> {
+    const hub = this.#hub.statistics;
     return {
       state: this.#closed !== null ? "closed" : this.#draining ? "draining" : "open",
       subscriptions: this.#settings.subscriptions,
       pool: this.pool.statistics,
-      hub: this.#hub.statistics,
+      hub: { ...hub, dropped: hub.dropped + this.#dropped },
       sessions: this.#registry.statistics,
       channels: this.#registry.channels,
       redis: this.#closed === null ? await readServerInfo(this.pool.commands) : { fault: "CLOSED" },
@@ -255,8 +258,19 @@ class RedisSseService implements RedisSse {
   #transports(read: ReadEvent): CreateTransport {
     if (this.#settings.subscriptions === "shared")
       return (_, listener) => new SharedTransport(this.#hub, listener);
+    const readOwn: ReadEvent = (channel, message) => {
+      const event = read(channel, message);
+      if (event === null) {
+        this.#dropped++;
+        log("dropped a malformed message on %s", printable(channel));
+      }
+      return event;
+    };
     return (holder, listener) =>
-      new DedicatedTransport({ lease: (signal) => this.pool.lease({ holder, signal }), read }, listener);
+      new DedicatedTransport(
+        { lease: (signal) => this.pool.lease({ holder, signal }), read: readOwn },
+        listener,
+      );
   }
 
   /** Listens to a channel for a part of this service; the answer ends it. What cannot be had is not missed. */
