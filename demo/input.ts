@@ -96,5 +96,7 @@ export const answerErrors: ErrorRequestHandler = (error: unknown, _req, res, nex
 };
 
 function fail(res: Response, status: number, code: string, message: string): void {
+  // A path that is unknown now may be known later.
+  res.set("Cache-Control", "no-store");
   res.status(status).json({ error: { code, message } });
 }

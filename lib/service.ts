@@ -1,6 +1,6 @@
 import { withDeadline } from "./deadline.js";
 import { ConfigError, RedisSseError, sanitize } from "./errors.js";
-import { createLog } from "./log.js";
+import { createLog, printable } from "./log.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
 import { answerTo, COMPLETED_ID } from "./pubsub/answer.js";
@@ -100,6 +100,8 @@ class RedisSseService implements RedisSse {
   readonly #tickers = new Map<number, Ticker>();
   readonly #queues = new Map<string, QueueService>();
   readonly #closing = new AbortController();
+  /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
+  #dropped = 0;
   #draining = false;
   /** One look at a time, however many ask. */
   #drift: Promise<DriftReport | null> | null = null;
@@ -199,12 +201,13 @@ class RedisSseService implements RedisSse {
       this.#closed === null ? await readServerInfo(this.pool.commands) : { fault: "CLOSED" };
     const asked = wanted && redis.fault === undefined && this.#closed === null;
     const drift = asked ? await this.#findDrift(redis.connectedClients) : null;
+    const hub = this.#hub.statistics;
     return {
       instance: this.#instance,
       state: this.#closed !== null ? "closed" : this.#draining ? "draining" : "open",
       subscriptions: this.#settings.subscriptions,
       pool: this.pool.statistics,
-      hub: this.#hub.statistics,
+      hub: { ...hub, dropped: hub.dropped + this.#dropped },
       sessions: this.#registry.statistics,
       channels: this.#registry.channels,
       redis,
@@ -295,8 +298,19 @@ class RedisSseService implements RedisSse {
   #transports(read: ReadEvent): CreateTransport {
     if (this.#settings.subscriptions === "shared")
       return (_, listener) => new SharedTransport(this.#hub, listener);
+    const readOwn: ReadEvent = (channel, message) => {
+      const event = read(channel, message);
+      if (event === null) {
+        this.#dropped++;
+        log("dropped a malformed message on %s", printable(channel));
+      }
+      return event;
+    };
     return (holder, listener) =>
-      new DedicatedTransport({ lease: (signal) => this.pool.lease({ holder, signal }), read }, listener);
+      new DedicatedTransport(
+        { lease: (signal) => this.pool.lease({ holder, signal }), read: readOwn },
+        listener,
+      );
   }
 
   /** Listens to a channel for a part of this service; the answer ends it. What cannot be had is not missed. */

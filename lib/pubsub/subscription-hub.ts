@@ -46,7 +46,7 @@ export interface HubStatistics {
   readonly connected: boolean;
   readonly channels: number;
   readonly subscribed: number;
-  /** Messages that were malformed or posed as a control event. */
+  /** Messages that were malformed or posed as a control event, those to dedicated streams included. */
   readonly dropped: number;
   /** Members that threw while an event was delivered to them. */
   readonly memberFaults: number;

@@ -11,7 +11,7 @@ export interface DemoProcess {
   /** What it printed of its Redis. */
   readonly redis: string;
   /** Asks it to end; resolves with its exit code and how long that took. */
-  stop(): Promise<{ exitCode: number | null; tookMs: number; stderr: string }>;
+  stop(): Promise<{ exitCode: number | null; tookMs: number; stdout: string; stderr: string }>;
 }
 
 export async function startDemo(env: Readonly<Record<string, string | undefined>>): Promise<DemoProcess> {
@@ -24,6 +24,8 @@ export async function startDemo(env: Readonly<Record<string, string | undefined>
   child.once("exit", () => process.off("exit", killWithTests));
   let stderr = "";
   child.stderr!.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
+  let stdout = "";
+  child.stdout!.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk));
   let redis = "";
   const url = await new Promise<string>((resolve, reject) => {
     child.once("exit", (code) => reject(new Error(`the demo ended with ${code}: ${stderr}`)));
@@ -43,7 +45,7 @@ export async function startDemo(env: Readonly<Record<string, string | undefined>
         child.kill("SIGTERM");
         await exited;
       }
-      return { exitCode: child.exitCode, tookMs: Date.now() - startedAt, stderr };
+      return { exitCode: child.exitCode, tookMs: Date.now() - startedAt, stdout, stderr };
     },
   };
 }

@@ -1,0 +1,195 @@
+import { gzipSync } from "node:zlib";
+
+import { expect } from "chai";
+
+import { startDemo, type DemoProcess } from "../support/demo-process.js";
+import { eventually } from "../support/eventually.js";
+import { need } from "../support/prerequisites.js";
+import { expectRefusal } from "../support/refusal.js";
+import { RedisServer } from "../support/redis-server.js";
+import { openStream } from "../support/sse-client.js";
+
+describe("bad requests to the demo", () => {
+  let server: RedisServer;
+  let demo: DemoProcess;
+
+  before(async function () {
+    server = await RedisServer.start(await need("redis", this));
+    demo = await startDemo({ REDIS_URL: server.url });
+  });
+
+  after(async () => {
+    await demo?.stop();
+    await server?.stop();
+  });
+
+  function post(
+    path: string,
+    body: string | Uint8Array<ArrayBuffer>,
+    headers: Record<string, string> = {},
+  ): Promise<Response> {
+    return fetch(demo.url + path, {
+      method: "POST",
+      body,
+      headers: { "Content-Type": "application/json", ...headers },
+    });
+  }
+
+  const valid = { userId: "ann", title: "secret", body: "b" };
+  const BODIES: Readonly<
+    Record<string, readonly [string | Uint8Array<ArrayBuffer>, Record<string, string>, number, string]>
+  > = {
+    "half of a JSON object": ['{"secret":', {}, 400, "BAD_REQUEST"],
+    "JSON that is only text": ['"secret"', {}, 400, "BAD_REQUEST"],
+    "an empty body": ["", {}, 400, "INVALID_INPUT"],
+    "a list": ['["secret"]', {}, 400, "INVALID_INPUT"],
+    "a form": ["userId=ann&title=secret", { "Content-Type": "text/plain" }, 400, "INVALID_INPUT"],
+    "another charset": [
+      JSON.stringify(valid),
+      { "Content-Type": "application/json; charset=utf-99" },
+      415,
+      "BAD_REQUEST",
+    ],
+    "another encoding": [JSON.stringify(valid), { "Content-Encoding": "secret" }, 415, "BAD_REQUEST"],
+    "20 KB": [JSON.stringify({ ...valid, body: "secret".repeat(4_000) }), {}, 413, "BAD_REQUEST"],
+    "20 KB over its limit, packed into little": [
+      new Uint8Array(gzipSync(JSON.stringify({ ...valid, body: "x".repeat(10_000_000) }))),
+      { "Content-Encoding": "gzip" },
+      413,
+      "BAD_REQUEST",
+    ],
+    "4,900 lists within each other": ["[".repeat(4_900) + "]".repeat(4_900), {}, 400, "INVALID_INPUT"],
+    "4,900 lists in place of a title": [
+      `{"userId":"ann","body":"","title":${"[".repeat(4_900)}${"]".repeat(4_900)}}`,
+      {},
+      400,
+      "INVALID_INPUT",
+    ],
+  };
+  for (const [what, [body, headers, status, code]] of Object.entries(BODIES)) {
+    for (const path of ["/api/notifications", "/api/tasks"]) {
+      it(`${what} to ${path} is ${status} ${code}, and is not repeated`, async () => {
+        await expectRefusal(await post(path, body, headers), status, code, "secret");
+      });
+    }
+  }
+
+  it("keys that mean something to JavaScript change nothing for others", async () => {
+    const polluted = '"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}';
+    const answer = await post("/api/notifications", `{${polluted},"userId":"pia","title":"t","body":"b"}`);
+    expect(answer.status).to.equal(201);
+    const task = await post("/api/tasks", `{${polluted},"kind":"k","steps":1,"stepMs":0}`);
+    expect(task.status).to.equal(202);
+    const list = (await (await fetch(`${demo.url}/api/notifications?user=pia`)).json()) as {
+      notifications: Record<string, unknown>[];
+    };
+    expect(list.notifications.map(({ title }) => title)).to.deep.equal(["t"]);
+    expect(JSON.stringify(list)).to.not.include("polluted");
+    await expectRefusal(await post("/api/notifications", `{${polluted}}`), 400, "INVALID_INPUT", "polluted");
+  });
+
+  it("HTML is stored and sent as the text it is, as JSON that no browser takes for a page", async () => {
+    const stream = await openStream(`${demo.url}/api/notifications/stream?user=eve`);
+    try {
+      await stream.next(({ event }) => event === "connected");
+      const title = "<img src=x onerror=alert(1)></script>\u2028";
+      const sent = JSON.stringify({ userId: "eve", title, body: "" });
+      expect((await post("/api/notifications", sent)).status).to.equal(201);
+      const event = await stream.next(({ event: type }) => type === "message");
+      expect(JSON.parse(event.data)).to.have.property("title", title);
+      expect(stream.headers["x-content-type-options"]).to.equal("nosniff");
+      const list = await fetch(`${demo.url}/api/notifications?user=eve`);
+      expect(list.headers.get("content-type")).to.equal("application/json; charset=utf-8");
+      expect(list.headers.get("x-content-type-options")).to.equal("nosniff");
+      expect(await list.json()).to.have.nested.property("notifications[0].title", title);
+    } finally {
+      stream.destroy();
+    }
+  });
+
+  it("its page has no script or style within it, and a policy that would run none", async () => {
+    const page = await fetch(`${demo.url}/`);
+    expect(page.headers.get("content-security-policy")).to.equal(
+      "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    );
+    const html = await page.text();
+    expect(html).to.not.match(/<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|javascript:/i);
+  });
+
+  for (const id of ["..%2F..%2Fsecret", "secret:x", "%7Bdemo%7D:secret", "secret%00", "x".repeat(129)]) {
+    it(`/api/tasks/${id.slice(0, 24)} is 404 on every path of a task, and no key is read`, async () => {
+      await fetch(`${demo.url}/api/tasks/unknown`);
+      const gets = await server.callsOf("hgetall");
+      expect(gets).to.be.greaterThan(0);
+      for (const path of [`/api/tasks/${id}`, `/api/tasks/${id}/stream`]) {
+        await expectRefusal(await fetch(demo.url + path), 404, "UNKNOWN_TASK", "secret");
+      }
+      expect(await server.callsOf("hgetall")).to.equal(gets);
+    });
+  }
+
+  for (const path of ["/api/tasks/%", "/api/tasks/%ff/stream", "/api/streams/%/tasks/%"]) {
+    it(`${path} is 400`, async () => {
+      const method = path.includes("streams") ? "PUT" : "GET";
+      await expectRefusal(await fetch(demo.url + path, { method }), 400, "BAD_REQUEST");
+    });
+  }
+
+  for (const query of [
+    "",
+    "?user=",
+    "?user=a&user=b",
+    "?user=a%0Asecret",
+    "?user[secret]=a",
+    `?user=${"x".repeat(65)}`,
+  ]) {
+    it(`/api/notifications/stream${query.slice(0, 24)} is 400 INVALID_INPUT, and nothing is subscribed`, async () => {
+      const calls = await server.callsOf("subscribe");
+      const answer = await fetch(`${demo.url}/api/notifications/stream${query}`);
+      await expectRefusal(answer, 400, "INVALID_INPUT", "secret");
+      expect(await server.callsOf("subscribe")).to.equal(calls);
+    });
+  }
+
+  it("a path it does not know is 404 NOT_FOUND", async () => {
+    await expectRefusal(await fetch(`${demo.url}/api/secret`), 404, "NOT_FOUND", "secret");
+  });
+});
+
+describe("the demo with a password that Redis refuses", () => {
+  let server: RedisServer;
+
+  before(async function () {
+    server = await RedisServer.start(await need("redis", this));
+    await server.admin.config("SET", "requirepass", "right");
+  });
+
+  after(() => server?.stop());
+
+  it("says so by a code, and the password nowhere", async () => {
+    const demo = await startDemo({
+      REDIS_URL: `redis://app:hunter2@127.0.0.1:${server.port}`,
+      DEBUG: "redis-sse:*",
+    });
+    const said: string[] = [demo.redis];
+    const stream = await openStream(`${demo.url}/api/notifications/stream?user=ann`);
+    await eventually(() => expect(stream.events).to.have.length(1), 10_000);
+    expect(stream.events[0]).to.have.property("event", "error");
+    expect(JSON.parse(stream.events[0]!.data)).to.have.property("code", "REDIS_AUTH");
+    await stream.ended;
+    said.push(stream.text);
+    const answers = await Promise.all([
+      fetch(`${demo.url}/api/notifications?user=ann`),
+      fetch(`${demo.url}/api/notifications/debug/redis_pool`, { headers: { authorization: "Bearer demo" } }),
+      fetch(`${demo.url}/healthz`),
+    ]);
+    expect(answers.map(({ status }) => status)).to.deep.equal([503, 503, 200]);
+    for (const answer of answers) said.push(await answer.text());
+    expect(said[2]).to.include('"code":"REDIS_AUTH"');
+    expect(said[3]).to.include('"redis_server":null').and.to.include('"code":"REDIS_AUTH"');
+    const { exitCode, stdout, stderr } = await demo.stop();
+    expect(exitCode).to.equal(0);
+    expect(stderr).to.include("redis-sse:"); // it was said aloud
+    for (const text of [...said, stdout, stderr]) expect(text).to.not.include("hunter2");
+  }).timeout(30_000);
+});

@@ -1,0 +1,178 @@
+import { inspect } from "node:util";
+
+import { expect } from "chai";
+
+import type { OutboundMessage } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { need } from "../support/prerequisites.js";
+import { RedisServer } from "../support/redis-server.js";
+import { circular, expectFault, faultOf, thrower } from "../support/service.js";
+import type { SseClient } from "../support/sse-client.js";
+import { startStreamApp, type StreamApp } from "../support/stream-app.js";
+
+const MAX_BYTES = 20_000;
+
+for (const subscriptions of ["shared", "dedicated"] as const) {
+  describe(`bad things to publish, ${subscriptions}`, () => {
+    let server: RedisServer;
+    let app: StreamApp;
+    let client: SseClient;
+    let marks = 0;
+
+    before(async function () {
+      server = await RedisServer.start(await need("redis", this));
+      app = await startStreamApp({ redis: server.url, subscriptions, limits: { maxEventBytes: MAX_BYTES } });
+    });
+
+    beforeEach(async () => {
+      client = await app.openLive("a");
+    });
+
+    afterEach(async () => {
+      app.leave();
+      await eventually(async () => expect((await app.service.status()).sessions.open).to.equal(0));
+    });
+
+    after(async () => {
+      await app?.close();
+      await server?.stop();
+    });
+
+    /** What the stream got of all that was published before: one more event is awaited behind it. */
+    async function received(): Promise<readonly (readonly [string, string])[]> {
+      const mark = `mark ${marks++}`;
+      await app.service.publish("a", { data: mark });
+      await client.next(({ data }) => data === mark);
+      return client.events.slice(1, -1).map(({ event, data }) => [event, data] as const);
+    }
+
+    const REFUSED: Readonly<Record<string, readonly [OutboundMessage, string]>> = {
+      "an event name with LF": [{ event: "x\ndata: secret", data: 1 }, "INVALID_EVENT"],
+      "an event name with CR": [{ event: "x\rdata: secret", data: 1 }, "INVALID_EVENT"],
+      "an event name with CRLF": [{ event: "x\r\n\r\nevent: secret", data: 1 }, "INVALID_EVENT"],
+      "an event name with NUL": [{ event: "secret\0", data: 1 }, "INVALID_EVENT"],
+      "an empty event name": [{ event: "", data: 1 }, "INVALID_EVENT"],
+      "the event error": [{ event: "error", data: 1 }, "INVALID_EVENT"],
+      "the event open": [{ event: "open", data: 1 }, "INVALID_EVENT"],
+      "the event connected": [{ event: "connected", data: 1 }, "INVALID_EVENT"],
+      "the event gap": [{ event: "gap", data: 1 }, "INVALID_EVENT"],
+      "the event closing": [{ event: "closing", data: 1 }, "INVALID_EVENT"],
+      "a text in place of a message": ["secret" as never, "INVALID_EVENT"],
+      "no data": [{} as OutboundMessage, "UNSERIALIZABLE"],
+      "a BigInt": [{ data: 1n }, "UNSERIALIZABLE"],
+      "a circle": [{ data: circular }, "UNSERIALIZABLE"],
+      "a toJSON() that throws": [{ data: thrower }, "UNSERIALIZABLE"],
+      "a function": [{ data: () => "secret" }, "UNSERIALIZABLE"],
+      "one byte too many": [{ data: "x".repeat(MAX_BYTES + 1) }, "EVENT_TOO_LARGE"],
+      "too many bytes of few characters": [{ data: "é".repeat(MAX_BYTES / 2 + 1) }, "EVENT_TOO_LARGE"],
+    };
+    for (const [what, [message, code]] of Object.entries(REFUSED)) {
+      it(`${what} is ${code}, is not repeated, and nothing of it is published`, async () => {
+        const calls = await server.callsOf("publish");
+        const fault = await faultOf(app.service.publish("a", message));
+        expectFault(fault, code);
+        expect(inspect(fault)).to.not.match(/secret|hunter2/);
+        expect(await server.callsOf("publish")).to.equal(calls);
+        expect(await received()).to.deep.equal([]);
+      });
+    }
+
+    const CHANNELS: Readonly<Record<string, readonly [unknown, string]>> = {
+      "an empty name": ["", "INVALID_CHANNEL"],
+      undefined: [undefined, "INVALID_CHANNEL"],
+      "a list": [["a", "b"], "INVALID_CHANNEL"],
+      "a line end": ["a\n", "INVALID_CHANNEL"],
+      "keyspace events": ["__keyevent@0__:expired", "FORBIDDEN"],
+      "a key of the library": ["sse:queue:{default}:wake", "FORBIDDEN"],
+    };
+    for (const [what, [channel, code]] of Object.entries(CHANNELS)) {
+      it(`to ${what} as a channel is ${code}, and nothing is published`, async () => {
+        const calls = await server.callsOf("publish");
+        expectFault(await faultOf(app.service.publish(channel as string, { data: 1 })), code);
+        expect(await server.callsOf("publish")).to.equal(calls);
+      });
+    }
+
+    it("data that poses as fields of the stream is one event, and the lines of it are data", async () => {
+      const data = "a\rdata: evil\n\nevent: x\r\nid: 1\nretry: 0";
+      await app.service.publish("a", { data });
+      expect(await received()).to.deep.equal([["message", data.replaceAll(/\r\n?/g, "\n")]]);
+      expect(client.text).to.include(
+        "\ndata: a\ndata: data: evil\ndata: \ndata: event: x\ndata: id: 1\ndata: retry: 0\n\n",
+      );
+      expect(client.retryMs).to.equal(2_000);
+      expect(client.events.every(({ id }) => (id || undefined) === undefined)).to.equal(true);
+    });
+
+    it("names that mean something to JavaScript, U+2028 and HTML are data as they are", async () => {
+      const data = {
+        html: "</script><img src=x onerror=alert(1)>\u2028\u2029",
+        ...(JSON.parse('{"constructor":{"prototype":{"polluted":1}}}') as object),
+      };
+      Object.defineProperty(data, "__proto__", { value: { polluted: 1 }, enumerable: true });
+      await app.service.publish("a", { data });
+      const [event] = await received();
+      expect(event![1]).to.equal(JSON.stringify(data)).and.to.include('"__proto__":{"polluted":1}');
+      expect(({} as { polluted?: unknown }).polluted).to.equal(undefined);
+    });
+
+    it("lists within each other are data, as deep as JSON goes, and from there on UNSERIALIZABLE", async () => {
+      const deep = (depth: number): string => "[".repeat(depth) + "]".repeat(depth);
+      await app.service.publish("a", { data: JSON.parse(deep(1_000)) as unknown });
+      // How deep it goes is a matter of the stack.
+      const fault: unknown = await app.service
+        .publish("a", { data: JSON.parse(deep(4_900)) as unknown })
+        .catch((error: unknown) => error);
+      const expected = [["message", deep(1_000)]];
+      if (fault instanceof Error) expectFault(fault, "UNSERIALIZABLE");
+      else expected.push(["message", deep(4_900)]);
+      let deepest: unknown = [];
+      for (let depth = 0; depth < 100_000; depth++) deepest = [deepest];
+      expectFault(await faultOf(app.service.publish("a", { data: deepest })), "UNSERIALIZABLE");
+      expect(await received()).to.deep.equal(expected);
+    });
+
+    const mark = "\u001esse1\n";
+    const DROPPED: Readonly<Record<string, string>> = {
+      "an envelope that poses as an error": `${mark}\nerror\n{}`,
+      "an envelope that poses as our goodbye": `${mark}\nclosing\n{"reason":"completed"}`,
+      "an envelope that poses as a gap": `${mark}\ngap\n{}`,
+      "an envelope whose event name begins another field": `${mark}\nx\rdata: evil\ny`,
+      "an envelope whose event name has NUL": `${mark}\nx\0\ny`,
+      "an envelope that is cut off": `${mark}1-1`,
+      "an envelope of another version": "\u001esse9\n\n\nx",
+    };
+    for (const [what, message] of Object.entries(DROPPED)) {
+      it(`${what}, of another program, is dropped and counted`, async () => {
+        const before = (await app.service.status()).hub.dropped;
+        await server.admin.publish("a", message);
+        expect(await received()).to.deep.equal([]);
+        expect((await app.service.status()).hub.dropped).to.equal(before + 1);
+      });
+    }
+
+    it("bytes of another program that are no UTF-8 arrive as text, with U+FFFD for what is none", async () => {
+      await server.admin.publish("a", Buffer.from([0x61, 0xff, 0xc3, 0x28, 0x00, 0xf0, 0x9f]));
+      expect(await received()).to.deep.equal([["message", "a\ufffd\ufffd(\0\ufffd"]]);
+    });
+
+    it("a forged place in a history sets no id, and reaches no other channel", async () => {
+      const other = await app.openLive("b");
+      await server.admin.publish("a", `${mark}9-9\nnews\nx\n\nid: 9-9\nretry: 0`);
+      expect(await received()).to.deep.equal([["news", "x\n\nid: 9-9\nretry: 0"]]);
+      expect(client.events.every(({ id }) => (id || undefined) === undefined)).to.equal(true);
+      await app.service.publish("b", { data: "last" });
+      await other.next(({ data }) => data === "last");
+      expect(other.events).to.have.length(2);
+    });
+
+    it("too large an event of another program is a gap to its channel's streams, and to no other's", async () => {
+      const other = await app.openLive("b");
+      await server.admin.publish("a", "x".repeat(MAX_BYTES + 1));
+      expect(await received()).to.deep.equal([["gap", '{"channels":["a"],"reason":"too-large"}']]);
+      await app.service.publish("b", { data: "last" });
+      await other.next(({ data }) => data === "last");
+      expect(other.events).to.have.length(2);
+    });
+  });
+}

@@ -1,0 +1,110 @@
+import { expect } from "chai";
+
+import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import { sseStream } from "../../middleware/express.js";
+import { need } from "./prerequisites.js";
+import { RedisServer } from "./redis-server.js";
+import { openStream, type SseClient } from "./sse-client.js";
+import { startApp, type TestApp } from "./test-app.js";
+
+/** What a test of a bad request works with. Its streams are ended after it. */
+export interface RequestRig {
+  readonly server: RedisServer;
+  /** With room for 3 channels of a stream, 2 streams of a user and 4 streams in all. */
+  readonly service: RedisSse;
+  /** `/any` of what was selected; `/stream` and `/path/:channel` of what is asked for; `/mounted` for all methods. */
+  readonly app: TestApp;
+  /** What the resolver of `/any` answers. */
+  select(selection: unknown): void;
+  /** One answer, whole. */
+  ask(path: string, init?: { method?: string; headers?: Record<string, string> }): Promise<Response>;
+  open(path: string, headers?: Record<string, string>): Promise<SseClient>;
+  /** Opens a stream and awaits `connected`. */
+  openLive(path: string, headers?: Record<string, string>): Promise<SseClient>;
+  /** There was no session, and Redis heard of no subscription. */
+  expectNothingOpened(): Promise<void>;
+}
+
+/** A suite of bad requests to one app, on a server of its own. */
+export function describeRequests(title: string, define: (rig: RequestRig) => void): void {
+  describe(title, () => {
+    let server: RedisServer;
+    let service: RedisSse;
+    let app: TestApp;
+    let selected: unknown;
+    const clients: SseClient[] = [];
+
+    before(async function () {
+      server = await RedisServer.start(await need("redis", this));
+    });
+
+    beforeEach(async () => {
+      service = createRedisSse({
+        redis: server.url,
+        limits: { maxChannelsPerSession: 3, maxSessionsPerKey: 2, maxSessions: 4 },
+      });
+      app = await startApp((router) => {
+        router.get(
+          "/any",
+          sseStream(() => selected as string, { service }),
+        );
+        router.get(
+          ["/stream", "/path/:channel"],
+          sseStream((req) => (req.params["channel"] ?? req.query["channel"]) as string, {
+            service,
+            key: (req) => req.query["user"] as string | undefined,
+          }),
+        );
+        router.use(
+          "/mounted",
+          sseStream(() => "a", { service }),
+        );
+      });
+      await server.admin.call("CONFIG", "RESETSTAT");
+    });
+
+    afterEach(async () => {
+      for (const client of clients.splice(0)) client.destroy();
+      await service.close();
+      await app.close();
+    });
+
+    after(() => server?.stop());
+
+    async function open(path: string, headers?: Record<string, string>): Promise<SseClient> {
+      const client = await openStream(app.url + path, headers && { headers });
+      clients.push(client);
+      return client;
+    }
+
+    define({
+      get server() {
+        return server;
+      },
+      get service() {
+        return service;
+      },
+      get app() {
+        return app;
+      },
+      select(selection) {
+        selected = selection;
+      },
+      ask(path, { method = "GET", headers = {} } = {}) {
+        return fetch(app.url + path, { method, headers: { accept: "text/event-stream", ...headers } });
+      },
+      open,
+      async openLive(path, headers) {
+        const client = await open(path, headers);
+        await client.next(({ event }) => event === "connected");
+        return client;
+      },
+      async expectNothingOpened() {
+        const { sessions, channels } = await service.status();
+        expect(sessions).to.deep.include({ open: 0, opened: 0 });
+        expect(channels).to.deep.equal([]);
+        expect(await server.callsOf("subscribe")).to.equal(0);
+      },
+    });
+  });
+}
