@@ -164,6 +164,30 @@ describeFaults("races for a leased connection", (rig) => {
     expect([...outcomes]).to.deep.equal(["refused", "leased"]);
   });
 
+  it("one that is there in the tick in which its client leaves is given back", async () => {
+    const service = create(new FakeClock());
+    const asked = new Set<boolean>();
+    for (let turns = 0; turns < MICROTASKS; turns++) {
+      const sink = rig.sink();
+      let subscribing = false;
+      const unhooks = [
+        onAnswer("lease", "connect", turns, () => sink.leave()),
+        onAsk("lease", "subscribe", () => (subscribing = true)),
+      ];
+      const session = await service.open({}, sink, "a");
+      await session.closed;
+      for (const unhook of unhooks) unhook();
+      const what = `after ${turns} microtasks`;
+      asked.add(subscribing);
+      expect(session.closeReason, what).to.equal("client-gone");
+      expect(sink.text, what).to.equal("");
+      await eventually(() =>
+        expect(service.pool.statistics, what).to.deep.include({ inUse: 0, waiting: 0, leases: [] }),
+      );
+    }
+    expect([...asked], "whether SUBSCRIBE was sent by then").to.deep.equal([false, true]);
+  });
+
   for (const first of ["the place comes free", "the wait is over"] as const) {
     it(`who waits has one outcome when ${first} first, of two things in one tick`, async () => {
       const clock = new FakeClock();
