@@ -127,7 +127,7 @@ async function obey(order: Order): Promise<void> {
       await work(order.task);
       return send({ type: "working" });
     case "use":
-      use();
+      await use();
       return send({ type: "used" });
     case "publish":
       await sse.publish(order.channel, { data: "x".repeat(order.bytes) });
@@ -186,13 +186,16 @@ async function work(task: boolean): Promise<void> {
 }
 
 /** Everything that an app may wait for; how it ends does not matter, but it has to. */
-function use(): void {
+async function use(): Promise<void> {
   track("publish", sse.publish("a", { data: 1 }));
   track("enqueue", sse.queue("busy").enqueue("a", null));
   track("create", sse.notifications.create({ userId: "ann", title: "a" }));
   track("incrementWithTtl", sse.pool.incrementWithTtl("a"));
   track("status", sse.status());
   track("lease", sse.pool.lease({ holder: "the app" }));
+  const commands = sse.pool.commands;
+  // Between two attempts to connect is where those who wait are forgotten most easily.
+  if (commands.status !== "ready") await new Promise((resolve) => commands.once("reconnecting", resolve));
 }
 
 function track(name: string, promise: Promise<unknown>): void {

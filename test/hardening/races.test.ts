@@ -1,0 +1,292 @@
+import { expect } from "chai";
+import { Redis } from "ioredis";
+import { restore, stub } from "sinon";
+
+import { createRedisSse, type Lease, type PubSubSession, type RedisSse } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { FakeClock } from "../support/fake-clock.js";
+import type { FakeSink } from "../support/fake-sink.js";
+import { describeFaults } from "../support/fault-rig.js";
+
+/**
+ * Two things that happen in one tick do so in some order: a test goes through all of them, one microtask after
+ * the other, until well past the last that anything waits for.
+ */
+const MICROTASKS = 16;
+
+for (const subscriptions of ["shared", "dedicated"] as const) {
+  const role = subscriptions === "shared" ? "subscriber" : "lease";
+
+  describeFaults(`races, ${subscriptions}`, (rig) => {
+    afterEach(restore);
+
+    function create(redis = rig.server.url): RedisSse {
+      return rig.adopt(createRedisSse({ redis, subscriptions }));
+    }
+
+    it("a client that leaves in the tick of the acknowledgement has left, and nothing is held for it", async () => {
+      const service = create();
+      const seen = new Set<string>();
+      for (let turns = 0; turns < MICROTASKS; turns++) {
+        const sink = rig.sink();
+        const unhook = onAnswer(role, "subscribe", turns, () => sink.leave());
+        const session = await service.open({}, sink, `a:${turns}`);
+        await session.closed;
+        unhook();
+        expect(session.closeReason, `after ${turns} microtasks`).to.equal("client-gone");
+        expect(sink.events.map(({ event }) => event)).to.be.deep.oneOf([[], ["connected"]]);
+        seen.add(sink.text === "" ? "before it was live" : "after");
+      }
+      // Else the orders that matter were not among them.
+      expect([...seen]).to.deep.equal(["before it was live", "after"]);
+      expect((await service.status()).sessions.closed).to.deep.equal({ "client-gone": MICROTASKS });
+    });
+
+    it("a refusal that comes in the tick in which the client leaves, or after it, ends the stream once", async () => {
+      await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "resetchannels");
+      const service = create(`redis://app:pw@127.0.0.1:${rig.server.port}`);
+      const reasons: (string | null)[] = [];
+      for (let turns = -1; turns < MICROTASKS; turns++) {
+        const sink = rig.sink();
+        const unhook =
+          turns < 0
+            ? onAsk(role, "subscribe", () => sink.leave())
+            : onAnswer(role, "subscribe", turns, () => sink.leave());
+        const session = await service.open({}, sink, "denied").catch((error: unknown) => {
+          expect(error).to.have.property("code", "SUBSCRIBE_REFUSED");
+          return null;
+        });
+        await session?.closed;
+        unhook();
+        const reason = session?.closeReason ?? "subscribe-failed";
+        reasons.push(reason);
+        expect(sink.answered === null, `after ${turns} microtasks`).to.equal(reason === "client-gone");
+        expect(sink.text).to.equal("");
+      }
+      expect(reasons[0]).to.equal("client-gone");
+      expect(reasons.at(-1)).to.equal("subscribe-failed");
+      await eventually(async () => {
+        const { sessions } = await service.status();
+        const gone = reasons.filter((reason) => reason === "client-gone").length;
+        expect(sessions.closed).to.deep.equal({
+          "client-gone": gone,
+          "subscribe-failed": reasons.length - gone,
+        });
+      });
+    });
+
+    it("a message in the tick of close() is not written, and none is after it", async () => {
+      const service = create();
+      const sink = rig.sink();
+      const clients: Redis[] = [];
+      const unhook = hook(role, "subscribe", (_, client) => clients.push(client));
+      const session = await service.open({}, sink, "a");
+      unhook();
+      // Whoever hears it first closes: the session is closing when the message comes to it.
+      const client = clients[0]!;
+      const close = (): void => {
+        client.off("message", close);
+        void session.close();
+      };
+      client.prependListener("message", close);
+      for (let count = 0; count < 50; count++) void rig.server.admin.publish("a", `message ${count}`);
+      await session.closed;
+      await rig.server.admin.publish("a", "the last");
+      expect(sink.events.map(({ event }) => event)).to.deep.equal(["connected", "closing"]);
+      expect(session.statistics.messagesSent).to.equal(0);
+    });
+
+    it("what came before close() is written, and nothing between it and the end", async () => {
+      const service = create();
+      const sinks = Array.from({ length: 4 }, () => rig.sink());
+      const sessions: PubSubSession[] = [];
+      for (const [index, sink] of sinks.entries()) {
+        const until = ({ data }: { data: string }): boolean => {
+          if (index % 2 === 0 && data === "100") void sessions[index]!.close();
+          return false;
+        };
+        sessions.push(await service.open({ until }, sink, "a"));
+      }
+      for (let count = 0; count < 200; count++) void rig.server.admin.publish("a", String(count));
+      await Promise.all([sessions[0]!.closed, sessions[2]!.closed]);
+      await eventually(() => expect(sinks[1]!.text).to.include("data: 199"));
+      for (const index of [0, 2]) {
+        const { events } = sinks[index]!;
+        expect(events.at(-1)).to.have.property("event", "closing");
+        const heard = events.slice(1, -1).map(({ data }) => Number(data));
+        expect(heard).to.deep.equal(Array.from({ length: 101 }, (_, number) => number));
+      }
+      for (const index of [1, 3]) expect(sinks[index]!.events).to.have.length(201);
+    });
+  });
+}
+
+describeFaults("races for a leased connection", (rig) => {
+  afterEach(restore);
+
+  const TIMEOUT_MS = 1_000;
+
+  function create(clock: FakeClock, maxConnections = 1): RedisSse {
+    return rig.adopt(
+      createRedisSse({
+        redis: rig.server.url,
+        subscriptions: "dedicated",
+        pool: { maxConnections, acquireTimeoutMs: TIMEOUT_MS },
+        clock,
+      }),
+    );
+  }
+
+  it("one that is there in the tick of its deadline is leased or refused, and never both", async () => {
+    const clock = new FakeClock();
+    const service = create(clock);
+    const outcomes = new Set<string>();
+    for (let turns = 0; turns < MICROTASKS; turns++) {
+      const unhook = onAnswer("lease", "connect", turns, () => clock.advance(TIMEOUT_MS));
+      const outcome: Lease | Error = await service.pool
+        .lease({ holder: "test" })
+        .catch((error: unknown) => error as Error);
+      unhook();
+      const what = `after ${turns} microtasks`;
+      if (outcome instanceof Error) {
+        expect(outcome, what).to.have.property("code", "REDIS_UNAVAILABLE");
+        outcomes.add("refused");
+      } else {
+        expect(service.pool.statistics, what).to.deep.include({ inUse: 1, available: 0 });
+        expect(await outcome.client.ping(), what).to.equal("PONG");
+        outcome.release();
+        outcomes.add("leased");
+      }
+      expect(service.pool.statistics, what).to.deep.include({ inUse: 0, waiting: 0, leases: [] });
+      expect(clock.pending, what).to.equal(0);
+      await eventually(async () => expect(await rig.server.connections(), what).to.deep.equal([]));
+    }
+    expect([...outcomes]).to.deep.equal(["refused", "leased"]);
+  });
+
+  it("one that is there in the tick in which its client leaves is given back", async () => {
+    const service = create(new FakeClock());
+    const asked = new Set<boolean>();
+    for (let turns = 0; turns < MICROTASKS; turns++) {
+      const sink = rig.sink();
+      let subscribing = false;
+      const unhooks = [
+        onAnswer("lease", "connect", turns, () => sink.leave()),
+        onAsk("lease", "subscribe", () => (subscribing = true)),
+      ];
+      const session = await service.open({}, sink, "a");
+      await session.closed;
+      for (const unhook of unhooks) unhook();
+      const what = `after ${turns} microtasks`;
+      asked.add(subscribing);
+      expect(session.closeReason, what).to.equal("client-gone");
+      expect(sink.text, what).to.equal("");
+      await eventually(() =>
+        expect(service.pool.statistics, what).to.deep.include({ inUse: 0, waiting: 0, leases: [] }),
+      );
+    }
+    expect([...asked], "whether SUBSCRIBE was sent by then").to.deep.equal([false, true]);
+  });
+
+  for (const first of ["the place comes free", "the wait is over"] as const) {
+    it(`who waits has one outcome when ${first} first, of two things in one tick`, async () => {
+      const clock = new FakeClock();
+      const service = create(clock);
+      const holder = await service.pool.lease({ holder: "first" });
+      const waiting = service.pool.lease({ holder: "second" }).catch((error: unknown) => error as Error);
+      expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 1 });
+      const [free, over] = [(): void => holder.release(), (): void => clock.advance(TIMEOUT_MS)];
+      for (const step of first === "the place comes free" ? [free, over] : [over, free]) step();
+      const outcome = await waiting;
+      if (outcome instanceof Error) {
+        expect(first).to.equal("the wait is over");
+        expect(outcome).to.have.property("code", "POOL_EXHAUSTED");
+      } else {
+        expect(first).to.equal("the place comes free");
+        expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 0, available: 0 });
+        outcome.release();
+      }
+      expect(service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0, available: 1 });
+      const next = await service.pool.lease({ holder: "third" });
+      expect(service.pool.statistics.inUse).to.equal(1);
+      next.release();
+      expect(clock.pending).to.equal(0);
+    });
+  }
+
+  it("a stream whose client leaves while it waits is forgotten, and the next in line has the place", async () => {
+    const service = create(new FakeClock());
+    const [first, second, third] = [rig.sink(), rig.sink(), rig.sink()];
+    await service.open({}, first, "a");
+    const opening = [service.open({}, second, "a"), service.open({}, third, "a")];
+    expect(service.pool.statistics.waiting).to.equal(2);
+    second.leave();
+    const left = await opening[0]!;
+    await left.closed;
+    expect(left.closeReason).to.equal("client-gone");
+    expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 1 });
+    first.leave();
+    const served = await opening[1]!;
+    expect(served.state).to.equal("subscribed");
+    expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 0 });
+    expect(second.text).to.equal("");
+  });
+
+  for (const first of ["the place comes free", "the client leaves"] as const) {
+    it(`a place is not lost to a client that leaves in the tick in which it comes free, when ${first} first`, async () => {
+      const service = create(new FakeClock());
+      const holder = await service.pool.lease({ holder: "first" });
+      const [second, third] = [rig.sink(), rig.sink()];
+      const opening = [service.open({}, second, "a"), service.open({}, third, "a")];
+      expect(service.pool.statistics.waiting).to.equal(2);
+      const [free, leave] = [(): void => holder.release(), (): void => second.leave()];
+      for (const step of first === "the place comes free" ? [free, leave] : [leave, free]) step();
+      const [left, served] = await Promise.all(opening);
+      await left!.closed;
+      expect(left!.closeReason).to.equal("client-gone");
+      expect(served!.state).to.equal("subscribed");
+      expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 0 });
+      expect(second.text).to.equal("");
+      expectLive(third);
+    });
+  }
+});
+
+function expectLive(sink: FakeSink): void {
+  expect(sink.events.map(({ event }) => event)).to.deep.equal(["connected"]);
+}
+
+type Method = "subscribe" | "connect";
+
+/** Does something so many microtasks after a connection of that role has its answer, whichever that is. */
+function onAnswer(role: string, method: Method, turns: number, act: () => void): () => void {
+  return hook(role, method, (answer) => {
+    const follow = async (): Promise<void> => {
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      act();
+    };
+    answer.then(follow, follow).catch(() => {});
+  });
+}
+
+/** Does something as soon as a connection of that role has asked. */
+function onAsk(role: string, method: Method, act: () => void): () => void {
+  return hook(role, method, act);
+}
+
+function hook(
+  role: string,
+  method: Method,
+  onCall: (answer: Promise<unknown>, client: Redis) => void,
+): () => void {
+  const original = Redis.prototype[method] as (...args: unknown[]) => Promise<unknown>;
+  const stubbed = stub(Redis.prototype, method as "connect").callsFake(function (
+    this: Redis,
+    ...args: unknown[]
+  ) {
+    const answer = original.apply(this, args);
+    if (this.options.connectionName === `redis-sse:${role}`) onCall(answer, this);
+    return answer as Promise<void>;
+  });
+  return () => stubbed.restore();
+}

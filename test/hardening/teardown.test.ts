@@ -1,0 +1,347 @@
+import { stripVTControlCharacters } from "node:util";
+
+import { expect } from "chai";
+import type { Redis } from "ioredis";
+import { restore, stub } from "sinon";
+
+import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { describeFaults, type FaultRig } from "../support/fault-rig.js";
+import { captureLog } from "../support/service.js";
+
+/** The deadline of a stage: what hangs costs so much. */
+const STAGE_MS = 40;
+
+/** What a stage may do; an `error` that ioredis emits meanwhile is none of its business. */
+type How = "works" | "rejects" | "hangs" | "throws" | "works, after an error event";
+
+const HOWS: readonly How[] = ["works", "rejects", "hangs", "throws", "works, after an error event"];
+
+/** The last stage waits for nothing: it may throw, of itself or because ioredis cannot disconnect. */
+type ResetHow = "works" | "throws" | "cannot disconnect" | "works, after an error event";
+
+const RESET_HOWS: readonly ResetHow[] = [
+  "works",
+  "throws",
+  "cannot disconnect",
+  "works, after an error event",
+];
+
+const SECRET = "hunter2";
+
+describeFaults("the stages of a teardown, dedicated", (rig) => {
+  afterEach(restore);
+
+  for (const unsubscribe of HOWS) {
+    it(`all run, and nothing is left, when unsubscribing ${unsubscribe}, whatever closing and resetting do`, async () => {
+      const service = start(rig, { subscriptions: "dedicated" });
+      const calls: string[] = [];
+      let next: { readonly quit: How; readonly reset: ResetHow };
+      spoilLeases(service, calls, () => ({ unsubscribe, ...next }));
+      for (const quit of HOWS) {
+        for (const reset of RESET_HOWS) {
+          next = { quit, reset };
+          const what = `unsubscribing ${unsubscribe}, closing ${quit}, resetting ${reset}`;
+          calls.length = 0;
+          const log = captureLog("redis-sse:session");
+          try {
+            const sink = rig.sink();
+            const session = await service.open({ key: "admin" }, sink, "a");
+            expect(service.pool.statistics.inUse, what).to.equal(1);
+            const startedAt = Date.now();
+            sink.leave();
+            // Whoever else closes it gets the same end, and changes nothing.
+            expect(session.close("app")).to.equal(session.close("revoked"));
+            await session.closed;
+            expect(Date.now() - startedAt, what).to.be.lessThan(2_000);
+            expect(session.closeReason, what).to.equal("client-gone");
+            expect(calls.slice(0, 3), what).to.deep.equal(["unsubscribe", "quit", "release"]);
+            // A connection that QUIT has ended by then needs no more than that.
+            expect(calls.slice(3), what).to.deep.equal(
+              reset === "cannot disconnect" && !(quit.startsWith("works") && calls.length === 3)
+                ? ["disconnect"]
+                : [],
+            );
+            expect(service.pool.statistics, what).to.deep.include({ inUse: 0, waiting: 0, leases: [] });
+          } finally {
+            log.restore();
+          }
+          expect(sseLines(log.lines), what).to.deep.equal([
+            "create PubSub connection: user=admin, channel=a",
+            "subscribed: a",
+            "client disconnected: user=admin, 0 messages sent",
+            "cleaning up PubSub connection: user=admin",
+            unsubscribe.startsWith("works")
+              ? "unsubscribed: a"
+              : `unsubscribe failed (closing all the same): ${faultOf("unsubscribe", unsubscribe)}`,
+            ...(quit.startsWith("works")
+              ? []
+              : [`close failed (resetting all the same): ${faultOf("close", quit)}`]),
+            ...(reset === "throws" ? ["reset failed: Redis cannot be reached"] : []),
+            ...(calls.includes("disconnect") ? ["reset failed: an unexpected error"] : []),
+            "PubSub connection closed: user=admin",
+          ]);
+          expect(log.lines.join("\n"), what).to.not.contain(SECRET);
+          await eventually(async () =>
+            expect(await rig.server.connections(), what).to.not.include("redis-sse:lease"),
+          );
+        }
+      }
+    });
+  }
+
+  it("run once for who closes twice at once, and inside a handler", async () => {
+    const service = start(rig, { subscriptions: "dedicated" });
+    const calls: string[] = [];
+    spoilLeases(service, calls, () => ({ unsubscribe: "works", quit: "works", reset: "works" }));
+    const promises: Promise<void>[] = [];
+    const sink = rig.sink();
+    const session = await service.open(
+      {
+        until: () => {
+          promises.push(session.close("revoked"), session.close("app"));
+          return true;
+        },
+      },
+      sink,
+      "a",
+    );
+    await rig.server.admin.publish("a", "x");
+    await session.closed;
+    for (const promise of [...promises, session.close()]) expect(promise).to.equal(session.closed);
+    expect(promises).to.have.length(2);
+    expect(session.closeReason).to.equal("revoked");
+    expect(calls).to.deep.equal(["unsubscribe", "quit", "release"]);
+    expect(sink.events.map(({ event }) => event)).to.deep.equal(["connected", "message", "closing"]);
+  });
+
+  it("leave an error that comes late with somebody to hear it", async () => {
+    const service = start(rig, { subscriptions: "dedicated" });
+    const clients = spoilLeases(service, [], () => ({
+      unsubscribe: "works",
+      quit: "works",
+      reset: "works",
+    }));
+    const session = await service.open({}, rig.sink(), "a");
+    await session.close();
+    // Without a listener an EventEmitter would throw it here.
+    expect(clients[0]!.emit("error", new Error(SECRET))).to.equal(true);
+    expect(clients[0]!.listenerCount("message") + clients[0]!.listenerCount("end")).to.equal(0);
+  });
+});
+
+describeFaults("the stages of a teardown, shared", (rig) => {
+  afterEach(restore);
+
+  for (const how of ["rejects", "hangs", "throws"] as const) {
+    it(`end a stream at once, and no other, when the hub's UNSUBSCRIBE ${how}`, async () => {
+      const service = start(rig);
+      const [leaving, staying] = [rig.sink(), rig.sink()];
+      const session = await service.open({ key: "admin" }, leaving, "a");
+      await service.open({}, staying, "b");
+      const log = captureLog("redis-sse:session");
+      const unsubscribe = stub(service.pool.subscriber as Redis, "unsubscribe").callsFake(() => fail(how));
+      try {
+        leaving.leave();
+        await session.closed;
+      } finally {
+        log.restore();
+      }
+      expect(sseLines(log.lines)).to.deep.equal([
+        "client disconnected: user=admin, 0 messages sent",
+        "cleaning up PubSub connection: user=admin",
+        "unsubscribed: a",
+        "PubSub connection closed: user=admin",
+      ]);
+      // The command itself goes out some time after the last member has left.
+      await eventually(() => expect(unsubscribe.callCount).to.equal(1));
+      await rig.server.admin.publish("b", "still served");
+      await eventually(() => expect(staying.text).to.include("still served"));
+      // What the server still holds of it goes with the connection.
+      restore();
+      await rig.server.killSubscribers();
+      await eventually(() => expect(staying.text).to.include("interrupted"), 10_000);
+      expect(await rig.server.activeChannels()).to.deep.equal(["b"]);
+    });
+  }
+});
+
+for (const subscriptions of ["shared", "dedicated"] as const) {
+  describeFaults(`the end of a service, ${subscriptions}`, (rig) => {
+    afterEach(restore);
+
+    for (const how of ["rejects", "hangs", "throws"] as const) {
+      it(`comes within its deadlines when each goodbye to Redis ${how}`, async () => {
+        const service = start(rig, { subscriptions });
+        spoilLeases(service, [], () => ({ unsubscribe: how, quit: how, reset: "cannot disconnect" }));
+        const sinks = Array.from({ length: 5 }, () => rig.sink());
+        const sessions = await Promise.all(sinks.map((sink, index) => service.open({}, sink, `a:${index}`)));
+        const shared = [service.pool.commands as Redis];
+        if (subscriptions === "shared") shared.push(service.pool.subscriber as Redis);
+        await service.pool.incrementWithTtl("warm");
+        for (const client of shared) {
+          stub(client, "unsubscribe").callsFake(() => fail(how));
+          stub(client, "quit").callsFake(() => fail(how));
+        }
+        const [first, second] = [service.close(), service.close()];
+        expect(first).to.equal(second);
+        await first;
+        for (const [index, session] of sessions.entries()) {
+          expect(session.state).to.equal("closed");
+          expect(session.closeReason).to.equal("shutdown");
+          expect(sinks[index]!.events.at(-1)?.data).to.equal('{"reason":"shutdown"}');
+        }
+        await eventually(async () => expect(await rig.server.connections()).to.deep.equal([]));
+      });
+    }
+  });
+
+  describeFaults(`the log of a stream, ${subscriptions}`, (rig) => {
+    it("has the original's lines in the original's order", async () => {
+      const service = start(rig, { subscriptions });
+      const log = captureLog("redis-sse:session");
+      try {
+        const sink = rig.sink();
+        const session = await service.open({ key: "admin" }, sink, "notifications:admin");
+        for (let count = 1; count <= 5; count++)
+          await rig.server.admin.publish("notifications:admin", `message ${count}`);
+        await eventually(() => expect(sink.text).to.include("message 5"));
+        sink.leave();
+        await session.closed;
+      } finally {
+        log.restore();
+      }
+      expect(sseLines(log.lines)).to.deep.equal([
+        "create PubSub connection: user=admin, channel=notifications:admin",
+        "subscribed: notifications:admin",
+        "client disconnected: user=admin, 5 messages sent",
+        "cleaning up PubSub connection: user=admin",
+        "unsubscribed: notifications:admin",
+        "PubSub connection closed: user=admin",
+      ]);
+    });
+
+    const causes: Record<string, () => Promise<{ service: RedisSse; message: RegExp }>> = {
+      "that the ACL refuses": async () => {
+        await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "resetchannels");
+        const redis = `redis://app:pw@127.0.0.1:${rig.server.port}`;
+        return {
+          service: start(rig, { redis, subscriptions }),
+          message: /^Redis refused the channel: its ACL does not admit it$/,
+        };
+      },
+    };
+    if (subscriptions === "dedicated") {
+      causes["for which the pool has no connection"] = async () => {
+        const pool = { maxConnections: 1, acquireTimeoutMs: 50 };
+        const service = start(rig, { subscriptions, pool });
+        await service.open({}, rig.sink(), "a");
+        return { service, message: /^Too many connections: all 1 are leased, none came free in 50 ms$/ };
+      };
+      causes["for which Redis has no connection"] = async () => {
+        await rig.server.admin.config("SET", "maxclients", 1);
+        return {
+          service: start(rig, { subscriptions }),
+          // The server says so and hangs up: which of the two is seen first is a matter of luck.
+          message:
+            /^(Too many connections: Redis has reached maxclients|Redis cannot be reached( \(\w+\))?)$/,
+        };
+      };
+    }
+    for (const [what, cause] of Object.entries(causes)) {
+      it(`has the original's lines for one ${what}`, async () => {
+        const { service, message } = await cause();
+        const log = captureLog("redis-sse:session");
+        let fault: Error;
+        try {
+          fault = await service.open({ key: "admin" }, rig.sink(), "notifications:admin").then(
+            () => expect.fail("expected a rejection"),
+            (error: unknown) => error as Error,
+          );
+          await eventually(() => expect(log.lines).to.have.length(7));
+        } finally {
+          log.restore();
+        }
+        expect(fault.message).to.match(message);
+        expect(sseLines(log.lines)).to.deep.equal([
+          "create PubSub connection: user=admin, channel=notifications:admin",
+          `subscribe failed: ${fault.message}`,
+          "PubSub connection closed after the failed subscribe",
+          `connection error: ${fault.message}`,
+          "cleaning up PubSub connection: user=admin",
+          "unsubscribe failed (closing all the same): nothing was subscribed",
+          "PubSub connection closed: user=admin",
+        ]);
+      });
+    }
+  });
+}
+
+function start(rig: FaultRig, options: RedisSseOptions = {}): RedisSse {
+  return rig.adopt(
+    createRedisSse({ redis: rig.server.url, limits: { closeTimeoutMs: STAGE_MS }, ...options }),
+  );
+}
+
+interface Spoiled {
+  readonly unsubscribe: How;
+  readonly quit: How;
+  readonly reset: ResetHow;
+}
+
+/** Makes the stages of every connection that is leased from now on do what they should not; notes their calls. */
+function spoilLeases(service: RedisSse, calls: string[], spoiled: () => Spoiled): readonly Redis[] {
+  const clients: Redis[] = [];
+  const lease = service.pool.lease.bind(service.pool);
+  stub(service.pool, "lease").callsFake(async (request) => {
+    const leased = await lease(request);
+    const client = leased.client as Redis;
+    const { unsubscribe, quit, reset } = spoiled();
+    clients.push(client);
+    const spoil = (name: "unsubscribe" | "quit", how: How): void => {
+      const work = client[name].bind(client) as (...args: unknown[]) => Promise<never>;
+      stub(client, name).callsFake((...args: unknown[]) => {
+        calls.push(name);
+        if (how === "works, after an error event") client.emit("error", new Error(SECRET));
+        return how.startsWith("works") ? work(...args) : fail(how);
+      });
+    };
+    spoil("unsubscribe", unsubscribe);
+    spoil("quit", quit);
+    const release = leased.release.bind(leased);
+    stub(leased, "release").callsFake(() => {
+      calls.push("release");
+      if (reset === "works, after an error event") client.emit("error", new Error(SECRET));
+      release();
+      if (reset === "throws") throw new Error(`Connection is closed. ${SECRET}`);
+    });
+    if (reset === "cannot disconnect") {
+      stub(client, "disconnect").callsFake(() => {
+        calls.push("disconnect");
+        throw new Error(SECRET);
+      });
+    }
+    return leased;
+  });
+  return clients;
+}
+
+function fail(how: How): Promise<never> {
+  const error = new Error(`Connection is closed. ${SECRET}`);
+  if (how === "rejects") return Promise.reject(error);
+  if (how === "hangs") return new Promise(() => {});
+  throw error;
+}
+
+function faultOf(stage: string, how: How): string {
+  return how === "hangs" ? `expected ${stage} to end within ${STAGE_MS} ms` : "Redis cannot be reached";
+}
+
+/** Lines of `debug` without their colours, time, namespace, and the mark that each of them has. */
+function sseLines(lines: readonly string[]): readonly string[] {
+  return lines.map((line) =>
+    stripVTControlCharacters(line)
+      .replace(/^.*?redis-sse:session \[SSE\] /s, "")
+      .replace(/ \+\d+\w+$/, ""),
+  );
+}
