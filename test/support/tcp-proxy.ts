@@ -51,6 +51,9 @@ export class TcpProxy {
     for (const { client, upstream } of this.#links) {
       client.resume();
       upstream.resume();
+      // Where one end has closed meanwhile, the other hears of it now.
+      if (client.destroyed) upstream.destroy();
+      if (upstream.destroyed) client.destroy();
     }
   }
 
@@ -74,6 +77,12 @@ export class TcpProxy {
   /** Cuts the next link on which the server answers, before the client hears it. */
   cutAtReply(): void {
     this.#cutAtReply = true;
+  }
+
+  /** Takes back the cuts that are still to come. */
+  forgetCuts(): void {
+    this.#cutAt = null;
+    this.#cutAtReply = false;
   }
 
   /** Whether the cut that was asked for is still to come. */
@@ -122,9 +131,9 @@ export class TcpProxy {
       [upstream, client],
     ] as const) {
       one.on("close", () => {
-        this.#links.delete(link);
         // A held link keeps its other end in the dark.
         if (!this.#held) other.destroy();
+        if (other.destroyed) this.#links.delete(link);
       });
     }
     if (this.#held) {
