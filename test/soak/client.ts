@@ -146,8 +146,8 @@ export class Visit {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     if (!this.#left && !this.#reader.complete && this.plan.asking !== "half") {
-      const who = this.#everStalled ? "cut while or after stalling" : "cut while reading";
-      this.#context.tally.add(this.#openedStream ? who : "cut before the stream");
+      const reading = this.#openedStream ? "cut while reading" : "cut before the stream";
+      this.#context.tally.add(this.#everStalled ? "cut while or after stalling" : reading);
       this.turnedAway = true;
     }
     this.#left = true;

@@ -61,9 +61,11 @@ export function planRound(chance: Chance, mostMs: number): Round {
   const faults: PlannedFault[] = [];
   // Every other fault may overlap with every other; but one process is not stopped and crashed at once.
   let serverFreeAtMs = 0;
-  for (let atMs = chance.between(0, 600); atMs < lengthMs; atMs += chance.between(50, 2_500)) {
+  for (let atMs = chance.between(0, 600); atMs < lengthMs; atMs += chance.between(50, 3_500)) {
     const kind = chance.weighted(WEIGHTS);
-    const durationMs = Math.min(chance.between(...DURATIONS[kind]), lengthMs - atMs);
+    const [least, most] = DURATIONS[kind];
+    // More often short than long: between the faults there have to be streams that they can hit.
+    const durationMs = Math.min(least + (most - least) * chance.part() ** 2, lengthMs - atMs);
     const choice = chance.part();
     if (kind === "stop-server" || kind === "crash-server") {
       if (atMs < serverFreeAtMs) continue;

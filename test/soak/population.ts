@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
 
+import { deferred } from "../support/eventually.js";
 import { Chance } from "./chance.js";
 import { Visit, type VisitContext } from "./client.js";
 import type { Ledger } from "./ledger.js";
@@ -25,6 +26,7 @@ export class Population {
   #stop = new AbortController();
   #clients: Promise<unknown> = Promise.resolve();
   #visitCount = 0;
+  #gate: Promise<void> = Promise.resolve();
 
   constructor(options: SoakOptions, context: PopulationContext) {
     this.#options = options;
@@ -48,6 +50,13 @@ export class Population {
     await this.#clients;
   }
 
+  /** Until it is called off nobody comes: a pool that is full and an app that is busy have time to recover. */
+  keepAway(): () => void {
+    const gate = deferred();
+    this.#gate = gate.promise;
+    return gate.resolve;
+  }
+
   /** Those who hear whatever is published now. */
   get listening(): readonly Visit[] {
     return [...this.#visits].filter((visit) => visit.listens);
@@ -55,9 +64,15 @@ export class Population {
 
   async #live(chance: Chance): Promise<void> {
     const { signal } = this.#stop;
-    // They do not all come in one moment.
-    await pause(chance.between(0, 1_000), undefined, { signal }).catch(() => {});
-    while (!signal.aborted) {
+    let gate: Promise<void> | null = null;
+    for (;;) {
+      if (this.#gate !== gate) {
+        gate = this.#gate;
+        await gate;
+        // They do not all come in one moment.
+        await pause(chance.between(0, 2_000), undefined, { signal }).catch(() => {});
+      }
+      if (signal.aborted) return;
       const pauseMs = await this.#visit(chance);
       await pause(pauseMs, undefined, { signal }).catch(() => {});
     }

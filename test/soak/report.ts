@@ -12,7 +12,7 @@ export function formatReport(report: SoakReport): string {
     `  events      ${counted("events")} received of ${report.published} published; ${counted("gaps")} gaps, ${counted("heartbeats")} heartbeats`,
     `  told        ${report.faultsTold.text}`,
     `  closed      ${report.closed.text}`,
-    `  stalled     ${counted("stalled")}; ${counted("cut while or after stalling")} cut for it, ${counted("cut while reading")} cut while reading, ${counted("cut before the stream")} cut before the stream`,
+    `  stalled     ${counted("stalled")}; ${counted("cut while or after stalling")} cut for it, ${counted("cut while reading")} cut while reading`,
     `  app         at most ${report.mostRedisSockets} sockets to Redis; its heap grew by ${kib(report.heapGrowthBytes)} of ${kib(MAX_HEAP_GROWTH_BYTES)} KiB`,
   ];
   return (violations.length === 0 ? lines : [...lines, ...failures(report)]).join("\n");

@@ -114,8 +114,10 @@ class Soak {
     population.start();
     while (Date.now() < endAt) {
       await this.#runner.run(planRound(this.#chance, Math.max(500, endAt - Date.now())));
-      await violations.check("a new stream is served", () => expectNewStreamIsServed(this.#context));
+      const letIn = population.keepAway();
       await violations.check("no stream is deaf", () => expectAllHear(this.#context));
+      await violations.check("a new stream is served", () => expectNewStreamIsServed(this.#context));
+      letIn();
       await violations.check("connections stay within their limit", async () => {
         this.#mostRedisSockets = await expectConnectionsWithinLimit(world.app, options);
       });
@@ -132,6 +134,8 @@ class Soak {
     for (const [reason, count] of Object.entries(sessions.closed)) this.#closed.add(reason, count);
     const streams = tally.of("streams");
     if (streams > sessions.opened) fail(`clients saw ${streams} streams, of ${sessions.opened}`);
+    const unanswered = tally.of("cut before the stream");
+    if (unanswered > 0) fail(`${unanswered} clients that asked had no answer`);
     // Whoever reads is told why a stream ends; only one that the service gave up as unreadable is not.
     const cut = tally.of("cut while reading");
     const givenUp = this.#closed.of("slow-consumer") + this.#closed.of("write-error");

@@ -45,7 +45,7 @@ export function planVisit(chance: Chance): VisitPlan {
     channels: [...channels],
     asking: chance.weighted({ plain: 90, pipelined: 5, "in-halves": 3, half: 2 }),
     leaving: chance.oneOf(["destroy", "reset", "fin"]),
-    leaveAfterMs: early ? chance.between(0, 80) : 100 + 8_000 * chance.part() ** 2 + (stalls ? 3_000 : 0),
+    leaveAfterMs: early ? chance.between(0, 80) : 100 + 15_000 * chance.part() ** 2 + (stalls ? 3_000 : 0),
     stall: stalls ? { afterMs, forMs: chance.is(0.5) ? chance.between(100, 4_000) : Infinity } : null,
     hasty: chance.is(0.3),
     pauseMs: chance.between(0, 1_500),

@@ -58,7 +58,7 @@ function appOptions(redis: string, { mode, clients }: SoakOptions): AppOptions {
     redis,
     subscriptions: mode,
     heartbeatMs: 1_000,
-    retryMs: 500,
+    retryMs: 1_000,
     pool: {
       maxConnections: maxLeases(clients),
       acquireTimeoutMs: 1_500,
@@ -68,14 +68,14 @@ function appOptions(redis: string, { mode, clients }: SoakOptions): AppOptions {
       maxBufferedBytes: 128 * 1024,
       maxEventBytes: 64 * 1024,
       maxStallMs: 3_000,
-      maxLifetimeMs: 6_000,
+      maxLifetimeMs: 12_000,
       subscribeTimeoutMs: 1_500,
       closeTimeoutMs: 500,
     },
   };
 }
 
-/** Fewer than there are clients at most times, so that the pool is exhausted again and again. */
+/** Fewer than there are clients, so that the pool is exhausted again and again. */
 export function maxLeases(clients: number): number {
-  return Math.ceil(clients / 2);
+  return Math.min(Math.ceil(clients / 2), 250);
 }
