@@ -40,7 +40,7 @@ export class AppProcess {
 
   static async start(options: AppOptions, onTrouble: (trouble: string) => void): Promise<AppProcess> {
     const child = fork(APP, [JSON.stringify(options)], {
-      execArgv: ["--expose-gc", "--enable-source-maps"],
+      execArgv: ["--expose-gc"],
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     const [message] = (await once(child, "message")) as [AppMessage];

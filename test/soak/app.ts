@@ -1,5 +1,6 @@
 import { channel } from "node:diagnostics_channel";
 import { once } from "node:events";
+import { createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { inspect } from "node:util";
@@ -41,7 +42,8 @@ app.get(
   "/stream",
   sseStream((req) => (req.query["channels"] as string).split(","), { service }),
 );
-const server = app.listen(0, "127.0.0.1");
+// A kernel whose queue is full answers some connections with a reset, which is no fault of the library.
+const server = createServer(app).listen({ port: 0, host: "127.0.0.1", backlog: 4_096 });
 await once(server, "listening");
 tell({ listening: (server.address() as AddressInfo).port });
 

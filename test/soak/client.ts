@@ -27,6 +27,7 @@ export class Visit {
   readonly #socket: Socket;
   readonly #reader: WireReader;
   readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #askedAt = Date.now();
   #left = false;
   #stalled = false;
   #everStalled = false;
@@ -65,19 +66,18 @@ export class Visit {
     if (this.#left) return;
     this.#left = true;
     this.check.end();
-    switch (this.plan.leaving) {
-      case "fin":
-        this.#socket.resume(); // else the other side's own end would never be read
-        this.#socket.end();
-        // The server closes at that; should it not, this end goes all the same, and what is left there shows.
-        this.#later(5_000, () => this.#socket.destroy());
-        return;
-      case "reset":
-        this.#socket.resetAndDestroy();
-        return;
-      case "destroy":
-        this.#socket.destroy();
+    if (this.plan.leaving === "destroy") {
+      this.#socket.destroy();
+      return;
     }
+    if (this.plan.leaving === "reset") {
+      this.#socket.resetAndDestroy();
+    } else {
+      this.#socket.resume(); // else the other side's own end would never be read
+      this.#socket.end();
+    }
+    // The server closes at that; should it not, this end goes all the same, and what is left there shows.
+    this.#later(5_000, () => this.#socket.destroy());
   }
 
   #ask(): void {
@@ -146,8 +146,14 @@ export class Visit {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     if (!this.#left && !this.#reader.complete && this.plan.asking !== "half") {
-      const reading = this.#openedStream ? "cut while reading" : "cut before the stream";
-      this.#context.tally.add(this.#everStalled ? "cut while or after stalling" : reading);
+      const { tally, violations } = this.#context;
+      // Whoever stalls may be given up without a word.
+      tally.add(this.#everStalled ? "cut while or after stalling" : "cut while reading");
+      if (!this.#everStalled && !this.#openedStream) {
+        const asMs = Date.now() - this.#askedAt;
+        const state = this.check.wasToldWhy ? "was told why" : "was told nothing";
+        violations.add("whoever asks is answered", `${this.check.name} ${state}, after ${asMs} ms`);
+      }
       this.turnedAway = true;
     }
     this.#left = true;

@@ -61,7 +61,7 @@ export function planRound(chance: Chance, mostMs: number): Round {
   const faults: PlannedFault[] = [];
   // Every other fault may overlap with every other; but one process is not stopped and crashed at once.
   let serverFreeAtMs = 0;
-  for (let atMs = chance.between(0, 600); atMs < lengthMs; atMs += chance.between(50, 3_500)) {
+  for (let atMs = chance.between(0, 600); atMs < lengthMs; atMs += chance.between(50, 2_500)) {
     const kind = chance.weighted(WEIGHTS);
     const [least, most] = DURATIONS[kind];
     // More often short than long: between the faults there have to be streams that they can hit.

@@ -66,7 +66,7 @@ export class Population {
     const { signal } = this.#stop;
     let gate: Promise<void> | null = null;
     for (;;) {
-      if (this.#gate !== gate) {
+      while (this.#gate !== gate) {
         gate = this.#gate;
         await gate;
         // They do not all come in one moment.

@@ -11,6 +11,12 @@ export interface Violation {
 export class Violations {
   readonly #found = new Map<string, { count: number; examples: string[] }>();
   readonly #startedAt = Date.now();
+  readonly #tell: (text: string) => void;
+
+  /** The first of each rule is told at once: whoever watches need not wait for the report. */
+  constructor(tell: (text: string) => void = () => {}) {
+    this.#tell = tell;
+  }
 
   add(rule: string, example: string): void {
     let found = this.#found.get(rule);
@@ -18,6 +24,7 @@ export class Violations {
     found.count++;
     const seconds = ((Date.now() - this.#startedAt) / 1_000).toFixed(2);
     if (found.examples.length < MAX_EXAMPLES) found.examples.push(`at ${seconds} s: ${example}`);
+    if (found.count === 1) this.#tell(`did not hold: ${rule}: ${found.examples[0]}`);
   }
 
   /** Runs a check; what it throws is a violation, and the run goes on. */
