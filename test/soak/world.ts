@@ -52,7 +52,10 @@ export async function startWorld(
   };
 }
 
-/** Limits so short and small that the soak reaches them. */
+/**
+ * Limits so short and small that the soak reaches them. There is none of a lifetime: it would end what is left
+ * behind before that is looked for.
+ */
 function appOptions(redis: string, { mode, clients }: SoakOptions): AppOptions {
   return {
     redis,
@@ -68,7 +71,6 @@ function appOptions(redis: string, { mode, clients }: SoakOptions): AppOptions {
       maxBufferedBytes: 128 * 1024,
       maxEventBytes: 64 * 1024,
       maxStallMs: 3_000,
-      maxLifetimeMs: 12_000,
       subscribeTimeoutMs: 1_500,
       closeTimeoutMs: 500,
     },
