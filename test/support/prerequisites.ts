@@ -22,17 +22,26 @@ const found = new Map<Tool, Promise<string | null>>();
  */
 export async function need(tool: Tool, context: Context): Promise<string> {
   context.timeout(300_000);
+  const program = await locate(tool);
+  if (program !== null) return program;
+  const advice = adviceFor(tool);
+  if (process.env["CI"] === "true") throw new Error(advice);
+  console.warn(`      skipped: ${advice}`);
+  return context.skip();
+}
+
+/** The path of a program, which is installed where it is missing and that is possible; `null` where it is not. */
+export function locate(tool: Tool): Promise<string | null> {
   let search = found.get(tool);
   if (search === undefined) {
     search = findOrInstall(tool);
     found.set(tool, search);
   }
-  const program = await search;
-  if (program !== null) return program;
-  const advice = `${TOOLS[tool].programs[0]} is missing. Install it with: sudo apt-get install -y ${TOOLS[tool].package}`;
-  if (process.env["CI"] === "true") throw new Error(advice);
-  console.warn(`      skipped: ${advice}`);
-  return context.skip();
+  return search;
+}
+
+export function adviceFor(tool: Tool): string {
+  return `${TOOLS[tool].programs[0]} is missing. Install it with: sudo apt-get install -y ${TOOLS[tool].package}`;
 }
 
 async function findOrInstall(tool: Tool): Promise<string | null> {
