@@ -1,33 +1,20 @@
-import { withDeadline } from "./deadline.js";
 import { ConfigError, RedisSseError, sanitize } from "./errors.js";
-import { createLog, printable } from "./log.js";
+import { createLog } from "./log.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
-import { answerTo, COMPLETED_ID } from "./pubsub/answer.js";
-import { assertChannel, parseSelection, type ChannelSelection } from "./pubsub/channel.js";
-import { DedicatedTransport } from "./pubsub/dedicated-transport.js";
+import { assertChannel, type ChannelSelection } from "./pubsub/channel.js";
 import { encodeEnvelope } from "./pubsub/envelope.js";
-import { readInboundEvent, type InboundEvent } from "./pubsub/inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "./pubsub/outbound-message.js";
-import { SessionRegistry } from "./pubsub/session-registry.js";
-import { PubSubSession, type SessionContext } from "./pubsub/session.js";
-import { SharedTransport } from "./pubsub/shared-transport.js";
+import type { PubSubSession } from "./pubsub/session.js";
 import type { Sink, StreamRequest } from "./pubsub/sink.js";
-import { SubscriptionHub, type HubMember } from "./pubsub/subscription-hub.js";
-import { Ticker } from "./pubsub/ticker.js";
-import type { CreateTransport } from "./pubsub/transport.js";
+import { Streams } from "./pubsub/streams.js";
 import { QueueService, type QueueOptions } from "./queue/queue-service.js";
 import { ClientPool } from "./redis/client-pool.js";
 import { createConnectionFactory } from "./redis/connection-factory.js";
 import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
-import { findDrift, type DriftReport, type LocalView } from "./status/drift.js";
-import {
-  readServerInfo,
-  type ServerInfo,
-  type StatusOptions,
-  type StatusReport,
-} from "./status/status-report.js";
+import { StatusService, type LocalStatus } from "./status/status-service.js";
+import type { StatusOptions, StatusReport } from "./status/status-report.js";
 import { readMilliseconds } from "./validate.js";
 
 /** What became of a published event. */
@@ -78,11 +65,6 @@ export interface RedisSse {
 
 const log = createLog("service");
 
-type ReadEvent = (channel: string, message: string) => InboundEvent | null;
-
-/** How long a channel that nobody listens to stays subscribed: a page that is reloaded comes back to it. */
-const LINGER_MS = 500;
-
 /** Creates a service. Nothing connects before it is used. Throws `ConfigError` for an option that cannot be. */
 export function createRedisSse(options?: RedisSseOptions): RedisSse {
   return new RedisSseService(readOptions(options));
@@ -94,51 +76,46 @@ class RedisSseService implements RedisSse {
   readonly notifications: NotificationService;
   readonly #instance = createInstanceName();
   readonly #settings: Settings;
-  readonly #hub: SubscriptionHub;
-  readonly #registry: SessionRegistry;
-  readonly #sessionContext: SessionContext;
-  readonly #tickers = new Map<number, Ticker>();
+  readonly #streams: Streams;
+  readonly #status: StatusService;
   readonly #queues = new Map<string, QueueService>();
   readonly #closing = new AbortController();
-  /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
-  #dropped = 0;
-  #draining = false;
-  /** One look at a time, however many ask. */
-  #drift: Promise<DriftReport | null> | null = null;
   #closed: Promise<void> | null = null;
 
   constructor(settings: Settings) {
-    const { clock, limits, keyPrefix, heartbeatMs, retryMs } = settings;
+    const { clock, limits, keyPrefix, heartbeatMs } = settings;
+    const connect = createConnectionFactory(settings.redis, this.#instance);
+    const commands = (): ClientPool["commands"] => this.pool.commands;
     this.#settings = settings;
-    this.pool = new ClientPool(
-      createConnectionFactory(settings.redis, this.#instance),
-      { ...settings.pool, pingMs: heartbeatMs },
+    this.pool = new ClientPool(connect, { ...settings.pool, pingMs: heartbeatMs }, clock);
+    this.#streams = new Streams({
+      settings: {
+        ...settings,
+        limits: { ...limits, subscribeTimeoutMs: subscribeTimeoutOf(settings) },
+      },
       clock,
-    );
-    this.#registry = new SessionRegistry(limits);
-    const read: ReadEvent = (channel, message) => readInboundEvent(channel, message, limits.maxEventBytes);
-    this.#hub = new SubscriptionHub({
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, heartbeatMs, handlers),
-      read,
-      clock,
-      lingerMs: LINGER_MS,
-      closeTimeoutMs: limits.closeTimeoutMs,
+      lease: (holder, signal) => this.pool.lease({ holder, signal }),
+      explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
     });
     this.notifications = new NotificationService({
-      commands: () => this.pool.commands,
+      commands,
       keyPrefix,
       clock,
       maxBytes: limits.maxEventBytes,
     });
-    this.#sessionContext = {
-      settings: { ...limits, subscribeTimeoutMs: this.#subscribeTimeoutMs(), heartbeatMs, retryMs },
+    this.#status = new StatusService({
+      commands,
       clock,
-      createTransport: this.#transports(read),
-      assertChannel: (name) => assertChannel(name, keyPrefix),
-      startTicking: (session, heartbeat) => this.#startTicking(session, heartbeat),
-      explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
-      onClosed: (session) => this.#registry.remove(session),
-    };
+      instance: this.#instance,
+      signal: this.#closing.signal,
+      local: () => this.#localStatus(),
+      look: () => ({
+        connections: this.pool.census,
+        subscriptions: this.#streams.account,
+        channels: this.#streams.heardChannels,
+      }),
+    });
   }
 
   async publish(channel: string, message: OutboundMessage): Promise<PublishReceipt> {
@@ -153,29 +130,11 @@ class RedisSseService implements RedisSse {
   }
 
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
-    try {
-      this.#check(request, channels);
-      return null;
-    } catch (error) {
-      return sanitize(error);
-    }
+    return this.#streams.check(request, channels);
   }
 
-  async open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession> {
-    let session: PubSubSession;
-    try {
-      session = this.#admit(request, sink, channels);
-    } catch (error) {
-      const fault = sanitize(error);
-      this.#registry.countRefusal(fault.code);
-      const retryMs =
-        fault.code === "CONFIG" ? this.#settings.retryMs : (request.retryMs ?? this.#settings.retryMs);
-      if (!sink.closed)
-        sink.answer(answerTo(fault, { onUnavailable: request.onUnavailable ?? "event", retryMs }));
-      throw fault;
-    }
-    await session.start();
-    return session;
+  open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession> {
+    return this.#streams.open(request, sink, channels);
   }
 
   queue(name = "default", options?: QueueOptions): QueueService {
@@ -184,7 +143,7 @@ class RedisSseService implements RedisSse {
     if (queue === undefined) {
       queue = new QueueService(name, options, {
         commands: () => this.pool.commands,
-        subscribe: (channel, onMessage) => this.#subscribe(channel, onMessage),
+        subscribe: (channel, onMessage) => this.#streams.subscribe(channel, onMessage),
         keyPrefix: this.#settings.keyPrefix,
         clock: this.#settings.clock,
         maxBytes: this.#settings.limits.maxEventBytes,
@@ -196,23 +155,8 @@ class RedisSseService implements RedisSse {
     return queue;
   }
 
-  async status({ drift: wanted = true }: StatusOptions = {}): Promise<StatusReport> {
-    const redis: ServerInfo =
-      this.#closed === null ? await readServerInfo(this.pool.commands) : { fault: "CLOSED" };
-    const asked = wanted && redis.fault === undefined && this.#closed === null;
-    const drift = asked ? await this.#findDrift(redis.connectedClients) : null;
-    const hub = this.#hub.statistics;
-    return {
-      instance: this.#instance,
-      state: this.#closed !== null ? "closed" : this.#draining ? "draining" : "open",
-      subscriptions: this.#settings.subscriptions,
-      pool: this.pool.statistics,
-      hub: { ...hub, dropped: hub.dropped + this.#dropped },
-      sessions: this.#registry.statistics,
-      channels: this.#registry.channels,
-      redis,
-      drift,
-    };
+  status(options?: StatusOptions): Promise<StatusReport> {
+    return this.#status.report(options);
   }
 
   async drain({ timeoutMs = 10_000, spreadMs = timeoutMs / 2 }: DrainOptions = {}): Promise<void> {
@@ -220,13 +164,7 @@ class RedisSseService implements RedisSse {
     if (!(spreadMs >= 0 && spreadMs <= timeoutMs)) {
       throw new ConfigError("expected spreadMs as a number of milliseconds from 0 to timeoutMs");
     }
-    const { clock } = this.#settings;
-    const late = new AbortController();
-    this.#draining = true;
-    log("draining %d sessions over %d ms", this.#registry.size, spreadMs);
-    const closing = this.#registry.closeAll("drain", clock, spreadMs, late.signal);
-    // Who has not read its goodbye by then is dropped at the deadline of its own teardown.
-    await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
+    await this.#streams.drain(timeoutMs, spreadMs);
   }
 
   close(): Promise<void> {
@@ -234,108 +172,30 @@ class RedisSseService implements RedisSse {
   }
 
   async #close(): Promise<void> {
-    this.#draining = true;
     this.#closing.abort();
     await Promise.all([
-      this.#registry.closeAll("shutdown", this.#settings.clock, 0),
+      this.#streams.closeAll(),
       ...Array.from(this.#queues.values(), (queue) => queue.close()),
     ]);
-    await this.#hub.close();
+    await this.#streams.close();
     await this.pool.close();
     log("closed");
   }
 
-  #findDrift(connectedClients: number | null): Promise<DriftReport | null> {
-    this.#drift ??= findDrift({
-      commands: () => this.pool.commands,
+  #localStatus(): LocalStatus {
+    return {
       instance: this.#instance,
-      connectedClients,
-      clock: this.#settings.clock,
-      look: () => this.#look(),
-      signal: this.#closing.signal,
-    }).finally(() => (this.#drift = null));
-    return this.#drift;
-  }
-
-  /** What this service believes to hold on the server. */
-  #look(): LocalView {
-    const channels = new Set([...this.#hub.heardChannels, ...this.#registry.acknowledgedChannels]);
-    return { connections: this.pool.census, subscriptions: this.#hub.account, channels: [...channels] };
-  }
-
-  #admit(request: StreamRequest, sink: Sink, channels: ChannelSelection): PubSubSession {
-    const names = this.#check(request, channels);
-    const session = new PubSubSession(this.#sessionContext, request, sink, names);
-    this.#registry.add(session, request.key);
-    return session;
-  }
-
-  /** The channels of a request that may have a stream; throws the fault of one that may not. */
-  #check(request: StreamRequest, channels: ChannelSelection): readonly string[] {
-    if (request.heartbeatMs !== undefined) readMilliseconds("heartbeatMs", request.heartbeatMs);
-    if (request.retryMs !== undefined) readMilliseconds("retryMs", request.retryMs);
-    if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
-    if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
-    const names = parseSelection(channels, this.#settings.keyPrefix);
-    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is open to this request");
-    const { maxChannelsPerSession } = this.#settings.limits;
-    if (names.length > maxChannelsPerSession) {
-      throw new RedisSseError(
-        "LIMIT_CHANNELS",
-        `expected at most ${maxChannelsPerSession} channels in a stream, got ${names.length}`,
-      );
-    }
-    this.#registry.assertRoom(request.key);
-    return names;
-  }
-
-  /** In dedicated mode a subscription begins with a lease, which has a deadline of its own. */
-  #subscribeTimeoutMs(): number {
-    const { subscriptions, limits, pool } = this.#settings;
-    return limits.subscribeTimeoutMs + (subscriptions === "dedicated" ? pool.acquireTimeoutMs : 0);
-  }
-
-  #transports(read: ReadEvent): CreateTransport {
-    if (this.#settings.subscriptions === "shared")
-      return (_, listener) => new SharedTransport(this.#hub, listener);
-    const readOwn: ReadEvent = (channel, message) => {
-      const event = read(channel, message);
-      if (event === null) {
-        this.#dropped++;
-        log("dropped a malformed message on %s", printable(channel));
-      }
-      return event;
+      state: this.#closed !== null ? "closed" : this.#streams.refusing ? "draining" : "open",
+      subscriptions: this.#settings.subscriptions,
+      pool: this.pool.statistics,
+      hub: this.#streams.hubStatistics,
+      sessions: this.#streams.statistics,
+      channels: this.#streams.channels,
     };
-    return (holder, listener) =>
-      new DedicatedTransport(
-        { lease: (signal) => this.pool.lease({ holder, signal }), read: readOwn },
-        listener,
-      );
   }
+}
 
-  /** Listens to a channel for a part of this service; the answer ends it. What cannot be had is not missed. */
-  #subscribe(channel: string, onMessage: () => void): () => void {
-    const member: HubMember = {
-      deliver: () => onMessage(),
-      interrupted: () => onMessage(),
-      refused: (_, fault) => log("no subscription for a worker: %s", fault.message),
-    };
-    // What was published before the acknowledgement went unheard.
-    this.#hub
-      .join(channel, member)
-      .then(onMessage, (error: unknown) => log("subscribe: %s", sanitize(error).message));
-    return () => this.#hub.leave(channel, member);
-  }
-
-  /** Sessions are grouped by how finely their deadlines have to be watched. */
-  #startTicking(session: PubSubSession, heartbeatMs: number): () => void {
-    const finest = Math.min(heartbeatMs, this.#settings.limits.maxStallMs) / 4;
-    const periodMs = Math.max(10, Math.min(1_000, finest));
-    let ticker = this.#tickers.get(periodMs);
-    if (ticker === undefined) {
-      ticker = new Ticker(this.#settings.clock, periodMs);
-      this.#tickers.set(periodMs, ticker);
-    }
-    return ticker.add(session);
-  }
+/** In dedicated mode a subscription begins with a lease, which has a deadline of its own. */
+function subscribeTimeoutOf({ subscriptions, limits, pool }: Settings): number {
+  return limits.subscribeTimeoutMs + (subscriptions === "dedicated" ? pool.acquireTimeoutMs : 0);
 }

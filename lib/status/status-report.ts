@@ -39,9 +39,9 @@ export interface StatusOptions {
 }
 
 /** Asks the server how many clients it has; `null` where it does not tell. Never rejects. */
-export async function readServerInfo(commands: RedisClient): Promise<ServerInfo> {
+export async function readServerInfo(commands: () => RedisClient): Promise<ServerInfo> {
   try {
-    const clients = /^connected_clients:(\d+)/m.exec(await commands.info("clients"));
+    const clients = /^connected_clients:(\d+)/m.exec(await commands().info("clients"));
     return { connectedClients: clients === null ? null : Number(clients[1]) };
   } catch (error) {
     const fault = sanitize(error);

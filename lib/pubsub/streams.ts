@@ -1,0 +1,236 @@
+import type { Clock } from "../clock.js";
+import { withDeadline } from "../deadline.js";
+import { RedisSseError, sanitize } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import { readMilliseconds } from "../validate.js";
+import { answerTo, COMPLETED_ID } from "./answer.js";
+import { assertChannel, parseSelection, type ChannelSelection } from "./channel.js";
+import { DedicatedTransport, type LeasedConnection } from "./dedicated-transport.js";
+import { readInboundEvent, type InboundEvent } from "./inbound-event.js";
+import type { ChannelSettings } from "./session-channels.js";
+import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
+import type { SessionLimits } from "./session-state.js";
+import { PubSubSession, type SessionContext } from "./session.js";
+import { SharedTransport } from "./shared-transport.js";
+import type { Sink, StreamRequest } from "./sink.js";
+import {
+  SubscriptionHub,
+  type HubConnection,
+  type HubHandlers,
+  type HubMember,
+  type HubStatistics,
+} from "./subscription-hub.js";
+import { Ticker } from "./ticker.js";
+import type { CreateTransport } from "./transport.js";
+
+export interface StreamsSettings {
+  readonly keyPrefix: string;
+  readonly subscriptions: "shared" | "dedicated";
+  readonly heartbeatMs: number;
+  readonly retryMs: number;
+  /** `subscribeTimeoutMs` with all that a subscription begins with. */
+  readonly limits: SessionLimits & ChannelSettings & RegistryLimits & { readonly maxEventBytes: number };
+}
+
+export interface StreamsOptions {
+  readonly settings: StreamsSettings;
+  readonly clock: Clock;
+  /** Makes the connection that all streams share; called once, with the first of them. */
+  readonly connect: (handlers: HubHandlers) => HubConnection;
+  /** A connection of one stream's own. */
+  readonly lease: (holder: string, signal: AbortSignal) => Promise<LeasedConnection>;
+  /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
+  readonly explain: (fault: RedisSseError) => RedisSseError;
+}
+
+const log = createLog("service");
+
+/** How long a channel that nobody listens to stays subscribed: a page that is reloaded comes back to it. */
+const LINGER_MS = 500;
+
+/** All streams of a service: which may begin, over which connection, and how they end. */
+export class Streams {
+  readonly #options: StreamsOptions;
+  readonly #hub: SubscriptionHub;
+  readonly #registry: SessionRegistry;
+  readonly #context: SessionContext;
+  readonly #tickers = new Map<number, Ticker>();
+  /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
+  #dropped = 0;
+  #draining = false;
+
+  constructor(options: StreamsOptions) {
+    const { clock, settings, connect, explain } = options;
+    const { limits, keyPrefix, heartbeatMs, retryMs } = settings;
+    this.#options = options;
+    this.#registry = new SessionRegistry(limits);
+    this.#hub = new SubscriptionHub({
+      connect,
+      read: (channel, message) => readInboundEvent(channel, message, limits.maxEventBytes),
+      clock,
+      lingerMs: LINGER_MS,
+      closeTimeoutMs: limits.closeTimeoutMs,
+    });
+    this.#context = {
+      settings: { ...limits, heartbeatMs, retryMs },
+      clock,
+      createTransport: this.#transports(),
+      assertChannel: (name) => assertChannel(name, keyPrefix),
+      startTicking: (session, heartbeat) => this.#startTicking(session, heartbeat),
+      explain,
+      onClosed: (session) => this.#registry.remove(session),
+    };
+  }
+
+  /** Refuses new streams from now on. */
+  refuse(): void {
+    this.#draining = true;
+  }
+
+  get refusing(): boolean {
+    return this.#draining;
+  }
+
+  /** As `RedisSse.check()`. */
+  check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
+    try {
+      this.#check(request, channels);
+      return null;
+    } catch (error) {
+      return sanitize(error);
+    }
+  }
+
+  /** As `RedisSse.open()`. */
+  async open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession> {
+    let session: PubSubSession;
+    try {
+      session = this.#admit(request, sink, channels);
+    } catch (error) {
+      const fault = sanitize(error);
+      this.#registry.countRefusal(fault.code);
+      const { retryMs: byDefault } = this.#options.settings;
+      const retryMs = fault.code === "CONFIG" ? byDefault : (request.retryMs ?? byDefault);
+      if (!sink.closed)
+        sink.answer(answerTo(fault, { onUnavailable: request.onUnavailable ?? "event", retryMs }));
+      throw fault;
+    }
+    await session.start();
+    return session;
+  }
+
+  /** Ends all streams, spread over `spreadMs`; those that have not ended after `timeoutMs` at once. */
+  async drain(timeoutMs: number, spreadMs: number): Promise<void> {
+    const { clock } = this.#options;
+    const late = new AbortController();
+    this.refuse();
+    log("draining %d sessions over %d ms", this.#registry.size, spreadMs);
+    const closing = this.#registry.closeAll("drain", clock, spreadMs, late.signal);
+    // Who has not read its goodbye by then is dropped at the deadline of its own teardown.
+    await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
+  }
+
+  /** Ends all streams at once. */
+  closeAll(): Promise<void> {
+    this.refuse();
+    return this.#registry.closeAll("shutdown", this.#options.clock, 0);
+  }
+
+  /** Ends what streams and others are subscribed to. Never rejects. */
+  close(): Promise<void> {
+    return this.#hub.close();
+  }
+
+  /** Listens to a channel for a part of the service; the answer ends it. What cannot be had is not missed. */
+  subscribe(channel: string, onMessage: () => void): () => void {
+    const member: HubMember = {
+      deliver: () => onMessage(),
+      interrupted: () => onMessage(),
+      refused: (_, fault) => log("no subscription for a worker: %s", fault.message),
+    };
+    // What was published before the acknowledgement went unheard.
+    this.#hub
+      .join(channel, member)
+      .then(onMessage, (error: unknown) => log("subscribe: %s", sanitize(error).message));
+    return () => this.#hub.leave(channel, member);
+  }
+
+  get hubStatistics(): HubStatistics {
+    const statistics = this.#hub.statistics;
+    return { ...statistics, dropped: statistics.dropped + this.#dropped };
+  }
+
+  get statistics(): RegistryStatistics {
+    return this.#registry.statistics;
+  }
+
+  /** The channels of all streams, each once. */
+  get channels(): readonly string[] {
+    return this.#registry.channels;
+  }
+
+  /** What is subscribed, to be held against the server's own account. */
+  get account(): SubscriptionHub["account"] {
+    return this.#hub.account;
+  }
+
+  /** The channels that somebody listens to by an acknowledged subscription, each once. */
+  get heardChannels(): readonly string[] {
+    return [...new Set([...this.#hub.heardChannels, ...this.#registry.acknowledgedChannels])];
+  }
+
+  #admit(request: StreamRequest, sink: Sink, channels: ChannelSelection): PubSubSession {
+    const names = this.#check(request, channels);
+    const session = new PubSubSession(this.#context, request, sink, names);
+    this.#registry.add(session, request.key);
+    return session;
+  }
+
+  /** The channels of a request that may have a stream; throws the fault of one that may not. */
+  #check(request: StreamRequest, channels: ChannelSelection): readonly string[] {
+    if (request.heartbeatMs !== undefined) readMilliseconds("heartbeatMs", request.heartbeatMs);
+    if (request.retryMs !== undefined) readMilliseconds("retryMs", request.retryMs);
+    if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
+    if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
+    const { keyPrefix, limits } = this.#options.settings;
+    const names = parseSelection(channels, keyPrefix);
+    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is open to this request");
+    const { maxChannelsPerSession: max } = limits;
+    if (names.length > max) {
+      throw new RedisSseError(
+        "LIMIT_CHANNELS",
+        `expected at most ${max} channels in a stream, got ${names.length}`,
+      );
+    }
+    this.#registry.assertRoom(request.key);
+    return names;
+  }
+
+  #transports(): CreateTransport {
+    const { settings, lease } = this.#options;
+    if (settings.subscriptions === "shared") return (_, listener) => new SharedTransport(this.#hub, listener);
+    const read = (channel: string, message: string): InboundEvent | null => {
+      const event = readInboundEvent(channel, message, settings.limits.maxEventBytes);
+      if (event === null) {
+        this.#dropped++;
+        log("dropped a malformed message on %s", printable(channel));
+      }
+      return event;
+    };
+    return (holder, listener) =>
+      new DedicatedTransport({ lease: (signal) => lease(holder, signal), read }, listener);
+  }
+
+  /** Sessions are grouped by how finely their deadlines have to be watched. */
+  #startTicking(session: PubSubSession, heartbeatMs: number): () => void {
+    const { clock, settings } = this.#options;
+    const finest = Math.min(heartbeatMs, settings.limits.maxStallMs) / 4;
+    const periodMs = Math.max(10, Math.min(1_000, finest));
+    let ticker = this.#tickers.get(periodMs);
+    if (ticker === undefined) {
+      ticker = new Ticker(clock, periodMs);
+      this.#tickers.set(periodMs, ticker);
+    }
+    return ticker.add(session);
+  }
+}

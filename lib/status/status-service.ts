@@ -1,0 +1,33 @@
+import { findDrift, type DriftReport, type DriftSource } from "./drift.js";
+import { readServerInfo, type ServerInfo, type StatusOptions, type StatusReport } from "./status-report.js";
+
+/** What the service tells of itself, without asking Redis. */
+export type LocalStatus = Omit<StatusReport, "redis" | "drift">;
+
+export interface StatusServiceOptions extends Omit<DriftSource, "connectedClients"> {
+  readonly local: () => LocalStatus;
+}
+
+/** Puts together what the service says of itself and what the server says. */
+export class StatusService {
+  readonly #options: StatusServiceOptions;
+  /** One look at a time, however many ask. */
+  #looking: Promise<DriftReport | null> | null = null;
+
+  constructor(options: StatusServiceOptions) {
+    this.#options = options;
+  }
+
+  async report({ drift: wanted = true }: StatusOptions = {}): Promise<StatusReport> {
+    const { commands, local, signal } = this.#options;
+    const redis: ServerInfo = signal.aborted ? { fault: "CLOSED" } : await readServerInfo(commands);
+    const asked = wanted && redis.fault === undefined && !signal.aborted;
+    const drift = asked ? await this.#look(redis.connectedClients) : null;
+    return { ...local(), redis, drift };
+  }
+
+  #look(connectedClients: number | null): Promise<DriftReport | null> {
+    this.#looking ??= findDrift({ ...this.#options, connectedClients }).finally(() => (this.#looking = null));
+    return this.#looking;
+  }
+}
