@@ -46,7 +46,6 @@ export interface Report {
 export type Ending =
   | "close()"
   | "close() twice at once, and again"
-  | "drain(), then close()"
   | "drain() twice at once, then close()"
   | "close() while drain() has a minute"
   | "drain() during close(), and after it";
@@ -58,7 +57,6 @@ const drain = (timeoutMs = DRAIN_MS): Promise<void> => sse.drain({ timeoutMs });
 const ENDINGS: Readonly<Record<Ending, () => Promise<unknown>>> = {
   "close()": () => sse.close(),
   "close() twice at once, and again": () => Promise.all([sse.close(), sse.close()]).then(() => sse.close()),
-  "drain(), then close()": () => drain().then(() => sse.close()),
   "drain() twice at once, then close()": () => Promise.all([drain(), drain()]).then(() => sse.close()),
   "close() while drain() has a minute": () => Promise.all([drain(60_000), sse.close()]),
   "drain() during close(), and after it": () =>
