@@ -516,11 +516,12 @@ export function describeStreams(
 
     it("lets its server close though clients keep coming back on the connection they have", async () => {
       const service = createService({ retryMs: 10 });
-      const app = await mount(service);
+      const live = deferred();
+      const app = await mount(service, { onOpen: () => live.resolve() });
       const agent = new Agent({ keepAlive: true, maxSockets: 1 });
       const come = (): Promise<string> => get(`${app.url}/stream?channel=a`, agent);
       const first = come();
-      await eventually(async () => expect((await service.status()).sessions.open).to.equal(1));
+      await live.promise;
       const closed = once(app.server, "close");
       app.server.close();
       await service.drain({ timeoutMs: 1_000, spreadMs: 0 });

@@ -82,7 +82,7 @@ describe("the incident: 200 dedicated streams against maxclients 60", () => {
     for (const stream of streams) stream.destroy();
     await eventually(() => expect(app.service.pool.statistics.inUse).to.equal(0));
     // A retry to come would be a timer or a connecting socket of this process, and each would make the next. What
-    // ioredis leaves of a refused connection is its socket's deadline of 5 s, which makes none.
+    // ioredis leaves of a refused connection is the deadline of 5 s of its own commands on it, which makes none.
     await eventually(() => expect(countResources()).to.deep.equal(resources), 10_000);
     const fresh = await app.openLive("a");
     expect((await server.connections()).filter((name) => name === "redis-sse:lease")).to.have.length(1);

@@ -34,7 +34,7 @@ export interface FaultOptions {
   readonly timeoutMs?: number;
 }
 
-/** How long the last traces of a fault may take: ioredis keeps a timer of 5 s of a connection that was refused. */
+/** How long the last traces of a fault may take: ioredis' own commands on a connection that is refused leave a timer of 5 s. */
 const TRACES_MS = 12_000;
 
 /**
