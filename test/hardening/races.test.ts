@@ -285,7 +285,7 @@ function hook(
     ...args: unknown[]
   ) {
     const answer = original.apply(this, args);
-    if (this.options.connectionName === `redis-sse:${role}`) onCall(answer, this);
+    if (this.options.connectionName?.startsWith(`redis-sse:${role}:`)) onCall(answer, this);
     return answer as Promise<void>;
   });
   return () => stubbed.restore();
