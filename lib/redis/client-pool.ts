@@ -110,6 +110,8 @@ export class ClientPool {
     if (this.#subscriber === null) {
       const client = this.#connect("subscriber");
       client.on("error", (error: unknown) => (this.#subscriberFault = sanitize(error)));
+      // A server that is full, or a proxy, may close a connection without any error.
+      client.on("close", () => (this.#subscriberFault ??= unreachable()));
       client.on("ready", () => (this.#subscriberFault = null));
       this.#subscriber = client;
     }
@@ -272,5 +274,9 @@ function connectFault(error: unknown, lastError: unknown): RedisSseError {
   if (fault.code === "ABORTED") return fault;
   const cause = lastError === null ? fault : sanitize(lastError);
   if (cause.code === "REDIS_AUTH" || cause.code === "REDIS_UNAVAILABLE") return cause;
+  return unreachable();
+}
+
+function unreachable(): RedisSseError {
   return new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached");
 }

@@ -50,6 +50,16 @@ describeFaults("faults of the link to Redis", (rig) => {
     expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "gap", "message"]);
   });
 
+  it("shared: a link that is closed without a word is told as Redis being away", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url, limits: { subscribeTimeoutMs: 200 } });
+    proxy.refuse(true);
+    const client = await app.open("a");
+    await client.ended;
+    expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "REDIS_UNAVAILABLE");
+    proxy.refuse(false);
+  });
+
   it("shared: backs off while Redis refuses it, and tries with one connection for all streams", async () => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url });

@@ -6,7 +6,7 @@ import { eventually, settle } from "./eventually.js";
 import { FakeSink } from "./fake-sink.js";
 import { need } from "./prerequisites.js";
 import { RedisServer } from "./redis-server.js";
-import { countResources } from "./resources.js";
+import { countResources, expectNoMoreResources } from "./resources.js";
 import { startStreamApp, type StreamApp } from "./stream-app.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
@@ -95,7 +95,7 @@ export function describeFaults(
         proxy = null;
         await server.stop();
       }
-      if (!failed) await eventually(() => expect(countTraces()).to.deep.equal(untouched), TRACES_MS);
+      if (!failed) await eventually(() => expectNoMore(untouched), TRACES_MS);
     });
 
     define({
@@ -158,8 +158,12 @@ interface Traces {
 }
 
 function countTraces(): Traces {
-  const { Immediate: _, ...resources } = countResources();
-  return { resources, listeners: countListeners() };
+  return { resources: countResources(), listeners: countListeners() };
+}
+
+function expectNoMore({ resources, listeners }: Traces): void {
+  expectNoMoreResources(resources);
+  expect(countListeners(), "listeners on the process").to.be.at.most(listeners);
 }
 
 function countListeners(): number {

@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { access, constants } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 
@@ -48,8 +49,9 @@ async function findOrInstall(tool: Tool): Promise<string | null> {
   const program = await find(tool);
   if (program !== null || process.getuid?.() !== 0) return program;
   try {
-    await run("apt-get", ["update", "-qq"]);
-    await run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", TOOLS[tool].package], {
+    // One process at a time: tests run in several.
+    const install = `apt-get update -qq && apt-get install -y -qq --no-install-recommends ${TOOLS[tool].package}`;
+    await run("flock", [join(tmpdir(), "redis-sse-test-install.lock"), "sh", "-c", install], {
       env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
       maxBuffer: 64 * 1024 * 1024,
     });
