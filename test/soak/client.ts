@@ -29,6 +29,8 @@ export class Visit {
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #askedAt = Date.now();
   #left = false;
+  #detained = false;
+  #wantsToLeave = false;
   #stalled = false;
   #everStalled = false;
   #openedStream = false;
@@ -52,7 +54,7 @@ export class Visit {
     });
     context.tally.add("asked");
     this.#ask();
-    this.#later(plan.leaveAfterMs, () => this.leave());
+    this.#later(plan.leaveAfterMs, () => this.#wantToLeave());
     const { stall } = plan;
     if (stall !== null) this.#later(stall.afterMs, () => this.#stall(stall.forMs));
   }
@@ -60,6 +62,20 @@ export class Visit {
   /** Whether whatever is published now has to reach this client, as long as it stays so. */
   get listens(): boolean {
     return this.check.connected && !this.#left && !this.#stalled && !this.#reader.complete;
+  }
+
+  /** From now on it does not leave by itself, until the answer is called: a deaf one is not to slip away. */
+  detain(): () => void {
+    this.#detained = true;
+    return () => {
+      this.#detained = false;
+      if (this.#wantsToLeave) this.leave();
+    };
+  }
+
+  #wantToLeave(): void {
+    this.#wantsToLeave = true;
+    if (!this.#detained) this.leave();
   }
 
   leave(): void {
