@@ -82,18 +82,18 @@ export class Visit {
     if (this.#left) return;
     this.#left = true;
     this.check.end();
-    if (this.plan.leaving === "destroy") {
-      this.#socket.destroy();
-      return;
-    }
-    if (this.plan.leaving === "reset") {
-      this.#socket.resetAndDestroy();
-    } else {
+    // One that is being connected, or has been ended from the other side, cannot be reset: Node would never close it.
+    const canReset = this.#socket.readyState === "open";
+    if (this.plan.leaving === "fin") {
       this.#socket.resume(); // else the other side's own end would never be read
       this.#socket.end();
+      // The server closes at that; should it not, this end goes all the same, and what is left there shows.
+      this.#later(5_000, () => this.#socket.destroy());
+    } else if (this.plan.leaving === "reset" && canReset) {
+      this.#socket.resetAndDestroy();
+    } else {
+      this.#socket.destroy();
     }
-    // The server closes at that; should it not, this end goes all the same, and what is left there shows.
-    this.#later(5_000, () => this.#socket.destroy());
   }
 
   #ask(): void {
@@ -124,6 +124,7 @@ export class Visit {
     if (forMs === Infinity) return;
     this.#later(forMs, () => {
       this.#stalled = false;
+      this.check.resumed();
       this.#socket.resume();
     });
   }
