@@ -29,6 +29,8 @@ export class Visit {
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #askedAt = Date.now();
   #left = false;
+  #detained = false;
+  #wantsToLeave = false;
   #stalled = false;
   #everStalled = false;
   #openedStream = false;
@@ -52,7 +54,7 @@ export class Visit {
     });
     context.tally.add("asked");
     this.#ask();
-    this.#later(plan.leaveAfterMs, () => this.leave());
+    this.#later(plan.leaveAfterMs, () => this.#wantToLeave());
     const { stall } = plan;
     if (stall !== null) this.#later(stall.afterMs, () => this.#stall(stall.forMs));
   }
@@ -62,22 +64,36 @@ export class Visit {
     return this.check.connected && !this.#left && !this.#stalled && !this.#reader.complete;
   }
 
+  /** From now on it does not leave by itself, until the answer is called: a deaf one is not to slip away. */
+  detain(): () => void {
+    this.#detained = true;
+    return () => {
+      this.#detained = false;
+      if (this.#wantsToLeave) this.leave();
+    };
+  }
+
+  #wantToLeave(): void {
+    this.#wantsToLeave = true;
+    if (!this.#detained) this.leave();
+  }
+
   leave(): void {
     if (this.#left) return;
     this.#left = true;
     this.check.end();
-    if (this.plan.leaving === "destroy") {
-      this.#socket.destroy();
-      return;
-    }
-    if (this.plan.leaving === "reset") {
-      this.#socket.resetAndDestroy();
-    } else {
+    // One that is being connected, or has been ended from the other side, cannot be reset: Node would never close it.
+    const canReset = this.#socket.readyState === "open";
+    if (this.plan.leaving === "fin") {
       this.#socket.resume(); // else the other side's own end would never be read
       this.#socket.end();
+      // The server closes at that; should it not, this end goes all the same, and what is left there shows.
+      this.#later(5_000, () => this.#socket.destroy());
+    } else if (this.plan.leaving === "reset" && canReset) {
+      this.#socket.resetAndDestroy();
+    } else {
+      this.#socket.destroy();
     }
-    // The server closes at that; should it not, this end goes all the same, and what is left there shows.
-    this.#later(5_000, () => this.#socket.destroy());
   }
 
   #ask(): void {
@@ -108,6 +124,7 @@ export class Visit {
     if (forMs === Infinity) return;
     this.#later(forMs, () => {
       this.#stalled = false;
+      this.check.resumed();
       this.#socket.resume();
     });
   }

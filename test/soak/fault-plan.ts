@@ -1,4 +1,7 @@
-import type { Chance } from "./chance.js";
+import { Chance } from "./chance.js";
+
+/** The streams of chance of the rounds begin here; far from those of the clients. */
+const FIRST_ROUND = 1_000_000;
 
 /** How often each is chosen, against the others. */
 const WEIGHTS = {
@@ -55,8 +58,9 @@ export interface Round {
   readonly faults: readonly PlannedFault[];
 }
 
-export function planRound(chance: Chance, mostMs: number): Round {
-  // Drawn before it is cut short: the next round does not depend on how much time is left.
+/** The rounds of a seed, by their number: none depends on how much time was left for the one before. */
+export function planRound(seed: number, number: number, mostMs: number): Round {
+  const chance = new Chance(seed, FIRST_ROUND + number);
   const lengthMs = Math.min(chance.between(5_000, 20_000), mostMs);
   const faults: PlannedFault[] = [];
   // Every other fault may overlap with every other; but one process is not stopped and crashed at once.

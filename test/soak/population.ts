@@ -9,7 +9,7 @@ import type { SoakOptions } from "./options.js";
 import { StreamCheck, type SilentHole } from "./stream-check.js";
 import { planVisit } from "./visit-plan.js";
 
-/** The streams of chance that belong to clients begin here; those before it are the faults' and the publisher's. */
+/** The streams of chance that belong to clients begin here. */
 const FIRST_CLIENT = 100;
 
 export interface PopulationContext extends VisitContext {

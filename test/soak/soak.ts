@@ -1,5 +1,4 @@
 import { expectBaseline, rememberBaseline, type Baseline } from "./baseline.js";
-import { Chance } from "./chance.js";
 import {
   expectAllHear,
   expectConnectionsWithinLimit,
@@ -16,7 +15,7 @@ import { Population } from "./population.js";
 import { judgeSilentHoles, type SilentHole } from "./stream-check.js";
 import { Tally } from "./tally.js";
 import { Violations, type Violation } from "./violations.js";
-import { FAULT_CHANCE, startWorld, type World } from "./world.js";
+import { startWorld, type World } from "./world.js";
 
 export interface SoakReport {
   readonly options: SoakOptions;
@@ -63,7 +62,7 @@ class Soak {
   readonly #context: CheckContext;
   readonly #faults = new Tally();
   readonly #runner: FaultRunner;
-  readonly #chance: Chance;
+  #round = 0;
   #mostRedisSockets = 0;
   #heapGrowthBytes = 0;
   #closed = new Tally();
@@ -77,7 +76,6 @@ class Soak {
     const population = new Population(options, { ...visits, ledger, silentHoles });
     this.#context = { ...visits, options, world, population, ledger, silentHoles };
     this.#runner = new FaultRunner(world, violations, this.#faults);
-    this.#chance = new Chance(options.seed, FAULT_CHANCE);
   }
 
   async run(): Promise<SoakReport> {
@@ -129,7 +127,7 @@ class Soak {
     population.start();
     while (Date.now() < endAt) {
       this.#doing = "faults";
-      await this.#runner.run(planRound(this.#chance, Math.max(500, endAt - Date.now())));
+      await this.#runner.run(planRound(options.seed, this.#round++, Math.max(500, endAt - Date.now())));
       const letIn = population.keepAway();
       await this.#check("no stream is deaf", () => expectAllHear(this.#context));
       await this.#check("a new stream is served", () => expectNewStreamIsServed(this.#context));

@@ -15,6 +15,8 @@ interface Hole {
   readonly from: number;
   readonly to: number;
   readonly seenAt: number;
+  /** From when on a late `gap` is waited for. */
+  waitingSince: number;
 }
 
 /** A hole that no `gap` told of: a violation, should one of its numbers turn out to have been published. */
@@ -23,6 +25,7 @@ export interface SilentHole {
   readonly channel: string;
   readonly from: number;
   readonly to: number;
+  readonly seenAt: number;
 }
 
 export interface StreamCheckOptions {
@@ -101,6 +104,11 @@ export class StreamCheck {
     }
   }
 
+  /** The client reads again: a `gap` may have come meanwhile. */
+  resumed(now: number = Date.now()): void {
+    for (const hole of this.#holes) hole.waitingSince = now;
+  }
+
   /** The stream is over, or its client has left: nothing of it is looked at any more. */
   end(now: number = Date.now()): void {
     this.#judgeHoles(GAP_COMES_FIRST ? now : now - LATE_GAP_MS);
@@ -126,7 +134,7 @@ export class StreamCheck {
       return this.#broken("numbers increase", `${number} after ${last} on ${channel}`);
     }
     if (number > last + 1 && !this.#gapped.has(channel)) {
-      this.#holes.push({ channel, from: last + 1, to: number - 1, seenAt: now });
+      this.#holes.push({ channel, from: last + 1, to: number - 1, seenAt: now, waitingSince: now });
     }
     this.#gapped.delete(channel);
     this.#heard.add(channel);
@@ -144,13 +152,13 @@ export class StreamCheck {
     if (!GAP_COMES_FIRST) this.#holes = this.#holes.filter(({ channel }) => !channels.includes(channel));
   }
 
-  #judgeHoles(seenBefore: number): void {
+  #judgeHoles(waitingBefore: number): void {
     if (this.#holes.length === 0) return;
     const { name: stream, silentHoles } = this.#options;
-    for (const { channel, from, to, seenAt } of this.#holes) {
-      if (seenAt <= seenBefore) silentHoles.push({ stream, channel, from, to });
+    for (const { channel, from, to, seenAt, waitingSince } of this.#holes) {
+      if (waitingSince <= waitingBefore) silentHoles.push({ stream, channel, from, to, seenAt });
     }
-    this.#holes = this.#holes.filter(({ seenAt }) => seenAt > seenBefore);
+    this.#holes = this.#holes.filter(({ waitingSince }) => waitingSince > waitingBefore);
   }
 
   #broken(rule: string, what: string): void {
@@ -160,12 +168,13 @@ export class StreamCheck {
 
 /** Those holes that hide something that was certainly published. */
 export function judgeSilentHoles(holes: readonly SilentHole[], ledger: Ledger, violations: Violations): void {
-  for (const { stream, channel, from, to } of holes) {
+  for (const { stream, channel, from, to, seenAt } of holes) {
     const lost = ledger.firstCertain(channel, from, to);
     if (lost === null) continue;
     violations.add(
       "nothing is lost in silence",
       `${stream}: ${from} to ${to} on ${channel} are missing without a gap, of which ${lost} was published`,
+      seenAt,
     );
   }
 }

@@ -18,11 +18,11 @@ export class Violations {
     this.#tell = tell;
   }
 
-  add(rule: string, example: string): void {
+  add(rule: string, example: string, seenAt: number = Date.now()): void {
     let found = this.#found.get(rule);
     if (found === undefined) this.#found.set(rule, (found = { count: 0, examples: [] }));
     found.count++;
-    const seconds = ((Date.now() - this.#startedAt) / 1_000).toFixed(2);
+    const seconds = ((seenAt - this.#startedAt) / 1_000).toFixed(2);
     if (found.examples.length < MAX_EXAMPLES) found.examples.push(`at ${seconds} s: ${example}`);
     if (found.count === 1) this.#tell(`did not hold: ${rule}: ${found.examples[0]}`);
   }

@@ -15,9 +15,8 @@ export interface World extends FaultTarget {
   stop(): Promise<void>;
 }
 
-/** The streams of chance of whatever is no client. */
-export const FAULT_CHANCE = 0;
-const PUBLISHER_CHANCE = 1;
+/** The publisher's stream of chance. */
+const PUBLISHER_CHANCE = 0;
 
 export async function startWorld(
   program: string,

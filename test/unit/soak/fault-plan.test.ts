@@ -1,12 +1,10 @@
 import { expect } from "chai";
 
-import { Chance } from "../../soak/chance.js";
 import { planRound, type Round } from "../../soak/fault-plan.js";
 import { ArgumentError, readArguments } from "../../soak/options.js";
 
 function planMany(seed: number): readonly Round[] {
-  const chance = new Chance(seed, 0);
-  return Array.from({ length: 200 }, () => planRound(chance, 60_000));
+  return Array.from({ length: 200 }, (_, number) => planRound(seed, number, 60_000));
 }
 
 describe("the soak's plan", () => {

@@ -88,6 +88,21 @@ describe("what the soak finds wrong with a stream", () => {
     expect(brokenRules(check)).to.have.length(GAP_COMES_FIRST ? 1 : 0);
   });
 
+  if (!GAP_COMES_FIRST) {
+    it("a gap that comes long after the hole, but for a client that did not read between", () => {
+      for (const stalled of [true, false]) {
+        const check = open();
+        check.event("connected", "{}");
+        publish(3);
+        const seenAt = Date.now();
+        check.event("message", number(ledger.issued("a")), seenAt);
+        if (stalled) check.resumed(seenAt + 10_000);
+        check.event("gap", GAP, seenAt + 10_100);
+        expect(brokenRules(check)).to.have.length(stalled ? 0 : 1);
+      }
+    });
+  }
+
   it("a number that repeats or falls back", () => {
     const check = open();
     check.event("connected", "{}");
