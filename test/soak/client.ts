@@ -124,7 +124,6 @@ export class Visit {
     if (forMs === Infinity) return;
     this.#later(forMs, () => {
       this.#stalled = false;
-      this.check.resumed();
       this.#socket.resume();
     });
   }

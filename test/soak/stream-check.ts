@@ -2,24 +2,7 @@ import { decodeNumber, type Ledger } from "./ledger.js";
 import type { SubscriptionMode } from "./options.js";
 import type { Violations } from "./violations.js";
 
-/**
- * Whether `gap` has to come before the first message that follows the hole. While a `gap` may also come right
- * after it, a hole is forgiven when the `gap` comes within `LATE_GAP_MS`, or when the client did not stay so long.
- */
-export const GAP_COMES_FIRST = false as boolean;
-
-const LATE_GAP_MS = 2_000;
-
-interface Hole {
-  readonly channel: string;
-  readonly from: number;
-  readonly to: number;
-  readonly seenAt: number;
-  /** From when on a late `gap` is waited for. */
-  waitingSince: number;
-}
-
-/** A hole that no `gap` told of: a violation, should one of its numbers turn out to have been published. */
+/** A hole that no `gap` told of before the next message: a violation, should one of its numbers turn out to have been published. */
 export interface SilentHole {
   readonly stream: string;
   readonly channel: string;
@@ -48,7 +31,6 @@ export class StreamCheck {
   readonly #heard = new Set<string>();
   /** Channels of which a gap was told since their last number. */
   readonly #gapped = new Set<string>();
-  #holes: Hole[] = [];
   #phase: Phase = "new";
 
   constructor(options: StreamCheckOptions) {
@@ -85,7 +67,6 @@ export class StreamCheck {
     if (this.#phase === "new" && event !== "connected" && event !== "error") {
       return this.#broken("a stream begins with `connected` or `error`", event);
     }
-    this.#judgeHoles(now - LATE_GAP_MS);
     switch (event) {
       case "connected":
         return this.#begin();
@@ -104,15 +85,8 @@ export class StreamCheck {
     }
   }
 
-  /** The client reads again: a `gap` may have come meanwhile. */
-  resumed(now: number = Date.now()): void {
-    for (const hole of this.#holes) hole.waitingSince = now;
-  }
-
   /** The stream is over, or its client has left: nothing of it is looked at any more. */
-  end(now: number = Date.now()): void {
-    this.#judgeHoles(GAP_COMES_FIRST ? now : now - LATE_GAP_MS);
-    this.#holes = [];
+  end(): void {
     this.#phase = "over";
   }
 
@@ -134,7 +108,8 @@ export class StreamCheck {
       return this.#broken("numbers increase", `${number} after ${last} on ${channel}`);
     }
     if (number > last + 1 && !this.#gapped.has(channel)) {
-      this.#holes.push({ channel, from: last + 1, to: number - 1, seenAt: now, waitingSince: now });
+      const { name: stream, silentHoles } = this.#options;
+      silentHoles.push({ stream, channel, from: last + 1, to: number - 1, seenAt: now });
     }
     this.#gapped.delete(channel);
     this.#heard.add(channel);
@@ -149,16 +124,6 @@ export class StreamCheck {
       if (!this.channels.includes(channel)) this.#broken("a gap names channels of the stream", channel);
       this.#gapped.add(channel);
     }
-    if (!GAP_COMES_FIRST) this.#holes = this.#holes.filter(({ channel }) => !channels.includes(channel));
-  }
-
-  #judgeHoles(waitingBefore: number): void {
-    if (this.#holes.length === 0) return;
-    const { name: stream, silentHoles } = this.#options;
-    for (const { channel, from, to, seenAt, waitingSince } of this.#holes) {
-      if (waitingSince <= waitingBefore) silentHoles.push({ stream, channel, from, to, seenAt });
-    }
-    this.#holes = this.#holes.filter(({ waitingSince }) => waitingSince > waitingBefore);
   }
 
   #broken(rule: string, what: string): void {

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { encodeNumber, Ledger } from "../../soak/ledger.js";
-import { GAP_COMES_FIRST, judgeSilentHoles, StreamCheck, type SilentHole } from "../../soak/stream-check.js";
+import { judgeSilentHoles, StreamCheck, type SilentHole } from "../../soak/stream-check.js";
 import { Violations } from "../../soak/violations.js";
 
 /** A soak that sees nothing would hold as well: here are the faults that it has to see. */
@@ -27,7 +27,7 @@ describe("what the soak finds wrong with a stream", () => {
 
   /** The rules that did not hold, once the stream has ended. */
   function brokenRules(check: StreamCheck): readonly string[] {
-    check.end(Date.now() + 60_000);
+    check.end();
     judgeSilentHoles(holes, ledger, violations);
     return violations.all.map(({ rule }) => rule);
   }
@@ -79,29 +79,14 @@ describe("what the soak finds wrong with a stream", () => {
     expect(brokenRules(check)).to.deep.equal([]);
   });
 
-  it(`a gap that comes after the hole: ${GAP_COMES_FIRST ? "too late" : "only when it is late"}`, () => {
+  it("a gap that comes after the hole", () => {
     const check = open();
     check.event("connected", "{}");
     publish(3);
     check.event("message", number(3));
     check.event("gap", GAP);
-    expect(brokenRules(check)).to.have.length(GAP_COMES_FIRST ? 1 : 0);
+    expect(brokenRules(check)).to.deep.equal(["nothing is lost in silence"]);
   });
-
-  if (!GAP_COMES_FIRST) {
-    it("a gap that comes long after the hole, but for a client that did not read between", () => {
-      for (const stalled of [true, false]) {
-        const check = open();
-        check.event("connected", "{}");
-        publish(3);
-        const seenAt = Date.now();
-        check.event("message", number(ledger.issued("a")), seenAt);
-        if (stalled) check.resumed(seenAt + 10_000);
-        check.event("gap", GAP, seenAt + 10_100);
-        expect(brokenRules(check)).to.have.length(stalled ? 0 : 1);
-      }
-    });
-  }
 
   it("a number that repeats or falls back", () => {
     const check = open();
