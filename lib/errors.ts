@@ -16,6 +16,7 @@ export type ErrorCode =
   | "EVENT_TOO_LARGE"
   | "TASK_TOO_LARGE"
   | "FORBIDDEN"
+  | "UNAUTHORIZED"
   | "NOT_ACCEPTABLE"
   | "COMPLETED"
   | "METHOD_NOT_ALLOWED"

@@ -12,7 +12,9 @@ export type { ErrorCode } from "./errors.js";
 
 export { PubSubSession } from "./pubsub/session.js";
 export type { SessionStatistics } from "./pubsub/session.js";
+export type { RegistryStatistics } from "./pubsub/session-registry.js";
 export type { CloseReason, SessionState } from "./pubsub/session-state.js";
+export type { HubStatistics } from "./pubsub/subscription-hub.js";
 export type { ChannelSelection } from "./pubsub/channel.js";
 export type { OutboundMessage } from "./pubsub/outbound-message.js";
 export type { Sink, SinkListener, StreamEvent, StreamRequest } from "./pubsub/sink.js";

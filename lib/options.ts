@@ -114,7 +114,9 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
   }
   const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, new Set(["maxLifetimeMs"]));
   if (limits.maxEventBytes > limits.maxBufferedBytes) {
-    throw new ConfigError("expected limits.maxBufferedBytes to be at least limits.maxEventBytes");
+    throw new ConfigError(
+      `expected limits.maxBufferedBytes to be at least limits.maxEventBytes (${limits.maxEventBytes}), got ${limits.maxBufferedBytes}`,
+    );
   }
   return {
     redis: options.redis,

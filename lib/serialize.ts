@@ -9,7 +9,7 @@ export function encodeJson(value: unknown, what: string): string {
     // It may be a toJSON() that threw, whose message may say anything.
   }
   if (json !== undefined) return json;
-  throw new RedisSseError("UNSERIALIZABLE", `expected ${what} with a JSON form, got ${typeof value} without`);
+  throw new RedisSseError("UNSERIALIZABLE", `expected ${what} that JSON can express, got ${typeof value}`);
 }
 
 /** Whether `text` takes more than `maxBytes` of UTF-8, counting only where its length leaves that open. */

@@ -15,7 +15,7 @@ import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
 import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
-import { readMilliseconds } from "./validate.js";
+import { assertKnown, readMilliseconds } from "./validate.js";
 
 /** What became of a published event. */
 export interface PublishReceipt {
@@ -64,6 +64,8 @@ export interface RedisSse {
 }
 
 const log = createLog("service");
+
+const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>(["timeoutMs", "spreadMs"]);
 
 /** Creates a service. Nothing connects before it is used. Throws `ConfigError` for an option that cannot be. */
 export function createRedisSse(options?: RedisSseOptions): RedisSse {
@@ -159,7 +161,9 @@ class RedisSseService implements RedisSse {
     return this.#status.report(options);
   }
 
-  async drain({ timeoutMs = 10_000, spreadMs = timeoutMs / 2 }: DrainOptions = {}): Promise<void> {
+  async drain(options: DrainOptions = {}): Promise<void> {
+    assertKnown("drain()", options, DRAIN_OPTIONS);
+    const { timeoutMs = 10_000, spreadMs = timeoutMs / 2 } = options;
     readMilliseconds("timeoutMs", timeoutMs, 0);
     if (!(spreadMs >= 0 && spreadMs <= timeoutMs)) {
       throw new ConfigError("expected spreadMs as a number of milliseconds from 0 to timeoutMs");

@@ -16,7 +16,8 @@ export interface StreamHead {
 
 /**
  * `no-transform` keeps compression() and its like from holding events back; `X-Accel-Buffering` tells
- * nginx the same. No `Connection` header: HTTP/2 forbids it, and HTTP/1.1 does not need it.
+ * nginx the same. No `Connection` header: HTTP/2 forbids it, and over
+ * HTTP/1.1 the adapter sees to it.
  */
 export const streamHead: StreamHead = {
   status: 200,

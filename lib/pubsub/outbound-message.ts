@@ -22,6 +22,14 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
   if (typeof message !== "object" || message === null) {
     throw new RedisSseError("INVALID_EVENT", `expected a message { event?, data }, got ${typeof message}`);
   }
+  const unknown = Object.keys(message).find((key) => key !== "event" && key !== "data");
+  if (unknown !== undefined) {
+    // A misspelt `event` would go out as a plain message.
+    throw new RedisSseError(
+      "INVALID_EVENT",
+      `expected a message of event and data, got "${unknown.slice(0, 32)}" too`,
+    );
+  }
   const event: unknown = message.event;
   if (event !== undefined && (typeof event !== "string" || event === "")) {
     throw new RedisSseError("INVALID_EVENT", "expected event as a non-empty string, or left out");

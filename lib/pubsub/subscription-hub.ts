@@ -43,8 +43,11 @@ export interface HubOptions {
 }
 
 export interface HubStatistics {
+  /** Whether the shared connection is there; false too as long as nobody has needed it. */
   readonly connected: boolean;
+  /** Channels that somebody listens to over it. */
   readonly channels: number;
+  /** Channels that the server has acknowledged; those that were left a moment ago among them. */
   readonly subscribed: number;
   /** Messages that were malformed or posed as a control event, those to dedicated streams included. */
   readonly dropped: number;
@@ -172,8 +175,14 @@ export class SubscriptionHub {
   #connect(): void {
     this.#connection ??= this.#options.connect({
       onMessage: (channel, message) => this.#dispatch(channel, message),
-      onReady: () => this.#reconciler.connectionReady(),
-      onDown: () => this.#reconciler.connectionLost(),
+      onReady: () => {
+        log("connected: %d channels", this.#channels.size);
+        this.#reconciler.connectionReady();
+      },
+      onDown: () => {
+        log("connection lost: %d channels", this.#channels.size);
+        this.#reconciler.connectionLost();
+      },
     });
   }
 
@@ -217,6 +226,7 @@ export class SubscriptionHub {
   }
 
   #resubscribed(names: readonly string[]): void {
+    log("subscribed again: %d channels", names.length);
     const interrupted = new Map<HubMember, string[]>();
     for (const name of names) {
       const channel = this.#channels.get(name);

@@ -43,6 +43,8 @@ export interface QueueDependencies {
 
 const log = createLog("queue");
 
+const ENQUEUE_OPTIONS: ReadonlySet<string> = new Set<keyof EnqueueOptions>(["id"]);
+
 const DAY_MS = 24 * 3600 * 1000;
 const MAX_MESSAGE = 1_000;
 
@@ -99,6 +101,7 @@ export class QueueService {
     if (typeof kind !== "string" || kind === "" || kind.length > 128) {
       throw new RedisSseError("INVALID_TASK", "expected kind as a string of 1 to 128 characters");
     }
+    assertKnown("enqueue()", options, ENQUEUE_OPTIONS);
     const id = options.id ?? randomUUID();
     assertTaskId(id);
     const json = this.#toJson(payload, "payload");

@@ -104,7 +104,7 @@ export class ClientPool {
     return (this.#commands ??= this.#connect("command"));
   }
 
-  /** The hub's connection. Throws `CLOSED`. */
+  /** The hub's connection: what is subscribed on it is the hub's to decide, and nobody else's. Throws `CLOSED`. */
   get subscriber(): RedisClient {
     this.#assertOpen();
     if (this.#subscriber === null) {

@@ -125,6 +125,8 @@ async function lookOnce(source: DriftSource, asked: readonly string[]): Promise<
   if (server === null || signal.aborted) return null;
   const after = look();
   const ours = server.connections && groupByRole(server.connections, instance);
+  // With nothing to compare nothing is known, which is not the same as no drift.
+  if (ours === null && server.silent === null) return null;
   return {
     roles: ours && compareRoles(before, after, ours),
     subscriptions: ours && compareSubscriptions(before.subscriptions, after.subscriptions, ours.subscriber),

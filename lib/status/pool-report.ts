@@ -17,7 +17,11 @@ export interface PoolReport {
       readonly connections: StatusReport["pool"]["connections"];
     };
     /** `null` when Redis gave no answer; `error.code` says why. */
-    readonly redis_server: { readonly connected_clients: number | null } | null;
+    readonly redis_server: {
+      readonly connected_clients: number | null;
+      /** `maxclients`: with as many clients the server refuses further ones. */
+      readonly max_clients: number | null;
+    } | null;
     readonly pubsub: { readonly active_channels: number; readonly channels: readonly string[] };
     readonly sessions: StatusReport["sessions"];
     readonly instance: string;
@@ -40,7 +44,10 @@ export function createPoolReport(status: StatusReport): PoolReport {
         overdue: pool.overdue,
         connections: pool.connections,
       },
-      redis_server: redis.fault === undefined ? { connected_clients: redis.connectedClients } : null,
+      redis_server:
+        redis.fault === undefined
+          ? { connected_clients: redis.connectedClients, max_clients: redis.maxClients }
+          : null,
       pubsub: { active_channels: channels.length, channels: channels.slice(0, MAX_CHANNELS) },
       sessions,
       instance,

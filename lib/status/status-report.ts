@@ -7,8 +7,8 @@ import type { PoolStatistics } from "../redis/client-pool.js";
 
 /** What the Redis server says of itself, or why it does not. */
 export type ServerInfo =
-  | { readonly connectedClients: number | null; readonly fault?: never }
-  | { readonly connectedClients?: never; readonly fault: ErrorCode };
+  | { readonly connectedClients: number | null; readonly maxClients: number | null; readonly fault?: never }
+  | { readonly connectedClients?: never; readonly maxClients?: never; readonly fault: ErrorCode };
 
 /** A service at one moment. Holds channel names, which may hold users' ids: show it to operators only. */
 export interface StatusReport {
@@ -38,14 +38,20 @@ export interface StatusOptions {
   readonly drift?: boolean;
 }
 
-/** Asks the server how many clients it has; `null` where it does not tell. Never rejects. */
+/** Asks the server how many clients it has, and may have; `null` where it does not tell. Never rejects. */
 export async function readServerInfo(commands: () => RedisClient): Promise<ServerInfo> {
   try {
-    const clients = /^connected_clients:(\d+)/m.exec(await commands().info("clients"));
-    return { connectedClients: clients === null ? null : Number(clients[1]) };
+    const info = await commands().info("clients");
+    const read = (field: string): number | null => {
+      const found = new RegExp(`^${field}:(\\d+)`, "m").exec(info);
+      return found === null ? null : Number(found[1]);
+    };
+    return { connectedClients: read("connected_clients"), maxClients: read("maxclients") };
   } catch (error) {
     const fault = sanitize(error);
     // A server that refuses INFO to this user is there all the same.
-    return fault.code === "REDIS_REFUSED" ? { connectedClients: null } : { fault: fault.code };
+    return fault.code === "REDIS_REFUSED"
+      ? { connectedClients: null, maxClients: null }
+      : { fault: fault.code };
   }
 }

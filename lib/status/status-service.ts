@@ -1,5 +1,8 @@
+import { assertKnown } from "../validate.js";
 import { findDrift, type DriftReport, type DriftSource } from "./drift.js";
 import { readServerInfo, type ServerInfo, type StatusOptions, type StatusReport } from "./status-report.js";
+
+const STATUS_OPTIONS: ReadonlySet<string> = new Set<keyof StatusOptions>(["drift"]);
 
 /** What the service tells of itself, without asking Redis. */
 export type LocalStatus = Omit<StatusReport, "redis" | "drift">;
@@ -18,7 +21,9 @@ export class StatusService {
     this.#options = options;
   }
 
-  async report({ drift: wanted = true }: StatusOptions = {}): Promise<StatusReport> {
+  async report(options: StatusOptions = {}): Promise<StatusReport> {
+    assertKnown("status()", options, STATUS_OPTIONS);
+    const { drift: wanted = true } = options;
     const { commands, local, signal } = this.#options;
     const redis: ServerInfo = signal.aborted ? { fault: "CLOSED" } : await readServerInfo(commands);
     const asked = wanted && redis.fault === undefined && !signal.aborted;

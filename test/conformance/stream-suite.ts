@@ -16,6 +16,7 @@ import {
 } from "../../lib/index.js";
 import { redisPoolStatus, sseStream, type SseStreamOptions } from "../../middleware/express.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
+import { expectFault, faultOf } from "../support/service.js";
 import { openStream, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
@@ -553,6 +554,18 @@ export function describeStreams(
       expect(() => redisPoolStatus({} as never))
         .to.throw()
         .with.property("code", "CONFIG");
+    });
+
+    it("refuses a misspelt option of a call, and does nothing", async () => {
+      const service = createService();
+      const misspelt: readonly [what: string, call: () => Promise<unknown>, code: string][] = [
+        ["drain", () => service.drain({ timeout: 1 } as never), "CONFIG"],
+        ["status", () => service.status({ drft: false } as never), "CONFIG"],
+        ["enqueue", () => service.queue("q").enqueue("k", 1, { ids: "a" } as never), "CONFIG"],
+        ["publish", () => service.publish("a", { evnt: "x", data: 1 } as never), "INVALID_EVENT"],
+      ];
+      for (const [what, call, code] of misspelt) expectFault(await faultOf(call()), code, what);
+      expect((await service.status()).state).to.equal("open");
     });
 
     it("closes while streams are being set up, twice at once, and leaves nothing", async () => {

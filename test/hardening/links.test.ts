@@ -1,8 +1,9 @@
 import { expect } from "chai";
 
-import { eventually } from "../support/eventually.js";
+import { eventually, repeat } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { createRandom } from "../support/random.js";
+import { countMessages } from "../support/sequence.js";
 
 describeFaults("faults of the link to Redis", (rig) => {
   it("shared: notices a link that is dead but looks open, and comes back over a new one", async () => {
@@ -59,6 +60,46 @@ describeFaults("faults of the link to Redis", (rig) => {
     expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "REDIS_UNAVAILABLE");
     proxy.refuse(false);
   });
+
+  for (const subscriptions of ["shared", "dedicated"] as const) {
+    it(`${subscriptions}: over a slow link everything comes, later and in order`, async () => {
+      const proxy = await rig.proxy();
+      proxy.delay(60);
+      const app = await rig.start({ redis: proxy.url, subscriptions });
+      const client = await app.openLive("a");
+      for (let number = 0; number < 100; number++) {
+        void rig.server.admin.publish("a", String(number));
+        if (number === 50) proxy.delay(20);
+      }
+      await client.next(({ data }) => data === "99");
+      expect(countMessages(client.events)).to.be.greaterThan(50);
+      expect((await app.service.status()).sessions.closed).to.deep.equal({});
+    });
+
+    it(`${subscriptions}: a link that is too narrow for what is published ends by the server's limit, and is told`, async () => {
+      await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1");
+      const proxy = await rig.proxy();
+      const app = await rig.start({ redis: proxy.url, subscriptions });
+      const client = await app.openLive("a");
+      proxy.throttle(200_000);
+      const text = "x".repeat(50_000);
+      const publisher = repeat(() =>
+        Promise.all(Array.from({ length: 20 }, () => rig.server.admin.publish("a", text))),
+      );
+      await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(0), 20_000);
+      await publisher.stop();
+      proxy.throttle(Infinity);
+      // The client hears what had passed, and then of the loss.
+      if (subscriptions === "dedicated") {
+        await client.ended;
+        expect(client.events.slice(-2).map(({ event }) => event)).to.deep.equal(["error", "closing"]);
+      } else {
+        await client.next(({ event }) => event === "gap", 20_000);
+        await rig.server.admin.publish("a", "again");
+        await client.next(({ data }) => data === "again");
+      }
+    });
+  }
 
   it("shared: backs off while Redis refuses it, and tries with one connection for all streams", async () => {
     const proxy = await rig.proxy();

@@ -1,7 +1,9 @@
 import { expect } from "chai";
 
-import { eventually } from "../support/eventually.js";
+import { eventually, repeat } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
+import { openStream } from "../support/sse-client.js";
+import { TcpProxy } from "../support/tcp-proxy.js";
 
 const KILOBYTE = "x".repeat(1_000);
 
@@ -44,6 +46,27 @@ describeFaults("a client that does not read", (rig) => {
       expect((await app.service.status()).sessions.closed).to.deep.equal({ "slow-consumer": 1 });
     }, 15_000);
   }).timeout(60_000);
+
+  for (const subscriptions of ["shared", "dedicated"] as const) {
+    it(`${subscriptions}: that vanished without a FIN is dropped when what it does not take has waited too long`, async () => {
+      const app = await rig.start({ subscriptions, limits: { maxStallMs: 300 } });
+      // Between the client and the app, this one: its links go on as if nothing were.
+      const network = await TcpProxy.start(Number(new URL(app.app.url).port));
+      rig.undo(() => network.close());
+      const gone = await openStream(`http://127.0.0.1:${network.port}/stream?channel=a`);
+      await gone.next(({ event }) => event === "connected");
+      network.hold();
+      const publisher = repeat(() => publish("a", 500));
+      await eventually(async () => {
+        expect((await app.service.status({ drift: false })).sessions).to.deep.include({
+          open: 0,
+          closed: { "slow-consumer": 1 },
+        });
+      }, 20_000);
+      await publisher.stop();
+      gone.destroy();
+    });
+  }
 
   it("gets everything in order when it reads again in time", async () => {
     const app = await rig.start({ limits: { maxBufferedBytes: 64 * 1024 * 1024 } });

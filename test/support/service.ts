@@ -62,9 +62,9 @@ export async function faultOf(promise: Promise<unknown>): Promise<unknown> {
   );
 }
 
-export function expectFault(error: unknown, code: string): void {
-  expect(error).to.be.instanceOf(RedisSseError);
-  expect((error as RedisSseError).code).to.equal(code);
+export function expectFault(error: unknown, code: string, what?: string): void {
+  expect(error, what).to.be.instanceOf(RedisSseError);
+  expect((error as RedisSseError).code, what).to.equal(code);
 }
 
 /** What JSON has no text for. */

@@ -17,6 +17,8 @@ export class TcpProxy {
   #held = false;
   #refusing = false;
   #idleMs = 0;
+  #delayMs = 0;
+  #bytesPerSecond = Infinity;
   #cutAt: Buffer | null = null;
   #cutAtReply = false;
   #holdAt: Buffer | null = null;
@@ -73,6 +75,16 @@ export class TcpProxy {
       if (client.destroyed) upstream.destroy();
       if (upstream.destroyed) client.destroy();
     }
+  }
+
+  /** From now on everything comes so much later, in its order; what is on its way already is not hurried. */
+  delay(delayMs: number): void {
+    this.#delayMs = delayMs;
+  }
+
+  /** From now on so many bytes pass in a second, in each direction of each link; the rest has to wait at its sender. */
+  throttle(bytesPerSecond: number): void {
+    this.#bytesPerSecond = bytesPerSecond;
   }
 
   /** Ends every link that comes, as a server at its limit does. */
@@ -178,7 +190,7 @@ export class TcpProxy {
       this.#keepRepliesAt = null;
       link.untold ??= [];
     }
-    if (link.unheard === null) link.upstream.write(chunk);
+    if (link.unheard === null) this.#pass(link.client, link.upstream, chunk);
     else link.unheard.push(chunk);
   }
 
@@ -187,8 +199,19 @@ export class TcpProxy {
       this.#cutAtReply = false;
       return cut(link);
     }
-    if (link.untold === null) link.client.write(chunk);
+    if (link.untold === null) this.#pass(link.upstream, link.client, chunk);
     else link.untold.push(chunk);
+  }
+
+  /** The pace of the network, which is the fault itself: timers are right here. */
+  #pass(from: Socket, to: Socket, chunk: Buffer): void {
+    if (this.#bytesPerSecond !== Infinity) {
+      from.pause();
+      const forMs = (chunk.length / this.#bytesPerSecond) * 1_000;
+      setTimeout(() => !this.#held && from.resume(), forMs);
+    }
+    if (this.#delayMs === 0) to.write(chunk);
+    else setTimeout(() => to.write(chunk), this.#delayMs);
   }
 }
 

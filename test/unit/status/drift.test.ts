@@ -263,6 +263,23 @@ describe("findDrift()", () => {
       expect((await find(2_000))?.connections).to.not.equal(null);
     });
 
+    it("anything where neither connections nor channels are told", async () => {
+      lists = [[]];
+      const deaf = async (): Promise<never> => {
+        throw Object.assign(new Error("NOPERM no permissions"), { name: "ReplyError" });
+      };
+      const mute = Object.assign({}, client, { pubsub: deaf }) as unknown as RedisClient;
+      const report = await findDrift({
+        commands: () => mute,
+        instance: "me",
+        connectedClients: 4,
+        clock,
+        look: () => QUIET,
+        signal: closing.signal,
+      });
+      expect(report).to.equal(null);
+    });
+
     it("a service that closes between the looks, or during one", async () => {
       lists = [[COMMAND]];
       const report = find();

@@ -12,7 +12,7 @@ describe("createPoolReport()", () => {
       available_connections: 195,
       in_use_connections: 5,
     });
-    expect(report.data.redis_server).to.deep.equal({ connected_clients: 8 });
+    expect(report.data.redis_server).to.deep.equal({ connected_clients: 8, max_clients: 100 });
     expect(report.data.pubsub).to.deep.equal({
       active_channels: 2,
       channels: ["notifications:admin", "task_progress:abc123"],
@@ -35,9 +35,12 @@ describe("createPoolReport()", () => {
   });
 
   it("is a success when the server answered without telling its clients", () => {
-    const report = createPoolReport({ ...statusReport(), redis: { connectedClients: null } });
+    const report = createPoolReport({
+      ...statusReport(),
+      redis: { connectedClients: null, maxClients: null },
+    });
     expect(report.success).to.equal(true);
-    expect(report.data.redis_server).to.deep.equal({ connected_clients: null });
+    expect(report.data.redis_server).to.deep.equal({ connected_clients: null, max_clients: null });
   });
 
   it("lists at most a thousand channels, and tells how many there are", () => {
@@ -69,7 +72,7 @@ function statusReport(): StatusReport {
     hub: { connected: true, channels: 0, subscribed: 0, dropped: 0, memberFaults: 0 },
     sessions: { open: 2, opened: 9, closed: { drain: 7 }, refused: {} },
     channels: ["notifications:admin", "task_progress:abc123"],
-    redis: { connectedClients: 8 },
+    redis: { connectedClients: 8, maxClients: 100 },
     drift: null,
   };
 }
