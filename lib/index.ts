@@ -11,7 +11,7 @@ export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 
 export { PubSubSession } from "./pubsub/session.js";
-export type { SessionStatistics } from "./pubsub/session.js";
+export type { SessionStatistics } from "./pubsub/session-context.js";
 export type { RegistryStatistics } from "./pubsub/session-registry.js";
 export type { CloseReason, SessionState } from "./pubsub/session-state.js";
 export type { HubStatistics } from "./pubsub/subscription-hub.js";

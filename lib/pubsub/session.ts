@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 
-import { monotonicNow, type Clock } from "../clock.js";
+import { monotonicNow } from "../clock.js";
 import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { Delivery } from "./delivery.js";
@@ -10,7 +10,7 @@ import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import { encodeControl, encodeRetry, HEARTBEAT } from "./frame.js";
 import { createGap, NO_CHANNEL } from "./inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "./outbound-message.js";
-import { SessionChannels, type ChannelSettings } from "./session-channels.js";
+import { SessionChannels } from "./session-channels.js";
 import {
   initialSnapshot,
   transition,
@@ -23,40 +23,10 @@ import {
 } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
 import { StreamOutput } from "./stream-output.js";
-import { runTeardown, type TeardownStage } from "./teardown.js";
-import type { CreateTransport, Transport } from "./transport.js";
-
-export interface SessionSettings extends SessionLimits, ChannelSettings {
-  readonly heartbeatMs: number;
-  readonly retryMs: number;
-  readonly maxEventBytes: number;
-}
-
-/** What the service gives a session. */
-export interface SessionContext {
-  readonly settings: SessionSettings;
-  readonly clock: Clock;
-  readonly createTransport: CreateTransport;
-  /** Throws `INVALID_CHANNEL` or `FORBIDDEN`. */
-  readonly assertChannel: (name: unknown) => void;
-  /** Ticks the session until the answer is called. */
-  readonly startTicking: (session: PubSubSession, heartbeatMs: number) => () => void;
-  /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
-  readonly explain: (fault: RedisSseError) => RedisSseError;
-  readonly onClosed: (session: PubSubSession) => void;
-}
-
-/** Counters of one session. Times are `Clock.now()`, sizes bytes. */
-export interface SessionStatistics {
-  readonly openedAt: number;
-  /** Events written to the client, `connected` and `closing` not counted. */
-  readonly messagesSent: number;
-  readonly bytesSent: number;
-  /** Events that were never written: they came while the session was closing, or waited when it had to. */
-  readonly messagesDropped: number;
-  /** What waits for the client to read; at most `maxBufferedBytes`. */
-  readonly bufferedBytes: number;
-}
+import type { SessionContext, SessionStatistics } from "./session-context.js";
+import { stagesOf } from "./session-stages.js";
+import { runTeardown } from "./teardown.js";
+import type { Transport } from "./transport.js";
 
 const log = createLog("session");
 
@@ -310,33 +280,11 @@ export class PubSubSession {
     const farewell = { reason, fault: this.#fault, answer: this.#answer, timeoutMs: settings.closeTimeoutMs };
     const ended = sayFarewell(this.#output, this.#delivery, farewell);
     log("[SSE] cleaning up PubSub connection: user=%s", this.#who);
-    await runTeardown(this.#stages(), clock, settings.closeTimeoutMs);
+    await runTeardown(stagesOf(this.#transport, [...this.channels]), clock, settings.closeTimeoutMs);
     log("[SSE] PubSub connection closed: user=%s", this.#who);
     await ended;
     this.#output.detach();
     this.#dispatch({ type: "torn-down" });
-  }
-
-  #stages(): readonly TeardownStage[] {
-    const channels = [...this.channels];
-    return [
-      {
-        name: "unsubscribe",
-        run: () => this.#transport.unsubscribe(channels),
-        onDone: () => channels.forEach((channel) => log("[SSE] unsubscribed: %s", printable(channel))),
-        onFault: (fault) => log("[SSE] unsubscribe failed (closing all the same): %s", fault.message),
-      },
-      {
-        name: "close",
-        run: () => this.#transport.close(),
-        onFault: (fault) => log("[SSE] close failed (resetting all the same): %s", fault.message),
-      },
-      {
-        name: "reset",
-        run: () => this.#transport.reset(),
-        onFault: (fault) => log("[SSE] reset failed: %s", fault.message),
-      },
-    ];
   }
 
   get #heartbeatMs(): number {

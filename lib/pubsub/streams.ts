@@ -10,7 +10,8 @@ import { readInboundEvent, type InboundEvent } from "./inbound-event.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
 import type { SessionLimits } from "./session-state.js";
-import { PubSubSession, type SessionContext } from "./session.js";
+import type { SessionContext } from "./session-context.js";
+import { PubSubSession } from "./session.js";
 import { SharedTransport } from "./shared-transport.js";
 import type { Sink, StreamRequest } from "./sink.js";
 import {

@@ -1,0 +1,38 @@
+import type { Clock } from "../clock.js";
+import type { RedisSseError } from "../errors.js";
+import type { ChannelSettings } from "./session-channels.js";
+import type { SessionLimits } from "./session-state.js";
+import type { PubSubSession } from "./session.js";
+import type { CreateTransport } from "./transport.js";
+
+export interface SessionSettings extends SessionLimits, ChannelSettings {
+  readonly heartbeatMs: number;
+  readonly retryMs: number;
+  readonly maxEventBytes: number;
+}
+
+/** What the service gives a session. */
+export interface SessionContext {
+  readonly settings: SessionSettings;
+  readonly clock: Clock;
+  readonly createTransport: CreateTransport;
+  /** Throws `INVALID_CHANNEL` or `FORBIDDEN`. */
+  readonly assertChannel: (name: unknown) => void;
+  /** Ticks the session until the answer is called. */
+  readonly startTicking: (session: PubSubSession, heartbeatMs: number) => () => void;
+  /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
+  readonly explain: (fault: RedisSseError) => RedisSseError;
+  readonly onClosed: (session: PubSubSession) => void;
+}
+
+/** Counters of one session. Times are `Clock.now()`, sizes bytes. */
+export interface SessionStatistics {
+  readonly openedAt: number;
+  /** Events written to the client, `connected` and `closing` not counted. */
+  readonly messagesSent: number;
+  readonly bytesSent: number;
+  /** Events that were never written: they came while the session was closing, or waited when it had to. */
+  readonly messagesDropped: number;
+  /** What waits for the client to read; at most `maxBufferedBytes`. */
+  readonly bufferedBytes: number;
+}
