@@ -108,6 +108,13 @@ describe("findDrift()", () => {
       expect(report?.connections?.subscriber).to.deep.equal({ expected: 1, actual: 0 });
     });
 
+    it("a lease that is missing", async () => {
+      views = [{ ...QUIET, connections: { ...QUIET.connections, lease: { made: 1, ready: 1 } } }];
+      const report = await findTwice();
+      expect(report?.found).to.equal(true);
+      expect(report?.connections?.lease).to.deep.equal({ expected: 1, actual: 0 });
+    });
+
     it("a subscription too many, and one too few", async () => {
       for (const count of [2, 0]) {
         listings = 0;
@@ -215,6 +222,9 @@ describe("findDrift()", () => {
       lists = [[COMMAND, SUBSCRIBER.replace("sub=1", "sub=0")]];
       silent = [["a"]];
       expect(await find()).to.have.property("found", false);
+      views = [QUIET, QUIET, { ...QUIET, subscriptions: { settled: 0, unsettled: 0, begun: 1, losses: 1 } }];
+      silent = [[]];
+      expect(await find(), "its count alone").to.have.property("found", false);
     });
 
     it("a channel is that was left meanwhile", async () => {
@@ -280,7 +290,13 @@ describe("findDrift()", () => {
       expect(report).to.equal(null);
     });
 
-    it("a service that closes between the looks, or during one", async () => {
+    it("a service that closes during a look", async () => {
+      const look = find();
+      closing.abort();
+      expect(await look).to.equal(null);
+    });
+
+    it("a service that closes between the looks", async () => {
       lists = [[COMMAND]];
       const report = find();
       await settle();
