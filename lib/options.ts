@@ -132,8 +132,11 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
 
 function readClock(clock: Clock = systemClock): Clock {
   assertObject("clock", clock);
-  if (typeof clock.now === "function" && typeof clock.schedule === "function") return clock;
-  throw new ConfigError("expected clock as an object with the functions now and schedule");
+  const complete = typeof clock.now === "function" && typeof clock.schedule === "function";
+  if (complete && (clock.monotonic === undefined || typeof clock.monotonic === "function")) return clock;
+  throw new ConfigError(
+    "expected clock as an object with the functions now, schedule and, if at all, monotonic",
+  );
 }
 
 function readNumbers<Group extends { readonly [Name in keyof Group]: number }>(

@@ -15,7 +15,7 @@ import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
 import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
-import { assertKnown, readMilliseconds } from "./validate.js";
+import { assertKnown, assertObject, readMilliseconds } from "./validate.js";
 
 /** What became of a published event. */
 export interface PublishReceipt {
@@ -162,6 +162,7 @@ class RedisSseService implements RedisSse {
   }
 
   async drain(options: DrainOptions = {}): Promise<void> {
+    assertObject("drain()", options);
     assertKnown("drain()", options, DRAIN_OPTIONS);
     const { timeoutMs = 10_000, spreadMs = timeoutMs / 2 } = options;
     readMilliseconds("timeoutMs", timeoutMs, 0);
@@ -172,7 +173,13 @@ class RedisSseService implements RedisSse {
   }
 
   close(): Promise<void> {
-    return (this.#closed ??= this.#close());
+    if (this.#closed === null) {
+      // There before its effects: one of them may call this again.
+      let settle!: () => void;
+      this.#closed = new Promise((resolve) => (settle = resolve));
+      this.#close().then(settle, settle);
+    }
+    return this.#closed;
   }
 
   async #close(): Promise<void> {

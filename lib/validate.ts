@@ -29,10 +29,13 @@ export function assertObject(name: string, value: unknown): asserts value is obj
 export function assertKnown(name: string, value: object, known: ReadonlySet<string>): void {
   const unknown = Object.keys(value).find((key) => !known.has(key));
   if (unknown !== undefined) {
-    throw new ConfigError(
-      `expected ${name} to have only ${[...known].join(", ")}; got "${unknown.slice(0, 32)}"`,
-    );
+    throw new ConfigError(`expected ${name} to have only ${[...known].join(", ")}; got ${nameOf(unknown)}`);
   }
+}
+
+/** A key as a message may show it: one that somebody made up for a log is not repeated. */
+function nameOf(key: string): string {
+  return /^[\w.-]{1,32}$/.test(key) ? `"${key}"` : "another name";
 }
 
 /** A value as a message may show it: text never, since a URL given in the wrong place holds a password. */

@@ -19,18 +19,7 @@ export interface SerializedMessage {
  * `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`.
  */
 export function serializeMessage(message: OutboundMessage, maxEventBytes: number): SerializedMessage {
-  if (typeof message !== "object" || message === null) {
-    throw new RedisSseError("INVALID_EVENT", `expected a message { event?, data }, got ${typeof message}`);
-  }
-  const unknown = Object.keys(message).find((key) => key !== "event" && key !== "data");
-  if (unknown !== undefined) {
-    // A misspelt `event` would go out as a plain message.
-    throw new RedisSseError(
-      "INVALID_EVENT",
-      `expected a message of event and data, got "${unknown.slice(0, 32)}" too`,
-    );
-  }
-  const event: unknown = message.event;
+  const { event, data: value } = readMessage(message);
   if (event !== undefined && (typeof event !== "string" || event === "")) {
     throw new RedisSseError("INVALID_EVENT", "expected event as a non-empty string, or left out");
   }
@@ -40,7 +29,7 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
       throw new RedisSseError("INVALID_EVENT", `expected an event name that is not reserved, got "${event}"`);
     }
   }
-  const data = typeof message.data === "string" ? message.data : encodeJson(message.data, "data");
+  const data = typeof value === "string" ? value : encodeJson(value, "data");
   if (isLargerThan(data, maxEventBytes)) {
     throw new RedisSseError(
       "EVENT_TOO_LARGE",
@@ -48,6 +37,29 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
     );
   }
   return { event, data };
+}
+
+/** The two fields, each read once; what a getter throws is not passed on. */
+function readMessage(message: unknown): { event: unknown; data: unknown } {
+  if (typeof message !== "object" || message === null) {
+    throw new RedisSseError("INVALID_EVENT", `expected a message { event?, data }, got ${typeof message}`);
+  }
+  let event: unknown;
+  let data: unknown;
+  let unknown: string | undefined;
+  try {
+    const fields = message as Record<string, unknown>;
+    ({ event, data } = fields);
+    unknown = Object.keys(fields).find(
+      (key) => key !== "event" && key !== "data" && fields[key] !== undefined,
+    );
+  } catch {
+    throw new RedisSseError("INVALID_EVENT", "expected a message whose fields can be read");
+  }
+  // A misspelt `event` would go out as a plain message.
+  if (unknown === undefined) return { event, data };
+  const name = /^[\w.-]{1,32}$/.test(unknown) ? ` "${unknown}"` : " another field";
+  throw new RedisSseError("INVALID_EVENT", `expected a message of event and data alone, got${name} too`);
 }
 
 /** `serializeMessage()`, with the frame that goes on the wire. */

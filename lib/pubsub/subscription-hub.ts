@@ -139,7 +139,7 @@ export class SubscriptionHub {
   /** The channels that have a member whose join was acknowledged. */
   get heardChannels(): readonly string[] {
     return [...this.#channels]
-      .filter(([, { members, joining }]) => [...members].some((member) => !joining.has(member)))
+      .filter(([, { members, joining }]) => members.size > joining.size)
       .map(([name]) => name);
   }
 

@@ -110,6 +110,7 @@ export class ClientPool {
     if (this.#subscriber === null) {
       const client = this.#connect("subscriber");
       client.on("error", (error: unknown) => (this.#subscriberFault = sanitize(error)));
+      client.on("connect", () => (this.#subscriberFault = null));
       // A server that is full, or a proxy, may close a connection without any error.
       client.on("close", () => (this.#subscriberFault ??= unreachable()));
       client.on("ready", () => (this.#subscriberFault = null));
@@ -149,6 +150,7 @@ export class ClientPool {
     let lease: Lease;
     let lastError: unknown = null;
     try {
+      const since = monotonicNow(this.#clock);
       const client = this.#connect("lease");
       // A subscribed connection that is never written to would not notice that its link is dead.
       const stopPinging = startPinging(client, this.#clock, this.#options.pingMs);
@@ -156,7 +158,7 @@ export class ClientPool {
         () => log("lease of %s is overdue: held for %d ms", printable(holder), this.#options.leaseAlarmMs),
         this.#options.leaseAlarmMs,
       );
-      lease = new Lease(holder, monotonicNow(this.#clock), client, (released) => {
+      lease = new Lease(holder, since, client, (released) => {
         stopPinging();
         cancelAlarm();
         this.#leases.delete(released);
@@ -202,7 +204,7 @@ export class ClientPool {
     const inUse = this.#permits.taken;
     const now = monotonicNow(this.#clock);
     const leases = Array.from(this.#leases, ({ holder, since }) => {
-      const ageMs = Math.round(now - since);
+      const ageMs = Math.max(0, Math.round(now - since));
       return { holder, ageMs, overdue: ageMs >= this.#options.leaseAlarmMs };
     });
     return {

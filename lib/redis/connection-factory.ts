@@ -96,6 +96,8 @@ function optionsFor(role: ConnectionRole): RoleOptions {
     keyPrefix: "",
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS,
+    // A Sentinel that accepts and says nothing would keep the process awake, beyond the reach of close().
+    sentinelCommandTimeout: COMMAND_TIMEOUT_MS,
     disconnectTimeout: 500,
     keepAlive: 10_000,
     enableReadyCheck: true,

@@ -1,4 +1,4 @@
-import { assertKnown } from "../validate.js";
+import { assertKnown, assertObject } from "../validate.js";
 import { findDrift, type DriftReport, type DriftSource } from "./drift.js";
 import { readServerInfo, type ServerInfo, type StatusOptions, type StatusReport } from "./status-report.js";
 
@@ -22,6 +22,7 @@ export class StatusService {
   }
 
   async report(options: StatusOptions = {}): Promise<StatusReport> {
+    assertObject("status()", options);
     assertKnown("status()", options, STATUS_OPTIONS);
     const { drift: wanted = true } = options;
     const { commands, local, signal } = this.#options;

@@ -16,6 +16,7 @@ import {
 } from "../../lib/index.js";
 import { redisPoolStatus, sseStream, type SseStreamOptions } from "../../middleware/express.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
+import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";
 import { openStream, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
@@ -556,11 +557,28 @@ export function describeStreams(
         .with.property("code", "CONFIG");
     });
 
+    it("closes once, though a client that is ended closes it again", async () => {
+      const service = createService();
+      const again: Promise<void>[] = [];
+      const sink = new FakeSink();
+      sink.end = () => {
+        again.push(service.close());
+        sink.leave();
+      };
+      await service.open({}, sink, "a");
+      const closed = service.close();
+      await closed;
+      expect(again).to.have.length(1);
+      expect(again[0]).to.equal(closed);
+    });
+
     it("refuses a misspelt option of a call, and does nothing", async () => {
       const service = createService();
       const misspelt: readonly [what: string, call: () => Promise<unknown>, code: string][] = [
         ["drain", () => service.drain({ timeout: 1 } as never), "CONFIG"],
         ["status", () => service.status({ drft: false } as never), "CONFIG"],
+        ["status of null", () => service.status(null as never), "CONFIG"],
+        ["drain of null", () => service.drain(null as never), "CONFIG"],
         ["enqueue", () => service.queue("q").enqueue("k", 1, { ids: "a" } as never), "CONFIG"],
         ["publish", () => service.publish("a", { evnt: "x", data: 1 } as never), "INVALID_EVENT"],
       ];

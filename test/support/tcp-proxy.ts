@@ -1,9 +1,19 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
+/** One direction of a link: nothing overtakes what is on its way. */
+interface Way {
+  readonly from: Socket;
+  readonly to: Socket;
+  /** Chunks that are on their way, the oldest first. */
+  readonly chunks: Buffer[];
+}
+
 interface Link {
   readonly client: Socket;
   readonly upstream: Socket;
+  readonly there: Way;
+  readonly back: Way;
   /** What the client said and the server does not hear yet, where the link hangs at a command. */
   unheard: Buffer[] | null;
   /** What the server answered and the client does not hear yet, where answers are kept. */
@@ -67,8 +77,8 @@ export class TcpProxy {
       const { client, upstream, unheard, untold } = link;
       link.unheard = link.untold = null;
       // At one stroke each, as a network delivers what it has held up.
-      if (unheard !== null) upstream.write(Buffer.concat(unheard));
-      if (untold !== null) client.write(Buffer.concat(untold));
+      if (unheard !== null) this.#pass(link.there, Buffer.concat(unheard));
+      if (untold !== null) this.#pass(link.back, Buffer.concat(untold));
       client.resume();
       upstream.resume();
       // Where one end has closed meanwhile, the other hears of it now.
@@ -77,7 +87,7 @@ export class TcpProxy {
     }
   }
 
-  /** From now on everything comes so much later, in its order; what is on its way already is not hurried. */
+  /** From now on everything comes so much later. Nothing overtakes anything. */
   delay(delayMs: number): void {
     this.#delayMs = delayMs;
   }
@@ -158,7 +168,14 @@ export class TcpProxy {
     }
     const upstream = connect(upstreamPort, "127.0.0.1");
     upstream.on("error", () => {});
-    const link: Link = { client, upstream, unheard: null, untold: null };
+    const link: Link = {
+      client,
+      upstream,
+      there: { from: client, to: upstream, chunks: [] },
+      back: { from: upstream, to: client, chunks: [] },
+      unheard: null,
+      untold: null,
+    };
     this.#links.add(link);
     // Writes count too: a link is idle when nothing passes in either direction.
     client.setTimeout(this.#idleMs, () => cut(link));
@@ -190,7 +207,7 @@ export class TcpProxy {
       this.#keepRepliesAt = null;
       link.untold ??= [];
     }
-    if (link.unheard === null) this.#pass(link.client, link.upstream, chunk);
+    if (link.unheard === null) this.#pass(link.there, chunk);
     else link.unheard.push(chunk);
   }
 
@@ -199,19 +216,24 @@ export class TcpProxy {
       this.#cutAtReply = false;
       return cut(link);
     }
-    if (link.untold === null) this.#pass(link.upstream, link.client, chunk);
+    if (link.untold === null) this.#pass(link.back, chunk);
     else link.untold.push(chunk);
   }
 
   /** The pace of the network, which is the fault itself: timers are right here. */
-  #pass(from: Socket, to: Socket, chunk: Buffer): void {
+  #pass({ from, to, chunks }: Way, chunk: Buffer): void {
     if (this.#bytesPerSecond !== Infinity) {
       from.pause();
       const forMs = (chunk.length / this.#bytesPerSecond) * 1_000;
       setTimeout(() => !this.#held && from.resume(), forMs);
     }
-    if (this.#delayMs === 0) to.write(chunk);
-    else setTimeout(() => to.write(chunk), this.#delayMs);
+    if (this.#delayMs === 0 && chunks.length === 0) {
+      to.write(chunk);
+      return;
+    }
+    // Whichever timer fires first, the oldest goes first.
+    chunks.push(chunk);
+    setTimeout(() => to.write(chunks.shift()!), this.#delayMs);
   }
 }
 

@@ -128,7 +128,14 @@ describe("readOptions()", () => {
     expectConfigError(() => read({ pool: { max: 5 } }), /pool.*"max"/);
   });
 
-  for (const clock of [5, null, {}, { now: () => 0 }, { schedule: () => () => {} }]) {
+  for (const clock of [
+    5,
+    null,
+    {},
+    { now: () => 0 },
+    { schedule: () => () => {} },
+    { ...systemClock, monotonic: 5 },
+  ]) {
     it(`refuses clock: ${inspect(clock)}`, () => {
       expectConfigError(() => read({ clock }), /\bclock\b/);
     });

@@ -33,6 +33,34 @@ describe("serializeMessage()", () => {
     expect(serializeMessage({ event: "news", data: 1 }, 100)).to.deep.equal({ event: "news", data: "1" });
   });
 
+  it("refuses a field that it does not know, unless it is undefined, and repeats no odd name", () => {
+    expect(serializeMessage({ data: 1, id: undefined } as OutboundMessage, 100).data).to.equal("1");
+    for (const [key, told] of [
+      ["evnt", '"evnt"'],
+      ["a\r\nforged", "another field"],
+    ] as const) {
+      expect(() => serializeMessage({ data: 1, [key]: 2 }, 100))
+        .to.throw(RedisSseError, told)
+        .with.property("code", "INVALID_EVENT");
+    }
+  });
+
+  it("reads each field once, those of a class too, and passes on nothing that reading throws", () => {
+    let reads = 0;
+    class Message {
+      get data(): unknown {
+        return reads++ === 0 ? "text" : { another: 1 };
+      }
+    }
+    expect(serializeMessage(new Message(), 100).data).to.equal("text");
+    const secret: OutboundMessage = {
+      get data(): never {
+        throw new Error("SECRET");
+      },
+    };
+    expectFault("INVALID_EVENT", secret);
+  });
+
   for (const message of [null, undefined, "text", 5, () => {}]) {
     it(`refuses ${inspect(message)} in place of a message`, () => {
       expectFault("INVALID_EVENT", message as unknown as OutboundMessage);

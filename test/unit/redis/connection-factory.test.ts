@@ -81,6 +81,7 @@ describe("createConnectionFactory()", () => {
             replyMapping: "legacy",
             connectTimeout: 5_000,
             socketTimeout: 5_000,
+            sentinelCommandTimeout: 5_000,
             disconnectTimeout: 500,
             keepAlive: 10_000,
             readOnly: false,
