@@ -46,13 +46,13 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           heartbeatMs: 40,
           limits: { maxLifetimeMs },
         });
-        const client = await openLive("a");
         const startedAt = performance.now();
+        const client = await openLive("a");
         setClock(rig, byMs);
         await client.ended;
         expect(client.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"max-lifetime"}' });
-        // Up to a fifth is taken off at random; some time passed before the client was told.
-        expect(performance.now() - startedAt).to.be.within(maxLifetimeMs * 0.6, maxLifetimeMs * 8);
+        // Up to a fifth is taken off at random. The rest is this machine's, and nowhere near the day.
+        expect(performance.now() - startedAt).to.be.within(maxLifetimeMs * 0.8, maxLifetimeMs * 20);
         await eventually(async () => {
           expect((await service.status()).sessions.closed).to.deep.equal({ "max-lifetime": 1 });
         });

@@ -67,8 +67,11 @@ function describeDemo(
       expect(page.status).to.equal(200);
       expect(page.headers.get("content-security-policy")).to.match(/^default-src 'self'/);
       expect(await page.text()).to.include("redis-sse");
-      for (const path of ["/app.js", "/style.css"])
-        expect((await fetch(demo.url + path)).status).to.equal(200);
+      for (const path of ["/app.js", "/style.css"]) {
+        const file = await fetch(demo.url + path);
+        expect(file.status).to.equal(200);
+        await file.arrayBuffer(); // one that is not read holds its socket
+      }
     });
 
     it("sends a notification to its user's streams, and to no other's", async () => {
@@ -147,6 +150,7 @@ function describeDemo(
       }
       const unknown = await fetch(`${demo.url}/api/streams/nobody/tasks/${ids[0]}`, { method: "PUT" });
       expect(unknown.status).to.equal(404);
+      await unknown.arrayBuffer();
     });
 
     it("shows the pool to who has the token", async () => {
