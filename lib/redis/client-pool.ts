@@ -110,7 +110,6 @@ export class ClientPool {
     if (this.#subscriber === null) {
       const client = this.#connect("subscriber");
       client.on("error", (error: unknown) => (this.#subscriberFault = sanitize(error)));
-      client.on("connect", () => (this.#subscriberFault = null));
       // A server that is full, or a proxy, may close a connection without any error.
       client.on("close", () => (this.#subscriberFault ??= unreachable()));
       client.on("ready", () => (this.#subscriberFault = null));
