@@ -19,6 +19,7 @@ export type ErrorCode =
   | "UNAUTHORIZED"
   | "NOT_ACCEPTABLE"
   | "COMPLETED"
+  | "CHANNEL_TAKEN"
   | "METHOD_NOT_ALLOWED"
   | "NO_SOCKET"
   | "LIMIT_CHANNELS"

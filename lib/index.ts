@@ -1,8 +1,9 @@
 /** The public face of the core. Adapters, and applications, import from here and from nowhere deeper. */
 
 export { createRedisSse } from "./service.js";
-export type { DrainOptions, PublishReceipt, RedisSse } from "./service.js";
+export type { DrainOptions, PublishOptions, PublishReceipt, RedisSse } from "./service.js";
 export type { LimitOptions, RedisSseOptions } from "./options.js";
+export type { HistoryBounds, HistoryOptions } from "./history/history-policy.js";
 export type { RedisSource } from "./redis/connection-factory.js";
 export type { Clock } from "./clock.js";
 export { systemClock } from "./clock.js";
@@ -15,6 +16,7 @@ export type { SessionStatistics } from "./pubsub/session-context.js";
 export type { RegistryStatistics } from "./pubsub/session-registry.js";
 export type { CloseReason, SessionState } from "./pubsub/session-state.js";
 export type { HubStatistics } from "./pubsub/subscription-hub.js";
+export type { GapReason } from "./pubsub/inbound-event.js";
 export type { ChannelSelection } from "./pubsub/channel.js";
 export type { OutboundMessage } from "./pubsub/outbound-message.js";
 export type { Sink, SinkListener, StreamEvent, StreamRequest } from "./pubsub/sink.js";

@@ -1,6 +1,7 @@
 import type { Clock } from "./clock.js";
 import { systemClock } from "./clock.js";
 import { ConfigError } from "./errors.js";
+import { readHistoryOptions, type HistoryOptions, type HistoryPolicy } from "./history/history-policy.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "./validate.js";
 
@@ -15,6 +16,8 @@ export interface LimitOptions {
   readonly maxBufferedBytes?: number;
   /** Milliseconds for which a client may leave what was written to it undrained. Default 30,000. */
   readonly maxStallMs?: number;
+  /** Events that a client is sent from the logs of its channels when it comes back; of more it is told a gap. Default 10,000. */
+  readonly maxReplayEvents?: number;
   /** Bytes of one event's data. Default 256 KiB. */
   readonly maxEventBytes?: number;
   /** Milliseconds after which a stream ends, less up to a fifth at random. Default: never. */
@@ -42,6 +45,8 @@ export interface RedisSseOptions {
     /** Milliseconds after which status marks a lease as overdue, and the log says so once. Nothing is taken away. Default 3,600,000, an hour. */
     readonly leaseAlarmMs?: number;
   };
+  /** How much of each channel is kept, for clients that come back; `false`: nothing. */
+  readonly history?: HistoryOptions | false;
   /** Milliseconds of silence after which a stream gets a comment. Default 15,000. */
   readonly heartbeatMs?: number;
   /** Milliseconds that a client is told to wait before it comes back. Default 2,000. */
@@ -62,6 +67,7 @@ export interface Settings {
     readonly maxWaiting: number;
     readonly leaseAlarmMs: number;
   };
+  readonly history: HistoryPolicy;
   readonly heartbeatMs: number;
   readonly retryMs: number;
   readonly limits: Readonly<Required<LimitOptions>>;
@@ -81,6 +87,7 @@ const DEFAULT_LIMITS: Required<LimitOptions> = {
   maxChannelsPerSession: 64,
   maxBufferedBytes: 1024 * 1024,
   maxStallMs: 30_000,
+  maxReplayEvents: 10_000,
   maxEventBytes: 256 * 1024,
   maxLifetimeMs: Infinity,
   subscribeTimeoutMs: 5_000,
@@ -92,6 +99,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "keyPrefix",
   "subscriptions",
   "pool",
+  "history",
   "heartbeatMs",
   "retryMs",
   "limits",
@@ -123,6 +131,7 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     keyPrefix,
     subscriptions,
     pool: readNumbers("pool", options.pool, DEFAULT_POOL),
+    history: readHistoryOptions(options.history),
     heartbeatMs: readMilliseconds("heartbeatMs", heartbeatMs),
     retryMs: readMilliseconds("retryMs", retryMs),
     limits,

@@ -1,9 +1,13 @@
-import { ConfigError, RedisSseError, sanitize } from "./errors.js";
+import { ConfigError, RedisSseError } from "./errors.js";
+import { LogPublisher } from "./history/log-publisher.js";
+import { LogReader } from "./history/log-reader.js";
 import { createLog } from "./log.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
 import { assertChannel, type ChannelSelection } from "./pubsub/channel.js";
+import { encodeCursor, tagOf } from "./pubsub/cursor.js";
 import { encodeEnvelope } from "./pubsub/envelope.js";
+import { readLoggedEvent, type LoggedInboundEvent } from "./pubsub/inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "./pubsub/outbound-message.js";
 import type { PubSubSession } from "./pubsub/session.js";
 import type { Sink, StreamRequest } from "./pubsub/sink.js";
@@ -25,6 +29,11 @@ export interface PublishReceipt {
   readonly receivers: number;
 }
 
+export interface PublishOptions {
+  /** Whether the event is kept for clients that come back. Default: as the channel's history is configured. */
+  readonly history?: boolean;
+}
+
 export interface DrainOptions {
   /** By when all streams are closed, in milliseconds. Default 10,000. */
   readonly timeoutMs?: number;
@@ -39,7 +48,7 @@ export interface RedisSse {
    * `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`, `CLOSED` or a fault of Redis. An event whose
    * acknowledgement is lost with the connection is published again, and may arrive twice.
    */
-  publish(channel: string, message: OutboundMessage): Promise<PublishReceipt>;
+  publish(channel: string, message: OutboundMessage, options?: PublishOptions): Promise<PublishReceipt>;
   /**
    * Opens a stream on a sink, subscribed to `channels`, as a resolver answered them. When it cannot, the sink has had its answer, nothing
    * is held any more, and the promise rejects with the fault. A client that leaves meanwhile is no fault:
@@ -65,6 +74,10 @@ export interface RedisSse {
 
 const log = createLog("service");
 
+/** The most of a log that is read at once. */
+const MAX_PAGE_BYTES = 128 * 1024;
+
+const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>(["history"]);
 const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>(["timeoutMs", "spreadMs"]);
 
 /** Creates a service. Nothing connects before it is used. Throws `ConfigError` for an option that cannot be. */
@@ -79,6 +92,8 @@ class RedisSseService implements RedisSse {
   readonly #instance = createInstanceName();
   readonly #settings: Settings;
   readonly #streams: Streams;
+  readonly #publisher: LogPublisher;
+  readonly #reader: LogReader<LoggedInboundEvent>;
   readonly #status: StatusService;
   readonly #queues = new Map<string, QueueService>();
   readonly #closing = new AbortController();
@@ -90,12 +105,27 @@ class RedisSseService implements RedisSse {
     const commands = (): ClientPool["commands"] => this.pool.commands;
     this.#settings = settings;
     this.pool = new ClientPool(connect, { ...settings.pool, pingMs: heartbeatMs }, clock);
+    const logs = { commands, keyPrefix, policy: settings.history };
+    this.#publisher = new LogPublisher({ ...logs, encodeEnvelope });
+    this.#reader = new LogReader({
+      ...logs,
+      clock,
+      maxPageBytes: Math.min(MAX_PAGE_BYTES, limits.maxBufferedBytes / 4),
+      toEvent: (channel, position, { event, data, ending }) =>
+        readLoggedEvent(
+          channel,
+          { position, event: event === "" ? undefined : event, data, ...(ending !== "" && { ending }) },
+          limits.maxEventBytes,
+        ),
+      sizeOf: ({ data, frame }) => data.length + 2 * frame.length,
+    });
     this.#streams = new Streams({
       settings: {
         ...settings,
         limits: { ...limits, subscribeTimeoutMs: subscribeTimeoutOf(settings) },
       },
       clock,
+      history: this.#reader,
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, heartbeatMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
       explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
@@ -120,15 +150,17 @@ class RedisSseService implements RedisSse {
     });
   }
 
-  async publish(channel: string, message: OutboundMessage): Promise<PublishReceipt> {
+  async publish(
+    channel: string,
+    message: OutboundMessage,
+    options: PublishOptions = {},
+  ): Promise<PublishReceipt> {
     assertChannel(channel, this.#settings.keyPrefix);
+    assertObject("publish()", options);
+    assertKnown("publish()", options, PUBLISH_OPTIONS);
     const serialized = serializeMessage(message, this.#settings.limits.maxEventBytes);
-    try {
-      const receivers = await this.pool.commands.publish(channel, encodeEnvelope(serialized));
-      return { id: null, receivers };
-    } catch (error) {
-      throw sanitize(error);
-    }
+    const { position, receivers } = await this.#publisher.publish(channel, serialized, options);
+    return { id: position && encodeCursor([{ tag: tagOf(channel), ...position }]), receivers };
   }
 
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
@@ -189,6 +221,7 @@ class RedisSseService implements RedisSse {
       ...Array.from(this.#queues.values(), (queue) => queue.close()),
     ]);
     await this.#streams.close();
+    this.#reader.close();
     await this.pool.close();
     log("closed");
   }

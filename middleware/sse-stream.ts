@@ -34,6 +34,11 @@ export interface SseStreamOptions {
   readonly heartbeatMs?: number;
   /** Milliseconds a client waits before it comes back. Default: the service's. */
   readonly retryMs?: number;
+  /**
+   * Where a client begins that says nothing of where it was: with what comes "now", or with the "earliest" event
+   * that is held of each channel. Default "now"; a channel that was completed, or is to be, always from its beginning.
+   */
+  readonly from?: "now" | "earliest";
   /** Ends the stream (reason `completed`) after the first event for which this answers true. */
   readonly until?: (event: StreamEvent, req: Request) => boolean;
   /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */
@@ -96,16 +101,25 @@ async function openStream(
 }
 
 function streamRequest(req: Request, options: SseStreamOptions): StreamRequest {
-  const { key, until, onUnavailable, heartbeatMs, retryMs } = options;
+  const { key, from, until, onUnavailable, heartbeatMs, retryMs } = options;
   return {
     key: key?.(req),
-    lastEventId: req.get("Last-Event-ID"),
+    lastEventId: lastEventIdOf(req) ?? (from === "earliest" ? "earliest" : undefined),
     until: until && ((event) => until(event, req)),
     onUnavailable,
     heartbeatMs,
     retryMs,
   };
 }
+
+/** The header, which an EventSource sends when it comes back; else the query, for a page that remembers its place. */
+function lastEventIdOf(req: Request): string | undefined {
+  const given = req.get("Last-Event-ID") || req.query["lastEventId"];
+  // Given twice, or as an object: nothing that this library has written, and answered as such.
+  return given === undefined || typeof given === "string" ? given : MALFORMED;
+}
+
+const MALFORMED = "malformed";
 
 /** What keeps a request from being a stream at all, before anyone is asked for its channels. */
 function findFault(req: Request, res: Response): RedisSseError | null {
@@ -135,6 +149,7 @@ const PRELIMINARY = { onUnavailable: "status", retryMs: 2_000 } as const;
 const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
   "service",
   "key",
+  "from",
   "onUnavailable",
   "heartbeatMs",
   "retryMs",
@@ -154,7 +169,10 @@ function assertArguments(channelResolver: unknown, options: SseStreamOptions): v
   if ("service" in options && typeof options.service?.open !== "function") {
     throw new ConfigError("expected service as what createRedisSse() answered");
   }
-  const { onUnavailable, heartbeatMs, retryMs } = options;
+  const { from, onUnavailable, heartbeatMs, retryMs } = options;
+  if (from !== undefined && from !== "now" && from !== "earliest") {
+    throw new ConfigError('expected from as "now" or "earliest"');
+  }
   for (const name of ["key", "until", "onOpen"] as const) {
     if (options[name] === undefined || typeof options[name] === "function") continue;
     throw new ConfigError(`expected ${name} as a function, got ${typeof options[name]}`);

@@ -1,6 +1,7 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
 import type { InboundEvent } from "./inbound-event.js";
-import type { Transport, TransportListener } from "./transport.js";
+import { TailTracker } from "./tail-tracker.js";
+import type { ChannelLog, Transport, TransportListener } from "./transport.js";
 
 /** One leased connection, as this transport needs it. */
 export interface LeasedConnection {
@@ -19,14 +20,22 @@ export interface LeasedConnection {
 export interface DedicatedTransportOptions {
   readonly lease: (signal: AbortSignal) => Promise<LeasedConnection>;
   readonly read: (channel: string, message: string) => InboundEvent | null;
+  /** As `HistoryPort.now()`. */
+  readonly now: () => number;
+}
+
+interface Subscription {
+  /** The latest request for the channel: one that fails takes away no other. */
+  readonly request: symbol;
+  readonly log: TailTracker;
 }
 
 /** A session with a connection of its own, as the original application had: isolated, and one lease each. */
 export class DedicatedTransport implements Transport {
   readonly #options: DedicatedTransportOptions;
   readonly #listener: TransportListener;
-  /** What the session asked for and has not left, by the request; a message may still come after it has. */
-  readonly #channels = new Map<string, symbol>();
+  /** What the session asked for and has not left; a message may still come after it has. */
+  readonly #channels = new Map<string, Subscription>();
   #leasing: Promise<LeasedConnection> | null = null;
   #lease: LeasedConnection | null = null;
   #reset = false;
@@ -39,15 +48,20 @@ export class DedicatedTransport implements Transport {
   async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
     const { client } = await (this.#leasing ??= this.#acquire(signal));
     const request = Symbol("subscribe");
-    for (const channel of channels) this.#channels.set(channel, request);
+    for (const channel of channels) this.#channels.set(channel, { request, log: new TailTracker() });
     try {
       await client.subscribe(...channels);
     } catch (error) {
       for (const channel of channels) {
-        if (this.#channels.get(channel) === request) this.#channels.delete(channel);
+        if (this.#channels.get(channel)?.request === request) this.#channels.delete(channel);
       }
       throw subscribeFault(error);
     }
+    for (const channel of channels) this.#channels.get(channel)?.log.established(this.#options.now());
+  }
+
+  log(channel: string): ChannelLog {
+    return this.#channels.get(channel)?.log ?? new TailTracker();
   }
 
   async unsubscribe(channels: readonly string[]): Promise<void> {
@@ -86,9 +100,12 @@ export class DedicatedTransport implements Transport {
   }
 
   readonly #onMessage = (channel: string, message: string): void => {
-    if (!this.#channels.has(channel)) return;
+    const subscription = this.#channels.get(channel);
+    if (subscription === undefined) return;
     const event = this.#options.read(channel, message);
-    if (event !== null) this.#listener.deliver(event);
+    if (event === null) return;
+    subscription.log.heard(event, this.#options.now());
+    this.#listener.deliver(event);
   };
 
   readonly #onEnd = (): void => {

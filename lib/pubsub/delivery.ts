@@ -12,6 +12,14 @@ export interface DeliveryOwner {
   snapshot(): SessionSnapshot;
   /** Whether the session still listens to this channel. */
   hears(channel: string): boolean;
+  /** Whether an event is to go out now: the client has not had it, and misses none before it. */
+  admits(event: InboundEvent): boolean;
+  /** The event as it goes to this client. */
+  frameOf(event: InboundEvent): Buffer;
+  /** What waits for events before it, in bytes. */
+  heldBytes(): number;
+  /** The last event of a channel went out. */
+  ended(): void;
   dispatch(event: SessionEvent): void;
   end(reason: CloseReason): void;
 }
@@ -50,7 +58,7 @@ export class Delivery {
   }
 
   get waitingBytes(): number {
-    return this.#waiting.bytes;
+    return this.#waiting.bytes + this.#owner.heldBytes();
   }
 
   /** Since when the client has been reading nothing, as `monotonicNow()`; meaningful while the flow is stalled. */
@@ -58,22 +66,35 @@ export class Delivery {
     return this.#stalledAt;
   }
 
+  /** An event that has come live. */
   accept(event: InboundEvent): void {
     if (!this.#owner.hears(event.channel)) return;
     const { state } = this.#owner.snapshot();
-    if (this.#isLive()) {
+    if (state === "closing" || state === "closed") this.#dropped++;
+    else if (this.#owner.admits(event)) this.emit(event);
+  }
+
+  /** An event that is the next: written, or held as long as the client takes nothing. */
+  emit(event: InboundEvent): void {
+    const { state } = this.#owner.snapshot();
+    if (this.#isWritable()) {
       this.#pass(event);
     } else if (state === "closing" || state === "closed") {
       this.#dropped++;
     } else {
       this.#waiting.push(event);
-      this.#owner.dispatch({ type: "buffered", bufferedBytes: this.#waiting.bytes });
+      this.held();
     }
+  }
+
+  /** More waits than before. */
+  held(): void {
+    this.#owner.dispatch({ type: "buffered", bufferedBytes: this.waitingBytes });
   }
 
   /** Writes what waits, as long as the client takes it. */
   flush(): void {
-    while (this.#isLive()) {
+    while (this.#isWritable()) {
       const event = this.#next();
       if (event === undefined) return;
       this.#pass(event);
@@ -83,7 +104,7 @@ export class Delivery {
   /** Takes note of how a write went; also of those that are no event, as a heartbeat. */
   written(result: WriteResult): void {
     if (result === "failed") this.#owner.end("write-error");
-    if (result !== "blocked" || !this.#isLive()) return;
+    if (result !== "blocked" || !this.#isWritable()) return;
     this.#stalledAt = monotonicNow(this.#clock);
     this.#owner.dispatch({ type: "blocked" });
   }
@@ -91,7 +112,7 @@ export class Delivery {
   /** Hands all that waits to a response that is about to end, whether or not its client keeps up. */
   writeRest(): void {
     for (let event = this.#next(); event !== undefined; event = this.#next()) {
-      if (this.#output.write(event.frame) !== "failed") this.#sent++;
+      if (this.#output.write(this.#owner.frameOf(event)) !== "failed") this.#sent++;
     }
   }
 
@@ -108,16 +129,17 @@ export class Delivery {
     }
   }
 
-  #isLive(): boolean {
+  #isWritable(): boolean {
     const snapshot = this.#owner.snapshot();
-    return snapshot.state === "subscribed" && snapshot.flow === "live";
+    return snapshot.state === "subscribed" && snapshot.flow !== "stalled";
   }
 
   /** Writes one event, and ends the stream where it was the last. */
   #pass(event: InboundEvent): void {
-    const result = this.#output.write(event.frame);
+    const result = this.#output.write(this.#owner.frameOf(event));
     if (result !== "failed") this.#sent++;
     this.written(result);
+    if (event.ending !== undefined) this.#owner.ended();
     if (this.#until === undefined || isControl(event)) return;
     if (this.#isLast(this.#until, event)) this.#owner.end("completed");
   }

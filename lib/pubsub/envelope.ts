@@ -1,12 +1,15 @@
+import { isEpoch, type Position } from "./cursor.js";
+import type { Ending } from "./history-port.js";
+
 /**
  * What `publish()` puts on a Redis channel, beside the plain text that any other program may put there.
  *
  *     U+001E "sse1" LF  position LF  event LF  data
  *
  * U+001E (record separator) does not begin any JSON or readable text, so the two never mix. Lines and not
- * JSON, since a Lua script on every server, and any language, can write them. `position` is where the event
- * stands in its channel's history, empty for an event without one; `event` is empty for `message`; `data`
- * is all the rest, as it is.
+ * JSON, since a Lua script on every server, and any language, can write them. `position` is the event's place in
+ * its channel's log, "epoch offset", empty for an event without one; the last event of a channel has how it ended
+ * behind it, "epoch offset completed". `event` is empty for `message`; `data` is all the rest, as it is.
  */
 
 const MARK = "\u001esse";
@@ -15,9 +18,12 @@ const VERSION_1 = `${MARK}1\n`;
 export interface Envelope {
   readonly event: string | undefined;
   readonly data: string;
+  readonly position?: Position;
+  readonly ending?: Ending;
 }
 
-export function encodeEnvelope({ event, data }: Envelope): string {
+/** An envelope without a position; with one it is written where the position is made, in Redis. */
+export function encodeEnvelope({ event, data }: Pick<Envelope, "event" | "data">): string {
   return `${VERSION_1}\n${event ?? ""}\n${data}`;
 }
 
@@ -29,5 +35,17 @@ export function parseMessage(message: string): Envelope | null {
   const eventEnd = positionEnd < 0 ? -1 : message.indexOf("\n", positionEnd + 1);
   if (eventEnd < 0) return null;
   const event = message.slice(positionEnd + 1, eventEnd);
-  return { event: event === "" ? undefined : event, data: message.slice(eventEnd + 1) };
+  const content = { event: event === "" ? undefined : event, data: message.slice(eventEnd + 1) };
+  if (positionEnd === VERSION_1.length) return content;
+  const place = parsePlace(message.slice(VERSION_1.length, positionEnd));
+  return place === null ? null : { ...content, ...place };
+}
+
+function parsePlace(line: string): { position: Position; ending?: Ending } | null {
+  const [epoch = "", digits = "", ending, ...rest] = line.split(" ");
+  if (!isEpoch(epoch) || !/^[1-9]\d{0,15}$/.test(digits) || rest.length > 0) return null;
+  const offset = Number(digits);
+  if (!Number.isSafeInteger(offset)) return null;
+  if (ending === undefined) return { position: { epoch, offset } };
+  return ending === "completed" || ending === "broken" ? { position: { epoch, offset }, ending } : null;
 }

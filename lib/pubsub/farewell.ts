@@ -41,9 +41,10 @@ export async function sayFarewell(
 
 function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault, answer }: Farewell): void {
   // What came after the last event of a completed stream is no part of it.
-  if (reason !== "completed") delivery.writeRest();
+  const isEnd = reason === "completed" || reason === "broken";
+  if (!isEnd) delivery.writeRest();
   const retryMs = jitteredRetryMs(answer.retryMs);
   if (fault !== null) output.write(encodeFault(fault, retryMs));
-  const id = reason === "completed" ? COMPLETED_ID : undefined;
+  const id = isEnd ? COMPLETED_ID : undefined;
   output.write(Buffer.concat([encodeRetry(retryMs), encodeControl("closing", { reason }, id)]));
 }

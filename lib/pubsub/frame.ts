@@ -2,7 +2,8 @@ import { RedisSseError } from "../errors.js";
 
 /**
  * The wire format of an event stream, WHATWG HTML 9.2.5 and 9.2.6, seen from the sender.
- * Every function returns one whole frame: half an event is discarded by the client, so none is ever made.
+ * Every function but `encodeId()` returns one whole frame: half an event is discarded by the client, so none is
+ * ever made.
  */
 
 export interface FrameFields {
@@ -44,6 +45,12 @@ export function encodeEvent({ event, data, id }: FrameFields): Buffer {
   if (!LINE_END.test(data)) return Buffer.from(`${frame}data: ${data}\n\n`);
   for (const line of data.split(LINE_END)) frame += `data: ${line}\n`;
   return Buffer.from(`${frame}\n`);
+}
+
+/** The field that goes before an event which is encoded already; it is no whole frame. */
+export function encodeId(id: string): Buffer {
+  assertField("id", id);
+  return Buffer.from(`id: ${id}\n`);
 }
 
 /** Encodes a control event, whose data is JSON. */

@@ -1,8 +1,27 @@
 import { isLargerThan } from "../serialize.js";
-import { parseMessage } from "./envelope.js";
-import { encodeEvent, isReservedEvent } from "./frame.js";
+import type { Position } from "./cursor.js";
+import { parseMessage, type Envelope } from "./envelope.js";
+import { encodeControl, encodeEvent, isReservedEvent } from "./frame.js";
+import type { Ending } from "./history-port.js";
 
-export type GapReason = "interrupted" | "too-large";
+/**
+ * Why a client does not get what was published:
+ * - `interrupted`: the connection to Redis was lost, and what was missed was kept nowhere;
+ * - `trimmed`: the log does not reach back so far any more; `epoch`: it was lost, and has begun anew;
+ * - `malformed`, `foreign`, `future`: the client's cursor is none, is none of this channel, or is ahead of its log;
+ * - `limit`: more would have to be sent than `limits.maxReplayEvents`;
+ * - `too-large`, `invalid`: a single event, larger than `limits.maxEventBytes`, or that no client could be sent.
+ */
+export type GapReason =
+  | "interrupted"
+  | "trimmed"
+  | "epoch"
+  | "malformed"
+  | "foreign"
+  | "future"
+  | "limit"
+  | "too-large"
+  | "invalid";
 
 /** The channel of what is meant for one session alone. No channel has this name. */
 export const NO_CHANNEL = "";
@@ -13,8 +32,18 @@ export interface InboundEvent {
   /** The event's type; `undefined` is what a client dispatches as `message`. */
   readonly event: string | undefined;
   readonly data: string;
+  /** As it goes on the wire, without an id. */
   readonly frame: Buffer;
+  /** Its place in the channel's log, of an event that has one. */
+  readonly position?: Position;
+  /** Set on the last event of a channel. */
+  readonly ending?: Ending;
+  /** `frame` with the id that it has in a stream of this channel alone; made when the first such stream needs it. */
+  framed?: Buffer;
 }
+
+/** An event that has a place in its channel's log. */
+export type LoggedInboundEvent = InboundEvent & { readonly position: Position };
 
 /**
  * Makes an event of what came over a Redis channel, where any program may publish: `null` for an envelope
@@ -26,17 +55,46 @@ export function readInboundEvent(
   maxEventBytes: number,
 ): InboundEvent | null {
   const envelope = parseMessage(message);
-  if (envelope === null) return null;
-  const { event, data } = envelope;
+  return envelope === null ? null : readEnvelope(channel, envelope, maxEventBytes);
+}
+
+/** Makes an event of what is in a channel's log; a `gap` in place of one that cannot be sent. */
+export function readLoggedEvent(
+  channel: string,
+  envelope: Envelope & { readonly position: Position },
+  maxEventBytes: number,
+): LoggedInboundEvent {
+  const { position, ending } = envelope;
+  const event = readEnvelope(channel, envelope, maxEventBytes) ?? createGap([channel], "invalid", channel);
+  return { ...event, position, ...(ending !== undefined && { ending }) };
+}
+
+function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number): InboundEvent | null {
+  const { event, data, position, ending } = envelope;
+  const place = { ...(position !== undefined && { position }), ...(ending !== undefined && { ending }) };
   if (event !== undefined && isReservedEvent(event)) return null;
-  if (isLargerThan(data, maxEventBytes)) return createGap([channel], "too-large", channel);
+  if (isLargerThan(data, maxEventBytes)) {
+    return { ...createGap([channel], "too-large", channel), ...place };
+  }
+  if (ending === "broken") return { channel, event: "error", data, frame: BROKEN, ...place };
+  // An end without an event only moves the client's last id: an event without data is not dispatched (9.2.6).
+  if (ending !== undefined && event === undefined && data === "") {
+    return { channel, event, data, frame: NOTHING, ...place };
+  }
   try {
-    return { channel, event, data, frame: encodeEvent({ event, data }) };
+    return { channel, event, data, frame: encodeEvent({ event, data }), ...place };
   } catch {
     // The encoder refuses an event name that would begin another field.
     return null;
   }
 }
+
+const NOTHING = Buffer.from("\n");
+
+const BROKEN = encodeControl("error", {
+  code: "BROKEN",
+  message: "whoever wrote this stream was lost before its end",
+});
 
 /**
  * The `gap` event: something was published on these channels that the client will not get. It goes to the

@@ -16,6 +16,10 @@ export interface SessionChannelsOptions {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly settings: ChannelSettings;
+  /** Subscribes to channels and finds where the session begins in each. Events may come before it resolves. */
+  readonly subscribe: (channels: readonly string[], signal: AbortSignal) => Promise<void>;
+  /** A channel is the session's no more. */
+  readonly onLeft: (channel: string) => void;
   /** Whether channels may be added and taken away: the session is subscribed. */
   readonly isOpen: () => boolean;
   /** Fires when the session begins to close: every wait here ends. */
@@ -65,6 +69,7 @@ export class SessionChannels {
 
   async remove(name: string): Promise<void> {
     if (!this.#options.isOpen() || !this.names.delete(name)) return;
+    this.#options.onLeft(name);
     this.#adding.get(name)?.cancel();
     this.#adding.delete(name);
     const { transport, clock, settings, closing: signal } = this.#options;
@@ -96,6 +101,7 @@ export class SessionChannels {
       // After a cancellation there is nothing to undo: the channel may have been added anew since.
       if (isCurrent()) {
         this.names.delete(name);
+        this.#options.onLeft(name);
         // A SUBSCRIBE that ran out of time may still take effect: it is undone behind it.
         this.#options.transport.unsubscribe([name]).catch(() => {});
       }
@@ -108,9 +114,9 @@ export class SessionChannels {
   }
 
   #subscribe(channels: readonly string[]): Promise<void> {
-    const { transport, clock, settings, closing: signal } = this.#options;
+    const { subscribe, clock, settings, closing: signal } = this.#options;
     const timeoutMs = settings.subscribeTimeoutMs;
-    return withDeadline(transport.subscribe(channels, signal), {
+    return withDeadline(subscribe(channels, signal), {
       clock,
       timeoutMs,
       what: "SUBSCRIBE",

@@ -1,5 +1,7 @@
 import type { Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
+import type { HistoryPort } from "./history-port.js";
+import type { GapReason } from "./inbound-event.js";
 import type { ChannelSettings } from "./session-channels.js";
 import type { SessionLimits } from "./session-state.js";
 import type { PubSubSession } from "./session.js";
@@ -9,6 +11,7 @@ export interface SessionSettings extends SessionLimits, ChannelSettings {
   readonly heartbeatMs: number;
   readonly retryMs: number;
   readonly maxEventBytes: number;
+  readonly maxReplayEvents: number;
 }
 
 /** What the service gives a session. */
@@ -16,6 +19,9 @@ export interface SessionContext {
   readonly settings: SessionSettings;
   readonly clock: Clock;
   readonly createTransport: CreateTransport;
+  readonly history: HistoryPort;
+  /** A client is told that it misses events of these channels. */
+  readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
   /** Throws `INVALID_CHANNEL` or `FORBIDDEN`. */
   readonly assertChannel: (name: unknown) => void;
   /** Ticks the session until the answer is called. */

@@ -13,27 +13,35 @@ export type CloseReason =
   | "authorization-expired"
   | "revoked"
   | "completed"
+  | "broken"
   | "drain"
   | "shutdown"
   | "limit"
   | "write-error"
   | "app";
 
-/** Whether a subscribed session writes at once, or waits for its client to read what it was sent. */
-export type Flow = "live" | "stalled";
+/**
+ * What a subscribed session does with events: it writes them at once; or reads from the log those that its client
+ * has missed; or waits for its client to read what it was sent.
+ */
+export type Flow = "replaying" | "live" | "stalled";
 
 export type SessionSnapshot =
   | { readonly state: "created" }
-  | { readonly state: "subscribed"; readonly flow: Flow }
+  | { readonly state: "subscribed"; readonly flow: Flow; /** Events are missing, stalled or not. */ readonly behind: boolean }
   | { readonly state: "closing"; readonly reason: CloseReason }
   | { readonly state: "closed"; readonly reason: CloseReason };
 
 export type SessionEvent =
-  | { readonly type: "subscribe-acknowledged" }
+  /** `behind`: the client has missed events that are in the log. */
+  | { readonly type: "subscribe-acknowledged"; readonly behind: boolean }
   | { readonly type: "subscribe-failed" }
   /** The sink took the last write, but wants no more until it has drained. */
   | { readonly type: "blocked" }
   | { readonly type: "drained" }
+  /** Events are missing that the log has. */
+  | { readonly type: "fell-behind" }
+  | { readonly type: "caught-up" }
   /** An event was put aside; `bufferedBytes` is the sum of all that wait. */
   | { readonly type: "buffered"; readonly bufferedBytes: number }
   /** Time has passed: since the session was made, and since the client last took something. */
@@ -42,7 +50,7 @@ export type SessionEvent =
   | { readonly type: "torn-down" };
 
 /** What the session has to do after a transition, in this order. */
-export type SessionEffect = "announce" | "flush" | "release" | "tell-fault" | "tear-down" | "settle";
+export type SessionEffect = "announce" | "flush" | "replay" | "release" | "tell-fault" | "tear-down" | "settle";
 
 export interface SessionLimits {
   readonly maxBufferedBytes: number;
@@ -80,7 +88,7 @@ export function transition(from: SessionSnapshot, event: SessionEvent, limits: S
 function fromCreated(from: SessionSnapshot, event: SessionEvent, limits: SessionLimits): Step {
   switch (event.type) {
     case "subscribe-acknowledged":
-      return [{ state: "subscribed", flow: "live" }, ["announce", "flush"]];
+      return [subscribed(event.behind), ["announce", "flush", ...replayIf(event.behind)]];
     case "subscribe-failed":
       // Released first, told second: a connection that serves nobody is held by nobody.
       return closing("subscribe-failed", "release", "tell-fault", "tear-down");
@@ -93,10 +101,20 @@ function fromCreated(from: SessionSnapshot, event: SessionEvent, limits: Session
       return [from, []];
     case "blocked":
     case "drained":
+    case "fell-behind":
+    case "caught-up":
     case "torn-down":
       return illegal(from, event);
   }
 }
+
+const subscribed = (behind: boolean): SessionSnapshot => ({
+  state: "subscribed",
+  flow: behind ? "replaying" : "live",
+  behind,
+});
+
+const replayIf = (behind: boolean): readonly SessionEffect[] => (behind ? ["replay"] : []);
 
 function fromSubscribed(
   from: SessionSnapshot & { readonly state: "subscribed" },
@@ -105,9 +123,13 @@ function fromSubscribed(
 ): Step {
   switch (event.type) {
     case "blocked":
-      return [{ state: "subscribed", flow: "stalled" }, []];
+      return [{ ...from, flow: "stalled" }, []];
     case "drained":
-      return [{ state: "subscribed", flow: "live" }, ["flush"]];
+      return [subscribed(from.behind), ["flush", ...replayIf(from.behind)]];
+    case "fell-behind":
+      return from.flow === "stalled" ? [{ ...from, behind: true }, []] : [subscribed(true), ["replay"]];
+    case "caught-up":
+      return from.flow === "stalled" ? [{ ...from, behind: false }, []] : [subscribed(false), []];
     case "buffered":
       return event.bufferedBytes > limits.maxBufferedBytes
         ? closing("slow-consumer", "tear-down")

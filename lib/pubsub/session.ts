@@ -7,10 +7,12 @@ import { createLog, printable } from "../log.js";
 import { Delivery } from "./delivery.js";
 import { sayFarewell } from "./farewell.js";
 import { answerTo, type FaultAnswerOptions } from "./answer.js";
-import { encodeControl, encodeRetry, HEARTBEAT } from "./frame.js";
-import { createGap, NO_CHANNEL } from "./inbound-event.js";
+import { encodeControl, encodeId, encodeRetry, HEARTBEAT } from "./frame.js";
+import { NO_CHANNEL, type InboundEvent } from "./inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "./outbound-message.js";
 import { SessionChannels } from "./session-channels.js";
+import { SessionCursor } from "./session-cursor.js";
+import { SessionHistory, type Beginning } from "./session-history.js";
 import {
   initialSnapshot,
   transition,
@@ -46,6 +48,8 @@ export class PubSubSession {
   readonly #delivery: Delivery;
   readonly #transport: Transport;
   readonly #channels: SessionChannels;
+  readonly #cursor = new SessionCursor();
+  readonly #history: SessionHistory;
   readonly #closing = new AbortController();
   readonly #closed: Promise<void>;
   readonly #who: string;
@@ -55,6 +59,7 @@ export class PubSubSession {
   #stopTicking: () => void = () => {};
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
+  #beginning: Beginning = { recovered: false, gaps: [] };
   /** The connection was lost before the subscription was through, which then has failed. */
   #lostEarly: RedisSseError | null = null;
 
@@ -75,7 +80,7 @@ export class PubSubSession {
     });
     this.#transport = context.createTransport(`session ${this.id} user=${this.#who}`, {
       deliver: (event) => this.#delivery.accept(event),
-      interrupted: (names) => this.#delivery.accept(createGap(names, "interrupted")),
+      interrupted: (interruptions) => this.#history.interrupted(interruptions),
       refused: (_channel, fault) => this.#end("revoked", fault),
       lost: (fault) => this.#lost(fault),
     });
@@ -83,6 +88,8 @@ export class PubSubSession {
       transport: this.#transport,
       clock: context.clock,
       settings: context.settings,
+      subscribe: (names, signal) => this.#subscribe(names, signal),
+      onLeft: (name) => this.#history.forget(name),
       isOpen: () => this.state === "subscribed",
       closing: this.#closing.signal,
     });
@@ -91,6 +98,7 @@ export class PubSubSession {
       onClose: (failed) => this.#end(failed ? "write-error" : "client-gone"),
     });
     this.#delivery = this.#createDelivery();
+    this.#history = this.#createHistory();
   }
 
   get state(): SessionState {
@@ -146,12 +154,27 @@ export class PubSubSession {
       // Once the session is closing it is the teardown that undoes the subscription.
       if (this.state !== "created") return;
       this.#fault = this.#context.explain(sanitize(error));
+      // No failure: the client has had all that there is.
+      if (this.#fault.code === "COMPLETED") return this.#end("completed", this.#fault);
       log("[SSE] subscribe failed: %s", this.#fault.message);
       this.#dispatch({ type: "subscribe-failed" });
       throw this.#fault;
     }
     if (this.#output.closed) this.#end("client-gone");
-    if (this.state === "created") this.#dispatch({ type: "subscribe-acknowledged" });
+    if (this.state !== "created") return;
+    this.#dispatch({ type: "subscribe-acknowledged", behind: this.#history.behind });
+    this.#endIfComplete();
+  }
+
+  /** Subscribes, and finds where the stream begins in each channel. */
+  async #subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
+    this.#history.expect(channels);
+    await this.#transport.subscribe(channels, signal);
+    if (this.state === "created") {
+      this.#beginning = await this.#history.begin(channels, this.#request.lastEventId);
+    } else {
+      await Promise.all(channels.map((channel) => this.#history.join(channel)));
+    }
   }
 
   /**
@@ -161,7 +184,12 @@ export class PubSubSession {
    */
   async addChannel(name: string): Promise<void> {
     this.#context.assertChannel(name);
-    return this.#channels.add(name);
+    await this.#channels.add(name);
+    // The client has to know its place there, should it go before the first event. Without data none is dispatched.
+    const { id } = this.#cursor;
+    if (id !== undefined && this.#writable) {
+      this.#delivery.written(this.#output.write(Buffer.concat([encodeId(id), Buffer.from("\n")])));
+    }
   }
 
   /** Takes a channel from this stream: none of its events is written once this was called. */
@@ -191,7 +219,10 @@ export class PubSubSession {
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
   tick(now: number): void {
     this.#dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
-    if (this.#live && now - this.#output.lastWriteAt >= this.#heartbeatMs) {
+    if (!this.#writable) return;
+    // What could not be read before is tried again.
+    this.#history.run();
+    if (now - this.#output.lastWriteAt >= this.#heartbeatMs) {
       this.#delivery.written(this.#output.write(HEARTBEAT));
     }
   }
@@ -201,22 +232,53 @@ export class PubSubSession {
     else this.#end("redis-lost", fault);
   }
 
-  get #live(): boolean {
-    return this.#snapshot.state === "subscribed" && this.#snapshot.flow === "live";
+  get #writable(): boolean {
+    return this.#snapshot.state === "subscribed" && this.#snapshot.flow !== "stalled";
   }
 
   #createDelivery(): Delivery {
     const owner = {
       snapshot: () => this.#snapshot,
       hears: (channel: string) => channel === NO_CHANNEL || this.channels.has(channel),
+      admits: (event: InboundEvent) => this.#history.admit(event),
+      frameOf: (event: InboundEvent) => this.#cursor.frameOf(event),
+      heldBytes: () => this.#history.waitingBytes,
+      ended: () => this.#endIfComplete(),
       dispatch: (event: SessionEvent) => this.#dispatch(event),
       end: (reason: CloseReason) => this.#end(reason),
     };
     return new Delivery(owner, this.#output, this.#context.clock, this.#request.until);
   }
 
+  #createHistory(): SessionHistory {
+    const { history: port, settings, onGap } = this.#context;
+    const owner = {
+      snapshot: () => this.#snapshot,
+      emit: (event: InboundEvent) => this.#delivery.emit(event),
+      held: () => this.#delivery.held(),
+      fellBehind: () => this.state === "subscribed" && this.#dispatch({ type: "fell-behind" }),
+      caughtUp: () => this.state === "subscribed" && this.#dispatch({ type: "caught-up" }),
+      failed: (fault: RedisSseError) => this.#end("redis-lost", fault),
+    };
+    return new SessionHistory({
+      port,
+      log: (channel) => this.#transport.log(channel),
+      cursor: this.#cursor,
+      owner,
+      maxReplayEvents: settings.maxReplayEvents,
+      maxHeldBytes: settings.maxBufferedBytes / 4,
+      onGap,
+    });
+  }
+
+  /** Ends the stream when all its channels have ended. */
+  #endIfComplete(): void {
+    const ending = this.#history.endingOf(this.channels);
+    if (ending !== null) this.#end(ending);
+  }
+
   #drained(): void {
-    if (this.#snapshot.state === "subscribed" && !this.#live) this.#dispatch({ type: "drained" });
+    if (this.#snapshot.state === "subscribed" && !this.#writable) this.#dispatch({ type: "drained" });
   }
 
   #end(reason: CloseReason, fault: RedisSseError | null = null): void {
@@ -237,6 +299,8 @@ export class PubSubSession {
         return this.#announce();
       case "flush":
         return this.#delivery.flush();
+      case "replay":
+        return this.#history.run();
       case "release":
         return this.#release();
       case "tell-fault":
@@ -244,6 +308,7 @@ export class PubSubSession {
         return this.#output.answer(answerTo(this.#fault!, this.#answer));
       case "tear-down":
         this.#closing.abort();
+        this.#history.stop();
         void this.#tearDown(this.closeReason!);
         return;
       case "settle":
@@ -264,10 +329,20 @@ export class PubSubSession {
 
   #announce(): void {
     for (const channel of this.channels) log("[SSE] subscribed: %s", printable(channel));
-    // Without a history there is nothing to recover: the client begins with what comes now.
-    const connected = { sessionId: this.id, channels: [...this.channels], recovered: false };
-    const frames = [encodeRetry(this.#retryMs), encodeControl("connected", connected)];
+    const { recovered, gaps } = this.#beginning;
+    const { id } = this.#cursor;
+    const connected = { sessionId: this.id, channels: [...this.channels], recovered };
+    // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
+    const last = gaps.at(-1);
+    const frames = [
+      encodeRetry(this.#retryMs),
+      encodeControl("connected", connected, last === undefined ? id : undefined),
+    ];
     this.#delivery.written(this.#output.start(Buffer.concat(frames)));
+    for (const gap of gaps) {
+      const frame = gap === last ? Buffer.concat([encodeId(id!), gap.frame]) : gap.frame;
+      this.#delivery.emit({ ...gap, frame });
+    }
   }
 
   /** Runs once, from the transition to `closing`. Never rejects. */

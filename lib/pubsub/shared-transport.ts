@@ -1,6 +1,6 @@
 import { RedisSseError } from "../errors.js";
 import type { SubscriptionHub } from "./subscription-hub.js";
-import type { Transport, TransportListener } from "./transport.js";
+import type { ChannelLog, Transport, TransportListener } from "./transport.js";
 
 /** A session over the hub: what it holds is its place in the channels. */
 export class SharedTransport implements Transport {
@@ -25,6 +25,10 @@ export class SharedTransport implements Transport {
 
   async close(): Promise<void> {
     // The connection belongs to all sessions.
+  }
+
+  log(channel: string): ChannelLog {
+    return this.#hub.log(channel);
   }
 
   reset(): void {

@@ -6,7 +6,8 @@ import { readMilliseconds } from "../validate.js";
 import { answerTo, COMPLETED_ID } from "./answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./channel.js";
 import { DedicatedTransport, type LeasedConnection } from "./dedicated-transport.js";
-import { readInboundEvent, type InboundEvent } from "./inbound-event.js";
+import type { HistoryPort } from "./history-port.js";
+import { readInboundEvent, type GapReason, type InboundEvent } from "./inbound-event.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
 import type { SessionLimits } from "./session-state.js";
@@ -30,12 +31,16 @@ export interface StreamsSettings {
   readonly heartbeatMs: number;
   readonly retryMs: number;
   /** `subscribeTimeoutMs` with all that a subscription begins with. */
-  readonly limits: SessionLimits & ChannelSettings & RegistryLimits & { readonly maxEventBytes: number };
+  readonly limits: SessionLimits & ChannelSettings & RegistryLimits & {
+      readonly maxEventBytes: number;
+      readonly maxReplayEvents: number;
+    };
 }
 
 export interface StreamsOptions {
   readonly settings: StreamsSettings;
   readonly clock: Clock;
+  readonly history: HistoryPort;
   /** Makes the connection that all streams share; called once, with the first of them. */
   readonly connect: (handlers: HubHandlers) => HubConnection;
   /** A connection of one stream's own. */
@@ -58,16 +63,18 @@ export class Streams {
   readonly #tickers = new Map<number, Ticker>();
   /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
   #dropped = 0;
+  readonly #gaps = new Map<GapReason, number>();
   #draining = false;
 
   constructor(options: StreamsOptions) {
-    const { clock, settings, connect, explain } = options;
+    const { clock, settings, history, connect, explain } = options;
     const { limits, keyPrefix, heartbeatMs, retryMs } = settings;
     this.#options = options;
     this.#registry = new SessionRegistry(limits);
     this.#hub = new SubscriptionHub({
       connect,
       read: (channel, message) => readInboundEvent(channel, message, limits.maxEventBytes),
+      now: () => history.now(),
       clock,
       lingerMs: LINGER_MS,
       closeTimeoutMs: limits.closeTimeoutMs,
@@ -76,6 +83,8 @@ export class Streams {
       settings: { ...limits, heartbeatMs, retryMs },
       clock,
       createTransport: this.#transports(),
+      history,
+      onGap: (reason, channels) => this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length),
       assertChannel: (name) => assertChannel(name, keyPrefix),
       startTicking: (session, heartbeat) => this.#startTicking(session, heartbeat),
       explain,
@@ -165,6 +174,11 @@ export class Streams {
     return this.#registry.statistics;
   }
 
+  /** Gaps that clients were told, by reason; each channel of each client counts. */
+  get gaps(): Readonly<Partial<Record<GapReason, number>>> {
+    return Object.fromEntries(this.#gaps);
+  }
+
   /** The channels of all streams, each once. */
   get channels(): readonly string[] {
     return this.#registry.channels;
@@ -208,7 +222,7 @@ export class Streams {
   }
 
   #transports(): CreateTransport {
-    const { settings, lease } = this.#options;
+    const { settings, lease, history } = this.#options;
     if (settings.subscriptions === "shared") return (_, listener) => new SharedTransport(this.#hub, listener);
     const read = (channel: string, message: string): InboundEvent | null => {
       const event = readInboundEvent(channel, message, settings.limits.maxEventBytes);
@@ -219,7 +233,10 @@ export class Streams {
       return event;
     };
     return (holder, listener) =>
-      new DedicatedTransport({ lease: (signal) => lease(holder, signal), read }, listener);
+      new DedicatedTransport(
+        { lease: (signal) => lease(holder, signal), read, now: () => history.now() },
+        listener,
+      );
   }
 
   /** Sessions are grouped by how finely their deadlines have to be watched. */

@@ -9,14 +9,21 @@ import {
   type SubscriptionPort,
 } from "./channel-reconciler.js";
 import type { InboundEvent } from "./inbound-event.js";
+import { TailTracker } from "./tail-tracker.js";
 
 /** Who receives the events of a channel: a session, or a part of the service itself. */
 export interface HubMember {
   deliver(event: InboundEvent): void;
   /** Messages of these channels may be missing: the connection was lost and is back. */
-  interrupted(channels: readonly string[]): void;
+  interrupted(channels: readonly Interruption[]): void;
   /** The server took the channel away: nothing more comes. The member has left it already. */
   refused(channel: string, fault: RedisSseError): void;
+}
+
+export interface Interruption {
+  readonly channel: string;
+  /** Messages without a place in the channel's log have come over it: what was missed of those is gone. */
+  readonly unlogged: boolean;
 }
 
 /** The connection as the hub starts it. */
@@ -35,6 +42,8 @@ export interface HubOptions {
   readonly connect: (handlers: HubHandlers) => HubConnection;
   /** Makes an event of a message: `null` drops it. */
   readonly read: (channel: string, message: string) => InboundEvent | null;
+  /** As `HistoryPort.now()`. */
+  readonly now: () => number;
   readonly clock: Clock;
   /** How long a channel without members stays subscribed, in case somebody comes back. */
   readonly lingerMs: number;
@@ -60,6 +69,8 @@ interface Channel {
   /** Members whose join is not acknowledged yet, each with the latest one. They learn of a refusal by it. */
   readonly joining: Map<HubMember, symbol>;
   cancelLinger: (() => void) | null;
+  /** Of a channel that nobody listens to nothing is known: its messages are not read. */
+  log: TailTracker;
 }
 
 const log = createLog("hub");
@@ -108,6 +119,7 @@ export class SubscriptionHub {
     channel.joining.set(member, join);
     try {
       await this.#reconciler.want(name);
+      channel.log.established(this.#options.now());
     } catch (fault) {
       if (channel.joining.get(member) === join) this.#leave(name, member, 0);
       throw fault;
@@ -124,6 +136,11 @@ export class SubscriptionHub {
   /** Takes a member from all its channels. */
   leaveAll(member: HubMember): void {
     for (const name of this.#memberships.get(member) ?? []) this.leave(name, member);
+  }
+
+  /** What is known of a channel's log. */
+  log(name: string): TailTracker {
+    return this.#channels.get(name)?.log ?? new TailTracker();
   }
 
   /** The channels that have members, in no order. */
@@ -181,6 +198,7 @@ export class SubscriptionHub {
       },
       onDown: () => {
         log("connection lost: %d channels", this.#channels.size);
+        for (const channel of this.#channels.values()) channel.log.lost();
         this.#reconciler.connectionLost();
       },
     });
@@ -189,7 +207,7 @@ export class SubscriptionHub {
   #channelOf(name: string): Channel {
     let channel = this.#channels.get(name);
     if (channel === undefined) {
-      channel = { members: new Set(), joining: new Map(), cancelLinger: null };
+      channel = { members: new Set(), joining: new Map(), cancelLinger: null, log: new TailTracker() };
       this.#channels.set(name, channel);
     }
     return channel;
@@ -203,6 +221,7 @@ export class SubscriptionHub {
     memberships?.delete(name);
     if (memberships?.size === 0) this.#memberships.delete(member);
     if (channel.members.size > 0) return true;
+    channel.log = new TailTracker();
     const drop = (): void => {
       this.#channels.delete(name);
       this.#reconciler.unwant(name);
@@ -222,20 +241,25 @@ export class SubscriptionHub {
       log("dropped a malformed message on %s", printable(name));
       return;
     }
+    channel.log.heard(event, this.#options.now());
     for (const member of channel.members) this.#isolate(() => member.deliver(event));
   }
 
   #resubscribed(names: readonly string[]): void {
     log("subscribed again: %d channels", names.length);
-    const interrupted = new Map<HubMember, string[]>();
+    const interrupted = new Map<HubMember, Interruption[]>();
     for (const name of names) {
       const channel = this.#channels.get(name);
-      for (const member of channel?.members ?? []) {
+      if (channel === undefined) continue;
+      const interruption = { channel: name, unlogged: channel.log.unlogged };
+      channel.log.lost();
+      channel.log.established(this.#options.now());
+      for (const member of channel.members) {
         // One that is only joining has missed nothing.
-        if (channel!.joining.has(member)) continue;
-        const channels = interrupted.get(member);
-        if (channels === undefined) interrupted.set(member, [name]);
-        else channels.push(name);
+        if (channel.joining.has(member)) continue;
+        const interruptions = interrupted.get(member);
+        if (interruptions === undefined) interrupted.set(member, [interruption]);
+        else interruptions.push(interruption);
       }
     }
     for (const [member, channels] of interrupted) this.#isolate(() => member.interrupted(channels));

@@ -1,5 +1,6 @@
-import type { HubMember } from "./subscription-hub.js";
 import type { RedisSseError } from "../errors.js";
+import type { Tail } from "./history-port.js";
+import type { HubMember } from "./subscription-hub.js";
 
 /** What a transport tells its session. */
 export interface TransportListener extends HubMember {
@@ -20,6 +21,17 @@ export interface Transport {
   close(): Promise<void>;
   /** Drops all that is left, at once; later calls do nothing. */
   reset(): void;
+  /** What is known of a channel's log: of one that is not subscribed, nothing. */
+  log(channel: string): ChannelLog;
+}
+
+/** What a connection knows of a channel's log; a `TailTracker`, as sessions see it. */
+export interface ChannelLog {
+  /** Where it stands; `null` where only a read can tell, begun after `since`. */
+  readonly tail: Tail | null;
+  readonly since: number;
+  /** Tells what a read has found. */
+  note(tail: Tail & { readonly readAt: number }): void;
 }
 
 export type CreateTransport = (holder: string, listener: TransportListener) => Transport;

@@ -12,6 +12,7 @@ import { Ticker } from "../../lib/pubsub/ticker.js";
 import { settle } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { FakeSink } from "../support/fake-sink.js";
+import { noHistory } from "../support/no-history.js";
 import { ScriptedHubConnection, ScriptedPool, ScriptedRedis } from "../support/scripted-redis.js";
 
 /** `MODEL_RUNS=100000 npm test` for a long look. */
@@ -73,6 +74,7 @@ class World {
     this.hub = new SubscriptionHub({
       connect: (handlers) => new ScriptedHubConnection(this.redis, handlers),
       read,
+      now: () => 0,
       clock: this.clock,
       lingerMs: LINGER_MS,
       closeTimeoutMs: 1_000,
@@ -84,6 +86,7 @@ class World {
         retryMs: 2_000,
         maxChannelsPerSession: 3,
         maxEventBytes: 10_000,
+        maxReplayEvents: 100,
         maxBufferedBytes: 5_000,
         maxStallMs: 30_000,
         maxLifetimeMs: Infinity,
@@ -94,7 +97,9 @@ class World {
       createTransport: (_, listener) =>
         subscriptions === "shared"
           ? new SharedTransport(this.hub, listener)
-          : new DedicatedTransport({ lease: (signal) => this.pool.lease(signal), read }, listener),
+          : new DedicatedTransport({ lease: (signal) => this.pool.lease(signal), read, now: () => 0 }, listener),
+      history: noHistory,
+      onGap: () => {},
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),
       explain: (fault) => fault,

@@ -12,12 +12,12 @@ import {
 const limits = { maxBufferedBytes: 100, maxStallMs: 1_000, maxLifetimeMs: 10_000 };
 
 const CREATED: SessionSnapshot = { state: "created" };
-const LIVE: SessionSnapshot = { state: "subscribed", flow: "live" };
-const STALLED: SessionSnapshot = { state: "subscribed", flow: "stalled" };
+const LIVE: SessionSnapshot = { state: "subscribed", flow: "live", behind: false };
+const STALLED: SessionSnapshot = { state: "subscribed", flow: "stalled", behind: false };
 const CLOSING: SessionSnapshot = { state: "closing", reason: "revoked" };
 const CLOSED: SessionSnapshot = { state: "closed", reason: "revoked" };
 
-const acknowledged: SessionEvent = { type: "subscribe-acknowledged" };
+const acknowledged: SessionEvent = { type: "subscribe-acknowledged", behind: false };
 const failed: SessionEvent = { type: "subscribe-failed" };
 const blocked: SessionEvent = { type: "blocked" };
 const drained: SessionEvent = { type: "drained" };

@@ -18,12 +18,14 @@ import type { Transport, TransportListener } from "../../../lib/pubsub/transport
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
+import { noHistory, noLog } from "../../support/no-history.js";
 
 const SETTINGS: SessionSettings = {
   heartbeatMs: 15_000,
   retryMs: 2_000,
   maxChannelsPerSession: 3,
   maxEventBytes: 1_000,
+  maxReplayEvents: 100,
   maxBufferedBytes: 1_000,
   maxStallMs: 30_000,
   maxLifetimeMs: Infinity,
@@ -383,7 +385,7 @@ describe("PubSubSession", () => {
     it("tells its client of a gap, in order with the events", async () => {
       await live({}, "a", "b");
       transport.deliver("a", "before");
-      transport.listener.interrupted(["a", "b"]);
+      transport.listener.interrupted([{ channel: "a", unlogged: true }, { channel: "b", unlogged: true }]);
       transport.deliver("a", "after");
       expect(eventNames()).to.deep.equal(["connected", "message", "gap", "message"]);
       expect(JSON.parse(sink.events[2]!.data)).to.deep.equal({ channels: ["a", "b"], reason: "interrupted" });
@@ -654,7 +656,7 @@ describe("PubSubSession", () => {
     it("is not asked about what this library tells the client itself", async () => {
       const until = fake.returns(true);
       const session = await live({ request: { until } });
-      transport.listener.interrupted(["a"]);
+      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
       expect(eventNames()).to.deep.equal(["connected", "gap"]);
       expect(until.called).to.equal(false);
       expect(session.state).to.equal("subscribed");
@@ -798,7 +800,7 @@ describe("PubSubSession", () => {
       const farewell = sink.text;
       transport.deliver("a", "closing");
       session.send({ data: "closing" });
-      transport.listener.interrupted(["a"]);
+      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
       await done;
       transport.deliver("a", "closed");
       session.tick(clock.now() + 1e9);
@@ -1074,6 +1076,8 @@ describe("PubSubSession", () => {
         settings: { ...SETTINGS, ...settings },
         clock,
         createTransport: (_, listener) => transport.attach(listener),
+        history: noHistory,
+        onGap: () => {},
         assertChannel: (name) => assertChannel(name, "sse:"),
         startTicking: (member) => ticker.add(member),
         explain: (fault) => fault,
@@ -1155,6 +1159,8 @@ class ScriptedTransport implements Transport {
     this.calls.push("reset");
     this.onReset();
   }
+
+  readonly log = noLog;
 
   /** An event arrives; answers its frame. */
   deliver(channel: string, data: string): Buffer {

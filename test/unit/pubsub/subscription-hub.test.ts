@@ -7,6 +7,7 @@ import { RedisSseError } from "../../../lib/errors.js";
 import { encodeEvent } from "../../../lib/pubsub/frame.js";
 import type { InboundEvent } from "../../../lib/pubsub/inbound-event.js";
 import {
+  type Interruption,
   SubscriptionHub,
   type HubConnection,
   type HubHandlers,
@@ -39,6 +40,7 @@ describe("SubscriptionHub", () => {
         reads++;
         return message === "malformed" ? null : eventOf(channel, message);
       },
+      now: () => 0,
       clock,
       lingerMs: LINGER_MS,
       closeTimeoutMs: 2_000,
@@ -143,6 +145,7 @@ describe("SubscriptionHub", () => {
           throw new RedisSseError("CLOSED", "this service is closed");
         },
         read: eventOf,
+        now: () => 0,
         clock,
         lingerMs: LINGER_MS,
         closeTimeoutMs: 2_000,
@@ -522,7 +525,8 @@ class Member implements HubMember {
     this.onDeliver();
   }
 
-  interrupted(channels: readonly string[]): void {
+  interrupted(interruptions: readonly Interruption[]): void {
+    const channels = interruptions.map(({ channel }) => channel);
     this.gaps.push(channels);
   }
 

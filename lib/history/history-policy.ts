@@ -1,0 +1,75 @@
+import { ConfigError } from "../errors.js";
+import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
+
+/** How much of a channel is kept. */
+export interface HistoryBounds {
+  /** Events. Default 1,000. */
+  readonly maxLength?: number;
+  /** Milliseconds for which an event is kept at least; at most half as long again. Default 3,600,000, an hour. */
+  readonly maxAgeMs?: number;
+}
+
+export interface HistoryOptions extends HistoryBounds {
+  /**
+   * Other bounds, or none (`false`), by channel. A key is a channel's name, in which `*` stands for any text;
+   * the first that matches counts. All processes of an application have to agree.
+   */
+  readonly channels?: Readonly<Record<string, HistoryBounds | false>>;
+}
+
+/** The bounds of a channel's history; `null` for a channel without. */
+export type HistoryPolicy = (channel: string) => Required<HistoryBounds> | null;
+
+const DEFAULTS: Required<HistoryBounds> = { maxLength: 1_000, maxAgeMs: 3_600_000 };
+const MAX_LENGTH = 1_000_000;
+const MAX_AGE_MS = 365 * 24 * 3_600_000;
+
+/** Checks the option `history`. Throws `ConfigError`. */
+export function readHistoryOptions(options: HistoryOptions | false | undefined = {}): HistoryPolicy {
+  if (options === false) return () => null;
+  assertObject("history", options);
+  assertKnown("history", options, new Set(["maxLength", "maxAgeMs", "channels"]));
+  const bounds = readBounds("history", options, DEFAULTS);
+  const { channels = {} } = options;
+  assertObject("history.channels", channels);
+  const rules = Object.entries(channels).map(([pattern, given], index) => {
+    const name = `history.channels (entry ${index + 1})`;
+    if (pattern === "") throw new ConfigError(`expected ${name} to have a channel's name`);
+    return { matches: matcher(pattern), bounds: given === false ? null : readOwnBounds(name, given, bounds) };
+  });
+  return (channel) => {
+    const rule = rules.find(({ matches }) => matches(channel));
+    return rule === undefined ? bounds : rule.bounds;
+  };
+}
+
+function readOwnBounds(
+  name: string,
+  given: unknown,
+  fallback: Required<HistoryBounds>,
+): Required<HistoryBounds> {
+  if (typeof given !== "object") {
+    throw new ConfigError(`expected ${name} as an object or false, got ${describe(given)}`);
+  }
+  assertObject(name, given);
+  assertKnown(name, given, new Set(["maxLength", "maxAgeMs"]));
+  return readBounds(name, given, fallback);
+}
+
+function readBounds(
+  name: string,
+  { maxLength, maxAgeMs }: HistoryBounds,
+  fallback: Required<HistoryBounds>,
+): Required<HistoryBounds> {
+  return {
+    maxLength: readWholeNumber(`${name}.maxLength`, maxLength ?? fallback.maxLength, 1, MAX_LENGTH),
+    maxAgeMs: readWholeNumber(`${name}.maxAgeMs`, maxAgeMs ?? fallback.maxAgeMs, 1, MAX_AGE_MS),
+  };
+}
+
+function matcher(pattern: string): (channel: string) => boolean {
+  if (!pattern.includes("*")) return (channel) => channel === pattern;
+  const parts = pattern.split("*").map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const expression = new RegExp(`^${parts.join(".*")}$`, "s");
+  return (channel) => expression.test(channel);
+}

@@ -1,0 +1,95 @@
+import { randomBytes } from "node:crypto";
+
+import { RedisSseError, sanitize } from "../errors.js";
+import type { RedisClient } from "../redis/client.js";
+import { historyKeys } from "./history-keys.js";
+import type { HistoryPolicy } from "./history-policy.js";
+import { publishToLog, type Ending } from "./history-scripts.js";
+
+export interface LogPublisherOptions {
+  readonly commands: () => RedisClient;
+  readonly keyPrefix: string;
+  readonly policy: HistoryPolicy;
+  /** What goes on a channel without history. */
+  readonly encodeEnvelope: (event: LoggedEvent) => string;
+}
+
+export interface LoggedEvent {
+  readonly event: string | undefined;
+  readonly data: string;
+}
+
+export interface LogOptions {
+  /** Default true; false publishes to who listens now, and keeps nothing. */
+  readonly history?: boolean;
+  /** Makes this the channel's last event. */
+  readonly ending?: Ending;
+  /** The channel will be completed one day. */
+  readonly finite?: boolean;
+  /** The lease of who writes the whole channel. */
+  readonly writer?: string;
+  /** Other bounds than the channel's own. */
+  readonly maxLength?: number;
+}
+
+export interface LogReceipt {
+  /** `null` where nothing was kept, or what was kept is not there any more. */
+  readonly position: { readonly epoch: string; readonly offset: number } | null;
+  readonly receivers: number;
+}
+
+/** A new epoch for a log that has none. */
+export function newEpoch(): string {
+  return randomBytes(4).toString("hex");
+}
+
+/**
+ * Publishes, with a place in the channel's log. Every event bears who publishes it and a number that only grows,
+ * so that one that ioredis sends again, since its answer was lost with the connection, takes effect once.
+ */
+export class LogPublisher {
+  readonly #options: LogPublisherOptions;
+  readonly #producer = randomBytes(6).toString("base64url");
+  #sequence = 0;
+
+  constructor(options: LogPublisherOptions) {
+    this.#options = options;
+  }
+
+  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis; then nothing was published. */
+  async publish(channel: string, { event, data }: LoggedEvent, options: LogOptions = {}): Promise<LogReceipt> {
+    const { commands, keyPrefix, policy, encodeEnvelope } = this.#options;
+    const { history = true, ending = "", finite = false, writer = "", maxLength } = options;
+    const bounds = history ? policy(channel) : null;
+    try {
+      if (bounds === null) {
+        const receivers = await commands().publish(channel, encodeEnvelope({ event, data }));
+        return { position: null, receivers };
+      }
+      const reply = await publishToLog(commands(), historyKeys(keyPrefix, channel), {
+        channel,
+        event: event ?? "",
+        data,
+        ending,
+        epoch: newEpoch(),
+        maxLength: maxLength ?? bounds.maxLength,
+        maxAgeMs: bounds.maxAgeMs,
+        producer: this.#producer,
+        sequence: ++this.#sequence,
+        writer,
+        finite,
+      });
+      if (reply.status !== "ok") throw refusal(reply.status);
+      const { epoch, offset, receivers } = reply;
+      return { position: offset === null ? null : { epoch, offset }, receivers };
+    } catch (error) {
+      throw sanitize(error);
+    }
+  }
+}
+
+function refusal(status: "completed" | "taken"): RedisSseError {
+  return status === "completed"
+    ? new RedisSseError("COMPLETED", "expected a channel that is open, but this one was completed")
+    : new RedisSseError("CHANNEL_TAKEN", "this writer has lost its channel: it was silent for too long");
+}

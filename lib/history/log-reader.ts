@@ -1,0 +1,211 @@
+import { monotonicNow, type Clock } from "../clock.js";
+import { sanitize } from "../errors.js";
+import type { RedisClient } from "../redis/client.js";
+import { historyKeys } from "./history-keys.js";
+import type { HistoryPolicy } from "./history-policy.js";
+import { readFromLog, type LogEntry, type ReadReply } from "./history-scripts.js";
+import { newEpoch } from "./log-publisher.js";
+
+/** A place in a log. */
+interface Place {
+  readonly epoch: string;
+  readonly offset: number;
+}
+
+export interface LogReaderOptions<Event> {
+  readonly commands: () => RedisClient;
+  readonly keyPrefix: string;
+  readonly policy: HistoryPolicy;
+  readonly clock: Clock;
+  /** The most bytes of data in a page, but for a single event that is larger. */
+  readonly maxPageBytes: number;
+  /** Makes of an entry what sessions send, once for all of them. */
+  readonly toEvent: (channel: string, place: Place, entry: LogEntry) => Event;
+  /** About how much memory such an event takes. */
+  readonly sizeOf: (event: Event) => number;
+}
+
+interface Tail {
+  readonly position: Place;
+  readonly ending: "completed" | "broken" | null;
+  readonly finite: boolean;
+  readonly readAt: number;
+}
+
+interface Page<Event> extends Tail {
+  readonly events: readonly Event[];
+}
+
+/** What the reader knows of the log already: see `HistoryPort.read()`. */
+interface Known {
+  readonly since: number;
+  readonly top: number;
+}
+
+interface CachedPage<Event> {
+  readonly readAt: number;
+  readonly page: Promise<Page<Event>>;
+  /** `null` while it is being read. */
+  known: Page<Event> | null;
+  bytes: number;
+  freshUntil: number;
+}
+
+/** What was read of the logs. */
+export interface LogReaderStatistics {
+  /** Reads of Redis: pages, and where a log stands. */
+  readonly reads: number;
+  /** Reads that were spared, since another stream's was shared. */
+  readonly shared: number;
+}
+
+const MAX_PAGE_EVENTS = 256;
+const MAX_CACHED_BYTES = 8 * 1024 * 1024;
+/** Those who come back together, after a deploy or an outage, ask for the same pages within seconds. */
+const CACHED_MS = 5_000;
+/** The place of a log that nobody has written to is remembered for an hour at least after the last one asked. */
+const QUIET_TTL_MS = 3_600_000;
+
+/** Reads channels' logs in bounded pages, each page once for all who want it at about the same time. */
+export class LogReader<Event> {
+  readonly #options: LogReaderOptions<Event>;
+  /** By channel, epoch and offset; the oldest first. */
+  readonly #pages = new Map<string, CachedPage<Event>>();
+  readonly #tails = new Map<string, { readonly readAt: number; readonly tail: Promise<Tail> }>();
+  #cancelSweep: (() => void) | null = null;
+  #cachedBytes = 0;
+  #reads = 0;
+  #shared = 0;
+  #closed = false;
+
+  constructor(options: LogReaderOptions<Event>) {
+    this.#options = options;
+  }
+
+  keeps(channel: string): boolean {
+    return this.#options.policy(channel) !== null;
+  }
+
+  now(): number {
+    return this.#reads;
+  }
+
+  get statistics(): LogReaderStatistics {
+    return { reads: this.#reads, shared: this.#shared };
+  }
+
+  async tail(channel: string, since: number): Promise<Tail> {
+    const pending = this.#tails.get(channel);
+    if (pending !== undefined && pending.readAt > since) {
+      this.#shared++;
+      return pending.tail;
+    }
+    const readAt = ++this.#reads;
+    const tail = this.#read(channel, null).then((reply) => toTail(reply, readAt));
+    const entry = { readAt, tail };
+    this.#tails.set(channel, entry);
+    try {
+      return await tail;
+    } finally {
+      if (this.#tails.get(channel) === entry) this.#tails.delete(channel);
+    }
+  }
+
+  async read(channel: string, after: Place, known: Known): Promise<Page<Event>> {
+    const key = `${channel}\n${after.epoch}\n${after.offset}`;
+    const since = Math.min(known.since, this.#reads);
+    // Behind a page that ends before this, events may have been dropped since it was read.
+    const oldest = known.top - (this.#options.policy(channel)?.maxLength ?? 0);
+    const isUseful = ({ events, readAt }: Page<Event>): boolean =>
+      readAt > since || (events.length > 0 && after.offset + events.length >= oldest);
+    const cached = this.#pages.get(key);
+    if (cached !== undefined && (cached.known === null || isUseful(cached.known))) {
+      const page = await cached.page;
+      // One that was under way may turn out too old.
+      if (!isUseful(page)) return this.read(channel, after, { ...known, since });
+      this.#shared++;
+      return page;
+    }
+    this.#drop(key);
+    const readAt = ++this.#reads;
+    const page = this.#read(channel, after).then((reply) => this.#toPage(channel, reply, readAt));
+    const entry: CachedPage<Event> = { readAt, page, known: null, bytes: 0, freshUntil: Infinity };
+    this.#pages.set(key, entry);
+    try {
+      const known = await page;
+      if (this.#pages.get(key) === entry) this.#keep(key, entry, known);
+      return known;
+    } catch (error) {
+      if (this.#pages.get(key) === entry) this.#drop(key);
+      throw error;
+    }
+  }
+
+  /** Forgets what was read. */
+  close(): void {
+    this.#closed = true;
+    this.#cancelSweep?.();
+    this.#cancelSweep = null;
+    this.#pages.clear();
+  }
+
+  async #read(channel: string, after: Place | null): Promise<ReadReply> {
+    const { commands, keyPrefix, policy, maxPageBytes } = this.#options;
+    try {
+      return await readFromLog(commands(), historyKeys(keyPrefix, channel), {
+        channel,
+        epoch: after?.epoch ?? "",
+        after: after?.offset ?? 0,
+        maxEvents: MAX_PAGE_EVENTS,
+        maxBytes: maxPageBytes,
+        newEpoch: newEpoch(),
+        quietTtlMs: Math.max(QUIET_TTL_MS, policy(channel)?.maxAgeMs ?? 0),
+        maxAgeMs: policy(channel)?.maxAgeMs ?? QUIET_TTL_MS,
+      });
+    } catch (error) {
+      throw sanitize(error);
+    }
+  }
+
+  #toPage(channel: string, reply: ReadReply, readAt: number): Page<Event> {
+    const { toEvent } = this.#options;
+    const events = reply.entries.map((entry) =>
+      toEvent(channel, { epoch: reply.epoch, offset: entry.offset }, entry),
+    );
+    return { ...toTail(reply, readAt), events };
+  }
+
+  /** Only a page with events is worth keeping: an empty one says where the log stood, which is asked afresh. */
+  #keep(key: string, entry: CachedPage<Event>, page: Page<Event>): void {
+    if (page.events.length === 0 || this.#closed) return this.#drop(key);
+    entry.known = page;
+    entry.bytes = page.events.reduce((sum, event) => sum + this.#options.sizeOf(event), 0);
+    entry.freshUntil = monotonicNow(this.#options.clock) + CACHED_MS;
+    this.#cachedBytes += entry.bytes;
+    for (const [oldest, { known }] of this.#pages) {
+      if (this.#cachedBytes <= MAX_CACHED_BYTES) break;
+      if (known !== null) this.#drop(oldest);
+    }
+    this.#cancelSweep ??= this.#options.clock.schedule(() => this.#sweep(), CACHED_MS);
+  }
+
+  #sweep(): void {
+    const now = monotonicNow(this.#options.clock);
+    for (const [key, { known, freshUntil }] of this.#pages) {
+      if (known !== null && freshUntil <= now) this.#drop(key);
+    }
+    this.#cancelSweep =
+      this.#pages.size === 0 ? null : this.#options.clock.schedule(() => this.#sweep(), CACHED_MS);
+  }
+
+  #drop(key: string): void {
+    const entry = this.#pages.get(key);
+    if (entry === undefined) return;
+    this.#pages.delete(key);
+    this.#cachedBytes -= entry.bytes;
+  }
+}
+
+function toTail({ epoch, top, ending, finite }: ReadReply, readAt: number): Tail {
+  return { position: { epoch, offset: top }, ending: ending === "" ? null : ending, finite, readAt };
+}

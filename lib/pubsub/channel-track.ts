@@ -1,0 +1,79 @@
+import type { Position } from "./cursor.js";
+import type { Ending } from "./history-port.js";
+import type { InboundEvent } from "./inbound-event.js";
+
+/** What a track says of an event that has come live. */
+export type Verdict = "pass" | "drop" | "hole";
+
+const OVERHEAD_BYTES = 200;
+
+/**
+ * One channel of one session: how far the session has come in its log. While it is behind, live events wait here,
+ * as many as may; those that may not are read from the log when their turn comes.
+ */
+export class ChannelTrack {
+  readonly channel: string;
+  /** The last event that was passed on; `null` until it is known where the session begins. */
+  position: Position | null = null;
+  behind = true;
+  /** Whether the replay that brings it up has begun: how much that takes is looked at once. */
+  replaying = false;
+  /** How the channel has ended, once its last event was passed on. */
+  ended: Ending | null = null;
+  #waiting: InboundEvent[] = [];
+  #bytes = 0;
+  #firstHeard: Position | null = null;
+
+  constructor(channel: string) {
+    this.channel = channel;
+  }
+
+  get waitingBytes(): number {
+    return this.#bytes;
+  }
+
+  /** The first event that came live since the channel was subscribed. */
+  get firstHeard(): Position | null {
+    return this.#firstHeard;
+  }
+
+  /** Judges an event that comes while the session is not behind. */
+  judge({ position }: InboundEvent): Verdict {
+    const current = this.position!;
+    if (position === undefined) return "pass";
+    if (position.epoch !== current.epoch) return "hole";
+    if (position.offset <= current.offset) return "drop";
+    return position.offset === current.offset + 1 ? "pass" : "hole";
+  }
+
+  /** Puts an event aside; of what exceeds `maxBytes`, only what is not in the log is kept. */
+  hold(event: InboundEvent, maxBytes: number): void {
+    if (event.position !== undefined) this.#firstHeard ??= event.position;
+    this.#waiting.push(event);
+    this.#bytes += sizeOf(event);
+    if (this.#bytes > maxBytes) this.forgetLogged();
+  }
+
+  /** The next of those put aside that follows on; `null` at a hole, `undefined` when there is none. */
+  next(): InboundEvent | null | undefined {
+    for (;;) {
+      const event = this.#waiting[0];
+      if (event === undefined) return undefined;
+      const verdict = this.judge(event);
+      if (verdict === "hole") return null;
+      this.#waiting.shift();
+      this.#bytes -= sizeOf(event);
+      if (verdict === "pass") return event;
+    }
+  }
+
+  /** Drops those put aside that are to be found in the log, if anywhere. */
+  forgetLogged(): void {
+    this.#waiting = this.#waiting.filter(({ position }) => position === undefined);
+    this.#bytes = this.#waiting.reduce((sum, event) => sum + sizeOf(event), 0);
+  }
+}
+
+function sizeOf({ data, frame }: InboundEvent): number {
+  return data.length + frame.length + OVERHEAD_BYTES;
+}

@@ -1,0 +1,86 @@
+import { createHash } from "node:crypto";
+
+/**
+ * Where a stream stands in its channels, as the `id` of its events: one text for all channels, so that one
+ * `Last-Event-ID` resumes them all.
+ *
+ *     "1." base64url( per channel: tag (2 bytes)  epoch (4 bytes)  offset (LEB128) )
+ *
+ * The tag is the beginning of SHA-256 of the channel's name: names would not fit, and would tell a reader of the
+ * page's memory what the user may hear. A client treats the whole as opaque, and the server as something that
+ * anybody may have written: what does not parse strictly is no cursor.
+ */
+
+/** A place in a channel's log. Offsets begin with 1 and have no holes; 0 stands before the first event. */
+export interface Position {
+  /** One life of the log, 8 hexadecimal digits: a log that was lost begins again with another. */
+  readonly epoch: string;
+  readonly offset: number;
+}
+
+export interface CursorEntry extends Position {
+  readonly tag: number;
+}
+
+const VERSION_1 = "1.";
+const TAG_BYTES = 2;
+const EPOCH_BYTES = 4;
+/** Of the largest safe integer, 7 bits to a byte. */
+const MAX_OFFSET_BYTES = 8;
+/** More than the channels of any stream take; whatever is longer is not looked at. */
+const MAX_LENGTH = 16 * 1024;
+
+/** What stands for a channel in a cursor. */
+export function tagOf(channel: string): number {
+  return createHash("sha256").update(channel).digest().readUInt16BE(0);
+}
+
+export function encodeCursor(entries: Iterable<CursorEntry>): string {
+  const bytes: number[] = [];
+  for (const { tag, epoch, offset } of entries) {
+    bytes.push(tag >>> 8, tag & 0xff);
+    for (let index = 0; index < 2 * EPOCH_BYTES; index += 2) {
+      bytes.push(Number.parseInt(epoch.slice(index, index + 2), 16));
+    }
+    let rest = offset;
+    for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
+    bytes.push(rest);
+  }
+  return VERSION_1 + Buffer.from(bytes).toString("base64url");
+}
+
+/** Reads a cursor; `null` for anything that `encodeCursor()` does not write. */
+export function parseCursor(text: string): readonly CursorEntry[] | null {
+  if (text.length > MAX_LENGTH || !/^1\.[\w-]+$/.test(text)) return null;
+  const bytes = Buffer.from(text.slice(VERSION_1.length), "base64url");
+  const entries: CursorEntry[] = [];
+  for (let at = 0; at < bytes.length;) {
+    if (at + TAG_BYTES + EPOCH_BYTES >= bytes.length) return null;
+    const tag = bytes.readUInt16BE(at);
+    const epoch = bytes.toString("hex", at + TAG_BYTES, at + TAG_BYTES + EPOCH_BYTES);
+    const read = readOffset(bytes, at + TAG_BYTES + EPOCH_BYTES);
+    if (read === null) return null;
+    entries.push({ tag, epoch, offset: read.offset });
+    at = read.end;
+  }
+  // There is one text for each cursor: no spare bits, no leading zeros.
+  return encodeCursor(entries) === text ? entries : null;
+}
+
+function readOffset(bytes: Buffer, start: number): { offset: number; end: number } | null {
+  let offset = 0;
+  for (let index = 0; index < MAX_OFFSET_BYTES; index++) {
+    const byte = bytes[start + index];
+    if (byte === undefined) return null;
+    offset += (byte & 0x7f) * 0x80 ** index;
+    if (byte < 0x80) {
+      return Number.isSafeInteger(offset) ? { offset, end: start + index + 1 } : null;
+    }
+  }
+  return null;
+}
+
+/** Whether `text` is an epoch: what another program wrote may not be. */
+export function isEpoch(text: string): boolean {
+  return /^[0-9a-f]{8}$/.test(text);
+}

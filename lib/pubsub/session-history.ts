@@ -1,0 +1,395 @@
+import { RedisSseError, sanitize } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import { ChannelTrack } from "./channel-track.js";
+import type { Position } from "./cursor.js";
+import type { Ending, HistoryPort, LogPage, Tail } from "./history-port.js";
+import { createGap, type GapReason, type InboundEvent } from "./inbound-event.js";
+import { entryOf, findStart, parseWish, type Start, type Wish } from "./resume.js";
+import type { SessionCursor } from "./session-cursor.js";
+import type { SessionSnapshot } from "./session-state.js";
+import type { Interruption } from "./subscription-hub.js";
+import type { ChannelLog } from "./transport.js";
+
+/** The session, as its history sees it. */
+export interface HistoryOwner {
+  snapshot(): SessionSnapshot;
+  /** Writes an event, or lets it wait for the client. */
+  emit(event: InboundEvent): void;
+  /** What waits here has grown or shrunk. */
+  held(): void;
+  fellBehind(): void;
+  caughtUp(): void;
+  /** The log cannot be read, and not because Redis is away. */
+  failed(fault: RedisSseError): void;
+}
+
+export interface SessionHistoryOptions {
+  readonly port: HistoryPort;
+  readonly log: (channel: string) => ChannelLog;
+  readonly cursor: SessionCursor;
+  readonly owner: HistoryOwner;
+  readonly maxReplayEvents: number;
+  /** Of live events that may wait for those before them. */
+  readonly maxHeldBytes: number;
+  readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+}
+
+/** What a session tells its client when it begins. */
+export interface Beginning {
+  /** The client said where it was, and gets everything since. */
+  readonly recovered: boolean;
+  readonly gaps: readonly InboundEvent[];
+}
+
+const log = createLog("history");
+
+/**
+ * The channels of one session that have a history: each event once, in order and without a hole, or a gap that is
+ * told. Live events are compared with how far the session has come; whatever is missing is read from the log,
+ * before anything newer is sent.
+ *
+ * Nothing has to be kept for that. An event that comes while the session is behind is in the log, and is read there
+ * in its turn: a page at a time, as fast as the client takes it.
+ */
+export class SessionHistory {
+  readonly #options: SessionHistoryOptions;
+  readonly #tracks = new Map<string, ChannelTrack>();
+  #running = false;
+  #resume: (() => void) | null = null;
+
+  constructor(options: SessionHistoryOptions) {
+    this.#options = options;
+  }
+
+  /** What waits for events before it. */
+  get waitingBytes(): number {
+    let bytes = 0;
+    for (const track of this.#tracks.values()) bytes += track.waitingBytes;
+    return bytes;
+  }
+
+  get behind(): boolean {
+    return this.#nextBehind() !== undefined;
+  }
+
+  /** How the session's channels have ended, when all `channels` of it have; `null` otherwise. */
+  endingOf(channels: ReadonlySet<string>): Ending | null {
+    let ending: Ending = "completed";
+    for (const channel of channels) {
+      const own = this.#tracks.get(channel)?.ended ?? null;
+      if (own === null) return null;
+      if (own === "broken") ending = own;
+    }
+    return ending;
+  }
+
+  /** Before the channels are subscribed: events may come from then on. */
+  expect(channels: readonly string[]): void {
+    for (const channel of channels) {
+      if (this.#options.port.keeps(channel)) this.#tracks.set(channel, new ChannelTrack(channel));
+    }
+  }
+
+  forget(channel: string): void {
+    this.#tracks.delete(channel);
+    this.#options.cursor.delete(channel);
+  }
+
+  /**
+   * The channels are subscribed: finds where the session begins in each. Rejects with `COMPLETED` when the client
+   * has had all there will ever be, or with a fault of Redis.
+   */
+  async begin(channels: readonly string[], lastEventId: string | undefined): Promise<Beginning> {
+    const wish = parseWish(lastEventId);
+    const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
+    const tails = await Promise.all(tracks.map((track) => this.#tailOf(track.channel, wish)));
+    let budget = this.#options.maxReplayEvents;
+    const chosen = tracks.map((track, index) => {
+      const tail = tails[index]!;
+      const start = findStart(track.channel, wish, tail, budget);
+      if (start.resumed) budget -= tail.position.offset - start.position.offset;
+      return { track, tail, start };
+    });
+    if (channels.length === tracks.length && chosen.every(hasAll)) {
+      throw new RedisSseError("COMPLETED", "this stream has ended");
+    }
+    const starts = await Promise.all(
+      chosen.map(async ({ track, tail, start }) => {
+        const verified = await this.#verify(track.channel, wish, tail, start);
+        return { track, tail, start: verified };
+      }),
+    );
+    const gaps = new Map<GapReason, string[]>();
+    for (const { track, tail, start } of starts) {
+      this.#place(track, tail, start);
+      if (start.gap === undefined) continue;
+      const told = gaps.get(start.gap);
+      if (told === undefined) gaps.set(start.gap, [track.channel]);
+      else told.push(track.channel);
+    }
+    for (const [reason, names] of gaps) this.#options.onGap(reason, names);
+    return {
+      recovered: wish !== "now" && gaps.size === 0 && tracks.length > 0,
+      gaps: Array.from(gaps, ([reason, names]) => createGap(names, reason)),
+    };
+  }
+
+  /** One more channel is subscribed, of a session that is open: it begins with what comes now. */
+  async join(channel: string): Promise<void> {
+    const track = this.#tracks.get(channel);
+    if (track === undefined) return;
+    const tail = await this.#tailOf(channel, "now");
+    if (this.#tracks.get(channel) !== track) return;
+    const start = await this.#verify(channel, "now", tail, findStart(channel, "now", tail, Infinity));
+    if (this.#tracks.get(channel) !== track) return;
+    this.#place(track, tail, start);
+    if (track.behind) this.#options.owner.fellBehind();
+  }
+
+  /** Whether a live event goes to the client now: it has not had it, and has all before it. */
+  admit(event: InboundEvent): boolean {
+    const track = this.#tracks.get(event.channel);
+    if (track === undefined) return true;
+    if (!track.behind) {
+      const verdict = track.judge(event);
+      if (verdict === "pass") this.#advance(track, event);
+      if (verdict !== "hole") return verdict === "pass";
+      this.#fallBehind(track);
+    }
+    track.hold(event, this.#options.maxHeldBytes);
+    this.#options.owner.held();
+    return false;
+  }
+
+  /** The connection was lost and is back: whatever was missed is in the log, but for what never was in one. */
+  interrupted(interruptions: readonly Interruption[]): void {
+    const gone: string[] = [];
+    for (const { channel, unlogged } of interruptions) {
+      const track = this.#tracks.get(channel);
+      if (track === undefined || unlogged) gone.push(channel);
+      if (track !== undefined) this.#fallBehind(track);
+    }
+    if (gone.length > 0) {
+      this.#options.onGap("interrupted", gone);
+      this.#options.owner.emit(createGap(gone, "interrupted"));
+    }
+    this.run();
+  }
+
+  /** Reads what is missing, or goes on with it: the client takes events again, or the log may be read again. */
+  run(): void {
+    this.#resume?.();
+    if (this.#running || !this.#open || !this.behind) return;
+    this.#running = true;
+    void this.#runToEnd();
+  }
+
+  /** The session closes: whoever waits here goes on, and sees it. */
+  stop(): void {
+    this.#resume?.();
+  }
+
+  /** Never rejects. */
+  async #runToEnd(): Promise<void> {
+    let caughtUp = false;
+    try {
+      caughtUp = await this.#catchUp();
+    } catch (error) {
+      this.#options.owner.failed(sanitize(error));
+    }
+    this.#running = false;
+    if (!caughtUp || !this.#open) return;
+    // Between the last look and now another may have fallen behind.
+    if (this.behind) this.run();
+    else this.#options.owner.caughtUp();
+  }
+
+  /** Where a log stands, as it is known or as it is read; a cursor that is ahead of what is known may still be right. */
+  async #tailOf(channel: string, wish: Wish): Promise<Tail> {
+    const { port } = this.#options;
+    const known = this.#log(channel).tail;
+    if (known !== null && !isAhead(wish, channel, known)) return known;
+    const since = known === null ? this.#log(channel).since : port.now();
+    const read = await port.tail(channel, since);
+    this.#log(channel).note(read);
+    return this.#log(channel).tail ?? read;
+  }
+
+  /** Looks whether the log still has what the start promises. */
+  async #verify(channel: string, wish: Wish, tail: Tail, start: Start): Promise<Start> {
+    const { position } = start;
+    const top = tail.position;
+    if (position.offset >= top.offset) return start;
+    const { port } = this.#options;
+    const page = await port.read(channel, position, { since: port.now(), top: top.offset });
+    const first = page.events[0]?.position.offset;
+    if (start.resumed) {
+      if (first === position.offset + 1) return start;
+      return { position: top, resumed: false, gap: page.position.epoch === top.epoch ? "trimmed" : "epoch" };
+    }
+    if (first === undefined) {
+      return { position: top, resumed: false, gap: page.position.epoch === top.epoch ? "trimmed" : "epoch" };
+    }
+    const held = top.offset - first + 1;
+    const { maxReplayEvents } = this.#options;
+    if (held > maxReplayEvents) {
+      return { ...start, position: { ...top, offset: top.offset - maxReplayEvents }, gap: "limit" };
+    }
+    const whole = first === 1 || wish === "earliest";
+    return { ...start, position: { ...top, offset: first - 1 }, ...(!whole && { gap: "trimmed" as const }) };
+  }
+
+  #place(track: ChannelTrack, tail: Tail, { position }: Start): void {
+    const { firstHeard } = track;
+    const isEarlier =
+      firstHeard !== null && firstHeard.epoch === position.epoch && firstHeard.offset <= position.offset;
+    // What has come since the subscription belongs to a stream that begins now.
+    const own = position === tail.position && isEarlier && tail.ending === null;
+    track.position = own ? { ...position, offset: firstHeard.offset - 1 } : position;
+    this.#options.cursor.set(track.channel, track.position);
+    if (track.position.offset >= tail.position.offset) track.ended = tail.ending;
+    track.replaying = true;
+    this.#settle(track);
+  }
+
+  #advance(track: ChannelTrack, { position, ending }: InboundEvent): void {
+    if (position !== undefined) track.position = position;
+    if (ending !== undefined) track.ended = ending;
+  }
+
+  #fallBehind(track: ChannelTrack): void {
+    if (track.behind || track.ended !== null) return;
+    track.behind = true;
+    track.replaying = false;
+    this.#options.owner.fellBehind();
+  }
+
+  #nextBehind(): ChannelTrack | undefined {
+    for (const track of this.#tracks.values()) if (track.behind && track.position !== null) return track;
+    return undefined;
+  }
+
+  /** Answers whether nothing is missing any more; false when it has to wait, or the session is closing. */
+  async #catchUp(): Promise<boolean> {
+    const { port, owner } = this.#options;
+    for (let track = this.#nextBehind(); track !== undefined; track = this.#nextBehind()) {
+      const { channel } = track;
+      await this.#writable();
+      if (!this.#open) return false;
+      const from = track.position!;
+      let page: LogPage;
+      try {
+        const { since, tail } = this.#log(channel);
+        page = await port.read(channel, from, { since, top: tail?.position.offset ?? 0 });
+      } catch (error) {
+        const fault = sanitize(error);
+        log("cannot read %s: %s", printable(channel), fault.message);
+        if (fault.code === "REDIS_REFUSED" || fault.code === "CLOSED") owner.failed(fault);
+        return false;
+      }
+      if (!this.#open) return false;
+      if (this.#tracks.get(channel) !== track) continue;
+      this.#log(channel).note(page);
+      await this.#apply(track, page);
+      if (!this.#open) return false;
+      this.#settle(track);
+      // Not subscribed just now: no read can tell what is missing. It is told when that has changed.
+      const stuck = track.behind && track.position === from && this.#log(channel).since === Infinity;
+      if (stuck) return false;
+    }
+    return true;
+  }
+
+  async #apply(track: ChannelTrack, page: LogPage): Promise<void> {
+    const from = track.position!;
+    const top = page.position;
+    const isFresh = page.readAt > this.#log(track.channel).since;
+    if (top.epoch !== from.epoch) {
+      // What is in the new log has come after all that the client has.
+      if (isFresh) this.#skip(track, { epoch: top.epoch, offset: 0 }, "epoch");
+      return;
+    }
+    const first = page.events[0];
+    if (first === undefined) {
+      if (!isFresh) return;
+      if (top.offset > from.offset) this.#skip(track, top, "trimmed");
+      // The server has lost its newest events, and goes on from before them.
+      if (top.offset < from.offset) this.#skip(track, top, "future");
+      return;
+    }
+    if (!track.replaying && top.offset - from.offset > this.#options.maxReplayEvents) {
+      this.#skip(track, top, "limit");
+      return;
+    }
+    track.replaying = true;
+    if (first.position.offset > from.offset + 1) {
+      this.#skip(track, { ...top, offset: first.position.offset - 1 }, "trimmed");
+    }
+    for (const event of page.events) {
+      if (event.position.offset <= track.position!.offset) continue;
+      if (isStalled(this.#options.owner.snapshot())) await this.#writable();
+      if (!this.#open || this.#tracks.get(track.channel) !== track) return;
+      this.#advance(track, event);
+      this.#options.owner.emit(event);
+    }
+  }
+
+  /** Goes over what the client will not get, and tells it. */
+  #skip(track: ChannelTrack, position: Position, reason: GapReason): void {
+    const { onGap, owner } = this.#options;
+    track.position = position;
+    onGap(reason, [track.channel]);
+    owner.emit({ ...createGap([track.channel], reason, track.channel), position });
+  }
+
+  /** Passes on what was put aside and follows; with all there is, the track is not behind any more. */
+  #settle(track: ChannelTrack): void {
+    this.#passHeld(track);
+    const { tail } = this.#log(track.channel);
+    const { epoch, offset } = track.position!;
+    const isCurrent = tail !== null && tail.position.epoch === epoch && offset >= tail.position.offset;
+    track.behind = !isCurrent && track.ended === null;
+    if (track.behind) return;
+    // What is left was in no log: somebody has made its place up.
+    track.forgetLogged();
+    this.#passHeld(track);
+  }
+
+  #passHeld(track: ChannelTrack): void {
+    for (let event = track.next(); event; event = track.next()) {
+      this.#advance(track, event);
+      this.#options.owner.emit(event);
+    }
+  }
+
+  #log(channel: string): ChannelLog {
+    return this.#options.log(channel);
+  }
+
+  /** Resolves when the client takes events, or the session is not open any more. */
+  async #writable(): Promise<void> {
+    while (this.#open && isStalled(this.#options.owner.snapshot())) {
+      await new Promise<void>((resolve) => (this.#resume = resolve));
+      this.#resume = null;
+    }
+  }
+
+  get #open(): boolean {
+    return this.#options.owner.snapshot().state === "subscribed";
+  }
+}
+
+/** The client has all of a channel that is complete. */
+function hasAll({ tail, start }: { tail: Tail; start: Start }): boolean {
+  return tail.ending !== null && start.resumed && start.position.offset === tail.position.offset;
+}
+
+function isAhead(wish: Wish, channel: string, { position }: Tail): boolean {
+  if (typeof wish === "string") return false;
+  const entry = entryOf(wish, channel, position.epoch);
+  return entry !== null && (entry.epoch !== position.epoch || entry.offset > position.offset);
+}
+
+function isStalled(snapshot: SessionSnapshot): boolean {
+  return snapshot.state === "subscribed" && snapshot.flow === "stalled";
+}

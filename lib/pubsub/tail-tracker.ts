@@ -1,0 +1,82 @@
+import type { Position } from "./cursor.js";
+import type { Tail } from "./history-port.js";
+import type { InboundEvent } from "./inbound-event.js";
+
+/**
+ * Where the log of one subscribed channel stands, as far as it is known without asking: by what was read after the
+ * subscription, and by every event heard since. It knows nothing rather than something that may be too old.
+ */
+export class TailTracker {
+  #tail: Tail | null = null;
+  /** Events heard in a row while the tail is not known: the first and the last of them. */
+  #run: { readonly first: number; readonly last: Position } | null = null;
+  /** Reads begun after this one (`HistoryPort.now()`) have seen all that was not heard; `null`: none has. */
+  #since: number | null = null;
+  #unlogged = false;
+
+  get tail(): Tail | null {
+    return this.#tail;
+  }
+
+  /** From when on a read tells the tail. */
+  get since(): number {
+    return this.#since ?? Infinity;
+  }
+
+  /** Whether a message without a place in the log has come over the channel, as any program may send. */
+  get unlogged(): boolean {
+    return this.#unlogged;
+  }
+
+  /** The subscription is acknowledged. */
+  established(now: number): void {
+    this.#since ??= now;
+  }
+
+  /** Messages may be missed from now on. */
+  lost(): void {
+    this.#tail = null;
+    this.#run = null;
+    this.#since = null;
+  }
+
+  heard({ position, ending }: InboundEvent, now: number): void {
+    if (position === undefined) {
+      this.#unlogged = true;
+      return;
+    }
+    const known = this.#tail?.position ?? this.#run?.last;
+    if (known !== undefined && known.epoch === position.epoch) {
+      if (position.offset <= known.offset) return;
+      if (position.offset === known.offset + 1) return this.#advance(position, ending ?? null);
+    }
+    // A hole, or another life of the log: only a read from now on can tell where it stands.
+    this.#tail = null;
+    this.#run = { first: position.offset, last: position };
+    if (this.#since !== null) this.#since = now;
+  }
+
+  /** What a read has found. */
+  note({ position, ending, finite, readAt }: Tail & { readonly readAt: number }): void {
+    if (readAt <= this.since) return;
+    const tail = this.#tail;
+    if (tail !== null && tail.position.epoch === position.epoch && tail.position.offset >= position.offset) {
+      this.#tail = { ...tail, ending: tail.ending ?? ending, finite: tail.finite || finite };
+      return;
+    }
+    const run = this.#run;
+    this.#run = null;
+    // What came after the read began. Events that it should have found and has not were never in the log.
+    const later =
+      run !== null &&
+      run.last.epoch === position.epoch &&
+      run.last.offset > position.offset &&
+      run.first <= position.offset + 1;
+    this.#tail = { position: later ? run.last : position, ending, finite };
+  }
+
+  #advance(position: Position, ending: Tail["ending"]): void {
+    if (this.#tail !== null) this.#tail = { ...this.#tail, position, ending };
+    else this.#run = { first: this.#run!.first, last: position };
+  }
+}

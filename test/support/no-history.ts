@@ -1,0 +1,12 @@
+import type { HistoryPort } from "../../lib/pubsub/history-port.js";
+import { TailTracker } from "../../lib/pubsub/tail-tracker.js";
+
+/** No channel has a history: whatever asks for one is at fault. */
+export const noHistory: HistoryPort = {
+  keeps: () => false,
+  now: () => 0,
+  read: () => Promise.reject(new Error("no channel has a history")),
+  tail: () => Promise.reject(new Error("no channel has a history")),
+};
+
+export const noLog = (): TailTracker => new TailTracker();
