@@ -63,7 +63,7 @@ local function append(state, new)
   if rotate then set('c', (b or '0') .. ' ' .. (bt or text(new.now)) .. ' ' .. text(offset) .. ' ' .. text(new.now)) end
   if new.ending ~= '' then set('end', new.ending) end
   if new.finite ~= '' then set('k', '1') end
-  if new.producer ~= '' then set('p:' .. new.producer, new.sequence .. ' ' .. text(new.now)) end
+  if new.producer ~= '' then set('p:' .. new.producer, (new.seen or new.sequence) .. ' ' .. text(new.now)) end
   redis.call('HSET', KEYS[1], unpack(changes))
 
   local place = state.epoch .. ' ' .. text(offset)
@@ -118,18 +118,25 @@ local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], ending = ARGV[4
   maxAge = tonumber(ARGV[7]), producer = ARGV[8], sequence = ARGV[9], finite = ARGV[11], now = clock(ARGV[12])}
 local last = new.producer ~= '' and got[6] and string.match(got[6], '^%d+')
 if last and tonumber(new.sequence) <= tonumber(last) then
-  -- Sent again, because the answer was lost: where is it?
-  local token, newest = new.producer .. ' ' .. new.sequence, '+'
+  -- Sent again, because the answer was lost: where is it? Or overtaken by a later one, on its way through a cluster:
+  -- then an earlier one is there, and this one is not.
+  local overtaken, newest = false, '+'
   for page = 1, 100 do
     local entries = redis.call('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
     for _, entry in ipairs(entries) do
       local offset, values = open(entry)
-      if values.p == token then return {'ok', state.epoch, offset, '0'} end
+      local producer, sequence = string.match(values.p, '^(%S+) (%d+)$')
+      if producer == new.producer then
+        if sequence == new.sequence then return {'ok', state.epoch, offset, '0'} end
+        overtaken = tonumber(sequence) < tonumber(new.sequence)
+      end
       newest = text(tonumber(offset) - 1)
+      if overtaken then break end
     end
-    if #entries < 10 then break end
+    if overtaken or #entries < 10 then break end
   end
-  return {'ok', state.epoch, '', '0'}
+  if not overtaken then return {'ok', state.epoch, '', '0'} end
+  new.seen = last
 end
 if got[3] then return {'completed'} end
 if ARGV[10] ~= '' and got[5] ~= ARGV[10] then return {'taken'} end
@@ -188,6 +195,59 @@ end
 -- Made anew: ioredis-mock takes a table that has grown for none that is a list.
 return {unpack(reply)}`;
 
+/** KEYS as ever. ARGV: token, lease ms, new epoch, ttl ms of a log that is empty, now. */
+const CLAIM = `${COMMON}
+local got = fields('e', 'end', 'w', 'wt')
+local now = clock(ARGV[5])
+if got[2] then return 'completed' end
+if got[3] and got[3] ~= ARGV[1] then
+  -- One that is gone is marked as such by whoever reads next.
+  return now > tonumber(got[4]) and 'completed' or 'taken'
+end
+if not got[1] then
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[1], 'e', ARGV[3], 'o', '0')
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+redis.call('HSET', KEYS[1], 'k', '1', 'w', ARGV[1], 'wt', text(now + tonumber(ARGV[2])))
+return 'ok'`;
+
+/** ARGV: token, lease ms, now. */
+const RENEW = `${COMMON}
+local got = fields('end', 'w')
+if got[1] then return 'completed' end
+if got[2] ~= ARGV[1] then return 'taken' end
+redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
+return 'ok'`;
+
+export type LeaseStatus = "ok" | "completed" | "taken";
+
+const claimScript = defineScript("ClaimChannel", CLAIM, 2, (reply) => reply as LeaseStatus);
+const renewScript = defineScript("RenewChannel", RENEW, 2, (reply) => reply as LeaseStatus);
+
+/** Makes somebody the one who writes a channel as a whole, until the lease runs out or the channel is completed. */
+export function claimChannel(
+  client: RedisClient,
+  { position, log }: HistoryKeys,
+  lease: {
+    readonly token: string;
+    readonly leaseMs: number;
+    readonly epoch: string;
+    readonly quietTtlMs: number;
+  },
+): Promise<LeaseStatus> {
+  const args = [lease.token, lease.leaseMs, lease.epoch, lease.quietTtlMs];
+  return claimScript(client, [position, log], [...args, timeOf(client)]);
+}
+
+export function renewChannel(
+  client: RedisClient,
+  { position, log }: HistoryKeys,
+  { token, leaseMs }: { readonly token: string; readonly leaseMs: number },
+): Promise<LeaseStatus> {
+  return renewScript(client, [position, log], [token, leaseMs, timeOf(client)]);
+}
+
 /** How a finite channel has ended. */
 export type Ending = "completed" | "broken";
 
@@ -212,7 +272,12 @@ export interface PublishArguments {
 
 /** `offset` is `null` for an event that was sent again and is no longer in the log. */
 export type PublishReply =
-  | { readonly status: "ok"; readonly epoch: string; readonly offset: number | null; readonly receivers: number }
+  | {
+      readonly status: "ok";
+      readonly epoch: string;
+      readonly offset: number | null;
+      readonly receivers: number;
+    }
   | { readonly status: "completed" | "taken" };
 
 const publishScript = defineScript("Publish", PUBLISH, 2, (reply): PublishReply => {
@@ -250,9 +315,9 @@ export interface ReadArguments {
 
 export interface LogEntry {
   readonly offset: number;
-  readonly event: string;
+  readonly event: string | undefined;
   readonly data: string;
-  readonly ending: Ending | "";
+  readonly ending?: Ending;
 }
 
 /** The log as one read has found it. The entries are in order, and those of `epoch` as it was asked for. */
@@ -265,11 +330,19 @@ export interface ReadReply {
 }
 
 const readScript = defineScript("ReadLog", READ, 2, (reply): ReadReply => {
-  const [epoch = "", top = "0", ending = "", finite = "", ...rest] = (reply as readonly unknown[]).map(String);
+  const [epoch = "", top = "0", ending = "", finite = "", ...rest] = (reply as readonly unknown[]).map(
+    String,
+  );
   const entries: LogEntry[] = [];
   for (let index = 0; index + 3 < rest.length; index += 4) {
-    const [offset, event = "", data = "", own = ""] = rest.slice(index, index + 4);
-    entries.push({ offset: Number(offset), event, data, ending: toEnding(own) });
+    const [offset, event, data = "", last = ""] = rest.slice(index, index + 4);
+    const own = toEnding(last);
+    entries.push({
+      offset: Number(offset),
+      event: event || undefined,
+      data,
+      ...(own !== "" && { ending: own }),
+    });
   }
   return { epoch, top: Number(top), ending: toEnding(ending), finite: finite !== "", entries };
 });

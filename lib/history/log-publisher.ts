@@ -28,6 +28,8 @@ export interface LogOptions {
   readonly finite?: boolean;
   /** The lease of who writes the whole channel. */
   readonly writer?: string;
+  /** Which event of which producer this is, for one that is tried again. Default: the next of this process. */
+  readonly identity?: { readonly producer: string; readonly sequence: number };
   /** Other bounds than the channel's own. */
   readonly maxLength?: number;
 }
@@ -57,9 +59,14 @@ export class LogPublisher {
   }
 
   /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis; then nothing was published. */
-  async publish(channel: string, { event, data }: LoggedEvent, options: LogOptions = {}): Promise<LogReceipt> {
+  async publish(
+    channel: string,
+    { event, data }: LoggedEvent,
+    options: LogOptions = {},
+  ): Promise<LogReceipt> {
     const { commands, keyPrefix, policy, encodeEnvelope } = this.#options;
     const { history = true, ending = "", finite = false, writer = "", maxLength } = options;
+    const identity = options.identity ?? { producer: this.#producer, sequence: ++this.#sequence };
     const bounds = history ? policy(channel) : null;
     try {
       if (bounds === null) {
@@ -74,12 +81,11 @@ export class LogPublisher {
         epoch: newEpoch(),
         maxLength: maxLength ?? bounds.maxLength,
         maxAgeMs: bounds.maxAgeMs,
-        producer: this.#producer,
-        sequence: ++this.#sequence,
+        ...identity,
         writer,
         finite,
       });
-      if (reply.status !== "ok") throw refusal(reply.status);
+      if (reply.status !== "ok") throw channelRefusal(reply.status);
       const { epoch, offset, receivers } = reply;
       return { position: offset === null ? null : { epoch, offset }, receivers };
     } catch (error) {
@@ -88,8 +94,9 @@ export class LogPublisher {
   }
 }
 
-function refusal(status: "completed" | "taken"): RedisSseError {
+/** Why a channel takes no event. */
+export function channelRefusal(status: "completed" | "taken"): RedisSseError {
   return status === "completed"
     ? new RedisSseError("COMPLETED", "expected a channel that is open, but this one was completed")
-    : new RedisSseError("CHANNEL_TAKEN", "this writer has lost its channel: it was silent for too long");
+    : new RedisSseError("CHANNEL_TAKEN", "expected a channel that nobody else writes");
 }
