@@ -94,7 +94,12 @@ local function append(state, new)
     entry[#entry + 1] = 'end'
     entry[#entry + 1] = new.ending
   end
-  redis.call('XADD', KEYS[2], 'MAXLEN', text(keep), text(offset), unpack(entry))
+  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', text(keep), text(offset), unpack(entry))
+  if type(added) == 'table' and added.err then
+    -- Somebody else has written to the log. The next event begins a new one, rather than none ever being kept.
+    redis.call('DEL', KEYS[1])
+    return added
+  end
   if rotate then
     redis.call('PEXPIRE', KEYS[2], text(new.maxAge * 1.5))
     redis.call('PEXPIRE', KEYS[1], text(new.maxAge * 1.5 + 86400000))
