@@ -1,229 +1,7 @@
 import { isMock, type RedisClient } from "../redis/client.js";
 import { defineScript } from "../redis/script.js";
 import type { HistoryKeys } from "./history-keys.js";
-
-/**
- * The two scripts that touch a channel's history; `docs/protocol.md` states them for other programs.
- *
- * The log is a stream whose ids are the offsets. The hash beside it says where the log stands: `e` its epoch,
- * `o` its newest offset, `end` how it was completed, `k` that it will be, `c` two checkpoints by which age becomes
- * a length, `w` and `wt` who is writing it as a whole and until when that counts, `p:<producer>` what that
- * producer has published last. The hash lives longer than the log, so that a reader who comes late learns that
- * there was something.
- *
- * Lua of all servers and of ioredis-mock: no cjson, whole numbers in 32 bits on the mock.
- */
-const COMMON = `
-local unpack = unpack or table.unpack
-local function text(number) return string.format('%.0f', number) end
-local function clock(given)
-  if given ~= '' then return tonumber(given) end
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000.0 + math.floor(tonumber(time[2]) / 1000)
-end
-
--- What is not there is false in Redis, and an object in ioredis-mock.
-local function fields(...)
-  local got = redis.call('HMGET', KEYS[1], ...)
-  for index = 1, select('#', ...) do
-    if type(got[index]) ~= 'string' then got[index] = false end
-  end
-  return got
-end
-
--- A list within a list counts from 0 in ioredis-mock.
-local function array(list)
-  if type(list) == 'table' then return list end
-  local copy = {}
-  for index = 1, list.length do copy[index] = list[index - 1] end
-  return copy
-end
-
--- The offset of a log's entry, and its fields.
-local function open(entry)
-  entry = array(entry)
-  local values, flat = {e = '', d = '', p = '', ['end'] = ''}, array(entry[2])
-  for index = 1, #flat, 2 do values[flat[index]] = flat[index + 1] end
-  return string.match(entry[1], '^%d+'), values
-end
-
--- Appends one event and publishes it. What could fail is tried first: then nothing is half done.
-local function append(state, new)
-  local changes = {'e', state.epoch, 'o', text(state.top + 1)}
-  local function set(name, value)
-    changes[#changes + 1] = name
-    changes[#changes + 1] = value
-  end
-  local offset = state.top + 1
-  local keep = new.maxLength
-  -- Two checkpoints, half the age apart: what was there at the older one is dropped when that is old enough.
-  local a, at, b, bt = string.match(state.checkpoints or '', '^(%d+) (%d+) (%d+) (%d+)$')
-  local rotate = not a or new.now - tonumber(bt) >= new.maxAge / 2
-  if a and new.now - tonumber(at) >= new.maxAge then keep = math.min(keep, offset - tonumber(a)) end
-  if rotate then set('c', (b or '0') .. ' ' .. (bt or text(new.now)) .. ' ' .. text(offset) .. ' ' .. text(new.now)) end
-  if new.ending ~= '' then set('end', new.ending) end
-  if new.finite ~= '' then set('k', '1') end
-  if new.producer ~= '' then set('p:' .. new.producer, (new.seen or new.sequence) .. ' ' .. text(new.now)) end
-  redis.call('HSET', KEYS[1], unpack(changes))
-
-  local place = state.epoch .. ' ' .. text(offset)
-  if new.ending ~= '' then place = place .. ' ' .. new.ending end
-  local receivers = redis.pcall('PUBLISH', new.channel, '\\30sse1\\n' .. place .. '\\n' .. new.event .. '\\n' .. new.data)
-  if type(receivers) == 'table' then
-    -- The ACL refuses the channel: as if nothing had been.
-    if state.fresh then
-      redis.call('DEL', KEYS[1])
-      return receivers
-    end
-    redis.call('HSET', KEYS[1], 'o', text(state.top))
-    if new.ending ~= '' then redis.call('HDEL', KEYS[1], 'end') end
-    if state.published then
-      redis.call('HSET', KEYS[1], 'p:' .. new.producer, state.published)
-    elseif new.producer ~= '' then
-      redis.call('HDEL', KEYS[1], 'p:' .. new.producer)
-    end
-    return receivers
-  end
-
-  local entry = {'e', new.event, 'd', new.data}
-  if new.producer ~= '' then
-    entry[5] = 'p'
-    entry[6] = new.producer .. ' ' .. new.sequence
-  end
-  if new.ending ~= '' then
-    entry[#entry + 1] = 'end'
-    entry[#entry + 1] = new.ending
-  end
-  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', text(keep), text(offset), unpack(entry))
-  if type(added) == 'table' and added.err then
-    -- Somebody else has written to the log. The next event begins a new one, rather than none ever being kept.
-    redis.call('DEL', KEYS[1])
-    return added
-  end
-  if rotate then
-    redis.call('PEXPIRE', KEYS[2], text(new.maxAge * 1.5))
-    redis.call('PEXPIRE', KEYS[1], text(new.maxAge * 1.5 + 86400000))
-  end
-  if offset % 1024 == 0 then
-    -- Producers come and go with every deploy.
-    local all = redis.call('HGETALL', KEYS[1])
-    for index = 1, #all, 2 do
-      local seen = string.match(all[index], '^p:') and string.match(all[index + 1], ' (%d+)$')
-      if seen and new.now - tonumber(seen) > 600000 then redis.call('HDEL', KEYS[1], all[index]) end
-    end
-  end
-  return {'ok', state.epoch, text(offset), text(receivers)}
-end
-`;
-
-const PUBLISH = `${COMMON}
-local got = fields('e', 'o', 'end', 'c', 'w', 'p:' .. ARGV[8])
-local state = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], published = got[6]}
-local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], ending = ARGV[4], maxLength = tonumber(ARGV[6]),
-  maxAge = tonumber(ARGV[7]), producer = ARGV[8], sequence = ARGV[9], finite = ARGV[11], now = clock(ARGV[12])}
-local last = new.producer ~= '' and got[6] and string.match(got[6], '^%d+')
-if last and tonumber(new.sequence) <= tonumber(last) then
-  -- Sent again, because the answer was lost: where is it? Or overtaken by a later one, on its way through a cluster:
-  -- then an earlier one is there, and this one is not.
-  local overtaken, newest = false, '+'
-  for page = 1, 100 do
-    local entries = redis.call('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
-    for _, entry in ipairs(entries) do
-      local offset, values = open(entry)
-      local producer, sequence = string.match(values.p, '^(%S+) (%d+)$')
-      if producer == new.producer then
-        if sequence == new.sequence then return {'ok', state.epoch, offset, '0'} end
-        overtaken = tonumber(sequence) < tonumber(new.sequence)
-      end
-      newest = text(tonumber(offset) - 1)
-      if overtaken then break end
-    end
-    if overtaken or #entries < 10 then break end
-  end
-  if not overtaken then return {'ok', state.epoch, '', '0'} end
-  new.seen = last
-end
-if got[3] then return {'completed'} end
-if ARGV[10] ~= '' and got[5] ~= ARGV[10] then return {'taken'} end
-if not state.epoch then
-  state.epoch = ARGV[5]
-  state.fresh = true
-  redis.call('DEL', KEYS[2])
-end
-return append(state, new)`;
-
-const READ = `${COMMON}
-local got = fields('e', 'o', 'end', 'c', 'k', 'w', 'wt')
-local state = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4]}
-local ending = got[3]
-if not state.epoch then
-  -- Whoever only listens stands somewhere too, and can say so when they come back.
-  state.epoch = ARGV[5]
-  redis.call('DEL', KEYS[2])
-  redis.call('HSET', KEYS[1], 'e', state.epoch, 'o', '0')
-end
-if got[6] and not ending then
-  local now = clock(ARGV[9])
-  if now > tonumber(got[7]) then
-    -- Its writer is gone without a word. Publishing may be refused to a reader: then the next one tries.
-    local done = append(state, {channel = ARGV[8], event = '', data = '', ending = 'broken', maxLength = 1000000,
-      maxAge = tonumber(ARGV[7]), producer = '', sequence = '', finite = '', now = now})
-    if done[1] == 'ok' then
-      state.top = state.top + 1
-      ending = 'broken'
-    end
-  end
-end
-if ARGV[6] ~= '' then redis.call('PEXPIRE', KEYS[1], state.top == 0 and ARGV[6] or text(tonumber(ARGV[7]) * 1.5 + 86400000)) end
-local reply = {state.epoch, text(state.top), ending or '', got[5] or ''}
-if ARGV[1] ~= state.epoch then return reply end
-local count, limit, step = tonumber(ARGV[3]), tonumber(ARGV[4]), 2
-local after, bytes = tonumber(ARGV[2]), 0
-while count > 0 and bytes < limit and after < state.top do
-  local wanted = math.min(step, count)
-  local entries = redis.call('XRANGE', KEYS[2], text(after + 1), '+', 'COUNT', text(wanted))
-  for _, entry in ipairs(entries) do
-    local offset, values = open(entry)
-    after = tonumber(offset)
-    reply[#reply + 1] = offset
-    reply[#reply + 1] = values.e
-    reply[#reply + 1] = values.d
-    reply[#reply + 1] = values['end']
-    bytes = bytes + #values.d
-    if bytes >= limit then break end
-  end
-  if #entries < wanted then break end
-  count = count - wanted
-  -- Small events come in larger steps; large ones never take the server for long.
-  if bytes * 4 < limit then step = math.min(step * 2, 64) end
-end
--- Made anew: ioredis-mock takes a table that has grown for none that is a list.
-return {unpack(reply)}`;
-
-/** KEYS as ever. ARGV: token, lease ms, new epoch, ttl ms of a log that is empty, now. */
-const CLAIM = `${COMMON}
-local got = fields('e', 'end', 'w', 'wt')
-local now = clock(ARGV[5])
-if got[2] then return 'completed' end
-if got[3] and got[3] ~= ARGV[1] then
-  -- One that is gone is marked as such by whoever reads next.
-  return now > tonumber(got[4]) and 'completed' or 'taken'
-end
-if not got[1] then
-  redis.call('DEL', KEYS[2])
-  redis.call('HSET', KEYS[1], 'e', ARGV[3], 'o', '0')
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
-end
-redis.call('HSET', KEYS[1], 'k', '1', 'w', ARGV[1], 'wt', text(now + tonumber(ARGV[2])))
-return 'ok'`;
-
-/** ARGV: token, lease ms, now. */
-const RENEW = `${COMMON}
-local got = fields('end', 'w')
-if got[1] then return 'completed' end
-if got[2] ~= ARGV[1] then return 'taken' end
-redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
-return 'ok'`;
+import { CLAIM, PUBLISH, READ, RENEW } from "./history-lua.js";
 
 export type LeaseStatus = "ok" | "completed" | "taken";
 
@@ -286,7 +64,7 @@ export type PublishReply =
   | { readonly status: "completed" | "taken" };
 
 const publishScript = defineScript("Publish", PUBLISH, 2, (reply): PublishReply => {
-  const [status, epoch = "", offset = "", receivers = "0"] = (reply as readonly unknown[]).map(String);
+  const [status, epoch = "", offset = "", receivers = 0] = reply as readonly string[];
   if (status !== "ok") return { status: status as "completed" | "taken" };
   return { status, epoch, offset: offset === "" ? null : Number(offset), receivers: Number(receivers) };
 });
@@ -297,10 +75,14 @@ export function publishToLog(
   { position, log }: HistoryKeys,
   call: PublishArguments,
 ): Promise<PublishReply> {
-  const { channel, event, data, ending, epoch, maxLength, maxAgeMs, producer, sequence, writer } = call;
-  const finite = call.finite || ending !== "" ? "1" : "";
-  const args = [channel, event, data, ending, epoch, maxLength, maxAgeMs, producer, sequence, writer, finite];
-  return publishScript(client, [position, log], [...args, timeOf(client)]);
+  const { channel, event, data, ending, epoch, maxLength, maxAgeMs, producer, sequence, writer, finite } =
+    call;
+  const args: (string | number)[] = [channel, event, data, maxLength, producer, sequence, maxAgeMs, epoch];
+  // What is seldom given is left out: every argument costs.
+  const now = timeOf(client);
+  if (ending !== "" || writer !== "" || finite || now !== "")
+    args.push(ending, writer, finite ? "1" : "", now);
+  return publishScript(client, [position, log], args);
 }
 
 export interface ReadArguments {

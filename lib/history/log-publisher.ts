@@ -40,9 +40,12 @@ export interface LogReceipt {
   readonly receivers: number;
 }
 
-/** A new epoch for a log that has none. */
+let lastEpoch = randomBytes(4).readUInt32BE(0);
+
+/** An epoch for a log that has none: another one with each call, from a beginning that no other process has. */
 export function newEpoch(): string {
-  return randomBytes(4).toString("hex");
+  lastEpoch = (lastEpoch + 1) >>> 0;
+  return lastEpoch.toString(16).padStart(8, "0");
 }
 
 /**
