@@ -70,18 +70,29 @@ local function forgetProducers(now)
   end
 end
 
--- Appends one event, with all that may be due. What could fail is tried first: then nothing is half done.
+-- The newest offset that is too old. A checkpoint says that all up to its offset came before its time; two are kept,
+-- half the age apart, and what follows the newer one came before it was time for the next.
+local function expired(log, now, maxAge)
+  local a, at, b, bt = string.match(log.checkpoints or '', '^(%d+) (%d+) (%d+) (%d+)$')
+  if not a then return 0 end
+  if now - bt >= maxAge * 1.5 then return log.top end
+  if now - bt >= maxAge then return tonumber(b) end
+  if now - at >= maxAge then return tonumber(a) end
+  return 0
+end
+
+-- Appends one event, with all that may be due. What could fail is tried first, and undone where the rest is refused.
 local function append(log, new)
-  local offset, now, keep = text(log.top + 1), text(new.now), new.maxLength
+  local offset, now = text(log.top + 1), text(new.now)
+  local keep = math.min(new.maxLength, log.top + 1 - expired(log, new.now, new.maxAge))
   local changes = {'e', log.epoch, 'o', offset}
   if new.producer ~= '' then push(changes, 'p:' .. new.producer, (new.seen or new.sequence) .. ' ' .. now) end
-  -- Two checkpoints, half the age apart: what was there at the older one is dropped when that is old enough.
-  local a, at, b, bt = string.match(log.checkpoints or '0 0 0 0', '^(%d+) (%d+) (%d+) (%d+)$')
-  if new.now - tonumber(at) >= new.maxAge then keep = math.min(keep, log.top + 1 - tonumber(a)) end
-  local rotate = new.now - tonumber(bt) >= new.maxAge / 2
+  local at, b, bt = string.match(log.checkpoints or '0 0 0 ' .. now, '^%d+ (%d+) (%d+) (%d+)$')
+  local rotate = not log.checkpoints or new.now - bt >= new.maxAge / 2
   if rotate then
-    push(changes, 'c', b .. ' ' .. bt .. ' ' .. offset .. ' ' .. now)
-    at, bt = bt, now
+    local nextTime = log.checkpoints and math.min(new.now, bt + new.maxAge / 2) or new.now
+    push(changes, 'c', b .. ' ' .. bt .. ' ' .. text(log.top) .. ' ' .. text(nextTime))
+    at, bt = bt, nextTime
   end
   local special = new.ending ~= '' or new.finite ~= '' or log.special
   local due = bt + new.maxAge / 2
@@ -89,6 +100,9 @@ local function append(log, new)
   push(changes, 'r', special and '0' or text(due))
   if new.ending ~= '' then push(changes, 'end', new.ending) end
   if special then push(changes, 'k', '1') end
+  local names = {}
+  for index = 1, #changes, 2 do names[#names + 1] = changes[index] end
+  local before = fields(unpack(names))
   redis.call('HSET', KEYS[1], unpack(changes))
 
   local entry, place = {'e', new.event, 'd', new.data}, log.epoch .. ' ' .. offset
@@ -101,16 +115,12 @@ local function append(log, new)
   local receivers = redis.pcall('PUBLISH', new.channel, message)
   if type(receivers) == 'table' then
     -- The ACL refuses the channel: as if nothing had been.
-    if log.fresh then return begin(receivers) end
-    redis.call('HSET', KEYS[1], 'o', text(log.top), 'r', '0')
-    if new.ending ~= '' then redis.call('HDEL', KEYS[1], 'end') end
-    if log.published then
-      redis.call('HSET', KEYS[1], 'p:' .. new.producer, log.published)
-    elseif new.producer ~= '' then
-      redis.call('HDEL', KEYS[1], 'p:' .. new.producer)
+    for index, name in ipairs(names) do
+      if before[index] then redis.call('HSET', KEYS[1], name, before[index]) else redis.call('HDEL', KEYS[1], name) end
     end
     return receivers
   end
+  if log.fresh then redis.call('DEL', KEYS[2]) end
   local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', text(keep), offset, unpack(entry))
   if type(added) == 'table' and added.err then return begin(added) end
   if rotate then
@@ -131,7 +141,7 @@ export const PUBLISH: string = `${BASE}
 local got = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5])
 local now = clock(ARGV[12])
 local published = type(got[4]) == 'string' and got[4]
-local last = published and tonumber(string.match(published, '^-?%d+')) or -1
+local last = published and tonumber(string.match(published, '^%d+')) or -1
 if (ARGV[9] or '') == '' and (ARGV[11] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
   and tonumber(ARGV[6]) > last then
   local epoch, offset, producer = got[1], text(got[2] + 1), 'p:' .. ARGV[5]
@@ -140,7 +150,8 @@ if (ARGV[9] or '') == '' and (ARGV[11] or '') == '' and ARGV[5] ~= '' and now < 
   local message = '\\30sse1\\n' .. epoch .. ' ' .. offset .. '\\n' .. ARGV[2] .. '\\n' .. ARGV[3]
   local receivers = redis.pcall('PUBLISH', ARGV[1], message)
   if type(receivers) == 'table' then
-    redis.call('HSET', KEYS[1], 'o', got[2], producer, published or '-1 0')
+    redis.call('HSET', KEYS[1], 'o', got[2])
+    if published then redis.call('HSET', KEYS[1], producer, published) else redis.call('HDEL', KEYS[1], producer) end
     return receivers
   end
   local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3],
@@ -150,8 +161,7 @@ if (ARGV[9] or '') == '' and (ARGV[11] or '') == '' and ARGV[5] ~= '' and now < 
 end
 ${REST}
 got = fields('e', 'o', 'end', 'c', 'w', 'k')
-local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[6],
-  published = published}
+local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[6]}
 local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], maxLength = tonumber(ARGV[4]), producer = ARGV[5],
   sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[9] or '', finite = ARGV[11] or '', now = now}
 if new.producer ~= '' and tonumber(new.sequence) <= last then
@@ -180,7 +190,6 @@ if (ARGV[10] or '') ~= '' and got[5] ~= ARGV[10] then return {'taken'} end
 if not log.epoch then
   log.epoch = ARGV[8]
   log.fresh = true
-  redis.call('DEL', KEYS[2])
 end
 return append(log, new)`;
 
@@ -196,26 +205,25 @@ local ending = got[3]
 if not log.epoch then
   -- Whoever only listens stands somewhere too, and can say so when they come back.
   log.epoch = ARGV[5]
-  redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1], 'e', log.epoch, 'o', '0')
+  redis.call('DEL', KEYS[2])
 end
-if got[6] and not ending then
-  local now = clock(ARGV[9])
-  if now > tonumber(got[7]) then
-    -- Its writer is gone without a word. Publishing may be refused to a reader: then the next one tries.
-    local done = append(log, {channel = ARGV[8], event = '', data = '', ending = 'broken', maxLength = 1000000,
-      maxAge = tonumber(ARGV[7]), producer = '', sequence = '', finite = '1', now = now})
-    if done[1] == 'ok' then
-      log.top = log.top + 1
-      ending = 'broken'
-    end
+local now, maxAge = clock(ARGV[9]), tonumber(ARGV[7])
+if got[6] and not ending and now > tonumber(got[7]) then
+  -- Its writer is gone without a word. Publishing may be refused to a reader: then the next one tries.
+  local done = append(log, {channel = ARGV[8], event = '', data = '', ending = 'broken', maxLength = 1000000,
+    maxAge = maxAge, producer = '', sequence = '', finite = '1', now = now})
+  if done[1] == 'ok' then
+    log.top = log.top + 1
+    ending = 'broken'
   end
 end
-redis.call('PEXPIRE', KEYS[1], log.top == 0 and ARGV[6] or text(tonumber(ARGV[7]) * 1.5 + 86400000))
+redis.call('PEXPIRE', KEYS[1], log.top == 0 and ARGV[6] or text(maxAge * 1.5 + 86400000))
 local reply = {log.epoch, text(log.top), ending or '', got[5] or ''}
 if ARGV[1] ~= log.epoch then return reply end
 local count, limit, step = tonumber(ARGV[3]), tonumber(ARGV[4]), 2
-local after, bytes = tonumber(ARGV[2]), 0
+-- What is too old is gone, whether or not anything was published since.
+local after, bytes = math.max(tonumber(ARGV[2]), expired(log, now, maxAge)), 0
 while count > 0 and bytes < limit and after < log.top do
   local wanted = math.min(step, count)
   local entries = redis.call('XRANGE', KEYS[2], text(after + 1), '+', 'COUNT', text(wanted))
@@ -247,8 +255,8 @@ if got[3] and got[3] ~= ARGV[1] then
   return now > tonumber(got[4]) and 'completed' or 'taken'
 end
 if not got[1] then
-  redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1], 'e', ARGV[3], 'o', '0')
+  redis.call('DEL', KEYS[2])
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 redis.call('HSET', KEYS[1], 'k', '1', 'r', '0', 'w', ARGV[1], 'wt', text(now + tonumber(ARGV[2])))
