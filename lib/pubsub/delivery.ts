@@ -102,8 +102,9 @@ export class Delivery {
   }
 
   /** Takes note of how a write went; also of those that are no event, as a heartbeat. */
-  written(result: WriteResult): void {
+  written(result: WriteResult, events = 0): void {
     if (result === "failed") this.#owner.end("write-error");
+    else this.#sent += events;
     if (result !== "blocked" || !this.#isWritable()) return;
     this.#stalledAt = monotonicNow(this.#clock);
     this.#owner.dispatch({ type: "blocked" });
