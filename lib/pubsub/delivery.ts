@@ -18,7 +18,7 @@ export interface DeliveryOwner {
   frameOf(event: InboundEvent): Buffer;
   /** What waits for events before it, in bytes. */
   heldBytes(): number;
-  /** The last event of a channel went out. */
+  /** The last event of a channel went out, or the last that waited. */
   ended(): void;
   dispatch(event: SessionEvent): void;
   end(reason: CloseReason): void;
@@ -96,7 +96,7 @@ export class Delivery {
   flush(): void {
     while (this.#isWritable()) {
       const event = this.#next();
-      if (event === undefined) return;
+      if (event === undefined) return this.#owner.ended();
       this.#pass(event);
     }
   }

@@ -74,7 +74,7 @@ export class SessionHistory {
 
   /** How the session's channels have ended, when all `channels` of it have; `null` otherwise. */
   endingOf(channels: ReadonlySet<string>): Ending | null {
-    let ending: Ending = "completed";
+    let ending: Ending | null = channels.size === 0 ? null : "completed";
     for (const channel of channels) {
       const own = this.#tracks.get(channel)?.ended ?? null;
       if (own === null) return null;

@@ -271,10 +271,10 @@ export class PubSubSession {
     });
   }
 
-  /** Ends the stream when all its channels have ended. */
+  /** Ends the stream when all its channels have ended, and nothing of them waits any more. */
   #endIfComplete(): void {
     const ending = this.#history.endingOf(this.channels);
-    if (ending !== null) this.#end(ending);
+    if (ending !== null && this.#delivery.waitingBytes === 0) this.#end(ending);
   }
 
   #drained(): void {
