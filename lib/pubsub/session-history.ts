@@ -153,7 +153,8 @@ export class SessionHistory {
     if (!track.behind) {
       const verdict = track.judge(event);
       if (verdict === "pass") this.#advance(track, event);
-      if (verdict !== "hole") return verdict === "pass";
+      // Of a channel that has ended nothing is missing.
+      if (verdict !== "hole" || track.ended !== null) return verdict === "pass";
       this.#fallBehind(track);
     }
     track.hold(event, this.#options.maxHeldBytes);
@@ -184,8 +185,9 @@ export class SessionHistory {
     void this.#runToEnd();
   }
 
-  /** The session closes: whoever waits here goes on, and sees it. */
+  /** The session closes: whoever waits here goes on, and sees it; what waits is not needed any more. */
   stop(): void {
+    this.#tracks.clear();
     this.#resume?.();
   }
 
