@@ -74,7 +74,7 @@ export class SessionHistory {
 
   /** How the session's channels have ended, when all `channels` of it have; `null` otherwise. */
   endingOf(channels: ReadonlySet<string>): Ending | null {
-    let ending: Ending = "completed";
+    let ending: Ending | null = channels.size === 0 ? null : "completed";
     for (const channel of channels) {
       const own = this.#tracks.get(channel)?.ended ?? null;
       if (own === null) return null;
@@ -153,7 +153,8 @@ export class SessionHistory {
     if (!track.behind) {
       const verdict = track.judge(event);
       if (verdict === "pass") this.#advance(track, event);
-      if (verdict !== "hole") return verdict === "pass";
+      // Of a channel that has ended nothing is missing.
+      if (verdict !== "hole" || track.ended !== null) return verdict === "pass";
       this.#fallBehind(track);
     }
     track.hold(event, this.#options.maxHeldBytes);
@@ -184,8 +185,9 @@ export class SessionHistory {
     void this.#runToEnd();
   }
 
-  /** The session closes: whoever waits here goes on, and sees it. */
+  /** The session closes: whoever waits here goes on, and sees it; what waits is not needed any more. */
   stop(): void {
+    this.#tracks.clear();
     this.#resume?.();
   }
 
