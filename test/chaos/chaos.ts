@@ -48,6 +48,8 @@ class Chaos {
   readonly #tally = new Tally();
   readonly #faults = new Tally();
   readonly #records: FaultRecord[] = [];
+  /** Of a run in which somebody does not catch up. */
+  readonly #appStatus: string[] = [];
   readonly #startedAt = machineNow();
   readonly #clients: readonly Client[];
 
@@ -75,6 +77,8 @@ class Chaos {
       await runFaults(this.#world, planFaults(seed, seconds), this.#startedAt, this.#records, this.#faults);
       await within(QUIET_MS, this.#world.beQuiet());
       for (const client of this.#clients) client.settle();
+      // A client that began behind the markers would not have to receive them.
+      await this.#allLive();
       const markers = await this.#publishMarkers();
       await this.#catchUp(markers);
       await this.#judge(markers);
@@ -91,8 +95,17 @@ class Chaos {
       faultRecords: this.#records.toSorted((one, other) => one.begunMs - other.begunMs),
       acknowledged: this.#ledger.acknowledged,
       uncertain: this.#ledger.uncertain,
+      appStatus: this.#appStatus,
       tookMs: machineNow() - this.#startedAt,
     };
+  }
+
+  async #allLive(): Promise<void> {
+    const attempt = async (): Promise<void> => {
+      const away = this.#clients.filter(({ check }) => !check.live);
+      if (away.length > 0) throw new Error(`${away[0]!.name} and ${away.length - 1} more are not`);
+    };
+    await until("every client is live", attempt, CATCH_UP_MS);
   }
 
   /** One more event on each channel, behind all others: who has it, has had its chance of everything. */
@@ -121,7 +134,11 @@ class Chaos {
     const attempt = async (): Promise<void> => {
       if (late().length > 0) throw new Error("some are late");
     };
-    await until("every client is live and has caught up", attempt, CATCH_UP_MS).catch(() => {
+    await until("every client is live and has caught up", attempt, CATCH_UP_MS).catch(async () => {
+      for (const app of this.#world.apps) {
+        const status = await within(5_000, app.status()).catch((error: Error) => error.message);
+        this.#appStatus.push(`${app.name}: ${JSON.stringify(status)}`);
+      }
       for (const client of late()) {
         const state = client.check.live ? "live" : "not live";
         const missing = missingOf(client.check, markers).join(",") || "none";

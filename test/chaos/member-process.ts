@@ -22,6 +22,7 @@ export class MemberProcess {
   readonly exited: Promise<number | NodeJS.Signals>;
   readonly #child: ChildProcess;
   readonly #quiet = deferred();
+  readonly #status = deferred<unknown>();
   #hasExited = false;
 
   private constructor(child: ChildProcess, port: number, handlers: MemberHandlers) {
@@ -37,10 +38,12 @@ export class MemberProcess {
       if (message.type === "settled") handlers.onSettled(message.settled);
       else if (message.type === "trouble") handlers.onTrouble(message.trouble);
       else if (message.type === "quiet") this.#quiet.resolve();
+      else if (message.type === "status") this.#status.resolve(message.status);
     });
     this.exited = once(child, "exit").then(([code, signal]: (number | NodeJS.Signals | null)[]) => {
       this.#hasExited = true;
       this.#quiet.resolve();
+      this.#status.resolve("it has ended");
       if (code !== null && code !== 0) handlers.onTrouble(`it ended with ${code}: ${output}`);
       return code ?? signal!;
     });
@@ -59,12 +62,21 @@ export class MemberProcess {
 
   /** Resolves when it publishes nothing any more, and the fate of all that it has published is known. */
   beQuiet(): Promise<void> {
-    const order: MemberOrder = { order: "be-quiet" };
-    if (!this.#hasExited) this.#child.send(order, () => {});
+    this.#tell("be-quiet");
     return this.#quiet.promise;
+  }
+
+  /** What its service says of itself; once. */
+  status(): Promise<unknown> {
+    this.#tell("tell-status");
+    return this.#status.promise;
   }
 
   signal(signal: "SIGTERM" | "SIGKILL"): void {
     this.#child.kill(signal);
+  }
+
+  #tell(order: MemberOrder["order"]): void {
+    if (!this.#hasExited) this.#child.send({ order } satisfies MemberOrder, () => {});
   }
 }

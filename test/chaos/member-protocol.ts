@@ -38,7 +38,9 @@ export interface Settled {
 }
 
 /** Parent to child. */
-export type MemberOrder = { readonly order: "be-quiet" };
+export interface MemberOrder {
+  readonly order: "be-quiet" | "tell-status";
+}
 
 /** Child to parent. */
 export type MemberMessage =
@@ -46,5 +48,7 @@ export type MemberMessage =
   | { readonly type: "settled"; readonly settled: Settled }
   /** Nothing is published any more, and all that was is settled. */
   | { readonly type: "quiet" }
+  /** What its service says of itself, for a report. */
+  | { readonly type: "status"; readonly status: unknown }
   /** What must never happen in a process: a warning, or an error that nobody caught. */
   | { readonly type: "trouble"; readonly trouble: string };

@@ -33,6 +33,7 @@ const publishers = new Publishers(service, plan.publishers, plan.seed, (settled)
 
 process.on("message", ({ order }: MemberOrder) => {
   if (order === "be-quiet") void publishers.stop().then(() => tell({ type: "quiet" }));
+  else void service.status().then((status) => tell({ type: "status", status }));
 });
 process.once("SIGTERM", () => void end());
 tell({ type: "ready", port: server === null ? 0 : (server.address() as AddressInfo).port });

@@ -12,6 +12,8 @@ export interface ChaosReport {
   readonly faultRecords: readonly FaultRecord[];
   readonly acknowledged: number;
   readonly uncertain: number;
+  /** What the apps say of themselves, where somebody did not catch up. */
+  readonly appStatus: readonly string[];
   readonly tookMs: number;
 }
 
@@ -28,14 +30,14 @@ export function formatReport(report: ChaosReport): string {
   return (violations.length === 0 ? lines : [...lines, ...failures(report)]).join("\n");
 }
 
-function failures({ violations, faultRecords, options }: ChaosReport): readonly string[] {
+function failures({ violations, faultRecords, appStatus, options }: ChaosReport): readonly string[] {
   const { clients, publishers, seed } = options;
   const lines = ["  what did not hold:"];
   for (const { rule, count, examples } of violations) {
     lines.push(`    ${rule}: ${count} times`);
     for (const example of examples) lines.push(`      ${example.replaceAll("\n", "\n      ")}`);
   }
-  lines.push("  the faults:");
+  lines.push(...appStatus.map((line) => `    ${line}`), "  the faults:");
   for (const { begunMs, kind, durationMs, choice, outcome } of faultRecords) {
     lines.push(
       `  ${seconds(begunMs).padStart(10)}  ${kind} for ${durationMs} ms (${choice.toFixed(3)}): ${outcome}`,

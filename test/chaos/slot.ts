@@ -71,6 +71,10 @@ export class Slot {
     return this.#member?.beQuiet() ?? Promise.resolve();
   }
 
+  status(): Promise<unknown> {
+    return this.#member?.status() ?? Promise.resolve("there is no process");
+  }
+
   /** Never rejects. */
   async stop(): Promise<void> {
     await this.end("SIGKILL", 10_000);
