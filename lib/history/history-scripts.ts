@@ -53,7 +53,7 @@ export interface PublishArguments {
   readonly finite: boolean;
 }
 
-/** `offset` is `null` for an event that was sent again and is no longer in the log. */
+/** `offset` is `null` for an event that seems to have been sent again and is not in the log. */
 export type PublishReply =
   | {
       readonly status: "ok";

@@ -35,7 +35,7 @@ export interface LogOptions {
 }
 
 export interface LogReceipt {
-  /** `null` where nothing was kept, or what was kept is not there any more. */
+  /** `null` where nothing was kept. */
   readonly position: { readonly epoch: string; readonly offset: number } | null;
   readonly receivers: number;
 }
@@ -90,7 +90,12 @@ export class LogPublisher {
       });
       if (reply.status !== "ok") throw channelRefusal(reply.status);
       const { epoch, offset, receivers } = reply;
-      return { position: offset === null ? null : { epoch, offset }, receivers };
+      // Overtaken by a later event while the server had forgotten the script, it was never published; or it was, and
+      // is dropped already. Nobody can tell which, so it is not acknowledged.
+      if (offset === null) {
+        throw new RedisSseError("REDIS_UNAVAILABLE", "it is not known whether this event was published");
+      }
+      return { position: { epoch, offset }, receivers };
     } catch (error) {
       throw sanitize(error);
     }
