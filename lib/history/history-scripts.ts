@@ -65,6 +65,8 @@ local function append(state, new)
   if new.finite ~= '' then set('k', '1') end
   if new.producer ~= '' then set('p:' .. new.producer, new.sequence .. ' ' .. text(new.now)) end
   redis.call('HSET', KEYS[1], unpack(changes))
+  -- Not before: behind any write of a script Redis lets the rest pass, whether or not it has memory for it.
+  if state.fresh then redis.call('DEL', KEYS[2]) end
 
   local place = state.epoch .. ' ' .. text(offset)
   if new.ending ~= '' then place = place .. ' ' .. new.ending end
@@ -136,7 +138,6 @@ if ARGV[10] ~= '' and got[5] ~= ARGV[10] then return {'taken'} end
 if not state.epoch then
   state.epoch = ARGV[5]
   state.fresh = true
-  redis.call('DEL', KEYS[2])
 end
 return append(state, new)`;
 
