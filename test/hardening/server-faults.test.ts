@@ -265,20 +265,6 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     expectEveryNumber(client.events, 5);
   });
 
-  it("shared: a right that is taken away costs the other channels of its connection no event", async () => {
-    const app = await startAsUser({});
-    const publisher = await rig.start();
-    const [kept, taken] = await Promise.all([app.openLive("ok:1"), app.openLive("secret")]);
-    await publishNumbers(publisher.service, "ok:1", 0, 2);
-    await kept.next(({ data }) => data === "1");
-    await rig.server.admin.acl("SETUSER", "app", "resetchannels", "&ok:*");
-    await publishNumbers(publisher.service, "ok:1", 2, 4);
-    await taken.ended;
-    expect(taken.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"revoked"}' });
-    await kept.next(({ data }) => data === "3", 10_000);
-    expectEveryNumber(kept.events, 4);
-  });
-
   it("shared: an event for which Redis cuts its reader comes from the log, and those behind it as well", async () => {
     const app = await rig.start();
     const client = await app.openLive("a");
