@@ -58,12 +58,13 @@ function readOwnBounds(
 
 function readBounds(
   name: string,
-  { maxLength, maxAgeMs }: HistoryBounds,
+  given: HistoryBounds,
   fallback: Required<HistoryBounds>,
 ): Required<HistoryBounds> {
+  const { maxLength = fallback.maxLength, maxAgeMs = fallback.maxAgeMs } = given;
   return {
-    maxLength: readWholeNumber(`${name}.maxLength`, maxLength ?? fallback.maxLength, 1, MAX_LENGTH),
-    maxAgeMs: readWholeNumber(`${name}.maxAgeMs`, maxAgeMs ?? fallback.maxAgeMs, 1, MAX_AGE_MS),
+    maxLength: readWholeNumber(`${name}.maxLength`, maxLength, 1, MAX_LENGTH),
+    maxAgeMs: readWholeNumber(`${name}.maxAgeMs`, maxAgeMs, 1, MAX_AGE_MS),
   };
 }
 

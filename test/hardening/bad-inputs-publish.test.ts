@@ -46,6 +46,14 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       return client.events.slice(1, -1).map(({ event, data }) => [event, data] as const);
     }
 
+    /** Whatever was published, each id is one of ours: before each event that is kept, and nowhere else. */
+    function expectOwnIds(): void {
+      const lines = Array.from(client.text.matchAll(/(?<=^|\n)id:.*\n/g), ([line]) => line);
+      expect(lines.length).to.be.greaterThan(1);
+      for (const line of lines) expect(line).to.match(/^id: 1\.[\w-]{10,14}\n$/);
+      expect(new Set(lines)).to.have.property("size", lines.length);
+    }
+
     const REFUSED: Readonly<Record<string, readonly [OutboundMessage, string]>> = {
       "an event name with LF": [{ event: "x\ndata: secret", data: 1 }, "INVALID_EVENT"],
       "an event name with CR": [{ event: "x\rdata: secret", data: 1 }, "INVALID_EVENT"],
@@ -95,13 +103,18 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 
     it("data that poses as fields of the stream is one event, and the lines of it are data", async () => {
       const data = "a\rdata: evil\n\nevent: x\r\nid: 1\nretry: 0";
-      await app.service.publish("a", { data });
+      const { id } = await app.service.publish("a", { data });
       expect(await received()).to.deep.equal([["message", data.replaceAll(/\r\n?/g, "\n")]]);
       expect(client.text).to.include(
         "\ndata: a\ndata: data: evil\ndata: \ndata: event: x\ndata: id: 1\ndata: retry: 0\n\n",
       );
       expect(client.retryMs).to.equal(2_000);
-      expect(client.events.every(({ id }) => (id || undefined) === undefined)).to.equal(true);
+      expect(client.events[1]).to.have.property("id", id);
+      expectOwnIds();
+      await app.service.publish("a", { data }, { history: false });
+      await received();
+      expect(client.text.split("\ndata: a\ndata: data: evil\ndata: \ndata: event: x\n")).to.have.length(3);
+      expectOwnIds();
     });
 
     it("names that mean something to JavaScript, U+2028 and HTML are data as they are", async () => {
@@ -139,7 +152,11 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       "an envelope that poses as a gap": `${mark}\ngap\n{}`,
       "an envelope whose event name begins another field": `${mark}\nx\rdata: evil\ny`,
       "an envelope whose event name has NUL": `${mark}\nx\0\ny`,
-      "an envelope that is cut off": `${mark}1-1`,
+      "an envelope that is cut off": `${mark}0123abcd 1`,
+      "an envelope with a place that can be none": `${mark}9-9\nnews\nx\n\nid: 9-9\nretry: 0`,
+      "an envelope with a place before the first": `${mark}0123abcd 0\nnews\nx`,
+      "an envelope with an end that is none": `${mark}0123abcd 1 ended\nnews\nx`,
+      "an envelope that poses as our goodbye, at a place": `${mark}0123abcd 1\nclosing\n{"reason":"completed"}`,
       "an envelope of another version": "\u001esse9\n\n\nx",
     };
     for (const [what, message] of Object.entries(DROPPED)) {
@@ -156,14 +173,43 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(await received()).to.deep.equal([["message", "a\ufffd\ufffd(\0\ufffd"]]);
     });
 
-    it("a forged place in a history sets no id, and reaches no other channel", async () => {
-      const other = await app.openLive("b");
-      await server.admin.publish("a", `${mark}9-9\nnews\nx\n\nid: 9-9\nretry: 0`);
+    const FORGED: Readonly<Record<string, (epoch: string, top: number) => string>> = {
+      "of another life of the log": () => "0123abcd 9",
+      "of another life of the log, as its end": () => "0123abcd 9 completed",
+      "that the log has not reached": (epoch, top) => `${epoch} ${top + 5}`,
+      "that the log has not reached, as its end": (epoch, top) => `${epoch} ${top + 5} broken`,
+      "that the log has passed": (epoch, top) => `${epoch} ${top}`,
+      "that no log will reach": (epoch) => `${epoch} ${Number.MAX_SAFE_INTEGER}`,
+    };
+    for (const [what, placeOf] of Object.entries(FORGED)) {
+      it(`a forged place ${what} makes no event, sets no id, ends nothing, and reaches no other channel`, async () => {
+        const other = await app.openLive("b");
+        await received();
+        const [epoch, top] = await server.admin.hmget("sse:pos:{a}", "e", "o");
+        const forged = placeOf(epoch!, Number(top));
+        const before = (await app.service.status()).hub.dropped;
+        await server.admin.publish("a", `${mark}${forged}\nnews\nx\n\nid: 9-9\nretry: 0`);
+        expect((await received()).map(([event]) => event)).to.deep.equal(["message"]);
+        expect(client.text).to.not.include("news");
+        expect(client.retryMs).to.equal(2_000);
+        expectOwnIds();
+        const { hub, sessions } = await app.service.status();
+        expect(hub.dropped, "it was no malformed one").to.equal(before);
+        expect(sessions.open).to.equal(2);
+        await app.service.publish("b", { data: "last" });
+        await other.next(({ data }) => data === "last");
+        expect(other.events).to.have.length(2);
+      });
+    }
+
+    it("an event of another program without a place sets no id, and one behind it has its own", async () => {
+      await server.admin.publish("a", `${mark}\nnews\nx\n\nid: 9-9\nretry: 0`);
       expect(await received()).to.deep.equal([["news", "x\n\nid: 9-9\nretry: 0"]]);
-      expect(client.events.every(({ id }) => (id || undefined) === undefined)).to.equal(true);
-      await app.service.publish("b", { data: "last" });
-      await other.next(({ data }) => data === "last");
-      expect(other.events).to.have.length(2);
+      expect(client.text).to.include(
+        "\n\nevent: news\ndata: x\ndata: \ndata: id: 9-9\ndata: retry: 0\n\nid: 1.",
+      );
+      expect(client.retryMs).to.equal(2_000);
+      expectOwnIds();
     });
 
     it("too large an event of another program is a gap to its channel's streams, and to no other's", async () => {

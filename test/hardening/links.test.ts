@@ -1,13 +1,20 @@
 import { expect } from "chai";
 
+import { createRedisSse, type RedisSse } from "../../lib/index.js";
 import { eventually, repeat } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { createRandom } from "../support/random.js";
+import { expectEveryNumber, publishNumbers } from "../support/sequence.js";
 
 describeFaults("faults of the link to Redis", (rig) => {
+  /** Another process, whose way to the server has no fault. */
+  function startPublisher(): RedisSse {
+    return rig.adopt(createRedisSse({ redis: rig.server.url }));
+  }
+
   it("shared: notices a link that is dead but looks open, and comes back over a new one", async () => {
     const proxy = await rig.proxy();
-    const app = await rig.start({ redis: proxy.url, heartbeatMs: 200 });
+    const app = await rig.start({ redis: proxy.url, heartbeatMs: 200, history: false });
     const client = await app.openLive("a");
     proxy.hold();
     // The stream itself goes on meanwhile: its client hears heartbeats, and nobody ends it.
@@ -22,9 +29,29 @@ describeFaults("faults of the link to Redis", (rig) => {
     expect((await app.service.status()).sessions.closed).to.deep.equal({});
   });
 
+  it("shared: over a new link in place of a dead one comes what was published meanwhile", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url, heartbeatMs: 200 });
+    const client = await app.openLive("a");
+    const publisher = startPublisher();
+    await publishNumbers(publisher, "a", 0, 2);
+    await client.next(({ data }) => data === "1");
+    proxy.hold();
+    await publishNumbers(publisher, "a", 2, 4);
+    const before = proxy.accepted;
+    await eventually(() => expect(proxy.accepted).to.be.greaterThan(before + 1), 20_000);
+    expectEveryNumber(client.events, 2);
+    proxy.release();
+    await client.next(({ data }) => data === "3", 20_000);
+    await publishNumbers(publisher, "a", 4, 5);
+    await client.next(({ data }) => data === "4");
+    expectEveryNumber(client.events, 5);
+    expect((await app.service.status()).sessions.closed).to.deep.equal({});
+  });
+
   it("shared: subscribes again when the link is cut before SUBSCRIBE is heard", async () => {
     const proxy = await rig.proxy();
-    const app = await rig.start({ redis: proxy.url });
+    const app = await rig.start({ redis: proxy.url, history: false });
     const client = await app.openLive("a");
     proxy.cutAt("subscribe");
     proxy.cut();
@@ -35,9 +62,28 @@ describeFaults("faults of the link to Redis", (rig) => {
     expect(await rig.server.receiversOf("a")).to.equal(1);
   });
 
-  it("shared: tells the gap before a message that comes with the acknowledgement", async () => {
+  it("shared: what is published until SUBSCRIBE is heard again comes as well", async () => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url });
+    const client = await app.openLive("a");
+    const publisher = startPublisher();
+    await publishNumbers(publisher, "a", 0, 2);
+    await client.next(({ data }) => data === "1");
+    proxy.cutAt("subscribe");
+    proxy.cut();
+    await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(0));
+    await publishNumbers(publisher, "a", 2, 4);
+    await client.next(({ data }) => data === "3", 10_000);
+    expect(proxy.cutPending).to.equal(false);
+    await publishNumbers(publisher, "a", 4, 5);
+    await client.next(({ data }) => data === "4");
+    expectEveryNumber(client.events, 5);
+    expect(await rig.server.receiversOf("a")).to.equal(1);
+  });
+
+  it("shared: tells the gap before a message that comes with the acknowledgement", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url, history: false });
     const client = await app.openLive("a");
     proxy.keepRepliesAt("subscribe");
     proxy.cut();
@@ -48,6 +94,46 @@ describeFaults("faults of the link to Redis", (rig) => {
     proxy.release();
     await client.next(({ data }) => data === "right behind it");
     expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "gap", "message"]);
+  });
+
+  it("shared: what was missed comes before an event that comes with the acknowledgement", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url });
+    const client = await app.openLive("a");
+    const publisher = startPublisher();
+    proxy.keepRepliesAt("subscribe");
+    proxy.cut();
+    await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(0));
+    await publishNumbers(publisher, "a", 0, 2);
+    await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(1), 10_000);
+    await publishNumbers(publisher, "a", 2, 4);
+    await eventually(() => expect(proxy.keptReplies).to.match(/\n2\r\n[^]*\n3\r\n/));
+    expectEveryNumber(client.events, 0);
+    proxy.release();
+    await client.next(({ data }) => data === "3");
+    expectEveryNumber(client.events, 4);
+  });
+
+  it("shared: a channel over which another program publishes too is told a gap, and what was kept comes", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url });
+    const [both, ours] = await Promise.all([app.openLive("both"), app.openLive("ours")]);
+    const publisher = startPublisher();
+    await rig.server.admin.publish("both", "of another program");
+    await both.next(({ data }) => data === "of another program");
+    proxy.cut();
+    await eventually(async () => expect(await rig.server.receiversOf("both")).to.equal(0));
+    await publishNumbers(publisher, "both", 0, 2);
+    await publishNumbers(publisher, "ours", 0, 2);
+    await ours.next(({ data }) => data === "1", 10_000);
+    expectEveryNumber(ours.events, 2);
+    await both.next(({ data }) => data === "1", 10_000);
+    expect(both.events.slice(1).map(({ event, data }) => [event, data])).to.deep.equal([
+      ["message", "of another program"],
+      ["gap", '{"channels":["both"],"reason":"interrupted"}'],
+      ["message", "0"],
+      ["message", "1"],
+    ]);
   });
 
   it("shared: a link that is closed without a word is told as Redis being away", async () => {
@@ -106,7 +192,7 @@ describeFaults("faults of the link to Redis", (rig) => {
 
   it("shared: backs off while Redis refuses it, and tries with one connection for all streams", async () => {
     const proxy = await rig.proxy();
-    const app = await rig.start({ redis: proxy.url });
+    const app = await rig.start({ redis: proxy.url, history: false });
     const clients = await Promise.all(
       Array.from({ length: 50 }, (_, index) => app.openLive(`room:${index}`)),
     );
@@ -123,24 +209,50 @@ describeFaults("faults of the link to Redis", (rig) => {
     await Promise.all(clients.map((client) => client.next(({ event }) => event === "gap", 10_000)));
   });
 
-  it("dedicated: a server that accepts and says nothing costs a stream its deadline, and nothing is held", async () => {
+  it("shared: tries with two connections for all streams where their logs are read, and all get what they missed", async () => {
     const proxy = await rig.proxy();
-    const app = await rig.start({
-      redis: proxy.url,
-      subscriptions: "dedicated",
-      pool: { acquireTimeoutMs: 300 },
-    });
-    proxy.hold();
-    const clients = await Promise.all([app.open("a"), app.open("b"), app.open("c")]);
-    await Promise.all(clients.map((client) => client.ended));
-    for (const client of clients) expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
-    expect(app.service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0 });
+    const app = await rig.start({ redis: proxy.url });
+    const rooms = Array.from({ length: 50 }, (_, index) => `room:${index}`);
+    const clients = await Promise.all(rooms.map((room) => app.openLive(room)));
+    const publisher = startPublisher();
+    const before = proxy.accepted;
+    proxy.refuse(true);
+    proxy.cut();
+    await Promise.all(rooms.map((room) => publishNumbers(publisher, room, 0, 2)));
+    await eventually(() => expect(proxy.accepted).to.be.greaterThan(before + 8), 20_000);
+    const startedAt = Date.now();
     const tried = proxy.accepted;
-    proxy.release();
-    const next = await app.openLive("a");
-    expect(proxy.accepted).to.equal(tried + 1);
-    next.destroy();
+    await eventually(() => expect(proxy.accepted).to.be.greaterThan(tried + 4), 20_000);
+    // Five further tries, of which one connection has made three.
+    expect(Date.now() - startedAt).to.be.greaterThan(500);
+    proxy.refuse(false);
+    await Promise.all(clients.map((client) => client.next(({ data }) => data === "1", 10_000)));
+    for (const client of clients) expectEveryNumber(client.events, 2);
   });
+
+  for (const history of [false, {}] as const) {
+    const [what, links] =
+      history === false ? ["without a history", 1] : ["with one, for which one more link is made", 2];
+    it(`dedicated: a server that accepts and says nothing costs a stream its deadline, and nothing is held, ${what}`, async () => {
+      const proxy = await rig.proxy();
+      const app = await rig.start({
+        redis: proxy.url,
+        subscriptions: "dedicated",
+        pool: { acquireTimeoutMs: 300 },
+        history,
+      });
+      proxy.hold();
+      const clients = await Promise.all([app.open("a"), app.open("b"), app.open("c")]);
+      await Promise.all(clients.map((client) => client.ended));
+      for (const client of clients) expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
+      expect(app.service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0 });
+      const tried = proxy.accepted;
+      proxy.release();
+      const next = await app.openLive("a");
+      expect(proxy.accepted).to.equal(tried + links);
+      next.destroy();
+    });
+  }
 
   it("end state equals what is wanted after the subscriber was killed again and again under joins and leaves", async () => {
     const proxy = await rig.proxy();

@@ -2,7 +2,13 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { restore, stub } from "sinon";
 
-import { createRedisSse, type Lease, type PubSubSession, type RedisSse } from "../../lib/index.js";
+import {
+  createRedisSse,
+  type Lease,
+  type PubSubSession,
+  type RedisSse,
+  type RedisSseOptions,
+} from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
 import type { FakeSink } from "../support/fake-sink.js";
@@ -20,16 +26,37 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   describeFaults(`races, ${subscriptions}`, (rig) => {
     afterEach(restore);
 
-    function create(redis = rig.server.url): RedisSse {
-      return rig.adopt(createRedisSse({ redis, subscriptions }));
+    function create(redis = rig.server.url, options: RedisSseOptions = {}): RedisSse {
+      return rig.adopt(createRedisSse({ redis, subscriptions, ...options }));
     }
 
     it("a client that leaves in the tick of the acknowledgement has left, and nothing is held for it", async () => {
+      const service = create(rig.server.url, { history: false });
+      await expectLeft(service, role, "subscribe", ["before it was live", "after"]);
+    });
+
+    it("a client that leaves in the tick of the acknowledgement, while its place in the log is asked for, has left", async () => {
+      await expectLeft(create(), role, "subscribe", ["before it was live"]);
+    });
+
+    it("a client that leaves in the tick in which its place in the log is told has left, and nothing is held for it", async () => {
       const service = create();
+      await warm(service);
+      await expectLeft(service, "command", "evalsha", ["before it was live", "after"]);
+    });
+
+    /** Lets clients leave so many microtasks after an answer that their stream waits for, and looks when it was. */
+    async function expectLeft(
+      service: RedisSse,
+      role: string,
+      method: Method,
+      moments: readonly string[],
+    ): Promise<void> {
+      const { closed: before } = (await service.status()).sessions;
       const seen = new Set<string>();
       for (let turns = 0; turns < MICROTASKS; turns++) {
         const sink = rig.sink();
-        const unhook = onAnswer(role, "subscribe", turns, () => sink.leave());
+        const unhook = onAnswer(role, method, turns, () => sink.leave());
         const session = await service.open({}, sink, `a:${turns}`);
         await session.closed;
         unhook();
@@ -38,9 +65,18 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         seen.add(sink.text === "" ? "before it was live" : "after");
       }
       // Else the orders that matter were not among them.
-      expect([...seen]).to.deep.equal(["before it was live", "after"]);
-      expect((await service.status()).sessions.closed).to.deep.equal({ "client-gone": MICROTASKS });
-    });
+      expect([...seen]).to.deep.equal(moments);
+      const { closed } = (await service.status()).sessions;
+      expect(closed).to.deep.equal({ "client-gone": (before["client-gone"] ?? 0) + MICROTASKS });
+    }
+
+    /** From then on the server knows the script by which logs are read. */
+    async function warm(service: RedisSse): Promise<void> {
+      const sink = rig.sink();
+      const session = await service.open({}, sink, "warm");
+      sink.leave();
+      await session.closed;
+    }
 
     it("a refusal that comes in the tick in which the client leaves, or after it, ends the stream once", async () => {
       await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "resetchannels");
@@ -256,7 +292,8 @@ function expectLive(sink: FakeSink): void {
   expect(sink.events.map(({ event }) => event)).to.deep.equal(["connected"]);
 }
 
-type Method = "subscribe" | "connect";
+/** A method of ioredis' client; "evalsha" is that of each of our scripts. */
+type Method = "subscribe" | "connect" | "evalsha";
 
 /** Does something so many microtasks after a connection of that role has its answer, whichever that is. */
 function onAnswer(role: string, method: Method, turns: number, act: () => void): () => void {
@@ -279,13 +316,17 @@ function hook(
   method: Method,
   onCall: (answer: Promise<unknown>, client: Redis) => void,
 ): () => void {
-  const original = Redis.prototype[method] as (...args: unknown[]) => Promise<unknown>;
-  const stubbed = stub(Redis.prototype, method as "connect").callsFake(function (
+  // A script does not go through the method of its name.
+  const called = method === "evalsha" ? "sendCommand" : method;
+  const original = Redis.prototype[called] as (...args: unknown[]) => Promise<unknown>;
+  const stubbed = stub(Redis.prototype, called as "connect").callsFake(function (
     this: Redis,
     ...args: unknown[]
   ) {
     const answer = original.apply(this, args);
-    if (this.options.connectionName?.startsWith(`redis-sse:${role}:`)) onCall(answer, this);
+    const isOurs = this.options.connectionName?.startsWith(`redis-sse:${role}:`);
+    const isMeant = called === method || (args[0] as { readonly name: string }).name === method;
+    if (isOurs && isMeant) onCall(answer, this);
     return answer as Promise<void>;
   });
   return () => stubbed.restore();

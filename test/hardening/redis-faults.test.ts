@@ -9,6 +9,7 @@ import { createRedisSse } from "../../lib/index.js";
 import { eventually, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { freePort } from "../support/redis-server.js";
+import { expectEveryNumber, publishNumbers } from "../support/sequence.js";
 
 describeFaults("faults of Redis", (rig) => {
   for (const subscriptions of ["shared", "dedicated"] as const) {
@@ -153,22 +154,52 @@ describeFaults("faults of Redis", (rig) => {
     });
   }
 
-  it("shared: streams outlive a restart of Redis, are told of the gap, and are live again", async () => {
+  for (const [what, reason, history] of [
+    ["without a history", "interrupted", false],
+    ["with one that is lost", "epoch", {}],
+  ] as const) {
+    it(`shared: streams outlive a restart of Redis, ${what}, are told of the gap, and are live again`, async () => {
+      const app = await rig.start({ heartbeatMs: 100, history });
+      const clients = await Promise.all([app.openLive("a"), app.openLive("a"), app.openLive("b")]);
+      await rig.server.kill();
+      // Heartbeats go on while Redis is away.
+      const [first] = clients;
+      const before = first.comments.length;
+      await eventually(() => expect(first.comments.length).to.be.greaterThan(before + 2));
+      await rig.server.boot();
+      await Promise.all(clients.map((client) => client.next(({ event }) => event === "gap", 10_000)));
+      expect(JSON.parse(first.events.at(-1)!.data)).to.deep.equal({ channels: ["a"], reason });
+      await rig.server.admin.publish("a", "again");
+      await first.next(({ data }) => data === "again");
+      expect((await app.service.status()).sessions).to.deep.include({ open: 3, closed: {} });
+      expect(await rig.server.receiversOf("a")).to.equal(1);
+    }).timeout(20_000);
+  }
+
+  it("shared: behind the gap of a restart comes all that was published since, over a log that has begun anew", async () => {
     const app = await rig.start({ heartbeatMs: 100 });
-    const clients = await Promise.all([app.openLive("a"), app.openLive("a"), app.openLive("b")]);
+    const client = await app.openLive("a");
+    await app.service.publish("a", { data: "lost" });
+    const { id } = await client.next(({ data }) => data === "lost");
     await rig.server.kill();
-    // Heartbeats go on while Redis is away.
-    const [first] = clients;
-    const before = first.comments.length;
-    await eventually(() => expect(first.comments.length).to.be.greaterThan(before + 2));
     await rig.server.boot();
-    await Promise.all(clients.map((client) => client.next(({ event }) => event === "gap", 10_000)));
-    expect(JSON.parse(first.events.at(-1)!.data)).to.deep.equal({ channels: ["a"], reason: "interrupted" });
-    await rig.server.admin.publish("a", "again");
-    await first.next(({ data }) => data === "again");
-    expect((await app.service.status()).sessions).to.deep.include({ open: 3, closed: {} });
-    expect(await rig.server.receiversOf("a")).to.equal(1);
-  }).timeout(20_000);
+    // The streams' connection may or may not be back by then.
+    const publisher = await rig.start();
+    await publishNumbers(publisher.service, "a", 0, 3);
+    await client.next(({ data }) => data === "2", 10_000);
+    expect(client.events.slice(2).map(({ event, data }) => [event, data])).to.deep.equal([
+      ["gap", '{"channels":["a"],"reason":"epoch"}'],
+      ["message", "0"],
+      ["message", "1"],
+      ["message", "2"],
+    ]);
+    const ids = client.events.slice(1).map((event) => event.id);
+    expect(new Set(ids), "of the lost event, of the gap and of each that came").to.have.property("size", 5);
+    expect(ids[0]).to.equal(id);
+    const { id: last } = await app.service.publish("a", { data: "3" });
+    expect(await client.next(({ data }) => data === "3")).to.have.property("id", last);
+    expectEveryNumber(client.events.slice(3), 4);
+  });
 
   it("shared: one connection comes back for all streams, not one for each", async () => {
     const app = await rig.start();
@@ -180,17 +211,26 @@ describeFaults("faults of Redis", (rig) => {
     expect(after - before).to.equal(1);
   });
 
-  it("shared: ends the streams of a channel that the ACL takes away, and no other", async () => {
-    await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "allchannels");
-    const app = await rig.start({ redis: `redis://app:pw@127.0.0.1:${rig.server.port}` });
-    const [kept, taken] = await Promise.all([app.openLive("ok:1"), app.openLive("secret")]);
-    await rig.server.admin.acl("SETUSER", "app", "resetchannels", "&ok:*");
-    await taken.ended;
-    expect(taken.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"revoked"}' });
-    await kept.next(({ event }) => event === "gap", 10_000);
-    await rig.server.admin.publish("ok:1", "x");
-    await kept.next(({ data }) => data === "x");
-  });
+  for (const [what, history] of [
+    ["which is told a gap where nothing is kept", false],
+    ["which misses nothing", {}],
+  ] as const) {
+    it(`shared: ends the streams of a channel that the ACL takes away, and no other, ${what}`, async () => {
+      await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allkeys", "allchannels");
+      const app = await rig.start({ redis: `redis://app:pw@127.0.0.1:${rig.server.port}`, history });
+      const publisher = await rig.start({ history });
+      const [kept, taken] = await Promise.all([app.openLive("ok:1"), app.openLive("secret")]);
+      await rig.server.admin.acl("SETUSER", "app", "resetchannels", "&ok:*");
+      await publishNumbers(publisher.service, "ok:1", 0, 2);
+      await taken.ended;
+      expect(taken.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"revoked"}' });
+      if (history === false) await kept.next(({ event }) => event === "gap", 10_000);
+      else await kept.next(({ data }) => data === "1", 10_000);
+      await publishNumbers(publisher.service, "ok:1", 2, 3);
+      await kept.next(({ data }) => data === "2");
+      if (history !== false) expectEveryNumber(kept.events, 3);
+    });
+  }
 
   it("dedicated: a lost connection ends its stream with a word of when to come back", async () => {
     const app = await rig.start({ subscriptions: "dedicated" });

@@ -5,7 +5,7 @@ import { expect } from "chai";
 import { eventually, repeat } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { RedisServer } from "../support/redis-server.js";
-import { countMessages, expectNoSilentHole } from "../support/sequence.js";
+import { countMessages, expectEveryNumber, expectNoSilentHole, publishNumbers } from "../support/sequence.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 
@@ -20,6 +20,9 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
     describe(subscriptions, () => {
+      // A shared connection that was lost is told as a gap where nothing is kept; a stream with its own ends.
+      const history = subscriptions === "shared" ? false : {};
+
       it("a server that stops for a moment: heartbeats go on, and what follows comes once, in order", async () => {
         const app = await rig.start({ subscriptions, heartbeatMs: 50 });
         const client = await app.openLive("a");
@@ -92,7 +95,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
       it("a password that is changed, and changed back: told by its code, and no secret in it", async () => {
         const limits = { subscribeTimeoutMs: 500 };
         const pool = { acquireTimeoutMs: 500 };
-        const app = await startAsUser({ subscriptions, limits, pool });
+        const app = await startAsUser({ subscriptions, limits, pool, history });
         const live = await app.openLive("a");
         await rig.server.admin.acl("SETUSER", "app", "resetpass", ">other");
         await rig.server.admin.call("CLIENT", "KILL", "USER", "app");
@@ -116,7 +119,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
       });
 
       it("a right that is taken away: its streams end, and nobody else's", async () => {
-        const app = await startAsUser({ subscriptions });
+        const app = await startAsUser({ subscriptions, history });
         const [kept, taken] = await Promise.all([app.openLive("ok:1"), app.openLive("secret")]);
         await rig.server.admin.acl("SETUSER", "app", "resetchannels", "&ok:*");
         await taken.ended;
@@ -135,7 +138,8 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
 
       it("a reader that Redis cuts for its full output buffer: told, and commands go on", async () => {
         await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1");
-        const app = await rig.start({ subscriptions, limits: { maxBufferedBytes: 64 * 1024 * 1024 } });
+        const limits = { maxBufferedBytes: 64 * 1024 * 1024 };
+        const app = await rig.start({ subscriptions, limits, history });
         const client = await app.openLive("a");
         await app.service.pool.incrementWithTtl("before");
         await flood(rig.server, "a", 20);
@@ -152,7 +156,8 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
 
       it("an app that is blocked while much is published: told, and live again", async () => {
         await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1");
-        const app = await rig.start({ subscriptions, limits: { maxBufferedBytes: 64 * 1024 * 1024 } });
+        const limits = { maxBufferedBytes: 64 * 1024 * 1024 };
+        const app = await rig.start({ subscriptions, limits, history });
         const client = await app.openLive("a");
         const flooding = flood(rig.server, "a", 20);
         await new Promise((resolve) => setImmediate(resolve)); // the command is on its way
@@ -182,32 +187,96 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         await app.openLive("a");
       });
 
-      it("a server that is full: one stream is told, and none tries again on its behalf", async () => {
-        const app = await rig.start({ subscriptions, limits: { subscribeTimeoutMs: 400 } });
-        const held = subscriptions === "dedicated" ? await app.openLive("first") : null;
-        const [, clients] = /connected_clients:(\d+)/.exec(await rig.server.admin.info("clients"))!;
-        await rig.server.admin.config("SET", "maxclients", clients!);
-        const client = await app.open("a");
-        await client.ended;
-        expect(client.status).to.equal(200);
-        expect(client.retryMs).to.be.within(2_000, 4_000);
-        expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "REDIS_UNAVAILABLE");
-        if (subscriptions === "dedicated") {
-          const rejected = await rig.server.rejectedConnections();
-          held!.destroy();
-          await eventually(async () => expect(await rig.server.connections()).to.deep.equal([]));
-          await app.openLive("a");
-          expect(await rig.server.rejectedConnections()).to.equal(rejected);
-        } else {
-          await rig.server.admin.config("SET", "maxclients", "100");
-          await eventually(async () => {
-            const next = await app.open("a");
-            await next.next(connected, 1_000);
-          }, 10_000);
-        }
-      });
+      for (const [what, kept] of [
+        ["without a history", false],
+        ["with one", {}],
+      ] as const) {
+        it(`a server that is full, ${what}: one stream is told, and none tries again on its behalf`, async () => {
+          const limits = { subscribeTimeoutMs: 400 };
+          const app = await rig.start({ subscriptions, limits, history: kept });
+          const held = subscriptions === "dedicated" ? await app.openLive("first") : null;
+          const [, clients] = /connected_clients:(\d+)/.exec(await rig.server.admin.info("clients"))!;
+          await rig.server.admin.config("SET", "maxclients", clients!);
+          const client = await app.open("a");
+          await client.ended;
+          expect(client.status).to.equal(200);
+          expect(client.retryMs).to.be.within(2_000, 4_000);
+          expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "REDIS_UNAVAILABLE");
+          if (subscriptions === "dedicated") {
+            const rejected = await rig.server.rejectedConnections();
+            held!.destroy();
+            // The one that logs are read over is everybody's.
+            const shared = kept ? ["redis-sse:command"] : [];
+            await eventually(async () => expect(await rig.server.connections()).to.deep.equal(shared));
+            await app.openLive("a");
+            expect(await rig.server.rejectedConnections()).to.equal(rejected);
+          } else {
+            await rig.server.admin.config("SET", "maxclients", "100");
+            await eventually(async () => {
+              const next = await app.open("a");
+              await next.next(connected, 1_000);
+            }, 10_000);
+          }
+        });
+      }
     });
   }
+
+  it("shared: a connection that is killed under load, with a history: each event once, in order, and no gap", async () => {
+    // As much as may be published while the connection is away.
+    const app = await rig.start({ history: { maxLength: 1e6 }, limits: { maxReplayEvents: 1e6 } });
+    const clients = await Promise.all(Array.from({ length: 5 }, () => app.openLive("a")));
+    let number = 0;
+    const publisher = repeat(() =>
+      Promise.all(Array.from({ length: 20 }, () => app.service.publish("a", { data: String(number++) }))),
+    );
+    for (let kill = 0; kill < 3; kill++) {
+      const reached = number + 500;
+      await eventually(() => expect(number).to.be.greaterThan(reached));
+      await rig.server.killSubscribers();
+      await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(1), 10_000);
+    }
+    await publisher.stop();
+    await Promise.all(
+      clients.map((client) => client.next(({ data }) => data === String(number - 1), 10_000)),
+    );
+    for (const client of clients) expectEveryNumber(client.events, number);
+  });
+
+  it("shared: what is published while the password is another one comes once it is right again", async () => {
+    const app = await startAsUser({});
+    const publisher = await rig.start();
+    const client = await app.openLive("a");
+    await publishNumbers(publisher.service, "a", 0, 2);
+    await client.next(({ data }) => data === "1");
+    await rig.server.admin.acl("SETUSER", "app", "resetpass", ">other");
+    await rig.server.admin.call("CLIENT", "KILL", "USER", "app");
+    await publishNumbers(publisher.service, "a", 2, 4);
+    // Until a connection has tried and learned of it.
+    await eventually(async () => {
+      const { redis } = await app.service.status();
+      expect(redis).to.deep.equal({ fault: "REDIS_AUTH" });
+    }, 10_000);
+    expectEveryNumber(client.events, 2);
+    await rig.server.admin.acl("SETUSER", "app", "resetpass", ">pw");
+    await client.next(({ data }) => data === "3", 10_000);
+    await publishNumbers(publisher.service, "a", 4, 5);
+    await client.next(({ data }) => data === "4");
+    expectEveryNumber(client.events, 5);
+  });
+
+  it("shared: an event for which Redis cuts its reader comes from the log, and those behind it as well", async () => {
+    const app = await rig.start();
+    const client = await app.openLive("a");
+    // What nobody could read fast enough.
+    await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 150000 0 0");
+    const large = "x".repeat(200_000);
+    const sent = ["small", large, "behind it", large, "last"];
+    for (const data of sent) await app.service.publish("a", { data });
+    await client.next(({ data }) => data === "last", 10_000);
+    expect(client.events.slice(1).map(({ data }) => data)).to.deep.equal(sent);
+    expect((await app.service.status()).sessions.closed).to.deep.equal({});
+  });
 
   it("shared: killed every few milliseconds while streams come and go, the end is what is wanted", async () => {
     const app = await rig.start();
@@ -246,20 +315,30 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
   });
 
   const refusals = {
-    "out of memory": () => rig.server.admin.config("SET", "maxmemory", "1", "maxmemory-policy", "noeviction"),
-    "a replica that takes no writes": () => rig.server.admin.call("REPLICAOF", "127.0.0.1", "1"),
+    "out of memory": {
+      provoke: () => rig.server.admin.config("SET", "maxmemory", "1", "maxmemory-policy", "noeviction"),
+      undo: () => rig.server.admin.config("SET", "maxmemory", "0"),
+    },
+    "a replica that takes no writes": {
+      provoke: () => rig.server.admin.call("REPLICAOF", "127.0.0.1", "1"),
+      undo: () => rig.server.admin.call("REPLICAOF", "NO", "ONE"),
+    },
   };
-  for (const [what, provoke] of Object.entries(refusals)) {
+  for (const [what, { provoke, undo }] of Object.entries(refusals)) {
     it(`a server that is ${what}: what has to be stored is refused by a code, and half of nothing is`, async () => {
       const app = await rig.start();
-      const client = await app.openLive("notifications:ann");
+      const channel = "notifications:ann";
+      const client = await app.openLive(channel);
+      await app.service.publish(channel, { data: "kept" });
       await app.service.pool.incrementWithTtl("warm");
       await provoke();
-      const keys = await rig.server.admin.dbsize();
+      const before = await everythingOf(rig.server);
       const attempts = [
         app.service.queue("q").enqueue("a", null),
         app.service.notifications.create({ userId: "ann", title: "t" }),
         app.service.pool.incrementWithTtl("n"),
+        app.service.publish(channel, { data: "to be kept" }),
+        app.service.publish("another", { data: "to be kept" }),
       ];
       for (const attempt of attempts) {
         const fault: unknown = await attempt.then(
@@ -268,11 +347,16 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         );
         expect(fault).to.have.property("code", "REDIS_REFUSED");
       }
-      expect(await rig.server.admin.dbsize()).to.equal(keys);
+      expect(await everythingOf(rig.server)).to.deep.equal(before);
       // What is only passed on needs no memory, and goes on.
-      await app.service.publish("notifications:ann", { data: "passed" });
+      await app.service.publish(channel, { data: "passed" }, { history: false });
       await client.next(({ data }) => data === "passed");
-      expect(countMessages(client.events)).to.equal(1);
+      expect(countMessages(client.events)).to.equal(2);
+      await undo();
+      await app.service.publish(channel, { data: "kept again" });
+      await client.next(({ data }) => data === "kept again");
+      // No place in the log was taken by what was refused.
+      expect(client.events.slice(1).map(({ data }) => data)).to.deep.equal(["kept", "passed", "kept again"]);
     });
   }
 });
@@ -336,4 +420,11 @@ async function flood(server: RedisServer, channel: string, megabytes: number): P
   const script = `local text = string.rep('x', 100000)
 for i = 1, ARGV[2] * 10 do redis.call('PUBLISH', ARGV[1], text) end`;
   await server.admin.eval(script, 0, channel, megabytes);
+}
+
+/** All that is stored, as text that can be compared. */
+async function everythingOf({ admin }: RedisServer): Promise<Readonly<Record<string, string>>> {
+  const keys = (await admin.keys("*")).toSorted();
+  const values = await Promise.all(keys.map((key) => admin.dumpBuffer(key)));
+  return Object.fromEntries(keys.map((key, index) => [key, values[index]!.toString("base64")]));
 }

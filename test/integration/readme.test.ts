@@ -41,9 +41,12 @@ describe("the example in README.md", () => {
     const stream = await eventually(() => openStream(`${url}/events?user=ann`), 10_000);
     await stream.next(({ event }) => event === "connected");
     const answer = await fetch(`${url}/greet/ann`, { method: "POST" });
-    expect(await answer.json()).to.deep.equal({ id: null, receivers: 1 });
+    const receipt = (await answer.json()) as { readonly id: unknown };
+    expect(receipt).to.deep.equal({ id: receipt.id, receivers: 1 });
+    expect(receipt.id).to.match(/^1\.[\w-]+$/);
     const greeting = await stream.next(({ event }) => event === "greeting");
     expect(JSON.parse(greeting.data)).to.deep.equal({ hello: "ann" });
+    expect(greeting.id).to.equal(receipt.id);
     stream.destroy();
   });
 });

@@ -134,8 +134,8 @@ export class Visit {
       onStatus: (status) => {
         if (status !== 200) violations.add("every stream is answered 200", `${status}`);
       },
-      onEvent: (event, data) => {
-        this.check.event(event, data);
+      onEvent: (event, data, id) => {
+        this.check.event(event, data, id);
         if (event === "message") tally.add("events");
         else if (event === "gap") tally.add("gaps");
         else if (event === "error") faultsTold.add((JSON.parse(data) as { code: string }).code);

@@ -2,6 +2,15 @@ import { parseArgs } from "node:util";
 
 export type SubscriptionMode = "shared" | "dedicated";
 
+/**
+ * Whether the app keeps a history. What the soak publishes are plain messages, which are in no log; so where a
+ * connection is lost and comes back, a gap is told of every channel only if there is none. A dedicated stream ends
+ * with its connection: there the log is asked for, under all faults, whenever one begins.
+ */
+export function keepsHistory(mode: SubscriptionMode): boolean {
+  return mode === "dedicated";
+}
+
 export interface SoakOptions {
   readonly mode: SubscriptionMode;
   readonly seconds: number;

@@ -1,5 +1,5 @@
 import { decodeNumber, type Ledger } from "./ledger.js";
-import type { SubscriptionMode } from "./options.js";
+import { keepsHistory, type SubscriptionMode } from "./options.js";
 import type { Violations } from "./violations.js";
 
 /** A hole that no `gap` told of before the next message: a violation, should one of its numbers turn out to have been published. */
@@ -59,13 +59,21 @@ export class StreamCheck {
     return this.#last.get(channel) ?? 0;
   }
 
-  event(event: string, data: string, now: number = Date.now()): void {
+  event(event: string, data: string, id: string | null = null, now: number = Date.now()): void {
     if (this.#phase === "over") return this.#broken("nothing follows the end", event);
     if (this.#phase === "closing-told" || (this.#phase === "fault-told" && event !== "closing")) {
       return this.#broken("nothing follows `closing`, and only `closing` follows `error`", event);
     }
     if (this.#phase === "new" && event !== "connected" && event !== "error") {
       return this.#broken("a stream begins with `connected` or `error`", event);
+    }
+    // What is published here is in no log: a client has a place in one from the beginning, or never.
+    const hasPlace = event === "connected" && keepsHistory(this.#options.mode);
+    if (hasPlace ? id === null || !/^1\.[\w-]+$/.test(id) : id !== null) {
+      this.#broken(
+        "an id comes with `connected` where there is a history, and with nothing else",
+        `${event} ${id}`,
+      );
     }
     switch (event) {
       case "connected":

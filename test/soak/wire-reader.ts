@@ -1,6 +1,7 @@
 export interface WireHandlers {
   onStatus(status: number): void;
-  onEvent(event: string, data: string): void;
+  /** `id` is `null` for an event without one. */
+  onEvent(event: string, data: string, id: string | null): void;
   onRetry(milliseconds: number): void;
   onHeartbeat(): void;
   /** The response is complete. */
@@ -104,12 +105,14 @@ export class WireReader {
     if (block === ":") return this.#handlers.onHeartbeat();
     let event = "message";
     let data: string | null = null;
+    let id: string | null = null;
     for (const line of block.split("\n")) {
       if (line.startsWith("event: ")) event = line.slice(7);
       else if (line.startsWith("data: ")) data = line.slice(6);
+      else if (line.startsWith("id: ")) id = line.slice(4);
       else if (line.startsWith("retry: ")) this.#handlers.onRetry(Number(line.slice(7)));
       else this.#handlers.onGarbage(line.slice(0, 80));
     }
-    if (data !== null) this.#handlers.onEvent(event, data);
+    if (data !== null) this.#handlers.onEvent(event, data, id);
   }
 }

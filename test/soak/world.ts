@@ -5,7 +5,7 @@ import { AppProcess } from "./app-process.js";
 import { Chance } from "./chance.js";
 import { APP_USER, type FaultTarget } from "./faults.js";
 import type { Ledger } from "./ledger.js";
-import type { SoakOptions } from "./options.js";
+import { keepsHistory, type SoakOptions } from "./options.js";
 import { Publisher } from "./publisher.js";
 import type { Violations } from "./violations.js";
 
@@ -61,6 +61,7 @@ function appOptions(redis: string, { mode, clients }: SoakOptions): AppOptions {
     subscriptions: mode,
     heartbeatMs: 1_000,
     retryMs: 1_000,
+    history: keepsHistory(mode) ? {} : false,
     pool: {
       maxConnections: maxLeases(clients),
       acquireTimeoutMs: 1_500,

@@ -1,6 +1,17 @@
 import { expect } from "chai";
 
+import type { RedisSse } from "../../lib/index.js";
 import type { ReceivedEvent } from "./sse-client.js";
+
+/** Publishes the numbers from `from` on and before `to`, one after the other. */
+export async function publishNumbers(
+  service: RedisSse,
+  channel: string,
+  from: number,
+  to: number,
+): Promise<void> {
+  for (let number = from; number < to; number++) await service.publish(channel, { data: String(number) });
+}
 
 /**
  * What a stream received of one channel on which consecutive numbers are published: each is greater than the one
@@ -20,6 +31,12 @@ export function expectNoSilentHole(events: readonly ReceivedEvent[], channel: st
     last = number;
     told = false;
   }
+}
+
+/** What a stream received of one channel with a history: each of so many numbers once, in order, and no gap. */
+export function expectEveryNumber(events: readonly ReceivedEvent[], count: number): void {
+  const told = events.filter(({ event }) => event === "message" || event === "gap").map(({ data }) => data);
+  expect(told).to.deep.equal(Array.from({ length: count }, (_, number) => String(number)));
 }
 
 /** How many of these are events that were published. */

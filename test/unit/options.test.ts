@@ -5,13 +5,14 @@ import { expect } from "chai";
 import { systemClock } from "../../lib/clock.js";
 import { ConfigError } from "../../lib/errors.js";
 import { createRedisSse, type RedisSseOptions } from "../../lib/index.js";
-import { readOptions } from "../../lib/options.js";
+import { readOptions, type Settings } from "../../lib/options.js";
 
 const DEFAULTS = {
   redis: undefined,
   keyPrefix: "sse:",
   subscriptions: "shared",
   pool: { maxConnections: 200, acquireTimeoutMs: 5_000, maxWaiting: 1_000, leaseAlarmMs: 3_600_000 },
+  history: { maxLength: 1_000, maxAgeMs: 3_600_000 },
   heartbeatMs: 15_000,
   retryMs: 2_000,
   limits: {
@@ -20,6 +21,7 @@ const DEFAULTS = {
     maxChannelsPerSession: 64,
     maxBufferedBytes: 1_048_576,
     maxStallMs: 30_000,
+    maxReplayEvents: 10_000,
     maxEventBytes: 262_144,
     maxLifetimeMs: Infinity,
     subscribeTimeoutMs: 5_000,
@@ -30,27 +32,32 @@ const DEFAULTS = {
 
 describe("readOptions()", () => {
   it("fills in the documented defaults", () => {
-    expect(readOptions()).to.deep.equal(DEFAULTS);
-    expect(readOptions({})).to.deep.equal(DEFAULTS);
+    expect(plain(readOptions())).to.deep.equal(DEFAULTS);
+    expect(plain(readOptions({}))).to.deep.equal(DEFAULTS);
   });
 
   it("takes the default for a value that is undefined", () => {
-    const options = { keyPrefix: undefined, pool: { maxWaiting: undefined }, limits: undefined };
-    expect(readOptions(options as unknown as RedisSseOptions)).to.deep.equal(DEFAULTS);
+    const none = { maxLength: undefined, maxAgeMs: undefined, channels: undefined };
+    for (const history of [undefined, none]) {
+      const options = { keyPrefix: undefined, pool: { maxWaiting: undefined }, limits: undefined, history };
+      expect(plain(readOptions(options as unknown as RedisSseOptions))).to.deep.equal(DEFAULTS);
+    }
   });
 
   it("keeps what it is given, and the defaults of the rest of a group", () => {
     const settings = readOptions({
       keyPrefix: "app:sse:",
       subscriptions: "dedicated",
+      history: { maxLength: 5 },
       heartbeatMs: 1,
       limits: { maxSessions: 7, maxLifetimeMs: 60_000 },
       pool: { maxConnections: 3 },
     });
-    expect(settings).to.deep.equal({
+    expect(plain(settings)).to.deep.equal({
       ...DEFAULTS,
       keyPrefix: "app:sse:",
       subscriptions: "dedicated",
+      history: { maxLength: 5, maxAgeMs: 3_600_000 },
       heartbeatMs: 1,
       limits: { ...DEFAULTS.limits, maxSessions: 7, maxLifetimeMs: 60_000 },
       pool: { ...DEFAULTS.pool, maxConnections: 3 },
@@ -63,8 +70,8 @@ describe("readOptions()", () => {
     });
   }
 
-  for (const group of ["pool", "limits"]) {
-    for (const value of [null, 5, "x", []]) {
+  for (const group of ["pool", "limits", "history"]) {
+    for (const value of [null, 5, "x", [], ...(group === "history" ? [true] : [])]) {
       it(`refuses ${group}: ${inspect(value)}`, () => {
         expectConfigError(() => read({ [group]: value }), new RegExp(`\\b${group}\\b`));
       });
@@ -78,7 +85,7 @@ describe("readOptions()", () => {
   }
 
   it("repeats no text that was given in the wrong place", () => {
-    for (const name of ["keyPrefix", "subscriptions", "heartbeatMs", "limits", "pool", "clock"]) {
+    for (const name of ["keyPrefix", "subscriptions", "heartbeatMs", "limits", "pool", "history", "clock"]) {
       const error = expectConfigError(() => read({ [name]: "redis://u:secret@h" }), new RegExp(name));
       expect(inspect(error)).not.to.contain("secret");
     }
@@ -126,6 +133,67 @@ describe("readOptions()", () => {
     expectConfigError(() => read({ heartBeatMs: 5 }), /"heartBeatMs"/);
     expectConfigError(() => read({ limits: { maxSession: 5 } }), /limits.*"maxSession"/);
     expectConfigError(() => read({ pool: { max: 5 } }), /pool.*"max"/);
+    expectConfigError(() => read({ history: { maxAge: 5 } }), /history.*"maxAge"/);
+    expectConfigError(() => read({ history: { channels: { a: { max: 5 } } } }), /entry 1.*"max"/);
+  });
+
+  it("keeps no history where it is told so, of all channels or of some", () => {
+    expect(readOptions({ history: false }).history("a")).to.equal(null);
+    const { history } = readOptions({
+      history: {
+        maxLength: 5,
+        channels: {
+          "cursors:*": false,
+          "a.b": false,
+          "*:log": { maxAgeMs: 7 },
+          "cursors:log": {},
+          "x*y*": { maxLength: 3 },
+        },
+      },
+    });
+    const bounds = { maxLength: 5, maxAgeMs: 3_600_000 };
+    expect(history("cursors:1")).to.equal(null);
+    expect(history("cursors:\n")).to.equal(null);
+    expect(history("my-cursors:1")).to.deep.equal(bounds);
+    expect(history("a.b")).to.equal(null);
+    expect(history("axb")).to.deep.equal(bounds);
+    expect(history("my:log")).to.deep.equal({ maxLength: 5, maxAgeMs: 7 });
+    // The first that matches counts.
+    expect(history("cursors:log")).to.equal(null);
+    expect(history("x1y2")).to.deep.equal({ ...bounds, maxLength: 3 });
+    expect(history("x1")).to.deep.equal(bounds);
+  });
+
+  for (const [name, most] of [
+    ["maxLength", 1_000_000],
+    ["maxAgeMs", 365 * 24 * 3_600_000],
+  ] as const) {
+    it(`refuses history.${name} unless it is a whole number from 1 to ${most}, of all channels and of some`, () => {
+      const bad = [0, -1, 1.5, NaN, Infinity, most + 1, "5", null, true, [5], {}];
+      for (const value of bad) {
+        expectConfigError(() => read({ history: { [name]: value } }), new RegExp(`history\\.${name}`));
+        const channels = { a: false, "b*": { [name]: value } };
+        expectConfigError(
+          () => read({ history: { channels } }),
+          new RegExp(`history\\.channels \\(entry 2\\)\\.${name}`),
+        );
+      }
+      expect(readOptions({ history: { [name]: most } }).history("a")).to.have.property(name, most);
+    });
+  }
+
+  it("refuses what is no channel's bounds, and repeats no channel's name", () => {
+    for (const bounds of [null, 5, "x", true, [], () => {}]) {
+      const error = expectConfigError(
+        () => read({ history: { channels: { secret: bounds } } }),
+        /history\.channels \(entry 1\)/,
+      );
+      expect(inspect(error)).not.to.contain("secret");
+    }
+    for (const channels of [null, 5, "x", true, []]) {
+      expectConfigError(() => read({ history: { channels } }), /history\.channels/);
+    }
+    expectConfigError(() => read({ history: { channels: { "": false } } }), /entry 1/);
   });
 
   for (const clock of [
@@ -178,6 +246,11 @@ describe("createRedisSse()", () => {
     for (const redis of urls) await createRedisSse({ redis }).close();
   });
 });
+
+/** Settings as data: of the function that tells a channel's bounds, what it says of any channel. */
+function plain(settings: Settings): unknown {
+  return { ...settings, history: settings.history("any channel") };
+}
 
 function read(options: Record<string, unknown>): unknown {
   return readOptions(options);

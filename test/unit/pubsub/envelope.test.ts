@@ -40,11 +40,66 @@ describe("parseMessage()", () => {
     });
   }
 
-  it("reads past a position, which only a channel with history has", () => {
-    expect(parseMessage(`${MARK}17\nnews\na`)).to.deep.equal({ event: "news", data: "a" });
+  it("reads a position, which only an event has that is in its channel's log", () => {
+    const position = { epoch: "0123abcd", offset: 17 };
+    const content = { event: "news", data: "a", position };
+    expect(parseMessage(`${MARK}0123abcd 17\nnews\na`)).to.deep.equal(content);
+    for (const ending of ["completed", "broken"]) {
+      const message = `${MARK}0123abcd 17 ${ending}\n\n`;
+      expect(parseMessage(message)).to.deep.equal({ event: undefined, data: "", position, ending });
+    }
   });
 
-  for (const message of ["\u001esse", "\u001esse1", MARK, `${MARK}\n`, `${MARK}x`, `${MARK}\nnews`]) {
+  for (const offset of [1, 9, 10, Number.MAX_SAFE_INTEGER]) {
+    it(`reads the offset ${offset}`, () => {
+      expect(parseMessage(`${MARK}0123abcd ${offset}\n\na`)?.position?.offset).to.equal(offset);
+    });
+  }
+
+  const malformed = [
+    "17",
+    "9-9",
+    " ",
+    "0123abcd",
+    "0123abcd ",
+    " 17",
+    "0123ABCD 17",
+    "0123abc 17",
+    "0123abcde 17",
+    "0123abcg 17",
+    "0123abcd 0",
+    "0123abcd 017",
+    "0123abcd -1",
+    "0123abcd +1",
+    "0123abcd 1.5",
+    "0123abcd 1e3",
+    "0123abcd 0x1",
+    "0123abcd 1\r",
+    `0123abcd ${Number.MAX_SAFE_INTEGER + 1}`,
+    "0123abcd 99999999999999999",
+    "0123abcd  17",
+    "0123abcd 17 ",
+    "0123abcd 17 ended",
+    "0123abcd 17 Completed",
+    "0123abcd 17 completed ",
+    "0123abcd 17 completed broken",
+  ];
+  for (const place of malformed) {
+    it(`refuses ${JSON.stringify(place)} in place of a position`, () => {
+      expect(parseMessage(`${MARK}${place}\nnews\na`)).to.equal(null);
+    });
+  }
+
+  for (const message of [
+    "\u001esse",
+    "\u001esse1",
+    MARK,
+    `${MARK}\n`,
+    `${MARK}x`,
+    `${MARK}\nnews`,
+    `${MARK}0123abcd 1`,
+    `${MARK}0123abcd 1\n`,
+  ]) {
     it(`refuses ${JSON.stringify(message)}, an envelope that is cut off`, () => {
       expect(parseMessage(message)).to.equal(null);
     });

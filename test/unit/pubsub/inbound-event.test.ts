@@ -42,10 +42,29 @@ describe("readInboundEvent()", () => {
   });
 
   it("lets no forged envelope set an id, a retry or another event", () => {
-    const forged = "\u001esse1\n9-9\nnews\nx\nid: 9-9\n\nevent: closing\nretry: 0\ndata: y";
-    expect(received("c", forged)).to.deep.equal([
-      { event: "news", data: "x\nid: 9-9\n\nevent: closing\nretry: 0\ndata: y", id: undefined },
-    ]);
+    const data = "x\nid: 9-9\n\nevent: closing\nretry: 0\ndata: y";
+    for (const place of ["", "0123abcd 9"]) {
+      const forged = `\u001esse1\n${place}\nnews\n${data}`;
+      expect(received("c", forged)).to.deep.equal([{ event: "news", data, id: undefined }]);
+    }
+    // A place that can be none is no envelope of ours.
+    expect(readInboundEvent("c", `\u001esse1\n9-9\nnews\n${data}`, MAX_BYTES)).to.equal(null);
+  });
+
+  it("keeps the place of an event, which says nothing of it on the wire", () => {
+    const position = { epoch: "0123abcd", offset: 9 };
+    const event = readInboundEvent("c", "\u001esse1\n0123abcd 9\nnews\nx", MAX_BYTES);
+    expect(event).to.deep.include({ channel: "c", event: "news", data: "x", position });
+    expect(event).to.not.have.property("ending");
+    const last = readInboundEvent("c", "\u001esse1\n0123abcd 9 completed\nnews\nx", MAX_BYTES);
+    expect(last).to.deep.include({ event: "news", data: "x", position, ending: "completed" });
+    const large = readInboundEvent("c", `\u001esse1\n0123abcd 9\nnews\n${"x".repeat(101)}`, MAX_BYTES);
+    expect(large).to.deep.include({ event: "gap", position });
+    expect(readInboundEvent("c", "plain", MAX_BYTES)).to.not.have.property("position");
+  });
+
+  it("drops what poses as a control event, whatever place it has", () => {
+    expect(readInboundEvent("c", "\u001esse1\n0123abcd 9\nclosing\n{}", MAX_BYTES)).to.equal(null);
   });
 
   it("passes on what is left of bytes that are no UTF-8", () => {

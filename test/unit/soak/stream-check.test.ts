@@ -33,6 +33,7 @@ describe("what the soak finds wrong with a stream", () => {
   }
 
   const number = (value: number): string => encodeNumber("a", value, 0);
+  const ID = "1.7HWP7El9AA";
   const GAP = JSON.stringify({ channels: ["a"], reason: "interrupted" });
 
   it("nothing with a stream that begins, tells of its gap, and ends as it should", () => {
@@ -99,9 +100,49 @@ describe("what the soak finds wrong with a stream", () => {
 
   it("a gap in dedicated mode, where a lost connection ends the stream", () => {
     const check = open("dedicated");
-    check.event("connected", "{}");
+    check.event("connected", "{}", ID);
     check.event("gap", GAP);
-    expect(brokenRules(check)).to.have.length(1);
+    expect(brokenRules(check)).to.deep.equal(["a dedicated stream ends with its connection, and has no gap"]);
+  });
+
+  for (const [mode, id] of [
+    ["shared", ID],
+    ["dedicated", null],
+    ["dedicated", "completed"],
+  ] as const) {
+    it(`the id ${id} with \`connected\` in ${mode} mode`, () => {
+      const check = open(mode);
+      check.event("connected", "{}", id);
+      expect(brokenRules(check)).to.have.length(1);
+    });
+  }
+
+  for (const [event, data] of [
+    ["message", number(1)],
+    ["error", "{}"],
+    ["closing", "{}"],
+  ] as const) {
+    it(`an id with \`${event}\`, which is in no log`, () => {
+      for (const mode of ["shared", "dedicated"] as const) {
+        const check = open(mode);
+        check.event("connected", "{}", mode === "shared" ? null : ID);
+        publish(1);
+        check.event(event, data, ID);
+        expect(brokenRules(check), mode).to.have.length(1);
+        ledger = new Ledger();
+        violations = new Violations();
+      }
+    });
+  }
+
+  it("nothing with a dedicated stream that begins with its place in a log", () => {
+    const check = open("dedicated");
+    check.event("connected", "{}", ID);
+    publish(2);
+    for (const value of [1, 2]) check.event("message", number(value));
+    check.event("error", "{}");
+    check.event("closing", "{}");
+    expect(brokenRules(check)).to.deep.equal([]);
   });
 
   for (const [what, events] of [

@@ -4,13 +4,13 @@ import { WireReader } from "../../soak/wire-reader.js";
 
 const HEAD =
   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
-const STREAM = `${HEAD}1f\r\nretry: 500\n\nevent: connected\nda\r\n7\r\nta: {}\n\r\n1\r\n\n\r\n3\r\n:\n\n\r\n9\r\ndata: 1\n\n\r\n0\r\n\r\n`;
+const STREAM = `${HEAD}1f\r\nretry: 500\n\nevent: connected\nda\r\n7\r\nta: {}\n\r\n1\r\n\n\r\n12\r\nid: 1.Ag\ndata: 0\n\n\r\n3\r\n:\n\n\r\n9\r\ndata: 1\n\n\r\n0\r\n\r\n`;
 
 function read(pieces: readonly string[]): readonly string[] {
   const seen: string[] = [];
   const reader = new WireReader({
     onStatus: (status) => seen.push(`status ${status}`),
-    onEvent: (event, data) => seen.push(`${event} ${data}`),
+    onEvent: (event, data, id) => seen.push(`${event} ${data}${id === null ? "" : ` as ${id}`}`),
     onRetry: (milliseconds) => seen.push(`retry ${milliseconds}`),
     onHeartbeat: () => seen.push("heartbeat"),
     onComplete: () => seen.push("complete"),
@@ -22,7 +22,15 @@ function read(pieces: readonly string[]): readonly string[] {
 }
 
 describe("the soak's reader of HTTP and events", () => {
-  const expected = ["status 200", "retry 500", "connected {}", "heartbeat", "message 1", "complete"];
+  const expected = [
+    "status 200",
+    "retry 500",
+    "connected {}",
+    "message 0 as 1.Ag",
+    "heartbeat",
+    "message 1",
+    "complete",
+  ];
 
   it("reads a stream, however it is cut into pieces", () => {
     expect(read([STREAM])).to.deep.equal(expected);
