@@ -86,7 +86,7 @@ local function append(log, new)
   local offset, now = text(log.top + 1), text(new.now)
   local keep = math.min(new.maxLength, log.top + 1 - expired(log, new.now, new.maxAge))
   local changes = {'e', log.epoch, 'o', offset}
-  if new.producer ~= '' then push(changes, 'p:' .. new.producer, (new.seen or new.sequence) .. ' ' .. now) end
+  if new.producer ~= '' then push(changes, 'p:' .. new.producer, new.sequence .. ' ' .. now) end
   local at, b, bt = string.match(log.checkpoints or '0 0 0 ' .. now, '^%d+ (%d+) (%d+) (%d+)$')
   local rotate = not log.checkpoints or new.now - bt >= new.maxAge / 2
   if rotate then
@@ -134,15 +134,18 @@ end
 
 /**
  * ARGV: channel, event, data, most events kept, producer, its sequence, most ms kept, epoch of a new log; then, which
- * may be left out: ending, lease of the writer, whether the channel is finite, now. Answers 'ok', epoch, offset,
- * receivers, or why not. Nearly always nothing but appending is to be done, and that comes first.
+ * may be left out: the sequence of that producer's event before it, ending, lease of the writer, whether the channel is
+ * finite, now. Answers 'ok', epoch, offset, receivers, or why not. Nearly always nothing but appending is to be done,
+ * and that comes first.
  */
 export const PUBLISH: string = `${BASE}
 local got = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5])
-local now = clock(ARGV[12])
+local now = clock(ARGV[13])
 local published = type(got[4]) == 'string' and got[4]
-local last = published and tonumber(string.match(published, '^%d+')) or -1
-if (ARGV[9] or '') == '' and (ARGV[11] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
+local last = published and tonumber(string.match(published, '^%d+')) or 0
+-- The one before is still on its way: it was overtaken, while the server had forgotten this script.
+if (tonumber(ARGV[9] or '') or 0) > last then return {'early'} end
+if (ARGV[10] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
   and tonumber(ARGV[6]) > last then
   local epoch, offset, producer = got[1], text(got[2] + 1), 'p:' .. ARGV[5]
   -- What could fail is tried first, and undone where what follows is refused.
@@ -163,30 +166,23 @@ ${REST}
 got = fields('e', 'o', 'end', 'c', 'w', 'k')
 local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[6]}
 local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], maxLength = tonumber(ARGV[4]), producer = ARGV[5],
-  sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[9] or '', finite = ARGV[11] or '', now = now}
+  sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now}
 if new.producer ~= '' and tonumber(new.sequence) <= last then
-  -- Sent again, because the answer was lost: where is it? Or overtaken by a later one, on its way through a cluster:
-  -- then an earlier one is there, and this one is not.
-  local overtaken, newest = false, '+'
+  -- Sent again, because the answer was lost: where is it?
+  local newest = '+'
   for page = 1, 100 do
     local entries = redis.call('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
     for _, entry in ipairs(entries) do
       local offset, values = open(entry)
-      local producer, sequence = string.match(values.p, '^(%S+) (%d+)$')
-      if producer == new.producer then
-        if sequence == new.sequence then return {'ok', log.epoch, offset, 0} end
-        overtaken = tonumber(sequence) < tonumber(new.sequence)
-      end
+      if values.p == new.producer .. ' ' .. new.sequence then return {'ok', log.epoch, offset, 0} end
       newest = text(tonumber(offset) - 1)
-      if overtaken then break end
     end
-    if overtaken or #entries < 10 then break end
+    if #entries < 10 then break end
   end
-  if not overtaken then return {'ok', log.epoch, '', 0} end
-  new.seen = text(last)
+  return {'ok', log.epoch, '', 0}
 end
 if got[3] then return {'completed'} end
-if (ARGV[10] or '') ~= '' and got[5] ~= ARGV[10] then return {'taken'} end
+if (ARGV[11] or '') ~= '' and got[5] ~= ARGV[11] then return {'taken'} end
 if not log.epoch then
   log.epoch = ARGV[8]
   log.fresh = true

@@ -47,6 +47,8 @@ export interface PublishArguments {
   /** Who publishes, and its how many-eth event this is: by both the script knows one that was sent again. */
   readonly producer: string;
   readonly sequence: number;
+  /** The number of the one before on this channel, where that is not answered yet; 0 for none. */
+  readonly after: number;
   /** The lease of who writes the whole channel; empty for one that has none. */
   readonly writer: string;
   /** Whether the channel will be completed one day: who comes late then gets it from its beginning. */
@@ -61,11 +63,11 @@ export type PublishReply =
       readonly offset: number | null;
       readonly receivers: number;
     }
-  | { readonly status: "completed" | "taken" };
+  | { readonly status: "completed" | "taken" | "early" };
 
 const publishScript = defineScript("Publish", PUBLISH, 2, (reply): PublishReply => {
   const [status, epoch = "", offset = "", receivers = 0] = reply as readonly string[];
-  if (status !== "ok") return { status: status as "completed" | "taken" };
+  if (status !== "ok") return { status: status as "completed" | "taken" | "early" };
   return { status, epoch, offset: offset === "" ? null : Number(offset), receivers: Number(receivers) };
 });
 
@@ -75,13 +77,26 @@ export function publishToLog(
   { position, log }: HistoryKeys,
   call: PublishArguments,
 ): Promise<PublishReply> {
-  const { channel, event, data, ending, epoch, maxLength, maxAgeMs, producer, sequence, writer, finite } =
-    call;
+  const {
+    channel,
+    event,
+    data,
+    ending,
+    epoch,
+    maxLength,
+    maxAgeMs,
+    producer,
+    sequence,
+    after,
+    writer,
+    finite,
+  } = call;
   const args: (string | number)[] = [channel, event, data, maxLength, producer, sequence, maxAgeMs, epoch];
   // What is seldom given is left out: every argument costs.
   const now = timeOf(client);
-  if (ending !== "" || writer !== "" || finite || now !== "")
-    args.push(ending, writer, finite ? "1" : "", now);
+  const special = ending !== "" || writer !== "" || finite || now !== "";
+  if (special) args.push(after, ending, writer, finite ? "1" : "", now);
+  else if (after !== 0) args.push(after);
   return publishScript(client, [position, log], args);
 }
 

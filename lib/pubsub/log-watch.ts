@@ -23,6 +23,11 @@ export interface LogWatchOptions {
   readonly logs: () => Iterable<WatchedLog>;
 }
 
+interface Suspect {
+  readonly watched: WatchedLog;
+  readonly found: Position;
+}
+
 const log = createLog("history");
 
 /** Reads under way at once. */
@@ -66,18 +71,12 @@ export class LogWatch {
   async #look(): Promise<void> {
     const { history, clock, graceMs, logs } = this.#options;
     const { signal } = this.#stopping;
-    const watched = Array.from(logs()).filter(
-      ({ channel, log }) => log.tail !== null && history.keeps(channel),
-    );
-    const suspects: { readonly watched: WatchedLog; readonly found: Position }[] = [];
+    const watched = Array.from(logs()).filter(({ channel }) => history.keeps(channel));
+    const suspects: Suspect[] = [];
     for (let start = 0; start < watched.length && !signal.aborted; start += MAX_BATCH) {
       const batch = watched.slice(start, start + MAX_BATCH);
-      const tails = await Promise.all(batch.map(({ channel }) => this.#tailOf(channel)));
-      for (const [index, found] of tails.entries()) {
-        if (found !== null && isMissing(batch[index]!.log, found)) {
-          suspects.push({ watched: batch[index]!, found });
-        }
-      }
+      const found = await Promise.all(batch.map((each) => this.#lookAt(each)));
+      suspects.push(...found.filter((suspect) => suspect !== null));
     }
     if (suspects.length === 0) return;
     // It may be on its way.
@@ -90,10 +89,13 @@ export class LogWatch {
     }
   }
 
-  async #tailOf(channel: string): Promise<Position | null> {
+  async #lookAt(watched: WatchedLog): Promise<Suspect | null> {
     const { history } = this.#options;
+    const { channel, log: known } = watched;
     try {
-      return (await history.tail(channel, history.now())).position;
+      const found = await history.tail(channel, history.now());
+      if (known.tail === null) known.note(found);
+      return isMissing(known, found.position) ? { watched, found: found.position } : null;
     } catch (error) {
       log("cannot look at %s: %s", printable(channel), sanitize(error).message);
       return null;
@@ -101,7 +103,7 @@ export class LogWatch {
   }
 }
 
-/** Whether what was heard is behind what was found. Where nothing is known, somebody is reading already. */
+/** Whether what was heard is behind what was found. */
 function isMissing({ tail }: TailTracker, found: Position): boolean {
   if (tail === null) return false;
   return tail.position.epoch !== found.epoch || tail.position.offset < found.offset;

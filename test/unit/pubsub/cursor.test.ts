@@ -145,9 +145,11 @@ describe("parseCursor()", () => {
 });
 
 describe("tagOf()", () => {
-  it("is the beginning of SHA-256 of the name, which other programs can compute", () => {
-    expect(tagOf("abc")).to.equal(0xba78);
-    expect(tagOf("")).to.equal(0xe3b0);
+  it("is FNV-1a of the name, folded to 16 bits", () => {
+    // The published vectors: 0x811c9dc5, 0xe40c292c, 0xbf9cf968.
+    expect(tagOf("")).to.equal(0x811c ^ 0x9dc5);
+    expect(tagOf("a")).to.equal(0xe40c ^ 0x292c);
+    expect(tagOf("foobar")).to.equal(0xbf9c ^ 0xf968);
     expect(tagOf("🎉")).to.equal(tagOf("🎉")).and.to.be.within(0, 0xffff);
   });
 });
