@@ -94,8 +94,9 @@ export class LogWatch {
     const { channel, log: known } = watched;
     try {
       const found = await history.tail(channel, history.now());
+      if (isMissing(known, found.position)) return { watched, found: found.position };
       if (known.tail === null) known.note(found);
-      return isMissing(known, found.position) ? { watched, found: found.position } : null;
+      return null;
     } catch (error) {
       log("cannot look at %s: %s", printable(channel), sanitize(error).message);
       return null;
@@ -104,7 +105,6 @@ export class LogWatch {
 }
 
 /** Whether what was heard is behind what was found. */
-function isMissing({ tail }: TailTracker, found: Position): boolean {
-  if (tail === null) return false;
-  return tail.position.epoch !== found.epoch || tail.position.offset < found.offset;
+function isMissing({ newest }: TailTracker, found: Position): boolean {
+  return newest !== null && (newest.epoch !== found.epoch || newest.offset < found.offset);
 }

@@ -18,6 +18,11 @@ export class TailTracker {
     return this.#tail;
   }
 
+  /** The newest event that was heard or read of, whether or not the log stands there. */
+  get newest(): Position | null {
+    return this.#tail?.position ?? this.#run?.last ?? null;
+  }
+
   /** From when on a read tells the tail. */
   get since(): number {
     return this.#since ?? Infinity;

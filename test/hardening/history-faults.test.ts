@@ -1,0 +1,298 @@
+import { expect } from "chai";
+
+import type { PubSubSession } from "../../lib/index.js";
+import { eventually, repeat, settle } from "../support/eventually.js";
+import { describeFaults } from "../support/fault-rig.js";
+import type { FakeSink } from "../support/fake-sink.js";
+import { openStream, type SseClient } from "../support/sse-client.js";
+import type { StreamApp } from "../support/stream-app.js";
+import { connectedOf, dataOf, gapsOf, isEvent, lastIdOf } from "../support/stream-harness.js";
+
+const numbers = (count: number, from = 0): string[] =>
+  Array.from({ length: count }, (_, index) => String(from + index));
+
+async function publishAll(app: StreamApp, channel: string, texts: readonly string[]): Promise<string[]> {
+  const receipts = await Promise.all(texts.map((data) => app.service.publish(channel, { data })));
+  return receipts.map(({ id }) => id!);
+}
+
+function resume(app: StreamApp, channel: string, id: string): Promise<SseClient> {
+  return openStream(`${app.app.url}/stream?channel=${channel}`, { headers: { "Last-Event-ID": id } });
+}
+
+describeFaults("history under faults", (rig) => {
+  it("the subscriber is killed again and again under 200 messages a second: no hole, no repeat, no gap", async () => {
+    const app = await rig.start();
+    const clients = await Promise.all(Array.from({ length: 5 }, () => app.openLive("a")));
+    const sent = numbers(400);
+    let next = 0;
+    const publishing = repeat(async () => {
+      await (next < sent.length ? app.service.publish("a", { data: sent[next++] }) : settle());
+    });
+    for (let kills = 0; kills < 6; kills++) {
+      const at = next;
+      await eventually(() => expect(next).to.be.greaterThan(Math.min(399, at + 40)));
+      await rig.server.killSubscribers();
+    }
+    for (const client of clients) {
+      await client.next(({ data }) => data === "399", 10_000);
+      expect(dataOf(client)).to.deep.equal(sent);
+      expect(gapsOf(client)).to.deep.equal([]);
+    }
+    await publishing.stop();
+  });
+
+  it("1,000 streams that miss the same events cost one read of each page, and so do 1,000 that come back", async () => {
+    const app = await rig.start();
+    const [first] = await publishAll(app, "a", ["first"]);
+    const open = async (lastEventId?: string): Promise<{ session: PubSubSession; sink: FakeSink }> => {
+      const sink = rig.sink();
+      return { session: await app.service.open({ lastEventId }, sink, "a"), sink };
+    };
+    const live = await Promise.all(Array.from({ length: 1_000 }, () => open()));
+    const missed = numbers(600);
+    // Messages to nobody: the connection is away while they are published.
+    await rig.server.admin.config("RESETSTAT");
+    await rig.server.killSubscribers();
+    await publishAll(app, "a", missed);
+    await eventually(() => {
+      for (const { sink } of live) expect(sink.text).to.include("data: 599\n");
+    }, 15_000);
+    for (const { sink } of live) {
+      expect(sink.events.slice(1).map(({ data }) => data)).to.deep.equal(missed);
+    }
+    // 600 are three pages; those who publish call a script each, and the rest reads.
+    const repairs = (await rig.server.callsOf("xrange")) / stepsOf(256);
+    expect(repairs, "reads of the repair").to.be.lessThan(6);
+
+    await rig.server.admin.config("RESETSTAT");
+    const back = await Promise.all(Array.from({ length: 1_000 }, () => open(first)));
+    await eventually(() => {
+      for (const { sink } of back) expect(sink.text).to.include("data: 599\n");
+    }, 15_000);
+    for (const { sink } of back) {
+      expect(sink.events.slice(1).map(({ data }) => data)).to.deep.equal(missed);
+      expect(sink.text).to.include('"recovered":true');
+    }
+    expect((await rig.server.callsOf("xrange")) / stepsOf(256), "reads of those who are back").to.be.lessThan(
+      4,
+    );
+  });
+
+  it("10 MB of history reach a slow reader whole, and hold no more than may be buffered", async () => {
+    const limits = { maxBufferedBytes: 512 * 1024 };
+    const app = await rig.start({ limits, history: { maxLength: 2_000 } });
+    const payload = "x".repeat(50_000);
+    const [first] = await publishAll(app, "a", ["first"]);
+    for (let batch = 0; batch < 10; batch++) {
+      await publishAll(
+        app,
+        "a",
+        numbers(20, batch * 20).map((number) => `${number} ${payload}`),
+      );
+    }
+    const sink = rig.sink();
+    sink.takes = false;
+    const session = await app.service.open({ lastEventId: first }, sink, "a");
+    let held = 0;
+    let taken = 0;
+    while (!sink.text.slice(-2 * payload.length).includes("data: 199 ")) {
+      const before = sink.text.length;
+      sink.step();
+      // One write for each step: nothing is sent ahead of what the client takes.
+      await eventually(() => expect(sink.text.length).to.be.greaterThan(before));
+      expect(sink.text.length - before).to.be.lessThan(3 * payload.length);
+      held = Math.max(held, session.statistics.bufferedBytes);
+      // What comes live meanwhile waits in the log as well.
+      if (taken++ % 50 === 0) await publishAll(app, "a", [`live ${taken}`]);
+    }
+    sink.drain();
+    await eventually(() => expect(sink.text).to.include("data: live 151\n"));
+    const seen = sink.events.slice(1).map(({ data }) => data.split(" ")[0]);
+    expect(seen.filter((number) => number !== "live")).to.deep.equal(numbers(200));
+    expect(sink.events.map(({ event }) => event)).to.not.include("gap");
+    expect(held).to.be.lessThan(limits.maxBufferedBytes);
+  });
+
+  it("a client that leaves during its replay stops it within a page", async () => {
+    const app = await rig.start();
+    const [first] = await publishAll(app, "a", numbers(1_000));
+    const sink = rig.sink();
+    sink.takes = false;
+    const session = await app.service.open({ lastEventId: first }, sink, "a");
+    sink.step();
+    await eventually(() => expect(sink.text).to.include("data: 1\n"));
+    await rig.server.admin.config("RESETSTAT");
+    sink.leave();
+    await session.closed;
+    const { length } = sink.text;
+    await publishAll(app, "a", ["after"]);
+    expect(sink.text.length).to.equal(length);
+    expect(await rig.server.callsOf("xrange")).to.equal(0);
+  });
+
+  it("more is published during an outage than is kept: a gap, then what there is", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url, history: { maxLength: 10 } });
+    const other = await rig.start({ history: { maxLength: 10 } });
+    const client = await app.openLive("a");
+    proxy.refuse(true);
+    proxy.cut();
+    await publishAll(other, "a", numbers(25));
+    proxy.refuse(false);
+    await client.next(({ data }) => data === "24", 10_000);
+    expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "trimmed" }]);
+    expect(client.events.map(({ event }) => event).slice(0, 2)).to.deep.equal(["connected", "gap"]);
+    expect(dataOf(client)).to.deep.equal(numbers(10, 15));
+  });
+
+  it("FLUSHALL while streams are live: a gap with the next event, or when it is looked for, and all goes on", async () => {
+    const app = await rig.start({ heartbeatMs: 300 });
+    const [busy, quiet] = await Promise.all([app.openLive("busy"), app.openLive("quiet")]);
+    await publishAll(app, "busy", ["1"]);
+    await publishAll(app, "quiet", ["1"]);
+    await quiet.next(({ data }) => data === "1");
+    await rig.server.admin.flushall();
+    await publishAll(app, "busy", ["2", "3"]);
+    await busy.next(({ data }) => data === "3");
+    expect(busy.events.map(({ event, data }) => (event === "gap" ? "gap" : data)).slice(1)).to.deep.equal([
+      "1",
+      "gap",
+      "2",
+      "3",
+    ]);
+    expect(gapsOf(busy)).to.deep.equal([{ channels: ["busy"], reason: "epoch" }]);
+    // Nothing is published here, and it is found all the same.
+    await quiet.next(isEvent("gap"));
+    expect(gapsOf(quiet)).to.deep.equal([{ channels: ["quiet"], reason: "epoch" }]);
+    const id = lastIdOf(quiet);
+    await publishAll(app, "quiet", ["2"]);
+    await quiet.next(({ data }) => data === "2");
+    const again = await resume(app, "quiet", id);
+    await again.next(({ data }) => data === "2");
+    expect(connectedOf(again).recovered).to.equal(true);
+    again.destroy();
+  });
+
+  it("a message that Redis dropped without a word is found, and sent before anything newer", async () => {
+    const app = await rig.start({ heartbeatMs: 300 });
+    const client = await app.openLive("a");
+    await publishAll(app, "a", ["1"]);
+    await client.next(({ data }) => data === "1");
+    // In the log, and to nobody: what a server does to a message on its way through a failover.
+    await rig.server.admin.xadd("sse:log:{a}", "2", "e", "", "d", "2");
+    await rig.server.admin.hset("sse:pos:{a}", "o", "2");
+    await client.next(({ data }) => data === "2");
+    await rig.server.admin.xadd("sse:log:{a}", "3", "e", "", "d", "3");
+    await rig.server.admin.hset("sse:pos:{a}", "o", "3");
+    await publishAll(app, "a", ["4"]);
+    await client.next(({ data }) => data === "4");
+    expect(dataOf(client)).to.deep.equal(["1", "2", "3", "4"]);
+    expect(gapsOf(client)).to.deep.equal([]);
+  });
+
+  it("the event loop is blocked for seconds while all is cut and much is published: nothing is missing after", async () => {
+    const app = await rig.start();
+    const client = await app.openLive("a");
+    const publisher = rig.server.admin.duplicate({ connectionName: "test:publisher" });
+    rig.undo(() => publisher.quit());
+    await publishAll(app, "a", ["0"]);
+    await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 256kb 128kb 1");
+    // A second process that publishes while this one stands still.
+    const other = await rig.start();
+    const sent = numbers(300, 1);
+    for (const data of sent) void other.service.publish("a", { data: `${data} ${"x".repeat(5_000)}` });
+    const until = performance.now() + 3_000;
+    while (performance.now() < until);
+    await client.next(({ data }) => data.startsWith("300 "), 15_000);
+    expect(dataOf(client).map((data) => data.split(" ")[0])).to.deep.equal(["0", ...sent]);
+    expect(gapsOf(client)).to.deep.equal([]);
+  });
+
+  it("the log cannot be read in the middle of a replay: the stream waits, and goes on where it was", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url });
+    const [first] = await publishAll(app, "a", numbers(1_000));
+    const sink = rig.sink();
+    sink.takes = false;
+    const session = await app.service.open({ lastEventId: first }, sink, "a");
+    sink.step();
+    await eventually(() => expect(sink.text).to.include("data: 1\n"));
+    proxy.refuse(true);
+    proxy.cut();
+    sink.drain();
+    await eventually(() => expect(sink.events.length).to.be.greaterThan(200));
+    expect(session.state).to.equal("subscribed");
+    proxy.refuse(false);
+    await eventually(() => expect(sink.text).to.include("data: 999\n"), 15_000);
+    expect(sink.events.slice(1).map(({ data }) => data)).to.deep.equal(numbers(999, 1));
+  });
+
+  it("the log may not be read: the stream is refused with a code, and nothing is held", async () => {
+    await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "allcommands", "allchannels", "~other:*");
+    const app = await rig.start({ redis: `redis://app:pw@127.0.0.1:${rig.server.port}` });
+    const client = await app.open("a");
+    await client.ended;
+    expect(
+      client.events.map(({ event, data }) => [event, (JSON.parse(data) as { code: string }).code]),
+    ).to.deep.equal([["error", "REDIS_REFUSED"]]);
+    const without = await rig.start({
+      redis: `redis://app:pw@127.0.0.1:${rig.server.port}`,
+      history: false,
+    });
+    await without.openLive("a");
+  });
+
+  it("the end of a channel is told while nobody hears: its streams end all the same", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url });
+    const other = await rig.start();
+    const client = await app.openLive("a");
+    proxy.refuse(true);
+    proxy.cut();
+    await other.service.complete("a", { data: "done" });
+    proxy.refuse(false);
+    await client.ended;
+    expect(dataOf(client)).to.deep.equal(["done"]);
+    expect(client.events.at(-1)!.event).to.equal("closing");
+  });
+
+  it("`earliest` on a long log: as much as may be replayed to each of 50 clients, in pages, behind a gap", async () => {
+    const app = await rig.start({ history: { maxLength: 100_000 }, limits: { maxReplayEvents: 500 } });
+    const fill = `for offset = 1, 100000 do redis.call('XADD', KEYS[1], offset, 'e', '', 'd', offset) end
+      redis.call('HSET', KEYS[2], 'e', '0a0b0c0d', 'o', '100000')`;
+    await rig.server.admin.eval(fill, 2, "sse:log:{a}", "sse:pos:{a}");
+    await rig.server.admin.config("RESETSTAT");
+    const clients = await Promise.all(Array.from({ length: 50 }, () => resume(app, "a", "earliest")));
+    for (const client of clients) {
+      await client.next(({ data }) => data === "100000");
+      expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);
+      expect(dataOf(client)).to.deep.equal(numbers(500, 99_501));
+      client.destroy();
+    }
+    // Two pages, and one to see where the log begins.
+    expect((await rig.server.callsOf("xrange")) / stepsOf(256), "reads").to.be.lessThan(6);
+  });
+
+  it("a last event id of 20 KB is refused by Node; one of 12 KB is malformed, and costs Redis nothing", async () => {
+    const app = await rig.start();
+    const live = await app.openLive("a");
+    const url = `${app.app.url}/stream?channel=a`;
+    const tooLong = await openStream(url, { headers: { "Last-Event-ID": "A".repeat(20_000) } });
+    expect(tooLong.status).to.equal(431);
+    await rig.server.admin.config("RESETSTAT");
+    const client = await openStream(url, { headers: { "Last-Event-ID": `1.${"A".repeat(12_000)}` } });
+    await client.next(isEvent("gap"));
+    expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "malformed" }]);
+    expect(await rig.server.callsOf("evalsha")).to.equal(0);
+    client.destroy();
+    live.destroy();
+  });
+});
+
+/** How many XRANGE a page of so many small events takes: in steps of 2, 4, 8, ... and 64 at most. */
+function stepsOf(events: number): number {
+  let steps = 0;
+  for (let rest = events, step = 2; rest > 0; rest -= step, step = Math.min(64, 2 * step)) steps++;
+  return steps;
+}
