@@ -385,7 +385,10 @@ describe("PubSubSession", () => {
     it("tells its client of a gap, in order with the events", async () => {
       await live({}, "a", "b");
       transport.deliver("a", "before");
-      transport.listener.interrupted([{ channel: "a", unlogged: true }, { channel: "b", unlogged: true }]);
+      transport.listener.interrupted([
+        { channel: "a", unlogged: true },
+        { channel: "b", unlogged: true },
+      ]);
       transport.deliver("a", "after");
       expect(eventNames()).to.deep.equal(["connected", "message", "gap", "message"]);
       expect(JSON.parse(sink.events[2]!.data)).to.deep.equal({ channels: ["a", "b"], reason: "interrupted" });
