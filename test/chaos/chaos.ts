@@ -108,20 +108,25 @@ class Chaos {
     await until("every client is live", attempt, CATCH_UP_MS);
   }
 
-  /** One more event on each channel, behind all others: who has it, has had its chance of everything. */
+  /**
+   * One more event on each channel, behind all others: who has it, has had its chance of everything. Nobody is
+   * subscribed at that moment, and nothing comes after it that would show the hole: each stream has to look by itself.
+   */
   async #publishMarkers(): Promise<Markers> {
     const service = createRedisSse(serviceOptions(this.#world.server.url, "shared"));
     const markers = new Map<string, Marker>();
+    const publish = async (channel: string): Promise<void> => {
+      const payload = { channel, publisher: MARKER_PUBLISHER, number: 1 };
+      const issuedAt = machineNow();
+      const { id } = await service.publish(channel, { data: encodePayload(payload, 0) });
+      this.#ledger.settle({ ...payload, issuedAt, settledAt: machineNow(), id });
+      const { offset } = this.#ledger.numbers(channel, MARKER_PUBLISHER).get(1)!;
+      markers.set(channel, { code: codeOf(payload), offset: offset! });
+    };
     try {
-      for (const channel of [...CHANNELS, ...TINY_CHANNELS]) {
-        const payload = { channel, publisher: MARKER_PUBLISHER, number: 1 };
-        const issuedAt = machineNow();
-        const { id } = await service.publish(channel, { data: encodePayload(payload, 0) });
-        this.#ledger.settle({ ...payload, issuedAt, settledAt: machineNow(), id });
-        const code = codeOf(payload);
-        const { offset } = this.#ledger.numbers(channel, MARKER_PUBLISHER).get(1)!;
-        markers.set(channel, { code, offset: offset! });
-      }
+      await service.pool.commands.ping();
+      await this.#world.server.killSubscribers();
+      await Promise.all([...CHANNELS, ...TINY_CHANNELS].map(publish));
     } finally {
       await service.close();
     }

@@ -125,7 +125,7 @@ export class Client {
       // At once: the next block may be cut off.
       this.#lastEventId = reader.lastEventId;
       this.check.block(block, this.#lastEventId);
-      if (block.event !== null) tally.add(`${block.event.type} events`);
+      if (block.event !== null) tally.add(labelOf(block.event));
       if (block.event?.type === "connected") this.#leaveLater(connection);
     });
     response.setEncoding("utf8");
@@ -151,4 +151,9 @@ export class Client {
     const asked = { Accept: "text/event-stream" };
     return this.#lastEventId === undefined ? asked : { ...asked, "Last-Event-ID": this.#lastEventId };
   }
+}
+
+/** What an event is counted as; faults by what they are. */
+function labelOf({ type, data }: { readonly type: string; readonly data: string }): string {
+  return type === "error" ? `${(JSON.parse(data) as { code: string }).code} told` : `${type} events`;
 }

@@ -13,7 +13,7 @@ describe("chaos, for a short time", () => {
   });
 
   it("every event comes once and in order, whatever happens to Redis, links and processes", async () => {
-    const options = readArguments(["--seconds", "10", "--clients", "60", "--publishers", "8"]);
+    const options = readArguments(["--seconds", "8", "--clients", "60", "--publishers", "8"]);
     const report = await runChaos(program, options);
     expect(report.violations, formatReport(report)).to.deep.equal([]);
     // A run in which nothing happened would hold as well.

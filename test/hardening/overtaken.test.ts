@@ -1,0 +1,64 @@
+import { expect } from "chai";
+
+import { createRedisSse } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { describeFaults } from "../support/fault-rig.js";
+import { openStream } from "../support/sse-client.js";
+
+describeFaults("events that overtake others", (rig) => {
+  it("one that is overtaken while Redis has forgotten the script is not acknowledged", async () => {
+    const proxy = await rig.proxy();
+    const one = rig.adopt(createRedisSse({ redis: proxy.url }));
+    const another = rig.adopt(createRedisSse({ redis: rig.server.url }));
+    await one.publish("a", { data: 1 });
+    await rig.server.admin.script("FLUSH");
+    proxy.keepRepliesAt("evalsha");
+    const overtaken = one.publish("a", { data: 2 }).then(
+      ({ id }) => id,
+      (error: { code: string }) => error.code,
+    );
+    await eventually(() => expect(proxy.keptReplies).to.include("NOSCRIPT"));
+    // This one's connection is new, so it sends the script itself.
+    await another.publish("a", { data: 3 });
+    const overtaking = one.publish("a", { data: 4 });
+    await eventually(() => expect(proxy.keptReplies).to.include("\r\nok\r\n"));
+    proxy.release();
+    expect((await overtaking).id).to.be.a("string");
+    expect(await overtaken).to.equal("REDIS_UNAVAILABLE");
+    const entries = (await rig.server.admin.xrange("sse:log:{a}", "-", "+")) as [string, string[]][];
+    expect(entries.map(([, fields]) => fields[fields.indexOf("d") + 1])).to.deep.equal(["1", "3", "4"]);
+  });
+
+  it("of those that come live before a stream is through no gap is told, should the log drop them meanwhile", async () => {
+    const proxy = await rig.proxy();
+    const history = { channels: { a: { maxLength: 2 } } };
+    const { app, openLive } = await rig.start({ redis: proxy.url, history });
+    const publisher = rig.adopt(createRedisSse({ redis: rig.server.url, history }));
+    const before = await openLive("a");
+    const other = await openLive("b");
+    await publisher.publish("a", { data: 1 });
+    const { id } = await before.next(({ data }) => data === "1");
+    before.destroy();
+    await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(0));
+
+    proxy.holdAt("evalsha");
+    const opening = openStream(`${app.url}/stream?channel=a`, { headers: { "Last-Event-ID": id! } });
+    await eventually(() => expect(proxy.heldAt).to.equal(1));
+    for (const data of [2, 3, 4, 5]) await publisher.publish("a", { data });
+    // Behind them on the same connection.
+    await publisher.publish("b", { data: "now" });
+    await other.next(({ data }) => data === "now");
+    proxy.release();
+
+    const client = await opening;
+    rig.undo(() => client.destroy());
+    await client.next(({ data }) => data === "5");
+    expect(client.events.map(({ event }) => event)).to.not.include("gap");
+    expect(client.events.filter(({ event }) => event === "message").map(({ data }) => data)).to.deep.equal([
+      "2",
+      "3",
+      "4",
+      "5",
+    ]);
+  });
+});
