@@ -4,6 +4,8 @@ export { createRedisSse } from "./service.js";
 export type { DrainOptions, PublishOptions, PublishReceipt, RedisSse } from "./service.js";
 export type { LimitOptions, RedisSseOptions } from "./options.js";
 export type { HistoryBounds, HistoryOptions } from "./history/history-policy.js";
+export { StreamWriter } from "./history/stream-writer.js";
+export type { WriterMessage, WriterOptions } from "./history/stream-writer.js";
 export type { RedisSource } from "./redis/connection-factory.js";
 export type { Clock } from "./clock.js";
 export { systemClock } from "./clock.js";

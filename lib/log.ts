@@ -4,7 +4,16 @@ import createDebug from "debug";
 export type Log = (format: string, ...values: unknown[]) => void;
 
 export type LogNamespace =
-  "session" | "hub" | "history" | "pool" | "queue" | "worker" | "notifications" | "service" | "status" | "http";
+  | "session"
+  | "hub"
+  | "history"
+  | "pool"
+  | "queue"
+  | "worker"
+  | "notifications"
+  | "service"
+  | "status"
+  | "http";
 
 /** The logger of one part of the library, `redis-sse:<namespace>`. */
 export function createLog(namespace: LogNamespace): Log {

@@ -1,6 +1,7 @@
 import { ConfigError, RedisSseError } from "./errors.js";
-import { LogPublisher } from "./history/log-publisher.js";
-import { LogReader } from "./history/log-reader.js";
+import { History } from "./history/history.js";
+import type { LogReceipt } from "./history/log-publisher.js";
+import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
 import { createLog } from "./log.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
@@ -46,9 +47,22 @@ export interface RedisSse {
   /**
    * Publishes one event to every stream of a channel, in all processes. Rejects with `INVALID_CHANNEL`,
    * `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`, `CLOSED` or a fault of Redis. An event whose
-   * acknowledgement is lost with the connection is published again, and may arrive twice.
+   * acknowledgement is lost with the connection is sent again and takes effect once, on a channel with a history;
+   * on one without it may arrive twice. `COMPLETED`: the channel takes no more.
    */
   publish(channel: string, message: OutboundMessage, options?: PublishOptions): Promise<PublishReceipt>;
+  /**
+   * Completes a channel, with one last event if there is one: its streams end, after it, as `completed`, and who
+   * comes later gets what is held of it from its beginning, and then the end. Rejects as `publish()`, and with
+   * `NO_HISTORY` for a channel of which nothing is kept.
+   */
+  complete(channel: string, message?: OutboundMessage): Promise<PublishReceipt>;
+  /**
+   * Begins to write a channel as a whole, chunk by chunk. Rejects with `CHANNEL_TAKEN` while somebody else does,
+   * `COMPLETED`, `NO_HISTORY`, `INVALID_CHANNEL`, `ABORTED` or a fault of Redis; with `ConfigError` for an option
+   * that cannot be.
+   */
+  writer(channel: string, options?: WriterOptions): Promise<StreamWriter>;
   /**
    * Opens a stream on a sink, subscribed to `channels`, as a resolver answered them. When it cannot, the sink has had its answer, nothing
    * is held any more, and the promise rejects with the fault. A client that leaves meanwhile is no fault:
@@ -74,9 +88,6 @@ export interface RedisSse {
 
 const log = createLog("service");
 
-/** The most of a log that is read at once. */
-const MAX_PAGE_BYTES = 128 * 1024;
-
 const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>(["history"]);
 const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>(["timeoutMs", "spreadMs"]);
 
@@ -92,8 +103,7 @@ class RedisSseService implements RedisSse {
   readonly #instance = createInstanceName();
   readonly #settings: Settings;
   readonly #streams: Streams;
-  readonly #publisher: LogPublisher;
-  readonly #reader: LogReader<LoggedInboundEvent>;
+  readonly #history: History<LoggedInboundEvent>;
   readonly #status: StatusService;
   readonly #queues = new Map<string, QueueService>();
   readonly #closing = new AbortController();
@@ -105,18 +115,16 @@ class RedisSseService implements RedisSse {
     const commands = (): ClientPool["commands"] => this.pool.commands;
     this.#settings = settings;
     this.pool = new ClientPool(connect, { ...settings.pool, pingMs: heartbeatMs }, clock);
-    const logs = { commands, keyPrefix, policy: settings.history };
-    this.#publisher = new LogPublisher({ ...logs, encodeEnvelope });
-    this.#reader = new LogReader({
-      ...logs,
+    this.#history = new History({
+      commands,
+      keyPrefix,
+      policy: settings.history,
       clock,
-      maxPageBytes: Math.min(MAX_PAGE_BYTES, limits.maxBufferedBytes / 4),
-      toEvent: (channel, position, { event, data, ending }) =>
-        readLoggedEvent(
-          channel,
-          { position, event: event === "" ? undefined : event, data, ...(ending !== "" && { ending }) },
-          limits.maxEventBytes,
-        ),
+      limits,
+      encodeEnvelope,
+      toEvent: (channel, position, entry) =>
+        readLoggedEvent(channel, { position, ...entry }, limits.maxEventBytes),
+      serialize: (message) => serializeMessage(message, limits.maxEventBytes),
       sizeOf: ({ data, frame }) => data.length + 2 * frame.length,
     });
     this.#streams = new Streams({
@@ -125,13 +133,14 @@ class RedisSseService implements RedisSse {
         limits: { ...limits, subscribeTimeoutMs: subscribeTimeoutOf(settings) },
       },
       clock,
-      history: this.#reader,
+      history: this.#history.reader,
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, heartbeatMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
       explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
     });
     this.notifications = new NotificationService({
       commands,
+      publish: (channel, data) => this.#history.publish(channel, { event: undefined, data }),
       keyPrefix,
       clock,
       maxBytes: limits.maxEventBytes,
@@ -159,8 +168,19 @@ class RedisSseService implements RedisSse {
     assertObject("publish()", options);
     assertKnown("publish()", options, PUBLISH_OPTIONS);
     const serialized = serializeMessage(message, this.#settings.limits.maxEventBytes);
-    const { position, receivers } = await this.#publisher.publish(channel, serialized, options);
-    return { id: position && encodeCursor([{ tag: tagOf(channel), ...position }]), receivers };
+    return toReceipt(channel, await this.#history.publish(channel, serialized, options));
+  }
+
+  async complete(channel: string, message?: OutboundMessage): Promise<PublishReceipt> {
+    assertChannel(channel, this.#settings.keyPrefix);
+    const { maxEventBytes } = this.#settings.limits;
+    const last = message === undefined ? undefined : serializeMessage(message, maxEventBytes);
+    return toReceipt(channel, await this.#history.complete(channel, last));
+  }
+
+  async writer(channel: string, options: WriterOptions = {}): Promise<StreamWriter> {
+    assertChannel(channel, this.#settings.keyPrefix);
+    return this.#history.openWriter(channel, options);
   }
 
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
@@ -178,6 +198,7 @@ class RedisSseService implements RedisSse {
       queue = new QueueService(name, options, {
         commands: () => this.pool.commands,
         subscribe: (channel, onMessage) => this.#streams.subscribe(channel, onMessage),
+        publish: (channel, data, isLast) => this.#publishProgress(channel, data, isLast),
         keyPrefix: this.#settings.keyPrefix,
         clock: this.#settings.clock,
         maxBytes: this.#settings.limits.maxEventBytes,
@@ -220,10 +241,16 @@ class RedisSseService implements RedisSse {
       this.#streams.closeAll(),
       ...Array.from(this.#queues.values(), (queue) => queue.close()),
     ]);
-    await this.#streams.close();
-    this.#reader.close();
+    await Promise.all([this.#streams.close(), this.#history.close()]);
     await this.pool.close();
     log("closed");
+  }
+
+  async #publishProgress(channel: string, data: string, isLast: boolean): Promise<void> {
+    const event = { event: undefined, data };
+    // Without a history the channel cannot be completed: its streams are ended by their `until`.
+    if (isLast && this.#history.keeps(channel)) await this.#history.complete(channel, event);
+    else await this.#history.publish(channel, event, { finite: true });
   }
 
   #localStatus(): LocalStatus {
@@ -237,6 +264,10 @@ class RedisSseService implements RedisSse {
       channels: this.#streams.channels,
     };
   }
+}
+
+function toReceipt(channel: string, { position, receivers }: LogReceipt): PublishReceipt {
+  return { id: position && encodeCursor([{ tag: tagOf(channel), ...position }]), receivers };
 }
 
 /** In dedicated mode a subscription begins with a lease, which has a deadline of its own. */

@@ -3,8 +3,8 @@ import { randomBytes } from "node:crypto";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
-import type { HistoryPolicy } from "./history-policy.js";
-import { publishToLog, type Ending } from "./history-scripts.js";
+import type { HistoryBounds, HistoryPolicy } from "./history-policy.js";
+import { publishToLog, type Ending, type PublishReply } from "./history-scripts.js";
 
 export interface LogPublisherOptions {
   readonly commands: () => RedisClient;
@@ -28,19 +28,29 @@ export interface LogOptions {
   readonly finite?: boolean;
   /** The lease of who writes the whole channel. */
   readonly writer?: string;
+  /** Which event of which producer this is, for one that is tried again. Default: the next of this process. */
+  readonly identity?: { readonly producer: string; readonly sequence: number };
   /** Other bounds than the channel's own. */
   readonly maxLength?: number;
 }
 
+interface UnderWay {
+  readonly sequence: number;
+  readonly sent: Promise<unknown>;
+}
+
 export interface LogReceipt {
-  /** `null` where nothing was kept, or what was kept is not there any more. */
+  /** `null` where nothing was kept. */
   readonly position: { readonly epoch: string; readonly offset: number } | null;
   readonly receivers: number;
 }
 
-/** A new epoch for a log that has none. */
+let lastEpoch = randomBytes(4).readUInt32BE(0);
+
+/** An epoch for a log that has none: another one with each call, from a beginning that no other process has. */
 export function newEpoch(): string {
-  return randomBytes(4).toString("hex");
+  lastEpoch = (lastEpoch + 1) >>> 0;
+  return lastEpoch.toString(16).padStart(8, "0");
 }
 
 /**
@@ -51,45 +61,96 @@ export class LogPublisher {
   readonly #options: LogPublisherOptions;
   readonly #producer = randomBytes(6).toString("base64url");
   #sequence = 0;
+  /** Of each channel the last event that is not answered yet. */
+  readonly #latest = new Map<string, UnderWay>();
 
   constructor(options: LogPublisherOptions) {
     this.#options = options;
   }
 
-  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis; then nothing was published. */
-  async publish(channel: string, { event, data }: LoggedEvent, options: LogOptions = {}): Promise<LogReceipt> {
-    const { commands, keyPrefix, policy, encodeEnvelope } = this.#options;
-    const { history = true, ending = "", finite = false, writer = "", maxLength } = options;
-    const bounds = history ? policy(channel) : null;
+  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis; then nothing was published, unless by a lost answer. */
+  async publish(channel: string, event: LoggedEvent, options: LogOptions = {}): Promise<LogReceipt> {
+    const { commands, policy, encodeEnvelope } = this.#options;
+    const bounds = options.history === false ? null : policy(channel);
     try {
-      if (bounds === null) {
-        const receivers = await commands().publish(channel, encodeEnvelope({ event, data }));
-        return { position: null, receivers };
-      }
-      const reply = await publishToLog(commands(), historyKeys(keyPrefix, channel), {
-        channel,
-        event: event ?? "",
-        data,
-        ending,
-        epoch: newEpoch(),
-        maxLength: maxLength ?? bounds.maxLength,
-        maxAgeMs: bounds.maxAgeMs,
-        producer: this.#producer,
-        sequence: ++this.#sequence,
-        writer,
-        finite,
-      });
-      if (reply.status !== "ok") throw refusal(reply.status);
-      const { epoch, offset, receivers } = reply;
-      return { position: offset === null ? null : { epoch, offset }, receivers };
+      if (bounds !== null) return await this.#publishInOrder(channel, event, bounds, options);
+      return { position: null, receivers: await commands().publish(channel, encodeEnvelope(event)) };
     } catch (error) {
       throw sanitize(error);
     }
   }
+
+  /**
+   * Those of one channel that are under way at once take effect in their order, or not. A connection keeps them in
+   * order by itself, but for the moment in which the server has forgotten the script: one that was refused for that is
+   * sent once more, and others come before it. Such a one waits for those before it, and tries again.
+   */
+  #publishInOrder(
+    channel: string,
+    event: LoggedEvent,
+    bounds: Required<HistoryBounds>,
+    options: LogOptions,
+  ): Promise<LogReceipt> {
+    const identity = options.identity ?? { producer: this.#producer, sequence: ++this.#sequence };
+    const before = options.identity === undefined ? this.#latest.get(channel) : undefined;
+    const send = (after: number): Promise<PublishReply> => {
+      const { commands, keyPrefix } = this.#options;
+      const { ending = "", finite = false, writer = "", maxLength = bounds.maxLength } = options;
+      return publishToLog(commands(), historyKeys(keyPrefix, channel), {
+        channel,
+        event: event.event ?? "",
+        data: event.data,
+        ending,
+        epoch: newEpoch(),
+        maxLength,
+        maxAgeMs: bounds.maxAgeMs,
+        ...identity,
+        after,
+        writer,
+        finite,
+      });
+    };
+    const sent = this.#send(send, before);
+    if (options.identity === undefined) this.#remember(channel, identity.sequence, sent);
+    return sent;
+  }
+
+  async #send(
+    send: (after: number) => Promise<PublishReply>,
+    before: UnderWay | undefined,
+  ): Promise<LogReceipt> {
+    let reply = await send(before?.sequence ?? 0);
+    if (reply.status === "early") {
+      await before?.sent.catch(() => {});
+      reply = await send(0);
+    }
+    if (reply.status !== "ok") throw channelRefusal(reply.status);
+    const { epoch, offset, receivers } = reply;
+    // It was published and is dropped already, or it was overtaken and never will be: not to be acknowledged.
+    if (offset === null) {
+      throw new RedisSseError("REDIS_UNAVAILABLE", "it is not known whether this event was published");
+    }
+    return { position: { epoch, offset }, receivers };
+  }
+
+  #remember(channel: string, sequence: number, sent: Promise<LogReceipt>): void {
+    const underWay = { sequence, sent };
+    this.#latest.set(channel, underWay);
+    const forget = (): void => {
+      if (this.#latest.get(channel) === underWay) this.#latest.delete(channel);
+    };
+    sent.then(forget, forget);
+  }
 }
 
-function refusal(status: "completed" | "taken"): RedisSseError {
-  return status === "completed"
-    ? new RedisSseError("COMPLETED", "expected a channel that is open, but this one was completed")
-    : new RedisSseError("CHANNEL_TAKEN", "this writer has lost its channel: it was silent for too long");
+/** Why a channel takes no event. */
+export function channelRefusal(status: "completed" | "taken" | "early"): RedisSseError {
+  switch (status) {
+    case "completed":
+      return new RedisSseError("COMPLETED", "expected a channel that is open, but this one was completed");
+    case "taken":
+      return new RedisSseError("CHANNEL_TAKEN", "expected a channel that nobody else writes");
+    case "early":
+      return new RedisSseError("INTERNAL", "an unexpected error");
+  }
 }

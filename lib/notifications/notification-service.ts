@@ -28,6 +28,8 @@ export interface Notification {
 
 export interface NotificationDependencies {
   readonly commands: () => RedisClient;
+  /** Publishes text on a channel, and keeps it for streams that come back. */
+  readonly publish: (channel: string, data: string) => Promise<unknown>;
   readonly keyPrefix: string;
   readonly clock: Clock;
   /** The most bytes that a notification may take as JSON. */
@@ -88,7 +90,7 @@ export class NotificationService {
       throw sanitize(error);
     }
     try {
-      await this.#deps.commands().publish(channelOf(notification.userId), json);
+      await this.#deps.publish(channelOf(notification.userId), json);
     } catch (error) {
       log("publish failed: %s: %s", printable(channelOf(notification.userId)), sanitize(error).message);
     }

@@ -1,5 +1,6 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
 import type { InboundEvent } from "./inbound-event.js";
+import type { WatchedLog } from "./log-watch.js";
 import { TailTracker } from "./tail-tracker.js";
 import type { ChannelLog, Transport, TransportListener } from "./transport.js";
 
@@ -22,6 +23,7 @@ export interface DedicatedTransportOptions {
   readonly read: (channel: string, message: string) => InboundEvent | null;
   /** As `HistoryPort.now()`. */
   readonly now: () => number;
+  readonly onReset?: (transport: DedicatedTransport) => void;
 }
 
 interface Subscription {
@@ -60,6 +62,18 @@ export class DedicatedTransport implements Transport {
     for (const channel of channels) this.#channels.get(channel)?.log.established(this.#options.now());
   }
 
+  *watchedLogs(): Generator<WatchedLog> {
+    for (const [channel, { log }] of this.#channels) {
+      const missed = (): void => {
+        const unlogged = log.unlogged;
+        log.lost();
+        log.established(this.#options.now());
+        this.#listener.interrupted([{ channel, unlogged }]);
+      };
+      yield { channel, log, missed };
+    }
+  }
+
   log(channel: string): ChannelLog {
     return this.#channels.get(channel)?.log ?? new TailTracker();
   }
@@ -79,6 +93,7 @@ export class DedicatedTransport implements Transport {
 
   reset(): void {
     this.#reset = true;
+    this.#options.onReset?.(this);
     const lease = this.#lease;
     this.#lease = null;
     if (lease === null) return;

@@ -18,7 +18,7 @@ export interface DeliveryOwner {
   frameOf(event: InboundEvent): Buffer;
   /** What waits for events before it, in bytes. */
   heldBytes(): number;
-  /** The last event of a channel went out. */
+  /** The last event of a channel went out, or the last that waited. */
   ended(): void;
   dispatch(event: SessionEvent): void;
   end(reason: CloseReason): void;
@@ -96,14 +96,15 @@ export class Delivery {
   flush(): void {
     while (this.#isWritable()) {
       const event = this.#next();
-      if (event === undefined) return;
+      if (event === undefined) return this.#owner.ended();
       this.#pass(event);
     }
   }
 
   /** Takes note of how a write went; also of those that are no event, as a heartbeat. */
-  written(result: WriteResult): void {
+  written(result: WriteResult, events = 0): void {
     if (result === "failed") this.#owner.end("write-error");
+    else this.#sent += events;
     if (result !== "blocked" || !this.#isWritable()) return;
     this.#stalledAt = monotonicNow(this.#clock);
     this.#owner.dispatch({ type: "blocked" });

@@ -74,7 +74,7 @@ export class SessionHistory {
 
   /** How the session's channels have ended, when all `channels` of it have; `null` otherwise. */
   endingOf(channels: ReadonlySet<string>): Ending | null {
-    let ending: Ending = "completed";
+    let ending: Ending | null = channels.size === 0 ? null : "completed";
     for (const channel of channels) {
       const own = this.#tracks.get(channel)?.ended ?? null;
       if (own === null) return null;
@@ -115,7 +115,7 @@ export class SessionHistory {
     }
     const starts = await Promise.all(
       chosen.map(async ({ track, tail, start }) => {
-        const verified = await this.#verify(track.channel, wish, tail, start);
+        const verified = await this.#verify(track, wish, tail, start);
         return { track, tail, start: verified };
       }),
     );
@@ -140,7 +140,7 @@ export class SessionHistory {
     if (track === undefined) return;
     const tail = await this.#tailOf(channel, "now");
     if (this.#tracks.get(channel) !== track) return;
-    const start = await this.#verify(channel, "now", tail, findStart(channel, "now", tail, Infinity));
+    const start = await this.#verify(track, "now", tail, findStart(channel, "now", tail, Infinity));
     if (this.#tracks.get(channel) !== track) return;
     this.#place(track, tail, start);
     if (track.behind) this.#options.owner.fellBehind();
@@ -153,7 +153,8 @@ export class SessionHistory {
     if (!track.behind) {
       const verdict = track.judge(event);
       if (verdict === "pass") this.#advance(track, event);
-      if (verdict !== "hole") return verdict === "pass";
+      // Of a channel that has ended nothing is missing.
+      if (verdict !== "hole" || track.ended !== null) return verdict === "pass";
       this.#fallBehind(track);
     }
     track.hold(event, this.#options.maxHeldBytes);
@@ -184,8 +185,9 @@ export class SessionHistory {
     void this.#runToEnd();
   }
 
-  /** The session closes: whoever waits here goes on, and sees it. */
+  /** The session closes: whoever waits here goes on, and sees it; what waits is not needed any more. */
   stop(): void {
+    this.#tracks.clear();
     this.#resume?.();
   }
 
@@ -216,15 +218,18 @@ export class SessionHistory {
   }
 
   /** Looks whether the log still has what the start promises. */
-  async #verify(channel: string, wish: Wish, tail: Tail, start: Start): Promise<Start> {
+  async #verify(track: ChannelTrack, wish: Wish, tail: Tail, start: Start): Promise<Start> {
     const { position } = start;
     const top = tail.position;
     if (position.offset >= top.offset) return start;
     const { port } = this.#options;
-    const page = await port.read(channel, position, { since: port.now(), top: top.offset });
+    const page = await port.read(track.channel, position, { since: port.now(), top: top.offset });
     const first = page.events[0]?.position.offset;
     if (start.resumed) {
       if (first === position.offset + 1) return start;
+      // What was dropped from the log has come live since the subscription.
+      const { firstHeard } = track;
+      if (firstHeard?.epoch === position.epoch && firstHeard.offset <= position.offset + 1) return start;
       return { position: top, resumed: false, gap: page.position.epoch === top.epoch ? "trimmed" : "epoch" };
     }
     if (first === undefined) {

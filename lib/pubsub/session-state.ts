@@ -28,7 +28,11 @@ export type Flow = "replaying" | "live" | "stalled";
 
 export type SessionSnapshot =
   | { readonly state: "created" }
-  | { readonly state: "subscribed"; readonly flow: Flow; /** Events are missing, stalled or not. */ readonly behind: boolean }
+  | {
+      readonly state: "subscribed";
+      readonly flow: Flow;
+      /** Events are missing, stalled or not. */ readonly behind: boolean;
+    }
   | { readonly state: "closing"; readonly reason: CloseReason }
   | { readonly state: "closed"; readonly reason: CloseReason };
 
@@ -50,7 +54,8 @@ export type SessionEvent =
   | { readonly type: "torn-down" };
 
 /** What the session has to do after a transition, in this order. */
-export type SessionEffect = "announce" | "flush" | "replay" | "release" | "tell-fault" | "tear-down" | "settle";
+export type SessionEffect =
+  "announce" | "flush" | "replay" | "release" | "tell-fault" | "tear-down" | "settle";
 
 export interface SessionLimits {
   readonly maxBufferedBytes: number;

@@ -271,10 +271,10 @@ export class PubSubSession {
     });
   }
 
-  /** Ends the stream when all its channels have ended. */
+  /** Ends the stream when all its channels have ended, and nothing of them waits any more. */
   #endIfComplete(): void {
     const ending = this.#history.endingOf(this.channels);
-    if (ending !== null) this.#end(ending);
+    if (ending !== null && this.#delivery.waitingBytes === 0) this.#end(ending);
   }
 
   #drained(): void {
@@ -337,12 +337,10 @@ export class PubSubSession {
     const frames = [
       encodeRetry(this.#retryMs),
       encodeControl("connected", connected, last === undefined ? id : undefined),
+      // With one write, since events may wait already: none of them goes out before the gap that it follows.
+      ...gaps.map((gap) => (gap === last ? Buffer.concat([encodeId(id!), gap.frame]) : gap.frame)),
     ];
-    this.#delivery.written(this.#output.start(Buffer.concat(frames)));
-    for (const gap of gaps) {
-      const frame = gap === last ? Buffer.concat([encodeId(id!), gap.frame]) : gap.frame;
-      this.#delivery.emit({ ...gap, frame });
-    }
+    this.#delivery.written(this.#output.start(Buffer.concat(frames)), gaps.length);
   }
 
   /** Runs once, from the transition to `closing`. Never rejects. */

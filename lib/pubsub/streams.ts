@@ -7,6 +7,7 @@ import { answerTo, COMPLETED_ID } from "./answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./channel.js";
 import { DedicatedTransport, type LeasedConnection } from "./dedicated-transport.js";
 import type { HistoryPort } from "./history-port.js";
+import { LogWatch, type WatchedLog } from "./log-watch.js";
 import { readInboundEvent, type GapReason, type InboundEvent } from "./inbound-event.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
@@ -31,7 +32,9 @@ export interface StreamsSettings {
   readonly heartbeatMs: number;
   readonly retryMs: number;
   /** `subscribeTimeoutMs` with all that a subscription begins with. */
-  readonly limits: SessionLimits & ChannelSettings & RegistryLimits & {
+  readonly limits: SessionLimits &
+    ChannelSettings &
+    RegistryLimits & {
       readonly maxEventBytes: number;
       readonly maxReplayEvents: number;
     };
@@ -54,6 +57,9 @@ const log = createLog("service");
 /** How long a channel that nobody listens to stays subscribed: a page that is reloaded comes back to it. */
 const LINGER_MS = 500;
 
+/** How long an event may take from its log to here before it counts as missed. */
+const GRACE_MS = 1_000;
+
 /** All streams of a service: which may begin, over which connection, and how they end. */
 export class Streams {
   readonly #options: StreamsOptions;
@@ -63,6 +69,8 @@ export class Streams {
   readonly #tickers = new Map<number, Ticker>();
   /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
   #dropped = 0;
+  readonly #watch: LogWatch;
+  readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
   #draining = false;
 
@@ -78,6 +86,13 @@ export class Streams {
       clock,
       lingerMs: LINGER_MS,
       closeTimeoutMs: limits.closeTimeoutMs,
+    });
+    this.#watch = new LogWatch({
+      history,
+      clock,
+      periodMs: 2 * heartbeatMs,
+      graceMs: GRACE_MS,
+      logs: () => this.#watchedLogs(),
     });
     this.#context = {
       settings: { ...limits, heartbeatMs, retryMs },
@@ -125,6 +140,7 @@ export class Streams {
         sink.answer(answerTo(fault, { onUnavailable: request.onUnavailable ?? "event", retryMs }));
       throw fault;
     }
+    this.#watch.start();
     await session.start();
     return session;
   }
@@ -148,6 +164,7 @@ export class Streams {
 
   /** Ends what streams and others are subscribed to. Never rejects. */
   close(): Promise<void> {
+    this.#watch.stop();
     return this.#hub.close();
   }
 
@@ -232,11 +249,24 @@ export class Streams {
       }
       return event;
     };
-    return (holder, listener) =>
-      new DedicatedTransport(
-        { lease: (signal) => lease(holder, signal), read, now: () => history.now() },
+    return (holder, listener) => {
+      const transport = new DedicatedTransport(
+        {
+          lease: (signal) => lease(holder, signal),
+          read,
+          now: () => history.now(),
+          onReset: (each) => this.#dedicated.delete(each),
+        },
         listener,
       );
+      this.#dedicated.add(transport);
+      return transport;
+    };
+  }
+
+  *#watchedLogs(): Generator<WatchedLog> {
+    yield* this.#hub.watchedLogs();
+    for (const transport of this.#dedicated) yield* transport.watchedLogs();
   }
 
   /** Sessions are grouped by how finely their deadlines have to be watched. */

@@ -9,6 +9,7 @@ import {
   type SubscriptionPort,
 } from "./channel-reconciler.js";
 import type { InboundEvent } from "./inbound-event.js";
+import type { WatchedLog } from "./log-watch.js";
 import { TailTracker } from "./tail-tracker.js";
 
 /** Who receives the events of a channel: a session, or a part of the service itself. */
@@ -143,6 +144,13 @@ export class SubscriptionHub {
     return this.#channels.get(name)?.log ?? new TailTracker();
   }
 
+  /** The logs of all channels that have members. */
+  *watchedLogs(): Generator<WatchedLog> {
+    for (const [channel, { log, members }] of this.#channels) {
+      if (members.size > 0) yield { channel, log, missed: () => this.#resubscribed([channel]) };
+    }
+  }
+
   /** The channels that have members, in no order. */
   get channels(): readonly string[] {
     return [...this.#channels].filter(([, { members }]) => members.size > 0).map(([name]) => name);
@@ -245,6 +253,7 @@ export class SubscriptionHub {
     for (const member of channel.members) this.#isolate(() => member.deliver(event));
   }
 
+  /** Messages of these channels may be missing; what comes from now on is heard. */
   #resubscribed(names: readonly string[]): void {
     log("subscribed again: %d channels", names.length);
     const interrupted = new Map<HubMember, Interruption[]>();

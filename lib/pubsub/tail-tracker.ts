@@ -48,7 +48,9 @@ export class TailTracker {
     const known = this.#tail?.position ?? this.#run?.last;
     if (known !== undefined && known.epoch === position.epoch) {
       if (position.offset <= known.offset) return;
-      if (position.offset === known.offset + 1) return this.#advance(position, ending ?? null);
+      // Whether a channel will be completed its log says from its first event on, and no event does.
+      const isFirst = position.offset === 1;
+      if (position.offset === known.offset + 1 && !isFirst) return this.#advance(position, ending ?? null);
     }
     // A hole, or another life of the log: only a read from now on can tell where it stands.
     this.#tail = null;

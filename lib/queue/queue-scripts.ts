@@ -6,8 +6,9 @@ import { defineScript, type Script } from "../redis/script.js";
  * its right end; the leases are a sorted set of ids by the time at which each runs out.
  *
  * Redis' own clock decides, so that workers need not agree on the time. Milliseconds are computed with
- * `1000.0`: ioredis-mock's Lua has 32-bit integers, and Redis' only floats. What only wakes or tells somebody
- * is published with `pcall`: a publishing fault must not leave a move half done.
+ * `1000.0`: ioredis-mock's Lua has 32-bit integers, and Redis' only floats. What only wakes somebody is published
+ * with `pcall`: a publishing fault must not leave a move half done. What tells of a task is published by whoever
+ * has moved it, once the move is made: the log of its channel is in another slot of a cluster.
  */
 const NOW = `local now = tonumber(ARGV[#ARGV])
 if now == nil then
@@ -55,14 +56,14 @@ return stamp(now)`,
 );
 
 /**
- * KEYS ready, leases. ARGV task key prefix, token, lease ms, attempts, result ttl ms.
+ * KEYS ready, leases. ARGV task key prefix, token, lease ms, attempts, result ttl ms, message of those given up.
  * First puts back what lost its worker (or fails it, after its last attempt), then takes the oldest task and
  * records its lease, in one step: a reply that never arrives leaves a lease that runs out, not a lost task.
- * Answers the task's fields, or null.
  */
-export const claim: Script<readonly string[] | null> = defineTimedScript(
+export const claim: Script<Claimed> = defineTimedScript(
   "Claim",
-  `local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', stamp(now), 'LIMIT', '0', '100')
+  `local reply = {0}
+local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', stamp(now), 'LIMIT', '0', '100')
 -- From the last to the first: what is pushed last is taken first, and they keep their order.
 for index = #expired, 1, -1 do
   local id = expired[index]
@@ -71,32 +72,50 @@ for index = #expired, 1, -1 do
   if redis.call('EXISTS', task) == 1 then
     redis.call('HDEL', task, 'token')
     if tonumber(redis.call('HGET', task, 'attempt')) >= tonumber(ARGV[4]) then
-      local progress = redis.call('HGET', task, 'progress')
-      local message = 'given up: its workers were lost'
-      redis.call('HSET', task, 'status', 'failed', 'message', message, 'finishedAt', stamp(now))
+      redis.call('HSET', task, 'status', 'failed', 'message', ARGV[6], 'finishedAt', stamp(now))
       redis.call('PEXPIRE', task, ARGV[5])
-      redis.pcall('PUBLISH', 'task_progress:' .. id, '{"taskId":"' .. id .. '","progress":' .. progress ..
-        ',"message":"' .. message .. '","status":"failed"}')
+      reply[1] = reply[1] + 1
+      reply[#reply + 1] = id
+      reply[#reply + 1] = redis.call('HGET', task, 'progress')
     else
       redis.call('HSET', task, 'status', 'queued')
       redis.call('RPUSH', KEYS[1], id)
     end
   end
 end
-while true do
-  local id = redis.call('RPOP', KEYS[1])
-  if not id then return false end
+local id = redis.call('RPOP', KEYS[1])
+while id do
   local task = ARGV[1] .. id
   if redis.call('EXISTS', task) == 1 then
     redis.call('HINCRBY', task, 'attempt', '1')
     redis.call('HSET', task, 'status', 'running', 'token', ARGV[2], 'startedAt', stamp(now))
     redis.call('ZADD', KEYS[2], stamp(now + tonumber(ARGV[3])), id)
-    return redis.call('HGETALL', task)
+    for _, field in ipairs(redis.call('HGETALL', task)) do reply[#reply + 1] = field end
+    break
   end
-end`,
+  id = redis.call('RPOP', KEYS[1])
+end
+-- Made anew: ioredis-mock takes a table that has grown for none that is a list.
+return {unpack(reply)}`,
   2,
-  toFields,
+  (reply) => {
+    const [count = 0, ...rest] = reply as readonly unknown[];
+    const values = rest.map(String);
+    const givenUp: { id: string; progress: number }[] = [];
+    for (let index = 0; index < Number(count); index++) {
+      givenUp.push({ id: values[2 * index]!, progress: Number(values[2 * index + 1]) });
+    }
+    const fields = values.slice(2 * Number(count));
+    return { givenUp, fields: fields.length === 0 ? null : fields };
+  },
 );
+
+export interface Claimed {
+  /** Tasks that have failed for good, since their last worker was lost. */
+  readonly givenUp: readonly { readonly id: string; readonly progress: number }[];
+  /** Those of the task that was taken; `null` when none is ready. */
+  readonly fields: readonly string[] | null;
+}
 
 /** KEYS task, leases. ARGV id, token, lease ms. False when the task is no longer this worker's. */
 export const renew: Script<boolean> = defineTimedScript(
@@ -109,7 +128,7 @@ return 1`,
 );
 
 /**
- * KEYS task, leases. ARGV id, token, status, progress, message, result, ttl ms, channel, event. Repeatable:
+ * KEYS task, leases. ARGV id, token, status, progress, message, result, ttl ms. Repeatable:
  * the one who has finished it is told so again.
  */
 export const finish: Script<boolean> = defineTimedScript(
@@ -121,7 +140,6 @@ redis.call('HSET', KEYS[1], 'finishedBy', ARGV[2], 'status', ARGV[3], 'progress'
   'finishedAt', stamp(now))
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[7])
-redis.pcall('PUBLISH', ARGV[8], ARGV[9])
 return 1`,
   2,
   toFlag,
@@ -143,7 +161,7 @@ return 1`,
 );
 
 /**
- * KEYS task. ARGV token ('' for a caller without one), progress, message, channel, event. Refuses progress
+ * KEYS task. ARGV token ('' for a caller without one), progress, message. Refuses progress
  * of a task that has ended or that another worker has taken over.
  */
 export const report: Script<boolean> = defineScript(
@@ -156,7 +174,6 @@ export const report: Script<boolean> = defineScript(
 elseif ARGV[1] ~= '' then
   return 0
 end
-redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 1`,
   1,
   toFlag,

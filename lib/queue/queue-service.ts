@@ -9,6 +9,7 @@ import { assertKnown, readWholeNumber } from "../validate.js";
 import * as scripts from "./queue-scripts.js";
 import {
   assertTaskId,
+  isFinished,
   parseTask,
   progressChannel,
   type ProgressReport,
@@ -35,6 +36,8 @@ export interface QueueDependencies {
   readonly commands: () => RedisClient;
   /** Calls back on every message of a channel, as long as there is a connection; the answer ends it. */
   readonly subscribe: (channel: string, onMessage: () => void) => () => void;
+  /** Publishes on a channel that will be completed one day, or, with its last event, completes it. */
+  readonly publish: (channel: string, data: string, isLast: boolean) => Promise<void>;
   readonly keyPrefix: string;
   readonly clock: Clock;
   /** The most bytes that a payload or a result may take as JSON. */
@@ -47,6 +50,7 @@ const ENQUEUE_OPTIONS: ReadonlySet<string> = new Set<keyof EnqueueOptions>(["id"
 
 const DAY_MS = 24 * 3600 * 1000;
 const MAX_MESSAGE = 1_000;
+const GIVEN_UP = "given up: its workers were lost";
 
 /**
  * Tasks for workers, at least once each: taking a task and recording who has it is one step in Redis, so a
@@ -164,8 +168,11 @@ export class QueueService {
       onWake: (listener) => this.#deps.subscribe(wake, listener),
       claim: async (leaseMs) => {
         const token = randomUUID();
-        const args = [task, token, leaseMs, this.#attempts, this.#resultTtlMs];
-        const fields = await this.#safely((client) => scripts.claim(client, [ready, leases], args));
+        const args = [task, token, leaseMs, this.#attempts, this.#resultTtlMs, GIVEN_UP];
+        const { givenUp, fields } = await this.#safely((client) =>
+          scripts.claim(client, [ready, leases], args),
+        );
+        for (const { id, progress } of givenUp) void this.#tellGivenUp(id, progress);
         const claimed = fields === null ? null : parseTask(fields);
         return claimed === null ? null : { task: claimed, token };
       },
@@ -193,29 +200,46 @@ export class QueueService {
       );
     }
     const event: TaskProgress = { taskId, progress, message, status: "running" };
-    const args = [token, progress, message, progressChannel(taskId), JSON.stringify(event)];
-    return this.#safely((client) => scripts.report(client, [this.#keys.task + taskId], args));
+    const args = [token, progress, message];
+    const taken = await this.#safely((client) => scripts.report(client, [this.#keys.task + taskId], args));
+    if (taken) await this.#tell(event);
+    return taken;
+  }
+
+  /**
+   * Publishes what has become of a task. Called after the move: where this process ends between, the task itself
+   * says how it stands, and who watches it has to look there.
+   */
+  async #tell(event: TaskProgress): Promise<void> {
+    const channel = progressChannel(event.taskId);
+    try {
+      await this.#deps.publish(channel, JSON.stringify(event), isFinished(event.status));
+    } catch (error) {
+      const fault = sanitize(error);
+      // Its end was told before, and this is the same call again; or the task ended meanwhile.
+      if (fault.code !== "COMPLETED") throw fault;
+    }
+  }
+
+  async #tellGivenUp(taskId: string, progress: number): Promise<void> {
+    try {
+      await this.#tell({ taskId, progress, message: GIVEN_UP, status: "failed" });
+    } catch (error) {
+      log("cannot tell the end of %s: %s", taskId, sanitize(error).message);
+    }
   }
 
   async #finish({ task, token }: TaskLease, outcome: TaskOutcome): Promise<boolean> {
     const { status, progress, message } = outcome;
     const event: TaskProgress = { taskId: task.id, progress, message, status };
     const result = outcome.result === undefined ? "" : this.#toJson(outcome.result, "result");
-    const channel = progressChannel(task.id);
-    const args = [
-      task.id,
-      token,
-      status,
-      progress,
-      message,
-      result,
-      this.#resultTtlMs,
-      channel,
-      JSON.stringify(event),
-    ];
-    return this.#safely((client) =>
+    const args = [task.id, token, status, progress, message, result, this.#resultTtlMs];
+    const taken = await this.#safely((client) =>
       scripts.finish(client, [this.#keys.task + task.id, this.#keys.leases], args),
     );
+    // Where this fails the whole is tried again: to the one who has finished it, it answers the same.
+    if (taken) await this.#tell(event);
+    return taken;
   }
 
   #toJson(value: unknown, what: "payload" | "result"): string {

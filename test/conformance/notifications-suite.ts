@@ -191,7 +191,11 @@ export function describeNotifications(name: string, makeService: MakeService): v
       const secret = Object.assign(new Error("WRONGPASS for redis://app:hunter2@db.internal"), {
         command: { name: "auth", args: ["3", "AUTH", "app", "hunter2"] },
       });
-      const publish = stub(sse.pool.commands as Redis, "publish").rejects(secret);
+      await sse.publish("another", { data: "" }); // from then on the client knows the command
+      const publish = stub(
+        sse.pool.commands as Redis & { redisSsePublish: () => Promise<unknown> },
+        "redisSsePublish",
+      ).rejects(secret);
       const log = captureLog("redis-sse:notifications");
       let id: string;
       try {

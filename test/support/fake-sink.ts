@@ -57,6 +57,12 @@ export class FakeSink implements Sink {
     this.#listener?.onDrain();
   }
 
+  /** The client reads what it has, and takes one write more. */
+  step(): void {
+    this.takes = false;
+    this.#listener?.onDrain();
+  }
+
   /** The client is gone. */
   leave(failed = false): void {
     if (this.closed) return;

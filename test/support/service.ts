@@ -5,6 +5,7 @@ import createDebug from "debug";
 import type { Redis } from "ioredis";
 
 import { RedisSseError, type Clock, type RedisSse } from "../../lib/index.js";
+import { parseMessage } from "../../lib/pubsub/envelope.js";
 import { eventually, settle } from "./eventually.js";
 
 /** A service of one test's own; all that a suite makes are on one server. */
@@ -28,7 +29,8 @@ export async function listen(
   const client = rawClient(sse);
   const messages: string[] = [];
   let marks = 0;
-  client.on("message", (_: string, message: string) => messages.push(message));
+  // What is in an envelope is what was meant.
+  client.on("message", (_: string, message: string) => messages.push(parseMessage(message)?.data ?? message));
   await client.subscribe(channel);
   return {
     messages,

@@ -21,6 +21,7 @@ describe("NotificationService", () => {
     const commands = source.duplicate();
     const service = new NotificationService({
       commands: () => commands,
+      publish: () => Promise.resolve(),
       keyPrefix: "app:",
       clock,
       maxBytes: 1_000,
@@ -40,6 +41,7 @@ describe("NotificationService", () => {
           command: { name: "auth", args: ["3", "AUTH", "app", "hunter2"] },
         });
       },
+      publish: () => Promise.resolve(),
       keyPrefix: "app:",
       clock: new FakeClock(),
       maxBytes: 1_000,

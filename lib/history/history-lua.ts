@@ -1,0 +1,267 @@
+/**
+ * The scripts that touch a channel's history, as text; `docs/protocol.md` states what they do for other programs.
+ *
+ * The log is a stream whose ids are the offsets. The hash beside it says where the log stands:
+ *
+ * - `e` its epoch, `o` its newest offset;
+ * - `r` until when nothing but appending is to be done: 0 for a channel that is anything special;
+ * - `c` two checkpoints "offset time offset time", by which age becomes a length;
+ * - `end` how it was completed, `k` that it will be; `w` and `wt` who writes it as a whole, and until when that counts;
+ * - `p:<producer>` the number and the time of what that producer published last.
+ *
+ * It lives longer than the log, so that a reader who comes late learns that there was something. KEYS are always the
+ * hash and the log. Lua of all servers and of ioredis-mock: no cjson, whole numbers of 32 bits, and what is not there
+ * may be an object.
+ */
+
+const BASE = `
+local unpack = unpack or table.unpack
+local function text(number) return string.format('%.0f', number) end
+local function clock(given)
+  if given and given ~= '' then return tonumber(given) end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Somebody else has written to the log. The next event begins a new one, rather than none ever being kept.
+local function begin(refused)
+  redis.call('DEL', KEYS[1])
+  return refused
+end
+`;
+
+const REST = `
+-- Those fields of the hash; false for one that is not there.
+local function fields(...)
+  local got = redis.call('HMGET', KEYS[1], ...)
+  for index = 1, select('#', ...) do
+    if type(got[index]) ~= 'string' then got[index] = false end
+  end
+  return got
+end
+
+local function push(list, name, value)
+  list[#list + 1] = name
+  list[#list + 1] = value
+end
+
+-- A list within a list counts from 0 in ioredis-mock.
+local function array(list)
+  if type(list) == 'table' then return list end
+  local copy = {}
+  for index = 1, list.length do copy[index] = list[index - 1] end
+  return copy
+end
+
+-- The offset of a log's entry, and its fields.
+local function open(entry)
+  entry = array(entry)
+  local values, flat = {e = '', d = '', p = '', ['end'] = ''}, array(entry[2])
+  for index = 1, #flat, 2 do values[flat[index]] = flat[index + 1] end
+  return string.match(entry[1], '^%d+'), values
+end
+
+-- Producers come and go with every deploy.
+local function forgetProducers(now)
+  local all = redis.call('HGETALL', KEYS[1])
+  for index = 1, #all, 2 do
+    local seen = string.match(all[index], '^p:') and string.match(all[index + 1], ' (%d+)$')
+    if seen and now - tonumber(seen) > 600000 then redis.call('HDEL', KEYS[1], all[index]) end
+  end
+end
+
+-- The newest offset that is too old. A checkpoint says that all up to its offset came before its time; two are kept,
+-- half the age apart, and what follows the newer one came before it was time for the next.
+local function expired(log, now, maxAge)
+  local a, at, b, bt = string.match(log.checkpoints or '', '^(%d+) (%d+) (%d+) (%d+)$')
+  if not a then return 0 end
+  if now - bt >= maxAge * 1.5 then return log.top end
+  if now - bt >= maxAge then return tonumber(b) end
+  if now - at >= maxAge then return tonumber(a) end
+  return 0
+end
+
+-- Appends one event, with all that may be due. What could fail is tried first, and undone where the rest is refused.
+local function append(log, new)
+  local offset, now = text(log.top + 1), text(new.now)
+  local keep = math.min(new.maxLength, log.top + 1 - expired(log, new.now, new.maxAge))
+  local changes = {'e', log.epoch, 'o', offset}
+  if new.producer ~= '' then push(changes, 'p:' .. new.producer, new.sequence .. ' ' .. now) end
+  local at, b, bt = string.match(log.checkpoints or '0 0 0 ' .. now, '^%d+ (%d+) (%d+) (%d+)$')
+  local rotate = not log.checkpoints or new.now - bt >= new.maxAge / 2
+  if rotate then
+    local nextTime = log.checkpoints and math.min(new.now, bt + new.maxAge / 2) or new.now
+    push(changes, 'c', b .. ' ' .. bt .. ' ' .. text(log.top) .. ' ' .. text(nextTime))
+    at, bt = bt, nextTime
+  end
+  local special = new.ending ~= '' or new.finite ~= '' or log.special
+  local due = bt + new.maxAge / 2
+  if at + new.maxAge > new.now then due = math.min(due, at + new.maxAge) end
+  push(changes, 'r', special and '0' or text(due))
+  if new.ending ~= '' then push(changes, 'end', new.ending) end
+  if special then push(changes, 'k', '1') end
+  local names = {}
+  for index = 1, #changes, 2 do names[#names + 1] = changes[index] end
+  local before = fields(unpack(names))
+  redis.call('HSET', KEYS[1], unpack(changes))
+
+  local entry, place = {'e', new.event, 'd', new.data}, log.epoch .. ' ' .. offset
+  if new.producer ~= '' then push(entry, 'p', new.producer .. ' ' .. new.sequence) end
+  if new.ending ~= '' then
+    push(entry, 'end', new.ending)
+    place = place .. ' ' .. new.ending
+  end
+  local message = '\\30sse1\\n' .. place .. '\\n' .. new.event .. '\\n' .. new.data
+  local receivers = redis.pcall('PUBLISH', new.channel, message)
+  if type(receivers) == 'table' then
+    -- The ACL refuses the channel: as if nothing had been.
+    for index, name in ipairs(names) do
+      if before[index] then redis.call('HSET', KEYS[1], name, before[index]) else redis.call('HDEL', KEYS[1], name) end
+    end
+    return receivers
+  end
+  if log.fresh then redis.call('DEL', KEYS[2]) end
+  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', text(keep), offset, unpack(entry))
+  if type(added) == 'table' and added.err then return begin(added) end
+  if rotate then
+    redis.call('PEXPIRE', KEYS[2], text(new.maxAge * 1.5))
+    redis.call('PEXPIRE', KEYS[1], text(new.maxAge * 1.5 + 86400000))
+    forgetProducers(new.now)
+  end
+  return {'ok', log.epoch, offset, receivers}
+end
+`;
+
+/**
+ * ARGV: channel, event, data, most events kept, producer, its sequence, most ms kept, epoch of a new log; then, which
+ * may be left out: the sequence of that producer's event before it, ending, lease of the writer, whether the channel is
+ * finite, now. Answers 'ok', epoch, offset, receivers, or why not. Nearly always nothing but appending is to be done,
+ * and that comes first.
+ */
+export const PUBLISH: string = `${BASE}
+local got = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5])
+local now = clock(ARGV[13])
+local published = type(got[4]) == 'string' and got[4]
+local last = published and tonumber(string.match(published, '^%d+')) or 0
+-- The one before is still on its way: it was overtaken, while the server had forgotten this script.
+if (tonumber(ARGV[9] or '') or 0) > last then return {'early'} end
+if (ARGV[10] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
+  and tonumber(ARGV[6]) > last then
+  local epoch, offset, producer = got[1], text(got[2] + 1), 'p:' .. ARGV[5]
+  -- What could fail is tried first, and undone where what follows is refused.
+  redis.call('HSET', KEYS[1], 'e', epoch, 'o', offset, producer, ARGV[6] .. ' ' .. text(now))
+  local message = '\\30sse1\\n' .. epoch .. ' ' .. offset .. '\\n' .. ARGV[2] .. '\\n' .. ARGV[3]
+  local receivers = redis.pcall('PUBLISH', ARGV[1], message)
+  if type(receivers) == 'table' then
+    redis.call('HSET', KEYS[1], 'o', got[2])
+    if published then redis.call('HSET', KEYS[1], producer, published) else redis.call('HDEL', KEYS[1], producer) end
+    return receivers
+  end
+  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3],
+    'p', ARGV[5] .. ' ' .. ARGV[6])
+  if type(added) == 'table' and added.err then return begin(added) end
+  return {'ok', epoch, offset, receivers}
+end
+${REST}
+got = fields('e', 'o', 'end', 'c', 'w', 'k')
+local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[6]}
+local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], maxLength = tonumber(ARGV[4]), producer = ARGV[5],
+  sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now}
+if new.producer ~= '' and tonumber(new.sequence) <= last then
+  -- Sent again, because the answer was lost: where is it?
+  local newest = '+'
+  for page = 1, 100 do
+    local entries = redis.call('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
+    for _, entry in ipairs(entries) do
+      local offset, values = open(entry)
+      if values.p == new.producer .. ' ' .. new.sequence then return {'ok', log.epoch, offset, 0} end
+      newest = text(tonumber(offset) - 1)
+    end
+    if #entries < 10 then break end
+  end
+  return {'ok', log.epoch, '', 0}
+end
+if got[3] then return {'completed'} end
+if (ARGV[11] or '') ~= '' and got[5] ~= ARGV[11] then return {'taken'} end
+if not log.epoch then
+  log.epoch = ARGV[8]
+  log.fresh = true
+end
+return append(log, new)`;
+
+/**
+ * ARGV: epoch to read ('' asks only where the log stands), offset to read after, most events, most bytes of data,
+ * epoch of a new log, ms for which the place of an empty log is remembered, most ms kept, channel, now. Answers epoch,
+ * newest offset, ending, whether the channel is finite, and for each entry its offset, event, data and ending.
+ */
+export const READ: string = `${BASE}${REST}
+local got = fields('e', 'o', 'end', 'c', 'k', 'w', 'wt')
+local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[5]}
+local ending = got[3]
+if not log.epoch then
+  -- Whoever only listens stands somewhere too, and can say so when they come back.
+  log.epoch = ARGV[5]
+  redis.call('HSET', KEYS[1], 'e', log.epoch, 'o', '0')
+  redis.call('DEL', KEYS[2])
+end
+local now, maxAge = clock(ARGV[9]), tonumber(ARGV[7])
+if got[6] and not ending and now > tonumber(got[7]) then
+  -- Its writer is gone without a word. Publishing may be refused to a reader: then the next one tries.
+  local done = append(log, {channel = ARGV[8], event = '', data = '', ending = 'broken', maxLength = 1000000,
+    maxAge = maxAge, producer = '', sequence = '', finite = '1', now = now})
+  if done[1] == 'ok' then
+    log.top = log.top + 1
+    ending = 'broken'
+  end
+end
+redis.call('PEXPIRE', KEYS[1], log.top == 0 and ARGV[6] or text(maxAge * 1.5 + 86400000))
+local reply = {log.epoch, text(log.top), ending or '', got[5] or ''}
+if ARGV[1] ~= log.epoch then return reply end
+local count, limit, step = tonumber(ARGV[3]), tonumber(ARGV[4]), 2
+-- What is too old is gone, whether or not anything was published since.
+local after, bytes = math.max(tonumber(ARGV[2]), expired(log, now, maxAge)), 0
+while count > 0 and bytes < limit and after < log.top do
+  local wanted = math.min(step, count)
+  local entries = redis.call('XRANGE', KEYS[2], text(after + 1), '+', 'COUNT', text(wanted))
+  for _, entry in ipairs(entries) do
+    local offset, values = open(entry)
+    after = tonumber(offset)
+    reply[#reply + 1] = offset
+    reply[#reply + 1] = values.e
+    reply[#reply + 1] = values.d
+    reply[#reply + 1] = values['end']
+    bytes = bytes + #values.d
+    if bytes >= limit then break end
+  end
+  if #entries < wanted then break end
+  count = count - wanted
+  -- Small events come in larger steps; large ones never take the server for long.
+  if bytes * 4 < limit then step = math.min(step * 2, 64) end
+end
+-- Made anew: ioredis-mock takes a table that has grown for none that is a list.
+return {unpack(reply)}`;
+
+/** ARGV: token, ms of the lease, epoch of a new log, ms for which the place of an empty log is remembered, now. */
+export const CLAIM: string = `${BASE}${REST}
+local got = fields('e', 'end', 'w', 'wt')
+local now = clock(ARGV[5])
+if got[2] then return 'completed' end
+if got[3] and got[3] ~= ARGV[1] then
+  -- One that is gone is marked as such by whoever reads next.
+  return now > tonumber(got[4]) and 'completed' or 'taken'
+end
+if not got[1] then
+  redis.call('HSET', KEYS[1], 'e', ARGV[3], 'o', '0')
+  redis.call('DEL', KEYS[2])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+redis.call('HSET', KEYS[1], 'k', '1', 'r', '0', 'w', ARGV[1], 'wt', text(now + tonumber(ARGV[2])))
+return 'ok'`;
+
+/** ARGV: token, ms of the lease, now. */
+export const RENEW: string = `${BASE}${REST}
+local got = fields('end', 'w')
+if got[1] then return 'completed' end
+if got[2] ~= ARGV[1] then return 'taken' end
+redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
+return 'ok'`;

@@ -1,0 +1,304 @@
+import type { Clock } from "../clock.js";
+import { delay } from "../deadline.js";
+import { RedisSseError, sanitize } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import { readMilliseconds, readWholeNumber, assertKnown, assertObject } from "../validate.js";
+import type { Ending, LeaseStatus } from "./history-scripts.js";
+import { channelRefusal, type LoggedEvent, type LogOptions } from "./log-publisher.js";
+
+export interface WriterOptions {
+  /** The type of the events that carry the chunks. Default `message`. */
+  readonly event?: string;
+  /** Milliseconds for which small chunks are gathered into one event. Default 20. */
+  readonly flushMs?: number;
+  /** Bytes of gathered chunks that go out at once. Default 16 KiB. */
+  readonly maxBatchBytes?: number;
+  /** Milliseconds of silence after which the writer counts as lost, and its stream as broken. Default 15,000. */
+  readonly leaseMs?: number;
+  /** Breaks the stream off, as `abort()`. */
+  readonly signal?: AbortSignal;
+}
+
+/** The last event of a stream, as `publish()` takes it. */
+export interface WriterMessage {
+  readonly event?: string | undefined;
+  readonly data: unknown;
+}
+
+/** What a writer needs of the service around it. */
+export interface WriterPort {
+  readonly clock: Clock;
+  readonly maxEventBytes: number;
+  /** The most events that a reader is sent from a log, and so the most that a stream may have. */
+  readonly maxEvents: number;
+  renew(leaseMs: number): Promise<LeaseStatus>;
+  publish(event: LoggedEvent, options: LogOptions): Promise<unknown>;
+  /** Checks a message and makes text of it. Throws `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`. */
+  serialize(message: WriterMessage): LoggedEvent;
+  /** The name under which the lease is held. */
+  readonly token: string;
+}
+
+const log = createLog("history");
+
+const DEFAULTS = { flushMs: 20, maxBatchBytes: 16 * 1024, leaseMs: 15_000 };
+const KNOWN: ReadonlySet<string> = new Set<keyof WriterOptions>([
+  "event",
+  "flushMs",
+  "maxBatchBytes",
+  "leaseMs",
+  "signal",
+]);
+
+/** With so many batches that wait, `write()` takes its time; with ten times as many it refuses. */
+const ROOM_BATCHES = 4;
+const FIRST_PAUSE_MS = 100;
+const MAX_PAUSE_MS = 2_000;
+
+/** An end that is no event. */
+const END: LoggedEvent = { event: undefined, data: "" };
+
+export function readWriterOptions(options: WriterOptions): Required<Omit<WriterOptions, "event" | "signal">> {
+  assertObject("writer()", options);
+  assertKnown("writer()", options, KNOWN);
+  return {
+    flushMs: readMilliseconds("flushMs", options.flushMs ?? DEFAULTS.flushMs, 0),
+    maxBatchBytes: readWholeNumber("maxBatchBytes", options.maxBatchBytes ?? DEFAULTS.maxBatchBytes, 1),
+    leaseMs: readMilliseconds("leaseMs", options.leaseMs ?? DEFAULTS.leaseMs, 100),
+  };
+}
+
+/**
+ * Writes one channel from its beginning to its end, chunk by chunk: the tokens of a model, the output of a program.
+ * Whoever opens the channel, at any time and on any process, gets it whole. A chunk is in the log once, even where
+ * Redis was away meanwhile; a writer that is lost leaves a stream that says so.
+ */
+export class StreamWriter {
+  readonly channel: string;
+  readonly #port: WriterPort;
+  readonly #event: string | undefined;
+  readonly #settings: ReturnType<typeof readWriterOptions>;
+  readonly #stopping = new AbortController();
+  readonly #onEnd: () => void;
+  #chunks: string[] = [];
+  #bytes = 0;
+  #sequence = 0;
+  #fault: RedisSseError | null = null;
+  #ending: Promise<void> | null = null;
+  #pump: Promise<void> | null = null;
+  #hurry: (() => void) | null = null;
+  #waiting: (() => void)[] = [];
+  #cancelRenewal: () => void = () => {};
+
+  /** Made by `RedisSse.writer()`. */
+  constructor(
+    channel: string,
+    port: WriterPort,
+    event: string | undefined,
+    settings: ReturnType<typeof readWriterOptions>,
+    onEnd: () => void,
+  ) {
+    this.channel = channel;
+    this.#port = port;
+    this.#event = event;
+    this.#settings = settings;
+    this.#onEnd = onEnd;
+    this.#scheduleRenewal();
+  }
+
+  /** Whether it takes no more: ended, aborted, or its channel lost. */
+  get closed(): boolean {
+    return this.#ending !== null || this.#fault !== null;
+  }
+
+  /**
+   * Takes a chunk, which goes out with others that come within `flushMs`; resolves when there is room for the
+   * next. Rejects with `INVALID_EVENT` or `EVENT_TOO_LARGE` for a chunk that cannot be sent, `WRITER_OVERFLOW`
+   * when far more was written than Redis takes, and, once the stream is over, with what ended it.
+   */
+  async write(chunk: string): Promise<void> {
+    if (typeof chunk !== "string") {
+      throw new RedisSseError("INVALID_EVENT", `expected a chunk as a string, got ${typeof chunk}`);
+    }
+    this.#assertOpen();
+    const bytes = Buffer.byteLength(chunk);
+    if (bytes > this.#port.maxEventBytes) {
+      throw new RedisSseError(
+        "EVENT_TOO_LARGE",
+        `expected a chunk of at most ${this.#port.maxEventBytes} bytes, got ${bytes}`,
+      );
+    }
+    const room = Math.max(this.#settings.maxBatchBytes, bytes) * ROOM_BATCHES;
+    if (this.#bytes + bytes > 10 * room) {
+      throw new RedisSseError("WRITER_OVERFLOW", "expected write() to be awaited: too much waits to be sent");
+    }
+    if (bytes === 0) return;
+    this.#chunks.push(chunk);
+    this.#bytes += bytes;
+    if (this.#bytes >= this.#settings.maxBatchBytes) this.#hurry?.();
+    this.#start();
+    while (this.#bytes > room && this.#fault === null) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+    if (this.#fault !== null) throw this.#fault;
+  }
+
+  /**
+   * Writes what waits, and completes the channel: its streams end. `message` is one last event. Rejects with
+   * `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE` for one that cannot be sent, and then nothing has ended;
+   * or with what kept it from being written. A second call returns the first one's promise.
+   */
+  async end(message?: WriterMessage): Promise<void> {
+    if (this.#ending === null) {
+      const last = message === undefined ? END : this.#port.serialize(message);
+      this.#ending = this.#finish("completed", last);
+    }
+    return this.#ending;
+  }
+
+  /** Breaks the stream off: its readers get what was written, an `error` event, and the end. Never rejects. */
+  async abort(): Promise<void> {
+    if (this.#fault !== null) return;
+    if (this.#ending === null) {
+      this.#chunks = [];
+      this.#bytes = 0;
+      this.#ending = this.#finish("broken", END);
+      this.#fault = new RedisSseError("ABORTED", "this stream was broken off");
+    }
+    await this.#ending.catch((error: unknown) => log("abort: %s", sanitize(error).message));
+  }
+
+  async #finish(ending: Ending, last: LoggedEvent): Promise<void> {
+    try {
+      this.#hurry?.();
+      // What was written while the last batch was on its way makes another one.
+      while (this.#pump !== null) await this.#pump;
+      if (this.#fault !== null && ending === "completed") throw this.#fault;
+      await this.#publish(last, ending);
+    } finally {
+      this.#over();
+    }
+  }
+
+  #start(): void {
+    this.#pump ??= this.#run().finally(() => {
+      this.#pump = null;
+      if (this.#chunks.length > 0 && this.#fault === null) this.#start();
+    });
+  }
+
+  /** Sends batch after batch, one at a time. Never rejects. */
+  async #run(): Promise<void> {
+    try {
+      // Before it assigns what it is kept by, nothing may end it.
+      await Promise.resolve();
+      while (this.#chunks.length > 0 && this.#fault === null) {
+        await this.#gather();
+        const data = this.#take();
+        if (data !== "") await this.#publish({ event: this.#event, data });
+      }
+    } catch (error) {
+      const fault = sanitize(error);
+      // Its readers need not wait for the lease to run out.
+      if (fault.code === "STREAM_TOO_LONG") {
+        await this.#publish(END, "broken").catch(() => {});
+      }
+      this.#fail(fault);
+    }
+  }
+
+  /** Waits for more, unless there is enough, or an end. */
+  async #gather(): Promise<void> {
+    const { flushMs, maxBatchBytes } = this.#settings;
+    if (this.#bytes >= maxBatchBytes || this.#ending !== null) return;
+    const hurry = new AbortController();
+    this.#hurry = () => hurry.abort();
+    await delay(this.#port.clock, flushMs, AbortSignal.any([hurry.signal, this.#stopping.signal]));
+    this.#hurry = null;
+  }
+
+  #take(): string {
+    const { maxBatchBytes } = this.#settings;
+    const limit = Math.min(maxBatchBytes, this.#port.maxEventBytes);
+    let bytes = 0;
+    let count = 0;
+    for (const chunk of this.#chunks) {
+      const size = Buffer.byteLength(chunk);
+      if (count > 0 && bytes + size > limit) break;
+      bytes += size;
+      count++;
+    }
+    const taken = this.#chunks.splice(0, count).join("");
+    this.#bytes -= bytes;
+    this.#wake();
+    return taken;
+  }
+
+  /** Tries until it is in the log, for as long as the lease may still be ours. */
+  async #publish(event: LoggedEvent, ending?: Ending): Promise<void> {
+    const { clock, token, maxEvents } = this.#port;
+    const sequence = ++this.#sequence;
+    if (ending === undefined && sequence >= maxEvents) {
+      throw new RedisSseError("STREAM_TOO_LONG", `expected a stream of fewer than ${maxEvents} events`);
+    }
+    const options: LogOptions = {
+      writer: token,
+      identity: { producer: token, sequence },
+      maxLength: maxEvents,
+      finite: true,
+      ...(ending !== undefined && { ending }),
+    };
+    let pauseMs = FIRST_PAUSE_MS;
+    for (let spentMs = 0; ; spentMs += pauseMs, pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+      try {
+        await this.#port.publish(event, options);
+        return;
+      } catch (error) {
+        const fault = sanitize(error);
+        const passes = fault.code === "REDIS_UNAVAILABLE" || fault.code === "TIMEOUT";
+        if (!passes || spentMs > this.#settings.leaseMs || this.#stopping.signal.aborted) throw fault;
+      }
+      await delay(clock, pauseMs, this.#stopping.signal);
+    }
+  }
+
+  #scheduleRenewal(): void {
+    const { leaseMs } = this.#settings;
+    this.#cancelRenewal = this.#port.clock.schedule(() => void this.#renew(leaseMs), leaseMs / 3);
+  }
+
+  async #renew(leaseMs: number): Promise<void> {
+    try {
+      const status = await this.#port.renew(leaseMs);
+      if (status !== "ok" && this.#ending === null) return this.#fail(channelRefusal(status));
+    } catch (error) {
+      log("cannot renew the lease of %s: %s", printable(this.channel), sanitize(error).message);
+    }
+    if (!this.#stopping.signal.aborted) this.#scheduleRenewal();
+  }
+
+  #fail(fault: RedisSseError): void {
+    if (this.#fault === null && !this.#stopping.signal.aborted) this.#fault = fault;
+    this.#chunks = [];
+    this.#bytes = 0;
+    this.#over();
+  }
+
+  #over(): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#stopping.abort();
+    this.#cancelRenewal();
+    this.#wake();
+    this.#onEnd();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  #assertOpen(): void {
+    if (this.#fault !== null) throw this.#fault;
+    if (this.#ending !== null)
+      throw new RedisSseError("COMPLETED", "expected a stream that is open: end() was called");
+  }
+}

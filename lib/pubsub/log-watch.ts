@@ -1,0 +1,110 @@
+import type { Clock } from "../clock.js";
+import { delay } from "../deadline.js";
+import { sanitize } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import type { Position } from "./cursor.js";
+import type { HistoryPort } from "./history-port.js";
+import type { TailTracker } from "./tail-tracker.js";
+
+/** A subscribed channel, with what is known of its log. */
+export interface WatchedLog {
+  readonly channel: string;
+  readonly log: TailTracker;
+  /** The log has events that never came. */
+  missed(): void;
+}
+
+export interface LogWatchOptions {
+  readonly history: HistoryPort;
+  readonly clock: Clock;
+  readonly periodMs: number;
+  /** How long an event may take from the log to here. */
+  readonly graceMs: number;
+  readonly logs: () => Iterable<WatchedLog>;
+}
+
+interface Suspect {
+  readonly watched: WatchedLog;
+  readonly found: Position;
+}
+
+const log = createLog("history");
+
+/** Reads under way at once. */
+const MAX_BATCH = 256;
+
+/**
+ * Compares, from time to time, where each channel's log stands with what was heard. Redis may drop a message without
+ * dropping the connection that it was for (a proxy between, a failover, a log that was lost while all was quiet), and
+ * nothing else would tell before the next event. It also keeps the places of quiet logs from being forgotten while
+ * somebody listens, and finds writers that are gone.
+ */
+export class LogWatch {
+  readonly #options: LogWatchOptions;
+  readonly #stopping = new AbortController();
+  #running: Promise<void> | null = null;
+
+  constructor(options: LogWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Begins, once. */
+  start(): void {
+    if (!this.#stopping.signal.aborted) this.#running ??= this.#run();
+  }
+
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  async #run(): Promise<void> {
+    const { clock, periodMs } = this.#options;
+    const { signal } = this.#stopping;
+    for (;;) {
+      // Processes that were started together do not ask together.
+      await delay(clock, periodMs * (0.75 + 0.5 * Math.random()), signal);
+      if (signal.aborted) return;
+      await this.#look();
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { history, clock, graceMs, logs } = this.#options;
+    const { signal } = this.#stopping;
+    const watched = Array.from(logs()).filter(({ channel }) => history.keeps(channel));
+    const suspects: Suspect[] = [];
+    for (let start = 0; start < watched.length && !signal.aborted; start += MAX_BATCH) {
+      const batch = watched.slice(start, start + MAX_BATCH);
+      const found = await Promise.all(batch.map((each) => this.#lookAt(each)));
+      suspects.push(...found.filter((suspect) => suspect !== null));
+    }
+    if (suspects.length === 0) return;
+    // It may be on its way.
+    await delay(clock, graceMs, signal);
+    if (signal.aborted) return;
+    for (const { watched, found } of suspects) {
+      if (!isMissing(watched.log, found)) continue;
+      log("%s has events that never came", printable(watched.channel));
+      watched.missed();
+    }
+  }
+
+  async #lookAt(watched: WatchedLog): Promise<Suspect | null> {
+    const { history } = this.#options;
+    const { channel, log: known } = watched;
+    try {
+      const found = await history.tail(channel, history.now());
+      if (known.tail === null) known.note(found);
+      return isMissing(known, found.position) ? { watched, found: found.position } : null;
+    } catch (error) {
+      log("cannot look at %s: %s", printable(channel), sanitize(error).message);
+      return null;
+    }
+  }
+}
+
+/** Whether what was heard is behind what was found. */
+function isMissing({ tail }: TailTracker, found: Position): boolean {
+  if (tail === null) return false;
+  return tail.position.epoch !== found.epoch || tail.position.offset < found.offset;
+}

@@ -1,0 +1,195 @@
+import { createRedisSse } from "../../lib/index.js";
+import { Chance } from "../soak/chance.js";
+import { until, within } from "../soak/patience.js";
+import { Tally } from "../soak/tally.js";
+import { CHANNELS, isTiny, serviceOptions, TINY_CHANNELS } from "./channels.js";
+import { Client } from "./client.js";
+import { planFaults } from "./fault-plan.js";
+import { runFaults, type FaultRecord } from "./fault-runner.js";
+import { Findings } from "./findings.js";
+import { describeTrail, isComplete, judge, type Evidence, type Marker } from "./judge.js";
+import { Ledger } from "./ledger.js";
+import { checkLog, readPlaces } from "./log-check.js";
+import { machineNow } from "./machine-clock.js";
+import type { ChaosOptions } from "./options.js";
+import { codeOf, encodePayload } from "./payload.js";
+import type { ChaosReport } from "./report.js";
+import { startWorld, type World } from "./world.js";
+
+/** The streams of chance that belong to clients begin here. */
+const FIRST_CLIENT = 1_000;
+/** The one that publishes the markers. */
+const MARKER_PUBLISHER = 0;
+/** A stream that was told nothing of a dead link finds it after some seconds; a machine may be busy. */
+const CATCH_UP_MS = 60_000;
+/** Of a publication that waits for a Redis which is away, the answer is there after a few seconds. */
+const QUIET_MS = 60_000;
+
+/** One run: clients come back again and again while faults are done; then each has to have had everything. */
+export async function runChaos(program: string, options: ChaosOptions): Promise<ChaosReport> {
+  const findings = new Findings();
+  const ledger = new Ledger();
+  const world = await startWorld(program, options, {
+    onSettled: (settled) => ledger.settle(settled),
+    onTrouble: (trouble) => findings.add("no process is in trouble", trouble),
+  });
+  try {
+    return await new Chaos(options, world, ledger, findings).run();
+  } finally {
+    await world.stop();
+  }
+}
+
+class Chaos {
+  readonly #options: ChaosOptions;
+  readonly #world: World;
+  readonly #ledger: Ledger;
+  readonly #findings: Findings;
+  readonly #tally = new Tally();
+  readonly #faults = new Tally();
+  readonly #records: FaultRecord[] = [];
+  /** Of a run in which somebody does not catch up. */
+  readonly #appStatus: string[] = [];
+  readonly #startedAt = machineNow();
+  readonly #clients: readonly Client[];
+
+  constructor(options: ChaosOptions, world: World, ledger: Ledger, findings: Findings) {
+    this.#options = options;
+    this.#world = world;
+    this.#ledger = ledger;
+    this.#findings = findings;
+    const context = {
+      ports: world.apps.map(({ clients }) => clients.port),
+      tally: this.#tally,
+      startedAt: this.#startedAt,
+      onViolation: (rule: string, what: string) => findings.add(rule, what),
+    };
+    this.#clients = Array.from({ length: options.clients }, (_, index) => {
+      const chance = new Chance(options.seed, FIRST_CLIENT + index);
+      return new Client(`client ${index}`, chooseChannels(chance), chance, context);
+    });
+  }
+
+  async run(): Promise<ChaosReport> {
+    const { seconds, seed } = this.#options;
+    try {
+      for (const client of this.#clients) client.start();
+      await runFaults(this.#world, planFaults(seed, seconds), this.#startedAt, this.#records, this.#faults);
+      await within(QUIET_MS, this.#world.beQuiet());
+      for (const client of this.#clients) client.settle();
+      // A client that began behind the markers would not have to receive them.
+      await this.#allLive();
+      const markers = await this.#publishMarkers();
+      await this.#catchUp(markers);
+      await this.#judge(markers);
+    } catch (error) {
+      this.#findings.add("the run comes to its end", (error as Error).message);
+    } finally {
+      await Promise.all(this.#clients.map((client) => client.stop()));
+    }
+    return {
+      options: this.#options,
+      violations: this.#findings.all,
+      tally: this.#tally,
+      faults: this.#faults,
+      faultRecords: this.#records.toSorted((one, other) => one.begunMs - other.begunMs),
+      acknowledged: this.#ledger.acknowledged,
+      uncertain: this.#ledger.uncertain,
+      appStatus: this.#appStatus,
+      tookMs: machineNow() - this.#startedAt,
+    };
+  }
+
+  async #allLive(): Promise<void> {
+    const attempt = async (): Promise<void> => {
+      const away = this.#clients.filter(({ check }) => !check.live);
+      if (away.length > 0) throw new Error(`${away[0]!.name} and ${away.length - 1} more are not`);
+    };
+    await until("every client is live", attempt, CATCH_UP_MS);
+  }
+
+  /** One more event on each channel, behind all others: who has it, has had its chance of everything. */
+  async #publishMarkers(): Promise<Markers> {
+    const service = createRedisSse(serviceOptions(this.#world.server.url, "shared"));
+    const markers = new Map<string, Marker>();
+    try {
+      for (const channel of [...CHANNELS, ...TINY_CHANNELS]) {
+        const payload = { channel, publisher: MARKER_PUBLISHER, number: 1 };
+        const issuedAt = machineNow();
+        const { id } = await service.publish(channel, { data: encodePayload(payload, 0) });
+        this.#ledger.settle({ ...payload, issuedAt, settledAt: machineNow(), id });
+        const code = codeOf(payload);
+        const { offset } = this.#ledger.numbers(channel, MARKER_PUBLISHER).get(1)!;
+        markers.set(channel, { code, offset: offset! });
+      }
+    } finally {
+      await service.close();
+    }
+    return markers;
+  }
+
+  async #catchUp(markers: Markers): Promise<void> {
+    const late = (): readonly Client[] =>
+      this.#clients.filter(({ check }) => !check.live || missingOf(check, markers).length > 0);
+    const attempt = async (): Promise<void> => {
+      if (late().length > 0) throw new Error("some are late");
+    };
+    await until("every client is live and has caught up", attempt, CATCH_UP_MS).catch(async () => {
+      for (const app of this.#world.apps) {
+        const status = await within(5_000, app.status()).catch((error: Error) => error.message);
+        this.#appStatus.push(`${app.name}: ${JSON.stringify(status)}`);
+      }
+      for (const client of late()) {
+        const state = client.check.live ? "live" : "not live";
+        const missing = missingOf(client.check, markers).join(",") || "none";
+        this.#findings.add(
+          "every client ends up live and caught up",
+          `${client.name} is ${state}, without the marker of ${missing}\n${client.describeConnections()}`,
+        );
+      }
+    });
+  }
+
+  async #judge(markers: Markers): Promise<void> {
+    for (const channel of [...CHANNELS, ...TINY_CHANNELS]) {
+      for (const what of this.#ledger.contradictions(channel))
+        this.#findings.add("acknowledgements agree", what);
+      const places = await readPlaces(this.#world.server.admin, channel);
+      if (isTiny(channel)) {
+        for (const [offset, { code }] of this.#ledger.places(channel)) places.set(offset, code);
+      } else {
+        checkLog(channel, places, this.#ledger, this.#findings);
+      }
+      const evidence: Evidence = { ledger: this.#ledger, places, marker: markers.get(channel)! };
+      for (const client of this.#clients) this.#judgeClient(client, channel, evidence);
+    }
+  }
+
+  #judgeClient(client: Client, channel: string, evidence: Evidence): void {
+    const trail = client.check.trails.get(channel);
+    if (trail === undefined) return;
+    for (const { rule, what, index } of judge(channel, trail, evidence)) {
+      const connection = trail.connections[Math.min(index, trail.length - 1)] ?? 0;
+      const context = `${describeTrail(trail, index)}\n${client.describeConnections(connection)}`;
+      this.#findings.add(rule, `${client.name} on ${channel}: ${what}\n${context}`);
+    }
+  }
+}
+
+type Markers = ReadonlyMap<string, Marker>;
+
+function missingOf({ channels, trails }: Client["check"], markers: Markers): readonly string[] {
+  return channels.filter((channel) => {
+    const trail = trails.get(channel);
+    return trail === undefined || !isComplete(channel, trail, markers.get(channel)!);
+  });
+}
+
+/** One to five channels; of those that keep little, only with some clients: they are loud. */
+function chooseChannels(chance: Chance): readonly string[] {
+  const channels = new Set(chance.is(0.25) ? [chance.oneOf(TINY_CHANNELS)] : []);
+  if (channels.size > 0 && chance.is(0.3)) for (const channel of TINY_CHANNELS) channels.add(channel);
+  const count = Math.max(channels.size, chance.whole(1, 5));
+  while (channels.size < count) channels.add(chance.oneOf(CHANNELS));
+  return [...channels];
+}

@@ -1,0 +1,153 @@
+import { parseCursor, tagOf, type Position } from "../../lib/pubsub/cursor.js";
+import { isTiny } from "./channels.js";
+import type { Block } from "./event-reader.js";
+import { machineNow } from "./machine-clock.js";
+import { codeOf, decodePayload } from "./payload.js";
+import { GAP, Trail } from "./trail.js";
+
+/** Blocks that are remembered as they came, for the context of a violation. */
+const REMEMBERED = 12;
+
+type Phase = "new" | "connected" | "told-to-reset" | "over";
+
+/** The rules of one client's streams that can be seen as they come; what it has received is kept for the judge. */
+export class ClientCheck {
+  readonly channels: readonly string[];
+  readonly trails: Map<string, Trail> = new Map();
+  readonly #channelOf: ReadonlyMap<number, string>;
+  readonly #onViolation: (rule: string, context: string) => void;
+  /** By the last id. */
+  #positions = new Map<string, Position>();
+  readonly #recent: string[] = [];
+  #connection = -1;
+  #resumes = false;
+  #phase: Phase = "over";
+  /** The stream has said that it could not give everything; the gap that says what is still to come. */
+  #gapDue = false;
+  /** Channels of gaps without an id: the next gap has it, for all of them. */
+  #gapped = new Set<string>();
+
+  constructor(channels: readonly string[], onViolation: (rule: string, context: string) => void) {
+    this.channels = channels;
+    this.#channelOf = new Map(channels.map((channel) => [tagOf(channel), channel]));
+    this.#onViolation = onViolation;
+  }
+
+  get live(): boolean {
+    return this.#phase === "connected";
+  }
+
+  /** One more connection, with what the client says of where it was. */
+  open(lastEventId: string | undefined): void {
+    this.#connection++;
+    this.#resumes = lastEventId !== undefined;
+    this.#gapDue = false;
+    this.#gapped.clear();
+    this.#phase = "new";
+    this.#remember(`asks with ${lastEventId ?? "nothing"}`);
+  }
+
+  close(): void {
+    this.#phase = "over";
+  }
+
+  block({ event, hasId }: Block, lastEventId: string | undefined): void {
+    this.#remember(
+      `${event?.type ?? "no event"} ${event?.data.slice(0, 80) ?? ""} id ${hasId ? lastEventId : "-"}`,
+    );
+    const before = this.#positions;
+    if (hasId) this.#readId(lastEventId!);
+    if (event === null) return this.#expectMoved(before, new Map(), "a block without data");
+    const { type, data } = event;
+    if (this.#phase === "new" && type !== "connected" && type !== "error") {
+      this.#broken("a stream begins with `connected` or `error`", type);
+    }
+    if (this.#gapDue && type !== "gap") this.#broken("who is not recovered is told a gap first", type);
+    if (type === "connected") this.#connected(data, before, hasId);
+    else if (type === "message") this.#message(data, before, hasId);
+    else if (type === "gap") this.#gap(data, before, hasId);
+    else if (type === "error" || type === "closing") {
+      this.#phase = "told-to-reset";
+      this.#expectMoved(before, new Map(), type);
+    } else this.#broken("a stream has only the events that were published", type);
+  }
+
+  #connected(data: string, before: ReadonlyMap<string, Position>, hasId: boolean): void {
+    if (this.#phase !== "new") this.#broken("`connected` comes once", data);
+    this.#phase = "connected";
+    const { recovered } = JSON.parse(data) as { recovered: boolean };
+    if (recovered && !this.#resumes) this.#broken("who did not ask for anything is not recovered", data);
+    this.#gapDue = this.#resumes && !recovered;
+    if (this.trails.size > 0) return this.#expectMoved(before, new Map(), "`connected`");
+    if (!hasId) return this.#broken("the first `connected` has an id", data);
+    for (const channel of this.channels) {
+      this.trails.set(channel, new Trail(this.#positions.get(channel)?.offset ?? 0, machineNow()));
+    }
+  }
+
+  #message(data: string, before: ReadonlyMap<string, Position>, hasId: boolean): void {
+    const payload = decodePayload(data);
+    const trail = payload === null ? undefined : this.trails.get(payload.channel);
+    if (payload === null || trail === undefined) {
+      return this.#broken("data comes as it was published, on the client's channels", data.slice(0, 120));
+    }
+    if (!hasId) this.#broken("every event of a channel with history has an id", data.slice(0, 80));
+    const { channel } = payload;
+    trail.push(codeOf(payload), this.#positions.get(channel)?.offset ?? 0, this.#connection);
+    this.#expectMoved(before, new Map([[channel, 1]]), `an event of ${channel}`);
+  }
+
+  #gap(data: string, before: ReadonlyMap<string, Position>, hasId: boolean): void {
+    this.#gapDue = false;
+    const { channels } = JSON.parse(data) as { channels: string[] };
+    for (const channel of channels) {
+      if (!isTiny(channel)) this.#broken("no gap on a channel that keeps everything", data);
+      if (!this.channels.includes(channel)) this.#broken("a gap names channels of the stream", data);
+      this.trails.get(channel)?.push(GAP, this.#positions.get(channel)?.offset ?? 0, this.#connection);
+      this.#gapped.add(channel);
+    }
+    if (!hasId) return;
+    this.#expectMoved(before, new Map(Array.from(this.#gapped, (channel) => [channel, Infinity])), "a gap");
+    this.#gapped.clear();
+  }
+
+  #readId(id: string): void {
+    const positions = new Map<string, Position>();
+    for (const { tag, epoch, offset } of parseCursor(id) ?? []) {
+      const channel = this.#channelOf.get(tag);
+      if (channel !== undefined) positions.set(channel, { epoch, offset });
+    }
+    if (positions.size < this.channels.length) this.#broken("an id tells the place in every channel", id);
+    this.#positions = positions;
+  }
+
+  /**
+   * An id moves with its event, and with nothing else: a client that goes with an id has all before it. `steps` says
+   * by how much each channel moves; `Infinity` stands for any number.
+   */
+  #expectMoved(before: ReadonlyMap<string, Position>, steps: ReadonlyMap<string, number>, by: string): void {
+    if (before.size === 0) return;
+    for (const [channel, { epoch, offset }] of this.#positions) {
+      const old = before.get(channel)!;
+      const step = steps.get(channel) ?? 0;
+      const moved = offset - old.offset;
+      if (epoch === old.epoch && (step === Infinity ? moved >= 0 : moved === step)) continue;
+      this.#broken(
+        "an id moves with its event only",
+        `${by} moves ${channel} from ${old.epoch}:${old.offset} to ${epoch}:${offset}`,
+      );
+    }
+  }
+
+  #remember(what: string): void {
+    this.#recent.push(`#${this.#connection} ${what}`);
+    if (this.#recent.length > REMEMBERED) this.#recent.shift();
+  }
+
+  #broken(rule: string, what: string): void {
+    this.#onViolation(
+      rule,
+      [what, "  the last that came:", ...this.#recent.map((line) => `    ${line}`)].join("\n"),
+    );
+  }
+}

@@ -1,0 +1,93 @@
+import { parseCursor } from "../../lib/pubsub/cursor.js";
+import type { Settled } from "./member-protocol.js";
+import { codeOf, nameOf } from "./payload.js";
+
+/** An event that `publish()` has acknowledged. */
+export interface Acknowledged {
+  readonly issuedAt: number;
+  readonly settledAt: number;
+  /** Its place in the log, where `publish()` has told it. */
+  readonly offset: number | null;
+}
+
+/** What one publisher has published on a channel. */
+type Numbers = Map<number, Acknowledged>;
+
+/**
+ * All that was acknowledged. What is not here is uncertain: rejected, or published by a process that was killed
+ * before it could say so.
+ */
+export class Ledger {
+  readonly #channels = new Map<string, Map<number, Numbers>>();
+  readonly #epochs = new Map<string, Set<string>>();
+  #acknowledged = 0;
+  #uncertain = 0;
+
+  get acknowledged(): number {
+    return this.#acknowledged;
+  }
+
+  get uncertain(): number {
+    return this.#uncertain;
+  }
+
+  settle({ channel, publisher, number, issuedAt, settledAt, id }: Settled): void {
+    if (id === undefined) {
+      this.#uncertain++;
+      return;
+    }
+    this.#acknowledged++;
+    const [entry] = id === null ? [] : (parseCursor(id) ?? []);
+    if (entry !== undefined) this.#epochsOf(channel).add(entry.epoch);
+    this.numbers(channel, publisher).set(number, { issuedAt, settledAt, offset: entry?.offset ?? null });
+  }
+
+  publishers(channel: string): readonly number[] {
+    return [...(this.#channels.get(channel)?.keys() ?? [])];
+  }
+
+  numbers(channel: string, publisher: number): Numbers {
+    let publishers = this.#channels.get(channel);
+    if (publishers === undefined) this.#channels.set(channel, (publishers = new Map()));
+    let numbers = publishers.get(publisher);
+    if (numbers === undefined) publishers.set(publisher, (numbers = new Map()));
+    return numbers;
+  }
+
+  /** The acknowledged events of a channel at their offsets. */
+  places(channel: string): ReadonlyMap<number, { readonly code: number } & Acknowledged> {
+    const places = new Map<number, { readonly code: number } & Acknowledged>();
+    for (const publisher of this.publishers(channel)) {
+      for (const [number, event] of this.numbers(channel, publisher)) {
+        if (event.offset !== null)
+          places.set(event.offset, { code: codeOf({ publisher, number }), ...event });
+      }
+    }
+    return places;
+  }
+
+  /** What is wrong with the acknowledgements themselves, whatever clients have received. */
+  *contradictions(channel: string): Generator<string> {
+    const epochs = this.#epochsOf(channel);
+    if (epochs.size > 1) yield `${channel}: its log has begun anew: ${[...epochs].join(" ")}`;
+    const places = this.places(channel);
+    const placed = this.publishers(channel).flatMap((publisher) =>
+      [...this.numbers(channel, publisher).values()].filter(({ offset }) => offset !== null),
+    ).length;
+    if (placed > places.size) yield `${channel}: two acknowledged events have one place`;
+    let latest = { issuedAt: -Infinity, name: "" };
+    for (const [offset, { code, issuedAt, settledAt }] of [...places].toSorted(
+      ([one], [other]) => one - other,
+    )) {
+      const name = `${nameOf(code)} at ${offset}`;
+      if (settledAt < latest.issuedAt) yield `${channel}: ${name} was there before ${latest.name} was issued`;
+      if (issuedAt > latest.issuedAt) latest = { issuedAt, name };
+    }
+  }
+
+  #epochsOf(channel: string): Set<string> {
+    let epochs = this.#epochs.get(channel);
+    if (epochs === undefined) this.#epochs.set(channel, (epochs = new Set()));
+    return epochs;
+  }
+}

@@ -1,0 +1,51 @@
+import type { Redis } from "ioredis";
+
+import { historyKeys } from "../../lib/history/history-keys.js";
+import type { Findings } from "./findings.js";
+import type { Ledger } from "./ledger.js";
+import { codeOf, decodePayload, nameOf } from "./payload.js";
+
+const PAGE = 5_000;
+
+/** Reads a channel's log from Redis itself: which event is at which place. */
+export async function readPlaces(admin: Redis, channel: string): Promise<Map<number, number>> {
+  const { log } = historyKeys("sse:", channel);
+  const places = new Map<number, number>();
+  for (let from = "-"; ;) {
+    const entries = (await admin.xrange(log, from, "+", "COUNT", PAGE)) as [string, string[]][];
+    for (const [id, fields] of entries) {
+      const payload = decodePayload(fields[fields.indexOf("d") + 1]!);
+      if (payload !== null) places.set(Number.parseInt(id, 10), codeOf(payload));
+    }
+    if (entries.length < PAGE) return places;
+    from = `(${entries.at(-1)![0]}`;
+  }
+}
+
+/** Holds the whole log against what was acknowledged: all of that is in it, in its place, and nothing is twice. */
+export function checkLog(
+  channel: string,
+  places: ReadonlyMap<number, number>,
+  ledger: Ledger,
+  findings: Findings,
+): void {
+  const placeOf = new Map<number, number>();
+  for (const [offset, code] of places) {
+    const other = placeOf.get(code);
+    if (other !== undefined) {
+      findings.add("the log has nothing twice", `${channel}: ${nameOf(code)} at ${other} and ${offset}`);
+    }
+    placeOf.set(code, offset);
+  }
+  for (const publisher of ledger.publishers(channel)) {
+    for (const [number, { offset }] of ledger.numbers(channel, publisher)) {
+      const code = codeOf({ publisher, number });
+      const found = placeOf.get(code);
+      if (found !== undefined && (offset === null || offset === found)) continue;
+      findings.add(
+        "what is acknowledged is in the log",
+        `${channel}: ${nameOf(code)}, said to be at ${offset}, is at ${found ?? "no place"}`,
+      );
+    }
+  }
+}

@@ -1,0 +1,31 @@
+/** In place of an event's code: the client was told that something is missing here. */
+export const GAP = -1;
+
+/**
+ * What one client has received of one channel, over all its connections, in order. Of millions of events there are
+ * three numbers each: which it is, the place in the log that its id says, and the connection that it came over.
+ */
+export class Trail {
+  readonly codes: number[] = [];
+  readonly offsets: number[] = [];
+  readonly connections: number[] = [];
+  /** Where the client began, by the id of its first `connected`. */
+  readonly beginning: number;
+  /** When it knew that it had begun, as `machineNow()`: what is published from then on has to come. */
+  readonly begunAt: number;
+
+  constructor(beginning: number, begunAt: number) {
+    this.beginning = beginning;
+    this.begunAt = begunAt;
+  }
+
+  get length(): number {
+    return this.codes.length;
+  }
+
+  push(code: number, offset: number, connection: number): void {
+    this.codes.push(code);
+    this.offsets.push(offset);
+    this.connections.push(connection);
+  }
+}

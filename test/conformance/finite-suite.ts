@@ -1,0 +1,302 @@
+import { randomUUID } from "node:crypto";
+
+import { expect } from "chai";
+
+import { progressChannel, type RedisSse, type TaskProgress } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { expectFault, faultOf } from "../support/service.js";
+import {
+  connectedOf,
+  dataOf,
+  gapsOf,
+  isEvent,
+  lastIdOf,
+  useStreams,
+  type Subscriptions,
+} from "../support/stream-harness.js";
+import type { SuiteRedis } from "./stream-suite.js";
+
+/** Channels that end: by `complete()`, by a writer, or because a writer is lost. */
+export function describeFinite(
+  name: string,
+  subscriptions: Subscriptions,
+  startRedis: (context: Mocha.Context) => Promise<SuiteRedis>,
+): void {
+  describe(`channels that end, over ${name}, ${subscriptions}`, () => {
+    const streams = useStreams(subscriptions, startRedis);
+    let channel: string;
+
+    beforeEach(() => {
+      channel = `finite:${randomUUID()}`;
+    });
+
+    describe("complete()", () => {
+      it("ends the open streams, after its event", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const client = await streams.openLive(app, channel);
+        await service.publish(channel, { data: "a" });
+        const { id } = await service.complete(channel, { event: "done", data: { ok: true } });
+        await client.ended;
+        expect(client.events.slice(1).map(({ event, data }) => [event, data])).to.deep.equal([
+          ["message", "a"],
+          ["done", '{"ok":true}'],
+          ["closing", '{"reason":"completed"}'],
+        ]);
+        expect(client.events[2]!.id).to.equal(id);
+        await eventually(async () =>
+          expect((await service.status()).sessions.closed).to.deep.equal({ completed: 1 }),
+        );
+      });
+
+      it("gives who comes later all of it, from the beginning, and the end, any number of times", async () => {
+        const service = streams.create();
+        for (let index = 0; index < 300; index++) await service.publish(channel, { data: index });
+        await service.complete(channel, { data: "last" });
+        const other = await streams.mount(streams.create());
+        for (let round = 0; round < 2; round++) {
+          const client = await streams.open(other, channel);
+          await client.ended;
+          expect(dataOf(client)).to.deep.equal([...Array.from({ length: 300 }, (_, i) => String(i)), "last"]);
+          expect(client.events.at(-1)!.event).to.equal("closing");
+          expect(gapsOf(client)).to.deep.equal([]);
+        }
+      });
+
+      it("answers 204 to a client that has had it all, and the rest to one that has not", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const { id } = await service.publish(channel, { data: "a" });
+        const last = await service.complete(channel, { data: "b" });
+        expect((await streams.open(app, channel, last.id!)).status).to.equal(204);
+        // What `closing` leaves as the last id.
+        expect((await streams.open(app, channel, "completed")).status).to.equal(204);
+        const client = await streams.open(app, channel, id!);
+        await client.ended;
+        expect(dataOf(client)).to.deep.equal(["b"]);
+        expect(connectedOf(client).recovered).to.equal(true);
+        await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));
+        expect((await service.status()).sessions.closed).to.deep.equal({ completed: 2 });
+      });
+
+      it("without an event dispatches none, and ends all the same", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const client = await streams.openLive(app, channel);
+        const { id } = await service.complete(channel);
+        await client.ended;
+        expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "closing"]);
+        expect((await streams.open(app, channel, id!)).status).to.equal(204);
+      });
+
+      it("refuses what is published after it, and a second end", async () => {
+        const service = streams.create();
+        await service.complete(channel, { data: "end" });
+        expectFault(await faultOf(service.publish(channel, { data: "late" })), "COMPLETED");
+        expectFault(await faultOf(service.complete(channel)), "COMPLETED");
+        expectFault(await faultOf(service.writer(channel)), "COMPLETED");
+      });
+
+      it("is refused on a channel of which nothing is kept", async () => {
+        const service = streams.create({ history: false });
+        expectFault(await faultOf(service.complete(channel)), "NO_HISTORY");
+        expectFault(await faultOf(service.writer(channel)), "NO_HISTORY");
+      });
+
+      it("ends a stream of several channels with the last of them", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const client = await streams.openLive(app, [channel, `${channel}:2`]);
+        await service.complete(channel, { data: "one" });
+        await service.publish(`${channel}:2`, { data: "goes on" });
+        await client.next(({ data }) => data === "goes on");
+        await service.complete(`${channel}:2`, { data: "two" });
+        await client.ended;
+        expect(dataOf(client)).to.deep.equal(["one", "goes on", "two"]);
+        expect(
+          (await streams.open(app, [channel, `${channel}:2`], client.events.at(-2)!.id)).status,
+        ).to.equal(204);
+      });
+
+      it("is seen by a stream that was not there when it was told", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const client = await streams.openLive(app, channel);
+        const id = lastIdOf(client);
+        client.destroy();
+        await service.complete(channel, { data: "end" });
+        const again = await streams.open(app, channel, id);
+        await again.ended;
+        expect(dataOf(again)).to.deep.equal(["end"]);
+        expect(again.events.at(-1)!.event).to.equal("closing");
+      });
+    });
+
+    describe("a writer", () => {
+      it("is heard while it writes, and whole by whoever comes at any time", async () => {
+        const service = streams.create();
+        const app = await streams.mount(streams.create());
+        const out = await service.writer(channel, { event: "token" });
+        const tokens = Array.from({ length: 2_000 }, (_, index) => ` token ${index}`);
+        const early = await streams.openLive(app, channel);
+        const readers = [early];
+        for (const [index, token] of tokens.entries()) {
+          await out.write(token);
+          if (index % 500 === 250) readers.push(await streams.open(app, channel));
+        }
+        await out.end({ event: "usage", data: { tokens: 2_000 } });
+        readers.push(await streams.open(app, channel));
+        for (const reader of readers) {
+          await reader.ended;
+          const text = reader.events.filter(isEvent("token")).map(({ data }) => data);
+          expect(text.join("")).to.equal(tokens.join(""));
+          // Gathered: not one event for each.
+          expect(text.length).to.be.lessThan(500);
+          expect(reader.events.slice(-2).map(({ event }) => event)).to.deep.equal(["usage", "closing"]);
+        }
+        expect(out.closed).to.equal(true);
+        expectFault(await faultOf(out.write("more")), "COMPLETED");
+      });
+
+      it("keeps line breaks, and characters that a chunk cuts in two", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const out = await service.writer(channel, { flushMs: 0 });
+        for (const chunk of ["a\n", "\n b", "", "\ud83d", "\ude00", "\r\nc"]) await out.write(chunk);
+        await out.end();
+        const client = await streams.open(app, channel);
+        await client.ended;
+        const text = dataOf(client).join("");
+        expect(text.replaceAll("\r\n", "\n")).to.equal("a\n\n b😀\nc");
+      });
+
+      it("has its channel alone", async () => {
+        const [one, two] = [streams.create(), streams.create()];
+        const out = await one.writer(channel);
+        expectFault(await faultOf(two.writer(channel)), "CHANNEL_TAKEN");
+        await out.end();
+        expectFault(await faultOf(two.writer(channel)), "COMPLETED");
+      });
+
+      it("that is broken off leaves what was written, and says so", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const giveUp = new AbortController();
+        const out = await service.writer(channel, { signal: giveUp.signal });
+        const client = await streams.openLive(app, channel);
+        await out.write("half");
+        await client.next(({ data }) => data === "half");
+        giveUp.abort();
+        await client.ended;
+        const late = await streams.open(app, channel);
+        await late.ended;
+        for (const reader of [client, late]) {
+          expect(reader.events.slice(1).map(({ event }) => event)).to.deep.equal([
+            "message",
+            "error",
+            "closing",
+          ]);
+          expect(JSON.parse(reader.events.at(-2)!.data)).to.include({ code: "BROKEN" });
+          expect(JSON.parse(reader.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
+        }
+        expectFault(await faultOf(out.write("more")), "ABORTED");
+        expect((await streams.open(app, channel, "completed")).status).to.equal(204);
+      });
+
+      it("whose process is gone is found out by whoever reads next, and by those who listen", async () => {
+        const service = streams.create({ heartbeatMs: 100 });
+        const app = await streams.mount(service);
+        const out = await service.writer(channel);
+        await out.write("half");
+        const client = await streams.openLive(app, channel);
+        await client.next(({ data }) => data === "half");
+        // As a process leaves it that ends without a word: nobody renews the lease.
+        await streams.raw.hset(`sse:pos:{${channel}}`, "w", "gone", "wt", "1");
+        await client.ended;
+        expect(client.events.slice(-2).map(({ event }) => event)).to.deep.equal(["error", "closing"]);
+        expectFault(await faultOf(out.end()), "COMPLETED");
+      });
+
+      it("breaks off what it was writing when its service closes", async () => {
+        const service = streams.create();
+        const app = await streams.mount(streams.create());
+        const out = await service.writer(channel);
+        await out.write("half");
+        const client = await streams.openLive(app, channel);
+        await service.close();
+        await client.ended;
+        expect(JSON.parse(client.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
+      });
+
+      it("refuses what cannot be a chunk or an option, and goes on", async () => {
+        const service = streams.create({ limits: { maxEventBytes: 100 } });
+        const app = await streams.mount(service);
+        for (const options of [{ flushMs: -1 }, { maxBatchBytes: 0 }, { leaseMs: 1 }, { flush: 1 }, null]) {
+          expectFault(await faultOf(service.writer(channel, options as never)), "CONFIG");
+        }
+        for (const event of ["gap", "a\nb", ""]) {
+          expectFault(await faultOf(service.writer(channel, { event })), "INVALID_EVENT");
+        }
+        const out = await service.writer(channel);
+        for (const chunk of [7, null, {}, Buffer.from("x")]) {
+          expectFault(await faultOf(out.write(chunk as never)), "INVALID_EVENT");
+        }
+        expectFault(await faultOf(out.write("x".repeat(101))), "EVENT_TOO_LARGE");
+        expectFault(await faultOf(out.end({ data: 1n })), "UNSERIALIZABLE");
+        await out.write("ok");
+        await out.end();
+        const client = await streams.open(app, channel);
+        await client.ended;
+        expect(dataOf(client)).to.deep.equal(["ok"]);
+      });
+
+      it("that writes more than a reader may be sent is broken off", async () => {
+        const service = streams.create({ limits: { maxReplayEvents: 5 } });
+        const app = await streams.mount(service);
+        const out = await service.writer(channel, { maxBatchBytes: 1 });
+        const write = async (): Promise<void> => {
+          for (let index = 0; index < 100; index++) await out.write("x");
+        };
+        expectFault(await faultOf(write()), "STREAM_TOO_LONG");
+        const client = await streams.open(app, channel);
+        await client.ended;
+        expect(dataOf(client)).to.deep.equal(["x", "x", "x", "x"]);
+        expect(JSON.parse(client.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
+      });
+    });
+
+    describe("the channel of a task", () => {
+      async function run(service: RedisSse, id: string): Promise<void> {
+        const queue = service.queue();
+        await queue.enqueue("job", {}, { id });
+        const worker = queue.worker(async ({ progress }) => {
+          for (const percent of [10, 50, 90]) await progress(percent, `at ${percent}`);
+        });
+        await eventually(async () => expect((await queue.get(id))!.status).to.equal("succeeded"));
+        await worker.stop();
+      }
+
+      it("tells its progress and its end, live and to who comes after", async () => {
+        const id = randomUUID();
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const client = await streams.openLive(app, progressChannel(id));
+        await run(service, id);
+        await client.ended;
+        const late = await streams.open(app, progressChannel(id));
+        await late.ended;
+        for (const reader of [client, late]) {
+          const told = dataOf(reader).map((data) => JSON.parse(data) as TaskProgress);
+          expect(told.map(({ progress, status }) => [progress, status])).to.deep.equal([
+            [10, "running"],
+            [50, "running"],
+            [90, "running"],
+            [100, "succeeded"],
+          ]);
+          expect(reader.events.at(-1)!.event).to.equal("closing");
+        }
+        expect((await streams.open(app, progressChannel(id), late.events.at(-2)!.id)).status).to.equal(204);
+      });
+    });
+  });
+}

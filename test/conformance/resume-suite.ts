@@ -1,0 +1,376 @@
+import { randomUUID } from "node:crypto";
+
+import { expect } from "chai";
+
+import type { PubSubSession, RedisSse } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { FakeSink } from "../support/fake-sink.js";
+import {
+  connectedOf,
+  dataOf,
+  gapsOf,
+  isEvent,
+  lastIdOf,
+  useStreams,
+  type Subscriptions,
+} from "../support/stream-harness.js";
+import type { SuiteRedis } from "./stream-suite.js";
+
+/** What a client that comes back gets, whatever Redis is behind it and however it subscribes. */
+export function describeResume(
+  name: string,
+  subscriptions: Subscriptions,
+  startRedis: (context: Mocha.Context) => Promise<SuiteRedis>,
+): void {
+  describe(`resuming over ${name}, ${subscriptions}`, () => {
+    const streams = useStreams(subscriptions, startRedis);
+    let channel: string;
+
+    beforeEach(() => {
+      channel = `resume:${randomUUID()}`;
+    });
+
+    async function publishAll(service: RedisSse, to: string, texts: readonly string[]): Promise<string[]> {
+      const receipts = await Promise.all(texts.map((data) => service.publish(to, { data })));
+      return receipts.map(({ id }) => id!);
+    }
+
+    it("gives a client that has seen nothing yet what was published while it was away", async () => {
+      const service = streams.create();
+      const app = await streams.mount(service);
+      const first = await streams.openLive(app, channel);
+      const id = lastIdOf(first);
+      expect(id).to.match(/^1\.[\w-]+$/);
+      first.destroy();
+      await publishAll(service, channel, ["a", "b", "c"]);
+      const second = await streams.open(app, channel, id);
+      await second.next(({ data }) => data === "c");
+      expect(dataOf(second)).to.deep.equal(["a", "b", "c"]);
+      expect(connectedOf(second)).to.deep.include({ recovered: true });
+      expect(second.events[0]!.event).to.equal("connected");
+    });
+
+    it("goes on behind any event, by its own id or by the receipt's", async () => {
+      const service = streams.create();
+      const app = await streams.mount(service);
+      const first = await streams.openLive(app, channel);
+      const ids = await publishAll(service, channel, ["0", "1", "2", "3", "4"]);
+      await first.next(({ data }) => data === "4");
+      expect(first.events.slice(1).map(({ id }) => id)).to.deep.equal(ids);
+      for (const [index, id] of ids.entries()) {
+        const again = await streams.openLive(app, channel, id);
+        await service.publish(channel, { event: "mark", data: index });
+        await again.next(({ event, data }) => event === "mark" && data === String(index));
+        const seen = again.events.filter(isEvent("message")).map(({ data }) => Number(data));
+        expect(seen).to.deep.equal([1, 2, 3, 4].slice(index));
+        again.destroy();
+      }
+    });
+
+    it("resumes all channels by one id, each where it was", async () => {
+      const service = streams.create();
+      const app = await streams.mount(service);
+      const channels = ["x", "y", "z"].map((end) => `${channel}:${end}`);
+      const first = await streams.openLive(app, channels);
+      await publishAll(service, channels[0]!, ["x1", "x2"]);
+      await publishAll(service, channels[1]!, ["y1"]);
+      await first.next(({ data }) => data === "x2");
+      await first.next(({ data }) => data === "y1");
+      const id = lastIdOf(first);
+      first.destroy();
+      await publishAll(service, channels[2]!, ["z1"]);
+      await publishAll(service, channels[0]!, ["x3"]);
+      // In another order, and once too often: the channels are those of the request.
+      const second = await streams.open(app, [channels[2]!, channels[0]!, channels[1]!], id);
+      await second.next(({ data }) => data === "x3");
+      await second.next(({ data }) => data === "z1");
+      expect(dataOf(second).toSorted()).to.deep.equal(["x3", "z1"]);
+      expect(connectedOf(second).recovered).to.equal(true);
+    });
+
+    it("keeps the id short: a few hundred bytes at 64 channels", async () => {
+      const service = streams.create();
+      const app = await streams.mount(service);
+      const channels = Array.from({ length: 64 }, (_, index) => `${channel}:${index}`);
+      const client = await streams.openLive(app, channels);
+      expect(lastIdOf(client).length).to.be.lessThan(700);
+      await service.publish(channels[63]!, { data: "last" });
+      const { id } = await client.next(({ data }) => data === "last");
+      client.destroy();
+      await service.publish(channels[0]!, { data: "missed" });
+      const again = await streams.open(app, channels, id);
+      await again.next(({ data }) => data === "missed");
+      expect(connectedOf(again).recovered).to.equal(true);
+      expect(gapsOf(again)).to.deep.equal([]);
+    });
+
+    it("takes the id from the query too, and the header's before it", async () => {
+      const service = streams.create();
+      const app = await streams.mount(service);
+      const ids = await publishAll(service, channel, ["a", "b", "c"]);
+      const url = `${app.url}/stream?channel=${channel}&lastEventId=${ids[0]!}`;
+      const byQuery = await streams.openUrl(url);
+      await byQuery.next(({ data }) => data === "c");
+      expect(dataOf(byQuery)).to.deep.equal(["b", "c"]);
+      const byHeader = await streams.openUrl(url, { "Last-Event-ID": ids[1]! });
+      await byHeader.next(({ data }) => data === "c");
+      expect(dataOf(byHeader)).to.deep.equal(["c"]);
+      const twice = await streams.openUrl(`${url}&lastEventId=${ids[1]!}`);
+      expect((await twice.next(isEvent("gap"))).data).to.include("malformed");
+    });
+
+    it("gives everything that is held to whoever asks for the earliest, by its id or by the mount's default", async () => {
+      const service = streams.create({ history: { maxLength: 3 } });
+      const app = await streams.mount(service);
+      const ids = await publishAll(service, channel, ["a", "b", "c", "d"]);
+      const client = await streams.open(app, channel, "earliest");
+      await client.next(({ data }) => data === "d");
+      expect(dataOf(client)).to.deep.equal(["b", "c", "d"]);
+      expect(connectedOf(client).recovered).to.equal(true);
+      const fromEarliest = await streams.mount(service, { from: "earliest" });
+      const byDefault = await streams.open(fromEarliest, channel);
+      await byDefault.next(({ data }) => data === "d");
+      expect(dataOf(byDefault)).to.deep.equal(["b", "c", "d"]);
+      // One that says where it was is taken at its word.
+      const resumed = await streams.open(fromEarliest, channel, ids[2]!);
+      await resumed.next(({ data }) => data === "d");
+      expect(dataOf(resumed)).to.deep.equal(["d"]);
+    });
+
+    it("sends what is missing before what comes meanwhile, and all of it once and in order", async () => {
+      const service = streams.create();
+      const app = await streams.mount(service);
+      const [id] = await publishAll(service, channel, ["0"]);
+      const numbers = Array.from({ length: 600 }, (_, index) => String(index + 1));
+      await publishAll(service, channel, numbers.slice(0, 300));
+      const publishing = (async () => {
+        for (const data of numbers.slice(300)) await service.publish(channel, { data });
+      })();
+      const clients = await Promise.all(Array.from({ length: 6 }, () => streams.open(app, channel, id)));
+      await publishing;
+      for (const client of clients) {
+        await client.next(({ data }) => data === "600");
+        expect(dataOf(client)).to.deep.equal(numbers);
+        expect(gapsOf(client)).to.deep.equal([]);
+      }
+    });
+
+    it("sends what is not kept as it comes, without an id, and not again", async () => {
+      const service = streams.create({ history: { channels: { "*:none": false } } });
+      const app = await streams.mount(service);
+      const client = await streams.openLive(app, [channel, `${channel}:none`]);
+      expect(await service.publish(channel, { data: "now" }, { history: false })).to.deep.equal({
+        id: null,
+        receivers: 1,
+      });
+      expect((await service.publish(`${channel}:none`, { data: "never kept" })).id).to.equal(null);
+      await streams.raw.publish(channel, "plain");
+      const { id } = await service.publish(channel, { data: "kept" });
+      await client.next(({ data }) => data === "kept");
+      expect(dataOf(client).toSorted()).to.deep.equal(["kept", "never kept", "now", "plain"]);
+      const begun = client.events[0]!.id!;
+      for (const event of client.events) expect(event.id || begun).to.be.oneOf([begun, id]);
+      client.destroy();
+      const again = await streams.open(app, [channel, `${channel}:none`], begun);
+      await again.next(({ data }) => data === "kept");
+      expect(dataOf(again)).to.deep.equal(["kept"]);
+    });
+
+    describe("tells a gap, and goes on live,", () => {
+      async function expectGap(
+        service: RedisSse,
+        lastEventId: string,
+        reason: string,
+        channels: readonly string[] = [channel],
+      ): Promise<void> {
+        const app = await streams.mount(service);
+        const client = await streams.open(app, channels, lastEventId);
+        await client.next(isEvent("gap"));
+        expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "gap"]);
+        expect(gapsOf(client)).to.deep.equal([{ channels, reason }]);
+        expect(connectedOf(client).recovered).to.equal(false);
+        // A client that leaves before it has read of the gap has to be told again.
+        expect(client.events[0]!.id || undefined).to.equal(undefined);
+        if (lastEventId.length > 3) expect(client.text).to.not.include(lastEventId);
+        const id = lastIdOf(client);
+        await service.publish(channels[0]!, { data: "after" });
+        await client.next(({ data }) => data === "after");
+        expect(dataOf(client)).to.deep.equal(["after"]);
+        client.destroy();
+        // What the gap came with is a place to go on from.
+        const again = await streams.open(app, channels, id);
+        await again.next(({ data }) => data === "after");
+        expect(gapsOf(again)).to.deep.equal([]);
+      }
+
+      it("where the log was trimmed", async () => {
+        const service = streams.create({ history: { maxLength: 3 } });
+        const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
+        await expectGap(service, ids[0]!, "trimmed");
+      });
+
+      it("but not where all that is missing is still there", async () => {
+        const service = streams.create({ history: { maxLength: 3 } });
+        const app = await streams.mount(service);
+        const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
+        const client = await streams.open(app, channel, ids[1]!);
+        await client.next(({ data }) => data === "e");
+        expect(dataOf(client)).to.deep.equal(["c", "d", "e"]);
+        expect(gapsOf(client)).to.deep.equal([]);
+      });
+
+      it("where the log was lost and has begun anew", async () => {
+        const service = streams.create();
+        const [id] = await publishAll(service, channel, ["a"]);
+        await streams.raw.del(`sse:pos:{${channel}}`, `sse:log:{${channel}}`);
+        await publishAll(service, channel, ["b"]);
+        await expectGap(service, id!, "epoch");
+      });
+
+      it("where more is missing than may be replayed", async () => {
+        const service = streams.create({ limits: { maxReplayEvents: 3 } });
+        const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
+        await expectGap(service, ids[0]!, "limit");
+        const app = await streams.mount(service);
+        const allowed = await streams.open(app, channel, ids[2]!);
+        await allowed.next(({ data }) => data === "after");
+        expect(dataOf(allowed)).to.deep.equal(["d", "e", "after"]);
+      });
+
+      it("where a cursor is ahead of its log", async () => {
+        const service = streams.create();
+        const ids = await publishAll(service, channel, ["a", "b"]);
+        // The same log, as it was one event ago: what a server has lost that was cut off from power.
+        await streams.raw.hset(`sse:pos:{${channel}}`, "o", "1");
+        await streams.raw.del(`sse:log:{${channel}}`);
+        await streams.raw.xadd(`sse:log:{${channel}}`, "MAXLEN", "9", "1", "e", "", "d", "a");
+        await expectGap(streams.create(), ids[1]!, "future");
+      });
+
+      it("where a cursor is none of these channels, whose events its bearer does not get", async () => {
+        const service = streams.create();
+        const [theirs] = await publishAll(service, `${channel}:theirs`, ["private"]);
+        await publishAll(service, channel, ["public"]);
+        await expectGap(service, theirs!, "foreign");
+      });
+
+      for (const [what, lastEventId] of Object.entries({
+        "a stream id of Redis": "1-1",
+        "the newest of Redis": "$",
+        "two ids": "1.AAAA, 1.AAAA",
+        "a number": "-1",
+        "an injection": "'; DROP",
+        "a tag": "<script>alert(1)</script>",
+        "another version": "2.WOhidDyJAQ",
+        "a cursor that is cut off": "1.WOhidDy",
+        "a cursor that goes on": "1.WOhidDyJAQAA",
+        "300 letters": "A".repeat(300),
+        "12,000 letters": `1.${"A".repeat(12_000)}`,
+      })) {
+        it(`for ${what}`, async () => {
+          const service = streams.create();
+          await publishAll(service, channel, ["a"]);
+          await expectGap(service, lastEventId, "malformed");
+        });
+      }
+
+      it("by reason, naming exactly the channels that it is about", async () => {
+        const service = streams.create({ history: { channels: { "*:short": { maxLength: 1 } } } });
+        const app = await streams.mount(service);
+        const [short, whole, lost] = ["short", "whole", "lost"].map((end) => `${channel}:${end}`) as [
+          string,
+          string,
+          string,
+        ];
+        const first = await streams.openLive(app, [short, whole, lost]);
+        const id = lastIdOf(first);
+        first.destroy();
+        await publishAll(service, short, ["s1", "s2"]);
+        await publishAll(service, whole, ["w1", "w2"]);
+        await streams.raw.del(`sse:pos:{${lost}}`);
+        // A process that heard nothing of it.
+        const other = await streams.mount(streams.create());
+        const client = await streams.open(other, [short, whole, lost], id);
+        await client.next(({ data }) => data === "w2");
+        expect(gapsOf(client)).to.have.deep.members([
+          { channels: [short], reason: "trimmed" },
+          { channels: [lost], reason: "epoch" },
+        ]);
+        expect(dataOf(client)).to.deep.equal(["w1", "w2"]);
+        expect(connectedOf(client).recovered).to.equal(false);
+      });
+    });
+
+    it("sends the newest that may be replayed, behind a gap, to whoever asks for more", async () => {
+      const service = streams.create({ limits: { maxReplayEvents: 2 } });
+      const app = await streams.mount(service);
+      await publishAll(service, channel, ["a", "b", "c", "d"]);
+      const client = await streams.open(app, channel, "earliest");
+      await client.next(({ data }) => data === "d");
+      expect(gapsOf(client)).to.deep.equal([{ channels: [channel], reason: "limit" }]);
+      expect(dataOf(client)).to.deep.equal(["c", "d"]);
+    });
+
+    describe("channels that come and go", () => {
+      async function live(service: RedisSse): Promise<{ session: PubSubSession; sink: FakeSink }> {
+        const sink = new FakeSink();
+        return { session: await service.open({}, sink, [channel]), sink };
+      }
+
+      it("one that is added is part of the id from then on", async () => {
+        const service = streams.create();
+        const { session, sink } = await live(service);
+        const added = `${channel}:added`;
+        await service.publish(added, { data: "before" });
+        await session.addChannel(added);
+        const id = [...sink.text.matchAll(/^id: (.*)$/gm)].at(-1)![1]!;
+        await session.close();
+        await service.publish(added, { data: "missed" });
+        const app = await streams.mount(service);
+        const client = await streams.open(app, [channel, added], id);
+        await client.next(({ data }) => data === "missed");
+        expect(dataOf(client)).to.deep.equal(["missed"]);
+        expect(gapsOf(client)).to.deep.equal([]);
+      });
+
+      it("one that is added to a stalled stream loses nothing", async () => {
+        const service = streams.create();
+        const { session, sink } = await live(service);
+        sink.takes = false;
+        session.send({ data: "x" });
+        await session.addChannel(`${channel}:added`);
+        await service.publish(`${channel}:added`, { data: "1" });
+        await service.publish(`${channel}:added`, { data: "2" });
+        await eventually(() => expect(session.statistics.bufferedBytes).to.be.greaterThan(400));
+        sink.drain();
+        await eventually(() => expect(sink.text).to.include("data: 2"));
+        expect(sink.events.map(({ data }) => data).slice(1)).to.deep.equal(["x", "1", "2"]);
+        await session.close();
+      });
+
+      it("one that is taken away during its replay sends nothing more", async () => {
+        const service = streams.create();
+        const ids = await publishAll(
+          service,
+          channel,
+          Array.from({ length: 300 }, (_, index) => String(index)),
+        );
+        const sink = new FakeSink();
+        sink.takes = false;
+        const session = await service.open({ lastEventId: ids[0] }, sink, [channel, `${channel}:kept`]);
+        await eventually(() => {
+          sink.step();
+          expect(sink.text).to.include("data: 5\n");
+        });
+        const removed = session.removeChannel(channel);
+        const { length } = sink.events;
+        sink.drain();
+        await removed;
+        await service.publish(`${channel}:kept`, { data: "kept" });
+        await eventually(() => expect(sink.text).to.include("data: kept"));
+        expect(sink.events.slice(length).map(({ data }) => data)).to.deep.equal(["kept"]);
+        await session.close();
+      });
+    });
+  });
+}

@@ -1,0 +1,23 @@
+import { describeFinite } from "../conformance/finite-suite.js";
+import { describeResume } from "../conformance/resume-suite.js";
+import type { SuiteRedis } from "../conformance/stream-suite.js";
+import { need } from "../support/prerequisites.js";
+import { RedisServer } from "../support/redis-server.js";
+
+async function startServer(context: Mocha.Context): Promise<SuiteRedis> {
+  const server = await RedisServer.start(await need("redis", context));
+  return { source: server.url, client: server.admin, stop: () => server.stop() };
+}
+
+/** The wire of ioredis 5 and of servers before Redis 6. */
+async function startByResp2(context: Mocha.Context): Promise<SuiteRedis> {
+  const server = await RedisServer.start(await need("redis", context));
+  const source = { host: "127.0.0.1", port: server.port, protocol: 2 } as const;
+  return { source, client: server.admin, stop: () => server.stop() };
+}
+
+for (const subscriptions of ["shared", "dedicated"] as const) {
+  describeResume("a real server", subscriptions, startServer);
+  describeFinite("a real server", subscriptions, startServer);
+  describeResume("a real server by RESP2", subscriptions, startByResp2);
+}

@@ -1,0 +1,112 @@
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+import { Redis } from "ioredis";
+
+const run = promisify(execFile);
+
+/** docs/protocol.md, as a program in another language would be written by it. */
+const TEXT = readFileSync(fileURLToPath(new URL("../../../docs/protocol.md", import.meta.url)), "utf8");
+
+/** The first block of that language below a heading, or in the whole document. */
+export function blockOf(language: string, heading = ""): string {
+  const block = new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\`\`\``).exec(below(heading))?.[1];
+  if (block === undefined) throw new Error(`no block of ${language} below "${heading}"`);
+  return block;
+}
+
+/** The rows of the first table below a heading, each cell as it stands. */
+export function tableOf(heading: string): readonly (readonly string[])[] {
+  const table = /(?:^\|.*\|\n)+/m.exec(below(heading))?.[0];
+  if (table === undefined) throw new Error(`no table below "${heading}"`);
+  // A "|" within code is written as \|.
+  const rows = table
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.slice(1, -1).split(/(?<!\\)\|/));
+  return rows.slice(2).map((cells) => cells.map((cell) => cell.trim()));
+}
+
+/** All that stands in `code` in a text. */
+export function codesIn(text: string): readonly string[] {
+  return Array.from(text.matchAll(/`([^`]+)`/g), ([, code]) => code!);
+}
+
+/** The paragraph that begins so. */
+export function paragraph(beginning: string): string {
+  const found = TEXT.split("\n\n").find((each) => each.startsWith(beginning));
+  if (found === undefined) throw new Error(`no paragraph "${beginning}"`);
+  return found;
+}
+
+function below(heading: string): string {
+  const start = heading === "" ? 0 : TEXT.search(new RegExp(`^#+ ${heading}`, "m"));
+  if (start < 0) throw new Error(`no heading "${heading}"`);
+  return TEXT.slice(start);
+}
+
+export interface ForeignCall {
+  readonly event?: string;
+  readonly data?: string;
+  readonly ending?: string;
+  readonly maxLength?: number | string;
+  readonly maxAgeMs?: number | string;
+  readonly epoch?: string;
+  readonly producer?: string;
+  readonly sequence?: number | string;
+  readonly finite?: boolean;
+}
+
+/** A program that knows nothing but the document: `redis-cli`, else a plain client. */
+export interface ForeignProgram {
+  /** Any command. Rejects with what the server said, where that is an error. */
+  command(...args: string[]): Promise<string>;
+  /** Calls the script; answers its status and what follows it. */
+  publish(channel: string, call: ForeignCall, keys?: readonly string[]): Promise<readonly string[]>;
+  close(): void;
+}
+
+export interface Login {
+  readonly username: string;
+  readonly password: string;
+}
+
+const SCRIPT = blockOf("lua");
+const STATUSES = new Set(["ok", "repeated", "completed", "invalid"]);
+
+export async function startForeignProgram(port: number, login?: Login): Promise<ForeignProgram> {
+  const hasCli = await run("redis-cli", ["--version"]).then(
+    () => true,
+    () => false,
+  );
+  const client = hasCli ? null : new Redis({ port, ...login, lazyConnect: true, enableReadyCheck: false });
+  const user = login ? ["--user", login.username, "--pass", login.password, "--no-auth-warning"] : [];
+  const ask = async (args: readonly string[]): Promise<string> => {
+    if (client !== null) {
+      const [name = "", ...rest] = args;
+      const reply: unknown = await client.call(name, ...rest);
+      return Array.isArray(reply) ? reply.join("\n") : String(reply);
+    }
+    const { stdout } = await run("redis-cli", ["-p", String(port), ...user, ...args]);
+    return stdout.replace(/\n$/, "");
+  };
+  return {
+    async command(...args) {
+      const reply = await ask(args);
+      if (/^(?:[A-Z]{3,} |\(error\))/.test(reply)) throw new Error(reply);
+      return reply;
+    },
+    async publish(channel, call, keys = [`sse:pos:{${channel}}`, `sse:log:{${channel}}`]) {
+      const { event = "", data = "", ending = "", maxLength = 1000, maxAgeMs = 3_600_000 } = call;
+      const { epoch = "0badcafe", producer = "", sequence = "", finite = false } = call;
+      const args = [channel, event, data, ending, maxLength, maxAgeMs, epoch, producer, sequence];
+      if (finite) args.push("1");
+      const reply = (await ask(["EVAL", SCRIPT, "2", ...keys, ...args.map(String)])).split("\n");
+      if (!STATUSES.has(reply[0]!)) throw new Error(reply.join("\n"));
+      return reply;
+    },
+    close: () => client?.disconnect(),
+  };
+}

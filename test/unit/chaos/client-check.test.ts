@@ -1,0 +1,104 @@
+import { expect } from "chai";
+
+import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
+import { ClientCheck } from "../../chaos/client-check.js";
+import { encodePayload } from "../../chaos/payload.js";
+
+const CHANNELS = ["channel-1", "tiny-0"];
+
+describe("what the chaos test finds wrong with a stream as it comes", () => {
+  let rules: string[];
+  let check: ClientCheck;
+
+  beforeEach(() => {
+    rules = [];
+    check = new ClientCheck(CHANNELS, (rule) => rules.push(rule));
+    check.open(undefined);
+  });
+
+  const idOf = (...offsets: number[]): string =>
+    encodeCursor(
+      offsets.map((offset, index) => ({ tag: tagOf(CHANNELS[index]!), epoch: "0000000a", offset })),
+    );
+
+  function say(type: string, data: unknown, id?: string): void {
+    const text = typeof data === "string" ? data : JSON.stringify(data);
+    check.block({ event: { type, data: text }, hasId: id !== undefined }, id);
+  }
+
+  const begin = (): void => say("connected", { recovered: false }, idOf(5, 7));
+  const event = (channel: string, number: number): string =>
+    encodePayload({ channel, publisher: 1, number }, 150);
+
+  it("nothing with streams that begin, are resumed, tell of a gap, and end as they should", () => {
+    begin();
+    say("message", event("channel-1", 1), idOf(6, 7));
+    say("closing", {});
+    check.open(idOf(6, 7));
+    say("connected", { recovered: true }, idOf(6, 7));
+    say("message", event("tiny-0", 1), idOf(6, 8));
+    check.block({ event: null, hasId: true }, idOf(6, 8));
+    check.open(idOf(6, 8));
+    say("connected", { recovered: false });
+    say("gap", { channels: ["tiny-0"] }, idOf(6, 30));
+    say("message", event("tiny-0", 23), idOf(6, 31));
+    expect(rules).to.deep.equal([]);
+    expect(check.trails.get("tiny-0")).to.deep.include({ offsets: [8, 30, 31], connections: [1, 2, 2] });
+  });
+
+  const faults: Readonly<Record<string, readonly [rule: string, play: () => void]>> = {
+    "an event before `connected`": ["a stream begins with `connected` or `error`", () => say("closing", {})],
+    "a second `connected`": [
+      "`connected` comes once",
+      () => (begin(), say("connected", { recovered: false })),
+    ],
+    "an event that was damaged": [
+      "data comes as it was published, on the client's channels",
+      () => (begin(), say("message", event("channel-1", 1).replace("xx", "x"), idOf(6, 7))),
+    ],
+    "an event of another's channel": [
+      "data comes as it was published, on the client's channels",
+      () => (begin(), say("message", event("channel-2", 1), idOf(5, 7))),
+    ],
+    "an event without an id": [
+      "every event of a channel with history has an id",
+      () => (begin(), say("message", event("channel-1", 1))),
+    ],
+    "an id that has left a channel out": [
+      "an id tells the place in every channel",
+      () => (begin(), say("message", event("channel-1", 1), idOf(6))),
+    ],
+    "an id that runs ahead of its events": [
+      "an id moves with its event only",
+      () => (begin(), say("message", event("channel-1", 1), idOf(7, 7))),
+    ],
+    "an id that moves in another channel": [
+      "an id moves with its event only",
+      () => (begin(), say("message", event("channel-1", 1), idOf(6, 8))),
+    ],
+    "a `connected` that moves on without a word": [
+      "an id moves with its event only",
+      () => (begin(), check.open(idOf(5, 7)), say("connected", { recovered: true }, idOf(6, 7))),
+    ],
+    "a gap of a channel that keeps everything": [
+      "no gap on a channel that keeps everything",
+      () => (begin(), say("gap", { channels: ["channel-1"] }, idOf(8, 7))),
+    ],
+    "a gap that is announced and not told": [
+      "who is not recovered is told a gap first",
+      () => {
+        begin();
+        check.open(idOf(5, 7));
+        say("connected", { recovered: false });
+        say("message", event("channel-1", 1), idOf(6, 7));
+      },
+    ],
+  };
+
+  for (const [fault, [rule, play]] of Object.entries(faults)) {
+    it(fault, () => {
+      play();
+      expect(rules).to.include(rule);
+    });
+  }
+});

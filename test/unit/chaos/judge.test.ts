@@ -1,0 +1,113 @@
+import { expect } from "chai";
+
+import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
+import { judge } from "../../chaos/judge.js";
+import { Ledger } from "../../chaos/ledger.js";
+import { codeOf } from "../../chaos/payload.js";
+import { GAP, Trail } from "../../chaos/trail.js";
+
+/** The log of a channel: of publisher 1 the events 1 to 8, of which 3 is uncertain; then the marker. */
+const EVENTS = [1, 2, 3, 4, 5, 6, 7, 8];
+const UNCERTAIN = 3;
+const MARKER = { code: codeOf({ publisher: 0, number: 1 }), offset: 9 };
+
+/** A chaos test that sees nothing would pass as well: here is what it has to see. */
+describe("what the chaos test finds wrong with what a client has received", () => {
+  /** Each event is `[number, place]`, in order; "gap" is one; the marker follows by itself. */
+  type Received = readonly (readonly [number, number] | "gap")[];
+
+  function rulesOf(
+    channel: string,
+    received: Received,
+    { beginning = 0, begunAt = 0, ends = true } = {},
+  ): string[] {
+    const ledger = new Ledger();
+    const acknowledge = (publisher: number, number: number, offset: number): void => {
+      const id = encodeCursor([{ tag: tagOf(channel), epoch: "0000000a", offset }]);
+      ledger.settle({ channel, publisher, number, issuedAt: offset, settledAt: offset + 0.5, id });
+    };
+    for (const number of EVENTS) if (number !== UNCERTAIN) acknowledge(1, number, number);
+    acknowledge(0, 1, MARKER.offset);
+    const trail = new Trail(beginning, begunAt);
+    for (const entry of received) {
+      if (entry === "gap") trail.push(GAP, 0, 0);
+      else trail.push(codeOf({ publisher: 1, number: entry[0] }), entry[1], 0);
+    }
+    if (ends) trail.push(MARKER.code, MARKER.offset, 0);
+    const places = new Map(EVENTS.map((number) => [number, codeOf({ publisher: 1, number })]));
+    places.set(MARKER.offset, MARKER.code);
+    return judge(channel, trail, { ledger, places, marker: MARKER }).map(({ rule }) => rule);
+  }
+
+  const at = (...numbers: number[]): Received => numbers.map((number) => [number, number] as const);
+
+  it("nothing with all events in their order, from the beginning or from where the client began", () => {
+    expect(rulesOf("channel-1", at(...EVENTS))).to.deep.equal([]);
+    expect(rulesOf("channel-1", at(6, 7, 8), { beginning: 5, begunAt: 5.7 })).to.deep.equal([]);
+    expect(rulesOf("channel-1", at(6, 7, 8), { beginning: 5, begunAt: 7 })).to.deep.equal([]);
+    expect(rulesOf("channel-1", at(), { beginning: 8, begunAt: 8.7 })).to.deep.equal([]);
+  });
+
+  it("a hole: in the midst, at the beginning, at the end", () => {
+    const rules = ["nothing is missing", "places follow one another"];
+    expect(rulesOf("channel-1", at(1, 2, 3, 4, 6, 7, 8))).to.deep.equal(rules);
+    expect(rulesOf("channel-1", at(2, 3, 4, 5, 6, 7, 8))).to.deep.equal(rules);
+    expect(rulesOf("channel-1", at(1, 2, 3, 4, 5, 6, 7))).to.deep.equal(rules);
+    expect(rulesOf("channel-1", at(7, 8), { beginning: 5, begunAt: 5.7 })).to.deep.equal(rules);
+  });
+
+  it("a hole by the publishers' numbers alone, should the ids lie", () => {
+    const received = EVENTS.filter((number) => number !== 5).map(
+      (number, index) => [number, index + 1] as const,
+    );
+    expect(rulesOf("channel-1", received)).to.include("nothing is missing");
+  });
+
+  it("a hole at an uncertain event that is in the log, by the places alone", () => {
+    expect(rulesOf("channel-1", at(1, 2, 4, 5, 6, 7, 8))).to.deep.equal(["places follow one another"]);
+  });
+
+  it("what comes twice, or out of order", () => {
+    const rules = (rule: string): string[] => [rule, "places follow one another"];
+    expect(rulesOf("channel-1", at(1, 2, 2, 3, 4, 5, 6, 7, 8))).to.deep.equal(rules("nothing comes twice"));
+    expect(rulesOf("channel-1", at(1, 2, 4, 3, 5, 6, 7, 8))).to.deep.equal(
+      rules("nothing comes out of order"),
+    );
+    expect(rulesOf("channel-1", at(1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8))).to.deep.equal(
+      rules("nothing comes out of order"),
+    );
+  });
+
+  it("what is not in the log, or not there", () => {
+    expect(rulesOf("channel-1", [...at(...EVENTS), [20, 9]])).to.include("what comes is what is in the log");
+    expect(rulesOf("channel-1", [...at(...EVENTS), [20, 10]], { ends: false })).to.include(
+      "places follow one another",
+    );
+  });
+
+  it("a client that has not come to the end", () => {
+    expect(rulesOf("channel-1", at(...EVENTS), { ends: false })).to.deep.equal(["the marker is the last"]);
+  });
+
+  it("on a channel that keeps little, nothing with a hole that was told", () => {
+    expect(rulesOf("tiny-0", [...at(1, 2), "gap", ...at(6, 7, 8)])).to.deep.equal([]);
+    expect(rulesOf("tiny-0", ["gap", ...at(6, 7, 8)])).to.deep.equal([]);
+    expect(rulesOf("tiny-0", [...at(1, 2), "gap"])).to.deep.equal([]);
+  });
+
+  it("on a channel that keeps little, a hole that was told elsewhere or only afterwards, and a repetition", () => {
+    const rules = ["nothing is missing", "places follow one another"];
+    expect(rulesOf("tiny-0", [...at(1, 2), "gap", ...at(4, 5, 7, 8)])).to.deep.equal(rules);
+    expect(rulesOf("tiny-0", [...at(1, 2, 4), "gap", ...at(7, 8)])).to.include("places follow one another");
+    expect(rulesOf("tiny-0", [...at(1, 2, 5), "gap", ...at(7, 8)])).to.deep.equal(rules);
+    expect(rulesOf("tiny-0", [...at(1, 2), "gap", ...at(2, 3, 4, 5, 6, 7, 8)])).to.include(
+      "nothing comes twice",
+    );
+  });
+
+  it("on a channel that keeps little, a gap that hides nothing", () => {
+    expect(rulesOf("tiny-0", [...at(1, 2, 3), "gap", ...at(4, 5, 6, 7, 8)])).to.deep.equal([
+      "a gap hides something",
+    ]);
+  });
+});

@@ -1,0 +1,26 @@
+import RedisMock from "ioredis-mock";
+
+import { describeFinite } from "../conformance/finite-suite.js";
+import { describeResume } from "../conformance/resume-suite.js";
+import type { SuiteRedis } from "../conformance/stream-suite.js";
+
+/** Each suite has a mock of its own: mocks of one host and port share their data. */
+let hosts = 0;
+
+async function startMock(): Promise<SuiteRedis> {
+  const source = new RedisMock({ host: `resume-${hosts++}` });
+  const client = source.duplicate();
+  return {
+    source,
+    client,
+    stop: async () => {
+      await client.quit();
+      await source.quit();
+    },
+  };
+}
+
+for (const subscriptions of ["shared", "dedicated"] as const) {
+  describeResume("ioredis-mock", subscriptions, startMock);
+  describeFinite("ioredis-mock", subscriptions, startMock);
+}
