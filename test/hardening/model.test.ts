@@ -97,7 +97,10 @@ class World {
       createTransport: (_, listener) =>
         subscriptions === "shared"
           ? new SharedTransport(this.hub, listener)
-          : new DedicatedTransport({ lease: (signal) => this.pool.lease(signal), read, now: () => 0 }, listener),
+          : new DedicatedTransport(
+              { lease: (signal) => this.pool.lease(signal), read, now: () => 0 },
+              listener,
+            ),
       history: noHistory,
       onGap: () => {},
       assertChannel: (name) => assertChannel(name, "sse:"),
