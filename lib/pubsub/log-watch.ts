@@ -42,7 +42,7 @@ const MAX_BATCH = 256;
 export class LogWatch {
   readonly #options: LogWatchOptions;
   readonly #stopping = new AbortController();
-  #running: Promise<void> | null = null;
+  #started = false;
 
   constructor(options: LogWatchOptions) {
     this.#options = options;
@@ -50,7 +50,9 @@ export class LogWatch {
 
   /** Begins, once. */
   start(): void {
-    if (!this.#stopping.signal.aborted) this.#running ??= this.#run();
+    if (this.#started || this.#stopping.signal.aborted) return;
+    this.#started = true;
+    void this.#run();
   }
 
   stop(): void {

@@ -132,7 +132,7 @@ export function describeResume(
       await byDefault.next(({ data }) => data === "d");
       expect(dataOf(byDefault)).to.deep.equal(["b", "c", "d"]);
       // One that says where it was is taken at its word.
-      const resumed = await streams.open(fromEarliest, channel, ids[2]!);
+      const resumed = await streams.open(fromEarliest, channel, ids[2]);
       await resumed.next(({ data }) => data === "d");
       expect(dataOf(resumed)).to.deep.equal(["d"]);
     });
@@ -213,7 +213,7 @@ export function describeResume(
         const service = streams.create({ history: { maxLength: 3 } });
         const app = await streams.mount(service);
         const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
-        const client = await streams.open(app, channel, ids[1]!);
+        const client = await streams.open(app, channel, ids[1]);
         await client.next(({ data }) => data === "e");
         expect(dataOf(client)).to.deep.equal(["c", "d", "e"]);
         expect(gapsOf(client)).to.deep.equal([]);
@@ -232,7 +232,7 @@ export function describeResume(
         const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
         await expectGap(service, ids[0]!, "limit");
         const app = await streams.mount(service);
-        const allowed = await streams.open(app, channel, ids[2]!);
+        const allowed = await streams.open(app, channel, ids[2]);
         await allowed.next(({ data }) => data === "after");
         expect(dataOf(allowed)).to.deep.equal(["d", "e", "after"]);
       });

@@ -95,7 +95,10 @@ describeRequests("bad requests for a stream", (rig) => {
     const names = ["__proto__", "constructor", "toString"];
     const query = names.map((name) => `channel=${name}`).join("&");
     const client = await rig.openLive(`/stream?${query}`);
-    for (const name of names) await rig.server.admin.publish(name, `before ${name}`);
+    for (const name of names) {
+      await rig.server.admin.publish(name, `before ${name}`);
+      await client.next(({ data }) => data === `before ${name}`);
+    }
     await rig.server.killSubscribers();
     const gap = await client.next(({ event }) => event === "gap", 10_000);
     expect((JSON.parse(gap.data) as { channels: string[] }).channels).to.have.members(names);

@@ -9,6 +9,7 @@ import { sseStream } from "../../middleware/express.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { getRequest, openRaw, untilNobodyIsConnected, type RawClient } from "../support/raw-client.js";
+import { expectEveryNumber, publishNumbers } from "../support/sequence.js";
 import { openStream } from "../support/sse-client.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 
@@ -264,6 +265,7 @@ describeFaults("faults of Redis by RESP2", (rig) => {
         subscriptions,
         redis: { host: "127.0.0.1", port: rig.server.port, protocol: 2 },
         heartbeatMs: 50,
+        history: subscriptions === "shared" ? false : {},
       });
       const client = await openLive("a");
       const before = client.comments.length;
@@ -283,4 +285,20 @@ describeFaults("faults of Redis by RESP2", (rig) => {
       expect(await rig.server.receiversOf("a")).to.equal(1);
     });
   }
+
+  it("shared: what was published while the connection was lost comes, once and in order", async () => {
+    const { service, openLive } = await rig.start({
+      redis: { host: "127.0.0.1", port: rig.server.port, protocol: 2 },
+    });
+    const client = await openLive("a");
+    await publishNumbers(service, "a", 0, 2);
+    await rig.server.killSubscribers();
+    await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(0));
+    await publishNumbers(service, "a", 2, 4);
+    await client.next(({ data }) => data === "3", 10_000);
+    await publishNumbers(service, "a", 4, 5);
+    await client.next(({ data }) => data === "4");
+    expectEveryNumber(client.events, 5);
+    expect(await rig.server.receiversOf("a")).to.equal(1);
+  });
 });

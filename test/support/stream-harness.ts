@@ -1,4 +1,4 @@
-import express from "express";
+import type express from "express";
 import type { Redis } from "ioredis";
 
 import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/index.js";

@@ -301,6 +301,27 @@ describe("SubscriptionHub", () => {
       expect([...connection.server]).to.have.members(["a", "b"]);
     });
 
+    it("is told with whether messages had come that are in no log, for as long as anybody listens", async () => {
+      const member = new Member();
+      for (const name of ["plain", "logged", "both", "silent"]) await hub.join(name, member);
+      connection.message("plain", "x");
+      for (const text of ["at 1", "at 2"]) connection.message("logged", text);
+      for (const text of ["at 1", "x", "at 2"]) connection.message("both", text);
+      const told = { plain: true, logged: false, both: true, silent: false };
+      for (let losses = 1; losses <= 2; losses++) {
+        connection.lose();
+        connection.restore();
+        await settle();
+        expect(member.unlogged).to.deep.equal(Array.from({ length: losses }, () => told));
+      }
+      hub.leave("plain", member);
+      await hub.join("plain", member);
+      connection.lose();
+      connection.restore();
+      await settle();
+      expect(member.unlogged.at(-1)).to.deep.equal({ ...told, plain: false });
+    });
+
     it("is told to the others though a member throws", async () => {
       const members = [new ThrowingMember(), new Member()];
       for (const member of members) await hub.join("a", member);
@@ -512,6 +533,8 @@ class FakeConnection implements HubConnection {
 class Member implements HubMember {
   readonly events: InboundEvent[] = [];
   readonly gaps: (readonly string[])[] = [];
+  /** With each gap, by channel. */
+  readonly unlogged: Readonly<Record<string, boolean>>[] = [];
   readonly refusals: [channel: string, code: string][] = [];
   onDeliver: () => void = () => {};
   onRefused: () => void = () => {};
@@ -528,6 +551,7 @@ class Member implements HubMember {
   interrupted(interruptions: readonly Interruption[]): void {
     const channels = interruptions.map(({ channel }) => channel);
     this.gaps.push(channels);
+    this.unlogged.push(Object.fromEntries(interruptions.map(({ channel, unlogged }) => [channel, unlogged])));
   }
 
   refused(channel: string, fault: RedisSseError): void {
@@ -551,8 +575,11 @@ class ThrowingMember extends Member {
   }
 }
 
+/** "at 5" has that place in its channel's log; everything else has none. */
 function eventOf(channel: string, data: string): InboundEvent {
-  return { channel, event: undefined, data, frame: encodeEvent({ data }) };
+  const offset = Number(/^at (\d+)$/.exec(data)?.[1] ?? 0);
+  const place = offset > 0 && { position: { epoch: "0123abcd", offset } };
+  return { channel, event: undefined, data, frame: encodeEvent({ data }), ...place };
 }
 
 /** A server whose ACL denies one channel. */
