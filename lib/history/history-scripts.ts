@@ -77,6 +77,12 @@ local function append(state, new)
     end
     redis.call('HSET', KEYS[1], 'o', text(state.top))
     if new.ending ~= '' then redis.call('HDEL', KEYS[1], 'end') end
+    if new.finite ~= '' and not state.finite then redis.call('HDEL', KEYS[1], 'k') end
+    if state.checkpoints then
+      redis.call('HSET', KEYS[1], 'c', state.checkpoints)
+    else
+      redis.call('HDEL', KEYS[1], 'c')
+    end
     if state.published then
       redis.call('HSET', KEYS[1], 'p:' .. new.producer, state.published)
     elseif new.producer ~= '' then
@@ -112,8 +118,8 @@ end
 `;
 
 const PUBLISH = `${COMMON}
-local got = fields('e', 'o', 'end', 'c', 'w', 'p:' .. ARGV[8])
-local state = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], published = got[6]}
+local got = fields('e', 'o', 'end', 'c', 'w', 'p:' .. ARGV[8], 'k')
+local state = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], published = got[6], finite = got[7]}
 local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], ending = ARGV[4], maxLength = tonumber(ARGV[6]),
   maxAge = tonumber(ARGV[7]), producer = ARGV[8], sequence = ARGV[9], finite = ARGV[11], now = clock(ARGV[12])}
 local last = new.producer ~= '' and got[6] and string.match(got[6], '^%d+')
