@@ -36,7 +36,11 @@ describe("encodeCursor()", () => {
   it("takes few bytes, also of a stream with 64 channels", () => {
     const busy = (count: number, at: number): number =>
       encodeCursor(
-        Array.from({ length: count }, (_, index) => ({ tag: tagOf(`c${index}`), epoch: "ffffffff", offset: at })),
+        Array.from({ length: count }, (_, index) => ({
+          tag: tagOf(`c${index}`),
+          epoch: "ffffffff",
+          offset: at,
+        })),
       ).length;
     expect(busy(1, 1_000), "one channel").to.equal(13);
     expect(busy(64, 1_000), "64 channels, thousands of events each").to.equal(685);
