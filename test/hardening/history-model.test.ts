@@ -458,6 +458,50 @@ class World {
   }
 }
 
+const open = (channels: readonly string[], wish: Wish = "now"): Step => ({ do: "open", channels, wish });
+const quiet: Step = { do: "quiet" };
+
+/** Found by earlier runs. */
+const FAILED_ONCE: readonly (readonly Step[])[] = [
+  // Who comes late to a channel that was empty when it was first read gets it from its beginning all the same.
+  [open(["f"]), quiet, { do: "publish", channel: "f", count: 1 }, { do: "carry" }, open(["f", "a"])],
+  // An event that waits already goes behind the gap of the beginning, also where the client does not read.
+  [
+    open(["b"], "malformed"),
+    { do: "turn" },
+    { do: "answer" },
+    { do: "block", session: 0 },
+    { do: "publish", channel: "b", count: 1 },
+    { do: "read", chance: 0 },
+    { do: "carry" },
+  ],
+  // A client that does not read has all of a completed channel before the stream ends, its gaps too.
+  [
+    open(["a"]),
+    { do: "complete", channel: "a", ending: "completed" },
+    { do: "block", session: 0 },
+    { do: "trim", channel: "a", count: 1 },
+    quiet,
+  ],
+  // A stream whose last channel was taken away is not complete.
+  [open(["p"]), { do: "block", session: 0 }, quiet, { do: "remove", session: 0, channel: "p" }],
+  // Nothing is held for a channel that has ended, nor by a stream that closes.
+  [
+    open(["a", "f"]),
+    { do: "complete", channel: "f", ending: "completed" },
+    quiet,
+    { do: "forge", channel: "f" },
+  ],
+  [
+    open(["a"]),
+    quiet,
+    { do: "back", session: 0, lost: 0, channels: [] },
+    { do: "plain", channel: "a" },
+    { do: "carry" },
+    { do: "refuse", chance: 0 },
+  ],
+];
+
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describe(`any sequence of events over logs, ${subscriptions}`, () => {
     it(`gives each stream all of it, once and in order, or tells of the hole (${RUNS} runs)`, async () => {
@@ -473,7 +517,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           await expectDelivery(world);
           await expectEnd(world);
         }),
-        { numRuns: RUNS, endOnFailure: RUNS > 100_000 },
+        { numRuns: RUNS, examples: FAILED_ONCE.map((list) => [list]), endOnFailure: RUNS > 100_000 },
       );
     }).timeout(30_000 + RUNS * 100);
   });
