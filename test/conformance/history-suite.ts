@@ -1,0 +1,448 @@
+import { expect } from "chai";
+import type { Redis } from "ioredis";
+import type { Context } from "mocha";
+
+import { historyKeys } from "../../lib/history/history-keys.js";
+import {
+  publishToLog,
+  readFromLog,
+  type PublishArguments,
+  type PublishReply,
+  type ReadArguments,
+  type ReadReply,
+} from "../../lib/history/history-scripts.js";
+import { LogPublisher } from "../../lib/history/log-publisher.js";
+import { encodeEnvelope, parseMessage } from "../../lib/pubsub/envelope.js";
+import { eventually } from "../support/eventually.js";
+import { expectFault, faultOf } from "../support/service.js";
+
+export interface HistoryServer {
+  /** One more connection to it. */
+  connect(): Redis;
+  stop(): Promise<void>;
+}
+
+const PREFIX = "test:";
+const EPOCHS = ["e0000001", "e0000002", "e0000003"] as const;
+
+/** What the scripts of a channel's history do, on any server. */
+export function describeHistory(name: string, start: (context: Context) => Promise<HistoryServer>): void {
+  describe(`history on ${name}`, () => {
+    let server: HistoryServer;
+    let client: Redis;
+    let channel: string;
+    let channels = 0;
+    let sequence = 0;
+
+    before(async function () {
+      server = await start(this);
+      client = server.connect();
+    });
+
+    after(async () => {
+      await client?.quit();
+      await server?.stop();
+    });
+
+    beforeEach(() => {
+      channel = `channel ${channels++}`;
+    });
+
+    const publish = (
+      data: string,
+      given: Partial<PublishArguments> = {},
+      over = client,
+    ): Promise<PublishReply> =>
+      publishToLog(over, historyKeys(PREFIX, given.channel ?? channel), {
+        channel,
+        event: "",
+        data,
+        ending: "",
+        epoch: EPOCHS[0],
+        maxLength: 1_000,
+        maxAgeMs: 3_600_000,
+        producer: "somebody",
+        sequence: ++sequence,
+        writer: "",
+        finite: false,
+        ...given,
+      });
+
+    const read = (given: Partial<ReadArguments> = {}): Promise<ReadReply> =>
+      readFromLog(client, historyKeys(PREFIX, channel), {
+        channel,
+        epoch: EPOCHS[0],
+        after: 0,
+        maxEvents: 256,
+        maxBytes: 100_000,
+        newEpoch: EPOCHS[1],
+        quietTtlMs: 60_000,
+        maxAgeMs: 3_600_000,
+        ...given,
+      });
+
+    const offsets = async (given: Partial<ReadArguments> = {}): Promise<readonly number[]> =>
+      (await read(given)).entries.map(({ offset }) => offset);
+
+    /** What other programs hear on the channel, until it is stopped. */
+    const listen = async (): Promise<{ messages: string[]; stop: () => Promise<unknown> }> => {
+      const listener = server.connect();
+      const messages: string[] = [];
+      listener.on("message", (_: string, message: string) => messages.push(message));
+      await listener.subscribe(channel);
+      return {
+        messages,
+        stop: async () => {
+          await listener.unsubscribe(channel);
+          await listener.quit();
+        },
+      };
+    };
+
+    it("counts from 1, and tells each event's place to who publishes, reads and listens", async () => {
+      const heard = await listen();
+      for (const [index, data] of ["a", "b\nc", ""].entries()) {
+        expect(await publish(data, { event: index === 1 ? "news" : "" })).to.deep.include({
+          status: "ok",
+          epoch: EPOCHS[0],
+          offset: index + 1,
+          receivers: 1,
+        });
+      }
+      await eventually(() => expect(heard.messages).to.have.length(3));
+      expect(heard.messages.map(parseMessage)).to.deep.equal([
+        { event: undefined, data: "a", position: { epoch: EPOCHS[0], offset: 1 } },
+        { event: "news", data: "b\nc", position: { epoch: EPOCHS[0], offset: 2 } },
+        { event: undefined, data: "", position: { epoch: EPOCHS[0], offset: 3 } },
+      ]);
+      await heard.stop();
+      expect(await read()).to.deep.equal({
+        epoch: EPOCHS[0],
+        top: 3,
+        ending: "",
+        finite: false,
+        entries: [
+          { offset: 1, event: "", data: "a", ending: "" },
+          { offset: 2, event: "news", data: "b\nc", ending: "" },
+          { offset: 3, event: "", data: "", ending: "" },
+        ],
+      });
+    });
+
+    it("carries any text as it is", async () => {
+      const texts = [
+        "\r\n\0\u2028",
+        "🎉é\ud7ff",
+        '{"a":"\\u0000"}',
+        "1 2 3",
+        "\u001esse1\n\n\nx",
+        "%s %d ${x}",
+      ];
+      for (const text of texts) await publish(text, { event: text.replaceAll(/[\r\n\0]/g, "") });
+      const { entries } = await read();
+      expect(entries.map(({ data }) => data)).to.deep.equal(texts);
+    });
+
+    it("leaves no hole and no place twice, whoever publishes at the same time", async () => {
+      const clients = [server.connect(), server.connect(), server.connect()];
+      const heard = await listen();
+      const replies = await Promise.all(
+        clients.flatMap((over, producer) =>
+          Array.from({ length: 40 }, (_, index) =>
+            publish(
+              `${producer} ${index}`,
+              { producer: `p${producer}`, sequence: index + 1, epoch: EPOCHS[producer]! },
+              over,
+            ),
+          ),
+        ),
+      );
+      const epochs = new Set(replies.map((reply) => (reply.status === "ok" ? reply.epoch : reply.status)));
+      expect(epochs.size, "one epoch").to.equal(1);
+      const expected = Array.from({ length: 120 }, (_, index) => index + 1);
+      const places = replies.map((reply) => (reply.status === "ok" ? reply.offset! : NaN));
+      expect(places.toSorted((a, b) => a - b)).to.deep.equal(expected);
+      expect(await offsets({ epoch: [...epochs][0]! })).to.deep.equal(expected);
+      await eventually(() => expect(heard.messages).to.have.length(120));
+      expect(heard.messages.map((message) => parseMessage(message)?.position?.offset)).to.deep.equal(
+        expected,
+      );
+      await heard.stop();
+      for (const each of clients) await each.quit();
+    });
+
+    it("keeps as many events as may be, and their places", async () => {
+      for (let count = 0; count < 12; count++) await publish("x", { maxLength: 5 });
+      expect(await offsets()).to.deep.equal([8, 9, 10, 11, 12]);
+      expect(await offsets({ after: 3 }), "from the first that is held").to.deep.equal([8, 9, 10, 11, 12]);
+      expect((await read()).top).to.equal(12);
+      await publish("x", { maxLength: 1 });
+      expect(await offsets()).to.deep.equal([13]);
+    });
+
+    it("drops what is old, but nothing before its time", async () => {
+      const maxAgeMs = 120;
+      const begun = Date.now();
+      await publish("old", { maxAgeMs });
+      const seen = await eventually(async () => {
+        const before = Date.now();
+        await publish("new", { maxAgeMs });
+        const [first] = await offsets();
+        expect(first).to.be.greaterThan(1);
+        return before;
+      });
+      expect(Date.now() - begun, "as long as it has to be kept").to.be.at.least(maxAgeMs - 1);
+      expect(seen).to.be.greaterThan(begun);
+      const { top, entries } = await read();
+      expect(entries.at(-1)!.offset, "the newest stays").to.equal(top);
+    });
+
+    it("loses a log that nobody writes to when it is old, and remembers where it stood", async () => {
+      const keys = historyKeys(PREFIX, channel);
+      await publish("x", { maxAgeMs: 60 });
+      await eventually(async () => expect(await client.exists(keys.log)).to.equal(0));
+      expect(await read()).to.deep.include({ epoch: EPOCHS[0], top: 1, entries: [] });
+      expect(await publish("y")).to.deep.include({ epoch: EPOCHS[0], offset: 2 });
+      expect(await client.pttl(keys.position), "of the place").to.be.greaterThan(86_000_000);
+    });
+
+    it("sets an end to the life of all it keeps", async () => {
+      const keys = historyKeys(PREFIX, channel);
+      await publish("x", { maxAgeMs: 10_000 });
+      expect(await client.pttl(keys.log)).to.be.within(14_000, 15_000);
+      expect(await client.pttl(keys.position)).to.be.within(86_400_000 + 14_000, 86_400_000 + 15_000);
+    });
+
+    it("takes an event that is sent again once, and tells where it is", async () => {
+      const heard = await listen();
+      const first = { sequence: 7, producer: "p" };
+      const reply = await publish("a", first);
+      await publish("b", { sequence: 8, producer: "p" });
+      await publish("c", { sequence: 7, producer: "another" });
+      expect(await publish("a", first)).to.deep.equal({ ...reply, receivers: 0 });
+      expect(await publish("b", { sequence: 8, producer: "p" })).to.deep.include({ offset: 2, receivers: 0 });
+      await publish("last");
+      await eventually(() => expect(heard.messages.at(-1)).to.match(/last$/));
+      expect(heard.messages).to.have.length(4);
+      expect((await read()).entries.map(({ data }) => data)).to.deep.equal(["a", "b", "c", "last"]);
+      await heard.stop();
+    });
+
+    it("tells of one that is sent again and has been dropped since, that it has no place", async () => {
+      await publish("a", { sequence: 1, producer: "q", maxLength: 1 });
+      await publish("b", { sequence: 2, producer: "q", maxLength: 1 });
+      const again = await publish("a", { sequence: 1, producer: "q", maxLength: 1 });
+      expect(again).to.deep.include({ status: "ok", offset: null, receivers: 0 });
+      expect(await offsets()).to.deep.equal([2]);
+    });
+
+    it("refuses what comes after the end of a channel, but knows the end when it is sent again", async () => {
+      await publish("a", { finite: true });
+      expect((await read()).finite).to.equal(true);
+      const end = { sequence: 50, producer: "e", ending: "completed" } as const;
+      await publish("z", end);
+      expect(await publish("late")).to.deep.equal({ status: "completed" });
+      expect(await publish("late", { ending: "broken" })).to.deep.equal({ status: "completed" });
+      expect(await publish("z", end)).to.deep.include({ status: "ok", offset: 2 });
+      const { ending, entries, top } = await read();
+      expect({ ending, top }).to.deep.equal({ ending: "completed", top: 2 });
+      expect(entries.map((entry) => entry.ending)).to.deep.equal(["", "completed"]);
+    });
+
+    it("tells listeners how a channel ended with its last event", async () => {
+      const heard = await listen();
+      await publish("z", { ending: "broken" });
+      await eventually(() => expect(heard.messages).to.have.length(1));
+      expect(parseMessage(heard.messages[0]!)).to.deep.include({
+        position: { epoch: EPOCHS[0], offset: 1 },
+        ending: "broken",
+      });
+      await heard.stop();
+    });
+
+    it("bounds a page in events", async () => {
+      for (let count = 0; count < 20; count++) await publish(String(count));
+      for (const maxEvents of [1, 2, 3, 7, 20, 100]) {
+        const expected = Array.from({ length: Math.min(maxEvents, 17) }, (_, index) => index + 4);
+        expect(await offsets({ after: 3, maxEvents }), `${maxEvents} events`).to.deep.equal(expected);
+      }
+      expect(await offsets({ after: 20 })).to.deep.equal([]);
+      expect(await offsets({ after: 99 })).to.deep.equal([]);
+    });
+
+    it("bounds a page in bytes, and has one event at least", async () => {
+      for (let count = 0; count < 10; count++) await publish("x".repeat(100));
+      expect(await offsets({ maxBytes: 1 })).to.deep.equal([1]);
+      expect(await offsets({ maxBytes: 100 })).to.deep.equal([1]);
+      expect(await offsets({ maxBytes: 101 })).to.deep.equal([1, 2]);
+      expect(await offsets({ maxBytes: 301, after: 5 })).to.deep.equal([6, 7, 8, 9]);
+    });
+
+    it("reads a log as a whole, page by page, whatever the pages' size", async () => {
+      for (let count = 0; count < 300; count++) await publish("x".repeat(count % 50), { maxLength: 280 });
+      for (const maxBytes of [40, 500, 100_000]) {
+        const all: number[] = [];
+        for (let after = 0; after < 300; after = all.at(-1)!)
+          all.push(...(await offsets({ after, maxBytes })));
+        expect(all).to.deep.equal(Array.from({ length: 280 }, (_, index) => index + 21));
+      }
+    });
+
+    it("tells where a log stands, and no event, to who asks for another life of it, or for none", async () => {
+      await publish("x");
+      for (const epoch of ["", EPOCHS[2]]) {
+        expect(await read({ epoch })).to.deep.equal({
+          epoch: EPOCHS[0],
+          top: 1,
+          ending: "",
+          finite: false,
+          entries: [],
+        });
+      }
+    });
+
+    it("gives who only listens a place, from which the channel then goes on", async () => {
+      expect(await read({ epoch: "", newEpoch: EPOCHS[2] })).to.deep.include({ epoch: EPOCHS[2], top: 0 });
+      expect(await read({ epoch: "", newEpoch: EPOCHS[1] }), "the first counts").to.deep.include({
+        epoch: EPOCHS[2],
+      });
+      expect(await client.pttl(historyKeys(PREFIX, channel).position)).to.be.within(50_000, 60_000);
+      expect(await publish("x")).to.deep.include({ epoch: EPOCHS[2], offset: 1 });
+      expect(await offsets({ epoch: EPOCHS[2] })).to.deep.equal([1]);
+    });
+
+    it("begins anew, under another epoch, when its place is lost, and keeps nothing of before", async () => {
+      const { position, log } = historyKeys(PREFIX, channel);
+      for (let count = 0; count < 3; count++) await publish("old");
+      await client.del(position);
+      expect(await publish("new", { epoch: EPOCHS[1] })).to.deep.include({ epoch: EPOCHS[1], offset: 1 });
+      expect((await read({ epoch: EPOCHS[1] })).entries.map(({ data }) => data)).to.deep.equal(["new"]);
+      await client.del(position);
+      expect(await read({ epoch: EPOCHS[1], newEpoch: EPOCHS[2] })).to.deep.include({
+        epoch: EPOCHS[2],
+        top: 0,
+      });
+      expect(await client.exists(log), "the stale log").to.equal(0);
+    });
+
+    it("tells how many were dropped when the log was lost, and its place was not", async () => {
+      for (let count = 0; count < 3; count++) await publish("x");
+      await client.del(historyKeys(PREFIX, channel).log);
+      expect(await read()).to.deep.include({ epoch: EPOCHS[0], top: 3, entries: [] });
+      expect(await publish("y")).to.deep.include({ offset: 4 });
+      expect(await offsets()).to.deep.equal([4]);
+    });
+
+    it("marks a channel whose writer is gone as broken, once, by the first who reads it", async () => {
+      const heard = await listen();
+      const { position } = historyKeys(PREFIX, channel);
+      await publish("x", { finite: true });
+      await client.hset(position, "w", "lease", "wt", String(Date.now() + 3_600_000));
+      expect(await read(), "as long as the lease holds").to.deep.include({ ending: "", top: 1 });
+      await client.hset(position, "wt", String(Date.now() - 1_000));
+      const replies = await Promise.all([read(), read(), read()]);
+      for (const reply of replies) expect(reply).to.deep.include({ ending: "broken", top: 2 });
+      expect(replies[0].entries.at(-1)).to.deep.equal({ offset: 2, event: "", data: "", ending: "broken" });
+      await eventually(() => expect(heard.messages).to.have.length(2));
+      expect(parseMessage(heard.messages[1]!)).to.deep.include({ ending: "broken" });
+      expect(await publish("late", { writer: "lease" })).to.deep.equal({ status: "completed" });
+      await heard.stop();
+    });
+
+    it("lets a channel that was completed be, whatever its writer's lease says", async () => {
+      await publish("x", { ending: "completed" });
+      await client.hset(historyKeys(PREFIX, channel).position, "w", "lease", "wt", "1");
+      expect(await read()).to.deep.include({ ending: "completed", top: 1 });
+    });
+
+    it("refuses a writer that is not, or no longer, the one", async () => {
+      const { position } = historyKeys(PREFIX, channel);
+      await publish("x");
+      expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "taken" });
+      await client.hset(position, "w", "another", "wt", String(Date.now() + 3_600_000));
+      expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "taken" });
+      expect(await publish("y", { writer: "another" })).to.deep.include({ status: "ok", offset: 2 });
+    });
+
+    it("forgets producers that have been silent for long, and no others", async () => {
+      const { position } = historyKeys(PREFIX, channel);
+      await publish("x");
+      await client.hset(
+        position,
+        "p:gone",
+        `9 ${Date.now() - 700_000}`,
+        "p:here",
+        `9 ${Date.now()}`,
+        "o",
+        "1023",
+      );
+      await publish("y");
+      expect((await read()).top).to.equal(1_024);
+      expect(await client.hkeys(position))
+        .to.include.members(["p:here", "p:somebody"])
+        .and.not.include("p:gone");
+    });
+
+    describe("LogPublisher", () => {
+      const publisherOf = (history: boolean): LogPublisher =>
+        new LogPublisher({
+          commands: () => client,
+          keyPrefix: PREFIX,
+          policy: () => (history ? { maxLength: 2, maxAgeMs: 60_000 } : null),
+          encodeEnvelope,
+        });
+
+      it("tells where an event is, and who has got it", async () => {
+        const publisher = publisherOf(true);
+        const heard = await listen();
+        const first = await publisher.publish(channel, { event: undefined, data: "a" });
+        expect(first.receivers).to.equal(1);
+        expect(first.position?.offset).to.equal(1);
+        expect(first.position?.epoch).to.match(/^[0-9a-f]{8}$/);
+        await heard.stop();
+        const second = await publisherOf(true).publish(channel, { event: "e", data: "b" });
+        expect(second).to.deep.equal({ position: { ...first.position!, offset: 2 }, receivers: 0 });
+      });
+
+      it("keeps nothing of a channel without history, nor of an event that is to have none", async () => {
+        const heard = await listen();
+        const none = { position: null, receivers: 1 };
+        expect(await publisherOf(false).publish(channel, { event: "e", data: "a" })).to.deep.equal(none);
+        const options = { history: false };
+        expect(await publisherOf(true).publish(channel, { event: "e", data: "b" }, options)).to.deep.equal(
+          none,
+        );
+        await eventually(() => expect(heard.messages).to.have.length(2));
+        expect(heard.messages.map(parseMessage)).to.deep.equal([
+          { event: "e", data: "a" },
+          { event: "e", data: "b" },
+        ]);
+        await heard.stop();
+        const { position, log } = historyKeys(PREFIX, channel);
+        expect(await client.exists(position, log)).to.equal(0);
+      });
+
+      it("tells by an error of its own what was refused", async () => {
+        const publisher = publisherOf(true);
+        const event = { event: undefined, data: "x" };
+        expectFault(await faultOf(publisher.publish(channel, event, { writer: "lease" })), "CHANNEL_TAKEN");
+        await publisher.publish(channel, event, { ending: "completed" });
+        expectFault(await faultOf(publisher.publish(channel, event)), "COMPLETED");
+        expectFault(await faultOf(publisher.publish(channel, event, { ending: "completed" })), "COMPLETED");
+      });
+
+      it("keeps the order of what is published without waiting", async () => {
+        const publisher = publisherOf(true);
+        const given = Array.from({ length: 50 }, (_, index) => String(index));
+        const receipts = await Promise.all(
+          given.map((data) => publisher.publish(channel, { event: undefined, data }, { maxLength: 100 })),
+        );
+        expect(receipts.map(({ position }) => position?.offset)).to.deep.equal(
+          given.map((_, index) => index + 1),
+        );
+        const { epoch } = receipts[0]!.position!;
+        expect((await read({ epoch })).entries.map(({ data }) => data)).to.deep.equal(given);
+      });
+    });
+  });
+}

@@ -1,0 +1,611 @@
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import { LogReader } from "../../lib/history/log-reader.js";
+import { assertChannel } from "../../lib/pubsub/channel.js";
+import { DedicatedTransport, type LeasedConnection } from "../../lib/pubsub/dedicated-transport.js";
+import {
+  readInboundEvent,
+  readLoggedEvent,
+  type LoggedInboundEvent,
+} from "../../lib/pubsub/inbound-event.js";
+import type { SessionContext } from "../../lib/pubsub/session-context.js";
+import { PubSubSession } from "../../lib/pubsub/session.js";
+import { SharedTransport } from "../../lib/pubsub/shared-transport.js";
+import { SubscriptionHub, type HubHandlers } from "../../lib/pubsub/subscription-hub.js";
+import { Ticker } from "../../lib/pubsub/ticker.js";
+import { settle } from "../support/eventually.js";
+import { FakeClock } from "../support/fake-clock.js";
+import { FakeSink } from "../support/fake-sink.js";
+import { ScriptedLog, type EndingEvent } from "../support/scripted-log.js";
+import { ScriptedHubConnection, ScriptedPool, ScriptedRedis } from "../support/scripted-redis.js";
+import { StreamOracle } from "../support/stream-oracle.js";
+
+/** `MODEL_RUNS=20000 npx mocha dist/test/hardening/history-model.test.js` for a long look. */
+const RUNS = Number(process.env["MODEL_RUNS"] ?? 300);
+
+/** `f` will be completed, as it says from its first event on; of `p` nothing is kept. */
+const CHANNELS = ["a", "b", "f", "p"] as const;
+const LOGGED: readonly string[] = ["a", "b", "f"];
+const MAX_REPLAY = 25;
+const MAX_BUFFERED = 5_000;
+const MAX_EVENT = 1_000;
+const LINGER_MS = 500;
+
+type Wish = "now" | "earliest" | "malformed";
+
+/** What can happen, in any order. Numbers choose among what there is. */
+type Step =
+  | { readonly do: "open"; readonly channels: readonly string[]; readonly wish: Wish }
+  | {
+      readonly do: "back";
+      readonly session: number;
+      readonly lost: number;
+      readonly channels: readonly string[];
+    }
+  | { readonly do: "publish"; readonly channel: string; readonly count: number }
+  | { readonly do: "complete"; readonly channel: string; readonly ending: EndingEvent }
+  | { readonly do: "plain" | "forge" | "flush"; readonly channel: string }
+  | { readonly do: "trim"; readonly channel: string; readonly count: number }
+  | { readonly do: "execute" | "read" | "fail" | "refuse" | "drop"; readonly chance: number }
+  | { readonly do: "carry" | "carryAll" | "answer" | "return" | "turn" | "quiet" }
+  | { readonly do: "pass"; readonly ms: number }
+  | { readonly do: "block" | "drain" | "leave" | "close"; readonly session: number }
+  | { readonly do: "add" | "remove"; readonly session: number; readonly channel: string };
+
+const name = fc.constantFrom(...CHANNELS);
+const logged = fc.constantFrom(...LOGGED);
+const names = fc.uniqueArray(name, { minLength: 1, maxLength: 3 });
+const session = fc.nat(7);
+const chance = fc.nat(3);
+const just = <T extends string>(...what: T[]): fc.Arbitrary<T> => fc.constantFrom(...what);
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant("open"),
+      channels: names,
+      wish: fc.oneof({ weight: 6, arbitrary: just("now") }, just("earliest", "malformed")),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant("back"),
+      session,
+      lost: fc.oneof(fc.constant(0), fc.nat(6)),
+      channels: fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, names),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant("publish"),
+      channel: logged,
+      count: fc.oneof(
+        { weight: 6, arbitrary: fc.integer({ min: 1, max: 3 }) },
+        fc.integer({ min: 4, max: 40 }),
+      ),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("complete"),
+      channel: fc.oneof({ weight: 3, arbitrary: fc.constant("f") }, logged),
+      ending: just("completed", "silent", "broken"),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: just("plain"), channel: name }) },
+  { weight: 1, arbitrary: fc.record({ do: just("forge", "flush"), channel: logged }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("trim"), channel: logged, count: fc.nat(8) }) },
+  { weight: 6, arbitrary: fc.record({ do: just("execute", "read"), chance }) },
+  { weight: 1, arbitrary: fc.record({ do: just("fail", "drop"), chance }) },
+  { weight: 8, arbitrary: fc.record({ do: just("carry", "carryAll", "answer", "turn", "quiet") }) },
+  { weight: 1, arbitrary: fc.record({ do: just("return") }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("pass"), ms: fc.constantFrom(1, 100, 1_000, 6_000) }) },
+  { weight: 3, arbitrary: fc.record({ do: just("block", "drain", "leave", "close"), session }) },
+  { weight: 2, arbitrary: fc.record({ do: just("add", "remove"), session, channel: name }) },
+);
+const rare: fc.Arbitrary<Step> = fc.record({ do: just("refuse"), chance });
+const steps = fc.array(fc.oneof({ weight: 60, arbitrary: step }, { weight: 1, arbitrary: rare }), {
+  maxLength: 70,
+  // By default fast-check makes no more than ten.
+  size: "max",
+});
+
+interface Stream {
+  readonly session: PubSubSession;
+  readonly sink: FakeSink;
+  readonly oracle: StreamOracle;
+  readonly channels: readonly string[];
+  /** What came over its connection while it was live, without a place in a log. */
+  readonly plain: { readonly channel: string; readonly serial: number }[];
+  wasBlocked: boolean;
+  /** How long the text was when the stream was over. */
+  over: number | null;
+}
+
+/** Messages on their way: each connection's arrive in their order, and before what is answered after them. */
+class Wire {
+  readonly #messages: (() => void)[] = [];
+
+  get empty(): boolean {
+    return this.#messages.length === 0;
+  }
+
+  put(deliver: () => void): void {
+    this.#messages.push(deliver);
+  }
+
+  carry(count = Infinity): void {
+    for (let carried = 0; carried < count && !this.empty; carried++) this.#messages.shift()!();
+  }
+
+  lose(): void {
+    this.#messages.length = 0;
+  }
+}
+
+/** Sessions, hub, transports and the reader of logs as they are, over a Redis and a clock that only the steps move. */
+class World {
+  readonly redis = new ScriptedRedis();
+  readonly pool = new ScriptedPool(this.redis);
+  readonly log = new ScriptedLog();
+  readonly wire = new Wire();
+  readonly clock = new FakeClock();
+  readonly hub: SubscriptionHub;
+  readonly reader: LogReader<LoggedInboundEvent>;
+  readonly streams: Stream[] = [];
+  readonly pending: Promise<unknown>[] = [];
+  readonly told = { gaps: 0, closed: 0 };
+  readonly did = new Set<Step["do"]>();
+  readonly #context: SessionContext;
+  /** Whose connection is being made: the dedicated one of the session that is being constructed. */
+  #owner: { stream: Stream | null } = { stream: null };
+  #serial = 0;
+
+  constructor(subscriptions: "shared" | "dedicated") {
+    const read = (channel: string, message: string) => readInboundEvent(channel, message, MAX_EVENT);
+    this.reader = new LogReader({
+      commands: () => this.log.client,
+      keyPrefix: "sse:",
+      policy: (channel) => (LOGGED.includes(channel) ? { maxLength: 1_000, maxAgeMs: 60_000 } : null),
+      clock: this.clock,
+      maxPageBytes: 400,
+      toEvent: (channel, position, { event, data, ending }) =>
+        readLoggedEvent(
+          channel,
+          { position, event: event === "" ? undefined : event, data, ...(ending !== "" && { ending }) },
+          MAX_EVENT,
+        ),
+      sizeOf: ({ data, frame }) => data.length + 2 * frame.length,
+    });
+    const now = (): number => this.reader.now();
+    this.hub = new SubscriptionHub({
+      connect: (handlers) => new ScriptedHubConnection(this.redis, this.#delayed(handlers)),
+      read,
+      now,
+      clock: this.clock,
+      lingerMs: LINGER_MS,
+      closeTimeoutMs: 1_000,
+    });
+    const ticker = new Ticker(this.clock, 1_000);
+    this.#context = {
+      settings: {
+        heartbeatMs: 15_000,
+        retryMs: 2_000,
+        maxChannelsPerSession: 4,
+        maxEventBytes: MAX_EVENT,
+        maxReplayEvents: MAX_REPLAY,
+        maxBufferedBytes: MAX_BUFFERED,
+        maxStallMs: 30_000,
+        maxLifetimeMs: Infinity,
+        subscribeTimeoutMs: 5_000,
+        closeTimeoutMs: 2_000,
+      },
+      clock: this.clock,
+      createTransport: (_, listener) => {
+        if (subscriptions === "shared") return new SharedTransport(this.hub, listener);
+        const owner = this.#owner;
+        return new DedicatedTransport({ lease: (signal) => this.#lease(signal, owner), read, now }, listener);
+      },
+      history: this.reader,
+      onGap: (_, channels) => (this.told.gaps += channels.length),
+      assertChannel: (channel) => assertChannel(channel, "sse:"),
+      startTicking: (each) => ticker.add(each),
+      explain: (fault) => fault,
+      onClosed: () => this.told.closed++,
+    };
+  }
+
+  async run(next: Step): Promise<void> {
+    this.did.add(next.do);
+    await this.#run(next);
+    this.look();
+  }
+
+  /** What holds at any moment. */
+  look(): void {
+    for (const stream of this.streams) {
+      const { session: each, sink, oracle } = stream;
+      oracle.read(sink.text);
+      if (each.state === "created" || each.state === "subscribed") {
+        expect(each.statistics.bufferedBytes, "what waits").to.be.at.most(MAX_BUFFERED);
+      }
+      if (each.state === "closed" || sink.closed) stream.over ??= sink.text.length;
+      if (stream.over !== null)
+        expect(sink.text.length, "nothing is written after the end").to.equal(stream.over);
+    }
+  }
+
+  async #run(next: Step): Promise<void> {
+    switch (next.do) {
+      case "open":
+        return this.#open(next.channels, next.wish === "now" ? undefined : next.wish);
+      case "back":
+        return this.#back(next);
+      case "publish":
+        for (let count = 0; count < next.count; count++) {
+          this.#send(next.channel, this.log.publish(next.channel, { finite: next.channel === "f" }));
+        }
+        return;
+      case "complete":
+        return this.#send(next.channel, this.log.publish(next.channel, next));
+      case "plain":
+        return this.redis.publish(next.channel, `plain ${next.channel} ${this.#serial++}`);
+      case "forge":
+        return this.redis.publish(next.channel, `\u001esse1\nffffffff 3\n\nforged`);
+      case "flush":
+        return this.log.flush(next.channel);
+      case "trim":
+        return this.log.trim(next.channel, next.count);
+      case "execute":
+        return void this.log.execute(next.chance);
+      case "read":
+        return void this.log.answer(next.chance);
+      case "fail":
+        return void this.log.fail(next.chance, new Error("Connection is closed."));
+      case "refuse":
+        return void this.log.fail(next.chance, Object.assign(new Error("NOPERM no"), { name: "ReplyError" }));
+      case "drop":
+        this.wire.carry(next.chance);
+        this.wire.lose();
+        return this.redis.drops();
+      case "return":
+        return this.redis.returns();
+      case "carry":
+        return this.wire.carry(1);
+      case "carryAll":
+        return this.wire.carry();
+      case "answer":
+        return void this.#answer();
+      case "turn":
+        return settle(1);
+      case "quiet":
+        return this.quiet();
+      case "pass":
+        return this.clock.advance(next.ms);
+      case "block":
+      case "drain":
+      case "leave":
+      case "close":
+      case "add":
+      case "remove":
+        return this.#touch(next);
+    }
+  }
+
+  /** Everything that was asked has its answer, and what follows from that as well. */
+  async quiet(): Promise<void> {
+    for (let still = 0, turns = 0; still < 3; turns++) {
+      expect(turns, "turns until nothing happens any more").to.be.lessThan(2_000);
+      await settle(2);
+      this.wire.carry();
+      const answered = [this.#answer(), this.log.answer(turns)];
+      still = answered.includes(true) ? 0 : still + 1;
+    }
+  }
+
+  #answer(): boolean {
+    if (this.redis.down) return false;
+    this.wire.carry();
+    return this.redis.answerOne();
+  }
+
+  #send(channel: string, message: string | null): void {
+    if (message !== null) this.redis.publish(channel, message);
+  }
+
+  #open(channels: readonly string[], lastEventId: string | undefined): void {
+    const sink = new FakeSink();
+    const owner: { stream: Stream | null } = { stream: null };
+    this.#owner = owner;
+    const request = lastEventId === undefined ? {} : { lastEventId };
+    const opened = new PubSubSession(this.#context, request, sink, channels);
+    const oracle = new StreamOracle({
+      log: this.log,
+      channels: channels.filter((channel) => LOGGED.includes(channel)),
+      lastEventId,
+      maxReplayEvents: MAX_REPLAY,
+      allHeard: this.wire.empty,
+    });
+    const stream: Stream = {
+      session: opened,
+      sink,
+      oracle,
+      channels,
+      plain: [],
+      wasBlocked: false,
+      over: null,
+    };
+    owner.stream = stream;
+    this.streams.push(stream);
+    this.pending.push(
+      opened.start().then(
+        () => opened.state === "subscribed" && oracle.live(),
+        () => {},
+      ),
+    );
+  }
+
+  /** The client of a stream comes back, without the last frames that were written to it. */
+  #back({ session: index, lost, channels }: Extract<Step, { do: "back" }>): void {
+    const stream = this.streams[index % Math.max(1, this.streams.length)];
+    if (stream === undefined) return;
+    stream.sink.leave();
+    stream.oracle.read(stream.sink.text);
+    const id = stream.oracle.lastIdAfter(Math.max(0, stream.oracle.frames - lost));
+    // Is answered 204, before there is a session.
+    if (id === "completed") return;
+    this.#open(channels.length === 0 ? stream.channels : channels, id);
+  }
+
+  #touch(
+    next: Extract<Step, { readonly do: "block" | "drain" | "leave" | "close" | "add" | "remove" }>,
+  ): void {
+    const stream = this.streams[next.session % Math.max(1, this.streams.length)];
+    if (stream === undefined) return;
+    const { session: each, sink, oracle } = stream;
+    switch (next.do) {
+      case "block":
+        stream.wasBlocked = true;
+        sink.takes = false;
+        return;
+      case "drain":
+        return sink.drain();
+      case "leave":
+        return sink.leave();
+      case "close":
+        this.pending.push(each.close("app"));
+        return;
+      case "add": {
+        const isNew = each.state === "subscribed" && !each.channels.has(next.channel);
+        const isLogged = LOGGED.includes(next.channel);
+        const adding = each.addChannel(next.channel);
+        if (isNew && isLogged && each.channels.has(next.channel)) oracle.adding(next.channel);
+        this.pending.push(
+          adding.then(
+            () => isNew && isLogged && oracle.added(next.channel),
+            () => {},
+          ),
+        );
+        return;
+      }
+      case "remove": {
+        oracle.read(sink.text);
+        const had = each.state === "subscribed" && each.channels.has(next.channel);
+        this.pending.push(each.removeChannel(next.channel).catch(() => {}));
+        if (had) oracle.removed(next.channel);
+        const kept = stream.plain.filter(({ channel }) => channel !== next.channel);
+        if (had) stream.plain.splice(0, Infinity, ...kept);
+        return;
+      }
+    }
+  }
+
+  /** The hub's handlers, to which messages come when they are carried. */
+  #delayed(handlers: HubHandlers): HubHandlers {
+    return {
+      onReady: () => handlers.onReady(),
+      onDown: () => handlers.onDown(),
+      onMessage: (channel, message) =>
+        this.wire.put(() => {
+          for (const stream of this.streams) this.#expectPlain(stream, channel, message);
+          handlers.onMessage(channel, message);
+        }),
+    };
+  }
+
+  async #lease(signal: AbortSignal, owner: { readonly stream: Stream | null }): Promise<LeasedConnection> {
+    const lease = await this.pool.lease(signal);
+    const client = lease.client as unknown as { emit(event: string, ...values: unknown[]): boolean };
+    const emit = client.emit.bind(client);
+    client.emit = (event, ...values) => {
+      if (event !== "message") return emit(event, ...values);
+      this.wire.put(() => {
+        this.#expectPlain(owner.stream!, values[0] as string, values[1] as string);
+        emit(event, ...values);
+      });
+      return true;
+    };
+    return lease;
+  }
+
+  /** What arrives for a stream that is live has to be written to it, sooner or later. */
+  #expectPlain(stream: Stream, channel: string, message: string): void {
+    if (!message.startsWith("plain ") || !stream.session.acknowledgedChannels.includes(channel)) return;
+    stream.plain.push({ channel, serial: Number(message.split(" ")[2]) });
+  }
+
+  /** Redis is there and answers everything, clients read, and nothing else happens any more. */
+  async calm(): Promise<void> {
+    this.redis.returns();
+    for (let round = 0; round < 3; round++) {
+      for (const { sink } of this.streams) sink.drain();
+      await this.quiet();
+      this.look();
+      // What failed is tried again when time has passed.
+      this.clock.advance(1_000);
+    }
+    await this.quiet();
+    this.look();
+  }
+
+  get live(): readonly Stream[] {
+    return this.streams.filter(({ session: { state } }) => state === "subscribed");
+  }
+}
+
+const open = (channels: readonly string[], wish: Wish = "now"): Step => ({ do: "open", channels, wish });
+const quiet: Step = { do: "quiet" };
+
+/** Found by earlier runs. */
+const FAILED_ONCE: readonly (readonly Step[])[] = [
+  // Who comes late to a channel that was empty when it was first read gets it from its beginning all the same.
+  [open(["f"]), quiet, { do: "publish", channel: "f", count: 1 }, { do: "carry" }, open(["f", "a"])],
+  // An event that waits already goes behind the gap of the beginning, also where the client does not read.
+  [
+    open(["b"], "malformed"),
+    { do: "turn" },
+    { do: "answer" },
+    { do: "block", session: 0 },
+    { do: "publish", channel: "b", count: 1 },
+    { do: "read", chance: 0 },
+    { do: "carry" },
+  ],
+  // A client that does not read has all of a completed channel before the stream ends, its gaps too.
+  [
+    open(["a"]),
+    { do: "complete", channel: "a", ending: "completed" },
+    { do: "block", session: 0 },
+    { do: "trim", channel: "a", count: 1 },
+    quiet,
+  ],
+  // A stream whose last channel was taken away is not complete.
+  [open(["p"]), { do: "block", session: 0 }, quiet, { do: "remove", session: 0, channel: "p" }],
+  // Nothing is held for a channel that has ended, nor by a stream that closes.
+  [
+    open(["a", "f"]),
+    { do: "complete", channel: "f", ending: "completed" },
+    quiet,
+    { do: "forge", channel: "f" },
+  ],
+  [
+    open(["a"]),
+    quiet,
+    { do: "back", session: 0, lost: 0, channels: [] },
+    { do: "plain", channel: "a" },
+    { do: "carry" },
+    { do: "refuse", chance: 0 },
+  ],
+];
+
+for (const subscriptions of ["shared", "dedicated"] as const) {
+  describe(`any sequence of events over logs, ${subscriptions}`, () => {
+    it(`gives each stream all of it, once and in order, or tells of the hole (${RUNS} runs)`, async () => {
+      await fc.assert(
+        fc.asyncProperty(steps, async (list) => {
+          const world = new World(subscriptions);
+          for (const next of list) await world.run(next);
+          await world.calm();
+          await Promise.all(world.pending);
+          world.look();
+          expectReasons(world, subscriptions);
+          expectAll(world);
+          await expectDelivery(world);
+          await expectEnd(world);
+        }),
+        { numRuns: RUNS, examples: FAILED_ONCE.map((list) => [list]), endOnFailure: RUNS > 100_000 },
+      );
+    }).timeout(30_000 + RUNS * 100);
+  });
+}
+
+/** No stream ends but for a reason that it had. */
+function expectReasons({ streams, did }: World, subscriptions: "shared" | "dedicated"): void {
+  for (const { session: each, wasBlocked, oracle } of streams) {
+    expect(each.state).to.be.oneOf(["subscribed", "closed"]);
+    switch (each.closeReason) {
+      case "slow-consumer":
+        expect(wasBlocked, "a client that was slow").to.equal(true);
+        break;
+      case "redis-lost":
+        expect(did.has("refuse") || (subscriptions === "dedicated" && did.has("drop"))).to.equal(true);
+        break;
+      case "subscribe-failed":
+        expect([...did], "what kept a stream from beginning").to.include.oneOf([
+          "fail",
+          "refuse",
+          "drop",
+          "pass",
+        ]);
+        break;
+      case "limit":
+        // More came in one turn of the loop than may wait: between its place is known and it is live.
+        expect([...did]).to.include("publish");
+        break;
+      case "completed":
+      case "broken":
+        oracle.expectComplete(each.channels);
+        break;
+      case null:
+      case "client-gone":
+      case "app":
+        break;
+      case "authorization-expired":
+      case "drain":
+      case "max-lifetime":
+      case "revoked":
+      case "shutdown":
+      case "write-error":
+        expect.fail(`ended as ${each.closeReason}`);
+    }
+  }
+}
+
+/** At quiet every live stream has all there is, and nothing waits. */
+function expectAll({ live }: World): void {
+  for (const { session: each, oracle, plain } of live) {
+    oracle.expectAll([...each.channels].filter((channel) => LOGGED.includes(channel)));
+    for (const { serial } of plain) expect(oracle.sawPlain(serial), `plain ${serial}`).to.equal(true);
+    expect(each.statistics.bufferedBytes, "what waits at quiet").to.equal(0);
+  }
+}
+
+/** What is published then comes at once, from no log. */
+async function expectDelivery(world: World): Promise<void> {
+  const reads = world.log.reads;
+  for (const channel of LOGGED) {
+    if (world.log.current(channel) === null) continue;
+    await world.run({ do: "publish", channel, count: 1 });
+  }
+  await world.quiet();
+  world.look();
+  expectAll(world);
+  if (!world.did.has("forge") && !world.did.has("flush"))
+    expect(world.log.reads, "reads of a log").to.equal(reads);
+}
+
+/** After all have closed nothing is left: no subscription, timer, listener or page. */
+async function expectEnd(world: World): Promise<void> {
+  const closing = world.streams.map(({ session: each }) => each.close("shutdown"));
+  const hub = world.hub.close();
+  await world.calm();
+  world.reader.close();
+  world.clock.advance(10_000);
+  await settle();
+  await Promise.all([...closing, hub]);
+  world.look();
+  for (const { session: each, sink } of world.streams) {
+    expect(each.state).to.equal("closed");
+    expect(each.statistics.bufferedBytes, "what waits at the end").to.equal(0);
+    expect(sink.listeners).to.equal(0);
+  }
+  expect(world.told.closed, "told closed once each").to.equal(world.streams.length);
+  expect(world.pool.inUse).to.equal(0);
+  expect(world.redis.connections.size).to.equal(0);
+  expect(world.log.asked, "reads that nobody answered").to.equal(0);
+  expect(world.clock.pending, "timers").to.equal(0);
+}

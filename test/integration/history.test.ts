@@ -1,0 +1,174 @@
+import { expect } from "chai";
+import { Redis } from "ioredis";
+
+import { historyKeys } from "../../lib/history/history-keys.js";
+import { LogPublisher } from "../../lib/history/log-publisher.js";
+import { readFromLog } from "../../lib/history/history-scripts.js";
+import { encodeEnvelope } from "../../lib/pubsub/envelope.js";
+import { describeHistory } from "../conformance/history-suite.js";
+import { need } from "../support/prerequisites.js";
+import { RedisServer } from "../support/redis-server.js";
+import { expectFault, faultOf } from "../support/service.js";
+
+for (const protocol of [2, 3] as const) {
+  describeHistory(`a real server by RESP${protocol}`, async (context) => {
+    const server = await RedisServer.start(await need("redis", context));
+    return {
+      connect: () => new Redis({ host: "127.0.0.1", port: server.port, protocol }),
+      stop: () => server.stop(),
+    };
+  });
+}
+
+describe("history on a real server that refuses", () => {
+  const PREFIX = "test:";
+  const event = { event: undefined, data: "x" };
+  let program: string;
+  let server: RedisServer;
+  let client: Redis;
+  let mute: Redis | null = null;
+  let channels = 0;
+  let channel: string;
+
+  before(async function () {
+    program = await need("redis", this);
+    server = await RedisServer.start(program);
+    client = new Redis({ host: "127.0.0.1", port: server.port });
+  });
+
+  after(async () => {
+    await client?.quit();
+    await server?.stop();
+  });
+
+  beforeEach(() => {
+    channel = `refused ${channels++}`;
+  });
+
+  afterEach(async () => {
+    await mute?.quit();
+    mute = null;
+  });
+
+  const publisherOver = (over: Redis): LogPublisher =>
+    new LogPublisher({
+      commands: () => over,
+      keyPrefix: PREFIX,
+      policy: () => ({ maxLength: 100, maxAgeMs: 60_000 }),
+      encodeEnvelope,
+    });
+
+  /** All that the server has of the channel. */
+  const held = async (): Promise<unknown> => {
+    const { position, log } = historyKeys(PREFIX, channel);
+    return { fields: await client.hgetall(position), entries: await client.xrange(log, "-", "+") };
+  };
+
+  const read = (over: Redis) =>
+    readFromLog(over, historyKeys(PREFIX, channel), {
+      channel,
+      epoch: "",
+      after: 0,
+      maxEvents: 10,
+      maxBytes: 1_000,
+      newEpoch: "e0000001",
+      quietTtlMs: 60_000,
+      maxAgeMs: 60_000,
+    });
+
+  /** A user who may do everything but publish on these channels. */
+  const restricted = async (): Promise<Redis> => {
+    await client.call("ACL", "SETUSER", "mute", "on", ">secret", "~*", "+@all", "resetchannels", "&other");
+    mute = new Redis({ host: "127.0.0.1", port: server.port, username: "mute", password: "secret" });
+    return mute;
+  };
+
+  it("leaves everything as it was when the ACL refuses the channel", async () => {
+    const user = await restricted();
+    const before = await held();
+    expectFault(await faultOf(publisherOver(user).publish(channel, event)), "REDIS_REFUSED");
+    expect(await held(), "of a channel that had nothing").to.deep.equal(before);
+    const publisher = publisherOver(client);
+    await publisher.publish(channel, event);
+    const after = await held();
+    const refused = publisherOver(user);
+    expectFault(await faultOf(refused.publish(channel, event)), "REDIS_REFUSED");
+    expect(await held(), "of a channel that has events").to.deep.equal(after);
+    expectFault(await faultOf(refused.publish(channel, event, { ending: "completed" })), "REDIS_REFUSED");
+    expect(await held(), "of a channel that was to be completed").to.deep.equal(after);
+    expect((await publisher.publish(channel, event)).position?.offset).to.equal(2);
+  });
+
+  it("takes what a publisher sends when the ACL admits it again", async () => {
+    const user = await restricted();
+    const publisher = publisherOver(user);
+    expectFault(await faultOf(publisher.publish(channel, event)), "REDIS_REFUSED");
+    await client.call("ACL", "SETUSER", "mute", "allchannels");
+    expect((await publisher.publish(channel, event)).position?.offset).to.equal(1);
+  });
+
+  it("reads for whoever may not publish, and leaves a broken channel to the next who may", async () => {
+    const user = await restricted();
+    await publisherOver(client).publish(channel, event, { finite: true });
+    await client.hset(historyKeys(PREFIX, channel).position, "w", "lease", "wt", "1");
+    const before = await held();
+    expect(await read(user)).to.deep.include({ top: 1, ending: "" });
+    expect(await held()).to.deep.equal(before);
+    expect(await read(client)).to.deep.include({ top: 2, ending: "broken" });
+  });
+
+  it("leaves everything as it was when the server is out of memory", async () => {
+    await publisherOver(client).publish(channel, event);
+    const before = await held();
+    await client.config("SET", "maxmemory", "1");
+    try {
+      expectFault(await faultOf(publisherOver(client).publish(channel, event)), "REDIS_REFUSED");
+    } finally {
+      await client.config("SET", "maxmemory", "0");
+    }
+    expect(await held()).to.deep.equal(before);
+    expect((await publisherOver(client).publish(channel, event)).position?.offset).to.equal(2);
+  });
+
+  it("leaves everything as it was on a replica", async () => {
+    const publisher = publisherOver(client);
+    await publisher.publish(channel, event);
+    const before = await held();
+    await client.replicaof("127.0.0.1", "1");
+    try {
+      expectFault(await faultOf(publisher.publish(channel, event)), "REDIS_REFUSED");
+      expect(await held()).to.deep.equal(before);
+    } finally {
+      await client.replicaof("NO", "ONE");
+    }
+    expect((await publisher.publish(channel, event)).position?.offset).to.equal(2);
+  });
+
+  it("goes on when the server has forgotten the scripts", async () => {
+    const publisher = publisherOver(client);
+    await publisher.publish(channel, event);
+    await client.script("FLUSH");
+    expect((await publisher.publish(channel, event)).position?.offset).to.equal(2);
+    await client.script("FLUSH");
+    expect(await read(client)).to.deep.include({ top: 2 });
+  });
+
+  it("has the keys of a channel in one cluster slot, and in the channel's own where its name allows it", async () => {
+    // Which slot a key is in only a cluster answers.
+    const cluster = await RedisServer.start(program, ["--cluster-enabled", "yes"]);
+    try {
+      const slotOf = async (key: string): Promise<number> =>
+        Number(await cluster.admin.call("CLUSTER", "KEYSLOT", key));
+      const own = ["news", "a b", "{user1}:inbox", "x{tag}y{other}", "é🎉", "a{b}{", "{a{b}c"];
+      const shared = ["{", "}", "{}", "a{}b", "a{b", "a}b", "{}{a}", "}{"];
+      for (const name of [...own, ...shared]) {
+        const { position, log } = historyKeys("redis-sse:", name);
+        expect(await slotOf(position), `both keys of ${name}`).to.equal(await slotOf(log));
+        if (own.includes(name))
+          expect(await slotOf(position), `the slot of ${name}`).to.equal(await slotOf(name));
+      }
+    } finally {
+      await cluster.stop();
+    }
+  });
+});

@@ -1,0 +1,172 @@
+import type { RedisClient } from "../../lib/redis/client.js";
+
+/** One life of a channel's log: it ends when the server loses it. */
+export interface Life {
+  readonly epoch: string;
+  /** The first event that is still held. */
+  base: number;
+  top: number;
+  ending: "completed" | "broken" | "";
+  finite: boolean;
+}
+
+interface AskedRead {
+  readonly channel: string;
+  readonly args: readonly string[];
+  /** What the server has answered, and is on its way. */
+  reply: readonly string[] | null;
+  resolve(reply: readonly string[]): void;
+  reject(error: Error): void;
+}
+
+/** How a channel's log is ended. */
+export type EndingEvent = "completed" | "silent" | "broken";
+
+/** Larger than an event may be. */
+export const OVERSIZE = 1_500;
+
+/**
+ * The logs of a Redis that does nothing by itself, behind a client as the real reader needs it: a test says when a
+ * read is executed, when its answer arrives, and when it fails. One channel's reads are taken in their order, as they
+ * are by the one server that has it.
+ *
+ * What an event says follows from its place, so that whoever gets it knows which one it is.
+ */
+export class ScriptedLog {
+  readonly #lives = new Map<string, Life[]>();
+  readonly #lost = new Set<string>();
+  readonly #asked = new Map<string, AskedRead[]>();
+  #epochs = 0;
+  reads = 0;
+  mostAsked = 0;
+
+  /** What the reader is given as its connection. */
+  get client(): RedisClient {
+    const redisSseReadLog = (_position: string, _log: string, ...args: (string | number)[]) =>
+      new Promise<readonly string[]>((resolve, reject) => {
+        const texts = args.map(String);
+        const channel = texts[7]!;
+        const queue = this.#asked.get(channel) ?? [];
+        this.#asked.set(channel, queue);
+        queue.push({ channel, args: texts, reply: null, resolve, reject });
+        this.reads++;
+        this.mostAsked = Math.max(this.mostAsked, queue.length);
+      });
+    return { status: "ready", redisSseReadLog } as unknown as RedisClient;
+  }
+
+  /** All lives of a channel, the newest last. */
+  livesOf(channel: string): readonly Life[] {
+    return this.#lives.get(channel) ?? [];
+  }
+
+  /** The log as it is; `null` where there is none. */
+  current(channel: string): Life | null {
+    return this.#lost.has(channel) ? null : (this.livesOf(channel).at(-1) ?? null);
+  }
+
+  /** Appends an event; answers the message that goes out with it, or `null` when the channel is complete. */
+  publish(
+    channel: string,
+    { finite = false, ending }: { finite?: boolean; ending?: EndingEvent } = {},
+  ): string | null {
+    const life = this.current(channel) ?? this.#begin(channel, this.#newEpoch());
+    if (life.ending !== "") return null;
+    life.top++;
+    life.finite ||= finite || ending !== undefined;
+    if (ending !== undefined) life.ending = ending === "broken" ? "broken" : "completed";
+    const data = ending === "silent" || ending === "broken" ? "" : dataOf(channel, life.epoch, life.top);
+    const place = `${life.epoch} ${life.top}${life.ending === "" ? "" : ` ${life.ending}`}`;
+    if (data === "") this.#silent.add(`${life.epoch} ${life.top}`);
+    return `\u001esse1\n${place}\n\n${data}`;
+  }
+
+  readonly #silent = new Set<string>();
+
+  /** The oldest events go; where the log stands is kept. */
+  trim(channel: string, count: number): void {
+    const life = this.current(channel);
+    if (life !== null) life.base = Math.min(life.base + count, life.top + 1);
+  }
+
+  /** The server has lost the log, and what was known of it. */
+  flush(channel: string): void {
+    if (this.current(channel) !== null) this.#lost.add(channel);
+  }
+
+  get asked(): number {
+    return [...this.#asked.values()].reduce((sum, queue) => sum + queue.length, 0);
+  }
+
+  /** The server executes a channel's next read; false when there is none. */
+  execute(chance: number): boolean {
+    const waiting = this.#heads(({ reply }) => reply === null);
+    const read = waiting[chance % Math.max(1, waiting.length)];
+    if (read === undefined) return false;
+    read.reply = this.#replyTo(read);
+    return true;
+  }
+
+  /** A channel's oldest answer arrives, executed just now if it was not before; false when there is none. */
+  answer(chance: number): boolean {
+    const read = this.#takeOldest(chance);
+    read?.resolve(read.reply ?? this.#replyTo(read));
+    return read !== null;
+  }
+
+  /** A channel's oldest read fails, whether or not the server has executed it. */
+  fail(chance: number, error: Error): boolean {
+    const read = this.#takeOldest(chance);
+    read?.reject(error);
+    return read !== null;
+  }
+
+  #takeOldest(chance: number): AskedRead | null {
+    const queues = [...this.#asked.values()].filter((queue) => queue.length > 0);
+    return queues[chance % Math.max(1, queues.length)]?.shift() ?? null;
+  }
+
+  /** The first read of each channel that satisfies `wanted`. */
+  #heads(wanted: (read: AskedRead) => boolean): readonly AskedRead[] {
+    return [...this.#asked.values()].flatMap((queue) => queue.find(wanted) ?? []);
+  }
+
+  #replyTo({ channel, args }: AskedRead): readonly string[] {
+    const [epoch = "", afterText, countText, bytesText, newEpoch = ""] = args;
+    const life = this.current(channel) ?? this.#begin(channel, newEpoch);
+    const reply = [life.epoch, String(life.top), life.ending, life.finite ? "1" : ""];
+    if (epoch !== life.epoch) return reply;
+    let bytes = 0;
+    const end = Math.min(life.top, Math.max(Number(afterText), life.base - 1) + Number(countText));
+    for (let offset = Math.max(Number(afterText) + 1, life.base); offset <= end; offset++) {
+      const silent = this.#silent.has(`${life.epoch} ${offset}`);
+      const data = silent ? "" : dataOf(channel, life.epoch, offset);
+      reply.push(String(offset), "", data, offset === life.top ? life.ending : "");
+      bytes += data.length;
+      if (bytes >= Number(bytesText)) break;
+    }
+    return reply;
+  }
+
+  #begin(channel: string, epoch: string): Life {
+    const life: Life = { epoch, base: 1, top: 0, ending: "", finite: false };
+    this.#lives.set(channel, [...this.livesOf(channel), life]);
+    this.#lost.delete(channel);
+    return life;
+  }
+
+  /** Of a log that begins with an event. */
+  #newEpoch(): string {
+    return (0xe0000000 + this.#epochs++).toString(16);
+  }
+}
+
+/** What the event at a place says. Some are too large to be sent. */
+export function dataOf(channel: string, epoch: string, offset: number): string {
+  const padding = isOversize(offset) ? OVERSIZE : (offset * 37) % 150;
+  return `${channel}/${epoch}/${offset}/${"x".repeat(padding)}`;
+}
+
+export function isOversize(offset: number): boolean {
+  return offset % 11 === 10;
+}

@@ -1,0 +1,378 @@
+import { expect } from "chai";
+
+import { parseCursor, tagOf, type Position } from "../../lib/pubsub/cursor.js";
+import type { GapReason } from "../../lib/pubsub/inbound-event.js";
+import { isOversize, type Life, type ScriptedLog } from "./scripted-log.js";
+
+/** One frame of a stream, as a client takes it in. */
+interface Frame {
+  readonly event: string;
+  readonly data: string | undefined;
+  readonly id: string | undefined;
+}
+
+export interface OracleOptions {
+  readonly log: ScriptedLog;
+  /** The stream's channels with a history. */
+  readonly channels: readonly string[];
+  readonly lastEventId: string | undefined;
+  readonly maxReplayEvents: number;
+  /** Whether all that was published has arrived: then a stream cannot begin before it. */
+  readonly allHeard: boolean;
+}
+
+/** Where a log stood. */
+interface Top {
+  readonly life: Life | null;
+  readonly top: number;
+  readonly finite: boolean;
+}
+
+type Tops = ReadonlyMap<string, Top>;
+
+/**
+ * Reads what one client was sent, and knows what that had to be: each logged event once, in order and without a hole,
+ * or a gap that names the channel where the hole is and has a reason; and with every event the id of just this place.
+ */
+export class StreamOracle {
+  readonly #options: OracleOptions;
+  readonly #frames: Frame[] = [];
+  readonly #opened: Tops;
+  /** By channel, what the client has; `null` until the stream has said where it begins. */
+  #at: Map<string, Position> | null = null;
+  /** Gaps of the beginning that were told, without a place so far. */
+  #begun: Map<string, GapReason> | null = null;
+  /** Channels that were added, and are not in an id so far. */
+  readonly #added = new Map<string, Top | null>();
+  #liveSince: Tops | null = null;
+  #text = "";
+  /** By channel, the last event without a place. */
+  readonly #plain = new Map<string, number>();
+  readonly #plainSeen = new Set<number>();
+  #over = false;
+  /** The gaps that the client was told, by reason. */
+  readonly gaps: GapReason[] = [];
+
+  constructor(options: OracleOptions) {
+    this.#options = options;
+    this.#opened = this.#tops(options.channels);
+  }
+
+  /** The stream is live: whatever is published from now on has to come. */
+  live(): void {
+    this.#liveSince = this.#tops(this.#options.channels);
+  }
+
+  adding(channel: string): void {
+    if (!this.#added.has(channel) && !this.#at?.has(channel)) this.#added.set(channel, null);
+  }
+
+  added(channel: string): void {
+    if (this.#added.has(channel)) this.#added.set(channel, this.#tops([channel]).get(channel)!);
+  }
+
+  removed(channel: string): void {
+    this.#added.delete(channel);
+    this.#at?.delete(channel);
+  }
+
+  sawPlain(serial: number): boolean {
+    return this.#plainSeen.has(serial);
+  }
+
+  get frames(): number {
+    return this.#frames.length;
+  }
+
+  /** What the client says when it comes back after it has got `count` frames. */
+  lastIdAfter(count: number): string | undefined {
+    const id = this.#frames.slice(0, count).findLast((frame) => frame.id !== undefined)?.id;
+    return id ?? this.#options.lastEventId;
+  }
+
+  /** Takes in what was written since. */
+  read(text: string): void {
+    expect(text.startsWith(this.#text)).to.equal(true);
+    for (const frame of parseFrames(text.slice(this.#text.length))) {
+      expect(this.#over, "nothing follows the end").to.equal(false);
+      this.#frames.push(frame);
+      this.#take(frame);
+    }
+    this.#text = text;
+  }
+
+  /** The stream is live and nothing is under way: it has everything. */
+  expectAll(channels: Iterable<string>): void {
+    for (const channel of channels) {
+      const position = this.#at?.get(channel);
+      // Added while the client did not read: its place goes with the next event.
+      if (position === undefined && this.#added.has(channel)) continue;
+      expect(position, `place in ${channel}`).not.to.equal(undefined);
+      const lives = this.#options.log.livesOf(channel);
+      const index = lives.findIndex(({ epoch }) => epoch === position!.epoch);
+      expect(index, `life of ${channel}`).to.be.at.least(0);
+      expect(position!.offset, `events of ${channel}`).to.equal(lives[index]!.top);
+      // Whoever has a channel to its end has left it: what begins anew under its name is another.
+      if (lives[index]!.ending !== "") continue;
+      for (const later of lives.slice(index + 1))
+        expect(later.top, `events of ${channel}, begun anew`).to.equal(0);
+    }
+  }
+
+  /** The stream was ended as complete. */
+  expectComplete(channels: Iterable<string>): void {
+    const entries = parseCursor(this.#options.lastEventId ?? "") ?? [];
+    for (const channel of channels) {
+      const own = this.#at?.get(channel) ?? entries.find(({ tag }) => tag === tagOf(channel));
+      const life = this.#options.log.livesOf(channel).find(({ epoch }) => epoch === own?.epoch);
+      expect(life?.ending, `ending of ${channel}`).to.be.oneOf(["completed", "broken"]);
+      expect(own?.offset, `all of ${channel}`).to.equal(life?.top);
+    }
+  }
+
+  #take(frame: Frame): void {
+    const { event, data, id } = frame;
+    if (event === "closing") {
+      this.#over = true;
+    } else if (event === "connected") {
+      this.#connected(JSON.parse(data!) as { recovered: boolean }, id);
+    } else if (event === "gap") {
+      this.#gap(JSON.parse(data!) as { channels: string[]; reason: GapReason }, id);
+    } else if (event === "error" && id !== undefined) {
+      this.#silent(id, "broken");
+    } else if (data === undefined) {
+      if (id !== undefined) this.#silent(id, "completed");
+    } else if (data.startsWith("plain ")) {
+      const [, channel = "", serial] = data.split(" ");
+      this.#plainEvent(channel, Number(serial), id);
+    } else if (event === "message") {
+      const [channel = "", epoch = "", offset = ""] = data.split("/");
+      this.#logged(channel, { epoch, offset: Number(offset) }, id);
+    }
+  }
+
+  #connected({ recovered }: { recovered: boolean }, id: string | undefined): void {
+    const { channels, lastEventId } = this.#options;
+    this.#begun = new Map();
+    if (id !== undefined) this.#begin(id);
+    else expect(recovered, "recovered, though gaps follow").to.equal(false);
+    if (channels.length === 0) this.#at = new Map();
+    if (id !== undefined && channels.length > 0) {
+      expect(recovered, "recovered").to.equal(lastEventId !== undefined);
+    }
+  }
+
+  #gap({ channels, reason }: { channels: string[]; reason: GapReason }, id: string | undefined): void {
+    this.gaps.push(reason);
+    if (reason === "interrupted") {
+      expect(id, "id of what never had a place").to.equal(undefined);
+      return;
+    }
+    if (reason === "too-large") {
+      const [channel = ""] = channels;
+      const position = this.#placeIn(id, channel);
+      expect(isOversize(position!.offset), "too large").to.equal(true);
+      return this.#logged(channel, position!, id);
+    }
+    if (this.#at === null) {
+      for (const channel of channels) this.#begun!.set(channel, reason);
+      if (id !== undefined) this.#begin(id);
+      return;
+    }
+    expect(channels).to.have.length(1);
+    const [channel = ""] = channels;
+    const from = this.#at.get(channel)!;
+    const to = this.#placeIn(id, channel)!;
+    this.#expectReason(channel, reason, from, to);
+    this.#move(id, channel, to);
+  }
+
+  /** Why a stream that was live goes over events. */
+  #expectReason(channel: string, reason: GapReason, from: Position, to: Position): void {
+    const { log, maxReplayEvents } = this.#options;
+    const lives = log.livesOf(channel);
+    const own = lives.findIndex(({ epoch }) => epoch === from.epoch);
+    const next = lives.findIndex(({ epoch }) => epoch === to.epoch);
+    const life = lives[own]!;
+    if (reason === "epoch") {
+      expect(next, "a later life").to.be.greaterThan(own);
+      expect(to.offset, "the beginning of a life").to.equal(0);
+      return;
+    }
+    expect(reason).to.be.oneOf(["trimmed", "limit"]);
+    expect(next, "the same life").to.equal(own);
+    expect(to.offset, "what is behind a gap").to.be.greaterThan(from.offset);
+    if (reason === "trimmed") expect(to.offset, "what is held is not left out").to.be.lessThan(life.base);
+    else expect(life.top - from.offset, "what is too much").to.be.greaterThan(maxReplayEvents);
+    expect(to.offset).to.be.at.most(life.top);
+  }
+
+  #begin(id: string): void {
+    const { channels, lastEventId } = this.#options;
+    this.#at = new Map();
+    const cursor = lastEventId === undefined ? null : parseCursor(lastEventId);
+    for (const channel of channels) {
+      const position = this.#placeIn(id, channel);
+      expect(position, `${channel} in the first id`).not.to.equal(undefined);
+      this.#at.set(channel, position!);
+      const given = cursor?.find(({ tag }) => tag === tagOf(channel));
+      this.#expectStart(channel, this.#begun!.get(channel), given, position!, cursor !== null);
+    }
+    expect(parseCursor(id)).to.have.length(channels.length);
+  }
+
+  #expectStart(
+    channel: string,
+    gap: GapReason | undefined,
+    given: Position | undefined,
+    { epoch, offset }: Position,
+    resumes: boolean,
+  ): void {
+    const { log, lastEventId, maxReplayEvents, channels, allHeard } = this.#options;
+    const what = `beginning in ${channel}`;
+    const lives = log.livesOf(channel);
+    const life = lives.find((each) => each.epoch === epoch)!;
+    const isLast = lives.at(-1) === life && log.current(channel) === life;
+    expect(life, what).not.to.equal(undefined);
+    expect(offset, what).to.be.at.most(life.top);
+    const live = this.#liveSince?.get(channel);
+    if (live?.life === life) expect(offset, `${what}: no later than it is live`).to.be.at.most(live.top);
+    const opened = this.#opened.get(channel)!;
+    if (gap === undefined) {
+      if (resumes) {
+        expect({ epoch, offset }, what).to.deep.equal({ epoch: given?.epoch, offset: given?.offset });
+      } else if (lastEventId === "earliest" || (opened.life === life && opened.finite && allHeard)) {
+        if (isLast) expect(offset, `${what}: all that is held`).to.be.lessThan(life.base);
+        if (lastEventId === undefined) expect(offset, `${what}: all there ever was`).to.equal(0);
+      } else if (allHeard && opened.life === life && !life.finite) {
+        expect(offset, `${what}: what comes from now on`).to.be.at.least(opened.top);
+      }
+      return;
+    }
+    switch (gap) {
+      case "malformed":
+        return void expect(lastEventId, what).to.equal("malformed");
+      case "foreign":
+        expect(resumes, what).to.equal(true);
+        return void expect(given, what).to.equal(undefined);
+      case "epoch":
+        return void expect((given?.epoch ?? epoch) === epoch && isLast, `${what}: of another life`).to.equal(
+          false,
+        );
+      case "trimmed": {
+        const from = given?.offset ?? 0;
+        if (isLast) expect(life.base, `${what}: trimmed`).to.be.greaterThan(from + 1);
+        return void expect(offset, what).to.be.at.least(from);
+      }
+      case "limit": {
+        const cursor = parseCursor(lastEventId ?? "") ?? [];
+        const missing = channels.map((name) => {
+          const from = cursor.find(({ tag }) => tag === tagOf(name));
+          const own = log.livesOf(name).find((each) => each.epoch === from?.epoch);
+          return own === undefined ? 0 : own.top - from!.offset;
+        });
+        const all = given === undefined ? life.top : missing.reduce((sum, count) => sum + count, 0);
+        return void expect(all, `${what}: too much`).to.be.greaterThan(maxReplayEvents);
+      }
+      case "future":
+      case "interrupted":
+      case "invalid":
+      case "too-large":
+        expect.fail(`${what}: ${gap}`);
+    }
+  }
+
+  #logged(channel: string, position: Position, id: string | undefined): void {
+    const at = this.#at?.get(channel);
+    if (at === undefined) {
+      expect(this.#added.has(channel), `an event of ${channel} before it has begun`).to.equal(true);
+      this.#expectAdded(channel, { ...position, offset: position.offset - 1 });
+    } else {
+      expect(position, `the event of ${channel} behind ${at.epoch} ${at.offset}`).to.deep.equal({
+        epoch: at.epoch,
+        offset: at.offset + 1,
+      });
+    }
+    this.#move(id, channel, position);
+  }
+
+  /** An id alone: of a channel that was added, or of an end without an event. */
+  #silent(id: string, ending: "completed" | "broken"): void {
+    for (const channel of this.#at?.keys() ?? []) {
+      const position = this.#placeIn(id, channel);
+      const at = this.#at!.get(channel)!;
+      if (position === undefined || position.offset === at.offset) continue;
+      const life = this.#options.log.livesOf(channel).find(({ epoch }) => epoch === position.epoch);
+      expect(life?.ending, `an id alone in ${channel}`).to.equal(ending);
+      expect(position, `the end of ${channel}`).to.deep.equal({ epoch: at.epoch, offset: at.offset + 1 });
+      return this.#move(id, channel, position);
+    }
+    this.#move(id, "", { epoch: "", offset: 0 });
+  }
+
+  /** The id says that the client has come this far in `channel`, and as far as before in all others. */
+  #move(id: string | undefined, channel: string, to: Position): void {
+    expect(id, `an id with what has a place in ${channel}`).not.to.equal(undefined);
+    expect(this.#at, "an id before the beginning").not.to.equal(null);
+    if (channel !== "") this.#at!.set(channel, to);
+    for (const [name, { epoch, offset }] of this.#at!) {
+      expect(this.#placeIn(id, name), `${name} in the id of an event of ${channel}`).to.deep.equal({
+        epoch,
+        offset,
+      });
+    }
+    for (const name of this.#added.keys()) {
+      const position = this.#placeIn(id, name);
+      if (position === undefined) continue;
+      if (name !== channel) this.#expectAdded(name, position);
+      this.#at!.set(name, position);
+      this.#added.delete(name);
+    }
+    expect(parseCursor(id!), "channels in the id").to.have.length(this.#at!.size);
+  }
+
+  #expectAdded(channel: string, { epoch, offset }: Position): void {
+    const added = this.#added.get(channel);
+    if (added?.life?.epoch === epoch) {
+      expect(offset, `beginning in ${channel}, which was added`).to.be.at.most(added.top);
+    }
+  }
+
+  #plainEvent(channel: string, serial: number, id: string | undefined): void {
+    expect(id, "id of what has no place").to.equal(undefined);
+    expect(serial, "events without a place, in order").to.be.greaterThan(this.#plain.get(channel) ?? -1);
+    this.#plain.set(channel, serial);
+    this.#plainSeen.add(serial);
+  }
+
+  #placeIn(id: string | undefined, channel: string): Position | undefined {
+    const entries = id === undefined ? null : parseCursor(id);
+    expect(entries, `the id ${id}`).not.to.equal(null);
+    const entry = entries!.find(({ tag }) => tag === tagOf(channel));
+    return entry && { epoch: entry.epoch, offset: entry.offset };
+  }
+
+  #tops(channels: readonly string[]): Tops {
+    const { log } = this.#options;
+    return new Map(
+      channels.map((channel) => {
+        const life = log.current(channel);
+        return [channel, { life, top: life?.top ?? 0, finite: life?.finite ?? false }];
+      }),
+    );
+  }
+}
+
+function parseFrames(text: string): readonly Frame[] {
+  return text
+    .split("\n\n")
+    .filter((block) => block !== "" && !block.startsWith(":"))
+    .map((block) => {
+      const field = (name: string): string | undefined =>
+        block
+          .split("\n")
+          .find((line) => line.startsWith(`${name}: `))
+          ?.slice(name.length + 2);
+      return { event: field("event") ?? "message", data: field("data"), id: field("id") };
+    });
+}

@@ -1,0 +1,112 @@
+import { expect } from "chai";
+
+import { readHistoryOptions, type HistoryOptions } from "../../../lib/history/history-policy.js";
+import { ConfigError } from "../../../lib/index.js";
+
+const DEFAULTS = { maxLength: 1_000, maxAgeMs: 3_600_000 };
+
+describe("readHistoryOptions()", () => {
+  it("keeps a thousand events and an hour of every channel by default", () => {
+    for (const policy of [
+      readHistoryOptions(undefined),
+      readHistoryOptions({}),
+      readHistoryOptions({ channels: {} }),
+    ]) {
+      expect(policy("news")).to.deep.equal(DEFAULTS);
+    }
+  });
+
+  it("keeps nothing where it is switched off", () => {
+    expect(readHistoryOptions(false)("news")).to.equal(null);
+  });
+
+  it("takes other bounds, and the defaults for what is left out", () => {
+    expect(readHistoryOptions({ maxLength: 5 })("a")).to.deep.equal({ ...DEFAULTS, maxLength: 5 });
+    expect(readHistoryOptions({ maxAgeMs: 5 })("a")).to.deep.equal({ ...DEFAULTS, maxAgeMs: 5 });
+    expect(readHistoryOptions({ maxLength: 1_000_000, maxAgeMs: 31_536_000_000 })("a")).to.deep.equal({
+      maxLength: 1_000_000,
+      maxAgeMs: 31_536_000_000,
+    });
+  });
+
+  it("goes by the first rule that matches", () => {
+    const policy = readHistoryOptions({
+      maxLength: 7,
+      channels: {
+        "chat:1": { maxLength: 1 },
+        "chat:*": { maxAgeMs: 9 },
+        "*:quiet": false,
+        "chat:2": { maxLength: 2 },
+      },
+    });
+    expect(policy("chat:1")?.maxLength).to.equal(1);
+    expect(policy("chat:2")).to.deep.equal({ maxLength: 7, maxAgeMs: 9 });
+    expect(policy("chat:quiet")).to.deep.equal({ maxLength: 7, maxAgeMs: 9 });
+    expect(policy("news:quiet")).to.equal(null);
+    expect(policy("news")?.maxLength).to.equal(7);
+  });
+
+  const matches: readonly (readonly [pattern: string, channel: string, matched: boolean])[] = [
+    ["a", "a", true],
+    ["a", "ab", false],
+    ["a*", "a", true],
+    ["a*", "a\nb", true],
+    ["a*", "ba", false],
+    ["*a", "a", true],
+    ["a*c", "abc", true],
+    ["a*c", "ac", true],
+    ["a*c", "abcd", false],
+    ["*", "", true],
+    ["**", "anything", true],
+    ["a.c", "abc", false],
+    ["a.*", "abc", false],
+    ["(a|b)*", "a", false],
+    ["[ab]*", "a", false],
+    ["a?*", "a", false],
+    ["^a*$", "a", false],
+    ["a\\*", "a\\b", true],
+    ["{a}*", "{a}b", true],
+    ["*🎉*", "a🎉b", true],
+  ];
+  for (const [pattern, channel, matched] of matches) {
+    it(`${matched ? "finds" : "does not find"} ${JSON.stringify(channel)} by ${JSON.stringify(pattern)}`, () => {
+      const policy = readHistoryOptions({ channels: { [pattern]: false } });
+      expect(policy(channel) === null).to.equal(matched);
+    });
+  }
+
+  const invalid: Readonly<Record<string, unknown>> = {
+    true: true,
+    "a number": 5,
+    null: null,
+    "an array": [],
+    "an unknown option": { maxlength: 5 },
+    "a length of 0": { maxLength: 0 },
+    "a length that is no whole number": { maxLength: 1.5 },
+    "a length beyond a million": { maxLength: 1_000_001 },
+    "a length as text": { maxLength: "5" },
+    "no length": { maxLength: NaN },
+    "an age of 0": { maxAgeMs: 0 },
+    "an age beyond a year": { maxAgeMs: 31_536_000_001 },
+    "an endless age": { maxAgeMs: Infinity },
+    "channels as an array": { channels: ["a"] },
+    "a rule without a name": { channels: { "": false } },
+    "a rule that is true": { channels: { a: true } },
+    "a rule that is null": { channels: { a: null } },
+    "a rule with an unknown option": { channels: { a: { max: 1 } } },
+    "a rule with a rule": { channels: { a: { channels: {} } } },
+    "a rule with a wrong bound": { channels: { a: { maxLength: -1 } } },
+  };
+  for (const [what, options] of Object.entries(invalid)) {
+    it(`refuses ${what}`, () => {
+      expect(() => readHistoryOptions(options as HistoryOptions)).to.throw(ConfigError);
+    });
+  }
+
+  it("tells by its number which rule is wrong, and not by a channel's name", () => {
+    const options = { channels: { fine: false, "user:ada@example.org": { maxLength: 0 } } } as const;
+    expect(() => readHistoryOptions(options))
+      .to.throw(ConfigError, /entry 2/)
+      .and.not.match(/ada/);
+  });
+});

@@ -1,0 +1,223 @@
+import { expect } from "chai";
+
+import { LogReader } from "../../../lib/history/log-reader.js";
+import { settle } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { dataOf, ScriptedLog } from "../../support/scripted-log.js";
+import { expectFault, faultOf } from "../../support/service.js";
+
+interface Event {
+  readonly offset: number;
+  readonly size: number;
+}
+
+const MAX_LENGTH = 20;
+
+describe("LogReader", () => {
+  let log: ScriptedLog;
+  let clock: FakeClock;
+  let reader: LogReader<Event>;
+  let size: number;
+  let epoch: string;
+
+  beforeEach(() => {
+    log = new ScriptedLog();
+    clock = new FakeClock();
+    size = 100;
+    reader = new LogReader<Event>({
+      commands: () => log.client,
+      keyPrefix: "sse:",
+      policy: (channel) => (channel === "none" ? null : { maxLength: MAX_LENGTH, maxAgeMs: 60_000 }),
+      clock,
+      maxPageBytes: 100_000,
+      toEvent: (_, { offset }, { data }) => {
+        expect(data).to.equal(dataOf("c", epoch, offset));
+        return { offset, size };
+      },
+      sizeOf: (event) => event.size,
+    });
+    log.publish("c");
+    epoch = log.current("c")!.epoch;
+    for (let offset = 2; offset <= 5; offset++) log.publish("c");
+  });
+
+  const read = (offset: number, since = reader.now(), top = 5) =>
+    reader.read("c", { epoch, offset }, { since, top });
+
+  /** Answers all that is asked, until nothing is. */
+  async function answered<T>(reading: Promise<T>): Promise<T> {
+    for (await settle(1); log.answer(0); await settle(1));
+    return reading;
+  }
+
+  it("keeps what its channels' policy says", () => {
+    expect(reader.keeps("c")).to.equal(true);
+    expect(reader.keeps("none")).to.equal(false);
+  });
+
+  it("reads a page, and where the log stood", async () => {
+    const page = await answered(read(2));
+    expect(page.events.map(({ offset }) => offset)).to.deep.equal([3, 4, 5]);
+    expect(page).to.deep.include({ position: { epoch, offset: 5 }, ending: null, finite: false, readAt: 1 });
+    expect(reader.now()).to.equal(1);
+  });
+
+  it("reads a page once for all who want it at the same time", async () => {
+    const pages = await answered(Promise.all([read(2, 0), read(2, 0), read(2, 0)]));
+    expect(pages[1]).to.equal(pages[0]);
+    expect(reader.statistics).to.deep.equal({ reads: 1, shared: 2 });
+  });
+
+  it("reads a page once for all who want it within seconds, though more was published since", async () => {
+    const first = await answered(read(2));
+    log.publish("c");
+    const second = await read(2, reader.now(), 6);
+    expect(second).to.equal(first);
+    expect(log.reads).to.equal(1);
+  });
+
+  it("reads each page of its own: another offset, life or channel", async () => {
+    await answered(read(2));
+    expect((await answered(read(3))).events).to.have.length(2);
+    const known = { since: reader.now(), top: 5 };
+    expect((await answered(reader.read("c", { epoch: "ffffffff", offset: 2 }, known))).events).to.have.length(
+      0,
+    );
+    expect((await answered(reader.read("d", { epoch, offset: 2 }, known))).events).to.have.length(0);
+    expect(log.reads).to.equal(4);
+  });
+
+  it("reads afresh behind what was read to the log's end", async () => {
+    expect((await answered(read(5))).events).to.deep.equal([]);
+    log.publish("c");
+    const page = await answered(read(5));
+    expect(page.events.map(({ offset }) => offset)).to.deep.equal([6]);
+    expect(log.reads).to.equal(2);
+  });
+
+  it("reads again what was under way too early, when it turns out to be empty", async () => {
+    const early = read(5);
+    await settle(1);
+    log.execute(0);
+    log.publish("c");
+    // Asks for what was read after this; what is under way was begun before.
+    const late = read(5, reader.now());
+    const [, page] = await answered(Promise.all([early, late]));
+    expect(page.events.map(({ offset }) => offset)).to.deep.equal([6]);
+    expect(page.readAt).to.equal(2);
+    expect(reader.statistics).to.deep.equal({ reads: 2, shared: 0 });
+  });
+
+  it("shares an empty page with those whom it tells enough", async () => {
+    const [one, another] = await answered(Promise.all([read(5, 0), read(5, 0)]));
+    expect(another).to.equal(one);
+    expect(log.reads).to.equal(1);
+  });
+
+  it("uses no page behind which events may have been dropped", async () => {
+    await answered(read(0));
+    await read(0, reader.now(), MAX_LENGTH + 5);
+    expect(log.reads, "what follows it is still there").to.equal(1);
+    await answered(read(0, reader.now(), MAX_LENGTH + 6));
+    expect(log.reads, "what follows it may be gone").to.equal(2);
+  });
+
+  it("forgets pages when seconds have passed, and has no timer then", async () => {
+    await answered(read(2));
+    expect(clock.pending).to.equal(1);
+    clock.advance(4_000);
+    await answered(read(3));
+    clock.advance(1_000);
+    expect(clock.pending, "the younger is still there").to.equal(1);
+    await read(3);
+    await answered(read(2));
+    expect(log.reads).to.equal(3);
+    clock.advance(10_000);
+    expect(clock.pending).to.equal(0);
+    await answered(read(3));
+    expect(log.reads).to.equal(4);
+  });
+
+  it("keeps 8 MB of pages at most: the oldest go", async () => {
+    size = 1_000_000;
+    await answered(read(2)); // 3 MB
+    await answered(read(3)); // 2 MB
+    await answered(read(2));
+    await answered(read(1)); // 4 MB
+    expect(log.reads).to.equal(3);
+    await read(3);
+    await read(1);
+    expect(log.reads, "these are there").to.equal(3);
+    await answered(read(2));
+    expect(log.reads, "this one is not").to.equal(4);
+  });
+
+  it("keeps no single page that is larger than that", async () => {
+    size = 9_000_000;
+    await answered(read(4));
+    await answered(read(4));
+    expect(log.reads).to.equal(2);
+  });
+
+  it("rejects all who share a read that fails with an error of its own, and then reads again", async () => {
+    const reading = [read(2, 0), read(2, 0)].map(faultOf);
+    await settle(1);
+    log.fail(0, new Error("Connection is closed. redis://app:hunter2@db"));
+    for (const fault of await Promise.all(reading)) {
+      expectFault(fault, "REDIS_UNAVAILABLE");
+      expect(String(fault)).to.not.include("hunter2");
+    }
+    expect((await answered(read(2))).events).to.have.length(3);
+  });
+
+  describe("tail()", () => {
+    it("asks where the log stands, once for all who ask at the same time", async () => {
+      const [one, another] = await answered(Promise.all([reader.tail("c", 0), reader.tail("c", 0)]));
+      expect(one).to.deep.equal({ position: { epoch, offset: 5 }, ending: null, finite: false, readAt: 1 });
+      expect(another).to.equal(one);
+      expect(reader.statistics).to.deep.equal({ reads: 1, shared: 1 });
+    });
+
+    it("asks again for who has to know it from now on", async () => {
+      const early = reader.tail("c", 0);
+      await settle(1);
+      log.execute(0);
+      log.publish("c");
+      const [, late] = await answered(Promise.all([early, reader.tail("c", reader.now())]));
+      expect(late).to.deep.include({ position: { epoch, offset: 6 }, readAt: 2 });
+    });
+
+    it("remembers no answer, and no failure", async () => {
+      await answered(reader.tail("c", 0));
+      const failing = faultOf(reader.tail("c", 0));
+      await settle(1);
+      log.fail(0, new Error("Connection is closed."));
+      expectFault(await failing, "REDIS_UNAVAILABLE");
+      expect((await answered(reader.tail("c", 0))).readAt).to.equal(3);
+    });
+
+    it("tells how a channel ended, and that it was to", async () => {
+      log.publish("c", { ending: "completed" });
+      expect(await answered(reader.tail("c", 0))).to.deep.include({ ending: "completed", finite: true });
+    });
+  });
+
+  describe("close()", () => {
+    it("leaves no timer and no page", async () => {
+      await answered(read(2));
+      reader.close();
+      expect(clock.pending).to.equal(0);
+      await answered(read(2));
+      expect(log.reads).to.equal(2);
+      expect(clock.pending, "nor later").to.equal(0);
+    });
+
+    it("keeps nothing of what is under way", async () => {
+      const reading = read(2);
+      await settle(1);
+      reader.close();
+      expect((await answered(reading)).events).to.have.length(3);
+      expect(clock.pending).to.equal(0);
+    });
+  });
+});
