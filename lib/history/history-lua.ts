@@ -145,7 +145,7 @@ local published = type(got[4]) == 'string' and got[4]
 local last = published and tonumber(string.match(published, '^%d+')) or 0
 -- The one before is still on its way: it was overtaken, while the server had forgotten this script.
 if (tonumber(ARGV[9] or '') or 0) > last then return {'early'} end
-if (ARGV[10] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
+if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
   and tonumber(ARGV[6]) > last then
   local epoch, offset, producer = got[1], text(got[2] + 1), 'p:' .. ARGV[5]
   -- What could fail is tried first, and undone where what follows is refused.

@@ -121,7 +121,7 @@ export class SessionHistory {
     );
     const gaps = new Map<GapReason, string[]>();
     for (const { track, tail, start } of starts) {
-      this.#place(track, tail, start);
+      this.#place(track, wish, tail, start);
       if (start.gap === undefined) continue;
       const told = gaps.get(start.gap);
       if (told === undefined) gaps.set(start.gap, [track.channel]);
@@ -142,7 +142,7 @@ export class SessionHistory {
     if (this.#tracks.get(channel) !== track) return;
     const start = await this.#verify(track, "now", tail, findStart(channel, "now", tail, Infinity));
     if (this.#tracks.get(channel) !== track) return;
-    this.#place(track, tail, start);
+    this.#place(track, "now", tail, start);
     if (track.behind) this.#options.owner.fellBehind();
   }
 
@@ -244,12 +244,12 @@ export class SessionHistory {
     return { ...start, position: { ...top, offset: first - 1 }, ...(!whole && { gap: "trimmed" as const }) };
   }
 
-  #place(track: ChannelTrack, tail: Tail, { position }: Start): void {
+  #place(track: ChannelTrack, wish: Wish, tail: Tail, { position }: Start): void {
     const { firstHeard } = track;
     const isEarlier =
       firstHeard !== null && firstHeard.epoch === position.epoch && firstHeard.offset <= position.offset;
     // What has come since the subscription belongs to a stream that begins now.
-    const own = position === tail.position && isEarlier && tail.ending === null;
+    const own = wish === "now" && position === tail.position && isEarlier && tail.ending === null;
     track.position = own ? { ...position, offset: firstHeard.offset - 1 } : position;
     this.#options.cursor.set(track.channel, track.position);
     if (track.position.offset >= tail.position.offset) track.ended = tail.ending;

@@ -63,6 +63,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         maxAgeMs: 3_600_000,
         producer: "somebody",
         sequence: ++sequence,
+        after: 0,
         writer: "",
         finite: false,
         ...given,
@@ -122,9 +123,9 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         ending: "",
         finite: false,
         entries: [
-          { offset: 1, event: "", data: "a", ending: "" },
-          { offset: 2, event: "news", data: "b\nc", ending: "" },
-          { offset: 3, event: "", data: "", ending: "" },
+          { offset: 1, event: undefined, data: "a" },
+          { offset: 2, event: "news", data: "b\nc" },
+          { offset: 3, event: undefined, data: "" },
         ],
       });
     });
@@ -246,7 +247,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await publish("z", end)).to.deep.include({ status: "ok", offset: 2 });
       const { ending, entries, top } = await read();
       expect({ ending, top }).to.deep.equal({ ending: "completed", top: 2 });
-      expect(entries.map((entry) => entry.ending)).to.deep.equal(["", "completed"]);
+      expect(entries.map((entry) => entry.ending)).to.deep.equal([undefined, "completed"]);
     });
 
     it("tells listeners how a channel ended with its last event", async () => {
@@ -342,7 +343,12 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       await client.hset(position, "wt", String(Date.now() - 1_000));
       const replies = await Promise.all([read(), read(), read()]);
       for (const reply of replies) expect(reply).to.deep.include({ ending: "broken", top: 2 });
-      expect(replies[0].entries.at(-1)).to.deep.equal({ offset: 2, event: "", data: "", ending: "broken" });
+      expect(replies[0].entries.at(-1)).to.deep.equal({
+        offset: 2,
+        event: undefined,
+        data: "",
+        ending: "broken",
+      });
       await eventually(() => expect(heard.messages).to.have.length(2));
       expect(parseMessage(heard.messages[1]!)).to.deep.include({ ending: "broken" });
       expect(await publish("late", { writer: "lease" })).to.deep.equal({ status: "completed" });
@@ -373,11 +379,14 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         `9 ${Date.now() - 700_000}`,
         "p:here",
         `9 ${Date.now()}`,
-        "o",
-        "1023",
+        // It is time for the next checkpoint: when other things are due as well.
+        "r",
+        "0",
+        "c",
+        `0 ${Date.now() - 2_400_000} 0 ${Date.now() - 2_000_000}`,
       );
       await publish("y");
-      expect((await read()).top).to.equal(1_024);
+      expect((await read()).top).to.equal(2);
       expect(await client.hkeys(position))
         .to.include.members(["p:here", "p:somebody"])
         .and.not.include("p:gone");

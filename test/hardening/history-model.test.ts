@@ -177,7 +177,7 @@ class World {
       toEvent: (channel, position, { event, data, ending }) =>
         readLoggedEvent(
           channel,
-          { position, event: event === "" ? undefined : event, data, ...(ending !== "" && { ending }) },
+          { position, event, data, ...(ending !== undefined && { ending }) },
           MAX_EVENT,
         ),
       sizeOf: ({ data, frame }) => data.length + 2 * frame.length,

@@ -6,27 +6,24 @@ import { describeFaults } from "../support/fault-rig.js";
 import { openStream } from "../support/sse-client.js";
 
 describeFaults("events that overtake others", (rig) => {
-  it("one that is overtaken while Redis has forgotten the script is not acknowledged", async () => {
+  it("one that is overtaken while Redis has forgotten the script is in its place all the same", async () => {
     const proxy = await rig.proxy();
     const one = rig.adopt(createRedisSse({ redis: proxy.url }));
     const another = rig.adopt(createRedisSse({ redis: rig.server.url }));
     await one.publish("a", { data: 1 });
     await rig.server.admin.script("FLUSH");
     proxy.keepRepliesAt("evalsha");
-    const overtaken = one.publish("a", { data: 2 }).then(
-      ({ id }) => id,
-      (error: { code: string }) => error.code,
-    );
+    const overtaken = one.publish("a", { data: 2 });
     await eventually(() => expect(proxy.keptReplies).to.include("NOSCRIPT"));
     // This one's connection is new, so it sends the script itself.
     await another.publish("a", { data: 3 });
     const overtaking = one.publish("a", { data: 4 });
-    await eventually(() => expect(proxy.keptReplies).to.include("\r\nok\r\n"));
+    await eventually(() => expect(proxy.keptReplies).to.include("early"));
     proxy.release();
     expect((await overtaking).id).to.be.a("string");
-    expect(await overtaken).to.equal("REDIS_UNAVAILABLE");
+    expect((await overtaken).id).to.be.a("string");
     const entries = (await rig.server.admin.xrange("sse:log:{a}", "-", "+")) as [string, string[]][];
-    expect(entries.map(([, fields]) => fields[fields.indexOf("d") + 1])).to.deep.equal(["1", "3", "4"]);
+    expect(entries.map(([, fields]) => fields[fields.indexOf("d") + 1])).to.deep.equal(["1", "3", "2", "4"]);
   });
 
   it("of those that come live before a stream is through no gap is told, should the log drop them meanwhile", async () => {

@@ -3,6 +3,7 @@ import { expect } from "chai";
 import { LogPublisher, newEpoch } from "../../../lib/history/log-publisher.js";
 import { isEpoch } from "../../../lib/pubsub/cursor.js";
 import type { RedisClient } from "../../../lib/redis/client.js";
+import { settle } from "../../support/eventually.js";
 import { expectFault, faultOf } from "../../support/service.js";
 
 interface Call {
@@ -12,6 +13,7 @@ interface Call {
   readonly epoch: string;
   readonly producer: string;
   readonly sequence: number;
+  readonly after: number;
   readonly finite: string;
 }
 
@@ -22,17 +24,17 @@ function publisherOver(answer: () => Promise<unknown>): { publisher: LogPublishe
   const calls: Call[] = [];
   const client = {
     status: "ready",
-    redisSsePublish(...args: string[]) {
-      const [position, log, , , , , epoch, maxLength, maxAgeMs, producer, sequence, , finite] =
-        args.map(String);
+    redisSsePublish(...args: (string | undefined)[]) {
+      const [position, log, , , , maxLength, producer, sequence, maxAgeMs, epoch, after, , , finite] = args;
       calls.push({
         keys: [position!, log!],
-        maxLength: maxLength!,
-        maxAgeMs: maxAgeMs!,
+        maxLength: String(maxLength),
+        maxAgeMs: String(maxAgeMs),
         epoch: epoch!,
         producer: producer!,
         sequence: Number(sequence),
-        finite: finite!,
+        after: Number(after ?? 0),
+        finite: finite ?? "",
       });
       return answer();
     },
@@ -46,7 +48,7 @@ function publisherOver(answer: () => Promise<unknown>): { publisher: LogPublishe
   return { publisher, calls };
 }
 
-const done = () => Promise.resolve(["ok", "0badcafe", "3", "2"]);
+const done = () => Promise.resolve(["ok", "0badcafe", "3", 2]);
 
 describe("LogPublisher", () => {
   it("numbers what it sends, whatever the channel, and has a name of its own", async () => {
@@ -79,23 +81,64 @@ describe("LogPublisher", () => {
     expect(calls[0]!.keys).to.deep.equal(["sse:pos:{a}", "sse:log:{a}"]);
   });
 
-  it("marks a channel that is or will be completed as finite", async () => {
+  it("marks a channel that will be completed as finite", async () => {
     const { publisher, calls } = publisherOver(done);
     await publisher.publish("a", event);
     await publisher.publish("a", event, { finite: true });
-    await publisher.publish("a", event, { ending: "completed" });
-    expect(calls.map(({ finite }) => finite)).to.deep.equal(["", "1", "1"]);
+    expect(calls.map(({ finite }) => finite)).to.deep.equal(["", "1"]);
   });
 
   it("reads what the server answers", async () => {
     const position = { epoch: "0badcafe", offset: 3 };
     expect(await publisherOver(done).publisher.publish("a", event)).to.deep.equal({ position, receivers: 2 });
-    const again = publisherOver(() => Promise.resolve(["ok", "0badcafe", "", "0"]));
-    expect(await again.publisher.publish("a", event)).to.deep.equal({ position: null, receivers: 0 });
+    const dropped = publisherOver(() => Promise.resolve(["ok", "0badcafe", "", 0]));
+    expectFault(await faultOf(dropped.publisher.publish("a", event)), "REDIS_UNAVAILABLE");
     const ended = publisherOver(() => Promise.resolve(["completed"]));
     expectFault(await faultOf(ended.publisher.publish("a", event)), "COMPLETED");
     const taken = publisherOver(() => Promise.resolve(["taken"]));
     expectFault(await faultOf(taken.publisher.publish("a", event)), "CHANNEL_TAKEN");
+  });
+
+  it("tells each event of a channel which one is under way before it, and sends one that was early again", async () => {
+    const answers: ((reply: unknown) => void)[] = [];
+    const { publisher, calls } = publisherOver(() => new Promise((resolve) => answers.push(resolve)));
+    const first = publisher.publish("a", event);
+    const second = publisher.publish("a", event);
+    const elsewhere = publisher.publish("b", event);
+    expect(calls.map(({ sequence, after }) => [sequence, after])).to.deep.equal([
+      [1, 0],
+      [2, 1],
+      [3, 0],
+    ]);
+    answers[1]!(["early"]);
+    answers[2]!(["ok", "0badcafe", "1", 0]);
+    await elsewhere;
+    expect(calls, "it waits for the one before").to.have.length(3);
+    answers[0]!(["ok", "0badcafe", "1", 0]);
+    expect((await first).position?.offset).to.equal(1);
+    await settle();
+    expect(calls.slice(3).map(({ sequence, after }) => [sequence, after])).to.deep.equal([[2, 0]]);
+    answers[3]!(["ok", "0badcafe", "2", 0]);
+    expect((await second).position?.offset).to.equal(2);
+    void publisher.publish("a", event);
+    expect(calls.at(-1)!.after, "nothing is under way any more").to.equal(0);
+    answers[4]!(["ok", "0badcafe", "3", 0]);
+  });
+
+  it("sends one whose predecessor has failed, and does not wait for it twice", async () => {
+    const answers: { resolve(reply: unknown): void; reject(error: Error): void }[] = [];
+    const { publisher, calls } = publisherOver(
+      () => new Promise((resolve, reject) => answers.push({ resolve, reject })),
+    );
+    const first = faultOf(publisher.publish("a", event));
+    const second = publisher.publish("a", event);
+    answers[1]!.resolve(["early"]);
+    answers[0]!.reject(new Error("Connection is closed."));
+    expectFault(await first, "REDIS_UNAVAILABLE");
+    await settle();
+    answers[2]!.resolve(["ok", "0badcafe", "1", 0]);
+    expect((await second).position?.offset).to.equal(1);
+    expect(calls).to.have.length(3);
   });
 
   it("tells nothing of a foreign error but its kind", async () => {
