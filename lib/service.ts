@@ -261,6 +261,7 @@ class RedisSseService implements RedisSse {
       pool: this.pool.statistics,
       hub: this.#streams.hubStatistics,
       sessions: this.#streams.statistics,
+      history: { ...this.#history.reader.statistics, gaps: this.#streams.gaps },
       channels: this.#streams.channels,
     };
   }

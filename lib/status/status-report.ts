@@ -1,5 +1,6 @@
 import { sanitize, type ErrorCode } from "../errors.js";
 import type { DriftReport } from "./drift.js";
+import type { GapReason } from "../pubsub/inbound-event.js";
 import type { RegistryStatistics } from "../pubsub/session-registry.js";
 import type { HubStatistics } from "../pubsub/subscription-hub.js";
 import type { RedisClient } from "../redis/client.js";
@@ -10,6 +11,16 @@ export type ServerInfo =
   | { readonly connectedClients: number | null; readonly maxClients: number | null; readonly fault?: never }
   | { readonly connectedClients?: never; readonly maxClients?: never; readonly fault: ErrorCode };
 
+/** What was read of the logs, and what clients were told to be missing, since the service was made. */
+export interface HistoryStatistics {
+  /** Reads of Redis: pages of a log, and where one stands. */
+  readonly reads: number;
+  /** Reads that were spared, since another stream's was shared. */
+  readonly shared: number;
+  /** `gap` events by reason, counted for each channel of each client; only the reasons that have occurred. */
+  readonly gaps: Readonly<Partial<Record<GapReason, number>>>;
+}
+
 /** A service at one moment. Holds channel names, which may hold users' ids: show it to operators only. */
 export interface StatusReport {
   /** This service's name: its connections are `redis-sse:<role>:<instance>` in `CLIENT LIST`. */
@@ -19,6 +30,7 @@ export interface StatusReport {
   readonly pool: PoolStatistics;
   readonly hub: HubStatistics;
   readonly sessions: RegistryStatistics;
+  readonly history: HistoryStatistics;
   /** The channels that streams of this process listen to. */
   readonly channels: readonly string[];
   readonly redis: ServerInfo;
