@@ -157,7 +157,7 @@ export class SessionHistory {
       if (verdict !== "hole" || track.ended !== null) return verdict === "pass";
       this.#fallBehind(track);
     }
-    track.hold(event, this.#options.maxHeldBytes);
+    track.hold(event, this.#options.maxHeldBytes - (this.waitingBytes - track.waitingBytes));
     this.#options.owner.held();
     return false;
   }

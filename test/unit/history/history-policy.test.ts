@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import * as fc from "fast-check";
 
 import { readHistoryOptions, type HistoryOptions } from "../../../lib/history/history-policy.js";
 import { ConfigError } from "../../../lib/index.js";
@@ -74,6 +75,25 @@ describe("readHistoryOptions()", () => {
       expect(policy(channel) === null).to.equal(matched);
     });
   }
+
+  it("finds a channel as a regular expression would, whatever the two are made of", () => {
+    const text = fc.string({ unit: fc.constantFrom("a", "b", "*"), minLength: 1, maxLength: 8 });
+    const name = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 10 });
+    fc.assert(
+      fc.property(text, name, (pattern, channel) => {
+        const expected = new RegExp(`^${pattern.replaceAll("*", ".*")}$`).test(channel);
+        expect(readHistoryOptions({ channels: { [pattern]: false } })(channel) === null).to.equal(expected);
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  it("takes no time over a name that was chosen to take some", () => {
+    const policy = readHistoryOptions({ channels: { "*a*a*a*a*a*a*a*b": false } });
+    const begun = performance.now();
+    expect(policy("a".repeat(512))).to.deep.equal(DEFAULTS);
+    expect(performance.now() - begun).to.be.lessThan(1_000);
+  });
 
   const invalid: Readonly<Record<string, unknown>> = {
     true: true,
