@@ -123,7 +123,9 @@ function describeDemo(
       });
       const stream = await open(`/api/tasks/${id}/stream`);
       await stream.ended;
+      // Also who comes late is told of it from its beginning.
       expect(progressOf(stream)).to.deep.equal([
+        { taskId: id, progress: 50, message: "fail: step 1 of 2", status: "running" },
         { taskId: id, progress: 50, message: "this task was made to fail", status: "failed" },
       ]);
     });
