@@ -123,8 +123,11 @@ function describeDemo(
       });
       const stream = await open(`/api/tasks/${id}/stream`);
       await stream.ended;
-      const told = { taskId: id, progress: 50, message: "this task was made to fail", status: "failed" };
-      expect(progressOf(stream).at(-1)).to.deep.equal(told);
+      // Also who comes late is told of it from its beginning.
+      expect(progressOf(stream)).to.deep.equal([
+        { taskId: id, progress: 50, message: "fail: step 1 of 2", status: "running" },
+        { taskId: id, progress: 50, message: "this task was made to fail", status: "failed" },
+      ]);
     });
 
     it("runs several tasks at once, on one stream that follows them all", async () => {
