@@ -201,8 +201,8 @@ local ending = got[3]
 if not log.epoch then
   -- Whoever only listens stands somewhere too, and can say so when they come back.
   log.epoch = ARGV[5]
-  redis.call('HSET', KEYS[1], 'e', log.epoch, 'o', '0')
-  redis.call('DEL', KEYS[2])
+  local kept = redis.pcall('HSET', KEYS[1], 'e', log.epoch, 'o', '0')
+  if type(kept) ~= 'table' then redis.call('DEL', KEYS[2]) end
 end
 local now, maxAge = clock(ARGV[9]), tonumber(ARGV[7])
 if got[6] and not ending and now > tonumber(got[7]) then
@@ -214,7 +214,8 @@ if got[6] and not ending and now > tonumber(got[7]) then
     ending = 'broken'
   end
 end
-redis.call('PEXPIRE', KEYS[1], log.top == 0 and ARGV[6] or text(maxAge * 1.5 + 86400000))
+-- A replica, and a Redis without memory, may be read as well.
+redis.pcall('PEXPIRE', KEYS[1], log.top == 0 and ARGV[6] or text(maxAge * 1.5 + 86400000))
 local reply = {log.epoch, text(log.top), ending or '', got[5] or ''}
 if ARGV[1] ~= log.epoch then return reply end
 local count, limit, step = tonumber(ARGV[3]), tonumber(ARGV[4]), 2

@@ -38,17 +38,23 @@ export function tagOf(channel: string): number {
 }
 
 export function encodeCursor(entries: Iterable<CursorEntry>): string {
-  const bytes: number[] = [];
-  for (const { tag, epoch, offset } of entries) {
-    bytes.push(tag >>> 8, tag & 0xff);
-    for (let index = 0; index < 2 * EPOCH_BYTES; index += 2) {
-      bytes.push(Number.parseInt(epoch.slice(index, index + 2), 16));
-    }
-    let rest = offset;
-    for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
-    bytes.push(rest);
-  }
-  return VERSION_1 + Buffer.from(bytes).toString("base64url");
+  return joinEntries(Array.from(entries, encodeEntry));
+}
+
+/** One channel's part of a cursor. */
+export function encodeEntry({ tag, epoch, offset }: CursorEntry): Buffer {
+  const bytes = Buffer.allocUnsafe(TAG_BYTES + EPOCH_BYTES + MAX_OFFSET_BYTES);
+  bytes.writeUInt16BE(tag, 0);
+  bytes.writeUInt32BE(Number.parseInt(epoch, 16), TAG_BYTES);
+  let end = TAG_BYTES + EPOCH_BYTES;
+  let rest = offset;
+  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[end++] = (rest % 0x80) | 0x80;
+  bytes[end++] = rest;
+  return bytes.subarray(0, end);
+}
+
+export function joinEntries(entries: readonly Buffer[]): string {
+  return VERSION_1 + (entries.length === 1 ? entries[0]! : Buffer.concat(entries)).toString("base64url");
 }
 
 /** Reads a cursor; `null` for anything that `encodeCursor()` does not write. */

@@ -1,32 +1,52 @@
-import { encodeCursor, tagOf, type CursorEntry, type Position } from "./cursor.js";
+import { encodeEntry, joinEntries, tagOf, type Position } from "./cursor.js";
 import { encodeId } from "./frame.js";
 import type { InboundEvent } from "./inbound-event.js";
 
+interface Place {
+  readonly tag: number;
+  position: Position;
+  /** Its part of the id, made when that is asked for. */
+  encoded: Buffer | null;
+}
+
 /** How far one stream's client has come, by what was written to it: the `id` that goes with each event. */
 export class SessionCursor {
-  readonly #entries = new Map<string, CursorEntry>();
+  readonly #places = new Map<string, Place>();
 
   /** `undefined` while there is no channel with a history. */
   get id(): string | undefined {
-    return this.#entries.size === 0 ? undefined : encodeCursor(this.#entries.values());
+    if (this.#places.size === 0) return undefined;
+    const entries: Buffer[] = [];
+    for (const place of this.#places.values()) {
+      const { tag, position } = place;
+      entries.push((place.encoded ??= encodeEntry({ tag, ...position })));
+    }
+    return joinEntries(entries);
   }
 
-  set(channel: string, { epoch, offset }: Position): void {
-    const tag = this.#entries.get(channel)?.tag ?? tagOf(channel);
-    this.#entries.set(channel, { tag, epoch, offset });
+  set(channel: string, position: Position): void {
+    const place = this.#places.get(channel);
+    if (place === undefined) {
+      this.#places.set(channel, { tag: tagOf(channel), position, encoded: null });
+      return;
+    }
+    place.position = position;
+    place.encoded = null;
   }
 
   delete(channel: string): void {
-    this.#entries.delete(channel);
+    this.#places.delete(channel);
   }
 
   /** The event as it goes to this client, who has come so far with it. */
   frameOf(event: InboundEvent): Buffer {
     const { channel, position, frame } = event;
-    if (position === undefined || !this.#entries.has(channel)) return frame;
-    this.set(channel, position);
+    const place = position && this.#places.get(channel);
+    if (!place) return frame;
+    place.position = position;
+    place.encoded = null;
     // What a stream of one channel says depends on nothing else, and is shared by all of them.
-    if (this.#entries.size === 1) return (event.framed ??= this.#frame(frame));
+    if (this.#places.size === 1) return (event.framed ??= this.#frame(frame));
     return this.#frame(frame);
   }
 

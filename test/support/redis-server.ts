@@ -39,9 +39,17 @@ export class RedisServer {
   }
 
   static async start(program: string, options: readonly string[] = []): Promise<RedisServer> {
-    const server = new RedisServer(program, await freePort(), options);
-    await server.boot();
-    return server;
+    for (let attempt = 1; ; attempt++) {
+      const server = new RedisServer(program, await freePort(), options);
+      try {
+        await server.boot();
+        return server;
+      } catch (error) {
+        // Another process may have taken the port meanwhile.
+        await server.stop();
+        if (attempt === 5) throw error;
+      }
+    }
   }
 
   /** Starts the process, again after `kill()`. */
