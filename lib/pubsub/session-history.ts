@@ -2,11 +2,12 @@ import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { ChannelTrack } from "./channel-track.js";
 import type { Position } from "./cursor.js";
-import type { Ending, HistoryPort, LogPage, Tail } from "./history-port.js";
+import type { Ending, HistoryPort, LogPage } from "./history-port.js";
 import { createGap, type GapReason, type InboundEvent } from "./inbound-event.js";
-import { entryOf, findStart, parseWish, type Start, type Wish } from "./resume.js";
+import { parseWish } from "./resume.js";
 import type { SessionCursor } from "./session-cursor.js";
 import type { SessionSnapshot } from "./session-state.js";
+import { findStarts, hasAll, type FoundStart } from "./stream-start.js";
 import type { Interruption } from "./subscription-hub.js";
 import type { ChannelLog } from "./transport.js";
 
@@ -102,30 +103,17 @@ export class SessionHistory {
   async begin(channels: readonly string[], lastEventId: string | undefined): Promise<Beginning> {
     const wish = parseWish(lastEventId);
     const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
-    const tails = await Promise.all(tracks.map((track) => this.#tailOf(track.channel, wish)));
-    let budget = this.#options.maxReplayEvents;
-    const chosen = tracks.map((track, index) => {
-      const tail = tails[index]!;
-      const start = findStart(track.channel, wish, tail, budget);
-      if (start.resumed) budget -= tail.position.offset - start.position.offset;
-      return { track, tail, start };
-    });
-    if (channels.length === tracks.length && chosen.every(hasAll)) {
+    const starts = await findStarts(tracks, wish, this.#options);
+    if (starts.length === channels.length && starts.every(hasAll)) {
       throw new RedisSseError("COMPLETED", "this stream has ended");
     }
-    const starts = await Promise.all(
-      chosen.map(async ({ track, tail, start }) => {
-        const verified = await this.#verify(track, wish, tail, start);
-        return { track, tail, start: verified };
-      }),
-    );
     const gaps = new Map<GapReason, string[]>();
-    for (const { track, tail, start } of starts) {
-      this.#place(track, wish, tail, start);
-      if (start.gap === undefined) continue;
+    for (const start of starts) {
+      this.#place(start, wish === "now");
+      if (start.gap === null) continue;
       const told = gaps.get(start.gap);
-      if (told === undefined) gaps.set(start.gap, [track.channel]);
-      else told.push(track.channel);
+      if (told === undefined) gaps.set(start.gap, [start.track.channel]);
+      else told.push(start.track.channel);
     }
     for (const [reason, names] of gaps) this.#options.onGap(reason, names);
     return {
@@ -138,11 +126,9 @@ export class SessionHistory {
   async join(channel: string): Promise<void> {
     const track = this.#tracks.get(channel);
     if (track === undefined) return;
-    const tail = await this.#tailOf(channel, "now");
-    if (this.#tracks.get(channel) !== track) return;
-    const start = await this.#verify(track, "now", tail, findStart(channel, "now", tail, Infinity));
-    if (this.#tracks.get(channel) !== track) return;
-    this.#place(track, "now", tail, start);
+    const [start] = await findStarts([track], "now", this.#options);
+    if (start === undefined || this.#tracks.get(channel) !== track) return;
+    this.#place(start, true);
     if (track.behind) this.#options.owner.fellBehind();
   }
 
@@ -206,51 +192,13 @@ export class SessionHistory {
     else this.#options.owner.caughtUp();
   }
 
-  /** Where a log stands, as it is known or as it is read; a cursor that is ahead of what is known may still be right. */
-  async #tailOf(channel: string, wish: Wish): Promise<Tail> {
-    const { port } = this.#options;
-    const known = this.#log(channel).tail;
-    if (known !== null && !isAhead(wish, channel, known)) return known;
-    const since = known === null ? this.#log(channel).since : port.now();
-    const read = await port.tail(channel, since);
-    this.#log(channel).note(read);
-    return this.#log(channel).tail ?? read;
-  }
-
-  /** Looks whether the log still has what the start promises. */
-  async #verify(track: ChannelTrack, wish: Wish, tail: Tail, start: Start): Promise<Start> {
-    const { position } = start;
-    const top = tail.position;
-    if (position.offset >= top.offset) return start;
-    const { port } = this.#options;
-    const page = await port.read(track.channel, position, { since: port.now(), top: top.offset });
-    const first = page.events[0]?.position.offset;
-    if (start.resumed) {
-      if (first === position.offset + 1) return start;
-      // What was dropped from the log has come live since the subscription.
-      const { firstHeard } = track;
-      if (firstHeard?.epoch === position.epoch && firstHeard.offset <= position.offset + 1) return start;
-      return { position: top, resumed: false, gap: page.position.epoch === top.epoch ? "trimmed" : "epoch" };
-    }
-    if (first === undefined) {
-      return { position: top, resumed: false, gap: page.position.epoch === top.epoch ? "trimmed" : "epoch" };
-    }
-    const held = top.offset - first + 1;
-    const { maxReplayEvents } = this.#options;
-    if (held > maxReplayEvents) {
-      return { ...start, position: { ...top, offset: top.offset - maxReplayEvents }, gap: "limit" };
-    }
-    const whole = first === 1 || wish === "earliest";
-    return { ...start, position: { ...top, offset: first - 1 }, ...(!whole && { gap: "trimmed" as const }) };
-  }
-
-  #place(track: ChannelTrack, wish: Wish, tail: Tail, { position }: Start): void {
+  #place({ track, tail, position, gap }: FoundStart, isNow: boolean): void {
     const { firstHeard } = track;
     const isEarlier =
       firstHeard !== null && firstHeard.epoch === position.epoch && firstHeard.offset <= position.offset;
     // What has come since the subscription belongs to a stream that begins now.
-    const own = wish === "now" && position === tail.position && isEarlier && tail.ending === null;
-    track.position = own ? { ...position, offset: firstHeard.offset - 1 } : position;
+    const own = isNow && gap === null && position.offset === tail.position.offset && tail.ending === null;
+    track.position = own && isEarlier ? { ...position, offset: firstHeard.offset - 1 } : position;
     this.#options.cursor.set(track.channel, track.position);
     if (track.position.offset >= tail.position.offset) track.ended = tail.ending;
     track.replaying = true;
@@ -382,17 +330,6 @@ export class SessionHistory {
   get #open(): boolean {
     return this.#options.owner.snapshot().state === "subscribed";
   }
-}
-
-/** The client has all of a channel that is complete. */
-function hasAll({ tail, start }: { tail: Tail; start: Start }): boolean {
-  return tail.ending !== null && start.resumed && start.position.offset === tail.position.offset;
-}
-
-function isAhead(wish: Wish, channel: string, { position }: Tail): boolean {
-  if (typeof wish === "string") return false;
-  const entry = entryOf(wish, channel, position.epoch);
-  return entry !== null && (entry.epoch !== position.epoch || entry.offset > position.offset);
 }
 
 function isStalled(snapshot: SessionSnapshot): boolean {
