@@ -23,6 +23,7 @@ export type ErrorCode =
   | "NO_HISTORY"
   | "WRITER_OVERFLOW"
   | "STREAM_TOO_LONG"
+  | "STREAM_LOST"
   | "METHOD_NOT_ALLOWED"
   | "NO_SOCKET"
   | "LIMIT_CHANNELS"

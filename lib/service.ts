@@ -5,7 +5,7 @@ import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
 import { createLog } from "./log.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
-import { assertChannel, type ChannelSelection } from "./pubsub/channel.js";
+import { assertChannel, parseSelection, type ChannelSelection } from "./pubsub/channel.js";
 import { encodeCursor, tagOf } from "./pubsub/cursor.js";
 import { encodeEnvelope } from "./pubsub/envelope.js";
 import { readLoggedEvent, type LoggedInboundEvent } from "./pubsub/inbound-event.js";
@@ -20,7 +20,7 @@ import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
 import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
-import { assertKnown, assertObject, readMilliseconds } from "./validate.js";
+import { assertKnown, assertObject, readFlag, readMilliseconds } from "./validate.js";
 
 /** What became of a published event. */
 export interface PublishReceipt {
@@ -31,8 +31,10 @@ export interface PublishReceipt {
 }
 
 export interface PublishOptions {
-  /** Whether the event is kept for clients that come back. Default: as the channel's history is configured. */
+  /** False: the event is sent to who listens now, and kept nowhere. Default: as the channel's history is configured. */
   readonly history?: boolean;
+  /** The channel will be completed one day: from now on whoever opens it gets it from its beginning. Default false. */
+  readonly finite?: boolean;
 }
 
 export interface DrainOptions {
@@ -51,6 +53,12 @@ export interface RedisSse {
    * on one without it may arrive twice. `COMPLETED`: the channel takes no more.
    */
   publish(channel: string, message: OutboundMessage, options?: PublishOptions): Promise<PublishReceipt>;
+  /**
+   * The id that a stream of these channels would have now: for a page that is made with its state, and will ask for
+   * what comes after it by `lastEventId`. Ask for it before the state is read. `null` where nothing is kept of any of
+   * them. Rejects as `publish()`, and with `LIMIT_CHANNELS`.
+   */
+  lastEventId(channels: ChannelSelection): Promise<string | null>;
   /**
    * Completes a channel, with one last event if there is one: its streams end, after it, as `completed`, and who
    * comes later gets what is held of it from its beginning, and then the end. Rejects as `publish()`, and with
@@ -88,7 +96,7 @@ export interface RedisSse {
 
 const log = createLog("service");
 
-const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>(["history"]);
+const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>(["history", "finite"]);
 const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>(["timeoutMs", "spreadMs"]);
 
 /** Creates a service. Nothing connects before it is used. Throws `ConfigError` for an option that cannot be. */
@@ -167,8 +175,24 @@ class RedisSseService implements RedisSse {
     assertChannel(channel, this.#settings.keyPrefix);
     assertObject("publish()", options);
     assertKnown("publish()", options, PUBLISH_OPTIONS);
+    readFlag("history", options.history);
+    readFlag("finite", options.finite);
     const serialized = serializeMessage(message, this.#settings.limits.maxEventBytes);
     return toReceipt(channel, await this.#history.publish(channel, serialized, options));
+  }
+
+  async lastEventId(channels: ChannelSelection): Promise<string | null> {
+    const { keyPrefix, limits } = this.#settings;
+    const names = parseSelection(channels, keyPrefix);
+    if (names.length > limits.maxChannelsPerSession) {
+      throw new RedisSseError(
+        "LIMIT_CHANNELS",
+        `expected at most ${limits.maxChannelsPerSession} channels, got ${names.length}`,
+      );
+    }
+    const positions = await this.#history.positions(names);
+    if (positions.length === 0) return null;
+    return encodeCursor(positions.map(({ channel, ...position }) => ({ tag: tagOf(channel), ...position })));
   }
 
   async complete(channel: string, message?: OutboundMessage): Promise<PublishReceipt> {

@@ -38,6 +38,11 @@ function nameOf(key: string): string {
   return /^[\w.-]{1,32}$/.test(key) ? `"${key}"` : "another name";
 }
 
+export function readFlag(name: string, value: unknown): boolean | undefined {
+  if (value === undefined || typeof value === "boolean") return value;
+  throw new ConfigError(`expected ${name} as true or false, got ${describe(value)}`);
+}
+
 /** A value as a message may show it: text never, since a URL given in the wrong place holds a password. */
 export function describe(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);

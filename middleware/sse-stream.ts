@@ -114,7 +114,7 @@ function streamRequest(req: Request, options: SseStreamOptions): StreamRequest {
 
 /** The header, which an EventSource sends when it comes back; else the query, for a page that remembers its place. */
 function lastEventIdOf(req: Request): string | undefined {
-  const given = req.get("Last-Event-ID") || req.query["lastEventId"];
+  const given = req.get("Last-Event-ID") || req.query["lastEventId"] || undefined;
   // Given twice, or as an object: nothing that this library has written, and answered as such.
   return given === undefined || typeof given === "string" ? given : MALFORMED;
 }

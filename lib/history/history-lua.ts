@@ -182,7 +182,7 @@ if new.producer ~= '' and tonumber(new.sequence) <= last then
   return {'ok', log.epoch, '', 0}
 end
 if got[3] then return {'completed'} end
-if (ARGV[11] or '') ~= '' and got[5] ~= ARGV[11] then return {'taken'} end
+if (ARGV[11] or '') ~= '' and got[5] ~= ARGV[11] then return {got[5] and 'taken' or 'lost'} end
 if not log.epoch then
   log.epoch = ARGV[8]
   log.fresh = true
@@ -263,6 +263,6 @@ return 'ok'`;
 export const RENEW: string = `${BASE}${REST}
 local got = fields('end', 'w')
 if got[1] then return 'completed' end
-if got[2] ~= ARGV[1] then return 'taken' end
+if got[2] ~= ARGV[1] then return got[2] and 'taken' or 'lost' end
 redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
 return 'ok'`;

@@ -3,7 +3,7 @@ import { defineScript } from "../redis/script.js";
 import type { HistoryKeys } from "./history-keys.js";
 import { CLAIM, PUBLISH, READ, RENEW } from "./history-lua.js";
 
-export type LeaseStatus = "ok" | "completed" | "taken";
+export type LeaseStatus = "ok" | "completed" | "taken" | "lost";
 
 const claimScript = defineScript("ClaimChannel", CLAIM, 2, (reply) => reply as LeaseStatus);
 const renewScript = defineScript("RenewChannel", RENEW, 2, (reply) => reply as LeaseStatus);
@@ -63,11 +63,11 @@ export type PublishReply =
       readonly offset: number | null;
       readonly receivers: number;
     }
-  | { readonly status: "completed" | "taken" | "early" };
+  | { readonly status: "completed" | "taken" | "lost" | "early" };
 
 const publishScript = defineScript("Publish", PUBLISH, 2, (reply): PublishReply => {
   const [status, epoch = "", offset = "", receivers = 0] = reply as readonly string[];
-  if (status !== "ok") return { status: status as "completed" | "taken" | "early" };
+  if (status !== "ok") return { status: status as "completed" | "taken" | "lost" | "early" };
   return { status, epoch, offset: offset === "" ? null : Number(offset), receivers: Number(receivers) };
 });
 

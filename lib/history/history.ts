@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 
 import type { Clock } from "../clock.js";
+import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
@@ -25,6 +26,7 @@ export interface HistoryDependencies<Event> {
     readonly maxEventBytes: number;
     readonly maxReplayEvents: number;
     readonly maxBufferedBytes: number;
+    readonly closeTimeoutMs: number;
   };
   /** What goes on a channel without history. */
   readonly encodeEnvelope: (event: LoggedEvent) => string;
@@ -75,6 +77,16 @@ export class History<Event> {
     return this.#publisher.publish(channel, event, options);
   }
 
+  /** Where the logs of these channels stand now; those that are kept. */
+  async positions(
+    channels: readonly string[],
+  ): Promise<readonly { channel: string; epoch: string; offset: number }[]> {
+    const kept = channels.filter((channel) => this.keeps(channel));
+    const { reader } = this;
+    const tails = await Promise.all(kept.map((channel) => reader.tail(channel, reader.now())));
+    return kept.map((channel, index) => ({ channel, ...tails[index]!.position }));
+  }
+
   /** As `RedisSse.complete()`. */
   async complete(channel: string, event: LoggedEvent | undefined): Promise<LogReceipt> {
     this.#assertKept(channel);
@@ -123,9 +135,13 @@ export class History<Event> {
     return writer;
   }
 
-  /** Breaks off what is being written here: its readers are told. Never rejects. */
+  /** Breaks off what is being written here: its readers are told. Never rejects, and is over within the deadline. */
   async close(): Promise<void> {
-    await Promise.all(Array.from(this.#writers, (writer) => writer.abort()));
+    const { clock, limits } = this.#deps;
+    const broken = Promise.all(Array.from(this.#writers, (writer) => writer.abort()));
+    const deadline = { clock, timeoutMs: limits.closeTimeoutMs, what: "writers to break off" };
+    await withDeadline(broken, deadline).catch(() => {});
+    for (const writer of this.#writers) writer.drop();
     this.reader.close();
   }
 

@@ -144,12 +144,17 @@ export class LogPublisher {
 }
 
 /** Why a channel takes no event. */
-export function channelRefusal(status: "completed" | "taken" | "early"): RedisSseError {
+export function channelRefusal(status: "completed" | "taken" | "lost" | "early"): RedisSseError {
   switch (status) {
     case "completed":
       return new RedisSseError("COMPLETED", "expected a channel that is open, but this one was completed");
     case "taken":
       return new RedisSseError("CHANNEL_TAKEN", "expected a channel that nobody else writes");
+    case "lost":
+      return new RedisSseError(
+        "STREAM_LOST",
+        "expected what was written before to be in Redis still: it was lost",
+      );
     case "early":
       return new RedisSseError("INTERNAL", "an unexpected error");
   }

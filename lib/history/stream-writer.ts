@@ -55,6 +55,10 @@ const ROOM_BATCHES = 4;
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 2_000;
 
+function brokenOff(): RedisSseError {
+  return new RedisSseError("ABORTED", "this stream was broken off");
+}
+
 /** An end that is no event. */
 const END: LoggedEvent = { event: undefined, data: "" };
 
@@ -84,6 +88,7 @@ export class StreamWriter {
   #bytes = 0;
   #sequence = 0;
   #fault: RedisSseError | null = null;
+  #aborted = false;
   #ending: Promise<void> | null = null;
   #pump: Promise<void> | null = null;
   #hurry: (() => void) | null = null;
@@ -149,6 +154,7 @@ export class StreamWriter {
    * or with what kept it from being written. A second call returns the first one's promise.
    */
   async end(message?: WriterMessage): Promise<void> {
+    if (this.#aborted) throw brokenOff();
     if (this.#ending === null) {
       const last = message === undefined ? END : this.#port.serialize(message);
       this.#ending = this.#finish("completed", last);
@@ -156,16 +162,21 @@ export class StreamWriter {
     return this.#ending;
   }
 
-  /** Breaks the stream off: its readers get what was written, an `error` event, and the end. Never rejects. */
+  /**
+   * Breaks the stream off: its readers get all that was written, an `error` event, and the end. Never rejects; where
+   * Redis is away for longer than the lease, the next reader marks the stream as broken.
+   */
   async abort(): Promise<void> {
-    if (this.#fault !== null) return;
-    if (this.#ending === null) {
-      this.#chunks = [];
-      this.#bytes = 0;
+    if (this.#ending === null && this.#fault === null) {
+      this.#aborted = true;
       this.#ending = this.#finish("broken", END);
-      this.#fault = new RedisSseError("ABORTED", "this stream was broken off");
     }
-    await this.#ending.catch((error: unknown) => log("abort: %s", sanitize(error).message));
+    await this.#ending?.catch((error: unknown) => log("abort: %s", sanitize(error).message));
+  }
+
+  /** Gives up at once: the next reader finds the lease run out. */
+  drop(): void {
+    this.#fail(new RedisSseError("CLOSED", "this service is closed"));
   }
 
   async #finish(ending: Ending, last: LoggedEvent): Promise<void> {
@@ -200,9 +211,9 @@ export class StreamWriter {
     } catch (error) {
       const fault = sanitize(error);
       // Its readers need not wait for the lease to run out.
-      if (fault.code === "STREAM_TOO_LONG") {
-        await this.#publish(END, "broken").catch(() => {});
-      }
+      if (fault.code === "STREAM_TOO_LONG") await this.#publish(END, "broken").catch(() => {});
+      // Nor for ever, where Redis has lost what they have read so far.
+      if (fault.code === "STREAM_LOST") await this.#port.publish(END, { ending: "broken" }).catch(() => {});
       this.#fail(fault);
     }
   }
@@ -298,6 +309,7 @@ export class StreamWriter {
 
   #assertOpen(): void {
     if (this.#fault !== null) throw this.#fault;
+    if (this.#aborted) throw brokenOff();
     if (this.#ending !== null)
       throw new RedisSseError("COMPLETED", "expected a stream that is open: end() was called");
   }

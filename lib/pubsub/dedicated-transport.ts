@@ -1,4 +1,5 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
+import { isEnvelope } from "./envelope.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { WatchedLog } from "./log-watch.js";
 import { TailTracker } from "./tail-tracker.js";
@@ -119,7 +120,7 @@ export class DedicatedTransport implements Transport {
     if (subscription === undefined) return;
     const event = this.#options.read(channel, message);
     if (event === null) return;
-    subscription.log.heard(event, this.#options.now());
+    subscription.log.heard(event, this.#options.now(), !isEnvelope(message));
     this.#listener.deliver(event);
   };
 

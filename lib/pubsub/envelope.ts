@@ -22,6 +22,11 @@ export interface Envelope {
   readonly ending?: Ending;
 }
 
+/** Whether a message is what `publish()` sends, in contrast to the plain text of any other program. */
+export function isEnvelope(message: string): boolean {
+  return message.startsWith(MARK);
+}
+
 /** An envelope without a position; with one it is written where the position is made, in Redis. */
 export function encodeEnvelope({ event, data }: Pick<Envelope, "event" | "data">): string {
   return `${VERSION_1}\n${event ?? ""}\n${data}`;

@@ -93,7 +93,7 @@ const NOTHING = Buffer.from("\n");
 
 const BROKEN = encodeControl("error", {
   code: "BROKEN",
-  message: "whoever wrote this stream was lost before its end",
+  message: "this stream was broken off before its end",
 });
 
 /**

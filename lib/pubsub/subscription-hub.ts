@@ -8,6 +8,7 @@ import {
   type ReconcilerHandlers,
   type SubscriptionPort,
 } from "./channel-reconciler.js";
+import { isEnvelope } from "./envelope.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { WatchedLog } from "./log-watch.js";
 import { TailTracker } from "./tail-tracker.js";
@@ -23,7 +24,7 @@ export interface HubMember {
 
 export interface Interruption {
   readonly channel: string;
-  /** Messages without a place in the channel's log have come over it: what was missed of those is gone. */
+  /** Plain messages have come over it, which are in no log: what was missed of those is gone. */
   readonly unlogged: boolean;
 }
 
@@ -249,7 +250,7 @@ export class SubscriptionHub {
       log("dropped a malformed message on %s", printable(name));
       return;
     }
-    channel.log.heard(event, this.#options.now());
+    channel.log.heard(event, this.#options.now(), !isEnvelope(message));
     for (const member of channel.members) this.#isolate(() => member.deliver(event));
   }
 

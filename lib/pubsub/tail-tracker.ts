@@ -28,7 +28,10 @@ export class TailTracker {
     return this.#since ?? Infinity;
   }
 
-  /** Whether a message without a place in the log has come over the channel, as any program may send. */
+  /**
+   * Whether plain messages come over the channel, as any program may send: some of them may be missed, and nobody
+   * will know. Those of `publish()` that are to be kept nowhere are not to be missed either.
+   */
   get unlogged(): boolean {
     return this.#unlogged;
   }
@@ -45,9 +48,9 @@ export class TailTracker {
     this.#since = null;
   }
 
-  heard({ position, ending }: InboundEvent, now: number): void {
+  heard({ position, ending }: InboundEvent, now: number, isPlain = true): void {
     if (position === undefined) {
-      this.#unlogged = true;
+      if (isPlain) this.#unlogged = true;
       return;
     }
     const known = this.#tail?.position ?? this.#run?.last;

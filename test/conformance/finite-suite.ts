@@ -184,22 +184,22 @@ export function describeFinite(
         const giveUp = new AbortController();
         const out = await service.writer(channel, { signal: giveUp.signal });
         const client = await streams.openLive(app, channel);
-        await out.write("half");
-        await client.next(({ data }) => data === "half");
+        await out.write("ha");
+        await client.next(({ data }) => data === "ha");
+        // What waits to be gathered was written all the same.
+        await out.write("lf");
         giveUp.abort();
         await client.ended;
         const late = await streams.open(app, channel);
         await late.ended;
         for (const reader of [client, late]) {
-          expect(reader.events.slice(1).map(({ event }) => event)).to.deep.equal([
-            "message",
-            "error",
-            "closing",
-          ]);
+          expect(dataOf(reader).join("")).to.equal("half");
+          expect(reader.events.slice(-2).map(({ event }) => event)).to.deep.equal(["error", "closing"]);
           expect(JSON.parse(reader.events.at(-2)!.data)).to.include({ code: "BROKEN" });
           expect(JSON.parse(reader.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
         }
         expectFault(await faultOf(out.write("more")), "ABORTED");
+        expectFault(await faultOf(out.end()), "ABORTED");
         expect((await streams.open(app, channel, "completed")).status).to.equal(204);
       });
 
@@ -217,6 +217,20 @@ export function describeFinite(
         expectFault(await faultOf(out.end()), "COMPLETED");
       });
 
+      it("whose stream Redis has lost learns of it, and its readers get the end", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const out = await service.writer(channel);
+        await out.write("one");
+        const client = await streams.openLive(app, channel);
+        await client.next(({ data }) => data === "one");
+        await streams.raw.del(`sse:pos:{${channel}}`, `sse:log:{${channel}}`);
+        await out.write("two");
+        expectFault(await faultOf(out.end()), "STREAM_LOST");
+        await client.ended;
+        expect(client.events.slice(-3).map(({ event }) => event)).to.deep.equal(["gap", "error", "closing"]);
+      });
+
       it("breaks off what it was writing when its service closes", async () => {
         const service = streams.create();
         const app = await streams.mount(streams.create());
@@ -225,6 +239,7 @@ export function describeFinite(
         const client = await streams.openLive(app, channel);
         await service.close();
         await client.ended;
+        expect(dataOf(client).join("")).to.equal("half");
         expect(JSON.parse(client.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
       });
 
@@ -263,6 +278,18 @@ export function describeFinite(
         expect(dataOf(client)).to.deep.equal(["x", "x", "x", "x"]);
         expect(JSON.parse(client.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
       });
+    });
+
+    it("a channel that will be completed is given from its beginning to whoever comes late", async () => {
+      const service = streams.create();
+      const app = await streams.mount(service);
+      await service.publish(channel, { data: "1" }, { finite: true });
+      await service.publish(channel, { data: "2" });
+      const client = await streams.openLive(app, channel);
+      await service.complete(channel, { data: "3" });
+      await client.ended;
+      expect(dataOf(client)).to.deep.equal(["1", "2", "3"]);
+      expectFault(await faultOf(service.publish(channel, { data: 1 }, { finite: 1 } as never)), "CONFIG");
     });
 
     describe("the channel of a task", () => {

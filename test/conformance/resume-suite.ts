@@ -5,6 +5,7 @@ import { expect } from "chai";
 import type { PubSubSession, RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
+import { expectFault, faultOf } from "../support/service.js";
 import {
   connectedOf,
   dataOf,
@@ -119,6 +120,29 @@ export function describeResume(
       expect((await twice.next(isEvent("gap"))).data).to.include("malformed");
     });
 
+    it("gives a page the id of now, for all its channels, before it has a stream", async () => {
+      const service = streams.create({ history: { channels: { "*:none": false } } });
+      const app = await streams.mount(service);
+      const channels = [channel, `${channel}:2`, `${channel}:none`];
+      await publishAll(service, channel, ["in the page"]);
+      const id = await service.lastEventId(channels);
+      await publishAll(service, channel, ["after"]);
+      await publishAll(service, `${channel}:2`, ["also after"]);
+      // Another process, which has heard nothing yet.
+      const other = await streams.mount(streams.create({ history: { channels: { "*:none": false } } }));
+      for (const each of [app, other]) {
+        const client = await streams.open(each, channels, id!);
+        await client.next(({ data }) => data === "also after");
+        await client.next(({ data }) => data === "after");
+        expect(dataOf(client).toSorted()).to.deep.equal(["after", "also after"]);
+        expect(connectedOf(client).recovered).to.equal(true);
+      }
+      expect(await service.lastEventId(`${channel}:none`)).to.equal(null);
+      expectFault(await faultOf(service.lastEventId("a\nb")), "INVALID_CHANNEL");
+      const many = Array.from({ length: 65 }, (_, index) => `${channel}:${index}`);
+      expectFault(await faultOf(service.lastEventId(many)), "LIMIT_CHANNELS");
+    });
+
     it("gives everything that is held to whoever asks for the earliest, by its id or by the mount's default", async () => {
       const service = streams.create({ history: { maxLength: 3 } });
       const app = await streams.mount(service);
@@ -128,6 +152,8 @@ export function describeResume(
       expect(dataOf(client)).to.deep.equal(["b", "c", "d"]);
       expect(connectedOf(client).recovered).to.equal(true);
       const fromEarliest = await streams.mount(service, { from: "earliest" });
+      const byEmpty = await streams.openUrl(`${fromEarliest.url}/stream?channel=${channel}&lastEventId=`);
+      await byEmpty.next(({ data }) => data === "d");
       const byDefault = await streams.open(fromEarliest, channel);
       await byDefault.next(({ data }) => data === "d");
       expect(dataOf(byDefault)).to.deep.equal(["b", "c", "d"]);

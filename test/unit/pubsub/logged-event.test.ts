@@ -55,7 +55,7 @@ describe("readLoggedEvent()", () => {
       expect(event?.event).to.equal("error");
       expect(JSON.parse(event!.data)).to.deep.equal({
         code: "BROKEN",
-        message: "whoever wrote this stream was lost before its end",
+        message: "this stream was broken off before its end",
       });
     }
   });
