@@ -364,7 +364,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     it("refuses a writer that is not, or no longer, the one", async () => {
       const { position } = historyKeys(PREFIX, channel);
       await publish("x");
-      expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "taken" });
+      expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "lost" });
       await client.hset(position, "w", "another", "wt", String(Date.now() + 3_600_000));
       expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "taken" });
       expect(await publish("y", { writer: "another" })).to.deep.include({ status: "ok", offset: 2 });
@@ -434,7 +434,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       it("tells by an error of its own what was refused", async () => {
         const publisher = publisherOf(true);
         const event = { event: undefined, data: "x" };
-        expectFault(await faultOf(publisher.publish(channel, event, { writer: "lease" })), "CHANNEL_TAKEN");
+        expectFault(await faultOf(publisher.publish(channel, event, { writer: "lease" })), "STREAM_LOST");
         await publisher.publish(channel, event, { ending: "completed" });
         expectFault(await faultOf(publisher.publish(channel, event)), "COMPLETED");
         expectFault(await faultOf(publisher.publish(channel, event, { ending: "completed" })), "COMPLETED");
