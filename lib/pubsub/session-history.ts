@@ -84,11 +84,13 @@ export class SessionHistory {
     return ending;
   }
 
-  /** Before the channels are subscribed: events may come from then on. */
-  expect(channels: readonly string[]): void {
-    for (const channel of channels) {
-      if (this.#options.port.keeps(channel)) this.#tracks.set(channel, new ChannelTrack(channel));
-    }
+  /** Before the channels are subscribed: events may come from then on. Answers the tracks of those with a history. */
+  expect(channels: readonly string[]): readonly ChannelTrack[] {
+    const tracks = channels
+      .filter((channel) => this.#options.port.keeps(channel))
+      .map((channel) => new ChannelTrack(channel));
+    for (const track of tracks) this.#tracks.set(track.channel, track);
+    return tracks;
   }
 
   forget(channel: string): void {
@@ -122,12 +124,14 @@ export class SessionHistory {
     };
   }
 
-  /** One more channel is subscribed, of a session that is open: it begins with what comes now. */
-  async join(channel: string): Promise<void> {
-    const track = this.#tracks.get(channel);
-    if (track === undefined) return;
+  /**
+   * One more channel is subscribed, of a session that is open: it begins with what comes now. Does nothing for one
+   * that was taken away meanwhile, also when it was added anew since.
+   */
+  async join(track: ChannelTrack): Promise<void> {
+    if (this.#tracks.get(track.channel) !== track) return;
     const [start] = await findStarts([track], "now", this.#options);
-    if (start === undefined || this.#tracks.get(channel) !== track) return;
+    if (start === undefined || this.#tracks.get(track.channel) !== track) return;
     this.#place(start, true);
     if (track.behind) this.#options.owner.fellBehind();
   }

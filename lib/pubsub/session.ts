@@ -168,12 +168,12 @@ export class PubSubSession {
 
   /** Subscribes, and finds where the stream begins in each channel. */
   async #subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
-    this.#history.expect(channels);
+    const tracks = this.#history.expect(channels);
     await this.#transport.subscribe(channels, signal);
     if (this.state === "created") {
       this.#beginning = await this.#history.begin(channels, this.#request.lastEventId);
     } else {
-      await Promise.all(channels.map((channel) => this.#history.join(channel)));
+      await Promise.all(tracks.map((track) => this.#history.join(track)));
     }
   }
 

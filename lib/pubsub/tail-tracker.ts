@@ -12,6 +12,8 @@ export class TailTracker {
   #run: { readonly first: number; readonly last: Position } | null = null;
   /** Reads begun after this one (`HistoryPort.now()`) have seen all that was not heard; `null`: none has. */
   #since: number | null = null;
+  /** When the latest read was begun that told something. */
+  #readAt = 0;
   #unlogged = false;
 
   get tail(): Tail | null {
@@ -66,9 +68,10 @@ export class TailTracker {
     if (this.#since !== null) this.#since = now;
   }
 
-  /** What a read has found. */
+  /** What a read has found; pages are shared, so it may be an older one than the last. */
   note({ position, ending, finite, readAt }: Tail & { readonly readAt: number }): void {
-    if (readAt <= this.since) return;
+    if (readAt <= this.since || readAt < this.#readAt) return;
+    this.#readAt = readAt;
     const tail = this.#tail;
     if (tail !== null && tail.position.epoch === position.epoch && tail.position.offset >= position.offset) {
       this.#tail = { ...tail, ending: tail.ending ?? ending, finite: tail.finite || finite };

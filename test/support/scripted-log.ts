@@ -37,20 +37,22 @@ export class ScriptedLog {
   readonly #lost = new Set<string>();
   readonly #asked = new Map<string, AskedRead[]>();
   #epochs = 0;
+  #connections = 0;
+  /** How often it was asked. */
   reads = 0;
-  mostAsked = 0;
 
-  /** What the reader is given as its connection. */
-  get client(): RedisClient {
+  /** A connection for one reader. What it asks is taken in its order; that of others may be sooner or later. */
+  connect(): RedisClient {
+    const connection = this.#connections++;
     const redisSseReadLog = (_position: string, _log: string, ...args: (string | number)[]) =>
       new Promise<readonly string[]>((resolve, reject) => {
         const texts = args.map(String);
         const channel = texts[7]!;
-        const queue = this.#asked.get(channel) ?? [];
-        this.#asked.set(channel, queue);
+        const key = `${connection} ${channel}`;
+        const queue = this.#asked.get(key) ?? [];
+        this.#asked.set(key, queue);
         queue.push({ channel, args: texts, reply: null, resolve, reject });
         this.reads++;
-        this.mostAsked = Math.max(this.mostAsked, queue.length);
       });
     return { status: "ready", redisSseReadLog } as unknown as RedisClient;
   }

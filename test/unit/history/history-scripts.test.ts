@@ -1,12 +1,49 @@
+import { expect } from "chai";
 import RedisMock from "ioredis-mock";
+import { useFakeTimers } from "sinon";
 
+import { historyKeys } from "../../../lib/history/history-keys.js";
+import { LogPublisher } from "../../../lib/history/log-publisher.js";
+import { encodeEnvelope } from "../../../lib/pubsub/envelope.js";
 import { describeHistory } from "../../conformance/history-suite.js";
 
 // Mocks of one host and port share their data: this one is the suite's own.
-describeHistory("ioredis-mock", async () => {
-  const source = new RedisMock({ host: "history-scripts" });
-  return {
-    connect: () => source.duplicate(),
-    stop: async () => void (await source.quit()),
-  };
+const source = new RedisMock({ host: "history-scripts" });
+
+describeHistory("ioredis-mock", async () => ({
+  connect: () => source.duplicate(),
+  stop: () => Promise.resolve(),
+}));
+
+describe("how long an event is kept", () => {
+  const MAX_AGE_MS = 1_000;
+
+  for (const everyMs of [60, 130, 333, 499, 501, 900]) {
+    it(`is its time, and at most half as long again, with one every ${everyMs} ms`, async () => {
+      const channel = `every ${everyMs}`;
+      const publisher = new LogPublisher({
+        commands: () => source,
+        keyPrefix: "test:",
+        policy: () => ({ maxLength: 10_000, maxAgeMs: MAX_AGE_MS }),
+        encodeEnvelope,
+      });
+      // Of the mock, the scripts take their time from here.
+      const clock = useFakeTimers({ now: 1_700_000_000_000, toFake: ["Date"] });
+      try {
+        let oldest = 0;
+        for (let count = 0; clock.now < 1_700_000_000_000 + 6 * MAX_AGE_MS; count++) {
+          await publisher.publish(channel, { event: undefined, data: String(clock.now) });
+          const entries = await source.xrange(historyKeys("test:", channel).log, "-", "+");
+          const times = entries.map(([, fields]) => Number(fields[fields.indexOf("d") + 1]));
+          const kept = Math.min(count + 1, Math.floor(MAX_AGE_MS / everyMs));
+          expect(times.length, "what is younger is there").to.be.at.least(kept);
+          oldest = Math.max(oldest, clock.now - times[0]!);
+          clock.tick(everyMs);
+        }
+        expect(oldest, "the oldest that was held").to.be.at.most(1.5 * MAX_AGE_MS + 2 * everyMs);
+      } finally {
+        clock.restore();
+      }
+    });
+  }
 });

@@ -24,8 +24,9 @@ describe("LogReader", () => {
     log = new ScriptedLog();
     clock = new FakeClock();
     size = 100;
+    const client = log.connect();
     reader = new LogReader<Event>({
-      commands: () => log.client,
+      commands: () => client,
       keyPrefix: "sse:",
       policy: (channel) => (channel === "none" ? null : { maxLength: MAX_LENGTH, maxAgeMs: 60_000 }),
       clock,

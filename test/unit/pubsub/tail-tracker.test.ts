@@ -88,6 +88,14 @@ describe("TailTracker", () => {
     expect(tracker.tail?.position).to.deep.equal({ epoch: OTHER, offset: 6 });
   });
 
+  it("is not moved back into a life that is over, by a page that was read before", () => {
+    tracker.established(0);
+    tracker.note(at(5, 2));
+    tracker.note(at(0, 3, OTHER));
+    tracker.note(at(5, 2));
+    expect(tracker.tail?.position).to.deep.equal({ epoch: OTHER, offset: 0 });
+  });
+
   it("adds what it heard while a read was under way", () => {
     tracker.established(0);
     tracker.heard(heard(6), 0);
