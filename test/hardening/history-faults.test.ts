@@ -243,6 +243,27 @@ describeFaults("history under faults", (rig) => {
     await without.openLive("a");
   });
 
+  it("a writer whose answers are lost with their connection, and who is cut off: every chunk is there once", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url });
+    const out = await app.service.writer("a", { flushMs: 0, maxBatchBytes: 1 });
+    const reader = await (await rig.start()).openLive("a");
+    const chunks = numbers(60).map((number) => `${number};`);
+    for (const [index, chunk] of chunks.entries()) {
+      if (index % 10 === 3) proxy.cutAtReply("evalsha");
+      if (index % 20 === 7) proxy.cut();
+      await out.write(chunk);
+    }
+    await out.end({ data: "end" });
+    await reader.ended;
+    const late = await app.open("a");
+    await late.ended;
+    for (const each of [reader, late]) {
+      expect(dataOf(each).join("")).to.equal(`${chunks.join("")}end`);
+      expect(gapsOf(each)).to.deep.equal([]);
+    }
+  });
+
   it("the end of a channel is told while nobody hears: its streams end all the same", async () => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url });
