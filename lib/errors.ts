@@ -98,6 +98,14 @@ export function sanitize(error: unknown): RedisSseError {
   return new RedisSseError("INTERNAL", "an unexpected error");
 }
 
+/** Whether the same call may succeed a moment later: Redis is away, or is not the one that writes just now. */
+export function isPassing({ code, message }: RedisSseError): boolean {
+  if (code === "REDIS_UNAVAILABLE" || code === "TIMEOUT") return true;
+  return code === "REDIS_REFUSED" && PASSING.test(message);
+}
+
+const PASSING = / (READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|BUSY|OOM)$/;
+
 /** `sanitize()` for an error of SUBSCRIBE: whether the server said no to this channel, or something else failed. */
 export function subscribeFault(error: unknown): RedisSseError {
   const fault = sanitize(error);

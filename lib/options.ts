@@ -121,6 +121,8 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     );
   }
   const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, new Set(["maxLifetimeMs"]));
+  // The id that resumes them all has to go into a header, for which Node has 16 KiB.
+  readWholeNumber("limits.maxChannelsPerSession", limits.maxChannelsPerSession, 1, 1_000);
   if (limits.maxEventBytes > limits.maxBufferedBytes) {
     throw new ConfigError(
       `expected limits.maxBufferedBytes to be at least limits.maxEventBytes (${limits.maxEventBytes}), got ${limits.maxBufferedBytes}`,

@@ -133,7 +133,7 @@ class RedisSseService implements RedisSse {
       toEvent: (channel, position, entry) =>
         readLoggedEvent(channel, { position, ...entry }, limits.maxEventBytes),
       serialize: (message) => serializeMessage(message, limits.maxEventBytes),
-      sizeOf: ({ data, frame }) => data.length + 2 * frame.length,
+      sizeOf: ({ data, frame }) => data.length + 2 * frame.length + 400,
     });
     this.#streams = new Streams({
       settings: {
@@ -223,6 +223,7 @@ class RedisSseService implements RedisSse {
         commands: () => this.pool.commands,
         subscribe: (channel, onMessage) => this.#streams.subscribe(channel, onMessage),
         publish: (channel, data, isLast) => this.#publishProgress(channel, data, isLast),
+        reopen: (channel) => this.#history.reopen(channel),
         keyPrefix: this.#settings.keyPrefix,
         clock: this.#settings.clock,
         maxBytes: this.#settings.limits.maxEventBytes,

@@ -182,7 +182,8 @@ if new.producer ~= '' and tonumber(new.sequence) <= last then
   return {'ok', log.epoch, '', 0}
 end
 if got[3] then return {'completed'} end
-if (ARGV[11] or '') ~= '' and got[5] ~= ARGV[11] then return {got[5] and 'taken' or 'lost'} end
+-- Who writes a channel as a whole has it alone.
+if (got[5] or '') ~= (ARGV[11] or '') then return {got[5] and 'taken' or 'lost'} end
 if not log.epoch then
   log.epoch = ARGV[8]
   log.fresh = true
@@ -265,4 +266,11 @@ local got = fields('end', 'w')
 if got[1] then return 'completed' end
 if got[2] ~= ARGV[1] then return got[2] and 'taken' or 'lost' end
 redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
+-- However long it says nothing.
+redis.call('PEXPIRE', KEYS[1], '90000000')
 return 'ok'`;
+
+/** Forgets a channel that has ended. */
+export const REOPEN: string = `
+if redis.call('HEXISTS', KEYS[1], 'end') == 1 then redis.call('DEL', KEYS[1], KEYS[2]) end
+return 1`;

@@ -6,7 +6,7 @@ import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
-import { claimChannel, renewChannel, type LogEntry } from "./history-scripts.js";
+import { claimChannel, renewChannel, reopenChannel, type LogEntry } from "./history-scripts.js";
 import {
   channelRefusal,
   LogPublisher,
@@ -52,6 +52,7 @@ export class History<Event> {
   readonly #deps: HistoryDependencies<Event>;
   readonly #publisher: LogPublisher;
   readonly #writers = new Set<StreamWriter>();
+  #closed = false;
 
   constructor(deps: HistoryDependencies<Event>) {
     const { limits } = deps;
@@ -85,6 +86,15 @@ export class History<Event> {
     const { reader } = this;
     const tails = await Promise.all(kept.map((channel) => reader.tail(channel, reader.now())));
     return kept.map((channel, index) => ({ channel, ...tails[index]!.position }));
+  }
+
+  /** Lets a channel that was completed begin anew. Rejects with a fault of Redis. */
+  async reopen(channel: string): Promise<void> {
+    const { commands, keyPrefix } = this.#deps;
+    if (!this.keeps(channel)) return;
+    await reopenChannel(commands(), historyKeys(keyPrefix, channel)).catch((error: unknown) => {
+      throw sanitize(error);
+    });
   }
 
   /** As `RedisSse.complete()`. */
@@ -132,11 +142,17 @@ export class History<Event> {
     this.#writers.add(writer);
     signal?.addEventListener("abort", onAbort, { once: true });
     if (signal?.aborted) onAbort();
+    if (this.#closed) {
+      // It was claimed while the service closed: the next reader finds the lease run out.
+      writer.drop();
+      throw new RedisSseError("CLOSED", "this service is closed");
+    }
     return writer;
   }
 
   /** Breaks off what is being written here: its readers are told. Never rejects, and is over within the deadline. */
   async close(): Promise<void> {
+    this.#closed = true;
     const { clock, limits } = this.#deps;
     const broken = Promise.all(Array.from(this.#writers, (writer) => writer.abort()));
     const deadline = { clock, timeoutMs: limits.closeTimeoutMs, what: "writers to break off" };

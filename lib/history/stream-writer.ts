@@ -1,8 +1,8 @@
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { delay } from "../deadline.js";
-import { RedisSseError, sanitize } from "../errors.js";
+import { ConfigError, isPassing, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import { readMilliseconds, readWholeNumber, assertKnown, assertObject } from "../validate.js";
+import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "../validate.js";
 import type { Ending, LeaseStatus } from "./history-scripts.js";
 import { channelRefusal, type LoggedEvent, type LogOptions } from "./log-publisher.js";
 
@@ -13,7 +13,7 @@ export interface WriterOptions {
   readonly flushMs?: number;
   /** Bytes of gathered chunks that go out at once. Default 16 KiB. */
   readonly maxBatchBytes?: number;
-  /** Milliseconds of silence after which the writer counts as lost, and its stream as broken. Default 15,000. */
+  /** Milliseconds of silence after which the writer counts as lost, and its stream as broken. Default 30,000. */
   readonly leaseMs?: number;
   /** Breaks the stream off, as `abort()`. */
   readonly signal?: AbortSignal;
@@ -41,7 +41,7 @@ export interface WriterPort {
 
 const log = createLog("history");
 
-const DEFAULTS = { flushMs: 20, maxBatchBytes: 16 * 1024, leaseMs: 15_000 };
+const DEFAULTS = { flushMs: 20, maxBatchBytes: 16 * 1024, leaseMs: 30_000 };
 const KNOWN: ReadonlySet<string> = new Set<keyof WriterOptions>([
   "event",
   "flushMs",
@@ -65,6 +65,9 @@ const END: LoggedEvent = { event: undefined, data: "" };
 export function readWriterOptions(options: WriterOptions): Required<Omit<WriterOptions, "event" | "signal">> {
   assertObject("writer()", options);
   assertKnown("writer()", options, KNOWN);
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
+    throw new ConfigError(`expected signal as an AbortSignal, got ${describe(options.signal)}`);
+  }
   return {
     flushMs: readMilliseconds("flushMs", options.flushMs ?? DEFAULTS.flushMs, 0),
     maxBatchBytes: readWholeNumber("maxBatchBytes", options.maxBatchBytes ?? DEFAULTS.maxBatchBytes, 1),
@@ -86,6 +89,8 @@ export class StreamWriter {
   readonly #onEnd: () => void;
   #chunks: string[] = [];
   #bytes = 0;
+  /** The first half of a character, whose second half is in the next chunk. */
+  #carry = "";
   #sequence = 0;
   #fault: RedisSseError | null = null;
   #aborted = false;
@@ -184,6 +189,8 @@ export class StreamWriter {
       this.#hurry?.();
       // What was written while the last batch was on its way makes another one.
       while (this.#pump !== null) await this.#pump;
+      if (this.#carry !== "" && this.#fault === null)
+        await this.#publish({ event: this.#event, data: this.#carry });
       if (this.#fault !== null && ending === "completed") throw this.#fault;
       await this.#publish(last, ending);
     } finally {
@@ -239,7 +246,13 @@ export class StreamWriter {
       bytes += size;
       count++;
     }
-    const taken = this.#chunks.splice(0, count).join("");
+    let taken = this.#carry + this.#chunks.splice(0, count).join("");
+    this.#carry = "";
+    // Half of a character waits for the other half.
+    if (/[\ud800-\udbff]$/.test(taken)) {
+      this.#carry = taken.slice(-1);
+      taken = taken.slice(0, -1);
+    }
     this.#bytes -= bytes;
     this.#wake();
     return taken;
@@ -259,15 +272,14 @@ export class StreamWriter {
       finite: true,
       ...(ending !== undefined && { ending }),
     };
-    let pauseMs = FIRST_PAUSE_MS;
-    for (let spentMs = 0; ; spentMs += pauseMs, pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+    const until = monotonicNow(clock) + this.#settings.leaseMs;
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
       try {
         await this.#port.publish(event, options);
         return;
       } catch (error) {
         const fault = sanitize(error);
-        const passes = fault.code === "REDIS_UNAVAILABLE" || fault.code === "TIMEOUT";
-        if (!passes || spentMs > this.#settings.leaseMs || this.#stopping.signal.aborted) throw fault;
+        if (!isPassing(fault) || monotonicNow(clock) > until || this.#stopping.signal.aborted) throw fault;
       }
       await delay(clock, pauseMs, this.#stopping.signal);
     }
@@ -283,7 +295,9 @@ export class StreamWriter {
       const status = await this.#port.renew(leaseMs);
       if (status !== "ok" && this.#ending === null) return this.#fail(channelRefusal(status));
     } catch (error) {
-      log("cannot renew the lease of %s: %s", printable(this.channel), sanitize(error).message);
+      const fault = sanitize(error);
+      log("cannot renew the lease of %s: %s", printable(this.channel), fault.message);
+      if (fault.code === "CLOSED") return this.#fail(fault);
     }
     if (!this.#stopping.signal.aborted) this.#scheduleRenewal();
   }

@@ -1,4 +1,5 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
+import type { Position } from "./cursor.js";
 import { isEnvelope } from "./envelope.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { WatchedLog } from "./log-watch.js";
@@ -24,6 +25,8 @@ export interface DedicatedTransportOptions {
   readonly read: (channel: string, message: string) => InboundEvent | null;
   /** As `HistoryPort.now()`. */
   readonly now: () => number;
+  /** As `HubOptions.onRollback`. */
+  readonly onRollback?: (watched: WatchedLog, to: Position) => void;
   readonly onReset?: (transport: DedicatedTransport) => void;
 }
 
@@ -60,19 +63,27 @@ export class DedicatedTransport implements Transport {
       }
       throw subscribeFault(error);
     }
-    for (const channel of channels) this.#channels.get(channel)?.log.established(this.#options.now());
+    for (const channel of channels) {
+      const subscription = this.#channels.get(channel);
+      if (subscription?.request === request) subscription.log.established(this.#options.now());
+    }
   }
 
   *watchedLogs(): Generator<WatchedLog> {
     for (const [channel, { log }] of this.#channels) {
-      const missed = (): void => {
-        const unlogged = log.unlogged;
-        log.lost();
-        log.established(this.#options.now());
-        this.#listener.interrupted([{ channel, unlogged }]);
-      };
-      yield { channel, log, missed };
+      yield this.#watched(channel, log);
     }
+  }
+
+  #watched(channel: string, log: TailTracker): WatchedLog {
+    return { channel, log, missed: (rolledBackTo) => this.#missed(channel, log, rolledBackTo) };
+  }
+
+  #missed(channel: string, log: TailTracker, rolledBackTo: Position | null): void {
+    log.lost();
+    log.established(this.#options.now());
+    // The connection was there all the time: no plain message was missed.
+    this.#listener.interrupted([{ channel, unlogged: false, rolledBackTo }]);
   }
 
   log(channel: string): ChannelLog {
@@ -120,7 +131,9 @@ export class DedicatedTransport implements Transport {
     if (subscription === undefined) return;
     const event = this.#options.read(channel, message);
     if (event === null) return;
-    subscription.log.heard(event, this.#options.now(), !isEnvelope(message));
+    const rolledBackTo = subscription.log.heard(event, this.#options.now(), !isEnvelope(message));
+    if (rolledBackTo !== null)
+      this.#options.onRollback?.(this.#watched(channel, subscription.log), rolledBackTo);
     this.#listener.deliver(event);
   };
 

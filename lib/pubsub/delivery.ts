@@ -117,6 +117,11 @@ export class Delivery {
     }
   }
 
+  /** Drops what waits of a channel that was taken away. */
+  forget(channel: string): void {
+    this.#dropped += this.#waiting.remove((event) => event.channel === channel);
+  }
+
   dropRest(): void {
     this.#dropped += this.#waiting.clear();
   }

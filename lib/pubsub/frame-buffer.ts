@@ -36,6 +36,14 @@ export class FrameBuffer<Item extends BufferedItem> {
     return item;
   }
 
+  /** Takes out those that `unwanted` names; answers how many there were. */
+  remove(unwanted: (item: Item) => boolean): number {
+    const waiting = this.#items.slice(this.#head).filter((item) => item !== undefined);
+    this.clear();
+    for (const item of waiting) if (!unwanted(item)) this.push(item);
+    return waiting.length - (this.#items.length - this.#head);
+  }
+
   /** Drops everything; answers how many there were. */
   clear(): number {
     const dropped = this.#items.length - this.#head;

@@ -10,8 +10,8 @@ import type { TailTracker } from "./tail-tracker.js";
 export interface WatchedLog {
   readonly channel: string;
   readonly log: TailTracker;
-  /** The log has events that never came. */
-  missed(): void;
+  /** The log has events that never came; or it has gone back to a place, and others come behind that. */
+  missed(rolledBackTo: Position | null): void;
 }
 
 export interface LogWatchOptions {
@@ -55,6 +55,19 @@ export class LogWatch {
     void this.#run();
   }
 
+  /** Looks at once whether a log has gone back, as an event seems to say; then those who listen are told. */
+  async verify(watched: WatchedLog, to: Position): Promise<void> {
+    const { history } = this.#options;
+    const { newest: before } = watched.log;
+    try {
+      const { position: found } = await history.tail(watched.channel, history.now());
+      const wentBack = before?.epoch === found.epoch && found.offset < before.offset;
+      if (wentBack && !this.#stopping.signal.aborted) watched.missed(to);
+    } catch (error) {
+      log("cannot look at %s: %s", printable(watched.channel), sanitize(error).message);
+    }
+  }
+
   stop(): void {
     this.#stopping.abort();
   }
@@ -87,7 +100,7 @@ export class LogWatch {
     for (const { watched, found } of suspects) {
       if (!isMissing(watched.log, found)) continue;
       log("%s has events that never came", printable(watched.channel));
-      watched.missed();
+      watched.missed(null);
     }
   }
 
@@ -95,7 +108,13 @@ export class LogWatch {
     const { history } = this.#options;
     const { channel, log: known } = watched;
     try {
+      const { newest: before } = known;
       const found = await history.tail(channel, history.now());
+      if (before?.epoch === found.position.epoch && found.position.offset < before.offset) {
+        log("%s has lost its newest events", printable(channel));
+        watched.missed(found.position);
+        return null;
+      }
       if (isMissing(known, found.position)) return { watched, found: found.position };
       if (known.tail === null) known.note(found);
       return null;

@@ -1,4 +1,4 @@
-import { RedisSseError, sanitize } from "../errors.js";
+import { isPassing, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { ChannelTrack } from "./channel-track.js";
 import type { Position } from "./cursor.js";
@@ -132,6 +132,10 @@ export class SessionHistory {
     if (this.#tracks.get(track.channel) !== track) return;
     const [start] = await findStarts([track], "now", this.#options);
     if (start === undefined || this.#tracks.get(track.channel) !== track) return;
+    if (start.gap !== null) {
+      this.#options.cursor.set(track.channel, start.position);
+      this.#tellGap(track.channel, start.gap, start.position);
+    }
     this.#place(start, true);
     if (track.behind) this.#options.owner.fellBehind();
   }
@@ -155,10 +159,12 @@ export class SessionHistory {
   /** The connection was lost and is back: whatever was missed is in the log, but for what never was in one. */
   interrupted(interruptions: readonly Interruption[]): void {
     const gone: string[] = [];
-    for (const { channel, unlogged } of interruptions) {
+    for (const { channel, unlogged, rolledBackTo } of interruptions) {
       const track = this.#tracks.get(channel);
       if (track === undefined || unlogged) gone.push(channel);
-      if (track !== undefined) this.#fallBehind(track);
+      if (track === undefined) continue;
+      this.#fallBehind(track);
+      if (rolledBackTo !== null) this.#rollBack(track, rolledBackTo);
     }
     if (gone.length > 0) {
       this.#options.onGap("interrupted", gone);
@@ -221,40 +227,52 @@ export class SessionHistory {
     this.#options.owner.fellBehind();
   }
 
-  #nextBehind(): ChannelTrack | undefined {
-    for (const track of this.#tracks.values()) if (track.behind && track.position !== null) return track;
+  #nextBehind(except?: ReadonlySet<ChannelTrack>): ChannelTrack | undefined {
+    for (const track of this.#tracks.values()) {
+      if (track.behind && track.position !== null && !except?.has(track)) return track;
+    }
     return undefined;
   }
 
   /** Answers whether nothing is missing any more; false when it has to wait, or the session is closing. */
   async #catchUp(): Promise<boolean> {
     const { port, owner } = this.#options;
-    for (let track = this.#nextBehind(); track !== undefined; track = this.#nextBehind()) {
+    // Those whose logs cannot be read now do not keep the others waiting.
+    const stuck = new Set<ChannelTrack>();
+    for (let track = this.#nextBehind(stuck); track !== undefined; track = this.#nextBehind(stuck)) {
       const { channel } = track;
       await this.#writable();
       if (!this.#open) return false;
       const from = track.position!;
+      const asked = port.now();
+      const { since, tail } = this.#log(channel);
       let page: LogPage;
       try {
-        const { since, tail } = this.#log(channel);
         page = await port.read(channel, from, { since, top: tail?.position.offset ?? 0 });
       } catch (error) {
         const fault = sanitize(error);
         log("cannot read %s: %s", printable(channel), fault.message);
-        if (fault.code === "REDIS_REFUSED" || fault.code === "CLOSED") owner.failed(fault);
-        return false;
+        if (!isPassing(fault)) {
+          owner.failed(fault);
+          return false;
+        }
+        stuck.add(track);
+        continue;
       }
       if (!this.#open) return false;
       if (this.#tracks.get(channel) !== track) continue;
       this.#log(channel).note(page);
       await this.#apply(track, page);
       if (!this.#open) return false;
+      if (this.#tracks.get(channel) !== track) continue;
       this.#settle(track);
-      // Not subscribed just now: no read can tell what is missing. It is told when that has changed.
-      const stuck = track.behind && track.position === from && this.#log(channel).since === Infinity;
-      if (stuck) return false;
+      // Not subscribed just now, or the log stands where it stood before: no read can tell what is missing. It is told
+      // when that has changed.
+      const wentBack = tail !== null && page.readAt > asked && page.position.offset < tail.position.offset;
+      const isUnknown = this.#log(channel).since === Infinity || wentBack;
+      if (track.behind && track.position === from && isUnknown) stuck.add(track);
     }
-    return true;
+    return stuck.size === 0;
   }
 
   async #apply(track: ChannelTrack, page: LogPage): Promise<void> {
@@ -269,13 +287,13 @@ export class SessionHistory {
     const first = page.events[0];
     if (first === undefined) {
       if (!isFresh) return;
-      if (top.offset > from.offset) this.#skip(track, top, "trimmed");
+      if (top.offset > from.offset) this.#skip(track, top, "trimmed", page.ending);
       // The server has lost its newest events, and goes on from before them.
-      if (top.offset < from.offset) this.#skip(track, top, "future");
+      if (top.offset < from.offset) this.#skip(track, top, "future", page.ending);
       return;
     }
     if (!track.replaying && top.offset - from.offset > this.#options.maxReplayEvents) {
-      this.#skip(track, top, "limit");
+      this.#skip(track, top, "limit", page.ending);
       return;
     }
     track.replaying = true;
@@ -292,11 +310,24 @@ export class SessionHistory {
   }
 
   /** Goes over what the client will not get, and tells it. */
-  #skip(track: ChannelTrack, position: Position, reason: GapReason): void {
-    const { onGap, owner } = this.#options;
+  #skip(track: ChannelTrack, position: Position, reason: GapReason, ending: Ending | null = null): void {
     track.position = position;
-    onGap(reason, [track.channel]);
-    owner.emit({ ...createGap([track.channel], reason, track.channel), position });
+    if (ending !== null) track.ended = ending;
+    this.#tellGap(track.channel, reason, position, ending);
+  }
+
+  #tellGap(channel: string, reason: GapReason, position: Position, ending: Ending | null = null): void {
+    this.#options.onGap(reason, [channel]);
+    const gap = createGap([channel], reason, channel);
+    this.#options.owner.emit({ ...gap, position, ...(ending !== null && { ending }) });
+  }
+
+  /** The server has lost events that the client has, and has put others in their places: those are to come. */
+  #rollBack(track: ChannelTrack, to: Position): void {
+    const { position } = track;
+    if (track.ended !== null || position?.epoch !== to.epoch || position.offset <= to.offset) return;
+    track.forgetLogged();
+    this.#skip(track, to, "future");
   }
 
   /** Passes on what was put aside and follows; with all there is, the track is not behind any more. */

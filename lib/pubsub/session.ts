@@ -89,7 +89,10 @@ export class PubSubSession {
       clock: context.clock,
       settings: context.settings,
       subscribe: (names, signal) => this.#subscribe(names, signal),
-      onLeft: (name) => this.#history.forget(name),
+      onLeft: (name) => {
+        this.#history.forget(name);
+        this.#delivery.forget(name);
+      },
       isOpen: () => this.state === "subscribed",
       closing: this.#closing.signal,
     });
@@ -185,6 +188,7 @@ export class PubSubSession {
   async addChannel(name: string): Promise<void> {
     this.#context.assertChannel(name);
     await this.#channels.add(name);
+    this.#endIfComplete();
     // The client has to know its place there, should it go before the first event. Without data none is dispatched.
     const { id } = this.#cursor;
     if (id !== undefined && this.#writable) {
@@ -194,7 +198,9 @@ export class PubSubSession {
 
   /** Takes a channel from this stream: none of its events is written once this was called. */
   removeChannel(name: string): Promise<void> {
-    return this.#channels.remove(name);
+    const removed = this.#channels.remove(name);
+    this.#endIfComplete();
+    return removed;
   }
 
   /**

@@ -83,6 +83,7 @@ export class Streams {
       connect,
       read: (channel, message) => readInboundEvent(channel, message, limits.maxEventBytes),
       now: () => history.now(),
+      onRollback: (watched, to) => void this.#watch.verify(watched, to),
       clock,
       lingerMs: LINGER_MS,
       closeTimeoutMs: limits.closeTimeoutMs,
@@ -255,6 +256,7 @@ export class Streams {
           lease: (signal) => lease(holder, signal),
           read,
           now: () => history.now(),
+          onRollback: (watched, to) => void this.#watch.verify(watched, to),
           onReset: (each) => this.#dedicated.delete(each),
         },
         listener,
@@ -265,7 +267,11 @@ export class Streams {
   }
 
   *#watchedLogs(): Generator<WatchedLog> {
-    yield* this.#hub.watchedLogs();
+    const { keyPrefix } = this.#options.settings;
+    // Our own, which wake workers, are in no log.
+    for (const watched of this.#hub.watchedLogs()) {
+      if (!watched.channel.startsWith(keyPrefix)) yield watched;
+    }
     for (const transport of this.#dedicated) yield* transport.watchedLogs();
   }
 

@@ -8,6 +8,7 @@ import {
   type ReconcilerHandlers,
   type SubscriptionPort,
 } from "./channel-reconciler.js";
+import type { Position } from "./cursor.js";
 import { isEnvelope } from "./envelope.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { WatchedLog } from "./log-watch.js";
@@ -26,6 +27,8 @@ export interface Interruption {
   readonly channel: string;
   /** Plain messages have come over it, which are in no log: what was missed of those is gone. */
   readonly unlogged: boolean;
+  /** The server has lost the events behind this place, and gives their places to others. */
+  readonly rolledBackTo: Position | null;
 }
 
 /** The connection as the hub starts it. */
@@ -46,6 +49,8 @@ export interface HubOptions {
   readonly read: (channel: string, message: string) => InboundEvent | null;
   /** As `HistoryPort.now()`. */
   readonly now: () => number;
+  /** An event has come whose place was given before: is the log behind it now? */
+  readonly onRollback?: (watched: WatchedLog, to: Position) => void;
   readonly clock: Clock;
   /** How long a channel without members stays subscribed, in case somebody comes back. */
   readonly lingerMs: number;
@@ -148,8 +153,12 @@ export class SubscriptionHub {
   /** The logs of all channels that have members. */
   *watchedLogs(): Generator<WatchedLog> {
     for (const [channel, { log, members }] of this.#channels) {
-      if (members.size > 0) yield { channel, log, missed: () => this.#resubscribed([channel]) };
+      if (members.size > 0) yield this.#watched(channel, log);
     }
+  }
+
+  #watched(channel: string, log: TailTracker): WatchedLog {
+    return { channel, log, missed: (rolledBackTo) => this.#resubscribed([channel], rolledBackTo) };
   }
 
   /** The channels that have members, in no order. */
@@ -250,18 +259,23 @@ export class SubscriptionHub {
       log("dropped a malformed message on %s", printable(name));
       return;
     }
-    channel.log.heard(event, this.#options.now(), !isEnvelope(message));
+    const rolledBackTo = channel.log.heard(event, this.#options.now(), !isEnvelope(message));
+    if (rolledBackTo !== null) this.#options.onRollback?.(this.#watched(name, channel.log), rolledBackTo);
     for (const member of channel.members) this.#isolate(() => member.deliver(event));
   }
 
   /** Messages of these channels may be missing; what comes from now on is heard. */
-  #resubscribed(names: readonly string[]): void {
+  #resubscribed(names: readonly string[], rolledBackTo: Position | null = null): void {
     log("subscribed again: %d channels", names.length);
     const interrupted = new Map<HubMember, Interruption[]>();
     for (const name of names) {
       const channel = this.#channels.get(name);
       if (channel === undefined) continue;
-      const interruption = { channel: name, unlogged: channel.log.unlogged };
+      const interruption = {
+        channel: name,
+        unlogged: channel.log.unlogged && rolledBackTo === null,
+        rolledBackTo,
+      };
       channel.log.lost();
       channel.log.established(this.#options.now());
       for (const member of channel.members) {

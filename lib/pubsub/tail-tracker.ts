@@ -15,6 +15,8 @@ export class TailTracker {
   /** When the latest read was begun that told something. */
   #readAt = 0;
   #unlogged = false;
+  /** The last event that came over the subscription. */
+  #heard: Position | null = null;
 
   get tail(): Tail | null {
     return this.#tail;
@@ -48,19 +50,34 @@ export class TailTracker {
     this.#tail = null;
     this.#run = null;
     this.#since = null;
+    this.#heard = null;
   }
 
-  heard({ position, ending }: InboundEvent, now: number, isPlain = true): void {
+  /**
+   * An event has come. Answers where the log may have gone back to: a place is given once, but by a server that has
+   * lost its newest events, in a failover or a restart, and goes on from before them. (Or somebody has made it up.)
+   */
+  heard({ position, ending }: InboundEvent, now: number, isPlain = true): Position | null {
     if (position === undefined) {
       if (isPlain) this.#unlogged = true;
-      return;
+      return null;
     }
+    const before = this.#heard;
+    if (before?.epoch === position.epoch && position.offset <= before.offset) {
+      return { epoch: position.epoch, offset: position.offset - 1 };
+    }
+    this.#heard = position;
+    this.#follow(position, ending ?? null, now);
+    return null;
+  }
+
+  #follow(position: Position, ending: Tail["ending"], now: number): void {
     const known = this.#tail?.position ?? this.#run?.last;
     if (known !== undefined && known.epoch === position.epoch) {
       if (position.offset <= known.offset) return;
       // Whether a channel will be completed its log says from its first event on, and no event does.
       const isFirst = position.offset === 1;
-      if (position.offset === known.offset + 1 && !isFirst) return this.#advance(position, ending ?? null);
+      if (position.offset === known.offset + 1 && !isFirst) return this.#advance(position, ending);
     }
     // A hole, or another life of the log: only a read from now on can tell where it stands.
     this.#tail = null;

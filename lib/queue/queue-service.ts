@@ -38,6 +38,8 @@ export interface QueueDependencies {
   readonly subscribe: (channel: string, onMessage: () => void) => () => void;
   /** Publishes on a channel that will be completed one day, or, with its last event, completes it. */
   readonly publish: (channel: string, data: string, isLast: boolean) => Promise<void>;
+  /** Lets a channel that was completed begin anew. */
+  readonly reopen: (channel: string) => Promise<void>;
   readonly keyPrefix: string;
   readonly clock: Clock;
   /** The most bytes that a payload or a result may take as JSON. */
@@ -109,6 +111,9 @@ export class QueueService {
     const id = options.id ?? randomUUID();
     assertTaskId(id);
     const json = this.#toJson(payload, "payload");
+    // A task of this id may have ended long ago, and its channel with it.
+    if (options.id !== undefined && (await this.get(id)) === null)
+      await this.#deps.reopen(progressChannel(id));
     const { ready, task, wake } = this.#keys;
     const createdAt = await this.#safely((client) =>
       scripts.enqueue(client, [task + id, ready], [id, kind, json, wake, randomUUID()]),
@@ -216,8 +221,8 @@ export class QueueService {
       await this.#deps.publish(channel, JSON.stringify(event), isFinished(event.status));
     } catch (error) {
       const fault = sanitize(error);
-      // Its end was told before, and this is the same call again; or the task ended meanwhile.
-      if (fault.code !== "COMPLETED") throw fault;
+      // Its end was told before, and this is the same call again.
+      if (fault.code !== "COMPLETED" || !isFinished(event.status)) throw fault;
     }
   }
 

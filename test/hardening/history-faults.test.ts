@@ -250,7 +250,7 @@ describeFaults("history under faults", (rig) => {
     const reader = await (await rig.start()).openLive("a");
     const chunks = numbers(60).map((number) => `${number};`);
     for (const [index, chunk] of chunks.entries()) {
-      if (index % 10 === 3) proxy.cutAtReply("evalsha");
+      if (index % 10 === 3) proxy.cutAtReply();
       if (index % 20 === 7) proxy.cut();
       await out.write(chunk);
     }

@@ -386,8 +386,8 @@ describe("PubSubSession", () => {
       await live({}, "a", "b");
       transport.deliver("a", "before");
       transport.listener.interrupted([
-        { channel: "a", unlogged: true },
-        { channel: "b", unlogged: true },
+        { channel: "a", unlogged: true, rolledBackTo: null },
+        { channel: "b", unlogged: true, rolledBackTo: null },
       ]);
       transport.deliver("a", "after");
       expect(eventNames()).to.deep.equal(["connected", "message", "gap", "message"]);
@@ -659,7 +659,7 @@ describe("PubSubSession", () => {
     it("is not asked about what this library tells the client itself", async () => {
       const until = fake.returns(true);
       const session = await live({ request: { until } });
-      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
+      transport.listener.interrupted([{ channel: "a", unlogged: true, rolledBackTo: null }]);
       expect(eventNames()).to.deep.equal(["connected", "gap"]);
       expect(until.called).to.equal(false);
       expect(session.state).to.equal("subscribed");
@@ -803,7 +803,7 @@ describe("PubSubSession", () => {
       const farewell = sink.text;
       transport.deliver("a", "closing");
       session.send({ data: "closing" });
-      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
+      transport.listener.interrupted([{ channel: "a", unlogged: true, rolledBackTo: null }]);
       await done;
       transport.deliver("a", "closed");
       session.tick(clock.now() + 1e9);
