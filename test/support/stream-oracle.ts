@@ -181,9 +181,10 @@ export class StreamOracle {
     }
     expect(channels).to.have.length(1);
     const [channel = ""] = channels;
-    const from = this.#at.get(channel)!;
+    const from = this.#at.get(channel);
     const to = this.#placeIn(id, channel)!;
-    this.#expectReason(channel, reason, from, to);
+    if (from === undefined) this.#expectAddedBehind(channel, reason, to);
+    else this.#expectReason(channel, reason, from, to);
     this.#move(id, channel, to);
   }
 
@@ -269,7 +270,9 @@ export class StreamOracle {
         const missing = channels.map((name) => {
           const from = cursor.find(({ tag }) => tag === tagOf(name));
           const own = log.livesOf(name).find((each) => each.epoch === from?.epoch);
-          return own === undefined ? (log.livesOf(name).at(-1)?.top ?? 0) : own.top - from!.offset;
+          return own === undefined
+            ? Math.max(0, ...log.livesOf(name).map(({ top }) => top))
+            : own.top - from!.offset;
         });
         // What may be sent is shared by all channels of the stream.
         const all = missing.reduce((sum, count) => sum + count, 0);
@@ -330,6 +333,17 @@ export class StreamOracle {
       this.#added.delete(name);
     }
     expect(parseCursor(id!), "channels in the id").to.have.length(this.#at!.size);
+  }
+
+  /** A channel that was added, and of whose beginning the client does not get all. */
+  #expectAddedBehind(channel: string, reason: GapReason, to: Position): void {
+    const { log, maxReplayEvents } = this.#options;
+    expect(this.#added.has(channel), `a gap of ${channel} before it has begun`).to.equal(true);
+    const life = log.livesOf(channel).find(({ epoch }) => epoch === to.epoch)!;
+    expect(reason).to.be.oneOf(["trimmed", "limit", "epoch"]);
+    expect(to.offset, "what is left out").to.be.greaterThan(0).and.at.most(life.top);
+    if (reason === "limit") expect(life.top, "what is too much").to.be.greaterThan(maxReplayEvents);
+    if (reason === "trimmed") expect(life.base, "what was dropped").to.be.greaterThan(1);
   }
 
   #expectAdded(channel: string, { epoch, offset }: Position): void {
