@@ -2,8 +2,9 @@ import { randomUUID } from "node:crypto";
 
 import { expect } from "chai";
 
-import { progressChannel, type RedisSse, type TaskProgress } from "../../lib/index.js";
+import { progressChannel, StreamWriter, type RedisSse, type TaskProgress } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
+import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";
 import {
   connectedOf,
@@ -178,6 +179,48 @@ export function describeFinite(
         expectFault(await faultOf(two.writer(channel)), "COMPLETED");
       });
 
+      it("is alone: nobody publishes into its channel, or ends it", async () => {
+        const service = streams.create({ history: { maxLength: 10 } });
+        const app = await streams.mount(service);
+        const out = await service.writer(channel, { maxBatchBytes: 1 });
+        for (let index = 0; index < 30; index++) await out.write(`${index};`);
+        for (const call of [service.publish(channel, { data: "stray" }), service.complete(channel)]) {
+          expectFault(await faultOf(call), "CHANNEL_TAKEN");
+        }
+        await out.end();
+        const client = await streams.open(app, channel);
+        await client.ended;
+        expect(dataOf(client)).to.have.length(30);
+        expect(gapsOf(client)).to.deep.equal([]);
+      });
+
+      it("takes nothing where its options cannot be", async () => {
+        const service = streams.create();
+        expectFault(await faultOf(service.writer(channel, { signal: {} as never })), "CONFIG");
+        await (await service.writer(channel)).end();
+      });
+
+      it("that is asked for while its service closes is refused, or broken off", async () => {
+        const service = streams.create();
+        await service.publish(channel, { data: "so that there is a connection" });
+        const asked = service.writer(`${channel}:2`).catch((error: unknown) => error);
+        await service.close();
+        const answer = await asked;
+        if (answer instanceof StreamWriter) expect(answer.closed).to.equal(true);
+        else expectFault(answer, "CLOSED");
+      });
+
+      it("joins the halves of a character that two batches cut", async () => {
+        const service = streams.create();
+        const app = await streams.mount(service);
+        const out = await service.writer(channel, { maxBatchBytes: 1, flushMs: 0 });
+        for (const chunk of ["a", "\ud83d", "\ude00", "b", "\ud83d"]) await out.write(chunk);
+        await out.end();
+        const client = await streams.open(app, channel);
+        await client.ended;
+        expect(dataOf(client).join("")).to.equal("a😀b\ufffd");
+      });
+
       it("that is broken off leaves what was written, and says so", async () => {
         const service = streams.create();
         const app = await streams.mount(service);
@@ -292,7 +335,31 @@ export function describeFinite(
       expectFault(await faultOf(service.publish(channel, { data: 1 }, { finite: 1 } as never)), "CONFIG");
     });
 
+    it("ends a stream when the last channel that is open is taken from it", async () => {
+      const service = streams.create();
+      const session = await service.open({}, new FakeSink(), [channel, `${channel}:open`]);
+      await service.complete(channel, { data: "end" });
+      await eventually(() => expect(session.statistics.messagesSent).to.equal(1));
+      expect(session.state).to.equal("subscribed");
+      await session.removeChannel(`${channel}:open`);
+      await session.closed;
+      expect(session.closeReason).to.equal("completed");
+    });
+
     describe("the channel of a task", () => {
+      it("begins anew with a task that is given the id of one that is long gone", async () => {
+        const id = randomUUID();
+        const service = streams.create();
+        const app = await streams.mount(service);
+        await service.publish(progressChannel(id), { data: "of the old one" }, { finite: true });
+        await service.complete(progressChannel(id), { data: "its end" });
+        await run(service, id);
+        const client = await streams.open(app, progressChannel(id));
+        await client.ended;
+        const told = dataOf(client).map((data) => JSON.parse(data) as TaskProgress);
+        expect(told.map(({ progress }) => progress)).to.deep.equal([10, 50, 90, 100]);
+      });
+
       async function run(service: RedisSse, id: string): Promise<void> {
         const queue = service.queue();
         await queue.enqueue("job", {}, { id });

@@ -359,6 +359,20 @@ export function describeResume(
         expect(gapsOf(client)).to.deep.equal([]);
       });
 
+      it("one that is added and has lost its beginning is told as a gap, with its place", async () => {
+        const service = streams.create({ history: { maxLength: 2 } });
+        const { session, sink } = await live(service);
+        const added = `${channel}:added`;
+        await service.publish(added, { data: "1" }, { finite: true });
+        for (const data of ["2", "3"]) await service.publish(added, { data });
+        await session.addChannel(added);
+        await eventually(() => expect(sink.text).to.include("data: 3\n"));
+        const told = sink.events.slice(1).map(({ event, data }) => (event === "gap" ? event : data));
+        expect(told).to.deep.equal(["gap", "2", "3"]);
+        expect(sink.events[1]!.id).to.match(/^1\./);
+        await session.close();
+      });
+
       it("one that is added to a stalled stream loses nothing", async () => {
         const service = streams.create();
         const { session, sink } = await live(service);

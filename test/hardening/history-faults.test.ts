@@ -174,6 +174,60 @@ describeFaults("history under faults", (rig) => {
     again.destroy();
   });
 
+  it("more is missed of a channel than may be replayed, and it has ended meanwhile: a gap, and the end", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url, limits: { maxReplayEvents: 5 } });
+    const other = await rig.start();
+    const client = await app.openLive("a");
+    proxy.refuse(true);
+    proxy.cut();
+    await publishAll(other, "a", numbers(10));
+    await other.service.complete("a", { data: "end" });
+    proxy.refuse(false);
+    await client.ended;
+    expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "gap", "closing"]);
+    expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);
+  });
+
+  for (const subscriptions of ["shared", "dedicated"] as const) {
+    it(`${subscriptions}: a log that goes back while streams are live, as after a failover: a gap, then what is new`, async () => {
+      const app = await rig.start({ subscriptions, heartbeatMs: 400 });
+      const [busy, quiet] = await Promise.all([app.openLive("busy"), app.openLive("quiet")]);
+      for (const channel of ["busy", "quiet"]) await publishAll(app, channel, numbers(5));
+      await Promise.all([busy, quiet].map((client) => client.next(({ data }) => data === "4")));
+      // The last three are lost, and the connections stay.
+      for (const channel of ["busy", "quiet"]) {
+        await rig.server.admin.del(`sse:log:{${channel}}`);
+        await rig.server.admin.xadd(`sse:log:{${channel}}`, "2", "e", "", "d", "1");
+        await rig.server.admin.hset(`sse:pos:{${channel}}`, "o", "2");
+      }
+      await publishAll(app, "busy", ["new 1", "new 2"]);
+      await busy.next(({ data }) => data === "new 2");
+      expect(gapsOf(busy)).to.deep.equal([{ channels: ["busy"], reason: "future" }]);
+      expect(dataOf(busy)).to.deep.equal([...numbers(5), "new 1", "new 2"]);
+      await quiet.next(isEvent("gap"));
+      await publishAll(app, "quiet", ["new"]);
+      await quiet.next(({ data }) => data === "new");
+      expect(gapsOf(quiet)).to.deep.equal([{ channels: ["quiet"], reason: "future" }]);
+    });
+  }
+
+  it("a log that has gone back, and a stream from its beginning: no read after the other without a pause", async () => {
+    const app = await rig.start();
+    const live = await app.openLive("a");
+    await publishAll(app, "a", numbers(5));
+    await live.next(({ data }) => data === "4");
+    await rig.server.admin.del("sse:log:{a}");
+    await rig.server.admin.xadd("sse:log:{a}", "2", "e", "", "d", "1");
+    await rig.server.admin.hset("sse:pos:{a}", "o", "2");
+    const client = await resume(app, "a", "earliest");
+    await client.next(isEvent("connected"));
+    const before = (await app.service.status({ drift: false })).history.reads;
+    for (let turn = 0; turn < 50; turn++) await rig.server.admin.ping();
+    expect((await app.service.status({ drift: false })).history.reads - before).to.be.lessThan(10);
+    client.destroy();
+  });
+
   it("a message that Redis dropped without a word is found, and sent before anything newer", async () => {
     const app = await rig.start({ heartbeatMs: 300 });
     const client = await app.openLive("a");
