@@ -117,6 +117,16 @@ export class Delivery {
     }
   }
 
+  /** Drops what waits of a channel that was taken away; it may come back. */
+  forget(channel: string): void {
+    const waiting: InboundEvent[] = [];
+    for (let event = this.#waiting.shift(); event !== undefined; event = this.#waiting.shift()) {
+      if (event.channel === channel) this.#dropped++;
+      else waiting.push(event);
+    }
+    for (const event of waiting) this.#waiting.push(event);
+  }
+
   dropRest(): void {
     this.#dropped += this.#waiting.clear();
   }

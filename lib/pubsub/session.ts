@@ -89,7 +89,10 @@ export class PubSubSession {
       clock: context.clock,
       settings: context.settings,
       subscribe: (names, signal) => this.#subscribe(names, signal),
-      onLeft: (name) => this.#history.forget(name),
+      onLeft: (name) => {
+        this.#history.forget(name);
+        this.#delivery.forget(name);
+      },
       isOpen: () => this.state === "subscribed",
       closing: this.#closing.signal,
     });
