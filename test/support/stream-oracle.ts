@@ -181,9 +181,10 @@ export class StreamOracle {
     }
     expect(channels).to.have.length(1);
     const [channel = ""] = channels;
-    const from = this.#at.get(channel)!;
+    const from = this.#at.get(channel);
     const to = this.#placeIn(id, channel)!;
-    this.#expectReason(channel, reason, from, to);
+    if (from === undefined) expect(this.#added.has(channel), `a gap of ${channel}`).to.equal(true);
+    else this.#expectReason(channel, reason, from, to);
     this.#move(id, channel, to);
   }
 
