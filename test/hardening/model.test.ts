@@ -195,7 +195,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   describe(`any sequence of events, ${subscriptions}`, () => {
     it(`leaves what is wanted and nothing else (${RUNS} runs)`, async () => {
       await fc.assert(
-        fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+        fc.asyncProperty(fc.array(step, { maxLength: 60, size: "max" }), async (steps) => {
           const world = new World(subscriptions);
           for (const next of steps) {
             await world.run(next);
