@@ -318,6 +318,22 @@ describeFaults("history under faults", (rig) => {
     }
   });
 
+  it("a service that closes while Redis is away does not wait for its writers' leases", async () => {
+    const proxy = await rig.proxy();
+    const app = await rig.start({ redis: proxy.url, limits: { closeTimeoutMs: 300 } });
+    const out = await app.service.writer("a");
+    await out.write("x");
+    proxy.refuse(true);
+    proxy.cut();
+    const written = out.write("y").catch(() => {});
+    let closed = false;
+    void app.service.close().then(() => (closed = true));
+    // A lease is 30 s, and an attempt alone takes up to 5.
+    await eventually(() => expect(closed).to.equal(true), 4_000);
+    await written;
+    expect(out.closed).to.equal(true);
+  });
+
   it("the end of a channel is told while nobody hears: its streams end all the same", async () => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url });
