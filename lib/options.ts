@@ -2,6 +2,7 @@ import type { Clock } from "./clock.js";
 import { systemClock } from "./clock.js";
 import { ConfigError } from "./errors.js";
 import { readHistoryOptions, type HistoryOptions, type HistoryPolicy } from "./history/history-policy.js";
+import { readSlowConsumer, type SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "./validate.js";
 
@@ -14,6 +15,8 @@ export interface LimitOptions {
   readonly maxChannelsPerSession?: number;
   /** Bytes that may wait for one client to read; then the stream ends as `slow-consumer`. Default 1 MiB. */
   readonly maxBufferedBytes?: number;
+  /** Bytes that may wait for all clients of this process together; then the stream for which most waits gives way. Default 256 MiB. */
+  readonly maxTotalBufferedBytes?: number;
   /** Milliseconds for which a client may leave what was written to it undrained. Default 30,000. */
   readonly maxStallMs?: number;
   /** Events that a client is sent from the logs of its channels when it comes back; of more it is told a gap. Default 10,000. */
@@ -51,6 +54,8 @@ export interface RedisSseOptions {
   readonly heartbeatMs?: number;
   /** Milliseconds that a client is told to wait before it comes back. Default 2,000. */
   readonly retryMs?: number;
+  /** What becomes of events that a client does not read in time; a stream may have a rule of its own. Default "disconnect". */
+  readonly slowConsumer?: SlowConsumerPolicy;
   readonly limits?: LimitOptions;
   /** Time, for tests. */
   readonly clock?: Clock;
@@ -70,6 +75,7 @@ export interface Settings {
   readonly history: HistoryPolicy;
   readonly heartbeatMs: number;
   readonly retryMs: number;
+  readonly slowConsumer: SlowConsumerPolicy;
   readonly limits: Readonly<Required<LimitOptions>>;
   readonly clock: Clock;
 }
@@ -86,6 +92,7 @@ const DEFAULT_LIMITS: Required<LimitOptions> = {
   maxSessionsPerKey: 100,
   maxChannelsPerSession: 64,
   maxBufferedBytes: 1024 * 1024,
+  maxTotalBufferedBytes: 256 * 1024 * 1024,
   maxStallMs: 30_000,
   maxReplayEvents: 10_000,
   maxEventBytes: 256 * 1024,
@@ -102,6 +109,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "history",
   "heartbeatMs",
   "retryMs",
+  "slowConsumer",
   "limits",
   "clock",
 ]);
@@ -128,6 +136,11 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
       `expected limits.maxBufferedBytes to be at least limits.maxEventBytes (${limits.maxEventBytes}), got ${limits.maxBufferedBytes}`,
     );
   }
+  if (limits.maxBufferedBytes > limits.maxTotalBufferedBytes) {
+    throw new ConfigError(
+      `expected limits.maxTotalBufferedBytes to be at least limits.maxBufferedBytes (${limits.maxBufferedBytes}), got ${limits.maxTotalBufferedBytes}`,
+    );
+  }
   return {
     redis: options.redis,
     keyPrefix,
@@ -136,6 +149,7 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     history: readHistoryOptions(options.history),
     heartbeatMs: readMilliseconds("heartbeatMs", heartbeatMs),
     retryMs: readMilliseconds("retryMs", retryMs),
+    slowConsumer: readSlowConsumer(options.slowConsumer ?? "disconnect"),
     limits,
     clock: readClock(options.clock),
   };

@@ -1,6 +1,7 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import { ServerResponse, type IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 
-import type { HttpAnswer, Sink, SinkListener, StreamHead } from "../lib/index.js";
+import type { Block, HttpAnswer, Sink, SinkListener, StreamHead } from "../lib/index.js";
 
 /** What compression() adds to a response, to let go of what it holds back. */
 interface Flushable {
@@ -14,6 +15,9 @@ const GONE: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "ERR_STREAM_PR
 export class ResponseSink implements Sink {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse & Flushable;
+  /** Where whole chunks are written to, past the response; `null`: the response does that. */
+  #socket: Socket | null = null;
+  #onDrain: () => void = ignore;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     this.#req = req;
@@ -48,13 +52,27 @@ export class ResponseSink implements Sink {
     this.#endConnectionAfter();
     this.#res.writeHead(status, headers);
     this.#res.flushHeaders();
+    this.#socket = findRawSocket(this.#res);
+    this.#socket?.on("drain", this.#onSocketDrain);
   }
 
-  write(frame: Buffer): boolean {
-    const taken = this.#res.write(frame);
+  write(block: Block): boolean {
+    const socket = this.#socket;
+    // An application that has ended its response has ended the coding too.
+    if (socket !== null && !this.#res.writableEnded) {
+      // It says false for whatever exceeds its mark, also when the system has taken all of it.
+      return socket.write(block.chunk) || socket.writableLength === 0;
+    }
+    const taken = this.#res.write(block.payload);
     this.#res.flush?.();
     return taken;
   }
+
+  get pendingBytes(): number {
+    return this.#res.writableLength;
+  }
+
+  readonly #onSocketDrain = (): void => this.#onDrain();
 
   end(): void {
     if (!this.#res.writableEnded) this.#res.end();
@@ -81,6 +99,7 @@ export class ResponseSink implements Sink {
   attach(listener: SinkListener): () => void {
     const res = this.#res;
     const onDrain = (): void => listener.onDrain();
+    this.#onDrain = onDrain;
     // The response, not the request: that one closes as soon as its body is read.
     const onClose = (): void => listener.onClose(false);
     const onError = (error: NodeJS.ErrnoException): void => listener.onClose(!GONE.has(error.code ?? ""));
@@ -89,12 +108,24 @@ export class ResponseSink implements Sink {
     res.on("error", onError);
     return () => {
       res.off("drain", onDrain);
+      this.#socket?.off("drain", this.#onSocketDrain);
       res.off("close", onClose);
       res.off("error", onError);
       // A write that fails after all this has nobody to tell, and must not end the process.
       res.on("error", ignore);
     };
   }
+}
+
+/**
+ * The socket under a response whose chunks we may write ourselves: HTTP/1.1 in chunked coding, with its head out, and
+ * `write` nobody else's (compression and its like replace it). A chunk is then one write, where the response makes three
+ * of it and a turn of the loop. Looked at once, when the stream has begun.
+ */
+function findRawSocket(res: ServerResponse): Socket | null {
+  const isNative = res instanceof ServerResponse && res.write === ServerResponse.prototype.write;
+  const isOut = isNative && res.headersSent && res.chunkedEncoding && res.writableCorked === 0;
+  return isOut ? res.socket : null;
 }
 
 function ignore(): void {}

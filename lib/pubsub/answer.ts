@@ -68,13 +68,13 @@ export function answerTo(fault: RedisSseError, options: FaultAnswerOptions): Htt
     return refusal(final.status, fault, { ...(final.status === 429 && retryAfter), ...final.headers });
   }
   if (options.onUnavailable === "status") return refusal(503, fault, retryAfter);
-  return { ...streamHead, body: encodeFault(fault, retryMs) };
+  return { ...streamHead, body: Buffer.from(encodeFault(fault, retryMs)) };
 }
 
 /** The frames that tell a client of a passing fault, and when to come back. */
-export function encodeFault(fault: RedisSseError, retryMs: number): Buffer {
+export function encodeFault(fault: RedisSseError, retryMs: number): string {
   const told = { code: fault.code, message: fault.message };
-  return Buffer.concat([encodeRetry(retryMs), encodeControl("error", told)]);
+  return encodeRetry(retryMs) + encodeControl("error", told);
 }
 
 /** Between one and two times `retryMs`: those who were turned away together do not come back together. */

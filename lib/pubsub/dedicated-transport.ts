@@ -1,10 +1,12 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
 import type { Position } from "./cursor.js";
 import { isEnvelope } from "./envelope.js";
+import { EventBatch } from "./event-batch.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { WatchedLog } from "./log-watch.js";
 import { TailTracker } from "./tail-tracker.js";
 import type { ChannelLog, Transport, TransportListener } from "./transport.js";
+import { TurnBuffer, type MessageRun } from "./turn-buffer.js";
 
 /** One leased connection, as this transport needs it. */
 export interface LeasedConnection {
@@ -44,6 +46,7 @@ export class DedicatedTransport implements Transport {
   readonly #channels = new Map<string, Subscription>();
   #leasing: Promise<LeasedConnection> | null = null;
   #lease: LeasedConnection | null = null;
+  readonly #turn = new TurnBuffer((runs) => this.#deliver(runs));
   #reset = false;
 
   constructor(options: DedicatedTransportOptions, listener: TransportListener) {
@@ -80,10 +83,15 @@ export class DedicatedTransport implements Transport {
   }
 
   #missed(channel: string, log: TailTracker, rolledBackTo: Position | null): void {
+    this.flush();
     log.lost();
     log.established(this.#options.now());
     // The connection was there all the time: no plain message was missed.
     this.#listener.interrupted([{ channel, unlogged: false, rolledBackTo }]);
+  }
+
+  flush(): void {
+    this.#turn.flush();
   }
 
   log(channel: string): ChannelLog {
@@ -91,6 +99,7 @@ export class DedicatedTransport implements Transport {
   }
 
   async unsubscribe(channels: readonly string[]): Promise<void> {
+    this.flush();
     for (const channel of channels) this.#channels.delete(channel);
     if (this.#lease === null) throw new RedisSseError("INTERNAL", "nothing was subscribed");
     // Behind a SUBSCRIBE that is still on its way, so it undoes that as well.
@@ -105,6 +114,7 @@ export class DedicatedTransport implements Transport {
 
   reset(): void {
     this.#reset = true;
+    this.#turn.clear();
     this.#options.onReset?.(this);
     const lease = this.#lease;
     this.#lease = null;
@@ -127,17 +137,34 @@ export class DedicatedTransport implements Transport {
   }
 
   readonly #onMessage = (channel: string, message: string): void => {
+    if (this.#channels.has(channel)) this.#turn.add(channel, message);
+  };
+
+  #deliver(runs: readonly MessageRun[]): void {
+    if (runs.length > 1) this.#listener.cork?.();
+    for (const { channel, messages } of runs) {
+      const events: InboundEvent[] = [];
+      for (const message of messages) {
+        const event = this.#read(channel, message);
+        if (event !== null) events.push(event);
+      }
+      if (events.length > 0) this.#listener.deliver(new EventBatch(channel, events, false));
+    }
+    if (runs.length > 1) this.#listener.uncork?.();
+  }
+
+  #read(channel: string, message: string): InboundEvent | null {
     const subscription = this.#channels.get(channel);
-    if (subscription === undefined) return;
-    const event = this.#options.read(channel, message);
-    if (event === null) return;
+    const event = subscription && this.#options.read(channel, message);
+    if (!event) return null;
     const rolledBackTo = subscription.log.heard(event, this.#options.now(), !isEnvelope(message));
     if (rolledBackTo !== null)
       this.#options.onRollback?.(this.#watched(channel, subscription.log), rolledBackTo);
-    this.#listener.deliver(event);
-  };
+    return event;
+  }
 
   readonly #onEnd = (): void => {
+    this.flush();
     this.#listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "the connection to Redis was lost"));
   };
 }

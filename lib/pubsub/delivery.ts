@@ -1,10 +1,10 @@
 import { monotonicNow, type Clock } from "../clock.js";
-import { createLog } from "../log.js";
-import { FrameBuffer } from "./frame-buffer.js";
-import { isReservedEvent } from "./frame.js";
+import type { Backlog } from "./backlog.js";
+import { Block } from "./block.js";
+import type { EventBatch } from "./event-batch.js";
+import type { EventRules } from "./event-rules.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
-import type { StreamEvent } from "./sink.js";
 import type { StreamOutput, WriteResult } from "./stream-output.js";
 
 /** The session, as its delivery sees it. */
@@ -14,39 +14,54 @@ export interface DeliveryOwner {
   hears(channel: string): boolean;
   /** Whether an event is to go out now: the client has not had it, and misses none before it. */
   admits(event: InboundEvent): boolean;
+  /** The same of a whole batch; false too where its events have to be looked at one by one. */
+  admitsAll(batch: EventBatch): boolean;
   /** The event as it goes to this client. */
-  frameOf(event: InboundEvent): Buffer;
+  frameOf(event: InboundEvent): string;
+  blockOf(batch: EventBatch): Block;
+  /** The event goes to nobody here, but the client has come so far. */
+  skip(event: InboundEvent): void;
   /** What waits for events before it, in bytes. */
   heldBytes(): number;
+  /** What waits has grown or shrunk. */
+  waiting(bytes: number): void;
   /** The last event of a channel went out, or the last that waited. */
   ended(): void;
   dispatch(event: SessionEvent): void;
   end(reason: CloseReason): void;
 }
 
-const log = createLog("session");
+export interface DeliveryOptions {
+  readonly owner: DeliveryOwner;
+  readonly output: StreamOutput;
+  readonly backlog: Backlog;
+  readonly clock: Clock;
+  /** What the application wants to be asked about each event; `null`: nothing. */
+  readonly rules: EventRules | null;
+}
+
+/** From how much text on what waits goes out in one write, and the next in another. */
+const WRITE_LENGTH = 64 * 1024;
 
 /** The events of one session on their way out: written while it is live, held while it is not, dropped after. */
 export class Delivery {
   readonly #owner: DeliveryOwner;
   readonly #output: StreamOutput;
+  readonly #backlog: Backlog;
   readonly #clock: Clock;
-  readonly #until: ((event: StreamEvent) => boolean) | undefined;
-  readonly #waiting = new FrameBuffer<InboundEvent>();
+  readonly #rules: EventRules | null;
+  /** Events that are gathered for a write. */
+  #corked = 0;
   #sent = 0;
   #dropped = 0;
   #stalledAt = 0;
 
-  constructor(
-    owner: DeliveryOwner,
-    output: StreamOutput,
-    clock: Clock,
-    until: ((event: StreamEvent) => boolean) | undefined,
-  ) {
+  constructor({ owner, output, backlog, clock, rules }: DeliveryOptions) {
     this.#owner = owner;
     this.#output = output;
+    this.#backlog = backlog;
     this.#clock = clock;
-    this.#until = until;
+    this.#rules = rules;
   }
 
   get sent(): number {
@@ -54,11 +69,11 @@ export class Delivery {
   }
 
   get dropped(): number {
-    return this.#dropped;
+    return this.#dropped + this.#backlog.dropped;
   }
 
   get waitingBytes(): number {
-    return this.#waiting.bytes + this.#owner.heldBytes();
+    return this.#backlog.bytes + this.#owner.heldBytes();
   }
 
   /** Since when the client has been reading nothing, as `monotonicNow()`; meaningful while the flow is stalled. */
@@ -66,45 +81,93 @@ export class Delivery {
     return this.#stalledAt;
   }
 
-  /** An event that has come live. */
-  accept(event: InboundEvent): void {
-    if (!this.#owner.hears(event.channel)) return;
-    const { state } = this.#owner.snapshot();
-    if (state === "closing" || state === "closed") this.#dropped++;
-    else if (this.#owner.admits(event)) this.emit(event);
+  /** Events that have come live. */
+  accept(batch: EventBatch): void {
+    const owner = this.#owner;
+    if (!owner.hears(batch.channel)) return;
+    const { state } = owner.snapshot();
+    if (state === "closing" || state === "closed") {
+      this.#dropped += batch.events.length;
+    } else if (this.#isPlainPath() && owner.admitsAll(batch)) {
+      this.#writeAll(batch);
+    } else {
+      this.cork();
+      for (const event of batch.events) this.#accept(event);
+      this.uncork();
+    }
+  }
+
+  /** Events that are the next, and none of which the client has had. */
+  emitAll(batch: EventBatch): void {
+    if (this.#isPlainPath()) return this.#writeAll(batch);
+    this.cork();
+    for (const event of batch.events) this.emit(event);
+    this.uncork();
   }
 
   /** An event that is the next: written, or held as long as the client takes nothing. */
   emit(event: InboundEvent): void {
+    const own = this.#rules === null ? event : this.#rules.select(event);
     const { state } = this.#owner.snapshot();
     if (this.#isWritable()) {
-      this.#pass(event);
+      if (own === null) this.#owner.skip(event);
+      else this.#pass(own);
     } else if (state === "closing" || state === "closed") {
       this.#dropped++;
-    } else {
-      this.#waiting.push(event);
+    } else if (own !== null) {
+      this.#backlog.push(own);
       this.held();
     }
   }
 
   /** More waits than before. */
   held(): void {
-    this.#owner.dispatch({ type: "buffered", bufferedBytes: this.waitingBytes });
+    const bufferedBytes = this.waitingBytes;
+    this.#owner.waiting(bufferedBytes);
+    this.#owner.dispatch({ type: "buffered", bufferedBytes });
+  }
+
+  /** Gathers what is written from now on, for one write. */
+  cork(): void {
+    this.#output.cork();
+  }
+
+  uncork(): void {
+    const result = this.#output.uncork();
+    if (result === "corked") return;
+    const events = this.#corked;
+    this.#corked = 0;
+    this.written(result, events);
   }
 
   /** Writes what waits, as long as the client takes it. */
   flush(): void {
-    while (this.#isWritable()) {
-      const event = this.#next();
-      if (event === undefined) return this.#owner.ended();
-      this.#pass(event);
+    while (this.#isWritable() && !this.#backlog.isEmpty) {
+      this.cork();
+      while (this.#isWritable() && this.#output.corkedLength < WRITE_LENGTH) {
+        const event = this.#next();
+        if (event === undefined) break;
+        this.#pass(event);
+      }
+      this.uncork();
     }
+    this.#owner.waiting(this.waitingBytes);
+    if (this.#isWritable()) this.#owner.ended();
+  }
+
+  /** Writes what is no event, as a heartbeat. */
+  write(frame: string): void {
+    this.#put(new Block(frame), 0);
   }
 
   /** Takes note of how a write went; also of those that are no event, as a heartbeat. */
   written(result: WriteResult, events = 0): void {
-    if (result === "failed") this.#owner.end("write-error");
-    else this.#sent += events;
+    if (result === "failed") {
+      this.#dropped += events;
+      this.#owner.end("write-error");
+    } else {
+      this.#sent += events;
+    }
     if (result !== "blocked" || !this.#isWritable()) return;
     this.#stalledAt = monotonicNow(this.#clock);
     this.#owner.dispatch({ type: "blocked" });
@@ -112,24 +175,41 @@ export class Delivery {
 
   /** Hands all that waits to a response that is about to end, whether or not its client keeps up. */
   writeRest(): void {
+    this.cork();
     for (let event = this.#next(); event !== undefined; event = this.#next()) {
-      if (this.#output.write(this.#owner.frameOf(event)) !== "failed") this.#sent++;
+      this.#put(new Block(this.#owner.frameOf(event)), 1);
     }
+    this.uncork();
+  }
+
+  /** Drops what may be dropped; false when that is nothing. */
+  relieve(): boolean {
+    const hasDropped = this.#backlog.relieve();
+    if (hasDropped) this.#owner.waiting(this.waitingBytes);
+    return hasDropped;
   }
 
   /** Drops what waits of a channel that was taken away. */
   forget(channel: string): void {
-    this.#dropped += this.#waiting.remove((event) => event.channel === channel);
+    this.#backlog.forget(channel);
+    this.#owner.waiting(this.waitingBytes);
   }
 
   dropRest(): void {
-    this.#dropped += this.#waiting.clear();
+    this.#backlog.clear();
+    this.#owner.waiting(0);
+  }
+
+  #accept(event: InboundEvent): void {
+    const { state } = this.#owner.snapshot();
+    if (state === "closing" || state === "closed") this.#dropped++;
+    else if (this.#owner.admits(event)) this.emit(event);
   }
 
   /** The oldest that waits; those of a channel that was taken away meanwhile are dropped. */
   #next(): InboundEvent | undefined {
     for (;;) {
-      const event = this.#waiting.shift();
+      const event = this.#backlog.shift();
       if (event === undefined || this.#owner.hears(event.channel)) return event;
       this.#dropped++;
     }
@@ -140,27 +220,26 @@ export class Delivery {
     return snapshot.state === "subscribed" && snapshot.flow !== "stalled";
   }
 
+  /** Whether events go out as they are, with nobody asked about each. */
+  #isPlainPath(): boolean {
+    return this.#rules === null && this.#isWritable();
+  }
+
+  #writeAll(batch: EventBatch): void {
+    this.#put(this.#owner.blockOf(batch), batch.events.length);
+    if (batch.last.ending !== undefined) this.#owner.ended();
+  }
+
   /** Writes one event, and ends the stream where it was the last. */
   #pass(event: InboundEvent): void {
-    const result = this.#output.write(this.#owner.frameOf(event));
-    if (result !== "failed") this.#sent++;
-    this.written(result);
+    this.#put(new Block(this.#owner.frameOf(event)), 1);
     if (event.ending !== undefined) this.#owner.ended();
-    if (this.#until === undefined || isControl(event)) return;
-    if (this.#isLast(this.#until, event)) this.#owner.end("completed");
+    if (this.#rules?.isLast(event)) this.#owner.end("completed");
   }
 
-  #isLast(until: (event: StreamEvent) => boolean, { channel, event, data }: InboundEvent): boolean {
-    try {
-      return until({ channel, event, data });
-    } catch (error) {
-      log("until() threw: %s", error instanceof Error ? error.name : typeof error);
-      return false;
-    }
+  #put(block: Block, events: number): void {
+    const result = this.#output.write(block);
+    if (result === "corked") this.#corked += events;
+    else this.written(result, events);
   }
-}
-
-/** Whether this library made the event: an application's `until` is asked about the application's events. */
-function isControl({ event }: InboundEvent): boolean {
-  return event !== undefined && isReservedEvent(event);
 }

@@ -1,5 +1,6 @@
 import { RedisSseError } from "../errors.js";
 import { answerTo, COMPLETED_ID, encodeFault, jitteredRetryMs, type FaultAnswerOptions } from "./answer.js";
+import { Block } from "./block.js";
 import type { Delivery } from "./delivery.js";
 import { encodeControl, encodeRetry } from "./frame.js";
 import type { CloseReason } from "./session-state.js";
@@ -44,7 +45,7 @@ function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault
   const isEnd = reason === "completed" || reason === "broken";
   if (!isEnd) delivery.writeRest();
   const retryMs = jitteredRetryMs(answer.retryMs);
-  if (fault !== null) output.write(encodeFault(fault, retryMs));
+  const told = fault === null ? "" : encodeFault(fault, retryMs);
   const id = isEnd ? COMPLETED_ID : undefined;
-  output.write(Buffer.concat([encodeRetry(retryMs), encodeControl("closing", { reason }, id)]));
+  output.write(new Block(told + encodeRetry(retryMs) + encodeControl("closing", { reason }, id)));
 }

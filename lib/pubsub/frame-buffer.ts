@@ -1,6 +1,6 @@
-interface BufferedItem {
+export interface BufferedItem {
   readonly data: string;
-  readonly frame: Buffer;
+  readonly frame: string;
 }
 
 /** What an event takes beside its text and its bytes: the objects around them, as measured with many small ones. */
@@ -36,6 +36,29 @@ export class FrameBuffer<Item extends BufferedItem> {
     return item;
   }
 
+  get isEmpty(): boolean {
+    return this.#head === this.#items.length;
+  }
+
+  /** The oldest for which `wanted` answers true; it stays. */
+  find(wanted: (item: Item) => boolean): Item | undefined {
+    for (let index = this.#head; index < this.#items.length; index++) {
+      if (wanted(this.#items[index]!)) return this.#items[index];
+    }
+    return undefined;
+  }
+
+  /** Takes out the oldest for which `wanted` answers true: nearly always the very oldest. */
+  take(wanted: (item: Item) => boolean): Item | undefined {
+    const oldest = this.#items[this.#head];
+    if (oldest === undefined || wanted(oldest)) return this.shift();
+    const item = this.find(wanted);
+    if (item === undefined) return undefined;
+    this.#items.splice(this.#items.indexOf(item, this.#head), 1);
+    this.#bytes -= sizeOf(item);
+    return item;
+  }
+
   /** Takes out those that `unwanted` names; answers how many there were. */
   remove(unwanted: (item: Item) => boolean): number {
     const waiting = this.#items.slice(this.#head).filter((item) => item !== undefined);
@@ -60,6 +83,7 @@ export class FrameBuffer<Item extends BufferedItem> {
   }
 }
 
-function sizeOf({ data, frame }: BufferedItem): number {
+/** The memory that an event takes, about. */
+export function sizeOf({ data, frame }: BufferedItem): number {
   return frame.length + data.length + OVERHEAD_BYTES;
 }

@@ -3,7 +3,7 @@ import { RedisSseError } from "../errors.js";
 /**
  * The wire format of an event stream, WHATWG HTML 9.2.5 and 9.2.6, seen from the sender.
  * Every function but `encodeId()` returns one whole frame: half an event is discarded by the client, so none is
- * ever made.
+ * ever made. Frames are text, to be sent as UTF-8: many become bytes together (see `Block`).
  */
 
 export interface FrameFields {
@@ -15,7 +15,7 @@ export interface FrameFields {
 }
 
 /** The comment that keeps an idle stream open through proxies. A client dispatches nothing for it. */
-export const HEARTBEAT: Buffer = Buffer.from(":\n\n");
+export const HEARTBEAT = ":\n\n";
 
 // A line ends at CRLF, LF or CR alike, so all three would end a `data` line early.
 const LINE_END = /\r\n|\r|\n/;
@@ -31,7 +31,7 @@ export function assertField(field: "event" | "id", value: string): void {
 }
 
 /** Encodes one event. The space after `data:` is always there, since a client takes exactly one away. */
-export function encodeEvent({ event, data, id }: FrameFields): Buffer {
+export function encodeEvent({ event, data, id }: FrameFields): string {
   let frame = "";
   if (event !== undefined && event !== "") {
     assertField("event", event);
@@ -42,15 +42,15 @@ export function encodeEvent({ event, data, id }: FrameFields): Buffer {
     frame += `id: ${id}\n`;
   }
   // Most data is one line (JSON): splitting it would cost an array and a second string for nothing.
-  if (!LINE_END.test(data)) return Buffer.from(`${frame}data: ${data}\n\n`);
+  if (!LINE_END.test(data)) return `${frame}data: ${data}\n\n`;
   for (const line of data.split(LINE_END)) frame += `data: ${line}\n`;
-  return Buffer.from(`${frame}\n`);
+  return `${frame}\n`;
 }
 
 /** The field that goes before an event which is encoded already; it is no whole frame. */
-export function encodeId(id: string): Buffer {
+export function encodeId(id: string): string {
   assertField("id", id);
-  return Buffer.from(`id: ${id}\n`);
+  return `id: ${id}\n`;
 }
 
 /** Encodes a control event, whose data is JSON. */
@@ -58,17 +58,17 @@ export function encodeControl(
   event: ControlEvent,
   data: Readonly<Record<string, unknown>>,
   id?: string,
-): Buffer {
+): string {
   return encodeEvent({ event, data: JSON.stringify(data), id });
 }
 
 /** Encodes how long the client waits before it comes back, in whole milliseconds. */
-export function encodeRetry(retryMs: number): Buffer {
+export function encodeRetry(retryMs: number): string {
   // A client ignores the field unless it is all ASCII digits (9.2.6).
   if (!Number.isSafeInteger(retryMs) || retryMs < 0) {
     throw new RedisSseError("INVALID_EVENT", "expected retry as a whole number of milliseconds >= 0");
   }
-  return Buffer.from(`retry: ${retryMs}\n\n`);
+  return `retry: ${retryMs}\n\n`;
 }
 
 /** The events that this library sends itself. */

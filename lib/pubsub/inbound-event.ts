@@ -3,6 +3,7 @@ import type { Position } from "./cursor.js";
 import { parseMessage, type Envelope } from "./envelope.js";
 import { encodeControl, encodeEvent, isReservedEvent } from "./frame.js";
 import type { Ending } from "./history-port.js";
+import type { StreamEvent } from "./stream-event.js";
 
 /**
  * Why a client does not get what was published:
@@ -10,7 +11,8 @@ import type { Ending } from "./history-port.js";
  * - `trimmed`: the log does not reach back so far any more; `epoch`: it was lost, and has begun anew;
  * - `malformed`, `foreign`, `future`: the client's cursor is none, is none of this channel, or is ahead of its log;
  * - `limit`: more would have to be sent than `limits.maxReplayEvents`;
- * - `too-large`, `invalid`: a single event, larger than `limits.maxEventBytes`, or that no client could be sent.
+ * - `too-large`, `invalid`: a single event, larger than `limits.maxEventBytes`, or that no client could be sent;
+ * - `slow-consumer`: the client did not read fast enough, and its stream drops events rather than end.
  */
 export type GapReason =
   | "interrupted"
@@ -21,7 +23,8 @@ export type GapReason =
   | "future"
   | "limit"
   | "too-large"
-  | "invalid";
+  | "invalid"
+  | "slow-consumer";
 
 /** The channel of what is meant for one session alone. No channel has this name. */
 export const NO_CHANNEL = "";
@@ -33,17 +36,22 @@ export interface InboundEvent {
   readonly event: string | undefined;
   readonly data: string;
   /** As it goes on the wire, without an id. */
-  readonly frame: Buffer;
+  readonly frame: string;
   /** Its place in the channel's log, of an event that has one. */
   readonly position?: Position;
   /** Set on the last event of a channel. */
   readonly ending?: Ending;
-  /** `frame` with the id that it has in a stream of this channel alone; made when the first such stream needs it. */
-  framed?: Buffer;
+  /** What it was before a stream made something of its own of it. */
+  readonly published?: StreamEvent;
 }
 
 /** An event that has a place in its channel's log. */
 export type LoggedInboundEvent = InboundEvent & { readonly position: Position };
+
+/** Whether this library made the event: an application is asked about the application's events. */
+export function isControl({ event }: InboundEvent): boolean {
+  return event !== undefined && isReservedEvent(event);
+}
 
 /**
  * Makes an event of what came over a Redis channel, where any program may publish: `null` for an envelope
@@ -77,7 +85,7 @@ function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number
     return { ...createGap([channel], "too-large", channel), ...place };
   }
   if (ending === "broken") return { channel, event: "error", data, frame: BROKEN, ...place };
-  // An end without an event only moves the client's last id: an event without data is not dispatched (9.2.6).
+  // An event without data is not dispatched (9.2.6).
   if (ending !== undefined && event === undefined && data === "") {
     return { channel, event, data, frame: NOTHING, ...place };
   }
@@ -89,7 +97,8 @@ function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number
   }
 }
 
-const NOTHING = Buffer.from("\n");
+/** A frame that dispatches nothing; with an id before it, it only moves the client's last id. */
+export const NOTHING = "\n";
 
 const BROKEN = encodeControl("error", {
   code: "BROKEN",

@@ -66,7 +66,7 @@ function readMessage(message: unknown): { event: unknown; data: unknown } {
 export function encodeMessage(
   message: OutboundMessage,
   maxEventBytes: number,
-): SerializedMessage & { frame: Buffer } {
+): SerializedMessage & { frame: string } {
   const { event, data } = serializeMessage(message, maxEventBytes);
   return { event, data, frame: encodeEvent({ event, data }) };
 }

@@ -1,9 +1,11 @@
 import type { Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
+import type { BufferBudget } from "./buffer-budget.js";
 import type { HistoryPort } from "./history-port.js";
 import type { GapReason } from "./inbound-event.js";
 import type { ChannelSettings } from "./session-channels.js";
 import type { SessionLimits } from "./session-state.js";
+import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { PubSubSession } from "./session.js";
 import type { CreateTransport } from "./transport.js";
 
@@ -12,6 +14,7 @@ export interface SessionSettings extends SessionLimits, ChannelSettings {
   readonly retryMs: number;
   readonly maxEventBytes: number;
   readonly maxReplayEvents: number;
+  readonly slowConsumer: SlowConsumerPolicy;
 }
 
 /** What the service gives a session. */
@@ -20,6 +23,8 @@ export interface SessionContext {
   readonly clock: Clock;
   readonly createTransport: CreateTransport;
   readonly history: HistoryPort;
+  /** What may wait for the clients of all sessions together. */
+  readonly budget: BufferBudget;
   /** A client is told that it misses events of these channels. */
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
   /** Throws `INVALID_CHANNEL` or `FORBIDDEN`. */

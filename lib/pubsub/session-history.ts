@@ -2,13 +2,15 @@ import { isPassing, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { ChannelTrack } from "./channel-track.js";
 import type { Position } from "./cursor.js";
+import type { EventBatch } from "./event-batch.js";
 import type { Ending, HistoryPort, LogPage } from "./history-port.js";
 import { createGap, type GapReason, type InboundEvent } from "./inbound-event.js";
 import { parseWish } from "./resume.js";
+import { batchesOf } from "./page-batches.js";
 import type { SessionCursor } from "./session-cursor.js";
 import type { SessionSnapshot } from "./session-state.js";
 import { findStarts, hasAll, type FoundStart } from "./stream-start.js";
-import type { Interruption } from "./subscription-hub.js";
+import type { Interruption } from "./hub-member.js";
 import type { ChannelLog } from "./transport.js";
 
 /** The session, as its history sees it. */
@@ -16,6 +18,8 @@ export interface HistoryOwner {
   snapshot(): SessionSnapshot;
   /** Writes an event, or lets it wait for the client. */
   emit(event: InboundEvent): void;
+  /** The same of events that follow one another. */
+  emitAll(batch: EventBatch): void;
   /** What waits here has grown or shrunk. */
   held(): void;
   fellBehind(): void;
@@ -154,6 +158,19 @@ export class SessionHistory {
     track.hold(event, this.#options.maxHeldBytes - (this.waitingBytes - track.waitingBytes));
     this.#options.owner.held();
     return false;
+  }
+
+  /** Whether a whole batch goes to the client now. False also where its events have to be judged one by one. */
+  admitAll(batch: EventBatch): boolean {
+    const track = this.#tracks.get(batch.channel);
+    if (track === undefined) return true;
+    if (track.behind) return false;
+    if (batch.isPlain) return true;
+    const { run } = batch;
+    const position = track.position!;
+    if (run === null || run.first !== position.offset + 1 || run.epoch !== position.epoch) return false;
+    this.#advance(track, batch.last);
+    return true;
   }
 
   /** The connection was lost and is back: whatever was missed is in the log, but for what never was in one. */
@@ -300,12 +317,25 @@ export class SessionHistory {
     if (first.position.offset > from.offset + 1) {
       this.#skip(track, { ...top, offset: first.position.offset - 1 }, "trimmed");
     }
-    for (const event of page.events) {
-      if (event.position.offset <= track.position!.offset) continue;
+    for (const batch of batchesOf(page)) {
       if (isStalled(this.#options.owner.snapshot())) await this.#writable();
       if (!this.#open || this.#tracks.get(track.channel) !== track) return;
+      this.#emitRest(track, batch);
+    }
+  }
+
+  /** What the client has not had of a batch. */
+  #emitRest(track: ChannelTrack, batch: EventBatch): void {
+    const { owner } = this.#options;
+    const { offset } = track.position!;
+    if (batch.run !== null && batch.run.first > offset) {
+      this.#advance(track, batch.last);
+      return owner.emitAll(batch);
+    }
+    for (const event of batch.events) {
+      if (event.position!.offset <= track.position!.offset) continue;
       this.#advance(track, event);
-      this.#options.owner.emit(event);
+      owner.emit(event);
     }
   }
 

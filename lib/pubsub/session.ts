@@ -4,7 +4,11 @@ import { setMaxListeners } from "node:events";
 import { monotonicNow } from "../clock.js";
 import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
+import { Backlog } from "./backlog.js";
+import { Block } from "./block.js";
 import { Delivery } from "./delivery.js";
+import { EventBatch } from "./event-batch.js";
+import { EventRules } from "./event-rules.js";
 import { sayFarewell } from "./farewell.js";
 import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import { encodeControl, encodeId, encodeRetry, HEARTBEAT } from "./frame.js";
@@ -55,6 +59,8 @@ export class PubSubSession {
   readonly #who: string;
   readonly #openedAt: number;
   readonly #begunAt: number;
+  /** When something was written last, to within a tick. */
+  #activeAt: number;
   #settle!: () => void;
   #stopTicking: () => void = () => {};
   #snapshot: SessionSnapshot = initialSnapshot;
@@ -70,6 +76,7 @@ export class PubSubSession {
     this.#who = printable(request.key ?? "-");
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
+    this.#activeAt = this.#begunAt;
     // Streams that began together do not end together.
     const maxLifetimeMs = context.settings.maxLifetimeMs * (0.8 + 0.2 * Math.random());
     this.#limits = { ...context.settings, maxLifetimeMs };
@@ -79,7 +86,9 @@ export class PubSubSession {
       this.#settle = resolve;
     });
     this.#transport = context.createTransport(`session ${this.id} user=${this.#who}`, {
-      deliver: (event) => this.#delivery.accept(event),
+      deliver: (batch) => this.#delivery.accept(batch),
+      cork: () => this.#delivery.cork(),
+      uncork: () => this.#delivery.uncork(),
       interrupted: (interruptions) => this.#history.interrupted(interruptions),
       refused: (_channel, fault) => this.#end("revoked", fault),
       lost: (fault) => this.#lost(fault),
@@ -190,10 +199,7 @@ export class PubSubSession {
     await this.#channels.add(name);
     this.#endIfComplete();
     // The client has to know its place there, should it go before the first event. Without data none is dispatched.
-    const { id } = this.#cursor;
-    if (id !== undefined && this.#writable) {
-      this.#delivery.written(this.#output.write(Buffer.concat([encodeId(id), Buffer.from("\n")])));
-    }
+    if (this.#cursor.id !== undefined && this.#writable) this.#delivery.write(this.#cursor.tell());
   }
 
   /** Takes a channel from this stream: none of its events is written once this was called. */
@@ -208,8 +214,9 @@ export class PubSubSession {
    * `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`; does nothing once the session is closing.
    */
   send(message: OutboundMessage): void {
-    const { event, data, frame } = encodeMessage(message, this.#context.settings.maxEventBytes);
-    this.#delivery.accept({ channel: NO_CHANNEL, event, data, frame });
+    const event = { channel: NO_CHANNEL, ...encodeMessage(message, this.#context.settings.maxEventBytes) };
+    this.#transport.flush();
+    this.#delivery.accept(new EventBatch(NO_CHANNEL, [event], false));
   }
 
   /**
@@ -218,19 +225,27 @@ export class PubSubSession {
    * client as an `error` event, by its code and message.
    */
   close(reason: CloseReason = "app", fault: RedisSseError | null = null): Promise<void> {
+    // What came before this is written before the stream ends.
+    if (this.closeReason === null) this.#transport.flush();
     this.#end(reason, fault);
     return this.#closed;
   }
 
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
   tick(now: number): void {
+    if (this.#output.takeActivity()) this.#activeAt = now;
     this.#dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (!this.#writable) return;
     // What could not be read before is tried again.
     this.#history.run();
-    if (now - this.#output.lastWriteAt >= this.#heartbeatMs) {
-      this.#delivery.written(this.#output.write(HEARTBEAT));
-    }
+    // A client that has not read what it was sent needs no heartbeat, and its buffer none either.
+    if (now - this.#activeAt < this.#heartbeatMs || !this.#output.isClear) return;
+    this.#delivery.write(this.#cursor.isTold ? HEARTBEAT : this.#cursor.tell());
+  }
+
+  /** What waits here is given up, since too much waits in all. Called by the service's budget. */
+  relieve(): void {
+    if (!this.#delivery.relieve()) this.#end("slow-consumer");
   }
 
   #lost(fault: RedisSseError): void {
@@ -243,17 +258,33 @@ export class PubSubSession {
   }
 
   #createDelivery(): Delivery {
+    const { clock, settings, onGap, budget } = this.#context;
     const owner = {
       snapshot: () => this.#snapshot,
       hears: (channel: string) => channel === NO_CHANNEL || this.channels.has(channel),
       admits: (event: InboundEvent) => this.#history.admit(event),
-      frameOf: (event: InboundEvent) => this.#cursor.frameOf(event),
+      admitsAll: (batch: EventBatch) => this.#history.admitAll(batch),
+      frameOf: this.#cursor.frameOf,
+      blockOf: (batch: EventBatch) => this.#cursor.blockOf(batch),
+      skip: (event: InboundEvent) => this.#cursor.skip(event),
       heldBytes: () => this.#history.waitingBytes,
+      waiting: (bytes: number) => budget.note(this, bytes),
       ended: () => this.#endIfComplete(),
       dispatch: (event: SessionEvent) => this.#dispatch(event),
       end: (reason: CloseReason) => this.#end(reason),
     };
-    return new Delivery(owner, this.#output, this.#context.clock, this.#request.until);
+    return new Delivery({
+      owner,
+      output: this.#output,
+      backlog: new Backlog({
+        policy: this.#request.slowConsumer ?? settings.slowConsumer,
+        // A quarter is for live events that wait for those before them.
+        maxBytes: settings.maxBufferedBytes * 0.75,
+        onGap,
+      }),
+      clock,
+      rules: EventRules.of(this.#request, settings.maxEventBytes),
+    });
   }
 
   #createHistory(): SessionHistory {
@@ -261,6 +292,7 @@ export class PubSubSession {
     const owner = {
       snapshot: () => this.#snapshot,
       emit: (event: InboundEvent) => this.#delivery.emit(event),
+      emitAll: (batch: EventBatch) => this.#delivery.emitAll(batch),
       held: () => this.#delivery.held(),
       fellBehind: () => this.state === "subscribed" && this.#dispatch({ type: "fell-behind" }),
       caughtUp: () => this.state === "subscribed" && this.#dispatch({ type: "caught-up" }),
@@ -340,13 +372,11 @@ export class PubSubSession {
     const connected = { sessionId: this.id, channels: [...this.channels], recovered };
     // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
     const last = gaps.at(-1);
-    const frames = [
-      encodeRetry(this.#retryMs),
-      encodeControl("connected", connected, last === undefined ? id : undefined),
-      // With one write, since events may wait already: none of them goes out before the gap that it follows.
-      ...gaps.map((gap) => (gap === last ? Buffer.concat([encodeId(id!), gap.frame]) : gap.frame)),
-    ];
-    this.#delivery.written(this.#output.start(Buffer.concat(frames)), gaps.length);
+    const first =
+      encodeRetry(this.#retryMs) + encodeControl("connected", connected, last === undefined ? id : undefined);
+    // With one write, since events may wait already: none of them goes out before the gap that it follows.
+    const told = gaps.map((gap) => (gap === last ? encodeId(id!) + gap.frame : gap.frame)).join("");
+    this.#delivery.written(this.#output.start(new Block(first + told)), gaps.length);
   }
 
   /** Runs once, from the transition to `closing`. Never rejects. */

@@ -27,6 +27,10 @@ export class SharedTransport implements Transport {
     // The connection belongs to all sessions.
   }
 
+  flush(): void {
+    this.#hub.flush();
+  }
+
   log(channel: string): ChannelLog {
     return this.#hub.log(channel);
   }

@@ -1,4 +1,8 @@
 import type { HttpAnswer, StreamHead } from "./answer.js";
+import type { Block } from "./block.js";
+import type { OutboundMessage } from "./outbound-message.js";
+import type { SlowConsumerPolicy } from "./slow-consumer.js";
+import type { StreamEvent } from "./stream-event.js";
 
 /**
  * Where a session writes to: one client's response, as an adapter for some web framework gives it.
@@ -9,8 +13,10 @@ export interface Sink {
   readonly closed: boolean;
   /** Begins the event stream: status and headers go out with the first write. Called at most once. */
   start(head: StreamHead): void;
-  /** Writes one whole frame. False: it was taken, but the client must drain before the next. */
-  write(frame: Buffer): boolean;
+  /** Writes whole frames. False: they were taken, but the client must drain before the next. */
+  write(block: Block): boolean;
+  /** Bytes that were taken and that the system would not take in turn: while there are any, no heartbeat is due. */
+  readonly pendingBytes?: number;
   /** Ends the response after all that was written. */
   end(): void;
   /** Drops the connection with all that waits for it. */
@@ -39,13 +45,15 @@ export interface StreamRequest {
   readonly heartbeatMs?: number | undefined;
   /** Milliseconds a client waits before it comes back. Default: the service's. */
   readonly retryMs?: number | undefined;
-  /** Ends the stream (`completed`) after the first event for which this answers true. */
+  /** What becomes of events that the client does not read in time. Default: the service's. */
+  readonly slowConsumer?: SlowConsumerPolicy | undefined;
+  /** Whether an event is for this stream. What it throws is told as a `gap`, and the event is not sent. */
+  readonly filter?: ((event: StreamEvent) => boolean) | undefined;
+  /**
+   * What this stream gets in an event's place; `null`: nothing. Streams that make the same of an event share its
+   * encoded form. What it throws, or answers and cannot be sent, is told as a `gap`.
+   */
+  readonly transform?: ((event: StreamEvent) => OutboundMessage | null) | undefined;
+  /** Ends the stream (`completed`) after the first event, as it was published, for which this answers true. */
   readonly until?: ((event: StreamEvent) => boolean) | undefined;
-}
-
-/** An event as `until` sees it. */
-export interface StreamEvent {
-  readonly channel: string;
-  readonly event: string | undefined;
-  readonly data: string;
 }

@@ -1,11 +1,15 @@
-import { monotonicNow, type Clock } from "../clock.js";
+import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import type { HttpAnswer } from "./answer.js";
 import { streamHead } from "./answer.js";
+import { joinBlocks, type Block } from "./block.js";
 import type { Sink } from "./sink.js";
 
-/** How the sink took a frame: `blocked` took it too, but wants no more before it has drained. */
+/** How the sink took a block: `blocked` took it too, but wants no more before it has drained. */
 export type WriteResult = "taken" | "blocked" | "failed";
+
+/** Gathered, for a write that is still to come. */
+export type Corked = "corked";
 
 export interface StreamOutputHandlers {
   onDrain(): void;
@@ -17,21 +21,20 @@ export class StreamOutput {
   readonly #sink: Sink;
   readonly #clock: Clock;
   readonly #handlers: StreamOutputHandlers;
-  readonly #gone: Promise<void>;
-  #onGone!: () => void;
+  /** Set while somebody waits for the response to be over. */
+  #onGone: (() => void) | null = null;
   #detach: () => void = () => {};
+  #corks = 0;
+  #corked: Block[] = [];
+  #corkedLength = 0;
   #started = false;
   #bytesSent = 0;
-  #lastWriteAt: number;
+  #hasWritten = false;
 
   constructor(sink: Sink, clock: Clock, handlers: StreamOutputHandlers) {
     this.#sink = sink;
     this.#clock = clock;
-    this.#lastWriteAt = monotonicNow(clock);
     this.#handlers = handlers;
-    this.#gone = new Promise((resolve) => {
-      this.#onGone = resolve;
-    });
   }
 
   /** Begins to listen to the sink, which may answer at once that its client is gone. */
@@ -39,7 +42,7 @@ export class StreamOutput {
     this.#detach = this.#sink.attach({
       onDrain: () => this.#handlers.onDrain(),
       onClose: (failed) => {
-        this.#onGone();
+        this.#onGone?.();
         this.#handlers.onClose(failed);
       },
     });
@@ -58,32 +61,49 @@ export class StreamOutput {
     return this.#bytesSent;
   }
 
-  /** As `monotonicNow()`. */
-  get lastWriteAt(): number {
-    return this.#lastWriteAt;
+  /** How much is gathered, in UTF-16 units. */
+  get corkedLength(): number {
+    return this.#corkedLength;
+  }
+
+  /** Whether the system has taken all that was written. */
+  get isClear(): boolean {
+    return (this.#sink.pendingBytes ?? 0) === 0;
+  }
+
+  /** Whether anything was written since this was asked last: by that a heartbeat is due, and no write looks at a clock. */
+  takeActivity(): boolean {
+    const hasWritten = this.#hasWritten;
+    this.#hasWritten = false;
+    return hasWritten;
   }
 
   /** Begins the event stream with its first frames. */
-  start(frame: Buffer): WriteResult {
+  start(block: Block): WriteResult {
     try {
       this.#sink.start(streamHead);
     } catch {
       return "failed";
     }
     this.#started = true;
-    return this.write(frame);
+    return this.#write(block);
   }
 
-  write(frame: Buffer): WriteResult {
-    let taken: boolean;
-    try {
-      taken = this.#sink.write(frame);
-    } catch {
-      return "failed";
-    }
-    this.#bytesSent += frame.length;
-    this.#lastWriteAt = monotonicNow(this.#clock);
-    return taken ? "taken" : "blocked";
+  /** Gathers what is written from now on, for one write; may be nested. */
+  cork(): void {
+    this.#corks++;
+  }
+
+  /** Writes what was gathered, with the outermost cork. */
+  uncork(): WriteResult | Corked {
+    return --this.#corks > 0 ? "corked" : this.#writeCorked();
+  }
+
+  write(block: Block): WriteResult | Corked {
+    if (this.#corks === 0) return this.#write(block);
+    this.#corked.push(block);
+    this.#corkedLength += block.text.length;
+    return "corked";
   }
 
   /** Answers in place of a stream. */
@@ -100,12 +120,11 @@ export class StreamOutput {
   async end(timeoutMs: number): Promise<void> {
     try {
       if (this.#sink.closed) return;
+      const gone = new Promise<void>((resolve) => (this.#onGone = resolve));
+      // A stream may end with an event that was gathered with others.
+      this.#writeCorked();
       this.#sink.end();
-      await withDeadline(this.#gone, {
-        clock: this.#clock,
-        timeoutMs,
-        what: "the client to read the last bytes",
-      });
+      await withDeadline(gone, { clock: this.#clock, timeoutMs, what: "the client to read the last bytes" });
     } catch {
       this.#sink.destroy();
     }
@@ -118,5 +137,25 @@ export class StreamOutput {
   /** Takes the listeners away. */
   detach(): void {
     this.#detach();
+  }
+
+  #writeCorked(): WriteResult {
+    if (this.#corked.length === 0) return "taken";
+    const block = joinBlocks(this.#corked);
+    this.#corked = [];
+    this.#corkedLength = 0;
+    return this.#write(block);
+  }
+
+  #write(block: Block): WriteResult {
+    let taken: boolean;
+    try {
+      taken = this.#sink.write(block);
+    } catch {
+      return "failed";
+    }
+    this.#bytesSent += block.byteLength;
+    this.#hasWritten = true;
+    return taken ? "taken" : "blocked";
   }
 }

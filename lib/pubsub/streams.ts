@@ -6,6 +6,8 @@ import { readMilliseconds } from "../validate.js";
 import { answerTo, COMPLETED_ID } from "./answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./channel.js";
 import { DedicatedTransport, type LeasedConnection } from "./dedicated-transport.js";
+import { BufferBudget } from "./buffer-budget.js";
+import type { HubMember } from "./hub-member.js";
 import type { HistoryPort } from "./history-port.js";
 import { LogWatch, type WatchedLog } from "./log-watch.js";
 import { readInboundEvent, type GapReason, type InboundEvent } from "./inbound-event.js";
@@ -16,11 +18,11 @@ import type { SessionContext } from "./session-context.js";
 import { PubSubSession } from "./session.js";
 import { SharedTransport } from "./shared-transport.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import { readSlowConsumer, type SlowConsumerPolicy } from "./slow-consumer.js";
 import {
   SubscriptionHub,
   type HubConnection,
   type HubHandlers,
-  type HubMember,
   type HubStatistics,
 } from "./subscription-hub.js";
 import { Ticker } from "./ticker.js";
@@ -31,12 +33,14 @@ export interface StreamsSettings {
   readonly subscriptions: "shared" | "dedicated";
   readonly heartbeatMs: number;
   readonly retryMs: number;
+  readonly slowConsumer: SlowConsumerPolicy;
   /** `subscribeTimeoutMs` with all that a subscription begins with. */
   readonly limits: SessionLimits &
     ChannelSettings &
     RegistryLimits & {
       readonly maxEventBytes: number;
       readonly maxReplayEvents: number;
+      readonly maxTotalBufferedBytes: number;
     };
 }
 
@@ -70,13 +74,14 @@ export class Streams {
   /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
   #dropped = 0;
   readonly #watch: LogWatch;
+  readonly #budget: BufferBudget;
   readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
   #draining = false;
 
   constructor(options: StreamsOptions) {
     const { clock, settings, history, connect, explain } = options;
-    const { limits, keyPrefix, heartbeatMs, retryMs } = settings;
+    const { limits, keyPrefix, heartbeatMs, retryMs, slowConsumer } = settings;
     this.#options = options;
     this.#registry = new SessionRegistry(limits);
     this.#hub = new SubscriptionHub({
@@ -95,9 +100,11 @@ export class Streams {
       graceMs: GRACE_MS,
       logs: () => this.#watchedLogs(),
     });
+    this.#budget = new BufferBudget(limits.maxTotalBufferedBytes);
     this.#context = {
-      settings: { ...limits, heartbeatMs, retryMs },
+      settings: { ...limits, heartbeatMs, retryMs, slowConsumer },
       clock,
+      budget: this.#budget,
       createTransport: this.#transports(),
       history,
       onGap: (reason, channels) => this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length),
@@ -192,6 +199,12 @@ export class Streams {
     return this.#registry.statistics;
   }
 
+  /** What waits for clients, of all streams together. */
+  get buffered(): { readonly bytes: number; readonly exceeded: number } {
+    const { bytes, exceeded } = this.#budget;
+    return { bytes, exceeded };
+  }
+
   /** Gaps that clients were told, by reason; each channel of each client counts. */
   get gaps(): Readonly<Partial<Record<GapReason, number>>> {
     return Object.fromEntries(this.#gaps);
@@ -223,6 +236,7 @@ export class Streams {
   #check(request: StreamRequest, channels: ChannelSelection): readonly string[] {
     if (request.heartbeatMs !== undefined) readMilliseconds("heartbeatMs", request.heartbeatMs);
     if (request.retryMs !== undefined) readMilliseconds("retryMs", request.retryMs);
+    if (request.slowConsumer !== undefined) readSlowConsumer(request.slowConsumer);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const { keyPrefix, limits } = this.#options.settings;

@@ -10,26 +10,11 @@ import {
 } from "./channel-reconciler.js";
 import type { Position } from "./cursor.js";
 import { isEnvelope } from "./envelope.js";
+import { FanOut, type Audience } from "./fan-out.js";
+import type { HubMember, Interruption } from "./hub-member.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { WatchedLog } from "./log-watch.js";
 import { TailTracker } from "./tail-tracker.js";
-
-/** Who receives the events of a channel: a session, or a part of the service itself. */
-export interface HubMember {
-  deliver(event: InboundEvent): void;
-  /** Messages of these channels may be missing: the connection was lost and is back. */
-  interrupted(channels: readonly Interruption[]): void;
-  /** The server took the channel away: nothing more comes. The member has left it already. */
-  refused(channel: string, fault: RedisSseError): void;
-}
-
-export interface Interruption {
-  readonly channel: string;
-  /** Plain messages have come over it, which are in no log: what was missed of those is gone. */
-  readonly unlogged: boolean;
-  /** The server has lost the events behind this place, and gives their places to others. */
-  readonly rolledBackTo: Position | null;
-}
 
 /** The connection as the hub starts it. */
 export interface HubConnection extends SubscriptionPort {
@@ -71,8 +56,7 @@ export interface HubStatistics {
   readonly memberFaults: number;
 }
 
-interface Channel {
-  readonly members: Set<HubMember>;
+interface Channel extends Audience {
   /** Members whose join is not acknowledged yet, each with the latest one. They learn of a refusal by it. */
   readonly joining: Map<HubMember, symbol>;
   cancelLinger: (() => void) | null;
@@ -89,9 +73,9 @@ export class SubscriptionHub {
   /** The same relation from the other side. */
   readonly #memberships = new Map<HubMember, Set<string>>();
   readonly #reconciler: ChannelReconciler;
+  readonly #fanOut: FanOut<Channel>;
   #connection: HubConnection | null = null;
   #dropped = 0;
-  #memberFaults = 0;
   #closed = false;
 
   constructor(options: HubOptions) {
@@ -106,6 +90,10 @@ export class SubscriptionHub {
       onRefused: (channel, fault) => this.#refused(channel, fault),
     };
     this.#reconciler = new ChannelReconciler(port, handlers, options.clock);
+    this.#fanOut = new FanOut({
+      audience: (name) => this.#channels.get(name),
+      read: (name, message, channel) => this.#read(name, message, channel),
+    });
   }
 
   /**
@@ -115,13 +103,11 @@ export class SubscriptionHub {
   async join(name: string, member: HubMember): Promise<void> {
     if (this.#closed) throw new RedisSseError("CLOSED", "this service is closed");
     this.#connect();
+    this.flush();
     const channel = this.#channelOf(name);
     channel.cancelLinger?.();
     channel.cancelLinger = null;
-    channel.members.add(member);
-    const memberships = this.#memberships.get(member);
-    if (memberships === undefined) this.#memberships.set(member, new Set([name]));
-    else memberships.add(name);
+    this.#addMember(name, channel, member);
     const join = Symbol(name);
     channel.joining.set(member, join);
     try {
@@ -138,6 +124,11 @@ export class SubscriptionHub {
   /** Takes a member from a channel: it gets nothing more. False when it was not there. */
   leave(name: string, member: HubMember): boolean {
     return this.#leave(name, member, this.#options.lingerMs);
+  }
+
+  /** Passes on what has come so far, and waits for the end of the turn. */
+  flush(): void {
+    this.#fanOut.flush();
   }
 
   /** Takes a member from all its channels. */
@@ -184,12 +175,13 @@ export class SubscriptionHub {
       channels: this.channels.length,
       subscribed: this.#reconciler.subscribedCount,
       dropped: this.#dropped,
-      memberFaults: this.#memberFaults,
+      memberFaults: this.#fanOut.memberFaults,
     };
   }
 
   /** Ends all subscriptions; the connection itself is its owner's to end. Never rejects. */
   async close(): Promise<void> {
+    this.flush();
     this.#closed = true;
     for (const { cancelLinger } of this.#channels.values()) cancelLinger?.();
     this.#channels.clear();
@@ -216,6 +208,7 @@ export class SubscriptionHub {
       },
       onDown: () => {
         log("connection lost: %d channels", this.#channels.size);
+        this.flush();
         for (const channel of this.#channels.values()) channel.log.lost();
         this.#reconciler.connectionLost();
       },
@@ -225,19 +218,47 @@ export class SubscriptionHub {
   #channelOf(name: string): Channel {
     let channel = this.#channels.get(name);
     if (channel === undefined) {
-      channel = { members: new Set(), joining: new Map(), cancelLinger: null, log: new TailTracker() };
+      channel = {
+        members: new Set(),
+        several: new Set(),
+        joining: new Map(),
+        cancelLinger: null,
+        log: new TailTracker(),
+      };
       this.#channels.set(name, channel);
     }
     return channel;
   }
 
-  #leave(name: string, member: HubMember, lingerMs: number): boolean {
-    const channel = this.#channels.get(name);
-    if (!channel?.members.delete(member)) return false;
+  #addMember(name: string, channel: Channel, member: HubMember): void {
+    channel.members.add(member);
+    const memberships = this.#memberships.get(member);
+    if (memberships === undefined) {
+      this.#memberships.set(member, new Set([name]));
+      return;
+    }
+    memberships.add(name);
+    if (memberships.size === 1) return;
+    for (const each of memberships) this.#channels.get(each)?.several.add(member);
+  }
+
+  #removeMember(name: string, channel: Channel, member: HubMember): boolean {
+    if (!channel.members.delete(member)) return false;
+    channel.several.delete(member);
     channel.joining.delete(member);
     const memberships = this.#memberships.get(member);
     memberships?.delete(name);
     if (memberships?.size === 0) this.#memberships.delete(member);
+    if (memberships?.size !== 1) return true;
+    for (const only of memberships) this.#channels.get(only)?.several.delete(member);
+    return true;
+  }
+
+  #leave(name: string, member: HubMember, lingerMs: number): boolean {
+    const channel = this.#channels.get(name);
+    if (channel === undefined) return false;
+    this.flush();
+    if (!this.#removeMember(name, channel, member)) return false;
     if (channel.members.size > 0) return true;
     channel.log = new TailTracker();
     const drop = (): void => {
@@ -251,22 +272,26 @@ export class SubscriptionHub {
 
   #dispatch(name: string, message: string): void {
     this.#reconciler.heard(name);
-    const channel = this.#channels.get(name);
-    if (channel === undefined || channel.members.size === 0) return;
+    if ((this.#channels.get(name)?.members.size ?? 0) > 0) this.#fanOut.add(name, message);
+  }
+
+  /** What a message says; `null`: nothing that is passed on. */
+  #read(name: string, message: string, channel: Channel): InboundEvent | null {
     const event = this.#options.read(name, message);
     if (event === null) {
       this.#dropped++;
       log("dropped a malformed message on %s", printable(name));
-      return;
+      return null;
     }
     const rolledBackTo = channel.log.heard(event, this.#options.now(), !isEnvelope(message));
     if (rolledBackTo !== null) this.#options.onRollback?.(this.#watched(name, channel.log), rolledBackTo);
-    for (const member of channel.members) this.#isolate(() => member.deliver(event));
+    return event;
   }
 
   /** Messages of these channels may be missing; what comes from now on is heard. */
   #resubscribed(names: readonly string[], rolledBackTo: Position | null = null): void {
     log("subscribed again: %d channels", names.length);
+    this.flush();
     const interrupted = new Map<HubMember, Interruption[]>();
     for (const name of names) {
       const channel = this.#channels.get(name);
@@ -286,25 +311,16 @@ export class SubscriptionHub {
         else interruptions.push(interruption);
       }
     }
-    for (const [member, channels] of interrupted) this.#isolate(() => member.interrupted(channels));
+    for (const [member, channels] of interrupted) this.#fanOut.isolate(() => member.interrupted(channels));
   }
 
   #refused(name: string, fault: RedisSseError): void {
+    this.flush();
     const channel = this.#channels.get(name);
     for (const member of channel?.members ?? []) {
       if (channel!.joining.has(member)) continue;
       this.#leave(name, member, 0);
-      this.#isolate(() => member.refused(name, fault));
-    }
-  }
-
-  /** One member that throws never keeps an event from the others. */
-  #isolate(call: () => void): void {
-    try {
-      call();
-    } catch (error) {
-      this.#memberFaults++;
-      log("a member threw: %s", error instanceof Error ? error.name : typeof error);
+      this.#fanOut.isolate(() => member.refused(name, fault));
     }
   }
 }

@@ -1,6 +1,6 @@
 import type { RedisSseError } from "../errors.js";
 import type { Tail } from "./history-port.js";
-import type { HubMember } from "./subscription-hub.js";
+import type { HubMember } from "./hub-member.js";
 
 /** What a transport tells its session. */
 export interface TransportListener extends HubMember {
@@ -21,6 +21,8 @@ export interface Transport {
   close(): Promise<void>;
   /** Drops all that is left, at once; later calls do nothing. */
   reset(): void;
+  /** Passes on what has come so far: something is about to happen that it came before. */
+  flush(): void;
   /** What is known of a channel's log: of one that is not subscribed, nothing. */
   log(channel: string): ChannelLog;
 }

@@ -30,6 +30,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         const session = await service.open({}, blocked, "a");
         blocked.takes = false;
         await service.publish("a", { data: "blocks" });
+        await eventually(() => expect(blocked.text).to.include("blocks"));
         await service.publish("a", { data: "waits" });
         await eventually(() => expect(session.statistics.bufferedBytes).to.be.greaterThan(0));
         setClock(rig, byMs);

@@ -2,6 +2,7 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import { LogReader } from "../../lib/history/log-reader.js";
+import { BufferBudget } from "../../lib/pubsub/buffer-budget.js";
 import { assertChannel } from "../../lib/pubsub/channel.js";
 import { DedicatedTransport, type LeasedConnection } from "../../lib/pubsub/dedicated-transport.js";
 import {
@@ -213,6 +214,7 @@ class World {
       settings: {
         heartbeatMs: 15_000,
         retryMs: 2_000,
+        slowConsumer: "disconnect",
         maxChannelsPerSession: 4,
         maxEventBytes: MAX_EVENT,
         maxReplayEvents: MAX_REPLAY,
@@ -230,6 +232,7 @@ class World {
       },
       history: reader,
       onGap: () => {},
+      budget: new BufferBudget(Infinity),
       assertChannel: (channel) => assertChannel(channel, "sse:"),
       startTicking: (each) => ticker.add(each),
       explain: (fault) => fault,

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import * as fc from "fast-check";
 
+import { BufferBudget } from "../../lib/pubsub/buffer-budget.js";
 import { assertChannel } from "../../lib/pubsub/channel.js";
 import { DedicatedTransport } from "../../lib/pubsub/dedicated-transport.js";
 import { readInboundEvent } from "../../lib/pubsub/inbound-event.js";
@@ -84,6 +85,7 @@ class World {
       settings: {
         heartbeatMs: 15_000,
         retryMs: 2_000,
+        slowConsumer: "disconnect",
         maxChannelsPerSession: 3,
         maxEventBytes: 10_000,
         maxReplayEvents: 100,
@@ -103,6 +105,7 @@ class World {
             ),
       history: noHistory,
       onGap: () => {},
+      budget: new BufferBudget(Infinity),
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),
       explain: (fault) => fault,
@@ -204,7 +207,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           await world.calm();
           await Promise.all(world.pending);
           expectAgreement(world, subscriptions);
-          expectDelivery(world);
+          await expectDelivery(world);
           await expectEnd(world);
         }),
         { numRuns: RUNS, endOnFailure: RUNS > 1_000 },
@@ -231,8 +234,9 @@ function expectAgreement(world: World, subscriptions: "shared" | "dedicated"): v
 }
 
 /** Every live session hears each of its channels, once, and no other. */
-function expectDelivery({ live, redis }: World): void {
+async function expectDelivery({ live, redis }: World): Promise<void> {
   for (const name of CHANNELS) redis.publish(name, `last of ${name}`);
+  await settle();
   for (const { session: each, sink } of live) {
     for (const name of CHANNELS) {
       const heard = sink.events.filter(({ data }) => data === `last of ${name}`).length;

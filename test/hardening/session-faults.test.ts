@@ -60,9 +60,9 @@ describeFaults("faults between a session, its channels and its client", (rig) =>
     const session = await service.open({}, sink, ["x", "y"]);
     sink.takes = false;
     await service.publish("x", { data: "blocks" });
+    await eventually(() => expect(sink.text).to.include("blocks"));
     await service.publish("y", { data: "secret" });
     await service.publish("x", { data: "after" });
-    await eventually(() => expect(sink.text).to.include("blocks"));
     await eventually(() => expect(session.statistics.bufferedBytes).to.be.greaterThan(400));
     await session.removeChannel("y");
     sink.drain();
@@ -75,7 +75,9 @@ describeFaults("faults between a session, its channels and its client", (rig) =>
     const sink = rig.sink();
     const session = await service.open({ until: ({ data }) => data === "last" }, sink, "x");
     sink.takes = false;
-    for (const data of ["first", "last", "late"]) await service.publish("x", { data });
+    await service.publish("x", { data: "first" });
+    await eventually(() => expect(sink.text).to.include("first"));
+    for (const data of ["last", "late"]) await service.publish("x", { data });
     await eventually(() => expect(session.statistics.bufferedBytes).to.be.greaterThan(400));
     sink.drain();
     await session.closed;

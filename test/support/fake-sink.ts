@@ -1,4 +1,4 @@
-import type { HttpAnswer, Sink, SinkListener, StreamHead } from "../../lib/index.js";
+import type { Block, HttpAnswer, Sink, SinkListener, StreamHead } from "../../lib/index.js";
 import { parseEvents, type ReceivedEvent } from "./sse-client.js";
 
 /** A client's response without a client: tests say when it blocks, drains and leaves. */
@@ -14,15 +14,17 @@ export class FakeSink implements Sink {
   closesOnEnd = true;
   listeners = 0;
   text = "";
+  writes = 0;
   #listener: SinkListener | null = null;
 
   start(head: StreamHead): void {
     this.head = head;
   }
 
-  write(frame: Buffer): boolean {
+  write({ payload }: Block): boolean {
     if (this.ended) throw new Error("write after end");
-    this.text += frame.toString();
+    this.text += payload.toString();
+    this.writes++;
     return this.takes;
   }
 

@@ -282,6 +282,7 @@ export class StreamOracle {
       case "interrupted":
       case "invalid":
       case "too-large":
+      case "slow-consumer":
         expect.fail(`${what}: ${gap}`);
     }
   }

@@ -15,11 +15,13 @@ const DEFAULTS = {
   history: { maxLength: 1_000, maxAgeMs: 3_600_000 },
   heartbeatMs: 15_000,
   retryMs: 2_000,
+  slowConsumer: "disconnect",
   limits: {
     maxSessions: 50_000,
     maxSessionsPerKey: 100,
     maxChannelsPerSession: 64,
     maxBufferedBytes: 1_048_576,
+    maxTotalBufferedBytes: 268_435_456,
     maxStallMs: 30_000,
     maxReplayEvents: 10_000,
     maxEventBytes: 262_144,

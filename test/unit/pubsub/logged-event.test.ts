@@ -40,8 +40,8 @@ describe("readLoggedEvent()", () => {
       { event: undefined, data: "", position, ending: "completed" },
       MAX_BYTES,
     );
-    expect(parseEvents(`id: 5\n${frame.toString()}`)).to.deep.equal([]);
-    expect(frame.toString()).to.equal("\n");
+    expect(parseEvents(`id: 5\n${frame}`)).to.deep.equal([]);
+    expect(frame).to.equal("\n");
   });
 
   it("tells a client that the writer was lost, whatever the entry says", () => {
@@ -51,7 +51,7 @@ describe("readLoggedEvent()", () => {
         { event: undefined, data, position, ending: "broken" },
         MAX_BYTES,
       );
-      const [event] = parseEvents(frame.toString());
+      const [event] = parseEvents(frame);
       expect(event?.event).to.equal("error");
       expect(JSON.parse(event!.data)).to.deep.equal({
         code: "BROKEN",
@@ -72,7 +72,7 @@ describe("readLoggedEvent()", () => {
       const logged = readLoggedEvent("c", { event, data: "evil", position }, MAX_BYTES);
       expect(logged).to.deep.include({ channel: "c", event: "gap", position });
       expect(JSON.parse(logged.data)).to.deep.equal({ channels: ["c"], reason: "invalid" });
-      expect(logged.frame.toString()).to.not.include("evil");
+      expect(logged.frame).to.not.include("evil");
     });
   }
 });

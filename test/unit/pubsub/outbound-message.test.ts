@@ -132,7 +132,7 @@ describe("encodeMessage()", () => {
   it("adds the frame that a client reads as the same event", () => {
     const message = encodeMessage({ event: "news", data: { text: "a\nb" } }, 100);
     expect(message).to.deep.include({ event: "news", data: '{"text":"a\\nb"}' });
-    expect(parseEvents(message.frame.toString())).to.deep.equal([
+    expect(parseEvents(message.frame)).to.deep.equal([
       { event: "news", data: '{"text":"a\\nb"}', id: undefined },
     ]);
   });

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
 import { parseCursor, tagOf } from "../../../lib/pubsub/cursor.js";
+import { EventBatch } from "../../../lib/pubsub/event-batch.js";
 import { readInboundEvent, type InboundEvent } from "../../../lib/pubsub/inbound-event.js";
 import { SessionCursor } from "../../../lib/pubsub/session-cursor.js";
 import { parseEvents } from "../../support/sse-client.js";
@@ -17,7 +18,7 @@ describe("SessionCursor", () => {
   it("has no id as long as there is no channel with a history", () => {
     const cursor = new SessionCursor();
     expect(cursor.id).to.equal(undefined);
-    expect(cursor.frameOf(eventOf("a", 7)).toString()).to.equal("data: x\n\n");
+    expect(cursor.frameOf(eventOf("a", 7))).to.equal("data: x\n\n");
     expect(cursor.id).to.equal(undefined);
   });
 
@@ -26,7 +27,7 @@ describe("SessionCursor", () => {
     cursor.set("a", { epoch: EPOCH, offset: 1 });
     cursor.set("b", { epoch: EPOCH, offset: 5 });
     const ids = [eventOf("a", 2), eventOf("b", 6), eventOf("a", 3)].map(
-      (event) => parseEvents(cursor.frameOf(event).toString())[0]?.id,
+      (event) => parseEvents(cursor.frameOf(event))[0]?.id,
     );
     expect(ids.map(placesOf)).to.deep.equal([
       { [tagOf("a")]: 2, [tagOf("b")]: 5 },
@@ -39,7 +40,7 @@ describe("SessionCursor", () => {
   it("gives no id to an event without a place", () => {
     const cursor = new SessionCursor();
     cursor.set("a", { epoch: EPOCH, offset: 1 });
-    expect(cursor.frameOf(eventOf("a")).toString()).to.equal("data: plain\n\n");
+    expect(cursor.frameOf(eventOf("a"))).to.equal("data: plain\n\n");
   });
 
   it("leaves out a channel that was taken away, also when an event of it comes late", () => {
@@ -58,10 +59,15 @@ describe("SessionCursor", () => {
     const [one, another, both] = [new SessionCursor(), new SessionCursor(), new SessionCursor()];
     for (const cursor of [one, another, both]) cursor.set("a", { epoch: EPOCH, offset: 1 });
     both.set("b", { epoch: EPOCH, offset: 9 });
-    const event = eventOf("a", 2);
-    const frame = one.frameOf(event);
-    expect(both.frameOf(event)).not.to.deep.equal(frame);
-    expect(another.frameOf(event)).to.equal(frame);
+    const batch = new EventBatch("a", [eventOf("a", 2), eventOf("a", 3)], true);
+    const block = one.blockOf(batch);
+    expect(both.blockOf(batch).text).not.to.equal(block.text);
+    expect(another.blockOf(batch)).to.equal(block);
     expect(another.id).to.equal(one.id);
+    expect(placesOf(one.id)).to.deep.equal({ [tagOf("a")]: 3 });
+    expect(parseEvents(block.text).map(({ id }) => placesOf(id))).to.deep.equal([
+      { [tagOf("a")]: 2 },
+      { [tagOf("a")]: 3 },
+    ]);
   });
 });

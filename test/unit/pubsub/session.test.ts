@@ -5,7 +5,9 @@ import createDebug from "debug";
 import { fake, restore, spy, stub } from "sinon";
 
 import { RedisSseError } from "../../../lib/errors.js";
+import { BufferBudget } from "../../../lib/pubsub/buffer-budget.js";
 import { assertChannel } from "../../../lib/pubsub/channel.js";
+import { EventBatch } from "../../../lib/pubsub/event-batch.js";
 import { encodeEvent } from "../../../lib/pubsub/frame.js";
 import { FrameBuffer } from "../../../lib/pubsub/frame-buffer.js";
 import type { InboundEvent } from "../../../lib/pubsub/inbound-event.js";
@@ -22,6 +24,7 @@ import { noHistory, noLog } from "../../support/no-history.js";
 
 const SETTINGS: SessionSettings = {
   heartbeatMs: 15_000,
+  slowConsumer: "disconnect",
   retryMs: 2_000,
   maxChannelsPerSession: 3,
   maxEventBytes: 1_000,
@@ -350,8 +353,8 @@ describe("PubSubSession", () => {
     it("writes what is delivered, encoded once", async () => {
       await live();
       const write = spy(sink, "write");
-      const frame = transport.deliver("a", "x");
-      expect(write.calledOnceWithExactly(frame)).to.equal(true);
+      const batch = transport.deliver("a", "x");
+      expect(write.calledOnceWithExactly(batch.block)).to.equal(true);
     });
 
     it("writes nothing of a channel that is not its own", async () => {
@@ -473,17 +476,18 @@ describe("PubSubSession", () => {
       expect(session.statistics).to.include({ bufferedBytes: 0, messagesSent: 5, messagesDropped: 0 });
     });
 
-    it("is blocked again by the first event that it does not take", async () => {
-      const session = await live();
+    it("is given what waits in few writes, and no other after one that it does not take", async () => {
+      const session = await live({ settings: { maxBufferedBytes: 1_000_000 } });
       sink.takes = false;
-      for (const data of ["1", "2", "3"]) transport.deliver("a", data);
-      const write = stub(sink, "write").callsFake((frame) => {
-        sink.text += frame.toString();
-        return false;
-      });
-      sink.drain();
-      expect(write.callCount).to.equal(1);
-      expect(messages()).to.deep.equal(["1", "2"]);
+      const events = Array.from({ length: 12 }, (_, index) => `${index} ${"x".repeat(10_000)}`);
+      for (const data of events) transport.deliver("a", data);
+      const before = sink.writes;
+      sink.step();
+      expect(sink.writes).to.equal(before + 1);
+      expect(messages()).to.deep.equal(events.slice(0, 8));
+      sink.step();
+      expect(sink.writes).to.equal(before + 2);
+      expect(messages()).to.deep.equal(events);
       expect(session.state).to.equal("subscribed");
     });
 
@@ -1081,6 +1085,7 @@ describe("PubSubSession", () => {
         createTransport: (_, listener) => transport.attach(listener),
         history: noHistory,
         onGap: () => {},
+        budget: new BufferBudget(Infinity),
         assertChannel: (name) => assertChannel(name, "sse:"),
         startTicking: (member) => ticker.add(member),
         explain: (fault) => fault,
@@ -1163,13 +1168,16 @@ class ScriptedTransport implements Transport {
     this.onReset();
   }
 
+  flush(): void {}
+
   readonly log = noLog;
 
-  /** An event arrives; answers its frame. */
-  deliver(channel: string, data: string): Buffer {
-    const frame = encodeEvent({ data });
-    this.listener.deliver({ channel, event: undefined, data, frame });
-    return frame;
+  /** Events arrive in one turn; answers their batch. */
+  deliver(channel: string, ...texts: readonly string[]): EventBatch {
+    const events = texts.map((data) => ({ channel, event: undefined, data, frame: encodeEvent({ data }) }));
+    const batch = new EventBatch(channel, events, true);
+    this.listener.deliver(batch);
+    return batch;
   }
 }
 

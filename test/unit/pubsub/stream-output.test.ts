@@ -1,12 +1,13 @@
 import { expect } from "chai";
 
 import { streamHead } from "../../../lib/pubsub/answer.js";
+import { Block } from "../../../lib/pubsub/block.js";
 import { StreamOutput } from "../../../lib/pubsub/stream-output.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
 
-const FRAME = Buffer.from("data: é\n\n");
+const FRAME = new Block("data: é\n\n");
 
 describe("StreamOutput", () => {
   let clock: FakeClock;
@@ -26,26 +27,22 @@ describe("StreamOutput", () => {
     expect(output.start(FRAME)).to.equal("taken");
     expect(output.started).to.equal(true);
     expect(sink.head).to.equal(streamHead);
-    expect(sink.text).to.equal(FRAME.toString());
+    expect(sink.text).to.equal(FRAME.text);
   });
 
-  it("counts the bytes it wrote, and remembers when it wrote last", () => {
-    expect(output.lastWriteAt).to.equal(clock.now());
-    const begun = clock.now();
-    clock.advance(5);
-    expect(output.lastWriteAt).to.equal(begun);
+  it("counts the bytes it wrote, and tells once that it has written", () => {
+    expect(output.takeActivity()).to.equal(false);
     output.start(FRAME);
-    clock.advance(5);
     output.write(FRAME);
-    expect(output.lastWriteAt).to.equal(begun + 10);
-    expect(output.bytesSent).to.equal(2 * FRAME.length);
+    expect([output.takeActivity(), output.takeActivity()]).to.deep.equal([true, false]);
+    expect(output.bytesSent).to.equal(2 * FRAME.byteLength);
   });
 
   it("tells when the sink is blocked, though it took the frame", () => {
     sink.takes = false;
     expect(output.start(FRAME)).to.equal("blocked");
     expect(output.write(FRAME)).to.equal("blocked");
-    expect(output.bytesSent).to.equal(2 * FRAME.length);
+    expect(output.bytesSent).to.equal(2 * FRAME.byteLength);
   });
 
   it("tells a sink that throws as a failure, and counts nothing", () => {

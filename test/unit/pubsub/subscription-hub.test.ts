@@ -6,12 +6,12 @@ import { expect } from "chai";
 import { RedisSseError } from "../../../lib/errors.js";
 import { encodeEvent } from "../../../lib/pubsub/frame.js";
 import type { InboundEvent } from "../../../lib/pubsub/inbound-event.js";
+import type { EventBatch } from "../../../lib/pubsub/event-batch.js";
+import type { HubMember, Interruption } from "../../../lib/pubsub/hub-member.js";
 import {
-  type Interruption,
   SubscriptionHub,
   type HubConnection,
   type HubHandlers,
-  type HubMember,
 } from "../../../lib/pubsub/subscription-hub.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
@@ -45,6 +45,7 @@ describe("SubscriptionHub", () => {
       lingerMs: LINGER_MS,
       closeTimeoutMs: 2_000,
     });
+    connection.onTurn = () => hub.flush();
   });
 
   it("connects with the first join, and once", async () => {
@@ -489,6 +490,7 @@ class FakeConnection implements HubConnection {
   ready = true;
   detached = false;
   handlers: HubHandlers | null = null;
+  onTurn: () => void = () => {};
   readonly log: string[] = [];
   readonly server = new Set<string>();
   /** How the server answers a command. */
@@ -514,8 +516,10 @@ class FakeConnection implements HubConnection {
     this.detached = true;
   }
 
+  /** A message comes, and the turn ends. */
   message(channel: string, message: string): void {
     this.handlers!.onMessage(channel, message);
+    this.onTurn();
   }
 
   lose(): void {
@@ -532,6 +536,8 @@ class FakeConnection implements HubConnection {
 
 class Member implements HubMember {
   readonly events: InboundEvent[] = [];
+  readonly batches: EventBatch[] = [];
+  readonly corks: string[] = [];
   readonly gaps: (readonly string[])[] = [];
   /** With each gap, by channel. */
   readonly unlogged: Readonly<Record<string, boolean>>[] = [];
@@ -543,9 +549,18 @@ class Member implements HubMember {
     return this.events.map(({ channel, data }) => `${channel} ${data}`);
   }
 
-  deliver(event: InboundEvent): void {
-    this.events.push(event);
+  deliver(batch: EventBatch): void {
+    this.batches.push(batch);
+    this.events.push(...batch.events);
     this.onDeliver();
+  }
+
+  cork(): void {
+    this.corks.push("cork");
+  }
+
+  uncork(): void {
+    this.corks.push("uncork");
   }
 
   interrupted(interruptions: readonly Interruption[]): void {

@@ -1,0 +1,136 @@
+import type { Position } from "./cursor.js";
+import { FrameBuffer } from "./frame-buffer.js";
+import { createGap, isControl, NO_CHANNEL, type GapReason, type InboundEvent } from "./inbound-event.js";
+import { KeyedBuffer } from "./keyed-buffer.js";
+import type { SlowConsumerPolicy } from "./slow-consumer.js";
+import type { StreamEvent } from "./stream-event.js";
+
+export interface BacklogOptions {
+  readonly policy: SlowConsumerPolicy;
+  /** Above this the policy drops; one that drops nothing leaves it to the session to end. */
+  readonly maxBytes: number;
+  readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+}
+
+/**
+ * What waits for a client that does not read as fast as it is written to, and what is dropped of it. Never dropped are
+ * what is meant for this stream alone, what this library says itself, and a channel's last event.
+ */
+export class Backlog {
+  readonly #options: BacklogOptions;
+  readonly #keyOf: ((event: StreamEvent) => string) | null;
+  readonly #queue: FrameBuffer<InboundEvent> | KeyedBuffer<InboundEvent>;
+  /** Channels of which something was dropped that the client is still to be told of, with the last that was. */
+  readonly #lost = new Map<string, Position | undefined>();
+  #dropped = 0;
+
+  constructor(options: BacklogOptions) {
+    this.#options = options;
+    this.#keyOf = keyFunctionOf(options.policy);
+    this.#queue = this.#keyOf === null ? new FrameBuffer() : new KeyedBuffer();
+  }
+
+  get bytes(): number {
+    return this.#queue.bytes;
+  }
+
+  get isEmpty(): boolean {
+    return this.#queue.isEmpty && this.#lost.size === 0;
+  }
+
+  /** Events that were never written. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  push(event: InboundEvent): void {
+    if (this.#queue instanceof FrameBuffer) {
+      this.#queue.push(event);
+    } else {
+      const replaced = this.#queue.push(event, isDroppable(event) ? this.#key(event) : Symbol("kept"));
+      if (replaced !== undefined) this.#lose(replaced);
+    }
+    if (this.#options.policy !== "disconnect") this.#shrink(this.#options.maxBytes);
+  }
+
+  /** The next for the client: where something was dropped, that is told first. */
+  shift(): InboundEvent | undefined {
+    return this.#lost.size === 0 ? this.#queue.shift() : this.#tellLost();
+  }
+
+  /** Drops all that may be. False where the policy drops nothing. */
+  relieve(): boolean {
+    if (this.#options.policy === "disconnect") return false;
+    this.#shrink(0);
+    return true;
+  }
+
+  /** Drops what waits of a channel that was taken away. */
+  forget(channel: string): void {
+    this.#dropped += this.#queue.remove((event) => event.channel === channel);
+    this.#lost.delete(channel);
+  }
+
+  clear(): void {
+    this.#dropped += this.#queue.clear();
+    this.#lost.clear();
+  }
+
+  /** By the channel it came over, and what the application says of it. */
+  #key(event: InboundEvent): string {
+    const { channel, event: type, data } = event;
+    let key: unknown;
+    try {
+      key = this.#keyOf!({ channel, event: type, data });
+    } catch {
+      // A function that fails keeps no stream from its events: it is one key for all of them.
+    }
+    return `${channel}\n${typeof key === "string" ? key : ""}`;
+  }
+
+  #shrink(maxBytes: number): void {
+    while (this.#queue.bytes > maxBytes) {
+      const oldest = this.#queue.take(isDroppable);
+      if (oldest === undefined) return;
+      this.#lose(oldest);
+    }
+  }
+
+  #lose({ channel, position }: InboundEvent): void {
+    this.#dropped++;
+    const known = this.#lost.get(channel);
+    const isOlder = known !== undefined && position?.epoch === known.epoch && position.offset < known.offset;
+    this.#lost.set(channel, isOlder ? known : (position ?? known));
+  }
+
+  /** A gap for each channel that has a place to tell with it, and one for all others. */
+  #tellLost(): InboundEvent {
+    const places = Array.from(this.#lost, ([channel, last]) => ({
+      channel,
+      place: this.#placeBefore(channel, last),
+    }));
+    const first = places.find(({ place }) => place !== undefined);
+    const channels = first === undefined ? places.map(({ channel }) => channel) : [first.channel];
+    for (const channel of channels) this.#lost.delete(channel);
+    this.#options.onGap("slow-consumer", channels);
+    if (first?.place === undefined) return createGap(channels, "slow-consumer");
+    return { ...createGap(channels, "slow-consumer", first.channel), position: first.place };
+  }
+
+  /** Up to where the client is told: what still waits of the channel comes behind it. */
+  #placeBefore(channel: string, last: Position | undefined): Position | undefined {
+    if (last === undefined) return undefined;
+    const next = this.#queue.find((event) => event.channel === channel && event.position !== undefined);
+    if (next?.position === undefined || next.position.epoch !== last.epoch) return last;
+    return { epoch: last.epoch, offset: Math.min(last.offset, next.position.offset - 1) };
+  }
+}
+
+function keyFunctionOf(policy: SlowConsumerPolicy): ((event: StreamEvent) => string) | null {
+  if (typeof policy === "object") return policy.latestBy;
+  return policy === "latest" ? () => "" : null;
+}
+
+function isDroppable(event: InboundEvent): boolean {
+  return event.channel !== NO_CHANNEL && event.ending === undefined && !isControl(event);
+}

@@ -1,0 +1,127 @@
+import { createLog } from "../log.js";
+import { EventBatch } from "./event-batch.js";
+import type { HubMember } from "./hub-member.js";
+import type { InboundEvent } from "./inbound-event.js";
+import { TurnBuffer, type MessageRun } from "./turn-buffer.js";
+
+/** Who gets the events of a channel. */
+export interface Audience {
+  readonly members: Set<HubMember>;
+  /** Those of them that have other channels as well. */
+  readonly several: Set<HubMember>;
+}
+
+export interface FanOutOptions<Channel extends Audience> {
+  readonly audience: (channel: string) => Channel | undefined;
+  /** Makes an event of a message; `null`: nobody gets it. */
+  readonly read: (name: string, message: string, channel: Channel) => InboundEvent | null;
+}
+
+interface Delivery<Channel> {
+  readonly channel: Channel;
+  readonly batch: EventBatch;
+}
+
+const log = createLog("hub");
+
+/**
+ * Passes messages on to the members of their channels: those of one turn of the loop together. Who has one channel gets
+ * its events as one batch, the same object as all others who have it alone. Who has several gets them in the order of
+ * their coming, channel by channel, and writes what they come to with one write.
+ */
+export class FanOut<Channel extends Audience> {
+  readonly #options: FanOutOptions<Channel>;
+  readonly #turn = new TurnBuffer((runs) => this.#deliver(runs));
+  #memberFaults = 0;
+
+  constructor(options: FanOutOptions<Channel>) {
+    this.#options = options;
+  }
+
+  /** Members that threw while something was passed on to them. */
+  get memberFaults(): number {
+    return this.#memberFaults;
+  }
+
+  add(channel: string, message: string): void {
+    this.#turn.add(channel, message);
+  }
+
+  /** Passes on what has come so far, and waits for the end of the turn. */
+  flush(): void {
+    this.#turn.flush();
+  }
+
+  /** One member that throws never keeps anything from the others. */
+  isolate(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#blame(error);
+    }
+  }
+
+  #deliver(runs: readonly MessageRun[]): void {
+    const alone = new Map<Channel, EventBatch[]>();
+    const together: Delivery<Channel>[] = [];
+    for (const run of runs) {
+      const channel = this.#options.audience(run.channel);
+      const batch = channel && this.#read(run, channel);
+      if (!batch) continue;
+      if (channel.several.size > 0) together.push({ channel, batch });
+      if (channel.several.size === channel.members.size) continue;
+      const batches = alone.get(channel);
+      if (batches === undefined) alone.set(channel, [batch]);
+      else batches.push(batch);
+    }
+    for (const [channel, batches] of alone) this.#deliverAlone(channel, joinBatches(batches));
+    if (together.length > 0) this.#deliverTogether(together);
+  }
+
+  #deliverAlone({ members, several }: Channel, batch: EventBatch): void {
+    for (const member of members) {
+      if (several.size > 0 && several.has(member)) continue;
+      // Not by isolate(): this is run for each client and each turn.
+      try {
+        member.deliver(batch);
+      } catch (error) {
+        this.#blame(error);
+      }
+    }
+  }
+
+  #deliverTogether(deliveries: readonly Delivery<Channel>[]): void {
+    const corked = new Set<HubMember>();
+    for (const { channel, batch } of deliveries) {
+      for (const member of channel.several) {
+        if (deliveries.length > 1 && !corked.has(member)) {
+          corked.add(member);
+          member.cork?.();
+        }
+        this.isolate(() => member.deliver(batch));
+      }
+    }
+    for (const member of corked) this.isolate(() => member.uncork?.());
+  }
+
+  #read({ channel: name, messages }: MessageRun, channel: Channel): EventBatch | null {
+    const events: InboundEvent[] = [];
+    for (const message of messages) {
+      const event = this.#options.read(name, message, channel);
+      if (event !== null) events.push(event);
+    }
+    return events.length === 0 ? null : new EventBatch(name, events, channel.members.size > 1);
+  }
+
+  #blame(error: unknown): void {
+    this.#memberFaults++;
+    log("a member threw: %s", error instanceof Error ? error.name : typeof error);
+  }
+}
+
+function joinBatches(batches: readonly EventBatch[]): EventBatch {
+  const [first] = batches;
+  if (batches.length === 1) return first!;
+  const events = batches.flatMap((batch) => batch.events);
+  return new EventBatch(first!.channel, events, first!.isShared);
+}

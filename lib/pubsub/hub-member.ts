@@ -1,0 +1,23 @@
+import type { RedisSseError } from "../errors.js";
+import type { Position } from "./cursor.js";
+import type { EventBatch } from "./event-batch.js";
+
+/** Who receives the events of a channel: a session, or a part of the service itself. */
+export interface HubMember {
+  deliver(batch: EventBatch): void;
+  /** More than one batch may follow: what they come to is to be written together, with `uncork()`. */
+  cork?(): void;
+  uncork?(): void;
+  /** Messages of these channels may be missing: the connection was lost and is back. */
+  interrupted(channels: readonly Interruption[]): void;
+  /** The server took the channel away: nothing more comes. The member has left it already. */
+  refused(channel: string, fault: RedisSseError): void;
+}
+
+export interface Interruption {
+  readonly channel: string;
+  /** Plain messages have come over it, which are in no log: what was missed of those is gone. */
+  readonly unlogged: boolean;
+  /** The server has lost the events behind this place, and gives their places to others. */
+  readonly rolledBackTo: Position | null;
+}

@@ -1,0 +1,60 @@
+import { sizeOf, type BufferedItem } from "./frame-buffer.js";
+
+/** Events that wait, the newest of each key alone, in the order of their arrival. */
+export class KeyedBuffer<Item extends BufferedItem> {
+  readonly #items = new Map<string | symbol, Item>();
+  #bytes = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get isEmpty(): boolean {
+    return this.#items.size === 0;
+  }
+
+  /** Answers the item whose place this one takes. */
+  push(item: Item, key: string | symbol): Item | undefined {
+    const replaced = this.#items.get(key);
+    if (replaced !== undefined) this.#delete(key, replaced);
+    this.#items.set(key, item);
+    this.#bytes += sizeOf(item);
+    return replaced;
+  }
+
+  shift(): Item | undefined {
+    return this.take(() => true);
+  }
+
+  find(wanted: (item: Item) => boolean): Item | undefined {
+    for (const item of this.#items.values()) if (wanted(item)) return item;
+    return undefined;
+  }
+
+  take(wanted: (item: Item) => boolean): Item | undefined {
+    for (const [key, item] of this.#items) {
+      if (!wanted(item)) continue;
+      this.#delete(key, item);
+      return item;
+    }
+    return undefined;
+  }
+
+  remove(unwanted: (item: Item) => boolean): number {
+    const before = this.#items.size;
+    for (const [key, item] of this.#items) if (unwanted(item)) this.#delete(key, item);
+    return before - this.#items.size;
+  }
+
+  clear(): number {
+    const dropped = this.#items.size;
+    this.#items.clear();
+    this.#bytes = 0;
+    return dropped;
+  }
+
+  #delete(key: string | symbol, item: Item): void {
+    this.#items.delete(key);
+    this.#bytes -= sizeOf(item);
+  }
+}

@@ -1,0 +1,30 @@
+import { ConfigError } from "../errors.js";
+import { assertKnown } from "../validate.js";
+import type { StreamEvent } from "./stream-event.js";
+
+/**
+ * What becomes of a stream whose client does not read as fast as it is written to:
+ * - "disconnect": it ends as `slow-consumer` when more than `limits.maxBufferedBytes` wait. The client comes back,
+ *   and where channels have a history it gets what it missed;
+ * - "drop-oldest": the oldest that wait are dropped;
+ * - "latest": of each channel only the newest waits, or of each key that `latestBy` gives an event of the channel.
+ *
+ * Where something was dropped a `gap` (`slow-consumer`) tells it. `limits.maxStallMs` ends a stream under each of them.
+ */
+export type SlowConsumerPolicy =
+  "disconnect" | "drop-oldest" | "latest" | { readonly latestBy: (event: StreamEvent) => string };
+
+const NAMES: ReadonlySet<unknown> = new Set(["disconnect", "drop-oldest", "latest"]);
+
+/** Throws `ConfigError` for what is none. */
+export function readSlowConsumer(policy: unknown): SlowConsumerPolicy {
+  if (NAMES.has(policy)) return policy as SlowConsumerPolicy;
+  if (typeof policy === "object" && policy !== null) {
+    assertKnown("slowConsumer", policy, new Set(["latestBy"]));
+    if (typeof (policy as { latestBy?: unknown }).latestBy === "function")
+      return policy as SlowConsumerPolicy;
+  }
+  throw new ConfigError(
+    'expected slowConsumer as "disconnect", "drop-oldest", "latest" or { latestBy: (event) => key }',
+  );
+}
