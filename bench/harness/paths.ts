@@ -1,0 +1,6 @@
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Where the compiled benchmark lies; the sources are one folder up. */
+export const dist: string = join(dirname(fileURLToPath(import.meta.url)), "..");
+export const source: string = join(dist, "..");

@@ -1,0 +1,76 @@
+import type { ChildProcess } from "node:child_process";
+import { join } from "node:path";
+
+import type { Target } from "../targets/catalog.js";
+import type { Question } from "../targets/support/announce.js";
+import { portOf, startScript, stop } from "./children.js";
+import { startFloor } from "./floor.js";
+import { startNchan } from "./nchan.js";
+import { dist } from "./paths.js";
+import type { RedisServer } from "./redis.js";
+import type { Server } from "./server.js";
+
+export async function startServer(
+  target: Target,
+  redis: RedisServer,
+  options: Readonly<Record<string, unknown>> = {},
+): Promise<Server> {
+  if ("script" in target.runs) {
+    return startNode(target.runs.script, redis, { ...target.options, ...options });
+  }
+  return target.runs.program === "floor" ? startFloor(redis) : startNchan();
+}
+
+async function startNode(
+  script: string,
+  redis: RedisServer,
+  options: Readonly<Record<string, unknown>>,
+): Promise<Server> {
+  const child = startScript(join(dist, script), {
+    BENCH_REDIS_URL: redis.url,
+    BENCH_OPTIONS: JSON.stringify(options),
+  });
+  const port = await portOf(child, script);
+  const ask = createQuestions(child, script);
+  return {
+    port,
+    pids: [child.pid!],
+    cpuUs: async () => Number(await ask("cpu")),
+    memoryKb: async () => Number(await ask("memory")),
+    status: () => ask("status"),
+    stop: () => stop(child),
+  };
+}
+
+function createQuestions(child: ChildProcess, name: string): (question: Question) => Promise<unknown> {
+  const waiting = new Map<number, (value: unknown) => void>();
+  let asked = 0;
+  child.on("message", (message) => {
+    const { id, value } = message as { id: number; value: unknown };
+    waiting.get(id)?.(value);
+    waiting.delete(id);
+  });
+  return (question) =>
+    new Promise((resolve, reject) => {
+      const id = ++asked;
+      waiting.set(id, resolve);
+      child.once("exit", (code, signal) => reject(new Error(`${name} ended with ${code ?? signal}`)));
+      child.send({ id, question });
+    });
+}
+
+/** What feeds the server: the port that takes PUBLISH. */
+export interface Publisher {
+  readonly port: number;
+  stop(): Promise<void>;
+}
+
+export async function startPublisher(target: Target, redis: RedisServer, server: Server): Promise<Publisher> {
+  if (target.fedBy === "redis") return { port: redis.port, stop: async () => {} };
+  const script = `publishers/${target.fedBy}.js`;
+  const child = startScript(join(dist, script), {
+    BENCH_REDIS_URL: redis.url,
+    BENCH_SERVER_PORT: String(server.port),
+  });
+  return { port: await portOf(child, script), stop: () => stop(child) };
+}

@@ -1,0 +1,59 @@
+import { parseArgs } from "node:util";
+
+import { targets } from "./targets/catalog.js";
+import { scenarioNames, type ScenarioName } from "./scenarios/names.js";
+
+export interface Options {
+  /** Small numbers: to see that all works, not to quote. */
+  readonly quick: boolean;
+  readonly only: readonly ScenarioName[];
+  /** Names of targets; ours is always among them, since the ratios are to it. */
+  readonly targets: readonly string[];
+  readonly rounds: number;
+  /** Where the figures go, as JSON. */
+  readonly json: string | null;
+}
+
+export const USAGE: string = `npm run bench -- [options]
+
+  --quick            small numbers, in under two minutes: to see that all works, not to quote
+  --only a,b         of ${scenarioNames.join(", ")}
+  --targets a,b      of ${targets.map(({ name }) => name).join(", ")}
+  --rounds n         of each scenario; default 3, quick 1
+  --json file        the figures as JSON
+`;
+
+/** Throws an error for people, for anything that is not in the usage. */
+export function readOptions(args: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: "boolean", default: false },
+      only: { type: "string" },
+      targets: { type: "string" },
+      rounds: { type: "string" },
+      json: { type: "string" },
+    },
+  });
+  const known = targets.map(({ name }) => name);
+  return {
+    quick: values.quick,
+    only: readNames("--only", values.only, scenarioNames) as readonly ScenarioName[],
+    targets: readNames("--targets", values.targets, known),
+    rounds: readRounds(values.rounds ?? (values.quick ? "1" : "3")),
+    json: values.json ?? null,
+  };
+}
+
+function readNames(option: string, given: string | undefined, known: readonly string[]): readonly string[] {
+  if (given === undefined) return known;
+  const names = given.split(",");
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Error(`expected ${option} of ${known.join(", ")}, got ${unknown}`);
+  return known.filter((name) => names.includes(name));
+}
+
+function readRounds(given: string): number {
+  if (/^[1-9]\d?$/.test(given)) return Number(given);
+  throw new Error(`expected --rounds as a number from 1 to 99, got ${given}`);
+}
