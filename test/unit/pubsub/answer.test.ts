@@ -39,7 +39,7 @@ describe("answerTo()", () => {
           "Content-Type": "application/json; charset=utf-8",
           "Cache-Control": "no-store",
         });
-        expect(JSON.parse(answer.body)).to.deep.equal({ error: { code, message: "why" } });
+        expect(JSON.parse(answer.body.toString())).to.deep.equal({ error: { code, message: "why" } });
       }
     });
   }
@@ -87,7 +87,7 @@ describe("answerTo()", () => {
       const answer = answerTo(new RedisSseError(code, "why"), { ...options, onUnavailable: "status" });
       expect(answer.status).to.equal(503);
       expect(answer.headers).to.include({ "Retry-After": "3", "Cache-Control": "no-store" });
-      expect(JSON.parse(answer.body)).to.deep.equal({ error: { code, message: "why" } });
+      expect(JSON.parse(answer.body.toString())).to.deep.equal({ error: { code, message: "why" } });
     });
   }
 
