@@ -14,6 +14,7 @@ struct config {
   const char *cursors; /* a file with a Last-Event-ID for each channel, a line each */
   unsigned expect;     /* events of each channel that were published before, and that a stream gets first */
   unsigned connecting; /* streams that may be on their way at once, so that no listen queue overflows */
+  unsigned gather_us;  /* for which the client lets events come before it looks at its sockets again */
   unsigned stall_s;    /* seconds without any progress after which a run is void */
 };
 

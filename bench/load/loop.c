@@ -5,8 +5,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "config.h"
 #include "fail.h"
 #include "publisher.h"
 #include "streams.h"
@@ -73,6 +75,11 @@ void loop_turn(int timeout_ms) {
         streams_handle(events[i].data.u32, events[i].events);
     }
   }
+}
+
+void loop_gather(void) {
+  struct timespec moment = {.tv_nsec = (long)config.gather_us * 1000};
+  if (config.gather_us > 0) nanosleep(&moment, NULL);
 }
 
 void loop_wake_at(uint64_t ns) {

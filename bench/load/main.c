@@ -33,6 +33,7 @@ struct config config = {
     .size = 100,
     .connecting = 64,
     .stall_s = 10,
+    .gather_us = 200,
 };
 
 static unsigned window = 1;
@@ -51,7 +52,8 @@ static void read_options(int argc, char **argv) {
       {"prefix", required_argument, NULL, 'x'},     {"size", required_argument, NULL, 's'},
       {"window", required_argument, NULL, 'w'},     {"cursors", required_argument, NULL, 'u'},
       {"expect", required_argument, NULL, 'e'},     {"connecting", required_argument, NULL, 'k'},
-      {"stall-seconds", required_argument, NULL, 'l'}, {NULL, 0, NULL, 0}};
+      {"stall-seconds", required_argument, NULL, 'l'}, {"gather-us", required_argument, NULL, 'g'},
+      {NULL, 0, NULL, 0}};
   int index = 0;
   for (int option; (option = getopt_long(argc, argv, "", known, &index)) != -1;) {
     if (option == '?') exit(EXIT_USAGE);
@@ -67,6 +69,7 @@ static void read_options(int argc, char **argv) {
       case 'w': window = (unsigned)read_number(name, optarg, 1); break;
       case 'e': config.expect = (unsigned)read_number(name, optarg, 0); break;
       case 'k': config.connecting = (unsigned)read_number(name, optarg, 1); break;
+      case 'g': config.gather_us = (unsigned)read_number(name, optarg, 0); break;
       case 'l': config.stall_s = (unsigned)read_number(name, optarg, 1); break;
     }
   }
@@ -151,6 +154,7 @@ static void publish_all(uint64_t events, double seconds, double per_second) {
     if (per_second > 0 && totals.published < events) {
       loop_wake_at(start + (uint64_t)((double)totals.published / per_second * 1e9));
     }
+    loop_gather();
     loop_turn(100);
     now = now_ns();
     if (is_stuck(&watch, totals.deliveries + totals.published, now)) {
