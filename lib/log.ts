@@ -1,7 +1,11 @@
 import createDebug from "debug";
 
 /** A `debug` logger: enabled by `DEBUG=redis-sse:*`, costs nothing when it is off. */
-export type Log = (format: string, ...values: unknown[]) => void;
+export interface Log {
+  (format: string, ...values: unknown[]): void;
+  /** Asked where the values themselves cost something. */
+  readonly enabled: boolean;
+}
 
 export type LogNamespace =
   | "session"

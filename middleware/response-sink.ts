@@ -17,7 +17,7 @@ export class ResponseSink implements Sink {
   readonly #res: ServerResponse & Flushable;
   /** Where whole chunks are written to, past the response; `null`: the response does that. */
   #socket: Socket | null = null;
-  #onDrain: () => void = ignore;
+  #listener: SinkListener | null = null;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     this.#req = req;
@@ -46,14 +46,22 @@ export class ResponseSink implements Sink {
     return this.#res.headersSent || this.#res.writableEnded;
   }
 
-  start({ status, headers }: StreamHead): void {
+  start({ status, headers }: StreamHead, block: Block): boolean {
+    const res = this.#res;
     // A server-wide idle timeout would cut a stream that is only silent.
     this.#req.setTimeout(0);
     this.#endConnectionAfter();
-    this.#res.writeHead(status, headers);
-    this.#res.flushHeaders();
-    this.#socket = findRawSocket(this.#res);
-    this.#socket?.on("drain", this.#onSocketDrain);
+    const socket = isNative(res) ? res.socket : null;
+    // Head and first frames in one packet.
+    socket?.cork();
+    try {
+      res.writeHead(status, headers);
+      res.flushHeaders();
+      if (socket !== null && res.chunkedEncoding) this.#writePast(socket);
+      return this.write(block);
+    } finally {
+      socket?.uncork();
+    }
   }
 
   write(block: Block): boolean {
@@ -68,11 +76,18 @@ export class ResponseSink implements Sink {
     return taken;
   }
 
+  /**
+   * From now on whole chunks go to the socket: over HTTP/1.1 in chunked coding, with the head out, they are ours to
+   * write. That is one write, where the response makes three of it and a turn of the loop. Decided once, here.
+   */
+  #writePast(socket: Socket): void {
+    this.#socket = socket;
+    socket.on("drain", this.#onDrain);
+  }
+
   get pendingBytes(): number {
     return this.#res.writableLength;
   }
-
-  readonly #onSocketDrain = (): void => this.#onDrain();
 
   end(): void {
     if (!this.#res.writableEnded) this.#res.end();
@@ -98,34 +113,30 @@ export class ResponseSink implements Sink {
 
   attach(listener: SinkListener): () => void {
     const res = this.#res;
-    const onDrain = (): void => listener.onDrain();
-    this.#onDrain = onDrain;
+    this.#listener = listener;
     // The response, not the request: that one closes as soon as its body is read.
     const onClose = (): void => listener.onClose(false);
     const onError = (error: NodeJS.ErrnoException): void => listener.onClose(!GONE.has(error.code ?? ""));
-    res.on("drain", onDrain);
+    res.on("drain", this.#onDrain);
     res.on("close", onClose);
     res.on("error", onError);
     return () => {
-      res.off("drain", onDrain);
-      this.#socket?.off("drain", this.#onSocketDrain);
+      this.#listener = null;
+      res.off("drain", this.#onDrain);
+      this.#socket?.off("drain", this.#onDrain);
       res.off("close", onClose);
       res.off("error", onError);
       // A write that fails after all this has nobody to tell, and must not end the process.
       res.on("error", ignore);
     };
   }
+
+  readonly #onDrain = (): void => this.#listener?.onDrain();
 }
 
-/**
- * The socket under a response whose chunks we may write ourselves: HTTP/1.1 in chunked coding, with its head out, and
- * `write` nobody else's (compression and its like replace it). A chunk is then one write, where the response makes three
- * of it and a turn of the loop. Looked at once, when the stream has begun.
- */
-function findRawSocket(res: ServerResponse): Socket | null {
-  const isNative = res instanceof ServerResponse && res.write === ServerResponse.prototype.write;
-  const isOut = isNative && res.headersSent && res.chunkedEncoding && res.writableCorked === 0;
-  return isOut ? res.socket : null;
+/** Whether `write` is Node's own: HTTP/2 has another, and compression and its like replace it. */
+function isNative(res: ServerResponse): boolean {
+  return res instanceof ServerResponse && res.write === ServerResponse.prototype.write;
 }
 
 function ignore(): void {}

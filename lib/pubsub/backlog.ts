@@ -21,7 +21,7 @@ export class Backlog {
   readonly #keyOf: ((event: StreamEvent) => string) | null;
   readonly #queue: FrameBuffer<InboundEvent> | KeyedBuffer<InboundEvent>;
   /** Channels of which something was dropped that the client is still to be told of, with the last that was. */
-  readonly #lost = new Map<string, Position | undefined>();
+  #lost: Map<string, Position | undefined> | null = null;
   #dropped = 0;
 
   constructor(options: BacklogOptions) {
@@ -35,7 +35,7 @@ export class Backlog {
   }
 
   get isEmpty(): boolean {
-    return this.#queue.isEmpty && this.#lost.size === 0;
+    return this.#queue.isEmpty && this.#lost === null;
   }
 
   /** Events that were never written. */
@@ -55,7 +55,7 @@ export class Backlog {
 
   /** The next for the client: where something was dropped, that is told first. */
   shift(): InboundEvent | undefined {
-    return this.#lost.size === 0 ? this.#queue.shift() : this.#tellLost();
+    return this.#lost === null ? this.#queue.shift() : this.#tellLost(this.#lost);
   }
 
   /** Drops all that may be. False where the policy drops nothing. */
@@ -68,12 +68,13 @@ export class Backlog {
   /** Drops what waits of a channel that was taken away. */
   forget(channel: string): void {
     this.#dropped += this.#queue.remove((event) => event.channel === channel);
-    this.#lost.delete(channel);
+    this.#lost?.delete(channel);
+    if (this.#lost?.size === 0) this.#lost = null;
   }
 
   clear(): void {
     this.#dropped += this.#queue.clear();
-    this.#lost.clear();
+    this.#lost = null;
   }
 
   /** By the channel it came over, and what the application says of it. */
@@ -98,20 +99,22 @@ export class Backlog {
 
   #lose({ channel, position }: InboundEvent): void {
     this.#dropped++;
+    this.#lost ??= new Map();
     const known = this.#lost.get(channel);
     const isOlder = known !== undefined && position?.epoch === known.epoch && position.offset < known.offset;
     this.#lost.set(channel, isOlder ? known : (position ?? known));
   }
 
   /** A gap for each channel that has a place to tell with it, and one for all others. */
-  #tellLost(): InboundEvent {
-    const places = Array.from(this.#lost, ([channel, last]) => ({
+  #tellLost(lost: Map<string, Position | undefined>): InboundEvent {
+    const places = Array.from(lost, ([channel, last]) => ({
       channel,
       place: this.#placeBefore(channel, last),
     }));
     const first = places.find(({ place }) => place !== undefined);
     const channels = first === undefined ? places.map(({ channel }) => channel) : [first.channel];
-    for (const channel of channels) this.#lost.delete(channel);
+    for (const channel of channels) lost.delete(channel);
+    if (lost.size === 0) this.#lost = null;
     this.#options.onGap("slow-consumer", channels);
     if (first?.place === undefined) return createGap(channels, "slow-consumer");
     return { ...createGap(channels, "slow-consumer", first.channel), position: first.place };

@@ -46,7 +46,7 @@ export class DedicatedTransport implements Transport {
   readonly #channels = new Map<string, Subscription>();
   #leasing: Promise<LeasedConnection> | null = null;
   #lease: LeasedConnection | null = null;
-  readonly #turn = new TurnBuffer((runs) => this.#deliver(runs));
+  readonly #turn = new TurnBuffer<string>((runs) => this.#deliver(runs));
   #reset = false;
 
   constructor(options: DedicatedTransportOptions, listener: TransportListener) {
@@ -140,7 +140,7 @@ export class DedicatedTransport implements Transport {
     if (this.#channels.has(channel)) this.#turn.add(channel, message);
   };
 
-  #deliver(runs: readonly MessageRun[]): void {
+  #deliver(runs: readonly MessageRun<string>[]): void {
     if (runs.length > 1) this.#listener.cork?.();
     for (const { channel, messages } of runs) {
       const events: InboundEvent[] = [];

@@ -3,26 +3,15 @@ import type { Backlog } from "./backlog.js";
 import { Block } from "./block.js";
 import type { EventBatch } from "./event-batch.js";
 import type { EventRules } from "./event-rules.js";
-import type { InboundEvent } from "./inbound-event.js";
+import { NO_CHANNEL, type InboundEvent } from "./inbound-event.js";
+import type { SessionCursor } from "./session-cursor.js";
+import type { SessionHistory } from "./session-history.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
 import type { StreamOutput, WriteResult } from "./stream-output.js";
 
 /** The session, as its delivery sees it. */
 export interface DeliveryOwner {
   snapshot(): SessionSnapshot;
-  /** Whether the session still listens to this channel. */
-  hears(channel: string): boolean;
-  /** Whether an event is to go out now: the client has not had it, and misses none before it. */
-  admits(event: InboundEvent): boolean;
-  /** The same of a whole batch; false too where its events have to be looked at one by one. */
-  admitsAll(batch: EventBatch): boolean;
-  /** The event as it goes to this client. */
-  frameOf(event: InboundEvent): string;
-  blockOf(batch: EventBatch): Block;
-  /** The event goes to nobody here, but the client has come so far. */
-  skip(event: InboundEvent): void;
-  /** What waits for events before it, in bytes. */
-  heldBytes(): number;
   /** What waits has grown or shrunk. */
   waiting(bytes: number): void;
   /** The last event of a channel went out, or the last that waited. */
@@ -33,6 +22,10 @@ export interface DeliveryOwner {
 
 export interface DeliveryOptions {
   readonly owner: DeliveryOwner;
+  /** What the session listens to. */
+  readonly channels: ReadonlySet<string>;
+  readonly history: SessionHistory;
+  readonly cursor: SessionCursor;
   readonly output: StreamOutput;
   readonly backlog: Backlog;
   readonly clock: Clock;
@@ -46,6 +39,9 @@ const WRITE_LENGTH = 64 * 1024;
 /** The events of one session on their way out: written while it is live, held while it is not, dropped after. */
 export class Delivery {
   readonly #owner: DeliveryOwner;
+  readonly #channels: ReadonlySet<string>;
+  readonly #history: SessionHistory;
+  readonly #cursor: SessionCursor;
   readonly #output: StreamOutput;
   readonly #backlog: Backlog;
   readonly #clock: Clock;
@@ -56,8 +52,11 @@ export class Delivery {
   #dropped = 0;
   #stalledAt = 0;
 
-  constructor({ owner, output, backlog, clock, rules }: DeliveryOptions) {
+  constructor({ owner, channels, history, cursor, output, backlog, clock, rules }: DeliveryOptions) {
     this.#owner = owner;
+    this.#channels = channels;
+    this.#history = history;
+    this.#cursor = cursor;
     this.#output = output;
     this.#backlog = backlog;
     this.#clock = clock;
@@ -73,7 +72,7 @@ export class Delivery {
   }
 
   get waitingBytes(): number {
-    return this.#backlog.bytes + this.#owner.heldBytes();
+    return this.#backlog.bytes + this.#history.waitingBytes;
   }
 
   /** Since when the client has been reading nothing, as `monotonicNow()`; meaningful while the flow is stalled. */
@@ -83,12 +82,11 @@ export class Delivery {
 
   /** Events that have come live. */
   accept(batch: EventBatch): void {
-    const owner = this.#owner;
-    if (!owner.hears(batch.channel)) return;
-    const { state } = owner.snapshot();
+    if (!this.#hears(batch.channel)) return;
+    const { state } = this.#owner.snapshot();
     if (state === "closing" || state === "closed") {
       this.#dropped += batch.events.length;
-    } else if (this.#isPlainPath() && owner.admitsAll(batch)) {
+    } else if (this.#isPlainPath() && this.#history.admitAll(batch)) {
       this.#writeAll(batch);
     } else {
       this.cork();
@@ -110,7 +108,7 @@ export class Delivery {
     const own = this.#rules === null ? event : this.#rules.select(event);
     const { state } = this.#owner.snapshot();
     if (this.#isWritable()) {
-      if (own === null) this.#owner.skip(event);
+      if (own === null) this.#cursor.skip(event);
       else this.#pass(own);
     } else if (state === "closing" || state === "closed") {
       this.#dropped++;
@@ -177,7 +175,7 @@ export class Delivery {
   writeRest(): void {
     this.cork();
     for (let event = this.#next(); event !== undefined; event = this.#next()) {
-      this.#put(new Block(this.#owner.frameOf(event)), 1);
+      this.#put(new Block(this.#cursor.frameOf(event)), 1);
     }
     this.uncork();
   }
@@ -203,16 +201,20 @@ export class Delivery {
   #accept(event: InboundEvent): void {
     const { state } = this.#owner.snapshot();
     if (state === "closing" || state === "closed") this.#dropped++;
-    else if (this.#owner.admits(event)) this.emit(event);
+    else if (this.#history.admit(event)) this.emit(event);
   }
 
   /** The oldest that waits; those of a channel that was taken away meanwhile are dropped. */
   #next(): InboundEvent | undefined {
     for (;;) {
       const event = this.#backlog.shift();
-      if (event === undefined || this.#owner.hears(event.channel)) return event;
+      if (event === undefined || this.#hears(event.channel)) return event;
       this.#dropped++;
     }
+  }
+
+  #hears(channel: string): boolean {
+    return channel === NO_CHANNEL || this.#channels.has(channel);
   }
 
   #isWritable(): boolean {
@@ -226,13 +228,13 @@ export class Delivery {
   }
 
   #writeAll(batch: EventBatch): void {
-    this.#put(this.#owner.blockOf(batch), batch.events.length);
+    this.#put(this.#cursor.blockOf(batch), batch.events.length);
     if (batch.last.ending !== undefined) this.#owner.ended();
   }
 
   /** Writes one event, and ends the stream where it was the last. */
   #pass(event: InboundEvent): void {
-    this.#put(new Block(this.#owner.frameOf(event)), 1);
+    this.#put(new Block(this.#cursor.frameOf(event)), 1);
     if (event.ending !== undefined) this.#owner.ended();
     if (this.#rules?.isLast(event)) this.#owner.end("completed");
   }

@@ -6,16 +6,14 @@ import { TurnBuffer, type MessageRun } from "./turn-buffer.js";
 
 /** Who gets the events of a channel. */
 export interface Audience {
+  readonly name: string;
   readonly members: Set<HubMember>;
   /** Those of them that have other channels as well. */
   readonly several: Set<HubMember>;
 }
 
-export interface FanOutOptions<Channel extends Audience> {
-  readonly audience: (channel: string) => Channel | undefined;
-  /** Makes an event of a message; `null`: nobody gets it. */
-  readonly read: (name: string, message: string, channel: Channel) => InboundEvent | null;
-}
+/** Makes an event of a message; `null`: nobody gets it. */
+export type ReadEvent<Channel> = (channel: Channel, message: string) => InboundEvent | null;
 
 interface Delivery<Channel> {
   readonly channel: Channel;
@@ -30,12 +28,12 @@ const log = createLog("hub");
  * their coming, channel by channel, and writes what they come to with one write.
  */
 export class FanOut<Channel extends Audience> {
-  readonly #options: FanOutOptions<Channel>;
-  readonly #turn = new TurnBuffer((runs) => this.#deliver(runs));
+  readonly #readEvent: ReadEvent<Channel>;
+  readonly #turn = new TurnBuffer<Channel>((runs) => this.#deliver(runs));
   #memberFaults = 0;
 
-  constructor(options: FanOutOptions<Channel>) {
-    this.#options = options;
+  constructor(readEvent: ReadEvent<Channel>) {
+    this.#readEvent = readEvent;
   }
 
   /** Members that threw while something was passed on to them. */
@@ -43,7 +41,7 @@ export class FanOut<Channel extends Audience> {
     return this.#memberFaults;
   }
 
-  add(channel: string, message: string): void {
+  add(channel: Channel, message: string): void {
     this.#turn.add(channel, message);
   }
 
@@ -61,13 +59,13 @@ export class FanOut<Channel extends Audience> {
     }
   }
 
-  #deliver(runs: readonly MessageRun[]): void {
+  #deliver(runs: readonly MessageRun<Channel>[]): void {
     const alone = new Map<Channel, EventBatch[]>();
     const together: Delivery<Channel>[] = [];
     for (const run of runs) {
-      const channel = this.#options.audience(run.channel);
-      const batch = channel && this.#read(run, channel);
-      if (!batch) continue;
+      const { channel } = run;
+      const batch = this.#read(run);
+      if (batch === null) continue;
       if (channel.several.size > 0) together.push({ channel, batch });
       if (channel.several.size === channel.members.size) continue;
       const batches = alone.get(channel);
@@ -104,13 +102,14 @@ export class FanOut<Channel extends Audience> {
     for (const member of corked) this.isolate(() => member.uncork?.());
   }
 
-  #read({ channel: name, messages }: MessageRun, channel: Channel): EventBatch | null {
+  #read({ channel, messages }: MessageRun<Channel>): EventBatch | null {
+    if (channel.members.size === 0) return null;
     const events: InboundEvent[] = [];
     for (const message of messages) {
-      const event = this.#options.read(name, message, channel);
+      const event = this.#readEvent(channel, message);
       if (event !== null) events.push(event);
     }
-    return events.length === 0 ? null : new EventBatch(name, events, channel.members.size > 1);
+    return events.length === 0 ? null : new EventBatch(channel.name, events, channel.members.size > 1);
   }
 
   #blame(error: unknown): void {

@@ -23,7 +23,7 @@ export interface SessionChannelsOptions {
   /** Whether channels may be added and taken away: the session is subscribed. */
   readonly isOpen: () => boolean;
   /** Fires when the session begins to close: every wait here ends. */
-  readonly closing: AbortSignal;
+  readonly closing: () => AbortSignal;
 }
 
 interface Addition {
@@ -39,7 +39,7 @@ export class SessionChannels {
   readonly names: Set<string>;
   readonly #options: SessionChannelsOptions;
   /** Additions that Redis has not acknowledged yet: whoever adds the same channel shares the wait. */
-  readonly #adding = new Map<string, Addition>();
+  #adding: Map<string, Addition> | null = null;
 
   constructor(names: readonly string[], options: SessionChannelsOptions) {
     this.names = new Set(names);
@@ -48,7 +48,7 @@ export class SessionChannels {
 
   /** Those that Redis has acknowledged, once the session is subscribed. */
   get acknowledged(): readonly string[] {
-    return [...this.names].filter((name) => !this.#adding.has(name));
+    return [...this.names].filter((name) => !this.#adding?.has(name));
   }
 
   /** Subscribes to all channels that the session began with. */
@@ -58,7 +58,7 @@ export class SessionChannels {
 
   async add(name: string): Promise<void> {
     if (!this.#options.isOpen()) throw closedError();
-    if (this.names.has(name)) return this.#adding.get(name)?.done;
+    if (this.names.has(name)) return this.#adding?.get(name)?.done;
     const { maxChannelsPerSession: max } = this.#options.settings;
     if (this.names.size >= max) {
       throw new RedisSseError("LIMIT_CHANNELS", `expected at most ${max} channels in a stream`);
@@ -70,9 +70,10 @@ export class SessionChannels {
   async remove(name: string): Promise<void> {
     if (!this.#options.isOpen() || !this.names.delete(name)) return;
     this.#options.onLeft(name);
-    this.#adding.get(name)?.cancel();
-    this.#adding.delete(name);
-    const { transport, clock, settings, closing: signal } = this.#options;
+    this.#adding?.get(name)?.cancel();
+    this.#adding?.delete(name);
+    const { transport, clock, settings } = this.#options;
+    const signal = this.#options.closing();
     try {
       const timeoutMs = settings.closeTimeoutMs;
       await withDeadline(transport.unsubscribe([name]), { clock, timeoutMs, what: "UNSUBSCRIBE", signal });
@@ -88,9 +89,10 @@ export class SessionChannels {
     const cancelled = new Promise<never>((_resolve, reject) => {
       cancel = () => reject(new RedisSseError("ABORTED", "the channel was taken away again"));
     });
-    const isCurrent = (): boolean => this.#adding.get(name) === addition;
+    const adding = (this.#adding ??= new Map());
+    const isCurrent = (): boolean => adding.get(name) === addition;
     const addition: Addition = { done: this.#add(name, cancelled, isCurrent), cancel };
-    this.#adding.set(name, addition);
+    adding.set(name, addition);
     return addition.done;
   }
 
@@ -107,14 +109,15 @@ export class SessionChannels {
       }
       throw this.#options.isOpen() ? sanitize(error) : closedError();
     } finally {
-      if (isCurrent()) this.#adding.delete(name);
+      if (isCurrent()) this.#adding?.delete(name);
     }
     if (!this.#options.isOpen()) throw closedError();
     log("[SSE] subscribed: %s", printable(name));
   }
 
   #subscribe(channels: readonly string[]): Promise<void> {
-    const { subscribe, clock, settings, closing: signal } = this.#options;
+    const { subscribe, clock, settings } = this.#options;
+    const signal = this.#options.closing();
     const timeoutMs = settings.subscribeTimeoutMs;
     return withDeadline(subscribe(channels, signal), {
       clock,

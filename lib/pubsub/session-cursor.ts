@@ -13,14 +13,14 @@ interface Place {
 
 /** How far one stream's client has come, by what was written to it: the `id` that goes with each event. */
 export class SessionCursor {
-  readonly #places = new Map<string, Place>();
+  #places: Map<string, Place> | null = null;
   /** The channel of the only place there is. */
   #only: string | null = null;
   #isTold = true;
 
   /** `undefined` while there is no channel with a history. */
   get id(): string | undefined {
-    if (this.#places.size === 0) return undefined;
+    if (this.#places === null) return undefined;
     const entries: Buffer[] = [];
     for (const place of this.#places.values()) {
       const { tag, position } = place;
@@ -35,6 +35,7 @@ export class SessionCursor {
   }
 
   set(channel: string, position: Position): void {
+    this.#places ??= new Map();
     const place = this.#places.get(channel);
     if (place !== undefined) return move(place, position);
     this.#places.set(channel, { tag: tagOf(channel), position, encoded: null });
@@ -42,13 +43,14 @@ export class SessionCursor {
   }
 
   delete(channel: string): void {
-    this.#places.delete(channel);
+    if (!this.#places?.delete(channel)) return;
+    if (this.#places.size === 0) this.#places = null;
     this.#countPlaces();
   }
 
   /** The client is passed over an event that is not for it. */
   skip({ channel, position }: InboundEvent): void {
-    const place = position && this.#places.get(channel);
+    const place = position && this.#places?.get(channel);
     if (!place) return;
     move(place, position);
     this.#isTold = false;
@@ -63,7 +65,7 @@ export class SessionCursor {
   /** The event as it goes to this client, who has come so far with it. */
   readonly frameOf = (event: InboundEvent): string => {
     const { channel, position, frame } = event;
-    const place = position && this.#places.get(channel);
+    const place = position && this.#places?.get(channel);
     if (!place) return frame;
     move(place, position);
     this.#isTold = true;
@@ -72,7 +74,7 @@ export class SessionCursor {
 
   /** The events as they go to this client. */
   blockOf(batch: EventBatch): Block {
-    if (batch.isPlain || this.#places.size === 0) return batch.block;
+    if (batch.isPlain || this.#places === null) return batch.block;
     if (this.#only === batch.channel && batch.run !== null) {
       // What a stream of one channel says depends on nothing else, and is shared by all of them.
       const block = batch.withIds(this.frameOf);
@@ -87,7 +89,7 @@ export class SessionCursor {
   }
 
   #countPlaces(): void {
-    const [only = null] = this.#places.size === 1 ? this.#places.keys() : [];
+    const [only = null] = this.#places?.size === 1 ? this.#places.keys() : [];
     this.#only = only;
   }
 }

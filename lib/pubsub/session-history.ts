@@ -8,34 +8,39 @@ import { createGap, type GapReason, type InboundEvent } from "./inbound-event.js
 import { parseWish } from "./resume.js";
 import { batchesOf } from "./page-batches.js";
 import type { SessionCursor } from "./session-cursor.js";
-import type { SessionSnapshot } from "./session-state.js";
-import { findStarts, hasAll, type FoundStart } from "./stream-start.js";
+import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
+import { findStarts, hasAll, type FoundStart, type StartSource } from "./stream-start.js";
 import type { Interruption } from "./hub-member.js";
 import type { ChannelLog } from "./transport.js";
 
 /** The session, as its history sees it. */
 export interface HistoryOwner {
   snapshot(): SessionSnapshot;
+  dispatch(event: SessionEvent): void;
+  end(reason: CloseReason, fault: RedisSseError): void;
+}
+
+/** Where events go that are the next. */
+export interface HistoryOutput {
   /** Writes an event, or lets it wait for the client. */
   emit(event: InboundEvent): void;
   /** The same of events that follow one another. */
   emitAll(batch: EventBatch): void;
   /** What waits here has grown or shrunk. */
   held(): void;
-  fellBehind(): void;
-  caughtUp(): void;
-  /** The log cannot be read, and not because Redis is away. */
-  failed(fault: RedisSseError): void;
 }
 
 export interface SessionHistoryOptions {
-  readonly port: HistoryPort;
+  readonly context: HistoryContext;
   readonly log: (channel: string) => ChannelLog;
   readonly cursor: SessionCursor;
   readonly owner: HistoryOwner;
-  readonly maxReplayEvents: number;
-  /** Of live events that may wait for those before them. */
-  readonly maxHeldBytes: number;
+}
+
+/** What the service gives the histories of its sessions. */
+export interface HistoryContext {
+  readonly history: HistoryPort;
+  readonly settings: { readonly maxReplayEvents: number; readonly maxBufferedBytes: number };
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
 }
 
@@ -48,6 +53,8 @@ export interface Beginning {
 
 const log = createLog("history");
 
+const NONE: ReadonlyMap<string, ChannelTrack> = new Map();
+
 /**
  * The channels of one session that have a history: each event once, in order and without a hole, or a gap that is
  * told. Live events are compared with how far the session has come; whatever is missing is read from the log,
@@ -58,12 +65,19 @@ const log = createLog("history");
  */
 export class SessionHistory {
   readonly #options: SessionHistoryOptions;
-  readonly #tracks = new Map<string, ChannelTrack>();
+  /** Sessions without a history are many, and need no map. */
+  #tracks: ReadonlyMap<string, ChannelTrack> = NONE;
+  #output!: HistoryOutput;
   #running = false;
   #resume: (() => void) | null = null;
 
   constructor(options: SessionHistoryOptions) {
     this.#options = options;
+  }
+
+  /** Where events go. Called once, before anything else. */
+  writeTo(output: HistoryOutput): void {
+    this.#output = output;
   }
 
   /** What waits for events before it. */
@@ -91,14 +105,17 @@ export class SessionHistory {
   /** Before the channels are subscribed: events may come from then on. Answers the tracks of those with a history. */
   expect(channels: readonly string[]): readonly ChannelTrack[] {
     const tracks = channels
-      .filter((channel) => this.#options.port.keeps(channel))
+      .filter((channel) => this.#options.context.history.keeps(channel))
       .map((channel) => new ChannelTrack(channel));
-    for (const track of tracks) this.#tracks.set(track.channel, track);
+    if (tracks.length > 0) {
+      this.#tracks = new Map([...this.#tracks, ...tracks.map((track) => [track.channel, track] as const)]);
+    }
     return tracks;
   }
 
   forget(channel: string): void {
-    this.#tracks.delete(channel);
+    if (!this.#tracks.has(channel)) return;
+    this.#tracks = new Map([...this.#tracks].filter(([name]) => name !== channel));
     this.#options.cursor.delete(channel);
   }
 
@@ -109,7 +126,7 @@ export class SessionHistory {
   async begin(channels: readonly string[], lastEventId: string | undefined): Promise<Beginning> {
     const wish = parseWish(lastEventId);
     const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
-    const starts = await findStarts(tracks, wish, this.#options);
+    const starts = await findStarts(tracks, wish, this.#source);
     if (starts.length === channels.length && starts.every(hasAll)) {
       throw new RedisSseError("COMPLETED", "this stream has ended");
     }
@@ -121,7 +138,7 @@ export class SessionHistory {
       if (told === undefined) gaps.set(start.gap, [start.track.channel]);
       else told.push(start.track.channel);
     }
-    for (const [reason, names] of gaps) this.#options.onGap(reason, names);
+    for (const [reason, names] of gaps) this.#options.context.onGap(reason, names);
     return {
       recovered: wish !== "now" && gaps.size === 0 && tracks.length > 0,
       gaps: Array.from(gaps, ([reason, names]) => createGap(names, reason)),
@@ -134,14 +151,14 @@ export class SessionHistory {
    */
   async join(track: ChannelTrack): Promise<void> {
     if (this.#tracks.get(track.channel) !== track) return;
-    const [start] = await findStarts([track], "now", this.#options);
+    const [start] = await findStarts([track], "now", this.#source);
     if (start === undefined || this.#tracks.get(track.channel) !== track) return;
     if (start.gap !== null) {
       this.#options.cursor.set(track.channel, start.position);
       this.#tellGap(track.channel, start.gap, start.position);
     }
     this.#place(start, true);
-    if (track.behind) this.#options.owner.fellBehind();
+    if (track.behind) this.#tell("fell-behind");
   }
 
   /** Whether a live event goes to the client now: it has not had it, and has all before it. */
@@ -155,8 +172,10 @@ export class SessionHistory {
       if (verdict !== "hole" || track.ended !== null) return verdict === "pass";
       this.#fallBehind(track);
     }
-    track.hold(event, this.#options.maxHeldBytes - (this.waitingBytes - track.waitingBytes));
-    this.#options.owner.held();
+    // A quarter of what may wait is for live events that wait for those before them.
+    const maxHeldBytes = this.#options.context.settings.maxBufferedBytes / 4;
+    track.hold(event, maxHeldBytes - (this.waitingBytes - track.waitingBytes));
+    this.#output.held();
     return false;
   }
 
@@ -184,8 +203,8 @@ export class SessionHistory {
       if (rolledBackTo !== null) this.#rollBack(track, rolledBackTo);
     }
     if (gone.length > 0) {
-      this.#options.onGap("interrupted", gone);
-      this.#options.owner.emit(createGap(gone, "interrupted"));
+      this.#options.context.onGap("interrupted", gone);
+      this.#output.emit(createGap(gone, "interrupted"));
     }
     this.run();
   }
@@ -200,7 +219,7 @@ export class SessionHistory {
 
   /** The session closes: whoever waits here goes on, and sees it; what waits is not needed any more. */
   stop(): void {
-    this.#tracks.clear();
+    this.#tracks = NONE;
     this.#resume?.();
   }
 
@@ -210,13 +229,13 @@ export class SessionHistory {
     try {
       caughtUp = await this.#catchUp();
     } catch (error) {
-      this.#options.owner.failed(sanitize(error));
+      this.#fail(sanitize(error));
     }
     this.#running = false;
     if (!caughtUp || !this.#open) return;
     // Between the last look and now another may have fallen behind.
     if (this.behind) this.run();
-    else this.#options.owner.caughtUp();
+    else this.#tell("caught-up");
   }
 
   #place({ track, tail, position, gap }: FoundStart, isNow: boolean): void {
@@ -241,7 +260,7 @@ export class SessionHistory {
     if (track.behind || track.ended !== null) return;
     track.behind = true;
     track.replaying = false;
-    this.#options.owner.fellBehind();
+    this.#tell("fell-behind");
   }
 
   #nextBehind(except?: ReadonlySet<ChannelTrack>): ChannelTrack | undefined {
@@ -253,7 +272,7 @@ export class SessionHistory {
 
   /** Answers whether nothing is missing any more; false when it has to wait, or the session is closing. */
   async #catchUp(): Promise<boolean> {
-    const { port, owner } = this.#options;
+    const { history: port } = this.#options.context;
     // Those whose logs cannot be read now do not keep the others waiting.
     const stuck = new Set<ChannelTrack>();
     for (let track = this.#nextBehind(stuck); track !== undefined; track = this.#nextBehind(stuck)) {
@@ -270,7 +289,7 @@ export class SessionHistory {
         const fault = sanitize(error);
         log("cannot read %s: %s", printable(channel), fault.message);
         if (!isPassing(fault)) {
-          owner.failed(fault);
+          this.#fail(fault);
           return false;
         }
         stuck.add(track);
@@ -309,7 +328,7 @@ export class SessionHistory {
       if (top.offset < from.offset) this.#skip(track, top, "future", page.ending);
       return;
     }
-    if (!track.replaying && top.offset - from.offset > this.#options.maxReplayEvents) {
+    if (!track.replaying && top.offset - from.offset > this.#options.context.settings.maxReplayEvents) {
       this.#skip(track, top, "limit", page.ending);
       return;
     }
@@ -326,16 +345,15 @@ export class SessionHistory {
 
   /** What the client has not had of a batch. */
   #emitRest(track: ChannelTrack, batch: EventBatch): void {
-    const { owner } = this.#options;
     const { offset } = track.position!;
     if (batch.run !== null && batch.run.first > offset) {
       this.#advance(track, batch.last);
-      return owner.emitAll(batch);
+      return this.#output.emitAll(batch);
     }
     for (const event of batch.events) {
       if (event.position!.offset <= track.position!.offset) continue;
       this.#advance(track, event);
-      owner.emit(event);
+      this.#output.emit(event);
     }
   }
 
@@ -347,9 +365,9 @@ export class SessionHistory {
   }
 
   #tellGap(channel: string, reason: GapReason, position: Position, ending: Ending | null = null): void {
-    this.#options.onGap(reason, [channel]);
+    this.#options.context.onGap(reason, [channel]);
     const gap = createGap([channel], reason, channel);
-    this.#options.owner.emit({ ...gap, position, ...(ending !== null && { ending }) });
+    this.#output.emit({ ...gap, position, ...(ending !== null && { ending }) });
   }
 
   /** The server has lost events that the client has, and has put others in their places: those are to come. */
@@ -376,7 +394,7 @@ export class SessionHistory {
   #passHeld(track: ChannelTrack): void {
     for (let event = track.next(); event; event = track.next()) {
       this.#advance(track, event);
-      this.#options.owner.emit(event);
+      this.#output.emit(event);
     }
   }
 
@@ -390,6 +408,20 @@ export class SessionHistory {
       await new Promise<void>((resolve) => (this.#resume = resolve));
       this.#resume = null;
     }
+  }
+
+  #tell(type: "fell-behind" | "caught-up"): void {
+    if (this.#open) this.#options.owner.dispatch({ type });
+  }
+
+  /** The log cannot be read, and not because Redis is away. */
+  #fail(fault: RedisSseError): void {
+    this.#options.owner.end("redis-lost", fault);
+  }
+
+  get #source(): StartSource {
+    const { context, log } = this.#options;
+    return { port: context.history, log, maxReplayEvents: context.settings.maxReplayEvents };
   }
 
   get #open(): boolean {

@@ -12,7 +12,7 @@ import { EventRules } from "./event-rules.js";
 import { sayFarewell } from "./farewell.js";
 import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import { encodeControl, encodeId, encodeRetry, HEARTBEAT } from "./frame.js";
-import { NO_CHANNEL, type InboundEvent } from "./inbound-event.js";
+import { NO_CHANNEL } from "./inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "./outbound-message.js";
 import { SessionChannels } from "./session-channels.js";
 import { SessionCursor } from "./session-cursor.js";
@@ -29,7 +29,7 @@ import {
 } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
 import { StreamOutput } from "./stream-output.js";
-import type { SessionContext, SessionStatistics } from "./session-context.js";
+import type { SessionContext, SessionSettings, SessionStatistics } from "./session-context.js";
 import { stagesOf } from "./session-stages.js";
 import { runTeardown } from "./teardown.js";
 import type { Transport } from "./transport.js";
@@ -54,14 +54,16 @@ export class PubSubSession {
   readonly #channels: SessionChannels;
   readonly #cursor = new SessionCursor();
   readonly #history: SessionHistory;
-  readonly #closing = new AbortController();
-  readonly #closed: Promise<void>;
+  /** There while somebody waits who has to hear that the session closes. */
+  #closing: AbortController | null = null;
+  /** There once somebody has asked for it. */
+  #closed: Promise<void> | null = null;
   readonly #who: string;
   readonly #openedAt: number;
   readonly #begunAt: number;
   /** When something was written last, to within a tick. */
   #activeAt: number;
-  #settle!: () => void;
+  #settle: () => void = () => {};
   #stopTicking: () => void = () => {};
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
@@ -77,15 +79,8 @@ export class PubSubSession {
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
     this.#activeAt = this.#begunAt;
-    // Streams that began together do not end together.
-    const maxLifetimeMs = context.settings.maxLifetimeMs * (0.8 + 0.2 * Math.random());
-    this.#limits = { ...context.settings, maxLifetimeMs };
-    // Every channel that is being added listens to it, and there may be many at once.
-    setMaxListeners(0, this.#closing.signal);
-    this.#closed = new Promise((resolve) => {
-      this.#settle = resolve;
-    });
-    this.#transport = context.createTransport(`session ${this.id} user=${this.#who}`, {
+    this.#limits = limitsOf(context.settings);
+    this.#transport = context.createTransport(() => `session ${this.id} user=${this.#who}`, {
       deliver: (batch) => this.#delivery.accept(batch),
       cork: () => this.#delivery.cork(),
       uncork: () => this.#delivery.uncork(),
@@ -103,14 +98,36 @@ export class PubSubSession {
         this.#delivery.forget(name);
       },
       isOpen: () => this.state === "subscribed",
-      closing: this.#closing.signal,
+      closing: () => this.#closingSignal(),
     });
     this.#output = new StreamOutput(sink, context.clock, {
       onDrain: () => this.#drained(),
       onClose: (failed) => this.#end(failed ? "write-error" : "client-gone"),
     });
-    this.#delivery = this.#createDelivery();
-    this.#history = this.#createHistory();
+    const owner = {
+      snapshot: () => this.#snapshot,
+      dispatch: (event: SessionEvent) => this.#dispatch(event),
+      end: (reason: CloseReason, fault?: RedisSseError) => this.#end(reason, fault),
+      ended: () => this.#endIfComplete(),
+      waiting: (bytes: number) => context.budget.note(this, bytes),
+    };
+    this.#history = new SessionHistory({
+      context,
+      log: (channel) => this.#transport.log(channel),
+      cursor: this.#cursor,
+      owner,
+    });
+    this.#delivery = new Delivery({
+      owner,
+      channels: this.channels,
+      history: this.#history,
+      cursor: this.#cursor,
+      output: this.#output,
+      backlog: createBacklog(request, context),
+      clock: context.clock,
+      rules: EventRules.of(request, context.settings.maxEventBytes),
+    });
+    this.#history.writeTo(this.#delivery);
   }
 
   get state(): SessionState {
@@ -124,6 +141,10 @@ export class PubSubSession {
 
   /** Resolves when the session is closed, for whatever reason. */
   get closed(): Promise<void> {
+    if (this.#closed === null) {
+      this.#closed =
+        this.state === "closed" ? Promise.resolve() : new Promise((resolve) => (this.#settle = resolve));
+    }
     return this.#closed;
   }
 
@@ -153,8 +174,10 @@ export class PubSubSession {
   async start(): Promise<void> {
     if (this.state !== "created") return;
     this.#output.attach();
-    const channels = Array.from(this.channels, printable).join(", ");
-    log("[SSE] create PubSub connection: user=%s, channel=%s", this.#who, channels);
+    if (log.enabled) {
+      const channels = Array.from(this.channels, printable).join(", ");
+      log("[SSE] create PubSub connection: user=%s, channel=%s", this.#who, channels);
+    }
     if (this.#output.closed) this.#end("client-gone");
     if (this.state !== "created") return;
     this.#stopTicking = this.#context.startTicking(this, this.#heartbeatMs);
@@ -228,7 +251,7 @@ export class PubSubSession {
     // What came before this is written before the stream ends.
     if (this.closeReason === null) this.#transport.flush();
     this.#end(reason, fault);
-    return this.#closed;
+    return this.closed;
   }
 
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
@@ -255,58 +278,6 @@ export class PubSubSession {
 
   get #writable(): boolean {
     return this.#snapshot.state === "subscribed" && this.#snapshot.flow !== "stalled";
-  }
-
-  #createDelivery(): Delivery {
-    const { clock, settings, onGap, budget } = this.#context;
-    const owner = {
-      snapshot: () => this.#snapshot,
-      hears: (channel: string) => channel === NO_CHANNEL || this.channels.has(channel),
-      admits: (event: InboundEvent) => this.#history.admit(event),
-      admitsAll: (batch: EventBatch) => this.#history.admitAll(batch),
-      frameOf: this.#cursor.frameOf,
-      blockOf: (batch: EventBatch) => this.#cursor.blockOf(batch),
-      skip: (event: InboundEvent) => this.#cursor.skip(event),
-      heldBytes: () => this.#history.waitingBytes,
-      waiting: (bytes: number) => budget.note(this, bytes),
-      ended: () => this.#endIfComplete(),
-      dispatch: (event: SessionEvent) => this.#dispatch(event),
-      end: (reason: CloseReason) => this.#end(reason),
-    };
-    return new Delivery({
-      owner,
-      output: this.#output,
-      backlog: new Backlog({
-        policy: this.#request.slowConsumer ?? settings.slowConsumer,
-        // A quarter is for live events that wait for those before them.
-        maxBytes: settings.maxBufferedBytes * 0.75,
-        onGap,
-      }),
-      clock,
-      rules: EventRules.of(this.#request, settings.maxEventBytes),
-    });
-  }
-
-  #createHistory(): SessionHistory {
-    const { history: port, settings, onGap } = this.#context;
-    const owner = {
-      snapshot: () => this.#snapshot,
-      emit: (event: InboundEvent) => this.#delivery.emit(event),
-      emitAll: (batch: EventBatch) => this.#delivery.emitAll(batch),
-      held: () => this.#delivery.held(),
-      fellBehind: () => this.state === "subscribed" && this.#dispatch({ type: "fell-behind" }),
-      caughtUp: () => this.state === "subscribed" && this.#dispatch({ type: "caught-up" }),
-      failed: (fault: RedisSseError) => this.#end("redis-lost", fault),
-    };
-    return new SessionHistory({
-      port,
-      log: (channel) => this.#transport.log(channel),
-      cursor: this.#cursor,
-      owner,
-      maxReplayEvents: settings.maxReplayEvents,
-      maxHeldBytes: settings.maxBufferedBytes / 4,
-      onGap,
-    });
   }
 
   /** Ends the stream when all its channels have ended, and nothing of them waits any more. */
@@ -345,7 +316,7 @@ export class PubSubSession {
         log("[SSE] connection error: %s", this.#fault!.message);
         return this.#output.answer(answerTo(this.#fault!, this.#answer));
       case "tear-down":
-        this.#closing.abort();
+        this.#closing?.abort(CLOSING);
         this.#history.stop();
         void this.#tearDown(this.closeReason!);
         return;
@@ -366,7 +337,9 @@ export class PubSubSession {
   }
 
   #announce(): void {
-    for (const channel of this.channels) log("[SSE] subscribed: %s", printable(channel));
+    // Whoever has waited for the subscription has it.
+    this.#closing = null;
+    if (log.enabled) for (const channel of this.channels) log("[SSE] subscribed: %s", printable(channel));
     const { recovered, gaps } = this.#beginning;
     const { id } = this.#cursor;
     const connected = { sessionId: this.id, channels: [...this.channels], recovered };
@@ -396,6 +369,16 @@ export class PubSubSession {
     this.#dispatch({ type: "torn-down" });
   }
 
+  #closingSignal(): AbortSignal {
+    if (this.closeReason !== null) return AbortSignal.abort(CLOSING);
+    if (this.#closing === null) {
+      this.#closing = new AbortController();
+      // Every channel that is being added listens to it, and there may be many at once.
+      setMaxListeners(0, this.#closing.signal);
+    }
+    return this.#closing.signal;
+  }
+
   get #heartbeatMs(): number {
     return this.#request.heartbeatMs ?? this.#context.settings.heartbeatMs;
   }
@@ -408,4 +391,20 @@ export class PubSubSession {
   get #answer(): FaultAnswerOptions {
     return { onUnavailable: this.#request.onUnavailable ?? "event", retryMs: this.#retryMs };
   }
+}
+
+/** What those who wait are told; an error of its own for each would cost more than the wait. */
+const CLOSING = "closing";
+
+/** Streams that began together do not end together. */
+function limitsOf(settings: SessionSettings): SessionLimits {
+  const { maxBufferedBytes, maxStallMs, maxLifetimeMs } = settings;
+  if (maxLifetimeMs === Infinity) return settings;
+  return { maxBufferedBytes, maxStallMs, maxLifetimeMs: maxLifetimeMs * (0.8 + 0.2 * Math.random()) };
+}
+
+function createBacklog(request: StreamRequest, { settings, onGap }: SessionContext): Backlog {
+  const policy = request.slowConsumer ?? settings.slowConsumer;
+  // A quarter is for live events that wait for those before them.
+  return new Backlog({ policy, maxBytes: settings.maxBufferedBytes * 0.75, onGap });
 }

@@ -11,8 +11,8 @@ import type { StreamEvent } from "./stream-event.js";
 export interface Sink {
   /** True once nothing can reach the client any more. Asked after every wait: `close` does not come twice. */
   readonly closed: boolean;
-  /** Begins the event stream: status and headers go out with the first write. Called at most once. */
-  start(head: StreamHead): void;
+  /** Begins the event stream: status, headers and its first frames go out at once. As `write()`; called at most once. */
+  start(head: StreamHead, block: Block): boolean;
   /** Writes whole frames. False: they were taken, but the client must drain before the next. */
   write(block: Block): boolean;
   /** Bytes that were taken and that the system would not take in turn: while there are any, no heartbeat is due. */

@@ -25,7 +25,8 @@ export class StreamOutput {
   #onGone: (() => void) | null = null;
   #detach: () => void = () => {};
   #corks = 0;
-  #corked: Block[] = [];
+  /** What was written since `cork()`. */
+  #corked: Block[] | null = null;
   #corkedLength = 0;
   #started = false;
   #bytesSent = 0;
@@ -81,12 +82,12 @@ export class StreamOutput {
   /** Begins the event stream with its first frames. */
   start(block: Block): WriteResult {
     try {
-      this.#sink.start(streamHead);
+      const taken = this.#sink.start(streamHead, block);
+      this.#started = true;
+      return this.#written(block, taken);
     } catch {
       return "failed";
     }
-    this.#started = true;
-    return this.#write(block);
   }
 
   /** Gathers what is written from now on, for one write; may be nested. */
@@ -101,7 +102,7 @@ export class StreamOutput {
 
   write(block: Block): WriteResult | Corked {
     if (this.#corks === 0) return this.#write(block);
-    this.#corked.push(block);
+    (this.#corked ??= []).push(block);
     this.#corkedLength += block.text.length;
     return "corked";
   }
@@ -140,20 +141,22 @@ export class StreamOutput {
   }
 
   #writeCorked(): WriteResult {
-    if (this.#corked.length === 0) return "taken";
+    if (this.#corked === null) return "taken";
     const block = joinBlocks(this.#corked);
-    this.#corked = [];
+    this.#corked = null;
     this.#corkedLength = 0;
     return this.#write(block);
   }
 
   #write(block: Block): WriteResult {
-    let taken: boolean;
     try {
-      taken = this.#sink.write(block);
+      return this.#written(block, this.#sink.write(block));
     } catch {
       return "failed";
     }
+  }
+
+  #written(block: Block, taken: boolean): WriteResult {
     this.#bytesSent += block.byteLength;
     this.#hasWritten = true;
     return taken ? "taken" : "blocked";

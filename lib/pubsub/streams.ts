@@ -267,7 +267,7 @@ export class Streams {
     return (holder, listener) => {
       const transport = new DedicatedTransport(
         {
-          lease: (signal) => lease(holder, signal),
+          lease: (signal) => lease(holder(), signal),
           read,
           now: () => history.now(),
           onRollback: (watched, to) => void this.#watch.verify(watched, to),

@@ -90,10 +90,7 @@ export class SubscriptionHub {
       onRefused: (channel, fault) => this.#refused(channel, fault),
     };
     this.#reconciler = new ChannelReconciler(port, handlers, options.clock);
-    this.#fanOut = new FanOut({
-      audience: (name) => this.#channels.get(name),
-      read: (name, message, channel) => this.#read(name, message, channel),
-    });
+    this.#fanOut = new FanOut((channel, message) => this.#read(channel, message));
   }
 
   /**
@@ -219,6 +216,7 @@ export class SubscriptionHub {
     let channel = this.#channels.get(name);
     if (channel === undefined) {
       channel = {
+        name,
         members: new Set(),
         several: new Set(),
         joining: new Map(),
@@ -272,11 +270,13 @@ export class SubscriptionHub {
 
   #dispatch(name: string, message: string): void {
     this.#reconciler.heard(name);
-    if ((this.#channels.get(name)?.members.size ?? 0) > 0) this.#fanOut.add(name, message);
+    const channel = this.#channels.get(name);
+    if (channel !== undefined && channel.members.size > 0) this.#fanOut.add(channel, message);
   }
 
   /** What a message says; `null`: nothing that is passed on. */
-  #read(name: string, message: string, channel: Channel): InboundEvent | null {
+  #read(channel: Channel, message: string): InboundEvent | null {
+    const { name } = channel;
     const event = this.#options.read(name, message);
     if (event === null) {
       this.#dropped++;

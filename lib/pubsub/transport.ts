@@ -36,4 +36,4 @@ export interface ChannelLog {
   note(tail: Tail & { readonly readAt: number }): void;
 }
 
-export type CreateTransport = (holder: string, listener: TransportListener) => Transport;
+export type CreateTransport = (holder: () => string, listener: TransportListener) => Transport;

@@ -1,6 +1,6 @@
 /** Messages of one channel that came one right behind the other. */
-export interface MessageRun {
-  readonly channel: string;
+export interface MessageRun<Channel> {
+  readonly channel: Channel;
   readonly messages: readonly string[];
 }
 
@@ -11,17 +11,17 @@ const MAX_LENGTH = 256 * 1024;
  * The messages of one turn of the event loop. Redis sends many at a time; passed on together, they cost each client one
  * write. They wait for the end of the turn, which follows at once, and never for a timer.
  */
-export class TurnBuffer {
-  readonly #onTurn: (runs: readonly MessageRun[]) => void;
-  #runs: { readonly channel: string; readonly messages: string[] }[] = [];
+export class TurnBuffer<Channel> {
+  readonly #onTurn: (runs: readonly MessageRun<Channel>[]) => void;
+  #runs: { readonly channel: Channel; readonly messages: string[] }[] = [];
   #length = 0;
   #end: NodeJS.Immediate | null = null;
 
-  constructor(onTurn: (runs: readonly MessageRun[]) => void) {
+  constructor(onTurn: (runs: readonly MessageRun<Channel>[]) => void) {
     this.#onTurn = onTurn;
   }
 
-  add(channel: string, message: string): void {
+  add(channel: Channel, message: string): void {
     const last = this.#runs[this.#runs.length - 1];
     if (last?.channel === channel) last.messages.push(message);
     else this.#runs.push({ channel, messages: [message] });

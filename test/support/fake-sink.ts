@@ -17,8 +17,9 @@ export class FakeSink implements Sink {
   writes = 0;
   #listener: SinkListener | null = null;
 
-  start(head: StreamHead): void {
+  start(head: StreamHead, block: Block): boolean {
     this.head = head;
+    return this.write(block);
   }
 
   write({ payload }: Block): boolean {
