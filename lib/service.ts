@@ -287,6 +287,7 @@ class RedisSseService implements RedisSse {
       hub: this.#streams.hubStatistics,
       sessions: this.#streams.statistics,
       history: { ...this.#history.reader.statistics, gaps: this.#streams.gaps },
+      buffers: this.#streams.buffers,
       channels: this.#streams.channels,
     };
   }

@@ -5,11 +5,14 @@ import {
   assertKnown,
   assertObject,
   ConfigError,
+  readSlowConsumer,
   RedisSseError,
   streamHead,
   type ChannelSelection,
+  type OutboundMessage,
   type PubSubSession,
   type RedisSse,
+  type SlowConsumerPolicy,
   type StreamEvent,
   type StreamRequest,
 } from "../lib/index.js";
@@ -39,7 +42,22 @@ export interface SseStreamOptions {
    * that is held of each channel. Default "now"; a channel that was completed, or is to be, always from its beginning.
    */
   readonly from?: "now" | "earliest";
-  /** Ends the stream (reason `completed`) after the first event for which this answers true. */
+  /**
+   * What becomes of events that the client does not read in time: "disconnect", "drop-oldest", "latest", or
+   * `{ latestBy }`. Default: the service's.
+   */
+  readonly slowConsumer?: SlowConsumerPolicy;
+  /**
+   * Whether an event is for this client. It is called for each event and each stream, at once: no promise. An event
+   * that it throws for is not sent, and the client is told by a `gap` (`invalid`).
+   */
+  readonly filter?: (event: StreamEvent, req: Request) => boolean;
+  /**
+   * What this client gets in an event's place, of the same form as what `publish()` takes; `null`: nothing. Streams
+   * that make the same of an event share its encoded form. One that it throws for is not sent, as with `filter`.
+   */
+  readonly transform?: (event: StreamEvent, req: Request) => OutboundMessage | null;
+  /** Ends the stream (reason `completed`) after the first event, as it was published, for which this answers true. */
   readonly until?: (event: StreamEvent, req: Request) => boolean;
   /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */
   readonly onOpen?: (session: PubSubSession, req: Request) => void | Promise<void>;
@@ -101,10 +119,13 @@ async function openStream(
 }
 
 function streamRequest(req: Request, options: SseStreamOptions): StreamRequest {
-  const { key, from, until, onUnavailable, heartbeatMs, retryMs } = options;
+  const { key, from, filter, transform, until, slowConsumer, onUnavailable, heartbeatMs, retryMs } = options;
   return {
     key: key?.(req),
     lastEventId: lastEventIdOf(req) ?? (from === "earliest" ? "earliest" : undefined),
+    filter: filter && ((event) => filter(event, req)),
+    transform: transform && ((event) => transform(event, req)),
+    slowConsumer,
     until: until && ((event) => until(event, req)),
     onUnavailable,
     heartbeatMs,
@@ -153,6 +174,9 @@ const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
   "onUnavailable",
   "heartbeatMs",
   "retryMs",
+  "slowConsumer",
+  "filter",
+  "transform",
   "until",
   "onOpen",
 ]);
@@ -169,11 +193,12 @@ function assertArguments(channelResolver: unknown, options: SseStreamOptions): v
   if ("service" in options && typeof options.service?.open !== "function") {
     throw new ConfigError("expected service as what createRedisSse() answered");
   }
-  const { from, onUnavailable, heartbeatMs, retryMs } = options;
+  const { from, slowConsumer, onUnavailable, heartbeatMs, retryMs } = options;
+  if (slowConsumer !== undefined) readSlowConsumer(slowConsumer);
   if (from !== undefined && from !== "now" && from !== "earliest") {
     throw new ConfigError('expected from as "now" or "earliest"');
   }
-  for (const name of ["key", "until", "onOpen"] as const) {
+  for (const name of ["key", "filter", "transform", "until", "onOpen"] as const) {
     if (options[name] === undefined || typeof options[name] === "function") continue;
     throw new ConfigError(`expected ${name} as a function, got ${typeof options[name]}`);
   }

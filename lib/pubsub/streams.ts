@@ -200,7 +200,7 @@ export class Streams {
   }
 
   /** What waits for clients, of all streams together. */
-  get buffered(): { readonly bytes: number; readonly exceeded: number } {
+  get buffers(): { readonly bytes: number; readonly exceeded: number } {
     const { bytes, exceeded } = this.#budget;
     return { bytes, exceeded };
   }

@@ -21,6 +21,14 @@ export interface HistoryStatistics {
   readonly gaps: Readonly<Partial<Record<GapReason, number>>>;
 }
 
+/** What waits for clients that do not read as fast as they are written to. */
+export interface BufferStatistics {
+  /** Bytes, of all streams together; an event that waits for several counts for each. */
+  readonly bytes: number;
+  /** How often a stream had to give way, since more than `limits.maxTotalBufferedBytes` waited. */
+  readonly exceeded: number;
+}
+
 /** A service at one moment. Holds channel names, which may hold users' ids: show it to operators only. */
 export interface StatusReport {
   /** This service's name: its connections are `redis-sse:<role>:<instance>` in `CLIENT LIST`. */
@@ -31,6 +39,7 @@ export interface StatusReport {
   readonly hub: HubStatistics;
   readonly sessions: RegistryStatistics;
   readonly history: HistoryStatistics;
+  readonly buffers: BufferStatistics;
   /** The channels that streams of this process listen to. */
   readonly channels: readonly string[];
   readonly redis: ServerInfo;
