@@ -8,7 +8,7 @@ import { startPublisher, startServer, type Publisher } from "./start.js";
 export interface Rig {
   readonly server: Server;
   readonly redis: RedisServer;
-  open(options: Shape): Promise<{ client: LoadClient; opened: LoadResult }>;
+  readonly open: (options: Shape) => Promise<{ client: LoadClient; opened: LoadResult }>;
 }
 
 /** What a scenario says of the load; where it goes, the rig knows. */

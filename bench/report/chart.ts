@@ -16,7 +16,7 @@ const LABEL_WIDTH = 158;
 const VALUE_WIDTH = 44;
 const BAR_WIDTH = PANEL_WIDTH - LABEL_WIDTH - VALUE_WIDTH;
 const ROW = 20;
-const TITLE = 62;
+const TITLE = 80;
 
 // Both in the file itself: an image on a page is told which of the two the reader has.
 const STYLE = `
@@ -51,7 +51,7 @@ export function renderChart(report: Report): string {
 <style>${STYLE}
 </style>
 <text class="title" x="${GUTTER}" y="26">Server CPU per delivery, microseconds</text>
-<text class="quiet" x="${GUTTER}" y="46">shorter is better; every panel has its own scale; pale bars are programs in C</text>
+<text class="quiet" x="${GUTTER}" y="46">shorter is better; every panel has its own scale; faint bars are programs in C</text>
 ${panels.join("\n")}
 </svg>
 `;
@@ -64,7 +64,7 @@ function renderPanel({ key, rows }: Section): string {
       label,
       value: figures?.["cpuUsPerDelivery"]?.median ?? null,
     }))
-    .sort((one, other) => (one.value ?? Infinity) - (other.value ?? Infinity));
+    .toSorted((one, other) => (one.value ?? Infinity) - (other.value ?? Infinity));
   const most = Math.max(...values.map(({ value }) => value ?? 0));
   const bars = values.map(({ name, label, value }, index) => {
     const y = 30 + index * ROW;

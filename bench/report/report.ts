@@ -36,7 +36,7 @@ export function bestPeer(
     const value = figures?.[figure]?.median;
     return isPeerInNode(name) && value !== undefined ? [{ label, value }] : [];
   });
-  return peers.sort((one, other) => one.value - other.value)[0] ?? null;
+  return peers.toSorted((one, other) => one.value - other.value)[0] ?? null;
 }
 
 function isPeerInNode(name: string): boolean {

@@ -36,7 +36,7 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
     "the last stream has got all it had missed. Afterwards each has to be live, and in order.",
   stalled:
     "Memory at most is the largest resident size that the server had, with all garbage; before is after a collection.",
-  idle: "Heartbeats are shortened so that several rounds of them pass. The last column is the same work spread over 15 s, the default, for 10,000 streams.",
+  idle: "Heartbeats are shortened so that several rounds of them pass. The last column is in proportion, for the 667 heartbeats a second of 10,000 streams with the default of 15 s.",
 };
 
 function shapeOf({

@@ -38,14 +38,14 @@ const QUICK: Plan = {
   fanOut: {
     ...FULL.fanOut,
     "per-user": { streams: 500, channels: 500, window: 256 },
-    wide: { streams: 1_500, channels: 1, window: 1 },
+    wide: { streams: 1_000, channels: 1, window: 1 },
   },
-  durations: { warmUpSeconds: 0.3, seconds: 0.5, settleMs: 50 },
+  durations: { warmUpSeconds: 0.3, seconds: 0.4, settleMs: 50 },
   reconnect: [
     { name: "1 channel", streams: 1_000, channels: 1, missed: 100 },
     { name: "200 channels", streams: 200, channels: 200, missed: 50 },
   ],
-  stalled: { ...FULL.stalled, events: 6_000 },
+  stalled: { ...FULL.stalled, events: 4_000 },
   idle: { streams: 2_000, heartbeatMs: 1_000, seconds: 3 },
   leftOut: ["transmit", "express-sse", "per-stream"],
 };
