@@ -10,6 +10,7 @@ import { printSection } from "./report/print.js";
 import type { Report, Section } from "./report/report.js";
 import { writeReport } from "./report/write.js";
 import { experimentsOf } from "./scenarios/experiments.js";
+import { checkInstrument } from "./scenarios/self-check.js";
 import { planOf, type Plan } from "./scenarios/plan.js";
 import { ours, targets, type Target } from "./targets/catalog.js";
 
@@ -22,6 +23,7 @@ async function run(options: Options): Promise<void> {
   const plan = planOf(options.quick);
   const notes: string[] = [];
   const chosen = chooseTargets(options, plan, notes);
+  await checkInstrument();
   const redis = await RedisServer.start();
   const machine = describeMachine(await redis.version());
   console.log(`${machine.processor}, ${machine.cores} cores, load average ${machine.loadAverage}`);
