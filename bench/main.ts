@@ -1,72 +1,66 @@
-/** The benchmark as a whole: what is asked for on the command line, one scenario after the other, the report. */
-import { loadavg } from "node:os";
+/** The benchmark as a whole: what is asked for on the command line, one experiment after the other, the report. */
+import { writeFile } from "node:fs/promises";
 
 import { stopAll } from "./harness/children.js";
 import { whyNoNchan } from "./harness/nchan.js";
 import { RedisServer } from "./harness/redis.js";
 import { readOptions, USAGE, type Options } from "./options.js";
-import { spreadOf } from "./report/statistics.js";
-import { measureFanOut } from "./scenarios/fan-out.js";
-import { isFanOut, planOf } from "./scenarios/plan.js";
-import { alternate } from "./scenarios/rounds.js";
-import { targets } from "./targets/catalog.js";
+import { describeMachine } from "./report/machine.js";
+import { printSection } from "./report/print.js";
+import type { Report, Section } from "./report/report.js";
+import { writeReport } from "./report/write.js";
+import { experimentsOf } from "./scenarios/experiments.js";
+import { checkInstrument } from "./scenarios/self-check.js";
+import { planOf, type Plan } from "./scenarios/plan.js";
+import { ours, targets, type Target } from "./targets/catalog.js";
 
 process.once("exit", stopAll);
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
 
+await run(readOptionsOrStop());
+
 async function run(options: Options): Promise<void> {
   const plan = planOf(options.quick);
+  const notes: string[] = [];
+  const chosen = chooseTargets(options, plan, notes);
+  await checkInstrument();
   const redis = await RedisServer.start();
-  const why = whyNoNchan();
-  if (why) console.log(`nchan is left out: ${why}`);
-  console.log(
-    `load average: ${loadavg()
-      .map((load) => load.toFixed(2))
-      .join(" ")}`,
-  );
-  for (const name of options.only.filter(isFanOut)) {
-    const fanOut = plan.fanOut[name];
-    const entries = targets.filter(
-      (target) =>
-        options.targets.includes(target.name) &&
-        (target.name !== "nchan" || why === null) &&
-        (target.manyChannels !== false || fanOut.channels === 1) &&
-        (target.manyStreams !== false || fanOut.streams <= 1_000),
-    );
-    const results = await alternate(
-      entries,
-      options.rounds,
-      (target) => measureFanOut(target, fanOut, plan.durations, redis),
-      (line) => process.stderr.write(`  ${name}: ${line}\n`),
-    );
-    console.log(`\n${name}`);
-    const table: Record<string, Record<string, string>> = {};
-    for (const [target, { figures, voids }] of results) {
-      const of = (key: keyof (typeof figures)[number], digits: number): string =>
-        spreadOf(figures.map((each) => each[key]))?.median.toFixed(digits) ?? `void: ${voids[0]}`;
-      table[target.label] = {
-        "CPU us/delivery": of("cpuUsPerDelivery", 2),
-        "deliveries/s": of("deliveriesPerSecond", 0),
-        "p50 us": of("p50Us", 0),
-        "p99 us": of("p99Us", 0),
-        "KB/connection": of("kbPerConnection", 1),
-        "CPU us/connect": of("cpuUsPerConnect", 0),
-        "Redis connections": of("redisConnections", 0),
-        "client CPU us": of("clientCpuUsPerDelivery", 2),
-      };
+  const machine = describeMachine(await redis.version());
+  console.log(`${machine.processor}, ${machine.cores} cores, load average ${machine.loadAverage}`);
+  for (const note of notes) console.log(note);
+
+  const sections: Section[] = [];
+  for (const name of options.only) {
+    for (const experiment of experimentsOf(name, plan, chosen, redis)) {
+      const rows = await experiment.run(options.rounds, (line) => process.stderr.write(`  ${line}\n`));
+      const section = { key: experiment.key, rows };
+      sections.push(section);
+      printSection(section);
     }
-    console.table(table);
   }
   await redis.stop();
+
+  const report: Report = { machine, plan, options, notes, sections };
+  if (options.json !== null) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`);
+  for (const file of await writeReport(report)) console.log(`written: ${file}`);
+}
+
+/** Those that were named, else all but what the plan leaves out; ours always, since the ratios are to it. */
+function chooseTargets(options: Options, plan: Plan, notes: string[]): readonly Target[] {
+  const named = options.targets;
+  const wanted = targets.filter(({ name, onlyByName = false }) =>
+    named === null ? !onlyByName && !plan.leftOut.includes(name) : named.includes(name) || name === ours.name,
+  );
+  const missing = wanted.some(({ fedBy }) => fedBy === "nchan") ? whyNoNchan() : null;
+  if (missing !== null) notes.push(`Nchan is left out: ${missing}.`);
+  return missing === null ? wanted : wanted.filter(({ fedBy }) => fedBy !== "nchan");
 }
 
 function readOptionsOrStop(): Options {
   try {
     return readOptions(process.argv.slice(2));
   } catch (error) {
-    console.error(`${(error as Error).message}\n\n${USAGE}`);
+    console.error(`bench: ${(error as Error).message}\n\n${USAGE}`);
     process.exit(2);
   }
 }
-
-await run(readOptionsOrStop());

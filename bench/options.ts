@@ -4,11 +4,15 @@ import { targets } from "./targets/catalog.js";
 import { scenarioNames, type ScenarioName } from "./scenarios/names.js";
 
 export interface Options {
+  /** What was asked for, as it was written. */
+  readonly command: string;
   /** Small numbers: to see that all works, not to quote. */
   readonly quick: boolean;
   readonly only: readonly ScenarioName[];
-  /** Names of targets; ours is always among them, since the ratios are to it. */
-  readonly targets: readonly string[];
+  /** Neither scenarios nor targets were chosen: the run has everything. */
+  readonly complete: boolean;
+  /** Names of targets; null: those of the plan. */
+  readonly targets: readonly string[] | null;
   readonly rounds: number;
   /** Where the figures go, as JSON. */
   readonly json: string | null;
@@ -37,9 +41,11 @@ export function readOptions(args: readonly string[]): Options {
   });
   const known = targets.map(({ name }) => name);
   return {
+    command: ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" "),
     quick: values.quick,
     only: readNames("--only", values.only, scenarioNames) as readonly ScenarioName[],
-    targets: readNames("--targets", values.targets, known),
+    targets: values.targets === undefined ? null : readNames("--targets", values.targets, known),
+    complete: values.only === undefined && values.targets === undefined,
     rounds: readRounds(values.rounds ?? (values.quick ? "1" : "3")),
     json: values.json ?? null,
   };

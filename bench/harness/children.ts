@@ -1,5 +1,6 @@
 import { fork, spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** Every process that the benchmark has started and that has not ended. Nothing else is ever ended by it. */
 const running = new Set<ChildProcess>();
@@ -33,6 +34,11 @@ export function startProgram(program: string, args: readonly string[]): ChildPro
 function track(child: ChildProcess): ChildProcess {
   running.add(child);
   child.once("exit", () => running.delete(child));
+  // One that cannot be started ends without having been there.
+  child.once("error", (error) => {
+    console.error(`bench: ${child.spawnfile}: ${error.message}`);
+    process.exit(1);
+  });
   return child;
 }
 
@@ -58,19 +64,27 @@ function killGroup(child: ChildProcess): void {
   }
 }
 
-/** The first message of a script, which says where it listens. */
-export async function portOf(child: ChildProcess, name: string): Promise<number> {
-  const { port } = await Promise.race([
-    once(child, "message").then(([message]) => message as { port: number }),
-    once(child, "exit").then(([code, signal]) => {
-      throw new Error(`${name} ended with ${code ?? signal} before it listened`);
-    }),
-    deadline(20_000, `${name} did not listen within 20 s`),
-  ]);
-  return port;
+/** The next message of a script. Rejects when it ends, or says nothing for long. */
+export async function messageOf(child: ChildProcess, withinMs = 60_000): Promise<unknown> {
+  const name = child.spawnargs.find((word) => word.endsWith(".js")) ?? child.spawnfile;
+  const settled = new AbortController();
+  const { signal } = settled;
+  const ended = once(child, "exit", { signal }).then(([code, cause]) => {
+    throw new Error(`${name} ended with ${code ?? cause}`);
+  });
+  const late = sleep(withinMs, null, { signal }).then(() => {
+    throw new Error(`${name} said nothing within ${withinMs / 1000} s`);
+  });
+  try {
+    const [message] = (await Promise.race([once(child, "message", { signal }), ended, late])) as [unknown];
+    return message;
+  } finally {
+    for (const loser of [ended, late]) loser.catch(() => {});
+    settled.abort();
+  }
 }
 
-async function deadline(ms: number, message: string): Promise<never> {
-  await new Promise((resolve) => setTimeout(resolve, ms).unref());
-  throw new Error(message);
+/** The first message of a script that listens says where. */
+export async function portOf(child: ChildProcess): Promise<number> {
+  return ((await messageOf(child, 20_000)) as { port: number }).port;
 }

@@ -39,6 +39,8 @@ export interface LoadResult {
   readonly p99Us: number;
   /** The client's own. */
   readonly cpuUs: number;
+  /** Reads that brought something, be it a heartbeat. */
+  readonly reads: number;
   readonly ready: number;
   readonly void: string | null;
 }
@@ -65,8 +67,8 @@ export class LoadClient {
     return { client, opened: await client.#answer() };
   }
 
-  /** Publishes for so long, the window always full; resolves when every stream has every event. */
-  run(limits: { seconds: number; events?: number }): Promise<LoadResult> {
+  /** Publishes for so long (0: without end), the window always full; resolves when every stream has every event. */
+  run(limits: { readonly seconds: number; readonly events?: number }): Promise<LoadResult> {
     this.#child.stdin.write(`run ${limits.events ?? 1_000_000_000} ${limits.seconds}\n`);
     return this.#answer();
   }
@@ -74,6 +76,12 @@ export class LoadClient {
   /** Publishes so many events at a fixed rate. */
   runAtRate(events: number, perSecond: number): Promise<LoadResult> {
     this.#child.stdin.write(`rate ${events} ${perSecond}\n`);
+    return this.#answer();
+  }
+
+  /** Only listens. */
+  idle(seconds: number): Promise<LoadResult> {
+    this.#child.stdin.write(`idle ${seconds}\n`);
     return this.#answer();
   }
 

@@ -11,7 +11,17 @@ export function cpuOf(pid: number): number {
 
 /** Resident memory of a process, in KB. */
 export function memoryOf(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+  return statusOf(pid, "VmRSS");
+}
+
+/** The most that it has had. */
+export function peakMemoryOf(pid: number): number {
+  return statusOf(pid, "VmHWM");
+}
+
+function statusOf(pid: number, field: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1]);
 }
 
 export function childrenOf(pid: number): number[] {

@@ -30,7 +30,7 @@ async function startNode(
     BENCH_REDIS_URL: redis.url,
     BENCH_OPTIONS: JSON.stringify(options),
   });
-  const port = await portOf(child, script);
+  const port = await portOf(child);
   const ask = createQuestions(child, script);
   return {
     port,
@@ -72,5 +72,5 @@ export async function startPublisher(target: Target, redis: RedisServer, server:
     BENCH_REDIS_URL: redis.url,
     BENCH_SERVER_PORT: String(server.port),
   });
-  return { port: await portOf(child, script), stop: () => stop(child) };
+  return { port: await portOf(child), stop: () => stop(child) };
 }

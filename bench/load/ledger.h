@@ -13,6 +13,7 @@ struct totals {
   uint64_t losses;
   uint64_t repeats;
   uint64_t disorder;
+  uint64_t reads; /* of a socket that brought something, events or not */
 };
 
 extern struct totals totals;

@@ -4,6 +4,7 @@
  *
  *   run <events> <seconds>     closed loop: `--window` events in flight, until so many are out or the time is up
  *   rate <events> <perSecond>  at a fixed rate, with at most `--window` in flight
+ *   idle <seconds>             publishes nothing; `reads` tells of what came by itself
  *
  * and ends with its input. It has to cost far less than the server, whose CPU is what is measured.
  */
@@ -98,10 +99,10 @@ struct watch {
 static void print_result(const char *phase, uint64_t start, uint64_t end, uint64_t cpu, const char *fault) {
   printf("{\"phase\":\"%s\",\"events\":%" PRIu64 ",\"deliveries\":%" PRIu64 ",\"seconds\":%.6f,\"losses\":%" PRIu64
          ",\"repeats\":%" PRIu64 ",\"disorder\":%" PRIu64 ",\"unfinished\":%" PRIu64
-         ",\"p50Us\":%.1f,\"p99Us\":%.1f,\"cpuUs\":%" PRIu64 ",\"ready\":%u,\"void\":",
+         ",\"p50Us\":%.1f,\"p99Us\":%.1f,\"cpuUs\":%" PRIu64 ",\"reads\":%" PRIu64 ",\"ready\":%u,\"void\":",
          phase, totals.published, totals.deliveries, (double)(end - start) / 1e9, totals.losses, totals.repeats,
          totals.disorder, ledger_in_flight(), histogram_quantile_us(0.5), histogram_quantile_us(0.99), cpu,
-         streams_ready());
+         totals.reads, streams_ready());
   if (fault == NULL) puts("null}");
   else printf("\"%s\"}\n", fault);
   fflush(stdout);
@@ -167,12 +168,21 @@ static void publish_all(uint64_t events, double seconds, double per_second) {
   print_result("run", start, now, cpu, NULL);
 }
 
+static void idle(double seconds) {
+  ledger_reset_totals();
+  histogram_reset();
+  uint64_t start = now_ns(), cpu = cpu_us(), end = start + (uint64_t)(seconds * 1e9);
+  for (uint64_t now = start; now < end; now = now_ns()) loop_turn((int)((end - now) / 1000000u) + 1);
+  print_result("idle", start, now_ns(), cpu_us() - cpu, NULL);
+}
+
 static void obey(const char *command) {
   uint64_t events;
   double argument;
   if (sscanf(command, "run %" SCNu64 " %lf", &events, &argument) == 2) publish_all(events, argument, 0);
   else if (sscanf(command, "rate %" SCNu64 " %lf", &events, &argument) == 2) publish_all(events, 0, argument);
-  else fail(EXIT_USAGE, "expected run or rate, got %s", command);
+  else if (sscanf(command, "idle %lf", &argument) == 1) idle(argument);
+  else fail(EXIT_USAGE, "expected run, rate or idle, got %s", command);
 }
 
 int main(int argc, char **argv) {

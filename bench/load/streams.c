@@ -98,6 +98,7 @@ static void receive(struct stream *s, uint32_t number) {
     if (got < 0) fail(EXIT_PROTOCOL, "stream %u: %s", number, strerror(errno));
     if (got == 0) fail(EXIT_PROTOCOL, "stream %u was ended by the server after %lu events", number, ledger_position(number));
     uint64_t now = now_ns();
+    totals.reads++;
     size_t used = s->head ? read_head(s, number, buffer, (size_t)got) : 0;
     if (s->head == NULL && used < (size_t)got) {
       body_read(&s->body, number, buffer + used, (size_t)got - used, now);

@@ -8,14 +8,15 @@ export type Publish = (channel: string, data: string) => Promise<unknown>;
  * whatever the server under test is fed by. Runs in a process of its own, whose CPU is not the server's.
  */
 export function servePublish(publish: Publish): void {
-  const server = createServer((socket) => serve(socket, publish));
+  const server = createServer((socket) => acceptPublish(socket, publish));
   server.listen({ port: 0, host: "127.0.0.1" }, () =>
     process.send?.({ port: (server.address() as AddressInfo).port }),
   );
   process.on("disconnect", () => process.exit(0));
 }
 
-function serve(socket: Socket, publish: Publish): void {
+/** Takes what comes over one connection. */
+export function acceptPublish(socket: Socket, publish: Publish): void {
   const answers = createAnswers(socket);
   let rest = "";
   socket.setNoDelay(true);
@@ -48,7 +49,7 @@ function createAnswers(socket: Socket): (answer: string) => void {
 }
 
 /** Whole commands, each an array of bulk strings, and what is left of one that has not come entirely. */
-export function parseCommands(text: string): { commands: string[][]; left: string } {
+function parseCommands(text: string): { commands: string[][]; left: string } {
   const commands: string[][] = [];
   for (let at = 0; ;) {
     const command = parseCommand(text, at);

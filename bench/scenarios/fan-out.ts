@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { LoadClient, type LoadOptions, type LoadResult } from "../harness/load.js";
-import type { RedisServer } from "../harness/redis.js";
 import { connectionsOf } from "../harness/proc.js";
-import { startPublisher, startServer, type Publisher } from "../harness/start.js";
+import type { RedisServer } from "../harness/redis.js";
+import { warmUp, withRig, type Rig } from "../harness/rig.js";
 import type { Target } from "../targets/catalog.js";
 
 /** Streams on channels, with a number of events under way: what is asked of a server. */
@@ -36,63 +35,52 @@ export interface FanOutFigures {
 }
 
 /** Rejects with `VoidRun` when not every stream got every event once and in order. */
-export async function measureFanOut(
+export function measureFanOut(
   target: Target,
-  { streams, channels, window }: FanOut,
+  fanOut: FanOut,
   durations: Durations,
   redis: RedisServer,
 ): Promise<FanOutFigures> {
-  await redis.admin.flushall();
-  const server = await startServer(target, redis);
-  let publisher: Publisher | null = null;
-  try {
-    publisher = await startPublisher(target, redis, server);
-    const common = { port: server.port, publishPort: publisher.port, prefix: target.prefix, window };
-    await warmUp({ ...common, streams: Math.min(100, streams), channels: Math.min(100, channels) });
-    await sleep(durations.settleMs);
-
-    const memoryBefore = await server.memoryKb();
-    const cpuBefore = await server.cpuUs();
-    const { client } = await LoadClient.open({ ...common, streams, channels });
-    const cpuOpened = await server.cpuUs();
-    await sleep(durations.settleMs);
-    const memoryOpened = await server.memoryKb();
-    const connections = server.pids.map((pid) => connectionsOf(pid, redis.port));
-
+  return withRig(target, redis, async (rig) => {
+    await warmUp(rig, fanOut);
+    const { client, ...opening } = await measureOpening(rig, fanOut, durations.settleMs);
     await client.run({ seconds: durations.warmUpSeconds });
-    const cpuStart = await server.cpuUs();
+    const cpuBefore = await rig.server.cpuUs();
     const result = await client.run({ seconds: durations.seconds });
-    const cpuEnd = await server.cpuUs();
-    await client.end();
+    const cpuAfter = await rig.server.cpuUs();
+    const { deliveries, seconds, p50Us, p99Us, cpuUs } = result;
     return {
-      ...rates(result),
-      cpuUsPerDelivery: (cpuEnd - cpuStart) / result.deliveries,
-      kbPerConnection: (memoryOpened - memoryBefore) / streams,
-      cpuUsPerConnect: (cpuOpened - cpuBefore) / streams,
-      redisConnections: connections.reduce((sum, count) => sum + count),
+      ...opening,
+      cpuUsPerDelivery: (cpuAfter - cpuBefore) / deliveries,
+      deliveries,
+      deliveriesPerSecond: deliveries / seconds,
+      p50Us,
+      p99Us,
+      clientCpuUsPerDelivery: cpuUs / deliveries,
     };
-  } finally {
-    await publisher?.stop();
-    await server.stop();
-  }
+  });
 }
 
-/** Opens and uses some streams that leave again, so that what is measured is code that has run before. */
-async function warmUp(options: LoadOptions): Promise<void> {
-  const { client } = await LoadClient.open(options);
-  await client.run({ events: 200, seconds: 1 });
-  await client.end();
-}
+type Opening = Pick<FanOutFigures, "kbPerConnection" | "cpuUsPerConnect" | "redisConnections">;
 
-function rates(
-  result: LoadResult,
-): Pick<FanOutFigures, "deliveriesPerSecond" | "deliveries" | "p50Us" | "p99Us" | "clientCpuUsPerDelivery"> {
-  const { deliveries, seconds, p50Us, p99Us, cpuUs } = result;
+async function measureOpening(
+  { server, redis, open }: Rig,
+  fanOut: FanOut,
+  settleMs: number,
+): Promise<Opening & { client: Awaited<ReturnType<Rig["open"]>>["client"] }> {
+  const { streams } = fanOut;
+  await sleep(settleMs);
+  const memoryBefore = await server.memoryKb();
+  const cpuBefore = await server.cpuUs();
+  const { client } = await open(fanOut);
+  const cpuAfter = await server.cpuUs();
+  await sleep(settleMs);
+  const memoryAfter = await server.memoryKb();
+  const connections = server.pids.map((pid) => connectionsOf(pid, redis.port));
   return {
-    deliveries,
-    deliveriesPerSecond: deliveries / seconds,
-    p50Us,
-    p99Us,
-    clientCpuUsPerDelivery: cpuUs / deliveries,
+    client,
+    cpuUsPerConnect: (cpuAfter - cpuBefore) / streams,
+    kbPerConnection: (memoryAfter - memoryBefore) / streams,
+    redisConnections: connections.reduce((sum, count) => sum + count),
   };
 }

@@ -1,13 +1,21 @@
 import type { Durations, FanOut } from "./fan-out.js";
+import type { Idle } from "./idle.js";
 import type { ScenarioName } from "./names.js";
+import type { Reconnect } from "./reconnect.js";
+import type { Stalled } from "./stalled.js";
 
 /** The numbers of a run; a quick one has small ones. */
 export interface Plan {
-  readonly fanOut: Readonly<Record<"burst" | "single" | "per-user" | "wide", FanOut>>;
+  readonly fanOut: Readonly<Record<FanOutName, FanOut>>;
   readonly durations: Durations;
+  readonly reconnect: readonly (Reconnect & { readonly name: string })[];
+  readonly stalled: Stalled;
+  readonly idle: Idle;
+  /** Left out unless they are named: so many servers do not fit into two minutes. */
+  readonly leftOut: readonly string[];
 }
 
-export type FanOutName = keyof Plan["fanOut"];
+export type FanOutName = "burst" | "single" | "per-user" | "wide";
 
 const FULL: Plan = {
   fanOut: {
@@ -17,11 +25,29 @@ const FULL: Plan = {
     wide: { streams: 8_000, channels: 1, window: 1 },
   },
   durations: { warmUpSeconds: 2, seconds: 4, settleMs: 500 },
+  reconnect: [
+    { name: "1 channel", streams: 1_000, channels: 1, missed: 500 },
+    { name: "1,000 channels", streams: 1_000, channels: 1_000, missed: 100 },
+  ],
+  stalled: { readers: 50, events: 12_000, size: 1_024 },
+  idle: { streams: 10_000, heartbeatMs: 3_000, seconds: 15 },
+  leftOut: [],
 };
 
 const QUICK: Plan = {
-  fanOut: { ...FULL.fanOut, wide: { ...FULL.fanOut.wide, streams: 2_000 } },
-  durations: { warmUpSeconds: 0.3, seconds: 0.6, settleMs: 100 },
+  fanOut: {
+    ...FULL.fanOut,
+    "per-user": { streams: 500, channels: 500, window: 256 },
+    wide: { streams: 1_000, channels: 1, window: 1 },
+  },
+  durations: { warmUpSeconds: 0.3, seconds: 0.4, settleMs: 50 },
+  reconnect: [
+    { name: "1 channel", streams: 1_000, channels: 1, missed: 100 },
+    { name: "200 channels", streams: 200, channels: 200, missed: 50 },
+  ],
+  stalled: { ...FULL.stalled, events: 4_000 },
+  idle: { streams: 2_000, heartbeatMs: 1_000, seconds: 3 },
+  leftOut: ["transmit", "express-sse", "per-stream"],
 };
 
 export function planOf(quick: boolean): Plan {

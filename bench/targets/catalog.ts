@@ -12,6 +12,8 @@ export interface Target {
   readonly prefix: string;
   /** It tells its audience apart by channels. Default true. */
   readonly manyChannels?: boolean;
+  /** Measured only when it is named, since nobody would choose it for its speed. Default false. */
+  readonly onlyByName?: boolean;
   /** It can have thousands of streams. Default true. */
   readonly manyStreams?: boolean;
   /** Handed to the script. */
@@ -27,10 +29,19 @@ export const ours: Target = { name: "redis-sse", label: "redis-sse", runs: scrip
 
 export const oursWithHistory: Target = {
   name: "redis-sse-history",
-  label: "redis-sse, with history",
+  label: "redis-sse, history, by publish()",
   runs: script("redis-sse"),
   fedBy: "history",
   prefix: "kept:",
+};
+
+/** Between the two: through `publish()` as well, and nothing kept. What differs from it is what history costs. */
+export const oursPublished: Target = {
+  name: "redis-sse-published",
+  label: "redis-sse, no history, by publish()",
+  runs: script("redis-sse"),
+  fedBy: "history",
+  prefix: "plain:",
 };
 
 export const targets: readonly Target[] = [
@@ -41,6 +52,7 @@ export const targets: readonly Target[] = [
     runs: script("redis-sse"),
     ...plain,
     manyStreams: false,
+    onlyByName: true,
     options: { subscriptions: "dedicated" },
   },
   { name: "hand-written", label: "hand-written", runs: script("hand-written"), ...plain },

@@ -19,7 +19,8 @@ enum { CHANNELS = 65536, FILES = 65536, READ_SIZE = 1 << 20 };
 
 struct channel {
   int *clients;
-  int count, capacity, subscribed;
+  int count, capacity;
+  enum { UNHEARD, ASKED, HEARD } state;
   char *out; /* the frames of this wake-up, a chunk each */
   size_t length, room;
   char waiting; /* has something to write */
@@ -43,10 +44,19 @@ static int number_of(const char *name, size_t length) {
   return digits == NULL ? 0 : atoi(digits + 1) % CHANNELS;
 }
 
-static void answer(int fd, int number) {
+static void answer(int fd) {
   static const char head[] =
       "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
       "Transfer-Encoding: chunked\r\n\r\n8\r\n: open\n\n\r\n";
+  if (send(fd, head, sizeof head - 1, MSG_NOSIGNAL) < 0) perror("send");
+}
+
+static void open_stream(int fd, char *text) {
+  char *name = strstr(text, "channel=");
+  char *end = name ? strchr(name, ' ') : NULL;
+  if (end == NULL) return;
+  name += 8;
+  int number = number_of(name, (size_t)(end - name));
   struct channel *c = &channels[number];
   if (c->count == c->capacity) {
     c->capacity = c->capacity ? c->capacity * 2 : 4;
@@ -54,22 +64,17 @@ static void answer(int fd, int number) {
   }
   c->clients[c->count++] = fd;
   channel_of[fd] = number + 1;
-  if (send(fd, head, sizeof head - 1, MSG_NOSIGNAL) < 0) perror("send");
+  if (c->state == HEARD) answer(fd);
+  if (c->state != UNHEARD) return;
+  c->state = ASKED;
+  dprintf(redis, "*2\r\n$9\r\nSUBSCRIBE\r\n$%d\r\n%.*s\r\n", (int)(end - name), (int)(end - name), name);
 }
 
-/* Redis acknowledges in order and before any message, so that the stream may be answered at once. */
-static void open_stream(int fd, char *text) {
-  char *name = strstr(text, "channel=");
-  char *end = name ? strchr(name, ' ') : NULL;
-  if (end == NULL) return;
-  name += 8;
-  int number = number_of(name, (size_t)(end - name));
-  if (!channels[number].subscribed) {
-    channels[number].subscribed = 1;
-    dprintf(redis, "*2\r\n$9\r\nSUBSCRIBE\r\n$%d\r\n%.*s\r\n", (int)(end - name), (int)(end - name), name);
-    /* The acknowledgement is read with the messages; the client publishes only when all streams are open. */
-  }
-  answer(fd, number);
+/* Redis has acknowledged the channel: only now its streams may count as open. */
+static void heard(int number) {
+  struct channel *c = &channels[number];
+  c->state = HEARD;
+  for (int i = 0; i < c->count; i++) answer(c->clients[i]);
 }
 
 static void leave(int fd) {
@@ -121,7 +126,9 @@ static void read_redis(void) {
       if (next >= end || (word[i] = take(&next, end, &length[i])) == NULL) break;
     }
     if (word[2] == NULL) break;
-    if (length[2] > 0) add(number_of(word[1], length[1]), word[2], length[2]);
+    int number = number_of(word[1], length[1]);
+    if (length[2] > 0) add(number, word[2], length[2]);
+    else heard(number);
     at = next;
   }
   held = (size_t)(end - at);

@@ -1,0 +1,93 @@
+import type { Row } from "../scenarios/experiment.js";
+import { ours } from "../targets/catalog.js";
+import type { Section } from "./report.js";
+import type { Spread } from "./statistics.js";
+
+/** One column of a table: a figure, as it is shown. */
+interface Column {
+  readonly figure: string;
+  readonly heading: string;
+  readonly digits: number;
+  /** Shows between what all rounds lay, too. */
+  readonly spread?: boolean;
+}
+
+const FAN_OUT: readonly Column[] = [
+  { figure: "cpuUsPerDelivery", heading: "CPU us per delivery", digits: 2, spread: true },
+  { figure: "deliveriesPerSecond", heading: "deliveries/s", digits: 0 },
+  { figure: "p50Us", heading: "p50 us", digits: 0 },
+  { figure: "p99Us", heading: "p99 us", digits: 0 },
+  { figure: "cpuUsPerConnect", heading: "CPU us per connect", digits: 0 },
+  { figure: "redisConnections", heading: "Redis connections", digits: 0 },
+  { figure: "clientCpuUsPerDelivery", heading: "the client's CPU us", digits: 2 },
+];
+
+const KB_PER_CONNECTION: Column = {
+  figure: "kbPerConnection",
+  heading: "KB per connection",
+  digits: 1,
+  spread: true,
+};
+
+const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
+  // Few connections tell little of what one takes: the noise of the heap is divided by them.
+  wide: [FAN_OUT[0]!, KB_PER_CONNECTION, ...FAN_OUT.slice(1)],
+  publish: [
+    { figure: "perSecond", heading: "events/s", digits: 0, spread: true },
+    { figure: "cpuUsPerEvent", heading: "CPU us per event", digits: 1 },
+    { figure: "redisCpuUsPerEvent", heading: "of Redis", digits: 1 },
+  ],
+  reconnect: [
+    { figure: "ms", heading: "ms until the last is live", digits: 0, spread: true },
+    { figure: "eventsPerSecond", heading: "events replayed/s", digits: 0 },
+    { figure: "cpuUsPerEvent", heading: "CPU us per event", digits: 2 },
+    { figure: "reads", heading: "reads of Redis", digits: 0 },
+    { figure: "shared", heading: "reads spared", digits: 0 },
+  ],
+  stalled: [
+    { figure: "memoryBeforeMb", heading: "MB before", digits: 0 },
+    { figure: "memoryPeakMb", heading: "MB at most", digits: 0, spread: true },
+    { figure: "growthMb", heading: "growth MB", digits: 0 },
+    { figure: "delivered", heading: "events the healthy reader got", digits: 0 },
+  ],
+  idle: [
+    { figure: "cpuPercent", heading: "CPU, % of a core", digits: 2 },
+    { figure: "heartbeatsPerSecond", heading: "heartbeats/s", digits: 0 },
+    { figure: "scaledCpuPercent", heading: "scaled to 10,000 streams and 15 s, %", digits: 2, spread: true },
+  ],
+};
+
+/** A section as rows of cells, the first row being the headings. */
+export function tableOf(section: Section): readonly (readonly string[])[] {
+  const columns = COLUMNS[section.key] ?? FAN_OUT;
+  const reference = section.rows.find(({ name }) => name === ours.name)?.figures?.["cpuUsPerDelivery"]
+    ?.median;
+  const ratios = reference !== undefined && section.rows.length > 1;
+  const rows = section.rows.map((row) => [
+    row.label,
+    ...(ratios ? [ratioOf(row, reference)] : []),
+    ...columns.map((column) => cellOf(row, column)),
+  ]);
+  return [["", ...(ratios ? ["ratio to ours"] : []), ...columns.map(({ heading }) => heading)], ...rows];
+}
+
+function ratioOf({ figures }: Row, reference: number): string {
+  const value = figures?.["cpuUsPerDelivery"]?.median;
+  return value === undefined ? "" : (value / reference).toFixed(2);
+}
+
+function cellOf({ figures, voids }: Row, { figure, digits, spread = false }: Column): string {
+  const values = figures?.[figure];
+  if (values === undefined) return "void";
+  const shown = formatNumber(values.median, digits);
+  const some = voids.length > 0 && spread ? `, ${voids.length} void` : "";
+  return spread ? `${shown} (${rangeOf(values, digits)}${some})` : shown;
+}
+
+function rangeOf({ min, max }: Spread, digits: number): string {
+  return `${formatNumber(min, digits)}-${formatNumber(max, digits)}`;
+}
+
+export function formatNumber(value: number, digits: number): string {
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}

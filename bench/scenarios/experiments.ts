@@ -1,0 +1,56 @@
+import type { RedisServer } from "../harness/redis.js";
+import { ours, oursPublished, oursWithHistory, type Target } from "../targets/catalog.js";
+import { experiment, type Experiment } from "./experiment.js";
+import { measureFanOut, type FanOut } from "./fan-out.js";
+import { measureIdle } from "./idle.js";
+import type { ScenarioName } from "./names.js";
+import type { Plan } from "./plan.js";
+import { measurePublish, publishWays } from "./publish.js";
+import { measureReconnect } from "./reconnect.js";
+import { measureStalled } from "./stalled.js";
+
+/** Of those that are compared, the ones for which it is of interest what a slow reader costs them. */
+const STALLED_TARGETS: readonly string[] = ["redis-sse", "hand-written", "better-sse"];
+
+/** What a scenario consists of. */
+export function experimentsOf(
+  name: ScenarioName,
+  plan: Plan,
+  targets: readonly Target[],
+  redis: RedisServer,
+): readonly Experiment[] {
+  const fanOut = (key: string, shape: FanOut, among: readonly Target[]): Experiment =>
+    experiment(key, among.filter(isFitFor(shape)), (target) =>
+      measureFanOut(target, shape, plan.durations, redis),
+    );
+  switch (name) {
+    case "burst":
+    case "single":
+    case "per-user":
+    case "wide":
+      return [fanOut(name, plan.fanOut[name], targets)];
+    case "history":
+      return (["burst", "per-user"] as const).map((shape) =>
+        fanOut(`history-${shape}`, plan.fanOut[shape], [ours, oursPublished, oursWithHistory]),
+      );
+    case "publish":
+      return [experiment("publish", publishWays, (way) => measurePublish(way, plan.durations, redis))];
+    case "reconnect":
+      return [experiment("reconnect", plan.reconnect, (reconnect) => measureReconnect(reconnect, redis))];
+    case "stalled":
+      return [
+        experiment(
+          "stalled",
+          targets.filter((target) => STALLED_TARGETS.includes(target.name)),
+          (target) => measureStalled(target, plan.stalled, redis),
+        ),
+      ];
+    case "idle":
+      return [experiment("idle", [ours], () => measureIdle(plan.idle, redis))];
+  }
+}
+
+function isFitFor({ streams, channels }: FanOut): (target: Target) => boolean {
+  return ({ manyChannels = true, manyStreams = true }) =>
+    (manyChannels || channels === 1) && (manyStreams || streams <= 1_000);
+}
