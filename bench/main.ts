@@ -4,7 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { stopAll } from "./harness/children.js";
 import { removeFolders } from "./harness/folders.js";
 import { whyNoNchan } from "./harness/nchan.js";
-import { ensureOpenFiles } from "./harness/open-files.js";
+import { ensureOpenFiles, Refusal } from "./harness/open-files.js";
 import { RedisServer } from "./harness/redis.js";
 import { readOptions, USAGE, type Options } from "./options.js";
 import { describeMachine } from "./report/machine.js";
@@ -23,7 +23,7 @@ process.once("exit", () => {
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
 
 await run(readOptionsOrStop()).catch((error: unknown) => {
-  console.error(error);
+  console.error(error instanceof Refusal ? `bench: ${error.message}` : error);
   process.exit(1);
 });
 
