@@ -37,6 +37,8 @@ export class Block {
    */
   get chunk(): Buffer | string {
     if (this.#chunk !== null) return this.#chunk;
+    // A chunk without bytes would be the last one.
+    if (this.text === "") return "";
     const chunk = `${this.byteLength.toString(16)}\r\n${this.text}\r\n`;
     if (!this.#isShared) return chunk;
     return (this.#chunk = Buffer.from(chunk));

@@ -15,8 +15,19 @@ export interface Audience {
 /** Makes an event of a message; `null`: nobody gets it. */
 export type ReadEvent<Channel> = (channel: Channel, message: string) => InboundEvent | null;
 
-interface Delivery<Channel> {
-  readonly channel: Channel;
+/**
+ * What a channel has for its members this turn, and who they were when it began: what they do with it may change who
+ * has one channel and who has several, and each gets it once all the same.
+ */
+interface Part {
+  readonly members: ReadonlySet<HubMember>;
+  readonly alone: Iterable<HubMember>;
+  readonly several: readonly HubMember[];
+  readonly batches: EventBatch[];
+}
+
+interface Delivery {
+  readonly part: Part;
   readonly batch: EventBatch;
 }
 
@@ -60,25 +71,26 @@ export class FanOut<Channel extends Audience> {
   }
 
   #deliver(runs: readonly MessageRun<Channel>[]): void {
-    const alone = new Map<Channel, EventBatch[]>();
-    const together: Delivery<Channel>[] = [];
+    const parts = new Map<Channel, Part>();
+    const together: Delivery[] = [];
     for (const run of runs) {
       const { channel } = run;
       const batch = this.#read(run);
       if (batch === null) continue;
-      if (channel.several.size > 0) together.push({ channel, batch });
-      if (channel.several.size === channel.members.size) continue;
-      const batches = alone.get(channel);
-      if (batches === undefined) alone.set(channel, [batch]);
-      else batches.push(batch);
+      let part = parts.get(channel);
+      if (part === undefined) parts.set(channel, (part = partOf(channel)));
+      part.batches.push(batch);
+      if (part.several.length > 0) together.push({ part, batch });
     }
-    for (const [channel, batches] of alone) this.#deliverAlone(channel, joinBatches(batches));
+    for (const part of parts.values()) this.#deliverAlone(part);
     if (together.length > 0) this.#deliverTogether(together);
   }
 
-  #deliverAlone({ members, several }: Channel, batch: EventBatch): void {
-    for (const member of members) {
-      if (several.size > 0 && several.has(member)) continue;
+  #deliverAlone({ members, alone, batches }: Part): void {
+    if (alone === NOBODY) return;
+    const batch = joinBatches(batches);
+    for (const member of alone) {
+      if (alone !== members && !members.has(member)) continue;
       // Not by isolate(): this is run for each client and each turn.
       try {
         member.deliver(batch);
@@ -88,13 +100,14 @@ export class FanOut<Channel extends Audience> {
     }
   }
 
-  #deliverTogether(deliveries: readonly Delivery<Channel>[]): void {
+  #deliverTogether(deliveries: readonly Delivery[]): void {
     const corked = new Set<HubMember>();
-    for (const { channel, batch } of deliveries) {
-      for (const member of channel.several) {
+    for (const { part, batch } of deliveries) {
+      for (const member of part.several) {
+        if (!part.members.has(member)) continue;
         if (deliveries.length > 1 && !corked.has(member)) {
           corked.add(member);
-          member.cork?.();
+          this.isolate(() => member.cork?.());
         }
         this.isolate(() => member.deliver(batch));
       }
@@ -116,6 +129,15 @@ export class FanOut<Channel extends Audience> {
     this.#memberFaults++;
     log("a member threw: %s", error instanceof Error ? error.name : typeof error);
   }
+}
+
+const NOBODY: readonly HubMember[] = [];
+
+function partOf({ members, several }: Audience): Part {
+  if (several.size === 0) return { members, alone: members, several: NOBODY, batches: [] };
+  const alone =
+    several.size === members.size ? NOBODY : [...members].filter((member) => !several.has(member));
+  return { members, alone, several: [...several], batches: [] };
 }
 
 function joinBatches(batches: readonly EventBatch[]): EventBatch {

@@ -33,6 +33,8 @@ export interface HistoryOutput {
 export interface SessionHistoryOptions {
   readonly context: HistoryContext;
   readonly log: (channel: string) => ChannelLog;
+  /** Passes on what has come live so far. */
+  readonly flush: () => void;
   readonly cursor: SessionCursor;
   readonly owner: HistoryOwner;
 }
@@ -127,6 +129,8 @@ export class SessionHistory {
     const wish = parseWish(lastEventId);
     const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
     const starts = await findStarts(tracks, wish, this.#source);
+    // What has come since the subscription says where a stream begins that begins now.
+    this.#options.flush();
     if (starts.length === channels.length && starts.every(hasAll)) {
       throw new RedisSseError("COMPLETED", "this stream has ended");
     }
@@ -152,6 +156,7 @@ export class SessionHistory {
   async join(track: ChannelTrack): Promise<void> {
     if (this.#tracks.get(track.channel) !== track) return;
     const [start] = await findStarts([track], "now", this.#source);
+    this.#options.flush();
     if (start === undefined || this.#tracks.get(track.channel) !== track) return;
     if (start.gap !== null) {
       this.#options.cursor.set(track.channel, start.position);

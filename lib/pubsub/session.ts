@@ -114,6 +114,7 @@ export class PubSubSession {
     this.#history = new SessionHistory({
       context,
       log: (channel) => this.#transport.log(channel),
+      flush: () => this.#transport.flush(),
       cursor: this.#cursor,
       owner,
     });
@@ -227,6 +228,7 @@ export class PubSubSession {
 
   /** Takes a channel from this stream: none of its events is written once this was called. */
   removeChannel(name: string): Promise<void> {
+    this.#transport.flush();
     const removed = this.#channels.remove(name);
     this.#endIfComplete();
     return removed;

@@ -29,6 +29,7 @@ export class StreamOutput {
   #corked: Block[] | null = null;
   #corkedLength = 0;
   #started = false;
+  #destroyed = false;
   #bytesSent = 0;
   #hasWritten = false;
 
@@ -132,6 +133,7 @@ export class StreamOutput {
   }
 
   destroy(): void {
+    this.#destroyed = true;
     this.#sink.destroy();
   }
 
@@ -145,7 +147,7 @@ export class StreamOutput {
     const block = joinBlocks(this.#corked);
     this.#corked = null;
     this.#corkedLength = 0;
-    return this.#write(block);
+    return this.#destroyed ? "failed" : this.#write(block);
   }
 
   #write(block: Block): WriteResult {

@@ -87,6 +87,97 @@ describe("StreamOutput", () => {
     expect(told).to.deep.equal([]);
   });
 
+  describe("what is gathered", () => {
+    const [first, second] = [new Block("data: 1\n\n"), new Block("data: é\n\n", true)];
+
+    it("goes out as one write, in its order", () => {
+      output.cork();
+      expect([output.write(first), output.write(second)]).to.deep.equal(["corked", "corked"]);
+      expect(sink.writes).to.equal(0);
+      expect(output.corkedLength).to.equal(first.text.length + second.text.length);
+      expect(output.uncork()).to.equal("taken");
+      expect([sink.writes, sink.text]).to.deep.equal([1, first.text + second.text]);
+      expect(output.bytesSent).to.equal(first.byteLength + second.byteLength);
+      expect(output.corkedLength).to.equal(0);
+    });
+
+    it("waits for the outermost of all who gather", () => {
+      output.cork();
+      output.write(first);
+      output.cork();
+      output.write(second);
+      expect(output.uncork()).to.equal("corked");
+      output.write(first);
+      expect(sink.writes).to.equal(0);
+      expect(output.uncork()).to.equal("taken");
+      expect([sink.writes, sink.text]).to.deep.equal([1, first.text + second.text + first.text]);
+    });
+
+    it("is no write where there was nothing", () => {
+      output.cork();
+      output.cork();
+      expect([output.uncork(), output.uncork()]).to.deep.equal(["corked", "taken"]);
+      expect(sink.writes).to.equal(0);
+      expect(output.takeActivity()).to.equal(false);
+    });
+
+    it("is the very block where there was but one, whose bytes are shared", () => {
+      const written: Block[] = [];
+      sink.write = (block) => written.push(block) > 0;
+      output.cork();
+      output.write(second);
+      output.uncork();
+      expect(written).to.have.length(1);
+      expect(written[0]).to.equal(second);
+    });
+
+    it("is told as blocked or failed with the write", () => {
+      output.cork();
+      output.write(first);
+      sink.takes = false;
+      expect(output.uncork()).to.equal("blocked");
+      sink.write = throwing;
+      output.cork();
+      output.write(first);
+      expect(output.uncork()).to.equal("failed");
+      expect(output.bytesSent).to.equal(first.byteLength);
+      sink.write = FakeSink.prototype.write.bind(sink);
+      output.cork();
+      output.write(second);
+      output.uncork();
+      expect(sink.text, "what failed is not written again").to.equal(first.text + second.text);
+    });
+
+    it("is written before the end of a response that ends meanwhile, and nothing behind it", async () => {
+      output.cork();
+      output.write(first);
+      output.write(second);
+      await output.end(100);
+      expect([sink.writes, sink.text, sink.ended]).to.deep.equal([1, first.text + second.text, true]);
+      expect(output.uncork()).to.equal("taken");
+      expect(sink.writes).to.equal(1);
+    });
+
+    it("is dropped with the connection", () => {
+      output.cork();
+      output.write(first);
+      output.destroy();
+      expect(output.uncork()).to.equal("failed");
+      expect(sink.writes).to.equal(0);
+      expect(output.bytesSent).to.equal(0);
+    });
+  });
+
+  describe("isClear", () => {
+    it("tells whether the system has taken all that was written, where the sink knows that", () => {
+      expect(output.isClear).to.equal(true);
+      Object.defineProperty(sink, "pendingBytes", { value: 1, configurable: true });
+      expect(output.isClear).to.equal(false);
+      Object.defineProperty(sink, "pendingBytes", { value: 0 });
+      expect(output.isClear).to.equal(true);
+    });
+  });
+
   describe("answer()", () => {
     const answer = { status: 403, headers: {}, body: Buffer.from("{}") };
 

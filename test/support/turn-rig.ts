@@ -1,0 +1,201 @@
+import { BufferBudget } from "../../lib/pubsub/buffer-budget.js";
+import { assertChannel } from "../../lib/pubsub/channel.js";
+import { DedicatedTransport } from "../../lib/pubsub/dedicated-transport.js";
+import type { HistoryPort, LogPage } from "../../lib/pubsub/history-port.js";
+import { readInboundEvent, type LoggedInboundEvent } from "../../lib/pubsub/inbound-event.js";
+import type { SessionContext, SessionSettings } from "../../lib/pubsub/session-context.js";
+import { PubSubSession } from "../../lib/pubsub/session.js";
+import { SharedTransport } from "../../lib/pubsub/shared-transport.js";
+import type { StreamRequest } from "../../lib/pubsub/sink.js";
+import { SubscriptionHub } from "../../lib/pubsub/subscription-hub.js";
+import { Ticker } from "../../lib/pubsub/ticker.js";
+import type { Transport } from "../../lib/pubsub/transport.js";
+import { settle } from "./eventually.js";
+import { FakeClock } from "./fake-clock.js";
+import { FakeSink } from "./fake-sink.js";
+import { EPOCH, loggedEvent, loggedMessage, type LoggedOptions } from "./inbound-events.js";
+import { ScriptedHubConnection, ScriptedPool, ScriptedRedis } from "./scripted-redis.js";
+import type { Subscriptions } from "./stream-harness.js";
+
+export const LINGER_MS = 500;
+
+const MAX_EVENT_BYTES = 1_000_000;
+
+const SETTINGS: SessionSettings = {
+  heartbeatMs: 15_000,
+  retryMs: 2_000,
+  slowConsumer: "disconnect",
+  maxChannelsPerSession: 5,
+  maxEventBytes: MAX_EVENT_BYTES,
+  maxReplayEvents: 10_000,
+  maxBufferedBytes: 10_000_000,
+  maxStallMs: 30_000,
+  maxLifetimeMs: Infinity,
+  subscribeTimeoutMs: 5_000,
+  closeTimeoutMs: 2_000,
+};
+
+export interface TurnStream {
+  readonly session: PubSubSession;
+  readonly sink: FakeSink;
+  readonly started: Promise<void>;
+}
+
+/** One event's data, without what the library says itself. */
+export function dataOf({ sink }: TurnStream): readonly string[] {
+  return sink.events.filter(({ event }) => event === "message").map(({ data }) => data);
+}
+
+/**
+ * Sessions over a Redis that acts only when it is told to, so that a test says which messages come within one turn of
+ * the loop. Channels whose names begin with "log" have a history.
+ */
+export class TurnRig {
+  readonly redis: ScriptedRedis = new ScriptedRedis();
+  readonly clock: FakeClock = new FakeClock();
+  readonly hub: SubscriptionHub;
+  readonly logs: MemoryLogs = new MemoryLogs();
+  readonly streams: TurnStream[] = [];
+  readonly #pool = new ScriptedPool(this.redis);
+  readonly #context: SessionContext;
+  readonly #transports = new Set<Transport>();
+
+  constructor(subscriptions: Subscriptions) {
+    const read = (name: string, message: string) => readInboundEvent(name, message, MAX_EVENT_BYTES);
+    const now = (): number => this.logs.now();
+    this.hub = new SubscriptionHub({
+      connect: (handlers) => new ScriptedHubConnection(this.redis, handlers),
+      read,
+      now,
+      clock: this.clock,
+      lingerMs: LINGER_MS,
+      closeTimeoutMs: 1_000,
+    });
+    const ticker = new Ticker(this.clock, 1_000);
+    this.#context = {
+      settings: SETTINGS,
+      clock: this.clock,
+      createTransport: (_, listener) => {
+        const transport =
+          subscriptions === "shared"
+            ? new SharedTransport(this.hub, listener)
+            : new DedicatedTransport({ lease: (signal) => this.#pool.lease(signal), read, now }, listener);
+        this.#transports.add(transport);
+        return transport;
+      },
+      history: this.logs,
+      onGap: () => {},
+      budget: new BufferBudget(Infinity),
+      assertChannel: (name) => assertChannel(name, "sse:"),
+      startTicking: (each) => ticker.add(each),
+      explain: (fault) => fault,
+      onClosed: () => {},
+    };
+  }
+
+  /** Opens a stream, which still has to be acknowledged. */
+  open(channels: readonly string[], request: StreamRequest = {}): TurnStream {
+    const sink = new FakeSink();
+    const session = new PubSubSession(this.#context, request, sink, channels);
+    const stream = { session, sink, started: session.start().catch(() => {}) };
+    this.streams.push(stream);
+    return stream;
+  }
+
+  /** Opens a stream, and has it live. */
+  async live(channels: readonly string[], request: StreamRequest = {}): Promise<TurnStream> {
+    const stream = this.open(channels, request);
+    await this.quiet();
+    await stream.started;
+    return stream;
+  }
+
+  /** Plain messages come, in this turn. */
+  say(channel: string, ...messages: readonly string[]): void {
+    for (const message of messages) this.redis.publish(channel, message);
+  }
+
+  /** The next event of a log comes, in this turn; it is appended there as well. */
+  log(channel: string, options: LoggedOptions = {}): void {
+    this.hear(channel, this.logs.append(channel, options).position.offset, options);
+  }
+
+  /** An event of a log comes, whether or not it is there. */
+  hear(channel: string, offset: number, options: LoggedOptions = {}): void {
+    this.redis.publish(channel, loggedMessage(channel, offset, options));
+  }
+
+  /** Passes on what has come: no message shares a turn with another. */
+  flush(): void {
+    this.hub.flush();
+    for (const transport of this.#transports) transport.flush();
+  }
+
+  /** Everything that was asked has its answer, and what follows from that as well. */
+  async quiet(): Promise<void> {
+    for (let quiet = 0; quiet < 3;) {
+      await settle(2);
+      quiet = this.redis.answerOne() ? 0 : quiet + 1;
+    }
+  }
+
+  /** Ends all streams. */
+  async close(): Promise<void> {
+    this.redis.returns();
+    const closed = this.streams.map(({ session }) => session.close());
+    closed.push(this.hub.close());
+    await this.quiet();
+    this.clock.advance(10_000);
+    await this.quiet();
+    await Promise.all(closed);
+  }
+}
+
+/** Logs in memory, which answer within a promise. */
+class MemoryLogs implements HistoryPort {
+  readonly #events = new Map<string, LoggedInboundEvent[]>();
+  readonly #pages = new Map<string, LogPage>();
+  /** What each read waits for. */
+  before: () => Promise<void> = () => Promise.resolve();
+  reads = 0;
+
+  append(channel: string, options: LoggedOptions = {}): LoggedInboundEvent {
+    const events = this.#events.get(channel) ?? [];
+    const event = loggedEvent(channel, events.length + 1, options);
+    this.#events.set(channel, [...events, event]);
+    return event;
+  }
+
+  keeps(channel: string): boolean {
+    return channel.startsWith("log");
+  }
+
+  now(): number {
+    return this.reads;
+  }
+
+  async read(channel: string, after: { offset: number }): Promise<LogPage> {
+    const readAt = ++this.reads;
+    await this.before();
+    const events = this.#events.get(channel) ?? [];
+    const key = `${channel} ${after.offset} ${events.length}`;
+    // Pages are shared, as those of the real reader.
+    const page = this.#pages.get(key) ?? {
+      events: events.slice(after.offset),
+      position: { epoch: EPOCH, offset: events.length },
+      ending: events.at(-1)?.ending ?? null,
+      finite: false,
+      readAt,
+    };
+    this.#pages.set(key, page);
+    return page;
+  }
+
+  async tail(channel: string): Promise<LogPage> {
+    const readAt = ++this.reads;
+    await this.before();
+    const events = this.#events.get(channel) ?? [];
+    const position = { epoch: EPOCH, offset: events.length };
+    return { events: [], position, ending: events.at(-1)?.ending ?? null, finite: false, readAt };
+  }
+}
