@@ -79,6 +79,10 @@ export function readLoggedEvent(
 
 function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number): InboundEvent | null {
   const { event, data, position, ending } = envelope;
+  // Plain text of another program, or an event without a place: made for each of them, so nothing else is.
+  if (event === undefined && position === undefined && !isLargerThan(data, maxEventBytes)) {
+    return { channel, event, data, frame: encodeEvent({ data }) };
+  }
   const place = { ...(position !== undefined && { position }), ...(ending !== undefined && { ending }) };
   if (event !== undefined && isReservedEvent(event)) return null;
   if (isLargerThan(data, maxEventBytes)) {

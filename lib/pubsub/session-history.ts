@@ -89,6 +89,11 @@ export class SessionHistory {
     return bytes;
   }
 
+  /** Whether any of the session's channels has a history. */
+  get hasTracks(): boolean {
+    return this.#tracks !== NONE;
+  }
+
   get behind(): boolean {
     return this.#nextBehind() !== undefined;
   }
@@ -186,6 +191,7 @@ export class SessionHistory {
 
   /** Whether a whole batch goes to the client now. False also where its events have to be judged one by one. */
   admitAll(batch: EventBatch): boolean {
+    if (this.#tracks === NONE) return true;
     const track = this.#tracks.get(batch.channel);
     if (track === undefined) return true;
     if (track.behind) return false;

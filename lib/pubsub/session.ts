@@ -80,26 +80,6 @@ export class PubSubSession {
     this.#begunAt = monotonicNow(context.clock);
     this.#activeAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
-    this.#transport = context.createTransport(() => `session ${this.id} user=${this.#who}`, {
-      deliver: (batch) => this.#delivery.accept(batch),
-      cork: () => this.#delivery.cork(),
-      uncork: () => this.#delivery.uncork(),
-      interrupted: (interruptions) => this.#history.interrupted(interruptions),
-      refused: (_channel, fault) => this.#end("revoked", fault),
-      lost: (fault) => this.#lost(fault),
-    });
-    this.#channels = new SessionChannels(channels, {
-      transport: this.#transport,
-      clock: context.clock,
-      settings: context.settings,
-      subscribe: (names, signal) => this.#subscribe(names, signal),
-      onLeft: (name) => {
-        this.#history.forget(name);
-        this.#delivery.forget(name);
-      },
-      isOpen: () => this.state === "subscribed",
-      closing: () => this.#closingSignal(),
-    });
     this.#output = new StreamOutput(sink, context.clock, {
       onDrain: () => this.#drained(),
       onClose: (failed) => this.#end(failed ? "write-error" : "client-gone"),
@@ -108,6 +88,7 @@ export class PubSubSession {
       snapshot: () => this.#snapshot,
       dispatch: (event: SessionEvent) => this.#dispatch(event),
       end: (reason: CloseReason, fault?: RedisSseError) => this.#end(reason, fault),
+      lost: (fault: RedisSseError) => this.#lost(fault),
       ended: () => this.#endIfComplete(),
       waiting: (bytes: number) => context.budget.note(this, bytes),
     };
@@ -118,9 +99,10 @@ export class PubSubSession {
       cursor: this.#cursor,
       owner,
     });
+    const names = new Set(channels);
     this.#delivery = new Delivery({
       owner,
-      channels: this.channels,
+      channels: names,
       history: this.#history,
       cursor: this.#cursor,
       output: this.#output,
@@ -129,6 +111,19 @@ export class PubSubSession {
       rules: EventRules.of(request, context.settings.maxEventBytes),
     });
     this.#history.writeTo(this.#delivery);
+    this.#transport = context.createTransport(() => `session ${this.id} user=${this.#who}`, this.#delivery);
+    this.#channels = new SessionChannels(names, {
+      transport: this.#transport,
+      clock: context.clock,
+      settings: context.settings,
+      subscribe: (added, signal) => this.#subscribe(added, signal),
+      onLeft: (name) => {
+        this.#history.forget(name);
+        this.#delivery.forget(name);
+      },
+      isOpen: () => this.state === "subscribed",
+      closing: () => this.#closingSignal(),
+    });
   }
 
   get state(): SessionState {
@@ -241,7 +236,7 @@ export class PubSubSession {
   send(message: OutboundMessage): void {
     const event = { channel: NO_CHANNEL, ...encodeMessage(message, this.#context.settings.maxEventBytes) };
     this.#transport.flush();
-    this.#delivery.accept(new EventBatch(NO_CHANNEL, [event], false));
+    this.#delivery.deliver(new EventBatch(NO_CHANNEL, [event], false));
   }
 
   /**
@@ -300,7 +295,10 @@ export class PubSubSession {
 
   #dispatch(event: SessionEvent): void {
     const [next, effects] = transition(this.#snapshot, event, this.#limits);
-    this.#snapshot = next;
+    if (next !== this.#snapshot) {
+      this.#snapshot = next;
+      this.#delivery.follow(next);
+    }
     for (const effect of effects) this.#perform(effect);
   }
 
