@@ -39,12 +39,12 @@ type Wish = "now" | "earliest" | "malformed";
 /** What waits for all streams of a process: little enough that it is exceeded, and no less than for one of them. */
 const MAX_TOTAL_BUFFERED = 7_000;
 
-/** What becomes of events that wait for a client; with "key" the newest of each third event. */
+/** What becomes of events that wait for a client; with "key" those of keys that do not come in turn. */
 const POLICIES = {
   disconnect: "disconnect",
   "drop-oldest": "drop-oldest",
   latest: "latest",
-  key: { latestBy: ({ data }) => String(Number(data.split("/")[2] ?? 0) % 3) },
+  key: { latestBy: ({ data }) => String(Number(data.split("/")[2] ?? 0) ** 2 % 7) },
 } as const satisfies Record<string, SlowConsumerPolicy>;
 
 type PolicyName = keyof typeof POLICIES;
@@ -595,6 +595,17 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
     { do: "plain", channel: "a" },
     { do: "carry" },
     { do: "refuse", chance: 0 },
+  ],
+  // A channel that was added for a client that does not read, and whose log begins anew before it does.
+  [
+    open(["a"]),
+    open(["f"]),
+    { do: "block", session: 3 },
+    quiet,
+    { do: "forge", channel: "a" },
+    { do: "add", session: 3, channel: "a" },
+    turn,
+    { do: "flush", channel: "a" },
   ],
 ];
 
