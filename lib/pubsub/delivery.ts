@@ -3,7 +3,7 @@ import type { RedisSseError } from "../errors.js";
 import type { Backlog } from "./backlog.js";
 import { Block } from "./block.js";
 import type { EventBatch } from "./event-batch.js";
-import type { EventRules } from "./event-rules.js";
+import { silence, type EventRules } from "./event-rules.js";
 import type { Interruption } from "./hub-member.js";
 import { NO_CHANNEL, type InboundEvent } from "./inbound-event.js";
 import type { SessionCursor } from "./session-cursor.js";
@@ -65,6 +65,8 @@ export class Delivery implements TransportListener {
   #sent = 0;
   #dropped = 0;
   #stalledAt = 0;
+  /** By channel, how far the client was passed over events while it read nothing: behind all that waits of it. */
+  #passed: Map<string, InboundEvent["position"]> | null = null;
 
   constructor({ owner, channels, history, cursor, output, backlog, clock, rules }: DeliveryOptions) {
     this.#owner = owner;
@@ -139,15 +141,20 @@ export class Delivery implements TransportListener {
 
   /** An event that is the next: written, or held as long as the client takes nothing. */
   emit(event: InboundEvent): void {
-    const own = this.#rules === null ? event : this.#rules.select(event);
+    const own = this.#rules === null ? event : this.#select(event, this.#rules);
     if (this.#isWritable) {
       if (own === null) this.#cursor.skip(event);
       else this.#pass(own);
+      if (this.#rules?.isLast(event)) this.#owner.end("completed");
     } else if (this.#isOver) {
       this.#dropped++;
+    } else if (this.#rules?.isLast(event)) {
+      // Known when it comes: one that ends the stream is not dropped while it waits.
+      this.#wait({ ...(own ?? silence(event)), isLast: true });
     } else if (own !== null) {
-      this.#backlog.push(own);
-      this.held();
+      this.#wait(own);
+    } else if (event.position !== undefined) {
+      (this.#passed ??= new Map()).set(event.channel, event.position);
     }
   }
 
@@ -183,7 +190,9 @@ export class Delivery implements TransportListener {
       this.uncork();
     }
     this.#owner.waiting(this.waitingBytes);
-    if (this.#isWritable) this.#owner.ended();
+    if (!this.#isWritable) return;
+    this.#skipPassed();
+    this.#owner.ended();
   }
 
   /** Writes what is no event, as a heartbeat. */
@@ -210,20 +219,26 @@ export class Delivery implements TransportListener {
     for (let event = this.#next(); event !== undefined; event = this.#next()) {
       this.#put(new Block(this.#cursor.frameOf(event)), 1);
     }
+    this.#skipPassed();
+    if (!this.#cursor.isTold) this.#put(new Block(this.#cursor.tell()), 0);
     this.uncork();
   }
 
-  /** Drops what may be dropped; false when that is nothing. */
+  /** Gives up what is in a log as well, and drops what may be dropped; false when that is nothing. */
   relieve(): boolean {
-    const hasDropped = this.#backlog.relieve();
-    if (hasDropped) this.#owner.waiting(this.waitingBytes);
-    return hasDropped;
+    const before = this.waitingBytes;
+    this.#history.relieve();
+    const isRelieved = this.#backlog.isEmpty || this.#backlog.relieve();
+    const after = this.waitingBytes;
+    this.#owner.waiting(after);
+    return isRelieved && after < before;
   }
 
   /** Drops what waits of a channel that was taken away. */
   forget(channel: string): void {
     this.#heard = null;
     this.#backlog.forget(channel);
+    this.#passed?.delete(channel);
     this.#owner.waiting(this.waitingBytes);
   }
 
@@ -233,8 +248,29 @@ export class Delivery implements TransportListener {
   }
 
   #accept(event: InboundEvent): void {
-    if (this.#isOver) this.#dropped++;
+    // A rule that was asked about the event before may have taken the channel away.
+    if (this.#isOver || !this.#hears(event.channel)) this.#dropped++;
     else if (this.#history.admit(event)) this.emit(event);
+  }
+
+  /** The event as the application wants it; none of a channel that it takes away when it is asked. */
+  #select(event: InboundEvent, rules: EventRules): InboundEvent | null {
+    const isHeard = this.#hears(event.channel);
+    const own = rules.select(event);
+    return isHeard && !this.#hears(event.channel) ? null : own;
+  }
+
+  #wait(event: InboundEvent): void {
+    this.#passed?.delete(event.channel);
+    this.#backlog.push(event);
+    this.held();
+  }
+
+  /** Nothing waits any more. */
+  #skipPassed(): void {
+    for (const [channel, position] of this.#passed ?? [])
+      this.#cursor.skip({ channel, ...(position && { position }) });
+    this.#passed = null;
   }
 
   /** The oldest that waits; those of a channel that was taken away meanwhile are dropped. */
@@ -265,7 +301,7 @@ export class Delivery implements TransportListener {
   #pass(event: InboundEvent): void {
     this.#put(new Block(this.#cursor.frameOf(event)), 1);
     if (event.ending !== undefined) this.#owner.ended();
-    if (this.#rules?.isLast(event)) this.#owner.end("completed");
+    if (event.isLast) this.#owner.end("completed");
   }
 
   #put(block: Block, events: number): void {

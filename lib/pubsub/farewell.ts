@@ -35,6 +35,8 @@ export async function sayFarewell(
         answerTo(fault ?? new RedisSseError("CLOSED", `this stream was closed: ${reason}`), answer),
       );
     }
+    // Whatever is not written by now never will be, however long the client takes to read the last of it.
+    delivery.dropRest();
     await output.end(timeoutMs);
   }
   delivery.dropRest();

@@ -43,12 +43,15 @@ export class SessionCursor {
 
   delete(channel: string): void {
     if (!this.#places?.delete(channel)) return;
-    if (this.#places.size === 0) this.#places = null;
+    if (this.#places.size === 0) {
+      this.#places = null;
+      this.#isTold = true;
+    }
     this.#countPlaces();
   }
 
   /** The client is passed over an event that is not for it. */
-  skip({ channel, position }: InboundEvent): void {
+  skip({ channel, position }: Pick<InboundEvent, "channel" | "position">): void {
     const place = position && this.#places?.get(channel);
     if (!place) return;
     this.#move(place, position);

@@ -228,6 +228,11 @@ export class SessionHistory {
     void this.#runToEnd();
   }
 
+  /** Gives up what is in a log as well, and is read there in its turn. */
+  relieve(): void {
+    for (const track of this.#tracks.values()) track.forgetLogged();
+  }
+
   /** The session closes: whoever waits here goes on, and sees it; what waits is not needed any more. */
   stop(): void {
     this.#tracks = NONE;
@@ -391,6 +396,12 @@ export class SessionHistory {
 
   /** Passes on what was put aside and follows; with all there is, the track is not behind any more. */
   #settle(track: ChannelTrack): void {
+    const waitingBytes = track.waitingBytes;
+    this.#passAll(track);
+    if (track.waitingBytes !== waitingBytes) this.#output.held();
+  }
+
+  #passAll(track: ChannelTrack): void {
     this.#passHeld(track);
     const { tail } = this.#log(track.channel);
     const { epoch, offset } = track.position!;

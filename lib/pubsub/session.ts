@@ -63,6 +63,8 @@ export class PubSubSession {
   readonly #begunAt: number;
   /** When something was written last, to within a tick. */
   #activeAt: number;
+  /** When the client was seen to know last how far it has come. */
+  #toldAt: number;
   #settle: () => void = () => {};
   #stopTicking: () => void = () => {};
   #snapshot: SessionSnapshot = initialSnapshot;
@@ -79,6 +81,7 @@ export class PubSubSession {
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
     this.#activeAt = this.#begunAt;
+    this.#toldAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
     this.#output = new StreamOutput(sink, context.clock, {
       onDrain: () => this.#drained(),
@@ -108,7 +111,7 @@ export class PubSubSession {
       output: this.#output,
       backlog: createBacklog(request, context),
       clock: context.clock,
-      rules: EventRules.of(request, context.settings.maxEventBytes),
+      rules: EventRules.of(request, { maxEventBytes: context.settings.maxEventBytes, onGap: context.onGap }),
     });
     this.#history.writeTo(this.#delivery);
     this.#transport = context.createTransport(() => `session ${this.id} user=${this.#who}`, this.#delivery);
@@ -254,12 +257,14 @@ export class PubSubSession {
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
   tick(now: number): void {
     if (this.#output.takeActivity()) this.#activeAt = now;
+    if (this.#cursor.isTold) this.#toldAt = now;
     this.#dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (!this.#writable) return;
     // What could not be read before is tried again.
     this.#history.run();
-    // A client that has not read what it was sent needs no heartbeat, and its buffer none either.
-    if (now - this.#activeAt < this.#heartbeatMs || !this.#output.isClear) return;
+    // A client that has not read what it was sent needs no heartbeat, and its buffer none either. One that only gets
+    // what has no place has to be told all the same how far it has come.
+    if (now - Math.min(this.#activeAt, this.#toldAt) < this.#heartbeatMs || !this.#output.isClear) return;
     this.#delivery.write(this.#cursor.isTold ? HEARTBEAT : this.#cursor.tell());
   }
 
