@@ -47,4 +47,10 @@ export type { StopOptions, TaskHandler, WorkerOptions } from "./queue/worker.js"
 export { createPoolReport } from "./status/pool-report.js";
 export type { PoolReport } from "./status/pool-report.js";
 export type { Count, DriftReport } from "./status/drift.js";
-export type { BufferStatistics, HistoryStatistics, ServerInfo, StatusOptions, StatusReport } from "./status/status-report.js";
+export type {
+  BufferStatistics,
+  HistoryStatistics,
+  ServerInfo,
+  StatusOptions,
+  StatusReport,
+} from "./status/status-report.js";
