@@ -18,7 +18,7 @@ export interface BacklogOptions {
 
 /**
  * What waits for a client that does not read as fast as it is written to, and what is dropped of it. Never dropped are
- * what is meant for this stream alone, what this library says itself, and a channel's last event.
+ * what is meant for this stream alone, what this library says itself, and the last event of a channel or of the stream.
  */
 export class Backlog {
   readonly #options: BacklogOptions;

@@ -596,6 +596,35 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
     { do: "carry" },
     { do: "refuse", chance: 0 },
   ],
+  // Of events that do not come in the order of their keys, what was dropped may be behind what waits.
+  [
+    { do: "open", channels: ["a"], wish: "now", policy: "key" },
+    quiet,
+    { do: "block", session: 0 },
+    ...[1, 6].flatMap((count): Step[] => [
+      { do: "publish", channel: "a", count },
+      { do: "carryAll" },
+      turn,
+      turn,
+    ]),
+    { do: "drain", session: 0 },
+  ],
+  // The last event of a channel is not dropped for what others bring.
+  [
+    { do: "open", channels: ["a", "f"], wish: "now", policy: "drop-oldest" },
+    quiet,
+    { do: "block", session: 0 },
+    { do: "publish", channel: "a", count: 1 },
+    { do: "carryAll" },
+    turn,
+    turn,
+    { do: "complete", channel: "f", ending: "completed" },
+    { do: "publish", channel: "a", count: 40 },
+    { do: "carryAll" },
+    turn,
+    turn,
+    { do: "drain", session: 0 },
+  ],
   // A channel that was added for a client that does not read, and whose log begins anew before it does.
   [
     open(["a"]),

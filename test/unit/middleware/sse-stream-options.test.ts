@@ -1,10 +1,9 @@
 import { expect } from "chai";
 
 import { ConfigError } from "../../../lib/index.js";
-import { sseStream, type SseStreamOptions } from "../../../middleware/express.js";
+import { sseStream } from "../../../middleware/express.js";
 
-const make = (options: Record<string, unknown>) => (): unknown =>
-  sseStream(() => "a", options as SseStreamOptions);
+const make = (options: Record<string, unknown>) => (): unknown => sseStream(() => "a", options);
 
 describe("the options of sseStream()", () => {
   for (const name of ["filter", "transform", "until"]) {

@@ -220,12 +220,11 @@ describe("EventRules", () => {
       "that resolves with true": () => Promise.resolve(true),
       "that resolves with false": () => Promise.resolve(false),
       "that rejects": () => Promise.reject(new Error("nobody handles it")),
-      "that is not Node's": () => ({ then: () => {} }),
-      "whose then() throws": () => ({
-        then: () => {
+      "that is not Node's": () => thenable(() => {}),
+      "whose then() throws": () =>
+        thenable(() => {
           throw new Error("its own fault");
-        },
-      }),
+        }),
     })) {
       it(`lets nothing through as the answer of a filter, ${how}`, async () => {
         expectGap(of({ filter: promise as () => boolean }).select(eventOf("secret")));
@@ -318,6 +317,12 @@ describe("EventRules", () => {
     return EventRules.of(request, context())!;
   }
 });
+
+/** What another library may call a promise. */
+function thenable(then: () => void): unknown {
+  // oxlint-disable-next-line unicorn/no-thenable -- it is what an application may answer
+  return { then };
+}
 
 function eventOf(data: string, event?: string): InboundEvent {
   return { channel: "a", event, data, frame: encodeEvent({ event, data }) };

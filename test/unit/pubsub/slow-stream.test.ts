@@ -244,7 +244,7 @@ describe("a stream whose client does not read", () => {
       for (const each of [large, small]) each.sink.drain();
       expect(after(small)).to.have.length(3);
       expect(small.gaps).to.deep.equal([]);
-      expect([...large.gaps].sort()).to.deep.equal(["slow-consumer a", "slow-consumer b"]);
+      expect(large.gaps).to.have.members(["slow-consumer a", "slow-consumer b"]);
       expect(rig.budget.bytes).to.equal(0);
     });
 
