@@ -21,7 +21,7 @@ export type { HubStatistics } from "./pubsub/subscription-hub.js";
 export type { GapReason } from "./pubsub/inbound-event.js";
 export type { ChannelSelection } from "./pubsub/channel.js";
 export type { OutboundMessage } from "./pubsub/outbound-message.js";
-export type { Sink, SinkListener, StreamEvent, StreamRequest } from "./pubsub/sink.js";
+export type { Sink, SinkConnection, SinkListener, StreamEvent, StreamRequest } from "./pubsub/sink.js";
 export { answerTo, streamHead } from "./pubsub/answer.js";
 export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./pubsub/answer.js";
 

@@ -10,6 +10,7 @@ import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import { encodeControl, encodeId, encodeRetry, HEARTBEAT } from "./frame.js";
 import { NO_CHANNEL, type InboundEvent } from "./inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "./outbound-message.js";
+import { hasLostPeer } from "./peer-watch.js";
 import { SessionChannels } from "./session-channels.js";
 import { SessionCursor } from "./session-cursor.js";
 import { SessionHistory, type Beginning } from "./session-history.js";
@@ -98,7 +99,8 @@ export class PubSubSession {
     });
     this.#output = new StreamOutput(sink, context.clock, {
       onDrain: () => this.#drained(),
-      onClose: (failed) => this.#end(failed ? "write-error" : "client-gone"),
+      onClose: (failed) =>
+        this.#end(hasLostPeer(sink.connection) ? "peer-lost" : failed ? "write-error" : "client-gone"),
     });
     this.#delivery = this.#createDelivery();
     this.#history = this.#createHistory();

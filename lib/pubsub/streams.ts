@@ -1,3 +1,5 @@
+import { endianness } from "node:os";
+
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
@@ -8,6 +10,7 @@ import { assertChannel, parseSelection, type ChannelSelection } from "./channel.
 import { DedicatedTransport, type LeasedConnection } from "./dedicated-transport.js";
 import type { HistoryPort } from "./history-port.js";
 import { LogWatch, type WatchedLog } from "./log-watch.js";
+import { PeerWatch, type ReadTcpTable } from "./peer-watch.js";
 import { readInboundEvent, type GapReason, type InboundEvent } from "./inbound-event.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
@@ -37,6 +40,7 @@ export interface StreamsSettings {
     RegistryLimits & {
       readonly maxEventBytes: number;
       readonly maxReplayEvents: number;
+      readonly peerTimeoutMs: number;
     };
 }
 
@@ -50,6 +54,8 @@ export interface StreamsOptions {
   readonly lease: (holder: string, signal: AbortSignal) => Promise<LeasedConnection>;
   /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
+  /** The kernel's view of connections, where it gives one. */
+  readonly readTcpTable: ReadTcpTable | null;
 }
 
 const log = createLog("service");
@@ -70,6 +76,7 @@ export class Streams {
   /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
   #dropped = 0;
   readonly #watch: LogWatch;
+  readonly #peers: PeerWatch;
   readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
   #draining = false;
@@ -94,6 +101,12 @@ export class Streams {
       periodMs: 2 * heartbeatMs,
       graceMs: GRACE_MS,
       logs: () => this.#watchedLogs(),
+    });
+    this.#peers = new PeerWatch({
+      clock,
+      timeoutMs: limits.peerTimeoutMs,
+      read: options.readTcpTable,
+      littleEndian: endianness() === "LE",
     });
     this.#context = {
       settings: { ...limits, heartbeatMs, retryMs },
@@ -142,6 +155,8 @@ export class Streams {
       throw fault;
     }
     this.#watch.start();
+    const unwatch = this.#peers.add(sink.connection, () => void session.close("peer-lost"));
+    void session.closed.then(unwatch);
     await session.start();
     return session;
   }
@@ -166,6 +181,7 @@ export class Streams {
   /** Ends what streams and others are subscribed to. Never rejects. */
   close(): Promise<void> {
     this.#watch.stop();
+    this.#peers.stop();
     return this.#hub.close();
   }
 

@@ -619,6 +619,7 @@ function expectReasons({ streams, did }: World, subscriptions: "shared" | "dedic
       case "authorization-expired":
       case "drain":
       case "max-lifetime":
+      case "peer-lost":
       case "revoked":
       case "shutdown":
       case "write-error":
