@@ -22,7 +22,7 @@ export type { GapReason } from "./pubsub/inbound-event.js";
 export type { ChannelSelection } from "./pubsub/channel.js";
 export type { OutboundMessage } from "./pubsub/outbound-message.js";
 export type { Block } from "./pubsub/block.js";
-export type { Sink, SinkListener, StreamRequest } from "./pubsub/sink.js";
+export type { Sink, SinkConnection, SinkListener, StreamRequest } from "./pubsub/sink.js";
 export { readSlowConsumer } from "./pubsub/slow-consumer.js";
 export type { SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
 export type { StreamEvent } from "./pubsub/stream-event.js";

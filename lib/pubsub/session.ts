@@ -14,6 +14,7 @@ import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import { encodeControl, encodeId, encodeRetry, HEARTBEAT } from "./frame.js";
 import { NO_CHANNEL } from "./inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "./outbound-message.js";
+import { hasLostPeer } from "./peer-watch.js";
 import { SessionChannels } from "./session-channels.js";
 import { SessionCursor } from "./session-cursor.js";
 import { SessionHistory, type Beginning } from "./session-history.js";
@@ -85,7 +86,8 @@ export class PubSubSession {
     this.#limits = limitsOf(context.settings);
     this.#output = new StreamOutput(sink, context.clock, {
       onDrain: () => this.#drained(),
-      onClose: (failed) => this.#end(failed ? "write-error" : "client-gone"),
+      onClose: (failed) =>
+        this.#end(hasLostPeer(sink.connection) ? "peer-lost" : failed ? "write-error" : "client-gone"),
     });
     const owner = {
       snapshot: () => this.#snapshot,

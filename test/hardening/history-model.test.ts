@@ -696,6 +696,7 @@ function expectReasons({ streams, did, processes }: World, subscriptions: "share
       case "authorization-expired":
       case "drain":
       case "max-lifetime":
+      case "peer-lost":
       case "revoked":
       case "shutdown":
       case "write-error":
