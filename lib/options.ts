@@ -150,7 +150,10 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
       `expected limits.maxBufferedBytes to be at least limits.maxEventBytes (${limits.maxEventBytes}), got ${limits.maxBufferedBytes}`,
     );
   }
-  if (limits.maxBufferedBytes > limits.maxTotalBufferedBytes) {
+  if (
+    options.limits?.maxTotalBufferedBytes !== undefined &&
+    limits.maxBufferedBytes > limits.maxTotalBufferedBytes
+  ) {
     throw new ConfigError(
       `expected limits.maxTotalBufferedBytes to be at least limits.maxBufferedBytes (${limits.maxBufferedBytes}), got ${limits.maxTotalBufferedBytes}`,
     );

@@ -62,7 +62,8 @@ export class ResponseSink implements Sink {
     try {
       res.writeHead(status, headers);
       res.flushHeaders();
-      if (socket !== null && res.chunkedEncoding) this.#writePast(socket);
+      // Asked again: compression and its like put themselves in place when the head goes out.
+      if (socket !== null && res.chunkedEncoding && isNative(res)) this.#writePast(socket);
       return this.write(block);
     } finally {
       socket?.uncork();

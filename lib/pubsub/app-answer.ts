@@ -19,5 +19,9 @@ function isThenable(value: unknown): boolean {
 /** What was thrown, as a log may say it: the message of a foreign error may hold anything. */
 export function describeThrown(error: unknown): string {
   if (error instanceof RedisSseError) return error.message;
-  return error instanceof Error ? error.name : typeof error;
+  try {
+    return error instanceof Error ? error.name : typeof error;
+  } catch {
+    return "an error that throws when it is looked at";
+  }
 }

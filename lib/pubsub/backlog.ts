@@ -26,6 +26,8 @@ export class Backlog {
   readonly #queue: FrameBuffer<InboundEvent> | KeyedBuffer<InboundEvent>;
   /** Channels of which something was dropped that the client is still to be told of, with the last that was. */
   #lost: Map<string, Position | undefined> | null = null;
+  /** What the client is told of them, before anything else. */
+  #gaps: Gap[] = [];
   #dropped = 0;
 
   constructor(options: BacklogOptions) {
@@ -39,7 +41,7 @@ export class Backlog {
   }
 
   get isEmpty(): boolean {
-    return this.#queue.isEmpty && this.#lost === null;
+    return this.#queue.isEmpty && this.#lost === null && this.#gaps.length === 0;
   }
 
   /** Events that were never written. */
@@ -59,7 +61,11 @@ export class Backlog {
 
   /** The next for the client: where something was dropped, that is told first. */
   shift(): InboundEvent | undefined {
-    return this.#lost === null ? this.#queue.shift() : this.#tellLost(this.#lost);
+    if (this.#lost !== null) this.#gaps.push(...this.#takeLost(this.#lost));
+    const gap = this.#gaps.shift();
+    if (gap === undefined) return this.#queue.shift();
+    this.#options.onGap("slow-consumer", gap.channels);
+    return gap.event;
   }
 
   /** Drops all that may be. False where the policy drops nothing. */
@@ -74,11 +80,13 @@ export class Backlog {
     this.#dropped += this.#queue.remove((event) => event.channel === channel);
     this.#lost?.delete(channel);
     if (this.#lost?.size === 0) this.#lost = null;
+    this.#gaps = this.#gaps.filter(({ event }) => event.channel !== channel);
   }
 
   clear(): void {
     this.#dropped += this.#queue.clear();
     this.#lost = null;
+    this.#gaps = [];
   }
 
   /** By the channel it came over, and what the application says of it: where that is nothing, by the channel alone. */
@@ -94,11 +102,7 @@ export class Backlog {
   }
 
   #shrink(maxBytes: number): void {
-    while (this.#queue.bytes > maxBytes) {
-      const oldest = this.#queue.take(isDroppable);
-      if (oldest === undefined) return;
-      this.#lose(oldest);
-    }
+    this.#queue.dropOldest(maxBytes, isDroppable, (event) => this.#lose(event));
   }
 
   #lose({ channel, position }: InboundEvent): void {
@@ -110,31 +114,41 @@ export class Backlog {
   }
 
   /** A gap for each channel that has a place to tell with it, and one for all others. */
-  #tellLost(lost: Map<string, Position | undefined>): InboundEvent {
-    const places = Array.from(lost, ([channel, last]) => ({
-      channel,
-      place: this.#placeBefore(channel, last),
-    }));
-    const first = places.find(({ place }) => place !== undefined);
-    const channels = first === undefined ? places.map(({ channel }) => channel) : [first.channel];
-    for (const channel of channels) lost.delete(channel);
-    if (lost.size === 0) this.#lost = null;
-    this.#options.onGap("slow-consumer", channels);
-    if (first?.place === undefined) return createGap(channels, "slow-consumer");
-    return { ...createGap(channels, "slow-consumer", first.channel), position: first.place };
+  #takeLost(lost: ReadonlyMap<string, Position | undefined>): readonly Gap[] {
+    this.#lost = null;
+    const next = new Map<string, InboundEvent>();
+    this.#queue.each((event) => {
+      const isFirst = event.position !== undefined && !next.has(event.channel);
+      if (isFirst && lost.has(event.channel)) next.set(event.channel, event);
+    });
+    const gaps: Gap[] = [];
+    const others: string[] = [];
+    for (const [channel, last] of lost) {
+      const position = last && placeBefore(last, next.get(channel));
+      if (position === undefined) others.push(channel);
+      else {
+        const event = { ...createGap([channel], "slow-consumer", channel), position };
+        gaps.push({ channels: [channel], event });
+      }
+    }
+    if (others.length > 0) gaps.push({ channels: others, event: createGap(others, "slow-consumer") });
+    return gaps;
   }
+}
 
-  /**
-   * Up to where the client is told: what still waits of the channel comes behind it. None where a gap waits, which has
-   * a place of its own, or an event of another life of the log: until then the client stays where it is.
-   */
-  #placeBefore(channel: string, last: Position | undefined): Position | undefined {
-    if (last === undefined) return undefined;
-    const next = this.#queue.find((event) => event.channel === channel && event.position !== undefined);
-    if (next?.position === undefined) return last;
-    if (isControl(next) || next.position.epoch !== last.epoch) return undefined;
-    return { epoch: last.epoch, offset: Math.min(last.offset, next.position.offset - 1) };
-  }
+interface Gap {
+  readonly channels: readonly string[];
+  readonly event: InboundEvent;
+}
+
+/**
+ * Up to where the client is told: what still waits of the channel comes behind it. None where a gap waits, which has
+ * a place of its own, or an event of another life of the log: until then the client stays where it is.
+ */
+function placeBefore(last: Position, next: InboundEvent | undefined): Position | undefined {
+  if (next?.position === undefined) return last;
+  if (isControl(next) || next.position.epoch !== last.epoch) return undefined;
+  return { epoch: last.epoch, offset: Math.min(last.offset, next.position.offset - 1) };
 }
 
 function keyFunctionOf(policy: SlowConsumerPolicy): ((event: StreamEvent) => string) | null {

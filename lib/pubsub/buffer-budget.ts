@@ -1,3 +1,7 @@
+/** With so many streams waiting more is freed than has to be: not every event is to have all of them looked at. */
+const MANY = 1_000;
+const ENOUGH = 7 / 8;
+
 /** A stream with events that wait for its client. */
 export interface Waiting {
   /** Gives up what waits, by the stream's own policy: it drops, or ends. */
@@ -42,15 +46,16 @@ export class BufferBudget {
     }
   }
 
-  /** None is asked twice: what it keeps then it may not give up, or its end is on the way. */
+  /**
+   * The largest first, and none twice: what it keeps then it may not give up, or its end is on the way.
+   */
   #relieve(): void {
-    const asked = new Set<Waiting>();
-    while (this.#bytes > this.#maxBytes) {
-      const largest = this.#largest(asked);
-      if (largest === undefined) return;
-      asked.add(largest);
+    const largestFirst = [...this.#held].toSorted(([, one], [, other]) => other - one);
+    const enough = this.#maxBytes * (largestFirst.length > MANY ? ENOUGH : 1);
+    for (const [stream] of largestFirst) {
+      if (this.#bytes <= enough) return;
       this.#exceeded++;
-      largest.relieve();
+      stream.relieve();
     }
   }
 
@@ -58,16 +63,5 @@ export class BufferBudget {
     this.#bytes += bytes - (this.#held.get(stream) ?? 0);
     if (bytes === 0) this.#held.delete(stream);
     else this.#held.set(stream, bytes);
-  }
-
-  #largest(except: ReadonlySet<Waiting>): Waiting | undefined {
-    let largest: Waiting | undefined;
-    let most = 0;
-    for (const [stream, bytes] of this.#held) {
-      if (bytes <= most || except.has(stream)) continue;
-      largest = stream;
-      most = bytes;
-    }
-    return largest;
   }
 }

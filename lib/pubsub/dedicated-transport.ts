@@ -1,4 +1,6 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
+import { createLog } from "../log.js";
+import { describeThrown } from "./app-answer.js";
 import type { Position } from "./cursor.js";
 import { isEnvelope } from "./envelope.js";
 import { EventBatch } from "./event-batch.js";
@@ -37,6 +39,8 @@ interface Subscription {
   readonly request: symbol;
   readonly log: TailTracker;
 }
+
+const log = createLog("session");
 
 /** A session with a connection of its own, as the original application had: isolated, and one lease each. */
 export class DedicatedTransport implements Transport {
@@ -140,17 +144,27 @@ export class DedicatedTransport implements Transport {
     if (this.#channels.has(channel)) this.#turn.add(channel, message);
   };
 
+  /** Run from the loop itself: whatever is thrown here would end the process, and is this stream's alone. */
   #deliver(runs: readonly MessageRun<string>[]): void {
-    if (runs.length > 1) this.#listener.cork?.();
-    for (const { channel, messages } of runs) {
-      const events: InboundEvent[] = [];
-      for (const message of messages) {
-        const event = this.#read(channel, message);
-        if (event !== null) events.push(event);
-      }
-      if (events.length > 0) this.#listener.deliver(new EventBatch(channel, events, false));
+    const isMany = runs.length > 1;
+    try {
+      if (isMany) this.#listener.cork?.();
+      for (const run of runs) this.#deliverRun(run);
+    } catch (error) {
+      log("a stream threw: %s", describeThrown(error));
+      this.#listener.failed?.();
+    } finally {
+      if (isMany) this.#listener.uncork?.();
     }
-    if (runs.length > 1) this.#listener.uncork?.();
+  }
+
+  #deliverRun({ channel, messages }: MessageRun<string>): void {
+    const events: InboundEvent[] = [];
+    for (const message of messages) {
+      const event = this.#read(channel, message);
+      if (event !== null) events.push(event);
+    }
+    if (events.length > 0) this.#listener.deliver(new EventBatch(channel, events, false));
   }
 
   #read(channel: string, message: string): InboundEvent | null {

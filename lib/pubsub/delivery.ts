@@ -113,9 +113,7 @@ export class Delivery implements TransportListener {
     } else if (this.#isPlainPath() && this.#history.admitAll(batch)) {
       this.#writeAll(batch);
     } else {
-      this.cork();
-      for (const event of batch.events) this.#accept(event);
-      this.uncork();
+      this.#gather(() => batch.events.forEach((event) => this.#accept(event)));
     }
   }
 
@@ -127,6 +125,11 @@ export class Delivery implements TransportListener {
     this.#owner.end("revoked", fault);
   }
 
+  /** How far it has come is not known any more: the client comes back, and is told or given what it has missed. */
+  failed(): void {
+    this.#owner.end("write-error");
+  }
+
   lost(fault: RedisSseError): void {
     this.#owner.lost(fault);
   }
@@ -134,9 +137,7 @@ export class Delivery implements TransportListener {
   /** Events that are the next, and none of which the client has had. */
   emitAll(batch: EventBatch): void {
     if (this.#isPlainPath()) return this.#writeAll(batch);
-    this.cork();
-    for (const event of batch.events) this.emit(event);
-    this.uncork();
+    this.#gather(() => batch.events.forEach((event) => this.emit(event)));
   }
 
   /** An event that is the next: written, or held as long as the client takes nothing. */
@@ -181,13 +182,13 @@ export class Delivery implements TransportListener {
   /** Writes what waits, as long as the client takes it. */
   flush(): void {
     while (this.#isWritable && !this.#backlog.isEmpty) {
-      this.cork();
-      while (this.#isWritable && this.#output.corkedLength < WRITE_LENGTH) {
-        const event = this.#next();
-        if (event === undefined) break;
-        this.#pass(event);
-      }
-      this.uncork();
+      this.#gather(() => {
+        while (this.#isWritable && this.#output.corkedLength < WRITE_LENGTH) {
+          const event = this.#next();
+          if (event === undefined) break;
+          this.#pass(event);
+        }
+      });
     }
     this.#owner.waiting(this.waitingBytes);
     if (!this.#isWritable) return;
@@ -215,13 +216,13 @@ export class Delivery implements TransportListener {
 
   /** Hands all that waits to a response that is about to end, whether or not its client keeps up. */
   writeRest(): void {
-    this.cork();
-    for (let event = this.#next(); event !== undefined; event = this.#next()) {
-      this.#put(new Block(this.#cursor.frameOf(event)), 1);
-    }
-    this.#skipPassed();
-    if (!this.#cursor.isTold) this.#put(new Block(this.#cursor.tell()), 0);
-    this.uncork();
+    this.#gather(() => {
+      for (let event = this.#next(); event !== undefined; event = this.#next()) {
+        this.#put(new Block(this.#cursor.frameOf(event)), 1);
+      }
+      this.#skipPassed();
+      if (!this.#cursor.isTold) this.#put(new Block(this.#cursor.tell()), 0);
+    });
   }
 
   /** Gives up what is in a log as well, and drops what may be dropped; false when that is nothing. */
@@ -245,6 +246,16 @@ export class Delivery implements TransportListener {
   dropRest(): void {
     this.#backlog.clear();
     this.#owner.waiting(0);
+  }
+
+  /** One write for all that `work` writes, whatever it throws. */
+  #gather(work: () => void): void {
+    this.cork();
+    try {
+      work();
+    } finally {
+      this.uncork();
+    }
   }
 
   #accept(event: InboundEvent): void {

@@ -91,23 +91,21 @@ export function silence(event: InboundEvent): InboundEvent {
   return { ...event, frame: NOTHING };
 }
 
-/** What was made of an event already, by its text: streams that make the same of it share the encoded form. */
-const variants = new WeakMap<InboundEvent, Map<string, InboundEvent>>();
+/** What was made of an event already: streams that make the same of it share the encoded form. */
+const variants = new WeakMap<InboundEvent, InboundEvent[]>();
 
-/** Where each stream makes something of its own, nobody asks for it again. */
-const MAX_VARIANTS = 64;
+/** Few, as roles are. Where each stream makes something of its own nobody asks for it again, and it would be kept in vain. */
+const MAX_VARIANTS = 4;
 
 function change(event: InboundEvent, message: OutboundMessage, maxEventBytes: number): InboundEvent {
   const { event: type, data } = serializeMessage(contentOf(message, event), maxEventBytes);
   if (type === event.event && data === event.data) return event;
-  let known = variants.get(event);
-  if (known === undefined) variants.set(event, (known = new Map()));
-  const text = `${type ?? ""}\n${data}`;
-  let variant = known.get(text);
-  if (variant === undefined) {
-    variant = { ...event, event: type, data, frame: encodeEvent({ event: type, data }) };
-    if (known.size < MAX_VARIANTS) known.set(text, variant);
-  }
+  const known = variants.get(event) ?? [];
+  const same = known.find((variant) => variant.event === type && variant.data === data);
+  if (same !== undefined) return same;
+  const variant = { ...event, event: type, data, frame: encodeEvent({ event: type, data }) };
+  if (known.push(variant) === 1) variants.set(event, known);
+  else if (known.length > MAX_VARIANTS) known.pop();
   return variant;
 }
 

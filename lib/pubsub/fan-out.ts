@@ -1,4 +1,5 @@
 import { createLog } from "../log.js";
+import { describeThrown } from "./app-answer.js";
 import { EventBatch } from "./event-batch.js";
 import type { HubMember } from "./hub-member.js";
 import type { InboundEvent } from "./inbound-event.js";
@@ -66,11 +67,12 @@ export class FanOut<Channel extends Audience> {
   }
 
   /** One member that throws never keeps anything from the others. */
-  isolate(call: () => void): void {
+  isolate(call: () => void, otherwise?: () => void): void {
     try {
       call();
     } catch (error) {
       this.#blame(error);
+      if (otherwise !== undefined) this.isolate(otherwise);
     }
   }
 
@@ -101,6 +103,7 @@ export class FanOut<Channel extends Audience> {
         member.deliver(batch);
       } catch (error) {
         this.#blame(error);
+        this.isolate(() => member.failed?.());
       }
     }
   }
@@ -114,7 +117,10 @@ export class FanOut<Channel extends Audience> {
           corked.add(member);
           this.isolate(() => member.cork?.());
         }
-        this.isolate(() => member.deliver(batch));
+        this.isolate(
+          () => member.deliver(batch),
+          () => member.failed?.(),
+        );
       }
     }
     for (const member of corked) this.isolate(() => member.uncork?.());
@@ -137,7 +143,7 @@ export class FanOut<Channel extends Audience> {
 
   #blame(error: unknown): void {
     this.#memberFaults++;
-    log("a member threw: %s", error instanceof Error ? error.name : typeof error);
+    log("a member threw: %s", describeThrown(error));
   }
 }
 

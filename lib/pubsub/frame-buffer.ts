@@ -9,6 +9,12 @@ const OVERHEAD_BYTES = 200;
 /** From how many read items on the array is compacted. */
 const COMPACT_FROM = 1_024;
 
+/** So many that stay are passed over for each that is dropped. */
+const FEW = 64;
+
+/** To which part of the bound is dropped where that takes a pass over all. */
+const ENOUGH = 7 / 8;
+
 /** The events that wait for a client to read, in order, with the sum of their bytes. The session bounds it. */
 export class FrameBuffer<Item extends BufferedItem> {
   #items: (Item | undefined)[] = [];
@@ -40,23 +46,44 @@ export class FrameBuffer<Item extends BufferedItem> {
     return this.#head === this.#items.length;
   }
 
-  /** The oldest for which `wanted` answers true; it stays. */
-  find(wanted: (item: Item) => boolean): Item | undefined {
-    for (let index = this.#head; index < this.#items.length; index++) {
-      if (wanted(this.#items[index]!)) return this.#items[index];
-    }
-    return undefined;
+  /** All that wait, the oldest first. */
+  each(visit: (item: Item) => void): void {
+    for (let index = this.#head; index < this.#items.length; index++) visit(this.#items[index]!);
   }
 
-  /** Takes out the oldest for which `wanted` answers true: nearly always the very oldest. */
-  take(wanted: (item: Item) => boolean): Item | undefined {
-    const oldest = this.#items[this.#head];
-    if (oldest === undefined || wanted(oldest)) return this.shift();
-    const item = this.find(wanted);
-    if (item === undefined) return undefined;
-    this.#items.splice(this.#items.indexOf(item, this.#head), 1);
-    this.#bytes -= sizeOf(item);
-    return item;
+  /** Takes out the oldest that may be dropped until at most `maxBytes` are left, as far as that goes. */
+  dropOldest(maxBytes: number, isDroppable: (item: Item) => boolean, onDrop: (item: Item) => void): void {
+    while (this.#bytes > maxBytes) {
+      const index = this.#firstFrom(this.#head, isDroppable);
+      if (index < 0) return;
+      if (index - this.#head > FEW) return this.#dropMany(maxBytes * ENOUGH, isDroppable, onDrop);
+      onDrop(index === this.#head ? this.shift()! : this.#takeOut(index));
+    }
+  }
+
+  /** Goes through all once, and drops more than has to be, so that it is not done for each event that comes. */
+  #dropMany(enough: number, isDroppable: (item: Item) => boolean, onDrop: (item: Item) => void): void {
+    const left: Item[] = [];
+    this.each((item) => {
+      if (this.#bytes <= enough || !isDroppable(item)) return void left.push(item);
+      this.#bytes -= sizeOf(item);
+      onDrop(item);
+    });
+    this.#items = left;
+    this.#head = 0;
+  }
+
+  #firstFrom(start: number, wanted: (item: Item) => boolean): number {
+    for (let index = start; index < this.#items.length; index++) {
+      if (wanted(this.#items[index]!)) return index;
+    }
+    return -1;
+  }
+
+  #takeOut(index: number): Item {
+    const [item] = this.#items.splice(index, 1);
+    this.#bytes -= sizeOf(item!);
+    return item!;
   }
 
   /** Takes out those that `unwanted` names; answers how many there were. */

@@ -8,6 +8,8 @@ export interface HubMember {
   /** More than one batch may follow: what they come to is to be written together, with `uncork()`. */
   cork?(): void;
   uncork?(): void;
+  /** It threw while events were delivered to it. */
+  failed?(): void;
   /** Messages of these channels may be missing: the connection was lost and is back. */
   interrupted(channels: readonly Interruption[]): void;
   /** The server took the channel away: nothing more comes. The member has left it already. */

@@ -3,6 +3,7 @@ import { sizeOf, type BufferedItem } from "./frame-buffer.js";
 /** Events that wait, the newest of each key alone, in the order of their arrival. */
 export class KeyedBuffer<Item extends BufferedItem> {
   readonly #items = new Map<string | symbol, Item>();
+  #oldest = this.#items.entries();
   #bytes = 0;
 
   get bytes(): number {
@@ -23,21 +24,32 @@ export class KeyedBuffer<Item extends BufferedItem> {
   }
 
   shift(): Item | undefined {
-    return this.take(() => true);
-  }
-
-  find(wanted: (item: Item) => boolean): Item | undefined {
-    for (const item of this.#items.values()) if (wanted(item)) return item;
-    return undefined;
-  }
-
-  take(wanted: (item: Item) => boolean): Item | undefined {
-    for (const [key, item] of this.#items) {
-      if (!wanted(item)) continue;
-      this.#delete(key, item);
-      return item;
+    // Kept from call to call: a new one would go over all that were taken out before.
+    let next = this.#oldest.next();
+    if (next.done) {
+      this.#oldest = this.#items.entries();
+      next = this.#oldest.next();
     }
-    return undefined;
+    if (next.done) return undefined;
+    const [key, item] = next.value;
+    this.#delete(key, item);
+    return item;
+  }
+
+  /** All that wait, the oldest first. */
+  each(visit: (item: Item) => void): void {
+    for (const item of this.#items.values()) visit(item);
+  }
+
+  /** As `FrameBuffer.dropOldest()`. */
+  dropOldest(maxBytes: number, isDroppable: (item: Item) => boolean, onDrop: (item: Item) => void): void {
+    if (this.#bytes <= maxBytes) return;
+    for (const [key, item] of this.#items) {
+      if (this.#bytes <= maxBytes) return;
+      if (!isDroppable(item)) continue;
+      this.#delete(key, item);
+      onDrop(item);
+    }
   }
 
   remove(unwanted: (item: Item) => boolean): number {

@@ -450,9 +450,10 @@ class World {
         return;
       }
       case "remove": {
-        oracle.read(sink.text);
         const had = each.state === "subscribed" && each.channels.has(next.channel);
         this.pending.push(each.removeChannel(next.channel).catch(() => {}));
+        // What had come by then is written first.
+        oracle.read(sink.text);
         if (had) oracle.removed(next.channel);
         const kept = stream.plain.filter(({ channel }) => channel !== next.channel);
         if (had) stream.plain.splice(0, Infinity, ...kept);

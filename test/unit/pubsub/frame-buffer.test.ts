@@ -67,40 +67,64 @@ describe("FrameBuffer", () => {
     expect(buffer.shift()).to.equal(last);
   });
 
-  it("finds the oldest that is wanted, and leaves it", () => {
-    const [first, second] = [item(2), item(2)];
-    for (const one of [item(1), first, second]) buffer.push(one);
-    buffer.shift();
-    expect(buffer.find(({ data }) => data.length === 2)).to.equal(first);
-    expect(
-      buffer.find(({ data }) => data.length === 1),
-      "one that was read",
-    ).to.equal(undefined);
-    expect(buffer.shift()).to.equal(first);
+  it("drops the oldest until as much is left as may be", () => {
+    const items = [item(1), item(2), item(3), item(4)];
+    for (const one of items) buffer.push(one);
+    const dropped: Item[] = [];
+    buffer.dropOldest(
+      sizeOf(items[2]!) + sizeOf(items[3]!),
+      () => true,
+      (one) => dropped.push(one),
+    );
+    expect(dropped).to.deep.equal(items.slice(0, 2));
+    expect([buffer.shift(), buffer.shift(), buffer.shift()]).to.deep.equal([items[2], items[3], undefined]);
   });
 
-  it("takes out the oldest that is wanted from between others, whose order stays", () => {
-    const [first, wanted, last] = [item(1), item(2), item(3)];
-    for (const one of [item(9), first, wanted, last]) buffer.push(one);
-    buffer.shift();
-    expect(buffer.take(({ data }) => data.length > 1)).to.equal(wanted);
-    expect(buffer.take(({ data }) => data.length === 2)).to.equal(undefined);
-    expect(buffer.bytes).to.equal(sizeOf(first) + sizeOf(last));
-    expect([buffer.shift(), buffer.shift(), buffer.shift()]).to.deep.equal([first, last, undefined]);
-    expect(
-      buffer.take(() => true),
-      "of none",
-    ).to.equal(undefined);
-    expect(buffer.isEmpty).to.equal(true);
+  it("drops from between those that stay, whose order stays", () => {
+    const items = Array.from({ length: 100 }, (_, index) => item(index % 10 === 0 ? 1 : 2));
+    for (const one of items) buffer.push(one);
+    const dropped: Item[] = [];
+    const maxBytes = buffer.bytes / 2;
+    buffer.dropOldest(
+      maxBytes,
+      ({ data }) => data.length === 2,
+      (one) => dropped.push(one),
+    );
+    expect(buffer.bytes).to.be.within(maxBytes - sizeOf(item(2)), maxBytes);
+    const left = waiting();
+    expect(left).to.deep.equal(items.filter((one) => !dropped.includes(one)));
+    expect(left.filter(({ data }) => data.length === 1)).to.have.length(10);
+    expect(dropped, "the oldest").to.deep.equal(
+      items.filter(({ data }) => data.length === 2).slice(0, dropped.length),
+    );
   });
 
-  it("takes out the same object once where it waits twice", () => {
-    const same = item(1);
-    for (const one of [same, item(2), same]) buffer.push(one);
-    buffer.take(({ data }) => data.length === 2);
-    expect(buffer.take(() => true)).to.equal(same);
-    expect(buffer.take(() => true)).to.equal(same);
-    expect(buffer.bytes).to.equal(0);
+  it("keeps what may not be dropped, however much that is", () => {
+    for (const size of [1, 2, 3]) buffer.push(item(size));
+    const { bytes } = buffer;
+    buffer.dropOldest(
+      0,
+      () => false,
+      () => expect.fail("dropped"),
+    );
+    expect(buffer.bytes).to.equal(bytes);
+    expect(waiting().map(({ data }) => data.length)).to.deep.equal([1, 2, 3]);
+  });
+
+  it("does not look at all for each that it drops behind many that stay", () => {
+    let asked = 0;
+    const isDroppable = ({ data }: Item): boolean => {
+      asked++;
+      return data.length > 1;
+    };
+    for (let index = 0; index < 1_000; index++) buffer.push(item(1));
+    const maxBytes = 2 * buffer.bytes;
+    for (let index = 0; index < 5_000; index++) {
+      buffer.push(item(2));
+      buffer.dropOldest(maxBytes, isDroppable, () => {});
+    }
+    expect(buffer.bytes).to.be.at.most(maxBytes);
+    expect(asked / 5_000).to.be.lessThan(50);
   });
 
   it("does what a plain array would, in any order of calls", () => {
@@ -116,9 +140,9 @@ describe("FrameBuffer", () => {
         expect(buffer.shift()).to.equal(plain.shift());
       } else if (choice < 0.95) {
         const isLong = ({ data }: Item): boolean => data.length > 14;
-        const index = plain.findIndex(isLong);
-        expect(buffer.find(isLong)).to.equal(plain[index]);
-        expect(buffer.take(isLong)).to.equal(index < 0 ? undefined : plain.splice(index, 1)[0]);
+        plain = plain.filter((one) => !isLong(one));
+        buffer.dropOldest(0, isLong, () => {});
+        expect(waiting()).to.deep.equal(plain);
       } else if (choice < 0.99) {
         const kept = plain.filter(({ data }) => data.length > 4);
         expect(buffer.remove(({ data }) => data.length <= 4)).to.equal(plain.length - kept.length);
@@ -131,6 +155,12 @@ describe("FrameBuffer", () => {
       expect(buffer.isEmpty).to.equal(plain.length === 0);
     }
   });
+
+  function waiting(): readonly Item[] {
+    const items: Item[] = [];
+    buffer.each((one) => items.push(one));
+    return items;
+  }
 
   it("lets go of what was taken out, though it is never empty", async () => {
     const taken: WeakRef<Item>[] = [];

@@ -45,17 +45,32 @@ describe("KeyedBuffer", () => {
     ]);
   });
 
-  it("finds the oldest that is wanted and leaves it, takes it out, or takes out all of them", () => {
+  it("drops the oldest that may be dropped, or takes out all that are not wanted", () => {
     for (const data of ["a1", "b2", "b3", "a4"]) buffer.push(item(data), data);
-    const isB = ({ data }: Item): boolean => data.startsWith("b");
-    expect(buffer.find(isB)?.data).to.equal("b2");
-    expect(buffer.find(isB)?.data).to.equal("b2");
-    expect(buffer.take(isB)?.data).to.equal("b2");
-    expect(buffer.take(isB)?.data).to.equal("b3");
-    expect(buffer.take(isB)).to.equal(undefined);
-    expect(buffer.find(isB)).to.equal(undefined);
+    const dropped: string[] = [];
+    buffer.dropOldest(
+      3 * sizeOf(item("a1")) + 1,
+      ({ data }) => data.startsWith("b"),
+      ({ data }) => dropped.push(data),
+    );
+    expect(dropped[0]).to.equal("b2");
+    buffer.dropOldest(
+      0,
+      ({ data }) => data.startsWith("b"),
+      ({ data }) => dropped.push(data),
+    );
+    expect(dropped).to.deep.equal(["b2", "b3"]);
     expect(buffer.remove(({ data }) => data.startsWith("a"))).to.equal(2);
     expect(buffer.bytes).to.equal(0);
+    expect(buffer.shift()).to.equal(undefined);
+  });
+
+  it("gives out what comes after it was empty", () => {
+    buffer.push(item("1"), "x");
+    expect([buffer.shift()?.data, buffer.shift()]).to.deep.equal(["1", undefined]);
+    buffer.push(item("2"), "x");
+    buffer.push(item("3"), "y");
+    expect([buffer.shift()?.data, buffer.shift()?.data, buffer.shift()]).to.deep.equal(["2", "3", undefined]);
   });
 
   it("does what a plain list would, in any order of calls", () => {
@@ -72,9 +87,12 @@ describe("KeyedBuffer", () => {
       } else if (choice < 0.8) {
         expect(buffer.shift()).to.equal(plain.shift()?.[1]);
       } else if (choice < 0.9) {
-        const index = plain.findIndex(([, { data }]) => data.length > 12);
-        const wanted = index < 0 ? undefined : plain.splice(index, 1)[0]![1];
-        expect(buffer.take(({ data }) => data.length > 12)).to.equal(wanted);
+        plain = plain.filter(([, { data }]) => data.length <= 12);
+        buffer.dropOldest(
+          0,
+          ({ data }) => data.length > 12,
+          () => {},
+        );
       } else if (choice < 0.98) {
         const kept = plain.filter(([, { data }]) => data.length > 8);
         expect(buffer.remove(({ data }) => data.length <= 8)).to.equal(plain.length - kept.length);
