@@ -105,6 +105,8 @@ export class Delivery {
 
   /** An event that is the next: written, or held as long as the client takes nothing. */
   emit(event: InboundEvent): void {
+    // A rule may have taken the channel away with an event before this one.
+    if (!this.#hears(event.channel)) return;
     const own = this.#rules === null ? event : this.#rules.select(event);
     const { state } = this.#owner.snapshot();
     if (this.#isWritable()) {
