@@ -87,6 +87,7 @@ class World {
   /** What has no promise happens within one turn of the loop with what comes next. */
   #run(next: Step): Promise<void> | void {
     const { rig } = this;
+    if ("stream" in next) return this.#touch(next);
     switch (next.do) {
       case "open":
         return this.#open(next.channels, next.hasRules);
@@ -108,8 +109,6 @@ class World {
         return;
       case "tell":
         return this.#say(next.channel, `${this.#said++} ${next.deed} ${next.other}`);
-      default:
-        return this.#touch(next);
     }
   }
 
