@@ -142,6 +142,8 @@ export class Delivery implements TransportListener {
 
   /** An event that is the next: written, or held as long as the client takes nothing. */
   emit(event: InboundEvent): void {
+    // A rule may have taken the channel away with an event before this one.
+    if (!this.#hears(event.channel)) return;
     const own = this.#rules === null ? event : this.#select(event, this.#rules);
     if (this.#isWritable) {
       if (own === null) this.#cursor.skip(event);

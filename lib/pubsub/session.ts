@@ -220,6 +220,7 @@ export class PubSubSession {
    */
   async addChannel(name: string): Promise<void> {
     this.#context.assertChannel(name);
+    this.#transport.flush();
     await this.#channels.add(name);
     this.#endIfComplete();
     // The client has to know its place there, should it go before the first event. Without data none is dispatched.

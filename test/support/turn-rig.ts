@@ -179,15 +179,17 @@ class MemoryLogs implements HistoryPort {
     await this.before();
     const events = this.#events.get(channel) ?? [];
     const key = `${channel} ${after.offset} ${events.length}`;
-    // Pages are shared, as those of the real reader.
-    const page = this.#pages.get(key) ?? {
+    // Pages are shared, as those of the real reader; one without events is always a fresh one.
+    const known = this.#pages.get(key);
+    if (known !== undefined) return known;
+    const page = {
       events: events.slice(after.offset),
       position: { epoch: EPOCH, offset: events.length },
       ending: events.at(-1)?.ending ?? null,
       finite: false,
       readAt,
     };
-    this.#pages.set(key, page);
+    if (page.events.length > 0) this.#pages.set(key, page);
     return page;
   }
 

@@ -370,6 +370,30 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(stream).slice(3)).to.deep.equal(["4", "5"]);
       });
 
+      it("takes away the very channel of which it is given more, live or from a log", async () => {
+        const leaveAt = (data: string): Promise<TurnStream> => {
+          const leaving: Promise<TurnStream> = rig.live(["a", "log"], {
+            lastEventId: "earliest",
+            filter: (event) => {
+              if (event.data === data) void stream().session.removeChannel(event.channel);
+              return true;
+            },
+          });
+          const stream = (): TurnStream => rig.streams.at(-1)!;
+          return leaving;
+        };
+        for (let count = 0; count < 4; count++) rig.logs.append("log");
+        const behind = await leaveAt("log2");
+        const live = await leaveAt("2");
+        rig.say("a", "1", "2", "3");
+        rig.log("log");
+        rig.say("a", "4");
+        await rig.quiet();
+        // Nor the event itself: the rule was asked before it was written.
+        expect(dataOf(behind)).to.deep.equal(["log1", "1", "2", "3", "4"]);
+        expect(dataOf(live)).to.deep.equal(["log1", "log2", "log3", "log4", "1", "log5"]);
+      });
+
       it("gets of a channel that is added what comes from then on, behind what came before", async () => {
         const stream = await rig.live(["a"]);
         const other = await rig.live(["b"]);

@@ -41,9 +41,7 @@ describe("TurnBuffer", () => {
   });
 
   it("keeps the order of channels: one that comes again begins a run of its own", async () => {
-    for (const [channel, message] of ["a1", "a2", "b3", "a4", "c5", "c6", "b7"].map((text) => [...text])) {
-      buffer.add(channel!, message!);
-    }
+    for (const text of ["a1", "a2", "b3", "a4", "c5", "c6", "b7"]) buffer.add(text[0]!, text[1]!);
     await settle(1);
     expect(handedOver).to.deep.equal([["a: 1 2", "b: 3", "a: 4", "c: 5 6", "b: 7"]]);
   });
