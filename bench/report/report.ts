@@ -41,7 +41,8 @@ export function bestPeer(
 
 function isPeerInNode(name: string): boolean {
   const target = targets.find((target) => target.name === name);
-  return target !== undefined && "script" in target.runs && !name.startsWith(ours.name);
+  if (target === undefined || target.isBound === true) return false;
+  return "script" in target.runs && !name.startsWith(ours.name);
 }
 
 /** Whether it may be quoted: everything was measured, often enough. */

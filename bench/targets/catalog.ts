@@ -16,6 +16,8 @@ export interface Target {
   readonly onlyByName?: boolean;
   /** It can have thousands of streams. Default true. */
   readonly manyStreams?: boolean;
+  /** No peer: it says what can be reached at most. Default false. */
+  readonly isBound?: boolean;
   /** Handed to the script. */
   readonly options?: Readonly<Record<string, unknown>>;
 }
@@ -87,5 +89,6 @@ export const targets: readonly Target[] = [
     fedBy: "nchan",
     prefix: "plain:",
   },
+  { name: "bare", label: "a bare Node server", runs: script("bare"), ...plain, isBound: true },
   { name: "floor", label: "the floor (C)", runs: { program: "floor" }, ...plain },
 ];
