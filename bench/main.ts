@@ -2,7 +2,9 @@
 import { writeFile } from "node:fs/promises";
 
 import { stopAll } from "./harness/children.js";
+import { removeFolders } from "./harness/folders.js";
 import { whyNoNchan } from "./harness/nchan.js";
+import { ensureOpenFiles, Refusal } from "./harness/open-files.js";
 import { RedisServer } from "./harness/redis.js";
 import { readOptions, USAGE, type Options } from "./options.js";
 import { describeMachine } from "./report/machine.js";
@@ -11,18 +13,25 @@ import type { Report, Section } from "./report/report.js";
 import { writeReport } from "./report/write.js";
 import { experimentsOf } from "./scenarios/experiments.js";
 import { checkInstrument } from "./scenarios/self-check.js";
-import { planOf, type Plan } from "./scenarios/plan.js";
+import { openFilesOf, planOf, type Plan } from "./scenarios/plan.js";
 import { ours, targets, type Target } from "./targets/catalog.js";
 
-process.once("exit", stopAll);
+process.once("exit", () => {
+  stopAll();
+  removeFolders();
+});
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
 
-await run(readOptionsOrStop());
+await run(readOptionsOrStop()).catch((error: unknown) => {
+  console.error(error instanceof Refusal ? `bench: ${error.message}` : error);
+  process.exit(1);
+});
 
 async function run(options: Options): Promise<void> {
   const plan = planOf(options.quick);
   const notes: string[] = [];
   const chosen = chooseTargets(options, plan, notes);
+  ensureOpenFiles(openFilesOf(plan, options.only));
   await checkInstrument();
   const redis = await RedisServer.start();
   const machine = describeMachine(await redis.version());

@@ -22,7 +22,7 @@ export type { GapReason } from "./pubsub/inbound-event.js";
 export type { ChannelSelection } from "./pubsub/channel.js";
 export type { OutboundMessage } from "./pubsub/outbound-message.js";
 export type { Block } from "./pubsub/block.js";
-export type { Sink, SinkListener, StreamRequest } from "./pubsub/sink.js";
+export type { Sink, SinkConnection, SinkListener, StreamRequest } from "./pubsub/sink.js";
 export { readSlowConsumer } from "./pubsub/slow-consumer.js";
 export type { SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
 export type { StreamEvent } from "./pubsub/stream-event.js";
@@ -47,4 +47,10 @@ export type { StopOptions, TaskHandler, WorkerOptions } from "./queue/worker.js"
 export { createPoolReport } from "./status/pool-report.js";
 export type { PoolReport } from "./status/pool-report.js";
 export type { Count, DriftReport } from "./status/drift.js";
-export type { BufferStatistics, HistoryStatistics, ServerInfo, StatusOptions, StatusReport } from "./status/status-report.js";
+export type {
+  BufferStatistics,
+  HistoryStatistics,
+  ServerInfo,
+  StatusOptions,
+  StatusReport,
+} from "./status/status-report.js";

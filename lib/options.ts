@@ -19,6 +19,14 @@ export interface LimitOptions {
   readonly maxTotalBufferedBytes?: number;
   /** Milliseconds for which a client may leave what was written to it undrained. Default 30,000. */
   readonly maxStallMs?: number;
+  /**
+   * Milliseconds for which a client that has vanished without a word (its radio is off, a NAT has forgotten it) may leave
+   * unanswered what is sent to it again and again; then its stream ends as `peer-lost`. At least 1,000; Infinity leaves it
+   * to the system, which on Linux takes a quarter of an hour. Default 60,000. With nothing under way it is TCP keepalive
+   * that finds it, about as soon, but not within 11 s. On systems other than Linux, and where `/proc/net` cannot be
+   * read, there is keepalive alone.
+   */
+  readonly peerTimeoutMs?: number;
   /** Events that a client is sent from the logs of its channels when it comes back; of more it is told a gap. Default 10,000. */
   readonly maxReplayEvents?: number;
   /** Bytes of one event's data. Default 256 KiB. */
@@ -94,12 +102,15 @@ const DEFAULT_LIMITS: Required<LimitOptions> = {
   maxBufferedBytes: 1024 * 1024,
   maxTotalBufferedBytes: 256 * 1024 * 1024,
   maxStallMs: 30_000,
+  peerTimeoutMs: 60_000,
   maxReplayEvents: 10_000,
   maxEventBytes: 256 * 1024,
   maxLifetimeMs: Infinity,
   subscribeTimeoutMs: 5_000,
   closeTimeoutMs: 2_000,
 };
+
+const UNBOUNDED_LIMITS: ReadonlySet<string> = new Set(["maxLifetimeMs", "peerTimeoutMs"]);
 
 const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "redis",
@@ -128,7 +139,10 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
       `expected subscriptions as "shared" or "dedicated", got ${describe(subscriptions)}`,
     );
   }
-  const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, new Set(["maxLifetimeMs"]));
+  const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, UNBOUNDED_LIMITS);
+  // Less than a few retransmissions tell nothing, and the first ones take a second.
+  if (limits.peerTimeoutMs !== Infinity)
+    readMilliseconds("limits.peerTimeoutMs", limits.peerTimeoutMs, 1_000);
   // The id that resumes them all has to go into a header, for which Node has 16 KiB.
   readWholeNumber("limits.maxChannelsPerSession", limits.maxChannelsPerSession, 1, 1_000);
   if (limits.maxEventBytes > limits.maxBufferedBytes) {

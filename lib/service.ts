@@ -3,6 +3,7 @@ import { History } from "./history/history.js";
 import type { LogReceipt } from "./history/log-publisher.js";
 import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
 import { createLog } from "./log.js";
+import { readTcpTable } from "./proc-net.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./pubsub/channel.js";
@@ -145,6 +146,7 @@ class RedisSseService implements RedisSse {
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, heartbeatMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
       explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
+      readTcpTable,
     });
     this.notifications = new NotificationService({
       commands,

@@ -1,7 +1,8 @@
 import { ServerResponse, type IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 
-import type { Block, HttpAnswer, Sink, SinkListener, StreamHead } from "../lib/index.js";
+import type { Block, HttpAnswer, Sink, SinkConnection, SinkListener, StreamHead } from "../lib/index.js";
+import { connectionOf } from "./response-connection.js";
 
 /** What compression() adds to a response, to let go of what it holds back. */
 interface Flushable {
@@ -39,6 +40,10 @@ export class ResponseSink implements Sink {
     const { destroyed, closed, writableEnded, writableFinished } = this.#res;
     const socket = this.#req.socket as { destroyed?: boolean } | undefined;
     return destroyed || closed || (writableEnded && writableFinished) || socket?.destroyed === true;
+  }
+
+  get connection(): SinkConnection | null {
+    return connectionOf(this.#req, this.#res);
   }
 
   /** Whether the application has answered by itself. */

@@ -48,16 +48,21 @@ export interface SseStreamOptions {
    */
   readonly slowConsumer?: SlowConsumerPolicy;
   /**
-   * Whether an event is for this client. It is called for each event and each stream, at once: no promise. An event
-   * that it throws for is not sent, and the client is told by a `gap` (`invalid`).
+   * Whether an event is for this client. It is called for each event and each stream, at once: one that answers a
+   * promise lets nothing through. An event that it throws for is not sent, and the client is told by a `gap`
+   * (`invalid`), as is one for which it answers a promise; the log `redis-sse:session` says why.
    */
   readonly filter?: (event: StreamEvent, req: Request) => boolean;
   /**
-   * What this client gets in an event's place, of the same form as what `publish()` takes; `null`: nothing. Streams
-   * that make the same of an event share its encoded form. One that it throws for is not sent, as with `filter`.
+   * What this client gets in an event's place, of the same form as what `publish()` takes, or the event itself with
+   * other fields; `null`: nothing. Streams that make the same of an event share its encoded form. One that it throws
+   * for, or of which it makes what cannot be sent, is not sent, as with `filter`.
    */
   readonly transform?: (event: StreamEvent, req: Request) => OutboundMessage | null;
-  /** Ends the stream (reason `completed`) after the first event, as it was published, for which this answers true. */
+  /**
+   * Ends the stream (reason `completed`) after the first event, as it was published, for which this answers true. Asked
+   * when an event comes, also about those that wait for the client, or that `filter` leaves out.
+   */
   readonly until?: (event: StreamEvent, req: Request) => boolean;
   /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */
   readonly onOpen?: (session: PubSubSession, req: Request) => void | Promise<void>;

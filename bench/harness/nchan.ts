@@ -1,12 +1,12 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
 
 import { startProgram, stop } from "./children.js";
+import { makeFolder } from "./folders.js";
 import { freePort } from "./free-port.js";
 import { childrenOf } from "./proc.js";
 import { outsideView, type Server } from "./server.js";
@@ -25,26 +25,22 @@ export function whyNoNchan(): string | null {
 
 /** nginx with one worker, whose channels are in its memory. */
 export async function startNchan(): Promise<Server> {
-  const folder = await mkdtemp(join(tmpdir(), "redis-sse-bench-"));
+  const folder = makeFolder();
   const port = await freePort();
   await writeFile(join(folder, "nginx.conf"), configuration(folder, port));
   const child = startProgram("nginx", ["-p", folder, "-c", join(folder, "nginx.conf"), "-e", "stderr"]);
   let complaint = "";
   child.stderr.on("data", (chunk) => (complaint += String(chunk)));
-  const end = async (): Promise<void> => {
-    await stop(child);
-    await rm(folder, { recursive: true, force: true });
-  };
   try {
     await listening(port);
   } catch {
-    await end();
+    await stop(child);
     throw new Error(`nginx did not start: ${complaint.trim()}`);
   }
   return {
     port,
     ...outsideView([child.pid!, ...childrenOf(child.pid!)]),
-    stop: end,
+    stop: () => stop(child),
   };
 }
 

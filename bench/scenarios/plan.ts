@@ -54,6 +54,15 @@ export function planOf(quick: boolean): Plan {
   return quick ? QUICK : FULL;
 }
 
-export function isFanOut(name: ScenarioName): name is FanOutName {
+/** How many files one process has open at most: each stream, and with a connection per stream that too. */
+export function openFilesOf(plan: Plan, names: readonly ScenarioName[]): number {
+  const streams = names.map((name) => {
+    if (isFanOut(name)) return plan.fanOut[name].streams;
+    return name === "idle" ? plan.idle.streams : 1_000;
+  });
+  return Math.max(...streams) + 2_000;
+}
+
+function isFanOut(name: ScenarioName): name is FanOutName {
   return name in FULL.fanOut;
 }

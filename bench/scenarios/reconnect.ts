@@ -1,10 +1,9 @@
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { startScript } from "../harness/children.js";
+import { makeFolder } from "../harness/folders.js";
 import { dist } from "../harness/paths.js";
 import type { RedisServer } from "../harness/redis.js";
 import { withRig } from "../harness/rig.js";
@@ -29,37 +28,32 @@ export interface ReconnectFigures {
 }
 
 /** All streams drop, miss events, and come back at once, each with the cursor it had. */
-export async function measureReconnect(reconnect: Reconnect, redis: RedisServer): Promise<ReconnectFigures> {
+export function measureReconnect(reconnect: Reconnect, redis: RedisServer): Promise<ReconnectFigures> {
   const { streams, channels, missed } = reconnect;
-  const folder = await mkdtemp(join(tmpdir(), "redis-sse-bench-"));
-  const file = join(folder, "cursors");
+  const file = join(makeFolder(), "cursors");
   const shape = { streams, channels, window: Math.max(32, channels) };
-  try {
-    return await withRig(oursWithHistory, redis, async ({ server, open }) => {
-      const first = await open(shape);
-      await first.client.run({ events: channels, seconds: 0 });
-      await first.client.end();
-      await beAway({ prefix: oursWithHistory.prefix, channels, events: missed, file }, redis);
-      await sleep(500);
+  return withRig(oursWithHistory, redis, async ({ server, open }) => {
+    const first = await open(shape);
+    await first.client.run({ events: channels, seconds: 0 });
+    await first.client.end();
+    await beAway({ prefix: oursWithHistory.prefix, channels, events: missed, file }, redis);
+    await sleep(500);
 
-      const readsBefore = (await server.status()) as { reads: number; shared: number };
-      const cpuBefore = await server.cpuUs();
-      const { client, opened } = await open({ ...shape, cursors: file, expect: missed, connecting: streams });
-      const cpuAfter = await server.cpuUs();
-      const readsAfter = (await server.status()) as { reads: number; shared: number };
-      // Live, and in order behind what was replayed: else this rejects.
-      await client.run({ events: channels, seconds: 0 });
-      return {
-        ms: opened.seconds * 1000,
-        eventsPerSecond: opened.deliveries / opened.seconds,
-        cpuUsPerEvent: (cpuAfter - cpuBefore) / opened.deliveries,
-        reads: readsAfter.reads - readsBefore.reads,
-        shared: readsAfter.shared - readsBefore.shared,
-      };
-    });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+    const readsBefore = (await server.status()) as { reads: number; shared: number };
+    const cpuBefore = await server.cpuUs();
+    const { client, opened } = await open({ ...shape, cursors: file, expect: missed, connecting: streams });
+    const cpuAfter = await server.cpuUs();
+    const readsAfter = (await server.status()) as { reads: number; shared: number };
+    // Live, and in order behind what was replayed: else this rejects.
+    await client.run({ events: channels, seconds: 0 });
+    return {
+      ms: opened.seconds * 1000,
+      eventsPerSecond: opened.deliveries / opened.seconds,
+      cpuUsPerEvent: (cpuAfter - cpuBefore) / opened.deliveries,
+      reads: readsAfter.reads - readsBefore.reads,
+      shared: readsAfter.shared - readsBefore.shared,
+    };
+  });
 }
 
 async function beAway(absence: Absence, redis: RedisServer): Promise<void> {

@@ -1,9 +1,13 @@
+import { createLog } from "../log.js";
+import { atOnce, describeThrown } from "./app-answer.js";
 import type { Position } from "./cursor.js";
 import { FrameBuffer } from "./frame-buffer.js";
 import { createGap, isControl, NO_CHANNEL, type GapReason, type InboundEvent } from "./inbound-event.js";
 import { KeyedBuffer } from "./keyed-buffer.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "./stream-event.js";
+
+const log = createLog("session");
 
 export interface BacklogOptions {
   readonly policy: SlowConsumerPolicy;
@@ -14,7 +18,7 @@ export interface BacklogOptions {
 
 /**
  * What waits for a client that does not read as fast as it is written to, and what is dropped of it. Never dropped are
- * what is meant for this stream alone, what this library says itself, and a channel's last event.
+ * what is meant for this stream alone, what this library says itself, and the last event of a channel or of the stream.
  */
 export class Backlog {
   readonly #options: BacklogOptions;
@@ -77,16 +81,16 @@ export class Backlog {
     this.#lost = null;
   }
 
-  /** By the channel it came over, and what the application says of it. */
+  /** By the channel it came over, and what the application says of it: where that is nothing, by the channel alone. */
   #key(event: InboundEvent): string {
     const { channel, event: type, data } = event;
     let key: unknown;
     try {
-      key = this.#keyOf!({ channel, event: type, data });
-    } catch {
-      // A function that fails keeps no stream from its events: it is one key for all of them.
+      key = atOnce("latestBy", this.#keyOf!({ channel, event: type, data }));
+    } catch (error) {
+      log("latestBy() failed: %s", describeThrown(error));
     }
-    return `${channel}\n${typeof key === "string" ? key : ""}`;
+    return `${channel}\n${textOf(key)}`;
   }
 
   #shrink(maxBytes: number): void {
@@ -120,11 +124,15 @@ export class Backlog {
     return { ...createGap(channels, "slow-consumer", first.channel), position: first.place };
   }
 
-  /** Up to where the client is told: what still waits of the channel comes behind it. */
+  /**
+   * Up to where the client is told: what still waits of the channel comes behind it. None where a gap waits, which has
+   * a place of its own, or an event of another life of the log: until then the client stays where it is.
+   */
   #placeBefore(channel: string, last: Position | undefined): Position | undefined {
     if (last === undefined) return undefined;
     const next = this.#queue.find((event) => event.channel === channel && event.position !== undefined);
-    if (next?.position === undefined || next.position.epoch !== last.epoch) return last;
+    if (next?.position === undefined) return last;
+    if (isControl(next) || next.position.epoch !== last.epoch) return undefined;
     return { epoch: last.epoch, offset: Math.min(last.offset, next.position.offset - 1) };
   }
 }
@@ -135,5 +143,13 @@ function keyFunctionOf(policy: SlowConsumerPolicy): ((event: StreamEvent) => str
 }
 
 function isDroppable(event: InboundEvent): boolean {
-  return event.channel !== NO_CHANNEL && event.ending === undefined && !isControl(event);
+  if (event.channel === NO_CHANNEL || isControl(event)) return false;
+  return event.ending === undefined && event.isLast !== true;
+}
+
+/** A key as text: one that is a number in JSON is a number here. */
+function textOf(key: unknown): string {
+  if (typeof key === "string") return key;
+  if (typeof key === "number" || typeof key === "bigint" || typeof key === "boolean") return String(key);
+  return "";
 }

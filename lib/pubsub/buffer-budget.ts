@@ -14,6 +14,7 @@ export class BufferBudget {
   readonly #held = new Map<Waiting, number>();
   #bytes = 0;
   #exceeded = 0;
+  #isRelieving = false;
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
@@ -31,14 +32,25 @@ export class BufferBudget {
   /** So much waits for `stream` now; 0 forgets it. */
   note(stream: Waiting, bytes: number): void {
     this.#set(stream, bytes);
+    // A stream that gives way tells at once what is left.
+    if (this.#bytes <= this.#maxBytes || this.#isRelieving) return;
+    this.#isRelieving = true;
+    try {
+      this.#relieve();
+    } finally {
+      this.#isRelieving = false;
+    }
+  }
+
+  /** None is asked twice: what it keeps then it may not give up, or its end is on the way. */
+  #relieve(): void {
+    const asked = new Set<Waiting>();
     while (this.#bytes > this.#maxBytes) {
-      const largest = this.#largest();
+      const largest = this.#largest(asked);
       if (largest === undefined) return;
+      asked.add(largest);
       this.#exceeded++;
-      // It tells what is left then; one that frees nothing is not asked twice.
-      const before = this.#held.get(largest)!;
       largest.relieve();
-      if ((this.#held.get(largest) ?? 0) >= before) return;
     }
   }
 
@@ -48,11 +60,11 @@ export class BufferBudget {
     else this.#held.set(stream, bytes);
   }
 
-  #largest(): Waiting | undefined {
+  #largest(except: ReadonlySet<Waiting>): Waiting | undefined {
     let largest: Waiting | undefined;
     let most = 0;
     for (const [stream, bytes] of this.#held) {
-      if (bytes <= most) continue;
+      if (bytes <= most || except.has(stream)) continue;
       largest = stream;
       most = bytes;
     }

@@ -46,15 +46,34 @@ export function encodeEntry({ tag, epoch, offset }: CursorEntry): Buffer {
   const bytes = Buffer.allocUnsafe(TAG_BYTES + EPOCH_BYTES + MAX_OFFSET_BYTES);
   bytes.writeUInt16BE(tag, 0);
   bytes.writeUInt32BE(Number.parseInt(epoch, 16), TAG_BYTES);
-  let end = TAG_BYTES + EPOCH_BYTES;
-  let rest = offset;
-  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[end++] = (rest % 0x80) | 0x80;
-  bytes[end++] = rest;
-  return bytes.subarray(0, end);
+  return bytes.subarray(0, writeOffset(bytes, TAG_BYTES + EPOCH_BYTES, offset));
 }
 
 export function joinEntries(entries: readonly Buffer[]): string {
-  return VERSION_1 + (entries.length === 1 ? entries[0]! : Buffer.concat(entries)).toString("base64url");
+  return encodeEntries(entries.length === 1 ? entries[0]! : Buffer.concat(entries));
+}
+
+/** A cursor of the parts of its channels, one behind the other. */
+export function encodeEntries(entries: Buffer): string {
+  return VERSION_1 + entries.toString("base64url");
+}
+
+/** Puts another offset into a part of a cursor, from `start` to `end` of `entries`; false when it has not its length. */
+export function replaceOffset(entries: Buffer, start: number, end: number, offset: number): boolean {
+  const at = start + TAG_BYTES + EPOCH_BYTES;
+  const length = end - at;
+  if (offset >= 0x80 ** length || (length > 1 && offset < 0x80 ** (length - 1))) return false;
+  writeOffset(entries, at, offset);
+  return true;
+}
+
+/** Answers where it ends. */
+function writeOffset(bytes: Buffer, start: number, offset: number): number {
+  let end = start;
+  let rest = offset;
+  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[end++] = (rest % 0x80) | 0x80;
+  bytes[end++] = rest;
+  return end;
 }
 
 /** Reads a cursor; `null` for anything that `encodeCursor()` does not write. */

@@ -1,23 +1,27 @@
 import { monotonicNow, type Clock } from "../clock.js";
+import type { RedisSseError } from "../errors.js";
 import type { Backlog } from "./backlog.js";
 import { Block } from "./block.js";
 import type { EventBatch } from "./event-batch.js";
-import type { EventRules } from "./event-rules.js";
+import { silence, type EventRules } from "./event-rules.js";
+import type { Interruption } from "./hub-member.js";
 import { NO_CHANNEL, type InboundEvent } from "./inbound-event.js";
 import type { SessionCursor } from "./session-cursor.js";
 import type { SessionHistory } from "./session-history.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
 import type { StreamOutput, WriteResult } from "./stream-output.js";
+import type { TransportListener } from "./transport.js";
 
 /** The session, as its delivery sees it. */
 export interface DeliveryOwner {
-  snapshot(): SessionSnapshot;
+  /** The connection is lost for good. */
+  lost(fault: RedisSseError): void;
   /** What waits has grown or shrunk. */
   waiting(bytes: number): void;
   /** The last event of a channel went out, or the last that waited. */
   ended(): void;
   dispatch(event: SessionEvent): void;
-  end(reason: CloseReason): void;
+  end(reason: CloseReason, fault?: RedisSseError): void;
 }
 
 export interface DeliveryOptions {
@@ -36,8 +40,13 @@ export interface DeliveryOptions {
 /** From how much text on what waits goes out in one write, and the next in another. */
 const WRITE_LENGTH = 64 * 1024;
 
-/** The events of one session on their way out: written while it is live, held while it is not, dropped after. */
-export class Delivery {
+/**
+ * The events of one session on their way out: written while it is live, held while it is not, dropped after.
+ *
+ * `deliver()` is run for each client and each turn of the loop. What it asks on its way is kept here, at hand: with
+ * thousands of clients each object that is looked at is one more that is in no cache.
+ */
+export class Delivery implements TransportListener {
   readonly #owner: DeliveryOwner;
   readonly #channels: ReadonlySet<string>;
   readonly #history: SessionHistory;
@@ -46,11 +55,18 @@ export class Delivery {
   readonly #backlog: Backlog;
   readonly #clock: Clock;
   readonly #rules: EventRules | null;
+  /** The client takes events. */
+  #isWritable = false;
+  #isOver = false;
+  /** The channel that was heard last: nearly always the one that is heard next, and need not be looked up. */
+  #heard: string | null = null;
   /** Events that are gathered for a write. */
   #corked = 0;
   #sent = 0;
   #dropped = 0;
   #stalledAt = 0;
+  /** By channel, how far the client was passed over events while it read nothing: behind all that waits of it. */
+  #passed: Map<string, InboundEvent["position"]> | null = null;
 
   constructor({ owner, channels, history, cursor, output, backlog, clock, rules }: DeliveryOptions) {
     this.#owner = owner;
@@ -80,11 +96,19 @@ export class Delivery {
     return this.#stalledAt;
   }
 
+  /** The session's state has changed. */
+  follow(snapshot: SessionSnapshot): void {
+    this.#isWritable = snapshot.state === "subscribed" && snapshot.flow !== "stalled";
+    this.#isOver = snapshot.state === "closing" || snapshot.state === "closed";
+  }
+
   /** Events that have come live. */
-  accept(batch: EventBatch): void {
-    if (!this.#hears(batch.channel)) return;
-    const { state } = this.#owner.snapshot();
-    if (state === "closing" || state === "closed") {
+  deliver(batch: EventBatch): void {
+    if (batch.channel !== this.#heard) {
+      if (!this.#hears(batch.channel)) return;
+      this.#heard = batch.channel;
+    }
+    if (this.#isOver) {
       this.#dropped += batch.events.length;
     } else if (this.#isPlainPath() && this.#history.admitAll(batch)) {
       this.#writeAll(batch);
@@ -93,6 +117,18 @@ export class Delivery {
       for (const event of batch.events) this.#accept(event);
       this.uncork();
     }
+  }
+
+  interrupted(interruptions: readonly Interruption[]): void {
+    this.#history.interrupted(interruptions);
+  }
+
+  refused(_channel: string, fault: RedisSseError): void {
+    this.#owner.end("revoked", fault);
+  }
+
+  lost(fault: RedisSseError): void {
+    this.#owner.lost(fault);
   }
 
   /** Events that are the next, and none of which the client has had. */
@@ -107,16 +143,20 @@ export class Delivery {
   emit(event: InboundEvent): void {
     // A rule may have taken the channel away with an event before this one.
     if (!this.#hears(event.channel)) return;
-    const own = this.#rules === null ? event : this.#rules.select(event);
-    const { state } = this.#owner.snapshot();
-    if (this.#isWritable()) {
+    const own = this.#rules === null ? event : this.#select(event, this.#rules);
+    if (this.#isWritable) {
       if (own === null) this.#cursor.skip(event);
       else this.#pass(own);
-    } else if (state === "closing" || state === "closed") {
+      if (this.#rules?.isLast(event)) this.#owner.end("completed");
+    } else if (this.#isOver) {
       this.#dropped++;
+    } else if (this.#rules?.isLast(event)) {
+      // Known when it comes: one that ends the stream is not dropped while it waits.
+      this.#wait({ ...(own ?? silence(event)), isLast: true });
     } else if (own !== null) {
-      this.#backlog.push(own);
-      this.held();
+      this.#wait(own);
+    } else if (event.position !== undefined) {
+      (this.#passed ??= new Map()).set(event.channel, event.position);
     }
   }
 
@@ -142,9 +182,9 @@ export class Delivery {
 
   /** Writes what waits, as long as the client takes it. */
   flush(): void {
-    while (this.#isWritable() && !this.#backlog.isEmpty) {
+    while (this.#isWritable && !this.#backlog.isEmpty) {
       this.cork();
-      while (this.#isWritable() && this.#output.corkedLength < WRITE_LENGTH) {
+      while (this.#isWritable && this.#output.corkedLength < WRITE_LENGTH) {
         const event = this.#next();
         if (event === undefined) break;
         this.#pass(event);
@@ -152,7 +192,9 @@ export class Delivery {
       this.uncork();
     }
     this.#owner.waiting(this.waitingBytes);
-    if (this.#isWritable()) this.#owner.ended();
+    if (!this.#isWritable) return;
+    this.#skipPassed();
+    this.#owner.ended();
   }
 
   /** Writes what is no event, as a heartbeat. */
@@ -168,7 +210,7 @@ export class Delivery {
     } else {
       this.#sent += events;
     }
-    if (result !== "blocked" || !this.#isWritable()) return;
+    if (result !== "blocked" || !this.#isWritable) return;
     this.#stalledAt = monotonicNow(this.#clock);
     this.#owner.dispatch({ type: "blocked" });
   }
@@ -179,19 +221,26 @@ export class Delivery {
     for (let event = this.#next(); event !== undefined; event = this.#next()) {
       this.#put(new Block(this.#cursor.frameOf(event)), 1);
     }
+    this.#skipPassed();
+    if (!this.#cursor.isTold) this.#put(new Block(this.#cursor.tell()), 0);
     this.uncork();
   }
 
-  /** Drops what may be dropped; false when that is nothing. */
+  /** Gives up what is in a log as well, and drops what may be dropped; false when that is nothing. */
   relieve(): boolean {
-    const hasDropped = this.#backlog.relieve();
-    if (hasDropped) this.#owner.waiting(this.waitingBytes);
-    return hasDropped;
+    const before = this.waitingBytes;
+    this.#history.relieve();
+    const isRelieved = this.#backlog.isEmpty || this.#backlog.relieve();
+    const after = this.waitingBytes;
+    this.#owner.waiting(after);
+    return isRelieved && after < before;
   }
 
   /** Drops what waits of a channel that was taken away. */
   forget(channel: string): void {
+    this.#heard = null;
     this.#backlog.forget(channel);
+    this.#passed?.delete(channel);
     this.#owner.waiting(this.waitingBytes);
   }
 
@@ -201,9 +250,28 @@ export class Delivery {
   }
 
   #accept(event: InboundEvent): void {
-    const { state } = this.#owner.snapshot();
-    if (state === "closing" || state === "closed") this.#dropped++;
+    // A rule that was asked about the event before may have taken the channel away.
+    if (this.#isOver || !this.#hears(event.channel)) this.#dropped++;
     else if (this.#history.admit(event)) this.emit(event);
+  }
+
+  /** The event as the application wants it; none of a channel that it takes away when it is asked. */
+  #select(event: InboundEvent, rules: EventRules): InboundEvent | null {
+    const own = rules.select(event);
+    return this.#hears(event.channel) ? own : null;
+  }
+
+  #wait(event: InboundEvent): void {
+    this.#passed?.delete(event.channel);
+    this.#backlog.push(event);
+    this.held();
+  }
+
+  /** Nothing waits any more. */
+  #skipPassed(): void {
+    for (const [channel, position] of this.#passed ?? [])
+      this.#cursor.skip({ channel, ...(position && { position }) });
+    this.#passed = null;
   }
 
   /** The oldest that waits; those of a channel that was taken away meanwhile are dropped. */
@@ -219,18 +287,14 @@ export class Delivery {
     return channel === NO_CHANNEL || this.#channels.has(channel);
   }
 
-  #isWritable(): boolean {
-    const snapshot = this.#owner.snapshot();
-    return snapshot.state === "subscribed" && snapshot.flow !== "stalled";
-  }
-
   /** Whether events go out as they are, with nobody asked about each. */
   #isPlainPath(): boolean {
-    return this.#rules === null && this.#isWritable();
+    return this.#rules === null && this.#isWritable;
   }
 
   #writeAll(batch: EventBatch): void {
-    this.#put(this.#cursor.blockOf(batch), batch.events.length);
+    const block = this.#history.hasTracks ? this.#cursor.blockOf(batch) : batch.block;
+    this.#put(block, batch.events.length);
     if (batch.last.ending !== undefined) this.#owner.ended();
   }
 
@@ -238,7 +302,7 @@ export class Delivery {
   #pass(event: InboundEvent): void {
     this.#put(new Block(this.#cursor.frameOf(event)), 1);
     if (event.ending !== undefined) this.#owner.ended();
-    if (this.#rules?.isLast(event)) this.#owner.end("completed");
+    if (event.isLast) this.#owner.end("completed");
   }
 
   #put(block: Block, events: number): void {

@@ -1,9 +1,22 @@
 import { createLog } from "../log.js";
+import { atOnce, describeThrown } from "./app-answer.js";
 import { encodeEvent } from "./frame.js";
-import { createGap, isControl, NO_CHANNEL, NOTHING, type InboundEvent } from "./inbound-event.js";
+import {
+  createGap,
+  isControl,
+  NO_CHANNEL,
+  NOTHING,
+  type GapReason,
+  type InboundEvent,
+} from "./inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "./outbound-message.js";
 import type { StreamRequest } from "./sink.js";
 import type { StreamEvent } from "./stream-event.js";
+
+export interface EventRulesContext {
+  readonly maxEventBytes: number;
+  readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+}
 
 const log = createLog("session");
 
@@ -12,63 +25,70 @@ export class EventRules {
   readonly #filter: StreamRequest["filter"];
   readonly #transform: StreamRequest["transform"];
   readonly #until: StreamRequest["until"];
-  readonly #maxEventBytes: number;
+  readonly #context: EventRulesContext;
 
-  private constructor({ filter, transform, until }: StreamRequest, maxEventBytes: number) {
+  private constructor({ filter, transform, until }: StreamRequest, context: EventRulesContext) {
     this.#filter = filter;
     this.#transform = transform;
     this.#until = until;
-    this.#maxEventBytes = maxEventBytes;
+    this.#context = context;
   }
 
   /** `null` when there are none: then nobody is asked, and events are written by the batch. */
-  static of(request: StreamRequest, maxEventBytes: number): EventRules | null {
+  static of(request: StreamRequest, context: EventRulesContext): EventRules | null {
     const { filter, transform, until } = request;
     if (filter === undefined && transform === undefined && until === undefined) return null;
-    return new EventRules(request, maxEventBytes);
+    return new EventRules(request, context);
   }
 
-  /** The event as this stream gets it; `null` when it does not. */
+  /** The event as this stream gets it; `null` when it does not, and its channel does not end with it. */
   select(event: InboundEvent): InboundEvent | null {
     // What the application sends to this stream alone it has chosen itself.
-    if (isControl(event) || event.channel === NO_CHANNEL) return event;
-    const seen = seenOf(event);
-    try {
-      if (this.#filter !== undefined && !this.#filter(seen)) return this.#leaveOut(event);
-      if (this.#transform === undefined) return event;
-      const message = this.#transform(seen);
-      if (message === null || message === undefined) return this.#leaveOut(event);
-      return message === seen ? event : change(event, seen, message, this.#maxEventBytes);
-    } catch (error) {
-      // It may not be for this client's eyes: it is not sent, and that is told.
-      log("a rule of this stream threw: %s", nameOf(error));
-      return { ...event, ...createGap([event.channel], "invalid", event.channel), published: seen };
-    }
+    if (!isPublished(event) || event.channel === NO_CHANNEL) return event;
+    const own = this.#own(event);
+    return own === null && event.ending !== undefined ? silence(event) : own;
   }
 
-  /** Whether the stream ends with this event, which was written. */
+  /** Whether the stream ends with this event, given as it was published. */
   isLast(event: InboundEvent): boolean {
-    if (this.#until === undefined || (isControl(event) && event.published === undefined)) return false;
+    if (this.#until === undefined || !isPublished(event)) return false;
     try {
-      return this.#until(seenOf(event));
+      return atOnce("until", this.#until(seenOf(event)));
     } catch (error) {
-      log("until() threw: %s", nameOf(error));
+      log("until() failed: %s", describeThrown(error));
       return false;
     }
   }
 
-  /** In its order among the others where something depends on it: what ends the stream, and the last of a channel. */
-  #leaveOut(event: InboundEvent): InboundEvent | null {
-    return event.ending === undefined && this.#until === undefined ? null : { ...event, frame: NOTHING };
+  #own(event: InboundEvent): InboundEvent | null {
+    try {
+      if (this.#filter !== undefined && !atOnce("filter", this.#filter(seenOf(event)))) return null;
+      if (this.#transform === undefined) return event;
+      const message = atOnce("transform", this.#transform(seenOf(event)));
+      if (message === null || message === undefined) return null;
+      return change(event, message, this.#context.maxEventBytes);
+    } catch (error) {
+      // It may not be for this client's eyes: it is not sent, and that is told.
+      log("a rule of this stream failed: %s", describeThrown(error));
+      this.#context.onGap("invalid", [event.channel]);
+      return { ...event, ...createGap([event.channel], "invalid", event.channel) };
+    }
   }
 }
 
-function seenOf({ channel, event, data, published }: InboundEvent): StreamEvent {
-  return published ?? { channel, event, data };
+/** Not what this library says itself, nor an end that says nothing. */
+function isPublished(event: InboundEvent): boolean {
+  return !isControl(event) && event.frame !== NOTHING;
 }
 
-function nameOf(error: unknown): string {
-  return error instanceof Error ? error.name : typeof error;
+/** A new one for each who is asked: what one does to it is not what another sees. */
+function seenOf({ channel, event, data }: InboundEvent): StreamEvent {
+  return { channel, event, data };
+}
+
+/** An event that the client does not get, in its order among the others: something ends with it. */
+export function silence(event: InboundEvent): InboundEvent {
+  return { ...event, frame: NOTHING };
 }
 
 /** What was made of an event already, by its text: streams that make the same of it share the encoded form. */
@@ -77,20 +97,23 @@ const variants = new WeakMap<InboundEvent, Map<string, InboundEvent>>();
 /** Where each stream makes something of its own, nobody asks for it again. */
 const MAX_VARIANTS = 64;
 
-function change(
-  event: InboundEvent,
-  published: StreamEvent,
-  message: OutboundMessage,
-  maxEventBytes: number,
-): InboundEvent {
-  const { event: type, data } = serializeMessage(message, maxEventBytes);
+function change(event: InboundEvent, message: OutboundMessage, maxEventBytes: number): InboundEvent {
+  const { event: type, data } = serializeMessage(contentOf(message, event), maxEventBytes);
+  if (type === event.event && data === event.data) return event;
   let known = variants.get(event);
   if (known === undefined) variants.set(event, (known = new Map()));
   const text = `${type ?? ""}\n${data}`;
   let variant = known.get(text);
   if (variant === undefined) {
-    variant = { ...event, event: type, data, frame: encodeEvent({ event: type, data }), published };
+    variant = { ...event, event: type, data, frame: encodeEvent({ event: type, data }) };
     if (known.size < MAX_VARIANTS) known.set(text, variant);
   }
   return variant;
+}
+
+/** A changed event is most easily made from the one that was shown, whose channel is in it. */
+function contentOf(message: OutboundMessage, { channel }: InboundEvent): OutboundMessage {
+  if (typeof message !== "object") return message;
+  const { channel: own, ...content } = message as OutboundMessage & { readonly channel?: unknown };
+  return own === channel ? content : message;
 }

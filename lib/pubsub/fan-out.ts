@@ -8,8 +8,10 @@ import { TurnBuffer, type MessageRun } from "./turn-buffer.js";
 export interface Audience {
   readonly name: string;
   readonly members: Set<HubMember>;
-  /** Those of them that have other channels as well. */
-  readonly several: Set<HubMember>;
+  /** Those of them that have other channels as well; `null`: there are none. */
+  several: Set<HubMember> | null;
+  /** What it has for them this turn. */
+  part: Part | null;
 }
 
 /** Makes an event of a message; `null`: nobody gets it. */
@@ -19,11 +21,13 @@ export type ReadEvent<Channel> = (channel: Channel, message: string) => InboundE
  * What a channel has for its members this turn, and who they were when it began: what they do with it may change who
  * has one channel and who has several, and each gets it once all the same.
  */
-interface Part {
+export interface Part {
   readonly members: ReadonlySet<HubMember>;
   readonly alone: Iterable<HubMember>;
   readonly several: readonly HubMember[];
-  readonly batches: EventBatch[];
+  readonly batch: EventBatch;
+  /** Those that came behind another channel's. */
+  later: EventBatch[] | null;
 }
 
 interface Delivery {
@@ -71,24 +75,25 @@ export class FanOut<Channel extends Audience> {
   }
 
   #deliver(runs: readonly MessageRun<Channel>[]): void {
-    const parts = new Map<Channel, Part>();
+    const parts: Part[] = [];
     const together: Delivery[] = [];
     for (const run of runs) {
       const { channel } = run;
       const batch = this.#read(run);
       if (batch === null) continue;
-      let part = parts.get(channel);
-      if (part === undefined) parts.set(channel, (part = partOf(channel)));
-      part.batches.push(batch);
-      if (part.several.length > 0) together.push({ part, batch });
+      let { part } = channel;
+      if (part === null) parts.push((part = channel.part = partOf(channel, batch)));
+      else (part.later ??= []).push(batch);
+      if (part.several !== NOBODY) together.push({ part, batch });
     }
-    for (const part of parts.values()) this.#deliverAlone(part);
+    for (const { channel } of runs) channel.part = null;
+    for (const part of parts) this.#deliverAlone(part);
     if (together.length > 0) this.#deliverTogether(together);
   }
 
-  #deliverAlone({ members, alone, batches }: Part): void {
+  #deliverAlone({ members, alone, batch: first, later }: Part): void {
     if (alone === NOBODY) return;
-    const batch = joinBatches(batches);
+    const batch = later === null ? first : joinBatches([first, ...later]);
     for (const member of alone) {
       if (alone !== members && !members.has(member)) continue;
       // Not by isolate(): this is run for each client and each turn.
@@ -117,12 +122,17 @@ export class FanOut<Channel extends Audience> {
 
   #read({ channel, messages }: MessageRun<Channel>): EventBatch | null {
     if (channel.members.size === 0) return null;
+    const isShared = channel.members.size > 1;
+    if (messages.length === 1) {
+      const event = this.#readEvent(channel, messages[0]!);
+      return event && new EventBatch(channel.name, [event], isShared);
+    }
     const events: InboundEvent[] = [];
     for (const message of messages) {
       const event = this.#readEvent(channel, message);
       if (event !== null) events.push(event);
     }
-    return events.length === 0 ? null : new EventBatch(channel.name, events, channel.members.size > 1);
+    return events.length === 0 ? null : new EventBatch(channel.name, events, isShared);
   }
 
   #blame(error: unknown): void {
@@ -133,16 +143,16 @@ export class FanOut<Channel extends Audience> {
 
 const NOBODY: readonly HubMember[] = [];
 
-function partOf({ members, several }: Audience): Part {
-  if (several.size === 0) return { members, alone: members, several: NOBODY, batches: [] };
+function partOf({ members, several }: Audience, batch: EventBatch): Part {
+  if (several === null || several.size === 0)
+    return { members, alone: members, several: NOBODY, batch, later: null };
   const alone =
     several.size === members.size ? NOBODY : [...members].filter((member) => !several.has(member));
-  return { members, alone, several: [...several], batches: [] };
+  return { members, alone, several: [...several], batch, later: null };
 }
 
 function joinBatches(batches: readonly EventBatch[]): EventBatch {
   const [first] = batches;
-  if (batches.length === 1) return first!;
   const events = batches.flatMap((batch) => batch.events);
   return new EventBatch(first!.channel, events, first!.isShared);
 }

@@ -25,7 +25,7 @@ export async function sayFarewell(
   farewell: Farewell,
 ): Promise<void> {
   const { reason, fault, answer, timeoutMs } = farewell;
-  if (reason === "slow-consumer" || reason === "write-error") {
+  if (reason === "slow-consumer" || reason === "write-error" || reason === "peer-lost") {
     // Whatever is written now would only wait behind what is not read, or fail again.
     output.destroy();
   } else if (!output.closed) {
@@ -35,6 +35,8 @@ export async function sayFarewell(
         answerTo(fault ?? new RedisSseError("CLOSED", `this stream was closed: ${reason}`), answer),
       );
     }
+    // Whatever is not written by now never will be, however long the client takes to read the last of it.
+    delivery.dropRest();
     await output.end(timeoutMs);
   }
   delivery.dropRest();

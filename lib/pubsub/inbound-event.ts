@@ -3,7 +3,6 @@ import type { Position } from "./cursor.js";
 import { parseMessage, type Envelope } from "./envelope.js";
 import { encodeControl, encodeEvent, isReservedEvent } from "./frame.js";
 import type { Ending } from "./history-port.js";
-import type { StreamEvent } from "./stream-event.js";
 
 /**
  * Why a client does not get what was published:
@@ -41,8 +40,8 @@ export interface InboundEvent {
   readonly position?: Position;
   /** Set on the last event of a channel. */
   readonly ending?: Ending;
-  /** What it was before a stream made something of its own of it. */
-  readonly published?: StreamEvent;
+  /** Set on the event that its stream ends with, by what the application said of it. */
+  readonly isLast?: boolean;
 }
 
 /** An event that has a place in its channel's log. */
@@ -79,6 +78,10 @@ export function readLoggedEvent(
 
 function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number): InboundEvent | null {
   const { event, data, position, ending } = envelope;
+  // Plain text of another program, or an event without a place: made for each of them, so nothing else is.
+  if (event === undefined && position === undefined && !isLargerThan(data, maxEventBytes)) {
+    return { channel, event, data, frame: encodeEvent({ data }) };
+  }
   const place = { ...(position !== undefined && { position }), ...(ending !== undefined && { ending }) };
   if (event !== undefined && isReservedEvent(event)) return null;
   if (isLargerThan(data, maxEventBytes)) {

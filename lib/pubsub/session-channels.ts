@@ -41,8 +41,8 @@ export class SessionChannels {
   /** Additions that Redis has not acknowledged yet: whoever adds the same channel shares the wait. */
   #adding: Map<string, Addition> | null = null;
 
-  constructor(names: readonly string[], options: SessionChannelsOptions) {
-    this.names = new Set(names);
+  constructor(names: Set<string>, options: SessionChannelsOptions) {
+    this.names = names;
     this.#options = options;
   }
 

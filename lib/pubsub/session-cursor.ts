@@ -1,4 +1,4 @@
-import { encodeEntry, joinEntries, tagOf, type Position } from "./cursor.js";
+import { encodeEntries, encodeEntry, replaceOffset, tagOf, type Position } from "./cursor.js";
 import { Block } from "./block.js";
 import type { EventBatch } from "./event-batch.js";
 import { encodeId } from "./frame.js";
@@ -7,13 +7,16 @@ import type { InboundEvent } from "./inbound-event.js";
 interface Place {
   readonly tag: number;
   position: Position;
-  /** Its part of the id, made when that is asked for. */
-  encoded: Buffer | null;
+  /** Where its part of the id begins and ends. */
+  start: number;
+  end: number;
 }
 
 /** How far one stream's client has come, by what was written to it: the `id` that goes with each event. */
 export class SessionCursor {
   #places: Map<string, Place> | null = null;
+  /** The parts of the id; an event changes a few bytes of them. `null`: to be made anew. */
+  #entries: Buffer | null = null;
   /** The channel of the only place there is. */
   #only: string | null = null;
   #isTold = true;
@@ -21,12 +24,8 @@ export class SessionCursor {
   /** `undefined` while there is no channel with a history. */
   get id(): string | undefined {
     if (this.#places === null) return undefined;
-    const entries: Buffer[] = [];
-    for (const place of this.#places.values()) {
-      const { tag, position } = place;
-      entries.push((place.encoded ??= encodeEntry({ tag, ...position })));
-    }
-    return joinEntries(entries);
+    this.#entries ??= joinPlaces(this.#places.values());
+    return encodeEntries(this.#entries);
   }
 
   /** Whether the client has an id that says how far it has come: not when it was only passed over events. */
@@ -37,22 +36,25 @@ export class SessionCursor {
   set(channel: string, position: Position): void {
     this.#places ??= new Map();
     const place = this.#places.get(channel);
-    if (place !== undefined) return move(place, position);
-    this.#places.set(channel, { tag: tagOf(channel), position, encoded: null });
+    if (place !== undefined) return this.#move(place, position);
+    this.#places.set(channel, { tag: tagOf(channel), position, start: 0, end: 0 });
     this.#countPlaces();
   }
 
   delete(channel: string): void {
     if (!this.#places?.delete(channel)) return;
-    if (this.#places.size === 0) this.#places = null;
+    if (this.#places.size === 0) {
+      this.#places = null;
+      this.#isTold = true;
+    }
     this.#countPlaces();
   }
 
   /** The client is passed over an event that is not for it. */
-  skip({ channel, position }: InboundEvent): void {
+  skip({ channel, position }: Pick<InboundEvent, "channel" | "position">): void {
     const place = position && this.#places?.get(channel);
     if (!place) return;
-    move(place, position);
+    this.#move(place, position);
     this.#isTold = false;
   }
 
@@ -67,7 +69,7 @@ export class SessionCursor {
     const { channel, position, frame } = event;
     const place = position && this.#places?.get(channel);
     if (!place) return frame;
-    move(place, position);
+    this.#move(place, position);
     this.#isTold = true;
     return encodeId(this.id!) + frame;
   };
@@ -79,7 +81,7 @@ export class SessionCursor {
       // What a stream of one channel says depends on nothing else, and is shared by all of them.
       const block = batch.withIds(this.frameOf);
       const place = this.#places.get(batch.channel)!;
-      if (place.position !== batch.run.last) move(place, batch.run.last);
+      if (place.position !== batch.run.last) this.#move(place, batch.run.last);
       this.#isTold = true;
       return block;
     }
@@ -88,13 +90,29 @@ export class SessionCursor {
     return new Block(text);
   }
 
+  #move(place: Place, position: Position): void {
+    const isSameLog = place.position.epoch === position.epoch;
+    place.position = position;
+    if (this.#entries === null) return;
+    const { start, end } = place;
+    if (!isSameLog || !replaceOffset(this.#entries, start, end, position.offset)) this.#entries = null;
+  }
+
   #countPlaces(): void {
+    this.#entries = null;
     const [only = null] = this.#places?.size === 1 ? this.#places.keys() : [];
     this.#only = only;
   }
 }
 
-function move(place: Place, position: Position): void {
-  place.position = position;
-  place.encoded = null;
+function joinPlaces(places: Iterable<Place>): Buffer {
+  const parts: Buffer[] = [];
+  let end = 0;
+  for (const place of places) {
+    const part = encodeEntry({ tag: place.tag, ...place.position });
+    place.start = end;
+    place.end = end += part.length;
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
 }

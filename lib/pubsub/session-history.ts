@@ -89,6 +89,11 @@ export class SessionHistory {
     return bytes;
   }
 
+  /** Whether any of the session's channels has a history. */
+  get hasTracks(): boolean {
+    return this.#tracks !== NONE;
+  }
+
   get behind(): boolean {
     return this.#nextBehind() !== undefined;
   }
@@ -186,6 +191,7 @@ export class SessionHistory {
 
   /** Whether a whole batch goes to the client now. False also where its events have to be judged one by one. */
   admitAll(batch: EventBatch): boolean {
+    if (this.#tracks === NONE) return true;
     const track = this.#tracks.get(batch.channel);
     if (track === undefined) return true;
     if (track.behind) return false;
@@ -220,6 +226,11 @@ export class SessionHistory {
     if (this.#running || !this.#open || !this.behind) return;
     this.#running = true;
     void this.#runToEnd();
+  }
+
+  /** Gives up what is in a log as well, and is read there in its turn. */
+  relieve(): void {
+    for (const track of this.#tracks.values()) track.forgetLogged();
   }
 
   /** The session closes: whoever waits here goes on, and sees it; what waits is not needed any more. */
@@ -385,6 +396,12 @@ export class SessionHistory {
 
   /** Passes on what was put aside and follows; with all there is, the track is not behind any more. */
   #settle(track: ChannelTrack): void {
+    const waitingBytes = track.waitingBytes;
+    this.#passAll(track);
+    if (track.waitingBytes !== waitingBytes) this.#output.held();
+  }
+
+  #passAll(track: ChannelTrack): void {
     this.#passHeld(track);
     const { tail } = this.#log(track.channel);
     const { epoch, offset } = track.position!;

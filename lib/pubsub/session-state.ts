@@ -6,6 +6,7 @@ export type SessionState = "created" | "subscribed" | "closing" | "closed";
 /** Why a session ended. The first reason stays; each is counted in `status()`. */
 export type CloseReason =
   | "client-gone"
+  | "peer-lost"
   | "subscribe-failed"
   | "slow-consumer"
   | "redis-lost"

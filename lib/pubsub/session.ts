@@ -14,6 +14,7 @@ import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import { encodeControl, encodeId, encodeRetry, HEARTBEAT } from "./frame.js";
 import { NO_CHANNEL } from "./inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "./outbound-message.js";
+import { hasLostPeer } from "./peer-watch.js";
 import { SessionChannels } from "./session-channels.js";
 import { SessionCursor } from "./session-cursor.js";
 import { SessionHistory, type Beginning } from "./session-history.js";
@@ -63,6 +64,8 @@ export class PubSubSession {
   readonly #begunAt: number;
   /** When something was written last, to within a tick. */
   #activeAt: number;
+  /** When the client was seen to know last how far it has come. */
+  #toldAt: number;
   #settle: () => void = () => {};
   #stopTicking: () => void = () => {};
   #snapshot: SessionSnapshot = initialSnapshot;
@@ -79,35 +82,18 @@ export class PubSubSession {
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
     this.#activeAt = this.#begunAt;
+    this.#toldAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
-    this.#transport = context.createTransport(() => `session ${this.id} user=${this.#who}`, {
-      deliver: (batch) => this.#delivery.accept(batch),
-      cork: () => this.#delivery.cork(),
-      uncork: () => this.#delivery.uncork(),
-      interrupted: (interruptions) => this.#history.interrupted(interruptions),
-      refused: (_channel, fault) => this.#end("revoked", fault),
-      lost: (fault) => this.#lost(fault),
-    });
-    this.#channels = new SessionChannels(channels, {
-      transport: this.#transport,
-      clock: context.clock,
-      settings: context.settings,
-      subscribe: (names, signal) => this.#subscribe(names, signal),
-      onLeft: (name) => {
-        this.#history.forget(name);
-        this.#delivery.forget(name);
-      },
-      isOpen: () => this.state === "subscribed",
-      closing: () => this.#closingSignal(),
-    });
     this.#output = new StreamOutput(sink, context.clock, {
       onDrain: () => this.#drained(),
-      onClose: (failed) => this.#end(failed ? "write-error" : "client-gone"),
+      onClose: (failed) =>
+        this.#end(hasLostPeer(sink.connection) ? "peer-lost" : failed ? "write-error" : "client-gone"),
     });
     const owner = {
       snapshot: () => this.#snapshot,
       dispatch: (event: SessionEvent) => this.#dispatch(event),
       end: (reason: CloseReason, fault?: RedisSseError) => this.#end(reason, fault),
+      lost: (fault: RedisSseError) => this.#lost(fault),
       ended: () => this.#endIfComplete(),
       waiting: (bytes: number) => context.budget.note(this, bytes),
     };
@@ -118,17 +104,31 @@ export class PubSubSession {
       cursor: this.#cursor,
       owner,
     });
+    const names = new Set(channels);
     this.#delivery = new Delivery({
       owner,
-      channels: this.channels,
+      channels: names,
       history: this.#history,
       cursor: this.#cursor,
       output: this.#output,
       backlog: createBacklog(request, context),
       clock: context.clock,
-      rules: EventRules.of(request, context.settings.maxEventBytes),
+      rules: EventRules.of(request, { maxEventBytes: context.settings.maxEventBytes, onGap: context.onGap }),
     });
     this.#history.writeTo(this.#delivery);
+    this.#transport = context.createTransport(() => `session ${this.id} user=${this.#who}`, this.#delivery);
+    this.#channels = new SessionChannels(names, {
+      transport: this.#transport,
+      clock: context.clock,
+      settings: context.settings,
+      subscribe: (added, signal) => this.#subscribe(added, signal),
+      onLeft: (name) => {
+        this.#history.forget(name);
+        this.#delivery.forget(name);
+      },
+      isOpen: () => this.state === "subscribed",
+      closing: () => this.#closingSignal(),
+    });
   }
 
   get state(): SessionState {
@@ -242,7 +242,7 @@ export class PubSubSession {
   send(message: OutboundMessage): void {
     const event = { channel: NO_CHANNEL, ...encodeMessage(message, this.#context.settings.maxEventBytes) };
     this.#transport.flush();
-    this.#delivery.accept(new EventBatch(NO_CHANNEL, [event], false));
+    this.#delivery.deliver(new EventBatch(NO_CHANNEL, [event], false));
   }
 
   /**
@@ -260,12 +260,14 @@ export class PubSubSession {
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
   tick(now: number): void {
     if (this.#output.takeActivity()) this.#activeAt = now;
+    if (this.#cursor.isTold) this.#toldAt = now;
     this.#dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (!this.#writable) return;
     // What could not be read before is tried again.
     this.#history.run();
-    // A client that has not read what it was sent needs no heartbeat, and its buffer none either.
-    if (now - this.#activeAt < this.#heartbeatMs || !this.#output.isClear) return;
+    // A client that has not read what it was sent needs no heartbeat, and its buffer none either. One that only gets
+    // what has no place has to be told all the same how far it has come.
+    if (now - Math.min(this.#activeAt, this.#toldAt) < this.#heartbeatMs || !this.#output.isClear) return;
     this.#delivery.write(this.#cursor.isTold ? HEARTBEAT : this.#cursor.tell());
   }
 
@@ -301,7 +303,10 @@ export class PubSubSession {
 
   #dispatch(event: SessionEvent): void {
     const [next, effects] = transition(this.#snapshot, event, this.#limits);
-    this.#snapshot = next;
+    if (next !== this.#snapshot) {
+      this.#snapshot = next;
+      this.#delivery.follow(next);
+    }
     for (const effect of effects) this.#perform(effect);
   }
 

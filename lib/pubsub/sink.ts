@@ -3,6 +3,7 @@ import type { Block } from "./block.js";
 import type { OutboundMessage } from "./outbound-message.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "./stream-event.js";
+import type { TcpEnds } from "./tcp-table.js";
 
 /**
  * Where a session writes to: one client's response, as an adapter for some web framework gives it.
@@ -25,6 +26,17 @@ export interface Sink {
   answer(answer: HttpAnswer): void;
   /** Registers the session; the answer takes its listeners away again. */
   attach(listener: SinkListener): () => void;
+  /** The connection beneath, where a client that vanishes without a word is to be found by it. */
+  readonly connection?: SinkConnection | null;
+}
+
+/** A TCP connection, as `net.Socket` has it. Over HTTP/2 those of several sinks are one. */
+export interface SinkConnection extends TcpEnds {
+  /** With what it has ended. */
+  readonly errored?: NodeJS.ErrnoException | null;
+  setKeepAlive(enable: boolean, initialDelayMs: number): unknown;
+  /** Drops it, with all that goes over it. */
+  destroy(): unknown;
 }
 
 export interface SinkListener {

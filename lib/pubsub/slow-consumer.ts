@@ -9,6 +9,9 @@ import type { StreamEvent } from "./stream-event.js";
  * - "drop-oldest": the oldest that wait are dropped;
  * - "latest": of each channel only the newest waits, or of each key that `latestBy` gives an event of the channel.
  *
+ * `latestBy` sees an event as its stream gets it, and answers text or a number; all for which it answers something else,
+ * or throws, are one key. Never dropped are what `session.send()` sent, and what ends a channel or the stream.
+ *
  * Where something was dropped a `gap` (`slow-consumer`) tells it. `limits.maxStallMs` ends a stream under each of them.
  */
 export type SlowConsumerPolicy =

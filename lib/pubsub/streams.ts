@@ -1,3 +1,5 @@
+import { endianness } from "node:os";
+
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
@@ -10,6 +12,7 @@ import { BufferBudget } from "./buffer-budget.js";
 import type { HubMember } from "./hub-member.js";
 import type { HistoryPort } from "./history-port.js";
 import { LogWatch, type WatchedLog } from "./log-watch.js";
+import { PeerWatch, type ReadTcpTable } from "./peer-watch.js";
 import { readInboundEvent, type GapReason, type InboundEvent } from "./inbound-event.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
@@ -41,6 +44,7 @@ export interface StreamsSettings {
       readonly maxEventBytes: number;
       readonly maxReplayEvents: number;
       readonly maxTotalBufferedBytes: number;
+      readonly peerTimeoutMs: number;
     };
 }
 
@@ -54,6 +58,8 @@ export interface StreamsOptions {
   readonly lease: (holder: string, signal: AbortSignal) => Promise<LeasedConnection>;
   /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
+  /** The kernel's view of connections, where it gives one. */
+  readonly readTcpTable: ReadTcpTable | null;
 }
 
 const log = createLog("service");
@@ -75,6 +81,7 @@ export class Streams {
   #dropped = 0;
   readonly #watch: LogWatch;
   readonly #budget: BufferBudget;
+  readonly #peers: PeerWatch;
   readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
   #draining = false;
@@ -101,6 +108,12 @@ export class Streams {
       logs: () => this.#watchedLogs(),
     });
     this.#budget = new BufferBudget(limits.maxTotalBufferedBytes);
+    this.#peers = new PeerWatch({
+      clock,
+      timeoutMs: limits.peerTimeoutMs,
+      read: options.readTcpTable,
+      littleEndian: endianness() === "LE",
+    });
     this.#context = {
       settings: { ...limits, heartbeatMs, retryMs, slowConsumer },
       clock,
@@ -149,6 +162,8 @@ export class Streams {
       throw fault;
     }
     this.#watch.start();
+    const unwatch = this.#peers.add(sink.connection, () => void session.close("peer-lost"));
+    void session.closed.then(unwatch);
     await session.start();
     return session;
   }
@@ -173,6 +188,7 @@ export class Streams {
   /** Ends what streams and others are subscribed to. Never rejects. */
   close(): Promise<void> {
     this.#watch.stop();
+    this.#peers.stop();
     return this.#hub.close();
   }
 

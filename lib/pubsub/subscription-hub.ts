@@ -218,7 +218,8 @@ export class SubscriptionHub {
       channel = {
         name,
         members: new Set(),
-        several: new Set(),
+        several: null,
+        part: null,
         joining: new Map(),
         cancelLinger: null,
         log: new TailTracker(),
@@ -237,18 +238,21 @@ export class SubscriptionHub {
     }
     memberships.add(name);
     if (memberships.size === 1) return;
-    for (const each of memberships) this.#channels.get(each)?.several.add(member);
+    for (const each of memberships) {
+      const other = this.#channels.get(each);
+      if (other !== undefined) (other.several ??= new Set()).add(member);
+    }
   }
 
   #removeMember(name: string, channel: Channel, member: HubMember): boolean {
     if (!channel.members.delete(member)) return false;
-    channel.several.delete(member);
+    channel.several?.delete(member);
     channel.joining.delete(member);
     const memberships = this.#memberships.get(member);
     memberships?.delete(name);
     if (memberships?.size === 0) this.#memberships.delete(member);
     if (memberships?.size !== 1) return true;
-    for (const only of memberships) this.#channels.get(only)?.several.delete(member);
+    for (const only of memberships) this.#channels.get(only)?.several?.delete(member);
     return true;
   }
 

@@ -12,6 +12,7 @@ import {
 } from "../../lib/pubsub/inbound-event.js";
 import type { SessionContext } from "../../lib/pubsub/session-context.js";
 import { PubSubSession } from "../../lib/pubsub/session.js";
+import type { SlowConsumerPolicy } from "../../lib/pubsub/slow-consumer.js";
 import { SharedTransport } from "../../lib/pubsub/shared-transport.js";
 import { SubscriptionHub, type HubHandlers } from "../../lib/pubsub/subscription-hub.js";
 import { Ticker } from "../../lib/pubsub/ticker.js";
@@ -35,9 +36,28 @@ const LINGER_MS = 500;
 
 type Wish = "now" | "earliest" | "malformed";
 
+/** What waits for all streams of a process: little enough that it is exceeded, and no less than for one of them. */
+const MAX_TOTAL_BUFFERED = 7_000;
+
+/** What becomes of events that wait for a client; with "key" those of keys that do not come in turn. */
+const POLICIES = {
+  disconnect: "disconnect",
+  "drop-oldest": "drop-oldest",
+  latest: "latest",
+  key: { latestBy: ({ data }) => String(Number(data.split("/")[2] ?? 0) ** 2 % 7) },
+} as const satisfies Record<string, SlowConsumerPolicy>;
+
+type PolicyName = keyof typeof POLICIES;
+
 /** What can happen, in any order. Numbers choose among what there is. */
 type Step =
-  | { readonly do: "open"; readonly channels: readonly string[]; readonly wish: Wish; readonly on?: number }
+  | {
+      readonly do: "open";
+      readonly channels: readonly string[];
+      readonly wish: Wish;
+      readonly on?: number;
+      readonly policy?: PolicyName;
+    }
   | {
       readonly do: "back";
       readonly session: number;
@@ -71,6 +91,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       channels: names,
       on: one,
       wish: fc.oneof({ weight: 6, arbitrary: just("now") }, just("earliest", "malformed")),
+      policy: fc.oneof(just("disconnect"), {
+        weight: 2,
+        arbitrary: just("disconnect", "drop-oldest", "latest", "key"),
+      }),
     }),
   },
   {
@@ -125,6 +149,7 @@ interface Stream {
   readonly sink: FakeSink;
   readonly oracle: StreamOracle;
   readonly channels: readonly string[];
+  readonly policy: PolicyName;
   /** What came over its connection while it was live, without a place in a log. */
   readonly plain: { readonly channel: string; readonly serial: number }[];
   wasBlocked: boolean;
@@ -232,7 +257,7 @@ class World {
       },
       history: reader,
       onGap: () => {},
-      budget: new BufferBudget(Infinity),
+      budget: new BufferBudget(MAX_TOTAL_BUFFERED),
       assertChannel: (channel) => assertChannel(channel, "sse:"),
       startTicking: (each) => ticker.add(each),
       explain: (fault) => fault,
@@ -264,7 +289,7 @@ class World {
   async #run(next: Step): Promise<void> {
     switch (next.do) {
       case "open":
-        return this.#open(next.channels, next.wish === "now" ? undefined : next.wish, next.on);
+        return this.#open(next.channels, next.wish === "now" ? undefined : next.wish, next.on, next.policy);
       case "back":
         return this.#back(next);
       case "publish":
@@ -339,12 +364,17 @@ class World {
     if (message !== null) this.redis.publish(channel, message);
   }
 
-  #open(channels: readonly string[], lastEventId: string | undefined, on = 0): void {
+  #open(
+    channels: readonly string[],
+    lastEventId: string | undefined,
+    on = 0,
+    policy: PolicyName = "disconnect",
+  ): void {
     const { context, streams } = this.processes[on]!;
     const sink = new FakeSink();
     const owner: { stream: Stream | null } = { stream: null };
     this.#owner = owner;
-    const request = lastEventId === undefined ? {} : { lastEventId };
+    const request = { lastEventId, slowConsumer: POLICIES[policy] };
     const opened = new PubSubSession(context, request, sink, channels);
     const oracle = new StreamOracle({
       log: this.log,
@@ -352,12 +382,15 @@ class World {
       lastEventId,
       maxReplayEvents: MAX_REPLAY,
       allHeard: this.wire.empty,
+      drops: policy !== "disconnect",
+      serial: () => this.#serial,
     });
     const stream: Stream = {
       session: opened,
       sink,
       oracle,
       channels,
+      policy,
       plain: [],
       wasBlocked: false,
       over: null,
@@ -382,7 +415,7 @@ class World {
     const id = stream.oracle.lastIdAfter(Math.max(0, stream.oracle.frames - lost));
     // Is answered 204, before there is a session.
     if (id === "completed") return;
-    this.#open(channels.length === 0 ? stream.channels : channels, id, on);
+    this.#open(channels.length === 0 ? stream.channels : channels, id, on, stream.policy);
   }
 
   #touch(
@@ -563,6 +596,46 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
     { do: "carry" },
     { do: "refuse", chance: 0 },
   ],
+  // Of events that do not come in the order of their keys, what was dropped may be behind what waits.
+  [
+    { do: "open", channels: ["a"], wish: "now", policy: "key" },
+    quiet,
+    { do: "block", session: 0 },
+    ...[1, 6].flatMap((count): Step[] => [
+      { do: "publish", channel: "a", count },
+      { do: "carryAll" },
+      turn,
+      turn,
+    ]),
+    { do: "drain", session: 0 },
+  ],
+  // The last event of a channel is not dropped for what others bring.
+  [
+    { do: "open", channels: ["a", "f"], wish: "now", policy: "drop-oldest" },
+    quiet,
+    { do: "block", session: 0 },
+    { do: "publish", channel: "a", count: 1 },
+    { do: "carryAll" },
+    turn,
+    turn,
+    { do: "complete", channel: "f", ending: "completed" },
+    { do: "publish", channel: "a", count: 40 },
+    { do: "carryAll" },
+    turn,
+    turn,
+    { do: "drain", session: 0 },
+  ],
+  // A channel that was added for a client that does not read, and whose log begins anew before it does.
+  [
+    open(["a"]),
+    open(["f"]),
+    { do: "block", session: 3 },
+    quiet,
+    { do: "forge", channel: "a" },
+    { do: "add", session: 3, channel: "a" },
+    turn,
+    { do: "flush", channel: "a" },
+  ],
 ];
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
@@ -587,12 +660,13 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 }
 
 /** No stream ends but for a reason that it had. */
-function expectReasons({ streams, did }: World, subscriptions: "shared" | "dedicated"): void {
+function expectReasons({ streams, did, processes }: World, subscriptions: "shared" | "dedicated"): void {
+  const hadToGive = processes.some(({ context }) => context.budget.exceeded > 0);
   for (const { session: each, wasBlocked, oracle } of streams) {
     expect(each.state).to.be.oneOf(["subscribed", "closed"]);
     switch (each.closeReason) {
       case "slow-consumer":
-        expect(wasBlocked, "a client that was slow").to.equal(true);
+        expect(wasBlocked || hadToGive, "a client that was slow").to.equal(true);
         break;
       case "redis-lost":
         expect(did.has("refuse") || (subscriptions === "dedicated" && did.has("drop"))).to.equal(true);
@@ -622,6 +696,7 @@ function expectReasons({ streams, did }: World, subscriptions: "shared" | "dedic
       case "authorization-expired":
       case "drain":
       case "max-lifetime":
+      case "peer-lost":
       case "revoked":
       case "shutdown":
       case "write-error":
@@ -631,11 +706,20 @@ function expectReasons({ streams, did }: World, subscriptions: "shared" | "dedic
 }
 
 /** At quiet every live stream has all there is, and nothing waits. */
-function expectAll({ live }: World): void {
-  for (const { session: each, oracle, plain } of live) {
+function expectAll({ live, did, processes }: World): void {
+  for (const { context, streams } of processes) {
+    if (streams.every(({ session: { state } }) => state !== "closing"))
+      expect(context.budget.bytes, "what waits for all streams at quiet").to.equal(0);
+  }
+  for (const { session: each, oracle, plain, policy } of live) {
     oracle.expectAll([...each.channels].filter((channel) => LOGGED.includes(channel)));
-    for (const { serial } of plain) expect(oracle.sawPlain(serial), `plain ${serial}`).to.equal(true);
+    for (const { channel, serial } of plain) {
+      expect(oracle.sawPlain(serial) || oracle.lostPlain(channel, serial), `plain ${serial}`).to.equal(true);
+    }
     expect(each.statistics.bufferedBytes, "what waits at quiet").to.equal(0);
+    expect(each.statistics.messagesDropped, "what was dropped, and is told").to.satisfy(
+      (dropped: number) => dropped === 0 || policy !== "disconnect" || did.has("remove"),
+    );
   }
 }
 
@@ -658,7 +742,10 @@ async function expectEnd(world: World): Promise<void> {
   const closing = world.streams.map(({ session: each }) => each.close("shutdown"));
   const hubs = world.processes.map(({ hub }) => hub.close());
   await world.calm();
-  for (const { reader } of world.processes) reader.close();
+  for (const { reader, context } of world.processes) {
+    reader.close();
+    expect(context.budget.bytes, "what waits for all streams at the end").to.equal(0);
+  }
   world.clock.advance(10_000);
   await settle();
   await Promise.all([...closing, ...hubs]);

@@ -1,4 +1,4 @@
-import type { Block, HttpAnswer, Sink, SinkListener, StreamHead } from "../../lib/index.js";
+import type { Block, HttpAnswer, Sink, SinkConnection, SinkListener, StreamHead } from "../../lib/index.js";
 import { parseEvents, type ReceivedEvent } from "./sse-client.js";
 
 /** A client's response without a client: tests say when it blocks, drains and leaves. */
@@ -12,6 +12,7 @@ export class FakeSink implements Sink {
   takes = true;
   /** Whether `end()` is followed by the close that a reading client causes. */
   closesOnEnd = true;
+  connection: SinkConnection | null = null;
   listeners = 0;
   text = "";
   writes = 0;

@@ -22,10 +22,7 @@ export interface Http2App {
 }
 
 export async function startHttp2App(mount: (app: Express) => void): Promise<Http2App> {
-  const app = express();
-  // Express puts its own prototypes under every request and response, and those are made for HTTP/1.
-  app.request = onTopOf(Http2ServerRequest.prototype, express.request, app);
-  app.response = onTopOf(Http2ServerResponse.prototype, express.response, app);
+  const app = forHttp2(express());
   mount(app);
   const server = createServer(app as never).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -46,6 +43,13 @@ export async function startHttp2App(mount: (app: Express) => void): Promise<Http
       await closed;
     },
   };
+}
+
+/** Express puts its own prototypes under every request and response, and those are made for HTTP/1. */
+export function forHttp2(app: Express): Express {
+  app.request = onTopOf(Http2ServerRequest.prototype, express.request, app);
+  app.response = onTopOf(Http2ServerResponse.prototype, express.response, app);
+  return app;
 }
 
 function onTopOf<Own extends object>(base: object, own: Own, app: Express): Own {

@@ -11,6 +11,7 @@ const run = promisify(execFile);
 const TOOLS = {
   redis: { programs: ["redis-server", "valkey-server"], package: "redis-server" },
   chromium: { programs: ["chromium", "chromium-browser", "google-chrome"], package: "chromium" },
+  ip: { programs: ["ip"], package: "iproute2" },
 } as const;
 
 type Tool = keyof typeof TOOLS;

@@ -69,7 +69,8 @@ export function openStream(
   });
 }
 
-function readStream(request: http.ClientRequest, response: http.IncomingMessage): SseClient {
+/** Reads a response that is there. */
+export function readStream(request: http.ClientRequest, response: http.IncomingMessage): SseClient {
   const events: ReceivedEvent[] = [];
   const comments: string[] = [];
   const ended = deferred();

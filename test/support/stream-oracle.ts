@@ -19,6 +19,10 @@ export interface OracleOptions {
   readonly maxReplayEvents: number;
   /** Whether all that was published has arrived: then a stream cannot begin before it. */
   readonly allHeard: boolean;
+  /** Whether the stream may drop what its client does not read in time. */
+  readonly drops?: boolean;
+  /** The number that the next event without a place will have. */
+  readonly serial?: () => number;
 }
 
 /** Where a log stood. */
@@ -50,6 +54,8 @@ export class StreamOracle {
   readonly #plain = new Map<string, number>();
   readonly #plainSeen = new Set<number>();
   #over = false;
+  /** By channel, what there was when the client was told that something of it was dropped: by life, and without a place. */
+  readonly #lost = new Map<string, { readonly tops: ReadonlyMap<string, number>; readonly serial: number }>();
   /** The gaps that the client was told, by reason. */
   readonly gaps: GapReason[] = [];
 
@@ -78,6 +84,11 @@ export class StreamOracle {
 
   sawPlain(serial: number): boolean {
     return this.#plainSeen.has(serial);
+  }
+
+  /** Whether the client was told, once the event was there, that something of its channel was dropped. */
+  lostPlain(channel: string, serial: number): boolean {
+    return serial < (this.#lost.get(channel)?.serial ?? 0);
   }
 
   get frames(): number {
@@ -111,7 +122,10 @@ export class StreamOracle {
       const lives = this.#options.log.livesOf(channel);
       const index = lives.findIndex(({ epoch }) => epoch === position!.epoch);
       expect(index, `life of ${channel}`).to.be.at.least(0);
-      expect(position!.offset, `events of ${channel}`).to.equal(lives[index]!.top);
+      // What was dropped, and told, in front of another gap is behind the place of that.
+      const { top, ending } = lives[index]!;
+      if (ending !== "" || position!.offset > top || !this.#isLost(channel, { ...position!, offset: top }))
+        expect(position!.offset, `events of ${channel}`).to.equal(top);
       // Whoever has a channel to its end has left it: what begins anew under its name is another.
       if (lives[index]!.ending !== "") continue;
       for (const later of lives.slice(index + 1))
@@ -168,6 +182,7 @@ export class StreamOracle {
       expect(id, "id of what never had a place").to.equal(undefined);
       return;
     }
+    if (reason === "slow-consumer") return this.#dropped(channels, id);
     if (reason === "too-large") {
       const [channel = ""] = channels;
       const position = this.#placeIn(id, channel);
@@ -186,6 +201,40 @@ export class StreamOracle {
     if (from === undefined) this.#expectAddedBehind(channel, reason, to);
     else this.#expectReason(channel, reason, from, to);
     this.#move(id, channel, to);
+  }
+
+  /** Something was dropped that was there by now. */
+  #dropped(channels: readonly string[], id: string | undefined): void {
+    const { log, drops, serial } = this.#options;
+    expect(drops, "a stream that drops").to.equal(true);
+    for (const channel of channels) {
+      const tops = new Map(log.livesOf(channel).map(({ epoch, top }) => [epoch, top]));
+      this.#lost.set(channel, { tops, serial: serial?.() ?? 0 });
+    }
+    if (id === undefined) return;
+    expect(channels, "channels of a gap with a place").to.have.length(1);
+    const [channel = ""] = channels;
+    const from = this.#at?.get(channel);
+    const to = this.#placeIn(id, channel)!;
+    const life = log.livesOf(channel).find(({ epoch }) => epoch === to.epoch)!;
+    expect(to.offset, "what was dropped").to.be.at.most(life.top);
+    if (from !== undefined) {
+      expect(to.epoch, "the same life").to.equal(from.epoch);
+      expect(to.offset, "never back to what the client had").to.be.at.least(from.offset);
+    }
+    this.#move(id, channel, to);
+  }
+
+  #isLost(channel: string, { epoch, offset }: Position): boolean {
+    return offset <= (this.#lost.get(channel)?.tops.get(epoch) ?? 0);
+  }
+
+  /** The event at `position` follows what the client has, but for what it was told it will not get. */
+  #expectNext(channel: string, position: Position, at: Position, what: string): void {
+    const { epoch, offset } = position;
+    const follows = epoch === at.epoch && offset > at.offset;
+    if (follows && this.#isLost(channel, { epoch, offset: offset - 1 })) return;
+    expect(position, what).to.deep.equal({ epoch: at.epoch, offset: at.offset + 1 });
   }
 
   /** Why a stream that was live goes over events. */
@@ -291,12 +340,10 @@ export class StreamOracle {
     const at = this.#at?.get(channel);
     if (at === undefined) {
       expect(this.#added.has(channel), `an event of ${channel} before it has begun`).to.equal(true);
-      this.#expectAdded(channel, { ...position, offset: position.offset - 1 });
+      const before = { ...position, offset: position.offset - 1 };
+      if (!this.#isLost(channel, before)) this.#expectAdded(channel, before);
     } else {
-      expect(position, `the event of ${channel} behind ${at.epoch} ${at.offset}`).to.deep.equal({
-        epoch: at.epoch,
-        offset: at.offset + 1,
-      });
+      this.#expectNext(channel, position, at, `the event of ${channel} behind ${at.epoch} ${at.offset}`);
     }
     this.#move(id, channel, position);
   }
@@ -309,7 +356,7 @@ export class StreamOracle {
       if (position === undefined || position.offset === at.offset) continue;
       const life = this.#options.log.livesOf(channel).find(({ epoch }) => epoch === position.epoch);
       expect(life?.ending, `an id alone in ${channel}`).to.equal(ending);
-      expect(position, `the end of ${channel}`).to.deep.equal({ epoch: at.epoch, offset: at.offset + 1 });
+      this.#expectNext(channel, position, at, `the end of ${channel}`);
       return this.#move(id, channel, position);
     }
     this.#move(id, "", { epoch: "", offset: 0 });
@@ -342,7 +389,9 @@ export class StreamOracle {
     expect(this.#added.has(channel), `a gap of ${channel} before it has begun`).to.equal(true);
     const life = log.livesOf(channel).find(({ epoch }) => epoch === to.epoch)!;
     expect(reason).to.be.oneOf(["trimmed", "limit", "epoch"]);
-    expect(to.offset, "what is left out").to.be.greaterThan(0).and.at.most(life.top);
+    expect(to.offset, "what is left out").to.be.at.most(life.top);
+    // A log that begins anew is told from its very beginning.
+    if (reason !== "epoch") expect(to.offset, "what is left out").to.be.greaterThan(0);
     if (reason === "limit") expect(life.top, "what is too much").to.be.greaterThan(maxReplayEvents);
     if (reason === "trimmed") expect(life.base, "what was dropped").to.be.greaterThan(1);
   }

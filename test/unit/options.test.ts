@@ -23,6 +23,7 @@ const DEFAULTS = {
     maxBufferedBytes: 1_048_576,
     maxTotalBufferedBytes: 268_435_456,
     maxStallMs: 30_000,
+    peerTimeoutMs: 60_000,
     maxReplayEvents: 10_000,
     maxEventBytes: 262_144,
     maxLifetimeMs: Infinity,
@@ -108,11 +109,12 @@ describe("readOptions()", () => {
     }
   }
 
+  const UNBOUNDED = ["maxLifetimeMs", "peerTimeoutMs"];
   const groups = { pool: Object.keys(DEFAULTS.pool), limits: Object.keys(DEFAULTS.limits) };
   for (const [group, names] of Object.entries(groups)) {
     for (const name of names) {
       it(`refuses ${group}.${name} unless it is a whole number from 1 to 2^31 - 1`, () => {
-        const bad = name === "maxLifetimeMs" ? BAD_NUMBERS : [...BAD_NUMBERS, Infinity];
+        const bad = UNBOUNDED.includes(name) ? BAD_NUMBERS : [...BAD_NUMBERS, Infinity];
         for (const value of bad) {
           expectConfigError(() => read({ [group]: { [name]: value } }), new RegExp(`${group}\\.${name}`));
         }
@@ -120,9 +122,16 @@ describe("readOptions()", () => {
     }
   }
 
-  it("takes Infinity for limits.maxLifetimeMs, and for nothing else", () => {
-    expect(readOptions({ limits: { maxLifetimeMs: Infinity } }).limits.maxLifetimeMs).to.equal(Infinity);
+  it("takes Infinity for limits.maxLifetimeMs and limits.peerTimeoutMs, and for nothing else", () => {
+    for (const name of UNBOUNDED) {
+      expect(readOptions({ limits: { [name]: Infinity } }).limits).to.have.property(name, Infinity);
+    }
     expectConfigError(() => readOptions({ limits: { maxStallMs: Infinity } }), /limits\.maxStallMs/);
+  });
+
+  it("refuses a limits.peerTimeoutMs in which nothing could be told of a peer", () => {
+    expectConfigError(() => readOptions({ limits: { peerTimeoutMs: 999 } }), /limits\.peerTimeoutMs/);
+    expect(readOptions({ limits: { peerTimeoutMs: 1_000 } }).limits.peerTimeoutMs).to.equal(1_000);
   });
 
   it("refuses an event size that no buffer could hold", () => {

@@ -271,7 +271,7 @@ describe("FanOut", () => {
   function audienceOf(name: string): Audience {
     let audience = audiences.get(name);
     if (audience === undefined) {
-      audience = { name, members: new Set(), several: new Set() };
+      audience = { name, members: new Set(), several: new Set(), part: null };
       audiences.set(name, audience);
     }
     return audience;
@@ -297,8 +297,8 @@ describe("FanOut", () => {
   function sort(member: Member): void {
     const own = [...audiences.values()].filter(({ members }) => members.has(member));
     for (const { several, members } of audiences.values()) {
-      if (own.length > 1 && members.has(member)) several.add(member);
-      else several.delete(member);
+      if (own.length > 1 && members.has(member)) several?.add(member);
+      else several?.delete(member);
     }
   }
 

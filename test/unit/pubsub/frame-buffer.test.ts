@@ -67,6 +67,42 @@ describe("FrameBuffer", () => {
     expect(buffer.shift()).to.equal(last);
   });
 
+  it("finds the oldest that is wanted, and leaves it", () => {
+    const [first, second] = [item(2), item(2)];
+    for (const one of [item(1), first, second]) buffer.push(one);
+    buffer.shift();
+    expect(buffer.find(({ data }) => data.length === 2)).to.equal(first);
+    expect(
+      buffer.find(({ data }) => data.length === 1),
+      "one that was read",
+    ).to.equal(undefined);
+    expect(buffer.shift()).to.equal(first);
+  });
+
+  it("takes out the oldest that is wanted from between others, whose order stays", () => {
+    const [first, wanted, last] = [item(1), item(2), item(3)];
+    for (const one of [item(9), first, wanted, last]) buffer.push(one);
+    buffer.shift();
+    expect(buffer.take(({ data }) => data.length > 1)).to.equal(wanted);
+    expect(buffer.take(({ data }) => data.length === 2)).to.equal(undefined);
+    expect(buffer.bytes).to.equal(sizeOf(first) + sizeOf(last));
+    expect([buffer.shift(), buffer.shift(), buffer.shift()]).to.deep.equal([first, last, undefined]);
+    expect(
+      buffer.take(() => true),
+      "of none",
+    ).to.equal(undefined);
+    expect(buffer.isEmpty).to.equal(true);
+  });
+
+  it("takes out the same object once where it waits twice", () => {
+    const same = item(1);
+    for (const one of [same, item(2), same]) buffer.push(one);
+    buffer.take(({ data }) => data.length === 2);
+    expect(buffer.take(() => true)).to.equal(same);
+    expect(buffer.take(() => true)).to.equal(same);
+    expect(buffer.bytes).to.equal(0);
+  });
+
   it("does what a plain array would, in any order of calls", () => {
     const random = createRandom(7);
     let plain: Item[] = [];
@@ -76,13 +112,23 @@ describe("FrameBuffer", () => {
         const next = item(Math.floor(random() * 20));
         buffer.push(next);
         plain.push(next);
-      } else if (choice < 0.99) {
+      } else if (choice < 0.8) {
         expect(buffer.shift()).to.equal(plain.shift());
+      } else if (choice < 0.95) {
+        const isLong = ({ data }: Item): boolean => data.length > 14;
+        const index = plain.findIndex(isLong);
+        expect(buffer.find(isLong)).to.equal(plain[index]);
+        expect(buffer.take(isLong)).to.equal(index < 0 ? undefined : plain.splice(index, 1)[0]);
+      } else if (choice < 0.99) {
+        const kept = plain.filter(({ data }) => data.length > 4);
+        expect(buffer.remove(({ data }) => data.length <= 4)).to.equal(plain.length - kept.length);
+        plain = kept;
       } else {
         expect(buffer.clear()).to.equal(plain.length);
         plain = [];
       }
       expect(buffer.bytes).to.equal(plain.reduce((sum, one) => sum + sizeOf(one), 0));
+      expect(buffer.isEmpty).to.equal(plain.length === 0);
     }
   });
 

@@ -429,6 +429,16 @@ describe("PubSubSession", () => {
       });
     }
 
+    for (const failed of [false, true]) {
+      it(`ends as peer-lost when the system has given up its client, whether a write failed (${failed}) or not`, async () => {
+        const session = await live();
+        const errored = Object.assign(new Error("read ETIMEDOUT"), { code: "ETIMEDOUT" });
+        sink.connection = { errored, setKeepAlive: () => {}, destroy: () => {} };
+        sink.leave(failed);
+        expect(session.closeReason).to.equal("peer-lost");
+      });
+    }
+
     it("ends as revoked when the server takes a channel away, and tells its client why", async () => {
       const session = await live();
       transport.listener.refused("a", new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused"));
@@ -789,6 +799,19 @@ describe("PubSubSession", () => {
       await done;
       expect(sink).to.include({ ended: true, destroyed: true });
     });
+
+    for (const what of ["a stream", "a request whose stream has not begun"]) {
+      it(`drops ${what} at once when its peer is lost, and writes nothing`, async () => {
+        if (what !== "a stream") transport.onSubscribe = () => new Promise(() => {});
+        const session = what === "a stream" ? await live() : create();
+        void session.start();
+        await settle();
+        const { text } = sink;
+        await session.close("peer-lost");
+        expect(sink).to.include({ destroyed: true, ended: false, answered: null, text });
+        expect(session.closeReason).to.equal("peer-lost");
+      });
+    }
 
     it("answers a request whose stream has not begun", async () => {
       transport.onSubscribe = () => new Promise(() => {});

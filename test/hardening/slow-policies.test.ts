@@ -1,0 +1,282 @@
+import { expect } from "chai";
+
+import type { RedisSse, SlowConsumerPolicy } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { describeFaults, type FaultRig } from "../support/fault-rig.js";
+import { openStream, type SseClient } from "../support/sse-client.js";
+import type { StreamApp } from "../support/stream-app.js";
+import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
+
+/** Large enough that what a network holds for a client is soon full. */
+const PADDING = "x".repeat(100_000);
+const MEGABYTE = 1024 * 1024;
+const EVENTS = 300;
+
+const CHANNELS = ["a", "b"];
+
+for (const subscriptions of ["shared", "dedicated"] as const) {
+  describeFaults(
+    `a client that reads nothing for a while, ${subscriptions}`,
+    (rig) => {
+      const limits = { maxBufferedBytes: 2 * MEGABYTE };
+
+      it("drop-oldest: gets the newest, and is told of what is lost between", async () => {
+        const { slow, app } = await stallThrough("drop-oldest");
+        const numbers = numbersOf(slow);
+        const hole = numbers.findIndex((number, index) => number !== index);
+        const resumed = numbers.slice(hole);
+        expect(resumed.length, "what had room").to.be.within(2, 20);
+        expect(resumed).to.deep.equal(range(EVENTS - resumed.length, EVENTS));
+        expect(gapsOf(slow).map(({ reason }) => reason)).to.have.members(
+          gapsOf(slow).map(() => "slow-consumer"),
+        );
+        expect(
+          gapsOf(slow).flatMap(({ channels }) => channels),
+          "each channel once",
+        ).to.have.members(CHANNELS);
+        const { gaps } = (await app.service.status()).history;
+        expect(gaps).to.deep.equal({ "slow-consumer": 2 });
+        await expectResumes(app, slow);
+      });
+
+      it("latest: gets the newest of each channel", async () => {
+        const { slow, app } = await stallThrough("latest");
+        const numbers = numbersOf(slow);
+        const hole = numbers.findIndex((number, index) => number !== index);
+        expect(numbers.slice(hole)).to.deep.equal([EVENTS - 2, EVENTS - 1]);
+        expect(gapsOf(slow).flatMap(({ channels }) => channels)).to.have.members(CHANNELS);
+        await expectResumes(app, slow);
+      });
+
+      it("latestBy: gets the newest of each key", async () => {
+        const latestBy = ({ data }: { data: string }): string => String(parseInt(data, 10) % 6);
+        const { slow, app } = await stallThrough({ latestBy });
+        const numbers = numbersOf(slow);
+        const hole = numbers.findIndex((number, index) => number !== index);
+        expect(numbers.slice(hole)).to.deep.equal(range(EVENTS - 6, EVENTS));
+        await expectResumes(app, slow);
+      });
+
+      it("disconnect: is ended, and comes back for all that it has not got", async () => {
+        const { slow, app } = await stallThrough("disconnect");
+        await slow.ended;
+        expect((await app.service.status()).sessions.closed).to.deep.equal({ "slow-consumer": 1 });
+        const back = await open(app, lastIdOf(slow));
+        await untilAll(back);
+        // A log is read as a whole before the next: the order is that of each channel.
+        for (const isOdd of [0, 1]) {
+          const got = [slow, back].flatMap(numbersOf).filter((number) => number % 2 === isOdd);
+          expect(got).to.deep.equal(range(0, EVENTS).filter((number) => number % 2 === isOdd));
+        }
+        expect([...gapsOf(slow), ...gapsOf(back)]).to.deep.equal([]);
+      });
+
+      for (const policy of ["disconnect", "drop-oldest", "latest"] as const) {
+        it(`${policy}: is ended when it has read nothing for too long`, async () => {
+          const app = await rig.start({
+            subscriptions,
+            slowConsumer: policy,
+            limits: {
+              maxStallMs: 300,
+              maxBufferedBytes: 64 * MEGABYTE,
+              maxTotalBufferedBytes: 256 * MEGABYTE,
+            },
+          });
+          const slow = await open(app);
+          slow.pause();
+          await publish(app.service, 0, 150);
+          await eventually(async () => {
+            expect((await app.service.status()).sessions).to.deep.include({
+              open: 0,
+              closed: { "slow-consumer": 1 },
+            });
+          }, 15_000);
+          expect((await app.service.status()).buffers.bytes).to.equal(0);
+        });
+      }
+
+      for (const policy of ["disconnect", "drop-oldest"] as const) {
+        it(`${policy}: twenty of them together hold no more than all streams may`, async () => {
+          const maxTotalBufferedBytes = 10 * MEGABYTE;
+          const app = await rig.start({
+            subscriptions,
+            slowConsumer: policy,
+            limits: { ...limits, maxTotalBufferedBytes },
+          });
+          const healthy = await open(app);
+          const stalled = await Promise.all(Array.from({ length: 20 }, () => open(app)));
+          for (const each of stalled) each.pause();
+          let most = 0;
+          for (let start = 0; start < 200; start += 10) {
+            await publish(app.service, start, start + 10);
+            most = Math.max(most, (await app.service.status({ drift: false })).buffers.bytes);
+          }
+          await healthy.next(isNumber(199), 20_000);
+          expect(numbersOf(healthy)).to.deep.equal(range(0, 200));
+          expect(gapsOf(healthy)).to.deep.equal([]);
+          expect(most)
+            .to.be.greaterThan(maxTotalBufferedBytes / 4)
+            .and.at.most(maxTotalBufferedBytes);
+          const { buffers, sessions } = await app.service.status();
+          expect(buffers.exceeded).to.be.greaterThan(0);
+          for (const each of stalled) each.resume();
+          if (policy === "disconnect") {
+            expect(Object.keys(sessions.closed)).to.deep.equal(["slow-consumer"]);
+          } else {
+            expect(sessions.open).to.equal(21);
+            // Those that gave way last have lost all that waited, and are told so: they all know where the logs stand.
+            const top = await app.service.lastEventId(CHANNELS);
+            for (const each of stalled) {
+              await eventually(() => expect(lastIdOf(each)).to.equal(top), 20_000);
+              const isWhole = numbersOf(each).length === 200;
+              expect(gapsOf(each).length > 0, "told of a loss").to.equal(!isWhole);
+            }
+          }
+          await eventually(async () => expect((await app.service.status()).buffers.bytes).to.equal(0));
+        });
+      }
+
+      /** One client that reads nothing while all events are published, and then all there is; and one that reads. */
+      async function stallThrough(
+        slowConsumer: SlowConsumerPolicy,
+      ): Promise<{ slow: SseClient; app: StreamApp }> {
+        const app = await rig.start({ subscriptions, limits }, { slowConsumer });
+        const slow = await open(app);
+        const healthy = await open(app);
+        slow.pause();
+        for (let start = 0; start < EVENTS; start += 10) {
+          await publish(app.service, start, start + 10);
+          const { bytes } = (await app.service.status({ drift: false })).buffers;
+          expect(bytes, "what waits").to.be.at.most(2 * limits.maxBufferedBytes);
+        }
+        await healthy.next(isNumber(EVENTS - 1), 20_000);
+        expect(numbersOf(healthy)).to.deep.equal(range(0, EVENTS));
+        expect(gapsOf(healthy)).to.deep.equal([]);
+        slow.resume();
+        if (slowConsumer !== "disconnect") await slow.next(isNumber(EVENTS - 1), 20_000);
+        return { slow, app };
+      }
+
+      /** Whichever id the client comes back with, it gets what was behind that, but for what it was told is lost. */
+      async function expectResumes(app: StreamApp, client: SseClient): Promise<void> {
+        const { events } = client;
+        expect(lastIdOf(client), "all there is").to.equal(await app.service.lastEventId(CHANNELS));
+        const gap = events.findIndex(({ event }) => event === "gap");
+        const before = events.slice(0, gap).findLast(({ id }) => id !== undefined)!;
+        const back = await open(app, before.id);
+        await untilAll(back);
+        const had = events.slice(0, gap).filter(({ event }) => event === "message").length;
+        expect(sorted(numbersOf(back)), "from before the gap").to.deep.equal(range(had, EVENTS));
+        expect(gapsOf(back)).to.deep.equal([]);
+        const last = events.findLast(({ event }) => event === "gap")!;
+        const behind = await open(app, last.id);
+        await untilAll(behind);
+        const rest = numbersOf(client).slice(had);
+        expect(sorted(numbersOf(behind)), "from behind the last gap").to.include.members(rest);
+        for (const number of numbersOf(behind)) expect(number, "what it had").to.be.at.least(had);
+      }
+
+      const open = (app: StreamApp, lastEventId?: string): Promise<SseClient> =>
+        openBoth(rig, app, lastEventId);
+    },
+    { timeoutMs: 60_000 },
+  );
+
+  describeFaults(`streams that get some events only, ${subscriptions}`, (rig) => {
+    it("each client gets what is for its role, live and from the log", async () => {
+      const app = await rig.start(
+        { subscriptions },
+        {
+          filter: ({ data }, req) => req.query["role"] === "admin" || !data.startsWith("secret"),
+          transform: ({ data }, req) =>
+            req.query["role"] === "admin" ? { event: "full", data } : { data: data.replace(/\d+/, "*") },
+        },
+      );
+      const openAs = (role: string, lastEventId?: string): Promise<SseClient> =>
+        openBoth(rig, app, lastEventId, `&role=${role}`);
+      const [admin, guest] = [await openAs("admin"), await openAs("guest")];
+      const begun = lastIdOf(guest);
+      for (const data of ["order 17", "secret 18", "order 19"]) await app.service.publish("a", { data });
+      await admin.next(({ data }) => data === "order 19");
+      await eventually(() => expect(dataOf(guest)).to.have.length(2));
+      const full = ["order 17", "secret 18", "order 19"];
+      expect(dataOf(admin)).to.deep.equal(full);
+      expect(admin.events.slice(1).every(({ event }) => event === "full")).to.equal(true);
+      expect(dataOf(guest)).to.deep.equal(["order *", "order *"]);
+      expect(guest.text)
+        .to.not.include("secret")
+        .and.to.not.match(/1[789]\n/);
+      const back = await openAs("guest", begun);
+      await eventually(() => expect(dataOf(back)).to.deep.equal(["order *", "order *"]));
+      const late = await openAs("admin", begun);
+      await eventually(() => expect(dataOf(late)).to.deep.equal(full));
+    });
+
+    it("a client that comes back after many events that were not for it gets none of them, and no gap", async () => {
+      const app = await rig.start(
+        { subscriptions, heartbeatMs: 100, history: { maxLength: 20 } },
+        { filter: ({ data }) => data.startsWith("mine") },
+      );
+      const client = await openBoth(rig, app);
+      await app.service.publish("a", { data: "mine 1" });
+      for (let count = 0; count < 200; count++) await app.service.publish("a", { data: `other ${count}` });
+      const id = await app.service.lastEventId(CHANNELS);
+      await eventually(() => expect(lastIdOf(client)).to.equal(id));
+      client.destroy();
+      await app.service.publish("a", { data: "mine 2" });
+      const back = await openBoth(rig, app, lastIdOf(client));
+      await back.next(({ data }) => data === "mine 2");
+      expect(dataOf(back)).to.deep.equal(["mine 2"]);
+      expect(gapsOf(back)).to.deep.equal([]);
+      expect(JSON.parse(back.events[0]!.data)).to.have.property("recovered", true);
+    });
+
+    it("a filter that answers a promise lets nothing through, and every client is told", async () => {
+      const isAllowed = async (): Promise<boolean> => Promise.reject(new Error("no database"));
+      const app = await rig.start({ subscriptions }, { filter: isAllowed as unknown as () => boolean });
+      const client = await openBoth(rig, app);
+      await app.service.publish("a", { data: "secret" });
+      await client.next(({ event }) => event === "gap");
+      expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "invalid" }]);
+      expect(client.text).to.not.include("secret");
+      expect((await app.service.status()).history.gaps).to.deep.equal({ invalid: 1 });
+    });
+  });
+}
+
+async function openBoth(rig: FaultRig, app: StreamApp, lastEventId?: string, query = ""): Promise<SseClient> {
+  const channels = CHANNELS.map((channel) => `channel=${channel}`).join("&");
+  const headers = lastEventId === undefined ? {} : { headers: { "Last-Event-ID": lastEventId } };
+  const client = await openStream(`${app.app.url}/stream?${channels}${query}`, headers);
+  rig.undo(() => client.destroy());
+  await client.next(({ event }) => event === "connected");
+  return client;
+}
+
+/** Events with these numbers, the even ones on the first channel and the odd ones on the second. */
+async function publish(service: RedisSse, from: number, to: number): Promise<void> {
+  for (const number of range(from, to)) {
+    await service.publish(CHANNELS[number % 2]!, { data: `${number} ${PADDING}` });
+  }
+}
+
+/** Resolves when the client has the last event of each channel. */
+async function untilAll(client: SseClient): Promise<void> {
+  for (const last of [EVENTS - 2, EVENTS - 1]) await client.next(isNumber(last), 20_000);
+}
+
+function range(from: number, to: number): readonly number[] {
+  return Array.from({ length: to - from }, (_, index) => from + index);
+}
+
+function sorted(numbers: readonly number[]): readonly number[] {
+  return numbers.toSorted((one, other) => one - other);
+}
+
+function isNumber(number: number): (event: { readonly data: string }) => boolean {
+  return ({ data }) => data.startsWith(`${number} `);
+}
+
+function numbersOf(client: SseClient): readonly number[] {
+  return dataOf(client).map((data) => parseInt(data, 10));
+}

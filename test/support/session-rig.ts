@@ -1,0 +1,246 @@
+import { BufferBudget } from "../../lib/pubsub/buffer-budget.js";
+import type { Position } from "../../lib/pubsub/cursor.js";
+import { EventBatch } from "../../lib/pubsub/event-batch.js";
+import { encodeEvent } from "../../lib/pubsub/frame.js";
+import type { Ending, HistoryPort, LogPage } from "../../lib/pubsub/history-port.js";
+import { NOTHING, type GapReason, type InboundEvent } from "../../lib/pubsub/inbound-event.js";
+import type { SessionSettings } from "../../lib/pubsub/session-context.js";
+import { PubSubSession } from "../../lib/pubsub/session.js";
+import type { StreamRequest } from "../../lib/pubsub/sink.js";
+import { TailTracker } from "../../lib/pubsub/tail-tracker.js";
+import { Ticker } from "../../lib/pubsub/ticker.js";
+import type { Transport, TransportListener } from "../../lib/pubsub/transport.js";
+import { settle } from "./eventually.js";
+import { FakeClock } from "./fake-clock.js";
+import { FakeSink } from "./fake-sink.js";
+
+type Logged = InboundEvent & { readonly position: Position };
+
+export const EPOCH = "0badcafe";
+
+const SETTINGS: SessionSettings = {
+  heartbeatMs: 15_000,
+  slowConsumer: "disconnect",
+  retryMs: 2_000,
+  maxChannelsPerSession: 8,
+  maxEventBytes: 10_000,
+  maxReplayEvents: 1_000,
+  maxBufferedBytes: 1_000_000,
+  maxStallMs: 30_000,
+  maxLifetimeMs: Infinity,
+  subscribeTimeoutMs: 5_000,
+  closeTimeoutMs: 2_000,
+};
+
+export interface RigStream {
+  readonly session: PubSubSession;
+  readonly sink: FakeSink;
+  /** What an EventSource would say now, when it comes back. */
+  readonly lastId: string | undefined;
+  /** The data of the events of the application. */
+  readonly data: readonly string[];
+  /** The gaps so far, as `reason channel,channel`. */
+  readonly gaps: readonly string[];
+}
+
+/**
+ * Sessions over logs in memory and a clock that tests turn. Of channels whose names begin with "p" nothing is kept.
+ * Redis answers at once, and everything that is published arrives at once.
+ */
+export class SessionRig implements HistoryPort {
+  readonly clock: FakeClock = new FakeClock();
+  readonly ticker: Ticker = new Ticker(this.clock, 1_000);
+  readonly budget: BufferBudget;
+  /** As they are counted in `status()`. */
+  readonly gaps: Partial<Record<GapReason, number>> = {};
+  readonly #settings: SessionSettings;
+  readonly #logs = new Map<string, Logged[]>();
+  readonly #transports = new Set<RigTransport>();
+  readonly #sessions: PubSubSession[] = [];
+  #reads = 0;
+  /** Reads wait for it. */
+  gate: Promise<void> = Promise.resolve();
+
+  constructor({
+    maxTotalBytes = Infinity,
+    ...settings
+  }: Partial<SessionSettings> & { maxTotalBytes?: number } = {}) {
+    this.#settings = { ...SETTINGS, ...settings };
+    this.budget = new BufferBudget(maxTotalBytes);
+  }
+
+  async open(request: StreamRequest, ...channels: readonly string[]): Promise<RigStream> {
+    const sink = new FakeSink();
+    const session = new PubSubSession(
+      {
+        settings: this.#settings,
+        clock: this.clock,
+        createTransport: (_, listener) => {
+          const transport = new RigTransport(listener, () => this.now());
+          this.#transports.add(transport);
+          return transport;
+        },
+        history: this,
+        onGap: (reason, names) => (this.gaps[reason] = (this.gaps[reason] ?? 0) + names.length),
+        budget: this.budget,
+        assertChannel: () => {},
+        startTicking: (member) => this.ticker.add(member),
+        explain: (fault) => fault,
+        onClosed: () => {},
+      },
+      request,
+      sink,
+      channels,
+    );
+    this.#sessions.push(session);
+    await session.start();
+    await settle();
+    return streamOf(session, sink);
+  }
+
+  /** One event for each text, in one turn. */
+  publish(channel: string, ...texts: readonly string[]): void {
+    this.#deliver(
+      channel,
+      texts.map((data) => this.append(channel, data)),
+    );
+  }
+
+  /** The last event of a channel; without data one that says nothing. */
+  complete(channel: string, data = ""): void {
+    this.#deliver(channel, [this.append(channel, data, "completed")]);
+  }
+
+  /** Published, and missed by all who listen. */
+  append(channel: string, data: string, ending?: Ending): InboundEvent {
+    const frame = ending !== undefined && data === "" ? NOTHING : encodeEvent({ data });
+    const event = { channel, event: undefined, data, frame };
+    if (!this.keeps(channel)) return event;
+    const log = this.#logOf(channel);
+    const position = { epoch: EPOCH, offset: (log.at(-1)?.position.offset ?? 0) + 1 };
+    const logged = { ...event, position, ...(ending !== undefined && { ending }) };
+    log.push(logged);
+    return logged;
+  }
+
+  /** The oldest events of a channel are kept no more. */
+  trim(channel: string, count: number): void {
+    this.#logOf(channel).splice(0, count);
+  }
+
+  /** All streams end; answers what waits for them then. */
+  async close(): Promise<number> {
+    for (const session of this.#sessions) void session.close();
+    for (let stage = 0; stage < 4; stage++) {
+      await settle();
+      this.clock.advance(this.#settings.closeTimeoutMs);
+    }
+    return this.budget.bytes;
+  }
+
+  keeps(channel: string): boolean {
+    return !channel.startsWith("p");
+  }
+
+  now(): number {
+    return this.#reads;
+  }
+
+  async read(channel: string, after: Position): Promise<LogPage> {
+    const readAt = ++this.#reads;
+    await this.gate;
+    return {
+      ...this.#tailOf(channel),
+      events: this.#logOf(channel).filter(({ position }) => position.offset > after.offset),
+      readAt,
+    };
+  }
+
+  async tail(channel: string): Promise<Omit<LogPage, "events">> {
+    const readAt = ++this.#reads;
+    await this.gate;
+    return { ...this.#tailOf(channel), readAt };
+  }
+
+  #tailOf(channel: string): Omit<LogPage, "events" | "readAt"> {
+    const last = this.#logOf(channel).at(-1);
+    const position = last?.position ?? { epoch: EPOCH, offset: 0 };
+    return { position, ending: last?.ending ?? null, finite: false };
+  }
+
+  #deliver(channel: string, events: readonly InboundEvent[]): void {
+    const batch = new EventBatch(channel, events, true);
+    for (const transport of this.#transports) transport.deliver(batch);
+  }
+
+  #logOf(channel: string): Logged[] {
+    const log = this.#logs.get(channel) ?? [];
+    this.#logs.set(channel, log);
+    return log;
+  }
+}
+
+function streamOf(session: PubSubSession, sink: FakeSink): RigStream {
+  return {
+    session,
+    sink,
+    get lastId() {
+      return [...sink.text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1];
+    },
+    get data() {
+      return sink.events.filter(({ event }) => event === "message").map(({ data }) => data);
+    },
+    get gaps() {
+      return sink.events
+        .filter(({ event }) => event === "gap")
+        .map(({ data }) => {
+          const { reason, channels } = JSON.parse(data) as { reason: string; channels: string[] };
+          return `${reason} ${channels.join(",")}`;
+        });
+    },
+  };
+}
+
+class RigTransport implements Transport {
+  readonly #listener: TransportListener;
+  readonly #now: () => number;
+  readonly #logs = new Map<string, TailTracker>();
+
+  constructor(listener: TransportListener, now: () => number) {
+    this.#listener = listener;
+    this.#now = now;
+  }
+
+  async subscribe(channels: readonly string[]): Promise<void> {
+    for (const channel of channels) {
+      const tracker = new TailTracker();
+      this.#logs.set(channel, tracker);
+      tracker.established(this.#now());
+    }
+    await Promise.resolve();
+  }
+
+  async unsubscribe(channels: readonly string[]): Promise<void> {
+    for (const channel of channels) this.#logs.delete(channel);
+    await Promise.resolve();
+  }
+
+  async close(): Promise<void> {}
+
+  reset(): void {
+    this.#logs.clear();
+  }
+
+  flush(): void {}
+
+  log(channel: string): TailTracker {
+    return this.#logs.get(channel) ?? new TailTracker();
+  }
+
+  deliver(batch: EventBatch): void {
+    const tracker = this.#logs.get(batch.channel);
+    if (tracker === undefined) return;
+    for (const event of batch.events) tracker.heard(event, this.#now());
+    this.#listener.deliver(batch);
+  }
+}

@@ -1,0 +1,266 @@
+import { expect } from "chai";
+
+import type { StreamEvent } from "../../../lib/pubsub/stream-event.js";
+import { SessionRig, type RigStream } from "../../support/session-rig.js";
+
+const isMine = ({ data }: StreamEvent): boolean => data.startsWith("mine");
+
+describe("a stream that gets some events only", () => {
+  let rig: SessionRig;
+
+  beforeEach(() => {
+    rig = new SessionRig();
+  });
+
+  afterEach("leaves nothing", async () => {
+    expect(await rig.close(), "what waits when all streams are closed").to.equal(0);
+    expect(rig.clock.pending, "timers").to.equal(0);
+  });
+
+  it("gets those in order, each with the place of all before it", async () => {
+    const stream = await rig.open({ filter: isMine }, "a");
+    rig.publish("a", "mine 1", "other", "mine 2");
+    rig.publish("a", "other");
+    expect(stream.data).to.deep.equal(["mine 1", "mine 2"]);
+    const back = await rig.open({ lastEventId: stream.lastId }, "a");
+    expect(back.data).to.deep.equal(["other"]);
+  });
+
+  it("counts as sent only what was", async () => {
+    const { session } = await rig.open({ filter: isMine, until: () => false }, "a");
+    rig.publish("a", "mine 1", "other", "other");
+    expect(session.statistics).to.include({ messagesSent: 1, messagesDropped: 0 });
+  });
+
+  it("writes nothing for an event that it leaves out", async () => {
+    const stream = await rig.open({ filter: isMine, until: () => false }, "a", "p");
+    const before = stream.sink.text;
+    rig.publish("a", "other");
+    rig.publish("p", "other");
+    expect(stream.sink.text).to.equal(before);
+  });
+
+  it("is told its place by the next heartbeat, and resumes from there", async () => {
+    const stream = await rig.open({ filter: isMine }, "a");
+    rig.publish("a", ...Array.from({ length: 500 }, (_, index) => `other ${index}`));
+    const before = stream.sink.text;
+    rig.clock.advance(16_000);
+    expect(stream.sink.text.slice(before.length)).to.match(/^id: \S+\n\n$/);
+    expect(stream.sink.events, "an id alone is no event").to.have.length(1);
+    rig.trim("a", 400);
+    const back = await rig.open({ filter: isMine, lastEventId: stream.lastId }, "a");
+    expect(back.gaps).to.deep.equal([]);
+    expect(JSON.parse(back.sink.events[0]!.data)).to.have.property("recovered", true);
+  });
+
+  it("is told it once: then heartbeats are what they were", async () => {
+    const stream = await rig.open({ filter: isMine }, "a");
+    rig.publish("a", "other");
+    rig.clock.advance(16_000);
+    const before = stream.sink.text;
+    rig.clock.advance(16_000);
+    expect(stream.sink.text.slice(before.length)).to.equal(":\n\n");
+  });
+
+  it("is told it also while events come that have no place", async () => {
+    const stream = await rig.open({ filter: (event) => event.channel === "p" }, "a", "p");
+    const before = stream.lastId;
+    rig.publish("a", "other");
+    for (let second = 0; second < 20; second++) {
+      rig.publish("p", `${second}`);
+      rig.clock.advance(1_000);
+    }
+    expect(stream.lastId).not.to.equal(before);
+    const back = await rig.open({ lastEventId: stream.lastId }, "a");
+    expect(back.data).to.deep.equal([]);
+  });
+
+  it("is told it with the next event of any channel, and then by no heartbeat", async () => {
+    const stream = await rig.open({ filter: isMine }, "a", "b");
+    rig.publish("a", "other");
+    rig.publish("b", "mine");
+    const back = await rig.open({ lastEventId: stream.lastId }, "a", "b");
+    expect(back.data).to.deep.equal([]);
+    const before = stream.sink.text;
+    rig.clock.advance(16_000);
+    expect(stream.sink.text.slice(before.length)).to.equal(":\n\n");
+  });
+
+  it("is told its place when it is ended, to come back to it", async () => {
+    const stream = await rig.open({ filter: isMine }, "a");
+    rig.publish("a", "other");
+    void stream.session.close("drain");
+    const back = await rig.open({ lastEventId: stream.lastId }, "a");
+    expect(back.data).to.deep.equal([]);
+    expect(stream.sink.events.at(-1)?.event).to.equal("closing");
+  });
+
+  it("is told no place when the channel that had one was taken away", async () => {
+    const stream = await rig.open({ filter: isMine }, "a", "p");
+    rig.publish("a", "other");
+    await stream.session.removeChannel("a");
+    const before = stream.sink.text;
+    rig.clock.advance(16_000);
+    expect(stream.sink.text.slice(before.length)).to.equal(":\n\n");
+  });
+
+  describe("whose client does not read", () => {
+    async function stall(): Promise<RigStream> {
+      const stream = await rig.open({ filter: isMine }, "a");
+      stream.sink.takes = false;
+      rig.publish("a", "mine: blocks");
+      return stream;
+    }
+
+    it("is passed over what came meanwhile when it reads again", async () => {
+      const stream = await stall();
+      rig.publish("a", "mine 1", "other", "other");
+      expect(stream.session.statistics.bufferedBytes).to.be.lessThan(300);
+      stream.sink.drain();
+      rig.clock.advance(16_000);
+      const back = await rig.open({ lastEventId: stream.lastId }, "a");
+      expect(back.data, "nothing is behind its place").to.deep.equal([]);
+    });
+
+    it("is not passed over what still waits for it", async () => {
+      const stream = await stall();
+      rig.publish("a", "other", "mine 1", "other");
+      stream.sink.leave();
+      const back = await rig.open({ lastEventId: stream.lastId }, "a");
+      expect(back.data).to.deep.equal(["other", "mine 1", "other"]);
+    });
+
+    it("is not passed back behind what came after it", async () => {
+      const stream = await stall();
+      rig.publish("a", "other", "mine 1");
+      stream.sink.drain();
+      rig.clock.advance(16_000);
+      const back = await rig.open({ lastEventId: stream.lastId }, "a");
+      expect(back.data).to.deep.equal([]);
+    });
+
+    it("is passed over nothing of a channel that was taken away, and added anew", async () => {
+      const stream = await rig.open({ filter: isMine }, "a", "b");
+      stream.sink.takes = false;
+      rig.publish("b", "mine: blocks");
+      rig.publish("a", "other");
+      await stream.session.removeChannel("a");
+      rig.append("a", "other");
+      await stream.session.addChannel("a");
+      stream.sink.drain();
+      rig.publish("a", "mine 1");
+      const back = await rig.open({ lastEventId: stream.lastId }, "a", "b");
+      expect(back.data).to.deep.equal([]);
+    });
+  });
+
+  describe("and comes back", () => {
+    it("gets of the log what it would have got live", async () => {
+      const first = await rig.open({}, "a");
+      const { lastId } = first;
+      rig.publish("a", "mine 1", "other", "mine 2", "other");
+      const transform = ({ data }: StreamEvent): { data: string } => ({ data: data.toUpperCase() });
+      const back = await rig.open({ filter: isMine, transform, lastEventId: lastId }, "a");
+      expect(back.data).to.deep.equal(["MINE 1", "MINE 2"]);
+      rig.clock.advance(16_000);
+      const again = await rig.open({ lastEventId: back.lastId }, "a");
+      expect(again.data).to.deep.equal([]);
+    });
+
+    it("does not get again what it was told it cannot have", async () => {
+      const filter = ({ data }: StreamEvent): boolean => {
+        if (data === "broken") throw new Error("its own fault");
+        return true;
+      };
+      const stream = await rig.open({ filter }, "a");
+      const other = await rig.open({}, "a");
+      rig.publish("a", "1", "broken");
+      expect(stream.data).to.deep.equal(["1"]);
+      expect(stream.gaps).to.deep.equal(["invalid a"]);
+      expect(other.data).to.deep.equal(["1", "broken"]);
+      expect(other.gaps, "of a stream that has no such rule").to.deep.equal([]);
+      expect(rig.gaps).to.deep.equal({ invalid: 1 });
+      const back = await rig.open({ filter, lastEventId: stream.lastId }, "a");
+      expect(back.gaps).to.deep.equal([]);
+    });
+  });
+
+  describe("and ends", () => {
+    it("after the event that until names, also where that is not for it", async () => {
+      const stream = await rig.open({ filter: isMine, until: ({ data }) => data === "end" }, "a");
+      rig.publish("a", "mine 1", "end", "mine 2");
+      expect(stream.session.closeReason).to.equal("completed");
+      expect(stream.data).to.deep.equal(["mine 1"]);
+    });
+
+    it("with its channel, whose last event is not for it", async () => {
+      const stream = await rig.open({ filter: isMine }, "a");
+      rig.publish("a", "mine 1");
+      rig.complete("a", "other");
+      expect(stream.session.closeReason).to.equal("completed");
+      expect(stream.data).to.deep.equal(["mine 1"]);
+    });
+
+    it("with a channel that ends without a word, about which nobody is asked", async () => {
+      const parse = ({ data }: StreamEvent): boolean => Boolean(JSON.parse(data));
+      const stream = await rig.open({ filter: parse, until: (event) => !parse(event) }, "a");
+      rig.publish("a", "1");
+      rig.complete("a");
+      expect(stream.session.closeReason).to.equal("completed");
+      expect(stream.gaps).to.deep.equal([]);
+    });
+
+    for (const filter of [isMine, undefined]) {
+      it(`in order where it did not read, ${filter === undefined ? "and" : "nor"} is the last for it`, async () => {
+        const stream = await rig.open({ filter, until: ({ data }) => data === "end" }, "a");
+        stream.sink.takes = false;
+        rig.publish("a", "mine: blocks");
+        rig.publish("a", "mine 1", "end", "mine 2");
+        expect(stream.session.state).to.equal("subscribed");
+        stream.sink.drain();
+        expect(stream.session.closeReason).to.equal("completed");
+        const last = filter === undefined ? ["end"] : [];
+        expect(stream.data).to.deep.equal(["mine: blocks", "mine 1", ...last]);
+      });
+    }
+  });
+
+  describe("by a function that acts on the stream", () => {
+    it("gets nothing more of a channel that it takes away", async () => {
+      let stream: RigStream | undefined;
+      const filter = ({ data }: StreamEvent): boolean => {
+        if (data === "leave") void stream!.session.removeChannel("p");
+        return true;
+      };
+      stream = await rig.open({ filter }, "p", "q");
+      rig.publish("p", "1", "leave", "2");
+      rig.publish("p", "3");
+      expect(stream.data).to.deep.equal(["1"]);
+      rig.publish("q", "4");
+      expect(stream.data).to.deep.equal(["1", "4"]);
+    });
+
+    it("gets nothing more when it closes the stream", async () => {
+      let stream: RigStream | undefined;
+      const filter = ({ data }: StreamEvent): boolean => {
+        if (data === "close") void stream!.session.close();
+        return true;
+      };
+      stream = await rig.open({ filter }, "a");
+      rig.publish("a", "1", "close", "2");
+      expect(stream.data).to.deep.equal(["1"]);
+      expect(stream.session.closeReason).to.equal("app");
+    });
+
+    it("gets what it is sent from there, before the event", async () => {
+      let stream: RigStream | undefined;
+      const filter = ({ data }: StreamEvent): boolean => {
+        stream!.session.send({ data: `before ${data}` });
+        return true;
+      };
+      stream = await rig.open({ filter }, "a");
+      rig.publish("a", "1", "2");
+      expect(stream.data).to.deep.equal(["before 1", "1", "before 2", "2"]);
+    });
+  });
+});
