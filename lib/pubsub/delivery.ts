@@ -268,9 +268,8 @@ export class Delivery implements TransportListener {
 
   /** The event as the application wants it; none of a channel that it takes away when it is asked. */
   #select(event: InboundEvent, rules: EventRules): InboundEvent | null {
-    const isHeard = this.#hears(event.channel);
     const own = rules.select(event);
-    return isHeard && !this.#hears(event.channel) ? null : own;
+    return this.#hears(event.channel) ? own : null;
   }
 
   #wait(event: InboundEvent): void {

@@ -1,0 +1,71 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+
+import { parseChunked, type ChunkedBody } from "./chunked.js";
+import { eventually } from "./eventually.js";
+import { parseEvents, type ReceivedEvent } from "./sse-client.js";
+
+/** A socket that says what it is given, and keeps every byte of the answer. */
+export interface WireClient {
+  readonly socket: Socket;
+  /** What came, as it came. */
+  readonly packets: readonly Buffer[];
+  /** The status line and the headers; empty as long as they have not come. */
+  readonly head: string;
+  /** What is behind the head, as it is on the wire. */
+  readonly raw: Buffer;
+  /** The same read strictly as chunks; throws where it is none. */
+  readonly body: ChunkedBody;
+  /** The text of all chunks. */
+  readonly text: string;
+  readonly events: readonly ReceivedEvent[];
+  /** Resolves when the text of the chunks holds this. */
+  until(part: string): Promise<void>;
+  /** Resolves when the connection is over. */
+  readonly closed: Promise<unknown>;
+}
+
+/** Connects to the server of `url` and says `text`. */
+export async function openWire(url: string, text: string): Promise<WireClient> {
+  const { port, protocol } = new URL(url);
+  const to = { port: Number(port), host: "127.0.0.1" };
+  const isSecure = protocol === "https:";
+  const socket = isSecure ? connectTls({ ...to, rejectUnauthorized: false }) : connect(to);
+  socket.on("error", () => {}); // a connection that is cut is not a fault of the test
+  const closed = new Promise((resolve) => socket.once("close", resolve));
+  const packets: Buffer[] = [];
+  socket.on("data", (packet: Buffer) => packets.push(packet));
+  await once(socket, isSecure ? "secureConnect" : "connect");
+  socket.write(text);
+  const split = (): [head: string, raw: Buffer] => {
+    const bytes = Buffer.concat(packets);
+    const end = bytes.indexOf("\r\n\r\n");
+    return end < 0 ? ["", Buffer.alloc(0)] : [bytes.toString("latin1", 0, end), bytes.subarray(end + 4)];
+  };
+  const client: WireClient = {
+    socket,
+    packets,
+    get head() {
+      return split()[0];
+    },
+    get raw() {
+      return split()[1];
+    },
+    get body() {
+      return parseChunked(client.raw);
+    },
+    get text() {
+      return Buffer.concat(client.body.chunks).toString();
+    },
+    get events() {
+      return parseEvents(client.text);
+    },
+    until: (part) =>
+      eventually(() => {
+        if (!client.text.includes(part)) throw new Error(`no ${part} in ${client.text.slice(-500)}`);
+      }, 10_000),
+    closed,
+  };
+  return client;
+}
