@@ -24,13 +24,13 @@ const FULL: Plan = {
     "per-user": { streams: 1_000, channels: 1_000, window: 256 },
     wide: { streams: 8_000, channels: 1, window: 1 },
   },
-  durations: { warmUpSeconds: 1.5, seconds: 2.5, settleMs: 300 },
+  durations: { warmUpSeconds: 1, seconds: 1.5, settleMs: 200 },
   reconnect: [
     { name: "1 channel", streams: 1_000, channels: 1, missed: 500 },
     { name: "1,000 channels", streams: 1_000, channels: 1_000, missed: 100 },
   ],
   stalled: { readers: 50, events: 12_000, size: 1_024 },
-  idle: { streams: 10_000, heartbeatMs: 3_000, seconds: 12 },
+  idle: { streams: 10_000, heartbeatMs: 3_000, seconds: 9 },
   leftOut: [],
 };
 
