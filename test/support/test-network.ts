@@ -124,7 +124,7 @@ function widthOf(address: Address): number {
 
 /** Why no network can be made here; `null` where it can. */
 async function tryOut(): Promise<string | null> {
-  const link = "ip link add veth0 type veth peer name veth1";
+  const link = "ip link add veth0 type veth peer name veth1 && ip addr add fd99::1/64 dev veth0";
   try {
     await run("unshare", ["-rn", "sh", "-c", `command -v nsenter && ${link}`]);
     return null;
