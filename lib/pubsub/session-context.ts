@@ -39,10 +39,10 @@ export interface SessionContext {
 /** Counters of one session. Times are `Clock.now()`, sizes bytes. */
 export interface SessionStatistics {
   readonly openedAt: number;
-  /** Events written to the client, `connected` and `closing` not counted. */
+  /** Events written to the client, gaps among them; `connected` and `closing` are not counted. */
   readonly messagesSent: number;
   readonly bytesSent: number;
-  /** Events that were never written: they came while the session was closing, or waited when it had to. */
+  /** Events that were never written: they came while the session was closing, waited when it had to, or were dropped by `slowConsumer`. */
   readonly messagesDropped: number;
   /** What waits for the client to read; at most `maxBufferedBytes`. */
   readonly bufferedBytes: number;

@@ -66,6 +66,6 @@ export interface StreamRequest {
    * encoded form. What it throws, or answers and cannot be sent, is told as a `gap`.
    */
   readonly transform?: ((event: StreamEvent) => OutboundMessage | null) | undefined;
-  /** Ends the stream (`completed`) after the first event, as it was published, for which this answers true. */
+  /** Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers true. */
   readonly until?: ((event: StreamEvent) => boolean) | undefined;
 }
