@@ -66,10 +66,10 @@ describe("a stream on the wire", function () {
     readonly listeners: readonly number[];
     readonly sessions: readonly PubSubSession[];
     readonly requests: readonly Request[];
-    open(request?: string): Promise<WireClient>;
+    readonly open: (request?: string) => Promise<WireClient>;
     /** Opens a stream and awaits `connected`. */
-    openLive(): Promise<WireClient>;
-    expectAllGivenBack(reason: string): Promise<void>;
+    readonly openLive: () => Promise<WireClient>;
+    readonly expectAllGivenBack: (reason: string) => Promise<void>;
   }
 
   async function start({
