@@ -66,10 +66,10 @@ describe("a stream on the wire", function () {
     readonly listeners: readonly number[];
     readonly sessions: readonly PubSubSession[];
     readonly requests: readonly Request[];
-    open(request?: string): Promise<WireClient>;
+    readonly open: (request?: string) => Promise<WireClient>;
     /** Opens a stream and awaits `connected`. */
-    openLive(): Promise<WireClient>;
-    expectAllGivenBack(reason: string): Promise<void>;
+    readonly openLive: () => Promise<WireClient>;
+    readonly expectAllGivenBack: (reason: string) => Promise<void>;
   }
 
   async function start({
@@ -150,18 +150,30 @@ describe("a stream on the wire", function () {
   function recordWrites(socket: Socket): readonly string[] {
     const writes: string[] = [];
     const write = socket.write.bind(socket) as (chunk: Buffer | string, ...rest: unknown[]) => boolean;
-    socket.write = ((chunk: Buffer | string, ...rest: unknown[]) => {
+    socket.write = (chunk: Buffer | string, ...rest: unknown[]) => {
       writes.push(chunk.toString());
       return write(chunk, ...rest);
-    }) as Socket["write"];
+    };
     return writes;
   }
 
   describe("over HTTP/1.1", () => {
     it("begins with its head and its first frames in one packet", async () => {
-      const { openLive } = await start();
+      const corks: number[] = [];
+      const { openLive } = await start({
+        before: [
+          (req, _res, next) => {
+            const { socket } = req;
+            const write = socket.write.bind(socket) as (...args: unknown[]) => boolean;
+            socket.write = (...args: unknown[]) => corks.push(socket.writableCorked) > 0 && write(...args);
+            next();
+          },
+        ],
+      });
       const client = await openLive();
       expect(client.packets).to.have.length(1);
+      // A client may read two packets as one: neither part goes out before the other is there.
+      expect(corks).to.deep.equal([1, 1]);
       expect(client.head).to.match(/^HTTP\/1\.1 200 OK\r\n/);
       expect(client.body.chunks).to.have.length(1);
       expect(client.text).to.match(/^retry: 2000\n\nevent: connected\n/);
@@ -248,7 +260,7 @@ describe("a stream on the wire", function () {
       const given: unknown[] = [];
       for (const socket of sockets) {
         const write = socket.write.bind(socket);
-        socket.write = ((chunk: Buffer) => given.push(chunk) > 0 && write(chunk)) as Socket["write"];
+        socket.write = (chunk: Buffer) => given.push(chunk) > 0 && write(chunk);
       }
       await publish("1");
       await Promise.all(clients.map((client) => client.until("data: 1")));
@@ -401,7 +413,7 @@ describe("a stream on the wire", function () {
       return this.skip();
     }
     const { openLive, service, sockets } = await start({
-      makeServer: (app) => createTlsServer(identity, app) as unknown as Server,
+      makeServer: (app) => createTlsServer(identity, app),
     });
     const client = await openLive();
     const response = spy(OutgoingMessage.prototype, "write");

@@ -187,6 +187,17 @@ describe("FanOut", () => {
       expect(second.heard).to.deep.equal([]);
     });
 
+    it("gives nothing to a member that another one makes leave, of those who have the channel alone", () => {
+      for (const isBesideSeveral of [false, true]) {
+        audiences.clear();
+        const [first, second] = [listener("a"), listener("a")];
+        if (isBesideSeveral) listener("a", "b");
+        first.onDeliver = () => leave(second, "a");
+        inOneTurn("a1");
+        expect([first.heard, second.heard]).to.deep.equal([["a1"], []]);
+      }
+    });
+
     it("goes on with the channel that is left to a member, which then has it alone", () => {
       const member = listener("a", "b");
       listener("a");

@@ -410,6 +410,20 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(other)).to.deep.equal(["2", "4"]);
       });
 
+      it("has its rules asked about what came before a channel is added as if that were not there", async () => {
+        const stream: TurnStream = await rig.live(["a"], {
+          filter: () => {
+            void stream.session.removeChannel("b");
+            return true;
+          },
+        });
+        rig.say("a", "1");
+        const added = stream.session.addChannel("b");
+        await rig.quiet();
+        await added;
+        expect([...stream.session.channels]).to.deep.equal(["a", "b"]);
+      });
+
       it("gets nothing twice when a channel is added in the middle of what it is given", async () => {
         const third = await rig.live(["a", "b"]);
         const stream: TurnStream = await rig.live(["a"], {

@@ -286,6 +286,77 @@ describe("SubscriptionHub", () => {
     });
   });
 
+  describe("messages that are gathered", () => {
+    it("reach a member at the end of the turn, as one batch", async () => {
+      const member = new Member();
+      await hub.join("a", member);
+      for (const text of ["1", "2"]) connection.handlers!.onMessage("a", text);
+      expect(member.heard).to.deep.equal([]);
+      await settle(1);
+      expect(member.batches.map(({ events }) => events.map(({ data }) => data))).to.deep.equal([["1", "2"]]);
+    });
+
+    // Whatever happens behind them happens behind them, and nothing is held back meanwhile.
+    const ENDS: Readonly<Record<string, (member: Member) => unknown>> = {
+      "leaves the channel": (member) => hub.leave("a", member),
+      "leaves all": (member) => hub.leaveAll(member),
+      "joins another": (member) => hub.join("b", member),
+      "sees another join": () => hub.join("a", new Member()),
+      "loses its connection": () => connection.lose(),
+      "is told that more may be missing": () => [...hub.watchedLogs()][0]!.missed(null),
+      "hears the hub close": () => hub.close(),
+      "flushes it": () => hub.flush(),
+    };
+    for (const [what, end] of Object.entries(ENDS)) {
+      it(`reach a member before it ${what} in the same turn, and once`, async () => {
+        const member = new Member();
+        await hub.join("a", member);
+        connection.handlers!.onMessage("a", "1");
+        const gaps: number[] = [];
+        member.onDeliver = () => gaps.push(member.gaps.length);
+        const ended = end(member);
+        expect(member.heard).to.deep.equal(["a 1"]);
+        expect(gaps, "before it is told of a gap").to.deep.equal([0]);
+        await Promise.resolve(ended);
+        await settle();
+        expect(member.heard).to.deep.equal(["a 1"]);
+      });
+    }
+
+    it("are not given to who joins behind them, and are to who was there", async () => {
+      const [early, late] = [new Member(), new Member()];
+      await hub.join("a", early);
+      connection.handlers!.onMessage("a", "1");
+      const joined = hub.join("a", late);
+      connection.handlers!.onMessage("a", "2");
+      await joined;
+      await settle();
+      expect([early.heard, late.heard]).to.deep.equal([["a 1", "a 2"], ["a 2"]]);
+    });
+
+    it("come as one batch again to a member that has but one channel left", async () => {
+      const member = new Member();
+      const say = async (): Promise<readonly string[]> => {
+        const { length } = member.batches;
+        for (const text of ["a1", "b1", "a2"]) connection.handlers!.onMessage(text[0]!, text);
+        await settle(1);
+        return member.batches.slice(length).map(({ events }) => events.map(({ data }) => data).join(" "));
+      };
+      await hub.join("a", member);
+      await hub.join("b", new Member());
+      expect(await say()).to.deep.equal(["a1 a2"]);
+      await hub.join("b", member);
+      expect(await say()).to.deep.equal(["a1", "b1", "a2"]);
+      hub.leave("a", member);
+      expect(await say()).to.deep.equal(["b1"]);
+      await hub.join("a", member);
+      expect(await say()).to.deep.equal(["a1", "b1", "a2"]);
+      hub.leave("b", member);
+      expect(await say()).to.deep.equal(["a1 a2"]);
+      expect(member.corks).to.deep.equal(["cork", "uncork", "cork", "uncork"]);
+    });
+  });
+
   describe("a lost connection", () => {
     it("is told to each member once, with all its channels, when it is back", async () => {
       const [both, one] = [new Member(), new Member()];
