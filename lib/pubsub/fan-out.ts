@@ -130,15 +130,25 @@ export class FanOut<Channel extends Audience> {
     if (channel.members.size === 0) return null;
     const isShared = channel.members.size > 1;
     if (messages.length === 1) {
-      const event = this.#readEvent(channel, messages[0]!);
+      const event = this.#event(channel, messages[0]!);
       return event && new EventBatch(channel.name, [event], isShared);
     }
     const events: InboundEvent[] = [];
     for (const message of messages) {
-      const event = this.#readEvent(channel, message);
+      const event = this.#event(channel, message);
       if (event !== null) events.push(event);
     }
     return events.length === 0 ? null : new EventBatch(channel.name, events, isShared);
+  }
+
+  /** One message that cannot be read takes none of the others with it. */
+  #event(channel: Channel, message: string): InboundEvent | null {
+    try {
+      return this.#readEvent(channel, message);
+    } catch (error) {
+      this.#blame(error);
+      return null;
+    }
   }
 
   #blame(error: unknown): void {

@@ -16,8 +16,22 @@ describe("FanOut", () => {
     reads = [];
     fanOut = new FanOut((channel, message) => {
       reads.push(message);
+      if (message === "bug") throw new Error("a bug");
       return message === "malformed" ? null : plainEvent(channel.name, message);
     });
+  });
+
+  it("loses no other message to one that cannot be read", async () => {
+    const member = listener("a");
+    say("a1");
+    fanOut.add(audienceOf("a"), "bug");
+    say("a2");
+    await settle(1);
+    expect(member.calls).to.deep.equal(["a1 a2"]);
+    expect(fanOut.memberFaults).to.equal(1);
+    say("a3");
+    await settle(1);
+    expect(member.calls).to.deep.equal(["a1 a2", "a3"]);
   });
 
   it("passes on the messages of a turn at its end, as one batch for each channel", async () => {
