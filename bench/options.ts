@@ -41,7 +41,7 @@ export function readOptions(args: readonly string[]): Options {
   });
   const known = targets.map(({ name }) => name);
   return {
-    command: ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" "),
+    command: commandOf(args, values.json),
     quick: values.quick,
     only: readNames("--only", values.only, scenarioNames) as readonly ScenarioName[],
     targets: values.targets === undefined ? null : readNames("--targets", values.targets, known),
@@ -62,4 +62,10 @@ function readNames(option: string, given: string | undefined, known: readonly st
 function readRounds(given: string): number {
   if (/^[1-9]\d?$/.test(given)) return Number(given);
   throw new Error(`expected --rounds as a number from 1 to 99, got ${given}`);
+}
+
+/** As the report repeats it, without the file that was written: where that is says nothing of the figures. */
+function commandOf(args: readonly string[], json: string | undefined): string {
+  const told = args.filter((arg) => !arg.startsWith("--json") && arg !== json);
+  return ["npm run bench", ...(told.length > 0 ? ["--", ...told] : [])].join(" ");
 }
