@@ -15,6 +15,8 @@ export type ErrorCode =
   | "UNSERIALIZABLE"
   | "EVENT_TOO_LARGE"
   | "TASK_TOO_LARGE"
+  | "CANCELLED"
+  | "LEASE_LOST"
   | "FORBIDDEN"
   | "UNAUTHORIZED"
   | "NOT_ACCEPTABLE"

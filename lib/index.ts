@@ -37,12 +37,21 @@ export { NotificationService } from "./notifications/notification-service.js";
 export type { NewNotification, Notification } from "./notifications/notification-service.js";
 
 export { QueueService } from "./queue/queue-service.js";
-export type { EnqueueOptions, QueueOptions } from "./queue/queue-service.js";
+export type { ScheduleOptions, TaskEntry } from "./queue/queue-service.js";
+export type { QueueOptions } from "./queue/queue-options.js";
+export type { EnqueueOptions } from "./queue/enqueue-options.js";
+export type { Backoff } from "./queue/backoff.js";
+export type { QueueCounts, QueueStatistics } from "./queue/queue-statistics.js";
+export type { TaskSnapshot } from "./queue/queues.js";
+export type { AnyTasks, KindOf, TaskMap, TaskOf, TaskSchemas } from "./queue/task-map.js";
+export { DeadLetters } from "./queue/dead-letters.js";
+export type { DeadLetter, ListOptions, TaskPage } from "./queue/task-list.js";
+export type { Schedule, ScheduleTimes } from "./queue/schedules.js";
 export { isFinished, progressChannel, progressOf, TaskFailure } from "./queue/task.js";
-export type { ProgressReport, Task, TaskProgress, TaskStatus } from "./queue/task.js";
-export type { TaskContext } from "./queue/task-run.js";
+export type { ProgressReport, Task, TaskEventType, TaskProgress, TaskStatus } from "./queue/task.js";
+export type { TaskContext } from "./queue/task-context.js";
 export { Worker } from "./queue/worker.js";
-export type { StopOptions, TaskHandler, WorkerOptions } from "./queue/worker.js";
+export type { StopOptions, TaskHandler, TaskHandlers, WorkerOptions } from "./queue/worker.js";
 
 export { createPoolReport } from "./status/pool-report.js";
 export type { PoolReport } from "./status/pool-report.js";
@@ -50,6 +59,7 @@ export type { Count, DriftReport } from "./status/drift.js";
 export type {
   BufferStatistics,
   HistoryStatistics,
+  QueueStatus,
   ServerInfo,
   StatusOptions,
   StatusReport,

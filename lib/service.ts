@@ -1,6 +1,6 @@
 import { ConfigError, RedisSseError } from "./errors.js";
 import { History } from "./history/history.js";
-import type { LogReceipt } from "./history/log-publisher.js";
+import { newEpoch, type LogReceipt } from "./history/log-publisher.js";
 import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
 import { createLog } from "./log.js";
 import { readTcpTable } from "./proc-net.js";
@@ -14,13 +14,18 @@ import { serializeMessage, type OutboundMessage } from "./pubsub/outbound-messag
 import type { PubSubSession } from "./pubsub/session.js";
 import type { Sink, StreamRequest } from "./pubsub/sink.js";
 import { Streams } from "./pubsub/streams.js";
-import { QueueService, type QueueOptions } from "./queue/queue-service.js";
+import type { QueueOptions } from "./queue/queue-options.js";
+import type { QueueService } from "./queue/queue-service.js";
+import { Queues, type TaskSnapshot } from "./queue/queues.js";
+import type { AnyTasks, TaskMap } from "./queue/task-map.js";
+import { progressChannel } from "./queue/task.js";
 import { ClientPool } from "./redis/client-pool.js";
 import { createConnectionFactory } from "./redis/connection-factory.js";
 import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
 import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
+import { withTaskLogs } from "./task-logs.js";
 import { assertKnown, assertObject, readFlag, readMilliseconds } from "./validate.js";
 
 /** What became of a published event. */
@@ -82,8 +87,16 @@ export interface RedisSse {
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
   readonly pool: ClientPool;
   readonly notifications: NotificationService;
-  /** The queue of that name; one object for each name. Default "default". */
-  queue(name?: string, options?: QueueOptions): QueueService;
+  /**
+   * The queue of that name; one object for each name. Default "default". `Tasks` says what each kind of task carries:
+   * `sse.queue<{ resize: { file: string } }>("media")`; with `schemas` they say it. Throws `ConfigError` or `CLOSED`.
+   */
+  queue<Tasks extends TaskMap = AnyTasks>(name?: string, options?: QueueOptions<Tasks>): QueueService<Tasks>;
+  /**
+   * A task as it stands, whatever its queue, and how many events its channel has had by then; `null` when there is none
+   * of that id. Rejects with `INVALID_TASK` or a fault of Redis.
+   */
+  task(id: string): Promise<TaskSnapshot | null>;
   /**
    * The service's state, and what Redis says of it. Never rejects for a fault of Redis. Those who ask at once share
    * one look for drift.
@@ -114,7 +127,7 @@ class RedisSseService implements RedisSse {
   readonly #streams: Streams;
   readonly #history: History<LoggedInboundEvent>;
   readonly #status: StatusService;
-  readonly #queues = new Map<string, QueueService>();
+  readonly #queues: Queues;
   readonly #closing = new AbortController();
   #closed: Promise<void> | null = null;
 
@@ -136,13 +149,24 @@ class RedisSseService implements RedisSse {
       serialize: (message) => serializeMessage(message, limits.maxEventBytes),
       sizeOf: ({ data, frame }) => data.length + 2 * frame.length + 400,
     });
+    this.#queues = new Queues({
+      commands,
+      subscribe: (channel, onMessage) => this.#streams.subscribe(channel, onMessage),
+      publish: (channel, data) => this.#publishProgress(channel, data),
+      newEpoch,
+      keyPrefix,
+      clock,
+      maxBytes: limits.maxEventBytes,
+      // One rule for the channels of all tasks: a script that takes some does not know yet which.
+      keepEvents: settings.history(progressChannel("any")) === null ? null : limits.maxReplayEvents,
+    });
     this.#streams = new Streams({
       settings: {
         ...settings,
         limits: { ...limits, subscribeTimeoutMs: subscribeTimeoutOf(settings) },
       },
       clock,
-      history: this.#history.reader,
+      history: withTaskLogs(this.#history.reader, (id) => this.#queues.watch(id)),
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, heartbeatMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
       explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
@@ -161,6 +185,7 @@ class RedisSseService implements RedisSse {
       instance: this.#instance,
       signal: this.#closing.signal,
       local: () => this.#localStatus(),
+      countTasks: () => this.#queues.counts(),
       look: () => ({
         connections: this.pool.census,
         subscriptions: this.#streams.account,
@@ -217,24 +242,16 @@ class RedisSseService implements RedisSse {
     return this.#streams.open(request, sink, channels);
   }
 
-  queue(name = "default", options?: QueueOptions): QueueService {
+  queue<Tasks extends TaskMap = AnyTasks>(
+    name = "default",
+    options?: QueueOptions<Tasks>,
+  ): QueueService<Tasks> {
     if (this.#closed !== null) throw new RedisSseError("CLOSED", "this service is closed");
-    let queue = this.#queues.get(name);
-    if (queue === undefined) {
-      queue = new QueueService(name, options, {
-        commands: () => this.pool.commands,
-        subscribe: (channel, onMessage) => this.#streams.subscribe(channel, onMessage),
-        publish: (channel, data, isLast) => this.#publishProgress(channel, data, isLast),
-        reopen: (channel) => this.#history.reopen(channel),
-        keyPrefix: this.#settings.keyPrefix,
-        clock: this.#settings.clock,
-        maxBytes: this.#settings.limits.maxEventBytes,
-      });
-      this.#queues.set(name, queue);
-    } else if (options !== undefined) {
-      throw new ConfigError(`expected the options of queue "${name}" with its first use only`);
-    }
-    return queue;
+    return this.#queues.get(name, options);
+  }
+
+  task(id: string): Promise<TaskSnapshot | null> {
+    return this.#queues.find(id);
   }
 
   status(options?: StatusOptions): Promise<StatusReport> {
@@ -264,20 +281,15 @@ class RedisSseService implements RedisSse {
 
   async #close(): Promise<void> {
     this.#closing.abort();
-    await Promise.all([
-      this.#streams.closeAll(),
-      ...Array.from(this.#queues.values(), (queue) => queue.close()),
-    ]);
+    await Promise.all([this.#streams.closeAll(), this.#queues.close()]);
     await Promise.all([this.#streams.close(), this.#history.close()]);
     await this.pool.close();
     log("closed");
   }
 
-  async #publishProgress(channel: string, data: string, isLast: boolean): Promise<void> {
-    const event = { event: undefined, data };
-    // Without a history the channel cannot be completed: its streams are ended by their `until`.
-    if (isLast && this.#history.keeps(channel)) await this.#history.complete(channel, event);
-    else await this.#history.publish(channel, event, { finite: true });
+  /** Of work that is in no queue. */
+  async #publishProgress(channel: string, data: string): Promise<void> {
+    await this.#history.publish(channel, { event: undefined, data }, { finite: true });
   }
 
   #localStatus(): LocalStatus {
@@ -291,6 +303,7 @@ class RedisSseService implements RedisSse {
       history: { ...this.#history.reader.statistics, gaps: this.#streams.gaps },
       buffers: this.#streams.buffers,
       channels: this.#streams.channels,
+      queues: this.#queues.statistics,
     };
   }
 }

@@ -4,6 +4,9 @@ export interface HistoryKeys {
   readonly log: string;
 }
 
+/** Everything of tasks lives in one slot of a cluster: what moves a task writes to its channel's log in the same step. */
+const TASK_CHANNEL = /^task_progress:[\w-]{1,128}$/;
+
 /**
  * Both keys live in the cluster slot of the channel itself. Redis hashes what is between the first "{" and the
  * next "}", where there is something; else the whole. So a name without braces is put into a pair, and one that
@@ -16,6 +19,7 @@ export function historyKeys(keyPrefix: string, channel: string): HistoryKeys {
 }
 
 function suffixOf(channel: string): string {
+  if (TASK_CHANNEL.test(channel)) return `{tasks}:${channel}`;
   if (!/[{}]/.test(channel)) return `{${channel}}`;
   return hasHashTag(channel) ? `:${channel}` : `{stray}${channel}`;
 }

@@ -6,7 +6,7 @@
  * - `e` its epoch, `o` its newest offset;
  * - `r` until when nothing but appending is to be done: 0 for a channel that is anything special;
  * - `c` two checkpoints "offset time offset time", by which age becomes a length;
- * - `end` how it was completed, `k` that it will be; `w` and `wt` who writes it as a whole, and until when that counts;
+ * - `end` how it was completed, `k` that it will be; `t` that it lives as long as the task whose channel it is; `w` and `wt` who writes it as a whole, and until when that counts;
  * - `p:<producer>` the number and the time of what that producer published last.
  *
  * It lives longer than the log, so that a reader who comes late learns that there was something. KEYS are always the
@@ -196,7 +196,7 @@ return append(log, new)`;
  * newest offset, ending, whether the channel is finite, and for each entry its offset, event, data and ending.
  */
 export const READ: string = `${BASE}${REST}
-local got = fields('e', 'o', 'end', 'c', 'k', 'w', 'wt')
+local got = fields('e', 'o', 'end', 'c', 'k', 'w', 'wt', 't')
 local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[5]}
 local ending = got[3]
 if not log.epoch then
@@ -216,7 +216,7 @@ if got[6] and not ending and now > tonumber(got[7]) then
   end
 end
 -- A replica, and a Redis without memory, may be read as well.
-redis.pcall('PEXPIRE', KEYS[1], log.top == 0 and ARGV[6] or text(maxAge * 1.5 + 86400000))
+if not got[8] then redis.pcall('PEXPIRE', KEYS[1], log.top == 0 and ARGV[6] or text(maxAge * 1.5 + 86400000)) end
 local reply = {log.epoch, text(log.top), ending or '', got[5] or ''}
 if ARGV[1] ~= log.epoch then return reply end
 local count, limit, step = tonumber(ARGV[3]), tonumber(ARGV[4]), 2
@@ -269,8 +269,3 @@ redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
 -- However long it says nothing.
 redis.call('PEXPIRE', KEYS[1], '90000000')
 return 'ok'`;
-
-/** Forgets a channel that has ended. */
-export const REOPEN: string = `
-if redis.call('HEXISTS', KEYS[1], 'end') == 1 then redis.call('DEL', KEYS[1], KEYS[2]) end
-return 1`;

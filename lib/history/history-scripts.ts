@@ -1,7 +1,7 @@
 import { isMock, type RedisClient } from "../redis/client.js";
 import { defineScript } from "../redis/script.js";
 import type { HistoryKeys } from "./history-keys.js";
-import { CLAIM, PUBLISH, READ, RENEW, REOPEN } from "./history-lua.js";
+import { CLAIM, PUBLISH, READ, RENEW } from "./history-lua.js";
 
 export type LeaseStatus = "ok" | "completed" | "taken" | "lost";
 
@@ -29,13 +29,6 @@ export function renewChannel(
   { token, leaseMs }: { readonly token: string; readonly leaseMs: number },
 ): Promise<LeaseStatus> {
   return renewScript(client, [position, log], [token, leaseMs, timeOf(client)]);
-}
-
-const reopenScript = defineScript("ReopenChannel", REOPEN, 2, () => undefined);
-
-/** Forgets a channel that was completed, whose name is given to something new. */
-export function reopenChannel(client: RedisClient, { position, log }: HistoryKeys): Promise<void> {
-  return reopenScript(client, [position, log], []);
 }
 
 /** How a finite channel has ended. */

@@ -6,7 +6,7 @@ import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
-import { claimChannel, renewChannel, reopenChannel, type LogEntry } from "./history-scripts.js";
+import { claimChannel, renewChannel, type LogEntry } from "./history-scripts.js";
 import {
   channelRefusal,
   LogPublisher,
@@ -86,15 +86,6 @@ export class History<Event> {
     const { reader } = this;
     const tails = await Promise.all(kept.map((channel) => reader.tail(channel, reader.now())));
     return kept.map((channel, index) => ({ channel, ...tails[index]!.position }));
-  }
-
-  /** Lets a channel that was completed begin anew. Rejects with a fault of Redis. */
-  async reopen(channel: string): Promise<void> {
-    const { commands, keyPrefix } = this.#deps;
-    if (!this.keeps(channel)) return;
-    await reopenChannel(commands(), historyKeys(keyPrefix, channel)).catch((error: unknown) => {
-      throw sanitize(error);
-    });
   }
 
   /** As `RedisSse.complete()`. */

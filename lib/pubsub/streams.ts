@@ -192,17 +192,22 @@ export class Streams {
     return this.#hub.close();
   }
 
-  /** Listens to a channel for a part of the service; the answer ends it. What cannot be had is not missed. */
-  subscribe(channel: string, onMessage: () => void): () => void {
+  /**
+   * Listens to a channel for a part of the service; the answer ends it. Calls back with each message, and with `null`
+   * where some may have been missed.
+   */
+  subscribe(channel: string, onMessage: (text: string | null) => void): () => void {
     const member: HubMember = {
-      deliver: () => onMessage(),
-      interrupted: () => onMessage(),
+      deliver: ({ events }) => {
+        for (const event of events) onMessage(event.data);
+      },
+      interrupted: () => onMessage(null),
       refused: (_, fault) => log("no subscription for a worker: %s", fault.message),
     };
     // What was published before the acknowledgement went unheard.
     this.#hub
       .join(channel, member)
-      .then(onMessage, (error: unknown) => log("subscribe: %s", sanitize(error).message));
+      .then(() => onMessage(null), (error: unknown) => log("subscribe: %s", sanitize(error).message));
     return () => this.#hub.leave(channel, member);
   }
 

@@ -4,143 +4,178 @@ import type { Clock } from "../clock.js";
 import { ConfigError, RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
-import { encodeJson, isLargerThan } from "../serialize.js";
-import { assertKnown, readWholeNumber } from "../validate.js";
-import * as scripts from "./queue-scripts.js";
+import { assertKnown, assertObject } from "../validate.js";
+import { DeadLetters } from "./dead-letters.js";
+import { readEnqueueOptions, type EnqueueOptions } from "./enqueue-options.js";
+import { Enqueuer, type NewTask } from "./enqueuer.js";
+import { readQueueOptions, type QueueOptions, type QueueSettings } from "./queue-options.js";
+import { QueueCounter, toCounts, type QueueCounts, type QueueStatistics } from "./queue-statistics.js";
+import { QueueStore } from "./queue-store.js";
+import { Schedules, readTimes, type Schedule, type ScheduleTimes } from "./schedules.js";
+import { cancelTask } from "./scripts/cancel.js";
+import { claimTasks } from "./scripts/claim.js";
+import type { EnqueueAnswer } from "./scripts/enqueue.js";
+import { countTasks, readTask } from "./scripts/read.js";
+import { reportTask, type ReportReply } from "./scripts/report.js";
+import { pauseQueue } from "./scripts/schedules.js";
+import { renewLeases, settleTasks } from "./scripts/settle.js";
+import { boundedJson, readProgress, type ReportedProgress } from "./task-context.js";
+import { listPage, type ListOptions, type TaskPage } from "./task-list.js";
+import { checkPayload, type AnyTasks, type KindOf, type TaskMap } from "./task-map.js";
 import {
   assertTaskId,
-  isFinished,
+  MAX_MESSAGE,
+  parseJson,
   parseTask,
   progressChannel,
+  toIso,
   type ProgressReport,
   type Task,
   type TaskProgress,
+  type TaskStatus,
 } from "./task.js";
-import type { TaskLease, TaskOutcome, WorkerPort } from "./worker-port.js";
-import { Worker, type TaskHandler, type WorkerOptions } from "./worker.js";
-
-export interface QueueOptions {
-  /** How often a task is begun before it fails for good, where its workers are lost. Default 3. */
-  readonly attempts?: number;
-  /** Milliseconds that a finished task can be read. Default 24 hours. */
-  readonly resultTtlMs?: number;
-}
-
-export interface EnqueueOptions {
-  /** The task's id, 1 to 128 characters of A-Z a-z 0-9 _ -. Default: a random UUID. */
-  readonly id?: string;
-}
+import type { TaskReport, WorkerPort } from "./worker-port.js";
+import { Worker, type TaskHandler, type TaskHandlers, type WorkerOptions } from "./worker.js";
 
 /** What the queue needs of the service around it. */
 export interface QueueDependencies {
   readonly commands: () => RedisClient;
-  /** Calls back on every message of a channel, as long as there is a connection; the answer ends it. */
-  readonly subscribe: (channel: string, onMessage: () => void) => () => void;
-  /** Publishes on a channel that will be completed one day, or, with its last event, completes it. */
-  readonly publish: (channel: string, data: string, isLast: boolean) => Promise<void>;
-  /** Lets a channel that was completed begin anew. */
-  readonly reopen: (channel: string) => Promise<void>;
+  /** Calls back on every message of a channel, `null` where some may have been missed; the answer ends it. */
+  readonly subscribe: (channel: string, onMessage: (text: string | null) => void) => () => void;
+  /** Publishes on the channel of a task that is none of a queue. */
+  readonly publish: (channel: string, data: string) => Promise<void>;
+  readonly newEpoch: () => string;
   readonly keyPrefix: string;
   readonly clock: Clock;
-  /** The most bytes that a payload or a result may take as JSON. */
+  /** The most bytes that a payload, a result or an event may take as JSON. */
   readonly maxBytes: number;
+  /** The most events kept of a task; `null` where none are. */
+  readonly keepEvents: number | null;
 }
+
+/** One of the tasks of `enqueueMany()`. */
+export interface TaskEntry<Payload = unknown> {
+  readonly kind: string;
+  readonly payload: Payload;
+  readonly options?: EnqueueOptions;
+}
+
+export interface ScheduleOptions extends Omit<EnqueueOptions, "id" | "delayMs" | "runAt" | "deduplicate"> {}
 
 const log = createLog("queue");
 
-const ENQUEUE_OPTIONS: ReadonlySet<string> = new Set<keyof EnqueueOptions>(["id"]);
+/** Tasks that `enqueueMany()` takes: they are put in line in one step, during which the server does nothing else. */
+const MAX_MANY = 1_000;
+/** Bytes of all their payloads. */
+const MAX_MANY_BYTES = 16 * 1024 * 1024;
 
-const DAY_MS = 24 * 3600 * 1000;
-const MAX_MESSAGE = 1_000;
-const GIVEN_UP = "given up: its workers were lost";
+const LOST = "its worker was lost";
 
 /**
  * Tasks for workers, at least once each: taking a task and recording who has it is one step in Redis, so a
- * worker that dies at any moment leaves a lease that runs out, and another worker begins the task again.
+ * worker that dies at any moment leaves a lease that runs out, and another worker begins the task again. What an
+ * attempt reports counts only as long as it is the task's last.
  */
-export class QueueService {
+export class QueueService<Tasks extends TaskMap = AnyTasks> {
   readonly name: string;
+  /** The tasks that have failed for good. */
+  readonly deadLetters: DeadLetters;
   readonly #deps: QueueDependencies;
-  readonly #attempts: number;
-  readonly #resultTtlMs: number;
-  readonly #keys: {
-    readonly ready: string;
-    readonly leases: string;
-    readonly task: string;
-    readonly wake: string;
-  };
+  readonly #settings: QueueSettings;
+  readonly #store: QueueStore;
+  readonly #enqueuer: Enqueuer;
+  readonly #schedules: Schedules;
+  readonly #counter = new QueueCounter();
   readonly #workers = new Set<Worker>();
   #closed = false;
 
   /** Made by `RedisSse.queue()`. Throws `ConfigError`. */
-  constructor(name: string, options: QueueOptions = {}, deps: QueueDependencies) {
-    const { attempts = 3, resultTtlMs = DAY_MS } = options;
+  constructor(name: string, options: QueueOptions<Tasks> = {}, deps: QueueDependencies) {
     if (typeof name !== "string" || !/^[\w.-]{1,64}$/.test(name)) {
       throw new ConfigError("expected the queue's name as 1 to 64 characters of A-Z a-z 0-9 _ . -");
     }
-    assertKnown("options", options, new Set(["attempts", "resultTtlMs"]));
-    readWholeNumber("attempts", attempts, 1);
-    readWholeNumber("resultTtlMs", resultTtlMs, 1, Number.MAX_SAFE_INTEGER);
     this.name = name;
     this.#deps = deps;
-    this.#attempts = attempts;
-    this.#resultTtlMs = resultTtlMs;
-    // The braces are a hash tag: all keys of one queue live in one slot of a cluster.
-    const base = `${deps.keyPrefix}queue:{${name}}`;
-    this.#keys = {
-      ready: `${base}:ready`,
-      leases: `${base}:leases`,
-      task: `${base}:task:`,
-      wake: `${base}:wake`,
-    };
+    this.#settings = readQueueOptions(options as QueueOptions<never>);
+    this.#store = new QueueStore({ ...deps, name, maxResults: this.#settings.maxResults });
+    this.#enqueuer = new Enqueuer(this.#store);
+    this.deadLetters = new DeadLetters(this.#store);
+    this.#schedules = new Schedules(this.#store, deps.clock, async (id, { kind, payload, options: given }) => {
+      await this.#add(kind, parseJson(payload), { ...given, id });
+    });
   }
 
   /**
-   * Stores a task and puts it at the end of the queue. Rejects with `INVALID_TASK`, `UNSERIALIZABLE`,
-   * `TASK_TOO_LARGE` or a fault of Redis.
+   * Puts a task in line. Answers it, or, with `deduplicate`, the one of that key that is there already. Rejects with
+   * `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError`, `CLOSED` or a fault of Redis; then nothing was put in
+   * line, unless it is the answer that was lost.
    */
-  async enqueue<Payload>(
-    kind: string,
+  async enqueue<Kind extends KindOf<Tasks>, Payload extends Tasks[Kind]>(
+    kind: Kind,
     payload: Payload,
     options: EnqueueOptions = {},
   ): Promise<Task<Payload>> {
-    if (typeof kind !== "string" || kind === "" || kind.length > 128) {
-      throw new RedisSseError("INVALID_TASK", "expected kind as a string of 1 to 128 characters");
-    }
-    assertKnown("enqueue()", options, ENQUEUE_OPTIONS);
-    const id = options.id ?? randomUUID();
-    assertTaskId(id);
-    const json = this.#toJson(payload, "payload");
-    // A task of this id may have ended long ago, and its channel with it.
-    if (options.id !== undefined && (await this.get(id)) === null)
-      await this.#deps.reopen(progressChannel(id));
-    const { ready, task, wake } = this.#keys;
-    const createdAt = await this.#safely((client) =>
-      scripts.enqueue(client, [task + id, ready], [id, kind, json, wake, randomUUID()]),
-    );
-    if (createdAt === null)
-      throw new RedisSseError("INVALID_TASK", `expected an id that is not taken, got "${id}"`);
-    log("enqueued: %s", id);
-    return {
-      id,
-      kind,
-      payload,
-      status: "queued",
-      progress: 0,
-      message: "",
-      attempt: 0,
-      createdAt,
-      startedAt: null,
-      finishedAt: null,
-      result: null,
-    };
+    return (await this.#add(kind, payload, options)) as Task<Payload>;
   }
 
-  /** A task as it stands; `null` when there is none of that id, or its result has expired. */
+  /**
+   * Puts up to 1,000 tasks in line, all of them or none, in their order. Rejects as `enqueue()`: a message begins with which
+   * of them is meant.
+   */
+  async enqueueMany(
+    entries: readonly { [Kind in KindOf<Tasks>]: TaskEntry<Tasks[Kind]> & { kind: Kind } }[KindOf<Tasks>][],
+  ): Promise<readonly Task[]> {
+    this.#assertOpen();
+    if (!Array.isArray(entries) || entries.length > MAX_MANY) {
+      throw new ConfigError(`expected a list of at most ${MAX_MANY} tasks`);
+    }
+    const list = entries as readonly TaskEntry[];
+    const tasks: { task: NewTask; payload: unknown }[] = [];
+    let bytes = 0;
+    for (const [index, entry] of list.entries()) {
+      const made = await this.#prepareEntry(entry, index);
+      bytes += made.task.payload.length;
+      if (bytes > MAX_MANY_BYTES) {
+        throw new RedisSseError(
+          "TASK_TOO_LARGE",
+          `expected tasks of at most ${MAX_MANY_BYTES} bytes together`,
+        );
+      }
+      tasks.push(made);
+    }
+    if (new Set(tasks.map(({ task }) => task.id)).size < tasks.length) {
+      throw new RedisSseError("INVALID_TASK", "expected each task to have an id of its own");
+    }
+    if (tasks.length === 0) return [];
+    const answers = await this.#enqueuer.addAll(tasks.map(({ task }) => task));
+    if ("taken" in answers) throw takenId(answers.taken);
+    return Promise.all(
+      tasks.map(({ task, payload }, index) => this.#answer(task, payload, list[index]!.options, answers[index]!)),
+    );
+  }
+
+  /** A task of this queue as it stands; `null` when there is none of that id, or it is forgotten. */
   async get(id: string): Promise<Task | null> {
     assertTaskId(id);
-    const fields = await this.#safely((client) => scripts.read(client, [this.#keys.task + id], []));
-    return fields === null ? null : parseTask(fields);
+    const reply = await this.#store.run(readTask, [id]);
+    return reply === null || reply.fields.get("queue") !== this.name ? null : parseTask(id, reply.fields);
+  }
+
+  /**
+   * Cancels a task, in line or under way in any process: the signal of its handler fires, and what that does no longer
+   * counts. Answers whether it is cancelled: not where it has ended otherwise, or is not there. The message, at most 1,000
+   * characters, is shown to whoever watches. Rejects with `INVALID_TASK` or a fault of Redis.
+   */
+  async cancel(id: string, message = "cancelled"): Promise<boolean> {
+    assertTaskId(id);
+    if (typeof message !== "string" || message.length > MAX_MESSAGE) {
+      throw new RedisSseError(
+        "INVALID_TASK",
+        `expected message as a string of at most ${MAX_MESSAGE} characters`,
+      );
+    }
+    const reply = await this.#store.run(cancelTask, [id, message, this.#settings.resultTtlMs]);
+    return reply === "cancelled";
   }
 
   /**
@@ -149,15 +184,88 @@ export class QueueService {
    */
   async publishProgress(taskId: string, report: ProgressReport): Promise<boolean> {
     assertTaskId(taskId);
-    return this.#report(taskId, "", report);
+    if (typeof report !== "object" || report === null) {
+      throw new RedisSseError("INVALID_TASK", `expected { progress, message? }, got ${typeof report}`);
+    }
+    if (report.progress === undefined) {
+      throw new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
+    }
+    const read = readProgress(report.progress, report.message, 0, this.#deps.maxBytes);
+    const reply = await this.#report(taskId, "", { ...read, number: 0, output: [] });
+    if (reply === "unknown") await this.#publishUnknown(taskId, read);
+    return reply !== "refused";
   }
 
-  /** Starts a worker on this queue. It runs until its `stop()`, its signal, or the service's `close()`. */
-  worker(handler: TaskHandler, options: WorkerOptions = {}): Worker {
-    if (this.#closed) throw new RedisSseError("CLOSED", "this service is closed");
-    const worker = new Worker(this.#port(), handler, options, () => this.#workers.delete(worker));
+  /** The tasks in one state, page by page. Rejects with `ConfigError`, `INVALID_TASK` or a fault of Redis. */
+  async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage> {
+    const { tasks, next } = await listPage(this.#store, state, options);
+    return { tasks: tasks.map(({ error: _, ...task }) => task), next };
+  }
+
+  /** How many tasks there are in each state, and what was counted so far. Rejects with a fault of Redis. */
+  async counts(): Promise<QueueCounts> {
+    return toCounts(await this.#store.run(countTasks, []));
+  }
+
+  /** Keeps all workers of this queue, in every process, from beginning tasks; those under way go on. Rejects with a fault of Redis. */
+  async pause(): Promise<void> {
+    await this.#store.run(pauseQueue, ["1"]);
+  }
+
+  /** Lets the workers go on. Rejects with a fault of Redis. */
+  async resume(): Promise<void> {
+    await this.#store.run(pauseQueue, ["0"]);
+  }
+
+  /**
+   * Puts a task in line again and again: at the times of a cron expression, or every so many milliseconds; as long as
+   * any worker of this queue runs, in whatever process, once for each time. A schedule of the same name takes the place of the
+   * one before. Rejects with `ConfigError`, as `enqueue()`, or with a fault of Redis.
+   */
+  async schedule<Kind extends KindOf<Tasks>>(
+    name: string,
+    times: ScheduleTimes | string,
+    kind: Kind,
+    payload: Tasks[Kind],
+    options: ScheduleOptions = {},
+  ): Promise<void> {
+    this.#assertOpen();
+    assertObject("schedule()", options);
+    for (const key of ["id", "delayMs", "runAt", "deduplicate"]) {
+      if (key in options) throw new ConfigError(`expected no ${key} for a schedule`);
+    }
+    const { task } = await this.#prepare(kind, payload, options);
+    await this.#schedules.set(name, { ...readTimes(times), kind, payload: task.payload, options });
+  }
+
+  /** Takes a schedule away; answers whether there was one. What it has put in line stays there. */
+  unschedule(name: string): Promise<boolean> {
+    return this.#schedules.remove(name);
+  }
+
+  /** The schedules of this queue, the next first. Rejects with a fault of Redis. */
+  schedules(): Promise<readonly Schedule[]> {
+    return this.#schedules.list();
+  }
+
+  /**
+   * Starts a worker on this queue: with one handler for all tasks, or one for each kind. It runs until its `stop()`, its
+   * signal, or the service's `close()`. Throws `ConfigError` or `CLOSED`.
+   */
+  worker(handler: TaskHandler<Tasks> | TaskHandlers<Tasks>, options: WorkerOptions = {}): Worker {
+    this.#assertOpen();
+    // What its kinds carry is a matter of types alone.
+    const untyped = handler as TaskHandler | TaskHandlers<AnyTasks>;
+    const worker = new Worker(this.#port(), untyped, options, () => this.#workers.delete(worker));
     this.#workers.add(worker);
     return worker;
+  }
+
+  /** What has happened in this process. */
+  get statistics(): QueueStatistics {
+    let running = 0;
+    for (const worker of this.#workers) running += worker.running;
+    return { name: this.name, workers: this.#workers.size, running, ...this.#counter.counts };
   }
 
   /** Stops this process' workers of the queue; tasks that are under way go back to it. */
@@ -166,103 +274,161 @@ export class QueueService {
     await Promise.all(Array.from(this.#workers, (worker) => worker.stop()));
   }
 
-  #port(): WorkerPort {
-    const { ready, leases, task, wake } = this.#keys;
+  async #add(kind: string, payload: unknown, options: EnqueueOptions): Promise<Task> {
+    this.#assertOpen();
+    const made = await this.#prepare(kind, payload, options);
+    return this.#answer(made.task, made.payload, options, await this.#enqueuer.add(made.task));
+  }
+
+  async #prepareEntry(entry: TaskEntry, index: number): Promise<{ task: NewTask; payload: unknown }> {
+    try {
+      assertObject("a task", entry);
+      assertKnown("a task", entry, new Set(["kind", "payload", "options"]));
+      return await this.#prepare(entry.kind, entry.payload, entry.options ?? {});
+    } catch (error) {
+      const fault = sanitize(error);
+      throw new RedisSseError(fault.code, `task ${index}: ${fault.message}`);
+    }
+  }
+
+  /** Throws for what cannot be put in line. */
+  async #prepare(
+    kind: string,
+    given: unknown,
+    options: EnqueueOptions,
+  ): Promise<{ task: NewTask; payload: unknown }> {
+    if (typeof kind !== "string" || kind === "" || kind.length > 128) {
+      throw new RedisSseError("INVALID_TASK", "expected kind as a string of 1 to 128 characters");
+    }
+    const { id = randomUUID(), extra } = readEnqueueOptions(options, this.#settings.resultTtlMs);
+    const { schemas } = this.#settings;
+    let payload = given;
+    if (schemas !== undefined) {
+      const schema = Object.hasOwn(schemas, kind) ? schemas[kind] : undefined;
+      if (schema === undefined) {
+        const kinds = Object.keys(schemas).join(", ");
+        throw new RedisSseError("INVALID_TASK", `expected kind as one that has a schema: ${kinds}`);
+      }
+      payload = await checkPayload(schema, kind, given);
+    }
+    const json = boundedJson(payload, "payload", this.#deps.maxBytes);
+    return { task: { id, kind, payload: json, extra }, payload };
+  }
+
+  async #answer(
+    { id, kind }: NewTask,
+    payload: unknown,
+    { priority = 0, delayMs, runAt }: EnqueueOptions = {},
+    answer: EnqueueAnswer,
+  ): Promise<Task> {
+    if (answer.status === "taken") throw takenId(id);
+    if (answer.status === "same") {
+      const same = await this.get(answer.id);
+      if (same !== null) return same;
+      throw new RedisSseError("REDIS_UNAVAILABLE", "the task of this key has just been forgotten");
+    }
+    log("enqueued: %s", id);
+    this.#counter.count("enqueued");
+    const { createdAt } = answer;
+    const due = runAt === undefined ? createdAt + (delayMs ?? 0) : Number(runAt);
+    const isDelayed = due > createdAt;
     return {
-      clock: this.#deps.clock,
-      onWake: (listener) => this.#deps.subscribe(wake, listener),
-      claim: async (leaseMs) => {
-        const token = randomUUID();
-        const args = [task, token, leaseMs, this.#attempts, this.#resultTtlMs, GIVEN_UP];
-        const { givenUp, fields } = await this.#safely((client) =>
-          scripts.claim(client, [ready, leases], args),
-        );
-        for (const { id, progress } of givenUp) void this.#tellGivenUp(id, progress);
-        const claimed = fields === null ? null : parseTask(fields);
-        return claimed === null ? null : { task: claimed, token };
-      },
-      renew: ({ task: { id }, token }, leaseMs) =>
-        this.#safely((client) => scripts.renew(client, [task + id, leases], [id, token, leaseMs])),
-      report: ({ task: { id }, token }, report) => this.#report(id, token, report),
-      finish: (lease, outcome) => this.#finish(lease, outcome),
-      giveBack: ({ task: { id }, token }) =>
-        this.#safely((client) => scripts.giveBack(client, [task + id, ready, leases], [id, token, wake])),
+      id,
+      queue: this.name,
+      kind,
+      payload,
+      status: isDelayed ? "delayed" : "queued",
+      priority,
+      progress: 0,
+      message: "",
+      data: null,
+      attempt: 0,
+      createdAt: toIso(createdAt)!,
+      runAt: isDelayed ? toIso(Math.floor(due)) : null,
+      startedAt: null,
+      finishedAt: null,
+      result: null,
     };
   }
 
-  async #report(taskId: string, token: string, report: ProgressReport): Promise<boolean> {
-    if (typeof report !== "object" || report === null) {
-      throw new RedisSseError("INVALID_TASK", `expected { progress, message? }, got ${typeof report}`);
-    }
-    const { progress, message = "" } = report;
-    if (typeof progress !== "number" || !(progress >= 0 && progress <= 100)) {
-      throw new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
-    }
-    if (typeof message !== "string" || message.length > MAX_MESSAGE) {
-      throw new RedisSseError(
-        "INVALID_TASK",
-        `expected message as a string of at most ${MAX_MESSAGE} characters`,
-      );
-    }
-    const event: TaskProgress = { taskId, progress, message, status: "running" };
-    const args = [token, progress, message];
-    const taken = await this.#safely((client) => scripts.report(client, [this.#keys.task + taskId], args));
-    if (taken) await this.#tell(event);
-    return taken;
+  #port(): WorkerPort {
+    const { attempts, deadLetterTtlMs, rateLimit } = this.#settings;
+    const store = this.#store;
+    return {
+      clock: this.#deps.clock,
+      queue: this.name,
+      settings: this.#settings,
+      maxBytes: this.#deps.maxBytes,
+      onWake: (listener) => this.#deps.subscribe(store.wake, (text) => listener(cancelledId(text))),
+      claim: (want, leaseMs, worker, call) => {
+        const limit = [rateLimit?.max ?? "", rateLimit?.intervalMs ?? ""];
+        return store.run(claimTasks, [
+          leaseMs,
+          want,
+          call,
+          attempts,
+          deadLetterTtlMs,
+          LOST,
+          ...limit,
+          worker,
+        ]);
+      },
+      fire: (schedule) => this.#schedules.fire(schedule),
+      renew: (leases, leaseMs) => {
+        const pairs = leases.flatMap(({ task, token }) => [task.id, token]);
+        return store.run(renewLeases, [leaseMs, ...pairs]);
+      },
+      report: ({ task, token }, report) => this.#report(task.id, token, report),
+      settle: (entries) => {
+        const args: (string | number)[] = [];
+        for (const { lease, outcome } of entries) {
+          const { verdict, progress, message, content, delayMs, ttlMs } = outcome;
+          args.push(lease.task.id, lease.token, verdict, progress, message, content, delayMs, ttlMs);
+        }
+        return store.run(settleTasks, args);
+      },
+      count: (event) => this.#counter.count(event),
+    };
   }
 
-  /**
-   * Publishes what has become of a task. Called after the move: where this process ends between, the task itself
-   * says how it stands, and who watches it has to look there.
-   */
-  async #tell(event: TaskProgress): Promise<void> {
-    const channel = progressChannel(event.taskId);
-    try {
-      await this.#deps.publish(channel, JSON.stringify(event), isFinished(event.status));
-    } catch (error) {
-      const fault = sanitize(error);
-      // Its end was told before, and this is the same call again.
-      if (fault.code !== "COMPLETED" || !isFinished(event.status)) throw fault;
-    }
+  #report(taskId: string, token: string, report: TaskReport): Promise<ReportReply> {
+    const { number, progress, message, data, output } = report;
+    const events = output.flatMap((event) => [event.name, event.data]);
+    return this.#store.run(reportTask, [
+      taskId,
+      token,
+      number,
+      progress ?? "",
+      message,
+      data,
+      ...events,
+    ]);
   }
 
-  async #tellGivenUp(taskId: string, progress: number): Promise<void> {
-    try {
-      await this.#tell({ taskId, progress, message: GIVEN_UP, status: "failed" });
-    } catch (error) {
-      log("cannot tell the end of %s: %s", taskId, sanitize(error).message);
-    }
+  /** Of a task that is in no queue nothing is known but what is said of it. */
+  async #publishUnknown(taskId: string, { progress, message }: ReportedProgress): Promise<void> {
+    const event: TaskProgress = {
+      taskId,
+      progress,
+      message,
+      status: "running",
+      type: "progress",
+      attempt: 0,
+      seq: 0,
+    };
+    await this.#deps.publish(progressChannel(taskId), JSON.stringify(event));
   }
 
-  async #finish({ task, token }: TaskLease, outcome: TaskOutcome): Promise<boolean> {
-    const { status, progress, message } = outcome;
-    const event: TaskProgress = { taskId: task.id, progress, message, status };
-    const result = outcome.result === undefined ? "" : this.#toJson(outcome.result, "result");
-    const args = [task.id, token, status, progress, message, result, this.#resultTtlMs];
-    const taken = await this.#safely((client) =>
-      scripts.finish(client, [this.#keys.task + task.id, this.#keys.leases], args),
-    );
-    // Where this fails the whole is tried again: to the one who has finished it, it answers the same.
-    if (taken) await this.#tell(event);
-    return taken;
-  }
-
-  #toJson(value: unknown, what: "payload" | "result"): string {
-    const json = encodeJson(value, what);
-    if (isLargerThan(json, this.#deps.maxBytes)) {
-      throw new RedisSseError(
-        "TASK_TOO_LARGE",
-        `expected ${what} of at most ${this.#deps.maxBytes} bytes as JSON`,
-      );
-    }
-    return json;
-  }
-
-  async #safely<T>(call: (client: RedisClient) => Promise<T>): Promise<T> {
-    try {
-      return await call(this.#deps.commands());
-    } catch (error) {
-      throw sanitize(error);
-    }
+  #assertOpen(): void {
+    if (this.#closed) throw new RedisSseError("CLOSED", "this service is closed");
   }
 }
+
+function takenId(id: string): RedisSseError {
+  return new RedisSseError("INVALID_TASK", `expected an id that is not taken, got "${id}"`);
+}
+
+function cancelledId(text: string | null): string | null {
+  return text?.startsWith("cancel ") ? text.slice("cancel ".length) : null;
+}
+

@@ -1,174 +1,220 @@
-import { delay } from "../deadline.js";
-import { RedisSseError, sanitize } from "../errors.js";
+import { RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
-import { TaskFailure, type Task } from "./task.js";
+import { backoffDelay } from "./backoff.js";
+import type { Settler } from "./settler.js";
+import { boundedJson, readChunk, readLine, readProgress, type TaskContext } from "./task-context.js";
+import { TaskOutput } from "./task-output.js";
+import { MAX_MESSAGE, TaskFailure, type Task } from "./task.js";
 import type { TaskLease, TaskOutcome, WorkerPort } from "./worker-port.js";
-
-/** What a handler gets. */
-export interface TaskContext {
-  readonly task: Task;
-  /** How often this task has been begun, this time included: more than 1 means that a worker was lost. */
-  readonly attempt: number;
-  /** Fires when the task is not this worker's any more: its lease ran out, or the worker stops. */
-  readonly signal: AbortSignal;
-  /**
-   * Publishes progress from 0 to 100 on `task_progress:{taskId}`. Rejects with `INVALID_TASK` for a bad
-   * argument; a fault of Redis is logged and no more, since the work itself goes on.
-   */
-  readonly progress: (progress: number, message?: string) => Promise<void>;
-}
 
 /** How the tasks of one worker are run. */
 export interface TaskHandling {
   readonly handler: (context: TaskContext) => unknown;
-  readonly leaseMs: number;
   readonly onError: (error: unknown, task: Task) => void;
 }
 
 const log = createLog("worker");
 
-/** Between tries to store an outcome. */
-const FIRST_PAUSE_MS = 200;
-const MAX_PAUSE_MS = 5_000;
-
-/** One task under way: its handler, the lease that is renewed for it, and how it ends. */
+/** One attempt at a task: its handler, what it says, and how it ends. */
 export class TaskRun {
+  readonly lease: TaskLease;
   readonly #port: WorkerPort;
-  readonly #lease: TaskLease;
+  readonly #settler: Settler;
   readonly #handling: TaskHandling;
-  readonly #aborting = new AbortController();
-  readonly #onDone: () => void;
-  #cancelRenewal: () => void = () => {};
-  #progress: number;
+  readonly #onDone: (run: TaskRun) => void;
+  /** Most handlers ask for none of these. */
+  #aborting: AbortController | null = null;
+  #output: TaskOutput | null = null;
+  #cancelTimeout: (() => void) | null = null;
+  /** The outcome is known, though it may not be stored yet. */
+  #decided = false;
   #over = false;
-  #done: Promise<void> = Promise.resolve();
 
-  constructor(port: WorkerPort, lease: TaskLease, handling: TaskHandling, onDone: () => void) {
+  constructor(
+    port: WorkerPort,
+    settler: Settler,
+    lease: TaskLease,
+    handling: TaskHandling,
+    onDone: (run: TaskRun) => void,
+  ) {
     this.#port = port;
-    this.#lease = lease;
+    this.#settler = settler;
+    this.lease = lease;
     this.#handling = handling;
     this.#onDone = onDone;
-    this.#progress = lease.task.progress;
   }
 
-  /** Resolves when the handler has ended and its outcome is stored, or the task was given back. */
-  get done(): Promise<void> {
-    return this.#done;
-  }
-
+  /** Never rejects, and calls back when the attempt is over. */
   start(): void {
-    log("started: %s", this.#lease.task.id);
-    this.#scheduleRenewal();
-    this.#done = this.#run();
+    const timeoutMs = this.lease.settings.timeoutMs ?? this.#port.settings.timeoutMs;
+    if (timeoutMs !== undefined) {
+      this.#cancelTimeout = this.#port.clock.schedule(() => this.#timeOut(timeoutMs), timeoutMs);
+    }
+    this.#port.count("started");
+    void this.#run();
   }
 
-  /** Gives the task back to the queue, and tells the handler to end; what it still does is not taken. */
-  async giveBack(): Promise<void> {
-    if (this.#over) return;
+  /** Gives the task back, as if it had not been begun. */
+  giveBack(): Promise<void> {
+    this.#abort(new RedisSseError("CLOSED", "the worker stops"));
+    if (this.#decided) return Promise.resolve();
+    const { progress, message } = this.lease.task;
+    return this.#settle({ verdict: "back", progress, message, content: "", delayMs: 0, ttlMs: 0 });
+  }
+
+  /** The task was cancelled: nothing is left to be stored. */
+  cancel(): void {
+    this.#abort(new RedisSseError("CANCELLED", "this task was cancelled"));
     this.#end();
-    try {
-      await this.#port.giveBack(this.#lease);
-      log("given back: %s", this.#lease.task.id);
-    } catch (error) {
-      // Its lease runs out, and then it is taken up again all the same.
-      log("cannot give back %s: %s", this.#lease.task.id, sanitize(error).message);
-    }
+  }
+
+  /** The task is another worker's by now. */
+  lose(): void {
+    // With its outcome decided it is for the queue to say whether that is taken.
+    if (this.#over || this.#decided) return;
+    log("lost to another worker: %s", this.lease.task.id);
+    this.#port.count("lost");
+    this.#abort(new RedisSseError("LEASE_LOST", "the lease of this task ran out"));
+    this.#end();
   }
 
   async #run(): Promise<void> {
-    const { task } = this.#lease;
     const outcome = await this.#attempt();
-    // The work is done: its outcome is worth waiting for Redis, and the lease is renewed meanwhile.
-    for (let pauseMs = FIRST_PAUSE_MS; !this.#over; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
-      try {
-        const taken = await this.#finish(outcome);
-        log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.status, task.id);
-        return this.#end();
-      } catch (error) {
-        log("cannot store the outcome of %s: %s", task.id, sanitize(error).message);
-      }
-      await delay(this.#port.clock, pauseMs, this.#aborting.signal);
-    }
+    if (this.#decided || this.#over) return;
+    await this.#settle(outcome);
   }
 
   async #attempt(): Promise<TaskOutcome> {
-    const { task } = this.#lease;
     try {
-      const result = await this.#handling.handler({
-        task,
-        attempt: task.attempt,
-        signal: this.#aborting.signal,
-        progress: (progress, message) => this.#report(progress, message),
-      });
-      return { status: "succeeded", progress: 100, message: "done", result: result ?? null };
+      const result = await this.#handling.handler(this.#context());
+      return this.#success(result ?? null);
     } catch (error) {
-      log("handler failed: %s: %s", task.id, error instanceof Error ? error.name : typeof error);
-      if (error instanceof TaskFailure) return this.#failed(error.message);
-      this.#tell(error);
-      return this.#failed("failed");
+      return this.#failure(error);
     }
+  }
+
+  #success(result: unknown): TaskOutcome {
+    const { settings, maxBytes } = this.#port;
+    const ttlMs = this.lease.settings.resultTtlMs ?? settings.resultTtlMs;
+    const content = boundedJson(result, "a result", maxBytes);
+    return { verdict: "succeeded", progress: 100, message: "done", content, delayMs: 0, ttlMs };
+  }
+
+  #failure(error: unknown): TaskOutcome {
+    const { settings } = this.#port;
+    const { task, attempts, settings: own } = this.lease;
+    const isVerdict = error instanceof TaskFailure;
+    const isResult = error instanceof RedisSseError && /^(UNSERIALIZABLE|TASK_TOO_LARGE)$/.test(error.code);
+    if (!isVerdict) this.#tell(error);
+    const isLast = task.attempt >= attempts || (isVerdict && !error.retry);
+    const shown = isVerdict ? error.message : isResult ? "the result could not be stored" : "failed";
+    const what = isTimeout(error) ? "timed out" : shown;
+    return {
+      verdict: isLast ? "failed" : "retry",
+      progress: this.#output?.progress ?? task.progress,
+      message: what.slice(0, MAX_MESSAGE),
+      content: describeFailure(error).slice(0, MAX_MESSAGE),
+      delayMs: backoffDelay(own.backoff ?? settings.backoff, task.attempt, Math.random()),
+      ttlMs: settings.deadLetterTtlMs,
+    };
+  }
+
+  /** The handler may go on; what it does no longer counts. */
+  #timeOut(timeoutMs: number): void {
+    if (this.#decided || this.#over) return;
+    const fault = new RedisSseError("TIMEOUT", `expected the task to be done within ${timeoutMs} ms`);
+    this.#abort(fault);
+    void this.#settle(this.#failure(fault));
+  }
+
+  async #settle(outcome: TaskOutcome): Promise<void> {
+    this.#decided = true;
+    if (this.#output !== null) await this.#output.flush();
+    if (this.#over) return;
+    const taken = await this.#settler.settle(this.lease, outcome, () => !this.#over);
+    if (this.#over) return;
+    log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.verdict, this.lease.task.id);
+    this.#port.count(taken ? COUNTED[outcome.verdict] : "refused");
+    this.#end();
+  }
+
+  #context(): TaskContext {
+    const { task } = this.lease;
+    const run = this;
+    const { maxBytes } = this.#port;
+    return {
+      task: task as TaskContext["task"],
+      attempt: task.attempt,
+      get signal() {
+        return run.#signal;
+      },
+      progress: async (progress, message) => {
+        const fallback = run.#output?.progress ?? task.progress;
+        const report = readProgress(progress, message, fallback, maxBytes);
+        if (!run.#decided) await run.#opened().report(report);
+      },
+      write: async (chunk) => {
+        const data = readChunk(chunk, maxBytes);
+        await run.#opened().write({ name: "chunk", data, isText: typeof chunk === "string" });
+      },
+      log: async (line) => {
+        await run.#opened().write({ name: "log", data: readLine(line), isText: false });
+      },
+    };
+  }
+
+  get #signal(): AbortSignal {
+    this.#aborting ??= new AbortController();
+    if (this.#over && !this.#aborting.signal.aborted) this.#aborting.abort(OVER);
+    return this.#aborting.signal;
+  }
+
+  #opened(): TaskOutput {
+    this.#output ??= new TaskOutput(this.#port, this.lease, this.#signal, () => this.lose());
+    return this.#output;
+  }
+
+  #abort(reason: RedisSseError): void {
+    if (this.#over) return;
+    void this.#signal;
+    this.#aborting!.abort(reason);
   }
 
   /** One that was told to end has every reason to throw. */
   #tell(error: unknown): void {
-    if (this.#aborting.signal.aborted) return;
+    log("handler failed: %s: %s", this.lease.task.id, error instanceof Error ? error.name : typeof error);
+    if (this.#aborting?.signal.aborted && !isTimeout(error)) return;
     try {
-      this.#handling.onError(error, this.#lease.task);
+      this.#handling.onError(error, this.lease.task);
     } catch (fault) {
       log("onError threw: %s", fault instanceof Error ? fault.name : typeof fault);
     }
   }
 
-  async #finish(outcome: TaskOutcome): Promise<boolean> {
-    try {
-      return await this.#port.finish(this.#lease, outcome);
-    } catch (error) {
-      const { code } = sanitize(error);
-      if (code !== "UNSERIALIZABLE" && code !== "TASK_TOO_LARGE") throw error;
-      return this.#port.finish(this.#lease, this.#failed("the result could not be stored"));
-    }
-  }
-
-  #failed(message: string): TaskOutcome {
-    return { status: "failed", progress: this.#progress, message: message.slice(0, 1_000), result: null };
-  }
-
-  async #report(progress: number, message = ""): Promise<void> {
-    if (this.#over) return;
-    try {
-      const taken = await this.#port.report(this.#lease, { progress, message });
-      if (taken) this.#progress = progress;
-      else this.#lost();
-    } catch (error) {
-      if (error instanceof RedisSseError && error.code === "INVALID_TASK") throw error;
-      log("cannot publish progress: %s", sanitize(error).message);
-    }
-  }
-
-  #scheduleRenewal(): void {
-    this.#cancelRenewal = this.#port.clock.schedule(() => void this.#renew(), this.#handling.leaseMs / 3);
-  }
-
-  async #renew(): Promise<void> {
-    try {
-      if (!(await this.#port.renew(this.#lease, this.#handling.leaseMs))) return this.#lost();
-    } catch (error) {
-      log("cannot renew the lease: %s", sanitize(error).message);
-    }
-    if (!this.#over) this.#scheduleRenewal();
-  }
-
-  #lost(): void {
-    if (this.#over) return;
-    log("lost to another worker: %s", this.#lease.task.id);
-    this.#end();
-  }
-
   #end(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#cancelRenewal();
-    this.#aborting.abort();
-    this.#onDone();
+    this.#cancelTimeout?.();
+    this.#aborting?.abort(OVER);
+    this.#onDone(this);
   }
+}
+
+const OVER = new RedisSseError("ABORTED", "this attempt at the task is over");
+
+const COUNTED = {
+  succeeded: "succeeded",
+  failed: "failed",
+  retry: "retried",
+  back: "requeued",
+} as const;
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof RedisSseError && error.code === "TIMEOUT";
+}
+
+/** For operators. */
+function describeFailure(error: unknown): string {
+  if (error instanceof Error) return `${error.name}: ${error.message}`;
+  return typeof error === "string" ? error : `threw a ${typeof error}`;
 }

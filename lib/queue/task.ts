@@ -1,25 +1,46 @@
 import { RedisSseError } from "../errors.js";
 
-/** `queued -> running -> succeeded | failed`; a running task whose worker is lost is queued again. */
-export type TaskStatus = "queued" | "running" | "succeeded" | "failed";
+/**
+ * `queued -> running -> succeeded | failed | cancelled`. `delayed` is one that is not due yet, or that waits to be tried
+ * again; a task whose worker is lost is `queued` anew.
+ */
+export type TaskStatus = "queued" | "delayed" | "running" | "succeeded" | "failed" | "cancelled";
 
 /** A task as it stands in Redis. Times are ISO 8601. */
 export interface Task<Payload = unknown, Result = unknown> {
   readonly id: string;
+  readonly queue: string;
   readonly kind: string;
   readonly payload: Payload;
   readonly status: TaskStatus;
+  /** -100 to 100; the higher are run first. */
+  readonly priority: number;
   /** 0 to 100. */
   readonly progress: number;
   readonly message: string;
+  /** What the handler last reported beside a number; `null` when it has not. */
+  readonly data: unknown;
   /** How often a worker has begun it. */
   readonly attempt: number;
   readonly createdAt: string;
+  /** When a task that is `delayed` is due. */
+  readonly runAt: string | null;
   readonly startedAt: string | null;
   readonly finishedAt: string | null;
   /** What the handler returned, once it has succeeded. */
   readonly result: Result | null;
 }
+
+/** What an event on `task_progress:{taskId}` tells of: a retry is a failure, or a lost worker, that was not the last. */
+export type TaskEventType =
+  | "queued"
+  | "started"
+  | "progress"
+  | "retry"
+  | "requeued"
+  | "succeeded"
+  | "failed"
+  | "cancelled";
 
 /** What goes over `task_progress:{taskId}`, as JSON. */
 export interface TaskProgress {
@@ -27,6 +48,12 @@ export interface TaskProgress {
   readonly progress: number;
   readonly message: string;
   readonly status: TaskStatus;
+  readonly type: TaskEventType;
+  readonly attempt: number;
+  /** Which event of its channel this is, from 1; 0 where no history is kept. */
+  readonly seq: number;
+  /** What the handler reported beside a number. */
+  readonly data?: unknown;
 }
 
 export interface ProgressReport {
@@ -37,60 +64,88 @@ export interface ProgressReport {
 }
 
 /**
- * Thrown by a handler to say why a task failed, in words for whoever watches it. The message of any other
- * error is not shown to anyone: it may name hosts, queries and credentials.
+ * Thrown by a handler to say why a task fails, in words for whoever watches it. The message of any other error is not
+ * shown to anyone but the queue's operators: it may name hosts, queries and credentials. It is a verdict: the task is
+ * not tried again, unless with `retry: true`.
  */
 export class TaskFailure extends Error {
-  constructor(message: string) {
+  readonly retry: boolean;
+
+  constructor(message: string, { retry = false }: { readonly retry?: boolean } = {}) {
     super(message);
     this.name = "TaskFailure";
+    this.retry = retry;
   }
 }
 
+export const MAX_MESSAGE = 1_000;
+
 export function isFinished(status: TaskStatus): boolean {
-  return status === "succeeded" || status === "failed";
+  return status === "succeeded" || status === "failed" || status === "cancelled";
 }
 
-export function progressOf({ id, progress, message, status }: Task): TaskProgress {
-  return { taskId: id, progress, message, status };
-}
+const CHANNEL = "task_progress:";
+const ID = /^[\w-]{1,128}$/;
 
 export function progressChannel(taskId: string): string {
-  return `task_progress:${taskId}`;
+  return CHANNEL + taskId;
+}
+
+/** The task that a channel tells of; `null` for another channel. */
+export function taskOfChannel(channel: string): string | null {
+  if (!channel.startsWith(CHANNEL)) return null;
+  const id = channel.slice(CHANNEL.length);
+  return ID.test(id) ? id : null;
 }
 
 /** Ids become parts of keys and channels, so they are of our own making or as harmless. */
 export function assertTaskId(id: unknown): asserts id is string {
-  if (typeof id !== "string" || !/^[\w-]{1,128}$/.test(id)) {
+  if (typeof id !== "string" || !ID.test(id)) {
     throw new RedisSseError("INVALID_TASK", "expected a task id of 1 to 128 characters of A-Z a-z 0-9 _ -");
   }
 }
 
-/** Reads a task from the flat list of fields and values that a script returns; `null` from an empty one. */
-export function parseTask(fields: readonly string[]): Task | null {
-  const hash = new Map<string, string>();
-  for (let index = 0; index + 1 < fields.length; index += 2) hash.set(fields[index]!, fields[index + 1]!);
-  const id = hash.get("id");
-  if (id === undefined) return null;
+/** Reads a task from the fields of its hash. */
+export function parseTask(id: string, fields: ReadonlyMap<string, string>): Task {
+  const status = (fields.get("status") ?? "queued") as TaskStatus;
   return {
     id,
-    kind: hash.get("kind") ?? "",
-    payload: parseJson(hash.get("payload")),
-    status: (hash.get("status") ?? "queued") as TaskStatus,
-    progress: Number(hash.get("progress") ?? 0),
-    message: hash.get("message") ?? "",
-    attempt: Number(hash.get("attempt") ?? 0),
-    createdAt: toIso(hash.get("createdAt")) ?? "",
-    startedAt: toIso(hash.get("startedAt")),
-    finishedAt: toIso(hash.get("finishedAt")),
-    result: parseJson(hash.get("result")),
+    queue: fields.get("queue") ?? "",
+    kind: fields.get("kind") ?? "",
+    payload: parseJson(fields.get("payload")),
+    status,
+    priority: Number(fields.get("priority") ?? 0),
+    progress: Number(fields.get("progress") ?? 0),
+    message: fields.get("message") ?? "",
+    data: parseJson(fields.get("data")),
+    attempt: Number(fields.get("attempt") ?? 0),
+    createdAt: toIso(fields.get("createdAt")) ?? "",
+    runAt: status === "delayed" ? toIso(fields.get("due") ?? fields.get("delayed")) : null,
+    startedAt: toIso(fields.get("startedAt")),
+    finishedAt: toIso(fields.get("finishedAt")),
+    result: parseJson(fields.get("result")),
   };
 }
 
-function parseJson(text: string | undefined): unknown {
+/** A task as `progressOf(task)` is what its channel would tell of it now. */
+export function progressOf({ id, progress, message, status, attempt, data }: Task): TaskProgress {
+  const type = status === "running" ? "progress" : status === "delayed" ? "queued" : status;
+  return {
+    taskId: id,
+    progress,
+    message,
+    status,
+    type,
+    attempt,
+    seq: 0,
+    ...(data !== null && { data }),
+  };
+}
+
+export function parseJson(text: string | undefined): unknown {
   return text === undefined || text === "" ? null : JSON.parse(text);
 }
 
-function toIso(milliseconds: string | undefined): string | null {
+export function toIso(milliseconds: number | string | undefined): string | null {
   return milliseconds === undefined ? null : new Date(Number(milliseconds)).toISOString();
 }

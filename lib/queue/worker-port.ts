@@ -1,28 +1,71 @@
 import type { Clock } from "../clock.js";
-import type { ProgressReport, Task } from "./task.js";
+import type { TaskSettings } from "./enqueue-options.js";
+import type { QueueSettings } from "./queue-options.js";
+import type { ClaimReply } from "./scripts/claim.js";
+import type { DueSchedule } from "./scripts/claim.js";
+import type { ReportReply } from "./scripts/report.js";
+import type { Task } from "./task.js";
 
-/** A task that a worker has taken, with the token that proves it. Each attempt has a token of its own. */
+/** An attempt at a task: what was taken, and the token that proves it. Each attempt has a token of its own. */
 export interface TaskLease {
   readonly task: Task;
   readonly token: string;
+  /** How often the task is begun at most. */
+  readonly attempts: number;
+  readonly settings: TaskSettings;
 }
 
+/** What became of an attempt. */
 export interface TaskOutcome {
-  readonly status: "succeeded" | "failed";
+  readonly verdict: "succeeded" | "failed" | "retry" | "back";
   readonly progress: number;
   readonly message: string;
-  /** What the handler returned. */
-  readonly result: unknown;
+  /** The result as JSON, or what went wrong. */
+  readonly content: string;
+  /** Until it is tried again. */
+  readonly delayMs: number;
+  /** For which it is kept. */
+  readonly ttlMs: number;
 }
 
-/** The queue, as a worker sees it. Every answer `false` means: the task is not this worker's any more. */
+/** Other events of a task: a chunk of its output, a line of its log. */
+export interface OutputEvent {
+  /** Whether it may be joined with text that follows it. */
+  readonly isText: boolean;
+  readonly name: "chunk" | "log";
+  readonly data: string;
+}
+
+export interface TaskReport {
+  /** Which report of the attempt this is: one that is sent again takes effect once. */
+  readonly number: number;
+  readonly progress: number | null;
+  readonly message: string;
+  /** As JSON; empty for none. */
+  readonly data: string;
+  readonly output: readonly OutputEvent[];
+}
+
+/** What happens to a queue's tasks in this process, to be counted. */
+export type QueueEvent = "started" | "succeeded" | "failed" | "retried" | "requeued" | "refused" | "lost";
+
+/** The queue, as a worker sees it. All but `onWake` and `count` reject with a fault of Redis. */
 export interface WorkerPort {
   readonly clock: Clock;
-  /** Calls back when a task may be ready; the answer ends it. */
-  onWake(listener: () => void): () => void;
-  claim(leaseMs: number): Promise<TaskLease | null>;
-  renew(lease: TaskLease, leaseMs: number): Promise<boolean>;
-  report(lease: TaskLease, report: ProgressReport): Promise<boolean>;
-  finish(lease: TaskLease, outcome: TaskOutcome): Promise<boolean>;
-  giveBack(lease: TaskLease): Promise<boolean>;
+  /** Its name. */
+  readonly queue: string;
+  readonly settings: QueueSettings;
+  /** Bytes of a result, or of one event. */
+  readonly maxBytes: number;
+  /** Calls back when a task may be ready, or, with its id, was cancelled; the answer ends it. */
+  onWake(listener: (cancelled: string | null) => void): () => void;
+  claim(want: number, leaseMs: number, worker: string, call: string): Promise<ClaimReply>;
+  /** Puts in line what a schedule is due for. */
+  fire(schedule: DueSchedule): Promise<void>;
+  /** For each whether the task is still that worker's. */
+  renew(leases: readonly TaskLease[], leaseMs: number): Promise<readonly boolean[]>;
+  report(lease: TaskLease, report: TaskReport): Promise<ReportReply>;
+  /** For each whether it was taken: one that is refused is another worker's by now. */
+  settle(entries: readonly { lease: TaskLease; outcome: TaskOutcome }[]): Promise<readonly boolean[]>;
+  count(event: QueueEvent): void;
 }

@@ -1,13 +1,28 @@
+import { randomBytes } from "node:crypto";
+
 import { delay, withDeadline } from "../deadline.js";
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { assertKnown, assertObject, readWholeNumber } from "../validate.js";
-import type { Task } from "./task.js";
-import { TaskRun, type TaskContext, type TaskHandling } from "./task-run.js";
-import type { WorkerPort } from "./worker-port.js";
+import { parseSettings } from "./enqueue-options.js";
+import type { ClaimedTask } from "./scripts/claim.js";
+import { Settler } from "./settler.js";
+import type { TaskContext } from "./task-context.js";
+import type { AnyTasks, KindOf, TaskMap } from "./task-map.js";
+import { TaskRun, type TaskHandling } from "./task-run.js";
+import { parseJson, TaskFailure, toIso, type Task } from "./task.js";
+import type { TaskLease, WorkerPort } from "./worker-port.js";
 
-/** Does one task. What it returns is the task's result; what it throws fails the task. */
-export type TaskHandler = (context: TaskContext) => unknown;
+/**
+ * Does one task. What it returns is the task's result; when it throws, the task is tried again after a while, as often as
+ * `attempts` admits, and then fails. Whatever it does may be done twice, where a worker is lost.
+ */
+export type TaskHandler<Tasks extends TaskMap = AnyTasks> = (context: TaskContext<Tasks>) => unknown;
+
+/** A handler for each kind of task; a task of another kind fails. */
+export type TaskHandlers<Tasks extends TaskMap> = {
+  readonly [Kind in KindOf<Tasks>]: TaskHandler<Pick<Tasks, Kind>>;
+};
 
 export interface WorkerOptions {
   /** Tasks at once. Default 1. */
@@ -40,6 +55,10 @@ const KNOWN: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   "signal",
   "onError",
 ]);
+/** Tasks taken at once: two halves of a worker's tasks are under way in turn, one here and one in Redis. */
+const MAX_CLAIM = 100;
+/** Leases renewed in one script. */
+const MAX_RENEWALS = 200;
 /** How long a worker that stops waits for Redis to take its tasks back. */
 const GIVE_BACK_MS = 1_000;
 /** After a fault of Redis, before the next try. */
@@ -55,31 +74,48 @@ export class Worker {
   readonly #concurrency: number;
   readonly #leaseMs: number;
   readonly #pollMs: number;
-  readonly #runs = new Set<TaskRun>();
+  readonly #name = randomBytes(6).toString("base64url");
+  readonly #settler: Settler;
+  /** By the task's id. */
+  readonly #runs = new Map<string, TaskRun>();
   readonly #stopping = new AbortController();
   readonly #loop: Promise<void>;
   readonly #onStopped: () => void;
   readonly #unlink: () => void;
   #stopped: Promise<void> | null = null;
+  #cancelRenewal: (() => void) | null = null;
+  #renewing = false;
+  #ended = false;
+  #claims = 0;
   /** Something happened since the loop last looked: it does not wait. */
   #woken = false;
+  /** The queue had less than was asked for: an end of a task alone is no reason to look again. */
+  #drained = false;
   #wake: () => void = () => {};
+  #onIdle: () => void = () => {};
 
   /** Made by `QueueService.worker()`. Throws `ConfigError`. */
-  constructor(port: WorkerPort, handler: TaskHandler, options: WorkerOptions, onStopped: () => void) {
+  constructor(
+    port: WorkerPort,
+    handler: TaskHandler | TaskHandlers<AnyTasks>,
+    options: WorkerOptions,
+    onStopped: () => void,
+  ) {
     assertObject("options", options);
     assertKnown("options", options, KNOWN);
     const { concurrency = 1, leaseMs = 30_000, pollMs = MAX_POLL_MS, signal, onError = printError } = options;
-    if (typeof handler !== "function")
-      throw new ConfigError(`expected handler as a function, got ${typeof handler}`);
     readWholeNumber("concurrency", concurrency, 1, 1_000);
     readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
     readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
+    if (typeof onError !== "function") {
+      throw new ConfigError(`expected onError as a function, got ${typeof onError}`);
+    }
     this.#port = port;
-    this.#handling = { handler, leaseMs, onError };
+    this.#handling = { handler: readHandler(handler), onError };
     this.#concurrency = concurrency;
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
+    this.#settler = new Settler(port);
     this.#onStopped = onStopped;
     const onAbort = (): void => void this.stop();
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -108,31 +144,40 @@ export class Worker {
     this.#notify();
     const graceOver = new AbortController();
     await Promise.race([
-      Promise.all([this.#loop, ...Array.from(this.#runs, (run) => run.done)]).finally(() =>
-        graceOver.abort(),
-      ),
+      Promise.all([this.#loop, this.#idle()]).finally(() => graceOver.abort()),
       delay(this.#port.clock, graceMs, graceOver.signal),
     ]);
-    // From the last to the first, so that they keep their order at the head of the queue.
-    const given = [...this.#runs].toReversed().map((run) => run.giveBack());
-    const back = Promise.all([this.#loop, ...given]);
+    // Their order is that of their places in line.
+    const back = Promise.all([this.#loop, ...Array.from(this.#runs.values(), (run) => run.giveBack())]);
     // Without an answer from Redis the leases run out by themselves.
     await withDeadline(back, {
       clock: this.#port.clock,
       timeoutMs: GIVE_BACK_MS,
       what: "the tasks' return",
     }).catch((error: unknown) => log("stopped without an answer: %s", sanitize(error).message));
+    this.#ended = true;
+    this.#settler.close();
+    this.#cancelRenewal?.();
     log("stopped");
     this.#onStopped();
   }
 
+  #idle(): Promise<void> {
+    if (this.#runs.size === 0) return Promise.resolve();
+    return new Promise((resolve) => (this.#onIdle = resolve));
+  }
+
   /** Never rejects. */
   async #run(): Promise<void> {
-    const unlisten = this.#port.onWake(() => this.#notify());
+    const unlisten = this.#port.onWake((cancelled) => {
+      if (cancelled === null) this.#notify();
+      else this.#runs.get(cancelled)?.cancel();
+    });
     try {
       while (!this.#stopping.signal.aborted) {
         this.#woken = false;
-        const pauseMs = this.#runs.size < this.#concurrency ? await this.#take() : this.#pollMs;
+        const free = this.#concurrency - this.#runs.size;
+        const pauseMs = free > 0 ? await this.#take(free) : this.#pollMs;
         if (pauseMs > 0) await this.#pause(pauseMs);
       }
     } finally {
@@ -140,26 +185,100 @@ export class Worker {
     }
   }
 
-  /** Takes one task, if there is one; answers how long to pause before the next look. */
-  async #take(): Promise<number> {
+  /** Takes tasks, if there are any; answers how long to pause before the next look. */
+  async #take(free: number): Promise<number> {
+    const want = Math.min(free, Math.ceil(this.#concurrency / 2), MAX_CLAIM);
     try {
-      const lease = await this.#port.claim(this.#leaseMs);
-      if (lease === null) return this.#pollMs;
+      const call = `${this.#name}${++this.#claims}`;
+      const { waitMs, schedules, tasks } = await this.#port.claim(want, this.#leaseMs, this.#name, call);
+      this.#drained = tasks.length < want;
+      const leases = tasks.map((task) => this.#leaseOf(task));
       if (this.#stopping.signal.aborted) {
-        await this.#port.giveBack(lease);
+        await this.#giveBack(leases);
         return 0;
       }
-      const run: TaskRun = new TaskRun(this.#port, lease, this.#handling, () => {
-        this.#runs.delete(run);
-        this.#notify();
-      });
-      this.#runs.add(run);
-      run.start();
-      return 0;
+      for (const lease of leases) this.#begin(lease);
+      for (const schedule of schedules) await this.#port.fire(schedule);
+      return this.#drained && schedules.length === 0 ? Math.min(Math.max(waitMs, 1), this.#pollMs) : 0;
     } catch (error) {
       log("cannot take a task: %s", sanitize(error).message);
       return Math.min(FAULT_PAUSE_MS, this.#pollMs);
     }
+  }
+
+  #begin(lease: TaskLease): void {
+    const run = new TaskRun(this.#port, this.#settler, lease, this.#handling, (done) => this.#onDone(done));
+    this.#runs.set(lease.task.id, run);
+    run.start();
+    this.#scheduleRenewal();
+  }
+
+  #onDone(run: TaskRun): void {
+    const { id } = run.lease.task;
+    // One that was lost may have been taken again, by this very worker.
+    if (this.#runs.get(id) === run) this.#runs.delete(id);
+    if (!this.#drained) this.#notify();
+    if (this.#runs.size > 0) return;
+    this.#cancelRenewal?.();
+    this.#cancelRenewal = null;
+    this.#onIdle();
+  }
+
+  async #giveBack(leases: readonly TaskLease[]): Promise<void> {
+    if (leases.length === 0) return;
+    await this.#port.settle(
+      leases.map((lease) => {
+        const { progress, message } = lease.task;
+        return { lease, outcome: { verdict: "back", progress, message, content: "", delayMs: 0, ttlMs: 0 } };
+      }),
+    );
+  }
+
+  #leaseOf(claimed: ClaimedTask): TaskLease {
+    const { id, kind, payload, token, attempt, attempts, createdAt, startedAt, priority, progress, options } =
+      claimed;
+    const task: Task = {
+      id,
+      queue: this.#port.queue,
+      kind,
+      payload: parseJson(payload),
+      status: "running",
+      priority,
+      progress,
+      message: "",
+      data: null,
+      attempt,
+      createdAt: toIso(createdAt)!,
+      runAt: null,
+      startedAt: toIso(startedAt),
+      finishedAt: null,
+      result: null,
+    };
+    return { task, token, attempts: attempts ?? this.#port.settings.attempts, settings: parseSettings(options) };
+  }
+
+  #scheduleRenewal(): void {
+    if (this.#renewing || this.#ended || this.#runs.size === 0) return;
+    this.#cancelRenewal ??= this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
+  }
+
+  /** All leases of this worker by one timer. Never rejects. */
+  async #renew(): Promise<void> {
+    this.#cancelRenewal = null;
+    this.#renewing = true;
+    const runs = [...this.#runs.values()];
+    for (let index = 0; index < runs.length; index += MAX_RENEWALS) {
+      const some = runs.slice(index, index + MAX_RENEWALS);
+      const leases = some.map(({ lease }) => lease);
+      try {
+        const mine = await this.#port.renew(leases, this.#leaseMs);
+        some.forEach((run, at) => mine[at] || run.lose());
+      } catch (error) {
+        log("cannot renew leases: %s", sanitize(error).message);
+      }
+    }
+    this.#renewing = false;
+    this.#scheduleRenewal();
   }
 
   async #pause(pauseMs: number): Promise<void> {
@@ -176,6 +295,25 @@ export class Worker {
   }
 }
 
+function readHandler(given: TaskHandler | TaskHandlers<AnyTasks>): TaskHandler {
+  if (typeof given === "function") return given;
+  if (typeof given !== "object" || given === null) {
+    throw new ConfigError(`expected a handler, or an object with one for each kind, got ${typeof given}`);
+  }
+  const handlers = new Map(Object.entries(given));
+  for (const [, handler] of handlers) {
+    if (typeof handler !== "function") {
+      throw new ConfigError(`expected each kind's handler as a function, got ${typeof handler}`);
+    }
+  }
+  return (context) => {
+    const handler = handlers.get(context.task.kind);
+    if (handler === undefined) throw new TaskFailure("no worker of this queue knows this kind of task");
+    return handler(context);
+  };
+}
+
 function printError(error: unknown, { id, kind }: Task): void {
   console.error(`redis-sse: task ${id} (${kind}) failed:`, error);
 }
+

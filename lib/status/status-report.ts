@@ -3,6 +3,7 @@ import type { DriftReport } from "./drift.js";
 import type { GapReason } from "../pubsub/inbound-event.js";
 import type { RegistryStatistics } from "../pubsub/session-registry.js";
 import type { HubStatistics } from "../pubsub/subscription-hub.js";
+import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
 import type { RedisClient } from "../redis/client.js";
 import type { PoolStatistics } from "../redis/client-pool.js";
 
@@ -29,6 +30,11 @@ export interface BufferStatistics {
   readonly exceeded: number;
 }
 
+/** A queue as this process sees it, and as Redis counts it; `null` where that cannot be asked. */
+export interface QueueStatus extends QueueStatistics {
+  readonly counts: QueueCounts | null;
+}
+
 /** A service at one moment. Holds channel names, which may hold users' ids: show it to operators only. */
 export interface StatusReport {
   /** This service's name: its connections are `redis-sse:<role>:<instance>` in `CLIENT LIST`. */
@@ -42,6 +48,8 @@ export interface StatusReport {
   readonly buffers: BufferStatistics;
   /** The channels that streams of this process listen to. */
   readonly channels: readonly string[];
+  /** The queues that this process has used. */
+  readonly queues: readonly QueueStatus[];
   readonly redis: ServerInfo;
   /**
    * What the service believes to hold beside what the server says; `null` where that was not asked for, or cannot

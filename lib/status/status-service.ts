@@ -1,3 +1,4 @@
+import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
 import { assertKnown, assertObject } from "../validate.js";
 import { findDrift, type DriftReport, type DriftSource } from "./drift.js";
 import { readServerInfo, type ServerInfo, type StatusOptions, type StatusReport } from "./status-report.js";
@@ -5,10 +6,14 @@ import { readServerInfo, type ServerInfo, type StatusOptions, type StatusReport 
 const STATUS_OPTIONS: ReadonlySet<string> = new Set<keyof StatusOptions>(["drift"]);
 
 /** What the service tells of itself, without asking Redis. */
-export type LocalStatus = Omit<StatusReport, "redis" | "drift">;
+export type LocalStatus = Omit<StatusReport, "redis" | "drift" | "queues"> & {
+  readonly queues: readonly QueueStatistics[];
+};
 
 export interface StatusServiceOptions extends Omit<DriftSource, "connectedClients"> {
   readonly local: () => LocalStatus;
+  /** Of the same queues, in the same order. */
+  readonly countTasks: () => Promise<readonly (QueueCounts | null)[]>;
 }
 
 /** Puts together what the service says of itself and what the server says. */
@@ -29,7 +34,11 @@ export class StatusService {
     const redis: ServerInfo = signal.aborted ? { fault: "CLOSED" } : await readServerInfo(commands);
     const asked = wanted && redis.fault === undefined && !signal.aborted;
     const drift = asked ? await this.#look(redis.connectedClients) : null;
-    return { ...local(), redis, drift };
+    const isThere = redis.fault === undefined && !signal.aborted;
+    const counts = isThere ? await this.#options.countTasks() : [];
+    const status = local();
+    const queues = status.queues.map((queue, index) => ({ ...queue, counts: counts[index] ?? null }));
+    return { ...status, queues, redis, drift };
   }
 
   #look(connectedClients: number | null): Promise<DriftReport | null> {

@@ -1,0 +1,51 @@
+import { ConfigError } from "../errors.js";
+import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
+
+/** How long a task waits that has failed, before it is tried again. */
+export interface Backoff {
+  /** "fixed": always `delayMs`. "exponential": `delayMs`, then twice as long each time. Default "exponential". */
+  readonly type?: "fixed" | "exponential";
+  /** Milliseconds before the second attempt. Default 1,000. */
+  readonly delayMs?: number;
+  /** The longest wait, in milliseconds. Default 3,600,000, an hour. */
+  readonly maxDelayMs?: number;
+  /** The part of the wait, 0 to 1, that is left to chance, so that what failed together does not return together. Default 0.5. */
+  readonly jitter?: number;
+}
+
+const DEFAULTS: Required<Backoff> = {
+  type: "exponential",
+  delayMs: 1_000,
+  maxDelayMs: 3_600_000,
+  jitter: 0.5,
+};
+const MAX_DELAY_MS = 365 * 24 * 3_600_000;
+const KNOWN: ReadonlySet<string> = new Set(Object.keys(DEFAULTS));
+
+/** Checks an option; a number is a fixed wait without chance. Throws `ConfigError`. */
+export function readBackoff(given: Backoff | number = {}): Required<Backoff> {
+  if (typeof given === "number") {
+    const delayMs = readWholeNumber("backoff", given, 0, MAX_DELAY_MS);
+    return { ...DEFAULTS, type: "fixed", delayMs, maxDelayMs: delayMs, jitter: 0 };
+  }
+  assertObject("backoff", given);
+  assertKnown("backoff", given, KNOWN);
+  const { type, delayMs, maxDelayMs, jitter } = { ...DEFAULTS, ...given };
+  if (type !== "fixed" && type !== "exponential") {
+    throw new ConfigError(`expected backoff.type as "fixed" or "exponential", got ${describe(type)}`);
+  }
+  readWholeNumber("backoff.delayMs", delayMs, 0, MAX_DELAY_MS);
+  readWholeNumber("backoff.maxDelayMs", maxDelayMs, 0, MAX_DELAY_MS);
+  if (typeof jitter !== "number" || !(jitter >= 0 && jitter <= 1)) {
+    throw new ConfigError(`expected backoff.jitter as a number from 0 to 1, got ${describe(jitter)}`);
+  }
+  return { type, delayMs, maxDelayMs, jitter };
+}
+
+/** Milliseconds after the given attempt, the first being 1. `random` is at least 0 and less than 1. */
+export function backoffDelay(backoff: Required<Backoff>, attempt: number, random: number): number {
+  const { type, delayMs, maxDelayMs, jitter } = backoff;
+  const grown = type === "fixed" ? delayMs : delayMs * 2 ** Math.min(attempt - 1, 52);
+  const whole = Math.min(grown, maxDelayMs);
+  return Math.round(whole * (1 - jitter * random));
+}

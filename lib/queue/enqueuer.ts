@@ -1,0 +1,77 @@
+import { randomBytes } from "node:crypto";
+
+import type { QueueStore } from "./queue-store.js";
+import { enqueueTasks, type EnqueueAnswer } from "./scripts/enqueue.js";
+
+/** A task that is to be put in line, checked. */
+export interface NewTask {
+  readonly id: string;
+  readonly kind: string;
+  /** As JSON. */
+  readonly payload: string;
+  readonly extra: string;
+}
+
+interface Waiting {
+  readonly task: NewTask;
+  resolve(answer: EnqueueAnswer): void;
+  reject(fault: unknown): void;
+}
+
+/** In one script, so that a burst of tasks does not hold the server for long. */
+const MAX_TASKS = 100;
+const MAX_LENGTH = 1024 * 1024;
+
+/** Puts tasks in line: those of one turn of the loop go out together, each for itself. */
+export class Enqueuer {
+  readonly #store: QueueStore;
+  readonly #caller = randomBytes(6).toString("base64url");
+  #calls = 0;
+  #waiting: Waiting[] = [];
+  #length = 0;
+
+  constructor(store: QueueStore) {
+    this.#store = store;
+  }
+
+  /** Rejects with a fault of Redis. */
+  add(task: NewTask): Promise<EnqueueAnswer> {
+    return new Promise((resolve, reject) => {
+      const length = task.payload.length + task.extra.length;
+      if (this.#length + length > MAX_LENGTH) this.#send();
+      if (this.#waiting.length === 0) process.nextTick(() => this.#send());
+      this.#waiting.push({ task, resolve, reject });
+      this.#length += length;
+      if (this.#waiting.length === MAX_TASKS) this.#send();
+    });
+  }
+
+  /** All of them or none: the id that is taken already is answered then. */
+  async addAll(tasks: readonly NewTask[]): Promise<readonly EnqueueAnswer[] | { readonly taken: string }> {
+    return this.#store.run(enqueueTasks, this.#arguments("1", tasks));
+  }
+
+  #send(): void {
+    const waiting = this.#waiting;
+    if (waiting.length === 0) return;
+    this.#waiting = [];
+    this.#length = 0;
+    const args = this.#arguments(
+      "",
+      waiting.map(({ task }) => task),
+    );
+    this.#store.run(enqueueTasks, args).then(
+      (answers) => {
+        const each = answers as readonly EnqueueAnswer[];
+        waiting.forEach(({ resolve }, index) => resolve(each[index]!));
+      },
+      (error: unknown) => waiting.forEach(({ reject }) => reject(error)),
+    );
+  }
+
+  #arguments(whole: string, tasks: readonly NewTask[]): string[] {
+    const args = [whole, `${this.#caller}${++this.#calls}:`];
+    for (const { id, kind, payload, extra } of tasks) args.push(id, kind, payload, extra);
+    return args;
+  }
+}

@@ -1,0 +1,93 @@
+import { ConfigError } from "../errors.js";
+import { assertKnown, assertObject, readWholeNumber } from "../validate.js";
+import { readBackoff, type Backoff } from "./backoff.js";
+import { MAX_ATTEMPTS, YEAR_MS } from "./enqueue-options.js";
+import type { AnyTasks, TaskMap, TaskSchemas } from "./task-map.js";
+
+export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
+  /** How often a task is begun, before it fails for good: whether its handler throws or its worker is lost. Default 3. */
+  readonly attempts?: number;
+  /** How long a task waits that has failed; a number is milliseconds. Default: exponential from 1 s. */
+  readonly backoff?: Backoff | number;
+  /** Milliseconds that one attempt may take; then its signal fires and it counts as failed. Default: any. */
+  readonly timeoutMs?: number;
+  /** Milliseconds that a task can be read after it has succeeded or was cancelled. Default 24 hours. */
+  readonly resultTtlMs?: number;
+  /** Milliseconds that a failed task is kept among the dead letters. Default 7 days. */
+  readonly deadLetterTtlMs?: number;
+  /** Tasks kept of each way to end; beyond it the oldest are forgotten before their time. Default 100,000. */
+  readonly maxResults?: number;
+  /** At most `max` tasks are begun in `intervalMs`, by all workers of the queue together. Default: any number. */
+  readonly rateLimit?: { readonly max: number; readonly intervalMs: number };
+  /** Progress reported within so many milliseconds is told once, as it was last. Default 100. */
+  readonly progressMs?: number;
+  /** A check for the payload of each kind: then kinds without one are refused. Default: any payload. */
+  readonly schemas?: TaskSchemas<Tasks>;
+}
+
+/** The options with every default filled in. */
+export interface QueueSettings {
+  readonly attempts: number;
+  readonly backoff: Required<Backoff>;
+  readonly timeoutMs: number | undefined;
+  readonly resultTtlMs: number;
+  readonly deadLetterTtlMs: number;
+  readonly maxResults: number;
+  readonly rateLimit: { readonly max: number; readonly intervalMs: number } | undefined;
+  readonly progressMs: number;
+  readonly schemas: TaskSchemas<AnyTasks> | undefined;
+}
+
+const DAY_MS = 24 * 3_600_000;
+const KNOWN: ReadonlySet<string> = new Set<keyof QueueOptions>([
+  "attempts",
+  "backoff",
+  "timeoutMs",
+  "resultTtlMs",
+  "deadLetterTtlMs",
+  "maxResults",
+  "rateLimit",
+  "progressMs",
+  "schemas",
+]);
+
+/** Checks the options of a queue. Throws `ConfigError`. */
+export function readQueueOptions(options: QueueOptions<never>): QueueSettings {
+  assertObject("options", options);
+  assertKnown("options", options, KNOWN);
+  const given: QueueOptions = options;
+  const { attempts = 3, timeoutMs, resultTtlMs = DAY_MS, deadLetterTtlMs = 7 * DAY_MS } = given;
+  const { maxResults = 100_000, progressMs = 100 } = given;
+  if (timeoutMs !== undefined) readWholeNumber("timeoutMs", timeoutMs, 1);
+  return {
+    attempts: readWholeNumber("attempts", attempts, 1, MAX_ATTEMPTS),
+    backoff: readBackoff(given.backoff),
+    timeoutMs,
+    resultTtlMs: readWholeNumber("resultTtlMs", resultTtlMs, 1, YEAR_MS),
+    deadLetterTtlMs: readWholeNumber("deadLetterTtlMs", deadLetterTtlMs, 1, YEAR_MS),
+    maxResults: readWholeNumber("maxResults", maxResults, 1, 10_000_000),
+    rateLimit: readRateLimit(given.rateLimit),
+    progressMs: readWholeNumber("progressMs", progressMs, 0, 60_000),
+    schemas: readSchemas(given.schemas),
+  };
+}
+
+function readRateLimit(given: QueueOptions["rateLimit"]): QueueSettings["rateLimit"] {
+  if (given === undefined) return undefined;
+  assertObject("rateLimit", given);
+  assertKnown("rateLimit", given, new Set(["max", "intervalMs"]));
+  return {
+    max: readWholeNumber("rateLimit.max", given.max, 1),
+    intervalMs: readWholeNumber("rateLimit.intervalMs", given.intervalMs, 1),
+  };
+}
+
+function readSchemas(given: QueueOptions["schemas"]): QueueSettings["schemas"] {
+  if (given === undefined) return undefined;
+  assertObject("schemas", given);
+  for (const schema of Object.values(given)) {
+    if (typeof schema?.["~standard"]?.validate === "function") continue;
+    throw new ConfigError("expected schemas to be Standard Schemas, one for each kind");
+  }
+  return given;
+}

@@ -1,0 +1,92 @@
+import type { QueueEvent } from "./worker-port.js";
+
+/** What has happened to a queue's tasks in this process. */
+export interface QueueStatistics {
+  readonly name: string;
+  /** Workers of this process that have not stopped. */
+  readonly workers: number;
+  /** Tasks under way in this process. */
+  readonly running: number;
+  /** Put in line by this process. */
+  readonly enqueued: number;
+  /** Attempts begun. */
+  readonly started: number;
+  readonly succeeded: number;
+  /** Ended among the dead letters. */
+  readonly failed: number;
+  /** Attempts that failed and were not the last. */
+  readonly retried: number;
+  /** Attempts given back by a worker that stopped. */
+  readonly requeued: number;
+  /** Outcomes that came too late: another worker had the task by then. */
+  readonly refused: number;
+  /** Attempts whose lease ran out while they were under way. */
+  readonly lost: number;
+}
+
+/** How many tasks of a queue there are, and what all its processes have counted since it was first used. */
+export interface QueueCounts {
+  readonly queued: number;
+  /** Not due yet, or waiting to be tried again. */
+  readonly delayed: number;
+  readonly running: number;
+  readonly succeeded: number;
+  /** The dead letters. */
+  readonly failed: number;
+  readonly cancelled: number;
+  readonly paused: boolean;
+  readonly totals: {
+    readonly enqueued: number;
+    readonly succeeded: number;
+    readonly failed: number;
+    readonly cancelled: number;
+    readonly retried: number;
+    /** Leases that ran out, each for a worker that was lost or too slow. */
+    readonly lost: number;
+    /** Outcomes of such workers that came too late. */
+    readonly refused: number;
+  };
+}
+
+export class QueueCounter {
+  readonly #counts: Record<QueueEvent | "enqueued", number> = {
+    enqueued: 0,
+    started: 0,
+    succeeded: 0,
+    failed: 0,
+    retried: 0,
+    requeued: 0,
+    refused: 0,
+    lost: 0,
+  };
+
+  count(event: QueueEvent | "enqueued"): void {
+    this.#counts[event]++;
+  }
+
+  get counts(): Readonly<Record<QueueEvent | "enqueued", number>> {
+    return { ...this.#counts };
+  }
+}
+
+export function toCounts(reply: readonly number[]): QueueCounts {
+  const [queued, delayed, running, succeeded, failed, cancelled, paused, ...totals] = reply as number[];
+  return {
+    queued: queued!,
+    delayed: delayed!,
+    running: running!,
+    succeeded: succeeded!,
+    failed: failed!,
+    cancelled: cancelled!,
+    paused: paused === 1,
+    totals: {
+      enqueued: totals[0]!,
+      succeeded: totals[1]!,
+      failed: totals[2]!,
+      cancelled: totals[3]!,
+      retried: totals[4]!,
+      lost: totals[5]!,
+      refused: totals[6]!,
+    },
+  };
+}

@@ -1,0 +1,60 @@
+import { sanitize } from "../errors.js";
+import { isMock, type RedisClient } from "../redis/client.js";
+import type { Script } from "../redis/script.js";
+import type { QueueKeys } from "./scripts/base.js";
+
+export interface QueueStoreOptions {
+  readonly name: string;
+  readonly keyPrefix: string;
+  readonly commands: () => RedisClient;
+  /** Of a log that begins now. */
+  readonly newEpoch: () => string;
+  /** Most events kept of a task; `null` for none. */
+  readonly keepEvents: number | null;
+  readonly maxResults: number;
+}
+
+/**
+ * Runs the scripts of one queue. All queues, and the logs of their tasks' channels, live in one slot of a cluster: a move
+ * and what it tells are one step.
+ */
+export class QueueStore {
+  /** The channel that wakes workers, and tells them what was cancelled. */
+  readonly wake: string;
+  readonly #options: QueueStoreOptions;
+  readonly #keys: QueueKeys;
+
+  constructor(options: QueueStoreOptions) {
+    const { keyPrefix, name } = options;
+    const queue = `${keyPrefix}queue:{tasks}:${name}`;
+    const channel = "{tasks}:task_progress:";
+    this.wake = `${queue}:wake`;
+    this.#options = options;
+    this.#keys = [
+      queue,
+      `${keyPrefix}task:{tasks}:`,
+      `${keyPrefix}pos:${channel}`,
+      `${keyPrefix}log:${channel}`,
+    ];
+  }
+
+  /** Rejects with a fault of Redis. */
+  async run<Result>(script: Script<Result>, args: readonly (string | number)[]): Promise<Result> {
+    const { commands, newEpoch, keepEvents, maxResults } = this.#options;
+    try {
+      const client = commands();
+      // Redis' own clock decides; ioredis-mock's goes back once in each second.
+      const now = isMock(client) ? Date.now() : "";
+      return await script(client, this.#keys, [
+        now,
+        newEpoch(),
+        keepEvents ?? "",
+        this.wake,
+        maxResults,
+        ...args,
+      ]);
+    } catch (error) {
+      throw sanitize(error);
+    }
+  }
+}

@@ -1,0 +1,164 @@
+import { Cron } from "croner";
+
+import type { Clock } from "../clock.js";
+import { ConfigError, sanitize } from "../errors.js";
+import { createLog } from "../log.js";
+import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
+import { YEAR_MS } from "./enqueue-options.js";
+import type { QueueStore } from "./queue-store.js";
+import type { DueSchedule } from "./scripts/claim.js";
+import { advanceSchedule, readSchedules, writeSchedule } from "./scripts/schedules.js";
+import { parseJson, toIso } from "./task.js";
+
+/** When a schedule is due. */
+export interface ScheduleTimes {
+  /** A cron expression: five fields, or six with seconds first. */
+  readonly cron?: string;
+  /** The time zone of `cron`, as IANA names it ("Europe/Berlin"). Default "UTC". */
+  readonly timeZone?: string;
+  /** Milliseconds between two times, in place of `cron`: those that divide by it, counted from 1970. At least 100. */
+  readonly everyMs?: number;
+}
+
+export interface Schedule extends ScheduleTimes {
+  readonly name: string;
+  readonly kind: string;
+  readonly payload: unknown;
+  /** ISO 8601. */
+  readonly nextAt: string;
+}
+
+/** A schedule as it is stored. */
+export interface StoredSchedule extends ScheduleTimes {
+  readonly kind: string;
+  /** As JSON. */
+  readonly payload: string;
+  /** As `enqueue()` takes them. */
+  readonly options: object;
+}
+
+const log = createLog("queue");
+
+const NAME = /^[\w-]{1,64}$/;
+
+/**
+ * Tasks that are due again and again. Whichever worker first sees that one is due puts its task in line, under an id made
+ * of the schedule and the time, and moves the schedule on: however many see it, and wherever one of them dies, there is
+ * one task for each time. Times that pass while no worker runs are made up for by one task.
+ */
+export class Schedules {
+  readonly #store: QueueStore;
+  readonly #clock: Clock;
+  readonly #enqueue: (id: string, schedule: StoredSchedule) => Promise<void>;
+
+  constructor(
+    store: QueueStore,
+    clock: Clock,
+    enqueue: (id: string, schedule: StoredSchedule) => Promise<void>,
+  ) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#enqueue = enqueue;
+  }
+
+  /** Adds a schedule, or puts another in the place of the one of that name. Rejects with `ConfigError` or a fault of Redis. */
+  async set(name: string, schedule: StoredSchedule): Promise<void> {
+    assertScheduleName(name);
+    const next = nextTime(schedule, this.#clock.now());
+    if (next === null) throw new ConfigError("expected a cron expression that is due some day");
+    await this.#store.run(writeSchedule, [name, JSON.stringify(schedule), next]);
+  }
+
+  /** Takes a schedule away; answers whether there was one. What it has put in line stays. Rejects as `set()`. */
+  async remove(name: string): Promise<boolean> {
+    assertScheduleName(name);
+    return this.#store.run(writeSchedule, [name, "", 0]);
+  }
+
+  /** All schedules, the next first. Rejects with a fault of Redis. */
+  async list(): Promise<readonly Schedule[]> {
+    const stored = await this.#store.run(readSchedules, []);
+    return stored.map(({ name, due, content }) => {
+      const { kind, payload, cron, timeZone, everyMs } = JSON.parse(content) as StoredSchedule;
+      return {
+        name,
+        kind,
+        payload: parseJson(payload),
+        ...(cron !== undefined && { cron, timeZone: timeZone ?? "UTC" }),
+        ...(everyMs !== undefined && { everyMs }),
+        nextAt: toIso(due)!,
+      };
+    });
+  }
+
+  /** Puts the task in line that a schedule is due for, and moves it on. Rejects with a fault of Redis. */
+  async fire({ name, due, content }: DueSchedule): Promise<void> {
+    const schedule = parse(content);
+    if (schedule === null) {
+      log("not a schedule of this version: %s", name);
+      await this.#store.run(advanceSchedule, [name, due, due + 60_000]);
+      return;
+    }
+    await this.#enqueue(`${name}-${due}`, schedule).catch((error: unknown) => {
+      const fault = sanitize(error);
+      // It is in line already, or its kind or payload is refused by now: the next time is another matter.
+      if (fault.code !== "INVALID_TASK") throw fault;
+      log("schedule %s: %s", name, fault.message);
+    });
+    await this.#store.run(advanceSchedule, [name, due, nextTime(schedule, Math.max(due, this.#clock.now())) ?? ""]);
+  }
+}
+
+/** Checks when a schedule is due. Throws `ConfigError`. */
+export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
+  const times = typeof given === "string" ? { cron: given } : given;
+  assertObject("times", times);
+  assertKnown("times", times, new Set(["cron", "timeZone", "everyMs"]));
+  const { cron, timeZone, everyMs } = times;
+  if ((cron === undefined) === (everyMs === undefined)) {
+    throw new ConfigError("expected cron or everyMs, and one of them only");
+  }
+  if (everyMs !== undefined) {
+    if (timeZone !== undefined) throw new ConfigError("expected timeZone with cron only");
+    return { everyMs: readWholeNumber("everyMs", everyMs, 100, YEAR_MS) };
+  }
+  if (typeof cron !== "string" || cron.length > 256) {
+    throw new ConfigError(`expected cron as an expression of five or six fields, got ${describe(cron)}`);
+  }
+  const zone = readTimeZone(timeZone);
+  try {
+    new Cron(cron, { timezone: zone, paused: true }).nextRun();
+  } catch {
+    throw new ConfigError("expected cron as an expression of five or six fields");
+  }
+  return { cron, timeZone: zone };
+}
+
+function readTimeZone(timeZone: unknown = "UTC"): string {
+  try {
+    if (typeof timeZone === "string") return new Intl.DateTimeFormat("en", { timeZone }).resolvedOptions().timeZone;
+  } catch {
+    // Said below.
+  }
+  throw new ConfigError('expected timeZone as an IANA name such as "Europe/Berlin"');
+}
+
+function nextTime({ cron, timeZone = "UTC", everyMs }: ScheduleTimes, now: number): number | null {
+  if (everyMs !== undefined) return (Math.floor(now / everyMs) + 1) * everyMs;
+  const next = new Cron(cron!, { timezone: timeZone, paused: true }).nextRun(new Date(now));
+  return next === null ? null : next.getTime();
+}
+
+function assertScheduleName(name: unknown): asserts name is string {
+  if (typeof name === "string" && NAME.test(name)) return;
+  throw new ConfigError("expected the schedule's name as 1 to 64 characters of A-Z a-z 0-9 _ -");
+}
+
+function parse(content: string): StoredSchedule | null {
+  try {
+    const schedule = JSON.parse(content) as StoredSchedule;
+    return typeof schedule.kind === "string" && typeof schedule.payload === "string" ? schedule : null;
+  } catch {
+    return null;
+  }
+}

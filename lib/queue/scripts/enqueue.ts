@@ -1,0 +1,87 @@
+import type { Script } from "../../redis/script.js";
+import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
+
+/**
+ * ARGV: whether all or none of them, the call, then of each task: id, kind, payload, and what else was said ('' for
+ * nothing): whether the id was given, priority, when ("+ms" or a time), attempts, ms for which it is the only one of
+ * its key, options, that key. Answers 'taken' and an id, or the time, and for each 'ok', 'ok <when>' where it was there by this same call,
+ * 'taken', or 'same <id>'. A call whose answer was lost is sent again by ioredis: it finds its own tasks.
+ */
+const ENQUEUE = `${BASE}${TELL}${MOVES}${String.raw`
+local name, whole, caller = string.match(META, '{tasks}:(.*)$'), ARGV[6], ARGV[7]
+local total = (#ARGV - 7) / 4
+if whole == '1' then
+  for index = 0, total - 1 do
+    local owner = call('HGET', TASK .. ARGV[8 + index * 4], 'call')
+    if type(owner) == 'string' and owner ~= caller .. text(index) then return {'taken', ARGV[8 + index * 4]} end
+  end
+end
+local answers, entered, number = {text(now)}, 0, enter(total)
+for index = 0, total - 1 do
+  local id, kind, payload, extra = unpack(ARGV, 8 + index * 4, 11 + index * 4)
+  local key, mine, answer = TASK .. id, caller .. text(index), nil
+  local given, priority, when, attempts, window, options, once = '', '0', '', '', '', '', ''
+  if extra ~= '' then
+    given, priority, when, attempts, window, options, once = string.match(extra, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
+  end
+  local holder = once ~= '' and call('GET', META .. ':once:' .. once)
+  if type(holder) == 'string' and holder ~= id and call('EXISTS', TASK .. holder) == 1 then
+    answer = 'same ' .. holder
+  elseif tonumber(call('HSETNX', key, 'call', mine)) == 0 then
+    local got = fields(key, 'call', 'createdAt')
+    answer = got[1] == mine and 'ok ' .. got[2] or 'taken'
+  else
+    answer = 'ok'
+    local place, due = placeOf(priority, number + index), now
+    if string.sub(when, 1, 1) == '+' then due = now + tonumber(when) elseif when ~= '' then due = tonumber(when) end
+    local status = due > now and 'delayed' or 'queued'
+    local set = {'queue', name, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', text(now)}
+    if priority ~= '0' then push(set, 'priority', priority) end
+    if attempts ~= '' then push(set, 'attempts', attempts) end
+    if options ~= '' then push(set, 'options', options) end
+    if status == 'delayed' then push(set, 'place', place, 'delayed', text(due)) end
+    if once ~= '' then
+      if window == '' then
+        push(set, 'once', once)
+        call('SET', META .. ':once:' .. once, id)
+      else
+        call('SET', META .. ':once:' .. once, id, 'PX', window)
+      end
+    end
+    call('HSET', key, unpack(set))
+    if status == 'delayed' then later(DELAYED, text(due), id) else later(READY, place, id) end
+    entered = entered + 1
+    if KEEP == '' then
+      tell(id, 'queued', {status = status, progress = '0', message = '', attempt = '0'})
+    elseif given ~= '' then
+      -- Somebody may wait for it already, or have waited for one of the same id, whose story is over.
+      local at = fields(POS .. id, 'e', 'end')
+      if at[2] then call('DEL', POS .. id, LOG .. id) elseif at[1] then watch(id) end
+    end
+  end
+  push(answers, answer)
+end
+settle()
+if entered > 0 then
+  count('enqueued', entered)
+  redis.pcall('PUBLISH', WAKE, 'ready')
+end
+return {unpack(answers)}`}`;
+
+/** What became of one task: in line since then, or its id is taken, or another of its key is there. */
+export type EnqueueAnswer =
+  | { readonly status: "ok"; readonly createdAt: number }
+  | { readonly status: "taken" }
+  | { readonly status: "same"; readonly id: string };
+
+/** One answer for each task; of all or none, that `taken` id for which none was put in line. */
+export type EnqueueReply = readonly EnqueueAnswer[] | { readonly taken: string };
+
+export const enqueueTasks: Script<EnqueueReply> = defineQueueScript("Enqueue", ENQUEUE, ([now, ...answers]): EnqueueReply => {
+  if (now === "taken") return { taken: answers[0]! };
+  return answers.map((answer) => {
+    const [status, value] = answer.split(" ");
+    if (status === "same") return { status, id: value! };
+    return status === "ok" ? { status, createdAt: Number(value ?? now) } : { status: "taken" };
+  });
+});

@@ -1,0 +1,78 @@
+import type { Script } from "../../redis/script.js";
+import { BASE, defineQueueScript, TELL } from "./base.js";
+
+/** ARGV: id. How many events its channel has had, and its fields. */
+const READ = `${BASE}${String.raw`
+local key, id = TASK .. ARGV[6], ARGV[6]
+local all = call('HGETALL', key)
+local got = fields(key, 'watched', 'status', 'startedAt')
+local seq = fields(POS .. id, 'o')[1] or '0'
+if not got[1] then
+  -- What its log would hold.
+  seq = 1
+  if got[3] then seq = seq + 1 end
+  if got[2] == 'succeeded' or got[2] == 'failed' or got[2] == 'cancelled' then seq = seq + 1 end
+  seq = text(seq)
+end
+return {seq, unpack(all)}`}`;
+
+/** ARGV: id. Whether there was anything to tell that had not been told. */
+const WATCH = `${BASE}${TELL}${String.raw`
+return watch(ARGV[6]) and 1 or 0`}`;
+
+/**
+ * ARGV: name of the set, score and id after which to go on ('' for the beginning), most ids. Answers ids and scores in
+ * their order.
+ */
+const LIST = `${BASE}${String.raw`
+local set, from, after, limit = META .. ':' .. ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
+local rank = after ~= '' and call('ZRANK', set, after)
+local page
+if type(rank) == 'number' or type(rank) == 'string' then
+  page = call('ZRANGE', set, text(tonumber(rank) + 1), text(tonumber(rank) + limit), 'WITHSCORES')
+else
+  -- It has gone since: those of its score that came after it may be shown twice, and none is left out.
+  page = call('ZRANGEBYSCORE', set, from == '' and '-inf' or from, '+inf', 'WITHSCORES', 'LIMIT', '0', text(limit))
+end
+local reply = {}
+for index = 1, #page, 2 do push(reply, page[index], text(tonumber(page[index + 1]))) end
+return {unpack(reply)}`}`;
+
+/** Answers how many tasks are in each state, whether the queue is paused, and what it has counted. */
+const COUNT = `${BASE}${String.raw`
+local reply = {text(call('ZCARD', READY)), text(call('ZCARD', DELAYED)), text(call('ZCARD', LEASES))}
+for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
+  push(reply, text(call('ZCOUNT', META .. ':' .. status, text(now), '+inf')))
+end
+local got = fields(META, 'paused', 'enqueued', 'succeeded', 'failed', 'cancelled', 'retried', 'lost', 'refused')
+for index = 1, 8 do push(reply, got[index] or '0') end
+return {unpack(reply)}`}`;
+
+/** A task's fields, and how many events its channel has had; `null` for one that is not there. */
+export interface ReadReply {
+  readonly seq: number;
+  readonly fields: ReadonlyMap<string, string>;
+}
+
+export const readTask: Script<ReadReply | null> = defineQueueScript("ReadTask", READ, ([seq, ...flat]): ReadReply | null => {
+  const fields = new Map<string, string>();
+  for (let index = 0; index + 1 < flat.length; index += 2) fields.set(flat[index]!, flat[index + 1]!);
+  return fields.has("kind") ? { seq: Number(seq), fields } : null;
+});
+
+export const watchTask: Script<boolean> = defineQueueScript("WatchTask", WATCH, ([reply]) => reply === "1");
+
+export interface ListEntry {
+  readonly id: string;
+  readonly score: string;
+}
+
+export const listTasks: Script<readonly ListEntry[]> = defineQueueScript("ListTasks", LIST, (reply): readonly ListEntry[] => {
+  const entries: ListEntry[] = [];
+  for (let index = 0; index + 1 < reply.length; index += 2) {
+    entries.push({ id: reply[index]!, score: reply[index + 1]! });
+  }
+  return entries;
+});
+
+export const countTasks: Script<readonly number[]> = defineQueueScript("CountTasks", COUNT, (reply) => reply.map(Number));

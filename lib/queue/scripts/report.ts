@@ -1,0 +1,33 @@
+import type { Script } from "../../redis/script.js";
+import { BASE, defineQueueScript, TELL } from "./base.js";
+
+/**
+ * ARGV: id, token ('' for a caller without one), number of the report, progress ('' for none), message, data as JSON ('' for
+ * none), then names and data of other events. 1; 0 for a task that has ended or is not that worker's any more; 2 for
+ * one that is not there.
+ */
+const REPORT = `${BASE}${TELL}${String.raw`
+local id, token, number, progress, message, data = unpack(ARGV, 6, 11)
+local key = TASK .. id
+local got = fields(key, 'status', 'token', 'said', 'attempt')
+if not got[1] then return token == '' and 2 or 0 end
+if isOver(got[1]) or (token ~= '' and got[2] ~= token) then return 0 end
+if token ~= '' and got[3] == token .. number then return 1 end
+watch(id)
+call('HSET', key, 'said', token .. number)
+for index = 12, #ARGV, 2 do
+  append(id, ARGV[index], function() return ARGV[index + 1] end)
+end
+if progress ~= '' then
+  call('HSET', key, 'progress', progress, 'message', message)
+  if data ~= '' then call('HSET', key, 'data', data) end
+  tell(id, 'progress', {status = got[1], progress = progress, message = message, attempt = got[4] or '0', data = data ~= '' and data})
+end
+return 1`}`;
+
+export type ReportReply = "taken" | "refused" | "unknown";
+
+export const reportTask: Script<ReportReply> = defineQueueScript("Report", REPORT, ([reply]): ReportReply => {
+  if (reply === "2") return "unknown";
+  return reply === "1" ? "taken" : "refused";
+});

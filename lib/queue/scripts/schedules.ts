@@ -1,0 +1,65 @@
+import type { Script } from "../../redis/script.js";
+import { BASE, defineQueueScript } from "./base.js";
+import type { DueSchedule } from "./claim.js";
+
+/** ARGV: name, content ('' to take it away), next time. Answers whether there was one of that name. */
+const SCHEDULE = `${BASE}${String.raw`
+local name, content = ARGV[6], ARGV[7]
+local existed = call('HEXISTS', META .. ':schedules', name)
+if content == '' then
+  call('HDEL', META .. ':schedules', name)
+  call('ZREM', META .. ':due', name)
+else
+  call('HSET', META .. ':schedules', name, content)
+  call('ZADD', META .. ':due', ARGV[8], name)
+  redis.pcall('PUBLISH', WAKE, 'ready')
+end
+return existed`}`;
+
+/** ARGV: name, the time that was due, the next one ('' for none). False where somebody else has done it. */
+const ADVANCE = `${BASE}${String.raw`
+local name, due = ARGV[6], META .. ':due'
+local score = call('ZSCORE', due, name)
+if type(score) ~= 'string' and type(score) ~= 'number' then return 0 end
+if text(tonumber(score)) ~= ARGV[7] then return 0 end
+if ARGV[8] == '' then
+  call('ZREM', due, name)
+  call('HDEL', META .. ':schedules', name)
+else
+  call('ZADD', due, ARGV[8], name)
+end
+return 1`}`;
+
+/** Answers names, next times and contents. */
+const SCHEDULES = `${BASE}${String.raw`
+local reply, due = {}, call('ZRANGE', META .. ':due', '0', '-1', 'WITHSCORES')
+for index = 1, #due, 2 do
+  local content = call('HGET', META .. ':schedules', due[index])
+  if type(content) == 'string' then push(reply, due[index], text(tonumber(due[index + 1])), content) end
+end
+return {unpack(reply)}`}`;
+
+
+/** ARGV: '1' to pause the queue, '0' to go on. */
+const PAUSE = `${BASE}${String.raw`
+if ARGV[6] == '1' then
+  call('HSET', META, 'paused', '1')
+else
+  call('HDEL', META, 'paused')
+  redis.pcall('PUBLISH', WAKE, 'ready')
+end
+return 1`}`;
+
+export const writeSchedule: Script<boolean> = defineQueueScript("Schedule", SCHEDULE, ([existed]) => existed === "1");
+
+export const advanceSchedule: Script<boolean> = defineQueueScript("Advance", ADVANCE, ([done]) => done === "1");
+
+export const readSchedules: Script<readonly DueSchedule[]> = defineQueueScript("Schedules", SCHEDULES, (reply) => {
+  const schedules: DueSchedule[] = [];
+  for (let index = 0; index + 2 < reply.length; index += 3) {
+    schedules.push({ name: reply[index]!, due: Number(reply[index + 1]), content: reply[index + 2]! });
+  }
+  return schedules;
+});
+
+export const pauseQueue: Script<void> = defineQueueScript("Pause", PAUSE, () => undefined);

@@ -1,0 +1,59 @@
+import type { Script } from "../../redis/script.js";
+import { BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js";
+
+/**
+ * ARGV: of each attempt that is over: id, token, what became of it ('succeeded', 'failed', 'retry' or 'back'), progress,
+ * message, result as JSON or what went wrong, ms until it is tried again, ms for which it is kept. Answers for each whether it was taken:
+ * one whose token is not the task's any more is a zombie's, and counted. The one who has told it is told so again.
+ */
+const SETTLE = `${BASE}${TELL}${MOVES}${String.raw`
+local answers, refused, retried = {}, 0, 0
+for index = 6, #ARGV, 8 do
+  local id, token, verdict, progress, message, result, delay, ttl = unpack(ARGV, index, index + 7)
+  local key = TASK .. id
+  local got = fields(key, 'token', 'by', 'attempt', 'watched', 'once', 'place')
+  if got[2] == token then
+    push(answers, 1)
+  elseif got[1] ~= token then
+    refused = refused + 1
+    push(answers, 0)
+  else
+    local task = {status = verdict, progress = progress, message = message, attempt = got[3], watched = got[4], once = got[5]}
+    later(LEASES .. '-', id)
+    push(answers, 1)
+    if verdict == 'succeeded' or verdict == 'failed' then
+      conclude(id, task, ttl, {'by', token, verdict == 'succeeded' and 'result' or 'error', result})
+    else
+      watch(id)
+      local due = now + tonumber(delay)
+      task.status = due > now and 'delayed' or 'queued'
+      if verdict == 'back' then task.attempt = text(tonumber(got[3]) - 1) else retried = retried + 1 end
+      call('HSET', key, 'by', token, 'token', '', 'status', task.status, 'attempt', task.attempt, 'progress', progress,
+        'message', message, 'error', result, 'due', text(due))
+      if due > now then later(DELAYED, text(due), id) else later(READY, got[6], id) end
+      tell(id, verdict == 'back' and 'requeued' or 'retry', task)
+    end
+  end
+end
+local wake = lists[READY] or lists[DELAYED]
+settle()
+if refused > 0 then count('refused', refused) end
+if retried > 0 then count('retried', retried) end
+if wake then redis.pcall('PUBLISH', WAKE, 'ready') end
+return {unpack(answers)}`}`;
+
+/** ARGV: lease ms, then ids and tokens. Answers for each whether the task is still that worker's. */
+const RENEW = `${BASE}${MOVES}${String.raw`
+local answers = {}
+for index = 7, #ARGV, 2 do
+  local id = ARGV[index]
+  local mine = fields(TASK .. id, 'token')[1] == ARGV[index + 1]
+  if mine then later(LEASES, text(now + tonumber(ARGV[6])), id) end
+  push(answers, mine and 1 or 0)
+end
+settle()
+return {unpack(answers)}`}`;
+
+export const settleTasks: Script<readonly boolean[]> = defineQueueScript("Settle", SETTLE, toFlags);
+
+export const renewLeases: Script<readonly boolean[]> = defineQueueScript("Renew", RENEW, toFlags);

@@ -1,0 +1,87 @@
+import { RedisSseError } from "../errors.js";
+import { encodeJson, isLargerThan } from "../serialize.js";
+import { MAX_MESSAGE, type ProgressReport } from "./task.js";
+import type { AnyTasks, TaskMap, TaskOf } from "./task-map.js";
+
+/** What a handler gets. Its functions can be taken out of it: `({ task, progress }) => ...`. */
+export interface TaskContext<Tasks extends TaskMap = AnyTasks> {
+  readonly task: TaskOf<Tasks>;
+  /** How often this task has been begun, this time included. */
+  readonly attempt: number;
+  /**
+   * Fires when the attempt is over for the queue, whatever the handler does: the task was cancelled, its lease or its time
+   * ran out, or the worker stops. `signal.reason` is an error whose `code` says which: `CANCELLED`, `LEASE_LOST`, `TIMEOUT` or
+   * `CLOSED`.
+   */
+  readonly signal: AbortSignal;
+  /**
+   * Reports progress on `task_progress:{taskId}`: percent from 0 to 100, or any object, in which `progress` is that
+   * percentage and `message` that message, if they are there. Told at most every `progressMs`, as it was last; the last one
+   * always. Resolves when it, or a later one, is told; a fault of Redis is logged and no more, since the work itself
+   * goes on. Rejects with `INVALID_TASK` or `UNSERIALIZABLE` for a bad argument.
+   */
+  readonly progress: (progress: number | object, message?: string) => Promise<void>;
+  /**
+   * Writes a piece of the task's output, as an event `chunk` on the same channel: text as it is, anything else as JSON. In
+   * order, each once, kept for who comes later. Resolves when it is stored: await it, so that no more is made than can be
+   * stored. Rejects with `WRITER_OVERFLOW` when more than a million characters wait, `TASK_TOO_LARGE`, `UNSERIALIZABLE`, or
+   * `ABORTED` when the attempt is over.
+   */
+  readonly write: (chunk: unknown) => Promise<void>;
+  /** Writes a line of the task's log, as an event `log` on the same channel. As `write()`; at most 10,000 characters. */
+  readonly log: (line: string) => Promise<void>;
+}
+
+const MAX_LINE = 10_000;
+
+export interface ReportedProgress {
+  readonly progress: number;
+  readonly message: string;
+  /** As JSON; empty for none. */
+  readonly data: string;
+}
+
+/** Checks what a handler, or somebody else, reports. Throws `INVALID_TASK` or `UNSERIALIZABLE`. */
+export function readProgress(
+  given: unknown,
+  message: unknown,
+  fallback: number,
+  maxBytes: number,
+): ReportedProgress {
+  const isObject = typeof given === "object" && given !== null;
+  const { progress = fallback, message: text = message } = isObject
+    ? (given as Partial<ProgressReport>)
+    : { progress: given };
+  if (typeof progress !== "number" || !(progress >= 0 && progress <= 100)) {
+    throw new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
+  }
+  if (text !== undefined && (typeof text !== "string" || text.length > MAX_MESSAGE)) {
+    throw new RedisSseError("INVALID_TASK", `expected message as a string of at most ${MAX_MESSAGE} characters`);
+  }
+  const data = isObject ? boundedJson(given, "progress", maxBytes) : "";
+  return { progress, message: text ?? "", data };
+}
+
+/** What `write()` takes, as the data of an event. Throws `TASK_TOO_LARGE` or `UNSERIALIZABLE`. */
+export function readChunk(chunk: unknown, maxBytes: number): string {
+  if (typeof chunk !== "string") return boundedJson(chunk, "a chunk", maxBytes);
+  assertSize(chunk, "a chunk", maxBytes);
+  return chunk;
+}
+
+/** Throws `INVALID_TASK`. */
+export function readLine(line: unknown): string {
+  if (typeof line === "string" && line.length <= MAX_LINE) return line;
+  throw new RedisSseError("INVALID_TASK", `expected a line as a string of at most ${MAX_LINE} characters`);
+}
+
+export function boundedJson(value: unknown, what: string, maxBytes: number): string {
+  const json = encodeJson(value, what);
+  assertSize(json, what, maxBytes);
+  return json;
+}
+
+function assertSize(text: string, what: string, maxBytes: number): void {
+  if (!isLargerThan(text, maxBytes)) return;
+  throw new RedisSseError("TASK_TOO_LARGE", `expected ${what} of at most ${maxBytes} bytes`);
+}

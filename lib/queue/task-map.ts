@@ -1,0 +1,44 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+
+import { RedisSseError } from "../errors.js";
+import type { Task } from "./task.js";
+
+/** The tasks of a queue: what each kind carries. */
+export type TaskMap = object;
+
+/** A queue of which nothing is said takes any kind, and any payload that JSON can express. */
+export type AnyTasks = Record<string, unknown>;
+
+export type KindOf<Tasks extends TaskMap> = keyof Tasks & string;
+
+/** The task that a handler gets: `kind` tells what `payload` is. */
+export type TaskOf<Tasks extends TaskMap> = {
+  [Kind in KindOf<Tasks>]: Task<Tasks[Kind]> & { readonly kind: Kind };
+}[KindOf<Tasks>];
+
+/**
+ * A check of each kind's payload, of any library that speaks Standard Schema (https://standardschema.dev): zod, valibot,
+ * arktype. What it makes of the payload is what is put in line.
+ */
+export type TaskSchemas<Tasks extends TaskMap> = {
+  readonly [Kind in KindOf<Tasks>]?: StandardSchemaV1<unknown, Tasks[Kind]>;
+};
+
+/** Checks a payload. Rejects with `INVALID_TASK`, which names the fields and says nothing of their values. */
+export async function checkPayload(
+  schema: StandardSchemaV1 | undefined,
+  kind: string,
+  payload: unknown,
+): Promise<unknown> {
+  if (schema === undefined) return payload;
+  const result = await schema["~standard"].validate(payload);
+  if (result.issues === undefined) return result.value;
+  const places = result.issues.slice(0, 5).map(({ path = [] }) => {
+    const keys = path.map((part) => String(typeof part === "object" ? part.key : part));
+    return keys.length === 0 ? "the whole" : keys.join(".").slice(0, 64);
+  });
+  throw new RedisSseError(
+    "INVALID_TASK",
+    `expected a payload of kind "${kind}" that its schema admits; wrong: ${places.join(", ")}`,
+  );
+}

@@ -1,0 +1,167 @@
+import { monotonicNow } from "../clock.js";
+import { delay } from "../deadline.js";
+import { RedisSseError, sanitize } from "../errors.js";
+import { createLog } from "../log.js";
+import type { OutputEvent, TaskLease, TaskReport, WorkerPort } from "./worker-port.js";
+
+const log = createLog("worker");
+
+/** What may wait to be told of one task, in characters. */
+const MAX_WAITING = 1024 * 1024;
+/** Events in one script. */
+const MAX_EVENTS = 100;
+/** After a fault of Redis, before the next try. */
+const FAULT_PAUSE_MS = 200;
+
+interface Progress {
+  readonly progress: number;
+  readonly message: string;
+  readonly data: string;
+}
+
+/** What waits to be told, and who waits for it. */
+interface Batch {
+  progress: Progress | null;
+  output: OutputEvent[];
+  length: number;
+  readonly told: Promise<void>;
+  readonly settle: (fault: RedisSseError | null) => void;
+}
+
+/**
+ * What an attempt says of itself while it runs. Progress is told at most once in `progressMs`, as it was last; output is
+ * told in its order and whole, and pieces of text that come faster than they are stored become one. One report is under
+ * way at a time, and is sent again until Redis has it.
+ */
+export class TaskOutput {
+  readonly #port: WorkerPort;
+  readonly #lease: TaskLease;
+  readonly #signal: AbortSignal;
+  readonly #onLost: () => void;
+  #batch: Batch | null = null;
+  #running: Promise<void> | null = null;
+  #skipWindow = new AbortController();
+  #reports = 0;
+  #toldAt = -Infinity;
+  /** As it was last reported. */
+  progress: number;
+
+  /** `signal` ends all waiting; `onLost` is called when the task turns out not to be this attempt's any more. */
+  constructor(port: WorkerPort, lease: TaskLease, signal: AbortSignal, onLost: () => void) {
+    this.#port = port;
+    this.#lease = lease;
+    this.#signal = signal;
+    this.#onLost = onLost;
+    this.progress = lease.task.progress;
+  }
+
+  /** Resolves when this, or what was reported after it, is told, or never will be. */
+  report(progress: Progress): Promise<void> {
+    if (this.#signal.aborted) return Promise.resolve();
+    this.progress = progress.progress;
+    const batch = this.#open();
+    batch.progress = progress;
+    return batch.told;
+  }
+
+  /** Resolves when it is stored. Rejects with `WRITER_OVERFLOW` when too much waits already, `ABORTED` when it never will be. */
+  write(event: OutputEvent): Promise<void> {
+    if (this.#signal.aborted) return Promise.reject(gone());
+    const batch = this.#open();
+    if (batch.length > 0 && batch.length + event.data.length > MAX_WAITING) {
+      return Promise.reject(
+        new RedisSseError("WRITER_OVERFLOW", `expected at most ${MAX_WAITING} characters to wait: await write()`),
+      );
+    }
+    batch.length += event.data.length;
+    this.#join(batch, event);
+    this.#skipWindow.abort();
+    return batch.told;
+  }
+
+  /** Resolves when all is told, or never will be. */
+  async flush(): Promise<void> {
+    this.#skipWindow.abort();
+    while (this.#running !== null) await this.#running;
+  }
+
+  #open(): Batch {
+    if (this.#batch !== null) return this.#batch;
+    let settle!: Batch["settle"];
+    const told = new Promise<void>((resolve, reject) => {
+      settle = (fault) => (fault === null ? resolve() : reject(fault));
+    });
+    // Who does not wait for it does not want to hear of it.
+    told.catch(() => {});
+    this.#batch = { progress: null, output: [], length: 0, told, settle };
+    this.#skipWindow = new AbortController();
+    this.#running ??= this.#run();
+    return this.#batch;
+  }
+
+  /** Text that follows text is one piece: a reader sees the same. */
+  #join({ output }: Batch, event: OutputEvent): void {
+    const last = output.at(-1);
+    const isText = event.name === "chunk" && last?.name === "chunk";
+    if (isText && last.isText && event.isText && last.data.length + event.data.length <= this.#port.maxBytes / 4) {
+      output[output.length - 1] = { ...last, data: last.data + event.data };
+    } else {
+      output.push(event);
+    }
+  }
+
+  /** Never rejects. */
+  async #run(): Promise<void> {
+    // What is said in one go is one report.
+    await Promise.resolve();
+    while (this.#batch !== null) {
+      await this.#window(this.#batch);
+      const batch = this.#batch;
+      this.#batch = null;
+      await this.#tell(batch);
+    }
+    this.#running = null;
+  }
+
+  async #window({ output }: Batch): Promise<void> {
+    const { clock, settings } = this.#port;
+    const waitMs = this.#toldAt + settings.progressMs - monotonicNow(clock);
+    if (output.length > 0 || waitMs <= 0 || this.#signal.aborted) return;
+    const { signal } = this.#skipWindow;
+    await delay(clock, waitMs, AbortSignal.any([signal, this.#signal]));
+  }
+
+  async #tell({ progress, output, settle }: Batch): Promise<void> {
+    for (let from = 0; from === 0 || from < output.length; from += MAX_EVENTS) {
+      const isLast = from + MAX_EVENTS >= output.length;
+      const report = {
+        number: ++this.#reports,
+        progress: isLast && progress !== null ? progress.progress : null,
+        message: progress?.message ?? "",
+        data: progress?.data ?? "",
+        output: output.slice(from, from + MAX_EVENTS),
+      };
+      if (!(await this.#send(report))) return settle(output.length > 0 ? gone() : null);
+    }
+    this.#toldAt = monotonicNow(this.#port.clock);
+    settle(null);
+  }
+
+  async #send(report: TaskReport): Promise<boolean> {
+    while (!this.#signal.aborted) {
+      try {
+        const reply = await this.#port.report(this.#lease, report);
+        if (reply !== "taken") this.#onLost();
+        return reply === "taken";
+      } catch (error) {
+        log("cannot tell of %s: %s", this.#lease.task.id, sanitize(error).message);
+      }
+      await delay(this.#port.clock, FAULT_PAUSE_MS, this.#signal);
+    }
+    return false;
+  }
+}
+
+function gone(): RedisSseError {
+  return new RedisSseError("ABORTED", "this attempt at the task is over");
+}
