@@ -13,8 +13,9 @@ import { serializeMessage, type OutboundMessage } from "./outbound-message.js";
 import type { StreamRequest } from "./sink.js";
 import type { StreamEvent } from "./stream-event.js";
 
+/** What the service gives the rules of its streams. */
 export interface EventRulesContext {
-  readonly maxEventBytes: number;
+  readonly settings: { readonly maxEventBytes: number };
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
 }
 
@@ -66,7 +67,7 @@ export class EventRules {
       if (this.#transform === undefined) return event;
       const message = atOnce("transform", this.#transform(seenOf(event)));
       if (message === null || message === undefined) return null;
-      return change(event, message, this.#context.maxEventBytes);
+      return change(event, message, this.#context.settings.maxEventBytes);
     } catch (error) {
       // It may not be for this client's eyes: it is not sent, and that is told.
       log("a rule of this stream failed: %s", describeThrown(error));
