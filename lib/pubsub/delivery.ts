@@ -158,11 +158,13 @@ export class Delivery implements TransportListener {
   emit(event: InboundEvent): void {
     // A rule may have taken the channel away with an event before this one.
     if (!this.#hears(event.channel)) return;
-    const own = this.#rules === null ? event : this.#select(event, this.#rules);
+    const own = this.#rules === null ? event : this.#rules.select(event);
+    // Or with this one: what the client does not get of it does not end its stream either.
+    if (this.#rules !== null && !this.#hears(event.channel)) return;
     if (this.#isWritable) {
       if (own === null) this.#cursor.skip(event);
       else this.#pass(own);
-      if (this.#rules?.isLast(event)) this.#owner.end("completed");
+      if (!this.#isOver && this.#rules?.isLast(event)) this.#owner.end("completed");
     } else if (this.#isOver) {
       this.#dropped++;
     } else if (this.#rules?.isLast(event)) {
@@ -177,8 +179,8 @@ export class Delivery implements TransportListener {
 
   /** More waits than before. */
   held(): void {
-    const bufferedBytes = this.waitingBytes;
-    this.#owner.waiting(bufferedBytes);
+    this.#owner.waiting(this.waitingBytes);
+    const bufferedBytes = (this.#backlog?.boundedBytes ?? 0) + this.#history.waitingBytes;
     this.#owner.dispatch({ type: "buffered", bufferedBytes });
   }
 
@@ -279,12 +281,6 @@ export class Delivery implements TransportListener {
     // A rule that was asked about the event before may have taken the channel away.
     if (this.#isOver || !this.#hears(event.channel)) this.#dropped++;
     else if (this.#history.admit(event)) this.emit(event);
-  }
-
-  /** The event as the application wants it; none of a channel that it takes away when it is asked. */
-  #select(event: InboundEvent, rules: EventRules): InboundEvent | null {
-    const own = rules.select(event);
-    return this.#hears(event.channel) ? own : null;
   }
 
   #wait(event: InboundEvent): void {

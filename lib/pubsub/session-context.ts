@@ -45,6 +45,6 @@ export interface SessionStatistics {
   readonly bytesSent: number;
   /** Events that were never written: they came while the session was closing, waited when it had to, or were dropped by `slowConsumer`. */
   readonly messagesDropped: number;
-  /** What waits for the client to read; at most `maxBufferedBytes`. */
+  /** What waits for the client to read; at most `maxBufferedBytes`, but for one event where `slowConsumer` drops. */
   readonly bufferedBytes: number;
 }

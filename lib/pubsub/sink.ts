@@ -66,6 +66,11 @@ export interface StreamRequest {
    * encoded form. What it throws, or answers and cannot be sent, is told as a `gap`.
    */
   readonly transform?: ((event: StreamEvent) => OutboundMessage | null) | undefined;
-  /** Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers true. */
+  /**
+   * Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers
+   * true, whether or not `filter` lets it through. Asked of an event once it was written; of one that has to wait for the
+   * client as it begins to wait: then it is not dropped, and the stream ends once it was written. Never asked of an event
+   * of a channel that was taken away.
+   */
   readonly until?: ((event: StreamEvent) => boolean) | undefined;
 }
