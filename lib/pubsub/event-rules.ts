@@ -1,3 +1,5 @@
+import { AsyncResource } from "node:async_hooks";
+
 import { createLog } from "../log.js";
 import { atOnce, describeThrown } from "./app-answer.js";
 import { encodeEvent } from "./frame.js";
@@ -29,9 +31,10 @@ export class EventRules {
   readonly #context: EventRulesContext;
 
   private constructor({ filter, transform, until }: StreamRequest, context: EventRulesContext) {
-    this.#filter = filter;
-    this.#transform = transform;
-    this.#until = until;
+    // Events may be passed on in the midst of another request, or as the first one's connection has them.
+    this.#filter = filter && AsyncResource.bind(filter);
+    this.#transform = transform && AsyncResource.bind(transform);
+    this.#until = until && AsyncResource.bind(until);
     this.#context = context;
   }
 

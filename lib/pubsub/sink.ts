@@ -59,7 +59,10 @@ export interface StreamRequest {
   readonly retryMs?: number | undefined;
   /** What becomes of events that the client does not read in time. Default: the service's. */
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
-  /** Whether an event is for this stream. What it throws is told as a `gap`, and the event is not sent. */
+  /**
+   * Whether an event is for this stream. This and the two below run in the asynchronous context (`AsyncLocalStorage`) in
+   * which the stream was opened. What it throws is told as a `gap`, and the event is not sent.
+   */
   readonly filter?: ((event: StreamEvent) => boolean) | undefined;
   /**
    * What this stream gets in an event's place; `null`: nothing. Streams that make the same of an event share its
