@@ -1,3 +1,5 @@
+import { AsyncResource } from "node:async_hooks";
+
 import { createLog } from "../log.js";
 import { atOnce, describeThrown } from "./app-answer.js";
 import { encodeEvent } from "./frame.js";
@@ -13,8 +15,9 @@ import { serializeMessage, type OutboundMessage } from "./outbound-message.js";
 import type { StreamRequest } from "./sink.js";
 import type { StreamEvent } from "./stream-event.js";
 
+/** What the service gives the rules of its streams. */
 export interface EventRulesContext {
-  readonly maxEventBytes: number;
+  readonly settings: { readonly maxEventBytes: number };
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
 }
 
@@ -28,9 +31,10 @@ export class EventRules {
   readonly #context: EventRulesContext;
 
   private constructor({ filter, transform, until }: StreamRequest, context: EventRulesContext) {
-    this.#filter = filter;
-    this.#transform = transform;
-    this.#until = until;
+    // Events may be passed on in the midst of another request, or as the first one's connection has them.
+    this.#filter = filter && AsyncResource.bind(filter);
+    this.#transform = transform && AsyncResource.bind(transform);
+    this.#until = until && AsyncResource.bind(until);
     this.#context = context;
   }
 
@@ -66,7 +70,7 @@ export class EventRules {
       if (this.#transform === undefined) return event;
       const message = atOnce("transform", this.#transform(seenOf(event)));
       if (message === null || message === undefined) return null;
-      return change(event, message, this.#context.maxEventBytes);
+      return change(event, message, this.#context.settings.maxEventBytes);
     } catch (error) {
       // It may not be for this client's eyes: it is not sent, and that is told.
       log("a rule of this stream failed: %s", describeThrown(error));

@@ -59,13 +59,21 @@ export interface StreamRequest {
   readonly retryMs?: number | undefined;
   /** What becomes of events that the client does not read in time. Default: the service's. */
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
-  /** Whether an event is for this stream. What it throws is told as a `gap`, and the event is not sent. */
+  /**
+   * Whether an event is for this stream. This and the two below run in the asynchronous context (`AsyncLocalStorage`) in
+   * which the stream was opened. What it throws is told as a `gap`, and the event is not sent.
+   */
   readonly filter?: ((event: StreamEvent) => boolean) | undefined;
   /**
    * What this stream gets in an event's place; `null`: nothing. Streams that make the same of an event share its
    * encoded form. What it throws, or answers and cannot be sent, is told as a `gap`.
    */
   readonly transform?: ((event: StreamEvent) => OutboundMessage | null) | undefined;
-  /** Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers true. */
+  /**
+   * Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers
+   * true, whether or not `filter` lets it through. Asked of an event once it was written; of one that has to wait for the
+   * client as it begins to wait: then it is not dropped, and the stream ends once it was written. Never asked of an event
+   * of a channel that was taken away.
+   */
   readonly until?: ((event: StreamEvent) => boolean) | undefined;
 }

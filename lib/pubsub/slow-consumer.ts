@@ -10,7 +10,8 @@ import type { StreamEvent } from "./stream-event.js";
  * - "latest": of each channel only the newest waits, or of each key that `latestBy` gives an event of the channel.
  *
  * `latestBy` sees an event as its stream gets it, and answers text or a number; all for which it answers something else,
- * or throws, are one key. Never dropped are what `session.send()` sent, and what ends a channel or the stream.
+ * or throws, are one key. Never dropped are what `session.send()` sent, and what ends a channel or the stream; nor, for
+ * the bound of its own stream, the newest event: one that is larger than `limits.maxBufferedBytes` waits all the same.
  *
  * Where something was dropped a `gap` (`slow-consumer`) tells it. `limits.maxStallMs` ends a stream under each of them.
  */

@@ -240,6 +240,29 @@ describe("a stream that gets some events only", () => {
       expect(stream.data).to.deep.equal(["1", "4"]);
     });
 
+    for (const reads of [true, false]) {
+      it(`does not end with an event whose channel it takes away, ${reads ? "live" : "stalled"}`, async () => {
+        const asked: string[] = [];
+        let stream: RigStream | undefined;
+        const filter = ({ channel, data }: StreamEvent): boolean => {
+          if (data === "leave") void stream!.session.removeChannel(channel);
+          return true;
+        };
+        const until = ({ data }: StreamEvent): boolean => asked.push(data) > 0 && data === "leave";
+        stream = await rig.open({ filter, until }, "a", "p");
+        if (!reads) {
+          stream.sink.takes = false;
+          rig.publish("p", "blocks");
+        }
+        rig.publish("a", "leave");
+        rig.publish("p", "after");
+        stream.sink.drain();
+        expect(stream.session.state).to.equal("subscribed");
+        expect(stream.data.at(-1)).to.equal("after");
+        expect(asked).to.not.include("leave");
+      });
+    }
+
     it("gets nothing more when it closes the stream", async () => {
       let stream: RigStream | undefined;
       const filter = ({ data }: StreamEvent): boolean => {

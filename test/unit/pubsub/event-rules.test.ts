@@ -310,7 +310,7 @@ describe("EventRules", () => {
   });
 
   function context(): Parameters<typeof EventRules.of>[1] {
-    return { maxEventBytes: MAX_EVENT_BYTES, onGap: (...gap) => gaps.push(gap) };
+    return { settings: { maxEventBytes: MAX_EVENT_BYTES }, onGap: (...gap) => gaps.push(gap) };
   }
 
   function of(request: StreamRequest): EventRules {
