@@ -11,6 +11,7 @@ export type { Clock } from "./clock.js";
 export { systemClock } from "./clock.js";
 export { assertKnown, assertObject } from "./validate.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
+export { sanitize } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 
 export { PubSubSession } from "./pubsub/session.js";

@@ -5,4 +5,6 @@ export { defaultService } from "./default-service.js";
 export { redisPoolStatus } from "./redis-pool-status.js";
 export type { RedisPoolStatusOptions } from "./redis-pool-status.js";
 export { sseStream } from "./sse-stream.js";
+export { taskStream } from "./task-stream.js";
+export type { TaskResolver, TaskStreamOptions } from "./task-stream.js";
 export type { ChannelResolver, SseStreamOptions } from "./sse-stream.js";

@@ -64,6 +64,8 @@ export interface SseStreamOptions {
    * when an event comes, also about those that wait for the client, or that `filter` leaves out.
    */
   readonly until?: (event: StreamEvent, req: Request) => boolean;
+  /** What the client gets right after `connected`, before any event. Refused as by `session.send()`. Default: nothing. */
+  readonly first?: (req: Request) => readonly OutboundMessage[];
   /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */
   readonly onOpen?: (session: PubSubSession, req: Request) => void | Promise<void>;
 }
@@ -124,9 +126,11 @@ async function openStream(
 }
 
 function streamRequest(req: Request, options: SseStreamOptions): StreamRequest {
-  const { key, from, filter, transform, until, slowConsumer, onUnavailable, heartbeatMs, retryMs } = options;
+  const { key, first, from, filter, transform, until, slowConsumer, onUnavailable, heartbeatMs, retryMs } =
+    options;
   return {
     key: key?.(req),
+    first: first?.(req),
     lastEventId: lastEventIdOf(req) ?? (from === "earliest" ? "earliest" : undefined),
     filter: filter && ((event) => filter(event, req)),
     transform: transform && ((event) => transform(event, req)),
@@ -139,7 +143,7 @@ function streamRequest(req: Request, options: SseStreamOptions): StreamRequest {
 }
 
 /** The header, which an EventSource sends when it comes back; else the query, for a page that remembers its place. */
-function lastEventIdOf(req: Request): string | undefined {
+export function lastEventIdOf(req: Request): string | undefined {
   const given = req.get("Last-Event-ID") || req.query["lastEventId"] || undefined;
   // Given twice, or as an object: nothing that this library has written, and answered as such.
   return given === undefined || typeof given === "string" ? given : MALFORMED;
@@ -183,6 +187,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
   "filter",
   "transform",
   "until",
+  "first",
   "onOpen",
 ]);
 
@@ -203,7 +208,7 @@ function assertArguments(channelResolver: unknown, options: SseStreamOptions): v
   if (from !== undefined && from !== "now" && from !== "earliest") {
     throw new ConfigError('expected from as "now" or "earliest"');
   }
-  for (const name of ["key", "filter", "transform", "until", "onOpen"] as const) {
+  for (const name of ["key", "filter", "transform", "until", "first", "onOpen"] as const) {
     if (options[name] === undefined || typeof options[name] === "function") continue;
     throw new ConfigError(`expected ${name} as a function, got ${typeof options[name]}`);
   }

@@ -57,6 +57,11 @@ export interface StreamRequest {
   readonly heartbeatMs?: number | undefined;
   /** Milliseconds a client waits before it comes back. Default: the service's. */
   readonly retryMs?: number | undefined;
+  /**
+   * What the client gets right after `connected`, before any event of its channels: the state that they go on from.
+   * Refused as by `PubSubSession.send()`.
+   */
+  readonly first?: readonly OutboundMessage[] | undefined;
   /** What becomes of events that the client does not read in time. Default: the service's. */
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
   /**

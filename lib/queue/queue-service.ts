@@ -20,7 +20,7 @@ import { reportTask, type ReportReply } from "./scripts/report.js";
 import { pauseQueue } from "./scripts/schedules.js";
 import { renewLeases, settleTasks } from "./scripts/settle.js";
 import { boundedJson, readProgress, type ReportedProgress } from "./task-context.js";
-import { listPage, type ListOptions, type TaskPage } from "./task-list.js";
+import { listPage, type DeadLetter, type ListOptions, type TaskPage } from "./task-list.js";
 import { checkPayload, type AnyTasks, type KindOf, type TaskMap } from "./task-map.js";
 import {
   assertTaskId,
@@ -100,9 +100,13 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     this.#store = new QueueStore({ ...deps, name, maxResults: this.#settings.maxResults });
     this.#enqueuer = new Enqueuer(this.#store);
     this.deadLetters = new DeadLetters(this.#store);
-    this.#schedules = new Schedules(this.#store, deps.clock, async (id, { kind, payload, options: given }) => {
-      await this.#add(kind, parseJson(payload), { ...given, id });
-    });
+    this.#schedules = new Schedules(
+      this.#store,
+      deps.clock,
+      async (id, { kind, payload, options: given }) => {
+        await this.#add(kind, parseJson(payload), { ...given, id });
+      },
+    );
   }
 
   /**
@@ -150,7 +154,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     const answers = await this.#enqueuer.addAll(tasks.map(({ task }) => task));
     if ("taken" in answers) throw takenId(answers.taken);
     return Promise.all(
-      tasks.map(({ task, payload }, index) => this.#answer(task, payload, list[index]!.options, answers[index]!)),
+      tasks.map(({ task, payload }, index) =>
+        this.#answer(task, payload, list[index]!.options, answers[index]!),
+      ),
     );
   }
 
@@ -199,7 +205,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
   /** The tasks in one state, page by page. Rejects with `ConfigError`, `INVALID_TASK` or a fault of Redis. */
   async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage> {
     const { tasks, next } = await listPage(this.#store, state, options);
-    return { tasks: tasks.map(({ error: _, ...task }) => task), next };
+    return { tasks: tasks.map(withoutError), next };
   }
 
   /** How many tasks there are in each state, and what was counted so far. Rejects with a fault of Redis. */
@@ -394,15 +400,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
   #report(taskId: string, token: string, report: TaskReport): Promise<ReportReply> {
     const { number, progress, message, data, output } = report;
     const events = output.flatMap((event) => [event.name, event.data]);
-    return this.#store.run(reportTask, [
-      taskId,
-      token,
-      number,
-      progress ?? "",
-      message,
-      data,
-      ...events,
-    ]);
+    return this.#store.run(reportTask, [taskId, token, number, progress ?? "", message, data, ...events]);
   }
 
   /** Of a task that is in no queue nothing is known but what is said of it. */
@@ -424,6 +422,12 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
   }
 }
 
+/** What was thrown is for those who look after the dead letters. */
+function withoutError({ error, ...task }: DeadLetter): Task {
+  void error;
+  return task;
+}
+
 function takenId(id: string): RedisSseError {
   return new RedisSseError("INVALID_TASK", `expected an id that is not taken, got "${id}"`);
 }
@@ -431,4 +435,3 @@ function takenId(id: string): RedisSseError {
 function cancelledId(text: string | null): string | null {
   return text?.startsWith("cancel ") ? text.slice("cancel ".length) : null;
 }
-

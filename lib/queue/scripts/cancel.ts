@@ -16,7 +16,11 @@ settle()
 redis.pcall('PUBLISH', WAKE, 'cancel ' .. id)
 return 1`}`;
 
-export const cancelTask: Script<"cancelled" | "over" | "unknown"> = defineQueueScript("Cancel", CANCEL, ([reply]): "cancelled" | "over" | "unknown" => {
-  if (reply === "2") return "unknown";
-  return reply === "1" ? "cancelled" : "over";
-});
+export const cancelTask: Script<"cancelled" | "over" | "unknown"> = defineQueueScript(
+  "Cancel",
+  CANCEL,
+  ([reply]): "cancelled" | "over" | "unknown" => {
+    if (reply === "2") return "unknown";
+    return reply === "1" ? "cancelled" : "over";
+  },
+);
