@@ -155,10 +155,10 @@ export class TaskRun {
       },
       write: async (chunk) => {
         const data = readChunk(chunk, maxBytes);
-        await this.#opened().write({ name: "chunk", data, isText: typeof chunk === "string" });
+        await this.#writable().write({ name: "chunk", data, isText: typeof chunk === "string" });
       },
       log: async (line) => {
-        await this.#opened().write({ name: "log", data: readLine(line), isText: false });
+        await this.#writable().write({ name: "log", data: readLine(line), isText: false });
       },
     };
   }
@@ -167,6 +167,12 @@ export class TaskRun {
     this.#aborting ??= new AbortController();
     if (this.#over && !this.#aborting.signal.aborted) this.#aborting.abort(OVER);
     return this.#aborting.signal;
+  }
+
+  /** What is written after the outcome belongs to no attempt. */
+  #writable(): TaskOutput {
+    if (this.#decided) throw OVER;
+    return this.#opened();
   }
 
   #opened(): TaskOutput {
