@@ -38,7 +38,8 @@ export { NotificationService } from "./notifications/notification-service.js";
 export type { NewNotification, Notification } from "./notifications/notification-service.js";
 
 export { QueueService } from "./queue/queue-service.js";
-export type { ScheduleOptions, TaskEntry } from "./queue/queue-service.js";
+export type { ScheduleOptions } from "./queue/queue-service.js";
+export type { TaskEntry } from "./queue/task-maker.js";
 export type { QueueOptions } from "./queue/queue-options.js";
 export type { EnqueueOptions } from "./queue/enqueue-options.js";
 export type { Backoff } from "./queue/backoff.js";
