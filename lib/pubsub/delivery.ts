@@ -65,6 +65,7 @@ export class Delivery implements TransportListener {
   readonly #output: StreamOutput;
   readonly #context: DeliveryContext;
   readonly #policy: SlowConsumerPolicy;
+  readonly #onError: StreamRequest["onError"];
   /** What the application wants to be asked about each event; `null`: nothing. */
   readonly #rules: EventRules | null;
   /** There once something has waited. */
@@ -90,6 +91,7 @@ export class Delivery implements TransportListener {
     this.#cursor = cursor;
     this.#output = output;
     this.#policy = request.slowConsumer ?? context.settings.slowConsumer;
+    this.#onError = request.onError;
     this.#rules = EventRules.of(request, context);
   }
 
@@ -300,7 +302,12 @@ export class Delivery implements TransportListener {
   #createBacklog(): Backlog {
     const { settings, onGap } = this.#context;
     // A quarter is for live events that wait for those before them.
-    return new Backlog({ policy: this.#policy, maxBytes: settings.maxBufferedBytes * 0.75, onGap });
+    return new Backlog({
+      policy: this.#policy,
+      maxBytes: settings.maxBufferedBytes * 0.75,
+      onGap,
+      onError: this.#onError,
+    });
   }
 
   /** Nothing waits any more. */

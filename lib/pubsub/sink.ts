@@ -1,6 +1,7 @@
 import type { HttpAnswer, StreamHead } from "./answer.js";
 import type { Block } from "./block.js";
 import type { OutboundMessage } from "./outbound-message.js";
+import type { OnRuleError } from "./rule-failure.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "./stream-event.js";
 import type { TcpEnds } from "./tcp-table.js";
@@ -76,4 +77,6 @@ export interface StreamRequest {
    * is not dropped, and the stream ends once it was written. Never asked of an event of a channel that was taken away.
    */
   readonly until?: ((event: StreamEvent) => boolean) | undefined;
+  /** Told what a rule of this stream threw, or that it gave an answer that is none. Default: the log alone. */
+  readonly onError?: OnRuleError | undefined;
 }
