@@ -32,6 +32,15 @@ export class RuleErrors {
     return (error, failure) => this.#tell(error, failure, req);
   }
 
+  /** Never rejects. */
+  async #call(error: unknown, context: RuleErrorContext): Promise<void> {
+    try {
+      await this.#onError(error, context);
+    } catch {
+      log("onError() failed");
+    }
+  }
+
   #tell(error: unknown, failure: RuleFailure, req: Request): void {
     const now = this.#now();
     const last = this.#told.get(failure.rule);
@@ -40,8 +49,7 @@ export class RuleErrors {
       return;
     }
     this.#told.set(failure.rule, { at: now, omitted: 0 });
-    const told = this.#onError(error, { ...failure, req, omitted: last?.omitted ?? 0 });
-    if (told instanceof Promise) told.catch(() => log("onError() rejected"));
+    void this.#call(error, { ...failure, req, omitted: last?.omitted ?? 0 });
   }
 }
 

@@ -137,10 +137,10 @@ function streamRequest(req: Request, options: SseStreamOptions, errors: RuleErro
   return {
     key: key?.(req),
     lastEventId: lastEventIdOf(req) ?? (from === "earliest" ? "earliest" : undefined),
-    filter: filter && ((event) => filter(event, req) as boolean),
+    filter: filter && ((event) => filter(event, req)),
     transform: transform && ((event) => transform(event, req)),
     slowConsumer,
-    until: until && ((event) => until(event, req) as boolean),
+    until: until && ((event) => until(event, req)),
     onError: errors.of(req),
     onUnavailable,
     heartbeatMs,

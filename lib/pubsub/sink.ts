@@ -64,7 +64,7 @@ export interface StreamRequest {
    * Whether an event is for this stream. This and the two below run in the asynchronous context (`AsyncLocalStorage`) in
    * which the stream was opened. What it throws is told as a `gap`, and the event is not sent.
    */
-  readonly filter?: ((event: StreamEvent) => boolean) | undefined;
+  readonly filter?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
   /**
    * What this stream gets in an event's place; `null`: nothing. Streams that make the same of an event share its
    * encoded form. What it throws, or answers and cannot be sent, is told as a `gap`.
@@ -76,7 +76,7 @@ export interface StreamRequest {
    * id `completed`, so that a client that has it is answered 204 when it comes back. One that has to wait for the client
    * is not dropped, and the stream ends once it was written. Never asked of an event of a channel that was taken away.
    */
-  readonly until?: ((event: StreamEvent) => boolean) | undefined;
+  readonly until?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
   /** Told what a rule of this stream threw, or that it gave an answer that is none. Default: the log alone. */
   readonly onError?: OnRuleError | undefined;
 }
