@@ -72,9 +72,10 @@ export interface StreamRequest {
   readonly transform?: ((event: StreamEvent) => OutboundMessage | null) | undefined;
   /**
    * Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers
-   * true, whether or not `filter` lets it through. Asked when the event comes, before it is written: it goes out with the
-   * id `completed`, so that a client that has it is answered 204 when it comes back. One that has to wait for the client
-   * is not dropped, and the stream ends once it was written. Never asked of an event of a channel that was taken away.
+   * true, whether or not `filter` lets it through. Asked when the event comes, before it is written: one that the
+   * stream ends with goes out with the id `completed`, so that a client that has it is answered 204 when it comes back.
+   * One that has to wait for the client is not dropped, and the stream ends once it was written. What closes the session
+   * while it is asked keeps the event from being written. Never asked of an event of a channel that was taken away.
    */
   readonly until?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
   /** Told what a rule of this stream threw, or that it gave an answer that is none. Default: the log alone. */
