@@ -1,19 +1,19 @@
-import { createLog } from "../log.js";
-import { atOnce, describeThrown } from "./app-answer.js";
+import { atOnce } from "./app-answer.js";
 import type { Position } from "./cursor.js";
 import { FrameBuffer, sizeOf } from "./frame-buffer.js";
 import { createGap, isControl, NO_CHANNEL, type GapReason, type InboundEvent } from "./inbound-event.js";
 import { KeyedBuffer } from "./keyed-buffer.js";
+import { tellFailure, type OnRuleError } from "./rule-failure.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "./stream-event.js";
-
-const log = createLog("session");
 
 export interface BacklogOptions {
   readonly policy: SlowConsumerPolicy;
   /** Above this the policy drops, though not the newest; one that drops nothing leaves it to the session to end. */
   readonly maxBytes: number;
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+  /** `latestBy` failed. */
+  readonly onError?: OnRuleError | undefined;
 }
 
 /**
@@ -22,7 +22,7 @@ export interface BacklogOptions {
  */
 export class Backlog {
   readonly #options: BacklogOptions;
-  readonly #keyOf: ((event: StreamEvent) => string) | null;
+  readonly #keyOf: ((event: StreamEvent) => string | number) | null;
   readonly #queue: FrameBuffer<InboundEvent> | KeyedBuffer<InboundEvent>;
   /** Channels of which something was dropped that the client is still to be told of, with the last that was. */
   #lost: Map<string, Position | undefined> | null = null;
@@ -113,7 +113,7 @@ export class Backlog {
     try {
       key = atOnce("latestBy", this.#keyOf!({ channel, event: type, data }));
     } catch (error) {
-      log("latestBy() failed: %s", describeThrown(error));
+      tellFailure("latestBy", error, event, this.#options.onError);
     }
     return `${channel}\n${textOf(key)}`;
   }
@@ -168,7 +168,7 @@ function placeBefore(last: Position, next: InboundEvent | undefined): Position |
   return { epoch: last.epoch, offset: Math.min(last.offset, next.position.offset - 1) };
 }
 
-function keyFunctionOf(policy: SlowConsumerPolicy): ((event: StreamEvent) => string) | null {
+function keyFunctionOf(policy: SlowConsumerPolicy): ((event: StreamEvent) => string | number) | null {
   if (typeof policy === "object") return policy.latestBy;
   return policy === "latest" ? () => "" : null;
 }

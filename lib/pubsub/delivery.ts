@@ -5,7 +5,7 @@ import { Block } from "./block.js";
 import type { EventBatch } from "./event-batch.js";
 import { EventRules, silence } from "./event-rules.js";
 import type { Interruption } from "./hub-member.js";
-import { NO_CHANNEL, type GapReason, type InboundEvent } from "./inbound-event.js";
+import { NO_CHANNEL, NOTHING, type GapReason, type InboundEvent } from "./inbound-event.js";
 import type { SessionCursor } from "./session-cursor.js";
 import type { SessionHistory } from "./session-history.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
@@ -65,6 +65,7 @@ export class Delivery implements TransportListener {
   readonly #output: StreamOutput;
   readonly #context: DeliveryContext;
   readonly #policy: SlowConsumerPolicy;
+  readonly #onError: StreamRequest["onError"];
   /** What the application wants to be asked about each event; `null`: nothing. */
   readonly #rules: EventRules | null;
   /** There once something has waited. */
@@ -90,6 +91,7 @@ export class Delivery implements TransportListener {
     this.#cursor = cursor;
     this.#output = output;
     this.#policy = request.slowConsumer ?? context.settings.slowConsumer;
+    this.#onError = request.onError;
     this.#rules = EventRules.of(request, context);
   }
 
@@ -158,18 +160,14 @@ export class Delivery implements TransportListener {
   emit(event: InboundEvent): void {
     // A rule may have taken the channel away with an event before this one.
     if (!this.#hears(event.channel)) return;
-    const own = this.#rules === null ? event : this.#rules.select(event);
+    const own = this.#rules === null ? event : this.#select(event, this.#rules);
     // Or with this one: what the client does not get of it does not end its stream either.
     if (this.#rules !== null && !this.#hears(event.channel)) return;
     if (this.#isWritable) {
       if (own === null) this.#cursor.skip(event);
       else this.#pass(own);
-      if (!this.#isOver && this.#rules?.isLast(event)) this.#owner.end("completed");
     } else if (this.#isOver) {
       this.#dropped++;
-    } else if (this.#rules?.isLast(event)) {
-      // Known when it comes: one that ends the stream is not dropped while it waits.
-      this.#wait({ ...(own ?? silence(event)), isLast: true });
     } else if (own !== null) {
       this.#wait(own);
     } else if (event.position !== undefined) {
@@ -236,7 +234,9 @@ export class Delivery implements TransportListener {
   writeRest(): void {
     this.#gather(() => {
       for (let event = this.#next(); event !== undefined; event = this.#next()) {
-        this.#put(new Block(this.#cursor.frameOf(event)), 1);
+        this.#write(event);
+        // What came behind it is no part of this stream, nor a place to come back from.
+        if (event.isLast) return;
       }
       this.#skipPassed();
       if (!this.#cursor.isTold) this.#put(new Block(this.#cursor.tell()), 0);
@@ -283,6 +283,16 @@ export class Delivery implements TransportListener {
     else if (this.#history.admit(event)) this.emit(event);
   }
 
+  /**
+   * The event as the application wants it. Whether the stream ends with it is known before any of it goes out: a client
+   * that has it must not come back for more, and one that has not, must.
+   */
+  #select(event: InboundEvent, rules: EventRules): InboundEvent | null {
+    const own = rules.select(event);
+    if (this.#isOver || !this.#hears(event.channel) || !rules.isLast(event)) return own;
+    return { ...(own ?? silence(event)), isLast: true };
+  }
+
   #wait(event: InboundEvent): void {
     this.#passed?.delete(event.channel);
     (this.#backlog ??= this.#createBacklog()).push(event);
@@ -292,7 +302,12 @@ export class Delivery implements TransportListener {
   #createBacklog(): Backlog {
     const { settings, onGap } = this.#context;
     // A quarter is for live events that wait for those before them.
-    return new Backlog({ policy: this.#policy, maxBytes: settings.maxBufferedBytes * 0.75, onGap });
+    return new Backlog({
+      policy: this.#policy,
+      maxBytes: settings.maxBufferedBytes * 0.75,
+      onGap,
+      onError: this.#onError,
+    });
   }
 
   /** Nothing waits any more. */
@@ -328,9 +343,15 @@ export class Delivery implements TransportListener {
 
   /** Writes one event, and ends the stream where it was the last. */
   #pass(event: InboundEvent): void {
-    this.#put(new Block(this.#cursor.frameOf(event)), 1);
+    this.#write(event);
     if (event.ending !== undefined) this.#owner.ended();
     if (event.isLast) this.#owner.end("completed");
+  }
+
+  #write(event: InboundEvent): void {
+    const frame = event.isLast ? this.#cursor.lastFrameOf(event) : this.#cursor.frameOf(event);
+    // One that says nothing only moves the client's id, and is no event to it.
+    this.#put(new Block(frame), event.isLast && event.frame === NOTHING ? 0 : 1);
   }
 
   #put(block: Block, events: number): void {

@@ -1,3 +1,4 @@
+import { COMPLETED_ID } from "./answer.js";
 import { encodeEntries, encodeEntry, replaceOffset, tagOf, type Position } from "./cursor.js";
 import { Block } from "./block.js";
 import type { EventBatch, FrameEncoder } from "./event-batch.js";
@@ -72,6 +73,12 @@ export class SessionCursor implements FrameEncoder {
     this.#move(place, position);
     this.#isTold = true;
     return encodeId(this.id!) + frame;
+  }
+
+  /** The event that the stream ends with: whoever has it comes back with an id that ends the matter. */
+  lastFrameOf({ frame }: InboundEvent): string {
+    this.#isTold = true;
+    return encodeId(COMPLETED_ID) + frame;
   }
 
   /** The events as they go to this client. */

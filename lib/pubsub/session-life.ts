@@ -343,7 +343,10 @@ export class SessionLife implements Ports {
     this.#closing = null;
     if (log.enabled)
       for (const channel of this.channels.names) log("[SSE] subscribed: %s", printable(channel));
+    const { first = [] } = this.#request;
+    const { maxEventBytes } = this.#context.settings;
     const greeting = encodeGreeting({
+      first: first.map((message) => encodeMessage(message, maxEventBytes).frame).join(""),
       ...this.#beginning,
       sessionId: this.#session.id,
       channels: [...this.channels.names],
@@ -352,7 +355,7 @@ export class SessionLife implements Ports {
     });
     const { gaps } = this.#beginning;
     this.#beginning = NOTHING_TO_TELL;
-    this.#delivery.written(this.#output.start(greeting), gaps.length);
+    this.#delivery.written(this.#output.start(greeting), first.length + gaps.length);
   }
 
   /** Runs once, from the transition to `closing`. Never rejects. */

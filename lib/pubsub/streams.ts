@@ -211,9 +211,10 @@ export class Streams {
       refused: (_, fault) => log("no subscription for a worker: %s", fault.message),
     };
     // What was published before the acknowledgement went unheard.
-    this.#hub
-      .join(channel, member)
-      .then(() => onMessage(null), (error: unknown) => log("subscribe: %s", sanitize(error).message));
+    this.#hub.join(channel, member).then(
+      () => onMessage(null),
+      (error: unknown) => log("subscribe: %s", sanitize(error).message),
+    );
     return () => this.#hub.leave(channel, member);
   }
 

@@ -172,7 +172,9 @@ describe("Backlog", () => {
       } finally {
         log.restore();
       }
-      expect(log.lines.join("\n")).to.include("latestBy() failed: TypeError").and.to.not.include("hunter2");
+      expect(log.lines.join("\n"))
+        .to.include("latestBy() failed on a: TypeError")
+        .and.to.not.include("hunter2");
     });
   });
 
