@@ -12,8 +12,12 @@ local name, whole, caller = string.match(META, '{tasks}:(.*)$'), ARGV[6], ARGV[7
 local total = (#ARGV - 7) / 4
 if whole == '1' then
   for index = 0, total - 1 do
-    local owner = call('HGET', TASK .. ARGV[8 + index * 4], 'call')
-    if type(owner) == 'string' and owner ~= caller .. text(index) then return {'taken', ARGV[8 + index * 4]} end
+    local id, extra = ARGV[8 + index * 4], ARGV[11 + index * 4]
+    local owner = call('HGET', TASK .. id, 'call')
+    local once = extra ~= '' and string.match(extra, '[^\n]*$') or ''
+    -- That it is there already is what its key asks for.
+    local isSame = once ~= '' and call('GET', META .. ':once:' .. once) == id
+    if type(owner) == 'string' and owner ~= caller .. text(index) and not isSame then return {'taken', id} end
   end
 end
 local answers, entered, number = {text(now)}, 0, enter(total)
@@ -29,7 +33,7 @@ for index = 0, total - 1 do
     answer = 'same ' .. holder
   elseif tonumber(call('HSETNX', key, 'call', mine)) == 0 then
     local got = fields(key, 'call', 'createdAt')
-    answer = got[1] == mine and 'ok ' .. got[2] or 'taken'
+    answer = got[1] == mine and 'ok ' .. got[2] or holder == id and 'same ' .. id or 'taken'
   else
     answer = 'ok'
     local place, due = placeOf(priority, number + index), now
