@@ -61,7 +61,7 @@ for index = 1, #schedules, 2 do
   local content = call('HGET', META .. ':schedules', schedules[index])
   push(reply, schedules[index], text(tonumber(schedules[index + 1])), type(content) == 'string' and content or '')
 end
-if #schedules == 0 then
+if #schedules == 0 and not config[1] then
   first = call('ZRANGE', META .. ':due', '0', '0', 'WITHSCORES')
   if #first > 0 then wait = math.min(wait, tonumber(first[2]) - now) end
 end
