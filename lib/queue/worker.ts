@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { delay, withDeadline } from "../deadline.js";
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import { assertKnown, assertObject, readWholeNumber } from "../validate.js";
+import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import { parseSettings } from "./enqueue-options.js";
 import type { ClaimedTask } from "./scripts/claim.js";
 import { Settler } from "./settler.js";
@@ -107,6 +107,9 @@ export class Worker {
     readWholeNumber("concurrency", concurrency, 1, 1_000);
     readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
     readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw new ConfigError(`expected signal as an AbortSignal, got ${describe(signal)}`);
+    }
     if (typeof onError !== "function") {
       throw new ConfigError(`expected onError as a function, got ${typeof onError}`);
     }
