@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+
 import { Cron } from "croner";
 
 import type { Clock } from "../clock.js";
@@ -99,10 +101,10 @@ export class Schedules {
       await this.#store.run(advanceSchedule, [name, due, due + 60_000]);
       return;
     }
-    await this.#enqueue(`${name}-${due}`, schedule).catch((error: unknown) => {
+    await this.#enqueue(this.#idOf(name, due), schedule).catch((error: unknown) => {
       const fault = sanitize(error);
-      // It is in line already, or its kind or payload is refused by now: the next time is another matter.
-      if (fault.code !== "INVALID_TASK") throw fault;
+      // Its options are refused by now: the next time is another matter.
+      if (fault.code !== "INVALID_TASK" && fault.code !== "CONFIG") throw fault;
       log("schedule %s: %s", name, fault.message);
     });
     await this.#store.run(advanceSchedule, [
@@ -110,6 +112,12 @@ export class Schedules {
       due,
       nextTime(schedule, Math.max(due, this.#clock.now())) ?? "",
     ]);
+  }
+
+  /** Ids are of all queues, and schedules of one each. */
+  #idOf(name: string, due: number): string {
+    const queue = createHash("sha256").update(this.#store.name).digest("base64url").slice(0, 12);
+    return `${name}-${due}-${queue}`;
   }
 }
 
@@ -162,6 +170,7 @@ function assertScheduleName(name: unknown): asserts name is string {
 function parse(content: string): StoredSchedule | null {
   try {
     const schedule = JSON.parse(content) as StoredSchedule;
+    nextTime(schedule, 0);
     return typeof schedule.kind === "string" && typeof schedule.payload === "string" ? schedule : null;
   } catch {
     return null;
