@@ -77,11 +77,13 @@ export class Schedules {
     return this.#store.run(writeSchedule, [name, "", 0]);
   }
 
-  /** All schedules, the next first. Rejects with a fault of Redis. */
+  /** All schedules of this version, the next first. Rejects with a fault of Redis. */
   async list(): Promise<readonly Schedule[]> {
     const stored = await this.#store.run(readSchedules, []);
-    return stored.map(({ name, due, content }) => {
-      const { kind, payload, cron, timeZone, everyMs } = JSON.parse(content) as StoredSchedule;
+    return stored.flatMap(({ name, due, content }) => {
+      const schedule = parse(content);
+      if (schedule === null) return [];
+      const { kind, payload, cron, timeZone, everyMs } = schedule;
       return {
         name,
         kind,
