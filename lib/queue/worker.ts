@@ -172,7 +172,8 @@ export class Worker {
 
   /** Never rejects. */
   async #run(): Promise<void> {
-    const unlisten = this.#port.onWake((cancelled) => {
+    const unlisten = this.#port.onWake((cancelled, missed) => {
+      if (missed) this.#renewNow();
       if (cancelled === null) this.#notify();
       else this.#runs.get(cancelled)?.cancel();
     });
@@ -268,6 +269,13 @@ export class Worker {
   #scheduleRenewal(): void {
     if (this.#renewing || this.#ended || this.#runs.size === 0) return;
     this.#cancelRenewal ??= this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
+  }
+
+  /** A task that was cancelled unheard has no lease any more. */
+  #renewNow(): void {
+    if (this.#cancelRenewal === null || this.#renewing) return;
+    this.#cancelRenewal();
+    void this.#renew();
   }
 
   /** All leases of this worker by one timer. Never rejects. */

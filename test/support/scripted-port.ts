@@ -37,9 +37,9 @@ export function leaseOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> 
 
 /** A queue that answers as the test says, and remembers what it was asked. */
 export class ScriptedPort implements WorkerPort {
-  readonly clock = new FakeClock();
-  readonly queue = "q";
-  readonly maxBytes = 1_000;
+  readonly clock: FakeClock = new FakeClock();
+  readonly queue: string = "q";
+  readonly maxBytes: number = 1_000;
   readonly settings: QueueSettings;
   /** The next answers to `claim`; then there is nothing to take. */
   readonly claims: (() => Promise<ClaimReply>)[] = [];
@@ -115,7 +115,7 @@ export class ScriptedPort implements WorkerPort {
     for (const id of ids) this.claims.push(() => Promise.resolve(claimOf(id)));
   }
 
-  wake(cancelled: string | null = null): void {
-    for (const listener of this.listeners) listener(cancelled);
+  wake(cancelled: string | null = null, missed = false): void {
+    for (const listener of this.listeners) listener(cancelled, missed);
   }
 }

@@ -1,7 +1,10 @@
 import { expect } from "chai";
+import type { Redis } from "ioredis";
+import { stub } from "sinon";
 
 import type { TaskContext } from "../../../lib/index.js";
-import { eventually } from "../../support/eventually.js";
+import { deferred, eventually } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
 
@@ -68,10 +71,11 @@ export function describeCancel(makeService: MakeService): void {
     it("is not undone by a handler that does not listen, nor does its error count", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const told: unknown[] = [];
-      const { context, end } = await rig.takeAndVanish();
+      const { context, end, worker } = await rig.takeAndVanish();
       await rig.queue.cancel(id);
       await eventually(() => expect(context.signal.aborted).to.equal(true));
       end("result all the same");
+      await worker.stop();
       const other = await rig.queue.enqueue("kind", null);
       rig.queue.worker(
         ({ signal }) =>
@@ -89,6 +93,27 @@ export function describeCancel(makeService: MakeService): void {
         succeeded: 0,
       });
       expect(told, "onError").to.deep.equal([]);
+    });
+
+    it("that a worker missed, since it did not listen yet, is found as soon as it does", async () => {
+      const late = await rig.service({ clock: new FakeClock() });
+      const subscriber = late.pool.subscriber as Redis;
+      const acknowledged = deferred();
+      const subscribe = subscriber.subscribe.bind(subscriber) as (channel: string) => Promise<unknown>;
+      stub(subscriber, "subscribe").callsFake(async (channel) => {
+        await acknowledged.promise;
+        return subscribe(channel as string);
+      });
+      const { id } = await rig.queue.enqueue("kind", null);
+      const contexts: TaskContext[] = [];
+      const worker = late.queue(rig.name).worker((context) => {
+        contexts.push(context);
+        return rig.hang(context);
+      });
+      await eventually(() => expect(worker.running).to.equal(1));
+      await rig.queue.cancel(id);
+      acknowledged.resolve();
+      await eventually(() => expect(contexts[0]!.signal.aborted).to.equal(true));
     });
 
     it("that a worker did not hear of is found when it renews its lease", async () => {

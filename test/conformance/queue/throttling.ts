@@ -16,7 +16,7 @@ export function describeThrottling(makeService: MakeService): void {
     it("begins nothing, in any process, until it is resumed; what is under way goes on", async () => {
       const other = await rig.elsewhere();
       await rig.queue.enqueue("kind", null, { id: "under-way" });
-      const { end } = await rig.takeAndVanish();
+      const { end, worker } = await rig.takeAndVanish();
       await other.pause();
       expect((await rig.queue.counts()).paused).to.equal(true);
       let begun = 0;
@@ -26,6 +26,7 @@ export function describeThrottling(makeService: MakeService): void {
       expect(begun).to.equal(0);
       end("whole");
       expect((await rig.until("under-way", "succeeded")).result).to.equal("whole");
+      await worker.stop();
       await other.resume();
       // At once, not when the worker looks by itself.
       await eventually(() => expect(begun).to.equal(3), 1_500);
