@@ -8,6 +8,8 @@ const log = createLog("worker");
 
 /** What may wait to be told of one task, in characters. */
 const MAX_WAITING = 1024 * 1024;
+/** What an event takes beside its text: many that are empty are not nothing. */
+const EVENT_OVERHEAD = 128;
 /** Events in one script. */
 const MAX_EVENTS = 100;
 /** After a fault of Redis, before the next try. */
@@ -61,19 +63,22 @@ export class TaskOutput {
     this.progress = progress.progress;
     const batch = this.#open();
     batch.progress = progress;
-    return batch.told;
+    // Output that goes with it, and is not stored, is another's matter.
+    return batch.told.catch(() => {});
   }
 
   /** Resolves when it is stored. Rejects with `WRITER_OVERFLOW` when too much waits already, `ABORTED` when it never will be. */
   write(event: OutputEvent): Promise<void> {
     if (this.#signal.aborted) return Promise.reject(gone());
     const batch = this.#open();
-    if (batch.length > 0 && batch.length + event.data.length > MAX_WAITING) {
+    if (batch.length > 0 && batch.length + event.data.length + EVENT_OVERHEAD > MAX_WAITING) {
       return Promise.reject(
-        new RedisSseError("WRITER_OVERFLOW", `expected at most ${MAX_WAITING} characters to wait: await write()`),
+        new RedisSseError(
+          "WRITER_OVERFLOW",
+          `expected at most ${MAX_WAITING} characters to wait: await write()`,
+        ),
       );
     }
-    batch.length += event.data.length;
     this.#join(batch, event);
     this.#skipWindow.abort();
     return batch.told;
@@ -100,13 +105,21 @@ export class TaskOutput {
   }
 
   /** Text that follows text is one piece: a reader sees the same. */
-  #join({ output }: Batch, event: OutputEvent): void {
+  #join(batch: Batch, event: OutputEvent): void {
+    const { output } = batch;
     const last = output.at(-1);
+    batch.length += event.data.length;
     const isText = event.name === "chunk" && last?.name === "chunk";
-    if (isText && last.isText && event.isText && last.data.length + event.data.length <= this.#port.maxBytes / 4) {
+    if (
+      isText &&
+      last.isText &&
+      event.isText &&
+      last.data.length + event.data.length <= this.#port.maxBytes / 4
+    ) {
       output[output.length - 1] = { ...last, data: last.data + event.data };
     } else {
       output.push(event);
+      batch.length += EVENT_OVERHEAD;
     }
   }
 

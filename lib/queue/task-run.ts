@@ -1,11 +1,11 @@
-import { RedisSseError } from "../errors.js";
+import { RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { backoffDelay } from "./backoff.js";
 import type { Settler } from "./settler.js";
 import { boundedJson, readChunk, readLine, readProgress, type TaskContext } from "./task-context.js";
 import { TaskOutput } from "./task-output.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "./task.js";
-import type { TaskLease, TaskOutcome, WorkerPort } from "./worker-port.js";
+import type { OutputEvent, TaskLease, TaskOutcome, WorkerPort } from "./worker-port.js";
 
 /** How the tasks of one worker are run. */
 export interface TaskHandling {
@@ -148,19 +148,32 @@ export class TaskRun {
       get signal() {
         return run.#signal;
       },
-      progress: async (progress, message) => {
-        const fallback = run.#output?.progress ?? task.progress;
-        const report = readProgress(progress, message, fallback, maxBytes);
-        if (!run.#decided) await run.#opened().report(report);
-      },
-      write: async (chunk) => {
-        const data = readChunk(chunk, maxBytes);
-        await run.#opened().write({ name: "chunk", data, isText: typeof chunk === "string" });
-      },
-      log: async (line) => {
-        await run.#opened().write({ name: "log", data: readLine(line), isText: false });
-      },
+      progress: (progress, message) =>
+        run.#tolerate(async () => {
+          const fallback = run.#output?.progress ?? task.progress;
+          const report = readProgress(progress, message, fallback, maxBytes);
+          if (!run.#decided) await run.#opened().report(report);
+        }),
+      write: (chunk) =>
+        run.#tolerate(async () => {
+          const data = readChunk(chunk, maxBytes);
+          await run.#write({ name: "chunk", data, isText: typeof chunk === "string" });
+        }),
+      log: (line) => run.#tolerate(() => run.#write({ name: "log", data: readLine(line), isText: false })),
     };
+  }
+
+  /** What a handler does not wait for must not end its process, and all other tasks with it. */
+  #tolerate(say: () => Promise<void>): Promise<void> {
+    const said = (async () => say())();
+    said.catch((error: unknown) => log("not told: %s: %s", this.lease.task.id, sanitize(error).message));
+    return said;
+  }
+
+  /** A loop that a handler has left behind would keep its outcome waiting for ever. */
+  async #write(event: OutputEvent): Promise<void> {
+    if (this.#decided) throw OVER;
+    await this.#opened().write(event);
   }
 
   get #signal(): AbortSignal {
