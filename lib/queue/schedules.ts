@@ -1,7 +1,7 @@
 import { Cron } from "croner";
 
 import type { Clock } from "../clock.js";
-import { ConfigError, sanitize } from "../errors.js";
+import { ConfigError, isPassing, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import { YEAR_MS } from "./enqueue-options.js";
@@ -39,6 +39,8 @@ export interface StoredSchedule extends ScheduleTimes {
 
 const log = createLog("queue");
 
+/** Schedules in one script. */
+const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
 
 /**
@@ -77,8 +79,14 @@ export class Schedules {
 
   /** All schedules, the next first. Rejects with a fault of Redis. */
   async list(): Promise<readonly Schedule[]> {
-    const stored = await this.#store.run(readSchedules, []);
-    return stored.map(({ name, due, content }) => {
+    // By name: one that is moved on meanwhile may come twice.
+    const stored = new Map<string, DueSchedule>();
+    for (let from = 0; ; from += PAGE) {
+      const page = await this.#store.run(readSchedules, [from, PAGE]);
+      for (const schedule of page) stored.set(schedule.name, schedule);
+      if (page.length < PAGE) break;
+    }
+    return Array.from(stored.values(), ({ name, due, content }) => {
       const { kind, payload, cron, timeZone, everyMs } = JSON.parse(content) as StoredSchedule;
       return {
         name,
@@ -101,11 +109,16 @@ export class Schedules {
     }
     await this.#enqueue(`${name}-${due}`, schedule).catch((error: unknown) => {
       const fault = sanitize(error);
-      // It is in line already, or its kind or payload is refused by now: the next time is another matter.
-      if (fault.code !== "INVALID_TASK") throw fault;
+      // It is in line already, or its kind, payload or options are refused by now: the next time is another matter, and
+      // other schedules wait behind this one.
+      if (isPassing(fault) || fault.code === "CLOSED") throw fault;
       log("schedule %s: %s", name, fault.message);
     });
-    await this.#store.run(advanceSchedule, [name, due, nextTime(schedule, Math.max(due, this.#clock.now())) ?? ""]);
+    await this.#store.run(advanceSchedule, [
+      name,
+      due,
+      nextTime(schedule, Math.max(due, this.#clock.now())) ?? "",
+    ]);
   }
 }
 
@@ -136,7 +149,8 @@ export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
 
 function readTimeZone(timeZone: unknown = "UTC"): string {
   try {
-    if (typeof timeZone === "string") return new Intl.DateTimeFormat("en", { timeZone }).resolvedOptions().timeZone;
+    if (typeof timeZone === "string")
+      return new Intl.DateTimeFormat("en", { timeZone }).resolvedOptions().timeZone;
   } catch {
     // Said below.
   }

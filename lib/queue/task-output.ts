@@ -54,6 +54,8 @@ export class TaskOutput {
     this.#lease = lease;
     this.#signal = signal;
     this.#onLost = onLost;
+    // In place of an `AbortSignal.any()` for each wait, of which a long attempt would gather many.
+    signal.addEventListener("abort", () => this.#skipWindow.abort(), { once: true });
     this.progress = lease.task.progress;
   }
 
@@ -141,7 +143,7 @@ export class TaskOutput {
     const waitMs = this.#toldAt + settings.progressMs - monotonicNow(clock);
     if (output.length > 0 || waitMs <= 0 || this.#signal.aborted) return;
     const { signal } = this.#skipWindow;
-    await delay(clock, waitMs, AbortSignal.any([signal, this.#signal]));
+    await delay(clock, waitMs, signal);
   }
 
   async #tell({ progress, output, settle }: Batch): Promise<void> {

@@ -5,8 +5,9 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 const CANCEL = `${BASE}${TELL}${MOVES}${String.raw`
 local id = ARGV[6]
 local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched', 'once', 'queue')
-if not got[1] or got[6] ~= string.match(META, '{tasks}:(.*)$') then return 2 end
+if not got[1] or got[6] ~= NAME then return 2 end
 if isOver(got[1]) then return got[1] == 'cancelled' and 1 or 0 end
+insist()
 later(READY .. '-', id)
 later(DELAYED .. '-', id)
 later(LEASES .. '-', id)
@@ -16,7 +17,11 @@ settle()
 redis.pcall('PUBLISH', WAKE, 'cancel ' .. id)
 return 1`}`;
 
-export const cancelTask: Script<"cancelled" | "over" | "unknown"> = defineQueueScript("Cancel", CANCEL, ([reply]): "cancelled" | "over" | "unknown" => {
-  if (reply === "2") return "unknown";
-  return reply === "1" ? "cancelled" : "over";
-});
+export const cancelTask: Script<"cancelled" | "over" | "unknown"> = defineQueueScript(
+  "Cancel",
+  CANCEL,
+  ([reply]): "cancelled" | "over" | "unknown" => {
+    if (reply === "2") return "unknown";
+    return reply === "1" ? "cancelled" : "over";
+  },
+);

@@ -12,9 +12,11 @@ local key = TASK .. id
 local got = fields(key, 'status', 'token', 'said', 'attempt')
 if not got[1] then return token == '' and 2 or 0 end
 if isOver(got[1]) or (token ~= '' and got[2] ~= token) then return 0 end
-if token ~= '' and got[3] == token .. number then return 1 end
+-- One that was sent again, maybe behind later ones.
+local teller, last = string.match(got[3] or '', '^(%S+) (%d+)$')
+if teller and teller == token and tonumber(number) <= tonumber(last) then return 1 end
 watch(id)
-call('HSET', key, 'said', token .. number)
+call('HSET', key, 'said', token .. ' ' .. number)
 for index = 12, #ARGV, 2 do
   append(id, ARGV[index], function() return ARGV[index + 1] end)
 end

@@ -30,15 +30,15 @@ else
 end
 return 1`}`;
 
-/** Answers names, next times and contents. */
+/** ARGV: how many to leave out, how many to answer at most. Answers names, next times and contents. */
 const SCHEDULES = `${BASE}${String.raw`
-local reply, due = {}, call('ZRANGE', META .. ':due', '0', '-1', 'WITHSCORES')
+local from, most = tonumber(ARGV[6]), tonumber(ARGV[7])
+local reply, due = {}, call('ZRANGE', META .. ':due', text(from), text(from + most - 1), 'WITHSCORES')
 for index = 1, #due, 2 do
   local content = call('HGET', META .. ':schedules', due[index])
   if type(content) == 'string' then push(reply, due[index], text(tonumber(due[index + 1])), content) end
 end
 return {unpack(reply)}`}`;
-
 
 /** ARGV: '1' to pause the queue, '0' to go on. */
 const PAUSE = `${BASE}${String.raw`
@@ -50,16 +50,28 @@ else
 end
 return 1`}`;
 
-export const writeSchedule: Script<boolean> = defineQueueScript("Schedule", SCHEDULE, ([existed]) => existed === "1");
+export const writeSchedule: Script<boolean> = defineQueueScript(
+  "Schedule",
+  SCHEDULE,
+  ([existed]) => existed === "1",
+);
 
-export const advanceSchedule: Script<boolean> = defineQueueScript("Advance", ADVANCE, ([done]) => done === "1");
+export const advanceSchedule: Script<boolean> = defineQueueScript(
+  "Advance",
+  ADVANCE,
+  ([done]) => done === "1",
+);
 
-export const readSchedules: Script<readonly DueSchedule[]> = defineQueueScript("Schedules", SCHEDULES, (reply) => {
-  const schedules: DueSchedule[] = [];
-  for (let index = 0; index + 2 < reply.length; index += 3) {
-    schedules.push({ name: reply[index]!, due: Number(reply[index + 1]), content: reply[index + 2]! });
-  }
-  return schedules;
-});
+export const readSchedules: Script<readonly DueSchedule[]> = defineQueueScript(
+  "Schedules",
+  SCHEDULES,
+  (reply) => {
+    const schedules: DueSchedule[] = [];
+    for (let index = 0; index + 2 < reply.length; index += 3) {
+      schedules.push({ name: reply[index]!, due: Number(reply[index + 1]), content: reply[index + 2]! });
+    }
+    return schedules;
+  },
+);
 
 export const pauseQueue: Script<void> = defineQueueScript("Pause", PAUSE, () => undefined);
