@@ -12,6 +12,7 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 const CLAIM = `${BASE}${TELL}${MOVES}${String.raw`
 local lease, want, caller = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local claims = META .. ':claim:' .. ARGV[14]
+insist()
 
 -- From the last to the first: they keep their order by their places.
 local lost = call('ZRANGEBYSCORE', LEASES, '-inf', text(now), 'LIMIT', '0', '100')
@@ -87,7 +88,10 @@ elseif not config[1] then
     local ready = call('ZCARD', READY)
     want = math.max(0, math.min(want, math.floor(tokens), ready))
     if ready > want and tokens - want < 1 then wait = math.min(wait, math.ceil((1 - (tokens - want)) * interval / most)) end
-    call('HSET', META, 'tokens', string.format('%.6f', tokens - want), 'tokensAt', text(now))
+    -- A look at it alone changes nothing: what has come in since is less than can be written. A clock may be set back.
+    if want > 0 or now < at then
+      call('HSET', META, 'tokens', string.format('%.9f', tokens - want), 'tokensAt', text(now))
+    end
   end
   local got = want > 0 and call('ZPOPMIN', READY, text(want)) or {}
   local record, started = {caller}, text(now)

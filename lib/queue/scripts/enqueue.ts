@@ -8,7 +8,7 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
  * 'taken', or 'same <id>'. A call whose answer was lost is sent again by ioredis: it finds its own tasks.
  */
 const ENQUEUE = `${BASE}${TELL}${MOVES}${String.raw`
-local name, whole, caller = string.match(META, '{tasks}:(.*)$'), ARGV[6], ARGV[7]
+local whole, caller = ARGV[6], ARGV[7]
 local total = (#ARGV - 7) / 4
 if whole == '1' then
   for index = 0, total - 1 do
@@ -39,7 +39,7 @@ for index = 0, total - 1 do
     local place, due = placeOf(priority, number + index), now
     if string.sub(when, 1, 1) == '+' then due = now + tonumber(when) elseif when ~= '' then due = tonumber(when) end
     local status = due > now and 'delayed' or 'queued'
-    local set = {'queue', name, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', text(now)}
+    local set = {'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', text(now)}
     if priority ~= '0' then push(set, 'priority', priority) end
     if attempts ~= '' then push(set, 'attempts', attempts) end
     if options ~= '' then push(set, 'options', options) end
