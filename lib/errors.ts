@@ -15,6 +15,7 @@ export type ErrorCode =
   | "UNSERIALIZABLE"
   | "EVENT_TOO_LARGE"
   | "TASK_TOO_LARGE"
+  | "UNKNOWN_TASK"
   | "CANCELLED"
   | "LEASE_LOST"
   | "FORBIDDEN"

@@ -11,6 +11,7 @@ export type { Clock } from "./clock.js";
 export { systemClock } from "./clock.js";
 export { assertKnown, assertObject } from "./validate.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
+export { sanitize } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 
 export { PubSubSession } from "./pubsub/session.js";
@@ -25,6 +26,9 @@ export type { Block } from "./pubsub/block.js";
 export type { Sink, SinkConnection, SinkListener, StreamRequest } from "./pubsub/sink.js";
 export { readSlowConsumer } from "./pubsub/slow-consumer.js";
 export type { SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
+export { assertAtOnce } from "./pubsub/app-answer.js";
+export { createLog, printable } from "./log.js";
+export type { OnRuleError, RuleFailure, RuleName } from "./pubsub/rule-failure.js";
 export type { StreamEvent } from "./pubsub/stream-event.js";
 export { answerTo, streamHead } from "./pubsub/answer.js";
 export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./pubsub/answer.js";
@@ -37,7 +41,8 @@ export { NotificationService } from "./notifications/notification-service.js";
 export type { NewNotification, Notification } from "./notifications/notification-service.js";
 
 export { QueueService } from "./queue/queue-service.js";
-export type { ScheduleOptions, TaskEntry } from "./queue/queue-service.js";
+export type { ScheduleOptions } from "./queue/queue-service.js";
+export type { TaskEntry } from "./queue/task-maker.js";
 export type { QueueOptions } from "./queue/queue-options.js";
 export type { EnqueueOptions } from "./queue/enqueue-options.js";
 export type { Backoff } from "./queue/backoff.js";

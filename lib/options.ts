@@ -13,7 +13,10 @@ export interface LimitOptions {
   readonly maxSessionsPerKey?: number;
   /** Channels of one stream. Default 64. */
   readonly maxChannelsPerSession?: number;
-  /** Bytes that may wait for one client to read; then the stream ends as `slow-consumer`. Default 1 MiB. */
+  /**
+   * Bytes that may wait for one client to read; then the stream ends as `slow-consumer`, or its `slowConsumer` drops,
+   * though never the newest event for its own size. An event counts as its data, its frame and 200 bytes. Default 1 MiB.
+   */
   readonly maxBufferedBytes?: number;
   /** Bytes that may wait for all clients of this process together; then the stream for which most waits gives way. Default 256 MiB. */
   readonly maxTotalBufferedBytes?: number;

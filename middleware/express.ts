@@ -4,5 +4,8 @@ export { bearerAuth } from "./bearer-auth.js";
 export { defaultService } from "./default-service.js";
 export { redisPoolStatus } from "./redis-pool-status.js";
 export type { RedisPoolStatusOptions } from "./redis-pool-status.js";
+export type { OnStreamError, RuleErrorContext } from "./rule-errors.js";
 export { sseStream } from "./sse-stream.js";
+export { taskStream } from "./task-stream.js";
+export type { TaskResolver, TaskStreamOptions } from "./task-stream.js";
 export type { ChannelResolver, SseStreamOptions } from "./sse-stream.js";

@@ -2,6 +2,7 @@ import type { Request, RequestHandler, Response } from "express";
 
 import {
   answerTo,
+  assertAtOnce,
   assertKnown,
   assertObject,
   ConfigError,
@@ -18,6 +19,7 @@ import {
 } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { ResponseSink } from "./response-sink.js";
+import { RuleErrors, type OnStreamError } from "./rule-errors.js";
 
 /** Tells which channels a request may hear: one name, several, or nothing, which is answered 403. */
 export type ChannelResolver = (req: Request) => ChannelSelection | Promise<ChannelSelection>;
@@ -50,20 +52,28 @@ export interface SseStreamOptions {
   /**
    * Whether an event is for this client. It is called for each event and each stream, at once: one that answers a
    * promise lets nothing through. An event that it throws for is not sent, and the client is told by a `gap`
-   * (`invalid`), as is one for which it answers a promise; the log `redis-sse:session` says why.
+   * (`invalid`), as is one for which it answers a promise; `onError` is told why. What is falsy is no, as everywhere.
    */
-  readonly filter?: (event: StreamEvent, req: Request) => boolean;
+  readonly filter?: (event: StreamEvent, req: Request) => boolean | null | undefined;
   /**
    * What this client gets in an event's place, of the same form as what `publish()` takes, or the event itself with
-   * other fields; `null`: nothing. Streams that make the same of an event share its encoded form. One that it throws
+   * other fields; `null`: nothing; `undefined` is a mistake. Streams that make the same of an event share its encoded form. One that it throws
    * for, or of which it makes what cannot be sent, is not sent, as with `filter`.
    */
   readonly transform?: (event: StreamEvent, req: Request) => OutboundMessage | null;
   /**
    * Ends the stream (reason `completed`) after the first event, as it was published, for which this answers true. Asked
-   * when an event comes, also about those that wait for the client, or that `filter` leaves out.
+   * when an event comes, also about those that wait for the client, or that `filter` leaves out. One that throws, or answers a promise, ends nothing, and `onError` is told.
    */
-  readonly until?: (event: StreamEvent, req: Request) => boolean;
+  readonly until?: (event: StreamEvent, req: Request) => boolean | null | undefined;
+  /** What the client gets right after `connected`, before any event. Refused as by `session.send()`. Default: nothing. */
+  readonly first?: (req: Request) => readonly OutboundMessage[];
+  /**
+   * Told what `filter`, `transform`, `until` or `latestBy` threw, or that one gave an answer that is none: for each of
+   * them at most once a second at this mount, with how many were `omitted`. The context has the rule, the event's channel
+   * and type, never its data, and the request. What it throws itself is logged. Default: `console.error`.
+   */
+  readonly onError?: OnStreamError;
   /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */
   readonly onOpen?: (session: PubSubSession, req: Request) => void | Promise<void>;
 }
@@ -74,12 +84,13 @@ export interface SseStreamOptions {
  */
 export function sseStream(channelResolver: ChannelResolver, options: SseStreamOptions = {}): RequestHandler {
   assertArguments(channelResolver, options);
+  const errors = new RuleErrors(options.onError);
   return async (req, res, next) => {
     try {
       const sink = new ResponseSink(req, res);
       const fault = findFault(req, res);
       if (fault !== null) return sink.answer(answerTo(fault, PRELIMINARY));
-      const request = streamRequest(req, options);
+      const request = streamRequest(req, options, errors);
       const selection = await channelResolver(req);
       // The client may have left meanwhile, or the resolver's own library may have answered.
       if (sink.closed || sink.answered) return;
@@ -123,15 +134,18 @@ async function openStream(
   }
 }
 
-function streamRequest(req: Request, options: SseStreamOptions): StreamRequest {
-  const { key, from, filter, transform, until, slowConsumer, onUnavailable, heartbeatMs, retryMs } = options;
+function streamRequest(req: Request, options: SseStreamOptions, errors: RuleErrors): StreamRequest {
+  const { key, first, from, filter, transform, until, slowConsumer, onUnavailable, heartbeatMs, retryMs } =
+    options;
   return {
     key: key?.(req),
+    first: first?.(req),
     lastEventId: lastEventIdOf(req) ?? (from === "earliest" ? "earliest" : undefined),
     filter: filter && ((event) => filter(event, req)),
     transform: transform && ((event) => transform(event, req)),
     slowConsumer,
     until: until && ((event) => until(event, req)),
+    onError: errors.of(req),
     onUnavailable,
     heartbeatMs,
     retryMs,
@@ -139,7 +153,7 @@ function streamRequest(req: Request, options: SseStreamOptions): StreamRequest {
 }
 
 /** The header, which an EventSource sends when it comes back; else the query, for a page that remembers its place. */
-function lastEventIdOf(req: Request): string | undefined {
+export function lastEventIdOf(req: Request): string | undefined {
   const given = req.get("Last-Event-ID") || req.query["lastEventId"] || undefined;
   // Given twice, or as an object: nothing that this library has written, and answered as such.
   return given === undefined || typeof given === "string" ? given : MALFORMED;
@@ -183,6 +197,8 @@ const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
   "filter",
   "transform",
   "until",
+  "first",
+  "onError",
   "onOpen",
 ]);
 
@@ -203,10 +219,11 @@ function assertArguments(channelResolver: unknown, options: SseStreamOptions): v
   if (from !== undefined && from !== "now" && from !== "earliest") {
     throw new ConfigError('expected from as "now" or "earliest"');
   }
-  for (const name of ["key", "filter", "transform", "until", "onOpen"] as const) {
+  for (const name of ["key", "filter", "transform", "until", "first", "onError", "onOpen"] as const) {
     if (options[name] === undefined || typeof options[name] === "function") continue;
     throw new ConfigError(`expected ${name} as a function, got ${typeof options[name]}`);
   }
+  for (const name of ["filter", "transform", "until"] as const) assertAtOnce(name, options[name]);
   if (onUnavailable !== undefined && onUnavailable !== "event" && onUnavailable !== "status") {
     throw new ConfigError('expected onUnavailable as "event" or "status"');
   }

@@ -38,6 +38,8 @@ export const COMPLETED_ID = "completed";
 const FINAL: Readonly<Partial<Record<ErrorCode, { status: number; headers?: Record<string, string> }>>> = {
   COMPLETED: { status: 204 },
   INVALID_CHANNEL: { status: 400 },
+  INVALID_TASK: { status: 400 },
+  UNKNOWN_TASK: { status: 404 },
   LIMIT_CHANNELS: { status: 400 },
   FORBIDDEN: { status: 403 },
   METHOD_NOT_ALLOWED: { status: 405, headers: { Allow: "GET, HEAD" } },

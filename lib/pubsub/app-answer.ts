@@ -10,6 +10,15 @@ export function atOnce<Answer>(name: string, answer: Answer): Answer {
   throw new ConfigError(`expected ${name}() to answer at once, got a promise`);
 }
 
+/** Throws `ConfigError` for a function that can only answer a promise, or an iterator. */
+export function assertAtOnce(name: string, rule: unknown): void {
+  const kind = Object.prototype.toString.call(rule).slice("[object ".length, -1);
+  if (!/^(Async|Generator|AsyncGenerator)Function$/.test(kind)) return;
+  throw new ConfigError(
+    `expected ${name} as a function that answers at once, since it is asked for each event and each stream; got one of kind ${kind}`,
+  );
+}
+
 function isThenable(value: unknown): boolean {
   return (
     typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function"

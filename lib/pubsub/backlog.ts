@@ -1,19 +1,19 @@
-import { createLog } from "../log.js";
-import { atOnce, describeThrown } from "./app-answer.js";
+import { atOnce } from "./app-answer.js";
 import type { Position } from "./cursor.js";
-import { FrameBuffer } from "./frame-buffer.js";
+import { FrameBuffer, sizeOf } from "./frame-buffer.js";
 import { createGap, isControl, NO_CHANNEL, type GapReason, type InboundEvent } from "./inbound-event.js";
 import { KeyedBuffer } from "./keyed-buffer.js";
+import { tellFailure, type OnRuleError } from "./rule-failure.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "./stream-event.js";
 
-const log = createLog("session");
-
 export interface BacklogOptions {
   readonly policy: SlowConsumerPolicy;
-  /** Above this the policy drops; one that drops nothing leaves it to the session to end. */
+  /** Above this the policy drops, though not the newest; one that drops nothing leaves it to the session to end. */
   readonly maxBytes: number;
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+  /** `latestBy` failed. */
+  readonly onError?: OnRuleError | undefined;
 }
 
 /**
@@ -22,13 +22,15 @@ export interface BacklogOptions {
  */
 export class Backlog {
   readonly #options: BacklogOptions;
-  readonly #keyOf: ((event: StreamEvent) => string) | null;
+  readonly #keyOf: ((event: StreamEvent) => string | number) | null;
   readonly #queue: FrameBuffer<InboundEvent> | KeyedBuffer<InboundEvent>;
   /** Channels of which something was dropped that the client is still to be told of, with the last that was. */
   #lost: Map<string, Position | undefined> | null = null;
   /** What the client is told of them, before anything else. */
   #gaps: Gap[] = [];
   #dropped = 0;
+  /** The newest that may be dropped, while it waits: no bound of this stream alone takes it. */
+  #newest: InboundEvent | null = null;
 
   constructor(options: BacklogOptions) {
     this.#options = options;
@@ -38,6 +40,12 @@ export class Backlog {
 
   get bytes(): number {
     return this.#queue.bytes;
+  }
+
+  /** What is held against the bound of the stream: where events are dropped, the newest is kept whatever its size. */
+  get boundedBytes(): number {
+    if (this.#newest === null || this.#options.policy === "disconnect") return this.#queue.bytes;
+    return this.#queue.bytes - sizeOf(this.#newest);
   }
 
   get isEmpty(): boolean {
@@ -56,14 +64,20 @@ export class Backlog {
       const replaced = this.#queue.push(event, isDroppable(event) ? this.#key(event) : Symbol("kept"));
       if (replaced !== undefined) this.#lose(replaced);
     }
-    if (this.#options.policy !== "disconnect") this.#shrink(this.#options.maxBytes);
+    if (this.#options.policy === "disconnect") return;
+    if (isDroppable(event)) this.#newest = event;
+    this.#shrink(this.#options.maxBytes, (each) => each !== this.#newest && isDroppable(each));
   }
 
   /** The next for the client: where something was dropped, that is told first. */
   shift(): InboundEvent | undefined {
     if (this.#lost !== null) this.#gaps.push(...this.#takeLost(this.#lost));
     const gap = this.#gaps.shift();
-    if (gap === undefined) return this.#queue.shift();
+    if (gap === undefined) {
+      const event = this.#queue.shift();
+      if (event === this.#newest) this.#newest = null;
+      return event;
+    }
     this.#options.onGap("slow-consumer", gap.channels);
     return gap.event;
   }
@@ -71,13 +85,15 @@ export class Backlog {
   /** Drops all that may be. False where the policy drops nothing. */
   relieve(): boolean {
     if (this.#options.policy === "disconnect") return false;
-    this.#shrink(0);
+    this.#shrink(0, isDroppable);
+    this.#newest = null;
     return true;
   }
 
   /** Drops what waits of a channel that was taken away. */
   forget(channel: string): void {
     this.#dropped += this.#queue.remove((event) => event.channel === channel);
+    if (this.#newest?.channel === channel) this.#newest = null;
     this.#lost?.delete(channel);
     if (this.#lost?.size === 0) this.#lost = null;
     this.#gaps = this.#gaps.filter(({ event }) => event.channel !== channel);
@@ -85,6 +101,7 @@ export class Backlog {
 
   clear(): void {
     this.#dropped += this.#queue.clear();
+    this.#newest = null;
     this.#lost = null;
     this.#gaps = [];
   }
@@ -96,13 +113,13 @@ export class Backlog {
     try {
       key = atOnce("latestBy", this.#keyOf!({ channel, event: type, data }));
     } catch (error) {
-      log("latestBy() failed: %s", describeThrown(error));
+      tellFailure("latestBy", error, event, this.#options.onError);
     }
     return `${channel}\n${textOf(key)}`;
   }
 
-  #shrink(maxBytes: number): void {
-    this.#queue.dropOldest(maxBytes, isDroppable, (event) => this.#lose(event));
+  #shrink(maxBytes: number, mayGo: (event: InboundEvent) => boolean): void {
+    this.#queue.dropOldest(maxBytes, mayGo, (event) => this.#lose(event));
   }
 
   #lose({ channel, position }: InboundEvent): void {
@@ -151,7 +168,7 @@ function placeBefore(last: Position, next: InboundEvent | undefined): Position |
   return { epoch: last.epoch, offset: Math.min(last.offset, next.position.offset - 1) };
 }
 
-function keyFunctionOf(policy: SlowConsumerPolicy): ((event: StreamEvent) => string) | null {
+function keyFunctionOf(policy: SlowConsumerPolicy): ((event: StreamEvent) => string | number) | null {
   if (typeof policy === "object") return policy.latestBy;
   return policy === "latest" ? () => "" : null;
 }

@@ -1,11 +1,10 @@
 import type { Position } from "./cursor.js";
+import { sizeOf } from "./frame-buffer.js";
 import type { Ending } from "./history-port.js";
 import type { InboundEvent } from "./inbound-event.js";
 
 /** What a track says of an event that has come live. */
 export type Verdict = "pass" | "drop" | "hole";
-
-const OVERHEAD_BYTES = 200;
 
 /**
  * One channel of one session: how far the session has come in its log. While it is behind, live events wait here,
@@ -46,6 +45,12 @@ export class ChannelTrack {
     return position.offset === current.offset + 1 ? "pass" : "hole";
   }
 
+  /** An event is passed on. */
+  advance({ position, ending }: InboundEvent): void {
+    if (position !== undefined) this.position = position;
+    if (ending !== undefined) this.ended = ending;
+  }
+
   /** Puts an event aside; of what exceeds `maxBytes`, only what is not in the log is kept. */
   hold(event: InboundEvent, maxBytes: number): void {
     if (event.position !== undefined) this.#firstHeard ??= event.position;
@@ -72,8 +77,4 @@ export class ChannelTrack {
     this.#waiting = this.#waiting.filter(({ position }) => position === undefined);
     this.#bytes = this.#waiting.reduce((sum, event) => sum + sizeOf(event), 0);
   }
-}
-
-function sizeOf({ data, frame }: InboundEvent): number {
-  return data.length + frame.length + OVERHEAD_BYTES;
 }

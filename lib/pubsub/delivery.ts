@@ -1,14 +1,16 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
-import type { Backlog } from "./backlog.js";
+import { Backlog } from "./backlog.js";
 import { Block } from "./block.js";
 import type { EventBatch } from "./event-batch.js";
-import { silence, type EventRules } from "./event-rules.js";
+import { EventRules, silence } from "./event-rules.js";
 import type { Interruption } from "./hub-member.js";
-import { NO_CHANNEL, type InboundEvent } from "./inbound-event.js";
+import { NO_CHANNEL, NOTHING, type GapReason, type InboundEvent } from "./inbound-event.js";
 import type { SessionCursor } from "./session-cursor.js";
 import type { SessionHistory } from "./session-history.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
+import type { StreamRequest } from "./sink.js";
+import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamOutput, WriteResult } from "./stream-output.js";
 import type { TransportListener } from "./transport.js";
 
@@ -26,15 +28,24 @@ export interface DeliveryOwner {
 
 export interface DeliveryOptions {
   readonly owner: DeliveryOwner;
+  readonly context: DeliveryContext;
+  readonly request: StreamRequest;
   /** What the session listens to. */
   readonly channels: ReadonlySet<string>;
   readonly history: SessionHistory;
   readonly cursor: SessionCursor;
   readonly output: StreamOutput;
-  readonly backlog: Backlog;
+}
+
+/** What the service gives the deliveries of its sessions. */
+export interface DeliveryContext {
   readonly clock: Clock;
-  /** What the application wants to be asked about each event; `null`: nothing. */
-  readonly rules: EventRules | null;
+  readonly settings: {
+    readonly slowConsumer: SlowConsumerPolicy;
+    readonly maxBufferedBytes: number;
+    readonly maxEventBytes: number;
+  };
+  readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
 }
 
 /** From how much text on what waits goes out in one write, and the next in another. */
@@ -52,9 +63,13 @@ export class Delivery implements TransportListener {
   readonly #history: SessionHistory;
   readonly #cursor: SessionCursor;
   readonly #output: StreamOutput;
-  readonly #backlog: Backlog;
-  readonly #clock: Clock;
+  readonly #context: DeliveryContext;
+  readonly #policy: SlowConsumerPolicy;
+  readonly #onError: StreamRequest["onError"];
+  /** What the application wants to be asked about each event; `null`: nothing. */
   readonly #rules: EventRules | null;
+  /** There once something has waited. */
+  #backlog: Backlog | null = null;
   /** The client takes events. */
   #isWritable = false;
   #isOver = false;
@@ -68,15 +83,16 @@ export class Delivery implements TransportListener {
   /** By channel, how far the client was passed over events while it read nothing: behind all that waits of it. */
   #passed: Map<string, InboundEvent["position"]> | null = null;
 
-  constructor({ owner, channels, history, cursor, output, backlog, clock, rules }: DeliveryOptions) {
+  constructor({ owner, context, request, channels, history, cursor, output }: DeliveryOptions) {
     this.#owner = owner;
+    this.#context = context;
     this.#channels = channels;
     this.#history = history;
     this.#cursor = cursor;
     this.#output = output;
-    this.#backlog = backlog;
-    this.#clock = clock;
-    this.#rules = rules;
+    this.#policy = request.slowConsumer ?? context.settings.slowConsumer;
+    this.#onError = request.onError;
+    this.#rules = EventRules.of(request, context);
   }
 
   get sent(): number {
@@ -84,11 +100,11 @@ export class Delivery implements TransportListener {
   }
 
   get dropped(): number {
-    return this.#dropped + this.#backlog.dropped;
+    return this.#dropped + (this.#backlog?.dropped ?? 0);
   }
 
   get waitingBytes(): number {
-    return this.#backlog.bytes + this.#history.waitingBytes;
+    return (this.#backlog?.bytes ?? 0) + this.#history.waitingBytes;
   }
 
   /** Since when the client has been reading nothing, as `monotonicNow()`; meaningful while the flow is stalled. */
@@ -145,15 +161,13 @@ export class Delivery implements TransportListener {
     // A rule may have taken the channel away with an event before this one.
     if (!this.#hears(event.channel)) return;
     const own = this.#rules === null ? event : this.#select(event, this.#rules);
+    // Or with this one: what the client does not get of it does not end its stream either.
+    if (this.#rules !== null && !this.#hears(event.channel)) return;
     if (this.#isWritable) {
       if (own === null) this.#cursor.skip(event);
       else this.#pass(own);
-      if (this.#rules?.isLast(event)) this.#owner.end("completed");
     } else if (this.#isOver) {
       this.#dropped++;
-    } else if (this.#rules?.isLast(event)) {
-      // Known when it comes: one that ends the stream is not dropped while it waits.
-      this.#wait({ ...(own ?? silence(event)), isLast: true });
     } else if (own !== null) {
       this.#wait(own);
     } else if (event.position !== undefined) {
@@ -163,8 +177,8 @@ export class Delivery implements TransportListener {
 
   /** More waits than before. */
   held(): void {
-    const bufferedBytes = this.waitingBytes;
-    this.#owner.waiting(bufferedBytes);
+    this.#owner.waiting(this.waitingBytes);
+    const bufferedBytes = (this.#backlog?.boundedBytes ?? 0) + this.#history.waitingBytes;
     this.#owner.dispatch({ type: "buffered", bufferedBytes });
   }
 
@@ -183,7 +197,7 @@ export class Delivery implements TransportListener {
 
   /** Writes what waits, as long as the client takes it. */
   flush(): void {
-    while (this.#isWritable && !this.#backlog.isEmpty) {
+    while (this.#isWritable && this.#backlog?.isEmpty === false) {
       this.#gather(() => {
         while (this.#isWritable && this.#output.corkedLength < WRITE_LENGTH) {
           const event = this.#next();
@@ -212,7 +226,7 @@ export class Delivery implements TransportListener {
       this.#sent += events;
     }
     if (result !== "blocked" || !this.#isWritable) return;
-    this.#stalledAt = monotonicNow(this.#clock);
+    this.#stalledAt = monotonicNow(this.#context.clock);
     this.#owner.dispatch({ type: "blocked" });
   }
 
@@ -220,7 +234,9 @@ export class Delivery implements TransportListener {
   writeRest(): void {
     this.#gather(() => {
       for (let event = this.#next(); event !== undefined; event = this.#next()) {
-        this.#put(new Block(this.#cursor.frameOf(event)), 1);
+        this.#write(event);
+        // What came behind it is no part of this stream, nor a place to come back from.
+        if (event.isLast) return;
       }
       this.#skipPassed();
       if (!this.#cursor.isTold) this.#put(new Block(this.#cursor.tell()), 0);
@@ -231,7 +247,8 @@ export class Delivery implements TransportListener {
   relieve(): boolean {
     const before = this.waitingBytes;
     this.#history.relieve();
-    const isRelieved = this.#backlog.isEmpty || this.#backlog.relieve();
+    const backlog = this.#backlog;
+    const isRelieved = backlog === null || backlog.isEmpty || backlog.relieve();
     const after = this.waitingBytes;
     this.#owner.waiting(after);
     return isRelieved && after < before;
@@ -240,13 +257,13 @@ export class Delivery implements TransportListener {
   /** Drops what waits of a channel that was taken away. */
   forget(channel: string): void {
     this.#heard = null;
-    this.#backlog.forget(channel);
+    this.#backlog?.forget(channel);
     this.#passed?.delete(channel);
     this.#owner.waiting(this.waitingBytes);
   }
 
   dropRest(): void {
-    this.#backlog.clear();
+    this.#backlog?.clear();
     this.#owner.waiting(0);
   }
 
@@ -266,16 +283,31 @@ export class Delivery implements TransportListener {
     else if (this.#history.admit(event)) this.emit(event);
   }
 
-  /** The event as the application wants it; none of a channel that it takes away when it is asked. */
+  /**
+   * The event as the application wants it. Whether the stream ends with it is known before any of it goes out: a client
+   * that has it must not come back for more, and one that has not, must.
+   */
   #select(event: InboundEvent, rules: EventRules): InboundEvent | null {
     const own = rules.select(event);
-    return this.#hears(event.channel) ? own : null;
+    if (this.#isOver || !this.#hears(event.channel) || !rules.isLast(event)) return own;
+    return { ...(own ?? silence(event)), isLast: true };
   }
 
   #wait(event: InboundEvent): void {
     this.#passed?.delete(event.channel);
-    this.#backlog.push(event);
+    (this.#backlog ??= this.#createBacklog()).push(event);
     this.held();
+  }
+
+  #createBacklog(): Backlog {
+    const { settings, onGap } = this.#context;
+    // A quarter is for live events that wait for those before them.
+    return new Backlog({
+      policy: this.#policy,
+      maxBytes: settings.maxBufferedBytes * 0.75,
+      onGap,
+      onError: this.#onError,
+    });
   }
 
   /** Nothing waits any more. */
@@ -288,7 +320,7 @@ export class Delivery implements TransportListener {
   /** The oldest that waits; those of a channel that was taken away meanwhile are dropped. */
   #next(): InboundEvent | undefined {
     for (;;) {
-      const event = this.#backlog.shift();
+      const event = this.#backlog?.shift();
       if (event === undefined || this.#hears(event.channel)) return event;
       this.#dropped++;
     }
@@ -311,9 +343,15 @@ export class Delivery implements TransportListener {
 
   /** Writes one event, and ends the stream where it was the last. */
   #pass(event: InboundEvent): void {
-    this.#put(new Block(this.#cursor.frameOf(event)), 1);
+    this.#write(event);
     if (event.ending !== undefined) this.#owner.ended();
     if (event.isLast) this.#owner.end("completed");
+  }
+
+  #write(event: InboundEvent): void {
+    const frame = event.isLast ? this.#cursor.lastFrameOf(event) : this.#cursor.frameOf(event);
+    // One that says nothing only moves the client's id, and is no event to it.
+    this.#put(new Block(frame), event.isLast && event.frame === NOTHING ? 0 : 1);
   }
 
   #put(block: Block, events: number): void {

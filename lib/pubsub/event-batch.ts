@@ -9,6 +9,11 @@ export interface LogRun {
   readonly last: Position;
 }
 
+/** Gives an event the form that one client gets. */
+export interface FrameEncoder {
+  frameOf(event: InboundEvent): string;
+}
+
 /**
  * Events of one channel that go out together: those that came within one turn of the loop, or a part of a page. What
  * can be said of all of them at once is found out once, for all sessions.
@@ -43,9 +48,9 @@ export class EventBatch {
     return (this.#block ??= this.#encode((event) => event.frame));
   }
 
-  /** All events, each as `encode` has it, which has to give the same for every session that asks. */
-  withIds(encode: (event: InboundEvent) => string): Block {
-    return (this.#withIds ??= this.#encode(encode));
+  /** All events, each as `encoder` has it, which has to give the same for every session that asks. */
+  withIds(encoder: FrameEncoder): Block {
+    return (this.#withIds ??= this.#encode((event) => encoder.frameOf(event)));
   }
 
   #encode(encode: (event: InboundEvent) => string): Block {

@@ -1,5 +1,7 @@
-import { createLog } from "../log.js";
-import { atOnce, describeThrown } from "./app-answer.js";
+import { AsyncResource } from "node:async_hooks";
+
+import { ConfigError } from "../errors.js";
+import { atOnce } from "./app-answer.js";
 import { encodeEvent } from "./frame.js";
 import {
   createGap,
@@ -10,27 +12,30 @@ import {
   type InboundEvent,
 } from "./inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "./outbound-message.js";
+import { tellFailure, type OnRuleError, type RuleName } from "./rule-failure.js";
 import type { StreamRequest } from "./sink.js";
 import type { StreamEvent } from "./stream-event.js";
 
+/** What the service gives the rules of its streams. */
 export interface EventRulesContext {
-  readonly maxEventBytes: number;
+  readonly settings: { readonly maxEventBytes: number };
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
 }
-
-const log = createLog("session");
 
 /** What one stream's application wants done with each event: left out, changed, or taken for the last. */
 export class EventRules {
   readonly #filter: StreamRequest["filter"];
   readonly #transform: StreamRequest["transform"];
   readonly #until: StreamRequest["until"];
+  readonly #onError: OnRuleError | undefined;
   readonly #context: EventRulesContext;
 
-  private constructor({ filter, transform, until }: StreamRequest, context: EventRulesContext) {
-    this.#filter = filter;
-    this.#transform = transform;
-    this.#until = until;
+  private constructor({ filter, transform, until, onError }: StreamRequest, context: EventRulesContext) {
+    // Events may be passed on in the midst of another request, or as the first one's connection has them.
+    this.#filter = filter && AsyncResource.bind(filter);
+    this.#transform = transform && AsyncResource.bind(transform);
+    this.#until = until && AsyncResource.bind(until);
+    this.#onError = onError;
     this.#context = context;
   }
 
@@ -53,23 +58,28 @@ export class EventRules {
   isLast(event: InboundEvent): boolean {
     if (this.#until === undefined || !isPublished(event)) return false;
     try {
-      return atOnce("until", this.#until(seenOf(event)));
+      return Boolean(atOnce("until", this.#until(seenOf(event))));
     } catch (error) {
-      log("until() failed: %s", describeThrown(error));
+      tellFailure("until", error, event, this.#onError);
       return false;
     }
   }
 
   #own(event: InboundEvent): InboundEvent | null {
+    let rule: RuleName = "filter";
     try {
       if (this.#filter !== undefined && !atOnce("filter", this.#filter(seenOf(event)))) return null;
       if (this.#transform === undefined) return event;
+      rule = "transform";
       const message = atOnce("transform", this.#transform(seenOf(event)));
-      if (message === null || message === undefined) return null;
-      return change(event, message, this.#context.maxEventBytes);
+      if (message === null) return null;
+      if (message === undefined) {
+        throw new ConfigError("expected transform() to answer a message, or null for nothing; got undefined");
+      }
+      return change(event, message, this.#context.settings.maxEventBytes);
     } catch (error) {
       // It may not be for this client's eyes: it is not sent, and that is told.
-      log("a rule of this stream failed: %s", describeThrown(error));
+      tellFailure(rule, error, event, this.#onError);
       this.#context.onGap("invalid", [event.channel]);
       return { ...event, ...createGap([event.channel], "invalid", event.channel) };
     }

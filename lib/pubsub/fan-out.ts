@@ -29,6 +29,8 @@ export interface Part {
   readonly batch: EventBatch;
   /** Those that came behind another channel's. */
   later: EventBatch[] | null;
+  /** Members that have joined since it began: what it has was there before them. */
+  joined: Set<HubMember> | null;
 }
 
 interface Delivery {
@@ -46,6 +48,8 @@ const log = createLog("hub");
 export class FanOut<Channel extends Audience> {
   readonly #readEvent: ReadEvent<Channel>;
   readonly #turn = new TurnBuffer<Channel>((runs) => this.#deliver(runs));
+  /** What is being passed on: a member that acts on it may have more of them under way. */
+  readonly #underWay: Part[] = [];
   #memberFaults = 0;
 
   constructor(readEvent: ReadEvent<Channel>) {
@@ -59,6 +63,13 @@ export class FanOut<Channel extends Audience> {
 
   add(channel: Channel, message: string): void {
     this.#turn.add(channel, message);
+  }
+
+  /** A member has come: it gets nothing of what is being passed on. */
+  joined({ members }: Channel, member: HubMember): void {
+    for (const part of this.#underWay) {
+      if (part.members === members) (part.joined ??= new Set()).add(member);
+    }
   }
 
   /** Passes on what has come so far, and waits for the end of the turn. */
@@ -89,15 +100,20 @@ export class FanOut<Channel extends Audience> {
       if (part.several !== NOBODY) together.push({ part, batch });
     }
     for (const { channel } of runs) channel.part = null;
+    const others = this.#underWay.length;
+    this.#underWay.push(...parts);
     for (const part of parts) this.#deliverAlone(part);
     if (together.length > 0) this.#deliverTogether(together);
+    this.#underWay.length = others;
   }
 
-  #deliverAlone({ members, alone, batch: first, later }: Part): void {
+  #deliverAlone(part: Part): void {
+    const { members, alone, batch: first, later } = part;
     if (alone === NOBODY) return;
     const batch = later === null ? first : joinBatches([first, ...later]);
     for (const member of alone) {
       if (alone !== members && !members.has(member)) continue;
+      if (part.joined !== null && part.joined.has(member)) continue;
       // Not by isolate(): this is run for each client and each turn.
       try {
         member.deliver(batch);
@@ -112,7 +128,7 @@ export class FanOut<Channel extends Audience> {
     const corked = new Set<HubMember>();
     for (const { part, batch } of deliveries) {
       for (const member of part.several) {
-        if (!part.members.has(member)) continue;
+        if (!part.members.has(member) || part.joined?.has(member)) continue;
         if (deliveries.length > 1 && !corked.has(member)) {
           corked.add(member);
           this.isolate(() => member.cork?.());
@@ -161,10 +177,10 @@ const NOBODY: readonly HubMember[] = [];
 
 function partOf({ members, several }: Audience, batch: EventBatch): Part {
   if (several === null || several.size === 0)
-    return { members, alone: members, several: NOBODY, batch, later: null };
+    return { members, alone: members, several: NOBODY, batch, later: null, joined: null };
   const alone =
     several.size === members.size ? NOBODY : [...members].filter((member) => !several.has(member));
-  return { members, alone, several: [...several], batch, later: null };
+  return { members, alone, several: [...several], batch, later: null, joined: null };
 }
 
 function joinBatches(batches: readonly EventBatch[]): EventBatch {

@@ -12,18 +12,22 @@ export interface ChannelSettings {
   readonly closeTimeoutMs: number;
 }
 
-export interface SessionChannelsOptions {
-  readonly transport: Transport;
+/** What the service gives the channels of its sessions. */
+export interface ChannelsContext {
   readonly clock: Clock;
   readonly settings: ChannelSettings;
-  /** Subscribes to channels and finds where the session begins in each. Events may come before it resolves. */
-  readonly subscribe: (channels: readonly string[], signal: AbortSignal) => Promise<void>;
-  /** A channel is the session's no more. */
-  readonly onLeft: (channel: string) => void;
+}
+
+/** The session, as its channels see it. */
+export interface ChannelsOwner {
   /** Whether channels may be added and taken away: the session is subscribed. */
-  readonly isOpen: () => boolean;
+  readonly isOpen: boolean;
+  /** Subscribes to channels and finds where the session begins in each. Events may come before it resolves. */
+  subscribe(channels: readonly string[], signal: AbortSignal): Promise<void>;
+  /** A channel is the session's no more. */
+  left(channel: string): void;
   /** Fires when the session begins to close: every wait here ends. */
-  readonly closing: () => AbortSignal;
+  closingSignal(): AbortSignal;
 }
 
 interface Addition {
@@ -37,13 +41,17 @@ const log = createLog("session");
 /** The channels of one session, and how they come and go while it is open. */
 export class SessionChannels {
   readonly names: Set<string>;
-  readonly #options: SessionChannelsOptions;
+  readonly #transport: Transport;
+  readonly #context: ChannelsContext;
+  readonly #owner: ChannelsOwner;
   /** Additions that Redis has not acknowledged yet: whoever adds the same channel shares the wait. */
   #adding: Map<string, Addition> | null = null;
 
-  constructor(names: Set<string>, options: SessionChannelsOptions) {
+  constructor(names: Set<string>, transport: Transport, context: ChannelsContext, owner: ChannelsOwner) {
     this.names = names;
-    this.#options = options;
+    this.#transport = transport;
+    this.#context = context;
+    this.#owner = owner;
   }
 
   /** Those that Redis has acknowledged, once the session is subscribed. */
@@ -57,9 +65,9 @@ export class SessionChannels {
   }
 
   async add(name: string): Promise<void> {
-    if (!this.#options.isOpen()) throw closedError();
+    if (!this.#owner.isOpen) throw closedError();
     if (this.names.has(name)) return this.#adding?.get(name)?.done;
-    const { maxChannelsPerSession: max } = this.#options.settings;
+    const { maxChannelsPerSession: max } = this.#context.settings;
     if (this.names.size >= max) {
       throw new RedisSseError("LIMIT_CHANNELS", `expected at most ${max} channels in a stream`);
     }
@@ -68,15 +76,20 @@ export class SessionChannels {
   }
 
   async remove(name: string): Promise<void> {
-    if (!this.#options.isOpen() || !this.names.delete(name)) return;
-    this.#options.onLeft(name);
+    if (!this.#owner.isOpen || !this.names.delete(name)) return;
+    this.#owner.left(name);
     this.#adding?.get(name)?.cancel();
     this.#adding?.delete(name);
-    const { transport, clock, settings } = this.#options;
-    const signal = this.#options.closing();
+    const { clock, settings } = this.#context;
+    const signal = this.#owner.closingSignal();
     try {
       const timeoutMs = settings.closeTimeoutMs;
-      await withDeadline(transport.unsubscribe([name]), { clock, timeoutMs, what: "UNSUBSCRIBE", signal });
+      await withDeadline(this.#transport.unsubscribe([name]), {
+        clock,
+        timeoutMs,
+        what: "UNSUBSCRIBE",
+        signal,
+      });
       log("[SSE] unsubscribed: %s", printable(name));
     } catch (error) {
       // Its events are dropped all the same, and the teardown ends whatever is left.
@@ -103,23 +116,23 @@ export class SessionChannels {
       // After a cancellation there is nothing to undo: the channel may have been added anew since.
       if (isCurrent()) {
         this.names.delete(name);
-        this.#options.onLeft(name);
+        this.#owner.left(name);
         // A SUBSCRIBE that ran out of time may still take effect: it is undone behind it.
-        this.#options.transport.unsubscribe([name]).catch(() => {});
+        this.#transport.unsubscribe([name]).catch(() => {});
       }
-      throw this.#options.isOpen() ? sanitize(error) : closedError();
+      throw this.#owner.isOpen ? sanitize(error) : closedError();
     } finally {
       if (isCurrent()) this.#adding?.delete(name);
     }
-    if (!this.#options.isOpen()) throw closedError();
+    if (!this.#owner.isOpen) throw closedError();
     log("[SSE] subscribed: %s", printable(name));
   }
 
   #subscribe(channels: readonly string[]): Promise<void> {
-    const { subscribe, clock, settings } = this.#options;
-    const signal = this.#options.closing();
+    const { clock, settings } = this.#context;
+    const signal = this.#owner.closingSignal();
     const timeoutMs = settings.subscribeTimeoutMs;
-    return withDeadline(subscribe(channels, signal), {
+    return withDeadline(this.#owner.subscribe(channels, signal), {
       clock,
       timeoutMs,
       what: "SUBSCRIBE",

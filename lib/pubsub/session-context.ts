@@ -7,6 +7,7 @@ import type { ChannelSettings } from "./session-channels.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { PubSubSession } from "./session.js";
+import type { Ticking } from "./ticker.js";
 import type { CreateTransport } from "./transport.js";
 
 export interface SessionSettings extends SessionLimits, ChannelSettings {
@@ -29,8 +30,8 @@ export interface SessionContext {
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
   /** Throws `INVALID_CHANNEL` or `FORBIDDEN`. */
   readonly assertChannel: (name: unknown) => void;
-  /** Ticks the session until the answer is called. */
-  readonly startTicking: (session: PubSubSession, heartbeatMs: number) => () => void;
+  /** Ticks it until the answer is called. */
+  readonly startTicking: (member: Ticking, heartbeatMs: number) => () => void;
   /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
   readonly onClosed: (session: PubSubSession) => void;
@@ -44,6 +45,6 @@ export interface SessionStatistics {
   readonly bytesSent: number;
   /** Events that were never written: they came while the session was closing, waited when it had to, or were dropped by `slowConsumer`. */
   readonly messagesDropped: number;
-  /** What waits for the client to read; at most `maxBufferedBytes`. */
+  /** What waits for the client to read; at most `maxBufferedBytes`, but for one event where `slowConsumer` drops. */
   readonly bufferedBytes: number;
 }

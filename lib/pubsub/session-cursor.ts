@@ -1,6 +1,7 @@
+import { COMPLETED_ID } from "./answer.js";
 import { encodeEntries, encodeEntry, replaceOffset, tagOf, type Position } from "./cursor.js";
 import { Block } from "./block.js";
-import type { EventBatch } from "./event-batch.js";
+import type { EventBatch, FrameEncoder } from "./event-batch.js";
 import { encodeId } from "./frame.js";
 import type { InboundEvent } from "./inbound-event.js";
 
@@ -13,7 +14,7 @@ interface Place {
 }
 
 /** How far one stream's client has come, by what was written to it: the `id` that goes with each event. */
-export class SessionCursor {
+export class SessionCursor implements FrameEncoder {
   #places: Map<string, Place> | null = null;
   /** The parts of the id; an event changes a few bytes of them. `null`: to be made anew. */
   #entries: Buffer | null = null;
@@ -65,21 +66,27 @@ export class SessionCursor {
   }
 
   /** The event as it goes to this client, who has come so far with it. */
-  readonly frameOf = (event: InboundEvent): string => {
+  frameOf(event: InboundEvent): string {
     const { channel, position, frame } = event;
     const place = position && this.#places?.get(channel);
     if (!place) return frame;
     this.#move(place, position);
     this.#isTold = true;
     return encodeId(this.id!) + frame;
-  };
+  }
+
+  /** The event that the stream ends with: whoever has it comes back with an id that ends the matter. */
+  lastFrameOf({ frame }: InboundEvent): string {
+    this.#isTold = true;
+    return encodeId(COMPLETED_ID) + frame;
+  }
 
   /** The events as they go to this client. */
   blockOf(batch: EventBatch): Block {
     if (batch.isPlain || this.#places === null) return batch.block;
     if (this.#only === batch.channel && batch.run !== null) {
       // What a stream of one channel says depends on nothing else, and is shared by all of them.
-      const block = batch.withIds(this.frameOf);
+      const block = batch.withIds(this);
       const place = this.#places.get(batch.channel)!;
       if (place.position !== batch.run.last) this.#move(place, batch.run.last);
       this.#isTold = true;

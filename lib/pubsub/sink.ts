@@ -1,6 +1,7 @@
 import type { HttpAnswer, StreamHead } from "./answer.js";
 import type { Block } from "./block.js";
 import type { OutboundMessage } from "./outbound-message.js";
+import type { OnRuleError } from "./rule-failure.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "./stream-event.js";
 import type { TcpEnds } from "./tcp-table.js";
@@ -57,15 +58,31 @@ export interface StreamRequest {
   readonly heartbeatMs?: number | undefined;
   /** Milliseconds a client waits before it comes back. Default: the service's. */
   readonly retryMs?: number | undefined;
+  /**
+   * What the client gets right after `connected`, before any event of its channels: the state that they go on from.
+   * Refused as by `PubSubSession.send()`.
+   */
+  readonly first?: readonly OutboundMessage[] | undefined;
   /** What becomes of events that the client does not read in time. Default: the service's. */
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
-  /** Whether an event is for this stream. What it throws is told as a `gap`, and the event is not sent. */
-  readonly filter?: ((event: StreamEvent) => boolean) | undefined;
+  /**
+   * Whether an event is for this stream. This and the two below run in the asynchronous context (`AsyncLocalStorage`) in
+   * which the stream was opened. What it throws is told as a `gap`, and the event is not sent.
+   */
+  readonly filter?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
   /**
    * What this stream gets in an event's place; `null`: nothing. Streams that make the same of an event share its
    * encoded form. What it throws, or answers and cannot be sent, is told as a `gap`.
    */
   readonly transform?: ((event: StreamEvent) => OutboundMessage | null) | undefined;
-  /** Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers true. */
-  readonly until?: ((event: StreamEvent) => boolean) | undefined;
+  /**
+   * Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers
+   * true, whether or not `filter` lets it through. Asked when the event comes, before it is written: one that the
+   * stream ends with goes out with the id `completed`, so that a client that has it is answered 204 when it comes back.
+   * One that has to wait for the client is not dropped, and the stream ends once it was written. What closes the session
+   * while it is asked keeps the event from being written. Never asked of an event of a channel that was taken away.
+   */
+  readonly until?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
+  /** Told what a rule of this stream threw, or that it gave an answer that is none. Default: the log alone. */
+  readonly onError?: OnRuleError | undefined;
 }

@@ -1,5 +1,6 @@
 import { ConfigError } from "../errors.js";
-import { assertKnown } from "../validate.js";
+import { assertKnown, describe } from "../validate.js";
+import { assertAtOnce } from "./app-answer.js";
 import type { StreamEvent } from "./stream-event.js";
 
 /**
@@ -10,12 +11,13 @@ import type { StreamEvent } from "./stream-event.js";
  * - "latest": of each channel only the newest waits, or of each key that `latestBy` gives an event of the channel.
  *
  * `latestBy` sees an event as its stream gets it, and answers text or a number; all for which it answers something else,
- * or throws, are one key. Never dropped are what `session.send()` sent, and what ends a channel or the stream.
+ * or throws, are one key. Never dropped are what `session.send()` sent, and what ends a channel or the stream; nor, for
+ * the bound of its own stream, the newest event: one that is larger than `limits.maxBufferedBytes` waits all the same.
  *
  * Where something was dropped a `gap` (`slow-consumer`) tells it. `limits.maxStallMs` ends a stream under each of them.
  */
 export type SlowConsumerPolicy =
-  "disconnect" | "drop-oldest" | "latest" | { readonly latestBy: (event: StreamEvent) => string };
+  "disconnect" | "drop-oldest" | "latest" | { readonly latestBy: (event: StreamEvent) => string | number };
 
 const NAMES: ReadonlySet<unknown> = new Set(["disconnect", "drop-oldest", "latest"]);
 
@@ -24,10 +26,15 @@ export function readSlowConsumer(policy: unknown): SlowConsumerPolicy {
   if (NAMES.has(policy)) return policy as SlowConsumerPolicy;
   if (typeof policy === "object" && policy !== null) {
     assertKnown("slowConsumer", policy, new Set(["latestBy"]));
-    if (typeof (policy as { latestBy?: unknown }).latestBy === "function")
-      return policy as SlowConsumerPolicy;
+    const { latestBy } = policy as { latestBy?: unknown };
+    if (typeof latestBy !== "function") {
+      throw new ConfigError(`expected slowConsumer.latestBy as a function, got ${describe(latestBy)}`);
+    }
+    assertAtOnce("slowConsumer.latestBy", latestBy);
+    return policy as SlowConsumerPolicy;
   }
   throw new ConfigError(
-    'expected slowConsumer as "disconnect", "drop-oldest", "latest" or { latestBy: (event) => key }',
+    'expected slowConsumer as "disconnect", "drop-oldest", "latest" or { latestBy: (event) => key }, got ' +
+      describe(policy),
   );
 }

@@ -3,7 +3,7 @@ import { withDeadline } from "../deadline.js";
 import type { HttpAnswer } from "./answer.js";
 import { streamHead } from "./answer.js";
 import { joinBlocks, type Block } from "./block.js";
-import type { Sink } from "./sink.js";
+import type { Sink, SinkConnection, SinkListener } from "./sink.js";
 
 /** How the sink took a block: `blocked` took it too, but wants no more before it has drained. */
 export type WriteResult = "taken" | "blocked" | "failed";
@@ -11,19 +11,14 @@ export type WriteResult = "taken" | "blocked" | "failed";
 /** Gathered, for a write that is still to come. */
 export type Corked = "corked";
 
-export interface StreamOutputHandlers {
-  onDrain(): void;
-  onClose(failed: boolean): void;
-}
-
 /** The writing end of a session: counts what went out, never throws, and ends within a deadline. */
-export class StreamOutput {
+export class StreamOutput implements SinkListener {
   readonly #sink: Sink;
   readonly #clock: Clock;
-  readonly #handlers: StreamOutputHandlers;
+  readonly #listener: SinkListener;
   /** Set while somebody waits for the response to be over. */
   #onGone: (() => void) | null = null;
-  #detach: () => void = () => {};
+  #detach: (() => void) | null = null;
   #corks = 0;
   /** What was written since `cork()`. */
   #corked: Block[] | null = null;
@@ -33,21 +28,29 @@ export class StreamOutput {
   #bytesSent = 0;
   #hasWritten = false;
 
-  constructor(sink: Sink, clock: Clock, handlers: StreamOutputHandlers) {
+  constructor(sink: Sink, clock: Clock, listener: SinkListener) {
     this.#sink = sink;
     this.#clock = clock;
-    this.#handlers = handlers;
+    this.#listener = listener;
   }
 
   /** Begins to listen to the sink, which may answer at once that its client is gone. */
   attach(): void {
-    this.#detach = this.#sink.attach({
-      onDrain: () => this.#handlers.onDrain(),
-      onClose: (failed) => {
-        this.#onGone?.();
-        this.#handlers.onClose(failed);
-      },
-    });
+    this.#detach = this.#sink.attach(this);
+  }
+
+  onDrain(): void {
+    this.#listener.onDrain();
+  }
+
+  onClose(failed: boolean): void {
+    this.#onGone?.();
+    this.#listener.onClose(failed);
+  }
+
+  /** As `Sink.connection`. */
+  get connection(): SinkConnection | null | undefined {
+    return this.#sink.connection;
   }
 
   get closed(): boolean {
@@ -139,7 +142,7 @@ export class StreamOutput {
 
   /** Takes the listeners away. */
   detach(): void {
-    this.#detach();
+    this.#detach?.();
   }
 
   #writeCorked(): WriteResult {

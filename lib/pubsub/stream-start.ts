@@ -92,6 +92,18 @@ async function verify(
   return { track, tail, position: top, gap: lost, resumed: false };
 }
 
+/** The track begins where that was found. `isNow`: the client has asked for nothing that was before. */
+export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boolean): void {
+  const { firstHeard } = track;
+  const isEarlier =
+    firstHeard !== null && firstHeard.epoch === position.epoch && firstHeard.offset <= position.offset;
+  // What has come since the subscription belongs to a stream that begins now.
+  const own = isNow && gap === null && position.offset === tail.position.offset && tail.ending === null;
+  track.position = own && isEarlier ? { ...position, offset: firstHeard.offset - 1 } : position;
+  if (track.position.offset >= tail.position.offset) track.ended = tail.ending;
+  track.replaying = true;
+}
+
 /** Whether the client has all of a channel that is complete. */
 export function hasAll({ tail, position, resumed }: FoundStart): boolean {
   return tail.ending !== null && resumed && position.offset === tail.position.offset;

@@ -28,7 +28,7 @@ import {
   type HubHandlers,
   type HubStatistics,
 } from "./subscription-hub.js";
-import { Ticker } from "./ticker.js";
+import { Ticker, type Ticking } from "./ticker.js";
 import type { CreateTransport } from "./transport.js";
 
 export interface StreamsSettings {
@@ -82,6 +82,8 @@ export class Streams {
   readonly #watch: LogWatch;
   readonly #budget: BufferBudget;
   readonly #peers: PeerWatch;
+  /** Takes a stream's connection out of the watch over peers. */
+  readonly #unwatching = new Map<PubSubSession, () => void>();
   readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
   #draining = false;
@@ -122,9 +124,13 @@ export class Streams {
       history,
       onGap: (reason, channels) => this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length),
       assertChannel: (name) => assertChannel(name, keyPrefix),
-      startTicking: (session, heartbeat) => this.#startTicking(session, heartbeat),
+      startTicking: (member, heartbeat) => this.#startTicking(member, heartbeat),
       explain,
-      onClosed: (session) => this.#registry.remove(session),
+      onClosed: (session) => {
+        this.#registry.remove(session);
+        this.#unwatching.get(session)?.();
+        this.#unwatching.delete(session);
+      },
     };
   }
 
@@ -163,7 +169,7 @@ export class Streams {
     }
     this.#watch.start();
     const unwatch = this.#peers.add(sink.connection, () => void session.close("peer-lost"));
-    void session.closed.then(unwatch);
+    this.#unwatching.set(session, unwatch);
     await session.start();
     return session;
   }
@@ -205,9 +211,10 @@ export class Streams {
       refused: (_, fault) => log("no subscription for a worker: %s", fault.message),
     };
     // What was published before the acknowledgement went unheard.
-    this.#hub
-      .join(channel, member)
-      .then(() => onMessage(null), (error: unknown) => log("subscribe: %s", sanitize(error).message));
+    this.#hub.join(channel, member).then(
+      () => onMessage(null),
+      (error: unknown) => log("subscribe: %s", sanitize(error).message),
+    );
     return () => this.#hub.leave(channel, member);
   }
 
@@ -285,10 +292,10 @@ export class Streams {
       }
       return event;
     };
-    return (holder, listener) => {
+    return (owner, listener) => {
       const transport = new DedicatedTransport(
         {
-          lease: (signal) => lease(holder(), signal),
+          lease: (signal) => lease(owner.holder, signal),
           read,
           now: () => history.now(),
           onRollback: (watched, to) => void this.#watch.verify(watched, to),
@@ -311,7 +318,7 @@ export class Streams {
   }
 
   /** Sessions are grouped by how finely their deadlines have to be watched. */
-  #startTicking(session: PubSubSession, heartbeatMs: number): () => void {
+  #startTicking(member: Ticking, heartbeatMs: number): () => void {
     const { clock, settings } = this.#options;
     const finest = Math.min(heartbeatMs, settings.limits.maxStallMs) / 4;
     const periodMs = Math.max(10, Math.min(1_000, finest));
@@ -320,6 +327,6 @@ export class Streams {
       ticker = new Ticker(clock, periodMs);
       this.#tickers.set(periodMs, ticker);
     }
-    return ticker.add(session);
+    return ticker.add(member);
   }
 }

@@ -230,6 +230,7 @@ export class SubscriptionHub {
   }
 
   #addMember(name: string, channel: Channel, member: HubMember): void {
+    if (!channel.members.has(member)) this.#fanOut.joined(channel, member);
     channel.members.add(member);
     const memberships = this.#memberships.get(member);
     if (memberships === undefined) {

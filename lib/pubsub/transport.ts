@@ -36,4 +36,10 @@ export interface ChannelLog {
   note(tail: Tail & { readonly readAt: number }): void;
 }
 
-export type CreateTransport = (holder: () => string, listener: TransportListener) => Transport;
+/** Who a transport is made for. */
+export interface TransportHolder {
+  /** As operators are to see it. */
+  readonly holder: string;
+}
+
+export type CreateTransport = (owner: TransportHolder, listener: TransportListener) => Transport;

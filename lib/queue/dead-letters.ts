@@ -1,4 +1,5 @@
 import { ConfigError } from "../errors.js";
+import type { Script } from "../redis/script.js";
 import { describe } from "../validate.js";
 import type { QueueStore } from "./queue-store.js";
 import { purgeTasks, requeueTasks } from "./scripts/dead-letters.js";
@@ -35,10 +36,7 @@ export class DeadLetters {
     return this.#each(ids, purgeTasks);
   }
 
-  async #each(
-    ids: string | readonly string[],
-    script: typeof requeueTasks | typeof purgeTasks,
-  ): Promise<number> {
+  async #each(ids: string | readonly string[], script: Script<readonly boolean[]>): Promise<number> {
     const chosen = ids === "all" ? await this.#all() : readIds(ids);
     let done = 0;
     for (let index = 0; index < chosen.length; index += BATCH) {
@@ -51,7 +49,7 @@ export class DeadLetters {
   /** Ids alone are small, and `maxResults` bounds them. */
   async #all(): Promise<readonly string[]> {
     const ids: string[] = [];
-    for (let score = "", id = ""; ; ) {
+    for (let score = "", id = ""; ;) {
       const page = await this.#store.run(listTasks, ["failed", score, id, 1_000]);
       ids.push(...page.map((entry) => entry.id));
       const last = page.at(-1);

@@ -14,8 +14,8 @@ export interface NewTask {
 
 interface Waiting {
   readonly task: NewTask;
-  resolve(answer: EnqueueAnswer): void;
-  reject(fault: unknown): void;
+  readonly resolve: (answer: EnqueueAnswer) => void;
+  readonly reject: (fault: unknown) => void;
 }
 
 /** In one script, so that a burst of tasks does not hold the server for long. */

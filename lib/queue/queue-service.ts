@@ -1,27 +1,24 @@
-import { randomUUID } from "node:crypto";
-
 import type { Clock } from "../clock.js";
-import { ConfigError, RedisSseError, sanitize } from "../errors.js";
+import { ConfigError, RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
-import { assertKnown, assertObject } from "../validate.js";
+import { assertObject } from "../validate.js";
 import { DeadLetters } from "./dead-letters.js";
-import { readEnqueueOptions, type EnqueueOptions } from "./enqueue-options.js";
+import type { EnqueueOptions } from "./enqueue-options.js";
 import { Enqueuer, type NewTask } from "./enqueuer.js";
 import { readQueueOptions, type QueueOptions, type QueueSettings } from "./queue-options.js";
+import { createWorkerPort, sendReport } from "./queue-port.js";
 import { QueueCounter, toCounts, type QueueCounts, type QueueStatistics } from "./queue-statistics.js";
 import { QueueStore } from "./queue-store.js";
-import { Schedules, readTimes, type Schedule, type ScheduleTimes } from "./schedules.js";
+import { readTimes, Schedules, type Schedule, type ScheduleTimes } from "./schedules.js";
 import { cancelTask } from "./scripts/cancel.js";
-import { claimTasks } from "./scripts/claim.js";
 import type { EnqueueAnswer } from "./scripts/enqueue.js";
 import { countTasks, readTask } from "./scripts/read.js";
-import { reportTask, type ReportReply } from "./scripts/report.js";
 import { pauseQueue } from "./scripts/schedules.js";
-import { renewLeases, settleTasks } from "./scripts/settle.js";
-import { boundedJson, readProgress, type ReportedProgress } from "./task-context.js";
-import { listPage, type ListOptions, type TaskPage } from "./task-list.js";
-import { checkPayload, type AnyTasks, type KindOf, type TaskMap } from "./task-map.js";
+import { readProgress, type ReportedProgress } from "./task-context.js";
+import { listPage, type DeadLetter, type ListOptions, type TaskPage } from "./task-list.js";
+import { TaskMaker, type TaskEntry } from "./task-maker.js";
+import type { AnyTasks, KindOf, TaskMap } from "./task-map.js";
 import {
   assertTaskId,
   MAX_MESSAGE,
@@ -34,7 +31,7 @@ import {
   type TaskProgress,
   type TaskStatus,
 } from "./task.js";
-import type { TaskReport, WorkerPort } from "./worker-port.js";
+import type { WorkerPort } from "./worker-port.js";
 import { Worker, type TaskHandler, type TaskHandlers, type WorkerOptions } from "./worker.js";
 
 /** What the queue needs of the service around it. */
@@ -53,23 +50,9 @@ export interface QueueDependencies {
   readonly keepEvents: number | null;
 }
 
-/** One of the tasks of `enqueueMany()`. */
-export interface TaskEntry<Payload = unknown> {
-  readonly kind: string;
-  readonly payload: Payload;
-  readonly options?: EnqueueOptions;
-}
-
 export interface ScheduleOptions extends Omit<EnqueueOptions, "id" | "delayMs" | "runAt" | "deduplicate"> {}
 
 const log = createLog("queue");
-
-/** Tasks that `enqueueMany()` takes: they are put in line in one step, during which the server does nothing else. */
-const MAX_MANY = 1_000;
-/** Bytes of all their payloads. */
-const MAX_MANY_BYTES = 16 * 1024 * 1024;
-
-const LOST = "its worker was lost";
 
 /**
  * Tasks for workers, at least once each: taking a task and recording who has it is one step in Redis, so a
@@ -83,8 +66,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
   readonly #deps: QueueDependencies;
   readonly #settings: QueueSettings;
   readonly #store: QueueStore;
+  readonly #maker: TaskMaker;
   readonly #enqueuer: Enqueuer;
   readonly #schedules: Schedules;
+  readonly #port: WorkerPort;
   readonly #counter = new QueueCounter();
   readonly #workers = new Set<Worker>();
   #closed = false;
@@ -98,10 +83,23 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     this.#deps = deps;
     this.#settings = readQueueOptions(options as QueueOptions<never>);
     this.#store = new QueueStore({ ...deps, name, maxResults: this.#settings.maxResults });
+    this.#maker = new TaskMaker(this.#settings, deps.maxBytes);
     this.#enqueuer = new Enqueuer(this.#store);
     this.deadLetters = new DeadLetters(this.#store);
-    this.#schedules = new Schedules(this.#store, deps.clock, async (id, { kind, payload, options: given }) => {
-      await this.#add(kind, parseJson(payload), { ...given, id });
+    this.#schedules = new Schedules(
+      this.#store,
+      deps.clock,
+      async (id, { kind, payload, options: given }) => {
+        await this.#add(kind, parseJson(payload), { ...given, id });
+      },
+    );
+    this.#port = createWorkerPort({
+      ...deps,
+      name,
+      store: this.#store,
+      settings: this.#settings,
+      schedules: this.#schedules,
+      counter: this.#counter,
     });
   }
 
@@ -126,31 +124,14 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     entries: readonly { [Kind in KindOf<Tasks>]: TaskEntry<Tasks[Kind]> & { kind: Kind } }[KindOf<Tasks>][],
   ): Promise<readonly Task[]> {
     this.#assertOpen();
-    if (!Array.isArray(entries) || entries.length > MAX_MANY) {
-      throw new ConfigError(`expected a list of at most ${MAX_MANY} tasks`);
-    }
-    const list = entries as readonly TaskEntry[];
-    const tasks: { task: NewTask; payload: unknown }[] = [];
-    let bytes = 0;
-    for (const [index, entry] of list.entries()) {
-      const made = await this.#prepareEntry(entry, index);
-      bytes += made.task.payload.length;
-      if (bytes > MAX_MANY_BYTES) {
-        throw new RedisSseError(
-          "TASK_TOO_LARGE",
-          `expected tasks of at most ${MAX_MANY_BYTES} bytes together`,
-        );
-      }
-      tasks.push(made);
-    }
-    if (new Set(tasks.map(({ task }) => task.id)).size < tasks.length) {
-      throw new RedisSseError("INVALID_TASK", "expected each task to have an id of its own");
-    }
+    const tasks = await this.#maker.makeMany(entries);
     if (tasks.length === 0) return [];
     const answers = await this.#enqueuer.addAll(tasks.map(({ task }) => task));
     if ("taken" in answers) throw takenId(answers.taken);
     return Promise.all(
-      tasks.map(({ task, payload }, index) => this.#answer(task, payload, list[index]!.options, answers[index]!)),
+      tasks.map(({ task, payload }, index) =>
+        this.#answer(task, payload, entries[index]!.options, answers[index]!),
+      ),
     );
   }
 
@@ -191,7 +172,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
       throw new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
     }
     const read = readProgress(report.progress, report.message, 0, this.#deps.maxBytes);
-    const reply = await this.#report(taskId, "", { ...read, number: 0, output: [] });
+    const reply = await sendReport(this.#store, taskId, "", { ...read, number: 0, output: [] });
     if (reply === "unknown") await this.#publishUnknown(taskId, read);
     return reply !== "refused";
   }
@@ -199,7 +180,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
   /** The tasks in one state, page by page. Rejects with `ConfigError`, `INVALID_TASK` or a fault of Redis. */
   async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage> {
     const { tasks, next } = await listPage(this.#store, state, options);
-    return { tasks: tasks.map(({ error: _, ...task }) => task), next };
+    return { tasks: tasks.map(withoutError), next };
   }
 
   /** How many tasks there are in each state, and what was counted so far. Rejects with a fault of Redis. */
@@ -234,7 +215,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     for (const key of ["id", "delayMs", "runAt", "deduplicate"]) {
       if (key in options) throw new ConfigError(`expected no ${key} for a schedule`);
     }
-    const { task } = await this.#prepare(kind, payload, options);
+    const { task } = await this.#maker.make(kind, payload, options);
     await this.#schedules.set(name, { ...readTimes(times), kind, payload: task.payload, options });
   }
 
@@ -256,7 +237,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     this.#assertOpen();
     // What its kinds carry is a matter of types alone.
     const untyped = handler as TaskHandler | TaskHandlers<AnyTasks>;
-    const worker = new Worker(this.#port(), untyped, options, () => this.#workers.delete(worker));
+    const worker = new Worker(this.#port, untyped, options, () => this.#workers.delete(worker));
     this.#workers.add(worker);
     return worker;
   }
@@ -276,43 +257,8 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
 
   async #add(kind: string, payload: unknown, options: EnqueueOptions): Promise<Task> {
     this.#assertOpen();
-    const made = await this.#prepare(kind, payload, options);
+    const made = await this.#maker.make(kind, payload, options);
     return this.#answer(made.task, made.payload, options, await this.#enqueuer.add(made.task));
-  }
-
-  async #prepareEntry(entry: TaskEntry, index: number): Promise<{ task: NewTask; payload: unknown }> {
-    try {
-      assertObject("a task", entry);
-      assertKnown("a task", entry, new Set(["kind", "payload", "options"]));
-      return await this.#prepare(entry.kind, entry.payload, entry.options ?? {});
-    } catch (error) {
-      const fault = sanitize(error);
-      throw new RedisSseError(fault.code, `task ${index}: ${fault.message}`);
-    }
-  }
-
-  /** Throws for what cannot be put in line. */
-  async #prepare(
-    kind: string,
-    given: unknown,
-    options: EnqueueOptions,
-  ): Promise<{ task: NewTask; payload: unknown }> {
-    if (typeof kind !== "string" || kind === "" || kind.length > 128) {
-      throw new RedisSseError("INVALID_TASK", "expected kind as a string of 1 to 128 characters");
-    }
-    const { id = randomUUID(), extra } = readEnqueueOptions(options, this.#settings.resultTtlMs);
-    const { schemas } = this.#settings;
-    let payload = given;
-    if (schemas !== undefined) {
-      const schema = Object.hasOwn(schemas, kind) ? schemas[kind] : undefined;
-      if (schema === undefined) {
-        const kinds = Object.keys(schemas).join(", ");
-        throw new RedisSseError("INVALID_TASK", `expected kind as one that has a schema: ${kinds}`);
-      }
-      payload = await checkPayload(schema, kind, given);
-    }
-    const json = boundedJson(payload, "payload", this.#deps.maxBytes);
-    return { task: { id, kind, payload: json, extra }, payload };
   }
 
   async #answer(
@@ -351,60 +297,6 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     };
   }
 
-  #port(): WorkerPort {
-    const { attempts, deadLetterTtlMs, rateLimit } = this.#settings;
-    const store = this.#store;
-    return {
-      clock: this.#deps.clock,
-      queue: this.name,
-      settings: this.#settings,
-      maxBytes: this.#deps.maxBytes,
-      onWake: (listener) => this.#deps.subscribe(store.wake, (text) => listener(cancelledId(text))),
-      claim: (want, leaseMs, worker, call) => {
-        const limit = [rateLimit?.max ?? "", rateLimit?.intervalMs ?? ""];
-        return store.run(claimTasks, [
-          leaseMs,
-          want,
-          call,
-          attempts,
-          deadLetterTtlMs,
-          LOST,
-          ...limit,
-          worker,
-        ]);
-      },
-      fire: (schedule) => this.#schedules.fire(schedule),
-      renew: (leases, leaseMs) => {
-        const pairs = leases.flatMap(({ task, token }) => [task.id, token]);
-        return store.run(renewLeases, [leaseMs, ...pairs]);
-      },
-      report: ({ task, token }, report) => this.#report(task.id, token, report),
-      settle: (entries) => {
-        const args: (string | number)[] = [];
-        for (const { lease, outcome } of entries) {
-          const { verdict, progress, message, content, delayMs, ttlMs } = outcome;
-          args.push(lease.task.id, lease.token, verdict, progress, message, content, delayMs, ttlMs);
-        }
-        return store.run(settleTasks, args);
-      },
-      count: (event) => this.#counter.count(event),
-    };
-  }
-
-  #report(taskId: string, token: string, report: TaskReport): Promise<ReportReply> {
-    const { number, progress, message, data, output } = report;
-    const events = output.flatMap((event) => [event.name, event.data]);
-    return this.#store.run(reportTask, [
-      taskId,
-      token,
-      number,
-      progress ?? "",
-      message,
-      data,
-      ...events,
-    ]);
-  }
-
   /** Of a task that is in no queue nothing is known but what is said of it. */
   async #publishUnknown(taskId: string, { progress, message }: ReportedProgress): Promise<void> {
     const event: TaskProgress = {
@@ -424,11 +316,12 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
   }
 }
 
+/** What was thrown is for those who look after the dead letters. */
+function withoutError({ error, ...task }: DeadLetter): Task {
+  void error;
+  return task;
+}
+
 function takenId(id: string): RedisSseError {
   return new RedisSseError("INVALID_TASK", `expected an id that is not taken, got "${id}"`);
 }
-
-function cancelledId(text: string | null): string | null {
-  return text?.startsWith("cancel ") ? text.slice("cancel ".length) : null;
-}
-

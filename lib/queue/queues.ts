@@ -3,14 +3,17 @@ import type { QueueCounts, QueueStatistics } from "./queue-statistics.js";
 import type { QueueOptions } from "./queue-options.js";
 import { QueueService, type QueueDependencies } from "./queue-service.js";
 import { QueueStore } from "./queue-store.js";
-import { readTask, watchTask } from "./scripts/read.js";
+import { readTask, watchTask, type ReadReply } from "./scripts/read.js";
 import type { AnyTasks, TaskMap } from "./task-map.js";
 import { assertTaskId, parseTask, type Task } from "./task.js";
 
-/** A task, and how many events its channel has had by then. */
+/** A task at one moment. */
 export interface TaskSnapshot {
   readonly task: Task;
+  /** How many events its channel has had by then, as `TaskProgress.seq`; 0 where no history is kept. */
   readonly seq: number;
+  /** The number of the event with which its last attempt began; 0 where that is the first. What was written before is void. */
+  readonly began: number;
 }
 
 /** The queues of a service. */
@@ -43,7 +46,7 @@ export class Queues {
   async find(id: string): Promise<TaskSnapshot | null> {
     assertTaskId(id);
     const reply = await this.#store.run(readTask, [id]);
-    return reply === null ? null : { task: parseTask(id, reply.fields), seq: reply.seq };
+    return reply === null ? null : toSnapshot(id, reply);
   }
 
   /** Writes down the log of a task's channel; whether there was anything to be written. Rejects with a fault of Redis. */
@@ -63,4 +66,8 @@ export class Queues {
   async close(): Promise<void> {
     await Promise.all(Array.from(this.#queues.values(), (queue) => queue.close()));
   }
+}
+
+function toSnapshot(id: string, { seq, fields }: ReadReply): TaskSnapshot {
+  return { task: parseTask(id, fields), seq, began: Number(fields.get("began") ?? 0) };
 }

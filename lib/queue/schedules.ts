@@ -105,7 +105,11 @@ export class Schedules {
       if (fault.code !== "INVALID_TASK") throw fault;
       log("schedule %s: %s", name, fault.message);
     });
-    await this.#store.run(advanceSchedule, [name, due, nextTime(schedule, Math.max(due, this.#clock.now())) ?? ""]);
+    await this.#store.run(advanceSchedule, [
+      name,
+      due,
+      nextTime(schedule, Math.max(due, this.#clock.now())) ?? "",
+    ]);
   }
 }
 
@@ -136,7 +140,8 @@ export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
 
 function readTimeZone(timeZone: unknown = "UTC"): string {
   try {
-    if (typeof timeZone === "string") return new Intl.DateTimeFormat("en", { timeZone }).resolvedOptions().timeZone;
+    if (typeof timeZone === "string")
+      return new Intl.DateTimeFormat("en", { timeZone }).resolvedOptions().timeZone;
   } catch {
     // Said below.
   }

@@ -8,7 +8,7 @@ interface Entry {
   readonly outcome: TaskOutcome;
   /** Whether anybody still waits: the lease may have been lost meanwhile. */
   readonly isWanted: () => boolean;
-  resolve(taken: boolean): void;
+  readonly resolve: (taken: boolean) => void;
 }
 
 const log = createLog("worker");

@@ -1,6 +1,6 @@
 import { RedisSseError } from "../errors.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
-import { MAX_MESSAGE, type ProgressReport } from "./task.js";
+import { MAX_MESSAGE } from "./task.js";
 import type { AnyTasks, TaskMap, TaskOf } from "./task-map.js";
 
 /** What a handler gets. Its functions can be taken out of it: `({ task, progress }) => ...`. */
@@ -49,14 +49,18 @@ export function readProgress(
   maxBytes: number,
 ): ReportedProgress {
   const isObject = typeof given === "object" && given !== null;
-  const { progress = fallback, message: text = message } = isObject
-    ? (given as Partial<ProgressReport>)
+  const fields: { readonly progress?: unknown; readonly message?: unknown } = isObject
+    ? given
     : { progress: given };
+  const { progress = fallback, message: text = message } = fields;
   if (typeof progress !== "number" || !(progress >= 0 && progress <= 100)) {
     throw new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
   }
   if (text !== undefined && (typeof text !== "string" || text.length > MAX_MESSAGE)) {
-    throw new RedisSseError("INVALID_TASK", `expected message as a string of at most ${MAX_MESSAGE} characters`);
+    throw new RedisSseError(
+      "INVALID_TASK",
+      `expected message as a string of at most ${MAX_MESSAGE} characters`,
+    );
   }
   const data = isObject ? boundedJson(given, "progress", maxBytes) : "";
   return { progress, message: text ?? "", data };

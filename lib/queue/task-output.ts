@@ -70,7 +70,10 @@ export class TaskOutput {
     const batch = this.#open();
     if (batch.length > 0 && batch.length + event.data.length > MAX_WAITING) {
       return Promise.reject(
-        new RedisSseError("WRITER_OVERFLOW", `expected at most ${MAX_WAITING} characters to wait: await write()`),
+        new RedisSseError(
+          "WRITER_OVERFLOW",
+          `expected at most ${MAX_WAITING} characters to wait: await write()`,
+        ),
       );
     }
     batch.length += event.data.length;
@@ -103,7 +106,12 @@ export class TaskOutput {
   #join({ output }: Batch, event: OutputEvent): void {
     const last = output.at(-1);
     const isText = event.name === "chunk" && last?.name === "chunk";
-    if (isText && last.isText && event.isText && last.data.length + event.data.length <= this.#port.maxBytes / 4) {
+    if (
+      isText &&
+      last.isText &&
+      event.isText &&
+      last.data.length + event.data.length <= this.#port.maxBytes / 4
+    ) {
       output[output.length - 1] = { ...last, data: last.data + event.data };
     } else {
       output.push(event);

@@ -140,25 +140,25 @@ export class TaskRun {
 
   #context(): TaskContext {
     const { task } = this.lease;
-    const run = this;
+    const signal = (): AbortSignal => this.#signal;
     const { maxBytes } = this.#port;
     return {
-      task: task as TaskContext["task"],
+      task,
       attempt: task.attempt,
       get signal() {
-        return run.#signal;
+        return signal();
       },
       progress: async (progress, message) => {
-        const fallback = run.#output?.progress ?? task.progress;
+        const fallback = this.#output?.progress ?? task.progress;
         const report = readProgress(progress, message, fallback, maxBytes);
-        if (!run.#decided) await run.#opened().report(report);
+        if (!this.#decided) await this.#opened().report(report);
       },
       write: async (chunk) => {
         const data = readChunk(chunk, maxBytes);
-        await run.#opened().write({ name: "chunk", data, isText: typeof chunk === "string" });
+        await this.#writable().write({ name: "chunk", data, isText: typeof chunk === "string" });
       },
       log: async (line) => {
-        await run.#opened().write({ name: "log", data: readLine(line), isText: false });
+        await this.#writable().write({ name: "log", data: readLine(line), isText: false });
       },
     };
   }
@@ -167,6 +167,12 @@ export class TaskRun {
     this.#aborting ??= new AbortController();
     if (this.#over && !this.#aborting.signal.aborted) this.#aborting.abort(OVER);
     return this.#aborting.signal;
+  }
+
+  /** What is written after the outcome belongs to no attempt. */
+  #writable(): TaskOutput {
+    if (this.#decided) throw OVER;
+    return this.#opened();
   }
 
   #opened(): TaskOutput {

@@ -33,14 +33,7 @@ export interface Task<Payload = unknown, Result = unknown> {
 
 /** What an event on `task_progress:{taskId}` tells of: a retry is a failure, or a lost worker, that was not the last. */
 export type TaskEventType =
-  | "queued"
-  | "started"
-  | "progress"
-  | "retry"
-  | "requeued"
-  | "succeeded"
-  | "failed"
-  | "cancelled";
+  "queued" | "started" | "progress" | "retry" | "requeued" | "succeeded" | "failed" | "cancelled";
 
 /** What goes over `task_progress:{taskId}`, as JSON. */
 export interface TaskProgress {
@@ -127,8 +120,8 @@ export function parseTask(id: string, fields: ReadonlyMap<string, string>): Task
   };
 }
 
-/** A task as `progressOf(task)` is what its channel would tell of it now. */
-export function progressOf({ id, progress, message, status, attempt, data }: Task): TaskProgress {
+/** What a task's channel would tell of it as it stands, after `seq` events. */
+export function progressOf({ id, progress, message, status, attempt, data }: Task, seq = 0): TaskProgress {
   const type = status === "running" ? "progress" : status === "delayed" ? "queued" : status;
   return {
     taskId: id,
@@ -137,7 +130,7 @@ export function progressOf({ id, progress, message, status, attempt, data }: Tas
     status,
     type,
     attempt,
-    seq: 0,
+    seq,
     ...(data !== null && { data }),
   };
 }

@@ -254,7 +254,12 @@ export class Worker {
       finishedAt: null,
       result: null,
     };
-    return { task, token, attempts: attempts ?? this.#port.settings.attempts, settings: parseSettings(options) };
+    return {
+      task,
+      token,
+      attempts: attempts ?? this.#port.settings.attempts,
+      settings: parseSettings(options),
+    };
   }
 
   #scheduleRenewal(): void {
@@ -316,4 +321,3 @@ function readHandler(given: TaskHandler | TaskHandlers<AnyTasks>): TaskHandler {
 function printError(error: unknown, { id, kind }: Task): void {
   console.error(`redis-sse: task ${id} (${kind}) failed:`, error);
 }
-

@@ -232,13 +232,25 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     });
 
     it("a filter that answers a promise lets nothing through, and every client is told", async () => {
-      const isAllowed = async (): Promise<boolean> => Promise.reject(new Error("no database"));
-      const app = await rig.start({ subscriptions }, { filter: isAllowed as unknown as () => boolean });
+      const fault = new Error("no database");
+      const isAllowed = (): Promise<boolean> => Promise.reject(fault);
+      const told: unknown[] = [];
+      const app = await rig.start(
+        { subscriptions },
+        {
+          filter: isAllowed as unknown as () => boolean,
+          onError: (error, { rule, channel, event, omitted, req }) =>
+            void told.push([(error as Error).message, rule, channel, event, omitted, req.method]),
+        },
+      );
       const client = await openBoth(rig, app);
       await app.service.publish("a", { data: "secret" });
       await client.next(({ event }) => event === "gap");
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "invalid" }]);
       expect(client.text).to.not.include("secret");
+      expect(told).to.deep.equal([
+        ["expected filter() to answer at once, got a promise", "filter", "a", undefined, 0, "GET"],
+      ]);
       expect((await app.service.status()).history.gaps).to.deep.equal({ invalid: 1 });
     });
   });

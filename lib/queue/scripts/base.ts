@@ -50,16 +50,17 @@ end
 `;
 
 export const TELL: string = String.raw`
--- Appends an event to a task's log, and publishes it. A refused publishing must not leave a move half done.
+-- Appends an event to a task's log, and publishes it; answers its number. A refused publishing must not leave a move half
+-- done.
 local function append(id, name, make, ending)
   local channel = 'task_progress:' .. id
   if KEEP == '' then
     redis.pcall('PUBLISH', channel, '\30sse1\n\n' .. name .. '\n' .. make('0'))
-    return
+    return '0'
   end
   local pos, log = POS .. id, LOG .. id
   local at = fields(pos, 'e', 'o', 'end')
-  if at[3] then return end
+  if at[3] then return at[2] end
   if not at[1] then call('DEL', log) end
   local epoch, seq = at[1] or EPOCH, text((tonumber(at[2] or '0')) + 1)
   local data, place = make(seq), epoch .. ' ' .. seq
@@ -74,10 +75,11 @@ local function append(id, name, make, ending)
   -- Somebody else has written to the log: the next event begins a new one.
   if type(added) == 'table' and added.err then call('DEL', pos, log) end
   redis.pcall('PUBLISH', channel, '\30sse1\n' .. place .. '\n' .. name .. '\n' .. data)
+  return seq
 end
 
 local function tell(id, kind, task, ending)
-  append(id, '', function(seq)
+  return append(id, '', function(seq)
     return '{"taskId":"' .. id .. '","progress":' .. task.progress .. ',"message":' .. quote(task.message)
       .. ',"status":"' .. task.status .. '","type":"' .. kind .. '","attempt":' .. task.attempt .. ',"seq":' .. seq
       .. (task.data and ',"data":' .. task.data or '') .. '}'
@@ -96,7 +98,8 @@ end
 local function watch(id)
   local key = TASK .. id
   local got = fields(key, 'watched', 'status', 'startedAt', 'progress', 'message', 'attempt', 'delayed')
-  if got[1] or not got[2] then return false end
+  -- A server that is short of memory may have dropped a log that was there.
+  if KEEP == '' or not got[2] or got[1] and call('EXISTS', POS .. id) == 1 then return false end
   call('HSET', key, 'watched', '1')
   tell(id, 'queued', {status = got[7] and 'delayed' or 'queued', progress = '0', message = '', attempt = '0'})
   if got[3] then tell(id, 'started', {status = 'running', progress = '0', message = '', attempt = got[6] or '1'}) end
@@ -175,7 +178,9 @@ export function defineQueueScript<Result>(
   lua: string,
   parse: (reply: readonly string[]) => Result,
 ): Script<Result> {
-  return defineScript(name, lua, 4, (reply) => parse(Array.isArray(reply) ? reply.map(String) : [String(reply)]));
+  return defineScript(name, lua, 4, (reply) =>
+    parse(Array.isArray(reply) ? reply.map(String) : [String(reply)]),
+  );
 }
 
 export const toFlags = (reply: readonly string[]): readonly boolean[] => reply.map((flag) => flag === "1");

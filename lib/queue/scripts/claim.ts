@@ -102,7 +102,9 @@ elseif not config[1] then
       push(record, id)
       taken(id, token, task, attempt, started)
       if KEEP == '' or task[9] then
-        tell(id, 'started', {status = 'running', progress = task[7] or '0', message = '', attempt = attempt})
+        -- What was written before belongs to an attempt that is over.
+        local began = tell(id, 'started', {status = 'running', progress = task[7] or '0', message = '', attempt = attempt})
+        call('HSET', key, 'began', began)
       end
     end
   end
@@ -146,18 +148,22 @@ export interface ClaimReply {
   readonly tasks: readonly ClaimedTask[];
 }
 
-export const claimTasks: Script<ClaimReply> = defineQueueScript("Claim", CLAIM, ([wait, count, ...rest]): ClaimReply => {
-  const split = 3 * Number(count);
-  const schedules: DueSchedule[] = [];
-  for (let index = 0; index < split; index += 3) {
-    schedules.push({ name: rest[index]!, due: Number(rest[index + 1]), content: rest[index + 2]! });
-  }
-  const tasks: ClaimedTask[] = [];
-  for (let index = split; index < rest.length; index += 3) {
-    tasks.push(toTask(rest[index]!, rest[index + 1]!, rest[index + 2]!));
-  }
-  return { waitMs: Number(wait), schedules, tasks };
-});
+export const claimTasks: Script<ClaimReply> = defineQueueScript(
+  "Claim",
+  CLAIM,
+  ([wait, count, ...rest]): ClaimReply => {
+    const split = 3 * Number(count);
+    const schedules: DueSchedule[] = [];
+    for (let index = 0; index < split; index += 3) {
+      schedules.push({ name: rest[index]!, due: Number(rest[index + 1]), content: rest[index + 2]! });
+    }
+    const tasks: ClaimedTask[] = [];
+    for (let index = split; index < rest.length; index += 3) {
+      tasks.push(toTask(rest[index]!, rest[index + 1]!, rest[index + 2]!));
+    }
+    return { waitMs: Number(wait), schedules, tasks };
+  },
+);
 
 function toTask(head: string, payload: string, options: string): ClaimedTask {
   const [id, token, attempt, attempts, createdAt, startedAt, priority, progress, ...kind] = head.split("\n");

@@ -11,7 +11,7 @@ for index = 6, #ARGV do
   local mine = got[1] == 'failed' and tonumber(call('ZREM', META .. ':failed', id)) == 1
   if mine then
     call('DEL', POS .. id, LOG .. id)
-    call('HDEL', key, 'by', 'token', 'watched', 'startedAt', 'finishedAt', 'result', 'data', 'delayed', 'due', 'once',
+    call('HDEL', key, 'by', 'token', 'watched', 'startedAt', 'finishedAt', 'result', 'data', 'delayed', 'due', 'once', 'began',
       'error')
     call('HSET', key, 'status', 'queued', 'attempt', '0', 'progress', '0', 'message', '')
     call('PERSIST', key)

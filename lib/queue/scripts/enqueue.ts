@@ -77,11 +77,15 @@ export type EnqueueAnswer =
 /** One answer for each task; of all or none, that `taken` id for which none was put in line. */
 export type EnqueueReply = readonly EnqueueAnswer[] | { readonly taken: string };
 
-export const enqueueTasks: Script<EnqueueReply> = defineQueueScript("Enqueue", ENQUEUE, ([now, ...answers]): EnqueueReply => {
-  if (now === "taken") return { taken: answers[0]! };
-  return answers.map((answer) => {
-    const [status, value] = answer.split(" ");
-    if (status === "same") return { status, id: value! };
-    return status === "ok" ? { status, createdAt: Number(value ?? now) } : { status: "taken" };
-  });
-});
+export const enqueueTasks: Script<EnqueueReply> = defineQueueScript(
+  "Enqueue",
+  ENQUEUE,
+  ([now, ...answers]): EnqueueReply => {
+    if (now === "taken") return { taken: answers[0]! };
+    return answers.map((answer) => {
+      const [status, value] = answer.split(" ");
+      if (status === "same") return { status, id: value! };
+      return status === "ok" ? { status, createdAt: Number(value ?? now) } : { status: "taken" };
+    });
+  },
+);

@@ -1,13 +1,15 @@
 import type { Script } from "../../redis/script.js";
 import { BASE, defineQueueScript, TELL } from "./base.js";
 
-/** ARGV: id. How many events its channel has had, and its fields. */
+/** ARGV: id. How many events its channel has had (0 where none are kept), and its fields. */
 const READ = `${BASE}${String.raw`
 local key, id = TASK .. ARGV[6], ARGV[6]
 local all = call('HGETALL', key)
 local got = fields(key, 'watched', 'status', 'startedAt')
 local seq = fields(POS .. id, 'o')[1] or '0'
-if not got[1] then
+if KEEP == '' then
+  seq = '0'
+elseif not got[1] then
   -- What its log would hold.
   seq = 1
   if got[3] then seq = seq + 1 end
@@ -54,11 +56,15 @@ export interface ReadReply {
   readonly fields: ReadonlyMap<string, string>;
 }
 
-export const readTask: Script<ReadReply | null> = defineQueueScript("ReadTask", READ, ([seq, ...flat]): ReadReply | null => {
-  const fields = new Map<string, string>();
-  for (let index = 0; index + 1 < flat.length; index += 2) fields.set(flat[index]!, flat[index + 1]!);
-  return fields.has("kind") ? { seq: Number(seq), fields } : null;
-});
+export const readTask: Script<ReadReply | null> = defineQueueScript(
+  "ReadTask",
+  READ,
+  ([seq, ...flat]): ReadReply | null => {
+    const fields = new Map<string, string>();
+    for (let index = 0; index + 1 < flat.length; index += 2) fields.set(flat[index]!, flat[index + 1]!);
+    return fields.has("kind") ? { seq: Number(seq), fields } : null;
+  },
+);
 
 export const watchTask: Script<boolean> = defineQueueScript("WatchTask", WATCH, ([reply]) => reply === "1");
 
@@ -67,12 +73,18 @@ export interface ListEntry {
   readonly score: string;
 }
 
-export const listTasks: Script<readonly ListEntry[]> = defineQueueScript("ListTasks", LIST, (reply): readonly ListEntry[] => {
-  const entries: ListEntry[] = [];
-  for (let index = 0; index + 1 < reply.length; index += 2) {
-    entries.push({ id: reply[index]!, score: reply[index + 1]! });
-  }
-  return entries;
-});
+export const listTasks: Script<readonly ListEntry[]> = defineQueueScript(
+  "ListTasks",
+  LIST,
+  (reply): readonly ListEntry[] => {
+    const entries: ListEntry[] = [];
+    for (let index = 0; index + 1 < reply.length; index += 2) {
+      entries.push({ id: reply[index]!, score: reply[index + 1]! });
+    }
+    return entries;
+  },
+);
 
-export const countTasks: Script<readonly number[]> = defineQueueScript("CountTasks", COUNT, (reply) => reply.map(Number));
+export const countTasks: Script<readonly number[]> = defineQueueScript("CountTasks", COUNT, (reply) =>
+  reply.map(Number),
+);

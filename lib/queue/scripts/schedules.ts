@@ -39,7 +39,6 @@ for index = 1, #due, 2 do
 end
 return {unpack(reply)}`}`;
 
-
 /** ARGV: '1' to pause the queue, '0' to go on. */
 const PAUSE = `${BASE}${String.raw`
 if ARGV[6] == '1' then
@@ -50,16 +49,28 @@ else
 end
 return 1`}`;
 
-export const writeSchedule: Script<boolean> = defineQueueScript("Schedule", SCHEDULE, ([existed]) => existed === "1");
+export const writeSchedule: Script<boolean> = defineQueueScript(
+  "Schedule",
+  SCHEDULE,
+  ([existed]) => existed === "1",
+);
 
-export const advanceSchedule: Script<boolean> = defineQueueScript("Advance", ADVANCE, ([done]) => done === "1");
+export const advanceSchedule: Script<boolean> = defineQueueScript(
+  "Advance",
+  ADVANCE,
+  ([done]) => done === "1",
+);
 
-export const readSchedules: Script<readonly DueSchedule[]> = defineQueueScript("Schedules", SCHEDULES, (reply) => {
-  const schedules: DueSchedule[] = [];
-  for (let index = 0; index + 2 < reply.length; index += 3) {
-    schedules.push({ name: reply[index]!, due: Number(reply[index + 1]), content: reply[index + 2]! });
-  }
-  return schedules;
-});
+export const readSchedules: Script<readonly DueSchedule[]> = defineQueueScript(
+  "Schedules",
+  SCHEDULES,
+  (reply) => {
+    const schedules: DueSchedule[] = [];
+    for (let index = 0; index + 2 < reply.length; index += 3) {
+      schedules.push({ name: reply[index]!, due: Number(reply[index + 1]), content: reply[index + 2]! });
+    }
+    return schedules;
+  },
+);
 
 export const pauseQueue: Script<void> = defineQueueScript("Pause", PAUSE, () => undefined);

@@ -20,6 +20,13 @@ describe("the options of sseStream()", () => {
       });
     }
 
+    it(`refuse ${name} as a function that answers a promise`, () => {
+      expect(make({ [name]: async () => true })).to.throw(
+        ConfigError,
+        `expected ${name} as a function that answers at once`,
+      );
+    });
+
     it(`take ${name} as a function, or left out`, () => {
       expect(make({ [name]: () => true })).not.to.throw();
       expect(make({ [name]: undefined })).not.to.throw();
@@ -32,6 +39,7 @@ describe("the options of sseStream()", () => {
     false: false,
     "an object without latestBy": {},
     "latestBy that is no function": { latestBy: "id" },
+    "latestBy that answers a promise": { latestBy: async () => "" },
     "latestBy with something else": { latestBy: () => "", maxKeys: 3 },
     "a function": () => "",
   })) {

@@ -83,12 +83,14 @@ describe("Backlog", () => {
       ]);
     });
 
-    it("drops an event that there is no room for at all, and tells it", () => {
+    it("keeps the newest though it alone is too large, and holds it against no bound", () => {
       const backlog = create("drop-oldest", 1);
-      push(backlog, logged("a", 1), logged("a", 2, "x".repeat(1_000)));
-      expect(backlog.bytes).to.equal(0);
-      expect(backlog.isEmpty, "the gap is to be told").to.equal(false);
-      expect(rest(backlog)).to.deep.equal(["gap a @2"]);
+      const large = "x".repeat(1_000);
+      push(backlog, logged("a", 1), logged("a", 2, large));
+      expect(backlog.bytes).to.be.greaterThan(2_000);
+      expect(backlog.boundedBytes).to.equal(0);
+      expect(rest(backlog)).to.deep.equal(["gap a @1", large]);
+      expect(backlog.boundedBytes).to.equal(0);
     });
   });
 
@@ -170,7 +172,9 @@ describe("Backlog", () => {
       } finally {
         log.restore();
       }
-      expect(log.lines.join("\n")).to.include("latestBy() failed: TypeError").and.to.not.include("hunter2");
+      expect(log.lines.join("\n"))
+        .to.include("latestBy() failed on a: TypeError")
+        .and.to.not.include("hunter2");
     });
   });
 
@@ -277,7 +281,7 @@ describe("Backlog", () => {
       const backlog = create("drop-oldest", 1);
       push(backlog, tooLarge("a", 5), logged("a", 6), logged("a", 7));
       // The client stays where it is until it is told of 5: then comes 7, or both when it goes in between.
-      expect(rest(backlog)).to.deep.equal(["gap a", "gap a @5"]);
+      expect(rest(backlog)).to.deep.equal(["gap a", "gap a @5", "a 7"]);
     });
 
     it("is in no log before the one that begins anew in what waits", () => {
@@ -289,7 +293,7 @@ describe("Backlog", () => {
         logged("a", 1, "first", LATER),
         logged("a", 2, "second", LATER),
       );
-      expect(rest(backlog)).to.deep.equal(["gap a", `gap a @0 ${LATER}`]);
+      expect(rest(backlog)).to.deep.equal(["gap a", `gap a @0 ${LATER}`, "second"]);
     });
 
     it("is not behind what waits of the log before, where an event of the new one was replaced", () => {

@@ -240,6 +240,29 @@ describe("a stream that gets some events only", () => {
       expect(stream.data).to.deep.equal(["1", "4"]);
     });
 
+    for (const reads of [true, false]) {
+      it(`does not end with an event whose channel it takes away, ${reads ? "live" : "stalled"}`, async () => {
+        const asked: string[] = [];
+        let stream: RigStream | undefined;
+        const filter = ({ channel, data }: StreamEvent): boolean => {
+          if (data === "leave") void stream!.session.removeChannel(channel);
+          return true;
+        };
+        const until = ({ data }: StreamEvent): boolean => asked.push(data) > 0 && data === "leave";
+        stream = await rig.open({ filter, until }, "a", "p");
+        if (!reads) {
+          stream.sink.takes = false;
+          rig.publish("p", "blocks");
+        }
+        rig.publish("a", "leave");
+        rig.publish("p", "after");
+        stream.sink.drain();
+        expect(stream.session.state).to.equal("subscribed");
+        expect(stream.data.at(-1)).to.equal("after");
+        expect(asked).to.not.include("leave");
+      });
+    }
+
     it("gets nothing more when it closes the stream", async () => {
       let stream: RigStream | undefined;
       const filter = ({ data }: StreamEvent): boolean => {
@@ -261,6 +284,77 @@ describe("a stream that gets some events only", () => {
       stream = await rig.open({ filter }, "a");
       rig.publish("a", "1", "2");
       expect(stream.data).to.deep.equal(["before 1", "1", "before 2", "2"]);
+    });
+  });
+
+  describe("that ends with an event, and comes back", () => {
+    const until = ({ data }: StreamEvent): boolean => data === "end";
+
+    for (const filter of [undefined, ({ data }: StreamEvent): boolean => data !== "end"]) {
+      const how = filter === undefined ? "the event" : "an event that it does not get";
+
+      it(`has the id that ends the matter with ${how}, whatever else it listens to`, async () => {
+        const stream = await rig.open({ until, filter }, "a", "b", "p");
+        rig.publish("b", "1");
+        rig.publish("a", "2", "end", "after");
+        rig.publish("b", "after");
+        const [before, closing] = stream.sink.text.split("event: closing");
+        expect(stream.data.at(-1)).to.equal(filter === undefined ? "end" : "2");
+        expect(before).to.match(/id: completed\n(data: end\n)?\n(retry: \d+\n\n)?$/);
+        expect(closing).to.include("completed");
+      });
+
+      it(`ends again behind ${how} when it had not got so far`, async () => {
+        const stream = await rig.open({ until, filter }, "a", "b");
+        rig.publish("a", "1");
+        const { lastId } = stream;
+        rig.publish("a", "2", "end", "after");
+        const back = await rig.open({ until, filter, lastEventId: lastId }, "a", "b");
+        expect(back.session.closeReason).to.equal("completed");
+        expect(back.data).to.deep.equal(filter === undefined ? ["2", "end"] : ["2"]);
+        expect(back.lastId).to.equal("completed");
+      });
+
+      it(`has no place behind ${how} when the server ends it while that waits`, async () => {
+        const stream = await rig.open({ until, filter }, "a", "b");
+        stream.sink.takes = false;
+        rig.publish("b", "blocks");
+        rig.publish("a", "end", "after");
+        rig.publish("b", "after");
+        void stream.session.close("drain");
+        expect(stream.session.closeReason).to.equal("drain");
+        expect(stream.lastId).to.equal("completed");
+        expect(stream.data).to.not.include("after");
+      });
+    }
+
+    it("has that id also of a channel of which nothing is kept", async () => {
+      const stream = await rig.open({ until }, "p");
+      rig.publish("p", "1", "end");
+      expect(stream.sink.text).to.include("id: completed\ndata: end\n\n");
+    });
+
+    it("ends once it has read the event that it was slow to take", async () => {
+      const stream = await rig.open({ until, slowConsumer: "latest" }, "a", "b");
+      stream.sink.takes = false;
+      rig.publish("b", "blocks");
+      rig.publish("a", "1", "end", "after 1", "after 2");
+      expect(stream.session.state).to.equal("subscribed");
+      stream.sink.drain();
+      expect(stream.data).to.deep.equal(["blocks", "end"]);
+      expect(stream.lastId).to.equal("completed");
+    });
+
+    it("gets nothing more where until itself ends the stream, or takes the channel away", async () => {
+      const stream: RigStream = await rig.open(
+        { until: ({ data }) => data === "leave" && (void stream.session.removeChannel("a"), true) },
+        "a",
+        "b",
+      );
+      rig.publish("a", "leave");
+      rig.publish("b", "on");
+      expect(stream.data).to.deep.equal(["on"]);
+      expect(stream.session.state).to.equal("subscribed");
     });
   });
 });

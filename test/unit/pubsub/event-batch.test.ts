@@ -69,13 +69,15 @@ describe("EventBatch", () => {
     it("the form with ids once, and apart from the one without", () => {
       const batch = batchOf(at(7), at(8));
       let asked = 0;
-      const encode = ({ position, frame }: InboundEvent): string => {
-        asked++;
-        return `id: ${position!.offset}\n${frame}`;
+      const encoder = {
+        frameOf({ position, frame }: InboundEvent): string {
+          asked++;
+          return `id: ${position!.offset}\n${frame}`;
+        },
       };
-      const block = batch.withIds(encode);
+      const block = batch.withIds(encoder);
       expect(block.text).to.equal("id: 7\ndata: a7\n\nid: 8\ndata: a8\n\n");
-      expect(batch.withIds(encode)).to.equal(block);
+      expect(batch.withIds(encoder)).to.equal(block);
       expect(asked).to.equal(2);
       expect(batch.block.text).to.equal("data: a7\n\ndata: a8\n\n");
     });

@@ -70,10 +70,10 @@ describe("EventRules", () => {
       expect(rules.select(eventOf("x"))?.frame).to.equal('data: {"a":[1]}\n\n');
     });
 
-    it("leaves the event out for null, and for nothing", () => {
+    it("leaves the event out for null; nothing at all is a mistake", () => {
       expect(of({ transform: () => null }).select(eventOf("x"))).to.equal(null);
       const nothing = (() => {}) as unknown as () => null;
-      expect(of({ transform: nothing }).select(eventOf("x"))).to.equal(null);
+      expectGap(of({ transform: nothing }).select(eventOf("secret")));
     });
 
     it("keeps the event's place, and that it is the last of its channel", () => {
@@ -277,6 +277,26 @@ describe("EventRules", () => {
     });
   });
 
+  it("tell which rule failed, and for which event, but not its data", () => {
+    const told: unknown[] = [];
+    const fault = new Error("its own fault");
+    const fails = (): never => {
+      throw fault;
+    };
+    const onError = (...failure: unknown[]): never => {
+      told.push(failure);
+      throw new Error("another");
+    };
+    of({ filter: fails, onError }).select(eventOf("secret", "tick"));
+    of({ transform: fails, onError }).select(eventOf("secret"));
+    of({ until: fails, onError }).isLast(eventOf("secret"));
+    expect(told).to.deep.equal([
+      [fault, { rule: "filter", channel: "a", event: "tick" }],
+      [fault, { rule: "transform", channel: "a", event: undefined }],
+      [fault, { rule: "until", channel: "a", event: undefined }],
+    ]);
+  });
+
   describe("what nobody is asked about", () => {
     const rules = (): EventRules => {
       const asked = (): never => expect.fail("asked");
@@ -310,7 +330,7 @@ describe("EventRules", () => {
   });
 
   function context(): Parameters<typeof EventRules.of>[1] {
-    return { maxEventBytes: MAX_EVENT_BYTES, onGap: (...gap) => gaps.push(gap) };
+    return { settings: { maxEventBytes: MAX_EVENT_BYTES }, onGap: (...gap) => gaps.push(gap) };
   }
 
   function of(request: StreamRequest): EventRules {

@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+
 import { expect } from "chai";
 
 import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
@@ -329,14 +331,14 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           return true;
         },
         until: ({ data }) => {
-          if (data === "2") stream.session.send({ data: "after 2" });
+          if (data === "2") stream.session.send({ data: "still before 2" });
           return false;
         },
       });
       rig.say("a", "1", "2", "3");
       rig.say("b", "4");
       await settle(1);
-      expect(dataOf(stream)).to.deep.equal(["1", "before 2", "2", "after 2", "3", "4"]);
+      expect(dataOf(stream)).to.deep.equal(["1", "before 2", "still before 2", "2", "3", "4"]);
     });
 
     describe("whose channels change within the turn", () => {
@@ -350,6 +352,43 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         await rig.quiet();
         await removed;
         expect(dataOf(stream)).to.deep.equal(["1", "2", "4"]);
+      });
+
+      it("lets a stream join that gets nothing of what came before it", async () => {
+        let opened: TurnStream | undefined;
+        const open = (): void => {
+          opened ??= rig.open(["a"], { filter: ({ data }) => seen.push(data) > 0 });
+        };
+        const seen: string[] = [];
+        const until = (): boolean => (open(), false);
+        const first = await rig.live(["a"], { until });
+        const other = await rig.live(["a"]);
+        rig.say("a", "1", "2");
+        rig.flush();
+        await rig.quiet();
+        rig.say("a", "3");
+        rig.flush();
+        expect(dataOf(first)).to.deep.equal(["1", "2", "3"]);
+        expect(dataOf(other)).to.deep.equal(["1", "2", "3"]);
+        expect(dataOf(opened!)).to.deep.equal(["3"]);
+        expect(seen).to.deep.equal(["3"]);
+      });
+
+      it("runs in the context in which its stream was opened, whoever has events passed on", async () => {
+        const request = new AsyncLocalStorage<string>();
+        const seen: (string | undefined)[] = [];
+        const note = (): boolean => seen.push(request.getStore()) > 0;
+        const stream = await request.run("its own", () =>
+          rig.live(["a"], {
+            filter: note,
+            transform: ({ data }) => (note(), { data }),
+            until: () => !note(),
+          }),
+        );
+        rig.say("a", "1");
+        request.run("another", () => rig.flush());
+        expect(dataOf(stream)).to.deep.equal(["1"]);
+        expect(seen).to.deep.equal(["its own", "its own", "its own"]);
       });
 
       it("takes a channel away in the middle of what it is given", async () => {

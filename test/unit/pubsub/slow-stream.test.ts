@@ -68,7 +68,7 @@ describe("a stream whose client does not read", () => {
     });
 
     it("is told of a loss though nothing more waits", async () => {
-      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      rig = new SessionRig({ maxTotalBytes: 10_000 });
       const stream = await stall("drop-oldest", "a");
       rig.publish("a", "y".repeat(9_000));
       expect(stream.session.statistics.bufferedBytes).to.equal(0);
@@ -179,6 +179,69 @@ describe("a stream whose client does not read", () => {
       expect(stream.session.closeReason).to.equal("completed");
     });
   });
+
+  for (const policy of [
+    "drop-oldest",
+    "latest",
+    { latestBy: ({ data }: { data: string }): string => data.slice(0, 1) },
+  ] as const) {
+    const name = typeof policy === "object" ? "latestBy" : policy;
+
+    describe(`${name}, of an event that alone is more than may wait`, () => {
+      const large = "y".repeat(9_000);
+
+      it("gets it, as the newest, whatever waited before it", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a");
+        rig.publish("a", "old");
+        rig.publish("a", large);
+        expect(stream.session.state).to.equal("subscribed");
+        expect(rig.budget.bytes).to.equal(stream.session.statistics.bufferedBytes);
+        stream.sink.drain();
+        expect(after(stream)).to.deep.equal([large]);
+        expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
+        expect(rig.budget.bytes).to.equal(0);
+      });
+
+      it("gets it also where something is sent to it alone behind it", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a");
+        rig.publish("a", large);
+        stream.session.send({ data: "own" });
+        stream.sink.drain();
+        expect(after(stream)).to.deep.equal([large, "own"]);
+        expect(stream.gaps).to.deep.equal([]);
+      });
+
+      it("gets the next in its place, and is told", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a");
+        rig.publish("a", large);
+        rig.publish("a", "newer");
+        stream.sink.drain();
+        expect(after(stream)).to.deep.equal(["newer"]);
+        expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
+      });
+
+      it("is ended all the same by what may not be dropped", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a");
+        rig.publish("a", large);
+        for (let index = 0; index < 5; index++) stream.session.send({ data: KILOBYTE });
+        expect(stream.session.closeReason).to.equal("slow-consumer");
+      });
+
+      it("holds nothing any more once its channel was taken away", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a", "b");
+        rig.publish("a", large);
+        await stream.session.removeChannel("a");
+        expect(stream.session.statistics.bufferedBytes).to.equal(0);
+        for (let index = 0; index < 5; index++) stream.session.send({ data: KILOBYTE });
+        expect(stream.session.closeReason).to.equal("slow-consumer");
+      });
+    });
+  }
 
   for (const policy of ["drop-oldest", "latest"] as const) {
     it(`${policy}: ends after the event that until names, though others come behind it`, async () => {

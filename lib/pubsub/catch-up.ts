@@ -1,0 +1,246 @@
+import { isPassing, sanitize, type RedisSseError } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import type { ChannelTrack } from "./channel-track.js";
+import type { Position } from "./cursor.js";
+import type { EventBatch } from "./event-batch.js";
+import type { Ending, HistoryPort, LogPage } from "./history-port.js";
+import { createGap, type GapReason, type InboundEvent } from "./inbound-event.js";
+import { batchesOf } from "./page-batches.js";
+import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
+import type { ChannelLog } from "./transport.js";
+
+/** The session, as its history sees it. */
+export interface HistoryOwner {
+  readonly snapshot: SessionSnapshot;
+  dispatch(event: SessionEvent): void;
+  end(reason: CloseReason, fault: RedisSseError): void;
+  /** What is known of a channel's log. */
+  log(channel: string): ChannelLog;
+  /** Passes on what has come live so far. */
+  flushTurn(): void;
+}
+
+/** Where events go that are the next. */
+export interface HistoryOutput {
+  /** Writes an event, or lets it wait for the client. */
+  emit(event: InboundEvent): void;
+  /** The same of events that follow one another. */
+  emitAll(batch: EventBatch): void;
+  /** What waits here has grown or shrunk. */
+  held(): void;
+}
+
+/** What the service gives the histories of its sessions. */
+export interface HistoryContext {
+  readonly history: HistoryPort;
+  readonly settings: { readonly maxReplayEvents: number; readonly maxBufferedBytes: number };
+  readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+}
+
+/** The tracks of a session as they are now: they come and go during every wait. */
+export interface Tracks {
+  nextBehind(except?: ReadonlySet<ChannelTrack>): ChannelTrack | undefined;
+  isCurrent(track: ChannelTrack): boolean;
+}
+
+const log = createLog("history");
+
+/**
+ * Reads what a session has missed: log by log, a page at a time, as fast as its client takes it, until live events
+ * follow on. What cannot be had is told as a gap.
+ */
+export class CatchUp {
+  readonly #context: HistoryContext;
+  readonly #owner: HistoryOwner;
+  readonly #output: HistoryOutput;
+  readonly #tracks: Tracks;
+  #running = false;
+  /** There while the reading waits for the client. */
+  #resume: (() => void) | null = null;
+
+  constructor(context: HistoryContext, owner: HistoryOwner, output: HistoryOutput, tracks: Tracks) {
+    this.#context = context;
+    this.#owner = owner;
+    this.#output = output;
+    this.#tracks = tracks;
+  }
+
+  /** Reads what is missing, or goes on with it: the client takes events again, or the log may be read again. */
+  run(): void {
+    this.#resume?.();
+    if (this.#running || !this.#open || this.#tracks.nextBehind() === undefined) return;
+    this.#running = true;
+    void this.#runToEnd();
+  }
+
+  /** The session closes: whoever waits here goes on, and sees it. */
+  stop(): void {
+    this.#resume?.();
+  }
+
+  /** Goes over what the client will not get, and tells it. */
+  skip(track: ChannelTrack, position: Position, reason: GapReason, ending: Ending | null = null): void {
+    track.position = position;
+    if (ending !== null) track.ended = ending;
+    this.tellGap(track.channel, reason, position, ending);
+  }
+
+  tellGap(channel: string, reason: GapReason, position: Position, ending: Ending | null = null): void {
+    this.#context.onGap(reason, [channel]);
+    const gap = createGap([channel], reason, channel);
+    this.#output.emit({ ...gap, position, ...(ending !== null && { ending }) });
+  }
+
+  /** Passes on what was put aside and follows; with all there is, the track is not behind any more. */
+  settle(track: ChannelTrack): void {
+    const waitingBytes = track.waitingBytes;
+    this.#passAll(track);
+    if (track.waitingBytes !== waitingBytes) this.#output.held();
+  }
+
+  /** Never rejects. */
+  async #runToEnd(): Promise<void> {
+    let caughtUp = false;
+    try {
+      caughtUp = await this.#catchUp();
+    } catch (error) {
+      this.#fail(sanitize(error));
+    }
+    this.#running = false;
+    if (!caughtUp || !this.#open) return;
+    // Between the last look and now another may have fallen behind.
+    if (this.#tracks.nextBehind() !== undefined) this.run();
+    else this.#owner.dispatch({ type: "caught-up" });
+  }
+
+  /** Answers whether nothing is missing any more; false when it has to wait, or the session is closing. */
+  async #catchUp(): Promise<boolean> {
+    const { history: port } = this.#context;
+    // Those whose logs cannot be read now do not keep the others waiting.
+    const stuck = new Set<ChannelTrack>();
+    for (
+      let track = this.#tracks.nextBehind(stuck);
+      track !== undefined;
+      track = this.#tracks.nextBehind(stuck)
+    ) {
+      const { channel } = track;
+      await this.#writable();
+      if (!this.#open) return false;
+      const from = track.position!;
+      const asked = port.now();
+      const { since, tail } = this.#owner.log(channel);
+      let page: LogPage;
+      try {
+        page = await port.read(channel, from, { since, top: tail?.position.offset ?? 0 });
+      } catch (error) {
+        const fault = sanitize(error);
+        log("cannot read %s: %s", printable(channel), fault.message);
+        if (!isPassing(fault)) {
+          this.#fail(fault);
+          return false;
+        }
+        stuck.add(track);
+        continue;
+      }
+      if (!this.#open) return false;
+      if (!this.#tracks.isCurrent(track)) continue;
+      this.#owner.log(channel).note(page);
+      await this.#apply(track, page);
+      if (!this.#open) return false;
+      if (!this.#tracks.isCurrent(track)) continue;
+      this.settle(track);
+      // Not subscribed just now, or the log stands where it stood before: no read can tell what is missing. It is told
+      // when that has changed.
+      const wentBack = tail !== null && page.readAt > asked && page.position.offset < tail.position.offset;
+      const isUnknown = this.#owner.log(channel).since === Infinity || wentBack;
+      if (track.behind && track.position === from && isUnknown) stuck.add(track);
+    }
+    return stuck.size === 0;
+  }
+
+  async #apply(track: ChannelTrack, page: LogPage): Promise<void> {
+    const from = track.position!;
+    const top = page.position;
+    const isFresh = page.readAt > this.#owner.log(track.channel).since;
+    if (top.epoch !== from.epoch) {
+      // What is in the new log has come after all that the client has.
+      if (isFresh) this.skip(track, { epoch: top.epoch, offset: 0 }, "epoch");
+      return;
+    }
+    const first = page.events[0];
+    if (first === undefined) {
+      if (!isFresh) return;
+      if (top.offset > from.offset) this.skip(track, top, "trimmed", page.ending);
+      // The server has lost its newest events, and goes on from before them.
+      if (top.offset < from.offset) this.skip(track, top, "future", page.ending);
+      return;
+    }
+    if (!track.replaying && top.offset - from.offset > this.#context.settings.maxReplayEvents) {
+      this.skip(track, top, "limit", page.ending);
+      return;
+    }
+    track.replaying = true;
+    if (first.position.offset > from.offset + 1) {
+      this.skip(track, { ...top, offset: first.position.offset - 1 }, "trimmed");
+    }
+    for (const batch of batchesOf(page)) {
+      if (isStalled(this.#owner.snapshot)) await this.#writable();
+      if (!this.#open || !this.#tracks.isCurrent(track)) return;
+      this.#emitRest(track, batch);
+    }
+  }
+
+  /** What the client has not had of a batch. */
+  #emitRest(track: ChannelTrack, batch: EventBatch): void {
+    const { offset } = track.position!;
+    if (batch.run !== null && batch.run.first > offset) {
+      track.advance(batch.last);
+      return this.#output.emitAll(batch);
+    }
+    for (const event of batch.events) {
+      if (event.position!.offset <= track.position!.offset) continue;
+      track.advance(event);
+      this.#output.emit(event);
+    }
+  }
+
+  #passAll(track: ChannelTrack): void {
+    this.#passHeld(track);
+    const { tail } = this.#owner.log(track.channel);
+    const { epoch, offset } = track.position!;
+    const isCurrent = tail !== null && tail.position.epoch === epoch && offset >= tail.position.offset;
+    track.behind = !isCurrent && track.ended === null;
+    if (track.behind) return;
+    // What is left was in no log: somebody has made its place up.
+    track.forgetLogged();
+    this.#passHeld(track);
+  }
+
+  #passHeld(track: ChannelTrack): void {
+    for (let event = track.next(); event; event = track.next()) {
+      track.advance(event);
+      this.#output.emit(event);
+    }
+  }
+
+  /** Resolves when the client takes events, or the session is not open any more. */
+  async #writable(): Promise<void> {
+    while (this.#open && isStalled(this.#owner.snapshot)) {
+      await new Promise<void>((resolve) => (this.#resume = resolve));
+      this.#resume = null;
+    }
+  }
+
+  /** The log cannot be read, and not because Redis is away. */
+  #fail(fault: RedisSseError): void {
+    this.#owner.end("redis-lost", fault);
+  }
+
+  get #open(): boolean {
+    return this.#owner.snapshot.state === "subscribed";
+  }
+}
+
+function isStalled(snapshot: SessionSnapshot): boolean {
+  return snapshot.state === "subscribed" && snapshot.flow === "stalled";
+}

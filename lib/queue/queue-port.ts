@@ -1,0 +1,68 @@
+import type { Clock } from "../clock.js";
+import type { QueueSettings } from "./queue-options.js";
+import type { QueueCounter } from "./queue-statistics.js";
+import type { QueueStore } from "./queue-store.js";
+import type { Schedules } from "./schedules.js";
+import { claimTasks } from "./scripts/claim.js";
+import { reportTask, type ReportReply } from "./scripts/report.js";
+import { renewLeases, settleTasks } from "./scripts/settle.js";
+import type { TaskReport, WorkerPort } from "./worker-port.js";
+
+export interface QueuePortOptions {
+  readonly name: string;
+  readonly store: QueueStore;
+  readonly settings: QueueSettings;
+  readonly schedules: Schedules;
+  readonly counter: QueueCounter;
+  readonly clock: Clock;
+  readonly subscribe: (channel: string, onMessage: (text: string | null) => void) => () => void;
+  readonly maxBytes: number;
+}
+
+const LOST = "its worker was lost";
+
+/** What the workers of a queue do with it, as scripts. */
+export function createWorkerPort(options: QueuePortOptions): WorkerPort {
+  const { name, store, settings, schedules, counter, clock, subscribe, maxBytes } = options;
+  const { attempts, deadLetterTtlMs, rateLimit } = settings;
+  const limit = [rateLimit?.max ?? "", rateLimit?.intervalMs ?? ""];
+  return {
+    clock,
+    queue: name,
+    settings,
+    maxBytes,
+    onWake: (listener) => subscribe(store.wake, (text) => listener(cancelledId(text))),
+    claim: (want, leaseMs, worker, call) =>
+      store.run(claimTasks, [leaseMs, want, call, attempts, deadLetterTtlMs, LOST, ...limit, worker]),
+    fire: (schedule) => schedules.fire(schedule),
+    renew: (leases, leaseMs) => {
+      const pairs = leases.flatMap(({ task, token }) => [task.id, token]);
+      return store.run(renewLeases, [leaseMs, ...pairs]);
+    },
+    report: ({ task, token }, report) => sendReport(store, task.id, token, report),
+    settle: (entries) => {
+      const args: (string | number)[] = [];
+      for (const { lease, outcome } of entries) {
+        const { verdict, progress, message, content, delayMs, ttlMs } = outcome;
+        args.push(lease.task.id, lease.token, verdict, progress, message, content, delayMs, ttlMs);
+      }
+      return store.run(settleTasks, args);
+    },
+    count: (event) => counter.count(event),
+  };
+}
+
+/** Tells what a task says of itself; without a token for whoever works outside a worker. */
+export function sendReport(
+  store: QueueStore,
+  taskId: string,
+  token: string,
+  { number, progress, message, data, output }: TaskReport,
+): Promise<ReportReply> {
+  const events = output.flatMap((event) => [event.name, event.data]);
+  return store.run(reportTask, [taskId, token, number, progress ?? "", message, data, ...events]);
+}
+
+function cancelledId(text: string | null): string | null {
+  return text?.startsWith("cancel ") ? text.slice("cancel ".length) : null;
+}

@@ -1,0 +1,94 @@
+import { randomUUID } from "node:crypto";
+
+import { ConfigError, RedisSseError, sanitize } from "../errors.js";
+import { assertKnown, assertObject } from "../validate.js";
+import { readEnqueueOptions, type EnqueueOptions } from "./enqueue-options.js";
+import type { NewTask } from "./enqueuer.js";
+import type { QueueSettings } from "./queue-options.js";
+import { boundedJson } from "./task-context.js";
+import { checkPayload } from "./task-map.js";
+
+/** One of the tasks of `enqueueMany()`. */
+export interface TaskEntry<Payload = unknown> {
+  readonly kind: string;
+  readonly payload: Payload;
+  readonly options?: EnqueueOptions;
+}
+
+/** A task that can be put in line. */
+export interface MadeTask {
+  readonly task: NewTask;
+  /** As its schema has made it. */
+  readonly payload: unknown;
+}
+
+/** They are put in line in one step, during which the server does nothing else. */
+const MAX_MANY = 1_000;
+/** Bytes of all their payloads. */
+const MAX_MANY_BYTES = 16 * 1024 * 1024;
+
+/** Checks what is to be put in line, before anything of it goes anywhere. */
+export class TaskMaker {
+  readonly #settings: QueueSettings;
+  readonly #maxBytes: number;
+
+  constructor(settings: QueueSettings, maxBytes: number) {
+    this.#settings = settings;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Rejects with `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE` or `ConfigError`. */
+  async make(kind: string, given: unknown, options: EnqueueOptions): Promise<MadeTask> {
+    if (typeof kind !== "string" || kind === "" || kind.length > 128) {
+      throw new RedisSseError("INVALID_TASK", "expected kind as a string of 1 to 128 characters");
+    }
+    const { id = randomUUID(), extra } = readEnqueueOptions(options, this.#settings.resultTtlMs);
+    const { schemas } = this.#settings;
+    let payload = given;
+    if (schemas !== undefined) {
+      const schema = Object.hasOwn(schemas, kind) ? schemas[kind] : undefined;
+      if (schema === undefined) {
+        const kinds = Object.keys(schemas).join(", ");
+        throw new RedisSseError("INVALID_TASK", `expected kind as one that has a schema: ${kinds}`);
+      }
+      payload = await checkPayload(schema, kind, given);
+    }
+    const json = boundedJson(payload, "payload", this.#maxBytes);
+    return { task: { id, kind, payload: json, extra }, payload };
+  }
+
+  /** All of them; a fault names the one it is of. Rejects as `make()`. */
+  async makeMany(entries: readonly TaskEntry[]): Promise<readonly MadeTask[]> {
+    if (!Array.isArray(entries) || entries.length > MAX_MANY) {
+      throw new ConfigError(`expected a list of at most ${MAX_MANY} tasks`);
+    }
+    const made: MadeTask[] = [];
+    let bytes = 0;
+    for (const [index, entry] of entries.entries()) {
+      const task = await this.#makeEntry(entry as TaskEntry, index);
+      bytes += task.task.payload.length;
+      if (bytes > MAX_MANY_BYTES) {
+        throw new RedisSseError(
+          "TASK_TOO_LARGE",
+          `expected tasks of at most ${MAX_MANY_BYTES} bytes together`,
+        );
+      }
+      made.push(task);
+    }
+    if (new Set(made.map(({ task }) => task.id)).size < made.length) {
+      throw new RedisSseError("INVALID_TASK", "expected each task to have an id of its own");
+    }
+    return made;
+  }
+
+  async #makeEntry(entry: TaskEntry, index: number): Promise<MadeTask> {
+    try {
+      assertObject("a task", entry);
+      assertKnown("a task", entry, new Set(["kind", "payload", "options"]));
+      return await this.make(entry.kind, entry.payload, entry.options ?? {});
+    } catch (error) {
+      const fault = sanitize(error);
+      throw new RedisSseError(fault.code, `task ${index}: ${fault.message}`);
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import type { Request, RequestHandler, Response } from "express";
+
+import {
+  answerTo,
+  assertKnown,
+  assertObject,
+  ConfigError,
+  isFinished,
+  progressChannel,
+  progressOf,
+  RedisSseError,
+  sanitize,
+  type RedisSse,
+  type StreamEvent,
+  type TaskProgress,
+  type TaskSnapshot,
+} from "../lib/index.js";
+import { defaultService } from "./default-service.js";
+import { ResponseSink } from "./response-sink.js";
+import { lastEventIdOf, sseStream, type SseStreamOptions } from "./sse-stream.js";
+
+/** Tells which task a request may watch: its id, or nothing, which is answered 403. */
+export type TaskResolver = (req: Request) => TaskSelection | Promise<TaskSelection>;
+
+type TaskSelection = string | null | undefined | false;
+
+export interface TaskStreamOptions extends Pick<
+  SseStreamOptions,
+  "service" | "key" | "onUnavailable" | "heartbeatMs" | "retryMs" | "slowConsumer" | "onOpen"
+> {
+  /** The queue that the task has to be of; any other is unknown. Default: any queue. */
+  readonly queue?: string;
+}
+
+/**
+ * Streams one task to the client: how it stands, then whatever it tells (`TaskProgress` as `message`, output as `chunk`,
+ * lines as `log`), then its end; who comes back after that is answered 204. Who comes late gets of the progress
+ * only how it stands, and all output of the attempt that is under way, or was the last; who comes back gets what they missed. A task that is not there is
+ * answered 404, an id that cannot be 400. Faults of the resolver go to `next(err)`. Throws `ConfigError` for arguments that
+ * cannot be.
+ */
+export function taskStream(taskResolver: TaskResolver, options: TaskStreamOptions = {}): RequestHandler {
+  assertArguments(taskResolver, options);
+  const { queue, ...shared } = options;
+  return async (req, res, next) => {
+    try {
+      const selection = await taskResolver(req);
+      const service = options.service ?? defaultService();
+      const found = await find(service, selection, queue);
+      if (found instanceof RedisSseError) return refuse(req, res, found, options);
+      const isBack = lastEventIdOf(req) !== undefined;
+      const rules = found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader(found);
+      const stream = sseStream(() => progressChannel(found.task.id), { ...shared, service, ...rules });
+      await stream(req, res, next);
+    } catch (error) {
+      next(error);
+    }
+  };
+}
+
+async function find(
+  service: RedisSse,
+  selection: TaskSelection,
+  queue: string | undefined,
+): Promise<TaskSnapshot | RedisSseError> {
+  if (!selection) return new RedisSseError("FORBIDDEN", "no task is open to this request");
+  try {
+    const found = await service.task(selection);
+    if (found !== null && (queue === undefined || found.task.queue === queue)) return found;
+    return new RedisSseError("UNKNOWN_TASK", "expected the id of a task that is there");
+  } catch (error) {
+    return sanitize(error);
+  }
+}
+
+function refuse(req: Request, res: Response, fault: RedisSseError, options: TaskStreamOptions): void {
+  const { onUnavailable = "event", retryMs = 2_000 } = options;
+  const sink = new ResponseSink(req, res);
+  if (!sink.closed && !sink.answered) sink.answer(answerTo(fault, { onUnavailable, retryMs }));
+}
+
+/**
+ * How the task stands comes first, so that what it told of its progress before that is left out, and what attempts have
+ * written that are over.
+ */
+function lateReader({ task, seq, began }: TaskSnapshot): SseStreamOptions {
+  let seen = 0;
+  return {
+    first: () => [{ data: progressOf(task, seq) }],
+    filter: (event) => {
+      if (seen > seq) return true;
+      const told = progressIn(event);
+      if (told === null) return seen >= began;
+      seen = told.seq;
+      return seen > seq || isFinished(told.status);
+    },
+  };
+}
+
+/** Without a history the task itself is asked once the stream hears of it: nothing falls between. */
+function unkept(service: RedisSse, { task }: TaskSnapshot, { onOpen }: TaskStreamOptions): SseStreamOptions {
+  return {
+    until: (event) => {
+      const told = progressIn(event);
+      return told !== null && isFinished(told.status);
+    },
+    onOpen: async (session, req) => {
+      await onOpen?.(session, req);
+      const now = (await service.task(task.id))?.task;
+      if (now !== undefined) session.send({ data: progressOf(now) });
+      // Nothing more will be told of one that has ended or is forgotten.
+      if (now === undefined || isFinished(now.status)) await session.close("completed");
+    },
+  };
+}
+
+/** What an event tells of the task's progress; `null` for its output, and for what others publish there. */
+function progressIn({ event, data }: StreamEvent): TaskProgress | null {
+  if (event !== undefined) return null;
+  try {
+    const told = JSON.parse(data) as Partial<TaskProgress> | null;
+    return typeof told?.seq === "number" && typeof told.status === "string" ? (told as TaskProgress) : null;
+  } catch {
+    return null;
+  }
+}
+
+const KNOWN: ReadonlySet<string> = new Set<keyof TaskStreamOptions>([
+  "service",
+  "queue",
+  "key",
+  "onUnavailable",
+  "heartbeatMs",
+  "retryMs",
+  "slowConsumer",
+  "onOpen",
+]);
+
+function assertArguments(taskResolver: unknown, options: TaskStreamOptions): void {
+  if (typeof taskResolver !== "function") {
+    throw new ConfigError(`expected taskStream(taskResolver) with a function, got ${typeof taskResolver}`);
+  }
+  assertObject("options", options);
+  assertKnown("options", options, KNOWN);
+  const { queue, ...shared } = options;
+  if (queue !== undefined && typeof queue !== "string") {
+    throw new ConfigError(`expected queue as the name of a queue, got ${typeof queue}`);
+  }
+  // Whatever else is wrong with the options is said now, not with the first request.
+  sseStream(() => null, shared);
+}

@@ -1,0 +1,32 @@
+import { expect } from "chai";
+import type { Request } from "express";
+
+import { RuleErrors, type RuleErrorContext } from "../../../middleware/rule-errors.js";
+import { settle } from "../../support/eventually.js";
+
+const req = {} as Request;
+const failure = { rule: "filter", channel: "a", event: undefined } as const;
+
+describe("RuleErrors", () => {
+  it("tell of each rule at most once a second, and how many were left out", () => {
+    let now = 0;
+    const told: [unknown, RuleErrorContext][] = [];
+    const errors = new RuleErrors(
+      (error, context) => void told.push([error, context]),
+      () => now,
+    );
+    for (; now < 1_000; now += 100) errors.of(req)(now, failure);
+    errors.of(req)("other", { ...failure, rule: "until" });
+    errors.of(req)("later", failure);
+    expect(told).to.deep.equal([
+      [0, { ...failure, req, omitted: 0 }],
+      ["other", { ...failure, rule: "until", req, omitted: 0 }],
+      ["later", { ...failure, req, omitted: 9 }],
+    ]);
+  });
+
+  it("leave no rejection to anybody", async () => {
+    new RuleErrors(() => Promise.reject(new Error("its own fault"))).of(req)("x", failure);
+    await settle();
+  });
+});
