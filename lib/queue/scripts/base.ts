@@ -31,7 +31,16 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function text(number) return string.format('%.0f', number) end
+-- Most numbers come again for each task of a batch, and writing one takes as long as a command.
+local texts = {}
+local function text(number)
+  local known = texts[number]
+  if not known then
+    known = string.format('%.0f', number)
+    texts[number] = known
+  end
+  return known
+end
 
 local function quote(value)
   return '"' .. string.gsub(value, '[%c"\\]', function(char) return string.format('\\u%04x', string.byte(char)) end) .. '"'
@@ -40,6 +49,7 @@ end
 -- Those fields of a hash; false for one that is not there.
 local function fields(key, ...)
   local got, count = call('HMGET', key, ...), select('#', ...)
+  if ARGV[1] == '' then return got end
   local copy = {}
   for index = 1, count do copy[index] = type(got[index]) == 'string' and got[index] end
   return copy
@@ -116,10 +126,20 @@ end
 
 export const MOVES: string = String.raw`
 -- What is put aside for one command at the end: a batch of tasks costs hardly more than one.
-local lists = {}
-local function later(list, ...)
-  lists[list] = lists[list] or {}
-  push(lists[list], ...)
+local lists, leaving = {}, {}
+local function later(list, score, id)
+  local put = lists[list]
+  if not put then
+    put = {}
+    lists[list] = put
+  end
+  local length = #put
+  put[length + 1], put[length + 2] = score, id
+end
+
+local function leave(list, id)
+  leaving[list] = leaving[list] or {}
+  leaving[list][#leaving[list] + 1] = id
 end
 
 -- A full Redis takes it all the same, as it takes all that a script does behind a first write that needs no memory. Tasks
@@ -133,7 +153,7 @@ local function forget(id) call('DEL', TASK .. id, POS .. id, LOG .. id) end
 -- Does what was put aside. A set's oldest go where it holds more than it may.
 local function settle()
   for _, set in ipairs({READY, DELAYED, LEASES}) do
-    if lists[set .. '-'] then call('ZREM', set, unpack(lists[set .. '-'])) end
+    if leaving[set] then call('ZREM', set, unpack(leaving[set])) end
     if lists[set] then call('ZADD', set, unpack(lists[set])) end
   end
   for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
@@ -157,12 +177,11 @@ local function placeOf(priority, number) return text(number - tonumber(priority)
 
 local function enter(number) return tonumber(call('HINCRBY', META, 'seq', text(number))) - number end
 
--- Ends a task; task has its status, progress, message, attempt, and whether it is watched.
-local function conclude(id, task, ttl, changes)
+-- Ends a task; task has its status, progress, message, attempt, and whether it is watched. What follows are more fields.
+local function conclude(id, task, ttl, ...)
   local key = TASK .. id
-  push(changes, 'status', task.status, 'token', '', 'progress', task.progress, 'message', task.message,
-    'finishedAt', text(now))
-  call('HSET', key, unpack(changes))
+  call('HSET', key, 'status', task.status, 'token', '', 'progress', task.progress, 'message', task.message,
+    'finishedAt', text(now), ...)
   call('PEXPIRE', key, ttl)
   if task.once then
     local once = META .. ':once:' .. task.once
