@@ -3,7 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 
 import { expect } from "chai";
 
-import { gatherTurn } from "../../../lib/history/turn-writes.js";
+import { gatherWrites } from "../../../lib/history/gathered-writes.js";
 import type { RedisClient } from "../../../lib/redis/client.js";
 
 /** A connection that tells what it was given at once. */
@@ -23,17 +23,17 @@ function connection(): { client: RedisClient; stream: Writable; writes: string[]
   return { client: { stream } as unknown as RedisClient, stream, writes };
 }
 
-describe("gatherTurn", () => {
-  it("sends all of a turn with one write, in its order, and what follows with the next", async () => {
+describe("gatherWrites", () => {
+  it("sends all of one callback with one write, in its order, and what follows with the next", async () => {
     const { client, stream, writes } = connection();
     for (const text of ["a", "b", "c"]) {
-      gatherTurn(client);
+      gatherWrites(client);
       stream.write(text);
     }
     expect(writes).to.deep.equal([]);
     await turn();
     expect(writes).to.deep.equal(["abc"]);
-    gatherTurn(client);
+    gatherWrites(client);
     stream.write("d");
     await turn();
     stream.write("e");
@@ -43,10 +43,10 @@ describe("gatherTurn", () => {
   it("lets go of the connection that it held, though another has taken its place", async () => {
     const before = connection();
     const after = connection();
-    const client = gatherTurn(before.client) as unknown as { stream: Writable };
+    const client = gatherWrites(before.client) as unknown as { stream: Writable };
     before.stream.destroy();
     client.stream = after.stream;
-    gatherTurn(client as unknown as RedisClient);
+    gatherWrites(client as unknown as RedisClient);
     after.stream.write("x");
     await turn();
     expect(before.stream.writableCorked).to.equal(0);
@@ -56,6 +56,6 @@ describe("gatherTurn", () => {
 
   it("leaves alone what has no connection of its own", () => {
     const client = {} as unknown as RedisClient;
-    expect(gatherTurn(client)).to.equal(client);
+    expect(gatherWrites(client)).to.equal(client);
   });
 });
