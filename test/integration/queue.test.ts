@@ -106,9 +106,14 @@ describe("tasks and notifications over a real server", () => {
       expect(done[0]).to.deep.include({ attempt: 2, payload: { pages: 3 }, progress: 50 });
       expect(Date.parse(done[0]!.startedAt!) - Date.parse(first.startedAt!)).to.be.at.least(leaseMs);
       await heard.sync();
-      expect(heard.messages.map((message) => JSON.parse(message) as TaskProgress)).to.deep.equal([
-        { taskId: "killed", progress: 50, message: "half way", status: "running" },
-        { taskId: "killed", progress: 100, message: "done", status: "succeeded" },
+      const told = heard.messages.map((message) => JSON.parse(message) as TaskProgress);
+      expect(told.map(({ type, attempt, progress }) => [type, attempt, progress])).to.deep.equal([
+        ["queued", 0, 0],
+        ["started", 1, 0],
+        ["progress", 1, 50],
+        ["retry", 1, 50],
+        ["started", 2, 50],
+        ["succeeded", 2, 100],
       ]);
     });
 
@@ -124,7 +129,7 @@ describe("tasks and notifications over a real server", () => {
         await eventually(async () => {
           const [seconds, microseconds] = await server.admin.time();
           const now = Number(seconds) * 1_000 + Number(microseconds) / 1_000;
-          const lease = Number(await server.admin.zscore("sse:queue:{poison}:leases", "poison"));
+          const lease = Number(await server.admin.zscore("sse:queue:{tasks}:poison:leases", "poison"));
           expect(now).to.be.greaterThan(lease);
         });
       }
@@ -151,10 +156,10 @@ describe("tasks and notifications over a real server", () => {
           async ({ progress, signal }) => {
             await forget();
             await progress(10, "told");
-            const renewed = (await server.admin.zscore("sse:queue:{flushed}:leases", id))!;
+            const renewed = (await server.admin.zscore("sse:queue:{tasks}:flushed:leases", id))!;
             await forget();
             await eventually(async () =>
-              expect(await server.admin.zscore("sse:queue:{flushed}:leases", id)).to.not.equal(renewed),
+              expect(await server.admin.zscore("sse:queue:{tasks}:flushed:leases", id)).to.not.equal(renewed),
             );
             await forget();
             return signal.aborted;
@@ -203,7 +208,8 @@ describe("tasks and notifications over a real server", () => {
         [...begun.values()].every((times) => times === 1),
         "once each",
       ).to.equal(true);
-      expect(await server.admin.keys("sse:queue:{shared}:[rl]*"), "ready list and leases").to.deep.equal([]);
+      const left = await server.admin.keys("sse:queue:{tasks}:shared:[rl]e*");
+      expect(left, "what is ready, and leases").to.deep.equal([]);
     });
 
     it("a service with a queue and a worker holds two connections, and none after its close", async () => {
@@ -236,7 +242,7 @@ describe("tasks and notifications over a real server", () => {
       await server.kill();
       await server.boot();
       await eventually(async () => {
-        expect(await server.receiversOf("sse:queue:{rebooted}:wake")).to.equal(1);
+        expect(await server.receiversOf("sse:queue:{tasks}:rebooted:wake")).to.equal(1);
         expect((await sse.status()).redis).to.not.have.property("fault");
       });
       await settle();
@@ -255,7 +261,7 @@ describe("tasks and notifications over a real server", () => {
       await producer.get("warm"); // connected
       await server.admin.call("CLIENT", "KILL", "TYPE", "pubsub");
       await producer.enqueue("kind", null, { id: "unheard" });
-      expect(await server.receiversOf("sse:queue:{interrupted}:wake"), "who heard of it").to.equal(0);
+      expect(await server.receiversOf("sse:queue:{tasks}:interrupted:wake"), "who heard of it").to.equal(0);
       await eventually(() => expect(started).to.deep.equal(["unheard"]), 4_000);
     });
 
@@ -295,7 +301,7 @@ describe("tasks and notifications over a real server", () => {
         () => true,
       );
       expect((await queue.get("mute")) === null, "not stored").to.equal(refused);
-      expect(await server.admin.llen("sse:queue:{mute}:ready")).to.equal(refused ? 0 : 1);
+      expect(await server.admin.zcard("sse:queue:{tasks}:mute:ready")).to.equal(refused ? 0 : 1);
     });
 
     for (const [what, refuse, allow] of [
@@ -321,7 +327,7 @@ describe("tasks and notifications over a real server", () => {
           await set(allow);
         }
         expect(await queue.get("refused")).to.equal(null);
-        expect(await server.admin.lrange("sse:queue:{refused}:ready", 0, -1)).to.deep.equal(["before"]);
+        expect(await server.admin.zrange("sse:queue:{tasks}:refused:ready", 0, -1)).to.deep.equal(["before"]);
       });
     }
 
@@ -339,7 +345,7 @@ describe("tasks and notifications over a real server", () => {
         proxy.loseAnswerTo("cut-here");
         const task = await queue.enqueue("cut-here", null);
         expect(proxy.lost).to.equal(1);
-        expect(await server.admin.lrange("sse:queue:{cut}:ready", 0, -1)).to.deep.equal([task.id, "warm"]);
+        expect(await server.admin.zrange("sse:queue:{tasks}:cut:ready", 0, -1)).to.deep.equal(["warm", task.id]);
         expect(await queue.get(task.id)).to.deep.equal(task);
       });
 

@@ -46,7 +46,7 @@ export class ScriptedPort implements WorkerPort {
   /** What each look asked for. */
   readonly wanted: number[] = [];
   readonly calls: string[] = [];
-  readonly listeners = new Set<Parameters<WorkerPort["onWake"]>[0]>();
+  readonly listeners: Set<Parameters<WorkerPort["onWake"]>[0]> = new Set();
   readonly reports: TaskReport[] = [];
   readonly settled: (readonly [string, TaskOutcome])[] = [];
   readonly fired: string[] = [];
