@@ -347,7 +347,7 @@ describe("tasks and notifications over a real server", () => {
       });
 
       /** A queue as seen past the proxy, and a worker behind it that has done a task already. */
-      async function startWorker(): Promise<{ worker: RedisSse; queue: QueueService; started: Task[] }> {
+      async function startWorker(leaseMs = 300): Promise<{ worker: RedisSse; queue: QueueService; started: Task[] }> {
         const queue = service().queue("cut");
         const worker = service({ redis: proxy.url });
         const started: Task[] = [];
@@ -356,7 +356,7 @@ describe("tasks and notifications over a real server", () => {
             started.push(task);
             return `result of ${task.id}`;
           },
-          { leaseMs: 300, pollMs: 20 },
+          { leaseMs, pollMs: 20 },
         );
         await queue.enqueue("kind", null, { id: "warm" });
         await eventually(async () => expect((await queue.get("warm"))!.status).to.equal("succeeded"));
@@ -379,7 +379,7 @@ describe("tasks and notifications over a real server", () => {
       });
 
       it("the task that it gave to a worker is given to it when it asks again, and counts as one attempt", async () => {
-        const { queue, started } = await startWorker();
+        const { queue, started } = await startWorker(10_000);
         proxy.loseAnswerTo("sse:queue:{tasks}:cut", "given\n");
         await queue.enqueue("kind", null, { id: "given" });
         await eventually(async () => expect((await queue.get("given"))!.status).to.equal("succeeded"));
