@@ -31,7 +31,7 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
     queue: name,
     settings,
     maxBytes,
-    onWake: (listener) => subscribe(store.wake, (text) => listener(cancelledId(text))),
+    onWake: (listener) => subscribe(store.wake, (text) => listener(cancelledId(text), text === null)),
     claim: (want, leaseMs, worker, call) =>
       store.run(claimTasks, [leaseMs, want, call, attempts, deadLetterTtlMs, LOST, ...limit, worker]),
     fire: (schedule) => schedules.fire(schedule),

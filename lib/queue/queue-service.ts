@@ -4,7 +4,7 @@ import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
 import { assertObject } from "../validate.js";
 import { DeadLetters } from "./dead-letters.js";
-import type { EnqueueOptions } from "./enqueue-options.js";
+import { readEnqueueOptions, type EnqueueOptions } from "./enqueue-options.js";
 import { Enqueuer, type NewTask } from "./enqueuer.js";
 import { readQueueOptions, type QueueOptions, type QueueSettings } from "./queue-options.js";
 import { createWorkerPort, sendReport } from "./queue-port.js";
@@ -22,7 +22,6 @@ import type { AnyTasks, KindOf, TaskMap } from "./task-map.js";
 import {
   assertTaskId,
   MAX_MESSAGE,
-  parseJson,
   parseTask,
   progressChannel,
   toIso,
@@ -90,7 +89,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
       this.#store,
       deps.clock,
       async (id, { kind, payload, options: given }) => {
-        await this.#add(kind, parseJson(payload), { ...given, id });
+        // Its schema has had it already.
+        const { extra } = readEnqueueOptions({ ...given, id }, this.#settings.resultTtlMs);
+        const { status } = await this.#enqueuer.add({ id, kind, payload, extra });
+        if (status === "ok") this.#counter.count("enqueued");
       },
     );
     this.#port = createWorkerPort({

@@ -43,7 +43,7 @@ export interface QueueCounts {
     readonly retried: number;
     /** Leases that ran out, each for a worker that was lost or too slow. */
     readonly lost: number;
-    /** Outcomes of such workers that came too late. */
+    /** Reports and outcomes of such workers that came too late. */
     readonly refused: number;
   };
 }

@@ -19,6 +19,8 @@ export interface QueueStoreOptions {
  * and what it tells are one step.
  */
 export class QueueStore {
+  /** The queue's. */
+  readonly name: string;
   /** The channel that wakes workers, and tells them what was cancelled. */
   readonly wake: string;
   readonly #options: QueueStoreOptions;
@@ -28,6 +30,7 @@ export class QueueStore {
     const { keyPrefix, name } = options;
     const queue = `${keyPrefix}queue:{tasks}:${name}`;
     const channel = "{tasks}:task_progress:";
+    this.name = name;
     this.wake = `${queue}:wake`;
     this.#options = options;
     this.#keys = [

@@ -1,7 +1,9 @@
+import { createHash } from "node:crypto";
+
 import { Cron } from "croner";
 
 import type { Clock } from "../clock.js";
-import { ConfigError, sanitize } from "../errors.js";
+import { ConfigError, isPassing, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import { YEAR_MS } from "./enqueue-options.js";
@@ -39,6 +41,8 @@ export interface StoredSchedule extends ScheduleTimes {
 
 const log = createLog("queue");
 
+/** Schedules in one script. */
+const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
 
 /**
@@ -75,11 +79,19 @@ export class Schedules {
     return this.#store.run(writeSchedule, [name, "", 0]);
   }
 
-  /** All schedules, the next first. Rejects with a fault of Redis. */
+  /** All schedules of this version, the next first. Rejects with a fault of Redis. */
   async list(): Promise<readonly Schedule[]> {
-    const stored = await this.#store.run(readSchedules, []);
-    return stored.map(({ name, due, content }) => {
-      const { kind, payload, cron, timeZone, everyMs } = JSON.parse(content) as StoredSchedule;
+    // By name: one that is moved on meanwhile may come twice.
+    const stored = new Map<string, DueSchedule>();
+    for (let from = 0; ; from += PAGE) {
+      const page = await this.#store.run(readSchedules, [from, PAGE]);
+      for (const schedule of page) stored.set(schedule.name, schedule);
+      if (page.length < PAGE) break;
+    }
+    return Array.from(stored.values()).flatMap(({ name, due, content }) => {
+      const schedule = parse(content);
+      if (schedule === null) return [];
+      const { kind, payload, cron, timeZone, everyMs } = schedule;
       return {
         name,
         kind,
@@ -99,10 +111,11 @@ export class Schedules {
       await this.#store.run(advanceSchedule, [name, due, due + 60_000]);
       return;
     }
-    await this.#enqueue(`${name}-${due}`, schedule).catch((error: unknown) => {
+    await this.#enqueue(this.#idOf(name, due), schedule).catch((error: unknown) => {
       const fault = sanitize(error);
-      // It is in line already, or its kind or payload is refused by now: the next time is another matter.
-      if (fault.code !== "INVALID_TASK") throw fault;
+      // It is in line already, or its kind, payload or options are refused by now: the next time is another matter, and
+      // other schedules wait behind this one.
+      if (isPassing(fault) || fault.code === "CLOSED") throw fault;
       log("schedule %s: %s", name, fault.message);
     });
     await this.#store.run(advanceSchedule, [
@@ -110,6 +123,12 @@ export class Schedules {
       due,
       nextTime(schedule, Math.max(due, this.#clock.now())) ?? "",
     ]);
+  }
+
+  /** Ids are of all queues, and schedules of one each. */
+  #idOf(name: string, due: number): string {
+    const queue = createHash("sha256").update(this.#store.name).digest("base64url").slice(0, 12);
+    return `${name}-${due}-${queue}`;
   }
 }
 
@@ -162,6 +181,7 @@ function assertScheduleName(name: unknown): asserts name is string {
 function parse(content: string): StoredSchedule | null {
   try {
     const schedule = JSON.parse(content) as StoredSchedule;
+    nextTime(schedule, 0);
     return typeof schedule.kind === "string" && typeof schedule.payload === "string" ? schedule : null;
   } catch {
     return null;

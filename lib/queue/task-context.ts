@@ -52,7 +52,7 @@ export function readProgress(
   const fields: { readonly progress?: unknown; readonly message?: unknown } = isObject
     ? given
     : { progress: given };
-  const { progress = fallback, message: text = message } = fields;
+  const { progress = isObject ? fallback : undefined, message: text = message } = fields;
   if (typeof progress !== "number" || !(progress >= 0 && progress <= 100)) {
     throw new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
   }

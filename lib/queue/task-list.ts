@@ -56,7 +56,7 @@ export async function listPage(
   const tasks = replies.flatMap((reply, index) => {
     if (reply === null) return [];
     const { fields } = reply;
-    return [{ ...parseTask(entries[index]!.id, fields), error: fields.get("error") ?? null }];
+    return [{ ...parseTask(entries[index]!.id, fields), error: fields.get("error") || null }];
   });
   const last = entries.at(-1);
   return { tasks, next: last === undefined || entries.length < limit ? null : `${last.score}.${last.id}` };

@@ -57,8 +57,8 @@ export interface WorkerPort {
   readonly settings: QueueSettings;
   /** Bytes of a result, or of one event. */
   readonly maxBytes: number;
-  /** Calls back when a task may be ready, or, with its id, was cancelled; the answer ends it. */
-  onWake(listener: (cancelled: string | null) => void): () => void;
+  /** Calls back when a task may be ready, or, with its id, was cancelled, or such may have been missed; the answer ends it. */
+  onWake(listener: (cancelled: string | null, missed: boolean) => void): () => void;
   claim(want: number, leaseMs: number, worker: string, call: string): Promise<ClaimReply>;
   /** Puts in line what a schedule is due for. */
   fire(schedule: DueSchedule): Promise<void>;

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { delay, withDeadline } from "../deadline.js";
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import { assertKnown, assertObject, readWholeNumber } from "../validate.js";
+import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import { parseSettings } from "./enqueue-options.js";
 import type { ClaimedTask } from "./scripts/claim.js";
 import { Settler } from "./settler.js";
@@ -107,6 +107,9 @@ export class Worker {
     readWholeNumber("concurrency", concurrency, 1, 1_000);
     readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
     readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw new ConfigError(`expected signal as an AbortSignal, got ${describe(signal)}`);
+    }
     if (typeof onError !== "function") {
       throw new ConfigError(`expected onError as a function, got ${typeof onError}`);
     }
@@ -169,7 +172,8 @@ export class Worker {
 
   /** Never rejects. */
   async #run(): Promise<void> {
-    const unlisten = this.#port.onWake((cancelled) => {
+    const unlisten = this.#port.onWake((cancelled, missed) => {
+      if (missed) this.#renewNow();
       if (cancelled === null) this.#notify();
       else this.#runs.get(cancelled)?.cancel();
     });
@@ -189,8 +193,10 @@ export class Worker {
   async #take(free: number): Promise<number> {
     const want = Math.min(free, Math.ceil(this.#concurrency / 2), MAX_CLAIM);
     try {
-      const call = `${this.#name}${++this.#claims}`;
+      // The same again until it is answered: what it has taken then is answered, and need not wait for its lease to run out.
+      const call = `${this.#name}${this.#claims}`;
       const { waitMs, schedules, tasks } = await this.#port.claim(want, this.#leaseMs, this.#name, call);
+      this.#claims++;
       this.#drained = tasks.length < want;
       const leases = tasks.map((task) => this.#leaseOf(task));
       if (this.#stopping.signal.aborted) {
@@ -208,6 +214,8 @@ export class Worker {
 
   #begin(lease: TaskLease): void {
     const run = new TaskRun(this.#port, this.#settler, lease, this.#handling, (done) => this.#onDone(done));
+    // One that this very worker has lost meanwhile hears of it from nobody else.
+    this.#runs.get(lease.task.id)?.lose();
     this.#runs.set(lease.task.id, run);
     run.start();
     this.#scheduleRenewal();
@@ -265,6 +273,13 @@ export class Worker {
   #scheduleRenewal(): void {
     if (this.#renewing || this.#ended || this.#runs.size === 0) return;
     this.#cancelRenewal ??= this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
+  }
+
+  /** A task that was cancelled unheard has no lease any more. */
+  #renewNow(): void {
+    if (this.#cancelRenewal === null || this.#renewing) return;
+    this.#cancelRenewal();
+    void this.#renew();
   }
 
   /** All leases of this worker by one timer. Never rejects. */

@@ -4,7 +4,7 @@ import { expect } from "chai";
 import createDebug from "debug";
 import type { Redis } from "ioredis";
 
-import { RedisSseError, type Clock, type RedisSse } from "../../lib/index.js";
+import { RedisSseError, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
 import { parseMessage } from "../../lib/pubsub/envelope.js";
 import { eventually, settle } from "./eventually.js";
 
@@ -14,7 +14,7 @@ export interface ServiceUnderTest {
   stop(): Promise<void>;
 }
 
-export type MakeService = (options?: { clock?: Clock }) => Promise<ServiceUnderTest>;
+export type MakeService = (options?: RedisSseOptions) => Promise<ServiceUnderTest>;
 
 /** A connection of the test's own on the service's server, to see and do what other programs would. */
 export function rawClient(sse: RedisSse): Redis {

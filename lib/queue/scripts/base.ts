@@ -22,6 +22,7 @@ import { defineScript, type Script } from "../../redis/script.js";
 export const BASE: string = String.raw`
 local call, unpack = redis.call, unpack or table.unpack
 local META, TASK, POS, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local NAME = string.match(META, '{tasks}:(.*)$')
 local READY, DELAYED, LEASES = META .. ':ready', META .. ':delayed', META .. ':leases'
 local EPOCH, KEEP, WAKE = ARGV[2], ARGV[3], ARGV[4]
 local now = tonumber(ARGV[1])
@@ -106,6 +107,8 @@ end
 
 -- From now on each move is told; what was before is told now. Answers whether there was anything to tell.
 local function watch(id)
+  -- Without a log everything was told when it was new.
+  if KEEP == '' then return false end
   local key = TASK .. id
   local got = fields(key, 'watched', 'status', 'startedAt', 'progress', 'message', 'attempt', 'delayed')
   -- A server that is short of memory may have dropped a log that was there.
@@ -138,6 +141,10 @@ local function leave(list, id)
   leaving[list] = leaving[list] or {}
   leaving[list][#leaving[list] + 1] = id
 end
+
+-- A full Redis takes it all the same, as it takes all that a script does behind a first write that needs no memory. Tasks
+-- that could not end, nor keep their leases, would keep it full for ever.
+local function insist() call('ZREM', LEASES, '') end
 
 local function count(name, number) call('HINCRBY', META, name, text(number)) end
 

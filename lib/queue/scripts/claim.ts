@@ -12,6 +12,7 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 const CLAIM = `${BASE}${TELL}${MOVES}${String.raw`
 local lease, want, caller = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local claims = META .. ':claim:' .. ARGV[14]
+insist()
 
 -- From the last to the first: they keep their order by their places.
 local lost = call('ZRANGEBYSCORE', LEASES, '-inf', text(now), 'LIMIT', '0', '100')
@@ -61,7 +62,7 @@ for index = 1, #schedules, 2 do
   local content = call('HGET', META .. ':schedules', schedules[index])
   push(reply, schedules[index], text(tonumber(schedules[index + 1])), type(content) == 'string' and content or '')
 end
-if #schedules == 0 then
+if #schedules == 0 and not config[1] then
   first = call('ZRANGE', META .. ':due', '0', '0', 'WITHSCORES')
   if #first > 0 then wait = math.min(wait, tonumber(first[2]) - now) end
 end
@@ -85,11 +86,15 @@ elseif not config[1] then
   if ARGV[12] ~= '' then
     -- A bucket of tokens that fills evenly.
     local most, interval = tonumber(ARGV[12]), tonumber(ARGV[13])
-    local tokens = math.min(most, tonumber(config[2] or ARGV[12]) + (now - tonumber(config[3] or now)) * most / interval)
+    local passed = math.max(0, now - tonumber(config[3] or now))
+    local tokens = math.min(most, tonumber(config[2] or ARGV[12]) + passed * most / interval)
     local ready = call('ZCARD', READY)
     want = math.max(0, math.min(want, math.floor(tokens), ready))
     if ready > want and tokens - want < 1 then wait = math.min(wait, math.ceil((1 - (tokens - want)) * interval / most)) end
-    call('HSET', META, 'tokens', string.format('%.6f', tokens - want), 'tokensAt', text(now))
+    -- A look at it alone changes nothing: what has come in since is less than can be written. A clock may be set back.
+    if want > 0 or now < at then
+      call('HSET', META, 'tokens', string.format('%.9f', tokens - want), 'tokensAt', text(now))
+    end
   end
   local got = want > 0 and call('ZPOPMIN', READY, text(want)) or {}
   local record, started = {caller}, text(now)

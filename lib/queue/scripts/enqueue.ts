@@ -8,12 +8,16 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
  * 'taken', or 'same <id>'. A call whose answer was lost is sent again by ioredis: it finds its own tasks.
  */
 const ENQUEUE = `${BASE}${TELL}${MOVES}${String.raw`
-local name, whole, caller = string.match(META, '{tasks}:(.*)$'), ARGV[6], ARGV[7]
+local whole, caller = ARGV[6], ARGV[7]
 local total = (#ARGV - 7) / 4
 if whole == '1' then
   for index = 0, total - 1 do
-    local owner = call('HGET', TASK .. ARGV[8 + index * 4], 'call')
-    if type(owner) == 'string' and owner ~= caller .. index then return {'taken', ARGV[8 + index * 4]} end
+    local id, extra = ARGV[8 + index * 4], ARGV[11 + index * 4]
+    local owner = call('HGET', TASK .. id, 'call')
+    local once = extra ~= '' and string.match(extra, '[^\n]*$') or ''
+    -- That it is there already is what its key asks for.
+    local isSame = once ~= '' and call('GET', META .. ':once:' .. once) == id
+    if type(owner) == 'string' and owner ~= caller .. index and not isSame then return {'taken', id} end
   end
 end
 local answers, entered, number = {text(now)}, 0, enter(total)
@@ -29,13 +33,13 @@ for index = 0, total - 1 do
   if type(holder) == 'string' and holder ~= id and call('EXISTS', TASK .. holder) == 1 then
     answer = 'same ' .. holder
   elseif there[1] then
-    answer = there[1] == mine and 'ok ' .. there[2] or 'taken'
+    answer = there[1] == mine and 'ok ' .. there[2] or holder == id and 'same ' .. id or 'taken'
   else
     answer = 'ok'
     local place, due = placeOf(priority, number + index), now
     if when ~= '' then due = tonumber(when) + (string.sub(when, 1, 1) == '+' and now or 0) end
     local status = due > now and 'delayed' or 'queued'
-    local set = {'call', mine, 'queue', name, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', text(now)}
+    local set = {'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', text(now)}
     if priority ~= '0' or attempts ~= '' or options ~= '' then push(set, 'more', '1') end
     if priority ~= '0' then push(set, 'priority', priority) end
     if attempts ~= '' then push(set, 'attempts', attempts) end

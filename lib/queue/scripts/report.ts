@@ -10,11 +10,16 @@ const REPORT = `${BASE}${TELL}${String.raw`
 local id, token, number, progress, message, data = unpack(ARGV, 6, 11)
 local key = TASK .. id
 local got = fields(key, 'status', 'token', 'said', 'attempt')
-if not got[1] then return token == '' and 2 or 0 end
-if isOver(got[1]) or (token ~= '' and got[2] ~= token) then return 0 end
-if token ~= '' and got[3] == token .. number then return 1 end
+if not got[1] and token == '' then return 2 end
+if not got[1] or isOver(got[1]) or (token ~= '' and got[2] ~= token) then
+  if token ~= '' then call('HINCRBY', META, 'refused', '1') end
+  return 0
+end
+-- One that was sent again, maybe behind later ones.
+local teller, last = string.match(got[3] or '', '^(%S+) (%d+)$')
+if teller and teller == token and tonumber(number) <= tonumber(last) then return 1 end
 watch(id)
-call('HSET', key, 'said', token .. number)
+if token ~= '' then call('HSET', key, 'said', token .. ' ' .. number) end
 for index = 12, #ARGV, 2 do
   append(id, ARGV[index], function() return ARGV[index + 1] end)
 end

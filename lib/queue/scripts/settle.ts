@@ -8,6 +8,7 @@ import { BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js";
  */
 const SETTLE = `${BASE}${TELL}${MOVES}${String.raw`
 local answers, refused, retried = {}, 0, 0
+insist()
 for index = 6, #ARGV, 8 do
   local id, token, verdict, progress, message, result, delay, ttl = unpack(ARGV, index, index + 7)
   local key = TASK .. id
@@ -45,6 +46,7 @@ return {unpack(answers)}`}`;
 /** ARGV: lease ms, then ids and tokens. Answers for each whether the task is still that worker's. */
 const RENEW = `${BASE}${MOVES}${String.raw`
 local answers = {}
+insist()
 for index = 7, #ARGV, 2 do
   local id = ARGV[index]
   local mine = fields(TASK .. id, 'token')[1] == ARGV[index + 1]

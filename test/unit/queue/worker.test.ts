@@ -9,65 +9,9 @@ import {
   type TaskHandler,
   type WorkerOptions,
 } from "../../../lib/index.js";
-import { parseTask } from "../../../lib/queue/task.js";
-import type { TaskLease, TaskOutcome, WorkerPort } from "../../../lib/queue/worker-port.js";
+import type { ClaimReply } from "../../../lib/queue/scripts/claim.js";
 import { deferred, settle } from "../../support/eventually.js";
-import { FakeClock } from "../../support/fake-clock.js";
-
-const leaseOf = (id: string): TaskLease => ({
-  task: parseTask(["id", id, "status", "running", "attempt", "1"])!,
-  token: `token of ${id}`,
-});
-
-/** A queue that answers as the test says, and remembers what it was asked. */
-class ScriptedPort implements WorkerPort {
-  readonly clock = new FakeClock();
-  /** The next answers to `claim`; then there is nothing to take. */
-  readonly claims: (() => Promise<TaskLease | null>)[] = [];
-  readonly listeners = new Set<() => void>();
-  readonly finished: (readonly [string, TaskOutcome])[] = [];
-  readonly givenBack: string[] = [];
-  claimed = 0;
-  renewed = 0;
-  onGiveBack: () => Promise<boolean> = () => Promise.resolve(true);
-
-  onWake(listener: () => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  }
-
-  async claim(): Promise<TaskLease | null> {
-    this.claimed++;
-    return (await this.claims.shift()?.()) ?? null;
-  }
-
-  async renew(): Promise<boolean> {
-    this.renewed++;
-    return true;
-  }
-
-  async report(): Promise<boolean> {
-    return true;
-  }
-
-  async finish({ task }: TaskLease, outcome: TaskOutcome): Promise<boolean> {
-    this.finished.push([task.id, outcome]);
-    return true;
-  }
-
-  async giveBack({ task }: TaskLease): Promise<boolean> {
-    this.givenBack.push(task.id);
-    return this.onGiveBack();
-  }
-
-  give(...ids: string[]): void {
-    for (const id of ids) this.claims.push(() => Promise.resolve(leaseOf(id)));
-  }
-
-  wake(): void {
-    for (const listener of this.listeners) listener();
-  }
-}
+import { claimOf, NOTHING, ScriptedPort } from "../../support/scripted-port.js";
 
 describe("Worker", () => {
   let port: ScriptedPort;
@@ -122,7 +66,7 @@ describe("Worker", () => {
     const worker = start(({ task }) => void done.push(task.id));
     await settle();
     expect(done).to.deep.equal(["a", "b", "c"]);
-    expect(port.finished.map(([id, { status }]) => [id, status])).to.deep.equal([
+    expect(port.settled.map(([id, { verdict }]) => [id, verdict])).to.deep.equal([
       ["a", "succeeded"],
       ["b", "succeeded"],
       ["c", "succeeded"],
@@ -173,13 +117,13 @@ describe("Worker", () => {
   });
 
   it("does not lose a wake that comes while it looks", async () => {
-    const look = deferred<null>();
+    const look = deferred<ClaimReply>();
     let done = 0;
     port.claims.push(() => look.promise);
     const worker = start(() => void done++);
     port.give("a");
     port.wake(); // the look may have passed the queue's end by now
-    look.resolve(null);
+    look.resolve(NOTHING);
     await settle();
     expect(done).to.equal(1);
     await worker.stop();
@@ -286,7 +230,7 @@ describe("Worker", () => {
       const stopped = worker.stop({ graceMs: 60_000 });
       gate.resolve();
       await stopped;
-      expect(port.finished.map(([id]) => id)).to.deep.equal(["a"]);
+      expect(port.finishedIds).to.deep.equal(["a"]);
       expect(port.givenBack).to.deep.equal([]);
       expectNothingLeft();
     });
@@ -303,18 +247,18 @@ describe("Worker", () => {
       await settle();
       port.clock.advance(1_000);
       await stopped;
-      expect(port.finished.map(([id]) => id)).to.deep.equal(["ends"]);
+      expect(port.finishedIds).to.deep.equal(["ends"]);
       expect(port.givenBack).to.deep.equal(["hangs"]);
       expectNothingLeft();
     });
 
     it("gives back a task that was on its way, without beginning it", async () => {
-      const claim = deferred<TaskLease>();
+      const claim = deferred<ClaimReply>();
       let begun = 0;
       port.claims.push(() => claim.promise);
       const worker = start(() => void begun++);
       const stopped = worker.stop();
-      claim.resolve(leaseOf("late"));
+      claim.resolve(claimOf("late"));
       await stopped;
       expect(begun).to.equal(0);
       expect(port.givenBack).to.deep.equal(["late"]);
@@ -322,28 +266,28 @@ describe("Worker", () => {
     });
 
     it("gives back a task that comes after the grace is over", async () => {
-      const claim = deferred<TaskLease>();
+      const claim = deferred<ClaimReply>();
       port.claims.push(() => claim.promise);
       const worker = start(() => {});
       const stopped = worker.stop({ graceMs: 100 });
       port.clock.advance(100);
       await settle();
       expect(stops).to.equal(0);
-      claim.resolve(leaseOf("late"));
+      claim.resolve(claimOf("late"));
       await stopped;
       expect(port.givenBack).to.deep.equal(["late"]);
       expectNothingLeft();
     });
 
     it("ends although nothing can be given back", async () => {
-      const claim = deferred<TaskLease>();
-      port.onGiveBack = unavailable;
+      const claim = deferred<ClaimReply>();
+      port.onSettle = unavailable;
       port.give("under way");
       port.claims.push(() => claim.promise);
       const worker = start(() => new Promise(() => {}), { concurrency: 2 });
       await settle();
       const stopped = worker.stop({ graceMs: 0 });
-      claim.resolve(leaseOf("late"));
+      claim.resolve(claimOf("late"));
       port.clock.advance(0);
       await stopped;
       expect(worker.running).to.equal(0);
@@ -351,10 +295,10 @@ describe("Worker", () => {
     });
 
     it("waits a second at most for a queue that does not answer", async () => {
-      const claim = deferred<TaskLease>();
+      const claim = deferred<ClaimReply>();
       port.give("under way");
       port.claims.push(() => claim.promise);
-      port.onGiveBack = () => new Promise(() => {});
+      port.onSettle = () => new Promise(() => {});
       const worker = start(() => new Promise(() => {}), { concurrency: 2 });
       await settle();
       const stopped = worker.stop({ graceMs: 500 });
@@ -369,7 +313,7 @@ describe("Worker", () => {
       expect(stops).to.equal(1);
       expect(port.clock.pending, "timers").to.equal(0);
       // What comes all the same is not begun.
-      claim.resolve(leaseOf("late"));
+      claim.resolve(claimOf("late"));
       await settle();
       expect(port.givenBack).to.deep.equal(["under way", "late"]);
       expect(worker.running).to.equal(0);
@@ -395,7 +339,7 @@ describe("Worker", () => {
       workers.push(start(() => void workers[0]!.stop()));
       await settle();
       await workers[0]!.stop();
-      expect(port.finished.map(([id]) => id)).to.deep.equal(["a"]);
+      expect(port.finishedIds).to.deep.equal(["a"]);
       expectNothingLeft();
     });
   });
@@ -420,7 +364,7 @@ describe("Worker", () => {
       expectNothingLeft();
       await worker.stop();
       expect(begun).to.equal(0);
-      expect(port.finished).to.deep.equal([]);
+      expect(port.settled).to.deep.equal([]);
       expectNothingLeft();
     });
 

@@ -74,6 +74,7 @@ function statusReport(): StatusReport {
     buffers: { bytes: 0, exceeded: 0 },
     sessions: { open: 2, opened: 9, closed: { drain: 7 }, refused: {} },
     channels: ["notifications:admin", "task_progress:abc123"],
+    queues: [],
     redis: { connectedClients: 8, maxClients: 100 },
     drift: null,
   };

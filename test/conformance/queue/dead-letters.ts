@@ -1,0 +1,187 @@
+import { expect } from "chai";
+
+import { TaskFailure, type DeadLetter } from "../../../lib/index.js";
+import { eventually } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { expectFault, faultOf, type MakeService } from "../../support/service.js";
+
+/** What has failed for good, and what operators do about it. */
+export function describeDeadLetters(makeService: MakeService): void {
+  describe("dead letters", () => {
+    const rig = useQueue(makeService);
+
+    /** Puts tasks in line and lets each fail for good. */
+    async function fail(...ids: string[]): Promise<void> {
+      for (const id of ids) await rig.queue.enqueue("kind", { of: id }, { id, attempts: 1, priority: 7 });
+      const worker = rig.queue.worker(
+        ({ task }) => {
+          throw new TypeError(`${task.id} is not a function`);
+        },
+        { onError() {}, concurrency: 1 },
+      );
+      for (const id of ids) await rig.until(id, "failed");
+      await worker.stop();
+    }
+
+    const idsOf = (tasks: readonly DeadLetter[]): readonly string[] => tasks.map(({ id }) => id);
+
+    it("are listed with what was thrown, for operators", async () => {
+      await fail("a");
+      await rig.queue.enqueue("kind", null, { id: "b" });
+      const worker = rig.queue.worker(() => {
+        throw new TaskFailure("no paper");
+      });
+      await rig.until("b", "failed");
+      await worker.stop();
+      const { tasks, next } = await rig.queue.deadLetters.list();
+      expect(next).to.equal(null);
+      expect(tasks).to.deep.equal([
+        { ...(await rig.queue.get("a")), error: "TypeError: a is not a function" },
+        { ...(await rig.queue.get("b")), error: "TaskFailure: no paper" },
+      ]);
+      expect(tasks[0]).to.include({ status: "failed", attempt: 1, kind: "kind" });
+      expect(rig.queue.statistics.failed).to.equal(2);
+    });
+
+    it("of a lost worker have no error to show", async () => {
+      await rig.queue.enqueue("kind", null, { id: "given-back", attempts: 1 });
+      const first = rig.queue.worker(rig.hang);
+      await eventually(() => expect(first.running).to.equal(1));
+      await first.stop({ graceMs: 0 });
+      await rig.takeAndVanish();
+      await rig.expire("leases", "given-back");
+      rig.queue.worker(() => {});
+      await rig.until("given-back", "failed");
+      const { tasks } = await rig.queue.deadLetters.list();
+      expect(tasks[0]).to.include({ message: "its worker was lost", error: null });
+    });
+
+    it("show at most a thousand characters of what was thrown, whatever it was", async () => {
+      const thrown: unknown[] = [new Error("x".repeat(5_000)), "a string", undefined, { secret: 1 }, null];
+      for (const index of thrown.keys())
+        await rig.queue.enqueue("kind", index, { id: `t${index}`, attempts: 1 });
+      rig.queue.worker(
+        ({ task }) => {
+          throw thrown[task.payload as number];
+        },
+        { onError() {} },
+      );
+      for (const index of thrown.keys()) await rig.until(`t${index}`, "failed");
+      const { tasks } = await rig.queue.deadLetters.list();
+      expect(tasks.map(({ error }) => error)).to.deep.equal([
+        `Error: ${"x".repeat(993)}`,
+        "a string",
+        "threw a undefined",
+        "threw a object",
+        "threw a object",
+      ]);
+    });
+
+    it("are put in line again, as new, each with its priority and payload", async () => {
+      await fail("a", "b", "c");
+      expect(await rig.queue.deadLetters.requeue(["a", "c"])).to.equal(2);
+      expect(idsOf((await rig.queue.deadLetters.list()).tasks)).to.deep.equal(["b"]);
+      expect(await rig.queue.get("a")).to.include({
+        status: "queued",
+        attempt: 0,
+        progress: 0,
+        message: "",
+        priority: 7,
+        startedAt: null,
+        finishedAt: null,
+      });
+      expect(await rig.raw.pttl(rig.taskKey("a"))).to.equal(-1);
+      rig.queue.worker(({ task, attempt }) => [task.payload, attempt]);
+      expect((await rig.until("a", "succeeded")).result).to.deep.equal([{ of: "a" }, 1]);
+      await rig.until("c", "succeeded");
+      expect((await rig.queue.counts()).failed).to.equal(1);
+    });
+
+    it("that are requeued wake an idle worker, come behind what waits, and have all their attempts again", async () => {
+      await rig.queue.enqueue("kind", null, { id: "again", attempts: 2, backoff: 0 });
+      let broken = true;
+      const begun: number[] = [];
+      rig.queue.worker(
+        ({ attempt }) => {
+          begun.push(attempt);
+          if (broken) throw new Error("broken");
+        },
+        { onError() {}, pollMs: 5_000 },
+      );
+      await rig.until("again", "failed");
+      expect(await rig.queue.deadLetters.requeue("again")).to.equal(1);
+      await eventually(() => expect(begun).to.deep.equal([1, 2, 1, 2]), 3_000);
+      await rig.until("again", "failed");
+      broken = false;
+      expect(await rig.queue.deadLetters.requeue("again")).to.equal(1);
+      await rig.until("again", "succeeded");
+    });
+
+    it('are requeued and purged as "all" that there are, more than a page of them', async () => {
+      await rig.queue.enqueueMany(
+        Array.from({ length: 250 }, (_, index) => ({ kind: "k", payload: index, options: { attempts: 1 } })),
+      );
+      let broken = true;
+      rig.queue.worker(() => (broken ? Promise.reject(new Error("broken")) : null), {
+        onError() {},
+        concurrency: 100,
+      });
+      const failed = async (): Promise<number> => (await rig.queue.counts()).failed;
+      await eventually(async () => expect(await failed()).to.equal(250));
+      await rig.queue.pause();
+      expect(await rig.queue.deadLetters.requeue("all")).to.equal(250);
+      expect(await rig.queue.counts()).to.include({ failed: 0, queued: 250 });
+      await rig.queue.resume();
+      await eventually(async () => expect(await failed()).to.equal(250));
+      broken = false;
+      expect(await rig.queue.deadLetters.purge("all")).to.equal(250);
+      expect(await rig.raw.keys("sse:task:*")).to.deep.equal([]);
+      expect(await failed()).to.equal(0);
+    });
+
+    it("that are purged are forgotten, with their channel, and their ids are free", async () => {
+      await fail("a", "b");
+      const watcher = await rig.watch("a");
+      await watcher.end();
+      expect(await rig.queue.deadLetters.purge("a")).to.equal(1);
+      expect(await rig.queue.get("a")).to.equal(null);
+      expect(await rig.raw.keys("sse:*:{tasks}:task_progress:a")).to.deep.equal([]);
+      expect(idsOf((await rig.queue.deadLetters.list()).tasks)).to.deep.equal(["b"]);
+      await rig.queue.enqueue("kind", null, { id: "a" });
+    });
+
+    it("are nothing but what has failed: others are neither requeued nor purged", async () => {
+      await rig.queue.enqueue("kind", null, { id: "done" });
+      const worker = rig.queue.worker(() => "result");
+      await rig.until("done", "succeeded");
+      await worker.stop();
+      await rig.queue.enqueue("kind", null, { id: "queued" });
+      const other = rig.sse.queue(`${rig.name}-other`);
+      await other.enqueue("kind", null, { id: "elsewhere", attempts: 1 });
+      other.worker(() => Promise.reject(new Error("no")), { onError() {} });
+      await eventually(async () => expect((await other.get("elsewhere"))!.status).to.equal("failed"));
+      const ids = ["done", "queued", "elsewhere", "unknown"];
+      expect(await rig.queue.deadLetters.requeue(ids)).to.equal(0);
+      expect(await rig.queue.deadLetters.purge(ids)).to.equal(0);
+      expect(await rig.queue.get("done")).to.include({ status: "succeeded", result: "result" });
+      expect(await rig.members("ready")).to.deep.equal(["queued"]);
+      expect((await other.get("elsewhere"))!.status).to.equal("failed");
+    });
+
+    it("twice in one list are one", async () => {
+      await fail("a");
+      expect(await rig.queue.deadLetters.requeue(["a", "a"])).to.equal(1);
+      expect(await rig.members("ready")).to.deep.equal(["a"]);
+    });
+
+    it("are addressed by ids that can be", async () => {
+      for (const ids of [undefined, null, 7, {}, [7], [""], "a b", ["a", "{b}"]]) {
+        for (const what of ["requeue", "purge"] as const) {
+          const fault = await faultOf(rig.queue.deadLetters[what](ids as string));
+          expectFault(fault, typeof ids === "string" || Array.isArray(ids) ? "INVALID_TASK" : "CONFIG");
+        }
+      }
+      expect(await rig.queue.deadLetters.requeue([])).to.equal(0);
+    });
+  });
+}

@@ -1,0 +1,157 @@
+import { expect } from "chai";
+
+import { eventually } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
+
+/** Tasks for later, and tasks of which there is one only. */
+export function describeDelay(makeService: MakeService): void {
+  describe("a delayed task", () => {
+    const rig = useQueue(makeService);
+
+    it("waits for delayMs, and is begun as soon as they are over", async () => {
+      const task = await rig.queue.enqueue("kind", 1, { delayMs: 150 });
+      expect(task).to.include({ status: "delayed" });
+      expect(Date.parse(task.runAt!) - Date.parse(task.createdAt)).to.equal(150);
+      expect(await rig.queue.get(task.id)).to.deep.equal(task);
+      expect(await rig.members("ready")).to.deep.equal([]);
+      rig.queue.worker(() => {});
+      const done = await rig.until(task.id, "succeeded");
+      const waited = Date.parse(done.startedAt!) - Date.parse(done.createdAt);
+      // A poll would look after 5 seconds only.
+      expect(waited).to.be.within(150, 2_500);
+      expect(done.runAt).to.equal(null);
+    });
+
+    it("is begun when it is due although the worker idles since before it was enqueued", async () => {
+      rig.queue.worker(() => {});
+      await untilIdle(rig.sse);
+      const { id } = await rig.queue.enqueue("kind", 1, { delayMs: 100 });
+      await eventually(async () => expect((await rig.queue.get(id))!.status).to.equal("succeeded"), 3_000);
+    });
+
+    it("is not begun before it is due", async () => {
+      let begun = 0;
+      rig.queue.worker(() => void begun++, { pollMs: 10 });
+      const { id } = await rig.queue.enqueue("kind", null, { delayMs: 60_000 });
+      const now = await rig.queue.enqueue("kind", null);
+      await rig.until(now.id, "succeeded");
+      await untilIdle(rig.sse);
+      expect(begun).to.equal(1);
+      await rig.expire("delayed", id);
+      await rig.until(id, "succeeded");
+    });
+
+    it("waits until runAt, a Date or milliseconds", async () => {
+      const at = Date.now() + 3_600_000;
+      for (const runAt of [new Date(at), at, at + 0.5]) {
+        const task = await rig.queue.enqueue("kind", null, { runAt });
+        expect(task).to.include({ status: "delayed", runAt: new Date(at).toISOString() });
+        expect(await rig.queue.get(task.id)).to.deep.equal(task);
+      }
+    });
+
+    it("of a runAt that is past is ready at once", async () => {
+      for (const runAt of [0, new Date(0), Date.now() - 10_000]) {
+        const task = await rig.queue.enqueue("kind", null, { runAt });
+        expect(task).to.include({ status: "queued", runAt: null });
+        expect(await rig.queue.get(task.id)).to.deep.equal(task);
+      }
+      expect(await rig.members("ready")).to.have.length(3);
+    });
+
+    it("of delayMs 0 is ready at once", async () => {
+      expect(await rig.queue.enqueue("kind", null, { delayMs: 0 })).to.include({ status: "queued" });
+    });
+  });
+
+  describe("deduplicate", () => {
+    const rig = useQueue(makeService);
+
+    it("answers the task of the key as long as that is not over, whatever its state", async () => {
+      const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key", delayMs: 60_000 });
+      expect(await rig.queue.enqueue("other", 2, { deduplicate: "key" })).to.deep.equal(first);
+      expect(await rig.queue.enqueue("other", 3, { deduplicate: { key: "key" } })).to.deep.equal(first);
+      await rig.expire("delayed", first.id);
+      const { end } = await rig.takeAndVanish();
+      expect(await rig.queue.enqueue("kind", 4, { deduplicate: "key" })).to.include({
+        id: first.id,
+        status: "running",
+      });
+      end("done");
+      await rig.until(first.id, "succeeded");
+      const next = await rig.queue.enqueue("kind", 5, { deduplicate: "key" });
+      expect(next.id).to.not.equal(first.id);
+      expect((await rig.queue.counts()).totals.enqueued).to.equal(2);
+    });
+
+    for (const [end, finish] of [
+      ["cancelled", (id: string) => rig.queue.cancel(id)],
+      [
+        "failed",
+        (id: string) => {
+          rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
+          return rig.until(id, "failed");
+        },
+      ],
+    ] as const) {
+      it(`lets another in when the first has ${end}`, async () => {
+        const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key", attempts: 1 });
+        await finish(first.id);
+        const next = await rig.queue.enqueue("kind", 2, { deduplicate: "key" });
+        expect(next.id).to.not.equal(first.id);
+      });
+    }
+
+    it("with windowMs answers the first for so long after it was put in line, over or not", async () => {
+      const deduplicate = { key: "window", windowMs: 600 };
+      const first = await rig.queue.enqueue("kind", 1, { deduplicate, resultTtlMs: 1 });
+      rig.queue.worker(() => {});
+      await rig.until(first.id, "succeeded");
+      const again = await rig.queue.enqueue("kind", 2, { deduplicate });
+      expect(again).to.include({ id: first.id, status: "succeeded" });
+      const next = await eventually(async () => {
+        const task = await rig.queue.enqueue("kind", 3, { deduplicate });
+        expect(task.id).to.not.equal(first.id);
+        return task;
+      });
+      expect(Date.parse(next.createdAt) - Date.parse(first.createdAt)).to.be.at.least(590);
+    });
+
+    it("is a matter of each queue by itself", async () => {
+      const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key" });
+      const other = await rig.sse.queue(`${rig.name}-other`).enqueue("kind", 1, { deduplicate: "key" });
+      expect(other.id).to.not.equal(first.id);
+    });
+
+    it("with an id answers the task of that key, also where it has that id", async () => {
+      const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key", id: "given" });
+      expect(await rig.queue.enqueue("kind", 2, { deduplicate: "key", id: "given" })).to.deep.equal(first);
+      expect(await rig.queue.enqueue("kind", 3, { deduplicate: "key", id: "other" })).to.deep.equal(first);
+      const many = await rig.queue.enqueueMany([
+        { kind: "kind", payload: 4, options: { deduplicate: "key", id: "given" } },
+      ]);
+      expect(many).to.deep.equal([first]);
+      expectFault(
+        await faultOf(rig.queue.enqueue("kind", 5, { deduplicate: "another", id: "given" })),
+        "INVALID_TASK",
+      );
+      expect(await rig.members("ready")).to.deep.equal(["given"]);
+    });
+
+    it("of one turn puts one in line", async () => {
+      const tasks = await Promise.all(
+        Array.from({ length: 50 }, (_, index) => rig.queue.enqueue("kind", index, { deduplicate: "key" })),
+      );
+      expect(new Set(tasks.map(({ id }) => id)).size).to.equal(1);
+      expect(await rig.members("ready")).to.have.length(1);
+    });
+
+    it("takes a key of any characters in one line, the longest too", async () => {
+      for (const deduplicate of ["é {tasks} : *", "k".repeat(256), " "]) {
+        const first = await rig.queue.enqueue("kind", 1, { deduplicate });
+        expect((await rig.queue.enqueue("kind", 2, { deduplicate })).id).to.equal(first.id);
+      }
+    });
+  });
+}

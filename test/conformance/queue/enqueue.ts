@@ -1,0 +1,180 @@
+import { expect } from "chai";
+
+import { deferred } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { expectFault, faultOf, type MakeService } from "../../support/service.js";
+
+/** What is put in line is what is read, and what a worker gets. */
+export function describeEnqueue(makeService: MakeService): void {
+  describe("a task", () => {
+    const rig = useQueue(makeService);
+
+    it("is a hash, and an id in the set of what is ready", async () => {
+      await rig.queue.enqueue("first", 1, { id: "first" });
+      await rig.queue.enqueue("report", { pages: [1, 2] }, { id: "second" });
+      const hash = await rig.raw.hgetall(rig.taskKey("second"));
+      expect(hash).to.include({
+        queue: rig.name,
+        kind: "report",
+        payload: '{"pages":[1,2]}',
+        status: "queued",
+      });
+      expect(await rig.members("ready")).to.deep.equal(["first", "second"]);
+    });
+
+    it("is answered as it will be read", async () => {
+      const task = await rig.queue.enqueue("report", { pages: [1, 2] }, { priority: -7 });
+      expect(task).to.deep.equal({
+        id: task.id,
+        queue: rig.name,
+        kind: "report",
+        payload: { pages: [1, 2] },
+        status: "queued",
+        priority: -7,
+        progress: 0,
+        message: "",
+        data: null,
+        attempt: 0,
+        createdAt: task.createdAt,
+        runAt: null,
+        startedAt: null,
+        finishedAt: null,
+        result: null,
+      });
+      expect(await rig.queue.get(task.id)).to.deep.equal(task);
+    });
+
+    it("has an id of its own, where none is given", async () => {
+      const [one, two] = [await rig.queue.enqueue("kind", null), await rig.queue.enqueue("kind", null)];
+      expect(one.id).to.match(/^[\w-]{1,128}$/);
+      expect(two.id).to.not.equal(one.id);
+    });
+
+    it("of an unknown id is null", async () => {
+      expect(await rig.queue.get("nobody")).to.equal(null);
+      expect(await rig.sse.task("nobody")).to.equal(null);
+    });
+
+    it("of another queue is read by the service, not by the queue", async () => {
+      const task = await rig.queue.enqueue("kind", null);
+      expect(await rig.sse.queue(`${rig.name}-other`).get(task.id)).to.equal(null);
+      expect((await rig.sse.task(task.id))!.task).to.deep.equal(task);
+    });
+
+    it("carries any JSON, a __proto__ key as data", async () => {
+      const payload: unknown = JSON.parse(
+        '{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}},"text":"é\\u2028\\r\\n\\ud83d\\ude00","list":[null,true,-0.5,1e300],"":""}',
+      );
+      const { id } = await rig.queue.enqueue("kind", payload);
+      const read = (await rig.queue.get(id))!.payload as object;
+      expect(Object.keys(read)).to.deep.equal(Object.keys(payload as object));
+      expect(JSON.stringify(read)).to.equal(JSON.stringify(payload));
+      expect(({} as Record<string, unknown>)["polluted"]).to.equal(undefined);
+
+      const received = deferred<unknown>();
+      rig.queue.worker(({ task }) => received.resolve(task.payload));
+      expect(JSON.stringify(await received.promise)).to.equal(JSON.stringify(payload));
+    });
+
+    it("may be of a kind with any characters, and its worker gets it whole", async () => {
+      const kind = 'a\nb "c" \\ {d} é\u0000';
+      await rig.queue.enqueue(kind, "payload\n");
+      const received = deferred<unknown>();
+      rig.queue.worker(({ task }) => received.resolve([task.kind, task.payload]));
+      expect(await received.promise).to.deep.equal([kind, "payload\n"]);
+    });
+
+    it("is queued, then running, then succeeded with its result", async () => {
+      const { id, createdAt } = await rig.queue.enqueue("kind", null);
+      const started = deferred();
+      const release = deferred();
+      rig.queue.worker(async ({ progress }) => {
+        await progress(40, "reading");
+        started.resolve();
+        await release.promise;
+        return { pages: 3 };
+      });
+      await started.promise;
+      const running = await rig.queue.get(id);
+      expect(running).to.include({
+        status: "running",
+        progress: 40,
+        message: "reading",
+        attempt: 1,
+        createdAt,
+      });
+      expect(running!.startedAt).to.be.a("string");
+      expect(running).to.include({ finishedAt: null, result: null });
+      release.resolve();
+      const done = await rig.until(id, "succeeded");
+      expect(done).to.include({ progress: 100, message: "done", attempt: 1 });
+      expect(done.result).to.deep.equal({ pages: 3 });
+      expect(done.finishedAt).to.be.a("string");
+      expect(await rig.members("leases"), "leases").to.deep.equal([]);
+    });
+
+    it("whose handler returns nothing has the result null", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      rig.queue.worker(() => {});
+      expect((await rig.until(id, "succeeded")).result).to.equal(null);
+    });
+
+    it("has the times at which things happened, in their order", async () => {
+      const begun = Date.now();
+      // A whole second long: a clock that is wrong in a part of each second is found.
+      while (Date.now() < begun + 1_100) {
+        const before = Date.now();
+        const { createdAt } = await rig.queue.enqueue("kind", null);
+        expect(Date.parse(createdAt)).to.be.within(before - 50, Date.now() + 50);
+      }
+    });
+
+    it("may have an id, a kind, a payload and a queue of the longest", async () => {
+      const longest = rig.sse.queue("x".repeat(64));
+      const task = await longest.enqueue("k".repeat(128), "x".repeat(256 * 1024 - 2), {
+        id: "Az09_-".padEnd(128, "x"),
+      });
+      expect(await longest.get(task.id)).to.deep.equal(task);
+    });
+
+    it("is refused an id that is taken, and nothing changes of the task that has it", async () => {
+      await rig.queue.enqueue("kind", "first", { id: "taken" });
+      const before = await rig.raw.hgetall(rig.taskKey("taken"));
+      const fault = await faultOf(rig.queue.enqueue("other", "second", { id: "taken", priority: 9 }));
+      expectFault(fault, "INVALID_TASK");
+      expect(String(fault)).to.include('"taken"');
+      const other = rig.sse.queue(`${rig.name}-other`);
+      expectFault(await faultOf(other.enqueue("other", "third", { id: "taken" })), "INVALID_TASK");
+      expect(await rig.raw.hgetall(rig.taskKey("taken"))).to.deep.equal(before);
+      expect(await rig.members("ready")).to.deep.equal(["taken"]);
+      expect((await rig.queue.counts()).totals.enqueued).to.equal(1);
+    });
+
+    it("is refused the id of one that has ended, while its result can be read", async () => {
+      await rig.queue.enqueue("kind", "first", { id: "ended" });
+      rig.queue.worker(() => "result");
+      await rig.until("ended", "succeeded");
+      expectFault(await faultOf(rig.queue.enqueue("kind", "second", { id: "ended" })), "INVALID_TASK");
+      expect((await rig.queue.get("ended"))!.result).to.equal("result");
+    });
+
+    it("is one of many of one turn: each is answered for itself, also where one of them is refused", async () => {
+      await rig.queue.enqueue("kind", null, { id: "taken" });
+      const answers = await Promise.allSettled(
+        Array.from({ length: 250 }, (_, index) =>
+          rig.queue.enqueue("kind", index, { id: index === 120 ? "taken" : `task-${index}` }),
+        ),
+      );
+      const refused = answers.flatMap(({ status }, index) => (status === "rejected" ? [index] : []));
+      expect(refused).to.deep.equal([120]);
+      for (const [index, answer] of answers.entries()) {
+        if (answer.status === "fulfilled")
+          expect(answer.value).to.include({ id: `task-${index}`, payload: index });
+      }
+      expect(await rig.members("ready")).to.deep.equal([
+        "taken",
+        ...Array.from({ length: 250 }, (_, index) => `task-${index}`).toSpliced(120, 1),
+      ]);
+    });
+  });
+}

@@ -1,0 +1,184 @@
+import { expect } from "chai";
+
+import type { ListOptions, TaskStatus } from "../../../lib/index.js";
+import { eventually } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { expectFault, faultOf, type MakeService } from "../../support/service.js";
+
+/** What operators see of a queue. */
+export function describeListing(makeService: MakeService): void {
+  describe("list()", () => {
+    const rig = useQueue(makeService);
+
+    async function pages(state: TaskStatus, limit: number): Promise<readonly (readonly string[])[]> {
+      const found: string[][] = [];
+      let cursor: string | undefined;
+      do {
+        const { tasks, next } = await rig.queue.list(state, { limit, cursor });
+        found.push(tasks.map(({ id }) => id));
+        cursor = next ?? undefined;
+      } while (cursor !== undefined);
+      return found;
+    }
+
+    it("shows the tasks of each state as they are read", async () => {
+      await rig.queue.enqueue("kind", null, { id: "running" });
+      await rig.takeAndVanish();
+      await rig.queue.enqueue("kind", 1, { id: "queued" });
+      await rig.queue.enqueue("kind", 2, { id: "delayed", delayMs: 60_000 });
+      await rig.queue.enqueue("kind", 3, { id: "cancelled" });
+      await rig.queue.cancel("cancelled");
+      for (const state of ["queued", "delayed", "running", "cancelled"] as const) {
+        const { tasks, next } = await rig.queue.list(state);
+        expect(tasks, state).to.deep.equal([await rig.queue.get(state)]);
+        expect(next).to.equal(null);
+      }
+      for (const state of ["succeeded", "failed"] as const) {
+        expect(await rig.queue.list(state)).to.deep.equal({ tasks: [], next: null });
+      }
+      expect(await rig.queue.counts()).to.deep.equal({
+        queued: 1,
+        delayed: 1,
+        running: 1,
+        succeeded: 0,
+        failed: 0,
+        cancelled: 1,
+        paused: false,
+        totals: { enqueued: 4, succeeded: 0, failed: 0, cancelled: 1, retried: 0, lost: 0, refused: 0 },
+      });
+    });
+
+    it("goes page by page, in the order in which they will be taken", async () => {
+      const ids = Array.from({ length: 10 }, (_, index) => `t${index}`);
+      for (const [index, id] of ids.entries()) {
+        await rig.queue.enqueue("kind", null, { id, priority: index < 5 ? -3 : 100 });
+      }
+      const order = [...ids.slice(5), ...ids.slice(0, 5)];
+      expect(await pages("queued", 4)).to.deep.equal([order.slice(0, 4), order.slice(4, 8), order.slice(8)]);
+      expect(await pages("queued", 1_000)).to.deep.equal([order]);
+      expect((await pages("queued", 5)).flat()).to.deep.equal(order);
+    });
+
+    it("leaves none out that stays where it is, although others come and go between its pages", async () => {
+      await rig.queue.enqueueMany(
+        Array.from({ length: 20 }, (_, index) => ({
+          kind: "k",
+          payload: index,
+          options: { id: `t${index}` },
+        })),
+      );
+      const first = await rig.queue.list("queued", { limit: 8 });
+      for (const id of ["t7", "t3", "t12"]) await rig.queue.cancel(id);
+      await rig.queue.enqueue("kind", null, { id: "urgent", priority: 9 });
+      const second = await rig.queue.list("queued", { limit: 8, cursor: first.next! });
+      const third = await rig.queue.list("queued", { limit: 8, cursor: second.next! });
+      const seen = [...first.tasks, ...second.tasks, ...third.tasks].map(({ id }) => id);
+      const stayed = Array.from({ length: 20 }, (_, index) => `t${index}`).filter((id) => id !== "t12");
+      expect(seen).to.deep.equal(stayed);
+    });
+
+    it("shows those that are over by when they are forgotten, also many of one moment", async () => {
+      const tasks = await rig.queue.enqueueMany(
+        Array.from({ length: 60 }, (_, index) => ({ kind: "k", payload: index })),
+      );
+      rig.queue.worker(() => {}, { concurrency: 100 });
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(60));
+      const seen = (await pages("succeeded", 7)).flat();
+      expect(seen.toSorted()).to.deep.equal(tasks.map(({ id }) => id).toSorted());
+    });
+
+    it("does not show operators' errors", async () => {
+      await rig.queue.enqueue("kind", null, { attempts: 1 });
+      rig.queue.worker(() => Promise.reject(new Error("hunter2")), { onError() {} });
+      const { tasks } = await eventually(async () => {
+        const page = await rig.queue.list("failed");
+        expect(page.tasks).to.have.length(1);
+        return page;
+      });
+      expect(tasks[0]).to.not.have.property("error");
+      expect(JSON.stringify(tasks)).to.not.include("hunter2");
+    });
+
+    it("leaves out what is gone meanwhile", async () => {
+      for (const id of ["a", "b", "c"]) await rig.queue.enqueue("kind", null, { id });
+      await rig.raw.del(rig.taskKey("b"));
+      const { tasks } = await rig.queue.list("queued");
+      expect(tasks.map(({ id }) => id)).to.deep.equal(["a", "c"]);
+    });
+
+    for (const [what, state, options, code] of [
+      ["a state that is none", "done", {}, "CONFIG"],
+      ["a state by inheritance", "constructor", {}, "CONFIG"],
+      ["no state", undefined, {}, "CONFIG"],
+      ["a limit of 0", "queued", { limit: 0 }, "CONFIG"],
+      ["a limit above 1,000", "queued", { limit: 1_001 }, "CONFIG"],
+      ["a limit that is no number", "queued", { limit: "5" }, "CONFIG"],
+      ["an unknown option", "queued", { offset: 5 }, "CONFIG"],
+      ["options that are none", "queued", null, "CONFIG"],
+      ["a cursor that is none", "queued", { cursor: "5" }, "INVALID_TASK"],
+      ["a cursor with more in it", "queued", { cursor: "5.a b" }, "INVALID_TASK"],
+      ["a cursor that is no string", "queued", { cursor: 5 }, "INVALID_TASK"],
+    ] as const) {
+      it(`refuses ${what}`, async () => {
+        const fault = await faultOf(rig.queue.list(state as TaskStatus, options as unknown as ListOptions));
+        expectFault(fault, code);
+      });
+    }
+  });
+
+  describe("counts() and statistics", () => {
+    const rig = useQueue(makeService);
+
+    it("are of all processes and of this one, and in the service's status", async () => {
+      const other = await rig.service();
+      await rig.queue.enqueueMany(Array.from({ length: 5 }, (_, index) => ({ kind: "k", payload: index })));
+      other.queue(rig.name, { backoff: 0 }).worker(
+        ({ task, attempt }) => {
+          if (task.payload === 4 && attempt === 1) throw new Error("once");
+        },
+        { onError() {} },
+      );
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(5));
+      expect(rig.queue.statistics).to.deep.equal({
+        name: rig.name,
+        workers: 0,
+        running: 0,
+        enqueued: 5,
+        started: 0,
+        succeeded: 0,
+        failed: 0,
+        retried: 0,
+        requeued: 0,
+        refused: 0,
+        lost: 0,
+      });
+      await eventually(() =>
+        expect(other.queue(rig.name).statistics).to.include({
+          workers: 1,
+          enqueued: 0,
+          started: 6,
+          succeeded: 5,
+          retried: 1,
+        }),
+      );
+      const { queues } = await other.status({ drift: false });
+      expect(queues).to.have.length(1);
+      expect(queues[0]).to.deep.equal({
+        ...other.queue(rig.name).statistics,
+        counts: await rig.queue.counts(),
+      });
+      expect(queues[0]!.counts!.totals).to.include({ enqueued: 5, succeeded: 5, retried: 1 });
+    });
+
+    it("count what a worker has lost", async () => {
+      await rig.queue.enqueue("kind", null, { id: "lost" });
+      const lost = await rig.takeAndVanish();
+      await rig.expire("leases", "lost");
+      rig.queue.worker(() => {});
+      await rig.until("lost", "succeeded");
+      lost.clock.advance(10_000);
+      await eventually(() => expect(lost.context.signal.aborted).to.equal(true));
+      expect((await rig.queue.counts()).totals).to.include({ lost: 1 });
+    });
+  });
+}

@@ -1,0 +1,81 @@
+import { expect } from "chai";
+
+import { eventually } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { useQueue } from "../../support/queue-rig.js";
+import type { MakeService } from "../../support/service.js";
+
+/** Who is first. */
+export function describeOrder(makeService: MakeService): void {
+  describe("the order of tasks", () => {
+    const rig = useQueue(makeService);
+
+    /** The ids as a worker takes them. */
+    async function workOff(count: number): Promise<readonly string[]> {
+      const order: string[] = [];
+      rig.queue.worker(({ task }) => void order.push(task.id));
+      await eventually(() => expect(order).to.have.length(count));
+      return order;
+    }
+
+    async function enqueue(...ids: string[]): Promise<void> {
+      for (const id of ids) await rig.queue.enqueue("kind", null, { id });
+    }
+
+    it("is first in, first out", async () => {
+      const ids = ["a", "b", "c", "d", "e"];
+      await enqueue(...ids);
+      expect(await workOff(5)).to.deep.equal(ids);
+    });
+
+    it("is that of their coming where they come in one turn", async () => {
+      const ids = Array.from({ length: 120 }, (_, index) => `t${index}`);
+      await Promise.all(ids.map((id) => rig.queue.enqueue("kind", null, { id })));
+      expect(await workOff(120)).to.deep.equal(ids);
+    });
+
+    it("is by priority first, by age within one", async () => {
+      for (const [index, priority] of [0, 100, -100, 5, 100, -5, 0].entries()) {
+        await rig.queue.enqueue("kind", null, { id: `p${index}`, priority });
+      }
+      expect(await workOff(7)).to.deep.equal(["p1", "p4", "p3", "p0", "p6", "p5", "p2"]);
+    });
+
+    it("puts what was given back where it was, in its order", async () => {
+      await enqueue("a", "b", "c", "d");
+      const first = rig.queue.worker(rig.hang, { concurrency: 3 });
+      await eventually(() => expect(first.running).to.equal(3));
+      await first.stop({ graceMs: 0 });
+      expect(await workOff(4)).to.deep.equal(["a", "b", "c", "d"]);
+    });
+
+    it("puts those whose worker was lost where they were, in their order", async () => {
+      await enqueue("a", "b", "c", "d");
+      const other = await rig.service({ clock: new FakeClock() });
+      const lost = other.queue(rig.name).worker(rig.hang, { concurrency: 3 });
+      await eventually(() => expect(lost.running).to.equal(3));
+      await rig.expire("leases", "c", "b", "a"); // long ago
+      expect(await workOff(4)).to.deep.equal(["a", "b", "c", "d"]);
+    });
+
+    it("puts a delayed task that is due where its age and priority say", async () => {
+      await rig.queue.enqueue("kind", null, { id: "due", delayMs: 60_000 });
+      await rig.queue.enqueue("kind", null, { id: "urgent", delayMs: 60_000, priority: 1 });
+      await enqueue("a", "b");
+      await rig.expire("delayed", "due", "urgent");
+      expect(await workOff(4)).to.deep.equal(["urgent", "due", "a", "b"]);
+    });
+
+    it("skips an id whose task is gone", async () => {
+      await rig.raw.zadd(rig.key("ready"), -1, "ghost");
+      await rig.raw.zadd(rig.key("delayed"), 1, "ghost of the delayed");
+      await rig.raw.zadd(rig.key("leases"), 1, "ghost of the running");
+      await enqueue("a");
+      expect(await workOff(1)).to.deep.equal(["a"]);
+      expect(await rig.raw.keys("*ghost*")).to.deep.equal([]);
+      for (const set of ["ready", "delayed", "leases"] as const) {
+        await eventually(async () => expect(await rig.members(set)).to.deep.equal([]));
+      }
+    });
+  });
+}

@@ -1,0 +1,183 @@
+import { expect } from "chai";
+
+import { deferred, eventually } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { circular, type MakeService } from "../../support/service.js";
+
+/** What a handler writes: chunks of output, lines of a log. */
+export function describeOutput(makeService: MakeService): void {
+  describe("a task's output", () => {
+    const rig = useQueue(makeService);
+
+    it("comes whole, in order, once: what is awaited piece by piece as it is", async () => {
+      await rig.queue.enqueue("kind", null, { id: "writes" });
+      const live = await rig.watch("writes");
+      rig.queue.worker(async ({ write, log }) => {
+        await write("one\r\ntwo");
+        await write({ tokens: 3 });
+        await log("a line");
+        await write("");
+        await write("three");
+        await write(null);
+        await write(["a", 1]);
+      });
+      await live.end();
+      const late = await rig.watch("writes");
+      await late.end();
+      for (const watcher of [live, late]) {
+        // What a stream makes of line ends is not ours.
+        expect(watcher.dataOf("chunk")).to.deep.equal([
+          "one\ntwo",
+          '{"tokens":3}',
+          "",
+          "three",
+          "null",
+          '["a",1]',
+        ]);
+        expect(watcher.dataOf("log")).to.deep.equal(["a line"]);
+        expect(watcher.events.map(({ event }) => event)).to.deep.equal([
+          "message",
+          "message",
+          "chunk",
+          "chunk",
+          "log",
+          "chunk",
+          "chunk",
+          "chunk",
+          "chunk",
+          "message",
+        ]);
+      }
+    });
+
+    it("that is not awaited comes whole and in order too, text that follows text as one piece", async () => {
+      await rig.queue.enqueue("kind", null, { id: "writes" });
+      const watcher = await rig.watch("writes");
+      const words = Array.from({ length: 5_000 }, (_, index) => `word${index} `);
+      rig.queue.worker(({ write }) => {
+        for (const word of words) void write(word);
+      });
+      await watcher.end();
+      expect(watcher.dataOf("chunk").join("")).to.equal(words.join(""));
+      expect(watcher.dataOf("chunk").length).to.be.below(100);
+      expect(watcher.types).to.deep.equal(["queued", "started", "succeeded"]);
+    });
+
+    it("is not joined where it is no text, and lines stay lines", async () => {
+      await rig.queue.enqueue("kind", null, { id: "writes" });
+      const watcher = await rig.watch("writes");
+      rig.queue.worker(({ write, log }) => {
+        for (let index = 0; index < 250; index++) {
+          void write(index);
+          void log(`line ${index}`);
+        }
+      });
+      await watcher.end();
+      expect(watcher.dataOf("chunk")).to.deep.equal(Array.from({ length: 250 }, (_, index) => String(index)));
+      expect(watcher.dataOf("log")).to.deep.equal(Array.from({ length: 250 }, (_, index) => `line ${index}`));
+      expect(watcher.gaps).to.deep.equal([]);
+    });
+
+    it("and progress that was reported before it come in one go, the progress behind it", async () => {
+      await rig.queue.enqueue("kind", null, { id: "writes" });
+      const watcher = await rig.watch("writes");
+      rig.queue.worker(async ({ write, progress }) => {
+        void progress(50);
+        await write("half");
+      });
+      await watcher.end();
+      expect(watcher.events.map(({ event }) => event)).to.deep.equal([
+        "message",
+        "message",
+        "chunk",
+        "message",
+        "message",
+      ]);
+      expect(watcher.told[2]).to.include({ type: "progress", progress: 50 });
+    });
+
+    it("of an attempt that failed stays, and that of the next follows it", async () => {
+      await rig.queue.enqueue("kind", null, { id: "writes", backoff: 0 });
+      const watcher = await rig.watch("writes");
+      rig.queue.worker(
+        async ({ write, attempt }) => {
+          await write(`attempt ${attempt}`);
+          if (attempt === 1) throw new Error("no");
+        },
+        { onError() {} },
+      );
+      await watcher.end();
+      expect(
+        watcher.events.map(({ event, data }) => (event === "chunk" ? data : JSON.parse(data).type)),
+      ).to.deep.equal(["queued", "started", "attempt 1", "retry", "started", "attempt 2", "succeeded"]);
+    });
+
+    it("that waits is bounded: write() then says so, and nothing that was taken is lost", async () => {
+      await rig.queue.enqueue("kind", null, { id: "writes" });
+      const watcher = await rig.watch("writes");
+      const faults = deferred<unknown[]>();
+      const piece = "x".repeat(200_000);
+      rig.queue.worker(async ({ write }) => {
+        const answers = await Promise.allSettled(Array.from({ length: 8 }, () => write(piece)));
+        faults.resolve(answers.flatMap((answer) => (answer.status === "rejected" ? [answer.reason] : [])));
+      });
+      const codes = (await faults.promise).map((fault) => (fault as { code: string }).code);
+      expect(codes).to.deep.equal(["WRITER_OVERFLOW", "WRITER_OVERFLOW", "WRITER_OVERFLOW"]);
+      await watcher.end();
+      expect(watcher.dataOf("chunk").join("").length).to.equal(1_000_000);
+    });
+
+    it("that cannot be is told to the handler, and the task goes on", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const faults: unknown[] = [];
+      rig.queue.worker(async ({ write, log }) => {
+        for (const chunk of [circular, 1n, undefined, () => {}, Symbol("x"), "x".repeat(256 * 1024 + 1)]) {
+          await write(chunk).catch((error: unknown) => faults.push((error as { code: string }).code));
+        }
+        for (const line of [7, undefined, "x".repeat(10_001)]) {
+          await log(line as string).catch((error: unknown) => faults.push((error as { code: string }).code));
+        }
+        await log("x".repeat(10_000));
+        await write("x".repeat(256 * 1024));
+      });
+      await rig.until(id, "succeeded");
+      expect(faults).to.deep.equal([
+        ...Array.from({ length: 5 }, () => "UNSERIALIZABLE"),
+        "TASK_TOO_LARGE",
+        ...Array.from({ length: 3 }, () => "INVALID_TASK"),
+      ]);
+    });
+
+    it("is kept as far as the service keeps events, and who comes later is told of the rest", async () => {
+      const small = await rig.service({ limits: { maxReplayEvents: 20 } });
+      const queue = small.queue(rig.name);
+      await queue.enqueue("kind", null, { id: "writes" });
+      queue.worker(async ({ write }) => {
+        for (let index = 0; index < 50; index++) await write(index);
+      });
+      await rig.until("writes", "succeeded");
+      const late = await rig.watch("writes", undefined, small);
+      await late.end();
+      expect(late.dataOf("chunk").at(-1)).to.equal("49");
+      expect(late.dataOf("chunk")).to.have.length(19);
+      expect(late.gaps).to.have.length(1);
+      expect(late.types).to.deep.equal(["succeeded"]);
+    });
+
+    it("goes out at once, progress reported before or not", async () => {
+      await rig.queue.enqueue("kind", null, { id: "writes" });
+      const watcher = await rig.watch("writes");
+      const queue = await rig.elsewhere({ progressMs: 60_000 });
+      const { promise, resolve } = deferred();
+      queue.worker(async ({ write, progress }) => {
+        await progress(1);
+        void progress(2);
+        await write("at once");
+        await promise;
+      });
+      await eventually(() => expect(watcher.dataOf("chunk")).to.deep.equal(["at once"]));
+      expect(watcher.told.at(-1)).to.include({ progress: 2 });
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,237 @@
+import { expect } from "chai";
+
+import type { TaskContext } from "../../../lib/index.js";
+import { deferred, eventually } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { circular, expectFault, faultOf, type MakeService } from "../../support/service.js";
+
+/** What a handler, or somebody else, says of how far a task is. */
+export function describeProgress(makeService: MakeService): void {
+  describe("progress", () => {
+    const rig = useQueue(makeService);
+
+    it("goes out as JSON on task_progress:{taskId}, the last with the end's status", async () => {
+      const queue = await rig.elsewhere({ progressMs: 0 });
+      await queue.enqueue("kind", null, { id: "told" });
+      const watcher = await rig.watch("told");
+      const message = 'half of a "quarter"\n\\\u0001é\u2028';
+      queue.worker(async ({ progress }) => {
+        await progress(0);
+        await progress(12.5, message);
+      });
+      await watcher.end();
+      const rest = { taskId: "told", attempt: 1 };
+      expect(watcher.told).to.deep.equal([
+        { taskId: "told", progress: 0, message: "", status: "queued", type: "queued", attempt: 0, seq: 1 },
+        { ...rest, progress: 0, message: "", status: "running", type: "started", seq: 2 },
+        { ...rest, progress: 0, message: "", status: "running", type: "progress", seq: 3 },
+        { ...rest, progress: 12.5, message, status: "running", type: "progress", seq: 4 },
+        { ...rest, progress: 100, message: "done", status: "succeeded", type: "succeeded", seq: 5 },
+      ]);
+    });
+
+    it("may be any object, which is told and read beside the number", async () => {
+      const queue = await rig.elsewhere({ progressMs: 0 });
+      await queue.enqueue("kind", null, { id: "told" });
+      const watcher = await rig.watch("told");
+      const data = { progress: 40, message: "rows", rows: 7, "{x}": "\u2028\n", list: [null, 1.5] };
+      const said = deferred();
+      const release = deferred();
+      queue.worker(async ({ progress }) => {
+        await progress(data);
+        await progress({ rows: 8 }); // the number stays
+        said.resolve();
+        await release.promise;
+      });
+      await said.promise;
+      expect(await queue.get("told")).to.deep.include({ progress: 40, message: "", data: { rows: 8 } });
+      release.resolve();
+      await watcher.end();
+      expect(watcher.told.slice(2).map((event) => [event.progress, event.message, event.data])).to.deep.equal(
+        [
+          [40, "rows", data],
+          [40, "", { rows: 8 }],
+          [100, "done", undefined],
+        ],
+      );
+      expect((await queue.get("told"))!.data).to.deep.equal({ rows: 8 });
+    });
+
+    it("in the first attempt's object has the number that the task had", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      await rig.queue.publishProgress(id, { progress: 33 });
+      const queue = await rig.elsewhere({ progressMs: 0 });
+      queue.worker(({ progress }) => progress({ step: "one" }));
+      const watcher = await rig.watch(id);
+      await watcher.end();
+      expect(watcher.told.find(({ data }) => data !== undefined)).to.include({ progress: 33 });
+    });
+
+    it("of 100,000 calls floods nobody, and the last of them is told", async () => {
+      await rig.queue.enqueue("kind", null, { id: "tight" });
+      const watcher = await rig.watch("tight");
+      const resolved = deferred();
+      const release = deferred();
+      rig.queue.worker(async ({ progress }) => {
+        let last = Promise.resolve();
+        for (let call = 1; call <= 100_000; call++) last = progress(call / 1_000, `call ${call}`);
+        await last;
+        resolved.resolve();
+        await release.promise;
+      });
+      await resolved.promise;
+      await eventually(() => expect(watcher.told.at(-1)!.message).to.equal("call 100000"));
+      expect(watcher.told.length).to.be.below(20);
+      expect(await rig.queue.get("tight")).to.include({
+        progress: 100,
+        message: "call 100000",
+        status: "running",
+      });
+      release.resolve();
+      await watcher.end();
+      expect(watcher.types.at(-1)).to.equal("succeeded");
+      expect((await rig.sse.task("tight"))!.seq).to.equal(watcher.told.length);
+    });
+
+    it("that nobody awaited is told before the end, the last one", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const watcher = await rig.watch(id);
+      rig.queue.worker(({ progress }) => {
+        for (let percent = 1; percent <= 50; percent++) void progress(percent);
+      });
+      await watcher.end();
+      expect(watcher.told.slice(-2).map(({ type, progress }) => [type, progress])).to.deep.equal([
+        ["progress", 50],
+        ["succeeded", 100],
+      ]);
+    });
+
+    it("that cannot be is told to the handler, and the task goes on", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const faults: unknown[] = [];
+      rig.queue.worker(async ({ progress }) => {
+        for (const [given, message] of [
+          [101],
+          [-1],
+          [NaN],
+          ["50"],
+          [undefined],
+          [5, "x".repeat(1_001)],
+          [5, 7],
+          [{ progress: 101 }],
+          [{ message: 7 }],
+        ] as const) {
+          faults.push(await faultOf(progress(given as number, message as string)));
+        }
+        faults.push(
+          await faultOf(progress(circular)),
+          await faultOf(progress({ rows: "x".repeat(256 * 1024) })),
+        );
+        await progress(5, "x".repeat(1_000));
+      });
+      await rig.until(id, "succeeded");
+      const codes = faults.map((fault) => (fault as { code: string }).code);
+      expect(codes).to.deep.equal([
+        ...Array.from({ length: 9 }, () => "INVALID_TASK"),
+        "UNSERIALIZABLE",
+        "TASK_TOO_LARGE",
+      ]);
+    });
+
+    for (const end of ["succeeded", "failed", "cancelled"] as const) {
+      it(`is refused once a task has ${end}, from outside and from its handler`, async () => {
+        await rig.queue.enqueue("kind", null, { id: "ended", attempts: 1 });
+        const watcher = await rig.watch("ended");
+        const contexts: TaskContext[] = [];
+        rig.queue.worker(
+          (context) => {
+            contexts.push(context);
+            if (end === "failed") throw new Error("over");
+            return end === "cancelled" ? rig.hang(context) : null;
+          },
+          { onError() {} },
+        );
+        await eventually(() => expect(contexts).to.have.length(1));
+        if (end === "cancelled") await rig.queue.cancel("ended");
+        await rig.until("ended", end);
+        await eventually(() => expect(rig.queue.statistics.running).to.equal(0));
+        const before = await rig.queue.get("ended");
+        expect(await rig.queue.publishProgress("ended", { progress: 1, message: "late" })).to.equal(false);
+        await contexts[0]!.progress(2, "later");
+        expectFault(await faultOf(contexts[0]!.write("later")), "ABORTED");
+        await watcher.end();
+        expect(watcher.types).to.deep.equal(["queued", "started", end]);
+        expect(await rig.queue.get("ended")).to.deep.equal(before);
+      });
+    }
+  });
+
+  describe("publishProgress()", () => {
+    const rig = useQueue(makeService);
+
+    it("tells of a task that waits, and is read with it", async () => {
+      await rig.queue.enqueue("kind", null, { id: "outside" });
+      const watcher = await rig.watch("outside");
+      expect(await rig.queue.publishProgress("outside", { progress: 20, message: "by hand" })).to.equal(true);
+      await watcher.next("progress");
+      expect(watcher.told.at(-1)).to.include({
+        taskId: "outside",
+        progress: 20,
+        status: "queued",
+        type: "progress",
+      });
+      expect(await rig.queue.get("outside")).to.include({
+        progress: 20,
+        message: "by hand",
+        status: "queued",
+        attempt: 0,
+      });
+    });
+
+    it("tells of one under way, in whichever process", async () => {
+      await rig.queue.enqueue("kind", null, { id: "outside" });
+      const { end } = await rig.takeAndVanish();
+      expect(await rig.queue.publishProgress("outside", { progress: 20 })).to.equal(true);
+      expect(await rig.queue.get("outside")).to.include({ progress: 20, status: "running", attempt: 1 });
+      end(null);
+      await rig.until("outside", "succeeded");
+    });
+
+    it("of work that is no task is published, and stores no task", async () => {
+      const heard = await rig.hear("elsewhere");
+      expect(await rig.queue.publishProgress("elsewhere", { progress: 100 })).to.equal(true);
+      await eventually(() => expect(heard.messages).to.have.length(1));
+      expect(JSON.parse(heard.messages[0]!)).to.deep.equal({
+        taskId: "elsewhere",
+        progress: 100,
+        message: "",
+        status: "running",
+        type: "progress",
+        attempt: 0,
+        seq: 0,
+      });
+      expect(await rig.queue.get("elsewhere")).to.equal(null);
+    });
+
+    for (const [what, report] of [
+      ["below 0", { progress: -1 }],
+      ["above 100", { progress: 100.5 }],
+      ["NaN", { progress: NaN }],
+      ["a string", { progress: "50" }],
+      ["missing", {}],
+      ["that is not there at all", undefined],
+      ["null", null],
+      ["a number alone", 50],
+      ["with a message too long", { progress: 1, message: "x".repeat(1_001) }],
+      ["with a message that is no string", { progress: 1, message: { html: "<b>" } }],
+    ] as const) {
+      it(`${what} is INVALID_TASK, and not published`, async () => {
+        const heard = await rig.hear("report");
+        const given = report as { progress: number };
+        expectFault(await faultOf(rig.queue.publishProgress("report", given)), "INVALID_TASK");
+        await heard.sync();
+        expect(heard.messages).to.deep.equal([]);
+      });
+    }
+  });
+}

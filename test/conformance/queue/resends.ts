@@ -1,0 +1,221 @@
+import { expect } from "chai";
+
+import { QueueStore } from "../../../lib/queue/queue-store.js";
+import { cancelTask } from "../../../lib/queue/scripts/cancel.js";
+import { claimTasks, type ClaimReply } from "../../../lib/queue/scripts/claim.js";
+import { purgeTasks, requeueTasks } from "../../../lib/queue/scripts/dead-letters.js";
+import { enqueueTasks } from "../../../lib/queue/scripts/enqueue.js";
+import { reportTask } from "../../../lib/queue/scripts/report.js";
+import { advanceSchedule, writeSchedule } from "../../../lib/queue/scripts/schedules.js";
+import { settleTasks } from "../../../lib/queue/scripts/settle.js";
+import type { Script } from "../../../lib/redis/script.js";
+import { useQueue } from "../../support/queue-rig.js";
+import type { MakeService } from "../../support/service.js";
+
+/** What ioredis sends again, since its answer was lost with the connection, takes effect once. */
+export function describeResends(makeService: MakeService): void {
+  describe("a move whose answer was lost, sent again", () => {
+    const rig = useQueue(makeService);
+
+    const run = <Result>(script: Script<Result>, ...args: (string | number)[]): Promise<Result> =>
+      new QueueStore({
+        name: rig.name,
+        keyPrefix: "sse:",
+        commands: () => rig.sse.pool.commands,
+        newEpoch: () => "epoch",
+        keepEvents: 1_000,
+        maxResults: 100,
+      }).run(script, args);
+
+    /** Two tasks at most, as one call of one worker. */
+    const claim = (
+      call: string,
+      { attempts = 3, limit = ["", ""] }: { attempts?: number; limit?: readonly (string | number)[] } = {},
+    ): Promise<ClaimReply> => run(claimTasks, 30_000, 2, call, attempts, 60_000, "lost", ...limit, "worker");
+
+    const settle = (...entry: (string | number)[]): Promise<readonly boolean[]> => run(settleTasks, ...entry);
+
+    async function enqueue(...ids: string[]): Promise<void> {
+      for (const id of ids) await rig.queue.enqueue("kind", null, { id });
+    }
+
+    it("enqueue() has its task in line once, and is answered the same", async () => {
+      const args = [
+        "",
+        "call1:",
+        "a",
+        "kind",
+        "1",
+        "1\n0\n\n\n\n\n",
+        "b",
+        "kind",
+        "2",
+        "1\n0\n+60000\n\n\n\n",
+      ];
+      const first = await run(enqueueTasks, ...args);
+      expect(await run(enqueueTasks, ...args)).to.deep.equal(first);
+      expect(first).to.deep.include({
+        status: "ok",
+        createdAt: Date.parse((await rig.queue.get("a"))!.createdAt),
+      });
+      expect(await rig.members("ready")).to.deep.equal(["a"]);
+      expect(await rig.members("delayed")).to.deep.equal(["b"]);
+      expect((await rig.queue.counts()).totals.enqueued).to.equal(2);
+    });
+
+    it("enqueue() of a task that has ended meanwhile begins it not again", async () => {
+      const args = ["", "call1:", "a", "kind", "1", ""];
+      await run(enqueueTasks, ...args);
+      const worker = rig.queue.worker(() => "result");
+      await rig.until("a", "succeeded");
+      await worker.stop();
+      expect(await run(enqueueTasks, ...args)).to.have.nested.property("[0].status", "ok");
+      expect(await rig.members("ready")).to.deep.equal([]);
+    });
+
+    it("enqueue() with a key is answered its own task", async () => {
+      const args = ["", "call1:", "a", "kind", "1", "\n0\n\n\n\n\nkey"];
+      const first = await run(enqueueTasks, ...args);
+      expect(await run(enqueueTasks, ...args)).to.deep.equal(first);
+      expect(await rig.members("ready")).to.deep.equal(["a"]);
+    });
+
+    it("enqueueMany() has its tasks in line once, and is not refused its own ids", async () => {
+      const args = ["1", "call1:", "a", "kind", "1", "", "b", "kind", "2", "1\n0\n\n\n\n\n"];
+      const first = await run(enqueueTasks, ...args);
+      expect(await run(enqueueTasks, ...args)).to.deep.equal(first);
+      expect(await rig.members("ready")).to.deep.equal(["a", "b"]);
+      expect(await run(enqueueTasks, "1", "call2:", ...args.slice(2))).to.deep.equal({ taken: "a" });
+    });
+
+    it("claim() gets the same tasks, and no others", async () => {
+      await enqueue("a", "b", "c", "d");
+      const first = await claim("call1");
+      expect(first.tasks.map(({ id, attempt }) => [id, attempt])).to.deep.equal([
+        ["a", 1],
+        ["b", 1],
+      ]);
+      const again = await claim("call1");
+      expect(again.tasks).to.deep.equal(first.tasks);
+      expect(await rig.members("ready")).to.deep.equal(["c", "d"]);
+      expect((await claim("call2")).tasks.map(({ id }) => id)).to.deep.equal(["c", "d"]);
+    });
+
+    it("claim() gets nothing that has ended, or was lost, meanwhile", async () => {
+      await enqueue("a", "b");
+      const { tasks } = await claim("call1");
+      await settle("a", tasks[0]!.token, "succeeded", 100, "done", "1", 0, 60_000);
+      await rig.expire("leases", "b");
+      const worker = rig.queue.worker(rig.hang);
+      await rig.until("b", "running");
+      expect((await claim("call1")).tasks).to.deep.equal([]);
+      expect(worker.running).to.equal(1);
+    });
+
+    it("claim() takes no tokens of a rate limit", async () => {
+      await enqueue("a", "b", "c");
+      const limit = [3, 3_600_000];
+      await claim("call1", { limit });
+      await claim("call1", { limit });
+      expect((await claim("call2", { limit })).tasks.map(({ id }) => id)).to.deep.equal(["c"]);
+    });
+
+    for (const [verdict, delayMs, status, set] of [
+      ["succeeded", 0, "succeeded", "succeeded"],
+      ["failed", 0, "failed", "failed"],
+      ["retry", 60_000, "delayed", "delayed"],
+      ["retry", 0, "queued", "ready"],
+      ["back", 0, "queued", "ready"],
+    ] as const) {
+      it(`the outcome "${verdict}", ${delayMs} ms, is taken and told once, and answered as taken`, async () => {
+        await enqueue("a");
+        const watcher = await rig.watch("a");
+        const { tasks } = await claim("call1");
+        const outcome = ["a", tasks[0]!.token, verdict, 40, "said", "1", delayMs, 60_000] as const;
+        expect(await settle(...outcome)).to.deep.equal([true]);
+        expect(await settle(...outcome)).to.deep.equal([true]);
+        expect(await rig.members(set)).to.deep.equal(["a"]);
+        const task = (await rig.queue.get("a"))!;
+        expect(task).to.include({ status, attempt: verdict === "back" ? 0 : 1, message: "said" });
+        await watcher.next(verdict === "back" ? "requeued" : verdict);
+        expect(watcher.types).to.have.length(3);
+        const { totals } = await rig.queue.counts();
+        expect(totals.refused).to.equal(0);
+        expect(totals.succeeded + totals.failed + totals.retried).to.equal(verdict === "back" ? 0 : 1);
+      });
+    }
+
+    it("an outcome is taken by none but the attempt's own token, and each refusal is counted", async () => {
+      await enqueue("a");
+      await claim("call1");
+      for (const token of ["", "call1:2", "call0:1"]) {
+        expect(await settle("a", token, "succeeded", 100, "done", "1", 0, 60_000)).to.deep.equal([false]);
+      }
+      expect(await settle("unknown", "call1:1", "succeeded", 100, "done", "1", 0, 60_000)).to.deep.equal([
+        false,
+      ]);
+      expect((await rig.queue.get("a"))!.status).to.equal("running");
+      expect((await rig.queue.counts()).totals.refused).to.equal(4);
+    });
+
+    it("a report is told once", async () => {
+      await enqueue("a");
+      const watcher = await rig.watch("a");
+      const { token } = (await claim("call1")).tasks[0]!;
+      const report = ["a", token, 1, 40, "said", "", "chunk", "piece"];
+      expect(await run(reportTask, ...report)).to.equal("taken");
+      expect(await run(reportTask, ...report)).to.equal("taken");
+      expect(await run(reportTask, "a", token, 2, 41, "more", "")).to.equal("taken");
+      await watcher.next("progress");
+      await rig.queue.cancel("a");
+      await watcher.end();
+      expect(watcher.dataOf("chunk")).to.deep.equal(["piece"]);
+      expect(watcher.told.map(({ progress }) => progress)).to.deep.equal([0, 0, 40, 41, 41]);
+    });
+
+    it("a report is told once although somebody else has reported in between", async () => {
+      await enqueue("a");
+      const watcher = await rig.watch("a");
+      const { token } = (await claim("call1")).tasks[0]!;
+      await run(reportTask, "a", token, 1, "", "", "", "chunk", "piece");
+      await rig.queue.publishProgress("a", { progress: 5 });
+      await run(reportTask, "a", token, 1, "", "", "", "chunk", "piece");
+      await rig.queue.cancel("a");
+      await watcher.end();
+      expect(watcher.dataOf("chunk")).to.deep.equal(["piece"]);
+    });
+
+    it("cancel() is counted and told once", async () => {
+      await enqueue("a");
+      const watcher = await rig.watch("a");
+      for (let time = 0; time < 2; time++)
+        expect(await run(cancelTask, "a", "no", 60_000)).to.equal("cancelled");
+      await watcher.end();
+      expect(watcher.types).to.deep.equal(["queued", "cancelled"]);
+      expect((await rig.queue.counts()).totals.cancelled).to.equal(1);
+    });
+
+    it("requeue() and purge() are done once", async () => {
+      await enqueue("a", "b");
+      const { tasks } = await claim("call1");
+      for (const { id, token } of tasks) await settle(id, token, "failed", 0, "no", "", 0, 60_000);
+      for (let time = 0; time < 2; time++) await run(requeueTasks, "a");
+      for (let time = 0; time < 2; time++) await run(purgeTasks, "b");
+      expect(await rig.members("ready")).to.deep.equal(["a"]);
+      expect(await rig.members("failed")).to.deep.equal([]);
+      expect(await rig.queue.get("b")).to.equal(null);
+      expect((await claim("call2")).tasks[0]).to.include({ id: "a", attempt: 1 });
+      // One that is under way by then is not put in line beside itself.
+      await run(requeueTasks, "a");
+      expect(await rig.members("ready")).to.deep.equal([]);
+    });
+
+    it("a schedule is moved on once", async () => {
+      await run(writeSchedule, "tick", "{}", 1_000);
+      expect(await run(advanceSchedule, "tick", 1_000, 2_000)).to.equal(true);
+      expect(await run(advanceSchedule, "tick", 1_000, 2_000)).to.equal(false);
+      expect(await run(advanceSchedule, "tick", 2_000, "")).to.equal(true);
+      expect(await rig.members("due")).to.deep.equal([]);
+    });
+  });
+}

@@ -1,0 +1,199 @@
+import { expect } from "chai";
+
+import { TaskFailure } from "../../../lib/index.js";
+import { deferred, eventually } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { circular, expectFault, type MakeService } from "../../support/service.js";
+
+const quiet = { onError() {} };
+
+/** What becomes of tasks whose handlers throw, hang or return what cannot be stored. */
+export function describeRetries(makeService: MakeService): void {
+  describe("a task that fails", () => {
+    const rig = useQueue(makeService);
+
+    const boom = (): never => {
+      throw new Error("connect ECONNREFUSED db.internal user=root password=hunter2");
+    };
+
+    it("is tried three times where nothing else is said, and succeeds at the last", async () => {
+      const queue = await rig.elsewhere({ backoff: 0 });
+      const { id } = await queue.enqueue("kind", null);
+      queue.worker(({ attempt }) => (attempt < 3 ? boom() : attempt), quiet);
+      expect(await rig.until(id, "succeeded")).to.include({ attempt: 3, result: 3, message: "done" });
+      expect((await rig.queue.counts()).totals).to.include({ retried: 2, succeeded: 1, failed: 0 });
+      expect(queue.statistics).to.include({ started: 3, retried: 2, succeeded: 1, failed: 0 });
+    });
+
+    it("fails for good after its attempts, the queue's or its own", async () => {
+      const queue = await rig.elsewhere({ attempts: 2, backoff: 0 });
+      const { id } = await queue.enqueue("kind", null);
+      const own = await queue.enqueue("kind", null, { attempts: 4 });
+      let begun = 0;
+      queue.worker(() => (begun++, boom()), quiet);
+      expect(await rig.until(id, "failed")).to.include({ attempt: 2, result: null });
+      expect(await rig.until(own.id, "failed")).to.include({ attempt: 4 });
+      expect(begun).to.equal(6);
+      expect((await rig.queue.counts()).totals).to.include({ retried: 4, failed: 2 });
+    });
+
+    it("waits as its backoff says, and is `delayed` meanwhile", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, {
+        backoff: { type: "exponential", delayMs: 60_000, jitter: 0 },
+      });
+      rig.queue.worker(boom, quiet);
+      for (const [attempt, expected] of [
+        [1, 60_000],
+        [2, 120_000],
+      ] as const) {
+        const waiting = await eventually(async () => {
+          const task = await rig.queue.get(id);
+          expect(task).to.include({ status: "delayed", attempt });
+          return task!;
+        });
+        expect(Date.parse(waiting.runAt!) - Date.now()).to.be.within(expected - 5_000, expected);
+        expect(waiting).to.include({ message: "failed", finishedAt: null });
+        await rig.expire("delayed", id);
+        await rig.queue.enqueue("kind", null, { attempts: 1 }); // wakes the worker
+      }
+      await rig.until(id, "failed");
+    });
+
+    it("waits at least its backoff, and no poll longer", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, { backoff: 120 });
+      const begun: number[] = [];
+      rig.queue.worker(({ attempt }) => {
+        begun.push(performance.now());
+        if (attempt < 2) boom();
+      }, quiet);
+      await rig.until(id, "succeeded");
+      expect(begun[1]! - begun[0]!).to.be.within(115, 2_500);
+    });
+
+    it("fails with the message of a TaskFailure, and at the progress it had, at the first attempt", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      rig.queue.worker(async ({ progress }) => {
+        await progress(30);
+        throw new TaskFailure("page 3 is missing");
+      });
+      expect(await rig.until(id, "failed")).to.include({
+        message: "page 3 is missing",
+        progress: 30,
+        result: null,
+        attempt: 1,
+      });
+    });
+
+    it("is tried again after a TaskFailure that says so, with its message", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, { attempts: 2, backoff: 0 });
+      rig.queue.worker(({ attempt }) => {
+        throw new TaskFailure(`busy ${attempt}`, { retry: true });
+      });
+      expect(await rig.until(id, "failed")).to.include({ message: "busy 2", attempt: 2 });
+    });
+
+    it("says nothing of any other error to who watches or reads it", async () => {
+      await rig.queue.enqueue("kind", null, { id: "secretive", attempts: 2, backoff: 0 });
+      const watcher = await rig.watch("secretive");
+      rig.queue.worker(boom, quiet);
+      expect(await rig.until("secretive", "failed")).to.include({ message: "failed" });
+      await watcher.end();
+      expect(watcher.types).to.deep.equal(["queued", "started", "retry", "started", "failed"]);
+      const shown = [
+        watcher.sink.text,
+        JSON.stringify(await rig.queue.get("secretive")),
+        JSON.stringify(await rig.queue.list("failed")),
+        JSON.stringify(await rig.sse.task("secretive")),
+      ];
+      for (const text of shown) expect(text).to.not.match(/hunter2|db\.internal/);
+    });
+
+    for (const [what, result] of [
+      ["a BigInt", 1n],
+      ["a circular object", circular],
+      ["a function", () => {}],
+      ["more than the limit", "x".repeat(256 * 1024)],
+    ] as const) {
+      it(`fails when its result is ${what}, and its worker goes on`, async () => {
+        await rig.queue.enqueue("kind", null, { id: "bad", attempts: 1 });
+        await rig.queue.enqueue("kind", null, { id: "good" });
+        rig.queue.worker(({ task }) => (task.id === "bad" ? result : "fine"), quiet);
+        await rig.until("good", "succeeded");
+        expect(await rig.until("bad", "failed")).to.include({
+          message: "the result could not be stored",
+          result: null,
+        });
+      });
+    }
+
+    it("carries its progress into the next attempt", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
+      const found: number[] = [];
+      rig.queue.worker(async ({ task, attempt, progress }) => {
+        found.push(task.progress);
+        await progress(attempt * 20);
+        if (attempt < 3) boom();
+      }, quiet);
+      await rig.until(id, "succeeded");
+      expect(found).to.deep.equal([0, 20, 40]);
+    });
+  });
+
+  describe("timeoutMs", () => {
+    const rig = useQueue(makeService);
+
+    it("ends an attempt: its signal fires with TIMEOUT, and what it does later does not count", async () => {
+      const clock = new FakeClock();
+      const queue = (await rig.service({ clock })).queue(rig.name, { timeoutMs: 1_000, attempts: 1 });
+      const { id } = await queue.enqueue("kind", null);
+      const late = deferred<string>();
+      const reasons: unknown[] = [];
+      const told: unknown[] = [];
+      const worker = queue.worker(
+        ({ signal }) => {
+          signal.addEventListener("abort", () => reasons.push(signal.reason));
+          return late.promise;
+        },
+        { onError: (error) => told.push(error) },
+      );
+      await eventually(() => expect(worker.running).to.equal(1));
+      clock.advance(999);
+      await rig.until(id, "running");
+      expect(reasons).to.deep.equal([]);
+      clock.advance(1);
+      expect(await rig.until(id, "failed")).to.include({ message: "timed out", attempt: 1 });
+      expectFault(reasons[0], "TIMEOUT");
+      expect(told, "onError").to.deep.equal(reasons);
+      late.resolve("too late");
+      await eventually(() => expect(worker.running).to.equal(0));
+      expect(await rig.queue.get(id)).to.include({ status: "failed", result: null });
+      expect(queue.statistics).to.include({ failed: 1, refused: 0, succeeded: 0 });
+    });
+
+    it("is the task's own where it is given, and each attempt's by itself", async () => {
+      const queue = await rig.elsewhere({ timeoutMs: 60_000, backoff: 0 });
+      const { id } = await queue.enqueue("kind", null, { timeoutMs: 20, attempts: 2 });
+      const attempts: number[] = [];
+      queue.worker(({ attempt, signal }) => {
+        attempts.push(attempt);
+        return new Promise((_, reject) =>
+          signal.addEventListener("abort", () => reject(signal.reason as Error)),
+        );
+      }, quiet);
+      expect(await rig.until(id, "failed")).to.include({ message: "timed out", attempt: 2 });
+      expect(attempts).to.deep.equal([1, 2]);
+    });
+
+    it("does not count for one that is in time", async () => {
+      const clock = new FakeClock();
+      const queue = (await rig.service({ clock })).queue(rig.name, { timeoutMs: 1_000 });
+      const { id } = await queue.enqueue("kind", null);
+      const worker = queue.worker(() => "in time");
+      await rig.until(id, "succeeded");
+      await eventually(() => expect(worker.running).to.equal(0));
+      clock.advance(1_000);
+      expect(await rig.queue.get(id)).to.include({ status: "succeeded", result: "in time" });
+    });
+  });
+}

@@ -1,0 +1,240 @@
+import { expect } from "chai";
+import { z } from "zod";
+
+import type { ScheduleOptions, ScheduleTimes } from "../../../lib/index.js";
+import { eventually } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
+
+/** Tasks that are due again and again. */
+export function describeSchedules(makeService: MakeService): void {
+  describe("a schedule", () => {
+    const rig = useQueue(makeService);
+    const enqueued = async (): Promise<number> => (await rig.queue.counts()).totals.enqueued;
+
+    it("everyMs puts its task in line at each time, once", async () => {
+      await rig.queue.schedule("tick", { everyMs: 100 }, "tick", { n: 1 }, { priority: 4 });
+      const tasks: unknown[] = [];
+      const ids: string[] = [];
+      rig.queue.worker(({ task }) => {
+        tasks.push([task.kind, task.payload, task.priority]);
+        ids.push(task.id);
+      });
+      await eventually(() => expect(tasks.length).to.be.at.least(3));
+      for (const task of tasks) expect(task).to.deep.equal(["tick", { n: 1 }, 4]);
+      expect(new Set(ids).size).to.equal(ids.length);
+    });
+
+    it("is worked off once for each time, however many workers see it", async () => {
+      await rig.queue.schedule("tick", { everyMs: 100 }, "tick", null);
+      const begun: string[] = [];
+      for (let worker = 0; worker < 3; worker++) {
+        (await rig.elsewhere()).worker(({ task }) => void begun.push(task.id), { pollMs: 10 });
+      }
+      await eventually(() => expect(begun.length).to.be.at.least(4));
+      expect(new Set(begun).size).to.equal(begun.length);
+      const times = await eventually(async () => {
+        const due = (await rig.queue.schedules())[0]!;
+        return Date.parse(due.nextAt);
+      });
+      expect(times % 100).to.equal(0);
+    });
+
+    it("makes up by one task for all the times that passed while no worker ran", async () => {
+      await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
+      await rig.expire("due", "tick"); // half a century ago
+      rig.queue.worker(() => {});
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(1));
+      await untilIdle(rig.sse);
+      expect(await enqueued()).to.equal(1);
+      const [schedule] = await rig.queue.schedules();
+      expect(Date.parse(schedule!.nextAt)).to.be.within(Date.now(), Date.now() + 3_600_000);
+    });
+
+    it("by cron is due in its time zone", async () => {
+      await rig.queue.schedule("utc", "30 4 * * *", "k", null);
+      await rig.queue.schedule("kolkata", { cron: "30 4 * * *", timeZone: "Asia/Kolkata" }, "k", null);
+      await rig.queue.schedule("seconds", "*/10 * * * * *", "k", null);
+      const all = await rig.queue.schedules();
+      const at = (name: string): string => all.find((schedule) => schedule.name === name)!.nextAt;
+      expect(at("utc")).to.match(/T04:30:00\.000Z$/);
+      expect(at("kolkata")).to.match(/T23:00:00\.000Z$/);
+      expect(at("seconds")).to.match(/T..:..:.0\.000Z$/);
+      expect(Date.parse(at("seconds")) - Date.now()).to.be.within(-1_000, 10_000);
+      expect(all.map(({ name }) => name)[0], "the next first").to.equal("seconds");
+    });
+
+    it("that is due by cron is put in line, and moved on", async () => {
+      await rig.queue.schedule("nightly", "0 3 * * *", "report", { all: true }, { attempts: 1 });
+      await rig.expire("due", "nightly");
+      const before = await rig.queue.schedules();
+      expect(before[0]!.nextAt).to.equal(new Date(1).toISOString());
+      rig.queue.worker(({ task }) => task.payload);
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(1));
+      const [after] = await rig.queue.schedules();
+      expect(after!.nextAt).to.match(/T03:00:00\.000Z$/);
+      expect(Date.parse(after!.nextAt)).to.be.greaterThan(Date.now());
+    });
+
+    it("is listed with what it puts in line", async () => {
+      expect(await rig.queue.schedules()).to.deep.equal([]);
+      await rig.queue.schedule("a", "0 3 * * *", "report", [1]);
+      await rig.queue.schedule("b", { everyMs: 60_000 }, "sweep", null);
+      const schedules = await rig.queue.schedules();
+      expect(schedules.toSorted((x, y) => x.name.localeCompare(y.name))).to.deep.equal([
+        {
+          name: "a",
+          kind: "report",
+          payload: [1],
+          cron: "0 3 * * *",
+          timeZone: "UTC",
+          nextAt: schedules.find(({ name }) => name === "a")!.nextAt,
+        },
+        {
+          name: "b",
+          kind: "sweep",
+          payload: null,
+          everyMs: 60_000,
+          nextAt: schedules.find(({ name }) => name === "b")!.nextAt,
+        },
+      ]);
+    });
+
+    it("takes the place of one of the same name, and is taken away", async () => {
+      await rig.queue.schedule("tick", { everyMs: 60_000 }, "old", null);
+      await rig.queue.schedule("tick", { everyMs: 120_000 }, "new", null);
+      expect((await rig.queue.schedules()).map(({ kind, everyMs }) => [kind, everyMs])).to.deep.equal([
+        ["new", 120_000],
+      ]);
+      expect(await rig.queue.unschedule("tick")).to.equal(true);
+      expect(await rig.queue.unschedule("tick")).to.equal(false);
+      expect(await rig.queue.schedules()).to.deep.equal([]);
+      expect(await rig.members("due")).to.deep.equal([]);
+    });
+
+    it("that is set wakes an idle worker, which keeps its time by itself", async () => {
+      let begun = 0;
+      rig.queue.worker(() => void begun++, { pollMs: 5_000 });
+      await untilIdle(rig.sse);
+      await rig.queue.schedule("tick", { everyMs: 200 }, "tick", null);
+      await eventually(() => expect(begun).to.be.at.least(2), 3_000);
+    });
+
+    it("of the same name in another queue is another one", async () => {
+      const other = rig.sse.queue(`${rig.name}-other`);
+      await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
+      await other.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
+      await rig.expire("due", "tick");
+      await rig.raw.zadd(`sse:queue:{tasks}:${rig.name}-other:due`, 1, "tick"); // the same moment
+      rig.queue.worker(() => {});
+      other.worker(() => {});
+      await eventually(async () => {
+        expect((await rig.queue.counts()).succeeded).to.equal(1);
+        expect((await other.counts()).succeeded).to.equal(1);
+      });
+    });
+
+    it("puts in line what a schema made of its payload, once", async () => {
+      const queue = (await rig.service()).queue("typed", {
+        schemas: { sum: z.object({ n: z.string().transform(Number) }) as never },
+      });
+      await queue.schedule("sum", { everyMs: 100 }, "sum" as never, { n: "42" } as never);
+      const payloads: unknown[] = [];
+      queue.worker(({ task }: { task: { payload: unknown } }) => void payloads.push(task.payload));
+      await eventually(() => expect(payloads).to.have.length.at.least(1));
+      expect(payloads[0]).to.deep.equal({ n: 42 });
+      expectFault(
+        await faultOf(queue.schedule("bad", { everyMs: 100 }, "sum" as never, { n: 1 } as never)),
+        "INVALID_TASK",
+      );
+    });
+
+    it("that a worker cannot put in line does not keep it from the others", async () => {
+      await rig.queue.schedule("bad", { everyMs: 3_600_000 }, "bad", "x".repeat(2_000));
+      await rig.raw.hset(`sse:queue:{tasks}:${rig.name}:schedules`, "worse", "not of ours");
+      await rig.raw.hset(
+        `sse:queue:{tasks}:${rig.name}:schedules`,
+        "worst",
+        JSON.stringify({ kind: "k", payload: "1", options: { unheardOf: 1 }, cron: "not a cron" }),
+      );
+      await rig.queue.schedule("good", { everyMs: 3_600_000 }, "good", null);
+      await rig.expire("due", "worst", "worse", "bad", "good");
+      const queue = (await rig.service({ limits: { maxEventBytes: 1_024 } })).queue(rig.name);
+      queue.worker(() => {}, { pollMs: 5_000 });
+      await eventually(async () =>
+        expect((await rig.queue.list("succeeded")).tasks.map(({ kind }) => kind)).to.include("good"),
+      );
+      await eventually(async () => {
+        const due = await rig.raw.eval(
+          "return redis.call('ZCOUNT', KEYS[1], '-inf', '1000')",
+          1,
+          rig.key("due"),
+        );
+        expect(Number(due), "overdue").to.equal(0);
+      });
+    });
+
+    it("whose name, times, options or task cannot be is refused, and nothing is scheduled", async () => {
+      const every = { everyMs: 1_000 };
+      const cases: [unknown, unknown, unknown, unknown, unknown, string, RegExp][] = [];
+      for (const name of ["", "a b", "a:b", "a.b", "{a}", "é", "x".repeat(65), 7, undefined]) {
+        cases.push([name, every, "k", null, undefined, "CONFIG", /schedule's name/]);
+      }
+      for (const times of [
+        {},
+        { everyMs: 99 },
+        { everyMs: 0.5 },
+        { everyMs: "1000" },
+        { everyMs: 366 * 24 * 3_600_000 },
+        { everyMs: 1_000, cron: "* * * * *" },
+        { everyMs: 1_000, timeZone: "UTC" },
+        { everyMs: 1_000, jitter: 1 },
+        { cron: "* * * * *", timeZone: "Mars/Olympus" },
+        { cron: "* * * * *", timeZone: 7 },
+        { cron: 7 },
+        { cron: "" },
+        "every day",
+        "99 * * * *",
+        "* * * *",
+        "x".repeat(300),
+        "0 0 31 2 *",
+        null,
+        undefined,
+        7,
+        [],
+      ]) {
+        cases.push(["s", times, "k", null, undefined, "CONFIG", /expected/]);
+      }
+      for (const options of [
+        { id: "a" },
+        { delayMs: 1 },
+        { runAt: 1 },
+        { deduplicate: "a" },
+        { priority: 101 },
+        { unknown: 1 },
+        null,
+        [],
+      ]) {
+        cases.push(["s", every, "k", null, options, "CONFIG", /expected/]);
+      }
+      cases.push(["s", every, "", null, undefined, "INVALID_TASK", /kind/]);
+      cases.push(["s", every, "k", undefined, undefined, "UNSERIALIZABLE", /payload/]);
+      cases.push(["s", every, "k", "x".repeat(256 * 1024), undefined, "TASK_TOO_LARGE", /payload/]);
+      for (const [name, times, kind, payload, options, code, message] of cases) {
+        const fault = await faultOf(
+          rig.queue.schedule(
+            name as string,
+            times as ScheduleTimes,
+            kind as string,
+            payload,
+            options as ScheduleOptions,
+          ),
+        );
+        expectFault(fault, code, JSON.stringify([name, times, options])?.slice(0, 80));
+        expect((fault as Error).message).to.match(message);
+      }
+      expectFault(await faultOf(rig.queue.unschedule("a b")), "CONFIG");
+      expect(await rig.queue.schedules()).to.deep.equal([]);
+    });
+  });
+}

@@ -1,0 +1,90 @@
+import { expect } from "chai";
+import { z } from "zod";
+
+import type { QueueService, TaskSchemas } from "../../../lib/index.js";
+import { deferred } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { expectFault, faultOf, type MakeService } from "../../support/service.js";
+
+type Media = { resize: { file: string; width: number }; probe: string };
+
+/** Checks of what each kind of task carries. */
+export function describeSchemas(makeService: MakeService): void {
+  describe("schemas", () => {
+    const rig = useQueue(makeService);
+    const schemas: TaskSchemas<Media> = {
+      resize: z.object({ file: z.string(), width: z.number().default(100) }),
+      probe: z.string().transform((text) => text.trim()),
+    };
+    let queue: QueueService<Media>;
+
+    beforeEach(async () => {
+      queue = (await rig.service()).queue<Media>("media", { schemas });
+    });
+
+    it("put in line what they make of the payload, and a worker gets that", async () => {
+      const task = await queue.enqueue("probe", "  a file ");
+      expect(task.payload).to.equal("a file");
+      expect(await queue.get(task.id)).to.deep.equal(task);
+      await queue.enqueue("resize", { file: "a", size: 5 } as never);
+      const seen: unknown[] = [];
+      const both = deferred();
+      queue.worker({
+        resize: ({ task: { payload } }) => void (seen.push([payload.file, payload]), both.resolve()),
+        probe: ({ task: { payload } }) => void seen.push(payload.length),
+      });
+      await both.promise;
+      expect(seen).to.deep.equal([6, ["a", { file: "a", width: 100 }]]);
+    });
+
+    it("refuse a payload that is wrong: where, and not what", async () => {
+      const wrong = { file: 7, width: "hunter2" } as never;
+      const fault = await faultOf(queue.enqueue("resize", wrong));
+      expectFault(fault, "INVALID_TASK");
+      expect((fault as Error).message)
+        .to.include("file, width")
+        .and.include('"resize"')
+        .and.not.include("hunter2");
+      const many = await faultOf(
+        queue.enqueueMany([
+          { kind: "probe", payload: "fine" },
+          { kind: "resize", payload: wrong },
+        ]),
+      );
+      expectFault(many, "INVALID_TASK");
+      expect((many as Error).message).to.match(/^task 1: /);
+      expectFault(await faultOf(queue.enqueue("probe", 7 as never)), "INVALID_TASK");
+      expect((await queue.counts()).totals.enqueued).to.equal(0);
+    });
+
+    it("refuse a kind that has none, and one by inheritance", async () => {
+      for (const kind of ["other", "constructor", "toString"]) {
+        const fault = await faultOf(queue.enqueue(kind as never, null as never));
+        expectFault(fault, "INVALID_TASK");
+        expect((fault as Error).message).to.include("resize, probe");
+      }
+    });
+
+    it("that throw, or answer late, are awaited, and a fault of theirs is no task", async () => {
+      const slow = (await rig.service()).queue("slow", {
+        schemas: {
+          late: {
+            "~standard": { version: 1, vendor: "test", validate: async (value) => ({ value: [value] }) },
+          },
+          broken: {
+            "~standard": {
+              version: 1,
+              vendor: "test",
+              validate: () => {
+                throw new Error("hunter2");
+              },
+            },
+          },
+        },
+      });
+      expect((await slow.enqueue("late", 1 as never)).payload).to.deep.equal([1]);
+      await faultOf(slow.enqueue("broken", 1 as never));
+      expect((await slow.counts()).totals.enqueued).to.equal(1);
+    });
+  });
+}

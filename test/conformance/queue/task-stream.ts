@@ -1,0 +1,260 @@
+import { expect } from "chai";
+
+import { eventually } from "../../support/eventually.js";
+import { useQueue, type TaskWatcher } from "../../support/queue-rig.js";
+import { untilIdle, type MakeService } from "../../support/service.js";
+
+/** What those who watch a task see of it, whenever they come. */
+export function describeTaskStream(makeService: MakeService): void {
+  describe("who watches a task", () => {
+    const rig = useQueue(makeService);
+    const STORY = ["queued", "started", "progress", "succeeded"];
+
+    const logKeys = (): Promise<string[]> => rig.raw.keys("sse:*:{tasks}:task_progress:*");
+
+    /** Each event has the next number, and what it should be of. */
+    function expectStory(watcher: TaskWatcher, types: readonly string[]): void {
+      expect(watcher.types).to.deep.equal(types);
+      expect(watcher.told.map(({ seq }) => seq)).to.deep.equal(types.map((_, index) => index + 1));
+      expect(watcher.gaps).to.deep.equal([]);
+    }
+
+    it("sees its whole story in order, each event once, whenever and wherever they come", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const elsewhere = await rig.service();
+      const early = [await rig.watch(id), await rig.watch(id), await rig.watch(id, undefined, elsewhere)];
+      for (const watcher of early) await watcher.next("queued");
+      const { context, end } = await rig.takeAndVanish();
+      await context.progress(50, "half");
+      const late = await rig.watch(id);
+      await late.next("progress");
+      end("result");
+      const after = [late];
+      await rig.until(id, "succeeded");
+      after.push(await rig.watch(id), await rig.watch(id, undefined, elsewhere));
+      for (const watcher of [...early, ...after]) {
+        await watcher.end();
+        expectStory(watcher, STORY);
+      }
+    });
+
+    it("and has seen all of it is answered 204 on return", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const watcher = await rig.watch(id);
+      rig.queue.worker(({ progress }) => progress(50));
+      await watcher.end();
+      for (const lastEventId of [watcher.lastId, watcher.events.at(-1)!.id!]) {
+        const again = await rig.watch(id, lastEventId);
+        expect(again.answered).to.equal(204);
+        expect(again.events).to.deep.equal([]);
+      }
+    });
+
+    it("and has seen a part of it gets the rest on return", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const first = await rig.watch(id);
+      await first.next("queued");
+      const lastId = first.lastId;
+      await first.session.close();
+      rig.queue.worker(({ progress }) => progress(50));
+      await rig.until(id, "succeeded");
+      const again = await rig.watch(id, lastId);
+      await again.end();
+      expect(again.types).to.deep.equal(["started", "progress", "succeeded"]);
+      expect(again.told.map(({ seq }) => seq)).to.deep.equal([2, 3, 4]);
+      expect(again.gaps).to.deep.equal([]);
+    });
+
+    it("costs a task that nobody watches, and that says nothing, no log at all", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      rig.queue.worker(() => {});
+      await rig.until(id, "succeeded");
+      expect(await logKeys()).to.deep.equal([]);
+      expect((await rig.sse.task(id))!.seq).to.equal(3);
+    });
+
+    it("for the first time before it starts sees it from its queueing", async () => {
+      for (const options of [{}, { delayMs: 60_000 }]) {
+        const task = await rig.queue.enqueue("kind", null, options);
+        const watcher = await rig.watch(task.id);
+        await watcher.next("queued");
+        expectStory(watcher, ["queued"]);
+        expect(watcher.told[0]).to.include({ status: task.status, attempt: 0 });
+        expect((await rig.sse.task(task.id))!.seq).to.equal(1);
+      }
+    });
+
+    it("for the first time while it runs sees queued and started", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const { end } = await rig.takeAndVanish();
+      expect(await logKeys()).to.deep.equal([]);
+      const watcher = await rig.watch(id);
+      await watcher.next("started");
+      end(1);
+      await watcher.end();
+      expectStory(watcher, ["queued", "started", "succeeded"]);
+    });
+
+    for (const [end, finish] of [
+      ["succeeded", () => rig.queue.worker(() => 1)],
+      ["failed", () => rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} })],
+      ["cancelled", () => {}],
+    ] as const) {
+      it(`for the first time after it has ${end} sees all there was, and the end`, async () => {
+        const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
+        finish();
+        if (end === "cancelled") await rig.queue.cancel(id, "no more");
+        const task = await rig.until(id, end);
+        expect(await logKeys()).to.deep.equal([]);
+        const watchers = await Promise.all([rig.watch(id), rig.watch(id)]);
+        for (const watcher of watchers) {
+          await watcher.end();
+          expectStory(watcher, end === "cancelled" ? ["queued", end] : ["queued", "started", end]);
+          expect(watcher.told.at(-1)).to.include({
+            status: end,
+            message: task.message,
+            attempt: task.attempt,
+          });
+        }
+        expect((await rig.watch(id, watchers[0]!.lastId)).answered).to.equal(204);
+        // The log goes with the task.
+        const left = await rig.raw.pttl(rig.taskKey(id));
+        for (const key of await logKeys()) expect(await rig.raw.pttl(key)).to.be.within(1, left + 1_000);
+      });
+    }
+
+    it("for the first time after a retry sees it too", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, { attempts: 2, backoff: 60_000 });
+      rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
+      await rig.until(id, "delayed");
+      const watcher = await rig.watch(id);
+      await watcher.next("retry");
+      expect(watcher.told.at(-1)).to.include({ status: "delayed", message: "failed", attempt: 1 });
+      await rig.expire("delayed", id);
+      await rig.queue.enqueue("kind", null, { attempts: 1 }); // wakes the worker
+      await watcher.end();
+      expectStory(watcher, ["queued", "started", "retry", "started", "failed"]);
+    });
+
+    it("for the first time after it was given back sees that too", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const first = rig.queue.worker(rig.hang);
+      await rig.until(id, "running");
+      await first.stop({ graceMs: 0 });
+      const watcher = await rig.watch(id);
+      await watcher.next("requeued");
+      rig.queue.worker(() => {});
+      await watcher.end();
+      expectStory(watcher, ["queued", "started", "requeued", "started", "succeeded"]);
+      expect(watcher.told.map(({ attempt }) => attempt)).to.deep.equal([0, 1, 0, 1, 1]);
+    });
+
+    it("under an id of its own before it is enqueued sees it from the first", async () => {
+      const elsewhere = await rig.service();
+      const early = [await rig.watch("awaited"), await rig.watch("awaited", undefined, elsewhere)];
+      await rig.queue.enqueue("kind", null, { id: "awaited" });
+      for (const watcher of early) await watcher.next("queued");
+      rig.queue.worker(({ progress }) => progress(50));
+      for (const watcher of early) {
+        await watcher.end();
+        expectStory(watcher, STORY);
+      }
+    });
+
+    it("under an id whose task is long gone sees the new one alone", async () => {
+      await rig.queue.enqueue("kind", null, { id: "again", resultTtlMs: 60_000 });
+      const worker = rig.queue.worker(() => {});
+      const first = await rig.watch("again");
+      await first.end();
+      await worker.stop();
+      await rig.raw.del(rig.taskKey("again"));
+      await rig.queue.enqueue("kind", null, { id: "again" });
+      const watcher = await rig.watch("again");
+      await watcher.next("queued");
+      rig.queue.worker(() => {});
+      await watcher.end();
+      expectStory(watcher, ["queued", "started", "succeeded"]);
+    });
+
+    it("that is put in line again from the dead letters sees it begin anew", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
+      const old = await rig.watch(id);
+      let broken = true;
+      rig.queue.worker(() => (broken ? Promise.reject(new Error("no")) : null), { onError() {} });
+      await old.end();
+      expect(old.types.at(-1)).to.equal("failed");
+      broken = false;
+      await rig.queue.deadLetters.requeue(id);
+      await rig.until(id, "succeeded");
+      const watcher = await rig.watch(id);
+      await watcher.end();
+      expectStory(watcher, ["queued", "started", "succeeded"]);
+      // Who saw the old end is told that there is another story, and not that it knows the end of it.
+      const returned = await rig.watch(id, old.events.at(-1)!.id!);
+      await returned.end();
+      expect(returned.gaps).to.have.length(1);
+    });
+
+    it("among other channels sees it there as well", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const two = await rig.queue.enqueue("kind", null);
+      const sinkOne = await rig.watch(id);
+      await sinkOne.session.addChannel(`task_progress:${two.id}`);
+      rig.queue.worker(() => {});
+      await sinkOne.end();
+      for (const taskId of [id, two.id]) {
+        expect(sinkOne.told.filter((event) => event.taskId === taskId).map(({ type }) => type)).to.deep.equal(
+          ["queued", "started", "succeeded"],
+        );
+      }
+    });
+
+    for (const [what, history] of [
+      ["at all", false],
+      ["for tasks", { channels: { "task_progress:*": false } }],
+    ] as const) {
+      it(`hears of it live where no history is kept ${what}, each event once`, async () => {
+        const service = await rig.service({ history });
+        const queue = service.queue(rig.name, { progressMs: 0, backoff: 0 });
+        const heard = await rig.hear("live");
+        const watcher = await rig.watch("live", undefined, service);
+        await queue.enqueue("kind", null, { id: "live" });
+        await queue.enqueue("kind", null);
+        queue.worker(
+          async ({ progress, write, attempt }) => {
+            await progress(50);
+            await write("a chunk");
+            if (attempt === 1) throw new Error("no");
+          },
+          { onError() {} },
+        );
+        await watcher.next("succeeded");
+        const types = ["queued", "started", "progress", "retry", "started", "progress", "succeeded"];
+        expect(watcher.types).to.deep.equal(types);
+        expect(watcher.dataOf("chunk")).to.deep.equal(["a chunk", "a chunk"]);
+        expect(new Set(watcher.told.map(({ seq }) => seq))).to.deep.equal(new Set([0]));
+        await eventually(() => expect(heard.messages).to.have.length(types.length + 2));
+        expect(await logKeys()).to.deep.equal([]);
+        await watcher.session.close();
+        await untilIdle(service);
+      });
+    }
+
+    it("finds by task() what has been told so far, and hears the rest", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const { context, end } = await rig.takeAndVanish();
+      expect((await rig.sse.task(id))!.seq).to.equal(2);
+      await context.progress(10);
+      const { task, seq } = (await rig.sse.task(id))!;
+      expect(task).to.include({ progress: 10, status: "running" });
+      expect(seq).to.equal(3);
+      const watcher = await rig.watch(id);
+      end(null);
+      await watcher.end();
+      expect(watcher.told.filter((event) => event.seq > seq).map(({ type }) => type)).to.deep.equal([
+        "succeeded",
+      ]);
+      await eventually(async () => expect((await rig.sse.task(id))!.seq).to.equal(4));
+    });
+  });
+}

@@ -1,0 +1,111 @@
+import { expect } from "chai";
+
+import { eventually } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { untilIdle, type MakeService } from "../../support/service.js";
+
+/** What keeps workers from beginning all that is there. */
+export function describeThrottling(makeService: MakeService): void {
+  const entries = (count: number): { kind: string; payload: number }[] =>
+    Array.from({ length: count }, (_, index) => ({ kind: "kind", payload: index }));
+
+  describe("a queue that is paused", () => {
+    const rig = useQueue(makeService);
+
+    it("begins nothing, in any process, until it is resumed; what is under way goes on", async () => {
+      const other = await rig.elsewhere();
+      await rig.queue.enqueue("kind", null, { id: "under-way" });
+      const { end, worker } = await rig.takeAndVanish();
+      await other.pause();
+      expect((await rig.queue.counts()).paused).to.equal(true);
+      let begun = 0;
+      rig.queue.worker(() => void begun++, { pollMs: 5_000 });
+      await rig.queue.enqueueMany(entries(3));
+      await untilIdle(rig.sse);
+      expect(begun).to.equal(0);
+      end("whole");
+      expect((await rig.until("under-way", "succeeded")).result).to.equal("whole");
+      await worker.stop();
+      await other.resume();
+      // At once, not when the worker looks by itself.
+      await eventually(() => expect(begun).to.equal(3), 1_500);
+      expect((await rig.queue.counts()).paused).to.equal(false);
+    });
+
+    it("pauses and resumes any number of times", async () => {
+      await rig.queue.pause();
+      await rig.queue.pause();
+      await rig.queue.resume();
+      await rig.queue.resume();
+      const { id } = await rig.queue.enqueue("kind", null);
+      rig.queue.worker(() => {});
+      await rig.until(id, "succeeded");
+    });
+
+    it("leaves its schedules alone meanwhile, and its workers do not spin for them", async () => {
+      const clock = new FakeClock();
+      const service = await rig.service({ clock });
+      await rig.queue.schedule("tick", { everyMs: 60_000 }, "tick", null);
+      await rig.queue.pause();
+      await rig.expire("due", "tick");
+      let looks = 0;
+      const { commands } = service.pool;
+      service.queue(rig.name).worker(() => {}, { pollMs: 5_000 });
+      await untilIdle(service);
+      const claim = (commands as unknown as Record<string, (...args: unknown[]) => unknown>)[
+        "redisSseClaim"
+      ]!;
+      (commands as unknown as Record<string, unknown>)["redisSseClaim"] = (...args: unknown[]) => {
+        looks++;
+        return claim.apply(commands, args);
+      };
+      clock.advance(4_000);
+      await untilIdle(service);
+      expect(looks).to.equal(0);
+      expect(await rig.members("ready")).to.deep.equal([]);
+      await rig.queue.resume();
+      await eventually(async () => expect((await rig.queue.counts()).totals.succeeded).to.equal(1));
+    });
+  });
+
+  describe("a rate limit", () => {
+    const rig = useQueue(makeService);
+
+    it("holds for all workers together: max at once, then evenly over the interval", async () => {
+      const rateLimit = { max: 5, intervalMs: 250 };
+      const begun: number[] = [];
+      await rig.queue.enqueueMany(entries(15));
+      const before = performance.now();
+      for (let worker = 0; worker < 2; worker++) {
+        (await rig.elsewhere({ rateLimit })).worker(() => void begun.push(performance.now() - before), {
+          concurrency: 10,
+        });
+      }
+      await eventually(() => expect(begun).to.have.length(15));
+      // 5 tokens to begin with; each of the other 10 takes 50 ms, to a millisecond's rounding.
+      expect(begun.at(-1)).to.be.at.least(480);
+      expect(begun.at(-1)).to.be.below(3_000);
+      expect(begun[5], "the sixth").to.be.at.least(45);
+    });
+
+    it("saves up no more than max while nothing is begun", async () => {
+      const queue = await rig.elsewhere({ rateLimit: { max: 2, intervalMs: 60_000 } });
+      await rig.raw.hset(`sse:queue:{tasks}:${rig.name}`, { tokens: "1.5", tokensAt: "1" }); // long ago
+      await rig.queue.enqueueMany(entries(5));
+      queue.worker(() => {}, { concurrency: 10, pollMs: 10 });
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(2));
+      await untilIdle(rig.sse).catch(() => {});
+      expect((await rig.queue.counts()).queued).to.equal(3);
+    });
+
+    it("is not made stricter by a clock that was set back", async () => {
+      const queue = await rig.elsewhere({ rateLimit: { max: 10, intervalMs: 1_000 } });
+      const later = String(Date.now() + 3_600_000);
+      await rig.raw.hset(`sse:queue:{tasks}:${rig.name}`, { tokens: "5", tokensAt: later });
+      await rig.queue.enqueueMany(entries(8));
+      queue.worker(() => {}, { concurrency: 10 });
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(8));
+    });
+  });
+}

@@ -1,0 +1,189 @@
+import { expect } from "chai";
+import type { Redis } from "ioredis";
+import { stub } from "sinon";
+
+import { TaskFailure } from "../../../lib/index.js";
+import { deferred, eventually, settle } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { untilIdle, type MakeService } from "../../support/service.js";
+
+/** How workers come by their tasks. */
+export function describeWorker(makeService: MakeService): void {
+  describe("a worker", () => {
+    const rig = useQueue(makeService);
+
+    it("runs as many tasks at once as its concurrency says, and no more", async () => {
+      const gates = new Map<string, () => void>();
+      let now = 0;
+      let most = 0;
+      for (let task = 0; task < 5; task++) await rig.queue.enqueue("kind", null, { id: `c${task}` });
+      const worker = rig.queue.worker(
+        async ({ task }) => {
+          most = Math.max(most, ++now);
+          const gate = deferred();
+          gates.set(task.id, gate.resolve);
+          await gate.promise;
+          now--;
+        },
+        { concurrency: 2 },
+      );
+      await eventually(() => expect(gates.size).to.equal(2));
+      await untilIdle(rig.sse);
+      expect(worker.running).to.equal(2);
+      expect(rig.queue.statistics).to.include({ workers: 1, running: 2, started: 2 });
+      expect(await rig.members("ready")).to.have.length(3);
+      // One that ends makes place for one.
+      gates.get("c0")!();
+      await eventually(() => expect([...gates.keys()]).to.deep.equal(["c0", "c1", "c2"]));
+      for (const id of ["c1", "c2", "c3", "c4"]) {
+        await eventually(() => expect(gates.has(id)).to.equal(true));
+        gates.get(id)!();
+      }
+      await rig.until("c4", "succeeded");
+      expect(most).to.equal(2);
+    });
+
+    it("works off a hundred times its concurrency", async () => {
+      await rig.queue.enqueueMany(Array.from({ length: 500 }, (_, index) => ({ kind: "a", payload: index })));
+      const begun: unknown[] = [];
+      rig.queue.worker(async ({ task }) => void begun.push(task.payload), { concurrency: 5 });
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(500), 10_000);
+      expect(begun.toSorted((a, b) => Number(a) - Number(b))).to.deep.equal(
+        Array.from({ length: 500 }, (_, index) => index),
+      );
+      expect(rig.queue.statistics).to.include({ started: 500, succeeded: 500, running: 0 });
+    });
+
+    it("has a handler for each kind, and fails a task of another kind for good", async () => {
+      await rig.queue.enqueue("double", 4, { id: "double" });
+      await rig.queue.enqueue("length", "four", { id: "length" });
+      for (const kind of ["other", "constructor", "__proto__"])
+        await rig.queue.enqueue(kind, null, { id: kind });
+      rig.queue.worker({
+        double: ({ task }) => Number(task.payload) * 2,
+        length: ({ task }) => String(task.payload).length,
+      });
+      expect((await rig.until("double", "succeeded")).result).to.equal(8);
+      expect((await rig.until("length", "succeeded")).result).to.equal(4);
+      for (const kind of ["other", "constructor", "__proto__"]) {
+        expect(await rig.until(kind, "failed")).to.include({
+          attempt: 1,
+          message: "no worker of this queue knows this kind of task",
+        });
+      }
+    });
+
+    it("that idles takes a new task at once, from whichever service it comes", async () => {
+      const other = await rig.elsewhere();
+      const started: string[] = [];
+      rig.queue.worker(({ task }) => void started.push(task.id), { pollMs: 5_000 });
+      await untilIdle(rig.sse);
+      await rig.queue.enqueue("kind", null, { id: "own" });
+      await eventually(() => expect(started).to.deep.equal(["own"]), 1_500);
+      await untilIdle(rig.sse);
+      await other.enqueue("kind", null, { id: "foreign" });
+      await eventually(() => expect(started).to.deep.equal(["own", "foreign"]), 1_500);
+    });
+
+    it("that idles takes at once what another gives back", async () => {
+      await rig.queue.enqueue("kind", null, { id: "given" });
+      const first = rig.queue.worker(rig.hang);
+      await eventually(() => expect(first.running).to.equal(1));
+      const other = await rig.service();
+      let attempt = 0;
+      other.queue(rig.name).worker((context) => void (attempt = context.attempt), { pollMs: 5_000 });
+      await untilIdle(other);
+      await first.stop({ graceMs: 0 });
+      await eventually(() => expect(attempt, "attempt").to.equal(1), 1_500);
+    });
+
+    it("looks by itself after pollMs for what it was not told of", async () => {
+      const clock = new FakeClock();
+      const patient = await rig.service({ clock });
+      let started = 0;
+      await rig.queue.enqueue("kind", null, { id: "untold" });
+      await rig.raw.zrem(rig.key("ready"), "untold");
+      patient.queue(rig.name).worker(() => void started++, { pollMs: 4_000 });
+      await untilIdle(patient);
+      await rig.raw.zadd(rig.key("ready"), 1, "untold");
+      clock.advance(3_999);
+      await untilIdle(patient);
+      expect(started).to.equal(0);
+      clock.advance(1);
+      await eventually(() => expect(started).to.equal(1));
+    });
+
+    it("takes what was enqueued before its subscription was acknowledged", async () => {
+      const late = await rig.service({ clock: new FakeClock() });
+      const subscriber = late.pool.subscriber as Redis;
+      const acknowledged = deferred();
+      const subscribe = subscriber.subscribe.bind(subscriber) as (channel: string) => Promise<unknown>;
+      stub(subscriber, "subscribe").callsFake(async (channel) => {
+        await acknowledged.promise;
+        return subscribe(channel as string);
+      });
+      let started = 0;
+      late.queue(rig.name).worker(() => void started++);
+      await late.pool.commands.ping(); // its first look has been answered
+      await settle();
+      await rig.queue.enqueue("kind", null, { id: "unheard" });
+      await late.pool.commands.ping();
+      await settle();
+      expect(started).to.equal(0);
+      acknowledged.resolve();
+      await eventually(() => expect(started).to.equal(1));
+    });
+
+    it("gives its handler the task as it stands, and how often it was begun", async () => {
+      const { id, createdAt } = await rig.queue.enqueue("kind", { n: 1 }, { priority: 3 });
+      const given = deferred<unknown>();
+      rig.queue.worker(({ task, attempt, signal }) =>
+        given.resolve({ task, attempt, aborted: signal.aborted }),
+      );
+      const { startedAt } = await rig.until(id, "succeeded");
+      expect(await given.promise).to.deep.equal({
+        attempt: 1,
+        aborted: false,
+        task: {
+          id,
+          queue: rig.name,
+          kind: "kind",
+          payload: { n: 1 },
+          status: "running",
+          priority: 3,
+          progress: 0,
+          message: "",
+          data: null,
+          attempt: 1,
+          createdAt,
+          runAt: null,
+          startedAt,
+          finishedAt: null,
+          result: null,
+        },
+      });
+    });
+
+    it("tells onError what a handler threw, a TaskFailure excepted, and goes on when that throws", async () => {
+      const mishap = new TypeError("the real reason");
+      const told: [unknown, string][] = [];
+      await rig.queue.enqueue("mishap", null, { id: "mishap", attempts: 1 });
+      await rig.queue.enqueue("verdict", null, { id: "verdict" });
+      rig.queue.worker(
+        ({ task }) => {
+          throw task.kind === "mishap" ? mishap : new TaskFailure("out of paper");
+        },
+        {
+          onError: (error, task) => {
+            told.push([error, task.id]);
+            throw new Error("onError itself");
+          },
+        },
+      );
+      await rig.until("verdict", "failed");
+      await rig.until("mishap", "failed");
+      expect(told).to.deep.equal([[mishap, "mishap"]]);
+    });
+  });
+}

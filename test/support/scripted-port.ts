@@ -1,0 +1,133 @@
+import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../lib/queue/queue-options.js";
+import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
+import type { ReportReply } from "../../lib/queue/scripts/report.js";
+import { parseTask } from "../../lib/queue/task.js";
+import type {
+  QueueEvent,
+  TaskLease,
+  TaskOutcome,
+  TaskReport,
+  WorkerPort,
+} from "../../lib/queue/worker-port.js";
+import { FakeClock } from "./fake-clock.js";
+
+export const NOTHING: ClaimReply = { waitMs: 1e9, schedules: [], tasks: [] };
+
+export function claimedTask(id: string, more: Partial<ClaimedTask> = {}): ClaimedTask {
+  return {
+    id,
+    token: `token of ${id}`,
+    attempt: 1,
+    attempts: null,
+    createdAt: 0,
+    startedAt: 0,
+    priority: 0,
+    progress: 0,
+    kind: "kind",
+    payload: "null",
+    options: "",
+    ...more,
+  };
+}
+
+/** The answer to a look at the queue that found these. */
+export function claimOf(...ids: string[]): ClaimReply {
+  return { ...NOTHING, tasks: ids.map((id) => claimedTask(id)) };
+}
+
+/** An attempt under way: of task "a", its second of three, at 30 percent. */
+export function leaseOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> = {}): TaskLease {
+  const fields = { status: "running", attempt: "2", progress: "30", kind: "kind", queue: "q" };
+  return {
+    task: parseTask("a", new Map(Object.entries(fields))),
+    token: "token",
+    attempts: 3,
+    settings: {},
+    ...more,
+  };
+}
+
+/** A queue that answers as the test says, and remembers what it was asked. */
+export class ScriptedPort implements WorkerPort {
+  readonly clock: FakeClock = new FakeClock();
+  readonly queue: string = "q";
+  readonly maxBytes: number = 1_000;
+  readonly settings: QueueSettings;
+  /** The next answers to `claim`; then there is nothing to take. */
+  readonly claims: (() => Promise<ClaimReply>)[] = [];
+  /** What each look asked for. */
+  readonly wanted: number[] = [];
+  readonly calls: string[] = [];
+  readonly listeners: Set<Parameters<WorkerPort["onWake"]>[0]> = new Set();
+  readonly reports: TaskReport[] = [];
+  readonly settled: (readonly [string, TaskOutcome])[] = [];
+  readonly fired: string[] = [];
+  readonly counted: QueueEvent[] = [];
+  renewed = 0;
+  onRenew: () => Promise<boolean> = () => Promise.resolve(true);
+  onReport: (report: TaskReport) => Promise<ReportReply> = () => Promise.resolve("taken");
+  onSettle: (outcome: TaskOutcome) => Promise<boolean> = () => Promise.resolve(true);
+  onFire: (schedule: DueSchedule) => Promise<void> = () => Promise.resolve();
+
+  constructor(options: QueueOptions = {}) {
+    this.settings = readQueueOptions({ backoff: 1_000, ...options } as QueueOptions<never>);
+  }
+
+  get claimed(): number {
+    return this.wanted.length;
+  }
+
+  get givenBack(): readonly string[] {
+    return this.settled.filter(([, { verdict }]) => verdict === "back").map(([id]) => id);
+  }
+
+  get finishedIds(): readonly string[] {
+    return this.settled.filter(([, { verdict }]) => verdict !== "back").map(([id]) => id);
+  }
+
+  onWake(listener: Parameters<WorkerPort["onWake"]>[0]): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  async claim(want: number): Promise<ClaimReply> {
+    this.wanted.push(want);
+    return (await this.claims.shift()?.()) ?? NOTHING;
+  }
+
+  async fire(schedule: DueSchedule): Promise<void> {
+    this.fired.push(schedule.name);
+    await this.onFire(schedule);
+  }
+
+  async renew(leases: readonly TaskLease[]): Promise<readonly boolean[]> {
+    this.renewed++;
+    this.calls.push("renew");
+    const isMine = await this.onRenew();
+    return leases.map(() => isMine);
+  }
+
+  report(_: TaskLease, report: TaskReport): Promise<ReportReply> {
+    this.calls.push("report");
+    this.reports.push(report);
+    return this.onReport(report);
+  }
+
+  async settle(entries: readonly { lease: TaskLease; outcome: TaskOutcome }[]): Promise<readonly boolean[]> {
+    this.calls.push("settle");
+    for (const { lease, outcome } of entries) this.settled.push([lease.task.id, outcome]);
+    return Promise.all(entries.map(({ outcome }) => this.onSettle(outcome)));
+  }
+
+  count(event: QueueEvent): void {
+    this.counted.push(event);
+  }
+
+  give(...ids: string[]): void {
+    for (const id of ids) this.claims.push(() => Promise.resolve(claimOf(id)));
+  }
+
+  wake(cancelled: string | null = null, missed = false): void {
+    for (const listener of this.listeners) listener(cancelled, missed);
+  }
+}
