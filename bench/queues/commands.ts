@@ -27,7 +27,9 @@ export const open: OpenQueue = async (url, name) => {
   return {
     add: (payload) => {
       const id = randomUUID();
-      redis.hset(`task:${id}`, "kind", "noop", "payload", JSON.stringify(payload), "status", "queued").catch(() => {});
+      redis
+        .hset(`task:${id}`, "kind", "noop", "payload", JSON.stringify(payload), "status", "queued")
+        .catch(() => {});
       return redis.lpush(`ready:${name}`, id);
     },
     work: async (_concurrency, handler) => {

@@ -130,7 +130,7 @@ async function processAll(from: BenchQueue, tasks: number, concurrency: number):
 
 /** Resolves when a count has not changed for long. */
 async function idle(count: () => number): Promise<void> {
-  for (let before = -1; before !== count(); ) {
+  for (let before = -1; before !== count();) {
     before = count();
     await sleep(PATIENCE_MS, null, { ref: false });
   }

@@ -48,7 +48,8 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
     "works on all of them afterwards: a round in which one is lost, or runs twice, is void.",
   "queue-process":
     "One process, on what is in line when it begins. The last line does one task at a time, as the application did.",
-  "queue-pick-up": "From just before the call in one process to the handler in another, which has nothing else to do.",
+  "queue-pick-up":
+    "From just before the call in one process to the handler in another, which has nothing else to do.",
 };
 
 function shapeOf({

@@ -304,9 +304,14 @@ export class Worker {
 
   async #pause(pauseMs: number): Promise<void> {
     if (this.#woken || this.#stopping.signal.aborted) return;
-    const woken = new AbortController();
-    this.#wake = () => woken.abort();
-    await delay(this.#port.clock, pauseMs, woken.signal);
+    // Once for each batch of tasks: an abort would make an error each time.
+    await new Promise<void>((resolve) => {
+      const cancel = this.#port.clock.schedule(resolve, pauseMs);
+      this.#wake = () => {
+        cancel();
+        resolve();
+      };
+    });
     this.#wake = () => {};
   }
 
