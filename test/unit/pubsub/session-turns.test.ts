@@ -449,6 +449,23 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(other)).to.deep.equal(["2", "4"]);
       });
 
+      it("gets what came within the turn of an addition before the id that tells of it, and is not blocked by that", async () => {
+        const stream = await rig.live(["log", "a"]);
+        const adding = stream.session.addChannel("log:2");
+        // Nothing to ask Redis for: it is done within this turn.
+        const added = stream.session.addChannel("a");
+        stream.sink.takes = false;
+        rig.log("log");
+        await added;
+        expect(dataOf(stream)).to.deep.equal(["log1"]);
+        await rig.quiet();
+        await adding;
+        stream.sink.drain();
+        await rig.quiet();
+        expect(dataOf(stream)).to.deep.equal(["log1"]);
+        expect(stream.sink.events.at(-1)!.id, "of the places that it had then").to.equal(idOf(["log", 1]));
+      });
+
       it("has its rules asked about what came before a channel is added as if that were not there", async () => {
         const stream: TurnStream = await rig.live(["a"], {
           filter: () => {
