@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+
 import { expect } from "chai";
 
 import { parseCursor, tagOf } from "../../../lib/pubsub/cursor.js";
@@ -156,6 +158,17 @@ describe("a stream whose client does not read", () => {
       rig.publish("a", "x=1", "y=1", "x=2", "z=1", "y=2");
       stream.sink.drain();
       expect(after(stream)).to.deep.equal(["x=2", "z=1", "y=2"]);
+    });
+
+    it("is asked for the key in the context in which it was opened, whoever has events passed on", async () => {
+      const request = new AsyncLocalStorage<string>();
+      const seen: (string | undefined)[] = [];
+      const latestBy = (): string => (seen.push(request.getStore()), "one");
+      const stream = await request.run("its own", () => stall({ latestBy }, "a"));
+      request.run("another", () => rig.publish("a", "1", "2"));
+      stream.sink.drain();
+      expect(after(stream)).to.deep.equal(["2"]);
+      expect(seen).to.deep.equal(["its own", "its own"]);
     });
 
     it("is not robbed of it by an event that is not for it", async () => {
