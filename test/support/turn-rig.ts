@@ -85,6 +85,7 @@ export class TurnRig {
       },
       history: this.logs,
       onGap: () => {},
+      onRuleFailure: () => {},
       budget: new BufferBudget(Infinity),
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),
