@@ -20,6 +20,7 @@ export class BufferBudget {
   readonly #kept = new Map<Waiting, number>();
   #bytes = 0;
   #exceeded = 0;
+  #dropped = 0;
   #isRelieving = false;
 
   constructor(maxBytes: number) {
@@ -33,6 +34,15 @@ export class BufferBudget {
   /** How often a stream had to give way. */
   get exceeded(): number {
     return this.#exceeded;
+  }
+
+  /** How many events were dropped, since their clients did not read in time. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  countDropped(): void {
+    this.#dropped++;
   }
 
   /** So much waits for `stream` now; 0 forgets it. */

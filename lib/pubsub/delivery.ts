@@ -2,10 +2,12 @@ import { monotonicNow, type Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
 import { Backlog } from "./backlog.js";
 import { Block } from "./block.js";
+import type { BufferBudget } from "./buffer-budget.js";
 import type { EventBatch } from "./event-batch.js";
 import { EventRules, silence } from "./event-rules.js";
 import type { Interruption } from "./hub-member.js";
 import { NO_CHANNEL, NOTHING, type GapReason, type InboundEvent } from "./inbound-event.js";
+import type { RuleName } from "./rule-failure.js";
 import type { SessionCursor } from "./session-cursor.js";
 import type { SessionHistory } from "./session-history.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
@@ -45,7 +47,9 @@ export interface DeliveryContext {
     readonly maxBufferedBytes: number;
     readonly maxEventBytes: number;
   };
+  readonly budget: Pick<BufferBudget, "countDropped">;
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+  readonly onRuleFailure: (rule: RuleName) => void;
 }
 
 /** From how much text on what waits goes out in one write, and the next in another. */
@@ -300,12 +304,14 @@ export class Delivery implements TransportListener {
   }
 
   #createBacklog(): Backlog {
-    const { settings, onGap } = this.#context;
+    const { settings, budget, onGap, onRuleFailure } = this.#context;
     // A quarter is for live events that wait for those before them.
     return new Backlog({
       policy: this.#policy,
       maxBytes: settings.maxBufferedBytes * 0.75,
       onGap,
+      budget,
+      onRuleFailure,
       onError: this.#onError,
     });
   }

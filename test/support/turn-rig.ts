@@ -87,6 +87,7 @@ export class TurnRig {
       },
       history: this.logs,
       onGap: (reason, names) => this.gaps.push([reason, ...names]),
+      onRuleFailure: () => {},
       budget: new BufferBudget(Infinity),
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),

@@ -49,6 +49,7 @@ describe("a stream whose client does not read", () => {
       const stream = await stall("disconnect", "a");
       for (let index = 0; index < 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(stream.session.closeReason).to.equal("slow-consumer");
+      expect(rig.budget.dropped, "what history gives back").to.equal(0);
       const back = await rig.open({ lastEventId: stream.lastId }, "a");
       expect(back.data).to.have.length(10);
       expect(back.gaps).to.deep.equal([]);
@@ -61,7 +62,9 @@ describe("a stream whose client does not read", () => {
       const stream = await stall("drop-oldest", "a");
       for (let index = 1; index <= 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(stream.session.state).to.equal("subscribed");
+      expect(rig.budget.dropped, "before the client is told").to.equal(7);
       stream.sink.drain();
+      expect(rig.budget.dropped).to.equal(7);
       expect(after(stream).map((data) => parseInt(data, 10))).to.deep.equal([8, 9, 10]);
       expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
       expect(idOf(stream, "gap")).to.deep.equal({ a: 7 });
