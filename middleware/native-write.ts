@@ -10,7 +10,7 @@ const OWN_KEYS: ReadonlySet<string | symbol> = new Set([
 ]);
 
 /** `write` as it was when this was loaded: whoever replaces it later is not written past either. */
-const atLoad = OutgoingMessage.prototype.write;
+const atLoad = Reflect.get(OutgoingMessage.prototype, "write") as OutgoingMessage["write"];
 
 /** Of what was there before, only what looks like Node's own is taken for it. */
 const isNodesOwn = looksLikeNodes(atLoad);

@@ -11,7 +11,7 @@ import { useQueue } from "../../support/queue-rig.js";
 import { circular, expectFault, faultOf, thrower, type MakeService } from "../../support/service.js";
 
 const YEAR_MS = 365 * 24 * 3_600_000;
-const show = (value: unknown): string => `${String(JSON.stringify(value)).slice(0, 40)} (${typeof value})`;
+const show = (value: unknown): string => `${JSON.stringify(value)?.slice(0, 40)} (${typeof value})`;
 
 /** Refused with a code and a sentence, before anything has happened. */
 export function describeBadInput(makeService: MakeService): void {
@@ -100,7 +100,7 @@ export function describeBadInput(makeService: MakeService): void {
     for (const [option, values, code = "CONFIG"] of enqueueOptions) {
       for (const value of values) {
         it(`${option}: ${show(value)} is ${code}, by name`, async () => {
-          const fault = await faultOf(rig.queue.enqueue("kind", null, { [option]: value } as EnqueueOptions));
+          const fault = await faultOf(rig.queue.enqueue("kind", null, { [option]: value }));
           expectFault(fault, code);
           expect((fault as Error).message).to.include(option);
           await expectNothing();
@@ -206,7 +206,7 @@ export function describeBadInput(makeService: MakeService): void {
     for (const [option, values] of workerOptions) {
       for (const value of values) {
         it(`the worker option ${option}: ${show(value)} is CONFIG`, () => {
-          expect(() => rig.queue.worker(rig.hang, { [option]: value } as WorkerOptions)).to.throw(
+          expect(() => rig.queue.worker(rig.hang, { [option]: value })).to.throw(
             ConfigError,
             option,
           );
