@@ -30,7 +30,7 @@ export interface LostWorker {
   readonly context: TaskContext;
   readonly worker: Worker;
   /** What its handler returns, late. */
-  end(result: unknown): void;
+  readonly end: (result: unknown) => void;
 }
 
 /** A queue of a test's own on an empty server, and what the tests of queues do again and again. */

@@ -100,7 +100,7 @@ export function describeBadInput(makeService: MakeService): void {
     for (const [option, values, code = "CONFIG"] of enqueueOptions) {
       for (const value of values) {
         it(`${option}: ${show(value)} is ${code}, by name`, async () => {
-          const fault = await faultOf(rig.queue.enqueue("kind", null, { [option]: value } as EnqueueOptions));
+          const fault = await faultOf(rig.queue.enqueue("kind", null, { [option]: value }));
           expectFault(fault, code);
           expect((fault as Error).message).to.include(option);
           await expectNothing();
@@ -206,7 +206,7 @@ export function describeBadInput(makeService: MakeService): void {
     for (const [option, values] of workerOptions) {
       for (const value of values) {
         it(`the worker option ${option}: ${show(value)} is CONFIG`, () => {
-          expect(() => rig.queue.worker(rig.hang, { [option]: value } as WorkerOptions)).to.throw(
+          expect(() => rig.queue.worker(rig.hang, { [option]: value })).to.throw(
             ConfigError,
             option,
           );
