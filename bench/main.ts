@@ -7,6 +7,7 @@ import { whyNoNchan } from "./harness/nchan.js";
 import { ensureOpenFiles, Refusal } from "./harness/open-files.js";
 import { RedisServer } from "./harness/redis.js";
 import { readOptions, USAGE, type Options } from "./options.js";
+import { oursQueue, queueTargets } from "./queues/catalog.js";
 import { describeMachine } from "./report/machine.js";
 import { printSection } from "./report/print.js";
 import type { Report, Section } from "./report/report.js";
@@ -31,6 +32,9 @@ async function run(options: Options): Promise<void> {
   const plan = planOf(options.quick);
   const notes: string[] = [];
   const chosen = chooseTargets(options, plan, notes);
+  const queues = queueTargets.filter(
+    ({ name }) => options.targets === null || options.targets.includes(name) || name === oursQueue.name,
+  );
   ensureOpenFiles(openFilesOf(plan, options.only));
   await checkInstrument();
   const redis = await RedisServer.start();
@@ -40,7 +44,7 @@ async function run(options: Options): Promise<void> {
 
   const sections: Section[] = [];
   for (const name of options.only) {
-    for (const experiment of experimentsOf(name, plan, chosen, redis)) {
+    for (const experiment of experimentsOf(name, plan, chosen, queues, redis)) {
       const rows = await experiment.run(options.rounds, (line) => process.stderr.write(`  ${line}\n`));
       const section = { key: experiment.key, rows };
       sections.push(section);

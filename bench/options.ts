@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 
+import { queueTargets } from "./queues/catalog.js";
 import { targets } from "./targets/catalog.js";
 import { scenarioNames, type ScenarioName } from "./scenarios/names.js";
 
@@ -18,11 +19,13 @@ export interface Options {
   readonly json: string | null;
 }
 
+const known: readonly string[] = [...new Set([...targets, ...queueTargets].map(({ name }) => name))];
+
 export const USAGE: string = `npm run bench -- [options]
 
   --quick            small numbers, in under two minutes: to see that all works, not to quote
   --only a,b         of ${scenarioNames.join(", ")}
-  --targets a,b      of ${targets.map(({ name }) => name).join(", ")}
+  --targets a,b      of ${known.join(", ")}
   --rounds n         of each scenario; default 3, quick 1
   --json file        the figures as JSON
 `;
@@ -39,7 +42,6 @@ export function readOptions(args: readonly string[]): Options {
       json: { type: "string" },
     },
   });
-  const known = targets.map(({ name }) => name);
   return {
     command: commandOf(args, values.json),
     quick: values.quick,

@@ -25,7 +25,7 @@ function stop(message) {
 }
 
 function installPeers() {
-  if (!existsSync(join(bench, "node_modules", "better-sse"))) {
+  if (!["better-sse", "bullmq"].every((name) => existsSync(join(bench, "node_modules", name)))) {
     run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], bench);
   }
   // The targets import the package by its name, as an application does; it is the one of this repository.

@@ -1,18 +1,16 @@
 import { fileURLToPath } from "node:url";
 
 import express, { type Express, type Request, type RequestHandler } from "express";
-import {
-  isFinished,
-  progressChannel,
-  progressOf,
-  type QueueService,
-  type RedisSse,
-  type Task,
-} from "redis-sse";
+import type { QueueService, RedisSse } from "redis-sse";
 import { bearerAuth, redisPoolStatus, sseStream } from "redis-sse/express";
 
-import { answerErrors, BadRequest, BODY_LIMIT, newNotification, newTask, parse, userId } from "./input.js";
+import { deadLetterRoutes } from "./dead-letter-routes.js";
+import { answerErrors, BadRequest, BODY_LIMIT, newNotification, parse, userId } from "./input.js";
 import { LiveStreams } from "./live-streams.js";
+import { pageChannels, withTaskId } from "./page-stream.js";
+import { QueueCounts } from "./queue-counts.js";
+import { createTaskNews } from "./task-news.js";
+import { taskRoutes } from "./task-routes.js";
 
 export interface DemoServices {
   readonly sse: RedisSse;
@@ -31,6 +29,8 @@ const STATIC_FOLDERS = ["../../demo/public", "./public"].map((path) =>
 export function createApp({ sse, queue, redis, token }: DemoServices): Express {
   const app = express();
   const streams = new LiveStreams();
+  const counts = new QueueCounts(queue, streams);
+  const news = createTaskNews(sse);
   app.disable("x-powered-by");
   app.use(setSecurityHeaders);
   for (const folder of STATIC_FOLDERS) app.use(express.static(folder, { index: "index.html" }));
@@ -41,10 +41,14 @@ export function createApp({ sse, queue, redis, token }: DemoServices): Express {
   app.get(
     "/api/notifications/stream",
     checkUser,
-    sseStream((req) => `notifications:${userOf(req)}`, {
+    sseStream((req) => pageChannels(userOf(req)), {
       service: sse,
       key: userOf,
-      onOpen: (session) => streams.add(session),
+      transform: withTaskId,
+      onOpen: (session) => {
+        streams.add(session);
+        counts.opened(session);
+      },
     }),
   );
   app.get("/api/notifications", checkUser, async (req, res) => {
@@ -59,44 +63,8 @@ export function createApp({ sse, queue, redis, token }: DemoServices): Express {
     redisPoolStatus({ service: sse, authorize: bearerAuth(token) }),
   );
 
-  app.post("/api/tasks", async (req, res) => {
-    const { kind, ...payload } = parse(newTask, req.body);
-    const { id } = await queue.enqueue(kind, payload);
-    res.status(202).json({ id });
-  });
-  app.get("/api/tasks/:id", async (req, res) => void res.json(await findTask(queue, req.params.id)));
-  app.get(
-    "/api/tasks/:id/stream",
-    async (req, _res, next) => {
-      await findTask(queue, idOf(req));
-      next();
-    },
-    sseStream((req) => progressChannel(idOf(req)), {
-      service: sse,
-      until: ({ data }) => isFinished((JSON.parse(data) as Task).status),
-      // Subscribed first, read second: an end that came before is in the task, one that comes after is an event.
-      onOpen: async (session, req) => {
-        const task = await findTask(queue, idOf(req));
-        session.send({ data: progressOf(task) });
-      },
-    }),
-  );
-
-  // A page has one stream for everything, since a browser opens no more than six connections to a host over
-  // HTTP/1.1: the progress of a task is added to it and taken away again.
-  app
-    .route("/api/streams/:sessionId/tasks/:id")
-    .put(async (req, res) => {
-      const session = streams.get(req.params.sessionId);
-      const task = await findTask(queue, req.params.id);
-      await session.addChannel(progressChannel(task.id));
-      session.send({ data: progressOf(await findTask(queue, task.id)) });
-      res.status(204).end();
-    })
-    .delete(async (req, res) => {
-      await streams.get(req.params.sessionId).removeChannel(progressChannel(req.params.id));
-      res.status(204).end();
-    });
+  app.use(taskRoutes({ sse, queue, streams, news }));
+  app.use(deadLetterRoutes(queue, news, token));
 
   app.use(() => {
     throw new BadRequest(404, "NOT_FOUND", "expected a path of this demo");
@@ -113,16 +81,6 @@ const checkUser: RequestHandler = (req, _res, next) => {
 /** The user of a request that `checkUser` has let pass. A real application asks its own session. */
 function userOf(req: Request): string {
   return req.query["user"] as string;
-}
-
-function idOf(req: Request): string {
-  return String(req.params["id"]);
-}
-
-async function findTask(queue: QueueService, id: string): Promise<Task> {
-  const task = /^[\w-]{1,128}$/.test(id) ? await queue.get(id) : null;
-  if (task === null) throw new BadRequest(404, "UNKNOWN_TASK", "expected the id of a task");
-  return task;
 }
 
 const setSecurityHeaders: RequestHandler = (_req, res, next) => {

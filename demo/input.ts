@@ -23,7 +23,15 @@ export const newNotification: z.ZodType<{ userId: string; title: string; body: s
   { error: "expected a JSON object { userId, title, body }" },
 );
 
-export const newTask: z.ZodType<{ kind: string; steps: number; stepMs: number }> = z.object(
+export interface NewTask {
+  readonly kind: string;
+  readonly steps: number;
+  readonly stepMs: number;
+  readonly delayMs: number;
+  readonly attempts: number;
+}
+
+export const newTask: z.ZodType<NewTask> = z.object(
   {
     kind: z
       .string({ error: "expected a string of 1 to 64 characters" })
@@ -31,8 +39,28 @@ export const newTask: z.ZodType<{ kind: string; steps: number; stepMs: number }>
       .max(64, "expected a string of 1 to 64 characters"),
     steps: wholeNumber(1, 1_000).default(10),
     stepMs: wholeNumber(0, 10_000).default(300),
+    delayMs: wholeNumber(0, 3_600_000).default(0),
+    attempts: wholeNumber(1, 10).default(3),
   },
-  { error: "expected a JSON object { kind, steps?, stepMs? }" },
+  { error: "expected a JSON object { kind, steps?, stepMs?, delayMs?, attempts? }" },
+);
+
+const IDS = 'expected "all", or a list of 1 to 100 ids of tasks';
+
+export const deadLetterIds: z.ZodType<{ ids: "all" | string[] }> = z.object(
+  {
+    ids: z.union(
+      [
+        z.literal("all"),
+        z
+          .array(z.string(IDS).regex(/^[\w-]{1,128}$/, IDS))
+          .min(1)
+          .max(100),
+      ],
+      { error: IDS },
+    ),
+  },
+  { error: "expected a JSON object { ids }" },
 );
 
 function wholeNumber(min: number, max: number): z.ZodNumber {

@@ -11,6 +11,10 @@ export class LiveStreams {
     void session.closed.then(() => this.#sessions.delete(session.id));
   }
 
+  get open(): readonly PubSubSession[] {
+    return [...this.#sessions.values()];
+  }
+
   /** Throws a 404 for an id that is not, or no longer, of an open stream. */
   get(id: string): PubSubSession {
     const session = this.#sessions.get(id);

@@ -6,7 +6,7 @@ import { createRedisSse } from "redis-sse";
 
 import { createApp } from "./app.js";
 import { chooseRedis } from "./choose-redis.js";
-import { runJob } from "./job.js";
+import { createQueue, startWorker } from "./demo-queue.js";
 
 /** The whole end, streams included, takes less than 5 s; this is the net under it. */
 const EXIT_DEADLINE_MS = 4_500;
@@ -15,8 +15,8 @@ const PARENT_CHECK_MS = 250;
 
 const chosen = await chooseRedis();
 const sse = createRedisSse({ redis: chosen.redis });
-const queue = sse.queue("demo");
-const worker = queue.worker(runJob, { concurrency: 16 });
+const queue = createQueue(sse);
+const worker = startWorker(queue);
 const app = createApp({ sse, queue, redis: chosen.label, token: process.env["DEMO_TOKEN"] || "demo" });
 const server = createServer(app);
 

@@ -1,12 +1,11 @@
-import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 
 import type { Target } from "../targets/catalog.js";
-import type { Question } from "../targets/support/announce.js";
 import { portOf, startScript, stop } from "./children.js";
 import { startFloor } from "./floor.js";
 import { startNchan } from "./nchan.js";
 import { dist } from "./paths.js";
+import { createQuestions } from "./questions.js";
 import type { RedisServer } from "./redis.js";
 import type { Server } from "./server.js";
 
@@ -40,23 +39,6 @@ async function startNode(
     status: () => ask("status"),
     stop: () => stop(child),
   };
-}
-
-function createQuestions(child: ChildProcess, name: string): (question: Question) => Promise<unknown> {
-  const waiting = new Map<number, (value: unknown) => void>();
-  let asked = 0;
-  child.on("message", (message) => {
-    const { id, value } = message as { id: number; value: unknown };
-    waiting.get(id)?.(value);
-    waiting.delete(id);
-  });
-  return (question) =>
-    new Promise((resolve, reject) => {
-      const id = ++asked;
-      waiting.set(id, resolve);
-      child.once("exit", (code, signal) => reject(new Error(`${name} ended with ${code ?? signal}`)));
-      child.send({ id, question });
-    });
 }
 
 /** What feeds the server: the port that takes PUBLISH. */

@@ -1,3 +1,4 @@
+import { oursQueue } from "../queues/catalog.js";
 import { ours, oursWithHistory } from "../targets/catalog.js";
 import { formatNumber } from "./columns.js";
 import { bestPeer, medianOf, type Report } from "./report.js";
@@ -51,6 +52,7 @@ export function judgeAims(report: Report): readonly Aim[] {
     ...["burst", "per-user", "wide"].map((key) =>
       atMost(key, "Redis connections", 2, of(key, "redisConnections"), 0),
     ),
+    ...queueAims(report),
   ];
 }
 
@@ -94,6 +96,22 @@ function publishAims(report: Report): Aim[] {
     const raw = medianOf(report, "publish", `raw XADD + PUBLISH, ${channels}`, "perSecond");
     return atLeast(`publish, ${channels}`, "of the rate of raw XADD + PUBLISH", 0.6, quotient(own, raw), 2);
   });
+}
+
+function queueAims(report: Report): Aim[] {
+  const of = (key: string, figure: string, name = oursQueue.name): number | null =>
+    medianOf(report, key, name, figure);
+  const [add, process, pickUp] = ["queue-add", "queue-process", "queue-pick-up"] as const;
+  const timesBullMq = quotient(of(process, "tasksPerSecond"), of(process, "tasksPerSecond", "bullmq"));
+  return [
+    atLeast(add, "tasks/s", 60_000, of(add, "tasksPerSecond"), 0),
+    atMost(add, "CPU us per task", 15, of(add, "cpuUsPerTask"), 1),
+    atLeast(process, "tasks/s", 45_000, of(process, "tasksPerSecond"), 0),
+    atMost(process, "CPU us per task", 20, of(process, "cpuUsPerTask"), 1),
+    atLeast(process, "times the rate of BullMQ", 3, timesBullMq, 1),
+    atMost(process, "Redis connections for all queues of a process", 2, of(process, "redisConnections"), 0),
+    atMost(pickUp, "us from enqueue to handler (p50)", 300, of(pickUp, "p50Us"), 0),
+  ];
 }
 
 /** Where all cursors are equal, everybody's pages are the same: a few reads for each, not one for each stream. */

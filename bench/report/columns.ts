@@ -29,6 +29,12 @@ const KB_PER_CONNECTION: Column = {
   spread: true,
 };
 
+const QUEUE: readonly Column[] = [
+  { figure: "tasksPerSecond", heading: "tasks/s", digits: 0, spread: true },
+  { figure: "cpuUsPerTask", heading: "CPU us per task", digits: 1, spread: true },
+  { figure: "redisCpuUsPerTask", heading: "of Redis", digits: 1 },
+];
+
 const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   // Few connections tell little of what one takes: the noise of the heap is divided by them.
   wide: [FAN_OUT[0]!, KB_PER_CONNECTION, ...FAN_OUT.slice(1)],
@@ -55,24 +61,40 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     { figure: "heartbeatsPerSecond", heading: "heartbeats/s", digits: 0 },
     { figure: "scaledCpuPercent", heading: "scaled to 10,000 streams and 15 s, %", digits: 2, spread: true },
   ],
+  "queue-add": QUEUE,
+  "queue-process": [
+    ...QUEUE,
+    { figure: "redisConnections", heading: "Redis connections of five queues", digits: 0 },
+  ],
+  "queue-pick-up": [
+    { figure: "p50Us", heading: "p50 us", digits: 0, spread: true },
+    { figure: "p99Us", heading: "p99 us", digits: 0, spread: true },
+  ],
+};
+
+/** What the ratios of a table are made of. */
+const COMPARED: Readonly<Record<string, string>> = {
+  "queue-add": "cpuUsPerTask",
+  "queue-process": "cpuUsPerTask",
+  "queue-pick-up": "p50Us",
 };
 
 /** A section as rows of cells, the first row being the headings. */
 export function tableOf(section: Section): readonly (readonly string[])[] {
   const columns = COLUMNS[section.key] ?? FAN_OUT;
-  const reference = section.rows.find(({ name }) => name === ours.name)?.figures?.["cpuUsPerDelivery"]
-    ?.median;
+  const compared = COMPARED[section.key] ?? "cpuUsPerDelivery";
+  const reference = section.rows.find(({ name }) => name === ours.name)?.figures?.[compared]?.median;
   const ratios = reference !== undefined && section.rows.length > 1;
   const rows = section.rows.map((row) => [
     row.label,
-    ...(ratios ? [ratioOf(row, reference)] : []),
+    ...(ratios ? [ratioOf(row, compared, reference)] : []),
     ...columns.map((column) => cellOf(row, column)),
   ]);
   return [["", ...(ratios ? ["ratio to ours"] : []), ...columns.map(({ heading }) => heading)], ...rows];
 }
 
-function ratioOf({ figures }: Row, reference: number): string {
-  const value = figures?.["cpuUsPerDelivery"]?.median;
+function ratioOf({ figures }: Row, compared: string, reference: number): string {
+  const value = figures?.[compared]?.median;
   return value === undefined ? "" : (value / reference).toFixed(2);
 }
 

@@ -22,6 +22,8 @@ const PEERS = [
   "@fastify/sse",
   "@boringnode/transmit",
   "express-sse",
+  "bullmq",
+  "bee-queue",
   "express",
   "fastify",
   "ioredis",

@@ -22,6 +22,12 @@ const TITLES: Readonly<Record<string, (report: Report) => string>> = {
     `Stalled: ${stalled.readers} readers that never read and one that does, ${stalled.events.toLocaleString("en")} events of ${stalled.size} bytes`,
   idle: ({ plan: { idle } }) =>
     `Idle: ${idle.streams.toLocaleString("en")} streams, a heartbeat every ${idle.heartbeatMs / 1000} s`,
+  "queue-add": ({ plan: { queue } }) =>
+    `Queue, adding: ${queue.tasks.toLocaleString("en")} tasks, ${queue.portion.toLocaleString("en")} calls at once`,
+  "queue-process": ({ plan: { queue } }) =>
+    `Queue, processing: ${queue.tasks.toLocaleString("en")} tasks that do nothing, concurrency ${queue.concurrency}`,
+  "queue-pick-up": ({ plan: { queue } }) =>
+    `Queue, picking up: ${queue.pickUps} tasks, one every ${queue.everyMs} ms`,
 };
 
 const EXPLANATIONS: Readonly<Record<string, string>> = {
@@ -37,6 +43,12 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
   stalled:
     "Memory at most is the largest resident size that the server had, with all garbage; before is after a collection.",
   idle: "Heartbeats are shortened so that several rounds of them pass. The last column is in proportion, for the 667 heartbeats a second of 10,000 streams with the default of 15 s.",
+  "queue-add":
+    "One process; what is above takes one task with each call, what is below all of a portion with one. Another process " +
+    "works on all of them afterwards: a round in which one is lost, or runs twice, is void.",
+  "queue-process":
+    "One process, on what is in line when it begins. The last line does one task at a time, as the application did.",
+  "queue-pick-up": "From just before the call in one process to the handler in another, which has nothing else to do.",
 };
 
 function shapeOf({

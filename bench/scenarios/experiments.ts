@@ -1,4 +1,5 @@
 import type { RedisServer } from "../harness/redis.js";
+import type { QueueTarget } from "../queues/catalog.js";
 import { ours, oursPublished, oursWithHistory, type Target } from "../targets/catalog.js";
 import { experiment, type Experiment } from "./experiment.js";
 import { measureFanOut, type FanOut } from "./fan-out.js";
@@ -6,6 +7,7 @@ import { measureIdle } from "./idle.js";
 import type { ScenarioName } from "./names.js";
 import type { Plan } from "./plan.js";
 import { measurePublish, publishWays } from "./publish.js";
+import { addWaysOf, measureAdding, measurePickUp, measureProcessing } from "./queues.js";
 import { measureReconnect } from "./reconnect.js";
 import { measureStalled } from "./stalled.js";
 
@@ -17,6 +19,7 @@ export function experimentsOf(
   name: ScenarioName,
   plan: Plan,
   targets: readonly Target[],
+  queues: readonly QueueTarget[],
   redis: RedisServer,
 ): readonly Experiment[] {
   const fanOut = (key: string, shape: FanOut, among: readonly Target[]): Experiment =>
@@ -47,6 +50,12 @@ export function experimentsOf(
       ];
     case "idle":
       return [experiment("idle", [ours], () => measureIdle(plan.idle, redis))];
+    case "queue-add":
+      return [experiment(name, addWaysOf(queues), (way) => measureAdding(way, plan.queue, redis))];
+    case "queue-process":
+      return [experiment(name, queues, (queue) => measureProcessing(queue, plan.queue, redis))];
+    case "queue-pick-up":
+      return [experiment(name, queues, (queue) => measurePickUp(queue, plan.queue, redis))];
   }
 }
 

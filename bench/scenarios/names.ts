@@ -9,6 +9,9 @@ export const scenarioNames = [
   "reconnect",
   "stalled",
   "idle",
+  "queue-add",
+  "queue-process",
+  "queue-pick-up",
 ] as const;
 
 export type ScenarioName = (typeof scenarioNames)[number];

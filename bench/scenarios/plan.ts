@@ -1,6 +1,7 @@
 import type { Durations, FanOut } from "./fan-out.js";
 import type { Idle } from "./idle.js";
 import type { ScenarioName } from "./names.js";
+import type { QueueShape } from "./queues.js";
 import type { Reconnect } from "./reconnect.js";
 import type { Stalled } from "./stalled.js";
 
@@ -11,6 +12,7 @@ export interface Plan {
   readonly reconnect: readonly (Reconnect & { readonly name: string })[];
   readonly stalled: Stalled;
   readonly idle: Idle;
+  readonly queue: QueueShape;
   /** Left out unless they are named: so many servers do not fit into two minutes. */
   readonly leftOut: readonly string[];
 }
@@ -31,6 +33,15 @@ const FULL: Plan = {
   ],
   stalled: { readers: 50, events: 12_000, size: 1_024 },
   idle: { streams: 10_000, heartbeatMs: 3_000, seconds: 9 },
+  queue: {
+    tasks: 20_000,
+    portion: 1_000,
+    concurrency: 50,
+    warmUp: 4_000,
+    pickUps: 500,
+    everyMs: 12,
+    queues: 5,
+  },
   leftOut: [],
 };
 
@@ -47,6 +58,7 @@ const QUICK: Plan = {
   ],
   stalled: { ...FULL.stalled, events: 4_000 },
   idle: { streams: 2_000, heartbeatMs: 1_000, seconds: 3 },
+  queue: { ...FULL.queue, tasks: 4_000, warmUp: 1_000, pickUps: 100 },
   leftOut: ["transmit", "express-sse", "per-stream", "bare"],
 };
 

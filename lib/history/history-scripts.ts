@@ -1,3 +1,5 @@
+import { randomBytes } from "node:crypto";
+
 import { isMock, type RedisClient } from "../redis/client.js";
 import { defineScript } from "../redis/script.js";
 import type { HistoryKeys } from "./history-keys.js";
@@ -131,33 +133,46 @@ export interface ReadReply {
   readonly entries: readonly LogEntry[];
 }
 
-const readScript = defineScript("ReadLog", READ, 2, (reply): ReadReply => {
-  const [epoch = "", top = "0", ending = "", finite = "", ...rest] = (reply as readonly unknown[]).map(
-    String,
-  );
-  const entries: LogEntry[] = [];
-  for (let index = 0; index + 3 < rest.length; index += 4) {
-    const [offset, event, data = "", last = ""] = rest.slice(index, index + 4);
-    const own = toEnding(last);
-    entries.push({
-      offset: Number(offset),
-      event: event || undefined,
-      data,
-      ...(own !== "" && { ending: own }),
-    });
-  }
-  return { epoch, top: Number(top), ending: toEnding(ending), finite: finite !== "", entries };
-});
+const readScript = defineScript("ReadLog", READ, 2, (reply) => (reply as readonly unknown[]).map(String));
 
 /** Reads one page of a channel's log, bounded in events and in bytes, and where the log stands. */
-export function readFromLog(
+export async function readFromLog(
   client: RedisClient,
   { position, log }: HistoryKeys,
   call: ReadArguments,
 ): Promise<ReadReply> {
   const { channel, epoch, after, maxEvents, maxBytes, newEpoch, quietTtlMs, maxAgeMs } = call;
   const args = [epoch, after, maxEvents, maxBytes, newEpoch, quietTtlMs, maxAgeMs, channel];
-  return readScript(client, [position, log], [...args, timeOf(client)]);
+  const separator = newSeparator();
+  const reply = await readScript(client, [position, log], [...args, timeOf(client), separator]);
+  const [life = "", top = "0", ending = "", finite = "", entries = ""] = reply;
+  return {
+    epoch: life,
+    top: Number(top),
+    ending: toEnding(ending),
+    finite: finite !== "",
+    entries: parseEntries(entries, separator),
+  };
+}
+
+/** Another one each time, and random: what was published cannot have it. No part of it is both its begin and its end. */
+function newSeparator(): string {
+  return `\u001e${randomBytes(9).toString("base64url")}`;
+}
+
+function parseEntries(text: string, separator: string): readonly LogEntry[] {
+  const parts = text.split(separator);
+  const entries: LogEntry[] = [];
+  for (let index = 0; index + 1 < parts.length; index += 2) {
+    const head = parts[index]!;
+    const offsetEnd = head.indexOf(" ");
+    const endingEnd = head.indexOf(" ", offsetEnd + 1);
+    const ending = toEnding(head.slice(offsetEnd + 1, endingEnd));
+    const event = head.slice(endingEnd + 1) || undefined;
+    const entry = { offset: Number(head.slice(0, offsetEnd)), event, data: parts[index + 1]! };
+    entries.push(ending === "" ? entry : { ...entry, ending });
+  }
+  return entries;
 }
 
 /** Redis' own clock decides; ioredis-mock's goes back once in each second. */

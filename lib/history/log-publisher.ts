@@ -5,6 +5,7 @@ import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryBounds, HistoryPolicy } from "./history-policy.js";
 import { publishToLog, type Ending, type PublishReply } from "./history-scripts.js";
+import { gatherWrites } from "./gathered-writes.js";
 
 export interface LogPublisherOptions {
   readonly commands: () => RedisClient;
@@ -74,7 +75,10 @@ export class LogPublisher {
     const bounds = options.history === false ? null : policy(channel);
     try {
       if (bounds !== null) return await this.#publishInOrder(channel, event, bounds, options);
-      return { position: null, receivers: await commands().publish(channel, encodeEnvelope(event)) };
+      return {
+        position: null,
+        receivers: await gatherWrites(commands()).publish(channel, encodeEnvelope(event)),
+      };
     } catch (error) {
       throw sanitize(error);
     }
@@ -96,7 +100,7 @@ export class LogPublisher {
     const send = (after: number): Promise<PublishReply> => {
       const { commands, keyPrefix } = this.#options;
       const { ending = "", finite = false, writer = "", maxLength = bounds.maxLength } = options;
-      return publishToLog(commands(), historyKeys(keyPrefix, channel), {
+      return publishToLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
         channel,
         event: event.event ?? "",
         data: event.data,

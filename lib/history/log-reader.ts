@@ -5,6 +5,7 @@ import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
 import { readFromLog, type LogEntry, type ReadReply } from "./history-scripts.js";
 import { newEpoch } from "./log-publisher.js";
+import { gatherWrites } from "./gathered-writes.js";
 
 /** A place in a log. */
 interface Place {
@@ -152,7 +153,7 @@ export class LogReader<Event> {
   async #read(channel: string, after: Place | null): Promise<ReadReply> {
     const { commands, keyPrefix, policy, maxPageBytes } = this.#options;
     try {
-      return await readFromLog(commands(), historyKeys(keyPrefix, channel), {
+      return await readFromLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
         channel,
         epoch: after?.epoch ?? "",
         after: after?.offset ?? 0,

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { Cron } from "croner";
 
 import type { Clock } from "../clock.js";
-import { ConfigError, sanitize } from "../errors.js";
+import { ConfigError, isPassing, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import { YEAR_MS } from "./enqueue-options.js";
@@ -41,6 +41,8 @@ export interface StoredSchedule extends ScheduleTimes {
 
 const log = createLog("queue");
 
+/** Schedules in one script. */
+const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
 
 /**
@@ -79,8 +81,14 @@ export class Schedules {
 
   /** All schedules of this version, the next first. Rejects with a fault of Redis. */
   async list(): Promise<readonly Schedule[]> {
-    const stored = await this.#store.run(readSchedules, []);
-    return stored.flatMap(({ name, due, content }) => {
+    // By name: one that is moved on meanwhile may come twice.
+    const stored = new Map<string, DueSchedule>();
+    for (let from = 0; ; from += PAGE) {
+      const page = await this.#store.run(readSchedules, [from, PAGE]);
+      for (const schedule of page) stored.set(schedule.name, schedule);
+      if (page.length < PAGE) break;
+    }
+    return Array.from(stored.values()).flatMap(({ name, due, content }) => {
       const schedule = parse(content);
       if (schedule === null) return [];
       const { kind, payload, cron, timeZone, everyMs } = schedule;
@@ -105,8 +113,9 @@ export class Schedules {
     }
     await this.#enqueue(this.#idOf(name, due), schedule).catch((error: unknown) => {
       const fault = sanitize(error);
-      // Its options are refused by now: the next time is another matter.
-      if (fault.code !== "INVALID_TASK" && fault.code !== "CONFIG") throw fault;
+      // It is in line already, or its kind, payload or options are refused by now: the next time is another matter, and
+      // other schedules wait behind this one.
+      if (isPassing(fault) || fault.code === "CLOSED") throw fault;
       log("schedule %s: %s", name, fault.message);
     });
     await this.#store.run(advanceSchedule, [

@@ -1,3 +1,5 @@
+import { setMaxListeners } from "node:events";
+
 import { delay } from "../deadline.js";
 import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
@@ -30,6 +32,8 @@ export class Settler {
 
   constructor(port: WorkerPort) {
     this.#port = port;
+    // Each batch that waits for Redis listens, and there are as many as tasks at once: no leak.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   /** Whether it was taken; false also for one that nobody waits for any more. Never rejects. */

@@ -8,6 +8,8 @@ const log = createLog("worker");
 
 /** What may wait to be told of one task, in characters. */
 const MAX_WAITING = 1024 * 1024;
+/** What an event takes beside its text: many that are empty are not nothing. */
+const EVENT_OVERHEAD = 128;
 /** Events in one script. */
 const MAX_EVENTS = 100;
 /** After a fault of Redis, before the next try. */
@@ -52,6 +54,8 @@ export class TaskOutput {
     this.#lease = lease;
     this.#signal = signal;
     this.#onLost = onLost;
+    // In place of an `AbortSignal.any()` for each wait, of which a long attempt would gather many.
+    signal.addEventListener("abort", () => this.#skipWindow.abort(), { once: true });
     this.progress = lease.task.progress;
   }
 
@@ -61,14 +65,15 @@ export class TaskOutput {
     this.progress = progress.progress;
     const batch = this.#open();
     batch.progress = progress;
-    return batch.told;
+    // Output that goes with it, and is not stored, is another's matter.
+    return batch.told.catch(() => {});
   }
 
   /** Resolves when it is stored. Rejects with `WRITER_OVERFLOW` when too much waits already, `ABORTED` when it never will be. */
   write(event: OutputEvent): Promise<void> {
     if (this.#signal.aborted) return Promise.reject(gone());
     const batch = this.#open();
-    if (batch.length > 0 && batch.length + event.data.length > MAX_WAITING) {
+    if (batch.length > 0 && batch.length + event.data.length + EVENT_OVERHEAD > MAX_WAITING) {
       return Promise.reject(
         new RedisSseError(
           "WRITER_OVERFLOW",
@@ -76,7 +81,6 @@ export class TaskOutput {
         ),
       );
     }
-    batch.length += event.data.length;
     this.#join(batch, event);
     this.#skipWindow.abort();
     return batch.told;
@@ -103,8 +107,10 @@ export class TaskOutput {
   }
 
   /** Text that follows text is one piece: a reader sees the same. */
-  #join({ output }: Batch, event: OutputEvent): void {
+  #join(batch: Batch, event: OutputEvent): void {
+    const { output } = batch;
     const last = output.at(-1);
+    batch.length += event.data.length;
     const isText = event.name === "chunk" && last?.name === "chunk";
     if (
       isText &&
@@ -115,6 +121,7 @@ export class TaskOutput {
       output[output.length - 1] = { ...last, data: last.data + event.data };
     } else {
       output.push(event);
+      batch.length += EVENT_OVERHEAD;
     }
   }
 
@@ -136,7 +143,7 @@ export class TaskOutput {
     const waitMs = this.#toldAt + settings.progressMs - monotonicNow(clock);
     if (output.length > 0 || waitMs <= 0 || this.#signal.aborted) return;
     const { signal } = this.#skipWindow;
-    await delay(clock, waitMs, AbortSignal.any([signal, this.#signal]));
+    await delay(clock, waitMs, signal);
   }
 
   async #tell({ progress, output, settle }: Batch): Promise<void> {

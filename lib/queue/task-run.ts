@@ -1,11 +1,11 @@
-import { RedisSseError } from "../errors.js";
+import { RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { backoffDelay } from "./backoff.js";
 import type { Settler } from "./settler.js";
 import { boundedJson, readChunk, readLine, readProgress, type TaskContext } from "./task-context.js";
 import { TaskOutput } from "./task-output.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "./task.js";
-import type { TaskLease, TaskOutcome, WorkerPort } from "./worker-port.js";
+import type { OutputEvent, TaskLease, TaskOutcome, WorkerPort } from "./worker-port.js";
 
 /** How the tasks of one worker are run. */
 export interface TaskHandling {
@@ -148,31 +148,38 @@ export class TaskRun {
       get signal() {
         return signal();
       },
-      progress: async (progress, message) => {
-        const fallback = this.#output?.progress ?? task.progress;
-        const report = readProgress(progress, message, fallback, maxBytes);
-        if (!this.#decided) await this.#opened().report(report);
-      },
-      write: async (chunk) => {
-        const data = readChunk(chunk, maxBytes);
-        await this.#writable().write({ name: "chunk", data, isText: typeof chunk === "string" });
-      },
-      log: async (line) => {
-        await this.#writable().write({ name: "log", data: readLine(line), isText: false });
-      },
+      progress: (progress, message) =>
+        this.#tolerate(async () => {
+          const fallback = this.#output?.progress ?? task.progress;
+          const report = readProgress(progress, message, fallback, maxBytes);
+          if (!this.#decided) await this.#opened().report(report);
+        }),
+      write: (chunk) =>
+        this.#tolerate(async () => {
+          const data = readChunk(chunk, maxBytes);
+          await this.#write({ name: "chunk", data, isText: typeof chunk === "string" });
+        }),
+      log: (line) => this.#tolerate(() => this.#write({ name: "log", data: readLine(line), isText: false })),
     };
+  }
+
+  /** What a handler does not wait for must not end its process, and all other tasks with it. */
+  #tolerate(say: () => Promise<void>): Promise<void> {
+    const said = (async () => say())();
+    said.catch((error: unknown) => log("not told: %s: %s", this.lease.task.id, sanitize(error).message));
+    return said;
+  }
+
+  /** A loop that a handler has left behind would keep its outcome waiting for ever. */
+  async #write(event: OutputEvent): Promise<void> {
+    if (this.#decided) throw OVER;
+    await this.#opened().write(event);
   }
 
   get #signal(): AbortSignal {
     this.#aborting ??= new AbortController();
     if (this.#over && !this.#aborting.signal.aborted) this.#aborting.abort(OVER);
     return this.#aborting.signal;
-  }
-
-  /** What is written after the outcome belongs to no attempt. */
-  #writable(): TaskOutput {
-    if (this.#decided) throw OVER;
-    return this.#opened();
   }
 
   #opened(): TaskOutput {

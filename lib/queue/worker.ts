@@ -194,8 +194,10 @@ export class Worker {
   async #take(free: number): Promise<number> {
     const want = Math.min(free, Math.ceil(this.#concurrency / 2), MAX_CLAIM);
     try {
-      const call = `${this.#name}${++this.#claims}`;
+      // The same again until it is answered: what it has taken then is answered, and need not wait for its lease to run out.
+      const call = `${this.#name}${this.#claims}`;
       const { waitMs, schedules, tasks } = await this.#port.claim(want, this.#leaseMs, this.#name, call);
+      this.#claims++;
       this.#drained = tasks.length < want;
       const leases = tasks.map((task) => this.#leaseOf(task));
       if (this.#stopping.signal.aborted) {
@@ -213,6 +215,8 @@ export class Worker {
 
   #begin(lease: TaskLease): void {
     const run = new TaskRun(this.#port, this.#settler, lease, this.#handling, (done) => this.#onDone(done));
+    // One that this very worker has lost meanwhile hears of it from nobody else.
+    this.#runs.get(lease.task.id)?.lose();
     this.#runs.set(lease.task.id, run);
     run.start();
     this.#scheduleRenewal();

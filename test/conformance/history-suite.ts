@@ -144,6 +144,26 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(entries.map(({ data }) => data)).to.deep.equal(texts);
     });
 
+    it("tells where an entry begins and ends, whatever is in it", async () => {
+      const odd = ["", "\u001e", "\u001eabcdefghijkl", "1 completed ", " ", "\n\u001e\n", "\u0000", "ä€😀"];
+      for (const data of odd)
+        expect(await publish(data, { event: "two  words" })).to.include({ status: "ok" });
+      expect(await publish("last", { event: " ", ending: "completed" })).to.include({ status: "ok" });
+      const { entries } = await read();
+      expect(entries).to.deep.equal([
+        ...odd.map((data, index) => ({ offset: index + 1, event: "two  words", data })),
+        { offset: odd.length + 1, event: " ", data: "last", ending: "completed" },
+      ]);
+    });
+
+    it("takes a field of another program for no end", async () => {
+      await publish("first");
+      const { log, position } = historyKeys(PREFIX, channel);
+      await client.xadd(log, "2", "e", "news", "d", "second", "end", "completed or so");
+      await client.hset(position, "o", "2");
+      expect((await read()).entries[1]).to.deep.equal({ offset: 2, event: "news", data: "second" });
+    });
+
     it("leaves no hole and no place twice, whoever publishes at the same time", async () => {
       const clients = [server.connect(), server.connect(), server.connect()];
       const heard = await listen();

@@ -4,17 +4,9 @@ import { dirname } from "node:path";
 import { expect } from "chai";
 
 import { startDemo, type DemoProcess } from "../support/demo-process.js";
-import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
-
-interface Progress {
-  readonly taskId: string;
-  readonly progress: number;
-  readonly message: string;
-  readonly status: string;
-}
 
 /** The demo's HTTP contract, with one Redis behind it. */
 function describeDemo(
@@ -100,61 +92,6 @@ function describeDemo(
       expect(list).to.have.nested.property("notifications[0].title", "Hi");
     });
 
-    it("runs a task, and streams its progress to the end", async () => {
-      const { status, json } = await post("/api/tasks", { kind: "report", steps: 4, stepMs: 60 });
-      expect(status).to.equal(202);
-      const id = json["id"] as string;
-      const stream = await open(`/api/tasks/${id}/stream`);
-      await stream.ended;
-      const progress = progressOf(stream);
-      expect(progress.every(({ taskId }) => taskId === id)).to.equal(true);
-      expect(progress.at(-1)).to.deep.include({ progress: 100, status: "succeeded" });
-      expect(progress.some((event) => event.status === "running" && event.progress > 0)).to.equal(true);
-      const task = await (await fetch(`${demo.url}/api/tasks/${id}`)).json();
-      expect(task).to.deep.include({ id, kind: "report", status: "succeeded", progress: 100 });
-    });
-
-    it("tells of a task that fails, and of one that ended before the stream began", async () => {
-      const { json } = await post("/api/tasks", { kind: "fail", steps: 2, stepMs: 1 });
-      const id = json["id"] as string;
-      await eventually(async () => {
-        const task = (await (await fetch(`${demo.url}/api/tasks/${id}`)).json()) as Progress;
-        expect(task.status).to.equal("failed");
-      });
-      const stream = await open(`/api/tasks/${id}/stream`);
-      await stream.ended;
-      // Also who comes late is told of it from its beginning.
-      expect(progressOf(stream)).to.deep.equal([
-        { taskId: id, progress: 50, message: "fail: step 1 of 2", status: "running" },
-        { taskId: id, progress: 50, message: "this task was made to fail", status: "failed" },
-      ]);
-    });
-
-    it("runs several tasks at once, on one stream that follows them all", async () => {
-      const stream = await open("/api/notifications/stream?user=carol");
-      const { data } = await stream.next(({ event }) => event === "connected");
-      const { sessionId } = JSON.parse(data) as { sessionId: string };
-      const ids = await Promise.all(
-        [1, 2, 3].map(
-          async () =>
-            (await post("/api/tasks", { kind: "import", steps: 3, stepMs: 80 })).json["id"] as string,
-        ),
-      );
-      for (const id of ids) {
-        const answer = await fetch(`${demo.url}/api/streams/${sessionId}/tasks/${id}`, { method: "PUT" });
-        expect(answer.status).to.equal(204);
-      }
-      for (const id of ids)
-        await stream.next((event) => event.data.includes(id) && event.data.includes("succeeded"));
-      for (const id of ids) {
-        const answer = await fetch(`${demo.url}/api/streams/${sessionId}/tasks/${id}`, { method: "DELETE" });
-        expect(answer.status).to.equal(204);
-      }
-      const unknown = await fetch(`${demo.url}/api/streams/nobody/tasks/${ids[0]}`, { method: "PUT" });
-      expect(unknown.status).to.equal(404);
-      await unknown.arrayBuffer();
-    });
-
     it("shows the pool to who has the token", async () => {
       await (await open("/api/notifications/stream?user=dora")).next(({ event }) => event === "connected");
       const url = `${demo.url}/api/notifications/debug/redis_pool`;
@@ -207,6 +144,17 @@ function describeDemo(
       ["no steps", "/api/tasks", { kind: "a", steps: 0 }, 400],
       ["half a step", "/api/tasks", { kind: "a", steps: 1.5 }, 400],
       ["too long a step", "/api/tasks", { kind: "a", stepMs: 10_001 }, 400],
+      ["a delay into the past", "/api/tasks", { kind: "a", delayMs: -1 }, 400],
+      ["too long a delay", "/api/tasks", { kind: "a", delayMs: 3_600_001 }, 400],
+      ["no attempt", "/api/tasks", { kind: "a", attempts: 0 }, 400],
+      ["too many attempts", "/api/tasks", { kind: "a", attempts: 11 }, 400],
+      ["a task over its size", "/api/tasks", { kind: "a", more: "x".repeat(20_000) }, 413],
+      ["to requeue nothing", "/api/dead-letters/requeue", {}, 400],
+      ["to requeue an empty list", "/api/dead-letters/requeue", { ids: [] }, 400],
+      ["to requeue what can be no task", "/api/dead-letters/requeue", { ids: ["a b"] }, 400],
+      ["to purge some word", "/api/dead-letters/purge", { ids: "some" }, 400],
+      ["to purge too many at once", "/api/dead-letters/purge", { ids: Array(101).fill("a") }, 400],
+      ["to cancel an unknown task", "/api/tasks/unknown/cancel", {}, 404],
     ];
     for (const [what, path, body, status] of BAD) {
       it(`refuses ${what}, and says what it expected`, async () => {
@@ -222,7 +170,7 @@ function describeDemo(
       const paths: readonly (readonly [string, number])[] = [
         ["/api/tasks/unknown", 404],
         ["/api/tasks/unknown/stream", 404],
-        ["/api/tasks/..%2F..%2Fx/stream", 404],
+        ["/api/tasks/..%2F..%2Fx/stream", 400],
         ["/api/notifications/stream", 400],
         ["/api/notifications/stream?user=", 400],
         ["/api/notifications/stream?user=a&user=b", 400],
@@ -294,9 +242,3 @@ describeDemo(
 );
 
 after(() => server?.stop());
-
-function progressOf(stream: SseClient): readonly Progress[] {
-  return stream.events
-    .filter(({ event }) => event === "message")
-    .map(({ data }) => JSON.parse(data) as Progress);
-}

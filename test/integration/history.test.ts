@@ -64,10 +64,10 @@ describe("history on a real server that refuses", () => {
     return { fields: await client.hgetall(position), entries: await client.xrange(log, "-", "+") };
   };
 
-  const read = (over: Redis) =>
+  const read = (over: Redis, epoch = "") =>
     readFromLog(over, historyKeys(PREFIX, channel), {
       channel,
-      epoch: "",
+      epoch,
       after: 0,
       maxEvents: 10,
       maxBytes: 1_000,
@@ -82,6 +82,21 @@ describe("history on a real server that refuses", () => {
     mute = new Redis({ host: "127.0.0.1", port: server.port, username: "mute", password: "secret" });
     return mute;
   };
+
+  it("reads what follows bytes that are no UTF-8 as it is", async () => {
+    await publisherOver(client).publish(channel, event);
+    const { position, log } = historyKeys(PREFIX, channel);
+    await client.xadd(log, "2", "e", "", "d", Buffer.from([0x78, 0xe2, 0x82]));
+    await client.xadd(log, "3", "e", Buffer.from([0xf0]), "d", "whole");
+    await client.hset(position, "o", "3");
+    const { epoch } = await read(client);
+    const { entries } = await read(client, epoch);
+    expect(entries.map(({ offset, data }) => [offset, data])).to.deep.equal([
+      [1, "x"],
+      [2, "x\ufffd"],
+      [3, "whole"],
+    ]);
+  });
 
   it("leaves everything as it was when the ACL refuses the channel", async () => {
     const user = await restricted();

@@ -135,19 +135,21 @@ export class ScriptedLog {
 
   #replyTo({ channel, args }: AskedRead): readonly string[] {
     const [epoch = "", afterText, countText, bytesText, newEpoch = ""] = args;
+    const separator = args[9]!;
     const life = this.current(channel) ?? this.#begin(channel, newEpoch);
     const reply = [life.epoch, String(life.top), life.ending, life.finite ? "1" : ""];
-    if (epoch !== life.epoch) return reply;
+    const found: string[] = [];
+    if (epoch !== life.epoch) return [...reply, ""];
     let bytes = 0;
     const end = Math.min(life.top, Math.max(Number(afterText), life.base - 1) + Number(countText));
     for (let offset = Math.max(Number(afterText) + 1, life.base); offset <= end; offset++) {
       const silent = this.#silent.has(`${life.epoch} ${offset}`);
       const data = silent ? "" : dataOf(channel, life.epoch, offset);
-      reply.push(String(offset), "", data, offset === life.top ? life.ending : "");
+      found.push(`${offset} ${offset === life.top ? life.ending : ""} `, data);
       bytes += data.length;
       if (bytes >= Number(bytesText)) break;
     }
-    return reply;
+    return [...reply, found.join(separator)];
   }
 
   #begin(channel: string, epoch: string): Life {

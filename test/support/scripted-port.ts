@@ -2,7 +2,13 @@ import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../l
 import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
 import type { ReportReply } from "../../lib/queue/scripts/report.js";
 import { parseTask } from "../../lib/queue/task.js";
-import type { QueueEvent, TaskLease, TaskOutcome, TaskReport, WorkerPort } from "../../lib/queue/worker-port.js";
+import type {
+  QueueEvent,
+  TaskLease,
+  TaskOutcome,
+  TaskReport,
+  WorkerPort,
+} from "../../lib/queue/worker-port.js";
 import { FakeClock } from "./fake-clock.js";
 
 export const NOTHING: ClaimReply = { waitMs: 1e9, schedules: [], tasks: [] };
@@ -32,7 +38,13 @@ export function claimOf(...ids: string[]): ClaimReply {
 /** An attempt under way: of task "a", its second of three, at 30 percent. */
 export function leaseOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> = {}): TaskLease {
   const fields = { status: "running", attempt: "2", progress: "30", kind: "kind", queue: "q" };
-  return { task: parseTask("a", new Map(Object.entries(fields))), token: "token", attempts: 3, settings: {}, ...more };
+  return {
+    task: parseTask("a", new Map(Object.entries(fields))),
+    token: "token",
+    attempts: 3,
+    settings: {},
+    ...more,
+  };
 }
 
 /** A queue that answers as the test says, and remembers what it was asked. */

@@ -22,6 +22,7 @@ import { defineScript, type Script } from "../../redis/script.js";
 export const BASE: string = String.raw`
 local call, unpack = redis.call, unpack or table.unpack
 local META, TASK, POS, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local NAME = string.match(META, '{tasks}:(.*)$')
 local READY, DELAYED, LEASES = META .. ':ready', META .. ':delayed', META .. ':leases'
 local EPOCH, KEEP, WAKE = ARGV[2], ARGV[3], ARGV[4]
 local now = tonumber(ARGV[1])
@@ -30,7 +31,16 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function text(number) return string.format('%.0f', number) end
+-- Most numbers come again for each task of a batch, and writing one takes as long as a command.
+local texts = {}
+local function text(number)
+  local known = texts[number]
+  if not known then
+    known = string.format('%.0f', number)
+    texts[number] = known
+  end
+  return known
+end
 
 local function quote(value)
   return '"' .. string.gsub(value, '[%c"\\]', function(char) return string.format('\\u%04x', string.byte(char)) end) .. '"'
@@ -39,6 +49,7 @@ end
 -- Those fields of a hash; false for one that is not there.
 local function fields(key, ...)
   local got, count = call('HMGET', key, ...), select('#', ...)
+  if ARGV[1] == '' then return got end
   local copy = {}
   for index = 1, count do copy[index] = type(got[index]) == 'string' and got[index] end
   return copy
@@ -96,6 +107,8 @@ end
 
 -- From now on each move is told; what was before is told now. Answers whether there was anything to tell.
 local function watch(id)
+  -- Without a log everything was told when it was new.
+  if KEEP == '' then return false end
   local key = TASK .. id
   local got = fields(key, 'watched', 'status', 'startedAt', 'progress', 'message', 'attempt', 'delayed')
   -- A server that is short of memory may have dropped a log that was there.
@@ -113,11 +126,25 @@ end
 
 export const MOVES: string = String.raw`
 -- What is put aside for one command at the end: a batch of tasks costs hardly more than one.
-local lists = {}
-local function later(list, ...)
-  lists[list] = lists[list] or {}
-  push(lists[list], ...)
+local lists, leaving = {}, {}
+local function later(list, score, id)
+  local put = lists[list]
+  if not put then
+    put = {}
+    lists[list] = put
+  end
+  local length = #put
+  put[length + 1], put[length + 2] = score, id
 end
+
+local function leave(list, id)
+  leaving[list] = leaving[list] or {}
+  leaving[list][#leaving[list] + 1] = id
+end
+
+-- A full Redis takes it all the same, as it takes all that a script does behind a first write that needs no memory. Tasks
+-- that could not end, nor keep their leases, would keep it full for ever.
+local function insist() call('ZREM', LEASES, '') end
 
 local function count(name, number) call('HINCRBY', META, name, text(number)) end
 
@@ -126,7 +153,7 @@ local function forget(id) call('DEL', TASK .. id, POS .. id, LOG .. id) end
 -- Does what was put aside. A set's oldest go where it holds more than it may.
 local function settle()
   for _, set in ipairs({READY, DELAYED, LEASES}) do
-    if lists[set .. '-'] then call('ZREM', set, unpack(lists[set .. '-'])) end
+    if leaving[set] then call('ZREM', set, unpack(leaving[set])) end
     if lists[set] then call('ZADD', set, unpack(lists[set])) end
   end
   for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
@@ -150,12 +177,11 @@ local function placeOf(priority, number) return text(number - tonumber(priority)
 
 local function enter(number) return tonumber(call('HINCRBY', META, 'seq', text(number))) - number end
 
--- Ends a task; task has its status, progress, message, attempt, and whether it is watched.
-local function conclude(id, task, ttl, changes)
+-- Ends a task; task has its status, progress, message, attempt, and whether it is watched. What follows are more fields.
+local function conclude(id, task, ttl, ...)
   local key = TASK .. id
-  push(changes, 'status', task.status, 'token', '', 'progress', task.progress, 'message', task.message,
-    'finishedAt', text(now))
-  call('HSET', key, unpack(changes))
+  call('HSET', key, 'status', task.status, 'token', '', 'progress', task.progress, 'message', task.message,
+    'finishedAt', text(now), ...)
   call('PEXPIRE', key, ttl)
   if task.once then
     local once = META .. ':once:' .. task.once

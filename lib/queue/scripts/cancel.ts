@@ -5,15 +5,16 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 const CANCEL = `${BASE}${TELL}${MOVES}${String.raw`
 local id = ARGV[6]
 local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched', 'once', 'queue', 'options')
-if not got[1] or got[6] ~= string.match(META, '{tasks}:(.*)$') then return 2 end
+if not got[1] or got[6] ~= NAME then return 2 end
 if isOver(got[1]) then return got[1] == 'cancelled' and 1 or 0 end
+insist()
 -- What was said of this task goes before what the queue says.
 local ttl = got[7] and string.match(got[7], '"resultTtlMs":(%d+)') or ARGV[8]
-later(READY .. '-', id)
-later(DELAYED .. '-', id)
-later(LEASES .. '-', id)
+leave(READY, id)
+leave(DELAYED, id)
+leave(LEASES, id)
 conclude(id, {status = 'cancelled', progress = got[2] or '0', message = ARGV[7], attempt = got[3] or '0', watched = got[4],
-  once = got[5]}, ttl, {})
+  once = got[5]}, ttl)
 settle()
 redis.pcall('PUBLISH', WAKE, 'cancel ' .. id)
 return 1`}`;

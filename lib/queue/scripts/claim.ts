@@ -12,18 +12,19 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 const CLAIM = `${BASE}${TELL}${MOVES}${String.raw`
 local lease, want, caller = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local claims = META .. ':claim:' .. ARGV[14]
+insist()
 
 -- From the last to the first: they keep their order by their places.
 local lost = call('ZRANGEBYSCORE', LEASES, '-inf', text(now), 'LIMIT', '0', '100')
 for index = 1, #lost do
   local id = lost[index]
   local got = fields(TASK .. id, 'attempt', 'attempts', 'progress', 'place', 'once', 'watched')
-  later(LEASES .. '-', id)
+  leave(LEASES, id)
   if got[1] then
     local task = {attempt = got[1], progress = got[3] or '0', once = got[5], watched = got[6], message = ARGV[11]}
     if tonumber(got[1]) >= tonumber(got[2] or ARGV[9]) then
       task.status = 'failed'
-      conclude(id, task, ARGV[10], {})
+      conclude(id, task, ARGV[10])
     else
       task.status = 'queued'
       watch(id)
@@ -39,7 +40,7 @@ if #lost > 0 then count('lost', #lost) end
 local due = call('ZRANGEBYSCORE', DELAYED, '-inf', text(now), 'LIMIT', '0', '200')
 for index = 1, #due do
   local place = fields(TASK .. due[index], 'place')
-  later(DELAYED .. '-', due[index])
+  leave(DELAYED, due[index])
   if place[1] then
     call('HSET', TASK .. due[index], 'status', 'queued')
     later(READY, place[1], due[index])
@@ -66,17 +67,20 @@ if #schedules == 0 and not config[1] then
   if #first > 0 then wait = math.min(wait, tonumber(first[2]) - now) end
 end
 
-local function taken(id, token, got, attempt, startedAt)
-  push(reply, id .. '\n' .. token .. '\n' .. attempt .. '\n' .. (got[4] or '') .. '\n' .. got[3] .. '\n' .. startedAt
-    .. '\n' .. (got[6] or '0') .. '\n' .. (got[7] or '0') .. '\n' .. got[1], got[2], got[5] or '')
+-- More of a task is read only where there is more.
+local function taken(id, kind, payload, createdAt, attempt, startedAt, isPlain)
+  local more = isPlain and {} or fields(TASK .. id, 'attempts', 'priority', 'progress', 'options')
+  local length = #reply
+  reply[length + 1] = id .. '\n' .. caller .. '\n' .. attempt .. '\n' .. (more[1] or '') .. '\n' .. createdAt .. '\n' .. startedAt
+    .. '\n' .. (more[2] or '0') .. '\n' .. (more[3] or '0') .. '\n' .. kind
+  reply[length + 2], reply[length + 3] = payload, more[4] or ''
 end
 
 local before = call('GET', claims)
 if type(before) == 'string' and string.match(before, '^%S+') == caller then
   for id in string.gmatch(before, ' (%S+)') do
-    local got = fields(TASK .. id, 'kind', 'payload', 'createdAt', 'attempts', 'options', 'priority', 'progress', 'token',
-      'attempt', 'startedAt')
-    if got[8] and string.match(got[8], '^(.*):') == caller then taken(id, got[8], got, got[9], got[10]) end
+    local got = fields(TASK .. id, 'token', 'kind', 'payload', 'createdAt', 'attempt', 'startedAt')
+    if got[1] == caller then taken(id, got[2], got[3], got[4], got[5], got[6], false) end
   end
 elseif not config[1] then
   if ARGV[12] ~= '' then
@@ -87,24 +91,27 @@ elseif not config[1] then
     local ready = call('ZCARD', READY)
     want = math.max(0, math.min(want, math.floor(tokens), ready))
     if ready > want and tokens - want < 1 then wait = math.min(wait, math.ceil((1 - (tokens - want)) * interval / most)) end
-    call('HSET', META, 'tokens', string.format('%.6f', tokens - want), 'tokensAt', text(now))
+    -- A look at it alone changes nothing: what has come in since is less than can be written. A clock may be set back.
+    if want > 0 or now < at then
+      call('HSET', META, 'tokens', string.format('%.9f', tokens - want), 'tokensAt', text(now))
+    end
   end
   local got = want > 0 and call('ZPOPMIN', READY, text(want)) or {}
   local record, started = {caller}, text(now)
   for index = 1, #got, 2 do
-    local id, token = got[index], caller .. ':' .. text(index)
+    local id, place = got[index], got[index + 1]
     local key = TASK .. id
-    local task = fields(key, 'kind', 'payload', 'createdAt', 'attempts', 'options', 'priority', 'progress', 'attempt', 'watched')
+    local task = fields(key, 'kind', 'payload', 'createdAt', 'attempt', 'watched', 'more')
     if task[1] then
-      local attempt = text(tonumber(task[8] or '0') + 1)
-      call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', token, 'startedAt', started, 'place',
-        text(tonumber(got[index + 1])))
+      local attempt = text(tonumber(task[4] or '0') + 1)
+      call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', caller, 'startedAt', started, 'place',
+        type(place) == 'string' and place or text(place))
       later(LEASES, text(now + lease), id)
-      push(record, id)
-      taken(id, token, task, attempt, started)
-      if KEEP == '' or task[9] then
+      record[#record + 1] = id
+      taken(id, task[1], task[2], task[3], attempt, started, not (task[4] or task[5] or task[6]))
+      if KEEP == '' or task[5] then
         -- What was written before belongs to an attempt that is over.
-        local began = tell(id, 'started', {status = 'running', progress = task[7] or '0', message = '', attempt = attempt})
+        local began = tell(id, 'started', {status = 'running', progress = fields(key, 'progress')[1] or '0', message = '', attempt = attempt})
         call('HSET', key, 'began', began)
       end
     end

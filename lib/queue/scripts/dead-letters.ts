@@ -8,7 +8,8 @@ for index = 6, #ARGV do
   local id = ARGV[index]
   local key = TASK .. id
   local got = fields(key, 'status', 'queue', 'priority', 'watched')
-  local mine = got[1] == 'failed' and tonumber(call('ZREM', META .. ':failed', id)) == 1
+  -- Behind an entry that has outlived its task there may be another one of that id, of any queue.
+  local mine = got[1] == 'failed' and got[2] == NAME and tonumber(call('ZREM', META .. ':failed', id)) == 1
   if mine then
     call('DEL', POS .. id, LOG .. id)
     call('HDEL', key, 'by', 'token', 'watched', 'startedAt', 'finishedAt', 'result', 'data', 'delayed', 'due', 'once', 'began',
@@ -30,7 +31,9 @@ return {unpack(answers)}`}`;
 const PURGE = `${BASE}${MOVES}${String.raw`
 local answers = {}
 for index = 6, #ARGV do
-  local mine = tonumber(call('ZREM', META .. ':failed', ARGV[index])) == 1
+  local got = fields(TASK .. ARGV[index], 'status', 'queue')
+  local listed = tonumber(call('ZREM', META .. ':failed', ARGV[index])) == 1
+  local mine = listed and got[1] == 'failed' and got[2] == NAME
   if mine then forget(ARGV[index]) end
   push(answers, mine and 1 or 0)
 end

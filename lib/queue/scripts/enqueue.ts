@@ -8,7 +8,7 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
  * 'taken', or 'same <id>'. A call whose answer was lost is sent again by ioredis: it finds its own tasks.
  */
 const ENQUEUE = `${BASE}${TELL}${MOVES}${String.raw`
-local name, whole, caller = string.match(META, '{tasks}:(.*)$'), ARGV[6], ARGV[7]
+local whole, caller = ARGV[6], ARGV[7]
 local total = (#ARGV - 7) / 4
 if whole == '1' then
   for index = 0, total - 1 do
@@ -17,29 +17,30 @@ if whole == '1' then
     local once = extra ~= '' and string.match(extra, '[^\n]*$') or ''
     -- That it is there already is what its key asks for.
     local isSame = once ~= '' and call('GET', META .. ':once:' .. once) == id
-    if type(owner) == 'string' and owner ~= caller .. text(index) and not isSame then return {'taken', id} end
+    if type(owner) == 'string' and owner ~= caller .. index and not isSame then return {'taken', id} end
   end
 end
 local answers, entered, number = {text(now)}, 0, enter(total)
 for index = 0, total - 1 do
   local id, kind, payload, extra = unpack(ARGV, 8 + index * 4, 11 + index * 4)
-  local key, mine, answer = TASK .. id, caller .. text(index), nil
+  local key, mine, answer = TASK .. id, caller .. index, nil
   local given, priority, when, attempts, window, options, once = '', '0', '', '', '', '', ''
   if extra ~= '' then
     given, priority, when, attempts, window, options, once = string.match(extra, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
   end
+  local there = fields(key, 'call', 'createdAt')
   local holder = once ~= '' and call('GET', META .. ':once:' .. once)
   if type(holder) == 'string' and holder ~= id and call('EXISTS', TASK .. holder) == 1 then
     answer = 'same ' .. holder
-  elseif tonumber(call('HSETNX', key, 'call', mine)) == 0 then
-    local got = fields(key, 'call', 'createdAt')
-    answer = got[1] == mine and 'ok ' .. got[2] or holder == id and 'same ' .. id or 'taken'
+  elseif there[1] then
+    answer = there[1] == mine and 'ok ' .. there[2] or holder == id and 'same ' .. id or 'taken'
   else
     answer = 'ok'
     local place, due = placeOf(priority, number + index), now
-    if string.sub(when, 1, 1) == '+' then due = now + tonumber(when) elseif when ~= '' then due = tonumber(when) end
+    if when ~= '' then due = tonumber(when) + (string.sub(when, 1, 1) == '+' and now or 0) end
     local status = due > now and 'delayed' or 'queued'
-    local set = {'queue', name, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', text(now)}
+    local set = {'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', text(now)}
+    if priority ~= '0' or attempts ~= '' or options ~= '' then push(set, 'more', '1') end
     if priority ~= '0' then push(set, 'priority', priority) end
     if attempts ~= '' then push(set, 'attempts', attempts) end
     if options ~= '' then push(set, 'options', options) end
@@ -63,7 +64,7 @@ for index = 0, total - 1 do
       if at[2] then call('DEL', POS .. id, LOG .. id) elseif at[1] then watch(id) end
     end
   end
-  push(answers, answer)
+  answers[#answers + 1] = answer
 end
 settle()
 if entered > 0 then

@@ -15,9 +15,11 @@ if not got[1] or isOver(got[1]) or (token ~= '' and got[2] ~= token) then
   if token ~= '' then call('HINCRBY', META, 'refused', '1') end
   return 0
 end
-if token ~= '' and got[3] == token .. number then return 1 end
+-- One that was sent again, maybe behind later ones.
+local teller, last = string.match(got[3] or '', '^(%S+) (%d+)$')
+if teller and teller == token and tonumber(number) <= tonumber(last) then return 1 end
 watch(id)
-if token ~= '' then call('HSET', key, 'said', token .. number) end
+if token ~= '' then call('HSET', key, 'said', token .. ' ' .. number) end
 for index = 12, #ARGV, 2 do
   append(id, ARGV[index], function() return ARGV[index + 1] end)
 end

@@ -30,9 +30,10 @@ else
 end
 return 1`}`;
 
-/** Answers names, next times and contents. */
+/** ARGV: how many to leave out, how many to answer at most. Answers names, next times and contents. */
 const SCHEDULES = `${BASE}${String.raw`
-local reply, due = {}, call('ZRANGE', META .. ':due', '0', '-1', 'WITHSCORES')
+local from, most = tonumber(ARGV[6]), tonumber(ARGV[7])
+local reply, due = {}, call('ZRANGE', META .. ':due', text(from), text(from + most - 1), 'WITHSCORES')
 for index = 1, #due, 2 do
   local content = call('HGET', META .. ':schedules', due[index])
   if type(content) == 'string' then push(reply, due[index], text(tonumber(due[index + 1])), content) end

@@ -8,21 +8,22 @@ import { BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js";
  */
 const SETTLE = `${BASE}${TELL}${MOVES}${String.raw`
 local answers, refused, retried = {}, 0, 0
+insist()
 for index = 6, #ARGV, 8 do
   local id, token, verdict, progress, message, result, delay, ttl = unpack(ARGV, index, index + 7)
   local key = TASK .. id
-  local got = fields(key, 'token', 'by', 'attempt', 'watched', 'once', 'place')
+  local got = fields(key, 'token', 'by', 'attempt', 'watched', 'once')
   if got[2] == token then
-    push(answers, 1)
+    answers[#answers + 1] = 1
   elseif got[1] ~= token then
     refused = refused + 1
-    push(answers, 0)
+    answers[#answers + 1] = 0
   else
     local task = {status = verdict, progress = progress, message = message, attempt = got[3], watched = got[4], once = got[5]}
-    later(LEASES .. '-', id)
-    push(answers, 1)
+    leave(LEASES, id)
+    answers[#answers + 1] = 1
     if verdict == 'succeeded' or verdict == 'failed' then
-      conclude(id, task, ttl, {'by', token, verdict == 'succeeded' and 'result' or 'error', result})
+      conclude(id, task, ttl, 'by', token, verdict == 'succeeded' and 'result' or 'error', result)
     else
       watch(id)
       local due = now + tonumber(delay)
@@ -30,7 +31,7 @@ for index = 6, #ARGV, 8 do
       if verdict == 'back' then task.attempt = text(tonumber(got[3]) - 1) else retried = retried + 1 end
       call('HSET', key, 'by', token, 'token', '', 'status', task.status, 'attempt', task.attempt, 'progress', progress,
         'message', message, 'error', result, 'due', text(due))
-      if due > now then later(DELAYED, text(due), id) else later(READY, got[6], id) end
+      if due > now then later(DELAYED, text(due), id) else later(READY, fields(key, 'place')[1], id) end
       tell(id, verdict == 'back' and 'requeued' or 'retry', task)
     end
   end
@@ -45,6 +46,7 @@ return {unpack(answers)}`}`;
 /** ARGV: lease ms, then ids and tokens. Answers for each whether the task is still that worker's. */
 const RENEW = `${BASE}${MOVES}${String.raw`
 local answers = {}
+insist()
 for index = 7, #ARGV, 2 do
   local id = ARGV[index]
   local mine = fields(TASK .. id, 'token')[1] == ARGV[index + 1]

@@ -1,0 +1,27 @@
+/**
+ * With the settings that its documentation names for speed: no events to and fro, nothing kept in memory of a job, no
+ * blocking connection for who does not work. Finished jobs are kept, as by default.
+ */
+import BeeQueue from "bee-queue";
+
+import type { OpenQueue, Payload } from "./queue.js";
+
+export const open: OpenQueue = async (url, name) => {
+  const settings = { redis: url as never, getEvents: false, sendEvents: false, storeJobs: false };
+  const queue = new BeeQueue<Payload>(name, { ...settings, isWorker: false });
+  await queue.ready();
+  let worker: BeeQueue<Payload> | null = null;
+  return {
+    add: (payload) => queue.createJob(payload).save(),
+    addBulk: async (payloads) => {
+      const faults = await queue.saveAll(payloads.map((payload) => queue.createJob(payload)));
+      for (const fault of faults.values()) throw fault;
+    },
+    work: async (concurrency, handler) => {
+      worker = new BeeQueue<Payload>(name, settings);
+      await worker.ready();
+      worker.process(concurrency, async ({ data }) => handler(data));
+    },
+    stop: async () => worker?.close(),
+  };
+};

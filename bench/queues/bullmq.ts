@@ -1,0 +1,26 @@
+/**
+ * As its documentation advises: one connection for all queues and workers of a process (each worker has one more to block
+ * on), `maxRetriesPerRequest: null` for workers. Finished jobs are kept, as by default.
+ */
+import { Queue, Worker } from "bullmq";
+import { Redis } from "ioredis";
+
+import type { OpenQueue, Payload } from "./queue.js";
+
+let connection: Redis | null = null;
+
+export const open: OpenQueue = async (url, name) => {
+  connection ??= new Redis(url, { maxRetriesPerRequest: null });
+  const shared = { connection };
+  const queue = new Queue<Payload>(name, shared);
+  await queue.waitUntilReady();
+  let worker: Worker<Payload> | null = null;
+  return {
+    add: (payload) => queue.add("noop", payload),
+    addBulk: (payloads) => queue.addBulk(payloads.map((data) => ({ name: "noop", data }))),
+    work: async (concurrency, handler) => {
+      worker = new Worker<Payload>(name, async ({ data }) => handler(data), { ...shared, concurrency });
+    },
+    stop: async () => worker?.close(),
+  };
+};

@@ -1,0 +1,172 @@
+import { expect } from "chai";
+
+import { createRedisSse, type QueueOptions, type QueueService, type RedisSse } from "../../lib/index.js";
+import { deferred, eventually } from "../support/eventually.js";
+import { need } from "../support/prerequisites.js";
+import { RedisServer } from "../support/redis-server.js";
+import { listen } from "../support/service.js";
+
+const KEYS = "sse:queue:{tasks}:";
+const HOUR_MS = 3_600_000;
+
+describe("a queue whose moves come at the worst of times", function () {
+  this.timeout(30_000);
+
+  let server: RedisServer;
+  let sse: RedisSse;
+  let ends: (() => unknown)[];
+
+  before(async function () {
+    server = await RedisServer.start(await need("redis", this));
+  });
+
+  after(() => server?.stop());
+
+  beforeEach(async () => {
+    await server.admin.flushall();
+    ends = [];
+    sse = createRedisSse({ redis: server.url });
+  });
+
+  afterEach(async () => {
+    for (const end of ends.toReversed()) await end();
+    await sse.close();
+  });
+
+  const statusOf = async (queue: QueueService, id: string): Promise<string | undefined> =>
+    (await queue.get(id))?.status;
+
+  async function untilDone(queue: QueueService, id: string, timeoutMs?: number): Promise<void> {
+    await eventually(async () => expect(await statusOf(queue, id)).to.equal("succeeded"), timeoutMs);
+  }
+
+  it("a stale dead letter is purged and requeued without touching the task that has its id now", async () => {
+    const queue = sse.queue("stale", { attempts: 1, deadLetterTtlMs: 20 });
+    const worker = queue.worker(
+      () => {
+        throw new Error("no");
+      },
+      { onError: () => {} },
+    );
+    await queue.enqueue("kind", 1, { id: "again" });
+    await eventually(async () => expect(await queue.get("again")).to.equal(null));
+    await worker.stop();
+    // Its id is still among the failed, until the next task ends.
+    expect(await server.admin.zcard(`${KEYS}stale:failed`)).to.equal(1);
+    await queue.enqueue("kind", 2, { id: "again" });
+    await queue.deadLetters.requeue("again");
+    expect(await queue.deadLetters.purge("all")).to.equal(0);
+    expect(await queue.get("again")).to.include({ payload: 2, status: "queued" });
+  });
+
+  it("a queue that is paused with a schedule due asks Redis no more often than it polls", async () => {
+    const queue = sse.queue("paused");
+    await queue.schedule("tick", { everyMs: HOUR_MS }, "kind", null);
+    await server.admin.zadd(`${KEYS}paused:due`, 1, "tick");
+    await queue.pause();
+    queue.worker(() => {}, { pollMs: 1_000 });
+    await eventually(async () => expect(await server.callsOf("evalsha")).to.be.greaterThan(0));
+    const before = await server.callsOf("evalsha");
+    // Other traffic, as long as it takes: none of it is a script.
+    for (let ping = 0; ping < 2_000; ping++) await server.admin.ping();
+    expect((await server.callsOf("evalsha")) - before).to.be.at.most(10);
+  });
+
+  it("a schedule that cannot be fired keeps no other from being fired, nor the worker from its tasks", async () => {
+    const queue = sse.queue("poison");
+    await queue.schedule("a-poison", { everyMs: HOUR_MS }, "kind", null);
+    await queue.schedule("b-sound", { everyMs: HOUR_MS }, "kind", null);
+    // As another version may have written it.
+    const stored = { everyMs: HOUR_MS, kind: "kind", payload: "null", options: { priority: 1_000 } };
+    await server.admin.hset(`${KEYS}poison:schedules`, "a-poison", JSON.stringify(stored));
+    await server.admin.zadd(`${KEYS}poison:due`, 1, "a-poison", 2, "b-sound");
+    const done: string[] = [];
+    queue.worker(({ task }) => void done.push(task.id));
+    await eventually(() => expect(done).to.deep.equal(["b-sound-2"]));
+    await eventually(async () => {
+      const next = (await queue.schedules()).map(({ nextAt }) => Date.parse(nextAt));
+      for (const time of next) expect(time).to.be.greaterThan(Date.now() - 1_000);
+    });
+  });
+
+  it("thousands of schedules can be listed", async () => {
+    const queue = sse.queue("many");
+    const count = 5_000;
+    await queue.schedule("s0", { everyMs: HOUR_MS }, "kind", null);
+    const content = (await server.admin.hget(`${KEYS}many:schedules`, "s0"))!;
+    const pipeline = server.admin.pipeline();
+    for (let index = 1; index < count; index++) {
+      pipeline.hset(`${KEYS}many:schedules`, `s${index}`, content);
+      pipeline.zadd(`${KEYS}many:due`, String(Date.now() + HOUR_MS + index), `s${index}`);
+    }
+    await pipeline.exec();
+    expect(await queue.schedules()).to.have.length(count);
+  });
+
+  it("a clock of Redis that was set back by an hour does not stop a queue with a rate", async () => {
+    const queue = sse.queue("rate", { rateLimit: { max: 10, intervalMs: 1_000 } });
+    await server.admin.hset(`${KEYS}rate`, "tokens", "0", "tokensAt", String(Date.now() + HOUR_MS));
+    await queue.enqueue("kind", null, { id: "a" });
+    queue.worker(() => {}, { pollMs: 50 });
+    await untilDone(queue, "a");
+  });
+
+  it("a slow rate is kept while workers look at the queue all the time", async () => {
+    const queue = sse.queue("slow", { rateLimit: { max: 1, intervalMs: 24 * HOUR_MS } });
+    const interval = 24 * HOUR_MS;
+    // One that was taken nearly an hour ago: the next is due in two seconds.
+    await server.admin.hset(`${KEYS}slow`, "tokens", "0", "tokensAt", String(Date.now() - interval + 2_000));
+    await queue.enqueueMany([
+      { kind: "kind", payload: null, options: { id: "a" } },
+      { kind: "kind", payload: null, options: { id: "b" } },
+    ]);
+    for (let workers = 0; workers < 4; workers++) queue.worker(() => {}, { pollMs: 1 });
+    await untilDone(queue, "a", 6_000);
+    expect(await statusOf(queue, "b")).to.equal("queued");
+  });
+
+  it("an attempt that was lost to its own worker is told so", async () => {
+    const queue = sse.queue("own");
+    const reasons: unknown[] = [];
+    const over = deferred();
+    ends.push(over.resolve);
+    queue.worker(
+      async ({ attempt, signal }) => {
+        signal.addEventListener("abort", () => reasons.push((signal.reason as { code: string }).code));
+        if (attempt === 1) await over.promise;
+      },
+      { concurrency: 2, leaseMs: 60_000, pollMs: 10 },
+    );
+    await queue.enqueue("kind", null, { id: "own" });
+    await eventually(async () => expect(await statusOf(queue, "own")).to.equal("running"));
+    // As if renewals had not come through for a minute.
+    await server.admin.zadd(`${KEYS}own:leases`, 1, "own");
+    await untilDone(queue, "own");
+    expect(reasons).to.include("LEASE_LOST");
+  });
+
+  for (const keep of [true, false]) {
+    it(`events of a task are told once each ${keep ? "with" : "without"} a history`, async () => {
+      const options: QueueOptions = { progressMs: 0, backoff: 0 };
+      const service = createRedisSse({ redis: server.url, ...(!keep && { history: false }) });
+      ends.push(() => service.close());
+      const queue = service.queue("told", options);
+      const heard = await listen(service, "task_progress:told");
+      ends.push(() => heard.stop());
+      await queue.enqueue("kind", null, { id: "told" });
+      if (keep) await service.publish("other", { data: 1 });
+      queue.worker(
+        async ({ attempt, progress }) => {
+          await progress(50);
+          if (attempt === 1) throw new Error("once more");
+        },
+        { onError: () => {} },
+      );
+      await untilDone(queue, "told");
+      await heard.sync();
+      const types = heard.messages.map((message) => (JSON.parse(message) as { type: string }).type);
+      const told = ["queued", "started", "progress", "retry", "started", "progress", "succeeded"];
+      expect(types).to.deep.equal(told);
+    });
+  }
+});
