@@ -209,6 +209,7 @@ export function describeLeases(makeService: MakeService): void {
       const service = await rig.service({ clock: new FakeClock() });
       const lost = service.queue(rig.name).worker(() => late.promise, { concurrency: 2 });
       await eventually(() => expect(lost.running).to.equal(2));
+      await untilIdle(service); // it looks after its leases when it begins to listen
       await rig.expire("leases", "a", "b"); // long ago
       const second = rig.queue.worker(rig.hang);
       await eventually(() => expect(second.running).to.equal(1));

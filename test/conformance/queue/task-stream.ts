@@ -116,7 +116,7 @@ export function describeTaskStream(makeService: MakeService): void {
             attempt: task.attempt,
           });
         }
-        expect((await rig.watch(id, watchers[0]!.lastId)).answered).to.equal(204);
+        expect((await rig.watch(id, watchers[0].lastId)).answered).to.equal(204);
         // The log goes with the task.
         const left = await rig.raw.pttl(rig.taskKey(id));
         for (const key of await logKeys()) expect(await rig.raw.pttl(key)).to.be.within(1, left + 1_000);
@@ -190,7 +190,7 @@ export function describeTaskStream(makeService: MakeService): void {
       await watcher.end();
       expectStory(watcher, ["queued", "started", "succeeded"]);
       // Who saw the old end is told that there is another story, and not that it knows the end of it.
-      const returned = await rig.watch(id, old.events.at(-1)!.id!);
+      const returned = await rig.watch(id, old.events.at(-1)!.id);
       await returned.end();
       expect(returned.gaps).to.have.length(1);
     });
