@@ -10,7 +10,7 @@ interface Entry {
   readonly outcome: TaskOutcome;
   /** Whether anybody still waits: the lease may have been lost meanwhile. */
   readonly isWanted: () => boolean;
-  resolve(taken: boolean | null): void;
+  readonly resolve: (taken: boolean | null) => void;
 }
 
 const log = createLog("worker");
