@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSseError, type QueueService, type RedisSse } from "../../lib/index.js";
+import { createRedisSse, type QueueService, type RedisSse, type RedisSseError } from "../../lib/index.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
