@@ -16,7 +16,7 @@ export const open: OpenQueue = async (url, name) => {
   let stopped: Promise<void> | null = null;
 
   const work = async (from: Redis, handler: (payload: Payload) => void): Promise<void> => {
-    while (blocking === from) {
+    for (;;) {
       const id = (await from.blpop(`ready:${name}`, 5))?.[1];
       if (id === undefined) continue;
       const task = await redis.hgetall(`task:${id}`);
