@@ -65,6 +65,7 @@ export type {
   BufferStatistics,
   HistoryStatistics,
   QueueStatus,
+  RuleStatistics,
   ServerInfo,
   StatusOptions,
   StatusReport,

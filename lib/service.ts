@@ -302,6 +302,7 @@ class RedisSseService implements RedisSse {
       sessions: this.#streams.statistics,
       history: { ...this.#history.reader.statistics, gaps: this.#streams.gaps },
       buffers: this.#streams.buffers,
+      rules: { failed: this.#streams.ruleFailures },
       channels: this.#streams.channels,
       queues: this.#queues.statistics,
     };

@@ -1,7 +1,8 @@
-import { ServerResponse, type IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 import type { Block, HttpAnswer, Sink, SinkConnection, SinkListener, StreamHead } from "../lib/index.js";
+import { isWrittenByNode } from "./native-write.js";
 import { connectionOf } from "./response-connection.js";
 
 /** What compression() adds to a response, to let go of what it holds back. */
@@ -56,14 +57,14 @@ export class ResponseSink implements Sink {
     // A server-wide idle timeout would cut a stream that is only silent.
     this.#req.setTimeout(0);
     this.#endConnectionAfter();
-    const socket = isNative(res) ? res.socket : null;
+    const socket = isWrittenByNode(res) ? res.socket : null;
     // Head and first frames in one packet.
     socket?.cork();
     try {
       res.writeHead(status, headers);
       res.flushHeaders();
       // Asked again: compression and its like put themselves in place when the head goes out.
-      if (socket !== null && res.chunkedEncoding && isNative(res)) this.#writePast(socket);
+      if (socket !== null && res.chunkedEncoding && isWrittenByNode(res)) this.#writePast(socket);
       return this.write(block);
     } finally {
       socket?.uncork();
@@ -138,11 +139,6 @@ export class ResponseSink implements Sink {
   }
 
   readonly #onDrain = (): void => this.#listener?.onDrain();
-}
-
-/** Whether `write` is Node's own: HTTP/2 has another, and compression and its like replace it. */
-function isNative(res: ServerResponse): boolean {
-  return res instanceof ServerResponse && res.write === ServerResponse.prototype.write;
 }
 
 function ignore(): void {}

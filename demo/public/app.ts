@@ -1,13 +1,16 @@
 import { messageOf } from "./api.js";
 import { showConnection } from "./connection-pill.js";
+import { createDeadLetters } from "./dead-letters.js";
 import { byId } from "./dom.js";
 import { asNotification, createBell } from "./notifications.js";
 import { showRedis, startPoolPanel } from "./pool-panel.js";
+import { showCounts } from "./queue-counts.js";
 import { createSendForm } from "./send-form.js";
 import { openStream } from "./stream.js";
 import { createTaskForm } from "./task-form.js";
 import { createTaskList } from "./task-list.js";
-import { asProgress, createTasks } from "./tasks.js";
+import { asProgress } from "./task-model.js";
+import { createTasks, type Tasks } from "./tasks.js";
 import { toast } from "./toasts.js";
 import { currentUser, showUser, somebodyElse } from "./user.js";
 
@@ -16,7 +19,15 @@ showUser(user);
 byId("send-hint-name", HTMLElement).textContent = somebodyElse(user);
 
 const bell = createBell(user);
-const tasks = createTasks(createTaskList());
+const deadLetters = createDeadLetters();
+const tasks: Tasks = createTasks(
+  createTaskList({
+    cancel: (id) =>
+      tasks.cancel(id).catch((error: unknown) => toast("fault", "Not cancelled", messageOf(error))),
+    tellOutput: (id) => tasks.tellOutput(id),
+  }),
+);
+let failures = "";
 createSendForm(user);
 createTaskForm(tasks);
 startPoolPanel();
@@ -34,6 +45,7 @@ openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, {
   },
   connected(sessionId) {
     tasks.connected(sessionId);
+    deadLetters.load();
     loadNotifications();
     // After a restart it may be another one.
     void showRedis();
@@ -46,6 +58,20 @@ openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, {
     }
     const notification = asNotification(data);
     if (notification !== undefined) bell.arrived(notification);
+  },
+  events: {
+    task: (data) => tasks.appeared(data),
+    "tasks-changed"() {
+      tasks.refresh();
+      deadLetters.load();
+    },
+    chunk: (data) => tasks.wrote("chunk", data),
+    log: (data) => tasks.wrote("log", data),
+    queue(data) {
+      const before = failures;
+      failures = showCounts(data);
+      if (failures !== before) deadLetters.load();
+    },
   },
   gap() {
     loadNotifications();

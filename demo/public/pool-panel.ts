@@ -1,10 +1,9 @@
 import { ApiError, call, messageOf } from "./api.js";
 import { byId, el, setText } from "./dom.js";
 import { listAt, numberAt, objectAt, stringAt, type JsonObject } from "./json.js";
+import { operatorToken, setOperatorToken } from "./operator-token.js";
 
 const EVERY_MS = 2_000;
-const TOKEN_KEY = "redis-sse-demo:debug-token";
-const DEFAULT_TOKEN = "demo";
 const SEGMENTS = 24;
 const CHANNELS_SHOWN = 60;
 
@@ -132,8 +131,7 @@ export function startPoolPanel(): void {
     if (asking || refused || document.hidden) return;
     asking = true;
     try {
-      const token = sessionStorage.getItem(TOKEN_KEY) ?? DEFAULT_TOKEN;
-      const answer = await call("GET", "/api/notifications/debug/redis_pool", { token });
+      const answer = await call("GET", "/api/notifications/debug/redis_pool", { token: operatorToken() });
       showPool(objectAt(answer, "data"));
       setState("live", "every 2 s");
     } catch (error) {
@@ -150,7 +148,7 @@ export function startPoolPanel(): void {
   document.addEventListener("visibilitychange", () => void ask());
   tokenForm.addEventListener("submit", (event) => {
     event.preventDefault();
-    sessionStorage.setItem(TOKEN_KEY, tokenInput.value.trim());
+    setOperatorToken(tokenInput.value.trim());
     refused = false;
     void ask();
   });

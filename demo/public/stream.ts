@@ -12,6 +12,8 @@ export interface StreamHandlers {
   readonly connected: (sessionId: string) => void;
   /** A message's data, parsed. */
   readonly message: (data: unknown) => void;
+  /** Events of other names, by these, with their data, parsed. */
+  readonly events: Readonly<Record<string, (data: unknown) => void>>;
   /** Something may have been missed while the session stayed open. */
   readonly gap: () => void;
   /** A fault the server has told of; the stream may well go on. */
@@ -67,6 +69,10 @@ export function openStream(url: string, handlers: StreamHandlers): void {
     });
 
     current.addEventListener("message", (event) => handlers.message(parse(event.data)));
+
+    for (const [name, heard] of Object.entries(handlers.events)) {
+      current.addEventListener(name, (event: MessageEvent<unknown>) => heard(parse(event.data)));
+    }
 
     current.addEventListener("gap", () => handlers.gap());
 

@@ -1,28 +1,36 @@
 import { messageOf } from "./api.js";
 import { byId, field, showResult } from "./dom.js";
-import type { Tasks } from "./tasks.js";
+import type { NewTask, Tasks } from "./tasks.js";
 
 const THREE = ["report", "import", "resize"];
-
-/** An empty field leaves the choice to the server. */
-function optionalNumber(text: string): number | undefined {
-  return text === "" ? undefined : Number(text);
-}
+const NUMBERS = ["steps", "stepMs", "delayMs", "attempts"] as const;
+const REMINDER_DELAY_MS = "5000";
 
 export function createTaskForm(tasks: Tasks): void {
   const form = byId("task-form", HTMLFormElement);
+  const kind = byId("task-kind", HTMLSelectElement);
+  const delay = byId("task-delay-ms", HTMLInputElement);
   const three = byId("start-three", HTMLButtonElement);
   const result = byId("task-result", HTMLElement);
 
+  /** An empty field leaves the choice to the server. */
+  function newTask(kind: string): NewTask {
+    const given = NUMBERS.map((name) => [name, field(form, name)] as const).filter(([, text]) => text !== "");
+    return { kind, ...Object.fromEntries(given.map(([name, text]) => [name, Number(text)])) };
+  }
+
   async function start(kinds: readonly string[]): Promise<void> {
-    const steps = optionalNumber(field(form, "steps"));
-    const stepMs = optionalNumber(field(form, "stepMs"));
-    const starts = await Promise.allSettled(kinds.map((kind) => tasks.start(kind, steps, stepMs)));
+    const starts = await Promise.allSettled(kinds.map((kind) => tasks.start(newTask(kind))));
     const failed = starts.find((each) => each.status === "rejected");
     if (failed !== undefined) showResult(result, "error", messageOf(failed.reason));
     else showResult(result, "ok", kinds.length === 1 ? "Started." : `Started ${kinds.length} tasks.`);
   }
 
+  // A reminder is there to be late; a delay of one's own choice stays.
+  kind.addEventListener("change", () => {
+    if (kind.value === "reminder" && delay.value === "0") delay.value = REMINDER_DELAY_MS;
+    else if (kind.value !== "reminder" && delay.value === REMINDER_DELAY_MS) delay.value = "0";
+  });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     void start([field(form, "kind")]);

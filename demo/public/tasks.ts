@@ -1,205 +1,206 @@
 import { ApiError, call } from "./api.js";
-import { asObject, numberAt, parse, stringAt } from "./json.js";
+import { asObject, listAt, stringAt } from "./json.js";
+import { createFollower } from "./task-follower.js";
+import { advance, asTask, isFinal, type Progress, type Task } from "./task-model.js";
 
-const STATUSES = ["queued", "running", "succeeded", "failed"] as const;
+/** A piece of what a task writes. */
+export type Output =
+  | { readonly type: "chunk" | "log"; readonly text: string }
+  | { readonly type: "attempt"; readonly attempt: number };
 
-/** "unknown" is the page's own: the server no longer has the task, so no more will come of it. */
-export type Status = (typeof STATUSES)[number] | "unknown";
-
-export interface Task {
-  readonly id: string;
-  readonly kind: string;
-  readonly status: Status;
-  readonly progress: number;
-  readonly message: string;
+export interface TasksView {
+  readonly show: (newestFirst: readonly Task[]) => void;
+  readonly write: (id: string, output: Output) => void;
+  /** What was written before will be told again. */
+  readonly clear: (id: string) => void;
 }
 
-export interface Progress {
-  readonly taskId: string;
-  readonly status: Status;
-  readonly progress: number;
-  readonly message: string;
+export interface NewTask {
+  readonly kind: string;
+  readonly steps?: number;
+  readonly stepMs?: number;
+  readonly delayMs?: number;
+  readonly attempts?: number;
 }
 
 export interface Tasks {
-  /** Starts a task on the server and follows it. */
-  readonly start: (kind: string, steps: number | undefined, stepMs: number | undefined) => Promise<void>;
-  /** Takes progress that came over the stream. */
+  readonly start: (task: NewTask) => Promise<void>;
+  readonly cancel: (id: string) => Promise<void>;
+  /** Has the output told of a task that had ended before this page came. */
+  readonly tellOutput: (id: string) => void;
+  /** A task that somebody has started, over the stream. */
+  readonly appeared: (data: unknown) => void;
   readonly progressed: (progress: Progress) => void;
-  /** Follows all unfinished tasks on this new session. */
+  readonly wrote: (type: "chunk" | "log", data: unknown) => void;
+  /** Reads all tasks, and follows those that go on, on this new session. */
   readonly connected: (sessionId: string) => void;
   /** The stream is down, so there is no session to follow a task on. */
   readonly disconnected: () => void;
-  /** Asks the server for all unfinished tasks, after a gap in the stream. */
+  /** Asks the server for all tasks: some were put in line again or forgotten, or something was missed. */
   readonly refresh: () => void;
 }
 
 const KEPT = 50;
 const RETRY_MS = 2_000;
 
-export function isFinal(status: Status): boolean {
-  return status === "succeeded" || status === "failed" || status === "unknown";
-}
+/** The newest tasks of the queue, whoever has started them, newest first. */
+export function createTasks(view: TasksView): Tasks {
+  let newestFirst: readonly Task[] = [];
+  /** When a task came to its end, or to this page: what was asked for before is older. */
+  const knownSince = new Map<string, number>();
+  /** Tasks that are over, of which the output is wanted all the same. */
+  const replayed = new Set<string>();
 
-export function asProgress(data: unknown, idKey = "taskId"): Progress | undefined {
-  const object = asObject(data);
-  const taskId = stringAt(object, idKey);
-  const status = STATUSES.find((each) => each === stringAt(object, "status"));
-  if (taskId === undefined || status === undefined) return undefined;
-  const progress = Math.min(100, Math.max(0, numberAt(object, "progress") ?? 0));
-  return { taskId, status, progress, message: stringAt(object, "message") ?? "" };
-}
-
-/**
- * The task after this progress. A session that begins anew, or an answer that overtakes the stream, can tell an older
- * state after a newer one: the bar never goes back, and what has ended stays ended.
- */
-function advance(task: Task, next: Progress): Task {
-  if (isFinal(task.status)) return task;
-  const older = next.progress < task.progress || (task.status === "running" && next.status === "queued");
-  if (older && !isFinal(next.status)) return task;
-  return {
-    ...task,
-    status: next.status,
-    progress: Math.max(task.progress, next.progress),
-    message: next.message,
-  };
-}
-
-/** The tasks this tab has started, newest first. */
-export function createTasks(show: (newestFirst: readonly Task[]) => void): Tasks {
-  // A reload would otherwise lose sight of tasks that are still running.
-  const storageKey = "redis-sse-demo:tasks";
-  const newestFirst: Task[] = restored();
-  let session: string | undefined;
-  /** Tasks the server sends to the present session. */
-  const followed = new Set<string>();
-
-  function restored(): Task[] {
-    const stored = parse(sessionStorage.getItem(storageKey));
-    if (!Array.isArray(stored)) return [];
-    return stored.flatMap((each: unknown) => {
-      const progress = asProgress(each, "id");
-      if (progress === undefined) return [];
-      const { taskId: id, status, progress: percent, message } = progress;
-      return [{ id, kind: stringAt(asObject(each), "kind") ?? "task", status, progress: percent, message }];
-    });
-  }
+  const follower = createFollower({
+    isWanted: (id) => {
+      const task = find(id);
+      return task !== undefined && (!isFinal(task.status) || replayed.has(id));
+    },
+    begins: view.clear,
+    answered: (answer, askedAt) => take(asTask(answer), askedAt),
+    gone: lost,
+  });
 
   function find(id: string): Task | undefined {
     return newestFirst.find((task) => task.id === id);
   }
 
-  function update(next: Progress): void {
-    const index = newestFirst.findIndex((task) => task.id === next.taskId);
-    const task = newestFirst[index];
+  function put(task: Task): void {
+    const before = find(task.id);
+    if (before === undefined || isFinal(task.status) !== isFinal(before.status)) {
+      knownSince.set(task.id, performance.now());
+    }
+    newestFirst = [task, ...newestFirst.filter(({ id }) => id !== task.id)].toSorted(
+      (a, b) => b.createdAt - a.createdAt,
+    );
+    for (const { id } of newestFirst.slice(KEPT)) drop(id);
+    view.show(newestFirst);
+    if (isFinal(task.status)) {
+      if (!replayed.has(task.id)) follower.unfollow(task.id);
+    } else {
+      void follower.follow(task.id);
+    }
+  }
+
+  function drop(id: string): void {
+    newestFirst = newestFirst.filter((task) => task.id !== id);
+    knownSince.delete(id);
+    replayed.delete(id);
+    follower.unfollow(id);
+  }
+
+  /** The server's word, to a request that was sent at that time: the stream may have told more since. */
+  function take(task: Task | undefined, askedAt: number): void {
     if (task === undefined) return;
-    const changed = advance(task, next);
-    if (changed === task) return;
-    newestFirst[index] = changed;
-    show(newestFirst);
-    if (isFinal(changed.status)) unfollow(changed.id);
+    const known = find(task.id);
+    const isNews = known === undefined || (!isFinal(known.status) && task.seq >= known.seq);
+    // One that had ended before it was asked for, and has not, was put in line again.
+    const isRerun = known !== undefined && isFinal(known.status) && askedAt > knownSince.get(task.id)!;
+    if (isNews || isRerun) put(task);
   }
 
-  function add(task: Task): void {
-    newestFirst.unshift(task);
-    while (newestFirst.length > KEPT) {
-      // The oldest that has ended goes first; with none (-1) it is the oldest of all.
-      const ended = newestFirst.findLastIndex((each) => isFinal(each.status));
-      const [dropped] = newestFirst.splice(ended, 1);
-      if (dropped !== undefined) unfollow(dropped.id);
-    }
-    show(newestFirst);
-  }
-
-  function route(sessionId: string, taskId: string): string {
-    return `/api/streams/${encodeURIComponent(sessionId)}/tasks/${encodeURIComponent(taskId)}`;
-  }
-
-  function isWanted(id: string, sessionId: string): boolean {
+  function lost(id: string): void {
     const task = find(id);
-    return session === sessionId && task !== undefined && !isFinal(task.status);
-  }
-
-  /** Adds the task's channel to the tab's stream, which makes the server send its present progress as well. */
-  async function follow(id: string): Promise<void> {
-    const sessionId = session;
-    if (sessionId === undefined) return;
-    while (isWanted(id, sessionId)) {
-      try {
-        await call("PUT", route(sessionId, id));
-      } catch {
-        // Until the stream takes it, the task's state comes by asking for it.
-        await ask(id);
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-        continue;
-      }
-      if (session === sessionId) followed.add(id);
-      // The server's answer and the task's last event race each other: the event may have come first.
-      if (!isWanted(id, sessionId)) unfollow(id);
-      return;
-    }
-  }
-
-  function unfollow(id: string): void {
-    if (session === undefined || !followed.delete(id)) return;
-    // Nothing depends on it: the channel goes with the session in any case.
-    call("DELETE", route(session, id)).catch(() => undefined);
+    if (task === undefined || isFinal(task.status)) return;
+    put({ ...task, status: "unknown", message: "The server no longer has this task." });
   }
 
   async function ask(id: string): Promise<void> {
+    const askedAt = performance.now();
     try {
-      const progress = asProgress(await call("GET", `/api/tasks/${encodeURIComponent(id)}`), "id");
-      if (progress !== undefined) update(progress);
+      take(asTask(await call("GET", `/api/tasks/${encodeURIComponent(id)}`)), askedAt);
     } catch (error) {
-      if (error instanceof ApiError && error.status === 404) {
-        update({
-          taskId: id,
-          status: "unknown",
-          progress: 0,
-          message: "The server no longer has this task.",
-        });
-      }
+      if (error instanceof ApiError && error.status === 404) lost(id);
     }
   }
 
-  function unfinished(): string[] {
-    return newestFirst.filter((task) => !isFinal(task.status)).map((task) => task.id);
+  let live = false;
+  let loading = false;
+  let again = false;
+
+  async function load(): Promise<void> {
+    again = loading;
+    if (loading) return;
+    loading = true;
+    const askedAt = performance.now();
+    try {
+      const tasks = listAt(await call("GET", "/api/tasks"), "tasks").map(asTask);
+      const there = new Set(tasks.map((task) => task?.id));
+      for (const { id } of newestFirst) {
+        if (!there.has(id) && knownSince.get(id)! < askedAt) drop(id);
+      }
+      for (const task of tasks) take(task, askedAt);
+      view.show(newestFirst);
+    } catch {
+      if (live) setTimeout(() => void load(), RETRY_MS);
+    } finally {
+      loading = false;
+      if (again) void load();
+    }
   }
 
-  addEventListener("pagehide", () => sessionStorage.setItem(storageKey, JSON.stringify(newestFirst)));
-  show(newestFirst);
+  view.show(newestFirst);
 
   return {
-    async start(kind, steps, stepMs) {
-      const answer = await call("POST", "/api/tasks", {
-        body: {
-          kind,
-          ...(steps === undefined ? {} : { steps }),
-          ...(stepMs === undefined ? {} : { stepMs }),
-        },
-      });
-      const id = stringAt(answer, "id");
+    async start(task) {
+      const id = stringAt(await call("POST", "/api/tasks", { body: { ...task } }), "id");
       if (id === undefined) throw new Error("The server did not say which task it has started.");
-      add({ id, kind, status: "queued", progress: 0, message: "" });
-      void follow(id);
+      // The stream tells of it as well; without one it is asked for.
+      if (find(id) === undefined) await ask(id);
     },
 
-    progressed: update,
+    async cancel(id) {
+      const answer = await call("POST", `/api/tasks/${encodeURIComponent(id)}/cancel`);
+      if (answer["cancelled"] !== true) await ask(id);
+    },
+
+    tellOutput(id) {
+      replayed.add(id);
+      void follower.follow(id);
+    },
+
+    appeared(data) {
+      const task = asTask(data);
+      // One that is known has gone on since.
+      if (task !== undefined && find(task.id) === undefined) put(task);
+    },
+
+    progressed(progress) {
+      const task = find(progress.taskId);
+      if (task === undefined) return;
+      if (progress.type === "started" && progress.attempt > 1) {
+        view.write(task.id, { type: "attempt", attempt: progress.attempt });
+      }
+      const next = advance(task, progress);
+      if (next !== task) put(next);
+      // Events do not say when a task is due.
+      if (next !== task && next.status === "delayed") void ask(task.id);
+      if (isFinal(progress.status) && progress.seq >= task.seq) {
+        replayed.delete(task.id);
+        follower.unfollow(task.id);
+      }
+    },
+
+    wrote(type, data) {
+      const object = asObject(data);
+      const id = stringAt(object, "taskId");
+      const text = stringAt(object, "text");
+      if (id !== undefined && text !== undefined && find(id) !== undefined) view.write(id, { type, text });
+    },
 
     connected(sessionId) {
-      session = sessionId;
-      followed.clear();
-      for (const id of unfinished()) void follow(id);
+      live = true;
+      follower.session(sessionId);
+      // Whatever was heard over the last session, the server knows better now.
+      newestFirst = newestFirst.map((task) => ({ ...task, seq: -1 }));
+      void load();
     },
 
     disconnected() {
-      session = undefined;
-      followed.clear();
+      live = false;
+      follower.session(undefined);
     },
 
-    refresh() {
-      for (const id of unfinished()) void ask(id);
-    },
+    refresh: () => void load(),
   };
 }

@@ -19,7 +19,6 @@ function linkTo(user: string): HTMLAnchorElement {
       class: "user-link",
       href: `/?user=${encodeURIComponent(user)}`,
       target: "_blank",
-      // Without an opener the new tab starts with a storage of its own, so it does not show this tab's tasks.
       rel: "noopener",
       "aria-label": `Open as ${user} in a new tab`,
     },

@@ -1,9 +1,10 @@
 import { atOnce } from "./app-answer.js";
+import type { BufferBudget } from "./buffer-budget.js";
 import type { Position } from "./cursor.js";
 import { FrameBuffer, sizeOf } from "./frame-buffer.js";
 import { createGap, isControl, NO_CHANNEL, type GapReason, type InboundEvent } from "./inbound-event.js";
 import { KeyedBuffer } from "./keyed-buffer.js";
-import { tellFailure, type OnRuleError } from "./rule-failure.js";
+import { tellFailure, type OnRuleError, type RuleName } from "./rule-failure.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "./stream-event.js";
 
@@ -12,7 +13,11 @@ export interface BacklogOptions {
   /** Above this the policy drops, though not the newest; one that drops nothing leaves it to the session to end. */
   readonly maxBytes: number;
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
-  /** `latestBy` failed. */
+  /** Counts what the policy drops, for all streams together. */
+  readonly budget: Pick<BufferBudget, "countDropped">;
+  /** Counts that `latestBy` failed. */
+  readonly onRuleFailure: (rule: RuleName) => void;
+  /** Told what `latestBy` threw. */
   readonly onError?: OnRuleError | undefined;
 }
 
@@ -113,6 +118,7 @@ export class Backlog {
     try {
       key = atOnce("latestBy", this.#keyOf!({ channel, event: type, data }));
     } catch (error) {
+      this.#options.onRuleFailure("latestBy");
       tellFailure("latestBy", error, event, this.#options.onError);
     }
     return `${channel}\n${textOf(key)}`;
@@ -124,6 +130,7 @@ export class Backlog {
 
   #lose({ channel, position }: InboundEvent): void {
     this.#dropped++;
+    this.#options.budget.countDropped();
     this.#lost ??= new Map();
     const known = this.#lost.get(channel);
     const isOlder = known !== undefined && position?.epoch === known.epoch && position.offset < known.offset;

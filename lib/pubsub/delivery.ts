@@ -2,15 +2,17 @@ import { monotonicNow, type Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
 import { Backlog } from "./backlog.js";
 import { Block } from "./block.js";
+import type { BufferBudget } from "./buffer-budget.js";
 import type { EventBatch } from "./event-batch.js";
 import { EventRules, silence } from "./event-rules.js";
 import type { Interruption } from "./hub-member.js";
 import { NO_CHANNEL, NOTHING, type GapReason, type InboundEvent } from "./inbound-event.js";
+import type { RuleName } from "./rule-failure.js";
 import type { SessionCursor } from "./session-cursor.js";
 import type { SessionHistory } from "./session-history.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
 import type { StreamRequest } from "./sink.js";
-import type { SlowConsumerPolicy } from "./slow-consumer.js";
+import { bindSlowConsumer, type SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamOutput, WriteResult } from "./stream-output.js";
 import type { TransportListener } from "./transport.js";
 
@@ -45,7 +47,9 @@ export interface DeliveryContext {
     readonly maxBufferedBytes: number;
     readonly maxEventBytes: number;
   };
+  readonly budget: Pick<BufferBudget, "countDropped">;
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+  readonly onRuleFailure: (rule: RuleName) => void;
 }
 
 /** From how much text on what waits goes out in one write, and the next in another. */
@@ -90,7 +94,7 @@ export class Delivery implements TransportListener {
     this.#history = history;
     this.#cursor = cursor;
     this.#output = output;
-    this.#policy = request.slowConsumer ?? context.settings.slowConsumer;
+    this.#policy = bindSlowConsumer(request.slowConsumer ?? context.settings.slowConsumer);
     this.#onError = request.onError;
     this.#rules = EventRules.of(request, context);
   }
@@ -234,7 +238,7 @@ export class Delivery implements TransportListener {
   writeRest(): void {
     this.#gather(() => {
       for (let event = this.#next(); event !== undefined; event = this.#next()) {
-        this.#write(event);
+        this.#writeOne(event);
         // What came behind it is no part of this stream, nor a place to come back from.
         if (event.isLast) return;
       }
@@ -300,12 +304,14 @@ export class Delivery implements TransportListener {
   }
 
   #createBacklog(): Backlog {
-    const { settings, onGap } = this.#context;
+    const { settings, budget, onGap, onRuleFailure } = this.#context;
     // A quarter is for live events that wait for those before them.
     return new Backlog({
       policy: this.#policy,
       maxBytes: settings.maxBufferedBytes * 0.75,
       onGap,
+      budget,
+      onRuleFailure,
       onError: this.#onError,
     });
   }
@@ -338,20 +344,27 @@ export class Delivery implements TransportListener {
   #writeAll(batch: EventBatch): void {
     const block = this.#history.hasTracks ? this.#cursor.blockOf(batch) : batch.block;
     this.#put(block, batch.events.length);
+    if (batch.gaps !== null) batch.gaps.forEach((event) => this.#count(event));
     if (batch.last.ending !== undefined) this.#owner.ended();
   }
 
   /** Writes one event, and ends the stream where it was the last. */
   #pass(event: InboundEvent): void {
-    this.#write(event);
+    this.#writeOne(event);
     if (event.ending !== undefined) this.#owner.ended();
     if (event.isLast) this.#owner.end("completed");
   }
 
-  #write(event: InboundEvent): void {
+  #writeOne(event: InboundEvent): void {
     const frame = event.isLast ? this.#cursor.lastFrameOf(event) : this.#cursor.frameOf(event);
     // One that says nothing only moves the client's id, and is no event to it.
     this.#put(new Block(frame), event.isLast && event.frame === NOTHING ? 0 : 1);
+    this.#count(event);
+  }
+
+  /** A gap that was made as an event was read, for all at once, is counted where a client is told. */
+  #count({ gap, channel }: InboundEvent): void {
+    if (gap !== undefined) this.#context.onGap(gap, [channel]);
   }
 
   #put(block: Block, events: number): void {

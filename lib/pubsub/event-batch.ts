@@ -27,6 +27,8 @@ export class EventBatch {
   readonly isPlain: boolean;
   /** Whether more than one session is to get it. */
   readonly isShared: boolean;
+  /** Those that stand in the place of an event that nobody can be sent; `null`: none does. */
+  readonly gaps: readonly InboundEvent[] | null;
   #block: Block | null = null;
   #withIds: Block | null = null;
 
@@ -36,6 +38,7 @@ export class EventBatch {
     this.events = events;
     this.isShared = isShared;
     this.run = findRun(events);
+    this.gaps = events.some(isGap) ? events.filter(isGap) : null;
     this.isPlain = this.run === null && events.every(isPlain);
   }
 
@@ -58,6 +61,10 @@ export class EventBatch {
     for (const event of this.events) text += encode(event);
     return new Block(text, this.isShared);
   }
+}
+
+function isGap({ gap }: InboundEvent): boolean {
+  return gap !== undefined;
 }
 
 function isPlain({ position, ending }: InboundEvent): boolean {

@@ -3,14 +3,7 @@ import { AsyncResource } from "node:async_hooks";
 import { ConfigError } from "../errors.js";
 import { atOnce } from "./app-answer.js";
 import { encodeEvent } from "./frame.js";
-import {
-  createGap,
-  isControl,
-  NO_CHANNEL,
-  NOTHING,
-  type GapReason,
-  type InboundEvent,
-} from "./inbound-event.js";
+import { createGap, isControl, NO_CHANNEL, NOTHING, type InboundEvent } from "./inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "./outbound-message.js";
 import { tellFailure, type OnRuleError, type RuleName } from "./rule-failure.js";
 import type { StreamRequest } from "./sink.js";
@@ -19,7 +12,8 @@ import type { StreamEvent } from "./stream-event.js";
 /** What the service gives the rules of its streams. */
 export interface EventRulesContext {
   readonly settings: { readonly maxEventBytes: number };
-  readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+  /** Counts that a rule failed: of the gap that it makes nothing else is counted. */
+  readonly onRuleFailure: (rule: RuleName) => void;
 }
 
 /** What one stream's application wants done with each event: left out, changed, or taken for the last. */
@@ -60,7 +54,7 @@ export class EventRules {
     try {
       return Boolean(atOnce("until", this.#until(seenOf(event))));
     } catch (error) {
-      tellFailure("until", error, event, this.#onError);
+      this.#fail("until", error, event);
       return false;
     }
   }
@@ -79,10 +73,14 @@ export class EventRules {
       return change(event, message, this.#context.settings.maxEventBytes);
     } catch (error) {
       // It may not be for this client's eyes: it is not sent, and that is told.
-      tellFailure(rule, error, event, this.#onError);
-      this.#context.onGap("invalid", [event.channel]);
+      this.#fail(rule, error, event);
       return { ...event, ...createGap([event.channel], "invalid", event.channel) };
     }
+  }
+
+  #fail(rule: RuleName, error: unknown, event: InboundEvent): void {
+    this.#context.onRuleFailure(rule);
+    tellFailure(rule, error, event, this.#onError);
   }
 }
 

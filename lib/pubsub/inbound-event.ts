@@ -42,6 +42,8 @@ export interface InboundEvent {
   readonly ending?: Ending;
   /** Set on the event that its stream ends with, by what the application said of it. */
   readonly isLast?: boolean;
+  /** Set on a gap that stands in the place of one event, for all who hear it: counted for each client that gets it. */
+  readonly gap?: GapReason;
 }
 
 /** An event that has a place in its channel's log. */
@@ -72,7 +74,7 @@ export function readLoggedEvent(
   maxEventBytes: number,
 ): LoggedInboundEvent {
   const { position, ending } = envelope;
-  const event = readEnvelope(channel, envelope, maxEventBytes) ?? createGap([channel], "invalid", channel);
+  const event = readEnvelope(channel, envelope, maxEventBytes) ?? createReplacement(channel, "invalid");
   return { ...event, position, ...(ending !== undefined && { ending }) };
 }
 
@@ -85,7 +87,7 @@ function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number
   const place = { ...(position !== undefined && { position }), ...(ending !== undefined && { ending }) };
   if (event !== undefined && isReservedEvent(event)) return null;
   if (isLargerThan(data, maxEventBytes)) {
-    return { ...createGap([channel], "too-large", channel), ...place };
+    return { ...createReplacement(channel, "too-large"), ...place };
   }
   if (ending === "broken") return { channel, event: "error", data, frame: BROKEN, ...place };
   // An event without data is not dispatched (9.2.6).
@@ -119,4 +121,9 @@ export function createGap(
 ): InboundEvent {
   const data = JSON.stringify({ channels, reason });
   return { channel, event: "gap", data, frame: encodeEvent({ event: "gap", data }) };
+}
+
+/** What the members of a channel get in place of an event that none of them can be sent. */
+function createReplacement(channel: string, reason: GapReason): InboundEvent {
+  return { ...createGap([channel], reason, channel), gap: reason };
 }

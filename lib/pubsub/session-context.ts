@@ -3,6 +3,7 @@ import type { RedisSseError } from "../errors.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { HistoryPort } from "./history-port.js";
 import type { GapReason } from "./inbound-event.js";
+import type { RuleName } from "./rule-failure.js";
 import type { ChannelSettings } from "./session-channels.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
@@ -28,6 +29,8 @@ export interface SessionContext {
   readonly budget: BufferBudget;
   /** A client is told that it misses events of these channels. */
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+  /** What an application says of the events of a stream has failed. */
+  readonly onRuleFailure: (rule: RuleName) => void;
   /** Throws `INVALID_CHANNEL` or `FORBIDDEN`. */
   readonly assertChannel: (name: unknown) => void;
   /** Ticks it until the answer is called. */

@@ -197,6 +197,8 @@ export class SessionLife implements Ports {
     this.#context.assertChannel(name);
     this.#transport.flush();
     await this.channels.add(name);
+    // What came in this turn comes before the id that tells of the new place, and goes out in the state it came in.
+    this.#transport.flush();
     this.ended();
     // The client has to know its place there, should it go before the first event. Without data none is dispatched.
     if (this.#cursor.id !== undefined && this.#writable) this.#delivery.write(this.#cursor.tell());

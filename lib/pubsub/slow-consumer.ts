@@ -1,3 +1,5 @@
+import { AsyncResource } from "node:async_hooks";
+
 import { ConfigError } from "../errors.js";
 import { assertKnown, describe } from "../validate.js";
 import { assertAtOnce } from "./app-answer.js";
@@ -11,7 +13,7 @@ import type { StreamEvent } from "./stream-event.js";
  * - "latest": of each channel only the newest waits, or of each key that `latestBy` gives an event of the channel.
  *
  * `latestBy` sees an event as its stream gets it, and answers text or a number; all for which it answers something else,
- * or throws, are one key. Never dropped are what `session.send()` sent, and what ends a channel or the stream; nor, for
+ * or throws, are one key. It runs in the asynchronous context in which its stream was opened. Never dropped are what `session.send()` sent, and what ends a channel or the stream; nor, for
  * the bound of its own stream, the newest event: one that is larger than `limits.maxBufferedBytes` waits all the same.
  *
  * Where something was dropped a `gap` (`slow-consumer`) tells it. `limits.maxStallMs` ends a stream under each of them.
@@ -37,4 +39,9 @@ export function readSlowConsumer(policy: unknown): SlowConsumerPolicy {
     'expected slowConsumer as "disconnect", "drop-oldest", "latest" or { latestBy: (event) => key }, got ' +
       describe(policy),
   );
+}
+
+/** As the stream that is being opened asks it: in this asynchronous context, whoever has events passed on later. */
+export function bindSlowConsumer(policy: SlowConsumerPolicy): SlowConsumerPolicy {
+  return typeof policy === "object" ? { latestBy: AsyncResource.bind(policy.latestBy) } : policy;
 }

@@ -14,6 +14,7 @@ import type { HistoryPort } from "./history-port.js";
 import { LogWatch, type WatchedLog } from "./log-watch.js";
 import { PeerWatch, type ReadTcpTable } from "./peer-watch.js";
 import { readInboundEvent, type GapReason, type InboundEvent } from "./inbound-event.js";
+import type { RuleName } from "./rule-failure.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
 import type { SessionLimits } from "./session-state.js";
@@ -86,6 +87,7 @@ export class Streams {
   readonly #unwatching = new Map<PubSubSession, () => void>();
   readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
+  readonly #ruleFailures = new Map<RuleName, number>();
   #draining = false;
 
   constructor(options: StreamsOptions) {
@@ -123,6 +125,7 @@ export class Streams {
       createTransport: this.#transports(),
       history,
       onGap: (reason, channels) => this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length),
+      onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
       assertChannel: (name) => assertChannel(name, keyPrefix),
       startTicking: (member, heartbeat) => this.#startTicking(member, heartbeat),
       explain,
@@ -228,9 +231,14 @@ export class Streams {
   }
 
   /** What waits for clients, of all streams together. */
-  get buffers(): { readonly bytes: number; readonly exceeded: number } {
-    const { bytes, exceeded } = this.#budget;
-    return { bytes, exceeded };
+  get buffers(): { readonly bytes: number; readonly exceeded: number; readonly dropped: number } {
+    const { bytes, exceeded, dropped } = this.#budget;
+    return { bytes, exceeded, dropped };
+  }
+
+  /** How often the rules of streams have failed, by rule. */
+  get ruleFailures(): Readonly<Partial<Record<RuleName, number>>> {
+    return Object.fromEntries(this.#ruleFailures);
   }
 
   /** Gaps that clients were told, by reason; each channel of each client counts. */

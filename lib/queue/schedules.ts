@@ -108,7 +108,7 @@ export class Schedules {
     const schedule = parse(content);
     if (schedule === null) {
       log("not a schedule of this version: %s", name);
-      await this.#store.run(advanceSchedule, [name, due, due + 60_000]);
+      await this.#store.run(advanceSchedule, [name, due, Math.max(due, this.#clock.now()) + 60_000]);
       return;
     }
     await this.#enqueue(this.#idOf(name, due), schedule).catch((error: unknown) => {

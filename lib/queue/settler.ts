@@ -10,7 +10,7 @@ interface Entry {
   readonly outcome: TaskOutcome;
   /** Whether anybody still waits: the lease may have been lost meanwhile. */
   readonly isWanted: () => boolean;
-  readonly resolve: (taken: boolean) => void;
+  readonly resolve: (taken: boolean | null) => void;
 }
 
 const log = createLog("worker");
@@ -36,8 +36,8 @@ export class Settler {
     setMaxListeners(0, this.#closing.signal);
   }
 
-  /** Whether it was taken; false also for one that nobody waits for any more. Never rejects. */
-  settle(lease: TaskLease, outcome: TaskOutcome, isWanted: () => boolean): Promise<boolean> {
+  /** Whether it was taken; `null` for one that was given up: nobody knows. Never rejects. */
+  settle(lease: TaskLease, outcome: TaskOutcome, isWanted: () => boolean): Promise<boolean | null> {
     return new Promise((resolve) => {
       if (this.#waiting.length === 0) queueMicrotask(() => this.#flush());
       this.#waiting.push({ lease, outcome, isWanted, resolve });
@@ -69,7 +69,7 @@ export class Settler {
       }
       await delay(this.#port.clock, pauseMs, this.#closing.signal);
       const unwanted = left.filter(({ isWanted }) => this.#closing.signal.aborted || !isWanted());
-      for (const { resolve } of unwanted) resolve(false);
+      for (const { resolve } of unwanted) resolve(null);
       left = left.filter((entry) => !unwanted.includes(entry));
     }
   }

@@ -43,6 +43,7 @@ export class TaskOutput {
   #batch: Batch | null = null;
   #running: Promise<void> | null = null;
   #skipWindow = new AbortController();
+  #overflow: RedisSseError | null = null;
   #reports = 0;
   #toldAt = -Infinity;
   /** As it was last reported. */
@@ -55,7 +56,7 @@ export class TaskOutput {
     this.#signal = signal;
     this.#onLost = onLost;
     // In place of an `AbortSignal.any()` for each wait, of which a long attempt would gather many.
-    signal.addEventListener("abort", () => this.#skipWindow.abort(), { once: true });
+    signal.addEventListener("abort", () => this.#hurry(), { once: true });
     this.progress = lease.task.progress;
   }
 
@@ -74,22 +75,27 @@ export class TaskOutput {
     if (this.#signal.aborted) return Promise.reject(gone());
     const batch = this.#open();
     if (batch.length > 0 && batch.length + event.data.length + EVENT_OVERHEAD > MAX_WAITING) {
-      return Promise.reject(
-        new RedisSseError(
-          "WRITER_OVERFLOW",
-          `expected at most ${MAX_WAITING} characters to wait: await write()`,
-        ),
+      // One for all: a handler that does not wait is told so thousands of times.
+      this.#overflow ??= new RedisSseError(
+        "WRITER_OVERFLOW",
+        `expected at most ${MAX_WAITING} characters to wait: await write()`,
       );
+      return Promise.reject(this.#overflow);
     }
     this.#join(batch, event);
-    this.#skipWindow.abort();
+    this.#hurry();
     return batch.told;
   }
 
   /** Resolves when all is told, or never will be. */
   async flush(): Promise<void> {
-    this.#skipWindow.abort();
+    this.#hurry();
     while (this.#running !== null) await this.#running;
+  }
+
+  #hurry(): void {
+    // Each abort() makes an error of its own, the second one too.
+    if (!this.#skipWindow.signal.aborted) this.#skipWindow.abort();
   }
 
   #open(): Batch {

@@ -133,8 +133,12 @@ export class TaskRun {
     if (this.#over) return;
     const taken = await this.#settler.settle(this.lease, outcome, () => !this.#over);
     if (this.#over) return;
-    log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.verdict, this.lease.task.id);
-    this.#port.count(taken ? COUNTED[outcome.verdict] : "refused");
+    if (taken === null) {
+      log("given up: %s: %s", outcome.verdict, this.lease.task.id);
+    } else {
+      log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.verdict, this.lease.task.id);
+      this.#port.count(taken ? COUNTED[outcome.verdict] : "refused");
+    }
     this.#end();
   }
 

@@ -161,6 +161,7 @@ export class Worker {
     this.#ended = true;
     this.#settler.close();
     this.#cancelRenewal?.();
+    this.#runs.clear();
     log("stopped");
     this.#onStopped();
   }

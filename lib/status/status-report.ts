@@ -1,6 +1,7 @@
 import { sanitize, type ErrorCode } from "../errors.js";
 import type { DriftReport } from "./drift.js";
 import type { GapReason } from "../pubsub/inbound-event.js";
+import type { RuleName } from "../pubsub/rule-failure.js";
 import type { RegistryStatistics } from "../pubsub/session-registry.js";
 import type { HubStatistics } from "../pubsub/subscription-hub.js";
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
@@ -18,7 +19,10 @@ export interface HistoryStatistics {
   readonly reads: number;
   /** Reads that were spared, since another stream's was shared. */
   readonly shared: number;
-  /** `gap` events by reason, counted for each channel of each client; only the reasons that have occurred. */
+  /**
+   * `gap` events by reason, counted for each channel of each client; only the reasons that have occurred. Those that
+   * stand for an event for which a rule failed are not among them: see `rules`.
+   */
   readonly gaps: Readonly<Partial<Record<GapReason, number>>>;
 }
 
@@ -28,6 +32,21 @@ export interface BufferStatistics {
   readonly bytes: number;
   /** How often a stream had to give way, since more than `limits.maxTotalBufferedBytes` waited. */
   readonly exceeded: number;
+  /**
+   * Events that `slowConsumer` has dropped so far, counted as they are dropped: their clients are told once they read on.
+   * What waits for a stream that ends as `slow-consumer` is not counted: history gives it to the client that comes
+   * back, and `sessions.closed` has how many such streams there were.
+   */
+  readonly dropped: number;
+}
+
+/** What applications say of the events of their streams. */
+export interface RuleStatistics {
+  /**
+   * How often each has thrown, or given an answer that is none; only those that have. An event for which `filter` or
+   * `transform` failed is a `gap` (`invalid`) to its client.
+   */
+  readonly failed: Readonly<Partial<Record<RuleName, number>>>;
 }
 
 /** A queue as this process sees it, and as Redis counts it; `null` where that cannot be asked. */
@@ -46,6 +65,7 @@ export interface StatusReport {
   readonly sessions: RegistryStatistics;
   readonly history: HistoryStatistics;
   readonly buffers: BufferStatistics;
+  readonly rules: RuleStatistics;
   /** The channels that streams of this process listen to. */
   readonly channels: readonly string[];
   /** The queues that this process has used. */

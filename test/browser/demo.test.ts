@@ -111,6 +111,7 @@ describe("the demo in a browser", function () {
     await form.locator("[name=stepMs]").fill("100");
     await page.locator("[data-testid=start-three]").click();
     await form.locator("[name=kind]").selectOption("fail");
+    await form.locator("[name=attempts]").fill("1");
     await form.locator("button[type=submit]").click();
     await page.locator("[data-testid=task][data-status=failed]").waitFor();
     // The third of them: a function would be evaluated in the page, whose policy forbids it.

@@ -205,17 +205,14 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       const maxAgeMs = 120;
       const begun = Date.now();
       await publish("old", { maxAgeMs });
-      const seen = await eventually(async () => {
-        const before = Date.now();
+      await eventually(async () => {
         await publish("new", { maxAgeMs });
-        const [first] = await offsets();
-        expect(first).to.be.greaterThan(1);
-        return before;
+        const { top, entries } = await read();
+        // Looked at with each that is published: on a slow machine a later look finds that all of them are old.
+        expect(entries.at(-1)?.offset, "the newest stays").to.equal(top);
+        expect(entries[0]!.offset).to.be.greaterThan(1);
       });
       expect(Date.now() - begun, "as long as it has to be kept").to.be.at.least(maxAgeMs - 1);
-      expect(seen).to.be.greaterThan(begun);
-      const { top, entries } = await read();
-      expect(entries.at(-1)!.offset, "the newest stays").to.equal(top);
     });
 
     it("loses a log that nobody writes to when it is old, and remembers where it stood", async () => {

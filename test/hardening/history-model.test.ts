@@ -257,6 +257,7 @@ class World {
       },
       history: reader,
       onGap: () => {},
+      onRuleFailure: () => {},
       budget: new BufferBudget(MAX_TOTAL_BUFFERED),
       assertChannel: (channel) => assertChannel(channel, "sse:"),
       startTicking: (each) => ticker.add(each),

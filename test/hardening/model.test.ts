@@ -105,6 +105,7 @@ class World {
             ),
       history: noHistory,
       onGap: () => {},
+      onRuleFailure: () => {},
       budget: new BufferBudget(Infinity),
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),

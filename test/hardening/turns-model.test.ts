@@ -67,7 +67,11 @@ class World {
   readonly #gathers: boolean;
   readonly #pending: Promise<unknown>[] = [];
   readonly #hasRules = new Set<TurnStream>();
+  /** How many channels each is being given just now. */
+  readonly #adding = new Map<TurnStream, number>();
   #said = 0;
+  /** Something was said that a rule may act on, and ask Redis something. */
+  #isTold = false;
 
   constructor(subscriptions: "shared" | "dedicated", gathers: boolean) {
     this.rig = new TurnRig(subscriptions);
@@ -92,24 +96,37 @@ class World {
       case "open":
         return this.#open(next.channels, next.hasRules);
       case "answer":
-        rig.redis.answerOne();
-        // What follows from an answer comes in a turn of its own.
-        return settle(2);
+        return this.#answer();
       case "quiet":
-        return rig.quiet();
+        return this.#quiet();
       case "turn":
         return settle(1);
       case "lose":
         for (const { sink } of rig.streams) sink.drain();
         rig.redis.drops();
         rig.redis.returns();
-        return rig.quiet();
+        return this.#quiet();
       case "say":
         for (let count = 0; count < next.count; count++) this.#say(next.channel, String(this.#said++));
         return;
       case "tell":
+        this.#isTold = true;
         return this.#say(next.channel, `${this.#said++} ${next.deed} ${next.other}`);
     }
+  }
+
+  async #answer(): Promise<void> {
+    // What a rule asks of Redis it asks when its turn ends, behind what others have asked since: which of it is answered
+    // first is no difference that is looked for.
+    if (this.#isTold) return this.#quiet();
+    this.rig.redis.answerOne();
+    // What follows from an answer comes in a turn of its own.
+    await settle(2);
+  }
+
+  #quiet(): Promise<void> {
+    this.#isTold = false;
+    return this.rig.quiet();
   }
 
   #say(channel: string, data: string): void {
@@ -157,8 +174,9 @@ class World {
     switch (next.do) {
       case "block":
         // What waits is in another state than what was written with the rest of its turn: it is forgotten with its
-        // channel, and has the id of when it is written. So these clients read again before their channels change.
-        if (!this.#hasRules.has(touched)) sink.takes = false;
+        // channel, and has the id of when it is written. So these clients read again before their channels change, and
+        // read on until that is done.
+        if (!this.#hasRules.has(touched) && !this.#adding.get(touched)) sink.takes = false;
         return;
       case "drain":
         return sink.drain();
@@ -169,13 +187,19 @@ class World {
         return session.send({ data: `sent ${this.#said++}` });
       case "add":
         sink.drain();
-        this.#pending.push(session.addChannel(next.channel).catch(() => {}));
+        this.#pending.push(this.#add(touched, next.channel));
         return;
       case "remove":
         sink.drain();
         this.#pending.push(session.removeChannel(next.channel));
         return;
     }
+  }
+
+  async #add(stream: TurnStream, channel: string): Promise<void> {
+    this.#adding.set(stream, (this.#adding.get(stream) ?? 0) + 1);
+    await stream.session.addChannel(channel).catch(() => {});
+    this.#adding.set(stream, this.#adding.get(stream)! - 1);
   }
 
   async #outcome(): Promise<readonly unknown[]> {

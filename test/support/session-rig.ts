@@ -53,6 +53,7 @@ export class SessionRig implements HistoryPort {
   readonly budget: BufferBudget;
   /** As they are counted in `status()`. */
   readonly gaps: Partial<Record<GapReason, number>> = {};
+  readonly failedRules: string[] = [];
   readonly #settings: SessionSettings;
   readonly #logs = new Map<string, Logged[]>();
   readonly #transports = new Set<RigTransport>();
@@ -82,6 +83,7 @@ export class SessionRig implements HistoryPort {
         },
         history: this,
         onGap: (reason, names) => (this.gaps[reason] = (this.gaps[reason] ?? 0) + names.length),
+        onRuleFailure: (rule) => this.failedRules.push(rule),
         budget: this.budget,
         assertChannel: () => {},
         startTicking: (member) => this.ticker.add(member),

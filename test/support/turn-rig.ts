@@ -56,6 +56,8 @@ export class TurnRig {
   readonly hub: SubscriptionHub;
   readonly logs: MemoryLogs = new MemoryLogs();
   readonly streams: TurnStream[] = [];
+  /** What clients were told that they do not get, as it is counted: the reason, and the channels. */
+  readonly gaps: (readonly string[])[] = [];
   readonly #pool = new ScriptedPool(this.redis);
   readonly #context: SessionContext;
   readonly #transports = new Set<Transport>();
@@ -84,7 +86,8 @@ export class TurnRig {
         return transport;
       },
       history: this.logs,
-      onGap: () => {},
+      onGap: (reason, names) => this.gaps.push([reason, ...names]),
+      onRuleFailure: () => {},
       budget: new BufferBudget(Infinity),
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),
@@ -159,9 +162,9 @@ class MemoryLogs implements HistoryPort {
   before: () => Promise<void> = () => Promise.resolve();
   reads = 0;
 
-  append(channel: string, options: LoggedOptions = {}): LoggedInboundEvent {
+  append(channel: string, options: LoggedOptions = {}, given?: LoggedInboundEvent): LoggedInboundEvent {
     const events = this.#events.get(channel) ?? [];
-    const event = loggedEvent(channel, events.length + 1, options);
+    const event = given ?? loggedEvent(channel, events.length + 1, options);
     this.#events.set(channel, [...events, event]);
     return event;
   }

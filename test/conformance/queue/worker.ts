@@ -44,15 +44,15 @@ export function describeWorker(makeService: MakeService): void {
       expect(most).to.equal(2);
     });
 
-    it("works off a hundred times its concurrency", async () => {
-      await rig.queue.enqueueMany(Array.from({ length: 500 }, (_, index) => ({ kind: "a", payload: index })));
+    it("works off many times its concurrency", async () => {
+      await rig.queue.enqueueMany(Array.from({ length: 150 }, (_, index) => ({ kind: "a", payload: index })));
       const begun: unknown[] = [];
       rig.queue.worker(async ({ task }) => void begun.push(task.payload), { concurrency: 5 });
-      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(500), 10_000);
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(150), 10_000);
       expect(begun.toSorted((a, b) => Number(a) - Number(b))).to.deep.equal(
-        Array.from({ length: 500 }, (_, index) => index),
+        Array.from({ length: 150 }, (_, index) => index),
       );
-      expect(rig.queue.statistics).to.include({ started: 500, succeeded: 500, running: 0 });
+      expect(rig.queue.statistics).to.include({ started: 150, succeeded: 150, running: 0 });
     });
 
     it("has a handler for each kind, and fails a task of another kind for good", async () => {

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
 import { Backlog } from "../../../lib/pubsub/backlog.js";
+import { BufferBudget } from "../../../lib/pubsub/buffer-budget.js";
 import { sizeOf } from "../../../lib/pubsub/frame-buffer.js";
 import { encodeEvent } from "../../../lib/pubsub/frame.js";
 import { createGap, NO_CHANNEL, type InboundEvent } from "../../../lib/pubsub/inbound-event.js";
@@ -15,9 +16,13 @@ const byWord: SlowConsumerPolicy = { latestBy: ({ data }) => data.split(" ")[0]!
 
 describe("Backlog", () => {
   let told: unknown[][];
+  let failed: string[];
+  let budget: BufferBudget;
 
   beforeEach(() => {
     told = [];
+    failed = [];
+    budget = new BufferBudget(Infinity);
   });
 
   describe("disconnect", () => {
@@ -37,6 +42,7 @@ describe("Backlog", () => {
       push(backlog, ...["a 1", "a 2", "a 3", "a 4", "a 5"].map((data) => plain("a", data)));
       expect(backlog.bytes).to.equal(3 * SIZE);
       expect(backlog.dropped).to.equal(2);
+      expect(budget.dropped, "of all streams, before the client is told").to.equal(2);
       expect(rest(backlog)).to.deep.equal(["gap a", "a 3", "a 4", "a 5"]);
       expect(backlog.isEmpty).to.equal(true);
       expect(backlog.bytes).to.equal(0);
@@ -172,6 +178,7 @@ describe("Backlog", () => {
       } finally {
         log.restore();
       }
+      expect(failed, "as it is counted").to.deep.equal(["latestBy"]);
       expect(log.lines.join("\n"))
         .to.include("latestBy() failed on a: TypeError")
         .and.to.not.include("hunter2");
@@ -335,7 +342,13 @@ describe("Backlog", () => {
 
   /** Room for so many events of two letters. */
   function create(policy: SlowConsumerPolicy, room: number): Backlog {
-    return new Backlog({ policy, maxBytes: room * SIZE, onGap: (...gap) => told.push(gap) });
+    return new Backlog({
+      policy,
+      maxBytes: room * SIZE,
+      onGap: (...gap) => told.push(gap),
+      budget,
+      onRuleFailure: (rule) => failed.push(rule),
+    });
   }
 });
 

@@ -70,7 +70,29 @@ describe("BufferBudget", () => {
     expect(order).to.deep.equal(["a", "b", "c"]);
     expect(budget.bytes).to.equal(120);
     budget.note(all[0]!, 41);
-    expect(order.slice(3), "with the next that waits").to.deep.equal(["a", "b", "c"]);
+    expect(order.slice(3), "with the next that waits, the one it waits for").to.deep.equal(["a"]);
+    expect(budget.bytes).to.equal(121);
+  });
+
+  it("asks one again that has given a part, but of many that give nothing only those with news", () => {
+    let calls = 0;
+    const members = Array.from({ length: 10_000 }, () => {
+      const member: Waiting = { relieve: () => void calls++ };
+      budget.note(member, 1);
+      return member;
+    });
+    const before = calls;
+    expect(before, "each as it came, and all that came before it once").to.be.at.most(10_000);
+    for (let bytes = 2; bytes < 102; bytes++) budget.note(members[5_000]!, bytes);
+    expect(calls - before).to.equal(100);
+    budget.note(stream("meek"), 50);
+    expect(order, "one that can give is still found").to.deep.equal(["meek"]);
+    expect(calls - before).to.equal(100);
+    // What gives a part may give the rest.
+    const slow = stream("slow", (bytes) => bytes - 1);
+    budget.note(slow, 2);
+    budget.note(stream("last"), 1);
+    expect(order.slice(1)).to.deep.equal(["slow", "slow", "last"]);
   });
 
   it("comes to an end also when one has more than before", () => {

@@ -3,6 +3,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { expect } from "chai";
 
 import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
+import { readLoggedEvent } from "../../../lib/pubsub/inbound-event.js";
 import type { PubSubSession } from "../../../lib/pubsub/session.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { EPOCH, loggedMessage } from "../../support/inbound-events.js";
@@ -253,6 +254,57 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
+    describe("of which one is too large", () => {
+      const tooLarge = "x".repeat(1_000_001);
+
+      for (const name of ["a", "log"]) {
+        it(`counts it on ${name} for each client that is told, once`, async () => {
+          const filter = (): boolean => true;
+          const told = [
+            await rig.live([name]),
+            await rig.live([name, "b"]),
+            await rig.live([name], { filter }),
+          ];
+          const late = await rig.live([name]);
+          const gone = await rig.live([name]);
+          const ending = await rig.live([name]);
+          await rig.live(["b"]);
+          for (const { session, sink } of [late, gone, ending]) {
+            sink.takes = false;
+            session.send({ data: "blocks" });
+          }
+          if (name === "log") rig.log(name, { data: tooLarge });
+          else rig.say(name, "1", tooLarge, "2");
+          await settle(1);
+          const gap = ["too-large", name];
+          expect(rig.gaps).to.deep.equal(told.map(() => gap));
+          gone.sink.leave();
+          expect(rig.gaps, "one that left is told nothing").to.have.length(told.length);
+          late.sink.drain();
+          void ending.session.close();
+          expect(rig.gaps, "with what waited, and with the farewell").to.have.length(told.length + 2);
+          for (const { sink } of [...told, late, ending])
+            expect(sink.events.filter(({ event }) => event === "gap")).to.have.length(1);
+          await rig.quiet();
+          expect(rig.gaps).to.have.length(told.length + 2);
+        });
+      }
+
+      it("counts it for each that reads it in a log", async () => {
+        const event = readLoggedEvent(
+          "log",
+          { event: undefined, data: tooLarge, position: { epoch: EPOCH, offset: 1 } },
+          1_000_000,
+        );
+        rig.logs.append("log", {}, event);
+        for (let count = 0; count < 2; count++) await rig.live(["log"], { lastEventId: "earliest" });
+        expect(rig.gaps).to.deep.equal([
+          ["too-large", "log"],
+          ["too-large", "log"],
+        ]);
+      });
+    });
+
     describe("that ends in the middle of them", () => {
       it("by its own rule: nothing behind that event is written but the farewell, with the same write", async () => {
         const stream = await rig.live(["a", "b"], { until: ({ data }) => data === "last" });
@@ -447,6 +499,23 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         await settle(1);
         expect(dataOf(stream)).to.deep.equal(["1", "3", "4", "5"]);
         expect(dataOf(other)).to.deep.equal(["2", "4"]);
+      });
+
+      it("gets what came within the turn of an addition before the id that tells of it, and is not blocked by that", async () => {
+        const stream = await rig.live(["log", "a"]);
+        const adding = stream.session.addChannel("log:2");
+        // Nothing to ask Redis for: it is done within this turn.
+        const added = stream.session.addChannel("a");
+        stream.sink.takes = false;
+        rig.log("log");
+        await added;
+        expect(dataOf(stream)).to.deep.equal(["log1"]);
+        await rig.quiet();
+        await adding;
+        stream.sink.drain();
+        await rig.quiet();
+        expect(dataOf(stream)).to.deep.equal(["log1"]);
+        expect(stream.sink.events.at(-1)!.id, "of the places that it had then").to.equal(idOf(["log", 1]));
       });
 
       it("has its rules asked about what came before a channel is added as if that were not there", async () => {

@@ -1108,6 +1108,7 @@ describe("PubSubSession", () => {
         createTransport: (_, listener) => transport.attach(listener),
         history: noHistory,
         onGap: () => {},
+        onRuleFailure: () => {},
         budget: new BufferBudget(Infinity),
         assertChannel: (name) => assertChannel(name, "sse:"),
         startTicking: (member) => ticker.add(member),

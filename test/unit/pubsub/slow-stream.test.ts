@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+
 import { expect } from "chai";
 
 import { parseCursor, tagOf } from "../../../lib/pubsub/cursor.js";
@@ -47,6 +49,7 @@ describe("a stream whose client does not read", () => {
       const stream = await stall("disconnect", "a");
       for (let index = 0; index < 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(stream.session.closeReason).to.equal("slow-consumer");
+      expect(rig.budget.dropped, "what history gives back").to.equal(0);
       const back = await rig.open({ lastEventId: stream.lastId }, "a");
       expect(back.data).to.have.length(10);
       expect(back.gaps).to.deep.equal([]);
@@ -59,7 +62,9 @@ describe("a stream whose client does not read", () => {
       const stream = await stall("drop-oldest", "a");
       for (let index = 1; index <= 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(stream.session.state).to.equal("subscribed");
+      expect(rig.budget.dropped, "before the client is told").to.equal(7);
       stream.sink.drain();
+      expect(rig.budget.dropped).to.equal(7);
       expect(after(stream).map((data) => parseInt(data, 10))).to.deep.equal([8, 9, 10]);
       expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
       expect(idOf(stream, "gap")).to.deep.equal({ a: 7 });
@@ -156,6 +161,17 @@ describe("a stream whose client does not read", () => {
       rig.publish("a", "x=1", "y=1", "x=2", "z=1", "y=2");
       stream.sink.drain();
       expect(after(stream)).to.deep.equal(["x=2", "z=1", "y=2"]);
+    });
+
+    it("is asked for the key in the context in which it was opened, whoever has events passed on", async () => {
+      const request = new AsyncLocalStorage<string>();
+      const seen: (string | undefined)[] = [];
+      const latestBy = (): string => (seen.push(request.getStore()), "one");
+      const stream = await request.run("its own", () => stall({ latestBy }, "a"));
+      request.run("another", () => rig.publish("a", "1", "2"));
+      stream.sink.drain();
+      expect(after(stream)).to.deep.equal(["2"]);
+      expect(seen).to.deep.equal(["its own", "its own"]);
     });
 
     it("is not robbed of it by an event that is not for it", async () => {

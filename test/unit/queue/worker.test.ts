@@ -289,8 +289,9 @@ describe("Worker", () => {
       const stopped = worker.stop({ graceMs: 0 });
       claim.resolve(claimOf("late"));
       port.clock.advance(0);
+      await settle();
+      port.clock.advance(1_000);
       await stopped;
-      expect(worker.running).to.equal(0);
       expectNothingLeft();
     });
 
@@ -364,7 +365,7 @@ describe("Worker", () => {
       expectNothingLeft();
       await worker.stop();
       expect(begun).to.equal(0);
-      expect(port.settled).to.deep.equal([]);
+      expect(port.finishedIds).to.deep.equal([]);
       expectNothingLeft();
     });
 

@@ -1,0 +1,60 @@
+import { el, setText } from "./dom.js";
+import type { Output } from "./tasks.js";
+
+const MAX_LINES = 400;
+const MAX_TEXT = 20_000;
+
+/** What a task writes, as it comes: text that goes on, lines of its log, and where another attempt begins. */
+export class OutputPane {
+  readonly root: HTMLDetailsElement;
+  readonly summary: HTMLElement = el("summary", {}, "Output");
+  readonly #text: HTMLElement;
+  #opened = false;
+
+  /** `onEmptyOpened`: the person wants to see it, and nothing was told. */
+  constructor(name: string, onEmptyOpened: () => void) {
+    this.#text = el("div", {
+      class: "output-text",
+      "data-testid": "task-output",
+      role: "region",
+      tabindex: "0",
+      "aria-label": `Output of ${name}`,
+    });
+    this.root = el("details", { class: "output" }, this.summary, this.#text);
+    this.root.addEventListener("toggle", () => {
+      if (this.root.open && this.#text.childElementCount === 0) onEmptyOpened();
+    });
+  }
+
+  /** Opens by itself once: what unfolds now is to be seen, and who closes it wants it closed. */
+  unfold(): void {
+    if (this.#opened) return;
+    this.#opened = true;
+    this.root.open = true;
+  }
+
+  clear(): void {
+    this.#text.replaceChildren();
+  }
+
+  write(output: Output): void {
+    const { scrollTop, scrollHeight, clientHeight } = this.#text;
+    const follows = scrollHeight - scrollTop - clientHeight < 24;
+    this.#append(output);
+    while (this.#text.childElementCount > MAX_LINES) this.#text.firstElementChild?.remove();
+    // Who has scrolled back is reading.
+    if (follows) this.#text.scrollTop = this.#text.scrollHeight;
+  }
+
+  #append(output: Output): void {
+    if (output.type === "attempt") {
+      this.#text.append(el("p", { class: "output-attempt" }, `Attempt ${output.attempt}`));
+      return;
+    }
+    const last = this.#text.lastElementChild;
+    if (output.type === "log") this.#text.append(el("p", { class: "output-log" }, output.text));
+    else if (last?.className !== "output-chunk") {
+      this.#text.append(el("p", { class: "output-chunk" }, output.text));
+    } else setText(last, (last.textContent + output.text).slice(-MAX_TEXT));
+  }
+}

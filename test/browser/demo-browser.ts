@@ -1,0 +1,64 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { chromium, type BrowserContext, type Page } from "playwright-core";
+
+import { startDemo, type DemoProcess } from "../support/demo-process.js";
+
+/** No window, no sandbox (a test may run as root), and no calls of its own to anywhere. */
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** The demo, and a browser to look at it. */
+export class DemoBrowser {
+  readonly demo: DemoProcess;
+  readonly context: BrowserContext;
+  /** What the pages wrote to their consoles as errors. */
+  complaints: string[] = [];
+  readonly #profile: string;
+
+  constructor(demo: DemoProcess, context: BrowserContext, profile: string) {
+    this.demo = demo;
+    this.context = context;
+    this.#profile = profile;
+  }
+
+  static async start(executablePath: string): Promise<DemoBrowser> {
+    const profile = await mkdtemp(join(tmpdir(), "redis-sse-browser-"));
+    const demo = await startDemo({});
+    const viewport = { width: 1280, height: 900 };
+    const context = await chromium.launchPersistentContext(profile, {
+      executablePath,
+      args: FLAGS,
+      viewport,
+    });
+    return new DemoBrowser(demo, context, profile);
+  }
+
+  async openAs(user: string): Promise<Page> {
+    const page = await this.context.newPage();
+    page.on("pageerror", (error) => this.complaints.push(error.message));
+    page.on("console", (message) => message.type() === "error" && this.complaints.push(message.text()));
+    await page.goto(`${this.demo.url}/?user=${user}`);
+    await page.locator("[data-testid=connection-state][data-state=live]").waitFor();
+    return page;
+  }
+
+  async closePages(): Promise<void> {
+    await Promise.all(this.context.pages().map((page) => page.close()));
+  }
+
+  async stop(): Promise<void> {
+    await this.context.close();
+    await this.demo.stop();
+    await rm(this.#profile, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,50 @@
+import { once } from "node:events";
+import { createServer, get, OutgoingMessage, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
+
+/**
+ * A process in which something observes all that is written to responses, as an APM agent does. Arguments: the prototype
+ * that it patches, and whether before or after the library is loaded. Prints what it saw and what a client got, as JSON.
+ */
+const [, , target = "none", when = "before"] = process.argv;
+
+let seen = "";
+
+function observe(prototype: { write: OutgoingMessage["write"] }): void {
+  // As alike as can be: only its name is another.
+  const write = prototype.write;
+  prototype.write = function observed(
+    this: OutgoingMessage,
+    chunk: unknown,
+    encoding?: unknown,
+    done?: unknown,
+  ) {
+    seen += String(chunk);
+    return Reflect.apply(write, this, [chunk, encoding, done]) as boolean;
+  };
+}
+
+function patch(): void {
+  if (target === "ServerResponse") observe(ServerResponse.prototype);
+  if (target === "OutgoingMessage") observe(OutgoingMessage.prototype);
+}
+
+if (when === "before") patch();
+const { ResponseSink } = await import("../../middleware/response-sink.js");
+const { Block } = await import("../../lib/pubsub/block.js");
+if (when === "after") patch();
+
+const server = createServer((req, res) => {
+  const sink = new ResponseSink(req, res);
+  sink.start({ status: 200, headers: { "Content-Type": "text/event-stream" } }, new Block("data: 1\n\n"));
+  sink.write(new Block("data: 2\n\n"));
+  sink.end();
+});
+server.listen(0, "127.0.0.1");
+await once(server, "listening");
+const { port } = server.address() as AddressInfo;
+const [response] = (await once(get({ port, agent: false }), "response")) as [NodeJS.ReadableStream];
+const got = await text(response);
+server.close();
+process.stdout.write(JSON.stringify({ seen, got }));
