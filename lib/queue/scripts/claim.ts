@@ -86,8 +86,8 @@ elseif not config[1] then
   if ARGV[12] ~= '' then
     -- A bucket of tokens that fills evenly.
     local most, interval = tonumber(ARGV[12]), tonumber(ARGV[13])
-    local passed = math.max(0, now - tonumber(config[3] or now))
-    local tokens = math.min(most, tonumber(config[2] or ARGV[12]) + passed * most / interval)
+    local at = tonumber(config[3] or now)
+    local tokens = math.min(most, tonumber(config[2] or ARGV[12]) + math.max(0, now - at) * most / interval)
     local ready = call('ZCARD', READY)
     want = math.max(0, math.min(want, math.floor(tokens), ready))
     if ready > want and tokens - want < 1 then wait = math.min(wait, math.ceil((1 - (tokens - want)) * interval / most)) end
