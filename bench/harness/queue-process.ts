@@ -12,7 +12,7 @@ import type { RedisServer } from "./redis.js";
 export interface QueueProcess {
   readonly ask: <Name extends keyof QueueQuestions>(
     question: Name,
-    shape: Parameters<QueueQuestions[Name]>[0],
+    ...shape: Parameters<QueueQuestions[Name]>
   ) => ReturnType<QueueQuestions[Name]>;
   /** To Redis. */
   connections(): number;

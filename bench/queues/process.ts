@@ -13,7 +13,7 @@ export interface QueueQuestions {
   /** Adds one task after the other, each with its time. */
   trickle(shape: { tasks: number; everyMs: number }): Promise<void>;
   /** Begins to work on those, one at a time. */
-  listen(shape: Record<never, never>): Promise<void>;
+  listen(): Promise<void>;
   /** How long they took, from before the call that added each to its handler, in microseconds. */
   latencies(shape: { tasks: number }): Promise<readonly number[]>;
   /** Uses so many queues at once, in both ways. */

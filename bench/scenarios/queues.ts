@@ -102,7 +102,7 @@ export function measurePickUp(
   const { pickUps: tasks, everyMs } = shape;
   return withQueueProcesses(target, redis, 2, async (adder, worker) => {
     await warmUp([adder, worker], shape);
-    await worker.ask("listen", {});
+    await worker.ask("listen");
     await adder.ask("trickle", { tasks, everyMs });
     const latencies = (await worker.ask("latencies", { tasks })).toSorted((one, other) => one - other);
     if (latencies.length !== tasks) throw new VoidRun(`${latencies.length} of ${tasks} tasks ran`);
