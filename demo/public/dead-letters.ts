@@ -126,14 +126,19 @@ export function createDeadLetters(): DeadLetters {
   return { load: () => void load() };
 }
 
-/** With what was thrown, for who has the token; else without. */
+let refused: string | undefined;
+
+/** With what was thrown, for who has the token; else without. A refused token is not tried again. */
 async function ask(): Promise<JsonObject> {
   const path = "/api/dead-letters";
+  const token = operatorToken();
+  if (token === refused) return call("GET", path);
   try {
-    return await call("GET", path, { token: operatorToken() });
+    return await call("GET", path, { token });
   } catch (error) {
     // A token no header can carry fails before it is sent.
     if (error instanceof ApiError && error.status !== 401) throw error;
+    refused = token;
     return call("GET", path);
   }
 }

@@ -25,6 +25,7 @@ export class TaskRow {
   readonly #cancel: HTMLButtonElement;
   #task: Task;
   #announced: boolean;
+  #cancelling = false;
 
   constructor(task: Task, actions: TaskActions) {
     const name = nameOf(task);
@@ -91,9 +92,11 @@ export class TaskRow {
   }
 
   async #onCancel(actions: TaskActions): Promise<void> {
-    this.#cancel.disabled = true;
+    if (this.#cancelling) return;
+    // Not disabled: that would take the focus from it.
+    this.#cancelling = true;
     await actions.cancel(this.#task.id);
-    this.#cancel.disabled = false;
+    this.#cancelling = false;
   }
 
   #hideCancel(): void {

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { expect } from "chai";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 
 import { startDemo, type DemoProcess } from "../support/demo-process.js";
@@ -22,7 +23,7 @@ export class DemoBrowser {
   readonly demo: DemoProcess;
   readonly context: BrowserContext;
   /** What the pages wrote to their consoles as errors. */
-  complaints: string[] = [];
+  #complaints: string[] = [];
   readonly #profile: string;
 
   constructor(demo: DemoProcess, context: BrowserContext, profile: string) {
@@ -45,15 +46,25 @@ export class DemoBrowser {
 
   async openAs(user: string): Promise<Page> {
     const page = await this.context.newPage();
-    page.on("pageerror", (error) => this.complaints.push(error.message));
-    page.on("console", (message) => message.type() === "error" && this.complaints.push(message.text()));
+    page.on("pageerror", (error) => this.#complaints.push(error.message));
+    page.on("console", (message) => message.type() === "error" && this.#complaints.push(message.text()));
     await page.goto(`${this.demo.url}/?user=${user}`);
     await page.locator("[data-testid=connection-state][data-state=live]").waitFor();
     return page;
   }
 
+  /** Throws where a page has complained. */
   async closePages(): Promise<void> {
     await Promise.all(this.context.pages().map((page) => page.close()));
+    const complaints = this.#complaints;
+    this.#complaints = [];
+    expect(complaints, "the browser's console").to.deep.equal([]);
+  }
+
+  /** So many complaints of that kind were to be. */
+  forgive(kind: RegExp, count: number): void {
+    expect(this.#complaints.filter((text) => kind.test(text))).to.have.length(count);
+    this.#complaints = this.#complaints.filter((text) => !kind.test(text));
   }
 
   async stop(): Promise<void> {

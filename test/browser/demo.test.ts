@@ -1,66 +1,23 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
 import { expect } from "chai";
-import { chromium, type BrowserContext, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 
-import { startDemo, type DemoProcess } from "../support/demo-process.js";
 import { need } from "../support/prerequisites.js";
-
-/** No window, no sandbox (a test may run as root), and no calls of its own to anywhere. */
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
+import { DemoBrowser } from "./demo-browser.js";
 
 describe("the demo in a browser", function () {
   this.timeout(30_000);
 
-  let demo: DemoProcess;
-  let context: BrowserContext;
-  let profile: string;
-  let complaints: string[];
+  let browser: DemoBrowser;
 
   before(async function () {
-    const executablePath = await need("chromium", this);
-    profile = await mkdtemp(join(tmpdir(), "redis-sse-browser-"));
-    demo = await startDemo({});
-    context = await chromium.launchPersistentContext(profile, {
-      executablePath,
-      args: FLAGS,
-      viewport: { width: 1280, height: 900 },
-    });
+    browser = await DemoBrowser.start(await need("chromium", this));
   });
 
-  beforeEach(() => {
-    complaints = [];
-  });
+  afterEach(() => browser.closePages());
 
-  afterEach(async () => {
-    await Promise.all(context.pages().map((page) => page.close()));
-    expect(complaints, "the browser's console").to.deep.equal([]);
-  });
+  after(() => browser?.stop());
 
-  after(async () => {
-    await context?.close();
-    await demo?.stop();
-    if (profile !== undefined) await rm(profile, { recursive: true, force: true });
-  });
-
-  async function openAs(user: string): Promise<Page> {
-    const page = await context.newPage();
-    page.on("pageerror", (error) => complaints.push(error.message));
-    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-    await page.goto(`${demo.url}/?user=${user}`);
-    await page.locator("[data-testid=connection-state][data-state=live]").waitFor();
-    return page;
-  }
+  const openAs = (user: string): Promise<Page> => browser.openAs(user);
 
   async function send(page: Page, to: string, title: string, body: string): Promise<void> {
     const form = page.locator("[data-testid=send-form]");
