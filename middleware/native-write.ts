@@ -10,7 +10,7 @@ const OWN_KEYS: ReadonlySet<string | symbol> = new Set([
 ]);
 
 /** `write` as it was when this was loaded: whoever replaces it later is not written past either. */
-const atLoad = Reflect.get(OutgoingMessage.prototype, "write") as OutgoingMessage["write"];
+const atLoad: unknown = Reflect.get(OutgoingMessage.prototype, "write");
 
 /** Of what was there before, only what looks like Node's own is taken for it. */
 const isNodesOwn = looksLikeNodes(atLoad);
@@ -30,7 +30,7 @@ function isPatched(): boolean {
 }
 
 /** A wrapper has another name or other parameters, or bears a mark of its library (`__wrapped`). */
-function looksLikeNodes(write: OutgoingMessage["write"]): boolean {
-  if (write.name !== "write" || write.length !== 3) return false;
+function looksLikeNodes(write: unknown): boolean {
+  if (typeof write !== "function" || write.name !== "write" || write.length !== 3) return false;
   return Reflect.ownKeys(write).every((key) => OWN_KEYS.has(key));
 }

@@ -60,8 +60,14 @@ export class LogWatch {
     const { history } = this.#options;
     const { newest: before } = watched.log;
     try {
-      const { position: found } = await history.tail(watched.channel, history.now());
-      const wentBack = before?.epoch === found.epoch && found.offset < before.offset;
+      const tail = await history.tail(watched.channel, history.now());
+      // What was only heard, behind a hole, may have been made up: the log never stood there. This read tells.
+      watched.log.note(tail);
+      const { newest: after } = watched.log;
+      const found = tail.position;
+      const wentBack = [before, after].every(
+        (newest) => newest?.epoch === found.epoch && found.offset < newest.offset,
+      );
       if (wentBack && !this.#stopping.signal.aborted) watched.missed(to);
     } catch (error) {
       log("cannot look at %s: %s", printable(watched.channel), sanitize(error).message);

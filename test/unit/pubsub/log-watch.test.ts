@@ -1,0 +1,65 @@
+import { expect } from "chai";
+
+import type { Position } from "../../../lib/pubsub/cursor.js";
+import { LogWatch, type WatchedLog } from "../../../lib/pubsub/log-watch.js";
+import { TailTracker } from "../../../lib/pubsub/tail-tracker.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { EPOCH, loggedEvent } from "../../support/inbound-events.js";
+
+describe("LogWatch, of a log that may have gone back", () => {
+  const log = { offset: 0 };
+  let reads: number;
+  let missed: (Position | null)[];
+  let watched: WatchedLog;
+  let watch: LogWatch;
+
+  beforeEach(() => {
+    log.offset = 0;
+    reads = 0;
+    missed = [];
+    watched = { channel: "a", log: new TailTracker(), missed: (to) => missed.push(to) };
+    watch = new LogWatch({
+      history: {
+        keeps: () => true,
+        now: () => reads,
+        read: () => Promise.reject(new Error("not asked")),
+        tail: () => Promise.resolve(tail(++reads)),
+      },
+      clock: new FakeClock(),
+      periodMs: 1_000,
+      graceMs: 1,
+      logs: () => [watched],
+    });
+    watched.log.established(reads);
+    log.offset = 4;
+    watched.log.note(tail(++reads));
+  });
+
+  const tail = (readAt: number) => ({
+    position: { epoch: EPOCH, offset: log.offset },
+    ending: null,
+    finite: false,
+    readAt,
+  });
+
+  const hear = (offset: number): Position | null => watched.log.heard(loggedEvent("a", offset), reads);
+
+  it("tells it when the log stands before what it held", async () => {
+    log.offset = 3;
+    const to = hear(5);
+    expect(to).to.equal(null);
+    expect(hear(3)).to.deep.equal({ epoch: EPOCH, offset: 2 });
+    await watch.verify(watched, { epoch: EPOCH, offset: 2 });
+    expect(missed).to.deep.equal([{ epoch: EPOCH, offset: 2 }]);
+  });
+
+  it("tells nothing when a place was made up, though nobody has read the log since", async () => {
+    expect(hear(Number.MAX_SAFE_INTEGER)).to.equal(null);
+    log.offset = 5;
+    const to = hear(5);
+    expect(to).to.deep.equal({ epoch: EPOCH, offset: 4 });
+    await watch.verify(watched, to!);
+    expect(missed).to.deep.equal([]);
+    expect(watched.log.tail?.position.offset, "and it is known again where it stands").to.equal(5);
+  });
+});
