@@ -9,7 +9,7 @@ export type { WriterMessage, WriterOptions } from "./history/stream-writer.js";
 export type { RedisSource } from "./redis/connection-factory.js";
 export type { Clock } from "./clock.js";
 export { systemClock } from "./clock.js";
-export { assertKnown, assertObject } from "./validate.js";
+export { assertKnown, assertObject, describe as describeValue, readMilliseconds } from "./validate.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
 export { sanitize } from "./errors.js";
 export type { ErrorCode } from "./errors.js";

@@ -4,24 +4,40 @@ import { ConfigError } from "./errors.js";
 import { readHistoryOptions, type HistoryOptions, type HistoryPolicy } from "./history/history-policy.js";
 import { readSlowConsumer, type SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
 import type { RedisSource } from "./redis/connection-factory.js";
-import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "./validate.js";
+import {
+  assertKnown,
+  assertObject,
+  describe,
+  readMilliseconds,
+  readWholeNumber,
+  readWholeNumberOrInfinity,
+  type Filled,
+} from "./validate.js";
 
 export interface LimitOptions {
   /** Streams open at once in this process; further ones are told to come back. Default 50,000. */
-  readonly maxSessions?: number;
+  readonly maxSessions?: number | undefined;
   /** Streams open at once for one `key` (a user, an address), where a key is given: then 429. Default 100. */
-  readonly maxSessionsPerKey?: number;
+  readonly maxSessionsPerKey?: number | undefined;
   /** Channels of one stream. Default 64. */
-  readonly maxChannelsPerSession?: number;
+  readonly maxChannelsPerSession?: number | undefined;
   /**
-   * Bytes that may wait for one client to read; then the stream ends as `slow-consumer`, or its `slowConsumer` drops,
-   * though never the newest event for its own size. An event counts as its data, its frame and 200 bytes. Default 1 MiB.
+   * Bytes of events that may wait in this process for one client to read: each counts as its data, its frame and 200
+   * bytes. What Node and the system hold for its socket comes on top. With "disconnect" the stream ends as
+   * `slow-consumer` when more waits; the other policies of `slowConsumer` drop the oldest from three quarters on, though
+   * never the newest event for its own size, nor what `session.send()` sent: with more than this of it the stream ends.
+   * At least `maxEventBytes`. Default 1 MiB.
    */
-  readonly maxBufferedBytes?: number;
-  /** Bytes that may wait for all clients of this process together; then the stream for which most waits gives way. Default 256 MiB. */
-  readonly maxTotalBufferedBytes?: number;
+  readonly maxBufferedBytes?: number | undefined;
+  /**
+   * Bytes that may wait for all clients of this process together, counted as for one. When more waits the streams with the
+   * most give way until it is less: with "disconnect" they end as `slow-consumer`, with the other policies they drop
+   * all that waits and may be dropped, the newest too, or end where that is nothing. At least `maxBufferedBytes`.
+   * Default 256 MiB.
+   */
+  readonly maxTotalBufferedBytes?: number | undefined;
   /** Milliseconds for which a client may leave what was written to it undrained. Default 30,000. */
-  readonly maxStallMs?: number;
+  readonly maxStallMs?: number | undefined;
   /**
    * Milliseconds for which a client that has vanished without a word (its radio is off, a NAT has forgotten it) may leave
    * unanswered what is sent to it again and again; then its stream ends as `peer-lost`. At least 1,000; Infinity leaves it
@@ -29,47 +45,49 @@ export interface LimitOptions {
    * that finds it, about as soon, but not within 11 s. On systems other than Linux, and where `/proc/net` cannot be
    * read, there is keepalive alone.
    */
-  readonly peerTimeoutMs?: number;
+  readonly peerTimeoutMs?: number | undefined;
   /** Events that a client is sent from the logs of its channels when it comes back; of more it is told a gap. Default 10,000. */
-  readonly maxReplayEvents?: number;
+  readonly maxReplayEvents?: number | undefined;
   /** Bytes of one event's data. Default 256 KiB. */
-  readonly maxEventBytes?: number;
+  readonly maxEventBytes?: number | undefined;
   /** Milliseconds after which a stream ends, less up to a fifth at random. Default: never. */
-  readonly maxLifetimeMs?: number;
+  readonly maxLifetimeMs?: number | undefined;
   /** Milliseconds that Redis may take to acknowledge a subscription. Default 5,000. */
-  readonly subscribeTimeoutMs?: number;
+  readonly subscribeTimeoutMs?: number | undefined;
   /** Milliseconds for each stage of a teardown. Default 2,000. */
-  readonly closeTimeoutMs?: number;
+  readonly closeTimeoutMs?: number | undefined;
 }
 
 export interface RedisSseOptions {
   /** An app's own ioredis client (duplicated, never closed), ioredis options, or a URL. Default `REDIS_URL`, else redis://127.0.0.1:6379. */
-  readonly redis?: RedisSource;
+  readonly redis?: RedisSource | undefined;
   /** Begins every key that this library owns. Channel names are used as given. Default "sse:". */
-  readonly keyPrefix?: string;
+  readonly keyPrefix?: string | undefined;
   /** One subscriber connection for all streams, or one leased connection for each. Default "shared". */
-  readonly subscriptions?: "shared" | "dedicated";
-  readonly pool?: {
-    /** Connections that may be leased at once. Default 200. */
-    readonly maxConnections?: number;
-    /** Milliseconds that a lease may take, connecting included. Default 5,000. */
-    readonly acquireTimeoutMs?: number;
-    /** Requests that may wait for a lease at once. Default 1,000. */
-    readonly maxWaiting?: number;
-    /** Milliseconds after which status marks a lease as overdue, and the log says so once. Nothing is taken away. Default 3,600,000, an hour. */
-    readonly leaseAlarmMs?: number;
-  };
+  readonly subscriptions?: "shared" | "dedicated" | undefined;
+  readonly pool?:
+    | {
+        /** Connections that may be leased at once. Default 200. */
+        readonly maxConnections?: number | undefined;
+        /** Milliseconds that a lease may take, connecting included. Default 5,000. */
+        readonly acquireTimeoutMs?: number | undefined;
+        /** Requests that may wait for a lease at once. Default 1,000. */
+        readonly maxWaiting?: number | undefined;
+        /** Milliseconds after which status marks a lease as overdue, and the log says so once. Nothing is taken away. Default 3,600,000, an hour. */
+        readonly leaseAlarmMs?: number | undefined;
+      }
+    | undefined;
   /** How much of each channel is kept, for clients that come back; `false`: nothing. */
-  readonly history?: HistoryOptions | false;
+  readonly history?: HistoryOptions | false | undefined;
   /** Milliseconds of silence after which a stream gets a comment. Default 15,000. */
-  readonly heartbeatMs?: number;
+  readonly heartbeatMs?: number | undefined;
   /** Milliseconds that a client is told to wait before it comes back. Default 2,000. */
-  readonly retryMs?: number;
+  readonly retryMs?: number | undefined;
   /** What becomes of events that a client does not read in time; a stream may have a rule of its own. Default "disconnect". */
-  readonly slowConsumer?: SlowConsumerPolicy;
-  readonly limits?: LimitOptions;
+  readonly slowConsumer?: SlowConsumerPolicy | undefined;
+  readonly limits?: LimitOptions | undefined;
   /** Time, for tests. */
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }
 
 /** The options with every default filled in. */
@@ -87,7 +105,7 @@ export interface Settings {
   readonly heartbeatMs: number;
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
-  readonly limits: Readonly<Required<LimitOptions>>;
+  readonly limits: Filled<LimitOptions>;
   readonly clock: Clock;
 }
 
@@ -98,7 +116,7 @@ const DEFAULT_POOL = {
   leaseAlarmMs: 3_600_000,
 };
 
-const DEFAULT_LIMITS: Required<LimitOptions> = {
+const DEFAULT_LIMITS: Filled<LimitOptions> = {
   maxSessions: 50_000,
   maxSessionsPerKey: 100,
   maxChannelsPerSession: 64,
@@ -114,6 +132,9 @@ const DEFAULT_LIMITS: Required<LimitOptions> = {
 };
 
 const UNBOUNDED_LIMITS: ReadonlySet<string> = new Set(["maxLifetimeMs", "peerTimeoutMs"]);
+
+/** Less than a few retransmissions tell nothing of a peer, and the first ones take a second. */
+const LOWEST_LIMITS: Readonly<Record<string, number>> = { peerTimeoutMs: 1_000 };
 
 const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "redis",
@@ -133,19 +154,19 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
   assertObject("options", options);
   assertKnown("options", options, KNOWN);
   const { keyPrefix = "sse:", subscriptions = "shared", heartbeatMs = 15_000, retryMs = 2_000 } = options;
+  const { slowConsumer = "disconnect" } = options;
   // A prefix with a brace would break the hash tags that keep the keys of one queue in one slot.
   if (typeof keyPrefix !== "string" || !/^[\w.:-]{1,64}$/.test(keyPrefix)) {
-    throw new ConfigError("expected keyPrefix as 1 to 64 characters of A-Z a-z 0-9 _ . : -");
+    throw new ConfigError(
+      `expected keyPrefix as 1 to 64 characters of A-Z a-z 0-9 _ . : -, got ${describe(keyPrefix)}`,
+    );
   }
   if (subscriptions !== "shared" && subscriptions !== "dedicated") {
     throw new ConfigError(
       `expected subscriptions as "shared" or "dedicated", got ${describe(subscriptions)}`,
     );
   }
-  const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, UNBOUNDED_LIMITS);
-  // Less than a few retransmissions tell nothing, and the first ones take a second.
-  if (limits.peerTimeoutMs !== Infinity)
-    readMilliseconds("limits.peerTimeoutMs", limits.peerTimeoutMs, 1_000);
+  const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, UNBOUNDED_LIMITS, LOWEST_LIMITS);
   // The id that resumes them all has to go into a header, for which Node has 16 KiB.
   readWholeNumber("limits.maxChannelsPerSession", limits.maxChannelsPerSession, 1, 1_000);
   if (limits.maxEventBytes > limits.maxBufferedBytes) {
@@ -169,7 +190,7 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     history: readHistoryOptions(options.history),
     heartbeatMs: readMilliseconds("heartbeatMs", heartbeatMs),
     retryMs: readMilliseconds("retryMs", retryMs),
-    slowConsumer: readSlowConsumer(options.slowConsumer ?? "disconnect"),
+    slowConsumer: readSlowConsumer(slowConsumer),
     limits,
     clock: readClock(options.clock),
   };
@@ -186,17 +207,20 @@ function readClock(clock: Clock = systemClock): Clock {
 
 function readNumbers<Group extends { readonly [Name in keyof Group]: number }>(
   group: string,
-  given: Partial<Group> | undefined,
+  given: { readonly [Name in keyof Group]?: Group[Name] | undefined } | undefined,
   defaults: Group,
   unbounded: ReadonlySet<string> = new Set(),
+  lowest: Readonly<Record<string, number>> = {},
 ): Group {
   if (given === undefined) return defaults;
   assertObject(group, given);
   assertKnown(group, given, new Set(Object.keys(defaults)));
   const entries = Object.entries<number>(defaults).map(([name, fallback]) => {
     const value: unknown = (given as Record<string, unknown>)[name];
-    if (value === undefined || (value === Infinity && unbounded.has(name))) return [name, value ?? fallback];
-    return [name, readWholeNumber(`${group}.${name}`, value, 1)];
+    if (value === undefined) return [name, fallback];
+    const least = lowest[name] ?? 1;
+    const read = unbounded.has(name) ? readWholeNumberOrInfinity : readWholeNumber;
+    return [name, read(`${group}.${name}`, value, least)];
   });
   return Object.fromEntries(entries) as Group;
 }

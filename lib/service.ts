@@ -38,16 +38,16 @@ export interface PublishReceipt {
 
 export interface PublishOptions {
   /** False: the event is sent to who listens now, and kept nowhere. Default: as the channel's history is configured. */
-  readonly history?: boolean;
+  readonly history?: boolean | undefined;
   /** The channel will be completed one day: from now on whoever opens it gets it from its beginning. Default false. */
-  readonly finite?: boolean;
+  readonly finite?: boolean | undefined;
 }
 
 export interface DrainOptions {
   /** By when all streams are closed, in milliseconds. Default 10,000. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Over how long their ends are spread, so that their clients do not return at once. Default half of it. */
-  readonly spreadMs?: number;
+  readonly spreadMs?: number | undefined;
 }
 
 /** Event streams, notifications and tasks over one Redis. Made by `createRedisSse()`. */
@@ -205,7 +205,9 @@ class RedisSseService implements RedisSse {
     readFlag("history", options.history);
     readFlag("finite", options.finite);
     const serialized = serializeMessage(message, this.#settings.limits.maxEventBytes);
-    return toReceipt(channel, await this.#history.publish(channel, serialized, options));
+    const { history, finite } = options;
+    const kept = { ...(history !== undefined && { history }), ...(finite !== undefined && { finite }) };
+    return toReceipt(channel, await this.#history.publish(channel, serialized, kept));
   }
 
   async lastEventId(channels: ChannelSelection): Promise<string | null> {

@@ -2,6 +2,9 @@ import { ConfigError } from "./errors.js";
 
 /** Checks of options, each with the same words. They throw `ConfigError`, which names the option. */
 
+/** Options with every default filled in. */
+export type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
+
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export function readWholeNumber(
@@ -10,8 +13,19 @@ export function readWholeNumber(
   min: number,
   max: number = MAX_TIMER_MS,
 ): number {
-  if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  if (isWholeNumber(value, min, max)) return value;
   throw new ConfigError(`expected ${name} as a whole number from ${min} to ${max}, got ${describe(value)}`);
+}
+
+export function readWholeNumberOrInfinity(name: string, value: unknown, min: number): number {
+  if (value === Infinity || isWholeNumber(value, min, MAX_TIMER_MS)) return value;
+  throw new ConfigError(
+    `expected ${name} as a whole number from ${min} to ${MAX_TIMER_MS}, or Infinity, got ${describe(value)}`,
+  );
+}
+
+function isWholeNumber(value: unknown, min: number, max: number): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max;
 }
 
 /** A whole number of milliseconds that a timer can wait. */
@@ -47,5 +61,16 @@ export function readFlag(name: string, value: unknown): boolean | undefined {
 export function describe(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (value === null || value === undefined) return String(value);
-  return Array.isArray(value) ? "an array" : `a ${typeof value}`;
+  if (typeof value !== "object") return `a ${typeof value}`;
+  if (Array.isArray(value)) return "an array";
+  return isThenable(value) ? "a promise" : "an object";
+}
+
+export function isThenable(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  try {
+    return typeof (value as { then?: unknown }).then === "function";
+  } catch {
+    return false;
+  }
 }

@@ -1,7 +1,8 @@
 import type { Request, RequestHandler, Response } from "express";
 
-import { ConfigError, createPoolReport, type RedisSse } from "../lib/index.js";
+import { assertObject, ConfigError, createPoolReport, type RedisSse } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
+import { assertServiceOption } from "./service-option.js";
 
 export interface RedisPoolStatusOptions {
   /** Default: the service that `sseStream()` uses when it is given none. */
@@ -16,7 +17,9 @@ export interface RedisPoolStatusOptions {
  * `authorize`.
  */
 export function redisPoolStatus(options: RedisPoolStatusOptions): RequestHandler {
-  const { authorize, service } = (options ?? {}) as Partial<RedisPoolStatusOptions>;
+  assertObject("options", options);
+  assertServiceOption(options);
+  const { authorize, service } = options as Partial<RedisPoolStatusOptions>;
   if (typeof authorize !== "function") {
     throw new ConfigError(
       "expected redisPoolStatus({ authorize }) with a function that tells who may see it",

@@ -6,6 +6,8 @@ import {
   assertKnown,
   assertObject,
   ConfigError,
+  describeValue,
+  readMilliseconds,
   readSlowConsumer,
   RedisSseError,
   streamHead,
@@ -20,69 +22,81 @@ import {
 import { defaultService } from "./default-service.js";
 import { ResponseSink } from "./response-sink.js";
 import { RuleErrors, type OnStreamError } from "./rule-errors.js";
+import { assertServiceOption } from "./service-option.js";
 
 /** Tells which channels a request may hear: one name, several, or nothing, which is answered 403. */
-export type ChannelResolver = (req: Request) => ChannelSelection | Promise<ChannelSelection>;
+export type ChannelResolver<Params = RouteParams> = (
+  req: Request<Params>,
+) => ChannelSelection | Promise<ChannelSelection>;
 
-export interface SseStreamOptions {
+/**
+ * The params of a route, where nothing is said of them: text. For a wildcard, which is a list in Express 5, or to have
+ * their names checked, say them: `sseStream<{ splat: string[] }>(...)`.
+ */
+export type RouteParams = { readonly [name: string]: string };
+
+export interface SseStreamOptions<Params = RouteParams> {
   /** Default: one service for the process, made with the first request, from `REDIS_URL`. */
   readonly service?: RedisSse;
   /** Who is asking, for logs and for `limits.maxSessionsPerKey`: a user's id, or `req.ip`. Default: nobody. */
-  readonly key?: (req: Request) => string | undefined;
+  readonly key?: ((req: Request<Params>) => string | undefined) | undefined;
   /**
    * How a passing fault is answered (Redis away, pool exhausted, shutting down). "event": 200, an `error`
    * event and a retry hint, so that an EventSource comes back. "status": 503 with Retry-After, for clients
    * that read statuses. Default "event".
    */
-  readonly onUnavailable?: "event" | "status";
+  readonly onUnavailable?: "event" | "status" | undefined;
   /** Milliseconds of silence before a heartbeat. Default: the service's. */
-  readonly heartbeatMs?: number;
+  readonly heartbeatMs?: number | undefined;
   /** Milliseconds a client waits before it comes back. Default: the service's. */
-  readonly retryMs?: number;
+  readonly retryMs?: number | undefined;
   /**
    * Where a client begins that says nothing of where it was: with what comes "now", or with the "earliest" event
    * that is held of each channel. Default "now"; a channel that was completed, or is to be, always from its beginning.
    */
-  readonly from?: "now" | "earliest";
+  readonly from?: "now" | "earliest" | undefined;
   /**
    * What becomes of events that the client does not read in time: "disconnect", "drop-oldest", "latest", or
    * `{ latestBy }`. Default: the service's.
    */
-  readonly slowConsumer?: SlowConsumerPolicy;
+  readonly slowConsumer?: SlowConsumerPolicy | undefined;
   /**
    * Whether an event is for this client. It is called for each event and each stream, at once: one that answers a
    * promise lets nothing through. An event that it throws for is not sent, and the client is told by a `gap`
    * (`invalid`), as is one for which it answers a promise; `onError` is told why. What is falsy is no, as everywhere.
    */
-  readonly filter?: (event: StreamEvent, req: Request) => boolean | null | undefined;
+  readonly filter?: ((event: StreamEvent, req: Request<Params>) => boolean | null | undefined) | undefined;
   /**
    * What this client gets in an event's place, of the same form as what `publish()` takes, or the event itself with
    * other fields; `null`: nothing; `undefined` is a mistake. Streams that make the same of an event share its encoded form. One that it throws
    * for, or of which it makes what cannot be sent, is not sent, as with `filter`.
    */
-  readonly transform?: (event: StreamEvent, req: Request) => OutboundMessage | null;
+  readonly transform?: ((event: StreamEvent, req: Request<Params>) => OutboundMessage | null) | undefined;
   /**
    * Ends the stream (reason `completed`) after the first event, as it was published, for which this answers true. Asked
    * when an event comes, also about those that wait for the client, or that `filter` leaves out. One that throws, or answers a promise, ends nothing, and `onError` is told.
    */
-  readonly until?: (event: StreamEvent, req: Request) => boolean | null | undefined;
+  readonly until?: ((event: StreamEvent, req: Request<Params>) => boolean | null | undefined) | undefined;
   /** What the client gets right after `connected`, before any event. Refused as by `session.send()`. Default: nothing. */
-  readonly first?: (req: Request) => readonly OutboundMessage[];
+  readonly first?: ((req: Request<Params>) => readonly OutboundMessage[]) | undefined;
   /**
    * Told what `filter`, `transform`, `until` or `latestBy` threw, or that one gave an answer that is none: for each of
    * them at most once a second at this mount, with how many were `omitted`. The context has the rule, the event's channel
    * and type, never its data, and the request. What it throws itself is logged. Default: `console.error`.
    */
-  readonly onError?: OnStreamError;
+  readonly onError?: OnStreamError | undefined;
   /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */
-  readonly onOpen?: (session: PubSubSession, req: Request) => void | Promise<void>;
+  readonly onOpen?: ((session: PubSubSession, req: Request<Params>) => void | Promise<void>) | undefined;
 }
 
 /**
  * Streams the resolved channels to the client until it leaves; then everything is given back. Faults of the
  * resolver go to `next(err)`, before anything is sent. Throws `ConfigError` for arguments that cannot be.
  */
-export function sseStream(channelResolver: ChannelResolver, options: SseStreamOptions = {}): RequestHandler {
+export function sseStream<Params = RouteParams>(
+  channelResolver: ChannelResolver<Params>,
+  options: SseStreamOptions<Params> = {},
+): RequestHandler<Params> {
   assertArguments(channelResolver, options);
   const errors = new RuleErrors(options.onError);
   return async (req, res, next) => {
@@ -134,7 +148,11 @@ async function openStream(
   }
 }
 
-function streamRequest(req: Request, options: SseStreamOptions, errors: RuleErrors): StreamRequest {
+function streamRequest<Params>(
+  req: Request<Params>,
+  options: SseStreamOptions<Params>,
+  errors: RuleErrors,
+): StreamRequest {
   const { key, first, from, filter, transform, until, slowConsumer, onUnavailable, heartbeatMs, retryMs } =
     options;
   return {
@@ -145,7 +163,7 @@ function streamRequest(req: Request, options: SseStreamOptions, errors: RuleErro
     transform: transform && ((event) => transform(event, req)),
     slowConsumer,
     until: until && ((event) => until(event, req)),
-    onError: errors.of(req),
+    onError: errors.of(req as Request),
     onUnavailable,
     heartbeatMs,
     retryMs,
@@ -153,7 +171,7 @@ function streamRequest(req: Request, options: SseStreamOptions, errors: RuleErro
 }
 
 /** The header, which an EventSource sends when it comes back; else the query, for a page that remembers its place. */
-export function lastEventIdOf(req: Request): string | undefined {
+export function lastEventIdOf<Params>(req: Request<Params>): string | undefined {
   const given = req.get("Last-Event-ID") || req.query["lastEventId"] || undefined;
   // Given twice, or as an object: nothing that this library has written, and answered as such.
   return given === undefined || typeof given === "string" ? given : MALFORMED;
@@ -162,7 +180,7 @@ export function lastEventIdOf(req: Request): string | undefined {
 const MALFORMED = "malformed";
 
 /** What keeps a request from being a stream at all, before anyone is asked for its channels. */
-function findFault(req: Request, res: Response): RedisSseError | null {
+function findFault<Params>(req: Request<Params>, res: Response): RedisSseError | null {
   if (ResponseSink.isPipelined(res)) {
     return new RedisSseError("NO_SOCKET", "expected one request at a time on this connection");
   }
@@ -202,33 +220,31 @@ const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
   "onOpen",
 ]);
 
-function assertArguments(channelResolver: unknown, options: SseStreamOptions): void {
+function assertArguments<Params>(channelResolver: unknown, options: SseStreamOptions<Params>): void {
   if (typeof channelResolver !== "function") {
     throw new ConfigError(
-      `expected sseStream(channelResolver) with a function, got ${typeof channelResolver}`,
+      `expected sseStream(channelResolver) with a function, got ${describeValue(channelResolver)}`,
     );
   }
   assertObject("options", options);
+  assertServiceOption(options);
   assertKnown("options", options, KNOWN);
-  // One that is forgotten or misspelt would stream from another service than the app publishes through.
-  if ("service" in options && typeof options.service?.open !== "function") {
-    throw new ConfigError("expected service as what createRedisSse() answered");
-  }
   const { from, slowConsumer, onUnavailable, heartbeatMs, retryMs } = options;
   if (slowConsumer !== undefined) readSlowConsumer(slowConsumer);
   if (from !== undefined && from !== "now" && from !== "earliest") {
-    throw new ConfigError('expected from as "now" or "earliest"');
+    throw new ConfigError(`expected from as "now" or "earliest", got ${describeValue(from)}`);
   }
   for (const name of ["key", "filter", "transform", "until", "first", "onError", "onOpen"] as const) {
     if (options[name] === undefined || typeof options[name] === "function") continue;
-    throw new ConfigError(`expected ${name} as a function, got ${typeof options[name]}`);
+    throw new ConfigError(`expected ${name} as a function, got ${describeValue(options[name])}`);
   }
   for (const name of ["filter", "transform", "until"] as const) assertAtOnce(name, options[name]);
   if (onUnavailable !== undefined && onUnavailable !== "event" && onUnavailable !== "status") {
-    throw new ConfigError('expected onUnavailable as "event" or "status"');
+    throw new ConfigError(
+      `expected onUnavailable as "event" or "status", got ${describeValue(onUnavailable)}`,
+    );
   }
   for (const [name, value] of Object.entries({ heartbeatMs, retryMs })) {
-    if (value === undefined || (Number.isSafeInteger(value) && value >= 1 && value < 2 ** 31)) continue;
-    throw new ConfigError(`expected ${name} as a whole number of milliseconds from 1 to ${2 ** 31 - 1}`);
+    if (value !== undefined) readMilliseconds(name, value);
   }
 }

@@ -5,6 +5,7 @@ import {
   assertKnown,
   assertObject,
   ConfigError,
+  describeValue,
   isFinished,
   progressChannel,
   progressOf,
@@ -17,19 +18,22 @@ import {
 } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { ResponseSink } from "./response-sink.js";
-import { lastEventIdOf, sseStream, type SseStreamOptions } from "./sse-stream.js";
+import { assertServiceOption } from "./service-option.js";
+import { lastEventIdOf, sseStream, type RouteParams, type SseStreamOptions } from "./sse-stream.js";
 
 /** Tells which task a request may watch: its id, or nothing, which is answered 403. */
-export type TaskResolver = (req: Request) => TaskSelection | Promise<TaskSelection>;
+export type TaskResolver<Params = RouteParams> = (
+  req: Request<Params>,
+) => TaskSelection | Promise<TaskSelection>;
 
 type TaskSelection = string | null | undefined | false;
 
-export interface TaskStreamOptions extends Pick<
-  SseStreamOptions,
+export interface TaskStreamOptions<Params = RouteParams> extends Pick<
+  SseStreamOptions<Params>,
   "service" | "key" | "onUnavailable" | "heartbeatMs" | "retryMs" | "slowConsumer" | "onOpen"
 > {
   /** The queue that the task has to be of; any other is unknown. Default: any queue. */
-  readonly queue?: string;
+  readonly queue?: string | undefined;
 }
 
 /**
@@ -39,7 +43,10 @@ export interface TaskStreamOptions extends Pick<
  * answered 404, an id that cannot be 400. Faults of the resolver go to `next(err)`. Throws `ConfigError` for arguments that
  * cannot be.
  */
-export function taskStream(taskResolver: TaskResolver, options: TaskStreamOptions = {}): RequestHandler {
+export function taskStream<Params = RouteParams>(
+  taskResolver: TaskResolver<Params>,
+  options: TaskStreamOptions<Params> = {},
+): RequestHandler<Params> {
   assertArguments(taskResolver, options);
   const { queue, ...shared } = options;
   return async (req, res, next) => {
@@ -49,8 +56,13 @@ export function taskStream(taskResolver: TaskResolver, options: TaskStreamOption
       const found = await find(service, selection, queue);
       if (found instanceof RedisSseError) return refuse(req, res, found, options);
       const isBack = lastEventIdOf(req) !== undefined;
-      const rules = found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader(found);
-      const stream = sseStream(() => progressChannel(found.task.id), { ...shared, service, ...rules });
+      const rules =
+        found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader<Params>(found);
+      const stream = sseStream<Params>(() => progressChannel(found.task.id), {
+        ...shared,
+        service,
+        ...rules,
+      });
       await stream(req, res, next);
     } catch (error) {
       next(error);
@@ -73,7 +85,12 @@ async function find(
   }
 }
 
-function refuse(req: Request, res: Response, fault: RedisSseError, options: TaskStreamOptions): void {
+function refuse<Params>(
+  req: Request<Params>,
+  res: Response,
+  fault: RedisSseError,
+  options: TaskStreamOptions<Params>,
+): void {
   const { onUnavailable = "event", retryMs = 2_000 } = options;
   const sink = new ResponseSink(req, res);
   if (!sink.closed && !sink.answered) sink.answer(answerTo(fault, { onUnavailable, retryMs }));
@@ -83,7 +100,7 @@ function refuse(req: Request, res: Response, fault: RedisSseError, options: Task
  * How the task stands comes first, so that what it told of its progress before that is left out, and what attempts have
  * written that are over.
  */
-function lateReader({ task, seq, began }: TaskSnapshot): SseStreamOptions {
+function lateReader<Params>({ task, seq, began }: TaskSnapshot): SseStreamOptions<Params> {
   let seen = 0;
   return {
     first: () => [{ data: progressOf(task, seq) }],
@@ -98,7 +115,11 @@ function lateReader({ task, seq, began }: TaskSnapshot): SseStreamOptions {
 }
 
 /** Without a history the task itself is asked once the stream hears of it: nothing falls between. */
-function unkept(service: RedisSse, { task }: TaskSnapshot, { onOpen }: TaskStreamOptions): SseStreamOptions {
+function unkept<Params>(
+  service: RedisSse,
+  { task }: TaskSnapshot,
+  { onOpen }: TaskStreamOptions<Params>,
+): SseStreamOptions<Params> {
   return {
     until: (event) => {
       const told = progressIn(event);
@@ -136,15 +157,18 @@ const KNOWN: ReadonlySet<string> = new Set<keyof TaskStreamOptions>([
   "onOpen",
 ]);
 
-function assertArguments(taskResolver: unknown, options: TaskStreamOptions): void {
+function assertArguments<Params>(taskResolver: unknown, options: TaskStreamOptions<Params>): void {
   if (typeof taskResolver !== "function") {
-    throw new ConfigError(`expected taskStream(taskResolver) with a function, got ${typeof taskResolver}`);
+    throw new ConfigError(
+      `expected taskStream(taskResolver) with a function, got ${describeValue(taskResolver)}`,
+    );
   }
   assertObject("options", options);
+  assertServiceOption(options);
   assertKnown("options", options, KNOWN);
   const { queue, ...shared } = options;
   if (queue !== undefined && typeof queue !== "string") {
-    throw new ConfigError(`expected queue as the name of a queue, got ${typeof queue}`);
+    throw new ConfigError(`expected queue as the name of a queue, got ${describeValue(queue)}`);
   }
   // Whatever else is wrong with the options is said now, not with the first request.
   sseStream(() => null, shared);

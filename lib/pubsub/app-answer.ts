@@ -1,4 +1,5 @@
 import { ConfigError, RedisSseError } from "../errors.js";
+import { isThenable } from "../validate.js";
 
 /**
  * What an application's function answered, which has to be at once. A promise is true whatever it comes to, and a
@@ -16,12 +17,6 @@ export function assertAtOnce(name: string, rule: unknown): void {
   if (!/^(Async|Generator|AsyncGenerator)Function$/.test(kind)) return;
   throw new ConfigError(
     `expected ${name} as a function that answers at once, since it is asked for each event and each stream; got one of kind ${kind}`,
-  );
-}
-
-function isThenable(value: unknown): boolean {
-  return (
-    typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function"
   );
 }
 

@@ -29,6 +29,12 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
       throw new RedisSseError("INVALID_EVENT", `expected an event name that is not reserved, got "${event}"`);
     }
   }
+  if (value === undefined) {
+    throw new RedisSseError(
+      "UNSERIALIZABLE",
+      "expected a message { event?, data } with data, got none; null is sent as it is",
+    );
+  }
   const data = typeof value === "string" ? value : encodeJson(value, "data");
   if (isLargerThan(data, maxEventBytes)) {
     throw new RedisSseError(

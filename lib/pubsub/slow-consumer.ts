@@ -12,11 +12,16 @@ import type { StreamEvent } from "./stream-event.js";
  * - "drop-oldest": the oldest that wait are dropped;
  * - "latest": of each channel only the newest waits, or of each key that `latestBy` gives an event of the channel.
  *
- * `latestBy` sees an event as its stream gets it, and answers text or a number; all for which it answers something else,
- * or throws, are one key. It runs in the asynchronous context in which its stream was opened. Never dropped are what `session.send()` sent, and what ends a channel or the stream; nor, for
- * the bound of its own stream, the newest event: one that is larger than `limits.maxBufferedBytes` waits all the same.
+ * `latestBy` sees an event as its stream gets it, and answers text or a number, at once. It runs in the asynchronous context
+ * in which its stream was opened. All for which it answers something else are one key of their channel; so are those for
+ * which it throws or answers a promise, of which `onError` of the mount is told. Never dropped are what `session.send()`
+ * sent, and what ends a channel or the stream; nor, for the bound of its own stream, the newest event: one that is larger
+ * than `limits.maxBufferedBytes` waits all the same.
  *
  * Where something was dropped a `gap` (`slow-consumer`) tells it. `limits.maxStallMs` ends a stream under each of them.
+ *
+ * What "latest" and `latestBy` keep is what waits in this process. What Node and the system hold for the socket was written
+ * before, and is read first; and what a log has for a client that comes back is sent whole.
  */
 export type SlowConsumerPolicy =
   "disconnect" | "drop-oldest" | "latest" | { readonly latestBy: (event: StreamEvent) => string | number };

@@ -84,7 +84,7 @@ export interface StatusOptions {
    * Whether to look for drift: `CLIENT LIST` and `PUBSUB NUMSUB`, and where they differ from what is expected a
    * second look after 250 ms. Default true.
    */
-  readonly drift?: boolean;
+  readonly drift?: boolean | undefined;
 }
 
 /** Asks the server how many clients it has, and may have; `null` where it does not tell. Never rejects. */

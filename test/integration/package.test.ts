@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { access, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,13 +14,20 @@ const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const CONSUMER = `
 import express from "express";
 import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } from "redis-sse";
-import { bearerAuth, redisPoolStatus, sseStream, type ChannelResolver } from "redis-sse/express";
+import { bearerAuth, redisPoolStatus, sseStream, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
 
 const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
 const resolver: ChannelResolver = async (req) => [\`user:\${String(req.query["user"])}\`];
 const app = express();
 app.get("/events", sseStream(resolver, { service: sse, onOpen: (session) => session.send({ data: { hi: 1 } }) }));
 app.get("/pool", redisPoolStatus({ service: sse, authorize: bearerAuth("t") }));
+app.get("/x/:id", sseStream((req) => ["x", req.params.id.toUpperCase()], { service: sse }));
+app.get("/y/:id", taskStream((req) => req.params.id, { service: sse }));
+app.get("/z/*splat", sseStream<{ splat: string[] }>((req) => req.params.splat, { filter: (_, req) => req.params.splat.length > 0 }));
+export const wide: SseStreamOptions = { heartbeatMs: undefined, filter: undefined };
+createRedisSse({ keyPrefix: undefined, limits: { maxSessions: undefined }, pool: undefined });
+// @ts-expect-error the route's params are said to be others
+sseStream<{ room: string }>((req) => req.params.id);
 // @ts-expect-error a number is no selection
 sseStream(() => 7);
 // @ts-expect-error there is no such mode
@@ -48,7 +55,8 @@ describe("the package, installed", function () {
     await mkdir(join(modules, "@types"), { recursive: true });
     await cp(join(project, "package"), join(modules, "redis-sse"), { recursive: true });
     // What npm would install beside it; not the tools that this repository has for itself.
-    for (const name of ["express", "ioredis", "debug"])
+    await mkdir(join(modules, "@standard-schema"));
+    for (const name of ["express", "ioredis", "debug", "croner", "@standard-schema/spec"])
       await symlink(join(ROOT, "node_modules", name), join(modules, name));
     for (const name of ["node", "express"]) {
       await symlink(join(ROOT, "node_modules/@types", name), join(modules, "@types", name));
@@ -76,7 +84,17 @@ describe("the package, installed", function () {
 
   it("has types that a strict project compiles against", async () => {
     await writeFile(join(project, "consumer.ts"), CONSUMER);
-    const options = ["--strict", "--module", "nodenext", "--target", "es2023", "--types", "node", "--noEmit"];
+    const options = [
+      "--strict",
+      "--exactOptionalPropertyTypes",
+      "--module",
+      "nodenext",
+      "--target",
+      "es2023",
+      "--types",
+      "node",
+      "--noEmit",
+    ];
     const tsc = join(ROOT, "node_modules/.bin/tsc");
     await run(tsc, [...options, "consumer.ts"], { cwd: project }).catch((error: { stdout: string }) => {
       throw new Error(error.stdout);
@@ -95,5 +113,12 @@ describe("the package, installed", function () {
       "dist/middleware/express.d.ts",
     ]);
     expect(paths.filter((path) => /test|demo|node_modules/.test(path))).to.deep.equal([]);
+  });
+
+  it("holds every file that its README links to", async () => {
+    const readme = await readFile(join(project, "package/README.md"), "utf8");
+    const links = Array.from(readme.matchAll(/\]\((?!https?:|#)([^)#]+)/g), ([, path]) => path!);
+    expect(links).to.include.members(["docs/protocol.md", "docs/faults.md"]);
+    for (const path of links) await access(join(project, "package", path));
   });
 });

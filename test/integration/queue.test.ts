@@ -324,7 +324,9 @@ describe("tasks and notifications over a real server", () => {
           await set(allow);
         }
         expect(await queue.get("refused")).to.equal(null);
-        expect(await server.admin.zrange("sse:queue:{tasks}:refused:ready", "0", "-1")).to.deep.equal(["before"]);
+        expect(await server.admin.zrange("sse:queue:{tasks}:refused:ready", "0", "-1")).to.deep.equal([
+          "before",
+        ]);
       });
     }
 
@@ -342,12 +344,17 @@ describe("tasks and notifications over a real server", () => {
         proxy.loseAnswerTo("cut-here");
         const task = await queue.enqueue("cut-here", null);
         expect(proxy.lost).to.equal(1);
-        expect(await server.admin.zrange("sse:queue:{tasks}:cut:ready", "0", "-1")).to.deep.equal(["warm", task.id]);
+        expect(await server.admin.zrange("sse:queue:{tasks}:cut:ready", "0", "-1")).to.deep.equal([
+          "warm",
+          task.id,
+        ]);
         expect(await queue.get(task.id)).to.deep.equal(task);
       });
 
       /** A queue as seen past the proxy, and a worker behind it that has done a task already. */
-      async function startWorker(leaseMs = 300): Promise<{ worker: RedisSse; queue: QueueService; started: Task[] }> {
+      async function startWorker(
+        leaseMs = 300,
+      ): Promise<{ worker: RedisSse; queue: QueueService; started: Task[] }> {
         const queue = service().queue("cut");
         const worker = service({ redis: proxy.url });
         const started: Task[] = [];

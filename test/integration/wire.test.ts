@@ -281,6 +281,23 @@ describe("a stream on the wire", function () {
       expect(messagesOf(client)[1] === large).to.equal(true);
     });
 
+    it("has no length, whatever middleware before it has said of a body", async () => {
+      const withLength: RequestHandler = (_req, res, next) => {
+        res.set("Content-Length", "5");
+        next();
+      };
+      const { openLive, open } = await start({ before: [withLength] });
+      const client = await openLive();
+      await publish("1");
+      await client.until("data: 1");
+      expect(client.head).to.not.match(/content-length/i);
+      const refused = await open(getRequest("/stream").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+      await refused.closed;
+      const length = Number(/content-length: (\d+)/i.exec(refused.head)?.[1]);
+      expect(refused.head).to.match(/^HTTP\/1\.1 403/);
+      expect(length).to.equal(refused.raw.length);
+    });
+
     it("answers HEAD with the head alone", async () => {
       const { open, service } = await start();
       const client = await open(getRequest("/stream?channel=a").replace("GET", "HEAD"));

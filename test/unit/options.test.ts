@@ -134,6 +134,26 @@ describe("readOptions()", () => {
     expect(readOptions({ limits: { peerTimeoutMs: 1_000 } }).limits.peerTimeoutMs).to.equal(1_000);
   });
 
+  it("says one lower bound of limits.peerTimeoutMs, and that Infinity is taken", () => {
+    for (const value of [0, 1.5, 999, null]) {
+      expectConfigError(
+        () => read({ limits: { peerTimeoutMs: value } }),
+        /^expected limits\.peerTimeoutMs as a whole number from 1000 to 2147483647, or Infinity, got /,
+      );
+    }
+    expectConfigError(
+      () => read({ limits: { maxLifetimeMs: 0 } }),
+      /from 1 to 2147483647, or Infinity, got 0$/,
+    );
+    expectConfigError(() => read({ limits: { maxStallMs: 0 } }), /from 1 to 2147483647, got 0$/);
+  });
+
+  for (const slowConsumer of [null, false, "newest", {}]) {
+    it(`refuses slowConsumer: ${inspect(slowConsumer)}`, () => {
+      expectConfigError(() => read({ slowConsumer }), /slowConsumer/);
+    });
+  }
+
   it("refuses an event size that no buffer could hold", () => {
     const limits = { maxEventBytes: 2_000, maxBufferedBytes: 1_999 };
     expectConfigError(() => readOptions({ limits }), /limits\.maxBufferedBytes/);

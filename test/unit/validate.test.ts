@@ -87,7 +87,8 @@ describe("describe()", () => {
     [null, "null"],
     [undefined, "undefined"],
     [[1], "an array"],
-    [{}, "a object"],
+    [{}, "an object"],
+    [Promise.resolve(), "a promise"],
     [() => {}, "a function"],
   ] as const;
   for (const [value, text] of cases) {

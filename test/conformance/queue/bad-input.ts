@@ -11,7 +11,8 @@ import { useQueue } from "../../support/queue-rig.js";
 import { circular, expectFault, faultOf, thrower, type MakeService } from "../../support/service.js";
 
 const YEAR_MS = 365 * 24 * 3_600_000;
-const show = (value: unknown): string => `${JSON.stringify([value]).slice(1, -1).slice(0, 40)} (${typeof value})`;
+const show = (value: unknown): string =>
+  `${JSON.stringify([value]).slice(1, -1).slice(0, 40)} (${typeof value})`;
 
 /** Refused with a code and a sentence, before anything has happened. */
 export function describeBadInput(makeService: MakeService): void {
@@ -206,10 +207,7 @@ export function describeBadInput(makeService: MakeService): void {
     for (const [option, values] of workerOptions) {
       for (const value of values) {
         it(`the worker option ${option}: ${show(value)} is CONFIG`, () => {
-          expect(() => rig.queue.worker(rig.hang, { [option]: value })).to.throw(
-            ConfigError,
-            option,
-          );
+          expect(() => rig.queue.worker(rig.hang, { [option]: value })).to.throw(ConfigError, option);
           expect(rig.queue.statistics.workers).to.equal(0);
         });
       }

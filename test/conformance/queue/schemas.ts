@@ -30,7 +30,7 @@ export function describeSchemas(makeService: MakeService): void {
       const seen: unknown[] = [];
       const both = deferred();
       queue.worker({
-        resize: ({ task: { payload } }) =>  (seen.push([payload.file, payload]), both.resolve()),
+        resize: ({ task: { payload } }) => (seen.push([payload.file, payload]), both.resolve()),
         probe: ({ task: { payload } }) => void seen.push(payload.length),
       });
       await both.promise;

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
-import { ConfigError } from "../../../lib/index.js";
-import { sseStream } from "../../../middleware/express.js";
+import { ConfigError, createRedisSse } from "../../../lib/index.js";
+import { redisPoolStatus, sseStream, taskStream } from "../../../middleware/express.js";
 
 const make = (options: Record<string, unknown>) => (): unknown => sseStream(() => "a", options);
 
@@ -52,6 +52,44 @@ describe("the options of sseStream()", () => {
     for (const slowConsumer of ["disconnect", "drop-oldest", "latest", { latestBy: () => "" }, undefined]) {
       expect(make({ slowConsumer })).not.to.throw();
     }
+  });
+
+  it("say what came in place of what was expected", () => {
+    const said: [Record<string, unknown>, string][] = [
+      [{ heartbeatMs: 0 }, "expected heartbeatMs as a whole number from 1 to 2147483647, got 0"],
+      [{ retryMs: 1.5 }, "expected retryMs as a whole number from 1 to 2147483647, got 1.5"],
+      [{ from: "0" }, 'expected from as "now" or "earliest", got a string'],
+      [{ onUnavailable: 503 }, 'expected onUnavailable as "event" or "status", got 503'],
+      [{ filter: null }, "expected filter as a function, got null"],
+      [{ until: ["done"] }, "expected until as a function, got an array"],
+      [{ service: {} }, "expected service as what createRedisSse() answered, got an object"],
+      [{ service: undefined }, "expected service as what createRedisSse() answered, got undefined"],
+      [
+        { service: Promise.resolve() },
+        "expected service as what createRedisSse() answered, got a promise: await it",
+      ],
+    ];
+    for (const [options, message] of said) {
+      expect(make(options), message).to.throw(ConfigError).with.property("message", message);
+    }
+  });
+
+  it("are not the service itself, and say how it is passed", async () => {
+    const sse = createRedisSse();
+    const said = "expected options, got a service: pass { service: sse }";
+    const resolver = (): null => null;
+    const options = sse as object;
+    expect(() => sseStream(resolver, options))
+      .to.throw(ConfigError)
+      .with.property("message", said);
+    expect(() => taskStream(resolver, options))
+      .to.throw(ConfigError)
+      .with.property("message", said);
+    const status = options as Parameters<typeof redisPoolStatus>[0];
+    expect(() => redisPoolStatus(status))
+      .to.throw(ConfigError)
+      .with.property("message", said);
+    await sse.close();
   });
 
   it("refuse a name that is misspelt", () => {

@@ -110,6 +110,9 @@ describe("serializeMessage()", () => {
 
   it("refuses a message without data", () => {
     expectFault("UNSERIALIZABLE", {} as OutboundMessage);
+    expect(() => serializeMessage({ event: "x" } as OutboundMessage, 100)).to.throw(
+      "expected a message { event?, data } with data, got none",
+    );
   });
 
   it("keeps names that mean something to JavaScript as data", () => {

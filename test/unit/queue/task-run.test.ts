@@ -75,7 +75,14 @@ describe("TaskRun", () => {
         expect(port.settled).to.deep.equal([
           [
             "a",
-            { verdict: "succeeded", progress: 100, message: "done", content, delayMs: 0, ttlMs: 24 * 3_600_000 },
+            {
+              verdict: "succeeded",
+              progress: 100,
+              message: "done",
+              content,
+              delayMs: 0,
+              ttlMs: 24 * 3_600_000,
+            },
           ],
         ]);
       });
@@ -83,10 +90,28 @@ describe("TaskRun", () => {
 
     for (const [what, fault, verdict, message, content] of [
       ["a TaskFailure", new TaskFailure("no page 3"), "failed", "no page 3", "TaskFailure: no page 3"],
-      ["one to be tried again", new TaskFailure("busy", { retry: true }), "retry", "busy", "TaskFailure: busy"],
-      ["a TaskFailure with too much to say", new TaskFailure("x".repeat(5_000)), "failed", "x".repeat(1_000), undefined],
+      [
+        "one to be tried again",
+        new TaskFailure("busy", { retry: true }),
+        "retry",
+        "busy",
+        "TaskFailure: busy",
+      ],
+      [
+        "a TaskFailure with too much to say",
+        new TaskFailure("x".repeat(5_000)),
+        "failed",
+        "x".repeat(1_000),
+        undefined,
+      ],
       ["another error", new Error("password=hunter2"), "retry", "failed", "Error: password=hunter2"],
-      ["an error of ours", new RedisSseError("INTERNAL", "secret"), "retry", "failed", "RedisSseError: secret"],
+      [
+        "an error of ours",
+        new RedisSseError("INTERNAL", "secret"),
+        "retry",
+        "failed",
+        "RedisSseError: secret",
+      ],
       ["a text", "hunter2", "retry", "failed", "hunter2"],
       ["undefined", undefined, "retry", "failed", "threw a undefined"],
     ] as const) {
@@ -103,7 +128,13 @@ describe("TaskRun", () => {
         it(`that ${how} ${what} is "${verdict}", at the progress that the task had`, async () => {
           start(handler);
           await expectOver();
-          expect(outcome()).to.include({ verdict, progress: 30, message, delayMs: 1_000, ttlMs: 7 * 24 * 3_600_000 });
+          expect(outcome()).to.include({
+            verdict,
+            progress: 30,
+            message,
+            delayMs: 1_000,
+            ttlMs: 7 * 24 * 3_600_000,
+          });
           if (content !== undefined) expect(outcome()).to.include({ content });
           expect(told).to.deep.equal(fault instanceof TaskFailure ? [] : [fault]);
         });
@@ -153,10 +184,13 @@ describe("TaskRun", () => {
   describe("its time", () => {
     it("ends the attempt when it is over: with a signal, and once", async () => {
       const gate = deferred();
-      start(({ signal }) => {
-        signal.addEventListener("abort", () => told.push(signal.reason));
-        return gate.promise;
-      }, leaseOf({ settings: { timeoutMs: 500 } }));
+      start(
+        ({ signal }) => {
+          signal.addEventListener("abort", () => told.push(signal.reason));
+          return gate.promise;
+        },
+        leaseOf({ settings: { timeoutMs: 500 } }),
+      );
       port.clock.advance(499);
       await settle();
       expect(port.settled).to.deep.equal([]);

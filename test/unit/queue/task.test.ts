@@ -3,7 +3,8 @@ import { expect } from "chai";
 import { isFinished, progressChannel, progressOf, RedisSseError, TaskFailure } from "../../../lib/index.js";
 import { assertTaskId, parseTask, taskOfChannel } from "../../../lib/queue/task.js";
 
-const fields = (values: Record<string, string>): ReadonlyMap<string, string> => new Map(Object.entries(values));
+const fields = (values: Record<string, string>): ReadonlyMap<string, string> =>
+  new Map(Object.entries(values));
 
 describe("a task's fields", () => {
   it("are read from its hash", () => {
@@ -70,7 +71,9 @@ describe("a task's fields", () => {
   it("say when it is due only as long as it waits for that: for the first time, or again", () => {
     const delayed = { status: "delayed", delayed: "1700000001000" };
     expect(parseTask("a", fields(delayed)).runAt).to.equal("2023-11-14T22:13:21.000Z");
-    expect(parseTask("a", fields({ ...delayed, due: "1700000002000" })).runAt).to.equal("2023-11-14T22:13:22.000Z");
+    expect(parseTask("a", fields({ ...delayed, due: "1700000002000" })).runAt).to.equal(
+      "2023-11-14T22:13:22.000Z",
+    );
     expect(parseTask("a", fields({ ...delayed, status: "running" })).runAt).to.equal(null);
   });
 });
@@ -82,18 +85,30 @@ describe("a task's small parts", () => {
   });
 
   it("its progress is what its channel would tell now", () => {
-    const task = parseTask("a", fields({ status: "running", progress: "5", message: "reading", attempt: "2" }));
+    const task = parseTask(
+      "a",
+      fields({ status: "running", progress: "5", message: "reading", attempt: "2" }),
+    );
     const told = { taskId: "a", progress: 5, message: "reading", status: "running", attempt: 2, seq: 0 };
     expect(progressOf(task)).to.deep.equal({ ...told, type: "progress" });
     expect(progressOf({ ...task, data: [1] })).to.deep.equal({ ...told, type: "progress", data: [1] });
     expect(progressOf({ ...task, status: "delayed" })).to.include({ status: "delayed", type: "queued" });
-    expect(progressOf({ ...task, status: "cancelled" })).to.include({ status: "cancelled", type: "cancelled" });
+    expect(progressOf({ ...task, status: "cancelled" })).to.include({
+      status: "cancelled",
+      type: "cancelled",
+    });
   });
 
   it("its channel is known by its name", () => {
     expect(progressChannel("a-1")).to.equal("task_progress:a-1");
     expect(taskOfChannel("task_progress:a-1")).to.equal("a-1");
-    for (const channel of ["task_progress:", "task_progress:a b", "task_progress:a:b", "task_progress", "news"]) {
+    for (const channel of [
+      "task_progress:",
+      "task_progress:a b",
+      "task_progress:a:b",
+      "task_progress",
+      "news",
+    ]) {
       expect(taskOfChannel(channel), channel).to.equal(null);
     }
   });
