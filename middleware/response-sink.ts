@@ -61,7 +61,7 @@ export class ResponseSink implements Sink {
     // Head and first frames in one packet.
     socket?.cork();
     try {
-      this.#forgetLength();
+      if (res.hasHeader("Content-Length")) res.removeHeader("Content-Length");
       res.writeHead(status, headers);
       res.flushHeaders();
       // Asked again: compression and its like put themselves in place when the head goes out.
@@ -107,16 +107,13 @@ export class ResponseSink implements Sink {
 
   answer({ status, headers, body }: HttpAnswer): void {
     if (status === 200 || status === 503) this.#endConnectionAfter();
-    this.#forgetLength();
-    // Node says no length by itself where one was taken away.
-    if (body.length > 0) this.#res.setHeader("Content-Length", body.length);
+    // What other middleware has said of the length of a body is not of this one.
+    if (this.#res.hasHeader("Content-Length")) {
+      if (body.length > 0) this.#res.setHeader("Content-Length", body.length);
+      else this.#res.removeHeader("Content-Length");
+    }
     this.#res.writeHead(status, headers);
     this.#res.end(body);
-  }
-
-  /** What other middleware has said of the length of a body is not of this one. */
-  #forgetLength(): void {
-    this.#res.removeHeader("Content-Length");
   }
 
   /**
