@@ -10,7 +10,7 @@ export const open: OpenQueue = async (url, name) => {
   const settings = { redis: url as never, getEvents: false, sendEvents: false, storeJobs: false };
   const queue = new BeeQueue<Payload>(name, { ...settings, isWorker: false });
   await queue.ready();
-  let worker: BeeQueue<Payload> | null = null;
+  let close: () => unknown = () => {};
   return {
     add: (payload) => queue.createJob(payload).save(),
     addBulk: async (payloads) => {
@@ -18,10 +18,11 @@ export const open: OpenQueue = async (url, name) => {
       for (const fault of faults.values()) throw fault;
     },
     work: async (concurrency, handler) => {
-      worker = new BeeQueue<Payload>(name, settings);
+      const worker = new BeeQueue<Payload>(name, settings);
+      close = () => worker.close();
       await worker.ready();
       worker.process(concurrency, async ({ data }) => handler(data));
     },
-    stop: async () => worker?.close(),
+    stop: async () => void (await close()),
   };
 };

@@ -14,13 +14,14 @@ export const open: OpenQueue = async (url, name) => {
   const shared = { connection };
   const queue = new Queue<Payload>(name, shared);
   await queue.waitUntilReady();
-  let worker: Worker<Payload> | null = null;
+  let close: () => unknown = () => {};
   return {
     add: (payload) => queue.add("noop", payload),
     addBulk: (payloads) => queue.addBulk(payloads.map((data) => ({ name: "noop", data }))),
     work: async (concurrency, handler) => {
-      worker = new Worker<Payload>(name, async ({ data }) => handler(data), { ...shared, concurrency });
+      const worker = new Worker<Payload>(name, async ({ data }) => handler(data), { ...shared, concurrency });
+      close = () => worker.close();
     },
-    stop: async () => worker?.close(),
+    stop: async () => void (await close()),
   };
 };
