@@ -3,12 +3,12 @@ import { createRedisSse, type RedisSse, type Worker } from "redis-sse";
 
 import type { OpenQueue, Payload } from "./queue.js";
 
-let service: RedisSse | null = null;
+let service: RedisSse | undefined;
 
 export const open: OpenQueue = async (url, name) => {
   service ??= createRedisSse({ redis: url });
   const queue = service.queue<{ noop: Payload }>(name);
-  let worker: Worker | null = null;
+  let worker: Worker | undefined;
   return {
     add: (payload) => queue.enqueue("noop", payload),
     addBulk: (payloads) => queue.enqueueMany(payloads.map((payload) => ({ kind: "noop", payload }))),
