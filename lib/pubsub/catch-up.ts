@@ -26,8 +26,10 @@ export interface HistoryOutput {
   emit(event: InboundEvent): void;
   /** The same of events that follow one another. */
   emitAll(batch: EventBatch): void;
-  /** What waits here has grown or shrunk. */
+  /** More waits here than before. */
   held(): void;
+  /** Less waits here than before, maybe nothing: a stream ends once nothing does. */
+  released(): void;
 }
 
 /** What the service gives the histories of its sessions. */
@@ -95,7 +97,7 @@ export class CatchUp {
   settle(track: ChannelTrack): void {
     const waitingBytes = track.waitingBytes;
     this.#passAll(track);
-    if (track.waitingBytes !== waitingBytes) this.#output.held();
+    if (track.waitingBytes !== waitingBytes) this.#output.released();
   }
 
   /** Never rejects. */

@@ -186,6 +186,12 @@ export class Delivery implements TransportListener {
     this.#owner.dispatch({ type: "buffered", bufferedBytes });
   }
 
+  /** Less waits than before: it was written, or the client has had it from the log. */
+  released(): void {
+    this.held();
+    if (this.#isWritable) this.#owner.ended();
+  }
+
   /** Gathers what is written from now on, for one write. */
   cork(): void {
     this.#output.cork();

@@ -357,7 +357,7 @@ export function describeFinite(
         const client = await streams.open(app, progressChannel(id));
         await client.ended;
         const told = dataOf(client).map((data) => JSON.parse(data) as TaskProgress);
-        expect(told.map(({ progress }) => progress)).to.deep.equal([10, 50, 90, 100]);
+        expect(told.map(({ progress }) => progress)).to.deep.equal([0, 0, 10, 50, 90, 100]);
       });
 
       async function run(service: RedisSse, id: string): Promise<void> {
@@ -382,6 +382,8 @@ export function describeFinite(
         for (const reader of [client, late]) {
           const told = dataOf(reader).map((data) => JSON.parse(data) as TaskProgress);
           expect(told.map(({ progress, status }) => [progress, status])).to.deep.equal([
+            [0, "queued"],
+            [0, "running"],
             [10, "running"],
             [50, "running"],
             [90, "running"],

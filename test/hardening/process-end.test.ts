@@ -168,7 +168,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           const app = await busy(subscriptions === "shared");
           await app.ask({ order: "use" }, "used");
           await expectEnd(app, await app.end("close()"), rig.server);
-          const ready = await rig.server.admin.lrange("sse:queue:{busy}:ready", 0, -1);
+          const ready = await rig.server.admin.zrange("sse:queue:{tasks}:busy:ready", "0", "-1");
           expect(ready, "the task that was given back, and the one that nobody took").to.have.length(
             subscriptions === "shared" ? 2 : 1,
           );

@@ -82,7 +82,8 @@ describe("a queue whose moves come at the worst of times", function () {
     await server.admin.zadd(`${KEYS}poison:due`, 1, "a-poison", 2, "b-sound");
     const done: string[] = [];
     queue.worker(({ task }) => void done.push(task.id));
-    await eventually(() => expect(done).to.deep.equal(["b-sound-2"]));
+    await eventually(() => expect(done).to.have.length(1));
+    expect(done[0]).to.match(/^b-sound-2-/);
     await eventually(async () => {
       const next = (await queue.schedules()).map(({ nextAt }) => Date.parse(nextAt));
       for (const time of next) expect(time).to.be.greaterThan(Date.now() - 1_000);

@@ -155,7 +155,7 @@ describeFaults("faults between a session, its channels and its client", (rig) =>
       const queue = service.queue("own");
       const { id } = await queue.enqueue("a", null);
       expect(await queue.get(id)).to.have.property("status", "queued");
-      expect(await rig.server.admin.exists(`sse:queue:{own}:task:${id}`)).to.equal(1);
+      expect(await rig.server.admin.exists(`sse:task:{tasks}:${id}`)).to.equal(1);
     } finally {
       own.disconnect();
     }
@@ -221,7 +221,7 @@ describeFaults("replies of Redis that are lost on the way", (rig) => {
     const task = await queue.enqueue("once", { a: 1 });
     expect(proxy.cutPending).to.equal(false);
     expect(await queue.get(task.id)).to.deep.include({ status: "queued", kind: "once" });
-    expect(await rig.server.admin.llen("sse:queue:{q}:ready")).to.equal(2);
+    expect(await rig.server.admin.zcard("sse:queue:{tasks}:q:ready")).to.equal(2);
   });
 
   it("a notification is stored once", async () => {

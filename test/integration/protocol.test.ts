@@ -70,6 +70,11 @@ describe("docs/protocol.md", () => {
     `sse:log:{${name}}`,
   ];
 
+  const taskKeysOf = (id: string): [position: string, log: string] => [
+    `sse:pos:{tasks}:task_progress:${id}`,
+    `sse:log:{tasks}:task_progress:${id}`,
+  ];
+
   async function openFrom(lastEventId: string, name = channel): Promise<SseClient> {
     const client = await openStream(`${rig.app.url}/stream?channel=${encodeURIComponent(name)}`, {
       headers: { "Last-Event-ID": lastEventId },
@@ -421,8 +426,10 @@ describe("docs/protocol.md", () => {
       await foreign.publish(channel, { ending: "completed" });
       const hash = new Set<string>();
       const entry = new Set<string>();
-      for (const name of [channel, finite]) {
-        const [position, log] = keysOf(name);
+      const queue = rig.service.queue("fields");
+      const { id } = await queue.enqueue("kind", null);
+      await queue.publishProgress(id, { progress: 1 });
+      for (const [position, log] of [keysOf(channel), keysOf(finite), taskKeysOf(id)]) {
         for (const field of await server.admin.hkeys(position))
           hash.add(field.replace(/^p:.*/, "p:<producer>"));
         for (const [, fields] of await server.admin.xrange(log, "-", "+")) {

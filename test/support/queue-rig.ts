@@ -129,7 +129,8 @@ async function createRig(
       }),
     async takeAndVanish(leaseMs = 30_000, options) {
       const clock = new FakeClock();
-      const lost = (await service({ clock })).queue(name, options);
+      const away = await service({ clock });
+      const lost = away.queue(name, options);
       const end = deferred<unknown>();
       const contexts: TaskContext[] = [];
       const worker = lost.worker(
@@ -143,6 +144,10 @@ async function createRig(
         if (contexts.length === 0) clock.advance(1_000); // it looks again
         expect(contexts, "tasks taken").to.have.length(1);
       });
+      // It renews its lease once it can be woken: what was subscribed and asked after that says that this is over.
+      const heard = await listen(away, "vanishing");
+      await lost.counts();
+      await heard.stop();
       return { clock, context: contexts[0]!, worker, end: end.resolve };
     },
     async watch(id, lastEventId, by = sse) {

@@ -197,6 +197,21 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(since()).to.deep.equal({ data: ["log1", "plain", "log2"], writes: 1 });
       });
 
+      it("ends with the channel's last event though it waits as it is read", async () => {
+        const stream = await rig.live(["log"]);
+        const answered = deferred();
+        rig.logs.before = () => answered.promise;
+        rig.logs.append("log");
+        rig.log("log");
+        await settle(2);
+        rig.log("log", { ending: "completed" });
+        await settle(2);
+        answered.resolve();
+        await rig.quiet();
+        expect(dataOf(stream)).to.deep.equal(["log1", "log2", "log3"]);
+        expect(stream.session.closeReason).to.equal("completed");
+      });
+
       it("ends with the channel's last event, and says so in the same turn", async () => {
         const stream = await rig.live(["log"]);
         rig.log("log");
