@@ -145,9 +145,9 @@ async function createRig(
         expect(contexts, "tasks taken").to.have.length(1);
       });
       // It renews its lease once it can be woken: what was subscribed and asked after that says that this is over.
-      const heard = await listen(away, "vanishing");
+      const later = await away.open({}, new FakeSink(), "later");
       await lost.counts();
-      await heard.stop();
+      await later.close();
       return { clock, context: contexts[0]!, worker, end: end.resolve };
     },
     async watch(id, lastEventId, by = sse) {
