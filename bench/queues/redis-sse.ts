@@ -1,20 +1,22 @@
 /** Ours, with its defaults: leases, tokens, retries, finished tasks kept. One service, whatever the number of queues. */
-import { createRedisSse, type RedisSse, type Worker } from "redis-sse";
+import { createRedisSse } from "redis-sse";
 
 import type { OpenQueue, Payload } from "./queue.js";
 
-let service: RedisSse | undefined;
+const services = new Map<string, ReturnType<typeof createRedisSse>>();
 
 export const open: OpenQueue = async (url, name) => {
-  service ??= createRedisSse({ redis: url });
+  const service = services.get(url) ?? createRedisSse({ redis: url });
+  services.set(url, service);
   const queue = service.queue<{ noop: Payload }>(name);
-  let worker: Worker | undefined;
+  let stop = async (): Promise<void> => {};
   return {
     add: (payload) => queue.enqueue("noop", payload),
     addBulk: (payloads) => queue.enqueueMany(payloads.map((payload) => ({ kind: "noop", payload }))),
     work: async (concurrency, handler) => {
-      worker = queue.worker(({ task }) => handler(task.payload), { concurrency });
+      const worker = queue.worker(({ task }) => handler(task.payload), { concurrency });
+      stop = () => worker.stop();
     },
-    stop: async () => worker?.stop(),
+    stop: () => stop(),
   };
 };

@@ -86,6 +86,7 @@ export class TaskRun {
 
   async #attempt(): Promise<TaskOutcome> {
     try {
+      if (this.lease.isBroken) throw new TaskFailure("what is stored of this task cannot be read");
       const result = await this.#handling.handler(this.#context());
       return this.#success(result ?? null);
     } catch (error) {

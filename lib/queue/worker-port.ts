@@ -13,6 +13,8 @@ export interface TaskLease {
   /** How often the task is begun at most. */
   readonly attempts: number;
   readonly settings: TaskSettings;
+  /** What is stored of it cannot be read: it fails without being begun. */
+  readonly isBroken: boolean;
 }
 
 /** What became of an attempt. */

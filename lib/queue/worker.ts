@@ -4,7 +4,7 @@ import { delay, withDeadline } from "../deadline.js";
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
-import { parseSettings } from "./enqueue-options.js";
+import { parseSettings, type TaskSettings } from "./enqueue-options.js";
 import type { ClaimedTask } from "./scripts/claim.js";
 import { Settler } from "./settler.js";
 import type { TaskContext } from "./task-context.js";
@@ -244,13 +244,13 @@ export class Worker {
   }
 
   #leaseOf(claimed: ClaimedTask): TaskLease {
-    const { id, kind, payload, token, attempt, attempts, createdAt, startedAt, priority, progress, options } =
-      claimed;
+    const { id, kind, token, attempt, attempts, createdAt, startedAt, priority, progress } = claimed;
+    const content = readContent(claimed);
     const task: Task = {
       id,
       queue: this.#port.queue,
       kind,
-      payload: parseJson(payload),
+      payload: content?.payload ?? null,
       status: "running",
       priority,
       progress,
@@ -267,7 +267,8 @@ export class Worker {
       task,
       token,
       attempts: attempts ?? this.#port.settings.attempts,
-      settings: parseSettings(options),
+      settings: content?.settings ?? {},
+      isBroken: content === null,
     };
   }
 
@@ -318,6 +319,18 @@ export class Worker {
   #notify(): void {
     this.#woken = true;
     this.#wake();
+  }
+}
+
+/** `null` where it is no JSON, as another program may have written it: those taken with it are none the worse. */
+function readContent({
+  payload,
+  options,
+}: ClaimedTask): { readonly payload: unknown; readonly settings: TaskSettings } | null {
+  try {
+    return { payload: parseJson(payload), settings: parseSettings(options) };
+  } catch {
+    return null;
   }
 }
 
