@@ -105,18 +105,18 @@ export function parseTask(id: string, fields: ReadonlyMap<string, string>): Task
     id,
     queue: fields.get("queue") ?? "",
     kind: fields.get("kind") ?? "",
-    payload: parseJson(fields.get("payload")),
+    payload: readStored(fields.get("payload")),
     status,
     priority: Number(fields.get("priority") ?? 0),
     progress: Number(fields.get("progress") ?? 0),
     message: fields.get("message") ?? "",
-    data: parseJson(fields.get("data")),
+    data: readStored(fields.get("data")),
     attempt: Number(fields.get("attempt") ?? 0),
     createdAt: toIso(fields.get("createdAt")) ?? "",
     runAt: status === "delayed" ? toIso(fields.get("due") ?? fields.get("delayed")) : null,
     startedAt: toIso(fields.get("startedAt")),
     finishedAt: toIso(fields.get("finishedAt")),
-    result: parseJson(fields.get("result")),
+    result: readStored(fields.get("result")),
   };
 }
 
@@ -137,6 +137,15 @@ export function progressOf({ id, progress, message, status, attempt, data }: Tas
 
 export function parseJson(text: string | undefined): unknown {
   return text === undefined || text === "" ? null : JSON.parse(text);
+}
+
+/** What another program has broken is not worth a list that cannot be read: `null`. */
+function readStored(text: string | undefined): unknown {
+  try {
+    return parseJson(text);
+  } catch {
+    return null;
+  }
 }
 
 export function toIso(milliseconds: number | string | undefined): string | null {

@@ -7,6 +7,7 @@ import { RedisServer } from "../support/redis-server.js";
 import { listen } from "../support/service.js";
 
 const KEYS = "sse:queue:{tasks}:";
+const BROKEN = "what is stored of this task cannot be read";
 const HOUR_MS = 3_600_000;
 
 describe("a queue whose moves come at the worst of times", function () {
@@ -88,6 +89,21 @@ describe("a queue whose moves come at the worst of times", function () {
       const next = (await queue.schedules()).map(({ nextAt }) => Date.parse(nextAt));
       for (const time of next) expect(time).to.be.greaterThan(Date.now() - 1_000);
     });
+  });
+
+  it("a task whose payload another program has broken fails at once, and those taken with it are done", async () => {
+    const queue = sse.queue("broken");
+    const ids = ["a", "b", "c"];
+    await queue.enqueueMany(
+      ids.map((id) => ({ kind: "kind", payload: { id }, options: { id: `broken-${id}` } })),
+    );
+    await server.admin.hset("sse:task:{tasks}:broken-b", "payload", "{no json");
+    const done: string[] = [];
+    queue.worker(({ task }) => void done.push(task.id), { concurrency: 6 });
+    await eventually(async () => expect((await queue.counts()).failed).to.equal(1));
+    await eventually(() => expect(done).to.deep.equal(["broken-a", "broken-c"]));
+    const [letter] = (await queue.deadLetters.list()).tasks;
+    expect(letter).to.include({ id: "broken-b", payload: null, attempt: 1, message: BROKEN });
   });
 
   it("thousands of schedules can be listed", async () => {

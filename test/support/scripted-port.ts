@@ -43,6 +43,7 @@ export function leaseOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> 
     token: "token",
     attempts: 3,
     settings: {},
+    isBroken: false,
     ...more,
   };
 }
