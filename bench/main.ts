@@ -1,5 +1,5 @@
 /** The benchmark as a whole: what is asked for on the command line, one experiment after the other, the report. */
-import { writeFile } from "node:fs/promises";
+import { open, writeFile } from "node:fs/promises";
 
 import { stopAll } from "./harness/children.js";
 import { removeFolders } from "./harness/folders.js";
@@ -35,6 +35,7 @@ async function run(options: Options): Promise<void> {
   const queues = queueTargets.filter(
     ({ name }) => options.targets === null || options.targets.includes(name) || name === oursQueue.name,
   );
+  if (options.json !== null) await ensureWritable(options.json);
   ensureOpenFiles(openFilesOf(plan, options.only));
   await checkInstrument();
   const redis = await RedisServer.start();
@@ -54,8 +55,17 @@ async function run(options: Options): Promise<void> {
   await redis.stop();
 
   const report: Report = { machine, plan, options, notes, sections };
-  if (options.json !== null) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`);
   for (const file of await writeReport(report)) console.log(`written: ${file}`);
+  if (options.json !== null) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`);
+}
+
+/** Before all that takes time. */
+async function ensureWritable(file: string): Promise<void> {
+  try {
+    await (await open(file, "a")).close();
+  } catch (error) {
+    throw new Refusal(`expected --json as a file that can be written: ${(error as Error).message}`);
+  }
 }
 
 /** Those that were named, else all but what the plan leaves out; ours always, since the ratios are to it. */
@@ -71,7 +81,10 @@ function chooseTargets(options: Options, plan: Plan, notes: string[]): readonly 
 
 function readOptionsOrStop(): Options {
   try {
-    return readOptions(process.argv.slice(2));
+    const options = readOptions(process.argv.slice(2));
+    if (options !== "help") return options;
+    console.log(USAGE);
+    process.exit(0);
   } catch (error) {
     console.error(`bench: ${(error as Error).message}\n\n${USAGE}`);
     process.exit(2);

@@ -28,10 +28,11 @@ export const USAGE: string = `npm run bench -- [options]
   --targets a,b      of ${known.join(", ")}
   --rounds n         of each scenario; default 3, quick 1
   --json file        the figures as JSON
+  --help             this
 `;
 
 /** Throws an error for people, for anything that is not in the usage. */
-export function readOptions(args: readonly string[]): Options {
+export function readOptions(args: readonly string[]): Options | "help" {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -40,8 +41,10 @@ export function readOptions(args: readonly string[]): Options {
       targets: { type: "string" },
       rounds: { type: "string" },
       json: { type: "string" },
+      help: { type: "boolean", short: "h", default: false },
     },
   });
+  if (values.help) return "help";
   return {
     command: commandOf(args, values.json),
     quick: values.quick,

@@ -4,3 +4,5 @@ import { fileURLToPath } from "node:url";
 /** Where the compiled benchmark lies; the sources are one folder up. */
 export const dist: string = join(dirname(fileURLToPath(import.meta.url)), "..");
 export const source: string = join(dist, "..");
+/** Where reports go that are not to be quoted. */
+export const out: string = join(source, "out");

@@ -1,6 +1,6 @@
 import { judgeAims } from "./aims.js";
 import { tableOf } from "./columns.js";
-import type { Report, Section } from "./report.js";
+import { isFull, type Report, type Section } from "./report.js";
 
 /** What each table shows, in the order of the report. */
 const TITLES: Readonly<Record<string, (report: Report) => string>> = {
@@ -82,19 +82,30 @@ export function renderResults(report: Report): string {
   return `${parts.join("\n\n")}\n`;
 }
 
-function headOf({ machine, options, notes }: Report): string {
+function headOf(report: Report): string {
+  const { machine, options, notes } = report;
   const versions = Object.entries(machine.versions).map(([name, version]) => `${name} ${version}`);
   return [
     `\`${options.command}\`, ${machine.date}, ${options.rounds} round${options.rounds === 1 ? "" : "s"}. ` +
       `${machine.processor}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.kernel}; load average at the start ${machine.loadAverage}. ` +
       `${versions.join(", ")}.`,
     ...notes,
-    "How it is measured is in the [README](README.md).",
+    `How it is measured is in the [README](${isFull(report) ? "" : "../"}README.md).`,
   ].join("\n\n");
 }
 
 function aimsOf(report: Report): string {
-  const rows = judgeAims(report).map(({ scenario, wanted, reached, met }) => [
+  const aims = judgeAims(report);
+  if (!isFull(report)) {
+    const measured = aims.flatMap(({ scenario, wanted, reached }) =>
+      reached === null ? [] : [[scenario, wanted, reached]],
+    );
+    return [
+      "They are for a whole run: what smaller numbers, fewer rounds or fewer servers reach does not judge them.",
+      markdownTable([["scenario", "aim", "here"], ...measured]),
+    ].join("\n\n");
+  }
+  const rows = aims.map(({ scenario, wanted, reached, met }) => [
     scenario,
     wanted,
     reached ?? "not measured",

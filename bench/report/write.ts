@@ -1,14 +1,15 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 
-import { dist, source } from "../harness/paths.js";
+import { out, source } from "../harness/paths.js";
 import { renderChart } from "./chart.js";
 import { isFull, type Report } from "./report.js";
 import { renderResults } from "./results.js";
 
 /** Beside the sources only what may be quoted; everything else where it is thrown away. Answers the files. */
 export async function writeReport(report: Report): Promise<readonly string[]> {
-  const folder = isFull(report) ? source : dist;
+  const folder = isFull(report) ? source : out;
+  await mkdir(folder, { recursive: true });
   const results = join(folder, "RESULTS.md");
   await writeFile(results, renderResults(report));
   const written = [results];
