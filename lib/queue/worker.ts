@@ -5,7 +5,7 @@ import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import { parseSettings, type TaskSettings } from "./enqueue-options.js";
-import type { ClaimedTask } from "./scripts/claim.js";
+import type { ClaimedTask, ClaimReply, DueSchedule } from "./scripts/claim.js";
 import { Settler } from "./settler.js";
 import type { TaskContext } from "./task-context.js";
 import type { AnyTasks, KindOf, TaskMap } from "./task-map.js";
@@ -182,7 +182,7 @@ export class Worker {
       while (!this.#stopping.signal.aborted) {
         this.#woken = false;
         const free = this.#concurrency - this.#runs.size;
-        const pauseMs = free > 0 ? await this.#take(free) : this.#pollMs;
+        const pauseMs = free > 0 ? await this.#takeAll(free) : this.#pollMs;
         if (pauseMs > 0) await this.#pause(pauseMs);
       }
     } finally {
@@ -190,26 +190,55 @@ export class Worker {
     }
   }
 
-  /** Takes tasks, if there are any; answers how long to pause before the next look. */
-  async #take(free: number): Promise<number> {
-    const want = Math.min(free, Math.ceil(this.#concurrency / 2), MAX_CLAIM);
-    try {
-      // The same again until it is answered: what it has taken then is answered, and need not wait for its lease to run out.
-      const call = `${this.#name}${this.#claims}`;
-      const { waitMs, schedules, tasks } = await this.#port.claim(want, this.#leaseMs, this.#name, call);
-      this.#claims++;
-      this.#drained = tasks.length < want;
-      const leases = tasks.map((task) => this.#leaseOf(task));
+  /**
+   * Takes tasks as long as there are any, and there is room; answers how long to pause before the next look. The next are
+   * asked for before those that have come are begun, so that Redis and the handlers work at the same time.
+   */
+  async #takeAll(free: number): Promise<number> {
+    let asked: Promise<ClaimReply | null> | null = this.#claim(free);
+    for (;;) {
+      const claimed: ClaimReply | null = await asked;
+      if (claimed === null) return Math.min(FAULT_PAUSE_MS, this.#pollMs);
+      const { waitMs, schedules } = claimed;
+      const leases: readonly TaskLease[] = claimed.tasks.map((task) => this.#leaseOf(task));
       if (this.#stopping.signal.aborted) {
         await this.#giveBack(leases);
         return 0;
       }
+      const left: number = this.#concurrency - this.#runs.size - leases.length;
+      asked = this.#drained || left <= 0 ? null : this.#claim(left);
       for (const lease of leases) this.#begin(lease);
-      for (const schedule of schedules) await this.#port.fire(schedule);
+      const isFired = await this.#fire(schedules);
+      if (asked !== null) continue;
+      if (!isFired) return Math.min(FAULT_PAUSE_MS, this.#pollMs);
       return this.#drained && schedules.length === 0 ? Math.min(Math.max(waitMs, 1), this.#pollMs) : 0;
+    }
+  }
+
+  /** Never rejects; answers `null` where Redis has not taken the call. */
+  async #claim(free: number): Promise<ClaimReply | null> {
+    const want = Math.min(free, Math.ceil(this.#concurrency / 2), MAX_CLAIM);
+    try {
+      // The same again until it is answered: what it has taken then is answered, and need not wait for its lease to run out.
+      const call = `${this.#name}${this.#claims}`;
+      const claimed = await this.#port.claim(want, this.#leaseMs, this.#name, call);
+      this.#claims++;
+      this.#drained = claimed.tasks.length < want;
+      return claimed;
     } catch (error) {
       log("cannot take a task: %s", sanitize(error).message);
-      return Math.min(FAULT_PAUSE_MS, this.#pollMs);
+      return null;
+    }
+  }
+
+  /** Never rejects. False: Redis does not take it now, and what was due is due still. */
+  async #fire(schedules: readonly DueSchedule[]): Promise<boolean> {
+    try {
+      for (const schedule of schedules) await this.#port.fire(schedule);
+      return true;
+    } catch (error) {
+      log("cannot put a scheduled task in line: %s", sanitize(error).message);
+      return false;
     }
   }
 
