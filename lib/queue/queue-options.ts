@@ -17,7 +17,10 @@ export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
   readonly deadLetterTtlMs?: number;
   /** Tasks kept of each way to end; beyond it the oldest are forgotten before their time. Default 100,000. */
   readonly maxResults?: number;
-  /** At most `max` tasks are begun in `intervalMs`, by all workers of the queue together. Default: any number. */
+  /**
+   * How fast tasks are begun, by all workers of the queue together: a bucket of `max` that fills evenly over `intervalMs`. After
+   * a rest `max` begin at once, then one every `intervalMs / max`. Default: any number.
+   */
   readonly rateLimit?: { readonly max: number; readonly intervalMs: number };
   /** Progress reported within so many milliseconds is told once, as it was last. Default 100. */
   readonly progressMs?: number;

@@ -6,7 +6,7 @@ import { assertTaskId, parseTask, type Task, type TaskStatus } from "./task.js";
 
 export interface ListOptions {
   /** Where to go on: `next` of the page before. Default: the beginning. */
-  readonly cursor?: string | undefined;
+  readonly cursor?: string | null | undefined;
   /** Tasks of a page, at most 1,000. Default 100. */
   readonly limit?: number;
 }
@@ -62,8 +62,8 @@ export async function listPage(
   return { tasks, next: last === undefined || entries.length < limit ? null : `${last.score}.${last.id}` };
 }
 
-function readCursor(cursor: string | undefined): { score: string; id: string } {
-  if (cursor === undefined) return { score: "", id: "" };
+function readCursor(cursor: string | null | undefined): { score: string; id: string } {
+  if (cursor === undefined || cursor === null) return { score: "", id: "" };
   const match = typeof cursor === "string" ? /^(-?\d{1,17})\.([\w-]{1,128})$/.exec(cursor) : null;
   if (match === null) throw new RedisSseError("INVALID_TASK", "expected cursor as `next` of the page before");
   const [, score = "", id = ""] = match;

@@ -45,6 +45,8 @@ export interface StopOptions {
   readonly graceMs?: number;
 }
 
+const STOP_OPTIONS: ReadonlySet<string> = new Set<keyof StopOptions>(["graceMs"]);
+
 const log = createLog("worker");
 
 const MAX_POLL_MS = 5_000;
@@ -137,6 +139,8 @@ export class Worker {
    * `ConfigError`.
    */
   stop(options: StopOptions = {}): Promise<void> {
+    assertObject("stop()", options);
+    assertKnown("stop()", options, STOP_OPTIONS);
     if (options.graceMs !== undefined) readWholeNumber("graceMs", options.graceMs, 0);
     return (this.#stopped ??= this.#stop(options));
   }

@@ -12,12 +12,12 @@ export function describeListing(makeService: MakeService): void {
 
     async function pages(state: TaskStatus, limit: number): Promise<readonly (readonly string[])[]> {
       const found: string[][] = [];
-      let cursor: string | undefined;
+      let cursor: string | null = null;
       do {
         const { tasks, next } = await rig.queue.list(state, { limit, cursor });
         found.push(tasks.map(({ id }) => id));
-        cursor = next ?? undefined;
-      } while (cursor !== undefined);
+        cursor = next;
+      } while (cursor !== null);
       return found;
     }
 

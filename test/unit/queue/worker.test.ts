@@ -188,6 +188,15 @@ describe("Worker", () => {
       expect(port.claimed).to.equal(1);
     });
 
+    it("refuses options that cannot be, and goes on", async () => {
+      const worker = start(() => {});
+      for (const options of [5, null, { grace: 5 }, { graceMs: -1 }]) {
+        expect(() => worker.stop(options as never)).to.throw(ConfigError);
+      }
+      expect(stops).to.equal(0);
+      await worker.stop();
+    });
+
     it("answers one promise, however often it is told, and the first call's options count", async () => {
       const signals: AbortSignal[] = [];
       port.give("a");
