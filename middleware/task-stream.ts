@@ -38,10 +38,10 @@ export interface TaskStreamOptions<Params = RouteParams> extends Pick<
 
 /**
  * Streams one task to the client: how it stands, then whatever it tells (`TaskProgress` as `message`, output as `chunk`,
- * lines as `log`), then its end; who comes back after that is answered 204. Who comes late gets of the progress
- * only how it stands, and all output of the attempt that is under way, or was the last; who comes back gets what they missed. A task that is not there is
- * answered 404, an id that cannot be 400. Faults of the resolver go to `next(err)`. Throws `ConfigError` for arguments that
- * cannot be.
+ * lines as `log`), then its end; who comes back after that is answered 204. Who comes late gets of the progress only how it
+ * stands, and all output of the attempt that is under way, or was the last; who comes back gets what they missed. A
+ * task that is not there is answered 404, an id that cannot be 400. Faults of the resolver go to `next(err)`. Throws
+ * `ConfigError` for arguments that cannot be.
  */
 export function taskStream<Params = RouteParams>(
   taskResolver: TaskResolver<Params>,
@@ -103,7 +103,8 @@ function refuse<Params>(
 function lateReader<Params>({ task, seq, began }: TaskSnapshot): SseStreamOptions<Params> {
   let seen = 0;
   return {
-    first: () => [{ data: progressOf(task, seq) }],
+    // The end of one that is over is in its log, and comes with the id that stops an EventSource.
+    first: () => (isFinished(task.status) ? [] : [{ data: progressOf(task, seq) }]),
     filter: (event) => {
       if (seen > seq) return true;
       const told = progressIn(event);

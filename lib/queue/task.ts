@@ -73,7 +73,7 @@ export class TaskFailure extends Error {
 
 export const MAX_MESSAGE = 1_000;
 
-export function isFinished(status: TaskStatus): boolean {
+export function isFinished(status: TaskStatus): status is "succeeded" | "failed" | "cancelled" {
   return status === "succeeded" || status === "failed" || status === "cancelled";
 }
 
@@ -122,7 +122,8 @@ export function parseTask(id: string, fields: ReadonlyMap<string, string>): Task
 
 /** What a task's channel would tell of it as it stands, after `seq` events. */
 export function progressOf({ id, progress, message, status, attempt, data }: Task, seq = 0): TaskProgress {
-  const type = status === "running" ? "progress" : status === "delayed" ? "queued" : status;
+  const inLine = attempt > 0 ? "retry" : "queued";
+  const type = status === "running" ? "progress" : isFinished(status) ? status : inLine;
   return {
     taskId: id,
     progress,

@@ -7,6 +7,7 @@ import { describeEnqueue } from "./queue/enqueue.js";
 import { describeEnqueueMany } from "./queue/enqueue-many.js";
 import { describeLeases } from "./queue/leases.js";
 import { describeListing } from "./queue/listing.js";
+import { describeMounted } from "./queue/mounted.js";
 import { describeOrder } from "./queue/order.js";
 import { describeOutput } from "./queue/output.js";
 import { describeProgress } from "./queue/progress.js";
@@ -39,6 +40,7 @@ export function describeQueue(name: string, makeService: MakeService): void {
     describeProgress(makeService);
     describeOutput(makeService);
     describeTaskStream(makeService);
+    describeMounted(makeService);
     describeListing(makeService);
     describeRetention(makeService);
     describeResends(makeService);

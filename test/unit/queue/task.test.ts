@@ -92,7 +92,10 @@ describe("a task's small parts", () => {
     const told = { taskId: "a", progress: 5, message: "reading", status: "running", attempt: 2, seq: 0 };
     expect(progressOf(task)).to.deep.equal({ ...told, type: "progress" });
     expect(progressOf({ ...task, data: [1] })).to.deep.equal({ ...told, type: "progress", data: [1] });
-    expect(progressOf({ ...task, status: "delayed" })).to.include({ status: "delayed", type: "queued" });
+    for (const status of ["queued", "delayed"] as const) {
+      expect(progressOf({ ...task, status, attempt: 0 })).to.include({ status, type: "queued" });
+      expect(progressOf({ ...task, status })).to.include({ status, type: "retry" });
+    }
     expect(progressOf({ ...task, status: "cancelled" })).to.include({
       status: "cancelled",
       type: "cancelled",

@@ -1,0 +1,250 @@
+import { expect } from "chai";
+
+import { isFinished, type RedisSse, type TaskProgress } from "../../../lib/index.js";
+import { taskStream, type TaskStreamOptions } from "../../../middleware/express.js";
+import { deferred, eventually } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import type { MakeService } from "../../support/service.js";
+import { openStream, type SseClient } from "../../support/sse-client.js";
+import { startApp, type TestApp } from "../../support/test-app.js";
+
+type Told = Pick<TaskProgress, "type" | "status" | "seq">;
+
+/** What a browser gets of a task from `taskStream()`. */
+export function describeMounted(makeService: MakeService): void {
+  describe("taskStream()", () => {
+    const rig = useQueue(makeService);
+    let app: TestApp;
+    let clients: SseClient[];
+
+    /** Anybody may watch any task but "secret". */
+    const mount = async (
+      options: TaskStreamOptions<{ id: string }> = {},
+      sse: RedisSse = rig.sse,
+    ): Promise<void> => {
+      app = await startApp((express) =>
+        express.get(
+          "/:id",
+          taskStream<{ id: string }>(({ params: { id } }) => id !== "secret" && id, {
+            service: sse,
+            ...options,
+          }),
+        ),
+      );
+    };
+
+    const open = async (id: string, lastEventId?: string): Promise<SseClient> => {
+      const headers = lastEventId === undefined ? {} : { "Last-Event-ID": lastEventId };
+      const client = await openStream(`${app.url}/${id}`, { headers });
+      clients.push(client);
+      return client;
+    };
+
+    const told = ({ events }: SseClient): readonly Told[] =>
+      events
+        .filter(({ event }) => event === "message")
+        .map(({ data }) => JSON.parse(data) as TaskProgress)
+        .map(({ type, status, seq }) => ({ type, status, seq }));
+
+    const textOf = ({ events }: SseClient, name: string): string =>
+      events
+        .filter(({ event }) => event === name)
+        .map(({ data }) => data)
+        .join("");
+
+    const until = (client: SseClient, type: string): Promise<unknown> =>
+      client.next(({ event, data }) => event === "message" && data.includes(`"type":"${type}"`));
+
+    beforeEach(() => {
+      clients = [];
+    });
+
+    afterEach(async () => {
+      for (const client of clients) client.destroy();
+      await app.close();
+    });
+
+    it("says how a task stands, then what becomes of it, then its end, then 204", async () => {
+      await mount();
+      const { id } = await rig.queue.enqueue("kind", null);
+      const client = await open(id);
+      await until(client, "queued");
+      rig.queue.worker(async ({ progress, write }) => {
+        await progress(50);
+        await write("half");
+      });
+      await client.ended;
+      expect(told(client)).to.deep.equal([
+        { type: "queued", status: "queued", seq: 1 },
+        { type: "started", status: "running", seq: 2 },
+        { type: "progress", status: "running", seq: 3 },
+        { type: "succeeded", status: "succeeded", seq: 5 },
+      ]);
+      expect(textOf(client, "chunk")).to.equal("half");
+      expect((await open(id, client.events.at(-1)!.id)).status).to.equal(204);
+    });
+
+    it("gives who comes late how it stands in one event, and the output of the attempt under way", async () => {
+      await mount();
+      const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
+      const gate = deferred();
+      const second = deferred();
+      rig.queue.worker(
+        async ({ attempt, progress, write }) => {
+          await write(`attempt ${attempt}`);
+          if (attempt === 1) throw new Error("no");
+          for (const percent of [10, 20, 30]) await progress(percent);
+          second.resolve();
+          await gate.promise;
+        },
+        { onError() {} },
+      );
+      await second.promise;
+      const client = await open(id);
+      await until(client, "progress");
+      expect(told(client)).to.deep.equal([{ type: "progress", status: "running", seq: 9 }]);
+      gate.resolve();
+      await client.ended;
+      expect(told(client).map(({ type }) => type)).to.deep.equal(["progress", "succeeded"]);
+      expect(textOf(client, "chunk")).to.equal("attempt 2");
+    });
+
+    it("says of one that waits to be tried again that it is that", async () => {
+      await mount();
+      const { id } = await rig.queue.enqueue("kind", null, { backoff: 60_000 });
+      rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
+      await rig.until(id, "delayed");
+      const client = await open(id);
+      await until(client, "retry");
+      expect(told(client)).to.deep.equal([{ type: "retry", status: "delayed", seq: 3 }]);
+    });
+
+    for (const end of ["succeeded", "failed", "cancelled"] as const) {
+      it(`tells who comes after it has ${end} its output and its end, once`, async () => {
+        await mount();
+        const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
+        const worker = rig.queue.worker(
+          async ({ write, signal }) => {
+            await write("all there is");
+            if (end === "failed") throw new Error("no");
+            if (end === "cancelled") {
+              await rig.queue.cancel(id);
+              expect(signal.reason).to.be.an("error");
+            }
+          },
+          { onError() {} },
+        );
+        await rig.until(id, end);
+        await worker.stop();
+        const client = await open(id);
+        await client.ended;
+        expect(told(client).map(({ type }) => type)).to.deep.equal([end]);
+        expect(textOf(client, "chunk")).to.equal("all there is");
+        expect((await open(id, client.events.at(-1)!.id)).status).to.equal(204);
+      });
+    }
+
+    it("gives who was cut off what they missed, and nothing twice", async () => {
+      await mount();
+      const { id } = await rig.queue.enqueue("kind", null);
+      const first = await open(id);
+      await until(first, "queued");
+      const gates = [deferred(), deferred()];
+      const all = deferred();
+      rig.queue.worker(async ({ progress, write }) => {
+        await progress(10);
+        await gates[0]!.promise;
+        for (const percent of [20, 30, 40]) {
+          await progress(percent);
+          await write(`${percent} `);
+        }
+        all.resolve();
+        await gates[1]!.promise;
+      });
+      await until(first, "progress");
+      first.destroy();
+      gates[0]!.resolve();
+      await all.promise;
+      const again = await open(id, first.events.at(-1)!.id);
+      gates[1]!.resolve();
+      await again.ended;
+      expect(told(first).map(({ seq }) => seq)).to.deep.equal([1, 2, 3]);
+      expect(told(again).map(({ seq }) => seq)).to.deep.equal([4, 6, 8, 10]);
+      expect(textOf(again, "chunk")).to.equal("20 30 40 ");
+    });
+
+    it("tells who was cut off that the output begins anew", async () => {
+      await mount();
+      const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
+      const first = await open(id);
+      await until(first, "queued");
+      const gate = deferred();
+      rig.queue.worker(
+        async ({ attempt, write }) => {
+          await write(`attempt ${attempt}`);
+          if (attempt === 1) await gate.promise.then(() => Promise.reject(new Error("no")));
+        },
+        { onError() {} },
+      );
+      await first.next(({ event }) => event === "chunk");
+      first.destroy();
+      gate.resolve();
+      await rig.until(id, "succeeded");
+      const again = await open(id, first.events.at(-1)!.id);
+      await again.ended;
+      expect(told(again).map(({ type }) => type)).to.deep.equal(["retry", "started", "succeeded"]);
+      expect(textOf(again, "chunk")).to.equal("attempt 2");
+    });
+
+    for (const [id, status, code] of [
+      ["unknown", 404, "UNKNOWN_TASK"],
+      ["not an id", 400, "INVALID_TASK"],
+      ["secret", 403, "FORBIDDEN"],
+    ] as const) {
+      it(`answers "${id}" ${status}`, async () => {
+        await mount();
+        const client = await open(encodeURIComponent(id));
+        await client.ended;
+        expect(client.status).to.equal(status);
+        expect(client.text).to.include(code);
+        expect(app.errors).to.deep.equal([]);
+      });
+    }
+
+    it("knows only the tasks of its queue, where it has one", async () => {
+      await mount({ queue: rig.name });
+      const other = await rig.sse.queue("other").enqueue("kind", null);
+      expect((await open(other.id)).status).to.equal(404);
+      const mine = await rig.queue.enqueue("kind", null);
+      expect((await open(mine.id)).status).to.equal(200);
+    });
+
+    it("gives a fault of its resolver to next()", async () => {
+      const fault = new Error("the app's own");
+      app = await startApp((express) =>
+        express.get(
+          "/:id",
+          taskStream(() => Promise.reject(fault), { service: rig.sse }),
+        ),
+      );
+      expect((await open("a")).status).to.equal(500);
+      expect(app.errors).to.deep.equal([fault]);
+    });
+
+    it("works where no history is kept: how it stands, then what is told, then its end", async () => {
+      const sse = await rig.service({ history: false });
+      const queue = sse.queue(rig.name);
+      await mount({}, sse);
+      const { id } = await queue.enqueue("kind", null);
+      const client = await open(id);
+      await until(client, "queued");
+      queue.worker(() => 1);
+      await client.ended;
+      expect(told(client).map(({ status }) => status)).to.deep.equal(["queued", "running", "succeeded"]);
+      const late = await open(id);
+      await late.ended;
+      await eventually(() => expect(told(late).map(({ status }) => status)).to.deep.equal(["succeeded"]));
+      expect(told(late).every(({ status }) => isFinished(status))).to.equal(true);
+    });
+  });
+}
