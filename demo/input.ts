@@ -100,6 +100,7 @@ const BODY_FAULTS: Readonly<Record<string, string>> = {
 
 /** The statuses of faults that are not a passing one of Redis. */
 const STATUS_OF: Readonly<Partial<Record<ErrorCode, number>>> = {
+  TASK_EXISTS: 409,
   LIMIT_CHANNELS: 409,
   CLOSED: 409,
   INVALID_CHANNEL: 400,

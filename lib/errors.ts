@@ -16,6 +16,7 @@ export type ErrorCode =
   | "EVENT_TOO_LARGE"
   | "TASK_TOO_LARGE"
   | "UNKNOWN_TASK"
+  | "TASK_EXISTS"
   | "CANCELLED"
   | "LEASE_LOST"
   | "FORBIDDEN"

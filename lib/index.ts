@@ -43,12 +43,21 @@ export type { NewNotification, Notification } from "./notifications/notification
 export { QueueService } from "./queue/queue-service.js";
 export type { ScheduleOptions } from "./queue/queue-service.js";
 export type { TaskEntry } from "./queue/task-maker.js";
-export type { QueueOptions } from "./queue/queue-options.js";
+export type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
 export type { EnqueueOptions } from "./queue/enqueue-options.js";
 export type { Backoff } from "./queue/backoff.js";
 export type { QueueCounts, QueueStatistics } from "./queue/queue-statistics.js";
 export type { TaskSnapshot } from "./queue/queues.js";
-export type { AnyTasks, KindOf, TaskMap, TaskOf, TaskSchemas } from "./queue/task-map.js";
+export type {
+  AnyTasks,
+  InputsOf,
+  KindOf,
+  OutputsOf,
+  SchemaMap,
+  TaskMap,
+  TaskOf,
+  TaskSchemas,
+} from "./queue/task-map.js";
 export { DeadLetters } from "./queue/dead-letters.js";
 export type { DeadLetter, ListOptions, TaskPage } from "./queue/task-list.js";
 export type { Schedule, ScheduleTimes } from "./queue/schedules.js";

@@ -14,10 +14,10 @@ import { serializeMessage, type OutboundMessage } from "./pubsub/outbound-messag
 import type { PubSubSession } from "./pubsub/session.js";
 import type { Sink, StreamRequest } from "./pubsub/sink.js";
 import { Streams } from "./pubsub/streams.js";
-import type { QueueOptions } from "./queue/queue-options.js";
+import type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
 import type { QueueService } from "./queue/queue-service.js";
 import { Queues, type TaskSnapshot } from "./queue/queues.js";
-import type { AnyTasks, TaskMap } from "./queue/task-map.js";
+import type { AnyTasks, InputsOf, OutputsOf, SchemaMap, TaskMap } from "./queue/task-map.js";
 import { progressChannel } from "./queue/task.js";
 import { ClientPool } from "./redis/client-pool.js";
 import { createConnectionFactory } from "./redis/connection-factory.js";
@@ -88,9 +88,14 @@ export interface RedisSse {
   readonly pool: ClientPool;
   readonly notifications: NotificationService;
   /**
-   * The queue of that name; one object for each name. Default "default". `Tasks` says what each kind of task carries:
-   * `sse.queue<{ resize: { file: string } }>("media")`; with `schemas` they say it. Throws `ConfigError` or `CLOSED`.
+   * The queue of that name, 1 to 64 characters of A-Z a-z 0-9 _ . -; one object for each name. Default "default". `schemas`
+   * say what each kind of task carries, or `Tasks`: `sse.queue<{ resize: { file: string } }>("media")`. Options that
+   * are given again have to be the same. Throws `ConfigError` or `CLOSED`.
    */
+  queue<Schemas extends SchemaMap>(
+    name: string,
+    options: QueueOptionsWith<Schemas>,
+  ): QueueService<OutputsOf<Schemas>, InputsOf<Schemas>>;
   queue<Tasks extends TaskMap = AnyTasks>(name?: string, options?: QueueOptions<Tasks>): QueueService<Tasks>;
   /**
    * A task as it stands, whatever its queue, and how many events its channel has had by then; `null` when there is none
@@ -244,10 +249,13 @@ class RedisSseService implements RedisSse {
     return this.#streams.open(request, sink, channels);
   }
 
-  queue<Tasks extends TaskMap = AnyTasks>(
-    name = "default",
-    options?: QueueOptions<Tasks>,
-  ): QueueService<Tasks> {
+  // What a queue's tasks carry is a matter of types alone.
+  queue<Schemas extends SchemaMap>(
+    name: string,
+    options: QueueOptionsWith<Schemas>,
+  ): QueueService<OutputsOf<Schemas>, InputsOf<Schemas>>;
+  queue<Tasks extends TaskMap = AnyTasks>(name?: string, options?: QueueOptions<Tasks>): QueueService<Tasks>;
+  queue(name = "default", options?: QueueOptions<never>): unknown {
     if (this.#closed !== null) throw new RedisSseError("CLOSED", "this service is closed");
     return this.#queues.get(name, options);
   }

@@ -1,5 +1,5 @@
 import { ConfigError } from "../errors.js";
-import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
+import { assertKnown, describe, readWholeNumber } from "../validate.js";
 
 /** How long a task waits that has failed, before it is tried again. */
 export interface Backoff {
@@ -7,7 +7,7 @@ export interface Backoff {
   readonly type?: "fixed" | "exponential";
   /** Milliseconds before the second attempt. Default 1,000. */
   readonly delayMs?: number;
-  /** The longest wait, in milliseconds. Default 3,600,000, an hour. */
+  /** The longest wait, in milliseconds, at least `delayMs`. Default 3,600,000, an hour, or `delayMs` if that is longer. */
   readonly maxDelayMs?: number;
   /** The part of the wait, 0 to 1, that is left to chance, so that what failed together does not return together. Default 0.5. */
   readonly jitter?: number;
@@ -28,14 +28,17 @@ export function readBackoff(given: Backoff | number = {}): Required<Backoff> {
     const delayMs = readWholeNumber("backoff", given, 0, MAX_DELAY_MS);
     return { ...DEFAULTS, type: "fixed", delayMs, maxDelayMs: delayMs, jitter: 0 };
   }
-  assertObject("backoff", given);
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw new ConfigError(`expected backoff as milliseconds or an object, got ${describe(given)}`);
+  }
   assertKnown("backoff", given, KNOWN);
-  const { type, delayMs, maxDelayMs, jitter } = { ...DEFAULTS, ...given };
+  const { type = DEFAULTS.type, delayMs = DEFAULTS.delayMs, jitter = DEFAULTS.jitter } = given;
   if (type !== "fixed" && type !== "exponential") {
     throw new ConfigError(`expected backoff.type as "fixed" or "exponential", got ${describe(type)}`);
   }
   readWholeNumber("backoff.delayMs", delayMs, 0, MAX_DELAY_MS);
-  readWholeNumber("backoff.maxDelayMs", maxDelayMs, 0, MAX_DELAY_MS);
+  const { maxDelayMs = Math.max(DEFAULTS.maxDelayMs, delayMs) } = given;
+  readWholeNumber("backoff.maxDelayMs", maxDelayMs, delayMs, MAX_DELAY_MS);
   if (typeof jitter !== "number" || !(jitter >= 0 && jitter <= 1)) {
     throw new ConfigError(`expected backoff.jitter as a number from 0 to 1, got ${describe(jitter)}`);
   }

@@ -34,6 +34,9 @@ export interface TaskSettings {
   readonly resultTtlMs?: number;
 }
 
+/** What a queue may say of all its tasks. */
+export type TaskDefaults = Pick<EnqueueOptions, "attempts" | "backoff" | "timeoutMs" | "resultTtlMs">;
+
 /** What was said of a task, as the script takes it. */
 export interface EnqueueSettings {
   readonly id: string | undefined;
@@ -56,10 +59,10 @@ const KNOWN: ReadonlySet<string> = new Set<keyof EnqueueOptions>([
   "deduplicate",
 ]);
 
-/** Checks the options of `enqueue()`. Throws `INVALID_TASK` for an id, `ConfigError` for any other. */
+/** Checks the options of `enqueue()`. Throws `INVALID_TASK` for an id or a key, which are data, `ConfigError` for any other. */
 export function readEnqueueOptions(options: EnqueueOptions, resultTtlMs: number): EnqueueSettings {
-  assertObject("enqueue()", options);
-  assertKnown("enqueue()", options, KNOWN);
+  assertObject("the task's options", options);
+  assertKnown("the task's options", options, KNOWN);
   const { id, priority = 0, attempts } = options;
   if (id !== undefined) assertTaskId(id);
   readWholeNumber("priority", priority, -100, 100);
@@ -70,6 +73,15 @@ export function readEnqueueOptions(options: EnqueueOptions, resultTtlMs: number)
   const extra = [...parts, settings, key];
   const isPlain = extra.every((part) => part === "" || part === 0);
   return { id, extra: isPlain ? "" : extra.join("\n") };
+}
+
+/** What the queue says of all its tasks goes with each that does not say it itself. */
+export function withDefaults(options: EnqueueOptions, defaults: TaskDefaults): EnqueueOptions {
+  const names = Object.keys(defaults) as (keyof TaskDefaults)[];
+  if (names.length === 0) return options;
+  assertObject("the task's options", options);
+  const left = names.filter((name) => options[name] === undefined);
+  return { ...options, ...Object.fromEntries(left.map((name) => [name, defaults[name]])) };
 }
 
 function readWhen({ delayMs, runAt }: EnqueueOptions): string {
@@ -98,7 +110,8 @@ function readSettings(options: EnqueueOptions, windowMs: number, queueTtlMs: num
 
 function readDeduplicate(given: EnqueueOptions["deduplicate"]): { key: string; windowMs: number | "" } {
   if (given === undefined) return { key: "", windowMs: "" };
-  const { key, windowMs } = typeof given === "string" ? { key: given } : readObject(given);
+  const isKey = typeof given !== "object" || given === null || Array.isArray(given);
+  const { key, windowMs } = isKey ? { key: given } : readObject(given);
   // A line ends what a script is told of it.
   if (typeof key !== "string" || key === "" || key.length > 256 || /[\r\n]/.test(key)) {
     throw new RedisSseError(

@@ -1,9 +1,13 @@
 import { ConfigError } from "../errors.js";
 import { assertKnown, assertObject, readWholeNumber } from "../validate.js";
 import { readBackoff, type Backoff } from "./backoff.js";
-import { MAX_ATTEMPTS, YEAR_MS } from "./enqueue-options.js";
-import type { AnyTasks, TaskMap, TaskSchemas } from "./task-map.js";
+import { MAX_ATTEMPTS, YEAR_MS, type TaskDefaults } from "./enqueue-options.js";
+import type { AnyTasks, SchemaMap, TaskMap, TaskSchemas } from "./task-map.js";
 
+/**
+ * What is said of each task (attempts, backoff, timeoutMs, resultTtlMs) goes with it from where it is enqueued; where that
+ * process says nothing of it, the worker's own counts.
+ */
 export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
   /** How often a task is begun, before it fails for good: whether its handler throws or its worker is lost. Default 3. */
   readonly attempts?: number;
@@ -28,8 +32,15 @@ export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
   readonly schemas?: TaskSchemas<Tasks>;
 }
 
+/** Options whose schemas say what the tasks carry. */
+export interface QueueOptionsWith<Schemas extends SchemaMap> extends Omit<QueueOptions, "schemas"> {
+  readonly schemas: Schemas;
+}
+
 /** The options with every default filled in. */
 export interface QueueSettings {
+  /** Those that were given of what goes with each task. */
+  readonly taskDefaults: TaskDefaults;
   readonly attempts: number;
   readonly backoff: Required<Backoff>;
   readonly timeoutMs: number | undefined;
@@ -63,6 +74,7 @@ export function readQueueOptions(options: QueueOptions<never>): QueueSettings {
   const { maxResults = 100_000, progressMs = 100 } = given;
   if (timeoutMs !== undefined) readWholeNumber("timeoutMs", timeoutMs, 1);
   return {
+    taskDefaults: readDefaults(given),
     attempts: readWholeNumber("attempts", attempts, 1, MAX_ATTEMPTS),
     backoff: readBackoff(given.backoff),
     timeoutMs,
@@ -73,6 +85,11 @@ export function readQueueOptions(options: QueueOptions<never>): QueueSettings {
     progressMs: readWholeNumber("progressMs", progressMs, 0, 60_000),
     schemas: readSchemas(given.schemas),
   };
+}
+
+function readDefaults({ attempts, backoff, timeoutMs, resultTtlMs }: QueueOptions): TaskDefaults {
+  const all = { attempts, backoff, timeoutMs, resultTtlMs };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }
 
 function readRateLimit(given: QueueOptions["rateLimit"]): QueueSettings["rateLimit"] {

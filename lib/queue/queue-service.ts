@@ -4,9 +4,9 @@ import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
 import { assertObject } from "../validate.js";
 import { DeadLetters } from "./dead-letters.js";
-import { readEnqueueOptions, type EnqueueOptions } from "./enqueue-options.js";
+import { readEnqueueOptions, withDefaults, type EnqueueOptions } from "./enqueue-options.js";
 import { Enqueuer, type NewTask } from "./enqueuer.js";
-import { readQueueOptions, type QueueOptions, type QueueSettings } from "./queue-options.js";
+import type { QueueSettings } from "./queue-options.js";
 import { createWorkerPort, sendReport } from "./queue-port.js";
 import { QueueCounter, toCounts, type QueueCounts, type QueueStatistics } from "./queue-statistics.js";
 import { QueueStore } from "./queue-store.js";
@@ -18,7 +18,7 @@ import { pauseQueue } from "./scripts/schedules.js";
 import { readProgress, type ReportedProgress } from "./task-context.js";
 import { listPage, type DeadLetter, type ListOptions, type TaskPage } from "./task-list.js";
 import { TaskMaker, type TaskEntry } from "./task-maker.js";
-import type { AnyTasks, KindOf, TaskMap } from "./task-map.js";
+import type { AnyTasks, KindOf, TaskMap, TaskOf } from "./task-map.js";
 import {
   assertTaskId,
   MAX_MESSAGE,
@@ -57,8 +57,11 @@ const log = createLog("queue");
  * Tasks for workers, at least once each: taking a task and recording who has it is one step in Redis, so a
  * worker that dies at any moment leaves a lease that runs out, and another worker begins the task again. What an
  * attempt reports counts only as long as it is the task's last.
+ *
+ * `Tasks` says what each kind of task carries when a handler gets it, `Inputs` what is given for it: a schema may make
+ * the one of the other.
  */
-export class QueueService<Tasks extends TaskMap = AnyTasks> {
+export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskMap = Tasks> {
   readonly name: string;
   /** The tasks that have failed for good. */
   readonly deadLetters: DeadLetters;
@@ -74,13 +77,13 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
   #closed = false;
 
   /** Made by `RedisSse.queue()`. Throws `ConfigError`. */
-  constructor(name: string, options: QueueOptions<Tasks> = {}, deps: QueueDependencies) {
+  constructor(name: string, settings: QueueSettings, deps: QueueDependencies) {
     if (typeof name !== "string" || !/^[\w.-]{1,64}$/.test(name)) {
       throw new ConfigError("expected the queue's name as 1 to 64 characters of A-Z a-z 0-9 _ . -");
     }
     this.name = name;
     this.#deps = deps;
-    this.#settings = readQueueOptions(options as QueueOptions<never>);
+    this.#settings = settings;
     this.#store = new QueueStore({ ...deps, name, maxResults: this.#settings.maxResults });
     this.#maker = new TaskMaker(this.#settings, deps.maxBytes);
     this.#enqueuer = new Enqueuer(this.#store);
@@ -107,15 +110,16 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
 
   /**
    * Puts a task in line. Answers it, or, with `deduplicate`, the one of that key that is there already. Rejects with
-   * `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError`, `CLOSED` or a fault of Redis; then nothing was put in
-   * line, unless it is the answer that was lost.
+   * `TASK_EXISTS` for an id that is taken, `INVALID_TASK` for a kind, id, payload or key of deduplication that cannot be,
+   * `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError` for any other option, `CLOSED` or a fault of Redis; then nothing was
+   * put in line, unless it is the answer that was lost.
    */
-  async enqueue<Kind extends KindOf<Tasks>, Payload extends Tasks[Kind]>(
+  async enqueue<Kind extends KindOf<Tasks> & KindOf<Inputs>>(
     kind: Kind,
-    payload: Payload,
+    payload: Inputs[Kind],
     options: EnqueueOptions = {},
-  ): Promise<Task<Payload>> {
-    return (await this.#add(kind, payload, options)) as Task<Payload>;
+  ): Promise<Task<Tasks[Kind]>> {
+    return (await this.#add(kind, payload, options)) as Task<Tasks[Kind]>;
   }
 
   /**
@@ -123,25 +127,26 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
    * of them is meant.
    */
   async enqueueMany(
-    entries: readonly { [Kind in KindOf<Tasks>]: TaskEntry<Tasks[Kind]> & { kind: Kind } }[KindOf<Tasks>][],
-  ): Promise<readonly Task[]> {
+    entries: readonly {
+      [Kind in KindOf<Inputs>]: TaskEntry<Inputs[Kind]> & { kind: Kind };
+    }[KindOf<Inputs>][],
+  ): Promise<readonly TaskOf<Tasks>[]> {
     this.#assertOpen();
     const tasks = await this.#maker.makeMany(entries);
     if (tasks.length === 0) return [];
     const answers = await this.#enqueuer.addAll(tasks.map(({ task }) => task));
     if ("taken" in answers) throw takenId(answers.taken);
-    return Promise.all(
+    const all = await Promise.all(
       tasks.map(({ task, payload }, index) =>
         this.#answer(task, payload, entries[index]!.options, answers[index]!),
       ),
     );
+    return all as unknown as TaskOf<Tasks>[];
   }
 
   /** A task of this queue as it stands; `null` when there is none of that id, or it is forgotten. */
-  async get(id: string): Promise<Task | null> {
-    assertTaskId(id);
-    const reply = await this.#store.run(readTask, [id]);
-    return reply === null || reply.fields.get("queue") !== this.name ? null : parseTask(id, reply.fields);
+  async get(id: string): Promise<TaskOf<Tasks> | null> {
+    return (await this.#get(id)) as TaskOf<Tasks> | null;
   }
 
   /**
@@ -176,13 +181,13 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     const read = readProgress(report.progress, report.message, 0, this.#deps.maxBytes);
     const reply = await sendReport(this.#store, taskId, "", { ...read, number: 0, output: [] });
     if (reply === "unknown") await this.#publishUnknown(taskId, read);
-    return reply !== "refused";
+    return reply === "taken" || reply === "unknown";
   }
 
   /** The tasks in one state, page by page. Rejects with `ConfigError`, `INVALID_TASK` or a fault of Redis. */
-  async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage> {
+  async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage<TaskOf<Tasks>>> {
     const { tasks, next } = await listPage(this.#store, state, options);
-    return { tasks: tasks.map(withoutError), next };
+    return { tasks: tasks.map(withoutError) as unknown as TaskOf<Tasks>[], next };
   }
 
   /** How many tasks there are in each state, and what was counted so far. Rejects with a fault of Redis. */
@@ -205,11 +210,11 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
    * any worker of this queue runs, in whatever process, once for each time. A schedule of the same name takes the place of the
    * one before. Rejects with `ConfigError`, as `enqueue()`, or with a fault of Redis.
    */
-  async schedule<Kind extends KindOf<Tasks>>(
+  async schedule<Kind extends KindOf<Inputs>>(
     name: string,
     times: ScheduleTimes | string,
     kind: Kind,
-    payload: Tasks[Kind],
+    payload: Inputs[Kind],
     options: ScheduleOptions = {},
   ): Promise<void> {
     this.#assertOpen();
@@ -218,7 +223,8 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
       if (key in options) throw new ConfigError(`expected no ${key} for a schedule`);
     }
     const { task } = await this.#maker.make(kind, payload, options);
-    await this.#schedules.set(name, { ...readTimes(times), kind, payload: task.payload, options });
+    const whole = withDefaults(options, this.#settings.taskDefaults);
+    await this.#schedules.set(name, { ...readTimes(times), kind, payload: task.payload, options: whole });
   }
 
   /** Takes a schedule away; answers whether there was one. What it has put in line stays there. */
@@ -257,6 +263,12 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
     await Promise.all(Array.from(this.#workers, (worker) => worker.stop()));
   }
 
+  async #get(id: string): Promise<Task | null> {
+    assertTaskId(id);
+    const reply = await this.#store.run(readTask, [id]);
+    return reply === null || reply.fields.get("queue") !== this.name ? null : parseTask(id, reply.fields);
+  }
+
   async #add(kind: string, payload: unknown, options: EnqueueOptions): Promise<Task> {
     this.#assertOpen();
     const made = await this.#maker.make(kind, payload, options);
@@ -271,7 +283,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks> {
   ): Promise<Task> {
     if (answer.status === "taken") throw takenId(id);
     if (answer.status === "same") {
-      const same = await this.get(answer.id);
+      const same = await this.#get(answer.id);
       if (same !== null) return same;
       throw new RedisSseError("REDIS_UNAVAILABLE", "the task of this key has just been forgotten");
     }
@@ -325,5 +337,5 @@ function withoutError({ error, ...task }: DeadLetter): Task {
 }
 
 function takenId(id: string): RedisSseError {
-  return new RedisSseError("INVALID_TASK", `expected an id that is not taken, got "${id}"`);
+  return new RedisSseError("TASK_EXISTS", `expected an id that no task has, got "${id}"`);
 }

@@ -1,10 +1,11 @@
+import { isDeepStrictEqual } from "node:util";
+
 import { ConfigError } from "../errors.js";
 import type { QueueCounts, QueueStatistics } from "./queue-statistics.js";
-import type { QueueOptions } from "./queue-options.js";
+import { readQueueOptions, type QueueOptions, type QueueSettings } from "./queue-options.js";
 import { QueueService, type QueueDependencies } from "./queue-service.js";
 import { QueueStore } from "./queue-store.js";
 import { readTask, watchTask, type ReadReply } from "./scripts/read.js";
-import type { AnyTasks, TaskMap } from "./task-map.js";
 import { assertTaskId, parseTask, type Task } from "./task.js";
 
 /** A task at one moment. */
@@ -16,10 +17,15 @@ export interface TaskSnapshot {
   readonly began: number;
 }
 
+interface NamedQueue {
+  readonly queue: QueueService;
+  readonly settings: QueueSettings;
+}
+
 /** The queues of a service. */
 export class Queues {
   readonly #deps: QueueDependencies;
-  readonly #queues = new Map<string, QueueService>();
+  readonly #queues = new Map<string, NamedQueue>();
   /** Ids are of no queue in particular. */
   readonly #store: QueueStore;
 
@@ -28,18 +34,18 @@ export class Queues {
     this.#store = new QueueStore({ ...deps, name: "", maxResults: 1 });
   }
 
-  /** One object for each name. Throws `ConfigError`. */
-  get<Tasks extends TaskMap = AnyTasks>(name: string, options?: QueueOptions<Tasks>): QueueService<Tasks> {
+  /** One object for each name; options that are given again have to be the same. Throws `ConfigError`. */
+  get(name: string, given?: QueueOptions<never>): QueueService {
     const known = this.#queues.get(name);
+    if (known !== undefined && given === undefined) return known.queue;
+    const settings = readQueueOptions(given === undefined ? {} : given);
     if (known === undefined) {
-      const queue = new QueueService<Tasks>(name, options, this.#deps);
-      this.#queues.set(name, queue as unknown as QueueService);
+      const queue = new QueueService(name, settings, this.#deps);
+      this.#queues.set(name, { queue, settings });
       return queue;
     }
-    if (options !== undefined) {
-      throw new ConfigError(`expected the options of queue "${name}" with its first use only`);
-    }
-    return known as unknown as QueueService<Tasks>;
+    if (isSame(settings, known.settings)) return known.queue;
+    throw new ConfigError(`expected the options of queue "${name}" as they were when it was first named`);
   }
 
   /** A task, whatever its queue; `null` when there is none of that id. Rejects with `INVALID_TASK` or a fault of Redis. */
@@ -55,17 +61,30 @@ export class Queues {
   }
 
   get statistics(): readonly QueueStatistics[] {
-    return Array.from(this.#queues.values(), (queue) => queue.statistics);
+    return Array.from(this.#queues.values(), ({ queue }) => queue.statistics);
   }
 
   /** Of those used in this process; `null` where Redis does not tell. Never rejects. */
   counts(): Promise<readonly (QueueCounts | null)[]> {
-    return Promise.all(Array.from(this.#queues.values(), (queue) => queue.counts().catch(() => null)));
+    return Promise.all(Array.from(this.#queues.values(), ({ queue }) => queue.counts().catch(() => null)));
   }
 
   async close(): Promise<void> {
-    await Promise.all(Array.from(this.#queues.values(), (queue) => queue.close()));
+    await Promise.all(Array.from(this.#queues.values(), ({ queue }) => queue.close()));
   }
+}
+
+/** Schemas are another library's objects: the same ones, or others. */
+function isSame(
+  { schemas, ...settings }: QueueSettings,
+  { schemas: known, ...rest }: QueueSettings,
+): boolean {
+  const names = Object.keys(schemas ?? {});
+  const isSchemas =
+    names.length === Object.keys(known ?? {}).length &&
+    (schemas === undefined) === (known === undefined) &&
+    names.every((name) => schemas?.[name] === known?.[name]);
+  return isSchemas && isDeepStrictEqual(settings, rest);
 }
 
 function toSnapshot(id: string, { seq, fields }: ReadReply): TaskSnapshot {

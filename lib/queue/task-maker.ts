@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import { ConfigError, RedisSseError, sanitize } from "../errors.js";
 import { assertKnown, assertObject } from "../validate.js";
-import { readEnqueueOptions, type EnqueueOptions } from "./enqueue-options.js";
+import { readEnqueueOptions, withDefaults, type EnqueueOptions } from "./enqueue-options.js";
 import type { NewTask } from "./enqueuer.js";
 import type { QueueSettings } from "./queue-options.js";
 import { boundedJson } from "./task-context.js";
@@ -42,8 +42,8 @@ export class TaskMaker {
     if (typeof kind !== "string" || kind === "" || kind.length > 128) {
       throw new RedisSseError("INVALID_TASK", "expected kind as a string of 1 to 128 characters");
     }
-    const { id = randomUUID(), extra } = readEnqueueOptions(options, this.#settings.resultTtlMs);
-    const { schemas } = this.#settings;
+    const { schemas, taskDefaults, resultTtlMs } = this.#settings;
+    const { id = randomUUID(), extra } = readEnqueueOptions(withDefaults(options, taskDefaults), resultTtlMs);
     let payload = given;
     if (schemas !== undefined) {
       const schema = Object.hasOwn(schemas, kind) ? schemas[kind] : undefined;
@@ -88,7 +88,8 @@ export class TaskMaker {
       return await this.make(entry.kind, entry.payload, entry.options ?? {});
     } catch (error) {
       const fault = sanitize(error);
-      throw new RedisSseError(fault.code, `task ${index}: ${fault.message}`);
+      const message = `task ${index}: ${fault.message}`;
+      throw fault instanceof ConfigError ? new ConfigError(message) : new RedisSseError(fault.code, message);
     }
   }
 }

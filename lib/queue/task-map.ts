@@ -24,6 +24,19 @@ export type TaskSchemas<Tasks extends TaskMap> = {
   readonly [Kind in KindOf<Tasks>]?: StandardSchemaV1<unknown, Tasks[Kind]>;
 };
 
+/** A schema for each kind, from which a queue learns what its tasks carry. */
+export type SchemaMap = Readonly<Record<string, StandardSchemaV1>>;
+
+/** What handlers get: what the schemas make of a payload. */
+export type OutputsOf<Schemas extends SchemaMap> = {
+  [Kind in keyof Schemas & string]: StandardSchemaV1.InferOutput<Schemas[Kind]>;
+};
+
+/** What is given to `enqueue()`: what the schemas take. */
+export type InputsOf<Schemas extends SchemaMap> = {
+  [Kind in keyof Schemas & string]: StandardSchemaV1.InferInput<Schemas[Kind]>;
+};
+
 /** Checks a payload. Rejects with `INVALID_TASK`, which names the fields and says nothing of their values. */
 export async function checkPayload(
   schema: StandardSchemaV1 | undefined,

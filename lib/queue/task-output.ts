@@ -39,7 +39,7 @@ export class TaskOutput {
   readonly #port: WorkerPort;
   readonly #lease: TaskLease;
   readonly #signal: AbortSignal;
-  readonly #onLost: () => void;
+  readonly #onGone: (isCancelled: boolean) => void;
   #batch: Batch | null = null;
   #running: Promise<void> | null = null;
   #skipWindow = new AbortController();
@@ -49,12 +49,17 @@ export class TaskOutput {
   /** As it was last reported. */
   progress: number;
 
-  /** `signal` ends all waiting; `onLost` is called when the task turns out not to be this attempt's any more. */
-  constructor(port: WorkerPort, lease: TaskLease, signal: AbortSignal, onLost: () => void) {
+  /** `signal` ends all waiting; `onGone` is called when the task turns out not to be this attempt's any more. */
+  constructor(
+    port: WorkerPort,
+    lease: TaskLease,
+    signal: AbortSignal,
+    onGone: (isCancelled: boolean) => void,
+  ) {
     this.#port = port;
     this.#lease = lease;
     this.#signal = signal;
-    this.#onLost = onLost;
+    this.#onGone = onGone;
     // In place of an `AbortSignal.any()` for each wait, of which a long attempt would gather many.
     signal.addEventListener("abort", () => this.#hurry(), { once: true });
     this.progress = lease.task.progress;
@@ -172,7 +177,7 @@ export class TaskOutput {
     while (!this.#signal.aborted) {
       try {
         const reply = await this.#port.report(this.#lease, report);
-        if (reply !== "taken") this.#onLost();
+        if (reply !== "taken") this.#onGone(reply === "cancelled");
         return reply === "taken";
       } catch (error) {
         log("cannot tell of %s: %s", this.#lease.task.id, sanitize(error).message);

@@ -71,7 +71,7 @@ export class TaskRun {
   /** The task is another worker's by now. */
   lose(): void {
     // With its outcome decided it is for the queue to say whether that is taken.
-    if (this.#over || this.#decided) return;
+    if (this.#isSettled) return;
     log("lost to another worker: %s", this.lease.task.id);
     this.#port.count("lost");
     this.#abort(new RedisSseError("LEASE_LOST", "the lease of this task ran out"));
@@ -80,18 +80,22 @@ export class TaskRun {
 
   async #run(): Promise<void> {
     const outcome = await this.#attempt();
-    if (this.#decided || this.#over) return;
-    await this.#settle(outcome);
+    if (outcome !== null) await this.#settle(outcome);
   }
 
-  async #attempt(): Promise<TaskOutcome> {
+  /** `null` where what the handler does no longer counts. */
+  async #attempt(): Promise<TaskOutcome | null> {
     try {
       if (this.lease.isBroken) throw new TaskFailure("what is stored of this task cannot be read");
       const result = await this.#handling.handler(this.#context());
-      return this.#success(result ?? null);
+      return this.#isSettled ? null : this.#success(result ?? null);
     } catch (error) {
-      return this.#failure(error);
+      return this.#isSettled ? null : this.#failure(error);
     }
+  }
+
+  get #isSettled(): boolean {
+    return this.#decided || this.#over;
   }
 
   #success(result: unknown): TaskOutcome {
@@ -122,7 +126,7 @@ export class TaskRun {
 
   /** The handler may go on; what it does no longer counts. */
   #timeOut(timeoutMs: number): void {
-    if (this.#decided || this.#over) return;
+    if (this.#isSettled) return;
     const fault = new RedisSseError("TIMEOUT", `expected the task to be done within ${timeoutMs} ms`);
     this.#abort(fault);
     void this.#settle(this.#failure(fault));
@@ -188,7 +192,9 @@ export class TaskRun {
   }
 
   #opened(): TaskOutput {
-    this.#output ??= new TaskOutput(this.#port, this.lease, this.#signal, () => this.lose());
+    this.#output ??= new TaskOutput(this.#port, this.lease, this.#signal, (isCancelled) =>
+      isCancelled ? this.cancel() : this.lose(),
+    );
     return this.#output;
   }
 

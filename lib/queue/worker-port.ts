@@ -1,9 +1,9 @@
 import type { Clock } from "../clock.js";
 import type { TaskSettings } from "./enqueue-options.js";
 import type { QueueSettings } from "./queue-options.js";
-import type { ClaimReply } from "./scripts/claim.js";
-import type { DueSchedule } from "./scripts/claim.js";
+import type { ClaimReply, DueSchedule } from "./scripts/claim.js";
 import type { ReportReply } from "./scripts/report.js";
+import type { RenewReply } from "./scripts/settle.js";
 import type { Task } from "./task.js";
 
 /** An attempt at a task: what was taken, and the token that proves it. Each attempt has a token of its own. */
@@ -65,7 +65,7 @@ export interface WorkerPort {
   /** Puts in line what a schedule is due for. */
   fire(schedule: DueSchedule): Promise<void>;
   /** For each whether the task is still that worker's. */
-  renew(leases: readonly TaskLease[], leaseMs: number): Promise<readonly boolean[]>;
+  renew(leases: readonly TaskLease[], leaseMs: number): Promise<readonly RenewReply[]>;
   report(lease: TaskLease, report: TaskReport): Promise<ReportReply>;
   /** For each whether it was taken: one that is refused is another worker's by now. */
   settle(entries: readonly { lease: TaskLease; outcome: TaskOutcome }[]): Promise<readonly boolean[]>;

@@ -326,8 +326,11 @@ export class Worker {
       const some = runs.slice(index, index + MAX_RENEWALS);
       const leases = some.map(({ lease }) => lease);
       try {
-        const mine = await this.#port.renew(leases, this.#leaseMs);
-        some.forEach((run, at) => mine[at] || run.lose());
+        const replies = await this.#port.renew(leases, this.#leaseMs);
+        some.forEach((run, at) => {
+          if (replies[at] === "cancelled") run.cancel();
+          else if (replies[at] === "lost") run.lose();
+        });
       } catch (error) {
         log("cannot renew leases: %s", sanitize(error).message);
       }
@@ -373,6 +376,7 @@ function readHandler(given: TaskHandler | TaskHandlers<AnyTasks>): TaskHandler {
     throw new ConfigError(`expected a handler, or an object with one for each kind, got ${typeof given}`);
   }
   const handlers = new Map(Object.entries(given));
+  if (handlers.size === 0) throw new ConfigError("expected a handler for at least one kind of task");
   for (const [, handler] of handlers) {
     if (typeof handler !== "function") {
       throw new ConfigError(`expected each kind's handler as a function, got ${typeof handler}`);

@@ -181,7 +181,7 @@ describe("a queue on a Redis that refuses something, or is used in a way of its 
     const sse = connect();
     const [one, other] = [sse.queue("one"), sse.queue("other")];
     await one.enqueue("kind", 1, { id: "same", deduplicate: "key" });
-    expect(await faultOf(other.enqueue("kind", 2, { id: "same" }))).to.include({ code: "INVALID_TASK" });
+    expect(await faultOf(other.enqueue("kind", 2, { id: "same" }))).to.include({ code: "TASK_EXISTS" });
     expect(await other.get("same")).to.equal(null);
     expect(await other.cancel("same")).to.equal(false);
     expect(await one.get("same")).to.include({ payload: 1, status: "queued" });

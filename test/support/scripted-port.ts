@@ -1,6 +1,7 @@
 import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../lib/queue/queue-options.js";
 import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
 import type { ReportReply } from "../../lib/queue/scripts/report.js";
+import type { RenewReply } from "../../lib/queue/scripts/settle.js";
 import { parseTask } from "../../lib/queue/task.js";
 import type {
   QueueEvent,
@@ -65,7 +66,7 @@ export class ScriptedPort implements WorkerPort {
   readonly fired: string[] = [];
   readonly counted: QueueEvent[] = [];
   renewed = 0;
-  onRenew: () => Promise<boolean> = () => Promise.resolve(true);
+  onRenew: () => Promise<RenewReply> = () => Promise.resolve("held");
   onReport: (report: TaskReport) => Promise<ReportReply> = () => Promise.resolve("taken");
   onSettle: (outcome: TaskOutcome) => Promise<boolean> = () => Promise.resolve(true);
   onFire: (schedule: DueSchedule) => Promise<void> = () => Promise.resolve();
@@ -101,11 +102,11 @@ export class ScriptedPort implements WorkerPort {
     await this.onFire(schedule);
   }
 
-  async renew(leases: readonly TaskLease[]): Promise<readonly boolean[]> {
+  async renew(leases: readonly TaskLease[]): Promise<readonly RenewReply[]> {
     this.renewed++;
     this.calls.push("renew");
-    const isMine = await this.onRenew();
-    return leases.map(() => isMine);
+    const reply = await this.onRenew();
+    return leases.map(() => reply);
   }
 
   report(_: TaskLease, report: TaskReport): Promise<ReportReply> {

@@ -3,8 +3,8 @@ import { BASE, defineQueueScript, TELL } from "./base.js";
 
 /**
  * ARGV: id, token ('' for a caller without one), number of the report, progress ('' for none), message, data as JSON ('' for
- * none), then names and data of other events. 1; 0 for a task that has ended or is not that worker's any more; 2 for
- * one that is not there.
+ * none), then names and data of other events. 1; 0 for a task that has ended or is not that worker's any more, 3 if it was
+ * cancelled; 2 for one that is not there.
  */
 const REPORT = `${BASE}${TELL}${String.raw`
 local id, token, number, progress, message, data = unpack(ARGV, 6, 11)
@@ -13,7 +13,7 @@ local got = fields(key, 'status', 'token', 'said', 'attempt')
 if not got[1] and token == '' then return 2 end
 if not got[1] or isOver(got[1]) or (token ~= '' and got[2] ~= token) then
   if token ~= '' then call('HINCRBY', META, 'refused', '1') end
-  return 0
+  return got[1] == 'cancelled' and 3 or 0
 end
 -- One that was sent again, maybe behind later ones.
 local teller, last = string.match(got[3] or '', '^(%S+) (%d+)$')
@@ -30,9 +30,12 @@ if progress ~= '' then
 end
 return 1`}`;
 
-export type ReportReply = "taken" | "refused" | "unknown";
+export type ReportReply = "taken" | "refused" | "unknown" | "cancelled";
 
-export const reportTask: Script<ReportReply> = defineQueueScript("Report", REPORT, ([reply]): ReportReply => {
-  if (reply === "2") return "unknown";
-  return reply === "1" ? "taken" : "refused";
-});
+const REPLIES: Readonly<Record<string, ReportReply>> = { 1: "taken", 2: "unknown", 3: "cancelled" };
+
+export const reportTask: Script<ReportReply> = defineQueueScript(
+  "Report",
+  REPORT,
+  ([reply]) => REPLIES[reply ?? ""] ?? "refused",
+);

@@ -43,19 +43,27 @@ if retried > 0 then count('retried', retried) end
 if wake then redis.pcall('PUBLISH', WAKE, 'ready') end
 return {unpack(answers)}`}`;
 
-/** ARGV: lease ms, then ids and tokens. Answers for each whether the task is still that worker's. */
+/** ARGV: lease ms, then ids and tokens. Answers for each whether the task is still that worker's: 1, or 0, or 2 if it was cancelled. */
 const RENEW = `${BASE}${MOVES}${String.raw`
 local answers = {}
 insist()
 for index = 7, #ARGV, 2 do
   local id = ARGV[index]
-  local mine = fields(TASK .. id, 'token')[1] == ARGV[index + 1]
+  local got = fields(TASK .. id, 'token', 'status')
+  local mine = got[1] == ARGV[index + 1]
   if mine then later(LEASES, text(now + tonumber(ARGV[6])), id) end
-  push(answers, mine and 1 or 0)
+  push(answers, mine and 1 or got[2] == 'cancelled' and 2 or 0)
 end
 settle()
 return {unpack(answers)}`}`;
 
 export const settleTasks: Script<readonly boolean[]> = defineQueueScript("Settle", SETTLE, toFlags);
 
-export const renewLeases: Script<readonly boolean[]> = defineQueueScript("Renew", RENEW, toFlags);
+/** What became of a lease that was to be renewed. */
+export type RenewReply = "held" | "lost" | "cancelled";
+
+const RENEW_REPLIES: Readonly<Record<string, RenewReply>> = { 1: "held", 2: "cancelled" };
+
+export const renewLeases: Script<readonly RenewReply[]> = defineQueueScript("Renew", RENEW, (reply) =>
+  reply.map((answer) => RENEW_REPLIES[answer] ?? "lost"),
+);

@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { z } from "zod";
 
 import {
   ConfigError,
@@ -57,7 +58,7 @@ export function describeBadInput(makeService: MakeService): void {
       ["longer than the limit in bytes, not in characters", "é".repeat(128 * 1024), "TASK_TOO_LARGE"],
     ] as const) {
       it(`a payload that is ${what} is ${code}`, async () => {
-        const fault = await faultOf(rig.queue.enqueue<string, unknown>("kind", payload));
+        const fault = await faultOf(rig.queue.enqueue("kind", payload));
         expectFault(fault, code);
         expect(String(fault)).to.not.include("hunter2");
         await expectNothing();
@@ -85,17 +86,22 @@ export function describeBadInput(makeService: MakeService): void {
           { jitter: 2 },
           { jitter: "1" },
           { maxDelayMs: NaN },
+          { delayMs: 2_000, maxDelayMs: 1_000 },
           { factor: 2 },
         ],
       ],
       [
         "deduplicate",
-        ["", "k".repeat(257), "two\nlines", "two\rlines", { key: "" }, {}, { windowMs: 5 }],
+        ["", "k".repeat(257), "two\nlines", "two\rlines", 7, null, [], { key: "" }, {}, { windowMs: 5 }],
         "INVALID_TASK",
       ],
       [
         "deduplicate",
-        [7, null, [], { key: "k", windowMs: 0 }, { key: "k", windowMs: "5" }, { key: "k", ttl: 1 }],
+        [
+          { key: "k", windowMs: 0 },
+          { key: "k", windowMs: "5" },
+          { key: "k", ttl: 1 },
+        ],
       ],
     ];
     for (const [option, values, code = "CONFIG"] of enqueueOptions) {
@@ -187,14 +193,26 @@ export function describeBadInput(makeService: MakeService): void {
       }
     }
 
-    it("a queue option that there is not, and options with a queue's second use, are CONFIG", () => {
+    it("a queue option that there is not, and other options with a queue's second use, are CONFIG", () => {
       expect(() => rig.sse.queue(`${rig.name}-bad`, { retries: 3 } as QueueOptions)).to.throw(
         ConfigError,
         /retries/,
       );
       expect(() => rig.sse.queue(`${rig.name}-bad`, null as unknown as QueueOptions)).to.throw(ConfigError);
-      expect(() => rig.sse.queue(rig.name, {})).to.throw(ConfigError, /first use/);
+      expect(() => rig.sse.queue(rig.name, { attempts: 4 })).to.throw(ConfigError, /first named/);
+      expect(() => rig.sse.queue(rig.name, { schemas: {} })).to.throw(ConfigError, /first named/);
       expect(rig.sse.queue(rig.name)).to.equal(rig.queue);
+    });
+
+    it("a queue's options that are given again are fine where they are the same", () => {
+      const schemas = { kind: z.string() };
+      const options = (): object => ({ attempts: 2, backoff: { delayMs: 5 }, schemas: { ...schemas } });
+      const queue = rig.sse.queue(`${rig.name}-again`, options());
+      expect(rig.sse.queue(`${rig.name}-again`, options())).to.equal(queue);
+      for (const other of [{ schemas: { kind: z.string() } }, { backoff: 5 }, { schemas: undefined }]) {
+        const given = { ...options(), ...other } as QueueOptions;
+        expect(() => rig.sse.queue(`${rig.name}-again`, given)).to.throw(ConfigError);
+      }
     });
 
     const workerOptions: readonly (readonly [keyof WorkerOptions, readonly unknown[]])[] = [
@@ -220,7 +238,7 @@ export function describeBadInput(makeService: MakeService): void {
       );
     });
 
-    for (const handler of [undefined, null, 7, "handler", { kind: 7 }, { kind: null }]) {
+    for (const handler of [undefined, null, 7, "handler", {}, { kind: 7 }, { kind: null }]) {
       it(`the handler ${show(handler)} is CONFIG`, () => {
         expect(() => rig.queue.worker(handler as unknown as TaskHandler)).to.throw(ConfigError, /handler/);
       });

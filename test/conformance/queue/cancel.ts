@@ -123,6 +123,16 @@ export function describeCancel(makeService: MakeService): void {
       await rig.raw.hset(rig.taskKey(id), { status: "cancelled", token: "" });
       clock.advance(1_000);
       await eventually(() => expect(context.signal.aborted).to.equal(true));
+      expectFault(context.signal.reason, "CANCELLED");
+    });
+
+    it("that a worker did not hear of is found when its handler reports", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const { context, worker } = await rig.takeAndVanish();
+      await rig.raw.hset(rig.taskKey(id), { status: "cancelled", token: "" });
+      await context.progress(50);
+      expectFault(context.signal.reason, "CANCELLED");
+      expect(worker.running).to.equal(0);
     });
 
     it("answers whether it is cancelled, also when it was before", async () => {

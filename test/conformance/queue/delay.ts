@@ -134,7 +134,7 @@ export function describeDelay(makeService: MakeService): void {
       expect(many).to.deep.equal([first]);
       expectFault(
         await faultOf(rig.queue.enqueue("kind", 5, { deduplicate: "another", id: "given" })),
-        "INVALID_TASK",
+        "TASK_EXISTS",
       );
       expect(await rig.members("ready")).to.deep.equal(["given"]);
     });

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import type { TaskEntry } from "../../../lib/index.js";
+import { ConfigError, type TaskEntry } from "../../../lib/index.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { circular, expectFault, faultOf, type MakeService } from "../../support/service.js";
 
@@ -68,7 +68,7 @@ export function describeEnqueueMany(makeService: MakeService): void {
           { kind: "a", payload: 2, options: { id: "taken" } },
         ]),
       );
-      expectFault(fault, "INVALID_TASK");
+      expectFault(fault, "TASK_EXISTS");
       expect(String(fault)).to.include('"taken"');
       expect(await rig.queue.get("free")).to.equal(null);
       await expectNone();
@@ -99,6 +99,7 @@ export function describeEnqueueMany(makeService: MakeService): void {
         const entries = [{ kind: "a", payload: 1 }, entry] as unknown as TaskEntry[];
         const fault = await faultOf(rig.queue.enqueueMany(entries));
         expectFault(fault, code);
+        if (code === "CONFIG") expect(fault).to.be.instanceOf(ConfigError);
         expect((fault as Error).message).to.match(message);
         await expectNone();
       });

@@ -141,10 +141,10 @@ export function describeEnqueue(makeService: MakeService): void {
       await rig.queue.enqueue("kind", "first", { id: "taken" });
       const before = await rig.raw.hgetall(rig.taskKey("taken"));
       const fault = await faultOf(rig.queue.enqueue("other", "second", { id: "taken", priority: 9 }));
-      expectFault(fault, "INVALID_TASK");
+      expectFault(fault, "TASK_EXISTS");
       expect(String(fault)).to.include('"taken"');
       const other = rig.sse.queue(`${rig.name}-other`);
-      expectFault(await faultOf(other.enqueue("other", "third", { id: "taken" })), "INVALID_TASK");
+      expectFault(await faultOf(other.enqueue("other", "third", { id: "taken" })), "TASK_EXISTS");
       expect(await rig.raw.hgetall(rig.taskKey("taken"))).to.deep.equal(before);
       expect(await rig.members("ready")).to.deep.equal(["taken"]);
       expect((await rig.queue.counts()).totals.enqueued).to.equal(1);
@@ -154,7 +154,7 @@ export function describeEnqueue(makeService: MakeService): void {
       await rig.queue.enqueue("kind", "first", { id: "ended" });
       rig.queue.worker(() => "result");
       await rig.until("ended", "succeeded");
-      expectFault(await faultOf(rig.queue.enqueue("kind", "second", { id: "ended" })), "INVALID_TASK");
+      expectFault(await faultOf(rig.queue.enqueue("kind", "second", { id: "ended" })), "TASK_EXISTS");
       expect((await rig.queue.get("ended"))!.result).to.equal("result");
     });
 

@@ -38,6 +38,34 @@ export function describeRetries(makeService: MakeService): void {
       expect((await rig.queue.counts()).totals).to.include({ retried: 4, failed: 2 });
     });
 
+    it("takes what its queue says with it, to a worker whose queue says otherwise", async () => {
+      const here = await rig.elsewhere({ attempts: 2, backoff: 0, timeoutMs: 60_000, resultTtlMs: 60_000 });
+      const there = await rig.elsewhere({ attempts: 5, backoff: 3_600_000, timeoutMs: 10, resultTtlMs: 1 });
+      const failing = await here.enqueue("kind", "fails");
+      const [fine] = await here.enqueueMany([
+        { kind: "kind", payload: "fine", options: { attempts: undefined } },
+      ]);
+      const own = await here.enqueue("kind", "fails", { attempts: 1 });
+      await here.schedule("soon", { everyMs: 3_600_000 }, "kind", "fails");
+      await rig.expire("due", "soon");
+      there.worker(({ task }) => (task.payload === "fine" ? "good" : boom()), { ...quiet, pollMs: 20 });
+      expect(await rig.until(failing.id, "failed")).to.include({ attempt: 2 });
+      expect(await rig.until(own.id, "failed")).to.include({ attempt: 1 });
+      expect(await rig.until(fine!.id, "succeeded")).to.include({ result: "good" });
+      await eventually(async () => {
+        const { tasks } = await rig.queue.list("failed");
+        expect(tasks.map(({ attempt }) => attempt)).to.have.members([2, 1, 2]);
+      });
+      expect(await rig.raw.pttl(rig.taskKey(fine!.id))).to.be.within(30_000, 60_000);
+    });
+
+    it("takes the worker's word where its own queue says nothing", async () => {
+      const there = await rig.elsewhere({ attempts: 1 });
+      const { id } = await rig.queue.enqueue("kind", null);
+      there.worker(boom, quiet);
+      expect(await rig.until(id, "failed")).to.include({ attempt: 1 });
+    });
+
     it("waits as its backoff says, and is `delayed` meanwhile", async () => {
       const { id } = await rig.queue.enqueue("kind", null, {
         backoff: { type: "exponential", delayMs: 60_000, jitter: 0 },
@@ -169,6 +197,25 @@ export function describeRetries(makeService: MakeService): void {
       await eventually(() => expect(worker.running).to.equal(0));
       expect(await rig.queue.get(id)).to.include({ status: "failed", result: null });
       expect(queue.statistics).to.include({ failed: 1, refused: 0, succeeded: 0 });
+    });
+
+    it("tells onError once, whatever the handler throws when its signal fires", async () => {
+      const queue = await rig.elsewhere({ timeoutMs: 20, attempts: 1 });
+      const { id } = await queue.enqueue("kind", null);
+      const told: unknown[] = [];
+      const thrown = deferred();
+      const worker = queue.worker(
+        async ({ signal }) => {
+          await new Promise((resolve) => signal.addEventListener("abort", resolve));
+          thrown.resolve();
+          throw signal.reason;
+        },
+        { onError: (error) => told.push(error) },
+      );
+      await thrown.promise;
+      await rig.until(id, "failed");
+      await worker.stop();
+      expect(told).to.have.length(1);
     });
 
     it("is the task's own where it is given, and each attempt's by itself", async () => {

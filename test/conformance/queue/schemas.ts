@@ -37,6 +37,23 @@ export function describeSchemas(makeService: MakeService): void {
       expect(seen).to.deep.equal([6, ["a", { file: "a", width: 100 }]]);
     });
 
+    it("say by themselves what is given, and what a handler gets", async () => {
+      const typed = (await rig.service()).queue("typed", {
+        schemas: { visit: z.object({ at: z.string().transform((text) => new Date(text).getTime()) }) },
+      });
+      // @ts-expect-error: a schema says what it takes
+      expectFault(await faultOf(typed.enqueue("visit", { at: 5 })), "INVALID_TASK");
+      // @ts-expect-error: there is no such kind
+      expectFault(await faultOf(typed.enqueue("other", { at: "" })), "INVALID_TASK");
+      const { id, payload } = await typed.enqueue("visit", { at: "2026-01-01T00:00:00Z" });
+      const at: number = payload.at;
+      const seen = deferred<number>();
+      typed.worker({ visit: ({ task }) => seen.resolve(task.payload.at) });
+      expect(await seen.promise).to.equal(at);
+      const stored: number | undefined = (await typed.get(id))?.payload.at;
+      expect(stored).to.equal(at);
+    });
+
     it("refuse a payload that is wrong: where, and not what", async () => {
       const wrong = { file: 7, width: "hunter2" } as never;
       const fault = await faultOf(queue.enqueue("resize", wrong));
@@ -82,8 +99,8 @@ export function describeSchemas(makeService: MakeService): void {
           },
         },
       });
-      expect((await slow.enqueue("late", 1 as never)).payload).to.deep.equal([1]);
-      await faultOf(slow.enqueue("broken", 1 as never));
+      expect((await slow.enqueue("late", 1)).payload).to.deep.equal([1]);
+      await faultOf(slow.enqueue("broken", 1));
       expect((await slow.counts()).totals.enqueued).to.equal(1);
     });
   });
