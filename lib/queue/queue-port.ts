@@ -41,10 +41,14 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
     },
     report: ({ task, token }, report) => sendReport(store, task.id, token, report),
     settle: (entries) => {
-      const args: (string | number)[] = [];
+      const args: string[] = [];
+      let before = "";
       for (const { lease, outcome } of entries) {
         const { verdict, progress, message, content, delayMs, ttlMs } = outcome;
-        args.push(lease.task.id, lease.token, verdict, progress, message, content, delayMs, ttlMs);
+        // Most tasks of a batch end alike.
+        const head = `${lease.token}\n${verdict}\n${progress}\n${delayMs}\n${ttlMs}\n${message}`;
+        args.push(head === before ? "" : head, lease.task.id, content);
+        before = head;
       }
       return store.run(settleTasks, args);
     },

@@ -13,6 +13,14 @@ export interface TaskHandling {
   readonly onError: (error: unknown, task: Task) => void;
 }
 
+/** Who hears of an attempt; each once. */
+export interface TaskRunOwner {
+  /** The handler has ended, or does not count any more; what became of it is about to be stored. */
+  onDecided(run: TaskRun): void;
+  /** All is over. */
+  onDone(run: TaskRun): void;
+}
+
 const log = createLog("worker");
 
 /** One attempt at a task: its handler, what it says, and how it ends. */
@@ -21,7 +29,7 @@ export class TaskRun {
   readonly #port: WorkerPort;
   readonly #settler: Settler;
   readonly #handling: TaskHandling;
-  readonly #onDone: (run: TaskRun) => void;
+  readonly #owner: TaskRunOwner;
   /** Most handlers ask for none of these. */
   #aborting: AbortController | null = null;
   #output: TaskOutput | null = null;
@@ -35,13 +43,18 @@ export class TaskRun {
     settler: Settler,
     lease: TaskLease,
     handling: TaskHandling,
-    onDone: (run: TaskRun) => void,
+    owner: TaskRunOwner,
   ) {
     this.#port = port;
     this.#settler = settler;
     this.lease = lease;
     this.#handling = handling;
-    this.#onDone = onDone;
+    this.#owner = owner;
+  }
+
+  /** Whether the outcome is known. */
+  get isDecided(): boolean {
+    return this.#decided;
   }
 
   /** Never rejects, and calls back when the attempt is over. */
@@ -134,6 +147,7 @@ export class TaskRun {
 
   async #settle(outcome: TaskOutcome): Promise<void> {
     this.#decided = true;
+    this.#owner.onDecided(this);
     if (this.#output !== null) await this.#output.flush();
     if (this.#over) return;
     const taken = await this.#settler.settle(this.lease, outcome, () => !this.#over);
@@ -220,7 +234,7 @@ export class TaskRun {
     this.#over = true;
     this.#cancelTimeout?.();
     this.#aborting?.abort(OVER);
-    this.#onDone(this);
+    this.#owner.onDone(this);
   }
 }
 

@@ -149,6 +149,18 @@ function readStored(text: string | undefined): unknown {
   }
 }
 
+/** Times that were written lately: tasks of a batch share theirs, and writing one costs more than all else of a task. */
+const written = new Map<number, string>();
+const MAX_WRITTEN = 64;
+
 export function toIso(milliseconds: number | string | undefined): string | null {
-  return milliseconds === undefined ? null : new Date(Number(milliseconds)).toISOString();
+  if (milliseconds === undefined) return null;
+  const at = Number(milliseconds);
+  let text = written.get(at);
+  if (text === undefined) {
+    text = new Date(at).toISOString();
+    if (written.size === MAX_WRITTEN) written.clear();
+    written.set(at, text);
+  }
+  return text;
 }

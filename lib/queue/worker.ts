@@ -9,7 +9,7 @@ import type { ClaimedTask, ClaimReply, DueSchedule } from "./scripts/claim.js";
 import { Settler } from "./settler.js";
 import type { TaskContext } from "./task-context.js";
 import type { AnyTasks, KindOf, TaskMap } from "./task-map.js";
-import { TaskRun, type TaskHandling } from "./task-run.js";
+import { TaskRun, type TaskHandling, type TaskRunOwner } from "./task-run.js";
 import { parseJson, TaskFailure, toIso, type Task } from "./task.js";
 import type { TaskLease, WorkerPort } from "./worker-port.js";
 
@@ -25,7 +25,7 @@ export type TaskHandlers<Tasks extends TaskMap> = {
 };
 
 export interface WorkerOptions {
-  /** Tasks at once. Default 1. */
+  /** Handlers at once. Default 1. */
   readonly concurrency?: number;
   /** Milliseconds after which a worker that does not report back is taken for dead. Default 30,000. */
   readonly leaseMs?: number;
@@ -80,6 +80,14 @@ export class Worker {
   readonly #settler: Settler;
   /** By the task's id. */
   readonly #runs = new Map<string, TaskRun>();
+  readonly #owner: TaskRunOwner = {
+    onDecided: () => this.#onDecided(),
+    onDone: (run) => this.#onDone(run),
+  };
+  /** Handlers under way. */
+  #active = 0;
+  /** Outcomes that are being stored. */
+  #storing = 0;
   readonly #stopping = new AbortController();
   readonly #loop: Promise<void>;
   readonly #onStopped: () => void;
@@ -185,7 +193,7 @@ export class Worker {
     try {
       while (!this.#stopping.signal.aborted) {
         this.#woken = false;
-        const free = this.#concurrency - this.#runs.size;
+        const free = this.#free;
         const pauseMs = free > 0 ? await this.#takeAll(free) : this.#pollMs;
         if (pauseMs > 0) await this.#pause(pauseMs);
       }
@@ -209,7 +217,7 @@ export class Worker {
         await this.#giveBack(leases);
         return 0;
       }
-      const left: number = this.#concurrency - this.#runs.size - leases.length;
+      const left: number = this.#free - leases.length;
       asked = this.#drained || left <= 0 ? null : this.#claim(left);
       for (const lease of leases) this.#begin(lease);
       const isFired = await this.#fire(schedules);
@@ -217,6 +225,14 @@ export class Worker {
       if (!isFired) return Math.min(FAULT_PAUSE_MS, this.#pollMs);
       return this.#drained && schedules.length === 0 ? Math.min(Math.max(waitMs, 1), this.#pollMs) : 0;
     }
+  }
+
+  /**
+   * How many tasks may be begun. One whose handler has ended makes room for the next while its outcome is stored; where that takes
+   * long, as many as run at once may wait for it.
+   */
+  get #free(): number {
+    return this.#concurrency - this.#active - Math.max(0, this.#storing - this.#concurrency);
   }
 
   /** Never rejects; answers `null` where Redis has not taken the call. */
@@ -247,15 +263,24 @@ export class Worker {
   }
 
   #begin(lease: TaskLease): void {
-    const run = new TaskRun(this.#port, this.#settler, lease, this.#handling, (done) => this.#onDone(done));
+    const run = new TaskRun(this.#port, this.#settler, lease, this.#handling, this.#owner);
     // One that this very worker has lost meanwhile hears of it from nobody else.
     this.#runs.get(lease.task.id)?.lose();
     this.#runs.set(lease.task.id, run);
+    this.#active++;
     run.start();
     this.#scheduleRenewal();
   }
 
+  #onDecided(): void {
+    this.#active--;
+    this.#storing++;
+    if (!this.#drained) this.#notify();
+  }
+
   #onDone(run: TaskRun): void {
+    if (run.isDecided) this.#storing--;
+    else this.#active--;
     const { id } = run.lease.task;
     // One that was lost may have been taken again, by this very worker.
     if (this.#runs.get(id) === run) this.#runs.delete(id);

@@ -2,15 +2,20 @@ import type { Script } from "../../redis/script.js";
 import { BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js";
 
 /**
- * ARGV: of each attempt that is over: id, token, what became of it ('succeeded', 'failed', 'retry' or 'back'), progress,
- * message, result as JSON or what went wrong, ms until it is tried again, ms for which it is kept. Answers for each whether it was taken:
- * one whose token is not the task's any more is a zombie's, and counted. The one who has told it is told so again.
+ * ARGV: of each attempt that is over: line by line its token, what became of it ('succeeded', 'failed', 'retry' or 'back'),
+ * progress, ms until it is tried again, ms for which it is kept, and message ('' for all that where it is as of the one before); then
+ * its id, and the result as JSON or what went wrong. Answers for each whether it was taken: one whose token is not the task's any more is a
+ * zombie's, and counted. The one who has told it is told so again.
  */
 const SETTLE = `${BASE}${TELL}${MOVES}${String.raw`
 local answers, refused, retried = {}, 0, 0
+local token, verdict, progress, delay, ttl, message
 insist()
-for index = 6, #ARGV, 8 do
-  local id, token, verdict, progress, message, result, delay, ttl = unpack(ARGV, index, index + 7)
+for index = 6, #ARGV, 3 do
+  local head, id, result = ARGV[index], ARGV[index + 1], ARGV[index + 2]
+  if head ~= '' then
+    token, verdict, progress, delay, ttl, message = string.match(head, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
+  end
   local key = TASK .. id
   local got = fields(key, 'token', 'by', 'attempt', 'watched', 'once')
   if got[2] == token then

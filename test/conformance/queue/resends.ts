@@ -33,7 +33,10 @@ export function describeResends(makeService: MakeService): void {
       { attempts = 3, limit = ["", ""] }: { attempts?: number; limit?: readonly (string | number)[] } = {},
     ): Promise<ClaimReply> => run(claimTasks, 30_000, 2, call, attempts, 60_000, "lost", ...limit, "worker");
 
-    const settle = (...entry: (string | number)[]): Promise<readonly boolean[]> => run(settleTasks, ...entry);
+    const settle = (
+      ...[id, token, verdict, progress, message, content, delayMs, ttlMs]: readonly (string | number)[]
+    ): Promise<readonly boolean[]> =>
+      run(settleTasks, [token, verdict, progress, delayMs, ttlMs, message].join("\n"), id!, content!);
 
     async function enqueue(...ids: string[]): Promise<void> {
       for (const id of ids) await rig.queue.enqueue("kind", null, { id });
@@ -156,6 +159,20 @@ export function describeResends(makeService: MakeService): void {
       ]);
       expect((await rig.queue.get("a"))!.status).to.equal("running");
       expect((await rig.queue.counts()).totals.refused).to.equal(4);
+    });
+
+    it("outcomes that are as the one before them are theirs, each by its own token", async () => {
+      await enqueue("a", "b", "c");
+      const head = (token: string, verdict: string): string =>
+        [token, verdict, 100, 0, 60_000, "two\nlines"].join("\n");
+      const first = (await claim("call1")).tasks[0]!.token;
+      const second = (await claim("call2")).tasks[0]!.token;
+      const succeeded = [head(first, "succeeded"), "a", "1", "", "b", "2"];
+      const args = [...succeeded, head(second, "failed"), "c", "Error: no", "", "a", "3"];
+      expect(await run(settleTasks, ...args)).to.deep.equal([true, true, true, false]);
+      expect(await rig.queue.get("a")).to.include({ status: "succeeded", result: 1, message: "two\nlines" });
+      expect(await rig.queue.get("b")).to.include({ status: "succeeded", result: 2, message: "two\nlines" });
+      expect(await rig.queue.get("c")).to.include({ status: "failed", result: null });
     });
 
     it("a report is told once", async () => {

@@ -2,7 +2,7 @@ import { expect } from "chai";
 
 import { RedisSseError, TaskFailure, type TaskContext } from "../../../lib/index.js";
 import { Settler } from "../../../lib/queue/settler.js";
-import { TaskRun } from "../../../lib/queue/task-run.js";
+import { TaskRun, type TaskRunOwner } from "../../../lib/queue/task-run.js";
 import type { TaskLease } from "../../../lib/queue/worker-port.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { leaseOf, ScriptedPort } from "../../support/scripted-port.js";
@@ -14,15 +14,19 @@ const hang = (): Promise<never> => new Promise(() => {});
 
 describe("TaskRun", () => {
   let port: ScriptedPort;
+  let decided: number;
   let ends: number;
   let told: unknown[];
   let context: TaskContext;
 
   beforeEach(() => {
     port = new ScriptedPort();
+    decided = 0;
     ends = 0;
     told = [];
   });
+
+  const owner: TaskRunOwner = { onDecided: () => void decided++, onDone: () => void ends++ };
 
   /** A run under way. */
   function start(handler: (context: TaskContext) => unknown, lease: TaskLease = leaseOf()): TaskRun {
@@ -33,7 +37,7 @@ describe("TaskRun", () => {
       },
       onError: (error: unknown) => told.push(error),
     };
-    const run = new TaskRun(port, new Settler(port), lease, handling, () => void ends++);
+    const run = new TaskRun(port, new Settler(port), lease, handling, owner);
     run.start();
     return run;
   }
@@ -162,7 +166,7 @@ describe("TaskRun", () => {
           throw new Error("onError");
         },
       };
-      new TaskRun(port, new Settler(port), leaseOf(), handling, () => void ends++).start();
+      new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
       await expectOver();
       expect(outcome()).to.include({ verdict: "retry" });
     });
