@@ -57,9 +57,9 @@ const QUICK: Plan = {
     { name: "200 channels", streams: 200, channels: 200, missed: 50 },
   ],
   stalled: { ...FULL.stalled, events: 4_000 },
-  idle: { streams: 2_000, heartbeatMs: 1_000, seconds: 3 },
+  idle: { streams: 2_000, heartbeatMs: 1_000, seconds: 2 },
   queue: { ...FULL.queue, tasks: 2_000, warmUp: 500, pickUps: 50 },
-  leftOut: ["transmit", "express-sse", "per-stream", "bare"],
+  leftOut: ["transmit", "express-sse", "per-stream", "bare", "floor", "commands"],
 };
 
 export function planOf(quick: boolean): Plan {
