@@ -229,7 +229,7 @@ export class Worker {
 
   /**
    * How many tasks may be begun. One whose handler has ended makes room for the next while its outcome is stored; where that takes
-   * long, as many as run at once may wait for it.
+   * long, at most twice `concurrency` wait for it, and no handler runs.
    */
   get #free(): number {
     return this.#concurrency - this.#active - Math.max(0, this.#storing - this.#concurrency);

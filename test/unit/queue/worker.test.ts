@@ -163,6 +163,31 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
+  it("takes the next while an outcome is stored, until twice its concurrency wait for that", async () => {
+    const stored: (() => void)[] = [];
+    port.onSettle = () => new Promise((resolve) => stored.push(() => resolve(true)));
+    port.give("a", "b", "c", "d");
+    const begun: string[] = [];
+    const worker = start(({ task }) => void begun.push(task.id), { concurrency: 1 });
+    await settle();
+    expect(begun).to.deep.equal(["a", "b"]);
+    expect(worker.running).to.equal(2);
+    port.wake();
+    await settle();
+    expect(port.claimed).to.equal(2);
+    stored.shift()!();
+    await settle();
+    expect(begun).to.deep.equal(["a", "b", "c"]);
+    while (stored.length > 0) {
+      stored.shift()!();
+      await settle();
+    }
+    expect(begun).to.deep.equal(["a", "b", "c", "d"]);
+    expect(worker.running).to.equal(0);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
   it("renews what is under way", async () => {
     port.give("a");
     const gate = deferred();
