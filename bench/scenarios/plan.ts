@@ -51,15 +51,15 @@ const QUICK: Plan = {
     "per-user": { streams: 500, channels: 500, window: 256 },
     wide: { streams: 1_000, channels: 1, window: 1 },
   },
-  durations: { warmUpSeconds: 0.25, seconds: 0.3, settleMs: 50 },
+  durations: { warmUpSeconds: 0.2, seconds: 0.25, settleMs: 50 },
   reconnect: [
     { name: "1 channel", streams: 500, channels: 1, missed: 100 },
     { name: "200 channels", streams: 200, channels: 200, missed: 50 },
   ],
-  stalled: { ...FULL.stalled, events: 4_000 },
+  stalled: { ...FULL.stalled, events: 2_000 },
   idle: { streams: 2_000, heartbeatMs: 1_000, seconds: 2 },
-  queue: { ...FULL.queue, tasks: 2_000, warmUp: 500, pickUps: 50 },
-  leftOut: ["transmit", "express-sse", "per-stream", "bare", "floor", "commands"],
+  queue: { ...FULL.queue, tasks: 1_000, warmUp: 200, pickUps: 30 },
+  leftOut: ["transmit", "express-sse", "per-stream", "bare", "floor", "commands", "bee-queue"],
 };
 
 export function planOf(quick: boolean): Plan {
