@@ -64,8 +64,9 @@ export type { Schedule, ScheduleTimes } from "./queue/schedules.js";
 export { isFinished, progressChannel, progressOf, TaskFailure } from "./queue/task.js";
 export type { ProgressReport, Task, TaskEventType, TaskProgress, TaskStatus } from "./queue/task.js";
 export type { TaskContext } from "./queue/task-context.js";
+export type { TaskHandler, TaskHandlers } from "./queue/task-handlers.js";
 export { Worker } from "./queue/worker.js";
-export type { StopOptions, TaskHandler, TaskHandlers, WorkerOptions } from "./queue/worker.js";
+export type { StopOptions, WorkerOptions } from "./queue/worker-options.js";
 
 export { createPoolReport } from "./status/pool-report.js";
 export type { PoolReport } from "./status/pool-report.js";

@@ -31,7 +31,9 @@ import {
   type TaskStatus,
 } from "./task.js";
 import type { WorkerPort } from "./worker-port.js";
-import { Worker, type TaskHandler, type TaskHandlers, type WorkerOptions } from "./worker.js";
+import type { TaskHandler, TaskHandlers } from "./task-handlers.js";
+import type { WorkerOptions } from "./worker-options.js";
+import { Worker } from "./worker.js";
 
 /** What the queue needs of the service around it. */
 export interface QueueDependencies {

@@ -3,7 +3,8 @@ import { setMaxListeners } from "node:events";
 import { delay } from "../deadline.js";
 import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import type { TaskLease, TaskOutcome, WorkerPort } from "./worker-port.js";
+import type { TaskLease } from "./task-lease.js";
+import type { TaskOutcome, WorkerPort } from "./worker-port.js";
 
 interface Entry {
   readonly lease: TaskLease;

@@ -2,7 +2,8 @@ import { monotonicNow } from "../clock.js";
 import { delay } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import type { OutputEvent, TaskLease, TaskReport, WorkerPort } from "./worker-port.js";
+import type { TaskLease } from "./task-lease.js";
+import type { OutputEvent, TaskReport, WorkerPort } from "./worker-port.js";
 
 const log = createLog("worker");
 

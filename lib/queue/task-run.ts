@@ -3,9 +3,10 @@ import { createLog } from "../log.js";
 import { backoffDelay } from "./backoff.js";
 import type { Settler } from "./settler.js";
 import { boundedJson, readChunk, readLine, readProgress, type TaskContext } from "./task-context.js";
+import type { TaskLease } from "./task-lease.js";
 import { TaskOutput } from "./task-output.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "./task.js";
-import type { OutputEvent, TaskLease, TaskOutcome, WorkerPort } from "./worker-port.js";
+import type { OutputEvent, TaskOutcome, WorkerPort } from "./worker-port.js";
 
 /** How the tasks of one worker are run. */
 export interface TaskHandling {

@@ -149,7 +149,7 @@ function readStored(text: string | undefined): unknown {
   }
 }
 
-/** Times that were written lately: tasks of a batch share theirs, and writing one costs more than all else of a task. */
+/** Times that were written lately: tasks of a batch share theirs, and writing one is dear. */
 const written = new Map<number, string>();
 const MAX_WRITTEN = 64;
 

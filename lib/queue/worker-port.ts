@@ -1,21 +1,9 @@
 import type { Clock } from "../clock.js";
-import type { TaskSettings } from "./enqueue-options.js";
 import type { QueueSettings } from "./queue-options.js";
 import type { ClaimReply, DueSchedule } from "./scripts/claim.js";
 import type { ReportReply } from "./scripts/report.js";
 import type { RenewReply } from "./scripts/settle.js";
-import type { Task } from "./task.js";
-
-/** An attempt at a task: what was taken, and the token that proves it. Each attempt has a token of its own. */
-export interface TaskLease {
-  readonly task: Task;
-  readonly token: string;
-  /** How often the task is begun at most. */
-  readonly attempts: number;
-  readonly settings: TaskSettings;
-  /** What is stored of it cannot be read: it fails without being begun. */
-  readonly isBroken: boolean;
-}
+import type { TaskLease } from "./task-lease.js";
 
 /** What became of an attempt. */
 export interface TaskOutcome {

@@ -1,66 +1,27 @@
 import { randomBytes } from "node:crypto";
 
 import { delay, withDeadline } from "../deadline.js";
-import { ConfigError, sanitize } from "../errors.js";
+import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
-import { parseSettings, type TaskSettings } from "./enqueue-options.js";
-import type { ClaimedTask, ClaimReply, DueSchedule } from "./scripts/claim.js";
+import { LeaseRenewal } from "./lease-renewal.js";
+import type { ClaimReply, DueSchedule } from "./scripts/claim.js";
 import { Settler } from "./settler.js";
-import type { TaskContext } from "./task-context.js";
-import type { AnyTasks, KindOf, TaskMap } from "./task-map.js";
+import { readHandler, type TaskHandler, type TaskHandlers } from "./task-handlers.js";
+import { readLease, type TaskLease } from "./task-lease.js";
+import type { AnyTasks } from "./task-map.js";
 import { TaskRun, type TaskHandling, type TaskRunOwner } from "./task-run.js";
-import { parseJson, TaskFailure, toIso, type Task } from "./task.js";
-import type { TaskLease, WorkerPort } from "./worker-port.js";
-
-/**
- * Does one task. What it returns is the task's result; when it throws, the task is tried again after a while, as often as
- * `attempts` admits, and then fails. Whatever it does may be done twice, where a worker is lost.
- */
-export type TaskHandler<Tasks extends TaskMap = AnyTasks> = (context: TaskContext<Tasks>) => unknown;
-
-/** A handler for each kind of task; a task of another kind fails. */
-export type TaskHandlers<Tasks extends TaskMap> = {
-  readonly [Kind in KindOf<Tasks>]: TaskHandler<Pick<Tasks, Kind>>;
-};
-
-export interface WorkerOptions {
-  /** Handlers at once. Default 1. */
-  readonly concurrency?: number;
-  /** Milliseconds after which a worker that does not report back is taken for dead. Default 30,000. */
-  readonly leaseMs?: number;
-  /** The longest wait between two looks at the queue, in milliseconds, at most 5,000. Default 5,000. */
-  readonly pollMs?: number;
-  /** Stops the worker, as `stop()` does. */
-  readonly signal?: AbortSignal;
-  /**
-   * Called with what a handler threw, unless that is a `TaskFailure`: whoever watches the task does not learn
-   * it, so the app has to. Default: `console.error`.
-   */
-  readonly onError?: (error: unknown, task: Task) => void;
-}
-
-export interface StopOptions {
-  /** How long tasks that are under way may go on; then they go back to the queue. Default 2,000 ms. */
-  readonly graceMs?: number;
-}
-
-const STOP_OPTIONS: ReadonlySet<string> = new Set<keyof StopOptions>(["graceMs"]);
+import {
+  readStopOptions,
+  readWorkerOptions,
+  type StopOptions,
+  type WorkerOptions,
+} from "./worker-options.js";
+import type { WorkerPort } from "./worker-port.js";
 
 const log = createLog("worker");
 
-const MAX_POLL_MS = 5_000;
-const KNOWN: ReadonlySet<string> = new Set<keyof WorkerOptions>([
-  "concurrency",
-  "leaseMs",
-  "pollMs",
-  "signal",
-  "onError",
-]);
 /** Tasks taken at once: two halves of a worker's tasks are under way in turn, one here and one in Redis. */
 const MAX_CLAIM = 100;
-/** Leases renewed in one script. */
-const MAX_RENEWALS = 200;
 /** How long a worker that stops waits for Redis to take its tasks back. */
 const GIVE_BACK_MS = 1_000;
 /** After a fault of Redis, before the next try. */
@@ -78,6 +39,7 @@ export class Worker {
   readonly #pollMs: number;
   readonly #name = randomBytes(6).toString("base64url");
   readonly #settler: Settler;
+  readonly #renewal: LeaseRenewal;
   /** By the task's id. */
   readonly #runs = new Map<string, TaskRun>();
   readonly #owner: TaskRunOwner = {
@@ -93,9 +55,6 @@ export class Worker {
   readonly #onStopped: () => void;
   readonly #unlink: () => void;
   #stopped: Promise<void> | null = null;
-  #cancelRenewal: (() => void) | null = null;
-  #renewing = false;
-  #ended = false;
   #claims = 0;
   /** Something happened since the loop last looked: it does not wait. */
   #woken = false;
@@ -111,24 +70,14 @@ export class Worker {
     options: WorkerOptions,
     onStopped: () => void,
   ) {
-    assertObject("options", options);
-    assertKnown("options", options, KNOWN);
-    const { concurrency = 1, leaseMs = 30_000, pollMs = MAX_POLL_MS, signal, onError = printError } = options;
-    readWholeNumber("concurrency", concurrency, 1, 1_000);
-    readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
-    readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw new ConfigError(`expected signal as an AbortSignal, got ${describe(signal)}`);
-    }
-    if (typeof onError !== "function") {
-      throw new ConfigError(`expected onError as a function, got ${typeof onError}`);
-    }
+    const { concurrency, leaseMs, pollMs, signal, onError } = readWorkerOptions(options);
     this.#port = port;
     this.#handling = { handler: readHandler(handler), onError };
     this.#concurrency = concurrency;
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
     this.#settler = new Settler(port);
+    this.#renewal = new LeaseRenewal(port, leaseMs, this.#runs);
     this.#onStopped = onStopped;
     const onAbort = (): void => void this.stop();
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -147,13 +96,11 @@ export class Worker {
    * `ConfigError`.
    */
   stop(options: StopOptions = {}): Promise<void> {
-    assertObject("stop()", options);
-    assertKnown("stop()", options, STOP_OPTIONS);
-    if (options.graceMs !== undefined) readWholeNumber("graceMs", options.graceMs, 0);
-    return (this.#stopped ??= this.#stop(options));
+    const settings = readStopOptions(options);
+    return (this.#stopped ??= this.#stop(settings));
   }
 
-  async #stop({ graceMs = 2_000 }: StopOptions): Promise<void> {
+  async #stop({ graceMs }: Required<StopOptions>): Promise<void> {
     this.#unlink();
     this.#stopping.abort();
     this.#notify();
@@ -170,9 +117,8 @@ export class Worker {
       timeoutMs: GIVE_BACK_MS,
       what: "the tasks' return",
     }).catch((error: unknown) => log("stopped without an answer: %s", sanitize(error).message));
-    this.#ended = true;
     this.#settler.close();
-    this.#cancelRenewal?.();
+    this.#renewal.end();
     this.#runs.clear();
     log("stopped");
     this.#onStopped();
@@ -186,7 +132,7 @@ export class Worker {
   /** Never rejects. */
   async #run(): Promise<void> {
     const unlisten = this.#port.onWake((cancelled, missed) => {
-      if (missed) this.#renewNow();
+      if (missed) this.#renewal.renewNow();
       if (cancelled === null) this.#notify();
       else this.#runs.get(cancelled)?.cancel();
     });
@@ -212,7 +158,9 @@ export class Worker {
       const claimed: ClaimReply | null = await asked;
       if (claimed === null) return Math.min(FAULT_PAUSE_MS, this.#pollMs);
       const { waitMs, schedules } = claimed;
-      const leases: readonly TaskLease[] = claimed.tasks.map((task) => this.#leaseOf(task));
+      const leases: readonly TaskLease[] = claimed.tasks.map((task) =>
+        readLease(task, this.#port.queue, this.#port.settings.attempts),
+      );
       if (this.#stopping.signal.aborted) {
         await this.#giveBack(leases);
         return 0;
@@ -269,7 +217,7 @@ export class Worker {
     this.#runs.set(lease.task.id, run);
     this.#active++;
     run.start();
-    this.#scheduleRenewal();
+    this.#renewal.schedule();
   }
 
   #onDecided(): void {
@@ -286,8 +234,7 @@ export class Worker {
     if (this.#runs.get(id) === run) this.#runs.delete(id);
     if (!this.#drained) this.#notify();
     if (this.#runs.size > 0) return;
-    this.#cancelRenewal?.();
-    this.#cancelRenewal = null;
+    this.#renewal.pause();
     this.#onIdle();
   }
 
@@ -299,69 +246,6 @@ export class Worker {
         return { lease, outcome: { verdict: "back", progress, message, content: "", delayMs: 0, ttlMs: 0 } };
       }),
     );
-  }
-
-  #leaseOf(claimed: ClaimedTask): TaskLease {
-    const { id, kind, token, attempt, attempts, createdAt, startedAt, priority, progress } = claimed;
-    const content = readContent(claimed);
-    const task: Task = {
-      id,
-      queue: this.#port.queue,
-      kind,
-      payload: content?.payload ?? null,
-      status: "running",
-      priority,
-      progress,
-      message: "",
-      data: null,
-      attempt,
-      createdAt: toIso(createdAt)!,
-      runAt: null,
-      startedAt: toIso(startedAt),
-      finishedAt: null,
-      result: null,
-    };
-    return {
-      task,
-      token,
-      attempts: attempts ?? this.#port.settings.attempts,
-      settings: content?.settings ?? {},
-      isBroken: content === null,
-    };
-  }
-
-  #scheduleRenewal(): void {
-    if (this.#renewing || this.#ended || this.#runs.size === 0) return;
-    this.#cancelRenewal ??= this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
-  }
-
-  /** A task that was cancelled unheard has no lease any more. */
-  #renewNow(): void {
-    if (this.#cancelRenewal === null || this.#renewing) return;
-    this.#cancelRenewal();
-    void this.#renew();
-  }
-
-  /** All leases of this worker by one timer. Never rejects. */
-  async #renew(): Promise<void> {
-    this.#cancelRenewal = null;
-    this.#renewing = true;
-    const runs = [...this.#runs.values()];
-    for (let index = 0; index < runs.length; index += MAX_RENEWALS) {
-      const some = runs.slice(index, index + MAX_RENEWALS);
-      const leases = some.map(({ lease }) => lease);
-      try {
-        const replies = await this.#port.renew(leases, this.#leaseMs);
-        some.forEach((run, at) => {
-          if (replies[at] === "cancelled") run.cancel();
-          else if (replies[at] === "lost") run.lose();
-        });
-      } catch (error) {
-        log("cannot renew leases: %s", sanitize(error).message);
-      }
-    }
-    this.#renewing = false;
-    this.#scheduleRenewal();
   }
 
   async #pause(pauseMs: number): Promise<void> {
@@ -381,39 +265,4 @@ export class Worker {
     this.#woken = true;
     this.#wake();
   }
-}
-
-/** `null` where it is no JSON, as another program may have written it: those taken with it are none the worse. */
-function readContent({
-  payload,
-  options,
-}: ClaimedTask): { readonly payload: unknown; readonly settings: TaskSettings } | null {
-  try {
-    return { payload: parseJson(payload), settings: parseSettings(options) };
-  } catch {
-    return null;
-  }
-}
-
-function readHandler(given: TaskHandler | TaskHandlers<AnyTasks>): TaskHandler {
-  if (typeof given === "function") return given;
-  if (typeof given !== "object" || given === null) {
-    throw new ConfigError(`expected a handler, or an object with one for each kind, got ${typeof given}`);
-  }
-  const handlers = new Map(Object.entries(given));
-  if (handlers.size === 0) throw new ConfigError("expected a handler for at least one kind of task");
-  for (const [, handler] of handlers) {
-    if (typeof handler !== "function") {
-      throw new ConfigError(`expected each kind's handler as a function, got ${typeof handler}`);
-    }
-  }
-  return (context) => {
-    const handler = handlers.get(context.task.kind);
-    if (handler === undefined) throw new TaskFailure("no worker of this queue knows this kind of task");
-    return handler(context);
-  };
-}
-
-function printError(error: unknown, { id, kind }: Task): void {
-  console.error(`redis-sse: task ${id} (${kind}) failed:`, error);
 }

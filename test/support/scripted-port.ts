@@ -2,14 +2,9 @@ import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../l
 import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
 import type { ReportReply } from "../../lib/queue/scripts/report.js";
 import type { RenewReply } from "../../lib/queue/scripts/settle.js";
+import type { TaskLease } from "../../lib/queue/task-lease.js";
 import { parseTask } from "../../lib/queue/task.js";
-import type {
-  QueueEvent,
-  TaskLease,
-  TaskOutcome,
-  TaskReport,
-  WorkerPort,
-} from "../../lib/queue/worker-port.js";
+import type { QueueEvent, TaskOutcome, TaskReport, WorkerPort } from "../../lib/queue/worker-port.js";
 import { FakeClock } from "./fake-clock.js";
 
 export const NOTHING: ClaimReply = { waitMs: 1e9, schedules: [], tasks: [] };

@@ -45,6 +45,8 @@ export function describeRetries(makeService: MakeService): void {
       const [fine] = await here.enqueueMany([
         { kind: "kind", payload: "fine", options: { attempts: undefined } },
       ]);
+      const stored = await rig.raw.hget(rig.taskKey(fine!.id), "options");
+      expect(JSON.parse(stored!)).to.include({ timeoutMs: 60_000 });
       const own = await here.enqueue("kind", "fails", { attempts: 1 });
       await here.schedule("soon", { everyMs: 3_600_000 }, "kind", "fails");
       await rig.expire("due", "soon");

@@ -3,7 +3,7 @@ import { expect } from "chai";
 import { RedisSseError, TaskFailure, type TaskContext } from "../../../lib/index.js";
 import { Settler } from "../../../lib/queue/settler.js";
 import { TaskRun, type TaskRunOwner } from "../../../lib/queue/task-run.js";
-import type { TaskLease } from "../../../lib/queue/worker-port.js";
+import type { TaskLease } from "../../../lib/queue/task-lease.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { leaseOf, ScriptedPort } from "../../support/scripted-port.js";
 import { circular, expectFault, faultOf } from "../../support/service.js";
