@@ -18,7 +18,6 @@ export class LeaseRenewal {
   readonly #runs: ReadonlyMap<string, TaskRun>;
   #cancel: (() => void) | null = null;
   #renewing = false;
-  #ended = false;
 
   constructor(port: WorkerPort, leaseMs: number, runs: ReadonlyMap<string, TaskRun>) {
     this.#port = port;
@@ -28,7 +27,7 @@ export class LeaseRenewal {
 
   /** To be called when an attempt has begun. */
   schedule(): void {
-    if (this.#renewing || this.#ended || this.#runs.size === 0) return;
+    if (this.#renewing || this.#runs.size === 0) return;
     this.#cancel ??= this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
   }
 
@@ -39,15 +38,10 @@ export class LeaseRenewal {
     void this.#renew();
   }
 
-  /** To be called when no attempt is under way. */
+  /** To be called when no attempt is under way any more. */
   pause(): void {
     this.#cancel?.();
     this.#cancel = null;
-  }
-
-  end(): void {
-    this.#ended = true;
-    this.pause();
   }
 
   /** Never rejects. */

@@ -118,8 +118,8 @@ export class Worker {
       what: "the tasks' return",
     }).catch((error: unknown) => log("stopped without an answer: %s", sanitize(error).message));
     this.#settler.close();
-    this.#renewal.end();
     this.#runs.clear();
+    this.#renewal.pause();
     log("stopped");
     this.#onStopped();
   }

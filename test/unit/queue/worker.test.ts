@@ -11,7 +11,7 @@ import {
 } from "../../../lib/index.js";
 import type { ClaimReply } from "../../../lib/queue/scripts/claim.js";
 import { deferred, settle } from "../../support/eventually.js";
-import { claimOf, NOTHING, ScriptedPort } from "../../support/scripted-port.js";
+import { claimedTask, claimOf, NOTHING, ScriptedPort } from "../../support/scripted-port.js";
 
 describe("Worker", () => {
   let port: ScriptedPort;
@@ -201,6 +201,40 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
+  it("ends an attempt whose task comes to it anew", async () => {
+    const reasons: unknown[] = [];
+    const second = deferred();
+    port.give("a");
+    port.claims.push(() =>
+      Promise.resolve({ ...NOTHING, tasks: [claimedTask("a", { token: "another", attempt: 2 })] }),
+    );
+    const worker = start(
+      ({ attempt, signal }) => {
+        if (attempt === 2) return second.promise;
+        return new Promise((_, reject) => {
+          signal.addEventListener("abort", () => {
+            reasons.push(signal.reason);
+            reject(signal.reason as Error);
+          });
+        });
+      },
+      { concurrency: 2 },
+    );
+    await settle();
+    port.wake();
+    await settle();
+    expect(reasons).to.have.length(1);
+    expect(reasons[0]).to.have.property("code", "LEASE_LOST");
+    expect(worker.running).to.equal(1);
+    expect(port.settled).to.deep.equal([]);
+    second.resolve();
+    await settle();
+    expect(port.finishedIds).to.deep.equal(["a"]);
+    expect(worker.running).to.equal(0);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
   describe("that stops", () => {
     it("ends its pause and its listening, and looks no more", async () => {
       const worker = start(() => {});
@@ -326,6 +360,24 @@ describe("Worker", () => {
       await settle();
       port.clock.advance(1_000);
       await stopped;
+      expectNothingLeft();
+    });
+
+    it("gives up outcomes that cannot be stored, and asks no more", async () => {
+      port.give("a");
+      port.onSettle = unavailable;
+      const worker = start(() => {});
+      await settle();
+      expect(port.finishedIds).to.deep.equal(["a"]);
+      const stopped = worker.stop({ graceMs: 0 });
+      await settle();
+      port.clock.advance(1_000);
+      await stopped;
+      await settle();
+      const calls = port.calls.length;
+      port.clock.advance(60_000);
+      await settle();
+      expect(port.calls).to.have.length(calls);
       expectNothingLeft();
     });
 
