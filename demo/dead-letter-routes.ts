@@ -24,13 +24,15 @@ export function deadLetterRoutes(queue: QueueService, news: TaskNews, token: str
   });
 
   router.post("/api/dead-letters/requeue", async (req, res) => {
-    const requeued = await queue.deadLetters.requeue(parse(deadLetterIds, req.body).ids);
+    const { ids } = parse(deadLetterIds, req.body);
+    const requeued = await (ids === "all" ? queue.deadLetters.requeueAll() : queue.deadLetters.requeue(ids));
     if (requeued > 0) news.requeued();
     res.json({ requeued });
   });
 
   router.post("/api/dead-letters/purge", async (req, res) => {
-    const purged = await queue.deadLetters.purge(parse(deadLetterIds, req.body).ids);
+    const { ids } = parse(deadLetterIds, req.body);
+    const purged = await (ids === "all" ? queue.deadLetters.purgeAll() : queue.deadLetters.purge(ids));
     if (purged > 0) news.purged();
     res.json({ purged });
   });

@@ -24,20 +24,29 @@ export class DeadLetters {
   }
 
   /**
-   * Puts them in line again, as new: one task, some, or "all" that are there now. Their channels begin anew. Answers how
-   * many there were. Rejects with `INVALID_TASK`, `ConfigError` or a fault of Redis.
+   * Puts a task, or some, in line again, as new. Their channels begin anew. Answers how many there were; one whose key of
+   * deduplication another task has by now stays where it is. Rejects with `INVALID_TASK`, `ConfigError` or a fault of Redis.
    */
-  requeue(ids: string | readonly string[]): Promise<number> {
-    return this.#each(ids, requeueTasks);
+  async requeue(ids: string | readonly string[]): Promise<number> {
+    return this.#each(readIds(ids), requeueTasks);
   }
 
-  /** Forgets them: one task, some, or "all" that are there now. Answers how many there were. Rejects as `requeue()`. */
-  purge(ids: string | readonly string[]): Promise<number> {
-    return this.#each(ids, purgeTasks);
+  /** As `requeue()`, for all that are there now. */
+  async requeueAll(): Promise<number> {
+    return this.#each(await this.#all(), requeueTasks);
   }
 
-  async #each(ids: string | readonly string[], script: Script<readonly boolean[]>): Promise<number> {
-    const chosen = ids === "all" ? await this.#all() : readIds(ids);
+  /** Forgets a task, or some. Answers how many there were. Rejects as `requeue()`. */
+  async purge(ids: string | readonly string[]): Promise<number> {
+    return this.#each(readIds(ids), purgeTasks);
+  }
+
+  /** As `purge()`, for all that are there now. */
+  async purgeAll(): Promise<number> {
+    return this.#each(await this.#all(), purgeTasks);
+  }
+
+  async #each(chosen: readonly string[], script: Script<readonly boolean[]>): Promise<number> {
     let done = 0;
     for (let index = 0; index < chosen.length; index += BATCH) {
       const answers = await this.#store.run(script, chosen.slice(index, index + BATCH));
@@ -62,7 +71,7 @@ export class DeadLetters {
 function readIds(ids: string | readonly string[]): readonly string[] {
   const list = typeof ids === "string" ? [ids] : ids;
   if (!Array.isArray(list)) {
-    throw new ConfigError(`expected a task's id, a list of them, or "all", got ${describe(ids)}`);
+    throw new ConfigError(`expected a task's id or a list of them, got ${describe(ids)}`);
   }
   for (const id of list) assertTaskId(id);
   return list as readonly string[];

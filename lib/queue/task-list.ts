@@ -56,6 +56,8 @@ export async function listPage(
   const tasks = replies.flatMap((reply, index) => {
     if (reply === null) return [];
     const { fields } = reply;
+    // It has moved on since, or its id is another task's by now, maybe of another queue.
+    if (fields.get("queue") !== store.name || fields.get("status") !== state) return [];
     return [{ ...parseTask(entries[index]!.id, fields), error: fields.get("error") || null }];
   });
   const last = entries.at(-1);

@@ -35,6 +35,8 @@ export class TaskRun {
   #aborting: AbortController | null = null;
   #output: TaskOutput | null = null;
   #cancelTimeout: (() => void) | null = null;
+  /** Its time is over. What a handler throws may be a timeout of something else. */
+  #timeout: RedisSseError | null = null;
   /** The outcome is known, though it may not be stored yet. */
   #decided = false;
   #over = false;
@@ -102,7 +104,7 @@ export class TaskRun {
     try {
       if (this.lease.isBroken) throw new TaskFailure("what is stored of this task cannot be read");
       const result = await this.#handling.handler(this.#context());
-      return this.#isSettled ? null : this.#success(result ?? null);
+      return this.#isSettled ? null : this.#ended(result ?? null);
     } catch (error) {
       return this.#isSettled ? null : this.#failure(error);
     }
@@ -112,22 +114,26 @@ export class TaskRun {
     return this.#decided || this.#over;
   }
 
-  #success(result: unknown): TaskOutcome {
+  /** A result that cannot be stored is a failure for good: the work is done, and would come to the same again. */
+  #ended(result: unknown): TaskOutcome {
     const { settings, maxBytes } = this.#port;
     const ttlMs = this.lease.settings.resultTtlMs ?? settings.resultTtlMs;
-    const content = boundedJson(result, "a result", maxBytes);
-    return { verdict: "succeeded", progress: 100, message: "done", content, delayMs: 0, ttlMs };
+    try {
+      const content = boundedJson(result, "a result", maxBytes);
+      return { verdict: "succeeded", progress: 100, message: "done", content, delayMs: 0, ttlMs };
+    } catch (error) {
+      return { ...this.#failure(error), verdict: "failed", message: "the result could not be stored" };
+    }
   }
 
   #failure(error: unknown): TaskOutcome {
     const { settings } = this.#port;
     const { task, attempts, settings: own } = this.lease;
     const isVerdict = error instanceof TaskFailure;
-    const isResult = error instanceof RedisSseError && /^(UNSERIALIZABLE|TASK_TOO_LARGE)$/.test(error.code);
     if (!isVerdict) this.#tell(error);
     const isLast = task.attempt >= attempts || (isVerdict && !error.retry);
-    const shown = isVerdict ? error.message : isResult ? "the result could not be stored" : "failed";
-    const what = isTimeout(error) ? "timed out" : shown;
+    const shown = isVerdict ? error.message : "failed";
+    const what = error === this.#timeout ? "timed out" : shown;
     return {
       verdict: isLast ? "failed" : "retry",
       progress: this.#output?.progress ?? task.progress,
@@ -142,6 +148,7 @@ export class TaskRun {
   #timeOut(timeoutMs: number): void {
     if (this.#isSettled) return;
     const fault = new RedisSseError("TIMEOUT", `expected the task to be done within ${timeoutMs} ms`);
+    this.#timeout = fault;
     this.#abort(fault);
     void this.#settle(this.#failure(fault));
   }
@@ -220,14 +227,14 @@ export class TaskRun {
   }
 
   /** One that was told to end has every reason to throw. */
-  #tell(error: unknown): void {
-    log("handler failed: %s: %s", this.lease.task.id, error instanceof Error ? error.name : typeof error);
-    if (this.#aborting?.signal.aborted && !isTimeout(error)) return;
-    try {
-      this.#handling.onError(error, this.lease.task);
-    } catch (fault) {
-      log("onError threw: %s", fault instanceof Error ? fault.name : typeof fault);
-    }
+  #tell(thrown: unknown): void {
+    log("handler failed: %s: %s", this.lease.task.id, thrown instanceof Error ? thrown.name : typeof thrown);
+    if (this.#aborting?.signal.aborted && thrown !== this.#timeout) return;
+    // It may well be async, and must not end the process.
+    const told = (async () => this.#handling.onError(thrown, this.lease.task))();
+    told.catch((fault: unknown) =>
+      log("onError threw: %s", fault instanceof Error ? fault.name : typeof fault),
+    );
   }
 
   #end(): void {
@@ -247,10 +254,6 @@ const COUNTED = {
   retry: "retried",
   back: "requeued",
 } as const;
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof RedisSseError && error.code === "TIMEOUT";
-}
 
 /** For operators. */
 function describeFailure(error: unknown): string {

@@ -238,12 +238,13 @@ export class Worker {
     this.#onIdle();
   }
 
+  /** Never rejects: while Redis does not take them back, it is tried again until the worker has stopped. */
   async #giveBack(leases: readonly TaskLease[]): Promise<void> {
-    if (leases.length === 0) return;
-    await this.#port.settle(
+    await Promise.all(
       leases.map((lease) => {
         const { progress, message } = lease.task;
-        return { lease, outcome: { verdict: "back", progress, message, content: "", delayMs: 0, ttlMs: 0 } };
+        const outcome = { verdict: "back", progress, message, content: "", delayMs: 0, ttlMs: 0 } as const;
+        return this.#settler.settle(lease, outcome, () => true);
       }),
     );
   }

@@ -56,7 +56,7 @@ describe("a queue whose moves come at the worst of times", function () {
     expect(await server.admin.zcard(`${KEYS}stale:failed`)).to.equal(1);
     await queue.enqueue("kind", 2, { id: "again" });
     await queue.deadLetters.requeue("again");
-    expect(await queue.deadLetters.purge("all")).to.equal(0);
+    expect(await queue.deadLetters.purgeAll()).to.equal(0);
     expect(await queue.get("again")).to.include({ payload: 2, status: "queued" });
   });
 
@@ -161,6 +161,101 @@ describe("a queue whose moves come at the worst of times", function () {
     await server.admin.zadd(`${KEYS}own:leases`, 1, "own");
     await untilDone(queue, "own");
     expect(reasons).to.include("LEASE_LOST");
+  });
+
+  it("an id that is used again is neither forgotten nor shown for what it was", async () => {
+    const first = sse.queue("first", { maxResults: 1, resultTtlMs: 20 });
+    const second = sse.queue("second");
+    await first.enqueue("kind", 1, { id: "again" });
+    await first.cancel("again");
+    await eventually(async () => expect(await first.get("again")).to.equal(null));
+    // The entry outlives the task, as where a server that is short of memory has dropped that.
+    await server.admin.zadd(`${KEYS}first:cancelled`, String(Date.now() + HOUR_MS), "again");
+    await second.enqueue("secret", 2, { id: "again", delayMs: HOUR_MS });
+    expect((await first.list("cancelled")).tasks).to.deep.equal([]);
+    await first.enqueue("kind", 3, { id: "other", resultTtlMs: 2 * HOUR_MS });
+    await first.cancel("other");
+    expect(await server.admin.zrange(`${KEYS}first:cancelled`, 0, -1)).to.deep.equal(["other"]);
+    expect(await second.get("again")).to.include({ kind: "secret", status: "delayed" });
+  });
+
+  it("what is over is listed as long as it is kept", async () => {
+    const queue = sse.queue("kept");
+    await queue.enqueue("kind", 1, { id: "old" });
+    await queue.cancel("old");
+    await server.admin.zadd(`${KEYS}kept:cancelled`, 1, "old");
+    expect(await queue.list("cancelled")).to.deep.equal({ tasks: [], next: null });
+  });
+
+  it("a page goes on where the one before ended, though its last task has moved", async () => {
+    const queue = sse.queue("pages");
+    const ids = Array.from({ length: 6 }, (_, index) => `p${index}`);
+    for (const [index, id] of ids.entries()) {
+      await queue.enqueue("kind", null, { id, delayMs: (index + 1) * HOUR_MS });
+    }
+    const { next } = await queue.list("delayed", { limit: 2 });
+    await server.admin.zadd(`${KEYS}pages:delayed`, String(Date.now() + 100 * HOUR_MS), "p1");
+    const { tasks } = await queue.list("delayed", { cursor: next });
+    expect(tasks.map(({ id }) => id)).to.deep.equal(["p2", "p3", "p4", "p5", "p1"]);
+  });
+
+  it("a task that is requeued has its key of deduplication, or stays where another has it", async () => {
+    const queue = sse.queue("once", { attempts: 1 });
+    const worker = queue.worker(
+      () => {
+        throw new Error("no");
+      },
+      { onError: () => {} },
+    );
+    await queue.enqueue("kind", null, { id: "failed", deduplicate: "key" });
+    await eventually(async () => expect(await statusOf(queue, "failed")).to.equal("failed"));
+    await worker.stop();
+    const other = await queue.enqueue("kind", null, { deduplicate: "key" });
+    expect(await queue.deadLetters.requeue("failed")).to.equal(0);
+    expect(await statusOf(queue, "failed")).to.equal("failed");
+    await queue.cancel(other.id);
+    expect(await queue.deadLetters.requeue("failed")).to.equal(1);
+    expect((await queue.enqueue("kind", null, { deduplicate: "key" })).id).to.equal("failed");
+  });
+
+  it("a key of deduplication whose task was forgotten is free, though its id is another queue's by now", async () => {
+    const queue = sse.queue("keys");
+    const deduplicate = { key: "key", windowMs: HOUR_MS };
+    await queue.enqueue("kind", null, { id: "holder", deduplicate });
+    // As a server does that is short of memory.
+    await server.admin.del("sse:task:{tasks}:holder");
+    await sse.queue("another").enqueue("kind", null, { id: "holder" });
+    expect((await queue.enqueue("kind", null, { id: "next", deduplicate })).id).to.equal("next");
+  });
+
+  it("a queue does not speak for another's task", async () => {
+    const mine = await sse.queue("mine").enqueue("kind", null);
+    expect(await sse.queue("theirs").publishProgress(mine.id, { progress: 50 })).to.equal(false);
+    expect(await sse.queue("mine").get(mine.id)).to.include({ progress: 0 });
+    expect(await sse.queue("mine").publishProgress(mine.id, { progress: 50 })).to.equal(true);
+  });
+
+  it("places in line without a task behind them keep nothing waiting", async () => {
+    const queue = sse.queue("ghosts");
+    for (let index = 0; index < 20; index++) await queue.enqueue("kind", null, { id: `ghost${index}` });
+    await queue.enqueue("kind", null, { id: "real" });
+    await server.admin.del(Array.from({ length: 20 }, (_, index) => `sse:task:{tasks}:ghost${index}`));
+    queue.worker(() => {}, { pollMs: 5_000 });
+    await untilDone(queue, "real", 4_000);
+  });
+
+  it('a dead letter of the id "all" is one of many', async () => {
+    const queue = sse.queue("all", { attempts: 1 });
+    queue.worker(
+      () => {
+        throw new Error("no");
+      },
+      { onError: () => {} },
+    );
+    for (const id of ["all", "a"]) await queue.enqueue("kind", null, { id });
+    await eventually(async () => expect((await queue.counts()).failed).to.equal(2));
+    expect(await queue.deadLetters.purge("all")).to.equal(1);
+    expect(await statusOf(queue, "a")).to.equal("failed");
   });
 
   for (const keep of [true, false]) {

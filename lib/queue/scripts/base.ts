@@ -165,7 +165,11 @@ local function settle()
       local surplus = math.min(call('ZCARD', set) - tonumber(ARGV[5]), 200)
       if surplus > 0 then
         local oldest = call('ZRANGE', set, '0', text(surplus - 1))
-        for index = 1, #oldest do forget(oldest[index]) end
+        for index = 1, #oldest do
+          -- An entry that has outlived its task may have the id of another one by now, of any queue.
+          local got = fields(TASK .. oldest[index], 'status', 'queue')
+          if got[1] == status and got[2] == NAME then forget(oldest[index]) end
+        end
         call('ZREM', set, unpack(oldest))
       end
     end

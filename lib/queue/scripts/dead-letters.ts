@@ -7,15 +7,19 @@ local answers, number = {}, enter(#ARGV - 5)
 for index = 6, #ARGV do
   local id = ARGV[index]
   local key = TASK .. id
-  local got = fields(key, 'status', 'queue', 'priority', 'watched')
+  local got = fields(key, 'status', 'queue', 'priority', 'once')
+  local once = got[4] and META .. ':once:' .. got[4]
+  local holder = once and call('GET', once)
+  local isHeld = type(holder) == 'string' and holder ~= id and call('EXISTS', TASK .. holder) == 1
   -- Behind an entry that has outlived its task there may be another one of that id, of any queue.
-  local mine = got[1] == 'failed' and got[2] == NAME and tonumber(call('ZREM', META .. ':failed', id)) == 1
+  local mine = got[1] == 'failed' and got[2] == NAME and not isHeld and tonumber(call('ZREM', META .. ':failed', id)) == 1
   if mine then
     call('DEL', POS .. id, LOG .. id)
-    call('HDEL', key, 'by', 'token', 'watched', 'startedAt', 'finishedAt', 'result', 'data', 'delayed', 'due', 'once', 'began',
+    call('HDEL', key, 'by', 'token', 'watched', 'startedAt', 'finishedAt', 'result', 'data', 'delayed', 'due', 'began',
       'error')
     call('HSET', key, 'status', 'queued', 'attempt', '0', 'progress', '0', 'message', '')
     call('PERSIST', key)
+    if once then call('SET', once, id) end
     if KEEP == '' then tell(id, 'queued', {status = 'queued', progress = '0', message = '', attempt = '0'}) end
     later(READY, placeOf(got[3] or '0', number + index - 6), id)
   end

@@ -30,7 +30,7 @@ for index = 0, total - 1 do
   end
   local there = fields(key, 'call', 'createdAt')
   local holder = once ~= '' and call('GET', META .. ':once:' .. once)
-  if type(holder) == 'string' and holder ~= id and call('EXISTS', TASK .. holder) == 1 then
+  if type(holder) == 'string' and holder ~= id and fields(TASK .. holder, 'queue')[1] == NAME then
     answer = 'same ' .. holder
   elseif there[1] then
     answer = there[1] == mine and 'ok ' .. there[2] or holder == id and 'same ' .. id or 'taken'

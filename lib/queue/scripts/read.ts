@@ -26,15 +26,18 @@ return watch(ARGV[6]) and 1 or 0`}`;
  * ARGV: name of the set, score and id after which to go on ('' for the beginning), most ids. Answers ids and scores in
  * their order.
  */
-const LIST = `${BASE}${String.raw`
+const LIST = `${BASE}${TELL}${String.raw`
 local set, from, after, limit = META .. ':' .. ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
-local rank = after ~= '' and call('ZRANK', set, after)
+local score = after ~= '' and call('ZSCORE', set, after)
 local page
-if type(rank) == 'number' or type(rank) == 'string' then
-  page = call('ZRANGE', set, text(tonumber(rank) + 1), text(tonumber(rank) + limit), 'WITHSCORES')
+if (type(score) == 'number' or type(score) == 'string') and text(tonumber(score)) == from then
+  local rank = tonumber(call('ZRANK', set, after))
+  page = call('ZRANGE', set, text(rank + 1), text(rank + limit), 'WITHSCORES')
 else
-  -- It has gone since: those of its score that came after it may be shown twice, and none is left out.
-  page = call('ZRANGEBYSCORE', set, from == '' and '-inf' or from, '+inf', 'WITHSCORES', 'LIMIT', '0', text(limit))
+  -- It has gone, or stands elsewhere by now: those of its score that came after it may be shown twice, and none is left out.
+  -- Tasks that are over are there until their score.
+  local first = from ~= '' and from or isOver(ARGV[6]) and '(' .. text(now) or '-inf'
+  page = call('ZRANGEBYSCORE', set, first, '+inf', 'WITHSCORES', 'LIMIT', '0', text(limit))
 end
 local reply = {}
 for index = 1, #page, 2 do push(reply, page[index], text(tonumber(page[index + 1]))) end

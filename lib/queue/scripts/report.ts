@@ -9,8 +9,10 @@ import { BASE, defineQueueScript, TELL } from "./base.js";
 const REPORT = `${BASE}${TELL}${String.raw`
 local id, token, number, progress, message, data = unpack(ARGV, 6, 11)
 local key = TASK .. id
-local got = fields(key, 'status', 'token', 'said', 'attempt')
+local got = fields(key, 'status', 'token', 'said', 'attempt', 'queue')
 if not got[1] and token == '' then return 2 end
+-- Whoever has no token may speak for this queue's tasks only.
+if token == '' and got[5] ~= NAME then return 0 end
 if not got[1] or isOver(got[1]) or (token ~= '' and got[2] ~= token) then
   if token ~= '' then call('HINCRBY', META, 'refused', '1') end
   return got[1] == 'cancelled' and 3 or 0

@@ -117,7 +117,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       await rig.until("again", "succeeded");
     });
 
-    it('are requeued and purged as "all" that there are, more than a page of them', async () => {
+    it("are requeued and purged all that there are, more than a page of them", async () => {
       await rig.queue.enqueueMany(
         Array.from({ length: 250 }, (_, index) => ({ kind: "k", payload: index, options: { attempts: 1 } })),
       );
@@ -129,12 +129,12 @@ export function describeDeadLetters(makeService: MakeService): void {
       const failed = async (): Promise<number> => (await rig.queue.counts()).failed;
       await eventually(async () => expect(await failed()).to.equal(250));
       await rig.queue.pause();
-      expect(await rig.queue.deadLetters.requeue("all")).to.equal(250);
+      expect(await rig.queue.deadLetters.requeueAll()).to.equal(250);
       expect(await rig.queue.counts()).to.include({ failed: 0, queued: 250 });
       await rig.queue.resume();
       await eventually(async () => expect(await failed()).to.equal(250));
       broken = false;
-      expect(await rig.queue.deadLetters.purge("all")).to.equal(250);
+      expect(await rig.queue.deadLetters.purgeAll()).to.equal(250);
       expect(await rig.raw.keys("sse:task:*")).to.deep.equal([]);
       expect(await failed()).to.equal(0);
     });

@@ -171,15 +171,43 @@ describe("TaskRun", () => {
       expect(outcome()).to.include({ verdict: "retry" });
     });
 
+    it("whose onError rejects is as good as any", async () => {
+      const unhandled: unknown[] = [];
+      const note = (error: unknown): void => void unhandled.push(error);
+      process.on("unhandledRejection", note);
+      try {
+        const handling = {
+          handler: () => Promise.reject(new Error("no")),
+          onError: async () => Promise.reject(new Error("onError")),
+        };
+        new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
+        await expectOver();
+        // Node tells of unhandled rejections once a turn of the loop is over.
+        await new Promise((resolve) => setImmediate(resolve));
+        expect(unhandled).to.deep.equal([]);
+      } finally {
+        process.off("unhandledRejection", note);
+      }
+    });
+
+    for (const code of ["TIMEOUT", "UNSERIALIZABLE"] as const) {
+      it(`that throws another's ${code} has failed as with any error`, async () => {
+        start(() => Promise.reject(new RedisSseError(code, "of something else")));
+        await expectOver();
+        expect(outcome()).to.include({ verdict: "retry", message: "failed" });
+        expect(told).to.have.length(1);
+      });
+    }
+
     for (const [what, result] of [
       ["circular", circular],
       ["a BigInt", 1n],
       ["too large", "x".repeat(1_000)],
     ] as const) {
-      it(`that returns what is ${what} is tried again, with the reason`, async () => {
+      it(`that returns what is ${what} fails for good, with the reason`, async () => {
         start(() => result);
         await expectOver();
-        expect(outcome()).to.include({ verdict: "retry", message: "the result could not be stored" });
+        expect(outcome()).to.include({ verdict: "failed", message: "the result could not be stored" });
         expect(told).to.have.length(1);
       });
     }

@@ -360,6 +360,46 @@ describe("Worker", () => {
       await settle();
       port.clock.advance(1_000);
       await stopped;
+      await settle();
+      expectNothingLeft();
+    });
+
+    it("keeps its grace while a task that was on its way cannot be given back", async () => {
+      const claim = deferred<ClaimReply>();
+      const work = deferred();
+      let refused = 0;
+      port.onSettle = ({ verdict }) => {
+        if (verdict !== "back" || refused === 2) return Promise.resolve(true);
+        refused++;
+        return unavailable();
+      };
+      port.give("under way");
+      port.claims.push(() => claim.promise);
+      let aborted = false;
+      const worker = start(
+        ({ signal }) => {
+          signal.addEventListener(
+            "abort",
+            () => (aborted ||= (signal.reason as { code: string }).code === "CLOSED"),
+          );
+          return work.promise;
+        },
+        { concurrency: 2 },
+      );
+      await settle();
+      const stopped = worker.stop({ graceMs: 5_000 });
+      claim.resolve(claimOf("late"));
+      await settle();
+      for (let tries = 0; tries < 2; tries++) {
+        port.clock.advance(400);
+        await settle();
+      }
+      expect(port.givenBack).to.deep.equal(["late", "late", "late"]);
+      expect(stops).to.equal(0);
+      work.resolve();
+      await stopped;
+      expect(aborted).to.equal(false);
+      expect(port.finishedIds).to.deep.equal(["under way"]);
       expectNothingLeft();
     });
 
