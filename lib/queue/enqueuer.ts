@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 
 import type { QueueStore } from "./queue-store.js";
-import { enqueueTasks, type EnqueueAnswer } from "./scripts/enqueue.js";
+import type { DueSchedule } from "./scripts/claim.js";
+import { enqueueTasks, fireSchedule, type EnqueueAnswer } from "./scripts/enqueue.js";
 
 /** A task that is to be put in line, checked. */
 export interface NewTask {
@@ -49,6 +50,27 @@ export class Enqueuer {
   /** All of them or none: the id that is taken already is answered then. */
   async addAll(tasks: readonly NewTask[]): Promise<readonly EnqueueAnswer[] | { readonly taken: string }> {
     return this.#store.run(enqueueTasks, this.#arguments("1", tasks));
+  }
+
+  /** Moves a schedule on to its `next` time, and puts its task in line; `null` where somebody else has done so. */
+  fire(
+    { name, due, content }: DueSchedule,
+    next: number | null,
+    { id, kind, payload, extra }: NewTask,
+  ): Promise<EnqueueAnswer | null> {
+    const call = `${this.#caller}${++this.#calls}:`;
+    return this.#store.run(fireSchedule, [
+      "",
+      call,
+      name,
+      due,
+      next ?? "",
+      content,
+      id,
+      kind,
+      payload,
+      extra,
+    ]);
   }
 
   #send(): void {

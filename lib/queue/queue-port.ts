@@ -34,7 +34,7 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
     onWake: (listener) => subscribe(store.wake, (text) => listener(cancelledId(text), text === null)),
     claim: (want, leaseMs, worker, call) =>
       store.run(claimTasks, [leaseMs, want, call, attempts, deadLetterTtlMs, LOST, ...limit, worker]),
-    fire: (schedule) => schedules.fire(schedule),
+    fire: (schedule, now) => schedules.fire(schedule, now),
     renew: (leases, leaseMs) => {
       const pairs = leases.flatMap(({ task, token }) => [task.id, token]);
       return store.run(renewLeases, [leaseMs, ...pairs]);

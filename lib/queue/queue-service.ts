@@ -90,16 +90,12 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     this.#maker = new TaskMaker(this.#settings, deps.maxBytes);
     this.#enqueuer = new Enqueuer(this.#store);
     this.deadLetters = new DeadLetters(this.#store);
-    this.#schedules = new Schedules(
-      this.#store,
-      deps.clock,
-      async (id, { kind, payload, options: given }) => {
-        // Its schema has had it already.
-        const { extra } = readEnqueueOptions({ ...given, id }, this.#settings.resultTtlMs);
-        const { status } = await this.#enqueuer.add({ id, kind, payload, extra });
-        if (status === "ok") this.#counter.count("enqueued");
-      },
-    );
+    this.#schedules = new Schedules(this.#store, async (due, next, id, { kind, payload, options: given }) => {
+      // Its schema has had it already.
+      const { extra } = readEnqueueOptions({ ...given, id }, this.#settings.resultTtlMs);
+      const answer = await this.#enqueuer.fire(due, next, { id, kind, payload, extra });
+      if (answer?.status === "ok") this.#counter.count("enqueued");
+    });
     this.#port = createWorkerPort({
       ...deps,
       name,

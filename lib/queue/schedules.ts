@@ -2,14 +2,13 @@ import { createHash } from "node:crypto";
 
 import { Cron } from "croner";
 
-import type { Clock } from "../clock.js";
 import { ConfigError, isPassing, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import { YEAR_MS } from "./enqueue-options.js";
 import type { QueueStore } from "./queue-store.js";
 import type { DueSchedule } from "./scripts/claim.js";
-import { advanceSchedule, readSchedules, writeSchedule } from "./scripts/schedules.js";
+import { advanceSchedule, readSchedules, readTime, writeSchedule } from "./scripts/schedules.js";
 import { parseJson, toIso } from "./task.js";
 
 /** When a schedule is due. */
@@ -45,38 +44,40 @@ const log = createLog("queue");
 const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
 
+/** Moves a schedule on to its next time, and puts the task of that id in line, both or none. */
+type Fire = (due: DueSchedule, next: number | null, id: string, schedule: StoredSchedule) => Promise<void>;
+
 /**
- * Tasks that are due again and again. Whichever worker first sees that one is due puts its task in line, under an id made
- * of the schedule and the time, and moves the schedule on: however many see it, and wherever one of them dies, there is
- * one task for each time. Times that pass while no worker runs are made up for by one task.
+ * Tasks that are due again and again, by Redis' clock. Whichever worker first sees that one is due puts its task in line and
+ * moves the schedule on in one step: however many see it, and wherever one of them dies, there is one task for each time.
+ * Times that pass while no worker runs are made up for by one task.
  */
 export class Schedules {
   readonly #store: QueueStore;
-  readonly #clock: Clock;
-  readonly #enqueue: (id: string, schedule: StoredSchedule) => Promise<void>;
+  readonly #fire: Fire;
 
-  constructor(
-    store: QueueStore,
-    clock: Clock,
-    enqueue: (id: string, schedule: StoredSchedule) => Promise<void>,
-  ) {
+  constructor(store: QueueStore, fire: Fire) {
     this.#store = store;
-    this.#clock = clock;
-    this.#enqueue = enqueue;
+    this.#fire = fire;
   }
 
-  /** Adds a schedule, or puts another in the place of the one of that name. Rejects with `ConfigError` or a fault of Redis. */
-  async set(name: string, schedule: StoredSchedule): Promise<void> {
+  /**
+   * Adds a schedule, or puts another in the place of the one of that name, which stays due if its times are the same. Rejects with
+   * `ConfigError` or a fault of Redis.
+   */
+  async set(name: string, { kind, payload, options, ...times }: StoredSchedule): Promise<void> {
     assertScheduleName(name);
-    const next = nextTime(schedule, this.#clock.now());
+    const next = nextTime(times, await this.#store.run(readTime, []));
     if (next === null) throw new ConfigError("expected a cron expression that is due some day");
-    await this.#store.run(writeSchedule, [name, JSON.stringify(schedule), next]);
+    const content = JSON.stringify({ ...times, kind, payload, options });
+    const sameTimes = `${JSON.stringify(times).slice(0, -1)},`;
+    await this.#store.run(writeSchedule, [name, content, next, sameTimes]);
   }
 
   /** Takes a schedule away; answers whether there was one. What it has put in line stays. Rejects as `set()`. */
   async remove(name: string): Promise<boolean> {
     assertScheduleName(name);
-    return this.#store.run(writeSchedule, [name, "", 0]);
+    return this.#store.run(writeSchedule, [name, "", 0, ""]);
   }
 
   /** All schedules of this version, the next first. Rejects with a fault of Redis. */
@@ -104,25 +105,24 @@ export class Schedules {
   }
 
   /** Puts the task in line that a schedule is due for, and moves it on. Rejects with a fault of Redis. */
-  async fire({ name, due, content }: DueSchedule): Promise<void> {
-    const schedule = parse(content);
-    if (schedule === null) {
+  async fire(schedule: DueSchedule, now: number): Promise<void> {
+    const { name, due, content } = schedule;
+    const stored = parse(content);
+    if (stored === null) {
       log("not a schedule of this version: %s", name);
-      await this.#store.run(advanceSchedule, [name, due, Math.max(due, this.#clock.now()) + 60_000]);
+      await this.#store.run(advanceSchedule, [name, due, Math.max(due, now) + 60_000]);
       return;
     }
-    await this.#enqueue(this.#idOf(name, due), schedule).catch((error: unknown) => {
+    const next = nextTime(stored, Math.max(due, now));
+    try {
+      await this.#fire(schedule, next, this.#idOf(name, due), stored);
+    } catch (error) {
       const fault = sanitize(error);
-      // It is in line already, or its kind, payload or options are refused by now: the next time is another matter, and
-      // other schedules wait behind this one.
       if (isPassing(fault) || fault.code === "CLOSED") throw fault;
+      // Its options are refused by now: the next time is another matter, and other schedules wait behind this one.
       log("schedule %s: %s", name, fault.message);
-    });
-    await this.#store.run(advanceSchedule, [
-      name,
-      due,
-      nextTime(schedule, Math.max(due, this.#clock.now())) ?? "",
-    ]);
+      await this.#store.run(advanceSchedule, [name, due, next ?? ""]);
+    }
   }
 
   /** Ids are of all queues, and schedules of one each. */

@@ -50,8 +50,8 @@ export interface WorkerPort {
   /** Calls back when a task may be ready, or, with its id, was cancelled, or such may have been missed; the answer ends it. */
   onWake(listener: (cancelled: string | null, missed: boolean) => void): () => void;
   claim(want: number, leaseMs: number, worker: string, call: string): Promise<ClaimReply>;
-  /** Puts in line what a schedule is due for. */
-  fire(schedule: DueSchedule): Promise<void>;
+  /** Puts in line what a schedule is due for; `now` is Redis' time. */
+  fire(schedule: DueSchedule, now: number): Promise<void>;
   /** For each whether the task is still that worker's. */
   renew(leases: readonly TaskLease[], leaseMs: number): Promise<readonly RenewReply[]>;
   report(lease: TaskLease, report: TaskReport): Promise<ReportReply>;

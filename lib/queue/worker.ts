@@ -157,7 +157,7 @@ export class Worker {
     for (;;) {
       const claimed: ClaimReply | null = await asked;
       if (claimed === null) return Math.min(FAULT_PAUSE_MS, this.#pollMs);
-      const { waitMs, schedules } = claimed;
+      const { waitMs, now, schedules } = claimed;
       const leases: readonly TaskLease[] = claimed.tasks.map((task) =>
         readLease(task, this.#port.queue, this.#port.settings.attempts),
       );
@@ -168,7 +168,7 @@ export class Worker {
       const left: number = this.#free - leases.length;
       asked = this.#drained || left <= 0 ? null : this.#claim(left);
       for (const lease of leases) this.#begin(lease);
-      const isFired = await this.#fire(schedules);
+      const isFired = await this.#fire(schedules, now);
       if (asked !== null) continue;
       if (!isFired) return Math.min(FAULT_PAUSE_MS, this.#pollMs);
       return this.#drained && schedules.length === 0 ? Math.min(Math.max(waitMs, 1), this.#pollMs) : 0;
@@ -200,9 +200,9 @@ export class Worker {
   }
 
   /** Never rejects. False: Redis does not take it now, and what was due is due still. */
-  async #fire(schedules: readonly DueSchedule[]): Promise<boolean> {
+  async #fire(schedules: readonly DueSchedule[], now: number): Promise<boolean> {
     try {
-      for (const schedule of schedules) await this.#port.fire(schedule);
+      for (const schedule of schedules) await this.#port.fire(schedule, now);
       return true;
     } catch (error) {
       log("cannot put a scheduled task in line: %s", sanitize(error).message);

@@ -7,7 +7,7 @@ import { parseTask } from "../../lib/queue/task.js";
 import type { QueueEvent, TaskOutcome, TaskReport, WorkerPort } from "../../lib/queue/worker-port.js";
 import { FakeClock } from "./fake-clock.js";
 
-export const NOTHING: ClaimReply = { waitMs: 1e9, schedules: [], tasks: [] };
+export const NOTHING: ClaimReply = { waitMs: 1e9, now: 0, schedules: [], tasks: [] };
 
 export function claimedTask(id: string, more: Partial<ClaimedTask> = {}): ClaimedTask {
   return {

@@ -6,7 +6,7 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
  * one whose worker was lost, tasks per interval ('' for any number), that interval in ms, who claims. Puts back what lost
  * its worker (or fails it, after its last attempt) and what is due, then takes the first in line and records their
  * leases, in one step: an answer that never arrives leaves leases that run out, not lost tasks, and the same call again
- * gets the same tasks. Answers ms until something may be ready, how many schedules are due, of each its name, time and
+ * gets the same tasks. Answers ms until something may be ready, Redis' time, how many schedules are due, of each its name, time and
  * content; then of each task what is told of it, line by line, its payload and its options.
  */
 const CLAIM = `${BASE}${TELL}${MOVES}${String.raw`
@@ -57,7 +57,7 @@ if #first > 0 then wait = math.min(wait, tonumber(first[2]) - now) end
 
 local schedules = call('ZRANGEBYSCORE', META .. ':due', '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', '20')
 if config[1] then schedules = {} end
-push(reply, '', text(#schedules / 2))
+push(reply, '', text(now), text(#schedules / 2))
 for index = 1, #schedules, 2 do
   local content = call('HGET', META .. ':schedules', schedules[index])
   push(reply, schedules[index], text(tonumber(schedules[index + 1])), type(content) == 'string' and content or '')
@@ -154,6 +154,8 @@ export interface DueSchedule {
 export interface ClaimReply {
   /** Milliseconds until something may be ready that is not now. */
   readonly waitMs: number;
+  /** Redis' time. */
+  readonly now: number;
   readonly schedules: readonly DueSchedule[];
   readonly tasks: readonly ClaimedTask[];
 }
@@ -161,7 +163,7 @@ export interface ClaimReply {
 export const claimTasks: Script<ClaimReply> = defineQueueScript(
   "Claim",
   CLAIM,
-  ([wait, count, ...rest]): ClaimReply => {
+  ([wait, now, count, ...rest]): ClaimReply => {
     const split = 3 * Number(count);
     const schedules: DueSchedule[] = [];
     for (let index = 0; index < split; index += 3) {
@@ -171,7 +173,7 @@ export const claimTasks: Script<ClaimReply> = defineQueueScript(
     for (let index = split; index < rest.length; index += 3) {
       tasks.push(toTask(rest[index]!, rest[index + 1]!, rest[index + 2]!));
     }
-    return { waitMs: Number(wait), schedules, tasks };
+    return { waitMs: Number(wait), now: Number(now), schedules, tasks };
   },
 );
 

@@ -7,12 +7,12 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
  * its key, options, that key. Answers 'taken' and an id, or the time, and for each 'ok', 'ok <when>' where it was there by this same call,
  * 'taken', or 'same <id>'. A call whose answer was lost is sent again by ioredis: it finds its own tasks.
  */
-const ENQUEUE = `${BASE}${TELL}${MOVES}${String.raw`
+const ENTER = String.raw`
 local whole, caller = ARGV[6], ARGV[7]
-local total = (#ARGV - 7) / 4
+local total = (#ARGV - FIRST + 1) / 4
 if whole == '1' then
   for index = 0, total - 1 do
-    local id, extra = ARGV[8 + index * 4], ARGV[11 + index * 4]
+    local id, extra = ARGV[FIRST + index * 4], ARGV[FIRST + 3 + index * 4]
     local owner = call('HGET', TASK .. id, 'call')
     local once = extra ~= '' and string.match(extra, '[^\n]*$') or ''
     -- That it is there already is what its key asks for.
@@ -22,7 +22,7 @@ if whole == '1' then
 end
 local answers, entered, number = {text(now)}, 0, enter(total)
 for index = 0, total - 1 do
-  local id, kind, payload, extra = unpack(ARGV, 8 + index * 4, 11 + index * 4)
+  local id, kind, payload, extra = unpack(ARGV, FIRST + index * 4, FIRST + 3 + index * 4)
   local key, mine, answer = TASK .. id, caller .. index, nil
   local given, priority, when, attempts, window, options, once = '', '0', '', '', '', '', ''
   if extra ~= '' then
@@ -71,7 +71,30 @@ if entered > 0 then
   count('enqueued', entered)
   redis.pcall('PUBLISH', WAKE, 'ready')
 end
-return {unpack(answers)}`}`;
+return {unpack(answers)}`;
+
+const ENQUEUE = `${BASE}${TELL}${MOVES}
+local FIRST = 8
+${ENTER}`;
+
+/**
+ * ARGV: '', the call, a schedule's name, the time that is due, the next one ('' for none), its content, then its task as above. Answers 'over'
+ * where somebody else has done it, or something else is scheduled by now: there is one task for each time, however soon it
+ * is done and forgotten.
+ */
+const FIRE = `${BASE}${TELL}${MOVES}${String.raw`
+local schedule, time, following, content = unpack(ARGV, 8, 11)
+local score = call('ZSCORE', META .. ':due', schedule)
+if type(score) ~= 'string' and type(score) ~= 'number' then return {'over'} end
+if text(tonumber(score)) ~= time or call('HGET', META .. ':schedules', schedule) ~= content then return {'over'} end
+if following == '' then
+  call('ZREM', META .. ':due', schedule)
+  call('HDEL', META .. ':schedules', schedule)
+else
+  call('ZADD', META .. ':due', following, schedule)
+end
+local FIRST = 12
+`}${ENTER}`;
 
 /** What became of one task: in line since then, or its id is taken, or another of its key is there. */
 export type EnqueueAnswer =
@@ -82,15 +105,19 @@ export type EnqueueAnswer =
 /** One answer for each task; of all or none, that `taken` id for which none was put in line. */
 export type EnqueueReply = readonly EnqueueAnswer[] | { readonly taken: string };
 
-export const enqueueTasks: Script<EnqueueReply> = defineQueueScript(
-  "Enqueue",
-  ENQUEUE,
-  ([now, ...answers]): EnqueueReply => {
-    if (now === "taken") return { taken: answers[0]! };
-    return answers.map((answer) => {
-      const [status, value] = answer.split(" ");
-      if (status === "same") return { status, id: value! };
-      return status === "ok" ? { status, createdAt: Number(value ?? now) } : { status: "taken" };
-    });
-  },
-);
+function toReply([now, ...answers]: readonly string[]): EnqueueReply {
+  if (now === "taken") return { taken: answers[0]! };
+  return answers.map((answer) => {
+    const [status, value] = answer.split(" ");
+    if (status === "same") return { status, id: value! };
+    return status === "ok" ? { status, createdAt: Number(value ?? now) } : { status: "taken" };
+  });
+}
+
+export const enqueueTasks: Script<EnqueueReply> = defineQueueScript("Enqueue", ENQUEUE, toReply);
+
+/** `null` where it was not due any more. */
+export const fireSchedule: Script<EnqueueAnswer | null> = defineQueueScript("Fire", FIRE, (reply) => {
+  const answers = reply[0] === "over" ? [] : (toReply(reply) as readonly EnqueueAnswer[]);
+  return answers[0] ?? null;
+});

@@ -2,16 +2,23 @@ import type { Script } from "../../redis/script.js";
 import { BASE, defineQueueScript } from "./base.js";
 import type { DueSchedule } from "./claim.js";
 
-/** ARGV: name, content ('' to take it away), next time. Answers whether there was one of that name. */
+/**
+ * ARGV: name, content ('' to take it away), next time, with what a content begins that is due at the same times. Answers whether
+ * there was one of that name. What is said again, as by each process that starts, does not put off what is due already.
+ */
 const SCHEDULE = `${BASE}${String.raw`
-local name, content = ARGV[6], ARGV[7]
-local existed = call('HEXISTS', META .. ':schedules', name)
+local name, content, following, times = unpack(ARGV, 6, 9)
+local before = call('HGET', META .. ':schedules', name)
+local existed = type(before) == 'string' and 1 or 0
 if content == '' then
   call('HDEL', META .. ':schedules', name)
   call('ZREM', META .. ':due', name)
 else
   call('HSET', META .. ':schedules', name, content)
-  call('ZADD', META .. ':due', ARGV[8], name)
+  local due = call('ZSCORE', META .. ':due', name)
+  due = (type(due) == 'string' or type(due) == 'number') and tonumber(due)
+  if due and due <= tonumber(following) and existed == 1 and string.sub(before, 1, #times) == times then following = text(due) end
+  call('ZADD', META .. ':due', following, name)
   redis.pcall('PUBLISH', WAKE, 'ready')
 end
 return existed`}`;
@@ -49,6 +56,11 @@ else
   redis.pcall('PUBLISH', WAKE, 'ready')
 end
 return 1`}`;
+
+/** Redis' time, by which schedules are due. */
+export const readTime: Script<number> = defineQueueScript("Time", `${BASE}\nreturn text(now)`, ([now]) =>
+  Number(now),
+);
 
 export const writeSchedule: Script<boolean> = defineQueueScript(
   "Schedule",

@@ -100,6 +100,26 @@ export function describeSchedules(makeService: MakeService): void {
       ]);
     });
 
+    it("that is said again, as by each process that starts, is due as it was", async () => {
+      await rig.queue.schedule("nightly", "0 3 * * *", "old", 1);
+      await rig.expire("due", "nightly"); // half a century ago
+      await rig.queue.schedule("nightly", { cron: "0 3 * * *", timeZone: "UTC" }, "new", 2);
+      rig.queue.worker(() => {});
+      await eventually(async () => {
+        const { tasks } = await rig.queue.list("succeeded");
+        expect(tasks.map(({ kind, payload }) => [kind, payload])).to.deep.equal([["new", 2]]);
+      });
+      expect(await enqueued()).to.equal(1);
+    });
+
+    it("that is said anew with other times is due by those", async () => {
+      await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
+      await rig.expire("due", "tick");
+      await rig.queue.schedule("tick", { everyMs: 7_200_000 }, "tick", null);
+      const [schedule] = await rig.queue.schedules();
+      expect(Date.parse(schedule!.nextAt)).to.be.greaterThan(Date.now() - 1_000);
+    });
+
     it("takes the place of one of the same name, and is taken away", async () => {
       await rig.queue.schedule("tick", { everyMs: 60_000 }, "old", null);
       await rig.queue.schedule("tick", { everyMs: 120_000 }, "new", null);
