@@ -1,5 +1,5 @@
 import type { ErrorCode, RedisSseError } from "../errors.js";
-import { encodeControl, encodeRetry } from "./frame.js";
+import { addRetry, encodeControl } from "./frame.js";
 
 /** A complete HTTP answer, for an adapter to send as it is. */
 export interface HttpAnswer {
@@ -15,6 +15,7 @@ export interface StreamHead {
 }
 
 /**
+ * The standard fixes the encoding as UTF-8, but clients that go by the response's charset would take Latin-1.
  * `no-transform` keeps compression() and its like from holding events back; `X-Accel-Buffering` tells
  * nginx the same. No `Connection` header: HTTP/2 forbids it, and over
  * HTTP/1.1 the adapter sees to it.
@@ -22,7 +23,7 @@ export interface StreamHead {
 export const streamHead: StreamHead = {
   status: 200,
   headers: {
-    "Content-Type": "text/event-stream",
+    "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
   },
@@ -76,7 +77,7 @@ export function answerTo(fault: RedisSseError, options: FaultAnswerOptions): Htt
 /** The frames that tell a client of a passing fault, and when to come back. */
 export function encodeFault(fault: RedisSseError, retryMs: number): string {
   const told = { code: fault.code, message: fault.message };
-  return encodeRetry(retryMs) + encodeControl("error", told);
+  return addRetry(encodeControl("error", told), retryMs);
 }
 
 /** Between one and two times `retryMs`: those who were turned away together do not come back together. */

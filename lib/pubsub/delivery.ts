@@ -6,7 +6,8 @@ import type { BufferBudget } from "./buffer-budget.js";
 import type { EventBatch } from "./event-batch.js";
 import { EventRules, silence } from "./event-rules.js";
 import type { Interruption } from "./hub-member.js";
-import { NO_CHANNEL, NOTHING, type GapReason, type InboundEvent } from "./inbound-event.js";
+import { NOTHING } from "./frame.js";
+import { NO_CHANNEL, type GapReason, type InboundEvent } from "./inbound-event.js";
 import type { RuleName } from "./rule-failure.js";
 import type { SessionCursor } from "./session-cursor.js";
 import type { SessionHistory } from "./session-history.js";
@@ -249,8 +250,12 @@ export class Delivery implements TransportListener {
         if (event.isLast) return;
       }
       this.#skipPassed();
-      if (!this.#cursor.isTold) this.#put(new Block(this.#cursor.tell()), 0);
     });
+  }
+
+  /** How far the client has come, for the last event of its stream; `undefined` if the client knows it. */
+  takeUntoldId(): string | undefined {
+    return this.#cursor.isTold ? undefined : this.#cursor.takeId();
   }
 
   /** Gives up what is in a log as well, and drops what may be dropped; false when that is nothing. */
@@ -349,7 +354,7 @@ export class Delivery implements TransportListener {
 
   #writeAll(batch: EventBatch): void {
     const block = this.#history.hasTracks ? this.#cursor.blockOf(batch) : batch.block;
-    this.#put(block, batch.events.length);
+    this.#put(block, batch.events.length - (batch.last.frame === NOTHING ? 1 : 0));
     if (batch.gaps !== null) batch.gaps.forEach((event) => this.#count(event));
     if (batch.last.ending !== undefined) this.#owner.ended();
   }
@@ -363,8 +368,7 @@ export class Delivery implements TransportListener {
 
   #writeOne(event: InboundEvent): void {
     const frame = event.isLast ? this.#cursor.lastFrameOf(event) : this.#cursor.frameOf(event);
-    // One that says nothing only moves the client's id, and is no event to it.
-    this.#put(new Block(frame), event.isLast && event.frame === NOTHING ? 0 : 1);
+    this.#put(new Block(frame), event.frame === NOTHING ? 0 : 1);
     this.#count(event);
   }
 
@@ -374,6 +378,8 @@ export class Delivery implements TransportListener {
   }
 
   #put(block: Block, events: number): void {
+    // A channel's end that says nothing is told with what follows it.
+    if (block.text === NOTHING) return;
     const result = this.#output.write(block);
     if (result === "corked") this.#corked += events;
     else this.written(result, events);

@@ -2,8 +2,8 @@ import { AsyncResource } from "node:async_hooks";
 
 import { ConfigError } from "../errors.js";
 import { atOnce } from "./app-answer.js";
-import { encodeEvent } from "./frame.js";
-import { createGap, isControl, NO_CHANNEL, NOTHING, type InboundEvent } from "./inbound-event.js";
+import { encodeEvent, NOTHING } from "./frame.js";
+import { createGap, isControl, NO_CHANNEL, type InboundEvent } from "./inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "./outbound-message.js";
 import { tellFailure, type OnRuleError, type RuleName } from "./rule-failure.js";
 import type { StreamRequest } from "./sink.js";

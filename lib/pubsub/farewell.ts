@@ -2,7 +2,7 @@ import { RedisSseError } from "../errors.js";
 import { answerTo, COMPLETED_ID, encodeFault, jitteredRetryMs, type FaultAnswerOptions } from "./answer.js";
 import { Block } from "./block.js";
 import type { Delivery } from "./delivery.js";
-import { encodeControl, encodeRetry } from "./frame.js";
+import { addRetry, encodeControl } from "./frame.js";
 import type { CloseReason } from "./session-state.js";
 import type { StreamOutput } from "./stream-output.js";
 
@@ -47,7 +47,8 @@ function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault
   const isEnd = reason === "completed" || reason === "broken";
   if (!isEnd) delivery.writeRest();
   const retryMs = jitteredRetryMs(answer.retryMs);
-  const told = fault === null ? "" : encodeFault(fault, retryMs);
-  const id = isEnd ? COMPLETED_ID : undefined;
-  output.write(new Block(told + encodeRetry(retryMs) + encodeControl("closing", { reason }, id)));
+  const closing = encodeControl("closing", { reason }, isEnd ? COMPLETED_ID : delivery.takeUntoldId());
+  output.write(
+    new Block(fault === null ? addRetry(closing, retryMs) : encodeFault(fault, retryMs) + closing),
+  );
 }

@@ -2,8 +2,10 @@ import { RedisSseError } from "../errors.js";
 
 /**
  * The wire format of an event stream, WHATWG HTML 9.2.5 and 9.2.6, seen from the sender.
- * Every function but `encodeId()` returns one whole frame: half an event is discarded by the client, so none is
- * ever made. Frames are text, to be sent as UTF-8: many become bytes together (see `Block`).
+ *
+ * A frame is one event: its fields, then the blank line on which a client dispatches it. `id` is always the last field:
+ * some clients store an id as soon as its line has arrived, and an event whose data is lost behind it would be skipped on
+ * resume. Frames are text, sent as UTF-8; many become bytes together (see `Block`).
  */
 
 export interface FrameFields {
@@ -14,8 +16,17 @@ export interface FrameFields {
   readonly id?: string | undefined;
 }
 
-/** The comment that keeps an idle stream open through proxies. A client dispatches nothing for it. */
-export const HEARTBEAT = ":\n\n";
+/**
+ * The comment that keeps an idle stream open through proxies. No blank line follows: some clients would dispatch an event
+ * without data for it.
+ */
+export const HEARTBEAT = ":\n";
+
+/** The frame of an event that the client is not sent. With an id it is the block that only moves the client's id. */
+export const NOTHING = "";
+
+/** The longest event name, in bytes of UTF-8. */
+export const MAX_EVENT_NAME_BYTES = 256;
 
 // A line ends at CRLF, LF or CR alike, so all three would end a `data` line early.
 const LINE_END = /\r\n|\r|\n/;
@@ -32,14 +43,15 @@ export function assertField(field: "event" | "id", value: string): void {
 
 /** Encodes one event. The space after `data:` is always there, since a client takes exactly one away. */
 export function encodeEvent({ event, data, id }: FrameFields): string {
+  const frame = encodeFields(event, data);
+  return id === undefined ? frame : addId(frame, id);
+}
+
+function encodeFields(event: string | undefined, data: string): string {
   let frame = "";
   if (event !== undefined && event !== "") {
     assertField("event", event);
-    frame += `event: ${event}\n`;
-  }
-  if (id !== undefined) {
-    assertField("id", id);
-    frame += `id: ${id}\n`;
+    frame = `event: ${event}\n`;
   }
   // Most data is one line (JSON): splitting it would cost an array and a second string for nothing.
   if (!LINE_END.test(data)) return `${frame}data: ${data}\n\n`;
@@ -47,11 +59,37 @@ export function encodeEvent({ event, data, id }: FrameFields): string {
   return `${frame}\n`;
 }
 
-/** The field that goes before an event which is encoded already; it is no whole frame. */
-export function encodeId(id: string): string {
+/** Adds the client's new last event id to an encoded event. */
+export function addId(frame: string, id: string): string {
   assertField("id", id);
-  return `id: ${id}\n`;
+  return `${frame.slice(0, -1)}id: ${id}\n\n`;
 }
+
+/** What each line of data costs beside its text: "data: " and the line feed. */
+const LINE_BYTES = 7;
+/** Small events may always have some lines. */
+const MIN_FRAME_BYTES = 1_024;
+
+/**
+ * Whether an event takes more than four times `maxEventBytes` on the wire, though its data does not exceed that: each line
+ * of data becomes a field of its own.
+ */
+export function isFrameTooLarge(data: string, maxEventBytes: number): boolean {
+  const maxBytes = Math.max(MIN_FRAME_BYTES, 4 * maxEventBytes);
+  // At most three bytes for each unit of text, and each may be a line.
+  if (data.length * (3 + LINE_BYTES) + LINE_BYTES < maxBytes) return false;
+  let bytes = Buffer.byteLength(data) + LINE_BYTES + 1;
+  for (let index = 0; index < data.length; index++) {
+    const code = data.charCodeAt(index);
+    // CRLF is one line end, and none of them is sent.
+    if (code === LF) bytes += data.charCodeAt(index - 1) === CR ? -1 : LINE_BYTES - 1;
+    else if (code === CR) bytes += LINE_BYTES - 1;
+  }
+  return bytes > maxBytes;
+}
+
+const CR = 13;
+const LF = 10;
 
 /** Encodes a control event, whose data is JSON. */
 export function encodeControl(
@@ -62,13 +100,16 @@ export function encodeControl(
   return encodeEvent({ event, data: JSON.stringify(data), id });
 }
 
-/** Encodes how long the client waits before it comes back, in whole milliseconds. */
-export function encodeRetry(retryMs: number): string {
+/**
+ * Adds to an encoded event how long the client waits before it reconnects, in whole milliseconds. It is no block of its own:
+ * some clients would dispatch an event without data for that.
+ */
+export function addRetry(frame: string, retryMs: number): string {
   // A client ignores the field unless it is all ASCII digits (9.2.6).
   if (!Number.isSafeInteger(retryMs) || retryMs < 0) {
     throw new RedisSseError("INVALID_EVENT", "expected retry as a whole number of milliseconds >= 0");
   }
-  return `retry: ${retryMs}\n\n`;
+  return `retry: ${retryMs}\n${frame}`;
 }
 
 /** The events that this library sends itself. */

@@ -1,11 +1,13 @@
 import { Block } from "./block.js";
-import { encodeControl, encodeId, encodeRetry } from "./frame.js";
+import { addId, addRetry, encodeControl } from "./frame.js";
 import type { Beginning } from "./session-history.js";
 
 export interface Greeting extends Beginning {
   readonly sessionId: string;
   readonly channels: readonly string[];
   readonly retryMs: number;
+  /** A client that hears nothing for much longer has lost its connection. */
+  readonly heartbeatMs: number;
   /** Where the client stands, when there is such a place. */
   readonly id: string | undefined;
   /** What the application says first, encoded. */
@@ -17,15 +19,14 @@ export interface Greeting extends Beginning {
  * events may wait already: none of them goes out before the gap that it follows.
  */
 export function encodeGreeting(greeting: Greeting): Block {
-  const { sessionId, channels, retryMs, id, recovered, gaps } = greeting;
+  const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = greeting;
   // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
   const last = gaps.at(-1);
-  const connected = { sessionId, channels, recovered };
-  const opening =
-    encodeRetry(retryMs) + encodeControl("connected", connected, last === undefined ? id : undefined);
+  const data = { sessionId, channels, recovered, heartbeatMs };
+  const connected = encodeControl("connected", data, last === undefined ? id : undefined);
   return new Block(
-    opening +
+    addRetry(connected, retryMs) +
       greeting.first +
-      gaps.map((gap) => (gap === last ? encodeId(id!) + gap.frame : gap.frame)).join(""),
+      gaps.map(({ frame }, index) => (index === gaps.length - 1 ? addId(frame, id!) : frame)).join(""),
   );
 }

@@ -1,7 +1,14 @@
 import { isLargerThan } from "../serialize.js";
 import type { Position } from "./cursor.js";
 import { parseMessage, type Envelope } from "./envelope.js";
-import { encodeControl, encodeEvent, isReservedEvent } from "./frame.js";
+import {
+  encodeControl,
+  encodeEvent,
+  isFrameTooLarge,
+  isReservedEvent,
+  MAX_EVENT_NAME_BYTES,
+  NOTHING,
+} from "./frame.js";
 import type { Ending } from "./history-port.js";
 
 /**
@@ -10,7 +17,9 @@ import type { Ending } from "./history-port.js";
  * - `trimmed`: the log does not reach back so far any more; `epoch`: it was lost, and has begun anew;
  * - `malformed`, `foreign`, `future`: the client's cursor is none, is none of this channel, or is ahead of its log;
  * - `limit`: more would have to be sent than `limits.maxReplayEvents`;
- * - `too-large`, `invalid`: a single event, larger than `limits.maxEventBytes`, or that no client could be sent;
+ * - `too-large`: a single event whose data exceeds `limits.maxEventBytes`, whose frame exceeds four times that, or whose
+ *   name exceeds 256 bytes;
+ * - `invalid`: a single event that no client could be sent, or a log that cannot be read;
  * - `slow-consumer`: the client did not read fast enough, and its stream drops events rather than end.
  */
 export type GapReason =
@@ -81,12 +90,13 @@ export function readLoggedEvent(
 function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number): InboundEvent | null {
   const { event, data, position, ending } = envelope;
   // Plain text of another program, or an event without a place: made for each of them, so nothing else is.
-  if (event === undefined && position === undefined && !isLargerThan(data, maxEventBytes)) {
+  const isTooLarge = isLargerThan(data, maxEventBytes) || isFrameTooLarge(data, maxEventBytes);
+  if (event === undefined && position === undefined && !isTooLarge) {
     return { channel, event, data, frame: encodeEvent({ data }) };
   }
   const place = { ...(position !== undefined && { position }), ...(ending !== undefined && { ending }) };
   if (event !== undefined && isReservedEvent(event)) return null;
-  if (isLargerThan(data, maxEventBytes)) {
+  if (isTooLarge || (event !== undefined && isLargerThan(event, MAX_EVENT_NAME_BYTES))) {
     return { ...createReplacement(channel, "too-large"), ...place };
   }
   if (ending === "broken") return { channel, event: "error", data, frame: BROKEN, ...place };
@@ -101,9 +111,6 @@ function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number
     return null;
   }
 }
-
-/** A frame that dispatches nothing; with an id before it, it only moves the client's last id. */
-export const NOTHING = "\n";
 
 const BROKEN = encodeControl("error", {
   code: "BROKEN",

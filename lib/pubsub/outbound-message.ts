@@ -1,10 +1,10 @@
 import { RedisSseError } from "../errors.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
-import { assertField, encodeEvent, isReservedEvent } from "./frame.js";
+import { assertField, encodeEvent, isFrameTooLarge, isReservedEvent, MAX_EVENT_NAME_BYTES } from "./frame.js";
 
 /** What an application sends: `data` as it is when it is a string, anything else as JSON. */
 export interface OutboundMessage {
-  /** The event's type, dispatched by that name in the browser. Default `message`. */
+  /** The event's type, dispatched by that name in the browser: at most 256 bytes. Default `message`. */
   readonly event?: string | undefined;
   readonly data: unknown;
 }
@@ -24,6 +24,12 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
     throw new RedisSseError("INVALID_EVENT", "expected event as a non-empty string, or left out");
   }
   if (event !== undefined) {
+    if (isLargerThan(event, MAX_EVENT_NAME_BYTES)) {
+      throw new RedisSseError(
+        "EVENT_TOO_LARGE",
+        `The event name takes ${Buffer.byteLength(event)} bytes, more than ${MAX_EVENT_NAME_BYTES}. Use a shorter name.`,
+      );
+    }
     assertField("event", event);
     if (isReservedEvent(event)) {
       throw new RedisSseError("INVALID_EVENT", `expected an event name that is not reserved, got "${event}"`);
@@ -40,6 +46,12 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
     throw new RedisSseError(
       "EVENT_TOO_LARGE",
       `expected data of at most ${maxEventBytes} bytes, got ${Buffer.byteLength(data)}`,
+    );
+  }
+  if (isFrameTooLarge(data, maxEventBytes)) {
+    throw new RedisSseError(
+      "EVENT_TOO_LARGE",
+      `The data has so many line ends that the event takes more than ${4 * maxEventBytes} bytes as a stream. Send fewer lines, or JSON.`,
     );
   }
   return { event, data };

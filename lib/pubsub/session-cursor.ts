@@ -2,7 +2,7 @@ import { COMPLETED_ID } from "./answer.js";
 import { encodeEntries, encodeEntry, replaceOffset, tagOf, type Position } from "./cursor.js";
 import { Block } from "./block.js";
 import type { EventBatch, FrameEncoder } from "./event-batch.js";
-import { encodeId } from "./frame.js";
+import { addId, NOTHING } from "./frame.js";
 import type { InboundEvent } from "./inbound-event.js";
 
 interface Place {
@@ -21,6 +21,8 @@ export class SessionCursor implements FrameEncoder {
   /** The channel of the only place there is. */
   #only: string | null = null;
   #isTold = true;
+  /** The stream has had its last event. */
+  #isOver = false;
 
   /** `undefined` while there is no channel with a history. */
   get id(): string | undefined {
@@ -34,7 +36,15 @@ export class SessionCursor implements FrameEncoder {
     return this.#isTold;
   }
 
+  /** The id, for a frame that tells the client of it. */
+  takeId(): string | undefined {
+    this.#isTold = true;
+    return this.#isOver ? COMPLETED_ID : this.id;
+  }
+
+  /** The client begins there in that channel. */
   set(channel: string, position: Position): void {
+    this.#isTold = false;
     this.#places ??= new Map();
     const place = this.#places.get(channel);
     if (place !== undefined) return this.#move(place, position);
@@ -61,35 +71,37 @@ export class SessionCursor implements FrameEncoder {
 
   /** The id alone, for a client that was passed over events. */
   tell(): string {
-    this.#isTold = true;
-    return `${encodeId(this.id!)}\n`;
+    return addId(NOTHING, this.takeId()!);
   }
 
-  /** The event as it goes to this client, who has come so far with it. */
+  /** The event as it goes to this client, who has come so far with it. One without a place carries an id that is not told yet. */
   frameOf(event: InboundEvent): string {
     const { channel, position, frame } = event;
     const place = position && this.#places?.get(channel);
-    if (!place) return frame;
-    this.#move(place, position);
-    this.#isTold = true;
-    return encodeId(this.id!) + frame;
+    if (place) {
+      this.#move(place, position);
+      this.#isTold = false;
+    }
+    if (this.#isTold || frame === NOTHING) return frame;
+    return addId(frame, this.takeId()!);
   }
 
-  /** The event that the stream ends with: whoever has it comes back with an id that ends the matter. */
+  /** The event that the stream ends with: a client that has it returns with an id that is answered 204. */
   lastFrameOf({ frame }: InboundEvent): string {
-    this.#isTold = true;
-    return encodeId(COMPLETED_ID) + frame;
+    this.#isOver = true;
+    this.#isTold = false;
+    return frame === NOTHING ? frame : addId(frame, this.takeId()!);
   }
 
   /** The events as they go to this client. */
   blockOf(batch: EventBatch): Block {
-    if (batch.isPlain || this.#places === null) return batch.block;
+    if ((batch.isPlain && this.#isTold) || this.#places === null) return batch.block;
     if (this.#only === batch.channel && batch.run !== null) {
       // What a stream of one channel says depends on nothing else, and is shared by all of them.
       const block = batch.withIds(this);
       const place = this.#places.get(batch.channel)!;
       if (place.position !== batch.run.last) this.#move(place, batch.run.last);
-      this.#isTold = true;
+      this.#isTold = batch.last.frame !== NOTHING;
       return block;
     }
     let text = "";

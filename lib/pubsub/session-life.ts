@@ -72,6 +72,8 @@ export class SessionLife implements Ports {
   #closed: Promise<void> | null = null;
   #settle: (() => void) | null = null;
   #stopTicking: (() => void) | null = null;
+  /** There while the client is about to be told of a place, by an event or without one. */
+  #telling: NodeJS.Immediate | null = null;
   readonly #openedAt: number;
   readonly #begunAt: number;
   /** When something was written last, to within a tick. */
@@ -200,8 +202,15 @@ export class SessionLife implements Ports {
     // What came in this turn comes before the id that tells of the new place, and goes out in the state it came in.
     this.#transport.flush();
     this.ended();
-    // The client has to know its place there, should it go before the first event. Without data none is dispatched.
-    if (this.#cursor.id !== undefined && this.#writable) this.#delivery.write(this.#cursor.tell());
+    // The client has to know its place there, should it go before the first event.
+    this.#telling ??= setImmediate(() => this.#tell());
+  }
+
+  /** Tells the client how far it has come, unless an event of this turn of the loop has. No client dispatches the block. */
+  #tell(): void {
+    this.#telling = null;
+    this.#transport.flush();
+    if (!this.#cursor.isTold && this.#writable) this.#delivery.write(this.#cursor.tell());
   }
 
   /** As `PubSubSession.removeChannel()`. */
@@ -353,7 +362,8 @@ export class SessionLife implements Ports {
       sessionId: this.#session.id,
       channels: [...this.channels.names],
       retryMs: this.#retryMs,
-      id: this.#cursor.id,
+      heartbeatMs: this.#heartbeatMs,
+      id: this.#cursor.takeId(),
     });
     const { gaps } = this.#beginning;
     this.#beginning = NOTHING_TO_TELL;
@@ -364,6 +374,7 @@ export class SessionLife implements Ports {
   async #tearDown(reason: CloseReason): Promise<void> {
     const { clock, settings } = this.#context;
     this.#stopTicking?.();
+    if (this.#telling !== null) clearImmediate(this.#telling);
     const what = reason === "client-gone" ? "client disconnected" : `closing (${reason})`;
     if (reason !== "subscribe-failed")
       log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#delivery.sent);

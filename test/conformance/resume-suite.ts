@@ -349,14 +349,26 @@ export function describeResume(
         const added = `${channel}:added`;
         await service.publish(added, { data: "before" });
         await session.addChannel(added);
-        const id = [...sink.text.matchAll(/^id: (.*)$/gm)].at(-1)![1]!;
         await session.close();
+        const id = [...sink.text.matchAll(/^id: (.*)$/gm)].at(-1)![1]!;
         await service.publish(added, { data: "missed" });
         const app = await streams.mount(service);
         const client = await streams.open(app, [channel, added], id);
         await client.next(({ data }) => data === "missed");
         expect(dataOf(client)).to.deep.equal(["missed"]);
         expect(gapsOf(client)).to.deep.equal([]);
+      });
+
+      it("the place in one that is added goes with the next event of the turn, else alone", async () => {
+        const service = streams.create();
+        const { session, sink } = await live(service);
+        await session.addChannel(`${channel}:one`);
+        session.send({ data: "x" });
+        expect(sink.text).to.match(/\n\ndata: x\nid: .+\n\n$/);
+        await session.addChannel(`${channel}:two`);
+        await eventually(() => expect(sink.text).to.match(/\n\nid: .+\n\n$/));
+        expect(sink.text.match(/\n\nid: /g), "blocks without an event").to.have.length(1);
+        await session.close();
       });
 
       it("one that is added and has lost its beginning is told as a gap, with its place", async () => {

@@ -93,7 +93,7 @@ export function describeStreams(
       const app = await mount(createService({ retryMs: 1234 }));
       const client = await openLive(`${app.url}/stream?channel=news`);
       expect(client.status).to.equal(200);
-      expect(client.headers["content-type"]).to.equal("text/event-stream");
+      expect(client.headers["content-type"]).to.equal("text/event-stream; charset=utf-8");
       expect(client.headers["cache-control"]).to.equal("no-cache, no-transform");
       expect(client.headers["x-accel-buffering"]).to.equal("no");
       expect(client.retryMs).to.equal(1234);
@@ -348,7 +348,7 @@ export function describeStreams(
       const app = await mount(service);
       const response = await fetch(`${app.url}/stream?channel=a`, { method: "HEAD" });
       expect(response.status).to.equal(200);
-      expect(response.headers.get("content-type")).to.equal("text/event-stream");
+      expect(response.headers.get("content-type")).to.equal("text/event-stream; charset=utf-8");
       expect((await fetch(`${app.url}/stream`, { method: "HEAD" })).status).to.equal(403);
       expect((await service.status()).sessions.opened).to.equal(0);
     });

@@ -18,7 +18,7 @@ describeRequests("bad methods and headers of a request for a stream", (rig) => {
   it("HEAD has the head of the stream or of its refusal, no body, and opens nothing", async () => {
     const head = await rig.ask("/mounted", { method: "HEAD" });
     expect(head.status).to.equal(200);
-    expect(head.headers.get("content-type")).to.equal("text/event-stream");
+    expect(head.headers.get("content-type")).to.equal("text/event-stream; charset=utf-8");
     expect(head.headers.get("cache-control")).to.equal("no-cache, no-transform");
     for (const [value, status] of [
       [null, 403],

@@ -206,7 +206,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await server.admin.publish("a", `${mark}\nnews\nx\n\nid: 9-9\nretry: 0`);
       expect(await received()).to.deep.equal([["news", "x\n\nid: 9-9\nretry: 0"]]);
       expect(client.text).to.include(
-        "\n\nevent: news\ndata: x\ndata: \ndata: id: 9-9\ndata: retry: 0\n\nid: 1.",
+        "\n\nevent: news\ndata: x\ndata: \ndata: id: 9-9\ndata: retry: 0\n\ndata: ",
       );
       expect(client.retryMs).to.equal(2_000);
       expectOwnIds();

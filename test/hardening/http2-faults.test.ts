@@ -95,7 +95,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     it("HEAD is answered as over HTTP/1, and opens nothing", async () => {
       const session = app.connect();
       for (const [path, status, type] of [
-        ["/stream?channel=a", 200, "text/event-stream"],
+        ["/stream?channel=a", 200, "text/event-stream; charset=utf-8"],
         ["/stream", 403, "application/json; charset=utf-8"],
       ] as const) {
         const request = session.request({ ":path": path, ":method": "HEAD" }).resume();

@@ -176,7 +176,7 @@ describe("a stream on the wire", function () {
       expect(corks).to.deep.equal([1, 1]);
       expect(client.head).to.match(/^HTTP\/1\.1 200 OK\r\n/);
       expect(client.body.chunks).to.have.length(1);
-      expect(client.text).to.match(/^retry: 2000\n\nevent: connected\n/);
+      expect(client.text).to.match(/^retry: 2000\nevent: connected\n/);
     });
 
     it("tells an agent that keeps connections that this one ends with it", async () => {
@@ -398,7 +398,7 @@ describe("a stream on the wire", function () {
       await service.drain({ spreadMs: 0 });
       await client.closed;
       expect(client.raw.toString()).to.match(
-        /^retry: 2000\n\nevent: connected\n[^]*\n\ndata: 1\n\ndata: é\n\nretry: \d+\n\nevent: closing\n[^]*\n\n$/,
+        /^retry: 2000\nevent: connected\n[^]*\n\ndata: 1\n\ndata: é\n\nretry: \d+\nevent: closing\n[^]*\n\n$/,
       );
     });
 

@@ -11,7 +11,7 @@ describe("streamHead", () => {
     expect(streamHead).to.deep.equal({
       status: 200,
       headers: {
-        "Content-Type": "text/event-stream",
+        "Content-Type": "text/event-stream; charset=utf-8",
         "Cache-Control": "no-cache, no-transform",
         "X-Accel-Buffering": "no",
       },
@@ -76,7 +76,7 @@ describe("answerTo()", () => {
       expect(answer.status).to.equal(200);
       expect(answer.headers).to.deep.equal(streamHead.headers);
       const text = answer.body.toString();
-      expect(text).to.match(/^retry: 3000\n\n/);
+      expect(text).to.match(/^retry: 3000\n/);
       const [event, ...others] = parseEvents(text);
       expect(others).to.deep.equal([]);
       expect(event?.event).to.equal("error");

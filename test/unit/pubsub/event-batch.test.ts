@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
 import { EventBatch } from "../../../lib/pubsub/event-batch.js";
+import { addId } from "../../../lib/pubsub/frame.js";
 import type { InboundEvent } from "../../../lib/pubsub/inbound-event.js";
 import { EPOCH, loggedEvent, plainEvent } from "../../support/inbound-events.js";
 
@@ -72,11 +73,11 @@ describe("EventBatch", () => {
       const encoder = {
         frameOf({ position, frame }: InboundEvent): string {
           asked++;
-          return `id: ${position!.offset}\n${frame}`;
+          return addId(frame, String(position!.offset));
         },
       };
       const block = batch.withIds(encoder);
-      expect(block.text).to.equal("id: 7\ndata: a7\n\nid: 8\ndata: a8\n\n");
+      expect(block.text).to.equal("data: a7\nid: 7\n\ndata: a8\nid: 8\n\n");
       expect(batch.withIds(encoder)).to.equal(block);
       expect(asked).to.equal(2);
       expect(batch.block.text).to.equal("data: a7\n\ndata: a8\n\n");

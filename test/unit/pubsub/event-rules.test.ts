@@ -2,7 +2,8 @@ import { expect } from "chai";
 
 import { EventRules } from "../../../lib/pubsub/event-rules.js";
 import { encodeEvent } from "../../../lib/pubsub/frame.js";
-import { createGap, NO_CHANNEL, NOTHING, type InboundEvent } from "../../../lib/pubsub/inbound-event.js";
+import { NOTHING } from "../../../lib/pubsub/frame.js";
+import { createGap, NO_CHANNEL, type InboundEvent } from "../../../lib/pubsub/inbound-event.js";
 import type { OutboundMessage } from "../../../lib/pubsub/outbound-message.js";
 import type { StreamRequest } from "../../../lib/pubsub/sink.js";
 import type { StreamEvent } from "../../../lib/pubsub/stream-event.js";

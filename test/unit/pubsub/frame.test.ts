@@ -3,19 +3,22 @@ import { expect } from "chai";
 
 import { RedisSseError } from "../../../lib/errors.js";
 import {
+  addRetry,
   assertField,
   encodeControl,
   encodeEvent,
-  encodeRetry,
   HEARTBEAT,
+  isFrameTooLarge,
   isReservedEvent,
 } from "../../../lib/pubsub/frame.js";
 import { createRandom } from "../../support/random.js";
 import { parseEvents } from "../../support/sse-client.js";
 
 describe("encodeEvent()", () => {
-  it("writes its fields in order, each with one space, and one empty line at the end", () => {
-    expect(text({ event: "news", id: "7", data: "a" })).to.equal("event: news\nid: 7\ndata: a\n\n");
+  it("writes its fields with one space each, the id last, then one blank line", () => {
+    expect(text({ event: "news", id: "7", data: "a\nb" })).to.equal(
+      "event: news\ndata: a\ndata: b\nid: 7\n\n",
+    );
   });
 
   it("leaves out the event's type where there is none", () => {
@@ -25,7 +28,7 @@ describe("encodeEvent()", () => {
   });
 
   it("writes an empty id, which takes the client's last id away", () => {
-    expect(text({ id: "", data: "a" })).to.equal("id: \ndata: a\n\n");
+    expect(text({ id: "", data: "a" })).to.equal("data: a\nid: \n\n");
   });
 
   it("keeps data that poses as other fields within one event", () => {
@@ -128,24 +131,24 @@ describe("encodeControl()", () => {
   });
 });
 
-describe("encodeRetry()", () => {
-  it("writes digits that a client takes over, and dispatches nothing", () => {
+describe("addRetry()", () => {
+  it("writes digits that a client takes over, in the block of an event", () => {
     for (const milliseconds of [0, 1, 2_000, 2 ** 31 - 1, Number.MAX_SAFE_INTEGER]) {
-      const frame = encodeRetry(milliseconds);
-      expect(frame).to.match(/^retry: [0-9]+\n\n$/);
-      const told: number[] = [];
+      const frame = addRetry(encodeEvent({ data: "a", id: "1" }), milliseconds);
+      expect(frame).to.match(/^retry: [0-9]+\ndata: a\nid: 1\n\n$/);
+      const told: unknown[] = [];
       const parser = createParser({
-        onEvent: () => expect.fail("an event was dispatched"),
+        onEvent: ({ data }) => told.push(data),
         onRetry: (value) => told.push(value),
       });
       parser.feed(frame);
-      expect(told).to.deep.equal([milliseconds]);
+      expect(told).to.deep.equal([milliseconds, "a"]);
     }
   });
 
   for (const value of [-1, NaN, Infinity, 1e99, 1.5, "5", "0\r\nevent: x", null, undefined]) {
     it(`refuses ${JSON.stringify(value) ?? "undefined"} (${typeof value})`, () => {
-      expectInvalid(() => encodeRetry(value as number));
+      expectInvalid(() => addRetry("data: a\n\n", value as number));
     });
   }
 });
@@ -160,8 +163,27 @@ describe("HEARTBEAT", () => {
       encodeEvent({ data: "b" }),
       HEARTBEAT,
     ];
-    expect(HEARTBEAT[0]).to.equal(":");
+    expect(HEARTBEAT).to.equal(":\n");
     expect(parseEvents(frames.join("")).map(({ data }) => data)).to.deep.equal(["a", "b"]);
+  });
+});
+
+describe("isFrameTooLarge()", () => {
+  const MAX_BYTES = 10_000;
+  const sizeOf = (data: string): number => Buffer.byteLength(encodeEvent({ data }));
+
+  it("holds for data whose lines make the frame larger than four times the limit", () => {
+    for (const line of ["\n", "\r", "\r\n", "é\n", "a".repeat(10) + "\n"]) {
+      for (let count = 1; count < MAX_BYTES / line.length; count += 97) {
+        const data = line.repeat(count);
+        expect(isFrameTooLarge(data, MAX_BYTES), `${count}`).to.equal(sizeOf(data) > 4 * MAX_BYTES);
+      }
+    }
+  });
+
+  it("lets small events have some lines whatever the limit", () => {
+    expect(isFrameTooLarge("\n".repeat(100), 100)).to.equal(false);
+    expect(isFrameTooLarge("\n".repeat(1_000), 100)).to.equal(true);
   });
 });
 

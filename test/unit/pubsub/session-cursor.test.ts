@@ -37,9 +37,14 @@ describe("SessionCursor", () => {
     expect(cursor.id).to.equal(ids[2]);
   });
 
-  it("gives no id to an event without a place", () => {
+  it("gives an event without a place the id only if the client does not know it yet", () => {
     const cursor = new SessionCursor();
     cursor.set("a", { epoch: EPOCH, offset: 1 });
+    const plain = new EventBatch("a", [eventOf("a"), eventOf("a")], true);
+    expect(cursor.blockOf(plain).text).to.equal(`data: plain\nid: ${cursor.id}\n\ndata: plain\n\n`);
+    expect(cursor.blockOf(plain)).to.equal(plain.block);
+    cursor.skip(eventOf("a", 2));
+    expect(cursor.frameOf(eventOf("a"))).to.equal(`data: plain\nid: ${cursor.id}\n\n`);
     expect(cursor.frameOf(eventOf("a"))).to.equal("data: plain\n\n");
   });
 

@@ -68,19 +68,20 @@ describe("PubSubSession", () => {
     it("tells the client first when to come back, and what it is connected to", async () => {
       const session = await live({}, "a", "b");
       expect(session.state).to.equal("subscribed");
-      expect(sink.head?.headers).to.include({ "Content-Type": "text/event-stream" });
-      expect(sink.text).to.match(/^retry: 2000\n\nevent: connected\n/);
+      expect(sink.head?.headers).to.include({ "Content-Type": "text/event-stream; charset=utf-8" });
+      expect(sink.text).to.match(/^retry: 2000\nevent: connected\n/);
       expect(sink.events).to.have.length(1);
       expect(JSON.parse(sink.events[0]!.data)).to.deep.equal({
         sessionId: session.id,
         channels: ["a", "b"],
         recovered: false,
+        heartbeatMs: 15_000,
       });
     });
 
     it("takes the request's pause before the service's", async () => {
       await live({ request: { retryMs: 7 } });
-      expect(sink.text).to.match(/^retry: 7\n\n/);
+      expect(sink.text).to.match(/^retry: 7\n/);
     });
 
     it("writes nothing before the subscription is acknowledged", async () => {
@@ -193,7 +194,7 @@ describe("PubSubSession", () => {
       await faultOf(create().start());
       expect(sink.answered?.status).to.equal(200);
       const body = sink.answered!.body.toString();
-      expect(body).to.match(/^retry: \d+\n\nevent: error\n/);
+      expect(body).to.match(/^retry: \d+\nevent: error\n/);
       expect(body).to.contain("REDIS_UNAVAILABLE").and.not.to.contain("secret");
       expect(sink.head, "no stream was begun").to.equal(null);
     });
@@ -575,19 +576,19 @@ describe("PubSubSession", () => {
       clock.advance(14_000);
       expect(sink.text.slice(begun)).to.equal("");
       clock.advance(2_000);
-      expect(sink.text.slice(begun)).to.equal(":\n\n");
+      expect(sink.text.slice(begun)).to.equal(":\n");
       transport.deliver("a", "x");
       clock.advance(14_000);
-      expect(sink.text.slice(begun)).to.equal(":\n\ndata: x\n\n");
+      expect(sink.text.slice(begun)).to.equal(":\ndata: x\n\n");
       clock.advance(2_000);
-      expect(sink.text.slice(begun)).to.equal(":\n\ndata: x\n\n:\n\n");
+      expect(sink.text.slice(begun)).to.equal(":\ndata: x\n\n:\n");
     });
 
     it("brings heartbeats as often as the request asks", async () => {
       await live({ request: { heartbeatMs: 3_000 } });
       const begun = sink.text.length;
       clock.advance(30_000);
-      const beats = (sink.text.length - begun) / 3;
+      const beats = (sink.text.length - begun) / ":\n".length;
       expect(beats).to.be.within(7, 10);
     });
 
@@ -764,7 +765,7 @@ describe("PubSubSession", () => {
           data: JSON.stringify({ reason }),
           id: reason === "completed" ? "completed" : undefined,
         });
-        expect(sink.text).to.match(/retry: [234]\d{3}\n\nevent: closing\n/);
+        expect(sink.text).to.match(/retry: [234]\d{3}\nevent: closing\n/);
         expect(sink).to.include({ ended: true, destroyed: false });
       });
     }
@@ -821,7 +822,7 @@ describe("PubSubSession", () => {
       await session.close("drain");
       await started;
       expect(sink.answered?.status).to.equal(200);
-      expect(sink.answered?.body.toString()).to.match(/^retry: \d+\n\nevent: error\n.*"code":"CLOSED"/);
+      expect(sink.answered?.body.toString()).to.match(/^retry: \d+\nevent: error\n.*"code":"CLOSED"/);
     });
 
     it("writes nothing afterwards, counts what comes, and ignores what its sink reports", async () => {
