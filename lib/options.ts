@@ -2,6 +2,7 @@ import type { Clock } from "./clock.js";
 import { systemClock } from "./clock.js";
 import { ConfigError } from "./errors.js";
 import { readHistoryOptions, type HistoryOptions, type HistoryPolicy } from "./history/history-policy.js";
+import { MAX_CHANNELS } from "./pubsub/cursor.js";
 import { readSlowConsumer, type SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import {
@@ -19,7 +20,7 @@ export interface LimitOptions {
   readonly maxSessions?: number | undefined;
   /** Streams open at once for one `key` (a user, an address), where a key is given: then 429. Default 100. */
   readonly maxSessionsPerKey?: number | undefined;
-  /** Channels of one stream. Default 64. */
+  /** Channels of one stream, at most 380: the id that resumes them all stays below 8 KB. Default 64. */
   readonly maxChannelsPerSession?: number | undefined;
   /**
    * Bytes of events that may wait in this process for one client to read: each counts as its data, its frame and 200
@@ -167,8 +168,7 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     );
   }
   const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, UNBOUNDED_LIMITS, LOWEST_LIMITS);
-  // The id that resumes them all has to go into a header, for which Node has 16 KiB.
-  readWholeNumber("limits.maxChannelsPerSession", limits.maxChannelsPerSession, 1, 1_000);
+  readWholeNumber("limits.maxChannelsPerSession", limits.maxChannelsPerSession, 1, MAX_CHANNELS);
   if (limits.maxEventBytes > limits.maxBufferedBytes) {
     throw new ConfigError(
       `expected limits.maxBufferedBytes to be at least limits.maxEventBytes (${limits.maxEventBytes}), got ${limits.maxBufferedBytes}`,

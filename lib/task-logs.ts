@@ -9,6 +9,7 @@ export function withTaskLogs(reader: HistoryPort, watch: (taskId: string) => Pro
   return {
     keeps: (channel) => reader.keeps(channel),
     now: () => reader.now(),
+    memoryMs: (channel) => reader.memoryMs(channel),
     read: (channel, after, known) => reader.read(channel, after, known),
     tail: async (channel, since) => {
       const id = taskOfChannel(channel);

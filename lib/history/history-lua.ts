@@ -1,3 +1,5 @@
+import { IS_PLACE } from "../redis/place-lua.js";
+
 /**
  * The scripts that touch a channel's history, as text; `docs/protocol.md` states what they do for other programs.
  *
@@ -9,9 +11,12 @@
  * - `end` how it was completed, `k` that it will be; `t` that it lives as long as the task whose channel it is; `w` and `wt` who writes it as a whole, and until when that counts;
  * - `p:<producer>` the number and the time of what that producer published last.
  *
- * It lives longer than the log, so that a reader who comes late learns that there was something. KEYS are always the
- * hash and the log. Lua of all servers and of ioredis-mock: no cjson, whole numbers of 32 bits, and what is not there
- * may be an object.
+ * It lives longer than the log, so that a reader who comes late learns that there was something. Reading makes neither: a
+ * channel that never had an event has no keys. What another program may have written is checked before it is used
+ * (`isPlace()`): readers count a log that cannot be as none, and the next event begins a new one.
+ *
+ * KEYS are always the hash and the log. Lua of all servers and of ioredis-mock: no cjson, whole numbers of 32 bits, and
+ * what is not there may be an object.
  */
 
 const BASE = `
@@ -23,22 +28,30 @@ local function clock(given)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Somebody else has written to the log. The next event begins a new one, rather than none ever being kept.
-local function begin(refused)
+-- Adds an entry to the log; answers the error if that fails. Where another program has written to the log, the log begins
+-- with this event, rather than none ever being kept.
+local function add(maxAge, ...)
+  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ...)
+  if type(added) ~= 'table' or not added.err then return nil end
+  redis.call('DEL', KEYS[2])
+  added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ...)
+  redis.call('PEXPIRE', KEYS[2], text(maxAge * 1.5))
+  if type(added) ~= 'table' or not added.err then return nil end
   redis.call('DEL', KEYS[1])
-  return refused
+  return added
 end
-`;
+${IS_PLACE}`;
 
 const REST = `
--- Those fields of the hash; false for one that is not there.
-local function fields(...)
-  local got = redis.call('HMGET', KEYS[1], ...)
-  for index = 1, select('#', ...) do
+-- What HMGET has got; false for a field that is not there.
+local function values(got, count)
+  for index = 1, count do
     if type(got[index]) ~= 'string' then got[index] = false end
   end
   return got
 end
+
+local function fields(...) return values(redis.call('HMGET', KEYS[1], ...), select('#', ...)) end
 
 local function push(list, name, value)
   list[#list + 1] = name
@@ -121,8 +134,8 @@ local function append(log, new)
     return receivers
   end
   if log.fresh then redis.call('DEL', KEYS[2]) end
-  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', text(keep), offset, unpack(entry))
-  if type(added) == 'table' and added.err then return begin(added) end
+  local refused = add(new.maxAge, text(keep), offset, unpack(entry))
+  if refused then return refused end
   if rotate then
     redis.call('PEXPIRE', KEYS[2], text(new.maxAge * 1.5))
     redis.call('PEXPIRE', KEYS[1], text(new.maxAge * 1.5 + 86400000))
@@ -139,13 +152,14 @@ end
  * and that comes first.
  */
 export const PUBLISH: string = `${BASE}
-local got = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5])
+local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5])
 local now = clock(ARGV[13])
 local published = type(got[4]) == 'string' and got[4]
 local last = published and tonumber(string.match(published, '^%d+')) or 0
+local isThere = isPlace(got[1], got[2])
 -- The one before is still on its way: it was overtaken, while the server had forgotten this script.
 if (tonumber(ARGV[9] or '') or 0) > last then return {'early'} end
-if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
+if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and isThere and now < (tonumber(got[3]) or 0)
   and tonumber(ARGV[6]) > last then
   local epoch, offset, producer = got[1], text(got[2] + 1), 'p:' .. ARGV[5]
   -- What could fail is tried first, and undone where what follows is refused.
@@ -157,13 +171,19 @@ if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' 
     if published then redis.call('HSET', KEYS[1], producer, published) else redis.call('HDEL', KEYS[1], producer) end
     return receivers
   end
-  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3],
-    'p', ARGV[5] .. ' ' .. ARGV[6])
-  if type(added) == 'table' and added.err then return begin(added) end
-  return {'ok', epoch, offset, receivers}
+  local refused = add(ARGV[7], ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', ARGV[5] .. ' ' .. ARGV[6])
+  return refused or {'ok', epoch, offset, receivers}
 end
 ${REST}
-got = fields('e', 'o', 'end', 'c', 'w', 'k')
+got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'w', 'k')
+if isBroken(got, 1, 2) then
+  -- Another program has written it: it is no part of the new log.
+  redis.call('DEL', KEYS[1])
+  got, last = {}, 0
+elseif got.err then
+  return got
+end
+got = values(got, 6)
 local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[6]}
 local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], maxLength = tonumber(ARGV[4]), producer = ARGV[5],
   sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now}
@@ -181,7 +201,7 @@ if new.producer ~= '' and tonumber(new.sequence) <= last then
   end
   return {'ok', log.epoch, '', 0}
 end
-if got[3] then return {'completed'} end
+if isEnding(got[3]) then return {'completed'} end
 -- Who writes a channel as a whole has it alone.
 if (got[5] or '') ~= (ARGV[11] or '') then return {got[5] and 'taken' or 'lost'} end
 if not log.epoch then
@@ -191,45 +211,53 @@ end
 return append(log, new)`;
 
 /**
- * ARGV: epoch to read ('' asks only where the log stands), offset to read after, most events, most bytes of data,
- * epoch of a new log, ms for which the place of an empty log is remembered, most ms kept, channel, now, separator. Answers
- * epoch, newest offset, ending, whether the channel is finite, and all entries in one text, since each value of an answer
- * costs ioredis more than the bytes in it: "offset ending event", separator, data, separator. Nobody who publishes knows
- * the separator, so nothing is escaped.
+ * ARGV: epoch to read ('' asks only where the log stands), offset to read after, most events, most bytes of data, most ms
+ * kept, channel, now, separator. Answers whether the log can be read ('' or 'invalid'), epoch ('' for no log), newest offset,
+ * ending, whether the channel is finite, the oldest offset that is held, the time, and all entries in one text, since each
+ * value of an answer costs ioredis more than the bytes in it: "offset ending event", separator, data, separator. Nobody who
+ * publishes knows the separator, so nothing is escaped.
  */
 export const READ: string = `${BASE}${REST}
-local got = fields('e', 'o', 'end', 'c', 'k', 'w', 'wt', 't')
-local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[5]}
-local ending = got[3]
-if not log.epoch then
-  -- Whoever only listens stands somewhere too, and can say so when they come back.
-  log.epoch = ARGV[5]
-  local kept = redis.pcall('HSET', KEYS[1], 'e', log.epoch, 'o', '0')
-  if type(kept) ~= 'table' then redis.call('DEL', KEYS[2]) end
+local now, maxAge = clock(ARGV[7]), tonumber(ARGV[5])
+local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'k', 'w', 'wt', 't')
+local length = redis.pcall('XLEN', KEYS[2])
+if isBroken(got, 1, 2) or isWrongType(length) then return {'invalid', '', '0', '', '', '1', text(now), ''} end
+if got.err then return got end
+got = values(got, 8)
+if not got[1] then return {'', '', '0', '', '', '1', text(now), ''} end
+local log = {epoch = got[1], top = tonumber(got[2]), checkpoints = got[4], special = got[5]}
+local ending = isEnding(got[3]) and got[3]
+if type(length) == 'table' then
+  -- A user who may not ask for it: offsets have no holes.
+  local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', '1')
+  length = #oldest > 0 and log.top + 1 - tonumber((open(oldest[1]))) or 0
 end
-local now, maxAge = clock(ARGV[9]), tonumber(ARGV[7])
-if got[6] and not ending and now > tonumber(got[7]) then
-  -- Its writer is gone without a word. Publishing may be refused to a reader: then the next one tries.
-  local done = append(log, {channel = ARGV[8], event = '', data = '', ending = 'broken', maxLength = 1000000,
+if got[6] and not ending and now > (tonumber(got[7]) or 0) then
+  -- Its writer is gone without a word. Publishing may be refused to a reader, or memory: then the next one tries.
+  local isDone, done = pcall(append, log, {channel = ARGV[6], event = '', data = '', ending = 'broken', maxLength = 1000000,
     maxAge = maxAge, producer = '', sequence = '', finite = '1', now = now})
-  if done[1] == 'ok' then
-    log.top = log.top + 1
+  if isDone and done[1] == 'ok' then
+    log.top, length = log.top + 1, length + 1
     ending = 'broken'
   end
 end
--- A replica, and a Redis without memory, may be read as well.
-if not got[8] then redis.pcall('PEXPIRE', KEYS[1], log.top == 0 and ARGV[6] or text(maxAge * 1.5 + 86400000)) end
+if not got[8] then
+  -- As long as somebody listens, not at each look. A replica may be read as well.
+  local life, left = maxAge * 1.5 + 86400000, redis.pcall('PTTL', KEYS[1])
+  if type(left) ~= 'number' or left >= 0 and left < life / 2 then redis.pcall('PEXPIRE', KEYS[1], text(life)) end
+end
+-- What is too old is gone, whether or not anything was published since.
+local gone = math.max(log.top - length, expired(log, now, maxAge), 0)
 local found = {}
 local function reply()
-  return {log.epoch, text(log.top), ending or '', got[5] or '', table.concat(found, ARGV[10])}
+  return {'', log.epoch, text(log.top), ending or '', got[5] or '', text(gone + 1), text(now), table.concat(found, ARGV[8])}
 end
 if ARGV[1] ~= log.epoch then return reply() end
 local count, limit, step = tonumber(ARGV[3]), tonumber(ARGV[4]), 2
--- What is too old is gone, whether or not anything was published since.
-local after, bytes = math.max(tonumber(ARGV[2]), expired(log, now, maxAge)), 0
+local after, bytes = math.max(tonumber(ARGV[2]), gone), 0
 while count > 0 and bytes < limit and after < log.top do
   local wanted = math.min(step, count)
-  local entries = redis.call('XRANGE', KEYS[2], text(after + 1), '+', 'COUNT', text(wanted))
+  local entries = redis.call('XRANGE', KEYS[2], text(after + 1), text(log.top), 'COUNT', text(wanted))
   for _, entry in ipairs(entries) do
     local offset, values = open(entry)
     after = tonumber(offset)
@@ -246,14 +274,22 @@ return reply()`;
 
 /** ARGV: token, ms of the lease, epoch of a new log, ms for which the place of an empty log is remembered, now. */
 export const CLAIM: string = `${BASE}${REST}
-local got = fields('e', 'end', 'w', 'wt')
+local got = redis.pcall('HMGET', KEYS[1], 'e', 'end', 'w', 'wt', 'o')
+if isBroken(got, 1, 5) then
+  -- Another program has written it: it is no part of the new log.
+  redis.call('DEL', KEYS[1])
+  got = {}
+elseif got.err then
+  return got
+end
+got = values(got, 5)
 local now = clock(ARGV[5])
-if got[2] then return 'completed' end
+if isEnding(got[2]) then return 'completed' end
 if got[3] and got[3] ~= ARGV[1] then
   -- One that is gone is marked as such by whoever reads next.
-  return now > tonumber(got[4]) and 'completed' or 'taken'
+  return now > (tonumber(got[4]) or 0) and 'completed' or 'taken'
 end
-if not got[1] then
+if not isPlace(got[1], got[5]) then
   redis.call('HSET', KEYS[1], 'e', ARGV[3], 'o', '0')
   redis.call('DEL', KEYS[2])
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
@@ -264,7 +300,7 @@ return 'ok'`;
 /** ARGV: token, ms of the lease, now. */
 export const RENEW: string = `${BASE}${REST}
 local got = fields('end', 'w')
-if got[1] then return 'completed' end
+if isEnding(got[1]) then return 'completed' end
 if got[2] ~= ARGV[1] then return got[2] and 'taken' or 'lost' end
 redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
 -- However long it says nothing.

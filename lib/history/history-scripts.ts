@@ -110,10 +110,6 @@ export interface ReadArguments {
   readonly maxEvents: number;
   /** Of data; a page holds one event at least. */
   readonly maxBytes: number;
-  /** Of a log that this reader is the first to ask for. */
-  readonly newEpoch: string;
-  /** How long the place of a log that is still empty is remembered. */
-  readonly quietTtlMs: number;
   readonly maxAgeMs: number;
 }
 
@@ -126,10 +122,17 @@ export interface LogEntry {
 
 /** The log as one read has found it. The entries are in order, and those of `epoch` as it was asked for. */
 export interface ReadReply {
+  /** Another program has changed the log, and it cannot be read: it counts as none. */
+  readonly isInvalid: boolean;
+  /** Empty: there is no log. */
   readonly epoch: string;
   readonly top: number;
   readonly ending: Ending | "";
   readonly finite: boolean;
+  /** The offset of the oldest event that is held; behind `top` where none is. */
+  readonly first: number;
+  /** When this was so, in milliseconds of Redis' clock. */
+  readonly at: number;
   readonly entries: readonly LogEntry[];
 }
 
@@ -141,16 +144,20 @@ export async function readFromLog(
   { position, log }: HistoryKeys,
   call: ReadArguments,
 ): Promise<ReadReply> {
-  const { channel, epoch, after, maxEvents, maxBytes, newEpoch, quietTtlMs, maxAgeMs } = call;
-  const args = [epoch, after, maxEvents, maxBytes, newEpoch, quietTtlMs, maxAgeMs, channel];
+  const { channel, epoch, after, maxEvents, maxBytes, maxAgeMs } = call;
+  const args = [epoch, after, maxEvents, maxBytes, maxAgeMs, channel];
   const separator = newSeparator();
   const reply = await readScript(client, [position, log], [...args, timeOf(client), separator]);
-  const [life = "", top = "0", ending = "", finite = "", entries = ""] = reply;
+  const [fault = "", life = "", top = "0", ending = "", finite = "", first = "1", at = "0", entries = ""] =
+    reply;
   return {
+    isInvalid: fault !== "",
     epoch: life,
     top: Number(top),
     ending: toEnding(ending),
     finite: finite !== "",
+    first: Number(first),
+    at: Number(at),
     entries: parseEntries(entries, separator),
   };
 }

@@ -43,7 +43,7 @@ export interface HistoryDependencies<Event> {
 
 /** The most of a log that is read at once. */
 const MAX_PAGE_BYTES = 128 * 1024;
-/** How long the place of a stream that has no event yet is remembered. */
+/** How long a claim of a writer is remembered that has not written anything. */
 const QUIET_TTL_MS = 3_600_000;
 
 /** The logs of all channels: who writes to them, and who reads them. */
@@ -81,7 +81,7 @@ export class History<Event> {
   /** Where the logs of these channels stand now; those that are kept. */
   async positions(
     channels: readonly string[],
-  ): Promise<readonly { channel: string; epoch: string; offset: number }[]> {
+  ): Promise<readonly { channel: string; epoch: string; offset: number; since?: number }[]> {
     const kept = channels.filter((channel) => this.keeps(channel));
     const { reader } = this;
     const tails = await Promise.all(kept.map((channel) => reader.tail(channel, reader.now())));

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomFillSync } from "node:crypto";
 
 import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
@@ -46,12 +46,19 @@ export interface LogReceipt {
   readonly receivers: number;
 }
 
-let lastEpoch = randomBytes(4).readUInt32BE(0);
+const EPOCH_BYTES = 4;
+/** Many at a time: one is made for every event that is published, and nearly none is used. */
+const randomness = Buffer.alloc(256 * EPOCH_BYTES);
+let randomnessUsed = randomness.length;
 
-/** An epoch for a log that has none: another one with each call, from a beginning that no other process has. */
+/** An epoch for a log that has none, at random: 8 hexadecimal digits, and not all of them 0. */
 export function newEpoch(): string {
-  lastEpoch = (lastEpoch + 1) >>> 0;
-  return lastEpoch.toString(16).padStart(8, "0");
+  if (randomnessUsed === randomness.length) {
+    randomFillSync(randomness);
+    randomnessUsed = 0;
+  }
+  const epoch = randomness.toString("hex", randomnessUsed, (randomnessUsed += EPOCH_BYTES));
+  return epoch === "00000000" ? newEpoch() : epoch;
 }
 
 /**

@@ -4,13 +4,13 @@ import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
 import { readFromLog, type LogEntry, type ReadReply } from "./history-scripts.js";
-import { newEpoch } from "./log-publisher.js";
 import { gatherWrites } from "./gathered-writes.js";
 
 /** A place in a log. */
 interface Place {
   readonly epoch: string;
   readonly offset: number;
+  readonly since?: number;
 }
 
 export interface LogReaderOptions<Event> {
@@ -30,6 +30,9 @@ interface Tail {
   readonly position: Place;
   readonly ending: "completed" | "broken" | null;
   readonly finite: boolean;
+  readonly first: number;
+  readonly at: number;
+  readonly isInvalid: boolean;
   readonly readAt: number;
 }
 
@@ -64,8 +67,9 @@ const MAX_PAGE_EVENTS = 256;
 const MAX_CACHED_BYTES = 8 * 1024 * 1024;
 /** Those who come back together, after a deploy or an outage, ask for the same pages within seconds. */
 const CACHED_MS = 5_000;
-/** The place of a log that nobody has written to is remembered for an hour at least after the last one asked. */
-const QUIET_TTL_MS = 3_600_000;
+const HOUR_MS = 3_600_000;
+/** For so long the hash outlives the newest event, beside the age to which events are kept. */
+const MEMORY_MS = 24 * HOUR_MS;
 
 /** Reads channels' logs in bounded pages, each page once for all who want it at about the same time. */
 export class LogReader<Event> {
@@ -89,6 +93,10 @@ export class LogReader<Event> {
 
   now(): number {
     return this.#reads;
+  }
+
+  memoryMs(channel: string): number {
+    return (this.#options.policy(channel)?.maxAgeMs ?? 0) + MEMORY_MS;
   }
 
   get statistics(): LogReaderStatistics {
@@ -159,9 +167,7 @@ export class LogReader<Event> {
         after: after?.offset ?? 0,
         maxEvents: MAX_PAGE_EVENTS,
         maxBytes: maxPageBytes,
-        newEpoch: newEpoch(),
-        quietTtlMs: Math.max(QUIET_TTL_MS, policy(channel)?.maxAgeMs ?? 0),
-        maxAgeMs: policy(channel)?.maxAgeMs ?? QUIET_TTL_MS,
+        maxAgeMs: policy(channel)?.maxAgeMs ?? HOUR_MS,
       });
     } catch (error) {
       throw sanitize(error);
@@ -207,6 +213,8 @@ export class LogReader<Event> {
   }
 }
 
-function toTail({ epoch, top, ending, finite }: ReadReply, readAt: number): Tail {
-  return { position: { epoch, offset: top }, ending: ending === "" ? null : ending, finite, readAt };
+function toTail(reply: ReadReply, readAt: number): Tail {
+  const { epoch, top, ending, finite, first, at, isInvalid } = reply;
+  const position = epoch === "" ? { epoch, offset: 0, since: at } : { epoch, offset: top };
+  return { position, ending: ending === "" ? null : ending, finite, first, at, isInvalid, readAt };
 }

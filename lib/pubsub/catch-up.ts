@@ -165,8 +165,7 @@ export class CatchUp {
     const top = page.position;
     const isFresh = page.readAt > this.#owner.log(track.channel).since;
     if (top.epoch !== from.epoch) {
-      // What is in the new log has come after all that the client has.
-      if (isFresh) this.skip(track, { epoch: top.epoch, offset: 0 }, "epoch");
+      if (isFresh) this.#changeLog(track, page);
       return;
     }
     const first = page.events[0];
@@ -190,6 +189,17 @@ export class CatchUp {
       if (!this.#open || !this.#tracks.isCurrent(track)) return;
       this.#emitRest(track, batch);
     }
+  }
+
+  /** The channel has another log than the one that the client has come from, or none any more. */
+  #changeLog(track: ChannelTrack, { position: top, ending, isInvalid }: LogPage): void {
+    const { epoch } = track.position!;
+    const begin = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
+    if (epoch !== "") return this.skip(track, begin, isInvalid ? "invalid" : "epoch");
+    // A log that has ended, and of which the client has everything, is no new one.
+    const isOld = top.epoch === track.endedEpoch;
+    track.position = isOld ? top : begin;
+    if (isOld) track.ended = ending;
   }
 
   /** What the client has not had of a batch. */

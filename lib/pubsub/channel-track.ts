@@ -19,6 +19,8 @@ export class ChannelTrack {
   replaying = false;
   /** How the channel has ended, once its last event was passed on. */
   ended: Ending | null = null;
+  /** The log that had ended when the channel was begun anew. */
+  endedEpoch: string | null = null;
   #waiting: InboundEvent[] = [];
   #bytes = 0;
   #firstHeard: Position | null = null;
@@ -40,9 +42,17 @@ export class ChannelTrack {
   judge({ position }: InboundEvent): Verdict {
     const current = this.position!;
     if (position === undefined) return "pass";
+    if (current.epoch === "") return position.offset === 1 ? "pass" : "hole";
     if (position.epoch !== current.epoch) return "hole";
     if (position.offset <= current.offset) return "drop";
     return position.offset === current.offset + 1 ? "pass" : "hole";
+  }
+
+  /** An event has come behind the end: of a task that was queued again, whose log is another one. */
+  reopen(): void {
+    this.endedEpoch = this.position!.epoch;
+    this.position = { epoch: "", offset: 0 };
+    this.ended = null;
   }
 
   /** An event is passed on. */

@@ -2,112 +2,142 @@
  * Where a stream stands in its channels, as the `id` of its events: one text for all channels, so that one
  * `Last-Event-ID` resumes them all.
  *
- *     "1." base64url( per channel: tag (2 bytes)  epoch (4 bytes)  offset (LEB128) )
+ *     "2." base64url( per channel: tag (4 bytes)  epoch (4 bytes)  number (LEB128) )
  *
- * The tag is a hash of the channel's name, for which there is no room. Two channels of one stream may have the same:
- * then the epoch tells them apart. A client treats the whole as opaque, and the server as something that
- * anybody may have written: what does not parse strictly is no cursor.
+ * The tag is a hash of the channel's name, for which there is no room. Each log has a random epoch of its own, so two channels
+ * are mixed up only if both their tags and their epochs are the same. The number is the offset of the newest event that the
+ * client has. Of a channel without a log the epoch is 0, and the number is when it was seen to have none, in minutes of Redis'
+ * clock.
+ *
+ * Version 1 had tags of 2 bytes and no channel without a log; it is still read. A client treats an id as opaque, and the
+ * server as text that anybody may have written: only what `encodeCursor()` can write is a cursor.
  */
 
 /** A place in a channel's log. Offsets begin with 1 and have no holes; 0 stands before the first event. */
 export interface Position {
-  /** One life of the log, 8 hexadecimal digits: a log that was lost begins again with another. */
+  /** One life of the log, 8 hexadecimal digits: a log that was lost begins again with another. Empty: there is no log. */
   readonly epoch: string;
   readonly offset: number;
+  /** Where there is no log: when that was so, in milliseconds of Redis' clock. An id has whole minutes of it. */
+  readonly since?: number;
 }
 
 export interface CursorEntry extends Position {
   readonly tag: number;
+  /** It was written by version 1, whose tags have 16 bits. */
+  readonly isVersion1?: true;
 }
 
 const VERSION_1 = "1.";
-const TAG_BYTES = 2;
+const VERSION_2 = "2.";
+const TAG_BYTES = 4;
+const TAG_BYTES_1 = 2;
 const EPOCH_BYTES = 4;
 /** Of the largest safe integer, 7 bits to a byte. */
-const MAX_OFFSET_BYTES = 8;
+const MAX_NUMBER_BYTES = 8;
+const MINUTE_MS = 60_000;
+const HEAD_BYTES = TAG_BYTES + EPOCH_BYTES;
 /** More than the channels of any stream take; whatever is longer is not looked at. */
 const MAX_LENGTH = 16 * 1024;
 
-/** What stands for a channel in a cursor: FNV-1a over its UTF-16, folded to 16 bits. */
+/** The most channels of a stream: their id stays below 8 KB, which is what a proxy may allow for one header line. */
+export const MAX_CHANNELS = 380;
+
+/** What stands for a channel in a cursor: FNV-1a over its UTF-16, 32 bits. */
 export function tagOf(channel: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < channel.length; index++) {
     hash = Math.imul(hash ^ channel.charCodeAt(index), 0x01000193);
   }
-  return ((hash >>> 16) ^ hash) & 0xffff;
+  return hash >>> 0;
+}
+
+/** Whether the entry may be that of the channel. */
+export function isOfChannel({ tag, isVersion1 }: CursorEntry, channelTag: number): boolean {
+  return tag === (isVersion1 ? ((channelTag >>> 16) ^ channelTag) & 0xffff : channelTag);
 }
 
 export function encodeCursor(entries: Iterable<CursorEntry>): string {
-  return joinEntries(Array.from(entries, encodeEntry));
+  return encodeEntries(Buffer.concat(Array.from(entries, encodeEntry)));
 }
 
 /** One channel's part of a cursor. */
-export function encodeEntry({ tag, epoch, offset }: CursorEntry): Buffer {
-  const bytes = Buffer.allocUnsafe(TAG_BYTES + EPOCH_BYTES + MAX_OFFSET_BYTES);
-  bytes.writeUInt16BE(tag, 0);
-  bytes.writeUInt32BE(Number.parseInt(epoch, 16), TAG_BYTES);
-  return bytes.subarray(0, writeOffset(bytes, TAG_BYTES + EPOCH_BYTES, offset));
-}
-
-export function joinEntries(entries: readonly Buffer[]): string {
-  return encodeEntries(entries.length === 1 ? entries[0]! : Buffer.concat(entries));
+export function encodeEntry({ tag, epoch, offset, since = 0 }: CursorEntry): Buffer {
+  const bytes = Buffer.allocUnsafe(HEAD_BYTES + MAX_NUMBER_BYTES);
+  bytes.writeUInt32BE(tag, 0);
+  bytes.writeUInt32BE(epoch === "" ? 0 : Number.parseInt(epoch, 16), TAG_BYTES);
+  return bytes.subarray(
+    0,
+    writeNumber(bytes, HEAD_BYTES, epoch === "" ? Math.floor(since / MINUTE_MS) : offset),
+  );
 }
 
 /** A cursor of the parts of its channels, one behind the other. */
 export function encodeEntries(entries: Buffer): string {
-  return VERSION_1 + entries.toString("base64url");
+  return VERSION_2 + entries.toString("base64url");
 }
 
 /** Puts another offset into a part of a cursor, from `start` to `end` of `entries`; false when it has not its length. */
 export function replaceOffset(entries: Buffer, start: number, end: number, offset: number): boolean {
-  const at = start + TAG_BYTES + EPOCH_BYTES;
+  const at = start + HEAD_BYTES;
   const length = end - at;
   if (offset >= 0x80 ** length || (length > 1 && offset < 0x80 ** (length - 1))) return false;
-  writeOffset(entries, at, offset);
+  writeNumber(entries, at, offset);
   return true;
 }
 
 /** Answers where it ends. */
-function writeOffset(bytes: Buffer, start: number, offset: number): number {
+function writeNumber(bytes: Buffer, start: number, number: number): number {
   let end = start;
-  let rest = offset;
+  let rest = number;
   for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[end++] = (rest % 0x80) | 0x80;
   bytes[end++] = rest;
   return end;
 }
 
-/** Reads a cursor; `null` for anything that `encodeCursor()` does not write. */
+/** Reads a cursor; `null` for anything that `encodeCursor()`, or its first version, does not write. */
 export function parseCursor(text: string): readonly CursorEntry[] | null {
-  if (text.length > MAX_LENGTH || !/^1\.[\w-]+$/.test(text)) return null;
-  const bytes = Buffer.from(text.slice(VERSION_1.length), "base64url");
+  if (text.length > MAX_LENGTH || !/^[12]\.[\w-]+$/.test(text)) return null;
+  const isVersion1 = text.startsWith(VERSION_1);
+  const coded = text.slice(VERSION_2.length);
+  const bytes = Buffer.from(coded, "base64url");
+  // There is one text for each cursor: no spare bits.
+  if (bytes.toString("base64url") !== coded) return null;
   const entries: CursorEntry[] = [];
   for (let at = 0; at < bytes.length;) {
-    if (at + TAG_BYTES + EPOCH_BYTES >= bytes.length) return null;
-    const tag = bytes.readUInt16BE(at);
-    const epoch = bytes.toString("hex", at + TAG_BYTES, at + TAG_BYTES + EPOCH_BYTES);
-    const read = readOffset(bytes, at + TAG_BYTES + EPOCH_BYTES);
+    const epochAt = at + (isVersion1 ? TAG_BYTES_1 : TAG_BYTES);
+    const numberAt = epochAt + EPOCH_BYTES;
+    if (numberAt >= bytes.length) return null;
+    const tag = isVersion1 ? bytes.readUInt16BE(at) : bytes.readUInt32BE(at);
+    const epoch = bytes.toString("hex", epochAt, numberAt);
+    const read = readNumber(bytes, numberAt);
     if (read === null) return null;
-    entries.push({ tag, epoch, offset: read.offset });
+    const { number } = read;
+    if (isVersion1) entries.push({ tag, epoch, offset: number, isVersion1 });
+    else if (epoch === NO_EPOCH) entries.push({ tag, epoch: "", offset: 0, since: number * MINUTE_MS });
+    else entries.push({ tag, epoch, offset: number });
     at = read.end;
   }
-  // There is one text for each cursor: no spare bits, no leading zeros.
-  return encodeCursor(entries) === text ? entries : null;
+  return entries;
 }
 
-function readOffset(bytes: Buffer, start: number): { offset: number; end: number } | null {
-  let offset = 0;
-  for (let index = 0; index < MAX_OFFSET_BYTES; index++) {
+/** `null` for what is not the shortest form of a safe integer. */
+function readNumber(bytes: Buffer, start: number): { number: number; end: number } | null {
+  let number = 0;
+  for (let index = 0; index < MAX_NUMBER_BYTES; index++) {
     const byte = bytes[start + index];
     if (byte === undefined) return null;
-    offset += (byte & 0x7f) * 0x80 ** index;
-    if (byte < 0x80) {
-      return Number.isSafeInteger(offset) ? { offset, end: start + index + 1 } : null;
-    }
+    number += (byte & 0x7f) * 0x80 ** index;
+    if (byte >= 0x80) continue;
+    const isShortest = byte > 0 || index === 0;
+    return isShortest && Number.isSafeInteger(number) ? { number, end: start + index + 1 } : null;
   }
   return null;
 }
 
+const NO_EPOCH = "00000000";
+
 /** Whether `text` is an epoch: what another program wrote may not be. */
 export function isEpoch(text: string): boolean {
-  return /^[0-9a-f]{8}$/.test(text);
+  return /^[0-9a-f]{8}$/.test(text) && text !== NO_EPOCH;
 }

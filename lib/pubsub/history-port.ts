@@ -6,18 +6,28 @@ export type Ending = "completed" | "broken";
 
 /** Where a channel's log stands. */
 export interface Tail {
-  /** The newest event. */
+  /** The newest event; the position of no log where there is none. */
   readonly position: Position;
   readonly ending: Ending | null;
   /** Whether it is to be completed one day: then a reader who comes late gets it from its beginning. */
   readonly finite: boolean;
+  /** When this was read, or a little before, in milliseconds of Redis' clock. */
+  readonly at: number;
+  /** Another program has changed the log, and it cannot be read: it counts as no log. */
+  readonly isInvalid: boolean;
 }
 
-/** Some events of a log, in their order and without a hole between them, and where the log stood when they were read. */
-export interface LogPage extends Tail {
-  readonly events: readonly (InboundEvent & { readonly position: Position })[];
+/** What one read says of a log. */
+export interface LogState extends Tail {
   /** When the read was begun, as `HistoryPort.now()`. */
   readonly readAt: number;
+  /** The offset of the oldest event that is held; behind the newest where none is. */
+  readonly first: number;
+}
+
+/** Some events of a log, in their order and without a hole between them, and what the same read says of the log. */
+export interface LogPage extends LogState {
+  readonly events: readonly (InboundEvent & { readonly position: Position })[];
 }
 
 /** The logs, as sessions and hub see them. */
@@ -33,6 +43,8 @@ export interface HistoryPort {
    * with a fault of Redis.
    */
   read(channel: string, after: Position, known: { since: number; top: number }): Promise<LogPage>;
-  /** Where the log stands, read after `since`. Rejects with a fault of Redis. */
-  tail(channel: string, since: number): Promise<Tail & { readonly readAt: number }>;
+  /** Where the log stands, read after `since`: none of its events is. Rejects with a fault of Redis. */
+  tail(channel: string, since: number): Promise<LogState>;
+  /** For how many milliseconds at least Redis knows of a log after its newest event. */
+  memoryMs(channel: string): number;
 }

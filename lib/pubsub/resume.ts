@@ -1,4 +1,4 @@
-import { parseCursor, tagOf, type CursorEntry, type Position } from "./cursor.js";
+import { isOfChannel, parseCursor, tagOf, type CursorEntry, type Position } from "./cursor.js";
 import type { Tail } from "./history-port.js";
 import type { GapReason } from "./inbound-event.js";
 
@@ -25,31 +25,41 @@ export interface Start {
   readonly resumed: boolean;
 }
 
-/** The client's place in a channel, by its cursor; of two channels with one tag the epoch tells which is meant. */
+/**
+ * The client's place in a channel, by its cursor. Of two channels with one tag the epoch tells which is meant; where that is
+ * the same too, neither is taken for the other.
+ */
 export function entryOf(cursor: readonly CursorEntry[], channel: string, epoch: string): CursorEntry | null {
   const tag = tagOf(channel);
-  const entries = cursor.filter((entry) => entry.tag === tag);
-  return entries.find((entry) => entry.epoch === epoch) ?? entries[0] ?? null;
+  const entries = cursor.filter((entry) => isOfChannel(entry, tag));
+  const [entry = entries[0], ...others] = entries.filter((each) => each.epoch === epoch);
+  return entry === undefined || others.length > 0 ? null : entry;
 }
 
 /**
- * Decides where a stream begins in a channel whose log stands at `tail`. `budget` is how many events it may
- * still replay. Whether the log does reach back so far is seen when it is read.
+ * Decides where a stream begins in a channel whose log stands at `tail`. `budget` is how many events it may still replay,
+ * `memoryMs` as `HistoryPort.memoryMs()`. Whether the log does reach back so far is looked at next.
  */
 export function findStart(
   channel: string,
   wish: Wish,
-  { position: top, finite, ending }: Tail,
-  budget: number,
+  { position: top, finite, ending, at }: Tail,
+  { budget, memoryMs }: { readonly budget: number; readonly memoryMs: number },
 ): Start {
   const atTop = (gap?: GapReason): Start => ({ position: top, resumed: false, ...(gap && { gap }) });
+  const atBeginning = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
   if (wish === "malformed") return atTop("malformed");
   if (wish === "earliest" || (wish === "now" && (finite || ending !== null))) {
-    return { position: { epoch: top.epoch, offset: 0 }, resumed: false };
+    return { position: atBeginning, resumed: false };
   }
   if (wish === "now") return atTop();
   const entry = entryOf(wish, channel, top.epoch);
   if (entry === null) return atTop("foreign");
+  if (entry.epoch === "") {
+    // Longer ago, another log may have come and gone since.
+    if (at - entry.since! > memoryMs) return atTop("epoch");
+    return top.offset > budget ? atTop("limit") : { position: atBeginning, resumed: true };
+  }
   if (entry.epoch !== top.epoch) return atTop("epoch");
   if (entry.offset > top.offset) return atTop("future");
   if (top.offset - entry.offset > budget) return atTop("limit");

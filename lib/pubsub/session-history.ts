@@ -148,6 +148,8 @@ export class SessionHistory implements Tracks {
   admit(event: InboundEvent): boolean {
     const track = this.#tracks.get(event.channel);
     if (track === undefined) return true;
+    const isAnew = track.ended !== null && event.position !== undefined;
+    if (isAnew && event.position.epoch !== track.position!.epoch) track.reopen();
     if (!track.behind) {
       const verdict = track.judge(event);
       if (verdict === "pass") track.advance(event);
@@ -171,7 +173,8 @@ export class SessionHistory implements Tracks {
     if (batch.isPlain) return true;
     const { run } = batch;
     const position = track.position!;
-    if (run === null || run.first !== position.offset + 1 || run.epoch !== position.epoch) return false;
+    if (run === null || run.first !== position.offset + 1) return false;
+    if (run.epoch !== position.epoch && position.epoch !== "") return false;
     track.advance(batch.last);
     return true;
   }

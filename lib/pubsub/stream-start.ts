@@ -1,6 +1,6 @@
 import type { ChannelTrack } from "./channel-track.js";
 import type { Position } from "./cursor.js";
-import type { HistoryPort, Tail } from "./history-port.js";
+import type { HistoryPort, LogState, Tail } from "./history-port.js";
 import type { GapReason } from "./inbound-event.js";
 import { entryOf, findStart, type Start, type Wish } from "./resume.js";
 import type { ChannelLog } from "./transport.js";
@@ -23,23 +23,25 @@ export interface FoundStart {
   readonly resumed: boolean;
 }
 
-/** Finds where a stream begins in each of its channels, once they are subscribed. Rejects with a fault of Redis. */
+/**
+ * Finds where a stream begins in each of its channels, once they are subscribed. No event is read for it: a client may leave
+ * before it takes the first one. Rejects with a fault of Redis.
+ */
 export async function findStarts(
   tracks: readonly ChannelTrack[],
   wish: Wish,
   source: StartSource,
 ): Promise<readonly FoundStart[]> {
-  const tails = await Promise.all(tracks.map(({ channel }) => tailOf(channel, wish, source)));
+  const logs = await Promise.all(tracks.map(({ channel }) => lookAt(channel, wish, source)));
   let budget = source.maxReplayEvents;
   const wished = tracks.map((track, index) => {
-    const tail = tails[index]!;
-    const start = findStart(track.channel, wish, tail, budget);
+    const { tail, state } = logs[index]!;
+    const memoryMs = source.port.memoryMs(track.channel);
+    const start = findStart(track.channel, wish, tail, { budget, memoryMs });
     if (start.resumed) budget -= tail.position.offset - start.position.offset;
-    return { track, tail, start };
+    return { track, tail, state, start };
   });
-  const found = await Promise.all(
-    wished.map(({ track, tail, start }) => verify(track, wish, tail, start, source)),
-  );
+  const found = await Promise.all(wished.map((each) => verify(each, wish, source)));
   return found.map((start) => {
     const { tail, position } = start;
     const replayed = tail.position.offset - position.offset;
@@ -56,40 +58,58 @@ export async function findStarts(
   });
 }
 
-/** Where a log stands, as it is known or as it is read; a cursor that is ahead of what is known may still be right. */
-async function tailOf(channel: string, wish: Wish, { port, log }: StartSource): Promise<Tail> {
+/** What is known of a log, and what a read has just said of it; `null` where none was needed. */
+interface KnownLog {
+  readonly tail: Tail;
+  readonly state: LogState | null;
+}
+
+interface WishedStart extends KnownLog {
+  readonly track: ChannelTrack;
+  readonly start: Start;
+}
+
+/**
+ * Where a log stands, as it is known or as it is read. A cursor that is ahead of what is known may still be right, and a
+ * channel that has ended may have been begun anew: a task that is queued again.
+ */
+async function lookAt(channel: string, wish: Wish, { port, log }: StartSource): Promise<KnownLog> {
   const known = log(channel).tail;
-  if (known !== null && !isAhead(wish, channel, known)) return known;
-  const read = await port.tail(channel, known === null ? log(channel).since : port.now());
-  log(channel).note(read);
-  return log(channel).tail ?? read;
+  const isSure = known !== null && known.ending === null && !known.isInvalid;
+  if (isSure && !isAhead(wish, channel, known)) return { tail: known, state: null };
+  const state = await port.tail(channel, known === null ? log(channel).since : port.now());
+  log(channel).note(state);
+  return { tail: log(channel).tail ?? state, state };
 }
 
 /** Looks whether the log still has what the start promises. */
 async function verify(
-  track: ChannelTrack,
+  { track, tail, state, start }: WishedStart,
   wish: Wish,
-  tail: Tail,
-  start: Start,
-  { port }: StartSource,
+  { port, log }: StartSource,
 ): Promise<FoundStart> {
   const top = tail.position;
   const { position, resumed, gap = null } = start;
+  if (tail.isInvalid) return { track, tail, position: top, gap: "invalid", resumed: false };
   if (position.offset >= top.offset) return { track, tail, position, gap, resumed };
-  const page = await port.read(track.channel, position, { since: port.now(), top: top.offset });
-  const first = page.events[0]?.position.offset;
+  const { first, position: found } = state ?? (await port.tail(track.channel, log(track.channel).since));
+  if (found.epoch !== top.epoch) return { track, tail, position: top, gap: "epoch", resumed: false };
   if (resumed) {
     // What was dropped from the log may have come live since the subscription.
     const { firstHeard } = track;
     const isHeard = firstHeard?.epoch === position.epoch && firstHeard.offset <= position.offset + 1;
-    if (first === position.offset + 1 || isHeard) return { track, tail, position, gap, resumed };
-  } else if (first !== undefined) {
+    if (first <= position.offset + 1 || isHeard) return { track, tail, position, gap, resumed };
+  } else if (first <= top.offset) {
     const isWhole = first === 1 || wish === "earliest";
-    const begin = { ...top, offset: first - 1 };
-    return { track, tail, position: begin, gap: isWhole ? gap : "trimmed", resumed };
+    return {
+      track,
+      tail,
+      position: { epoch: top.epoch, offset: first - 1 },
+      gap: isWhole ? gap : "trimmed",
+      resumed,
+    };
   }
-  const lost = page.position.epoch === top.epoch ? "trimmed" : "epoch";
-  return { track, tail, position: top, gap: lost, resumed: false };
+  return { track, tail, position: top, gap: "trimmed", resumed: false };
 }
 
 /** The track begins where that was found. `isNow`: the client has asked for nothing that was before. */
@@ -100,6 +120,10 @@ export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boo
   // What has come since the subscription belongs to a stream that begins now.
   const own = isNow && gap === null && position.offset === tail.position.offset && tail.ending === null;
   track.position = own && isEarlier ? { ...position, offset: firstHeard.offset - 1 } : position;
+  // The log that there was not has begun since.
+  if (position.epoch === "" && firstHeard?.offset === 1) {
+    track.position = { epoch: firstHeard.epoch, offset: 0 };
+  }
   if (track.position.offset >= tail.position.offset) track.ended = tail.ending;
   track.replaying = true;
 }

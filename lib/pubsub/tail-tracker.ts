@@ -86,12 +86,13 @@ export class TailTracker {
   }
 
   /** What a read has found; pages are shared, so it may be an older one than the last. */
-  note({ position, ending, finite, readAt }: Tail & { readonly readAt: number }): void {
+  note({ position, ending, finite, at, isInvalid, readAt }: Tail & { readonly readAt: number }): void {
     if (readAt <= this.since || readAt < this.#readAt) return;
     this.#readAt = readAt;
     const tail = this.#tail;
-    if (tail !== null && tail.position.epoch === position.epoch && tail.position.offset >= position.offset) {
-      this.#tail = { ...tail, ending: tail.ending ?? ending, finite: tail.finite || finite };
+    const isSameLog = tail?.position.epoch === position.epoch && position.epoch !== "";
+    if (isSameLog && tail.position.offset >= position.offset) {
+      this.#tail = { ...tail, ending: tail.ending ?? ending, finite: tail.finite || finite, at };
       return;
     }
     const run = this.#run;
@@ -102,7 +103,7 @@ export class TailTracker {
       run.last.epoch === position.epoch &&
       run.last.offset > position.offset &&
       run.first <= position.offset + 1;
-    this.#tail = { position: later ? run.last : position, ending, finite };
+    this.#tail = { position: later ? run.last : position, ending, finite, at, isInvalid };
   }
 
   #advance(position: Position, ending: Tail["ending"]): void {

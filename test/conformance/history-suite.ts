@@ -2,8 +2,9 @@ import { expect } from "chai";
 import type { Redis } from "ioredis";
 import type { Context } from "mocha";
 
-import { historyKeys } from "../../lib/history/history-keys.js";
+import { historyKeys, type HistoryKeys } from "../../lib/history/history-keys.js";
 import {
+  claimChannel,
   publishToLog,
   readFromLog,
   type PublishArguments,
@@ -76,8 +77,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         after: 0,
         maxEvents: 256,
         maxBytes: 100_000,
-        newEpoch: EPOCHS[1],
-        quietTtlMs: 60_000,
         maxAgeMs: 3_600_000,
         ...given,
       });
@@ -117,7 +116,10 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         { event: undefined, data: "", position: { epoch: EPOCHS[0], offset: 3 } },
       ]);
       await heard.stop();
-      expect(await read()).to.deep.equal({
+      const { at: _, ...state } = await read();
+      expect(state).to.deep.equal({
+        isInvalid: false,
+        first: 1,
         epoch: EPOCHS[0],
         top: 3,
         ending: "",
@@ -309,24 +311,124 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     it("tells where a log stands, and no event, to who asks for another life of it, or for none", async () => {
       await publish("x");
       for (const epoch of ["", EPOCHS[2]]) {
-        expect(await read({ epoch })).to.deep.equal({
+        const { at, ...state } = await read({ epoch });
+        expect(at).to.be.closeTo(Date.now(), 60_000);
+        expect(state).to.deep.equal({
+          isInvalid: false,
           epoch: EPOCHS[0],
           top: 1,
           ending: "",
           finite: false,
+          first: 1,
           entries: [],
         });
       }
     });
 
-    it("gives who only listens a place, from which the channel then goes on", async () => {
-      expect(await read({ epoch: "", newEpoch: EPOCHS[2] })).to.deep.include({ epoch: EPOCHS[2], top: 0 });
-      expect(await read({ epoch: "", newEpoch: EPOCHS[1] }), "the first counts").to.deep.include({
-        epoch: EPOCHS[2],
+    it("makes no key for who only listens, and says when there was no log", async () => {
+      const { position, log } = historyKeys(PREFIX, channel);
+      const { at, ...state } = await read({ epoch: "" });
+      expect(at).to.be.closeTo(Date.now(), 60_000);
+      expect(state).to.deep.include({ isInvalid: false, epoch: "", top: 0, first: 1, entries: [] });
+      expect(await client.exists(position, log)).to.equal(0);
+      expect(await publish("x")).to.deep.include({ epoch: EPOCHS[0], offset: 1 });
+    });
+
+    it("tells the oldest event that is held, by length and by age, without reading any", async () => {
+      for (let count = 0; count < 5; count++) await publish("x", { maxLength: 3 });
+      expect(await read({ epoch: "" })).to.deep.include({ top: 5, first: 3, entries: [] });
+      const { position } = historyKeys(PREFIX, channel);
+      await client.hset(position, "c", `0 ${Date.now() - 2_000} 4 ${Date.now() - 1_500}`);
+      expect(await read({ epoch: "", maxAgeMs: 1_200 })).to.deep.include({ top: 5, first: 5 });
+      expect(await offsets({ maxAgeMs: 1_200 })).to.deep.equal([5]);
+    });
+
+    it("renews how long a log is remembered once half of that is over, and not at each look", async () => {
+      const { position } = historyKeys(PREFIX, channel);
+      await publish("x");
+      const life = await client.pttl(position);
+      const most = Math.ceil(life * 0.6);
+      await client.pexpire(position, most);
+      await read();
+      expect(await client.pttl(position)).to.be.at.most(most);
+      await client.pexpire(position, Math.ceil(life * 0.4));
+      await read();
+      expect(await client.pttl(position)).to.be.closeTo(life, 60_000);
+    });
+
+    describe("that another program has changed", () => {
+      // The mock has no types of keys, nor an order of entries.
+      before(function () {
+        if (name === "ioredis-mock") this.skip();
       });
-      expect(await client.pttl(historyKeys(PREFIX, channel).position)).to.be.within(50_000, 60_000);
-      expect(await publish("x")).to.deep.include({ epoch: EPOCHS[2], offset: 1 });
-      expect(await offsets({ epoch: EPOCHS[2] })).to.deep.equal([1]);
+
+      const held = async (key: string): Promise<unknown> => {
+        const type = await client.type(key);
+        if (type === "string") return client.get(key);
+        return type === "list" ? client.lrange(key, 0, -1) : client.hgetall(key);
+      };
+
+      const changes: Readonly<Record<string, (keys: HistoryKeys) => Promise<unknown>>> = {
+        "into text": ({ position }) => client.set(position, "x"),
+        "into a list": ({ position }) => client.del(position).then(() => client.rpush(position, "x")),
+        "by an epoch that is none": ({ position }) => client.hset(position, "e", "xyz"),
+        "by the epoch of no log": ({ position }) => client.hset(position, "e", "00000000"),
+        "by an epoch in upper case": ({ position }) => client.hset(position, "e", "E0000001"),
+        "by no epoch": ({ position }) => client.hdel(position, "e"),
+        "by no offset": ({ position }) => client.hdel(position, "o"),
+        "by words for an offset": ({ position }) => client.hset(position, "o", "abc"),
+        "by an offset below 0": ({ position }) => client.hset(position, "o", "-5"),
+        "by a fraction": ({ position }) => client.hset(position, "o", "1.5"),
+        "by an offset of another form": ({ position }) => client.hset(position, "o", "1e3"),
+        "by an offset that no number holds": ({ position }) => client.hset(position, "o", "9007199254740993"),
+        "by infinity": ({ position }) => client.hset(position, "o", "inf"),
+      };
+      for (const [how, change] of Object.entries(changes)) {
+        it(`counts as none, and begins anew with the next event: ${how}`, async () => {
+          const keys = historyKeys(PREFIX, channel);
+          await publish("old");
+          await change(keys);
+          const before = await held(keys.position);
+          expect(await read()).to.deep.include({ isInvalid: true, epoch: "", top: 0, entries: [] });
+          expect(await held(keys.position), "a reader changes nothing").to.deep.equal(before);
+          expect(await publish("new", { epoch: EPOCHS[1] })).to.deep.include({ status: "ok", offset: 1 });
+          const { epoch, entries } = await read({ epoch: EPOCHS[1] });
+          expect([epoch, entries.map(({ data }) => data)]).to.deep.equal([EPOCHS[1], ["new"]]);
+        });
+      }
+
+      for (const [how, change] of Object.entries({
+        "a log that is text": ({ log }: HistoryKeys) => client.set(log, "x"),
+        "a log with a later entry": ({ log }: HistoryKeys) => client.xadd(log, "99", "e", "", "d", "x"),
+      })) {
+        it(`loses what was before and no event more: ${how}`, async () => {
+          const keys = historyKeys(PREFIX, channel);
+          await publish("old");
+          await change(keys);
+          expect((await read()).entries.map(({ offset }) => offset)).to.not.include(99);
+          expect(await publish("new")).to.deep.include({ status: "ok", offset: 2 });
+          expect(await read()).to.deep.include({ isInvalid: false, top: 2, first: 2 });
+          expect(await offsets()).to.deep.equal([2]);
+          expect(await client.pttl(keys.log)).to.be.greaterThan(0);
+        });
+      }
+
+      it("goes on where it was, with an end that is none", async () => {
+        const { position } = historyKeys(PREFIX, channel);
+        await publish("a");
+        await client.hset(position, "end", "over");
+        expect(await read()).to.deep.include({ isInvalid: false, top: 1, ending: "" });
+        expect(await publish("b", { finite: true })).to.deep.include({ status: "ok", offset: 2 });
+        expect(await offsets()).to.deep.equal([1, 2]);
+      });
+
+      it("has a writer begin anew", async () => {
+        const keys = historyKeys(PREFIX, channel);
+        await client.set(keys.position, "x");
+        const lease = { token: "t", leaseMs: 1_000, epoch: EPOCHS[2], quietTtlMs: 60_000 };
+        expect(await claimChannel(client, keys, lease)).to.equal("ok");
+        expect(await read()).to.deep.include({ isInvalid: false, epoch: EPOCHS[2], top: 0, finite: true });
+      });
     });
 
     it("begins anew, under another epoch, when its place is lost, and keeps nothing of before", async () => {
@@ -336,11 +438,8 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await publish("new", { epoch: EPOCHS[1] })).to.deep.include({ epoch: EPOCHS[1], offset: 1 });
       expect((await read({ epoch: EPOCHS[1] })).entries.map(({ data }) => data)).to.deep.equal(["new"]);
       await client.del(position);
-      expect(await read({ epoch: EPOCHS[1], newEpoch: EPOCHS[2] })).to.deep.include({
-        epoch: EPOCHS[2],
-        top: 0,
-      });
-      expect(await client.exists(log), "the stale log").to.equal(0);
+      expect(await read({ epoch: EPOCHS[1] })).to.deep.include({ epoch: "", top: 0, entries: [] });
+      expect(await client.exists(log), "a reader leaves it").to.equal(1);
     });
 
     it("tells how many were dropped when the log was lost, and its place was not", async () => {

@@ -687,7 +687,7 @@ export function describeStreams(
 }
 
 /** The id of an event that is kept. */
-const CURSOR = /^1\.[\w-]+$/;
+const CURSOR = /^2\.[\w-]+$/;
 
 function isEvent(type: string): (event: ReceivedEvent) => boolean {
   return ({ event }) => event === type;

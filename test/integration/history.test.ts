@@ -71,8 +71,6 @@ describe("history on a real server that refuses", () => {
       after: 0,
       maxEvents: 10,
       maxBytes: 1_000,
-      newEpoch: "e0000001",
-      quietTtlMs: 60_000,
       maxAgeMs: 60_000,
     });
 

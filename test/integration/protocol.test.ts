@@ -28,7 +28,7 @@ const contents = (events: readonly ReceivedEvent[]): readonly string[] =>
 /** The last id of all, with or without an event. */
 const lastPlace = (client: SseClient): string =>
   client.text
-    .match(/^id: 1\..*$/gm)!
+    .match(/^id: 2\..*$/gm)!
     .at(-1)!
     .slice(4);
 
@@ -113,7 +113,7 @@ describe("docs/protocol.md", () => {
       expect([reply[0], ...reply.slice(2)]).to.deep.equal(["ok", "1", "1"]);
       const event = await client.next(({ event: type }) => type === "news");
       expect(event.data).to.equal("a\nb");
-      expect(event.id).to.match(/^1\./);
+      expect(event.id).to.match(/^2\./);
       expect(await server.admin.hget(keysOf(channel)[0], "e")).to.equal(reply[1]);
     });
 

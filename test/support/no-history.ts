@@ -5,6 +5,7 @@ import { TailTracker } from "../../lib/pubsub/tail-tracker.js";
 export const noHistory: HistoryPort = {
   keeps: () => false,
   now: () => 0,
+  memoryMs: () => 0,
   read: () => Promise.reject(new Error("no channel has a history")),
   tail: () => Promise.reject(new Error("no channel has a history")),
 };

@@ -22,6 +22,9 @@ interface AskedRead {
 /** How a channel's log is ended. */
 export type EndingEvent = "completed" | "silent" | "broken";
 
+/** The server's clock, which stands. */
+const NOW = "1000";
+
 /** Larger than an event may be. */
 export const OVERSIZE = 1_500;
 
@@ -47,7 +50,7 @@ export class ScriptedLog {
     const redisSseReadLog = (_position: string, _log: string, ...args: (string | number)[]) =>
       new Promise<readonly string[]>((resolve, reject) => {
         const texts = args.map(String);
-        const channel = texts[7]!;
+        const channel = texts[5]!;
         const key = `${connection} ${channel}`;
         const queue = this.#asked.get(key) ?? [];
         this.#asked.set(key, queue);
@@ -84,6 +87,12 @@ export class ScriptedLog {
   }
 
   readonly #silent = new Set<string>();
+
+  /** Whether the event at a place is an end that says nothing. */
+  isSilentEnd(channel: string, epoch: string, offset: number): boolean {
+    const life = this.livesOf(channel).find((each) => each.epoch === epoch);
+    return life?.ending === "completed" && life.top === offset && this.#silent.has(`${epoch} ${offset}`);
+  }
 
   /** The oldest events go; where the log stands is kept. */
   trim(channel: string, count: number): void {
@@ -134,10 +143,12 @@ export class ScriptedLog {
   }
 
   #replyTo({ channel, args }: AskedRead): readonly string[] {
-    const [epoch = "", afterText, countText, bytesText, newEpoch = ""] = args;
-    const separator = args[9]!;
-    const life = this.current(channel) ?? this.#begin(channel, newEpoch);
-    const reply = [life.epoch, String(life.top), life.ending, life.finite ? "1" : ""];
+    const [epoch = "", afterText, countText, bytesText] = args;
+    const separator = args[7]!;
+    const life = this.current(channel);
+    if (life === null) return ["", "", "0", "", "", "1", NOW, ""];
+    const first = String(life.base);
+    const reply = ["", life.epoch, String(life.top), life.ending, life.finite ? "1" : "", first, NOW];
     const found: string[] = [];
     if (epoch !== life.epoch) return [...reply, ""];
     let bytes = 0;

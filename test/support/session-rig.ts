@@ -2,7 +2,7 @@ import { BufferBudget } from "../../lib/pubsub/buffer-budget.js";
 import type { Position } from "../../lib/pubsub/cursor.js";
 import { EventBatch } from "../../lib/pubsub/event-batch.js";
 import { encodeEvent } from "../../lib/pubsub/frame.js";
-import type { Ending, HistoryPort, LogPage } from "../../lib/pubsub/history-port.js";
+import type { Ending, HistoryPort, LogPage, LogState } from "../../lib/pubsub/history-port.js";
 import { NOTHING } from "../../lib/pubsub/frame.js";
 import type { GapReason, InboundEvent } from "../../lib/pubsub/inbound-event.js";
 import type { SessionSettings } from "../../lib/pubsub/session-context.js";
@@ -14,6 +14,7 @@ import type { Transport, TransportListener } from "../../lib/pubsub/transport.js
 import { settle } from "./eventually.js";
 import { FakeClock } from "./fake-clock.js";
 import { FakeSink } from "./fake-sink.js";
+import { EMPTY, logState } from "./log-state.js";
 
 type Logged = InboundEvent & { readonly position: Position };
 
@@ -149,26 +150,31 @@ export class SessionRig implements HistoryPort {
     return this.#reads;
   }
 
+  memoryMs(): number {
+    return Infinity;
+  }
+
   async read(channel: string, after: Position): Promise<LogPage> {
     const readAt = ++this.#reads;
     await this.gate;
     return {
       ...this.#tailOf(channel),
-      events: this.#logOf(channel).filter(({ position }) => position.offset > after.offset),
+      events: this.#logOf(channel).filter(
+        ({ position }) => after.epoch !== "" && position.offset > after.offset,
+      ),
       readAt,
     };
   }
 
-  async tail(channel: string): Promise<Omit<LogPage, "events">> {
+  async tail(channel: string): Promise<LogState> {
     const readAt = ++this.#reads;
     await this.gate;
     return { ...this.#tailOf(channel), readAt };
   }
 
-  #tailOf(channel: string): Omit<LogPage, "events" | "readAt"> {
+  #tailOf(channel: string): LogState {
     const last = this.#logOf(channel).at(-1);
-    const position = last?.position ?? { epoch: EPOCH, offset: 0 };
-    return { position, ending: last?.ending ?? null, finite: false };
+    return logState(last?.position ?? EMPTY, { ending: last?.ending ?? null });
   }
 
   #deliver(channel: string, events: readonly InboundEvent[]): void {

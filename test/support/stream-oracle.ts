@@ -119,13 +119,18 @@ export class StreamOracle {
       // Added while the client did not read: its place goes with the next event.
       if (position === undefined && this.#added.has(channel)) continue;
       expect(position, `place in ${channel}`).not.to.equal(undefined);
-      const lives = this.#options.log.livesOf(channel);
+      const { log } = this.#options;
+      const lives = log.livesOf(channel);
+      if (position!.epoch === "") {
+        expect(log.current(channel)?.top ?? 0, `events of ${channel}, which had no log`).to.equal(0);
+        continue;
+      }
       const index = lives.findIndex(({ epoch }) => epoch === position!.epoch);
       expect(index, `life of ${channel}`).to.be.at.least(0);
       // What was dropped, and told, in front of another gap is behind the place of that.
       const { top, ending } = lives[index]!;
       if (ending !== "" || position!.offset > top || !this.#isLost(channel, { ...position!, offset: top }))
-        expect(position!.offset, `events of ${channel}`).to.equal(top);
+        expect(position!.offset, `events of ${channel}`).to.be.oneOf(this.#ends(channel, lives[index]!));
       // Whoever has a channel to its end has left it: what begins anew under its name is another.
       if (lives[index]!.ending !== "") continue;
       for (const later of lives.slice(index + 1))
@@ -140,13 +145,14 @@ export class StreamOracle {
       const own = this.#at?.get(channel) ?? entries.find(({ tag }) => tag === tagOf(channel));
       const life = this.#options.log.livesOf(channel).find(({ epoch }) => epoch === own?.epoch);
       expect(life?.ending, `ending of ${channel}`).to.be.oneOf(["completed", "broken"]);
-      expect(own?.offset, `all of ${channel}`).to.equal(life?.top);
+      expect(own?.offset, `all of ${channel}`).to.be.oneOf(this.#ends(channel, life!));
     }
   }
 
   #take(frame: Frame): void {
     const { event, data, id } = frame;
     if (event === "closing") {
+      if (id !== undefined && id !== "completed") this.#move(id, "", NOWHERE);
       this.#over = true;
     } else if (event === "connected") {
       this.#connected(JSON.parse(data!) as { recovered: boolean }, id);
@@ -218,7 +224,7 @@ export class StreamOracle {
     const to = this.#placeIn(id, channel)!;
     const life = log.livesOf(channel).find(({ epoch }) => epoch === to.epoch)!;
     expect(to.offset, "what was dropped").to.be.at.most(life.top);
-    if (from !== undefined) {
+    if (from !== undefined && from.epoch !== "") {
       expect(to.epoch, "the same life").to.equal(from.epoch);
       expect(to.offset, "never back to what the client had").to.be.at.least(from.offset);
     }
@@ -232,20 +238,26 @@ export class StreamOracle {
   /** The event at `position` follows what the client has, but for what it was told it will not get. */
   #expectNext(channel: string, position: Position, at: Position, what: string): void {
     const { epoch, offset } = position;
-    const follows = epoch === at.epoch && offset > at.offset;
+    const follows = at.epoch === "" || (epoch === at.epoch && offset > at.offset);
     if (follows && this.#isLost(channel, { epoch, offset: offset - 1 })) return;
+    // Where there was no log, or one that has ended, any that there is now has begun since.
+    const life = this.#options.log.livesOf(channel).find((each) => each.epoch === at.epoch);
+    const hasEnded =
+      life?.ending !== "" && life !== undefined && this.#ends(channel, life).includes(at.offset);
+    if (at.epoch === "" || (hasEnded && epoch !== at.epoch)) return void expect(offset, what).to.equal(1);
     expect(position, what).to.deep.equal({ epoch: at.epoch, offset: at.offset + 1 });
   }
 
   /** Why a stream that was live goes over events. */
-  #expectReason(channel: string, reason: GapReason, from: Position, to: Position): void {
+  #expectReason(channel: string, reason: GapReason, left: Position, to: Position): void {
     const { log, maxReplayEvents } = this.#options;
     const lives = log.livesOf(channel);
+    const from = left.epoch === "" ? { epoch: to.epoch, offset: 0 } : left;
     const own = lives.findIndex(({ epoch }) => epoch === from.epoch);
     const next = lives.findIndex(({ epoch }) => epoch === to.epoch);
     const life = lives[own]!;
     if (reason === "epoch") {
-      expect(next, "a later life").to.be.greaterThan(own);
+      if (to.epoch !== "") expect(next, "a later life").to.be.greaterThan(own);
       expect(to.offset, "the beginning of a life").to.equal(0);
       return;
     }
@@ -283,6 +295,7 @@ export class StreamOracle {
     const lives = log.livesOf(channel);
     const life = lives.find((each) => each.epoch === epoch)!;
     const isLast = lives.at(-1) === life && log.current(channel) === life;
+    if (epoch === "") return this.#expectNoLog(channel, gap, given, resumes);
     expect(life, what).not.to.equal(undefined);
     expect(offset, what).to.be.at.most(life.top);
     const live = this.#liveSince?.get(channel);
@@ -290,7 +303,9 @@ export class StreamOracle {
     const opened = this.#opened.get(channel)!;
     if (gap === undefined) {
       if (resumes) {
-        expect({ epoch, offset }, what).to.deep.equal({ epoch: given?.epoch, offset: given?.offset });
+        const own =
+          given?.epoch === "" ? { epoch, offset: 0 } : { epoch: given?.epoch, offset: given?.offset };
+        expect({ epoch, offset }, what).to.deep.equal(own);
       } else if (lastEventId === "earliest" || (opened.life === life && opened.finite && allHeard)) {
         if (isLast) expect(offset, `${what}: all that is held`).to.be.lessThan(life.base);
         if (lastEventId === undefined) expect(offset, `${what}: all there ever was`).to.equal(0);
@@ -336,6 +351,24 @@ export class StreamOracle {
     }
   }
 
+  /** The stream begins where there is no log. */
+  #expectNoLog(
+    channel: string,
+    gap: GapReason | undefined,
+    given: Position | undefined,
+    resumes: boolean,
+  ): void {
+    const { log, lastEventId, allHeard } = this.#options;
+    const what = `beginning in ${channel}, which has no log`;
+    const isGone = this.#opened.get(channel)!.life === null || log.current(channel) === null;
+    if (allHeard) expect(isGone, what).to.equal(true);
+    if (gap === undefined) return void (resumes && expect(given?.epoch, what).to.equal(""));
+    if (gap === "malformed") return void expect(lastEventId, what).to.equal("malformed");
+    if (gap === "foreign") return void expect(given, what).to.equal(undefined);
+    expect([gap, resumes], what).to.deep.equal(["epoch", true]);
+    expect(given!.epoch, what).not.to.equal("");
+  }
+
   #logged(channel: string, position: Position, id: string | undefined): void {
     const at = this.#at?.get(channel);
     if (at === undefined) {
@@ -348,18 +381,29 @@ export class StreamOracle {
     this.#move(id, channel, position);
   }
 
-  /** An id alone: of a channel that was added, or of an end without an event. */
+  /** An id alone, of a channel that was added; or the end of a channel whose writer is lost. */
   #silent(id: string, ending: "completed" | "broken"): void {
     for (const channel of this.#at?.keys() ?? []) {
       const position = this.#placeIn(id, channel);
       const at = this.#at!.get(channel)!;
       if (position === undefined || position.offset === at.offset) continue;
+      if (ending === "broken" && this.#isSilentEnd(channel, position)) continue;
       const life = this.#options.log.livesOf(channel).find(({ epoch }) => epoch === position.epoch);
       expect(life?.ending, `an id alone in ${channel}`).to.equal(ending);
       this.#expectNext(channel, position, at, `the end of ${channel}`);
       return this.#move(id, channel, position);
     }
-    this.#move(id, "", { epoch: "", offset: 0 });
+    this.#move(id, "", NOWHERE);
+  }
+
+  /** The places of a client that has all of a log: an end that says nothing is told with what follows it. */
+  #ends(channel: string, { epoch, top }: Life): readonly number[] {
+    return this.#isSilentEnd(channel, { epoch, offset: top }) ? [top - 1, top] : [top];
+  }
+
+  /** Whether the event there is an end that says nothing: it is told with what follows it. */
+  #isSilentEnd(channel: string, { epoch, offset }: Position): boolean {
+    return this.#options.log.isSilentEnd(channel, epoch, offset);
   }
 
   /** The id says that the client has come this far in `channel`, and as far as before in all others. */
@@ -367,11 +411,15 @@ export class StreamOracle {
     expect(id, `an id with what has a place in ${channel}`).not.to.equal(undefined);
     expect(this.#at, "an id before the beginning").not.to.equal(null);
     if (channel !== "") this.#at!.set(channel, to);
-    for (const [name, { epoch, offset }] of this.#at!) {
-      expect(this.#placeIn(id, name), `${name} in the id of an event of ${channel}`).to.deep.equal({
-        epoch,
-        offset,
-      });
+    for (const [name, at] of this.#at!) {
+      const told = this.#placeIn(id, name)!;
+      if (told.offset !== at.offset && this.#isSilentEnd(name, told)) {
+        this.#expectNext(name, told, at, `the end of ${name}`);
+        this.#at!.set(name, told);
+      } else {
+        const { epoch, offset } = at;
+        expect(told, `${name} in the id of an event of ${channel}`).to.deep.equal({ epoch, offset });
+      }
     }
     for (const name of this.#added.keys()) {
       const position = this.#placeIn(id, name);
@@ -404,7 +452,7 @@ export class StreamOracle {
   }
 
   #plainEvent(channel: string, serial: number, id: string | undefined): void {
-    expect(id, "id of what has no place").to.equal(undefined);
+    if (id !== undefined) this.#move(id, "", NOWHERE);
     expect(serial, "events without a place, in order").to.be.greaterThan(this.#plain.get(channel) ?? -1);
     this.#plain.set(channel, serial);
     this.#plainSeen.add(serial);
@@ -428,10 +476,13 @@ export class StreamOracle {
   }
 }
 
+const NOWHERE: Position = { epoch: "", offset: 0 };
+
 function parseFrames(text: string): readonly Frame[] {
   return text
+    .replaceAll(/^:\n/gm, "")
     .split("\n\n")
-    .filter((block) => block !== "" && !block.startsWith(":"))
+    .filter((block) => block !== "")
     .map((block) => {
       const field = (name: string): string | undefined =>
         block

@@ -1,7 +1,8 @@
 import { BufferBudget } from "../../lib/pubsub/buffer-budget.js";
 import { assertChannel } from "../../lib/pubsub/channel.js";
 import { DedicatedTransport } from "../../lib/pubsub/dedicated-transport.js";
-import type { HistoryPort, LogPage } from "../../lib/pubsub/history-port.js";
+import type { Position } from "../../lib/pubsub/cursor.js";
+import type { HistoryPort, LogPage, LogState } from "../../lib/pubsub/history-port.js";
 import { readInboundEvent, type LoggedInboundEvent } from "../../lib/pubsub/inbound-event.js";
 import type { SessionContext, SessionSettings } from "../../lib/pubsub/session-context.js";
 import { PubSubSession } from "../../lib/pubsub/session.js";
@@ -14,6 +15,7 @@ import { settle } from "./eventually.js";
 import { FakeClock } from "./fake-clock.js";
 import { FakeSink } from "./fake-sink.js";
 import { EPOCH, loggedEvent, loggedMessage, type LoggedOptions } from "./inbound-events.js";
+import { EMPTY, logState } from "./log-state.js";
 import { ScriptedHubConnection, ScriptedPool, ScriptedRedis } from "./scripted-redis.js";
 import type { Subscriptions } from "./stream-harness.js";
 
@@ -177,30 +179,35 @@ class MemoryLogs implements HistoryPort {
     return this.reads;
   }
 
-  async read(channel: string, after: { offset: number }): Promise<LogPage> {
+  memoryMs(): number {
+    return Infinity;
+  }
+
+  async read(channel: string, after: Position): Promise<LogPage> {
     const readAt = ++this.reads;
     await this.before();
     const events = this.#events.get(channel) ?? [];
-    const key = `${channel} ${after.offset} ${events.length}`;
+    const key = `${channel} ${after.epoch} ${after.offset} ${events.length}`;
     // Pages are shared, as those of the real reader; one without events is always a fresh one.
     const known = this.#pages.get(key);
     if (known !== undefined) return known;
     const page = {
-      events: events.slice(after.offset),
-      position: { epoch: EPOCH, offset: events.length },
-      ending: events.at(-1)?.ending ?? null,
-      finite: false,
-      readAt,
+      ...this.#stateOf(events, readAt),
+      events: after.epoch === "" ? [] : events.slice(after.offset),
     };
     if (page.events.length > 0) this.#pages.set(key, page);
     return page;
   }
 
-  async tail(channel: string): Promise<LogPage> {
+  async tail(channel: string): Promise<LogState> {
     const readAt = ++this.reads;
     await this.before();
-    const events = this.#events.get(channel) ?? [];
-    const position = { epoch: EPOCH, offset: events.length };
-    return { events: [], position, ending: events.at(-1)?.ending ?? null, finite: false, readAt };
+    return this.#stateOf(this.#events.get(channel) ?? [], readAt);
+  }
+
+  #stateOf(events: readonly LoggedInboundEvent[], readAt: number): LogState {
+    const last = events.at(-1);
+    if (last === undefined) return logState(EMPTY, { readAt });
+    return logState({ epoch: EPOCH, offset: events.length }, { ending: last.ending ?? null, readAt });
   }
 }

@@ -1,3 +1,4 @@
+import { IS_PLACE } from "../../redis/place-lua.js";
 import { defineScript, type Script } from "../../redis/script.js";
 
 /**
@@ -60,7 +61,28 @@ local function push(list, ...)
 end
 `;
 
-export const TELL: string = String.raw`
+export const TELL: string = String.raw`${IS_PLACE}
+-- Each log has a random epoch of its own, though one script may begin several.
+local epochs = 0
+local function newEpoch()
+  epochs = epochs + 1
+  if epochs == 1 then return EPOCH end
+  if epochs == 2 then math.randomseed(tonumber(string.sub(EPOCH, 1, 7), 16)) end
+  return string.format('%04x%04x', math.random(0, 65535), math.random(1, 65535))
+end
+
+-- Whether the log of a task can be appended to.
+local function hasLog(id)
+  local at = redis.pcall('HMGET', POS .. id, 'e', 'o')
+  return not at.err and isPlace(at[1], at[2])
+end
+
+-- Whether somebody listens to the channel of a task. Where that is not said, LogWatch finds out.
+local function isHeard(id)
+  local got = redis.pcall('PUBSUB', 'NUMSUB', 'task_progress:' .. id)
+  return not got.err and (tonumber(got[2] or 0) or 0) > 0
+end
+
 -- Appends an event to a task's log, and publishes it; answers its number. A refused publishing must not leave a move half
 -- done.
 local function append(id, name, make, ending)
@@ -70,10 +92,12 @@ local function append(id, name, make, ending)
     return '0'
   end
   local pos, log = POS .. id, LOG .. id
-  local at = fields(pos, 'e', 'o', 'end')
-  if at[3] then return at[2] end
-  if not at[1] then call('DEL', log) end
-  local epoch, seq = at[1] or EPOCH, text((tonumber(at[2] or '0')) + 1)
+  local at = redis.pcall('HMGET', pos, 'e', 'o', 'end')
+  local isThere = not at.err and isPlace(at[1], at[2])
+  if isThere and isEnding(at[3]) then return at[2] end
+  -- What is left of an earlier log, or what another program has written, is no part of the new one.
+  if not isThere then call('DEL', pos, log) end
+  local epoch, seq = isThere and at[1] or newEpoch(), text(isThere and at[2] + 1 or 1)
   local data, place = make(seq), epoch .. ' ' .. seq
   local entry, changes = {'e', name, 'd', data}, {'e', epoch, 'o', seq, 'k', '1', 'r', '0', 't', '1'}
   if ending then
@@ -83,8 +107,11 @@ local function append(id, name, make, ending)
   end
   call('HSET', pos, unpack(changes))
   local added = redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
-  -- Somebody else has written to the log: the next event begins a new one.
-  if type(added) == 'table' and added.err then call('DEL', pos, log) end
+  if type(added) == 'table' and added.err then
+    -- Another program has written to the log: it begins with this event.
+    call('DEL', log)
+    redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+  end
   redis.pcall('PUBLISH', channel, '\30sse1\n' .. place .. '\n' .. name .. '\n' .. data)
   return seq
 end
@@ -112,7 +139,7 @@ local function watch(id)
   local key = TASK .. id
   local got = fields(key, 'watched', 'status', 'startedAt', 'progress', 'message', 'attempt', 'delayed')
   -- A server that is short of memory may have dropped a log that was there.
-  if KEEP == '' or not got[2] or got[1] and call('EXISTS', POS .. id) == 1 then return false end
+  if KEEP == '' or not got[2] or got[1] and hasLog(id) then return false end
   call('HSET', key, 'watched', '1')
   tell(id, 'queued', {status = got[7] and 'delayed' or 'queued', progress = '0', message = '', attempt = '0'})
   if got[3] then tell(id, 'started', {status = 'running', progress = '0', message = '', attempt = got[6] or '1'}) end

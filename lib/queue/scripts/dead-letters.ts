@@ -20,7 +20,11 @@ for index = 6, #ARGV do
     call('HSET', key, 'status', 'queued', 'attempt', '0', 'progress', '0', 'message', '')
     call('PERSIST', key)
     if once then call('SET', once, id) end
-    if KEEP == '' then tell(id, 'queued', {status = 'queued', progress = '0', message = '', attempt = '0'}) end
+    if KEEP == '' then
+      tell(id, 'queued', {status = 'queued', progress = '0', message = '', attempt = '0'})
+    elseif isHeard(id) then
+      watch(id)
+    end
     later(READY, placeOf(got[3] or '0', number + index - 6), id)
   end
   push(answers, mine and 1 or 0)

@@ -61,7 +61,8 @@ for index = 0, total - 1 do
     elseif given ~= '' then
       -- Somebody may wait for it already, or have waited for one of the same id, whose story is over.
       local at = fields(POS .. id, 'e', 'end')
-      if at[2] then call('DEL', POS .. id, LOG .. id) elseif at[1] then watch(id) end
+      if at[2] then call('DEL', POS .. id, LOG .. id) end
+      if at[1] and not at[2] or isHeard(id) then watch(id) end
     end
   end
   answers[#answers + 1] = answer

@@ -1,12 +1,14 @@
+import { IS_PLACE } from "../../redis/place-lua.js";
 import type { Script } from "../../redis/script.js";
 import { BASE, defineQueueScript, TELL } from "./base.js";
 
 /** ARGV: id. How many events its channel has had (0 where none are kept), and its fields. */
-const READ = `${BASE}${String.raw`
+const READ = `${BASE}${IS_PLACE}${String.raw`
 local key, id = TASK .. ARGV[6], ARGV[6]
 local all = call('HGETALL', key)
 local got = fields(key, 'watched', 'status', 'startedAt')
-local seq = fields(POS .. id, 'o')[1] or '0'
+local at = redis.pcall('HMGET', POS .. id, 'e', 'o')
+local seq = not at.err and isPlace(at[1], at[2]) and at[2] or '0'
 if KEEP == '' then
   seq = '0'
 elseif not got[1] then

@@ -174,9 +174,23 @@ describe("LogReader", () => {
   describe("tail()", () => {
     it("asks where the log stands, once for all who ask at the same time", async () => {
       const [one, another] = await answered(Promise.all([reader.tail("c", 0), reader.tail("c", 0)]));
-      expect(one).to.deep.equal({ position: { epoch, offset: 5 }, ending: null, finite: false, readAt: 1 });
+      const position = { epoch, offset: 5 };
+      expect(one).to.deep.equal({
+        position,
+        ending: null,
+        finite: false,
+        first: 1,
+        at: 1_000,
+        isInvalid: false,
+        readAt: 1,
+      });
       expect(another).to.equal(one);
       expect(reader.statistics).to.deep.equal({ reads: 1, shared: 1 });
+    });
+
+    it("tells that there is no log, and since when", async () => {
+      const none = await answered(reader.tail("nobody", 0));
+      expect(none.position).to.deep.equal({ epoch: "", offset: 0, since: 1_000 });
     });
 
     it("asks again for who has to know it from now on", async () => {

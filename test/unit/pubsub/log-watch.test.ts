@@ -1,10 +1,12 @@
 import { expect } from "chai";
 
 import type { Position } from "../../../lib/pubsub/cursor.js";
+import type { LogState } from "../../../lib/pubsub/history-port.js";
 import { LogWatch, type WatchedLog } from "../../../lib/pubsub/log-watch.js";
 import { TailTracker } from "../../../lib/pubsub/tail-tracker.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { EPOCH, loggedEvent } from "../../support/inbound-events.js";
+import { logState } from "../../support/log-state.js";
 
 describe("LogWatch, of a log that may have gone back", () => {
   const log = { offset: 0 };
@@ -22,6 +24,7 @@ describe("LogWatch, of a log that may have gone back", () => {
       history: {
         keeps: () => true,
         now: () => reads,
+        memoryMs: () => 0,
         read: () => Promise.reject(new Error("not asked")),
         tail: () => Promise.resolve(tail(++reads)),
       },
@@ -35,12 +38,7 @@ describe("LogWatch, of a log that may have gone back", () => {
     watched.log.note(tail(++reads));
   });
 
-  const tail = (readAt: number) => ({
-    position: { epoch: EPOCH, offset: log.offset },
-    ending: null,
-    finite: false,
-    readAt,
-  });
+  const tail = (readAt: number): LogState => logState({ epoch: EPOCH, offset: log.offset }, { readAt });
 
   const hear = (offset: number): Position | null => watched.log.heard(loggedEvent("a", offset), reads);
 

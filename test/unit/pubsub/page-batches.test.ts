@@ -4,16 +4,14 @@ import type { LogPage } from "../../../lib/pubsub/history-port.js";
 import type { LoggedInboundEvent } from "../../../lib/pubsub/inbound-event.js";
 import { batchesOf } from "../../../lib/pubsub/page-batches.js";
 import { EPOCH, loggedEvent } from "../../support/inbound-events.js";
+import { logState } from "../../support/log-state.js";
 
 /** From how much text on a batch is a write of its own. */
 const BATCH_LENGTH = 64 * 1024;
 
 const pageOf = (events: readonly LoggedInboundEvent[]): LogPage => ({
+  ...logState(events.at(-1)?.position ?? { epoch: EPOCH, offset: 0 }),
   events,
-  position: events.at(-1)?.position ?? { epoch: EPOCH, offset: 0 },
-  ending: null,
-  finite: false,
-  readAt: 1,
 });
 
 /** Events whose frames have these lengths. */

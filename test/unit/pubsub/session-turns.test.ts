@@ -6,11 +6,17 @@ import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
 import { readLoggedEvent } from "../../../lib/pubsub/inbound-event.js";
 import type { PubSubSession } from "../../../lib/pubsub/session.js";
 import { deferred, settle } from "../../support/eventually.js";
+import { EMPTY } from "../../support/log-state.js";
 import { EPOCH, loggedMessage } from "../../support/inbound-events.js";
 import { dataOf, LINGER_MS, TurnRig, type TurnStream } from "../../support/turn-rig.js";
 
 const idOf = (...places: readonly (readonly [channel: string, offset: number])[]): string =>
-  encodeCursor(places.map(([channel, offset]) => ({ tag: tagOf(channel), epoch: EPOCH, offset })));
+  encodeCursor(
+    places.map(([channel, offset]) => ({
+      tag: tagOf(channel),
+      ...(offset === 0 ? EMPTY : { epoch: EPOCH, offset }),
+    })),
+  );
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describe(`a session and the messages of one turn, ${subscriptions}`, () => {

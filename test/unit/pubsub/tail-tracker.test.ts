@@ -14,6 +14,8 @@ const at = (offset: number, readAt: number, epoch = EPOCH, given: Partial<Tail> 
   position: { epoch, offset },
   ending: null,
   finite: false,
+  at: 1_000,
+  isInvalid: false,
   ...given,
   readAt,
 });
@@ -55,7 +57,24 @@ describe("TailTracker", () => {
       position: { epoch: EPOCH, offset: 7 },
       ending: "completed",
       finite: true,
+      at: 1_000,
+      isInvalid: false,
     });
+  });
+
+  it("takes over when there was no log still, as of the latest read", () => {
+    const none = (since: number, readAt: number) => ({
+      ...at(0, readAt, "", { at: since }),
+      position: { epoch: "", offset: 0, since },
+    });
+    tracker.established(0);
+    tracker.note(none(500, 1));
+    tracker.note(none(900, 2));
+    expect(tracker.tail?.position.since).to.equal(900);
+    tracker.heard(heard(1), 2);
+    expect(tracker.tail, "only a read tells more of a log that has begun").to.equal(null);
+    tracker.note(at(1, 3));
+    expect(tracker.tail?.position).to.deep.equal({ epoch: EPOCH, offset: 1 });
   });
 
   it("is not moved back by what it has heard or read already", () => {
