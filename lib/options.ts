@@ -1,7 +1,7 @@
 import type { Clock } from "./clock.js";
-import { systemClock } from "./clock.js";
+import { systemClock, withSafeDelays } from "./clock.js";
 import { ConfigError } from "./errors.js";
-import { readHistoryOptions, type HistoryOptions, type HistoryPolicy } from "./history/history-policy.js";
+import { readHistoryOptions, type HistoryOptions, type HistorySettings } from "./history/history-policy.js";
 import { readSlowConsumer, type SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import {
@@ -101,7 +101,7 @@ export interface Settings {
     readonly maxWaiting: number;
     readonly leaseAlarmMs: number;
   };
-  readonly history: HistoryPolicy;
+  readonly history: HistorySettings;
   readonly heartbeatMs: number;
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
@@ -199,7 +199,9 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
 function readClock(clock: Clock = systemClock): Clock {
   assertObject("clock", clock);
   const complete = typeof clock.now === "function" && typeof clock.schedule === "function";
-  if (complete && (clock.monotonic === undefined || typeof clock.monotonic === "function")) return clock;
+  if (complete && (clock.monotonic === undefined || typeof clock.monotonic === "function")) {
+    return clock === systemClock ? clock : withSafeDelays(clock);
+  }
   throw new ConfigError(
     "expected clock as an object with the functions now, schedule and, if at all, monotonic",
   );

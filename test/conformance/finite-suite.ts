@@ -247,7 +247,7 @@ export function describeFinite(
       });
 
       it("whose process is gone is found out by whoever reads next, and by those who listen", async () => {
-        const service = streams.create({ heartbeatMs: 100 });
+        const service = streams.create({ history: { checkMs: 200 } });
         const app = await streams.mount(service);
         const out = await service.writer(channel);
         await out.write("half");
