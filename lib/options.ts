@@ -48,7 +48,7 @@ export interface LimitOptions {
   readonly peerTimeoutMs?: number | undefined;
   /** Events that a client is sent from the logs of its channels when it comes back; of more it is told a gap. Default 10,000. */
   readonly maxReplayEvents?: number | undefined;
-  /** Bytes of one event's data. Default 256 KiB. */
+  /** Bytes of one event's data, at least 4. Default 256 KiB. */
   readonly maxEventBytes?: number | undefined;
   /** Milliseconds after which a stream ends, less up to a fifth at random. Default: never. */
   readonly maxLifetimeMs?: number | undefined;
@@ -133,8 +133,11 @@ const DEFAULT_LIMITS: Filled<LimitOptions> = {
 
 const UNBOUNDED_LIMITS: ReadonlySet<string> = new Set(["maxLifetimeMs", "peerTimeoutMs"]);
 
-/** Less than a few retransmissions tell nothing of a peer, and the first ones take a second. */
-const LOWEST_LIMITS: Readonly<Record<string, number>> = { peerTimeoutMs: 1_000 };
+/**
+ * Less than a few retransmissions tell nothing of a peer, and the first ones take a second. An event must hold any
+ * character, which has up to 4 bytes.
+ */
+const LOWEST_LIMITS: Readonly<Record<string, number>> = { peerTimeoutMs: 1_000, maxEventBytes: 4 };
 
 const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "redis",

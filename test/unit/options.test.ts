@@ -134,6 +134,11 @@ describe("readOptions()", () => {
     expect(readOptions({ limits: { peerTimeoutMs: 1_000 } }).limits.peerTimeoutMs).to.equal(1_000);
   });
 
+  it("refuses a limits.maxEventBytes that not every character fits in", () => {
+    expectConfigError(() => readOptions({ limits: { maxEventBytes: 3 } }), /limits\.maxEventBytes/);
+    expect(readOptions({ limits: { maxEventBytes: 4 } }).limits.maxEventBytes).to.equal(4);
+  });
+
   it("says one lower bound of limits.peerTimeoutMs, and that Infinity is taken", () => {
     for (const value of [0, 1.5, 999, null]) {
       expectConfigError(
