@@ -1,7 +1,7 @@
 import type { Clock } from "./clock.js";
-import { systemClock } from "./clock.js";
+import { systemClock, withSafeDelays } from "./clock.js";
 import { ConfigError } from "./errors.js";
-import { readHistoryOptions, type HistoryOptions, type HistoryPolicy } from "./history/history-policy.js";
+import { readHistoryOptions, type HistoryOptions, type HistorySettings } from "./history/history-policy.js";
 import { MAX_CHANNELS } from "./pubsub/cursor.js";
 import { readSlowConsumer, type SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
 import type { RedisSource } from "./redis/connection-factory.js";
@@ -49,7 +49,7 @@ export interface LimitOptions {
   readonly peerTimeoutMs?: number | undefined;
   /** Events that a client is sent from the logs of its channels when it comes back; of more it is told a gap. Default 10,000. */
   readonly maxReplayEvents?: number | undefined;
-  /** Bytes of one event's data. Default 256 KiB. */
+  /** Bytes of one event's data, at least 4. Default 256 KiB. */
   readonly maxEventBytes?: number | undefined;
   /** Milliseconds after which a stream ends, less up to a fifth at random. Default: never. */
   readonly maxLifetimeMs?: number | undefined;
@@ -102,7 +102,7 @@ export interface Settings {
     readonly maxWaiting: number;
     readonly leaseAlarmMs: number;
   };
-  readonly history: HistoryPolicy;
+  readonly history: HistorySettings;
   readonly heartbeatMs: number;
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
@@ -134,8 +134,11 @@ const DEFAULT_LIMITS: Filled<LimitOptions> = {
 
 const UNBOUNDED_LIMITS: ReadonlySet<string> = new Set(["maxLifetimeMs", "peerTimeoutMs"]);
 
-/** Less than a few retransmissions tell nothing of a peer, and the first ones take a second. */
-const LOWEST_LIMITS: Readonly<Record<string, number>> = { peerTimeoutMs: 1_000 };
+/**
+ * Less than a few retransmissions tell nothing of a peer, and the first ones take a second. An event must hold any
+ * character, which has up to 4 bytes.
+ */
+const LOWEST_LIMITS: Readonly<Record<string, number>> = { peerTimeoutMs: 1_000, maxEventBytes: 4 };
 
 const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "redis",
@@ -199,7 +202,9 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
 function readClock(clock: Clock = systemClock): Clock {
   assertObject("clock", clock);
   const complete = typeof clock.now === "function" && typeof clock.schedule === "function";
-  if (complete && (clock.monotonic === undefined || typeof clock.monotonic === "function")) return clock;
+  if (complete && (clock.monotonic === undefined || typeof clock.monotonic === "function")) {
+    return clock === systemClock ? clock : withSafeDelays(clock);
+  }
   throw new ConfigError(
     "expected clock as an object with the functions now, schedule and, if at all, monotonic",
   );

@@ -145,7 +145,7 @@ class RedisSseService implements RedisSse {
     this.#history = new History({
       commands,
       keyPrefix,
-      policy: settings.history,
+      policy: settings.history.policy,
       clock,
       limits,
       encodeEnvelope,
@@ -163,7 +163,7 @@ class RedisSseService implements RedisSse {
       clock,
       maxBytes: limits.maxEventBytes,
       // One rule for the channels of all tasks: a script that takes some does not know yet which.
-      keepEvents: settings.history(progressChannel("any")) === null ? null : limits.maxReplayEvents,
+      keepEvents: settings.history.policy(progressChannel("any")) === null ? null : limits.maxReplayEvents,
     });
     this.#streams = new Streams({
       settings: {

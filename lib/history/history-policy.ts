@@ -1,5 +1,5 @@
 import { ConfigError } from "../errors.js";
-import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
+import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "../validate.js";
 
 /** How much of a channel is kept. */
 export interface HistoryBounds {
@@ -15,20 +15,46 @@ export interface HistoryOptions extends HistoryBounds {
    * the first that matches counts. All processes of an application have to agree.
    */
   readonly channels?: Readonly<Record<string, HistoryBounds | false>>;
+  /**
+   * Milliseconds between two checks of the subscribed channels.
+   *
+   * Each process compares the log of each subscribed channel with the events that it received. The check finds events
+   * that Redis dropped, logs that Redis lost, and writers whose process died. Each check reads every subscribed channel
+   * once. From 100 to 2^31 - 1.
+   *
+   * @defaultValue 30_000
+   */
+  readonly checkMs?: number;
 }
 
 /** The bounds of a channel's history; `null` for a channel without. */
 export type HistoryPolicy = (channel: string) => Required<HistoryBounds> | null;
 
+/** The option `history`, with every default filled in. */
+export interface HistorySettings {
+  readonly policy: HistoryPolicy;
+  readonly checkMs: number;
+}
+
+const DEFAULT_CHECK_MS = 30_000;
+const MIN_CHECK_MS = 100;
 const DEFAULTS: Required<HistoryBounds> = { maxLength: 1_000, maxAgeMs: 3_600_000 };
 const MAX_LENGTH = 1_000_000;
 const MAX_AGE_MS = 365 * 24 * 3_600_000;
 
 /** Checks the option `history`. Throws `ConfigError`. */
-export function readHistoryOptions(options: HistoryOptions | false | undefined = {}): HistoryPolicy {
-  if (options === false) return () => null;
+export function readHistoryOptions(options: HistoryOptions | false | undefined = {}): HistorySettings {
+  if (options === false) return { policy: () => null, checkMs: DEFAULT_CHECK_MS };
   assertObject("history", options);
-  assertKnown("history", options, new Set(["maxLength", "maxAgeMs", "channels"]));
+  assertKnown("history", options, new Set(["maxLength", "maxAgeMs", "channels", "checkMs"]));
+  const { checkMs = DEFAULT_CHECK_MS } = options;
+  return {
+    policy: readPolicy(options),
+    checkMs: readMilliseconds("history.checkMs", checkMs, MIN_CHECK_MS),
+  };
+}
+
+function readPolicy(options: HistoryOptions): HistoryPolicy {
   const bounds = readBounds("history", options, DEFAULTS);
   const { channels = {} } = options;
   assertObject("history.channels", channels);

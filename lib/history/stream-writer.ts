@@ -2,6 +2,7 @@ import { monotonicNow, type Clock } from "../clock.js";
 import { delay } from "../deadline.js";
 import { ConfigError, isPassing, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
+import { fitsInEvent, maxFrameBytes, TextSplitter } from "../text-splitter.js";
 import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "../validate.js";
 import type { Ending, LeaseStatus } from "./history-scripts.js";
 import { channelRefusal, type LoggedEvent, type LogOptions } from "./log-publisher.js";
@@ -89,8 +90,7 @@ export class StreamWriter {
   readonly #onEnd: () => void;
   #chunks: string[] = [];
   #bytes = 0;
-  /** The first half of a character, whose second half is in the next chunk. */
-  #carry = "";
+  readonly #splitter: TextSplitter;
   #sequence = 0;
   #fault: RedisSseError | null = null;
   #aborted = false;
@@ -113,6 +113,7 @@ export class StreamWriter {
     this.#event = event;
     this.#settings = settings;
     this.#onEnd = onEnd;
+    this.#splitter = new TextSplitter(port.maxEventBytes);
     this.#scheduleRenewal();
   }
 
@@ -125,6 +126,10 @@ export class StreamWriter {
    * Takes a chunk, which goes out with others that come within `flushMs`; resolves when there is room for the
    * next. Rejects with `INVALID_EVENT` or `EVENT_TOO_LARGE` for a chunk that cannot be sent, `WRITER_OVERFLOW`
    * when far more was written than Redis takes, and, once the stream is over, with what ended it.
+   *
+   * Readers get the same text however it is cut into chunks. A CR or half of a character at the end of a chunk is sent
+   * with the next chunk, or when the stream ends. A chunk has at most `limits.maxEventBytes`. Its event has at most four
+   * times as many, where each line adds 7 bytes.
    */
   async write(chunk: string): Promise<void> {
     if (typeof chunk !== "string") {
@@ -132,12 +137,7 @@ export class StreamWriter {
     }
     this.#assertOpen();
     const bytes = Buffer.byteLength(chunk);
-    if (bytes > this.#port.maxEventBytes) {
-      throw new RedisSseError(
-        "EVENT_TOO_LARGE",
-        `expected a chunk of at most ${this.#port.maxEventBytes} bytes, got ${bytes}`,
-      );
-    }
+    this.#assertSize(chunk, bytes);
     const room = Math.max(this.#settings.maxBatchBytes, bytes) * ROOM_BATCHES;
     if (this.#bytes + bytes > 10 * room) {
       throw new RedisSseError("WRITER_OVERFLOW", "expected write() to be awaited: too much waits to be sent");
@@ -146,7 +146,7 @@ export class StreamWriter {
     this.#chunks.push(chunk);
     this.#bytes += bytes;
     if (this.#bytes >= this.#settings.maxBatchBytes) this.#hurry?.();
-    this.#start();
+    void this.#start();
     while (this.#bytes > room && this.#fault === null) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
@@ -189,8 +189,8 @@ export class StreamWriter {
       this.#hurry?.();
       // What was written while the last batch was on its way makes another one.
       while (this.#pump !== null) await this.#pump;
-      if (this.#carry !== "" && this.#fault === null)
-        await this.#publish({ event: this.#event, data: this.#carry });
+      // A last run sends the text that was held back.
+      await this.#start();
       if (this.#fault !== null && ending === "completed") throw this.#fault;
       await this.#publish(last, ending);
     } finally {
@@ -198,11 +198,12 @@ export class StreamWriter {
     }
   }
 
-  #start(): void {
+  #start(): Promise<void> {
     this.#pump ??= this.#run().finally(() => {
       this.#pump = null;
-      if (this.#chunks.length > 0 && this.#fault === null) this.#start();
+      if (this.#chunks.length > 0 && this.#fault === null) void this.#start();
     });
+    return this.#pump;
   }
 
   /** Sends batch after batch, one at a time. Never rejects. */
@@ -212,9 +213,9 @@ export class StreamWriter {
       await Promise.resolve();
       while (this.#chunks.length > 0 && this.#fault === null) {
         await this.#gather();
-        const data = this.#take();
-        if (data !== "") await this.#publish({ event: this.#event, data });
+        await this.#publishAll(this.#take());
       }
+      if (this.#ending !== null && this.#fault === null) await this.#publishAll(this.#splitter.end());
     } catch (error) {
       const fault = sanitize(error);
       // Its readers need not wait for the lease to run out.
@@ -235,7 +236,8 @@ export class StreamWriter {
     this.#hurry = null;
   }
 
-  #take(): string {
+  /** The next chunks, as pieces that fit in an event. */
+  #take(): readonly string[] {
     const { maxBatchBytes } = this.#settings;
     const limit = Math.min(maxBatchBytes, this.#port.maxEventBytes);
     let bytes = 0;
@@ -246,16 +248,14 @@ export class StreamWriter {
       bytes += size;
       count++;
     }
-    let taken = this.#carry + this.#chunks.splice(0, count).join("");
-    this.#carry = "";
-    // Half of a character waits for the other half.
-    if (/[\ud800-\udbff]$/.test(taken)) {
-      this.#carry = taken.slice(-1);
-      taken = taken.slice(0, -1);
-    }
+    const taken = this.#chunks.splice(0, count).join("");
     this.#bytes -= bytes;
     this.#wake();
-    return taken;
+    return this.#splitter.push(taken);
+  }
+
+  async #publishAll(pieces: readonly string[]): Promise<void> {
+    for (const data of pieces) await this.#publish({ event: this.#event, data });
   }
 
   /** Tries until it is in the log, for as long as the lease may still be ours. */
@@ -319,6 +319,21 @@ export class StreamWriter {
 
   #wake(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  #assertSize(chunk: string, bytes: number): void {
+    const { maxEventBytes } = this.#port;
+    if (bytes > maxEventBytes) {
+      throw new RedisSseError(
+        "EVENT_TOO_LARGE",
+        `expected a chunk of at most ${maxEventBytes} bytes, got ${bytes}`,
+      );
+    }
+    if (fitsInEvent(chunk, maxEventBytes)) return;
+    throw new RedisSseError(
+      "EVENT_TOO_LARGE",
+      `This chunk has too many lines: its event would exceed ${maxFrameBytes(maxEventBytes)} bytes. Write it in smaller chunks.`,
+    );
   }
 
   #assertOpen(): void {

@@ -65,32 +65,6 @@ export function addId(frame: string, id: string): string {
   return `${frame.slice(0, -1)}id: ${id}\n\n`;
 }
 
-/** What each line of data costs beside its text: "data: " and the line feed. */
-const LINE_BYTES = 7;
-/** Small events may always have some lines. */
-const MIN_FRAME_BYTES = 1_024;
-
-/**
- * Whether an event takes more than four times `maxEventBytes` on the wire, though its data does not exceed that: each line
- * of data becomes a field of its own.
- */
-export function isFrameTooLarge(data: string, maxEventBytes: number): boolean {
-  const maxBytes = Math.max(MIN_FRAME_BYTES, 4 * maxEventBytes);
-  // At most three bytes for each unit of text, and each may be a line.
-  if (data.length * (3 + LINE_BYTES) + LINE_BYTES < maxBytes) return false;
-  let bytes = Buffer.byteLength(data) + LINE_BYTES + 1;
-  for (let index = 0; index < data.length; index++) {
-    const code = data.charCodeAt(index);
-    // CRLF is one line end, and none of them is sent.
-    if (code === LF) bytes += data.charCodeAt(index - 1) === CR ? -1 : LINE_BYTES - 1;
-    else if (code === CR) bytes += LINE_BYTES - 1;
-  }
-  return bytes > maxBytes;
-}
-
-const CR = 13;
-const LF = 10;
-
 /** Encodes a control event, whose data is JSON. */
 export function encodeControl(
   event: ControlEvent,

@@ -1,14 +1,8 @@
 import { isLargerThan } from "../serialize.js";
+import { fitsInEvent } from "../text-splitter.js";
 import type { Position } from "./cursor.js";
 import { parseMessage, type Envelope } from "./envelope.js";
-import {
-  encodeControl,
-  encodeEvent,
-  isFrameTooLarge,
-  isReservedEvent,
-  MAX_EVENT_NAME_BYTES,
-  NOTHING,
-} from "./frame.js";
+import { encodeControl, encodeEvent, isReservedEvent, MAX_EVENT_NAME_BYTES, NOTHING } from "./frame.js";
 import type { Ending } from "./history-port.js";
 
 /**
@@ -90,7 +84,7 @@ export function readLoggedEvent(
 function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number): InboundEvent | null {
   const { event, data, position, ending } = envelope;
   // Plain text of another program, or an event without a place: made for each of them, so nothing else is.
-  const isTooLarge = isLargerThan(data, maxEventBytes) || isFrameTooLarge(data, maxEventBytes);
+  const isTooLarge = !fitsInEvent(data, maxEventBytes);
   if (event === undefined && position === undefined && !isTooLarge) {
     return { channel, event, data, frame: encodeEvent({ data }) };
   }

@@ -37,7 +37,7 @@ const MAX_BATCH = 256;
  * Compares, from time to time, where each channel's log stands with what was heard. Redis may drop a message without
  * dropping the connection that it was for (a proxy between, a failover, a log that was lost while all was quiet), and
  * nothing else would tell before the next event. It also keeps the places of quiet logs from being forgotten while
- * somebody listens, and finds writers that are gone.
+ * somebody listens, finds writers that are gone, and notes that a channel has no log still.
  */
 export class LogWatch {
   readonly #options: LogWatchOptions;
@@ -122,7 +122,7 @@ export class LogWatch {
         return null;
       }
       if (isMissing(known, found.position)) return { watched, found: found.position };
-      if (known.tail === null) known.note(found);
+      known.note(found);
       return null;
     } catch (error) {
       log("cannot look at %s: %s", printable(channel), sanitize(error).message);

@@ -1,6 +1,7 @@
 import { RedisSseError } from "../errors.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
-import { assertField, encodeEvent, isFrameTooLarge, isReservedEvent, MAX_EVENT_NAME_BYTES } from "./frame.js";
+import { fitsInEvent, maxFrameBytes } from "../text-splitter.js";
+import { assertField, encodeEvent, isReservedEvent, MAX_EVENT_NAME_BYTES } from "./frame.js";
 
 /** What an application sends: `data` as it is when it is a string, anything else as JSON. */
 export interface OutboundMessage {
@@ -48,10 +49,10 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
       `expected data of at most ${maxEventBytes} bytes, got ${Buffer.byteLength(data)}`,
     );
   }
-  if (isFrameTooLarge(data, maxEventBytes)) {
+  if (!fitsInEvent(data, maxEventBytes)) {
     throw new RedisSseError(
       "EVENT_TOO_LARGE",
-      `The data has so many line ends that the event takes more than ${4 * maxEventBytes} bytes as a stream. Send fewer lines, or JSON.`,
+      `The data has so many line ends that the event takes more than ${maxFrameBytes(maxEventBytes)} bytes on the wire. Send fewer lines, or JSON.`,
     );
   }
   return { event, data };

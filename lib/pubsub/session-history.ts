@@ -201,6 +201,16 @@ export class SessionHistory implements Tracks {
     this.#catchUp?.run();
   }
 
+  /** Of channels without a log, moves on the time at which that was so: an id with too old a time is told a gap. */
+  renewPlaces(): void {
+    for (const track of this.#tracks.values()) {
+      const { tail } = this.#owner.log(track.channel);
+      if (track.behind || track.position?.epoch !== "" || tail?.position.epoch !== "") continue;
+      track.position = tail.position;
+      this.#cursor.set(track.channel, tail.position);
+    }
+  }
+
   /** Gives up what is in a log as well, and is read there in its turn. */
   relieve(): void {
     for (const track of this.#tracks.values()) track.forgetLogged();

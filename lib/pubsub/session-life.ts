@@ -80,6 +80,8 @@ export class SessionLife implements Ports {
   #activeAt: number;
   /** When the client was seen to know last how far it has come. */
   #toldAt: number;
+  /** When its places in channels without a log were renewed last. */
+  #renewedAt: number;
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
   #beginning: Beginning = NOTHING_TO_TELL;
@@ -100,6 +102,7 @@ export class SessionLife implements Ports {
     this.#begunAt = monotonicNow(context.clock);
     this.#activeAt = this.#begunAt;
     this.#toldAt = this.#begunAt;
+    this.#renewedAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
     this.#output = new StreamOutput(sink, context.clock, this);
     this.#history = new SessionHistory(context, this, this.#cursor);
@@ -239,6 +242,10 @@ export class SessionLife implements Ports {
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
   tick(now: number): void {
     if (this.#output.takeActivity()) this.#activeAt = now;
+    if (now - this.#renewedAt >= RENEWAL_MS) {
+      this.#renewedAt = now;
+      this.#history.renewPlaces();
+    }
     if (this.#cursor.isTold) this.#toldAt = now;
     this.dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (!this.#writable) return;
@@ -415,6 +422,9 @@ export class SessionLife implements Ports {
     return { onUnavailable: this.#request.onUnavailable ?? "event", retryMs: this.#retryMs };
   }
 }
+
+/** Far less than `HistoryPort.memoryMs()`, which is a day and more. */
+const RENEWAL_MS = 6 * 3_600_000;
 
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 

@@ -38,6 +38,7 @@ export interface StreamsSettings {
   readonly heartbeatMs: number;
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
+  readonly history: { readonly checkMs: number };
   /** `subscribeTimeoutMs` with all that a subscription begins with. */
   readonly limits: SessionLimits &
     ChannelSettings &
@@ -107,7 +108,7 @@ export class Streams {
     this.#watch = new LogWatch({
       history,
       clock,
-      periodMs: 2 * heartbeatMs,
+      periodMs: settings.history.checkMs,
       graceMs: GRACE_MS,
       logs: () => this.#watchedLogs(),
     });

@@ -1,5 +1,6 @@
 import { RedisSseError } from "../errors.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
+import { fitsInEvent, maxFrameBytes } from "../text-splitter.js";
 import { MAX_MESSAGE } from "./task.js";
 import type { AnyTasks, TaskMap, TaskOf } from "./task-map.js";
 
@@ -26,6 +27,9 @@ export interface TaskContext<Tasks extends TaskMap = AnyTasks> {
    * order, each once, kept for who comes later. Resolves when it is stored: await it, so that no more is made than can be
    * stored. Rejects with `WRITER_OVERFLOW` when more than a million characters wait, `TASK_TOO_LARGE`, `UNSERIALIZABLE`, or
    * `ABORTED` when the attempt is over.
+   *
+   * Readers get the same text however it is cut into chunks. A CR or half of a character at the end of a chunk is stored
+   * with the next text, before the next chunk that is not text, or when the handler ends.
    */
   readonly write: (chunk: unknown) => Promise<void>;
   /** Writes a line of the task's log, as an event `log` on the same channel. As `write()`; at most 10,000 characters. */
@@ -69,14 +73,26 @@ export function readProgress(
 /** What `write()` takes, as the data of an event. Throws `TASK_TOO_LARGE` or `UNSERIALIZABLE`. */
 export function readChunk(chunk: unknown, maxBytes: number): string {
   if (typeof chunk !== "string") return boundedJson(chunk, "a chunk", maxBytes);
-  assertSize(chunk, "a chunk", maxBytes);
+  assertText(chunk, "chunk", maxBytes);
   return chunk;
 }
 
-/** Throws `INVALID_TASK`. */
-export function readLine(line: unknown): string {
-  if (typeof line === "string" && line.length <= MAX_LINE) return line;
-  throw new RedisSseError("INVALID_TASK", `expected a line as a string of at most ${MAX_LINE} characters`);
+/** Throws `INVALID_TASK` or `TASK_TOO_LARGE`. */
+export function readLine(line: unknown, maxBytes: number): string {
+  if (typeof line !== "string" || line.length > MAX_LINE) {
+    throw new RedisSseError("INVALID_TASK", `expected a line as a string of at most ${MAX_LINE} characters`);
+  }
+  assertText(line, "line", maxBytes);
+  return line;
+}
+
+function assertText(text: string, what: string, maxBytes: number): void {
+  assertSize(text, `a ${what}`, maxBytes);
+  if (fitsInEvent(text, maxBytes)) return;
+  throw new RedisSseError(
+    "TASK_TOO_LARGE",
+    `This ${what} has too many line ends: its event would exceed ${maxFrameBytes(maxBytes)} bytes. Write it in smaller pieces.`,
+  );
 }
 
 export function boundedJson(value: unknown, what: string, maxBytes: number): string {

@@ -2,6 +2,7 @@ import { monotonicNow } from "../clock.js";
 import { delay } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
+import { TextSplitter } from "../text-splitter.js";
 import type { TaskLease } from "./task-lease.js";
 import type { OutputEvent, TaskReport, WorkerPort } from "./worker-port.js";
 
@@ -41,6 +42,7 @@ export class TaskOutput {
   readonly #lease: TaskLease;
   readonly #signal: AbortSignal;
   readonly #onGone: (isCancelled: boolean) => void;
+  readonly #splitter: TextSplitter;
   #batch: Batch | null = null;
   #running: Promise<void> | null = null;
   #skipWindow = new AbortController();
@@ -61,6 +63,7 @@ export class TaskOutput {
     this.#lease = lease;
     this.#signal = signal;
     this.#onGone = onGone;
+    this.#splitter = new TextSplitter(port.maxBytes);
     // In place of an `AbortSignal.any()` for each wait, of which a long attempt would gather many.
     signal.addEventListener("abort", () => this.#hurry(), { once: true });
     this.progress = lease.task.progress;
@@ -76,11 +79,14 @@ export class TaskOutput {
     return batch.told.catch(() => {});
   }
 
-  /** Resolves when it is stored. Rejects with `WRITER_OVERFLOW` when too much waits already, `ABORTED` when it never will be. */
+  /**
+   * Resolves when it is stored; text that the splitter holds back is not waited for. Rejects with `WRITER_OVERFLOW` when
+   * too much waits already, `ABORTED` when it never will be.
+   */
   write(event: OutputEvent): Promise<void> {
     if (this.#signal.aborted) return Promise.reject(gone());
-    const batch = this.#open();
-    if (batch.length > 0 && batch.length + event.data.length + EVENT_OVERHEAD > MAX_WAITING) {
+    const waiting = this.#batch?.length ?? 0;
+    if (waiting > 0 && waiting + event.data.length + EVENT_OVERHEAD > MAX_WAITING) {
       // One for all: a handler that does not wait is told so thousands of times.
       this.#overflow ??= new RedisSseError(
         "WRITER_OVERFLOW",
@@ -88,15 +94,28 @@ export class TaskOutput {
       );
       return Promise.reject(this.#overflow);
     }
-    this.#join(batch, event);
+    const ready = this.#toEvents(event);
+    if (ready.length === 0) return Promise.resolve();
+    const batch = this.#open();
+    for (const each of ready) this.#join(batch, each);
     this.#hurry();
     return batch.told;
   }
 
-  /** Resolves when all is told, or never will be. */
+  /** Resolves when all is told, or never will be. No output comes after it. */
   async flush(): Promise<void> {
+    if (!this.#signal.aborted) {
+      for (const rest of this.#splitter.end()) this.#join(this.#open(), textEvent(rest));
+    }
     this.#hurry();
     while (this.#running !== null) await this.#running;
+  }
+
+  /** What can be stored now. A line of the log does not end the text around it; a chunk that is not text does. */
+  #toEvents(event: OutputEvent): readonly OutputEvent[] {
+    if (event.name === "log") return [event];
+    if (!event.isText) return [...this.#splitter.end().map(textEvent), event];
+    return event.data === "" ? [event] : this.#splitter.push(event.data).map(textEvent);
   }
 
   #hurry(): void {
@@ -187,6 +206,10 @@ export class TaskOutput {
     }
     return false;
   }
+}
+
+function textEvent(data: string): OutputEvent {
+  return { name: "chunk", data, isText: true };
 }
 
 function gone(): RedisSseError {

@@ -190,7 +190,8 @@ export class TaskRun {
           const data = readChunk(chunk, maxBytes);
           await this.#write({ name: "chunk", data, isText: typeof chunk === "string" });
         }),
-      log: (line) => this.#tolerate(() => this.#write({ name: "log", data: readLine(line), isText: false })),
+      log: (line) =>
+        this.#tolerate(() => this.#write({ name: "log", data: readLine(line, maxBytes), isText: false })),
     };
   }
 

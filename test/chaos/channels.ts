@@ -25,6 +25,7 @@ export function serviceOptions(redis: string, subscriptions: "shared" | "dedicat
     history: {
       maxLength: 1_000_000,
       maxAgeMs: 7 * 24 * 3_600_000,
+      checkMs: 2_000,
       channels: { "tiny-*": { maxLength: TINY_LENGTH } },
     },
     pool: { maxConnections: 2_000, maxWaiting: 2_000, acquireTimeoutMs: 2_000 },

@@ -247,7 +247,7 @@ export function describeFinite(
       });
 
       it("whose process is gone is found out by whoever reads next, and by those who listen", async () => {
-        const service = streams.create({ heartbeatMs: 100 });
+        const service = streams.create({ history: { checkMs: 200 } });
         const app = await streams.mount(service);
         const out = await service.writer(channel);
         await out.write("half");
@@ -284,6 +284,33 @@ export function describeFinite(
         await client.ended;
         expect(dataOf(client).join("")).to.equal("half");
         expect(JSON.parse(client.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
+      });
+
+      it("is read the same however its text was cut into chunks", async () => {
+        const service = streams.create({ limits: { maxEventBytes: 300 } });
+        const app = await streams.mount(service);
+        const out = await service.writer(channel, { flushMs: 0 });
+        const client = await streams.openLive(app, channel);
+        await out.write("one\r");
+        await client.next(({ data }) => data === "one");
+        await out.write("\ntwo \ud83d");
+        await client.next(({ data }) => data === "\ntwo ");
+        // With the first half of the character it would be an event too large.
+        await out.write(`\ude00${"x".repeat(297)}`);
+        // The largest of them has four times 300 bytes on the wire.
+        expectFault(await faultOf(out.write("\n".repeat(171))), "EVENT_TOO_LARGE");
+        await out.write("\n".repeat(170));
+        await out.write("\n".repeat(130));
+        await out.write("\r");
+        await out.end({ event: "done", data: "" });
+        await client.ended;
+        const late = await streams.open(app, channel);
+        await late.ended;
+        for (const reader of [client, late]) {
+          expect(gapsOf(reader)).to.deep.equal([]);
+          expect(dataOf(reader).join("")).to.equal(`one\ntwo 😀${"x".repeat(297)}${"\n".repeat(301)}`);
+          expect(reader.events.at(-2)).to.include({ event: "done", data: "" });
+        }
       });
 
       it("refuses what cannot be a chunk or an option, and goes on", async () => {

@@ -148,7 +148,7 @@ describeFaults("history under faults", (rig) => {
   });
 
   it("FLUSHALL while streams are live: a gap with the next event, or when it is looked for, and all goes on", async () => {
-    const app = await rig.start({ heartbeatMs: 300 });
+    const app = await rig.start({ history: { checkMs: 500 } });
     const [busy, quiet] = await Promise.all([app.openLive("busy"), app.openLive("quiet")]);
     await publishAll(app, "busy", ["1"]);
     await publishAll(app, "quiet", ["1"]);
@@ -192,7 +192,7 @@ describeFaults("history under faults", (rig) => {
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
     it(`${subscriptions}: a log that goes back while streams are live, as after a failover: a gap, then what is new`, async () => {
-      const app = await rig.start({ subscriptions, heartbeatMs: 400 });
+      const app = await rig.start({ subscriptions, history: { checkMs: 800 } });
       const [busy, quiet] = await Promise.all([app.openLive("busy"), app.openLive("quiet")]);
       for (const channel of ["busy", "quiet"]) await publishAll(app, channel, numbers(5));
       await Promise.all([busy, quiet].map((client) => client.next(({ data }) => data === "4")));
@@ -230,7 +230,7 @@ describeFaults("history under faults", (rig) => {
   });
 
   it("a message that Redis dropped without a word is found, and sent before anything newer", async () => {
-    const app = await rig.start({ heartbeatMs: 300 });
+    const app = await rig.start({ history: { checkMs: 500 } });
     const client = await app.openLive("a");
     await publishAll(app, "a", ["1"]);
     await client.next(({ data }) => data === "1");

@@ -156,7 +156,7 @@ describeFaults("faults of Redis", (rig) => {
 
   for (const [what, reason, history] of [
     ["without a history", "interrupted", false],
-    ["with one that is lost", "epoch", {}],
+    ["with one that is lost", "epoch", { checkMs: 200 }],
   ] as const) {
     it(`shared: streams outlive a restart of Redis, ${what}, are told of the gap, and are live again`, async () => {
       const app = await rig.start({ heartbeatMs: 100, history });

@@ -61,7 +61,7 @@ function appOptions(redis: string, { mode, clients }: SoakOptions): AppOptions {
     subscriptions: mode,
     heartbeatMs: 1_000,
     retryMs: 1_000,
-    history: keepsHistory(mode) ? {} : false,
+    history: keepsHistory(mode) ? { checkMs: 2_000 } : false,
     pool: {
       maxConnections: maxLeases(clients),
       acquireTimeoutMs: 1_500,

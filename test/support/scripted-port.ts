@@ -48,7 +48,7 @@ export function leaseOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> 
 export class ScriptedPort implements WorkerPort {
   readonly clock: FakeClock = new FakeClock();
   readonly queue: string = "q";
-  readonly maxBytes: number = 1_000;
+  maxBytes = 1_000;
   readonly settings: QueueSettings;
   /** The next answers to `claim`; then there is nothing to take. */
   readonly claims: (() => Promise<ClaimReply>)[] = [];

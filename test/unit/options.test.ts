@@ -4,7 +4,7 @@ import { expect } from "chai";
 
 import { systemClock } from "../../lib/clock.js";
 import { ConfigError } from "../../lib/errors.js";
-import { createRedisSse, type RedisSseOptions } from "../../lib/index.js";
+import { createRedisSse, type Clock, type RedisSseOptions } from "../../lib/index.js";
 import { readOptions, type Settings } from "../../lib/options.js";
 
 const DEFAULTS = {
@@ -12,7 +12,7 @@ const DEFAULTS = {
   keyPrefix: "sse:",
   subscriptions: "shared",
   pool: { maxConnections: 200, acquireTimeoutMs: 5_000, maxWaiting: 1_000, leaseAlarmMs: 3_600_000 },
-  history: { maxLength: 1_000, maxAgeMs: 3_600_000 },
+  history: { maxLength: 1_000, maxAgeMs: 3_600_000, checkMs: 30_000 },
   heartbeatMs: 15_000,
   retryMs: 2_000,
   slowConsumer: "disconnect",
@@ -40,7 +40,7 @@ describe("readOptions()", () => {
   });
 
   it("takes the default for a value that is undefined", () => {
-    const none = { maxLength: undefined, maxAgeMs: undefined, channels: undefined };
+    const none = { maxLength: undefined, maxAgeMs: undefined, channels: undefined, checkMs: undefined };
     for (const history of [undefined, none]) {
       const options = { keyPrefix: undefined, pool: { maxWaiting: undefined }, limits: undefined, history };
       expect(plain(readOptions(options as unknown as RedisSseOptions))).to.deep.equal(DEFAULTS);
@@ -51,7 +51,7 @@ describe("readOptions()", () => {
     const settings = readOptions({
       keyPrefix: "app:sse:",
       subscriptions: "dedicated",
-      history: { maxLength: 5 },
+      history: { maxLength: 5, checkMs: 100 },
       heartbeatMs: 1,
       limits: { maxSessions: 7, maxLifetimeMs: 60_000 },
       pool: { maxConnections: 3 },
@@ -60,7 +60,7 @@ describe("readOptions()", () => {
       ...DEFAULTS,
       keyPrefix: "app:sse:",
       subscriptions: "dedicated",
-      history: { maxLength: 5, maxAgeMs: 3_600_000 },
+      history: { maxLength: 5, maxAgeMs: 3_600_000, checkMs: 100 },
       heartbeatMs: 1,
       limits: { ...DEFAULTS.limits, maxSessions: 7, maxLifetimeMs: 60_000 },
       pool: { ...DEFAULTS.pool, maxConnections: 3 },
@@ -134,6 +134,11 @@ describe("readOptions()", () => {
     expect(readOptions({ limits: { peerTimeoutMs: 1_000 } }).limits.peerTimeoutMs).to.equal(1_000);
   });
 
+  it("refuses a limits.maxEventBytes that not every character fits in", () => {
+    expectConfigError(() => readOptions({ limits: { maxEventBytes: 3 } }), /limits\.maxEventBytes/);
+    expect(readOptions({ limits: { maxEventBytes: 4 } }).limits.maxEventBytes).to.equal(4);
+  });
+
   it("says one lower bound of limits.peerTimeoutMs, and that Infinity is taken", () => {
     for (const value of [0, 1.5, 999, null]) {
       expectConfigError(
@@ -169,8 +174,8 @@ describe("readOptions()", () => {
   });
 
   it("keeps no history where it is told so, of all channels or of some", () => {
-    expect(readOptions({ history: false }).history("a")).to.equal(null);
-    const { history } = readOptions({
+    expect(readOptions({ history: false }).history.policy("a")).to.equal(null);
+    const { policy: history } = readOptions({
       history: {
         maxLength: 5,
         channels: {
@@ -181,7 +186,7 @@ describe("readOptions()", () => {
           "x*y*": { maxLength: 3 },
         },
       },
-    });
+    }).history;
     const bounds = { maxLength: 5, maxAgeMs: 3_600_000 };
     expect(history("cursors:1")).to.equal(null);
     expect(history("cursors:\n")).to.equal(null);
@@ -209,7 +214,7 @@ describe("readOptions()", () => {
           new RegExp(`history\\.channels \\(entry 2\\)\\.${name}`),
         );
       }
-      expect(readOptions({ history: { [name]: most } }).history("a")).to.have.property(name, most);
+      expect(readOptions({ history: { [name]: most } }).history.policy("a")).to.have.property(name, most);
     });
   }
 
@@ -239,6 +244,19 @@ describe("readOptions()", () => {
       expectConfigError(() => read({ clock }), /\bclock\b/);
     });
   }
+
+  it("limits the delays of the clock that it is given, and of its own", () => {
+    const delays: number[] = [];
+    const given: Clock = {
+      now: () => 7,
+      monotonic: () => 8,
+      schedule: (_, delayMs) => () => void delays.push(delayMs),
+    };
+    const { clock } = readOptions({ clock: given });
+    for (const delayMs of [2 ** 31, Infinity, NaN, -1, 5]) clock.schedule(() => {}, delayMs)();
+    expect(delays).to.deep.equal([2 ** 31 - 1, 2 ** 31 - 1, 0, 0, 5]);
+    expect([clock.now(), clock.monotonic?.()]).to.deep.equal([7, 8]);
+  });
 });
 
 describe("createRedisSse()", () => {
@@ -278,9 +296,10 @@ describe("createRedisSse()", () => {
   });
 });
 
-/** Settings as data: of the function that tells a channel's bounds, what it says of any channel. */
+/** Settings as data: the history policy is replaced by the bounds of any channel. */
 function plain(settings: Settings): unknown {
-  return { ...settings, history: settings.history("any channel") };
+  const { policy, checkMs } = settings.history;
+  return { ...settings, history: { ...policy("any channel"), checkMs } };
 }
 
 function read(options: Record<string, unknown>): unknown {

@@ -50,6 +50,25 @@ export function describeOutput(makeService: MakeService): void {
       }
     });
 
+    it("reads the same however its text was cut into chunks, also across other events", async () => {
+      await rig.queue.enqueue("kind", null, { id: "writes" });
+      const live = await rig.watch("writes");
+      rig.queue.worker(async ({ write, log, progress }) => {
+        await write("one\r");
+        await log("a line");
+        await write("\ntwo \ud83d");
+        await progress(50);
+        await write("\ude00\r");
+      });
+      await live.end();
+      const late = await rig.watch("writes");
+      await late.end();
+      for (const watcher of [live, late]) {
+        expect(watcher.dataOf("chunk").join("")).to.equal("one\ntwo 😀\n");
+        expect(watcher.dataOf("log")).to.deep.equal(["a line"]);
+      }
+    });
+
     it("that is not awaited comes whole and in order too, text that follows text as one piece", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const watcher = await rig.watch("writes");

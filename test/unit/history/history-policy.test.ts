@@ -1,37 +1,42 @@
 import { expect } from "chai";
 import * as fc from "fast-check";
 
-import { readHistoryOptions, type HistoryOptions } from "../../../lib/history/history-policy.js";
+import {
+  readHistoryOptions,
+  type HistoryOptions,
+  type HistoryPolicy,
+} from "../../../lib/history/history-policy.js";
 import { ConfigError } from "../../../lib/index.js";
 
 const DEFAULTS = { maxLength: 1_000, maxAgeMs: 3_600_000 };
 
+/** The bounds of channels under the option `history`. */
+function policyOf(options?: HistoryOptions | false): HistoryPolicy {
+  return readHistoryOptions(options).policy;
+}
+
 describe("readHistoryOptions()", () => {
   it("keeps a thousand events and an hour of every channel by default", () => {
-    for (const policy of [
-      readHistoryOptions(undefined),
-      readHistoryOptions({}),
-      readHistoryOptions({ channels: {} }),
-    ]) {
+    for (const policy of [policyOf(undefined), policyOf({}), policyOf({ channels: {} })]) {
       expect(policy("news")).to.deep.equal(DEFAULTS);
     }
   });
 
   it("keeps nothing where it is switched off", () => {
-    expect(readHistoryOptions(false)("news")).to.equal(null);
+    expect(policyOf(false)("news")).to.equal(null);
   });
 
   it("takes other bounds, and the defaults for what is left out", () => {
-    expect(readHistoryOptions({ maxLength: 5 })("a")).to.deep.equal({ ...DEFAULTS, maxLength: 5 });
-    expect(readHistoryOptions({ maxAgeMs: 5 })("a")).to.deep.equal({ ...DEFAULTS, maxAgeMs: 5 });
-    expect(readHistoryOptions({ maxLength: 1_000_000, maxAgeMs: 31_536_000_000 })("a")).to.deep.equal({
+    expect(policyOf({ maxLength: 5 })("a")).to.deep.equal({ ...DEFAULTS, maxLength: 5 });
+    expect(policyOf({ maxAgeMs: 5 })("a")).to.deep.equal({ ...DEFAULTS, maxAgeMs: 5 });
+    expect(policyOf({ maxLength: 1_000_000, maxAgeMs: 31_536_000_000 })("a")).to.deep.equal({
       maxLength: 1_000_000,
       maxAgeMs: 31_536_000_000,
     });
   });
 
   it("goes by the first rule that matches", () => {
-    const policy = readHistoryOptions({
+    const policy = policyOf({
       maxLength: 7,
       channels: {
         "chat:1": { maxLength: 1 },
@@ -71,7 +76,7 @@ describe("readHistoryOptions()", () => {
   ];
   for (const [pattern, channel, matched] of matches) {
     it(`${matched ? "finds" : "does not find"} ${JSON.stringify(channel)} by ${JSON.stringify(pattern)}`, () => {
-      const policy = readHistoryOptions({ channels: { [pattern]: false } });
+      const policy = policyOf({ channels: { [pattern]: false } });
       expect(policy(channel) === null).to.equal(matched);
     });
   }
@@ -82,17 +87,33 @@ describe("readHistoryOptions()", () => {
     fc.assert(
       fc.property(text, name, (pattern, channel) => {
         const expected = new RegExp(`^${pattern.replaceAll("*", ".*")}$`).test(channel);
-        expect(readHistoryOptions({ channels: { [pattern]: false } })(channel) === null).to.equal(expected);
+        expect(policyOf({ channels: { [pattern]: false } })(channel) === null).to.equal(expected);
       }),
       { numRuns: 5_000 },
     );
   });
 
   it("takes no time over a name that was chosen to take some", () => {
-    const policy = readHistoryOptions({ channels: { "*a*a*a*a*a*a*a*b": false } });
+    const policy = policyOf({ channels: { "*a*a*a*a*a*a*a*b": false } });
     const begun = performance.now();
     expect(policy("a".repeat(512))).to.deep.equal(DEFAULTS);
     expect(performance.now() - begun).to.be.lessThan(1_000);
+  });
+
+  it("checks each subscribed channel every 30 s by default, with and without history", () => {
+    for (const options of [
+      undefined,
+      {},
+      { checkMs: undefined } as unknown as HistoryOptions,
+      false,
+    ] as const) {
+      expect(readHistoryOptions(options).checkMs).to.equal(30_000);
+    }
+  });
+
+  it("accepts check intervals from 100 ms to the longest delay of a timer", () => {
+    for (const checkMs of [100, 2 ** 31 - 1])
+      expect(readHistoryOptions({ checkMs }).checkMs).to.equal(checkMs);
   });
 
   const invalid: Readonly<Record<string, unknown>> = {
@@ -109,6 +130,11 @@ describe("readHistoryOptions()", () => {
     "an age of 0": { maxAgeMs: 0 },
     "an age beyond a year": { maxAgeMs: 31_536_000_001 },
     "an endless age": { maxAgeMs: Infinity },
+    "a check interval of 99 ms": { checkMs: 99 },
+    "a check interval longer than a timer can wait": { checkMs: 2 ** 31 },
+    "a check interval that is not a number": { checkMs: NaN },
+    "a check interval of null": { checkMs: null },
+    "a rule with a check interval": { channels: { a: { checkMs: 1_000 } } },
     "channels as an array": { channels: ["a"] },
     "a rule without a name": { channels: { "": false } },
     "a rule that is true": { channels: { a: true } },

@@ -8,7 +8,6 @@ import {
   encodeControl,
   encodeEvent,
   HEARTBEAT,
-  isFrameTooLarge,
   isReservedEvent,
 } from "../../../lib/pubsub/frame.js";
 import { createRandom } from "../../support/random.js";
@@ -165,25 +164,6 @@ describe("HEARTBEAT", () => {
     ];
     expect(HEARTBEAT).to.equal(":\n");
     expect(parseEvents(frames.join("")).map(({ data }) => data)).to.deep.equal(["a", "b"]);
-  });
-});
-
-describe("isFrameTooLarge()", () => {
-  const MAX_BYTES = 10_000;
-  const sizeOf = (data: string): number => Buffer.byteLength(encodeEvent({ data }));
-
-  it("holds for data whose lines make the frame larger than four times the limit", () => {
-    for (const line of ["\n", "\r", "\r\n", "é\n", "a".repeat(10) + "\n"]) {
-      for (let count = 1; count < MAX_BYTES / line.length; count += 97) {
-        const data = line.repeat(count);
-        expect(isFrameTooLarge(data, MAX_BYTES), `${count}`).to.equal(sizeOf(data) > 4 * MAX_BYTES);
-      }
-    }
-  });
-
-  it("lets small events have some lines whatever the limit", () => {
-    expect(isFrameTooLarge("\n".repeat(100), 100)).to.equal(false);
-    expect(isFrameTooLarge("\n".repeat(1_000), 100)).to.equal(true);
   });
 });
 

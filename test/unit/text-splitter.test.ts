@@ -1,0 +1,143 @@
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import { fitsInEvent, maxFrameBytes, TextSplitter } from "../../lib/text-splitter.js";
+import { anyChunks, anyText, asRead, readerOf, wireBytes } from "../support/written-text.js";
+
+const sizes = fc.integer({ min: 4, max: 300 });
+
+/** All pieces of a text that is written in chunks. */
+function splitAll(chunks: readonly string[], maxEventBytes: number): readonly string[] {
+  const splitter = new TextSplitter(maxEventBytes);
+  return [...chunks.flatMap((chunk) => splitter.push(chunk)), ...splitter.end()];
+}
+
+describe("fitsInEvent()", () => {
+  it("counts the UTF-8 bytes of the text", () => {
+    for (const [text, bytes] of [
+      ["", 0],
+      ["x".repeat(1_000), 1_000],
+      ["é".repeat(1_000), 2_000],
+      ["€".repeat(1_000), 3_000],
+      ["😀".repeat(1_000), 4_000],
+      ["\ud83d".repeat(1_000), 3_000],
+    ] as const) {
+      expect(fitsInEvent(text, bytes)).to.equal(true);
+      if (bytes > 0) expect(fitsInEvent(text, bytes - 1)).to.equal(false);
+    }
+  });
+
+  it("counts 7 bytes on the wire for each line, at most 4 times the bytes of an event", () => {
+    expect(maxFrameBytes(1_000)).to.equal(4_000);
+    for (const lineEnd of ["\n", "\r"]) {
+      // 571 lines: 3,997 bytes.
+      expect(fitsInEvent(lineEnd.repeat(570), 1_000)).to.equal(true);
+      expect(fitsInEvent(`${lineEnd.repeat(570)}abc`, 1_000)).to.equal(true);
+      expect(fitsInEvent(`${lineEnd.repeat(570)}abcd`, 1_000)).to.equal(false);
+      expect(fitsInEvent(lineEnd.repeat(571), 1_000)).to.equal(false);
+    }
+    // CRLF is one line end of two bytes: the text is too large before its lines are.
+    expect(fitsInEvent("\r\n".repeat(500), 1_000)).to.equal(true);
+    expect(fitsInEvent("\r\n".repeat(501), 1_000)).to.equal(false);
+  });
+
+  it("grants 1,024 bytes on the wire to the smallest events", () => {
+    expect(maxFrameBytes(4)).to.equal(1_024);
+    expect(fitsInEvent("\n".repeat(145), 145)).to.equal(true);
+    expect(fitsInEvent("\n".repeat(146), 146)).to.equal(false);
+  });
+
+  it("answers what counting the text and its lines answers", () => {
+    fc.assert(
+      fc.property(anyText, fc.nat(40), sizes, (text, times, maxEventBytes) => {
+        const long = text.repeat(times);
+        const fits =
+          Buffer.byteLength(long) <= maxEventBytes && wireBytes(long) <= maxFrameBytes(maxEventBytes);
+        expect(fitsInEvent(long, maxEventBytes)).to.equal(fits);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+});
+
+describe("TextSplitter", () => {
+  for (const [what, chunks, pieces] of [
+    ["nothing of an empty text", ["", ""], []],
+    ["whole chunks as they are", ["one", "two\n", "\nthree"], ["one", "two\n", "\nthree"]],
+    ["a CR with the LF that follows it", ["a\r", "\nb"], ["a", "\r\nb"]],
+    ["a CR with the text that follows it", ["a\r", "b"], ["a", "\rb"]],
+    ["a CR at the end as what it is", ["a\r"], ["a", "\r"]],
+    ["a CR that empty chunks follow", ["a\r", "", "", "\nb"], ["a", "\r\nb"]],
+    ["each CR of several", ["\r", "\r", "\n"], ["\r", "\r\n"]],
+    ["both halves of a character together", ["a\ud83d", "\ude00b"], ["a", "😀b"]],
+    ["half of a character alone, where the other half does not come", ["\ud83d", "b"], ["\ud83db"]],
+    ["half of a character at the end", ["a\ud83d"], ["a", "\ud83d"]],
+    ["half of a character before a CR", ["\ud83d", "\r", "\n"], ["\ud83d", "\r\n"]],
+  ] as const) {
+    it(`returns ${what}`, () => {
+      expect(splitAll(chunks, 100)).to.deep.equal(pieces);
+    });
+  }
+
+  it("begins anew after end()", () => {
+    const splitter = new TextSplitter(100);
+    splitter.push("\ud83d");
+    expect(splitter.end()).to.deep.equal(["\ud83d"]);
+    expect(splitter.end()).to.deep.equal([]);
+    expect(splitter.push("\ude00")).to.deep.equal(["\ude00"]);
+  });
+
+  it("cuts a chunk that is too large together with what was held back before it", () => {
+    for (const [held, full, pieces] of [
+      ["\r", "x".repeat(100), [`\r${"x".repeat(99)}`, "x"]],
+      ["\ud83d", `\ude00${"x".repeat(97)}`, [`😀${"x".repeat(96)}`, "x"]],
+    ] as const) {
+      const splitter = new TextSplitter(100);
+      expect(splitter.push(held)).to.deep.equal([]);
+      expect(splitter.push(full)).to.deep.equal(pieces);
+    }
+  });
+
+  it("cuts neither a character nor a CRLF", () => {
+    expect(splitAll(["😀".repeat(3)], 7)).to.deep.equal(["😀", "😀", "😀"]);
+    expect(splitAll(["a\r\nb\r\nc"], 4)).to.deep.equal(["a\r\nb", "\r\nc"]);
+    expect(splitAll(["abc\r\nd"], 4)).to.deep.equal(["abc", "\r\nd"]);
+  });
+
+  it("cuts text whose lines would make an event too large", () => {
+    const pieces = splitAll(["\n".repeat(1_000)], 1_000);
+    expect(pieces.map(({ length }) => length)).to.deep.equal([570, 430]);
+    expect(pieces.map(wireBytes)).to.deep.equal([3_997, 3_017]);
+  });
+
+  it("keeps any text as it is, however it is cut into chunks, in pieces that fit in an event", () => {
+    fc.assert(
+      fc.property(anyChunks, fc.nat(40), sizes, (chunks, times, maxEventBytes) => {
+        const all = Array.from({ length: times }, () => chunks).flat();
+        const pieces = splitAll(all, maxEventBytes);
+        expect(pieces.join("")).to.equal(all.join(""));
+        expect(readerOf(pieces)).to.equal(asRead(all.join("")));
+        for (const piece of pieces) {
+          expect(piece).to.not.equal("");
+          expect(Buffer.byteLength(piece)).to.be.at.most(maxEventBytes);
+          expect(wireBytes(piece)).to.be.at.most(maxFrameBytes(maxEventBytes));
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it("holds back at most one UTF-16 unit", () => {
+    fc.assert(
+      fc.property(anyChunks, (chunks) => {
+        const splitter = new TextSplitter(1_000_000);
+        let [given, returned] = [0, 0];
+        for (const chunk of chunks) {
+          given += chunk.length;
+          returned += splitter.push(chunk).join("").length;
+          expect(given - returned).to.be.within(0, 1);
+        }
+      }),
+    );
+  });
+});
