@@ -36,7 +36,10 @@ export interface StreamServer {
 export interface ServeOptions {
   readonly port?: number;
   readonly heartbeatMs?: number;
+  readonly subscribeTimeoutMs?: number;
   readonly stream?: SseStreamOptions;
+  /** A channel that is answered 403. */
+  readonly forbidden?: string;
 }
 
 /** A real Redis, and the app's processes, proxies and connections of one test. */
@@ -59,12 +62,13 @@ export class ClientRig {
     return new ClientRig(await RedisServer.start(program, DURABLE), client);
   }
 
-  async serve({ port = 0, heartbeatMs = 15_000, stream = {} }: ServeOptions = {}): Promise<StreamServer> {
+  async serve(options: ServeOptions = {}): Promise<StreamServer> {
+    const { port = 0, heartbeatMs = 15_000, subscribeTimeoutMs = 5_000, stream = {}, forbidden } = options;
     const service = createRedisSse({
       redis: this.redis.url,
       retryMs: RETRY_MS,
       heartbeatMs,
-      limits: { subscribeTimeoutMs: 200 },
+      limits: { subscribeTimeoutMs },
     });
     const requests: StreamRequest[] = [];
     const app = await startApp((router) => {
@@ -76,7 +80,10 @@ export class ClientRig {
       });
       router.get(
         "/stream",
-        sseStream((req) => req.query["channel"] as string, { service, ...stream }),
+        sseStream(({ query }) => (query["channel"] === forbidden ? null : (query["channel"] as string)), {
+          service,
+          ...stream,
+        }),
       );
     }, port);
     const server: StreamServer = {
@@ -101,10 +108,16 @@ export class ClientRig {
     return proxy;
   }
 
-  /** Connects the client and waits for `connected`. */
-  async connect(port: number, channel: string): Promise<Connection> {
+  /** Connects the client. */
+  async request(port: number, channel: string): Promise<Connection> {
     const connection = await this.#client.connect(`http://127.0.0.1:${port}/stream?channel=${channel}`);
     this.#connections.push(connection);
+    return connection;
+  }
+
+  /** Connects the client and waits for `connected`. */
+  async connect(port: number, channel: string): Promise<Connection> {
+    const connection = await this.request(port, channel);
     await eventually(() => expect(connection.events.map(({ type }) => type)).to.include("connected"));
     return connection;
   }

@@ -19,8 +19,8 @@ export interface ClientUnderTest {
   readonly name: string;
   /** Whether it stores an id when the `id:` line arrives, instead of when the event is complete. */
   readonly storesIdEarly: boolean;
-  /** When it stores the id of a block that has no data. */
-  readonly storesIdOfEmptyBlock: "at once" | "with the next event" | "never";
+  /** Whether it stores the id of a block that has no data, at the latest with the next event. */
+  readonly storesIdOfEmptyBlock: boolean;
   /** Whether it dispatches a block without data as an event with empty data. */
   readonly dispatchesEmptyBlocks: boolean;
   /** Whether it removes the line feeds at the beginning of an event's data. */
@@ -35,7 +35,7 @@ export interface ClientUnderTest {
 /** The standard's behavior. A client states only where it deviates. */
 export const STANDARD: Omit<ClientUnderTest, "name" | "connect"> = {
   storesIdEarly: false,
-  storesIdOfEmptyBlock: "at once",
+  storesIdOfEmptyBlock: true,
   dispatchesEmptyBlocks: false,
   dropsLeadingLineFeeds: false,
   keepsHalfEvents: false,
