@@ -8,7 +8,7 @@ import { chromium, type BrowserContext, type Page } from "playwright-core";
 import { startDemo, type DemoProcess } from "../support/demo-process.js";
 
 /** No window, no sandbox (a test may run as root), and no calls of its own to anywhere. */
-const FLAGS = [
+export const FLAGS: string[] = [
   "--no-sandbox",
   "--disable-gpu",
   "--disable-quic",

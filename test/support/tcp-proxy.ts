@@ -31,6 +31,7 @@ export class TcpProxy {
   #bytesPerSecond = Infinity;
   #cutAt: Buffer | null = null;
   #cutAtReply = false;
+  #cutInReply: ((reply: Buffer) => number) | null = null;
   #holdAt: Buffer | null = null;
   #keepRepliesAt: Buffer | null = null;
   /** How many links were made through it, those that were refused included. */
@@ -121,15 +122,24 @@ export class TcpProxy {
     this.#cutAtReply = true;
   }
 
+  /**
+   * Shows each reply of the server to `find`. If `find` returns a position, the client gets the bytes before it, and
+   * the link is cut there. If `find` returns -1, the whole reply passes. Only one link is cut.
+   */
+  cutInReply(find: (reply: Buffer) => number): void {
+    this.#cutInReply = find;
+  }
+
   /** Takes back the cuts that are still to come. */
   forgetCuts(): void {
     this.#cutAt = null;
     this.#cutAtReply = false;
+    this.#cutInReply = null;
   }
 
   /** Whether the cut that was asked for is still to come. */
   get cutPending(): boolean {
-    return this.#cutAt !== null || this.#cutAtReply;
+    return this.#cutAt !== null || this.#cutAtReply || this.#cutInReply !== null;
   }
 
   /** Holds every link on which a client sends this command, from there on: the server does not hear it. */
@@ -215,6 +225,13 @@ export class TcpProxy {
     if (this.#cutAtReply) {
       this.#cutAtReply = false;
       return cut(link);
+    }
+    const position = this.#cutInReply?.(chunk) ?? -1;
+    if (position >= 0) {
+      this.#cutInReply = null;
+      link.untold ??= []; // nothing passes behind the cut
+      link.client.write(chunk.subarray(0, position), () => cut(link));
+      return;
     }
     if (link.untold === null) this.#pass(link.back, chunk);
     else link.untold.push(chunk);

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 
 import express, { type Express } from "express";
 
-/** An Express app on a free port, as a test mounts it. */
+/** An Express app as a test mounts it, on a free port unless the test names one. */
 export interface TestApp {
   readonly app: Express;
   readonly server: Server;
@@ -14,7 +14,7 @@ export interface TestApp {
   close(): Promise<void>;
 }
 
-export async function startApp(mount: (app: Express) => void): Promise<TestApp> {
+export async function startApp(mount: (app: Express) => void, port = 0): Promise<TestApp> {
   const app = express();
   const errors: unknown[] = [];
   app.set("env", "test"); // Express prints what ends up in its own error handler, but not in tests
@@ -24,7 +24,7 @@ export async function startApp(mount: (app: Express) => void): Promise<TestApp> 
     if (res.headersSent) return next(error);
     res.status(500).json({ handled: true });
   }) satisfies express.ErrorRequestHandler);
-  const server = createServer(app).listen(0, "127.0.0.1");
+  const server = createServer(app).listen(port, "127.0.0.1");
   await once(server, "listening");
   return {
     app,
