@@ -4,6 +4,7 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
+import { ServerRuns } from "../redis/server-run.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
 import { claimChannel, renewChannel, type LogEntry } from "./history-scripts.js";
@@ -58,8 +59,10 @@ export class History<Event> {
     const { limits } = deps;
     this.#deps = deps;
     this.#publisher = new LogPublisher(deps);
+    const runs = new ServerRuns(deps.commands);
     this.reader = new LogReader({
       ...deps,
+      serverRun: () => runs.current(),
       maxPageBytes: Math.min(MAX_PAGE_BYTES, limits.maxBufferedBytes / 4),
     });
   }
@@ -81,7 +84,7 @@ export class History<Event> {
   /** Where the logs of these channels stand now; those that are kept. */
   async positions(
     channels: readonly string[],
-  ): Promise<readonly { channel: string; epoch: string; offset: number; since?: number }[]> {
+  ): Promise<readonly { channel: string; epoch: string; offset: number; since?: number; run?: number }[]> {
     const kept = channels.filter((channel) => this.keeps(channel));
     const { reader } = this;
     const tails = await Promise.all(kept.map((channel) => reader.tail(channel, reader.now())));

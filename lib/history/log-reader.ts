@@ -1,6 +1,7 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import { sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
+import type { ServerRun } from "../redis/server-run.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
 import { readFromLog, type LogEntry, type ReadReply } from "./history-scripts.js";
@@ -11,6 +12,7 @@ interface Place {
   readonly epoch: string;
   readonly offset: number;
   readonly since?: number;
+  readonly run?: number;
 }
 
 export interface LogReaderOptions<Event> {
@@ -18,6 +20,8 @@ export interface LogReaderOptions<Event> {
   readonly keyPrefix: string;
   readonly policy: HistoryPolicy;
   readonly clock: Clock;
+  /** As `ServerRuns.current()`. */
+  readonly serverRun: () => Promise<ServerRun>;
   /** The most bytes of data in a page, but for a single event that is larger. */
   readonly maxPageBytes: number;
   /** Makes of an entry what sessions send, once for all of them. */
@@ -33,6 +37,8 @@ interface Tail {
   readonly first: number;
   readonly at: number;
   readonly isInvalid: boolean;
+  readonly run: number;
+  readonly startedEmpty: boolean;
   readonly readAt: number;
 }
 
@@ -110,7 +116,7 @@ export class LogReader<Event> {
       return pending.tail;
     }
     const readAt = ++this.#reads;
-    const tail = this.#read(channel, null).then((reply) => toTail(reply, readAt));
+    const tail = this.#read(channel, null).then(([reply, run]) => toTail(reply, run, readAt));
     const entry = { readAt, tail };
     this.#tails.set(channel, entry);
     try {
@@ -137,7 +143,7 @@ export class LogReader<Event> {
     }
     this.#drop(key);
     const readAt = ++this.#reads;
-    const page = this.#read(channel, after).then((reply) => this.#toPage(channel, reply, readAt));
+    const page = this.#read(channel, after).then(([reply, run]) => this.#toPage(channel, reply, run, readAt));
     const entry: CachedPage<Event> = { readAt, page, known: null, bytes: 0, freshUntil: Infinity };
     this.#pages.set(key, entry);
     try {
@@ -158,10 +164,12 @@ export class LogReader<Event> {
     this.#pages.clear();
   }
 
-  async #read(channel: string, after: Place | null): Promise<ReadReply> {
-    const { commands, keyPrefix, policy, maxPageBytes } = this.#options;
+  async #read(channel: string, after: Place | null): Promise<readonly [ReadReply, ServerRun]> {
+    const { commands, keyPrefix, policy, maxPageBytes, serverRun } = this.#options;
     try {
-      return await readFromLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
+      // Sent first: it tells of the server that answers the read.
+      const run = serverRun();
+      const reply = await readFromLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
         channel,
         epoch: after?.epoch ?? "",
         after: after?.offset ?? 0,
@@ -169,17 +177,18 @@ export class LogReader<Event> {
         maxBytes: maxPageBytes,
         maxAgeMs: policy(channel)?.maxAgeMs ?? HOUR_MS,
       });
+      return [reply, await run];
     } catch (error) {
       throw sanitize(error);
     }
   }
 
-  #toPage(channel: string, reply: ReadReply, readAt: number): Page<Event> {
+  #toPage(channel: string, reply: ReadReply, run: ServerRun, readAt: number): Page<Event> {
     const { toEvent } = this.#options;
     const events = reply.entries.map((entry) =>
       toEvent(channel, { epoch: reply.epoch, offset: entry.offset }, entry),
     );
-    return { ...toTail(reply, readAt), events };
+    return { ...toTail(reply, run, readAt), events };
   }
 
   /** Only a page with events is worth keeping: an empty one says where the log stood, which is asked afresh. */
@@ -213,8 +222,18 @@ export class LogReader<Event> {
   }
 }
 
-function toTail(reply: ReadReply, readAt: number): Tail {
+function toTail(reply: ReadReply, run: ServerRun, readAt: number): Tail {
   const { epoch, top, ending, finite, first, at, isInvalid } = reply;
-  const position = epoch === "" ? { epoch, offset: 0, since: at } : { epoch, offset: top };
-  return { position, ending: ending === "" ? null : ending, finite, first, at, isInvalid, readAt };
+  const position = epoch === "" ? { epoch, offset: 0, since: at, run: run.id } : { epoch, offset: top };
+  return {
+    position,
+    ending: ending === "" ? null : ending,
+    finite,
+    first,
+    at,
+    isInvalid,
+    run: run.id,
+    startedEmpty: run.startedEmpty,
+    readAt,
+  };
 }

@@ -164,8 +164,10 @@ export class CatchUp {
     const from = track.position!;
     const top = page.position;
     const isFresh = page.readAt > this.#owner.log(track.channel).since;
-    if (top.epoch !== from.epoch) {
-      if (isFresh) this.#changeLog(track, page);
+    const isOtherRun = Boolean(from.run) && page.run !== 0 && from.run !== page.run;
+    const isLost = from.epoch === "" && isOtherRun && page.startedEmpty;
+    if (top.epoch !== from.epoch || isLost) {
+      if (isFresh) this.#changeLog(track, page, isLost);
       return;
     }
     const first = page.events[0];
@@ -192,10 +194,11 @@ export class CatchUp {
   }
 
   /** The channel has another log than the one that the client has come from, or none any more. */
-  #changeLog(track: ChannelTrack, { position: top, ending, isInvalid }: LogPage): void {
+  #changeLog(track: ChannelTrack, page: LogPage, isLost: boolean): void {
+    const { position: top, ending, isInvalid } = page;
     const { epoch } = track.position!;
     const begin = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
-    if (epoch !== "") return this.skip(track, begin, isInvalid ? "invalid" : "epoch");
+    if (epoch !== "" || isLost) return this.skip(track, begin, isInvalid ? "invalid" : "epoch");
     // A log that has ended, and of which the client has everything, is no new one.
     const isOld = top.epoch === track.endedEpoch;
     track.position = isOld ? top : begin;

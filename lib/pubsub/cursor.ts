@@ -6,8 +6,8 @@
  *
  * The tag is a hash of the channel's name, for which there is no room. Each log has a random epoch of its own, so two channels
  * are mixed up only if both their tags and their epochs are the same. The number is the offset of the newest event that the
- * client has. Of a channel without a log the epoch is 0, and the number is when it was seen to have none, in minutes of Redis'
- * clock.
+ * client has. Of a channel without a log the epoch is 0, and the number is 65,536 times the hour of Redis' clock in which it was
+ * seen to have none, plus 16 bits of the server's `run_id`.
  *
  * Version 1 had tags of 2 bytes and no channel without a log; it is still read. A client treats an id as opaque, and the
  * server as text that anybody may have written: only what `encodeCursor()` can write is a cursor.
@@ -18,8 +18,10 @@ export interface Position {
   /** One life of the log, 8 hexadecimal digits: a log that was lost begins again with another. Empty: there is no log. */
   readonly epoch: string;
   readonly offset: number;
-  /** Where there is no log: when that was so, in milliseconds of Redis' clock. An id has whole minutes of it. */
+  /** Where there is no log: when that was so, in milliseconds of Redis' clock. An id has whole hours of it. */
   readonly since?: number;
+  /** Where there is no log: the run of the server that said so, as `ServerRun.id`. */
+  readonly run?: number;
 }
 
 export interface CursorEntry extends Position {
@@ -35,7 +37,8 @@ const TAG_BYTES_1 = 2;
 const EPOCH_BYTES = 4;
 /** Of the largest safe integer, 7 bits to a byte. */
 const MAX_NUMBER_BYTES = 8;
-const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+const RUNS = 65_536;
 const HEAD_BYTES = TAG_BYTES + EPOCH_BYTES;
 /** More than the channels of any stream take; whatever is longer is not looked at. */
 const MAX_LENGTH = 16 * 1024;
@@ -62,13 +65,13 @@ export function encodeCursor(entries: Iterable<CursorEntry>): string {
 }
 
 /** One channel's part of a cursor. */
-export function encodeEntry({ tag, epoch, offset, since = 0 }: CursorEntry): Buffer {
+export function encodeEntry({ tag, epoch, offset, since = 0, run = 0 }: CursorEntry): Buffer {
   const bytes = Buffer.allocUnsafe(HEAD_BYTES + MAX_NUMBER_BYTES);
   bytes.writeUInt32BE(tag, 0);
   bytes.writeUInt32BE(epoch === "" ? 0 : Number.parseInt(epoch, 16), TAG_BYTES);
   return bytes.subarray(
     0,
-    writeNumber(bytes, HEAD_BYTES, epoch === "" ? Math.floor(since / MINUTE_MS) : offset),
+    writeNumber(bytes, HEAD_BYTES, epoch === "" ? Math.floor(since / HOUR_MS) * RUNS + run : offset),
   );
 }
 
@@ -114,8 +117,11 @@ export function parseCursor(text: string): readonly CursorEntry[] | null {
     if (read === null) return null;
     const { number } = read;
     if (isVersion1) entries.push({ tag, epoch, offset: number, isVersion1 });
-    else if (epoch === NO_EPOCH) entries.push({ tag, epoch: "", offset: 0, since: number * MINUTE_MS });
-    else entries.push({ tag, epoch, offset: number });
+    else if (epoch === NO_EPOCH) {
+      const since = Math.floor(number / RUNS) * HOUR_MS;
+      if (!Number.isSafeInteger(since)) return null;
+      entries.push({ tag, epoch: "", offset: 0, since, run: number % RUNS });
+    } else entries.push({ tag, epoch, offset: number });
     at = read.end;
   }
   return entries;

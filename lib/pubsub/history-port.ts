@@ -13,6 +13,10 @@ export interface Tail {
   readonly finite: boolean;
   /** When this was read, or a little before, in milliseconds of Redis' clock. */
   readonly at: number;
+  /** The run of the server that said so, as `ServerRun.id`. */
+  readonly run: number;
+  /** That run started without data: a channel that had no log before may have had one that is lost. */
+  readonly startedEmpty: boolean;
   /** Another program has changed the log, and it cannot be read: it counts as no log. */
   readonly isInvalid: boolean;
 }

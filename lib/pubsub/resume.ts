@@ -43,7 +43,7 @@ export function entryOf(cursor: readonly CursorEntry[], channel: string, epoch: 
 export function findStart(
   channel: string,
   wish: Wish,
-  { position: top, finite, ending, at }: Tail,
+  { position: top, finite, ending, at, run, startedEmpty }: Tail,
   { budget, memoryMs }: { readonly budget: number; readonly memoryMs: number },
 ): Start {
   const atTop = (gap?: GapReason): Start => ({ position: top, resumed: false, ...(gap && { gap }) });
@@ -56,8 +56,9 @@ export function findStart(
   const entry = entryOf(wish, channel, top.epoch);
   if (entry === null) return atTop("foreign");
   if (entry.epoch === "") {
-    // Longer ago, another log may have come and gone since.
-    if (at - entry.since! > memoryMs) return atTop("epoch");
+    // Longer ago, or before Redis lost its data, another log may have come and gone since.
+    const isOtherRun = entry.run !== run && entry.run !== 0 && run !== 0;
+    if (at - entry.since! > memoryMs || (isOtherRun && startedEmpty)) return atTop("epoch");
     return top.offset > budget ? atTop("limit") : { position: atBeginning, resumed: true };
   }
   if (entry.epoch !== top.epoch) return atTop("epoch");

@@ -74,13 +74,18 @@ export class SessionCursor implements FrameEncoder {
     return addId(NOTHING, this.takeId()!);
   }
 
-  /** The event as it goes to this client, who has come so far with it. One without a place carries an id that is not told yet. */
+  /**
+   * The event as it goes to this client, who has come so far with it. One without a place carries an id that is not told yet.
+   * With a gap the client may begin in a channel that was added.
+   */
   frameOf(event: InboundEvent): string {
     const { channel, position, frame } = event;
     const place = position && this.#places?.get(channel);
     if (place) {
       this.#move(place, position);
       this.#isTold = false;
+    } else if (position && event.event === "gap") {
+      this.set(channel, position);
     }
     if (this.#isTold || frame === NOTHING) return frame;
     return addId(frame, this.takeId()!);

@@ -136,11 +136,9 @@ export class SessionHistory implements Tracks {
     const [start] = await findStarts([track], "now", this.#source);
     this.#owner.flushTurn();
     if (start === undefined || !this.isCurrent(track)) return;
-    if (start.gap !== null) {
-      this.#cursor.set(track.channel, start.position);
-      this.#catchUp!.tellGap(track.channel, start.gap, start.position);
-    }
-    this.#place(start, true);
+    // A gap brings its own place, with which it may have to wait for the client.
+    if (start.gap !== null) this.#catchUp!.tellGap(track.channel, start.gap, start.position);
+    this.#place(start, true, start.gap !== null);
     if (track.behind) this.#tellBehind();
   }
 
@@ -233,11 +231,11 @@ export class SessionHistory implements Tracks {
     return this.#tracks.get(track.channel) === track;
   }
 
-  #place(start: FoundStart, isNow: boolean): void {
+  #place(start: FoundStart, isNow: boolean, hasOwnPlace = false): void {
+    const { track } = start;
     takePlace(start, isNow);
-    const { channel, position } = start.track;
-    this.#cursor.set(channel, position!);
-    this.#catchUp!.settle(start.track);
+    if (!hasOwnPlace) this.#cursor.set(track.channel, track.position!);
+    this.#catchUp!.settle(track);
   }
 
   #fallBehind(track: ChannelTrack): void {

@@ -86,7 +86,8 @@ export class TailTracker {
   }
 
   /** What a read has found; pages are shared, so it may be an older one than the last. */
-  note({ position, ending, finite, at, isInvalid, readAt }: Tail & { readonly readAt: number }): void {
+  note({ readAt, ...found }: Tail & { readonly readAt: number }): void {
+    const { position, ending, finite, at, isInvalid, run: server, startedEmpty } = found;
     if (readAt <= this.since || readAt < this.#readAt) return;
     this.#readAt = readAt;
     const tail = this.#tail;
@@ -103,7 +104,15 @@ export class TailTracker {
       run.last.epoch === position.epoch &&
       run.last.offset > position.offset &&
       run.first <= position.offset + 1;
-    this.#tail = { position: later ? run.last : position, ending, finite, at, isInvalid };
+    this.#tail = {
+      position: later ? run.last : position,
+      ending,
+      finite,
+      at,
+      isInvalid,
+      run: server,
+      startedEmpty,
+    };
   }
 
   #advance(position: Position, ending: Tail["ending"]): void {

@@ -213,6 +213,7 @@ class World {
       commands: () => client,
       keyPrefix: "sse:",
       policy: (channel) => (LOGGED.includes(channel) ? { maxLength: 1_000, maxAgeMs: 60_000 } : null),
+      serverRun: () => Promise.resolve({ id: 0, startedEmpty: false }),
       clock: this.clock,
       maxPageBytes: 400,
       toEvent: (channel, position, { event, data, ending }) =>
@@ -455,7 +456,8 @@ class World {
         this.pending.push(each.removeChannel(next.channel).catch(() => {}));
         // What had come by then is written first.
         oracle.read(sink.text);
-        if (had) oracle.removed(next.channel);
+        // Unless that has ended the stream.
+        if (had && each.state === "subscribed") oracle.removed(next.channel);
         const kept = stream.plain.filter(({ channel }) => channel !== next.channel);
         if (had) stream.plain.splice(0, Infinity, ...kept);
         return;

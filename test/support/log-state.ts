@@ -2,12 +2,23 @@ import type { Ending, LogState } from "../../lib/pubsub/history-port.js";
 import type { Position } from "../../lib/pubsub/cursor.js";
 
 /** Where a channel stands that never had an event. */
-export const EMPTY: Position = { epoch: "", offset: 0, since: 1_000 };
+export const EMPTY: Position = { epoch: "", offset: 0, since: 1_000, run: 0 };
 
 /** What a read says of a log that stands there, with all its events. */
 export function logState(
   position: Position,
   { ending = null, ...rest }: Partial<Omit<LogState, "position">> & { readonly ending?: Ending | null } = {},
 ): LogState {
-  return { position, ending, finite: false, first: 1, at: 1_000, isInvalid: false, readAt: 0, ...rest };
+  return {
+    position,
+    ending,
+    finite: false,
+    first: 1,
+    at: 1_000,
+    isInvalid: false,
+    run: 0,
+    startedEmpty: false,
+    readAt: 0,
+    ...rest,
+  };
 }

@@ -195,6 +195,58 @@ export function describeTaskStream(makeService: MakeService): void {
       expect(returned.gaps).to.have.length(1);
     });
 
+    it("that is put in line again sees the new run, though others of the process hold its channel", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
+      const elsewhere = await rig.service();
+      const others = [await rig.watch(id), await rig.watch(id, undefined, elsewhere)];
+      for (const other of others) await other.session.addChannel("another");
+      const worker = rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
+      for (const other of others) await other.next("failed");
+      // By now each process knows the end of the log.
+      for (const sse of [rig.sse, elsewhere]) await (await rig.watch(id, undefined, sse)).end();
+      await worker.stop();
+      await rig.queue.deadLetters.requeue(id);
+      const viewers = [await rig.watch(id), await rig.watch(id, undefined, elsewhere)];
+      for (const viewer of viewers) await viewer.next("queued");
+      rig.queue.worker(() => {});
+      for (const viewer of viewers) {
+        await viewer.end();
+        expectStory(viewer, ["queued", "started", "succeeded"]);
+      }
+      const runs = ["queued", "started", "failed", "queued", "started", "succeeded"];
+      for (const other of others) {
+        await eventually(() => expect(other.types).to.deep.equal(runs));
+        expect(other.gaps).to.deep.equal([]);
+        await other.session.close();
+      }
+    });
+
+    it("shares the epoch of its log with no other, also where one script begins many", async () => {
+      const ids = Array.from({ length: 20 }, (_, index) => `many-${index}`);
+      const watchers = await Promise.all(ids.map((id) => rig.watch(id)));
+      await rig.queue.enqueueMany(ids.map((id) => ({ kind: "kind", payload: null, options: { id } })));
+      for (const watcher of watchers) await watcher.next("queued");
+      const epochs = await Promise.all(
+        ids.map((id) => rig.raw.hget(`sse:pos:{tasks}:task_progress:${id}`, "e")),
+      );
+      expect(new Set(epochs).size).to.equal(ids.length);
+      for (const epoch of epochs) expect(epoch).to.match(/^[0-9a-f]{8}$/);
+      for (const watcher of watchers) await watcher.session.close();
+    });
+
+    it("goes on though another program has changed its log", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      const watcher = await rig.watch(id);
+      await watcher.next("queued");
+      await rig.raw.hset(`sse:pos:{tasks}:task_progress:${id}`, "e", "xyz");
+      rig.queue.worker(() => {});
+      await rig.until(id, "succeeded");
+      await watcher.end();
+      expect(watcher.types.at(-1)).to.equal("succeeded");
+      expect(watcher.gaps).to.have.length(1);
+      expect((await rig.sse.task(id))!.task.status).to.equal("succeeded");
+    });
+
     it("among other channels sees it there as well", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const two = await rig.queue.enqueue("kind", null);

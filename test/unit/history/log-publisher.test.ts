@@ -67,7 +67,16 @@ describe("LogPublisher", () => {
     await publisher.publish("a", event);
     expect(calls.every(({ epoch }) => isEpoch(epoch))).to.equal(true);
     expect(calls[0]!.epoch).to.not.equal(calls[1]!.epoch);
-    expect(isEpoch(newEpoch())).to.equal(true);
+  });
+
+  it("makes epochs at random, none of which tells how many there were before", () => {
+    const epochs = Array.from({ length: 2_000 }, newEpoch);
+    expect(epochs.every(isEpoch)).to.equal(true);
+    expect(new Set(epochs).size).to.be.at.least(1_999);
+    const next = epochs.filter(
+      (epoch, index) => Number(`0x${epochs[index + 1]}`) === Number(`0x${epoch}`) + 1,
+    );
+    expect(next).to.have.length(0);
   });
 
   it("goes by the channel's bounds, or by others that it is given", async () => {

@@ -30,6 +30,7 @@ describe("LogReader", () => {
       keyPrefix: "sse:",
       policy: (channel) => (channel === "none" ? null : { maxLength: MAX_LENGTH, maxAgeMs: 60_000 }),
       clock,
+      serverRun: () => Promise.resolve({ id: 7, startedEmpty: false }),
       maxPageBytes: 100_000,
       toEvent: (_, { offset }, { data }) => {
         expect(data).to.equal(dataOf("c", epoch, offset));
@@ -182,6 +183,8 @@ describe("LogReader", () => {
         first: 1,
         at: 1_000,
         isInvalid: false,
+        run: 7,
+        startedEmpty: false,
         readAt: 1,
       });
       expect(another).to.equal(one);
@@ -190,7 +193,7 @@ describe("LogReader", () => {
 
     it("tells that there is no log, and since when", async () => {
       const none = await answered(reader.tail("nobody", 0));
-      expect(none.position).to.deep.equal({ epoch: "", offset: 0, since: 1_000 });
+      expect(none.position).to.deep.equal({ epoch: "", offset: 0, since: 1_000, run: 7 });
     });
 
     it("asks again for who has to know it from now on", async () => {

@@ -24,7 +24,8 @@ const entry: fc.Arbitrary<CursorEntry> = fc.oneof(
     tag,
     epoch: fc.constant(""),
     offset: fc.constant(0),
-    since: fc.nat(1e8).map((minutes) => minutes * 60_000),
+    since: fc.nat(1e6).map((hours) => hours * 3_600_000),
+    run: fc.nat(0xffff),
   }),
 );
 const entries = fc.array(entry, { minLength: 1, maxLength: 70 });
@@ -39,9 +40,9 @@ describe("encodeCursor()", () => {
     expect(EXAMPLE).to.equal(textOf(0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe, 0xac, 0x02));
   });
 
-  it("writes when there was no log in place of an offset", () => {
-    const text = encodeCursor([{ tag: 1, epoch: "", offset: 0, since: 300 * 60_000 + 59_999 }]);
-    expect(text).to.equal(textOf(0, 0, 0, 1, 0, 0, 0, 0, 0xac, 0x02));
+  it("writes the hour in which there was no log, and the run of the server, in place of an offset", () => {
+    const text = encodeCursor([{ tag: 1, epoch: "", offset: 0, since: 3 * 3_600_000 - 1, run: 300 }]);
+    expect(text).to.equal(textOf(0, 0, 0, 1, 0, 0, 0, 0, 0xac, 0x82, 0x08));
   });
 
   it("makes what may stand in an id and in a header, whatever it is made of", () => {

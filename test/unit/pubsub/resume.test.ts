@@ -24,6 +24,8 @@ const tail = (given: Partial<Tail> = {}): Tail => ({
   finite: false,
   at: NOW,
   isInvalid: false,
+  run: 0,
+  startedEmpty: false,
   ...given,
 });
 const cursor = (offset: number, epoch = EPOCH, channel = "c"): readonly CursorEntry[] => [
@@ -138,7 +140,9 @@ describe("findStart()", () => {
   }
 
   describe("in a channel that had no log", () => {
-    const wasEmpty = (since: number): readonly CursorEntry[] => [{ tag: tagOf("c"), ...none(since) }];
+    const wasEmpty = (since: number, run = 0): readonly CursorEntry[] => [
+      { tag: tagOf("c"), ...none(since), run },
+    ];
 
     it("begins with the first event that has come since", () => {
       const beginning = { position: { epoch: EPOCH, offset: 0 }, resumed: true };
@@ -153,6 +157,18 @@ describe("findStart()", () => {
         resumed: false,
         gap: "epoch",
       });
+    });
+
+    it("tells a gap when Redis has lost its data in a restart since", () => {
+      const gone = { position: top, resumed: false, gap: "epoch" };
+      expect(start(wasEmpty(NOW, 1), { run: 2, startedEmpty: true })).to.deep.equal(gone);
+      const kept: readonly Partial<Tail>[] = [
+        { run: 2 },
+        { run: 1, startedEmpty: true },
+        { run: 0, startedEmpty: true },
+      ];
+      for (const given of kept) expect(start(wasEmpty(NOW, 1), given).resumed).to.equal(true);
+      expect(start(wasEmpty(NOW, 0), { run: 2, startedEmpty: true }).resumed).to.equal(true);
     });
 
     it("has missed nothing when it has none still", () => {

@@ -16,6 +16,8 @@ const at = (offset: number, readAt: number, epoch = EPOCH, given: Partial<Tail> 
   finite: false,
   at: 1_000,
   isInvalid: false,
+  run: 0,
+  startedEmpty: false,
   ...given,
   readAt,
 });
@@ -59,6 +61,8 @@ describe("TailTracker", () => {
       finite: true,
       at: 1_000,
       isInvalid: false,
+      run: 0,
+      startedEmpty: false,
     });
   });
 
