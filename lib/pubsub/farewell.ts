@@ -46,7 +46,7 @@ function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault
   // What came after the last event of a completed stream is no part of it.
   const isEnd = reason === "completed" || reason === "broken";
   if (!isEnd) delivery.writeRest();
-  const retryMs = jitteredRetryMs(answer.retryMs);
+  const retryMs = jitteredRetryMs(answer.retryMs, answer.random, answer.jitter);
   const told = fault === null ? "" : encodeFault(fault, retryMs);
   const id = isEnd ? COMPLETED_ID : undefined;
   output.write(new Block(told + encodeRetry(retryMs) + encodeControl("closing", { reason }, id)));
