@@ -18,7 +18,10 @@ import {
 export interface LimitOptions {
   /** Streams open at once in this process; further ones are told to come back. Default 50,000. */
   readonly maxSessions?: number | undefined;
-  /** Streams open at once for one `key` (a user, an address), where a key is given: then 429. Default 100. */
+  /**
+   * Streams open at once for one `key` (a user, an address). The option `onLimit` of a mount decides how a further stream
+   * is handled. Default 100.
+   */
   readonly maxSessionsPerKey?: number | undefined;
   /** Channels of one stream, at most 380: the id that resumes them all stays below 8 KB. Default 64. */
   readonly maxChannelsPerSession?: number | undefined;
@@ -53,6 +56,8 @@ export interface LimitOptions {
   readonly maxEventBytes?: number | undefined;
   /** Milliseconds after which a stream ends, less up to a fifth at random. Default: never. */
   readonly maxLifetimeMs?: number | undefined;
+  /** Milliseconds that a resolver and `key` may take to answer. After that the client gets a passing fault. Default 10,000. */
+  readonly resolverTimeoutMs?: number | undefined;
   /** Milliseconds that Redis may take to acknowledge a subscription. Default 5,000. */
   readonly subscribeTimeoutMs?: number | undefined;
   /** Milliseconds for each stage of a teardown. Default 2,000. */
@@ -128,6 +133,7 @@ const DEFAULT_LIMITS: Filled<LimitOptions> = {
   maxReplayEvents: 10_000,
   maxEventBytes: 256 * 1024,
   maxLifetimeMs: Infinity,
+  resolverTimeoutMs: 10_000,
   subscribeTimeoutMs: 5_000,
   closeTimeoutMs: 2_000,
 };

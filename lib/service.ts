@@ -13,7 +13,7 @@ import { readLoggedEvent, type LoggedInboundEvent } from "./pubsub/inbound-event
 import { serializeMessage, type OutboundMessage } from "./pubsub/outbound-message.js";
 import type { PubSubSession } from "./pubsub/session.js";
 import type { Sink, StreamRequest } from "./pubsub/sink.js";
-import { Streams } from "./pubsub/streams.js";
+import { Streams, type Resolution } from "./pubsub/streams.js";
 import type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
 import type { QueueService } from "./queue/queue-service.js";
 import { Queues, type TaskSnapshot } from "./queue/queues.js";
@@ -83,6 +83,18 @@ export interface RedisSse {
    * the session is then closing.
    */
   open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession>;
+  /**
+   * Runs an application's resolver, for an adapter, with the deadline `limits.resolverTimeoutMs`.
+   *
+   * Resolves with `{ value }`, or with `{ refusal }`: the answer for the client if the deadline has passed, the client
+   * has left or the service drains or closes. The adapter sends it if the client is still there. A late answer or error
+   * of the resolver is ignored. Rejects with the error of a resolver that fails in time.
+   */
+  resolve<T>(
+    request: Pick<StreamRequest, "onUnavailable" | "retryMs">,
+    sink: Sink,
+    resolver: () => T | PromiseLike<T>,
+  ): Promise<Resolution<T>>;
   /** Whether `open()` would begin a stream now: the fault that it would be refused with, or `null`. */
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
   readonly pool: ClientPool;
@@ -239,6 +251,14 @@ class RedisSseService implements RedisSse {
   async writer(channel: string, options: WriterOptions = {}): Promise<StreamWriter> {
     assertChannel(channel, this.#settings.keyPrefix);
     return this.#history.openWriter(channel, options);
+  }
+
+  resolve<T>(
+    request: Pick<StreamRequest, "onUnavailable" | "retryMs">,
+    sink: Sink,
+    resolver: () => T | PromiseLike<T>,
+  ): Promise<Resolution<T>> {
+    return this.#streams.resolve(request, sink, resolver);
   }
 
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {

@@ -47,15 +47,22 @@ export class ResponseSink implements Sink {
     return connectionOf(this.#req, this.#res);
   }
 
-  /** Whether the application has answered by itself. */
-  get answered(): boolean {
-    return this.#res.headersSent || this.#res.writableEnded;
+  /** Whether the head of an answer by the application was sent. */
+  get headSent(): boolean {
+    return this.#res.headersSent;
+  }
+
+  /** Whether the application has answered and ended the response. */
+  get ended(): boolean {
+    return this.#res.writableEnded;
   }
 
   start({ status, headers }: StreamHead, block: Block): boolean {
     const res = this.#res;
     // A server-wide idle timeout would cut a stream that is only silent.
     this.#req.setTimeout(0);
+    // While a body waits to be read, Node does not read the socket and cannot see that the client left.
+    this.#req.resume();
     this.#endConnectionAfter();
     const socket = isWrittenByNode(res) ? res.socket : null;
     // Head and first frames in one packet.
@@ -140,6 +147,7 @@ export class ResponseSink implements Sink {
       res.off("close", onClose);
       res.off("error", onError);
       // A write that fails after all this has nobody to tell, and must not end the process.
+      res.off("error", ignore);
       res.on("error", ignore);
     };
   }

@@ -1,28 +1,28 @@
-import type { Request, RequestHandler, Response } from "express";
+import type { Request, RequestHandler } from "express";
 
 import {
-  answerTo,
   assertAtOnce,
   assertKnown,
   assertObject,
   ConfigError,
   describeValue,
   readMilliseconds,
+  readOnLimit,
   readSlowConsumer,
-  RedisSseError,
-  streamHead,
   type ChannelSelection,
+  type OnLimit,
   type OutboundMessage,
   type PubSubSession,
   type RedisSse,
+  type SessionKey,
   type SlowConsumerPolicy,
   type StreamEvent,
-  type StreamRequest,
 } from "../lib/index.js";
-import { defaultService } from "./default-service.js";
-import { ResponseSink } from "./response-sink.js";
+import { ChannelWarning } from "./channel-warning.js";
 import { RuleErrors, type OnStreamError } from "./rule-errors.js";
+import { serveStream } from "./serve-stream.js";
 import { assertServiceOption } from "./service-option.js";
+import { assertMethods, streamHandler } from "./stream-handler.js";
 
 /** Tells which channels a request may hear: one name, several, or nothing, which is answered 403. */
 export type ChannelResolver<Params = RouteParams> = (
@@ -38,8 +38,31 @@ export type RouteParams = { readonly [name: string]: string };
 export interface SseStreamOptions<Params = RouteParams> {
   /** Default: one service for the process, made with the first request, from `REDIS_URL`. */
   readonly service?: RedisSse;
-  /** Who is asking, for logs and for `limits.maxSessionsPerKey`: a user's id, or `req.ip`. Default: nobody. */
-  readonly key?: ((req: Request<Params>) => string | undefined) | undefined;
+  /**
+   * Identifies the caller by a user's id or `req.ip`, for logs and `limits.maxSessionsPerKey`.
+   *
+   * A number or a bigint counts as its text; `undefined` and `null` stand for no key. A promise is awaited, together with
+   * the resolver, within `limits.resolverTimeoutMs`. A value of any other type is refused: a `ConfigError` with the type
+   * goes to `next(err)`. Defaults to no key.
+   */
+  readonly key?: ((req: Request<Params>) => SessionKey | Promise<SessionKey>) | undefined;
+  /**
+   * How a stream over `limits.maxSessionsPerKey` is handled.
+   *
+   * "event": refused with a 200, an `error` event (`LIMIT_SESSIONS_PER_KEY`) and a `retry:` of at least 5 s, so that an
+   * EventSource comes back; with `onUnavailable: "status"` a 503. "status": refused with a 429, which ends an EventSource
+   * until the page opens a new one. "evict-oldest": the oldest stream of the key is closed (`limit`), and its client
+   * comes back after one minute. Evicted streams take up to `limits.closeTimeoutMs` to close. With them a key can
+   * have at most twice the limit; beyond that, "event" applies. Defaults to "event".
+   */
+  readonly onLimit?: OnLimit | undefined;
+  /**
+   * HTTP methods to accept beside GET and HEAD, in upper case: `["POST"]`.
+   *
+   * `app.post(path, sseStream(...))` needs no such option. It is for a handler that is mounted with `use()`, or that your
+   * own handler calls. Other methods are answered 405. Defaults to none.
+   */
+  readonly methods?: readonly string[] | undefined;
   /**
    * How a passing fault is answered (Redis away, pool exhausted, shutting down). "event": 200, an `error`
    * event and a retry hint, so that an EventSource comes back. "status": 503 with Retry-After, for clients
@@ -99,114 +122,18 @@ export function sseStream<Params = RouteParams>(
 ): RequestHandler<Params> {
   assertArguments(channelResolver, options);
   const errors = new RuleErrors(options.onError);
-  return async (req, res, next) => {
-    try {
-      const sink = new ResponseSink(req, res);
-      const fault = findFault(req, res);
-      if (fault !== null) return sink.answer(answerTo(fault, PRELIMINARY));
-      const request = streamRequest(req, options, errors);
-      const selection = await channelResolver(req);
-      // The client may have left meanwhile, or the resolver's own library may have answered.
-      if (sink.closed || sink.answered) return;
-      const service = options.service ?? defaultService();
-      if (req.method === "HEAD") return answerHead(sink, service.check(request, selection));
-      await openStream(
-        service,
-        request,
-        sink,
-        selection,
-        options.onOpen && ((session) => options.onOpen!(session, req)),
-      );
-    } catch (error) {
-      next(error);
-    }
-  };
+  const warning = new ChannelWarning();
+  return streamHandler(channelResolver, options, (visit, selection) => {
+    warning.look(selection);
+    return serveStream(visit, selection, options, errors);
+  });
 }
-
-/** Opens the stream; rejects only with what the application threw. */
-async function openStream(
-  service: RedisSse,
-  request: StreamRequest,
-  sink: ResponseSink,
-  selection: ChannelSelection,
-  onOpen: ((session: PubSubSession) => void | Promise<void>) | undefined,
-): Promise<void> {
-  let session: PubSubSession;
-  try {
-    session = await service.open(request, sink, selection);
-  } catch (error) {
-    if (error instanceof RedisSseError) return; // it has had its answer
-    throw error;
-  }
-  if (session.state !== "subscribed") return;
-  try {
-    await onOpen?.(session);
-  } catch (error) {
-    // The client learns that something failed, the application what.
-    await session.close("app", new RedisSseError("INTERNAL", "an unexpected error"));
-    throw error;
-  }
-}
-
-function streamRequest<Params>(
-  req: Request<Params>,
-  options: SseStreamOptions<Params>,
-  errors: RuleErrors,
-): StreamRequest {
-  const { key, first, from, filter, transform, until, slowConsumer, onUnavailable, heartbeatMs, retryMs } =
-    options;
-  return {
-    key: key?.(req),
-    first: first?.(req),
-    lastEventId: lastEventIdOf(req) ?? (from === "earliest" ? "earliest" : undefined),
-    filter: filter && ((event) => filter(event, req)),
-    transform: transform && ((event) => transform(event, req)),
-    slowConsumer,
-    until: until && ((event) => until(event, req)),
-    onError: errors.of(req as Request),
-    onUnavailable,
-    heartbeatMs,
-    retryMs,
-  };
-}
-
-/** The header, which an EventSource sends when it comes back; else the query, for a page that remembers its place. */
-export function lastEventIdOf<Params>(req: Request<Params>): string | undefined {
-  const given = req.get("Last-Event-ID") || req.query["lastEventId"] || undefined;
-  // Given twice, or as an object: nothing that this library has written, and answered as such.
-  return given === undefined || typeof given === "string" ? given : MALFORMED;
-}
-
-const MALFORMED = "malformed";
-
-/** What keeps a request from being a stream at all, before anyone is asked for its channels. */
-function findFault<Params>(req: Request<Params>, res: Response): RedisSseError | null {
-  if (ResponseSink.isPipelined(res)) {
-    return new RedisSseError("NO_SOCKET", "expected one request at a time on this connection");
-  }
-  // Mounted with use() this sees every method; with get(), post() or all() the application has chosen.
-  const chosen = (req.route as unknown) !== undefined;
-  if (!chosen && req.method !== "GET" && req.method !== "HEAD") {
-    return new RedisSseError("METHOD_NOT_ALLOWED", `expected GET or HEAD, got ${req.method}`);
-  }
-  if (!req.accepts("text/event-stream")) {
-    return new RedisSseError("NOT_ACCEPTABLE", "expected an Accept header that admits text/event-stream");
-  }
-  return null;
-}
-
-/** The head that GET would have, and nothing opened for it. */
-function answerHead(sink: ResponseSink, fault: RedisSseError | null): void {
-  if (fault === null) sink.answer({ ...streamHead, body: Buffer.alloc(0) });
-  else sink.answer(answerTo(fault, PRELIMINARY));
-}
-
-/** For answers without a stream; the faults found first are final, and neither is looked at. */
-const PRELIMINARY = { onUnavailable: "status", retryMs: 2_000 } as const;
 
 const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
   "service",
   "key",
+  "onLimit",
+  "methods",
   "from",
   "onUnavailable",
   "heartbeatMs",
@@ -229,7 +156,9 @@ function assertArguments<Params>(channelResolver: unknown, options: SseStreamOpt
   assertObject("options", options);
   assertServiceOption(options);
   assertKnown("options", options, KNOWN);
-  const { from, slowConsumer, onUnavailable, heartbeatMs, retryMs } = options;
+  const { from, slowConsumer, onUnavailable, onLimit, methods, heartbeatMs, retryMs } = options;
+  readOnLimit(onLimit);
+  assertMethods(methods);
   if (slowConsumer !== undefined) readSlowConsumer(slowConsumer);
   if (from !== undefined && from !== "now" && from !== "earliest") {
     throw new ConfigError(`expected from as "now" or "earliest", got ${describeValue(from)}`);

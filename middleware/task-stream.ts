@@ -1,4 +1,4 @@
-import type { Request, RequestHandler, Response } from "express";
+import type { Request, RequestHandler } from "express";
 
 import {
   answerTo,
@@ -16,10 +16,12 @@ import {
   type TaskProgress,
   type TaskSnapshot,
 } from "../lib/index.js";
-import { defaultService } from "./default-service.js";
-import { ResponseSink } from "./response-sink.js";
+import { lastEventIdOf } from "./last-event-id.js";
+import { RuleErrors } from "./rule-errors.js";
+import { serveStream } from "./serve-stream.js";
 import { assertServiceOption } from "./service-option.js";
-import { lastEventIdOf, sseStream, type RouteParams, type SseStreamOptions } from "./sse-stream.js";
+import { sseStream, type RouteParams, type SseStreamOptions } from "./sse-stream.js";
+import { canAnswer, streamHandler } from "./stream-handler.js";
 
 /** Tells which task a request may watch: its id, or nothing, which is answered 403. */
 export type TaskResolver<Params = RouteParams> = (
@@ -30,7 +32,15 @@ type TaskSelection = string | null | undefined | false;
 
 export interface TaskStreamOptions<Params = RouteParams> extends Pick<
   SseStreamOptions<Params>,
-  "service" | "key" | "onUnavailable" | "heartbeatMs" | "retryMs" | "slowConsumer" | "onOpen"
+  | "service"
+  | "key"
+  | "onLimit"
+  | "methods"
+  | "onUnavailable"
+  | "heartbeatMs"
+  | "retryMs"
+  | "slowConsumer"
+  | "onOpen"
 > {
   /** The queue that the task has to be of; any other is unknown. Default: any queue. */
   readonly queue?: string | undefined;
@@ -48,26 +58,18 @@ export function taskStream<Params = RouteParams>(
   options: TaskStreamOptions<Params> = {},
 ): RequestHandler<Params> {
   assertArguments(taskResolver, options);
-  const { queue, ...shared } = options;
-  return async (req, res, next) => {
-    try {
-      const selection = await taskResolver(req);
-      const service = options.service ?? defaultService();
-      const found = await find(service, selection, queue);
-      if (found instanceof RedisSseError) return refuse(req, res, found, options);
-      const isBack = lastEventIdOf(req) !== undefined;
-      const rules =
-        found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader<Params>(found);
-      const stream = sseStream<Params>(() => progressChannel(found.task.id), {
-        ...shared,
-        service,
-        ...rules,
-      });
-      await stream(req, res, next);
-    } catch (error) {
-      next(error);
+  const errors = new RuleErrors();
+  return streamHandler(taskResolver, options, async (visit, selection) => {
+    const { req, sink, service } = visit;
+    const found = await find(service, selection, options.queue);
+    if (found instanceof RedisSseError) {
+      if (canAnswer(sink)) sink.answer(answerTo(found, visit.answer));
+      return;
     }
-  };
+    const isBack = lastEventIdOf(req) !== undefined;
+    const rules = found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader<Params>(found);
+    await serveStream(visit, progressChannel(found.task.id), { ...options, ...rules }, errors);
+  });
 }
 
 async function find(
@@ -83,17 +85,6 @@ async function find(
   } catch (error) {
     return sanitize(error);
   }
-}
-
-function refuse<Params>(
-  req: Request<Params>,
-  res: Response,
-  fault: RedisSseError,
-  options: TaskStreamOptions<Params>,
-): void {
-  const { onUnavailable = "event", retryMs = 2_000 } = options;
-  const sink = new ResponseSink(req, res);
-  if (!sink.closed && !sink.answered) sink.answer(answerTo(fault, { onUnavailable, retryMs }));
 }
 
 /**
@@ -151,6 +142,8 @@ const KNOWN: ReadonlySet<string> = new Set<keyof TaskStreamOptions>([
   "service",
   "queue",
   "key",
+  "onLimit",
+  "methods",
   "onUnavailable",
   "heartbeatMs",
   "retryMs",

@@ -1,5 +1,6 @@
 import type { ErrorCode, RedisSseError } from "../errors.js";
 import { addRetry, encodeControl } from "./frame.js";
+import type { OnLimit } from "./session-key.js";
 
 /** A complete HTTP answer, for an adapter to send as it is. */
 export interface HttpAnswer {
@@ -43,9 +44,8 @@ const FINAL: Readonly<Partial<Record<ErrorCode, { status: number; headers?: Reco
   UNKNOWN_TASK: { status: 404 },
   LIMIT_CHANNELS: { status: 400 },
   FORBIDDEN: { status: 403 },
-  METHOD_NOT_ALLOWED: { status: 405, headers: { Allow: "GET, HEAD" } },
+  METHOD_NOT_ALLOWED: { status: 405 },
   NOT_ACCEPTABLE: { status: 406 },
-  LIMIT_SESSIONS_PER_KEY: { status: 429 },
   CONFIG: { status: 500 },
   NO_SOCKET: { status: 503, headers: { Connection: "close" } },
 };
@@ -53,8 +53,17 @@ const FINAL: Readonly<Partial<Record<ErrorCode, { status: number; headers?: Reco
 export interface FaultAnswerOptions {
   readonly onUnavailable: "event" | "status";
   readonly retryMs: number;
+  /** The largest share of `retryMs` that is added at random. Defaults to 1. */
+  readonly jitter?: number;
+  /** With "status", too many streams of one key are answered 429. Defaults to "event". */
+  readonly onLimit?: OnLimit | undefined;
+  /** The methods that a 405 lists. Defaults to GET and HEAD. */
+  readonly allow?: readonly string[];
   readonly random?: () => number;
 }
+
+/** A key at its limit stays there until one of its streams ends: a client that comes back sooner is refused again. */
+const LEAST_LIMIT_RETRY_MS = 5_000;
 
 /**
  * The answer to a request that gets no stream. A final fault is a status with a JSON body. A passing one
@@ -62,14 +71,19 @@ export interface FaultAnswerOptions {
  * fault and ends, so that an EventSource returns by itself; or 503 with Retry-After where that is preferred.
  */
 export function answerTo(fault: RedisSseError, options: FaultAnswerOptions): HttpAnswer {
-  const retryMs = jitteredRetryMs(options.retryMs, options.random);
+  const isOverLimit = fault.code === "LIMIT_SESSIONS_PER_KEY";
+  const isTooMany = isOverLimit && options.onLimit === "status";
+  const leastMs = isOverLimit && !isTooMany ? LEAST_LIMIT_RETRY_MS : 0;
+  const retryMs = jitteredRetryMs(Math.max(options.retryMs, leastMs), options.random, options.jitter);
   const retryAfter = { "Retry-After": String(Math.max(1, Math.ceil(retryMs / 1000))) };
   const final = FINAL[fault.code];
   if (final?.status === 204)
     return { status: 204, headers: { "Cache-Control": "no-store" }, body: Buffer.alloc(0) };
-  if (final !== undefined) {
-    return refusal(final.status, fault, { ...(final.status === 429 && retryAfter), ...final.headers });
+  if (final?.status === 405) {
+    return refusal(405, fault, { Allow: (options.allow ?? ["GET", "HEAD"]).join(", ") });
   }
+  if (final !== undefined) return refusal(final.status, fault, final.headers ?? {});
+  if (isTooMany) return refusal(429, fault, retryAfter);
   if (options.onUnavailable === "status") return refusal(503, fault, retryAfter);
   return { ...streamHead, body: Buffer.from(encodeFault(fault, retryMs)) };
 }
@@ -80,9 +94,9 @@ export function encodeFault(fault: RedisSseError, retryMs: number): string {
   return addRetry(encodeControl("error", told), retryMs);
 }
 
-/** Between one and two times `retryMs`: those who were turned away together do not come back together. */
-export function jitteredRetryMs(retryMs: number, random: () => number = Math.random): number {
-  return Math.round(retryMs * (1 + random()));
+/** Adds up to `jitter` times `retryMs` at random, so that clients that are refused together do not come back together. */
+export function jitteredRetryMs(retryMs: number, random: () => number = Math.random, jitter = 1): number {
+  return Math.round(retryMs * (1 + jitter * random()));
 }
 
 function refusal(

@@ -46,7 +46,7 @@ function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault
   // What came after the last event of a completed stream is no part of it.
   const isEnd = reason === "completed" || reason === "broken";
   if (!isEnd) delivery.writeRest();
-  const retryMs = jitteredRetryMs(answer.retryMs);
+  const retryMs = jitteredRetryMs(answer.retryMs, answer.random, answer.jitter);
   const closing = encodeControl("closing", { reason }, isEnd ? COMPLETED_ID : delivery.takeUntoldId());
   output.write(
     new Block(fault === null ? addRetry(closing, retryMs) : encodeFault(fault, retryMs) + closing),

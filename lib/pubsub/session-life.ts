@@ -84,6 +84,7 @@ export class SessionLife implements Ports {
   #renewedAt: number;
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
+  #evicted = false;
   #beginning: Beginning = NOTHING_TO_TELL;
   /** The connection was lost before the subscription was through, which then has failed. */
   #lostEarly: RedisSseError | null = null;
@@ -239,6 +240,12 @@ export class SessionLife implements Ports {
     return this.closed;
   }
 
+  /** As `PubSubSession.evict()`. */
+  evict(): void {
+    this.#evicted = true;
+    void this.close("limit");
+  }
+
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
   tick(now: number): void {
     if (this.#output.takeActivity()) this.#activeAt = now;
@@ -336,6 +343,7 @@ export class SessionLife implements Ports {
         log("[SSE] connection error: %s", this.#fault!.message);
         return this.#output.answer(answerTo(this.#fault!, this.#answer));
       case "tear-down":
+        this.#context.onClosing(this.#session);
         this.#closing?.abort(CLOSING);
         this.#history.stop();
         void this.#tearDown(this.closeReason!);
@@ -406,7 +414,7 @@ export class SessionLife implements Ports {
   }
 
   get #who(): string {
-    return printable(this.#request.key ?? "-");
+    return printable(String(this.#request.key ?? "-"));
   }
 
   get #heartbeatMs(): number {
@@ -419,12 +427,20 @@ export class SessionLife implements Ports {
 
   /** How a fault is answered while there is no stream yet. */
   get #answer(): FaultAnswerOptions {
-    return { onUnavailable: this.#request.onUnavailable ?? "event", retryMs: this.#retryMs };
+    const { onUnavailable = "event" } = this.#request;
+    if (this.#evicted) return { onUnavailable, ...EVICTED };
+    return { onUnavailable, retryMs: this.#retryMs };
   }
 }
 
 /** Far less than `HistoryPort.memoryMs()`, which is a day and more. */
 const RENEWAL_MS = 6 * 3_600_000;
+
+/**
+ * When the client of an evicted stream comes back: after 60 to 75 s. If it came back sooner, more tabs than the limit
+ * allows would evict each other in a loop.
+ */
+const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
 
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.js";
 import { RedisSseError } from "../errors.js";
+import type { OnLimit } from "./session-key.js";
 import type { PubSubSession } from "./session.js";
 import type { CloseReason } from "./session-state.js";
 
@@ -19,11 +20,19 @@ export interface RegistryStatistics {
   readonly refused: Readonly<Record<string, number>>;
 }
 
+/** The sessions of one key. */
+interface KeyedSessions {
+  /** The sessions that are not closing, the oldest first. */
+  readonly open: Set<PubSubSession>;
+  /** How many are closing. */
+  closing: number;
+}
+
 /** Knows every open session, how many each key has, and why the others ended. */
 export class SessionRegistry {
   readonly #limits: RegistryLimits;
   readonly #sessions = new Map<PubSubSession, string | undefined>();
-  readonly #perKey = new Map<string, number>();
+  readonly #perKey = new Map<string, KeyedSessions>();
   readonly #closed = new Map<CloseReason, number>();
   readonly #refused = new Map<string, number>();
   #opened = 0;
@@ -52,13 +61,17 @@ export class SessionRegistry {
     return [...channels];
   }
 
-  /** Throws when one more session would exceed a limit. Nobody is evicted to make room. */
-  assertRoom(key: string | undefined): void {
+  /** Throws if one more session would exceed a limit. */
+  assertRoom(key: string | undefined, onLimit: OnLimit): void {
     const { maxSessions, maxSessionsPerKey } = this.#limits;
     if (this.#sessions.size >= maxSessions) {
       throw new RedisSseError("LIMIT_SESSIONS", `Too many streams: all ${maxSessions} are in use`);
     }
-    if (key !== undefined && (this.#perKey.get(key) ?? 0) >= maxSessionsPerKey) {
+    const group = key === undefined ? undefined : this.#perKey.get(key);
+    if (group === undefined) return;
+    // Evicted streams take a while to close. Twice the limit bounds how many a key can have at a time.
+    const max = onLimit === "evict-oldest" ? 2 * maxSessionsPerKey : maxSessionsPerKey;
+    if (group.open.size + group.closing >= max) {
       throw new RedisSseError(
         "LIMIT_SESSIONS_PER_KEY",
         `expected at most ${maxSessionsPerKey} streams at a time`,
@@ -66,20 +79,33 @@ export class SessionRegistry {
     }
   }
 
+  /** Counts a session. If its key has more than the limit now, which `assertRoom()` permits only to evict, the oldest closes. */
   add(session: PubSubSession, key: string | undefined): void {
     this.#opened++;
     this.#sessions.set(session, key);
-    if (key !== undefined) increment(this.#perKey, key);
+    if (key === undefined) return;
+    let group = this.#perKey.get(key);
+    if (group === undefined) this.#perKey.set(key, (group = { open: new Set(), closing: 0 }));
+    group.open.add(session);
+    if (group.open.size <= this.#limits.maxSessionsPerKey) return;
+    const [oldest] = group.open;
+    oldest!.evict();
+  }
+
+  /** The session begins to close. */
+  closing(session: PubSubSession): void {
+    const group = this.#groupOf(session);
+    if (group?.open.delete(session)) group.closing++;
   }
 
   remove(session: PubSubSession): void {
+    const group = this.#groupOf(session);
     const key = this.#sessions.get(session);
     if (!this.#sessions.delete(session)) return;
     increment(this.#closed, session.closeReason ?? "app");
-    if (key === undefined) return;
-    const left = (this.#perKey.get(key) ?? 0) - 1;
-    if (left > 0) this.#perKey.set(key, left);
-    else this.#perKey.delete(key);
+    if (group === undefined || key === undefined) return;
+    group.closing--;
+    if (group.open.size + group.closing === 0) this.#perKey.delete(key);
   }
 
   countRefusal(code: string): void {
@@ -106,6 +132,11 @@ export class SessionRegistry {
     // Those that ended by themselves, or for another reason, still have their moment to come.
     cancelAll();
     hurry?.removeEventListener("abort", closeNow);
+  }
+
+  #groupOf(session: PubSubSession): KeyedSessions | undefined {
+    const key = this.#sessions.get(session);
+    return key === undefined ? undefined : this.#perKey.get(key);
   }
 
   get statistics(): RegistryStatistics {

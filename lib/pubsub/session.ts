@@ -52,6 +52,11 @@ export class PubSubSession {
     return this.#life.start();
   }
 
+  /** Ends the stream to make room for a newer one of the same key. Called by the service. */
+  evict(): void {
+    this.#life.evict();
+  }
+
   /**
    * Subscribes this stream to one more channel; resolves when Redis has acknowledged. Rejects with
    * `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CLOSED`, `ABORTED` (taken away again meanwhile) or a

@@ -2,6 +2,7 @@ import type { HttpAnswer, StreamHead } from "./answer.js";
 import type { Block } from "./block.js";
 import type { OutboundMessage } from "./outbound-message.js";
 import type { OnRuleError } from "./rule-failure.js";
+import type { OnLimit, SessionKey } from "./session-key.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "./stream-event.js";
 import type { TcpEnds } from "./tcp-table.js";
@@ -25,7 +26,7 @@ export interface Sink {
   destroy(): void;
   /** Gives one complete answer in place of a stream. Never called after `start`. */
   answer(answer: HttpAnswer): void;
-  /** Registers the session; the answer takes its listeners away again. */
+  /** Registers a listener. The answer takes it away again, and then another one can be registered. */
   attach(listener: SinkListener): () => void;
   /** The connection beneath, where a client that vanishes without a word is to be found by it. */
   readonly connection?: SinkConnection | null;
@@ -48,8 +49,13 @@ export interface SinkListener {
 
 /** What a session knows of the request behind it. */
 export interface StreamRequest {
-  /** Who is asking: a user's id, an address. Named in logs, and what `maxSessionsPerKey` counts by. */
-  readonly key?: string | undefined;
+  /**
+   * Identifies the caller by a user's id or an address, for logs and `maxSessionsPerKey`. A number counts as its text;
+   * `undefined` and `null` stand for no key. A value of any other type is refused with code CONFIG.
+   */
+  readonly key?: SessionKey;
+  /** How a stream over `maxSessionsPerKey` is handled; see `SseStreamOptions.onLimit`. Defaults to "event". */
+  readonly onLimit?: OnLimit | undefined;
   /** The client's `Last-Event-ID`, as it came: anybody may have written it. */
   readonly lastEventId?: string | undefined;
   /** How a passing fault is answered; see `SseStreamOptions.onUnavailable`. Default "event". */

@@ -5,7 +5,7 @@ import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { readMilliseconds } from "../validate.js";
-import { answerTo, COMPLETED_ID } from "./answer.js";
+import { answerTo, COMPLETED_ID, type HttpAnswer } from "./answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./channel.js";
 import { DedicatedTransport, type LeasedConnection } from "./dedicated-transport.js";
 import { BufferBudget } from "./buffer-budget.js";
@@ -14,9 +14,11 @@ import type { HistoryPort } from "./history-port.js";
 import { LogWatch, type WatchedLog } from "./log-watch.js";
 import { PeerWatch, type ReadTcpTable } from "./peer-watch.js";
 import { readInboundEvent, type GapReason, type InboundEvent } from "./inbound-event.js";
+import { ResolverRuns } from "./resolver-runs.js";
 import type { RuleName } from "./rule-failure.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
+import { readKey, readOnLimit } from "./session-key.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SessionContext } from "./session-context.js";
 import { PubSubSession } from "./session.js";
@@ -47,6 +49,7 @@ export interface StreamsSettings {
       readonly maxReplayEvents: number;
       readonly maxTotalBufferedBytes: number;
       readonly peerTimeoutMs: number;
+      readonly resolverTimeoutMs: number;
     };
 }
 
@@ -72,6 +75,10 @@ const LINGER_MS = 500;
 /** How long an event may take from its log to here before it counts as missed. */
 const GRACE_MS = 1_000;
 
+/** The answer of a resolver, or the HTTP answer for the client if it gave none in time. */
+export type Resolution<T> =
+  { readonly value: T; readonly refusal?: never } | { readonly value?: never; readonly refusal: HttpAnswer };
+
 /** All streams of a service: which may begin, over which connection, and how they end. */
 export class Streams {
   readonly #options: StreamsOptions;
@@ -86,6 +93,7 @@ export class Streams {
   readonly #peers: PeerWatch;
   /** Takes a stream's connection out of the watch over peers. */
   readonly #unwatching = new Map<PubSubSession, () => void>();
+  readonly #resolvers: ResolverRuns;
   readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
   readonly #ruleFailures = new Map<RuleName, number>();
@@ -96,6 +104,7 @@ export class Streams {
     const { limits, keyPrefix, heartbeatMs, retryMs, slowConsumer } = settings;
     this.#options = options;
     this.#registry = new SessionRegistry(limits);
+    this.#resolvers = new ResolverRuns(clock, limits.resolverTimeoutMs);
     this.#hub = new SubscriptionHub({
       connect,
       read: (channel, message) => readInboundEvent(channel, message, limits.maxEventBytes),
@@ -130,6 +139,7 @@ export class Streams {
       assertChannel: (name) => assertChannel(name, keyPrefix),
       startTicking: (member, heartbeat) => this.#startTicking(member, heartbeat),
       explain,
+      onClosing: (session) => this.#registry.closing(session),
       onClosed: (session) => {
         this.#registry.remove(session);
         this.#unwatching.get(session)?.();
@@ -141,10 +151,25 @@ export class Streams {
   /** Refuses new streams from now on. */
   refuse(): void {
     this.#draining = true;
+    this.#resolvers.stop();
   }
 
   get refusing(): boolean {
     return this.#draining;
+  }
+
+  /** As `RedisSse.resolve()`. */
+  async resolve<T>(
+    request: Pick<StreamRequest, "onUnavailable" | "retryMs">,
+    sink: Sink,
+    resolver: () => T | PromiseLike<T>,
+  ): Promise<Resolution<T>> {
+    const { value, fault } = await this.#resolvers.run(resolver, sink);
+    if (fault === undefined) return { value };
+    // A client that left was not refused.
+    if (fault.code !== "ABORTED") this.#registry.countRefusal(fault.code);
+    const { onUnavailable = "event", retryMs = this.#options.settings.retryMs } = request;
+    return { refusal: answerTo(fault, { onUnavailable, retryMs }) };
   }
 
   /** As `RedisSse.check()`. */
@@ -167,8 +192,8 @@ export class Streams {
       this.#registry.countRefusal(fault.code);
       const { retryMs: byDefault } = this.#options.settings;
       const retryMs = fault.code === "CONFIG" ? byDefault : (request.retryMs ?? byDefault);
-      if (!sink.closed)
-        sink.answer(answerTo(fault, { onUnavailable: request.onUnavailable ?? "event", retryMs }));
+      const { onUnavailable = "event", onLimit } = request;
+      if (!sink.closed) sink.answer(answerTo(fault, { onUnavailable, onLimit, retryMs }));
       throw fault;
     }
     this.#watch.start();
@@ -265,7 +290,7 @@ export class Streams {
   #admit(request: StreamRequest, sink: Sink, channels: ChannelSelection): PubSubSession {
     const names = this.#check(request, channels);
     const session = new PubSubSession(this.#context, request, sink, names);
-    this.#registry.add(session, request.key);
+    this.#registry.add(session, readKey(request.key));
     return session;
   }
 
@@ -274,6 +299,8 @@ export class Streams {
     if (request.heartbeatMs !== undefined) readMilliseconds("heartbeatMs", request.heartbeatMs);
     if (request.retryMs !== undefined) readMilliseconds("retryMs", request.retryMs);
     if (request.slowConsumer !== undefined) readSlowConsumer(request.slowConsumer);
+    const key = readKey(request.key);
+    const onLimit = readOnLimit(request.onLimit);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const { keyPrefix, limits } = this.#options.settings;
@@ -286,7 +313,7 @@ export class Streams {
         `expected at most ${max} channels in a stream, got ${names.length}`,
       );
     }
-    this.#registry.assertRoom(request.key);
+    this.#registry.assertRoom(key, onLimit);
     return names;
   }
 

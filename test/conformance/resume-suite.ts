@@ -183,8 +183,12 @@ export function describeResume(
       const byHeader = await streams.openUrl(url, { "Last-Event-ID": ids[1]! });
       await byHeader.next(({ data }) => data === "c");
       expect(dataOf(byHeader)).to.deep.equal(["c"]);
-      const twice = await streams.openUrl(`${url}&lastEventId=${ids[1]!}`);
-      expect((await twice.next(isEvent("gap"))).data).to.include("malformed");
+      const appended = await streams.openUrl(`${url}&lastEventId=${ids[1]!}&lastEventId=`);
+      await appended.next(({ data }) => data === "c");
+      expect(dataOf(appended)).to.deep.equal(["c"]);
+      expect(gapsOf(appended)).to.deep.equal([]);
+      const asObject = await streams.openUrl(`${url}&lastEventId[x]=1`);
+      expect((await asObject.next(isEvent("gap"))).data).to.include("malformed");
     });
 
     it("gives a page the id of now, for all its channels, before it has a stream", async () => {

@@ -392,18 +392,18 @@ export function describeStreams(
       await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));
     });
 
-    it("opens one stream at most for requests that are pipelined on one connection", async () => {
+    it("opens no stream for requests that are pipelined on one connection, and destroys the connection", async () => {
       const service = createService();
       const app = await mount(service);
       const socket = connect(Number(new URL(app.url).port), "127.0.0.1");
       socket.on("error", () => {});
+      const closed = once(socket, "close");
+      socket.resume();
       socket.write("GET /stream?channel=pipe HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50));
-      await eventually(async () => expect((await service.status()).sessions.opened).to.equal(1));
-      await eventually(async () => expect(await redis.client.publish("pipe", "x")).to.equal(1));
-      socket.destroy();
+      await closed;
       await eventually(async () => {
         const { sessions, pool } = await service.status();
-        expect(sessions).to.deep.include({ open: 0, opened: 1 });
+        expect(sessions).to.deep.include({ open: 0, opened: 0 });
         expect(pool.inUse).to.equal(0);
       });
     });
@@ -493,20 +493,69 @@ export function describeStreams(
       await eventually(() => expect(app.errors).to.deep.equal([mishap]));
     });
 
-    it("refuses a key's next stream with 429, and gives the place back", async () => {
+    const byUser = {
+      key: (req: express.Request): string | undefined => req.query["user"] as string | undefined,
+    };
+
+    it("tells a client over the limit of its key to come back, as an event or as a status, and gives the place back", async () => {
       const service = createService({ limits: { maxSessionsPerKey: 2 } });
-      const app = await mount(service, { key: (req) => req.query["user"] as string });
+      const app = await mount(service, byUser);
       const url = `${app.url}/stream?channel=a&user=`;
       const first = await openLive(`${url}ann`);
       await openLive(`${url}ann`);
       const third = await open(`${url}ann`);
       await third.ended;
-      expect(third.status).to.equal(429);
-      expect(Number(third.headers["retry-after"])).to.be.greaterThan(0);
+      expect(third.status).to.equal(200);
+      expect(third.events.map(({ event }) => event)).to.deep.equal(["error"]);
+      expect(JSON.parse(third.events[0]!.data)).to.have.property("code", "LIMIT_SESSIONS_PER_KEY");
+      expect(third.retryMs).to.be.within(5_000, 10_000);
+      expect((await fetch(`${url}ann`, { method: "HEAD" })).status).to.equal(200);
+      const strict = await mount(service, { ...byUser, onUnavailable: "status" });
+      const refused = await fetch(`${strict.url}/stream?channel=a&user=ann`);
+      expect(refused.status).to.equal(503);
+      expect(Number(refused.headers.get("retry-after"))).to.be.within(5, 10);
+      expect(await refused.text()).to.include("LIMIT_SESSIONS_PER_KEY");
+      const { sessions } = await service.status();
+      expect(sessions).to.deep.include({ open: 2, refused: { LIMIT_SESSIONS_PER_KEY: 2 } });
       await openLive(`${url}bob`);
       first.destroy();
       await eventually(async () => expect((await service.status()).sessions.open).to.equal(2));
       await openLive(`${url}ann`);
+    });
+
+    it("answers 429 over the limit of a key where the mount asks for it", async () => {
+      const service = createService({ limits: { maxSessionsPerKey: 1 } });
+      const app = await mount(service, { ...byUser, onLimit: "status" });
+      const url = `${app.url}/stream?channel=a&user=ann`;
+      await openLive(url);
+      for (const method of ["GET", "HEAD"]) {
+        const refused = await fetch(url, { method });
+        expect(refused.status, method).to.equal(429);
+        expect(Number(refused.headers.get("retry-after")), method).to.be.within(2, 4);
+      }
+    });
+
+    it("evicts the oldest stream of a key where the mount asks for it, and tells its client to wait a minute", async () => {
+      const service = createService({ limits: { maxSessionsPerKey: 2 } });
+      const app = await mount(service, { ...byUser, onLimit: "evict-oldest" });
+      const url = `${app.url}/stream?channel=a&user=`;
+      const first = await openLive(`${url}ann`);
+      const second = await openLive(`${url}ann`);
+      const other = await openLive(`${url}bob`);
+      expect((await fetch(`${url}ann`, { method: "HEAD" })).status).to.equal(200);
+      const third = await openLive(`${url}ann`);
+      await first.ended;
+      expect(first.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"limit"}' });
+      expect(first.retryMs).to.be.within(60_000, 75_000);
+      const fourth = await openLive(`${url}ann`);
+      await second.ended;
+      expect(second.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"limit"}' });
+      await redis.client.publish("a", "still here");
+      for (const client of [other, third, fourth]) await client.next(({ data }) => data === "still here");
+      await eventually(async () => {
+        const { sessions } = await service.status();
+        expect(sessions).to.deep.include({ open: 3, opened: 5, closed: { limit: 2 }, refused: {} });
+      });
     });
 
     it("tells a client to come back when all streams are taken, as an event or as a status", async () => {

@@ -263,6 +263,7 @@ class World {
       assertChannel: (channel) => assertChannel(channel, "sse:"),
       startTicking: (each) => ticker.add(each),
       explain: (fault) => fault,
+      onClosing: () => {},
       onClosed: () => this.closed++,
     };
     return { reader, hub, context, streams };

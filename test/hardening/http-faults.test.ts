@@ -61,28 +61,28 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect((await service.status()).sessions.opened).to.equal(0);
     });
 
-    it("of 50 requests that are pipelined on one connection the first has the stream, and it ends with it", async () => {
-      const { app, service } = await rig.start({ subscriptions });
-      const client = await openRaw(app.url, getRequest("/stream?channel=pipe").repeat(50));
-      await client.until("event: connected");
-      expect((await service.status()).sessions).to.deep.include({ open: 1, opened: 1 });
-      expect(await rig.server.receiversOf("pipe")).to.equal(1);
-      client.socket.destroy();
-      await eventually(async () => {
-        expect((await service.status()).sessions).to.deep.include({ open: 0, closed: { "client-gone": 1 } });
+    const UNREAD: Readonly<Record<string, (client: RawClient) => void>> = {
+      "with a FIN alone": LEAVING["with a FIN alone"]!,
+      "with a RST": LEAVING["with a RST"]!,
+    };
+    for (const [how, leave] of Object.entries(UNREAD)) {
+      it(`a client that leaves ${how}, after a body that no handler read, is gone at once`, async () => {
+        const { app, service } = await rig.start({ subscriptions });
+        const head = getRequest("/stream?channel=a").replace(
+          "\r\n\r\n",
+          "\r\nContent-Length: 300000\r\n\r\n",
+        );
+        const client = await openRaw(app.url, head + "x".repeat(300_000));
+        await client.until("event: connected");
+        leave(client);
+        await eventually(async () => {
+          expect((await service.status()).sessions).to.deep.include({
+            open: 0,
+            closed: { "client-gone": 1 },
+          });
+        });
       });
-      expect(await rig.server.callsOf("subscribe")).to.equal(1);
-    });
-
-    it("a request that is pipelined behind a short answer is told to come on a connection of its own", async () => {
-      const { app, service } = await rig.start({ subscriptions });
-      const client = await openRaw(app.url, getRequest("/stream") + getRequest("/stream?channel=a"));
-      await client.closed;
-      expect(client.statuses).to.deep.equal([403, 503]);
-      expect(client.text).to.match(/^Connection: close\r$/m);
-      expect(client.text).to.include('"code":"NO_SOCKET"');
-      expect((await service.status()).sessions.opened).to.equal(0);
-    });
+    }
 
     it("a POST whose body was read stays open past the request's close, until its client leaves", async () => {
       const { app, service } = await rig.start({ subscriptions });

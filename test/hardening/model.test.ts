@@ -110,6 +110,7 @@ class World {
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),
       explain: (fault) => fault,
+      onClosing: () => {},
       onClosed: () => this.#closedCount++,
     };
   }

@@ -142,6 +142,8 @@ export class Visit {
         else if (event === "connected") {
           tally.add("streams");
           this.#openedStream = true;
+          if (this.plan.asking === "pipelined")
+            violations.add("a connection with pipelined requests gets no stream", this.check.name);
         }
       },
       onRetry: (milliseconds) => (this.retryMs = milliseconds),
@@ -163,9 +165,11 @@ export class Visit {
     this.#timers.clear();
     if (!this.#left && !this.#reader.complete && this.plan.asking !== "half") {
       const { tally, violations } = this.#context;
+      const isPipelined = this.plan.asking === "pipelined";
       // Whoever stalls may be given up without a word.
-      tally.add(this.#everStalled ? "cut while or after stalling" : "cut while reading");
-      if (!this.#everStalled && !this.#openedStream) {
+      const when = this.#everStalled ? "cut while or after stalling" : "cut while reading";
+      tally.add(isPipelined ? "cut for pipelining" : when);
+      if (!isPipelined && !this.#everStalled && !this.#openedStream) {
         const asMs = Date.now() - this.#askedAt;
         const state = this.check.wasToldWhy ? "was told why" : "was told nothing";
         violations.add("whoever asks is answered", `${this.check.name} ${state}, after ${asMs} ms`);

@@ -3,7 +3,7 @@ import type { Chance } from "./chance.js";
 /** How a client asks for its stream. */
 export type Asking =
   | "plain"
-  /** Further requests follow on the same connection, before the first is answered. */
+  /** Further requests follow in the same packet: the app destroys the connection. */
   | "pipelined"
   /** The second half of the request comes later. */
   | "in-halves"

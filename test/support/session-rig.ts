@@ -90,6 +90,7 @@ export class SessionRig implements HistoryPort {
         assertChannel: () => {},
         startTicking: (member) => this.ticker.add(member),
         explain: (fault) => fault,
+        onClosing: () => {},
         onClosed: () => {},
       },
       request,

@@ -94,6 +94,7 @@ export class TurnRig {
       assertChannel: (name) => assertChannel(name, "sse:"),
       startTicking: (each) => ticker.add(each),
       explain: (fault) => fault,
+      onClosing: () => {},
       onClosed: () => {},
     };
   }

@@ -27,6 +27,7 @@ const DEFAULTS = {
     maxReplayEvents: 10_000,
     maxEventBytes: 262_144,
     maxLifetimeMs: Infinity,
+    resolverTimeoutMs: 10_000,
     subscribeTimeoutMs: 5_000,
     closeTimeoutMs: 2_000,
   },

@@ -54,6 +54,28 @@ describe("the options of sseStream()", () => {
     }
   });
 
+  it("refuse methods unless they are a non-empty array of HTTP methods in upper case", () => {
+    for (const methods of ["POST", [], null, {}, ["post"], ["POST", "PSOT"], ["POST", 7], [""]]) {
+      expect(make({ methods })).to.throw(ConfigError, "methods");
+      expect(() => taskStream(() => "a", { methods } as never)).to.throw(ConfigError, "methods");
+    }
+    for (const methods of [["POST"], ["GET", "PUT", "M-SEARCH"], undefined]) {
+      expect(make({ methods })).not.to.throw();
+      expect(() => taskStream(() => "a", { methods })).not.to.throw();
+    }
+  });
+
+  it("refuse onLimit unless it is one of the policies", () => {
+    for (const onLimit of ["evict", 429, null]) {
+      expect(make({ onLimit })).to.throw(ConfigError, 'onLimit as "event", "status" or "evict-oldest"');
+      expect(() => taskStream(() => "a", { onLimit } as never)).to.throw(ConfigError, "onLimit");
+    }
+    for (const onLimit of ["event", "status", "evict-oldest", undefined] as const) {
+      expect(make({ onLimit })).not.to.throw();
+      expect(() => taskStream(() => "a", { onLimit })).not.to.throw();
+    }
+  });
+
   it("say what came in place of what was expected", () => {
     const said: [Record<string, unknown>, string][] = [
       [{ heartbeatMs: 0 }, "expected heartbeatMs as a whole number from 1 to 2147483647, got 0"],

@@ -26,7 +26,6 @@ describe("answerTo()", () => {
     ["FORBIDDEN", 403],
     ["METHOD_NOT_ALLOWED", 405],
     ["NOT_ACCEPTABLE", 406],
-    ["LIMIT_SESSIONS_PER_KEY", 429],
     ["CONFIG", 500],
     ["NO_SOCKET", 503],
   ];
@@ -51,15 +50,46 @@ describe("answerTo()", () => {
     expect(answer.headers).to.deep.equal({ "Cache-Control": "no-store" });
   });
 
-  it("tells which methods there are, when to come back, and to use another connection", () => {
+  it("answers too many streams of one key as a passing fault, with at least 5 s until the client comes back", () => {
+    const fault = new RedisSseError("LIMIT_SESSIONS_PER_KEY", "why");
+    for (const onLimit of [undefined, "event", "evict-oldest"] as const) {
+      const event = answerTo(fault, { ...options, onLimit });
+      expect(event.status).to.equal(200);
+      expect(event.body.toString()).to.match(/^retry: 7500\n/);
+      const status = answerTo(fault, { ...options, onLimit, onUnavailable: "status" });
+      expect(status.status).to.equal(503);
+      expect(status.headers).to.include({ "Retry-After": "8" });
+    }
+    expect(answerTo(fault, { ...options, retryMs: 10_000 }).body.toString()).to.match(/^retry: 15000\n/);
+  });
+
+  it("answers too many streams of one key with 429 and Retry-After where the mount asks for it", () => {
+    for (const onUnavailable of ["event", "status"] as const) {
+      const fault = new RedisSseError("LIMIT_SESSIONS_PER_KEY", "why");
+      const answer = answerTo(fault, { ...options, onUnavailable, onLimit: "status" });
+      expect(answer.status).to.equal(429);
+      expect(answer.headers).to.include({ "Retry-After": "3", "Cache-Control": "no-store" });
+      expect(JSON.parse(answer.body.toString())).to.deep.equal({
+        error: { code: "LIMIT_SESSIONS_PER_KEY", message: "why" },
+      });
+    }
+  });
+
+  it("lists the methods that a mount accepts beside GET and HEAD", () => {
+    const fault = new RedisSseError("METHOD_NOT_ALLOWED", "why");
+    const { headers } = answerTo(fault, { ...options, allow: ["GET", "HEAD", "POST"] });
+    expect(headers).to.include({ Allow: "GET, HEAD, POST" });
+  });
+
+  it("tells which methods there are, and to use another connection", () => {
     const headersOf = (code: ErrorCode): unknown => answerTo(new RedisSseError(code, ""), options).headers;
     expect(headersOf("METHOD_NOT_ALLOWED")).to.include({ Allow: "GET, HEAD" });
-    expect(headersOf("LIMIT_SESSIONS_PER_KEY")).to.include({ "Retry-After": "3" });
     expect(headersOf("NO_SOCKET")).to.include({ Connection: "close" });
     expect(headersOf("FORBIDDEN")).not.to.have.any.keys("Retry-After", "Allow", "Connection");
   });
 
   const passing: readonly ErrorCode[] = [
+    "RESOLVER_TIMEOUT",
     "POOL_EXHAUSTED",
     "REDIS_UNAVAILABLE",
     "REDIS_AUTH",

@@ -1114,6 +1114,7 @@ describe("PubSubSession", () => {
         assertChannel: (name) => assertChannel(name, "sse:"),
         startTicking: (member) => ticker.add(member),
         explain: (fault) => fault,
+        onClosing: () => {},
         onClosed: (member) => closed.push(member),
       },
       request,

@@ -1,0 +1,143 @@
+import { METHODS } from "node:http";
+
+import type { Request, RequestHandler, Response } from "express";
+
+import {
+  answerTo,
+  ConfigError,
+  describeValue,
+  readKey,
+  RedisSseError,
+  type FaultAnswerOptions,
+  type RedisSse,
+  type SessionKey,
+} from "../lib/index.js";
+import { defaultService } from "./default-service.js";
+import { guardPipeline } from "./pipeline-guard.js";
+import { ResponseSink } from "./response-sink.js";
+import type { SseStreamOptions } from "./sse-stream.js";
+
+/** The options that decide about a request before its stream opens. */
+export type RequestOptions<Params> = Pick<
+  SseStreamOptions<Params>,
+  "service" | "key" | "methods" | "onUnavailable" | "onLimit" | "retryMs"
+>;
+
+/** A request that may have a stream. */
+export interface Visit<Params> {
+  readonly req: Request<Params>;
+  readonly sink: ResponseSink;
+  readonly service: RedisSse;
+  readonly key: string | undefined;
+  /** How a fault is answered if no stream opens. */
+  readonly answer: FaultAnswerOptions;
+}
+
+/**
+ * The part that `sseStream()` and `taskStream()` share: checks the request, runs the resolver and `key`, and calls
+ * `serve` with the answer. The application mounts the handler that it returns.
+ */
+export function streamHandler<Params, Answer>(
+  resolver: (req: Request<Params>) => Answer | Promise<Answer>,
+  options: RequestOptions<Params>,
+  serve: (visit: Visit<Params>, answer: Answer) => Promise<void> | void,
+): RequestHandler<Params> {
+  const { onUnavailable = "event", onLimit, retryMs = 2_000 } = options;
+  const allow = [...new Set(["GET", "HEAD", ...(options.methods ?? [])])];
+  const answer: FaultAnswerOptions = { onUnavailable, onLimit, retryMs, allow };
+
+  const handler: RequestHandler<Params> = async (req, res, next) => {
+    try {
+      const sink = new ResponseSink(req, res);
+      if (!canAnswer(sink)) return;
+      const fault = findFault(req, res, isRouteOf(handler, req) || allow.includes(req.method));
+      if (fault !== null) return sink.answer(answerTo(fault, answer));
+      guardPipeline(req, res);
+      const service = options.service ?? defaultService();
+      const { value, refusal } = await service.resolve(options, sink, () =>
+        Promise.all([askKey(options.key, req), ask(resolver, req)]),
+      );
+      // The client may have left, or the application may have answered by itself.
+      if (!canAnswer(sink)) return;
+      if (refusal !== undefined) return sink.answer(refusal);
+      const [key, selection] = value;
+      await serve({ req, sink, service, key, answer }, selection);
+    } catch (error) {
+      next(error);
+    }
+  };
+  return handler;
+}
+
+/** Whether the client is there and has no answer yet. Throws if the head of another answer is out. */
+export function canAnswer(sink: ResponseSink): boolean {
+  if (sink.closed || sink.ended) return false;
+  if (!sink.headSent) return true;
+  throw new RedisSseError(
+    "HEADERS_SENT",
+    "The head of the response was sent before the stream could begin, by an earlier middleware or by the resolver. " +
+      "Mount the stream before that middleware, and do not call res.flushHeaders() or res.write().",
+  );
+}
+
+/** An async function: an error that one of two functions throws at once must not leave the other's promise unhandled. */
+async function ask<Params, Answer>(
+  resolver: (req: Request<Params>) => Answer | Promise<Answer>,
+  req: Request<Params>,
+): Promise<Answer> {
+  return resolver(req);
+}
+
+async function askKey<Params>(
+  key: ((req: Request<Params>) => SessionKey | Promise<SessionKey>) | undefined,
+  req: Request<Params>,
+): Promise<string | undefined> {
+  return readKey(await key?.(req));
+}
+
+/** Finds a reason to refuse the request before the application is asked about it. */
+function findFault<Params>(
+  req: Request<Params>,
+  res: Response,
+  isMethodAllowed: boolean,
+): RedisSseError | null {
+  if (ResponseSink.isPipelined(res)) {
+    return new RedisSseError("NO_SOCKET", "expected one request at a time on this connection");
+  }
+  if (!isMethodAllowed) {
+    return new RedisSseError("METHOD_NOT_ALLOWED", `this stream does not accept ${req.method} requests`);
+  }
+  if (!req.accepts("text/event-stream")) {
+    return new RedisSseError("NOT_ACCEPTABLE", "expected an Accept header that admits text/event-stream");
+  }
+  return null;
+}
+
+/**
+ * Whether the application has mounted this handler for the method of the request: `app.post(path, sseStream(...))`.
+ * Express keeps `req.route` of an earlier route that called `next()`, so the route alone proves nothing.
+ */
+function isRouteOf<Params>(handler: RequestHandler<Params>, req: Request<Params>): boolean {
+  const { stack } = (req.route ?? {}) as { readonly stack?: unknown };
+  if (!Array.isArray(stack)) return false;
+  const method = req.method.toLowerCase();
+  return (stack as readonly { readonly handle?: unknown; readonly method?: string }[]).some(
+    // A layer of `all()` has no method.
+    (layer) => layer.handle === handler && (layer.method === undefined || layer.method === method),
+  );
+}
+
+/** Checks the option `methods`. Throws `ConfigError`. */
+export function assertMethods(methods: unknown): void {
+  if (methods === undefined) return;
+  if (!Array.isArray(methods) || methods.length === 0) {
+    const got = Array.isArray(methods) ? "an empty array" : describeValue(methods);
+    throw new ConfigError(`expected methods as a non-empty array of HTTP methods, got ${got}`);
+  }
+  for (const method of methods as readonly unknown[]) {
+    if (typeof method === "string" && METHODS.includes(method)) continue;
+    throw new ConfigError(
+      `expected methods to hold HTTP methods in upper case, such as "POST", got ${describeValue(method)}`,
+    );
+  }
+}

@@ -1,0 +1,114 @@
+import { once } from "node:events";
+
+import { expect } from "chai";
+import type { Express, RequestHandler } from "express";
+import RedisMock from "ioredis-mock";
+
+import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import { sseStream, taskStream } from "../../middleware/express.js";
+import { openStream } from "../support/sse-client.js";
+import { startApp, type TestApp } from "../support/test-app.js";
+
+const METHODS = ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+
+/** A stale `req.route`: Express keeps the one of an earlier route that called `next()`. */
+const staleRoute = (app: Express): void => {
+  app.all("/{*any}", (_req, _res, next) => next());
+  app.post("/{*any}", (_req, _res, next) => next());
+};
+
+describe("the methods that a stream accepts", () => {
+  let service: RedisSse;
+  let redis: InstanceType<typeof RedisMock>;
+  let app: TestApp;
+  let taskId: string;
+
+  beforeEach(async () => {
+    redis = new RedisMock({ host: "stream-methods" });
+    service = createRedisSse({ redis });
+    taskId = (await service.queue("media").enqueue("resize", null)).id;
+  });
+
+  afterEach(async () => {
+    await service.close();
+    await app.close();
+    await redis.quit();
+  });
+
+  const HANDLERS: Readonly<Record<string, (methods?: readonly string[]) => RequestHandler>> = {
+    "sseStream()": (methods) => sseStream(() => "a", { service, methods }),
+    "taskStream()": (methods) => taskStream(() => taskId, { service, methods }),
+  };
+
+  for (const [name, make] of Object.entries(HANDLERS)) {
+    async function expectRefused(path: string, methods: readonly string[], allow: string): Promise<void> {
+      for (const method of methods) {
+        const response = await fetch(app.url + path, { method });
+        expect(response.status, method).to.equal(405);
+        expect(response.headers.get("allow"), method).to.equal(allow);
+        expect(await response.text(), method).to.include("METHOD_NOT_ALLOWED");
+      }
+      expect((await service.status()).sessions.opened).to.equal(0);
+    }
+
+    async function expectStream(path: string, method: string): Promise<void> {
+      const client = await openStream(app.url + path, { method });
+      expect(client.status, method).to.equal(200);
+      await client.next(({ event }) => event === "connected");
+      client.destroy();
+    }
+
+    it(`${name} that is mounted with use() refuses all but GET and HEAD, behind other routes too`, async () => {
+      app = await startApp((router) => {
+        staleRoute(router);
+        router.use("/events", make());
+      });
+      await expectRefused("/events", METHODS, "GET, HEAD");
+      expect((await fetch(`${app.url}/events`, { method: "HEAD" })).status).to.equal(200);
+      await expectStream("/events", "GET");
+    });
+
+    it(`${name} accepts the method of its own route, and all methods in a route of all()`, async () => {
+      app = await startApp((router) => {
+        staleRoute(router);
+        router.post("/post", (_req, _res, next) => next(), make());
+        router.all("/all", make());
+        router.route("/both").get(make()).put(make());
+      });
+      await expectStream("/post", "POST");
+      for (const method of METHODS) await expectStream("/all", method);
+      await expectStream("/both", "PUT");
+    });
+
+    it(`${name} that a route calls by hand refuses the route's method, unless the option methods names it`, async () => {
+      app = await startApp((router) => {
+        const plain = make();
+        const named = make(["POST", "GET"]);
+        router.post("/plain", (req, res, next) => void plain(req, res, next));
+        router.all("/named", (req, res, next) => void named(req, res, next));
+      });
+      await expectRefused("/plain", ["POST"], "GET, HEAD");
+      await expectRefused("/named", ["PUT"], "GET, HEAD, POST");
+      for (const method of ["POST", "GET"]) await expectStream("/named", method);
+    });
+  }
+
+  it("counts a route for the method of the request alone", async () => {
+    app = await startApp((router) => {
+      const handler = sseStream(() => "a", { service });
+      // A PUT passes through a route that holds the handler for POST alone, and then reaches it by use().
+      router
+        .route("/a")
+        .post(handler)
+        .put((_req, _res, next) => next());
+      router.use("/a", handler);
+    });
+    expect((await fetch(`${app.url}/a`, { method: "PUT" })).status).to.equal(405);
+    const client = await openStream(`${app.url}/a`, { method: "POST" });
+    await client.next(({ event }) => event === "connected");
+    const closed = once(app.server, "close");
+    client.destroy();
+    app.server.close();
+    await closed;
+  });
+});
