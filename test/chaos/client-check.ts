@@ -130,8 +130,10 @@ export class ClientCheck {
   #expectMoved(before: ReadonlyMap<string, Position>, steps: ReadonlyMap<string, number>, by: string): void {
     if (before.size === 0) return;
     for (const [channel, { epoch, offset }] of this.#positions) {
-      const old = before.get(channel);
-      if (old === undefined) continue;
+      const known = before.get(channel);
+      if (known === undefined) continue;
+      // Where there was no log, it has begun since.
+      const old = known.epoch === "" && epoch !== "" ? { epoch, offset: 0 } : known;
       const step = steps.get(channel) ?? 0;
       const moved = offset - old.offset;
       if (epoch === old.epoch && (step === Infinity ? moved >= 0 : moved === step)) continue;

@@ -193,7 +193,12 @@ describe("docs/protocol.md", () => {
         expect(late.events.at(-1)!.data).to.equal('{"reason":"completed"}');
 
         expect(lastPlace(late)).to.equal(lastPlace(client));
-        for (const id of [lastPlace(client), "completed"]) expect((await openFrom(id)).status).to.equal(204);
+        expect((await openFrom("completed")).status).to.equal(204);
+        // An end that is no event has no id of its own: the client is told it again.
+        const back = await openFrom(lastPlace(client));
+        expect(back.status).to.equal("data" in last ? 204 : 200);
+        await back.ended;
+        expect(contents(back.events)).to.deep.equal([]);
 
         const before = await stateOf(channel);
         expect(await foreign.publish(channel, { data: "too late" })).to.deep.equal(["completed"]);
@@ -443,10 +448,11 @@ describe("docs/protocol.md", () => {
     });
 
     it("say what becomes of events that break the rules", async () => {
+      await rig.service.publish(channel, { data: "first" });
       const client = await rig.openLive(channel);
       const [position, log] = keysOf(channel);
       const epoch = (await server.admin.hget(position, "e"))!;
-      let offset = 0;
+      let offset = 1;
       const force = async (event: string, data: string): Promise<void> => {
         offset++;
         const text = `\u001esse1\n${epoch} ${offset}\n${event}\n${data}`;

@@ -12,6 +12,8 @@ export interface WireHandlers {
   onGarbage(text: string): void;
 }
 
+const HEARTBEAT = ":\n";
+
 /**
  * Reads one HTTP/1.1 response with an event stream, byte for byte and cheaply: it knows what this library and
  * Node write, and takes everything else for a fault. Text is latin1, since all that is published is ASCII.
@@ -93,6 +95,8 @@ export class WireReader {
     if (this.#status !== 200) return;
     let at = 0;
     for (;;) {
+      // A heartbeat is a line of its own, between events.
+      for (; this.#body.startsWith(HEARTBEAT, at); at += HEARTBEAT.length) this.#handlers.onHeartbeat();
       const end = this.#body.indexOf("\n\n", at);
       if (end < 0) break;
       this.#readEvent(this.#body.slice(at, end));
@@ -102,7 +106,6 @@ export class WireReader {
   }
 
   #readEvent(block: string): void {
-    if (block === ":") return this.#handlers.onHeartbeat();
     let event = "message";
     let data: string | null = null;
     let id: string | null = null;

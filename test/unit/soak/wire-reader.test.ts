@@ -4,7 +4,15 @@ import { WireReader } from "../../soak/wire-reader.js";
 
 const HEAD =
   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
-const STREAM = `${HEAD}1f\r\nretry: 500\n\nevent: connected\nda\r\n7\r\nta: {}\n\r\n1\r\n\n\r\n12\r\nid: 1.Ag\ndata: 0\n\n\r\n3\r\n:\n\n\r\n9\r\ndata: 1\n\n\r\n0\r\n\r\n`;
+const CHUNKS = [
+  "retry: 500\nevent: connected\nda",
+  "ta: {}\n",
+  "\n",
+  "data: 0\nid: 1.Ag\n\n",
+  ":\n",
+  "data: 1\n\n",
+];
+const STREAM = `${HEAD}${CHUNKS.map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join("")}0\r\n\r\n`;
 
 function read(pieces: readonly string[]): readonly string[] {
   const seen: string[] = [];
