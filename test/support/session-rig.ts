@@ -3,8 +3,7 @@ import type { Position } from "../../lib/pubsub/cursor.js";
 import { EventBatch } from "../../lib/pubsub/event-batch.js";
 import { encodeEvent } from "../../lib/pubsub/frame.js";
 import type { Ending, HistoryPort, LogPage, LogState } from "../../lib/pubsub/history-port.js";
-import { NOTHING } from "../../lib/pubsub/frame.js";
-import type { GapReason, InboundEvent } from "../../lib/pubsub/inbound-event.js";
+import { readLoggedEvent, type GapReason, type InboundEvent } from "../../lib/pubsub/inbound-event.js";
 import type { SessionSettings } from "../../lib/pubsub/session-context.js";
 import { PubSubSession } from "../../lib/pubsub/session.js";
 import type { StreamRequest } from "../../lib/pubsub/sink.js";
@@ -33,6 +32,9 @@ const SETTINGS: SessionSettings = {
   subscribeTimeoutMs: 5_000,
   closeTimeoutMs: 2_000,
 };
+
+/** An event's data, or the event with its type. */
+export type RigMessage = string | { readonly event?: string | undefined; readonly data: string };
 
 export interface RigStream {
   readonly session: PubSubSession;
@@ -103,32 +105,37 @@ export class SessionRig implements HistoryPort {
     return streamOf(session, sink);
   }
 
-  /** One event for each text, in one turn. */
-  publish(channel: string, ...texts: readonly string[]): void {
+  /** One event for each message, in one turn. */
+  publish(channel: string, ...messages: readonly RigMessage[]): void {
     this.#deliver(
       channel,
-      texts.map((data) => this.append(channel, data)),
+      messages.map((message) => this.append(channel, message)),
     );
   }
 
   /** The last event of a channel; without data one that says nothing. */
-  complete(channel: string, data = ""): void {
-    this.#deliver(channel, [this.append(channel, data, "completed")]);
+  complete(channel: string, message: RigMessage = ""): void {
+    this.#deliver(channel, [this.append(channel, message, "completed")]);
+  }
+
+  /** Ends a channel as if its writer had died. */
+  breakOff(channel: string): void {
+    this.#deliver(channel, [this.append(channel, "", "broken")]);
   }
 
   /** Published, and missed by all who listen. */
-  append(channel: string, data: string, ending?: Ending): InboundEvent {
-    const frame = ending !== undefined && data === "" ? NOTHING : encodeEvent({ data });
-    const event = { channel, event: undefined, data, frame };
-    if (!this.keeps(channel)) return event;
+  append(channel: string, message: RigMessage, ending?: Ending): InboundEvent {
+    const { event, data } = typeof message === "string" ? { data: message } : message;
+    if (!this.keeps(channel)) return { channel, event, data, frame: encodeEvent({ event, data }) };
     const log = this.#logOf(channel);
     const position = { epoch: EPOCH, offset: (log.at(-1)?.position.offset ?? 0) + 1 };
-    const logged = { ...event, position, ...(ending !== undefined && { ending }) };
+    const envelope = { event, data, position, ...(ending !== undefined && { ending }) };
+    const logged = readLoggedEvent(channel, envelope, this.#settings.maxEventBytes);
     log.push(logged);
     return logged;
   }
 
-  /** The oldest events of a channel are kept no more. */
+  /** Removes the oldest events of a channel. The newest must stay. */
   trim(channel: string, count: number): void {
     this.#logOf(channel).splice(0, count);
   }
@@ -174,8 +181,12 @@ export class SessionRig implements HistoryPort {
   }
 
   #tailOf(channel: string): LogState {
+    const [first] = this.#logOf(channel);
     const last = this.#logOf(channel).at(-1);
-    return logState(last?.position ?? EMPTY, { ending: last?.ending ?? null });
+    return logState(last?.position ?? EMPTY, {
+      ending: last?.ending ?? null,
+      first: first?.position.offset ?? 1,
+    });
   }
 
   #deliver(channel: string, events: readonly InboundEvent[]): void {

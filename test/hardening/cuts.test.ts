@@ -1,0 +1,377 @@
+import http from "node:http";
+
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import type { RedisSse } from "../../lib/index.js";
+import type { SseStreamOptions } from "../../middleware/express.js";
+import { ByteReader, readAll, type IdStorage, type ReadEvent } from "../support/byte-reader.js";
+import { ConnectionJudge, type ClientState } from "../support/cut-judge.js";
+import { anyCutSequence, type CutSequence } from "../support/cut-sequence.js";
+import { CutWorld, type CutStream } from "../support/cut-world.js";
+import { describeFaults } from "../support/fault-rig.js";
+import { createRandom } from "../support/random.js";
+import { TcpProxy } from "../support/tcp-proxy.js";
+
+/** Set `CUT_RUNS` to test more sequences. */
+const RUNS = Number(process.env["CUT_RUNS"] ?? 200);
+
+/** A client that sends this id is answered 204. */
+const COMPLETED = "completed";
+
+const LF = 10;
+
+/** The state of a client when its link breaks. */
+interface Cut {
+  readonly storage: IdStorage;
+  /** The number of bytes that arrived. */
+  readonly at: number;
+  readonly turn: number;
+  readonly lastId: string;
+  /** The number of events that the client dispatched. */
+  readonly dispatched: number;
+  /** The one event that this client loses: it has stored the id, and only the blank line is missing. */
+  readonly skipped: ReadEvent | null;
+}
+
+/** A recorded stream, and all its cuts that differ. */
+class Recording {
+  readonly world: CutWorld;
+  readonly bytes: Buffer;
+  readonly events: readonly ReadEvent[];
+  readonly original: CutStream;
+  readonly client: ClientState;
+  /** The streams after a cut, by id and turn. */
+  readonly returns: ReadonlyMap<string, CutStream>;
+  readonly cuts: readonly Cut[];
+
+  private constructor(
+    world: CutWorld,
+    original: CutStream,
+    client: ClientState,
+    cuts: readonly Cut[],
+    returns: ReadonlyMap<string, CutStream>,
+  ) {
+    this.world = world;
+    this.original = original;
+    this.client = client;
+    this.cuts = cuts;
+    this.returns = returns;
+    this.bytes = Buffer.from(original.stream.sink.text);
+    this.events = readAll(this.bytes);
+  }
+
+  /**
+   * Runs the sequence. A client whose link broke in a turn reconnects twice: after that turn, to go on with live events, and
+   * at the end, to get everything from the history.
+   */
+  static async make(sequence: CutSequence): Promise<Recording> {
+    const world = new CutWorld(sequence);
+    const places = new Map<string, number>();
+    for (const turn of sequence.past) await world.run(turn);
+    const wish = await findWish(world, places);
+    for (const turn of sequence.missed) await world.run(turn);
+    const original = await world.openOriginal(wish);
+    const cutter = new Cutter(wish);
+    const returns = new Map<string, CutStream>();
+    const returnNow = async (cuts: readonly Cut[]): Promise<void> => {
+      const ids = new Set(cuts.map(({ lastId }) => lastId).filter((id) => id !== COMPLETED));
+      await Promise.all(
+        Array.from(ids, async (id) => {
+          const key = returnKey(id, world.turn);
+          if (!returns.has(key)) returns.set(key, await world.open(id === "" ? undefined : id));
+        }),
+      );
+    };
+    const cutHere = (): Promise<void> =>
+      returnNow(cutter.cut(Buffer.from(original.stream.sink.text), world.turn));
+    await cutHere();
+    for (const turn of [...sequence.live, ...endOf(sequence)]) {
+      await world.run(turn);
+      await cutHere();
+    }
+    if (sequence.end === "drain") await world.drain(original);
+    await world.run([]);
+    await cutHere();
+    await returnNow(cutter.cuts);
+    return new Recording(world, original, { places, untold: new Set() }, cutter.cuts, returns);
+  }
+
+  /** Checks the stream without a cut. */
+  checkWhole(): void {
+    const judge = new ConnectionJudge(this.world, this.original, copyOf(this.client), true);
+    judge.read(this.events);
+    judge.expectAll();
+  }
+
+  check(cut: Cut): void {
+    const client = copyOf(this.client);
+    const before = this.events.slice(0, cut.dispatched);
+    // The client loses this event. Every other event must be the same as if the client had it.
+    if (cut.skipped !== null) before.push(cut.skipped);
+    const judge = new ConnectionJudge(this.world, this.original, client, true);
+    judge.read(before);
+    if (cut.lastId === COMPLETED) return judge.expectAll();
+    // With any other id the client would get events behind the end of its stream.
+    expect(judge.hasLast, "an event that ends the stream, without the id that says so").to.equal(false);
+    judge.cutIn(cut.turn);
+    for (const turn of new Set([cut.turn, this.world.turn])) {
+      const second = this.returns.get(returnKey(cut.lastId, turn))!;
+      const next = new ConnectionJudge(this.world, second, copyOf(client), false);
+      next.read(readAll(Buffer.from(second.stream.sink.text)));
+      next.expectAll();
+    }
+  }
+}
+
+/** Cuts a stream at every byte. Two cuts with the same client state are one cut. */
+class Cutter {
+  readonly cuts: Cut[] = [];
+  readonly #readers: readonly (readonly [IdStorage, ByteReader])[];
+  readonly #seen = new Set<string>();
+  #at = 0;
+
+  constructor(lastId: string | undefined) {
+    this.#readers = (["early", "dispatch"] as const).map((kind) => [kind, new ByteReader(kind, lastId)]);
+  }
+
+  /** Cuts at each new byte of this turn. Returns the new cuts. */
+  cut(bytes: Buffer, turn: number): readonly Cut[] {
+    const before = this.cuts.length;
+    this.#note(bytes, turn);
+    while (this.#at < bytes.length) {
+      for (const [, reader] of this.#readers) reader.feedByte(bytes[this.#at]!);
+      this.#at++;
+      this.#note(bytes, turn);
+    }
+    return this.cuts.slice(before);
+  }
+
+  #note(bytes: Buffer, turn: number): void {
+    for (const [storage, reader] of this.#readers) {
+      const { lastId, events } = reader;
+      const skipped = bytes[this.#at] === LF ? reader.skipped : null;
+      const key = `${storage} ${turn} ${events.length} ${skipped !== null} ${lastId}`;
+      if (this.#seen.has(key)) continue;
+      this.#seen.add(key);
+      this.cuts.push({ storage, at: this.#at, turn, lastId, dispatched: events.length, skipped });
+    }
+  }
+}
+
+/** Finds the `Last-Event-ID` of the first stream. */
+async function findWish(world: CutWorld, places: Map<string, number>): Promise<string | undefined> {
+  const { wish } = world.sequence;
+  if (wish === "earliest" || wish === "malformed") return wish;
+  if (wish === "now") return undefined;
+  const before = await world.open("earliest");
+  // After hidden events the client gets its place with the heartbeat.
+  await world.run([{ do: "heartbeat" }]);
+  const { lastId } = before.stream;
+  before.stream.sink.leave();
+  await world.run([]);
+  if (lastId === undefined || lastId === COMPLETED) return undefined;
+  for (const [name, { top }] of before.opened) if (world.keeps(name)) places.set(name, top);
+  return lastId;
+}
+
+function endOf({ end, channels }: CutSequence): CutSequence["live"] {
+  if (end !== "complete") return [];
+  return channels.map((channel) => [{ do: "complete", channel, event: null }]);
+}
+
+function returnKey(lastId: string, turn: number): string {
+  return `${turn} ${lastId}`;
+}
+
+function copyOf({ places, untold }: ClientState): ClientState {
+  return { places: new Map(places), untold: new Set(untold) };
+}
+
+describe("a stream cut at every byte", () => {
+  it(`resumes without loss or repetition, with both kinds of client (${RUNS} sequences)`, async () => {
+    await fc.assert(
+      fc.asyncProperty(anyCutSequence, async (sequence) => {
+        const recording = await Recording.make(sequence);
+        recording.checkWhole();
+        for (const cut of recording.cuts) {
+          try {
+            recording.check(cut);
+          } catch (error) {
+            throw new Error(describeCut(recording, cut), { cause: error });
+          }
+        }
+      }),
+      { numRuns: RUNS },
+    );
+  }).timeout(20_000 + RUNS * 100);
+});
+
+function describeCut({ bytes }: Recording, { storage, at, lastId }: Cut): string {
+  const text = (from: number, to: number): string => JSON.stringify(bytes.toString("utf8", from, to));
+  return `a client that stores ids ${storage}, cut after ${at} bytes, between ${text(Math.max(0, at - 80), at)} and ${text(at, at + 40)}, with the id "${lastId}"`;
+}
+
+/** A stream over real sockets. Every event has its number in its data. */
+interface RealStream {
+  readonly title: string;
+  /** Channels whose names begin with "p" have no history. */
+  readonly channels: readonly string[];
+  readonly rules: SseStreamOptions;
+  /** Publishes the events from `from` up to but not including `to`. */
+  publish(service: RedisSse, names: readonly string[], from: number, to: number): Promise<void>;
+  end(service: RedisSse, names: readonly string[]): Promise<unknown>;
+  /** The data that the client must get, by event type. */
+  expected(count: number): Readonly<Record<string, readonly string[]>>;
+}
+
+const COUNT = 8;
+const CUTS = 10;
+
+const realStreams: readonly RealStream[] = [
+  {
+    title: "one channel that is completed with a last event",
+    channels: ["a"],
+    rules: {},
+    async publish(service, [name = ""], from, to) {
+      for (const index of numbers(from, to)) {
+        await service.publish(name, { event: "a", data: dataOf(index) }, { finite: true });
+      }
+    },
+    end: (service, [name = ""]) => service.complete(name, { event: "a", data: "the end" }),
+    expected: (count) => ({ a: [...numbers(0, count).map(dataOf), "the end"] }),
+  },
+  {
+    title: "two channels with a filter and a transform, completed silently",
+    channels: ["a", "b"],
+    rules: {
+      filter: ({ data }) => !data.startsWith("1"),
+      transform: ({ event, data }) =>
+        event === "b" ? { event: "changed", data: `${data}\r\r` } : { event, data },
+    },
+    async publish(service, names, from, to) {
+      for (const index of numbers(from, to)) {
+        for (const [which, name] of names.entries()) {
+          await service.publish(name, { event: "ab"[which]!, data: dataOf(index) }, { finite: true });
+        }
+      }
+    },
+    end: (service, names) => Promise.all(names.map((name) => service.complete(name))),
+    expected(count) {
+      const shown = numbers(0, count)
+        .filter((index) => index !== 1)
+        .map(dataOf);
+      return { a: shown, changed: shown.map((data) => `${data}\n\n`) };
+    },
+  },
+  {
+    title: "a channel with a history and one without, ended by a rule",
+    channels: ["a", "p"],
+    rules: { until: ({ data }) => data === "the end" },
+    async publish(service, [name = "", plain = ""], from, to) {
+      for (const index of numbers(from, to)) {
+        await service.publish(name, { event: "a", data: dataOf(index) }, { finite: true });
+        await service.publish(plain, { event: "p", data: dataOf(index) });
+      }
+    },
+    end: (service, [name = ""]) => service.publish(name, { event: "a", data: "the end" }),
+    expected: (count) => ({ a: [...numbers(0, count).map(dataOf), "the end"] }),
+  },
+];
+
+describeFaults("a real stream cut at random bytes", (rig) => {
+  for (const each of realStreams) {
+    it(`loses no event: ${each.title}`, async () => {
+      const seed = Math.floor(Math.random() * 2 ** 32);
+      const random = createRandom(seed);
+      let onOpen = (): void => {};
+      const { service, app } = await rig.start(
+        { history: { channels: { "p*": false } } },
+        { ...each.rules, onOpen: () => onOpen() },
+      );
+      const proxy = await TcpProxy.start(Number(new URL(app.url).port));
+      rig.undo(() => proxy.close());
+      let size = Infinity;
+      for (let run = 0; run <= CUTS; run++) {
+        const names = each.channels.map((channel) => `${channel}${run}`);
+        const query = names.map((name) => `channel=${name}`).join("&");
+        await each.publish(service, names, 0, 2);
+        // The first run is not cut. It finds the length of the stream.
+        const at = run === 0 ? Infinity : Math.floor(random() * size);
+        const opened = new Promise<void>((resolve) => (onOpen = resolve));
+        const link = cutAfter(proxy, at);
+        const first = readBody(`http://127.0.0.1:${proxy.port}/stream?${query}`, "");
+        await Promise.race([opened, first]);
+        const published = each.publish(service, names, 2, COUNT).then(() => each.end(service, names));
+        const bytes = await first;
+        size = Math.min(size, link.passed);
+        for (const storage of ["early", "dispatch"] as const) {
+          const reader = new ByteReader(storage);
+          reader.feed(bytes);
+          const { lastId, skipped } = reader;
+          // The client loses this event if the next byte is the blank line, as it is behind an id.
+          const events = [...reader.events, ...(skipped === null ? [] : [skipped])];
+          events.push(...readAll(await readBody(`${app.url}/stream?${query}`, lastId)));
+          expectEvents(events, each.expected(COUNT), `seed ${seed}, ${storage}, cut after ${at} bytes`);
+        }
+        await published;
+      }
+    });
+  }
+});
+
+function expectEvents(
+  events: readonly ReadEvent[],
+  expected: Readonly<Record<string, readonly string[]>>,
+  what: string,
+): void {
+  const ofType = (type: string): readonly string[] =>
+    events.filter(({ event }) => event === type).map(({ data }) => data);
+  for (const [type, all] of Object.entries(expected)) {
+    expect(ofType(type), what).to.deep.equal(all);
+  }
+  expect(ofType("gap"), what).to.deep.equal([]);
+  // Events without a history may be lost, but must not come twice.
+  const plain = ofType("p");
+  expect(plain, what).to.deep.equal(
+    numbers(0, COUNT)
+      .map(dataOf)
+      .filter((data) => plain.includes(data)),
+  );
+}
+
+/** Cuts the next link after `count` bytes, and counts the bytes that pass. */
+function cutAfter(proxy: TcpProxy, count: number): { readonly passed: number } {
+  const link = { passed: 0 };
+  proxy.cutInReply((reply) => {
+    const left = count - link.passed;
+    link.passed += reply.length;
+    return left < reply.length ? left : -1;
+  });
+  return link;
+}
+
+/** Reads the body of a stream until it ends or is cut. */
+function readBody(url: string, lastEventId: string): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    const headers = {
+      Accept: "text/event-stream",
+      ...(lastEventId !== "" && { "Last-Event-ID": lastEventId }),
+    };
+    const request = http.get(url, { agent: false, headers }, (response) => {
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("error", () => {}); // the cut
+    });
+    request.on("error", () => {});
+    request.on("close", () => resolve(Buffer.concat(chunks)));
+  });
+}
+
+function numbers(from: number, to: number): readonly number[] {
+  return Array.from({ length: to - from }, (_, index) => from + index);
+}
+
+function dataOf(index: number): string {
+  return `${index}\n\nübér €\n😀${" id: x".repeat(index)}`;
+}
