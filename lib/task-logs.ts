@@ -11,6 +11,7 @@ export function withTaskLogs(reader: HistoryPort, watch: (taskId: string) => Pro
     now: () => reader.now(),
     memoryMs: (channel) => reader.memoryMs(channel),
     read: (channel, after, known) => reader.read(channel, after, known),
+    peek: (channel, after, top) => reader.peek(channel, after, top),
     tail: async (channel, since) => {
       const id = taskOfChannel(channel);
       if (id === null) return reader.tail(channel, since);

@@ -27,22 +27,19 @@ local function clock(given)
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
+`;
 
--- Adds an entry to the log; answers the error if that fails. Where another program has written to the log, the log begins
--- with this event, rather than none ever being kept.
+const REST = `${IS_PLACE}
+-- Adds an entry to the log. Where another program has written to the log, it begins with this event, rather than none ever
+-- being kept.
 local function add(maxAge, ...)
   local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ...)
-  if type(added) ~= 'table' or not added.err then return nil end
+  if type(added) ~= 'table' or not added.err then return end
   redis.call('DEL', KEYS[2])
-  added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ...)
+  redis.call('XADD', KEYS[2], 'MAXLEN', ...)
   redis.call('PEXPIRE', KEYS[2], text(maxAge * 1.5))
-  if type(added) ~= 'table' or not added.err then return nil end
-  redis.call('DEL', KEYS[1])
-  return added
 end
-${IS_PLACE}`;
 
-const REST = `
 -- What HMGET has got; false for a field that is not there.
 local function values(got, count)
   for index = 1, count do
@@ -134,8 +131,7 @@ local function append(log, new)
     return receivers
   end
   if log.fresh then redis.call('DEL', KEYS[2]) end
-  local refused = add(new.maxAge, text(keep), offset, unpack(entry))
-  if refused then return refused end
+  add(new.maxAge, text(keep), offset, unpack(entry))
   if rotate then
     redis.call('PEXPIRE', KEYS[2], text(new.maxAge * 1.5))
     redis.call('PEXPIRE', KEYS[1], text(new.maxAge * 1.5 + 86400000))
@@ -156,23 +152,33 @@ local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5])
 local now = clock(ARGV[13])
 local published = type(got[4]) == 'string' and got[4]
 local last = published and tonumber(string.match(published, '^%d+')) or 0
-local isThere = isPlace(got[1], got[2])
 -- The one before is still on its way: it was overtaken, while the server had forgotten this script.
 if (tonumber(ARGV[9] or '') or 0) > last then return {'early'} end
-if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and isThere and now < (tonumber(got[3]) or 0)
-  and tonumber(ARGV[6]) > last then
-  local epoch, offset, producer = got[1], text(got[2] + 1), 'p:' .. ARGV[5]
+local epoch, top = got[1], got[2]
+if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
+  and tonumber(ARGV[6]) > last
+  -- As isPlace(), which costs too much here.
+  and type(epoch) == 'string' and #epoch == 8 and not string.find(epoch, '[^0-9a-f]') and epoch ~= '00000000'
+  and type(top) == 'string' and #top <= 15 and string.find(top, '^%d+$') then
+  local offset, producer = text(top + 1), 'p:' .. ARGV[5]
   -- What could fail is tried first, and undone where what follows is refused.
   redis.call('HSET', KEYS[1], 'e', epoch, 'o', offset, producer, ARGV[6] .. ' ' .. text(now))
   local message = '\\30sse1\\n' .. epoch .. ' ' .. offset .. '\\n' .. ARGV[2] .. '\\n' .. ARGV[3]
   local receivers = redis.pcall('PUBLISH', ARGV[1], message)
   if type(receivers) == 'table' then
-    redis.call('HSET', KEYS[1], 'o', got[2])
+    redis.call('HSET', KEYS[1], 'o', top)
     if published then redis.call('HSET', KEYS[1], producer, published) else redis.call('HDEL', KEYS[1], producer) end
     return receivers
   end
-  local refused = add(ARGV[7], ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', ARGV[5] .. ' ' .. ARGV[6])
-  return refused or {'ok', epoch, offset, receivers}
+  local identity = ARGV[5] .. ' ' .. ARGV[6]
+  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
+  if type(added) == 'table' and added.err then
+    -- As add(), for which there is no time here.
+    redis.call('DEL', KEYS[2])
+    redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
+    redis.call('PEXPIRE', KEYS[2], text(ARGV[7] * 1.5))
+  end
+  return {'ok', epoch, offset, receivers}
 end
 ${REST}
 got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'w', 'k')

@@ -126,13 +126,20 @@ export class LogReader<Event> {
     }
   }
 
+  async peek(channel: string, after: Place, top: number): Promise<Page<Event> | null> {
+    const cached = this.#pages.get(keyOf(channel, after));
+    if (cached === undefined) return null;
+    const page = await cached.page;
+    if (!this.#reaches(page, channel, after, top)) return null;
+    this.#shared++;
+    return page;
+  }
+
   async read(channel: string, after: Place, known: Known): Promise<Page<Event>> {
-    const key = `${channel}\n${after.epoch}\n${after.offset}`;
+    const key = keyOf(channel, after);
     const since = Math.min(known.since, this.#reads);
-    // Behind a page that ends before this, events may have been dropped since it was read.
-    const oldest = known.top - (this.#options.policy(channel)?.maxLength ?? 0);
-    const isUseful = ({ events, readAt }: Page<Event>): boolean =>
-      readAt > since || (events.length > 0 && after.offset + events.length >= oldest);
+    const isUseful = (page: Page<Event>): boolean =>
+      page.readAt > since || this.#reaches(page, channel, after, known.top);
     const cached = this.#pages.get(key);
     if (cached !== undefined && (cached.known === null || isUseful(cached.known))) {
       const page = await cached.page;
@@ -154,6 +161,12 @@ export class LogReader<Event> {
       if (this.#pages.get(key) === entry) this.#drop(key);
       throw error;
     }
+  }
+
+  /** Behind a page that ends too early, events may have been dropped from the log since it was read. */
+  #reaches({ events }: Page<Event>, channel: string, after: Place, top: number): boolean {
+    const oldest = top - (this.#options.policy(channel)?.maxLength ?? 0);
+    return events.length > 0 && after.offset + events.length >= oldest;
   }
 
   /** Forgets what was read. */
@@ -220,6 +233,10 @@ export class LogReader<Event> {
     this.#pages.delete(key);
     this.#cachedBytes -= entry.bytes;
   }
+}
+
+function keyOf(channel: string, { epoch, offset }: Place): string {
+  return `${channel}\n${epoch}\n${offset}`;
 }
 
 function toTail(reply: ReadReply, run: ServerRun, readAt: number): Tail {

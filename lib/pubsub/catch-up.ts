@@ -28,6 +28,8 @@ export interface HistoryOutput {
   emitAll(batch: EventBatch): void;
   /** More waits here than before. */
   held(): void;
+  /** Nothing is missing any more. */
+  caughtUp(): void;
   /** Less waits here than before, maybe nothing: a stream ends once nothing does. */
   released(): void;
 }
@@ -112,7 +114,10 @@ export class CatchUp {
     if (!caughtUp || !this.#open) return;
     // Between the last look and now another may have fallen behind.
     if (this.#tracks.nextBehind() !== undefined) this.run();
-    else this.#owner.dispatch({ type: "caught-up" });
+    else {
+      this.#output.caughtUp();
+      this.#owner.dispatch({ type: "caught-up" });
+    }
   }
 
   /** Answers whether nothing is missing any more; false when it has to wait, or the session is closing. */

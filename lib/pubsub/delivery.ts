@@ -6,6 +6,7 @@ import type { BufferBudget } from "./buffer-budget.js";
 import type { EventBatch } from "./event-batch.js";
 import { EventRules, silence } from "./event-rules.js";
 import type { Interruption } from "./hub-member.js";
+import { sizeOf } from "./frame-buffer.js";
 import { NOTHING } from "./frame.js";
 import { NO_CHANNEL, type GapReason, type InboundEvent } from "./inbound-event.js";
 import type { RuleName } from "./rule-failure.js";
@@ -53,6 +54,9 @@ export interface DeliveryContext {
   readonly onRuleFailure: (rule: RuleName) => void;
 }
 
+/** Nothing is added to it. */
+const NONE_OVER: Set<string> = new Set();
+
 /** From how much text on what waits goes out in one write, and the next in another. */
 const WRITE_LENGTH = 64 * 1024;
 
@@ -87,6 +91,10 @@ export class Delivery implements TransportListener {
   #stalledAt = 0;
   /** By channel, how far the client was passed over events while it read nothing: behind all that waits of it. */
   #passed: Map<string, InboundEvent["position"]> | null = null;
+  /** The event that the stream ends with, while events of other channels are missing. */
+  #last: InboundEvent | null = null;
+  /** The channels of which nothing more is a part of the stream then. */
+  #over: Set<string> = NONE_OVER;
 
   constructor({ owner, context, request, channels, history, cursor, output }: DeliveryOptions) {
     this.#owner = owner;
@@ -109,7 +117,8 @@ export class Delivery implements TransportListener {
   }
 
   get waitingBytes(): number {
-    return (this.#backlog?.bytes ?? 0) + this.#history.waitingBytes;
+    const last = this.#last === null ? 0 : sizeOf(this.#last);
+    return (this.#backlog?.bytes ?? 0) + this.#history.waitingBytes + last;
   }
 
   /** Since when the client has been reading nothing, as `monotonicNow()`; meaningful while the flow is stalled. */
@@ -165,9 +174,12 @@ export class Delivery implements TransportListener {
   emit(event: InboundEvent): void {
     // A rule may have taken the channel away with an event before this one.
     if (!this.#hears(event.channel)) return;
-    const own = this.#rules === null ? event : this.#select(event, this.#rules);
+    let own: InboundEvent | null | undefined = event;
+    if (this.#rules !== null) own = this.#select(event, this.#rules);
     // Or with this one: what the client does not get of it does not end its stream either.
     if (this.#rules !== null && !this.#hears(event.channel)) return;
+    if (this.#last !== null || own?.isLast) own = this.#waitForOthers(event.channel, own);
+    if (own === undefined) return;
     if (this.#isWritable) {
       if (own === null) this.#cursor.skip(event);
       else this.#pass(own);
@@ -178,6 +190,14 @@ export class Delivery implements TransportListener {
     } else if (event.position !== undefined) {
       (this.#passed ??= new Map()).set(event.channel, event.position);
     }
+  }
+
+  caughtUp(): void {
+    const last = this.#last;
+    this.#last = null;
+    if (last === null) return;
+    if (this.#isWritable) this.#pass(last);
+    else if (!this.#isOver) this.#wait(last);
   }
 
   /** More waits than before. */
@@ -272,6 +292,8 @@ export class Delivery implements TransportListener {
   /** Drops what waits of a channel that was taken away. */
   forget(channel: string): void {
     this.#heard = null;
+    if (this.#last?.channel === channel) this.#last = null;
+    else if (this.#last !== null && !this.#history.isBehindBeside(this.#last.channel)) this.caughtUp();
     this.#backlog?.forget(channel);
     this.#passed?.delete(channel);
     this.#owner.waiting(this.waitingBytes);
@@ -279,6 +301,7 @@ export class Delivery implements TransportListener {
 
   dropRest(): void {
     this.#backlog?.clear();
+    this.#last = null;
     this.#owner.waiting(0);
   }
 
@@ -306,6 +329,22 @@ export class Delivery implements TransportListener {
     const own = rules.select(event);
     if (this.#isOver || !this.#hears(event.channel) || !rules.isLast(event)) return own;
     return { ...(own ?? silence(event)), isLast: true };
+  }
+
+  /**
+   * Channels are read one after the other when a stream is resumed. The event that it ends with waits until the others have
+   * been read too: with it, the client never comes back for them. `undefined`: the event is no part of the stream, since its
+   * channel has had such an event. Of two of them in two channels nobody knows which came first.
+   */
+  #waitForOthers(channel: string, own: InboundEvent | null): InboundEvent | null | undefined {
+    if (this.#last === null) {
+      if (!this.#history.isBehindBeside(channel)) return own;
+      this.#last = own;
+      this.#over = new Set([channel]);
+      return undefined;
+    }
+    if (own?.isLast) this.#over.add(channel);
+    return this.#over.has(channel) ? undefined : own;
   }
 
   #wait(event: InboundEvent): void {

@@ -47,6 +47,11 @@ export interface HistoryPort {
    * with a fault of Redis.
    */
   read(channel: string, after: Position, known: { since: number; top: number }): Promise<LogPage>;
+  /**
+   * A page with the events that follow `after`, if it was read for another session a moment ago and holds what follows it in
+   * a log at `top`; `null` otherwise. Reads nothing.
+   */
+  peek(channel: string, after: Position, top: number): Promise<LogPage | null>;
   /** Where the log stands, read after `since`: none of its events is. Rejects with a fault of Redis. */
   tail(channel: string, since: number): Promise<LogState>;
   /** For how many milliseconds at least Redis knows of a log after its newest event. */

@@ -70,6 +70,12 @@ export class SessionHistory implements Tracks {
     return this.nextBehind() !== undefined;
   }
 
+  /** Whether events are missing of a channel other than this one. A channel that is being added begins with what comes. */
+  isBehindBeside(channel: string): boolean {
+    const own = this.#tracks.get(channel);
+    return this.nextBehind(own && new Set([own])) !== undefined;
+  }
+
   /** How the session's channels have ended, when all `channels` of it have; `null` otherwise. */
   endingOf(channels: ReadonlySet<string>): Ending | null {
     let ending: Ending | null = channels.size === 0 ? null : "completed";

@@ -92,7 +92,12 @@ async function verify(
   const { position, resumed, gap = null } = start;
   if (tail.isInvalid) return { track, tail, position: top, gap: "invalid", resumed: false };
   if (position.offset >= top.offset) return { track, tail, position, gap, resumed };
-  const { first, position: found } = state ?? (await port.tail(track.channel, log(track.channel).since));
+  const { channel } = track;
+  // Those who come back together ask once, and later ones go by the page that was read for the first.
+  const { first, position: found } =
+    state ??
+    (await port.peek(channel, position, top.offset)) ??
+    (await port.tail(channel, log(channel).since));
   if (found.epoch !== top.epoch) return { track, tail, position: top, gap: "epoch", resumed: false };
   if (resumed) {
     // What was dropped from the log may have come live since the subscription.

@@ -18,7 +18,7 @@ import { describeFaults } from "../support/fault-rig.js";
  * Two things that happen in one tick do so in some order: a test goes through all of them, one microtask after
  * the other, until well past the last that anything waits for.
  */
-const MICROTASKS = 16;
+const MICROTASKS = 60;
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   const role = subscriptions === "shared" ? "subscriber" : "lease";

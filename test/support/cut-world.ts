@@ -47,8 +47,6 @@ export interface CutStream {
   /** The channels that the stream opened with. */
   readonly opened: ReadonlyMap<string, Standing>;
   readonly heard: Map<string, Hearing>;
-  /** The stream ended during its replay. */
-  endedAtOnce: boolean;
   isOver: boolean;
 }
 
@@ -136,7 +134,7 @@ export class CutWorld {
       ...this.#names,
     );
     const isOver = stream.session.state !== "subscribed";
-    const cut = { stream, lastEventId, opened, heard: new Map(heard), endedAtOnce: isOver, isOver };
+    const cut = { stream, lastEventId, opened, heard: new Map(heard), isOver };
     if (isOver) this.#end(cut);
     this.#streams.push(cut);
     return cut;

@@ -162,6 +162,10 @@ export class SessionRig implements HistoryPort {
     return Infinity;
   }
 
+  peek(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
   async read(channel: string, after: Position): Promise<LogPage> {
     const readAt = ++this.#reads;
     await this.gate;

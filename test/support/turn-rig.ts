@@ -184,6 +184,10 @@ class MemoryLogs implements HistoryPort {
     return Infinity;
   }
 
+  peek(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
   async read(channel: string, after: Position): Promise<LogPage> {
     const readAt = ++this.reads;
     await this.before();

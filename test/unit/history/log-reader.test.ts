@@ -172,6 +172,16 @@ describe("LogReader", () => {
     expect((await answered(read(2))).events).to.have.length(3);
   });
 
+  it("peeks at a page that was read before, and reads nothing for it", async () => {
+    const place = { epoch, offset: 2 };
+    expect(await reader.peek("c", place, 5)).to.equal(null);
+    const page = await answered(read(2));
+    expect(await reader.peek("c", place, 5)).to.equal(page);
+    expect(await reader.peek("c", { epoch, offset: 3 }, 5), "another place").to.equal(null);
+    expect(await reader.peek("c", place, 5 + MAX_LENGTH + 1), "events behind it may be gone").to.equal(null);
+    expect(log.reads).to.equal(1);
+  });
+
   describe("tail()", () => {
     it("asks where the log stands, once for all who ask at the same time", async () => {
       const [one, another] = await answered(Promise.all([reader.tail("c", 0), reader.tail("c", 0)]));
