@@ -115,7 +115,7 @@ export class SessionCursor implements FrameEncoder {
   }
 
   #move(place: Place, position: Position): void {
-    const isSameLog = place.position.epoch === position.epoch;
+    const isSameLog = place.position.epoch === position.epoch && position.epoch !== "";
     place.position = position;
     if (this.#entries === null) return;
     const { start, end } = place;

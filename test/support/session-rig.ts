@@ -135,6 +135,12 @@ export class SessionRig implements HistoryPort {
     return logged;
   }
 
+  /** A look at the log of a channel, as `LogWatch` has from time to time; it has none still. */
+  lookAtNoLog(channel: string, at: number): void {
+    const state = logState({ ...EMPTY, since: at }, { at, readAt: ++this.#reads });
+    for (const transport of this.#transports) transport.log(channel).note(state);
+  }
+
   /** Removes the oldest events of a channel. The newest must stay. */
   trim(channel: string, count: number): void {
     this.#logOf(channel).splice(0, count);

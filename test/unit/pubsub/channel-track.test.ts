@@ -41,6 +41,14 @@ describe("ChannelTrack", () => {
     it(`says "${verdict}" of ${what}`, () => expect(track.judge(given)).to.equal(verdict));
   }
 
+  it("begins anew behind its end, with the first event of another log", () => {
+    track.ended = "completed";
+    track.reopen();
+    expect([track.ended, track.endedEpoch]).to.deep.equal([null, EPOCH]);
+    expect(track.judge(event(2, OTHER))).to.equal("hole");
+    expect(track.judge(event(1, OTHER))).to.equal("pass");
+  });
+
   it("gives what waits in its order, up to the first hole, without what was had already", () => {
     for (const each of [event(4), plain("a"), event(6), event(6), event(7), event(9), plain("b")]) {
       track.hold(each, 10_000);

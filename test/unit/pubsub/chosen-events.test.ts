@@ -1,5 +1,6 @@
 import { expect } from "chai";
 
+import { parseCursor, tagOf } from "../../../lib/pubsub/cursor.js";
 import type { StreamEvent } from "../../../lib/pubsub/stream-event.js";
 import { SessionRig, type RigStream } from "../../support/session-rig.js";
 
@@ -51,6 +52,24 @@ describe("a stream that gets some events only", () => {
     const back = await rig.open({ filter: isMine, lastEventId: stream.lastId }, "a");
     expect(back.gaps).to.deep.equal([]);
     expect(JSON.parse(back.sink.events[0]!.data)).to.have.property("recovered", true);
+  });
+
+  it("is told anew every six hours that a channel has no log: an id of long ago would be told a gap", async () => {
+    const hours = (count: number): number => count * 3_600_000;
+    const stream = await rig.open({}, "a", "p");
+    rig.lookAtNoLog("a", hours(3));
+    rig.clock.advance(hours(5.9));
+    expect(stream.sink.events).to.have.length(1);
+    expect(stream.sink.text.match(/^id: /gm)).to.have.length(1);
+    rig.lookAtNoLog("a", hours(6));
+    rig.clock.advance(hours(0.2));
+    expect(parseCursor(stream.lastId!)).to.deep.equal([
+      { tag: tagOf("a"), epoch: "", offset: 0, since: hours(6), run: 0 },
+    ]);
+    rig.publish("a", "1");
+    rig.lookAtNoLog("a", hours(12));
+    rig.clock.advance(hours(7));
+    expect(parseCursor(stream.lastId!)![0]).to.deep.include({ offset: 1 });
   });
 
   it("is told it once: then heartbeats are what they were", async () => {

@@ -1,0 +1,70 @@
+import { EventEmitter } from "node:events";
+
+import { expect } from "chai";
+
+import type { RedisClient } from "../../../lib/redis/client.js";
+import { ServerRuns } from "../../../lib/redis/server-run.js";
+
+const RUN_ID = "0f3a4b5c6d7e8f90";
+
+const infoOf = (fields: Readonly<Record<string, string | number>>): string =>
+  Object.entries({ run_id: RUN_ID, aof_enabled: 0, rdb_last_load_keys_loaded: 0, ...fields })
+    .map(([name, value]) => `${name}:${value}\r\n`)
+    .join("");
+
+class Server extends EventEmitter {
+  status = "ready";
+  asked = 0;
+  answer: string | Error = infoOf({});
+
+  info(): Promise<string> {
+    this.asked++;
+    return this.answer instanceof Error ? Promise.reject(this.answer) : Promise.resolve(this.answer);
+  }
+}
+
+describe("ServerRuns", () => {
+  let server: Server;
+  let runs: ServerRuns;
+
+  beforeEach(() => {
+    server = new Server();
+    runs = new ServerRuns(() => server as unknown as RedisClient);
+  });
+
+  it("knows a run by a part of its id, and asks once for each connection", async () => {
+    expect(await runs.current()).to.deep.equal({ id: 0x0f3a, startedEmpty: true });
+    await runs.current();
+    expect(server.asked).to.equal(1);
+    server.answer = infoOf({ run_id: "abcd1234" });
+    server.emit("close");
+    expect((await runs.current()).id).to.equal(0xabcd);
+    expect(server.asked).to.equal(2);
+    expect(server.listenerCount("close")).to.equal(1);
+  });
+
+  for (const [what, fields] of Object.entries({
+    "has loaded a snapshot": { rdb_last_load_keys_loaded: 3 },
+    "keeps an AOF": { aof_enabled: 1 },
+    "does not say what it has loaded": { rdb_last_load_keys_loaded: "" },
+  })) {
+    it(`takes none for empty that ${what}`, async () => {
+      server.answer = infoOf(fields);
+      expect((await runs.current()).startedEmpty).to.equal(false);
+    });
+  }
+
+  it("knows nothing without the right to ask, of a mock and of a cluster", async () => {
+    const unknown = { id: 0, startedEmpty: false };
+    server.answer = new Error("NOPERM");
+    expect(await runs.current()).to.deep.equal(unknown);
+    const mock = new ServerRuns(() => ({}) as RedisClient);
+    expect(await mock.current()).to.deep.equal(unknown);
+    const cluster = new ServerRuns(() => ({ status: "ready", nodes: () => [] }) as unknown as RedisClient);
+    expect(await cluster.current()).to.deep.equal(unknown);
+    const closed = new ServerRuns(() => {
+      throw new Error("CLOSED");
+    });
+    expect(await closed.current()).to.deep.equal(unknown);
+  });
+});
