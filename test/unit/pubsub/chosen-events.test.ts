@@ -348,6 +348,28 @@ describe("a stream that gets some events only", () => {
       });
     }
 
+    it("gets the events of all channels before it, in whatever order they are read", async () => {
+      const stream = await rig.open({ until }, "a", "b", "c");
+      const { lastId } = stream;
+      rig.publish("c", "c1");
+      rig.publish("b", "b1");
+      rig.publish("a", "a1", "end", "after");
+      expect(stream.data).to.deep.equal(["c1", "b1", "a1", "end"]);
+      const back = await rig.open({ until, lastEventId: lastId }, "a", "b", "c");
+      expect(back.data).to.have.members(["c1", "b1", "a1", "end"]);
+      expect(back.data.at(-1)).to.equal("end");
+      expect([back.lastId, back.session.closeReason]).to.deep.equal(["completed", "completed"]);
+    });
+
+    it("ends with one event where two channels have such a one", async () => {
+      const { lastId } = await rig.open({ until }, "a", "b");
+      rig.publish("b", "b1", "end", "b2");
+      rig.publish("a", "a1", "end", "a2");
+      const back = await rig.open({ until, lastEventId: lastId }, "a", "b");
+      expect(back.data).to.deep.equal(["a1", "b1", "end"]);
+      expect(back.lastId).to.equal("completed");
+    });
+
     it("has that id also of a channel of which nothing is kept", async () => {
       const stream = await rig.open({ until }, "p");
       rig.publish("p", "1", "end");

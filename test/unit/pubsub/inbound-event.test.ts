@@ -81,10 +81,17 @@ describe("readInboundEvent()", () => {
       "x".repeat(MAX_BYTES + 1),
       "é".repeat(MAX_BYTES / 2 + 1),
       encodeEnvelope({ event: "news", data: "x".repeat(MAX_BYTES + 1) }),
+      encodeEnvelope({ event: "n".repeat(257), data: "x" }),
     ]) {
       const [event] = received("c", message);
       expect(event?.event).to.equal("gap");
       expect(JSON.parse(event!.data)).to.deep.equal({ channels: ["c"], reason: "too-large" });
+    }
+  });
+
+  it("tells a gap in place of data whose lines take more than four times the limit on the wire", () => {
+    for (const message of ["\n".repeat(9_000), encodeEnvelope({ event: "e", data: "\r".repeat(9_000) })]) {
+      expect(readInboundEvent("c", message, 10_000)).to.deep.include({ event: "gap", gap: "too-large" });
     }
   });
 

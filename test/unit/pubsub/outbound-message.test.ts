@@ -129,6 +129,27 @@ describe("serializeMessage()", () => {
     expectFault("EVENT_TOO_LARGE", { data: "x".repeat(101) });
     expectFault("EVENT_TOO_LARGE", { data: { text: "x".repeat(99) } });
   });
+
+  it("counts the bytes of an event's name, whatever the limit of its data", () => {
+    expect(serializeMessage({ event: "é".repeat(128), data: "x" }, 100).event).to.have.length(128);
+    for (const event of [`${"é".repeat(128)}x`, "x".repeat(257), "x".repeat(2_000_000)]) {
+      expect(() => serializeMessage({ event, data: "x" }, 1_000_000))
+        .to.throw(/^The event name takes \d+ bytes, more than 256/)
+        .with.property("code", "EVENT_TOO_LARGE");
+    }
+  });
+
+  it("refuses data whose lines take more than four times the limit on the wire", () => {
+    expect(serializeMessage({ data: "\n".repeat(5_000) }, 10_000).data).to.have.length(5_000);
+    for (const lineEnd of ["\n", "\r"]) {
+      expect(() => serializeMessage({ data: lineEnd.repeat(9_000) }, 10_000))
+        .to.throw(/more than 40000 bytes on the wire/)
+        .with.property("code", "EVENT_TOO_LARGE");
+    }
+    expect(serializeMessage({ data: ["\n".repeat(4_000)] }, 10_000).data, "JSON is one line").to.have.length(
+      8_004,
+    );
+  });
 });
 
 describe("encodeMessage()", () => {
