@@ -2,6 +2,7 @@ import { expect } from "chai";
 
 import { parseCursor, tagOf } from "../../../lib/pubsub/cursor.js";
 import type { StreamEvent } from "../../../lib/pubsub/stream-event.js";
+import { settle } from "../../support/eventually.js";
 import { SessionRig, type RigStream } from "../../support/session-rig.js";
 
 const isMine = ({ data }: StreamEvent): boolean => data.startsWith("mine");
@@ -70,6 +71,32 @@ describe("a stream that gets some events only", () => {
     rig.lookAtNoLog("a", hours(12));
     rig.clock.advance(hours(7));
     expect(parseCursor(stream.lastId!)![0]).to.deep.include({ offset: 1 });
+  });
+
+  it("is told its place in a channel that was added behind a gap with that gap, and with nothing before it", async () => {
+    for (const data of ["1", "2", "3"]) rig.append("f", data);
+    rig.complete("f", "4");
+    rig.trim("f", 2);
+    const stream = await rig.open({}, "a");
+    stream.sink.takes = false;
+    rig.publish("a", "blocks");
+    rig.publish("a", "before the gap");
+    await stream.session.addChannel("f");
+    stream.sink.drain();
+    await settle();
+    const knowsF = (id: string | undefined): boolean =>
+      parseCursor(id ?? "")?.some(({ tag }) => tag === tagOf("f")) ?? false;
+    const told = stream.sink.events.map(({ event, data, id }) => [
+      event === "gap" ? event : data,
+      knowsF(id),
+    ]);
+    expect(told.slice(1)).to.deep.equal([
+      ["blocks", false],
+      ["before the gap", false],
+      ["gap", true],
+      ["3", true],
+      ["4", true],
+    ]);
   });
 
   it("is told it once: then heartbeats are what they were", async () => {
