@@ -33,7 +33,7 @@ export { assertAtOnce } from "./pubsub/app-answer.js";
 export { createLog, printable } from "./log.js";
 export type { OnRuleError, RuleFailure, RuleName } from "./pubsub/rule-failure.js";
 export type { StreamEvent } from "./pubsub/stream-event.js";
-export { answerTo, streamHead } from "./pubsub/answer.js";
+export { answerTo, COMPLETED_ID, streamHead } from "./pubsub/answer.js";
 export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./pubsub/answer.js";
 
 export { ClientPool } from "./redis/client-pool.js";

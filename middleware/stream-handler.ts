@@ -4,6 +4,7 @@ import type { Request, RequestHandler, Response } from "express";
 
 import {
   answerTo,
+  COMPLETED_ID,
   ConfigError,
   describeValue,
   readKey,
@@ -13,6 +14,7 @@ import {
   type SessionKey,
 } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
+import { lastEventIdOf } from "./last-event-id.js";
 import { guardPipeline } from "./pipeline-guard.js";
 import { ResponseSink } from "./response-sink.js";
 import type { SseStreamOptions } from "./sse-stream.js";
@@ -105,11 +107,16 @@ function findFault<Params>(
     return new RedisSseError("NO_SOCKET", "expected one request at a time on this connection");
   }
   if (!isMethodAllowed) {
-    return new RedisSseError("METHOD_NOT_ALLOWED", `this stream does not accept ${req.method} requests`);
+    return new RedisSseError(
+      "METHOD_NOT_ALLOWED",
+      `This stream does not accept ${req.method}. Mount it for that method (app.post()), or name it in the option methods.`,
+    );
   }
   if (!req.accepts("text/event-stream")) {
     return new RedisSseError("NOT_ACCEPTABLE", "expected an Accept header that admits text/event-stream");
   }
+  // Before the resolver, which may do work for each request.
+  if (lastEventIdOf(req) === COMPLETED_ID) return new RedisSseError("COMPLETED", "this stream has ended");
   return null;
 }
 

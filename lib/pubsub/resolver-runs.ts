@@ -52,9 +52,12 @@ export class ResolverRuns {
         if (finish()) resolve({ fault });
       };
       const cancelTimer = this.#clock.schedule(() => {
-        log("a resolver gave no answer within %d ms", this.#timeoutMs);
+        log("the resolver or key() of a mount gave no answer within %d ms", this.#timeoutMs);
         end(
-          new RedisSseError("RESOLVER_TIMEOUT", `the resolver gave no answer within ${this.#timeoutMs} ms`),
+          new RedisSseError(
+            "RESOLVER_TIMEOUT",
+            `The server's resolver, or its key(), gave no answer within ${this.#timeoutMs} ms.`,
+          ),
         );
       }, this.#timeoutMs);
       this.#waits.add(end);

@@ -1,7 +1,7 @@
 import { setMaxListeners } from "node:events";
 
 import { monotonicNow } from "../clock.js";
-import { sanitize, type RedisSseError } from "../errors.js";
+import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { answerTo, type FaultAnswerOptions } from "./answer.js";
 import type { Waiting } from "./buffer-budget.js";
@@ -243,7 +243,9 @@ export class SessionLife implements Ports {
   /** As `PubSubSession.evict()`. */
   evict(): void {
     this.#evicted = true;
-    void this.close("limit");
+    const text = "Another stream of this key was opened, and only limits.maxSessionsPerKey may be open.";
+    const fault = this.#output.started ? null : new RedisSseError("LIMIT_SESSIONS_PER_KEY", text);
+    void this.close("limit", fault);
   }
 
   /** Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker. */
