@@ -52,7 +52,7 @@ export function describeResume(
       expect(second.events[0]!.event).to.equal("connected");
     });
 
-    it("makes no key for a channel without an event, and its client misses nothing that comes", async () => {
+    it("creates no key for a channel without an event, and its client misses no later event", async () => {
       const service = streams.create();
       const app = await streams.mount(service);
       const channels = ["x", "y"].map((end) => `${channel}:${end}`);
@@ -76,7 +76,7 @@ export function describeResume(
       }
     });
 
-    it("goes on from an id of the first version", async () => {
+    it("resumes from an id of version 1", async () => {
       const service = streams.create();
       const app = await streams.mount(service);
       const [, id] = await publishAll(service, channel, ["a", "b", "c"]);
@@ -91,7 +91,7 @@ export function describeResume(
       expect(gapsOf(client)).to.deep.equal([]);
     });
 
-    it("never takes a channel for another, though their tags are the same, and the epochs of their logs", async () => {
+    it("never confuses two channels, even if their tags and the epochs of their logs are the same", async () => {
       const service = streams.create();
       const channels = ["channel:62vu", "channel:duea"] as const;
       expect(tagOf(channels[0])).to.equal(tagOf(channels[1]));
@@ -431,7 +431,7 @@ export function describeResume(
         expect(gapsOf(client)).to.deep.equal([]);
       });
 
-      it("the place in one that is added goes with the next event of the turn, else alone", async () => {
+      it("sends the place in an added channel with the next event of the turn, or alone", async () => {
         const service = streams.create();
         const { session, sink } = await live(service);
         await session.addChannel(`${channel}:one`);
