@@ -24,8 +24,8 @@ export function fitsInEvent(text: string, maxEventBytes: number): boolean {
  * Cuts a text that is written in chunks into pieces for events. Readers get the same text, however it was cut into
  * chunks.
  *
- * A trailing CR and a trailing high surrogate are held back: the next chunk may begin with the LF or the low surrogate
- * that belongs to it. `maxEventBytes` must be at least 4, the bytes of the longest character.
+ * A trailing CR and a trailing high surrogate are held back: the LF or the low surrogate that belongs to it may come
+ * first in the next chunk. `maxEventBytes` must be at least 4, the bytes of the longest character.
  */
 export class TextSplitter {
   readonly #maxEventBytes: number;

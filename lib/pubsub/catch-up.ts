@@ -198,7 +198,7 @@ export class CatchUp {
     }
   }
 
-  /** The channel's log is not the log of the client's position: a new log has begun, or there is none any more. */
+  /** The channel's log is not the log of the client's position: the channel has a new log, or no log. */
   #changeLog(track: ChannelTrack, page: LogPage, isLost: boolean): void {
     const { position: top, ending, isInvalid } = page;
     const { epoch } = track.position!;

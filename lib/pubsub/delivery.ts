@@ -93,7 +93,7 @@ export class Delivery implements TransportListener {
   #passed: Map<string, InboundEvent["position"]> | null = null;
   /** The event that ends the stream. It waits here while events of other channels are missing. */
   #last: InboundEvent | null = null;
-  /** The channels that have had such an event. Their later events are not part of the stream. */
+  /** The channels in which such an event came. Their later events are not part of the stream. */
   #over: Set<string> = NONE_OVER;
 
   constructor({ owner, context, request, channels, history, cursor, output }: DeliveryOptions) {
@@ -334,7 +334,7 @@ export class Delivery implements TransportListener {
   /**
    * A resumed stream reads its channels one after the other. The event that ends the stream waits until the other
    * channels have been read too: a client that has this event never reconnects. Returns `undefined` if the event
-   * waits, or if its channel has had such an event before. If two channels have such an event, their order is
+   * waits, or if it comes after such an event of its channel. If two channels have such an event, their order is
    * unknown.
    */
   #waitForOthers(channel: string, own: InboundEvent | null): InboundEvent | null | undefined {

@@ -15,7 +15,7 @@ export interface Tail {
   readonly at: number;
   /** The run of the server that was read, as `ServerRun.id`. */
   readonly run: number;
-  /** That run started without data: a channel without a log may have had one that is lost. */
+  /** That run started without data: a channel without a log may have lost one. */
   readonly startedEmpty: boolean;
   /** Another program has damaged the log, so it counts as no log. */
   readonly isInvalid: boolean;

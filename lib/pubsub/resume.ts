@@ -56,7 +56,7 @@ export function findStart(
   const entry = entryOf(wish, channel, top.epoch);
   if (entry === null) return atTop("foreign");
   if (entry.epoch === "") {
-    // If that was too long ago, or Redis has lost its data since, a log may have begun and been lost.
+    // If that was too long ago, or Redis has lost its data since, a log may have existed and been lost.
     const isOtherRun = entry.run !== run && entry.run !== 0 && run !== 0;
     if (at - entry.since! > memoryMs || (isOtherRun && startedEmpty)) return atTop("epoch");
     return top.offset > budget ? atTop("limit") : { position: atBeginning, resumed: true };

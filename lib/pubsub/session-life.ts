@@ -210,7 +210,7 @@ export class SessionLife implements Ports {
     this.#telling ??= setImmediate(() => this.#tell());
   }
 
-  /** Sends the client's id in a block of its own, unless an event of this turn of the loop has carried it. */
+  /** Sends the client's id in a separate block, unless an event of this turn of the loop has carried it. */
   #tell(): void {
     this.#telling = null;
     this.#transport.flush();

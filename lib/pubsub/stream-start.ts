@@ -71,7 +71,7 @@ interface WishedStart extends KnownLog {
 
 /**
  * The state of a log. Reads it again if the known state may be outdated: a cursor may be ahead of it, and a channel
- * that has ended may have begun again (a task that is queued again).
+ * that has ended may have a new log (a task that is queued again).
  */
 async function lookAt(channel: string, wish: Wish, { port, log }: StartSource): Promise<KnownLog> {
   const known = log(channel).tail;
@@ -125,7 +125,7 @@ export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boo
   // What has come since the subscription belongs to a stream that begins now.
   const own = isNow && gap === null && position.offset === tail.position.offset && tail.ending === null;
   track.position = own && isEarlier ? { ...position, offset: firstHeard.offset - 1 } : position;
-  // There was no log, and one has begun since.
+  // There was no log, and the first event has come since.
   if (position.epoch === "" && firstHeard?.offset === 1) {
     track.position = { epoch: firstHeard.epoch, offset: 0 };
   }

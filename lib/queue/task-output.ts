@@ -102,7 +102,7 @@ export class TaskOutput {
     return batch.told;
   }
 
-  /** Sends the rest. Resolves when all output is stored or can no longer be stored. The handler has ended by then. */
+  /** Sends the rest. Resolves when all output is stored or can no longer be stored. Call it after the last output. */
   async flush(): Promise<void> {
     if (!this.#signal.aborted) {
       for (const rest of this.#splitter.end()) this.#join(this.#open(), textEvent(rest));

@@ -11,8 +11,8 @@ export interface ServerRun {
 const UNKNOWN: ServerRun = { id: 0, startedEmpty: false };
 
 /**
- * Finds out whether the server behind a connection lost its data in a restart. A channel without a log may have had
- * one before, and no key in Redis can show that.
+ * Finds out whether the server behind a connection lost its data in a restart. A channel without a log may have
+ * lost one, and no key in Redis can show that.
  */
 export class ServerRuns {
   readonly #commands: () => RedisClient;
