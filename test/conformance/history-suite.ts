@@ -357,7 +357,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     });
 
     describe("that another program has damaged", () => {
-      // The mock has no types of keys, nor an order of entries.
+      // The mock does not check the types of keys or the order of entries.
       before(function () {
         if (name === "ioredis-mock") this.skip();
       });
@@ -371,17 +371,18 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       const changes: Readonly<Record<string, (keys: HistoryKeys) => Promise<unknown>>> = {
         "into text": ({ position }) => client.set(position, "x"),
         "into a list": ({ position }) => client.del(position).then(() => client.rpush(position, "x")),
-        "by an epoch that is none": ({ position }) => client.hset(position, "e", "xyz"),
+        "by an invalid epoch": ({ position }) => client.hset(position, "e", "xyz"),
         "by the epoch of no log": ({ position }) => client.hset(position, "e", "00000000"),
         "by an epoch in upper case": ({ position }) => client.hset(position, "e", "E0000001"),
-        "by no epoch": ({ position }) => client.hdel(position, "e"),
-        "by no offset": ({ position }) => client.hdel(position, "o"),
-        "by words for an offset": ({ position }) => client.hset(position, "o", "abc"),
-        "by an offset below 0": ({ position }) => client.hset(position, "o", "-5"),
-        "by a fraction": ({ position }) => client.hset(position, "o", "1.5"),
-        "by an offset of another form": ({ position }) => client.hset(position, "o", "1e3"),
-        "by an offset that no number holds": ({ position }) => client.hset(position, "o", "9007199254740993"),
-        "by infinity": ({ position }) => client.hset(position, "o", "inf"),
+        "without an epoch": ({ position }) => client.hdel(position, "e"),
+        "without an offset": ({ position }) => client.hdel(position, "o"),
+        "by letters as an offset": ({ position }) => client.hset(position, "o", "abc"),
+        "by a negative offset": ({ position }) => client.hset(position, "o", "-5"),
+        "by a fraction as an offset": ({ position }) => client.hset(position, "o", "1.5"),
+        "by an offset in another notation": ({ position }) => client.hset(position, "o", "1e3"),
+        "by an offset above the safe integers": ({ position }) =>
+          client.hset(position, "o", "9007199254740993"),
+        "by infinity as an offset": ({ position }) => client.hset(position, "o", "inf"),
       };
       for (const [how, change] of Object.entries(changes)) {
         it(`counts as no log, and begins again with the next event: ${how}`, async () => {

@@ -66,7 +66,7 @@ export function describeResume(
       expect(await service.lastEventId(channels)).to.match(/^2\./);
       expect(await streams.raw.keys(`*${channel}*`)).to.deep.equal([]);
       await publishAll(service, channels[1]!, ["y1", "y2"]);
-      // A process that has heard nothing of it, and one that has.
+      // One process received events of the channel, the other did not.
       for (const mounted of [app, await streams.mount(streams.create())]) {
         const back = await streams.open(mounted, channels, id);
         await back.next(({ data }) => data === "y2");
@@ -109,7 +109,7 @@ export function describeResume(
       expect(dataOf(apart).toSorted()).to.deep.equal(["x4", "y2"]);
       expect(gapsOf(apart)).to.deep.equal([]);
       apart.destroy();
-      // As logs of an earlier version may be.
+      // Logs of an earlier version can have the same epoch.
       const [{ epoch }] = parseCursor(ids[0]!) as [CursorEntry];
       await streams.raw.hset(`sse:pos:{${channels[1]}}`, "e", epoch);
       const other = await streams.mount(streams.create());

@@ -15,7 +15,7 @@ const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
 const NOW = 2_000_000;
 const MEMORY_MS = 100_000;
-/** Where a channel stands without a log. */
+/** The position of a channel without a log. */
 const none = (since: number): Position => ({ epoch: "", offset: 0, since });
 
 const tail = (given: Partial<Tail> = {}): Tail => ({
@@ -57,7 +57,7 @@ describe("parseWish()", () => {
 });
 
 describe("entryOf()", () => {
-  // Two names with one tag, of which there are few; and two more that had the same in the first version.
+  // Two names with the same tag, and two names with the same tag in version 1 only.
   const [one, another] = ["channel:62vu", "channel:duea"];
   const [first, second] = ["task_progress:a80", "task_progress:a753"];
 
@@ -151,7 +151,7 @@ describe("findStart()", () => {
       expect(start(wasEmpty(NOW), {}, 9)).to.deep.include({ position: top, gap: "limit" });
     });
 
-    it("tells a gap if that was so long ago that a log may have begun and been lost", () => {
+    it("tells a gap if that was so long ago that a log may have existed and been lost", () => {
       expect(start(wasEmpty(NOW - MEMORY_MS - 1))).to.deep.equal({
         position: top,
         resumed: false,
