@@ -5,7 +5,8 @@ export interface Clock {
   /** A clock that is never set, as `performance.now()`: for durations. Default: `now()`. */
   monotonic?(): number;
   /**
-   * Runs `callback` once after `delayMs` and returns a function that cancels it. Cancelling is allowed at any time.
+   * Runs `callback` once after `delayMs` and returns a function that cancels it. The library may call that function
+   * at any time.
    *
    * The library passes delays from 0 to 2^31 - 1 ms (24.8 days), the longest delay of a Node timer. A longer timeout or
    * pause ends after 24.8 days.
@@ -16,7 +17,7 @@ export interface Clock {
 /** Node runs a timer with a longer delay after 1 ms. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
-/** Limits the delays that reach `clock`, so that no caller has to check its sums of timeouts. */
+/** Limits the delays that reach `clock`, so that callers need not check the delays that they compute. */
 export function withSafeDelays(clock: Clock): Clock {
   return {
     now: () => clock.now(),

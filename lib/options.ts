@@ -23,7 +23,7 @@ export interface LimitOptions {
    * is handled. Default 100.
    */
   readonly maxSessionsPerKey?: number | undefined;
-  /** Channels of one stream, at most 380: the id that resumes them all stays below 8 KB. Default 64. */
+  /** Channels of one stream. At most 380, so that the ids of its events stay below 8 KB. Default 64. */
   readonly maxChannelsPerSession?: number | undefined;
   /**
    * Bytes of events that may wait in this process for one client to read: each counts as its data, its frame and 200
@@ -141,8 +141,8 @@ const DEFAULT_LIMITS: Filled<LimitOptions> = {
 const UNBOUNDED_LIMITS: ReadonlySet<string> = new Set(["maxLifetimeMs", "peerTimeoutMs"]);
 
 /**
- * Less than a few retransmissions tell nothing of a peer, and the first ones take a second. An event must hold any
- * character, which has up to 4 bytes.
+ * A dead peer shows only after a few retransmissions, and the first ones take a second. An event must have room for
+ * any character, which has up to 4 bytes.
  */
 const LOWEST_LIMITS: Readonly<Record<string, number>> = { peerTimeoutMs: 1_000, maxEventBytes: 4 };
 

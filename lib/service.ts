@@ -86,9 +86,10 @@ export interface RedisSse {
   /**
    * Runs an application's resolver, for an adapter, with the deadline `limits.resolverTimeoutMs`.
    *
-   * Resolves with `{ value }`, or with `{ refusal }`: the answer for the client if the deadline has passed, the client
-   * has left or the service drains or closes. The adapter sends it if the client is still there. A late answer or error
-   * of the resolver is ignored. Rejects with the error of a resolver that fails in time.
+   * Resolves with `{ value }` if the resolver answers in time. Resolves with `{ refusal }`, an answer for the client,
+   * if the deadline passes, the client leaves, or the service drains or closes. The adapter sends the refusal if the
+   * client is still there. A later answer or error of the resolver is ignored. Rejects with the resolver's error if
+   * it fails in time.
    */
   resolve<T>(
     request: Pick<StreamRequest, "onUnavailable" | "retryMs">,

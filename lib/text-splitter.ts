@@ -21,10 +21,11 @@ export function fitsInEvent(text: string, maxEventBytes: number): boolean {
 }
 
 /**
- * Cuts a text that is written in chunks into pieces for events. Readers see the same text however it was written.
+ * Cuts a text that is written in chunks into pieces for events. Readers get the same text, however it was cut into
+ * chunks.
  *
- * A trailing CR and a trailing high surrogate are held back: the next chunk may begin with the LF or the low surrogate
- * that belongs to it. `maxEventBytes` must be at least 4, the bytes of the longest character.
+ * A trailing CR and a trailing high surrogate are held back: the LF or the low surrogate that belongs to it may come
+ * first in the next chunk. `maxEventBytes` must be at least 4, the bytes of the longest character.
  */
 export class TextSplitter {
   readonly #maxEventBytes: number;
@@ -60,7 +61,7 @@ function frameBytes(text: string, bytes: number): number {
   let total = bytes + LINE_BYTES;
   for (let at = 0; at < text.length; at++) {
     const unit = text.charCodeAt(at);
-    // Of CRLF, the CR counts as a byte that goes.
+    // The CR of a CRLF is not sent.
     if (unit === LF) total += LINE_BYTES - 1;
     else if (unit === CR) total += text.charCodeAt(at + 1) === LF ? -1 : LINE_BYTES - 1;
   }

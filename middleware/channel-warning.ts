@@ -6,11 +6,14 @@ const MISSING = /(?:^|[:/.|#{}])(?:undefined|null|NaN|\[object Object\])(?:$|[:/
 /** Longer names are invalid anyway. */
 const MAX_LENGTH = 512;
 
-/** Warns once per mount of a channel name that a missing value is part of: all such clients would share the channel. */
+/**
+ * Warns once per mount if a value is missing in a channel name: all clients without the value would share the
+ * channel.
+ */
 export class ChannelWarning {
   #warned = false;
 
-  /** Looks at the answer of a resolver, of whatever type it is. */
+  /** Checks the answer of a resolver, which can have any type. */
   look(selection: unknown): void {
     if (this.#warned) return;
     const names: readonly unknown[] = Array.isArray(selection) ? selection : [selection];
@@ -18,8 +21,8 @@ export class ChannelWarning {
     if (name === undefined) return;
     this.#warned = true;
     console.warn(
-      "redis-sse: the channel %s was opened, so a value is probably missing in its name. All clients without that " +
-        "value share the channel. Check the template string in the resolver. A nested express.Router() needs " +
+      "redis-sse: a value is probably missing in the channel name %s. All clients without that value share the " +
+        "channel. Check the template string in the resolver. A nested express.Router() needs " +
         "{ mergeParams: true } to see the parameters of its parent. This mount prints the warning once.",
       printable(name),
     );

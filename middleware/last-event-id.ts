@@ -2,10 +2,12 @@ import type { Request } from "express";
 
 const NAME = "lastEventId";
 
-/** Read as an id, this is malformed: the client gets a gap that says so. */
+/** Not a valid id: the client gets a `gap` (`malformed`). */
 const MALFORMED = "malformed";
 
-/** The header, which an EventSource sends when it comes back, or else the query, for a page that keeps the id itself. */
+/**
+ * The header, which an EventSource sends when it reconnects, or else the query, for a page that keeps the id itself.
+ */
 export function lastEventIdOf<Params>(req: Request<Params>): string | undefined {
   return req.get("Last-Event-ID") || fromQuery(req.url) || undefined;
 }

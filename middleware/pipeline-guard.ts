@@ -20,7 +20,7 @@ interface Parser {
 export function guardPipeline(req: IncomingMessage, res: ServerResponse): void {
   const { socket } = req;
   const { parser } = socket as Socket & { readonly parser?: Parser | null };
-  // HTTP/2 has no order of answers, and no such parser.
+  // HTTP/2 answers in any order, and has no such parser.
   if (req.httpVersionMajor !== 1 || !parser?.onIncoming) return;
   if (hasNext(parser, req)) return void socket.destroy();
   const { onIncoming } = parser;
@@ -35,7 +35,7 @@ export function guardPipeline(req: IncomingMessage, res: ServerResponse): void {
   });
 }
 
-/** Whether a further request of this connection was parsed before: while an earlier middleware was waiting. */
+/** Whether Node parsed a further request of this connection while an earlier middleware was waiting. */
 function hasNext({ incoming }: Parser, req: IncomingMessage): boolean {
   // A framework may wrap a request, but its raw headers stay the same array.
   return incoming !== null && incoming !== undefined && incoming.rawHeaders !== req.rawHeaders;

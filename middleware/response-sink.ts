@@ -47,7 +47,7 @@ export class ResponseSink implements Sink {
     return connectionOf(this.#req, this.#res);
   }
 
-  /** Whether the head of an answer by the application was sent. */
+  /** Whether the application has sent the head of a response. */
   get headSent(): boolean {
     return this.#res.headersSent;
   }

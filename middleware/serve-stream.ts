@@ -13,7 +13,7 @@ import type { RuleErrors } from "./rule-errors.js";
 import type { SseStreamOptions } from "./sse-stream.js";
 import { canAnswer, type Visit } from "./stream-handler.js";
 
-/** Opens the stream, or answers HEAD. Rejects only with what the application threw. */
+/** Opens the stream, or answers HEAD. Rejects only with an error that the application threw. */
 export async function serveStream<Params>(
   visit: Visit<Params>,
   selection: ChannelSelection,
@@ -24,7 +24,7 @@ export async function serveStream<Params>(
   if (!canAnswer(sink)) return;
   const request = streamRequest(visit, options, errors);
   if (req.method === "HEAD") {
-    // The head that GET would have, and nothing opened for it.
+    // The head that GET would get. No stream opens.
     const fault = service.check(request, selection);
     return sink.answer(
       fault === null ? { ...streamHead, body: Buffer.alloc(0) } : answerTo(fault, visit.answer),

@@ -49,15 +49,20 @@ export interface SseStreamOptions<Params = RouteParams> {
   /**
    * How a stream over `limits.maxSessionsPerKey` is handled.
    *
-   * "event": refused with a 200, an `error` event (`LIMIT_SESSIONS_PER_KEY`) and a `retry:` of at least 5 s, so that an
-   * EventSource comes back; with `onUnavailable: "status"` a 503. "status": refused with a 429, which ends an EventSource
-   * until the page opens a new one. "evict-oldest": the oldest stream of the key is closed (`limit`), and its client
-   * comes back after one minute. Evicted streams take up to `limits.closeTimeoutMs` to close. With them a key can
-   * have at most twice the limit; beyond that, "event" applies. Defaults to "event".
+   * "event": the new stream is refused with a 200, an `error` event (`LIMIT_SESSIONS_PER_KEY`) and a `retry:` of at
+   * least 5 s, so that an EventSource reconnects. With `onUnavailable: "status"`, it is refused with a 503.
+   *
+   * "status": the new stream is refused with a 429, which ends an EventSource until the page opens a new one.
+   *
+   * "evict-oldest": the oldest stream of the key is closed (`limit`), and its client reconnects after 60 to 75 s. Each
+   * stage of closing takes up to `limits.closeTimeoutMs`. With the streams that are closing, a key can have at most
+   * twice the limit; beyond that, "event" applies.
+   *
+   * Defaults to "event".
    */
   readonly onLimit?: OnLimit | undefined;
   /**
-   * HTTP methods to accept beside GET and HEAD, in upper case: `["POST"]`.
+   * HTTP methods to accept besides GET and HEAD, in upper case: `["POST"]`.
    *
    * `app.post(path, sseStream(...))` needs no such option. It is for a handler that is mounted with `use()`, or that your
    * own handler calls. Other methods are answered 405. Defaults to none.

@@ -71,7 +71,7 @@ export function streamHandler<Params, Answer>(
   return handler;
 }
 
-/** Whether the client is there and has no answer yet. Throws if the head of another answer is out. */
+/** Whether the client is connected and has no answer yet. Throws if the head of another response was sent. */
 export function canAnswer(sink: ResponseSink): boolean {
   if (sink.closed || sink.ended) return false;
   if (!sink.headSent) return true;
@@ -82,7 +82,7 @@ export function canAnswer(sink: ResponseSink): boolean {
   );
 }
 
-/** An async function: an error that one of two functions throws at once must not leave the other's promise unhandled. */
+/** Async, so that an error thrown by one of the two functions does not leave the other's promise unhandled. */
 async function ask<Params, Answer>(
   resolver: (req: Request<Params>) => Answer | Promise<Answer>,
   req: Request<Params>,

@@ -11,9 +11,9 @@ import { IS_PLACE } from "../redis/place-lua.js";
  * - `end` how it was completed, `k` that it will be; `t` that it lives as long as the task whose channel it is; `w` and `wt` who writes it as a whole, and until when that counts;
  * - `p:<producer>` the number and the time of what that producer published last.
  *
- * It lives longer than the log, so that a reader who comes late learns that there was something. Reading makes neither: a
- * channel that never had an event has no keys. What another program may have written is checked before it is used
- * (`isPlace()`): readers count a log that cannot be as none, and the next event begins a new one.
+ * It lives longer than the log, so that a reader that comes late learns that a log existed. Reading creates neither
+ * key: a channel that never had an event has none. Another program may have written the fields, so they are checked
+ * before use (`isPlace()`). Readers treat an invalid log as no log, and the next event begins a new log.
  *
  * KEYS are always the hash and the log. Lua of all servers and of ioredis-mock: no cjson, whole numbers of 32 bits, and
  * what is not there may be an object.
@@ -30,8 +30,7 @@ end
 `;
 
 const REST = `${IS_PLACE}
--- Adds an entry to the log. Where another program has written to the log, it begins with this event, rather than none ever
--- being kept.
+-- Adds an entry to the log. If another program has damaged the log, deletes it: otherwise no event would be kept any more.
 local function add(maxAge, ...)
   local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ...)
   if type(added) ~= 'table' or not added.err then return end
@@ -40,7 +39,7 @@ local function add(maxAge, ...)
   redis.call('PEXPIRE', KEYS[2], text(maxAge * 1.5))
 end
 
--- What HMGET has got; false for a field that is not there.
+-- The reply of HMGET, with false for a missing field.
 local function values(got, count)
   for index = 1, count do
     if type(got[index]) ~= 'string' then got[index] = false end
@@ -157,7 +156,7 @@ if (tonumber(ARGV[9] or '') or 0) > last then return {'early'} end
 local epoch, top = got[1], got[2]
 if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
   and tonumber(ARGV[6]) > last
-  -- As isPlace(), which costs too much here.
+  -- The check of isPlace(), inline: the function costs too much here.
   and type(epoch) == 'string' and #epoch == 8 and not string.find(epoch, '[^0-9a-f]') and epoch ~= '00000000'
   and type(top) == 'string' and #top <= 15 and string.find(top, '^%d+$') then
   local offset, producer = text(top + 1), 'p:' .. ARGV[5]
@@ -173,7 +172,7 @@ if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' 
   local identity = ARGV[5] .. ' ' .. ARGV[6]
   local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
   if type(added) == 'table' and added.err then
-    -- As add(), for which there is no time here.
+    -- The steps of add(), inline: the function costs too much here.
     redis.call('DEL', KEYS[2])
     redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
     redis.call('PEXPIRE', KEYS[2], text(ARGV[7] * 1.5))
@@ -183,7 +182,7 @@ end
 ${REST}
 got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'w', 'k')
 if isBroken(got, 1, 2) then
-  -- Another program has written it: it is no part of the new log.
+  -- Another program wrote this hash. It must not become part of the new log.
   redis.call('DEL', KEYS[1])
   got, last = {}, 0
 elseif got.err then
@@ -217,11 +216,11 @@ end
 return append(log, new)`;
 
 /**
- * ARGV: epoch to read ('' asks only where the log stands), offset to read after, most events, most bytes of data, most ms
- * kept, channel, now, separator. Answers whether the log can be read ('' or 'invalid'), epoch ('' for no log), newest offset,
- * ending, whether the channel is finite, the oldest offset that is held, the time, and all entries in one text, since each
- * value of an answer costs ioredis more than the bytes in it: "offset ending event", separator, data, separator. Nobody who
- * publishes knows the separator, so nothing is escaped.
+ * ARGV: epoch to read ('' reads no events), offset to read after, most events, most bytes of data, most ms kept,
+ * channel, now, separator. Returns 'invalid' if the log cannot be read, else ''; epoch ('' for no log), newest
+ * offset, ending, whether the channel is finite, oldest offset that is held, time, and all entries in one string:
+ * "offset ending event", separator, data, separator. One string costs ioredis less than many values. Publishers do
+ * not know the separator, so nothing is escaped.
  */
 export const READ: string = `${BASE}${REST}
 local now, maxAge = clock(ARGV[7]), tonumber(ARGV[5])
@@ -234,12 +233,12 @@ if not got[1] then return {'', '', '0', '', '', '1', text(now), ''} end
 local log = {epoch = got[1], top = tonumber(got[2]), checkpoints = got[4], special = got[5]}
 local ending = isEnding(got[3]) and got[3]
 if type(length) == 'table' then
-  -- A user who may not ask for it: offsets have no holes.
+  -- This Redis user may not run XLEN. Offsets have no holes, so the oldest entry shows the length.
   local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', '1')
   length = #oldest > 0 and log.top + 1 - tonumber((open(oldest[1]))) or 0
 end
 if got[6] and not ending and now > (tonumber(got[7]) or 0) then
-  -- Its writer is gone without a word. Publishing may be refused to a reader, or memory: then the next one tries.
+  -- The writer's lease has expired. If Redis refuses this (ACL, out of memory), the next reader tries again.
   local isDone, done = pcall(append, log, {channel = ARGV[6], event = '', data = '', ending = 'broken', maxLength = 1000000,
     maxAge = maxAge, producer = '', sequence = '', finite = '1', now = now})
   if isDone and done[1] == 'ok' then
@@ -248,11 +247,11 @@ if got[6] and not ending and now > (tonumber(got[7]) or 0) then
   end
 end
 if not got[8] then
-  -- As long as somebody listens, not at each look. A replica may be read as well.
+  -- Renewed as long as clients read, but not with each read. A replica refuses it, and can still be read.
   local life, left = maxAge * 1.5 + 86400000, redis.pcall('PTTL', KEYS[1])
   if type(left) ~= 'number' or left >= 0 and left < life / 2 then redis.pcall('PEXPIRE', KEYS[1], text(life)) end
 end
--- What is too old is gone, whether or not anything was published since.
+-- Events that are too old count as gone, even if nothing was published since.
 local gone = math.max(log.top - length, expired(log, now, maxAge), 0)
 local found = {}
 local function reply()
@@ -282,7 +281,7 @@ return reply()`;
 export const CLAIM: string = `${BASE}${REST}
 local got = redis.pcall('HMGET', KEYS[1], 'e', 'end', 'w', 'wt', 'o')
 if isBroken(got, 1, 5) then
-  -- Another program has written it: it is no part of the new log.
+  -- Another program wrote this hash. It must not become part of the new log.
   redis.call('DEL', KEYS[1])
   got = {}
 elseif got.err then

@@ -122,16 +122,16 @@ export interface LogEntry {
 
 /** The log as one read has found it. The entries are in order, and those of `epoch` as it was asked for. */
 export interface ReadReply {
-  /** Another program has changed the log, and it cannot be read: it counts as none. */
+  /** Another program has damaged the log, so it counts as no log. */
   readonly isInvalid: boolean;
-  /** Empty: there is no log. */
+  /** Empty if there is no log. */
   readonly epoch: string;
   readonly top: number;
   readonly ending: Ending | "";
   readonly finite: boolean;
-  /** The offset of the oldest event that is held; behind `top` where none is. */
+  /** The offset of the oldest event that is held; `top + 1` if no event is held. */
   readonly first: number;
-  /** When this was so, in milliseconds of Redis' clock. */
+  /** The time of the read, in milliseconds of Redis' clock. */
   readonly at: number;
   readonly entries: readonly LogEntry[];
 }

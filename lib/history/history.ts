@@ -44,7 +44,7 @@ export interface HistoryDependencies<Event> {
 
 /** The most of a log that is read at once. */
 const MAX_PAGE_BYTES = 128 * 1024;
-/** How long a claim of a writer is remembered that has not written anything. */
+/** How long the claim of a writer that has written nothing is kept. */
 const QUIET_TTL_MS = 3_600_000;
 
 /** The logs of all channels: who writes to them, and who reads them. */

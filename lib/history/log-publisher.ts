@@ -47,11 +47,11 @@ export interface LogReceipt {
 }
 
 const EPOCH_BYTES = 4;
-/** Many at a time: one is made for every event that is published, and nearly none is used. */
+/** Filled with many epochs at a time: every publish makes one, and nearly none is used. */
 const randomness = Buffer.alloc(256 * EPOCH_BYTES);
 let randomnessUsed = randomness.length;
 
-/** An epoch for a log that has none, at random: 8 hexadecimal digits, and not all of them 0. */
+/** Makes a random epoch for a new log: 8 hexadecimal digits, not all 0. */
 export function newEpoch(): string {
   if (randomnessUsed === randomness.length) {
     randomFillSync(randomness);

@@ -74,7 +74,7 @@ const MAX_CACHED_BYTES = 8 * 1024 * 1024;
 /** Those who come back together, after a deploy or an outage, ask for the same pages within seconds. */
 const CACHED_MS = 5_000;
 const HOUR_MS = 3_600_000;
-/** For so long the hash outlives the newest event, beside the age to which events are kept. */
+/** How long the hash outlives the newest event, in addition to `maxAgeMs`. */
 const MEMORY_MS = 24 * HOUR_MS;
 
 /** Reads channels' logs in bounded pages, each page once for all who want it at about the same time. */
@@ -163,7 +163,7 @@ export class LogReader<Event> {
     }
   }
 
-  /** Behind a page that ends too early, events may have been dropped from the log since it was read. */
+  /** Whether the log still holds the events after this page. If the page ends too early, they may have been dropped. */
   #reaches({ events }: Page<Event>, channel: string, after: Place, top: number): boolean {
     const oldest = top - (this.#options.policy(channel)?.maxLength ?? 0);
     return events.length > 0 && after.offset + events.length >= oldest;
@@ -180,7 +180,7 @@ export class LogReader<Event> {
   async #read(channel: string, after: Place | null): Promise<readonly [ReadReply, ServerRun]> {
     const { commands, keyPrefix, policy, maxPageBytes, serverRun } = this.#options;
     try {
-      // Sent first: it tells of the server that answers the read.
+      // Sent before the read, so that it describes the server that answers the read.
       const run = serverRun();
       const reply = await readFromLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
         channel,

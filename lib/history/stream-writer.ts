@@ -127,9 +127,9 @@ export class StreamWriter {
    * next. Rejects with `INVALID_EVENT` or `EVENT_TOO_LARGE` for a chunk that cannot be sent, `WRITER_OVERFLOW`
    * when far more was written than Redis takes, and, once the stream is over, with what ended it.
    *
-   * Readers get the same text however it is cut into chunks. A CR or half of a character at the end of a chunk is sent
-   * with the next chunk, or when the stream ends. A chunk has at most `limits.maxEventBytes`. Its event has at most four
-   * times as many, where each line adds 7 bytes.
+   * Readers get the same text, however you cut it into chunks. A CR or half of a character at the end of a chunk is sent
+   * with the next chunk, or when the stream ends. A chunk has at most `limits.maxEventBytes`. On the wire it takes at
+   * most four times that: each line needs 7 bytes more.
    */
   async write(chunk: string): Promise<void> {
     if (typeof chunk !== "string") {
@@ -236,7 +236,7 @@ export class StreamWriter {
     this.#hurry = null;
   }
 
-  /** The next chunks, as pieces that fit in an event. */
+  /** Takes the next chunks, and returns them as pieces that fit in an event. */
   #take(): readonly string[] {
     const { maxBatchBytes } = this.#settings;
     const limit = Math.min(maxBatchBytes, this.#port.maxEventBytes);
@@ -326,7 +326,7 @@ export class StreamWriter {
     if (bytes > maxEventBytes) {
       throw new RedisSseError(
         "EVENT_TOO_LARGE",
-        `expected a chunk of at most ${maxEventBytes} bytes, got ${bytes}`,
+        `This chunk has ${bytes} bytes, more than ${maxEventBytes} (limits.maxEventBytes). Write it in smaller chunks.`,
       );
     }
     if (fitsInEvent(chunk, maxEventBytes)) return;

@@ -16,7 +16,7 @@ export interface StreamHead {
 }
 
 /**
- * The standard fixes the encoding as UTF-8, but clients that go by the response's charset would take Latin-1.
+ * The standard requires UTF-8, but without a `charset` some clients decode the text as Latin-1.
  * `no-transform` keeps compression() and its like from holding events back; `X-Accel-Buffering` tells
  * nginx the same. No `Connection` header: HTTP/2 forbids it, and over
  * HTTP/1.1 the adapter sees to it.
@@ -62,7 +62,7 @@ export interface FaultAnswerOptions {
   readonly random?: () => number;
 }
 
-/** A key at its limit stays there until one of its streams ends: a client that comes back sooner is refused again. */
+/** A key at its limit stays there until one of its streams ends: a client that reconnects sooner is refused again. */
 const LEAST_LIMIT_RETRY_MS = 5_000;
 
 /**
@@ -94,7 +94,7 @@ export function encodeFault(fault: RedisSseError, retryMs: number): string {
   return addRetry(encodeControl("error", told), retryMs);
 }
 
-/** Adds up to `jitter` times `retryMs` at random, so that clients that are refused together do not come back together. */
+/** Adds up to `jitter` times `retryMs` at random, so that clients that are refused together reconnect at different times. */
 export function jitteredRetryMs(retryMs: number, random: () => number = Math.random, jitter = 1): number {
   return Math.round(retryMs * (1 + jitter * random()));
 }

@@ -28,7 +28,7 @@ export interface HistoryOutput {
   emitAll(batch: EventBatch): void;
   /** More waits here than before. */
   held(): void;
-  /** Nothing is missing any more. */
+  /** No events are missing any more. */
   caughtUp(): void;
   /** Less waits here than before, maybe nothing: a stream ends once nothing does. */
   released(): void;
@@ -198,13 +198,13 @@ export class CatchUp {
     }
   }
 
-  /** The channel has another log than the one that the client has come from, or none any more. */
+  /** The channel's log is not the log of the client's position: the channel has a new log, or no log. */
   #changeLog(track: ChannelTrack, page: LogPage, isLost: boolean): void {
     const { position: top, ending, isInvalid } = page;
     const { epoch } = track.position!;
     const begin = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
     if (epoch !== "" || isLost) return this.skip(track, begin, isInvalid ? "invalid" : "epoch");
-    // A log that has ended, and of which the client has everything, is no new one.
+    // This log has ended, and the client has all of it: it is not a new log.
     const isOld = top.epoch === track.endedEpoch;
     track.position = isOld ? top : begin;
     if (isOld) track.ended = ending;

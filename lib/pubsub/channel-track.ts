@@ -19,7 +19,7 @@ export class ChannelTrack {
   replaying = false;
   /** How the channel has ended, once its last event was passed on. */
   ended: Ending | null = null;
-  /** The log that had ended when the channel was begun anew. */
+  /** The epoch of the log that had ended when the channel began again. */
   endedEpoch: string | null = null;
   #waiting: InboundEvent[] = [];
   #bytes = 0;
@@ -48,7 +48,7 @@ export class ChannelTrack {
     return position.offset === current.offset + 1 ? "pass" : "hole";
   }
 
-  /** An event has come behind the end: of a task that was queued again, whose log is another one. */
+  /** An event came after the end: the task was queued again, and has a new log. */
   reopen(): void {
     this.endedEpoch = this.position!.epoch;
     this.position = { epoch: "", offset: 0 };

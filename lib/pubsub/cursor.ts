@@ -4,29 +4,34 @@
  *
  *     "2." base64url( per channel: tag (4 bytes)  epoch (4 bytes)  number (LEB128) )
  *
- * The tag is a hash of the channel's name, for which there is no room. Each log has a random epoch of its own, so two channels
- * are mixed up only if both their tags and their epochs are the same. The number is the offset of the newest event that the
- * client has. Of a channel without a log the epoch is 0, and the number is 65,536 times the hour of Redis' clock in which it was
- * seen to have none, plus 16 bits of the server's `run_id`.
+ * The tag is a hash of the channel's name, because the name would be too long. Each log has a random epoch, so two
+ * channels are indistinguishable only if both their tags and their epochs are the same. The number is the offset of
+ * the newest event that the client has. For a channel without a log, the epoch is 0. The number is then 65,536 times
+ * the hour of Redis' clock in which the server found no log, plus 16 bits of the server's `run_id`.
  *
- * Version 1 had tags of 2 bytes and no channel without a log; it is still read. A client treats an id as opaque, and the
- * server as text that anybody may have written: only what `encodeCursor()` can write is a cursor.
+ * Version 1 had tags of 2 bytes and no entries for channels without a log. It can still be read. An id is opaque to a
+ * client. The server does not trust it: only text that `encodeCursor()` of either version can write is a cursor.
  */
 
 /** A place in a channel's log. Offsets begin with 1 and have no holes; 0 stands before the first event. */
 export interface Position {
-  /** One life of the log, 8 hexadecimal digits: a log that was lost begins again with another. Empty: there is no log. */
+  /**
+   * One life of the log, 8 hexadecimal digits: a log that was lost begins again with another epoch. Empty if there is
+   * no log.
+   */
   readonly epoch: string;
   readonly offset: number;
-  /** Where there is no log: when that was so, in milliseconds of Redis' clock. An id has whole hours of it. */
+  /**
+   * If there is no log: the time when the server found none, in milliseconds of Redis' clock. An id has whole hours.
+   */
   readonly since?: number;
-  /** Where there is no log: the run of the server that said so, as `ServerRun.id`. */
+  /** If there is no log: the run of the server that found none, as `ServerRun.id`. */
   readonly run?: number;
 }
 
 export interface CursorEntry extends Position {
   readonly tag: number;
-  /** It was written by version 1, whose tags have 16 bits. */
+  /** The entry is from an id of version 1, whose tags have 16 bits. */
   readonly isVersion1?: true;
 }
 
@@ -43,10 +48,10 @@ const HEAD_BYTES = TAG_BYTES + EPOCH_BYTES;
 /** More than the channels of any stream take; whatever is longer is not looked at. */
 const MAX_LENGTH = 16 * 1024;
 
-/** The most channels of a stream: their id stays below 8 KB, which is what a proxy may allow for one header line. */
+/** The most channels of a stream. Their id stays below 8 KB, the limit of some proxies for one header line. */
 export const MAX_CHANNELS = 380;
 
-/** What stands for a channel in a cursor: FNV-1a over its UTF-16, 32 bits. */
+/** The tag of a channel: FNV-1a over the UTF-16 of its name, 32 bits. */
 export function tagOf(channel: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < channel.length; index++) {
@@ -55,7 +60,7 @@ export function tagOf(channel: string): number {
   return hash >>> 0;
 }
 
-/** Whether the entry may be that of the channel. */
+/** Whether the entry may belong to the channel with this tag. */
 export function isOfChannel({ tag, isVersion1 }: CursorEntry, channelTag: number): boolean {
   return tag === (isVersion1 ? ((channelTag >>> 16) ^ channelTag) & 0xffff : channelTag);
 }
@@ -98,13 +103,13 @@ function writeNumber(bytes: Buffer, start: number, number: number): number {
   return end;
 }
 
-/** Reads a cursor; `null` for anything that `encodeCursor()`, or its first version, does not write. */
+/** Reads a cursor. Returns `null` for text that `encodeCursor()` of neither version writes. */
 export function parseCursor(text: string): readonly CursorEntry[] | null {
   if (text.length > MAX_LENGTH || !/^[12]\.[\w-]+$/.test(text)) return null;
   const isVersion1 = text.startsWith(VERSION_1);
   const coded = text.slice(VERSION_2.length);
   const bytes = Buffer.from(coded, "base64url");
-  // There is one text for each cursor: no spare bits.
+  // Each cursor has exactly one text: spare bits must be 0.
   if (bytes.toString("base64url") !== coded) return null;
   const entries: CursorEntry[] = [];
   for (let at = 0; at < bytes.length;) {
@@ -127,7 +132,7 @@ export function parseCursor(text: string): readonly CursorEntry[] | null {
   return entries;
 }
 
-/** `null` for what is not the shortest form of a safe integer. */
+/** Returns `null` unless the bytes are the shortest form of a safe integer. */
 function readNumber(bytes: Buffer, start: number): { number: number; end: number } | null {
   let number = 0;
   for (let index = 0; index < MAX_NUMBER_BYTES; index++) {

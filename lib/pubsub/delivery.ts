@@ -54,7 +54,7 @@ export interface DeliveryContext {
   readonly onRuleFailure: (rule: RuleName) => void;
 }
 
-/** Nothing is added to it. */
+/** The empty set that all streams share. Never add to it. */
 const NONE_OVER: Set<string> = new Set();
 
 /** From how much text on what waits goes out in one write, and the next in another. */
@@ -91,9 +91,9 @@ export class Delivery implements TransportListener {
   #stalledAt = 0;
   /** By channel, how far the client was passed over events while it read nothing: behind all that waits of it. */
   #passed: Map<string, InboundEvent["position"]> | null = null;
-  /** The event that the stream ends with, while events of other channels are missing. */
+  /** The event that ends the stream. It waits here while events of other channels are missing. */
   #last: InboundEvent | null = null;
-  /** The channels of which nothing more is a part of the stream then. */
+  /** The channels in which such an event came. Their later events are not part of the stream. */
   #over: Set<string> = NONE_OVER;
 
   constructor({ owner, context, request, channels, history, cursor, output }: DeliveryOptions) {
@@ -273,7 +273,7 @@ export class Delivery implements TransportListener {
     });
   }
 
-  /** How far the client has come, for the last event of its stream; `undefined` if the client knows it. */
+  /** The id of the client's latest place, for the last event of its stream; `undefined` if the client knows it. */
   takeUntoldId(): string | undefined {
     return this.#cursor.isTold ? undefined : this.#cursor.takeId();
   }
@@ -332,9 +332,10 @@ export class Delivery implements TransportListener {
   }
 
   /**
-   * Channels are read one after the other when a stream is resumed. The event that it ends with waits until the others have
-   * been read too: with it, the client never comes back for them. `undefined`: the event is no part of the stream, since its
-   * channel has had such an event. Of two of them in two channels nobody knows which came first.
+   * A resumed stream reads its channels one after the other. The event that ends the stream waits until the other
+   * channels have been read too: a client that has this event never reconnects. Returns `undefined` if the event
+   * waits, or if it comes after such an event of its channel. If two channels have such an event, their order is
+   * unknown.
    */
   #waitForOthers(channel: string, own: InboundEvent | null): InboundEvent | null | undefined {
     if (this.#last === null) {
@@ -417,7 +418,7 @@ export class Delivery implements TransportListener {
   }
 
   #put(block: Block, events: number): void {
-    // A channel's end that says nothing is told with what follows it.
+    // A channel's end without an event changes only the id, which goes out with the next block.
     if (block.text === NOTHING) return;
     const result = this.#output.write(block);
     if (result === "corked") this.#corked += events;

@@ -4,8 +4,8 @@ import { RedisSseError } from "../errors.js";
  * The wire format of an event stream, WHATWG HTML 9.2.5 and 9.2.6, seen from the sender.
  *
  * A frame is one event: its fields, then the blank line on which a client dispatches it. `id` is always the last field:
- * some clients store an id as soon as its line has arrived, and an event whose data is lost behind it would be skipped on
- * resume. Frames are text, sent as UTF-8; many become bytes together (see `Block`).
+ * some clients store an id as soon as its line has arrived. If data came after the id and was lost, they would skip
+ * the event on resume. Frames are text, sent as UTF-8; many become bytes together (see `Block`).
  */
 
 export interface FrameFields {
@@ -22,7 +22,10 @@ export interface FrameFields {
  */
 export const HEARTBEAT = ":\n";
 
-/** The frame of an event that the client is not sent. With an id it is the block that only moves the client's id. */
+/**
+ * The frame of an event that is not sent to the client. With an id added, it is a block that only updates the
+ * client's id.
+ */
 export const NOTHING = "";
 
 /** The longest event name, in bytes of UTF-8. */
@@ -75,8 +78,8 @@ export function encodeControl(
 }
 
 /**
- * Adds to an encoded event how long the client waits before it reconnects, in whole milliseconds. It is no block of its own:
- * some clients would dispatch an event without data for that.
+ * Adds the field `retry` to an encoded event, in whole milliseconds. For a separate block, some clients would
+ * dispatch an event without data.
  */
 export function addRetry(frame: string, retryMs: number): string {
   // A client ignores the field unless it is all ASCII digits (9.2.6).

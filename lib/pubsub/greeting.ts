@@ -6,7 +6,7 @@ export interface Greeting extends Beginning {
   readonly sessionId: string;
   readonly channels: readonly string[];
   readonly retryMs: number;
-  /** A client that hears nothing for much longer has lost its connection. */
+  /** If a client receives nothing for much longer than this, its connection is dead. */
   readonly heartbeatMs: number;
   /** Where the client stands, when there is such a place. */
   readonly id: string | undefined;

@@ -6,30 +6,30 @@ export type Ending = "completed" | "broken";
 
 /** Where a channel's log stands. */
 export interface Tail {
-  /** The newest event; the position of no log where there is none. */
+  /** The position of the newest event. Its epoch is empty if there is no log. */
   readonly position: Position;
   readonly ending: Ending | null;
   /** Whether it is to be completed one day: then a reader who comes late gets it from its beginning. */
   readonly finite: boolean;
-  /** When this was read, or a little before, in milliseconds of Redis' clock. */
+  /** The time of the read or shortly before, in milliseconds of Redis' clock. */
   readonly at: number;
-  /** The run of the server that said so, as `ServerRun.id`. */
+  /** The run of the server that was read, as `ServerRun.id`. */
   readonly run: number;
-  /** That run started without data: a channel that had no log before may have had one that is lost. */
+  /** That run started without data: a channel without a log may have lost one. */
   readonly startedEmpty: boolean;
-  /** Another program has changed the log, and it cannot be read: it counts as no log. */
+  /** Another program has damaged the log, so it counts as no log. */
   readonly isInvalid: boolean;
 }
 
-/** What one read says of a log. */
+/** The state of a log, as one read found it. */
 export interface LogState extends Tail {
   /** When the read was begun, as `HistoryPort.now()`. */
   readonly readAt: number;
-  /** The offset of the oldest event that is held; behind the newest where none is. */
+  /** The offset of the oldest event that is held; one more than the newest offset if no event is held. */
   readonly first: number;
 }
 
-/** Some events of a log, in their order and without a hole between them, and what the same read says of the log. */
+/** Some events of a log, in order and without a hole, and the state of the log from the same read. */
 export interface LogPage extends LogState {
   readonly events: readonly (InboundEvent & { readonly position: Position })[];
 }
@@ -48,12 +48,12 @@ export interface HistoryPort {
    */
   read(channel: string, after: Position, known: { since: number; top: number }): Promise<LogPage>;
   /**
-   * A page with the events that follow `after`, if it was read for another session a moment ago and holds what follows it in
-   * a log at `top`; `null` otherwise. Reads nothing.
+   * Returns the page of events that follow `after` if another session read it a moment ago and it is still valid for
+   * a log whose newest offset is `top`. Otherwise returns `null`. Does not read from Redis.
    */
   peek(channel: string, after: Position, top: number): Promise<LogPage | null>;
-  /** Where the log stands, read after `since`: none of its events is. Rejects with a fault of Redis. */
+  /** The state of the log without its events, read after `since`. Rejects with a fault of Redis. */
   tail(channel: string, since: number): Promise<LogState>;
-  /** For how many milliseconds at least Redis knows of a log after its newest event. */
+  /** The least time, in milliseconds, for which Redis remembers a log after its newest event. */
   memoryMs(channel: string): number;
 }

@@ -13,7 +13,7 @@ import type { Ending } from "./history-port.js";
  * - `limit`: more would have to be sent than `limits.maxReplayEvents`;
  * - `too-large`: a single event whose data exceeds `limits.maxEventBytes`, whose frame exceeds four times that, or whose
  *   name exceeds 256 bytes;
- * - `invalid`: a single event that no client could be sent, or a log that cannot be read;
+ * - `invalid`: a single event that cannot be sent, or a log that another program has damaged;
  * - `slow-consumer`: the client did not read fast enough, and its stream drops events rather than end.
  */
 export type GapReason =

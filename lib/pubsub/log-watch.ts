@@ -37,7 +37,7 @@ const MAX_BATCH = 256;
  * Compares, from time to time, where each channel's log stands with what was heard. Redis may drop a message without
  * dropping the connection that it was for (a proxy between, a failover, a log that was lost while all was quiet), and
  * nothing else would tell before the next event. It also keeps the places of quiet logs from being forgotten while
- * somebody listens, finds writers that are gone, and notes that a channel has no log still.
+ * a client listens, finds writers whose process died, and records that a channel still has no log.
  */
 export class LogWatch {
   readonly #options: LogWatchOptions;

@@ -11,13 +11,13 @@ export type ResolverOutcome<T> =
   { readonly value: T; readonly fault?: never } | { readonly value?: never; readonly fault: RedisSseError };
 
 /**
- * Runs the resolvers of applications. A wait ends with the answer, after the deadline, when the client leaves, or when
- * the service stops. Then the late answer of a resolver is ignored.
+ * Runs the resolvers of applications. The wait for a resolver ends when it settles, at the deadline, when the client
+ * leaves, or when the service stops. A later answer is ignored.
  */
 export class ResolverRuns {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
-  /** Ends each wait. */
+  /** One function for each open wait, which ends it. */
   readonly #waits = new Set<(fault: RedisSseError) => void>();
   #stopped = false;
 
@@ -26,20 +26,20 @@ export class ResolverRuns {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Ends all waits, and begins no further one. */
+  /** Ends all waits, and starts no new one. */
   stop(): void {
     this.#stopped = true;
     for (const end of this.#waits) end(stopped());
   }
 
-  /** Rejects only with an error of the resolver. */
+  /** Rejects only with the resolver's own error. */
   run<T>(resolver: () => T | PromiseLike<T>, sink: Sink): Promise<ResolverOutcome<T>> {
     if (this.#stopped) return Promise.resolve({ fault: stopped() });
     if (sink.closed) return Promise.resolve({ fault: gone() });
     return new Promise((resolve, reject) => {
       let isOver = false;
       let detach: (() => void) | null = null;
-      /** Answers whether the wait was still on. */
+      /** Returns whether the wait was still open. */
       const finish = (): boolean => {
         if (isOver) return false;
         isOver = true;

@@ -26,8 +26,8 @@ export interface Start {
 }
 
 /**
- * The client's place in a channel, by its cursor. Of two channels with one tag the epoch tells which is meant; where that is
- * the same too, neither is taken for the other.
+ * The client's place in a channel, from its cursor. If several entries have the tag of the channel, the epoch
+ * decides. Returns `null` if their epochs are the same too.
  */
 export function entryOf(cursor: readonly CursorEntry[], channel: string, epoch: string): CursorEntry | null {
   const tag = tagOf(channel);
@@ -37,8 +37,8 @@ export function entryOf(cursor: readonly CursorEntry[], channel: string, epoch: 
 }
 
 /**
- * Decides where a stream begins in a channel whose log stands at `tail`. `budget` is how many events it may still replay,
- * `memoryMs` as `HistoryPort.memoryMs()`. Whether the log does reach back so far is looked at next.
+ * Decides where a stream begins in a channel whose log stands at `tail`. `budget` is how many events it may still
+ * replay; for `memoryMs`, see `HistoryPort.memoryMs()`. The caller checks whether the log reaches back that far.
  */
 export function findStart(
   channel: string,
@@ -56,7 +56,7 @@ export function findStart(
   const entry = entryOf(wish, channel, top.epoch);
   if (entry === null) return atTop("foreign");
   if (entry.epoch === "") {
-    // Longer ago, or before Redis lost its data, another log may have come and gone since.
+    // If that was too long ago, or Redis has lost its data since, a log may have existed and been lost.
     const isOtherRun = entry.run !== run && entry.run !== 0 && run !== 0;
     if (at - entry.since! > memoryMs || (isOtherRun && startedEmpty)) return atTop("epoch");
     return top.offset > budget ? atTop("limit") : { position: atBeginning, resumed: true };

@@ -37,7 +37,7 @@ export interface SessionContext {
   readonly startTicking: (member: Ticking, heartbeatMs: number) => () => void;
   /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
-  /** The session begins to close. Called once. */
+  /** Called once, when the session begins to close. */
   readonly onClosing: (session: PubSubSession) => void;
   readonly onClosed: (session: PubSubSession) => void;
 }

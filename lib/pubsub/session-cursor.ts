@@ -21,7 +21,7 @@ export class SessionCursor implements FrameEncoder {
   /** The channel of the only place there is. */
   #only: string | null = null;
   #isTold = true;
-  /** The stream has had its last event. */
+  /** The last event of the stream was encoded. */
   #isOver = false;
 
   /** `undefined` while there is no channel with a history. */
@@ -36,13 +36,13 @@ export class SessionCursor implements FrameEncoder {
     return this.#isTold;
   }
 
-  /** The id, for a frame that tells the client of it. */
+  /** Returns the id for a frame that will be sent. From then on the client counts as knowing it. */
   takeId(): string | undefined {
     this.#isTold = true;
     return this.#isOver ? COMPLETED_ID : this.id;
   }
 
-  /** The client begins there in that channel. */
+  /** Sets the place where the client begins in a channel. */
   set(channel: string, position: Position): void {
     this.#isTold = false;
     this.#places ??= new Map();
@@ -75,8 +75,8 @@ export class SessionCursor implements FrameEncoder {
   }
 
   /**
-   * The event as it goes to this client, who has come so far with it. One without a place carries an id that is not told yet.
-   * With a gap the client may begin in a channel that was added.
+   * Encodes an event for this client, and moves the client's place to it. An event without a place carries the id if
+   * the client does not know it yet. A gap can be the place where the client begins in a channel that was added.
    */
   frameOf(event: InboundEvent): string {
     const { channel, position, frame } = event;
@@ -91,7 +91,7 @@ export class SessionCursor implements FrameEncoder {
     return addId(frame, this.takeId()!);
   }
 
-  /** The event that the stream ends with: a client that has it returns with an id that is answered 204. */
+  /** Encodes the event that ends the stream. A client that reconnects with its id is answered 204. */
   lastFrameOf({ frame }: InboundEvent): string {
     this.#isOver = true;
     this.#isTold = false;

@@ -70,7 +70,10 @@ export class SessionHistory implements Tracks {
     return this.nextBehind() !== undefined;
   }
 
-  /** Whether events are missing of a channel other than this one. A channel that is being added begins with what comes. */
+  /**
+   * Whether events of any other channel are missing. A channel that is being added does not count: it begins with new
+   * events.
+   */
   isBehindBeside(channel: string): boolean {
     const own = this.#tracks.get(channel);
     return this.nextBehind(own && new Set([own])) !== undefined;
@@ -142,7 +145,7 @@ export class SessionHistory implements Tracks {
     const [start] = await findStarts([track], "now", this.#source);
     this.#owner.flushTurn();
     if (start === undefined || !this.isCurrent(track)) return;
-    // A gap brings its own place, with which it may have to wait for the client.
+    // A gap carries its place: if the client is slow, the gap waits, and the place must wait with it.
     if (start.gap !== null) this.#catchUp!.tellGap(track.channel, start.gap, start.position);
     this.#place(start, true, start.gap !== null);
     if (track.behind) this.#tellBehind();
@@ -205,7 +208,7 @@ export class SessionHistory implements Tracks {
     this.#catchUp?.run();
   }
 
-  /** Of channels without a log, moves on the time at which that was so: an id with too old a time is told a gap. */
+  /** Renews the time in the places of channels without a log: a client whose id has too old a time gets a gap. */
   renewPlaces(): void {
     for (const track of this.#tracks.values()) {
       const { tail } = this.#owner.log(track.channel);

@@ -72,7 +72,7 @@ export class SessionLife implements Ports {
   #closed: Promise<void> | null = null;
   #settle: (() => void) | null = null;
   #stopTicking: (() => void) | null = null;
-  /** There while the client is about to be told of a place, by an event or without one. */
+  /** Set while the client must still get the id of a new place, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
   readonly #openedAt: number;
   readonly #begunAt: number;
@@ -80,7 +80,7 @@ export class SessionLife implements Ports {
   #activeAt: number;
   /** When the client was seen to know last how far it has come. */
   #toldAt: number;
-  /** When its places in channels without a log were renewed last. */
+  /** When the places in channels without a log were renewed last. */
   #renewedAt: number;
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
@@ -206,11 +206,11 @@ export class SessionLife implements Ports {
     // What came in this turn comes before the id that tells of the new place, and goes out in the state it came in.
     this.#transport.flush();
     this.ended();
-    // The client has to know its place there, should it go before the first event.
+    // The client must know its place there, in case it leaves before the first event.
     this.#telling ??= setImmediate(() => this.#tell());
   }
 
-  /** Tells the client how far it has come, unless an event of this turn of the loop has. No client dispatches the block. */
+  /** Sends the client's id in a separate block, unless an event of this turn of the loop has carried it. */
   #tell(): void {
     this.#telling = null;
     this.#transport.flush();
@@ -435,11 +435,11 @@ export class SessionLife implements Ports {
   }
 }
 
-/** Far less than `HistoryPort.memoryMs()`, which is a day and more. */
+/** Far less than `HistoryPort.memoryMs()`, which is at least 24 hours. */
 const RENEWAL_MS = 6 * 3_600_000;
 
 /**
- * When the client of an evicted stream comes back: after 60 to 75 s. If it came back sooner, more tabs than the limit
+ * The client of an evicted stream reconnects after 60 to 75 s. If it reconnected sooner, more tabs than the limit
  * allows would evict each other in a loop.
  */
 const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;

@@ -79,7 +79,10 @@ export class SessionRegistry {
     }
   }
 
-  /** Counts a session. If its key has more than the limit now, which `assertRoom()` permits only to evict, the oldest closes. */
+  /**
+   * Counts a session. If its key now has more open sessions than the limit, evicts the oldest. `assertRoom()` allows
+   * that only with "evict-oldest".
+   */
   add(session: PubSubSession, key: string | undefined): void {
     this.#opened++;
     this.#sessions.set(session, key);
@@ -92,7 +95,7 @@ export class SessionRegistry {
     oldest!.evict();
   }
 
-  /** The session begins to close. */
+  /** Called when a session begins to close. */
   closing(session: PubSubSession): void {
     const group = this.#groupOf(session);
     if (group?.open.delete(session)) group.closing++;

@@ -26,7 +26,7 @@ export interface Sink {
   destroy(): void;
   /** Gives one complete answer in place of a stream. Never called after `start`. */
   answer(answer: HttpAnswer): void;
-  /** Registers a listener. The answer takes it away again, and then another one can be registered. */
+  /** Registers a listener. Returns a function that removes it; after that, another listener can be registered. */
   attach(listener: SinkListener): () => void;
   /** The connection beneath, where a client that vanishes without a word is to be found by it. */
   readonly connection?: SinkConnection | null;

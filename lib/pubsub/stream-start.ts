@@ -24,8 +24,8 @@ export interface FoundStart {
 }
 
 /**
- * Finds where a stream begins in each of its channels, once they are subscribed. No event is read for it: a client may leave
- * before it takes the first one. Rejects with a fault of Redis.
+ * Finds where a stream begins in each of its channels, once they are subscribed. Reads no events, because a client
+ * may leave before it takes the first one. Rejects with a fault of Redis.
  */
 export async function findStarts(
   tracks: readonly ChannelTrack[],
@@ -58,7 +58,7 @@ export async function findStarts(
   });
 }
 
-/** What is known of a log, and what a read has just said of it; `null` where none was needed. */
+/** The known state of a log, and the state that was read just now; `null` if no read was needed. */
 interface KnownLog {
   readonly tail: Tail;
   readonly state: LogState | null;
@@ -70,8 +70,8 @@ interface WishedStart extends KnownLog {
 }
 
 /**
- * Where a log stands, as it is known or as it is read. A cursor that is ahead of what is known may still be right, and a
- * channel that has ended may have been begun anew: a task that is queued again.
+ * The state of a log. Reads it again if the known state may be outdated: a cursor may be ahead of it, and a channel
+ * that has ended may have a new log (a task that is queued again).
  */
 async function lookAt(channel: string, wish: Wish, { port, log }: StartSource): Promise<KnownLog> {
   const known = log(channel).tail;
@@ -93,7 +93,7 @@ async function verify(
   if (tail.isInvalid) return { track, tail, position: top, gap: "invalid", resumed: false };
   if (position.offset >= top.offset) return { track, tail, position, gap, resumed };
   const { channel } = track;
-  // Those who come back together ask once, and later ones go by the page that was read for the first.
+  // Clients that reconnect together share one read. Later clients use the page that was read for the first one.
   const { first, position: found } =
     state ??
     (await port.peek(channel, position, top.offset)) ??
@@ -125,7 +125,7 @@ export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boo
   // What has come since the subscription belongs to a stream that begins now.
   const own = isNow && gap === null && position.offset === tail.position.offset && tail.ending === null;
   track.position = own && isEarlier ? { ...position, offset: firstHeard.offset - 1 } : position;
-  // The log that there was not has begun since.
+  // There was no log, and the first event has come since.
   if (position.epoch === "" && firstHeard?.offset === 1) {
     track.position = { epoch: firstHeard.epoch, offset: 0 };
   }

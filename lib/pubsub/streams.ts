@@ -75,7 +75,7 @@ const LINGER_MS = 500;
 /** How long an event may take from its log to here before it counts as missed. */
 const GRACE_MS = 1_000;
 
-/** The answer of a resolver, or the HTTP answer for the client if it gave none in time. */
+/** The answer of a resolver, or the HTTP answer for the client if the resolver did not answer in time. */
 export type Resolution<T> =
   { readonly value: T; readonly refusal?: never } | { readonly value?: never; readonly refusal: HttpAnswer };
 
@@ -166,7 +166,7 @@ export class Streams {
   ): Promise<Resolution<T>> {
     const { value, fault } = await this.#resolvers.run(resolver, sink);
     if (fault === undefined) return { value };
-    // A client that left was not refused.
+    // A client that left does not count as refused.
     if (fault.code !== "ABORTED") this.#registry.countRefusal(fault.code);
     const { onUnavailable = "event", retryMs = this.#options.settings.retryMs } = request;
     return { refusal: answerTo(fault, { onUnavailable, retryMs }) };

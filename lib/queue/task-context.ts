@@ -28,7 +28,7 @@ export interface TaskContext<Tasks extends TaskMap = AnyTasks> {
    * stored. Rejects with `WRITER_OVERFLOW` when more than a million characters wait, `TASK_TOO_LARGE`, `UNSERIALIZABLE`, or
    * `ABORTED` when the attempt is over.
    *
-   * Readers get the same text however it is cut into chunks. A CR or half of a character at the end of a chunk is stored
+   * Readers get the same text, however you cut it into chunks. A CR or half of a character at the end of a chunk is stored
    * with the next text, before the next chunk that is not text, or when the handler ends.
    */
   readonly write: (chunk: unknown) => Promise<void>;

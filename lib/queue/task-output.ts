@@ -80,8 +80,8 @@ export class TaskOutput {
   }
 
   /**
-   * Resolves when it is stored; text that the splitter holds back is not waited for. Rejects with `WRITER_OVERFLOW` when
-   * too much waits already, `ABORTED` when it never will be.
+   * Resolves when the event is stored, without text that the splitter holds back. Rejects with `WRITER_OVERFLOW` if
+   * too much waits already, and with `ABORTED` if the event will never be stored.
    */
   write(event: OutputEvent): Promise<void> {
     if (this.#signal.aborted) return Promise.reject(gone());
@@ -102,7 +102,7 @@ export class TaskOutput {
     return batch.told;
   }
 
-  /** Resolves when all is told, or never will be. No output comes after it. */
+  /** Sends the rest. Resolves when all output is stored or can no longer be stored. Call it after the last output. */
   async flush(): Promise<void> {
     if (!this.#signal.aborted) {
       for (const rest of this.#splitter.end()) this.#join(this.#open(), textEvent(rest));
@@ -111,7 +111,10 @@ export class TaskOutput {
     while (this.#running !== null) await this.#running;
   }
 
-  /** What can be stored now. A line of the log does not end the text around it; a chunk that is not text does. */
+  /**
+   * The events that can be stored now. A line of the log does not end the text around it; a chunk that is not text
+   * does.
+   */
   #toEvents(event: OutputEvent): readonly OutputEvent[] {
     if (event.name === "log") return [event];
     if (!event.isText) return [...this.#splitter.end().map(textEvent), event];

@@ -1,7 +1,7 @@
 /**
- * Lua for every script that reads where a log stands: whether the fields `e` and `o` of its hash say so, and `end` how it has
- * ended. Any program may have written them, and a script that fails half-way would leave what it has done. Offsets are those
- * that Lua and JavaScript count exactly, with room to spare.
+ * Lua for every script that reads the hash of a log: checks that `e` and `o` are an epoch and an offset, and that
+ * `end` is an ending. Any program may have written these fields, and Redis does not undo a script that fails
+ * half-way. Offsets have at most 15 digits, so that Lua and JavaScript count them exactly.
  */
 export const IS_PLACE: string = `
 local function isPlace(epoch, offset)
@@ -15,7 +15,7 @@ local function isWrongType(reply)
   return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true)
 end
 
--- Whether what redis.pcall() has got of the hash is something else than a place, or nothing. Answers false without a right.
+-- Whether redis.pcall() found a hash that is neither empty nor a place. Returns false if Redis refused the read.
 local function isBroken(got, epochAt, offsetAt)
   if got.err then return isWrongType(got) end
   local epoch, offset = got[epochAt], got[offsetAt]

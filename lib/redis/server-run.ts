@@ -2,21 +2,21 @@ import { isMock, type RedisClient } from "./client.js";
 
 /** One start of a Redis server. */
 export interface ServerRun {
-  /** 16 bits of its `run_id`; 0 where it is not known. */
+  /** 16 bits of its `run_id`; 0 if unknown. */
   readonly id: number;
-  /** It had no data when it started: what the run before it had is lost. */
+  /** The server started without data: the data of the run before it is lost. Always false if Redis uses AOF. */
   readonly startedEmpty: boolean;
 }
 
 const UNKNOWN: ServerRun = { id: 0, startedEmpty: false };
 
 /**
- * Finds out whether the server behind a connection has lost its data in a restart. Of a channel without a log no key in Redis
- * could tell: it may have had one before.
+ * Finds out whether the server behind a connection lost its data in a restart. A channel without a log may have
+ * lost one, and no key in Redis can show that.
  */
 export class ServerRuns {
   readonly #commands: () => RedisClient;
-  /** The answer for the connection as it is; `null` once that is lost. */
+  /** The answer for the current connection; `null` after that is lost. */
   #current: Promise<ServerRun> | null = null;
   #watched: RedisClient | null = null;
 
@@ -24,7 +24,7 @@ export class ServerRuns {
     this.#commands = commands;
   }
 
-  /** Not known of a cluster, a server before 7.0 and a mock, and without the right to `INFO`. Never rejects. */
+  /** Unknown for a cluster, a server before 7.0 and a mock, and without the right to `INFO`. Never rejects. */
   current(): Promise<ServerRun> {
     return (this.#current ??= this.#ask());
   }
@@ -35,7 +35,7 @@ export class ServerRuns {
       if (isMock(client) || "nodes" in client) return UNKNOWN;
       if (this.#watched !== client) {
         this.#watched = client;
-        // The server may be another one when the connection is back.
+        // The next connection may be to another server.
         client.on("close", () => (this.#current = null));
       }
       return readRun(await client.info());

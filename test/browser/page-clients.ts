@@ -42,8 +42,8 @@ function startEventSource(url: string): () => void {
 class FinalAnswer extends Error {}
 
 /**
- * It reconnects by itself after an error, and honors `retry:`. Its README recommends to throw in `onclose` for a
- * reconnect after the end of a stream, and to throw a special error in `onopen` and `onerror` for a final answer.
+ * It reconnects by itself after an error, and honors `retry:`. Its README recommends throwing in `onclose` for a
+ * reconnect after the end of a stream, and throwing a special error in `onopen` and `onerror` for a final answer.
  * Here 204 is such an answer, and the content type may have parameters.
  */
 function startFetchEventSource(url: string): () => void {
@@ -70,7 +70,7 @@ function startFetchEventSource(url: string): () => void {
 }
 
 /**
- * It reconnects only with `autoReconnect`, after every status, and honors `retry:`. Its README recommends to set
+ * It reconnects only with `autoReconnect`, after every status, and honors `retry:`. Its README recommends setting
  * `autoReconnect` to false to stop it. Here 204 and a client error are final answers.
  */
 function startSse(url: string): () => void {

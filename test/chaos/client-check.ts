@@ -132,7 +132,7 @@ export class ClientCheck {
     for (const [channel, { epoch, offset }] of this.#positions) {
       const known = before.get(channel);
       if (known === undefined) continue;
-      // Where there was no log, it has begun since.
+      // If there was no log, the client is before the first event of the new log.
       const old = known.epoch === "" && epoch !== "" ? { epoch, offset: 0 } : known;
       const step = steps.get(channel) ?? 0;
       const moved = offset - old.offset;

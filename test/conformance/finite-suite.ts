@@ -286,7 +286,7 @@ export function describeFinite(
         expect(JSON.parse(client.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
       });
 
-      it("is read the same however its text was cut into chunks", async () => {
+      it("gives readers the same text, however it was cut into chunks", async () => {
         const service = streams.create({ limits: { maxEventBytes: 300 } });
         const app = await streams.mount(service);
         const out = await service.writer(channel, { flushMs: 0 });

@@ -325,7 +325,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       }
     });
 
-    it("makes no key for who only listens, and says when there was no log", async () => {
+    it("creates no key for a client that only listens, and records when there was no log", async () => {
       const { position, log } = historyKeys(PREFIX, channel);
       const { at, ...state } = await read({ epoch: "" });
       expect(at).to.be.closeTo(Date.now(), 60_000);
@@ -334,7 +334,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await publish("x")).to.deep.include({ epoch: EPOCHS[0], offset: 1 });
     });
 
-    it("tells the oldest event that is held, by length and by age, without reading any", async () => {
+    it("finds the oldest event that is held, by length and by age, without reading events", async () => {
       for (let count = 0; count < 5; count++) await publish("x", { maxLength: 3 });
       expect(await read({ epoch: "" })).to.deep.include({ top: 5, first: 3, entries: [] });
       const { position } = historyKeys(PREFIX, channel);
@@ -343,7 +343,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await offsets({ maxAgeMs: 1_200 })).to.deep.equal([5]);
     });
 
-    it("renews how long a log is remembered once half of that is over, and not at each look", async () => {
+    it("renews the expiry of a log's hash once half of it is over, and not with each read", async () => {
       const { position } = historyKeys(PREFIX, channel);
       await publish("x");
       const life = await client.pttl(position);
@@ -356,8 +356,8 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await client.pttl(position)).to.be.closeTo(life, 60_000);
     });
 
-    describe("that another program has changed", () => {
-      // The mock has no types of keys, nor an order of entries.
+    describe("that another program has damaged", () => {
+      // The mock does not check the types of keys or the order of entries.
       before(function () {
         if (name === "ioredis-mock") this.skip();
       });
@@ -371,20 +371,21 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       const changes: Readonly<Record<string, (keys: HistoryKeys) => Promise<unknown>>> = {
         "into text": ({ position }) => client.set(position, "x"),
         "into a list": ({ position }) => client.del(position).then(() => client.rpush(position, "x")),
-        "by an epoch that is none": ({ position }) => client.hset(position, "e", "xyz"),
+        "by an invalid epoch": ({ position }) => client.hset(position, "e", "xyz"),
         "by the epoch of no log": ({ position }) => client.hset(position, "e", "00000000"),
         "by an epoch in upper case": ({ position }) => client.hset(position, "e", "E0000001"),
-        "by no epoch": ({ position }) => client.hdel(position, "e"),
-        "by no offset": ({ position }) => client.hdel(position, "o"),
-        "by words for an offset": ({ position }) => client.hset(position, "o", "abc"),
-        "by an offset below 0": ({ position }) => client.hset(position, "o", "-5"),
-        "by a fraction": ({ position }) => client.hset(position, "o", "1.5"),
-        "by an offset of another form": ({ position }) => client.hset(position, "o", "1e3"),
-        "by an offset that no number holds": ({ position }) => client.hset(position, "o", "9007199254740993"),
-        "by infinity": ({ position }) => client.hset(position, "o", "inf"),
+        "without an epoch": ({ position }) => client.hdel(position, "e"),
+        "without an offset": ({ position }) => client.hdel(position, "o"),
+        "by letters as an offset": ({ position }) => client.hset(position, "o", "abc"),
+        "by a negative offset": ({ position }) => client.hset(position, "o", "-5"),
+        "by a fraction as an offset": ({ position }) => client.hset(position, "o", "1.5"),
+        "by an offset in another notation": ({ position }) => client.hset(position, "o", "1e3"),
+        "by an offset above the safe integers": ({ position }) =>
+          client.hset(position, "o", "9007199254740993"),
+        "by infinity as an offset": ({ position }) => client.hset(position, "o", "inf"),
       };
       for (const [how, change] of Object.entries(changes)) {
-        it(`counts as none, and begins anew with the next event: ${how}`, async () => {
+        it(`counts as no log, and begins again with the next event: ${how}`, async () => {
           const keys = historyKeys(PREFIX, channel);
           await publish("old");
           await change(keys);
@@ -401,7 +402,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         "a log that is text": ({ log }: HistoryKeys) => client.set(log, "x"),
         "a log with a later entry": ({ log }: HistoryKeys) => client.xadd(log, "99", "e", "", "d", "x"),
       })) {
-        it(`loses what was before and no event more: ${how}`, async () => {
+        it(`loses the earlier events and no later event: ${how}`, async () => {
           const keys = historyKeys(PREFIX, channel);
           await publish("old");
           await change(keys);
@@ -413,7 +414,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         });
       }
 
-      it("goes on where it was, with an end that is none", async () => {
+      it("continues if its `end` field is invalid", async () => {
         const { position } = historyKeys(PREFIX, channel);
         await publish("a");
         await client.hset(position, "end", "over");
@@ -422,7 +423,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         expect(await offsets()).to.deep.equal([1, 2]);
       });
 
-      it("has a writer begin anew", async () => {
+      it("begins again for a writer", async () => {
         const keys = historyKeys(PREFIX, channel);
         await client.set(keys.position, "x");
         const lease = { token: "t", leaseMs: 1_000, epoch: EPOCHS[2], quietTtlMs: 60_000 };

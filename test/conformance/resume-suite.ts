@@ -52,7 +52,7 @@ export function describeResume(
       expect(second.events[0]!.event).to.equal("connected");
     });
 
-    it("makes no key for a channel without an event, and its client misses nothing that comes", async () => {
+    it("creates no key for a channel without an event, and its client misses no later event", async () => {
       const service = streams.create();
       const app = await streams.mount(service);
       const channels = ["x", "y"].map((end) => `${channel}:${end}`);
@@ -66,7 +66,7 @@ export function describeResume(
       expect(await service.lastEventId(channels)).to.match(/^2\./);
       expect(await streams.raw.keys(`*${channel}*`)).to.deep.equal([]);
       await publishAll(service, channels[1]!, ["y1", "y2"]);
-      // A process that has heard nothing of it, and one that has.
+      // One process received events of the channel, the other did not.
       for (const mounted of [app, await streams.mount(streams.create())]) {
         const back = await streams.open(mounted, channels, id);
         await back.next(({ data }) => data === "y2");
@@ -76,7 +76,7 @@ export function describeResume(
       }
     });
 
-    it("goes on from an id of the first version", async () => {
+    it("resumes from an id of version 1", async () => {
       const service = streams.create();
       const app = await streams.mount(service);
       const [, id] = await publishAll(service, channel, ["a", "b", "c"]);
@@ -91,7 +91,7 @@ export function describeResume(
       expect(gapsOf(client)).to.deep.equal([]);
     });
 
-    it("never takes a channel for another, though their tags are the same, and the epochs of their logs", async () => {
+    it("never confuses two channels, even if their tags and the epochs of their logs are the same", async () => {
       const service = streams.create();
       const channels = ["channel:62vu", "channel:duea"] as const;
       expect(tagOf(channels[0])).to.equal(tagOf(channels[1]));
@@ -109,7 +109,7 @@ export function describeResume(
       expect(dataOf(apart).toSorted()).to.deep.equal(["x4", "y2"]);
       expect(gapsOf(apart)).to.deep.equal([]);
       apart.destroy();
-      // As logs of an earlier version may be.
+      // Logs of an earlier version can have the same epoch.
       const [{ epoch }] = parseCursor(ids[0]!) as [CursorEntry];
       await streams.raw.hset(`sse:pos:{${channels[1]}}`, "e", epoch);
       const other = await streams.mount(streams.create());
@@ -431,7 +431,7 @@ export function describeResume(
         expect(gapsOf(client)).to.deep.equal([]);
       });
 
-      it("the place in one that is added goes with the next event of the turn, else alone", async () => {
+      it("sends the place in an added channel with the next event of the turn, or alone", async () => {
         const service = streams.create();
         const { session, sink } = await live(service);
         await session.addChannel(`${channel}:one`);

@@ -497,7 +497,7 @@ export function describeStreams(
       key: (req: express.Request): string | undefined => req.query["user"] as string | undefined,
     };
 
-    it("tells a client over the limit of its key to come back, as an event or as a status, and gives the place back", async () => {
+    it("refuses a client over the limit of its key, by event or by status, and admits it when a stream ends", async () => {
       const service = createService({ limits: { maxSessionsPerKey: 2 } });
       const app = await mount(service, byUser);
       const url = `${app.url}/stream?channel=a&user=`;
@@ -523,7 +523,7 @@ export function describeStreams(
       await openLive(`${url}ann`);
     });
 
-    it("answers 429 over the limit of a key where the mount asks for it", async () => {
+    it("answers 429 over the limit of a key if the mount asks for it", async () => {
       const service = createService({ limits: { maxSessionsPerKey: 1 } });
       const app = await mount(service, { ...byUser, onLimit: "status" });
       const url = `${app.url}/stream?channel=a&user=ann`;
@@ -535,7 +535,7 @@ export function describeStreams(
       }
     });
 
-    it("evicts the oldest stream of a key where the mount asks for it, and tells its client to wait a minute", async () => {
+    it("evicts the oldest stream of a key if the mount asks for it, and tells its client to wait a minute", async () => {
       const service = createService({ limits: { maxSessionsPerKey: 2 } });
       const app = await mount(service, { ...byUser, onLimit: "evict-oldest" });
       const url = `${app.url}/stream?channel=a&user=`;

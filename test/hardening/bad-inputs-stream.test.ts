@@ -124,7 +124,7 @@ describeRequests("bad requests for a stream", (rig) => {
   });
 
   describe("too many", () => {
-    it("of one key are told to come back, and the open streams stay", async () => {
+    it("of one key are told to reconnect, and the open streams stay", async () => {
       const first = await rig.openLive("/stream?channel=a&user=ann");
       const second = await rig.openLive("/stream?channel=a&user=ann");
       for (let round = 0; round < 3; round++) {

@@ -9,7 +9,7 @@ import { dataOf, gapsOf } from "../support/stream-harness.js";
 const positionOf = (channel: string): string => `sse:pos:{${channel}}`;
 const logOf = (channel: string): string => `sse:log:{${channel}}`;
 
-describeFaults("logs in Redis that are odd, or of which there are many", (rig) => {
+describeFaults("damaged logs, and many logs, in Redis", (rig) => {
   const outputBytes = async (): Promise<number> =>
     Number(/total_net_output_bytes:(\d+)/.exec(await rig.server.admin.info("stats"))![1]);
 
@@ -25,7 +25,7 @@ describeFaults("logs in Redis that are odd, or of which there are many", (rig) =
       await rig.server.admin.rpush(logOf(channel), "x");
     },
   })) {
-    it(`${what}: its channel is told a gap, the others live, and the next event begins a new log`, async () => {
+    it(`${what}: its channel gets a gap, the other channels go on, and the next event begins a new log`, async () => {
       const app = await rig.start();
       const { id } = await app.service.publish("bad", { data: "old" });
       await app.service.publish("good", { data: "old" });
@@ -52,7 +52,7 @@ describeFaults("logs in Redis that are odd, or of which there are many", (rig) =
     });
   }
 
-  it("a log that is changed while a stream is live: a gap when it is looked for, and what is published then", async () => {
+  it("a log that is damaged while a stream is open: a gap with the next check, then new events", async () => {
     const app = await rig.start({ history: { checkMs: 100 } });
     await app.service.publish("a", { data: "1" });
     const client = await app.openLive("a");
@@ -66,7 +66,7 @@ describeFaults("logs in Redis that are odd, or of which there are many", (rig) =
     expect(dataOf(client)).to.deep.equal(["2", "3"]);
   });
 
-  it("a Redis without memory: a stream whose writer is lost gets what is held, and its end when that can be written", async () => {
+  it("Redis is out of memory: a stream whose writer died gets the events that are held, and its end later", async () => {
     const app = await rig.start({ history: { checkMs: 100 } });
     const writer = await app.service.writer("a");
     await writer.write("held");

@@ -54,7 +54,7 @@ const optionsAt = (ms: number): RedisSseOptions => ({
 
 describeFaults("options in milliseconds at their extremes", (rig) => {
   for (const subscriptions of ["shared", "dedicated"] as const) {
-    it(`${subscriptions}: all at their longest, streams and tasks run, and no timer runs early`, async () => {
+    it(`${subscriptions}: at the longest values, streams and tasks run, and no timer runs early`, async () => {
       const clock = new CountingClock();
       const { service, openLive } = await rig.start({ ...optionsAt(LONGEST), subscriptions, clock });
       const client = await openLive("a");
@@ -86,7 +86,7 @@ describeFaults("options in milliseconds at their extremes", (rig) => {
       expect((await service.status()).sessions).to.deep.include({ open: 1, closed: {} });
     });
 
-    it(`${subscriptions}: each at its shortest, streams get an answer, and timers run at most once a millisecond`, async () => {
+    it(`${subscriptions}: at the shortest values, streams get an answer, and timers run at most once a millisecond`, async () => {
       const each: readonly RedisSseOptions[] = [
         { pool: { acquireTimeoutMs: 1 } },
         { pool: { leaseAlarmMs: 1 } },

@@ -66,7 +66,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       "with a RST": LEAVING["with a RST"]!,
     };
     for (const [how, leave] of Object.entries(UNREAD)) {
-      it(`a client that leaves ${how}, after a body that no handler read, is gone at once`, async () => {
+      it(`a client that leaves ${how} is noticed at once, even if no handler read its body`, async () => {
         const { app, service } = await rig.start({ subscriptions });
         const head = getRequest("/stream?channel=a").replace(
           "\r\n\r\n",

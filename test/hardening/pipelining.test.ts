@@ -81,7 +81,7 @@ describeFaults("requests that a client pipelines", (rig) => {
     });
   }
 
-  it("behind an ordinary answer: a stream is told to come on another connection", async () => {
+  it("behind an ordinary answer: a stream is told to use another connection", async () => {
     const { app, service } = await start(rig);
     const ordinary = "GET /other HTTP/1.1\r\nHost: a\r\n\r\n";
     const client = await openRaw(app.url, ordinary + getRequest("/stream"));
@@ -92,7 +92,7 @@ describeFaults("requests that a client pipelines", (rig) => {
     expect((await service.status()).sessions.opened).to.equal(0);
   });
 
-  it("one after the other, on a connection that is kept alive, are all answered, after a refused stream too", async () => {
+  it("are all answered if they come one after the other, even after a refused stream", async () => {
     const { app, others } = await start(rig);
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     rig.undo(() => agent.destroy());

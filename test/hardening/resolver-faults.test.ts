@@ -85,7 +85,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
         expect(app.errors).to.deep.equal([]);
       });
 
-      it("is 503 with Retry-After where the mount asks for a status, and HEAD is answered alike", async () => {
+      it("is 503 with Retry-After if the mount asks for a status, and HEAD gets the same answer", async () => {
         await start(never, { limits, onUnavailable: "status", retryMs: 3_000 });
         for (const method of ["GET", "HEAD"]) {
           const response = await ask(method);
@@ -95,7 +95,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
         expect(await refused()).to.deep.equal({ RESOLVER_TIMEOUT: 2 });
       });
 
-      it("is given up when its client leaves, and no refusal is counted", async () => {
+      it("is abandoned when its client leaves, and no refusal is counted", async () => {
         const reached = deferred();
         const clock = new FakeClock();
         const resolver: Resolver = () => {
@@ -114,7 +114,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
       });
 
       for (const how of ["drain", "close"] as const) {
-        it(`is given up when the service begins to ${how}`, async () => {
+        it(`is abandoned when the service begins to ${how}`, async () => {
           const reached = deferred();
           await start(() => {
             reached.resolve();
@@ -160,7 +160,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
       expect(app.errors).to.deep.equal([]);
     });
 
-    it("an error of a resolver goes to next(err) as it is, one of this library's too", async () => {
+    it("an error of a resolver goes to next(err) unchanged, even an error of this library", async () => {
       const errors = [
         new Error("mishap"),
         new RedisSseError("FORBIDDEN", "of the app"),
@@ -215,7 +215,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
         });
       }
 
-      it("that never settles has the deadline of the resolver", async () => {
+      it("that never settles has the same deadline as the resolver", async () => {
         const key = (): Promise<string> => new Promise(() => {});
         await start(() => known, { key, limits: { resolverTimeoutMs: 60 } });
         const client = await open();
@@ -257,7 +257,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
         });
       }
 
-      it("while the resolver works is an error too, also when the resolver then hangs", async () => {
+      it("while the resolver runs is an error too, even if the resolver then hangs", async () => {
         let res!: Parameters<RequestHandler>[1];
         let hangs = false;
         await start(
@@ -302,10 +302,10 @@ for (const [name, make] of Object.entries(MOUNTS)) {
   });
 }
 
-describeFaults("a value that is missing in the name of a channel", (rig) => {
+describeFaults("a value that is missing in a channel name", (rig) => {
   afterEach(restore);
 
-  it("is warned of once per mount, and the stream opens", async () => {
+  it("causes one warning per mount, and the stream opens", async () => {
     const warn = stub(console, "warn");
     const { openLive } = await rig.start();
     for (let round = 0; round < 2; round++) await openLive("user:undefined");

@@ -194,7 +194,7 @@ describe("docs/protocol.md", () => {
 
         expect(lastPlace(late)).to.equal(lastPlace(client));
         expect((await openFrom("completed")).status).to.equal(204);
-        // An end that is no event has no id of its own: the client is told it again.
+        // An end without an event has no id, so the client gets the end again.
         const back = await openFrom(lastPlace(client));
         expect(back.status).to.equal("data" in last ? 204 : 200);
         await back.ended;

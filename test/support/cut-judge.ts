@@ -75,7 +75,7 @@ export class ConnectionJudge {
       return [name, this.#nextOf(name)] as const;
     });
     for (const [name, offset] of next) {
-      // A stream ends with one event. Another channel may have one too, and comes to it or not.
+      // A stream ends with one event. Another channel may have such an event too, which the stream may reach or not.
       if (this.#over.size > 0 && offset !== null && this.#world.eventsOf(name)[offset - 1]!.isLast) continue;
       expect(offset, `the next event of ${name}`).to.equal(null);
     }

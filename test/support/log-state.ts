@@ -1,10 +1,10 @@
 import type { Ending, LogState } from "../../lib/pubsub/history-port.js";
 import type { Position } from "../../lib/pubsub/cursor.js";
 
-/** Where a channel stands that never had an event. */
+/** The position of a channel that never had an event. */
 export const EMPTY: Position = { epoch: "", offset: 0, since: 1_000, run: 0 };
 
-/** What a read says of a log that stands there, with all its events. */
+/** The state of a log that holds all events up to a position. */
 export function logState(
   position: Position,
   { ending = null, ...rest }: Partial<Omit<LogState, "position">> & { readonly ending?: Ending | null } = {},

@@ -22,7 +22,7 @@ interface AskedRead {
 /** How a channel's log is ended. */
 export type EndingEvent = "completed" | "silent" | "broken";
 
-/** The server's clock, which stands. */
+/** The time of the server's clock, which never changes. */
 const NOW = "1000";
 
 /** Larger than an event may be. */
@@ -88,7 +88,7 @@ export class ScriptedLog {
 
   readonly #silent = new Set<string>();
 
-  /** Whether the event at a place is an end that says nothing. */
+  /** Whether the entry at a place is an end without an event. */
   isSilentEnd(channel: string, epoch: string, offset: number): boolean {
     const life = this.livesOf(channel).find((each) => each.epoch === epoch);
     return life?.ending === "completed" && life.top === offset && this.#silent.has(`${epoch} ${offset}`);

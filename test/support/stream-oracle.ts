@@ -146,7 +146,7 @@ export class StreamOracle {
     for (const channel of channels) {
       const own = this.#at?.get(channel) ?? entries.find(({ tag }) => tag === tagOf(channel));
       const lives = this.#options.log.livesOf(channel);
-      // Where there was no log, its end was all that came.
+      // If there was no log, only the end has come since.
       const life = own?.epoch === "" ? lives.at(-1) : lives.find(({ epoch }) => epoch === own?.epoch);
       expect(life?.ending, `ending of ${channel}`).to.be.oneOf(["completed", "broken"]);
       expect(own?.offset, `all of ${channel}`).to.be.oneOf(this.#ends(channel, life!));
@@ -228,7 +228,7 @@ export class StreamOracle {
       if (at === undefined) return told !== undefined && told.epoch !== "";
       return told !== undefined && !isSame(at, told);
     };
-    // It may carry the place of another channel, which was added.
+    // It may carry the place of another channel, if that was just added.
     if (!channels.some(isMoved)) return this.#move(id, "", NOWHERE);
     expect(channels, "channels of a gap with a place").to.have.length(1);
     const [channel = ""] = channels;
@@ -256,7 +256,7 @@ export class StreamOracle {
     expect(position, what).to.deep.equal({ epoch: from.epoch, offset: from.offset + 1 });
   }
 
-  /** Where there was no log, or one that has ended, any that there is now has begun since. */
+  /** If there was no log, or one that has ended, the client is before the first event of the present log. */
   #before(channel: string, at: Position, epoch: string): Position {
     const life = this.#options.log.livesOf(channel).find((each) => each.epoch === at.epoch);
     const hasEnded =
@@ -367,7 +367,7 @@ export class StreamOracle {
     }
   }
 
-  /** The stream begins where there is no log. */
+  /** The stream begins in a channel without a log. */
   #expectNoLog(
     channel: string,
     gap: GapReason | undefined,
@@ -398,7 +398,7 @@ export class StreamOracle {
     this.#move(id, channel, position);
   }
 
-  /** An id alone, of a channel that was added; or the end of a channel whose writer is lost. */
+  /** A block with only an id: a channel was added, or a channel has ended without an event. */
   #silent(id: string, ending: "completed" | "broken"): void {
     for (const channel of this.#at?.keys() ?? []) {
       const position = this.#placeIn(id, channel);
@@ -413,12 +413,12 @@ export class StreamOracle {
     this.#move(id, "", NOWHERE);
   }
 
-  /** The places of a client that has all of a log: an end that says nothing is told with what follows it. */
+  /** The possible places of a client that has all of a log. An end without an event is sent with the next block. */
   #ends(channel: string, { epoch, top }: Life): readonly number[] {
     return this.#isSilentEnd(channel, { epoch, offset: top }) ? [top - 1, top] : [top];
   }
 
-  /** Whether the event there is an end that says nothing: it is told with what follows it. */
+  /** Whether the entry there is an end without an event, which is sent with the next block. */
   #isSilentEnd(channel: string, { epoch, offset }: Position): boolean {
     return this.#options.log.isSilentEnd(channel, epoch, offset);
   }
@@ -430,7 +430,7 @@ export class StreamOracle {
     if (channel !== "") this.#at!.set(channel, to);
     for (const [name, at] of this.#at!) {
       const told = this.#placeIn(id, name);
-      // One whose addition ran out of time in this very turn was taken away again.
+      // A channel whose addition timed out in this turn was removed again.
       if (told === undefined && this.#timedOut(name)) continue;
       if (told !== undefined && !isSame(told, at) && this.#isSilentEnd(name, told)) {
         this.#expectNext(name, told, at, `the end of ${name}`);

@@ -67,7 +67,7 @@ describe("withSafeDelays()", () => {
     expect([clock.now(), monotonicNow(clock)]).to.deep.equal([3, 4]);
   });
 
-  it("has no monotonic time where the clock has none", () => {
+  it("has no monotonic time if the clock has none", () => {
     const inner = new FakeClock();
     const clock = withSafeDelays(inner);
     expect(clock).not.to.have.property("monotonic");

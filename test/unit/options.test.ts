@@ -135,7 +135,7 @@ describe("readOptions()", () => {
     expect(readOptions({ limits: { peerTimeoutMs: 1_000 } }).limits.peerTimeoutMs).to.equal(1_000);
   });
 
-  it("refuses a limits.maxEventBytes that not every character fits in", () => {
+  it("refuses a limits.maxEventBytes without room for every character", () => {
     expectConfigError(() => readOptions({ limits: { maxEventBytes: 3 } }), /limits\.maxEventBytes/);
     expect(readOptions({ limits: { maxEventBytes: 4 } }).limits.maxEventBytes).to.equal(4);
   });
@@ -246,7 +246,7 @@ describe("readOptions()", () => {
     });
   }
 
-  it("limits the delays of the clock that it is given, and of its own", () => {
+  it("limits the delays of the option `clock`, and of the default clock", () => {
     const delays: number[] = [];
     const given: Clock = {
       now: () => 7,

@@ -47,7 +47,7 @@ describe("fitsInEvent()", () => {
     expect(fitsInEvent("\n".repeat(146), 146)).to.equal(false);
   });
 
-  it("answers what counting the text and its lines answers", () => {
+  it("agrees with counting the bytes of the text and its lines", () => {
     fc.assert(
       fc.property(anyText, fc.nat(40), sizes, (text, times, maxEventBytes) => {
         const long = text.repeat(times);
@@ -79,7 +79,7 @@ describe("TextSplitter", () => {
     });
   }
 
-  it("begins anew after end()", () => {
+  it("begins a new text after end()", () => {
     const splitter = new TextSplitter(100);
     splitter.push("\ud83d");
     expect(splitter.end()).to.deep.equal(["\ud83d"]);
@@ -87,7 +87,7 @@ describe("TextSplitter", () => {
     expect(splitter.push("\ude00")).to.deep.equal(["\ude00"]);
   });
 
-  it("cuts a chunk that is too large together with what was held back before it", () => {
+  it("cuts a chunk that is too large together with the text that was held back before it", () => {
     for (const [held, full, pieces] of [
       ["\r", "x".repeat(100), [`\r${"x".repeat(99)}`, "x"]],
       ["\ud83d", `\ude00${"x".repeat(97)}`, [`😀${"x".repeat(96)}`, "x"]],

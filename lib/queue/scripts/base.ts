@@ -62,7 +62,7 @@ end
 `;
 
 export const TELL: string = String.raw`${IS_PLACE}
--- Each log has a random epoch of its own, though one script may begin several.
+-- Makes a different random epoch for each log, because one script may begin several logs.
 local epochs = 0
 local function newEpoch()
   epochs = epochs + 1
@@ -71,13 +71,13 @@ local function newEpoch()
   return string.format('%04x%04x', math.random(0, 65535), math.random(1, 65535))
 end
 
--- Whether the log of a task can be appended to.
+-- Whether a task has a log, and events can be appended to it.
 local function hasLog(id)
   local at = redis.pcall('HMGET', POS .. id, 'e', 'o')
   return not at.err and isPlace(at[1], at[2])
 end
 
--- Whether somebody listens to the channel of a task. Where that is not said, LogWatch finds out.
+-- Whether a client listens to a task's channel. If Redis refuses PUBSUB, LogWatch finds the new log later.
 local function isHeard(id)
   local got = redis.pcall('PUBSUB', 'NUMSUB', 'task_progress:' .. id)
   return not got.err and (tonumber(got[2] or 0) or 0) > 0
@@ -95,7 +95,7 @@ local function append(id, name, make, ending)
   local at = redis.pcall('HMGET', pos, 'e', 'o', 'end')
   local isThere = not at.err and isPlace(at[1], at[2])
   if isThere and isEnding(at[3]) then return at[2] end
-  -- What is left of an earlier log, or what another program has written, is no part of the new one.
+  -- Data of an earlier log or of another program must not become part of the new log.
   if not isThere then call('DEL', pos, log) end
   local epoch, seq = isThere and at[1] or newEpoch(), text(isThere and at[2] + 1 or 1)
   local data, place = make(seq), epoch .. ' ' .. seq
@@ -108,7 +108,7 @@ local function append(id, name, make, ending)
   call('HSET', pos, unpack(changes))
   local added = redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
   if type(added) == 'table' and added.err then
-    -- Another program has written to the log: it begins with this event.
+    -- Another program has damaged the log. The log begins again with this event.
     call('DEL', log)
     redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
   end

@@ -50,7 +50,7 @@ export function describeOutput(makeService: MakeService): void {
       }
     });
 
-    it("reads the same however its text was cut into chunks, also across other events", async () => {
+    it("gives readers the same text, however it was cut into chunks, even across other events", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const live = await rig.watch("writes");
       rig.queue.worker(async ({ write, log, progress }) => {

@@ -195,7 +195,7 @@ export function describeTaskStream(makeService: MakeService): void {
       expect(returned.gaps).to.have.length(1);
     });
 
-    it("that is put in line again sees the new run, though others of the process hold its channel", async () => {
+    it("that is queued again sees the new run, even if other streams of the process hold its channel", async () => {
       const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
       const elsewhere = await rig.service();
       const others = [await rig.watch(id), await rig.watch(id, undefined, elsewhere)];
@@ -221,7 +221,7 @@ export function describeTaskStream(makeService: MakeService): void {
       }
     });
 
-    it("shares the epoch of its log with no other, also where one script begins many", async () => {
+    it("shares the epoch of its log with no other log, even if one script begins many logs", async () => {
       const ids = Array.from({ length: 20 }, (_, index) => `many-${index}`);
       const watchers = await Promise.all(ids.map((id) => rig.watch(id)));
       await rig.queue.enqueueMany(ids.map((id) => ({ kind: "kind", payload: null, options: { id } })));
@@ -234,7 +234,7 @@ export function describeTaskStream(makeService: MakeService): void {
       for (const watcher of watchers) await watcher.session.close();
     });
 
-    it("goes on though another program has changed its log", async () => {
+    it("continues after another program has damaged its log", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const watcher = await rig.watch(id);
       await watcher.next("queued");

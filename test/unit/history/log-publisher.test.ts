@@ -69,7 +69,7 @@ describe("LogPublisher", () => {
     expect(calls[0]!.epoch).to.not.equal(calls[1]!.epoch);
   });
 
-  it("makes epochs at random, none of which tells how many there were before", () => {
+  it("makes random epochs, so that none shows how many came before", () => {
     const epochs = Array.from({ length: 2_000 }, newEpoch);
     expect(epochs.every(isEpoch)).to.equal(true);
     expect(new Set(epochs).size).to.be.at.least(1_999);

@@ -172,7 +172,7 @@ describe("LogReader", () => {
     expect((await answered(read(2))).events).to.have.length(3);
   });
 
-  it("peeks at a page that was read before, and reads nothing for it", async () => {
+  it("peeks at a page that was read before, without reading from Redis", async () => {
     const place = { epoch, offset: 2 };
     expect(await reader.peek("c", place, 5)).to.equal(null);
     const page = await answered(read(2));
@@ -201,7 +201,7 @@ describe("LogReader", () => {
       expect(reader.statistics).to.deep.equal({ reads: 1, shared: 1 });
     });
 
-    it("tells that there is no log, and since when", async () => {
+    it("reports that there is no log, and at what time", async () => {
       const none = await answered(reader.tail("nobody", 0));
       expect(none.position).to.deep.equal({ epoch: "", offset: 0, since: 1_000, run: 7 });
     });

@@ -95,7 +95,7 @@ describe("StreamWriter", () => {
     ["end", "completed"],
     ["abort", "broken"],
   ] as const) {
-    it(`sends what was held back before ${how}(), also when nothing else is under way`, async () => {
+    it(`sends the text that was held back before ${how}(), even if no batch is running`, async () => {
       for (const held of ["\r", "\ud83d"]) {
         const idle = new WriterRig();
         await idle.writer.write(`a${held}`);
@@ -113,7 +113,7 @@ describe("StreamWriter", () => {
     });
   }
 
-  it("sends what was held back when end() is called in any turn of its last batch", async () => {
+  it("sends the text that was held back if end() is called in any turn of its last batch", async () => {
     for (let turns = 0; turns < 12; turns++) {
       const rig = new WriterRig();
       rig.onPublish = () => settle(1);
@@ -127,7 +127,7 @@ describe("StreamWriter", () => {
     }
   });
 
-  it("breaks its stream off where what was held back is an event too many", async () => {
+  it("breaks its stream off if the text that was held back is one event too many", async () => {
     const rig = new WriterRig({}, { maxEvents: 2 });
     await rig.writer.write("a\r");
     await rig.flush();
@@ -136,7 +136,7 @@ describe("StreamWriter", () => {
     expect(rig.endings).to.deep.equal(["broken"]);
   });
 
-  it("sends no event that is too large together with what was held back", async () => {
+  it("sends no event that is too large together with the text that was held back", async () => {
     for (const held of ["\r", "\ud83d"]) {
       const rig = new WriterRig();
       const full = held === "\r" ? "x".repeat(1_000) : `\ude00${"x".repeat(997)}`;

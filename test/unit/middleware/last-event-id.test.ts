@@ -33,7 +33,7 @@ describe("lastEventIdOf()", () => {
       expect(await ask("?lastEventId=a%3Ab")).to.equal("a:b");
     });
 
-    it(`takes an object or an array for malformed, with the query parser ${what}`, async () => {
+    it(`treats an object or an array as malformed, with the query parser ${what}`, async () => {
       app.app.set("query parser", parser);
       for (const query of ["lastEventId[x]=1", "lastEventId[]=A", "lastEventId%5Bx%5D=1&lastEventId=B"]) {
         expect(await ask(`?${query}`), query).to.equal("malformed");

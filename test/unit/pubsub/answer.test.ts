@@ -50,7 +50,7 @@ describe("answerTo()", () => {
     expect(answer.headers).to.deep.equal({ "Cache-Control": "no-store" });
   });
 
-  it("answers too many streams of one key as a passing fault, with at least 5 s until the client comes back", () => {
+  it("answers too many streams of one key with a passing fault and a retry of at least 5 s", () => {
     const fault = new RedisSseError("LIMIT_SESSIONS_PER_KEY", "why");
     for (const onLimit of [undefined, "event", "evict-oldest"] as const) {
       const event = answerTo(fault, { ...options, onLimit });
@@ -63,7 +63,7 @@ describe("answerTo()", () => {
     expect(answerTo(fault, { ...options, retryMs: 10_000 }).body.toString()).to.match(/^retry: 15000\n/);
   });
 
-  it("answers too many streams of one key with 429 and Retry-After where the mount asks for it", () => {
+  it("answers too many streams of one key with 429 and Retry-After if the mount asks for it", () => {
     for (const onUnavailable of ["event", "status"] as const) {
       const fault = new RedisSseError("LIMIT_SESSIONS_PER_KEY", "why");
       const answer = answerTo(fault, { ...options, onUnavailable, onLimit: "status" });
@@ -75,7 +75,7 @@ describe("answerTo()", () => {
     }
   });
 
-  it("lists the methods that a mount accepts beside GET and HEAD", () => {
+  it("lists the methods that a mount accepts besides GET and HEAD", () => {
     const fault = new RedisSseError("METHOD_NOT_ALLOWED", "why");
     const { headers } = answerTo(fault, { ...options, allow: ["GET", "HEAD", "POST"] });
     expect(headers).to.include({ Allow: "GET, HEAD, POST" });

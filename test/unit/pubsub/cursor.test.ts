@@ -40,7 +40,7 @@ describe("encodeCursor()", () => {
     expect(EXAMPLE).to.equal(textOf(0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe, 0xac, 0x02));
   });
 
-  it("writes the hour in which there was no log, and the run of the server, in place of an offset", () => {
+  it("writes the hour in which there was no log, and the run of the server, instead of an offset", () => {
     const text = encodeCursor([{ tag: 1, epoch: "", offset: 0, since: 3 * 3_600_000 - 1, run: 300 }]);
     expect(text).to.equal(textOf(0, 0, 0, 1, 0, 0, 0, 0, 0xac, 0x82, 0x08));
   });
@@ -164,7 +164,7 @@ describe("parseCursor()", () => {
     });
   }
 
-  it("reads an id of the first version, with tags of 16 bits", () => {
+  it("reads an id of version 1, with tags of 16 bits", () => {
     expect(parseCursor("1.EjQLrcr-rAI")).to.deep.equal([
       { tag: 0x1234, epoch: "0badcafe", offset: 300, isVersion1: true },
     ]);

@@ -131,7 +131,7 @@ describe("encodeControl()", () => {
 });
 
 describe("addRetry()", () => {
-  it("writes digits that a client takes over, in the block of an event", () => {
+  it("writes digits that a client accepts, in the block of an event", () => {
     for (const milliseconds of [0, 1, 2_000, 2 ** 31 - 1, Number.MAX_SAFE_INTEGER]) {
       const frame = addRetry(encodeEvent({ data: "a", id: "1" }), milliseconds);
       expect(frame).to.match(/^retry: [0-9]+\ndata: a\nid: 1\n\n$/);

@@ -15,7 +15,7 @@ const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
 const NOW = 2_000_000;
 const MEMORY_MS = 100_000;
-/** Where a channel stands without a log. */
+/** The position of a channel without a log. */
 const none = (since: number): Position => ({ epoch: "", offset: 0, since });
 
 const tail = (given: Partial<Tail> = {}): Tail => ({
@@ -57,7 +57,7 @@ describe("parseWish()", () => {
 });
 
 describe("entryOf()", () => {
-  // Two names with one tag, of which there are few; and two more that had the same in the first version.
+  // Two names with the same tag, and two names with the same tag in version 1 only.
   const [one, another] = ["channel:62vu", "channel:duea"];
   const [first, second] = ["task_progress:a80", "task_progress:a753"];
 
@@ -75,13 +75,13 @@ describe("entryOf()", () => {
     expect(entryOf(both, one, "0000000f")?.epoch, "some other life").to.equal(EPOCH);
   });
 
-  it("takes neither of two for the other where their lives are the same too", () => {
+  it("takes neither of two entries if their epochs are the same too", () => {
     const both = [...cursor(3, EPOCH, one), ...cursor(8, EPOCH, another)];
     expect(entryOf(both, one, EPOCH)).to.equal(null);
     expect(entryOf(both, another, EPOCH)).to.equal(null);
   });
 
-  it("finds the channels of an id of the first version, and neither of two that were the same in it", () => {
+  it("finds the channels of an id of version 1, but neither of two with the same tag and epoch", () => {
     const text = (...names: readonly string[]): string => {
       const parts = names.map((name) => {
         const part = Buffer.from("00000badcafe07", "hex");
@@ -151,7 +151,7 @@ describe("findStart()", () => {
       expect(start(wasEmpty(NOW), {}, 9)).to.deep.include({ position: top, gap: "limit" });
     });
 
-    it("tells a gap when that was so long ago that a log may have come and gone", () => {
+    it("tells a gap if that was so long ago that a log may have existed and been lost", () => {
       expect(start(wasEmpty(NOW - MEMORY_MS - 1))).to.deep.equal({
         position: top,
         resumed: false,
@@ -159,7 +159,7 @@ describe("findStart()", () => {
       });
     });
 
-    it("tells a gap when Redis has lost its data in a restart since", () => {
+    it("tells a gap if Redis has lost its data in a restart since", () => {
       const gone = { position: top, resumed: false, gap: "epoch" };
       expect(start(wasEmpty(NOW, 1), { run: 2, startedEmpty: true })).to.deep.equal(gone);
       const kept: readonly Partial<Tail>[] = [
@@ -171,7 +171,7 @@ describe("findStart()", () => {
       expect(start(wasEmpty(NOW, 0), { run: 2, startedEmpty: true }).resumed).to.equal(true);
     });
 
-    it("has missed nothing when it has none still", () => {
+    it("has missed nothing if there is still no log", () => {
       const position = none(NOW);
       expect(start(wasEmpty(NOW - 5), { position })).to.deep.equal({ position, resumed: true });
       expect(start("now", { position })).to.deep.equal({ position, resumed: false });

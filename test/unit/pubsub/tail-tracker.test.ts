@@ -66,7 +66,7 @@ describe("TailTracker", () => {
     });
   });
 
-  it("takes over when there was no log still, as of the latest read", () => {
+  it("keeps the time of the latest read that found no log", () => {
     const none = (since: number, readAt: number) => ({
       ...at(0, readAt, "", { at: since }),
       position: { epoch: "", offset: 0, since },

@@ -83,7 +83,7 @@ describe("the output of a task", () => {
     expect(stored()).to.deep.equal(["a", "log: a line", "\r\nb"]);
   });
 
-  it("stores what was held back before a chunk that is not text", async () => {
+  it("stores the text that was held back before a chunk that is not text", async () => {
     const begin = ["a", "log: a line", "\r", '{"json":1}'];
     for (const [isAwaited, end] of [
       [true, ["\nb", "\ud83d", "null", "\ude00"]],
@@ -143,7 +143,7 @@ describe("the output of a task", () => {
       "failed",
     ],
   ] as const) {
-    it(`stores what was held back before the outcome when the handler ${how}`, async () => {
+    it(`stores the text that was held back before the outcome if the handler ${how}`, async () => {
       for (const held of ["\r", "\ud83d"]) {
         port = new ScriptedPort();
         await run(async ({ write }) => {
@@ -163,7 +163,7 @@ describe("the output of a task", () => {
     expect(stored()).to.deep.equal(["a", "\ud83d", "\ude00b"]);
   });
 
-  it("stores no event that is too large together with what was held back", async () => {
+  it("stores no event that is too large together with the text that was held back", async () => {
     for (const [held, full] of [
       ["\r", "x".repeat(1_000)],
       ["\ud83d", `\ude00${"x".repeat(997)}`],
