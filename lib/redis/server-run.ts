@@ -24,7 +24,10 @@ export class ServerRuns {
     this.#commands = commands;
   }
 
-  /** Unknown for a cluster, a server before 7.0 and a mock, and without the right to `INFO`. Never rejects. */
+  /**
+   * Unknown for a cluster and a mock, and without the right to `INFO`. A server before 7.0 does not say whether it had data.
+   * Never rejects.
+   */
   current(): Promise<ServerRun> {
     return (this.#current ??= this.#ask());
   }
