@@ -9,7 +9,9 @@ export function withTaskLogs(reader: HistoryPort, watch: (taskId: string) => Pro
   return {
     keeps: (channel) => reader.keeps(channel),
     now: () => reader.now(),
-    memoryMs: (channel) => reader.memoryMs(channel),
+    // The log of a task is forgotten with its task, whenever that is.
+    memoryMs: (channel) => (taskOfChannel(channel) === null ? reader.memoryMs(channel) : 0),
+    beginsSilently: (channel) => taskOfChannel(channel) !== null,
     read: (channel, after, known) => reader.read(channel, after, known),
     peek: (channel, after, top) => reader.peek(channel, after, top),
     tail: async (channel, since) => {

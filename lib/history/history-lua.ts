@@ -30,13 +30,22 @@ end
 `;
 
 const REST = `${IS_PLACE}
--- Adds an entry to the log. If another program has damaged the log, deletes it: otherwise no event would be kept any more.
+-- Whether XADD was refused because another program has written to the log, and not because a right is missing.
+local function isSpoilt(added)
+  if type(added) ~= 'table' or not added.err then return false end
+  return isWrongType(added) or string.find(added.err, 'equal or smaller', 1, true) ~= nil
+end
+
+-- Adds an entry to the log; returns the error if Redis refuses it. If another program has written to the log, the log begins
+-- with this event. Otherwise it would never keep one again.
 local function add(maxAge, ...)
   local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ...)
-  if type(added) ~= 'table' or not added.err then return end
-  redis.call('DEL', KEYS[2])
-  redis.call('XADD', KEYS[2], 'MAXLEN', ...)
-  redis.call('PEXPIRE', KEYS[2], text(maxAge * 1.5))
+  if isSpoilt(added) then
+    redis.call('DEL', KEYS[2])
+    added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ...)
+    redis.call('PEXPIRE', KEYS[2], text(maxAge * 1.5))
+  end
+  return type(added) == 'table' and added.err and added or nil
 end
 
 -- The reply of HMGET, with false for a missing field.
@@ -96,10 +105,11 @@ local function append(log, new)
   local keep = math.min(new.maxLength, log.top + 1 - expired(log, new.now, new.maxAge))
   local changes = {'e', log.epoch, 'o', offset}
   if new.producer ~= '' then push(changes, 'p:' .. new.producer, new.sequence .. ' ' .. now) end
-  local at, b, bt = string.match(log.checkpoints or '0 0 0 ' .. now, '^%d+ (%d+) (%d+) (%d+)$')
-  local rotate = not log.checkpoints or new.now - bt >= new.maxAge / 2
+  local checkpoints = log.checkpoints and string.match(log.checkpoints, '^%d+ %d+ %d+ %d+$')
+  local at, b, bt = string.match(checkpoints or '0 0 0 ' .. now, '^%d+ (%d+) (%d+) (%d+)$')
+  local rotate = not checkpoints or new.now - bt >= new.maxAge / 2
   if rotate then
-    local nextTime = log.checkpoints and math.min(new.now, bt + new.maxAge / 2) or new.now
+    local nextTime = checkpoints and math.min(new.now, bt + new.maxAge / 2) or new.now
     push(changes, 'c', b .. ' ' .. bt .. ' ' .. text(log.top) .. ' ' .. text(nextTime))
     at, bt = bt, nextTime
   end
@@ -125,12 +135,18 @@ local function append(log, new)
   if type(receivers) == 'table' then
     -- The ACL refuses the channel: as if nothing had been.
     for index, name in ipairs(names) do
-      if before[index] then redis.call('HSET', KEYS[1], name, before[index]) else redis.call('HDEL', KEYS[1], name) end
+      if before[index] then
+        redis.call('HSET', KEYS[1], name, before[index])
+      elseif type(redis.pcall('HDEL', KEYS[1], name)) == 'table' then
+        -- A reader need not have that right. An empty field counts as none.
+        redis.call('HSET', KEYS[1], name, '')
+      end
     end
     return receivers
   end
   if log.fresh then redis.call('DEL', KEYS[2]) end
-  add(new.maxAge, text(keep), offset, unpack(entry))
+  local refused = add(new.maxAge, text(keep), offset, unpack(entry))
+  if refused then return refused end
   if rotate then
     redis.call('PEXPIRE', KEYS[2], text(new.maxAge * 1.5))
     redis.call('PEXPIRE', KEYS[1], text(new.maxAge * 1.5 + 86400000))
@@ -158,7 +174,7 @@ if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' 
   and tonumber(ARGV[6]) > last
   -- The check of isPlace(), inline: the function costs too much here.
   and type(epoch) == 'string' and #epoch == 8 and not string.find(epoch, '[^0-9a-f]') and epoch ~= '00000000'
-  and type(top) == 'string' and #top <= 15 and string.find(top, '^%d+$') then
+  and type(top) == 'string' and #top < 15 and string.find(top, '^%d+$') then
   local offset, producer = text(top + 1), 'p:' .. ARGV[5]
   -- What could fail is tried first, and undone where what follows is refused.
   redis.call('HSET', KEYS[1], 'e', epoch, 'o', offset, producer, ARGV[6] .. ' ' .. text(now))
@@ -173,6 +189,9 @@ if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' 
   local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
   if type(added) == 'table' and added.err then
     -- The steps of add(), inline: the function costs too much here.
+    if not string.find(added.err, 'WRONGTYPE', 1, true) and not string.find(added.err, 'equal or smaller', 1, true) then
+      return added
+    end
     redis.call('DEL', KEYS[2])
     redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
     redis.call('PEXPIRE', KEYS[2], text(ARGV[7] * 1.5))
@@ -181,7 +200,7 @@ if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' 
 end
 ${REST}
 got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'w', 'k')
-if isBroken(got, 1, 2) then
+if isBroken(got, 1, 2) or isAlone(got, 1, 3, 5) or #(values(got, 6)[2] or '') > 14 then
   -- Another program wrote this hash. It must not become part of the new log.
   redis.call('DEL', KEYS[1])
   got, last = {}, 0
@@ -196,7 +215,8 @@ if new.producer ~= '' and tonumber(new.sequence) <= last then
   -- Sent again, because the answer was lost: where is it?
   local newest = '+'
   for page = 1, 100 do
-    local entries = redis.call('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
+    local entries = redis.pcall('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
+    if entries.err then break end
     for _, entry in ipairs(entries) do
       local offset, values = open(entry)
       if values.p == new.producer .. ' ' .. new.sequence then return {'ok', log.epoch, offset, 0} end
@@ -233,9 +253,11 @@ if not got[1] then return {'', '', '0', '', '', '1', text(now), ''} end
 local log = {epoch = got[1], top = tonumber(got[2]), checkpoints = got[4], special = got[5]}
 local ending = isEnding(got[3]) and got[3]
 if type(length) == 'table' then
-  -- This Redis user may not run XLEN. Offsets have no holes, so the oldest entry shows the length.
-  local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', '1')
-  length = #oldest > 0 and log.top + 1 - tonumber((open(oldest[1]))) or 0
+  -- A user without the right to ask for it. Offsets have no holes.
+  local oldest = redis.pcall('XRANGE', KEYS[2], '-', '+', 'COUNT', '1')
+  if isWrongType(oldest) then return {'invalid', '', '0', '', '', '1', text(now), ''} end
+  if oldest.err then length = log.top
+  else length = #oldest > 0 and log.top + 1 - tonumber((open(oldest[1]))) or 0 end
 end
 if got[6] and not ending and now > (tonumber(got[7]) or 0) then
   -- The writer's lease has expired. If Redis refuses this (ACL, out of memory), the next reader tries again.
@@ -280,7 +302,7 @@ return reply()`;
 /** ARGV: token, ms of the lease, epoch of a new log, ms for which the place of an empty log is remembered, now. */
 export const CLAIM: string = `${BASE}${REST}
 local got = redis.pcall('HMGET', KEYS[1], 'e', 'end', 'w', 'wt', 'o')
-if isBroken(got, 1, 5) then
+if isBroken(got, 1, 5) or isAlone(got, 1, 2, 3) then
   -- Another program wrote this hash. It must not become part of the new log.
   redis.call('DEL', KEYS[1])
   got = {}
@@ -309,5 +331,5 @@ if isEnding(got[1]) then return 'completed' end
 if got[2] ~= ARGV[1] then return got[2] and 'taken' or 'lost' end
 redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
 -- However long it says nothing.
-redis.call('PEXPIRE', KEYS[1], '90000000')
+if redis.call('PTTL', KEYS[1]) < 90000000 then redis.call('PEXPIRE', KEYS[1], '90000000') end
 return 'ok'`;

@@ -38,7 +38,7 @@ interface Tail {
   readonly at: number;
   readonly isInvalid: boolean;
   readonly run: number;
-  readonly startedEmpty: boolean;
+  readonly mayHaveLost: boolean;
   readonly readAt: number;
 }
 
@@ -99,6 +99,10 @@ export class LogReader<Event> {
 
   now(): number {
     return this.#reads;
+  }
+
+  beginsSilently(): boolean {
+    return false;
   }
 
   memoryMs(channel: string): number {
@@ -250,7 +254,7 @@ function toTail(reply: ReadReply, run: ServerRun, readAt: number): Tail {
     at,
     isInvalid,
     run: run.id,
-    startedEmpty: run.startedEmpty,
+    mayHaveLost: run.mayHaveLost,
     readAt,
   };
 }

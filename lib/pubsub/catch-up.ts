@@ -97,9 +97,9 @@ export class CatchUp {
 
   /** Passes on what was put aside and follows; with all there is, the track is not behind any more. */
   settle(track: ChannelTrack): void {
-    const waitingBytes = track.waitingBytes;
+    const { waitingBytes, ended } = track;
     this.#passAll(track);
-    if (track.waitingBytes !== waitingBytes) this.#output.released();
+    if (track.waitingBytes !== waitingBytes || track.ended !== ended) this.#output.released();
   }
 
   /** Never rejects. */
@@ -170,7 +170,7 @@ export class CatchUp {
     const top = page.position;
     const isFresh = page.readAt > this.#owner.log(track.channel).since;
     const isOtherRun = Boolean(from.run) && page.run !== 0 && from.run !== page.run;
-    const isLost = from.epoch === "" && isOtherRun && page.startedEmpty;
+    const isLost = from.epoch === "" && isOtherRun && page.mayHaveLost;
     if (top.epoch !== from.epoch || isLost) {
       if (isFresh) this.#changeLog(track, page, isLost);
       return;
@@ -201,6 +201,8 @@ export class CatchUp {
   /** The channel's log is not the log of the client's position: the channel has a new log, or no log. */
   #changeLog(track: ChannelTrack, page: LogPage, isLost: boolean): void {
     const { position: top, ending, isInvalid } = page;
+    // What has begun behind an end is another story, of which nothing is missing.
+    if (track.ended !== null) track.reopen();
     const { epoch } = track.position!;
     const begin = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
     if (epoch !== "" || isLost) return this.skip(track, begin, isInvalid ? "invalid" : "epoch");
@@ -229,6 +231,8 @@ export class CatchUp {
     const { tail } = this.#owner.log(track.channel);
     const { epoch, offset } = track.position!;
     const isCurrent = tail !== null && tail.position.epoch === epoch && offset >= tail.position.offset;
+    // An end without an event of its own, as another program, or a publisher without all rights, may leave it.
+    if (isCurrent && tail.ending !== null) track.ended ??= tail.ending;
     track.behind = !isCurrent && track.ended === null;
     if (track.behind) return;
     // What is left was in no log: somebody has made its place up.

@@ -60,9 +60,9 @@ export function tagOf(channel: string): number {
   return hash >>> 0;
 }
 
-/** Whether the entry may belong to the channel with this tag. */
-export function isOfChannel({ tag, isVersion1 }: CursorEntry, channelTag: number): boolean {
-  return tag === (isVersion1 ? ((channelTag >>> 16) ^ channelTag) & 0xffff : channelTag);
+/** What stood for it in version 1: folded to 16 bits. */
+export function shortTagOf(tag: number): number {
+  return ((tag >>> 16) ^ tag) & 0xffff;
 }
 
 export function encodeCursor(entries: Iterable<CursorEntry>): string {

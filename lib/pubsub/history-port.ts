@@ -15,8 +15,8 @@ export interface Tail {
   readonly at: number;
   /** The run of the server that was read, as `ServerRun.id`. */
   readonly run: number;
-  /** That run started without data: a channel without a log may have lost one. */
-  readonly startedEmpty: boolean;
+  /** That run may have lost data of the run before: a channel without a log may have lost one. */
+  readonly mayHaveLost: boolean;
   /** Another program has damaged the log, so it counts as no log. */
   readonly isInvalid: boolean;
 }
@@ -54,6 +54,8 @@ export interface HistoryPort {
   peek(channel: string, after: Position, top: number): Promise<LogPage | null>;
   /** The state of the log without its events, read after `since`. Rejects with a fault of Redis. */
   tail(channel: string, since: number): Promise<LogState>;
+  /** Whether a log may begin without a message: that of a task whose channel nobody was seen to listen to. */
+  beginsSilently(channel: string): boolean;
   /** The least time, in milliseconds, for which Redis remembers a log after its newest event. */
   memoryMs(channel: string): number;
 }

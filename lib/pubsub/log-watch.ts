@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { delay } from "../deadline.js";
 import { sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
@@ -29,6 +29,12 @@ interface Suspect {
 }
 
 const log = createLog("history");
+
+/**
+ * How often channels are looked at whose logs may begin without a message: a task that is enqueued over another node of a
+ * cluster, or by a program without the right to ask who listens.
+ */
+const SILENT_MS = 2_000;
 
 /** Reads under way at once. */
 const MAX_BATCH = 256;
@@ -81,18 +87,27 @@ export class LogWatch {
   async #run(): Promise<void> {
     const { clock, periodMs } = this.#options;
     const { signal } = this.#stopping;
+    let nextAt = monotonicNow(clock);
     for (;;) {
-      // Processes that were started together do not ask together.
-      await delay(clock, periodMs * (0.75 + 0.5 * Math.random()), signal);
+      const now = monotonicNow(clock);
+      if (now >= nextAt) {
+        // Processes that were started together do not ask together.
+        nextAt = now + periodMs * (0.75 + 0.5 * Math.random());
+      }
+      await delay(clock, Math.min(SILENT_MS, nextAt - now), signal);
       if (signal.aborted) return;
-      await this.#look();
+      await this.#look(monotonicNow(clock) < nextAt);
     }
   }
 
-  async #look(): Promise<void> {
+  /** `onlySilent`: only at channels whose logs may begin without a message, and have not. */
+  async #look(onlySilent: boolean): Promise<void> {
     const { history, clock, graceMs, logs } = this.#options;
     const { signal } = this.#stopping;
-    const watched = Array.from(logs()).filter(({ channel }) => history.keeps(channel));
+    const watched = Array.from(logs()).filter(({ channel, log: known }) => {
+      if (!history.keeps(channel)) return false;
+      return !onlySilent || (known.newest?.epoch === "" && history.beginsSilently(channel));
+    });
     const suspects: Suspect[] = [];
     for (let start = 0; start < watched.length && !signal.aborted; start += MAX_BATCH) {
       const batch = watched.slice(start, start + MAX_BATCH);
@@ -122,6 +137,8 @@ export class LogWatch {
         return null;
       }
       if (isMissing(known, found.position)) return { watched, found: found.position };
+      // The end may be in the hash alone.
+      if (found.ending !== null && known.tail?.ending === null) watched.missed(null);
       known.note(found);
       return null;
     } catch (error) {

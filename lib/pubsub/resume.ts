@@ -1,4 +1,4 @@
-import { isOfChannel, parseCursor, tagOf, type CursorEntry, type Position } from "./cursor.js";
+import { parseCursor, shortTagOf, tagOf, type CursorEntry, type Position } from "./cursor.js";
 import type { Tail } from "./history-port.js";
 import type { GapReason } from "./inbound-event.js";
 
@@ -6,13 +6,63 @@ import type { GapReason } from "./inbound-event.js";
 export const EARLIEST = "earliest";
 
 /** What a client said of where it was. */
-export type Wish = "now" | "earliest" | "malformed" | readonly CursorEntry[];
+export type Wish = "now" | "earliest" | "malformed" | ClientPlaces;
 
-/** Reads a `Last-Event-ID`, which anybody may have written. */
-export function parseWish(lastEventId: string | undefined): Wish {
+/** Reads a `Last-Event-ID` for a stream of `channels`. Anybody may have written it. */
+export function parseWish(lastEventId: string | undefined, channels: readonly string[]): Wish {
   if (lastEventId === undefined || lastEventId === "") return "now";
   if (lastEventId === EARLIEST) return "earliest";
-  return parseCursor(lastEventId) ?? "malformed";
+  const cursor = parseCursor(lastEventId);
+  return cursor === null ? "malformed" : new ClientPlaces(cursor, channels);
+}
+
+/**
+ * The client's places in the channels of its stream, from its cursor. A place is never taken for that of another channel: if
+ * two channels have one tag, the epoch must say which of them is meant.
+ */
+export class ClientPlaces {
+  readonly #entries = new Map<string, readonly CursorEntry[]>();
+  /** Channels whose tag another channel of the stream has too. */
+  readonly #shared = new Set<string>();
+
+  constructor(cursor: readonly CursorEntry[], channels: readonly string[]) {
+    const given = groupBy(cursor, ({ tag, isVersion1 }) => keyOf(tag, isVersion1));
+    const tags = channels.map((channel) => [channel, tagOf(channel)] as const);
+    const named = groupBy(tags, ([, tag]) => keyOf(tag));
+    const namedBefore = groupBy(tags, ([, tag]) => keyOf(shortTagOf(tag), true));
+    for (const [channel, tag] of tags) {
+      const before = keyOf(shortTagOf(tag), true);
+      const isUnique = namedBefore.get(before)!.length === 1;
+      const entries = given.get(keyOf(tag)) ?? [];
+      this.#entries.set(channel, isUnique ? [...entries, ...(given.get(before) ?? [])] : entries);
+      if (named.get(keyOf(tag))!.length > 1) this.#shared.add(channel);
+    }
+  }
+
+  /** The place in a channel whose log has that epoch, or the place in another log of the channel; `null` if there is none. */
+  find(channel: string, epoch: string): CursorEntry | null {
+    const entries = this.#entries.get(channel) ?? [];
+    const isShared = this.#shared.has(channel);
+    const [entry, ...others] = entries.filter((each) => each.epoch === epoch);
+    if (others.length > 0) return null;
+    if (entry !== undefined && !(isShared && epoch === "")) return entry;
+    return isShared || entries.length !== 1 ? null : entries[0]!;
+  }
+}
+
+const keyOf = (tag: number, isVersion1 = false): string => (isVersion1 ? `1.${tag}` : `${tag}`);
+
+function groupBy<Item>(
+  items: readonly Item[],
+  key: (item: Item) => string,
+): ReadonlyMap<string, readonly Item[]> {
+  const groups = new Map<string, Item[]>();
+  for (const item of items) {
+    const group = groups.get(key(item));
+    if (group === undefined) groups.set(key(item), [item]);
+    else group.push(item);
+  }
+  return groups;
 }
 
 /** Where a stream begins in one channel. */
@@ -26,24 +76,13 @@ export interface Start {
 }
 
 /**
- * The client's place in a channel, from its cursor. If several entries have the tag of the channel, the epoch
- * decides. Returns `null` if their epochs are the same too.
- */
-export function entryOf(cursor: readonly CursorEntry[], channel: string, epoch: string): CursorEntry | null {
-  const tag = tagOf(channel);
-  const entries = cursor.filter((entry) => isOfChannel(entry, tag));
-  const [entry = entries[0], ...others] = entries.filter((each) => each.epoch === epoch);
-  return entry === undefined || others.length > 0 ? null : entry;
-}
-
-/**
  * Decides where a stream begins in a channel whose log stands at `tail`. `budget` is how many events it may still
  * replay; for `memoryMs`, see `HistoryPort.memoryMs()`. The caller checks whether the log reaches back that far.
  */
 export function findStart(
   channel: string,
   wish: Wish,
-  { position: top, finite, ending, at, run, startedEmpty }: Tail,
+  { position: top, finite, ending, at, run, mayHaveLost }: Tail,
   { budget, memoryMs }: { readonly budget: number; readonly memoryMs: number },
 ): Start {
   const atTop = (gap?: GapReason): Start => ({ position: top, resumed: false, ...(gap && { gap }) });
@@ -53,12 +92,13 @@ export function findStart(
     return { position: atBeginning, resumed: false };
   }
   if (wish === "now") return atTop();
-  const entry = entryOf(wish, channel, top.epoch);
+  const entry = wish.find(channel, top.epoch);
   if (entry === null) return atTop("foreign");
   if (entry.epoch === "") {
     // If that was too long ago, or Redis has lost its data since, a log may have existed and been lost.
     const isOtherRun = entry.run !== run && entry.run !== 0 && run !== 0;
-    if (at - entry.since! > memoryMs || (isOtherRun && startedEmpty)) return atTop("epoch");
+    const isForgotten = at - entry.since! > memoryMs && (memoryMs > 0 || top.epoch === "");
+    if (isForgotten || (isOtherRun && mayHaveLost)) return atTop("epoch");
     return top.offset > budget ? atTop("limit") : { position: atBeginning, resumed: true };
   }
   if (entry.epoch !== top.epoch) return atTop("epoch");

@@ -52,6 +52,12 @@ export class SessionCursor implements FrameEncoder {
     this.#countPlaces();
   }
 
+  /** The same place as of a later time: told with the next event, and not alone. */
+  renew(channel: string, position: Position): void {
+    const place = this.#places?.get(channel);
+    if (place !== undefined) this.#move(place, position);
+  }
+
   delete(channel: string): void {
     if (!this.#places?.delete(channel)) return;
     if (this.#places.size === 0) {

@@ -113,7 +113,7 @@ export class SessionHistory implements Tracks {
    * has had all there will ever be, or with a fault of Redis.
    */
   async begin(channels: readonly string[], lastEventId: string | undefined): Promise<Beginning> {
-    const wish = parseWish(lastEventId);
+    const wish = parseWish(lastEventId, channels);
     const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
     const starts = await findStarts(tracks, wish, this.#source);
     // What has come since the subscription says where a stream begins that begins now.
@@ -193,7 +193,9 @@ export class SessionHistory implements Tracks {
       const track = this.#tracks.get(channel);
       if (track === undefined || unlogged) gone.push(channel);
       if (track === undefined) continue;
-      this.#fallBehind(track);
+      // A channel that has ended may have been begun anew meanwhile.
+      if (track.ended !== null) track.behind = true;
+      else this.#fallBehind(track);
       if (rolledBackTo !== null) this.#rollBack(track, rolledBackTo);
     }
     if (gone.length > 0) {
@@ -214,7 +216,7 @@ export class SessionHistory implements Tracks {
       const { tail } = this.#owner.log(track.channel);
       if (track.behind || track.position?.epoch !== "" || tail?.position.epoch !== "") continue;
       track.position = tail.position;
-      this.#cursor.set(track.channel, tail.position);
+      this.#cursor.renew(track.channel, tail.position);
     }
   }
 

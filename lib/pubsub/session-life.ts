@@ -435,7 +435,7 @@ export class SessionLife implements Ports {
   }
 }
 
-/** Far less than `HistoryPort.memoryMs()`, which is at least 24 hours. */
+/** Far less than `HistoryPort.memoryMs()`, which is at least 24 hours but for tasks. */
 const RENEWAL_MS = 6 * 3_600_000;
 
 /**

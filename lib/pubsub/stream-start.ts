@@ -2,7 +2,7 @@ import type { ChannelTrack } from "./channel-track.js";
 import type { Position } from "./cursor.js";
 import type { HistoryPort, LogState, Tail } from "./history-port.js";
 import type { GapReason } from "./inbound-event.js";
-import { entryOf, findStart, type Start, type Wish } from "./resume.js";
+import { findStart, type Start, type Wish } from "./resume.js";
 import type { ChannelLog } from "./transport.js";
 
 /** What is asked where the logs stand. */
@@ -140,6 +140,6 @@ export function hasAll({ tail, position, resumed }: FoundStart): boolean {
 
 function isAhead(wish: Wish, channel: string, { position }: Tail): boolean {
   if (typeof wish === "string") return false;
-  const entry = entryOf(wish, channel, position.epoch);
+  const entry = wish.find(channel, position.epoch);
   return entry !== null && (entry.epoch !== position.epoch || entry.offset > position.offset);
 }

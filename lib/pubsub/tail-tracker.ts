@@ -87,7 +87,7 @@ export class TailTracker {
 
   /** What a read has found; pages are shared, so it may be an older one than the last. */
   note({ readAt, ...found }: Tail & { readonly readAt: number }): void {
-    const { position, ending, finite, at, isInvalid, run: server, startedEmpty } = found;
+    const { position, ending, finite, at, isInvalid, run: server, mayHaveLost } = found;
     if (readAt <= this.since || readAt < this.#readAt) return;
     this.#readAt = readAt;
     const tail = this.#tail;
@@ -111,7 +111,7 @@ export class TailTracker {
       at,
       isInvalid,
       run: server,
-      startedEmpty,
+      mayHaveLost,
     };
   }
 

@@ -22,4 +22,10 @@ local function isBroken(got, epochAt, offsetAt)
   if type(epoch) ~= 'string' and type(offset) ~= 'string' then return false end
   return not isPlace(epoch, offset)
 end
+
+-- Whether the hash has no place, and yet says how its log has ended, or who writes it.
+local function isAlone(got, epochAt, endingAt, writerAt)
+  if got.err or type(got[epochAt]) == 'string' then return false end
+  return type(got[endingAt]) == 'string' or type(got[writerAt]) == 'string'
+end
 `;

@@ -1,18 +1,19 @@
+import { sanitize } from "../errors.js";
 import { isMock, type RedisClient } from "./client.js";
 
 /** One start of a Redis server. */
 export interface ServerRun {
   /** 16 bits of its `run_id`; 0 if unknown. */
   readonly id: number;
-  /** The server started without data: the data of the run before it is lost. Always false if Redis uses AOF. */
-  readonly startedEmpty: boolean;
+  /** Data of the run before it may be lost: only a server that has loaded an AOF has all of it. */
+  readonly mayHaveLost: boolean;
 }
 
-const UNKNOWN: ServerRun = { id: 0, startedEmpty: false };
+const UNKNOWN: ServerRun = { id: 0, mayHaveLost: false };
 
 /**
- * Finds out whether the server behind a connection lost its data in a restart. A channel without a log may have
- * lost one, and no key in Redis can show that.
+ * Finds out whether the server behind a connection may have lost data in a restart or a failover. A channel without a log may
+ * have lost one, and no key in Redis can show that.
  */
 export class ServerRuns {
   readonly #commands: () => RedisClient;
@@ -24,10 +25,7 @@ export class ServerRuns {
     this.#commands = commands;
   }
 
-  /**
-   * Unknown for a cluster and a mock, and without the right to `INFO`. A server before 7.0 does not say whether it had data.
-   * Never rejects.
-   */
+  /** Unknown for a cluster and a mock, and without the right to `INFO`. Never rejects. */
   current(): Promise<ServerRun> {
     return (this.#current ??= this.#ask());
   }
@@ -42,7 +40,9 @@ export class ServerRuns {
         client.on("close", () => (this.#current = null));
       }
       return readRun(await client.info());
-    } catch {
+    } catch (error) {
+      // A right that is missing is asked for once for each connection, any other answer again.
+      if (sanitize(error).code !== "REDIS_REFUSED") this.#current = null;
       return UNKNOWN;
     }
   }
@@ -52,6 +52,6 @@ function readRun(info: string): ServerRun {
   const field = (name: string): string | undefined => new RegExp(`^${name}:(\\w+)`, "m").exec(info)?.[1];
   return {
     id: Number.parseInt(field("run_id")?.slice(0, 4) ?? "", 16) || 0,
-    startedEmpty: field("aof_enabled") === "0" && field("rdb_last_load_keys_loaded") === "0",
+    mayHaveLost: field("aof_enabled") !== "1" || !/^db\d+:keys=[1-9]/m.test(info),
   };
 }

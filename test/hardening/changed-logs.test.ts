@@ -3,8 +3,9 @@ import { expect } from "chai";
 import { encodeCursor, parseCursor, type CursorEntry } from "../../lib/pubsub/cursor.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { openStream } from "../support/sse-client.js";
-import { dataOf, gapsOf } from "../support/stream-harness.js";
+import { openStream, type SseClient } from "../support/sse-client.js";
+import type { StreamApp } from "../support/stream-app.js";
+import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
 
 const positionOf = (channel: string): string => `sse:pos:{${channel}}`;
 const logOf = (channel: string): string => `sse:log:{${channel}}`;
@@ -108,4 +109,157 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     await eventually(async () => expect((await app.service.status()).sessions.open).to.equal(0));
     expect((await outputBytes()) - before, "bytes that Redis sent").to.be.below(2_000_000);
   });
+
+  it("a restart from a snapshot without the log: a client that had seen no log is told a gap", async () => {
+    const app = await rig.start();
+    await rig.server.admin.set("other", "1");
+    await rig.server.admin.save();
+    const id = await app.service.lastEventId("a");
+    await app.service.publish("a", { data: "lost" });
+    await rig.server.kill();
+    await rig.server.boot();
+    const back = await eventuallyResumed(app, "a", id!);
+    expect(gapsOf(back)).to.deep.equal([{ channels: ["a"], reason: "epoch" }]);
+    back.destroy();
+  });
+
+  it("a task that has come and gone: a client that had seen no log of it is told a gap", async () => {
+    const app = await rig.start();
+    const channel = "task_progress:gone";
+    const first = await app.openLive(channel);
+    const id = lastIdOf(first);
+    first.destroy();
+    const queue = app.service.queue();
+    await queue.enqueue("kind", null, { id: "gone", resultTtlMs: 1 });
+    const worker = queue.worker(() => null);
+    await eventually(async () => expect(await app.service.task("gone")).to.equal(null));
+    await worker.stop();
+    const back = await eventuallyResumed(app, channel, id);
+    expect(gapsOf(back)).to.deep.equal([{ channels: [channel], reason: "epoch" }]);
+    back.destroy();
+  });
+
+  it("a task whose log another program has changed is enqueued and run", async () => {
+    const app = await rig.start();
+    const [position, log] = ["sse:pos:{tasks}:task_progress:odd", "sse:log:{tasks}:task_progress:odd"];
+    for (const change of [
+      () => rig.server.admin.set(position, "x"),
+      () => rig.server.admin.hset(position, "e", "xyz"),
+      () => rig.server.admin.hset(position, "end", "completed"),
+      () => rig.server.admin.set(log, "x"),
+    ]) {
+      await rig.server.admin.flushall();
+      await change();
+      const watcher = await app.openLive("task_progress:odd");
+      const queue = app.service.queue();
+      await queue.enqueue("kind", null, { id: "odd" });
+      const worker = queue.worker(() => null);
+      await eventually(async () =>
+        expect((await app.service.task("odd"))?.task.status).to.equal("succeeded"),
+      );
+      await worker.stop();
+      watcher.destroy();
+    }
+  });
+
+  it("a task that runs again while its stream's process is cut off: the stream gets the new run", async () => {
+    const proxy = await rig.proxy();
+    const cutOff = await rig.start({ redis: proxy.url, history: { checkMs: 200 } });
+    const app = await rig.start();
+    const queue = app.service.queue();
+    let isBroken = true;
+    await queue.enqueue("kind", null, { id: "again", attempts: 1 });
+    const client = await openStream(`${cutOff.app.url}/stream?${query(["task_progress:again", "other"])}`);
+    await client.next(({ event }) => event === "connected");
+    const worker = queue.worker(() => (isBroken ? Promise.reject(new Error("no")) : null), { onError() {} });
+    await client.next(({ data }) => data.includes('"failed"'));
+    proxy.cut();
+    isBroken = false;
+    await queue.deadLetters.requeue("again");
+    await eventually(async () =>
+      expect((await app.service.task("again"))?.task.status).to.equal("succeeded"),
+    );
+    await client.next(({ data }) => data.includes('"succeeded"'), 10_000);
+    expect(gapsOf(client).filter(({ channels }) => channels.includes("task_progress:again"))).to.deep.equal(
+      [],
+    );
+    await worker.stop();
+    client.destroy();
+  });
+
+  it("a user without the right to XADD is refused, and takes nothing from the log", async () => {
+    const app = await rig.start();
+    for (const data of ["1", "2"]) await app.service.publish("a", { data });
+    const rights = ["on", ">pw", "~*", "&*", "+@all", "-xadd"];
+    await rig.server.admin.call("ACL", "SETUSER", "weak", ...rights);
+    const weak = await rig.start({ redis: { port: rig.server.port, username: "weak", password: "pw" } });
+    for (const options of [{}, { finite: true }]) {
+      const fault = await weak.service.publish("a", { data: "3" }, options).catch((error: unknown) => error);
+      expect(fault).to.have.property("code", "REDIS_REFUSED");
+    }
+    expect(await rig.server.admin.xlen(logOf("a"))).to.equal(2);
+  });
+
+  it("an end that another program has put beside a log ends the streams of its channel", async () => {
+    const app = await rig.start({ history: { checkMs: 100 } });
+    await app.service.publish("a", { data: "1" });
+    const client = await app.openLive("a");
+    await rig.server.admin.hset(positionOf("a"), "end", "completed");
+    await client.ended;
+    expect(client.events.at(-1)).to.include({ event: "closing", id: "completed" });
+  });
+
+  for (const [what, fields] of Object.entries({
+    "checkpoints that are none": { c: "garbage", r: "0" },
+    "an offset that leaves no room": { o: "999999999999999" },
+  })) {
+    it(`${what} keep no event from being published and read`, async () => {
+      const app = await rig.start();
+      await app.service.publish("a", { data: "1" });
+      await rig.server.admin.hset(positionOf("a"), fields);
+      const client = await app.openLive("a");
+      for (const data of ["2", "3"]) await app.service.publish("a", { data });
+      await client.next(({ data }) => data === "3");
+      const late = await openStream(`${app.app.url}/stream?channel=a&lastEventId=earliest`);
+      await late.next(({ data }) => data === "3");
+      late.destroy();
+    });
+  }
+
+  for (const fields of [{ end: "completed" }, { w: "somebody", wt: "99999999999999" }]) {
+    it(`a hash with only ${Object.keys(fields).join(" and ")} is no log: the next event begins one`, async () => {
+      const app = await rig.start();
+      await rig.server.admin.hset(positionOf("a"), fields);
+      const client = await app.openLive("a");
+      await app.service.publish("a", { data: "1" });
+      await client.next(({ data }) => data === "1");
+    });
+  }
+
+  it("a user without the right to XLEN: a log of another type is told as a gap, and the others live", async () => {
+    const rights = ["on", ">pw", "~*", "&*", "+@all", "-xlen"];
+    await rig.server.admin.call("ACL", "SETUSER", "weak", ...rights);
+    const app = await rig.start({ redis: { port: rig.server.port, username: "weak", password: "pw" } });
+    for (const channel of ["bad", "good"]) await app.service.publish(channel, { data: "1" });
+    await rig.server.admin.set(logOf("bad"), "x");
+    const client = await openStream(`${app.app.url}/stream?${query(["good", "bad"])}`);
+    await client.next(({ event }) => event === "gap");
+    expect(gapsOf(client)).to.deep.equal([{ channels: ["bad"], reason: "invalid" }]);
+    await app.service.publish("good", { data: "2" });
+    await client.next(({ data }) => data === "2");
+    client.destroy();
+  });
+
+  /** Redis may be away still: then the client is sent away, and comes back. */
+  async function eventuallyResumed(app: StreamApp, channel: string, id: string): Promise<SseClient> {
+    let client!: SseClient;
+    await eventually(async () => {
+      client = await openStream(`${app.app.url}/stream?${query([channel])}`, {
+        headers: { "Last-Event-ID": id },
+      });
+      await client.next(({ event }) => event === "connected" || event === "error");
+      expect(client.events[0]!.event).to.equal("connected");
+    }, 15_000);
+    return client;
+  }
 });

@@ -213,7 +213,7 @@ class World {
       commands: () => client,
       keyPrefix: "sse:",
       policy: (channel) => (LOGGED.includes(channel) ? { maxLength: 1_000, maxAgeMs: 60_000 } : null),
-      serverRun: () => Promise.resolve({ id: 0, startedEmpty: false }),
+      serverRun: () => Promise.resolve({ id: 0, mayHaveLost: false }),
       clock: this.clock,
       maxPageBytes: 400,
       toEvent: (channel, position, { event, data, ending }) =>

@@ -17,7 +17,7 @@ export function logState(
     at: 1_000,
     isInvalid: false,
     run: 0,
-    startedEmpty: false,
+    mayHaveLost: false,
     readAt: 0,
     ...rest,
   };

@@ -6,6 +6,7 @@ export const noHistory: HistoryPort = {
   keeps: () => false,
   now: () => 0,
   memoryMs: () => 0,
+  beginsSilently: () => false,
   peek: () => Promise.resolve(null),
   read: () => Promise.reject(new Error("no channel has a history")),
   tail: () => Promise.reject(new Error("no channel has a history")),

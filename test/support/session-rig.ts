@@ -168,6 +168,10 @@ export class SessionRig implements HistoryPort {
     return Infinity;
   }
 
+  beginsSilently(): boolean {
+    return false;
+  }
+
   peek(): Promise<null> {
     return Promise.resolve(null);
   }

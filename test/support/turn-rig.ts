@@ -184,6 +184,10 @@ class MemoryLogs implements HistoryPort {
     return Infinity;
   }
 
+  beginsSilently(): boolean {
+    return false;
+  }
+
   peek(): Promise<null> {
     return Promise.resolve(null);
   }

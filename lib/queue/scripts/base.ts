@@ -96,7 +96,7 @@ local function append(id, name, make, ending)
   local isThere = not at.err and isPlace(at[1], at[2])
   if isThere and isEnding(at[3]) then return at[2] end
   -- Data of an earlier log or of another program must not become part of the new log.
-  if not isThere then call('DEL', pos, log) end
+  if not isThere then redis.pcall('DEL', pos, log) end
   local epoch, seq = isThere and at[1] or newEpoch(), text(isThere and at[2] + 1 or 1)
   local data, place = make(seq), epoch .. ' ' .. seq
   local entry, changes = {'e', name, 'd', data}, {'e', epoch, 'o', seq, 'k', '1', 'r', '0', 't', '1'}
@@ -105,12 +105,17 @@ local function append(id, name, make, ending)
     push(changes, 'end', ending)
     place = place .. ' ' .. ending
   end
-  call('HSET', pos, unpack(changes))
+  -- A hash of another type that could not be removed must not leave a move half done.
+  local kept = redis.pcall('HSET', pos, unpack(changes))
+  if isWrongType(kept) then return '0' end
+  if type(kept) == 'table' and kept.err then call('HSET', pos, unpack(changes)) end
   local added = redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
   if type(added) == 'table' and added.err then
-    -- Another program has damaged the log. The log begins again with this event.
-    call('DEL', log)
-    redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+    -- If another program has damaged the log, the log begins again with this event.
+    if string.find(added.err, 'WRONGTYPE', 1, true) or string.find(added.err, 'equal or smaller', 1, true) then
+      redis.pcall('DEL', log)
+      redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+    end
   end
   redis.pcall('PUBLISH', channel, '\30sse1\n' .. place .. '\n' .. name .. '\n' .. data)
   return seq

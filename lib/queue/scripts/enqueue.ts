@@ -60,9 +60,9 @@ for index = 0, total - 1 do
       tell(id, 'queued', {status = status, progress = '0', message = '', attempt = '0'})
     elseif given ~= '' then
       -- Somebody may wait for it already, or have waited for one of the same id, whose story is over.
-      local at = fields(POS .. id, 'e', 'end')
-      if at[2] then call('DEL', POS .. id, LOG .. id) end
-      if at[1] and not at[2] or isHeard(id) then watch(id) end
+      local hasEnded = isEnding(redis.pcall('HGET', POS .. id, 'end'))
+      if hasEnded then redis.pcall('DEL', POS .. id, LOG .. id) end
+      if not hasEnded and hasLog(id) or isHeard(id) then watch(id) end
     end
   end
   answers[#answers + 1] = answer

@@ -30,7 +30,7 @@ describe("LogReader", () => {
       keyPrefix: "sse:",
       policy: (channel) => (channel === "none" ? null : { maxLength: MAX_LENGTH, maxAgeMs: 60_000 }),
       clock,
-      serverRun: () => Promise.resolve({ id: 7, startedEmpty: false }),
+      serverRun: () => Promise.resolve({ id: 7, mayHaveLost: false }),
       maxPageBytes: 100_000,
       toEvent: (_, { offset }, { data }) => {
         expect(data).to.equal(dataOf("c", epoch, offset));
@@ -194,7 +194,7 @@ describe("LogReader", () => {
         at: 1_000,
         isInvalid: false,
         run: 7,
-        startedEmpty: false,
+        mayHaveLost: false,
         readAt: 1,
       });
       expect(another).to.equal(one);

@@ -25,6 +25,7 @@ describe("LogWatch, of a log that may have gone back", () => {
         keeps: () => true,
         now: () => reads,
         memoryMs: () => 0,
+        beginsSilently: () => false,
         peek: () => Promise.resolve(null),
         read: () => Promise.reject(new Error("not asked")),
         tail: () => Promise.resolve(tail(++reads)),

@@ -9,7 +9,7 @@ import {
   type Position,
 } from "../../../lib/pubsub/cursor.js";
 import type { Tail } from "../../../lib/pubsub/history-port.js";
-import { entryOf, findStart, parseWish, type Wish } from "../../../lib/pubsub/resume.js";
+import { ClientPlaces, findStart, parseWish, type Wish } from "../../../lib/pubsub/resume.js";
 
 const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
@@ -25,7 +25,7 @@ const tail = (given: Partial<Tail> = {}): Tail => ({
   at: NOW,
   isInvalid: false,
   run: 0,
-  startedEmpty: false,
+  mayHaveLost: false,
   ...given,
 });
 const cursor = (offset: number, epoch = EPOCH, channel = "c"): readonly CursorEntry[] => [
@@ -34,54 +34,71 @@ const cursor = (offset: number, epoch = EPOCH, channel = "c"): readonly CursorEn
 
 describe("parseWish()", () => {
   it("takes none, and an empty one, as what comes from now on", () => {
-    expect(parseWish(undefined)).to.equal("now");
-    expect(parseWish("")).to.equal("now");
+    expect(parseWish(undefined, [])).to.equal("now");
+    expect(parseWish("", [])).to.equal("now");
   });
 
   it("knows the word for all that is held", () => {
-    expect(parseWish("earliest")).to.equal("earliest");
+    expect(parseWish("earliest", [])).to.equal("earliest");
     for (const text of ["Earliest", "earliest ", "now", "$", "0", "null", "completed"]) {
-      expect(parseWish(text), text).to.equal("malformed");
+      expect(parseWish(text, ["c"]), text).to.equal("malformed");
     }
   });
 
   it("reads a cursor, and takes anything else as malformed", () => {
-    expect(parseWish(encodeCursor(cursor(7)))).to.deep.equal(cursor(7));
+    const wish = parseWish(encodeCursor(cursor(7)), ["c"]) as ClientPlaces;
+    expect(wish.find("c", EPOCH)).to.deep.equal(cursor(7)[0]);
     fc.assert(
       fc.property(fc.string({ minLength: 1, unit: "binary" }), (text) => {
         fc.pre(text !== "earliest" && !/^[12]\./.test(text));
-        expect(parseWish(text)).to.equal("malformed");
+        expect(parseWish(text, ["c"])).to.equal("malformed");
       }),
     );
   });
 });
 
-describe("entryOf()", () => {
-  // Two names with the same tag, and two names with the same tag in version 1 only.
+describe("ClientPlaces", () => {
+  // Two names with one tag, of which there are few; and two more that had the same in the first version.
   const [one, another] = ["channel:62vu", "channel:duea"];
   const [first, second] = ["task_progress:a80", "task_progress:a753"];
+  const both = [one, another];
+  const offsetIn = (
+    entries: readonly CursorEntry[],
+    channels: readonly string[],
+    channel: string,
+    epoch: string,
+  ): number | undefined => new ClientPlaces(entries, channels).find(channel, epoch)?.offset;
 
   it("finds a channel by its tag, or nothing", () => {
-    expect(entryOf(cursor(7), "c", EPOCH)).to.deep.equal(cursor(7)[0]);
-    expect(entryOf(cursor(7), "d", EPOCH)).to.equal(null);
-    expect(entryOf([], "c", EPOCH)).to.equal(null);
+    expect(offsetIn(cursor(7), ["c", "d"], "c", EPOCH)).to.equal(7);
+    expect(offsetIn(cursor(7), ["c"], "c", OTHER), "of another life").to.equal(7);
+    expect(offsetIn(cursor(7), ["c", "d"], "d", EPOCH)).to.equal(undefined);
+    expect(offsetIn([], ["c"], "c", EPOCH)).to.equal(undefined);
   });
 
-  it("tells two channels with one tag apart by the life of their logs", () => {
+  it("tells two channels with one tag apart by the life of their logs, and takes neither for the other", () => {
     expect(tagOf(one)).to.equal(tagOf(another));
-    const both = [...cursor(3, EPOCH, one), ...cursor(8, OTHER, another)];
-    expect(entryOf(both, one, EPOCH)?.offset).to.equal(3);
-    expect(entryOf(both, another, OTHER)?.offset).to.equal(8);
-    expect(entryOf(both, one, "0000000f")?.epoch, "some other life").to.equal(EPOCH);
+    const entries = [...cursor(3, EPOCH, one), ...cursor(8, OTHER, another)];
+    expect(offsetIn(entries, both, one, EPOCH)).to.equal(3);
+    expect(offsetIn(entries, both, another, OTHER)).to.equal(8);
+    expect(offsetIn(entries, [one], one, EPOCH), "of a stream that had both").to.equal(3);
+    expect(offsetIn(entries, both, one, "0000000f"), "some other life").to.equal(undefined);
+    expect(offsetIn(entries, [one], one, "0000000f")).to.equal(undefined);
+    const same = [...cursor(3, EPOCH, one), ...cursor(8, EPOCH, another)];
+    expect(offsetIn(same, both, one, EPOCH), "the same life too").to.equal(undefined);
   });
 
-  it("takes neither of two entries if their epochs are the same too", () => {
-    const both = [...cursor(3, EPOCH, one), ...cursor(8, EPOCH, another)];
-    expect(entryOf(both, one, EPOCH)).to.equal(null);
-    expect(entryOf(both, another, EPOCH)).to.equal(null);
+  it("never takes that one channel had no log for what is known of another", () => {
+    const entries = [{ tag: tagOf(one), ...none(NOW) }, ...cursor(5, OTHER, another)];
+    for (const channels of [both, both.toReversed()]) {
+      expect(offsetIn(entries, channels, another, OTHER)).to.equal(5);
+      expect(offsetIn(entries, channels, another, "0000000f"), "a log that was lost").to.equal(undefined);
+      expect(offsetIn(entries, channels, one, EPOCH)).to.equal(undefined);
+      expect(offsetIn([entries[0]!], channels, another, OTHER)).to.equal(undefined);
+    }
   });
 
-  it("finds the channels of an id of version 1, but neither of two with the same tag and epoch", () => {
+  it("finds the channels of an id of the first version, and neither of two that were the same in it", () => {
     const text = (...names: readonly string[]): string => {
       const parts = names.map((name) => {
         const part = Buffer.from("00000badcafe07", "hex");
@@ -92,16 +109,23 @@ describe("entryOf()", () => {
       return `1.${Buffer.concat(parts).toString("base64url")}`;
     };
     const entries = parseCursor(text("c", first))!;
-    expect(entryOf(entries, "c", EPOCH)?.offset).to.equal(7);
-    expect(entryOf(entries, first, EPOCH)?.offset).to.equal(7);
-    expect(entryOf(entries, "d", EPOCH)).to.equal(null);
-    expect(entryOf(parseCursor(text(first, second))!, first, EPOCH)).to.equal(null);
+    expect(offsetIn(entries, ["c", first, "d"], "c", EPOCH)).to.equal(7);
+    expect(offsetIn(entries, ["c", first, "d"], first, EPOCH)).to.equal(7);
+    expect(offsetIn(entries, ["c", "d"], "d", EPOCH)).to.equal(undefined);
+    expect(offsetIn(parseCursor(text(first, second))!, [first], first, EPOCH)).to.equal(undefined);
+    // Of one task's id, for the streams of two.
+    for (const channel of [first, second]) {
+      expect(offsetIn(parseCursor(text(first))!, [first, second], channel, EPOCH)).to.equal(undefined);
+    }
   });
 });
 
 describe("findStart()", () => {
-  const start = (wish: Wish, given: Partial<Tail> = {}, budget = 100) =>
-    findStart("c", wish, tail(given), { budget, memoryMs: MEMORY_MS });
+  const start = (wish: Wish | readonly CursorEntry[], given: Partial<Tail> = {}, budget = 100) => {
+    const places =
+      typeof wish === "string" || wish instanceof ClientPlaces ? wish : new ClientPlaces(wish, ["c"]);
+    return findStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS });
+  };
   const top = { epoch: EPOCH, offset: 10 };
 
   it("begins with what comes from now on", () => {
@@ -126,7 +150,7 @@ describe("findStart()", () => {
     });
   });
 
-  const refused: readonly (readonly [string, Wish, string])[] = [
+  const refused: readonly (readonly [string, Wish | readonly CursorEntry[], string])[] = [
     ["what is no cursor", "malformed", "malformed"],
     ["a cursor of other channels", cursor(3, EPOCH, "d"), "foreign"],
     ["a cursor of another life", cursor(3, OTHER), "epoch"],
@@ -161,14 +185,14 @@ describe("findStart()", () => {
 
     it("tells a gap if Redis has lost its data in a restart since", () => {
       const gone = { position: top, resumed: false, gap: "epoch" };
-      expect(start(wasEmpty(NOW, 1), { run: 2, startedEmpty: true })).to.deep.equal(gone);
+      expect(start(wasEmpty(NOW, 1), { run: 2, mayHaveLost: true })).to.deep.equal(gone);
       const kept: readonly Partial<Tail>[] = [
         { run: 2 },
-        { run: 1, startedEmpty: true },
-        { run: 0, startedEmpty: true },
+        { run: 1, mayHaveLost: true },
+        { run: 0, mayHaveLost: true },
       ];
       for (const given of kept) expect(start(wasEmpty(NOW, 1), given).resumed).to.equal(true);
-      expect(start(wasEmpty(NOW, 0), { run: 2, startedEmpty: true }).resumed).to.equal(true);
+      expect(start(wasEmpty(NOW, 0), { run: 2, mayHaveLost: true }).resumed).to.equal(true);
     });
 
     it("has missed nothing if there is still no log", () => {

@@ -17,7 +17,7 @@ const at = (offset: number, readAt: number, epoch = EPOCH, given: Partial<Tail> 
   at: 1_000,
   isInvalid: false,
   run: 0,
-  startedEmpty: false,
+  mayHaveLost: false,
   ...given,
   readAt,
 });
@@ -62,7 +62,7 @@ describe("TailTracker", () => {
       at: 1_000,
       isInvalid: false,
       run: 0,
-      startedEmpty: false,
+      mayHaveLost: false,
     });
   });
 

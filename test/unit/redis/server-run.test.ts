@@ -8,7 +8,7 @@ import { ServerRuns } from "../../../lib/redis/server-run.js";
 const RUN_ID = "0f3a4b5c6d7e8f90";
 
 const infoOf = (fields: Readonly<Record<string, string | number>>): string =>
-  Object.entries({ run_id: RUN_ID, aof_enabled: 0, rdb_last_load_keys_loaded: 0, ...fields })
+  Object.entries({ run_id: RUN_ID, aof_enabled: 0, ...fields })
     .map(([name, value]) => `${name}:${value}\r\n`)
     .join("");
 
@@ -33,7 +33,7 @@ describe("ServerRuns", () => {
   });
 
   it("knows a run by a part of its id, and asks once for each connection", async () => {
-    expect(await runs.current()).to.deep.equal({ id: 0x0f3a, startedEmpty: true });
+    expect(await runs.current()).to.deep.equal({ id: 0x0f3a, mayHaveLost: true });
     await runs.current();
     expect(server.asked).to.equal(1);
     server.answer = infoOf({ run_id: "abcd1234" });
@@ -43,20 +43,27 @@ describe("ServerRuns", () => {
     expect(server.listenerCount("close")).to.equal(1);
   });
 
-  for (const [what, fields] of Object.entries({
-    "has loaded a snapshot": { rdb_last_load_keys_loaded: 3 },
-    "keeps an AOF": { aof_enabled: 1 },
-    "does not say what it has loaded": { rdb_last_load_keys_loaded: "" },
-  })) {
-    it(`takes none for empty that ${what}`, async () => {
+  for (const [what, fields, mayHaveLost] of [
+    ["has no AOF, and data of a snapshot", { db0: "keys=3,expires=0" }, true],
+    ["has an AOF without data", { aof_enabled: 1 }, true],
+    ["has loaded an AOF", { aof_enabled: 1, db2: "keys=3,expires=0" }, false],
+  ] as const) {
+    it(`says whether data may be lost of a server that ${what}`, async () => {
       server.answer = infoOf(fields);
-      expect((await runs.current()).startedEmpty).to.equal(false);
+      expect((await runs.current()).mayHaveLost).to.equal(mayHaveLost);
     });
   }
 
+  it("asks again after an answer that did not come", async () => {
+    server.answer = new Error("Connection is closed.");
+    expect((await runs.current()).id).to.equal(0);
+    server.answer = infoOf({});
+    expect((await runs.current()).id).to.equal(0x0f3a);
+  });
+
   it("knows nothing without the right to ask, of a mock and of a cluster", async () => {
-    const unknown = { id: 0, startedEmpty: false };
-    server.answer = new Error("NOPERM");
+    const unknown = { id: 0, mayHaveLost: false };
+    server.answer = Object.assign(new Error("NOPERM"), { name: "ReplyError" });
     expect(await runs.current()).to.deep.equal(unknown);
     const mock = new ServerRuns(() => ({}) as RedisClient);
     expect(await mock.current()).to.deep.equal(unknown);
