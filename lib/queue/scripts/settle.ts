@@ -10,6 +10,12 @@ import { BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js";
 const SETTLE = `${BASE}${TELL}${MOVES}${String.raw`
 local answers, refused, retried = {}, 0, 0
 local token, verdict, progress, delay, ttl, message
+-- All that is stored is read before the first write: a task that cannot be read must not leave another one half ended.
+local stored = {}
+for index = 7, #ARGV, 3 do
+  local id = ARGV[index]
+  stored[id] = stored[id] or fields(TASK .. id, 'token', 'by', 'attempt', 'watched', 'once', 'place')
+end
 insist()
 for index = 6, #ARGV, 3 do
   local head, id, result = ARGV[index], ARGV[index + 1], ARGV[index + 2]
@@ -17,7 +23,7 @@ for index = 6, #ARGV, 3 do
     token, verdict, progress, delay, ttl, message = string.match(head, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
   end
   local key = TASK .. id
-  local got = fields(key, 'token', 'by', 'attempt', 'watched', 'once')
+  local got = stored[id]
   if got[2] == token then
     answers[#answers + 1] = 1
   elseif got[1] ~= token then
@@ -26,6 +32,7 @@ for index = 6, #ARGV, 3 do
   else
     local task = {status = verdict, progress = progress, message = message, attempt = got[3], watched = got[4], once = got[5]}
     leave(LEASES, id)
+    got[1], got[2] = '', token
     answers[#answers + 1] = 1
     if verdict == 'succeeded' or verdict == 'failed' then
       conclude(id, task, ttl, 'by', token, verdict == 'succeeded' and 'result' or 'error', result)
@@ -36,7 +43,7 @@ for index = 6, #ARGV, 3 do
       if verdict == 'back' then task.attempt = text(tonumber(got[3]) - 1) else retried = retried + 1 end
       call('HSET', key, 'by', token, 'token', '', 'status', task.status, 'attempt', task.attempt, 'progress', progress,
         'message', message, 'error', result, 'due', text(due))
-      if due > now then later(DELAYED, text(due), id) else later(READY, fields(key, 'place')[1], id) end
+      if due > now then later(DELAYED, text(due), id) else later(READY, got[6], id) end
       tell(id, verdict == 'back' and 'requeued' or 'retry', task)
     end
   end
