@@ -17,6 +17,8 @@ export type ErrorCode =
   | "TASK_TOO_LARGE"
   | "UNKNOWN_TASK"
   | "TASK_EXISTS"
+  | "TASK_RUNNING"
+  | "QUEUE_UNREADABLE"
   | "CANCELLED"
   | "LEASE_LOST"
   | "FORBIDDEN"

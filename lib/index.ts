@@ -62,7 +62,7 @@ export type {
   TaskSchemas,
 } from "./queue/task-map.js";
 export { DeadLetters } from "./queue/dead-letters.js";
-export type { DeadLetter, ListOptions, TaskPage } from "./queue/task-list.js";
+export type { DeadLetter, ListOptions, TaskPage, UnreadableTask } from "./queue/task-list.js";
 export type { Schedule, ScheduleTimes } from "./queue/schedules.js";
 export { isFinished, progressChannel, progressOf, TaskFailure } from "./queue/task.js";
 export type { ProgressReport, Task, TaskEventType, TaskProgress, TaskStatus } from "./queue/task.js";

@@ -13,13 +13,21 @@ import { QueueStore } from "./queue-store.js";
 import { readTimes, Schedules, type Schedule, type ScheduleTimes } from "./schedules.js";
 import { cancelTask } from "./scripts/cancel.js";
 import type { EnqueueAnswer } from "./scripts/enqueue.js";
-import { countTasks, readTask } from "./scripts/read.js";
+import { countTasks, readTask, removeTask } from "./scripts/read.js";
 import { pauseQueue } from "./scripts/schedules.js";
 import { readProgress, type ReportedProgress } from "./task-context.js";
-import { listPage, type DeadLetter, type ListOptions, type TaskPage } from "./task-list.js";
+import {
+  listPage,
+  listUnreadable,
+  type DeadLetter,
+  type ListOptions,
+  type TaskPage,
+  type UnreadableTask,
+} from "./task-list.js";
 import { TaskMaker, type TaskEntry } from "./task-maker.js";
 import type { AnyTasks, KindOf, TaskMap, TaskOf } from "./task-map.js";
 import {
+  assertListedId,
   assertTaskId,
   MAX_MESSAGE,
   parseTask,
@@ -186,6 +194,22 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage<TaskOf<Tasks>>> {
     const { tasks, next } = await listPage(this.#store, state, options);
     return { tasks: tasks.map(withoutError) as unknown as TaskOf<Tasks>[], next };
+  }
+
+  /** The ids that were set aside because their tasks cannot be read, the oldest first. Rejects as `list()`. */
+  listUnreadable(options: ListOptions = {}): Promise<TaskPage<UnreadableTask>> {
+    return listUnreadable(this.#store, options);
+  }
+
+  /**
+   * Forgets a task that is not running, and takes an id out of the unreadable ones. Resolves to whether there was one. Rejects
+   * with `TASK_RUNNING` if a worker has the task (cancel it first), `INVALID_TASK` or a fault of Redis.
+   */
+  async remove(id: string): Promise<boolean> {
+    assertListedId(id);
+    const reply = await this.#store.run(removeTask, [id]);
+    if (reply !== "running") return reply === "removed";
+    throw new RedisSseError("TASK_RUNNING", `Task "${id}" is running. Cancel it, then remove it.`);
   }
 
   /** How many tasks there are in each state, and what was counted so far. Rejects with a fault of Redis. */

@@ -34,6 +34,8 @@ export interface QueueCounts {
   /** The dead letters. */
   readonly failed: number;
   readonly cancelled: number;
+  /** Ids set aside because their tasks cannot be read. */
+  readonly unreadable: number;
   readonly paused: boolean;
   readonly totals: {
     readonly enqueued: number;
@@ -45,6 +47,8 @@ export interface QueueCounts {
     readonly lost: number;
     /** Reports and outcomes of such workers that came too late. */
     readonly refused: number;
+    /** Ids that were set aside because their tasks could not be read. */
+    readonly unreadable: number;
   };
 }
 
@@ -70,7 +74,8 @@ export class QueueCounter {
 }
 
 export function toCounts(reply: readonly number[]): QueueCounts {
-  const [queued, delayed, running, succeeded, failed, cancelled, paused, ...totals] = reply as number[];
+  const [queued, delayed, running, unreadable, succeeded, failed, cancelled, paused, ...totals] =
+    reply as number[];
   return {
     queued: queued!,
     delayed: delayed!,
@@ -78,6 +83,7 @@ export function toCounts(reply: readonly number[]): QueueCounts {
     succeeded: succeeded!,
     failed: failed!,
     cancelled: cancelled!,
+    unreadable: unreadable!,
     paused: paused === 1,
     totals: {
       enqueued: totals[0]!,
@@ -87,6 +93,7 @@ export function toCounts(reply: readonly number[]): QueueCounts {
       retried: totals[4]!,
       lost: totals[5]!,
       refused: totals[6]!,
+      unreadable: totals[7]!,
     },
   };
 }

@@ -1,4 +1,4 @@
-import { sanitize } from "../errors.js";
+import { RedisSseError, sanitize } from "../errors.js";
 import { isMock, type RedisClient } from "../redis/client.js";
 import type { Script } from "../redis/script.js";
 import type { QueueKeys } from "./scripts/base.js";
@@ -41,7 +41,7 @@ export class QueueStore {
     ];
   }
 
-  /** Rejects with a fault of Redis. */
+  /** Rejects with `QUEUE_UNREADABLE` if a set of the queue has the wrong type, or with a fault of Redis. */
   async run<Result>(script: Script<Result>, args: readonly (string | number)[]): Promise<Result> {
     const { commands, newEpoch, keepEvents, maxResults } = this.#options;
     try {
@@ -57,7 +57,12 @@ export class QueueStore {
         ...args,
       ]);
     } catch (error) {
-      throw sanitize(error);
+      const fault = sanitize(error);
+      if (fault.code !== "QUEUE_UNREADABLE") throw fault;
+      throw new RedisSseError(
+        "QUEUE_UNREADABLE",
+        `A key of queue "${this.name}" in Redis has the wrong type. Nothing was changed. Rename or delete that key.`,
+      );
     }
   }
 }

@@ -7,9 +7,11 @@ local id = ARGV[6]
 local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched', 'once', 'queue', 'options')
 if not got[1] or got[6] ~= NAME then return 2 end
 if isOver(got[1]) then return got[1] == 'cancelled' and 1 or 0 end
+if areUnfit(READY, DELAYED, LEASES, META .. ':cancelled') then return UNFIT end
 insist()
 -- What was said of this task goes before what the queue says.
 local ttl = got[7] and string.match(got[7], '"resultTtlMs":(%d+)') or ARGV[8]
+if #ttl > 11 then ttl = ARGV[8] end
 leave(READY, id)
 leave(DELAYED, id)
 leave(LEASES, id)

@@ -11,11 +11,17 @@ const SETTLE = `${BASE}${TELL}${MOVES}${String.raw`
 local answers, refused, retried = {}, 0, 0
 local token, verdict, progress, delay, ttl, message
 -- All that is stored is read before the first write: a task that cannot be read must not leave another one half ended.
-local stored = {}
+local stored, checked = {}, {}
 for index = 7, #ARGV, 3 do
   local id = ARGV[index]
   stored[id] = stored[id] or fields(TASK .. id, 'token', 'by', 'attempt', 'watched', 'once', 'place')
+  local verdict = string.match(ARGV[index - 1], '^[^\n]*\n(%a+)')
+  if verdict and not checked[verdict] then
+    checked[verdict] = true
+    if verdict == 'retry' or verdict == 'back' then areUnfit(READY, DELAYED) else areUnfit(META .. ':' .. verdict) end
+  end
 end
+if areUnfit(LEASES) then return UNFIT end
 insist()
 for index = 6, #ARGV, 3 do
   local head, id, result = ARGV[index], ARGV[index + 1], ARGV[index + 2]
@@ -26,7 +32,8 @@ for index = 6, #ARGV, 3 do
   local got = stored[id]
   if got[2] == token then
     answers[#answers + 1] = 1
-  elseif got[1] ~= token then
+  elseif got[1] ~= token or not finite(got[3]) or not finite(got[6]) then
+    -- A task that cannot be read is put aside when its lease runs out.
     refused = refused + 1
     answers[#answers + 1] = 0
   else
@@ -58,6 +65,7 @@ return {unpack(answers)}`}`;
 /** ARGV: lease ms, then ids and tokens. Answers for each whether the task is still that worker's: 1, or 0, or 2 if it was cancelled. */
 const RENEW = `${BASE}${MOVES}${String.raw`
 local answers = {}
+if areUnfit(LEASES) then return UNFIT end
 insist()
 for index = 7, #ARGV, 2 do
   local id = ARGV[index]
