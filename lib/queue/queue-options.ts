@@ -26,6 +26,11 @@ export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
    * a rest `max` begin at once, then one every `intervalMs / max`. Default: any number.
    */
   readonly rateLimit?: { readonly max: number; readonly intervalMs: number };
+  /**
+   * Milliseconds for which a task goes back to the queue, again and again, while the workers that take it have no handler for
+   * its kind, as in a rolling deploy. Then the task fails. No attempt is used up. 0: it fails at once. Default one hour.
+   */
+  readonly unknownKindMs?: number;
   /** Progress reported within so many milliseconds is told once, as it was last. Default 100. */
   readonly progressMs?: number;
   /** A check for the payload of each kind: then kinds without one are refused. Default: any payload. */
@@ -48,11 +53,13 @@ export interface QueueSettings {
   readonly deadLetterTtlMs: number;
   readonly maxResults: number;
   readonly rateLimit: { readonly max: number; readonly intervalMs: number } | undefined;
+  readonly unknownKindMs: number;
   readonly progressMs: number;
   readonly schemas: TaskSchemas<AnyTasks> | undefined;
 }
 
-const DAY_MS = 24 * 3_600_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const KNOWN: ReadonlySet<string> = new Set<keyof QueueOptions>([
   "attempts",
   "backoff",
@@ -61,6 +68,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof QueueOptions>([
   "deadLetterTtlMs",
   "maxResults",
   "rateLimit",
+  "unknownKindMs",
   "progressMs",
   "schemas",
 ]);
@@ -71,7 +79,7 @@ export function readQueueOptions(options: QueueOptions<never>): QueueSettings {
   assertKnown("options", options, KNOWN);
   const given: QueueOptions = options;
   const { attempts = 3, timeoutMs, resultTtlMs = DAY_MS, deadLetterTtlMs = 7 * DAY_MS } = given;
-  const { maxResults = 100_000, progressMs = 100 } = given;
+  const { maxResults = 100_000, progressMs = 100, unknownKindMs = HOUR_MS } = given;
   if (timeoutMs !== undefined) readWholeNumber("timeoutMs", timeoutMs, 1);
   return {
     taskDefaults: readDefaults(given),
@@ -82,6 +90,7 @@ export function readQueueOptions(options: QueueOptions<never>): QueueSettings {
     deadLetterTtlMs: readWholeNumber("deadLetterTtlMs", deadLetterTtlMs, 1, YEAR_MS),
     maxResults: readWholeNumber("maxResults", maxResults, 1, 10_000_000),
     rateLimit: readRateLimit(given.rateLimit),
+    unknownKindMs: readWholeNumber("unknownKindMs", unknownKindMs, 0, YEAR_MS),
     progressMs: readWholeNumber("progressMs", progressMs, 0, 60_000),
     schemas: readSchemas(given.schemas),
   };

@@ -18,6 +18,8 @@ export interface QueueStatistics {
   readonly retried: number;
   /** Attempts given back by a worker that stopped. */
   readonly requeued: number;
+  /** Attempts that met a kind of task without a handler in this process. */
+  readonly unknownKind: number;
   /** Outcomes that came too late: another worker had the task by then. */
   readonly refused: number;
   /** Attempts whose lease ran out while they were under way. */
@@ -49,6 +51,8 @@ export interface QueueCounts {
     readonly refused: number;
     /** Ids that were set aside because their tasks could not be read. */
     readonly unreadable: number;
+    /** How often a task went back to the queue because a worker had no handler for its kind. */
+    readonly unknownKind: number;
   };
 }
 
@@ -60,6 +64,7 @@ export class QueueCounter {
     failed: 0,
     retried: 0,
     requeued: 0,
+    unknownKind: 0,
     refused: 0,
     lost: 0,
   };
@@ -94,6 +99,7 @@ export function toCounts(reply: readonly number[]): QueueCounts {
       lost: totals[5]!,
       refused: totals[6]!,
       unreadable: totals[7]!,
+      unknownKind: totals[8]!,
     },
   };
 }

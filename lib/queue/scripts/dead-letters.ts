@@ -26,7 +26,8 @@ for index = 1, #chosen do
   local key, once = TASK .. id, got[ONCE]
   call('ZREM', META .. ':failed', id)
   call('DEL', POS .. id, LOG .. id)
-  call('HDEL', key, 'by', 'token', 'watched', 'startedAt', 'finishedAt', 'result', 'data', 'delayed', 'due', 'began', 'error')
+  call('HDEL', key, 'by', 'token', 'watched', 'startedAt', 'finishedAt', 'result', 'data', 'delayed', 'due', 'began', 'error',
+    'unknownAt')
   call('HSET', key, 'status', 'queued', 'attempt', '0', 'progress', '0', 'message', '')
   call('PERSIST', key)
   if once then call('SET', META .. ':once:' .. once, id) end

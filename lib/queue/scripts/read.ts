@@ -54,10 +54,11 @@ for _, set in ipairs({'ready', 'delayed', 'leases', 'unreadable'}) do push(reply
 for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
   push(reply, look('ZCOUNT', META .. ':' .. status, text(now), '+inf'))
 end
-local got, isOther = fields(META, 'paused', 'enqueued', 'succeeded', 'failed', 'cancelled', 'retried', 'lost', 'refused', 'unreadable')
+local got, isOther = fields(META, 'paused', 'enqueued', 'succeeded', 'failed', 'cancelled', 'retried', 'lost', 'refused', 'unreadable',
+  'unknownKind')
 if unfit or isOther then return UNFIT end
 reply[8] = got[1] and '1' or '0'
-for index = 2, 9 do push(reply, finite(got[index]) and got[index] or '0') end
+for index = 2, 10 do push(reply, finite(got[index]) and got[index] or '0') end
 return {unpack(reply)}`}`;
 
 /** ARGV: id. 1 if the task is forgotten now; 0 if there is none; 2 if it is running. */

@@ -54,6 +54,7 @@ export function describeListing(makeService: MakeService): void {
           lost: 0,
           refused: 0,
           unreadable: 0,
+          unknownKind: 0,
         },
       });
     });
@@ -159,6 +160,7 @@ export function describeListing(makeService: MakeService): void {
         failed: 0,
         retried: 0,
         requeued: 0,
+        unknownKind: 0,
         refused: 0,
         lost: 0,
       });
