@@ -18,6 +18,7 @@ export type ErrorCode =
   | "UNKNOWN_TASK"
   | "TASK_EXISTS"
   | "TASK_RUNNING"
+  | "PAYLOAD_RELEASED"
   | "QUEUE_UNREADABLE"
   | "CANCELLED"
   | "LEASE_LOST"

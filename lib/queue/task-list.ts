@@ -2,7 +2,7 @@ import { ConfigError, RedisSseError } from "../errors.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import type { QueueStore } from "./queue-store.js";
 import { listTasks, readTask, type ListEntry } from "./scripts/read.js";
-import { parseTask, toIso, type Task, type TaskStatus } from "./task.js";
+import { isFinished, parseTask, toIso, type Task, type TaskStatus } from "./task.js";
 
 export interface ListOptions {
   /** Where to go on: `next` of the page before. Default: the beginning. */
@@ -29,6 +29,27 @@ export interface UnreadableTask {
   readonly id: string;
   /** When the queue set it aside. ISO 8601. */
   readonly setAsideAt: string;
+}
+
+export interface CleanOptions {
+  readonly state: "succeeded" | "failed" | "cancelled";
+  /** Only tasks that ended at least so long ago. Defaults to 0. */
+  readonly olderThanMs?: number;
+  /** Most tasks to forget. Defaults to 1,000. */
+  readonly limit?: number;
+}
+
+/** Throws `ConfigError`. */
+export function readCleanOptions(options: CleanOptions): Required<CleanOptions> {
+  assertObject("clean()", options);
+  assertKnown("clean()", options, new Set(["state", "olderThanMs", "limit"]));
+  const { state, olderThanMs = 0, limit = 1_000 } = options;
+  if (!isFinished(state)) {
+    throw new ConfigError(`expected state as succeeded, failed or cancelled, got ${describe(state)}`);
+  }
+  readWholeNumber("olderThanMs", olderThanMs, 0);
+  readWholeNumber("limit", limit, 1);
+  return { state, olderThanMs, limit };
 }
 
 /** The set that holds the tasks of a state. */

@@ -15,7 +15,8 @@ import { defineScript, type Script } from "../../redis/script.js";
  * tells, and `watch()` writes it down; from then on (field `watched`) each move appends to it.
  *
  * KEYS: the queue's hash, then what the names of tasks and of their logs begin with. ARGV: now, epoch of a new log, most
- * events kept of a task ('' for none), channel that wakes workers, most tasks kept of each way to end; then what each
+ * events kept of a task ('' for none), channel that wakes workers, most tasks and most bytes kept of each way to end
+ * and most bytes of a payload that is kept; then what each
  * script says. Redis' own clock decides, so that workers need not agree on the time; `now` is given only to ioredis-mock,
  * whose clock goes back. Lua of all servers and of the mock: no cjson, whole numbers of 32 bits (hence `text()`), what is
  * not there may be an object, and a list that has grown is none.
@@ -99,7 +100,7 @@ end
 
 local function shown(score)
   local number = finite(score)
-  return number and text(number) or tostring(score)
+  return number and text(math.floor(number)) or tostring(score)
 end
 
 local function isListed(set, id)
@@ -234,6 +235,67 @@ end
 
 local function forget(id) call('DEL', TASK .. id, POS .. id, LOG .. id) end
 
+-- A task that is over is in its set by the time at which it is forgotten. The fraction of that score says how large it is, to
+-- two percent: its hash may be gone when that is asked. 0: not known.
+local MOST_COUNT, MOST_BYTES, PAYLOAD_BYTES = string.match(ARGV[5], '^(%d+) (%d+) (%d+)$')
+local function scoreOf(time, size)
+  local step = math.min(1023, math.ceil(math.log(size) / math.log(2) * 32))
+  return string.format('%.6f', time + step / 1024)
+end
+
+local function sizeOf(score)
+  local number = finite(score) or 0
+  local step = math.floor((number - math.floor(number)) * 1024 + 0.5)
+  return step > 0 and math.floor(2 ^ (step / 32)) or 0
+end
+
+-- Adds to what all tasks of a set take; answers how much that is now.
+local function addBytes(status, bytes)
+  local name = 'bytes:' .. status
+  local total = tonumber(redis.pcall('HINCRBY', META, name, text(bytes)))
+  if total and total >= 0 then return total end
+  redis.pcall('HSET', META, name, '0')
+  return 0
+end
+
+-- Takes tasks from the beginning of a set: ids and scores.
+local function drop(status, page, forgets)
+  local set, ids, bytes = META .. ':' .. status, {}, 0
+  for index = 1, #page, 2 do
+    local id = page[index]
+    bytes = bytes + sizeOf(page[index + 1])
+    ids[#ids + 1] = id
+    if forgets then
+      -- An entry that has outlived its task may have the id of another one by now, of any queue.
+      local got = fields(TASK .. id, 'status', 'queue')
+      if got[1] == status and got[2] == NAME then forget(id) end
+    end
+  end
+  if #ids == 0 then return end
+  call('ZREM', set, unpack(ids))
+  addBytes(status, -bytes)
+end
+
+-- Takes a task out of the set of those that are over.
+local function dropOne(status, id)
+  local score = call('ZSCORE', META .. ':' .. status, id)
+  if type(score) == 'string' or type(score) == 'number' then drop(status, {id, score}) end
+end
+
+-- Ids whose tasks have expired. Answers how many there were, at most so many.
+local function dropExpired(status, most)
+  local page = call('ZRANGEBYSCORE', META .. ':' .. status, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', text(most))
+  drop(status, page)
+  return #page / 2
+end
+
+-- The set of a status expires with its last task.
+local function expireSet(status)
+  local last = call('ZRANGE', META .. ':' .. status, '-1', '-1', 'WITHSCORES')
+  local time = #last > 0 and finite(last[2])
+  if time then call('PEXPIREAT', META .. ':' .. status, text(math.floor(time) + 1000)) end
+end
+
 -- Does what was put aside. A set's oldest go where it holds more than it may.
 local function settle()
   for _, set in ipairs({READY, DELAYED, LEASES}) do
@@ -243,19 +305,23 @@ local function settle()
   for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
     local ended, set = lists[status], META .. ':' .. status
     if ended then
+      dropExpired(status, 200)
       call('ZADD', set, unpack(ended))
-      call('ZREMRANGEBYSCORE', set, '-inf', text(now))
+      local bytes = 0
+      for index = 1, #ended, 2 do bytes = bytes + sizeOf(ended[index]) end
+      bytes = addBytes(status, bytes) - tonumber(MOST_BYTES)
       count(status, #ended / 2)
-      local surplus = math.min(call('ZCARD', set) - tonumber(ARGV[5]), 200)
-      if surplus > 0 then
-        local oldest = call('ZRANGE', set, '0', text(surplus - 1))
-        for index = 1, #oldest do
-          -- An entry that has outlived its task may have the id of another one by now, of any queue.
-          local got = fields(TASK .. oldest[index], 'status', 'queue')
-          if got[1] == status and got[2] == NAME then forget(oldest[index]) end
+      local surplus = tonumber(call('ZCARD', set)) - tonumber(MOST_COUNT)
+      if surplus > 0 or bytes > 0 then
+        local oldest, page, at = call('ZRANGE', set, '0', '499', 'WITHSCORES'), {}, 1
+        while at < #oldest and (surplus > 0 or bytes > 0) do
+          page[at], page[at + 1] = oldest[at], oldest[at + 1]
+          surplus, bytes = surplus - 1, bytes - sizeOf(oldest[at + 1])
+          at = at + 2
         end
-        call('ZREM', set, unpack(oldest))
+        drop(status, page, true)
       end
+      expireSet(status)
     end
   end
 end
@@ -283,11 +349,19 @@ local function holderOf(once)
   return type(holder) == 'string' and holder
 end
 
--- Ends a task; task has its status, progress, message, attempt, and whether it is watched. What follows are more fields.
+-- Ends a task; task has its status, progress, message, attempt, payload, and whether it is watched. What follows are more fields.
 local function conclude(id, task, ttl, ...)
-  local key = TASK .. id
+  local key, size, payload = TASK .. id, 400 + #id, task.payload or ''
+  local more = {...}
+  for index = 1, #more do size = size + #more[index] end
+  if task.status ~= 'failed' and #payload > tonumber(PAYLOAD_BYTES) then
+    push(more, 'payload', '', 'released', '1')
+  else
+    size = size + #payload
+  end
+  if task.watched then size = size + (tonumber(redis.pcall('MEMORY', 'USAGE', LOG .. id)) or 0) end
   call('HSET', key, 'status', task.status, 'token', '', 'progress', task.progress, 'message', task.message,
-    'finishedAt', text(now), ...)
+    'finishedAt', text(now), unpack(more))
   call('PEXPIRE', key, ttl)
   if task.once then
     if holderOf(task.once) == id then call('DEL', META .. ':once:' .. task.once) end
@@ -296,7 +370,7 @@ local function conclude(id, task, ttl, ...)
     tell(id, task.status, task, 'completed')
     if KEEP ~= '' then expireLog(id, ttl) end
   end
-  later(task.status, text(now + tonumber(ttl)), id)
+  later(task.status, scoreOf(now + tonumber(ttl), size), id)
 end
 `;
 

@@ -29,6 +29,7 @@ lost, due = sort(LEASES, lost, 'running', true), sort(DELAYED, due, 'delayed', t
 -- An infinite score never comes up by itself.
 local sweeps = math.abs(now - (finite(config[4]) or 0)) >= 60000
 if sweeps then
+  areUnfit(META .. ':succeeded', META .. ':failed', META .. ':cancelled')
   sort(LEASES, look('ZRANGEBYSCORE', LEASES, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'running', true)
   sort(DELAYED, look('ZRANGEBYSCORE', DELAYED, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'delayed', true)
 end
@@ -37,12 +38,27 @@ if #lost > 0 then look('ZCARD', META .. ':failed') end
 if unfit then return UNFIT end
 
 insist()
-if sweeps then call('HSET', META, 'sweptAt', text(now)) end
+if sweeps then
+  local expired = 0
+  for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
+    expired = math.max(expired, dropExpired(status, 1000))
+    expireSet(status)
+    -- What another program has changed is counted anew where that is not much.
+    local set = META .. ':' .. status
+    if tonumber(call('ZCARD', set)) <= 1000 then
+      local page, bytes = call('ZRANGE', set, '0', '-1', 'WITHSCORES'), 0
+      for index = 2, #page, 2 do bytes = bytes + sizeOf(page[index]) end
+      call('HSET', META, 'bytes:' .. status, text(bytes))
+    end
+  end
+  if expired < 1000 then call('HSET', META, 'sweptAt', text(now)) end
+end
 -- They keep their order by their places.
 for index = 1, #lost do
   local id, got = unpack(lost[index])
   local attempt = got[ATTEMPT] or '0'
-  local task = {attempt = attempt, progress = got[PROGRESS] or '0', once = got[ONCE], watched = got[WATCHED], message = ARGV[11]}
+  local task = {attempt = attempt, progress = got[PROGRESS] or '0', once = got[ONCE], watched = got[WATCHED], message = ARGV[11],
+    payload = got[PAYLOAD]}
   leave(LEASES, id)
   if tonumber(attempt) >= tonumber(got[ATTEMPTS] or ARGV[9]) then
     task.status = 'failed'

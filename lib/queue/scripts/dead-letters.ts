@@ -1,3 +1,4 @@
+import { RedisSseError } from "../../errors.js";
 import type { Script } from "../../redis/script.js";
 import { ASIDE, BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js";
 
@@ -7,6 +8,7 @@ local answers, chosen, seen = {}, {}, {}
 for index = 6, #ARGV do
   local id = ARGV[index]
   local got, isFit = stored(id, 'failed')
+  if got[2] == NAME and fields(TASK .. id, 'released')[1] then return {'released', id} end
   local holder = got[ONCE] and holderOf(got[ONCE])
   local isHeld = holder and holder ~= id and call('EXISTS', TASK .. holder) == 1
   -- Behind an entry that has outlived its task there may be another one of that id, of any queue.
@@ -24,7 +26,7 @@ if not top then return UNFIT end
 for index = 1, #chosen do
   local id, got = unpack(chosen[index])
   local key, once = TASK .. id, got[ONCE]
-  call('ZREM', META .. ':failed', id)
+  dropOne('failed', id)
   call('DEL', POS .. id, LOG .. id)
   call('HDEL', key, 'by', 'token', 'watched', 'startedAt', 'finishedAt', 'result', 'data', 'delayed', 'due', 'began', 'error',
     'unknownAt')
@@ -48,13 +50,20 @@ local answers = {}
 if areUnfit(META .. ':failed') then return UNFIT end
 for index = 6, #ARGV do
   local got = fields(TASK .. ARGV[index], 'status', 'queue')
-  local listed = tonumber(call('ZREM', META .. ':failed', ARGV[index])) == 1
+  local listed = isListed(META .. ':failed', ARGV[index])
+  dropOne('failed', ARGV[index])
   local mine = listed and got[1] == 'failed' and got[2] == NAME
   if mine then forget(ARGV[index]) end
   push(answers, mine and 1 or 0)
 end
 return {unpack(answers)}`}`;
 
-export const requeueTasks: Script<readonly boolean[]> = defineQueueScript("Requeue", REQUEUE, toFlags);
+export const requeueTasks: Script<readonly boolean[]> = defineQueueScript("Requeue", REQUEUE, (reply) => {
+  if (reply[0] !== "released") return toFlags(reply);
+  throw new RedisSseError(
+    "PAYLOAD_RELEASED",
+    `Task "${reply[1]}" cannot run again: its payload was released when it ended. Enqueue a new task.`,
+  );
+});
 
 export const purgeTasks: Script<readonly boolean[]> = defineQueueScript("Purge", PURGE, toFlags);

@@ -1,7 +1,7 @@
 import { IS_PLACE } from "../../redis/place-lua.js";
 import type { Script } from "../../redis/script.js";
 import { isStatus } from "../task.js";
-import { ASIDE, BASE, defineQueueScript, MOVES, TELL } from "./base.js";
+import { BASE, defineQueueScript, TELL } from "./base.js";
 
 /** ARGV: id. How many events its channel has had (0 where none are kept), and its fields. */
 const READ = `${BASE}${IS_PLACE}${String.raw`
@@ -61,26 +61,6 @@ reply[8] = got[1] and '1' or '0'
 for index = 2, 10 do push(reply, finite(got[index]) and got[index] or '0') end
 return {unpack(reply)}`}`;
 
-/** ARGV: id. 1 if the task is forgotten now; 0 if there is none; 2 if it is running. */
-const REMOVE = `${BASE}${MOVES}${ASIDE}${String.raw`
-local name = ARGV[6]
-local id = string.gsub(name, '%%(%x%x)', function(code) return string.char(tonumber(code, 16)) end)
-if name == '%' then id = '' end
-local isCut = string.sub(name, -3) == '...'
-local sets = {READY, DELAYED, META .. ':succeeded', META .. ':failed', META .. ':cancelled', UNREADABLE}
-if areUnfit(LEASES, unpack(sets)) then return UNFIT end
-local isAside, isRunning = isListed(UNREADABLE, name), isListed(LEASES, id)
-local got, isOther = fields(TASK .. id, 'queue', 'once')
-local isMine = isId(id) and got[1] == NAME
-if not isAside and not isMine then return 0 end
-if isRunning and isMine and not isAside then return 2 end
-call('ZREM', UNREADABLE, name)
-if isRunning and isMine or isCut or got[1] and got[1] ~= NAME then return 1 end
-for index = 1, #sets - 1 do call('ZREM', sets[index], id) end
-if got[2] and holderOf(got[2]) == id then call('DEL', META .. ':once:' .. got[2]) end
-forget(id)
-return 1`}`;
-
 /** A task's fields, and how many events its channel has had; `null` for one that is not there. */
 export interface ReadReply {
   readonly seq: number;
@@ -118,14 +98,4 @@ export const listTasks: Script<readonly ListEntry[]> = defineQueueScript(
 
 export const countTasks: Script<readonly number[]> = defineQueueScript("CountTasks", COUNT, (reply) =>
   reply.map(Number),
-);
-
-export type RemoveReply = "removed" | "unknown" | "running";
-
-const REMOVE_REPLIES: Readonly<Record<string, RemoveReply>> = { 1: "removed", 2: "running" };
-
-export const removeTask: Script<RemoveReply> = defineQueueScript(
-  "Remove",
-  REMOVE,
-  ([reply]) => REMOVE_REPLIES[reply ?? ""] ?? "unknown",
 );

@@ -14,7 +14,7 @@ local token, verdict, progress, delay, ttl, message
 local stored, checked = {}, {}
 for index = 7, #ARGV, 3 do
   local id = ARGV[index]
-  stored[id] = stored[id] or fields(TASK .. id, 'token', 'by', 'attempt', 'watched', 'once', 'place', 'unknownAt')
+  stored[id] = stored[id] or fields(TASK .. id, 'token', 'by', 'attempt', 'watched', 'once', 'place', 'unknownAt', 'payload')
   local verdict = string.match(ARGV[index - 1], '^[^\n]*\n(%a+)')
   if verdict and not checked[verdict] then
     checked[verdict] = true
@@ -39,7 +39,8 @@ for index = 6, #ARGV, 3 do
     refused = refused + 1
     answers[#answers + 1] = 0
   else
-    local task = {status = verdict, progress = progress, message = message, attempt = got[3], watched = got[4], once = got[5]}
+    local task = {status = verdict, progress = progress, message = message, attempt = got[3], watched = got[4], once = got[5],
+      payload = got[8]}
     leave(LEASES, id)
     got[1], got[2] = '', token
     answers[#answers + 1] = 1
