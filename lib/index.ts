@@ -46,7 +46,7 @@ export type { NewNotification, Notification } from "./notifications/notification
 export { QueueService } from "./queue/queue-service.js";
 export type { ScheduleOptions } from "./queue/queue-service.js";
 export type { TaskEntry } from "./queue/task-maker.js";
-export type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
+export type { QueueOptions, QueueOptionsWith, ResultOptions } from "./queue/queue-options.js";
 export type { EnqueueOptions } from "./queue/enqueue-options.js";
 export type { Backoff } from "./queue/backoff.js";
 export type { QueueCounts, QueueStatistics } from "./queue/queue-statistics.js";
@@ -62,7 +62,7 @@ export type {
   TaskSchemas,
 } from "./queue/task-map.js";
 export { DeadLetters } from "./queue/dead-letters.js";
-export type { DeadLetter, ListOptions, TaskPage } from "./queue/task-list.js";
+export type { CleanOptions, DeadLetter, ListOptions, TaskPage, UnreadableTask } from "./queue/task-list.js";
 export type { Schedule, ScheduleTimes } from "./queue/schedules.js";
 export { isFinished, progressChannel, progressOf, TaskFailure } from "./queue/task.js";
 export type { ProgressReport, Task, TaskEventType, TaskProgress, TaskStatus } from "./queue/task.js";

@@ -25,7 +25,8 @@ export class DeadLetters {
 
   /**
    * Puts a task, or some, in line again, as new. Their channels begin anew. Answers how many there were; one whose key of
-   * deduplication another task has by now stays where it is. Rejects with `INVALID_TASK`, `ConfigError` or a fault of Redis.
+   * deduplication another task has by now stays where it is. Rejects with `INVALID_TASK`, `PAYLOAD_RELEASED` if a task
+   * was kept without its payload, `ConfigError` or a fault of Redis.
    */
   async requeue(ids: string | readonly string[]): Promise<number> {
     return this.#each(readIds(ids), requeueTasks);
@@ -55,7 +56,7 @@ export class DeadLetters {
     return done;
   }
 
-  /** Ids alone are small, and `maxResults` bounds them. */
+  /** Ids alone are small, and `results.maxCount` bounds them. */
   async #all(): Promise<readonly string[]> {
     const ids: string[] = [];
     for (let score = "", id = ""; ;) {

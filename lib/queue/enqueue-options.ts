@@ -132,7 +132,16 @@ function readObject(given: { readonly key: string; readonly windowMs?: number })
   return given;
 }
 
-/** What a task's hash says; a worker of an older version knows nothing of what came later. */
+/**
+ * What a task's hash says; a worker of an older version knows nothing of what came later. Throws for settings that
+ * `enqueue()` does not take: another program has written them.
+ */
 export function parseSettings(text: string): TaskSettings {
-  return text === "" ? {} : (JSON.parse(text) as TaskSettings);
+  if (text === "") return {};
+  const settings = JSON.parse(text) as TaskSettings;
+  assertObject("options", settings);
+  const { backoff, timeoutMs, resultTtlMs } = settings;
+  if (timeoutMs !== undefined) readWholeNumber("timeoutMs", timeoutMs, 1);
+  if (resultTtlMs !== undefined) readWholeNumber("resultTtlMs", resultTtlMs, 1, YEAR_MS);
+  return backoff === undefined ? settings : { ...settings, backoff: readBackoff(backoff) };
 }

@@ -2,7 +2,7 @@ import type { Clock } from "../clock.js";
 import { ConfigError, RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
-import { assertObject } from "../validate.js";
+import { assertKnown, assertObject } from "../validate.js";
 import { DeadLetters } from "./dead-letters.js";
 import { readEnqueueOptions, withDefaults, type EnqueueOptions } from "./enqueue-options.js";
 import { Enqueuer, type NewTask } from "./enqueuer.js";
@@ -14,12 +14,23 @@ import { readTimes, Schedules, type Schedule, type ScheduleTimes } from "./sched
 import { cancelTask } from "./scripts/cancel.js";
 import type { EnqueueAnswer } from "./scripts/enqueue.js";
 import { countTasks, readTask } from "./scripts/read.js";
+import { cleanTasks, obliterateQueue, removeTask } from "./scripts/remove.js";
 import { pauseQueue } from "./scripts/schedules.js";
 import { readProgress, type ReportedProgress } from "./task-context.js";
-import { listPage, type DeadLetter, type ListOptions, type TaskPage } from "./task-list.js";
+import {
+  listPage,
+  listUnreadable,
+  readCleanOptions,
+  type CleanOptions,
+  type DeadLetter,
+  type ListOptions,
+  type TaskPage,
+  type UnreadableTask,
+} from "./task-list.js";
 import { TaskMaker, type TaskEntry } from "./task-maker.js";
 import type { AnyTasks, KindOf, TaskMap, TaskOf } from "./task-map.js";
 import {
+  assertListedId,
   assertTaskId,
   MAX_MESSAGE,
   parseTask,
@@ -86,7 +97,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     this.name = name;
     this.#deps = deps;
     this.#settings = settings;
-    this.#store = new QueueStore({ ...deps, name, maxResults: this.#settings.maxResults });
+    this.#store = new QueueStore({ ...deps, name, results: this.#settings.results });
     this.#maker = new TaskMaker(this.#settings, deps.maxBytes);
     this.#enqueuer = new Enqueuer(this.#store);
     this.deadLetters = new DeadLetters(this.#store);
@@ -186,6 +197,58 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage<TaskOf<Tasks>>> {
     const { tasks, next } = await listPage(this.#store, state, options);
     return { tasks: tasks.map(withoutError) as unknown as TaskOf<Tasks>[], next };
+  }
+
+  /** The ids that were set aside because their tasks cannot be read, the oldest first. Rejects as `list()`. */
+  listUnreadable(options: ListOptions = {}): Promise<TaskPage<UnreadableTask>> {
+    return listUnreadable(this.#store, options);
+  }
+
+  /**
+   * Forgets a task that is not running, and takes an id out of the unreadable ones. Resolves to whether there was one. Rejects
+   * with `TASK_RUNNING` if a worker has the task (cancel it first), `INVALID_TASK` or a fault of Redis.
+   */
+  async remove(id: string): Promise<boolean> {
+    assertListedId(id);
+    const reply = await this.#store.run(removeTask, [id]);
+    if (reply !== "running") return reply === "removed";
+    throw new RedisSseError("TASK_RUNNING", `Task "${id}" is running. Cancel it, then remove it.`);
+  }
+
+  /**
+   * Forgets tasks that have ended, the oldest first. Resolves to how many. Rejects with `ConfigError` or a fault
+   * of Redis.
+   */
+  async clean(options: CleanOptions): Promise<number> {
+    const { state, olderThanMs, limit } = readCleanOptions(options);
+    let removed = 0;
+    for (let from = 0; removed < limit;) {
+      const page = await this.#store.run(cleanTasks, [state, olderThanMs, limit - removed, from]);
+      removed += page.removed;
+      from += page.seen - page.removed;
+      if (page.seen < 200) break;
+    }
+    return removed;
+  }
+
+  /**
+   * Deletes the queue: all its tasks, schedules and counters. Rejects with `TASK_RUNNING` while workers have tasks,
+   * unless with `force`: what their handlers do then no longer counts. Tasks cannot start meanwhile.
+   */
+  async obliterate(options: { readonly force?: boolean } = {}): Promise<void> {
+    assertObject("obliterate()", options);
+    assertKnown("obliterate()", options, new Set(["force"]));
+    const force = options.force === true ? "1" : "";
+    for (let first = "1"; ; first = "") {
+      const reply = await this.#store.run(obliterateQueue, [force, first]);
+      if (reply === "done") return;
+      if (reply === "running") {
+        throw new RedisSseError(
+          "TASK_RUNNING",
+          `Queue "${this.name}" has running tasks. Stop its workers, or pass force.`,
+        );
+      }
+    }
   }
 
   /** How many tasks there are in each state, and what was counted so far. Rejects with a fault of Redis. */

@@ -18,6 +18,8 @@ export interface QueueStatistics {
   readonly retried: number;
   /** Attempts given back by a worker that stopped. */
   readonly requeued: number;
+  /** Attempts that met a kind of task without a handler in this process. */
+  readonly unknownKind: number;
   /** Outcomes that came too late: another worker had the task by then. */
   readonly refused: number;
   /** Attempts whose lease ran out while they were under way. */
@@ -34,6 +36,8 @@ export interface QueueCounts {
   /** The dead letters. */
   readonly failed: number;
   readonly cancelled: number;
+  /** Ids set aside because their tasks cannot be read. */
+  readonly unreadable: number;
   readonly paused: boolean;
   readonly totals: {
     readonly enqueued: number;
@@ -45,6 +49,10 @@ export interface QueueCounts {
     readonly lost: number;
     /** Reports and outcomes of such workers that came too late. */
     readonly refused: number;
+    /** Ids that were set aside because their tasks could not be read. */
+    readonly unreadable: number;
+    /** How often a task went back to the queue because a worker had no handler for its kind. */
+    readonly unknownKind: number;
   };
 }
 
@@ -56,6 +64,7 @@ export class QueueCounter {
     failed: 0,
     retried: 0,
     requeued: 0,
+    unknownKind: 0,
     refused: 0,
     lost: 0,
   };
@@ -70,7 +79,8 @@ export class QueueCounter {
 }
 
 export function toCounts(reply: readonly number[]): QueueCounts {
-  const [queued, delayed, running, succeeded, failed, cancelled, paused, ...totals] = reply as number[];
+  const [queued, delayed, running, unreadable, succeeded, failed, cancelled, paused, ...totals] =
+    reply as number[];
   return {
     queued: queued!,
     delayed: delayed!,
@@ -78,6 +88,7 @@ export function toCounts(reply: readonly number[]): QueueCounts {
     succeeded: succeeded!,
     failed: failed!,
     cancelled: cancelled!,
+    unreadable: unreadable!,
     paused: paused === 1,
     totals: {
       enqueued: totals[0]!,
@@ -87,6 +98,8 @@ export function toCounts(reply: readonly number[]): QueueCounts {
       retried: totals[4]!,
       lost: totals[5]!,
       refused: totals[6]!,
+      unreadable: totals[7]!,
+      unknownKind: totals[8]!,
     },
   };
 }

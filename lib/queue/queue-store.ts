@@ -1,6 +1,7 @@
-import { sanitize } from "../errors.js";
+import { RedisSseError, sanitize } from "../errors.js";
 import { isMock, type RedisClient } from "../redis/client.js";
 import type { Script } from "../redis/script.js";
+import type { ResultSettings } from "./queue-options.js";
 import type { QueueKeys } from "./scripts/base.js";
 
 export interface QueueStoreOptions {
@@ -11,7 +12,8 @@ export interface QueueStoreOptions {
   readonly newEpoch: () => string;
   /** Most events kept of a task; `null` for none. */
   readonly keepEvents: number | null;
-  readonly maxResults: number;
+  /** What is kept of each way to end. */
+  readonly results: Pick<ResultSettings, "maxCount" | "maxBytes" | "maxPayloadBytes">;
 }
 
 /**
@@ -41,9 +43,9 @@ export class QueueStore {
     ];
   }
 
-  /** Rejects with a fault of Redis. */
+  /** Rejects with `QUEUE_UNREADABLE` if a set of the queue has the wrong type, or with a fault of Redis. */
   async run<Result>(script: Script<Result>, args: readonly (string | number)[]): Promise<Result> {
-    const { commands, newEpoch, keepEvents, maxResults } = this.#options;
+    const { commands, newEpoch, keepEvents, results } = this.#options;
     try {
       const client = commands();
       // Redis' own clock decides; ioredis-mock's goes back once in each second.
@@ -53,11 +55,16 @@ export class QueueStore {
         newEpoch(),
         keepEvents ?? "",
         this.wake,
-        maxResults,
+        `${results.maxCount} ${results.maxBytes} ${results.maxPayloadBytes}`,
         ...args,
       ]);
     } catch (error) {
-      throw sanitize(error);
+      const fault = sanitize(error);
+      if (fault.code !== "QUEUE_UNREADABLE") throw fault;
+      throw new RedisSseError(
+        "QUEUE_UNREADABLE",
+        `A key of queue "${this.name}" in Redis has the wrong type. Nothing was changed. Rename or delete that key.`,
+      );
     }
   }
 }

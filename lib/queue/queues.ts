@@ -31,7 +31,11 @@ export class Queues {
 
   constructor(deps: QueueDependencies) {
     this.#deps = deps;
-    this.#store = new QueueStore({ ...deps, name: "", maxResults: 1 });
+    this.#store = new QueueStore({
+      ...deps,
+      name: "",
+      results: { maxCount: 1, maxBytes: 1, maxPayloadBytes: 1 },
+    });
   }
 
   /** One object for each name; options that are given again have to be the same. Throws `ConfigError`. */

@@ -1,7 +1,7 @@
 import { setMaxListeners } from "node:events";
 
 import { delay } from "../deadline.js";
-import { sanitize } from "../errors.js";
+import { isPassing, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import type { TaskLease } from "./task-lease.js";
 import type { TaskOutcome, WorkerPort } from "./worker-port.js";
@@ -24,7 +24,7 @@ const MAX_PAUSE_MS = 5_000;
 
 /**
  * Stores what became of attempts, those of one turn together. The work is done, and its outcome is worth waiting for
- * Redis: it is tried until it is stored, as long as somebody waits for it.
+ * Redis: it is tried until it is stored, as long as somebody waits for it. A batch that Redis refuses is tried one by one.
  */
 export class Settler {
   readonly #port: WorkerPort;
@@ -66,7 +66,13 @@ export class Settler {
         left.forEach(({ resolve }, index) => resolve(taken[index]!));
         return;
       } catch (error) {
-        log("cannot store %d outcomes: %s", left.length, sanitize(error).message);
+        const fault = sanitize(error);
+        log("cannot store %d outcomes: %s", left.length, fault.message);
+        // A script is all or nothing: one outcome that Redis refuses would hold back the others for ever.
+        if (left.length > 1 && !isPassing(fault) && !this.#closing.signal.aborted) {
+          for (const entry of left) void this.#store([entry]);
+          return;
+        }
       }
       await delay(this.#port.clock, pauseMs, this.#closing.signal);
       const unwanted = left.filter(({ isWanted }) => this.#closing.signal.aborted || !isWanted());

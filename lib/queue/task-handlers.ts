@@ -9,10 +9,20 @@ import { TaskFailure } from "./task.js";
  */
 export type TaskHandler<Tasks extends TaskMap = AnyTasks> = (context: TaskContext<Tasks>) => unknown;
 
-/** A handler for each kind of task; a task of another kind fails. */
+/** A handler for each kind of task. A task of another kind goes back to the queue, and fails after `unknownKindMs`. */
 export type TaskHandlers<Tasks extends TaskMap> = {
   readonly [Kind in KindOf<Tasks>]: TaskHandler<Pick<Tasks, Kind>>;
 };
+
+/**
+ * This worker has no handler for a kind of task. During a rolling deploy another worker has one, so the task goes back to the
+ * queue for `unknownKindMs`.
+ */
+export class UnknownKind extends TaskFailure {
+  constructor() {
+    super("no worker of this queue knows this kind of task");
+  }
+}
 
 /** One handler of what was given, which may be one for each kind. Throws `ConfigError`. */
 export function readHandler(given: TaskHandler | TaskHandlers<AnyTasks>): TaskHandler {
@@ -29,7 +39,7 @@ export function readHandler(given: TaskHandler | TaskHandlers<AnyTasks>): TaskHa
   }
   return (context) => {
     const handler = handlers.get(context.task.kind);
-    if (handler === undefined) throw new TaskFailure("no worker of this queue knows this kind of task");
+    if (handler === undefined) throw new UnknownKind();
     return handler(context);
   };
 }

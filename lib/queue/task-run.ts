@@ -3,6 +3,7 @@ import { createLog } from "../log.js";
 import { backoffDelay } from "./backoff.js";
 import type { Settler } from "./settler.js";
 import { boundedJson, readChunk, readLine, readProgress, type TaskContext } from "./task-context.js";
+import { UnknownKind } from "./task-handlers.js";
 import type { TaskLease } from "./task-lease.js";
 import { TaskOutput } from "./task-output.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "./task.js";
@@ -131,15 +132,18 @@ export class TaskRun {
     const { task, attempts, settings: own } = this.lease;
     const isVerdict = error instanceof TaskFailure;
     if (!isVerdict) this.#tell(error);
+    const goesBack = error instanceof UnknownKind && settings.unknownKindMs > 0;
     const isLast = task.attempt >= attempts || (isVerdict && !error.retry);
     const shown = isVerdict ? error.message : "failed";
     const what = error === this.#timeout ? "timed out" : shown;
     return {
-      verdict: isLast ? "failed" : "retry",
+      verdict: goesBack ? "unknown" : isLast ? "failed" : "retry",
       progress: this.#output?.progress ?? task.progress,
       message: what.slice(0, MAX_MESSAGE),
       content: describeFailure(error).slice(0, MAX_MESSAGE),
-      delayMs: backoffDelay(own.backoff ?? settings.backoff, task.attempt, Math.random()),
+      delayMs: goesBack
+        ? settings.unknownKindMs
+        : backoffDelay(own.backoff ?? settings.backoff, task.attempt, Math.random()),
       ttlMs: settings.deadLetterTtlMs,
     };
   }
@@ -254,6 +258,7 @@ const COUNTED = {
   failed: "failed",
   retry: "retried",
   back: "requeued",
+  unknown: "unknownKind",
 } as const;
 
 /** For operators. */

@@ -77,6 +77,20 @@ export function isFinished(status: TaskStatus): status is "succeeded" | "failed"
   return status === "succeeded" || status === "failed" || status === "cancelled";
 }
 
+const STATUSES: ReadonlySet<unknown> = new Set<TaskStatus>([
+  "queued",
+  "delayed",
+  "running",
+  "succeeded",
+  "failed",
+  "cancelled",
+]);
+
+/** Another program can have written it. */
+export function isStatus(status: unknown): status is TaskStatus {
+  return STATUSES.has(status);
+}
+
 const CHANNEL = "task_progress:";
 const ID = /^[\w-]{1,128}$/;
 
@@ -98,6 +112,12 @@ export function assertTaskId(id: unknown): asserts id is string {
   }
 }
 
+/** As `assertTaskId()`; an id in the list of the unreadable ones can have other characters, written as %XX. */
+export function assertListedId(id: unknown): asserts id is string {
+  if (typeof id === "string" && /^(?:[\w-]|%(?:[0-9A-F]{2})?){1,200}(?:\.\.\.)?$/.test(id)) return;
+  assertTaskId(id);
+}
+
 /** Reads a task from the fields of its hash. */
 export function parseTask(id: string, fields: ReadonlyMap<string, string>): Task {
   const status = (fields.get("status") ?? "queued") as TaskStatus;
@@ -107,11 +127,11 @@ export function parseTask(id: string, fields: ReadonlyMap<string, string>): Task
     kind: fields.get("kind") ?? "",
     payload: readStored(fields.get("payload")),
     status,
-    priority: Number(fields.get("priority") ?? 0),
-    progress: Number(fields.get("progress") ?? 0),
+    priority: readNumber(fields.get("priority")),
+    progress: readNumber(fields.get("progress")),
     message: fields.get("message") ?? "",
     data: readStored(fields.get("data")),
-    attempt: Number(fields.get("attempt") ?? 0),
+    attempt: readNumber(fields.get("attempt")),
     createdAt: toIso(fields.get("createdAt")) ?? "",
     runAt: status === "delayed" ? toIso(fields.get("due") ?? fields.get("delayed")) : null,
     startedAt: toIso(fields.get("startedAt")),
@@ -140,6 +160,11 @@ export function parseJson(text: string | undefined): unknown {
   return text === undefined || text === "" ? null : JSON.parse(text);
 }
 
+function readNumber(text: string | undefined): number {
+  const number = Number(text ?? 0);
+  return Number.isFinite(number) ? number : 0;
+}
+
 /** What another program has broken is not worth a list that cannot be read: `null`. */
 function readStored(text: string | undefined): unknown {
   try {
@@ -153,9 +178,10 @@ function readStored(text: string | undefined): unknown {
 const written = new Map<number, string>();
 const MAX_WRITTEN = 64;
 
+/** `null` for a time that is missing or cannot be. */
 export function toIso(milliseconds: number | string | undefined): string | null {
-  if (milliseconds === undefined) return null;
   const at = Number(milliseconds);
+  if (!(Math.abs(at) <= 8.64e15)) return null;
   let text = written.get(at);
   if (text === undefined) {
     text = new Date(at).toISOString();

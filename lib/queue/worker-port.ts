@@ -7,12 +7,12 @@ import type { TaskLease } from "./task-lease.js";
 
 /** What became of an attempt. */
 export interface TaskOutcome {
-  readonly verdict: "succeeded" | "failed" | "retry" | "back";
+  readonly verdict: "succeeded" | "failed" | "retry" | "back" | "unknown";
   readonly progress: number;
   readonly message: string;
   /** The result as JSON, or what went wrong. */
   readonly content: string;
-  /** Until it is tried again. */
+  /** Until it is tried again; for a task of unknown kind, how long after it was first met it may come back. */
   readonly delayMs: number;
   /** For which it is kept. */
   readonly ttlMs: number;
@@ -37,7 +37,8 @@ export interface TaskReport {
 }
 
 /** What happens to a queue's tasks in this process, to be counted. */
-export type QueueEvent = "started" | "succeeded" | "failed" | "retried" | "requeued" | "refused" | "lost";
+export type QueueEvent =
+  "started" | "succeeded" | "failed" | "retried" | "requeued" | "unknownKind" | "refused" | "lost";
 
 /** The queue, as a worker sees it. All but `onWake` and `count` reject with a fault of Redis. */
 export interface WorkerPort {

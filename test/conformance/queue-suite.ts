@@ -18,6 +18,7 @@ import { describeSchedules } from "./queue/schedules.js";
 import { describeSchemas } from "./queue/schemas.js";
 import { describeTaskStream } from "./queue/task-stream.js";
 import { describeThrottling } from "./queue/throttling.js";
+import { describeUnreadable } from "./queue/unreadable.js";
 import { describeWorker } from "./queue/worker.js";
 import { describeWorkerStop } from "./queue/worker-stop.js";
 
@@ -45,5 +46,6 @@ export function describeQueue(name: string, makeService: MakeService): void {
     describeRetention(makeService);
     describeResends(makeService);
     describeBadInput(makeService);
+    describeUnreadable(makeService);
   });
 }

@@ -90,7 +90,7 @@ describe("a queue whose moves come at the worst of times", function () {
         commands: () => server.admin,
         newEpoch: () => "epoch",
         keepEvents: 100,
-        maxResults: 100,
+        results: { maxCount: 100, maxBytes: 1e9, maxPayloadBytes: 1e6 },
       }),
     );
     const fire = (at: number, as = content): ReturnType<Enqueuer["fire"]> =>

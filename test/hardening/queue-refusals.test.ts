@@ -146,6 +146,30 @@ describe("a queue on a Redis that refuses something, or is used in a way of its 
     }
   });
 
+  it("one outcome that Redis refuses does not hold back those that were told with it", async () => {
+    const tasks = "sse:task:{tasks}:";
+    const rights = ["on", ">pass", "~*", "&*", "+@all"];
+    await server.admin.call("ACL", "SETUSER", "narrow", "reset", ...rights);
+    const queue = connect(`redis://narrow:pass@127.0.0.1:${server.port}`).queue("narrow");
+    const plain = connect().queue("narrow");
+    const release = deferred();
+    ends.push(release.resolve);
+    const worker = queue.worker(() => release.promise, { concurrency: 6 });
+    for (const id of ["good-1", "bad", "good-2"]) await plain.enqueue("kind", null, { id });
+    await eventually(() => expect(worker.running).to.equal(3));
+    await server.admin.call("ACL", "SETUSER", "narrow", "resetkeys", "~sse:queue:*", `~${tasks}`, "~*good*");
+    await server.admin.call("ACL", "SETUSER", "narrow", "~sse:pos:{tasks}:task_progress:");
+    await server.admin.call("ACL", "SETUSER", "narrow", "~sse:log:{tasks}:task_progress:");
+    release.resolve();
+    for (const id of ["good-1", "good-2"]) await untilStatus(plain, id, "succeeded");
+    expect(await plain.get("bad")).to.include({ status: "running" });
+    expect(await plain.counts()).to.include({ succeeded: 2, running: 1 });
+    await server.admin.call("ACL", "SETUSER", "narrow", "~*");
+    await untilStatus(plain, "bad", "succeeded");
+    expect(await plain.counts()).to.include({ succeeded: 3, running: 0 });
+    expect(await plain.get("bad")).to.include({ attempt: 1 });
+  });
+
   it("an app's own client keeps its key prefix, and the queue keeps its keys", async () => {
     const client = new Redis(server.url, { keyPrefix: "app:" });
     ends.push(() => client.quit());

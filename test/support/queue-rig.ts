@@ -22,7 +22,8 @@ import { listen, rawClient, type MakeService } from "./service.js";
 import type { ReceivedEvent } from "./sse-client.js";
 
 /** The sets of a queue, by what their keys end with. */
-export type QueueSet = "ready" | "delayed" | "leases" | "succeeded" | "failed" | "cancelled" | "due";
+export type QueueSet =
+  "ready" | "delayed" | "leases" | "succeeded" | "failed" | "cancelled" | "due" | "unreadable";
 
 /** A worker that took a task and is not heard of again: time stands still for it. */
 export interface LostWorker {

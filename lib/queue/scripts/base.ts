@@ -1,3 +1,4 @@
+import { RedisSseError } from "../../errors.js";
 import { IS_PLACE } from "../../redis/place-lua.js";
 import { defineScript, type Script } from "../../redis/script.js";
 
@@ -14,10 +15,15 @@ import { defineScript, type Script } from "../../redis/script.js";
  * tells, and `watch()` writes it down; from then on (field `watched`) each move appends to it.
  *
  * KEYS: the queue's hash, then what the names of tasks and of their logs begin with. ARGV: now, epoch of a new log, most
- * events kept of a task ('' for none), channel that wakes workers, most tasks kept of each way to end; then what each
+ * events kept of a task ('' for none), channel that wakes workers, most tasks and most bytes kept of each way to end
+ * and most bytes of a payload that is kept; then what each
  * script says. Redis' own clock decides, so that workers need not agree on the time; `now` is given only to ioredis-mock,
  * whose clock goes back. Lua of all servers and of the mock: no cjson, whole numbers of 32 bits (hence `text()`), what is
  * not there may be an object, and a list that has grown is none.
+ *
+ * Any program can have written these keys, and a script that stops half-way loses tasks. A script therefore reads all that it
+ * needs before its first write. If a set has another type, it answers '!' (`QUEUE_UNREADABLE`). If a task cannot be
+ * read, `claim` moves its id to the set `unreadable`, and all other tasks go on.
  */
 
 export const BASE: string = String.raw`
@@ -47,9 +53,19 @@ local function quote(value)
   return '"' .. string.gsub(value, '[%c"\\]', function(char) return string.format('\\u%04x', string.byte(char)) end) .. '"'
 end
 
--- Those fields of a hash; false for one that is not there.
+local function isWrongKind(reply)
+  return type(reply) == 'table' and reply.err and (ARGV[1] ~= '' or string.find(reply.err, 'WRONGTYPE', 1, true)) and true
+end
+
+-- Those fields of a hash; false for one that is not there. The second answer says that the key has another type.
 local function fields(key, ...)
-  local got, count = call('HMGET', key, ...), select('#', ...)
+  local got, count = redis.pcall('HMGET', key, ...), select('#', ...)
+  if got.err then
+    if not isWrongKind(got) then got = call('HMGET', key, ...) end
+    local none = {}
+    for index = 1, count do none[index] = false end
+    return none, true
+  end
   if ARGV[1] == '' then return got end
   local copy = {}
   for index = 1, count do copy[index] = type(got[index]) == 'string' and got[index] end
@@ -59,6 +75,40 @@ end
 local function push(list, ...)
   for index = 1, select('#', ...) do list[#list + 1] = (select(index, ...)) end
 end
+
+-- Reads from a key of the queue. If that key has another type, the script must answer UNFIT before its first write.
+local unfit, UNFIT = false, {'!'}
+local function look(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not isWrongKind(reply) then return call(command, key, ...) end
+  unfit = true
+  return {}
+end
+
+-- Whether one of these sets has another type.
+local function areUnfit(...)
+  for index = 1, select('#', ...) do look('ZCARD', (select(index, ...))) end
+  return unfit
+end
+
+-- A score as a number; nil for an infinite one.
+local function finite(score)
+  local number = string.find(tostring(score), '^%-?%d[%d.e+-]*$') and tonumber(score)
+  return number and math.abs(number) < 1e18 and number or nil
+end
+
+local function shown(score)
+  local number = finite(score)
+  return number and text(math.floor(number)) or tostring(score)
+end
+
+local function isListed(set, id)
+  local score = look('ZSCORE', set, id)
+  return type(score) == 'string' or type(score) == 'number'
+end
+
+local function isId(id) return #id > 0 and #id <= 128 and not string.find(id, '[^%w_-]') end
 `;
 
 export const TELL: string = String.raw`${IS_PLACE}
@@ -121,10 +171,13 @@ local function append(id, name, make, ending)
   return seq
 end
 
+-- Another program may have written it.
+local function number(value) return finite(value) and value or '0' end
+
 local function tell(id, kind, task, ending)
   return append(id, '', function(seq)
-    return '{"taskId":"' .. id .. '","progress":' .. task.progress .. ',"message":' .. quote(task.message)
-      .. ',"status":"' .. task.status .. '","type":"' .. kind .. '","attempt":' .. task.attempt .. ',"seq":' .. seq
+    return '{"taskId":"' .. id .. '","progress":' .. number(task.progress) .. ',"message":' .. quote(task.message)
+      .. ',"status":' .. quote(task.status) .. ',"type":"' .. kind .. '","attempt":' .. number(task.attempt) .. ',"seq":' .. seq
       .. (task.data and ',"data":' .. task.data or '') .. '}'
   end, ending)
 end
@@ -176,11 +229,77 @@ end
 
 -- A full Redis takes it all the same, as it takes all that a script does behind a first write that needs no memory. Tasks
 -- that could not end, nor keep their leases, would keep it full for ever.
-local function insist() call('ZREM', LEASES, '') end
+local function insist() call('ZREMRANGEBYSCORE', LEASES, '(1', '(1') end
 
-local function count(name, number) call('HINCRBY', META, name, text(number)) end
+-- A counter that another program has broken begins anew.
+local function count(name, number)
+  if not tonumber(redis.pcall('HINCRBY', META, name, text(number))) then
+    redis.pcall('HSET', META, name, text(number))
+  end
+end
 
 local function forget(id) call('DEL', TASK .. id, POS .. id, LOG .. id) end
+
+-- A task that is over is in its set by the time at which it is forgotten. The fraction of that score says how large it is, to
+-- two percent: its hash may be gone when that is asked. 0: not known.
+local MOST_COUNT, MOST_BYTES, PAYLOAD_BYTES = string.match(ARGV[5], '^(%d+) (%d+) (%d+)$')
+local function scoreOf(time, size)
+  local step = math.min(1023, math.ceil(math.log(size) / math.log(2) * 32))
+  return string.format('%.6f', time + step / 1024)
+end
+
+local function sizeOf(score)
+  local number = finite(score) or 0
+  local step = math.floor((number - math.floor(number)) * 1024 + 0.5)
+  return step > 0 and math.floor(2 ^ (step / 32)) or 0
+end
+
+-- Adds to what all tasks of a set take; answers how much that is now.
+local function addBytes(status, bytes)
+  local name = 'bytes:' .. status
+  local total = tonumber(redis.pcall('HINCRBY', META, name, text(bytes)))
+  if total and total >= 0 then return total end
+  redis.pcall('HSET', META, name, '0')
+  return 0
+end
+
+-- Takes tasks from the beginning of a set: ids and scores.
+local function drop(status, page, forgets)
+  local set, ids, bytes = META .. ':' .. status, {}, 0
+  for index = 1, #page, 2 do
+    local id = page[index]
+    bytes = bytes + sizeOf(page[index + 1])
+    ids[#ids + 1] = id
+    if forgets then
+      -- An entry that has outlived its task may have the id of another one by now, of any queue.
+      local got = fields(TASK .. id, 'status', 'queue')
+      if got[1] == status and got[2] == NAME then forget(id) end
+    end
+  end
+  if #ids == 0 then return end
+  call('ZREM', set, unpack(ids))
+  addBytes(status, -bytes)
+end
+
+-- Takes a task out of the set of those that are over.
+local function dropOne(status, id)
+  local score = call('ZSCORE', META .. ':' .. status, id)
+  if type(score) == 'string' or type(score) == 'number' then drop(status, {id, score}) end
+end
+
+-- Ids whose tasks have expired. Answers how many there were, at most so many.
+local function dropExpired(status, most)
+  local page = call('ZRANGEBYSCORE', META .. ':' .. status, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', text(most))
+  drop(status, page)
+  return #page / 2
+end
+
+-- The set of a status expires with its last task.
+local function expireSet(status)
+  local last = call('ZRANGE', META .. ':' .. status, '-1', '-1', 'WITHSCORES')
+  local time = #last > 0 and finite(last[2])
+  if time then call('PEXPIREAT', META .. ':' .. status, text(math.floor(time) + 1000)) end
+end
 
 -- Does what was put aside. A set's oldest go where it holds more than it may.
 local function settle()
@@ -191,19 +310,23 @@ local function settle()
   for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
     local ended, set = lists[status], META .. ':' .. status
     if ended then
+      dropExpired(status, 200)
       call('ZADD', set, unpack(ended))
-      call('ZREMRANGEBYSCORE', set, '-inf', text(now))
+      local bytes = 0
+      for index = 1, #ended, 2 do bytes = bytes + sizeOf(ended[index]) end
+      bytes = addBytes(status, bytes) - tonumber(MOST_BYTES)
       count(status, #ended / 2)
-      local surplus = math.min(call('ZCARD', set) - tonumber(ARGV[5]), 200)
-      if surplus > 0 then
-        local oldest = call('ZRANGE', set, '0', text(surplus - 1))
-        for index = 1, #oldest do
-          -- An entry that has outlived its task may have the id of another one by now, of any queue.
-          local got = fields(TASK .. oldest[index], 'status', 'queue')
-          if got[1] == status and got[2] == NAME then forget(oldest[index]) end
+      local surplus = tonumber(call('ZCARD', set)) - tonumber(MOST_COUNT)
+      if surplus > 0 or bytes > 0 then
+        local oldest, page, at = call('ZRANGE', set, '0', '499', 'WITHSCORES'), {}, 1
+        while at < #oldest and (surplus > 0 or bytes > 0) do
+          page[at], page[at + 1] = oldest[at], oldest[at + 1]
+          surplus, bytes = surplus - 1, bytes - sizeOf(oldest[at + 1])
+          at = at + 2
         end
-        call('ZREM', set, unpack(oldest))
+        drop(status, page, true)
       end
+      expireSet(status)
     end
   end
 end
@@ -211,23 +334,48 @@ end
 -- The place in line, lower first: by priority, then by age.
 local function placeOf(priority, number) return text(number - tonumber(priority) * 1e12) end
 
-local function enter(number) return tonumber(call('HINCRBY', META, 'seq', text(number))) - number end
+-- Numbers for tasks that enter the queue; nil if the queue's hash has another type. A counter that another program has
+-- broken goes on from the time.
+local function enter(number)
+  local top = redis.pcall('HINCRBY', META, 'seq', text(number))
+  if isWrongKind(top) then return nil end
+  local fault = type(top) == 'table' and tostring(top.err) or 'integer'
+  local isBroken = string.find(fault, 'integer', 1, true) or string.find(fault, 'overflow', 1, true)
+  top = tonumber(top)
+  if top and math.abs(top) < 1e15 then return top - number end
+  if not isBroken then call('HINCRBY', META, 'seq', text(number)) end
+  call('HSET', META, 'seq', text(now + number))
+  return now
+end
 
--- Ends a task; task has its status, progress, message, attempt, and whether it is watched. What follows are more fields.
+-- The id of the task that has a key of deduplication; false if there is none.
+local function holderOf(once)
+  local holder = redis.pcall('GET', META .. ':once:' .. once)
+  return type(holder) == 'string' and holder
+end
+
+-- Ends a task; task has its status, progress, message, attempt, payload, and whether it is watched. What follows are more fields.
 local function conclude(id, task, ttl, ...)
-  local key = TASK .. id
+  local key, size, payload = TASK .. id, 400 + #id, task.payload or ''
+  local more = {...}
+  for index = 1, #more do size = size + #more[index] end
+  if task.status ~= 'failed' and #payload > tonumber(PAYLOAD_BYTES) then
+    push(more, 'payload', '', 'released', '1')
+  else
+    size = size + #payload
+  end
+  if task.watched then size = size + (tonumber(redis.pcall('MEMORY', 'USAGE', LOG .. id)) or 0) end
   call('HSET', key, 'status', task.status, 'token', '', 'progress', task.progress, 'message', task.message,
-    'finishedAt', text(now), ...)
+    'finishedAt', text(now), unpack(more))
   call('PEXPIRE', key, ttl)
   if task.once then
-    local once = META .. ':once:' .. task.once
-    if call('GET', once) == id then call('DEL', once) end
+    if holderOf(task.once) == id then call('DEL', META .. ':once:' .. task.once) end
   end
   if KEEP == '' or task.watched then
     tell(id, task.status, task, 'completed')
     if KEEP ~= '' then expireLog(id, ttl) end
   end
-  later(task.status, text(now + tonumber(ttl)), id)
+  later(task.status, scoreOf(now + tonumber(ttl), size), id)
 end
 `;
 
@@ -240,9 +388,85 @@ export function defineQueueScript<Result>(
   lua: string,
   parse: (reply: readonly string[]) => Result,
 ): Script<Result> {
-  return defineScript(name, lua, 4, (reply) =>
-    parse(Array.isArray(reply) ? reply.map(String) : [String(reply)]),
-  );
+  return defineScript(name, lua, 4, (reply) => {
+    const lines = Array.isArray(reply) ? reply.map(String) : [String(reply)];
+    if (lines[0] === "!") {
+      throw new RedisSseError("QUEUE_UNREADABLE", "A key of this queue in Redis has the wrong type.");
+    }
+    return parse(lines);
+  });
 }
+
+/**
+ * Reads tasks from a set, and puts aside those that cannot be read. `sort()` only reads, `putAside()` writes. If the hash of such
+ * a task is of no use to anybody, it expires with the entry.
+ */
+export const ASIDE: string = String.raw`
+local UNREADABLE, ASIDE_MS, MOST_ASIDE = META .. ':unreadable', '604800000', 1000
+local KIND, STATUS, CREATED, ATTEMPT, ATTEMPTS, PRIORITY, PROGRESS, PLACE = 1, 3, 4, 5, 6, 7, 8, 9
+local ONCE, WATCHED, MORE, PAYLOAD, STARTED, OPTIONS, TOKEN = 10, 11, 12, 13, 14, 15, 16
+
+local function isWithin(value, least, most)
+  if not value then return true end
+  local number = #value <= 24 and finite(value)
+  return number and number >= least and number <= most
+end
+
+local function isWhole(value, most) return not value or #value <= 16 and not string.find(value, '%D') and isWithin(value, 0, most) end
+
+-- The fields of a task, and whether they are those of a task of this queue in that state. The third answer says that the hash
+-- is of no use.
+local function stored(id, status)
+  if not isId(id) then return {}, false, false end
+  local got, isOther = fields(TASK .. id, 'kind', 'queue', 'status', 'createdAt', 'attempt', 'attempts', 'priority', 'progress',
+    'place', 'once', 'watched', 'more', 'payload', 'startedAt', 'options', 'token')
+  local isSound = not isOther and got[KIND] and #got[KIND] > 0 and #got[KIND] <= 512 and got[2] and got[CREATED] and got[PAYLOAD]
+    and #got[CREATED] > 0 and isWhole(got[CREATED], 8.64e15) and isWhole(got[STARTED], 8.64e15)
+    and isWhole(got[ATTEMPT], 1e6) and isWhole(got[ATTEMPTS], 1000) and got[ATTEMPTS] ~= '0' and isWithin(got[PRIORITY], -100, 100)
+    and isWithin(got[PROGRESS], 0, 100) and isWithin(got[PLACE], -1e18, 1e18)
+  return got, isSound and got[2] == NAME and got[STATUS] == status, not isSound and (not got[2] or got[2] == NAME)
+end
+
+local aside = {}
+
+-- The tasks of a page with scores that can be read, each with its id, fields and score.
+local function sort(set, page, status, needsPlace)
+  local found = {}
+  for index = 1, #page, 2 do
+    local id, score = page[index], page[index + 1]
+    local got, isFit, isUseless = stored(id, status)
+    if isFit and finite(score) and (got[PLACE] or not needsPlace) then
+      found[#found + 1] = {id, got, type(score) == 'string' and score or text(score)}
+    else
+      aside[#aside + 1] = {set, id, isUseless or isFit and not finite(score) or isFit and needsPlace and not got[PLACE]}
+    end
+  end
+  return found
+end
+
+-- Ids become parts of keys and cursors: other characters are written as in a URL.
+local function nameOf(id)
+  if isId(id) then return id end
+  if id == '' then return '%' end
+  local name = string.gsub(string.sub(id, 1, 200), '[^%w_-]', function(char) return string.format('%%%02X', string.byte(char)) end)
+  return #id > 200 and name .. '...' or name
+end
+
+local function putAside()
+  for index = 1, #aside do
+    local set, id, expires = unpack(aside[index])
+    call('ZADD', UNREADABLE, text(now), nameOf(id))
+    call('ZREM', set, id)
+    if expires then call('PEXPIRE', TASK .. id, ASIDE_MS) end
+  end
+  if #aside == 0 then return end
+  count('unreadable', #aside)
+  aside = {}
+  call('ZREMRANGEBYSCORE', UNREADABLE, '-inf', text(now - tonumber(ASIDE_MS)))
+  local surplus = tonumber(call('ZCARD', UNREADABLE)) - MOST_ASIDE
+  if surplus > 0 then call('ZREMRANGEBYRANK', UNREADABLE, '0', text(surplus - 1)) end
+  call('PEXPIRE', UNREADABLE, ASIDE_MS)
+end
+`;
 
 export const toFlags = (reply: readonly string[]): readonly boolean[] => reply.map((flag) => flag === "1");

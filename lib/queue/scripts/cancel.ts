@@ -4,17 +4,19 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 /** ARGV: id, message, ms for which it is kept. 1; 0 for a task that has ended otherwise; 2 for one that is not there. */
 const CANCEL = `${BASE}${TELL}${MOVES}${String.raw`
 local id = ARGV[6]
-local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched', 'once', 'queue', 'options')
+local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched', 'once', 'queue', 'options', 'payload')
 if not got[1] or got[6] ~= NAME then return 2 end
 if isOver(got[1]) then return got[1] == 'cancelled' and 1 or 0 end
+if areUnfit(READY, DELAYED, LEASES, META .. ':cancelled') then return UNFIT end
 insist()
 -- What was said of this task goes before what the queue says.
 local ttl = got[7] and string.match(got[7], '"resultTtlMs":(%d+)') or ARGV[8]
+if #ttl > 11 then ttl = ARGV[8] end
 leave(READY, id)
 leave(DELAYED, id)
 leave(LEASES, id)
 conclude(id, {status = 'cancelled', progress = got[2] or '0', message = ARGV[7], attempt = got[3] or '0', watched = got[4],
-  once = got[5]}, ttl)
+  once = got[5], payload = got[8]}, ttl)
 settle()
 redis.pcall('PUBLISH', WAKE, 'cancel ' .. id)
 return 1`}`;

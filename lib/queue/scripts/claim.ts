@@ -1,125 +1,149 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
+import { ASIDE, BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 
 /**
  * ARGV: lease ms, most tasks, the call, attempts of tasks that say nothing, ms for which a failed task is kept, message of
  * one whose worker was lost, tasks per interval ('' for any number), that interval in ms, who claims. Puts back what lost
  * its worker (or fails it, after its last attempt) and what is due, then takes the first in line and records their
  * leases, in one step: an answer that never arrives leaves leases that run out, not lost tasks, and the same call again
- * gets the same tasks. Answers ms until something may be ready, Redis' time, how many schedules are due, of each its name, time and
+ * gets the same tasks. Ids of tasks that cannot be read are put aside. Answers ms until something may be ready, Redis' time, how many schedules are due, of each its name, time and
  * content; then of each task what is told of it, line by line, its payload and its options.
  */
-const CLAIM = `${BASE}${TELL}${MOVES}${String.raw`
+const CLAIM = `${BASE}${TELL}${MOVES}${ASIDE}${String.raw`
 local lease, want, caller = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local claims = META .. ':claim:' .. ARGV[14]
-insist()
 
--- From the last to the first: they keep their order by their places.
-local lost = call('ZRANGEBYSCORE', LEASES, '-inf', text(now), 'LIMIT', '0', '100')
-for index = 1, #lost do
-  local id = lost[index]
-  local got = fields(TASK .. id, 'attempt', 'attempts', 'progress', 'place', 'once', 'watched')
-  leave(LEASES, id)
-  if got[1] then
-    local task = {attempt = got[1], progress = got[3] or '0', once = got[5], watched = got[6], message = ARGV[11]}
-    if tonumber(got[1]) >= tonumber(got[2] or ARGV[9]) then
-      task.status = 'failed'
-      conclude(id, task, ARGV[10])
-    else
-      task.status = 'queued'
-      watch(id)
-      call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
-      later(READY, got[4], id)
-      tell(id, 'retry', task)
+local due = look('ZRANGEBYSCORE', DELAYED, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', '200')
+local lost = look('ZRANGEBYSCORE', LEASES, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', '100')
+local schedules = look('ZRANGEBYSCORE', META .. ':due', '0', text(now), 'WITHSCORES', 'LIMIT', '0', '20')
+local ready = tonumber(look('ZCARD', READY)) or 0
+local config, isOther = fields(META, 'paused', 'tokens', 'tokensAt', 'sweptAt')
+if unfit or isOther then return UNFIT end
+if config[1] then schedules = {} end
+local contents = {}
+for index = 1, #schedules, 2 do
+  local content = look('HGET', META .. ':schedules', schedules[index])
+  contents[index] = type(content) == 'string' and content or ''
+end
+lost, due = sort(LEASES, lost, 'running', true), sort(DELAYED, due, 'delayed', true)
+-- An infinite score never comes up by itself.
+local sweeps = math.abs(now - (finite(config[4]) or 0)) >= 60000
+if sweeps then
+  areUnfit(META .. ':succeeded', META .. ':failed', META .. ':cancelled')
+  sort(LEASES, look('ZRANGEBYSCORE', LEASES, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'running', true)
+  sort(DELAYED, look('ZRANGEBYSCORE', DELAYED, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'delayed', true)
+end
+if #aside > 0 then look('ZCARD', UNREADABLE) end
+if #lost > 0 then look('ZCARD', META .. ':failed') end
+if unfit then return UNFIT end
+
+insist()
+if sweeps then
+  local expired = 0
+  for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
+    expired = math.max(expired, dropExpired(status, 1000))
+    expireSet(status)
+    -- What another program has changed is counted anew where that is not much.
+    local set = META .. ':' .. status
+    if tonumber(call('ZCARD', set)) <= 1000 then
+      local page, bytes = call('ZRANGE', set, '0', '-1', 'WITHSCORES'), 0
+      for index = 2, #page, 2 do bytes = bytes + sizeOf(page[index]) end
+      call('HSET', META, 'bytes:' .. status, text(bytes))
     end
-    task.lost = true
+  end
+  if expired < 1000 then call('HSET', META, 'sweptAt', text(now)) end
+end
+-- They keep their order by their places.
+for index = 1, #lost do
+  local id, got = unpack(lost[index])
+  local attempt = got[ATTEMPT] or '0'
+  local task = {attempt = attempt, progress = got[PROGRESS] or '0', once = got[ONCE], watched = got[WATCHED], message = ARGV[11],
+    payload = got[PAYLOAD]}
+  leave(LEASES, id)
+  if tonumber(attempt) >= tonumber(got[ATTEMPTS] or ARGV[9]) then
+    task.status = 'failed'
+    conclude(id, task, ARGV[10])
+  else
+    task.status = 'queued'
+    watch(id)
+    call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
+    later(READY, got[PLACE], id)
+    tell(id, 'retry', task)
   end
 end
 if #lost > 0 then count('lost', #lost) end
-
-local due = call('ZRANGEBYSCORE', DELAYED, '-inf', text(now), 'LIMIT', '0', '200')
 for index = 1, #due do
-  local place = fields(TASK .. due[index], 'place')
-  leave(DELAYED, due[index])
-  if place[1] then
-    call('HSET', TASK .. due[index], 'status', 'queued')
-    later(READY, place[1], due[index])
-  end
+  local id, got = unpack(due[index])
+  leave(DELAYED, id)
+  call('HSET', TASK .. id, 'status', 'queued')
+  later(READY, got[PLACE], id)
 end
 settle()
+putAside()
+if lists[READY] then ready = ready + #lists[READY] / 2 end
 
-local config = fields(META, 'paused', 'tokens', 'tokensAt')
 local wait, reply = 1e9, {}
-local first = call('ZRANGE', DELAYED, '0', '0', 'WITHSCORES')
-if #first > 0 then wait = math.min(wait, tonumber(first[2]) - now) end
-first = call('ZRANGE', LEASES, '0', '0', 'WITHSCORES')
-if #first > 0 then wait = math.min(wait, tonumber(first[2]) - now) end
+local function waitFor(set)
+  local first = call('ZRANGE', set, '0', '0', 'WITHSCORES')
+  if #first > 0 then wait = math.min(wait, (finite(first[2]) or 1e15) - now) end
+end
+waitFor(DELAYED)
+waitFor(LEASES)
 
-local schedules = call('ZRANGEBYSCORE', META .. ':due', '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', '20')
-if config[1] then schedules = {} end
 push(reply, '', text(now), text(#schedules / 2))
-for index = 1, #schedules, 2 do
-  local content = call('HGET', META .. ':schedules', schedules[index])
-  push(reply, schedules[index], text(tonumber(schedules[index + 1])), type(content) == 'string' and content or '')
-end
-if #schedules == 0 and not config[1] then
-  first = call('ZRANGE', META .. ':due', '0', '0', 'WITHSCORES')
-  if #first > 0 then wait = math.min(wait, tonumber(first[2]) - now) end
-end
+for index = 1, #schedules, 2 do push(reply, schedules[index], shown(schedules[index + 1]), contents[index]) end
+if #schedules == 0 and not config[1] then waitFor(META .. ':due') end
 
--- More of a task is read only where there is more.
-local function taken(id, kind, payload, createdAt, attempt, startedAt, isPlain)
-  local more = isPlain and {} or fields(TASK .. id, 'attempts', 'priority', 'progress', 'options')
+local function taken(id, got, attempt, startedAt)
   local length = #reply
-  reply[length + 1] = id .. '\n' .. caller .. '\n' .. attempt .. '\n' .. (more[1] or '') .. '\n' .. createdAt .. '\n' .. startedAt
-    .. '\n' .. (more[2] or '0') .. '\n' .. (more[3] or '0') .. '\n' .. kind
-  reply[length + 2], reply[length + 3] = payload, more[4] or ''
+  reply[length + 1] = id .. '\n' .. caller .. '\n' .. attempt .. '\n' .. (got[ATTEMPTS] or '') .. '\n' .. got[CREATED] .. '\n'
+    .. startedAt .. '\n' .. (got[PRIORITY] or '0') .. '\n' .. (got[PROGRESS] or '0') .. '\n' .. got[KIND]
+  reply[length + 2], reply[length + 3] = got[PAYLOAD], got[OPTIONS] or ''
 end
 
-local before = call('GET', claims)
+local before = redis.pcall('GET', claims)
 if type(before) == 'string' and string.match(before, '^%S+') == caller then
   for id in string.gmatch(before, ' (%S+)') do
-    local got = fields(TASK .. id, 'token', 'kind', 'payload', 'createdAt', 'attempt', 'startedAt')
-    if got[1] == caller then taken(id, got[2], got[3], got[4], got[5], got[6], false) end
+    local got, isFit = stored(id, 'running')
+    if isFit and got[TOKEN] == caller then taken(id, got, got[ATTEMPT] or '1', got[STARTED] or text(now)) end
   end
 elseif not config[1] then
+  local tokens, at
   if ARGV[12] ~= '' then
     -- A bucket of tokens that fills evenly.
     local most, interval = tonumber(ARGV[12]), tonumber(ARGV[13])
-    local at = tonumber(config[3] or now)
-    local tokens = math.min(most, tonumber(config[2] or ARGV[12]) + math.max(0, now - at) * most / interval)
-    local ready = call('ZCARD', READY)
+    at = finite(config[3]) or now
+    tokens = math.min(most, (finite(config[2]) or most) + math.max(0, now - at) * most / interval)
     want = math.max(0, math.min(want, math.floor(tokens), ready))
     if ready > want and tokens - want < 1 then wait = math.min(wait, math.ceil((1 - (tokens - want)) * interval / most)) end
-    -- A look at it alone changes nothing: what has come in since is less than can be written. A clock may be set back.
-    if want > 0 or now < at then
-      call('HSET', META, 'tokens', string.format('%.9f', tokens - want), 'tokensAt', text(now))
-    end
   end
-  local got = want > 0 and call('ZPOPMIN', READY, text(want)) or {}
+  local page = want > 0 and ready > 0 and call('ZRANGE', READY, '0', text(want - 1), 'WITHSCORES') or {}
+  local found = sort(READY, page, 'queued')
+  if #aside > 0 and areUnfit(UNREADABLE) then return UNFIT end
+  -- A look at it alone changes nothing: what has come in since is less than can be written. A clock may be set back.
+  if tokens and (#found > 0 or now < at) then
+    call('HSET', META, 'tokens', string.format('%.9f', tokens - #found), 'tokensAt', text(now))
+  end
+  putAside()
   local record, started = {caller}, text(now)
-  for index = 1, #got, 2 do
-    local id, place = got[index], got[index + 1]
-    local key = TASK .. id
-    local task = fields(key, 'kind', 'payload', 'createdAt', 'attempt', 'watched', 'more')
-    if task[1] then
-      local attempt = text(tonumber(task[4] or '0') + 1)
-      call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', caller, 'startedAt', started, 'place',
-        type(place) == 'string' and place or text(place))
-      later(LEASES, text(now + lease), id)
-      record[#record + 1] = id
-      taken(id, task[1], task[2], task[3], attempt, started, not (task[4] or task[5] or task[6]))
-      if KEEP == '' or task[5] then
-        -- What was written before belongs to an attempt that is over.
-        local began = tell(id, 'started', {status = 'running', progress = fields(key, 'progress')[1] or '0', message = '', attempt = attempt})
-        call('HSET', key, 'began', began)
-      end
+  for index = 1, #found do
+    local id, got, place = unpack(found[index])
+    local key, attempt = TASK .. id, text(tonumber(got[ATTEMPT] or '0') + 1)
+    call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', caller, 'startedAt', started, 'place', place)
+    later(LEASES, text(now + lease), id)
+    record[#record + 1] = id
+    taken(id, got, attempt, started)
+    if KEEP == '' or got[WATCHED] then
+      -- What was written before belongs to an attempt that is over.
+      local began = tell(id, 'started', {status = 'running', progress = got[PROGRESS] or '0', message = '', attempt = attempt})
+      call('HSET', key, 'began', began)
     end
   end
-  -- Some had no task behind them any more: behind those there may be others.
-  if #record - 1 < #got / 2 then wait = 0 end
-  if lists[LEASES] then
+  -- Behind those that were put aside there may be others.
+  if #found < #page / 2 then wait = 0 end
+  if #found > 0 then
     call('ZADD', LEASES, unpack(lists[LEASES]))
+    call('ZREM', READY, unpack(record, 2))
     call('SET', claims, table.concat(record, ' '), 'PX', text(lease))
     wait = math.min(wait, lease)
   end

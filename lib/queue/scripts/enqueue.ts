@@ -10,17 +10,34 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 const ENTER = String.raw`
 local whole, caller = ARGV[6], ARGV[7]
 local total = (#ARGV - FIRST + 1) / 4
-if whole == '1' then
-  for index = 0, total - 1 do
-    local id, extra = ARGV[FIRST + index * 4], ARGV[FIRST + 3 + index * 4]
-    local owner = call('HGET', TASK .. id, 'call')
-    local once = extra ~= '' and string.match(extra, '[^\n]*$') or ''
-    -- That it is there already is what its key asks for.
-    local isSame = once ~= '' and call('GET', META .. ':once:' .. once) == id
-    if type(owner) == 'string' and owner ~= caller .. index and not isSame then return {'taken', id} end
+-- What is stored is read once, before the first write; the writes keep it true.
+local tasks, holders = {}, {}
+local function taskOf(id)
+  if not tasks[id] then
+    local got, isOther = fields(TASK .. id, 'call', 'createdAt', 'queue')
+    tasks[id] = {call = got[1] or isOther and '', createdAt = got[2] or text(now), queue = got[3]}
   end
+  return tasks[id]
 end
+local function idOf(once)
+  if holders[once] == nil then holders[once] = holderOf(once) end
+  return holders[once]
+end
+local needsDelayed = false
+for index = 0, total - 1 do
+  local id, extra = ARGV[FIRST + index * 4], ARGV[FIRST + 3 + index * 4]
+  local owner = taskOf(id).call
+  local once = extra ~= '' and string.match(extra, '[^\n]*$') or ''
+  local holder = once ~= '' and idOf(once)
+  if holder then taskOf(holder) end
+  needsDelayed = needsDelayed or extra ~= ''
+  -- That it is there already is what its key asks for.
+  if whole == '1' and owner and owner ~= caller .. index and holder ~= id then return {'taken', id} end
+end
+if areUnfit(READY) or needsDelayed and areUnfit(DELAYED) then return UNFIT end
 local answers, entered, number = {text(now)}, 0, enter(total)
+if not number then return UNFIT end
+advance()
 for index = 0, total - 1 do
   local id, kind, payload, extra = unpack(ARGV, FIRST + index * 4, FIRST + 3 + index * 4)
   local key, mine, answer = TASK .. id, caller .. index, nil
@@ -28,12 +45,12 @@ for index = 0, total - 1 do
   if extra ~= '' then
     given, priority, when, attempts, window, options, once = string.match(extra, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
   end
-  local there = fields(key, 'call', 'createdAt')
-  local holder = once ~= '' and call('GET', META .. ':once:' .. once)
-  if type(holder) == 'string' and holder ~= id and fields(TASK .. holder, 'queue')[1] == NAME then
+  local there = taskOf(id)
+  local holder = once ~= '' and idOf(once)
+  if holder and holder ~= id and taskOf(holder).queue == NAME then
     answer = 'same ' .. holder
-  elseif there[1] then
-    answer = there[1] == mine and 'ok ' .. there[2] or holder == id and 'same ' .. id or 'taken'
+  elseif there.call then
+    answer = there.call == mine and 'ok ' .. there.createdAt or holder == id and 'same ' .. id or 'taken'
   else
     answer = 'ok'
     local place, due = placeOf(priority, number + index), now
@@ -52,8 +69,10 @@ for index = 0, total - 1 do
       else
         call('SET', META .. ':once:' .. once, id, 'PX', window)
       end
+      holders[once] = id
     end
     call('HSET', key, unpack(set))
+    there.call, there.queue = mine, NAME
     if status == 'delayed' then later(DELAYED, text(due), id) else later(READY, place, id) end
     entered = entered + 1
     if KEEP == '' then
@@ -76,6 +95,7 @@ return {unpack(answers)}`;
 
 const ENQUEUE = `${BASE}${TELL}${MOVES}
 local FIRST = 8
+local function advance() end
 ${ENTER}`;
 
 /**
@@ -85,14 +105,18 @@ ${ENTER}`;
  */
 const FIRE = `${BASE}${TELL}${MOVES}${String.raw`
 local schedule, time, following, content = unpack(ARGV, 8, 11)
-local score = call('ZSCORE', META .. ':due', schedule)
+local score = look('ZSCORE', META .. ':due', schedule)
+local stored = look('HGET', META .. ':schedules', schedule)
+if unfit then return UNFIT end
 if type(score) ~= 'string' and type(score) ~= 'number' then return {'over'} end
-if text(tonumber(score)) ~= time or call('HGET', META .. ':schedules', schedule) ~= content then return {'over'} end
-if following == '' then
-  call('ZREM', META .. ':due', schedule)
-  call('HDEL', META .. ':schedules', schedule)
-else
-  call('ZADD', META .. ':due', following, schedule)
+if shown(score) ~= time or stored ~= content then return {'over'} end
+local function advance()
+  if following == '' then
+    call('ZREM', META .. ':due', schedule)
+    call('HDEL', META .. ':schedules', schedule)
+  else
+    call('ZADD', META .. ':due', following, schedule)
+  end
 end
 local FIRST = 12
 `}${ENTER}`;

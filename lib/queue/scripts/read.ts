@@ -1,12 +1,13 @@
 import { IS_PLACE } from "../../redis/place-lua.js";
 import type { Script } from "../../redis/script.js";
+import { isStatus } from "../task.js";
 import { BASE, defineQueueScript, TELL } from "./base.js";
 
 /** ARGV: id. How many events its channel has had (0 where none are kept), and its fields. */
 const READ = `${BASE}${IS_PLACE}${String.raw`
 local key, id = TASK .. ARGV[6], ARGV[6]
-local all = call('HGETALL', key)
-local got = fields(key, 'watched', 'status', 'startedAt')
+local got, isOther = fields(key, 'watched', 'status', 'startedAt')
+local all = isOther and {} or call('HGETALL', key)
 local at = redis.pcall('HMGET', POS .. id, 'e', 'o')
 local seq = not at.err and isPlace(at[1], at[2]) and at[2] or '0'
 if KEEP == '' then
@@ -30,9 +31,10 @@ return watch(ARGV[6]) and 1 or 0`}`;
  */
 const LIST = `${BASE}${TELL}${String.raw`
 local set, from, after, limit = META .. ':' .. ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
+if areUnfit(set) then return UNFIT end
 local score = after ~= '' and call('ZSCORE', set, after)
 local page
-if (type(score) == 'number' or type(score) == 'string') and text(tonumber(score)) == from then
+if (type(score) == 'number' or type(score) == 'string') and shown(score) == from then
   local rank = tonumber(call('ZRANK', set, after))
   page = call('ZRANGE', set, text(rank + 1), text(rank + limit), 'WITHSCORES')
 else
@@ -41,18 +43,22 @@ else
   local first = from ~= '' and from or isOver(ARGV[6]) and '(' .. text(now) or '-inf'
   page = call('ZRANGEBYSCORE', set, first, '+inf', 'WITHSCORES', 'LIMIT', '0', text(limit))
 end
-local reply = {}
-for index = 1, #page, 2 do push(reply, page[index], text(tonumber(page[index + 1]))) end
+local reply = {''}
+for index = 1, #page, 2 do push(reply, page[index], shown(page[index + 1])) end
 return {unpack(reply)}`}`;
 
 /** Answers how many tasks are in each state, whether the queue is paused, and what it has counted. */
 const COUNT = `${BASE}${String.raw`
-local reply = {text(call('ZCARD', READY)), text(call('ZCARD', DELAYED)), text(call('ZCARD', LEASES))}
+local reply = {}
+for _, set in ipairs({'ready', 'delayed', 'leases', 'unreadable'}) do push(reply, look('ZCARD', META .. ':' .. set)) end
 for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
-  push(reply, text(call('ZCOUNT', META .. ':' .. status, text(now), '+inf')))
+  push(reply, look('ZCOUNT', META .. ':' .. status, text(now), '+inf'))
 end
-local got = fields(META, 'paused', 'enqueued', 'succeeded', 'failed', 'cancelled', 'retried', 'lost', 'refused')
-for index = 1, 8 do push(reply, got[index] or '0') end
+local got, isOther = fields(META, 'paused', 'enqueued', 'succeeded', 'failed', 'cancelled', 'retried', 'lost', 'refused', 'unreadable',
+  'unknownKind')
+if unfit or isOther then return UNFIT end
+reply[8] = got[1] and '1' or '0'
+for index = 2, 10 do push(reply, finite(got[index]) and got[index] or '0') end
 return {unpack(reply)}`}`;
 
 /** A task's fields, and how many events its channel has had; `null` for one that is not there. */
@@ -67,7 +73,7 @@ export const readTask: Script<ReadReply | null> = defineQueueScript(
   ([seq, ...flat]): ReadReply | null => {
     const fields = new Map<string, string>();
     for (let index = 0; index + 1 < flat.length; index += 2) fields.set(flat[index]!, flat[index + 1]!);
-    return fields.has("kind") ? { seq: Number(seq), fields } : null;
+    return fields.has("kind") && isStatus(fields.get("status")) ? { seq: Number(seq), fields } : null;
   },
 );
 
@@ -81,7 +87,7 @@ export interface ListEntry {
 export const listTasks: Script<readonly ListEntry[]> = defineQueueScript(
   "ListTasks",
   LIST,
-  (reply): readonly ListEntry[] => {
+  ([, ...reply]): readonly ListEntry[] => {
     const entries: ListEntry[] = [];
     for (let index = 0; index + 1 < reply.length; index += 2) {
       entries.push({ id: reply[index]!, score: reply[index + 1]! });

@@ -8,7 +8,8 @@ import type { DueSchedule } from "./claim.js";
  */
 const SCHEDULE = `${BASE}${String.raw`
 local name, content, following, times = unpack(ARGV, 6, 9)
-local before = call('HGET', META .. ':schedules', name)
+local before = look('HGET', META .. ':schedules', name)
+if areUnfit(META .. ':due') then return UNFIT end
 local existed = type(before) == 'string' and 1 or 0
 if content == '' then
   call('HDEL', META .. ':schedules', name)
@@ -16,7 +17,7 @@ if content == '' then
 else
   call('HSET', META .. ':schedules', name, content)
   local due = call('ZSCORE', META .. ':due', name)
-  due = (type(due) == 'string' or type(due) == 'number') and tonumber(due)
+  due = (type(due) == 'string' or type(due) == 'number') and finite(due)
   if due and due <= tonumber(following) and existed == 1 and string.sub(before, 1, #times) == times then following = text(due) end
   call('ZADD', META .. ':due', following, name)
   redis.pcall('PUBLISH', WAKE, 'ready')
@@ -26,9 +27,11 @@ return existed`}`;
 /** ARGV: name, the time that was due, the next one ('' for none). False where somebody else has done it. */
 const ADVANCE = `${BASE}${String.raw`
 local name, due = ARGV[6], META .. ':due'
-local score = call('ZSCORE', due, name)
+local score = look('ZSCORE', due, name)
+look('HLEN', META .. ':schedules')
+if unfit then return UNFIT end
 if type(score) ~= 'string' and type(score) ~= 'number' then return 0 end
-if text(tonumber(score)) ~= ARGV[7] then return 0 end
+if shown(score) ~= ARGV[7] then return 0 end
 if ARGV[8] == '' then
   call('ZREM', due, name)
   call('HDEL', META .. ':schedules', name)
@@ -40,15 +43,18 @@ return 1`}`;
 /** ARGV: how many to leave out, how many to answer at most. Answers names, next times and contents. */
 const SCHEDULES = `${BASE}${String.raw`
 local from, most = tonumber(ARGV[6]), tonumber(ARGV[7])
-local reply, due = {}, call('ZRANGE', META .. ':due', text(from), text(from + most - 1), 'WITHSCORES')
+local reply, due = {''}, look('ZRANGE', META .. ':due', text(from), text(from + most - 1), 'WITHSCORES')
 for index = 1, #due, 2 do
-  local content = call('HGET', META .. ':schedules', due[index])
-  if type(content) == 'string' then push(reply, due[index], text(tonumber(due[index + 1])), content) end
+  local content = look('HGET', META .. ':schedules', due[index])
+  if type(content) == 'string' and finite(due[index + 1]) then push(reply, due[index], shown(due[index + 1]), content) end
 end
+if unfit then return UNFIT end
 return {unpack(reply)}`}`;
 
 /** ARGV: '1' to pause the queue, '0' to go on. */
 const PAUSE = `${BASE}${String.raw`
+look('HLEN', META)
+if unfit then return UNFIT end
 if ARGV[6] == '1' then
   call('HSET', META, 'paused', '1')
 else
@@ -77,7 +83,7 @@ export const advanceSchedule: Script<boolean> = defineQueueScript(
 export const readSchedules: Script<readonly DueSchedule[]> = defineQueueScript(
   "Schedules",
   SCHEDULES,
-  (reply) => {
+  ([, ...reply]) => {
     const schedules: DueSchedule[] = [];
     for (let index = 0; index + 2 < reply.length; index += 3) {
       schedules.push({ name: reply[index]!, due: Number(reply[index + 1]), content: reply[index + 2]! });

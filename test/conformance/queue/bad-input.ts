@@ -181,6 +181,11 @@ export function describeBadInput(makeService: MakeService): void {
           { max: 1, intervalMs: 1, burst: 1 },
         ],
       ],
+      [
+        "results",
+        [5, null, [], { days: 1 }, { ttlMs: 0 }, { maxCount: 0 }, { maxBytes: 0 }, { maxPayloadBytes: -1 }],
+      ],
+      ["unknownKindMs", [-1, 0.5, "5", null, YEAR_MS + 1]],
       ["progressMs", [-1, 0.5, "5", 60_001]],
       ["schemas", [5, null, [], { kind: {} }, { kind: () => true }]],
     ];

@@ -43,8 +43,19 @@ export function describeListing(makeService: MakeService): void {
         succeeded: 0,
         failed: 0,
         cancelled: 1,
+        unreadable: 0,
         paused: false,
-        totals: { enqueued: 4, succeeded: 0, failed: 0, cancelled: 1, retried: 0, lost: 0, refused: 0 },
+        totals: {
+          enqueued: 4,
+          succeeded: 0,
+          failed: 0,
+          cancelled: 1,
+          retried: 0,
+          lost: 0,
+          refused: 0,
+          unreadable: 0,
+          unknownKind: 0,
+        },
       });
     });
 
@@ -149,6 +160,7 @@ export function describeListing(makeService: MakeService): void {
         failed: 0,
         retried: 0,
         requeued: 0,
+        unknownKind: 0,
         refused: 0,
         lost: 0,
       });

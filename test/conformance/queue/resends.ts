@@ -24,7 +24,7 @@ export function describeResends(makeService: MakeService): void {
         commands: () => rig.sse.pool.commands,
         newEpoch: () => "epoch",
         keepEvents: 1_000,
-        maxResults: 100,
+        results: { maxCount: 100, maxBytes: 1e9, maxPayloadBytes: 1e6 },
       }).run(script, args);
 
     /** Two tasks at most, as one call of one worker. */

@@ -1,8 +1,9 @@
 import { expect } from "chai";
 
+import { ConfigError, type QueueOptions, type QueueService, type TaskContext } from "../../../lib/index.js";
 import { eventually } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
-import type { MakeService } from "../../support/service.js";
+import { faultOf, type MakeService } from "../../support/service.js";
 
 const HOUR_MS = 3_600_000;
 
@@ -89,6 +90,186 @@ export function describeRetention(makeService: MakeService): void {
       expect(kept.flat().toSorted()).to.deep.equal(left.toSorted());
       expect((await rig.raw.keys("sse:log:{tasks}:task_progress:*")).length).to.equal(5);
       expect((await queue.counts()).totals.succeeded).to.equal(12);
+    });
+
+    const release = (id: string, bytes: number, options = {}): Promise<unknown> =>
+      rig.queue.enqueue("kind", "x".repeat(bytes - 2), { id, ...options });
+    const sizeOf = async (state: string): Promise<number> =>
+      Number(await rig.raw.hget(rig.key("ready").slice(0, -":ready".length), `bytes:${state}`));
+    const ended = async (queue: QueueService, ids: readonly string[]): Promise<void> => {
+      for (const id of ids)
+        await eventually(async () => expect(await queue.get(id)).to.include({ status: "succeeded" }));
+    };
+
+    it("keeps a payload up to results.maxPayloadBytes, and releases a larger one unless it has failed", async () => {
+      const queue = await rig.elsewhere({ results: { maxPayloadBytes: 100 }, attempts: 1 });
+      for (const id of ["small", "large", "dead", "stopped"]) await release(id, id === "small" ? 100 : 101);
+      await queue.cancel("stopped");
+      const seen: unknown[] = [];
+      const handler = ({ task }: TaskContext): string => {
+        seen.push(String(task.payload).length);
+        if (task.id === "dead") throw new Error("no");
+        return "done";
+      };
+      queue.worker(handler, { onError() {} });
+      await rig.until("dead", "failed");
+      await ended(queue, ["small", "large"]);
+      expect(seen).to.deep.equal([98, 99, 99]);
+      expect(await queue.get("small")).to.include({ payload: "x".repeat(98), result: "done" });
+      expect(await queue.get("large")).to.include({ payload: null, result: "done" });
+      expect(await queue.get("stopped")).to.include({ payload: null });
+      expect(await queue.get("dead")).to.include({ payload: "x".repeat(99) });
+      expect(await queue.deadLetters.requeue("dead")).to.equal(1);
+      await rig.until("dead", "failed");
+      for (const id of ["large", "stopped"]) {
+        expect(await faultOf(queue.deadLetters.requeue(["dead", id]))).to.include({
+          code: "PAYLOAD_RELEASED",
+        });
+      }
+      expect(await rig.queue.get("dead"), "nothing was put in line").to.include({ status: "failed" });
+    });
+
+    it("is forgotten before its time where all take more than results.maxBytes, the oldest first", async () => {
+      const queue = await rig.elsewhere({ results: { maxBytes: 20_000 } });
+      queue.worker(() => "x".repeat(1_500));
+      for (let index = 0; index < 30; index++) {
+        const id = `t${String(index).padStart(2, "0")}`;
+        await queue.enqueue("kind", null, { id });
+        await ended(queue, [id]);
+      }
+      const left = await rig.members("succeeded");
+      expect(left.length).to.be.within(8, 11);
+      expect(left.at(-1)).to.equal("t29");
+      expect(await queue.get("t00")).to.equal(null);
+      expect(await sizeOf("succeeded")).to.be.within(left.length * 1_800, 20_000);
+      expect((await queue.counts()).totals.succeeded).to.equal(30);
+    });
+
+    it("is counted with its bytes until it is removed, requeued, purged, cleaned or forgotten", async () => {
+      const queue = await rig.elsewhere({ attempts: 1 });
+      const worker = queue.worker(
+        ({ task }) => (task.kind === "bad" ? Promise.reject(new Error("no")) : "x".repeat(500)),
+        { onError() {} },
+      );
+      for (const id of ["a", "b", "c"]) await queue.enqueue("good", null, { id });
+      for (const id of ["d", "e"]) await queue.enqueue("bad", null, { id });
+      await ended(queue, ["a", "b", "c"]);
+      for (const id of ["d", "e"]) await rig.until(id, "failed");
+      await worker.stop();
+      const one = (await sizeOf("succeeded")) / 3;
+      expect(one).to.be.within(850, 1_000);
+      await queue.remove("a");
+      expect(await sizeOf("succeeded")).to.equal(2 * one);
+      expect(await queue.clean({ state: "succeeded" })).to.equal(2);
+      expect(await sizeOf("succeeded")).to.equal(0);
+      expect(await sizeOf("failed")).to.be.greaterThan(0);
+      await queue.deadLetters.requeue("d");
+      await queue.deadLetters.purge("e");
+      expect(await sizeOf("failed")).to.equal(0);
+    });
+
+    it("is counted anew by a worker, once a minute, where that is wrong", async () => {
+      const meta = rig.key("ready").slice(0, -":ready".length);
+      await rig.queue.enqueue("kind", null, { id: "a" });
+      await rig.queue.cancel("a");
+      const right = await sizeOf("cancelled");
+      for (const wrong of ["-5", "999999999", "text"]) {
+        await rig.raw.hset(meta, "bytes:cancelled", wrong);
+        await rig.raw.hdel(meta, "sweptAt");
+        const worker = rig.queue.worker(() => {});
+        await eventually(async () => expect(await sizeOf("cancelled")).to.equal(right));
+        await worker.stop();
+      }
+    });
+
+    it("leaves no id behind when it expires, without another task", async () => {
+      const meta = rig.key("ready").slice(0, -":ready".length);
+      await rig.queue.enqueue("kind", null, { id: "kept" });
+      await rig.queue.cancel("kept");
+      for (let index = 0; index < 20_000; index += 5_000) {
+        const members = Array.from({ length: 5_000 }, (_, at) => [
+          1_000 + at,
+          `expired-${index + at}`,
+        ]).flat();
+        await rig.raw.zadd(rig.key("cancelled"), ...(members as string[]));
+      }
+      await rig.raw.hdel(meta, "sweptAt");
+      rig.queue.worker(() => {}, { pollMs: 5 });
+      await eventually(async () => expect(await rig.members("cancelled")).to.deep.equal(["kept"]), 15_000);
+      expect(await rig.raw.pttl(rig.key("cancelled"))).to.be.greaterThan(0);
+    });
+
+    it("has a set that expires with its last task", async () => {
+      await rig.queue.enqueue("kind", null, { id: "long", resultTtlMs: 2 * HOUR_MS });
+      await rig.queue.enqueue("kind", null, { id: "short", resultTtlMs: HOUR_MS });
+      for (const id of ["long", "short"]) await rig.queue.cancel(id);
+      expect(await rig.raw.pttl(rig.key("cancelled"))).to.be.within(1.9 * HOUR_MS, 2 * HOUR_MS + 2_000);
+    });
+
+    it("is forgotten by clean(), the oldest first, if it ended long enough ago", async () => {
+      const { queue } = rig;
+      for (const id of ["a", "b", "c", "d"]) {
+        await queue.enqueue("kind", null, { id });
+        await queue.cancel(id);
+      }
+      for (const id of ["a", "b"]) {
+        await rig.raw.hset(rig.taskKey(id), "finishedAt", String(Date.now() - HOUR_MS));
+      }
+      expect(await queue.clean({ state: "succeeded" })).to.equal(0);
+      expect(await queue.clean({ state: "cancelled", olderThanMs: HOUR_MS / 2, limit: 1 })).to.equal(1);
+      expect(await queue.clean({ state: "cancelled", olderThanMs: HOUR_MS / 2 })).to.equal(1);
+      expect((await rig.members("cancelled")).toSorted()).to.deep.equal(["c", "d"]);
+      expect(await queue.get("a")).to.equal(null);
+      expect(await queue.clean({ state: "cancelled" })).to.equal(2);
+      for (const bad of [
+        {},
+        { state: "queued" },
+        { state: "failed", limit: 0 },
+        { state: "failed", older: 1 },
+      ]) {
+        expect(await faultOf(queue.clean(bad as never))).to.include({ code: "CONFIG" });
+      }
+    });
+
+    it("is deleted with all its queue by obliterate(), which needs force while a task is running", async () => {
+      const { queue, raw } = rig;
+      const other = rig.sse.queue(`${rig.name}-other`);
+      await other.enqueue("kind", null, { id: "other" });
+      await queue.enqueue("kind", null, { id: "running" });
+      const { end, worker } = await rig.takeAndVanish();
+      for (let index = 0; index < 450; index++) await queue.enqueue("kind", null, { id: `queued-${index}` });
+      await queue.enqueue("kind", null, { id: "delayed", delayMs: HOUR_MS, deduplicate: "key" });
+      await queue.enqueue("kind", null, { id: "cancelled" });
+      await queue.cancel("cancelled");
+      await queue.schedule("tick", { everyMs: HOUR_MS }, "kind", null);
+      expect(await faultOf(queue.obliterate())).to.include({ code: "TASK_RUNNING" });
+      expect(await queue.counts()).to.include({ queued: 450, paused: false });
+      await queue.obliterate({ force: true });
+      end("late");
+      await eventually(() => expect(worker.running).to.equal(0));
+      expect(await queue.counts()).to.include({
+        queued: 0,
+        delayed: 0,
+        running: 0,
+        cancelled: 0,
+        succeeded: 0,
+      });
+      expect(await queue.schedules()).to.deep.equal([]);
+      expect(await raw.keys("sse:task:*")).to.deep.equal(["sse:task:{tasks}:other"]);
+      await queue.enqueue("kind", null, { id: "next", deduplicate: "key" });
+      queue.worker(() => "done");
+      await rig.until("next", "succeeded");
+    });
+
+    it("has bounds by two names, which must agree", async () => {
+      const make = (options: QueueOptions): unknown => rig.sse.queue(`${rig.name}-${Math.random()}`, options);
+      make({ results: { ttlMs: 5, maxCount: 6 }, resultTtlMs: 5, maxResults: 6 });
+      expect(() => make({ results: { ttlMs: 5 }, resultTtlMs: 6 })).to.throw(ConfigError, /resultTtlMs/);
+      expect(() => make({ results: { maxCount: 5 }, maxResults: 6 })).to.throw(ConfigError, /maxResults/);
+      const queue = rig.sse.queue(`${rig.name}-named`, { results: { ttlMs: 60_000 } });
+      await queue.enqueue("kind", null, { id: "named" });
+      await queue.cancel("named");
+      expect(await leftMs("named")).to.be.within(50_000, 60_000);
     });
   });
 }

@@ -55,12 +55,13 @@ export function describeWorker(makeService: MakeService): void {
       expect(rig.queue.statistics).to.include({ started: 150, succeeded: 150, running: 0 });
     });
 
-    it("has a handler for each kind, and fails a task of another kind for good", async () => {
+    it("has a handler for each kind, and with unknownKindMs: 0 fails a task of another kind for good", async () => {
+      const queue = await rig.elsewhere({ unknownKindMs: 0 });
       await rig.queue.enqueue("double", 4, { id: "double" });
       await rig.queue.enqueue("length", "four", { id: "length" });
       for (const kind of ["other", "constructor", "__proto__"])
         await rig.queue.enqueue(kind, null, { id: kind });
-      rig.queue.worker({
+      queue.worker({
         double: ({ task }) => Number(task.payload) * 2,
         length: ({ task }) => String(task.payload).length,
       });
@@ -72,6 +73,60 @@ export function describeWorker(makeService: MakeService): void {
           message: "no worker of this queue knows this kind of task",
         });
       }
+    });
+
+    describe("without a handler for a kind", () => {
+      const MESSAGE = "no worker of this queue knows this kind of task";
+      const knownTo = (...kinds: string[]): Record<string, () => string> =>
+        Object.fromEntries(kinds.map((kind) => [kind, () => kind]));
+
+      /** The task once it waits to be looked at again, and in how many milliseconds that is. */
+      const untilBack = (times: number): Promise<number> =>
+        eventually(async () => {
+          expect((await rig.queue.counts()).totals.unknownKind).to.equal(times);
+          const task = (await rig.queue.get("new"))!;
+          expect(task).to.include({ status: "delayed", attempt: 0, message: MESSAGE });
+          return Date.parse(task.runAt!) - Date.now();
+        });
+
+      it("gives the task back without using up an attempt, for a worker that knows the kind", async () => {
+        await rig.queue.enqueue("new", null, { id: "new", attempts: 1 });
+        await rig.queue.enqueue("old", null, { id: "old" });
+        const watcher = await rig.watch("new");
+        const worker = rig.queue.worker(knownTo("old"), { pollMs: 20 });
+        await rig.until("old", "succeeded");
+        expect(await untilBack(1)).to.be.at.most(1_000);
+        expect(rig.queue.statistics).to.include({ unknownKind: 1, failed: 0, retried: 0 });
+        await rig.expire("delayed", "new");
+        await untilBack(2);
+        await worker.stop();
+        (await rig.elsewhere()).worker(knownTo("old", "new"), { pollMs: 20 });
+        await rig.expire("delayed", "new");
+        expect(await rig.until("new", "succeeded")).to.include({ attempt: 1, result: "new" });
+        await watcher.end();
+        expect(watcher.types).to.include.members(["requeued", "succeeded"]);
+        expect(await rig.queue.counts()).to.include({ failed: 0 });
+      });
+
+      it("looks at it again more and more rarely, and fails it after unknownKindMs", async () => {
+        await rig.queue.enqueue("new", null, { id: "new" });
+        const met = (agoMs: number): Promise<number> =>
+          rig.raw.hset(rig.taskKey("new"), "unknownAt", String(Date.now() - agoMs));
+        rig.queue.worker(knownTo("old"), { pollMs: 20 });
+        await untilBack(1);
+        await met(20_000);
+        await rig.expire("delayed", "new");
+        expect(await untilBack(2)).to.be.within(15_000, 25_000);
+        await met(600_000);
+        await rig.expire("delayed", "new");
+        expect(await untilBack(3)).to.be.within(25_000, 30_000);
+        await met(3_600_000);
+        await rig.expire("delayed", "new");
+        expect(await rig.until("new", "failed")).to.include({ attempt: 1, message: MESSAGE });
+        expect((await rig.queue.deadLetters.list()).tasks[0]).to.include({ id: "new" });
+        expect(await rig.queue.deadLetters.requeue("new")).to.equal(1);
+        await untilBack(4);
+      });
     });
 
     it("that idles takes a new task at once, from whichever service it comes", async () => {
