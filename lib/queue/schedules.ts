@@ -167,9 +167,12 @@ function readTimeZone(timeZone: unknown = "UTC"): string {
   throw new ConfigError('expected timeZone as an IANA name such as "Europe/Berlin"');
 }
 
-function nextTime({ cron, timeZone = "UTC", everyMs }: ScheduleTimes, now: number): number | null {
+/** When a schedule is due after `now`; `null` for never. Throws for a cron expression or a time zone that is invalid. */
+export function nextTime({ cron, timeZone = "UTC", everyMs }: ScheduleTimes, now: number): number | null {
   if (everyMs !== undefined) return (Math.floor(now / everyMs) + 1) * everyMs;
-  const next = new Cron(cron!, { timezone: timeZone, paused: true }).nextRun(new Date(now));
+  // Without this rule croner runs a list or range of hours twice in autumn, and skips it in spring.
+  const options = { timezone: timeZone, paused: true, fixedTimeRule: "no-wildcard" } as const;
+  const next = new Cron(cron!, options).nextRun(new Date(now));
   return next === null ? null : next.getTime();
 }
 
