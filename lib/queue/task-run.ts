@@ -2,16 +2,18 @@ import { RedisSseError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { backoffDelay } from "./backoff.js";
 import type { Settler } from "./settler.js";
-import { boundedJson, readChunk, readLine, readProgress, type TaskContext } from "./task-context.js";
+import { boundedJson, readChunk, readHandlerProgress, readLine, type TaskContext } from "./task-context.js";
 import type { TaskLease } from "./task-lease.js";
 import { TaskOutput } from "./task-output.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "./task.js";
 import type { OutputEvent, TaskOutcome, WorkerPort } from "./worker-port.js";
+import type { WorkerWarnings } from "./worker-warnings.js";
 
 /** How the tasks of one worker are run. */
 export interface TaskHandling {
   readonly handler: (context: TaskContext) => unknown;
   readonly onError: (error: unknown, task: Task) => void;
+  readonly warnings: WorkerWarnings;
 }
 
 /** Who hears of an attempt; each once. */
@@ -182,7 +184,9 @@ export class TaskRun {
       progress: (progress, message) =>
         this.#tolerate(async () => {
           const fallback = this.#output?.progress ?? task.progress;
-          const report = readProgress(progress, message, fallback, maxBytes);
+          const report = readHandlerProgress(progress, message, fallback, maxBytes, (what) =>
+            this.#handling.warnings.progress(task.kind, what),
+          );
           if (!this.#decided) await this.#opened().report(report);
         }),
       write: (chunk) =>

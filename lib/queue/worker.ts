@@ -17,6 +17,7 @@ import {
   type WorkerOptions,
 } from "./worker-options.js";
 import type { WorkerPort } from "./worker-port.js";
+import { WorkerWarnings } from "./worker-warnings.js";
 
 const log = createLog("worker");
 
@@ -72,7 +73,7 @@ export class Worker {
   ) {
     const { concurrency, leaseMs, pollMs, signal, onError } = readWorkerOptions(options);
     this.#port = port;
-    this.#handling = { handler: readHandler(handler), onError };
+    this.#handling = { handler: readHandler(handler), onError, warnings: new WorkerWarnings(port.queue) };
     this.#concurrency = concurrency;
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
