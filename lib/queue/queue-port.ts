@@ -4,6 +4,7 @@ import type { QueueCounter } from "./queue-statistics.js";
 import type { QueueStore } from "./queue-store.js";
 import type { Schedules } from "./schedules.js";
 import { claimTasks } from "./scripts/claim.js";
+import { readTask } from "./scripts/read.js";
 import { reportTask, type ReportReply } from "./scripts/report.js";
 import { renewLeases, settleTasks } from "./scripts/settle.js";
 import type { TaskReport, WorkerPort } from "./worker-port.js";
@@ -39,6 +40,7 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
       const pairs = leases.flatMap(({ task, token }) => [task.id, token]);
       return store.run(renewLeases, [leaseMs, ...pairs]);
     },
+    readError: async (taskId) => (await store.run(readTask, [taskId]))?.fields.get("error") ?? "",
     report: ({ task, token }, report) => sendReport(store, task.id, token, report),
     settle: (entries) => {
       const args: string[] = [];

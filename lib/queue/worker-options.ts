@@ -1,4 +1,6 @@
 import { ConfigError } from "../errors.js";
+import { printable } from "../log.js";
+import { describeThrown } from "../thrown.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import type { Task } from "./task.js";
 
@@ -64,5 +66,12 @@ export function readStopOptions(options: StopOptions): Required<StopOptions> {
 }
 
 function printError(error: unknown, { id, kind }: Task): void {
-  console.error(`redis-sse: task ${id} (${kind}) failed:`, error);
+  const print = (what: unknown): void =>
+    console.error("redis-sse: task %s (%s) failed:", id, printable(kind), what);
+  try {
+    print(error);
+  } catch {
+    // Some values throw when they are printed.
+    print(describeThrown(error));
+  }
 }

@@ -54,6 +54,8 @@ export interface WorkerPort {
   fire(schedule: DueSchedule, now: number): Promise<void>;
   /** For each whether the task is still that worker's. */
   renew(leases: readonly TaskLease[], leaseMs: number): Promise<readonly RenewReply[]>;
+  /** What is stored of a task's last errors; empty if there is nothing. */
+  readError(taskId: string): Promise<string>;
   report(lease: TaskLease, report: TaskReport): Promise<ReportReply>;
   /** For each whether it was taken: one that is refused is another worker's by now. */
   settle(entries: readonly { lease: TaskLease; outcome: TaskOutcome }[]): Promise<readonly boolean[]>;

@@ -17,6 +17,7 @@ import { describeRetries } from "./queue/retries.js";
 import { describeSchedules } from "./queue/schedules.js";
 import { describeSchemas } from "./queue/schemas.js";
 import { describeTaskStream } from "./queue/task-stream.js";
+import { describeThrownValues } from "./queue/thrown.js";
 import { describeThrottling } from "./queue/throttling.js";
 import { describeWorker } from "./queue/worker.js";
 import { describeWorkerStop } from "./queue/worker-stop.js";
@@ -32,6 +33,7 @@ export function describeQueue(name: string, makeService: MakeService): void {
     describeWorkerStop(makeService);
     describeThrottling(makeService);
     describeRetries(makeService);
+    describeThrownValues(makeService);
     describeDeadLetters(makeService);
     describeLeases(makeService);
     describeCancel(makeService);

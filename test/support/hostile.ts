@@ -21,11 +21,15 @@ export function unreadable(): object {
 
 /** An error whose properties of that name throw. */
 function withGetters(error: Error, ...names: readonly string[]): Error {
+  // Node makes the text of a stack when it is first looked at, by the properties of then.
+  void error.stack;
   for (const name of names) Object.defineProperty(error, name, { get: fail, configurable: true });
   return error;
 }
 
 function withProperties(error: Error, properties: object): Error {
+  // As above.
+  void error.stack;
   for (const [name, value] of Object.entries(properties)) {
     Object.defineProperty(error, name, { value, configurable: true });
   }

@@ -62,6 +62,7 @@ export class ScriptedPort implements WorkerPort {
   readonly counted: QueueEvent[] = [];
   renewed = 0;
   onRenew: () => Promise<RenewReply> = () => Promise.resolve("held");
+  onReadError: () => Promise<string> = () => Promise.resolve("");
   onReport: (report: TaskReport) => Promise<ReportReply> = () => Promise.resolve("taken");
   onSettle: (outcome: TaskOutcome) => Promise<boolean> = () => Promise.resolve(true);
   onFire: (schedule: DueSchedule) => Promise<void> = () => Promise.resolve();
@@ -102,6 +103,10 @@ export class ScriptedPort implements WorkerPort {
     this.calls.push("renew");
     const reply = await this.onRenew();
     return leases.map(() => reply);
+  }
+
+  readError(): Promise<string> {
+    return this.onReadError();
   }
 
   report(_: TaskLease, report: TaskReport): Promise<ReportReply> {
