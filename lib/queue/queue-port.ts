@@ -7,6 +7,7 @@ import { claimTasks } from "./scripts/claim.js";
 import { readTask } from "./scripts/read.js";
 import { reportTask, type ReportReply } from "./scripts/report.js";
 import { renewLeases, settleTasks } from "./scripts/settle.js";
+import { createFaultPrinter } from "./worker-faults.js";
 import type { TaskReport, WorkerPort } from "./worker-port.js";
 
 export interface QueuePortOptions {
@@ -55,6 +56,8 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
       return store.run(settleTasks, args);
     },
     count: (event) => counter.count(event),
+    countFault: (code) => counter.countFault(code),
+    faultPrinter: createFaultPrinter(clock, name),
   };
 }
 

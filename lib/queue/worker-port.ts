@@ -1,9 +1,11 @@
 import type { Clock } from "../clock.js";
+import type { ErrorCode } from "../errors.js";
 import type { QueueSettings } from "./queue-options.js";
 import type { ClaimReply, DueSchedule } from "./scripts/claim.js";
 import type { ReportReply } from "./scripts/report.js";
 import type { RenewReply } from "./scripts/settle.js";
 import type { TaskLease } from "./task-lease.js";
+import type { FaultTeller } from "./worker-faults.js";
 
 /** What became of an attempt. */
 export interface TaskOutcome {
@@ -39,7 +41,7 @@ export interface TaskReport {
 /** What happens to a queue's tasks in this process, to be counted. */
 export type QueueEvent = "started" | "succeeded" | "failed" | "retried" | "requeued" | "refused" | "lost";
 
-/** The queue, as a worker sees it. All but `onWake` and `count` reject with a fault of Redis. */
+/** The queue, as a worker sees it. All but `onWake`, `count` and `countFault` reject with a fault of Redis. */
 export interface WorkerPort {
   readonly clock: Clock;
   /** Its name. */
@@ -60,4 +62,7 @@ export interface WorkerPort {
   /** For each whether it was taken: one that is refused is another worker's by now. */
   settle(entries: readonly { lease: TaskLease; outcome: TaskOutcome }[]): Promise<readonly boolean[]>;
   count(event: QueueEvent): void;
+  countFault(code: ErrorCode): void;
+  /** For workers without `onFault`: those of one queue print each fault once. */
+  readonly faultPrinter: FaultTeller;
 }

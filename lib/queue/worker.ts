@@ -16,6 +16,7 @@ import {
   type StopOptions,
   type WorkerOptions,
 } from "./worker-options.js";
+import { FaultTeller, withFaults } from "./worker-faults.js";
 import type { WorkerPort } from "./worker-port.js";
 import { WorkerWarnings } from "./worker-warnings.js";
 
@@ -66,12 +67,14 @@ export class Worker {
 
   /** Made by `QueueService.worker()`. Throws `ConfigError`. */
   constructor(
-    port: WorkerPort,
+    given: WorkerPort,
     handler: TaskHandler | TaskHandlers<AnyTasks>,
     options: WorkerOptions,
     onStopped: () => void,
   ) {
-    const { concurrency, leaseMs, pollMs, signal, onError } = readWorkerOptions(options);
+    const { concurrency, leaseMs, pollMs, signal, onError, onFault } = readWorkerOptions(options);
+    const teller = onFault === undefined ? given.faultPrinter : new FaultTeller(given.clock, onFault);
+    const port = withFaults(given, teller);
     this.#port = port;
     this.#handling = { handler: readHandler(handler), onError, warnings: new WorkerWarnings(port.queue) };
     this.#concurrency = concurrency;

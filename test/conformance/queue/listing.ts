@@ -151,6 +151,7 @@ export function describeListing(makeService: MakeService): void {
         requeued: 0,
         refused: 0,
         lost: 0,
+        faults: {},
       });
       await eventually(() =>
         expect(other.queue(rig.name).statistics).to.include({
