@@ -5,9 +5,24 @@ import { MAX_MESSAGE } from "./task.js";
 export class WorkerWarnings {
   readonly #queue: string;
   #hasWarnedOfProgress = false;
+  #hasWarnedOfLateness = false;
 
   constructor(queue: string) {
     this.#queue = queue;
+  }
+
+  /** The timer that renews leases came so much too late. */
+  late(lateMs: number, leaseMs: number): void {
+    if (this.#hasWarnedOfLateness) return;
+    this.#hasWarnedOfLateness = true;
+    console.warn(
+      "redis-sse: a worker of queue %s was %d ms late to renew its leases, which last %d ms. A handler or other code of " +
+        "this process blocked the event loop. If a lease runs out, another worker begins the task again. Run CPU work " +
+        "in a worker thread. This worker prints the warning once.",
+      this.#queue,
+      Math.round(lateMs),
+      leaseMs,
+    );
   }
 
   /** `what` is the value that was out of range. */

@@ -81,7 +81,7 @@ export class Worker {
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
     this.#settler = new Settler(port);
-    this.#renewal = new LeaseRenewal(port, leaseMs, this.#runs);
+    this.#renewal = new LeaseRenewal(port, leaseMs, this.#runs, this.#handling.warnings);
     this.#onStopped = onStopped;
     const onAbort = (): void => void this.stop();
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -220,8 +220,8 @@ export class Worker {
     this.#runs.get(lease.task.id)?.lose();
     this.#runs.set(lease.task.id, run);
     this.#active++;
-    run.start();
     this.#renewal.schedule();
+    run.start();
   }
 
   #onDecided(): void {
