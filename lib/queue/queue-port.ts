@@ -7,6 +7,7 @@ import { claimTasks } from "./scripts/claim.js";
 import { readTask } from "./scripts/read.js";
 import { reportTask, type ReportReply } from "./scripts/report.js";
 import { renewLeases, settleTasks } from "./scripts/settle.js";
+import { WorkerGroup } from "./worker-group.js";
 import { createFaultPrinter } from "./worker-faults.js";
 import type { TaskReport, WorkerPort } from "./worker-port.js";
 
@@ -28,12 +29,15 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
   const { name, store, settings, schedules, counter, clock, subscribe, maxBytes } = options;
   const { attempts, deadLetterTtlMs, rateLimit } = settings;
   const limit = [rateLimit?.max ?? "", rateLimit?.intervalMs ?? ""];
+  const onWake: WorkerPort["onWake"] = (listener) =>
+    subscribe(store.wake, (text) => listener(cancelledId(text), text === null));
   return {
     clock,
     queue: name,
     settings,
     maxBytes,
-    onWake: (listener) => subscribe(store.wake, (text) => listener(cancelledId(text), text === null)),
+    onWake,
+    group: new WorkerGroup(clock, onWake),
     claim: (want, leaseMs, worker, call) =>
       store.run(claimTasks, [leaseMs, want, call, attempts, deadLetterTtlMs, LOST, ...limit, worker]),
     fire: (schedule, now) => schedules.fire(schedule, now),

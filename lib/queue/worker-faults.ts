@@ -71,6 +71,7 @@ export function withFaults(port: WorkerPort, teller: FaultTeller): WorkerPort {
     queue: port.queue,
     settings: port.settings,
     faultPrinter: port.faultPrinter,
+    group: port.group,
     get maxBytes() {
       return port.maxBytes;
     },

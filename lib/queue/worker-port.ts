@@ -5,6 +5,7 @@ import type { ClaimReply, DueSchedule } from "./scripts/claim.js";
 import type { ReportReply } from "./scripts/report.js";
 import type { RenewReply } from "./scripts/settle.js";
 import type { TaskLease } from "./task-lease.js";
+import type { WorkerGroup } from "./worker-group.js";
 import type { FaultTeller } from "./worker-faults.js";
 
 /** What became of an attempt. */
@@ -51,6 +52,8 @@ export interface WorkerPort {
   readonly maxBytes: number;
   /** Calls back when a task may be ready, or, with its id, was cancelled, or such may have been missed; the answer ends it. */
   onWake(listener: (cancelled: string | null, missed: boolean) => void): () => void;
+  /** The workers of this queue in this process. */
+  readonly group: WorkerGroup;
   claim(want: number, leaseMs: number, worker: string, call: string): Promise<ClaimReply>;
   /** Puts in line what a schedule is due for; `now` is Redis' time. */
   fire(schedule: DueSchedule, now: number): Promise<void>;

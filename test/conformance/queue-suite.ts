@@ -19,6 +19,7 @@ import { describeSchemas } from "./queue/schemas.js";
 import { describeTaskStream } from "./queue/task-stream.js";
 import { describeThrownValues } from "./queue/thrown.js";
 import { describeThrottling } from "./queue/throttling.js";
+import { describeWakeUp } from "./queue/wake-up.js";
 import { describeWorker } from "./queue/worker.js";
 import { describeWorkerStop } from "./queue/worker-stop.js";
 
@@ -31,6 +32,7 @@ export function describeQueue(name: string, makeService: MakeService): void {
     describeDelay(makeService);
     describeWorker(makeService);
     describeWorkerStop(makeService);
+    describeWakeUp(makeService);
     describeThrottling(makeService);
     describeRetries(makeService);
     describeThrownValues(makeService);

@@ -6,6 +6,7 @@ import type { RenewReply } from "../../lib/queue/scripts/settle.js";
 import type { TaskLease } from "../../lib/queue/task-lease.js";
 import { parseTask } from "../../lib/queue/task.js";
 import type { QueueEvent, TaskOutcome, TaskReport, WorkerPort } from "../../lib/queue/worker-port.js";
+import { WorkerGroup } from "../../lib/queue/worker-group.js";
 import { FaultTeller } from "../../lib/queue/worker-faults.js";
 import { FakeClock } from "./fake-clock.js";
 
@@ -62,6 +63,7 @@ export class ScriptedPort implements WorkerPort {
   readonly settled: (readonly [string, TaskOutcome])[] = [];
   readonly fired: string[] = [];
   readonly counted: QueueEvent[] = [];
+  readonly group: WorkerGroup = new WorkerGroup(this.clock, (listener) => this.onWake(listener));
   readonly faults: ErrorCode[] = [];
   /** What was printed by workers without `onFault`. */
   readonly printed: RedisSseError[] = [];
