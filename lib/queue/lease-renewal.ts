@@ -1,7 +1,9 @@
+import { monotonicNow } from "../clock.js";
 import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import type { TaskRun } from "./task-run.js";
 import type { WorkerPort } from "./worker-port.js";
+import type { WorkerWarnings } from "./worker-warnings.js";
 
 const log = createLog("worker");
 
@@ -16,19 +18,30 @@ export class LeaseRenewal {
   readonly #port: WorkerPort;
   readonly #leaseMs: number;
   readonly #runs: ReadonlyMap<string, TaskRun>;
+  readonly #warnings: WorkerWarnings;
   #cancel: (() => void) | null = null;
+  /** When the timer should fire. */
+  #dueAt = 0;
   #renewing = false;
 
-  constructor(port: WorkerPort, leaseMs: number, runs: ReadonlyMap<string, TaskRun>) {
+  constructor(
+    port: WorkerPort,
+    leaseMs: number,
+    runs: ReadonlyMap<string, TaskRun>,
+    warnings: WorkerWarnings,
+  ) {
+    this.#warnings = warnings;
     this.#port = port;
     this.#leaseMs = leaseMs;
     this.#runs = runs;
   }
 
-  /** To be called when an attempt has begun. */
+  /** To be called before an attempt begins: its handler may keep the process busy. */
   schedule(): void {
     if (this.#renewing || this.#runs.size === 0) return;
-    this.#cancel ??= this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
+    if (this.#cancel !== null) return;
+    this.#dueAt = monotonicNow(this.#port.clock) + this.#leaseMs / 3;
+    this.#cancel = this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
   }
 
   /** A task that was cancelled unheard has no lease any more. */
@@ -40,12 +53,21 @@ export class LeaseRenewal {
 
   /** To be called when no attempt is under way any more. */
   pause(): void {
-    this.#cancel?.();
+    if (this.#cancel === null) return;
+    this.#warnIfLate();
+    this.#cancel();
     this.#cancel = null;
+  }
+
+  /** A timer comes late when something has kept the event loop busy. */
+  #warnIfLate(): void {
+    const lateMs = monotonicNow(this.#port.clock) - this.#dueAt;
+    if (lateMs > this.#leaseMs / 2) this.#warnings.late(lateMs, this.#leaseMs);
   }
 
   /** Never rejects. */
   async #renew(): Promise<void> {
+    if (this.#cancel !== null) this.#warnIfLate();
     this.#cancel = null;
     this.#renewing = true;
     const runs = [...this.#runs.values()];

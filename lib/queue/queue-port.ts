@@ -4,8 +4,11 @@ import type { QueueCounter } from "./queue-statistics.js";
 import type { QueueStore } from "./queue-store.js";
 import type { Schedules } from "./schedules.js";
 import { claimTasks } from "./scripts/claim.js";
+import { readTask } from "./scripts/read.js";
 import { reportTask, type ReportReply } from "./scripts/report.js";
 import { renewLeases, settleTasks } from "./scripts/settle.js";
+import { WorkerGroup } from "./worker-group.js";
+import { createFaultPrinter } from "./worker-faults.js";
 import type { TaskReport, WorkerPort } from "./worker-port.js";
 
 export interface QueuePortOptions {
@@ -26,12 +29,15 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
   const { name, store, settings, schedules, counter, clock, subscribe, maxBytes } = options;
   const { attempts, deadLetterTtlMs, rateLimit } = settings;
   const limit = [rateLimit?.max ?? "", rateLimit?.intervalMs ?? ""];
+  const onWake: WorkerPort["onWake"] = (listener) =>
+    subscribe(store.wake, (text) => listener(cancelledId(text), text === null));
   return {
     clock,
     queue: name,
     settings,
     maxBytes,
-    onWake: (listener) => subscribe(store.wake, (text) => listener(cancelledId(text), text === null)),
+    onWake,
+    group: new WorkerGroup(clock, onWake),
     claim: (want, leaseMs, worker, call) =>
       store.run(claimTasks, [leaseMs, want, call, attempts, deadLetterTtlMs, LOST, ...limit, worker]),
     fire: (schedule, now) => schedules.fire(schedule, now),
@@ -39,6 +45,7 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
       const pairs = leases.flatMap(({ task, token }) => [task.id, token]);
       return store.run(renewLeases, [leaseMs, ...pairs]);
     },
+    readError: async (taskId) => (await store.run(readTask, [taskId]))?.fields.get("error") ?? "",
     report: ({ task, token }, report) => sendReport(store, task.id, token, report),
     settle: (entries) => {
       const args: string[] = [];
@@ -53,6 +60,8 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
       return store.run(settleTasks, args);
     },
     count: (event) => counter.count(event),
+    countFault: (code) => counter.countFault(code),
+    faultPrinter: createFaultPrinter(clock, name),
   };
 }
 

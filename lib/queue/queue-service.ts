@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+
 import type { Clock } from "../clock.js";
 import { ConfigError, RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
@@ -101,9 +103,11 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     this.#maker = new TaskMaker(this.#settings, deps.maxBytes);
     this.#enqueuer = new Enqueuer(this.#store);
     this.deadLetters = new DeadLetters(this.#store);
-    this.#schedules = new Schedules(this.#store, async (due, next, id, { kind, payload, options: given }) => {
+    this.#schedules = new Schedules(this.#store, async (due, next, { kind, payload, options: given }) => {
       // Its schema has had it already.
-      const { extra } = readEnqueueOptions({ ...given, id }, this.#settings.resultTtlMs);
+      const { extra } = readEnqueueOptions(given, this.#settings.resultTtlMs);
+      // Random: an id that can be guessed would let anybody watch the task through an unguarded `taskStream()`.
+      const id = randomUUID();
       const answer = await this.#enqueuer.fire(due, next, { id, kind, payload, extra });
       if (answer?.status === "ok") this.#counter.count("enqueued");
     });

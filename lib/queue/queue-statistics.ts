@@ -1,3 +1,4 @@
+import type { ErrorCode } from "../errors.js";
 import type { QueueEvent } from "./worker-port.js";
 
 /** What has happened to a queue's tasks in this process. */
@@ -24,6 +25,8 @@ export interface QueueStatistics {
   readonly refused: number;
   /** Attempts whose lease ran out while they were under way. */
   readonly lost: number;
+  /** Calls of workers to Redis that failed, by the code of the error. */
+  readonly faults: Readonly<Partial<Record<ErrorCode, number>>>;
 }
 
 /** How many tasks of a queue there are, and what all its processes have counted since it was first used. */
@@ -69,12 +72,18 @@ export class QueueCounter {
     lost: 0,
   };
 
+  readonly #faults: Partial<Record<ErrorCode, number>> = {};
+
   count(event: QueueEvent | "enqueued"): void {
     this.#counts[event]++;
   }
 
-  get counts(): Readonly<Record<QueueEvent | "enqueued", number>> {
-    return { ...this.#counts };
+  countFault(code: ErrorCode): void {
+    this.#faults[code] = (this.#faults[code] ?? 0) + 1;
+  }
+
+  get counts(): Readonly<Record<QueueEvent | "enqueued", number>> & Pick<QueueStatistics, "faults"> {
+    return { ...this.#counts, faults: { ...this.#faults } };
   }
 }
 

@@ -1,5 +1,3 @@
-import { createHash } from "node:crypto";
-
 import { Cron } from "croner";
 
 import { ConfigError, isPassing, sanitize } from "../errors.js";
@@ -44,8 +42,8 @@ const log = createLog("queue");
 const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
 
-/** Moves a schedule on to its next time, and puts the task of that id in line, both or none. */
-type Fire = (due: DueSchedule, next: number | null, id: string, schedule: StoredSchedule) => Promise<void>;
+/** Moves a schedule on to its next time and enqueues its task: both, or neither if it has been moved on already. */
+type Fire = (due: DueSchedule, next: number | null, schedule: StoredSchedule) => Promise<void>;
 
 /**
  * Tasks that are due again and again, by Redis' clock. Whichever worker first sees that one is due puts its task in line and
@@ -115,7 +113,7 @@ export class Schedules {
     }
     const next = nextTime(stored, Math.max(due, now));
     try {
-      await this.#fire(schedule, next, this.#idOf(name, due), stored);
+      await this.#fire(schedule, next, stored);
     } catch (error) {
       const fault = sanitize(error);
       if (isPassing(fault) || fault.code === "CLOSED") throw fault;
@@ -123,12 +121,6 @@ export class Schedules {
       log("schedule %s: %s", name, fault.message);
       await this.#store.run(advanceSchedule, [name, due, next ?? ""]);
     }
-  }
-
-  /** Ids are of all queues, and schedules of one each. */
-  #idOf(name: string, due: number): string {
-    const queue = createHash("sha256").update(this.#store.name).digest("base64url").slice(0, 12);
-    return `${name}-${due}-${queue}`;
   }
 }
 
@@ -167,9 +159,12 @@ function readTimeZone(timeZone: unknown = "UTC"): string {
   throw new ConfigError('expected timeZone as an IANA name such as "Europe/Berlin"');
 }
 
-function nextTime({ cron, timeZone = "UTC", everyMs }: ScheduleTimes, now: number): number | null {
+/** When a schedule is due after `now`; `null` for never. Throws for a cron expression or a time zone that is invalid. */
+export function nextTime({ cron, timeZone = "UTC", everyMs }: ScheduleTimes, now: number): number | null {
   if (everyMs !== undefined) return (Math.floor(now / everyMs) + 1) * everyMs;
-  const next = new Cron(cron!, { timezone: timeZone, paused: true }).nextRun(new Date(now));
+  // Without this rule croner runs a list or range of hours twice in autumn, and skips it in spring.
+  const options = { timezone: timeZone, paused: true, fixedTimeRule: "no-wildcard" } as const;
+  const next = new Cron(cron!, options).nextRun(new Date(now));
   return next === null ? null : next.getTime();
 }
 

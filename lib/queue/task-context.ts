@@ -19,7 +19,9 @@ export interface TaskContext<Tasks extends TaskMap = AnyTasks> {
    * Reports progress on `task_progress:{taskId}`: percent from 0 to 100, or any object, in which `progress` is that
    * percentage and `message` that message, if they are there. Told at most every `progressMs`, as it was last; the last one
    * always. Resolves when it, or a later one, is told; a fault of Redis is logged and no more, since the work itself
-   * goes on. Rejects with `INVALID_TASK` or `UNSERIALIZABLE` for a bad argument.
+   * goes on. A number out of range is limited to 0 to 100, NaN keeps the percentage before it, and a message is cut after
+   * 1,000 characters; the worker warns of it once. Rejects with `INVALID_TASK` or `UNSERIALIZABLE` for an argument of another
+   * type.
    */
   readonly progress: (progress: number | object, message?: string) => Promise<void>;
   /**
@@ -45,29 +47,62 @@ export interface ReportedProgress {
   readonly data: string;
 }
 
-/** Checks what a handler, or somebody else, reports. Throws `INVALID_TASK` or `UNSERIALIZABLE`. */
+/** Checks what a program reports of a task. Throws `INVALID_TASK` or `UNSERIALIZABLE`. */
 export function readProgress(
   given: unknown,
   message: unknown,
   fallback: number,
   maxBytes: number,
 ): ReportedProgress {
+  const report = readTypes(given, message, fallback, maxBytes);
+  if (!(report.progress >= 0 && report.progress <= 100)) throw notPercent();
+  if (report.message.length > MAX_MESSAGE) throw notMessage();
+  return report;
+}
+
+/**
+ * As `readProgress()`, for a handler: a number or message out of range is limited, because a rounding error must not fail
+ * the task. `warn` is called with what was out of range.
+ */
+export function readHandlerProgress(
+  given: unknown,
+  message: unknown,
+  fallback: number,
+  maxBytes: number,
+  warn: (what: string) => void,
+): ReportedProgress {
+  const { progress, message: text, data } = readTypes(given, message, fallback, maxBytes);
+  const limited = Number.isNaN(progress) ? fallback : Math.min(Math.max(progress, 0), 100);
+  if (limited !== progress) warn(String(progress));
+  if (text.length > MAX_MESSAGE) warn(`a message of ${text.length} characters`);
+  return { progress: limited, message: cutText(text, MAX_MESSAGE), data };
+}
+
+function readTypes(given: unknown, message: unknown, fallback: number, maxBytes: number): ReportedProgress {
   const isObject = typeof given === "object" && given !== null;
   const fields: { readonly progress?: unknown; readonly message?: unknown } = isObject
     ? given
     : { progress: given };
   const { progress = isObject ? fallback : undefined, message: text = message } = fields;
-  if (typeof progress !== "number" || !(progress >= 0 && progress <= 100)) {
-    throw new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
-  }
-  if (text !== undefined && (typeof text !== "string" || text.length > MAX_MESSAGE)) {
-    throw new RedisSseError(
-      "INVALID_TASK",
-      `expected message as a string of at most ${MAX_MESSAGE} characters`,
-    );
-  }
-  const data = isObject ? boundedJson(given, "progress", maxBytes) : "";
-  return { progress, message: text ?? "", data };
+  if (typeof progress !== "number") throw notPercent();
+  if (text !== undefined && typeof text !== "string") throw notMessage();
+  return { progress, message: text ?? "", data: isObject ? boundedJson(given, "progress", maxBytes) : "" };
+}
+
+function notPercent(): RedisSseError {
+  return new RedisSseError("INVALID_TASK", "expected progress as a number from 0 to 100");
+}
+
+function notMessage(): RedisSseError {
+  return new RedisSseError(
+    "INVALID_TASK",
+    `expected message as a string of at most ${MAX_MESSAGE} characters`,
+  );
+}
+
+/** The beginning of a text, without half of a character at its end. */
+function cutText(text: string, maxLength: number): string {
+  return text.slice(0, maxLength).replace(/[\ud800-\udbff]$/, "");
 }
 
 /** What `write()` takes, as the data of an event. Throws `TASK_TOO_LARGE` or `UNSERIALIZABLE`. */

@@ -19,7 +19,7 @@ export interface TaskPage<Item = Task> {
 
 /** A task that has failed for good. */
 export interface DeadLetter extends Task {
-  /** What the last attempt threw, name and message: for operators, since it may name hosts and credentials. */
+  /** The errors of the last three attempts, newest first. Only for operators: they may name hosts and credentials. */
   readonly error: string | null;
 }
 

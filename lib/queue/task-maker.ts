@@ -1,12 +1,14 @@
 import { randomUUID } from "node:crypto";
 
-import { ConfigError, RedisSseError, sanitize } from "../errors.js";
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+
+import { ConfigError, RedisSseError } from "../errors.js";
 import { assertKnown, assertObject } from "../validate.js";
 import { readEnqueueOptions, withDefaults, type EnqueueOptions } from "./enqueue-options.js";
 import type { NewTask } from "./enqueuer.js";
 import type { QueueSettings } from "./queue-options.js";
 import { boundedJson } from "./task-context.js";
-import { checkPayload } from "./task-map.js";
+import { readResult } from "./task-map.js";
 
 /** One of the tasks of `enqueueMany()`. */
 export interface TaskEntry<Payload = unknown> {
@@ -37,24 +39,40 @@ export class TaskMaker {
     this.#maxBytes = maxBytes;
   }
 
-  /** Rejects with `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE` or `ConfigError`. */
-  async make(kind: string, given: unknown, options: EnqueueOptions): Promise<MadeTask> {
+  /** Rejects with `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError`, or what a schema throws. */
+  make(kind: string, given: unknown, options: EnqueueOptions): Promise<MadeTask> {
+    return this.#make({ kind, payload: given, options }, (check) => check());
+  }
+
+  /** `checked` runs each check of ours. A schema runs outside of it, so its own errors pass as they are. */
+  async #make(
+    { kind, payload: given, options = {} }: TaskEntry,
+    checked: <T>(check: () => T) => T,
+  ): Promise<MadeTask> {
+    const { id, extra, schema } = checked(() => this.#readEntry(kind, options));
+    let payload = given;
+    if (schema !== undefined) {
+      const result = await schema["~standard"].validate(given);
+      payload = checked(() => readResult(result, kind));
+    }
+    const json = checked(() => boundedJson(payload, "payload", this.#maxBytes));
+    return { task: { id, kind, payload: json, extra }, payload };
+  }
+
+  #readEntry(
+    kind: string,
+    options: EnqueueOptions,
+  ): { readonly id: string; readonly extra: string; readonly schema: StandardSchemaV1 | undefined } {
     if (typeof kind !== "string" || kind === "" || kind.length > 128) {
       throw new RedisSseError("INVALID_TASK", "expected kind as a string of 1 to 128 characters");
     }
     const { schemas, taskDefaults, resultTtlMs } = this.#settings;
     const { id = randomUUID(), extra } = readEnqueueOptions(withDefaults(options, taskDefaults), resultTtlMs);
-    let payload = given;
-    if (schemas !== undefined) {
-      const schema = Object.hasOwn(schemas, kind) ? schemas[kind] : undefined;
-      if (schema === undefined) {
-        const kinds = Object.keys(schemas).join(", ");
-        throw new RedisSseError("INVALID_TASK", `expected kind as one that has a schema: ${kinds}`);
-      }
-      payload = await checkPayload(schema, kind, given);
-    }
-    const json = boundedJson(payload, "payload", this.#maxBytes);
-    return { task: { id, kind, payload: json, extra }, payload };
+    if (schemas === undefined) return { id, extra, schema: undefined };
+    const schema = Object.hasOwn(schemas, kind) ? schemas[kind] : undefined;
+    if (schema !== undefined) return { id, extra, schema };
+    const kinds = Object.keys(schemas).join(", ");
+    throw new RedisSseError("INVALID_TASK", `expected kind as one that has a schema: ${kinds}`);
   }
 
   /** All of them; a fault names the one it is of. Rejects as `make()`. */
@@ -81,15 +99,23 @@ export class TaskMaker {
     return made;
   }
 
-  async #makeEntry(entry: TaskEntry, index: number): Promise<MadeTask> {
-    try {
+  #makeEntry(entry: TaskEntry, index: number): Promise<MadeTask> {
+    const checked = <T>(check: () => T): T => {
+      try {
+        return check();
+      } catch (error) {
+        throw error instanceof RedisSseError ? withIndex(error, index) : error;
+      }
+    };
+    checked(() => {
       assertObject("a task", entry);
       assertKnown("a task", entry, new Set(["kind", "payload", "options"]));
-      return await this.make(entry.kind, entry.payload, entry.options ?? {});
-    } catch (error) {
-      const fault = sanitize(error);
-      const message = `task ${index}: ${fault.message}`;
-      throw fault instanceof ConfigError ? new ConfigError(message) : new RedisSseError(fault.code, message);
-    }
+    });
+    return this.#make(entry, checked);
   }
+}
+
+function withIndex(fault: RedisSseError, index: number): RedisSseError {
+  const message = `task ${index}: ${fault.message}`;
+  return fault instanceof ConfigError ? new ConfigError(message) : new RedisSseError(fault.code, message);
 }

@@ -37,14 +37,11 @@ export type InputsOf<Schemas extends SchemaMap> = {
   [Kind in keyof Schemas & string]: StandardSchemaV1.InferInput<Schemas[Kind]>;
 };
 
-/** Checks a payload. Rejects with `INVALID_TASK`, which names the fields and says nothing of their values. */
-export async function checkPayload(
-  schema: StandardSchemaV1 | undefined,
-  kind: string,
-  payload: unknown,
-): Promise<unknown> {
-  if (schema === undefined) return payload;
-  const result = await schema["~standard"].validate(payload);
+/**
+ * What a schema made of a payload. Throws `INVALID_TASK` for a payload that the schema refuses. The message names the
+ * fields and says nothing of their values.
+ */
+export function readResult(result: StandardSchemaV1.Result<unknown>, kind: string): unknown {
   if (result.issues === undefined) return result.value;
   const places = result.issues.slice(0, 5).map(({ path = [] }) => {
     const keys = path.map((part) => String(typeof part === "object" ? part.key : part));

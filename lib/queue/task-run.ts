@@ -1,18 +1,23 @@
-import { RedisSseError, sanitize } from "../errors.js";
+import { withDeadline } from "../deadline.js";
+import { RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
+import { describeThrown, ignoreRejection, isInstance, nameOfThrown, readProperty } from "../thrown.js";
+import { addError } from "./attempt-errors.js";
 import { backoffDelay } from "./backoff.js";
 import type { Settler } from "./settler.js";
-import { boundedJson, readChunk, readLine, readProgress, type TaskContext } from "./task-context.js";
+import { boundedJson, readChunk, readHandlerProgress, readLine, type TaskContext } from "./task-context.js";
 import { UnknownKind } from "./task-handlers.js";
 import type { TaskLease } from "./task-lease.js";
 import { TaskOutput } from "./task-output.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "./task.js";
 import type { OutputEvent, TaskOutcome, WorkerPort } from "./worker-port.js";
+import type { WorkerWarnings } from "./worker-warnings.js";
 
 /** How the tasks of one worker are run. */
 export interface TaskHandling {
   readonly handler: (context: TaskContext) => unknown;
   readonly onError: (error: unknown, task: Task) => void;
+  readonly warnings: WorkerWarnings;
 }
 
 /** Who hears of an attempt; each once. */
@@ -24,6 +29,9 @@ export interface TaskRunOwner {
 }
 
 const log = createLog("worker");
+
+/** How long a failed attempt waits for the errors of those before it. */
+const READ_ERROR_MS = 1_000;
 
 /** One attempt at a task: its handler, what it says, and how it ends. */
 export class TaskRun {
@@ -130,17 +138,19 @@ export class TaskRun {
   #failure(error: unknown): TaskOutcome {
     const { settings } = this.#port;
     const { task, attempts, settings: own } = this.lease;
-    const isVerdict = error instanceof TaskFailure;
+    ignoreRejection(error);
+    const isVerdict = isInstance(error, TaskFailure);
     if (!isVerdict) this.#tell(error);
-    const goesBack = error instanceof UnknownKind && settings.unknownKindMs > 0;
-    const isLast = task.attempt >= attempts || (isVerdict && !error.retry);
-    const shown = isVerdict ? error.message : "failed";
+    const goesBack = isInstance(error, UnknownKind) && settings.unknownKindMs > 0;
+    const isLast = task.attempt >= attempts || (isVerdict && readProperty(error, "retry") !== true);
+    const said = isVerdict ? readProperty(error, "message") : null;
+    const shown = typeof said === "string" ? said : "failed";
     const what = error === this.#timeout ? "timed out" : shown;
     return {
       verdict: goesBack ? "unknown" : isLast ? "failed" : "retry",
       progress: this.#output?.progress ?? task.progress,
       message: what.slice(0, MAX_MESSAGE),
-      content: describeFailure(error).slice(0, MAX_MESSAGE),
+      content: describeThrown(error),
       delayMs: goesBack
         ? settings.unknownKindMs
         : backoffDelay(own.backoff ?? settings.backoff, task.attempt, Math.random()),
@@ -162,7 +172,11 @@ export class TaskRun {
     this.#owner.onDecided(this);
     if (this.#output !== null) await this.#output.flush();
     if (this.#over) return;
-    const taken = await this.#settler.settle(this.lease, outcome, () => !this.#over);
+    const { verdict } = outcome;
+    const isFailure = verdict === "failed" || verdict === "retry";
+    const whole = isFailure ? await this.#withEarlierErrors(outcome) : outcome;
+    if (this.#over) return;
+    const taken = await this.#settler.settle(this.lease, whole, () => !this.#over);
     if (this.#over) return;
     if (taken === null) {
       log("given up: %s: %s", outcome.verdict, this.lease.task.id);
@@ -171,6 +185,22 @@ export class TaskRun {
       this.#port.count(taken ? COUNTED[outcome.verdict] : "refused");
     }
     this.#end();
+  }
+
+  /** Never rejects. What Redis does not tell now is not worth waiting for. */
+  async #withEarlierErrors(outcome: TaskOutcome): Promise<TaskOutcome> {
+    if (this.lease.task.attempt < 2) return outcome;
+    try {
+      const stored = await withDeadline(this.#port.readError(this.lease.task.id), {
+        clock: this.#port.clock,
+        timeoutMs: READ_ERROR_MS,
+        what: "the earlier errors",
+      });
+      return { ...outcome, content: addError(outcome.content, stored) };
+    } catch (error) {
+      log("earlier errors are not known: %s: %s", this.lease.task.id, nameOfThrown(error));
+      return outcome;
+    }
   }
 
   #context(): TaskContext {
@@ -186,7 +216,9 @@ export class TaskRun {
       progress: (progress, message) =>
         this.#tolerate(async () => {
           const fallback = this.#output?.progress ?? task.progress;
-          const report = readProgress(progress, message, fallback, maxBytes);
+          const report = readHandlerProgress(progress, message, fallback, maxBytes, (what) =>
+            this.#handling.warnings.progress(task.kind, what),
+          );
           if (!this.#decided) await this.#opened().report(report);
         }),
       write: (chunk) =>
@@ -202,7 +234,10 @@ export class TaskRun {
   /** What a handler does not wait for must not end its process, and all other tasks with it. */
   #tolerate(say: () => Promise<void>): Promise<void> {
     const said = (async () => say())();
-    said.catch((error: unknown) => log("not told: %s: %s", this.lease.task.id, sanitize(error).message));
+    said.catch((error: unknown) => {
+      ignoreRejection(error);
+      log("not told: %s: %s", this.lease.task.id, nameOfThrown(error));
+    });
     return said;
   }
 
@@ -233,13 +268,14 @@ export class TaskRun {
 
   /** One that was told to end has every reason to throw. */
   #tell(thrown: unknown): void {
-    log("handler failed: %s: %s", this.lease.task.id, thrown instanceof Error ? thrown.name : typeof thrown);
+    log("handler failed: %s: %s", this.lease.task.id, nameOfThrown(thrown));
     if (this.#aborting?.signal.aborted && thrown !== this.#timeout) return;
     // It may well be async, and must not end the process.
     const told = (async () => this.#handling.onError(thrown, this.lease.task))();
-    told.catch((fault: unknown) =>
-      log("onError threw: %s", fault instanceof Error ? fault.name : typeof fault),
-    );
+    told.catch((fault: unknown) => {
+      ignoreRejection(fault);
+      log("onError threw: %s", nameOfThrown(fault));
+    });
   }
 
   #end(): void {
@@ -260,9 +296,3 @@ const COUNTED = {
   back: "requeued",
   unknown: "unknownKind",
 } as const;
-
-/** For operators. */
-function describeFailure(error: unknown): string {
-  if (error instanceof Error) return `${error.name}: ${error.message}`;
-  return typeof error === "string" ? error : `threw a ${typeof error}`;
-}

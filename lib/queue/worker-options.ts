@@ -1,4 +1,6 @@
-import { ConfigError } from "../errors.js";
+import { ConfigError, type RedisSseError } from "../errors.js";
+import { printable } from "../log.js";
+import { describeThrown } from "../thrown.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import type { Task } from "./task.js";
 
@@ -16,6 +18,12 @@ export interface WorkerOptions {
    * it, so the app has to. Default: `console.error`.
    */
   readonly onError?: (error: unknown, task: Task) => void;
+  /**
+   * Called when Redis is away or refuses a call of the worker: it is a read-only replica, full, or its ACL forbids the call.
+   * The worker tries again by itself. A fault of the same code and message is told at most once a minute. Default:
+   * `console.warn`, once for all workers of the queue.
+   */
+  readonly onFault?: (error: RedisSseError) => void;
 }
 
 export interface StopOptions {
@@ -24,7 +32,8 @@ export interface StopOptions {
 }
 
 /** `WorkerOptions` with what counts where they say nothing. */
-export type WorkerSettings = Omit<Required<WorkerOptions>, "signal"> & Pick<WorkerOptions, "signal">;
+export type WorkerSettings = Omit<Required<WorkerOptions>, "signal" | "onFault"> &
+  Pick<WorkerOptions, "signal" | "onFault">;
 
 const KNOWN: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   "concurrency",
@@ -32,6 +41,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   "pollMs",
   "signal",
   "onError",
+  "onFault",
 ]);
 const STOP_KNOWN: ReadonlySet<string> = new Set<keyof StopOptions>(["graceMs"]);
 
@@ -41,7 +51,14 @@ const MAX_POLL_MS = 5_000;
 export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
   assertObject("options", options);
   assertKnown("options", options, KNOWN);
-  const { concurrency = 1, leaseMs = 30_000, pollMs = MAX_POLL_MS, signal, onError = printError } = options;
+  const {
+    concurrency = 1,
+    leaseMs = 30_000,
+    pollMs = MAX_POLL_MS,
+    signal,
+    onError = printError,
+    onFault,
+  } = options;
   readWholeNumber("concurrency", concurrency, 1, 1_000);
   readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
   readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
@@ -51,7 +68,17 @@ export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
   if (typeof onError !== "function") {
     throw new ConfigError(`expected onError as a function, got ${typeof onError}`);
   }
-  return { concurrency, leaseMs, pollMs, onError, ...(signal !== undefined && { signal }) };
+  if (onFault !== undefined && typeof onFault !== "function") {
+    throw new ConfigError(`expected onFault as a function, got ${typeof onFault}`);
+  }
+  return {
+    concurrency,
+    leaseMs,
+    pollMs,
+    onError,
+    ...(signal !== undefined && { signal }),
+    ...(onFault !== undefined && { onFault }),
+  };
 }
 
 /** Throws `ConfigError`. */
@@ -64,5 +91,12 @@ export function readStopOptions(options: StopOptions): Required<StopOptions> {
 }
 
 function printError(error: unknown, { id, kind }: Task): void {
-  console.error(`redis-sse: task ${id} (${kind}) failed:`, error);
+  const print = (what: unknown): void =>
+    console.error("redis-sse: task %s (%s) failed:", id, printable(kind), what);
+  try {
+    print(error);
+  } catch {
+    // Some values throw when they are printed.
+    print(describeThrown(error));
+  }
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 
+import { monotonicNow } from "../clock.js";
 import { delay, withDeadline } from "../deadline.js";
 import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
@@ -16,7 +17,10 @@ import {
   type StopOptions,
   type WorkerOptions,
 } from "./worker-options.js";
+import { FaultTeller, withFaults } from "./worker-faults.js";
+import type { GroupMember } from "./worker-group.js";
 import type { WorkerPort } from "./worker-port.js";
+import { WorkerWarnings } from "./worker-warnings.js";
 
 const log = createLog("worker");
 
@@ -46,6 +50,11 @@ export class Worker {
     onDecided: () => this.#onDecided(),
     onDone: (run) => this.#onDone(run),
   };
+  readonly #member: GroupMember = {
+    notify: () => this.#notify(),
+    onCancelled: (taskId) => this.#runs.get(taskId)?.cancel(),
+    onMissed: () => this.#renewal.renewNow(),
+  };
   /** Handlers under way. */
   #active = 0;
   /** Outcomes that are being stored. */
@@ -65,19 +74,21 @@ export class Worker {
 
   /** Made by `QueueService.worker()`. Throws `ConfigError`. */
   constructor(
-    port: WorkerPort,
+    given: WorkerPort,
     handler: TaskHandler | TaskHandlers<AnyTasks>,
     options: WorkerOptions,
     onStopped: () => void,
   ) {
-    const { concurrency, leaseMs, pollMs, signal, onError } = readWorkerOptions(options);
+    const { concurrency, leaseMs, pollMs, signal, onError, onFault } = readWorkerOptions(options);
+    const teller = onFault === undefined ? given.faultPrinter : new FaultTeller(given.clock, onFault);
+    const port = withFaults(given, teller);
     this.#port = port;
-    this.#handling = { handler: readHandler(handler), onError };
+    this.#handling = { handler: readHandler(handler), onError, warnings: new WorkerWarnings(port.queue) };
     this.#concurrency = concurrency;
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
     this.#settler = new Settler(port);
-    this.#renewal = new LeaseRenewal(port, leaseMs, this.#runs);
+    this.#renewal = new LeaseRenewal(port, leaseMs, this.#runs, this.#handling.warnings);
     this.#onStopped = onStopped;
     const onAbort = (): void => void this.stop();
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -131,20 +142,21 @@ export class Worker {
 
   /** Never rejects. */
   async #run(): Promise<void> {
-    const unlisten = this.#port.onWake((cancelled, missed) => {
-      if (missed) this.#renewal.renewNow();
-      if (cancelled === null) this.#notify();
-      else this.#runs.get(cancelled)?.cancel();
-    });
+    this.#port.group.join(this.#member);
     try {
       while (!this.#stopping.signal.aborted) {
         this.#woken = false;
         const free = this.#free;
         const pauseMs = free > 0 ? await this.#takeAll(free) : this.#pollMs;
         if (pauseMs > 0) await this.#pause(pauseMs);
+        // Another worker of the group may have looked meanwhile.
+        for (let restMs = pauseMs; pauseMs === this.#pollMs && restMs > 0 && !this.#isWanted;) {
+          restMs = this.#port.group.restMs(this.#pollMs);
+          if (restMs > 0) await this.#pause(restMs);
+        }
       }
     } finally {
-      unlisten();
+      this.#port.group.leave(this.#member);
     }
   }
 
@@ -186,14 +198,19 @@ export class Worker {
   /** Never rejects; answers `null` where Redis has not taken the call. */
   async #claim(free: number): Promise<ClaimReply | null> {
     const want = Math.min(free, Math.ceil(this.#concurrency / 2), MAX_CLAIM);
+    const { group, clock } = this.#port;
+    const begunAt = monotonicNow(clock);
+    group.look(this.#member);
     try {
       // The same again until it is answered: what it has taken then is answered, and need not wait for its lease to run out.
       const call = `${this.#name}${this.#claims}`;
       const claimed = await this.#port.claim(want, this.#leaseMs, this.#name, call);
       this.#claims++;
       this.#drained = claimed.tasks.length < want;
+      group.looked(this.#member, this.#drained ? "fewer" : "all", begunAt);
       return claimed;
     } catch (error) {
+      group.looked(this.#member, "fault", begunAt);
       log("cannot take a task: %s", sanitize(error).message);
       return null;
     }
@@ -216,8 +233,8 @@ export class Worker {
     this.#runs.get(lease.task.id)?.lose();
     this.#runs.set(lease.task.id, run);
     this.#active++;
-    run.start();
     this.#renewal.schedule();
+    run.start();
   }
 
   #onDecided(): void {
@@ -250,16 +267,24 @@ export class Worker {
   }
 
   async #pause(pauseMs: number): Promise<void> {
-    if (this.#woken || this.#stopping.signal.aborted) return;
+    if (this.#isWanted) return;
+    const { group, clock } = this.#port;
+    group.wait(this.#member, this.#free > 0);
     // Once for each batch of tasks: an abort would make an error each time.
     await new Promise<void>((resolve) => {
-      const cancel = this.#port.clock.schedule(resolve, pauseMs);
+      const cancel = clock.schedule(resolve, pauseMs);
       this.#wake = () => {
         cancel();
         resolve();
       };
     });
     this.#wake = () => {};
+    group.resume(this.#member);
+  }
+
+  /** Somebody waits for it to look, or to end. */
+  get #isWanted(): boolean {
+    return this.#woken || this.#stopping.signal.aborted;
   }
 
   #notify(): void {

@@ -17,8 +17,10 @@ import { describeRetries } from "./queue/retries.js";
 import { describeSchedules } from "./queue/schedules.js";
 import { describeSchemas } from "./queue/schemas.js";
 import { describeTaskStream } from "./queue/task-stream.js";
+import { describeThrownValues } from "./queue/thrown.js";
 import { describeThrottling } from "./queue/throttling.js";
 import { describeUnreadable } from "./queue/unreadable.js";
+import { describeWakeUp } from "./queue/wake-up.js";
 import { describeWorker } from "./queue/worker.js";
 import { describeWorkerStop } from "./queue/worker-stop.js";
 
@@ -31,8 +33,10 @@ export function describeQueue(name: string, makeService: MakeService): void {
     describeDelay(makeService);
     describeWorker(makeService);
     describeWorkerStop(makeService);
+    describeWakeUp(makeService);
     describeThrottling(makeService);
     describeRetries(makeService);
+    describeThrownValues(makeService);
     describeDeadLetters(makeService);
     describeLeases(makeService);
     describeCancel(makeService);

@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { stub } from "sinon";
 
 import { createRedisSse, type QueueService, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
 import { deferred, eventually } from "../support/eventually.js";
@@ -70,6 +71,30 @@ describe("a worker whose Redis is away", function () {
     const { totals } = await queue.counts();
     expect(totals).to.include({ succeeded: 30, lost: 0, refused: 0 });
     for (const id of ids) expect(await queue.get(id)).to.include({ attempt: 1, result: id });
+  });
+
+  it("tells of it: to onFault, or on the console, once for all workers of a queue", async () => {
+    const warn = stub(console, "warn");
+    try {
+      const sse = connect();
+      const queue = sse.queue("told");
+      const told: string[] = [];
+      for (let index = 0; index < 3; index++) queue.worker(() => {}, { pollMs: 50 });
+      sse.queue("told-too").worker(() => {}, { pollMs: 50, onFault: ({ code }) => told.push(code) });
+      await queue.enqueue("kind", null, { id: "before" });
+      await untilDone(queue, "before");
+      await server.kill();
+      await eventually(() => expect(told).to.include("REDIS_UNAVAILABLE"), 20_000);
+      await eventually(() => expect(warn.callCount).to.be.at.least(1), 20_000);
+      expect(queue.statistics.faults).to.have.property("REDIS_UNAVAILABLE");
+      const texts = warn.getCalls().map(({ args }) => args.join(" "));
+      expect(new Set(texts).size, "each once").to.equal(texts.length);
+      await server.boot();
+      await queue.enqueue("kind", null, { id: "after" });
+      await untilDone(queue, "after");
+    } finally {
+      warn.restore();
+    }
   });
 
   it("goes on with a server that has come back empty, and holds nothing of what was lost", async () => {

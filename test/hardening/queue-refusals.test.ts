@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
 
-import { createRedisSse, type QueueService, type RedisSse } from "../../lib/index.js";
+import { createRedisSse, type QueueService, type RedisSse, type RedisSseError } from "../../lib/index.js";
 import { deferred, eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { QueueWorkerProcess } from "../support/queue-processes.js";
@@ -112,6 +112,60 @@ describe("a queue on a Redis that refuses something, or is used in a way of its 
     renewed.resolve();
     await untilStatus(queue, "long", "succeeded");
     expect(await queue.get("long")).to.include({ attempt: 1 });
+  });
+
+  for (const [what, code, message, refuse, allow] of [
+    [
+      "is a replica",
+      "REDIS_REFUSED",
+      /READONLY$/,
+      () => server.admin.replicaof("127.0.0.1", 1),
+      () => server.admin.replicaof("NO", "ONE"),
+    ],
+    [
+      "forbids the call by its ACL",
+      "REDIS_REFUSED",
+      /NOPERM$/,
+      () => server.admin.call("ACL", "SETUSER", "worker", "-evalsha", "-eval"),
+      () => server.admin.call("ACL", "SETUSER", "worker", "+evalsha", "+eval"),
+    ],
+  ] as const) {
+    it(`that ${what} is told to onFault once, and counted; the worker goes on when it can`, async () => {
+      await server.admin.call("ACL", "SETUSER", "worker", "on", ">pass", "~*", "&*", "+@all");
+      const sse = connect(`redis://worker:pass@127.0.0.1:${server.port}`);
+      const queue = sse.queue("faulty");
+      const told: RedisSseError[] = [];
+      await queue.enqueue("kind", null, { id: "before" });
+      await queue.pause();
+      queue.worker(() => {}, { pollMs: 20, onFault: (fault) => told.push(fault) });
+      await refuse();
+      ends.push(allow);
+      const faults = async (): Promise<number> => (await sse.status()).queues[0]!.faults[code] ?? 0;
+      await eventually(async () => expect(await faults()).to.be.at.least(3));
+      expect(told.map((fault) => fault.code)).to.deep.equal([code]);
+      expect(told[0]!.message).to.match(message);
+      await allow();
+      await queue.resume();
+      await untilStatus(queue, "before", "succeeded");
+    });
+  }
+
+  it("that is full is told to onFault when a task reports, and its outcome is stored all the same", async () => {
+    const queue = connect().queue("full-worker");
+    await queue.enqueue("kind", null, { id: "reports" });
+    await server.admin.config("SET", "maxmemory", "1");
+    const told: RedisSseError[] = [];
+    const reported = deferred();
+    queue.worker(({ progress }) => (void progress(50), reported.promise), {
+      onFault(fault) {
+        told.push(fault);
+        reported.resolve();
+      },
+    });
+    await reported.promise;
+    expect(told[0]).to.include({ code: "REDIS_REFUSED", message: "Redis refused the command: OOM" });
+    await server.admin.config("SET", "maxmemory", "0");
+    await untilStatus(queue, "reports", "succeeded");
   });
 
   it("a user who may publish on no task's channel, nor wake anybody, has his tasks done all the same", async () => {

@@ -23,6 +23,7 @@ const GIVEN: Readonly<Record<string, string>> = {
   server: 'declare const server: import("node:http").Server;',
   res: 'declare const res: import("express").Response;',
   source: "declare const source: EventSource;",
+  userOf: 'declare function userOf(req: import("express").Request): string;',
   taskId: "declare const taskId: string;",
   queue: 'declare const queue: import("redis-sse").QueueService;',
   model: "declare const model: AsyncIterable<string>;",

@@ -1,3 +1,4 @@
+import type { ErrorCode, RedisSseError } from "../../lib/errors.js";
 import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../lib/queue/queue-options.js";
 import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
 import type { ReportReply } from "../../lib/queue/scripts/report.js";
@@ -5,6 +6,8 @@ import type { RenewReply } from "../../lib/queue/scripts/settle.js";
 import type { TaskLease } from "../../lib/queue/task-lease.js";
 import { parseTask } from "../../lib/queue/task.js";
 import type { QueueEvent, TaskOutcome, TaskReport, WorkerPort } from "../../lib/queue/worker-port.js";
+import { WorkerGroup } from "../../lib/queue/worker-group.js";
+import { FaultTeller } from "../../lib/queue/worker-faults.js";
 import { FakeClock } from "./fake-clock.js";
 
 export const NOTHING: ClaimReply = { waitMs: 1e9, now: 0, schedules: [], tasks: [] };
@@ -60,8 +63,14 @@ export class ScriptedPort implements WorkerPort {
   readonly settled: (readonly [string, TaskOutcome])[] = [];
   readonly fired: string[] = [];
   readonly counted: QueueEvent[] = [];
+  readonly group: WorkerGroup = new WorkerGroup(this.clock, (listener) => this.onWake(listener));
+  readonly faults: ErrorCode[] = [];
+  /** What was printed by workers without `onFault`. */
+  readonly printed: RedisSseError[] = [];
+  readonly faultPrinter: FaultTeller = new FaultTeller(this.clock, (fault) => void this.printed.push(fault));
   renewed = 0;
   onRenew: () => Promise<RenewReply> = () => Promise.resolve("held");
+  onReadError: () => Promise<string> = () => Promise.resolve("");
   onReport: (report: TaskReport) => Promise<ReportReply> = () => Promise.resolve("taken");
   onSettle: (outcome: TaskOutcome) => Promise<boolean> = () => Promise.resolve(true);
   onFire: (schedule: DueSchedule) => Promise<void> = () => Promise.resolve();
@@ -104,6 +113,10 @@ export class ScriptedPort implements WorkerPort {
     return leases.map(() => reply);
   }
 
+  readError(): Promise<string> {
+    return this.onReadError();
+  }
+
   report(_: TaskLease, report: TaskReport): Promise<ReportReply> {
     this.calls.push("report");
     this.reports.push(report);
@@ -118,6 +131,10 @@ export class ScriptedPort implements WorkerPort {
 
   count(event: QueueEvent): void {
     this.counted.push(event);
+  }
+
+  countFault(code: ErrorCode): void {
+    this.faults.push(code);
   }
 
   give(...ids: string[]): void {

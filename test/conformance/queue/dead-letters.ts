@@ -35,10 +35,13 @@ export function describeDeadLetters(makeService: MakeService): void {
       await worker.stop();
       const { tasks, next } = await rig.queue.deadLetters.list();
       expect(next).to.equal(null);
-      expect(tasks).to.deep.equal([
-        { ...(await rig.queue.get("a")), error: "TypeError: a is not a function" },
-        { ...(await rig.queue.get("b")), error: "TaskFailure: no paper" },
-      ]);
+      const withError = async (id: string, index: number): Promise<unknown> => ({
+        ...(await rig.queue.get(id)),
+        error: tasks[index]!.error,
+      });
+      expect(tasks).to.deep.equal([await withError("a", 0), await withError("b", 1)]);
+      expect(tasks[0]!.error).to.match(/^TypeError: a is not a function\n +at .*dead-letters/);
+      expect(tasks[1]!.error).to.match(/^TaskFailure: no paper\n +at /);
       expect(tasks[0]).to.include({ status: "failed", attempt: 1, kind: "kind" });
       expect(rig.queue.statistics.failed).to.equal(2);
     });
@@ -56,7 +59,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       expect(tasks[0]).to.include({ message: "its worker was lost", error: null });
     });
 
-    it("show at most a thousand characters of what was thrown, whatever it was", async () => {
+    it("show what was thrown, whatever it was, and a bounded part of it", async () => {
       const thrown: unknown[] = [new Error("x".repeat(5_000)), "a string", undefined, { secret: 1 }, null];
       for (const index of thrown.keys())
         await rig.queue.enqueue("kind", index, { id: `t${index}`, attempts: 1 });
@@ -70,13 +73,30 @@ export function describeDeadLetters(makeService: MakeService): void {
       const { tasks } = await rig.queue.deadLetters.list();
       // Tasks that ended in the same millisecond are in no particular order.
       const inOrder = tasks.toSorted((a, b) => Number(a.payload) - Number(b.payload));
-      expect(inOrder.map(({ error }) => error)).to.deep.equal([
-        `Error: ${"x".repeat(993)}`,
+      expect(inOrder[0]!.error).to.match(/^Error: x{2000}\n +at /);
+      expect(inOrder.slice(1).map(({ error }) => error)).to.deep.equal([
         "a string",
-        "threw a undefined",
-        "threw a object",
-        "threw a object",
+        "threw undefined",
+        "threw { secret: 1 }",
+        "threw null",
       ]);
+    });
+
+    it("show the errors of the last three attempts, the newest first", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, { attempts: 4, backoff: 0 });
+      rig.queue.worker(
+        ({ attempt }) => {
+          throw new Error(`at attempt ${attempt}\nEarlier attempt: a line of its own`);
+        },
+        { onError() {} },
+      );
+      await rig.until(id, "failed");
+      const { tasks } = await rig.queue.deadLetters.list();
+      const [newest, ...earlier] = tasks[0]!.error!.split("\nEarlier attempt: ");
+      expect(newest).to.match(/^Error: at attempt 4\n Earlier attempt: a line of its own\n +at /);
+      expect(earlier).to.have.length(2);
+      expect(earlier[0]).to.match(/^Error: at attempt 3\n/);
+      expect(earlier[1]).to.match(/^Error: at attempt 2\n/);
     });
 
     it("are put in line again, as new, each with its priority and payload", async () => {

@@ -163,6 +163,7 @@ export function describeListing(makeService: MakeService): void {
         unknownKind: 0,
         refused: 0,
         lost: 0,
+        faults: {},
       });
       await eventually(() =>
         expect(other.queue(rig.name).statistics).to.include({

@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { stub } from "sinon";
 
 import type { TaskContext } from "../../../lib/index.js";
 import { deferred, eventually } from "../../support/eventually.js";
@@ -106,21 +107,60 @@ export function describeProgress(makeService: MakeService): void {
       ]);
     });
 
+    it("out of range is limited, and its worker warns once", async () => {
+      const warn = stub(console, "warn");
+      try {
+        const { id } = await rig.queue.enqueue("a\nkind", null);
+        const queue = await rig.elsewhere({ progressMs: 0 });
+        const watcher = await rig.watch(id);
+        const long = `${"x".repeat(999)}😀`;
+        queue.worker(async ({ progress }) => {
+          await progress(100.0000001);
+          await progress(-1);
+          await progress(30);
+          await progress(NaN, "kept");
+          await progress({ progress: NaN, message: "kept too" });
+          await progress(Infinity);
+          await progress(-Infinity);
+          await progress(50, long);
+          await progress({ progress: 101, message: "in an object" });
+        });
+        expect(await rig.until(id, "succeeded")).to.include({ attempt: 1 });
+        await watcher.end();
+        const told = watcher.told.filter(({ type }) => type === "progress");
+        expect(told.map(({ progress, message }) => [progress, message])).to.deep.equal([
+          [100, ""],
+          [0, ""],
+          [30, ""],
+          [30, "kept"],
+          [30, "kept too"],
+          [100, ""],
+          [0, ""],
+          [50, "x".repeat(999)],
+          [100, "in an object"],
+        ]);
+        expect(warn.callCount).to.equal(1);
+        const [format, ...values] = warn.firstCall.args as unknown[] as [string, ...unknown[]];
+        expect(format).to.not.include("kind\n").and.not.include(rig.name);
+        expect(values.slice(0, 3)).to.deep.equal([rig.name, '"a\\nkind"', "100.0000001"]);
+      } finally {
+        warn.restore();
+      }
+    });
+
     it("that cannot be is told to the handler, and the task goes on", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const faults: unknown[] = [];
       rig.queue.worker(async ({ progress }) => {
-        for (const [given, message] of [
-          [101],
-          [-1],
-          [NaN],
+        const cases: readonly (readonly unknown[])[] = [
           ["50"],
           [undefined],
-          [5, "x".repeat(1_001)],
+          [null],
           [5, 7],
-          [{ progress: 101 }],
+          [{ progress: "50" }],
           [{ message: 7 }],
-        ] as const) {
+        ];
+        for (const [given, message] of cases) {
           faults.push(await faultOf(progress(given as number, message as string)));
         }
         faults.push(
@@ -132,7 +172,7 @@ export function describeProgress(makeService: MakeService): void {
       await rig.until(id, "succeeded");
       const codes = faults.map((fault) => (fault as { code: string }).code);
       expect(codes).to.deep.equal([
-        ...Array.from({ length: 9 }, () => "INVALID_TASK"),
+        ...Array.from({ length: 6 }, () => "INVALID_TASK"),
         "UNSERIALIZABLE",
         "TASK_TOO_LARGE",
       ]);

@@ -40,6 +40,34 @@ export function describeSchedules(makeService: MakeService): void {
       expect(times % 100).to.equal(0);
     });
 
+    it("fires once for each time, though several processes see it at the same moment", async () => {
+      await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
+      const begun: string[] = [];
+      const services = await Promise.all(Array.from({ length: 2 }, () => rig.service()));
+      for (const sse of [rig.sse, ...services]) {
+        sse.queue(rig.name).worker(({ task }) => void begun.push(task.id), { pollMs: 10 });
+      }
+      for (let round = 1; round <= 10; round++) {
+        await rig.expire("due", "tick");
+        await eventually(() => expect(begun).to.have.length(round));
+      }
+      for (const sse of services) await untilIdle(sse);
+      expect(begun).to.have.length(10);
+      expect(await enqueued()).to.equal(10);
+    });
+
+    it("gives its tasks random ids", async () => {
+      await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
+      const ids: string[] = [];
+      rig.queue.worker(({ task }) => void ids.push(task.id), { pollMs: 10 });
+      for (let round = 1; round <= 2; round++) {
+        await rig.expire("due", "tick");
+        await eventually(() => expect(ids).to.have.length(round));
+      }
+      for (const id of ids) expect(id).to.match(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
+      expect(ids[0]).to.not.equal(ids[1]);
+    });
+
     it("makes up by one task for all the times that passed while no worker ran", async () => {
       await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
       await rig.expire("due", "tick"); // half a century ago

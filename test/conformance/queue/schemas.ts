@@ -1,8 +1,9 @@
 import { expect } from "chai";
 import { z } from "zod";
 
-import type { QueueService, TaskSchemas } from "../../../lib/index.js";
+import { RedisSseError, type QueueService, type TaskSchemas } from "../../../lib/index.js";
 import { deferred } from "../../support/eventually.js";
+import { unreadable } from "../../support/hostile.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, type MakeService } from "../../support/service.js";
 
@@ -83,6 +84,7 @@ export function describeSchemas(makeService: MakeService): void {
     });
 
     it("that throw, or answer late, are awaited, and a fault of theirs is no task", async () => {
+      const own = new Error("the connection to the price list is closed");
       const slow = (await rig.service()).queue("slow", {
         schemas: {
           late: {
@@ -93,15 +95,38 @@ export function describeSchemas(makeService: MakeService): void {
               version: 1,
               vendor: "test",
               validate: () => {
-                throw new Error("hunter2");
+                throw own;
               },
             },
           },
         },
       });
       expect((await slow.enqueue("late", 1)).payload).to.deep.equal([1]);
-      await faultOf(slow.enqueue("broken", 1));
+      expect(await faultOf(slow.enqueue("broken", 1))).to.equal(own);
       expect((await slow.counts()).totals.enqueued).to.equal(1);
     });
+
+    for (const [what, own] of [
+      ["an error whose text looks like a fault of Redis", new Error("Connection is closed.")],
+      ["an error of ours", new RedisSseError("TIMEOUT", "expected the price list within 5 ms")],
+      ["null", null],
+      ["an error whose properties throw", unreadable()],
+    ] as const) {
+      it(`that throw ${what}: enqueue() and enqueueMany() reject with it`, async () => {
+        const throwing = (): never => {
+          throw own;
+        };
+        const broken = (await rig.service()).queue("broken", {
+          schemas: { broken: { "~standard": { version: 1, vendor: "test", validate: throwing } } },
+        });
+        const faults: unknown[] = [];
+        const entry = { kind: "broken", payload: 1 } as const;
+        await broken.enqueue("broken", 1).catch((error: unknown) => void faults.push(error));
+        await broken.enqueueMany([entry, entry]).catch((error: unknown) => void faults.push(error));
+        expect(faults).to.have.length(2);
+        for (const fault of faults) expect(fault === own).to.equal(true);
+        expect((await broken.counts()).totals.enqueued).to.equal(0);
+      });
+    }
   });
 }

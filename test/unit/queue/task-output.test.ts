@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { TaskFailure, type TaskContext } from "../../../lib/index.js";
 import { Settler } from "../../../lib/queue/settler.js";
 import { TaskRun } from "../../../lib/queue/task-run.js";
+import { WorkerWarnings } from "../../../lib/queue/worker-warnings.js";
 import type { OutputEvent } from "../../../lib/queue/worker-port.js";
 import { maxFrameBytes } from "../../../lib/text-splitter.js";
 import { deferred, settle } from "../../support/eventually.js";
@@ -22,7 +23,8 @@ describe("the output of a task", () => {
   async function run(handler: (context: TaskContext) => unknown): Promise<void> {
     const over = deferred();
     const owner = { onDecided() {}, onDone: () => over.resolve() };
-    new TaskRun(port, new Settler(port), leaseOf(), { handler, onError() {} }, owner).start();
+    const handling = { handler, onError() {}, warnings: new WorkerWarnings("q") };
+    new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
     await over.promise;
     expect(port.clock.pending, "timers").to.equal(0);
   }

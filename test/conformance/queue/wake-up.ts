@@ -1,0 +1,83 @@
+import { expect } from "chai";
+
+import type { RedisSse } from "../../../lib/index.js";
+import { deferred, eventually } from "../../support/eventually.js";
+import { useQueue } from "../../support/queue-rig.js";
+import { untilIdle, type MakeService } from "../../support/service.js";
+
+/** Counts the looks of a service's workers at their queues. */
+function countClaims(sse: RedisSse): { count: number } {
+  const claims = { count: 0 };
+  const client = sse.pool.commands as unknown as Record<string, (...given: unknown[]) => unknown>;
+  const claim = client["redisSseClaim"]!;
+  client["redisSseClaim"] = (...given) => {
+    claims.count++;
+    return claim.apply(client, given);
+  };
+  return claims;
+}
+
+/** Many workers in one process. */
+export function describeWakeUp(makeService: MakeService): void {
+  describe("idle workers of one process", () => {
+    const rig = useQueue(makeService);
+
+    for (const [concurrency, looks] of [
+      [1, 3],
+      [3, 1],
+    ] as const) {
+      it(`of ${concurrency} at once: a task costs at most ${looks} of the looks of 200 workers`, async () => {
+        const begun: string[] = [];
+        for (let index = 0; index < 200; index++) {
+          rig.queue.worker(({ task }) => void begun.push(task.id), { concurrency });
+        }
+        await untilIdle(rig.sse);
+        const claims = countClaims(rig.sse);
+        const producer = await rig.elsewhere();
+        for (const id of ["one", "two", "three"]) {
+          await producer.enqueue("kind", null, { id });
+          await rig.until(id, "succeeded");
+          await untilIdle(rig.sse);
+        }
+        expect(begun).to.deep.equal(["one", "two", "three"]);
+        // On a slow machine the workers may look once by themselves.
+        expect(claims.count).to.be.within(3, 3 * looks + 1);
+      });
+    }
+
+    it("all take tasks when many are enqueued at once", async () => {
+      const gate = deferred();
+      for (let index = 0; index < 100; index++) rig.queue.worker(() => gate.promise, { concurrency: 2 });
+      await untilIdle(rig.sse);
+      const claims = countClaims(rig.sse);
+      const producer = await rig.elsewhere();
+      await producer.enqueueMany(Array.from({ length: 300 }, () => ({ kind: "kind", payload: null })));
+      await eventually(() => expect(rig.queue.statistics.running).to.equal(200), 3_000);
+      expect(claims.count).to.be.below(220);
+      gate.resolve();
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(300));
+    });
+
+    it("begin a delayed task in time, though the worker that knew of it is busy or has stopped", async () => {
+      const gate = deferred();
+      const ids: string[] = [];
+      const handler = async ({ task }: { task: { id: string; kind: string } }): Promise<void> => {
+        ids.push(task.id);
+        if (task.kind === "long") await gate.promise;
+      };
+      const workers = Array.from({ length: 6 }, () => rig.queue.worker(handler));
+      await untilIdle(rig.sse);
+      const producer = await rig.elsewhere();
+      await producer.enqueue("kind", null, { id: "late", delayMs: 700 });
+      await untilIdle(rig.sse);
+      for (const id of ["a", "b"]) await producer.enqueue("long", null, { id });
+      await eventually(() => expect(ids).to.include.members(["a", "b"]));
+      const idle = workers.slice(0, 5).filter((worker) => worker.running === 0);
+      await Promise.all(idle.map((worker) => worker.stop()));
+      const begun = performance.now();
+      await eventually(() => expect(ids).to.include("late"), 3_000);
+      expect(performance.now() - begun).to.be.below(2_000);
+      gate.resolve();
+    });
+  });
+}

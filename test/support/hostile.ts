@@ -1,0 +1,98 @@
+import { runInNewContext } from "node:vm";
+
+import * as fc from "fast-check";
+
+/** Values that an application can throw, though nothing can be done with some of them. */
+
+const fail = (): never => {
+  throw new Error("not readable");
+};
+
+/** A value of which nothing can be read, not even its class. */
+export function unreadable(): object {
+  return new Proxy(new Error("no"), {
+    get: fail,
+    getPrototypeOf: fail,
+    getOwnPropertyDescriptor: fail,
+    has: fail,
+    ownKeys: fail,
+  });
+}
+
+/** An error whose properties of that name throw. */
+function withGetters(error: Error, ...names: readonly string[]): Error {
+  // Node makes the text of a stack when it is first looked at, by the properties of then.
+  void error.stack;
+  for (const name of names) Object.defineProperty(error, name, { get: fail, configurable: true });
+  return error;
+}
+
+function withProperties(error: Error, properties: object): Error {
+  // As above.
+  void error.stack;
+  for (const [name, value] of Object.entries(properties)) {
+    Object.defineProperty(error, name, { value, configurable: true });
+  }
+  return error;
+}
+
+function withCauses(depth: number): Error {
+  return new Error(`level ${depth}`, depth === 0 ? {} : { cause: withCauses(depth - 1) });
+}
+
+function circular(): Error {
+  const error = new Error("its own cause");
+  error.cause = error;
+  return error;
+}
+
+/** Made anew for each use: a test may change them. */
+export const HOSTILE: Readonly<Record<string, () => unknown>> = {
+  "a value of which nothing can be read": unreadable,
+  "an error whose message is an object": () => withProperties(new Error(), { message: { secret: 1 } }),
+  "an error whose message is a symbol": () => withProperties(new Error(), { message: Symbol("no") }),
+  "an error whose name and stack are numbers": () => withProperties(new Error("no"), { name: 5, stack: 7 }),
+  "an error whose getters throw": () => withGetters(new Error("no"), "name", "message", "stack", "cause"),
+  "an object whose getters throw": () => withGetters({} as Error, "name", "message", "stack", "constructor"),
+  "an object without a prototype": () => Object.create(null),
+  "a plain object": () => ({ code: 5, text: "no" }),
+  "an object that cannot become text": () => ({ toString: fail, [Symbol.toPrimitive]: fail }),
+  "an error of another realm": () => runInNewContext("new TypeError('from elsewhere')"),
+  "an object of another realm": () => runInNewContext("({ get message() { throw 1 } })"),
+  "a revoked proxy": () => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    return proxy;
+  },
+  "a rejected promise": () => Promise.reject(new Error("nobody waits for it")),
+  // oxlint-disable-next-line unicorn/no-thenable -- that it is one is the point
+  "a thenable": () => ({ then: fail }),
+  "an error that is its own cause": circular,
+  "an error with a long chain of causes": () => withCauses(50),
+  "an error with a message of a megabyte": () => new Error("é".repeat(1024 * 1024)),
+  "a text of a megabyte": () => "😀".repeat(256 * 1024),
+  "an error of many lines": () => new Error("\n".repeat(100_000)),
+  null: () => null,
+  undefined: () => undefined,
+  "a symbol": () => Symbol("no"),
+  "a function": () => fail,
+  NaN: () => NaN,
+  "a bigint": () => 10n ** 400n,
+};
+
+/** Anything that can be thrown, made at the time of its use: a rejected promise must not lie about. */
+export const anyThrown: fc.Arbitrary<() => unknown> = fc.oneof(
+  { weight: 2, arbitrary: fc.constantFrom(...Object.values(HOSTILE)) },
+  {
+    weight: 1,
+    arbitrary: fc
+      .anything({ withBigInt: true, withDate: true, withNullPrototype: true })
+      .map((value) => () => value),
+  },
+  {
+    weight: 1,
+    arbitrary: fc
+      .record({ message: fc.anything(), name: fc.anything(), stack: fc.anything(), cause: fc.anything() })
+      .map((properties) => () => withProperties(new Error(), properties)),
+  },
+);

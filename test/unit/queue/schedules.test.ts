@@ -1,0 +1,136 @@
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import { nextTime } from "../../../lib/queue/schedules.js";
+
+const MINUTE_MS = 60_000;
+
+/** Zones with the day on which their clocks change, and the hours around it. */
+const CHANGES = [
+  ["Europe/Berlin", "2026-03-29", "spring"],
+  ["Europe/Berlin", "2026-10-25", "autumn"],
+  ["America/New_York", "2026-03-08", "spring"],
+  ["America/New_York", "2026-11-01", "autumn"],
+  ["Australia/Lord_Howe", "2026-10-04", "spring"],
+  ["Australia/Lord_Howe", "2026-04-05", "autumn"],
+  ["America/Santiago", "2026-09-06", "spring"],
+  ["Africa/Cairo", "2026-10-30", "autumn"],
+] as const;
+
+/** All times of a schedule on that day of its zone, as UTC. */
+function timesOn(day: string, timeZone: string, cron: string): readonly string[] {
+  const minutes = minutesOf(day, timeZone);
+  const times: string[] = [];
+  for (let now = minutes[0]!.at - 1; ;) {
+    const next = nextTime({ cron, timeZone }, now);
+    if (next === null || next > minutes.at(-1)!.at) return times;
+    times.push(new Date(next).toISOString().slice(5, 16));
+    now = next;
+  }
+}
+
+interface LocalMinute {
+  readonly at: number;
+  /** Hours and minutes. */
+  readonly local: string;
+}
+
+/** Each minute of a local day, in the order in which they pass. */
+function minutesOf(day: string, timeZone: string): readonly LocalMinute[] {
+  const format = new Intl.DateTimeFormat("sv", { timeZone, dateStyle: "short", timeStyle: "short" });
+  const first = Date.parse(`${day}T00:00Z`) - 24 * 60 * MINUTE_MS;
+  return Array.from({ length: 72 * 60 }, (_, index) => first + index * MINUTE_MS)
+    .map((at) => ({ at, text: format.format(at) }))
+    .filter(({ text }) => text.startsWith(day))
+    .map(({ at, text }) => ({ at, local: text.slice(11) }));
+}
+
+/** Each local time once, the first time that it comes; one in a gap right after the gap. */
+function expectedTimes(
+  day: string,
+  timeZone: string,
+  hours: readonly number[],
+  at: readonly number[],
+): readonly string[] {
+  const minutes = minutesOf(day, timeZone);
+  const times = hours.flatMap((hour) =>
+    at.map((minute) => {
+      const local = `${String(hour).padStart(2, "0")}:${String(minute).padStart(2, "0")}`;
+      const same = minutes.find((each) => each.local === local);
+      return (same ?? minutes.find((each) => each.local > local))!.at;
+    }),
+  );
+  return [...new Set(times)]
+    .toSorted((a, b) => a - b)
+    .map((time) => new Date(time).toISOString().slice(5, 16));
+}
+
+describe("the times of a cron schedule on a day when the clocks change", () => {
+  for (const [what, cron, timeZone, day, times] of [
+    [
+      "a list of hours in autumn comes once",
+      "30 1,2,3 * * *",
+      "Europe/Berlin",
+      "2026-10-25",
+      ["10-24T23:30", "10-25T00:30", "10-25T02:30"],
+    ],
+    [
+      "a range of hours in autumn comes once",
+      "0 1-3 * * *",
+      "Europe/Berlin",
+      "2026-10-25",
+      ["10-24T23:00", "10-25T00:00", "10-25T02:00"],
+    ],
+    [
+      "a time of a list in the gap of spring comes right after it",
+      "30 1,2,3 * * *",
+      "Europe/Berlin",
+      "2026-03-29",
+      ["03-29T00:30", "03-29T01:00", "03-29T01:30"],
+    ],
+    [
+      "times in the gap and at its end are one",
+      "0,20,40 2,3 * * *",
+      "Europe/Berlin",
+      "2026-03-29",
+      ["03-29T01:00", "03-29T01:20", "03-29T01:40"],
+    ],
+    [
+      "half an hour that is missing moves only the times in it",
+      "0,15,45 2 * * *",
+      "Australia/Lord_Howe",
+      "2026-10-04",
+      ["10-03T15:30", "10-03T15:45"],
+    ],
+    [
+      "half an hour that comes twice counts once",
+      "0,15,45 1-2 * * *",
+      "Australia/Lord_Howe",
+      "2026-04-05",
+      ["04-04T14:00", "04-04T14:15", "04-04T14:45", "04-04T15:30", "04-04T15:45", "04-04T16:15"],
+    ],
+  ] as const) {
+    it(what, () => {
+      expect(timesOn(day, timeZone, cron)).to.deep.equal(times);
+    });
+  }
+
+  for (const [timeZone, day, season] of CHANGES) {
+    it(`${timeZone}, ${season}: any list of hours and minutes comes once for each local time`, () => {
+      const some = (max: number): fc.Arbitrary<number[]> =>
+        fc.uniqueArray(fc.integer({ min: 0, max }), { minLength: 1, maxLength: 4 });
+      fc.assert(
+        fc.property(some(4), some(59), (hours, minutes) => {
+          const times = timesOn(day, timeZone, `${minutes.join(",")} ${hours.join(",")} * * *`);
+          expect(times).to.deep.equal(expectedTimes(day, timeZone, hours, minutes));
+        }),
+        { numRuns: 20 },
+      );
+    });
+
+    it(`${timeZone}, ${season}: a wildcard goes on through the hours that pass`, () => {
+      const count = minutesOf(day, timeZone).length;
+      expect(timesOn(day, timeZone, "*/15 * * * *")).to.have.length(count / 15);
+    });
+  }
+});

@@ -1,0 +1,78 @@
+import { runInNewContext } from "node:vm";
+
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import { TaskFailure } from "../../lib/index.js";
+import { cutBytes, describeThrown, ignoreRejection, isInstance, nameOfThrown } from "../../lib/thrown.js";
+import { anyThrown, HOSTILE, unreadable } from "../support/hostile.js";
+
+describe("the text of what was thrown", () => {
+  it("is name and message, then the stack", () => {
+    expect(describeThrown(new TypeError("no"))).to.match(/^TypeError: no\n +at .*thrown\.test/);
+  });
+
+  it("has up to five causes, each with its stack", () => {
+    const chain = (depth: number): Error =>
+      new Error(`level ${depth}`, { cause: depth > 0 && chain(depth - 1) });
+    const text = describeThrown(chain(9));
+    expect(text.match(/level \d/g)).to.deep.equal([9, 8, 7, 6, 5, 4].map((depth) => `level ${depth}`));
+    expect(describeThrown(new Error("no", { cause: "text" }))).to.match(/\nCaused by: text$/);
+    expect(describeThrown(new Error("no", { cause: null }))).to.not.include("Caused by");
+  });
+
+  it("has the class and the message of an error of another realm", () => {
+    expect(describeThrown(runInNewContext("new RangeError('far')"))).to.match(/^RangeError: far\n +at /);
+  });
+
+  for (const [value, text] of [
+    ["as it is", "as it is"],
+    ["", "threw ''"],
+    [null, "threw null"],
+    [undefined, "threw undefined"],
+    [7n, "threw 7n"],
+    [{ code: 5 }, "threw { code: 5 }"],
+    [Object.assign(new Error(), { message: { code: 5 }, stack: "" }), "Error: { code: 5 }"],
+    [Object.assign(new Error("no"), { name: 5, stack: 7 }), "Error: no"],
+  ] as const) {
+    it(`is ${JSON.stringify(text)} where that is all`, () => expect(describeThrown(value)).to.equal(text));
+  }
+
+  it("calls nothing of a value, and shows a value that cannot be read", () => {
+    let called = 0;
+    const handler = { get: () => void called++, ownKeys: () => (called++, []) };
+    expect(describeThrown({ inner: new Proxy({ a: 1 }, handler) })).to.include("a: 1");
+    expect(called).to.equal(0);
+    expect(describeThrown(unreadable())).to.be.a("string");
+  });
+
+  for (const [what, make] of Object.entries(HOSTILE)) {
+    it(`is there for ${what}, at most 8 KB, in no time`, async () => {
+      const thrown = make();
+      ignoreRejection(thrown);
+      const begun = performance.now();
+      const text = describeThrown(thrown);
+      expect(performance.now() - begun).to.be.below(500);
+      expect(text).to.be.a("string").and.not.equal("");
+      expect(Buffer.byteLength(text)).to.be.at.most(8 * 1024);
+      expect(nameOfThrown(thrown)).to.be.a("string");
+      expect(isInstance(thrown, TaskFailure)).to.equal(false);
+    });
+  }
+
+  it("is there for anything", () => {
+    fc.assert(
+      fc.property(anyThrown, (make) => {
+        const thrown = make();
+        ignoreRejection(thrown);
+        expect(Buffer.byteLength(describeThrown(thrown))).to.be.within(1, 8 * 1024);
+      }),
+    );
+  });
+
+  it("is cut between characters", () => {
+    expect(cutBytes("aé😀", 7)).to.equal("aé😀");
+    expect(cutBytes("aé😀", 6)).to.equal("aé");
+    expect(cutBytes("aé😀", 2)).to.equal("a");
+  });
+});
