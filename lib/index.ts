@@ -63,7 +63,7 @@ export type {
 } from "./queue/task-map.js";
 export { DeadLetters } from "./queue/dead-letters.js";
 export type { CleanOptions, DeadLetter, ListOptions, TaskPage, UnreadableTask } from "./queue/task-list.js";
-export type { Schedule, ScheduleTimes } from "./queue/schedules.js";
+export type { MissedTimes, Schedule, ScheduleTimes } from "./queue/schedules.js";
 export { isFinished, progressChannel, progressOf, TaskFailure } from "./queue/task.js";
 export type { ProgressReport, Task, TaskEventType, TaskProgress, TaskStatus } from "./queue/task.js";
 export type { TaskContext } from "./queue/task-context.js";

@@ -12,7 +12,14 @@ import type { QueueSettings } from "./queue-options.js";
 import { createWorkerPort, sendReport } from "./queue-port.js";
 import { QueueCounter, toCounts, type QueueCounts, type QueueStatistics } from "./queue-statistics.js";
 import { QueueStore } from "./queue-store.js";
-import { readTimes, Schedules, type Schedule, type ScheduleTimes } from "./schedules.js";
+import {
+  readMissed,
+  readTimes,
+  Schedules,
+  type MissedTimes,
+  type Schedule,
+  type ScheduleTimes,
+} from "./schedules.js";
 import { cancelTask } from "./scripts/cancel.js";
 import type { EnqueueAnswer } from "./scripts/enqueue.js";
 import { countTasks, readTask } from "./scripts/read.js";
@@ -64,7 +71,10 @@ export interface QueueDependencies {
   readonly keepEvents: number | null;
 }
 
-export interface ScheduleOptions extends Omit<EnqueueOptions, "id" | "delayMs" | "runAt" | "deduplicate"> {}
+export interface ScheduleOptions extends Omit<EnqueueOptions, "id" | "delayMs" | "runAt" | "deduplicate"> {
+  /** Default "once". */
+  readonly missed?: MissedTimes;
+}
 
 const log = createLog("queue");
 
@@ -110,6 +120,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
       const id = randomUUID();
       const answer = await this.#enqueuer.fire(due, next, { id, kind, payload, extra });
       if (answer?.status === "ok") this.#counter.count("enqueued");
+      return answer !== null;
     });
     this.#port = createWorkerPort({
       ...deps,
@@ -287,9 +298,12 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     for (const key of ["id", "delayMs", "runAt", "deduplicate"]) {
       if (key in options) throw new ConfigError(`expected no ${key} for a schedule`);
     }
-    const { task } = await this.#maker.make(kind, payload, options);
-    const whole = withDefaults(options, this.#settings.taskDefaults);
-    await this.#schedules.set(name, { ...readTimes(times), kind, payload: task.payload, options: whole });
+    const { missed: given, ...own } = options;
+    const missed = readMissed(given);
+    const { task } = await this.#maker.make(kind, payload, own);
+    const whole = withDefaults(own, this.#settings.taskDefaults);
+    const stored = { kind, payload: task.payload, options: whole, ...(missed && { missed }) };
+    await this.#schedules.set(name, { ...readTimes(times), ...stored });
   }
 
   /** Takes a schedule away; answers whether there was one. What it has put in line stays there. */

@@ -19,10 +19,17 @@ export interface ScheduleTimes {
   readonly everyMs?: number;
 }
 
+/**
+ * What is put in line for the times that passed while no worker had room: one task for all of them ("once", the default), or
+ * one for each of them ("each", at most the last 100).
+ */
+export type MissedTimes = "once" | "each";
+
 export interface Schedule extends ScheduleTimes {
   readonly name: string;
   readonly kind: string;
   readonly payload: unknown;
+  readonly missed: MissedTimes;
   /** ISO 8601. */
   readonly nextAt: string;
 }
@@ -34,6 +41,8 @@ export interface StoredSchedule extends ScheduleTimes {
   readonly payload: string;
   /** As `enqueue()` takes them. */
   readonly options: object;
+  /** Absent for "once". */
+  readonly missed?: MissedTimes;
 }
 
 const log = createLog("queue");
@@ -42,13 +51,16 @@ const log = createLog("queue");
 const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
 
-/** Moves a schedule on to its next time and enqueues its task: both, or neither if it has been moved on already. */
-type Fire = (due: DueSchedule, next: number | null, schedule: StoredSchedule) => Promise<void>;
+/** The most tasks that `missed: "each"` puts in line at once. */
+const MAX_MISSED = 100;
+
+/** Moves a schedule on to its next time and enqueues its task: both, or neither (`false`) if it has been moved on already. */
+type Fire = (due: DueSchedule, next: number | null, schedule: StoredSchedule) => Promise<boolean>;
 
 /**
  * Tasks that are due again and again, by Redis' clock. Whichever worker first sees that one is due puts its task in line and
  * moves the schedule on in one step: however many see it, and wherever one of them dies, there is one task for each time.
- * Times that pass while no worker runs are made up for by one task.
+ * For times that pass while no worker has room, see `MissedTimes`.
  */
 export class Schedules {
   readonly #store: QueueStore;
@@ -63,11 +75,11 @@ export class Schedules {
    * Adds a schedule, or puts another in the place of the one of that name, which stays due if its times are the same. Rejects with
    * `ConfigError` or a fault of Redis.
    */
-  async set(name: string, { kind, payload, options, ...times }: StoredSchedule): Promise<void> {
+  async set(name: string, { kind, payload, options, missed, ...times }: StoredSchedule): Promise<void> {
     assertScheduleName(name);
     const next = nextTime(times, await this.#store.run(readTime, []));
     if (next === null) throw new ConfigError("expected a cron expression that is due some day");
-    const content = JSON.stringify({ ...times, kind, payload, options });
+    const content = JSON.stringify({ ...times, kind, payload, options, missed });
     const sameTimes = `${JSON.stringify(times).slice(0, -1)},`;
     await this.#store.run(writeSchedule, [name, content, next, sameTimes]);
   }
@@ -90,38 +102,53 @@ export class Schedules {
     return Array.from(stored.values()).flatMap(({ name, due, content }) => {
       const schedule = parse(content);
       if (schedule === null) return [];
-      const { kind, payload, cron, timeZone, everyMs } = schedule;
+      const { kind, payload, cron, timeZone, everyMs, missed = "once" } = schedule;
       return {
         name,
         kind,
         payload: parseJson(payload),
         ...(cron !== undefined && { cron, timeZone: timeZone ?? "UTC" }),
         ...(everyMs !== undefined && { everyMs }),
+        missed,
         nextAt: toIso(due)!,
       };
     });
   }
 
-  /** Puts the task in line that a schedule is due for, and moves it on. Rejects with a fault of Redis. */
-  async fire(schedule: DueSchedule, now: number): Promise<void> {
-    const { name, due, content } = schedule;
+  /** Puts the tasks in line that a schedule is due for, and moves it on. Rejects with a fault of Redis. */
+  async fire({ name, due: first, content }: DueSchedule, now: number): Promise<void> {
     const stored = parse(content);
     if (stored === null) {
       log("not a schedule of this version: %s", name);
-      await this.#store.run(advanceSchedule, [name, due, Math.max(due, now) + 60_000]);
+      await this.#store.run(advanceSchedule, [name, first, Math.max(first, now) + 60_000]);
       return;
     }
-    const next = nextTime(stored, Math.max(due, now));
+    const dues = stored.missed === "each" ? [first, ...timesBetween(stored, first, now)] : [first];
+    for (const [index, due] of dues.entries()) {
+      const next = dues[index + 1] ?? nextTime(stored, Math.max(due, now));
+      if (!(await this.#fireAt({ name, due, content }, next, stored))) return;
+    }
+  }
+
+  /** Answers whether it was this call that has moved the schedule on. */
+  async #fireAt(schedule: DueSchedule, next: number | null, stored: StoredSchedule): Promise<boolean> {
     try {
-      await this.#fire(schedule, next, stored);
+      return await this.#fire(schedule, next, stored);
     } catch (error) {
       const fault = sanitize(error);
       if (isPassing(fault) || fault.code === "CLOSED") throw fault;
       // Its options are refused by now: the next time is another matter, and other schedules wait behind this one.
-      log("schedule %s: %s", name, fault.message);
-      await this.#store.run(advanceSchedule, [name, due, next ?? ""]);
+      log("schedule %s: %s", schedule.name, fault.message);
+      return this.#store.run(advanceSchedule, [schedule.name, schedule.due, next ?? ""]);
     }
   }
+}
+
+/** Checks the option `missed`. Throws `ConfigError`. */
+export function readMissed(missed: unknown): MissedTimes | undefined {
+  if (missed === undefined || missed === "once") return undefined;
+  if (missed === "each") return missed;
+  throw new ConfigError(`expected missed as once or each, got ${describe(missed)}`);
 }
 
 /** Checks when a schedule is due. Throws `ConfigError`. */
@@ -160,12 +187,36 @@ function readTimeZone(timeZone: unknown = "UTC"): string {
 }
 
 /** When a schedule is due after `now`; `null` for never. Throws for a cron expression or a time zone that is invalid. */
-export function nextTime({ cron, timeZone = "UTC", everyMs }: ScheduleTimes, now: number): number | null {
+export function nextTime(times: ScheduleTimes, now: number): number | null {
+  const { everyMs } = times;
   if (everyMs !== undefined) return (Math.floor(now / everyMs) + 1) * everyMs;
+  return cronOf(times).nextRun(new Date(now))?.getTime() ?? null;
+}
+
+function cronOf({ cron, timeZone = "UTC" }: ScheduleTimes): Cron {
   // Without this rule croner runs a list or range of hours twice in autumn, and skips it in spring.
-  const options = { timezone: timeZone, paused: true, fixedTimeRule: "no-wildcard" } as const;
-  const next = new Cron(cron!, options).nextRun(new Date(now));
-  return next === null ? null : next.getTime();
+  return new Cron(cron!, { timezone: timeZone, paused: true, fixedTimeRule: "no-wildcard" });
+}
+
+/** The times after `due` that have come; of too many, the last ones. */
+function timesBetween(times: ScheduleTimes, due: number, now: number): readonly number[] {
+  const most = MAX_MISSED - 1;
+  const found: number[] = [];
+  const { everyMs } = times;
+  if (everyMs !== undefined) {
+    const newest = Math.floor(now / everyMs) * everyMs;
+    for (let time = newest; time > due && found.length < most; time -= everyMs) found.unshift(time);
+    return found;
+  }
+  const cron = cronOf(times);
+  let time = cron.nextRun(new Date(due));
+  while (time !== null && time.getTime() <= now && found.length < most) {
+    found.push(time.getTime());
+    time = cron.nextRun(time);
+  }
+  if (time === null || time.getTime() > now) return found;
+  const before = cron.nextRun(new Date(now)) ?? new Date(now + 1_000);
+  return cron.previousRuns(most, before).map(Number).toReversed();
 }
 
 function assertScheduleName(name: unknown): asserts name is string {

@@ -79,6 +79,20 @@ export function describeSchedules(makeService: MakeService): void {
       expect(Date.parse(schedule!.nextAt)).to.be.within(Date.now(), Date.now() + 3_600_000);
     });
 
+    it("with missed: each makes up for each time by a task, 100 at most", async () => {
+      await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", 1, { missed: "each", priority: 2 });
+      await rig.expire("due", "tick"); // half a century ago
+      const worker = rig.queue.worker(({ task }) => [task.payload, task.priority], { concurrency: 10 });
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(100));
+      await untilIdle(rig.sse);
+      await worker.stop();
+      expect(await enqueued()).to.equal(100);
+      const { tasks } = await rig.queue.list("succeeded");
+      for (const { result } of tasks) expect(result).to.deep.equal([1, 2]);
+      const [schedule] = await rig.queue.schedules();
+      expect(Date.parse(schedule!.nextAt)).to.be.within(Date.now(), Date.now() + 3_600_000);
+    });
+
     it("by cron is due in its time zone", async () => {
       await rig.queue.schedule("utc", "30 4 * * *", "k", null);
       await rig.queue.schedule("kolkata", { cron: "30 4 * * *", timeZone: "Asia/Kolkata" }, "k", null);
@@ -107,7 +121,7 @@ export function describeSchedules(makeService: MakeService): void {
     it("is listed with what it puts in line", async () => {
       expect(await rig.queue.schedules()).to.deep.equal([]);
       await rig.queue.schedule("a", "0 3 * * *", "report", [1]);
-      await rig.queue.schedule("b", { everyMs: 60_000 }, "sweep", null);
+      await rig.queue.schedule("b", { everyMs: 60_000 }, "sweep", null, { missed: "each" });
       const schedules = await rig.queue.schedules();
       expect(schedules.toSorted((x, y) => x.name.localeCompare(y.name))).to.deep.equal([
         {
@@ -116,6 +130,7 @@ export function describeSchedules(makeService: MakeService): void {
           payload: [1],
           cron: "0 3 * * *",
           timeZone: "UTC",
+          missed: "once",
           nextAt: schedules.find(({ name }) => name === "a")!.nextAt,
         },
         {
@@ -123,6 +138,7 @@ export function describeSchedules(makeService: MakeService): void {
           kind: "sweep",
           payload: null,
           everyMs: 60_000,
+          missed: "each",
           nextAt: schedules.find(({ name }) => name === "b")!.nextAt,
         },
       ]);
@@ -261,6 +277,7 @@ export function describeSchedules(makeService: MakeService): void {
         { deduplicate: "a" },
         { priority: 101 },
         { unknown: 1 },
+        { missed: "all" },
         null,
         [],
       ]) {

@@ -1,7 +1,8 @@
 import { expect } from "chai";
 import * as fc from "fast-check";
 
-import { nextTime } from "../../../lib/queue/schedules.js";
+import type { QueueStore } from "../../../lib/queue/queue-store.js";
+import { nextTime, Schedules, type ScheduleTimes } from "../../../lib/queue/schedules.js";
 
 const MINUTE_MS = 60_000;
 
@@ -133,4 +134,61 @@ describe("the times of a cron schedule on a day when the clocks change", () => {
       expect(timesOn(day, timeZone, "*/15 * * * *")).to.have.length(count / 15);
     });
   }
+});
+
+describe("the times of a schedule that passed while no worker had room", () => {
+  const DAY_MS = 86_400_000;
+  const NOW = Date.parse("2026-10-25T12:34:56Z");
+
+  /** The times for which tasks are put in line, and the next one. `lostAfter`: then another worker has moved it on. */
+  async function fired(
+    times: ScheduleTimes & { missed?: string },
+    due: number,
+    lostAfter = Infinity,
+  ): Promise<readonly number[]> {
+    const dues: number[] = [];
+    let last: number | null = null;
+    const schedules = new Schedules({} as QueueStore, async (schedule, next) => {
+      if (dues.length === lostAfter) return false;
+      expect(schedule.due).to.equal(last ?? due);
+      dues.push(schedule.due);
+      last = next;
+      return true;
+    });
+    const content = JSON.stringify({ ...times, kind: "k", payload: "null", options: {} });
+    await schedules.fire({ name: "s", due, content }, NOW);
+    return [...dues, last!];
+  }
+
+  const today = Date.parse("2026-10-25T00:00:00Z");
+  const days = (from: number, to: number): readonly number[] =>
+    Array.from({ length: to - from + 1 }, (_, index) => today + (from + index) * DAY_MS);
+
+  for (const times of [{ everyMs: DAY_MS }, { cron: "0 0 * * *" }]) {
+    const what = Object.keys(times)[0];
+
+    it(`${what}: one task for all of them by default`, async () => {
+      for (const missed of [{}, { missed: "once" }]) {
+        const due = today - 3 * DAY_MS;
+        expect(await fired({ ...times, ...missed }, due)).to.deep.equal([due, today + DAY_MS]);
+      }
+    });
+
+    it(`${what}: one for each, in their order`, async () => {
+      expect(await fired({ ...times, missed: "each" }, today - 3 * DAY_MS)).to.deep.equal(days(-3, 1));
+      expect(await fired({ ...times, missed: "each" }, today)).to.deep.equal(days(0, 1));
+    });
+
+    it(`${what}: the last 100 of them`, async () => {
+      expect(await fired({ ...times, missed: "each" }, today - 99 * DAY_MS)).to.deep.equal(days(-99, 1));
+      const due = today - 100 * DAY_MS;
+      expect(await fired({ ...times, missed: "each" }, due)).to.deep.equal([due, ...days(-98, 1)]);
+      expect(await fired({ ...times, missed: "each" }, 0)).to.deep.equal([0, ...days(-98, 1)]);
+    });
+  }
+
+  it("the rest is left to the worker that has moved the schedule on meanwhile", async () => {
+    const dues = await fired({ everyMs: DAY_MS, missed: "each" }, today - 3 * DAY_MS, 2);
+    expect(dues).to.deep.equal(days(-3, -1));
+  });
 });
