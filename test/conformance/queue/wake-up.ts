@@ -55,7 +55,7 @@ export function describeWakeUp(makeService: MakeService): void {
       await eventually(() => expect(rig.queue.statistics.running).to.equal(200), 3_000);
       expect(claims.count).to.be.below(220);
       gate.resolve();
-      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(300));
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(300), 15_000);
     });
 
     it("begin a delayed task in time, though the worker that knew of it is busy or has stopped", async () => {
