@@ -10,6 +10,8 @@ const MAX_CAUSES = 5;
 /** Characters at the end of a stack that are searched for frames. */
 const MAX_STACK = 8_000;
 const MAX_FRAMES = 10;
+const MAX_ITEMS = 10;
+const MAX_PROPERTIES = 1_000;
 
 /** `instanceof`, which throws for some proxies. */
 export function isInstance<T>(value: unknown, type: abstract new (...args: never[]) => T): value is T {
@@ -91,12 +93,26 @@ function isError(value: unknown): boolean {
   );
 }
 
+/**
+ * Whether `inspect()` would read more than `left` properties: it bounds arrays and strings, but not objects. Nothing of the
+ * value is called.
+ */
+function isLarge(value: unknown, depth = 2, budget = { left: MAX_PROPERTIES }): boolean {
+  if (typeof value !== "object" || value === null || types.isProxy(value) || depth < 0) return false;
+  const isList = Array.isArray(value) || ArrayBuffer.isView(value);
+  const keys = isList ? Array.from({ length: MAX_ITEMS }, (_, index) => String(index)) : Object.keys(value);
+  budget.left -= keys.length;
+  if (budget.left < 0) return true;
+  return keys.some((key) => isLarge(Object.getOwnPropertyDescriptor(value, key)?.value, depth - 1, budget));
+}
+
 function inspectSafely(value: unknown): string {
   try {
+    if (isLarge(value)) return `an object with more than ${MAX_PROPERTIES} properties`;
     // Proxies are shown without their traps, and nothing of the value is called.
     const text = inspect(value, {
       depth: 2,
-      maxArrayLength: 10,
+      maxArrayLength: MAX_ITEMS,
       maxStringLength: MAX_MESSAGE,
       customInspect: false,
       showProxy: true,

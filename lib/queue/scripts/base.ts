@@ -311,18 +311,27 @@ local function settle()
     local ended, set = lists[status], META .. ':' .. status
     if ended then
       dropExpired(status, 200)
+      -- The set may have expired with its last task.
+      if tonumber(call('ZCARD', set)) == 0 then redis.pcall('HSET', META, 'bytes:' .. status, '0') end
       call('ZADD', set, unpack(ended))
-      local bytes = 0
-      for index = 1, #ended, 2 do bytes = bytes + sizeOf(ended[index]) end
+      local bytes, isNew = 0, {}
+      for index = 1, #ended, 2 do
+        bytes = bytes + sizeOf(ended[index])
+        isNew[ended[index + 1]] = true
+      end
       bytes = addBytes(status, bytes) - tonumber(MOST_BYTES)
       count(status, #ended / 2)
       local surplus = tonumber(call('ZCARD', set)) - tonumber(MOST_COUNT)
       if surplus > 0 or bytes > 0 then
-        local oldest, page, at = call('ZRANGE', set, '0', '499', 'WITHSCORES'), {}, 1
-        while at < #oldest and (surplus > 0 or bytes > 0) do
-          page[at], page[at + 1] = oldest[at], oldest[at + 1]
-          surplus, bytes = surplus - 1, bytes - sizeOf(oldest[at + 1])
-          at = at + 2
+        local oldest, page = call('ZRANGE', set, '0', '499', 'WITHSCORES'), {}
+        -- Those that have just ended are the last to go, even if they expire first.
+        for pass = 1, 2 do
+          for at = 1, #oldest, 2 do
+            if (surplus > 0 or bytes > 0) and (isNew[oldest[at]] or false) == (pass == 2) then
+              push(page, oldest[at], oldest[at + 1])
+              surplus, bytes = surplus - 1, bytes - sizeOf(oldest[at + 1])
+            end
+          end
         end
         drop(status, page, true)
       end
@@ -354,17 +363,26 @@ local function holderOf(once)
   return type(holder) == 'string' and holder
 end
 
--- Ends a task; task has its status, progress, message, attempt, payload, and whether it is watched. What follows are more fields.
+-- How many bytes the fields take that earlier steps of a task have stored.
+local function lengthOf(data, errors, options) return #(data or '') + #(errors or '') + #(options or '') end
+
+-- Ends a task; task has its status, progress, message, attempt, payload, whether it is watched, and, if it was read, what else
+-- it has stored (lengthOf()). What follows are more fields.
 local function conclude(id, task, ttl, ...)
-  local key, size, payload = TASK .. id, 400 + #id, task.payload or ''
-  local more = {...}
+  local key, payload = TASK .. id, task.payload or ''
+  local more, size = {...}, 400 + #id + #(task.message or '')
+  size = size + (task.stored or lengthOf(unpack(fields(key, 'data', 'error', 'options'), 1, 3)))
   for index = 1, #more do size = size + #more[index] end
   if task.status ~= 'failed' and #payload > tonumber(PAYLOAD_BYTES) then
     push(more, 'payload', '', 'released', '1')
   else
     size = size + #payload
   end
-  if task.watched then size = size + (tonumber(redis.pcall('MEMORY', 'USAGE', LOG .. id)) or 0) end
+  if task.watched then
+    -- A user without the right to ask for its size can ask for its length.
+    local bytes = tonumber(redis.pcall('MEMORY', 'USAGE', LOG .. id))
+    size = size + (bytes or 200 * (tonumber(redis.pcall('XLEN', LOG .. id)) or 0))
+  end
   call('HSET', key, 'status', task.status, 'token', '', 'progress', task.progress, 'message', task.message,
     'finishedAt', text(now), unpack(more))
   call('PEXPIRE', key, ttl)

@@ -4,7 +4,7 @@ import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
 /** ARGV: id, message, ms for which it is kept. 1; 0 for a task that has ended otherwise; 2 for one that is not there. */
 const CANCEL = `${BASE}${TELL}${MOVES}${String.raw`
 local id = ARGV[6]
-local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched', 'once', 'queue', 'options', 'payload')
+local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched', 'once', 'queue', 'options', 'payload', 'data', 'error')
 if not got[1] or got[6] ~= NAME then return 2 end
 if isOver(got[1]) then return got[1] == 'cancelled' and 1 or 0 end
 if areUnfit(READY, DELAYED, LEASES, META .. ':cancelled') then return UNFIT end
@@ -16,7 +16,7 @@ leave(READY, id)
 leave(DELAYED, id)
 leave(LEASES, id)
 conclude(id, {status = 'cancelled', progress = got[2] or '0', message = ARGV[7], attempt = got[3] or '0', watched = got[4],
-  once = got[5], payload = got[8]}, ttl)
+  once = got[5], payload = got[8], stored = lengthOf(got[9], got[10], got[7])}, ttl)
 settle()
 redis.pcall('PUBLISH', WAKE, 'cancel ' .. id)
 return 1`}`;

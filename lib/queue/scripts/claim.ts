@@ -66,6 +66,7 @@ for index = 1, #lost do
   else
     task.status = 'queued'
     watch(id)
+    call('HDEL', TASK .. id, 'unknownAt')
     call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
     later(READY, got[PLACE], id)
     tell(id, 'retry', task)
@@ -107,6 +108,8 @@ if type(before) == 'string' and string.match(before, '^%S+') == caller then
     local got, isFit = stored(id, 'running')
     if isFit and got[TOKEN] == caller then taken(id, got, got[ATTEMPT] or '1', got[STARTED] or text(now)) end
   end
+  -- There may be room for more than it was asked for the first time.
+  if ready > 0 and not config[1] then wait = 0 end
 elseif not config[1] then
   local tokens, at
   if ARGV[12] ~= '' then

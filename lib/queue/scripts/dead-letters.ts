@@ -4,18 +4,19 @@ import { ASIDE, BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js"
 
 /** ARGV: ids of tasks that have failed. Puts them in line again, as new; answers for each whether it was there. */
 const REQUEUE = `${BASE}${TELL}${MOVES}${ASIDE}${String.raw`
-local answers, chosen, seen = {}, {}, {}
+local answers, chosen, seen, keys = {}, {}, {}, {}
 for index = 6, #ARGV do
   local id = ARGV[index]
   local got, isFit = stored(id, 'failed')
   if got[2] == NAME and fields(TASK .. id, 'released')[1] then return {'released', id} end
   local holder = got[ONCE] and holderOf(got[ONCE])
-  local isHeld = holder and holder ~= id and call('EXISTS', TASK .. holder) == 1
+  local isHeld = holder and holder ~= id and call('EXISTS', TASK .. holder) == 1 or got[ONCE] and keys[got[ONCE]]
   -- Behind an entry that has outlived its task there may be another one of that id, of any queue.
   local isMine = isFit and not isHeld and not seen[id] and isListed(META .. ':failed', id)
   if isMine then
     chosen[#chosen + 1] = {id, got}
     seen[id] = true
+    if got[ONCE] then keys[got[ONCE]] = true end
   end
   answers[#answers + 1] = isMine and 1 or 0
 end

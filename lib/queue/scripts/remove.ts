@@ -1,8 +1,20 @@
 import type { Script } from "../../redis/script.js";
-import { ASIDE, BASE, defineQueueScript, MOVES } from "./base.js";
+import { ASIDE, BASE, defineQueueScript, MOVES, TELL } from "./base.js";
+
+/** Forgets a task. If it is not over, whoever watches it is told that it was cancelled. */
+const END = String.raw`
+local function remove(id)
+  local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched')
+  if not got[1] or isOver(got[1]) or KEEP ~= '' and not got[4] then return forget(id) end
+  local progress = finite(got[2]) and got[2] or '0'
+  tell(id, 'cancelled', {status = 'cancelled', progress = progress, message = 'removed', attempt = got[3] or '0'}, 'completed')
+  call('DEL', TASK .. id)
+  if KEEP ~= '' then expireLog(id, '60000') end
+end
+`;
 
 /** ARGV: id. 1 if the task is forgotten now; 0 if there is none; 2 if it is running. */
-const REMOVE = `${BASE}${MOVES}${ASIDE}${String.raw`
+const REMOVE = `${BASE}${TELL}${MOVES}${ASIDE}${END}${String.raw`
 local name = ARGV[6]
 local id = string.gsub(name, '%%(%x%x)', function(code) return string.char(tonumber(code, 16)) end)
 if name == '%' then id = '' end
@@ -21,7 +33,7 @@ call('ZREM', READY, id)
 call('ZREM', DELAYED, id)
 for _, status in ipairs(ENDS) do dropOne(status, id) end
 if got[2] and holderOf(got[2]) == id then call('DEL', META .. ':once:' .. got[2]) end
-forget(id)
+if isAside then forget(id) else remove(id) end
 return 1`}`;
 
 /**
@@ -45,7 +57,7 @@ return {text(#page / 2), text(#old / 2)}`}`;
  * ARGV: '1' to delete running tasks too; '1' for the first call. Pauses the queue, and deletes some of its tasks. Answers 2 if tasks are
  * running, 1 if there are more tasks, 0 when all of the queue is deleted.
  */
-const OBLITERATE = `${BASE}${MOVES}${String.raw`
+const OBLITERATE = `${BASE}${TELL}${MOVES}${END}${String.raw`
 local sets = {'ready', 'delayed', 'leases', 'succeeded', 'failed', 'cancelled'}
 for index = 1, #sets do areUnfit(META .. ':' .. sets[index]) end
 if unfit then return UNFIT end
@@ -59,7 +71,8 @@ for index = 1, #sets do
     local id = ids[at]
     local got = fields(TASK .. id, 'queue', 'once')
     if got[2] and holderOf(got[2]) == id then call('DEL', META .. ':once:' .. got[2]) end
-    if not got[1] or got[1] == NAME then forget(id) end
+    if not got[1] or got[1] == NAME then remove(id) end
+    if set == LEASES then redis.pcall('PUBLISH', WAKE, 'cancel ' .. id) end
   end
   if #ids > 0 then
     call('ZREM', set, unpack(ids))

@@ -14,7 +14,8 @@ local token, verdict, progress, delay, ttl, message
 local stored, checked = {}, {}
 for index = 7, #ARGV, 3 do
   local id = ARGV[index]
-  stored[id] = stored[id] or fields(TASK .. id, 'token', 'by', 'attempt', 'watched', 'once', 'place', 'unknownAt', 'payload')
+  stored[id] = stored[id] or fields(TASK .. id, 'token', 'by', 'attempt', 'watched', 'once', 'place', 'unknownAt', 'payload',
+    'data', 'error', 'options')
   local verdict = string.match(ARGV[index - 1], '^[^\n]*\n(%a+)')
   if verdict and not checked[verdict] then
     checked[verdict] = true
@@ -40,7 +41,7 @@ for index = 6, #ARGV, 3 do
     answers[#answers + 1] = 0
   else
     local task = {status = verdict, progress = progress, message = message, attempt = got[3], watched = got[4], once = got[5],
-      payload = got[8]}
+      payload = got[8], stored = lengthOf(got[9], got[10], got[11])}
     leave(LEASES, id)
     got[1], got[2] = '', token
     answers[#answers + 1] = 1
@@ -56,10 +57,13 @@ for index = 6, #ARGV, 3 do
         call('HSET', key, 'unknownAt', text(since))
         unknown = unknown + 1
       end
-    elseif verdict == 'retry' and got[7] then
+    elseif got[7] then
       call('HDEL', key, 'unknownAt')
     end
     if verdict == 'succeeded' or verdict == 'failed' then
+      -- The error of an earlier attempt is replaced, or of no use any more.
+      if got[10] then task.stored = task.stored - #got[10] end
+      if got[10] and verdict == 'succeeded' then call('HDEL', key, 'error') end
       conclude(id, task, ttl, 'by', token, verdict == 'succeeded' and 'result' or 'error', result)
     else
       watch(id)

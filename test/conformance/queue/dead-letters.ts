@@ -82,6 +82,22 @@ export function describeDeadLetters(makeService: MakeService): void {
       ]);
     });
 
+    it("of one key of deduplication: one of them is queued again", async () => {
+      const queue = await rig.elsewhere({ attempts: 1 });
+      let isBroken = true;
+      const worker = queue.worker(() => (isBroken ? Promise.reject(new Error("no")) : null), {
+        onError() {},
+      });
+      for (const id of ["a", "b"]) {
+        await queue.enqueue("kind", null, { id, deduplicate: { key: "one" } });
+        await rig.until(id, "failed");
+      }
+      isBroken = false;
+      await worker.stop();
+      expect(await queue.deadLetters.requeueAll()).to.equal(1);
+      expect(await queue.counts()).to.include({ queued: 1, failed: 1 });
+    });
+
     it("show the errors of the last three attempts, the newest first", async () => {
       const { id } = await rig.queue.enqueue("kind", null, { attempts: 4, backoff: 0 });
       rig.queue.worker(

@@ -100,6 +100,7 @@ export function describeResends(makeService: MakeService): void {
       ]);
       const again = await claim("call1");
       expect(again.tasks).to.deep.equal(first.tasks);
+      expect(again.waitMs, "others wait").to.equal(0);
       expect(await rig.members("ready")).to.deep.equal(["c", "d"]);
       expect((await claim("call2")).tasks.map(({ id }) => id)).to.deep.equal(["c", "d"]);
     });

@@ -6,6 +6,7 @@ import { useQueue } from "../../support/queue-rig.js";
 import { faultOf, type MakeService } from "../../support/service.js";
 
 const HOUR_MS = 3_600_000;
+const quiet = { onError() {} };
 
 /** How long tasks that are over can be read, and how many of them. */
 export function describeRetention(makeService: MakeService): void {
@@ -143,6 +144,35 @@ export function describeRetention(makeService: MakeService): void {
       expect(await queue.get("t00")).to.equal(null);
       expect(await sizeOf("succeeded")).to.be.within(left.length * 1_800, 20_000);
       expect((await queue.counts()).totals.succeeded).to.equal(30);
+    });
+
+    it("is kept once it has ended, also behind a set that has expired, or before others that live longer", async () => {
+      const bounds = { results: { maxBytes: 100_000 } };
+      const queue = await rig.elsewhere(bounds);
+      queue.worker(() => "x".repeat(50_000));
+      // The set has expired with its tasks, and nothing has counted it anew.
+      const meta = rig.key("ready").slice(0, -":ready".length);
+      await rig.raw.hset(meta, "bytes:succeeded", "90000", "sweptAt", String(Date.now()));
+      await queue.enqueue("kind", null, { id: "first" });
+      await rig.until("first", "succeeded");
+      await queue.enqueue("kind", null, { id: "long" });
+      await rig.until("long", "succeeded");
+      await queue.enqueue("kind", null, { id: "short", resultTtlMs: HOUR_MS });
+      await rig.until("short", "succeeded");
+      expect(await queue.get("first")).to.equal(null);
+    });
+
+    it("is counted with what it has told", async () => {
+      const queue = await rig.elsewhere();
+      let attempts = 0;
+      queue.worker(async (context) => {
+        if (++attempts === 1) throw new Error("x".repeat(2_000));
+        await context.progress({ data: { blob: "x".repeat(20_000) } });
+      }, quiet);
+      await queue.enqueue("kind", null, { id: "told", backoff: 0 });
+      await rig.until("told", "succeeded");
+      expect(await sizeOf("succeeded")).to.be.within(20_000, 150_000);
+      expect(await rig.raw.hget(rig.taskKey("told"), "error")).to.equal(null);
     });
 
     it("is counted with its bytes until it is removed, requeued, purged, cleaned or forgotten", async () => {

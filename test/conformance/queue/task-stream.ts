@@ -19,6 +19,21 @@ export function describeTaskStream(makeService: MakeService): void {
       expect(watcher.gaps).to.deep.equal([]);
     }
 
+    it("sees its end when it is removed, with its queue or alone", async () => {
+      for (const remove of [
+        () => rig.queue.remove("gone"),
+        () => rig.queue.obliterate({ force: true }),
+      ] as const) {
+        await rig.queue.enqueue("kind", null, { id: "gone" });
+        const watcher = await rig.watch("gone");
+        await watcher.next("queued");
+        await remove();
+        await watcher.end();
+        expectStory(watcher, ["queued", "cancelled"]);
+        expect(await rig.queue.get("gone")).to.equal(null);
+      }
+    });
+
     it("sees its whole story in order, each event once, whenever and wherever they come", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const elsewhere = await rig.service();

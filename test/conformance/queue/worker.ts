@@ -108,6 +108,19 @@ export function describeWorker(makeService: MakeService): void {
         expect(await rig.queue.counts()).to.include({ failed: 0 });
       });
 
+      it("begins to count anew behind a worker that knew the kind", async () => {
+        await rig.queue.enqueue("new", null, { id: "new" });
+        const old = rig.queue.worker(knownTo("old"), { pollMs: 20 });
+        await untilBack(1);
+        await old.stop();
+        await rig.raw.hset(rig.taskKey("new"), "unknownAt", "1");
+        const known = (await rig.elsewhere()).worker({ new: rig.hang }, { pollMs: 20 });
+        await rig.expire("delayed", "new");
+        await rig.until("new", "running");
+        await known.stop({ graceMs: 0 });
+        expect(await rig.raw.hget(rig.taskKey("new"), "unknownAt")).to.equal(null);
+      });
+
       it("looks at it again more and more rarely, and fails it after unknownKindMs", async () => {
         await rig.queue.enqueue("new", null, { id: "new" });
         const met = (agoMs: number): Promise<number> =>
