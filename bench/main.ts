@@ -1,6 +1,7 @@
 /** The benchmark as a whole: what is asked for on the command line, one experiment after the other, the report. */
 import { open, writeFile } from "node:fs/promises";
 
+import { prepareBase, withBase } from "./harness/base.js";
 import { stopAll } from "./harness/children.js";
 import { removeFolders } from "./harness/folders.js";
 import { whyNoNchan } from "./harness/nchan.js";
@@ -31,9 +32,13 @@ await run(readOptionsOrStop()).catch((error: unknown) => {
 async function run(options: Options): Promise<void> {
   const plan = planOf(options.quick);
   const notes: string[] = [];
-  const chosen = chooseTargets(options, plan, notes);
-  const queues = queueTargets.filter(
-    ({ name }) => options.targets === null || options.targets.includes(name) || name === oursQueue.name,
+  const base = options.base === null ? null : await prepareBase(options.base);
+  const chosen = withBase(chooseTargets(options, plan, notes), base);
+  const queues = withBase(
+    queueTargets.filter(
+      ({ name }) => options.targets === null || options.targets.includes(name) || name === oursQueue.name,
+    ),
+    base,
   );
   if (options.json !== null) await ensureWritable(options.json);
   ensureOpenFiles(openFilesOf(plan, options.only));

@@ -10,10 +10,12 @@ export interface Options {
   /** Small numbers: to see that all works, not to quote. */
   readonly quick: boolean;
   readonly only: readonly ScenarioName[];
-  /** Neither scenarios nor targets were chosen: the run has everything. */
+  /** Neither scenarios nor targets were chosen, and no base: the run has everything, and nothing else. */
   readonly complete: boolean;
   /** Names of targets; null: those of the plan. */
   readonly targets: readonly string[] | null;
+  /** Another checkout, whose build is measured beside this one's. */
+  readonly base: string | null;
   readonly rounds: number;
   /** Where the figures go, as JSON. */
   readonly json: string | null;
@@ -26,6 +28,7 @@ export const USAGE: string = `npm run bench -- [options]
   --quick            small numbers, in under two minutes: to see that all works, not to quote
   --only a,b         of ${scenarioNames.join(", ")}
   --targets a,b      of ${known.join(", ")}
+  --base checkout    compares with the build of that checkout, too
   --rounds n         of each scenario; default 3, quick 1
   --json file        the figures as JSON
   --help             this
@@ -39,6 +42,7 @@ export function readOptions(args: readonly string[]): Options | "help" {
       quick: { type: "boolean", default: false },
       only: { type: "string" },
       targets: { type: "string" },
+      base: { type: "string" },
       rounds: { type: "string" },
       json: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
@@ -50,7 +54,8 @@ export function readOptions(args: readonly string[]): Options | "help" {
     quick: values.quick,
     only: readNames("--only", values.only, scenarioNames) as readonly ScenarioName[],
     targets: values.targets === undefined ? null : readNames("--targets", values.targets, known),
-    complete: values.only === undefined && values.targets === undefined,
+    complete: values.only === undefined && values.targets === undefined && values.base === undefined,
+    base: values.base ?? null,
     rounds: readRounds(values.rounds ?? (values.quick ? "1" : "3")),
     json: values.json ?? null,
   };

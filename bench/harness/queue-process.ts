@@ -27,7 +27,10 @@ export async function withQueueProcesses<Figures>(
 ): Promise<Figures> {
   await redis.admin.flushall();
   const children = Array.from({ length: number }, () =>
-    startScript(join(dist, "queues/process.js"), { BENCH_REDIS_URL: redis.url, BENCH_QUEUE: target.name }),
+    startScript(join(target.folder ?? dist, "queues/process.js"), {
+      BENCH_REDIS_URL: redis.url,
+      BENCH_QUEUE: target.module ?? target.name,
+    }),
   );
   try {
     const processes = children.map((child) => ({

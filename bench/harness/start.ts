@@ -15,17 +15,18 @@ export async function startServer(
   options: Readonly<Record<string, unknown>> = {},
 ): Promise<Server> {
   if ("script" in target.runs) {
-    return startNode(target.runs.script, redis, { ...target.options, ...options });
+    return startNode(target, target.runs.script, redis, { ...target.options, ...options });
   }
   return target.runs.program === "floor" ? startFloor(redis) : startNchan();
 }
 
 async function startNode(
+  { folder = dist }: Target,
   script: string,
   redis: RedisServer,
   options: Readonly<Record<string, unknown>>,
 ): Promise<Server> {
-  const child = startScript(join(dist, script), {
+  const child = startScript(join(folder, script), {
     BENCH_REDIS_URL: redis.url,
     BENCH_OPTIONS: JSON.stringify(options),
   });
@@ -50,7 +51,7 @@ export interface Publisher {
 export async function startPublisher(target: Target, redis: RedisServer, server: Server): Promise<Publisher> {
   if (target.fedBy === "redis") return { port: redis.port, stop: async () => {} };
   const script = `publishers/${target.fedBy}.js`;
-  const child = startScript(join(dist, script), {
+  const child = startScript(join(target.folder ?? dist, script), {
     BENCH_REDIS_URL: redis.url,
     BENCH_SERVER_PORT: String(server.port),
   });

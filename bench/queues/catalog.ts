@@ -1,15 +1,18 @@
 /** Which queues there are to compare. */
 
 export interface QueueTarget {
-  /** The module of this folder, too. */
   readonly name: string;
   /** As it is called in the report. */
   readonly label: string;
   /** It has a way to put many tasks in line at once. Default true. */
   readonly bulk?: boolean;
+  /** The module of this folder. Default: the name. */
+  readonly module?: string;
+  /** Where the compiled scripts are, when it is not this checkout that they measure. */
+  readonly folder?: string;
 }
 
-export const oursQueue: QueueTarget = { name: "redis-sse", label: "redis-sse" };
+export const oursQueue: QueueTarget = { name: "redis-sse", label: "redis-sse", module: "redis-sse" };
 
 export const queueTargets: readonly QueueTarget[] = [
   oursQueue,

@@ -1,3 +1,4 @@
+import { BASE } from "../harness/base.js";
 import type { Row } from "../scenarios/experiment.js";
 import { ours } from "../targets/catalog.js";
 import type { Section } from "./report.js";
@@ -91,6 +92,20 @@ export function tableOf(section: Section): readonly (readonly string[])[] {
     ...columns.map((column) => cellOf(row, column)),
   ]);
   return [["", ...(ratios ? ["ratio to ours"] : []), ...columns.map(({ heading }) => heading)], ...rows];
+}
+
+/** Where a base was measured: of each figure this checkout's median by the base's, a line for each pair of rows. */
+export function comparisonsOf({ key, rows }: Section): readonly string[] {
+  const columns = COLUMNS[key] ?? FAN_OUT;
+  return rows.flatMap(({ name, label, figures: theirs }) => {
+    if (name !== BASE && !name.startsWith(`${BASE}-`)) return [];
+    const own = rows.find((row) => row.name === name.replace(BASE, ours.name))?.figures;
+    if (!own || !theirs) return [];
+    const ratios = columns.map(
+      ({ figure, heading }) => `${heading} ${(own[figure]!.median / theirs[figure]!.median).toFixed(3)}`,
+    );
+    return [`Ratio of medians, this / ${label}: ${ratios.join("; ")}.`];
+  });
 }
 
 function ratioOf({ figures }: Row, compared: string, reference: number): string {

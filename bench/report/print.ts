@@ -1,4 +1,4 @@
-import { tableOf } from "./columns.js";
+import { comparisonsOf, tableOf } from "./columns.js";
 import type { Section } from "./report.js";
 
 /** A section for a terminal. */
@@ -12,6 +12,7 @@ export function printSection(section: Section): void {
     );
     console.log(cells.join("  ").trimEnd());
   }
+  for (const line of comparisonsOf(section)) console.log(line);
   for (const { label, voids } of section.rows) {
     for (const reason of voids) console.log(`void: ${label}: ${reason}`);
   }

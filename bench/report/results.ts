@@ -1,5 +1,5 @@
 import { judgeAims } from "./aims.js";
-import { tableOf } from "./columns.js";
+import { comparisonsOf, tableOf } from "./columns.js";
 import { isFull, type Report, type Section } from "./report.js";
 
 /** What each table shows, in the order of the report. */
@@ -123,6 +123,7 @@ function sectionOf(section: Section, report: Report): string[] {
     `### ${TITLES[section.key]?.(report) ?? section.key}`,
     ...(explanation === undefined ? [] : [explanation]),
     markdownTable(tableOf(section)),
+    ...comparisonsOf(section),
     ...(voids.length === 0 ? [] : [voids.join("\n")]),
   ];
 }

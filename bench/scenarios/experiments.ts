@@ -1,3 +1,4 @@
+import { BASE } from "../harness/base.js";
 import type { RedisServer } from "../harness/redis.js";
 import type { QueueTarget } from "../queues/catalog.js";
 import { ours, oursPublished, oursWithHistory, type Target } from "../targets/catalog.js";
@@ -12,7 +13,7 @@ import { measureReconnect } from "./reconnect.js";
 import { measureStalled } from "./stalled.js";
 
 /** Of those that are compared, the ones for which it is of interest what a slow reader costs them. */
-const STALLED_TARGETS: readonly string[] = ["redis-sse", "hand-written", "better-sse"];
+const STALLED_TARGETS: readonly string[] = ["redis-sse", BASE, "hand-written", "better-sse"];
 
 /** What a scenario consists of. */
 export function experimentsOf(

@@ -20,6 +20,8 @@ export interface Target {
   readonly isBound?: boolean;
   /** Handed to the script. */
   readonly options?: Readonly<Record<string, unknown>>;
+  /** Where the compiled scripts are, when it is not this checkout that they measure. */
+  readonly folder?: string;
 }
 
 const plain = { fedBy: "redis", prefix: "plain:" } as const;
