@@ -47,18 +47,26 @@ describe("the text of what was thrown", () => {
   });
 
   for (const [what, make] of Object.entries(HOSTILE)) {
-    it(`is there for ${what}, at most 8 KB, in no time`, async () => {
+    it(`is there for ${what}, at most 8 KB`, () => {
       const thrown = make();
       ignoreRejection(thrown);
-      const begun = performance.now();
       const text = describeThrown(thrown);
-      expect(performance.now() - begun).to.be.below(500);
       expect(text).to.be.a("string").and.not.equal("");
       expect(Buffer.byteLength(text)).to.be.at.most(8 * 1024);
       expect(nameOfThrown(thrown)).to.be.a("string");
       expect(isInstance(thrown, TaskFailure)).to.equal(false);
     });
   }
+
+  it("does not show an object with too many properties, at whatever depth it is read", () => {
+    const large = Object.fromEntries(Array.from({ length: 1_001 }, (_, index) => [`p${index}`, index]));
+    for (const thrown of [large, { inner: large }, { inner: [large] }]) {
+      expect(describeThrown(thrown)).to.equal("threw an object with more than 1000 properties");
+    }
+    // What inspect() bounds by itself, or does not read.
+    expect(describeThrown(Array.from({ length: 5_000 }, () => 1))).to.include("4990 more items");
+    expect(describeThrown([[[[large]]]])).to.include("[Array]");
+  });
 
   it("is there for anything", () => {
     fc.assert(
