@@ -30,12 +30,6 @@ end
 `;
 
 const REST = `${IS_PLACE}
--- Whether XADD was refused because another program has written to the log, and not because a right is missing.
-local function isSpoilt(added)
-  if type(added) ~= 'table' or not added.err then return false end
-  return isWrongType(added) or string.find(added.err, 'equal or smaller', 1, true) ~= nil
-end
-
 -- Adds an entry to the log; returns the error if Redis refuses it. If another program has written to the log, the log begins
 -- with this event. Otherwise it would never keep one again.
 local function add(maxAge, ...)

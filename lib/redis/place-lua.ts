@@ -15,6 +15,12 @@ local function isWrongType(reply)
   return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true)
 end
 
+-- Whether XADD was refused because another program has written to the log, and not because a right is missing.
+local function isSpoilt(added)
+  if type(added) ~= 'table' or not added.err then return false end
+  return isWrongType(added) or string.find(added.err, 'equal or smaller', 1, true) ~= nil
+end
+
 -- Whether redis.pcall() found a hash that is neither empty nor a place. Returns false if Redis refused the read.
 local function isBroken(got, epochAt, offsetAt)
   if got.err then return isWrongType(got) end

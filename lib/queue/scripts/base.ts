@@ -160,12 +160,10 @@ local function append(id, name, make, ending)
   if isWrongType(kept) then return '0' end
   if type(kept) == 'table' and kept.err then call('HSET', pos, unpack(changes)) end
   local added = redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
-  if type(added) == 'table' and added.err then
-    -- If another program has damaged the log, the log begins again with this event.
-    if string.find(added.err, 'WRONGTYPE', 1, true) or string.find(added.err, 'equal or smaller', 1, true) then
-      redis.pcall('DEL', log)
-      redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
-    end
+  if isSpoilt(added) then
+    -- The log begins again with this event.
+    redis.pcall('DEL', log)
+    redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
   end
   redis.pcall('PUBLISH', channel, '\30sse1\n' .. place .. '\n' .. name .. '\n' .. data)
   return seq
