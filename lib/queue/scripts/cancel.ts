@@ -1,5 +1,7 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
+import { BASE, defineQueueScript } from "./base.js";
+import { MOVES } from "./moves.js";
+import { TELL } from "./tell.js";
 
 /** ARGV: id, message, ms for which it is kept. 1; 0 for a task that has ended otherwise; 2 for one that is not there. */
 const CANCEL = `${BASE}${TELL}${MOVES}${String.raw`

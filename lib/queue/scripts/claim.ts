@@ -1,5 +1,8 @@
 import type { Script } from "../../redis/script.js";
-import { ASIDE, BASE, defineQueueScript, MOVES, TELL } from "./base.js";
+import { ASIDE } from "./aside.js";
+import { BASE, defineQueueScript } from "./base.js";
+import { MOVES } from "./moves.js";
+import { TELL } from "./tell.js";
 
 /**
  * ARGV: lease ms, most tasks, the call, attempts of tasks that say nothing, ms for which a failed task is kept, message of

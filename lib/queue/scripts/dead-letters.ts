@@ -1,6 +1,9 @@
 import { RedisSseError } from "../../errors.js";
 import type { Script } from "../../redis/script.js";
-import { ASIDE, BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js";
+import { ASIDE } from "./aside.js";
+import { BASE, defineQueueScript, toFlags } from "./base.js";
+import { MOVES } from "./moves.js";
+import { TELL } from "./tell.js";
 
 /** ARGV: ids of tasks that have failed. Puts them in line again, as new; answers for each whether it was there. */
 const REQUEUE = `${BASE}${TELL}${MOVES}${ASIDE}${String.raw`

@@ -1,5 +1,7 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript, MOVES, TELL } from "./base.js";
+import { BASE, defineQueueScript } from "./base.js";
+import { MOVES } from "./moves.js";
+import { TELL } from "./tell.js";
 
 /**
  * ARGV: whether all or none of them, the call, then of each task: id, kind, payload, and what else was said ('' for

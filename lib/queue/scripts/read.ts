@@ -1,7 +1,8 @@
 import { IS_PLACE } from "../../redis/place-lua.js";
 import type { Script } from "../../redis/script.js";
 import { isStatus } from "../task.js";
-import { BASE, defineQueueScript, TELL } from "./base.js";
+import { BASE, defineQueueScript } from "./base.js";
+import { TELL } from "./tell.js";
 
 /** ARGV: id. How many events its channel has had (0 where none are kept), and its fields. */
 const READ = `${BASE}${IS_PLACE}${String.raw`

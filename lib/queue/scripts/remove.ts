@@ -1,5 +1,8 @@
 import type { Script } from "../../redis/script.js";
-import { ASIDE, BASE, defineQueueScript, MOVES, TELL } from "./base.js";
+import { ASIDE } from "./aside.js";
+import { BASE, defineQueueScript } from "./base.js";
+import { MOVES } from "./moves.js";
+import { TELL } from "./tell.js";
 
 /** Forgets a task. If it is not over, whoever watches it is told that it was cancelled. */
 const END = String.raw`

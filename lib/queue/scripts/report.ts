@@ -1,5 +1,6 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript, TELL } from "./base.js";
+import { BASE, defineQueueScript } from "./base.js";
+import { TELL } from "./tell.js";
 
 /**
  * ARGV: id, token ('' for a caller without one), number of the report, progress ('' for none), message, data as JSON ('' for

@@ -1,5 +1,7 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript, MOVES, TELL, toFlags } from "./base.js";
+import { BASE, defineQueueScript, toFlags } from "./base.js";
+import { MOVES } from "./moves.js";
+import { TELL } from "./tell.js";
 
 /**
  * ARGV: of each attempt that is over: line by line its token, what became of it ('succeeded', 'failed', 'retry', 'back' or 'unknown', which goes back until so many ms after it was first met, then fails),

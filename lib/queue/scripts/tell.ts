@@ -1,0 +1,98 @@
+import { IS_PLACE } from "../../redis/place-lua.js";
+
+/** Appends what became of a task to the log of its channel, and publishes it. Needs `BASE`. */
+export const TELL: string = String.raw`${IS_PLACE}
+-- Makes a different random epoch for each log, because one script may begin several logs.
+local epochs = 0
+local function newEpoch()
+  epochs = epochs + 1
+  if epochs == 1 then return EPOCH end
+  if epochs == 2 then math.randomseed(tonumber(string.sub(EPOCH, 1, 7), 16)) end
+  return string.format('%04x%04x', math.random(0, 65535), math.random(1, 65535))
+end
+
+-- Whether a task has a log, and events can be appended to it.
+local function hasLog(id)
+  local at = redis.pcall('HMGET', POS .. id, 'e', 'o')
+  return not at.err and isPlace(at[1], at[2])
+end
+
+-- Whether a client listens to a task's channel. If Redis refuses PUBSUB, LogWatch finds the new log later.
+local function isHeard(id)
+  local got = redis.pcall('PUBSUB', 'NUMSUB', 'task_progress:' .. id)
+  return not got.err and (tonumber(got[2] or 0) or 0) > 0
+end
+
+-- Appends an event to a task's log, and publishes it; answers its number. A refused publishing must not leave a move half
+-- done.
+local function append(id, name, make, ending)
+  local channel = 'task_progress:' .. id
+  if KEEP == '' then
+    redis.pcall('PUBLISH', channel, '\30sse1\n\n' .. name .. '\n' .. make('0'))
+    return '0'
+  end
+  local pos, log = POS .. id, LOG .. id
+  local at = redis.pcall('HMGET', pos, 'e', 'o', 'end')
+  local isThere = not at.err and isPlace(at[1], at[2])
+  if isThere and isEnding(at[3]) then return at[2] end
+  -- Data of an earlier log or of another program must not become part of the new log.
+  if not isThere then redis.pcall('DEL', pos, log) end
+  local epoch, seq = isThere and at[1] or newEpoch(), text(isThere and at[2] + 1 or 1)
+  local data, place = make(seq), epoch .. ' ' .. seq
+  local entry, changes = {'e', name, 'd', data}, {'e', epoch, 'o', seq, 'k', '1', 'r', '0', 't', '1'}
+  if ending then
+    push(entry, 'end', ending)
+    push(changes, 'end', ending)
+    place = place .. ' ' .. ending
+  end
+  -- A hash of another type that could not be removed must not leave a move half done.
+  local kept = redis.pcall('HSET', pos, unpack(changes))
+  if isWrongType(kept) then return '0' end
+  if type(kept) == 'table' and kept.err then call('HSET', pos, unpack(changes)) end
+  local added = redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+  if isSpoilt(added) then
+    -- The log begins again with this event.
+    redis.pcall('DEL', log)
+    redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+  end
+  redis.pcall('PUBLISH', channel, '\30sse1\n' .. place .. '\n' .. name .. '\n' .. data)
+  return seq
+end
+
+-- Another program may have written it.
+local function number(value) return finite(value) and value or '0' end
+
+local function tell(id, kind, task, ending)
+  return append(id, '', function(seq)
+    return '{"taskId":"' .. id .. '","progress":' .. number(task.progress) .. ',"message":' .. quote(task.message)
+      .. ',"status":' .. quote(task.status) .. ',"type":"' .. kind .. '","attempt":' .. number(task.attempt) .. ',"seq":' .. seq
+      .. (task.data and ',"data":' .. task.data or '') .. '}'
+  end, ending)
+end
+
+local function isOver(status) return status == 'succeeded' or status == 'failed' or status == 'cancelled' end
+
+-- Lets the log of a task's channel live as long as what is left of the task.
+local function expireLog(id, ttl)
+  call('PEXPIRE', POS .. id, ttl)
+  call('PEXPIRE', LOG .. id, ttl)
+end
+
+-- From now on each move is told; what was before is told now. Answers whether there was anything to tell.
+local function watch(id)
+  -- Without a log everything was told when it was new.
+  if KEEP == '' then return false end
+  local key = TASK .. id
+  local got = fields(key, 'watched', 'status', 'startedAt', 'progress', 'message', 'attempt', 'delayed')
+  -- A server that is short of memory may have dropped a log that was there.
+  if KEEP == '' or not got[2] or got[1] and hasLog(id) then return false end
+  call('HSET', key, 'watched', '1')
+  tell(id, 'queued', {status = got[7] and 'delayed' or 'queued', progress = '0', message = '', attempt = '0'})
+  if got[3] then tell(id, 'started', {status = 'running', progress = '0', message = '', attempt = got[6] or '1'}) end
+  if isOver(got[2]) then
+    tell(id, got[2], {status = got[2], progress = got[4] or '0', message = got[5] or '', attempt = got[6] or '0'}, 'completed')
+    expireLog(id, text(call('PTTL', key)))
+  end
+  return true
+end
+`;
