@@ -1,11 +1,8 @@
-/**
- * Reads tasks from a set, and puts aside those that cannot be read. Needs `BASE` and `MOVES`. `sort()` only reads, `putAside()` writes. If the hash of such
- * a task is of no use to anybody, it expires with the entry.
- */
-export const ASIDE: string = String.raw`
-local UNREADABLE, ASIDE_MS, MOST_ASIDE = META .. ':unreadable', '604800000', 1000
-local KIND, STATUS, CREATED, ATTEMPT, ATTEMPTS, PRIORITY, PROGRESS, PLACE = 1, 3, 4, 5, 6, 7, 8, 9
-local ONCE, WATCHED, MORE, PAYLOAD, STARTED, OPTIONS, TOKEN = 10, 11, 12, 13, 14, 15, 16
+/** Reads and checks tasks: `stored()` one, `sort()` those of a set. Needs `BASE`. */
+export const STORED: string = String.raw`
+local UNREADABLE = META .. ':unreadable'
+local KIND, QUEUE, STATUS, CREATED, PAYLOAD, ATTEMPT, WATCHED, MORE = 1, 2, 3, 4, 5, 6, 7, 8
+local ATTEMPTS, PRIORITY, PROGRESS, PLACE, ONCE, STARTED, OPTIONS, TOKEN = 9, 10, 11, 12, 13, 14, 15, 16
 
 local function isWithin(value, least, most)
   if not value then return true end
@@ -15,36 +12,61 @@ end
 
 local function isWhole(value, most) return not value or #value <= 16 and not string.find(value, '%D') and isWithin(value, 0, most) end
 
+-- Whether a value is right, worked out once for all tasks of a page.
+local function once(check)
+  return setmetatable({}, {__index = function(known, value)
+    known[value] = value and check(value) or false
+    return known[value]
+  end})
+end
+local isKind = once(function(value) return #value > 0 and #value <= 512 end)
+local isTime = once(function(value) return #value > 0 and isWhole(value, 8.64e15) end)
+
 -- The fields of a task, and whether they are those of a task of this queue in that state. The third answer says that the hash
--- is of no use.
+-- is of no use. Of a queued task without options, which was never begun nor watched, the last fields are not read.
 local function stored(id, status)
   if not isId(id) then return {}, false, false end
-  local got, isOther = fields(TASK .. id, 'kind', 'queue', 'status', 'createdAt', 'attempt', 'attempts', 'priority', 'progress',
-    'place', 'once', 'watched', 'more', 'payload', 'startedAt', 'options', 'token')
-  local isSound = not isOther and got[KIND] and #got[KIND] > 0 and #got[KIND] <= 512 and got[2] and got[CREATED] and got[PAYLOAD]
-    and #got[CREATED] > 0 and isWhole(got[CREATED], 8.64e15) and isWhole(got[STARTED], 8.64e15)
-    and isWhole(got[ATTEMPT], 1e6) and isWhole(got[ATTEMPTS], 1000) and got[ATTEMPTS] ~= '0' and isWithin(got[PRIORITY], -100, 100)
-    and isWithin(got[PROGRESS], 0, 100) and isWithin(got[PLACE], -1e18, 1e18)
-  return got, isSound and got[2] == NAME and got[STATUS] == status, not isSound and (not got[2] or got[2] == NAME)
+  local got, isOther = fields(TASK .. id, 'kind', 'queue', 'status', 'createdAt', 'payload', 'attempt', 'watched', 'more')
+  local kind, queue, state, created, payload, attempt, watched, more = unpack(got)
+  local isSound = not isOther and queue and payload and isKind[kind] and isTime[created]
+  if isSound and (attempt or watched or more or status ~= 'queued' or KEEP == '') then
+    got = fields(TASK .. id, 'kind', 'queue', 'status', 'createdAt', 'payload', 'attempt', 'watched', 'more', 'attempts', 'priority',
+      'progress', 'place', 'once', 'startedAt', 'options', 'token')
+    isSound = isWhole(got[STARTED], 8.64e15) and isWhole(got[ATTEMPT], 1e6) and isWhole(got[ATTEMPTS], 1000)
+      and got[ATTEMPTS] ~= '0' and isWithin(got[PRIORITY], -100, 100) and isWithin(got[PROGRESS], 0, 100)
+      and isWithin(got[PLACE], -1e18, 1e18)
+  end
+  if isSound and queue == NAME and state == status then return got, true end
+  return got, false, not isSound and (not queue or queue == NAME)
 end
 
 local aside = {}
 
--- The tasks of a page with scores that can be read, each with its id, fields and score.
+-- The tasks of a page with scores that can be read: of each its id, fields and score.
 local function sort(set, page, status, needsPlace)
-  local found = {}
+  local found, length = {}, 0
+  -- They are in the order of their scores.
+  local isFinite = #page == 0 or scoreOf(page[2]) and scoreOf(page[#page])
   for index = 1, #page, 2 do
     local id, score = page[index], page[index + 1]
     local got, isFit, isUseless = stored(id, status)
-    if isFit and finite(score) and (got[PLACE] or not needsPlace) then
-      found[#found + 1] = {id, got, type(score) == 'string' and score or text(score)}
+    if isFit and (isFinite or scoreOf(score)) and (got[PLACE] or not needsPlace) then
+      found[length + 1], found[length + 2], found[length + 3] = id, got, score
+      length = length + 3
     else
-      aside[#aside + 1] = {set, id, isUseless or isFit and not finite(score) or isFit and needsPlace and not got[PLACE]}
+      aside[#aside + 1] = {set, id, isUseless or isFit and not scoreOf(score) or isFit and needsPlace and not got[PLACE]}
     end
   end
   return found
 end
+`;
 
+/**
+ * Moves the tasks to the set `unreadable` that `sort()` could not read. Needs `BASE`, `MOVES` and `STORED`. If the hash of such a task
+ * is of no use to anybody, it expires with the entry.
+ */
+export const ASIDE: string = String.raw`
+local ASIDE_MS, MOST_ASIDE = '604800000', 1000
 -- Ids become parts of keys and cursors: other characters are written as in a URL.
 local function nameOf(id)
   if isId(id) then return id end

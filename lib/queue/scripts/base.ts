@@ -26,13 +26,13 @@ import { defineScript, type Script } from "../../redis/script.js";
  */
 
 export const BASE: string = String.raw`
-local call, unpack = redis.call, unpack or table.unpack
+local call, try, unpack = redis.call, redis.pcall, unpack or table.unpack
 local META, TASK, POS, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local NAME = string.match(META, '{tasks}:(.*)$')
 local READY, DELAYED, LEASES = META .. ':ready', META .. ':delayed', META .. ':leases'
 local EPOCH, KEEP, WAKE = ARGV[2], ARGV[3], ARGV[4]
-local now = tonumber(ARGV[1])
-if not now then
+local isServer, now = ARGV[1] == '', tonumber(ARGV[1])
+if isServer then
   local time = call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
@@ -48,26 +48,22 @@ local function text(number)
   return known
 end
 
-local function quote(value)
-  return '"' .. string.gsub(value, '[%c"\\]', function(char) return string.format('\\u%04x', string.byte(char)) end) .. '"'
-end
-
 local function isWrongKind(reply)
-  return type(reply) == 'table' and reply.err and (ARGV[1] ~= '' or string.find(reply.err, 'WRONGTYPE', 1, true)) and true
+  return type(reply) == 'table' and reply.err and (not isServer or string.find(reply.err, 'WRONGTYPE', 1, true)) and true
 end
 
--- Those fields of a hash; false for one that is not there. The second answer says that the key has another type.
+-- Fields of a hash; false for one that is not there. The second answer says that the key has another type.
 local function fields(key, ...)
-  local got, count = redis.pcall('HMGET', key, ...), select('#', ...)
+  local got = try('HMGET', key, ...)
+  if isServer and not got.err then return got end
   if got.err then
     if not isWrongKind(got) then got = call('HMGET', key, ...) end
     local none = {}
-    for index = 1, count do none[index] = false end
+    for index = 1, select('#', ...) do none[index] = false end
     return none, true
   end
-  if ARGV[1] == '' then return got end
   local copy = {}
-  for index = 1, count do copy[index] = type(got[index]) == 'string' and got[index] end
+  for index = 1, select('#', ...) do copy[index] = type(got[index]) == 'string' and got[index] end
   return copy
 end
 
@@ -78,7 +74,7 @@ end
 -- Reads from a key of the queue. If that key has another type, the script must answer UNFIT before its first write.
 local unfit, UNFIT = false, {'!'}
 local function look(command, key, ...)
-  local reply = redis.pcall(command, key, ...)
+  local reply = try(command, key, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end
   if not isWrongKind(reply) then return call(command, key, ...) end
   unfit = true
@@ -91,14 +87,26 @@ local function areUnfit(...)
   return unfit
 end
 
--- A score as a number; nil for an infinite one.
-local function finite(score)
-  local number = string.find(tostring(score), '^%-?%d[%d.e+-]*$') and tonumber(score)
+-- A score of a set as a number; nil for an infinite one.
+local function scoreOf(score)
+  local number = tonumber(score)
   return number and math.abs(number) < 1e18 and number or nil
 end
 
+-- A field of a hash as a number; nil if it is none. Tasks of one batch have many values in common.
+local numbers = {}
+local function finite(value)
+  if not value then return nil end
+  local known = numbers[value]
+  if known == nil then
+    known = string.find(tostring(value), '^%-?%d[%d.e+-]*$') and scoreOf(value) or false
+    numbers[value] = known
+  end
+  return known or nil
+end
+
 local function shown(score)
-  local number = finite(score)
+  local number = scoreOf(score)
   return number and text(math.floor(number)) or tostring(score)
 end
 
@@ -107,11 +115,31 @@ local function isListed(set, id)
   return type(score) == 'string' or type(score) == 'number'
 end
 
-local function isId(id) return #id > 0 and #id <= 128 and not string.find(id, '[^%w_-]') end
+local find = string.find
+local function isId(id) return #id <= 128 and find(id, '^[%w_-]+$') end
 `;
 
 /** The queue's hash, and what the names of tasks, of the places of their logs and of the logs begin with. */
 export type QueueKeys = readonly [queue: string, task: string, position: string, log: string];
+
+/**
+ * Functions that are made when one of them is first called. Lua makes each function of a script anew in every call: for a script
+ * that moves one task, that would be half of its cost.
+ */
+export function lazily(names: readonly string[], lua: string): string {
+  const list = names.join(", ");
+  const stubs = names.map((name) => `${name} = function(...) ${list} = make() return ${name}(...) end`);
+  return `
+local ${list}
+do
+  local function make()
+${lua}
+    return ${list}
+  end
+  ${stubs.join("\n  ")}
+end
+`;
+}
 
 /** A script of a queue, whose arguments begin with what all of them are told. */
 export function defineQueueScript<Result>(

@@ -1,8 +1,33 @@
 import type { Script } from "../../redis/script.js";
-import { ASIDE } from "./aside.js";
-import { BASE, defineQueueScript } from "./base.js";
+import { ASIDE, STORED } from "./aside.js";
+import { BASE, defineQueueScript, lazily } from "./base.js";
+import { CONCLUDE, ENDS } from "./ends.js";
 import { MOVES } from "./moves.js";
 import { TELL } from "./tell.js";
+
+/** Once a minute: what has expired goes, and what another program has changed is counted anew where that is not much. */
+const SWEEP = String.raw`
+local function sweep()
+  local most = 0
+  for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
+    local set, page = META .. ':' .. status, expiredOf(status, '1000')
+    drop(status, page)
+    most = math.max(most, #page / 2)
+    local last = call('ZRANGE', set, '-1', '-1', 'WITHSCORES')
+    local time = #last > 0 and scoreOf(last[2])
+    if time then call('HSET', META, 'until:' .. status, expireSet(status, time)) end
+    if tonumber(call('ZCARD', set)) <= 1000 then
+      local all, bytes = call('ZRANGE', set, '0', '-1', 'WITHSCORES'), 0
+      for index = 2, #all, 2 do bytes = bytes + sizeOf(all[index]) end
+      call('HSET', META, 'bytes:' .. status, text(bytes))
+    end
+  end
+  if most < 1000 then call('HSET', META, 'sweptAt', text(now)) end
+end
+`;
+
+const RARE = `${TELL}${ENDS}${CONCLUDE}${ASIDE}`;
+const RARELY_CALLED = ["tell", "watch", "conclude", "lookAt", "finish", "sweep", "putAside"];
 
 /**
  * ARGV: lease ms, most tasks, the call, attempts of tasks that say nothing, ms for which a failed task is kept, message of
@@ -12,53 +37,49 @@ import { TELL } from "./tell.js";
  * gets the same tasks. Ids of tasks that cannot be read are put aside. Answers ms until something may be ready, Redis' time, how many schedules are due, of each its name, time and
  * content; then of each task what is told of it, line by line, its payload and its options.
  */
-const CLAIM = `${BASE}${TELL}${MOVES}${ASIDE}${String.raw`
+const CLAIM = `${BASE}${MOVES}${STORED}${lazily(RARELY_CALLED, `${RARE}${SWEEP}`)}${String.raw`
 local lease, want, caller = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local claims = META .. ':claim:' .. ARGV[14]
 
-local due = look('ZRANGEBYSCORE', DELAYED, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', '200')
-local lost = look('ZRANGEBYSCORE', LEASES, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', '100')
-local schedules = look('ZRANGEBYSCORE', META .. ':due', '0', text(now), 'WITHSCORES', 'LIMIT', '0', '20')
-local ready = tonumber(look('ZCARD', READY)) or 0
+-- When the first of a set is due.
+local function firstOf(set)
+  local first = look('ZRANGE', set, '0', '0', 'WITHSCORES')
+  if #first == 0 then return 1e300 end
+  return tonumber(first[2]) or string.sub(first[2], 1, 1) == '-' and -1e300 or 1e300
+end
+local function takeDue(set, status, most)
+  return sort(set, look('ZRANGEBYSCORE', set, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', most), status, true)
+end
+local page = look('ZRANGE', READY, '0', text(math.max(want, 1) - 1), 'WITHSCORES')
+local leaseEnds, delayEnds, scheduled = firstOf(LEASES), firstOf(DELAYED), firstOf(META .. ':due')
 local config, isOther = fields(META, 'paused', 'tokens', 'tokensAt', 'sweptAt')
 if unfit or isOther then return UNFIT end
-if config[1] then schedules = {} end
-local contents = {}
-for index = 1, #schedules, 2 do
-  local content = look('HGET', META .. ':schedules', schedules[index])
-  contents[index] = type(content) == 'string' and content or ''
+local lost, due, schedules, contents = {}, {}, {}, {}
+if leaseEnds <= now then lost = takeDue(LEASES, 'running', '100') end
+if delayEnds <= now then due = takeDue(DELAYED, 'delayed', '200') end
+if scheduled <= now and not config[1] then
+  schedules = look('ZRANGEBYSCORE', META .. ':due', '0', text(now), 'WITHSCORES', 'LIMIT', '0', '20')
+  for index = 1, #schedules, 2 do
+    local content = look('HGET', META .. ':schedules', schedules[index])
+    contents[index] = type(content) == 'string' and content or ''
+  end
 end
-lost, due = sort(LEASES, lost, 'running', true), sort(DELAYED, due, 'delayed', true)
--- An infinite score never comes up by itself.
 local sweeps = math.abs(now - (finite(config[4]) or 0)) >= 60000
 if sweeps then
-  areUnfit(META .. ':succeeded', META .. ':failed', META .. ':cancelled')
+  for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do lookAt(status) end
+  -- An infinite score never comes up by itself.
   sort(LEASES, look('ZRANGEBYSCORE', LEASES, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'running', true)
   sort(DELAYED, look('ZRANGEBYSCORE', DELAYED, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'delayed', true)
 end
 if #aside > 0 then look('ZCARD', UNREADABLE) end
-if #lost > 0 then look('ZCARD', META .. ':failed') end
+if #lost > 0 then lookAt('failed') end
 if unfit then return UNFIT end
 
 insist()
-if sweeps then
-  local expired = 0
-  for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
-    expired = math.max(expired, dropExpired(status, 1000))
-    expireSet(status)
-    -- What another program has changed is counted anew where that is not much.
-    local set = META .. ':' .. status
-    if tonumber(call('ZCARD', set)) <= 1000 then
-      local page, bytes = call('ZRANGE', set, '0', '-1', 'WITHSCORES'), 0
-      for index = 2, #page, 2 do bytes = bytes + sizeOf(page[index]) end
-      call('HSET', META, 'bytes:' .. status, text(bytes))
-    end
-  end
-  if expired < 1000 then call('HSET', META, 'sweptAt', text(now)) end
-end
+if sweeps then sweep() end
 -- They keep their order by their places.
-for index = 1, #lost do
-  local id, got = unpack(lost[index])
+for index = 1, #lost, 3 do
+  local id, got = lost[index], lost[index + 1]
   local attempt = got[ATTEMPT] or '0'
   local task = {attempt = attempt, progress = got[PROGRESS] or '0', once = got[ONCE], watched = got[WATCHED], message = ARGV[11],
     payload = got[PAYLOAD]}
@@ -75,44 +96,44 @@ for index = 1, #lost do
     tell(id, 'retry', task)
   end
 end
-if #lost > 0 then count('lost', #lost) end
-for index = 1, #due do
-  local id, got = unpack(due[index])
+if #lost > 0 then count('lost', #lost / 3) end
+for index = 1, #due, 3 do
+  local id, got = due[index], due[index + 1]
   leave(DELAYED, id)
   call('HSET', TASK .. id, 'status', 'queued')
   later(READY, got[PLACE], id)
 end
-settle()
-putAside()
-if lists[READY] then ready = ready + #lists[READY] / 2 end
-
-local wait, reply = 1e9, {}
-local function waitFor(set)
-  local first = call('ZRANGE', set, '0', '0', 'WITHSCORES')
-  if #first > 0 then wait = math.min(wait, (finite(first[2]) or 1e15) - now) end
+if #lost + #due + #aside > 0 then
+  move()
+  if #lost > 0 then finish() end
+  putAside()
+  page = call('ZRANGE', READY, '0', text(math.max(want, 1) - 1), 'WITHSCORES')
+  leaseEnds, delayEnds = firstOf(LEASES), firstOf(DELAYED)
 end
-waitFor(DELAYED)
-waitFor(LEASES)
 
-push(reply, '', text(now), text(#schedules / 2))
+local wait, reply = math.min(1e9, leaseEnds - now, delayEnds - now), {}
+if #schedules == 0 and not config[1] then wait = math.min(wait, scheduled - now) end
+push(reply, '', text(now), caller, text(#schedules / 2))
 for index = 1, #schedules, 2 do push(reply, schedules[index], shown(schedules[index + 1]), contents[index]) end
-if #schedules == 0 and not config[1] then waitFor(META .. ':due') end
 
 local function taken(id, got, attempt, startedAt)
-  local length = #reply
-  reply[length + 1] = id .. '\n' .. caller .. '\n' .. attempt .. '\n' .. (got[ATTEMPTS] or '') .. '\n' .. got[CREATED] .. '\n'
-    .. startedAt .. '\n' .. (got[PRIORITY] or '0') .. '\n' .. (got[PROGRESS] or '0') .. '\n' .. got[KIND]
-  reply[length + 2], reply[length + 3] = got[PAYLOAD], got[OPTIONS] or ''
+  local length, rest = #reply, ''
+  if #got > MORE then
+    rest = attempt .. '\n' .. startedAt .. '\n' .. (got[ATTEMPTS] or '') .. '\n' .. (got[PRIORITY] or '0') .. '\n'
+      .. (got[PROGRESS] or '0') .. '\n' .. (got[OPTIONS] or '')
+  end
+  reply[length + 1] = id .. '\n' .. got[CREATED] .. '\n' .. got[KIND]
+  reply[length + 2], reply[length + 3] = got[PAYLOAD], rest
 end
 
-local before = redis.pcall('GET', claims)
+local before = try('GET', claims)
 if type(before) == 'string' and string.match(before, '^%S+') == caller then
   for id in string.gmatch(before, ' (%S+)') do
     local got, isFit = stored(id, 'running')
     if isFit and got[TOKEN] == caller then taken(id, got, got[ATTEMPT] or '1', got[STARTED] or text(now)) end
   end
   -- There may be room for more than it was asked for the first time.
-  if ready > 0 and not config[1] then wait = 0 end
+  if #page > 0 and not config[1] then wait = 0 end
 elseif not config[1] then
   local tokens, at
   if ARGV[12] ~= '' then
@@ -120,23 +141,25 @@ elseif not config[1] then
     local most, interval = tonumber(ARGV[12]), tonumber(ARGV[13])
     at = finite(config[3]) or now
     tokens = math.min(most, (finite(config[2]) or most) + math.max(0, now - at) * most / interval)
+    local ready = tonumber(call('ZCARD', READY))
     want = math.max(0, math.min(want, math.floor(tokens), ready))
     if ready > want and tokens - want < 1 then wait = math.min(wait, math.ceil((1 - (tokens - want)) * interval / most)) end
   end
-  local page = want > 0 and ready > 0 and call('ZRANGE', READY, '0', text(want - 1), 'WITHSCORES') or {}
+  if #page > 2 * want then page = want > 0 and call('ZRANGE', READY, '0', text(want - 1), 'WITHSCORES') or {} end
   local found = sort(READY, page, 'queued')
   if #aside > 0 and areUnfit(UNREADABLE) then return UNFIT end
   -- A look at it alone changes nothing: what has come in since is less than can be written. A clock may be set back.
   if tokens and (#found > 0 or now < at) then
-    call('HSET', META, 'tokens', string.format('%.9f', tokens - #found), 'tokensAt', text(now))
+    call('HSET', META, 'tokens', string.format('%.9f', tokens - #found / 3), 'tokensAt', text(now))
   end
-  putAside()
-  local record, started = {caller}, text(now)
-  for index = 1, #found do
-    local id, got, place = unpack(found[index])
+  if #aside > 0 then putAside() end
+  local record, started, leased = {caller}, text(now), text(now + lease)
+  for index = 1, #found, 3 do
+    local id, got, place = found[index], found[index + 1], found[index + 2]
     local key, attempt = TASK .. id, text(tonumber(got[ATTEMPT] or '0') + 1)
-    call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', caller, 'startedAt', started, 'place', place)
-    later(LEASES, text(now + lease), id)
+    call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', caller, 'startedAt', started, 'place',
+      type(place) == 'string' and place or text(place))
+    later(LEASES, leased, id)
     record[#record + 1] = id
     taken(id, got, attempt, started)
     if KEEP == '' or got[WATCHED] then
@@ -146,7 +169,7 @@ elseif not config[1] then
     end
   end
   -- Behind those that were put aside there may be others.
-  if #found < #page / 2 then wait = 0 end
+  if #found / 3 < #page / 2 then wait = 0 end
   if #found > 0 then
     call('ZADD', LEASES, unpack(lists[LEASES]))
     call('ZREM', READY, unpack(record, 2))
@@ -193,7 +216,7 @@ export interface ClaimReply {
 export const claimTasks: Script<ClaimReply> = defineQueueScript(
   "Claim",
   CLAIM,
-  ([wait, now, count, ...rest]): ClaimReply => {
+  ([wait, now, token, count, ...rest]): ClaimReply => {
     const split = 3 * Number(count);
     const schedules: DueSchedule[] = [];
     for (let index = 0; index < split; index += 3) {
@@ -201,25 +224,27 @@ export const claimTasks: Script<ClaimReply> = defineQueueScript(
     }
     const tasks: ClaimedTask[] = [];
     for (let index = split; index < rest.length; index += 3) {
-      tasks.push(toTask(rest[index]!, rest[index + 1]!, rest[index + 2]!));
+      tasks.push(toTask(token!, Number(now), rest[index]!, rest[index + 1]!, rest[index + 2]!));
     }
     return { waitMs: Number(wait), now: Number(now), schedules, tasks };
   },
 );
 
-function toTask(head: string, payload: string, options: string): ClaimedTask {
-  const [id, token, attempt, attempts, createdAt, startedAt, priority, progress, ...kind] = head.split("\n");
+/** `more` is empty for a task without options that is begun for the first time. */
+function toTask(token: string, now: number, head: string, payload: string, more: string): ClaimedTask {
+  const [id, createdAt, ...kind] = head.split("\n");
+  const [attempt, startedAt, attempts, priority, progress, ...options] = more === "" ? [] : more.split("\n");
   return {
     id: id!,
-    token: token!,
-    attempt: Number(attempt),
-    attempts: attempts === "" ? null : Number(attempts),
+    token,
+    attempt: Number(attempt ?? 1),
+    attempts: attempts ? Number(attempts) : null,
     createdAt: Number(createdAt),
-    startedAt: Number(startedAt),
-    priority: Number(priority),
-    progress: Number(progress),
+    startedAt: Number(startedAt ?? now),
+    priority: Number(priority ?? 0),
+    progress: Number(progress ?? 0),
     kind: kind.join("\n"),
     payload,
-    options,
+    options: options.join("\n"),
   };
 }

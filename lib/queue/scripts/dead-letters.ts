@@ -1,12 +1,13 @@
 import { RedisSseError } from "../../errors.js";
 import type { Script } from "../../redis/script.js";
-import { ASIDE } from "./aside.js";
+import { STORED } from "./aside.js";
 import { BASE, defineQueueScript, toFlags } from "./base.js";
+import { ENDS } from "./ends.js";
 import { MOVES } from "./moves.js";
 import { TELL } from "./tell.js";
 
 /** ARGV: ids of tasks that have failed. Puts them in line again, as new; answers for each whether it was there. */
-const REQUEUE = `${BASE}${TELL}${MOVES}${ASIDE}${String.raw`
+const REQUEUE = `${BASE}${TELL}${MOVES}${ENDS}${STORED}${String.raw`
 local answers, chosen, seen, keys = {}, {}, {}, {}
 for index = 6, #ARGV do
   local id = ARGV[index]
@@ -44,12 +45,12 @@ for index = 1, #chosen do
   end
   later(READY, placeOf(got[PRIORITY] or '0', top + index), id)
 end
-settle()
-redis.pcall('PUBLISH', WAKE, 'ready')
+move()
+try('PUBLISH', WAKE, 'ready')
 return {unpack(answers)}`}`;
 
 /** ARGV: ids of tasks that have failed. Forgets them; answers for each whether it was there. */
-const PURGE = `${BASE}${MOVES}${String.raw`
+const PURGE = `${BASE}${ENDS}${String.raw`
 local answers = {}
 if areUnfit(META .. ':failed') then return UNFIT end
 for index = 6, #ARGV do

@@ -1,5 +1,5 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript } from "./base.js";
+import { BASE, defineQueueScript, lazily } from "./base.js";
 import { MOVES } from "./moves.js";
 import { TELL } from "./tell.js";
 
@@ -81,21 +81,23 @@ for index = 0, total - 1 do
       tell(id, 'queued', {status = status, progress = '0', message = '', attempt = '0'})
     elseif given ~= '' then
       -- Somebody may wait for it already, or have waited for one of the same id, whose story is over.
-      local hasEnded = isEnding(redis.pcall('HGET', POS .. id, 'end'))
-      if hasEnded then redis.pcall('DEL', POS .. id, LOG .. id) end
+      local hasEnded = isEnding(try('HGET', POS .. id, 'end'))
+      if hasEnded then try('DEL', POS .. id, LOG .. id) end
       if not hasEnded and hasLog(id) or isHeard(id) then watch(id) end
     end
   end
   answers[#answers + 1] = answer
 end
-settle()
+move()
 if entered > 0 then
   count('enqueued', entered)
-  redis.pcall('PUBLISH', WAKE, 'ready')
+  try('PUBLISH', WAKE, 'ready')
 end
 return {unpack(answers)}`;
 
-const ENQUEUE = `${BASE}${TELL}${MOVES}
+const TELLING = lazily(["tell", "watch", "hasLog", "isHeard", "isEnding"], TELL);
+
+const ENQUEUE = `${BASE}${TELLING}${MOVES}
 local FIRST = 8
 local function advance() end
 ${ENTER}`;
@@ -105,7 +107,7 @@ ${ENTER}`;
  * where somebody else has done it, or something else is scheduled by now: there is one task for each time, however soon it
  * is done and forgotten.
  */
-const FIRE = `${BASE}${TELL}${MOVES}${String.raw`
+const FIRE = `${BASE}${TELLING}${MOVES}${String.raw`
 local schedule, time, following, content = unpack(ARGV, 8, 11)
 local score = look('ZSCORE', META .. ':due', schedule)
 local stored = look('HGET', META .. ':schedules', schedule)

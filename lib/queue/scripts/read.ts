@@ -9,7 +9,7 @@ const READ = `${BASE}${IS_PLACE}${String.raw`
 local key, id = TASK .. ARGV[6], ARGV[6]
 local got, isOther = fields(key, 'watched', 'status', 'startedAt')
 local all = isOther and {} or call('HGETALL', key)
-local at = redis.pcall('HMGET', POS .. id, 'e', 'o')
+local at = try('HMGET', POS .. id, 'e', 'o')
 local seq = not at.err and isPlace(at[1], at[2]) and at[2] or '0'
 if KEEP == '' then
   seq = '0'

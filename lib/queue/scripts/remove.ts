@@ -1,6 +1,7 @@
 import type { Script } from "../../redis/script.js";
-import { ASIDE } from "./aside.js";
+import { STORED } from "./aside.js";
 import { BASE, defineQueueScript } from "./base.js";
+import { ENDS } from "./ends.js";
 import { MOVES } from "./moves.js";
 import { TELL } from "./tell.js";
 
@@ -17,7 +18,7 @@ end
 `;
 
 /** ARGV: id. 1 if the task is forgotten now; 0 if there is none; 2 if it is running. */
-const REMOVE = `${BASE}${TELL}${MOVES}${ASIDE}${END}${String.raw`
+const REMOVE = `${BASE}${TELL}${MOVES}${ENDS}${STORED}${END}${String.raw`
 local name = ARGV[6]
 local id = string.gsub(name, '%%(%x%x)', function(code) return string.char(tonumber(code, 16)) end)
 if name == '%' then id = '' end
@@ -43,7 +44,7 @@ return 1`}`;
  * ARGV: a way to end, how long ago at least in ms, most tasks to forget, how many of the set to leave out. Answers how many it
  * has looked at, and how many it has forgotten.
  */
-const CLEAN = `${BASE}${MOVES}${String.raw`
+const CLEAN = `${BASE}${ENDS}${String.raw`
 local status, before, most, from = ARGV[6], now - tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local set = META .. ':' .. status
 if areUnfit(set) then return UNFIT end
@@ -60,7 +61,7 @@ return {text(#page / 2), text(#old / 2)}`}`;
  * ARGV: '1' to delete running tasks too; '1' for the first call. Pauses the queue, and deletes some of its tasks. Answers 2 if tasks are
  * running, 1 if there are more tasks, 0 when all of the queue is deleted.
  */
-const OBLITERATE = `${BASE}${TELL}${MOVES}${END}${String.raw`
+const OBLITERATE = `${BASE}${TELL}${MOVES}${ENDS}${END}${String.raw`
 local sets = {'ready', 'delayed', 'leases', 'succeeded', 'failed', 'cancelled'}
 for index = 1, #sets do areUnfit(META .. ':' .. sets[index]) end
 if unfit then return UNFIT end
@@ -75,7 +76,7 @@ for index = 1, #sets do
     local got = fields(TASK .. id, 'queue', 'once')
     if got[2] and holderOf(got[2]) == id then call('DEL', META .. ':once:' .. got[2]) end
     if not got[1] or got[1] == NAME then remove(id) end
-    if set == LEASES then redis.pcall('PUBLISH', WAKE, 'cancel ' .. id) end
+    if set == LEASES then try('PUBLISH', WAKE, 'cancel ' .. id) end
   end
   if #ids > 0 then
     call('ZREM', set, unpack(ids))

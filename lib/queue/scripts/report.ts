@@ -15,7 +15,7 @@ if not got[1] and token == '' then return 2 end
 -- Whoever has no token may speak for this queue's tasks only.
 if token == '' and got[5] ~= NAME then return 0 end
 if not got[1] or isOver(got[1]) or (token ~= '' and got[2] ~= token) then
-  if token ~= '' then redis.pcall('HINCRBY', META, 'refused', '1') end
+  if token ~= '' then try('HINCRBY', META, 'refused', '1') end
   return got[1] == 'cancelled' and 3 or 0
 end
 -- One that was sent again, maybe behind later ones.

@@ -20,7 +20,7 @@ else
   due = (type(due) == 'string' or type(due) == 'number') and finite(due)
   if due and due <= tonumber(following) and existed == 1 and string.sub(before, 1, #times) == times then following = text(due) end
   call('ZADD', META .. ':due', following, name)
-  redis.pcall('PUBLISH', WAKE, 'ready')
+  try('PUBLISH', WAKE, 'ready')
 end
 return existed`}`;
 
@@ -46,7 +46,7 @@ local from, most = tonumber(ARGV[6]), tonumber(ARGV[7])
 local reply, due = {''}, look('ZRANGE', META .. ':due', text(from), text(from + most - 1), 'WITHSCORES')
 for index = 1, #due, 2 do
   local content = look('HGET', META .. ':schedules', due[index])
-  if type(content) == 'string' and finite(due[index + 1]) then push(reply, due[index], shown(due[index + 1]), content) end
+  if type(content) == 'string' and scoreOf(due[index + 1]) then push(reply, due[index], shown(due[index + 1]), content) end
 end
 if unfit then return UNFIT end
 return {unpack(reply)}`}`;
@@ -59,7 +59,7 @@ if ARGV[6] == '1' then
   call('HSET', META, 'paused', '1')
 else
   call('HDEL', META, 'paused')
-  redis.pcall('PUBLISH', WAKE, 'ready')
+  try('PUBLISH', WAKE, 'ready')
 end
 return 1`}`;
 

@@ -13,13 +13,13 @@ end
 
 -- Whether a task has a log, and events can be appended to it.
 local function hasLog(id)
-  local at = redis.pcall('HMGET', POS .. id, 'e', 'o')
+  local at = try('HMGET', POS .. id, 'e', 'o')
   return not at.err and isPlace(at[1], at[2])
 end
 
 -- Whether a client listens to a task's channel. If Redis refuses PUBSUB, LogWatch finds the new log later.
 local function isHeard(id)
-  local got = redis.pcall('PUBSUB', 'NUMSUB', 'task_progress:' .. id)
+  local got = try('PUBSUB', 'NUMSUB', 'task_progress:' .. id)
   return not got.err and (tonumber(got[2] or 0) or 0) > 0
 end
 
@@ -28,15 +28,15 @@ end
 local function append(id, name, make, ending)
   local channel = 'task_progress:' .. id
   if KEEP == '' then
-    redis.pcall('PUBLISH', channel, '\30sse1\n\n' .. name .. '\n' .. make('0'))
+    try('PUBLISH', channel, '\30sse1\n\n' .. name .. '\n' .. make('0'))
     return '0'
   end
   local pos, log = POS .. id, LOG .. id
-  local at = redis.pcall('HMGET', pos, 'e', 'o', 'end')
+  local at = try('HMGET', pos, 'e', 'o', 'end')
   local isThere = not at.err and isPlace(at[1], at[2])
   if isThere and isEnding(at[3]) then return at[2] end
   -- Data of an earlier log or of another program must not become part of the new log.
-  if not isThere then redis.pcall('DEL', pos, log) end
+  if not isThere then try('DEL', pos, log) end
   local epoch, seq = isThere and at[1] or newEpoch(), text(isThere and at[2] + 1 or 1)
   local data, place = make(seq), epoch .. ' ' .. seq
   local entry, changes = {'e', name, 'd', data}, {'e', epoch, 'o', seq, 'k', '1', 'r', '0', 't', '1'}
@@ -46,21 +46,25 @@ local function append(id, name, make, ending)
     place = place .. ' ' .. ending
   end
   -- A hash of another type that could not be removed must not leave a move half done.
-  local kept = redis.pcall('HSET', pos, unpack(changes))
+  local kept = try('HSET', pos, unpack(changes))
   if isWrongType(kept) then return '0' end
   if type(kept) == 'table' and kept.err then call('HSET', pos, unpack(changes)) end
-  local added = redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+  local added = try('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
   if isSpoilt(added) then
     -- The log begins again with this event.
-    redis.pcall('DEL', log)
-    redis.pcall('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+    try('DEL', log)
+    try('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
   end
-  redis.pcall('PUBLISH', channel, '\30sse1\n' .. place .. '\n' .. name .. '\n' .. data)
+  try('PUBLISH', channel, '\30sse1\n' .. place .. '\n' .. name .. '\n' .. data)
   return seq
 end
 
 -- Another program may have written it.
 local function number(value) return finite(value) and value or '0' end
+
+local function quote(value)
+  return '"' .. string.gsub(value, '[%c"\\]', function(char) return string.format('\\u%04x', string.byte(char)) end) .. '"'
+end
 
 local function tell(id, kind, task, ending)
   return append(id, '', function(seq)

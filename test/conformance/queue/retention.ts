@@ -229,11 +229,11 @@ export function describeRetention(makeService: MakeService): void {
       expect(await rig.raw.pttl(rig.key("cancelled"))).to.be.greaterThan(0);
     });
 
-    it("has a set that expires with its last task", async () => {
+    it("has a set that expires with its last task, or up to a minute later", async () => {
       await rig.queue.enqueue("kind", null, { id: "long", resultTtlMs: 2 * HOUR_MS });
       await rig.queue.enqueue("kind", null, { id: "short", resultTtlMs: HOUR_MS });
       for (const id of ["long", "short"]) await rig.queue.cancel(id);
-      expect(await rig.raw.pttl(rig.key("cancelled"))).to.be.within(1.9 * HOUR_MS, 2 * HOUR_MS + 2_000);
+      expect(await rig.raw.pttl(rig.key("cancelled"))).to.be.within(1.9 * HOUR_MS, 2 * HOUR_MS + 62_000);
     });
 
     it("is forgotten by clean(), the oldest first, if it ended long enough ago", async () => {

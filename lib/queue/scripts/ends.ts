@@ -1,0 +1,151 @@
+/**
+ * Keeps the tasks that are over: each status has a sorted set of its own, with bounds. Needs `BASE`. `lookAt()` only reads; it
+ * comes before the first write.
+ */
+export const ENDS: string = String.raw`
+local MOST_COUNT, MOST_BYTES, MOST_PAYLOAD = string.match(ARGV[5], '^(%d+) (%d+) (%d+)$')
+
+local function forget(id) call('DEL', TASK .. id, POS .. id, LOG .. id) end
+
+-- A task that is over is in its set by the time at which it is forgotten. The fraction of that score says how large it is, to
+-- two percent: its hash may be gone when that is asked. 0: not known.
+local function sizeOf(score)
+  local number = scoreOf(score) or 0
+  local step = math.floor((number - math.floor(number)) * 1024 + 0.5)
+  return step > 0 and math.floor(2 ^ (step / 32)) or 0
+end
+
+-- Of each status the tasks that end now: scores and ids, how many bytes they take, and when the last of them is forgotten.
+local ended, endedBytes, endedUntil = {}, {}, {}
+local lastTime, lastSize, lastScore, lastBytes
+-- Stores that a task is over. What follows the size of its hash are more fields.
+local function close(id, status, progress, message, ttl, size, ...)
+  local key, time, put = TASK .. id, now + ttl, ended[status]
+  call('HSET', key, 'status', status, 'token', '', 'progress', progress, 'message', message, 'finishedAt', text(now), ...)
+  call('PEXPIRE', key, ttl)
+  if not put then
+    put = {}
+    ended[status], endedBytes[status], endedUntil[status] = put, 0, 0
+  end
+  -- Tasks of a batch are often of one size.
+  if time ~= lastTime or size ~= lastSize then
+    local step = math.min(1023, math.ceil(math.log(size) / math.log(2) * 32))
+    lastTime, lastSize, lastScore = time, size, string.format('%.6f', time + step / 1024)
+    lastBytes = sizeOf(lastScore)
+    endedUntil[status] = math.max(endedUntil[status], time)
+  end
+  local length = #put
+  put[length + 1], put[length + 2] = lastScore, id
+  endedBytes[status] = endedBytes[status] + lastBytes
+end
+
+-- Takes from what all tasks of a set take.
+local function subtract(status, bytes)
+  local name = 'bytes:' .. status
+  local total = tonumber(try('HINCRBY', META, name, text(-bytes)))
+  if not total or total < 0 then try('HSET', META, name, '0') end
+end
+
+-- Takes tasks from the beginning of a set: ids and scores.
+local function drop(status, page, forgets)
+  local set, ids, bytes = META .. ':' .. status, {}, 0
+  for index = 1, #page, 2 do
+    local id = page[index]
+    bytes = bytes + sizeOf(page[index + 1])
+    ids[#ids + 1] = id
+    if forgets then
+      -- An entry that has outlived its task may have the id of another one by now, of any queue.
+      local got = fields(TASK .. id, 'status', 'queue')
+      if got[1] == status and got[2] == NAME then forget(id) end
+    end
+  end
+  if #ids == 0 then return end
+  call('ZREM', set, unpack(ids))
+  subtract(status, bytes)
+end
+
+-- Takes a task out of the set of those that are over.
+local function dropOne(status, id)
+  local score = call('ZSCORE', META .. ':' .. status, id)
+  if type(score) == 'string' or type(score) == 'number' then drop(status, {id, score}) end
+end
+
+-- Ids and scores of tasks that have expired.
+local function expiredOf(status, most)
+  return look('ZRANGEBYSCORE', META .. ':' .. status, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', most)
+end
+
+local expired = {}
+local function lookAt(status)
+  if not expired[status] then expired[status] = expiredOf(status, '200') end
+end
+
+-- The set of a status expires with its last task, or up to a minute later.
+local function expireSet(status, time)
+  local limit = text(math.floor(time) + 60000)
+  call('PEXPIREAT', META .. ':' .. status, limit)
+  return limit
+end
+
+-- Puts the tasks that end now into their sets. The oldest go where a set holds more than it may.
+local function finish()
+  for status, put in pairs(ended) do
+    local set, name = META .. ':' .. status, 'bytes:' .. status
+    lookAt(status)
+    drop(status, expired[status])
+    local length, time = tonumber(call('ZCARD', set)), endedUntil[status]
+    local got = fields(META, status, name, 'until:' .. status)
+    -- The set may have expired with its last task.
+    local before = length > 0 and finite(got[2]) or 0
+    local bytes, limit = math.max(before, 0) + endedBytes[status], finite(got[3])
+    local surplus, over = length + tonumber(call('ZADD', set, unpack(put))) - MOST_COUNT, bytes - MOST_BYTES
+    if length == 0 or not limit or limit < time then limit = expireSet(status, time) end
+    -- A counter that another program has broken begins anew.
+    try('HSET', META, status, text((finite(got[1]) or 0) + #put / 2), name, text(bytes), 'until:' .. status, text(limit))
+    if surplus > 0 or over > 0 then
+      local isNew = {}
+      for index = 2, #put, 2 do isNew[put[index]] = true end
+      local oldest, page = call('ZRANGE', set, '0', '499', 'WITHSCORES'), {}
+      -- Those that have just ended are the last to go, even if they expire first.
+      for pass = 1, 2 do
+        for at = 1, #oldest, 2 do
+          if (surplus > 0 or over > 0) and (isNew[oldest[at]] or false) == (pass == 2) then
+            push(page, oldest[at], oldest[at + 1])
+            surplus, over = surplus - 1, over - sizeOf(oldest[at + 1])
+          end
+        end
+      end
+      drop(status, page, true)
+    end
+  end
+end
+`;
+
+/** Ends a task of any kind. Needs `BASE`, `MOVES`, `TELL` and `ENDS`. */
+export const CONCLUDE: string = String.raw`
+-- How many bytes the fields take that earlier steps of a task have stored.
+local function lengthOf(data, errors, options) return #(data or '') + #(errors or '') + #(options or '') end
+
+-- Ends a task; task has its status, progress, message, attempt, payload, whether it is watched, and, if it was read, what else
+-- it has stored (lengthOf()). What follows are more fields.
+local function conclude(id, task, ttl, ...)
+  local key, payload, more = TASK .. id, task.payload or '', {...}
+  local size, keeps = 400 + #id + #(task.message or ''), task.status == 'failed' or #payload <= tonumber(MOST_PAYLOAD)
+  size = size + (task.stored or lengthOf(unpack(fields(key, 'data', 'error', 'options'), 1, 3)))
+  for index = 1, #more do size = size + #more[index] end
+  if keeps then size = size + #payload else push(more, 'payload', '', 'released', '1') end
+  if task.watched then
+    -- A user without the right to ask for its size can ask for its length.
+    local bytes = tonumber(try('MEMORY', 'USAGE', LOG .. id))
+    size = size + (bytes or 200 * (tonumber(try('XLEN', LOG .. id)) or 0))
+  end
+  close(id, task.status, task.progress, task.message, ttl, size, unpack(more))
+  if task.once then
+    if holderOf(task.once) == id then call('DEL', META .. ':once:' .. task.once) end
+  end
+  if KEEP == '' or task.watched then
+    tell(id, task.status, task, 'completed')
+    if KEEP ~= '' then expireLog(id, ttl) end
+  end
+end
+`;
