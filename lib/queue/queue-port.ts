@@ -48,13 +48,16 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
     readError: async (taskId) => (await store.run(readTask, [taskId]))?.fields.get("error") ?? "",
     report: ({ task, token }, report) => sendReport(store, task.id, token, report),
     settle: (entries) => {
-      const args: string[] = [];
+      const args: (string | number)[] = [];
       let before = "";
+      let countAt = 0;
       for (const { lease, outcome } of entries) {
         const { verdict, progress, message, content, delayMs, ttlMs } = outcome;
         // Most tasks of a batch end alike.
         const head = `${lease.token}\n${verdict}\n${progress}\n${delayMs}\n${ttlMs}\n${message}`;
-        args.push(head === before ? "" : head, lease.task.id, content);
+        if (head !== before) countAt = args.push(head, 0) - 1;
+        args[countAt] = (args[countAt] as number) + 1;
+        args.push(lease.task.id, content);
         before = head;
       }
       return store.run(settleTasks, args);

@@ -61,7 +61,7 @@ describe("a queue with a key of the wrong type", function () {
     await claim(2, token);
     await queue.enqueue("kind", null, { id: "failed" });
     await claim(1, "call-1");
-    await store.run(settleTasks, [`call-1\nfailed\n0\n0\n${HOUR_MS}\nno`, "failed", "no"]);
+    await store.run(settleTasks, [`call-1\nfailed\n0\n0\n${HOUR_MS}\nno`, 1, "failed", "no"]);
     await queue.enqueue("kind", null, { id: "cancelled" });
     await queue.cancel("cancelled");
     await server.admin.zadd(`${META}:leases`, 1, "lost");
@@ -78,9 +78,10 @@ describe("a queue with a key of the wrong type", function () {
   const moves: Record<string, () => Promise<unknown>> = {
     claim: () => claim(10, "call-2"),
     "claim again": () => claim(2, "call-0"),
-    succeed: () => store.run(settleTasks, [`${token}\nsucceeded\n100\n0\n${HOUR_MS}\ndone`, "mine", "null"]),
-    retry: () => store.run(settleTasks, [`${token}\nretry\n0\n50\n${HOUR_MS}\nagain`, "mine", "no"]),
-    "give back": () => store.run(settleTasks, [`${token}\nback\n0\n0\n0\n`, "mine", ""]),
+    succeed: () =>
+      store.run(settleTasks, [`${token}\nsucceeded\n100\n0\n${HOUR_MS}\ndone`, 1, "mine", "null"]),
+    retry: () => store.run(settleTasks, [`${token}\nretry\n0\n50\n${HOUR_MS}\nagain`, 1, "mine", "no"]),
+    "give back": () => store.run(settleTasks, [`${token}\nback\n0\n0\n0\n`, 1, "mine", ""]),
     renew: () => store.run(renewLeases, [60_000, "mine", token]),
     cancel: () => queue.cancel("ready"),
     "cancel one that runs": () => queue.cancel("mine"),

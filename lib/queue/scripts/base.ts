@@ -116,7 +116,7 @@ local function isListed(set, id)
 end
 
 local find = string.find
-local function isId(id) return #id <= 128 and find(id, '^[%w_-]+$') end
+local function isId(id) return #id <= 128 and find(id, '^%w*[%w_-]*$') and #id > 0 end
 `;
 
 /** The queue's hash, and what the names of tasks, of the places of their logs and of the logs begin with. */

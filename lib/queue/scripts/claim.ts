@@ -91,7 +91,7 @@ for index = 1, #lost, 3 do
     task.status = 'queued'
     watch(id)
     call('HDEL', TASK .. id, 'unknownAt')
-    call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
+    call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'by', '', 'message', task.message)
     later(READY, got[PLACE], id)
     tell(id, 'retry', task)
   end
@@ -117,13 +117,13 @@ push(reply, '', text(now), caller, text(#schedules / 2))
 for index = 1, #schedules, 2 do push(reply, schedules[index], shown(schedules[index + 1]), contents[index]) end
 
 local function taken(id, got, attempt, startedAt)
-  local length, rest = #reply, ''
+  local length, head = #reply, id .. '\n' .. got[CREATED] .. '\n' .. got[KIND]
+  reply[length + 1], reply[length + 2] = head, got[PAYLOAD]
   if #got > MORE then
-    rest = attempt .. '\n' .. startedAt .. '\n' .. (got[ATTEMPTS] or '') .. '\n' .. (got[PRIORITY] or '0') .. '\n'
+    reply[length + 1] = '+' .. head
+    reply[length + 3] = attempt .. '\n' .. startedAt .. '\n' .. (got[ATTEMPTS] or '') .. '\n' .. (got[PRIORITY] or '0') .. '\n'
       .. (got[PROGRESS] or '0') .. '\n' .. (got[OPTIONS] or '')
   end
-  reply[length + 1] = id .. '\n' .. got[CREATED] .. '\n' .. got[KIND]
-  reply[length + 2], reply[length + 3] = got[PAYLOAD], rest
 end
 
 local before = try('GET', claims)
@@ -153,14 +153,13 @@ elseif not config[1] then
     call('HSET', META, 'tokens', string.format('%.9f', tokens - #found / 3), 'tokensAt', text(now))
   end
   if #aside > 0 then putAside() end
-  local record, started, leased = {caller}, text(now), text(now + lease)
+  local record, leases, started, leased = {caller}, {}, text(now), text(now + lease)
   for index = 1, #found, 3 do
-    local id, got, place = found[index], found[index + 1], found[index + 2]
-    local key, attempt = TASK .. id, text(tonumber(got[ATTEMPT] or '0') + 1)
+    local id, got, place, length = found[index], found[index + 1], found[index + 2], #record
+    local key, attempt = TASK .. id, text((tonumber(got[ATTEMPT]) or 0) + 1)
     call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', caller, 'startedAt', started, 'place',
       type(place) == 'string' and place or text(place))
-    later(LEASES, leased, id)
-    record[#record + 1] = id
+    record[length + 1], leases[2 * length - 1], leases[2 * length] = id, leased, id
     taken(id, got, attempt, started)
     if KEEP == '' or got[WATCHED] then
       -- What was written before belongs to an attempt that is over.
@@ -171,7 +170,7 @@ elseif not config[1] then
   -- Behind those that were put aside there may be others.
   if #found / 3 < #page / 2 then wait = 0 end
   if #found > 0 then
-    call('ZADD', LEASES, unpack(lists[LEASES]))
+    call('ZADD', LEASES, unpack(leases))
     call('ZREM', READY, unpack(record, 2))
     call('SET', claims, table.concat(record, ' '), 'PX', text(lease))
     wait = math.min(wait, lease)
@@ -223,8 +222,12 @@ export const claimTasks: Script<ClaimReply> = defineQueueScript(
       schedules.push({ name: rest[index]!, due: Number(rest[index + 1]), content: rest[index + 2]! });
     }
     const tasks: ClaimedTask[] = [];
-    for (let index = split; index < rest.length; index += 3) {
-      tasks.push(toTask(token!, Number(now), rest[index]!, rest[index + 1]!, rest[index + 2]!));
+    for (let index = split; index < rest.length; index += 2) {
+      const head = rest[index]!;
+      const isPlain = !head.startsWith("+");
+      const more = isPlain ? "" : rest[index + 2]!;
+      tasks.push(toTask(token!, Number(now), isPlain ? head : head.slice(1), rest[index + 1]!, more));
+      if (!isPlain) index++;
     }
     return { waitMs: Number(wait), now: Number(now), schedules, tasks };
   },

@@ -19,9 +19,9 @@ end
 local ended, endedBytes, endedUntil = {}, {}, {}
 local lastTime, lastSize, lastScore, lastBytes
 -- Stores that a task is over. What follows the size of its hash are more fields.
-local function close(id, status, progress, message, ttl, size, ...)
+local function close(id, status, ttl, size, ...)
   local key, time, put = TASK .. id, now + ttl, ended[status]
-  call('HSET', key, 'status', status, 'token', '', 'progress', progress, 'message', message, 'finishedAt', text(now), ...)
+  call('HSET', key, 'status', status, 'token', '', 'finishedAt', text(now), ...)
   call('PEXPIRE', key, ttl)
   if not put then
     put = {}
@@ -139,7 +139,7 @@ local function conclude(id, task, ttl, ...)
     local bytes = tonumber(try('MEMORY', 'USAGE', LOG .. id))
     size = size + (bytes or 200 * (tonumber(try('XLEN', LOG .. id)) or 0))
   end
-  close(id, task.status, task.progress, task.message, ttl, size, unpack(more))
+  close(id, task.status, ttl, size, 'progress', task.progress, 'message', task.message, unpack(more))
   if task.once then
     if holderOf(task.once) == id then call('DEL', META .. ':once:' .. task.once) end
   end

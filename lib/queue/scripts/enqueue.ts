@@ -12,14 +12,16 @@ import { TELL } from "./tell.js";
 const ENTER = String.raw`
 local whole, caller = ARGV[6], ARGV[7]
 local total = (#ARGV - FIRST + 1) / 4
--- What is stored is read once, before the first write; the writes keep it true.
+-- What is stored is read once, before the first write; the writes keep it true. Of a task: its call, time and queue.
 local tasks, holders = {}, {}
 local function taskOf(id)
-  if not tasks[id] then
-    local got, isOther = fields(TASK .. id, 'call', 'createdAt', 'queue')
-    tasks[id] = {call = got[1] or isOther and '', createdAt = got[2] or text(now), queue = got[3]}
-  end
-  return tasks[id]
+  local got = tasks[id]
+  if got then return got end
+  local isOther
+  got, isOther = fields(TASK .. id, 'call', 'createdAt', 'queue')
+  if isOther then got[1] = '' end
+  tasks[id] = got
+  return got
 end
 local function idOf(once)
   if holders[once] == nil then holders[once] = holderOf(once) end
@@ -27,54 +29,61 @@ local function idOf(once)
 end
 local needsDelayed = false
 for index = 0, total - 1 do
-  local id, extra = ARGV[FIRST + index * 4], ARGV[FIRST + 3 + index * 4]
-  local owner = taskOf(id).call
-  local once = extra ~= '' and string.match(extra, '[^\n]*$') or ''
-  local holder = once ~= '' and idOf(once)
-  if holder then taskOf(holder) end
-  needsDelayed = needsDelayed or extra ~= ''
+  local at = FIRST + index * 4
+  local id, extra, holder = ARGV[at], ARGV[at + 3], false
+  local owner = taskOf(id)[1]
+  if extra ~= '' then
+    needsDelayed = true
+    local once = string.match(extra, '[^\n]*$')
+    holder = once ~= '' and idOf(once)
+    if holder then taskOf(holder) end
+  end
   -- That it is there already is what its key asks for.
-  if whole == '1' and owner and owner ~= caller .. index and holder ~= id then return {'taken', id} end
+  if owner and whole == '1' and owner ~= caller .. index and holder ~= id then return {'taken', id} end
 end
 if areUnfit(READY) or needsDelayed and areUnfit(DELAYED) then return UNFIT end
 local answers, entered, number = {text(now)}, 0, enter(total)
 if not number then return UNFIT end
 advance()
+local created = text(now)
 for index = 0, total - 1 do
-  local id, kind, payload, extra = unpack(ARGV, FIRST + index * 4, FIRST + 3 + index * 4)
-  local key, mine, answer = TASK .. id, caller .. index, nil
-  local given, priority, when, attempts, window, options, once = '', '0', '', '', '', '', ''
+  local at = FIRST + index * 4
+  local id, kind, payload, extra = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local there, mine, answer = taskOf(id), caller .. index, 'ok'
+  local given, priority, due, once, holder = '', '0', now, '', false
+  local when, attempts, window, options
   if extra ~= '' then
     given, priority, when, attempts, window, options, once = string.match(extra, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
-  end
-  local there = taskOf(id)
-  local holder = once ~= '' and idOf(once)
-  if holder and holder ~= id and taskOf(holder).queue == NAME then
-    answer = 'same ' .. holder
-  elseif there.call then
-    answer = there.call == mine and 'ok ' .. there.createdAt or holder == id and 'same ' .. id or 'taken'
-  else
-    answer = 'ok'
-    local place, due = placeOf(priority, number + index), now
     if when ~= '' then due = tonumber(when) + (string.sub(when, 1, 1) == '+' and now or 0) end
-    local status = due > now and 'delayed' or 'queued'
-    local set = {'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', text(now)}
-    if priority ~= '0' or attempts ~= '' or options ~= '' then push(set, 'more', '1') end
-    if priority ~= '0' then push(set, 'priority', priority) end
-    if attempts ~= '' then push(set, 'attempts', attempts) end
-    if options ~= '' then push(set, 'options', options) end
-    if status == 'delayed' then push(set, 'place', place, 'delayed', text(due)) end
-    if once ~= '' then
-      if window == '' then
-        push(set, 'once', once)
-        call('SET', META .. ':once:' .. once, id)
-      else
-        call('SET', META .. ':once:' .. once, id, 'PX', window)
+    holder = once ~= '' and idOf(once)
+  end
+  if holder and holder ~= id and taskOf(holder)[3] == NAME then
+    answer = 'same ' .. holder
+  elseif there[1] then
+    answer = there[1] == mine and 'ok ' .. (there[2] or created) or holder == id and 'same ' .. id or 'taken'
+  else
+    local key, place, status = TASK .. id, placeOf(priority, number + index), due > now and 'delayed' or 'queued'
+    if extra == '' then
+      call('HSET', key, 'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', created)
+    else
+      local set = {'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', created}
+      if priority ~= '0' or attempts ~= '' or options ~= '' or once ~= '' then push(set, 'more', '1') end
+      if priority ~= '0' then push(set, 'priority', priority) end
+      if attempts ~= '' then push(set, 'attempts', attempts) end
+      if options ~= '' then push(set, 'options', options) end
+      if status == 'delayed' then push(set, 'place', place, 'delayed', text(due)) end
+      if once ~= '' then
+        if window == '' then
+          push(set, 'once', once)
+          call('SET', META .. ':once:' .. once, id)
+        else
+          call('SET', META .. ':once:' .. once, id, 'PX', window)
+        end
+        holders[once] = id
       end
-      holders[once] = id
+      call('HSET', key, unpack(set))
     end
-    call('HSET', key, unpack(set))
-    there.call, there.queue = mine, NAME
+    there[1], there[2], there[3] = mine, created, NAME
     if status == 'delayed' then later(DELAYED, text(due), id) else later(READY, place, id) end
     entered = entered + 1
     if KEEP == '' then

@@ -39,7 +39,7 @@ local function move()
 end
 
 -- The place in line, lower first: by priority, then by age.
-local function placeOf(priority, number) return text(number - tonumber(priority) * 1e12) end
+local function placeOf(priority, number) return string.format('%.0f', number - priority * 1e12) end
 
 -- Numbers for tasks that enter the queue; nil if the queue's hash has another type. A counter that another program has
 -- broken goes on from the time.

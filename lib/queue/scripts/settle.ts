@@ -1,103 +1,113 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript, lazily, toFlags } from "./base.js";
+import { BASE, defineQueueScript, lazily } from "./base.js";
 import { CONCLUDE, ENDS } from "./ends.js";
 import { MOVES } from "./moves.js";
 import { TELL } from "./tell.js";
 
 /**
- * ARGV: of each attempt that is over: line by line its token, what became of it ('succeeded', 'failed', 'retry', 'back' or 'unknown', which goes back until so many ms after it was first met, then fails),
- * progress, ms until it is tried again, ms for which it is kept, and message ('' for all that where it is as of the one before); then
- * its id, and the result as JSON or what went wrong. Answers for each whether it was taken: one whose token is not the task's any more is a
- * zombie's, and counted. The one who has told it is told so again.
+ * ARGV, for each group of attempts that ended alike: line by line their token, what became of them ('succeeded', 'failed', 'retry',
+ * 'back' or 'unknown', which goes back until so many ms after it was first met, then fails), progress, ms until they are tried again,
+ * ms for which they are kept, and message; how many they are; then of each its id, and the result as JSON or what went wrong.
+ * Answers for each '1' if it was taken, else '0': one whose token is not the task's any more is a zombie's, and counted. The one who
+ * has told it is told so again.
  */
 const SETTLE = `${BASE}${MOVES}${ENDS}${lazily(["tell", "watch", "conclude", "lengthOf"], `${TELL}${CONCLUDE}`)}${String.raw`
 local answers, refused, retried, unknown = {}, 0, 0, 0
-local token, verdict, progress, delay, ttl, message
+local token, verdict, progress, delay, ttl, message, last
 -- All that is stored is read before the first write: a task that cannot be read must not leave another one half ended.
 -- plain: how long the payloads are of tasks that have succeeded and stored nothing else.
-local stored, plain, checked, most = {}, {}, {}, tonumber(MOST_PAYLOAD)
-for index = 6, #ARGV, 3 do
-  local head, id = ARGV[index], ARGV[index + 1]
-  if head ~= '' then
-    verdict = string.match(head, '^[^\n]*\n(%a+)')
-    if not checked[verdict] then
-      checked[verdict] = true
-      if verdict ~= 'succeeded' and verdict ~= 'failed' then areUnfit(READY, DELAYED) end
-      if verdict == 'unknown' then lookAt('failed') end
-      if verdict == 'succeeded' or verdict == 'failed' then lookAt(verdict) end
+local stored, plain, most, first = {}, {}, tonumber(MOST_PAYLOAD), 6
+while first < #ARGV do
+  last = first + 2 * ARGV[first + 1]
+  verdict = string.match(ARGV[first], '^[^\n]*\n(%a+)')
+  local isPlain = verdict == 'succeeded' and KEEP ~= ''
+  if verdict == 'succeeded' or verdict == 'failed' then lookAt(verdict) else areUnfit(READY, DELAYED) end
+  if verdict == 'unknown' then lookAt('failed') end
+  for index = first + 2, last, 2 do
+    local id = ARGV[index]
+    local isSecond = stored[id]
+    if not isSecond or plain[id] then
+      local got = fields(TASK .. id, 'token', 'payload', 'by', 'watched', 'more')
+      local payload = got[2]
+      if isPlain and not isSecond and payload and #payload <= most and not (got[3] or got[4] or got[5]) then
+        plain[id] = #payload
+      else
+        plain[id] = nil
+        got = fields(TASK .. id, 'token', 'payload', 'by', 'watched', 'once', 'attempt', 'data', 'error', 'options', 'unknownAt', 'place')
+      end
+      stored[id] = got
     end
   end
-  local isSecond = stored[id]
-  if not isSecond or plain[id] then
-    plain[id] = nil
-    local got = fields(TASK .. id, 'token', 'payload', 'by', 'watched', 'once', 'more', 'said')
-    if not isSecond and verdict == 'succeeded' and KEEP ~= '' and got[2] and #got[2] <= most
-      and not (got[3] or got[4] or got[5] or got[6] or got[7]) then
-      plain[id] = #got[2]
-    else
-      got = fields(TASK .. id, 'token', 'payload', 'by', 'watched', 'once', 'attempt', 'data', 'error', 'options', 'unknownAt', 'place')
-    end
-    stored[id] = got
-  end
+  first = last + 2
 end
 look('ZCARD', LEASES)
 if unfit then return UNFIT end
 insist()
-for index = 6, #ARGV, 3 do
-  local head, id, result = ARGV[index], ARGV[index + 1], ARGV[index + 2]
-  if head ~= '' then
-    token, verdict, progress, delay, ttl, message = string.match(head, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
-  end
+
+local function over(id, result)
   local got, size = stored[id], plain[id]
   local isMine = got[1] == token
-  answers[#answers + 1] = 1
-  if got[3] == token then
-    -- It was stored before.
-  elseif isMine and size then
+  if got[3] == token then return '1' end
+  if isMine and size then
     leave(LEASES, id)
     got[1], got[3] = '', token
-    close(id, verdict, progress, message, ttl, size + #result + #id + #message + #token + 408, 'by', token, 'result', result)
-  elseif not isMine or not finite(got[6]) or not finite(got[11]) then
+    size = size + #result + #id + #message + #token + 408
+    -- It has no other message.
+    if message == '' then
+      close(id, verdict, ttl, size, 'progress', progress, 'by', token, 'result', result)
+    else
+      close(id, verdict, ttl, size, 'progress', progress, 'by', token, 'result', result, 'message', message)
+    end
+    return '1'
+  end
+  if not isMine or not finite(got[6]) or not finite(got[11]) then
     -- A task that cannot be read is put aside when its lease runs out.
     refused = refused + 1
-    answers[#answers] = 0
-  else
-    local key = TASK .. id
-    local task = {status = verdict, progress = progress, message = message, attempt = got[6], watched = got[4], once = got[5],
-      payload = got[2], stored = lengthOf(got[7], got[8], got[9])}
-    leave(LEASES, id)
-    got[1], got[3] = '', token
-    local verdict, wait = verdict, tonumber(delay)
-    if verdict == 'unknown' then
-      -- Soon at first, then more rarely: another worker may know the kind already, or only when the deploy is over.
-      local since = finite(got[10]) or now
-      local left = since + wait - now
-      wait = math.min(math.max(1000, math.min(now - since, 30000)), left)
-      if left <= 0 then
-        verdict, task.status = 'failed', 'failed'
-      else
-        call('HSET', key, 'unknownAt', text(since))
-        unknown = unknown + 1
-      end
-    elseif got[10] then
-      call('HDEL', key, 'unknownAt')
-    end
-    if verdict == 'succeeded' or verdict == 'failed' then
-      -- The error of an earlier attempt is replaced, or of no use any more.
-      if got[8] then task.stored = task.stored - #got[8] end
-      if got[8] and verdict == 'succeeded' then call('HDEL', key, 'error') end
-      conclude(id, task, ttl, 'by', token, verdict == 'succeeded' and 'result' or 'error', result)
-    else
-      watch(id)
-      local due = now + wait
-      task.status = due > now and 'delayed' or 'queued'
-      if verdict == 'retry' then retried = retried + 1 else task.attempt = text(tonumber(got[6]) - 1) end
-      call('HSET', key, 'by', token, 'token', '', 'status', task.status, 'attempt', task.attempt, 'progress', progress,
-        'message', message, 'error', result, 'due', text(due))
-      if due > now then later(DELAYED, text(due), id) else later(READY, got[11], id) end
-      tell(id, verdict == 'retry' and 'retry' or 'requeued', task)
-    end
+    return '0'
   end
+  local key = TASK .. id
+  local task = {status = verdict, progress = progress, message = message, attempt = got[6], watched = got[4], once = got[5],
+    payload = got[2], stored = lengthOf(got[7], got[8], got[9])}
+  leave(LEASES, id)
+  got[1], got[3] = '', token
+  local verdict, wait = verdict, tonumber(delay)
+  if verdict == 'unknown' then
+    -- Soon at first, then more rarely: another worker may know the kind already, or only when the deploy is over.
+    local since = finite(got[10]) or now
+    local left = since + wait - now
+    wait = math.min(math.max(1000, math.min(now - since, 30000)), left)
+    if left <= 0 then
+      verdict, task.status = 'failed', 'failed'
+    else
+      call('HSET', key, 'unknownAt', text(since))
+      unknown = unknown + 1
+    end
+  elseif got[10] then
+    call('HDEL', key, 'unknownAt')
+  end
+  if verdict == 'succeeded' or verdict == 'failed' then
+    -- The error of an earlier attempt is replaced, or of no use any more.
+    if got[8] then task.stored = task.stored - #got[8] end
+    if got[8] and verdict == 'succeeded' then call('HDEL', key, 'error') end
+    conclude(id, task, ttl, 'by', token, verdict == 'succeeded' and 'result' or 'error', result)
+  else
+    watch(id)
+    local due = now + wait
+    task.status = due > now and 'delayed' or 'queued'
+    if verdict == 'retry' then retried = retried + 1 else task.attempt = text(tonumber(got[6]) - 1) end
+    call('HSET', key, 'by', token, 'token', '', 'status', task.status, 'attempt', task.attempt, 'progress', progress,
+      'message', message, 'error', result, 'due', text(due))
+    if due > now then later(DELAYED, text(due), id) else later(READY, got[11], id) end
+    tell(id, verdict == 'retry' and 'retry' or 'requeued', task)
+  end
+  return '1'
+end
+first = 6
+while first < #ARGV do
+  last = first + 2 * ARGV[first + 1]
+  token, verdict, progress, delay, ttl, message = string.match(ARGV[first], '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
+  for index = first + 2, last, 2 do answers[#answers + 1] = over(ARGV[index], ARGV[index + 1]) end
+  first = last + 2
 end
 local wake = lists[READY] or lists[DELAYED]
 move()
@@ -106,7 +116,7 @@ if refused > 0 then count('refused', refused) end
 if retried > 0 then count('retried', retried) end
 if unknown > 0 then count('unknownKind', unknown) end
 if wake then try('PUBLISH', WAKE, 'ready') end
-return {unpack(answers)}`}`;
+return table.concat(answers)`}`;
 
 /** ARGV: lease ms, then ids and tokens. Answers for each whether the task is still that worker's: 1, or 0, or 2 if it was cancelled. */
 const RENEW = `${BASE}${MOVES}${String.raw`
@@ -123,7 +133,9 @@ end
 move()
 return {unpack(answers)}`}`;
 
-export const settleTasks: Script<readonly boolean[]> = defineQueueScript("Settle", SETTLE, toFlags);
+export const settleTasks: Script<readonly boolean[]> = defineQueueScript("Settle", SETTLE, ([flags]) =>
+  Array.from(flags!, (flag) => flag === "1"),
+);
 
 /** What became of a lease that was to be renewed. */
 export type RenewReply = "held" | "lost" | "cancelled";

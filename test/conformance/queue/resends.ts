@@ -36,7 +36,7 @@ export function describeResends(makeService: MakeService): void {
     const settle = (
       ...[id, token, verdict, progress, message, content, delayMs, ttlMs]: readonly (string | number)[]
     ): Promise<readonly boolean[]> =>
-      run(settleTasks, [token, verdict, progress, delayMs, ttlMs, message].join("\n"), id!, content!);
+      run(settleTasks, [token, verdict, progress, delayMs, ttlMs, message].join("\n"), 1, id!, content!);
 
     async function enqueue(...ids: string[]): Promise<void> {
       for (const id of ids) await rig.queue.enqueue("kind", null, { id });
@@ -168,8 +168,8 @@ export function describeResends(makeService: MakeService): void {
         [token, verdict, 100, 0, 60_000, "two\nlines"].join("\n");
       const first = (await claim("call1")).tasks[0]!.token;
       const second = (await claim("call2")).tasks[0]!.token;
-      const succeeded = [head(first, "succeeded"), "a", "1", "", "b", "2"];
-      const args = [...succeeded, head(second, "failed"), "c", "Error: no", "", "a", "3"];
+      const succeeded = [head(first, "succeeded"), 2, "a", "1", "b", "2"];
+      const args = [...succeeded, head(second, "failed"), 2, "c", "Error: no", "a", "3"];
       expect(await run(settleTasks, ...args)).to.deep.equal([true, true, true, false]);
       expect(await rig.queue.get("a")).to.include({ status: "succeeded", result: 1, message: "two\nlines" });
       expect(await rig.queue.get("b")).to.include({ status: "succeeded", result: 2, message: "two\nlines" });
