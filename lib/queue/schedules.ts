@@ -20,7 +20,7 @@ export interface ScheduleTimes {
 }
 
 /**
- * What is put in line for the times that passed while no worker had room: one task for all of them ("once", the default), or
+ * What is put in line for the times that passed while no worker looked: one task for all of them ("once", the default), or
  * one for each of them ("each", at most the last 100).
  */
 export type MissedTimes = "once" | "each";
@@ -60,7 +60,7 @@ type Fire = (due: DueSchedule, next: number | null, schedule: StoredSchedule) =>
 /**
  * Tasks that are due again and again, by Redis' clock. Whichever worker first sees that one is due puts its task in line and
  * moves the schedule on in one step: however many see it, and wherever one of them dies, there is one task for each time.
- * For times that pass while no worker has room, see `MissedTimes`.
+ * For times that pass while no worker looks, see `MissedTimes`.
  */
 export class Schedules {
   readonly #store: QueueStore;

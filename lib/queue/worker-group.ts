@@ -32,6 +32,7 @@ export class WorkerGroup {
   /** Looks in a row that found all they asked for. */
   #streak = 0;
   #lookedAt = -Infinity;
+  #answeredAt = -Infinity;
   #unlisten: (() => void) | null = null;
 
   constructor(clock: Clock, onWake: WorkerPort["onWake"]) {
@@ -73,9 +74,19 @@ export class WorkerGroup {
     this.#looking.add(member);
   }
 
-  /** Redis has answered, or not: `found` is "all" for as many tasks as the member asked for. */
-  looked(member: GroupMember, found: "all" | "fewer" | "fault", begunAt: number): void {
+  /** When the last look began that Redis has answered, whatever it asked for. */
+  get answeredAt(): number {
+    return this.#answeredAt;
+  }
+
+  get isLooking(): boolean {
+    return this.#looking.size > 0;
+  }
+
+  /** Redis has answered, or not: `found` is "all" for as many tasks as the member asked for, "none" if it asked for none. */
+  looked(member: GroupMember, found: "all" | "fewer" | "none" | "fault", begunAt: number): void {
     this.#looking.delete(member);
+    if (found !== "fault") this.#answeredAt = Math.max(this.#answeredAt, begunAt);
     if (found === "fewer") {
       this.#streak = 0;
       this.#lookedAt = Math.max(this.#lookedAt, begunAt);

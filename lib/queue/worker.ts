@@ -65,6 +65,8 @@ export class Worker {
   readonly #unlink: () => void;
   #stopped: Promise<void> | null = null;
   #claims = 0;
+  /** When something may be due, as far as the last answer said: at most `pollMs` after it. */
+  #lookAt = -Infinity;
   /** Something happened since the loop last looked: it does not wait. */
   #woken = false;
   /** The queue had less than was asked for: an end of a task alone is no reason to look again. */
@@ -147,7 +149,7 @@ export class Worker {
       while (!this.#stopping.signal.aborted) {
         this.#woken = false;
         const free = this.#free;
-        const pauseMs = free > 0 ? await this.#takeAll(free) : this.#pollMs;
+        const pauseMs = free > 0 ? await this.#takeAll(free) : await this.#tend();
         if (pauseMs > 0) await this.#pause(pauseMs);
         // Another worker of the group may have looked meanwhile.
         for (let restMs = pauseMs; pauseMs === this.#pollMs && restMs > 0 && !this.#isWanted;) {
@@ -188,6 +190,21 @@ export class Worker {
   }
 
   /**
+   * Has no room for a task. What is due is moved all the same: a schedule must not wait for the end of a long task. One look is
+   * enough for all workers of the group. Answers how long to pause.
+   */
+  async #tend(): Promise<number> {
+    const { group, clock } = this.#port;
+    if (group.isLooking) return this.#pollMs;
+    if (group.answeredAt >= this.#lookAt) this.#lookAt = group.answeredAt + this.#pollMs;
+    const restMs = this.#lookAt - monotonicNow(clock);
+    if (restMs > 0) return restMs;
+    const claimed = await this.#claim(0);
+    if (claimed === null || !(await this.#fire(claimed.schedules, claimed.now))) return this.#pollMs;
+    return claimed.schedules.length > 0 ? 0 : Math.max(this.#lookAt - monotonicNow(clock), 1);
+  }
+
+  /**
    * How many tasks may be begun. One whose handler has ended makes room for the next while its outcome is stored; where that takes
    * long, at most twice `concurrency` wait for it, and no handler runs.
    */
@@ -206,10 +223,12 @@ export class Worker {
       const call = `${this.#name}${this.#claims}`;
       const claimed = await this.#port.claim(want, this.#leaseMs, this.#name, call);
       this.#claims++;
-      this.#drained = claimed.tasks.length < want;
-      group.looked(this.#member, this.#drained ? "fewer" : "all", begunAt);
+      this.#lookAt = begunAt + Math.min(Math.max(claimed.waitMs, 1), this.#pollMs);
+      if (want > 0) this.#drained = claimed.tasks.length < want;
+      group.looked(this.#member, want === 0 ? "none" : this.#drained ? "fewer" : "all", begunAt);
       return claimed;
     } catch (error) {
+      this.#lookAt = begunAt + this.#pollMs;
       group.looked(this.#member, "fault", begunAt);
       log("cannot take a task: %s", sanitize(error).message);
       return null;

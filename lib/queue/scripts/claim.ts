@@ -136,7 +136,7 @@ if type(before) == 'string' and string.match(before, '^%S+') == caller then
   if #page > 0 and not config[1] then wait = 0 end
 elseif not config[1] then
   local tokens, at
-  if ARGV[12] ~= '' then
+  if ARGV[12] ~= '' and want > 0 then
     -- A bucket of tokens that fills evenly.
     local most, interval = tonumber(ARGV[12]), tonumber(ARGV[13])
     at = finite(config[3]) or now

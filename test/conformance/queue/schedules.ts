@@ -93,6 +93,26 @@ export function describeSchedules(makeService: MakeService): void {
       expect(Date.parse(schedule!.nextAt)).to.be.within(Date.now(), Date.now() + 3_600_000);
     });
 
+    it("is put in line, and what was lost as well, while no worker has room", async () => {
+      await rig.queue.enqueue("lost", null, { id: "lost" });
+      await rig.takeAndVanish();
+      await rig.queue.enqueue("long", null);
+      const begun: string[] = [];
+      rig.queue.worker(
+        (context) => {
+          begun.push(context.task.kind);
+          return rig.hang(context);
+        },
+        { concurrency: 1, pollMs: 20 },
+      );
+      await eventually(() => expect(begun).to.deep.equal(["long"]));
+      await rig.queue.schedule("tick", { everyMs: 100 }, "tick", null, { missed: "each" });
+      await rig.expire("leases", "lost");
+      await eventually(async () => expect(await enqueued()).to.be.at.least(5));
+      await eventually(async () => expect((await rig.queue.get("lost"))!.status).to.equal("queued"));
+      expect(begun).to.deep.equal(["long"]);
+    });
+
     it("by cron is due in its time zone", async () => {
       await rig.queue.schedule("utc", "30 4 * * *", "k", null);
       await rig.queue.schedule("kolkata", { cron: "30 4 * * *", timeZone: "Asia/Kolkata" }, "k", null);

@@ -120,6 +120,25 @@ describe("a group of workers", () => {
     await stop();
   });
 
+  it("looks once for all every pollMs while none has room, and asks for no task", async () => {
+    await start(10, 1_000);
+    port.ready.push(...Array.from({ length: 10 }, (_, index) => `t-${index}`));
+    port.wake();
+    await settle();
+    while (begun.length < 10) await port.round();
+    port.ready.push("waiting");
+    port.wake();
+    port.wanted.length = 0;
+    for (let round = 1; round <= 5; round++) {
+      port.clock.advance(1_000);
+      await settle();
+      expect(port.wanted, `after ${round} s`).to.have.length.within(round - 1, round + 1);
+      await port.round();
+    }
+    expect(new Set(port.wanted)).to.deep.equal(new Set([0]));
+    await stop();
+  });
+
   it("takes every task, whichever workers take, fail to look, or stop", async () => {
     const step = fc.constantFrom("enqueue", "enqueue unheard", "round", "stop", "add", "pause");
     await fc.assert(
