@@ -78,7 +78,7 @@ end
 local function putAside()
   for index = 1, #aside do
     local set, id, expires = unpack(aside[index])
-    call('ZADD', UNREADABLE, text(now), nameOf(id))
+    call('ZADD', UNREADABLE, NOW, nameOf(id))
     call('ZREM', set, id)
     if expires then call('PEXPIRE', TASK .. id, ASIDE_MS) end
   end

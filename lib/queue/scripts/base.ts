@@ -48,6 +48,8 @@ local function text(number)
   return known
 end
 
+local NOW = text(now)
+
 local function isWrongKind(reply)
   return type(reply) == 'table' and reply.err and (not isServer or string.find(reply.err, 'WRONGTYPE', 1, true)) and true
 end
@@ -123,22 +125,31 @@ local function isId(id) return #id <= 128 and find(id, '^%w*[%w_-]*$') and #id >
 export type QueueKeys = readonly [queue: string, task: string, position: string, log: string];
 
 /**
- * Functions that are made when one of them is first called. Lua makes each function of a script anew in every call: for a script
- * that moves one task, that would be half of its cost.
+ * Puts functions into a table `rare`, which makes them when one of them is first called. Lua makes each function of a script anew in
+ * every call: for a script that moves one task, that would be half of its cost.
  */
 export function lazily(names: readonly string[], lua: string): string {
-  const list = names.join(", ");
-  const stubs = names.map((name) => `${name} = function(...) ${list} = make() return ${name}(...) end`);
   return `
-local ${list}
-do
-  local function make()
+local rare = setmetatable({}, {__index = function(made, name)
 ${lua}
-    return ${list}
-  end
-  ${stubs.join("\n  ")}
-end
+  ${names.map((name) => `made.${name} = ${name}`).join("\n  ")}
+  return rawget(made, name)
+end})
 `;
+}
+
+/** A function at the start of a line: all on that line, or up to an `end` at the start of a line. */
+const FUNCTION = /^local function (\w+)(?:.* end|[^]*?\nend)\n/gm;
+
+/** Leaves out the comments, and the functions that are never called. */
+function withoutUnused(lua: string): string {
+  const source = lua.replace(/^\s*--.*\n/gm, "");
+  const words = source.split(/\W+/);
+  const shorter = source.replace(FUNCTION, (text, name: string) => {
+    const isName = (word: string): boolean => word === name;
+    return words.filter(isName).length > text.split(/\W+/).filter(isName).length ? text : "";
+  });
+  return shorter === source ? source : withoutUnused(shorter);
 }
 
 /** A script of a queue, whose arguments begin with what all of them are told. */
@@ -147,7 +158,7 @@ export function defineQueueScript<Result>(
   lua: string,
   parse: (reply: readonly string[]) => Result,
 ): Script<Result> {
-  return defineScript(name, lua, 4, (reply) => {
+  return defineScript(name, withoutUnused(lua), 4, (reply) => {
     const lines = Array.isArray(reply) ? reply.map(String) : [String(reply)];
     if (lines[0] === "!") {
       throw new RedisSseError("QUEUE_UNREADABLE", "A key of this queue in Redis has the wrong type.");

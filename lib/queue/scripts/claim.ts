@@ -22,7 +22,7 @@ local function sweep()
       call('HSET', META, 'bytes:' .. status, text(bytes))
     end
   end
-  if most < 1000 then call('HSET', META, 'sweptAt', text(now)) end
+  if most < 1000 then call('HSET', META, 'sweptAt', NOW) end
 end
 `;
 
@@ -48,7 +48,7 @@ local function firstOf(set)
   return tonumber(first[2]) or string.sub(first[2], 1, 1) == '-' and -1e300 or 1e300
 end
 local function takeDue(set, status, most)
-  return sort(set, look('ZRANGEBYSCORE', set, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', most), status, true)
+  return sort(set, look('ZRANGEBYSCORE', set, '-inf', NOW, 'WITHSCORES', 'LIMIT', '0', most), status, true)
 end
 local page = look('ZRANGE', READY, '0', text(math.max(want, 1) - 1), 'WITHSCORES')
 local leaseEnds, delayEnds, scheduled = firstOf(LEASES), firstOf(DELAYED), firstOf(META .. ':due')
@@ -58,7 +58,7 @@ local lost, due, schedules, contents = {}, {}, {}, {}
 if leaseEnds <= now then lost = takeDue(LEASES, 'running', '100') end
 if delayEnds <= now then due = takeDue(DELAYED, 'delayed', '200') end
 if scheduled <= now and not config[1] then
-  schedules = look('ZRANGEBYSCORE', META .. ':due', '0', text(now), 'WITHSCORES', 'LIMIT', '0', '20')
+  schedules = look('ZRANGEBYSCORE', META .. ':due', '0', NOW, 'WITHSCORES', 'LIMIT', '0', '20')
   for index = 1, #schedules, 2 do
     local content = look('HGET', META .. ':schedules', schedules[index])
     contents[index] = type(content) == 'string' and content or ''
@@ -66,17 +66,17 @@ if scheduled <= now and not config[1] then
 end
 local sweeps = math.abs(now - (finite(config[4]) or 0)) >= 60000
 if sweeps then
-  for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do lookAt(status) end
+  for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do rare.lookAt(status) end
   -- An infinite score never comes up by itself.
   sort(LEASES, look('ZRANGEBYSCORE', LEASES, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'running', true)
   sort(DELAYED, look('ZRANGEBYSCORE', DELAYED, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'delayed', true)
 end
 if #aside > 0 then look('ZCARD', UNREADABLE) end
-if #lost > 0 then lookAt('failed') end
+if #lost > 0 then rare.lookAt('failed') end
 if unfit then return UNFIT end
 
 insist()
-if sweeps then sweep() end
+if sweeps then rare.sweep() end
 -- They keep their order by their places.
 for index = 1, #lost, 3 do
   local id, got = lost[index], lost[index + 1]
@@ -86,14 +86,14 @@ for index = 1, #lost, 3 do
   leave(LEASES, id)
   if tonumber(attempt) >= tonumber(got[ATTEMPTS] or ARGV[9]) then
     task.status = 'failed'
-    conclude(id, task, ARGV[10])
+    rare.conclude(id, task, ARGV[10])
   else
     task.status = 'queued'
-    watch(id)
+    rare.watch(id)
     call('HDEL', TASK .. id, 'unknownAt')
     call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'by', '', 'message', task.message)
     later(READY, got[PLACE], id)
-    tell(id, 'retry', task)
+    rare.tell(id, 'retry', task)
   end
 end
 if #lost > 0 then count('lost', #lost / 3) end
@@ -105,15 +105,15 @@ for index = 1, #due, 3 do
 end
 if #lost + #due + #aside > 0 then
   move()
-  if #lost > 0 then finish() end
-  putAside()
+  if #lost > 0 then rare.finish() end
+  rare.putAside()
   page = call('ZRANGE', READY, '0', text(math.max(want, 1) - 1), 'WITHSCORES')
   leaseEnds, delayEnds = firstOf(LEASES), firstOf(DELAYED)
 end
 
-local wait, reply = math.min(1e9, leaseEnds - now, delayEnds - now), {}
+local wait, reply = math.min(1e9, leaseEnds - now, delayEnds - now), {''}
 if #schedules == 0 and not config[1] then wait = math.min(wait, scheduled - now) end
-push(reply, '', text(now), caller, text(#schedules / 2))
+reply[2], reply[3], reply[4] = NOW, caller, #schedules / 2
 for index = 1, #schedules, 2 do push(reply, schedules[index], shown(schedules[index + 1]), contents[index]) end
 
 local function taken(id, got, attempt, startedAt)
@@ -130,7 +130,7 @@ local before = try('GET', claims)
 if type(before) == 'string' and string.match(before, '^%S+') == caller then
   for id in string.gmatch(before, ' (%S+)') do
     local got, isFit = stored(id, 'running')
-    if isFit and got[TOKEN] == caller then taken(id, got, got[ATTEMPT] or '1', got[STARTED] or text(now)) end
+    if isFit and got[TOKEN] == caller then taken(id, got, got[ATTEMPT] or '1', got[STARTED] or NOW) end
   end
   -- There may be room for more than it was asked for the first time.
   if #page > 0 and not config[1] then wait = 0 end
@@ -150,20 +150,20 @@ elseif not config[1] then
   if #aside > 0 and areUnfit(UNREADABLE) then return UNFIT end
   -- A look at it alone changes nothing: what has come in since is less than can be written. A clock may be set back.
   if tokens and (#found > 0 or now < at) then
-    call('HSET', META, 'tokens', string.format('%.9f', tokens - #found / 3), 'tokensAt', text(now))
+    call('HSET', META, 'tokens', string.format('%.9f', tokens - #found / 3), 'tokensAt', NOW)
   end
-  if #aside > 0 then putAside() end
-  local record, leases, started, leased = {caller}, {}, text(now), text(now + lease)
+  if #aside > 0 then rare.putAside() end
+  local record, leases, leased = {caller}, {}, text(now + lease)
   for index = 1, #found, 3 do
     local id, got, place, length = found[index], found[index + 1], found[index + 2], #record
-    local key, attempt = TASK .. id, text((tonumber(got[ATTEMPT]) or 0) + 1)
-    call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', caller, 'startedAt', started, 'place',
+    local key, attempt = TASK .. id, got[ATTEMPT] and text(got[ATTEMPT] + 1) or '1'
+    call('HSET', key, 'status', 'running', 'attempt', attempt, 'token', caller, 'startedAt', NOW, 'place',
       type(place) == 'string' and place or text(place))
     record[length + 1], leases[2 * length - 1], leases[2 * length] = id, leased, id
-    taken(id, got, attempt, started)
+    taken(id, got, attempt, NOW)
     if KEEP == '' or got[WATCHED] then
       -- What was written before belongs to an attempt that is over.
-      local began = tell(id, 'started', {status = 'running', progress = got[PROGRESS] or '0', message = '', attempt = attempt})
+      local began = rare.tell(id, 'started', {status = 'running', progress = got[PROGRESS] or '0', message = '', attempt = attempt})
       call('HSET', key, 'began', began)
     end
   end
@@ -172,11 +172,11 @@ elseif not config[1] then
   if #found > 0 then
     call('ZADD', LEASES, unpack(leases))
     call('ZREM', READY, unpack(record, 2))
-    call('SET', claims, table.concat(record, ' '), 'PX', text(lease))
+    call('SET', claims, table.concat(record, ' '), 'PX', ARGV[6])
     wait = math.min(wait, lease)
   end
 end
-reply[1] = text(math.max(0, wait))
+reply[1] = math.max(0, wait)
 return {unpack(reply)}`}`;
 
 /** A task that was taken: what the worker needs of it. */

@@ -21,7 +21,7 @@ local lastTime, lastSize, lastScore, lastBytes
 -- Stores that a task is over. What follows the size of its hash are more fields.
 local function close(id, status, ttl, size, ...)
   local key, time, put = TASK .. id, now + ttl, ended[status]
-  call('HSET', key, 'status', status, 'token', '', 'finishedAt', text(now), ...)
+  call('HSET', key, 'status', status, 'token', '', 'finishedAt', NOW, ...)
   call('PEXPIRE', key, ttl)
   if not put then
     put = {}
@@ -72,7 +72,7 @@ end
 
 -- Ids and scores of tasks that have expired.
 local function expiredOf(status, most)
-  return look('ZRANGEBYSCORE', META .. ':' .. status, '-inf', text(now), 'WITHSCORES', 'LIMIT', '0', most)
+  return look('ZRANGEBYSCORE', META .. ':' .. status, '-inf', NOW, 'WITHSCORES', 'LIMIT', '0', most)
 end
 
 local expired = {}
@@ -96,12 +96,12 @@ local function finish()
     local length, time = tonumber(call('ZCARD', set)), endedUntil[status]
     local got = fields(META, status, name, 'until:' .. status)
     -- The set may have expired with its last task.
-    local before = length > 0 and finite(got[2]) or 0
-    local bytes, limit = math.max(before, 0) + endedBytes[status], finite(got[3])
+    local before = length > 0 and scoreOf(got[2]) or 0
+    local bytes, limit = math.max(before, 0) + endedBytes[status], scoreOf(got[3])
     local surplus, over = length + tonumber(call('ZADD', set, unpack(put))) - MOST_COUNT, bytes - MOST_BYTES
-    if length == 0 or not limit or limit < time then limit = expireSet(status, time) end
+    limit = length > 0 and limit and limit >= time and got[3] or expireSet(status, time)
     -- A counter that another program has broken begins anew.
-    try('HSET', META, status, text((finite(got[1]) or 0) + #put / 2), name, text(bytes), 'until:' .. status, text(limit))
+    try('HSET', META, status, text((scoreOf(got[1]) or 0) + #put / 2), name, text(bytes), 'until:' .. status, limit)
     if surplus > 0 or over > 0 then
       local isNew = {}
       for index = 2, #put, 2 do isNew[put[index]] = true end

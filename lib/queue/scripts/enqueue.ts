@@ -42,10 +42,9 @@ for index = 0, total - 1 do
   if owner and whole == '1' and owner ~= caller .. index and holder ~= id then return {'taken', id} end
 end
 if areUnfit(READY) or needsDelayed and areUnfit(DELAYED) then return UNFIT end
-local answers, entered, number = {text(now)}, 0, enter(total)
+local answers, entered, number = {NOW}, 0, enter(total)
 if not number then return UNFIT end
 advance()
-local created = text(now)
 for index = 0, total - 1 do
   local at = FIRST + index * 4
   local id, kind, payload, extra = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -60,13 +59,13 @@ for index = 0, total - 1 do
   if holder and holder ~= id and taskOf(holder)[3] == NAME then
     answer = 'same ' .. holder
   elseif there[1] then
-    answer = there[1] == mine and 'ok ' .. (there[2] or created) or holder == id and 'same ' .. id or 'taken'
+    answer = there[1] == mine and 'ok ' .. (there[2] or NOW) or holder == id and 'same ' .. id or 'taken'
   else
     local key, place, status = TASK .. id, placeOf(priority, number + index), due > now and 'delayed' or 'queued'
     if extra == '' then
-      call('HSET', key, 'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', created)
+      call('HSET', key, 'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', NOW)
     else
-      local set = {'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', created}
+      local set = {'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', NOW}
       if priority ~= '0' or attempts ~= '' or options ~= '' or once ~= '' then push(set, 'more', '1') end
       if priority ~= '0' then push(set, 'priority', priority) end
       if attempts ~= '' then push(set, 'attempts', attempts) end
@@ -83,16 +82,16 @@ for index = 0, total - 1 do
       end
       call('HSET', key, unpack(set))
     end
-    there[1], there[2], there[3] = mine, created, NAME
+    there[1], there[2], there[3] = mine, NOW, NAME
     if status == 'delayed' then later(DELAYED, text(due), id) else later(READY, place, id) end
     entered = entered + 1
     if KEEP == '' then
-      tell(id, 'queued', {status = status, progress = '0', message = '', attempt = '0'})
+      rare.tell(id, 'queued', {status = status, progress = '0', message = '', attempt = '0'})
     elseif given ~= '' then
       -- Somebody may wait for it already, or have waited for one of the same id, whose story is over.
-      local hasEnded = isEnding(try('HGET', POS .. id, 'end'))
+      local hasEnded = rare.isEnding(try('HGET', POS .. id, 'end'))
       if hasEnded then try('DEL', POS .. id, LOG .. id) end
-      if not hasEnded and hasLog(id) or isHeard(id) then watch(id) end
+      if not hasEnded and rare.hasLog(id) or rare.isHeard(id) then rare.watch(id) end
     end
   end
   answers[#answers + 1] = answer

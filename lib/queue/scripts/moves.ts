@@ -22,8 +22,8 @@ local function leave(list, id)
 end
 
 -- A full Redis takes it all the same, as it takes all that a script does behind a first write that needs no memory. Tasks
--- that could not end, nor keep their leases, would keep it full for ever.
-local function insist() call('ZREMRANGEBYSCORE', LEASES, '(1', '(1') end
+-- that could not end, nor keep their leases, would keep it full for ever. If the set of leases has another type, this is unfit.
+local function insist() look('ZREMRANGEBYSCORE', LEASES, '(1', '(1') end
 
 -- A counter that another program has broken begins anew.
 local function count(name, number)

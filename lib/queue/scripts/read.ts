@@ -41,7 +41,7 @@ if (type(score) == 'number' or type(score) == 'string') and shown(score) == from
 else
   -- It has gone, or stands elsewhere by now: those of its score that came after it may be shown twice, and none is left out.
   -- Tasks that are over are there until their score.
-  local first = from ~= '' and from or isOver(ARGV[6]) and '(' .. text(now) or '-inf'
+  local first = from ~= '' and from or isOver(ARGV[6]) and '(' .. NOW or '-inf'
   page = call('ZRANGEBYSCORE', set, first, '+inf', 'WITHSCORES', 'LIMIT', '0', text(limit))
 end
 local reply = {''}
@@ -53,7 +53,7 @@ const COUNT = `${BASE}${String.raw`
 local reply = {}
 for _, set in ipairs({'ready', 'delayed', 'leases', 'unreadable'}) do push(reply, look('ZCARD', META .. ':' .. set)) end
 for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
-  push(reply, look('ZCOUNT', META .. ':' .. status, text(now), '+inf'))
+  push(reply, look('ZCOUNT', META .. ':' .. status, NOW, '+inf'))
 end
 local got, isOther = fields(META, 'paused', 'enqueued', 'succeeded', 'failed', 'cancelled', 'retried', 'lost', 'refused', 'unreadable',
   'unknownKind')

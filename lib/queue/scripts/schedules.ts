@@ -64,7 +64,7 @@ end
 return 1`}`;
 
 /** Redis' time, by which schedules are due. */
-export const readTime: Script<number> = defineQueueScript("Time", `${BASE}\nreturn text(now)`, ([now]) =>
+export const readTime: Script<number> = defineQueueScript("Time", `${BASE}\nreturn NOW`, ([now]) =>
   Number(now),
 );
 

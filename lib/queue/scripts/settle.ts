@@ -13,10 +13,10 @@ import { TELL } from "./tell.js";
  */
 const SETTLE = `${BASE}${MOVES}${ENDS}${lazily(["tell", "watch", "conclude", "lengthOf"], `${TELL}${CONCLUDE}`)}${String.raw`
 local answers, refused, retried, unknown = {}, 0, 0, 0
-local token, verdict, progress, delay, ttl, message, last
+local token, verdict, progress, delay, ttl, message, last, constant
 -- All that is stored is read before the first write: a task that cannot be read must not leave another one half ended.
--- plain: how long the payloads are of tasks that have succeeded and stored nothing else.
-local stored, plain, most, first = {}, {}, tonumber(MOST_PAYLOAD), 6
+-- Of a task that has succeeded and stored nothing else it is less, and the length of the payload stands in the place of the attempt.
+local stored, most, first = {}, tonumber(MOST_PAYLOAD), 6
 while first < #ARGV do
   last = first + 2 * ARGV[first + 1]
   verdict = string.match(ARGV[first], '^[^\n]*\n(%a+)')
@@ -25,14 +25,13 @@ while first < #ARGV do
   if verdict == 'unknown' then lookAt('failed') end
   for index = first + 2, last, 2 do
     local id = ARGV[index]
-    local isSecond = stored[id]
-    if not isSecond or plain[id] then
+    local before = stored[id]
+    if not before or type(before[6]) == 'number' then
       local got = fields(TASK .. id, 'token', 'payload', 'by', 'watched', 'more')
       local payload = got[2]
-      if isPlain and not isSecond and payload and #payload <= most and not (got[3] or got[4] or got[5]) then
-        plain[id] = #payload
+      if isPlain and not before and payload and #payload <= most and not (got[3] or got[4] or got[5]) then
+        got[6] = #payload
       else
-        plain[id] = nil
         got = fields(TASK .. id, 'token', 'payload', 'by', 'watched', 'once', 'attempt', 'data', 'error', 'options', 'unknownAt', 'place')
       end
       stored[id] = got
@@ -40,18 +39,17 @@ while first < #ARGV do
   end
   first = last + 2
 end
-look('ZCARD', LEASES)
+if not unfit then insist() end
 if unfit then return UNFIT end
-insist()
 
 local function over(id, result)
-  local got, size = stored[id], plain[id]
-  local isMine = got[1] == token
+  local got = stored[id]
+  local isMine, size = got[1] == token, got[6]
   if got[3] == token then return '1' end
-  if isMine and size then
+  if isMine and type(size) == 'number' then
     leave(LEASES, id)
     got[1], got[3] = '', token
-    size = size + #result + #id + #message + #token + 408
+    size = size + #result + #id + constant
     -- It has no other message.
     if message == '' then
       close(id, verdict, ttl, size, 'progress', progress, 'by', token, 'result', result)
@@ -67,7 +65,7 @@ local function over(id, result)
   end
   local key = TASK .. id
   local task = {status = verdict, progress = progress, message = message, attempt = got[6], watched = got[4], once = got[5],
-    payload = got[2], stored = lengthOf(got[7], got[8], got[9])}
+    payload = got[2], stored = rare.lengthOf(got[7], got[8], got[9])}
   leave(LEASES, id)
   got[1], got[3] = '', token
   local verdict, wait = verdict, tonumber(delay)
@@ -89,16 +87,16 @@ local function over(id, result)
     -- The error of an earlier attempt is replaced, or of no use any more.
     if got[8] then task.stored = task.stored - #got[8] end
     if got[8] and verdict == 'succeeded' then call('HDEL', key, 'error') end
-    conclude(id, task, ttl, 'by', token, verdict == 'succeeded' and 'result' or 'error', result)
+    rare.conclude(id, task, ttl, 'by', token, verdict == 'succeeded' and 'result' or 'error', result)
   else
-    watch(id)
+    rare.watch(id)
     local due = now + wait
     task.status = due > now and 'delayed' or 'queued'
     if verdict == 'retry' then retried = retried + 1 else task.attempt = text(tonumber(got[6]) - 1) end
     call('HSET', key, 'by', token, 'token', '', 'status', task.status, 'attempt', task.attempt, 'progress', progress,
       'message', message, 'error', result, 'due', text(due))
     if due > now then later(DELAYED, text(due), id) else later(READY, got[11], id) end
-    tell(id, verdict == 'retry' and 'retry' or 'requeued', task)
+    rare.tell(id, verdict == 'retry' and 'retry' or 'requeued', task)
   end
   return '1'
 end
@@ -106,6 +104,7 @@ first = 6
 while first < #ARGV do
   last = first + 2 * ARGV[first + 1]
   token, verdict, progress, delay, ttl, message = string.match(ARGV[first], '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
+  constant = 408 + #message + #token
   for index = first + 2, last, 2 do answers[#answers + 1] = over(ARGV[index], ARGV[index + 1]) end
   first = last + 2
 end
@@ -121,8 +120,8 @@ return table.concat(answers)`}`;
 /** ARGV: lease ms, then ids and tokens. Answers for each whether the task is still that worker's: 1, or 0, or 2 if it was cancelled. */
 const RENEW = `${BASE}${MOVES}${String.raw`
 local answers = {}
-if areUnfit(LEASES) then return UNFIT end
 insist()
+if unfit then return UNFIT end
 for index = 7, #ARGV, 2 do
   local id = ARGV[index]
   local got = fields(TASK .. id, 'token', 'status')
