@@ -12,23 +12,17 @@ end
 
 local function isWhole(value, most) return not value or #value <= 16 and not string.find(value, '%D') and isWithin(value, 0, most) end
 
--- Whether a value is right, worked out once for all tasks of a page.
-local function once(check)
-  return setmetatable({}, {__index = function(known, value)
-    known[value] = value and check(value) or false
-    return known[value]
-  end})
-end
-local isKind = once(function(value) return #value > 0 and #value <= 512 end)
-local isTime = once(function(value) return #value > 0 and isWhole(value, 8.64e15) end)
-
+local soundTime
 -- The fields of a task, and whether they are those of a task of this queue in that state. The third answer says that the hash
 -- is of no use. Of a queued task without options, which was never begun nor watched, the last fields are not read.
 local function stored(id, status)
   if not isId(id) then return {}, false, false end
   local got, isOther = fields(TASK .. id, 'kind', 'queue', 'status', 'createdAt', 'payload', 'attempt', 'watched', 'more')
   local kind, queue, state, created, payload, attempt, watched, more = unpack(got)
-  local isSound = not isOther and queue and payload and isKind[kind] and isTime[created]
+  local isSound = not isOther and queue and payload and kind and #kind > 0 and #kind <= 512 and created
+    and (created == soundTime or #created > 0 and isWhole(created, 8.64e15))
+  -- Tasks of a page often have the same.
+  if isSound then soundTime = created end
   if isSound and (attempt or watched or more or status ~= 'queued' or KEEP == '') then
     got = fields(TASK .. id, 'kind', 'queue', 'status', 'createdAt', 'payload', 'attempt', 'watched', 'more', 'attempts', 'priority',
       'progress', 'place', 'once', 'startedAt', 'options', 'token')

@@ -64,7 +64,7 @@ if scheduled <= now and not config[1] then
     contents[index] = type(content) == 'string' and content or ''
   end
 end
-local sweeps = math.abs(now - (finite(config[4]) or 0)) >= 60000
+local sweeps = math.abs(now - (scoreOf(config[4]) or 0)) >= 60000
 if sweeps then
   for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do rare.lookAt(status) end
   -- An infinite score never comes up by itself.
