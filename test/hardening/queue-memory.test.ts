@@ -8,7 +8,7 @@ import { RedisServer } from "../support/redis-server.js";
 const TASKS = 6_000;
 const TEXT = "x".repeat(20_000);
 
-describe("a queue on a Redis with 64 MB that evicts nothing", function () {
+describe("a queue on a Redis with little memory", function () {
   this.timeout(60_000);
 
   let server: RedisServer;
@@ -34,7 +34,7 @@ describe("a queue on a Redis with 64 MB that evicts nothing", function () {
     ["results", "", TEXT, { results: { maxBytes: 16 * 1024 * 1024 } }],
   ];
   for (const [what, payload, result, options] of cases) {
-    it(`keeps accepting tasks after 6,000 with ${what} of 20 KB`, async () => {
+    it(`keeps accepting tasks after 6,000 with ${what} of 20 KB, in 64 MB without eviction`, async () => {
       const queue = sse.queue("memory", options);
       queue.worker(() => result, { concurrency: 20 });
       for (let index = 0; index < TASKS; index += 100) {
@@ -48,5 +48,46 @@ describe("a queue on a Redis with 64 MB that evicts nothing", function () {
       expect(count).to.be.greaterThan(700);
       expect(bytes / count).to.be.within(400, 22_000);
     });
+  }
+
+  /** Another program's keys, twice as many as there is room for. */
+  async function fill(): Promise<void> {
+    const pipeline = server.admin.pipeline();
+    for (let index = 0; index < 400; index++) pipeline.set(`other:${index}`, TEXT + TEXT);
+    await pipeline.exec();
+  }
+
+  for (const policy of ["volatile-lru", "allkeys-lru"]) {
+    it(`goes on where other programs' keys make Redis evict (${policy})`, async () => {
+      await server.admin.config("SET", "maxmemory", "8mb", "maxmemory-policy", policy);
+      const faults: string[] = [];
+      const queue = sse.queue("evicted", { results: { maxBytes: 1e9 } });
+      const onFault = ({ code }: { code: string }): void => void faults.push(code);
+      // The lease of a task that was evicted while it ran is over soon.
+      queue.worker(() => TEXT, { concurrency: 5, leaseMs: 500, pollMs: 50, onFault });
+      let sent = 0;
+      for (let wave = 0; wave < 10; wave++) {
+        // With volatile-lru only keys that expire make room.
+        if (policy === "allkeys-lru") await fill();
+        for (let index = 0; index < 10; index++) {
+          await queue.enqueueMany(Array.from({ length: 10 }, () => ({ kind: "kind", payload: TEXT })));
+          sent += 10;
+        }
+        await eventually(async () => {
+          expect(await queue.counts()).to.include({ queued: 0, delayed: 0, running: 0 });
+        }, 10_000);
+        if (policy === "volatile-lru") {
+          await eventually(async () => expect((await queue.counts()).totals.succeeded).to.equal(sent));
+        }
+      }
+      expect(await readEvicted()).to.be.greaterThan(0);
+      await queue.enqueue("kind", null, { id: "last" });
+      await eventually(async () => expect((await queue.get("last"))?.status).to.equal("succeeded"));
+      expect(faults).to.deep.equal([]);
+    });
+  }
+
+  async function readEvicted(): Promise<number> {
+    return Number(/evicted_keys:(\d+)/.exec(await server.admin.info("stats"))![1]);
   }
 });
