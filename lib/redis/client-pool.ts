@@ -281,8 +281,15 @@ export class ClientPool {
   }
 }
 
-/** A shared connection is there for long: that it is just connected is seen no second time. */
+/**
+ * A shared connection is there for long: that it is just connected is seen no second time. A Cluster client has one to each node that
+ * it has sent a command to.
+ */
 function countShared(client: RedisClient | null): ConnectionCensus {
+  if (client !== null && "nodes" in client) {
+    const nodes = client.nodes();
+    return { made: nodes.length, ready: nodes.filter(isReady).length };
+  }
   return { made: client === null ? 0 : 1, ready: client !== null && isReady(client) ? 1 : 0 };
 }
 
