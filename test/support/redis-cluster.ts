@@ -110,8 +110,8 @@ export class ClusterNode {
 /** A slot on its way to another node. Both know of it, and each key is on one of them. */
 export interface SlotMigration {
   readonly slot: number;
-  /** Moves what the slot holds now. */
-  moveKeys(): Promise<void>;
+  /** Moves what the slot holds now, or so many of its keys: a call that needs the others too is told to try again. */
+  moveKeys(most?: number): Promise<void>;
   /** Moves the rest, and gives the slot to its new node, as all nodes then know. */
   finish(): Promise<void>;
 }
@@ -127,6 +127,7 @@ export interface MigrateOptions {
 export class RedisCluster {
   readonly nodes: readonly ClusterNode[];
   readonly #clients: Cluster[] = [];
+  readonly #migrations = new Set<SlotMigration>();
 
   private constructor(nodes: readonly ClusterNode[]) {
     this.nodes = nodes;
@@ -217,17 +218,19 @@ export class RedisCluster {
     const from = await this.masterOf(key);
     await to.admin.cluster("SETSLOT", slot, "IMPORTING", from.id);
     await from.admin.cluster("SETSLOT", slot, "MIGRATING", to.id);
-    const moveKeys = async (): Promise<void> => {
-      for (;;) {
-        const keys = await from.admin.cluster("GETKEYSINSLOT", slot, 100);
+    const moveKeys = async (most = Infinity): Promise<void> => {
+      for (let left = most; left > 0;) {
+        const keys = await from.admin.cluster("GETKEYSINSLOT", slot, Math.min(100, left));
         if (keys.length === 0) return;
+        left -= keys.length;
         await from.admin.call("MIGRATE", "127.0.0.1", to.port, "", 0, 5_000, "KEYS", ...keys);
       }
     };
-    return {
+    const migration: SlotMigration = {
       slot,
       moveKeys,
       finish: async () => {
+        this.#migrations.delete(migration);
         await moveKeys();
         // In this order: the slot never has no owner.
         await to.admin.cluster("SETSLOT", slot, "NODE", to.id);
@@ -242,6 +245,8 @@ export class RedisCluster {
         }, 10_000);
       },
     };
+    this.#migrations.add(migration);
+    return migration;
   }
 
   /** Moves the key's slot to another node, while everything goes on. */
@@ -280,17 +285,23 @@ export class RedisCluster {
     }, timeoutMs);
   }
 
-  /** Brings back what was frozen or killed, and waits until the cluster is whole again. */
+  /** Brings back what was frozen or killed, ends what was half-way, and waits until the cluster is whole again. */
   async heal(): Promise<void> {
     for (const node of this.nodes) {
       if (!node.server.running) await node.restart();
       else if (!node.alive) node.thaw();
     }
     await this.untilWhole();
+    for (const migration of this.#migrations) await migration.finish();
+  }
+
+  /** Ends the clients that were made so far. */
+  disconnectClients(): void {
+    for (const client of this.#clients.splice(0)) client.disconnect();
   }
 
   async stop(): Promise<void> {
-    for (const client of this.#clients.splice(0)) client.disconnect();
+    this.disconnectClients();
     await Promise.all(this.nodes.map(({ server }) => server.stop()));
   }
 
