@@ -5,7 +5,7 @@ import { expect } from "chai";
 import { Cluster, type Redis } from "ioredis";
 
 import { eventually } from "./eventually.js";
-import { freePort, RedisServer } from "./redis-server.js";
+import { expectReplicated, freePort, RedisServer } from "./redis-server.js";
 
 const SLOTS = 16_384;
 const BUS_OFFSET = 10_000;
@@ -144,6 +144,7 @@ export class RedisCluster {
       "cluster-node-timeout": NODE_TIMEOUT_MS,
       "cluster-replica-validity-factor": 0,
       "repl-diskless-sync-delay": 0,
+      "repl-ping-replica-period": 1,
     }).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const starts = await Promise.allSettled(
       Array.from({ length: masters * (1 + replicas) }, () =>
@@ -275,8 +276,11 @@ export class RedisCluster {
           const info = await node.admin.cluster("INFO");
           expect(info, `the node on port ${node.port}`).to.include("cluster_state:ok");
           const replication = await node.admin.info("replication");
-          if (replication.includes("role:slave")) {
+          const masterPort = /master_port:(\d+)/.exec(replication)?.[1];
+          if (masterPort !== undefined) {
             expect(replication, `the replica on port ${node.port}`).to.include("master_link_status:up");
+            const master = this.nodes.find(({ port }) => port === Number(masterPort));
+            if (master?.alive) await expectReplicated(master.server, node.port);
           }
           return pictureOf(await node.view(), (id) => this.#node(id).alive);
         }),
