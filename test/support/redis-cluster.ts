@@ -138,13 +138,12 @@ export class RedisCluster {
     program: string,
     { masters = 3, replicas = 1 }: ClusterShape = {},
   ): Promise<RedisCluster> {
-    // A replica is in sync as soon as it can be, and may take over however old its data is.
+    // A replica may take over however old its data is. How it gets them: see expectReplicated().
     const options = Object.entries({
       "cluster-enabled": "yes",
       "cluster-node-timeout": NODE_TIMEOUT_MS,
       "cluster-replica-validity-factor": 0,
-      "repl-diskless-sync-delay": 0,
-      "repl-ping-replica-period": 1,
+      "repl-diskless-sync": "no",
     }).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const starts = await Promise.allSettled(
       Array.from({ length: masters * (1 + replicas) }, () =>

@@ -38,7 +38,7 @@ export class RedisSentinel {
     const sentinels: SentinelProcess[] = [];
     const rig = new RedisSentinel(servers, sentinels);
     try {
-      const soon = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
+      const soon = ["--repl-diskless-sync", "no"];
       const master = await RedisServer.start(program, soon);
       servers.push(master);
       const replica = await RedisServer.start(program, [
