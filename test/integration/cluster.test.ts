@@ -16,7 +16,10 @@ import { dataOf, gapsOf, isEvent } from "../support/stream-harness.js";
 
 const HEARTBEAT_MS = 500;
 /** "A few heartbeats", from a fault until a stream hears again. */
-const RECOVERY_MS = 6 * HEARTBEAT_MS;
+/**
+ * A killed node closes its connections. One that hangs is noticed by a PING of each heartbeat that has no answer within 5 s.
+ */
+const RECOVERY_MS = { kill: 3 * HEARTBEAT_MS, freeze: HEARTBEAT_MS + 5_000 + 2 * HEARTBEAT_MS } as const;
 
 /** The slot that all tasks are in, and so what else bears this tag. */
 const TASKS = "{tasks}";
@@ -278,7 +281,7 @@ describe("a Redis Cluster", function () {
         await client.next(({ data }) => data.startsWith("after"), 15_000);
         const tookMs = Math.round(performance.now() - hitAt);
         expect(gapsOf(client)).to.deep.equal([{ channels: [channel], reason: "interrupted" }]);
-        expect(tookMs, "milliseconds from the fault to the next event").to.be.at.most(RECOVERY_MS);
+        expect(tookMs, "milliseconds from the fault to the next event").to.be.at.most(RECOVERY_MS[fault]);
       });
 
       it(`loses nothing, with history (${fault})`, async () => {
@@ -301,7 +304,7 @@ describe("a Redis Cluster", function () {
         const tookMs = Math.round(performance.now() - acknowledgedAt);
         await calls.stop();
         await expectWhole(client, calls.resolved);
-        expect(tookMs, "milliseconds from an answer to its event").to.be.at.most(RECOVERY_MS);
+        expect(tookMs, "milliseconds from an answer to its event").to.be.at.most(RECOVERY_MS[fault]);
       });
     }
   });

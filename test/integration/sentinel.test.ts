@@ -9,6 +9,9 @@ import { dataOf, gapsOf } from "../support/stream-harness.js";
 
 const HEARTBEAT_MS = 1_000;
 
+/** A master that hangs is noticed by a PING of each heartbeat that has no answer within 5 s. */
+const RECOVERY_MS = { kill: 2 * HEARTBEAT_MS, freeze: HEARTBEAT_MS + 5_000 + HEARTBEAT_MS } as const;
+
 describe("a master that Sentinels watch", function () {
   this.timeout(60_000);
   let rig: RedisSentinel;
@@ -36,7 +39,7 @@ describe("a master that Sentinels watch", function () {
   };
 
   for (const fault of ["kill", "freeze"] as const) {
-    it(`is replaced after a ${fault}, and streams hear again within two heartbeats of that`, async () => {
+    it(`is replaced after a ${fault}, and streams hear again soon after that`, async () => {
       const channel = `after a ${fault}`;
       const app = await start();
       const client = await app.openLive(channel);
@@ -53,7 +56,7 @@ describe("a master that Sentinels watch", function () {
       const tookMs = Math.round(performance.now() - (await replacedAt));
       expect(dataOf(client)).to.deep.equal(["0", "1"]);
       expect(gapsOf(client)).to.deep.equal([]);
-      expect(tookMs, "milliseconds from the new master to its event").to.be.at.most(2 * HEARTBEAT_MS);
+      expect(tookMs, "milliseconds from the new master to its event").to.be.at.most(RECOVERY_MS[fault]);
     });
 
     it(`takes what is published soon after a ${fault}, and loses nothing`, async () => {
@@ -79,7 +82,7 @@ describe("a master that Sentinels watch", function () {
       const numbers = dataOf(client).map(Number);
       expect(numbers).to.deep.equal([...new Set(numbers)].toSorted((a, b) => a - b));
       expect(gapsOf(client)).to.deep.equal([]);
-      expect(tookMs, "milliseconds from the new master to the next answer").to.be.at.most(2 * HEARTBEAT_MS);
+      expect(tookMs, "milliseconds from the new master to the next answer").to.be.at.most(RECOVERY_MS[fault]);
     });
   }
 });
