@@ -29,6 +29,8 @@ export class WorkerGroup {
   readonly #woken = new Set<GroupMember>();
   /** They wait for the answer of Redis. */
   readonly #looking = new Set<GroupMember>();
+  /** As `#looking`, without room for a task: they find none that others wait for. */
+  readonly #tending = new Set<GroupMember>();
   /** Looks in a row that found all they asked for. */
   #streak = 0;
   #lookedAt = -Infinity;
@@ -51,7 +53,8 @@ export class WorkerGroup {
 
   /** What the member was woken for, or knew of delayed tasks, is another's matter from now on. */
   leave(member: GroupMember): void {
-    for (const set of [this.#members, this.#idle, this.#woken, this.#looking]) set.delete(member);
+    for (const set of [this.#members, this.#idle, this.#woken, this.#looking, this.#tending])
+      set.delete(member);
     if (this.#members.size > 0) return this.#ring();
     this.#unlisten?.();
     this.#unlisten = null;
@@ -68,10 +71,10 @@ export class WorkerGroup {
     this.#idle.delete(member);
   }
 
-  /** The member asks Redis for tasks. */
-  look(member: GroupMember): void {
+  /** The member asks Redis for tasks, or only for what is due. */
+  look(member: GroupMember, hasRoom: boolean): void {
     this.#woken.delete(member);
-    this.#looking.add(member);
+    (hasRoom ? this.#looking : this.#tending).add(member);
   }
 
   /** When the last look began that Redis has answered, whatever it asked for. */
@@ -80,12 +83,13 @@ export class WorkerGroup {
   }
 
   get isLooking(): boolean {
-    return this.#looking.size > 0;
+    return this.#looking.size + this.#tending.size > 0;
   }
 
   /** Redis has answered, or not: `found` is "all" for as many tasks as the member asked for, "none" if it asked for none. */
   looked(member: GroupMember, found: "all" | "fewer" | "none" | "fault", begunAt: number): void {
     this.#looking.delete(member);
+    this.#tending.delete(member);
     if (found !== "fault") this.#answeredAt = Math.max(this.#answeredAt, begunAt);
     if (found === "fewer") {
       this.#streak = 0;

@@ -195,13 +195,17 @@ export class Worker {
    */
   async #tend(): Promise<number> {
     const { group, clock } = this.#port;
-    if (group.isLooking) return this.#pollMs;
     if (group.answeredAt >= this.#lookAt) this.#lookAt = group.answeredAt + this.#pollMs;
     const restMs = this.#lookAt - monotonicNow(clock);
     if (restMs > 0) return restMs;
-    const claimed = await this.#claim(0);
-    if (claimed === null || !(await this.#fire(claimed.schedules, claimed.now))) return this.#pollMs;
-    return claimed.schedules.length > 0 ? 0 : Math.max(this.#lookAt - monotonicNow(clock), 1);
+    if (group.isLooking) return FAULT_PAUSE_MS;
+    for (;;) {
+      const claimed = await this.#claim(0);
+      if (claimed === null || !(await this.#fire(claimed.schedules, claimed.now))) return this.#pollMs;
+      // There may be more, and the answer says nothing of when the next is due.
+      if (claimed.schedules.length === 0 || this.#stopping.signal.aborted) break;
+    }
+    return Math.max(this.#lookAt - monotonicNow(clock), 1);
   }
 
   /**
@@ -217,12 +221,12 @@ export class Worker {
     const want = Math.min(free, Math.ceil(this.#concurrency / 2), MAX_CLAIM);
     const { group, clock } = this.#port;
     const begunAt = monotonicNow(clock);
-    group.look(this.#member);
+    group.look(this.#member, want > 0);
     try {
       // The same again until it is answered: what it has taken then is answered, and need not wait for its lease to run out.
-      const call = `${this.#name}${this.#claims}`;
+      const call = want > 0 ? `${this.#name}${this.#claims}` : this.#name;
       const claimed = await this.#port.claim(want, this.#leaseMs, this.#name, call);
-      this.#claims++;
+      if (want > 0) this.#claims++;
       this.#lookAt = begunAt + Math.min(Math.max(claimed.waitMs, 1), this.#pollMs);
       if (want > 0) this.#drained = claimed.tasks.length < want;
       group.looked(this.#member, want === 0 ? "none" : this.#drained ? "fewer" : "all", begunAt);

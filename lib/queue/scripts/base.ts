@@ -133,7 +133,7 @@ export function lazily(names: readonly string[], lua: string): string {
 local rare = setmetatable({}, {__index = function(made, name)
 ${lua}
   ${names.map((name) => `made.${name} = ${name}`).join("\n  ")}
-  return rawget(made, name)
+  return rawget(made, name) or error(name)
 end})
 `;
 }

@@ -12,10 +12,12 @@ local function sweep()
   for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
     local set, page = META .. ':' .. status, expiredOf(status, '1000')
     drop(status, page)
+    -- They are gone: what was read before the sweep must not be subtracted again.
+    expired[status] = {}
     most = math.max(most, #page / 2)
     local last = call('ZRANGE', set, '-1', '-1', 'WITHSCORES')
     local time = #last > 0 and scoreOf(last[2])
-    if time then call('HSET', META, 'until:' .. status, expireSet(status, time)) end
+    if time then expireSet(status, time) end
     if tonumber(call('ZCARD', set)) <= 1000 then
       local all, bytes = call('ZRANGE', set, '0', '-1', 'WITHSCORES'), 0
       for index = 2, #all, 2 do bytes = bytes + sizeOf(all[index]) end
@@ -51,7 +53,10 @@ local function takeDue(set, status, most)
   return sort(set, look('ZRANGEBYSCORE', set, '-inf', NOW, 'WITHSCORES', 'LIMIT', '0', most), status, true)
 end
 local page = look('ZRANGE', READY, '0', text(math.max(want, 1) - 1), 'WITHSCORES')
-local leaseEnds, delayEnds, scheduled = firstOf(LEASES), firstOf(DELAYED), firstOf(META .. ':due')
+local leaseEnds, delayEnds, scheduled = firstOf(LEASES), firstOf(DELAYED), 1e300
+-- A time before 1970 is none.
+local nextSchedule = look('ZRANGEBYSCORE', META .. ':due', '0', '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
+if #nextSchedule > 0 then scheduled = scoreOf(nextSchedule[2]) or 1e300 end
 local config, isOther = fields(META, 'paused', 'tokens', 'tokensAt', 'sweptAt')
 if unfit or isOther then return UNFIT end
 local lost, due, schedules, contents = {}, {}, {}, {}
@@ -91,7 +96,9 @@ for index = 1, #lost, 3 do
     task.status = 'queued'
     rare.watch(id)
     call('HDEL', TASK .. id, 'unknownAt')
-    call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'by', '', 'message', task.message)
+    call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
+    -- Its message is not that of a plain task any more.
+    call('HSETNX', TASK .. id, 'by', '')
     later(READY, got[PLACE], id)
     rare.tell(id, 'retry', task)
   end
@@ -106,7 +113,7 @@ end
 if #lost + #due + #aside > 0 then
   move()
   if #lost > 0 then rare.finish() end
-  rare.putAside()
+  if #aside > 0 then rare.putAside() end
   page = call('ZRANGE', READY, '0', text(math.max(want, 1) - 1), 'WITHSCORES')
   leaseEnds, delayEnds = firstOf(LEASES), firstOf(DELAYED)
 end

@@ -32,8 +32,8 @@ local function close(id, status, ttl, size, ...)
     local step = math.min(1023, math.ceil(math.log(size) / math.log(2) * 32))
     lastTime, lastSize, lastScore = time, size, string.format('%.6f', time + step / 1024)
     lastBytes = sizeOf(lastScore)
-    endedUntil[status] = math.max(endedUntil[status], time)
   end
+  endedUntil[status] = math.max(endedUntil[status], time)
   local length = #put
   put[length + 1], put[length + 2] = lastScore, id
   endedBytes[status] = endedBytes[status] + lastBytes
@@ -84,7 +84,7 @@ end
 local function expireSet(status, time)
   local limit = text(math.floor(time) + 60000)
   call('PEXPIREAT', META .. ':' .. status, limit)
-  return limit
+  try('HSET', META, 'until:' .. status, limit)
 end
 
 -- Puts the tasks that end now into their sets. The oldest go where a set holds more than it may.
@@ -99,9 +99,16 @@ local function finish()
     local before = length > 0 and scoreOf(got[2]) or 0
     local bytes, limit = math.max(before, 0) + endedBytes[status], scoreOf(got[3])
     local surplus, over = length + tonumber(call('ZADD', set, unpack(put))) - MOST_COUNT, bytes - MOST_BYTES
-    limit = length > 0 and limit and limit >= time and got[3] or expireSet(status, time)
+    if length == 0 or not limit or limit < time then
+      if length > 0 and not limit then
+        -- Tasks that ended before may be kept longer.
+        local last = call('ZRANGE', set, '-1', '-1', 'WITHSCORES')
+        time = math.max(time, scoreOf(last[2]) or 0)
+      end
+      expireSet(status, time)
+    end
     -- A counter that another program has broken begins anew.
-    try('HSET', META, status, text((scoreOf(got[1]) or 0) + #put / 2), name, text(bytes), 'until:' .. status, limit)
+    try('HSET', META, status, text((scoreOf(got[1]) or 0) + #put / 2), name, text(bytes))
     if surplus > 0 or over > 0 then
       local isNew = {}
       for index = 2, #put, 2 do isNew[put[index]] = true end

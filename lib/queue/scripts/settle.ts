@@ -15,7 +15,7 @@ const SETTLE = `${BASE}${MOVES}${ENDS}${lazily(["tell", "watch", "conclude", "le
 local answers, refused, retried, unknown = {}, 0, 0, 0
 local token, verdict, progress, delay, ttl, message, last, constant
 -- All that is stored is read before the first write: a task that cannot be read must not leave another one half ended.
--- Of a task that has succeeded and stored nothing else it is less, and the length of the payload stands in the place of the attempt.
+-- Of a task that has succeeded and stored nothing else less is read; its size is the length of its payload.
 local stored, most, first = {}, tonumber(MOST_PAYLOAD), 6
 while first < #ARGV do
   last = first + 2 * ARGV[first + 1]
@@ -26,11 +26,11 @@ while first < #ARGV do
   for index = first + 2, last, 2 do
     local id = ARGV[index]
     local before = stored[id]
-    if not before or type(before[6]) == 'number' then
+    if not before or before.size then
       local got = fields(TASK .. id, 'token', 'payload', 'by', 'watched', 'more')
       local payload = got[2]
       if isPlain and not before and payload and #payload <= most and not (got[3] or got[4] or got[5]) then
-        got[6] = #payload
+        got.size = #payload
       else
         got = fields(TASK .. id, 'token', 'payload', 'by', 'watched', 'once', 'attempt', 'data', 'error', 'options', 'unknownAt', 'place')
       end
@@ -44,9 +44,9 @@ if unfit then return UNFIT end
 
 local function over(id, result)
   local got = stored[id]
-  local isMine, size = got[1] == token, got[6]
+  local isMine, size = got[1] == token, got.size
   if got[3] == token then return '1' end
-  if isMine and type(size) == 'number' then
+  if isMine and size then
     leave(LEASES, id)
     got[1], got[3] = '', token
     size = size + #result + #id + constant
