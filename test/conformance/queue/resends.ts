@@ -22,7 +22,7 @@ export function describeResends(makeService: MakeService): void {
         name: rig.name,
         keyPrefix: "sse:",
         commands: () => rig.sse.pool.commands,
-        newEpoch: () => "epoch",
+        newEpoch: () => "0000000a",
         keepEvents: 1_000,
         results: { maxCount: 100, maxBytes: 1e9, maxPayloadBytes: 1e6 },
       }).run(script, args);
@@ -160,6 +160,38 @@ export function describeResends(makeService: MakeService): void {
       ]);
       expect((await rig.queue.get("a"))!.status).to.equal("running");
       expect((await rig.queue.counts()).totals.refused).to.equal(4);
+    });
+
+    it("outcomes of one batch that end differently are each in their set, also if they take the same bytes", async () => {
+      await enqueue("a", "b");
+      const token = (await claim("call1")).tasks[0]!.token;
+      const head = (verdict: string): string => [token, verdict, 100, 0, 60_000, "end"].join("\n");
+      const args = [head("succeeded"), 1, "a", "1", head("failed"), 1, "b", "no"];
+      expect(await run(settleTasks, ...args)).to.deep.equal([true, true]);
+      expect(await rig.members("succeeded")).to.deep.equal(["a"]);
+      expect(await rig.members("failed")).to.deep.equal(["b"]);
+      for (const set of ["succeeded", "failed"] as const) {
+        expect(await rig.raw.pttl(rig.key(set)), set).to.be.within(60_000, 122_000);
+      }
+    });
+
+    it("a retry is answered the same when a later attempt was lost meanwhile", async () => {
+      await enqueue("a");
+      const first = (await claim("call1")).tasks[0]!.token;
+      const retry = (): Promise<readonly boolean[]> =>
+        settle("a", first, "retry", 0, "again", "no", 0, 60_000);
+      expect(await retry()).to.deep.equal([true]);
+      await claim("call2");
+      expect(await retry()).to.deep.equal([true]);
+      await rig.expire("leases", "a");
+      await claim("call3");
+      expect(await retry()).to.deep.equal([true]);
+    });
+
+    it("a claim waits although a schedule has an infinite time", async () => {
+      await rig.queue.schedule("never", { everyMs: 3_600_000 }, "kind", null);
+      await rig.raw.zadd(rig.key("due"), "-inf", "never");
+      expect((await claim("call1")).waitMs).to.be.greaterThan(1_000);
     });
 
     it("outcomes that are as the one before them are theirs, each by its own token", async () => {

@@ -236,6 +236,15 @@ export function describeRetention(makeService: MakeService): void {
       expect(await rig.raw.pttl(rig.key("cancelled"))).to.be.within(1.9 * HOUR_MS, 2 * HOUR_MS + 62_000);
     });
 
+    it("has a set that lives as long as its last task, also if that is not recorded", async () => {
+      await rig.queue.enqueue("kind", null, { id: "long", resultTtlMs: 2 * HOUR_MS });
+      await rig.queue.enqueue("kind", null, { id: "short", resultTtlMs: 1_000 });
+      await rig.queue.cancel("long");
+      await rig.raw.hdel(rig.key("cancelled").slice(0, -":cancelled".length), "until:cancelled");
+      await rig.queue.cancel("short");
+      expect(await rig.raw.pttl(rig.key("cancelled"))).to.be.within(1.9 * HOUR_MS, 2 * HOUR_MS + 62_000);
+    });
+
     it("is forgotten by clean(), the oldest first, if it ended long enough ago", async () => {
       const { queue } = rig;
       for (const id of ["a", "b", "c", "d"]) {

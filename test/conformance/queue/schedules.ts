@@ -113,6 +113,13 @@ export function describeSchedules(makeService: MakeService): void {
       expect(begun).to.deep.equal(["long"]);
     });
 
+    it("is put in line at each time while no worker has room, though workers look rarely by themselves", async () => {
+      await rig.queue.schedule("tick", { everyMs: 200 }, "tick", null, { missed: "each" });
+      await rig.queue.enqueue("long", null);
+      rig.queue.worker(rig.hang, { concurrency: 1 });
+      await eventually(async () => expect(await enqueued()).to.be.at.least(6), 4_000);
+    });
+
     it("by cron is due in its time zone", async () => {
       await rig.queue.schedule("utc", "30 4 * * *", "k", null);
       await rig.queue.schedule("kolkata", { cron: "30 4 * * *", timeZone: "Asia/Kolkata" }, "k", null);

@@ -139,6 +139,28 @@ describe("a group of workers", () => {
     await stop();
   });
 
+  it("looks for tasks while a worker without room looks for what is due", async () => {
+    await start(2, 1_000);
+    port.ready.push("long");
+    port.wake();
+    await settle();
+    await port.round();
+    await port.round();
+    expect(begun).to.deep.equal(["long"]);
+    // Its message was lost. No look is answered before the next is due.
+    port.ready.push("unheard");
+    port.wanted.length = 0;
+    for (let step = 0; step < 25; step++) {
+      port.clock.advance(100);
+      await settle();
+    }
+    expect(port.wanted).to.include(0);
+    expect(port.wanted.some((want) => want > 0)).to.equal(true);
+    await port.round();
+    expect(begun).to.deep.equal(["long", "unheard"]);
+    await stop();
+  });
+
   it("takes every task, whichever workers take, fail to look, or stop", async () => {
     const step = fc.constantFrom("enqueue", "enqueue unheard", "round", "stop", "add", "pause");
     await fc.assert(
