@@ -8,6 +8,8 @@ import { machineNow } from "./machine-clock.js";
 /** A fault as it came about; times are since the run began. */
 export interface FaultRecord extends PlannedFault {
   readonly begunMs: number;
+  /** When all was as before again. */
+  endedMs: number;
   outcome: string;
 }
 
@@ -23,7 +25,7 @@ export async function runFaults(
   await Promise.all(
     faults.map(async (fault) => {
       await pause(firstAt + fault.atMs - machineNow());
-      const record: FaultRecord = { ...fault, begunMs: machineNow() - startedAt, outcome: "under way" };
+      const record: FaultRecord = { ...fault, begunMs: machineNow() - startedAt, endedMs: Infinity, outcome: "under way" };
       records.push(record);
       try {
         await provoke[fault.kind](target, fault);
@@ -33,6 +35,7 @@ export async function runFaults(
         tally.add("missed");
         record.outcome = `missed: ${(error as Error).message}`;
       }
+      record.endedMs = machineNow() - startedAt;
     }),
   );
 }

@@ -3,13 +3,14 @@ import { expect } from "chai";
 import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
 import { judge } from "../../chaos/judge.js";
 import { Ledger } from "../../chaos/ledger.js";
+import { NO_LOSSES } from "../../chaos/losses.js";
 import { codeOf } from "../../chaos/payload.js";
 import { GAP, Trail } from "../../chaos/trail.js";
 
 /** The log of a channel: of publisher 1 the events 1 to 8, of which 3 is uncertain; then the marker. */
 const EVENTS = [1, 2, 3, 4, 5, 6, 7, 8];
 const UNCERTAIN = 3;
-const MARKER = { code: codeOf({ publisher: 0, number: 1 }), offset: 9 };
+const MARKER = { code: codeOf({ publisher: 0, number: 1 }), offset: 9, issuedAt: 9 };
 
 /** A chaos test that sees nothing would pass as well: here is what it has to see. */
 describe("what the chaos test finds wrong with what a client has received", () => {
@@ -36,7 +37,8 @@ describe("what the chaos test finds wrong with what a client has received", () =
     if (ends) trail.push(MARKER.code, MARKER.offset, 0);
     const places = new Map(EVENTS.map((number) => [number, codeOf({ publisher: 1, number })]));
     places.set(MARKER.offset, MARKER.code);
-    return judge(channel, trail, { ledger, places, marker: MARKER }).map(({ rule }) => rule);
+    const evidence = { channel, ledger, places, marker: MARKER, losses: NO_LOSSES, lostPlaces: new Set<number>() };
+    return judge(trail, evidence).map(({ rule }) => rule);
   }
 
   const at = (...numbers: number[]): Received => numbers.map((number) => [number, number] as const);

@@ -1,0 +1,26 @@
+/** What was lost before it could be replicated, or between two nodes: when that may have happened, and where it did. */
+export class Losses {
+  /** Whether any server may take over from another that had more. */
+  readonly possible: boolean;
+  /** Whether messages without a place may be lost between two nodes, of which nobody can know. */
+  readonly untold: boolean;
+  readonly #windows: readonly Window[];
+
+  constructor({ possible, untold }: { possible: boolean; untold: boolean }, windows: readonly Window[]) {
+    this.possible = possible;
+    this.untold = untold;
+    this.#windows = windows;
+  }
+
+  /** Whether what was on its way between these moments, as `machineNow()`, may have met with such a fault. */
+  mayHaveMet(from: number, to: number): boolean {
+    return this.#windows.some((window) => from <= window.to && window.from <= to);
+  }
+}
+
+export interface Window {
+  readonly from: number;
+  readonly to: number;
+}
+
+export const NO_LOSSES = new Losses({ possible: false, untold: false }, []);
