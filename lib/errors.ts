@@ -97,11 +97,21 @@ export function sanitize(error: unknown): RedisSseError {
   if (name === "ReplyError") {
     // The first word of a Redis error is its code by convention (OOM, READONLY, NOPERM, ...), all upper case.
     const word = /^[A-Z]{2,16}\b/.exec(text)?.[0] ?? "ERR";
+    // A Cluster client follows it by itself.
+    if (word === "MOVED") return oneNodeError();
+    if (OF_CLUSTER.test(word)) {
+      return new RedisSseError("REDIS_UNAVAILABLE", `The Redis Cluster does not serve the key now: ${word}`);
+    }
     return new RedisSseError("REDIS_REFUSED", `Redis refused the command: ${word}`);
   }
   // Codes of Node's network and TLS errors are constants: they say what is wrong and nothing of whom.
   const constant = typeof code === "string" && NETWORK_CODE.test(code) ? ` (${code})` : "";
-  if (name === "MaxRetriesPerRequestError" || constant !== "" || UNREACHABLE.test(text)) {
+  if (
+    name === "MaxRetriesPerRequestError" ||
+    name === "ClusterAllFailedError" ||
+    constant !== "" ||
+    UNREACHABLE.test(text)
+  ) {
     return new RedisSseError("REDIS_UNAVAILABLE", `Redis cannot be reached${constant}`);
   }
   return new RedisSseError("INTERNAL", "an unexpected error");
@@ -113,7 +123,17 @@ export function isPassing({ code, message }: RedisSseError): boolean {
   return code === "REDIS_REFUSED" && PASSING.test(message);
 }
 
-const PASSING = / (READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|BUSY|OOM)$/;
+const PASSING = / (READONLY|LOADING|MASTERDOWN|NOREPLICAS|BUSY|OOM)$/;
+
+/** A slot is being moved, or its master is lost. */
+const OF_CLUSTER = /^(ASK|TRYAGAIN|CLUSTERDOWN)$/;
+
+/** A plain connection was given for a cluster. */
+export function oneNodeError(): ConfigError {
+  return new ConfigError(
+    "redis names one node of a Redis Cluster, which has only some of the keys: pass an ioredis Cluster client",
+  );
+}
 
 /** `sanitize()` for an error of SUBSCRIBE: whether the server said no to this channel, or something else failed. */
 export function subscribeFault(error: unknown): RedisSseError {
@@ -126,4 +146,5 @@ export function subscribeFault(error: unknown): RedisSseError {
 const NETWORK_CODE = /^(E[A-Z]+|EAI_[A-Z]+|ERR_(TLS|SSL|SOCKET)_\w+|[A-Z_]*(CERT|SIGNATURE|ISSUER)[A-Z_]*)$/;
 
 /** How ioredis says, in many ways, that there is no connection. */
-const UNREACHABLE = /closed|timed? ?out|aborted|unreachable|writeable|writable|connection/i;
+const UNREACHABLE =
+  /closed|timed? ?out|aborted|unreachable|writeable|writable|connection|disconnect|cluster redirections|slots cache|startup nodes|cluster (is|isn't) /i;

@@ -74,12 +74,12 @@ export type { StopOptions, WorkerOptions } from "./queue/worker-options.js";
 export { createPoolReport } from "./status/pool-report.js";
 export type { PoolReport } from "./status/pool-report.js";
 export type { Count, DriftReport } from "./status/drift.js";
+export type { NodeStatus, ServerInfo } from "./status/nodes.js";
 export type {
   BufferStatistics,
   HistoryStatistics,
   QueueStatus,
   RuleStatistics,
-  ServerInfo,
   StatusOptions,
   StatusReport,
 } from "./status/status-report.js";

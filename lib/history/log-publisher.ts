@@ -46,6 +46,9 @@ export interface LogReceipt {
   readonly receivers: number;
 }
 
+/** All scripts of a key go to the node that has it. As a whole, since a script that has to be loaded first would come late. */
+const PUBLISH_BY_KEY = "return redis.call('PUBLISH', ARGV[1], ARGV[2])";
+
 const EPOCH_BYTES = 4;
 /** Filled with many epochs at a time: every publish makes one, and nearly none is used. */
 const randomness = Buffer.alloc(256 * EPOCH_BYTES);
@@ -78,17 +81,25 @@ export class LogPublisher {
 
   /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis; then nothing was published, unless by a lost answer. */
   async publish(channel: string, event: LoggedEvent, options: LogOptions = {}): Promise<LogReceipt> {
-    const { commands, policy, encodeEnvelope } = this.#options;
+    const { policy, encodeEnvelope } = this.#options;
     const bounds = options.history === false ? null : policy(channel);
     try {
       if (bounds !== null) return await this.#publishInOrder(channel, event, bounds, options);
       return {
         position: null,
-        receivers: await gatherWrites(commands()).publish(channel, encodeEnvelope(event)),
+        receivers: await this.#publishUnlogged(channel, encodeEnvelope(event)),
       };
     } catch (error) {
       throw sanitize(error);
     }
+  }
+
+  /** A Cluster client sends a command without a key to any node, and events that go different ways overtake each other. */
+  async #publishUnlogged(channel: string, message: string): Promise<number> {
+    const client = gatherWrites(this.#options.commands());
+    if (!("nodes" in client)) return client.publish(channel, message);
+    const { position } = historyKeys(this.#options.keyPrefix, channel);
+    return Number(await client.eval(PUBLISH_BY_KEY, 1, position, channel, message));
   }
 
   /**

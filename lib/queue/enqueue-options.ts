@@ -3,44 +3,47 @@ import { assertKnown, assertObject, describe, readWholeNumber } from "../validat
 import { readBackoff, type Backoff } from "./backoff.js";
 import { assertTaskId } from "./task.js";
 
+/** Options of one task. */
 export interface EnqueueOptions {
-  /** The task's id, 1 to 128 characters of A-Z a-z 0-9 _ -, in no other queue either. Default: a random UUID. */
+  /** The task's id: 1 to 128 characters of A-Z a-z 0-9 _ -, unique over all queues. Defaults to a random UUID. */
   readonly id?: string | undefined;
-  /** Milliseconds after which it is due, at most a year. Default 0. */
+  /** Time until the task is due, in milliseconds, at most a year. Defaults to 0. */
   readonly delayMs?: number | undefined;
-  /** When it is due: a date, or milliseconds since 1970; what is past is due at once. Not together with `delayMs`. */
+  /** When the task is due: a date, or milliseconds since 1970. A past time is due at once. Do not combine it with `delayMs`. */
   readonly runAt?: Date | number | undefined;
-  /** -100 to 100; the higher are run first, those of one priority in the order of their coming. Default 0. */
+  /** -100 to 100. Higher priorities start first. Tasks of equal priority start in their order. Defaults to 0. */
   readonly priority?: number | undefined;
-  /** How often it is begun, before it fails for good. Default: the queue's. */
+  /** Most attempts of the task. Defaults to the queue's value. */
   readonly attempts?: number | undefined;
-  /** How long it waits between attempts; a number is milliseconds. Default: the queue's. */
+  /** Wait between two attempts. A number is a fixed wait in milliseconds. Defaults to the queue's value. */
   readonly backoff?: Backoff | number | undefined;
-  /** Milliseconds that one attempt may take; then its signal fires and it counts as failed. Default: the queue's. */
+  /** Longest time of one attempt, in milliseconds. Then its signal aborts, and it has failed. Defaults to the queue's value. */
   readonly timeoutMs?: number | undefined;
-  /** Milliseconds that the task can be read after it has succeeded or was cancelled. Default: the queue's. */
+  /** How long the task can be read after it has succeeded or was cancelled, in milliseconds. Defaults to the queue's value. */
   readonly resultTtlMs?: number | undefined;
   /**
-   * Of tasks of one key there is only one: while the first is not over, or, with `windowMs`, for so long after it was put
-   * in line, `enqueue()` answers that one instead of another. The key has 1 to 256 characters, in each queue by itself.
+   * A key that allows one task at a time. While a task with this key is unfinished, `enqueue()` resolves to that task.
+   *
+   * With `windowMs`, it does so for that time after the task was enqueued, whether it is finished or not. The key has 1 to 256
+   * characters in one line. Each queue has its own keys.
    */
   readonly deduplicate?: string | { readonly key: string; readonly windowMs?: number } | undefined;
 }
 
-/** Options of a task that its worker goes by; stored with it where they were given. */
+/** Options of a task that its worker reads. Given options are stored with the task. */
 export interface TaskSettings {
   readonly backoff?: Required<Backoff>;
   readonly timeoutMs?: number;
   readonly resultTtlMs?: number;
 }
 
-/** What a queue may say of all its tasks. */
+/** Options of a task that a queue can set for all its tasks. */
 export type TaskDefaults = Pick<EnqueueOptions, "attempts" | "backoff" | "timeoutMs" | "resultTtlMs">;
 
-/** What was said of a task, as the script takes it. */
+/** The options of a task in the form that the script reads. */
 export interface EnqueueSettings {
   readonly id: string | undefined;
-  /** Lines; empty where nothing was said. */
+  /** Lines. Empty if no option was given. */
   readonly extra: string;
 }
 
@@ -75,7 +78,7 @@ export function readEnqueueOptions(options: EnqueueOptions, resultTtlMs: number)
   return { id, extra: isPlain ? "" : extra.join("\n") };
 }
 
-/** What the queue says of all its tasks goes with each that does not say it itself. */
+/** Adds the queue's defaults for options that the task does not set. */
 export function withDefaults(options: EnqueueOptions, defaults: TaskDefaults): EnqueueOptions {
   const names = Object.keys(defaults) as (keyof TaskDefaults)[];
   if (names.length === 0) return options;
@@ -112,7 +115,7 @@ function readDeduplicate(given: EnqueueOptions["deduplicate"]): { key: string; w
   if (given === undefined) return { key: "", windowMs: "" };
   const isKey = typeof given !== "object" || given === null || Array.isArray(given);
   const { key, windowMs } = isKey ? { key: given } : readObject(given);
-  // A line ends what a script is told of it.
+  // The script reads the key as one line.
   if (typeof key !== "string" || key === "" || key.length > 256 || /[\r\n]/.test(key)) {
     throw new RedisSseError(
       "INVALID_TASK",
@@ -133,8 +136,8 @@ function readObject(given: { readonly key: string; readonly windowMs?: number })
 }
 
 /**
- * What a task's hash says; a worker of an older version knows nothing of what came later. Throws for settings that
- * `enqueue()` does not take: another program has written them.
+ * Reads the options from a task's hash. A worker of an older version ignores newer options. Throws for settings that `enqueue()`
+ * refuses: another program has written them.
  */
 export function parseSettings(text: string): TaskSettings {
   if (text === "") return {};

@@ -4,17 +4,19 @@ import { readBackoff, type Backoff } from "./backoff.js";
 import { MAX_ATTEMPTS, YEAR_MS, type TaskDefaults } from "./enqueue-options.js";
 import type { AnyTasks, SchemaMap, TaskMap, TaskSchemas } from "./task-map.js";
 
-/** What is kept of tasks that are over. */
+/** Limits for finished tasks. */
 export interface ResultOptions {
-  /** Milliseconds that a task can be read after it has succeeded or was cancelled. Defaults to 24 hours. */
+  /** How long a task can be read after it has succeeded or was cancelled, in milliseconds. Defaults to 24 hours. */
   readonly ttlMs?: number;
-  /** Most tasks kept of each way to end. Beyond it the oldest are forgotten before their time. Defaults to 100,000. */
+  /** Most tasks kept for each of the states succeeded, failed and cancelled. The oldest are deleted first. Defaults to 100,000. */
   readonly maxCount?: number;
-  /** Most bytes kept of each way to end, to a few percent. Beyond it the oldest are forgotten. Defaults to 64 MiB. */
+  /** Most bytes kept for each of these states, to a few percent. The oldest tasks are deleted first. Defaults to 64 MiB. */
   readonly maxBytes?: number;
   /**
-   * A larger payload is released when its task succeeds or is cancelled: the task is kept, its `payload` is `null`. Failed
-   * tasks keep theirs. In bytes. Defaults to 16 KiB.
+   * Largest payload that stays stored after its task has succeeded or was cancelled, in bytes.
+   *
+   * A larger payload is deleted then. The task stays readable, and its `payload` is `null`. Failed tasks keep their
+   * payloads. Defaults to 16 KiB.
    */
   readonly maxPayloadBytes?: number;
 }
@@ -22,48 +24,54 @@ export interface ResultOptions {
 export type ResultSettings = Required<ResultOptions>;
 
 /**
- * What is said of each task (attempts, backoff, timeoutMs, resultTtlMs) goes with it from where it is enqueued; where that
- * process says nothing of it, the worker's own counts.
+ * Options of a queue.
+ *
+ * `attempts`, `backoff`, `timeoutMs` and `resultTtlMs` of the process that enqueues a task are stored with the task. If that
+ * process sets none, the worker's values apply.
  */
 export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
-  /** How often a task is begun, before it fails for good: whether its handler throws or its worker is lost. Default 3. */
+  /** Most attempts of a task. An attempt counts also if its worker is lost. Defaults to 3. */
   readonly attempts?: number;
-  /** How long a task waits that has failed; a number is milliseconds. Default: exponential from 1 s. */
+  /** Wait between two attempts. A number is a fixed wait in milliseconds. Defaults to an exponential backoff from 1 s. */
   readonly backoff?: Backoff | number;
-  /** Milliseconds that one attempt may take; then its signal fires and it counts as failed. Default: any. */
+  /** Longest time of one attempt, in milliseconds. Then its signal aborts, and the attempt has failed. No limit by default. */
   readonly timeoutMs?: number;
-  /** What is kept of tasks that are over. */
+  /** Limits for finished tasks. */
   readonly results?: ResultOptions;
   /** The same as `results.ttlMs`. */
   readonly resultTtlMs?: number;
-  /** Milliseconds that a failed task is kept among the dead letters. Default 7 days. */
+  /** How long a failed task is kept among the dead letters, in milliseconds. Defaults to 7 days. */
   readonly deadLetterTtlMs?: number;
   /** The same as `results.maxCount`. */
   readonly maxResults?: number;
   /**
-   * How fast tasks are begun, by all workers of the queue together: a bucket of `max` that fills evenly over `intervalMs`. After
-   * a rest `max` begin at once, then one every `intervalMs / max`. Default: any number.
+   * Limits how fast all workers of the queue together start tasks.
+   *
+   * It is a token bucket of `max` tokens that fills evenly over `intervalMs`. After a pause, `max` tasks start at once, then
+   * one every `intervalMs / max`. No limit by default.
    */
   readonly rateLimit?: { readonly max: number; readonly intervalMs: number };
   /**
-   * Milliseconds for which a task goes back to the queue, again and again, while the workers that take it have no handler for
-   * its kind, as in a rolling deploy. Then the task fails. No attempt is used up. 0: it fails at once. Default one hour.
+   * How long a task goes back to the queue if a worker has no handler for its kind, in milliseconds.
+   *
+   * This happens in a rolling deploy. It uses up no attempt. After this time the task fails. With 0 it fails at once. Defaults to
+   * one hour.
    */
   readonly unknownKindMs?: number;
-  /** Progress reported within so many milliseconds is told once, as it was last. Default 100. */
+  /** Shortest time between two progress events of a task, in milliseconds. The newest report is sent. Defaults to 100. */
   readonly progressMs?: number;
-  /** A check for the payload of each kind: then kinds without one are refused. Default: any payload. */
+  /** One schema for each kind, to check payloads. A kind without a schema is refused. By default any payload is accepted. */
   readonly schemas?: TaskSchemas<Tasks>;
 }
 
-/** Options whose schemas say what the tasks carry. */
+/** Queue options whose schemas define the payload types. */
 export interface QueueOptionsWith<Schemas extends SchemaMap> extends Omit<QueueOptions, "schemas"> {
   readonly schemas: Schemas;
 }
 
 /** The options with every default filled in. */
 export interface QueueSettings {
-  /** Those that were given of what goes with each task. */
+  /** The options that are stored with each task, as far as they were given. */
   readonly taskDefaults: TaskDefaults;
   readonly attempts: number;
   readonly backoff: Required<Backoff>;

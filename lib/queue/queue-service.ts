@@ -58,37 +58,39 @@ import { Worker } from "./worker.js";
 /** What the queue needs of the service around it. */
 export interface QueueDependencies {
   readonly commands: () => RedisClient;
-  /** Calls back on every message of a channel, `null` where some may have been missed; the answer ends it. */
+  /** Calls back on every message of a channel, with `null` if messages may be missing. The returned function ends it. */
   readonly subscribe: (channel: string, onMessage: (text: string | null) => void) => () => void;
-  /** Publishes on the channel of a task that is none of a queue. */
+  /** Publishes on the channel of a task that is in no queue. */
   readonly publish: (channel: string, data: string) => Promise<void>;
   readonly newEpoch: () => string;
   readonly keyPrefix: string;
   readonly clock: Clock;
   /** The most bytes that a payload, a result or an event may take as JSON. */
   readonly maxBytes: number;
-  /** The most events kept of a task; `null` where none are. */
+  /** The most events kept of a task. `null` if none are kept. */
   readonly keepEvents: number | null;
 }
 
+/** Options of a schedule: those of its tasks, and `missed`. */
 export interface ScheduleOptions extends Omit<EnqueueOptions, "id" | "delayMs" | "runAt" | "deduplicate"> {
-  /** Default "once". */
+  /** How many tasks are enqueued for due times that passed while no worker looked. Defaults to "once". */
   readonly missed?: MissedTimes;
 }
 
 const log = createLog("queue");
 
 /**
- * Tasks for workers, at least once each: taking a task and recording who has it is one step in Redis, so a
- * worker that dies at any moment leaves a lease that runs out, and another worker begins the task again. What an
- * attempt reports counts only as long as it is the task's last.
+ * A queue of tasks that workers run at least once.
  *
- * `Tasks` says what each kind of task carries when a handler gets it, `Inputs` what is given for it: a schema may make
- * the one of the other.
+ * Taking a task and recording its lease is one step in Redis. If a worker dies at any moment, its lease runs out, and another
+ * worker starts the task again. Redis accepts reports only from the newest attempt of a task.
+ *
+ * `Tasks` maps each kind to the payload that its handler gets. `Inputs` maps each kind to the payload that `enqueue()` accepts.
+ * A schema can convert the input to the payload.
  */
 export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskMap = Tasks> {
   readonly name: string;
-  /** The tasks that have failed for good. */
+  /** The tasks that have failed and will not be tried again. */
   readonly deadLetters: DeadLetters;
   readonly #deps: QueueDependencies;
   readonly #settings: QueueSettings;
@@ -114,9 +116,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     this.#enqueuer = new Enqueuer(this.#store);
     this.deadLetters = new DeadLetters(this.#store);
     this.#schedules = new Schedules(this.#store, async (due, next, { kind, payload, options: given }) => {
-      // Its schema has had it already.
+      // The schema was applied when the schedule was set.
       const { extra } = readEnqueueOptions(given, this.#settings.resultTtlMs);
-      // Random: an id that can be guessed would let anybody watch the task through an unguarded `taskStream()`.
+      // Random: an id that can be guessed would let any client watch the task through an unguarded `taskStream()`.
       const id = randomUUID();
       const answer = await this.#enqueuer.fire(due, next, { id, kind, payload, extra });
       if (answer?.status === "ok") this.#counter.count("enqueued");
@@ -133,10 +135,11 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Puts a task in line. Answers it, or, with `deduplicate`, the one of that key that is there already. Rejects with
-   * `TASK_EXISTS` for an id that is taken, `INVALID_TASK` for a kind, id, payload or key of deduplication that cannot be,
-   * `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError` for any other option, `CLOSED` or a fault of Redis; then nothing was
-   * put in line, unless it is the answer that was lost.
+   * Enqueues a task. Resolves to the task, or, with `deduplicate`, to the existing task of that key.
+   *
+   * Rejects with `TASK_EXISTS` if another task has the id; `INVALID_TASK` for an invalid kind, id, payload or deduplication key;
+   * `UNSERIALIZABLE`; `TASK_TOO_LARGE`; `ConfigError` for any other invalid option; `CLOSED`; or a fault of Redis. The task was
+   * then not enqueued, except if Redis stored it and its reply was lost.
    */
   async enqueue<Kind extends KindOf<Tasks> & KindOf<Inputs>>(
     kind: Kind,
@@ -147,8 +150,8 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Puts up to 1,000 tasks in line, all of them or none, in their order. Rejects as `enqueue()`: a message begins with which
-   * of them is meant.
+   * Enqueues up to 1,000 tasks in their order, all or none. Rejects like `enqueue()`. For an invalid entry, the message
+   * starts with its position.
    */
   async enqueueMany(
     entries: readonly {
@@ -168,15 +171,17 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     return all as unknown as TaskOf<Tasks>[];
   }
 
-  /** A task of this queue as it stands; `null` when there is none of that id, or it is forgotten. */
+  /** Reads a task of this queue. Resolves to `null` if no task has that id, or the task has expired. */
   async get(id: string): Promise<TaskOf<Tasks> | null> {
     return (await this.#get(id)) as TaskOf<Tasks> | null;
   }
 
   /**
-   * Cancels a task, in line or under way in any process: the signal of its handler fires, and what that does no longer
-   * counts. Answers whether it is cancelled: not where it has ended otherwise, or is not there. The message, at most 1,000
-   * characters, is shown to whoever watches. Rejects with `INVALID_TASK` or a fault of Redis.
+   * Cancels a queued, delayed or running task, in any process.
+   *
+   * The signal of a running handler aborts, and its reports no longer count. Resolves to `true` if the task is cancelled, and to
+   * `false` if it has ended in another way or does not exist. The message, at most 1,000 characters, is shown to clients that
+   * watch the task. Rejects with `INVALID_TASK` or a fault of Redis.
    */
   async cancel(id: string, message = "cancelled"): Promise<boolean> {
     assertTaskId(id);
@@ -191,8 +196,8 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Publishes progress on `task_progress:{taskId}`, for whoever does the work outside a `Worker`. Answers
-   * whether it was taken: a task that has ended takes none. Rejects with `INVALID_TASK` or a fault of Redis.
+   * Publishes progress on `task_progress:{taskId}`, for work outside a `Worker`. Resolves to `false` if the task has ended.
+   * Rejects with `INVALID_TASK` or a fault of Redis.
    */
   async publishProgress(taskId: string, report: ProgressReport): Promise<boolean> {
     assertTaskId(taskId);
@@ -208,20 +213,20 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     return reply === "taken" || reply === "unknown";
   }
 
-  /** The tasks in one state, page by page. Rejects with `ConfigError`, `INVALID_TASK` or a fault of Redis. */
+  /** Lists the tasks in one state, page by page. Rejects with `ConfigError`, `INVALID_TASK` or a fault of Redis. */
   async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage<TaskOf<Tasks>>> {
     const { tasks, next } = await listPage(this.#store, state, options);
     return { tasks: tasks.map(withoutError) as unknown as TaskOf<Tasks>[], next };
   }
 
-  /** The ids that were set aside because their tasks cannot be read, the oldest first. Rejects as `list()`. */
+  /** Lists the ids of unreadable tasks that the queue has set aside, the oldest first. Rejects like `list()`. */
   listUnreadable(options: ListOptions = {}): Promise<TaskPage<UnreadableTask>> {
     return listUnreadable(this.#store, options);
   }
 
   /**
-   * Forgets a task that is not running, and takes an id out of the unreadable ones. Resolves to whether there was one. Rejects
-   * with `TASK_RUNNING` if a worker has the task (cancel it first), `INVALID_TASK` or a fault of Redis.
+   * Deletes a task that is not running, or an unreadable task. Resolves to whether it existed. Rejects with `TASK_RUNNING` if a
+   * worker runs the task (cancel it first), `INVALID_TASK` or a fault of Redis.
    */
   async remove(id: string): Promise<boolean> {
     assertListedId(id);
@@ -231,8 +236,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Forgets tasks that have ended, the oldest first. Resolves to how many. Rejects with `ConfigError` or a fault
-   * of Redis.
+   * Deletes finished tasks, the oldest first. Resolves to their number. Rejects with `ConfigError` or a fault of Redis.
    */
   async clean(options: CleanOptions): Promise<number> {
     const { state, olderThanMs, limit } = readCleanOptions(options);
@@ -247,8 +251,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Deletes the queue: all its tasks, schedules and counters. Rejects with `TASK_RUNNING` while workers have tasks,
-   * unless with `force`: what their handlers do then no longer counts. Tasks cannot start meanwhile.
+   * Deletes the queue: all its tasks, schedules and counters. No task can start while it runs.
+   *
+   * Rejects with `TASK_RUNNING` while workers run tasks, unless you pass `force`. With `force`, reports of running handlers no
+   * longer count.
    */
   async obliterate(options: { readonly force?: boolean } = {}): Promise<void> {
     assertObject("obliterate()", options);
@@ -266,25 +272,26 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     }
   }
 
-  /** How many tasks there are in each state, and what was counted so far. Rejects with a fault of Redis. */
+  /** Counts the tasks in each state, and reads the totals of all processes. Rejects with a fault of Redis. */
   async counts(): Promise<QueueCounts> {
     return toCounts(await this.#store.run(countTasks, []));
   }
 
-  /** Keeps all workers of this queue, in every process, from beginning tasks; those under way go on. Rejects with a fault of Redis. */
+  /** Stops all workers of this queue, in every process, from starting tasks. Running tasks go on. Rejects with a fault of Redis. */
   async pause(): Promise<void> {
     await this.#store.run(pauseQueue, ["1"]);
   }
 
-  /** Lets the workers go on. Rejects with a fault of Redis. */
+  /** Lets the workers start tasks again. Rejects with a fault of Redis. */
   async resume(): Promise<void> {
     await this.#store.run(pauseQueue, ["0"]);
   }
 
   /**
-   * Puts a task in line again and again: at the times of a cron expression, or every so many milliseconds; as long as
-   * any worker of this queue runs, in whatever process, once for each time. A schedule of the same name takes the place of the
-   * one before. Rejects with `ConfigError`, as `enqueue()`, or with a fault of Redis.
+   * Enqueues a task repeatedly: at the times of a cron expression, or every `everyMs` milliseconds.
+   *
+   * It enqueues one task for each due time, while any worker of this queue runs, in any process. It replaces a schedule of the
+   * same name. Rejects with `ConfigError`, like `enqueue()`, or with a fault of Redis.
    */
   async schedule<Kind extends KindOf<Inputs>>(
     name: string,
@@ -306,37 +313,37 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     await this.#schedules.set(name, { ...readTimes(times), ...stored });
   }
 
-  /** Takes a schedule away; answers whether there was one. What it has put in line stays there. */
+  /** Removes a schedule. Resolves to whether it existed. Tasks that it has enqueued stay. */
   unschedule(name: string): Promise<boolean> {
     return this.#schedules.remove(name);
   }
 
-  /** The schedules of this queue, the next first. Rejects with a fault of Redis. */
+  /** Lists the schedules of this queue, the next due first. Rejects with a fault of Redis. */
   schedules(): Promise<readonly Schedule[]> {
     return this.#schedules.list();
   }
 
   /**
-   * Starts a worker on this queue: with one handler for all tasks, or one for each kind. It runs until its `stop()`, its
-   * signal, or the service's `close()`. Throws `ConfigError` or `CLOSED`.
+   * Starts a worker on this queue, with one handler for all kinds or one for each kind. It runs until you call its `stop()`,
+   * its signal aborts, or the service is closed. Throws `ConfigError` or `CLOSED`.
    */
   worker(handler: TaskHandler<Tasks> | TaskHandlers<Tasks>, options: WorkerOptions = {}): Worker {
     this.#assertOpen();
-    // What its kinds carry is a matter of types alone.
+    // Payload types exist only at compile time.
     const untyped = handler as TaskHandler | TaskHandlers<AnyTasks>;
     const worker = new Worker(this.#port, untyped, options, () => this.#workers.delete(worker));
     this.#workers.add(worker);
     return worker;
   }
 
-  /** What has happened in this process. */
+  /** Counters of this process. */
   get statistics(): QueueStatistics {
     let running = 0;
     for (const worker of this.#workers) running += worker.running;
     return { name: this.name, workers: this.#workers.size, running, ...this.#counter.counts };
   }
 
-  /** Stops this process' workers of the queue; tasks that are under way go back to it. */
+  /** Stops the workers of this queue in this process. Tasks that are still running after the grace go back to the queue. */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(Array.from(this.#workers, (worker) => worker.stop()));
@@ -390,7 +397,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     };
   }
 
-  /** Of a task that is in no queue nothing is known but what is said of it. */
+  /** A task in no queue has no stored state, so the event carries only this report. */
   async #publishUnknown(taskId: string, { progress, message }: ReportedProgress): Promise<void> {
     const event: TaskProgress = {
       taskId,
@@ -409,7 +416,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 }
 
-/** What was thrown is for those who look after the dead letters. */
+/** Thrown values are only for operators, in the dead letters. */
 function withoutError({ error, ...task }: DeadLetter): Task {
   void error;
   return task;

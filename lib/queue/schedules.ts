@@ -13,24 +13,25 @@ import { parseJson, toIso } from "./task.js";
 export interface ScheduleTimes {
   /** A cron expression: five fields, or six with seconds first. */
   readonly cron?: string;
-  /** The time zone of `cron`, as IANA names it ("Europe/Berlin"). Default "UTC". */
+  /** The IANA time zone of `cron`, such as "Europe/Berlin". Defaults to "UTC". */
   readonly timeZone?: string;
-  /** Milliseconds between two times, in place of `cron`: those that divide by it, counted from 1970. At least 100. */
+  /** Milliseconds between two due times, instead of `cron`. Due times are multiples of it, counted from 1970. At least 100. */
   readonly everyMs?: number;
 }
 
 /**
- * What is put in line for the times that passed while no worker looked: one task for all of them ("once", the default), or
- * one for each of them ("each", at most the last 100).
+ * How many tasks a schedule enqueues for due times that passed while no worker looked: one task for all of them ("once"), or
+ * one task for each of them ("each", at most the last 100). Defaults to "once".
  */
 export type MissedTimes = "once" | "each";
 
+/** A schedule of a queue. */
 export interface Schedule extends ScheduleTimes {
   readonly name: string;
   readonly kind: string;
   readonly payload: unknown;
   readonly missed: MissedTimes;
-  /** ISO 8601. */
+  /** The next due time, in ISO 8601. */
   readonly nextAt: string;
 }
 
@@ -51,16 +52,17 @@ const log = createLog("queue");
 const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
 
-/** The most tasks that `missed: "each"` puts in line at once. */
+/** The most tasks that `missed: "each"` enqueues at once. */
 const MAX_MISSED = 100;
 
 /** Moves a schedule on to its next time and enqueues its task: both, or neither (`false`) if it has been moved on already. */
 type Fire = (due: DueSchedule, next: number | null, schedule: StoredSchedule) => Promise<boolean>;
 
 /**
- * Tasks that are due again and again, by Redis' clock. Whichever worker first sees that one is due puts its task in line and
- * moves the schedule on in one step: however many see it, and wherever one of them dies, there is one task for each time.
- * For times that pass while no worker looks, see `MissedTimes`.
+ * Repeated tasks, by the clock of Redis.
+ *
+ * The first worker that sees a due schedule enqueues its task and moves the schedule on, in one step. So each due time has one
+ * task, however many workers see it, and also if a worker dies. For times that pass while no worker looks, see `MissedTimes`.
  */
 export class Schedules {
   readonly #store: QueueStore;
@@ -72,7 +74,7 @@ export class Schedules {
   }
 
   /**
-   * Adds a schedule, or puts another in the place of the one of that name, which stays due if its times are the same. Rejects with
+   * Adds a schedule, or replaces the schedule of that name. If the times are the same, the next due time stays. Rejects with
    * `ConfigError` or a fault of Redis.
    */
   async set(name: string, { kind, payload, options, missed, ...times }: StoredSchedule): Promise<void> {
@@ -84,7 +86,7 @@ export class Schedules {
     await this.#store.run(writeSchedule, [name, content, next, sameTimes]);
   }
 
-  /** Takes a schedule away; answers whether there was one. What it has put in line stays. Rejects as `set()`. */
+  /** Removes a schedule. Resolves to whether it existed. Tasks that it has enqueued stay. Rejects like `set()`. */
   async remove(name: string): Promise<boolean> {
     assertScheduleName(name);
     return this.#store.run(writeSchedule, [name, "", 0, ""]);
@@ -92,7 +94,7 @@ export class Schedules {
 
   /** All schedules of this version, the next first. Rejects with a fault of Redis. */
   async list(): Promise<readonly Schedule[]> {
-    // By name: one that is moved on meanwhile may come twice.
+    // By name: a schedule that moves on between two pages can appear twice.
     const stored = new Map<string, DueSchedule>();
     for (let from = 0; ; from += PAGE) {
       const page = await this.#store.run(readSchedules, [from, PAGE]);
@@ -115,7 +117,7 @@ export class Schedules {
     });
   }
 
-  /** Puts the tasks in line that a schedule is due for, and moves it on. Rejects with a fault of Redis. */
+  /** Enqueues the tasks of a due schedule, and moves it on. Rejects with a fault of Redis. */
   async fire({ name, due: first, content }: DueSchedule, now: number): Promise<void> {
     const stored = parse(content);
     if (stored === null) {
@@ -130,7 +132,7 @@ export class Schedules {
     }
   }
 
-  /** Answers whether it was this call that has moved the schedule on. */
+  /** Resolves to whether this call has moved the schedule on. */
   async #fireAt(schedule: DueSchedule, next: number | null, stored: StoredSchedule): Promise<boolean> {
     try {
       return await this.#fire(schedule, next, stored);
@@ -171,7 +173,7 @@ export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
   try {
     new Cron(cron, { timezone: zone, paused: true }).nextRun();
   } catch {
-    throw new ConfigError("expected cron as an expression of five or six fields");
+    throw new ConfigError("cron is not a valid expression of five or six fields, such as \"30 4 * * *\"");
   }
   return { cron, timeZone: zone };
 }
@@ -186,7 +188,7 @@ function readTimeZone(timeZone: unknown = "UTC"): string {
   throw new ConfigError('expected timeZone as an IANA name such as "Europe/Berlin"');
 }
 
-/** When a schedule is due after `now`; `null` for never. Throws for a cron expression or a time zone that is invalid. */
+/** The first due time after `now`, or `null` if none follows. Throws if the cron expression or the time zone is invalid. */
 export function nextTime(times: ScheduleTimes, now: number): number | null {
   const { everyMs } = times;
   if (everyMs !== undefined) return (Math.floor(now / everyMs) + 1) * everyMs;
@@ -198,7 +200,7 @@ function cronOf({ cron, timeZone = "UTC" }: ScheduleTimes): Cron {
   return new Cron(cron!, { timezone: timeZone, paused: true, fixedTimeRule: "no-wildcard" });
 }
 
-/** The times after `due` that have come; of too many, the last ones. */
+/** The due times from `due` (excluded) to `now`. If they are too many, the last ones. */
 function timesBetween(times: ScheduleTimes, due: number, now: number): readonly number[] {
   const most = MAX_MISSED - 1;
   const found: number[] = [];

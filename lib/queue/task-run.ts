@@ -145,7 +145,7 @@ export class TaskRun {
     const isLast = task.attempt >= attempts || (isVerdict && readProperty(error, "retry") !== true);
     const said = isVerdict ? readProperty(error, "message") : null;
     const shown = typeof said === "string" ? said : "failed";
-    const what = error === this.#timeout ? "timed out" : shown;
+    const what = this.#isTimeout(error) ? "timed out" : shown;
     return {
       verdict: goesBack ? "unknown" : isLast ? "failed" : "retry",
       progress: this.#output?.progress ?? task.progress,
@@ -159,6 +159,10 @@ export class TaskRun {
   }
 
   /** The handler may go on; what it does no longer counts. */
+  #isTimeout(error: unknown): boolean {
+    return this.#timeout !== null && error === this.#timeout;
+  }
+
   #timeOut(timeoutMs: number): void {
     if (this.#isSettled) return;
     const fault = new RedisSseError("TIMEOUT", `expected the task to be done within ${timeoutMs} ms`);
@@ -269,7 +273,7 @@ export class TaskRun {
   /** One that was told to end has every reason to throw. */
   #tell(thrown: unknown): void {
     log("handler failed: %s: %s", this.lease.task.id, nameOfThrown(thrown));
-    if (this.#aborting?.signal.aborted && thrown !== this.#timeout) return;
+    if (this.#aborting?.signal.aborted && !this.#isTimeout(thrown)) return;
     // It may well be async, and must not end the process.
     const told = (async () => this.#handling.onError(thrown, this.lease.task))();
     told.catch((fault: unknown) => {

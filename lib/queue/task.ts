@@ -1,41 +1,41 @@
 import { RedisSseError } from "../errors.js";
 
 /**
- * `queued -> running -> succeeded | failed | cancelled`. `delayed` is one that is not due yet, or that waits to be tried
- * again; a task whose worker is lost is `queued` anew.
+ * `queued -> running -> succeeded | failed | cancelled`. A `delayed` task is not due yet, or waits for its next attempt. If a
+ * worker is lost, its task is `queued` again.
  */
 export type TaskStatus = "queued" | "delayed" | "running" | "succeeded" | "failed" | "cancelled";
 
-/** A task as it stands in Redis. Times are ISO 8601. */
+/** A task with its current state. Times are in ISO 8601. */
 export interface Task<Payload = unknown, Result = unknown> {
   readonly id: string;
   readonly queue: string;
   readonly kind: string;
   readonly payload: Payload;
   readonly status: TaskStatus;
-  /** -100 to 100; the higher are run first. */
+  /** -100 to 100. Higher priorities start first. */
   readonly priority: number;
   /** 0 to 100. */
   readonly progress: number;
   readonly message: string;
-  /** What the handler last reported beside a number; `null` when it has not. */
+  /** The newest object that the handler passed to `progress()`. `null` if it passed none. */
   readonly data: unknown;
-  /** How often a worker has begun it. */
+  /** Number of attempts so far. */
   readonly attempt: number;
   readonly createdAt: string;
-  /** When a task that is `delayed` is due. */
+  /** When a `delayed` task is due. `null` in all other states. */
   readonly runAt: string | null;
   readonly startedAt: string | null;
   readonly finishedAt: string | null;
-  /** What the handler returned, once it has succeeded. */
+  /** The return value of the handler. `null` until the task has succeeded. */
   readonly result: Result | null;
 }
 
-/** What an event on `task_progress:{taskId}` tells of: a retry is a failure, or a lost worker, that was not the last. */
+/** Type of an event on `task_progress:{taskId}`. `retry` is a failed attempt, or a lost worker, that a further attempt follows. */
 export type TaskEventType =
   "queued" | "started" | "progress" | "retry" | "requeued" | "succeeded" | "failed" | "cancelled";
 
-/** What goes over `task_progress:{taskId}`, as JSON. */
+/** Data of an event on `task_progress:{taskId}`, as JSON. */
 export interface TaskProgress {
   readonly taskId: string;
   readonly progress: number;
@@ -43,12 +43,13 @@ export interface TaskProgress {
   readonly status: TaskStatus;
   readonly type: TaskEventType;
   readonly attempt: number;
-  /** Which event of its channel this is, from 1; 0 where no history is kept. */
+  /** Number of the event in its channel, starting at 1. It is 0 for a channel without history. */
   readonly seq: number;
-  /** What the handler reported beside a number. */
+  /** The object that the handler passed to `progress()`, if any. */
   readonly data?: unknown;
 }
 
+/** Progress of work outside a worker. */
 export interface ProgressReport {
   /** 0 to 100. */
   readonly progress: number;
@@ -57,9 +58,10 @@ export interface ProgressReport {
 }
 
 /**
- * Thrown by a handler to say why a task fails, in words for whoever watches it. The message of any other error is not
- * shown to anyone but the queue's operators: it may name hosts, queries and credentials. It is a verdict: the task is
- * not tried again, unless with `retry: true`.
+ * A failure whose message is shown to clients that watch the task.
+ *
+ * Throw it in a handler. The task fails without a further attempt, unless you pass `retry: true`. Only operators of the queue see
+ * the message of any other error: it can contain hosts, queries and credentials.
  */
 export class TaskFailure extends Error {
   readonly retry: boolean;
@@ -98,7 +100,7 @@ export function progressChannel(taskId: string): string {
   return CHANNEL + taskId;
 }
 
-/** The task that a channel tells of; `null` for another channel. */
+/** The task id of a task's channel. `null` for another channel. */
 export function taskOfChannel(channel: string): string | null {
   if (!channel.startsWith(CHANNEL)) return null;
   const id = channel.slice(CHANNEL.length);
@@ -140,7 +142,7 @@ export function parseTask(id: string, fields: ReadonlyMap<string, string>): Task
   };
 }
 
-/** What a task's channel would tell of it as it stands, after `seq` events. */
+/** The current state of a task as an event of its channel, after `seq` events. */
 export function progressOf({ id, progress, message, status, attempt, data }: Task, seq = 0): TaskProgress {
   const inLine = attempt > 0 ? "retry" : "queued";
   const type = status === "running" ? "progress" : isFinished(status) ? status : inLine;
@@ -165,7 +167,7 @@ function readNumber(text: string | undefined): number {
   return Number.isFinite(number) ? number : 0;
 }
 
-/** What another program has broken is not worth a list that cannot be read: `null`. */
+/** `null` for a field that another program has broken, so that the rest of a list can be read. */
 function readStored(text: string | undefined): unknown {
   try {
     return parseJson(text);

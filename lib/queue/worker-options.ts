@@ -4,34 +4,37 @@ import { describeThrown } from "../thrown.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import type { Task } from "./task.js";
 
+/** Options of a worker. */
 export interface WorkerOptions {
-  /** Handlers at once. Default 1. */
+  /** Most handlers that run at once. Defaults to 1. */
   readonly concurrency?: number;
-  /** Milliseconds after which a worker that does not report back is taken for dead. Default 30,000. */
+  /** Time without a sign of life after which a worker counts as dead, in milliseconds. Defaults to 30,000 ms. */
   readonly leaseMs?: number;
-  /** The longest wait between two looks at the queue, in milliseconds, at most 5,000. Default 5,000. */
+  /** Longest wait between two looks at the queue, in milliseconds. At most 5,000. Defaults to 5,000 ms. */
   readonly pollMs?: number;
-  /** Stops the worker, as `stop()` does. */
+  /** Stops the worker when it aborts, like `stop()`. */
   readonly signal?: AbortSignal;
   /**
-   * Called with what a handler threw, unless that is a `TaskFailure`: whoever watches the task does not learn
-   * it, so the app has to. Default: `console.error`.
+   * Called with each value that a handler threw, except a `TaskFailure`. Clients that watch the task do not see this value.
+   * Defaults to `console.error`.
    */
   readonly onError?: (error: unknown, task: Task) => void;
   /**
-   * Called when Redis is away or refuses a call of the worker: it is a read-only replica, full, or its ACL forbids the call.
-   * The worker tries again by itself. A fault of the same code and message is told at most once a minute. Default:
-   * `console.warn`, once for all workers of the queue.
+   * Called when Redis is away or refuses a call of the worker. The worker tries again by itself.
+   *
+   * Redis refuses a call if it is a read-only replica, if it is full, or if its ACL forbids the call. The function gets faults of the
+   * same code and message at most once a minute. Defaults to `console.warn`, once for all workers of the queue.
    */
   readonly onFault?: (error: RedisSseError) => void;
 }
 
+/** Options of `Worker.stop()`. */
 export interface StopOptions {
-  /** How long tasks that are under way may go on; then they go back to the queue. Default 2,000 ms. */
+  /** How long running tasks may continue. Then they go back to the queue. Defaults to 2,000 ms. */
   readonly graceMs?: number;
 }
 
-/** `WorkerOptions` with what counts where they say nothing. */
+/** `WorkerOptions` with their defaults. */
 export type WorkerSettings = Omit<Required<WorkerOptions>, "signal" | "onFault"> &
   Pick<WorkerOptions, "signal" | "onFault">;
 

@@ -1,9 +1,10 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
-import { ConfigError, RedisSseError, sanitize } from "../errors.js";
+import { ConfigError, oneNodeError, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { readWholeNumber } from "../validate.js";
 import { endClient, isReady, startPinging, type ConnectionRole, type RedisClient } from "./client.js";
+import { isOneNodeOfMany } from "./cluster.js";
 import type { ConnectionFactory } from "./connection-factory.js";
 import { Lease } from "./lease.js";
 import { Permits } from "./permits.js";
@@ -86,6 +87,9 @@ export class ClientPool {
   #commands: RedisClient | null = null;
   #subscriber: RedisClient | null = null;
   #subscriberFault: RedisSseError | null = null;
+  /** Why no command can be sent over what was configured. */
+  #misfit: ConfigError | null = null;
+  #stopPinging: () => void = () => {};
   #closed: Promise<void> | null = null;
 
   constructor(connect: ConnectionFactory, options: PoolOptions, clock: Clock) {
@@ -97,11 +101,23 @@ export class ClientPool {
 
   /**
    * The shared connection for ordinary commands. Never subscribe or block on it, and give a duplicate of it a
-   * `connectionName` of its own: one that bears ours is taken for a leak. Throws `CLOSED`.
+   * `connectionName` of its own: one that bears ours is taken for a leak. Throws `CLOSED`, and `CONFIG` if it has turned out to
+   * lead to one node of a cluster.
    */
   get commands(): RedisClient {
     this.#assertOpen();
-    return (this.#commands ??= this.#connect("command"));
+    if (this.#misfit !== null) throw this.#misfit;
+    return (this.#commands ??= this.#connectCommands());
+  }
+
+  #connectCommands(): RedisClient {
+    const client = this.#connect("command");
+    client.on("ready", () => {
+      void isOneNodeOfMany(client).then((isMisfit) => (this.#misfit = isMisfit ? oneNodeError() : null));
+    });
+    // A link that is dead but looks open is noticed as soon as that of the subscriber: what was missed is read over this one.
+    this.#stopPinging = startPinging(client, this.#clock, this.#options.pingMs);
+    return client;
   }
 
   /** The hub's connection: what is subscribed on it is the hub's to decide, and nobody else's. Throws `CLOSED`. */
@@ -251,6 +267,7 @@ export class ClientPool {
       log("lease of %s was still held at close", printable(lease.holder));
       lease.release();
     }
+    this.#stopPinging();
     const shared = [this.#subscriber, this.#commands].filter((client) => client !== null);
     this.#subscriber = null;
     this.#commands = null;
@@ -264,8 +281,15 @@ export class ClientPool {
   }
 }
 
-/** A shared connection is there for long: that it is just connected is seen no second time. */
+/**
+ * A shared connection is there for long: that it is just connected is seen no second time. A Cluster client has one to each node that
+ * it has sent a command to.
+ */
 function countShared(client: RedisClient | null): ConnectionCensus {
+  if (client !== null && "nodes" in client) {
+    const nodes = client.nodes();
+    return { made: nodes.length, ready: nodes.filter(isReady).length };
+  }
   return { made: client === null ? 0 : 1, ready: client !== null && isReady(client) ? 1 : 0 };
 }
 

@@ -1,4 +1,4 @@
-import type { Cluster, Redis } from "ioredis";
+import type { Cluster, Redis, RedisOptions } from "ioredis";
 
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
@@ -10,6 +10,13 @@ export const CONNECTION_ROLES = ["command", "subscriber", "lease"] as const;
 
 /** What a connection is for; its name in `CLIENT LIST` begins with `redis-sse:<role>:`. */
 export type ConnectionRole = (typeof CONNECTION_ROLES)[number];
+
+/** The options that are set for every connection; replies in the shapes that all versions of ioredis have. */
+export type ConnectionOptions = Omit<RedisOptions, "replyMapping" | "retryStrategy"> & {
+  readonly replyMapping: "legacy";
+  /** Milliseconds before the next attempt to connect; `null` for none. */
+  readonly retryStrategy: (times: number) => number | null;
+};
 
 /** Whether this is an ioredis-mock, which has no `status`. */
 export function isMock(client: RedisClient): boolean {

@@ -2,7 +2,8 @@ import { Redis, type Cluster, type RedisOptions } from "ioredis";
 
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import type { ConnectionRole, RedisClient } from "./client.js";
+import type { ConnectionOptions, ConnectionRole, RedisClient } from "./client.js";
+import { connectToCluster } from "./cluster.js";
 import { connectionName } from "./connection-name.js";
 
 /** What an app may give as `redis`: its own client, ioredis options, or a URL. */
@@ -28,21 +29,18 @@ export function createConnectionFactory(
 ): ConnectionFactory {
   const connect = connector(source === undefined ? defaultUrl() : source);
   return (role) => {
-    const client = connect({ ...optionsFor(role), connectionName: connectionName(role, instance) });
+    const client = connect(role, { ...optionsFor(role), connectionName: connectionName(role, instance) });
     // An `error` without a listener is printed by ioredis as it is; ours says a code and no secret.
     client.on("error", (error: unknown) => log("%s connection: %s", role, sanitize(error).message));
     return client;
   };
 }
 
-/** The options that are set for every connection; replies in the shapes that all versions of ioredis have. */
-type RoleOptions = Omit<RedisOptions, "replyMapping"> & { replyMapping: "legacy" };
-
 function defaultUrl(): string {
   return process.env["REDIS_URL"] || "redis://127.0.0.1:6379";
 }
 
-function connector(source: RedisSource): (options: RoleOptions) => RedisClient {
+function connector(source: RedisSource): (role: ConnectionRole, options: ConnectionOptions) => RedisClient {
   if (typeof source === "string") {
     assertUrl(source);
     // Options in a URL would win over ours; those of a client that is duplicated do not.
@@ -55,16 +53,9 @@ function connector(source: RedisSource): (options: RoleOptions) => RedisClient {
     // Other clients take it so; ioredis would ignore it, and connect to localhost.
     throw new ConfigError("expected redis as a URL itself, not as an object with a url");
   }
-  if (isCluster(source)) {
-    return ({ retryStrategy, ...redisOptions }) =>
-      source.duplicate([], {
-        redisOptions,
-        lazyConnect: true,
-        clusterRetryStrategy: (times: number) => retryStrategy?.(times) ?? null,
-      });
-  }
-  if (isClient(source)) return (options) => source.duplicate(options);
-  return (options) => new Redis({ ...source, ...options });
+  if (isCluster(source)) return connectToCluster(source);
+  if (isClient(source)) return (_role, options) => source.duplicate(options);
+  return (_role, options) => new Redis({ ...source, ...options });
 }
 
 const isCluster = (source: object): source is Cluster => "isCluster" in source && source.isCluster === true;
@@ -89,8 +80,8 @@ function assertUrl(source: string): void {
 }
 
 /** Every option that matters is set here: `duplicate()` would carry over the app's. */
-function optionsFor(role: ConnectionRole): RoleOptions {
-  const common: RoleOptions = {
+function optionsFor(role: ConnectionRole): ConnectionOptions {
+  const common: ConnectionOptions = {
     replyMapping: "legacy",
     lazyConnect: true,
     keyPrefix: "",

@@ -1,5 +1,6 @@
 import { sanitize } from "../errors.js";
 import { isMock, type RedisClient } from "../redis/client.js";
+import { nodesOf } from "./nodes.js";
 
 /** What the server says that it holds; `null` what it does not tell to this user. */
 export interface ServerView {
@@ -20,15 +21,41 @@ export interface ServerConnection {
 const MAX_BATCH = 512;
 
 /**
- * Asks the server for its connections, and which of `channels` nobody is subscribed to. `null` for a mock, and
- * for a cluster, where each node has a view of its own. Rejects when the server gives no answer.
+ * Asks the server for its connections, and which of `channels` nobody is subscribed to. Of a cluster all nodes are asked: a
+ * channel is silent if nobody is subscribed to it on any. `null` for a mock. Rejects when a server gives no answer.
  */
 export async function askServer(
   client: RedisClient,
   channels: readonly string[],
   withConnections: boolean,
 ): Promise<ServerView | null> {
-  if (isMock(client) || "nodes" in client) return null;
+  if (isMock(client)) return null;
+  const nodes = await nodesOf(client);
+  const views = await Promise.all(nodes.map((node) => askNode(node, channels, withConnections)));
+  if (views.length === 1) return views[0]!;
+  const isKnown = (part: "connections" | "silent"): boolean => views.every((view) => view[part] !== null);
+  return {
+    // Each server counts its connections by itself.
+    connections: isKnown("connections")
+      ? views.flatMap(({ connections }, index) =>
+          connections!.map((connection) => ({ ...connection, id: `${index}:${connection.id}` })),
+        )
+      : null,
+    silent: isKnown("silent") ? inAll(views.map(({ silent }) => silent!)) : null,
+  };
+}
+
+function inAll(lists: readonly (readonly string[])[]): readonly string[] {
+  const [first = [], ...others] = lists;
+  const sets = others.map((list) => new Set(list));
+  return first.filter((channel) => sets.every((set) => set.has(channel)));
+}
+
+async function askNode(
+  client: RedisClient,
+  channels: readonly string[],
+  withConnections: boolean,
+): Promise<ServerView> {
   const counts: Promise<unknown[]>[] = [];
   for (let start = 0; start < channels.length; start += MAX_BATCH) {
     counts.push(client.pubsub("NUMSUB", ...channels.slice(start, start + MAX_BATCH)));

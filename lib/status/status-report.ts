@@ -1,17 +1,11 @@
-import { sanitize, type ErrorCode } from "../errors.js";
 import type { DriftReport } from "./drift.js";
+import type { NodeStatus, ServerInfo } from "./nodes.js";
 import type { GapReason } from "../pubsub/inbound-event.js";
 import type { RuleName } from "../pubsub/rule-failure.js";
 import type { RegistryStatistics } from "../pubsub/session-registry.js";
 import type { HubStatistics } from "../pubsub/subscription-hub.js";
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
-import type { RedisClient } from "../redis/client.js";
 import type { PoolStatistics } from "../redis/client-pool.js";
-
-/** What the Redis server says of itself, or why it does not. */
-export type ServerInfo =
-  | { readonly connectedClients: number | null; readonly maxClients: number | null; readonly fault?: never }
-  | { readonly connectedClients?: never; readonly maxClients?: never; readonly fault: ErrorCode };
 
 /** What was read of the logs, and what clients were told to be missing, since the service was made. */
 export interface HistoryStatistics {
@@ -71,9 +65,11 @@ export interface StatusReport {
   /** The queues that this process has used. */
   readonly queues: readonly QueueStatus[];
   readonly redis: ServerInfo;
+  /** The server, or each node of a cluster; empty where none is known. */
+  readonly nodes: readonly NodeStatus[];
   /**
    * What the service believes to hold beside what the server says; `null` where that was not asked for, or cannot
-   * be asked: Redis is away, or is a cluster or a mock. Its parts are `null` where the server does not tell them:
+   * be asked: Redis is away, or is a mock. Its parts are `null` where the server does not tell them:
    * it refuses CLIENT, PUBSUB or INFO to this user, or has over 2,000 clients to list.
    */
   readonly drift: DriftReport | null;
@@ -85,22 +81,4 @@ export interface StatusOptions {
    * second look after 250 ms. Default true.
    */
   readonly drift?: boolean | undefined;
-}
-
-/** Asks the server how many clients it has, and may have; `null` where it does not tell. Never rejects. */
-export async function readServerInfo(commands: () => RedisClient): Promise<ServerInfo> {
-  try {
-    const info = await commands().info("clients");
-    const read = (field: string): number | null => {
-      const found = new RegExp(`^${field}:(\\d+)`, "m").exec(info);
-      return found === null ? null : Number(found[1]);
-    };
-    return { connectedClients: read("connected_clients"), maxClients: read("maxclients") };
-  } catch (error) {
-    const fault = sanitize(error);
-    // A server that refuses INFO to this user is there all the same.
-    return fault.code === "REDIS_REFUSED"
-      ? { connectedClients: null, maxClients: null }
-      : { fault: fault.code };
-  }
 }

@@ -1,12 +1,13 @@
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
 import { assertKnown, assertObject } from "../validate.js";
 import { findDrift, type DriftReport, type DriftSource } from "./drift.js";
-import { readServerInfo, type ServerInfo, type StatusOptions, type StatusReport } from "./status-report.js";
+import { readNodes, type ServerInfo } from "./nodes.js";
+import type { StatusOptions, StatusReport } from "./status-report.js";
 
 const STATUS_OPTIONS: ReadonlySet<string> = new Set<keyof StatusOptions>(["drift"]);
 
 /** What the service tells of itself, without asking Redis. */
-export type LocalStatus = Omit<StatusReport, "redis" | "drift" | "queues"> & {
+export type LocalStatus = Omit<StatusReport, "redis" | "nodes" | "drift" | "queues"> & {
   readonly queues: readonly QueueStatistics[];
 };
 
@@ -31,14 +32,15 @@ export class StatusService {
     assertKnown("status()", options, STATUS_OPTIONS);
     const { drift: wanted = true } = options;
     const { commands, local, signal } = this.#options;
-    const redis: ServerInfo = signal.aborted ? { fault: "CLOSED" } : await readServerInfo(commands);
+    const closed: ServerInfo = { fault: "CLOSED" };
+    const { redis, nodes } = signal.aborted ? { redis: closed, nodes: [] } : await readNodes(commands);
     const asked = wanted && redis.fault === undefined && !signal.aborted;
     const drift = asked ? await this.#look(redis.connectedClients) : null;
     const isThere = redis.fault === undefined && !signal.aborted;
     const counts = isThere ? await this.#options.countTasks() : [];
     const status = local();
     const queues = status.queues.map((queue, index) => ({ ...queue, counts: counts[index] ?? null }));
-    return { ...status, queues, redis, drift };
+    return { ...status, queues, redis, nodes, drift };
   }
 
   #look(connectedClients: number | null): Promise<DriftReport | null> {

@@ -9,6 +9,7 @@ import { createInterface } from "node:readline";
 import { expect } from "chai";
 import { Redis } from "ioredis";
 
+import { endWithTests } from "./end-with-tests.js";
 import { eventually } from "./eventually.js";
 
 /** A port that nobody listens on now. */
@@ -38,9 +39,13 @@ export class RedisServer {
     this.url = `redis://127.0.0.1:${port}`;
   }
 
-  static async start(program: string, options: readonly string[] = []): Promise<RedisServer> {
+  static async start(
+    program: string,
+    options: readonly string[] = [],
+    pickPort: () => Promise<number> = freePort,
+  ): Promise<RedisServer> {
     for (let attempt = 1; ; attempt++) {
-      const server = new RedisServer(program, await freePort(), options);
+      const server = new RedisServer(program, await pickPort(), options);
       try {
         await server.boot();
         return server;
@@ -71,9 +76,7 @@ export class RedisServer {
       { stdio: ["ignore", "pipe", "ignore"] },
     );
     this.#process = child;
-    const killWithTests = (): void => void child.kill("SIGKILL");
-    process.once("exit", killWithTests);
-    child.once("exit", () => process.off("exit", killWithTests));
+    endWithTests(child);
     await new Promise<void>((resolve, reject) => {
       child.once("error", reject);
       child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));

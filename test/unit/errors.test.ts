@@ -42,6 +42,36 @@ describe("sanitize()", () => {
     ["what the ACL denies", replyError("NOPERM No permissions to access a channel"), "REDIS_REFUSED"],
     ["maxclients", replyError("ERR max number of clients reached"), "REDIS_UNAVAILABLE"],
     ["a server without memory", replyError("OOM command not allowed when used memory"), "REDIS_REFUSED"],
+    [
+      "a slot that is being moved",
+      replyError("TRYAGAIN Multiple keys request during rehashing of slot"),
+      "REDIS_UNAVAILABLE",
+    ],
+    ["a slot that asks elsewhere", replyError("ASK 866 127.0.0.1:7001"), "REDIS_UNAVAILABLE"],
+    ["a cluster without a master", replyError("CLUSTERDOWN The cluster is down"), "REDIS_UNAVAILABLE"],
+    ["a node that is not all of its cluster", replyError("MOVED 866 127.0.0.1:7001"), "CONFIG"],
+    [
+      "a cluster that sends from node to node",
+      new Error("Too many Cluster redirections. Last error: ReplyError: MOVED 866 127.0.0.1:7001"),
+      "REDIS_UNAVAILABLE",
+    ],
+    [
+      "a cluster that does not tell its slots",
+      withFields({ name: "ClusterAllFailedError" }, "Failed to refresh slots cache."),
+      "REDIS_UNAVAILABLE",
+    ],
+    [
+      "a cluster of which no node answers",
+      new Error("None of startup nodes is available"),
+      "REDIS_UNAVAILABLE",
+    ],
+    ["a cluster that was ended", new Error("Cluster is ended."), "REDIS_UNAVAILABLE"],
+    [
+      "a cluster that is not ready",
+      new Error("Cluster isn't ready and enableOfflineQueue options is false"),
+      "REDIS_UNAVAILABLE",
+    ],
+    ["a node without a connection", new Error("Node is disconnected"), "REDIS_UNAVAILABLE"],
     ["a closed connection", new Error("Connection is closed."), "REDIS_UNAVAILABLE"],
     ["a command that timed out", new Error("Command timed out"), "REDIS_UNAVAILABLE"],
     [

@@ -186,36 +186,71 @@ describe("createConnectionFactory()", () => {
   });
 
   describe("of an app's cluster", () => {
-    it("duplicates it with its credentials, and our options for its nodes", () => {
-      const source = track(
-        new Cluster([{ host: "redis.internal", port: 7000 }], {
+    /** What an app may have set for its own use, at each level. */
+    const appsCluster = (): Cluster =>
+      track(
+        new Cluster([{ host: "redis.internal", port: 7000 }, "redis://other.internal:7001", 7002], {
           lazyConnect: true,
-          redisOptions: { password: "secret", keyPrefix: "app:", commandTimeout: 1 },
+          keyPrefix: "app:",
+          scaleReads: "slave",
+          enableOfflineQueue: false,
+          enableAutoPipelining: true,
+          maxRedirections: 1,
+          redisOptions: {
+            password: "secret",
+            keyPrefix: "app:",
+            commandTimeout: 1,
+            enableAutoPipelining: true,
+          },
         }),
       );
-      const client = make(source, "subscriber") as Cluster;
+
+    it("duplicates it for commands, with its credentials and our options at each level", () => {
+      const source = appsCluster();
+      const before = structuredClone(source.options.redisOptions);
+      const client = make(source, "command") as Cluster;
       expect(client).not.to.equal(source);
       expect(client.isCluster).to.equal(true);
       expect(client.status).to.equal("wait");
-      expect(client.options.lazyConnect).to.equal(true);
+      expect(client.options).to.include({
+        lazyConnect: true,
+        keyPrefix: "",
+        scaleReads: "master",
+        enableOfflineQueue: true,
+        enableAutoPipelining: false,
+        maxRedirections: 50,
+      });
       expect(client.options.redisOptions).to.include({
         password: "secret",
         keyPrefix: "",
         autoResubscribe: false,
-        commandTimeout: undefined,
+        enableAutoPipelining: false,
+        commandTimeout: 5_000,
       });
-      expect(source.options.redisOptions).to.deep.equal({
-        password: "secret",
-        keyPrefix: "app:",
-        commandTimeout: 1,
-      });
+      expect(client.options.clusterRetryStrategy?.(1)).to.be.a("number");
+      expect(source.options.redisOptions).to.deep.equal(before);
+      expect(source.options).to.include({ keyPrefix: "app:", scaleReads: "slave", maxRedirections: 1 });
     });
 
-    it("never lets a leased one try again by itself", () => {
-      const source = track(new Cluster([{ host: "redis.internal", port: 7000 }], { lazyConnect: true }));
-      expect((make(source, "lease") as Cluster).options.clusterRetryStrategy?.(1)).to.equal(null);
-      expect((make(source, "command") as Cluster).options.clusterRetryStrategy?.(1)).to.be.a("number");
-    });
+    for (const role of ["subscriber", "lease"] as const) {
+      it(`connects to one node after the other for the role "${role}"`, () => {
+        const client = make(appsCluster(), role) as Redis;
+        expect(client).to.be.instanceOf(Redis);
+        expect(client.options).to.include({ password: "secret", keyPrefix: "", autoResubscribe: false });
+        const seen: string[] = [];
+        for (let times = 1; times <= 3; times++) {
+          seen.push(`${client.options.host}:${client.options.port}`);
+          const pauseMs = client.options.retryStrategy!(times);
+          if (role === "lease") expect(pauseMs).to.equal(null);
+          else expect(pauseMs).to.be.a("number");
+        }
+        expect(seen.toSorted()).to.deep.equal([
+          "localhost:7002",
+          "other.internal:7001",
+          "redis.internal:7000",
+        ]);
+      });
+    }
   });
 
   describe("without a source", () => {

@@ -77,6 +77,7 @@ function statusReport(): StatusReport {
     channels: ["notifications:admin", "task_progress:abc123"],
     queues: [],
     redis: { connectedClients: 8, maxClients: 100 },
+    nodes: [],
     drift: null,
   };
 }

@@ -1,0 +1,245 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { expect } from "chai";
+import { Redis } from "ioredis";
+
+import { endWithTests } from "./end-with-tests.js";
+import { eventually } from "./eventually.js";
+import { freePort, RedisServer } from "./redis-server.js";
+
+const NAME = "redis-sse-test";
+const DOWN_AFTER_MS = 1_000;
+const FAILOVER_TIMEOUT_MS = 2_000;
+
+/** What `new Redis(...)` takes to find the master. */
+export interface SentinelAddress {
+  readonly sentinels: { host: string; port: number }[];
+  readonly name: string;
+}
+
+/** Real servers: a master, its replica, and three Sentinels that watch them. */
+export class RedisSentinel {
+  readonly servers: readonly RedisServer[];
+  readonly #sentinels: readonly SentinelProcess[];
+  readonly #frozen = new Set<RedisServer>();
+
+  private constructor(servers: readonly RedisServer[], sentinels: readonly SentinelProcess[]) {
+    this.servers = servers;
+    this.#sentinels = sentinels;
+  }
+
+  /** `program` is what `need("redis", context)` found. */
+  static async start(program: string): Promise<RedisSentinel> {
+    const servers: RedisServer[] = [];
+    const sentinels: SentinelProcess[] = [];
+    const rig = new RedisSentinel(servers, sentinels);
+    try {
+      const soon = ["--repl-diskless-sync-delay", "0"];
+      const master = await RedisServer.start(program, soon);
+      servers.push(master);
+      const replica = await RedisServer.start(program, [
+        ...soon,
+        "--replicaof",
+        "127.0.0.1",
+        String(master.port),
+      ]);
+      servers.push(replica);
+      // A Sentinel looks for replicas once in ten seconds: it has to find this one at its first look.
+      await eventually(async () => {
+        expect(await replica.admin.info("replication")).to.include("master_link_status:up");
+        expect(await master.admin.info("replication")).to.match(/slave0:.*state=online/);
+      }, 10_000);
+      for (let count = 0; count < 3; count++)
+        sentinels.push(await SentinelProcess.start(program, master.port));
+      await rig.untilWatched();
+      return rig;
+    } catch (error) {
+      await rig.stop();
+      throw error;
+    }
+  }
+
+  get options(): SentinelAddress {
+    return {
+      name: NAME,
+      sentinels: this.#sentinels.map(({ port }) => ({ host: "127.0.0.1", port })),
+    };
+  }
+
+  /** The master as the Sentinels name it now, all of them. */
+  async master(): Promise<RedisServer> {
+    const ports = await Promise.all(
+      this.#sentinels.map(async ({ admin }) => {
+        const [, port] = (await admin.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)) as [string, string];
+        return Number(port);
+      }),
+    );
+    expect(new Set(ports).size, "masters to the Sentinels").to.equal(1);
+    const server = this.servers.find(({ port }) => port === ports[0]);
+    if (server === undefined) throw new Error(`a master that is not of this rig: ${ports[0]}`);
+    return server;
+  }
+
+  /** Stops the master from answering. Resolves with it. */
+  async freezeMaster(): Promise<RedisServer> {
+    const master = await this.master();
+    master.signal("SIGSTOP");
+    this.#frozen.add(master);
+    return master;
+  }
+
+  /** Lets what was frozen go on. */
+  thaw(): void {
+    for (const server of this.#frozen) server.signal("SIGCONT");
+    this.#frozen.clear();
+  }
+
+  /** Ends the master at once, as a crash would. Resolves with it; `boot()` starts it again. */
+  async killMaster(): Promise<RedisServer> {
+    const master = await this.master();
+    this.#frozen.delete(master);
+    await master.kill();
+    return master;
+  }
+
+  /** Resolves when all Sentinels name another master than this, and that takes writes. */
+  async untilReplaced(old: RedisServer, timeoutMs = 20_000): Promise<RedisServer> {
+    return eventually(async () => {
+      const master = await this.master();
+      expect(master.port, "the port of the master").not.to.equal(old.port);
+      const [role] = (await master.admin.role()) as [string];
+      expect(role, "the role of the new master").to.equal("master");
+      return master;
+    }, timeoutMs);
+  }
+
+  /** Lets the Sentinels change master and replica in an orderly way. */
+  async failover(): Promise<RedisServer> {
+    const old = await this.master();
+    // It is refused until a replica is known to be good, and for a while after the failover before.
+    await eventually(() => this.#sentinels[0]!.admin.call("SENTINEL", "FAILOVER", NAME), 20_000);
+    return this.untilReplaced(old);
+  }
+
+  /**
+   * Brings back what was frozen or killed, and resolves when the next failover is possible. The Sentinels would get there
+   * by themselves, in up to half a minute: they ask once in ten seconds who follows whom.
+   */
+  async heal(): Promise<void> {
+    this.thaw();
+    for (const server of this.servers) if (!server.running) await server.boot();
+    const master = await this.master();
+    await eventually(async () => {
+      for (const server of this.servers) {
+        if (server === master) continue;
+        if (/role:master/.test(await server.admin.info("replication"))) {
+          await server.admin.replicaof("127.0.0.1", master.port);
+        }
+        expect(await server.admin.info("replication")).to.include("master_link_status:up");
+      }
+    }, 10_000);
+    for (const { admin } of this.#sentinels) await admin.call("SENTINEL", "RESET", NAME);
+    await this.untilWatched();
+  }
+
+  /** Resolves when every Sentinel knows the others, and a master with a replica that is there. */
+  async untilWatched(timeoutMs = 20_000): Promise<void> {
+    await eventually(async () => {
+      for (const { admin } of this.#sentinels) {
+        const master = pairs(await admin.call("SENTINEL", "MASTER", NAME));
+        expect(master.get("flags"), "the flags of the master").to.equal("master");
+        expect(master.get("num-other-sentinels"), "other Sentinels").to.equal("2");
+        const replicas = (await admin.call("SENTINEL", "REPLICAS", NAME)) as unknown[];
+        const there = replicas.map(pairs).filter((replica) => replica.get("master-link-status") === "ok");
+        expect(there.length, "replicas that are linked").to.equal(1);
+      }
+    }, timeoutMs);
+  }
+
+  async stop(): Promise<void> {
+    this.#frozen.clear();
+    await Promise.all([...this.#sentinels, ...this.servers].map((each) => each.stop()));
+  }
+}
+
+class SentinelProcess {
+  readonly port: number;
+  readonly admin: Redis;
+  readonly #folder: string;
+  readonly #process: ChildProcess;
+
+  private constructor(port: number, folder: string, child: ChildProcess) {
+    this.port = port;
+    this.#folder = folder;
+    this.#process = child;
+    this.admin = new Redis({ port, host: "127.0.0.1", connectionName: "test:admin" });
+    this.admin.on("error", () => {});
+  }
+
+  static async start(program: string, masterPort: number): Promise<SentinelProcess> {
+    for (let attempt = 1; ; attempt++) {
+      const sentinel = await SentinelProcess.#spawn(program, masterPort);
+      try {
+        await eventually(async () => {
+          if (sentinel.#over) throw new Error("the Sentinel has ended");
+          expect(await sentinel.admin.ping()).to.equal("PONG");
+        });
+        return sentinel;
+      } catch (error) {
+        // Another process may have taken the port meanwhile.
+        await sentinel.stop();
+        if (attempt === 5) throw error;
+      }
+    }
+  }
+
+  static async #spawn(program: string, masterPort: number): Promise<SentinelProcess> {
+    const port = await freePort();
+    const folder = await mkdtemp(join(tmpdir(), "redis-sse-test-"));
+    // It writes what it learns into its configuration.
+    const file = join(folder, "sentinel.conf");
+    await writeFile(
+      file,
+      [
+        `port ${port}`,
+        "bind 127.0.0.1",
+        `dir ${folder}`,
+        `sentinel monitor ${NAME} 127.0.0.1 ${masterPort} 2`,
+        `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
+        `sentinel failover-timeout ${NAME} ${FAILOVER_TIMEOUT_MS}`,
+        "",
+      ].join("\n"),
+    );
+    const child = spawn(program, [file, "--sentinel"], { stdio: "ignore" });
+    child.on("error", () => {}); // the port says that nobody is there
+    endWithTests(child);
+    return new SentinelProcess(port, folder, child);
+  }
+
+  get #over(): boolean {
+    const { exitCode, signalCode, pid } = this.#process;
+    return pid === undefined || exitCode !== null || signalCode !== null;
+  }
+
+  async stop(): Promise<void> {
+    this.admin.disconnect();
+    if (!this.#over) {
+      const exited = once(this.#process, "exit");
+      this.#process.kill("SIGKILL");
+      await exited;
+    }
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** A flat list of names and values. */
+function pairs(reply: unknown): ReadonlyMap<string, string> {
+  const list = reply as readonly string[];
+  return new Map(
+    list.flatMap((name, index) => (index % 2 === 0 ? [[name, list[index + 1] ?? ""] as const] : [])),
+  );
+}
