@@ -30,10 +30,7 @@ export function keepsEverything(channel: string): boolean {
 export type ServiceOptions = Omit<RedisSseOptions, "clock" | "redis"> & { readonly redis: RedisAddress };
 
 /** All processes have to agree on the histories. What can wait is kept short, so that much happens in little time. */
-export function serviceOptions(
-  redis: RedisAddress,
-  subscriptions: "shared" | "dedicated",
-): ServiceOptions {
+export function serviceOptions(redis: RedisAddress, subscriptions: "shared" | "dedicated"): ServiceOptions {
   return {
     redis,
     subscriptions,

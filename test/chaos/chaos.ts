@@ -230,8 +230,15 @@ class Chaos {
     if (!losses.possible) return new Set();
     if (!keepsEverything(channel)) return null;
     const held = new Set(places.values());
-    const mayBeLost = ({ code, issuedAt, settledAt }: { code: number; issuedAt: number; settledAt: number }) =>
-      !held.has(code) && losses.mayHaveMet(issuedAt, settledAt);
+    const mayBeLost = ({
+      code,
+      issuedAt,
+      settledAt,
+    }: {
+      code: number;
+      issuedAt: number;
+      settledAt: number;
+    }) => !held.has(code) && losses.mayHaveMet(issuedAt, settledAt);
     if (this.#ledger.unsettled(channel).some(mayBeLost)) return null;
     const lost = new Set<number>();
     for (const publisher of this.#ledger.publishers(channel)) {

@@ -115,7 +115,8 @@ export class ClientCheck {
     if (payload === null || trail === undefined) {
       return this.#broken("data comes as it was published, on the client's channels", data.slice(0, 120));
     }
-    if (!hasId && !isLive(payload.channel)) this.#broken("every event of a channel with history has an id", data.slice(0, 80));
+    if (!hasId && !isLive(payload.channel))
+      this.#broken("every event of a channel with history has an id", data.slice(0, 80));
     const { channel } = payload;
     trail.push(codeOf(payload), this.#positions.get(channel)?.offset ?? 0, this.#connection);
     this.#expectMoved(before, new Map([[channel, isLive(channel) ? 0 : 1]]), `an event of ${channel}`);
@@ -126,13 +127,18 @@ export class ClientCheck {
     const { channels, reason } = JSON.parse(data) as { channels: string[]; reason: string };
     const isLoss = this.#mayLose && LOSSES.has(reason);
     for (const channel of channels) {
-      if (keepsEverything(channel) && !isLoss) this.#broken("no gap on a channel that keeps everything", data);
+      if (keepsEverything(channel) && !isLoss)
+        this.#broken("no gap on a channel that keeps everything", data);
       if (!this.channels.includes(channel)) this.#broken("a gap names channels of the stream", data);
       this.trails.get(channel)?.push(GAP, this.#positions.get(channel)?.offset ?? 0, this.#connection);
       this.#gapped.add(channel);
     }
     if (!hasId) return;
-    this.#expectMoved(before, new Map(Array.from(this.#gapped, (channel) => [channel, isLoss ? NaN : Infinity])), "a gap");
+    this.#expectMoved(
+      before,
+      new Map(Array.from(this.#gapped, (channel) => [channel, isLoss ? NaN : Infinity])),
+      "a gap",
+    );
     this.#gapped.clear();
   }
 
@@ -143,7 +149,8 @@ export class ClientCheck {
       const channel = this.#channelOf.get(tag);
       if (channel !== undefined) positions.set(channel, { epoch, offset });
     }
-    if (positions.size < this.channels.filter((channel) => !isLive(channel)).length) this.#broken("an id tells the place in every channel", id);
+    if (positions.size < this.channels.filter((channel) => !isLive(channel)).length)
+      this.#broken("an id tells the place in every channel", id);
     // What it leaves out is compared with nothing, and not missed again with every id.
     this.#positions = new Map([...known, ...positions]);
   }

@@ -31,7 +31,7 @@ const SENTINEL = {
   "fail-over": 1,
 } as const;
 
-const CLUSTER = { ...SENTINEL, "move-slot": 2 } as const;
+const CLUSTER: typeof SENTINEL & { readonly "move-slot": number } = { ...SENTINEL, "move-slot": 2 };
 
 export type FaultKind = keyof typeof SINGLE | keyof typeof CLUSTER;
 

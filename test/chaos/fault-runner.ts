@@ -25,7 +25,12 @@ export async function runFaults(
   await Promise.all(
     faults.map(async (fault) => {
       await pause(firstAt + fault.atMs - machineNow());
-      const record: FaultRecord = { ...fault, begunMs: machineNow() - startedAt, endedMs: Infinity, outcome: "under way" };
+      const record: FaultRecord = {
+        ...fault,
+        begunMs: machineNow() - startedAt,
+        endedMs: Infinity,
+        outcome: "under way",
+      };
       records.push(record);
       try {
         await provoke[fault.kind](target, fault);

@@ -79,7 +79,8 @@ export class Ledger {
     for (const publisher of this.publishers(channel)) {
       for (const [number, event] of this.numbers(channel, publisher)) {
         const code = codeOf({ publisher, number });
-        if (event.offset !== null && !isLost(code, event.offset)) places.set(event.offset, { code, ...event });
+        if (event.offset !== null && !isLost(code, event.offset))
+          places.set(event.offset, { code, ...event });
       }
     }
     return places;

@@ -66,7 +66,11 @@ function judgeSpans(trail: Trail, { ledger, channel, losses }: Evidence): Findin
         const after = arrivals.find((arrival) => arrival.number > number);
         if ((after?.gaps ?? gaps) > (before?.gaps ?? 0)) continue;
         const what = `p${publisher}#${number} on connection ${connection}`;
-        return { rule: "nothing is missing on an open stream without a gap", what, index: after?.index ?? end };
+        return {
+          rule: "nothing is missing on an open stream without a gap",
+          what,
+          index: after?.index ?? end,
+        };
       }
     }
   }

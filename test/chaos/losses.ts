@@ -23,4 +23,4 @@ export interface Window {
   readonly to: number;
 }
 
-export const NO_LOSSES = new Losses({ possible: false, untold: false }, []);
+export const NO_LOSSES: Losses = new Losses({ possible: false, untold: false }, []);

@@ -23,7 +23,10 @@ export interface ChaosReport {
 export function formatReport(report: ChaosReport): string {
   const { options, violations, tally, faults, acknowledged, uncertain, lost, tookMs } = report;
   const { topology, clients, publishers, seed } = options;
-  const held = topology === "single" ? "every event came once, in order" : "every event came once, in order, or was told as lost";
+  const held =
+    topology === "single"
+      ? "every event came once, in order"
+      : "every event came once, in order, or was told as lost";
   const lines = [
     `seed ${seed}, ${topology}, ${options.seconds} s of faults, ${clients} clients, ${publishers} publishers: ${violations.length === 0 ? held : "FAILED"}`,
     `  published   ${acknowledged} acknowledged, ${uncertain} uncertain, ${lost} lost; ${seconds(tookMs)} in all`,

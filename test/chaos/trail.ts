@@ -14,7 +14,7 @@ export class Trail {
   /** When each connection began and ended, by its number. */
   readonly spans: Map<number, { readonly from: number; to: number }> = new Map();
   /** When the last gap came. */
-  gapAt = -Infinity;
+  gapAt: number = -Infinity;
   /** Where the client began, by the id of its first `connected`. */
   readonly beginning: number;
   /** When it knew that it had begun, as `machineNow()`: what is published from then on has to come. */

@@ -37,7 +37,14 @@ describe("what the chaos test finds wrong with what a client has received", () =
     if (ends) trail.push(MARKER.code, MARKER.offset, 0);
     const places = new Map(EVENTS.map((number) => [number, codeOf({ publisher: 1, number })]));
     places.set(MARKER.offset, MARKER.code);
-    const evidence = { channel, ledger, places, marker: MARKER, losses: NO_LOSSES, lostPlaces: new Set<number>() };
+    const evidence = {
+      channel,
+      ledger,
+      places,
+      marker: MARKER,
+      losses: NO_LOSSES,
+      lostPlaces: new Set<number>(),
+    };
     return judge(trail, evidence).map(({ rule }) => rule);
   }
 
