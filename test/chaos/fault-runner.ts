@@ -8,8 +8,6 @@ import { machineNow } from "./machine-clock.js";
 /** A fault as it came about; times are since the run began. */
 export interface FaultRecord extends PlannedFault {
   readonly begunMs: number;
-  /** When all was as before again. */
-  endedMs: number;
   outcome: string;
 }
 
@@ -28,7 +26,6 @@ export async function runFaults(
       const record: FaultRecord = {
         ...fault,
         begunMs: machineNow() - startedAt,
-        endedMs: Infinity,
         outcome: "under way",
       };
       records.push(record);
@@ -40,7 +37,6 @@ export async function runFaults(
         tally.add("missed");
         record.outcome = `missed: ${(error as Error).message}`;
       }
-      record.endedMs = machineNow() - startedAt;
     }),
   );
 }

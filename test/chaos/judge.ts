@@ -2,7 +2,7 @@ import { isLive, isTiny, keepsEverything } from "./channels.js";
 import type { Ledger } from "./ledger.js";
 import { judgeLive } from "./live-judge.js";
 import type { Losses } from "./losses.js";
-import { nameOf, numberOf, publisherOf } from "./payload.js";
+import { codeOf, nameOf, numberOf, publisherOf } from "./payload.js";
 import { GAP, type Trail } from "./trail.js";
 
 /** What a client's trail is held against. */
@@ -28,13 +28,14 @@ export interface Marker {
 /** Whether a client has had its chance of everything: the marker, or a gap that hides it as well. */
 export function isComplete(
   channel: string,
-  { codes, offsets, gapAt }: Trail,
+  { codes, offsets, gapAt, spans }: Trail,
   { code, offset, issuedAt }: Marker,
   { possible }: Losses,
 ): boolean {
   const last = codes.at(-1);
   if (last === code) return true;
-  if (isLive(channel)) return gapAt >= issuedAt;
+  // It was published while the client was away, and nothing is kept for it.
+  if (isLive(channel)) return Math.max(gapAt, [...spans.values()].at(-1)?.from ?? 0) >= issuedAt;
   return (isTiny(channel) || possible) && last === GAP && offsets.at(-1)! >= offset;
 }
 
@@ -102,9 +103,17 @@ interface Reached {
 }
 
 /** An event that nobody can have any more is another matter than one that is there, and was not sent. */
-function ruleOfMissing({ ledger, channel, lostPlaces }: Evidence, publisher: number, number: number): string {
+function ruleOfMissing(
+  { ledger, channel, places, losses }: Evidence,
+  publisher: number,
+  number: number,
+): string {
   const { offset } = ledger.numbers(channel, publisher).get(number)!;
-  const isLost = offset !== null && lostPlaces?.has(offset) === true;
+  const isLost =
+    losses.possible &&
+    offset !== null &&
+    keepsEverything(channel) &&
+    places.get(offset) !== codeOf({ publisher, number });
   return isLost ? "what a failover loses is told by a gap" : "nothing is missing";
 }
 

@@ -61,7 +61,8 @@ function judgeSpans(trail: Trail, { ledger, channel, losses }: Evidence): Findin
       for (const [number, { issuedAt, settledAt }] of ledger.numbers(channel, publisher)) {
         if (issuedAt < from || numbers.has(number)) continue;
         if (number > newest && settledAt > to - UNDER_WAY_MS) continue;
-        if (losses.untold && losses.mayHaveMet(issuedAt, settledAt)) continue;
+        // Between two nodes, or acknowledged by one that others had replaced: of that nobody can know.
+        if (losses.possible && losses.mayHaveMet(issuedAt, settledAt)) continue;
         const before = arrivals.findLast((arrival) => arrival.number < number);
         const after = arrivals.find((arrival) => arrival.number > number);
         if ((after?.gaps ?? gaps) > (before?.gaps ?? 0)) continue;

@@ -2,13 +2,10 @@
 export class Losses {
   /** Whether any server may take over from another that had more. */
   readonly possible: boolean;
-  /** Whether messages without a place may be lost between two nodes, of which nobody can know. */
-  readonly untold: boolean;
   readonly #windows: readonly Window[];
 
-  constructor({ possible, untold }: { possible: boolean; untold: boolean }, windows: readonly Window[]) {
+  constructor(possible: boolean, windows: readonly Window[]) {
     this.possible = possible;
-    this.untold = untold;
     this.#windows = windows;
   }
 
@@ -23,4 +20,4 @@ export interface Window {
   readonly to: number;
 }
 
-export const NO_LOSSES: Losses = new Losses({ possible: false, untold: false }, []);
+export const NO_LOSSES: Losses = new Losses(false, []);

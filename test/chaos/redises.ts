@@ -6,9 +6,10 @@ import { historyKeys } from "../../lib/history/history-keys.js";
 import { RedisCluster, type ClusterNode } from "../support/redis-cluster.js";
 import { RedisSentinel } from "../support/redis-sentinel.js";
 import { RedisServer } from "../support/redis-server.js";
-import { within } from "../soak/patience.js";
+import { until, within } from "../soak/patience.js";
 import { CHANNELS } from "./channels.js";
-import type { FaultKind } from "./fault-plan.js";
+import type { Window } from "./losses.js";
+import { machineNow } from "./machine-clock.js";
 import type { Topology } from "./options.js";
 import type { RedisAddress } from "./redis-address.js";
 
@@ -16,6 +17,11 @@ import type { RedisAddress } from "./redis-address.js";
 const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
 /** For a server to answer; it may be under a fault. */
 const PATIENCE_MS = 2_000;
+/** A Sentinel looks at a replica every ten seconds. */
+const WATCHED_MS = 30_000;
+const LINKED_MS = 20_000;
+/** The connections are killed with the failover, and what was paused with them. */
+const PAUSE_MS = 10_000;
 
 /** The servers of a run, whatever they form, and what can be done to them. */
 export interface Redises {
@@ -24,10 +30,10 @@ export interface Redises {
   readonly port: number | null;
   /** What is kept, to look at. */
   readonly store: Redis | Cluster;
-  /** Faults after which another server may take over that has not received the newest events. */
-  readonly losing: ReadonlySet<FaultKind>;
-  /** Whether messages pass between nodes on their way, and are lost with the link between these. */
-  readonly forwards: boolean;
+  /** Whether another server may take over that has not received the newest events. */
+  readonly mayLose: boolean;
+  /** When that may have been. */
+  readonly losing: readonly Window[];
   /** Asks each server that answers. */
   command(send: (admin: Redis) => Promise<unknown>): Promise<void>;
   /** Each of these resolves when the servers are whole again. */
@@ -51,8 +57,8 @@ async function startSingle(program: string): Promise<Redises> {
     get store() {
       return server.admin;
     },
-    losing: new Set(),
-    forwards: false,
+    mayLose: false,
+    losing: [],
     command: (send) => askAll([server.admin], send),
     async crash(_, durationMs) {
       await server.kill();
@@ -72,6 +78,7 @@ async function startSingle(program: string): Promise<Redises> {
 
 async function startCluster(program: string): Promise<Redises> {
   const cluster = await RedisCluster.start(program, { server: DURABLE });
+  const losing: Window[] = [];
   /** More often a master: of a replica nobody notices much. */
   const chooseNode = async (choice: number): Promise<ClusterNode> => {
     const masters = await cluster.masters();
@@ -81,8 +88,8 @@ async function startCluster(program: string): Promise<Redises> {
     address: { nodes: cluster.startup },
     port: null,
     store: cluster.client(),
-    losing: new Set(["crash-redis", "stop-redis"]),
-    forwards: true,
+    mayLose: true,
+    losing,
     command: (send) =>
       askAll(
         cluster.alive.map(({ admin }) => admin),
@@ -90,15 +97,19 @@ async function startCluster(program: string): Promise<Redises> {
       ),
     async crash(choice, durationMs) {
       const node = await chooseNode(choice);
-      await node.kill();
-      await pause(durationMs);
-      await cluster.heal();
+      await during(losing, async () => {
+        await node.kill();
+        await pause(durationMs);
+        await cluster.heal();
+      });
     },
     async freeze(choice, durationMs) {
       const node = await chooseNode(choice);
-      node.freeze();
-      await pause(durationMs);
-      await cluster.heal();
+      await during(losing, async () => {
+        node.freeze();
+        await pause(durationMs);
+        await cluster.heal();
+      });
     },
     async failOver(choice) {
       await cluster.failover(await cluster.replicaOf(chosen(await cluster.masters(), choice)));
@@ -115,11 +126,17 @@ async function startCluster(program: string): Promise<Redises> {
 
 async function startSentinel(program: string): Promise<Redises> {
   const rig = await RedisSentinel.start(program, { server: DURABLE });
+  const losing: Window[] = [];
   let master = await rig.master();
   let frozen: RedisServer | null = null;
-  const becomeWhole = async (): Promise<void> => {
-    await rig.untilWatched();
-    master = await rig.master();
+  /** Whoever was replaced follows the new master, as soon as there is one. */
+  const follow = async (): Promise<void> => {
+    const attempt = async (): Promise<void> => {
+      master = await rig.master();
+      for (const server of rig.servers) if (server !== master) await demote(server, master);
+      await expectLinked(rig.servers);
+    };
+    await until("all but one follow the master", attempt, LINKED_MS);
   };
   return {
     address: rig.options,
@@ -127,34 +144,84 @@ async function startSentinel(program: string): Promise<Redises> {
     get store() {
       return master.admin;
     },
-    // Asked for a failover, the Sentinels promote the replica first, and tell the old master afterwards.
-    losing: new Set(["crash-redis", "stop-redis", "fail-over"]),
-    forwards: false,
+    mayLose: true,
+    losing,
     command: (send) =>
       askAll(
         rig.servers.filter((server) => server.running && server !== frozen).map(({ admin }) => admin),
         send,
       ),
     async crash(_, durationMs) {
-      const server = await rig.killMaster();
-      await pause(durationMs);
-      await server.boot();
-      await becomeWhole();
+      await rig.untilWatched(WATCHED_MS);
+      await during(losing, async () => {
+        const server = await rig.killMaster();
+        await pause(durationMs);
+        await server.boot();
+        await follow();
+      });
     },
     async freeze(_, durationMs) {
-      frozen = await rig.freezeMaster();
-      await pause(durationMs);
-      rig.thaw();
-      frozen = null;
-      await becomeWhole();
+      await rig.untilWatched(WATCHED_MS);
+      await during(losing, async () => {
+        frozen = await rig.freezeMaster();
+        await pause(durationMs);
+        rig.thaw();
+        frozen = null;
+        await follow();
+      });
     },
     async failOver() {
-      await rig.failover();
-      await becomeWhole();
+      await rig.untilWatched(WATCHED_MS);
+      // The Sentinels promote the replica while the old master still takes writes: an operator stops these first.
+      const server = await rig.master();
+      await server.admin.call("CLIENT", "PAUSE", PAUSE_MS, "WRITE");
+      await until("the replica has everything", () => expectSame(rig.servers), LINKED_MS);
+      await during(losing, async () => {
+        await rig.failover();
+        await follow();
+      });
     },
     moveSlot: () => notThere("a slot"),
     stop: () => rig.stop(),
   };
+}
+
+/**
+ * Makes a master that was replaced a replica, with what a Sentinel says to it. By itself a Sentinel waits eight seconds for
+ * that, in which both take writes: what a log has lost then, nobody can find out.
+ */
+async function demote(server: RedisServer, master: RedisServer): Promise<void> {
+  const { admin } = server;
+  const [role] = (await admin.role()) as [string];
+  if (role !== "master") return;
+  await admin
+    .multi()
+    .replicaof("127.0.0.1", master.port)
+    .call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    .call("CLIENT", "KILL", "TYPE", "pubsub")
+    .exec();
+}
+
+async function expectLinked(servers: readonly RedisServer[]): Promise<void> {
+  const views = await Promise.all(servers.map(({ admin }) => admin.info("replication")));
+  const linked = views.filter((view) => view.includes("master_link_status:up"));
+  if (linked.length !== servers.length - 1) throw new Error(`${linked.length} of them do`);
+}
+
+async function expectSame(servers: readonly RedisServer[]): Promise<void> {
+  const views = await Promise.all(servers.map(({ admin }) => admin.info("replication")));
+  const offsets = views.map((view) => /^(?:master|slave)_repl_offset:(\d+)/m.exec(view)?.[1]);
+  if (new Set(offsets).size > 1) throw new Error(offsets.join(" and "));
+}
+
+async function during(windows: Window[], work: () => Promise<void>): Promise<void> {
+  const window = { from: machineNow(), to: Infinity };
+  windows.push(window);
+  try {
+    await work();
+  } finally {
+    window.to = machineNow();
+  }
 }
 
 async function askAll(admins: readonly Redis[], send: (admin: Redis) => Promise<unknown>): Promise<void> {
