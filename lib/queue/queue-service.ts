@@ -423,5 +423,8 @@ function withoutError({ error, ...task }: DeadLetter): Task {
 }
 
 function takenId(id: string): RedisSseError {
-  return new RedisSseError("TASK_EXISTS", `expected an id that no task has, got "${id}"`);
+  return new RedisSseError(
+    "TASK_EXISTS",
+    `A task with id "${id}" already exists. Use another id, or pass deduplicate.`,
+  );
 }

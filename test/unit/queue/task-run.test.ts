@@ -240,6 +240,14 @@ describe("TaskRun", () => {
       expect(told, "the signal's and onError's").to.deep.equal([told[0], told[0]]);
     });
 
+    it("is none where a handler throws null", async () => {
+      start(() => {
+        throw null;
+      });
+      await expectOver();
+      expect(outcome()).to.include({ message: "failed" });
+    });
+
     it("is the queue's where the task says nothing, and leaves no timer", async () => {
       port = new ScriptedPort({ timeoutMs: 700 });
       start(() => 1);
