@@ -28,8 +28,8 @@ export class ClientCheck {
   #phase: Phase = "over";
   /** The stream has said that it could not give everything; the gap that says what is still to come. */
   #gapDue = false;
-  /** Channels of gaps without an id: the next gap has it, for all of them. */
-  #gapped = new Set<string>();
+  /** Channels of gaps without an id, and by how much they move: the next gap has it, for all of them. */
+  #gapped = new Map<string, number>();
 
   /** `mayLose`: another server may take over that has not received everything. */
   constructor(
@@ -131,14 +131,10 @@ export class ClientCheck {
         this.#broken("no gap on a channel that keeps everything", data);
       if (!this.channels.includes(channel)) this.#broken("a gap names channels of the stream", data);
       this.trails.get(channel)?.push(GAP, this.#positions.get(channel)?.offset ?? 0, this.#connection);
-      this.#gapped.add(channel);
+      this.#gapped.set(channel, isLoss ? NaN : Infinity);
     }
     if (!hasId) return;
-    this.#expectMoved(
-      before,
-      new Map(Array.from(this.#gapped, (channel) => [channel, isLoss ? NaN : Infinity])),
-      "a gap",
-    );
+    this.#expectMoved(before, this.#gapped, "a gap");
     this.#gapped.clear();
   }
 

@@ -157,6 +157,8 @@ async function startSentinel(program: string): Promise<Redises> {
         const server = await rig.killMaster();
         await pause(durationMs);
         await server.boot();
+        // It comes back as what it was started as, and was another by now.
+        if ((await rig.master()) === server) await server.admin.replicaof("NO", "ONE");
         await follow();
       });
     },
