@@ -173,7 +173,7 @@ export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
   try {
     new Cron(cron, { timezone: zone, paused: true }).nextRun();
   } catch {
-    throw new ConfigError('cron is not a valid expression of five or six fields, such as "30 4 * * *"');
+    throw new ConfigError('expected cron as a valid expression of five or six fields, such as "30 4 * * *"');
   }
   return { cron, timeZone: zone };
 }

@@ -11,10 +11,10 @@ const UNDER_WAY_MS = 10_000;
  * come twice.
  */
 export function judgeLive(trail: Trail, evidence: Evidence): Finding | null {
-  return judgeOrder(trail) ?? judgeSpans(trail, evidence);
+  return judgeOrder(trail, evidence) ?? judgeSpans(trail, evidence);
 }
 
-function judgeOrder({ codes }: Trail): Finding | null {
+function judgeOrder({ codes }: Trail, { channel, ledger }: Evidence): Finding | null {
   const had = new Set<number>();
   const reached = new Map<number, number>();
   for (const [index, code] of codes.entries()) {
@@ -22,7 +22,12 @@ function judgeOrder({ codes }: Trail): Finding | null {
     had.add(code);
     const last = reached.get(publisherOf(code));
     if (last !== undefined && last > code) {
-      const what = `${nameOf(code)} after ${nameOf(last)}`;
+      const told = (code: number): string => {
+        const event = ledger.numbers(channel, publisherOf(code)).get(numberOf(code));
+        if (event === undefined) return `${nameOf(code)} (uncertain)`;
+        return `${nameOf(code)} (issued at ${event.issuedAt.toFixed(0)}, settled after ${(event.settledAt - event.issuedAt).toFixed(0)} ms)`;
+      };
+      const what = `${told(code)} after ${told(last)}`;
       return { rule: "nothing comes out of order", what, index };
     }
     reached.set(publisherOf(code), code);

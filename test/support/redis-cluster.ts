@@ -5,7 +5,7 @@ import { expect } from "chai";
 import { Cluster, type Redis } from "ioredis";
 
 import { eventually } from "./eventually.js";
-import { freePort, RedisServer } from "./redis-server.js";
+import { expectReplicated, freePort, RedisServer } from "./redis-server.js";
 
 const SLOTS = 16_384;
 const BUS_OFFSET = 10_000;
@@ -112,8 +112,8 @@ export class ClusterNode {
 /** A slot on its way to another node. Both know of it, and each key is on one of them. */
 export interface SlotMigration {
   readonly slot: number;
-  /** Moves what the slot holds now. */
-  moveKeys(): Promise<void>;
+  /** Moves what the slot holds now, or so many of its keys: a call that needs the others too is told to try again. */
+  moveKeys(most?: number): Promise<void>;
   /** Moves the rest, and gives the slot to its new node, as all nodes then know. */
   finish(): Promise<void>;
 }
@@ -129,6 +129,7 @@ export interface MigrateOptions {
 export class RedisCluster {
   readonly nodes: readonly ClusterNode[];
   readonly #clients: Cluster[] = [];
+  readonly #migrations = new Set<SlotMigration>();
 
   private constructor(nodes: readonly ClusterNode[]) {
     this.nodes = nodes;
@@ -145,6 +146,7 @@ export class RedisCluster {
       "cluster-node-timeout": NODE_TIMEOUT_MS,
       "cluster-replica-validity-factor": 0,
       "repl-diskless-sync-delay": 0,
+      "repl-ping-replica-period": 1,
     }).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const starts = await Promise.allSettled(
       Array.from({ length: masters * (1 + replicas) }, () =>
@@ -219,17 +221,19 @@ export class RedisCluster {
     const from = await this.masterOf(key);
     await to.admin.cluster("SETSLOT", slot, "IMPORTING", from.id);
     await from.admin.cluster("SETSLOT", slot, "MIGRATING", to.id);
-    const moveKeys = async (): Promise<void> => {
-      for (;;) {
-        const keys = await from.admin.cluster("GETKEYSINSLOT", slot, 100);
+    const moveKeys = async (most = Infinity): Promise<void> => {
+      for (let left = most; left > 0;) {
+        const keys = await from.admin.cluster("GETKEYSINSLOT", slot, Math.min(100, left));
         if (keys.length === 0) return;
+        left -= keys.length;
         await from.admin.call("MIGRATE", "127.0.0.1", to.port, "", 0, 5_000, "KEYS", ...keys);
       }
     };
-    return {
+    const migration: SlotMigration = {
       slot,
       moveKeys,
       finish: async () => {
+        this.#migrations.delete(migration);
         await moveKeys();
         // In this order: the slot never has no owner.
         await to.admin.cluster("SETSLOT", slot, "NODE", to.id);
@@ -244,6 +248,8 @@ export class RedisCluster {
         }, 10_000);
       },
     };
+    this.#migrations.add(migration);
+    return migration;
   }
 
   /** Moves the key's slot to another node, while everything goes on. */
@@ -272,8 +278,11 @@ export class RedisCluster {
           const info = await node.admin.cluster("INFO");
           expect(info, `the node on port ${node.port}`).to.include("cluster_state:ok");
           const replication = await node.admin.info("replication");
-          if (replication.includes("role:slave")) {
+          const masterPort = /master_port:(\d+)/.exec(replication)?.[1];
+          if (masterPort !== undefined) {
             expect(replication, `the replica on port ${node.port}`).to.include("master_link_status:up");
+            const master = this.nodes.find(({ port }) => port === Number(masterPort));
+            if (master?.alive) await expectReplicated(master.server, node.port);
           }
           return pictureOf(await node.view(), (id) => this.#node(id).alive);
         }),
@@ -282,17 +291,23 @@ export class RedisCluster {
     }, timeoutMs);
   }
 
-  /** Brings back what was frozen or killed, and waits until the cluster is whole again. */
+  /** Brings back what was frozen or killed, ends what was half-way, and waits until the cluster is whole again. */
   async heal(): Promise<void> {
     for (const node of this.nodes) {
       if (!node.server.running) await node.restart();
       else if (!node.alive) node.thaw();
     }
     await this.untilWhole();
+    for (const migration of this.#migrations) await migration.finish();
+  }
+
+  /** Ends the clients that were made so far. */
+  disconnectClients(): void {
+    for (const client of this.#clients.splice(0)) client.disconnect();
   }
 
   async stop(): Promise<void> {
-    for (const client of this.#clients.splice(0)) client.disconnect();
+    this.disconnectClients();
     await Promise.all(this.nodes.map(({ server }) => server.stop()));
   }
 

@@ -9,7 +9,7 @@ import { Redis } from "ioredis";
 
 import { endWithTests } from "./end-with-tests.js";
 import { eventually } from "./eventually.js";
-import { freePort, RedisServer } from "./redis-server.js";
+import { expectReplicated, freePort, RedisServer } from "./redis-server.js";
 
 const NAME = "redis-sse-test";
 const DOWN_AFTER_MS = 1_000;
@@ -41,7 +41,7 @@ export class RedisSentinel {
     const sentinels: SentinelProcess[] = [];
     const rig = new RedisSentinel(servers, sentinels);
     try {
-      const soon = ["--repl-diskless-sync-delay", "0", ...server];
+      const soon = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", ...server];
       const master = await RedisServer.start(program, soon);
       servers.push(master);
       const replica = await RedisServer.start(program, [
@@ -54,7 +54,7 @@ export class RedisSentinel {
       // A Sentinel looks for replicas once in ten seconds: it has to find this one at its first look.
       await eventually(async () => {
         expect(await replica.admin.info("replication")).to.include("master_link_status:up");
-        expect(await master.admin.info("replication")).to.match(/slave0:.*state=online/);
+        await expectReplicated(master, replica.port);
       }, 10_000);
       for (let count = 0; count < 3; count++)
         sentinels.push(await SentinelProcess.start(program, master.port));
@@ -143,6 +143,7 @@ export class RedisSentinel {
           await server.admin.replicaof("127.0.0.1", master.port);
         }
         expect(await server.admin.info("replication")).to.include("master_link_status:up");
+        await expectReplicated(master, server.port);
       }
     }, 10_000);
     for (const { admin } of this.#sentinels) await admin.call("SENTINEL", "RESET", NAME);

@@ -22,6 +22,16 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/**
+ * A master sends a new replica nothing before its first acknowledgement, up to a second after both call the link up: what
+ * is written until then would be lost with the master. (With nothing written it is the ping to a replica that is acknowledged.)
+ */
+export async function expectReplicated(master: RedisServer, replicaPort: number): Promise<void> {
+  const replication = await master.admin.info("replication");
+  const acknowledged = new RegExp(`port=${replicaPort},state=online,offset=[1-9]`);
+  expect(replication, `the master on port ${master.port}`).to.match(acknowledged);
+}
+
 /** A real server of the suite's own, and a connection to ask it what it sees. */
 export class RedisServer {
   readonly port: number;

@@ -1,0 +1,446 @@
+import { setTimeout as pause } from "node:timers/promises";
+
+import { expect } from "chai";
+import { Cluster, Redis } from "ioredis";
+
+import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import { CallLog, expectPassing, outcomeOf } from "../support/call-log.js";
+import { eventually } from "../support/eventually.js";
+import { need } from "../support/prerequisites.js";
+import { RedisCluster, type ClientOptions, type ClusterNode } from "../support/redis-cluster.js";
+import { freePort } from "../support/redis-server.js";
+import { expectFault, faultOf } from "../support/service.js";
+import type { SseClient } from "../support/sse-client.js";
+import { startStreamApp, type StreamApp } from "../support/stream-app.js";
+import { dataOf, gapsOf, isEvent } from "../support/stream-harness.js";
+
+const HEARTBEAT_MS = 500;
+/** "A few heartbeats", from a fault until a stream hears again. */
+const RECOVERY_MS = 6 * HEARTBEAT_MS;
+
+/** The slot that all tasks are in, and so what else bears this tag. */
+const TASKS = "{tasks}";
+
+describe("a Redis Cluster", function () {
+  this.timeout(60_000);
+  let program: string;
+  let cluster: RedisCluster;
+  const apps: StreamApp[] = [];
+  const services: RedisSse[] = [];
+  const loads: CallLog[] = [];
+  let names = 0;
+
+  before(async function () {
+    program = await need("redis", this);
+    this.timeout(60_000);
+    cluster = await RedisCluster.start(program);
+  });
+
+  afterEach(async () => {
+    // A load may have failed the test already.
+    await Promise.all(loads.splice(0).map((load) => load.stop().catch(() => {})));
+    await Promise.all(apps.splice(0).map((app) => app.close()));
+    await Promise.all(services.splice(0).map((service) => service.close()));
+    cluster.disconnectClients();
+    await cluster.heal();
+  });
+
+  after(() => cluster?.stop());
+
+  const name = (begin: string): string => `${begin}-${names++}`;
+
+  const withDefaults = (options: RedisSseOptions): RedisSseOptions => ({
+    heartbeatMs: HEARTBEAT_MS,
+    ...options,
+    redis: options.redis ?? cluster.client(),
+  });
+
+  const create = (options: RedisSseOptions = {}): RedisSse => {
+    const service = createRedisSse(withDefaults(options));
+    services.push(service);
+    return service;
+  };
+
+  const start = async (options: RedisSseOptions = {}): Promise<StreamApp> => {
+    const app = await startStreamApp(withDefaults(options));
+    apps.push(app);
+    return app;
+  };
+
+  const load = (what: string, call: (number: number) => Promise<unknown>): CallLog => {
+    const log = new CallLog(what, call);
+    loads.push(log);
+    return log;
+  };
+
+  const otherMaster = async (node: ClusterNode): Promise<ClusterNode> =>
+    (await cluster.masters()).find((each) => each !== node)!;
+
+  /** A channel whose events are not kept by this node. */
+  const channelElsewhere = async (node: ClusterNode): Promise<string> => {
+    for (;;) {
+      const channel = name("elsewhere");
+      if ((await cluster.masterOf(channel)) !== node) return channel;
+    }
+  };
+
+  const namesOf = async (begin: string): Promise<readonly (readonly [ClusterNode, string])[]> => {
+    const lists = await Promise.all(
+      cluster.alive.map(async (node) => (await node.connectionNames()).map((each) => [node, each] as const)),
+    );
+    return lists.flat().filter(([, each]) => each.startsWith(begin));
+  };
+
+  /** The node that the one subscriber connection of the one service is connected to. */
+  const subscribersNode = async (): Promise<ClusterNode> =>
+    eventually(async () => {
+      const [first, ...others] = await namesOf("redis-sse:subscriber:");
+      expect(others, "further subscriber connections").to.have.length(0);
+      expect(first, "a subscriber connection").not.to.equal(undefined);
+      return first![0];
+    });
+
+  /** Each event that was acknowledged came once, and whatever came was in order, without a gap. */
+  const expectWhole = async (client: SseClient, acknowledged: readonly number[]): Promise<void> => {
+    await eventually(() => expect(dataOf(client).map(Number)).to.include.members([...acknowledged]), 10_000);
+    const numbers = dataOf(client).map(Number);
+    expect(numbers, "in order, each once").to.deep.equal([...new Set(numbers)].toSorted((a, b) => a - b));
+    expect(gapsOf(client), "gaps").to.deep.equal([]);
+  };
+
+  /** Whatever the service has under way while something is done to the slot of all tasks. */
+  const startTraffic = async () => {
+    const app = await start();
+    const { service } = app;
+    const channel = name(`${TASKS}:events`);
+    const text = name(`${TASKS}:text`);
+    const queue = service.queue(name("jobs"));
+    const tasks: string[] = [];
+    await service.publish(channel, { data: "-1" });
+    const client = await app.openLive(channel);
+    const writer = await service.writer(text);
+    let written = "";
+    const calls = [
+      load("publish()", (number) => service.publish(channel, { data: String(number) })),
+      load("enqueue()", async (number) => tasks.push((await queue.enqueue("kind", { number })).id)),
+      load("write()", (number) => {
+        written += `${number} `;
+        return writer.write(`${number} `);
+      }),
+    ] as const;
+    const more = (count: number, timeoutMs?: number): Promise<unknown> =>
+      Promise.all(calls.map((each) => each.more(count, timeoutMs)));
+    await more(5);
+    return {
+      more,
+      /** Resolves when that many more events were published: what they need was there before. */
+      morePublished: (count: number) => calls[0].more(count),
+      /** Ends everything, and looks whether it is whole. */
+      async finish() {
+        await more(5);
+        for (const each of calls) await each.stop();
+        const [published] = calls;
+        await expectWhole(client, published.resolved);
+        for (const id of tasks) expect(await queue.get(id), `the task ${id}`).not.to.equal(null);
+        await writer.end();
+        const reader = await app.open(text);
+        await reader.ended;
+        expect(dataOf(reader).join(""), "what was written").to.equal(written);
+        expect(JSON.parse(reader.events.find(isEvent("closing"))!.data)).to.include({ reason: "completed" });
+      },
+    };
+  };
+
+  describe("while it changes its shape", () => {
+    it("goes on while a slot moves", async () => {
+      const traffic = await startTraffic();
+      const from = await cluster.masterOf(TASKS);
+      const migration = await cluster.beginMigration(TASKS, await otherMaster(from));
+      // A task is a new key beside others of its queue, which neither node takes now: the calls wait, or say so.
+      await traffic.morePublished(5);
+      await migration.moveKeys(1);
+      await pause(1_500);
+      await migration.moveKeys();
+      await traffic.morePublished(5);
+      await migration.finish();
+      await traffic.finish();
+    });
+
+    it("rejects within 6 s what needs keys that stay apart, and goes on when they are together", async () => {
+      const service = create();
+      const channel = name("apart");
+      await service.publish(channel, { data: "first" });
+      const migration = await cluster.beginMigration(
+        channel,
+        await otherMaster(await cluster.masterOf(channel)),
+      );
+      await migration.moveKeys(1);
+      const outcome = await outcomeOf(() => service.publish(channel, { data: "second" }));
+      await migration.finish();
+      expect(outcome.code).to.be.oneOf(["REDIS_UNAVAILABLE", "TIMEOUT"]);
+      expect(outcome.tookMs).to.be.at.most(6_000);
+      await service.publish(channel, { data: "third" });
+    });
+
+    for (const fault of ["kill", "freeze"] as const) {
+      it(`goes on with a replica after a master that was hit by a ${fault}`, async () => {
+        const traffic = await startTraffic();
+        const master = await cluster.masterOf(TASKS);
+        const replica = await cluster.replicaOf(master);
+        await master[fault]();
+        await eventually(async () => expect(await replica.isMaster()).to.equal(true), 15_000);
+        await traffic.more(5);
+        await traffic.finish();
+      });
+    }
+
+    it("goes on over a failover in order", async () => {
+      const traffic = await startTraffic();
+      await cluster.failover(await cluster.replicaOf(await cluster.masterOf(TASKS)));
+      await traffic.finish();
+    });
+  });
+
+  describe("that gives no answer", () => {
+    const expectAnswers = async (service: RedisSse): Promise<void> => {
+      const calls: Readonly<Record<string, () => Promise<unknown>>> = {
+        "publish()": () => service.publish("no answer", { data: "x" }),
+        "publish() without history": () => service.publish("no answer", { data: "x" }, { history: false }),
+        "enqueue()": () => service.queue("no-answer").enqueue("kind", {}),
+        "lastEventId()": () => service.lastEventId("no answer"),
+        "writer()": () => service.writer(name("no answer")),
+      };
+      const report = outcomeOf(() => service.status());
+      await Promise.all(
+        Object.entries(calls).map(async ([what, call]) => {
+          const outcome = await outcomeOf(call);
+          expect(outcome.code, what).to.be.oneOf(["REDIS_UNAVAILABLE", "TIMEOUT"]);
+          expect(outcome.tookMs, what).to.be.at.most(6_000);
+        }),
+      );
+      expectPassing([await report], "status()");
+      expect((await report).tookMs, "status()").to.be.at.most(6_000);
+    };
+
+    it("rejects within 6 s when all nodes are frozen", async () => {
+      const service = create();
+      await service.publish("before", { data: "x" });
+      await service.queue("before").enqueue("kind", {});
+      for (const node of cluster.nodes) node.freeze();
+      await expectAnswers(service);
+      await expectAnswers(service); // not only what was under way
+    });
+
+    it("rejects within 6 s when all nodes were frozen before the first call", async () => {
+      for (const node of cluster.nodes) node.freeze();
+      await expectAnswers(create());
+    });
+
+    it("rejects within 6 s when there never was one", async () => {
+      const nodes = [await freePort(), await freePort()].map((port) => ({ host: "127.0.0.1", port }));
+      const client = new Cluster(nodes, { lazyConnect: true });
+      client.on("error", () => {});
+      try {
+        const service = create({ redis: client });
+        await expectAnswers(service);
+        await expectAnswers(service);
+      } finally {
+        client.disconnect();
+      }
+    });
+
+    it("goes on when it answers again", async () => {
+      const app = await start();
+      const client = await app.openLive("thawed");
+      await app.service.publish("thawed", { data: "0" });
+      for (const node of cluster.nodes) node.freeze();
+      await outcomeOf(() => app.service.publish("thawed", { data: "1" }));
+      await cluster.heal();
+      await eventually(() => app.service.publish("thawed", { data: "2" }), 10_000);
+      await client.next(({ data }) => data === "2", 10_000);
+    });
+  });
+
+  describe("that loses the node of the subscriber", () => {
+    for (const fault of ["kill", "freeze"] as const) {
+      it(`tells a gap and hears again soon, without history (${fault})`, async () => {
+        const app = await start({ history: false });
+        const channel = name("live");
+        const client = await app.openLive(channel);
+        const victim = await subscribersNode();
+        const publisher = cluster.alive.find((node) => node !== victim)!;
+        await publisher.admin.publish(channel, "before");
+        await client.next(({ data }) => data === "before");
+        await victim[fault]();
+        const hitAt = performance.now();
+        load("PUBLISH", (number) => publisher.admin.publish(channel, `after ${number}`));
+        await client.next(isEvent("gap"), 15_000);
+        await client.next(({ data }) => data.startsWith("after"), 15_000);
+        const tookMs = Math.round(performance.now() - hitAt);
+        expect(gapsOf(client)).to.deep.equal([{ channels: [channel], reason: "interrupted" }]);
+        expect(tookMs, "milliseconds from the fault to the next event").to.be.at.most(RECOVERY_MS);
+      });
+
+      it(`loses nothing, with history (${fault})`, async () => {
+        const app = await start();
+        await app.openLive("warm");
+        const victim = await subscribersNode();
+        const channel = await channelElsewhere(victim);
+        const client = await app.openLive(channel);
+        const wasMaster = await victim.isMaster();
+        const replica = wasMaster ? await cluster.replicaOf(victim) : null;
+        const calls = load("publish()", (number) => app.service.publish(channel, { data: String(number) }));
+        await calls.more(5);
+        await victim[fault]();
+        // Without one of its masters the whole cluster takes no writes until a replica has its place.
+        if (replica) await eventually(async () => expect(await replica.isMaster()).to.equal(true), 15_000);
+        await calls.more(5);
+        const { length } = calls.resolved;
+        const acknowledgedAt = performance.now();
+        await eventually(() => expect(dataOf(client).length).to.be.at.least(length), 15_000);
+        const tookMs = Math.round(performance.now() - acknowledgedAt);
+        await calls.stop();
+        await expectWhole(client, calls.resolved);
+        expect(tookMs, "milliseconds from an answer to its event").to.be.at.most(RECOVERY_MS);
+      });
+    }
+  });
+
+  it("keeps the order of 2,500 events of one publisher, without history", async () => {
+    const app = await start({ history: false });
+    const channel = name("order");
+    const client = await app.openLive(channel);
+    const expected = Array.from({ length: 2_500 }, (_, number) => String(number));
+    await Promise.all(expected.map((data) => app.service.publish(channel, { data })));
+    await client.next(({ data }) => data === expected.at(-1), 10_000);
+    await eventually(() => expect(dataOf(client).length).to.equal(expected.length));
+    expect(dataOf(client)).to.deep.equal(expected);
+  });
+
+  describe("with an app's own options", () => {
+    /** Everything once, through a service over a client with these options. */
+    const useAll = async (options: ClientOptions): Promise<void> => {
+      const app = await start({ redis: cluster.client(options) });
+      const { service } = app;
+      const channel = name("options");
+      const client = await app.openLive(channel);
+      const queue = service.queue(name("options"));
+      const worker = queue.worker(() => "done", { pollMs: 20 });
+      const task = await queue.enqueue("kind", {});
+      const receipts = await Promise.all(
+        Array.from({ length: 50 }, (_, number) => service.publish(channel, { data: String(number) })),
+      );
+      await client.next(({ data }) => data === "49");
+      expect(dataOf(client)).to.deep.equal(receipts.map((_, number) => String(number)));
+      // What was just acknowledged is read where it was written.
+      for (let number = 50; number < 100; number++) {
+        const { id } = await service.publish(channel, { data: String(number) });
+        expect(await service.lastEventId(channel)).to.equal(id);
+      }
+      await eventually(async () => expect((await queue.get(task.id))?.status).to.equal("succeeded"));
+      await worker.stop();
+      const text = name("options");
+      const writer = await service.writer(text);
+      await writer.write("whole");
+      await writer.end();
+      const reader = await app.open(text);
+      await reader.ended;
+      expect(dataOf(reader).join("")).to.equal("whole");
+      expect((await service.status()).state).to.equal("open");
+    };
+
+    const keys = async (): Promise<readonly string[]> =>
+      (await Promise.all((await cluster.masters()).map((node) => node.admin.keys("*")))).flat();
+
+    for (const [what, options] of [
+      ["keyPrefix", { keyPrefix: "app:" }],
+      ["redisOptions.keyPrefix", { redisOptions: { keyPrefix: "app:" } }],
+    ] as const) {
+      it(`has no keys and channels under its ${what}`, async () => {
+        await useAll(options);
+        const all = await keys();
+        expect(all.filter((key) => key.startsWith("sse:"))).not.to.deep.equal([]);
+        expect(all.filter((key) => !key.startsWith("sse:"))).to.deep.equal([]);
+      });
+    }
+
+    it("works with enableAutoPipelining", () => useAll({ enableAutoPipelining: true }));
+
+    it("works with enableOfflineQueue: false", () => useAll({ enableOfflineQueue: false }));
+
+    for (const enableOfflineQueue of [false, true]) {
+      it(`works with enableOfflineQueue: ${enableOfflineQueue} of a client that is not connected yet`, async () => {
+        await useAll({ lazyConnect: true, enableOfflineQueue });
+      });
+    }
+
+    it('works with scaleReads: "slave"', () => useAll({ scaleReads: "slave" }));
+
+    it('works with scaleReads: "all"', () => useAll({ scaleReads: "all" }));
+
+    it("works with sharded subscribers", () => useAll({ shardedSubscribers: true }));
+  });
+
+  it("names all its connections", async () => {
+    const redis = cluster.client({ lazyConnect: true });
+    const shared = await start({ redis });
+    const dedicated = await start({ redis, subscriptions: "dedicated" });
+    for (const { service, openLive } of [shared, dedicated]) {
+      for (let number = 0; number < 5; number++) {
+        await openLive(name("named"));
+        await service.publish(name("named"), { data: "x" });
+      }
+      const queue = service.queue(name("named"));
+      queue.worker(() => "done", { pollMs: 20 });
+      const task = await queue.enqueue("kind", {});
+      await eventually(async () => expect((await queue.get(task.id))?.status).to.equal("succeeded"));
+      await service.status();
+    }
+    const all = (await namesOf("")).map(([, each]) => each);
+    const roles = all.map((each) => /^redis-sse:(command|subscriber|lease):./.exec(each)?.[1] ?? each);
+    expect([...new Set(roles)].toSorted()).to.deep.equal(["command", "lease", "subscriber"]);
+  });
+
+  it("has one connection for each dedicated stream, and no more than the pool's beside them", async () => {
+    const redis = cluster.client({ lazyConnect: true });
+    const app = await start({ redis, subscriptions: "dedicated" });
+    const channels = Array.from({ length: 40 }, () => name("dedicated"));
+    const clients = await Promise.all(channels.map((channel) => app.openLive(channel)));
+    await Promise.all(channels.map((channel) => app.service.publish(channel, { data: "x" })));
+    await Promise.all(clients.map((client) => client.next(({ data }) => data === "x")));
+    const all = (await namesOf("")).map(([, each]) => each);
+    const leases = all.filter((each) => each.startsWith("redis-sse:lease:"));
+    expect(leases.length, "leased connections").to.equal(40);
+    // Commands: one for each node at most. And one for what is not of a stream.
+    expect(all.length - leases.length, "other connections").to.be.at.most(cluster.nodes.length + 1);
+    app.leave();
+    await eventually(async () => expect(await namesOf("redis-sse:lease:")).to.have.length(0));
+  });
+
+  describe("of which one node is given", () => {
+    const expectAdvice = (error: unknown, what: string): void => {
+      expectFault(error, "CONFIG", what);
+      expect((error as Error).message, what).to.match(/Cluster client/);
+    };
+
+    for (const form of ["a URL", "options", "a client"] as const) {
+      it(`says that a Cluster client is expected, for ${form}`, async () => {
+        const node = (await cluster.masters())[0]!;
+        const url = `redis://127.0.0.1:${node.port}`;
+        const client = new Redis(url, { lazyConnect: true });
+        const service = create({
+          redis: { "a URL": url, options: { host: "127.0.0.1", port: node.port }, "a client": client }[form],
+        });
+        const elsewhere = await channelElsewhere(node);
+        expectAdvice(await faultOf(service.publish(elsewhere, { data: "x" })), "the first use");
+        // Also what this node would take: it is told at once, and not for some users alone.
+        let here = name("here");
+        while ((await cluster.masterOf(here)) !== node) here = name("here");
+        expectAdvice(await faultOf(service.publish(here, { data: "x" })), "a channel of this node");
+        expectAdvice(await faultOf(service.queue("one").enqueue("kind", {})), "enqueue()");
+        expectAdvice(await faultOf(service.writer(name("one"))), "writer()");
+        expectAdvice(await faultOf(service.lastEventId(here)), "lastEventId()");
+      });
+    }
+  });
+});

@@ -1,0 +1,85 @@
+import { expect } from "chai";
+
+import { CallLog } from "../support/call-log.js";
+import { eventually } from "../support/eventually.js";
+import { need } from "../support/prerequisites.js";
+import { RedisSentinel } from "../support/redis-sentinel.js";
+import { startStreamApp, type StreamApp } from "../support/stream-app.js";
+import { dataOf, gapsOf } from "../support/stream-harness.js";
+
+const HEARTBEAT_MS = 1_000;
+
+describe("a master that Sentinels watch", function () {
+  this.timeout(60_000);
+  let rig: RedisSentinel;
+  const apps: StreamApp[] = [];
+  const loads: CallLog[] = [];
+
+  before(async function () {
+    const program = await need("redis", this);
+    this.timeout(60_000);
+    rig = await RedisSentinel.start(program);
+  });
+
+  afterEach(async () => {
+    await Promise.all(loads.splice(0).map((load) => load.stop().catch(() => {})));
+    await Promise.all(apps.splice(0).map((app) => app.close()));
+    await rig.heal();
+  });
+
+  after(() => rig?.stop());
+
+  const start = async (subscriptions: "shared" | "dedicated" = "shared"): Promise<StreamApp> => {
+    const app = await startStreamApp({ redis: rig.options, heartbeatMs: HEARTBEAT_MS, subscriptions });
+    apps.push(app);
+    return app;
+  };
+
+  for (const fault of ["kill", "freeze"] as const) {
+    it(`is replaced after a ${fault}, and streams hear again within two heartbeats of that`, async () => {
+      const channel = `after a ${fault}`;
+      const app = await start();
+      const client = await app.openLive(channel);
+      await app.service.publish(channel, { data: "0" });
+      await client.next(({ data }) => data === "0");
+      const old = await (fault === "kill" ? rig.killMaster() : rig.freezeMaster());
+      const replacedAt = rig.untilReplaced(old).then(() => performance.now());
+      await replacedAt;
+      // By another service, which connects to the new master from the start.
+      const other = await start();
+      const receipt = await other.service.publish(channel, { data: "1" });
+      expect(receipt.id).not.to.equal(null);
+      await client.next(({ data }) => data === "1", 15_000);
+      const tookMs = Math.round(performance.now() - (await replacedAt));
+      expect(dataOf(client)).to.deep.equal(["0", "1"]);
+      expect(gapsOf(client)).to.deep.equal([]);
+      expect(tookMs, "milliseconds from the new master to its event").to.be.at.most(2 * HEARTBEAT_MS);
+    });
+
+    it(`takes what is published soon after a ${fault}, and loses nothing`, async () => {
+      const channel = `published over a ${fault}`;
+      const app = await start();
+      const client = await app.openLive(channel);
+      const calls = new CallLog("publish()", (number) =>
+        app.service.publish(channel, { data: String(number) }),
+      );
+      loads.push(calls);
+      await calls.more(5);
+      const old = await (fault === "kill" ? rig.killMaster() : rig.freezeMaster());
+      await rig.untilReplaced(old);
+      const replacedAt = performance.now();
+      await calls.more(1);
+      const tookMs = Math.round(performance.now() - replacedAt);
+      await calls.more(5);
+      await calls.stop();
+      await eventually(
+        () => expect(dataOf(client).map(Number)).to.include.members([...calls.resolved]),
+        10_000,
+      );
+      const numbers = dataOf(client).map(Number);
+      expect(numbers).to.deep.equal([...new Set(numbers)].toSorted((a, b) => a - b));
+      expect(gapsOf(client)).to.deep.equal([]);
+      expect(tookMs, "milliseconds from the new master to the next answer").to.be.at.most(2 * HEARTBEAT_MS);
+    });
+  }
+});
