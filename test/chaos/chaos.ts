@@ -1,8 +1,16 @@
-import { createRedisSse } from "../../lib/index.js";
 import { Chance } from "../soak/chance.js";
 import { until, within } from "../soak/patience.js";
 import { Tally } from "../soak/tally.js";
-import { CHANNELS, isTiny, serviceOptions, TINY_CHANNELS } from "./channels.js";
+import {
+  ALL_CHANNELS,
+  CHANNELS,
+  isLive,
+  isTiny,
+  keepsEverything,
+  LIVE_CHANNELS,
+  serviceOptions,
+  TINY_CHANNELS,
+} from "./channels.js";
 import { Client } from "./client.js";
 import { planFaults } from "./fault-plan.js";
 import { runFaults, type FaultRecord } from "./fault-runner.js";
@@ -10,10 +18,13 @@ import { Findings } from "./findings.js";
 import { describeTrail, isComplete, judge, type Evidence, type Marker } from "./judge.js";
 import { Ledger } from "./ledger.js";
 import { checkLog, readPlaces } from "./log-check.js";
+import { Losses } from "./losses.js";
 import { machineNow } from "./machine-clock.js";
 import type { ChaosOptions } from "./options.js";
 import { codeOf, encodePayload } from "./payload.js";
+import { createService } from "./redis-address.js";
 import type { ChaosReport } from "./report.js";
+import { GAP } from "./trail.js";
 import { startWorld, type World } from "./world.js";
 
 /** The streams of chance that belong to clients begin here. */
@@ -24,6 +35,9 @@ const MARKER_PUBLISHER = 0;
 const CATCH_UP_MS = 60_000;
 /** Of a publication that waits for a Redis which is away, the answer is there after a few seconds. */
 const QUIET_MS = 60_000;
+
+/** Around a fault in which a server may lose its newest events: a replica is a moment behind, and clocks are read late. */
+const LOSS_MARGIN_MS = 1_000;
 
 /** One run: clients come back again and again while faults are done; then each has to have had everything. */
 export async function runChaos(program: string, options: ChaosOptions): Promise<ChaosReport> {
@@ -50,6 +64,7 @@ class Chaos {
   readonly #records: FaultRecord[] = [];
   /** Of a run in which somebody does not catch up. */
   readonly #appStatus: string[] = [];
+  #lost = 0;
   readonly #startedAt = machineNow();
   readonly #clients: readonly Client[];
 
@@ -62,6 +77,7 @@ class Chaos {
       ports: world.apps.map(({ clients }) => clients.port),
       tally: this.#tally,
       startedAt: this.#startedAt,
+      mayLose: world.redises.mayLose,
       onViolation: (rule: string, what: string) => findings.add(rule, what),
     };
     this.#clients = Array.from({ length: options.clients }, (_, index) => {
@@ -71,10 +87,11 @@ class Chaos {
   }
 
   async run(): Promise<ChaosReport> {
-    const { seconds, seed } = this.#options;
+    const { topology, seconds, seed } = this.#options;
     try {
       for (const client of this.#clients) client.start();
-      await runFaults(this.#world, planFaults(seed, seconds), this.#startedAt, this.#records, this.#faults);
+      const faults = planFaults(seed, seconds, topology);
+      await runFaults(this.#world, faults, this.#startedAt, this.#records, this.#faults);
       await within(QUIET_MS, this.#world.beQuiet());
       for (const client of this.#clients) client.settle();
       // A client that began behind the markers would not have to receive them.
@@ -95,6 +112,7 @@ class Chaos {
       faultRecords: this.#records.toSorted((one, other) => one.begunMs - other.begunMs),
       acknowledged: this.#ledger.acknowledged,
       uncertain: this.#ledger.uncertain,
+      lost: this.#lost,
       appStatus: this.#appStatus,
       tookMs: machineNow() - this.#startedAt,
     };
@@ -113,7 +131,8 @@ class Chaos {
    * subscribed at that moment, and nothing comes after it that would show the hole: each stream has to look by itself.
    */
   async #publishMarkers(): Promise<Markers> {
-    const service = createRedisSse(serviceOptions(this.#world.server.url, "shared"));
+    const { redises } = this.#world;
+    const service = createService(serviceOptions(redises.address, "shared"));
     const markers = new Map<string, Marker>();
     const publish = async (channel: string): Promise<void> => {
       const payload = { channel, publisher: MARKER_PUBLISHER, number: 1 };
@@ -121,12 +140,12 @@ class Chaos {
       const { id } = await service.publish(channel, { data: encodePayload(payload, 0) });
       this.#ledger.settle({ ...payload, issuedAt, settledAt: machineNow(), id });
       const { offset } = this.#ledger.numbers(channel, MARKER_PUBLISHER).get(1)!;
-      markers.set(channel, { code: codeOf(payload), offset: offset! });
+      markers.set(channel, { code: codeOf(payload), offset: offset ?? 0, issuedAt });
     };
     try {
       await service.pool.commands.ping();
-      await this.#world.server.killSubscribers();
-      await Promise.all([...CHANNELS, ...TINY_CHANNELS].map(publish));
+      await redises.command((admin) => admin.call("CLIENT", "KILL", "TYPE", "pubsub"));
+      await Promise.all(ALL_CHANNELS.map(publish));
     } finally {
       await service.close();
     }
@@ -134,8 +153,9 @@ class Chaos {
   }
 
   async #catchUp(markers: Markers): Promise<void> {
+    const losses = this.#losses();
     const late = (): readonly Client[] =>
-      this.#clients.filter(({ check }) => !check.live || missingOf(check, markers).length > 0);
+      this.#clients.filter(({ check }) => !check.live || missingOf(check, markers, losses).length > 0);
     const attempt = async (): Promise<void> => {
       if (late().length > 0) throw new Error("some are late");
     };
@@ -146,7 +166,7 @@ class Chaos {
       }
       for (const client of late()) {
         const state = client.check.live ? "live" : "not live";
-        const missing = missingOf(client.check, markers).join(",") || "none";
+        const missing = missingOf(client.check, markers, losses).join(",") || "none";
         this.#findings.add(
           "every client ends up live and caught up",
           `${client.name} is ${state}, without the marker of ${missing}\n${client.describeConnections()}`,
@@ -156,24 +176,86 @@ class Chaos {
   }
 
   async #judge(markers: Markers): Promise<void> {
-    for (const channel of [...CHANNELS, ...TINY_CHANNELS]) {
-      for (const what of this.#ledger.contradictions(channel))
+    const ledger = this.#ledger;
+    const losses = this.#losses();
+    for (const channel of ALL_CHANNELS) {
+      const places = isLive(channel)
+        ? new Map<number, number>()
+        : await readPlaces(this.#world.redises.store, channel);
+      // Of a log that is cut, only what is still in it can be compared.
+      const isLost = (code: number, offset: number): boolean => {
+        if (!losses.possible || isLive(channel)) return false;
+        const known = places.get(offset);
+        return known === undefined ? keepsEverything(channel) : known !== code;
+      };
+      // Of a log that is cut nobody knows which of its events were lost.
+      const isUnknown = losses.possible && isTiny(channel);
+      for (const what of isUnknown ? [] : ledger.contradictions(channel, isLost)) {
         this.#findings.add("acknowledgements agree", what);
-      const places = await readPlaces(this.#world.server.admin, channel);
-      if (isTiny(channel)) {
-        for (const [offset, { code }] of this.#ledger.places(channel)) places.set(offset, code);
-      } else {
-        checkLog(channel, places, this.#ledger, this.#findings);
       }
-      const evidence: Evidence = { ledger: this.#ledger, places, marker: markers.get(channel)! };
+      if (isTiny(channel) && !losses.possible) {
+        for (const [offset, { code }] of ledger.places(channel)) places.set(offset, code);
+      } else if (keepsEverything(channel)) {
+        this.#lost += checkLog(channel, places, ledger, this.#findings, losses);
+      }
+      const lostPlaces = this.#lostPlaces(channel, isLost, places, losses);
+      const evidence: Evidence = {
+        channel,
+        ledger,
+        places,
+        marker: markers.get(channel)!,
+        losses,
+        lostPlaces,
+      };
       for (const client of this.#clients) this.#judgeClient(client, channel, evidence);
     }
+  }
+
+  #losses(): Losses {
+    const { mayLose, losing } = this.#world.redises;
+    const windows = losing.map(({ from, to }) => ({ from: from - LOSS_MARGIN_MS, to: to + LOSS_MARGIN_MS }));
+    return new Losses(mayLose, windows);
+  }
+
+  /** See `Evidence`. What was lost is known by its acknowledgement, or because a client has had it. */
+  #lostPlaces(
+    channel: string,
+    isLost: (code: number, offset: number) => boolean,
+    places: ReadonlyMap<number, number>,
+    losses: Losses,
+  ): ReadonlySet<number> | null {
+    if (!losses.possible) return new Set();
+    if (!keepsEverything(channel)) return null;
+    const held = new Set(places.values());
+    const mayBeLost = ({
+      code,
+      issuedAt,
+      settledAt,
+    }: {
+      code: number;
+      issuedAt: number;
+      settledAt: number;
+    }) => !held.has(code) && losses.mayHaveMet(issuedAt, settledAt);
+    if (this.#ledger.unsettled(channel).some(mayBeLost)) return null;
+    const lost = new Set<number>();
+    for (const publisher of this.#ledger.publishers(channel)) {
+      for (const [number, { offset }] of this.#ledger.numbers(channel, publisher)) {
+        if (offset !== null && isLost(codeOf({ publisher, number }), offset)) lost.add(offset);
+      }
+    }
+    for (const { check } of this.#clients) {
+      const { codes = [], offsets = [] } = check.trails.get(channel) ?? {};
+      for (const [index, code] of codes.entries()) {
+        if (code !== GAP && isLost(code, offsets[index]!)) lost.add(offsets[index]!);
+      }
+    }
+    return lost;
   }
 
   #judgeClient(client: Client, channel: string, evidence: Evidence): void {
     const trail = client.check.trails.get(channel);
     if (trail === undefined) return;
-    for (const { rule, what, index } of judge(channel, trail, evidence)) {
+    for (const { rule, what, index } of judge(trail, evidence)) {
       const connection = trail.connections[Math.min(index, trail.length - 1)] ?? 0;
       const context = `${describeTrail(trail, index)}\n${client.describeConnections(connection)}`;
       this.#findings.add(rule, `${client.name} on ${channel}: ${what}\n${context}`);
@@ -183,10 +265,14 @@ class Chaos {
 
 type Markers = ReadonlyMap<string, Marker>;
 
-function missingOf({ channels, trails }: Client["check"], markers: Markers): readonly string[] {
+function missingOf(
+  { channels, trails }: Client["check"],
+  markers: Markers,
+  losses: Losses,
+): readonly string[] {
   return channels.filter((channel) => {
     const trail = trails.get(channel);
-    return trail === undefined || !isComplete(channel, trail, markers.get(channel)!);
+    return trail === undefined || !isComplete(channel, trail, markers.get(channel)!, losses);
   });
 }
 
@@ -196,5 +282,7 @@ function chooseChannels(chance: Chance): readonly string[] {
   if (channels.size > 0 && chance.is(0.3)) for (const channel of TINY_CHANNELS) channels.add(channel);
   const count = Math.max(channels.size, chance.whole(1, 5));
   while (channels.size < count) channels.add(chance.oneOf(CHANNELS));
+  // Beside others: only with these has a client a place to come back to.
+  if (chance.is(0.3)) channels.add(chance.oneOf(LIVE_CHANNELS));
   return [...channels];
 }

@@ -1,5 +1,5 @@
 import { parseCursor, tagOf, type Position } from "../../lib/pubsub/cursor.js";
-import { isTiny } from "./channels.js";
+import { isLive, keepsEverything } from "./channels.js";
 import type { Block } from "./event-reader.js";
 import { machineNow } from "./machine-clock.js";
 import { codeOf, decodePayload } from "./payload.js";
@@ -8,6 +8,9 @@ import { GAP, Trail } from "./trail.js";
 /** Blocks that are remembered as they came, for the context of a violation. */
 const REMEMBERED = 12;
 
+/** Reasons of gaps that tell of a server that lacks the newest events. */
+const LOSSES: ReadonlySet<string> = new Set(["future", "epoch"]);
+
 type Phase = "new" | "connected" | "told-to-reset" | "over";
 
 /** The rules of one client's streams that can be seen as they come; what it has received is kept for the judge. */
@@ -15,6 +18,7 @@ export class ClientCheck {
   readonly channels: readonly string[];
   readonly trails: Map<string, Trail> = new Map();
   readonly #channelOf: ReadonlyMap<number, string>;
+  readonly #mayLose: boolean;
   readonly #onViolation: (rule: string, context: string) => void;
   /** By the last id. */
   #positions = new Map<string, Position>();
@@ -24,11 +28,17 @@ export class ClientCheck {
   #phase: Phase = "over";
   /** The stream has said that it could not give everything; the gap that says what is still to come. */
   #gapDue = false;
-  /** Channels of gaps without an id: the next gap has it, for all of them. */
-  #gapped = new Set<string>();
+  /** Channels of gaps without an id, and by how much they move: the next gap has it, for all of them. */
+  #gapped = new Map<string, number>();
 
-  constructor(channels: readonly string[], onViolation: (rule: string, context: string) => void) {
+  /** `mayLose`: another server may take over that has not received everything. */
+  constructor(
+    channels: readonly string[],
+    onViolation: (rule: string, context: string) => void,
+    mayLose = false,
+  ) {
     this.channels = channels;
+    this.#mayLose = mayLose;
     this.#channelOf = new Map(channels.map((channel) => [tagOf(channel), channel]));
     this.#onViolation = onViolation;
   }
@@ -49,6 +59,10 @@ export class ClientCheck {
 
   close(): void {
     this.#phase = "over";
+    for (const { spans } of this.trails.values()) {
+      const span = spans.get(this.#connection);
+      if (span?.to === Infinity) span.to = machineNow();
+    }
   }
 
   block({ event, hasId }: Block, lastEventId: string | undefined): void {
@@ -78,10 +92,20 @@ export class ClientCheck {
     const { recovered } = JSON.parse(data) as { recovered: boolean };
     if (recovered && !this.#resumes) this.#broken("who did not ask for anything is not recovered", data);
     this.#gapDue = this.#resumes && !recovered;
-    if (this.trails.size > 0) return this.#expectMoved(before, new Map(), "`connected`");
+    if (this.trails.size > 0) {
+      this.#beginSpans();
+      return this.#expectMoved(before, new Map(), "`connected`");
+    }
     if (!hasId) return this.#broken("the first `connected` has an id", data);
     for (const channel of this.channels) {
       this.trails.set(channel, new Trail(this.#positions.get(channel)?.offset ?? 0, machineNow()));
+    }
+    this.#beginSpans();
+  }
+
+  #beginSpans(): void {
+    for (const { spans } of this.trails.values()) {
+      spans.set(this.#connection, { from: machineNow(), to: Infinity });
     }
   }
 
@@ -91,23 +115,26 @@ export class ClientCheck {
     if (payload === null || trail === undefined) {
       return this.#broken("data comes as it was published, on the client's channels", data.slice(0, 120));
     }
-    if (!hasId) this.#broken("every event of a channel with history has an id", data.slice(0, 80));
+    if (!hasId && !isLive(payload.channel))
+      this.#broken("every event of a channel with history has an id", data.slice(0, 80));
     const { channel } = payload;
     trail.push(codeOf(payload), this.#positions.get(channel)?.offset ?? 0, this.#connection);
-    this.#expectMoved(before, new Map([[channel, 1]]), `an event of ${channel}`);
+    this.#expectMoved(before, new Map([[channel, isLive(channel) ? 0 : 1]]), `an event of ${channel}`);
   }
 
   #gap(data: string, before: ReadonlyMap<string, Position>, hasId: boolean): void {
     this.#gapDue = false;
-    const { channels } = JSON.parse(data) as { channels: string[] };
+    const { channels, reason } = JSON.parse(data) as { channels: string[]; reason: string };
+    const isLoss = this.#mayLose && LOSSES.has(reason);
     for (const channel of channels) {
-      if (!isTiny(channel)) this.#broken("no gap on a channel that keeps everything", data);
+      if (keepsEverything(channel) && !isLoss)
+        this.#broken("no gap on a channel that keeps everything", data);
       if (!this.channels.includes(channel)) this.#broken("a gap names channels of the stream", data);
       this.trails.get(channel)?.push(GAP, this.#positions.get(channel)?.offset ?? 0, this.#connection);
-      this.#gapped.add(channel);
+      this.#gapped.set(channel, isLoss ? NaN : Infinity);
     }
     if (!hasId) return;
-    this.#expectMoved(before, new Map(Array.from(this.#gapped, (channel) => [channel, Infinity])), "a gap");
+    this.#expectMoved(before, this.#gapped, "a gap");
     this.#gapped.clear();
   }
 
@@ -118,14 +145,15 @@ export class ClientCheck {
       const channel = this.#channelOf.get(tag);
       if (channel !== undefined) positions.set(channel, { epoch, offset });
     }
-    if (positions.size < this.channels.length) this.#broken("an id tells the place in every channel", id);
+    if (positions.size < this.channels.filter((channel) => !isLive(channel)).length)
+      this.#broken("an id tells the place in every channel", id);
     // What it leaves out is compared with nothing, and not missed again with every id.
     this.#positions = new Map([...known, ...positions]);
   }
 
   /**
    * An id moves with its event, and with nothing else: a client that goes with an id has all before it. `steps` says
-   * by how much each channel moves; `Infinity` stands for any number.
+   * by how much each channel moves; `Infinity` stands for any number, and `NaN` for any place, also one further back.
    */
   #expectMoved(before: ReadonlyMap<string, Position>, steps: ReadonlyMap<string, number>, by: string): void {
     if (before.size === 0) return;
@@ -136,6 +164,7 @@ export class ClientCheck {
       const old = known.epoch === "" && epoch !== "" ? { epoch, offset: 0 } : known;
       const step = steps.get(channel) ?? 0;
       const moved = offset - old.offset;
+      if (Number.isNaN(step)) continue;
       if (epoch === old.epoch && (step === Infinity ? moved >= 0 : moved === step)) continue;
       this.#broken(
         "an id moves with its event only",

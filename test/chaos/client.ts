@@ -11,6 +11,8 @@ export interface ClientContext {
   readonly ports: readonly number[];
   readonly tally: Tally;
   readonly startedAt: number;
+  /** Whether another server may take over that has not received everything. */
+  readonly mayLose: boolean;
   onViolation(rule: string, context: string): void;
 }
 
@@ -42,8 +44,10 @@ export class Client {
     this.name = name;
     this.#chance = chance;
     this.#context = context;
-    this.check = new ClientCheck(channels, (rule, what) =>
-      context.onViolation(rule, `${name}: ${what}\n${this.describeConnections()}`),
+    this.check = new ClientCheck(
+      channels,
+      (rule, what) => context.onViolation(rule, `${name}: ${what}\n${this.describeConnections()}`),
+      context.mayLose,
     );
   }
 

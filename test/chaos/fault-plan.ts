@@ -1,9 +1,10 @@
 import { Chance } from "../soak/chance.js";
+import type { Topology } from "./options.js";
 
 const PLAN_CHANCE = 900_000;
 
 /** How often each is done in a deck: every deck has all of them, in an order of its own. */
-const DECK = {
+const SINGLE = {
   "kill-subscribers": 2,
   "kill-commands": 1,
   "cut-redis-links": 2,
@@ -17,7 +18,37 @@ const DECK = {
   "crash-redis": 1,
 } as const;
 
-export type FaultKind = keyof typeof DECK;
+/** Without the links to Redis: there are several servers, which clients find by themselves. */
+const SENTINEL = {
+  "kill-subscribers": 1,
+  "kill-commands": 1,
+  "cut-streams": 2,
+  "forget-scripts": 1,
+  "end-app": 1,
+  "kill-app": 1,
+  "stop-redis": 1,
+  "crash-redis": 1,
+  "fail-over": 1,
+} as const;
+
+const CLUSTER: typeof SENTINEL & { readonly "move-slot": number } = { ...SENTINEL, "move-slot": 2 };
+
+export type FaultKind = keyof typeof SINGLE | keyof typeof CLUSTER;
+
+interface Pace {
+  readonly deck: Partial<Readonly<Record<FaultKind, number>>>;
+  /** Between two faults, on average and at the most. */
+  readonly everyMs: number;
+  /** The part of a run that one fault takes at the most. */
+  readonly longest: number;
+}
+
+/** Until another server has taken over takes a few seconds, and the next such fault waits until all is whole again. */
+const PACES: Readonly<Record<Topology, Pace>> = {
+  single: { deck: SINGLE, everyMs: 600, longest: 1 / 15 },
+  cluster: { deck: CLUSTER, everyMs: 1_500, longest: 1 / 5 },
+  sentinel: { deck: SENTINEL, everyMs: 1_500, longest: 1 / 5 },
+};
 
 /** How long each lasts, in milliseconds. */
 const DURATIONS: Readonly<Record<FaultKind, readonly [least: number, most: number]>> = {
@@ -32,6 +63,8 @@ const DURATIONS: Readonly<Record<FaultKind, readonly [least: number, most: numbe
   "kill-app": [0, 500],
   "stop-redis": [100, 7_000],
   "crash-redis": [20, 2_500],
+  "fail-over": [0, 0],
+  "move-slot": [0, 1_000],
 };
 
 export interface PlannedFault {
@@ -43,16 +76,17 @@ export interface PlannedFault {
 }
 
 /** The faults of a run, in their order. A run that is short has each of them all the same, and briefer ones. */
-export function planFaults(seed: number, seconds: number): readonly PlannedFault[] {
+export function planFaults(seed: number, seconds: number, topology: Topology): readonly PlannedFault[] {
   const chance = new Chance(seed, PLAN_CHANCE);
   const lengthMs = seconds * 1_000;
-  const deckLength = Object.values(DECK).reduce((sum, count) => sum + count, 0);
-  const everyMs = Math.min(600, (lengthMs * 0.9) / deckLength);
-  const mostMs = lengthMs / 15;
+  const pace = PACES[topology];
+  const deckLength = Object.values(pace.deck).reduce((sum, count) => sum + count, 0);
+  const everyMs = Math.min(pace.everyMs, (lengthMs * 0.9) / deckLength);
+  const mostMs = lengthMs * pace.longest;
   const faults: PlannedFault[] = [];
   let deck: FaultKind[] = [];
   for (let atMs = everyMs; atMs < lengthMs; atMs += everyMs * chance.between(0.4, 1.6)) {
-    if (deck.length === 0) deck = shuffledDeck(chance);
+    if (deck.length === 0) deck = shuffledDeck(pace.deck, chance);
     const kind = deck.pop()!;
     const [least, most] = DURATIONS[kind];
     // More often short than long: between the faults there has to be something that they can hit.
@@ -62,8 +96,8 @@ export function planFaults(seed: number, seconds: number): readonly PlannedFault
   return faults;
 }
 
-function shuffledDeck(chance: Chance): FaultKind[] {
-  const deck = (Object.entries(DECK) as [FaultKind, number][]).flatMap(([kind, count]) =>
+function shuffledDeck(kinds: Pace["deck"], chance: Chance): FaultKind[] {
+  const deck = (Object.entries(kinds) as [FaultKind, number][]).flatMap(([kind, count]) =>
     Array.from({ length: count }, () => ({ kind, rank: chance.part() })),
   );
   return deck.toSorted((one, other) => one.rank - other.rank).map(({ kind }) => kind);

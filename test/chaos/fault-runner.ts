@@ -23,7 +23,11 @@ export async function runFaults(
   await Promise.all(
     faults.map(async (fault) => {
       await pause(firstAt + fault.atMs - machineNow());
-      const record: FaultRecord = { ...fault, begunMs: machineNow() - startedAt, outcome: "under way" };
+      const record: FaultRecord = {
+        ...fault,
+        begunMs: machineNow() - startedAt,
+        outcome: "under way",
+      };
       records.push(record);
       try {
         await provoke[fault.kind](target, fault);

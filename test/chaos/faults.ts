@@ -1,22 +1,18 @@
 import { setTimeout as pause } from "node:timers/promises";
 
-import type { Redis } from "ioredis";
-
-import { within } from "../soak/patience.js";
-import type { RedisServer } from "../support/redis-server.js";
+import type { TcpProxy } from "../support/tcp-proxy.js";
 import type { FaultKind, PlannedFault } from "./fault-plan.js";
+import type { Redises } from "./redises.js";
 import type { Slot } from "./slot.js";
 
 export interface FaultTarget {
-  readonly server: RedisServer;
+  readonly redises: Redises;
   /** Those that serve streams. */
   readonly apps: readonly Slot[];
   /** All, also those that only publish. */
   readonly slots: readonly Slot[];
 }
 
-/** For a command that brings a fault about; the server may be under an earlier one. */
-const PATIENCE_MS = 2_000;
 /** A drain takes a second, closing a few deadlines of half a second; a machine may be busy. */
 const END_MS = 20_000;
 
@@ -24,17 +20,18 @@ type Provoke = (target: FaultTarget, fault: PlannedFault) => Promise<unknown>;
 
 /** Brings each fault about and undoes it; resolves when that is done. Rejects where it could not be. */
 export const provoke: Readonly<Record<FaultKind, Provoke>> = {
-  "kill-subscribers": ({ server }) =>
-    command(server, (admin) => admin.call("CLIENT", "KILL", "TYPE", "pubsub")),
+  "kill-subscribers": ({ redises }) =>
+    redises.command((admin) => admin.call("CLIENT", "KILL", "TYPE", "pubsub")),
 
-  "kill-commands": ({ server }) => command(server, (admin) => admin.call("CLIENT", "KILL", "TYPE", "normal")),
+  "kill-commands": ({ redises }) =>
+    redises.command((admin) => admin.call("CLIENT", "KILL", "TYPE", "normal")),
 
-  "cut-redis-links": async ({ slots }, fault) => chosen(slots, fault).redis.cut(),
+  "cut-redis-links": async ({ slots }, fault) => proxyOf(chosen(slots, fault)).cut(),
 
-  "cut-at-reply": async ({ slots }, fault) => chosen(slots, fault).redis.cutAtReply(),
+  "cut-at-reply": async ({ slots }, fault) => proxyOf(chosen(slots, fault)).cutAtReply(),
 
   "hold-redis-link": async ({ slots }, fault) => {
-    const { redis } = chosen(slots, fault);
+    const redis = proxyOf(chosen(slots, fault));
     redis.hold();
     await pause(fault.durationMs);
     redis.release();
@@ -46,24 +43,21 @@ export const provoke: Readonly<Record<FaultKind, Provoke>> = {
     }
   },
 
-  "forget-scripts": ({ server }) => command(server, (admin) => admin.script("FLUSH")),
+  "forget-scripts": ({ redises }) => redises.command((admin) => admin.script("FLUSH")),
 
   "end-app": (target, fault) => replace(target, fault, "SIGTERM"),
   "kill-app": (target, fault) => replace(target, fault, "SIGKILL"),
 
-  "stop-redis": ({ server }, { durationMs }) =>
-    alone(server, async () => {
-      server.signal("SIGSTOP");
-      await pause(durationMs);
-      server.signal("SIGCONT");
-    }),
+  "stop-redis": ({ redises }, { choice, durationMs }) =>
+    alone(redises, () => redises.freeze(choice, durationMs)),
 
-  "crash-redis": ({ server }, { durationMs }) =>
-    alone(server, async () => {
-      await server.kill();
-      await pause(durationMs);
-      await server.boot();
-    }),
+  "crash-redis": ({ redises }, { choice, durationMs }) =>
+    alone(redises, () => redises.crash(choice, durationMs)),
+
+  "fail-over": ({ redises }, { choice }) => alone(redises, () => redises.failOver(choice)),
+
+  "move-slot": ({ redises }, { choice, durationMs }) =>
+    alone(redises, () => redises.moveSlot(choice, durationMs)),
 };
 
 function replace({ apps }: FaultTarget, fault: PlannedFault, signal: "SIGTERM" | "SIGKILL"): Promise<void> {
@@ -79,8 +73,9 @@ function chosen(slots: readonly Slot[], { choice }: PlannedFault): Slot {
   return slots[Math.floor(choice * slots.length)]!;
 }
 
-function command<T>(server: RedisServer, send: (admin: Redis) => Promise<T>): Promise<T> {
-  return within(PATIENCE_MS, send(server.admin));
+function proxyOf({ name, redis }: Slot): TcpProxy {
+  if (redis === null) throw new Error(`${name} has no proxy to Redis`);
+  return redis;
 }
 
 const busy = new WeakMap<object, Promise<void>>();

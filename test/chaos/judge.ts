@@ -1,26 +1,42 @@
-import { isTiny } from "./channels.js";
+import { isLive, isTiny, keepsEverything } from "./channels.js";
 import type { Ledger } from "./ledger.js";
-import { nameOf, numberOf, publisherOf } from "./payload.js";
+import { judgeLive } from "./live-judge.js";
+import type { Losses } from "./losses.js";
+import { codeOf, nameOf, numberOf, publisherOf } from "./payload.js";
 import { GAP, type Trail } from "./trail.js";
 
 /** What a client's trail is held against. */
 export interface Evidence {
+  readonly channel: string;
   readonly ledger: Ledger;
   /** Which event is at which place of the log, of all places that are known. */
   readonly places: ReadonlyMap<number, number>;
   readonly marker: Marker;
+  readonly losses: Losses;
+  /** Places at which there was an event that is lost; `null` if any may be, since an uncertain one is. */
+  readonly lostPlaces: ReadonlySet<number> | null;
 }
 
 /** The last event of a channel, which is published when everything is over. */
 export interface Marker {
   readonly code: number;
+  /** 0 on a channel without history. */
   readonly offset: number;
+  readonly issuedAt: number;
 }
 
 /** Whether a client has had its chance of everything: the marker, or a gap that hides it as well. */
-export function isComplete(channel: string, { codes, offsets }: Trail, { code, offset }: Marker): boolean {
+export function isComplete(
+  channel: string,
+  { codes, offsets, gapAt, spans }: Trail,
+  { code, offset, issuedAt }: Marker,
+  { possible }: Losses,
+): boolean {
   const last = codes.at(-1);
-  return last === code || (isTiny(channel) && last === GAP && offsets.at(-1)! >= offset);
+  if (last === code) return true;
+  // It was published while the client was away, and nothing is kept for it.
+  if (isLive(channel)) return Math.max(gapAt, [...spans.values()].at(-1)?.from ?? 0) >= issuedAt;
+  return (isTiny(channel) || possible) && last === GAP && offsets.at(-1)! >= offset;
 }
 
 export interface Finding {
@@ -31,15 +47,17 @@ export interface Finding {
 }
 
 /** What is wrong with what a client has received of a channel, the first of each kind of proof. */
-export function judge(channel: string, trail: Trail, evidence: Evidence): readonly Finding[] {
-  return [judgeNumbers(channel, trail, evidence), judgePlaces(channel, trail, evidence)].filter(
-    (finding) => finding !== null,
-  );
+export function judge(trail: Trail, evidence: Evidence): readonly Finding[] {
+  const found = isLive(evidence.channel)
+    ? [judgeLive(trail, evidence)]
+    : [judgeNumbers(trail, evidence), judgePlaces(trail, evidence)];
+  return found.filter((finding) => finding !== null);
 }
 
 /** By the publishers' own numbers, and by nothing that the library says. */
-function judgeNumbers(channel: string, trail: Trail, { ledger, marker }: Evidence): Finding | null {
-  const reached = new Map<number, { readonly number: number; readonly gaps: number }>();
+function judgeNumbers(trail: Trail, evidence: Evidence): Finding | null {
+  const { channel, ledger, marker, losses } = evidence;
+  const reached = new Map<number, Reached>();
   let gaps = 0;
   for (const [index, code] of trail.codes.entries()) {
     if (code === GAP) {
@@ -49,19 +67,22 @@ function judgeNumbers(channel: string, trail: Trail, { ledger, marker }: Evidenc
     const publisher = publisherOf(code);
     const number = numberOf(code);
     const last = reached.get(publisher);
-    if (last !== undefined && number <= last.number) {
+    // Sent again, since its answer was lost, to a server that had lost it as well.
+    const isAgain = number === last?.number && gaps > last.gaps && isLost(last.index, trail, evidence);
+    if (last !== undefined && number <= last.number && !isAgain) {
       const rule = number === last.number ? "nothing comes twice" : "nothing comes out of order";
       return { rule, what: `${nameOf(code)} after ${publisher}#${last.number}`, index };
     }
     const isTold = gaps > (last?.gaps ?? 0);
     const missing = isTold ? null : firstMissing(ledger, channel, publisher, trail, last?.number, number);
     if (missing !== null) {
-      return { rule: "nothing is missing", what: `p${publisher}#${missing} before ${nameOf(code)}`, index };
+      const rule = ruleOfMissing(evidence, publisher, missing);
+      return { rule, what: `p${publisher}#${missing} before ${nameOf(code)}`, index };
     }
-    reached.set(publisher, { number, gaps });
+    reached.set(publisher, { number, gaps, index });
   }
   const end = trail.length;
-  if (!isComplete(channel, trail, marker)) {
+  if (!isComplete(channel, trail, marker, losses)) {
     return { rule: "the marker is the last", what: `it ends with ${lastOf(trail)}`, index: end };
   }
   for (const publisher of ledger.publishers(channel)) {
@@ -69,9 +90,38 @@ function judgeNumbers(channel: string, trail: Trail, { ledger, marker }: Evidenc
     if (gaps > (last?.gaps ?? 0)) continue;
     const missing = firstMissing(ledger, channel, publisher, trail, last?.number, Infinity);
     if (missing === null) continue;
-    return { rule: "nothing is missing", what: `p${publisher}#${missing} before the end`, index: end };
+    const rule = ruleOfMissing(evidence, publisher, missing);
+    return { rule, what: `p${publisher}#${missing} before the end`, index: end };
   }
   return null;
+}
+
+interface Reached {
+  readonly number: number;
+  readonly gaps: number;
+  readonly index: number;
+}
+
+/** An event that nobody can have any more is another matter than one that is there, and was not sent. */
+function ruleOfMissing(
+  { ledger, channel, places, losses }: Evidence,
+  publisher: number,
+  number: number,
+): string {
+  const { offset } = ledger.numbers(channel, publisher).get(number)!;
+  const isLost =
+    losses.possible &&
+    offset !== null &&
+    keepsEverything(channel) &&
+    places.get(offset) !== codeOf({ publisher, number });
+  return isLost ? "what a failover loses is told by a gap" : "nothing is missing";
+}
+
+/** Whether an event that has come is not in the log any more. */
+function isLost(index: number, { codes, offsets }: Trail, { channel, places, losses }: Evidence): boolean {
+  if (!losses.possible) return false;
+  const known = places.get(offsets[index]!);
+  return known === undefined ? keepsEverything(channel) : known !== codes[index];
 }
 
 /** The first acknowledged number between two; without `last`, from the client's beginning on. */
@@ -101,19 +151,36 @@ function firstMissing(
 }
 
 /** By the places in the log: they follow one another, but for a gap; so uncertain events are judged as well. */
-function judgePlaces(channel: string, trail: Trail, { places }: Evidence): Finding | null {
+function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
+  const { channel, places, losses, lostPlaces } = evidence;
   let last = trail.beginning;
   let isTold = false;
+  let lost: number | null = null;
   for (const [index, code] of trail.codes.entries()) {
     if (code === GAP) {
+      if (losses.possible && keepsEverything(channel) && lostPlaces?.size === 0) {
+        return { rule: "a gap tells of a loss", what: `a gap after ${last}, and nothing is lost`, index };
+      }
       isTold = true;
+      lost = null;
       continue;
     }
     const offset = trail.offsets[index]!;
     const isNext = offset === last + 1;
-    if (isTold ? offset <= last + 1 : !isNext) {
+    const hidesNothing = losses.possible ? isNext && !hasLost(evidence, last, offset) : offset <= last + 1;
+    if (isTold ? hidesNothing : !isNext) {
       const rule = isTold && isNext ? "a gap hides something" : "places follow one another";
       return { rule, what: `${nameOf(code)} at ${offset} after ${last}`, index };
+    }
+    if (isLost(index, trail, evidence)) {
+      lost ??= code;
+      last = offset;
+      isTold = false;
+      continue;
+    }
+    if (lost !== null) {
+      const what = `${nameOf(lost)} is lost, and ${nameOf(code)} follows`;
+      return { rule: "what a failover takes back is told by a gap", what, index };
     }
     const known = places.get(offset);
     if (known !== undefined && known !== code) {
@@ -130,6 +197,10 @@ function judgePlaces(channel: string, trail: Trail, { places }: Evidence): Findi
     isTold = false;
   }
   return null;
+}
+
+function hasLost({ lostPlaces }: Evidence, ...offsets: readonly number[]): boolean {
+  return lostPlaces === null || offsets.some((offset) => lostPlaces.has(offset));
 }
 
 function lastOf({ codes }: Trail): string {

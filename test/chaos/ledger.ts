@@ -10,6 +10,12 @@ export interface Acknowledged {
   readonly offset: number | null;
 }
 
+interface Unsettled {
+  readonly code: number;
+  readonly issuedAt: number;
+  readonly settledAt: number;
+}
+
 /** What one publisher has published on a channel. */
 type Numbers = Map<number, Acknowledged>;
 
@@ -20,6 +26,7 @@ type Numbers = Map<number, Acknowledged>;
 export class Ledger {
   readonly #channels = new Map<string, Map<number, Numbers>>();
   readonly #epochs = new Map<string, Set<string>>();
+  readonly #unsettled = new Map<string, Unsettled[]>();
   #acknowledged = 0;
   #uncertain = 0;
 
@@ -34,12 +41,21 @@ export class Ledger {
   settle({ channel, publisher, number, issuedAt, settledAt, id }: Settled): void {
     if (id === undefined) {
       this.#uncertain++;
+      const unsettled = this.#unsettled.get(channel);
+      const event = { code: codeOf({ publisher, number }), issuedAt, settledAt };
+      if (unsettled === undefined) this.#unsettled.set(channel, [event]);
+      else unsettled.push(event);
       return;
     }
     this.#acknowledged++;
     const [entry] = id === null ? [] : (parseCursor(id) ?? []);
     if (entry !== undefined) this.#epochsOf(channel).add(entry.epoch);
     this.numbers(channel, publisher).set(number, { issuedAt, settledAt, offset: entry?.offset ?? null });
+  }
+
+  /** What was rejected, and may have come all the same. */
+  unsettled(channel: string): readonly Unsettled[] {
+    return this.#unsettled.get(channel) ?? [];
   }
 
   publishers(channel: string): readonly number[] {
@@ -55,24 +71,36 @@ export class Ledger {
   }
 
   /** The acknowledged events of a channel at their offsets. */
-  places(channel: string): ReadonlyMap<number, { readonly code: number } & Acknowledged> {
+  places(
+    channel: string,
+    isLost: (code: number, offset: number) => boolean = () => false,
+  ): ReadonlyMap<number, { readonly code: number } & Acknowledged> {
     const places = new Map<number, { readonly code: number } & Acknowledged>();
     for (const publisher of this.publishers(channel)) {
       for (const [number, event] of this.numbers(channel, publisher)) {
-        if (event.offset !== null)
-          places.set(event.offset, { code: codeOf({ publisher, number }), ...event });
+        const code = codeOf({ publisher, number });
+        if (event.offset !== null && !isLost(code, event.offset))
+          places.set(event.offset, { code, ...event });
       }
     }
     return places;
   }
 
-  /** What is wrong with the acknowledgements themselves, whatever clients have received. */
-  *contradictions(channel: string): Generator<string> {
+  /**
+   * What is wrong with the acknowledgements themselves, whatever clients have received. What was lost since (`isLost`)
+   * had a place in a log that was given up.
+   */
+  *contradictions(
+    channel: string,
+    isLost: (code: number, offset: number) => boolean = () => false,
+  ): Generator<string> {
     const epochs = this.#epochsOf(channel);
     if (epochs.size > 1) yield `${channel}: its log has begun anew: ${[...epochs].join(" ")}`;
-    const places = this.places(channel);
+    const places = this.places(channel, isLost);
     const placed = this.publishers(channel).flatMap((publisher) =>
-      [...this.numbers(channel, publisher).values()].filter(({ offset }) => offset !== null),
+      [...this.numbers(channel, publisher)].filter(
+        ([number, { offset }]) => offset !== null && !isLost(codeOf({ publisher, number }), offset),
+      ),
     ).length;
     if (placed > places.size) yield `${channel}: two acknowledged events have one place`;
     let latest = { issuedAt: -Infinity, name: "" };

@@ -1,14 +1,15 @@
-import type { Redis } from "ioredis";
+import type { Cluster, Redis } from "ioredis";
 
 import { historyKeys } from "../../lib/history/history-keys.js";
 import type { Findings } from "./findings.js";
 import type { Ledger } from "./ledger.js";
+import { NO_LOSSES, type Losses } from "./losses.js";
 import { codeOf, decodePayload, nameOf } from "./payload.js";
 
 const PAGE = 5_000;
 
 /** Reads a channel's log from Redis itself: which event is at which place. */
-export async function readPlaces(admin: Redis, channel: string): Promise<Map<number, number>> {
+export async function readPlaces(admin: Redis | Cluster, channel: string): Promise<Map<number, number>> {
   const { log } = historyKeys("sse:", channel);
   const places = new Map<number, number>();
   for (let from = "-"; ;) {
@@ -22,13 +23,18 @@ export async function readPlaces(admin: Redis, channel: string): Promise<Map<num
   }
 }
 
-/** Holds the whole log against what was acknowledged: all of that is in it, in its place, and nothing is twice. */
+/**
+ * Holds the whole log against what was acknowledged: all of that is in it, in its place, and nothing is twice. What
+ * was acknowledged just before another server took over may be lost. Answers how many are.
+ */
 export function checkLog(
   channel: string,
   places: ReadonlyMap<number, number>,
   ledger: Ledger,
   findings: Findings,
-): void {
+  losses: Losses = NO_LOSSES,
+): number {
+  let lost = 0;
   const placeOf = new Map<number, number>();
   for (const [offset, code] of places) {
     const other = placeOf.get(code);
@@ -38,14 +44,19 @@ export function checkLog(
     placeOf.set(code, offset);
   }
   for (const publisher of ledger.publishers(channel)) {
-    for (const [number, { offset }] of ledger.numbers(channel, publisher)) {
+    for (const [number, { offset, issuedAt, settledAt }] of ledger.numbers(channel, publisher)) {
       const code = codeOf({ publisher, number });
       const found = placeOf.get(code);
       if (found !== undefined && (offset === null || offset === found)) continue;
+      if (found === undefined && losses.possible && losses.mayHaveMet(issuedAt, settledAt)) {
+        lost++;
+        continue;
+      }
       findings.add(
         "what is acknowledged is in the log",
         `${channel}: ${nameOf(code)}, said to be at ${offset}, is at ${found ?? "no place"}`,
       );
     }
   }
+  return lost;
 }

@@ -5,10 +5,10 @@ import { inspect } from "node:util";
 
 import express from "express";
 
-import { createRedisSse } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
 import type { MemberMessage, MemberOrder, MemberPlan } from "./member-protocol.js";
 import { Publishers } from "./publishers.js";
+import { createService } from "./redis-address.js";
 
 /**
  * A process of the cluster: publishers, and in an app also streams, over one service. Its argument is its plan. Told
@@ -25,7 +25,7 @@ const endWithParent = (): never => process.exit(1);
 process.once("disconnect", endWithParent);
 
 const plan = JSON.parse(process.argv[2]!) as MemberPlan;
-const service = createRedisSse(plan.service);
+const service = createService(plan.service);
 const server = plan.serves ? await serve() : null;
 const publishers = new Publishers(service, plan.publishers, plan.seed, (settled) =>
   tell({ type: "settled", settled }),

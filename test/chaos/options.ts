@@ -1,6 +1,12 @@
 import { parseArgs } from "node:util";
 
+const TOPOLOGIES = ["single", "cluster", "sentinel"] as const;
+
+/** What the servers form. */
+export type Topology = (typeof TOPOLOGIES)[number];
+
 export interface ChaosOptions {
+  readonly topology: Topology;
   /** How long faults are done. */
   readonly seconds: number;
   readonly clients: number;
@@ -9,7 +15,8 @@ export interface ChaosOptions {
   readonly seed: number;
 }
 
-export const USAGE = `usage: npm run chaos -- [--seconds 60] [--clients 300] [--publishers 20] [--seed <number>]
+export const USAGE = `usage: npm run chaos -- [--topology single|cluster|sentinel] [--seconds 60] [--clients 300] [--publishers 20] [--seed <number>]
+  --topology    one Redis, a Cluster, or a master that Sentinels watch (default single)
   --seconds     how long faults are done, at least 3 (default 60)
   --clients     how many clients there are, 5 to 2000 (default 300)
   --publishers  how many publishers there are, 4 to 100 (default 20)
@@ -20,8 +27,9 @@ export class ArgumentError extends Error {}
 
 /** Throws `ArgumentError`. */
 export function readArguments(args: readonly string[]): ChaosOptions {
-  const { seconds, clients, publishers, seed } = parse(args);
+  const { topology, seconds, clients, publishers, seed } = parse(args);
   return {
+    topology: readTopology(topology ?? "single"),
     seconds: readNumber("--seconds", seconds ?? "60", 3, 86_400),
     clients: readNumber("--clients", clients ?? "300", 5, 2_000),
     publishers: readNumber("--publishers", publishers ?? "20", 4, 100),
@@ -32,11 +40,17 @@ export function readArguments(args: readonly string[]): ChaosOptions {
 function parse(args: readonly string[]): Readonly<Record<string, string | undefined>> {
   const text = { type: "string" } as const;
   try {
-    const options = { seconds: text, clients: text, publishers: text, seed: text };
+    const options = { topology: text, seconds: text, clients: text, publishers: text, seed: text };
     return { ...parseArgs({ args: [...args], options }).values };
   } catch (error) {
     throw new ArgumentError((error as Error).message);
   }
+}
+
+function readTopology(given: string): Topology {
+  const topology = TOPOLOGIES.find((each) => each === given);
+  if (topology !== undefined) return topology;
+  throw new ArgumentError(`expected --topology as one of ${TOPOLOGIES.join(", ")}, got "${given}"`);
 }
 
 function readNumber(name: string, given: string, least: number, most: number): number {

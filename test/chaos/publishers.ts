@@ -2,13 +2,15 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import type { RedisSse } from "../../lib/index.js";
 import { Chance } from "../soak/chance.js";
-import { CHANNELS, TINY_CHANNELS } from "./channels.js";
+import { CHANNELS, LIVE_CHANNELS, TINY_CHANNELS } from "./channels.js";
 import { machineNow } from "./machine-clock.js";
 import type { PublisherPlan, Settled } from "./member-protocol.js";
 import { encodePayload } from "./payload.js";
 
 /** While Redis is away: what is more is not begun. */
 const MOST_UNSETTLED = 40;
+/** Those on which there is an event now and then. */
+const STEADY_CHANNELS = [...CHANNELS, ...LIVE_CHANNELS];
 /** More than a tiny history keeps. */
 const LOUD_BURST = 25;
 
@@ -48,7 +50,7 @@ export class Publishers {
       return publication.finally(() => unsettled.delete(publication));
     };
     while (!signal.aborted) {
-      if (style === "sequential") await publish(chance.oneOf(CHANNELS));
+      if (style === "sequential") await publish(chance.oneOf(STEADY_CHANNELS));
       else if (unsettled.size < MOST_UNSETTLED) {
         for (const channel of burst(style, chance)) {
           void publish(channel);
@@ -85,7 +87,7 @@ export class Publishers {
 
 /** The channels of the events that are published at once. */
 function burst(style: "bursts" | "loud", chance: Chance): readonly string[] {
-  const [most, channels] = style === "loud" ? [LOUD_BURST, TINY_CHANNELS] : [8, CHANNELS];
+  const [most, channels] = style === "loud" ? [LOUD_BURST, TINY_CHANNELS] : [8, STEADY_CHANNELS];
   const two = [chance.oneOf(channels), chance.oneOf(channels)];
   const count = style === "loud" ? most : chance.whole(1, most);
   return Array.from({ length: count }, () => (chance.is(0.8) ? two[0]! : two[1]!));

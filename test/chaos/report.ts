@@ -12,6 +12,8 @@ export interface ChaosReport {
   readonly faultRecords: readonly FaultRecord[];
   readonly acknowledged: number;
   readonly uncertain: number;
+  /** Of those that were acknowledged: gone with a server from which another took over. */
+  readonly lost: number;
   /** What the apps say of themselves, where somebody did not catch up. */
   readonly appStatus: readonly string[];
   readonly tookMs: number;
@@ -19,11 +21,15 @@ export interface ChaosReport {
 
 /** A report in words; one of a failed run holds all that is needed to look into it. */
 export function formatReport(report: ChaosReport): string {
-  const { options, violations, tally, faults, acknowledged, uncertain, tookMs } = report;
-  const { clients, publishers, seed } = options;
+  const { options, violations, tally, faults, acknowledged, uncertain, lost, tookMs } = report;
+  const { topology, clients, publishers, seed } = options;
+  const held =
+    topology === "single"
+      ? "every event came once, in order"
+      : "every event came once, in order, or was told as lost";
   const lines = [
-    `seed ${seed}, ${options.seconds} s of faults, ${clients} clients, ${publishers} publishers: ${violations.length === 0 ? "every event came once, in order" : "FAILED"}`,
-    `  published   ${acknowledged} acknowledged, ${uncertain} uncertain; ${seconds(tookMs)} in all`,
+    `seed ${seed}, ${topology}, ${options.seconds} s of faults, ${clients} clients, ${publishers} publishers: ${violations.length === 0 ? held : "FAILED"}`,
+    `  published   ${acknowledged} acknowledged, ${uncertain} uncertain, ${lost} lost; ${seconds(tookMs)} in all`,
     `  clients     ${tally.text}`,
     `  faults      ${faults.text}`,
   ];
@@ -31,7 +37,7 @@ export function formatReport(report: ChaosReport): string {
 }
 
 function failures({ violations, faultRecords, appStatus, options }: ChaosReport): readonly string[] {
-  const { clients, publishers, seed } = options;
+  const { topology, clients, publishers, seed } = options;
   const lines = ["  what did not hold:"];
   for (const { rule, count, examples } of violations) {
     lines.push(`    ${rule}: ${count} times`);
@@ -44,7 +50,7 @@ function failures({ violations, faultRecords, appStatus, options }: ChaosReport)
     );
   }
   lines.push(
-    `  once more: npm run chaos -- --seconds ${options.seconds} --clients ${clients} --publishers ${publishers} --seed ${seed}`,
+    `  once more: npm run chaos -- --topology ${topology} --seconds ${options.seconds} --clients ${clients} --publishers ${publishers} --seed ${seed}`,
   );
   return lines;
 }

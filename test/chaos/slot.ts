@@ -2,11 +2,14 @@ import { TcpProxy } from "../support/tcp-proxy.js";
 import { serviceOptions } from "./channels.js";
 import { CutProxy } from "./cut-proxy.js";
 import type { PublisherPlan } from "./member-protocol.js";
+import type { RedisAddress } from "./redis-address.js";
 import { MemberProcess, type MemberHandlers } from "./member-process.js";
 
 export interface SlotOptions {
   readonly name: string;
-  readonly redisPort: number;
+  readonly address: RedisAddress;
+  /** Of the one server that a proxy is put before; `null` for none. */
+  readonly redisPort: number | null;
   readonly serves: boolean;
   readonly subscriptions: "shared" | "dedicated";
   /** Of each process that comes: its publishers are others than those of the one before. */
@@ -18,13 +21,14 @@ export interface SlotOptions {
 /** A place in the cluster: one process after another, between a proxy to Redis and one to its clients. */
 export class Slot {
   readonly name: string;
-  readonly redis: TcpProxy;
+  /** The way to Redis; `null` where there are several servers, which clients find by themselves. */
+  readonly redis: TcpProxy | null;
   readonly clients: CutProxy;
   readonly #options: SlotOptions;
   #member: MemberProcess | null = null;
   #generation = 0;
 
-  private constructor(options: SlotOptions, redis: TcpProxy, clients: CutProxy) {
+  private constructor(options: SlotOptions, redis: TcpProxy | null, clients: CutProxy) {
     this.name = options.name;
     this.#options = options;
     this.redis = redis;
@@ -32,7 +36,9 @@ export class Slot {
   }
 
   static async start(options: SlotOptions): Promise<Slot> {
-    const slot = new Slot(options, await TcpProxy.start(options.redisPort), await CutProxy.start());
+    const { redisPort } = options;
+    const redis = redisPort === null ? null : await TcpProxy.start(redisPort);
+    const slot = new Slot(options, redis, await CutProxy.start());
     await slot.boot();
     return slot;
   }
@@ -40,7 +46,7 @@ export class Slot {
   async boot(): Promise<void> {
     const { handlers, serves, subscriptions, nextPublishers, seed } = this.#options;
     const plan = {
-      service: serviceOptions(this.redis.url, subscriptions),
+      service: serviceOptions(this.redis?.url ?? this.#options.address, subscriptions),
       serves,
       publishers: nextPublishers(),
       seed: seed + this.#generation++,
@@ -78,7 +84,7 @@ export class Slot {
   /** Never rejects. */
   async stop(): Promise<void> {
     await this.end("SIGKILL", 10_000);
-    await this.redis.close();
+    await this.redis?.close();
     await this.clients.close();
   }
 }

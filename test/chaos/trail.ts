@@ -1,3 +1,5 @@
+import { machineNow } from "./machine-clock.js";
+
 /** In place of an event's code: the client was told that something is missing here. */
 export const GAP = -1;
 
@@ -9,6 +11,10 @@ export class Trail {
   readonly codes: number[] = [];
   readonly offsets: number[] = [];
   readonly connections: number[] = [];
+  /** When each connection began and ended, by its number. */
+  readonly spans: Map<number, { readonly from: number; to: number }> = new Map();
+  /** When the last gap came. */
+  gapAt: number = -Infinity;
   /** Where the client began, by the id of its first `connected`. */
   readonly beginning: number;
   /** When it knew that it had begun, as `machineNow()`: what is published from then on has to come. */
@@ -24,6 +30,7 @@ export class Trail {
   }
 
   push(code: number, offset: number, connection: number): void {
+    if (code === GAP) this.gapAt = machineNow();
     this.codes.push(code);
     this.offsets.push(offset);
     this.connections.push(connection);

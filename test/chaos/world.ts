@@ -1,8 +1,8 @@
-import { RedisServer } from "../support/redis-server.js";
 import type { FaultTarget } from "./faults.js";
 import type { MemberHandlers } from "./member-process.js";
 import type { PublisherPlan, PublisherStyle } from "./member-protocol.js";
 import type { ChaosOptions } from "./options.js";
+import { startRedises } from "./redises.js";
 import { Slot } from "./slot.js";
 
 const APPS = 4;
@@ -24,14 +24,14 @@ export async function startWorld(
   options: ChaosOptions,
   handlers: MemberHandlers,
 ): Promise<World> {
-  // An event that was acknowledged survives a crash: without that nothing could be asked of a crash.
-  const server = await RedisServer.start(program, ["--appendonly", "yes", "--appendfsync", "always"]);
+  const redises = await startRedises(program, options.topology);
   const nextPublishers = planPublishers(options.publishers);
   const slots = await Promise.all(
     Array.from({ length: APPS + SENDERS }, (_, index) =>
       Slot.start({
         name: index < APPS ? `app ${index}` : `sender ${index - APPS}`,
-        redisPort: server.port,
+        address: redises.address,
+        redisPort: redises.port,
         serves: index < APPS,
         subscriptions: index === APPS - 1 ? "dedicated" : "shared",
         nextPublishers: () => nextPublishers(index),
@@ -41,7 +41,7 @@ export async function startWorld(
     ),
   );
   return {
-    server,
+    redises,
     slots,
     apps: slots.slice(0, APPS),
     async beQuiet() {
@@ -49,7 +49,7 @@ export async function startWorld(
     },
     async stop() {
       await Promise.all(slots.map((slot) => slot.stop()));
-      await server.stop();
+      await redises.stop();
     },
   };
 }

@@ -15,6 +15,8 @@ export interface ClusterShape {
   readonly masters?: number;
   /** For each master. */
   readonly replicas?: number;
+  /** More arguments of each `redis-server`. */
+  readonly server?: readonly string[];
 }
 
 /** What an app may hand to `new Cluster(...)`. */
@@ -136,7 +138,7 @@ export class RedisCluster {
   /** `program` is what `need("redis", context)` found. */
   static async start(
     program: string,
-    { masters = 3, replicas = 1 }: ClusterShape = {},
+    { masters = 3, replicas = 1, server = [] }: ClusterShape = {},
   ): Promise<RedisCluster> {
     // A replica may take over however old its data is. How it gets them: see expectReplicated().
     const options = Object.entries({
@@ -147,7 +149,7 @@ export class RedisCluster {
     }).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const starts = await Promise.allSettled(
       Array.from({ length: masters * (1 + replicas) }, () =>
-        RedisServer.start(program, options, freeClusterPort),
+        RedisServer.start(program, [...options, ...server], freeClusterPort),
       ),
     );
     const servers = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));

@@ -32,13 +32,16 @@ export class RedisSentinel {
     this.#sentinels = sentinels;
   }
 
-  /** `program` is what `need("redis", context)` found. */
-  static async start(program: string): Promise<RedisSentinel> {
+  /** `program` is what `need("redis", context)` found; `server` are more arguments of master and replica. */
+  static async start(
+    program: string,
+    { server = [] }: { readonly server?: readonly string[] } = {},
+  ): Promise<RedisSentinel> {
     const servers: RedisServer[] = [];
     const sentinels: SentinelProcess[] = [];
     const rig = new RedisSentinel(servers, sentinels);
     try {
-      const soon = ["--repl-diskless-sync", "no"];
+      const soon = ["--repl-diskless-sync", "no", "--repl-ping-replica-period", "1", ...server];
       const master = await RedisServer.start(program, soon);
       servers.push(master);
       const replica = await RedisServer.start(program, [

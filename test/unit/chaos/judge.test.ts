@@ -3,40 +3,54 @@ import { expect } from "chai";
 import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
 import { judge } from "../../chaos/judge.js";
 import { Ledger } from "../../chaos/ledger.js";
+import { Losses, NO_LOSSES } from "../../chaos/losses.js";
 import { codeOf } from "../../chaos/payload.js";
 import { GAP, Trail } from "../../chaos/trail.js";
 
 /** The log of a channel: of publisher 1 the events 1 to 8, of which 3 is uncertain; then the marker. */
 const EVENTS = [1, 2, 3, 4, 5, 6, 7, 8];
 const UNCERTAIN = 3;
-const MARKER = { code: codeOf({ publisher: 0, number: 1 }), offset: 9 };
+/** Of publisher 2, where servers lose events: this and the next, at the same places as those of publisher 1. */
+const LOST = 4;
+const MARKER = { code: codeOf({ publisher: 0, number: 1 }), offset: 9, issuedAt: 9 };
 
 /** A chaos test that sees nothing would pass as well: here is what it has to see. */
 describe("what the chaos test finds wrong with what a client has received", () => {
-  /** Each event is `[number, place]`, in order; "gap" is one; the marker follows by itself. */
+  /** Each event is `[number, place]`, in order, of publisher 2 below 0; "gap" is one; the marker follows by itself. */
   type Received = readonly (readonly [number, number] | "gap")[];
 
   function rulesOf(
     channel: string,
     received: Received,
-    { beginning = 0, begunAt = 0, ends = true } = {},
+    { beginning = 0, begunAt = 0, ends = true, losses = NO_LOSSES } = {},
   ): string[] {
     const ledger = new Ledger();
     const acknowledge = (publisher: number, number: number, offset: number): void => {
       const id = encodeCursor([{ tag: tagOf(channel), epoch: "0000000a", offset }]);
       ledger.settle({ channel, publisher, number, issuedAt: offset, settledAt: offset + 0.5, id });
     };
+    // Two that a server had acknowledged from which another took over: others have their places now.
+    if (losses.possible) for (const number of [LOST, LOST + 1]) acknowledge(2, number, number);
     for (const number of EVENTS) if (number !== UNCERTAIN) acknowledge(1, number, number);
     acknowledge(0, 1, MARKER.offset);
     const trail = new Trail(beginning, begunAt);
     for (const entry of received) {
       if (entry === "gap") trail.push(GAP, 0, 0);
+      else if (entry[0] < 0) trail.push(codeOf({ publisher: 2, number: -entry[0] }), entry[1], 0);
       else trail.push(codeOf({ publisher: 1, number: entry[0] }), entry[1], 0);
     }
     if (ends) trail.push(MARKER.code, MARKER.offset, 0);
     const places = new Map(EVENTS.map((number) => [number, codeOf({ publisher: 1, number })]));
     places.set(MARKER.offset, MARKER.code);
-    return judge(channel, trail, { ledger, places, marker: MARKER }).map(({ rule }) => rule);
+    const evidence = {
+      channel,
+      ledger,
+      places,
+      marker: MARKER,
+      losses,
+      lostPlaces: new Set(losses.possible ? [LOST, LOST + 1] : []),
+    };
+    return judge(trail, evidence).map(({ rule }) => rule);
   }
 
   const at = (...numbers: number[]): Received => numbers.map((number) => [number, number] as const);
@@ -109,5 +123,73 @@ describe("what the chaos test finds wrong with what a client has received", () =
     expect(rulesOf("tiny-0", [...at(1, 2, 3), "gap", ...at(4, 5, 6, 7, 8)])).to.deep.equal([
       "a gap hides something",
     ]);
+  });
+
+  describe("where another server may take over", () => {
+    const losses = new Losses(true, [{ from: 0, to: 10 }]);
+    const lost = [LOST, LOST + 1].map((place) => [-place, place] as const);
+
+    it("nothing with what is lost, or with what took its place and was not sent, where that was told", () => {
+      const told = [...at(1, 2, 3), ...lost, "gap", ...at(6, 7, 8)] as const;
+      expect(rulesOf("channel-1", told, { losses })).to.deep.equal([]);
+      expect(rulesOf("channel-1", [...at(1, 2, 3), "gap", ...at(4, 5, 6, 7, 8)], { losses })).to.deep.equal(
+        [],
+      );
+    });
+
+    it("what is lost and was not told, to whom has had it and to whom has not", () => {
+      expect(rulesOf("channel-1", [...at(1, 2, 3), ...lost, ...at(6, 7, 8)], { losses })).to.include.members([
+        "nothing is missing",
+        "what a failover takes back is told by a gap",
+      ]);
+      expect(rulesOf("channel-1", at(...EVENTS), { losses })).to.deep.equal([
+        "what a failover loses is told by a gap",
+      ]);
+    });
+
+    it("a gap that hides nothing", () => {
+      const received = [...at(1, 2, 3), ...lost, "gap", ...at(6, 7), "gap", ...at(8)] as const;
+      expect(rulesOf("channel-1", received, { losses })).to.deep.equal(["a gap hides something"]);
+    });
+  });
+
+  describe("on a channel without history", () => {
+    const TO = 100_000;
+
+    function liveRulesOf(numbers: readonly (number | "gap")[], from: number, losses = NO_LOSSES): string[] {
+      const channel = "live-0";
+      const ledger = new Ledger();
+      for (const number of EVENTS) {
+        ledger.settle({ channel, publisher: 1, number, issuedAt: number, settledAt: number + 0.5, id: null });
+      }
+      const trail = new Trail(0, from);
+      trail.spans.set(0, { from, to: TO });
+      for (const number of numbers) {
+        trail.push(number === "gap" ? GAP : codeOf({ publisher: 1, number }), 0, 0);
+      }
+      const marker = { ...MARKER, offset: 0 };
+      const evidence = { channel, ledger, places: new Map(), marker, losses, lostPlaces: new Set<number>() };
+      return judge(trail, evidence).map(({ rule }) => rule);
+    }
+
+    it("nothing with all since the stream was open, with what comes twice, and with a hole that was told", () => {
+      expect(liveRulesOf(EVENTS, 0)).to.deep.equal([]);
+      expect(liveRulesOf([5, 6, 7, 8], 4.5)).to.deep.equal([]);
+      expect(liveRulesOf([1, 2, 3, 2, 3, 4, 5, 6, 7, 8], 0)).to.deep.equal([]);
+      expect(liveRulesOf([1, 2, "gap", 5, 6, 7, 8], 0)).to.deep.equal([]);
+    });
+
+    it("a hole that was not told, unless a server was lost at that moment", () => {
+      const rules = ["nothing is missing on an open stream without a gap"];
+      expect(liveRulesOf([1, 2, 5, 6, 7, 8], 0)).to.deep.equal(rules);
+      expect(liveRulesOf([1, 2, 3, 4, 5], 0)).to.deep.equal(rules);
+      expect(liveRulesOf([1, "gap", 2, 5, 6, 7, 8], 0)).to.deep.equal(rules);
+      expect(liveRulesOf([1, 2, 5, 6, 7, 8], 0, new Losses(true, [{ from: 3, to: 4 }]))).to.deep.equal([]);
+      expect(liveRulesOf([1, 2, 5, 6, 7, 8], 0, new Losses(true, [{ from: 6, to: 9 }]))).to.deep.equal(rules);
+    });
+
+    it("another order", () => {
+      expect(liveRulesOf([1, 2, 4, 3, 5, 6, 7, 8], 0)).to.deep.equal(["nothing comes out of order"]);
+    });
   });
 });

@@ -1,0 +1,239 @@
+import { setTimeout as pause } from "node:timers/promises";
+
+import type { Cluster, Redis } from "ioredis";
+
+import { historyKeys } from "../../lib/history/history-keys.js";
+import { RedisCluster, type ClusterNode } from "../support/redis-cluster.js";
+import { RedisSentinel } from "../support/redis-sentinel.js";
+import { RedisServer } from "../support/redis-server.js";
+import { until, within } from "../soak/patience.js";
+import { CHANNELS } from "./channels.js";
+import type { Window } from "./losses.js";
+import { machineNow } from "./machine-clock.js";
+import type { Topology } from "./options.js";
+import type { RedisAddress } from "./redis-address.js";
+
+/** An event that was acknowledged survives a crash: without that nothing could be asked of a crash. */
+const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
+/** For a server to answer; it may be under a fault. */
+const PATIENCE_MS = 2_000;
+/** A Sentinel looks at a replica every ten seconds. */
+const WATCHED_MS = 30_000;
+const LINKED_MS = 20_000;
+/** The connections are killed with the failover, and what was paused with them. */
+const PAUSE_MS = 10_000;
+
+/** The servers of a run, whatever they form, and what can be done to them. */
+export interface Redises {
+  readonly address: RedisAddress;
+  /** The port of the one server; `null` where there are several, and links do not go over proxies. */
+  readonly port: number | null;
+  /** What is kept, to look at. */
+  readonly store: Redis | Cluster;
+  /** Whether another server may take over that has not received the newest events. */
+  readonly mayLose: boolean;
+  /** When that may have been. */
+  readonly losing: readonly Window[];
+  /** Asks each server that answers. */
+  command(send: (admin: Redis) => Promise<unknown>): Promise<void>;
+  /** Each of these resolves when the servers are whole again. */
+  crash(choice: number, durationMs: number): Promise<void>;
+  freeze(choice: number, durationMs: number): Promise<void>;
+  failOver(choice: number): Promise<void>;
+  moveSlot(choice: number, durationMs: number): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export function startRedises(program: string, topology: Topology): Promise<Redises> {
+  if (topology === "cluster") return startCluster(program);
+  return topology === "sentinel" ? startSentinel(program) : startSingle(program);
+}
+
+async function startSingle(program: string): Promise<Redises> {
+  const server = await RedisServer.start(program, DURABLE);
+  return {
+    address: server.url,
+    port: server.port,
+    get store() {
+      return server.admin;
+    },
+    mayLose: false,
+    losing: [],
+    command: (send) => askAll([server.admin], send),
+    async crash(_, durationMs) {
+      await server.kill();
+      await pause(durationMs);
+      await server.boot();
+    },
+    async freeze(_, durationMs) {
+      server.signal("SIGSTOP");
+      await pause(durationMs);
+      server.signal("SIGCONT");
+    },
+    failOver: () => notThere("another server"),
+    moveSlot: () => notThere("another server"),
+    stop: () => server.stop(),
+  };
+}
+
+async function startCluster(program: string): Promise<Redises> {
+  const cluster = await RedisCluster.start(program, { server: DURABLE });
+  const losing: Window[] = [];
+  /** More often a master: of a replica nobody notices much. */
+  const chooseNode = async (choice: number): Promise<ClusterNode> => {
+    const masters = await cluster.masters();
+    return chosen([...masters, ...masters, ...cluster.nodes], choice);
+  };
+  return {
+    address: { nodes: cluster.startup },
+    port: null,
+    store: cluster.client(),
+    mayLose: true,
+    losing,
+    command: (send) =>
+      askAll(
+        cluster.alive.map(({ admin }) => admin),
+        send,
+      ),
+    async crash(choice, durationMs) {
+      const node = await chooseNode(choice);
+      await during(losing, async () => {
+        await node.kill();
+        await pause(durationMs);
+        await cluster.heal();
+      });
+    },
+    async freeze(choice, durationMs) {
+      const node = await chooseNode(choice);
+      await during(losing, async () => {
+        node.freeze();
+        await pause(durationMs);
+        await cluster.heal();
+      });
+    },
+    async failOver(choice) {
+      await cluster.failover(await cluster.replicaOf(chosen(await cluster.masters(), choice)));
+    },
+    async moveSlot(choice, durationMs) {
+      const { log } = historyKeys("sse:", chosen(CHANNELS, choice));
+      const from = await cluster.masterOf(log);
+      const others = (await cluster.masters()).filter((node) => node !== from);
+      await cluster.migrateSlot(log, chosen(others, (choice * CHANNELS.length) % 1), { holdMs: durationMs });
+    },
+    stop: () => cluster.stop(),
+  };
+}
+
+async function startSentinel(program: string): Promise<Redises> {
+  const rig = await RedisSentinel.start(program, { server: DURABLE });
+  const losing: Window[] = [];
+  let master = await rig.master();
+  let frozen: RedisServer | null = null;
+  /** Whoever was replaced follows the new master, as soon as there is one. */
+  const follow = async (): Promise<void> => {
+    const attempt = async (): Promise<void> => {
+      master = await rig.master();
+      for (const server of rig.servers) if (server !== master) await demote(server, master);
+      await expectLinked(rig.servers);
+    };
+    await until("all but one follow the master", attempt, LINKED_MS);
+  };
+  return {
+    address: rig.options,
+    port: null,
+    get store() {
+      return master.admin;
+    },
+    mayLose: true,
+    losing,
+    command: (send) =>
+      askAll(
+        rig.servers.filter((server) => server.running && server !== frozen).map(({ admin }) => admin),
+        send,
+      ),
+    async crash(_, durationMs) {
+      await rig.untilWatched(WATCHED_MS);
+      await during(losing, async () => {
+        const server = await rig.killMaster();
+        await pause(durationMs);
+        await server.boot();
+        // It comes back as what it was started as, and was another by now.
+        if ((await rig.master()) === server) await server.admin.replicaof("NO", "ONE");
+        await follow();
+      });
+    },
+    async freeze(_, durationMs) {
+      await rig.untilWatched(WATCHED_MS);
+      await during(losing, async () => {
+        frozen = await rig.freezeMaster();
+        await pause(durationMs);
+        rig.thaw();
+        frozen = null;
+        await follow();
+      });
+    },
+    async failOver() {
+      await rig.untilWatched(WATCHED_MS);
+      // The Sentinels promote the replica while the old master still takes writes: an operator stops these first.
+      const server = await rig.master();
+      await server.admin.call("CLIENT", "PAUSE", PAUSE_MS, "WRITE");
+      await until("the replica has everything", () => expectSame(rig.servers), LINKED_MS);
+      await during(losing, async () => {
+        await rig.failover();
+        await follow();
+      });
+    },
+    moveSlot: () => notThere("a slot"),
+    stop: () => rig.stop(),
+  };
+}
+
+/**
+ * Makes a master that was replaced a replica, with what a Sentinel says to it. By itself a Sentinel waits eight seconds for
+ * that, in which both take writes: what a log has lost then, nobody can find out.
+ */
+async function demote(server: RedisServer, master: RedisServer): Promise<void> {
+  const { admin } = server;
+  const [role] = (await admin.role()) as [string];
+  if (role !== "master") return;
+  await admin
+    .multi()
+    .replicaof("127.0.0.1", master.port)
+    .call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    .call("CLIENT", "KILL", "TYPE", "pubsub")
+    .exec();
+}
+
+async function expectLinked(servers: readonly RedisServer[]): Promise<void> {
+  const views = await Promise.all(servers.map(({ admin }) => admin.info("replication")));
+  const linked = views.filter((view) => view.includes("master_link_status:up"));
+  if (linked.length !== servers.length - 1) throw new Error(`${linked.length} of them do`);
+}
+
+async function expectSame(servers: readonly RedisServer[]): Promise<void> {
+  const views = await Promise.all(servers.map(({ admin }) => admin.info("replication")));
+  const offsets = views.map((view) => /^(?:master|slave)_repl_offset:(\d+)/m.exec(view)?.[1]);
+  if (new Set(offsets).size > 1) throw new Error(offsets.join(" and "));
+}
+
+async function during(windows: Window[], work: () => Promise<void>): Promise<void> {
+  const window = { from: machineNow(), to: Infinity };
+  windows.push(window);
+  try {
+    await work();
+  } finally {
+    window.to = machineNow();
+  }
+}
+
+async function askAll(admins: readonly Redis[], send: (admin: Redis) => Promise<unknown>): Promise<void> {
+  await Promise.all(admins.map((admin) => within(PATIENCE_MS, send(admin))));
+}
+
+function notThere(what: string): Promise<never> {
+  return Promise.reject(new Error(`there is not ${what}`));
+}
+
+function chosen<T>(all: readonly T[], choice: number): T {
+  return all[Math.floor(choice * all.length)]!;
+}
