@@ -185,7 +185,13 @@ const worker: Operations = async ({ service, other, frozen, redis, isWhole }) =>
     results: { maxCount: 2 },
   });
   const source = other.queue();
-  // What another program has left behind: ids of no task, one whose worker is gone, and a schedule that is none.
+  await source.enqueue("work", {}, { id: "lost", deduplicate: "lost" });
+  // Time stands still for its worker, which would else do the work of this one.
+  const end = deferred();
+  const gone = frozen.queue();
+  gone.worker(() => end.promise, { onFault: () => {} });
+  await eventually(() => expect(gone.statistics.running).to.equal(1));
+  // What another program has left behind: ids of no task, a schedule that is none, and a lease that has run out.
   await redis.zadd(
     queueKey("unreadable"),
     ...Array.from({ length: 1_001 }, (_, n) => [Date.now(), `x${n}`]).flat(),
@@ -193,12 +199,6 @@ const worker: Operations = async ({ service, other, frozen, redis, isWhole }) =>
   await redis.zadd(queueKey("ready"), 1, "junk");
   await redis.hset(queueKey("schedules"), "broken", "no schedule");
   await redis.zadd(queueKey("due"), 1, "broken");
-  await source.enqueue("work", {}, { id: "lost", deduplicate: "lost" });
-  // Time stands still for its worker, which would else do the work of this one.
-  const end = deferred();
-  const gone = frozen.queue();
-  gone.worker(() => end.promise, { onFault: () => {} });
-  await eventually(() => expect(gone.statistics.running).to.equal(1));
   await redis.zadd(queueKey("leases"), 1, "lost");
   await source.enqueue("work", {}, { id: "watched" });
   await source.enqueue("work", {}, { id: "later", delayMs: 50 });
