@@ -6,6 +6,7 @@ import { historyKeys } from "./history-keys.js";
 import type { HistoryBounds, HistoryPolicy } from "./history-policy.js";
 import { publishToLog, type Ending, type PublishReply } from "./history-scripts.js";
 import { gatherWrites } from "./gathered-writes.js";
+import { KeyedPublisher } from "./keyed-publisher.js";
 
 export interface LogPublisherOptions {
   readonly commands: () => RedisClient;
@@ -46,9 +47,6 @@ export interface LogReceipt {
   readonly receivers: number;
 }
 
-/** All scripts of a key go to the node that has it. As a whole, since a script that has to be loaded first would come late. */
-const PUBLISH_BY_KEY = "return redis.call('PUBLISH', ARGV[1], ARGV[2])";
-
 const EPOCH_BYTES = 4;
 /** Filled with many epochs at a time: every publish makes one, and nearly none is used. */
 const randomness = Buffer.alloc(256 * EPOCH_BYTES);
@@ -71,6 +69,7 @@ export function newEpoch(): string {
 export class LogPublisher {
   readonly #options: LogPublisherOptions;
   readonly #producer = randomBytes(6).toString("base64url");
+  readonly #keyed = new KeyedPublisher();
   #sequence = 0;
   /** Of each channel the last event that is not answered yet. */
   readonly #latest = new Map<string, UnderWay>();
@@ -94,12 +93,11 @@ export class LogPublisher {
     }
   }
 
-  /** A Cluster client sends a command without a key to any node, and events that go different ways overtake each other. */
   async #publishUnlogged(channel: string, message: string): Promise<number> {
     const client = gatherWrites(this.#options.commands());
     if (!("nodes" in client)) return client.publish(channel, message);
     const { position } = historyKeys(this.#options.keyPrefix, channel);
-    return Number(await client.eval(PUBLISH_BY_KEY, 1, position, channel, message));
+    return this.#keyed.publish(client, position, channel, message);
   }
 
   /**
