@@ -98,7 +98,7 @@ for index = 1, #lost, 3 do
     call('HDEL', TASK .. id, 'unknownAt')
     call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
     -- Its message is not that of a plain task any more.
-    call('HSETNX', TASK .. id, 'by', '')
+    if not fields(TASK .. id, 'by')[1] then call('HSET', TASK .. id, 'by', '') end
     later(READY, got[PLACE], id)
     rare.tell(id, 'retry', task)
   end
