@@ -1,3 +1,4 @@
+import { isPassing, RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 
 interface Waiting {
@@ -8,6 +9,8 @@ interface Waiting {
 
 /** In one script, so that it does not hold the node for long. */
 const MAX_BATCH = 100;
+/** Events of one channel that wait for its script; more are refused. */
+const MAX_WAITING = 10_000;
 /** Of text in one script, unless one event alone is longer. */
 const MAX_BATCH_CHARACTERS = 1_000_000;
 
@@ -29,6 +32,12 @@ export class KeyedPublisher {
     return new Promise((resolve, reject) => {
       const entry = { message, resolve, reject };
       const waiting = this.#waiting.get(channel);
+      if (waiting !== undefined && waiting.length >= MAX_WAITING) {
+        reject(
+          new RedisSseError("REDIS_UNAVAILABLE", "Too many events of one channel wait for the Redis Cluster"),
+        );
+        return;
+      }
       if (waiting !== undefined) return void waiting.push(entry);
       this.#waiting.set(channel, [entry]);
       void this.#drain(client, key, channel);
@@ -46,8 +55,9 @@ export class KeyedPublisher {
         const receivers = (await client.eval(PUBLISH, 1, key, channel, ...messages)) as readonly unknown[];
         batch.forEach(({ resolve }, index) => resolve(Number(receivers[index])));
       } catch (error) {
-        // Nobody waits longer than for one script.
-        for (const { reject } of [...batch, ...waiting.splice(0)]) reject(error);
+        // While the cluster is away, nobody waits for more than one script. Otherwise Redis has refused only these.
+        const failed = isPassing(sanitize(error)) ? [...batch, ...waiting.splice(0)] : batch;
+        for (const { reject } of failed) reject(error);
       }
     }
     this.#waiting.delete(channel);

@@ -28,6 +28,13 @@ export function isReady(client: RedisClient): boolean {
   return isMock(client) || client.status === "ready";
 }
 
+const beforeDestroy = new WeakMap<RedisClient, () => void>();
+
+/** Has `destroyClient()` call this first. */
+export function onDestroy(client: RedisClient, listener: () => void): void {
+  beforeDestroy.set(client, listener);
+}
+
 /**
  * Drops a connection with all that waits on it. `disconnect()` alone lets a link whose other end is frozen
  * live for another `disconnectTimeout`, and between two attempts to connect it only cancels the next: who waits
@@ -36,6 +43,7 @@ export function isReady(client: RedisClient): boolean {
 export function destroyClient(client: RedisClient): void {
   // Of one that has ended nothing is left to drop: ioredis would only set the timer of `disconnectTimeout`.
   if (client.status === "end") return;
+  beforeDestroy.get(client)?.();
   try {
     if (client.status === "reconnecting") client.connect().catch(() => {});
     client.disconnect();
@@ -67,7 +75,8 @@ export function startPinging(client: RedisClient, clock: Clock, intervalMs: numb
   const schedule = (): void => {
     cancel = clock.schedule(() => {
       // The answer does not matter here: without one the socket's deadline ends the link.
-      client.ping().catch(() => {});
+      // While the connection is away, a PING would only wait with the other commands.
+      if (isReady(client)) client.ping().catch(() => {});
       schedule();
     }, intervalMs);
   };

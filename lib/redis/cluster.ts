@@ -1,18 +1,23 @@
 import { Redis, type Cluster, type RedisOptions } from "ioredis";
 
-import { isMock, type ConnectionOptions, type ConnectionRole, type RedisClient } from "./client.js";
+import {
+  isMock,
+  onDestroy,
+  type ConnectionOptions,
+  type ConnectionRole,
+  type RedisClient,
+} from "./client.js";
 
 /** For how long a command is tried: as long as one connection waits for an answer. */
 const DEADLINE_MS = 5_000;
 const RETRY_MS = 100;
+const SLOTS_REFRESH_MS = 15_000;
 
 /** Makes the connections of a service whose application uses a Redis Cluster. */
 export type ClusterConnector = (role: ConnectionRole, options: ConnectionOptions) => RedisClient;
 
-interface Node {
-  readonly host: string;
-  readonly port: number;
-}
+/** Where a node is, and what an application said of it alone. */
+type Node = Pick<RedisOptions, "host" | "port" | "username" | "password" | "tls" | "family">;
 
 /**
  * Commands go through a Cluster client. Subscriptions have a plain connection to one node instead: every node gets every
@@ -41,6 +46,8 @@ function createCommandClient(source: Cluster, options: ConnectionOptions): Clust
     shardedSubscribers: false,
     clusterNodeRetryStrategy: null,
     clusterRetryStrategy: (times: number) => retryStrategy(times),
+    // Otherwise a node that was added or lost is noticed only by a command that is sent to it.
+    slotsRefreshInterval: SLOTS_REFRESH_MS,
     // A slot that migrates, or whose master is lost, comes back within seconds.
     maxRedirections: DEADLINE_MS / RETRY_MS,
     retryDelayOnMoved: 0,
@@ -59,28 +66,52 @@ function withoutSubscriber(client: Cluster): void {
   if (typeof subscriber?.start === "function") subscriber.start = () => {};
 }
 
-/** `commandTimeout` bounds only what has reached a node. Without a node, or from node to node, a command could wait for ever. */
+/**
+ * `commandTimeout` bounds only what has reached a node. Without a node, or from node to node, a command could wait for ever. One that
+ * was rejected is not sent when the cluster is back: its caller may have tried again.
+ */
 function withDeadline(client: Cluster): void {
   const send = client.sendCommand.bind(client);
+  const seen = new WeakSet<object>();
+  const pending = new Set<Parameters<typeof send>[0]>();
   client.sendCommand = (command, ...rest) => {
-    command.setTimeout(DEADLINE_MS);
+    if (seen.has(command)) return pending.has(command) ? send(command, ...rest) : command.promise;
+    seen.add(command);
+    pending.add(command);
+    const timer = setTimeout(() => command.reject(new Error("Command timed out")), DEADLINE_MS);
+    const settle = (): void => {
+      clearTimeout(timer);
+      pending.delete(command);
+    };
+    command.promise.then(settle, settle);
     return send(command, ...rest);
   };
+  // A Cluster client that is disconnected between two attempts to connect would keep them.
+  onDestroy(client, () => {
+    for (const command of pending) command.reject(new Error("Connection is closed."));
+  });
 }
 
 function createNodeClient(nodes: () => readonly Node[], source: Cluster, options: ConnectionOptions): Redis {
   let turn = Math.floor(Math.random() * 1_000);
+  let last = "";
+  // Not the node that was just lost, also if the list has changed.
   const next = (): Node | undefined => {
     const list = nodes();
-    return list[turn++ % list.length];
+    let node = list[turn++ % list.length];
+    if (`${node?.host}:${node?.port}` === last) node = list[turn++ % list.length];
+    last = `${node?.host}:${node?.port}`;
+    return node;
   };
+  // What one node has of its own must not stay for the next.
+  const common = nodeOf(source.options.redisOptions ?? {});
   const client = new Redis({
     ...source.options.redisOptions,
     ...options,
     ...next(),
     retryStrategy: (times: number) => {
       // ioredis reads them at each attempt to connect.
-      Object.assign(client.options, next());
+      Object.assign(client.options, common, next());
       return options.retryStrategy(times);
     },
   });
@@ -89,17 +120,37 @@ function createNodeClient(nodes: () => readonly Node[], source: Cluster, options
 
 /** The nodes that a client knows; before it has asked one, those that the application gave. */
 function nodesOf(cluster: Cluster): readonly Node[] {
-  const known = cluster.nodes().map(({ options: { host = "127.0.0.1", port = 6379 } }) => ({ host, port }));
+  const known = cluster.nodes().map(({ options }) => definedOf(nodeOf(options)));
   return known.length > 0 ? known : startupNodesOf(cluster);
 }
 
 /** In all forms that ioredis takes: a port, a URL, or an object. */
 function startupNodesOf(cluster: Cluster): readonly Node[] {
-  const { startupNodes } = cluster as unknown as { startupNodes: readonly unknown[] };
+  const { startupNodes } = cluster as unknown as {
+    startupNodes: readonly (number | string | RedisOptions)[];
+  };
   return startupNodes.map((node) => {
-    const { host, port } = new Redis(node as RedisOptions & string, { lazyConnect: true }).options;
-    return { host: host ?? "127.0.0.1", port: port ?? 6379 };
+    if (typeof node === "object") return definedOf(nodeOf(node));
+    const { options } = new Redis(node as string, { lazyConnect: true });
+    return definedOf(nodeOf(options));
   });
+}
+
+function nodeOf({
+  host,
+  port,
+  username,
+  password,
+  tls,
+  family,
+}: Partial<RedisOptions>): Record<keyof Node, unknown> {
+  return { host, port, username, password, tls, family };
+}
+
+function definedOf(node: Record<keyof Node, unknown>): Node {
+  return Object.fromEntries(
+    Object.entries(node).filter(([, value]) => value !== undefined && value !== null),
+  );
 }
 
 /**

@@ -272,8 +272,11 @@ describe("a Redis Cluster", function () {
         const client = await app.openLive(channel);
         const victim = await subscribersNode();
         const publisher = cluster.alive.find((node) => node !== victim)!;
-        await publisher.admin.publish(channel, "before");
-        await client.next(({ data }) => data === "before");
+        // A node that has just come back may not be linked with all others yet.
+        await eventually(async () => {
+          await publisher.admin.publish(channel, "before");
+          await client.next(({ data }) => data === "before", 500);
+        }, 10_000);
         await victim[fault]();
         const hitAt = performance.now();
         load("PUBLISH", (number) => publisher.admin.publish(channel, `after ${number}`));

@@ -53,7 +53,7 @@ describe("KeyedPublisher", () => {
     const failed = [publish("1"), publish("2"), publish("3")].map((each) =>
       each.catch((error: unknown) => error),
     );
-    const fault = new Error("away");
+    const fault = new Error("Connection is closed.");
     fake.answers[0]!.reject(fault);
     expect(await Promise.all(failed)).to.deep.equal([fault, fault, fault]);
     const later = publish("4");

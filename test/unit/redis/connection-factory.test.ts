@@ -232,6 +232,24 @@ describe("createConnectionFactory()", () => {
       expect(source.options).to.include({ keyPrefix: "app:", scaleReads: "slave", maxRedirections: 1 });
     });
 
+    it("takes what the app said of one node alone, and leaves it behind with that node", () => {
+      const source = track(
+        new Cluster(["redis://u:p@a:7000", "redis://b:7001"], {
+          lazyConnect: true,
+          redisOptions: { password: "common" },
+        }),
+      );
+      const client = make(source, "subscriber") as Redis;
+      const seen = new Map<string | undefined, unknown>();
+      for (let times = 1; times <= 2; times++) {
+        const { host, username, password } = client.options;
+        seen.set(host, [username, password]);
+        client.options.retryStrategy!(times);
+      }
+      expect(seen.get("a")).to.deep.equal(["u", "p"]);
+      expect(seen.get("b")).to.deep.equal([undefined, "common"]);
+    });
+
     for (const role of ["subscriber", "lease"] as const) {
       it(`connects to one node after the other for the role "${role}"`, () => {
         const client = make(appsCluster(), role) as Redis;
