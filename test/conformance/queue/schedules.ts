@@ -45,7 +45,7 @@ export function describeSchedules(makeService: MakeService): void {
       const begun: string[] = [];
       const services = await Promise.all(Array.from({ length: 2 }, () => rig.service()));
       for (const sse of [rig.sse, ...services]) {
-        sse.queue(rig.name).worker(({ task }) => void begun.push(task.id), { pollMs: 10 });
+        sse.queue(rig.name).worker(({ task }) => void begun.push(task.id), { pollMs: 100 });
       }
       for (let round = 1; round <= 10; round++) {
         await rig.expire("due", "tick");
