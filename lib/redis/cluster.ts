@@ -88,7 +88,8 @@ function withDeadline(client: Cluster): void {
   };
   // A Cluster client that is disconnected between two attempts to connect would keep them.
   onDestroy(client, () => {
-    for (const command of pending) command.reject(new Error("Connection is closed."));
+    // ioredis would send those of a closed connection again.
+    for (const command of pending) command.reject(new Error("Cluster is ended."));
   });
 }
 

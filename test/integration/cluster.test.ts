@@ -1,5 +1,3 @@
-import { setTimeout as pause } from "node:timers/promises";
-
 import { expect } from "chai";
 import { Cluster, Redis } from "ioredis";
 
@@ -162,7 +160,11 @@ describe("a Redis Cluster", function () {
       // A task is a new key beside others of its queue, which neither node takes now: the calls wait, or say so.
       await traffic.morePublished(5);
       await migration.moveKeys(1);
-      await pause(1_500);
+      // Both nodes have refused what needs keys of both.
+      await eventually(async () => {
+        const refused = /errorstat_TRYAGAIN:count=(\d+)/.exec(await from.admin.info("errorstats"))?.[1] ?? 0;
+        expect(Number(refused)).to.be.at.least(3);
+      }, 10_000);
       await migration.moveKeys();
       await traffic.morePublished(5);
       await migration.finish();
@@ -250,6 +252,32 @@ describe("a Redis Cluster", function () {
       } finally {
         client.disconnect();
       }
+    });
+
+    it("does not carry out what it has rejected when it is back", async () => {
+      const service = create();
+      const count = (): Promise<number> => service.pool.incrementWithTtl("counter");
+      expect(await count()).to.equal(1);
+      await Promise.all(cluster.nodes.map((node) => node.kill()));
+      const outcomes = await Promise.all(Array.from({ length: 3 }, () => outcomeOf(count)));
+      for (const { code } of outcomes) expect(code).to.equal("REDIS_UNAVAILABLE");
+      await cluster.heal();
+      // What waited for the cluster would go out before this.
+      await eventually(async () => expect(await count()).to.equal(1), 10_000);
+    });
+
+    it("ends what waits for it when the service is closed", async () => {
+      const client = new Cluster([{ host: "127.0.0.1", port: await freePort() }], { lazyConnect: true });
+      client.on("error", () => {});
+      const service = create({ redis: client });
+      let code: string | null | undefined;
+      void outcomeOf(() => service.publish("waiting", { data: "x" })).then(
+        (outcome) => (code = outcome.code),
+      );
+      await eventually(() => expect(service.pool.statistics.connections.command).to.equal(1));
+      await service.close();
+      await eventually(() => expect(code).to.be.oneOf(["REDIS_UNAVAILABLE", "CLOSED"]), 1_000);
+      client.disconnect();
     });
 
     it("goes on when it answers again", async () => {
