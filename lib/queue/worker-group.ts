@@ -29,7 +29,7 @@ export class WorkerGroup {
   readonly #woken = new Set<GroupMember>();
   /** They wait for the answer of Redis. */
   readonly #looking = new Set<GroupMember>();
-  /** As `#looking`, without room for a task: they find none that others wait for. */
+  /** They wait for the answer of Redis, and asked for no task. */
   readonly #tending = new Set<GroupMember>();
   /** Looks in a row that found all they asked for. */
   #streak = 0;

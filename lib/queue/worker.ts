@@ -190,7 +190,7 @@ export class Worker {
   }
 
   /**
-   * Has no room for a task. What is due is moved all the same: a schedule must not wait for the end of a long task. One look is
+   * Looks at the queue without room for a task: due schedules and lost leases must not wait for the end of a long task. One look is
    * enough for all workers of the group. Answers how long to pause.
    */
   async #tend(): Promise<number> {

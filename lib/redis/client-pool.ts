@@ -87,7 +87,7 @@ export class ClientPool {
   #commands: RedisClient | null = null;
   #subscriber: RedisClient | null = null;
   #subscriberFault: RedisSseError | null = null;
-  /** Why no command can be sent over what was configured. */
+  /** Set if `redis` names one node of a cluster. */
   #misfit: ConfigError | null = null;
   #stopPinging: () => void = () => {};
   #closed: Promise<void> | null = null;

@@ -16,7 +16,7 @@ const SLOTS_REFRESH_MS = 15_000;
 /** Makes the connections of a service whose application uses a Redis Cluster. */
 export type ClusterConnector = (role: ConnectionRole, options: ConnectionOptions) => RedisClient;
 
-/** Where a node is, and what an application said of it alone. */
+/** The address of a node, and the options that apply only to it. */
 type Node = Pick<RedisOptions, "host" | "port" | "username" | "password" | "tls" | "family">;
 
 /**
@@ -96,7 +96,7 @@ function withDeadline(client: Cluster): void {
 function createNodeClient(nodes: () => readonly Node[], source: Cluster, options: ConnectionOptions): Redis {
   let turn = Math.floor(Math.random() * 1_000);
   let last = "";
-  // Not the node that was just lost, also if the list has changed.
+  // The node that was just lost is not tried again at once, even if the list has changed.
   const next = (): Node | undefined => {
     const list = nodes();
     let node = list[turn++ % list.length];
@@ -104,7 +104,7 @@ function createNodeClient(nodes: () => readonly Node[], source: Cluster, options
     last = `${node?.host}:${node?.port}`;
     return node;
   };
-  // What one node has of its own must not stay for the next.
+  // The options of one node must not be used for the next.
   const common = nodeOf(source.options.redisOptions ?? {});
   const client = new Redis({
     ...source.options.redisOptions,

@@ -12,7 +12,7 @@ local function sweep()
   for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do
     local set, page = META .. ':' .. status, expiredOf(status, '1000')
     drop(status, page)
-    -- They are gone: what was read before the sweep must not be subtracted again.
+    -- These ids are removed now. finish() must not subtract their bytes again.
     expired[status] = {}
     most = math.max(most, #page / 2)
     local last = call('ZRANGE', set, '-1', '-1', 'WITHSCORES')
@@ -97,7 +97,7 @@ for index = 1, #lost, 3 do
     rare.watch(id)
     call('HDEL', TASK .. id, 'unknownAt')
     call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
-    -- Its message is not that of a plain task any more.
+    -- `settle` writes the message only of tasks with this field.
     if not fields(TASK .. id, 'by')[1] then call('HSET', TASK .. id, 'by', '') end
     later(READY, got[PLACE], id)
     rare.tell(id, 'retry', task)

@@ -15,7 +15,7 @@ const SETTLE = `${BASE}${MOVES}${ENDS}${lazily(["tell", "watch", "conclude", "le
 local answers, refused, retried, unknown = {}, 0, 0, 0
 local token, verdict, progress, delay, ttl, message, last, constant
 -- All that is stored is read before the first write: a task that cannot be read must not leave another one half ended.
--- Of a task that has succeeded and stored nothing else less is read; its size is the length of its payload.
+-- Of a plain task that has succeeded, only a few fields are read. `size` is the length of its payload.
 local stored, most, first = {}, tonumber(MOST_PAYLOAD), 6
 while first < #ARGV do
   last = first + 2 * ARGV[first + 1]
@@ -50,7 +50,7 @@ local function over(id, result)
     leave(LEASES, id)
     got[1], got[3] = '', token
     size = size + #result + #id + constant
-    -- It has no other message.
+    -- A plain task has no earlier message to replace.
     if message == '' then
       close(id, verdict, ttl, size, 'progress', progress, 'by', token, 'result', result)
     else
