@@ -97,7 +97,7 @@ for index = 1, #lost, 3 do
     rare.watch(id)
     call('HDEL', TASK .. id, 'unknownAt')
     call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
-    -- `settle` writes the message only of tasks with this field.
+    -- The settle script writes the message only of tasks with this field.
     if not fields(TASK .. id, 'by')[1] then call('HSET', TASK .. id, 'by', '') end
     later(READY, got[PLACE], id)
     rare.tell(id, 'retry', task)

@@ -15,7 +15,7 @@ const SETTLE = `${BASE}${MOVES}${ENDS}${lazily(["tell", "watch", "conclude", "le
 local answers, refused, retried, unknown = {}, 0, 0, 0
 local token, verdict, progress, delay, ttl, message, last, constant
 -- All that is stored is read before the first write: a task that cannot be read must not leave another one half ended.
--- Of a plain task that has succeeded, only a few fields are read. `size` is the length of its payload.
+-- Of a plain task that has succeeded, only a few fields are read. Its size is the length of its payload.
 local stored, most, first = {}, tonumber(MOST_PAYLOAD), 6
 while first < #ARGV do
   last = first + 2 * ARGV[first + 1]
