@@ -256,7 +256,7 @@ describe("a Redis Cluster", function () {
 
     it("does not carry out what it has rejected when it is back", async () => {
       const service = create();
-      const count = (): Promise<number> => service.pool.incrementWithTtl("counter");
+      const count = (): Promise<number> => service.pool.incrementWithTtl("sse:counter");
       expect(await count()).to.equal(1);
       await Promise.all(cluster.nodes.map((node) => node.kill()));
       const outcomes = await Promise.all(Array.from({ length: 3 }, () => outcomeOf(count)));

@@ -243,11 +243,11 @@ describe("createConnectionFactory()", () => {
       const seen = new Map<string | undefined, unknown>();
       for (let times = 1; times <= 2; times++) {
         const { host, username, password } = client.options;
-        seen.set(host, [username, password]);
+        seen.set(host, [username ?? null, password]);
         client.options.retryStrategy!(times);
       }
       expect(seen.get("a")).to.deep.equal(["u", "p"]);
-      expect(seen.get("b")).to.deep.equal([undefined, "common"]);
+      expect(seen.get("b")).to.deep.equal([null, "common"]);
     });
 
     for (const role of ["subscriber", "lease"] as const) {
