@@ -23,7 +23,7 @@ export interface LimitOptions {
    * is handled. Default 100.
    */
   readonly maxSessionsPerKey?: number | undefined;
-  /** Channels of one stream. At most 380, so that the ids of its events stay below 8 KB. Default 64. */
+  /** Channels of one stream. At most 320, so that the ids of its events stay below 8 KB. Default 64. */
   readonly maxChannelsPerSession?: number | undefined;
   /**
    * Bytes of events that may wait in this process for one client to read: each counts as its data, its frame and 200

@@ -1,11 +1,13 @@
-import { IS_PLACE } from "../redis/place-lua.js";
+import { IS_PLACE, STAMP } from "../redis/place-lua.js";
 
 /**
  * The scripts that touch a channel's history, as text; `docs/protocol.md` states what they do for other programs.
  *
- * The log is a stream whose ids are the offsets. The hash beside it says where the log stands:
+ * The log is a stream, with the offsets as ids. The hash beside it says where the log stands:
  *
- * - `e` its epoch, `o` its newest offset;
+ * - `e` its epoch, `o` its newest offset, `s` the stamp of the newest event: by it, an event is told from another that Redis
+ *   put at the same offset after a failover had lost the first one. The id of an entry has the stamps of the event before
+ *   and of its own behind the offset (`lib/entry-id.ts`);
  * - `r` until when nothing but appending is to be done: 0 for a channel that is anything special;
  * - `c` two checkpoints "offset time offset time", by which age becomes a length;
  * - `end` how it was completed, `k` that it will be; `t` that it lives as long as the task whose channel it is; `w` and `wt` who writes it as a whole, and until when that counts;
@@ -19,13 +21,14 @@ import { IS_PLACE } from "../redis/place-lua.js";
  * what is not there may be an object.
  */
 
-const BASE = `
+const BASE = `${STAMP}
 local unpack = unpack or table.unpack
 local function text(number) return string.format('%.0f', number) end
+-- The time in milliseconds, and the stamp of an event that is published now.
 local function clock(given)
-  if given and given ~= '' then return tonumber(given) end
+  if given and given ~= '' then return tonumber(given), stampOf(0, given % 6000000) end
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000 + math.floor(time[2] / 1000), stampOf(time[1], time[2])
 end
 `;
 
@@ -65,12 +68,12 @@ local function array(list)
   return copy
 end
 
--- The offset of a log's entry, and its fields.
+-- The offset of a log's entry, its fields, and its id, behind which ioredis-mock puts more.
 local function open(entry)
   entry = array(entry)
   local values, flat = {e = '', d = '', p = '', ['end'] = ''}, array(entry[2])
   for index = 1, #flat, 2 do values[flat[index]] = flat[index + 1] end
-  return string.match(entry[1], '^%d+'), values
+  return string.match(entry[1], '^%d+'), values, string.match(entry[1], '^%d+%-%d+')
 end
 
 -- Producers come and go with every deploy.
@@ -97,7 +100,8 @@ end
 local function append(log, new)
   local offset, now = text(log.top + 1), text(new.now)
   local keep = math.min(new.maxLength, log.top + 1 - expired(log, new.now, new.maxAge))
-  local changes = {'e', log.epoch, 'o', offset}
+  local id = offset .. '-' .. checkStamp(not log.fresh and log.stamp) .. new.stamp
+  local changes = {'e', log.epoch, 'o', offset, 's', new.stamp}
   if new.producer ~= '' then push(changes, 'p:' .. new.producer, new.sequence .. ' ' .. now) end
   local checkpoints = log.checkpoints and string.match(log.checkpoints, '^%d+ %d+ %d+ %d+$')
   local at, b, bt = string.match(checkpoints or '0 0 0 ' .. now, '^%d+ (%d+) (%d+) (%d+)$')
@@ -118,7 +122,7 @@ local function append(log, new)
   local before = fields(unpack(names))
   redis.call('HSET', KEYS[1], unpack(changes))
 
-  local entry, place = {'e', new.event, 'd', new.data}, log.epoch .. ' ' .. offset
+  local entry, place = {'e', new.event, 'd', new.data}, log.epoch .. ' ' .. id
   if new.producer ~= '' then push(entry, 'p', new.producer .. ' ' .. new.sequence) end
   if new.ending ~= '' then
     push(entry, 'end', new.ending)
@@ -139,26 +143,26 @@ local function append(log, new)
     return receivers
   end
   if log.fresh then redis.call('DEL', KEYS[2]) end
-  local refused = add(new.maxAge, text(keep), offset, unpack(entry))
+  local refused = add(new.maxAge, text(keep), id, unpack(entry))
   if refused then return refused end
   if rotate then
     redis.call('PEXPIRE', KEYS[2], text(new.maxAge * 1.5))
     redis.call('PEXPIRE', KEYS[1], text(new.maxAge * 1.5 + 86400000))
     forgetProducers(new.now)
   end
-  return {'ok', log.epoch, offset, receivers}
+  return {'ok', log.epoch, id, receivers}
 end
 `;
 
 /**
  * ARGV: channel, event, data, most events kept, producer, its sequence, most ms kept, epoch of a new log; then, which
  * may be left out: the sequence of that producer's event before it, ending, lease of the writer, whether the channel is
- * finite, now. Answers 'ok', epoch, offset, receivers, or why not. Nearly always nothing but appending is to be done,
+ * finite, now. Answers 'ok', epoch, id of the entry, receivers, or why not. Nearly always nothing but appending is to be done,
  * and that comes first.
  */
 export const PUBLISH: string = `${BASE}
-local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5])
-local now = clock(ARGV[13])
+local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5], 's')
+local now, stamp = clock(ARGV[13])
 local published = type(got[4]) == 'string' and got[4]
 local last = published and tonumber(string.match(published, '^%d+')) or 0
 -- The one before is still on its way: it was overtaken, while the server had forgotten this script.
@@ -169,42 +173,43 @@ if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' 
   -- The check of isPlace(), inline: the function costs too much here.
   and type(epoch) == 'string' and #epoch == 8 and not string.find(epoch, '[^0-9a-f]') and epoch ~= '00000000'
   and type(top) == 'string' and #top < 15 and string.find(top, '^%d+$') then
-  local offset, producer = text(top + 1), 'p:' .. ARGV[5]
+  local offset, before, producer = text(top + 1), checkStamp(got[5]), 'p:' .. ARGV[5]
+  local id = offset .. '-' .. before .. stamp
   -- What could fail is tried first, and undone where what follows is refused.
-  redis.call('HSET', KEYS[1], 'e', epoch, 'o', offset, producer, ARGV[6] .. ' ' .. text(now))
-  local message = '\\30sse1\\n' .. epoch .. ' ' .. offset .. '\\n' .. ARGV[2] .. '\\n' .. ARGV[3]
+  redis.call('HSET', KEYS[1], 'e', epoch, 'o', offset, 's', stamp, producer, ARGV[6] .. ' ' .. text(now))
+  local message = '\\30sse1\\n' .. epoch .. ' ' .. id .. '\\n' .. ARGV[2] .. '\\n' .. ARGV[3]
   local receivers = redis.pcall('PUBLISH', ARGV[1], message)
   if type(receivers) == 'table' then
-    redis.call('HSET', KEYS[1], 'o', top)
+    redis.call('HSET', KEYS[1], 'o', top, 's', before)
     if published then redis.call('HSET', KEYS[1], producer, published) else redis.call('HDEL', KEYS[1], producer) end
     return receivers
   end
   local identity = ARGV[5] .. ' ' .. ARGV[6]
-  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
+  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], id, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
   if type(added) == 'table' and added.err then
     -- The steps of add(), inline: the function costs too much here.
     if not string.find(added.err, 'WRONGTYPE', 1, true) and not string.find(added.err, 'equal or smaller', 1, true) then
       return added
     end
     redis.call('DEL', KEYS[2])
-    redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
+    redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], id, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
     redis.call('PEXPIRE', KEYS[2], text(ARGV[7] * 1.5))
   end
-  return {'ok', epoch, offset, receivers}
+  return {'ok', epoch, id, receivers}
 end
 ${REST}
-got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'w', 'k')
-if isBroken(got, 1, 2) or isAlone(got, 1, 3, 5) or #(values(got, 6)[2] or '') > 14 then
+got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'w', 'k', 's')
+if isBroken(got, 1, 2) or isAlone(got, 1, 3, 5) or #(values(got, 7)[2] or '') > 14 then
   -- Another program wrote this hash. It must not become part of the new log.
   redis.call('DEL', KEYS[1])
   got, last = {}, 0
 elseif got.err then
   return got
 end
-got = values(got, 6)
-local log = {epoch = got[1], top = tonumber(got[2] or '0'), checkpoints = got[4], special = got[6]}
+got = values(got, 7)
+local log = {epoch = got[1], top = tonumber(got[2] or '0'), stamp = got[7], checkpoints = got[4], special = got[6]}
 local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], maxLength = tonumber(ARGV[4]), producer = ARGV[5],
-  sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now}
+  sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now, stamp = stamp}
 if new.producer ~= '' and tonumber(new.sequence) <= last then
   -- Sent again, because the answer was lost: where is it?
   local newest = '+'
@@ -212,8 +217,8 @@ if new.producer ~= '' and tonumber(new.sequence) <= last then
     local entries = redis.pcall('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
     if entries.err then break end
     for _, entry in ipairs(entries) do
-      local offset, values = open(entry)
-      if values.p == new.producer .. ' ' .. new.sequence then return {'ok', log.epoch, offset, 0} end
+      local offset, values, id = open(entry)
+      if values.p == new.producer .. ' ' .. new.sequence then return {'ok', log.epoch, id, 0} end
       newest = text(tonumber(offset) - 1)
     end
     if #entries < 10 then break end
@@ -232,33 +237,34 @@ return append(log, new)`;
 /**
  * ARGV: epoch to read ('' reads no events), offset to read after, most events, most bytes of data, most ms kept,
  * channel, now, separator. Returns 'invalid' if the log cannot be read, else ''; epoch ('' for no log), newest
- * offset, ending, whether the channel is finite, oldest offset that is held, time, and all entries in one string:
- * "offset ending event", separator, data, separator. One string costs ioredis less than many values. Publishers do
- * not know the separator, so nothing is escaped.
+ * offset, ending, whether the channel is finite, oldest offset that is held, time, stamp of the newest event ('' if
+ * unknown), and all entries in one string: "id ending event", separator, data, separator. One string costs ioredis less
+ * than many values. Publishers do not know the separator, so nothing is escaped.
  */
 export const READ: string = `${BASE}${REST}
-local now, maxAge = clock(ARGV[7]), tonumber(ARGV[5])
-local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'k', 'w', 'wt', 't')
+local now, stamp = clock(ARGV[7])
+local maxAge = tonumber(ARGV[5])
+local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'k', 'w', 'wt', 't', 's')
 local length = redis.pcall('XLEN', KEYS[2])
-if isBroken(got, 1, 2) or isWrongType(length) then return {'invalid', '', '0', '', '', '1', text(now), ''} end
+if isBroken(got, 1, 2) or isWrongType(length) then return {'invalid', '', '0', '', '', '1', text(now), '', ''} end
 if got.err then return got end
-got = values(got, 8)
-if not got[1] then return {'', '', '0', '', '', '1', text(now), ''} end
-local log = {epoch = got[1], top = tonumber(got[2]), checkpoints = got[4], special = got[5]}
+got = values(got, 9)
+if not got[1] then return {'', '', '0', '', '', '1', text(now), '', ''} end
+local log = {epoch = got[1], top = tonumber(got[2]), stamp = checkStamp(got[9]), checkpoints = got[4], special = got[5]}
 local ending = isEnding(got[3]) and got[3]
 if type(length) == 'table' then
   -- A user without the right to ask for it. Offsets have no holes.
   local oldest = redis.pcall('XRANGE', KEYS[2], '-', '+', 'COUNT', '1')
-  if isWrongType(oldest) then return {'invalid', '', '0', '', '', '1', text(now), ''} end
+  if isWrongType(oldest) then return {'invalid', '', '0', '', '', '1', text(now), '', ''} end
   if oldest.err then length = log.top
   else length = #oldest > 0 and log.top + 1 - tonumber((open(oldest[1]))) or 0 end
 end
 if got[6] and not ending and now > (tonumber(got[7]) or 0) then
   -- The writer's lease has expired. If Redis refuses this (ACL, out of memory), the next reader tries again.
   local isDone, done = pcall(append, log, {channel = ARGV[6], event = '', data = '', ending = 'broken', maxLength = 1000000,
-    maxAge = maxAge, producer = '', sequence = '', finite = '1', now = now})
+    maxAge = maxAge, producer = '', sequence = '', finite = '1', now = now, stamp = stamp})
   if isDone and done[1] == 'ok' then
-    log.top, length = log.top + 1, length + 1
+    log.top, log.stamp, length = log.top + 1, stamp, length + 1
     ending = 'broken'
   end
 end
@@ -271,7 +277,7 @@ end
 local gone = math.max(log.top - length, expired(log, now, maxAge), 0)
 local found = {}
 local function reply()
-  return {'', log.epoch, text(log.top), ending or '', got[5] or '', text(gone + 1), text(now), table.concat(found, ARGV[8])}
+  return {'', log.epoch, text(log.top), ending or '', got[5] or '', text(gone + 1), text(now), log.stamp, table.concat(found, ARGV[8])}
 end
 if ARGV[1] ~= log.epoch then return reply() end
 local count, limit, step = tonumber(ARGV[3]), tonumber(ARGV[4]), 2
@@ -280,9 +286,9 @@ while count > 0 and bytes < limit and after < log.top do
   local wanted = math.min(step, count)
   local entries = redis.call('XRANGE', KEYS[2], text(after + 1), text(log.top), 'COUNT', text(wanted))
   for _, entry in ipairs(entries) do
-    local offset, values = open(entry)
+    local offset, values, id = open(entry)
     after = tonumber(offset)
-    push(found, offset .. ' ' .. (string.match(values['end'], '^%a+$') or '') .. ' ' .. values.e, values.d)
+    push(found, id .. ' ' .. (string.match(values['end'], '^%a+$') or '') .. ' ' .. values.e, values.d)
     bytes = bytes + #values.d
     if bytes >= limit then break end
   end

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 
 import { isMock, type RedisClient } from "../redis/client.js";
+import { parseEntryId, parseStamp, type EntryId } from "../entry-id.js";
 import { defineScript } from "../redis/script.js";
 import type { HistoryKeys } from "./history-keys.js";
 import { CLAIM, PUBLISH, READ, RENEW } from "./history-lua.js";
@@ -63,14 +64,17 @@ export type PublishReply =
       readonly status: "ok";
       readonly epoch: string;
       readonly offset: number | null;
+      /** As in `EntryId`. */
+      readonly stamp: number;
       readonly receivers: number;
     }
   | { readonly status: "completed" | "taken" | "lost" | "early" };
 
 const publishScript = defineScript("Publish", PUBLISH, 2, (reply): PublishReply => {
-  const [status, epoch = "", offset = "", receivers = 0] = reply as readonly string[];
+  const [status, epoch = "", id = "", receivers = 0] = reply as readonly string[];
   if (status !== "ok") return { status: status as "completed" | "taken" | "lost" | "early" };
-  return { status, epoch, offset: offset === "" ? null : Number(offset), receivers: Number(receivers) };
+  const { offset = null, stamp = 0 } = parseEntryId(id) ?? {};
+  return { status, epoch, offset, stamp, receivers: Number(receivers) };
 });
 
 /** Appends one event to the channel's log and publishes it, in one atomic step that takes effect once. */
@@ -113,12 +117,13 @@ export interface ReadArguments {
   readonly maxAgeMs: number;
 }
 
-export interface LogEntry {
-  readonly offset: number;
+export interface LogContent {
   readonly event: string | undefined;
   readonly data: string;
   readonly ending?: Ending;
 }
+
+export interface LogEntry extends EntryId, LogContent {}
 
 /** The log as one read has found it. The entries are in order, and those of `epoch` as it was asked for. */
 export interface ReadReply {
@@ -127,6 +132,8 @@ export interface ReadReply {
   /** Empty if there is no log. */
   readonly epoch: string;
   readonly top: number;
+  /** The stamp of the newest event; 0 if unknown. */
+  readonly stamp: number;
   readonly ending: Ending | "";
   readonly finite: boolean;
   /** The offset of the oldest event that is held; `top + 1` if no event is held. */
@@ -148,12 +155,22 @@ export async function readFromLog(
   const args = [epoch, after, maxEvents, maxBytes, maxAgeMs, channel];
   const separator = newSeparator();
   const reply = await readScript(client, [position, log], [...args, timeOf(client), separator]);
-  const [fault = "", life = "", top = "0", ending = "", finite = "", first = "1", at = "0", entries = ""] =
-    reply;
+  const [
+    fault = "",
+    life = "",
+    top = "0",
+    ending = "",
+    finite = "",
+    first = "1",
+    at = "0",
+    stamp = "",
+    entries = "",
+  ] = reply;
   return {
     isInvalid: fault !== "",
     epoch: life,
     top: Number(top),
+    stamp: parseStamp(stamp),
     ending: toEnding(ending),
     finite: finite !== "",
     first: Number(first),
@@ -172,11 +189,13 @@ function parseEntries(text: string, separator: string): readonly LogEntry[] {
   const entries: LogEntry[] = [];
   for (let index = 0; index + 1 < parts.length; index += 2) {
     const head = parts[index]!;
-    const offsetEnd = head.indexOf(" ");
-    const endingEnd = head.indexOf(" ", offsetEnd + 1);
-    const ending = toEnding(head.slice(offsetEnd + 1, endingEnd));
+    const idEnd = head.indexOf(" ");
+    const endingEnd = head.indexOf(" ", idEnd + 1);
+    const id = parseEntryId(head.slice(0, idEnd));
+    if (id === null) continue;
+    const ending = toEnding(head.slice(idEnd + 1, endingEnd));
     const event = head.slice(endingEnd + 1) || undefined;
-    const entry = { offset: Number(head.slice(0, offsetEnd)), event, data: parts[index + 1]! };
+    const entry = { ...id, event, data: parts[index + 1]! };
     entries.push(ending === "" ? entry : { ...entry, ending });
   }
   return entries;

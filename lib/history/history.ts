@@ -7,7 +7,7 @@ import type { RedisClient } from "../redis/client.js";
 import { ServerRuns } from "../redis/server-run.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
-import { claimChannel, renewChannel, type LogEntry } from "./history-scripts.js";
+import { claimChannel, renewChannel, type LogContent } from "./history-scripts.js";
 import {
   channelRefusal,
   LogPublisher,
@@ -34,8 +34,13 @@ export interface HistoryDependencies<Event> {
   /** Makes of an entry what sessions send, once for all of them. */
   readonly toEvent: (
     channel: string,
-    place: { readonly epoch: string; readonly offset: number },
-    entry: LogEntry,
+    place: {
+      readonly epoch: string;
+      readonly offset: number;
+      readonly stamp?: number;
+      readonly previousStamp?: number;
+    },
+    entry: LogContent,
   ) => Event;
   readonly sizeOf: (event: Event) => number;
   /** Checks a message of an application and makes text of it. */
@@ -82,9 +87,16 @@ export class History<Event> {
   }
 
   /** Where the logs of these channels stand now; those that are kept. */
-  async positions(
-    channels: readonly string[],
-  ): Promise<readonly { channel: string; epoch: string; offset: number; since?: number; run?: number }[]> {
+  async positions(channels: readonly string[]): Promise<
+    readonly {
+      channel: string;
+      epoch: string;
+      offset: number;
+      stamp?: number;
+      since?: number;
+      run?: number;
+    }[]
+  > {
     const kept = channels.filter((channel) => this.keeps(channel));
     const { reader } = this;
     const tails = await Promise.all(kept.map((channel) => reader.tail(channel, reader.now())));

@@ -43,7 +43,7 @@ interface UnderWay {
 
 export interface LogReceipt {
   /** `null` where nothing was kept. */
-  readonly position: { readonly epoch: string; readonly offset: number } | null;
+  readonly position: { readonly epoch: string; readonly offset: number; readonly stamp?: number } | null;
   readonly receivers: number;
 }
 
@@ -145,12 +145,12 @@ export class LogPublisher {
       reply = await send(0);
     }
     if (reply.status !== "ok") throw channelRefusal(reply.status);
-    const { epoch, offset, receivers } = reply;
+    const { epoch, offset, stamp, receivers } = reply;
     // It was published and is dropped already, or it was overtaken and never will be: not to be acknowledged.
     if (offset === null) {
       throw new RedisSseError("REDIS_UNAVAILABLE", "it is not known whether this event was published");
     }
-    return { position: { epoch, offset }, receivers };
+    return { position: { epoch, offset, ...(stamp !== 0 && { stamp }) }, receivers };
   }
 
   #remember(channel: string, sequence: number, sent: Promise<LogReceipt>): void {

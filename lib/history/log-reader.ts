@@ -2,15 +2,18 @@ import { monotonicNow, type Clock } from "../clock.js";
 import { sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import type { ServerRun } from "../redis/server-run.js";
+import { placeOf } from "../entry-id.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
-import { readFromLog, type LogEntry, type ReadReply } from "./history-scripts.js";
+import { readFromLog, type LogContent, type ReadReply } from "./history-scripts.js";
 import { gatherWrites } from "./gathered-writes.js";
 
 /** A place in a log. */
 interface Place {
   readonly epoch: string;
   readonly offset: number;
+  readonly stamp?: number;
+  readonly previousStamp?: number;
   readonly since?: number;
   readonly run?: number;
 }
@@ -25,7 +28,7 @@ export interface LogReaderOptions<Event> {
   /** The most bytes of data in a page, but for a single event that is larger. */
   readonly maxPageBytes: number;
   /** Makes of an entry what sessions send, once for all of them. */
-  readonly toEvent: (channel: string, place: Place, entry: LogEntry) => Event;
+  readonly toEvent: (channel: string, place: Place, entry: LogContent) => Event;
   /** About how much memory such an event takes. */
   readonly sizeOf: (event: Event) => number;
 }
@@ -43,6 +46,7 @@ interface Tail {
 }
 
 interface Page<Event> extends Tail {
+  readonly afterStamp: number;
   readonly events: readonly Event[];
 }
 
@@ -80,7 +84,7 @@ const MEMORY_MS = 24 * HOUR_MS;
 /** Reads channels' logs in bounded pages, each page once for all who want it at about the same time. */
 export class LogReader<Event> {
   readonly #options: LogReaderOptions<Event>;
-  /** By channel, epoch and offset; the oldest first. */
+  /** By channel, epoch, offset and stamp; the oldest first. */
   readonly #pages = new Map<string, CachedPage<Event>>();
   readonly #tails = new Map<string, { readonly readAt: number; readonly tail: Promise<Tail> }>();
   #cancelSweep: (() => void) | null = null;
@@ -154,7 +158,9 @@ export class LogReader<Event> {
     }
     this.#drop(key);
     const readAt = ++this.#reads;
-    const page = this.#read(channel, after).then(([reply, run]) => this.#toPage(channel, reply, run, readAt));
+    const page = this.#read(channel, after).then(([reply, run]) =>
+      this.#toPage(channel, after, reply, run, readAt),
+    );
     const entry: CachedPage<Event> = { readAt, page, known: null, bytes: 0, freshUntil: Infinity };
     this.#pages.set(key, entry);
     try {
@@ -200,12 +206,19 @@ export class LogReader<Event> {
     }
   }
 
-  #toPage(channel: string, reply: ReadReply, run: ServerRun, readAt: number): Page<Event> {
+  #toPage(
+    channel: string,
+    { offset: after }: Place,
+    { entries, ...state }: ReadReply,
+    run: ServerRun,
+    readAt: number,
+  ): Page<Event> {
     const { toEvent } = this.#options;
-    const events = reply.entries.map((entry) =>
-      toEvent(channel, { epoch: reply.epoch, offset: entry.offset }, entry),
-    );
-    return { ...toTail(reply, run, readAt), events };
+    const events = entries.map((entry) => toEvent(channel, placeOf(state.epoch, entry), entry));
+    const [first] = entries;
+    const known = after === state.top ? state.stamp : 0;
+    const afterStamp = first?.offset === after + 1 ? first.previousStamp : known;
+    return { ...toTail(state, run, readAt), afterStamp, events };
   }
 
   /** Only a page with events is worth keeping: an empty one says where the log stood, which is asked afresh. */
@@ -239,13 +252,16 @@ export class LogReader<Event> {
   }
 }
 
-function keyOf(channel: string, { epoch, offset }: Place): string {
-  return `${channel}\n${epoch}\n${offset}`;
+function keyOf(channel: string, { epoch, offset, stamp = 0 }: Place): string {
+  return `${channel}\n${epoch}\n${offset}\n${stamp}`;
 }
 
-function toTail(reply: ReadReply, run: ServerRun, readAt: number): Tail {
-  const { epoch, top, ending, finite, first, at, isInvalid } = reply;
-  const position = epoch === "" ? { epoch, offset: 0, since: at, run: run.id } : { epoch, offset: top };
+function toTail(reply: Omit<ReadReply, "entries">, run: ServerRun, readAt: number): Tail {
+  const { epoch, top, stamp, ending, finite, first, at, isInvalid } = reply;
+  const position =
+    epoch === ""
+      ? { epoch, offset: 0, since: at, run: run.id }
+      : { epoch, offset: top, ...(stamp !== 0 && { stamp }) };
   return {
     position,
     ending: ending === "" ? null : ending,

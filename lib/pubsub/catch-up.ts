@@ -1,7 +1,7 @@
 import { isPassing, sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import type { ChannelTrack } from "./channel-track.js";
-import type { Position } from "./cursor.js";
+import { haveOtherStamps, placeBefore, type Position } from "./cursor.js";
 import type { EventBatch } from "./event-batch.js";
 import type { Ending, HistoryPort, LogPage } from "./history-port.js";
 import { createGap, type GapReason, type InboundEvent } from "./inbound-event.js";
@@ -176,11 +176,11 @@ export class CatchUp {
       return;
     }
     const first = page.events[0];
+    // The server has lost its newest events, and may have given their offsets to others.
+    const isAhead = first === undefined && isFresh && top.offset < from.offset;
+    if (isAhead || haveOtherStamps(from.stamp, page.afterStamp)) return this.#goBack(track, page);
     if (first === undefined) {
-      if (!isFresh) return;
-      if (top.offset > from.offset) this.skip(track, top, "trimmed", page.ending);
-      // The server has lost its newest events, and goes on from before them.
-      if (top.offset < from.offset) this.skip(track, top, "future", page.ending);
+      if (isFresh && top.offset > from.offset) this.skip(track, top, "trimmed", page.ending);
       return;
     }
     if (!track.replaying && top.offset - from.offset > this.#context.settings.maxReplayEvents) {
@@ -189,13 +189,21 @@ export class CatchUp {
     }
     track.replaying = true;
     if (first.position.offset > from.offset + 1) {
-      this.skip(track, { ...top, offset: first.position.offset - 1 }, "trimmed");
+      this.skip(track, placeBefore(first.position), "trimmed");
     }
     for (const batch of batchesOf(page)) {
       if (isStalled(this.#owner.snapshot)) await this.#writable();
       if (!this.#open || !this.#tracks.isCurrent(track)) return;
       this.#emitRest(track, batch);
     }
+  }
+
+  /** The log has lost events that the client has: goes on behind the newest that it still has, or else with what is new. */
+  #goBack(track: ChannelTrack, { position: top, ending }: LogPage): void {
+    const last = this.#owner.log(track.channel).lastBefore(track.position!);
+    track.forgetLogged();
+    if (last !== null && last.offset < top.offset) this.skip(track, last, "future");
+    else this.skip(track, top, "future", ending);
   }
 
   /** The channel's log is not the log of the client's position: the channel has a new log, or no log. */

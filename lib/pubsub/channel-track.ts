@@ -1,4 +1,4 @@
-import type { Position } from "./cursor.js";
+import { haveOtherStamps, type Position } from "./cursor.js";
 import { sizeOf } from "./frame-buffer.js";
 import type { Ending } from "./history-port.js";
 import type { InboundEvent } from "./inbound-event.js";
@@ -45,7 +45,8 @@ export class ChannelTrack {
     if (current.epoch === "") return position.offset === 1 ? "pass" : "hole";
     if (position.epoch !== current.epoch) return "hole";
     if (position.offset <= current.offset) return "drop";
-    return position.offset === current.offset + 1 ? "pass" : "hole";
+    const isNext = position.offset === current.offset + 1;
+    return isNext && !haveOtherStamps(current.stamp, position.previousStamp) ? "pass" : "hole";
   }
 
   /** An event came after the end: the task was queued again, and has a new log. */

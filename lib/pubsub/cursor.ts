@@ -2,16 +2,20 @@
  * Where a stream stands in its channels, as the `id` of its events: one text for all channels, so that one
  * `Last-Event-ID` resumes them all.
  *
- *     "2." base64url( per channel: tag (4 bytes)  epoch (4 bytes)  number (LEB128) )
+ *     "3." base64url( per channel: tag (4 bytes)  epoch (4 bytes)  stamp (3 bytes)  number (LEB128) )
  *
  * The tag is a hash of the channel's name, because the name would be too long. Each log has a random epoch, so two
  * channels are indistinguishable only if both their tags and their epochs are the same. The number is the offset of
- * the newest event that the client has. For a channel without a log, the epoch is 0. The number is then 65,536 times
- * the hour of Redis' clock in which the server found no log, plus 16 bits of the server's `run_id`.
+ * the newest event that the client has, and the stamp is the stamp of this event, or 0 if it has none. For a channel
+ * without a log, the epoch is 0, and there is no stamp. The number is then 65,536 times the hour of Redis' clock in which the server
+ * found no log, plus 16 bits of the server's `run_id`.
  *
- * Version 1 had tags of 2 bytes and no entries for channels without a log. It can still be read. An id is opaque to a
- * client. The server does not trust it: only text that `encodeCursor()` of either version can write is a cursor.
+ * Version 2 had no stamps. Version 1 had tags of 2 bytes as well, and no entries for channels without a log. Both can
+ * still be read. An id is opaque to a client. The server does not trust it: only text that `encodeCursor()` of one of
+ * these versions can write is a cursor.
  */
+
+import { isStamp } from "../entry-id.js";
 
 /** A place in a channel's log. Offsets begin with 1 and have no holes; 0 stands before the first event. */
 export interface Position {
@@ -21,6 +25,10 @@ export interface Position {
    */
   readonly epoch: string;
   readonly offset: number;
+  /** The stamp of the event at this offset (`EntryId`); 0 or absent if unknown. */
+  readonly stamp?: number;
+  /** Of an event: the stamp of the event before it; 0 or absent if unknown. */
+  readonly previousStamp?: number;
   /**
    * If there is no log: the time when the server found none, in milliseconds of Redis' clock. An id has whole hours.
    */
@@ -35,21 +43,27 @@ export interface CursorEntry extends Position {
   readonly isVersion1?: true;
 }
 
-const VERSION_1 = "1.";
-const VERSION_2 = "2.";
+const VERSION = "3.";
 const TAG_BYTES = 4;
-const TAG_BYTES_1 = 2;
 const EPOCH_BYTES = 4;
+const STAMP_BYTES = 3;
+/** The sizes of what an id of each version that can be read has of a channel. */
+const LAYOUTS = {
+  "1.": { tagBytes: 2, stampBytes: 0 },
+  "2.": { tagBytes: TAG_BYTES, stampBytes: 0 },
+  [VERSION]: { tagBytes: TAG_BYTES, stampBytes: STAMP_BYTES },
+};
 /** Of the largest safe integer, 7 bits to a byte. */
 const MAX_NUMBER_BYTES = 8;
 const HOUR_MS = 3_600_000;
 const RUNS = 65_536;
-const HEAD_BYTES = TAG_BYTES + EPOCH_BYTES;
+const STAMP_AT = TAG_BYTES + EPOCH_BYTES;
+const HEAD_BYTES = STAMP_AT + STAMP_BYTES;
 /** More than the channels of any stream take; whatever is longer is not looked at. */
 const MAX_LENGTH = 16 * 1024;
 
 /** The most channels of a stream. Their id stays below 8 KB, the limit of some proxies for one header line. */
-export const MAX_CHANNELS = 380;
+export const MAX_CHANNELS = 320;
 
 /** The tag of a channel: FNV-1a over the UTF-16 of its name, 32 bits. */
 export function tagOf(channel: string): number {
@@ -70,26 +84,37 @@ export function encodeCursor(entries: Iterable<CursorEntry>): string {
 }
 
 /** One channel's part of a cursor. */
-export function encodeEntry({ tag, epoch, offset, since = 0, run = 0 }: CursorEntry): Buffer {
+export function encodeEntry({ tag, epoch, offset, stamp = 0, since = 0, run = 0 }: CursorEntry): Buffer {
   const bytes = Buffer.allocUnsafe(HEAD_BYTES + MAX_NUMBER_BYTES);
   bytes.writeUInt32BE(tag, 0);
   bytes.writeUInt32BE(epoch === "" ? 0 : Number.parseInt(epoch, 16), TAG_BYTES);
-  return bytes.subarray(
-    0,
-    writeNumber(bytes, HEAD_BYTES, epoch === "" ? Math.floor(since / HOUR_MS) * RUNS + run : offset),
-  );
+  if (epoch === "") {
+    const end = writeNumber(bytes, STAMP_AT, Math.floor(since / HOUR_MS) * RUNS + run);
+    return bytes.subarray(0, end);
+  }
+  bytes.writeUIntBE(stamp, STAMP_AT, STAMP_BYTES);
+  return bytes.subarray(0, writeNumber(bytes, HEAD_BYTES, offset));
 }
 
 /** A cursor of the parts of its channels, one behind the other. */
 export function encodeEntries(entries: Buffer): string {
-  return VERSION_2 + entries.toString("base64url");
+  return VERSION + entries.toString("base64url");
 }
 
-/** Puts another offset into a part of a cursor, from `start` to `end` of `entries`; false when it has not its length. */
-export function replaceOffset(entries: Buffer, start: number, end: number, offset: number): boolean {
+/**
+ * Puts another event of the same log into a part of a cursor, from `start` to `end` of `entries`. Returns false if the
+ * length would differ.
+ */
+export function replacePlace(
+  entries: Buffer,
+  start: number,
+  end: number,
+  { offset, stamp = 0 }: Position,
+): boolean {
   const at = start + HEAD_BYTES;
   const length = end - at;
   if (offset >= 0x80 ** length || (length > 1 && offset < 0x80 ** (length - 1))) return false;
+  entries.writeUIntBE(stamp, start + STAMP_AT, STAMP_BYTES);
   writeNumber(entries, at, offset);
   return true;
 }
@@ -103,21 +128,26 @@ function writeNumber(bytes: Buffer, start: number, number: number): number {
   return end;
 }
 
-/** Reads a cursor. Returns `null` for text that `encodeCursor()` of neither version writes. */
+/** Reads a cursor. Returns `null` for text that `encodeCursor()` of none of the versions writes. */
 export function parseCursor(text: string): readonly CursorEntry[] | null {
-  if (text.length > MAX_LENGTH || !/^[12]\.[\w-]+$/.test(text)) return null;
-  const isVersion1 = text.startsWith(VERSION_1);
-  const coded = text.slice(VERSION_2.length);
+  if (text.length > MAX_LENGTH || !/^[123]\.[\w-]+$/.test(text)) return null;
+  const { tagBytes, stampBytes } = LAYOUTS[text.slice(0, VERSION.length) as keyof typeof LAYOUTS];
+  const isVersion1 = tagBytes < TAG_BYTES;
+  const coded = text.slice(VERSION.length);
   const bytes = Buffer.from(coded, "base64url");
   // Each cursor has exactly one text: spare bits must be 0.
   if (bytes.toString("base64url") !== coded) return null;
   const entries: CursorEntry[] = [];
   for (let at = 0; at < bytes.length;) {
-    const epochAt = at + (isVersion1 ? TAG_BYTES_1 : TAG_BYTES);
-    const numberAt = epochAt + EPOCH_BYTES;
-    if (numberAt >= bytes.length) return null;
+    const epochAt = at + tagBytes;
+    const stampAt = epochAt + EPOCH_BYTES;
+    if (stampAt >= bytes.length) return null;
     const tag = isVersion1 ? bytes.readUInt16BE(at) : bytes.readUInt32BE(at);
-    const epoch = bytes.toString("hex", epochAt, numberAt);
+    const epoch = bytes.toString("hex", epochAt, stampAt);
+    const numberAt = epoch === NO_EPOCH ? stampAt : stampAt + stampBytes;
+    if (numberAt >= bytes.length) return null;
+    const stamp = numberAt === stampAt ? 0 : bytes.readUIntBE(stampAt, stampBytes);
+    if (stamp !== 0 && !isStamp(stamp)) return null;
     const read = readNumber(bytes, numberAt);
     if (read === null) return null;
     const { number } = read;
@@ -126,7 +156,7 @@ export function parseCursor(text: string): readonly CursorEntry[] | null {
       const since = Math.floor(number / RUNS) * HOUR_MS;
       if (!Number.isSafeInteger(since)) return null;
       entries.push({ tag, epoch: "", offset: 0, since, run: number % RUNS });
-    } else entries.push({ tag, epoch, offset: number });
+    } else entries.push({ tag, epoch, offset: number, ...(stamp !== 0 && { stamp }) });
     at = read.end;
   }
   return entries;
@@ -147,6 +177,16 @@ function readNumber(bytes: Buffer, start: number): { number: number; end: number
 }
 
 const NO_EPOCH = "00000000";
+
+/** The place of the event before an event. */
+export function placeBefore({ epoch, offset, previousStamp = 0 }: Position): Position {
+  return { epoch, offset: offset - 1, ...(previousStamp !== 0 && { stamp: previousStamp }) };
+}
+
+/** Whether two places with one offset are those of two events: one of them was lost in a failover. */
+export function haveOtherStamps(one: number | undefined, other: number | undefined): boolean {
+  return Boolean(one) && Boolean(other) && one !== other;
+}
 
 /** Whether `text` is an epoch: what another program wrote may not be. */
 export function isEpoch(text: string): boolean {

@@ -88,10 +88,11 @@ export class DedicatedTransport implements Transport {
 
   #missed(channel: string, log: TailTracker, rolledBackTo: Position | null): void {
     this.flush();
-    log.lost();
+    if (rolledBackTo !== null) log.rolledBack(rolledBackTo);
+    else log.lost();
     log.established(this.#options.now());
     // The connection was there all the time: no plain message was missed.
-    this.#listener.interrupted([{ channel, unlogged: false, rolledBackTo }]);
+    this.#listener.interrupted([{ channel, unlogged: false }]);
   }
 
   flush(): void {

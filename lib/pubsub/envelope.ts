@@ -1,3 +1,4 @@
+import { parseEntryId, placeOf } from "../entry-id.js";
 import { isEpoch, type Position } from "./cursor.js";
 import type { Ending } from "./history-port.js";
 
@@ -8,8 +9,8 @@ import type { Ending } from "./history-port.js";
  *
  * U+001E (record separator) does not begin any JSON or readable text, so the two never mix. Lines and not
  * JSON, since a Lua script on every server, and any language, can write them. `position` is the event's place in
- * its channel's log, "epoch offset", empty for an event without one; the last event of a channel has how it ended
- * behind it, "epoch offset completed". `event` is empty for `message`; `data` is all the rest, as it is.
+ * its channel's log, "epoch id" with the id of its entry (`parseEntryId()`), empty for an event without one; the last
+ * event of a channel has how it ended behind it, "epoch id completed". `event` is empty for `message`; `data` is all the rest, as it is.
  */
 
 const MARK = "\u001esse";
@@ -47,10 +48,10 @@ export function parseMessage(message: string): Envelope | null {
 }
 
 function parsePlace(line: string): { position: Position; ending?: Ending } | null {
-  const [epoch = "", digits = "", ending, ...rest] = line.split(" ");
-  if (!isEpoch(epoch) || !/^[1-9]\d{0,15}$/.test(digits) || rest.length > 0) return null;
-  const offset = Number(digits);
-  if (!Number.isSafeInteger(offset)) return null;
-  if (ending === undefined) return { position: { epoch, offset } };
-  return ending === "completed" || ending === "broken" ? { position: { epoch, offset }, ending } : null;
+  const [epoch = "", id = "", ending, ...rest] = line.split(" ");
+  const place = parseEntryId(id);
+  if (!isEpoch(epoch) || place === null || rest.length > 0) return null;
+  const position = placeOf(epoch, place);
+  if (ending === undefined) return { position };
+  return ending === "completed" || ending === "broken" ? { position, ending } : null;
 }

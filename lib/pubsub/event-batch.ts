@@ -1,11 +1,13 @@
 import { Block } from "./block.js";
-import type { Position } from "./cursor.js";
+import { haveOtherStamps, type Position } from "./cursor.js";
 import type { InboundEvent } from "./inbound-event.js";
 
 /** Events of a log that follow one another without a hole: where the first and the last of them stand. */
 export interface LogRun {
   readonly epoch: string;
   readonly first: number;
+  /** The stamp of the event before the first one; 0 if unknown. */
+  readonly previousStamp: number;
   readonly last: Position;
 }
 
@@ -74,11 +76,14 @@ function isPlain({ position, ending }: InboundEvent): boolean {
 function findRun(events: readonly InboundEvent[]): LogRun | null {
   const first = events[0]!.position;
   if (first === undefined) return null;
-  const { epoch } = first;
+  const { epoch, previousStamp = 0 } = first;
+  let stamp: number | undefined;
   for (let index = 0; index < events.length; index++) {
     const { position, ending } = events[index]!;
     if (position?.offset !== first.offset + index || position.epoch !== epoch) return null;
+    if (haveOtherStamps(stamp, position.previousStamp)) return null;
+    ({ stamp } = position);
     if (ending !== undefined && index < events.length - 1) return null;
   }
-  return { epoch, first: first.offset, last: events[events.length - 1]!.position! };
+  return { epoch, first: first.offset, previousStamp, last: events[events.length - 1]!.position! };
 }

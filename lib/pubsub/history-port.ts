@@ -31,6 +31,8 @@ export interface LogState extends Tail {
 
 /** Some events of a log, in order and without a hole, and the state of the log from the same read. */
 export interface LogPage extends LogState {
+  /** The stamp of the event after which the page was asked for, as the log has it; 0 if unknown. */
+  readonly afterStamp: number;
   readonly events: readonly (InboundEvent & { readonly position: Position })[];
 }
 

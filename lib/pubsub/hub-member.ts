@@ -1,5 +1,4 @@
 import type { RedisSseError } from "../errors.js";
-import type { Position } from "./cursor.js";
 import type { EventBatch } from "./event-batch.js";
 
 /** Who receives the events of a channel: a session, or a part of the service itself. */
@@ -20,6 +19,4 @@ export interface Interruption {
   readonly channel: string;
   /** Plain messages have come over it, which are in no log: what was missed of those is gone. */
   readonly unlogged: boolean;
-  /** The server has lost the events behind this place, and gives their places to others. */
-  readonly rolledBackTo: Position | null;
 }

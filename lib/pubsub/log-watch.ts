@@ -2,7 +2,7 @@ import { monotonicNow, type Clock } from "../clock.js";
 import { delay } from "../deadline.js";
 import { sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import type { Position } from "./cursor.js";
+import { haveOtherStamps, type Position } from "./cursor.js";
 import type { HistoryPort } from "./history-port.js";
 import type { TailTracker } from "./tail-tracker.js";
 
@@ -48,6 +48,8 @@ const MAX_BATCH = 256;
 export class LogWatch {
   readonly #options: LogWatchOptions;
   readonly #stopping = new AbortController();
+  /** Logs that are being verified: the events behind a lost place all say the same. */
+  readonly #verifying = new WeakSet<TailTracker>();
   #started = false;
 
   constructor(options: LogWatchOptions) {
@@ -65,18 +67,23 @@ export class LogWatch {
   async verify(watched: WatchedLog, to: Position): Promise<void> {
     const { history } = this.#options;
     const { newest: before } = watched.log;
+    if (before === null || this.#verifying.has(watched.log)) return;
+    this.#verifying.add(watched.log);
     try {
-      const tail = await history.tail(watched.channel, history.now());
+      const page = await history.read(watched.channel, before, { since: history.now(), top: Infinity });
       // What was only heard, behind a hole, may have been made up: the log never stood there. This read tells.
-      watched.log.note(tail);
+      watched.log.note(page);
       const { newest: after } = watched.log;
-      const found = tail.position;
-      const wentBack = [before, after].every(
+      const found = page.position;
+      const isShorter = [before, after].every(
         (newest) => newest?.epoch === found.epoch && found.offset < newest.offset,
       );
-      if (wentBack && !this.#stopping.signal.aborted) watched.missed(to);
+      const isReplaced = found.epoch === before.epoch && haveOtherStamps(page.afterStamp, before.stamp);
+      if ((isShorter || isReplaced) && !this.#stopping.signal.aborted) watched.missed(to);
     } catch (error) {
       log("cannot look at %s: %s", printable(watched.channel), sanitize(error).message);
+    } finally {
+      this.#verifying.delete(watched.log);
     }
   }
 
@@ -148,7 +155,9 @@ export class LogWatch {
   }
 }
 
-/** Whether what was heard is behind what was found. */
+/** Whether what was heard is behind what was found, or is another event. */
 function isMissing({ newest }: TailTracker, found: Position): boolean {
-  return newest !== null && (newest.epoch !== found.epoch || newest.offset < found.offset);
+  if (newest === null) return false;
+  const isReplaced = newest.offset === found.offset && haveOtherStamps(newest.stamp, found.stamp);
+  return newest.epoch !== found.epoch || newest.offset < found.offset || isReplaced;
 }

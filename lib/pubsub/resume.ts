@@ -1,4 +1,11 @@
-import { parseCursor, shortTagOf, tagOf, type CursorEntry, type Position } from "./cursor.js";
+import {
+  haveOtherStamps,
+  parseCursor,
+  shortTagOf,
+  tagOf,
+  type CursorEntry,
+  type Position,
+} from "./cursor.js";
 import type { Tail } from "./history-port.js";
 import type { GapReason } from "./inbound-event.js";
 
@@ -102,7 +109,16 @@ export function findStart(
     return top.offset > budget ? atTop("limit") : { position: atBeginning, resumed: true };
   }
   if (entry.epoch !== top.epoch) return atTop("epoch");
-  if (entry.offset > top.offset) return atTop("future");
+  if (isLost(entry, top)) return atTop("future");
   if (top.offset - entry.offset > budget) return atTop("limit");
-  return { position: { epoch: entry.epoch, offset: entry.offset }, resumed: true };
+  const { epoch, offset, stamp } = entry;
+  return { position: { epoch, offset, ...(stamp !== undefined && { stamp }) }, resumed: true };
+}
+
+/** Whether a log that stands at `top` has lost the event at `position`. Cannot tell for an event before its newest. */
+export function isLost(position: Position, top: Position): boolean {
+  return (
+    position.offset > top.offset ||
+    (position.offset === top.offset && haveOtherStamps(position.stamp, top.stamp))
+  );
 }

@@ -1,5 +1,5 @@
 import { COMPLETED_ID } from "./answer.js";
-import { encodeEntries, encodeEntry, replaceOffset, tagOf, type Position } from "./cursor.js";
+import { encodeEntries, encodeEntry, replacePlace, tagOf, type Position } from "./cursor.js";
 import { Block } from "./block.js";
 import type { EventBatch, FrameEncoder } from "./event-batch.js";
 import { addId, NOTHING } from "./frame.js";
@@ -125,7 +125,7 @@ export class SessionCursor implements FrameEncoder {
     place.position = position;
     if (this.#entries === null) return;
     const { start, end } = place;
-    if (!isSameLog || !replaceOffset(this.#entries, start, end, position.offset)) this.#entries = null;
+    if (!isSameLog || !replacePlace(this.#entries, start, end, position)) this.#entries = null;
   }
 
   #countPlaces(): void {

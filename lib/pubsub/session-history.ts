@@ -7,7 +7,7 @@ import {
   type Tracks,
 } from "./catch-up.js";
 import { ChannelTrack } from "./channel-track.js";
-import type { Position } from "./cursor.js";
+import { haveOtherStamps } from "./cursor.js";
 import type { EventBatch } from "./event-batch.js";
 import type { Ending } from "./history-port.js";
 import type { Interruption } from "./hub-member.js";
@@ -182,6 +182,7 @@ export class SessionHistory implements Tracks {
     const position = track.position!;
     if (run === null || run.first !== position.offset + 1) return false;
     if (run.epoch !== position.epoch && position.epoch !== "") return false;
+    if (haveOtherStamps(position.stamp, run.previousStamp)) return false;
     track.advance(batch.last);
     return true;
   }
@@ -189,14 +190,13 @@ export class SessionHistory implements Tracks {
   /** The connection was lost and is back: whatever was missed is in the log, but for what never was in one. */
   interrupted(interruptions: readonly Interruption[]): void {
     const gone: string[] = [];
-    for (const { channel, unlogged, rolledBackTo } of interruptions) {
+    for (const { channel, unlogged } of interruptions) {
       const track = this.#tracks.get(channel);
       if (track === undefined || unlogged) gone.push(channel);
       if (track === undefined) continue;
       // A channel that has ended may have been begun anew meanwhile.
       if (track.ended !== null) track.behind = true;
       else this.#fallBehind(track);
-      if (rolledBackTo !== null) this.#rollBack(track, rolledBackTo);
     }
     if (gone.length > 0) {
       this.#context.onGap("interrupted", gone);
@@ -254,14 +254,6 @@ export class SessionHistory implements Tracks {
     track.behind = true;
     track.replaying = false;
     this.#tellBehind();
-  }
-
-  /** The server has lost events that the client has, and has put others in their places: those are to come. */
-  #rollBack(track: ChannelTrack, to: Position): void {
-    const { position } = track;
-    if (track.ended !== null || position?.epoch !== to.epoch || position.offset <= to.offset) return;
-    track.forgetLogged();
-    this.#catchUp!.skip(track, to, "future");
   }
 
   #tellBehind(): void {

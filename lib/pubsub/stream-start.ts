@@ -1,8 +1,8 @@
 import type { ChannelTrack } from "./channel-track.js";
-import type { Position } from "./cursor.js";
+import { placeBefore, type Position } from "./cursor.js";
 import type { HistoryPort, LogState, Tail } from "./history-port.js";
 import type { GapReason } from "./inbound-event.js";
-import { findStart, type Start, type Wish } from "./resume.js";
+import { findStart, isLost, type Start, type Wish } from "./resume.js";
 import type { ChannelLog } from "./transport.js";
 
 /** What is asked where the logs stand. */
@@ -52,7 +52,7 @@ export async function findStarts(
     if (allowed === replayed) return start;
     return {
       ...start,
-      position: { ...position, offset: tail.position.offset - allowed },
+      position: { epoch: position.epoch, offset: tail.position.offset - allowed },
       gap: "limit" as const,
     };
   });
@@ -124,7 +124,7 @@ export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boo
     firstHeard !== null && firstHeard.epoch === position.epoch && firstHeard.offset <= position.offset;
   // What has come since the subscription belongs to a stream that begins now.
   const own = isNow && gap === null && position.offset === tail.position.offset && tail.ending === null;
-  track.position = own && isEarlier ? { ...position, offset: firstHeard.offset - 1 } : position;
+  track.position = own && isEarlier ? placeBefore(firstHeard) : position;
   // There was no log, and the first event has come since.
   if (position.epoch === "" && firstHeard?.offset === 1) {
     track.position = { epoch: firstHeard.epoch, offset: 0 };
@@ -141,5 +141,5 @@ export function hasAll({ tail, position, resumed }: FoundStart): boolean {
 function isAhead(wish: Wish, channel: string, { position }: Tail): boolean {
   if (typeof wish === "string") return false;
   const entry = wish.find(channel, position.epoch);
-  return entry !== null && (entry.epoch !== position.epoch || entry.offset > position.offset);
+  return entry !== null && (entry.epoch !== position.epoch || isLost(entry, position));
 }

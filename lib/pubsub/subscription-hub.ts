@@ -146,7 +146,7 @@ export class SubscriptionHub {
   }
 
   #watched(channel: string, log: TailTracker): WatchedLog {
-    return { channel, log, missed: (rolledBackTo) => this.#resubscribed([channel], rolledBackTo) };
+    return { channel, log, missed: (rolledBackTo) => this.#missed(channel, log, rolledBackTo) };
   }
 
   /** The channels that have members, in no order. */
@@ -293,19 +293,26 @@ export class SubscriptionHub {
     return event;
   }
 
+  #missed(name: string, log: TailTracker, rolledBackTo: Position | null): void {
+    // The server gave those places to others, and no plain message was missed.
+    const unlogged = log.unlogged && rolledBackTo === null;
+    if (rolledBackTo !== null) log.rolledBack(rolledBackTo);
+    this.#interrupted([name], () => unlogged);
+  }
+
   /** Messages of these channels may be missing; what comes from now on is heard. */
-  #resubscribed(names: readonly string[], rolledBackTo: Position | null = null): void {
+  #resubscribed(names: readonly string[]): void {
     log("subscribed again: %d channels", names.length);
+    this.#interrupted(names, ({ unlogged }) => unlogged);
+  }
+
+  #interrupted(names: readonly string[], isUnlogged: (log: TailTracker) => boolean): void {
     this.flush();
     const interrupted = new Map<HubMember, Interruption[]>();
     for (const name of names) {
       const channel = this.#channels.get(name);
       if (channel === undefined) continue;
-      const interruption = {
-        channel: name,
-        unlogged: channel.log.unlogged && rolledBackTo === null,
-        rolledBackTo,
-      };
+      const interruption = { channel: name, unlogged: isUnlogged(channel.log) };
       channel.log.lost();
       channel.log.established(this.#options.now());
       for (const member of channel.members) {

@@ -1,4 +1,4 @@
-import type { Position } from "./cursor.js";
+import { haveOtherStamps, placeBefore, type Position } from "./cursor.js";
 import type { Tail } from "./history-port.js";
 import type { InboundEvent } from "./inbound-event.js";
 
@@ -17,6 +17,8 @@ export class TailTracker {
   #unlogged = false;
   /** The last event that came over the subscription. */
   #heard: Position | null = null;
+  /** The latest loss of newest events: the newest event that was not lost, and the offset of the newest that was. */
+  #rollback: { readonly to: Position; readonly from: number } | null = null;
 
   get tail(): Tail | null {
     return this.#tail;
@@ -47,6 +49,24 @@ export class TailTracker {
 
   /** Messages may be missed from now on. */
   lost(): void {
+    this.#forget();
+  }
+
+  /** The log has lost the events behind `to`, and has given their offsets to others. */
+  rolledBack(to: Position): void {
+    const { newest } = this;
+    if (newest !== null) this.#rollback = { to, from: newest.offset };
+    this.#forget();
+  }
+
+  /** The newest event before `position` that the log still has, if the log has lost `position` and this is known. */
+  lastBefore({ epoch, offset }: Position): Position | null {
+    if (this.#rollback === null) return null;
+    const { to, from } = this.#rollback;
+    return epoch === to.epoch && offset > to.offset && offset <= from ? to : null;
+  }
+
+  #forget(): void {
     this.#tail = null;
     this.#run = null;
     this.#since = null;
@@ -64,7 +84,7 @@ export class TailTracker {
     }
     const before = this.#heard;
     if (before?.epoch === position.epoch && position.offset <= before.offset) {
-      return { epoch: position.epoch, offset: position.offset - 1 };
+      return placeBefore(position);
     }
     this.#heard = position;
     this.#follow(position, ending ?? null, now);
@@ -77,7 +97,9 @@ export class TailTracker {
       if (position.offset <= known.offset) return;
       // Whether a channel will be completed its log says from its first event on, and no event does.
       const isFirst = position.offset === 1;
-      if (position.offset === known.offset + 1 && !isFirst) return this.#advance(position, ending);
+      const isNext =
+        position.offset === known.offset + 1 && !haveOtherStamps(known.stamp, position.previousStamp);
+      if (isNext && !isFirst) return this.#advance(position, ending);
     }
     // A hole, or another life of the log: only a read from now on can tell where it stands.
     this.#tail = null;
@@ -92,7 +114,9 @@ export class TailTracker {
     this.#readAt = readAt;
     const tail = this.#tail;
     const isSameLog = tail?.position.epoch === position.epoch && position.epoch !== "";
-    if (isSameLog && tail.position.offset >= position.offset) {
+    const isReplaced =
+      tail?.position.offset === position.offset && haveOtherStamps(tail.position.stamp, position.stamp);
+    if (isSameLog && tail.position.offset >= position.offset && !isReplaced) {
       this.#tail = { ...tail, ending: tail.ending ?? ending, finite: tail.finite || finite, at };
       return;
     }

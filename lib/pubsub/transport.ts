@@ -1,4 +1,5 @@
 import type { RedisSseError } from "../errors.js";
+import type { Position } from "./cursor.js";
 import type { Tail } from "./history-port.js";
 import type { HubMember } from "./hub-member.js";
 
@@ -32,6 +33,8 @@ export interface ChannelLog {
   /** Where it stands; `null` where only a read can tell, begun after `since`. */
   readonly tail: Tail | null;
   readonly since: number;
+  /** The newest event before `position` that the log still has, if the log has lost `position` and this is known. */
+  lastBefore(position: Position): Position | null;
   /** Tells what a read has found. */
   note(tail: Tail & { readonly readAt: number }): void;
 }

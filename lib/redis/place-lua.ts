@@ -35,3 +35,18 @@ local function isAlone(got, epochAt, endingAt, writerAt)
   return type(got[endingAt]) == 'string' or type(got[writerAt]) == 'string'
 end
 `;
+
+/**
+ * Lua for every script that appends to a log. The stamp of an event tells it from another one at the same offset: the time
+ * of its publishing, in microseconds. It has eight digits and repeats after 6 s.
+ */
+export const STAMP: string = `
+local function stampOf(seconds, microseconds)
+  return string.format('%.0f', 10000000 + seconds % 6 * 1000000 + microseconds)
+end
+
+-- A stamp as it was stored; empty if there is none, or another program has written it.
+local function checkStamp(stored)
+  return type(stored) == 'string' and #stored == 8 and not string.find(stored, '%D') and stored or ''
+end
+`;

@@ -70,7 +70,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         ...given,
       });
 
-    const read = (given: Partial<ReadArguments> = {}): Promise<ReadReply> =>
+    const readWithStamps = (given: Partial<ReadArguments> = {}): Promise<ReadReply> =>
       readFromLog(client, historyKeys(PREFIX, channel), {
         channel,
         epoch: EPOCHS[0],
@@ -80,6 +80,15 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         maxAgeMs: 3_600_000,
         ...given,
       });
+
+    /** What tests compare with what was published, which does not know the time. */
+    const read = async (given: Partial<ReadArguments> = {}) => {
+      const { stamp: _, entries, ...state } = await readWithStamps(given);
+      return {
+        ...state,
+        entries: entries.map(({ stamp: _stamp, previousStamp: _previous, ...entry }) => entry),
+      };
+    };
 
     const offsets = async (given: Partial<ReadArguments> = {}): Promise<readonly number[]> =>
       (await read(given)).entries.map(({ offset }) => offset);
@@ -110,11 +119,10 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         });
       }
       await eventually(() => expect(heard.messages).to.have.length(3));
-      expect(heard.messages.map(parseMessage)).to.deep.equal([
-        { event: undefined, data: "a", position: { epoch: EPOCHS[0], offset: 1 } },
-        { event: "news", data: "b\nc", position: { epoch: EPOCHS[0], offset: 2 } },
-        { event: undefined, data: "", position: { epoch: EPOCHS[0], offset: 3 } },
-      ]);
+      const { entries: kept } = await readWithStamps();
+      expect(heard.messages.map(parseMessage)).to.deep.equal(
+        kept.map(({ event, data, ...place }) => ({ event, data, position: { epoch: EPOCHS[0], ...place } })),
+      );
       await heard.stop();
       const { at: _, ...state } = await read();
       expect(state).to.deep.equal({
@@ -129,6 +137,40 @@ export function describeHistory(name: string, start: (context: Context) => Promi
           { offset: 2, event: "news", data: "b\nc" },
           { offset: 3, event: undefined, data: "" },
         ],
+      });
+    });
+
+    it("gives each event a stamp, and names the stamp of the event before it", async () => {
+      const replies = [await publish("a"), await publish("b"), await publish("c", { finite: true })];
+      replies.push(await publish("d", { ending: "completed" }));
+      const { stamp, entries } = await readWithStamps();
+      expect(entries.map((entry) => entry.stamp)).to.deep.equal(
+        replies.map((reply) => reply.status === "ok" && reply.stamp),
+      );
+      for (const entry of entries) expect(entry.stamp).to.be.within(10_000_000, 15_999_999);
+      expect(entries.map(({ previousStamp }) => previousStamp)).to.deep.equal([
+        0,
+        ...entries.slice(0, -1).map((entry) => entry.stamp),
+      ]);
+      expect(stamp).to.equal(entries.at(-1)!.stamp);
+      expect(await readWithStamps({ after: 4 }), "with no entry").to.deep.include({ stamp, entries: [] });
+    });
+
+    it("goes on behind an event without a stamp, and behind a stamp that is none", async () => {
+      const { log, position } = historyKeys(PREFIX, channel);
+      await publish("a");
+      await client.xadd(log, "2", "e", "", "d", "by another program");
+      await client.hset(position, "o", "2", "s", "no stamp");
+      await publish("c");
+      const { entries } = await readWithStamps();
+      expect(entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3]);
+      expect(entries[1]).to.deep.include({ stamp: 0, previousStamp: 0 });
+      expect(entries[2]!.previousStamp).to.equal(0);
+      await client.hset(position, "e", "broken", "s", "10000000");
+      await publish("anew", { epoch: EPOCHS[1] });
+      expect((await readWithStamps({ epoch: EPOCHS[1] })).entries[0]).to.deep.include({
+        offset: 1,
+        previousStamp: 0,
       });
     });
 
@@ -273,10 +315,9 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       const heard = await listen();
       await publish("z", { ending: "broken" });
       await eventually(() => expect(heard.messages).to.have.length(1));
-      expect(parseMessage(heard.messages[0]!)).to.deep.include({
-        position: { epoch: EPOCHS[0], offset: 1 },
-        ending: "broken",
-      });
+      const { position, ending } = parseMessage(heard.messages[0]!)!;
+      expect(position).to.deep.include({ epoch: EPOCHS[0], offset: 1 });
+      expect(ending).to.equal("broken");
       await heard.stop();
     });
 
@@ -527,7 +568,8 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         expect(first.position?.epoch).to.match(/^[0-9a-f]{8}$/);
         await heard.stop();
         const second = await publisherOf(true).publish(channel, { event: "e", data: "b" });
-        expect(second).to.deep.equal({ position: { ...first.position!, offset: 2 }, receivers: 0 });
+        const stamp = (await readWithStamps({ epoch: first.position!.epoch })).entries[1]!.stamp;
+        expect(second).to.deep.equal({ position: { ...first.position!, offset: 2, stamp }, receivers: 0 });
       });
 
       it("keeps nothing of a channel without history, nor of an event that is to have none", async () => {

@@ -736,7 +736,7 @@ export function describeStreams(
 }
 
 /** The id of an event that is kept. */
-const CURSOR = /^2\.[\w-]+$/;
+const CURSOR = /^3\.[\w-]+$/;
 
 function isEvent(type: string): (event: ReceivedEvent) => boolean {
   return ({ event }) => event === type;

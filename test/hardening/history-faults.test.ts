@@ -213,6 +213,99 @@ describeFaults("history under faults", (rig) => {
     });
   }
 
+  describe("events that a failover has lost, and others at their places", () => {
+    const keys = ["sse:pos:{a}", "sse:log:{a}"];
+
+    /** Publishes five events, of which Redis then has only the first two. */
+    async function loseThree(app: StreamApp, taken: () => Promise<unknown>): Promise<string> {
+      await publishAll(app, "a", numbers(2));
+      const kept = await Promise.all(keys.map((key) => rig.server.admin.dumpBuffer(key)));
+      await publishAll(app, "a", ["lost 2", "lost 3"]);
+      const { id } = await app.service.publish("a", { data: "lost 4" });
+      await taken();
+      for (const [index, key] of keys.entries())
+        await rig.server.admin.restore(key, 0, kept[index]!, "REPLACE");
+      return id!;
+    }
+    const gap = [{ channels: ["a"], reason: "future" }];
+
+    for (const count of [1, 3, 6]) {
+      it(`a client that returns after ${count} new events gets a gap, then what is new`, async () => {
+        const app = await rig.start();
+        const id = await loseThree(app, () => Promise.resolve());
+        await publishAll(app, "a", numbers(count));
+        const client = await resume(app, "a", id);
+        await client.next(isEvent("gap"));
+        await publishAll(app, "a", ["after"]);
+        await client.next(({ data }) => data === "after");
+        expect(gapsOf(client)).to.deep.equal(gap);
+        expect(dataOf(client)).to.deep.equal(["after"]);
+        const again = await resume(app, "a", lastIdOf(client));
+        await publishAll(app, "a", ["later"]);
+        await again.next(({ data }) => data === "later");
+        expect(gapsOf(again), "told once").to.deep.equal([]);
+        client.destroy();
+        again.destroy();
+      });
+    }
+
+    for (const subscriptions of ["shared", "dedicated"] as const) {
+      it(`${subscriptions}: an open stream gets a gap, then all new events, each once`, async () => {
+        const app = await rig.start({ subscriptions });
+        const client = await app.openLive("a");
+        await loseThree(app, () => client.next(({ data }) => data === "lost 4"));
+        const events = numbers(9).map((number) => `new ${number}`);
+        // At once: the log is longer than it was, before anybody looks at it.
+        await publishAll(app, "a", events);
+        await client.next(({ data }) => data === "new 8");
+        expect(gapsOf(client)).to.deep.equal(gap);
+        expect(dataOf(client).slice(5)).to.deep.equal(events);
+        client.destroy();
+      });
+    }
+
+    it("an open stream whose connection to Redis was lost meanwhile gets a gap", async () => {
+      const proxy = await rig.proxy();
+      const app = await rig.start({ redis: proxy.url });
+      const other = await rig.start();
+      const client = await app.openLive("a");
+      await loseThree(other, () => client.next(({ data }) => data === "lost 4"));
+      proxy.refuse(true);
+      proxy.cut();
+      await publishAll(other, "a", numbers(9));
+      proxy.refuse(false);
+      await client.next(isEvent("gap"));
+      await publishAll(other, "a", ["after"]);
+      await client.next(({ data }) => data === "after");
+      expect(gapsOf(client)).to.deep.equal(gap);
+      expect(dataOf(client).slice(5)).to.deep.equal(["after"]);
+      client.destroy();
+    });
+
+    it("an open stream gets a gap though none of the new events at the lost places reached its process", async () => {
+      const app = await rig.start();
+      const client = await app.openLive("a");
+      await loseThree(app, () => client.next(({ data }) => data === "lost 4"));
+      // As the script does, but for the messages, which are lost.
+      const [position, log] = keys as [string, string];
+      const [epoch] = await rig.server.admin.hmget(position, "e");
+      let before = (await rig.server.admin.hget(position, "s"))!;
+      for (const offset of [3, 4, 5]) {
+        const stamp = String(10_000_000 + offset);
+        await rig.server.admin.xadd(log, `${offset}-${before}${stamp}`, "e", "", "d", `unheard ${offset}`);
+        before = stamp;
+      }
+      await rig.server.admin.hset(position, "e", epoch!, "o", "5", "s", before);
+      await publishAll(app, "a", ["heard"]);
+      await client.next(isEvent("gap"));
+      await publishAll(app, "a", ["after"]);
+      await client.next(({ data }) => data === "after");
+      expect(gapsOf(client)).to.deep.equal(gap);
+      expect(dataOf(client).slice(5)).to.deep.equal(["after"]);
+      client.destroy();
+    });
+  });
+
   it("a log that has gone back, and a stream from its beginning: no read after the other without a pause", async () => {
     const app = await rig.start();
     const live = await app.openLive("a");

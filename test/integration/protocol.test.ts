@@ -28,7 +28,7 @@ const contents = (events: readonly ReceivedEvent[]): readonly string[] =>
 /** The last id of all, with or without an event. */
 const lastPlace = (client: SseClient): string =>
   client.text
-    .match(/^id: 2\..*$/gm)!
+    .match(/^id: 3\..*$/gm)!
     .at(-1)!
     .slice(4);
 
@@ -93,6 +93,10 @@ describe("docs/protocol.md", () => {
   }
 
   async function offsetsOf(name: string): Promise<readonly string[]> {
+    return (await idsOf(name)).map((id) => id.split("-")[0]!);
+  }
+
+  async function idsOf(name: string): Promise<readonly string[]> {
     return (await server.admin.xrange(keysOf(name)[1], "-", "+")).map(([id]) => id);
   }
 
@@ -113,7 +117,7 @@ describe("docs/protocol.md", () => {
       expect([reply[0], ...reply.slice(2)]).to.deep.equal(["ok", "1", "1"]);
       const event = await client.next(({ event: type }) => type === "news");
       expect(event.data).to.equal("a\nb");
-      expect(event.id).to.match(/^2\./);
+      expect(event.id).to.match(/^3\./);
       expect(await server.admin.hget(keysOf(channel)[0], "e")).to.equal(reply[1]);
     });
 
@@ -125,7 +129,7 @@ describe("docs/protocol.md", () => {
         "1",
         "0",
       ]);
-      expect(await offsetsOf(channel)).to.deep.equal(["1-0"]);
+      expect(await offsetsOf(channel)).to.deep.equal(["1"]);
     });
 
     it("continues our log, and we its: a client comes back to all, without a gap", async () => {
@@ -148,8 +152,13 @@ describe("docs/protocol.md", () => {
       expect(JSON.parse(later.events[0]!.data)).to.deep.include({ recovered: true });
       expect(later.events.some(({ event }) => event === "gap")).to.equal(false);
       expect(await offsetsOf(channel)).to.deep.equal(
-        Array.from({ length: 10 }, (_, index) => `${index + 1}-0`),
+        Array.from({ length: 10 }, (_, index) => `${index + 1}`),
       );
+      const stamps = (await idsOf(channel)).map((each) => each.split("-")[1]!);
+      for (const [index, each] of stamps.slice(1).entries()) {
+        expect(each.slice(0, 8), "the stamp of the event before it").to.equal(stamps[index]!.slice(-8));
+      }
+      expect(await server.admin.hget(keysOf(channel)[0], "s")).to.equal(stamps.at(-1)!.slice(-8));
     });
 
     it("takes effect once for a producer and sequence", async () => {
@@ -239,7 +248,7 @@ describe("docs/protocol.md", () => {
         expect(await stateOf(channel)).to.deep.equal(before);
         const [, , offset] = await foreign.publish(channel, { ...call, maxAgeMs: HOUR_MS });
         expect(offset).to.equal(isFresh ? "1" : "2");
-        expect(await offsetsOf(channel)).to.include(`${offset}-0`);
+        expect(await offsetsOf(channel)).to.include(`${offset}`);
       });
 
       it(`leaves ${isFresh ? "no key" : "the keys as they are"} when Redis is full`, async () => {
@@ -336,7 +345,7 @@ describe("docs/protocol.md", () => {
           const name = `${channel}:${who}`;
           const [position, log] = keysOf(name);
           for (let count = 0; count < 7; count++) await publish(name);
-          expect(await offsetsOf(name), who).to.deep.equal(["3-0", "4-0", "5-0", "6-0", "7-0"]);
+          expect(await offsetsOf(name), who).to.deep.equal(["3", "4", "5", "6", "7"]);
           expect(await server.admin.hget(position, "c"), who).to.match(/^0 (\d+) 0 \1$/);
           // What was there at the older checkpoint goes; the newer becomes the older.
           await server.admin.hset(
@@ -349,7 +358,7 @@ describe("docs/protocol.md", () => {
           await server.admin.persist(position);
           await server.admin.persist(log);
           await publish(name);
-          expect(await offsetsOf(name), who).to.deep.equal(["6-0", "7-0", "8-0"]);
+          expect(await offsetsOf(name), who).to.deep.equal(["6", "7", "8"]);
           expect(await server.admin.hget(position, "c"), who).to.match(/^6 \d+ 7 \d+$/);
           expect(await server.admin.pttl(log), who).to.be.within(1.5 * HOUR_MS - 60_000, 1.5 * HOUR_MS);
           expect(await server.admin.pttl(position), who).to.be.within(
@@ -359,7 +368,7 @@ describe("docs/protocol.md", () => {
           // Neither checkpoint is old enough, and none is due.
           await server.admin.persist(log);
           await publish(name);
-          expect(await offsetsOf(name), who).to.deep.equal(["6-0", "7-0", "8-0", "9-0"]);
+          expect(await offsetsOf(name), who).to.deep.equal(["6", "7", "8", "9"]);
           expect(await server.admin.pttl(log), who).to.equal(-1);
         }
       } finally {
@@ -496,7 +505,7 @@ describe("docs/protocol.md", () => {
         const [epoch, top, end = null] = state;
         if (epoch === null) return { end, events };
         for (const [id, fields] of entries) {
-          expect(id).to.equal(`${events.length + 1}-0`);
+          expect(id.split("-")[0]).to.equal(`${events.length + 1}`);
           events.push(fields[fields.indexOf("d") + 1]!);
         }
         if (events.length >= Number(top)) return { end, events };

@@ -69,7 +69,7 @@ export class StreamCheck {
     }
     // What is published here is in no log: a client has a place in one from the beginning, or never.
     const hasPlace = event === "connected" && keepsHistory(this.#options.mode);
-    if (hasPlace ? id === null || !/^2\.[\w-]+$/.test(id) : id !== null) {
+    if (hasPlace ? id === null || !/^3\.[\w-]+$/.test(id) : id !== null) {
       this.#broken(
         "an id comes with `connected` where there is a history, and with nothing else",
         `${event} ${id}`,

@@ -12,6 +12,9 @@ export function plainEvent(channel: string, data: string): InboundEvent {
 export interface LoggedOptions {
   readonly epoch?: string;
   readonly ending?: Ending;
+  /** Its own, and that of the event before it. Default: unknown. */
+  readonly stamp?: number;
+  readonly previousStamp?: number;
   /** Default: its place. */
   readonly data?: string;
 }
@@ -20,9 +23,9 @@ export interface LoggedOptions {
 export function loggedEvent(
   channel: string,
   offset: number,
-  { epoch = EPOCH, ending, data = `${channel}${offset}` }: LoggedOptions = {},
+  { epoch = EPOCH, ending, data = `${channel}${offset}`, ...stamps }: LoggedOptions = {},
 ): LoggedInboundEvent {
-  const event = { ...plainEvent(channel, data), position: { epoch, offset } };
+  const event = { ...plainEvent(channel, data), position: { epoch, offset, ...stamps } };
   return ending === undefined ? event : { ...event, ending };
 }
 

@@ -81,7 +81,7 @@ export class ScriptedLog {
     life.finite ||= finite || ending !== undefined;
     if (ending !== undefined) life.ending = ending === "broken" ? "broken" : "completed";
     const data = ending === "silent" || ending === "broken" ? "" : dataOf(channel, life.epoch, life.top);
-    const place = `${life.epoch} ${life.top}${life.ending === "" ? "" : ` ${life.ending}`}`;
+    const place = `${life.epoch} ${entryIdOf(life.top)}${life.ending === "" ? "" : ` ${life.ending}`}`;
     if (data === "") this.#silent.add(`${life.epoch} ${life.top}`);
     return `\u001esse1\n${place}\n\n${data}`;
   }
@@ -146,9 +146,18 @@ export class ScriptedLog {
     const [epoch = "", afterText, countText, bytesText] = args;
     const separator = args[7]!;
     const life = this.current(channel);
-    if (life === null) return ["", "", "0", "", "", "1", NOW, ""];
+    if (life === null) return ["", "", "0", "", "", "1", NOW, "", ""];
     const first = String(life.base);
-    const reply = ["", life.epoch, String(life.top), life.ending, life.finite ? "1" : "", first, NOW];
+    const reply = [
+      "",
+      life.epoch,
+      String(life.top),
+      life.ending,
+      life.finite ? "1" : "",
+      first,
+      NOW,
+      stampOf(life.top),
+    ];
     const found: string[] = [];
     if (epoch !== life.epoch) return [...reply, ""];
     let bytes = 0;
@@ -156,7 +165,7 @@ export class ScriptedLog {
     for (let offset = Math.max(Number(afterText) + 1, life.base); offset <= end; offset++) {
       const silent = this.#silent.has(`${life.epoch} ${offset}`);
       const data = silent ? "" : dataOf(channel, life.epoch, offset);
-      found.push(`${offset} ${offset === life.top ? life.ending : ""} `, data);
+      found.push(`${entryIdOf(offset)} ${offset === life.top ? life.ending : ""} `, data);
       bytes += data.length;
       if (bytes >= Number(bytesText)) break;
     }
@@ -174,6 +183,14 @@ export class ScriptedLog {
   #newEpoch(): string {
     return (0xe0000000 + this.#epochs++).toString(16);
   }
+}
+
+function stampOf(offset: number): string {
+  return offset === 0 ? "" : String(10_000_000 + offset);
+}
+
+function entryIdOf(offset: number): string {
+  return `${offset}-${stampOf(offset - 1)}${stampOf(offset)}`;
 }
 
 /** What the event at a place says. Some are too large to be sent. */

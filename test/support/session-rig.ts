@@ -181,6 +181,8 @@ export class SessionRig implements HistoryPort {
     await this.gate;
     return {
       ...this.#tailOf(channel),
+      afterStamp:
+        this.#logOf(channel).find(({ position }) => position.offset === after.offset)?.position.stamp ?? 0,
       events: this.#logOf(channel).filter(
         ({ position }) => after.epoch !== "" && position.offset > after.offset,
       ),

@@ -202,6 +202,7 @@ class MemoryLogs implements HistoryPort {
     if (known !== undefined) return known;
     const page = {
       ...this.#stateOf(events, readAt),
+      afterStamp: 0,
       events: after.epoch === "" ? [] : events.slice(after.offset),
     };
     if (page.events.length > 0) this.#pages.set(key, page);

@@ -31,9 +31,9 @@ local META, TASK, POS, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local NAME = string.match(META, '{tasks}:(.*)$')
 local READY, DELAYED, LEASES = META .. ':ready', META .. ':delayed', META .. ':leases'
 local EPOCH, KEEP, WAKE = ARGV[2], ARGV[3], ARGV[4]
-local isServer, now = ARGV[1] == '', tonumber(ARGV[1])
+local isServer, now, time = ARGV[1] == '', tonumber(ARGV[1])
 if isServer then
-  local time = call('TIME')
+  time = call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 

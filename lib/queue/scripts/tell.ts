@@ -1,7 +1,7 @@
-import { IS_PLACE } from "../../redis/place-lua.js";
+import { IS_PLACE, STAMP } from "../../redis/place-lua.js";
 
 /** Appends what became of a task to the log of its channel, and publishes it. Needs `BASE`. */
-export const TELL: string = String.raw`${IS_PLACE}
+export const TELL: string = String.raw`${IS_PLACE}${STAMP}
 -- Makes a different random epoch for each log, because one script may begin several logs.
 local epochs = 0
 local function newEpoch()
@@ -32,14 +32,16 @@ local function append(id, name, make, ending)
     return '0'
   end
   local pos, log = POS .. id, LOG .. id
-  local at = try('HMGET', pos, 'e', 'o', 'end')
+  local at = try('HMGET', pos, 'e', 'o', 'end', 's')
   local isThere = not at.err and isPlace(at[1], at[2])
   if isThere and isEnding(at[3]) then return at[2] end
   -- Data of an earlier log or of another program must not become part of the new log.
   if not isThere then try('DEL', pos, log) end
   local epoch, seq = isThere and at[1] or newEpoch(), text(isThere and at[2] + 1 or 1)
-  local data, place = make(seq), epoch .. ' ' .. seq
-  local entry, changes = {'e', name, 'd', data}, {'e', epoch, 'o', seq, 'k', '1', 'r', '0', 't', '1'}
+  local stamp = isServer and stampOf(time[1], time[2]) or stampOf(0, now % 6000000)
+  local entryId = seq .. '-' .. (isThere and checkStamp(at[4]) or '') .. stamp
+  local data, place = make(seq), epoch .. ' ' .. entryId
+  local entry, changes = {'e', name, 'd', data}, {'e', epoch, 'o', seq, 's', stamp, 'k', '1', 'r', '0', 't', '1'}
   if ending then
     push(entry, 'end', ending)
     push(changes, 'end', ending)
@@ -49,11 +51,11 @@ local function append(id, name, make, ending)
   local kept = try('HSET', pos, unpack(changes))
   if isWrongType(kept) then return '0' end
   if type(kept) == 'table' and kept.err then call('HSET', pos, unpack(changes)) end
-  local added = try('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+  local added = try('XADD', log, 'MAXLEN', KEEP, entryId, unpack(entry))
   if isSpoilt(added) then
     -- The log begins again with this event.
     try('DEL', log)
-    try('XADD', log, 'MAXLEN', KEEP, seq, unpack(entry))
+    try('XADD', log, 'MAXLEN', KEEP, entryId, unpack(entry))
   end
   try('PUBLISH', channel, '\30sse1\n' .. place .. '\n' .. name .. '\n' .. data)
   return seq

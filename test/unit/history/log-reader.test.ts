@@ -60,7 +60,13 @@ describe("LogReader", () => {
   it("reads a page, and where the log stood", async () => {
     const page = await answered(read(2));
     expect(page.events.map(({ offset }) => offset)).to.deep.equal([3, 4, 5]);
-    expect(page).to.deep.include({ position: { epoch, offset: 5 }, ending: null, finite: false, readAt: 1 });
+    expect(page).to.deep.include({
+      position: { epoch, offset: 5, stamp: 10_000_005 },
+      afterStamp: 10_000_002,
+      ending: null,
+      finite: false,
+      readAt: 1,
+    });
     expect(reader.now()).to.equal(1);
   });
 
@@ -185,7 +191,7 @@ describe("LogReader", () => {
   describe("tail()", () => {
     it("asks where the log stands, once for all who ask at the same time", async () => {
       const [one, another] = await answered(Promise.all([reader.tail("c", 0), reader.tail("c", 0)]));
-      const position = { epoch, offset: 5 };
+      const position = { epoch, offset: 5, stamp: 10_000_005 };
       expect(one).to.deep.equal({
         position,
         ending: null,
@@ -212,7 +218,7 @@ describe("LogReader", () => {
       log.execute(0);
       log.publish("c");
       const [, late] = await answered(Promise.all([early, reader.tail("c", reader.now())]));
-      expect(late).to.deep.include({ position: { epoch, offset: 6 }, readAt: 2 });
+      expect(late).to.deep.include({ position: { epoch, offset: 6, stamp: 10_000_006 }, readAt: 2 });
     });
 
     it("remembers no answer, and no failure", async () => {

@@ -19,7 +19,13 @@ const offset = fc.oneof(
 );
 const tag = fc.nat(0xffff_ffff);
 const entry: fc.Arbitrary<CursorEntry> = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ tag, epoch, offset }) },
+  {
+    weight: 3,
+    arbitrary: fc.record(
+      { tag, epoch, offset, stamp: fc.integer({ min: 10_000_000, max: 15_999_999 }) },
+      { requiredKeys: ["tag", "epoch", "offset"] },
+    ),
+  },
   fc.record({
     tag,
     epoch: fc.constant(""),
@@ -31,13 +37,16 @@ const entry: fc.Arbitrary<CursorEntry> = fc.oneof(
 const entries = fc.array(entry, { minLength: 1, maxLength: 70 });
 
 /** A cursor's text of bytes that nobody has checked. */
-const textOf = (...bytes: readonly number[]): string => `2.${Buffer.from(bytes).toString("base64url")}`;
+const textOf = (...bytes: readonly number[]): string => `3.${Buffer.from(bytes).toString("base64url")}`;
 
-const EXAMPLE = encodeCursor([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300 }]);
+const EXAMPLE = encodeCursor([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300, stamp: 10_000_001 }]);
 
 describe("encodeCursor()", () => {
-  it("writes a tag, an epoch and an offset for each channel", () => {
-    expect(EXAMPLE).to.equal(textOf(0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe, 0xac, 0x02));
+  it("writes a tag, an epoch, a stamp and an offset for each channel", () => {
+    const head = [0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe];
+    expect(EXAMPLE).to.equal(textOf(...head, 0x98, 0x96, 0x81, 0xac, 0x02));
+    const unknown = encodeCursor([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300 }]);
+    expect(unknown).to.equal(textOf(...head, 0, 0, 0, 0xac, 0x02));
   });
 
   it("writes the hour in which there was no log, and the run of the server, instead of an offset", () => {
@@ -49,7 +58,7 @@ describe("encodeCursor()", () => {
     fc.assert(
       fc.property(entries, (list) => {
         const text = encodeCursor(list);
-        expect(text).to.match(/^2\.[A-Za-z0-9_-]+$/);
+        expect(text).to.match(/^3\.[A-Za-z0-9_-]+$/);
         assertField("id", text);
       }),
     );
@@ -64,11 +73,11 @@ describe("encodeCursor()", () => {
           offset: at,
         })),
       ).length;
-    expect(busy(1, 1_000), "one channel").to.equal(16);
-    expect(busy(64, 1_000), "64 channels, thousands of events each").to.equal(856);
-    expect(busy(64, 10), "64 quiet channels").to.equal(770);
-    expect(busy(64, 1_000_000_000), "64 channels, a thousand million events each").to.equal(1_112);
-    expect(busy(64, Number.MAX_SAFE_INTEGER), "the most that 64 channels take").to.equal(1_368);
+    expect(busy(1, 1_000), "one channel").to.equal(20);
+    expect(busy(64, 1_000), "64 channels, thousands of events each").to.equal(1_112);
+    expect(busy(64, 10), "64 quiet channels").to.equal(1_026);
+    expect(busy(64, 1_000_000_000), "64 channels, a thousand million events each").to.equal(1_368);
+    expect(busy(64, Number.MAX_SAFE_INTEGER), "the most that 64 channels take").to.equal(1_624);
     expect(busy(MAX_CHANNELS, Number.MAX_SAFE_INTEGER), "the most that there may be").to.be.below(8_192);
   });
 });
@@ -92,14 +101,14 @@ describe("parseCursor()", () => {
         return text.slice(0, start) + inserted + text.slice(start + deleted);
       });
     const bytes = fc.uint8Array({ minLength: 1, maxLength: 40 }).map((list) => textOf(...list));
-    const base64 = fc.stringMatching(/^[12]\.[\w-]{0,40}$/);
+    const base64 = fc.stringMatching(/^[123]\.[\w-]{0,40}$/);
     let taken = 0;
     fc.assert(
       fc.property(fc.oneof(mangled, bytes, base64, fc.string({ unit: "binary" })), (text) => {
         const read = parseCursor(text);
         if (read === null) return;
         taken++;
-        if (text.startsWith("2.")) expect(encodeCursor(read)).to.equal(text);
+        if (text.startsWith("3.")) expect(encodeCursor(read)).to.equal(text);
         for (const each of read) {
           expect(each.isVersion1 === true || each.epoch === "" || isEpoch(each.epoch)).to.equal(true);
           expect(each.tag).to.be.within(0, each.isVersion1 ? 0xffff : 0xffff_ffff);
@@ -111,13 +120,14 @@ describe("parseCursor()", () => {
     expect(taken, "texts that were a cursor all the same").to.be.greaterThan(500);
   });
 
-  const head = [0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe];
+  const channelAndEpoch = [0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe];
+  const head = [...channelAndEpoch, 0x98, 0x96, 0x81];
   const hostile: Readonly<Record<string, string>> = {
     nothing: "",
-    "a version alone": "2.",
+    "a version alone": "3.",
     "no version": EXAMPLE.slice(2),
-    "another version": `3${EXAMPLE.slice(1)}`,
-    "a longer version": `2${EXAMPLE}`,
+    "another version": `4${EXAMPLE.slice(1)}`,
+    "a longer version": `3${EXAMPLE}`,
     "a dollar, which is the end of a Redis stream": "$",
     "a plus, which is the end of a range": "+",
     "a greater-than, which is what is new to a group": ">",
@@ -125,11 +135,11 @@ describe("parseCursor()", () => {
     "an id of a Redis stream": "1-1",
     "an id with a part too many": "1-1-1",
     "2^64": "18446744073709551616",
-    "2^64 behind the version": "2.18446744073709551616",
+    "2^64 behind the version": "3.18446744073709551616",
     "an end of quotes": "'; DROP TABLE users; --",
     "a tag of HTML": "<script>alert(1)</script>",
-    "an emoji": "2.🎉",
-    "a lone surrogate": "2.\ud83d",
+    "an emoji": "3.🎉",
+    "a lone surrogate": "3.\ud83d",
     "what a proxy makes of two headers": "1, 2",
     "what a proxy makes of a header that comes twice": `${EXAMPLE}, ${EXAMPLE}`,
     "a NUL": `${EXAMPLE}\0`,
@@ -138,7 +148,7 @@ describe("parseCursor()", () => {
     "a space": ` ${EXAMPLE}`,
     padding: `${EXAMPLE}==`,
     "a digit of base64 that is none of base64url": EXAMPLE.replace(/.$/, "+"),
-    "20 KB of digits": `2.${"A".repeat(20_000)}`,
+    "20 KB of digits": `3.${"A".repeat(20_000)}`,
     "20 KB of anything": "x".repeat(20_000),
     "20 KB that would be a cursor": encodeCursor(
       Array.from({ length: 2_200 }, () => ({ tag: 1, epoch: "0badcafe", offset: 1 })),
@@ -147,6 +157,9 @@ describe("parseCursor()", () => {
     "a digit too many": `${EXAMPLE}AAA`,
     "a tag alone": textOf(0xde, 0xed, 0x12, 0x34),
     "half an epoch": textOf(0xde, 0xed, 0x12, 0x34, 0x0b, 0xad),
+    "half a stamp": textOf(...channelAndEpoch, 0x98, 0x96),
+    "a stamp that is too small": textOf(...channelAndEpoch, 0x98, 0x96, 0x7f, 0x01),
+    "a stamp that is too large": textOf(...channelAndEpoch, 0xf4, 0x24, 0x00, 0x01),
     "no offset": textOf(...head),
     "an offset that is cut off": textOf(...head, 0x80),
     "a zero in two bytes": textOf(...head, 0x80, 0x00),
@@ -163,6 +176,14 @@ describe("parseCursor()", () => {
       expect(parseCursor(text)).to.equal(null);
     });
   }
+
+  it("reads an id of version 2, without stamps", () => {
+    expect(parseCursor("2.3u0SNAutyv6sAg")).to.deep.equal([
+      { tag: 0xdeed1234, epoch: "0badcafe", offset: 300 },
+    ]);
+    const none = [{ tag: 1, epoch: "", offset: 0, since: 2 * 3_600_000, run: 300 }];
+    expect(parseCursor("2.AAAAAQAAAACsggg")).to.deep.equal(none);
+  });
 
   it("reads an id of version 1, with tags of 16 bits", () => {
     expect(parseCursor("1.EjQLrcr-rAI")).to.deep.equal([

@@ -12,8 +12,17 @@ describe("EventBatch", () => {
   describe("of events that follow one another in their log", () => {
     it("knows where the first and the last of them stand", () => {
       const batch = batchOf(at(7), at(8), at(9));
-      expect(batch.run).to.deep.equal({ epoch: EPOCH, first: 7, last: { epoch: EPOCH, offset: 9 } });
+      const run = { epoch: EPOCH, first: 7, previousStamp: 0, last: { epoch: EPOCH, offset: 9 } };
+      expect(batch.run).to.deep.equal(run);
       expect(batch.isPlain).to.equal(false);
+    });
+
+    it("knows the stamp of the event before it, and is no run if one of them follows a lost event", () => {
+      const first = loggedEvent("a", 7, { previousStamp: 10_000_006, stamp: 10_000_007 });
+      const next = loggedEvent("a", 8, { previousStamp: 10_000_007, stamp: 10_000_008 });
+      const other = loggedEvent("a", 8, { previousStamp: 10_000_999, stamp: 10_000_008 });
+      expect(batchOf(first, next).run).to.deep.include({ previousStamp: 10_000_006, last: next.position });
+      expect(batchOf(first, other).run).to.equal(null);
     });
 
     it("is a run also of one event", () => {

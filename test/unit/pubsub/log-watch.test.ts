@@ -9,7 +9,7 @@ import { EPOCH, loggedEvent } from "../../support/inbound-events.js";
 import { logState } from "../../support/log-state.js";
 
 describe("LogWatch, of a log that may have gone back", () => {
-  const log = { offset: 0 };
+  const log = { offset: 0, stamp: 0 };
   let reads: number;
   let missed: (Position | null)[];
   let watched: WatchedLog;
@@ -17,6 +17,7 @@ describe("LogWatch, of a log that may have gone back", () => {
 
   beforeEach(() => {
     log.offset = 0;
+    log.stamp = 0;
     reads = 0;
     missed = [];
     watched = { channel: "a", log: new TailTracker(), missed: (to) => missed.push(to) };
@@ -27,7 +28,8 @@ describe("LogWatch, of a log that may have gone back", () => {
         memoryMs: () => 0,
         beginsSilently: () => false,
         peek: () => Promise.resolve(null),
-        read: () => Promise.reject(new Error("not asked")),
+        read: (_, { offset }) =>
+          Promise.resolve({ ...tail(++reads), afterStamp: offset <= log.offset ? log.stamp : 0, events: [] }),
         tail: () => Promise.resolve(tail(++reads)),
       },
       clock: new FakeClock(),
@@ -51,6 +53,25 @@ describe("LogWatch, of a log that may have gone back", () => {
     expect(hear(3)).to.deep.equal({ epoch: EPOCH, offset: 2 });
     await watch.verify(watched, { epoch: EPOCH, offset: 2 });
     expect(missed).to.deep.equal([{ epoch: EPOCH, offset: 2 }]);
+  });
+
+  it("tells it when the log has another event at the place that it held", async () => {
+    watched.log.heard(loggedEvent("a", 5, { stamp: 10_000_001 }), reads);
+    const to = watched.log.heard(loggedEvent("a", 4, { stamp: 10_000_002 }), reads);
+    Object.assign(log, { offset: 7, stamp: 10_000_003 });
+    await watch.verify(watched, to!);
+    expect(missed).to.deep.equal([to]);
+  });
+
+  it("looks once, though several events say that the log has gone back", async () => {
+    hear(5);
+    log.offset = 3;
+    const before = reads;
+    await Promise.all([2, 3].map((offset) => watch.verify(watched, hear(offset)!)));
+    expect({ reads: reads - before, told: missed.map((to) => to?.offset) }).to.deep.equal({
+      reads: 1,
+      told: [1],
+    });
   });
 
   it("tells nothing when a place was made up, though nobody has read the log since", async () => {

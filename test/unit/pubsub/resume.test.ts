@@ -50,7 +50,7 @@ describe("parseWish()", () => {
     expect(wish.find("c", EPOCH)).to.deep.equal(cursor(7)[0]);
     fc.assert(
       fc.property(fc.string({ minLength: 1, unit: "binary" }), (text) => {
-        fc.pre(text !== "earliest" && !/^[12]\./.test(text));
+        fc.pre(text !== "earliest" && !/^[123]\./.test(text));
         expect(parseWish(text, ["c"])).to.equal("malformed");
       }),
     );
@@ -162,6 +162,20 @@ describe("findStart()", () => {
       expect(start(wish)).to.deep.equal({ position: top, resumed: false, gap });
     });
   }
+
+  it("tells that the log has another event at the client's place, and goes on from the same one", () => {
+    const newest = { epoch: EPOCH, offset: 10, stamp: 10_000_010 };
+    const other = { ...cursor(10)[0]!, stamp: 10_999_999 };
+    expect(start([other], { position: newest })).to.deep.equal({
+      position: newest,
+      resumed: false,
+      gap: "future",
+    });
+    const same = { ...other, stamp: newest.stamp };
+    expect(start([same], { position: newest })).to.deep.equal({ position: newest, resumed: true });
+    const unknown = { position: { epoch: EPOCH, offset: 10 }, resumed: true };
+    expect(start(cursor(10), { position: newest })).to.deep.equal(unknown);
+  });
 
   describe("in a channel that had no log", () => {
     const wasEmpty = (since: number, run = 0): readonly CursorEntry[] => [

@@ -390,8 +390,8 @@ describe("PubSubSession", () => {
       await live({}, "a", "b");
       transport.deliver("a", "before");
       transport.listener.interrupted([
-        { channel: "a", unlogged: true, rolledBackTo: null },
-        { channel: "b", unlogged: true, rolledBackTo: null },
+        { channel: "a", unlogged: true },
+        { channel: "b", unlogged: true },
       ]);
       transport.deliver("a", "after");
       expect(eventNames()).to.deep.equal(["connected", "message", "gap", "message"]);
@@ -674,7 +674,7 @@ describe("PubSubSession", () => {
     it("is not asked about what this library tells the client itself", async () => {
       const until = fake.returns(true);
       const session = await live({ request: { until } });
-      transport.listener.interrupted([{ channel: "a", unlogged: true, rolledBackTo: null }]);
+      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
       expect(eventNames()).to.deep.equal(["connected", "gap"]);
       expect(until.called).to.equal(false);
       expect(session.state).to.equal("subscribed");
@@ -831,7 +831,7 @@ describe("PubSubSession", () => {
       const farewell = sink.text;
       transport.deliver("a", "closing");
       session.send({ data: "closing" });
-      transport.listener.interrupted([{ channel: "a", unlogged: true, rolledBackTo: null }]);
+      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
       await done;
       transport.deliver("a", "closed");
       clock.advance(60_000);

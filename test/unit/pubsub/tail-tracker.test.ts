@@ -7,7 +7,7 @@ import { TailTracker } from "../../../lib/pubsub/tail-tracker.js";
 const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
 
-const heard = (offset: number, epoch = EPOCH, ending = ""): InboundEvent =>
+const heard = (offset: number | string, epoch = EPOCH, ending = ""): InboundEvent =>
   readInboundEvent("c", `\u001esse1\n${epoch} ${offset}${ending && ` ${ending}`}\n\nx`, 100)!;
 const plain = readInboundEvent("c", "x", 100)!;
 const at = (offset: number, readAt: number, epoch = EPOCH, given: Partial<Tail> = {}) => ({
@@ -161,6 +161,42 @@ describe("TailTracker", () => {
     tracker.established(4);
     tracker.note(at(9, 5));
     expect(top()).to.equal(9);
+  });
+
+  it("does not know the tail behind another event than the one it knows", () => {
+    tracker.established(0);
+    tracker.note({ ...at(5, 1), position: { epoch: EPOCH, offset: 5, stamp: 10_000_005 } });
+    tracker.heard(heard("6-1000000510000006"), 1);
+    expect(top()).to.equal(6);
+    tracker.heard(heard("7-1099999910000007"), 2);
+    expect([top(), tracker.since]).to.deep.equal([null, 2]);
+  });
+
+  it("takes a read that found another event at the newest place", () => {
+    tracker.established(0);
+    tracker.note({ ...at(5, 1), position: { epoch: EPOCH, offset: 5, stamp: 10_000_005 } });
+    const found = { epoch: EPOCH, offset: 5, stamp: 10_999_999 };
+    tracker.note({ ...at(5, 2), position: found });
+    expect(tracker.tail?.position).to.deep.equal(found);
+  });
+
+  it("says where the log has gone back to, by the first event that comes instead of a lost one", () => {
+    tracker.established(0);
+    for (const offset of [3, 4, 5]) tracker.heard(heard(offset), 1);
+    expect(tracker.lastBefore({ epoch: EPOCH, offset: 5 })).to.equal(null);
+    const to = tracker.heard(heard("4-1000000310999999"), 1);
+    expect(to).to.deep.equal({ epoch: EPOCH, offset: 3, stamp: 10_000_003 });
+    tracker.rolledBack(to!);
+    expect(tracker.since).to.equal(Infinity);
+    for (const [offset, expected] of [
+      [3, null],
+      [4, to],
+      [5, to],
+      [6, null],
+    ] as const) {
+      expect(tracker.lastBefore({ epoch: EPOCH, offset }), `of ${offset}`).to.equal(expected);
+    }
+    expect(tracker.lastBefore({ epoch: OTHER, offset: 5 })).to.equal(null);
   });
 
   it("remembers that a message without a place came, also over a lost connection", () => {

@@ -33,7 +33,7 @@ describe("what the soak finds wrong with a stream", () => {
   }
 
   const number = (value: number): string => encodeNumber("a", value, 0);
-  const ID = "2.3q2-7-xYz-xJfQA";
+  const ID = "3.3q2-7-xYz-xJfQA";
   const GAP = JSON.stringify({ channels: ["a"], reason: "interrupted" });
 
   it("nothing with a stream that begins, tells of its gap, and ends as it should", () => {
