@@ -67,7 +67,7 @@ export async function endClient(client: RedisClient, clock: Clock, timeoutMs: nu
 }
 
 /**
- * Sends a PING every `intervalMs` until the answer is called. A subscriber only reads, so nothing else makes
+ * Sends a PING every `intervalMs` until the answer is called, over each connection of a Cluster client. A subscriber only reads, so nothing else makes
  * it write, and arms the socket's deadline: without this a link that is dead but looks open stays for ever.
  */
 export function startPinging(client: RedisClient, clock: Clock, intervalMs: number): () => void {
@@ -76,7 +76,8 @@ export function startPinging(client: RedisClient, clock: Clock, intervalMs: numb
     cancel = clock.schedule(() => {
       // The answer does not matter here: without one the socket's deadline ends the link.
       // While the connection is away, a PING would only wait with the other commands.
-      if (isReady(client)) client.ping().catch(() => {});
+      const links = "nodes" in client ? client.nodes() : [client];
+      for (const link of links) if (isReady(link)) link.ping().catch(() => {});
       schedule();
     }, intervalMs);
   };

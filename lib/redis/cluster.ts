@@ -28,7 +28,7 @@ export function connectToCluster(source: Cluster): ClusterConnector {
   let commands: Cluster | null = null;
   return (role, options) => {
     if (role === "command") return (commands = createCommandClient(source, options));
-    return createNodeClient(() => nodesOf(commands ?? source), source, options);
+    return createNodeClient(() => nodesOf(commands, source), source, options);
   };
 }
 
@@ -119,10 +119,10 @@ function createNodeClient(nodes: () => readonly Node[], source: Cluster, options
   return client;
 }
 
-/** The nodes that a client knows; before it has asked one, those that the application gave. */
-function nodesOf(cluster: Cluster): readonly Node[] {
-  const known = cluster.nodes().map(({ options }) => definedOf(nodeOf(options)));
-  return known.length > 0 ? known : startupNodesOf(cluster);
+/** The nodes that our client knows, or else the client of the application, or else those that the application gave. */
+function nodesOf(commands: Cluster | null, source: Cluster): readonly Node[] {
+  const nodes = [commands, source].map((cluster) => cluster?.nodes() ?? []).find(({ length }) => length > 0);
+  return nodes?.map(({ options }) => definedOf(nodeOf(options))) ?? startupNodesOf(source);
 }
 
 /** In all forms that ioredis takes: a port, a URL, or an object. */

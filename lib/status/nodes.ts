@@ -31,7 +31,13 @@ export async function readNodes(
 ): Promise<{ readonly redis: ServerInfo; readonly nodes: readonly NodeStatus[] }> {
   let nodes: readonly NodeStatus[];
   try {
-    nodes = await Promise.all((await nodesOf(commands())).map(readNode));
+    const client = commands();
+    const [connected, failed] = await Promise.all([
+      nodesOf(client).then((clients) => Promise.all(clients.map(readNode))),
+      failedNodesOf(client),
+    ]);
+    const known = new Set(connected.map(({ address }) => address));
+    nodes = [...connected, ...failed.filter(({ address }) => !known.has(address))];
   } catch (error) {
     return { redis: { fault: sanitize(error).code }, nodes: [] };
   }
@@ -53,6 +59,26 @@ export async function nodesOf(client: RedisClient): Promise<readonly NodeClient[
   if (!("nodes" in client)) return [client];
   if (client.nodes().length === 0 || client.status !== "ready") await client.ping();
   return client.nodes();
+}
+
+/** The nodes that a cluster counts as failed: ioredis has no connection to them any more. */
+async function failedNodesOf(client: RedisClient): Promise<readonly NodeStatus[]> {
+  if (!("nodes" in client)) return [];
+  try {
+    return parseFailedNodes(String(await client.cluster("NODES")));
+  } catch {
+    return []; // The ACL refuses it, or no node answers, which the others tell.
+  }
+}
+
+/** Reads `CLUSTER NODES`: a line for each node, `id host:port@busport[,hostname] flags ...`. */
+export function parseFailedNodes(text: string): readonly NodeStatus[] {
+  return text.split("\n").flatMap((line) => {
+    const [, location = "", flags = ""] = line.split(" ");
+    const address = location.split("@")[0]!;
+    const isFailed = flags.split(",").includes("fail") && /.:[1-9]\d*$/.test(address);
+    return isFailed ? [{ address, fault: "REDIS_UNAVAILABLE" as const }] : [];
+  });
 }
 
 async function readNode(client: NodeClient): Promise<NodeStatus> {
