@@ -100,7 +100,9 @@ end
 local function append(log, new)
   local offset, now = text(log.top + 1), text(new.now)
   local keep = math.min(new.maxLength, log.top + 1 - expired(log, new.now, new.maxAge))
-  local id = offset .. '-' .. checkStamp(not log.fresh and log.stamp) .. new.stamp
+  local before = checkStamp(not log.fresh and log.stamp)
+  if new.lost and before ~= '' then before = otherThan(before) end
+  local id = offset .. '-' .. before .. new.stamp
   local changes = {'e', log.epoch, 'o', offset, 's', new.stamp}
   if new.producer ~= '' then push(changes, 'p:' .. new.producer, new.sequence .. ' ' .. now) end
   local checkpoints = log.checkpoints and string.match(log.checkpoints, '^%d+ %d+ %d+ %d+$')
@@ -119,7 +121,7 @@ local function append(log, new)
   if special then push(changes, 'k', '1') end
   local names = {}
   for index = 1, #changes, 2 do names[#names + 1] = changes[index] end
-  local before = fields(unpack(names))
+  local old = fields(unpack(names))
   redis.call('HSET', KEYS[1], unpack(changes))
 
   local entry, place = {'e', new.event, 'd', new.data}, log.epoch .. ' ' .. id
@@ -133,8 +135,8 @@ local function append(log, new)
   if type(receivers) == 'table' then
     -- The ACL refuses the channel: as if nothing had been.
     for index, name in ipairs(names) do
-      if before[index] then
-        redis.call('HSET', KEYS[1], name, before[index])
+      if old[index] then
+        redis.call('HSET', KEYS[1], name, old[index])
       elseif type(redis.pcall('HDEL', KEYS[1], name)) == 'table' then
         -- A reader need not have that right. An empty field counts as none.
         redis.call('HSET', KEYS[1], name, '')
@@ -156,7 +158,7 @@ end
 
 /**
  * ARGV: channel, event, data, most events kept, producer, its sequence, most ms kept, epoch of a new log; then, which
- * may be left out: the sequence of that producer's event before it, ending, lease of the writer, whether the channel is
+ * may be left out: that producer's event before it on this channel (its sequence, or "epoch sequence" if it was acknowledged), ending, lease of the writer, whether the channel is
  * finite, now. Answers 'ok', epoch, id of the entry, receivers, or why not. Nearly always nothing but appending is to be done,
  * and that comes first.
  */
@@ -165,16 +167,19 @@ local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5], 's')
 local now, stamp = clock(ARGV[13])
 local published = type(got[4]) == 'string' and got[4]
 local last = published and tonumber(string.match(published, '^%d+')) or 0
+local epoch, top, previous = got[1], got[2], ARGV[9] or ''
+local awaited = tonumber(previous)
 -- The one before is still on its way: it was overtaken, while the server had forgotten this script.
-if (tonumber(ARGV[9] or '') or 0) > last then return {'early'} end
-local epoch, top = got[1], got[2]
+if awaited and awaited > last then return {'early'} end
+-- The one before was acknowledged, and Redis has lost it. Maybe no reader got it, and so this event has to tell.
+local lost = not awaited and previous ~= '' and string.sub(previous, 1, 8) == epoch and tonumber(string.sub(previous, 10)) > last
 if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
   and tonumber(ARGV[6]) > last
   -- The check of isPlace(), inline: the function costs too much here.
   and type(epoch) == 'string' and #epoch == 8 and not string.find(epoch, '[^0-9a-f]') and epoch ~= '00000000'
   and type(top) == 'string' and #top < 15 and string.find(top, '^%d+$') then
   local offset, before, producer = text(top + 1), checkStamp(got[5]), 'p:' .. ARGV[5]
-  local id = offset .. '-' .. before .. stamp
+  local id = offset .. '-' .. (lost and before ~= '' and otherThan(before) or before) .. stamp
   -- What could fail is tried first, and undone where what follows is refused.
   redis.call('HSET', KEYS[1], 'e', epoch, 'o', offset, 's', stamp, producer, ARGV[6] .. ' ' .. text(now))
   local message = '\\30sse1\\n' .. epoch .. ' ' .. id .. '\\n' .. ARGV[2] .. '\\n' .. ARGV[3]
@@ -209,7 +214,7 @@ end
 got = values(got, 7)
 local log = {epoch = got[1], top = tonumber(got[2] or '0'), stamp = got[7], checkpoints = got[4], special = got[6]}
 local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], maxLength = tonumber(ARGV[4]), producer = ARGV[5],
-  sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now, stamp = stamp}
+  sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now, stamp = stamp, lost = lost}
 if new.producer ~= '' and tonumber(new.sequence) <= last then
   -- Sent again, because the answer was lost: where is it?
   local newest = '+'
@@ -228,6 +233,8 @@ end
 if isEnding(got[3]) then return {'completed'} end
 -- Who writes a channel as a whole has it alone.
 if (got[5] or '') ~= (ARGV[11] or '') then return {got[5] and 'taken' or 'lost'} end
+-- It numbers its events one by one: Redis has lost the one before.
+if got[5] and new.ending ~= 'broken' and tonumber(new.sequence) > last + 1 then return {'lost'} end
 if not log.epoch then
   log.epoch = ARGV[8]
   log.fresh = true

@@ -50,8 +50,8 @@ export interface PublishArguments {
   /** Who publishes, and its how many-eth event this is: by both the script knows one that was sent again. */
   readonly producer: string;
   readonly sequence: number;
-  /** The number of the one before on this channel, where that is not answered yet; 0 for none. */
-  readonly after: number;
+  /** That producer's event before it on this channel: its sequence if it is not answered yet, else epoch and sequence. */
+  readonly after?: number | { readonly epoch: string; readonly sequence: number } | undefined;
   /** The lease of who writes the whole channel; empty for one that has none. */
   readonly writer: string;
   /** Whether the channel will be completed one day: who comes late then gets it from its beginning. */
@@ -101,8 +101,9 @@ export function publishToLog(
   // What is seldom given is left out: every argument costs.
   const now = timeOf(client);
   const special = ending !== "" || writer !== "" || finite || now !== "";
-  if (special) args.push(after, ending, writer, finite ? "1" : "", now);
-  else if (after !== 0) args.push(after);
+  const before = typeof after === "object" ? `${after.epoch} ${after.sequence}` : (after ?? "");
+  if (special) args.push(before, ending, writer, finite ? "1" : "", now);
+  else if (before !== "") args.push(before);
   return publishScript(client, [position, log], args);
 }
 

@@ -1,10 +1,11 @@
 import { randomBytes, randomFillSync } from "node:crypto";
 
+import { monotonicNow, type Clock } from "../clock.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryBounds, HistoryPolicy } from "./history-policy.js";
-import { publishToLog, type Ending, type PublishReply } from "./history-scripts.js";
+import { publishToLog, type Ending, type PublishArguments, type PublishReply } from "./history-scripts.js";
 import { gatherWrites } from "./gathered-writes.js";
 import { KeyedPublisher } from "./keyed-publisher.js";
 
@@ -12,6 +13,7 @@ export interface LogPublisherOptions {
   readonly commands: () => RedisClient;
   readonly keyPrefix: string;
   readonly policy: HistoryPolicy;
+  readonly clock: Clock;
   /** What goes on a channel without history. */
   readonly encodeEnvelope: (event: LoggedEvent) => string;
 }
@@ -40,6 +42,18 @@ interface UnderWay {
   readonly sequence: number;
   readonly sent: Promise<unknown>;
 }
+
+interface Acknowledged {
+  readonly epoch: string;
+  readonly sequence: number;
+  /** When, by the monotonic clock. */
+  readonly at: number;
+}
+
+/** Channels of which the latest acknowledged event is remembered. */
+const MAX_REMEMBERED = 10_000;
+/** Logs forget a producer after ten minutes. */
+const REMEMBERED_MS = 300_000;
 
 export interface LogReceipt {
   /** `null` where nothing was kept. */
@@ -73,6 +87,11 @@ export class LogPublisher {
   #sequence = 0;
   /** Of each channel the last event that is not answered yet. */
   readonly #latest = new Map<string, UnderWay>();
+  /**
+   * Of each channel the last event that was acknowledged, the oldest first. A log that has not even this one has lost it, in
+   * a failover or a restart, and maybe no reader ever got it: the next event tells.
+   */
+  readonly #acknowledged = new Map<string, Acknowledged>();
 
   constructor(options: LogPublisherOptions) {
     this.#options = options;
@@ -113,7 +132,7 @@ export class LogPublisher {
   ): Promise<LogReceipt> {
     const identity = options.identity ?? { producer: this.#producer, sequence: ++this.#sequence };
     const before = options.identity === undefined ? this.#latest.get(channel) : undefined;
-    const send = (after: number): Promise<PublishReply> => {
+    const send = (after: PublishArguments["after"]): Promise<PublishReply> => {
       const { commands, keyPrefix } = this.#options;
       const { ending = "", finite = false, writer = "", maxLength = bounds.maxLength } = options;
       return publishToLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
@@ -130,19 +149,20 @@ export class LogPublisher {
         finite,
       });
     };
-    const sent = this.#send(send, before);
+    const sent = this.#send(send, before, this.#acknowledgedOn(channel, options));
     if (options.identity === undefined) this.#remember(channel, identity.sequence, sent);
     return sent;
   }
 
   async #send(
-    send: (after: number) => Promise<PublishReply>,
+    send: (after: PublishArguments["after"]) => Promise<PublishReply>,
     before: UnderWay | undefined,
+    acknowledged: Acknowledged | undefined,
   ): Promise<LogReceipt> {
-    let reply = await send(before?.sequence ?? 0);
+    let reply = await send(before?.sequence ?? acknowledged);
     if (reply.status === "early") {
       await before?.sent.catch(() => {});
-      reply = await send(0);
+      reply = await send(undefined);
     }
     if (reply.status !== "ok") throw channelRefusal(reply.status);
     const { epoch, offset, stamp, receivers } = reply;
@@ -159,7 +179,28 @@ export class LogPublisher {
     const forget = (): void => {
       if (this.#latest.get(channel) === underWay) this.#latest.delete(channel);
     };
-    sent.then(forget, forget);
+    sent.then(({ position }) => {
+      forget();
+      this.#acknowledge(channel, position!.epoch, sequence);
+    }, forget);
+  }
+
+  #acknowledge(channel: string, epoch: string, sequence: number): void {
+    this.#acknowledged.delete(channel);
+    this.#acknowledged.set(channel, { epoch, sequence, at: monotonicNow(this.#options.clock) });
+    if (this.#acknowledged.size <= MAX_REMEMBERED) return;
+    for (const oldest of this.#acknowledged.keys()) {
+      this.#acknowledged.delete(oldest);
+      return;
+    }
+  }
+
+  /** The latest event on a channel that was acknowledged, if its log is bound to know it. */
+  #acknowledgedOn(channel: string, { identity }: LogOptions): Acknowledged | undefined {
+    if (identity !== undefined) return undefined;
+    const known = this.#acknowledged.get(channel);
+    const isKnown = known !== undefined && monotonicNow(this.#options.clock) - known.at <= REMEMBERED_MS;
+    return isKnown ? known : undefined;
   }
 }
 

@@ -218,10 +218,12 @@ export class StreamWriter {
       if (this.#ending !== null && this.#fault === null) await this.#publishAll(this.#splitter.end());
     } catch (error) {
       const fault = sanitize(error);
-      // Its readers need not wait for the lease to run out.
-      if (fault.code === "STREAM_TOO_LONG") await this.#publish(END, "broken").catch(() => {});
-      // Nor for ever, where Redis has lost what they have read so far.
-      if (fault.code === "STREAM_LOST") await this.#port.publish(END, { ending: "broken" }).catch(() => {});
+      // Its readers need not wait for the lease to run out, nor for ever if Redis has lost the lease as well.
+      if (fault.code === "STREAM_TOO_LONG" || fault.code === "STREAM_LOST") {
+        await this.#publish(END, "broken").catch(() =>
+          this.#port.publish(END, { ending: "broken" }).catch(() => {}),
+        );
+      }
       this.#fail(fault);
     }
   }
@@ -261,10 +263,10 @@ export class StreamWriter {
   /** Tries until it is in the log, for as long as the lease may still be ours. */
   async #publish(event: LoggedEvent, ending?: Ending): Promise<void> {
     const { clock, token, maxEvents } = this.#port;
-    const sequence = ++this.#sequence;
-    if (ending === undefined && sequence >= maxEvents) {
+    if (ending === undefined && this.#sequence + 1 >= maxEvents) {
       throw new RedisSseError("STREAM_TOO_LONG", `expected a stream of fewer than ${maxEvents} events`);
     }
+    const sequence = ++this.#sequence;
     const options: LogOptions = {
       writer: token,
       identity: { producer: token, sequence },

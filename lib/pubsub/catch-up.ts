@@ -198,11 +198,13 @@ export class CatchUp {
     }
   }
 
-  /** The log has lost events that the client has: goes on behind the newest that it still has, or else with what is new. */
-  #goBack(track: ChannelTrack, { position: top, ending }: LogPage): void {
+  /** The log has lost events. Goes on behind the newest that is known not to be lost, or else with what follows. */
+  #goBack(track: ChannelTrack, { position: top, ending, afterStamp }: LogPage): void {
+    const { epoch, offset } = track.position!;
     const last = this.#owner.log(track.channel).lastBefore(track.position!);
     track.forgetLogged();
     if (last !== null && last.offset < top.offset) this.skip(track, last, "future");
+    else if (offset < top.offset) this.skip(track, { epoch, offset, stamp: afterStamp }, "future");
     else this.skip(track, top, "future", ending);
   }
 
@@ -224,13 +226,22 @@ export class CatchUp {
   #emitRest(track: ChannelTrack, batch: EventBatch): void {
     const { offset } = track.position!;
     if (batch.run !== null && batch.run.first > offset) {
+      this.#tellLoss(track, batch.events[0]!);
       track.advance(batch.last);
       return this.#output.emitAll(batch);
     }
     for (const event of batch.events) {
       if (event.position!.offset <= track.position!.offset) continue;
+      this.#tellLoss(track, event);
       track.advance(event);
       this.#output.emit(event);
+    }
+  }
+
+  /** An event says that the log has lost another one before it. */
+  #tellLoss(track: ChannelTrack, { position }: InboundEvent): void {
+    if (haveOtherStamps(track.position!.stamp, position!.previousStamp)) {
+      this.skip(track, placeBefore(position!), "future");
     }
   }
 

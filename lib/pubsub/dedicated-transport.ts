@@ -1,12 +1,11 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
 import { createLog } from "../log.js";
 import { describeThrown } from "./app-answer.js";
-import type { Position } from "./cursor.js";
 import { isEnvelope } from "./envelope.js";
 import { EventBatch } from "./event-batch.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { WatchedLog } from "./log-watch.js";
-import { TailTracker } from "./tail-tracker.js";
+import { TailTracker, type Suspicion } from "./tail-tracker.js";
 import type { ChannelLog, Transport, TransportListener } from "./transport.js";
 import { TurnBuffer, type MessageRun } from "./turn-buffer.js";
 
@@ -30,7 +29,7 @@ export interface DedicatedTransportOptions {
   /** As `HistoryPort.now()`. */
   readonly now: () => number;
   /** As `HubOptions.onRollback`. */
-  readonly onRollback?: (watched: WatchedLog, to: Position) => void;
+  readonly onRollback?: (watched: WatchedLog, suspicion: Suspicion) => void;
   readonly onReset?: (transport: DedicatedTransport) => void;
 }
 
@@ -83,13 +82,21 @@ export class DedicatedTransport implements Transport {
   }
 
   #watched(channel: string, log: TailTracker): WatchedLog {
-    return { channel, log, missed: (rolledBackTo) => this.#missed(channel, log, rolledBackTo) };
+    return {
+      channel,
+      log,
+      missed: () => this.#missed(channel, log),
+      rolledBack: (to) => {
+        this.flush();
+        log.rolledBack(to);
+        this.#missed(channel, log);
+      },
+    };
   }
 
-  #missed(channel: string, log: TailTracker, rolledBackTo: Position | null): void {
+  #missed(channel: string, log: TailTracker): void {
     this.flush();
-    if (rolledBackTo !== null) log.rolledBack(rolledBackTo);
-    else log.lost();
+    log.lost();
     log.established(this.#options.now());
     // The connection was there all the time: no plain message was missed.
     this.#listener.interrupted([{ channel, unlogged: false }]);
@@ -172,9 +179,8 @@ export class DedicatedTransport implements Transport {
     const subscription = this.#channels.get(channel);
     const event = subscription && this.#options.read(channel, message);
     if (!event) return null;
-    const rolledBackTo = subscription.log.heard(event, this.#options.now(), !isEnvelope(message));
-    if (rolledBackTo !== null)
-      this.#options.onRollback?.(this.#watched(channel, subscription.log), rolledBackTo);
+    const suspicion = subscription.log.heard(event, this.#options.now(), !isEnvelope(message));
+    if (suspicion !== null) this.#options.onRollback?.(this.#watched(channel, subscription.log), suspicion);
     return event;
   }
 

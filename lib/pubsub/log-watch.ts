@@ -4,14 +4,16 @@ import { sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { haveOtherStamps, type Position } from "./cursor.js";
 import type { HistoryPort } from "./history-port.js";
-import type { TailTracker } from "./tail-tracker.js";
+import type { Suspicion, TailTracker } from "./tail-tracker.js";
 
 /** A subscribed channel, with what is known of its log. */
 export interface WatchedLog {
   readonly channel: string;
   readonly log: TailTracker;
-  /** The log has events that never came; or it has gone back to a place, and others come behind that. */
-  missed(rolledBackTo: Position | null): void;
+  /** The log has events that never came. */
+  missed(): void;
+  /** The log has lost its newest events, those behind `to` if that is known, and has given their places to others. */
+  rolledBack(to: Position | null): void;
 }
 
 export interface LogWatchOptions {
@@ -64,7 +66,7 @@ export class LogWatch {
   }
 
   /** Looks at once whether a log has gone back, as an event seems to say; then those who listen are told. */
-  async verify(watched: WatchedLog, to: Position): Promise<void> {
+  async verify(watched: WatchedLog, { to }: Suspicion): Promise<void> {
     const { history } = this.#options;
     const { newest: before } = watched.log;
     if (before === null || this.#verifying.has(watched.log)) return;
@@ -79,7 +81,7 @@ export class LogWatch {
         (newest) => newest?.epoch === found.epoch && found.offset < newest.offset,
       );
       const isReplaced = found.epoch === before.epoch && haveOtherStamps(page.afterStamp, before.stamp);
-      if ((isShorter || isReplaced) && !this.#stopping.signal.aborted) watched.missed(to);
+      if ((isShorter || isReplaced) && !this.#stopping.signal.aborted) watched.rolledBack(to);
     } catch (error) {
       log("cannot look at %s: %s", printable(watched.channel), sanitize(error).message);
     } finally {
@@ -128,7 +130,7 @@ export class LogWatch {
     for (const { watched, found } of suspects) {
       if (!isMissing(watched.log, found)) continue;
       log("%s has events that never came", printable(watched.channel));
-      watched.missed(null);
+      watched.missed();
     }
   }
 
@@ -140,12 +142,12 @@ export class LogWatch {
       const found = await history.tail(channel, history.now());
       if (before?.epoch === found.position.epoch && found.position.offset < before.offset) {
         log("%s has lost its newest events", printable(channel));
-        watched.missed(found.position);
+        watched.rolledBack(null);
         return null;
       }
       if (isMissing(known, found.position)) return { watched, found: found.position };
       // The end may be in the hash alone.
-      if (found.ending !== null && known.tail?.ending === null) watched.missed(null);
+      if (found.ending !== null && known.tail?.ending === null) watched.missed();
       known.note(found);
       return null;
     } catch (error) {

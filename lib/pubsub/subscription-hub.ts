@@ -14,7 +14,7 @@ import { FanOut, type Audience } from "./fan-out.js";
 import type { HubMember, Interruption } from "./hub-member.js";
 import type { InboundEvent } from "./inbound-event.js";
 import type { WatchedLog } from "./log-watch.js";
-import { TailTracker } from "./tail-tracker.js";
+import { TailTracker, type Suspicion } from "./tail-tracker.js";
 
 /** The connection as the hub starts it. */
 export interface HubConnection extends SubscriptionPort {
@@ -35,7 +35,7 @@ export interface HubOptions {
   /** As `HistoryPort.now()`. */
   readonly now: () => number;
   /** An event has come whose place was given before: is the log behind it now? */
-  readonly onRollback?: (watched: WatchedLog, to: Position) => void;
+  readonly onRollback?: (watched: WatchedLog, suspicion: Suspicion) => void;
   readonly clock: Clock;
   /** How long a channel without members stays subscribed, in case somebody comes back. */
   readonly lingerMs: number;
@@ -146,7 +146,12 @@ export class SubscriptionHub {
   }
 
   #watched(channel: string, log: TailTracker): WatchedLog {
-    return { channel, log, missed: (rolledBackTo) => this.#missed(channel, log, rolledBackTo) };
+    return {
+      channel,
+      log,
+      missed: () => this.#resubscribed([channel]),
+      rolledBack: (to) => this.#rolledBack(channel, log, to),
+    };
   }
 
   /** The channels that have members, in no order. */
@@ -288,16 +293,16 @@ export class SubscriptionHub {
       log("dropped a malformed message on %s", printable(name));
       return null;
     }
-    const rolledBackTo = channel.log.heard(event, this.#options.now(), !isEnvelope(message));
-    if (rolledBackTo !== null) this.#options.onRollback?.(this.#watched(name, channel.log), rolledBackTo);
+    const suspicion = channel.log.heard(event, this.#options.now(), !isEnvelope(message));
+    if (suspicion !== null) this.#options.onRollback?.(this.#watched(name, channel.log), suspicion);
     return event;
   }
 
-  #missed(name: string, log: TailTracker, rolledBackTo: Position | null): void {
-    // The server gave those places to others, and no plain message was missed.
-    const unlogged = log.unlogged && rolledBackTo === null;
-    if (rolledBackTo !== null) log.rolledBack(rolledBackTo);
-    this.#interrupted([name], () => unlogged);
+  #rolledBack(name: string, log: TailTracker, to: Position | null): void {
+    this.flush();
+    log.rolledBack(to);
+    // No plain message was missed.
+    this.#interrupted([name], () => false);
   }
 
   /** Messages of these channels may be missing; what comes from now on is heard. */

@@ -2,6 +2,15 @@ import { haveOtherStamps, placeBefore, type Position } from "./cursor.js";
 import type { Tail } from "./history-port.js";
 import type { InboundEvent } from "./inbound-event.js";
 
+/** A log may have lost its newest events. */
+export interface Suspicion {
+  /** The newest event that is not lost; `null` if that is not known. */
+  readonly to: Position | null;
+}
+
+/** Events whose stamps are remembered: more than a failover usually loses. */
+const REMEMBERED = 16;
+
 /**
  * Where the log of one subscribed channel stands, as far as it is known without asking: by what was read after the
  * subscription, and by every event heard since. It knows nothing rather than something that may be too old.
@@ -17,6 +26,8 @@ export class TailTracker {
   #unlogged = false;
   /** The last event that came over the subscription. */
   #heard: Position | null = null;
+  /** The stamps of the last events that came, by their offsets; 0 if unknown. */
+  #stamps: Uint32Array | null = null;
   /** The latest loss of newest events: the newest event that was not lost, and the offset of the newest that was. */
   #rollback: { readonly to: Position; readonly from: number } | null = null;
 
@@ -52,10 +63,10 @@ export class TailTracker {
     this.#forget();
   }
 
-  /** The log has lost the events behind `to`, and has given their offsets to others. */
-  rolledBack(to: Position): void {
+  /** The log has lost the events behind `to` (`null`: not known), and has given their offsets to others. */
+  rolledBack(to: Position | null): void {
     const { newest } = this;
-    if (newest !== null) this.#rollback = { to, from: newest.offset };
+    this.#rollback = to === null || newest === null ? null : { to, from: newest.offset };
     this.#forget();
   }
 
@@ -74,21 +85,33 @@ export class TailTracker {
   }
 
   /**
-   * An event has come. Answers where the log may have gone back to: a place is given once, but by a server that has
+   * An event has come. Answers whether the log may have gone back: a place is given once, but by a server that has
    * lost its newest events, in a failover or a restart, and goes on from before them. (Or somebody has made it up.)
    */
-  heard({ position, ending }: InboundEvent, now: number, isPlain = true): Position | null {
+  heard({ position, ending }: InboundEvent, now: number, isPlain = true): Suspicion | null {
     if (position === undefined) {
       if (isPlain) this.#unlogged = true;
       return null;
     }
     const before = this.#heard;
-    if (before?.epoch === position.epoch && position.offset <= before.offset) {
-      return placeBefore(position);
-    }
+    if (before?.epoch === position.epoch && position.offset <= before.offset)
+      return this.#judge(position, before);
+    const isNext = before?.epoch === position.epoch && position.offset === before.offset + 1;
+    if (!isNext) this.#stamps?.fill(0);
+    this.#stamps ??= new Uint32Array(REMEMBERED);
+    this.#stamps[position.offset % REMEMBERED] = position.stamp ?? 0;
     this.#heard = position;
     this.#follow(position, ending ?? null, now);
     return null;
+  }
+
+  /** Of an event at a place that was given before. */
+  #judge(position: Position, { offset }: Position): Suspicion | null {
+    const { stamp = 0 } = position;
+    const known = position.offset > offset - REMEMBERED ? this.#stamps![position.offset % REMEMBERED]! : 0;
+    if (known === 0 || stamp === 0) return { to: null };
+    // It came once more: a node of a cluster that was cut off passes on what it could not before.
+    return known === stamp ? null : { to: placeBefore(position) };
   }
 
   #follow(position: Position, ending: Tail["ending"], now: number): void {

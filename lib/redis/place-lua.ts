@@ -49,4 +49,7 @@ end
 local function checkStamp(stored)
   return type(stored) == 'string' and #stored == 8 and not string.find(stored, '%D') and stored or ''
 end
+
+-- What an event names as the stamp of the event before it if an event between them was lost: a stamp that this one has not.
+local function otherThan(stamp) return stamp == '10000000' and '10000001' or '10000000' end
 `;

@@ -156,18 +156,22 @@ function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
   let last = trail.beginning;
   let isTold = false;
   let lost: number | null = null;
+  let gaps = 0;
   for (const [index, code] of trail.codes.entries()) {
     if (code === GAP) {
       if (losses.possible && keepsEverything(channel) && lostPlaces?.size === 0) {
         return { rule: "a gap tells of a loss", what: `a gap after ${last}, and nothing is lost`, index };
       }
       isTold = true;
+      gaps++;
       lost = null;
       continue;
     }
     const offset = trail.offsets[index]!;
     const isNext = offset === last + 1;
-    const hidesNothing = losses.possible ? isNext && !hasLost(evidence, last, offset) : offset <= last + 1;
+    const hidesNothing = losses.possible
+      ? isNext && !hasMoreLost(evidence, offset, gaps)
+      : offset <= last + 1;
     if (isTold ? hidesNothing : !isNext) {
       const rule = isTold && isNext ? "a gap hides something" : "places follow one another";
       return { rule, what: `${nameOf(code)} at ${offset} after ${last}`, index };
@@ -199,8 +203,12 @@ function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
   return null;
 }
 
-function hasLost({ lostPlaces }: Evidence, ...offsets: readonly number[]): boolean {
-  return lostPlaces === null || offsets.some((offset) => lostPlaces.has(offset));
+/**
+ * Whether one more gap before `offset` may tell of a loss: with the next event of the lost event's publisher, behind others
+ * that have the lost place by then.
+ */
+function hasMoreLost({ lostPlaces }: Evidence, offset: number, told: number): boolean {
+  return lostPlaces === null || [...lostPlaces].filter((place) => place <= offset).length >= told;
 }
 
 function lastOf({ codes }: Trail): string {

@@ -2,6 +2,7 @@ import { expect } from "chai";
 import type { Redis } from "ioredis";
 import type { Context } from "mocha";
 
+import { systemClock } from "../../lib/clock.js";
 import { historyKeys, type HistoryKeys } from "../../lib/history/history-keys.js";
 import {
   claimChannel,
@@ -64,7 +65,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         maxAgeMs: 3_600_000,
         producer: "somebody",
         sequence: ++sequence,
-        after: 0,
         writer: "",
         finite: false,
         ...given,
@@ -154,6 +154,28 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       ]);
       expect(stamp).to.equal(entries.at(-1)!.stamp);
       expect(await readWithStamps({ after: 4 }), "with no entry").to.deep.include({ stamp, entries: [] });
+    });
+
+    it("names another stamp behind an event that was acknowledged and is lost", async () => {
+      const stamps = async (): Promise<readonly boolean[]> => {
+        const { entries } = await readWithStamps();
+        return entries.slice(1).map(({ previousStamp }, index) => previousStamp === entries[index]!.stamp);
+      };
+      await publish("a");
+      const epoch = EPOCHS[0];
+      await publish("b", { after: { epoch, sequence } });
+      await publish("c", { after: { epoch: EPOCHS[1], sequence: sequence + 5 } });
+      await publish("d", { after: { epoch, sequence: sequence + 5 }, sequence: sequence + 6 });
+      await publish("e", {
+        after: { epoch, sequence: sequence + 50 },
+        sequence: sequence + 51,
+        finite: true,
+      });
+      expect(await stamps()).to.deep.equal([true, true, false, false]);
+      const { entries, stamp } = await readWithStamps();
+      expect(entries[3]!.previousStamp).to.equal(10_000_000);
+      expect(stamp).to.equal(entries[4]!.stamp);
+      sequence += 100;
     });
 
     it("goes on behind an event without a stamp, and behind a stamp that is none", async () => {
@@ -525,7 +547,10 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "lost" });
       await client.hset(position, "w", "another", "wt", String(Date.now() + 3_600_000));
       expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "taken" });
-      expect(await publish("y", { writer: "another" })).to.deep.include({ status: "ok", offset: 2 });
+      const own = { writer: "another", producer: "another" };
+      expect(await publish("y", { ...own, sequence: 1 })).to.deep.include({ status: "ok", offset: 2 });
+      expect(await publish("y", { ...own, sequence: 3 }), "one is lost").to.deep.equal({ status: "lost" });
+      expect(await publish("", { ...own, sequence: 3, ending: "broken" })).to.deep.include({ offset: 3 });
     });
 
     it("forgets producers that have been silent for long, and no others", async () => {
@@ -554,6 +579,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       const publisherOf = (history: boolean): LogPublisher =>
         new LogPublisher({
           commands: () => client,
+          clock: systemClock,
           keyPrefix: PREFIX,
           policy: () => (history ? { maxLength: 2, maxAgeMs: 60_000 } : null),
           encodeEnvelope,

@@ -4,6 +4,7 @@ import type { PubSubSession } from "../../lib/index.js";
 import { eventually, repeat, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import type { FakeSink } from "../support/fake-sink.js";
+import { expectFault, faultOf } from "../support/service.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { connectedOf, dataOf, gapsOf, isEvent, lastIdOf } from "../support/stream-harness.js";
@@ -239,7 +240,7 @@ describeFaults("history under faults", (rig) => {
         await publishAll(app, "a", ["after"]);
         await client.next(({ data }) => data === "after");
         expect(gapsOf(client)).to.deep.equal(gap);
-        expect(dataOf(client)).to.deep.equal(["after"]);
+        expect(dataOf(client)).to.deep.equal([...numbers(count).slice(3), "after"]);
         const again = await resume(app, "a", lastIdOf(client));
         await publishAll(app, "a", ["later"]);
         await again.next(({ data }) => data === "later");
@@ -278,7 +279,7 @@ describeFaults("history under faults", (rig) => {
       await publishAll(other, "a", ["after"]);
       await client.next(({ data }) => data === "after");
       expect(gapsOf(client)).to.deep.equal(gap);
-      expect(dataOf(client).slice(5)).to.deep.equal(["after"]);
+      expect(dataOf(client).slice(5)).to.deep.equal([...numbers(9).slice(3), "after"]);
       client.destroy();
     });
 
@@ -301,8 +302,74 @@ describeFaults("history under faults", (rig) => {
       await publishAll(app, "a", ["after"]);
       await client.next(({ data }) => data === "after");
       expect(gapsOf(client)).to.deep.equal(gap);
-      expect(dataOf(client).slice(5)).to.deep.equal(["after"]);
+      expect(dataOf(client).slice(5)).to.deep.equal(["heard", "after"]);
       client.destroy();
+    });
+
+    it("events that no client got are told as a gap with the publisher's next event", async () => {
+      const app = await rig.start();
+      const other = await rig.start();
+      const [first, , third] = await publishAll(app, "a", ["0", "1", "2"]);
+      const kept = await Promise.all(keys.map((key) => rig.server.admin.dumpBuffer(key)));
+      await publishAll(app, "a", ["lost"]);
+      for (const [index, key] of keys.entries())
+        await rig.server.admin.restore(key, 0, kept[index]!, "REPLACE");
+      const live = await app.openLive("a");
+      await publishAll(other, "a", ["by another publisher"]);
+      await publishAll(app, "a", ["tells"]);
+      await publishAll(app, "a", ["later"]);
+      const late = await app.openLive("a");
+      const clients = [live, await resume(other, "a", first!), await resume(other, "a", third!)];
+      for (const client of clients) {
+        await client.next(({ data }) => data === "later");
+        const events = client.events.slice(1).map(({ event, data }) => (event === "gap" ? event : data));
+        expect(events.slice(-4)).to.deep.equal(["by another publisher", "gap", "tells", "later"]);
+        expect(gapsOf(client)).to.deep.equal(gap);
+      }
+      const again = await resume(app, "a", lastIdOf(live));
+      await publishAll(app, "a", ["last"]);
+      for (const client of [late, again]) {
+        await client.next(({ data }) => data === "last");
+        expect(gapsOf(client)).to.deep.equal([]);
+      }
+      for (const client of [...clients, late, again]) client.destroy();
+    });
+
+    it("a log that is gone as a whole is told once, whoever publishes", async () => {
+      const app = await rig.start();
+      const other = await rig.start();
+      const client = await app.openLive("a");
+      await publishAll(app, "a", ["0"]);
+      await client.next(({ data }) => data === "0");
+      await rig.server.admin.del(...keys);
+      await publishAll(other, "a", ["1"]);
+      await publishAll(app, "a", ["2"]);
+      await client.next(({ data }) => data === "2");
+      expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "epoch" }]);
+      client.destroy();
+    });
+
+    it("a writer whose last chunk is lost ends with STREAM_LOST, and its readers get a gap and BROKEN", async () => {
+      const app = await rig.start({ history: { checkMs: 100 } });
+      const writer = await app.service.writer("a");
+      const client = await app.openLive("a");
+      await writer.write("0");
+      await client.next(({ data }) => data === "0");
+      const kept = await Promise.all(keys.map((key) => rig.server.admin.dumpBuffer(key)));
+      await writer.write("lost");
+      await client.next(({ data }) => data === "lost");
+      for (const [index, key] of keys.entries())
+        await rig.server.admin.restore(key, 0, kept[index]!, "REPLACE");
+      await writer.write("1");
+      expectFault(await faultOf(writer.end()), "STREAM_LOST");
+      await client.ended;
+      expect(client.events.slice(1).map(({ event }) => event)).to.deep.equal([
+        "message",
+        "message",
+        "gap",
+        "error",
+        "closing",
+      ]);
     });
   });
 

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
 
+import { systemClock } from "../../lib/clock.js";
 import { historyKeys } from "../../lib/history/history-keys.js";
 import { LogPublisher } from "../../lib/history/log-publisher.js";
 import { readFromLog } from "../../lib/history/history-scripts.js";
@@ -53,6 +54,7 @@ describe("history on a real server that refuses", () => {
   const publisherOver = (over: Redis): LogPublisher =>
     new LogPublisher({
       commands: () => over,
+      clock: systemClock,
       keyPrefix: PREFIX,
       policy: () => ({ maxLength: 100, maxAgeMs: 60_000 }),
       encodeEnvelope,

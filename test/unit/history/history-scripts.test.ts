@@ -2,6 +2,7 @@ import { expect } from "chai";
 import RedisMock from "ioredis-mock";
 import { useFakeTimers } from "sinon";
 
+import { systemClock } from "../../../lib/clock.js";
 import { historyKeys } from "../../../lib/history/history-keys.js";
 import { LogPublisher } from "../../../lib/history/log-publisher.js";
 import { encodeEnvelope } from "../../../lib/pubsub/envelope.js";
@@ -23,6 +24,7 @@ describe("how long an event is kept", () => {
       const channel = `every ${everyMs}`;
       const publisher = new LogPublisher({
         commands: () => source,
+        clock: systemClock,
         keyPrefix: "test:",
         policy: () => ({ maxLength: 10_000, maxAgeMs: MAX_AGE_MS }),
         encodeEnvelope,

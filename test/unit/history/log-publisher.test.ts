@@ -3,6 +3,7 @@ import { expect } from "chai";
 import { LogPublisher, newEpoch } from "../../../lib/history/log-publisher.js";
 import { isEpoch } from "../../../lib/pubsub/cursor.js";
 import type { RedisClient } from "../../../lib/redis/client.js";
+import { FakeClock } from "../../support/fake-clock.js";
 import { settle } from "../../support/eventually.js";
 import { expectFault, faultOf } from "../../support/service.js";
 
@@ -13,14 +14,17 @@ interface Call {
   readonly epoch: string;
   readonly producer: string;
   readonly sequence: number;
-  readonly after: number;
+  readonly after: number | string;
   readonly finite: string;
 }
 
 const event = { event: undefined, data: "x" };
 
 /** A publisher over a Redis that answers what it is told to. */
-function publisherOver(answer: () => Promise<unknown>): { publisher: LogPublisher; calls: readonly Call[] } {
+function publisherOver(
+  answer: () => Promise<unknown>,
+  clock = new FakeClock(),
+): { publisher: LogPublisher; calls: readonly Call[] } {
   const calls: Call[] = [];
   const client = {
     status: "ready",
@@ -33,7 +37,7 @@ function publisherOver(answer: () => Promise<unknown>): { publisher: LogPublishe
         epoch: epoch!,
         producer: producer!,
         sequence: Number(sequence),
-        after: Number(after ?? 0),
+        after: after ?? "",
         finite: finite ?? "",
       });
       return answer();
@@ -41,6 +45,7 @@ function publisherOver(answer: () => Promise<unknown>): { publisher: LogPublishe
   } as unknown as RedisClient;
   const publisher = new LogPublisher({
     commands: () => client,
+    clock,
     keyPrefix: "sse:",
     policy: () => ({ maxLength: 5, maxAgeMs: 60 }),
     encodeEnvelope: () => expect.fail("no plain publish"),
@@ -115,9 +120,9 @@ describe("LogPublisher", () => {
     const second = publisher.publish("a", event);
     const elsewhere = publisher.publish("b", event);
     expect(calls.map(({ sequence, after }) => [sequence, after])).to.deep.equal([
-      [1, 0],
+      [1, ""],
       [2, 1],
-      [3, 0],
+      [3, ""],
     ]);
     answers[1]!(["early"]);
     answers[2]!(["ok", "0badcafe", "1", 0]);
@@ -126,12 +131,33 @@ describe("LogPublisher", () => {
     answers[0]!(["ok", "0badcafe", "1", 0]);
     expect((await first).position?.offset).to.equal(1);
     await settle();
-    expect(calls.slice(3).map(({ sequence, after }) => [sequence, after])).to.deep.equal([[2, 0]]);
+    expect(calls.slice(3).map(({ sequence, after }) => [sequence, after])).to.deep.equal([[2, ""]]);
     answers[3]!(["ok", "0badcafe", "2", 0]);
     expect((await second).position?.offset).to.equal(2);
     void publisher.publish("a", event);
-    expect(calls.at(-1)!.after, "nothing is under way any more").to.equal(0);
+    expect(calls.at(-1)!.after, "nothing is under way any more").to.equal("0badcafe 2");
     answers[4]!(["ok", "0badcafe", "3", 0]);
+  });
+
+  it("names the event that was acknowledged last on a channel, for as long as its log remembers it", async () => {
+    const clock = new FakeClock();
+    const { publisher, calls } = publisherOver(done, clock);
+    await publisher.publish("a", event);
+    await publisher.publish("b", event);
+    clock.advance(300_000);
+    await publisher.publish("a", event);
+    clock.advance(300_001);
+    await publisher.publish("a", event);
+    await publisher.publish("a", event, { identity: { producer: "other", sequence: 9 } });
+    expect(calls.map(({ after }) => after)).to.deep.equal(["", "", "0badcafe 1", "", ""]);
+  });
+
+  it("remembers so many channels and no more", async () => {
+    const { publisher, calls } = publisherOver(done);
+    for (let channel = 0; channel <= 10_000; channel++) await publisher.publish(`c${channel}`, event);
+    await publisher.publish("c0", event);
+    await publisher.publish("c10000", event);
+    expect(calls.slice(-2).map(({ after }) => after)).to.deep.equal(["", "0badcafe 10001"]);
   });
 
   it("sends one whose predecessor has failed, and does not wait for it twice", async () => {

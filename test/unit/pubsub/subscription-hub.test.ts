@@ -303,7 +303,7 @@ describe("SubscriptionHub", () => {
       "joins another": (member) => hub.join("b", member),
       "sees another join": () => hub.join("a", new Member()),
       "loses its connection": () => connection.lose(),
-      "is told that more may be missing": () => [...hub.watchedLogs()][0]!.missed(null),
+      "is told that more may be missing": () => [...hub.watchedLogs()][0]!.missed(),
       "hears the hub close": () => hub.close(),
       "flushes it": () => hub.flush(),
     };

@@ -182,11 +182,11 @@ describe("TailTracker", () => {
 
   it("says where the log has gone back to, by the first event that comes instead of a lost one", () => {
     tracker.established(0);
-    for (const offset of [3, 4, 5]) tracker.heard(heard(offset), 1);
+    for (const id of ["3-10000003", "4-1000000310000004", "5-1000000410000005"]) tracker.heard(heard(id), 1);
     expect(tracker.lastBefore({ epoch: EPOCH, offset: 5 })).to.equal(null);
-    const to = tracker.heard(heard("4-1000000310999999"), 1);
-    expect(to).to.deep.equal({ epoch: EPOCH, offset: 3, stamp: 10_000_003 });
-    tracker.rolledBack(to!);
+    const to = { epoch: EPOCH, offset: 3, stamp: 10_000_003 };
+    expect(tracker.heard(heard("4-1000000310999999"), 1)).to.deep.equal({ to });
+    tracker.rolledBack(to);
     expect(tracker.since).to.equal(Infinity);
     for (const [offset, expected] of [
       [3, null],
@@ -197,6 +197,17 @@ describe("TailTracker", () => {
       expect(tracker.lastBefore({ epoch: EPOCH, offset }), `of ${offset}`).to.equal(expected);
     }
     expect(tracker.lastBefore({ epoch: OTHER, offset: 5 })).to.equal(null);
+  });
+
+  it("takes an event that comes once more for nothing new, and one that it does not remember for a suspicion", () => {
+    tracker.established(0);
+    const id = (offset: number): string => `${offset}-${10_000_000 + offset - 1}${10_000_000 + offset}`;
+    for (let offset = 2; offset <= 30; offset++) tracker.heard(heard(id(offset)), 1);
+    expect(tracker.heard(heard(id(28)), 1)).to.equal(null);
+    expect(tracker.heard(heard(28), 1), "without a stamp").to.deep.equal({ to: null });
+    expect(tracker.heard(heard(id(3)), 1), "long ago").to.deep.equal({ to: null });
+    tracker.heard(heard(id(40)), 1);
+    expect(tracker.heard(heard(id(29)), 1), "before a hole").to.deep.equal({ to: null });
   });
 
   it("remembers that a message without a place came, also over a lost connection", () => {
