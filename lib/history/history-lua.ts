@@ -21,18 +21,21 @@ import { IS_PLACE, STAMP } from "../redis/place-lua.js";
  * what is not there may be an object.
  */
 
-const BASE = `${STAMP}
+const BASE = `
 local unpack = unpack or table.unpack
 local function text(number) return string.format('%.0f', number) end
--- The time in milliseconds, and the stamp of an event that is published now.
+
+-- The time in milliseconds, as a number and as text, and the stamp of an event that is published now.
 local function clock(given)
-  if given and given ~= '' then return tonumber(given), stampOf(0, given % 6000000) end
+  if given and given ~= '' then return tonumber(given), given, string.sub(given, -7) end
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000), stampOf(time[1], time[2])
+  local micros = string.sub('00000' .. time[2], -6)
+  local millis = time[1] .. string.sub(micros, 1, 3)
+  return tonumber(millis), millis, string.sub(time[1], -1) .. micros
 end
 `;
 
-const REST = `${IS_PLACE}
+const REST = `${IS_PLACE}${STAMP}
 -- Adds an entry to the log; returns the error if Redis refuses it. If another program has written to the log, the log begins
 -- with this event. Otherwise it would never keep one again.
 local function add(maxAge, ...)
@@ -158,51 +161,66 @@ end
 
 /**
  * ARGV: channel, event, data, most events kept, producer, its sequence, most ms kept, epoch of a new log; then, which
- * may be left out: that producer's event before it on this channel (its sequence, or "epoch sequence" if it was acknowledged), ending, lease of the writer, whether the channel is
+ * may be left out: the sequence of that producer's event before it on this channel (if it was acknowledged, the epoch of its
+ * log follows that of a new one), ending, lease of the writer, whether the channel is
  * finite, now. Answers 'ok', epoch, id of the entry, receivers, or why not. Nearly always nothing but appending is to be done,
  * and that comes first.
  */
-export const PUBLISH: string = `${BASE}
-local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'r', 'p:' .. ARGV[5], 's')
-local now, stamp = clock(ARGV[13])
+export const PUBLISH: string = `
+local key, args, call, pcall = KEYS[1], ARGV, redis.call, redis.pcall
+local producer, ending = 'p:' .. args[5], args[10]
+local got = pcall('HMGET', key, 'e', 'o', 'r', producer, 's')
+-- As clock(): functions that are made and not called cost too much here.
+local now, nowText, stamp = args[13]
+if now and now ~= '' then
+  now, nowText, stamp = tonumber(now), now, string.sub(now, -7)
+else
+  local time = call('TIME')
+  local micros = string.sub('00000' .. time[2], -6)
+  nowText, stamp = time[1] .. string.sub(micros, 1, 3), string.sub(time[1], -1) .. micros
+  now = tonumber(nowText)
+end
 local published = type(got[4]) == 'string' and got[4]
 local last = published and tonumber(string.match(published, '^%d+')) or 0
-local epoch, top, previous = got[1], got[2], ARGV[9] or ''
-local awaited = tonumber(previous)
--- The one before is still on its way: it was overtaken, while the server had forgotten this script.
-if awaited and awaited > last then return {'early'} end
--- The one before was acknowledged, and Redis has lost it. Maybe no reader got it, and so this event has to tell.
-local lost = not awaited and previous ~= '' and string.sub(previous, 1, 8) == epoch and tonumber(string.sub(previous, 10)) > last
-if (ARGV[10] or '') == '' and (ARGV[11] or '') == '' and (ARGV[12] or '') == '' and ARGV[5] ~= '' and now < (tonumber(got[3]) or 0)
-  and tonumber(ARGV[6]) > last
-  -- The check of isPlace(), inline: the function costs too much here.
+local epoch, top, lost = got[1], got[2], false
+if (tonumber(args[9] or '') or 0) > last then
+  -- The one before is still on its way: it was overtaken, while the server had forgotten this script.
+  if #args[8] == 8 then return {'early'} end
+  -- It was acknowledged, and Redis has lost it. Maybe no reader got it, and so this event has to tell.
+  lost = string.sub(args[8], 9) == epoch
+end
+if (not ending or ending == '' and args[11] == '' and args[12] == '') and args[5] ~= '' and now < (tonumber(got[3]) or 0)
+  and tonumber(args[6]) > last
+  -- As isPlace().
   and type(epoch) == 'string' and #epoch == 8 and not string.find(epoch, '[^0-9a-f]') and epoch ~= '00000000'
   and type(top) == 'string' and #top < 15 and string.find(top, '^%d+$') then
-  local offset, before, producer = text(top + 1), checkStamp(got[5]), 'p:' .. ARGV[5]
-  local id = offset .. '-' .. (lost and before ~= '' and otherThan(before) or before) .. stamp
+  local offset, before = string.format('%.0f', top + 1), got[5]
+  -- As checkStamp().
+  if type(before) ~= 'string' or not string.find(before, '^%d%d%d%d%d%d%d$') then before = '' end
+  local id = offset .. '-' .. before .. stamp
+  if lost and before ~= '' then id = offset .. '-' .. (before == '0000001' and '0000002' or '0000001') .. stamp end
   -- What could fail is tried first, and undone where what follows is refused.
-  redis.call('HSET', KEYS[1], 'e', epoch, 'o', offset, 's', stamp, producer, ARGV[6] .. ' ' .. text(now))
-  local message = '\\30sse1\\n' .. epoch .. ' ' .. id .. '\\n' .. ARGV[2] .. '\\n' .. ARGV[3]
-  local receivers = redis.pcall('PUBLISH', ARGV[1], message)
+  call('HSET', key, 'o', offset, 's', stamp, producer, args[6] .. ' ' .. nowText)
+  local receivers = pcall('PUBLISH', args[1], '\\30sse1\\n' .. epoch .. ' ' .. id .. '\\n' .. args[2] .. '\\n' .. args[3])
   if type(receivers) == 'table' then
-    redis.call('HSET', KEYS[1], 'o', top, 's', before)
-    if published then redis.call('HSET', KEYS[1], producer, published) else redis.call('HDEL', KEYS[1], producer) end
+    call('HSET', key, 'o', top, 's', before)
+    if published then call('HSET', key, producer, published) else call('HDEL', key, producer) end
     return receivers
   end
-  local identity = ARGV[5] .. ' ' .. ARGV[6]
-  local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ARGV[4], id, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
+  local identity = args[5] .. ' ' .. args[6]
+  local added = pcall('XADD', KEYS[2], 'MAXLEN', args[4], id, 'e', args[2], 'd', args[3], 'p', identity)
   if type(added) == 'table' and added.err then
-    -- The steps of add(), inline: the function costs too much here.
+    -- As add().
     if not string.find(added.err, 'WRONGTYPE', 1, true) and not string.find(added.err, 'equal or smaller', 1, true) then
       return added
     end
-    redis.call('DEL', KEYS[2])
-    redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], id, 'e', ARGV[2], 'd', ARGV[3], 'p', identity)
-    redis.call('PEXPIRE', KEYS[2], text(ARGV[7] * 1.5))
+    call('DEL', KEYS[2])
+    call('XADD', KEYS[2], 'MAXLEN', args[4], id, 'e', args[2], 'd', args[3], 'p', identity)
+    call('PEXPIRE', KEYS[2], string.format('%.0f', args[7] * 1.5))
   end
   return {'ok', epoch, id, receivers}
 end
-${REST}
+${BASE}${REST}
 got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'w', 'k', 's')
 if isBroken(got, 1, 2) or isAlone(got, 1, 3, 5) or #(values(got, 7)[2] or '') > 14 then
   -- Another program wrote this hash. It must not become part of the new log.
@@ -236,7 +254,7 @@ if (got[5] or '') ~= (ARGV[11] or '') then return {got[5] and 'taken' or 'lost'}
 -- It numbers its events one by one: Redis has lost the one before.
 if got[5] and new.ending ~= 'broken' and tonumber(new.sequence) > last + 1 then return {'lost'} end
 if not log.epoch then
-  log.epoch = ARGV[8]
+  log.epoch = string.sub(ARGV[8], 1, 8)
   log.fresh = true
 end
 return append(log, new)`;
@@ -249,7 +267,7 @@ return append(log, new)`;
  * than many values. Publishers do not know the separator, so nothing is escaped.
  */
 export const READ: string = `${BASE}${REST}
-local now, stamp = clock(ARGV[7])
+local now, _, stamp = clock(ARGV[7])
 local maxAge = tonumber(ARGV[5])
 local got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'k', 'w', 'wt', 't', 's')
 local length = redis.pcall('XLEN', KEYS[2])

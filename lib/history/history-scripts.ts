@@ -50,8 +50,10 @@ export interface PublishArguments {
   /** Who publishes, and its how many-eth event this is: by both the script knows one that was sent again. */
   readonly producer: string;
   readonly sequence: number;
-  /** That producer's event before it on this channel: its sequence if it is not answered yet, else epoch and sequence. */
-  readonly after?: number | { readonly epoch: string; readonly sequence: number } | undefined;
+  /** The sequence of that producer's event before it on this channel; 0 for none. */
+  readonly after: number;
+  /** The epoch of the log of that event, if it was acknowledged; empty if it is not answered yet. */
+  readonly afterEpoch: string;
   /** The lease of who writes the whole channel; empty for one that has none. */
   readonly writer: string;
   /** Whether the channel will be completed one day: who comes late then gets it from its beginning. */
@@ -94,16 +96,25 @@ export function publishToLog(
     producer,
     sequence,
     after,
+    afterEpoch,
     writer,
     finite,
   } = call;
-  const args: (string | number)[] = [channel, event, data, maxLength, producer, sequence, maxAgeMs, epoch];
+  const args: (string | number)[] = [
+    channel,
+    event,
+    data,
+    maxLength,
+    producer,
+    sequence,
+    maxAgeMs,
+    epoch + afterEpoch,
+  ];
   // What is seldom given is left out: every argument costs.
   const now = timeOf(client);
   const special = ending !== "" || writer !== "" || finite || now !== "";
-  const before = typeof after === "object" ? `${after.epoch} ${after.sequence}` : (after ?? "");
-  if (special) args.push(before, ending, writer, finite ? "1" : "", now);
-  else if (before !== "") args.push(before);
+  if (special) args.push(after, ending, writer, finite ? "1" : "", now);
+  else if (after !== 0) args.push(after);
   return publishScript(client, [position, log], args);
 }
 

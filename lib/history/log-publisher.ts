@@ -5,7 +5,7 @@ import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryBounds, HistoryPolicy } from "./history-policy.js";
-import { publishToLog, type Ending, type PublishArguments, type PublishReply } from "./history-scripts.js";
+import { publishToLog, type Ending, type PublishReply } from "./history-scripts.js";
 import { gatherWrites } from "./gathered-writes.js";
 import { KeyedPublisher } from "./keyed-publisher.js";
 
@@ -132,7 +132,7 @@ export class LogPublisher {
   ): Promise<LogReceipt> {
     const identity = options.identity ?? { producer: this.#producer, sequence: ++this.#sequence };
     const before = options.identity === undefined ? this.#latest.get(channel) : undefined;
-    const send = (after: PublishArguments["after"]): Promise<PublishReply> => {
+    const send = (after: number, afterEpoch = ""): Promise<PublishReply> => {
       const { commands, keyPrefix } = this.#options;
       const { ending = "", finite = false, writer = "", maxLength = bounds.maxLength } = options;
       return publishToLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
@@ -145,6 +145,7 @@ export class LogPublisher {
         maxAgeMs: bounds.maxAgeMs,
         ...identity,
         after,
+        afterEpoch,
         writer,
         finite,
       });
@@ -155,14 +156,16 @@ export class LogPublisher {
   }
 
   async #send(
-    send: (after: PublishArguments["after"]) => Promise<PublishReply>,
+    send: (after: number, afterEpoch?: string) => Promise<PublishReply>,
     before: UnderWay | undefined,
     acknowledged: Acknowledged | undefined,
   ): Promise<LogReceipt> {
-    let reply = await send(before?.sequence ?? acknowledged);
+    let reply = await (before === undefined && acknowledged !== undefined
+      ? send(acknowledged.sequence, acknowledged.epoch)
+      : send(before?.sequence ?? 0));
     if (reply.status === "early") {
       await before?.sent.catch(() => {});
-      reply = await send(undefined);
+      reply = await send(0);
     }
     if (reply.status !== "ok") throw channelRefusal(reply.status);
     const { epoch, offset, stamp, receivers } = reply;

@@ -138,7 +138,8 @@ export class CatchUp {
       const { since, tail } = this.#owner.log(channel);
       let page: LogPage;
       try {
-        page = await port.read(channel, from, { since, top: tail?.position.offset ?? 0 });
+        // Without a known tail the log may have gone back since a page was read.
+        page = await port.read(channel, from, { since, top: tail?.position.offset ?? Infinity });
       } catch (error) {
         const fault = sanitize(error);
         log("cannot read %s: %s", printable(channel), fault.message);
@@ -203,8 +204,11 @@ export class CatchUp {
     const { epoch, offset } = track.position!;
     const last = this.#owner.log(track.channel).lastBefore(track.position!);
     track.forgetLogged();
-    if (last !== null && last.offset < top.offset) this.skip(track, last, "future");
-    else if (offset < top.offset) this.skip(track, { epoch, offset, stamp: afterStamp }, "future");
+    // Once: two servers that both count as master answer differently in turn.
+    if (last !== null && last.offset < top.offset && last !== track.wentBackTo) {
+      track.wentBackTo = last;
+      this.skip(track, last, "future");
+    } else if (offset < top.offset) this.skip(track, { epoch, offset, stamp: afterStamp }, "future");
     else this.skip(track, top, "future", ending);
   }
 

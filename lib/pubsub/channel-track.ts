@@ -17,6 +17,8 @@ export class ChannelTrack {
   behind = true;
   /** Whether the replay that brings it up has begun: how much that takes is looked at once. */
   replaying = false;
+  /** Where it went back to when its log had lost events. */
+  wentBackTo: Position | null = null;
   /** How the channel has ended, once its last event was passed on. */
   ended: Ending | null = null;
   /** The epoch of the log that had ended when the channel began again. */

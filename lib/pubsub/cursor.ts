@@ -15,7 +15,7 @@
  * these versions can write is a cursor.
  */
 
-import { isStamp } from "../entry-id.js";
+import { STAMPS } from "../entry-id.js";
 
 /** A place in a channel's log. Offsets begin with 1 and have no holes; 0 stands before the first event. */
 export interface Position {
@@ -147,7 +147,7 @@ export function parseCursor(text: string): readonly CursorEntry[] | null {
     const numberAt = epoch === NO_EPOCH ? stampAt : stampAt + stampBytes;
     if (numberAt >= bytes.length) return null;
     const stamp = numberAt === stampAt ? 0 : bytes.readUIntBE(stampAt, stampBytes);
-    if (stamp !== 0 && !isStamp(stamp)) return null;
+    if (stamp >= STAMPS) return null;
     const read = readNumber(bytes, numberAt);
     if (read === null) return null;
     const { number } = read;

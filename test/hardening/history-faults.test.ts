@@ -292,7 +292,7 @@ describeFaults("history under faults", (rig) => {
       const [epoch] = await rig.server.admin.hmget(position, "e");
       let before = (await rig.server.admin.hget(position, "s"))!;
       for (const offset of [3, 4, 5]) {
-        const stamp = String(10_000_000 + offset);
+        const stamp = String(1_000_000 + offset);
         await rig.server.admin.xadd(log, `${offset}-${before}${stamp}`, "e", "", "d", `unheard ${offset}`);
         before = stamp;
       }

@@ -186,7 +186,7 @@ export class ScriptedLog {
 }
 
 function stampOf(offset: number): string {
-  return offset === 0 ? "" : String(10_000_000 + offset);
+  return offset === 0 ? "" : String(1_000_000 + offset);
 }
 
 function entryIdOf(offset: number): string {

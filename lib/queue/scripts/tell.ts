@@ -38,7 +38,7 @@ local function append(id, name, make, ending)
   -- Data of an earlier log or of another program must not become part of the new log.
   if not isThere then try('DEL', pos, log) end
   local epoch, seq = isThere and at[1] or newEpoch(), text(isThere and at[2] + 1 or 1)
-  local stamp = isServer and stampOf(time[1], time[2]) or stampOf(0, now % 6000000)
+  local stamp = isServer and string.sub(time[1], -1) .. string.sub('00000' .. time[2], -6) or string.sub(NOW, -7)
   local entryId = seq .. '-' .. (isThere and checkStamp(at[4]) or '') .. stamp
   local data, place = make(seq), epoch .. ' ' .. entryId
   local entry, changes = {'e', name, 'd', data}, {'e', epoch, 'o', seq, 's', stamp, 'k', '1', 'r', '0', 't', '1'}

@@ -61,8 +61,8 @@ describe("LogReader", () => {
     const page = await answered(read(2));
     expect(page.events.map(({ offset }) => offset)).to.deep.equal([3, 4, 5]);
     expect(page).to.deep.include({
-      position: { epoch, offset: 5, stamp: 10_000_005 },
-      afterStamp: 10_000_002,
+      position: { epoch, offset: 5, stamp: 1_000_005 },
+      afterStamp: 1_000_002,
       ending: null,
       finite: false,
       readAt: 1,
@@ -191,7 +191,7 @@ describe("LogReader", () => {
   describe("tail()", () => {
     it("asks where the log stands, once for all who ask at the same time", async () => {
       const [one, another] = await answered(Promise.all([reader.tail("c", 0), reader.tail("c", 0)]));
-      const position = { epoch, offset: 5, stamp: 10_000_005 };
+      const position = { epoch, offset: 5, stamp: 1_000_005 };
       expect(one).to.deep.equal({
         position,
         ending: null,
@@ -218,7 +218,7 @@ describe("LogReader", () => {
       log.execute(0);
       log.publish("c");
       const [, late] = await answered(Promise.all([early, reader.tail("c", reader.now())]));
-      expect(late).to.deep.include({ position: { epoch, offset: 6, stamp: 10_000_006 }, readAt: 2 });
+      expect(late).to.deep.include({ position: { epoch, offset: 6, stamp: 1_000_006 }, readAt: 2 });
     });
 
     it("remembers no answer, and no failure", async () => {

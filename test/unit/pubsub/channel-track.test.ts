@@ -26,7 +26,7 @@ describe("ChannelTrack", () => {
 
   beforeEach(() => {
     track = new ChannelTrack("c");
-    track.position = { epoch: EPOCH, offset: 5, stamp: 10_000_005 };
+    track.position = { epoch: EPOCH, offset: 5, stamp: 1_000_005 };
   });
 
   const verdicts: readonly (readonly [string, InboundEvent, string])[] = [
@@ -36,8 +36,8 @@ describe("ChannelTrack", () => {
     ["one behind a hole", event(7), "hole"],
     ["one of another life, whatever its offset", event(6, OTHER), "hole"],
     ["one without a place", plain("x"), "pass"],
-    ["the next, behind the one it has", event("6-1000000510000006"), "pass"],
-    ["the next, behind another than the one it has", event("6-1099999910000006"), "hole"],
+    ["the next, behind the one it has", event("6-10000051000006"), "pass"],
+    ["the next, behind another than the one it has", event("6-19999991000006"), "hole"],
   ];
   for (const [what, given, verdict] of verdicts) {
     it(`says "${verdict}" of ${what}`, () => expect(track.judge(given)).to.equal(verdict));

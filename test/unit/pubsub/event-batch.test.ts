@@ -18,10 +18,10 @@ describe("EventBatch", () => {
     });
 
     it("knows the stamp of the event before it, and is no run if one of them follows a lost event", () => {
-      const first = loggedEvent("a", 7, { previousStamp: 10_000_006, stamp: 10_000_007 });
-      const next = loggedEvent("a", 8, { previousStamp: 10_000_007, stamp: 10_000_008 });
-      const other = loggedEvent("a", 8, { previousStamp: 10_000_999, stamp: 10_000_008 });
-      expect(batchOf(first, next).run).to.deep.include({ previousStamp: 10_000_006, last: next.position });
+      const first = loggedEvent("a", 7, { previousStamp: 1_000_006, stamp: 1_000_007 });
+      const next = loggedEvent("a", 8, { previousStamp: 1_000_007, stamp: 1_000_008 });
+      const other = loggedEvent("a", 8, { previousStamp: 1_000_999, stamp: 1_000_008 });
+      expect(batchOf(first, next).run).to.deep.include({ previousStamp: 1_000_006, last: next.position });
       expect(batchOf(first, other).run).to.equal(null);
     });
 

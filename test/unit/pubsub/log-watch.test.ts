@@ -62,14 +62,14 @@ describe("LogWatch, of a log that may have gone back", () => {
 
   it("tells it when the log has another event at the place that it held", async () => {
     for (const offset of [4, 5])
-      watched.log.heard(loggedEvent("a", offset, { stamp: 10_000_000 + offset }), reads);
+      watched.log.heard(loggedEvent("a", offset, { stamp: 1_000_000 + offset }), reads);
     const suspicion = watched.log.heard(
-      loggedEvent("a", 4, { stamp: 10_000_009, previousStamp: 10_000_003 }),
+      loggedEvent("a", 4, { stamp: 1_000_009, previousStamp: 1_000_003 }),
       reads,
     );
-    Object.assign(log, { offset: 7, stamp: 10_000_010 });
+    Object.assign(log, { offset: 7, stamp: 1_000_010 });
     await watch.verify(watched, suspicion!);
-    expect(missed).to.deep.equal([{ epoch: EPOCH, offset: 3, stamp: 10_000_003 }]);
+    expect(missed).to.deep.equal([{ epoch: EPOCH, offset: 3, stamp: 1_000_003 }]);
   });
 
   it("looks once, though several events say that the log has gone back", async () => {

@@ -164,8 +164,8 @@ describe("findStart()", () => {
   }
 
   it("tells that the log has another event at the client's place, and goes on from the same one", () => {
-    const newest = { epoch: EPOCH, offset: 10, stamp: 10_000_010 };
-    const other = { ...cursor(10)[0]!, stamp: 10_999_999 };
+    const newest = { epoch: EPOCH, offset: 10, stamp: 1_000_010 };
+    const other = { ...cursor(10)[0]!, stamp: 1_999_999 };
     expect(start([other], { position: newest })).to.deep.equal({
       position: newest,
       resumed: false,
