@@ -14,6 +14,7 @@ export function withTaskLogs(reader: HistoryPort, watch: (taskId: string) => Pro
     beginsSilently: (channel) => taskOfChannel(channel) !== null,
     read: (channel, after, known) => reader.read(channel, after, known),
     peek: (channel, after, top) => reader.peek(channel, after, top),
+    forget: (channel) => reader.forget(channel),
     tail: async (channel, since) => {
       const id = taskOfChannel(channel);
       if (id === null) return reader.tail(channel, since);

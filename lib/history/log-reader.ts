@@ -46,14 +46,16 @@ interface Tail {
 }
 
 interface Page<Event> extends Tail {
-  readonly afterStamp: number;
+  readonly previousStamp: number;
+  /** The place of the last event. */
+  readonly last: Place | null;
   readonly events: readonly Event[];
 }
 
 /** What the reader knows of the log already: see `HistoryPort.read()`. */
 interface Known {
   readonly since: number;
-  readonly top: number;
+  readonly top: Place | null;
 }
 
 interface CachedPage<Event> {
@@ -134,11 +136,11 @@ export class LogReader<Event> {
     }
   }
 
-  async peek(channel: string, after: Place, top: number): Promise<Page<Event> | null> {
+  async peek(channel: string, after: Place, top: Place): Promise<Page<Event> | null> {
     const cached = this.#pages.get(keyOf(channel, after));
     if (cached === undefined) return null;
     const page = await cached.page;
-    if (!this.#reaches(page, channel, after, top)) return null;
+    if (!this.#isValid(page, channel, top)) return null;
     this.#shared++;
     return page;
   }
@@ -147,7 +149,7 @@ export class LogReader<Event> {
     const key = keyOf(channel, after);
     const since = Math.min(known.since, this.#reads);
     const isUseful = (page: Page<Event>): boolean =>
-      page.readAt > since || this.#reaches(page, channel, after, known.top);
+      page.readAt > since || this.#isValid(page, channel, known.top);
     const cached = this.#pages.get(key);
     if (cached !== undefined && (cached.known === null || isUseful(cached.known))) {
       const page = await cached.page;
@@ -173,10 +175,19 @@ export class LogReader<Event> {
     }
   }
 
-  /** Whether the log still holds the events after this page. If the page ends too early, they may have been dropped. */
-  #reaches({ events }: Page<Event>, channel: string, after: Place, top: number): boolean {
-    const oldest = top - (this.#options.policy(channel)?.maxLength ?? 0);
-    return events.length > 0 && after.offset + events.length >= oldest;
+  /**
+   * Whether a page goes on in a log that stands at `top`: the log still holds what follows, and has not lost the last event
+   * of the page.
+   */
+  #isValid({ last }: Page<Event>, channel: string, top: Place | null): boolean {
+    if (last === null || top === null || last.offset > top.offset) return false;
+    if (last.offset === top.offset && last.stamp && top.stamp && last.stamp !== top.stamp) return false;
+    return last.offset >= top.offset - (this.#options.policy(channel)?.maxLength ?? 0);
+  }
+
+  /** As `HistoryPort.forget()`. */
+  forget(channel: string): void {
+    for (const key of this.#pages.keys()) if (key.startsWith(`${channel}\n`)) this.#drop(key);
   }
 
   /** Forgets what was read. */
@@ -214,11 +225,12 @@ export class LogReader<Event> {
     readAt: number,
   ): Page<Event> {
     const { toEvent } = this.#options;
-    const events = entries.map((entry) => toEvent(channel, placeOf(state.epoch, entry), entry));
+    const places = entries.map((entry) => placeOf(state.epoch, entry));
+    const events = entries.map((entry, index) => toEvent(channel, places[index]!, entry));
     const [first] = entries;
     const known = after === state.top ? state.stamp : 0;
-    const afterStamp = first?.offset === after + 1 ? first.previousStamp : known;
-    return { ...toTail(state, run, readAt), afterStamp, events };
+    const previousStamp = first?.offset === after + 1 ? first.previousStamp : known;
+    return { ...toTail(state, run, readAt), previousStamp, last: places.at(-1) ?? null, events };
   }
 
   /** Only a page with events is worth keeping: an empty one says where the log stood, which is asked afresh. */

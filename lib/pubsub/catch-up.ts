@@ -1,3 +1,4 @@
+import type { Clock } from "../clock.js";
 import { isPassing, sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import type { ChannelTrack } from "./channel-track.js";
@@ -36,6 +37,7 @@ export interface HistoryOutput {
 
 /** What the service gives the histories of its sessions. */
 export interface HistoryContext {
+  readonly clock: Clock;
   readonly history: HistoryPort;
   readonly settings: { readonly maxReplayEvents: number; readonly maxBufferedBytes: number };
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
@@ -45,6 +47,11 @@ export interface HistoryContext {
 export interface Tracks {
   nextBehind(except?: ReadonlySet<ChannelTrack>): ChannelTrack | undefined;
   isCurrent(track: ChannelTrack): boolean;
+  /**
+   * Resolves after a second, or when the session closes. A log that seems to have lost events is read once more then: a
+   * server that was just replaced may still answer.
+   */
+  pause(): Promise<void>;
 }
 
 const log = createLog("history");
@@ -139,7 +146,13 @@ export class CatchUp {
       let page: LogPage;
       try {
         // Without a known tail the log may have gone back since a page was read.
-        page = await port.read(channel, from, { since, top: tail?.position.offset ?? Infinity });
+        page = await port.read(
+          channel,
+          from,
+          track.doubtedAt === null
+            ? { since, top: tail?.position ?? null }
+            : { since: Math.max(since, track.doubtedAt), top: null },
+        );
       } catch (error) {
         const fault = sanitize(error);
         log("cannot read %s: %s", printable(channel), fault.message);
@@ -155,7 +168,7 @@ export class CatchUp {
       this.#owner.log(channel).note(page);
       await this.#apply(track, page);
       if (!this.#open) return false;
-      if (!this.#tracks.isCurrent(track)) continue;
+      if (!this.#tracks.isCurrent(track) || track.doubtedAt !== null) continue;
       this.settle(track);
       // Not subscribed just now, or the log stands where it stood before: no read can tell what is missing. It is told
       // when that has changed.
@@ -179,7 +192,12 @@ export class CatchUp {
     const first = page.events[0];
     // The server has lost its newest events, and may have given their offsets to others.
     const isAhead = first === undefined && isFresh && top.offset < from.offset;
-    if (isAhead || haveOtherStamps(from.stamp, page.afterStamp)) return this.#goBack(track, page);
+    if (isAhead || haveOtherStamps(from.stamp, page.previousStamp)) {
+      if (track.doubtedAt !== null) return this.#goBack(track, page);
+      track.doubtedAt = this.#context.history.now();
+      return this.#tracks.pause();
+    }
+    track.doubtedAt = null;
     if (first === undefined) {
       if (isFresh && top.offset > from.offset) this.skip(track, top, "trimmed", page.ending);
       return;
@@ -200,15 +218,16 @@ export class CatchUp {
   }
 
   /** The log has lost events. Goes on behind the newest that is known not to be lost, or else with what follows. */
-  #goBack(track: ChannelTrack, { position: top, ending, afterStamp }: LogPage): void {
+  #goBack(track: ChannelTrack, { position: top, ending, previousStamp }: LogPage): void {
     const { epoch, offset } = track.position!;
-    const last = this.#owner.log(track.channel).lastBefore(track.position!);
+    const last = this.#owner.log(track.channel).lastKept(track.position!);
+    track.doubtedAt = null;
     track.forgetLogged();
     // Once: two servers that both count as master answer differently in turn.
     if (last !== null && last.offset < top.offset && last !== track.wentBackTo) {
       track.wentBackTo = last;
       this.skip(track, last, "future");
-    } else if (offset < top.offset) this.skip(track, { epoch, offset, stamp: afterStamp }, "future");
+    } else if (offset < top.offset) this.skip(track, { epoch, offset, stamp: previousStamp }, "future");
     else this.skip(track, top, "future", ending);
   }
 
@@ -252,8 +271,7 @@ export class CatchUp {
   #passAll(track: ChannelTrack): void {
     this.#passHeld(track);
     const { tail } = this.#owner.log(track.channel);
-    const { epoch, offset } = track.position!;
-    const isCurrent = tail !== null && tail.position.epoch === epoch && offset >= tail.position.offset;
+    const isCurrent = tail !== null && isSamePlace(tail.position, track.position!);
     // An end without an event of its own, as another program, or a publisher without all rights, may leave it.
     if (isCurrent && tail.ending !== null) track.ended ??= tail.ending;
     track.behind = !isCurrent && track.ended === null;
@@ -286,6 +304,10 @@ export class CatchUp {
   get #open(): boolean {
     return this.#owner.snapshot.state === "subscribed";
   }
+}
+
+function isSamePlace(one: Position, other: Position): boolean {
+  return one.epoch === other.epoch && one.offset === other.offset && !haveOtherStamps(one.stamp, other.stamp);
 }
 
 function isStalled(snapshot: SessionSnapshot): boolean {

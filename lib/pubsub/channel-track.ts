@@ -1,4 +1,4 @@
-import { haveOtherStamps, type Position } from "./cursor.js";
+import { isNext, type Position } from "./cursor.js";
 import { sizeOf } from "./frame-buffer.js";
 import type { Ending } from "./history-port.js";
 import type { InboundEvent } from "./inbound-event.js";
@@ -17,6 +17,8 @@ export class ChannelTrack {
   behind = true;
   /** Whether the replay that brings it up has begun: how much that takes is looked at once. */
   replaying = false;
+  /** When its log seemed to have lost events, as `HistoryPort.now()`; `null` if it does not. */
+  doubtedAt: number | null = null;
   /** Where it went back to when its log had lost events. */
   wentBackTo: Position | null = null;
   /** How the channel has ended, once its last event was passed on. */
@@ -47,8 +49,7 @@ export class ChannelTrack {
     if (current.epoch === "") return position.offset === 1 ? "pass" : "hole";
     if (position.epoch !== current.epoch) return "hole";
     if (position.offset <= current.offset) return "drop";
-    const isNext = position.offset === current.offset + 1;
-    return isNext && !haveOtherStamps(current.stamp, position.previousStamp) ? "pass" : "hole";
+    return isNext(current, position) ? "pass" : "hole";
   }
 
   /** An event came after the end: the task was queued again, and has a new log. */

@@ -183,6 +183,11 @@ export function placeBefore({ epoch, offset, previousStamp = 0 }: Position): Pos
   return { epoch, offset: offset - 1, ...(previousStamp !== 0 && { stamp: previousStamp }) };
 }
 
+/** Whether an event follows another one of the same log. */
+export function isNext({ offset, stamp }: Position, next: Position): boolean {
+  return next.offset === offset + 1 && !haveOtherStamps(stamp, next.previousStamp);
+}
+
 /** Whether two places with one offset are those of two events: one of them was lost in a failover. */
 export function haveOtherStamps(one: number | undefined, other: number | undefined): boolean {
   return Boolean(one) && Boolean(other) && one !== other;

@@ -85,18 +85,14 @@ export class DedicatedTransport implements Transport {
     return {
       channel,
       log,
-      missed: () => this.#missed(channel, log),
-      rolledBack: (to) => {
-        this.flush();
-        log.rolledBack(to);
-        this.#missed(channel, log);
-      },
+      missed: () => this.#missed(channel, log, () => log.lost()),
+      rolledBack: (to) => this.#missed(channel, log, () => log.rolledBack(to)),
     };
   }
 
-  #missed(channel: string, log: TailTracker): void {
+  #missed(channel: string, log: TailTracker, reset: () => void): void {
     this.flush();
-    log.lost();
+    reset();
     log.established(this.#options.now());
     // The connection was there all the time: no plain message was missed.
     this.#listener.interrupted([{ channel, unlogged: false }]);

@@ -31,8 +31,8 @@ export interface LogState extends Tail {
 
 /** Some events of a log, in order and without a hole, and the state of the log from the same read. */
 export interface LogPage extends LogState {
-  /** The stamp of the event after which the page was asked for, as the log has it; 0 if unknown. */
-  readonly afterStamp: number;
+  /** The stamp of the event before the page, as the log has it; 0 if unknown. */
+  readonly previousStamp: number;
   readonly events: readonly (InboundEvent & { readonly position: Position })[];
 }
 
@@ -44,16 +44,18 @@ export interface HistoryPort {
   now(): number;
   /**
    * The events that follow `after`, from the first that is still held, at most a page of them; none when the
-   * log has another epoch by now. A page that has events may have been read earlier, for another session, unless
-   * with the log at `known.top` what follows it may be gone; one without was read after `known.since`. Rejects
-   * with a fault of Redis.
+   * log has another epoch by now. A page that has events may have been read earlier, for another session, if it is still
+   * valid for a log that stands at `known.top` (`null`: not known); one without was read after `known.since`. Rejects with
+   * a fault of Redis.
    */
-  read(channel: string, after: Position, known: { since: number; top: number }): Promise<LogPage>;
+  read(channel: string, after: Position, known: { since: number; top: Position | null }): Promise<LogPage>;
   /**
    * Returns the page of events that follow `after` if another session read it a moment ago and it is still valid for
-   * a log whose newest offset is `top`. Otherwise returns `null`. Does not read from Redis.
+   * a log that stands at `top`. Otherwise returns `null`. Does not read from Redis.
    */
-  peek(channel: string, after: Position, top: number): Promise<LogPage | null>;
+  peek(channel: string, after: Position, top: Position): Promise<LogPage | null>;
+  /** Drops the pages of a channel whose log has lost events. */
+  forget(channel: string): void;
   /** The state of the log without its events, read after `since`. Rejects with a fault of Redis. */
   tail(channel: string, since: number): Promise<LogState>;
   /** Whether a log may begin without a message: that of a task whose channel nobody was seen to listen to. */

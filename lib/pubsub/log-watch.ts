@@ -3,7 +3,8 @@ import { delay } from "../deadline.js";
 import { sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { haveOtherStamps, type Position } from "./cursor.js";
-import type { HistoryPort } from "./history-port.js";
+import type { HistoryPort, LogPage } from "./history-port.js";
+import { CONFIRM_MS } from "./session-history.js";
 import type { Suspicion, TailTracker } from "./tail-tracker.js";
 
 /** A subscribed channel, with what is known of its log. */
@@ -50,8 +51,8 @@ const MAX_BATCH = 256;
 export class LogWatch {
   readonly #options: LogWatchOptions;
   readonly #stopping = new AbortController();
-  /** Logs that are being verified: the events behind a lost place all say the same. */
-  readonly #verifying = new WeakSet<TailTracker>();
+  /** Logs that are being verified, and what was said of them meanwhile: the events behind a lost place all say the same. */
+  readonly #verifying = new Map<TailTracker, Suspicion | null>();
   #started = false;
 
   constructor(options: LogWatchOptions) {
@@ -66,27 +67,47 @@ export class LogWatch {
   }
 
   /** Looks at once whether a log has gone back, as an event seems to say; then those who listen are told. */
-  async verify(watched: WatchedLog, { to }: Suspicion): Promise<void> {
-    const { history } = this.#options;
-    const { newest: before } = watched.log;
-    if (before === null || this.#verifying.has(watched.log)) return;
-    this.#verifying.add(watched.log);
+  async verify(watched: WatchedLog, suspicion: Suspicion): Promise<void> {
+    if (this.#verifying.has(watched.log)) {
+      this.#verifying.set(watched.log, suspicion);
+      return;
+    }
+    this.#verifying.set(watched.log, null);
     try {
-      const page = await history.read(watched.channel, before, { since: history.now(), top: Infinity });
-      // What was only heard, behind a hole, may have been made up: the log never stood there. This read tells.
-      watched.log.note(page);
-      const { newest: after } = watched.log;
-      const found = page.position;
-      const isShorter = [before, after].every(
-        (newest) => newest?.epoch === found.epoch && found.offset < newest.offset,
-      );
-      const isReplaced = found.epoch === before.epoch && haveOtherStamps(page.afterStamp, before.stamp);
-      if ((isShorter || isReplaced) && !this.#stopping.signal.aborted) watched.rolledBack(to);
+      await this.#verify(watched, suspicion);
     } catch (error) {
       log("cannot look at %s: %s", printable(watched.channel), sanitize(error).message);
-    } finally {
-      this.#verifying.delete(watched.log);
     }
+    const next = this.#verifying.get(watched.log);
+    this.#verifying.delete(watched.log);
+    if (next && !this.#stopping.signal.aborted) await this.verify(watched, next);
+  }
+
+  async #verify({ channel, log: known, ...watched }: WatchedLog, { to }: Suspicion): Promise<void> {
+    const { history } = this.#options;
+    const { newest: before } = known;
+    if (before === null) return;
+    const look = (): Promise<LogPage> => history.read(channel, before, { since: history.now(), top: null });
+    const isLost = ({ position: found, previousStamp }: LogPage): boolean =>
+      found.epoch === before.epoch &&
+      (found.offset < before.offset || haveOtherStamps(previousStamp, before.stamp));
+    let page = await look();
+    if (isLost(page)) {
+      await delay(this.#options.clock, CONFIRM_MS, this.#stopping.signal);
+      page = await look();
+    }
+    if (this.#stopping.signal.aborted) return;
+    // What was only heard, behind a hole, may have been made up: the log never stood there. This read tells.
+    known.note(page);
+    const { newest: after } = known;
+    const found = page.position;
+    const isShorter = [before, after].every(
+      (newest) => newest?.epoch === found.epoch && found.offset < newest.offset,
+    );
+    const isReplaced = found.epoch === before.epoch && haveOtherStamps(page.previousStamp, before.stamp);
+    if (!isShorter && !isReplaced) return known.disproved(found);
+    history.forget(channel);
+    watched.rolledBack(to);
   }
 
   stop(): void {
@@ -141,8 +162,8 @@ export class LogWatch {
       const { newest: before } = known;
       const found = await history.tail(channel, history.now());
       if (before?.epoch === found.position.epoch && found.position.offset < before.offset) {
-        log("%s has lost its newest events", printable(channel));
-        watched.rolledBack(null);
+        log("%s has lost its newest events, it seems", printable(channel));
+        void this.verify(watched, { to: null });
         return null;
       }
       if (isMissing(known, found.position)) return { watched, found: found.position };
@@ -158,8 +179,8 @@ export class LogWatch {
 }
 
 /** Whether what was heard is behind what was found, or is another event. */
-function isMissing({ newest }: TailTracker, found: Position): boolean {
-  if (newest === null) return false;
-  const isReplaced = newest.offset === found.offset && haveOtherStamps(newest.stamp, found.stamp);
-  return newest.epoch !== found.epoch || newest.offset < found.offset || isReplaced;
+function isMissing({ reached }: TailTracker, found: Position): boolean {
+  if (reached === null) return false;
+  const isReplaced = reached.offset === found.offset && haveOtherStamps(reached.stamp, found.stamp);
+  return reached.epoch !== found.epoch || reached.offset < found.offset || isReplaced;
 }

@@ -1,3 +1,4 @@
+import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
 import {
   CatchUp,
@@ -23,6 +24,9 @@ export interface Beginning {
   readonly gaps: readonly InboundEvent[];
 }
 
+/** How long a server that was replaced may still answer. A node of a cluster learns of it with the next message of another. */
+export const CONFIRM_MS = 1_000;
+
 const NONE: ReadonlyMap<string, ChannelTrack> = new Map();
 
 /**
@@ -42,6 +46,8 @@ export class SessionHistory implements Tracks {
   #output!: HistoryOutput;
   /** There once a channel has a track. */
   #catchUp: CatchUp | null = null;
+  #pausing: AbortController | null = null;
+  #stopped = false;
 
   constructor(context: HistoryContext, owner: HistoryOwner, cursor: SessionCursor) {
     this.#context = context;
@@ -228,6 +234,8 @@ export class SessionHistory implements Tracks {
   /** The session closes: what waits is not needed any more. */
   stop(): void {
     this.#tracks = NONE;
+    this.#stopped = true;
+    this.#pausing?.abort();
     this.#catchUp?.stop();
   }
 
@@ -240,6 +248,13 @@ export class SessionHistory implements Tracks {
 
   isCurrent(track: ChannelTrack): boolean {
     return this.#tracks.get(track.channel) === track;
+  }
+
+  /** As `Tracks.pause()`. */
+  async pause(): Promise<void> {
+    if (this.#stopped) return;
+    this.#pausing ??= new AbortController();
+    await delay(this.#context.clock, CONFIRM_MS, this.#pausing.signal);
   }
 
   #place(start: FoundStart, isNow: boolean, hasOwnPlace = false): void {
@@ -262,6 +277,11 @@ export class SessionHistory implements Tracks {
 
   get #source(): StartSource {
     const { history: port, settings } = this.#context;
-    return { port, log: (channel) => this.#owner.log(channel), maxReplayEvents: settings.maxReplayEvents };
+    return {
+      port,
+      log: (channel) => this.#owner.log(channel),
+      maxReplayEvents: settings.maxReplayEvents,
+      pause: () => this.pause(),
+    };
   }
 }

@@ -11,6 +11,8 @@ export interface StartSource {
   readonly log: (channel: string) => ChannelLog;
   /** The most that a stream is sent from the logs of all its channels when it begins. */
   readonly maxReplayEvents: number;
+  /** As `Tracks.pause()`. */
+  readonly pause: () => Promise<void>;
 }
 
 /** Where a stream begins in one channel, by what its log was seen to hold. */
@@ -73,11 +75,16 @@ interface WishedStart extends KnownLog {
  * The state of a log. Reads it again if the known state may be outdated: a cursor may be ahead of it, and a channel
  * that has ended may have a new log (a task that is queued again).
  */
-async function lookAt(channel: string, wish: Wish, { port, log }: StartSource): Promise<KnownLog> {
+async function lookAt(channel: string, wish: Wish, { port, log, pause }: StartSource): Promise<KnownLog> {
   const known = log(channel).tail;
   const isSure = known !== null && known.ending === null && !known.isInvalid;
   if (isSure && !isAhead(wish, channel, known)) return { tail: known, state: null };
-  const state = await port.tail(channel, known === null ? log(channel).since : port.now());
+  let state = await port.tail(channel, known === null ? log(channel).since : port.now());
+  if (hasLost(state, wish, channel)) {
+    const doubtedAt = port.now();
+    await pause();
+    state = await port.tail(channel, doubtedAt);
+  }
   log(channel).note(state);
   return { tail: log(channel).tail ?? state, state };
 }
@@ -95,9 +102,7 @@ async function verify(
   const { channel } = track;
   // Clients that reconnect together share one read. Later clients use the page that was read for the first one.
   const { first, position: found } =
-    state ??
-    (await port.peek(channel, position, top.offset)) ??
-    (await port.tail(channel, log(channel).since));
+    state ?? (await port.peek(channel, position, top)) ?? (await port.tail(channel, log(channel).since));
   if (found.epoch !== top.epoch) return { track, tail, position: top, gap: "epoch", resumed: false };
   if (resumed) {
     // What was dropped from the log may have come live since the subscription.
@@ -136,6 +141,13 @@ export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boo
 /** Whether the client has all of a channel that is complete. */
 export function hasAll({ tail, position, resumed }: FoundStart): boolean {
   return tail.ending !== null && resumed && position.offset === tail.position.offset;
+}
+
+/** Whether the log has lost the event at the client's place. */
+function hasLost({ position }: Tail, wish: Wish, channel: string): boolean {
+  if (typeof wish === "string") return false;
+  const entry = wish.find(channel, position.epoch);
+  return entry !== null && entry.epoch === position.epoch && isLost(entry, position);
 }
 
 function isAhead(wish: Wish, channel: string, { position }: Tail): boolean {

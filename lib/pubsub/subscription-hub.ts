@@ -150,7 +150,7 @@ export class SubscriptionHub {
       channel,
       log,
       missed: () => this.#resubscribed([channel]),
-      rolledBack: (to) => this.#rolledBack(channel, log, to),
+      rolledBack: (to) => this.#rolledBack(channel, to),
     };
   }
 
@@ -298,27 +298,31 @@ export class SubscriptionHub {
     return event;
   }
 
-  #rolledBack(name: string, log: TailTracker, to: Position | null): void {
-    this.flush();
-    log.rolledBack(to);
+  #rolledBack(name: string, to: Position | null): void {
     // No plain message was missed.
-    this.#interrupted([name], () => false);
+    this.#interrupted([name], (log) => {
+      log.rolledBack(to);
+      return false;
+    });
   }
 
   /** Messages of these channels may be missing; what comes from now on is heard. */
   #resubscribed(names: readonly string[]): void {
     log("subscribed again: %d channels", names.length);
-    this.#interrupted(names, ({ unlogged }) => unlogged);
+    this.#interrupted(names, (log) => {
+      log.lost();
+      return log.unlogged;
+    });
   }
 
-  #interrupted(names: readonly string[], isUnlogged: (log: TailTracker) => boolean): void {
+  /** `reset` answers whether plain messages may be missing. */
+  #interrupted(names: readonly string[], reset: (log: TailTracker) => boolean): void {
     this.flush();
     const interrupted = new Map<HubMember, Interruption[]>();
     for (const name of names) {
       const channel = this.#channels.get(name);
       if (channel === undefined) continue;
-      const interruption = { channel: name, unlogged: isUnlogged(channel.log) };
-      channel.log.lost();
+      const interruption = { channel: name, unlogged: reset(channel.log) };
       channel.log.established(this.#options.now());
       for (const member of channel.members) {
         // One that is only joining has missed nothing.

@@ -1,4 +1,4 @@
-import { haveOtherStamps, placeBefore, type Position } from "./cursor.js";
+import { haveOtherStamps, isNext, placeBefore, type Position } from "./cursor.js";
 import type { Tail } from "./history-port.js";
 import type { InboundEvent } from "./inbound-event.js";
 
@@ -18,7 +18,7 @@ const REMEMBERED = 16;
 export class TailTracker {
   #tail: Tail | null = null;
   /** Events heard in a row while the tail is not known: the first and the last of them. */
-  #run: { readonly first: number; readonly last: Position } | null = null;
+  #run: { readonly first: Position; readonly last: Position } | null = null;
   /** Reads begun after this one (`HistoryPort.now()`) have seen all that was not heard; `null`: none has. */
   #since: number | null = null;
   /** When the latest read was begun that told something. */
@@ -26,6 +26,8 @@ export class TailTracker {
   #unlogged = false;
   /** The last event that came over the subscription. */
   #heard: Position | null = null;
+  /** Where the log stood by the first read after the subscription. */
+  #begin: Position | null = null;
   /** The stamps of the last events that came, by their offsets; 0 if unknown. */
   #stamps: Uint32Array | null = null;
   /** The latest loss of newest events: the newest event that was not lost, and the offset of the newest that was. */
@@ -38,6 +40,14 @@ export class TailTracker {
   /** The newest event that was heard or read of, whether or not the log stands there. */
   get newest(): Position | null {
     return this.#tail?.position ?? this.#run?.last ?? null;
+  }
+
+  /**
+   * The last event that came, or else where the log stood at the beginning. What reads find does not count: the sessions
+   * that did not read it have not got it.
+   */
+  get reached(): Position | null {
+    return this.#heard ?? this.#begin;
   }
 
   /** From when on a read tells the tail. */
@@ -60,28 +70,33 @@ export class TailTracker {
 
   /** Messages may be missed from now on. */
   lost(): void {
-    this.#forget();
+    this.#tail = null;
+    this.#run = null;
+    this.#since = null;
+    this.#heard = null;
+    this.#begin = null;
+    this.#rollback = null;
   }
 
   /** The log has lost the events behind `to` (`null`: not known), and has given their offsets to others. */
   rolledBack(to: Position | null): void {
     const { newest } = this;
-    this.#rollback = to === null || newest === null ? null : { to, from: newest.offset };
-    this.#forget();
+    this.lost();
+    if (to !== null && newest !== null) this.#rollback = { to, from: newest.offset };
+  }
+
+  /** What was heard last was made up, or came before: the log stands at `found`. */
+  disproved(found: Position): void {
+    if (this.#heard?.epoch !== found.epoch || this.#heard.offset <= found.offset) return;
+    this.#heard = found;
+    this.#stamps?.fill(0);
   }
 
   /** The newest event before `position` that the log still has, if the log has lost `position` and this is known. */
-  lastBefore({ epoch, offset }: Position): Position | null {
+  lastKept({ epoch, offset }: Position): Position | null {
     if (this.#rollback === null) return null;
     const { to, from } = this.#rollback;
     return epoch === to.epoch && offset > to.offset && offset <= from ? to : null;
-  }
-
-  #forget(): void {
-    this.#tail = null;
-    this.#run = null;
-    this.#since = null;
-    this.#heard = null;
   }
 
   /**
@@ -96,13 +111,19 @@ export class TailTracker {
     const before = this.#heard;
     if (before?.epoch === position.epoch && position.offset <= before.offset)
       return this.#judge(position, before);
-    const isNext = before?.epoch === position.epoch && position.offset === before.offset + 1;
-    if (!isNext) this.#stamps?.fill(0);
+    if (before === null && this.#isReplaced(position)) return { to: placeBefore(position) };
+    if (before?.epoch !== position.epoch || position.offset > before.offset + 1) this.#stamps?.fill(0);
     this.#stamps ??= new Uint32Array(REMEMBERED);
     this.#stamps[position.offset % REMEMBERED] = position.stamp ?? 0;
     this.#heard = position;
     this.#follow(position, ending ?? null, now);
     return null;
+  }
+
+  /** Whether the log was seen to have another event at this place. */
+  #isReplaced({ epoch, offset, stamp }: Position): boolean {
+    const known = this.#tail?.position;
+    return known?.epoch === epoch && known.offset === offset && haveOtherStamps(known.stamp, stamp);
   }
 
   /** Of an event at a place that was given before. */
@@ -120,13 +141,11 @@ export class TailTracker {
       if (position.offset <= known.offset) return;
       // Whether a channel will be completed its log says from its first event on, and no event does.
       const isFirst = position.offset === 1;
-      const isNext =
-        position.offset === known.offset + 1 && !haveOtherStamps(known.stamp, position.previousStamp);
-      if (isNext && !isFirst) return this.#advance(position, ending);
+      if (isNext(known, position) && !isFirst) return this.#advance(position, ending);
     }
     // A hole, or another life of the log: only a read from now on can tell where it stands.
     this.#tail = null;
-    this.#run = { first: position.offset, last: position };
+    this.#run = { first: position, last: position };
     if (this.#since !== null) this.#since = now;
   }
 
@@ -135,11 +154,10 @@ export class TailTracker {
     const { position, ending, finite, at, isInvalid, run: server, mayHaveLost } = found;
     if (readAt <= this.since || readAt < this.#readAt) return;
     this.#readAt = readAt;
+    this.#begin ??= position;
     const tail = this.#tail;
     const isSameLog = tail?.position.epoch === position.epoch && position.epoch !== "";
-    const isReplaced =
-      tail?.position.offset === position.offset && haveOtherStamps(tail.position.stamp, position.stamp);
-    if (isSameLog && tail.position.offset >= position.offset && !isReplaced) {
+    if (isSameLog && tail.position.offset >= position.offset && !this.#isReplaced(position)) {
       this.#tail = { ...tail, ending: tail.ending ?? ending, finite: tail.finite || finite, at };
       return;
     }
@@ -150,7 +168,7 @@ export class TailTracker {
       run !== null &&
       run.last.epoch === position.epoch &&
       run.last.offset > position.offset &&
-      run.first <= position.offset + 1;
+      (run.first.offset <= position.offset || isNext(position, run.first));
     this.#tail = {
       position: later ? run.last : position,
       ending,

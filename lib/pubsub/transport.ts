@@ -34,7 +34,7 @@ export interface ChannelLog {
   readonly tail: Tail | null;
   readonly since: number;
   /** The newest event before `position` that the log still has, if the log has lost `position` and this is known. */
-  lastBefore(position: Position): Position | null;
+  lastKept(position: Position): Position | null;
   /** Tells what a read has found. */
   note(tail: Tail & { readonly readAt: number }): void;
 }

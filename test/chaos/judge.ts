@@ -67,8 +67,11 @@ function judgeNumbers(trail: Trail, evidence: Evidence): Finding | null {
     const publisher = publisherOf(code);
     const number = numberOf(code);
     const last = reached.get(publisher);
-    // Sent again, since its answer was lost, to a server that had lost it as well.
-    const isAgain = number === last?.number && gaps > last.gaps && isLost(last.index, trail, evidence);
+    // Sent again, since its answer was lost, to a server that had lost it as well; or read from a server that was replaced.
+    const isAgain =
+      last !== undefined &&
+      gaps > last.gaps &&
+      ((number === last.number && isLost(last.index, trail, evidence)) || isLost(index, trail, evidence));
     if (last !== undefined && number <= last.number && !isAgain) {
       const rule = number === last.number ? "nothing comes twice" : "nothing comes out of order";
       return { rule, what: `${nameOf(code)} after ${publisher}#${last.number}`, index };
@@ -90,8 +93,9 @@ function judgeNumbers(trail: Trail, evidence: Evidence): Finding | null {
     if (gaps > (last?.gaps ?? 0)) continue;
     const missing = firstMissing(ledger, channel, publisher, trail, last?.number, Infinity);
     if (missing === null) continue;
-    const rule = ruleOfMissing(evidence, publisher, missing);
-    return { rule, what: `p${publisher}#${missing} before the end`, index: end };
+    // Its publisher tells with its next event, and has published none.
+    if (isLostEvent(evidence, publisher, missing)) continue;
+    return { rule: "nothing is missing", what: `p${publisher}#${missing} before the end`, index: end };
   }
   return null;
 }
@@ -103,18 +107,23 @@ interface Reached {
 }
 
 /** An event that nobody can have any more is another matter than one that is there, and was not sent. */
-function ruleOfMissing(
+function ruleOfMissing(evidence: Evidence, publisher: number, number: number): string {
+  const isLost = isLostEvent(evidence, publisher, number);
+  return isLost ? "what a failover loses is told by a gap" : "nothing is missing";
+}
+
+function isLostEvent(
   { ledger, channel, places, losses }: Evidence,
   publisher: number,
   number: number,
-): string {
+): boolean {
   const { offset } = ledger.numbers(channel, publisher).get(number)!;
-  const isLost =
+  return (
     losses.possible &&
     offset !== null &&
     keepsEverything(channel) &&
-    places.get(offset) !== codeOf({ publisher, number });
-  return isLost ? "what a failover loses is told by a gap" : "nothing is missing";
+    places.get(offset) !== codeOf({ publisher, number })
+  );
 }
 
 /** Whether an event that has come is not in the log any more. */
@@ -205,10 +214,10 @@ function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
 
 /**
  * Whether one more gap before `offset` may tell of a loss: with the next event of the lost event's publisher, behind others
- * that have the lost place by then.
+ * that have the lost place by then. A client that had the lost event is told twice.
  */
 function hasMoreLost({ lostPlaces }: Evidence, offset: number, told: number): boolean {
-  return lostPlaces === null || [...lostPlaces].filter((place) => place <= offset).length >= told;
+  return lostPlaces === null || [...lostPlaces].filter((place) => place <= offset).length * 2 >= told;
 }
 
 function lastOf({ codes }: Trail): string {

@@ -193,6 +193,17 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       });
     });
 
+    it("has one event at each offset, the later one, if another program sets the newest offset back", async () => {
+      for (const data of ["1", "2", "3"]) await publish(data);
+      await client.hset(historyKeys(PREFIX, channel).position, "o", "2");
+      await publish("3 again");
+      await publish("4");
+      const { entries, top } = await read();
+      expect(top).to.equal(4);
+      expect(entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3, 4].slice(-entries.length));
+      expect(entries.slice(-2).map(({ data }) => data)).to.deep.equal(["3 again", "4"]);
+    });
+
     it("carries any text as it is", async () => {
       const texts = [
         "\r\n\0\u2028",

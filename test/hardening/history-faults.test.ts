@@ -265,6 +265,24 @@ describeFaults("history under faults", (rig) => {
       });
     }
 
+    it("lost events that another client has just read from the log come no second time", async () => {
+      const app = await rig.start();
+      const publisher = await rig.start();
+      const client = await app.openLive("a");
+      await loseThree(app, async () => {
+        await client.next(({ data }) => data === "lost 4");
+        const other = await resume(app, "a", client.events.find(({ data }) => data === "1")!.id!);
+        await other.next(({ data }) => data === "lost 4");
+        other.destroy();
+      });
+      const events = numbers(9).map((number) => `new ${number}`);
+      await publishAll(publisher, "a", events);
+      await client.next(({ data }) => data === "new 8");
+      expect(gapsOf(client)).to.deep.equal(gap);
+      expect(dataOf(client).slice(5)).to.deep.equal(events);
+      client.destroy();
+    });
+
     it("an open stream whose connection to Redis was lost meanwhile gets a gap", async () => {
       const proxy = await rig.proxy();
       const app = await rig.start({ redis: proxy.url });
@@ -371,6 +389,38 @@ describeFaults("history under faults", (rig) => {
         "closing",
       ]);
     });
+  });
+
+  it("an event whose message was lost reaches an open stream, though another stream reads it first", async () => {
+    const app = await rig.start({ history: { checkMs: 500 } });
+    const client = await app.openLive("a");
+    const [id] = await publishAll(app, "a", ["0"]);
+    await client.next(({ data }) => data === "0");
+    await rig.server.admin.xadd("sse:log:{a}", "2", "e", "", "d", "unheard");
+    await rig.server.admin.hset("sse:pos:{a}", "o", "2");
+    const other = await resume(app, "a", "earliest");
+    await other.next(({ data }) => data === "unheard");
+    await client.next(({ data }) => data === "unheard");
+    const again = await resume(app, "a", id!);
+    await again.next(({ data }) => data === "unheard");
+    expect([client, other, again].flatMap(gapsOf)).to.deep.equal([]);
+    for (const each of [client, other, again]) each.destroy();
+  });
+
+  it("a made-up place behind the newest event delays nothing, and a new stream has no gap", async () => {
+    const app = await rig.start();
+    const [epoch, stamp] = await publishAll(app, "a", ["0"]).then(() =>
+      rig.server.admin.hmget("sse:pos:{a}", "e", "s"),
+    );
+    const client = await app.openLive("a");
+    await rig.server.admin.publish("a", `\u001esse1\n${epoch} 2-1234567${stamp}\n\nmade up`);
+    const later = await app.openLive("a");
+    await publishAll(app, "a", ["1"]);
+    for (const each of [client, later]) {
+      await each.next(({ data }) => data === "1");
+      expect(gapsOf(each)).to.deep.equal([]);
+      each.destroy();
+    }
   });
 
   it("a log that has gone back, and a stream from its beginning: no read after the other without a pause", async () => {

@@ -8,6 +8,7 @@ export const noHistory: HistoryPort = {
   memoryMs: () => 0,
   beginsSilently: () => false,
   peek: () => Promise.resolve(null),
+  forget: () => {},
   read: () => Promise.reject(new Error("no channel has a history")),
   tail: () => Promise.reject(new Error("no channel has a history")),
 };

@@ -172,6 +172,8 @@ export class SessionRig implements HistoryPort {
     return false;
   }
 
+  forget(): void {}
+
   peek(): Promise<null> {
     return Promise.resolve(null);
   }
@@ -181,7 +183,7 @@ export class SessionRig implements HistoryPort {
     await this.gate;
     return {
       ...this.#tailOf(channel),
-      afterStamp:
+      previousStamp:
         this.#logOf(channel).find(({ position }) => position.offset === after.offset)?.position.stamp ?? 0,
       events: this.#logOf(channel).filter(
         ({ position }) => after.epoch !== "" && position.offset > after.offset,

@@ -188,6 +188,10 @@ class MemoryLogs implements HistoryPort {
     return false;
   }
 
+  forget(): void {
+    this.#pages.clear();
+  }
+
   peek(): Promise<null> {
     return Promise.resolve(null);
   }
@@ -202,7 +206,7 @@ class MemoryLogs implements HistoryPort {
     if (known !== undefined) return known;
     const page = {
       ...this.#stateOf(events, readAt),
-      afterStamp: 0,
+      previousStamp: 0,
       events: after.epoch === "" ? [] : events.slice(after.offset),
     };
     if (page.events.length > 0) this.#pages.set(key, page);

@@ -44,7 +44,7 @@ describe("LogReader", () => {
   });
 
   const read = (offset: number, since = reader.now(), top = 5) =>
-    reader.read("c", { epoch, offset }, { since, top });
+    reader.read("c", { epoch, offset }, { since, top: { epoch, offset: top } });
 
   /** Answers all that is asked, until nothing is. */
   async function answered<T>(reading: Promise<T>): Promise<T> {
@@ -62,7 +62,7 @@ describe("LogReader", () => {
     expect(page.events.map(({ offset }) => offset)).to.deep.equal([3, 4, 5]);
     expect(page).to.deep.include({
       position: { epoch, offset: 5, stamp: 1_000_005 },
-      afterStamp: 1_000_002,
+      previousStamp: 1_000_002,
       ending: null,
       finite: false,
       readAt: 1,
@@ -87,7 +87,7 @@ describe("LogReader", () => {
   it("reads each page of its own: another offset, life or channel", async () => {
     await answered(read(2));
     expect((await answered(read(3))).events).to.have.length(2);
-    const known = { since: reader.now(), top: 5 };
+    const known = { since: reader.now(), top: { epoch, offset: 5 } };
     expect((await answered(reader.read("c", { epoch: "ffffffff", offset: 2 }, known))).events).to.have.length(
       0,
     );
@@ -180,11 +180,16 @@ describe("LogReader", () => {
 
   it("peeks at a page that was read before, without reading from Redis", async () => {
     const place = { epoch, offset: 2 };
-    expect(await reader.peek("c", place, 5)).to.equal(null);
+    expect(await reader.peek("c", place, { epoch, offset: 5 })).to.equal(null);
     const page = await answered(read(2));
-    expect(await reader.peek("c", place, 5)).to.equal(page);
-    expect(await reader.peek("c", { epoch, offset: 3 }, 5), "another place").to.equal(null);
-    expect(await reader.peek("c", place, 5 + MAX_LENGTH + 1), "events behind it may be gone").to.equal(null);
+    expect(await reader.peek("c", place, { epoch, offset: 5 })).to.equal(page);
+    expect(await reader.peek("c", { epoch, offset: 3 }, { epoch, offset: 5 }), "another place").to.equal(
+      null,
+    );
+    expect(
+      await reader.peek("c", place, { epoch, offset: 5 + MAX_LENGTH + 1 }),
+      "events behind it may be gone",
+    ).to.equal(null);
     expect(log.reads).to.equal(1);
   });
 

@@ -4,13 +4,16 @@ import type { Position } from "../../../lib/pubsub/cursor.js";
 import type { LogState } from "../../../lib/pubsub/history-port.js";
 import { LogWatch, type WatchedLog } from "../../../lib/pubsub/log-watch.js";
 import { TailTracker, type Suspicion } from "../../../lib/pubsub/tail-tracker.js";
+import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { EPOCH, loggedEvent } from "../../support/inbound-events.js";
 import { logState } from "../../support/log-state.js";
 
 describe("LogWatch, of a log that may have gone back", () => {
   const log = { offset: 0, stamp: 0 };
+  const clock = new FakeClock();
   let reads: number;
+  let forgotten: string[];
   let missed: (Position | null | "events")[];
   let watched: WatchedLog;
   let watch: LogWatch;
@@ -19,12 +22,16 @@ describe("LogWatch, of a log that may have gone back", () => {
     log.offset = 0;
     log.stamp = 0;
     reads = 0;
+    forgotten = [];
     missed = [];
     watched = {
       channel: "a",
       log: new TailTracker(),
       missed: () => missed.push("events"),
-      rolledBack: (to) => missed.push(to),
+      rolledBack: (to) => {
+        missed.push(to);
+        watched.log.rolledBack(to);
+      },
     };
     watch = new LogWatch({
       history: {
@@ -33,11 +40,16 @@ describe("LogWatch, of a log that may have gone back", () => {
         memoryMs: () => 0,
         beginsSilently: () => false,
         peek: () => Promise.resolve(null),
+        forget: (channel) => forgotten.push(channel),
         read: (_, { offset }) =>
-          Promise.resolve({ ...tail(++reads), afterStamp: offset <= log.offset ? log.stamp : 0, events: [] }),
+          Promise.resolve({
+            ...tail(++reads),
+            previousStamp: offset <= log.offset ? log.stamp : 0,
+            events: [],
+          }),
         tail: () => Promise.resolve(tail(++reads)),
       },
-      clock: new FakeClock(),
+      clock,
       periodMs: 1_000,
       graceMs: 1,
       logs: () => [watched],
@@ -51,13 +63,21 @@ describe("LogWatch, of a log that may have gone back", () => {
 
   const hear = (offset: number): Suspicion | null => watched.log.heard(loggedEvent("a", offset), reads);
 
+  /** A log that seems to have lost events is read once more, a second later. */
+  async function verify(suspicion: Suspicion): Promise<void> {
+    const verified = watch.verify(watched, suspicion);
+    await settle();
+    clock.advance(1_000);
+    await verified;
+  }
+
   it("tells it when the log stands before what it held", async () => {
     log.offset = 3;
     expect(hear(5)).to.equal(null);
     const suspicion = hear(3);
     expect(suspicion).to.deep.equal({ to: null });
-    await watch.verify(watched, suspicion!);
-    expect(missed).to.deep.equal([null]);
+    await verify(suspicion!);
+    expect({ missed, forgotten }).to.deep.equal({ missed: [null], forgotten: ["a"] });
   });
 
   it("tells it when the log has another event at the place that it held", async () => {
@@ -68,7 +88,7 @@ describe("LogWatch, of a log that may have gone back", () => {
       reads,
     );
     Object.assign(log, { offset: 7, stamp: 1_000_010 });
-    await watch.verify(watched, suspicion!);
+    await verify(suspicion!);
     expect(missed).to.deep.equal([{ epoch: EPOCH, offset: 3, stamp: 1_000_003 }]);
   });
 
@@ -76,14 +96,40 @@ describe("LogWatch, of a log that may have gone back", () => {
     hear(5);
     log.offset = 3;
     const before = reads;
-    await Promise.all([2, 3].map((offset) => watch.verify(watched, hear(offset)!)));
-    expect({ reads: reads - before, missed }).to.deep.equal({ reads: 1, missed: [null] });
+    const verified = [2, 3].map((offset) => watch.verify(watched, hear(offset)!));
+    await settle();
+    clock.advance(1_000);
+    await Promise.all(verified);
+    expect({ reads: reads - before, missed }).to.deep.equal({ reads: 2, missed: [null] });
+  });
+
+  it("looks again if an event says it while a look is under way", async () => {
+    hear(5);
+    log.offset = 5;
+    const verified = [watch.verify(watched, hear(4)!)];
+    log.offset = 3;
+    verified.push(watch.verify(watched, hear(3)!));
+    await settle();
+    clock.advance(1_000);
+    await Promise.all(verified);
+    expect(missed).to.deep.equal([null]);
+  });
+
+  it("tells nothing if only a server that was replaced says it", async () => {
+    hear(5);
+    log.offset = 3;
+    const verified = watch.verify(watched, hear(4)!);
+    await settle();
+    log.offset = 5;
+    clock.advance(1_000);
+    await verified;
+    expect(missed).to.deep.equal([]);
   });
 
   it("tells nothing when a place was made up, though nobody has read the log since", async () => {
     expect(hear(Number.MAX_SAFE_INTEGER)).to.equal(null);
     log.offset = 5;
-    await watch.verify(watched, hear(5)!);
+    await verify(hear(5)!);
     expect(missed).to.deep.equal([]);
     expect(watched.log.tail?.position.offset, "and it is known again where it stands").to.equal(5);
   });

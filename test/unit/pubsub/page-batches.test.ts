@@ -11,7 +11,7 @@ const BATCH_LENGTH = 64 * 1024;
 
 const pageOf = (events: readonly LoggedInboundEvent[]): LogPage => ({
   ...logState(events.at(-1)?.position ?? { epoch: EPOCH, offset: 0 }),
-  afterStamp: 0,
+  previousStamp: 0,
   events,
 });
 

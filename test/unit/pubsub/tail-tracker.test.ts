@@ -183,7 +183,7 @@ describe("TailTracker", () => {
   it("says where the log has gone back to, by the first event that comes instead of a lost one", () => {
     tracker.established(0);
     for (const id of ["3-1000003", "4-10000031000004", "5-10000041000005"]) tracker.heard(heard(id), 1);
-    expect(tracker.lastBefore({ epoch: EPOCH, offset: 5 })).to.equal(null);
+    expect(tracker.lastKept({ epoch: EPOCH, offset: 5 })).to.equal(null);
     const to = { epoch: EPOCH, offset: 3, stamp: 1_000_003 };
     expect(tracker.heard(heard("4-10000031999999"), 1)).to.deep.equal({ to });
     tracker.rolledBack(to);
@@ -194,9 +194,9 @@ describe("TailTracker", () => {
       [5, to],
       [6, null],
     ] as const) {
-      expect(tracker.lastBefore({ epoch: EPOCH, offset }), `of ${offset}`).to.equal(expected);
+      expect(tracker.lastKept({ epoch: EPOCH, offset }), `of ${offset}`).to.equal(expected);
     }
-    expect(tracker.lastBefore({ epoch: OTHER, offset: 5 })).to.equal(null);
+    expect(tracker.lastKept({ epoch: OTHER, offset: 5 })).to.equal(null);
   });
 
   it("takes an event that comes once more for nothing new, and one that it does not remember for a suspicion", () => {
