@@ -17,7 +17,7 @@ import { runFaults, type FaultRecord } from "./fault-runner.js";
 import { Findings } from "./findings.js";
 import { describeTrail, isComplete, judge, type Evidence, type Marker } from "./judge.js";
 import { Ledger } from "./ledger.js";
-import { checkLog, readPlaces } from "./log-check.js";
+import { checkLog, readPlaces, type LogPlaces } from "./log-check.js";
 import { Losses } from "./losses.js";
 import { machineNow } from "./machine-clock.js";
 import type { ChaosOptions } from "./options.js";
@@ -179,8 +179,8 @@ class Chaos {
     const ledger = this.#ledger;
     const losses = this.#losses();
     for (const channel of ALL_CHANNELS) {
-      const places = isLive(channel)
-        ? new Map<number, number>()
+      const { places, stamps }: LogPlaces = isLive(channel)
+        ? { places: new Map(), stamps: new Map() }
         : await readPlaces(this.#world.redises.store, channel);
       // Of a log that is cut, only what is still in it can be compared.
       const isLost = (code: number, offset: number): boolean => {
@@ -203,6 +203,7 @@ class Chaos {
         channel,
         ledger,
         places,
+        stamps,
         marker: markers.get(channel)!,
         losses,
         lostPlaces,

@@ -118,7 +118,8 @@ export class ClientCheck {
     if (!hasId && !isLive(payload.channel))
       this.#broken("every event of a channel with history has an id", data.slice(0, 80));
     const { channel } = payload;
-    trail.push(codeOf(payload), this.#positions.get(channel)?.offset ?? 0, this.#connection);
+    const { offset = 0, stamp = 0 } = this.#positions.get(channel) ?? {};
+    trail.push(codeOf(payload), offset, this.#connection, stamp);
     this.#expectMoved(before, new Map([[channel, isLive(channel) ? 0 : 1]]), `an event of ${channel}`);
   }
 
@@ -141,9 +142,9 @@ export class ClientCheck {
   #readId(id: string): void {
     const positions = new Map<string, Position>();
     const known = this.#positions;
-    for (const { tag, epoch, offset } of parseCursor(id) ?? []) {
+    for (const { tag, epoch, offset, stamp = 0 } of parseCursor(id) ?? []) {
       const channel = this.#channelOf.get(tag);
-      if (channel !== undefined) positions.set(channel, { epoch, offset });
+      if (channel !== undefined) positions.set(channel, { epoch, offset, stamp });
     }
     if (positions.size < this.channels.filter((channel) => !isLive(channel)).length)
       this.#broken("an id tells the place in every channel", id);

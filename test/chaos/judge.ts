@@ -1,3 +1,4 @@
+import { haveOtherStamps } from "../../lib/pubsub/cursor.js";
 import { isLive, isTiny, keepsEverything } from "./channels.js";
 import type { Ledger } from "./ledger.js";
 import { judgeLive } from "./live-judge.js";
@@ -11,6 +12,8 @@ export interface Evidence {
   readonly ledger: Ledger;
   /** Which event is at which place of the log, of all places that are known. */
   readonly places: ReadonlyMap<number, number>;
+  /** The stamps of the events in the log, by their places. */
+  readonly stamps: ReadonlyMap<number, number>;
   readonly marker: Marker;
   readonly losses: Losses;
   /** Places at which there was an event that is lost; `null` if any may be, since an uncertain one is. */
@@ -71,7 +74,7 @@ function judgeNumbers(trail: Trail, evidence: Evidence): Finding | null {
     const isAgain =
       last !== undefined &&
       gaps > last.gaps &&
-      ((number === last.number && isLost(last.index, trail, evidence)) || isLost(index, trail, evidence));
+      (isLost(last.index, trail, evidence) || isLost(index, trail, evidence));
     if (last !== undefined && number <= last.number && !isAgain) {
       const rule = number === last.number ? "nothing comes twice" : "nothing comes out of order";
       return { rule, what: `${nameOf(code)} after ${publisher}#${last.number}`, index };
@@ -126,10 +129,16 @@ function isLostEvent(
   );
 }
 
-/** Whether an event that has come is not in the log any more. */
-function isLost(index: number, { codes, offsets }: Trail, { channel, places, losses }: Evidence): boolean {
+/** Whether an event that has come is not in the log any more. One that was sent again may be, with another stamp. */
+function isLost(
+  index: number,
+  { codes, offsets, stamps: received }: Trail,
+  { channel, places, stamps, losses }: Evidence,
+): boolean {
   if (!losses.possible) return false;
   const known = places.get(offsets[index]!);
+  const stamp = stamps.get(offsets[index]!);
+  if (stamp !== undefined && haveOtherStamps(stamp, received[index])) return true;
   return known === undefined ? keepsEverything(channel) : known !== codes[index];
 }
 
@@ -161,7 +170,9 @@ function firstMissing(
 
 /** By the places in the log: they follow one another, but for a gap; so uncertain events are judged as well. */
 function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
-  const { channel, places, losses, lostPlaces } = evidence;
+  const { channel, places, losses } = evidence;
+  const lostPlaces =
+    evidence.lostPlaces && new Set([...evidence.lostPlaces, ...lostPlacesOf(trail, evidence)]);
   let last = trail.beginning;
   let isTold = false;
   let lost: number | null = null;
@@ -179,7 +190,7 @@ function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
     const offset = trail.offsets[index]!;
     const isNext = offset === last + 1;
     const hidesNothing = losses.possible
-      ? isNext && !hasMoreLost(evidence, offset, gaps)
+      ? isNext && !hasMoreLost(lostPlaces, offset, gaps)
       : offset <= last + 1;
     if (isTold ? hidesNothing : !isNext) {
       const rule = isTold && isNext ? "a gap hides something" : "places follow one another";
@@ -212,11 +223,16 @@ function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
   return null;
 }
 
+/** The places of lost events that the client has received. */
+function lostPlacesOf(trail: Trail, evidence: Evidence): readonly number[] {
+  return trail.offsets.filter((_, index) => trail.codes[index] !== GAP && isLost(index, trail, evidence));
+}
+
 /**
  * Whether one more gap before `offset` may tell of a loss: with the next event of the lost event's publisher, behind others
  * that have the lost place by then. A client that had the lost event is told twice.
  */
-function hasMoreLost({ lostPlaces }: Evidence, offset: number, told: number): boolean {
+function hasMoreLost(lostPlaces: ReadonlySet<number> | null, offset: number, told: number): boolean {
   return lostPlaces === null || [...lostPlaces].filter((place) => place <= offset).length * 2 >= told;
 }
 

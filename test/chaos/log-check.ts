@@ -1,5 +1,6 @@
 import type { Cluster, Redis } from "ioredis";
 
+import { parseEntryId } from "../../lib/entry-id.js";
 import { historyKeys } from "../../lib/history/history-keys.js";
 import type { Findings } from "./findings.js";
 import type { Ledger } from "./ledger.js";
@@ -8,17 +9,28 @@ import { codeOf, decodePayload, nameOf } from "./payload.js";
 
 const PAGE = 5_000;
 
-/** Reads a channel's log from Redis itself: which event is at which place. */
-export async function readPlaces(admin: Redis | Cluster, channel: string): Promise<Map<number, number>> {
+export interface LogPlaces {
+  /** Which event is at which place. */
+  readonly places: Map<number, number>;
+  /** The stamps of these events. */
+  readonly stamps: Map<number, number>;
+}
+
+/** Reads a channel's log from Redis itself. */
+export async function readPlaces(admin: Redis | Cluster, channel: string): Promise<LogPlaces> {
   const { log } = historyKeys("sse:", channel);
   const places = new Map<number, number>();
+  const stamps = new Map<number, number>();
   for (let from = "-"; ;) {
     const entries = (await admin.xrange(log, from, "+", "COUNT", PAGE)) as [string, string[]][];
     for (const [id, fields] of entries) {
       const payload = decodePayload(fields[fields.indexOf("d") + 1]!);
-      if (payload !== null) places.set(Number.parseInt(id, 10), codeOf(payload));
+      const place = parseEntryId(id);
+      if (payload === null || place === null) continue;
+      places.set(place.offset, codeOf(payload));
+      stamps.set(place.offset, place.stamp);
     }
-    if (entries.length < PAGE) return places;
+    if (entries.length < PAGE) return { places, stamps };
     from = `(${entries.at(-1)![0]}`;
   }
 }

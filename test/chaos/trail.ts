@@ -5,12 +5,14 @@ export const GAP = -1;
 
 /**
  * What one client has received of one channel, over all its connections, in order. Of millions of events there are
- * three numbers each: which it is, the place in the log that its id says, and the connection that it came over.
+ * four numbers each: which it is, place and stamp that its id says, and the connection that it came over.
  */
 export class Trail {
   readonly codes: number[] = [];
   readonly offsets: number[] = [];
   readonly connections: number[] = [];
+  /** The stamps that the ids have; 0 if there is none. */
+  readonly stamps: number[] = [];
   /** When each connection began and ended, by its number. */
   readonly spans: Map<number, { readonly from: number; to: number }> = new Map();
   /** When the last gap came. */
@@ -29,10 +31,11 @@ export class Trail {
     return this.codes.length;
   }
 
-  push(code: number, offset: number, connection: number): void {
+  push(code: number, offset: number, connection: number, stamp = 0): void {
     if (code === GAP) this.gapAt = machineNow();
     this.codes.push(code);
     this.offsets.push(offset);
     this.connections.push(connection);
+    this.stamps.push(stamp);
   }
 }

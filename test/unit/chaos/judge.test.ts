@@ -19,12 +19,21 @@ const MARKER = { code: codeOf({ publisher: 0, number: 1 }), offset: 9, issuedAt:
 /** A chaos test that sees nothing would pass as well: here is what it has to see. */
 describe("what the chaos test finds wrong with what a client has received", () => {
   /** Each event is `[number, place]`, in order, of publisher 2 below 0; "gap" is one; the marker follows by itself. */
-  type Received = readonly (readonly [number, number] | "gap")[];
+  /** Number, place and stamp of an event. */
+  type Received = readonly (readonly [number, number, number?] | "gap")[];
 
   function rulesOf(
     channel: string,
     received: Received,
-    { beginning = 0, begunAt = 0, ends = true, losses = NO_LOSSES, speaksAgain = false } = {},
+    {
+      beginning = 0,
+      begunAt = 0,
+      ends = true,
+      losses = NO_LOSSES,
+      speaksAgain = false,
+      stamps = new Map<number, number>(),
+      places: lostAt = [LOST, LOST + 1],
+    } = {},
   ): string[] {
     const ledger = new Ledger();
     const acknowledge = (publisher: number, number: number, offset: number): void => {
@@ -32,7 +41,7 @@ describe("what the chaos test finds wrong with what a client has received", () =
       ledger.settle({ channel, publisher, number, issuedAt: offset, settledAt: offset + 0.5, id });
     };
     // Two that a server had acknowledged from which another took over: others have their places now.
-    if (losses.possible) for (const number of [LOST, LOST + 1]) acknowledge(2, number, number);
+    if (losses.possible) for (const number of lostAt) acknowledge(2, number, number);
     const own = EVENTS.filter((number) => number !== UNCERTAIN && !(speaksAgain && number === NEXT));
     for (const number of own) acknowledge(1, number, number);
     // The publisher of the lost events has another one in the log.
@@ -42,7 +51,7 @@ describe("what the chaos test finds wrong with what a client has received", () =
     for (const entry of received) {
       if (entry === "gap") trail.push(GAP, 0, 0);
       else if (entry[0] < 0) trail.push(codeOf({ publisher: 2, number: -entry[0] }), entry[1], 0);
-      else trail.push(codeOf({ publisher: 1, number: entry[0] }), entry[1], 0);
+      else trail.push(codeOf({ publisher: 1, number: entry[0] }), entry[1], 0, entry[2]);
     }
     if (ends) trail.push(MARKER.code, MARKER.offset, 0);
     const places = new Map(EVENTS.map((number) => [number, codeOf({ publisher: 1, number })]));
@@ -52,9 +61,10 @@ describe("what the chaos test finds wrong with what a client has received", () =
       channel,
       ledger,
       places,
+      stamps,
       marker: MARKER,
       losses,
-      lostPlaces: new Set(losses.possible ? [LOST, LOST + 1] : []),
+      lostPlaces: new Set(losses.possible ? lostAt : []),
     };
     return judge(trail, evidence).map(({ rule }) => rule);
   }
@@ -160,6 +170,18 @@ describe("what the chaos test finds wrong with what a client has received", () =
       expect(rulesOf("channel-1", at(...EVENTS), { losses })).to.deep.equal([]);
     });
 
+    it("nothing with events that were lost, and were sent again to the same places", () => {
+      const stamps = new Map([6, 7, 8].map((place) => [place, 200 + place] as const));
+      const before = [...at(1, 2, 3, 4, 5), [6, 6, 106], [7, 7, 107]] as const;
+      const after = [6, 7, 8].map((place) => [place, place, 200 + place] as const);
+      expect(
+        rulesOf("channel-1", [...before, "gap", ...after], { losses, stamps, places: [] }),
+      ).to.deep.equal([]);
+      expect(rulesOf("channel-1", [...before, ...after], { losses, stamps, places: [] })).to.not.deep.equal(
+        [],
+      );
+    });
+
     it("nothing with a lost event that comes again behind a gap", () => {
       const again = [...at(1, 2, 3), ...lost, "gap", ...at(3), ...lost, "gap", ...at(6, 7, 8)] as const;
       expect(rulesOf("channel-1", again, { losses })).to.deep.equal(["nothing comes twice"]);
@@ -194,7 +216,15 @@ describe("what the chaos test finds wrong with what a client has received", () =
         trail.push(number === "gap" ? GAP : codeOf({ publisher: 1, number }), 0, 0);
       }
       const marker = { ...MARKER, offset: 0 };
-      const evidence = { channel, ledger, places: new Map(), marker, losses, lostPlaces: new Set<number>() };
+      const evidence = {
+        channel,
+        ledger,
+        stamps: new Map(),
+        places: new Map(),
+        marker,
+        losses,
+        lostPlaces: new Set<number>(),
+      };
       return judge(trail, evidence).map(({ rule }) => rule);
     }
 
