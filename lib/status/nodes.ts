@@ -1,3 +1,5 @@
+import type { Cluster } from "ioredis";
+
 import { sanitize, type ErrorCode } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 
@@ -18,7 +20,7 @@ export type NodeStatus =
     }
   | { readonly address: string; readonly fault: ErrorCode };
 
-/** Of the servers together, or why none answers. */
+/** Of the servers that tell it, together; or why none answers. */
 export type ServerInfo =
   | { readonly connectedClients: number | null; readonly maxClients: number | null; readonly fault?: never }
   | { readonly connectedClients?: never; readonly maxClients?: never; readonly fault: ErrorCode };
@@ -32,19 +34,20 @@ export async function readNodes(
   let nodes: readonly NodeStatus[];
   try {
     const client = commands();
-    const [connected, failed] = await Promise.all([
+    const [listed, connected] = await Promise.all([
+      listNodes(client),
       nodesOf(client).then((clients) => Promise.all(clients.map(readNode))),
-      failedNodesOf(client),
     ]);
     const known = new Set(connected.map(({ address }) => address));
-    nodes = [...connected, ...failed.filter(({ address }) => !known.has(address))];
+    const others = listed.filter(({ address }) => !known.has(address));
+    nodes = [...connected, ...(await readOthers(client, others))];
   } catch (error) {
     return { redis: { fault: sanitize(error).code }, nodes: [] };
   }
   const answers = nodes.filter((node) => node.fault === undefined);
   if (answers.length === 0) return { redis: { fault: nodes[0]?.fault ?? "REDIS_UNAVAILABLE" }, nodes };
   const sum = (values: readonly (number | null)[]): number | null =>
-    values.reduce((total, value) => (total === null || value === null ? null : total + value));
+    values.reduce((total, value) => (total === null || value === null ? (total ?? value) : total + value));
   return {
     redis: {
       connectedClients: sum(answers.map((node) => node.connectedClients)),
@@ -61,29 +64,67 @@ export async function nodesOf(client: RedisClient): Promise<readonly NodeClient[
   return client.nodes();
 }
 
-/** The nodes that a cluster counts as failed: ioredis has no connection to them any more. */
-async function failedNodesOf(client: RedisClient): Promise<readonly NodeStatus[]> {
+/** Asks nodes that the client did not know. It learns of a node with a command to it, or from time to time. */
+async function readOthers(
+  client: RedisClient,
+  others: readonly NodeStatus[],
+): Promise<readonly NodeStatus[]> {
+  if (!("nodes" in client) || others.every(({ fault }) => fault !== undefined)) return others;
+  await new Promise<void>((resolve) => client.refreshSlotsCache(() => resolve()));
+  const clients = new Map(client.nodes().map((node) => [addressOf(node), node]));
+  return Promise.all(
+    others.map((other) => {
+      const found = clients.get(other.address);
+      return found === undefined || other.fault !== undefined ? other : readNode(found);
+    }),
+  );
+}
+
+/** The nodes of a cluster, as one of them sees them; none if the ACL refuses it, or no node answers. */
+async function listNodes(client: RedisClient): Promise<readonly NodeStatus[]> {
   if (!("nodes" in client)) return [];
   try {
-    return parseFailedNodes(String(await client.cluster("NODES")));
+    return parseNodes(String(await client.cluster("NODES")), client.options.natMap);
   } catch {
-    return []; // The ACL refuses it, or no node answers, which the others tell.
+    return [];
   }
 }
 
+type NatMap = Cluster["options"]["natMap"];
+
 /** Reads `CLUSTER NODES`: a line for each node, `id host:port@busport[,hostname] flags ...`. */
-export function parseFailedNodes(text: string): readonly NodeStatus[] {
-  return text.split("\n").flatMap((line) => {
-    const [, location = "", flags = ""] = line.split(" ");
-    const address = location.split("@")[0]!;
-    const isFailed = flags.split(",").includes("fail") && /.:[1-9]\d*$/.test(address);
-    return isFailed ? [{ address, fault: "REDIS_UNAVAILABLE" as const }] : [];
+export function parseNodes(text: string, natMap?: NatMap): readonly NodeStatus[] {
+  return text.split("\n").flatMap((line): readonly NodeStatus[] => {
+    const [, location = "", flagList = ""] = line.split(" ");
+    const address = mapAddress(location.split("@")[0]!, natMap);
+    const flags = flagList.split(",");
+    if (!/.:[1-9]\d*$/.test(address)) return [];
+    if (flags.includes("fail")) return [{ address, fault: "REDIS_UNAVAILABLE" }];
+    return [{ ...UNKNOWN, address, role: flags.includes("slave") ? "replica" : "master" }];
   });
 }
 
+function mapAddress(address: string, natMap: NatMap): string {
+  const mapped = typeof natMap === "function" ? natMap(address) : natMap?.[address];
+  return mapped ? `${mapped.host}:${mapped.port}` : address;
+}
+
+const UNKNOWN = {
+  role: null,
+  connectedClients: null,
+  maxClients: null,
+  usedMemoryBytes: null,
+  maxMemoryBytes: null,
+  maxMemoryPolicy: null,
+};
+
+function addressOf({ options }: NodeClient): string {
+  const { path, host = "localhost", port = 6379 } = options as Partial<NodeClient["options"]>;
+  return path ?? `${host}:${port}`;
+}
+
 async function readNode(client: NodeClient): Promise<NodeStatus> {
-  const { path, host = "localhost", port = 6379 } = client.options as Partial<NodeClient["options"]>;
-  const address = path ?? `${host}:${port}`;
+  const address = addressOf(client);
   try {
     const sections = ["clients", "memory", "replication"].map((section) => client.info(section));
     const info = (await Promise.all(sections)).join("\n");
@@ -107,14 +148,6 @@ async function readNode(client: NodeClient): Promise<NodeStatus> {
     const { code } = sanitize(error);
     if (code !== "REDIS_REFUSED") return { address, fault: code };
     // A server that refuses INFO to this user is there all the same.
-    return {
-      address,
-      role: null,
-      connectedClients: null,
-      maxClients: null,
-      usedMemoryBytes: null,
-      maxMemoryBytes: null,
-      maxMemoryPolicy: null,
-    };
+    return { ...UNKNOWN, address };
   }
 }

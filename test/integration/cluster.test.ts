@@ -341,6 +341,34 @@ describe("a Redis Cluster", function () {
     }
   });
 
+  it("lists all nodes in status(), with a fault for one that was killed", async () => {
+    const service = create();
+    const addressOf = ({ port }: { port: number }): string => `127.0.0.1:${port}`;
+    let report = await service.status();
+    // A replica is listed once it has got something from its master.
+    const channels = Array.from({ length: 50 }, () => name("replicated"));
+    await Promise.all(channels.map((channel) => service.publish(channel, { data: "x" })));
+    await eventually(async () => {
+      report = await service.status({ drift: false });
+      expect(report.nodes.map(({ address }) => address)).to.have.members(cluster.nodes.map(addressOf));
+      for (const node of report.nodes)
+        expect("maxMemoryPolicy" in node && node.maxMemoryPolicy).to.be.a("string");
+    }, 10_000);
+    const { nodes, redis } = report;
+    const count = (wanted: string): number =>
+      nodes.filter((node) => "role" in node && node.role === wanted).length;
+    expect([count("master"), count("replica")]).to.deep.equal([3, cluster.nodes.length - 3]);
+    expect(redis.connectedClients).to.be.at.least(nodes.length);
+    const [victim] = cluster.nodes;
+    await victim!.kill();
+    await eventually(async () => {
+      report = await service.status({ drift: false });
+      expect(report.nodes.map(({ address }) => address)).to.have.members(cluster.nodes.map(addressOf));
+      const found = report.nodes.filter(({ fault }) => fault !== undefined);
+      expect(found).to.deep.equal([{ address: addressOf(victim!), fault: "REDIS_UNAVAILABLE" }]);
+    }, 15_000);
+  });
+
   it("keeps the order of 2,500 events of one publisher, without history", async () => {
     const app = await start({ history: false });
     const channel = name("order");
