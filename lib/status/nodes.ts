@@ -73,7 +73,7 @@ async function readOthers(
   await new Promise<void>((resolve) => client.refreshSlotsCache(() => resolve()));
   const clients = new Map(client.nodes().map((node) => [addressOf(node), node]));
   return Promise.all(
-    others.map((other) => {
+    others.map(async (other) => {
       const found = clients.get(other.address);
       return found === undefined || other.fault !== undefined ? other : readNode(found);
     }),

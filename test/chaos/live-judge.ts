@@ -14,10 +14,12 @@ export function judgeLive(trail: Trail, evidence: Evidence): Finding | null {
   return judgeOrder(trail, evidence) ?? judgeSpans(trail, evidence);
 }
 
-function judgeOrder({ codes }: Trail, { channel, ledger }: Evidence): Finding | null {
+function judgeOrder({ codes, connections }: Trail, { channel, ledger, losses }: Evidence): Finding | null {
   const had = new Set<number>();
   const reached = new Map<number, number>();
   for (const [index, code] of codes.entries()) {
+    // Another process listens to another node, which may get an event later than the node before.
+    if (losses.possible && connections[index] !== connections[index - 1]) reached.clear();
     if (code === GAP || had.has(code)) continue;
     had.add(code);
     const last = reached.get(publisherOf(code));
