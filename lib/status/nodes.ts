@@ -1,7 +1,7 @@
 import { sanitize, type ErrorCode } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 
-/** What one Redis server says of itself, or why it does not; `null` in a field that it does not tell. */
+/** The state of one Redis server, or why it is not known. A field is `null` if the server does not report it. */
 export type NodeStatus =
   | {
       /** `host:port`, or the path of a Unix socket. */
@@ -18,7 +18,7 @@ export type NodeStatus =
     }
   | { readonly address: string; readonly fault: ErrorCode };
 
-/** Of the servers together, or why none answers. */
+/** The sums over all servers, or why no server answers. */
 export type ServerInfo =
   | { readonly connectedClients: number | null; readonly maxClients: number | null; readonly fault?: never }
   | { readonly connectedClients?: never; readonly maxClients?: never; readonly fault: ErrorCode };
@@ -67,7 +67,7 @@ async function failedNodesOf(client: RedisClient): Promise<readonly NodeStatus[]
   try {
     return parseFailedNodes(String(await client.cluster("NODES")));
   } catch {
-    return []; // The ACL refuses it, or no node answers, which the others tell.
+    return []; // The ACL refuses it, or no node answers. Then the reads of the nodes report it.
   }
 }
 
@@ -106,7 +106,7 @@ async function readNode(client: NodeClient): Promise<NodeStatus> {
   } catch (error) {
     const { code } = sanitize(error);
     if (code !== "REDIS_REFUSED") return { address, fault: code };
-    // A server that refuses INFO to this user is there all the same.
+    // The server answers, but it refuses INFO to this user.
     return {
       address,
       role: null,
