@@ -3,23 +3,23 @@
  *
  *     offset "-" stamp of the event before it (7 digits; absent if unknown)  stamp of the event (7 digits)
  *
- * A failover can lose the newest events of a log, and Redis then gives their offsets to other events. The stamps tell these
- * events from the lost ones. An entry that another program has written without stamps has the id `17-0`.
+ * A failover can lose the newest events of a log, and other events then get their offsets. These events have other stamps than
+ * the lost ones. An entry that another program has written without stamps has the id `17-0`.
  */
 export interface EntryId {
   readonly offset: number;
-  /** Tells the event from another one at the same offset of the same log, below `STAMPS`; 0 if unknown. */
+  /** Distinguishes the event from another event at the same offset of the same log. Below `STAMPS`; 0 if unknown. */
   readonly stamp: number;
   /** The stamp of the event before it; 0 if unknown. */
   readonly previousStamp: number;
 }
 
-/** How many stamps there are. An SSE id has 24 bits for one. */
+/** The number of possible stamps. An SSE id has 24 bits for a stamp. */
 export const STAMPS = 10_000_000;
 
 const ENTRY_ID = /^([1-9]\d{0,15})(?:-(\d{1,14}))?$/;
 
-/** Reads an entry's id, or the word in an envelope. Returns `null` for text that is none. */
+/** Reads an entry's id, or the word in an envelope. Returns `null` for other text. */
 export function parseEntryId(text: string): EntryId | null {
   const found = ENTRY_ID.exec(text);
   if (found === null) return null;
@@ -39,7 +39,7 @@ interface Place {
   readonly offset: number;
 }
 
-/** Reads a stamp as Redis has it; 0 for text that is none. */
+/** Reads a stamp as Redis stores it. Returns 0 for other text. */
 export function parseStamp(text: string): number {
   return /^\d{7}$/.test(text) ? Number(text) : 0;
 }

@@ -11,7 +11,7 @@ export type LeaseStatus = "ok" | "completed" | "taken" | "lost";
 const claimScript = defineScript("ClaimChannel", CLAIM, 2, (reply) => reply as LeaseStatus);
 const renewScript = defineScript("RenewChannel", RENEW, 2, (reply) => reply as LeaseStatus);
 
-/** Makes somebody the one who writes a channel as a whole, until the lease runs out or the channel is completed. */
+/** Makes the owner of a lease the only writer of a channel, until the lease runs out or the channel is completed. */
 export function claimChannel(
   client: RedisClient,
   { position, log }: HistoryKeys,
@@ -43,20 +43,20 @@ export interface PublishArguments {
   readonly event: string;
   readonly data: string;
   readonly ending: Ending | "";
-  /** Of a log that begins with this event. */
+  /** The epoch of a log that starts with this event. */
   readonly epoch: string;
   readonly maxLength: number;
   readonly maxAgeMs: number;
-  /** Who publishes, and its how many-eth event this is: by both the script knows one that was sent again. */
+  /** The name of the publisher, and the number of this event. The script uses both to recognize an event that is sent again. */
   readonly producer: string;
   readonly sequence: number;
-  /** The sequence of that producer's event before it on this channel; 0 for none. */
+  /** The sequence of the event that this producer published on this channel before this one; 0 for none. */
   readonly after: number;
-  /** The epoch of the log of that event, if it was acknowledged; empty if it is not answered yet. */
+  /** The epoch of the log of that event, if it was acknowledged; empty if Redis has not answered yet. */
   readonly afterEpoch: string;
-  /** The lease of who writes the whole channel; empty for one that has none. */
+  /** The lease of the writer of the whole channel; empty if the channel has no writer. */
   readonly writer: string;
-  /** Whether the channel will be completed one day: who comes late then gets it from its beginning. */
+  /** Whether the channel will be completed later. Then a late reader gets it from its first event. */
   readonly finite: boolean;
 }
 
@@ -110,7 +110,7 @@ export function publishToLog(
     maxAgeMs,
     epoch + afterEpoch,
   ];
-  // What is seldom given is left out: every argument costs.
+  // Rare arguments are left out, because every argument costs time.
   const now = timeOf(client);
   const special = ending !== "" || writer !== "" || finite || now !== "";
   if (special) args.push(after, ending, writer, finite ? "1" : "", now);
@@ -120,7 +120,7 @@ export function publishToLog(
 
 export interface ReadArguments {
   readonly channel: string;
-  /** The life of the log to read; empty to ask only where it stands. */
+  /** The epoch of the log to read; empty to read only the state of the log. */
   readonly epoch: string;
   readonly after: number;
   readonly maxEvents: number;
@@ -137,7 +137,7 @@ export interface LogContent {
 
 export interface LogEntry extends EntryId, LogContent {}
 
-/** The log as one read has found it. The entries are in order, and those of `epoch` as it was asked for. */
+/** The log as one read has found it. The entries are in order, and belong to the epoch that the caller asked for. */
 export interface ReadReply {
   /** Another program has damaged the log, so it counts as no log. */
   readonly isInvalid: boolean;
@@ -157,7 +157,7 @@ export interface ReadReply {
 
 const readScript = defineScript("ReadLog", READ, 2, (reply) => (reply as readonly unknown[]).map(String));
 
-/** Reads one page of a channel's log, bounded in events and in bytes, and where the log stands. */
+/** Reads one page of a channel's log, bounded in events and in bytes, and the state of the log. */
 export async function readFromLog(
   client: RedisClient,
   { position, log }: HistoryKeys,
@@ -191,7 +191,7 @@ export async function readFromLog(
   };
 }
 
-/** Another one each time, and random: what was published cannot have it. No part of it is both its begin and its end. */
+/** A new random text each time, so that published data cannot contain it. No part of it is both its start and its end. */
 function newSeparator(): string {
   return `\u001e${randomBytes(9).toString("base64url")}`;
 }

@@ -14,7 +14,7 @@ export interface LogPublisherOptions {
   readonly keyPrefix: string;
   readonly policy: HistoryPolicy;
   readonly clock: Clock;
-  /** What goes on a channel without history. */
+  /** Encodes an event for a channel without history. */
   readonly encodeEnvelope: (event: LoggedEvent) => string;
 }
 
@@ -24,15 +24,15 @@ export interface LoggedEvent {
 }
 
 export interface LogOptions {
-  /** Default true; false publishes to who listens now, and keeps nothing. */
+  /** Default true. False: the event goes only to streams that are open now, and is not kept. */
   readonly history?: boolean;
   /** Makes this the channel's last event. */
   readonly ending?: Ending;
-  /** The channel will be completed one day. */
+  /** The channel will be completed later. */
   readonly finite?: boolean;
-  /** The lease of who writes the whole channel. */
+  /** The lease of the writer of the whole channel. */
   readonly writer?: string;
-  /** Which event of which producer this is, for one that is tried again. Default: the next of this process. */
+  /** The producer and the sequence of an event that is sent again. Default: this process and its next sequence. */
   readonly identity?: { readonly producer: string; readonly sequence: number };
   /** Other bounds than the channel's own. */
   readonly maxLength?: number;
@@ -50,7 +50,7 @@ interface Acknowledged {
   readonly at: number;
 }
 
-/** Channels of which the latest acknowledged event is remembered. */
+/** The last acknowledged event is remembered for this number of channels. */
 const MAX_REMEMBERED = 10_000;
 /** Logs forget a producer after ten minutes. */
 const REMEMBERED_MS = 300_000;
@@ -77,19 +77,19 @@ export function newEpoch(): string {
 }
 
 /**
- * Publishes, with a place in the channel's log. Every event bears who publishes it and a number that only grows,
- * so that one that ioredis sends again, since its answer was lost with the connection, takes effect once.
+ * Publishes events, with a place in the channel's log. Each event has the name of its producer and a number that only grows.
+ * So an event that ioredis sends again, because its answer was lost with the connection, takes effect once.
  */
 export class LogPublisher {
   readonly #options: LogPublisherOptions;
   readonly #producer = randomBytes(6).toString("base64url");
   readonly #keyed = new KeyedPublisher();
   #sequence = 0;
-  /** Of each channel the last event that is not answered yet. */
+  /** The last event of each channel that Redis has not answered yet. */
   readonly #latest = new Map<string, UnderWay>();
   /**
-   * Of each channel the last event that was acknowledged, the oldest first. A log that has not even this one has lost it, in
-   * a failover or a restart, and maybe no reader ever got it: the next event tells.
+   * The last acknowledged event of each channel, the oldest first. If a log does not have this event, Redis has lost it in a
+   * failover or a restart, and maybe no reader got it. Then the next event of the channel says so.
    */
   readonly #acknowledged = new Map<string, Acknowledged>();
 
@@ -97,7 +97,7 @@ export class LogPublisher {
     this.#options = options;
   }
 
-  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis; then nothing was published, unless by a lost answer. */
+  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis. Then nothing was published, unless the answer was lost. */
   async publish(channel: string, event: LoggedEvent, options: LogOptions = {}): Promise<LogReceipt> {
     const { policy, encodeEnvelope } = this.#options;
     const bounds = options.history === false ? null : policy(channel);
@@ -120,9 +120,9 @@ export class LogPublisher {
   }
 
   /**
-   * Those of one channel that are under way at once take effect in their order, or not. A connection keeps them in
-   * order by itself, but for the moment in which the server has forgotten the script: one that was refused for that is
-   * sent once more, and others come before it. Such a one waits for those before it, and tries again.
+   * Events of one channel that are sent at the same time take effect in their order, or fail. A connection keeps their order,
+   * except when the server has forgotten the script: then a refused event is sent again, and later events would take effect
+   * before it. The script refuses such a later event (`early`). It waits for the event before it, and is sent again.
    */
   #publishInOrder(
     channel: string,
@@ -169,7 +169,8 @@ export class LogPublisher {
     }
     if (reply.status !== "ok") throw channelRefusal(reply.status);
     const { epoch, offset, stamp, receivers } = reply;
-    // It was published and is dropped already, or it was overtaken and never will be: not to be acknowledged.
+    // It was published and has been removed since, or a later event took effect before it, and it never will. So it is not
+    // acknowledged.
     if (offset === null) {
       throw new RedisSseError("REDIS_UNAVAILABLE", "it is not known whether this event was published");
     }
@@ -198,7 +199,7 @@ export class LogPublisher {
     }
   }
 
-  /** The latest event on a channel that was acknowledged, if its log is bound to know it. */
+  /** The last acknowledged event of a channel, if the log must still know it. */
   #acknowledgedOn(channel: string, { identity }: LogOptions): Acknowledged | undefined {
     if (identity !== undefined) return undefined;
     const known = this.#acknowledged.get(channel);

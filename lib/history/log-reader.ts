@@ -25,9 +25,9 @@ export interface LogReaderOptions<Event> {
   readonly clock: Clock;
   /** As `ServerRuns.current()`. */
   readonly serverRun: () => Promise<ServerRun>;
-  /** The most bytes of data in a page, but for a single event that is larger. */
+  /** The most bytes of data in a page. A page of a single event may be larger. */
   readonly maxPageBytes: number;
-  /** Makes of an entry what sessions send, once for all of them. */
+  /** Makes an entry into the event that sessions send, once for all sessions. */
   readonly toEvent: (channel: string, place: Place, entry: LogContent) => Event;
   /** About how much memory such an event takes. */
   readonly sizeOf: (event: Event) => number;
@@ -52,7 +52,7 @@ interface Page<Event> extends Tail {
   readonly events: readonly Event[];
 }
 
-/** What the reader knows of the log already: see `HistoryPort.read()`. */
+/** The state of the log that is already known: see `HistoryPort.read()`. */
 interface Known {
   readonly since: number;
   readonly top: Place | null;
@@ -67,23 +67,23 @@ interface CachedPage<Event> {
   freshUntil: number;
 }
 
-/** What was read of the logs. */
+/** Counts of reads. */
 export interface LogReaderStatistics {
-  /** Reads of Redis: pages, and where a log stands. */
+  /** Reads from Redis: of pages, and of the state of a log. */
   readonly reads: number;
-  /** Reads that were spared, since another stream's was shared. */
+  /** Reads that were not needed, because streams shared another read. */
   readonly shared: number;
 }
 
 const MAX_PAGE_EVENTS = 256;
 const MAX_CACHED_BYTES = 8 * 1024 * 1024;
-/** Those who come back together, after a deploy or an outage, ask for the same pages within seconds. */
+/** Clients that reconnect together, after a deploy or an outage, need the same pages within seconds. */
 const CACHED_MS = 5_000;
 const HOUR_MS = 3_600_000;
 /** How long the hash outlives the newest event, in addition to `maxAgeMs`. */
 const MEMORY_MS = 24 * HOUR_MS;
 
-/** Reads channels' logs in bounded pages, each page once for all who want it at about the same time. */
+/** Reads channels' logs in bounded pages. Streams that need a page at about the same time share one read. */
 export class LogReader<Event> {
   readonly #options: LogReaderOptions<Event>;
   /** By channel, epoch, offset and stamp; the oldest first. */
@@ -153,7 +153,7 @@ export class LogReader<Event> {
     const cached = this.#pages.get(key);
     if (cached !== undefined && (cached.known === null || isUseful(cached.known))) {
       const page = await cached.page;
-      // One that was under way may turn out too old.
+      // A page that was still being read can be too old.
       if (!isUseful(page)) return this.read(channel, after, { ...known, since });
       this.#shared++;
       return page;
@@ -176,8 +176,8 @@ export class LogReader<Event> {
   }
 
   /**
-   * Whether a page goes on in a log that stands at `top`: the log still holds what follows, and has not lost the last event
-   * of the page.
+   * Whether a page is still valid if the newest event of the log is `top`: the log still has all events after the page, and has
+   * not lost the last event of the page.
    */
   #isValid({ last }: Page<Event>, channel: string, top: Place | null): boolean {
     if (last === null || top === null || last.offset > top.offset) return false;
@@ -190,7 +190,7 @@ export class LogReader<Event> {
     for (const key of this.#pages.keys()) if (key.startsWith(`${channel}\n`)) this.#drop(key);
   }
 
-  /** Forgets what was read. */
+  /** Drops all pages. */
   close(): void {
     this.#closed = true;
     this.#cancelSweep?.();
@@ -233,7 +233,7 @@ export class LogReader<Event> {
     return { ...toTail(state, run, readAt), previousStamp, last: places.at(-1) ?? null, events };
   }
 
-  /** Only a page with events is worth keeping: an empty one says where the log stood, which is asked afresh. */
+  /** Keeps a page with events. An empty page only shows the state of the log, which each stream reads again. */
   #keep(key: string, entry: CachedPage<Event>, page: Page<Event>): void {
     if (page.events.length === 0 || this.#closed) return this.#drop(key);
     entry.known = page;

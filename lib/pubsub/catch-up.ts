@@ -17,21 +17,21 @@ export interface HistoryOwner {
   end(reason: CloseReason, fault: RedisSseError): void;
   /** What is known of a channel's log. */
   log(channel: string): ChannelLog;
-  /** Passes on what has come live so far. */
+  /** Passes on the live events that have come so far. */
   flushTurn(): void;
 }
 
-/** Where events go that are the next. */
+/** Where the next events go. */
 export interface HistoryOutput {
   /** Writes an event, or lets it wait for the client. */
   emit(event: InboundEvent): void;
-  /** The same of events that follow one another. */
+  /** The same for events that follow one another. */
   emitAll(batch: EventBatch): void;
-  /** More waits here than before. */
+  /** More events wait here than before. */
   held(): void;
   /** No events are missing any more. */
   caughtUp(): void;
-  /** Less waits here than before, maybe nothing: a stream ends once nothing does. */
+  /** Fewer events wait here than before, maybe none. A stream ends only when no events wait. */
   released(): void;
 }
 
@@ -43,13 +43,13 @@ export interface HistoryContext {
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
 }
 
-/** The tracks of a session as they are now: they come and go during every wait. */
+/** The tracks of a session as they are now. They can change during every wait. */
 export interface Tracks {
   nextBehind(except?: ReadonlySet<ChannelTrack>): ChannelTrack | undefined;
   isCurrent(track: ChannelTrack): boolean;
   /**
-   * Resolves after a second, or when the session closes. A log that seems to have lost events is read once more then: a
-   * server that was just replaced may still answer.
+   * Resolves after a second, or when the session closes. Then a log that seems to have lost events is read again: the first
+   * answer may be from a master that was just replaced.
    */
   pause(): Promise<void>;
 }
@@ -57,8 +57,8 @@ export interface Tracks {
 const log = createLog("history");
 
 /**
- * Reads what a session has missed: log by log, a page at a time, as fast as its client takes it, until live events
- * follow on. What cannot be had is told as a gap.
+ * Reads the events that a session has missed, log by log and page by page, as fast as its client takes them, until live
+ * events follow. If it cannot get some events, it sends a gap.
  */
 export class CatchUp {
   readonly #context: HistoryContext;
@@ -66,7 +66,7 @@ export class CatchUp {
   readonly #output: HistoryOutput;
   readonly #tracks: Tracks;
   #running = false;
-  /** There while the reading waits for the client. */
+  /** Set while the reads wait for the client. */
   #resume: (() => void) | null = null;
 
   constructor(context: HistoryContext, owner: HistoryOwner, output: HistoryOutput, tracks: Tracks) {
@@ -76,7 +76,7 @@ export class CatchUp {
     this.#tracks = tracks;
   }
 
-  /** Reads what is missing, or goes on with it: the client takes events again, or the log may be read again. */
+  /** Starts to read the missing events, or resumes: the client takes events again, or the log can be read again. */
   run(): void {
     this.#resume?.();
     if (this.#running || !this.#open || this.#tracks.nextBehind() === undefined) return;
@@ -84,12 +84,12 @@ export class CatchUp {
     void this.#runToEnd();
   }
 
-  /** The session closes: whoever waits here goes on, and sees it. */
+  /** The session closes. The waiting read resumes, and notices it. */
   stop(): void {
     this.#resume?.();
   }
 
-  /** Goes over what the client will not get, and tells it. */
+  /** Moves to `position` past events that the client will not get, and sends a gap. */
   skip(track: ChannelTrack, position: Position, reason: GapReason, ending: Ending | null = null): void {
     track.position = position;
     if (ending !== null) track.ended = ending;
@@ -102,7 +102,7 @@ export class CatchUp {
     this.#output.emit({ ...gap, position, ...(ending !== null && { ending }) });
   }
 
-  /** Passes on what was put aside and follows; with all there is, the track is not behind any more. */
+  /** Passes on the stored events that follow. If the session then has all events, the track is not behind any more. */
   settle(track: ChannelTrack): void {
     const { waitingBytes, ended } = track;
     this.#passAll(track);
@@ -119,7 +119,7 @@ export class CatchUp {
     }
     this.#running = false;
     if (!caughtUp || !this.#open) return;
-    // Between the last look and now another may have fallen behind.
+    // Another track may have fallen behind since the last check.
     if (this.#tracks.nextBehind() !== undefined) this.run();
     else {
       this.#output.caughtUp();
@@ -127,10 +127,10 @@ export class CatchUp {
     }
   }
 
-  /** Answers whether nothing is missing any more; false when it has to wait, or the session is closing. */
+  /** Returns true if no events are missing any more, and false if it has to wait or the session is closing. */
   async #catchUp(): Promise<boolean> {
     const { history: port } = this.#context;
-    // Those whose logs cannot be read now do not keep the others waiting.
+    // Tracks whose logs cannot be read now. They do not delay the others.
     const stuck = new Set<ChannelTrack>();
     for (
       let track = this.#tracks.nextBehind(stuck);
@@ -145,7 +145,7 @@ export class CatchUp {
       const { since, tail } = this.#owner.log(channel);
       let page: LogPage;
       try {
-        // Without a known tail the log may have gone back since a page was read.
+        // Without a known tail, the log may have lost events since a page was read.
         page = await port.read(
           channel,
           from,
@@ -170,8 +170,8 @@ export class CatchUp {
       if (!this.#open) return false;
       if (!this.#tracks.isCurrent(track) || track.doubtedAt !== null) continue;
       this.settle(track);
-      // Not subscribed just now, or the log stands where it stood before: no read can tell what is missing. It is told
-      // when that has changed.
+      // The channel is not subscribed now, or this read shows an older state than the known tail. No read can show now what
+      // is missing. `run()` is called when this has changed.
       const wentBack = tail !== null && page.readAt > asked && page.position.offset < tail.position.offset;
       const isUnknown = this.#owner.log(channel).since === Infinity || wentBack;
       if (track.behind && track.position === from && isUnknown) stuck.add(track);
@@ -190,7 +190,7 @@ export class CatchUp {
       return;
     }
     const first = page.events[0];
-    // The server has lost its newest events, and may have given their offsets to others.
+    // Redis has lost the newest events, and other events may have their offsets.
     const isAhead = first === undefined && isFresh && top.offset < from.offset;
     if (isAhead || haveOtherStamps(from.stamp, page.previousStamp)) {
       if (track.doubtedAt !== null) return this.#goBack(track, page);
@@ -217,13 +217,13 @@ export class CatchUp {
     }
   }
 
-  /** The log has lost events. Goes on behind the newest that is known not to be lost, or else with what follows. */
+  /** The log has lost events. Resumes after the newest event that is known to be kept, or else with the next event. */
   #goBack(track: ChannelTrack, { position: top, ending, previousStamp }: LogPage): void {
     const { epoch, offset } = track.position!;
     const last = this.#owner.log(track.channel).lastKept(track.position!);
     track.doubtedAt = null;
     track.forgetLogged();
-    // Once: two servers that both count as master answer differently in turn.
+    // Only once: two servers that both act as master can answer differently in turn.
     if (last !== null && last.offset < top.offset && last !== track.wentBackTo) {
       track.wentBackTo = last;
       this.skip(track, last, "future");
@@ -234,7 +234,7 @@ export class CatchUp {
   /** The channel's log is not the log of the client's position: the channel has a new log, or no log. */
   #changeLog(track: ChannelTrack, page: LogPage, isLost: boolean): void {
     const { position: top, ending, isInvalid } = page;
-    // What has begun behind an end is another story, of which nothing is missing.
+    // A log that starts after the end is a new log, and no events of it are missing.
     if (track.ended !== null) track.reopen();
     const { epoch } = track.position!;
     const begin = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
@@ -245,7 +245,7 @@ export class CatchUp {
     if (isOld) track.ended = ending;
   }
 
-  /** What the client has not had of a batch. */
+  /** Sends the events of a batch that the client does not have. */
   #emitRest(track: ChannelTrack, batch: EventBatch): void {
     const { offset } = track.position!;
     if (batch.run !== null && batch.run.first > offset) {
@@ -261,7 +261,7 @@ export class CatchUp {
     }
   }
 
-  /** An event says that the log has lost another one before it. */
+  /** Sends a gap if the stamps of an event say that the log has lost an event before it. */
   #tellLoss(track: ChannelTrack, { position }: InboundEvent): void {
     if (haveOtherStamps(track.position!.stamp, position!.previousStamp)) {
       this.skip(track, placeBefore(position!), "future");
@@ -272,11 +272,11 @@ export class CatchUp {
     this.#passHeld(track);
     const { tail } = this.#owner.log(track.channel);
     const isCurrent = tail !== null && isSamePlace(tail.position, track.position!);
-    // An end without an event of its own, as another program, or a publisher without all rights, may leave it.
+    // Another program, or a publisher without all rights, can end a channel without a last event.
     if (isCurrent && tail.ending !== null) track.ended ??= tail.ending;
     track.behind = !isCurrent && track.ended === null;
     if (track.behind) return;
-    // What is left was in no log: somebody has made its place up.
+    // The events that are left are in no log: another program has made up their places.
     track.forgetLogged();
     this.#passHeld(track);
   }

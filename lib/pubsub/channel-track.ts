@@ -3,23 +3,23 @@ import { sizeOf } from "./frame-buffer.js";
 import type { Ending } from "./history-port.js";
 import type { InboundEvent } from "./inbound-event.js";
 
-/** What a track says of an event that has come live. */
+/** How a track judges a live event. */
 export type Verdict = "pass" | "drop" | "hole";
 
 /**
- * One channel of one session: how far the session has come in its log. While it is behind, live events wait here,
- * as many as may; those that may not are read from the log when their turn comes.
+ * One channel of one session, with the session's place in the log. While the session is behind, live events wait here, up
+ * to a limit. Events beyond the limit are read from the log later.
  */
 export class ChannelTrack {
   readonly channel: string;
   /** The last event that was passed on; `null` until it is known where the session begins. */
   position: Position | null = null;
   behind = true;
-  /** Whether the replay that brings it up has begun: how much that takes is looked at once. */
+  /** Whether the replay has started. The number of events to replay is checked only at the start. */
   replaying = false;
   /** When its log seemed to have lost events, as `HistoryPort.now()`; `null` if it does not. */
   doubtedAt: number | null = null;
-  /** Where it went back to when its log had lost events. */
+  /** The place to which the session went back after its log had lost events. */
   wentBackTo: Position | null = null;
   /** How the channel has ended, once its last event was passed on. */
   ended: Ending | null = null;
@@ -65,7 +65,7 @@ export class ChannelTrack {
     if (ending !== undefined) this.ended = ending;
   }
 
-  /** Puts an event aside; of what exceeds `maxBytes`, only what is not in the log is kept. */
+  /** Stores an event. If the events exceed `maxBytes`, drops all events that have a place in a log. */
   hold(event: InboundEvent, maxBytes: number): void {
     if (event.position !== undefined) this.#firstHeard ??= event.position;
     this.#waiting.push(event);
@@ -73,7 +73,7 @@ export class ChannelTrack {
     if (this.#bytes > maxBytes) this.forgetLogged();
   }
 
-  /** The next of those put aside that follows on; `null` at a hole, `undefined` when there is none. */
+  /** Removes the next stored event, and returns it. `null`: events before it are missing. `undefined`: no event is stored. */
   next(): InboundEvent | null | undefined {
     for (;;) {
       const event = this.#waiting[0];
@@ -86,7 +86,7 @@ export class ChannelTrack {
     }
   }
 
-  /** Drops those put aside that are to be found in the log, if anywhere. */
+  /** Drops the stored events that have a place in a log. */
   forgetLogged(): void {
     this.#waiting = this.#waiting.filter(({ position }) => position === undefined);
     this.#bytes = this.#waiting.reduce((sum, event) => sum + sizeOf(event), 0);

@@ -1,14 +1,14 @@
 /**
- * Where a stream stands in its channels, as the `id` of its events: one text for all channels, so that one
- * `Last-Event-ID` resumes them all.
+ * The places of a stream in all its channels, as the `id` of its events. One text has all places, so that one
+ * `Last-Event-ID` resumes all channels.
  *
  *     "3." base64url( per channel: tag (4 bytes)  epoch (4 bytes)  stamp (3 bytes)  number (LEB128) )
  *
  * The tag is a hash of the channel's name, because the name would be too long. Each log has a random epoch, so two
  * channels are indistinguishable only if both their tags and their epochs are the same. The number is the offset of
  * the newest event that the client has, and the stamp is the stamp of this event, or 0 if it has none. For a channel
- * without a log, the epoch is 0, and there is no stamp. The number is then 65,536 times the hour of Redis' clock in which the server
- * found no log, plus 16 bits of the server's `run_id`.
+ * without a log, the epoch is 0, and the stamp is left out. The number is then 65,536 times the hour of Redis' clock in which
+ * the server found no log, plus 16 bits of the server's `run_id`.
  *
  * Version 2 had no stamps. Version 1 had tags of 2 bytes as well, and no entries for channels without a log. Both can
  * still be read. An id is opaque to a client. The server does not trust it: only text that `encodeCursor()` of one of
@@ -17,11 +17,11 @@
 
 import { STAMPS } from "../entry-id.js";
 
-/** A place in a channel's log. Offsets begin with 1 and have no holes; 0 stands before the first event. */
+/** A place in a channel's log. The first event has the offset 1, and no offset is left out. 0 is before the first event. */
 export interface Position {
   /**
-   * One life of the log, 8 hexadecimal digits: a log that was lost begins again with another epoch. Empty if there is
-   * no log.
+   * Identifies one log of the channel, 8 hexadecimal digits: after a loss of the log, the next one has another epoch. Empty
+   * if the channel has no log.
    */
   readonly epoch: string;
   readonly offset: number;
@@ -30,10 +30,10 @@ export interface Position {
   /** Of an event: the stamp of the event before it; 0 or absent if unknown. */
   readonly previousStamp?: number;
   /**
-   * If there is no log: the time when the server found none, in milliseconds of Redis' clock. An id has whole hours.
+   * If the channel has no log: the time when the server found none, in milliseconds of Redis' clock. An id has whole hours.
    */
   readonly since?: number;
-  /** If there is no log: the run of the server that found none, as `ServerRun.id`. */
+  /** If the channel has no log: the run of the server that found none, as `ServerRun.id`. */
   readonly run?: number;
 }
 
@@ -47,7 +47,7 @@ const VERSION = "3.";
 const TAG_BYTES = 4;
 const EPOCH_BYTES = 4;
 const STAMP_BYTES = 3;
-/** The sizes of what an id of each version that can be read has of a channel. */
+/** The sizes of a channel's fields in an id, by the version of the id. */
 const LAYOUTS = {
   "1.": { tagBytes: 2, stampBytes: 0 },
   "2.": { tagBytes: TAG_BYTES, stampBytes: 0 },
@@ -59,7 +59,7 @@ const HOUR_MS = 3_600_000;
 const RUNS = 65_536;
 const STAMP_AT = TAG_BYTES + EPOCH_BYTES;
 const HEAD_BYTES = STAMP_AT + STAMP_BYTES;
-/** More than the channels of any stream take; whatever is longer is not looked at. */
+/** Longer than the id of any stream. A longer text is not read. */
 const MAX_LENGTH = 16 * 1024;
 
 /** The most channels of a stream. Their id stays below 8 KB, the limit of some proxies for one header line. */
@@ -74,7 +74,7 @@ export function tagOf(channel: string): number {
   return hash >>> 0;
 }
 
-/** What stood for it in version 1: folded to 16 bits. */
+/** The tag in version 1, which has 16 bits. */
 export function shortTagOf(tag: number): number {
   return ((tag >>> 16) ^ tag) & 0xffff;
 }
@@ -96,14 +96,14 @@ export function encodeEntry({ tag, epoch, offset, stamp = 0, since = 0, run = 0 
   return bytes.subarray(0, writeNumber(bytes, HEAD_BYTES, offset));
 }
 
-/** A cursor of the parts of its channels, one behind the other. */
+/** Makes a cursor from the parts of its channels. */
 export function encodeEntries(entries: Buffer): string {
   return VERSION + entries.toString("base64url");
 }
 
 /**
- * Puts another event of the same log into a part of a cursor, from `start` to `end` of `entries`. Returns false if the
- * length would differ.
+ * Puts the place of another event of the same log into one channel's part of a cursor, from `start` to `end` of `entries`.
+ * Returns false if the length would differ.
  */
 export function replacePlace(
   entries: Buffer,
@@ -119,7 +119,7 @@ export function replacePlace(
   return true;
 }
 
-/** Answers where it ends. */
+/** Returns the end of the number. */
 function writeNumber(bytes: Buffer, start: number, number: number): number {
   let end = start;
   let rest = number;
@@ -128,7 +128,7 @@ function writeNumber(bytes: Buffer, start: number, number: number): number {
   return end;
 }
 
-/** Reads a cursor. Returns `null` for text that `encodeCursor()` of none of the versions writes. */
+/** Reads a cursor. Returns `null` for text that `encodeCursor()` of no version writes. */
 export function parseCursor(text: string): readonly CursorEntry[] | null {
   if (text.length > MAX_LENGTH || !/^[123]\.[\w-]+$/.test(text)) return null;
   const { tagBytes, stampBytes } = LAYOUTS[text.slice(0, VERSION.length) as keyof typeof LAYOUTS];
@@ -188,12 +188,12 @@ export function isNext({ offset, stamp }: Position, next: Position): boolean {
   return next.offset === offset + 1 && !haveOtherStamps(stamp, next.previousStamp);
 }
 
-/** Whether two places with one offset are those of two events: one of them was lost in a failover. */
+/** Whether two places with the same offset have different stamps. Then a failover has lost one of the two events. */
 export function haveOtherStamps(one: number | undefined, other: number | undefined): boolean {
   return Boolean(one) && Boolean(other) && one !== other;
 }
 
-/** Whether `text` is an epoch: what another program wrote may not be. */
+/** Whether `text` is an epoch. Another program may have written other text. */
 export function isEpoch(text: string): boolean {
   return /^[0-9a-f]{8}$/.test(text) && text !== NO_EPOCH;
 }

@@ -11,9 +11,9 @@ import type { Suspicion, TailTracker } from "./tail-tracker.js";
 export interface WatchedLog {
   readonly channel: string;
   readonly log: TailTracker;
-  /** The log has events that never came. */
+  /** The log has events that never arrived. */
   missed(): void;
-  /** The log has lost its newest events, those behind `to` if that is known, and has given their places to others. */
+  /** The log has lost the events after `to` (`null`: not known), and other events have their offsets. */
   rolledBack(to: Position | null): void;
 }
 
@@ -34,24 +34,24 @@ interface Suspect {
 const log = createLog("history");
 
 /**
- * How often channels are looked at whose logs may begin without a message: a task that is enqueued over another node of a
- * cluster, or by a program without the right to ask who listens.
+ * How often to read channels whose logs may start without a message. Such a channel belongs to a task that was enqueued on
+ * another node of a cluster, or by a program that may not call `PUBSUB NUMSUB`.
  */
 const SILENT_MS = 2_000;
 
-/** Reads under way at once. */
+/** Reads at the same time. */
 const MAX_BATCH = 256;
 
 /**
- * Compares, from time to time, where each channel's log stands with what was heard. Redis may drop a message without
- * dropping the connection that it was for (a proxy between, a failover, a log that was lost while all was quiet), and
- * nothing else would tell before the next event. It also keeps the places of quiet logs from being forgotten while
- * a client listens, finds writers whose process died, and records that a channel still has no log.
+ * Compares, from time to time, each channel's log with the events that were heard. Redis can lose a message and keep the
+ * connection (because of a proxy or a failover), and a log can be lost while no events come. Without this check, only
+ * the next event would show it. The reads also renew the expiry of quiet logs while a client listens, find writers whose
+ * process died, and record that a channel still has no log.
  */
 export class LogWatch {
   readonly #options: LogWatchOptions;
   readonly #stopping = new AbortController();
-  /** Logs that are being verified, and what was said of them meanwhile: the events behind a lost place all say the same. */
+  /** Logs that are being verified, and the latest suspicion since then: all events after a lost one raise the same suspicion. */
   readonly #verifying = new Map<TailTracker, Suspicion | null>();
   #started = false;
 
@@ -66,7 +66,7 @@ export class LogWatch {
     void this.#run();
   }
 
-  /** Looks at once whether a log has gone back, as an event seems to say; then those who listen are told. */
+  /** Reads at once whether a log has lost events, because an event suggests it. If so, calls `rolledBack()`. */
   async verify(watched: WatchedLog, suspicion: Suspicion): Promise<void> {
     if (this.#verifying.has(watched.log)) {
       this.#verifying.set(watched.log, suspicion);
@@ -97,7 +97,7 @@ export class LogWatch {
       page = await look();
     }
     if (this.#stopping.signal.aborted) return;
-    // What was only heard, behind a hole, may have been made up: the log never stood there. This read tells.
+    // An event that was heard after a missing offset may have a made-up place, which was never in the log. This read shows it.
     known.note(page);
     const { newest: after } = known;
     const found = page.position;
@@ -121,7 +121,7 @@ export class LogWatch {
     for (;;) {
       const now = monotonicNow(clock);
       if (now >= nextAt) {
-        // Processes that were started together do not ask together.
+        // Processes that started together do not read together.
         nextAt = now + periodMs * (0.75 + 0.5 * Math.random());
       }
       await delay(clock, Math.min(SILENT_MS, nextAt - now), signal);
@@ -130,7 +130,7 @@ export class LogWatch {
     }
   }
 
-  /** `onlySilent`: only at channels whose logs may begin without a message, and have not. */
+  /** `onlySilent`: reads only channels whose logs may start without a message, and have not started. */
   async #look(onlySilent: boolean): Promise<void> {
     const { history, clock, graceMs, logs } = this.#options;
     const { signal } = this.#stopping;
@@ -145,7 +145,7 @@ export class LogWatch {
       suspects.push(...found.filter((suspect) => suspect !== null));
     }
     if (suspects.length === 0) return;
-    // It may be on its way.
+    // The message may still arrive.
     await delay(clock, graceMs, signal);
     if (signal.aborted) return;
     for (const { watched, found } of suspects) {
@@ -178,7 +178,7 @@ export class LogWatch {
   }
 }
 
-/** Whether what was heard is behind what was found, or is another event. */
+/** Whether the last event that was heard is older than the found one, or is another event at the same offset. */
 function isMissing({ reached }: TailTracker, found: Position): boolean {
   if (reached === null) return false;
   const isReplaced = reached.offset === found.offset && haveOtherStamps(reached.stamp, found.stamp);

@@ -12,21 +12,21 @@ export interface Suspicion {
 const REMEMBERED = 16;
 
 /**
- * Where the log of one subscribed channel stands, as far as it is known without asking: by what was read after the
- * subscription, and by every event heard since. It knows nothing rather than something that may be too old.
+ * The newest place in the log of one subscribed channel, as far as it is known without a read: from reads after the
+ * subscription, and from every event that was heard since. A place that may be too old counts as unknown.
  */
 export class TailTracker {
   #tail: Tail | null = null;
   /** Events heard in a row while the tail is not known: the first and the last of them. */
   #run: { readonly first: Position; readonly last: Position } | null = null;
-  /** Reads begun after this one (`HistoryPort.now()`) have seen all that was not heard; `null`: none has. */
+  /** A read that starts after this one (`HistoryPort.now()`) shows all events that were not heard; `null`: no read does. */
   #since: number | null = null;
-  /** When the latest read was begun that told something. */
+  /** When the latest read started whose result was used. */
   #readAt = 0;
   #unlogged = false;
   /** The last event that came over the subscription. */
   #heard: Position | null = null;
-  /** Where the log stood by the first read after the subscription. */
+  /** The newest place in the log, as the first read after the subscription found it. */
   #begin: Position | null = null;
   /** The stamps of the last events that came, by their offsets; 0 if unknown. */
   #stamps: Uint32Array | null = null;
@@ -37,27 +37,27 @@ export class TailTracker {
     return this.#tail;
   }
 
-  /** The newest event that was heard or read of, whether or not the log stands there. */
+  /** The newest event that was heard or read, even if it is not the newest event of the log. */
   get newest(): Position | null {
     return this.#tail?.position ?? this.#run?.last ?? null;
   }
 
   /**
-   * The last event that came, or else where the log stood at the beginning. What reads find does not count: the sessions
-   * that did not read it have not got it.
+   * The last event that came over the subscription, or else the newest event that the first read found. Events that only
+   * later reads find do not count: only the session that read them has them.
    */
   get reached(): Position | null {
     return this.#heard ?? this.#begin;
   }
 
-  /** From when on a read tells the tail. */
+  /** A read that starts after this one shows the tail. */
   get since(): number {
     return this.#since ?? Infinity;
   }
 
   /**
-   * Whether plain messages come over the channel, as any program may send: some of them may be missed, and nobody
-   * will know. Those of `publish()` that are to be kept nowhere are not to be missed either.
+   * Whether plain messages come over the channel. Any program may send them, and some of them may be missed without
+   * notice. Events of `publish()` with `history: false` do not count.
    */
   get unlogged(): boolean {
     return this.#unlogged;
@@ -78,14 +78,14 @@ export class TailTracker {
     this.#rollback = null;
   }
 
-  /** The log has lost the events behind `to` (`null`: not known), and has given their offsets to others. */
+  /** The log has lost the events after `to` (`null`: not known), and other events have their offsets. */
   rolledBack(to: Position | null): void {
     const { newest } = this;
     this.lost();
     if (to !== null && newest !== null) this.#rollback = { to, from: newest.offset };
   }
 
-  /** What was heard last was made up, or came before: the log stands at `found`. */
+  /** The event that was heard last is not in the log. The newest event of the log is `found`. */
   disproved(found: Position): void {
     if (this.#heard?.epoch !== found.epoch || this.#heard.offset <= found.offset) return;
     this.#heard = found;
@@ -100,8 +100,8 @@ export class TailTracker {
   }
 
   /**
-   * An event has come. Answers whether the log may have gone back: a place is given once, but by a server that has
-   * lost its newest events, in a failover or a restart, and goes on from before them. (Or somebody has made it up.)
+   * Notes an event that has come. Returns a suspicion if the log may have lost events: only after a failover or a restart
+   * that lost the newest events, Redis gives an offset of an epoch a second time. (Another program may also have made it up.)
    */
   heard({ position, ending }: InboundEvent, now: number, isPlain = true): Suspicion | null {
     if (position === undefined) {
@@ -120,18 +120,18 @@ export class TailTracker {
     return null;
   }
 
-  /** Whether the log was seen to have another event at this place. */
+  /** Whether a read has found another event at this offset. */
   #isReplaced({ epoch, offset, stamp }: Position): boolean {
     const known = this.#tail?.position;
     return known?.epoch === epoch && known.offset === offset && haveOtherStamps(known.stamp, stamp);
   }
 
-  /** Of an event at a place that was given before. */
+  /** Judges an event whose offset is not larger than the last one. */
   #judge(position: Position, { offset }: Position): Suspicion | null {
     const { stamp = 0 } = position;
     const known = position.offset > offset - REMEMBERED ? this.#stamps![position.offset % REMEMBERED]! : 0;
     if (known === 0 || stamp === 0) return { to: null };
-    // It came once more: a node of a cluster that was cut off passes on what it could not before.
+    // The same event has come twice: a node of a cluster that was cut off sends its delayed messages.
     return known === stamp ? null : { to: placeBefore(position) };
   }
 
@@ -139,17 +139,17 @@ export class TailTracker {
     const known = this.#tail?.position ?? this.#run?.last;
     if (known !== undefined && known.epoch === position.epoch) {
       if (position.offset <= known.offset) return;
-      // Whether a channel will be completed its log says from its first event on, and no event does.
+      // Only a read shows whether the channel is finite. The log says so from its first event on.
       const isFirst = position.offset === 1;
       if (isNext(known, position) && !isFirst) return this.#advance(position, ending);
     }
-    // A hole, or another life of the log: only a read from now on can tell where it stands.
+    // An offset is missing, or the epoch is another one. Only a read that starts now can show the tail.
     this.#tail = null;
     this.#run = { first: position, last: position };
     if (this.#since !== null) this.#since = now;
   }
 
-  /** What a read has found; pages are shared, so it may be an older one than the last. */
+  /** Notes the result of a read. Pages are shared, so this read may be older than the last one. */
   note({ readAt, ...found }: Tail & { readonly readAt: number }): void {
     const { position, ending, finite, at, isInvalid, run: server, mayHaveLost } = found;
     if (readAt <= this.since || readAt < this.#readAt) return;
@@ -163,7 +163,7 @@ export class TailTracker {
     }
     const run = this.#run;
     this.#run = null;
-    // What came after the read began. Events that it should have found and has not were never in the log.
+    // Events that came after the read started. An event that the read should have found, but did not, was never in the log.
     const later =
       run !== null &&
       run.last.epoch === position.epoch &&

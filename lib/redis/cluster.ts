@@ -21,8 +21,8 @@ type Node = Pick<RedisOptions, "host" | "port" | "username" | "password" | "tls"
 
 /**
  * Commands go through a Cluster client. Subscriptions have a plain connection to one node instead: every node gets every
- * published event, and ioredis' own subscriber of a Cluster changes its node without an event, so that losses would not be
- * noticed. After a loss the next node is tried.
+ * published event, and ioredis' own subscriber of a Cluster changes its node without an event, so losses would not be
+ * noticed. If the connection is lost, the service tries another node.
  */
 export function connectToCluster(source: Cluster): ClusterConnector {
   let commands: Cluster | null = null;
@@ -32,7 +32,7 @@ export function connectToCluster(source: Cluster): ClusterConnector {
   };
 }
 
-/** Every option of a Cluster that matters is set: `duplicate()` would carry over the app's. */
+/** Sets every option of a Cluster that matters, because `duplicate()` would copy the options of the app. */
 function createCommandClient(source: Cluster, options: ConnectionOptions): Cluster {
   const { retryStrategy, ...redisOptions } = options;
   const client = source.duplicate([], {
@@ -46,7 +46,7 @@ function createCommandClient(source: Cluster, options: ConnectionOptions): Clust
     shardedSubscribers: false,
     clusterNodeRetryStrategy: null,
     clusterRetryStrategy: (times: number) => retryStrategy(times),
-    // Otherwise a node that was added or lost is noticed only by a command that is sent to it.
+    // Otherwise only a command that is sent to a node would show that the node was added or lost.
     slotsRefreshInterval: SLOTS_REFRESH_MS,
     // A slot that migrates, or whose master is lost, comes back within seconds.
     maxRedirections: DEADLINE_MS / RETRY_MS,
@@ -60,15 +60,16 @@ function createCommandClient(source: Cluster, options: ConnectionOptions): Clust
   return client;
 }
 
-/** Every Cluster client of ioredis connects a subscriber that nobody here uses, under a name that is not ours. */
+/** Every Cluster client of ioredis connects a subscriber that the service does not use, and whose name is not ours. */
 function withoutSubscriber(client: Cluster): void {
   const { subscriber } = client as unknown as { subscriber?: { start?: () => void } };
   if (typeof subscriber?.start === "function") subscriber.start = () => {};
 }
 
 /**
- * `commandTimeout` bounds only what has reached a node. Without a node, or from node to node, a command could wait for ever. One that
- * was rejected is not sent when the cluster is back: its caller may have tried again.
+ * `commandTimeout` limits only a command that has reached a node. Without a node, or between two nodes, a command could wait for
+ * ever. A rejected command that waits for the cluster is not sent when the cluster is back: its caller may have tried again.
+ * But ioredis' own retries, after MOVED or a lost connection to a node, do not come through here and may still send it.
  */
 function withDeadline(client: Cluster): void {
   const send = client.sendCommand.bind(client);
@@ -86,9 +87,9 @@ function withDeadline(client: Cluster): void {
     command.promise.then(settle, settle);
     return send(command, ...rest);
   };
-  // A Cluster client that is disconnected between two attempts to connect would keep them.
+  // Otherwise a Cluster client that is disconnected between two attempts to connect would keep its commands.
   onDestroy(client, () => {
-    // ioredis would send those of a closed connection again.
+    // Otherwise ioredis would send the commands of a closed connection again.
     for (const command of pending) command.reject(new Error("Cluster is ended."));
   });
 }
@@ -96,7 +97,7 @@ function withDeadline(client: Cluster): void {
 function createNodeClient(nodes: () => readonly Node[], source: Cluster, options: ConnectionOptions): Redis {
   let turn = Math.floor(Math.random() * 1_000);
   let last = "";
-  // The node that was just lost is not tried again at once, even if the list has changed.
+  // The node that was just lost is not the next one, even if the list has changed.
   const next = (): Node | undefined => {
     const list = nodes();
     let node = list[turn++ % list.length];
@@ -119,7 +120,7 @@ function createNodeClient(nodes: () => readonly Node[], source: Cluster, options
   return client;
 }
 
-/** The nodes that our client knows, or else the client of the application, or else those that the application gave. */
+/** The nodes that our client knows, or else the nodes that the app's client knows, or else the nodes that the app named. */
 function nodesOf(commands: Cluster | null, source: Cluster): readonly Node[] {
   const nodes = [commands, source].map((cluster) => cluster?.nodes() ?? []).find(({ length }) => length > 0);
   return nodes?.map(({ options }) => definedOf(nodeOf(options))) ?? startupNodesOf(source);
@@ -155,8 +156,8 @@ function definedOf(node: Record<keyof Node, unknown>): Node {
 }
 
 /**
- * Whether a plain connection leads to one node of a cluster of several. Its answer to most commands would be that another node
- * has the key. Never rejects: where the server does not tell, the answer is false.
+ * Whether a plain connection leads to one node of a cluster of several nodes. Such a node refuses most commands, because another
+ * node has the key. Never rejects. Returns false if the server does not say it.
  */
 export async function isOneNodeOfMany(client: RedisClient): Promise<boolean> {
   if ("nodes" in client || isMock(client)) return false;

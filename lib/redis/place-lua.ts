@@ -37,15 +37,16 @@ end
 `;
 
 /**
- * Lua for every script that appends to a log. The stamp of an event tells it from another one at the same offset: the time
- * of its publishing in microseconds, the last seven digits. It is text: formatting a number costs as much as a command.
+ * Lua for every script that appends to a log. A stamp is the last seven digits of the time in microseconds at which the event
+ * was published. It distinguishes the event from another event at the same offset. A stamp stays text, because formatting a
+ * number costs as much as a command.
  */
 export const STAMP: string = `
--- A stamp as it was stored; empty if there is none, or another program has written it.
+-- A stamp as it was stored; empty if the hash has no stamp, or another program has written it.
 local function checkStamp(stored)
   return type(stored) == 'string' and string.find(stored, '^%d%d%d%d%d%d%d$') and stored or ''
 end
 
--- What an event names as the stamp of the event before it if an event between them was lost: a stamp that this one has not.
+-- A stamp that differs from the given one. An event has it as the stamp of the event before it if Redis has lost an event.
 local function otherThan(stamp) return stamp == '0000001' and '0000002' or '0000001' end
 `;

@@ -3,7 +3,7 @@ import type { Cluster } from "ioredis";
 import { sanitize, type ErrorCode } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 
-/** What one Redis server says of itself, or why it does not; `null` in a field that it does not tell. */
+/** The state of one Redis server, or why it is not known. A field is `null` if the server does not report it. */
 export type NodeStatus =
   | {
       /** `host:port`, or the path of a Unix socket. */
@@ -20,7 +20,7 @@ export type NodeStatus =
     }
   | { readonly address: string; readonly fault: ErrorCode };
 
-/** Of the servers that tell it, together; or why none answers. */
+/** The sums over all servers that tell them, or why no server answers. */
 export type ServerInfo =
   | { readonly connectedClients: number | null; readonly maxClients: number | null; readonly fault?: never }
   | { readonly connectedClients?: never; readonly maxClients?: never; readonly fault: ErrorCode };
