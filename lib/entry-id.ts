@@ -43,3 +43,11 @@ interface Place {
 export function parseStamp(text: string): number {
   return /^\d{7}$/.test(text) ? Number(text) : 0;
 }
+
+/**
+ * Whether the stamp that an event names for the event before it is none: its publisher has noticed that Redis lost an event
+ * between them.
+ */
+export function isLossMark(previousStamp: number): boolean {
+  return previousStamp === 1 || previousStamp === 2;
+}

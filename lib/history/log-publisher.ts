@@ -40,7 +40,7 @@ export interface LogOptions {
 
 interface UnderWay {
   readonly sequence: number;
-  readonly sent: Promise<unknown>;
+  readonly sent: Promise<LogReceipt>;
 }
 
 interface Acknowledged {
@@ -164,8 +164,12 @@ export class LogPublisher {
       ? send(acknowledged.sequence, acknowledged.epoch)
       : send(before?.sequence ?? 0));
     if (reply.status === "early") {
-      await before?.sent.catch(() => {});
-      reply = await send(0);
+      const position = await before?.sent.then(
+        (receipt) => receipt.position,
+        () => null,
+      );
+      // If it was acknowledged, and Redis still does not know it, it is lost.
+      reply = await (before && position ? send(before.sequence, position.epoch) : send(0));
     }
     if (reply.status !== "ok") throw channelRefusal(reply.status);
     const { epoch, offset, stamp, receivers } = reply;

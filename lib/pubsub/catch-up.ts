@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.js";
+import { isLossMark } from "../entry-id.js";
 import { isPassing, sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import type { ChannelTrack } from "./channel-track.js";
@@ -192,8 +193,11 @@ export class CatchUp {
     const first = page.events[0];
     // Redis has lost the newest events, and other events may have their offsets.
     const isAhead = first === undefined && isFresh && top.offset < from.offset;
-    if (isAhead || haveOtherStamps(from.stamp, page.previousStamp)) {
-      if (track.doubtedAt !== null) return this.#goBack(track, page);
+    const isOther = haveOtherStamps(from.stamp, page.previousStamp);
+    // Its publisher says so: no other read can say anything else.
+    const isTold = isOther && isLossMark(page.previousStamp);
+    if (isAhead || isOther) {
+      if (track.doubtedAt !== null || isTold) return this.#goBack(track, page, isTold);
       track.doubtedAt = this.#context.history.now();
       return this.#tracks.pause();
     }
@@ -218,9 +222,9 @@ export class CatchUp {
   }
 
   /** The log has lost events. Resumes after the newest event that is known to be kept, or else with the next event. */
-  #goBack(track: ChannelTrack, { position: top, ending, previousStamp }: LogPage): void {
+  #goBack(track: ChannelTrack, { position: top, ending, previousStamp }: LogPage, isTold: boolean): void {
     const { epoch, offset } = track.position!;
-    const last = this.#owner.log(track.channel).lastKept(track.position!);
+    const last = isTold ? null : this.#owner.log(track.channel).lastKept(track.position!);
     track.doubtedAt = null;
     track.forgetLogged();
     // Only once: two servers that both act as master can answer differently in turn.

@@ -1,5 +1,8 @@
+import { setMaxListeners } from "node:events";
+
 import { monotonicNow, type Clock } from "../clock.js";
 import { delay } from "../deadline.js";
+import { isLossMark } from "../entry-id.js";
 import { sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { haveOtherStamps, type Position } from "./cursor.js";
@@ -50,7 +53,7 @@ const MAX_BATCH = 256;
  */
 export class LogWatch {
   readonly #options: LogWatchOptions;
-  readonly #stopping = new AbortController();
+  readonly #stopping = stoppableByMany();
   /** Logs that are being verified, and the latest suspicion since then: all events after a lost one raise the same suspicion. */
   readonly #verifying = new Map<TailTracker, Suspicion | null>();
   #started = false;
@@ -90,7 +93,8 @@ export class LogWatch {
     const look = (): Promise<LogPage> => history.read(channel, before, { since: history.now(), top: null });
     const isLost = ({ position: found, previousStamp }: LogPage): boolean =>
       found.epoch === before.epoch &&
-      (found.offset < before.offset || haveOtherStamps(previousStamp, before.stamp));
+      (found.offset < before.offset ||
+        (haveOtherStamps(previousStamp, before.stamp) && !isLossMark(previousStamp)));
     let page = await look();
     if (isLost(page)) {
       await delay(this.#options.clock, CONFIRM_MS, this.#stopping.signal);
@@ -104,7 +108,7 @@ export class LogWatch {
     const isShorter = [before, after].every(
       (newest) => newest?.epoch === found.epoch && found.offset < newest.offset,
     );
-    const isReplaced = found.epoch === before.epoch && haveOtherStamps(page.previousStamp, before.stamp);
+    const isReplaced = isLost(page) && found.offset >= before.offset;
     if (!isShorter && !isReplaced) return known.disproved(found);
     history.forget(channel);
     watched.rolledBack(to);
@@ -183,4 +187,11 @@ function isMissing({ reached }: TailTracker, found: Position): boolean {
   if (reached === null) return false;
   const isReplaced = reached.offset === found.offset && haveOtherStamps(reached.stamp, found.stamp);
   return reached.epoch !== found.epoch || reached.offset < found.offset || isReplaced;
+}
+
+/** A failover concerns many channels at once, and each of them waits for the same signal. */
+function stoppableByMany(): AbortController {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  return controller;
 }

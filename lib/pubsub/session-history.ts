@@ -1,3 +1,5 @@
+import { setMaxListeners } from "node:events";
+
 import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
 import {
@@ -253,7 +255,11 @@ export class SessionHistory implements Tracks {
   /** As `Tracks.pause()`. */
   async pause(): Promise<void> {
     if (this.#stopped) return;
-    this.#pausing ??= new AbortController();
+    if (this.#pausing === null) {
+      this.#pausing = new AbortController();
+      // A session may pause for many channels at once.
+      setMaxListeners(0, this.#pausing.signal);
+    }
     await delay(this.#context.clock, CONFIRM_MS, this.#pausing.signal);
   }
 

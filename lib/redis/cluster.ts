@@ -13,6 +13,8 @@ const DEADLINE_MS = 5_000;
 const RETRY_MS = 100;
 const SLOTS_REFRESH_MS = 15_000;
 
+type Command = Parameters<Redis["sendCommand"]>[0];
+
 /** Makes the connections of a service whose application uses a Redis Cluster. */
 export type ClusterConnector = (role: ConnectionRole, options: ConnectionOptions) => RedisClient;
 
@@ -49,7 +51,7 @@ function createCommandClient(source: Cluster, options: ConnectionOptions): Clust
     // Otherwise only a command that is sent to a node would show that the node was added or lost.
     slotsRefreshInterval: SLOTS_REFRESH_MS,
     // A slot that migrates, or whose master is lost, comes back within seconds.
-    maxRedirections: DEADLINE_MS / RETRY_MS,
+    maxRedirections: 1_000,
     retryDelayOnMoved: 0,
     retryDelayOnFailover: RETRY_MS,
     retryDelayOnClusterDown: RETRY_MS,
@@ -68,15 +70,17 @@ function withoutSubscriber(client: Cluster): void {
 
 /**
  * `commandTimeout` limits only a command that has reached a node. Without a node, or between two nodes, a command could wait for
- * ever. A rejected command that waits for the cluster is not sent when the cluster is back: its caller may have tried again.
- * But ioredis' own retries, after MOVED or a lost connection to a node, do not come through here and may still send it.
+ * ever. A command that was rejected is not sent any more, when the cluster is back or to another node: its caller may have
+ * tried again.
  */
 function withDeadline(client: Cluster): void {
   const send = client.sendCommand.bind(client);
-  const seen = new WeakSet<object>();
-  const pending = new Set<Parameters<typeof send>[0]>();
+  const seen = new WeakSet<Command>();
+  const pending = new Set<Command>();
+  const isOver = (command: Command): boolean => seen.has(command) && !pending.has(command);
   client.sendCommand = (command, ...rest) => {
-    if (seen.has(command)) return pending.has(command) ? send(command, ...rest) : command.promise;
+    if (isOver(command)) return command.promise;
+    if (seen.has(command)) return send(command, ...rest);
     seen.add(command);
     pending.add(command);
     const timer = setTimeout(() => command.reject(new Error("Command timed out")), DEADLINE_MS);
@@ -87,6 +91,12 @@ function withDeadline(client: Cluster): void {
     command.promise.then(settle, settle);
     return send(command, ...rest);
   };
+  // ioredis retries at a node itself, after MOVED or a lost connection.
+  client.on("+node", (node: Redis) => {
+    const sendToNode = node.sendCommand.bind(node);
+    node.sendCommand = (command, ...rest) =>
+      isOver(command) ? command.promise : sendToNode(command, ...rest);
+  });
   // Otherwise a Cluster client that is disconnected between two attempts to connect would keep its commands.
   onDestroy(client, () => {
     // Otherwise ioredis would send the commands of a closed connection again.

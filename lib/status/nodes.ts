@@ -118,8 +118,10 @@ const UNKNOWN = {
   maxMemoryPolicy: null,
 };
 
-function addressOf({ options }: NodeClient): string {
-  const { path, host = "localhost", port = 6379 } = options as Partial<NodeClient["options"]>;
+function addressOf({ options, stream }: NodeClient): string {
+  const { path, host = "localhost", port = 6379, sentinels } = options as Partial<NodeClient["options"]>;
+  // With Sentinel the options have no address.
+  if (sentinels && stream && "remoteAddress" in stream) return `${stream.remoteAddress}:${stream.remotePort}`;
   return path ?? `${host}:${port}`;
 }
 

@@ -266,6 +266,21 @@ describe("a Redis Cluster", function () {
       await eventually(async () => expect(await count()).to.equal(1), 10_000);
     });
 
+    it("does not carry out what it has rejected when a replica takes over late", async () => {
+      const service = create();
+      const count = (): Promise<number> => service.pool.incrementWithTtl("sse:late");
+      expect(await count()).to.equal(1);
+      const master = await cluster.masterOf("sse:late");
+      const replica = await cluster.replicaOf(master);
+      await eventually(async () => expect(await replica.admin.dbsize()).to.be.at.least(1), 10_000);
+      for (const node of [master, replica]) node.freeze();
+      const outcomes = await Promise.all(Array.from({ length: 3 }, () => outcomeOf(count)));
+      for (const { code } of outcomes) expect(code).to.equal("REDIS_UNAVAILABLE");
+      replica.thaw();
+      await eventually(async () => expect(await replica.isMaster()).to.equal(true), 15_000);
+      await eventually(async () => expect(await count()).to.equal(2), 10_000);
+    });
+
     it("ends what waits for it when the service is closed", async () => {
       const client = new Cluster([{ host: "127.0.0.1", port: await freePort() }], { lazyConnect: true });
       client.on("error", () => {});

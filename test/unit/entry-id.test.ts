@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { parseEntryId, placeOf } from "../../lib/entry-id.js";
+import { isLossMark, parseEntryId, placeOf } from "../../lib/entry-id.js";
 
 describe("parseEntryId()", () => {
   const unknown = { stamp: 0, previousStamp: 0 };
@@ -37,5 +37,11 @@ describe("placeOf()", () => {
     const id = { offset: 2, stamp: 1_000_002, previousStamp: 1_000_001 };
     expect(placeOf("0badcafe", id)).to.deep.equal({ epoch: "0badcafe", ...id });
     expect(placeOf("0badcafe", { ...id, stamp: 0 })).to.deep.equal({ epoch: "0badcafe", offset: 2 });
+  });
+});
+
+describe("isLossMark()", () => {
+  it("knows the stamps with which a script tells of a lost event", () => {
+    expect([0, 1, 2, 3, 9_999_999].map(isLossMark)).to.deep.equal([false, true, true, false, false]);
   });
 });

@@ -133,7 +133,9 @@ describe("LogPublisher", () => {
     answers[0]!(["ok", "0badcafe", "1", 0]);
     expect((await first).position?.offset).to.equal(1);
     await settle();
-    expect(calls.slice(3).map(({ sequence, after }) => [sequence, after])).to.deep.equal([[2, 0]]);
+    expect(
+      calls.slice(3).map(({ sequence, after, afterEpoch }) => [sequence, after, afterEpoch]),
+    ).to.deep.equal([[2, 1, "0badcafe"]]);
     answers[3]!(["ok", "0badcafe", "2", 0]);
     expect((await second).position?.offset).to.equal(2);
     void publisher.publish("a", event);

@@ -92,6 +92,15 @@ describe("LogWatch, of a log that may have gone back", () => {
     expect(missed).to.deep.equal([{ epoch: EPOCH, offset: 3, stamp: 1_000_003 }]);
   });
 
+  it("tells nothing of a log whose next event tells of another loss", async () => {
+    for (const offset of [4, 5])
+      watched.log.heard(loggedEvent("a", offset, { stamp: 1_000_000 + offset }), reads);
+    const late = watched.log.heard(loggedEvent("a", 4, { stamp: 1_000_009 }), reads);
+    Object.assign(log, { offset: 7, stamp: 1 });
+    await verify(late!);
+    expect(missed).to.deep.equal([]);
+  });
+
   it("looks once, though several events say that the log has gone back", async () => {
     hear(5);
     log.offset = 3;

@@ -218,7 +218,7 @@ describe("createConnectionFactory()", () => {
         scaleReads: "master",
         enableOfflineQueue: true,
         enableAutoPipelining: false,
-        maxRedirections: 50,
+        maxRedirections: 1_000,
       });
       expect(client.options.redisOptions).to.include({
         password: "secret",
