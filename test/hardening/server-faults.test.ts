@@ -317,7 +317,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
 
   const refusals = {
     "out of memory": {
-      provoke: () => rig.server.admin.config("SET", "maxmemory", "1", "maxmemory-policy", "noeviction"),
+      provoke: () => rig.server.admin.config("SET", "maxmemory", "1"),
       undo: () => rig.server.admin.config("SET", "maxmemory", "0"),
     },
     "a replica that takes no writes": {
