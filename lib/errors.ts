@@ -96,7 +96,7 @@ export function sanitize(error: unknown): RedisSseError {
   }
   if (name === "ReplyError") {
     // The first word of a Redis error is its code by convention (OOM, READONLY, NOPERM, ...), all upper case.
-    const word = /^[A-Z]{2,16}\b/.exec(text)?.[0] ?? "ERR";
+    const word = /^[A-Z]{2,16}\b/.exec(text.replace(IN_SCRIPT, ""))?.[0] ?? "ERR";
     // A Cluster client follows it by itself.
     if (word === "MOVED") return oneNodeError();
     if (OF_CLUSTER.test(word)) {
@@ -116,6 +116,10 @@ export function sanitize(error: unknown): RedisSseError {
   }
   return new RedisSseError("INTERNAL", "an unexpected error");
 }
+
+/** What Redis 6.2 puts before the error of a command in a script, where that error has a code. */
+const IN_SCRIPT =
+  /^(?:ERR Error running script \(call to f_[0-9a-f]{40}\): @user_script:\d+: )?(?:@user_script: \d+: )?-?(?=[A-Z]{2,16} )/;
 
 /** Whether the same call may succeed a moment later: Redis is away, or is not the one that writes just now. */
 export function isPassing({ code, message }: RedisSseError): boolean {

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 
-import { startDemo, type DemoProcess } from "../support/demo-process.js";
+import { startDemo, startDemoWith, type DemoProcess } from "../support/demo-process.js";
+import { locate } from "../support/prerequisites.js";
 
 /** No window, no sandbox (a test may run as root), and no calls of its own to anywhere. */
 export const FLAGS: string[] = [
@@ -34,7 +35,8 @@ export class DemoBrowser {
 
   static async start(executablePath: string): Promise<DemoBrowser> {
     const profile = await mkdtemp(join(tmpdir(), "redis-sse-browser-"));
-    const demo = await startDemo({});
+    const server = await locate("redis");
+    const demo = await (server === null ? startDemo({}) : startDemoWith(server));
     const viewport = { width: 1280, height: 900 };
     const context = await chromium.launchPersistentContext(profile, {
       executablePath,

@@ -50,7 +50,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     function expectOwnIds(): void {
       const lines = Array.from(client.text.matchAll(/(?<=^|\n)id:.*\n/g), ([line]) => line);
       expect(lines.length).to.be.greaterThan(1);
-      for (const line of lines) expect(line).to.match(/^id: 2\.[\w-]{10,16}\n$/);
+      for (const line of lines) expect(line).to.match(/^id: 3\.[\w-]{14,20}\n$/);
       expect(new Set(lines)).to.have.property("size", lines.length);
     }
 
@@ -106,7 +106,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       const { id } = await app.service.publish("a", { data });
       expect(await received()).to.deep.equal([["message", data.replaceAll(/\r\n?/g, "\n")]]);
       expect(client.text).to.include(
-        "\ndata: a\ndata: data: evil\ndata: \ndata: event: x\ndata: id: 1\ndata: retry: 0\nid: 2.",
+        "\ndata: a\ndata: data: evil\ndata: \ndata: event: x\ndata: id: 1\ndata: retry: 0\nid: 3.",
       );
       expect(client.retryMs).to.equal(2_000);
       expect(client.events[1]).to.have.property("id", id);

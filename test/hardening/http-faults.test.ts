@@ -271,7 +271,9 @@ describeFaults("faults of Redis by RESP2", (rig) => {
       const before = client.comments.length;
       await eventually(() => expect(client.comments.length).to.be.greaterThan(before + 2)); // as many PINGs
       const list = String(await rig.server.admin.client("LIST"));
-      expect(list).to.match(/ name=redis-sse:(subscriber|lease):\S+ .* resp=2/);
+      expect(list).to.match(/ name=redis-sse:(subscriber|lease):\S+ /);
+      // Redis 6.2 does not tell.
+      if (list.includes(" resp=")) expect(list).to.match(/ name=redis-sse:(subscriber|lease):\S+ .* resp=2/);
       await rig.server.killSubscribers();
       if (subscriptions === "shared") {
         await client.next(({ event }) => event === "gap", 10_000);

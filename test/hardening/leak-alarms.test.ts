@@ -149,15 +149,16 @@ describeFaults("alarms for leaks", (rig) => {
   });
 
   describe("where the server does not tell", () => {
+    // Redis 6.2 takes no subcommand away, but gives one back.
     const cases = {
-      "its clients": ["-client|list", { found: false, connections: null, silent: NONE }],
-      names: ["-client|setname", { found: false, connections: null, silent: NONE }],
-      "its subscriptions": ["-pubsub", { found: false, silent: null }],
-      "how many clients it has": ["-info", { found: false, connections: null, silent: NONE }],
+      "its clients": [["-client", "+client|setname"], { found: false, connections: null, silent: NONE }],
+      names: [["-client", "+client|list"], { found: false, connections: null, silent: NONE }],
+      "its subscriptions": [["-pubsub"], { found: false, silent: null }],
+      "how many clients it has": [["-info"], { found: false, connections: null, silent: NONE }],
     } as const;
-    for (const [what, [rule, expected]] of Object.entries(cases)) {
+    for (const [what, [rules, expected]] of Object.entries(cases)) {
       it(`${what}, nothing is claimed of it`, async () => {
-        await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", rule, "~*", "&*");
+        await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", ...rules, "~*", "&*");
         const { service, openLive } = await rig.start({
           redis: `redis://app:pw@127.0.0.1:${rig.server.port}`,
         });
@@ -179,12 +180,12 @@ describeFaults("alarms for leaks", (rig) => {
     await app.openLive("a");
     await app.service.pool.subscriber.unsubscribe("a");
     expect((await app.service.status({ drift: false })).drift).to.equal(null);
-    expect(await rig.server.callsOf("pubsub\\|numsub")).to.equal(0);
+    expect(await rig.server.callsOf("pubsub|numsub")).to.equal(0);
     const status = app.service.status();
-    await eventually(async () => expect(await rig.server.callsOf("pubsub\\|numsub")).to.equal(1));
+    await eventually(async () => expect(await rig.server.callsOf("pubsub|numsub")).to.equal(1));
     await app.service.close();
     expect((await status).drift).to.equal(null);
-    expect(await rig.server.callsOf("pubsub\\|numsub")).to.equal(1);
+    expect(await rig.server.callsOf("pubsub|numsub")).to.equal(1);
   });
 });
 

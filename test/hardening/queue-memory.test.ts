@@ -59,7 +59,8 @@ describe("a queue on a Redis with little memory", function () {
 
   for (const policy of ["volatile-lru", "allkeys-lru"]) {
     it(`goes on where other programs' keys make Redis evict (${policy})`, async () => {
-      await server.admin.config("SET", "maxmemory", "8mb", "maxmemory-policy", policy);
+      await server.admin.config("SET", "maxmemory", "8mb");
+      await server.admin.config("SET", "maxmemory-policy", policy);
       const faults: string[] = [];
       const queue = sse.queue("evicted", { results: { maxBytes: 1e9 } });
       const onFault = ({ code }: { code: string }): void => void faults.push(code);

@@ -6,6 +6,7 @@ import { eventually, repeat } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { RedisServer } from "../support/redis-server.js";
 import { countMessages, expectEveryNumber, expectNoSilentHole, publishNumbers } from "../support/sequence.js";
+import { faultOf } from "../support/service.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 
@@ -316,7 +317,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
 
   const refusals = {
     "out of memory": {
-      provoke: () => rig.server.admin.config("SET", "maxmemory", "1", "maxmemory-policy", "noeviction"),
+      provoke: () => rig.server.admin.config("SET", "maxmemory", "1"),
       undo: () => rig.server.admin.config("SET", "maxmemory", "0"),
     },
     "a replica that takes no writes": {
@@ -340,11 +341,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         app.service.publish(channel, { data: "to be kept" }),
         app.service.publish("another", { data: "to be kept" }),
       ];
-      for (const attempt of attempts) {
-        const fault: unknown = await attempt.then(
-          () => expect.fail("expected a refusal"),
-          (error: unknown) => error,
-        );
+      for (const fault of await Promise.all(attempts.map(faultOf))) {
         expect(fault).to.have.property("code", "REDIS_REFUSED");
       }
       expect(await everythingOf(rig.server)).to.deep.equal(before);
@@ -417,8 +414,9 @@ async function fillBacklog(port: number, sockets: Socket[]): Promise<void> {
 
 /** Publishes so many megabytes at one stroke: the server can send nothing in between. */
 async function flood(server: RedisServer, channel: string, megabytes: number): Promise<void> {
-  const script = `local text = string.rep('x', 100000)
-for i = 1, ARGV[2] * 10 do redis.call('PUBLISH', ARGV[1], text) end`;
+  // Valkey 9.1 counts a text of 16 KB and more in no client's output buffer before it begins to send it.
+  const script = `local text = string.rep('x', 10000)
+for i = 1, ARGV[2] * 100 do redis.call('PUBLISH', ARGV[1], text) end`;
   await server.admin.eval(script, 0, channel, megabytes);
 }
 

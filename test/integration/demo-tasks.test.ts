@@ -4,7 +4,7 @@ import { expect } from "chai";
 import type { QueueCounts, TaskProgress } from "redis-sse";
 
 import type { TaskView } from "../../demo/task-view.js";
-import { startDemo, type DemoProcess } from "../support/demo-process.js";
+import { startDemo, startDemoWith, type DemoProcess } from "../support/demo-process.js";
 import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { openStream, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
@@ -213,6 +213,4 @@ function textIn(stream: SseClient, type: string): string {
 
 describeTasks("ioredis-mock", () => startDemo({ PATH: `${dirname(process.execPath)}/nowhere` }));
 
-describeTasks("a private server", async (context) =>
-  startDemo({ PATH: dirname(await need("redis", context)) }),
-);
+describeTasks("a private server", async (context) => startDemoWith(await need("redis", context)));

@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 
 import { expect } from "chai";
 
-import { startDemo, type DemoProcess } from "../support/demo-process.js";
+import { startDemo, startDemoWith, type DemoProcess } from "../support/demo-process.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
@@ -223,11 +223,8 @@ describeDemo(
 
 describeDemo(
   "a private server",
-  async (context) => {
-    const program = await need("redis", context);
-    return startDemo({ PATH: dirname(program) });
-  },
-  /^a private (redis|valkey)-server on port \d+$/,
+  async (context) => startDemoWith(await need("redis", context)),
+  /^a private redis-server on port \d+$/,
 );
 
 let server: RedisServer | null = null;

@@ -1,5 +1,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { mkdtemp, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -48,4 +51,15 @@ export async function startDemo(env: Readonly<Record<string, string | undefined>
       return { exitCode: child.exitCode, tookMs: Date.now() - startedAt, stdout, stderr };
     },
   };
+}
+
+/** The demo with a private server of this program, whatever that is called: the demo looks for two names. */
+export async function startDemoWith(program: string): Promise<DemoProcess> {
+  const folder = await mkdtemp(join(tmpdir(), "redis-sse-test-"));
+  try {
+    await symlink(program, join(folder, "redis-server"));
+    return await startDemo({ PATH: folder });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }

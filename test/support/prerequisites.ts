@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { access, constants } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, join, resolve } from "node:path";
 import { promisify } from "node:util";
 
 import type { Context } from "mocha";
@@ -62,7 +62,19 @@ async function findOrInstall(tool: Tool): Promise<string | null> {
   return find(tool);
 }
 
-async function find(tool: Tool): Promise<string | null> {
+/** The server of `REDIS_SERVER`, else what is on the PATH; `null` where that is nothing. */
+export async function find(tool: Tool): Promise<string | null> {
+  const chosen = tool === "redis" ? process.env["REDIS_SERVER"] : undefined;
+  if (chosen) {
+    const program = resolve(chosen);
+    try {
+      await access(program, constants.X_OK);
+    } catch {
+      // Another one would hide that the chosen server was never tried.
+      throw new Error(`REDIS_SERVER is not a program that can be run: ${program}`);
+    }
+    return program;
+  }
   for (const name of TOOLS[tool].programs) {
     for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
       const program = join(folder, name);

@@ -153,10 +153,18 @@ export class RedisServer {
     return count;
   }
 
-  /** How often a command was called, by anybody, since the server was started. */
+  /**
+   * How often a command was called, by anybody, since the server was started. Of `command|subcommand` Redis 6.2 counts the
+   * command alone, with all of its subcommands.
+   */
   async callsOf(command: string): Promise<number> {
     const statistics = await this.admin.info("commandstats");
-    return Number(new RegExp(`^cmdstat_${command}:calls=(\\d+)`, "m").exec(statistics)?.[1] ?? 0);
+    const [whole = ""] = command.split("|");
+    for (const name of [command, whole]) {
+      const line = statistics.split(/\r?\n/).find((text) => text.startsWith(`cmdstat_${name}:`));
+      if (line !== undefined) return Number(/:calls=(\d+)/.exec(line)![1]);
+    }
+    return 0;
   }
 
   /** Cuts every subscribed connection, as the server itself does when one reads too slowly. */

@@ -121,6 +121,24 @@ describe("sanitize()", () => {
     expect(fault.message).to.equal("Redis refused the command: READONLY");
   });
 
+  for (const [word, text] of [
+    ["OOM", "@user_script:8: @user_script: 8: -OOM command not allowed when used memory > 'maxmemory'."],
+    ["READONLY", "@user_script:8: @user_script: 8: -READONLY You can't write against a read only replica."],
+    ["WRONGTYPE", "@user_script:1: WRONGTYPE Operation against a key holding the wrong kind of value"],
+    ["ERR", "@user_script:1: @user_script: 1: The user executing the script can't run this command"],
+    ["ERR", `@user_script:1: ${SECRET}`],
+  ] as const) {
+    it(`finds ${word} in what Redis 6.2 says of a command in a script: ${text.slice(0, 40)}`, () => {
+      const fault = sanitize(replyError(`ERR Error running script (call to f_${"0a".repeat(20)}): ${text}`));
+      expect(fault.message).to.equal(`Redis refused the command: ${word}`);
+    });
+  }
+
+  it("finds the code word of an error that a script of Redis 6.2 answers", () => {
+    const fault = sanitize(replyError("@user_script: 1: -OOM command not allowed when used memory"));
+    expect(fault.message).to.equal("Redis refused the command: OOM");
+  });
+
   it("keeps no word of a Redis error that does not begin with a code", () => {
     expect(sanitize(replyError(`${SECRET} is wrong`)).message).to.equal("Redis refused the command: ERR");
   });
