@@ -22,6 +22,9 @@ function judgeOrder({ codes, connections }: Trail, { channel, ledger, losses }: 
     if (losses.possible && connections[index] !== connections[index - 1]) reached.clear();
     if (code === GAP || had.has(code)) continue;
     had.add(code);
+    // A node that hangs may publish late what its publisher was told had failed.
+    const isUncertain = !ledger.numbers(channel, publisherOf(code)).has(numberOf(code));
+    if (losses.possible && isUncertain) continue;
     const last = reached.get(publisherOf(code));
     if (last !== undefined && last > code) {
       const told = (code: number): string => {
