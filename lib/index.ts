@@ -14,27 +14,29 @@ export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
 export { sanitize } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 
-export { PubSubSession } from "./pubsub/session.js";
-export type { SessionStatistics } from "./pubsub/session-context.js";
-export type { RegistryStatistics } from "./pubsub/session-registry.js";
-export type { CloseReason, SessionState } from "./pubsub/session-state.js";
-export type { HubStatistics } from "./pubsub/subscription-hub.js";
-export type { GapReason } from "./pubsub/inbound-event.js";
-export type { ChannelSelection } from "./pubsub/channel.js";
-export type { OutboundMessage } from "./pubsub/outbound-message.js";
-export type { Block } from "./pubsub/block.js";
-export type { Sink, SinkConnection, SinkListener, StreamRequest } from "./pubsub/sink.js";
-export { readSlowConsumer } from "./pubsub/slow-consumer.js";
-export { readKey, readOnLimit } from "./pubsub/session-key.js";
-export type { OnLimit, SessionKey } from "./pubsub/session-key.js";
-export type { Resolution } from "./pubsub/streams.js";
-export type { SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
-export { assertAtOnce } from "./pubsub/app-answer.js";
+export { PubSubSession } from "./sessions/session.js";
+export type { SessionStatistics } from "./sessions/session-context.js";
+export type { RegistryStatistics } from "./sessions/session-registry.js";
+export type { CloseReason, SessionState } from "./sessions/session-state.js";
+export type { HubStatistics } from "./subscriptions/subscription-hub.js";
+export type { GapReason } from "./events/inbound-event.js";
+export type { ChannelSelection } from "./events/channel-name.js";
+export type { OutboundMessage } from "./events/outbound-message.js";
+export type { Block } from "./sse/encoded-frames.js";
+export type { Sink, SinkListener, StreamRequest } from "./sessions/sink.js";
+export type { SinkConnection } from "./peers/dead-peer-detector.js";
+export { readSlowConsumer } from "./backpressure/slow-consumer.js";
+export { readKey, readOnLimit } from "./sessions/session-key.js";
+export type { SessionKey } from "./sessions/session-key.js";
+export type { OnLimit } from "./sse/http-answer.js";
+export type { Resolution } from "./sessions/session-manager.js";
+export type { SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
+export { assertAtOnce } from "./sync-callback.js";
 export { createLog, printable } from "./log.js";
-export type { OnRuleError, RuleFailure, RuleName } from "./pubsub/rule-failure.js";
-export type { StreamEvent } from "./pubsub/stream-event.js";
-export { answerTo, COMPLETED_ID, streamHead } from "./pubsub/answer.js";
-export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./pubsub/answer.js";
+export type { OnRuleError, RuleFailure, RuleName } from "./sync-callback.js";
+export type { StreamEvent } from "./events/stream-event.js";
+export { answerTo, COMPLETED_ID, streamHead } from "./sse/http-answer.js";
+export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./sse/http-answer.js";
 
 export { ClientPool } from "./redis/client-pool.js";
 export type { LeaseRequest, LeaseStatistics, PoolStatistics } from "./redis/client-pool.js";
@@ -45,7 +47,7 @@ export type { NewNotification, Notification } from "./notifications/notification
 
 export { QueueService } from "./queue/queue-service.js";
 export type { ScheduleOptions } from "./queue/queue-service.js";
-export type { TaskEntry } from "./queue/task-maker.js";
+export type { TaskEntry } from "./queue/task-validator.js";
 export type { QueueOptions, QueueOptionsWith, ResultOptions } from "./queue/queue-options.js";
 export type { EnqueueOptions } from "./queue/enqueue-options.js";
 export type { Backoff } from "./queue/backoff.js";
@@ -66,14 +68,14 @@ export type { CleanOptions, DeadLetter, ListOptions, TaskPage, UnreadableTask } 
 export type { MissedTimes, Schedule, ScheduleTimes } from "./queue/schedules.js";
 export { isFinished, progressChannel, progressOf, TaskFailure } from "./queue/task.js";
 export type { ProgressReport, Task, TaskEventType, TaskProgress, TaskStatus } from "./queue/task.js";
-export type { TaskContext } from "./queue/task-context.js";
-export type { TaskHandler, TaskHandlers } from "./queue/task-handlers.js";
-export { Worker } from "./queue/worker.js";
-export type { StopOptions, WorkerOptions } from "./queue/worker-options.js";
+export type { TaskContext } from "./queue/worker/task-context.js";
+export type { TaskHandler, TaskHandlers } from "./queue/worker/task-handlers.js";
+export { Worker } from "./queue/worker/worker.js";
+export type { StopOptions, WorkerOptions } from "./queue/worker/worker-options.js";
 
 export { createPoolReport } from "./status/pool-report.js";
 export type { PoolReport } from "./status/pool-report.js";
-export type { Count, DriftReport } from "./status/drift.js";
+export type { Count, DriftReport } from "./status/connection-audit.js";
 export type { NodeStatus, ServerInfo } from "./status/nodes.js";
 export type {
   BufferStatistics,

@@ -2,8 +2,8 @@ import type { Clock } from "./clock.js";
 import { systemClock, withSafeDelays } from "./clock.js";
 import { ConfigError } from "./errors.js";
 import { readHistoryOptions, type HistoryOptions, type HistorySettings } from "./history/history-policy.js";
-import { MAX_CHANNELS } from "./pubsub/cursor.js";
-import { readSlowConsumer, type SlowConsumerPolicy } from "./pubsub/slow-consumer.js";
+import { MAX_CHANNELS } from "./sse/event-id.js";
+import { readSlowConsumer, type SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import {
   assertKnown,

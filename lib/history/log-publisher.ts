@@ -6,7 +6,7 @@ import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryBounds, HistoryPolicy } from "./history-policy.js";
 import { publishToLog, type Ending, type PublishReply } from "./history-scripts.js";
-import { gatherWrites } from "./gathered-writes.js";
+import { gatherWrites } from "../redis/gathered-writes.js";
 import { KeyedPublisher } from "./keyed-publisher.js";
 
 export interface LogPublisherOptions {

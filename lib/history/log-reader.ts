@@ -6,7 +6,7 @@ import { placeOf } from "../entry-id.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
 import { readFromLog, type LogContent, type ReadReply } from "./history-scripts.js";
-import { gatherWrites } from "./gathered-writes.js";
+import { gatherWrites } from "../redis/gathered-writes.js";
 
 /** A place in a log. */
 interface Place {

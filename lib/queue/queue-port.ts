@@ -7,9 +7,9 @@ import { claimTasks } from "./scripts/claim.js";
 import { readTask } from "./scripts/read.js";
 import { reportTask, type ReportReply } from "./scripts/report.js";
 import { renewLeases, settleTasks } from "./scripts/settle.js";
-import { WorkerGroup } from "./worker-group.js";
-import { createFaultPrinter } from "./worker-faults.js";
-import type { TaskReport, WorkerPort } from "./worker-port.js";
+import { WorkerGroup } from "./worker/worker-group.js";
+import { createFaultPrinter } from "./worker/worker-faults.js";
+import type { TaskReport, WorkerPort } from "./worker/worker-port.js";
 
 export interface QueuePortOptions {
   readonly name: string;

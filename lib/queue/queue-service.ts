@@ -7,7 +7,7 @@ import type { RedisClient } from "../redis/client.js";
 import { assertKnown, assertObject } from "../validate.js";
 import { DeadLetters } from "./dead-letters.js";
 import { readEnqueueOptions, withDefaults, type EnqueueOptions } from "./enqueue-options.js";
-import { Enqueuer, type NewTask } from "./enqueuer.js";
+import { Enqueuer, type NewTask } from "./enqueue-batcher.js";
 import type { QueueSettings } from "./queue-options.js";
 import { createWorkerPort, sendReport } from "./queue-port.js";
 import { QueueCounter, toCounts, type QueueCounts, type QueueStatistics } from "./queue-statistics.js";
@@ -25,7 +25,7 @@ import type { EnqueueAnswer } from "./scripts/enqueue.js";
 import { countTasks, readTask } from "./scripts/read.js";
 import { cleanTasks, obliterateQueue, removeTask } from "./scripts/remove.js";
 import { pauseQueue } from "./scripts/schedules.js";
-import { readProgress, type ReportedProgress } from "./task-context.js";
+import { readProgress, type ReportedProgress } from "./worker/task-context.js";
 import {
   listPage,
   listUnreadable,
@@ -36,7 +36,7 @@ import {
   type TaskPage,
   type UnreadableTask,
 } from "./task-list.js";
-import { TaskMaker, type TaskEntry } from "./task-maker.js";
+import { TaskMaker, type TaskEntry } from "./task-validator.js";
 import type { AnyTasks, KindOf, TaskMap, TaskOf } from "./task-map.js";
 import {
   assertListedId,
@@ -50,10 +50,10 @@ import {
   type TaskProgress,
   type TaskStatus,
 } from "./task.js";
-import type { WorkerPort } from "./worker-port.js";
-import type { TaskHandler, TaskHandlers } from "./task-handlers.js";
-import type { WorkerOptions } from "./worker-options.js";
-import { Worker } from "./worker.js";
+import type { WorkerPort } from "./worker/worker-port.js";
+import type { TaskHandler, TaskHandlers } from "./worker/task-handlers.js";
+import type { WorkerOptions } from "./worker/worker-options.js";
+import { Worker } from "./worker/worker.js";
 
 /** What the queue needs of the service around it. */
 export interface QueueDependencies {

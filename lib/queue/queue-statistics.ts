@@ -1,5 +1,5 @@
 import type { ErrorCode } from "../errors.js";
-import type { QueueEvent } from "./worker-port.js";
+import type { QueueEvent } from "./worker/worker-port.js";
 
 /** What has happened to a queue's tasks in this process. */
 export interface QueueStatistics {

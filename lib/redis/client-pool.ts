@@ -7,7 +7,7 @@ import { endClient, isReady, startPinging, type ConnectionRole, type RedisClient
 import { isOneNodeOfMany } from "./cluster.js";
 import type { ConnectionFactory } from "./connection-factory.js";
 import { Lease } from "./lease.js";
-import { Permits } from "./permits.js";
+import { Permits } from "./semaphore.js";
 import { defineScript } from "./script.js";
 
 export interface PoolOptions {

@@ -1,9 +1,9 @@
-import type { DriftReport } from "./drift.js";
+import type { DriftReport } from "./connection-audit.js";
 import type { NodeStatus, ServerInfo } from "./nodes.js";
-import type { GapReason } from "../pubsub/inbound-event.js";
-import type { RuleName } from "../pubsub/rule-failure.js";
-import type { RegistryStatistics } from "../pubsub/session-registry.js";
-import type { HubStatistics } from "../pubsub/subscription-hub.js";
+import type { GapReason } from "../events/inbound-event.js";
+import type { RuleName } from "../sync-callback.js";
+import type { RegistryStatistics } from "../sessions/session-registry.js";
+import type { HubStatistics } from "../subscriptions/subscription-hub.js";
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
 import type { PoolStatistics } from "../redis/client-pool.js";
 

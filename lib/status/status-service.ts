@@ -1,6 +1,6 @@
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
 import { assertKnown, assertObject } from "../validate.js";
-import { findDrift, type DriftReport, type DriftSource } from "./drift.js";
+import { findDrift, type DriftReport, type DriftSource } from "./connection-audit.js";
 import { readNodes, type ServerInfo } from "./nodes.js";
 import type { StatusOptions, StatusReport } from "./status-report.js";
 

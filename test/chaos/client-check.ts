@@ -1,4 +1,4 @@
-import { parseCursor, tagOf, type Position } from "../../lib/pubsub/cursor.js";
+import { parseCursor, tagOf, type Position } from "../../lib/sse/event-id.js";
 import { isLive, keepsEverything } from "./channels.js";
 import type { Block } from "./event-reader.js";
 import { machineNow } from "./machine-clock.js";

@@ -1,4 +1,4 @@
-import { haveOtherStamps } from "../../lib/pubsub/cursor.js";
+import { haveOtherStamps } from "../../lib/sse/event-id.js";
 import { isLive, isTiny, keepsEverything } from "./channels.js";
 import type { Ledger } from "./ledger.js";
 import { judgeLive } from "./live-judge.js";

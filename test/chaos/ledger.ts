@@ -1,4 +1,4 @@
-import { parseCursor } from "../../lib/pubsub/cursor.js";
+import { parseCursor } from "../../lib/sse/event-id.js";
 import type { Settled } from "./member-protocol.js";
 import { codeOf, nameOf } from "./payload.js";
 

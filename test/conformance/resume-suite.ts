@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { expect } from "chai";
 
 import type { PubSubSession, RedisSse } from "../../lib/index.js";
-import { parseCursor, tagOf, type CursorEntry } from "../../lib/pubsub/cursor.js";
+import { parseCursor, tagOf, type CursorEntry } from "../../lib/sse/event-id.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";

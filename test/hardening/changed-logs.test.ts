@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeCursor, parseCursor, type CursorEntry } from "../../lib/pubsub/cursor.js";
+import { encodeCursor, parseCursor, type CursorEntry } from "../../lib/sse/event-id.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { openStream, type SseClient } from "../support/sse-client.js";

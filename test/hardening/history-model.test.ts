@@ -2,20 +2,20 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import { LogReader } from "../../lib/history/log-reader.js";
-import { BufferBudget } from "../../lib/pubsub/buffer-budget.js";
-import { assertChannel } from "../../lib/pubsub/channel.js";
-import { DedicatedTransport, type LeasedConnection } from "../../lib/pubsub/dedicated-transport.js";
+import { BufferBudget } from "../../lib/backpressure/buffer-budget.js";
+import { assertChannel } from "../../lib/events/channel-name.js";
+import { DedicatedTransport, type LeasedConnection } from "../../lib/subscriptions/dedicated-transport.js";
 import {
   readInboundEvent,
   readLoggedEvent,
   type LoggedInboundEvent,
-} from "../../lib/pubsub/inbound-event.js";
-import type { SessionContext } from "../../lib/pubsub/session-context.js";
-import { PubSubSession } from "../../lib/pubsub/session.js";
-import type { SlowConsumerPolicy } from "../../lib/pubsub/slow-consumer.js";
-import { SharedTransport } from "../../lib/pubsub/shared-transport.js";
-import { SubscriptionHub, type HubHandlers } from "../../lib/pubsub/subscription-hub.js";
-import { Ticker } from "../../lib/pubsub/ticker.js";
+} from "../../lib/events/inbound-event.js";
+import type { SessionContext } from "../../lib/sessions/session-context.js";
+import { PubSubSession } from "../../lib/sessions/session.js";
+import type { SlowConsumerPolicy } from "../../lib/backpressure/slow-consumer.js";
+import { SharedTransport } from "../../lib/subscriptions/shared-transport.js";
+import { SubscriptionHub, type HubHandlers } from "../../lib/subscriptions/subscription-hub.js";
+import { Ticker } from "../../lib/sessions/ticker.js";
 import { settle } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { FakeSink } from "../support/fake-sink.js";

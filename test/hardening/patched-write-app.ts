@@ -32,7 +32,7 @@ function patch(): void {
 
 if (when === "before") patch();
 const { ResponseSink } = await import("../../middleware/response-sink.js");
-const { Block } = await import("../../lib/pubsub/block.js");
+const { Block } = await import("../../lib/sse/encoded-frames.js");
 if (when === "after") patch();
 
 const server = createServer((req, res) => {

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { stub } from "sinon";
 
 import { createRedisSse, type QueueOptions, type QueueService, type RedisSse } from "../../lib/index.js";
-import { Enqueuer } from "../../lib/queue/enqueuer.js";
+import { Enqueuer } from "../../lib/queue/enqueue-batcher.js";
 import { QueueStore } from "../../lib/queue/queue-store.js";
 import { deferred, eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import * as fc from "fast-check";
 
-import type { PubSubSession } from "../../lib/pubsub/session.js";
+import type { PubSubSession } from "../../lib/sessions/session.js";
 import { settle } from "../support/eventually.js";
 import { dataOf, TurnRig, type TurnStream } from "../support/turn-rig.js";
 

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 
 import { expect } from "chai";
 
-import { parseMessage } from "../../lib/pubsub/envelope.js";
-import { isReservedEvent } from "../../lib/pubsub/frame.js";
+import { parseMessage } from "../../lib/events/envelope.js";
+import { isReservedEvent } from "../../lib/sse/frame.js";
 import { need } from "../support/prerequisites.js";
 import {
   blockOf,

@@ -1,6 +1,6 @@
-import { encodeEvent } from "../../lib/pubsub/frame.js";
-import type { Ending } from "../../lib/pubsub/history-port.js";
-import type { InboundEvent, LoggedInboundEvent } from "../../lib/pubsub/inbound-event.js";
+import { encodeEvent } from "../../lib/sse/frame.js";
+import type { Ending } from "../../lib/events/envelope.js";
+import type { InboundEvent, LoggedInboundEvent } from "../../lib/events/inbound-event.js";
 
 export const EPOCH = "0badcafe";
 

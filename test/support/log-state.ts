@@ -1,5 +1,6 @@
-import type { Ending, LogState } from "../../lib/pubsub/history-port.js";
-import type { Position } from "../../lib/pubsub/cursor.js";
+import type { LogState } from "../../lib/replay/history-port.js";
+import type { Ending } from "../../lib/events/envelope.js";
+import type { Position } from "../../lib/sse/event-id.js";
 
 /** The position of a channel that never had an event. */
 export const EMPTY: Position = { epoch: "", offset: 0, since: 1_000, run: 0 };

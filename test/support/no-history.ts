@@ -1,5 +1,5 @@
-import type { HistoryPort } from "../../lib/pubsub/history-port.js";
-import { TailTracker } from "../../lib/pubsub/tail-tracker.js";
+import type { HistoryPort } from "../../lib/replay/history-port.js";
+import { TailTracker } from "../../lib/replay/log-head.js";
 
 /** No channel has a history: whatever asks for one is at fault. */
 export const noHistory: HistoryPort = {

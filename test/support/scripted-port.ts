@@ -3,11 +3,11 @@ import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../l
 import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
 import type { ReportReply } from "../../lib/queue/scripts/report.js";
 import type { RenewReply } from "../../lib/queue/scripts/settle.js";
-import type { TaskLease } from "../../lib/queue/task-lease.js";
+import type { TaskLease } from "../../lib/queue/worker/task-lease.js";
 import { parseTask } from "../../lib/queue/task.js";
-import type { QueueEvent, TaskOutcome, TaskReport, WorkerPort } from "../../lib/queue/worker-port.js";
-import { WorkerGroup } from "../../lib/queue/worker-group.js";
-import { FaultTeller } from "../../lib/queue/worker-faults.js";
+import type { QueueEvent, TaskOutcome, TaskReport, WorkerPort } from "../../lib/queue/worker/worker-port.js";
+import { WorkerGroup } from "../../lib/queue/worker/worker-group.js";
+import { FaultTeller } from "../../lib/queue/worker/worker-faults.js";
 import { FakeClock } from "./fake-clock.js";
 
 export const NOTHING: ClaimReply = { waitMs: 1e9, now: 0, schedules: [], tasks: [] };

@@ -1,8 +1,8 @@
 import { EventEmitter } from "node:events";
 
 import { RedisSseError } from "../../lib/errors.js";
-import type { LeasedConnection } from "../../lib/pubsub/dedicated-transport.js";
-import type { HubConnection, HubHandlers } from "../../lib/pubsub/subscription-hub.js";
+import type { LeasedConnection } from "../../lib/subscriptions/dedicated-transport.js";
+import type { HubConnection, HubHandlers } from "../../lib/subscriptions/subscription-hub.js";
 
 interface Operation {
   readonly kind: "subscribe" | "unsubscribe";

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
+import { encodeCursor, tagOf } from "../../../lib/sse/event-id.js";
 import { ClientCheck } from "../../chaos/client-check.js";
 import { encodePayload } from "../../chaos/payload.js";
 

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
+import { encodeCursor, tagOf } from "../../../lib/sse/event-id.js";
 import { judge } from "../../chaos/judge.js";
 import { Ledger } from "../../chaos/ledger.js";
 import { Losses, NO_LOSSES } from "../../chaos/losses.js";

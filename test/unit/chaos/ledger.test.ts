@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeCursor, tagOf } from "../../../lib/pubsub/cursor.js";
+import { encodeCursor, tagOf } from "../../../lib/sse/event-id.js";
 import { Findings } from "../../chaos/findings.js";
 import { Ledger } from "../../chaos/ledger.js";
 import { checkLog } from "../../chaos/log-check.js";

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { LogPublisher, newEpoch } from "../../../lib/history/log-publisher.js";
-import { isEpoch } from "../../../lib/pubsub/cursor.js";
+import { isEpoch } from "../../../lib/sse/event-id.js";
 import type { RedisClient } from "../../../lib/redis/client.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { settle } from "../../support/eventually.js";

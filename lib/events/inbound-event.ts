@@ -1,0 +1,144 @@
+import { isLargerThan } from "../serialize.js";
+import { fitsInEvent } from "../text-splitter.js";
+import type { Position } from "../sse/event-id.js";
+import { parseMessage, type Envelope } from "./envelope.js";
+import { encodeControl, encodeEvent, isReservedEvent, MAX_EVENT_NAME_BYTES, NOTHING } from "../sse/frame.js";
+import type { Ending } from "./envelope.js";
+
+/**
+ * Why a client does not get what was published:
+ * - `interrupted`: the connection to Redis was lost, and what was missed was kept nowhere;
+ * - `trimmed`: the log does not reach back so far any more; `epoch`: it was lost, and has begun anew;
+ * - `malformed`, `foreign`, `future`: the client's cursor is none, is none of this channel, or is ahead of its log;
+ * - `limit`: more would have to be sent than `limits.maxReplayEvents`;
+ * - `too-large`: a single event whose data exceeds `limits.maxEventBytes`, whose frame exceeds four times that, or whose
+ *   name exceeds 256 bytes;
+ * - `invalid`: a single event that cannot be sent, or a log that another program has damaged;
+ * - `slow-consumer`: the client did not read fast enough, and its stream drops events rather than end.
+ */
+export type GapReason =
+  | "interrupted"
+  | "trimmed"
+  | "epoch"
+  | "malformed"
+  | "foreign"
+  | "future"
+  | "limit"
+  | "too-large"
+  | "invalid"
+  | "slow-consumer";
+
+/** The channel of what is meant for one session alone. No channel has this name. */
+export const NO_CHANNEL = "";
+
+/** One event on its way to the sessions of a channel, encoded once for all of them. */
+export interface InboundEvent {
+  readonly channel: string;
+  /** The event's type; `undefined` is what a client dispatches as `message`. */
+  readonly event: string | undefined;
+  readonly data: string;
+  /** As it goes on the wire, without an id. */
+  readonly frame: string;
+  /** Its place in the channel's log, of an event that has one. */
+  readonly position?: Position;
+  /** Set on the last event of a channel. */
+  readonly ending?: Ending;
+  /** Set on the event that its stream ends with, by what the application said of it. */
+  readonly isLast?: boolean;
+  /** Set on a gap that stands in the place of one event, for all who hear it: counted for each client that gets it. */
+  readonly gap?: GapReason;
+}
+
+/** An event that has a place in its channel's log. */
+export type LoggedInboundEvent = InboundEvent & { readonly position: Position };
+
+/** Whether this library made the event: an application is asked about the application's events. */
+export function isControl({ event }: InboundEvent): boolean {
+  return event !== undefined && isReservedEvent(event);
+}
+
+/**
+ * Makes an event of what came over a Redis channel, where any program may publish: `null` for an envelope
+ * that is malformed or poses as one of our control events, and a `gap` in place of one that is too large.
+ */
+export function readInboundEvent(
+  channel: string,
+  message: string,
+  maxEventBytes: number,
+): InboundEvent | null {
+  const envelope = parseMessage(message);
+  return envelope === null ? null : readEnvelope(channel, envelope, maxEventBytes);
+}
+
+/** Makes an event of what is in a channel's log; a `gap` in place of one that cannot be sent. */
+export function readLoggedEvent(
+  channel: string,
+  envelope: Envelope & { readonly position: Position },
+  maxEventBytes: number,
+): LoggedInboundEvent {
+  const { position, ending } = envelope;
+  const event = readEnvelope(channel, envelope, maxEventBytes) ?? createReplacement(channel, "invalid");
+  return { ...event, position, ...(ending !== undefined && { ending }) };
+}
+
+function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number): InboundEvent | null {
+  const { event, data, position, ending } = envelope;
+  // Plain text of another program, or an event without a place: made for each of them, so nothing else is.
+  const isTooLarge = !fitsInEvent(data, maxEventBytes);
+  if (event === undefined && position === undefined && !isTooLarge) {
+    return { channel, event, data, frame: encodeEvent({ data }) };
+  }
+  const place = { ...(position !== undefined && { position }), ...(ending !== undefined && { ending }) };
+  if (event !== undefined && isReservedEvent(event)) return null;
+  if (isTooLarge || (event !== undefined && isLargerThan(event, MAX_EVENT_NAME_BYTES))) {
+    return { ...createReplacement(channel, "too-large"), ...place };
+  }
+  if (ending === "broken") return { channel, event: "error", data, frame: BROKEN, ...place };
+  // An event without data is not dispatched (9.2.6).
+  if (ending !== undefined && event === undefined && data === "") {
+    return { channel, event, data, frame: NOTHING, ...place };
+  }
+  try {
+    return { channel, event, data, frame: encodeEvent({ event, data }), ...place };
+  } catch {
+    // The encoder refuses an event name that would begin another field.
+    return null;
+  }
+}
+
+const BROKEN = encodeControl("error", {
+  code: "BROKEN",
+  message: "this stream was broken off before its end",
+});
+
+/**
+ * The `gap` event: something was published on these channels that the client will not get. It goes to the
+ * members of `channel`, or to one session as a whole.
+ */
+export function createGap(
+  channels: readonly string[],
+  reason: GapReason,
+  channel: string = NO_CHANNEL,
+): InboundEvent {
+  const data = JSON.stringify({ channels, reason });
+  return { channel, event: "gap", data, frame: encodeEvent({ event: "gap", data }) };
+}
+
+/** What the members of a channel get in place of an event that none of them can be sent. */
+function createReplacement(channel: string, reason: GapReason): InboundEvent {
+  return { ...createGap([channel], reason, channel), gap: reason };
+}
+
+/** An event as a buffer sees it. */
+export interface BufferedItem {
+  readonly data: string;
+  readonly frame: string;
+}
+
+/** What an event takes beside its text and its bytes: the objects around them, as measured with many small ones. */
+const OVERHEAD_BYTES = 200;
+
+/** The memory that an event takes, about. */
+export function sizeOf({ data, frame }: BufferedItem): number {
+  return frame.length + data.length + OVERHEAD_BYTES;
+}

@@ -1,0 +1,322 @@
+import type { Clock } from "../clock.js";
+import { isLossMark } from "../entry-id.js";
+import { isPassing, sanitize, type RedisSseError } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import type { ChannelTrack } from "./channel-replay.js";
+import { haveOtherStamps, placeBefore, type Position } from "../sse/event-id.js";
+import type { EventBatch } from "../events/event-batch.js";
+import type { HistoryPort, LogPage } from "./history-port.js";
+import type { Ending } from "../events/envelope.js";
+import { createGap, type GapReason, type InboundEvent } from "../events/inbound-event.js";
+import { batchesOf } from "./page-batches.js";
+import type { ChannelLog } from "./log-head.js";
+
+/** The session, as its replay sees it. */
+export interface ReplayOwner {
+  /** It is subscribed, and not closing. */
+  readonly isOpen: boolean;
+  /** It is open, and its client takes events. */
+  readonly isWritable: boolean;
+  /** Events of a channel are missing. */
+  onBehind(): void;
+  /** None is missing any more. */
+  onCaughtUp(): void;
+  /** A log cannot be read, and not because Redis is away. */
+  onUnreadable(fault: RedisSseError): void;
+  /** What is known of a channel's log. */
+  log(channel: string): ChannelLog;
+  /** Passes on the live events that have come so far. */
+  flushTurn(): void;
+}
+
+/** Where the next events go. */
+export interface HistoryOutput {
+  /** Writes an event, or lets it wait for the client. */
+  emit(event: InboundEvent): void;
+  /** The same for events that follow one another. */
+  emitAll(batch: EventBatch): void;
+  /** More events wait here than before. */
+  held(): void;
+  /** No events are missing any more. */
+  caughtUp(): void;
+  /** Fewer events wait here than before, maybe none. A stream ends only when no events wait. */
+  released(): void;
+}
+
+/** What the service gives the histories of its sessions. */
+export interface HistoryContext {
+  readonly clock: Clock;
+  readonly history: HistoryPort;
+  readonly settings: { readonly maxReplayEvents: number; readonly maxBufferedBytes: number };
+  readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
+}
+
+/** The tracks of a session as they are now. They can change during every wait. */
+export interface Tracks {
+  nextBehind(except?: ReadonlySet<ChannelTrack>): ChannelTrack | undefined;
+  isCurrent(track: ChannelTrack): boolean;
+  /**
+   * Resolves after a second, or when the session closes. Then a log that seems to have lost events is read again: the first
+   * answer may be from a master that was just replaced.
+   */
+  pause(): Promise<void>;
+}
+
+const log = createLog("history");
+
+/**
+ * Reads the events that a session has missed, log by log and page by page, as fast as its client takes them, until live
+ * events follow. If it cannot get some events, it sends a gap.
+ */
+export class CatchUp {
+  readonly #context: HistoryContext;
+  readonly #owner: ReplayOwner;
+  readonly #output: HistoryOutput;
+  readonly #tracks: Tracks;
+  #running = false;
+  /** Set while the reads wait for the client. */
+  #resume: (() => void) | null = null;
+
+  constructor(context: HistoryContext, owner: ReplayOwner, output: HistoryOutput, tracks: Tracks) {
+    this.#context = context;
+    this.#owner = owner;
+    this.#output = output;
+    this.#tracks = tracks;
+  }
+
+  /** Starts to read the missing events, or resumes: the client takes events again, or the log can be read again. */
+  run(): void {
+    this.#resume?.();
+    if (this.#running || !this.#open || this.#tracks.nextBehind() === undefined) return;
+    this.#running = true;
+    void this.#runToEnd();
+  }
+
+  /** The session closes. The waiting read resumes, and notices it. */
+  stop(): void {
+    this.#resume?.();
+  }
+
+  /** Moves to `position` past events that the client will not get, and sends a gap. */
+  skip(track: ChannelTrack, position: Position, reason: GapReason, ending: Ending | null = null): void {
+    track.position = position;
+    if (ending !== null) track.ended = ending;
+    this.tellGap(track.channel, reason, position, ending);
+  }
+
+  tellGap(channel: string, reason: GapReason, position: Position, ending: Ending | null = null): void {
+    this.#context.onGap(reason, [channel]);
+    const gap = createGap([channel], reason, channel);
+    this.#output.emit({ ...gap, position, ...(ending !== null && { ending }) });
+  }
+
+  /** Passes on the stored events that follow. If the session then has all events, the track is not behind any more. */
+  settle(track: ChannelTrack): void {
+    const { waitingBytes, ended } = track;
+    this.#passAll(track);
+    if (track.waitingBytes !== waitingBytes || track.ended !== ended) this.#output.released();
+  }
+
+  /** Never rejects. */
+  async #runToEnd(): Promise<void> {
+    let caughtUp = false;
+    try {
+      caughtUp = await this.#catchUp();
+    } catch (error) {
+      this.#fail(sanitize(error));
+    }
+    this.#running = false;
+    if (!caughtUp || !this.#open) return;
+    // Another track may have fallen behind since the last check.
+    if (this.#tracks.nextBehind() !== undefined) this.run();
+    else {
+      this.#output.caughtUp();
+      this.#owner.onCaughtUp();
+    }
+  }
+
+  /** Returns true if no events are missing any more, and false if it has to wait or the session is closing. */
+  async #catchUp(): Promise<boolean> {
+    const { history: port } = this.#context;
+    // Tracks whose logs cannot be read now. They do not delay the others.
+    const stuck = new Set<ChannelTrack>();
+    for (
+      let track = this.#tracks.nextBehind(stuck);
+      track !== undefined;
+      track = this.#tracks.nextBehind(stuck)
+    ) {
+      const { channel } = track;
+      await this.#writable();
+      if (!this.#open) return false;
+      const from = track.position!;
+      const asked = port.now();
+      const { since, tail } = this.#owner.log(channel);
+      let page: LogPage;
+      try {
+        // Without a known tail, the log may have lost events since a page was read.
+        page = await port.read(
+          channel,
+          from,
+          track.doubtedAt === null
+            ? { since, top: tail?.position ?? null }
+            : { since: Math.max(since, track.doubtedAt), top: null },
+        );
+      } catch (error) {
+        const fault = sanitize(error);
+        log("cannot read %s: %s", printable(channel), fault.message);
+        if (!isPassing(fault)) {
+          this.#fail(fault);
+          return false;
+        }
+        stuck.add(track);
+        continue;
+      }
+      if (!this.#open) return false;
+      if (!this.#tracks.isCurrent(track)) continue;
+      this.#owner.log(channel).note(page);
+      await this.#apply(track, page);
+      if (!this.#open) return false;
+      if (!this.#tracks.isCurrent(track) || track.doubtedAt !== null) continue;
+      this.settle(track);
+      // The channel is not subscribed now, or this read shows an older state than the known tail. No read can show now what
+      // is missing. `run()` is called when this has changed.
+      const wentBack = tail !== null && page.readAt > asked && page.position.offset < tail.position.offset;
+      const isUnknown = this.#owner.log(channel).since === Infinity || wentBack;
+      if (track.behind && track.position === from && isUnknown) stuck.add(track);
+    }
+    return stuck.size === 0;
+  }
+
+  async #apply(track: ChannelTrack, page: LogPage): Promise<void> {
+    const from = track.position!;
+    const top = page.position;
+    const isFresh = page.readAt > this.#owner.log(track.channel).since;
+    const isOtherRun = Boolean(from.run) && page.run !== 0 && from.run !== page.run;
+    const isLost = from.epoch === "" && isOtherRun && page.mayHaveLost;
+    if (top.epoch !== from.epoch || isLost) {
+      if (isFresh) this.#changeLog(track, page, isLost);
+      return;
+    }
+    const first = page.events[0];
+    // Redis has lost the newest events, and other events may have their offsets.
+    const isAhead = first === undefined && isFresh && top.offset < from.offset;
+    const isOther = haveOtherStamps(from.stamp, page.previousStamp);
+    // Its publisher says so: no other read can say anything else.
+    const isTold = isOther && isLossMark(page.previousStamp);
+    if (isAhead || isOther) {
+      if (track.doubtedAt !== null || isTold) return this.#goBack(track, page, isTold);
+      track.doubtedAt = this.#context.history.now();
+      return this.#tracks.pause();
+    }
+    track.doubtedAt = null;
+    if (first === undefined) {
+      if (isFresh && top.offset > from.offset) this.skip(track, top, "trimmed", page.ending);
+      return;
+    }
+    if (!track.replaying && top.offset - from.offset > this.#context.settings.maxReplayEvents) {
+      this.skip(track, top, "limit", page.ending);
+      return;
+    }
+    track.replaying = true;
+    if (first.position.offset > from.offset + 1) {
+      this.skip(track, placeBefore(first.position), "trimmed");
+    }
+    for (const batch of batchesOf(page)) {
+      if (!this.#owner.isWritable) await this.#writable();
+      if (!this.#open || !this.#tracks.isCurrent(track)) return;
+      this.#emitRest(track, batch);
+    }
+  }
+
+  /** The log has lost events. Resumes after the newest event that is known to be kept, or else with the next event. */
+  #goBack(track: ChannelTrack, { position: top, ending, previousStamp }: LogPage, isTold: boolean): void {
+    const { epoch, offset } = track.position!;
+    const last = isTold ? null : this.#owner.log(track.channel).lastKept(track.position!);
+    track.doubtedAt = null;
+    track.forgetLogged();
+    // Only once: two servers that both act as master can answer differently in turn.
+    if (last !== null && last.offset < top.offset && last !== track.wentBackTo) {
+      track.wentBackTo = last;
+      this.skip(track, last, "future");
+    } else if (offset < top.offset) this.skip(track, { epoch, offset, stamp: previousStamp }, "future");
+    else this.skip(track, top, "future", ending);
+  }
+
+  /** The channel's log is not the log of the client's position: the channel has a new log, or no log. */
+  #changeLog(track: ChannelTrack, page: LogPage, isLost: boolean): void {
+    const { position: top, ending, isInvalid } = page;
+    // A log that starts after the end is a new log, and no events of it are missing.
+    if (track.ended !== null) track.reopen();
+    const { epoch } = track.position!;
+    const begin = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
+    if (epoch !== "" || isLost) return this.skip(track, begin, isInvalid ? "invalid" : "epoch");
+    // This log has ended, and the client has all of it: it is not a new log.
+    const isOld = top.epoch === track.endedEpoch;
+    track.position = isOld ? top : begin;
+    if (isOld) track.ended = ending;
+  }
+
+  /** Sends the events of a batch that the client does not have. */
+  #emitRest(track: ChannelTrack, batch: EventBatch): void {
+    const { offset } = track.position!;
+    if (batch.run !== null && batch.run.first > offset) {
+      this.#tellLoss(track, batch.events[0]!);
+      track.advance(batch.last);
+      return this.#output.emitAll(batch);
+    }
+    for (const event of batch.events) {
+      if (event.position!.offset <= track.position!.offset) continue;
+      this.#tellLoss(track, event);
+      track.advance(event);
+      this.#output.emit(event);
+    }
+  }
+
+  /** Sends a gap if the stamps of an event say that the log has lost an event before it. */
+  #tellLoss(track: ChannelTrack, { position }: InboundEvent): void {
+    if (haveOtherStamps(track.position!.stamp, position!.previousStamp)) {
+      this.skip(track, placeBefore(position!), "future");
+    }
+  }
+
+  #passAll(track: ChannelTrack): void {
+    this.#passHeld(track);
+    const { tail } = this.#owner.log(track.channel);
+    const isCurrent = tail !== null && isSamePlace(tail.position, track.position!);
+    // Another program, or a publisher without all rights, can end a channel without a last event.
+    if (isCurrent && tail.ending !== null) track.ended ??= tail.ending;
+    track.behind = !isCurrent && track.ended === null;
+    if (track.behind) return;
+    // The events that are left are in no log: another program has made up their places.
+    track.forgetLogged();
+    this.#passHeld(track);
+  }
+
+  #passHeld(track: ChannelTrack): void {
+    for (let event = track.next(); event; event = track.next()) {
+      track.advance(event);
+      this.#output.emit(event);
+    }
+  }
+
+  /** Resolves when the client takes events, or the session is not open any more. */
+  async #writable(): Promise<void> {
+    while (this.#open && !this.#owner.isWritable) {
+      await new Promise<void>((resolve) => (this.#resume = resolve));
+      this.#resume = null;
+    }
+  }
+
+  /** The log cannot be read, and not because Redis is away. */
+  #fail(fault: RedisSseError): void {
+    this.#owner.onUnreadable(fault);
+  }
+
+  get #open(): boolean {
+    return this.#owner.isOpen;
+  }
+}
+
+function isSamePlace(one: Position, other: Position): boolean {
+  return one.epoch === other.epoch && one.offset === other.offset && !haveOtherStamps(one.stamp, other.stamp);
+}

@@ -1,0 +1,32 @@
+import { Block } from "../sse/encoded-frames.js";
+import { addId, addRetry, encodeControl } from "../sse/frame.js";
+import type { Beginning } from "../replay/replay.js";
+
+export interface Greeting extends Beginning {
+  readonly sessionId: string;
+  readonly channels: readonly string[];
+  readonly retryMs: number;
+  /** If a client receives nothing for much longer than this, its connection is dead. */
+  readonly heartbeatMs: number;
+  /** Where the client stands, when there is such a place. */
+  readonly id: string | undefined;
+  /** What the application says first, encoded. */
+  readonly first: string;
+}
+
+/**
+ * The first words of a stream: when to come back, where the client is, and what it will not get. As one block, since
+ * events may wait already: none of them goes out before the gap that it follows.
+ */
+export function encodeGreeting(greeting: Greeting): Block {
+  const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = greeting;
+  // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
+  const last = gaps.at(-1);
+  const data = { sessionId, channels, recovered, heartbeatMs };
+  const connected = encodeControl("connected", data, last === undefined ? id : undefined);
+  return new Block(
+    addRetry(connected, retryMs) +
+      greeting.first +
+      gaps.map(({ frame }, index) => (index === gaps.length - 1 ? addId(frame, id!) : frame)).join(""),
+  );
+}

@@ -1,0 +1,83 @@
+import type { Clock } from "../clock.js";
+import { RedisSseError } from "../errors.js";
+import { createLog } from "../log.js";
+import { describeThrown } from "../sync-callback.js";
+import type { Sink } from "./sink.js";
+
+const log = createLog("service");
+
+/** The answer of a resolver, or the fault that ended the wait for it. */
+export type ResolverOutcome<T> =
+  { readonly value: T; readonly fault?: never } | { readonly value?: never; readonly fault: RedisSseError };
+
+/**
+ * Runs the resolvers of applications. The wait for a resolver ends when it settles, at the deadline, when the client
+ * leaves, or when the service stops. A later answer is ignored.
+ */
+export class ResolverRuns {
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+  /** One function for each open wait, which ends it. */
+  readonly #waits = new Set<(fault: RedisSseError) => void>();
+  #stopped = false;
+
+  constructor(clock: Clock, timeoutMs: number) {
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Ends all waits, and starts no new one. */
+  stop(): void {
+    this.#stopped = true;
+    for (const end of this.#waits) end(stopped());
+  }
+
+  /** Rejects only with the resolver's own error. */
+  run<T>(resolver: () => T | PromiseLike<T>, sink: Sink): Promise<ResolverOutcome<T>> {
+    if (this.#stopped) return Promise.resolve({ fault: stopped() });
+    if (sink.closed) return Promise.resolve({ fault: gone() });
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      let detach: (() => void) | null = null;
+      /** Returns whether the wait was still open. */
+      const finish = (): boolean => {
+        if (isOver) return false;
+        isOver = true;
+        cancelTimer();
+        detach?.();
+        this.#waits.delete(end);
+        return true;
+      };
+      const end = (fault: RedisSseError): void => {
+        if (finish()) resolve({ fault });
+      };
+      const cancelTimer = this.#clock.schedule(() => {
+        log("the resolver or key() of a mount gave no answer within %d ms", this.#timeoutMs);
+        end(
+          new RedisSseError(
+            "RESOLVER_TIMEOUT",
+            `The server's resolver, or its key(), gave no answer within ${this.#timeoutMs} ms.`,
+          ),
+        );
+      }, this.#timeoutMs);
+      this.#waits.add(end);
+      detach = sink.attach({ onDrain: () => {}, onClose: () => end(gone()) });
+      if (isOver) return detach();
+      // With an async function, an error that the resolver throws is a rejection as well.
+      (async () => resolver())().then(
+        (value) => {
+          if (finish()) resolve({ value });
+        },
+        (error: unknown) => {
+          if (finish()) reject(error);
+          else log("a resolver failed after the wait for it had ended: %s", describeThrown(error));
+        },
+      );
+    });
+  }
+}
+
+const stopped = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
+
+const gone = (): RedisSseError =>
+  new RedisSseError("ABORTED", "the client left before the resolver answered");

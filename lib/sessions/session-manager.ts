@@ -1,0 +1,368 @@
+import { endianness } from "node:os";
+
+import type { Clock } from "../clock.js";
+import { withDeadline } from "../deadline.js";
+import { RedisSseError, sanitize } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import { readMilliseconds } from "../validate.js";
+import { answerTo, COMPLETED_ID, type HttpAnswer } from "../sse/http-answer.js";
+import { assertChannel, parseSelection, type ChannelSelection } from "../events/channel-name.js";
+import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
+import { BufferBudget } from "../backpressure/buffer-budget.js";
+import type { HubMember } from "../subscriptions/hub-member.js";
+import type { HistoryPort } from "../replay/history-port.js";
+import { LogWatch, type WatchedLog } from "../replay/log-verifier.js";
+import { PeerWatch, type ReadTcpTable } from "../peers/dead-peer-detector.js";
+import { readInboundEvent, type GapReason, type InboundEvent } from "../events/inbound-event.js";
+import { ResolverRuns } from "./resolver-runs.js";
+import type { RuleName } from "../sync-callback.js";
+import type { ChannelSettings } from "./session-channels.js";
+import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
+import { readKey, readOnLimit } from "./session-key.js";
+import type { SessionLimits } from "./session-state.js";
+import type { SessionContext } from "./session-context.js";
+import { PubSubSession } from "./session.js";
+import { SharedTransport } from "../subscriptions/shared-transport.js";
+import type { Sink, StreamRequest } from "./sink.js";
+import { readSlowConsumer, type SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
+import {
+  SubscriptionHub,
+  type HubConnection,
+  type HubHandlers,
+  type HubStatistics,
+} from "../subscriptions/subscription-hub.js";
+import { Ticker, type Ticking } from "./ticker.js";
+import type { CreateTransport } from "../subscriptions/transport.js";
+
+export interface StreamsSettings {
+  readonly keyPrefix: string;
+  readonly subscriptions: "shared" | "dedicated";
+  readonly heartbeatMs: number;
+  readonly retryMs: number;
+  readonly slowConsumer: SlowConsumerPolicy;
+  readonly history: { readonly checkMs: number };
+  /** `subscribeTimeoutMs` with all that a subscription begins with. */
+  readonly limits: SessionLimits &
+    ChannelSettings &
+    RegistryLimits & {
+      readonly maxEventBytes: number;
+      readonly maxReplayEvents: number;
+      readonly maxTotalBufferedBytes: number;
+      readonly peerTimeoutMs: number;
+      readonly resolverTimeoutMs: number;
+    };
+}
+
+export interface StreamsOptions {
+  readonly settings: StreamsSettings;
+  readonly clock: Clock;
+  readonly history: HistoryPort;
+  /** Makes the connection that all streams share; called once, with the first of them. */
+  readonly connect: (handlers: HubHandlers) => HubConnection;
+  /** A connection of one stream's own. */
+  readonly lease: (holder: string, signal: AbortSignal) => Promise<LeasedConnection>;
+  /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
+  readonly explain: (fault: RedisSseError) => RedisSseError;
+  /** The kernel's view of connections, where it gives one. */
+  readonly readTcpTable: ReadTcpTable | null;
+}
+
+const log = createLog("service");
+
+/** How long a channel that nobody listens to stays subscribed: a page that is reloaded comes back to it. */
+const LINGER_MS = 500;
+
+/** How long an event may take from its log to here before it counts as missed. */
+const GRACE_MS = 1_000;
+
+/** The answer of a resolver, or the HTTP answer for the client if the resolver did not answer in time. */
+export type Resolution<T> =
+  { readonly value: T; readonly refusal?: never } | { readonly value?: never; readonly refusal: HttpAnswer };
+
+/** All streams of a service: which may begin, over which connection, and how they end. */
+export class Streams {
+  readonly #options: StreamsOptions;
+  readonly #hub: SubscriptionHub;
+  readonly #registry: SessionRegistry;
+  readonly #context: SessionContext;
+  readonly #tickers = new Map<number, Ticker>();
+  /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
+  #dropped = 0;
+  readonly #watch: LogWatch;
+  readonly #budget: BufferBudget;
+  readonly #peers: PeerWatch;
+  /** Takes a stream's connection out of the watch over peers. */
+  readonly #unwatching = new Map<PubSubSession, () => void>();
+  readonly #resolvers: ResolverRuns;
+  readonly #dedicated = new Set<DedicatedTransport>();
+  readonly #gaps = new Map<GapReason, number>();
+  readonly #ruleFailures = new Map<RuleName, number>();
+  #draining = false;
+
+  constructor(options: StreamsOptions) {
+    const { clock, settings, history, connect, explain } = options;
+    const { limits, keyPrefix, heartbeatMs, retryMs, slowConsumer } = settings;
+    this.#options = options;
+    this.#registry = new SessionRegistry(limits);
+    this.#resolvers = new ResolverRuns(clock, limits.resolverTimeoutMs);
+    this.#hub = new SubscriptionHub({
+      connect,
+      read: (channel, message) => readInboundEvent(channel, message, limits.maxEventBytes),
+      now: () => history.now(),
+      onRollback: (watched, to) => void this.#watch.verify(watched, to),
+      clock,
+      lingerMs: LINGER_MS,
+      closeTimeoutMs: limits.closeTimeoutMs,
+    });
+    this.#watch = new LogWatch({
+      history,
+      clock,
+      periodMs: settings.history.checkMs,
+      graceMs: GRACE_MS,
+      logs: () => this.#watchedLogs(),
+    });
+    this.#budget = new BufferBudget(limits.maxTotalBufferedBytes);
+    this.#peers = new PeerWatch({
+      clock,
+      timeoutMs: limits.peerTimeoutMs,
+      read: options.readTcpTable,
+      littleEndian: endianness() === "LE",
+    });
+    this.#context = {
+      settings: { ...limits, heartbeatMs, retryMs, slowConsumer },
+      clock,
+      budget: this.#budget,
+      createTransport: this.#transports(),
+      history,
+      onGap: (reason, channels) => this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length),
+      onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
+      assertChannel: (name) => assertChannel(name, keyPrefix),
+      startTicking: (member, heartbeat) => this.#startTicking(member, heartbeat),
+      explain,
+      onClosing: (session) => this.#registry.closing(session),
+      onClosed: (session) => {
+        this.#registry.remove(session);
+        this.#unwatching.get(session)?.();
+        this.#unwatching.delete(session);
+      },
+    };
+  }
+
+  /** Refuses new streams from now on. */
+  refuse(): void {
+    this.#draining = true;
+    this.#resolvers.stop();
+  }
+
+  get refusing(): boolean {
+    return this.#draining;
+  }
+
+  /** As `RedisSse.resolve()`. */
+  async resolve<T>(
+    request: Pick<StreamRequest, "onUnavailable" | "retryMs">,
+    sink: Sink,
+    resolver: () => T | PromiseLike<T>,
+  ): Promise<Resolution<T>> {
+    const { value, fault } = await this.#resolvers.run(resolver, sink);
+    if (fault === undefined) return { value };
+    // A client that left does not count as refused.
+    if (fault.code !== "ABORTED") this.#registry.countRefusal(fault.code);
+    const { onUnavailable = "event", retryMs = this.#options.settings.retryMs } = request;
+    return { refusal: answerTo(fault, { onUnavailable, retryMs }) };
+  }
+
+  /** As `RedisSse.check()`. */
+  check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
+    try {
+      this.#check(request, channels);
+      return null;
+    } catch (error) {
+      return sanitize(error);
+    }
+  }
+
+  /** As `RedisSse.open()`. */
+  async open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession> {
+    let session: PubSubSession;
+    try {
+      session = this.#admit(request, sink, channels);
+    } catch (error) {
+      const fault = sanitize(error);
+      this.#registry.countRefusal(fault.code);
+      const { retryMs: byDefault } = this.#options.settings;
+      const retryMs = fault.code === "CONFIG" ? byDefault : (request.retryMs ?? byDefault);
+      const { onUnavailable = "event", onLimit } = request;
+      if (!sink.closed) sink.answer(answerTo(fault, { onUnavailable, onLimit, retryMs }));
+      throw fault;
+    }
+    this.#watch.start();
+    const unwatch = this.#peers.add(sink.connection, () => void session.close("peer-lost"));
+    this.#unwatching.set(session, unwatch);
+    await session.start();
+    return session;
+  }
+
+  /** Ends all streams, spread over `spreadMs`; those that have not ended after `timeoutMs` at once. */
+  async drain(timeoutMs: number, spreadMs: number): Promise<void> {
+    const { clock } = this.#options;
+    const late = new AbortController();
+    this.refuse();
+    log("draining %d sessions over %d ms", this.#registry.size, spreadMs);
+    const closing = this.#registry.closeAll("drain", clock, spreadMs, late.signal);
+    // Who has not read its goodbye by then is dropped at the deadline of its own teardown.
+    await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
+  }
+
+  /** Ends all streams at once. */
+  closeAll(): Promise<void> {
+    this.refuse();
+    return this.#registry.closeAll("shutdown", this.#options.clock, 0);
+  }
+
+  /** Ends what streams and others are subscribed to. Never rejects. */
+  close(): Promise<void> {
+    this.#watch.stop();
+    this.#peers.stop();
+    return this.#hub.close();
+  }
+
+  /**
+   * Listens to a channel for a part of the service; the answer ends it. Calls back with each message, and with `null`
+   * where some may have been missed.
+   */
+  subscribe(channel: string, onMessage: (text: string | null) => void): () => void {
+    const member: HubMember = {
+      deliver: ({ events }) => {
+        for (const event of events) onMessage(event.data);
+      },
+      interrupted: () => onMessage(null),
+      refused: (_, fault) => log("no subscription for a worker: %s", fault.message),
+    };
+    // What was published before the acknowledgement went unheard.
+    this.#hub.join(channel, member).then(
+      () => onMessage(null),
+      (error: unknown) => log("subscribe: %s", sanitize(error).message),
+    );
+    return () => this.#hub.leave(channel, member);
+  }
+
+  get hubStatistics(): HubStatistics {
+    const statistics = this.#hub.statistics;
+    return { ...statistics, dropped: statistics.dropped + this.#dropped };
+  }
+
+  get statistics(): RegistryStatistics {
+    return this.#registry.statistics;
+  }
+
+  /** What waits for clients, of all streams together. */
+  get buffers(): { readonly bytes: number; readonly exceeded: number; readonly dropped: number } {
+    const { bytes, exceeded, dropped } = this.#budget;
+    return { bytes, exceeded, dropped };
+  }
+
+  /** How often the rules of streams have failed, by rule. */
+  get ruleFailures(): Readonly<Partial<Record<RuleName, number>>> {
+    return Object.fromEntries(this.#ruleFailures);
+  }
+
+  /** Gaps that clients were told, by reason; each channel of each client counts. */
+  get gaps(): Readonly<Partial<Record<GapReason, number>>> {
+    return Object.fromEntries(this.#gaps);
+  }
+
+  /** The channels of all streams, each once. */
+  get channels(): readonly string[] {
+    return this.#registry.channels;
+  }
+
+  /** What is subscribed, to be held against the server's own account. */
+  get account(): SubscriptionHub["account"] {
+    return this.#hub.account;
+  }
+
+  /** The channels that somebody listens to by an acknowledged subscription, each once. */
+  get heardChannels(): readonly string[] {
+    return [...new Set([...this.#hub.heardChannels, ...this.#registry.acknowledgedChannels])];
+  }
+
+  #admit(request: StreamRequest, sink: Sink, channels: ChannelSelection): PubSubSession {
+    const names = this.#check(request, channels);
+    const session = new PubSubSession(this.#context, request, sink, names);
+    this.#registry.add(session, readKey(request.key));
+    return session;
+  }
+
+  /** The channels of a request that may have a stream; throws the fault of one that may not. */
+  #check(request: StreamRequest, channels: ChannelSelection): readonly string[] {
+    if (request.heartbeatMs !== undefined) readMilliseconds("heartbeatMs", request.heartbeatMs);
+    if (request.retryMs !== undefined) readMilliseconds("retryMs", request.retryMs);
+    if (request.slowConsumer !== undefined) readSlowConsumer(request.slowConsumer);
+    const key = readKey(request.key);
+    const onLimit = readOnLimit(request.onLimit);
+    if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
+    if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
+    const { keyPrefix, limits } = this.#options.settings;
+    const names = parseSelection(channels, keyPrefix);
+    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is open to this request");
+    const { maxChannelsPerSession: max } = limits;
+    if (names.length > max) {
+      throw new RedisSseError(
+        "LIMIT_CHANNELS",
+        `expected at most ${max} channels in a stream, got ${names.length}`,
+      );
+    }
+    this.#registry.assertRoom(key, onLimit);
+    return names;
+  }
+
+  #transports(): CreateTransport {
+    const { settings, lease, history } = this.#options;
+    if (settings.subscriptions === "shared") return (_, listener) => new SharedTransport(this.#hub, listener);
+    const read = (channel: string, message: string): InboundEvent | null => {
+      const event = readInboundEvent(channel, message, settings.limits.maxEventBytes);
+      if (event === null) {
+        this.#dropped++;
+        log("dropped a malformed message on %s", printable(channel));
+      }
+      return event;
+    };
+    return (owner, listener) => {
+      const transport = new DedicatedTransport(
+        {
+          lease: (signal) => lease(owner.holder, signal),
+          read,
+          now: () => history.now(),
+          onRollback: (watched, to) => void this.#watch.verify(watched, to),
+          onReset: (each) => this.#dedicated.delete(each),
+        },
+        listener,
+      );
+      this.#dedicated.add(transport);
+      return transport;
+    };
+  }
+
+  *#watchedLogs(): Generator<WatchedLog> {
+    const { keyPrefix } = this.#options.settings;
+    // Our own, which wake workers, are in no log.
+    for (const watched of this.#hub.watchedLogs()) {
+      if (!watched.channel.startsWith(keyPrefix)) yield watched;
+    }
+    for (const transport of this.#dedicated) yield* transport.watchedLogs();
+  }
+
+  /** Sessions are grouped by how finely their deadlines have to be watched. */
+  #startTicking(member: Ticking, heartbeatMs: number): () => void {
+    const { clock, settings } = this.#options;
+    const finest = Math.min(heartbeatMs, settings.limits.maxStallMs) / 4;
+    const periodMs = Math.max(10, Math.min(1_000, finest));
+    let ticker = this.#tickers.get(periodMs);
+    if (ticker === undefined) {
+      ticker = new Ticker(clock, periodMs);
+      this.#tickers.set(periodMs, ticker);
+    }
+    return ticker.add(member);
+  }
+}

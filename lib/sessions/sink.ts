@@ -1,0 +1,86 @@
+import type { HttpAnswer, StreamHead } from "../sse/http-answer.js";
+import type { Block } from "../sse/encoded-frames.js";
+import type { OutboundMessage } from "../events/outbound-message.js";
+import type { OnRuleError } from "../sync-callback.js";
+import type { SessionKey } from "./session-key.js";
+import type { OnLimit } from "../sse/http-answer.js";
+import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
+import type { StreamEvent } from "../events/stream-event.js";
+import type { SinkConnection } from "../peers/dead-peer-detector.js";
+
+/**
+ * Where a session writes to: one client's response, as an adapter for some web framework gives it.
+ * An adapter only translates; it decides nothing.
+ */
+export interface Sink {
+  /** True once nothing can reach the client any more. Asked after every wait: `close` does not come twice. */
+  readonly closed: boolean;
+  /** Begins the event stream: status, headers and its first frames go out at once. As `write()`; called at most once. */
+  start(head: StreamHead, block: Block): boolean;
+  /** Writes whole frames. False: they were taken, but the client must drain before the next. */
+  write(block: Block): boolean;
+  /** Bytes that were taken and that the system would not take in turn: while there are any, no heartbeat is due. */
+  readonly pendingBytes?: number;
+  /** Ends the response after all that was written. */
+  end(): void;
+  /** Drops the connection with all that waits for it. */
+  destroy(): void;
+  /** Gives one complete answer in place of a stream. Never called after `start`. */
+  answer(answer: HttpAnswer): void;
+  /** Registers a listener. Returns a function that removes it; after that, another listener can be registered. */
+  attach(listener: SinkListener): () => void;
+  /** The connection beneath, where a client that vanishes without a word is to be found by it. */
+  readonly connection?: SinkConnection | null;
+}
+
+export interface SinkListener {
+  onDrain(): void;
+  /** The client is gone, or the response is over. `failed` when a write failed for another cause. */
+  onClose(failed: boolean): void;
+}
+
+/** What a session knows of the request behind it. */
+export interface StreamRequest {
+  /**
+   * Identifies the caller by a user's id or an address, for logs and `maxSessionsPerKey`. A number counts as its text;
+   * `undefined` and `null` stand for no key. A value of any other type is refused with code CONFIG.
+   */
+  readonly key?: SessionKey;
+  /** How a stream over `maxSessionsPerKey` is handled; see `SseStreamOptions.onLimit`. Defaults to "event". */
+  readonly onLimit?: OnLimit | undefined;
+  /** The client's `Last-Event-ID`, as it came: anybody may have written it. */
+  readonly lastEventId?: string | undefined;
+  /** How a passing fault is answered; see `SseStreamOptions.onUnavailable`. Default "event". */
+  readonly onUnavailable?: "event" | "status" | undefined;
+  /** Milliseconds of silence before a heartbeat. Default: the service's. */
+  readonly heartbeatMs?: number | undefined;
+  /** Milliseconds a client waits before it comes back. Default: the service's. */
+  readonly retryMs?: number | undefined;
+  /**
+   * What the client gets right after `connected`, before any event of its channels: the state that they go on from.
+   * Refused as by `PubSubSession.send()`.
+   */
+  readonly first?: readonly OutboundMessage[] | undefined;
+  /** What becomes of events that the client does not read in time. Default: the service's. */
+  readonly slowConsumer?: SlowConsumerPolicy | undefined;
+  /**
+   * Whether an event is for this stream. This and the two below run in the asynchronous context (`AsyncLocalStorage`) in
+   * which the stream was opened. What it throws is told as a `gap`, and the event is not sent.
+   */
+  readonly filter?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
+  /**
+   * What this stream gets in an event's place; `null`: nothing. Streams that make the same of an event share its
+   * encoded form. What it throws, or answers and cannot be sent, is told as a `gap`.
+   */
+  readonly transform?: ((event: StreamEvent) => OutboundMessage | null) | undefined;
+  /**
+   * Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers
+   * true, whether or not `filter` lets it through. Asked when the event comes, before it is written: one that the
+   * stream ends with goes out with the id `completed`, so that a client that has it is answered 204 when it comes back.
+   * One that has to wait for the client is not dropped, and the stream ends once it was written. What closes the session
+   * while it is asked keeps the event from being written. Never asked of an event of a channel that was taken away.
+   */
+  readonly until?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
+  /** Told what a rule of this stream threw, or that it gave an answer that is none. Default: the log alone. */
+  readonly onError?: OnRuleError | undefined;
+}

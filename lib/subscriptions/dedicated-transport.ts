@@ -1,0 +1,188 @@
+import { RedisSseError, subscribeFault } from "../errors.js";
+import { createLog } from "../log.js";
+import { describeThrown } from "../sync-callback.js";
+import { isEnvelope } from "../events/envelope.js";
+import { EventBatch } from "../events/event-batch.js";
+import type { InboundEvent } from "../events/inbound-event.js";
+import type { WatchedLog } from "../replay/log-verifier.js";
+import { TailTracker, type Suspicion } from "../replay/log-head.js";
+import type { Transport, TransportListener } from "./transport.js";
+import type { ChannelLog } from "../replay/log-head.js";
+import { TurnBuffer, type MessageRun } from "./message-batcher.js";
+
+/** One leased connection, as this transport needs it. */
+export interface LeasedConnection {
+  readonly client: {
+    subscribe(...channels: string[]): Promise<unknown>;
+    unsubscribe(...channels: string[]): Promise<unknown>;
+    quit(): Promise<unknown>;
+    on(event: "message", listener: (channel: string, message: string) => void): unknown;
+    on(event: "end", listener: () => void): unknown;
+    off(event: "message", listener: (channel: string, message: string) => void): unknown;
+    off(event: "end", listener: () => void): unknown;
+  };
+  release(): void;
+}
+
+export interface DedicatedTransportOptions {
+  readonly lease: (signal: AbortSignal) => Promise<LeasedConnection>;
+  readonly read: (channel: string, message: string) => InboundEvent | null;
+  /** As `HistoryPort.now()`. */
+  readonly now: () => number;
+  /** As `HubOptions.onRollback`. */
+  readonly onRollback?: (watched: WatchedLog, suspicion: Suspicion) => void;
+  readonly onReset?: (transport: DedicatedTransport) => void;
+}
+
+interface Subscription {
+  /** The latest request for the channel: one that fails takes away no other. */
+  readonly request: symbol;
+  readonly log: TailTracker;
+}
+
+const log = createLog("session");
+
+/** A session with a connection of its own, as the original application had: isolated, and one lease each. */
+export class DedicatedTransport implements Transport {
+  readonly #options: DedicatedTransportOptions;
+  readonly #listener: TransportListener;
+  /** What the session asked for and has not left; a message may still come after it has. */
+  readonly #channels = new Map<string, Subscription>();
+  #leasing: Promise<LeasedConnection> | null = null;
+  #lease: LeasedConnection | null = null;
+  readonly #turn = new TurnBuffer<string>((runs) => this.#deliver(runs));
+  #reset = false;
+
+  constructor(options: DedicatedTransportOptions, listener: TransportListener) {
+    this.#options = options;
+    this.#listener = listener;
+  }
+
+  async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
+    const { client } = await (this.#leasing ??= this.#acquire(signal));
+    const request = Symbol("subscribe");
+    for (const channel of channels) this.#channels.set(channel, { request, log: new TailTracker() });
+    try {
+      await client.subscribe(...channels);
+    } catch (error) {
+      for (const channel of channels) {
+        if (this.#channels.get(channel)?.request === request) this.#channels.delete(channel);
+      }
+      throw subscribeFault(error);
+    }
+    for (const channel of channels) {
+      const subscription = this.#channels.get(channel);
+      if (subscription?.request === request) subscription.log.established(this.#options.now());
+    }
+  }
+
+  *watchedLogs(): Generator<WatchedLog> {
+    for (const [channel, { log }] of this.#channels) {
+      yield this.#watched(channel, log);
+    }
+  }
+
+  #watched(channel: string, log: TailTracker): WatchedLog {
+    return {
+      channel,
+      log,
+      missed: () => this.#missed(channel, log, () => log.lost()),
+      rolledBack: (to) => this.#missed(channel, log, () => log.rolledBack(to)),
+    };
+  }
+
+  #missed(channel: string, log: TailTracker, reset: () => void): void {
+    this.flush();
+    reset();
+    log.established(this.#options.now());
+    // The connection was there all the time: no plain message was missed.
+    this.#listener.interrupted([{ channel, unlogged: false }]);
+  }
+
+  flush(): void {
+    this.#turn.flush();
+  }
+
+  log(channel: string): ChannelLog {
+    return this.#channels.get(channel)?.log ?? new TailTracker();
+  }
+
+  async unsubscribe(channels: readonly string[]): Promise<void> {
+    this.flush();
+    for (const channel of channels) this.#channels.delete(channel);
+    if (this.#lease === null) throw new RedisSseError("INTERNAL", "nothing was subscribed");
+    // Behind a SUBSCRIBE that is still on its way, so it undoes that as well.
+    await this.#lease.client.unsubscribe(...channels);
+  }
+
+  async close(): Promise<void> {
+    // From here on the connection is expected to end.
+    this.#lease?.client.off("end", this.#onEnd);
+    await this.#lease?.client.quit();
+  }
+
+  reset(): void {
+    this.#reset = true;
+    this.#turn.clear();
+    this.#options.onReset?.(this);
+    const lease = this.#lease;
+    this.#lease = null;
+    if (lease === null) return;
+    lease.client.off("message", this.#onMessage);
+    lease.client.off("end", this.#onEnd);
+    lease.release();
+  }
+
+  async #acquire(signal: AbortSignal): Promise<LeasedConnection> {
+    const lease = await this.#options.lease(signal);
+    if (this.#reset) {
+      lease.release();
+      throw new RedisSseError("ABORTED", "the session is closing");
+    }
+    this.#lease = lease;
+    lease.client.on("message", this.#onMessage);
+    lease.client.on("end", this.#onEnd);
+    return lease;
+  }
+
+  readonly #onMessage = (channel: string, message: string): void => {
+    if (this.#channels.has(channel)) this.#turn.add(channel, message);
+  };
+
+  /** Run from the loop itself: whatever is thrown here would end the process, and is this stream's alone. */
+  #deliver(runs: readonly MessageRun<string>[]): void {
+    const isMany = runs.length > 1;
+    try {
+      if (isMany) this.#listener.cork?.();
+      for (const run of runs) this.#deliverRun(run);
+    } catch (error) {
+      log("a stream threw: %s", describeThrown(error));
+      this.#listener.failed?.();
+    } finally {
+      if (isMany) this.#listener.uncork?.();
+    }
+  }
+
+  #deliverRun({ channel, messages }: MessageRun<string>): void {
+    const events: InboundEvent[] = [];
+    for (const message of messages) {
+      const event = this.#read(channel, message);
+      if (event !== null) events.push(event);
+    }
+    if (events.length > 0) this.#listener.deliver(new EventBatch(channel, events, false));
+  }
+
+  #read(channel: string, message: string): InboundEvent | null {
+    const subscription = this.#channels.get(channel);
+    const event = subscription && this.#options.read(channel, message);
+    if (!event) return null;
+    const suspicion = subscription.log.heard(event, this.#options.now(), !isEnvelope(message));
+    if (suspicion !== null) this.#options.onRollback?.(this.#watched(channel, subscription.log), suspicion);
+    return event;
+  }
+
+  readonly #onEnd = (): void => {
+    this.flush();
+    this.#listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "the connection to Redis was lost"));
+  };
+}

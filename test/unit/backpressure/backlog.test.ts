@@ -1,0 +1,391 @@
+import { expect } from "chai";
+
+import { Backlog } from "../../../lib/backpressure/backlog.js";
+import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
+import { sizeOf } from "../../../lib/events/inbound-event.js";
+import { encodeEvent } from "../../../lib/sse/frame.js";
+import { createGap, NO_CHANNEL, type InboundEvent } from "../../../lib/events/inbound-event.js";
+import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer.js";
+import { captureLog } from "../../support/service.js";
+
+const EPOCH = "0badcafe";
+const LATER = "1badcafe";
+
+/** By the first word of an event's data. */
+const byWord: SlowConsumerPolicy = { latestBy: ({ data }) => data.split(" ")[0]! };
+
+describe("Backlog", () => {
+  let told: unknown[][];
+  let failed: string[];
+  let budget: BufferBudget;
+
+  beforeEach(() => {
+    told = [];
+    failed = [];
+    budget = new BufferBudget(Infinity);
+  });
+
+  describe("disconnect", () => {
+    it("keeps everything, in order: the session ends when too much waits", () => {
+      const backlog = create("disconnect", 2);
+      push(backlog, plain("a", "1"), plain("b", "2"), logged("c", 1), plain("a", "3"));
+      expect(backlog.relieve()).to.equal(false);
+      expect(rest(backlog)).to.deep.equal(["1", "2", "c 1", "3"]);
+      expect(backlog.dropped).to.equal(0);
+      expect(told).to.deep.equal([]);
+    });
+  });
+
+  describe("drop-oldest", () => {
+    it("keeps the newest that there is room for, and tells first that others were dropped", () => {
+      const backlog = create("drop-oldest", 3);
+      push(backlog, ...["a 1", "a 2", "a 3", "a 4", "a 5"].map((data) => plain("a", data)));
+      expect(backlog.bytes).to.equal(3 * SIZE);
+      expect(backlog.dropped).to.equal(2);
+      expect(budget.dropped, "of all streams, before the client is told").to.equal(2);
+      expect(rest(backlog)).to.deep.equal(["gap a", "a 3", "a 4", "a 5"]);
+      expect(backlog.isEmpty).to.equal(true);
+      expect(backlog.bytes).to.equal(0);
+    });
+
+    it("drops nothing as long as there is room", () => {
+      const backlog = create("drop-oldest", 3);
+      push(backlog, plain("a", "1"), plain("a", "2"), plain("a", "3"));
+      expect(rest(backlog)).to.deep.equal(["1", "2", "3"]);
+      expect(told).to.deep.equal([]);
+    });
+
+    it("tells a run of drops once, and the next run anew", () => {
+      const backlog = create("drop-oldest", 1);
+      push(backlog, plain("a", "1"), plain("a", "2"), plain("a", "3"));
+      expect(rest(backlog)).to.deep.equal(["gap a", "3"]);
+      push(backlog, plain("a", "4"));
+      expect(rest(backlog)).to.deep.equal(["4"]);
+      push(backlog, plain("a", "5"), plain("a", "6"));
+      expect(rest(backlog)).to.deep.equal(["gap a", "6"]);
+      expect(told).to.deep.equal([
+        ["slow-consumer", ["a"]],
+        ["slow-consumer", ["a"]],
+      ]);
+    });
+
+    it("tells what was dropped between two that the client reads before the second", () => {
+      const backlog = create("drop-oldest", 2);
+      push(backlog, plain("a", "1"), plain("a", "2"));
+      expect(backlog.shift()?.data).to.equal("1");
+      push(backlog, plain("a", "3"), plain("a", "4"));
+      expect(rest(backlog)).to.deep.equal(["gap a", "3", "4"]);
+    });
+
+    it("tells one gap for all channels without a history, and one with its place for each with one", () => {
+      const backlog = create("drop-oldest", 1);
+      push(backlog, plain("p", "1"), logged("a", 5), plain("q", "2"), logged("b", 8), logged("a", 6));
+      push(backlog, plain("q", "3"));
+      expect(rest(backlog)).to.deep.equal(["gap a @6", "gap b @8", "gap p,q", "3"]);
+      expect(told).to.deep.equal([
+        ["slow-consumer", ["a"]],
+        ["slow-consumer", ["b"]],
+        ["slow-consumer", ["p", "q"]],
+      ]);
+    });
+
+    it("keeps the newest though it alone is too large, and holds it against no bound", () => {
+      const backlog = create("drop-oldest", 1);
+      const large = "x".repeat(1_000);
+      push(backlog, logged("a", 1), logged("a", 2, large));
+      expect(backlog.bytes).to.be.greaterThan(2_000);
+      expect(backlog.boundedBytes).to.equal(0);
+      expect(rest(backlog)).to.deep.equal(["gap a @1", large]);
+      expect(backlog.boundedBytes).to.equal(0);
+    });
+  });
+
+  describe("latest", () => {
+    it("keeps the newest of each channel, in the order of their arrival", () => {
+      const backlog = create("latest", 10);
+      push(backlog, plain("a", "1"), plain("b", "2"), plain("a", "3"), plain("c", "4"));
+      expect(backlog.dropped).to.equal(1);
+      expect(rest(backlog)).to.deep.equal(["gap a", "2", "3", "4"]);
+    });
+
+    it("keeps what it has that fits, where there are more channels than there is room for", () => {
+      const backlog = create("latest", 2);
+      push(backlog, plain("a", "1"), plain("b", "2"), plain("c", "3"));
+      expect(rest(backlog)).to.deep.equal(["gap a", "2", "3"]);
+    });
+
+    it("drops nothing of an event that waits alone", () => {
+      const backlog = create("latest", 2);
+      for (const data of ["1", "2"]) {
+        push(backlog, plain("a", data));
+        expect(rest(backlog)).to.deep.equal([data]);
+      }
+      expect(backlog.dropped).to.equal(0);
+    });
+  });
+
+  describe("latestBy", () => {
+    it("keeps the newest of each key", () => {
+      const backlog = create(byWord, 10);
+      push(backlog, ...["x 1", "y 1", "x 2", "x 3"].map((data) => plain("a", data)));
+      expect(rest(backlog)).to.deep.equal(["gap a", "y 1", "x 3"]);
+    });
+
+    it("keeps the keys of different channels apart", () => {
+      const backlog = create(byWord, 10);
+      push(backlog, plain("a", "x 1"), plain("b", "x 2"), plain("a", "x 3"));
+      expect(rest(backlog)).to.deep.equal(["gap a", "x 2", "x 3"]);
+    });
+
+    it("sees the channel, the type and the data", () => {
+      const seen: unknown[] = [];
+      const backlog = create({ latestBy: (event) => String(seen.push(event)) }, 10);
+      push(backlog, { ...plain("a", "1"), event: "tick" });
+      expect(seen).to.deep.equal([{ channel: "a", event: "tick", data: "1" }]);
+    });
+
+    it("may answer what is a number in JSON: 1 and 2 are two keys", () => {
+      const latestBy = ({ data }: { data: string }) => (JSON.parse(data) as { id: string }).id;
+      const backlog = create({ latestBy }, 10);
+      push(backlog, ...['{"id":1}', '{"id":2}', '{"id":1,"n":2}'].map((data) => plain("a", data)));
+      expect(rest(backlog)).to.deep.equal(["gap a", '{"id":2}', '{"id":1,"n":2}']);
+    });
+
+    for (const [what, latestBy] of Object.entries<() => unknown>({
+      throws: () => {
+        throw new Error("its own fault");
+      },
+      "answers nothing": () => undefined,
+      "answers an object": () => ({ toString: () => expect.fail("asked for its text") }),
+      "answers a promise that rejects": () => Promise.reject(new Error("nobody handles it")),
+    })) {
+      it(`keeps the newest of the channel when it ${what}`, async () => {
+        const backlog = create({ latestBy: latestBy as () => string }, 10);
+        push(backlog, plain("a", "1"), plain("b", "2"), plain("a", "3"));
+        expect(rest(backlog)).to.deep.equal(["gap a", "2", "3"]);
+        // The hooks of every suite look for a rejection that nobody handled.
+        await new Promise((resolve) => setImmediate(resolve));
+      });
+    }
+
+    it("says in the log when it fails, and nothing of what was thrown", () => {
+      const log = captureLog("redis-sse:session");
+      try {
+        const latestBy = (): never => {
+          throw new TypeError("password=hunter2");
+        };
+        push(create({ latestBy }, 10), plain("a", "1"));
+      } finally {
+        log.restore();
+      }
+      expect(failed, "as it is counted").to.deep.equal(["latestBy"]);
+      expect(log.lines.join("\n"))
+        .to.include("latestBy() failed on a: TypeError")
+        .and.to.not.include("hunter2");
+    });
+  });
+
+  for (const policy of ["drop-oldest", "latest", byWord] as const) {
+    describe(`whatever is dropped (${typeof policy === "object" ? "latestBy" : policy})`, () => {
+      it("it is never what was sent to this stream alone, what this library says, or a last event", () => {
+        const backlog = create(policy, 1);
+        const end: InboundEvent = { ...logged("a", 3), ending: "completed" };
+        const last: InboundEvent = { ...plain("b", "last"), isLast: true };
+        push(backlog, plain(NO_CHANNEL, "own 1"), createGap(["x"], "interrupted"), plain("a", "1"));
+        push(backlog, { ...tooLarge("a", 2) }, plain(NO_CHANNEL, "own 2"), plain("a", "2"), end, last);
+        push(backlog, plain("b", "later"));
+        expect(backlog.relieve()).to.equal(true);
+        expect(rest(backlog)).to.deep.equal([
+          "gap a,b",
+          "own 1",
+          "gap x",
+          "gap a @2",
+          "own 2",
+          "a 3",
+          "last",
+        ]);
+      });
+
+      it("all of it goes at once when the stream has to give way", () => {
+        const backlog = create(policy, 10);
+        push(backlog, logged("a", 4), plain("b", "b 1"), plain(NO_CHANNEL, "own"));
+        expect(backlog.relieve()).to.equal(true);
+        expect(backlog.bytes).to.equal(sizeOf(plain(NO_CHANNEL, "own")));
+        expect(backlog.dropped).to.equal(2);
+        expect(rest(backlog)).to.deep.equal(["gap a @4", "gap b", "own"]);
+      });
+
+      it("frees nothing where there is nothing that may go", () => {
+        const backlog = create(policy, 10);
+        push(backlog, plain(NO_CHANNEL, "own"));
+        backlog.relieve();
+        expect(backlog.dropped).to.equal(0);
+        expect(rest(backlog)).to.deep.equal(["own"]);
+      });
+
+      it("nothing is told of a channel that was taken away, nor does anything of it wait", () => {
+        const backlog = create(policy, 10);
+        push(backlog, logged("a", 4), plain("b", "b 1"));
+        backlog.relieve();
+        push(backlog, logged("a", 5), plain("b", "b 2"));
+        backlog.forget("a");
+        expect(backlog.dropped).to.equal(3);
+        expect(rest(backlog)).to.deep.equal(["gap b", "b 2"]);
+        expect(told).to.deep.equal([["slow-consumer", ["b"]]]);
+      });
+
+      it("a channel that was all that was lost leaves nothing to tell", () => {
+        const backlog = create(policy, 10);
+        push(backlog, logged("a", 4));
+        backlog.relieve();
+        expect(backlog.isEmpty).to.equal(false);
+        backlog.forget("a");
+        expect(backlog.isEmpty).to.equal(true);
+        expect(backlog.shift()).to.equal(undefined);
+        expect(told).to.deep.equal([]);
+      });
+
+      it("what is cleared is counted, and nothing is told any more", () => {
+        const backlog = create(policy, 10);
+        push(backlog, plain("a", "a 1"));
+        backlog.relieve();
+        push(backlog, plain("b", "b 1"), plain(NO_CHANNEL, "own"));
+        backlog.clear();
+        expect(backlog.dropped).to.equal(3);
+        expect(backlog.bytes).to.equal(0);
+        expect(backlog.isEmpty).to.equal(true);
+        expect(rest(backlog)).to.deep.equal([]);
+        expect(told).to.deep.equal([]);
+      });
+    });
+  }
+
+  describe("the place of a gap", () => {
+    it("is that of the last event that was dropped, where all that waits comes behind it", () => {
+      const backlog = create("drop-oldest", 2);
+      push(backlog, ...[5, 6, 7, 8].map((offset) => logged("a", offset)));
+      expect(rest(backlog)).to.deep.equal(["gap a @6", "a 7", "a 8"]);
+    });
+
+    it("is before what still waits, where something behind that was dropped", () => {
+      const backlog = create(byWord, 10);
+      push(backlog, logged("a", 5, "x"), logged("a", 6, "y"), logged("a", 7, "y"));
+      // A client that goes after 5 gets 6 and 7; one told of 6 before it has 5 would never get that.
+      expect(rest(backlog)).to.deep.equal(["gap a @4", "x", "y"]);
+    });
+
+    it("is behind what was dropped before all that waits, and not behind what was dropped further on", () => {
+      const backlog = create(byWord, 10);
+      push(
+        backlog,
+        ...["x 1", "y 2", "z 3", "x 4", "z 5"].map((data, index) => logged("a", index + 1, data)),
+      );
+      // Of 1 to 5 there wait 2, 4, 5; 1 and 3 are lost.
+      expect(rest(backlog)).to.deep.equal(["gap a @1", "y 2", "x 4", "z 5"]);
+    });
+
+    it("is none where a gap of another kind waits, which has a place of its own", () => {
+      const backlog = create("drop-oldest", 1);
+      push(backlog, tooLarge("a", 5), logged("a", 6), logged("a", 7));
+      // The client stays where it is until it is told of 5: then comes 7, or both when it goes in between.
+      expect(rest(backlog)).to.deep.equal(["gap a", "gap a @5", "a 7"]);
+    });
+
+    it("is in no log before the one that begins anew in what waits", () => {
+      const backlog = create("drop-oldest", 1);
+      push(
+        backlog,
+        logged("a", 9),
+        anew("a"),
+        logged("a", 1, "first", LATER),
+        logged("a", 2, "second", LATER),
+      );
+      expect(rest(backlog)).to.deep.equal(["gap a", `gap a @0 ${LATER}`, "second"]);
+    });
+
+    it("is not behind what waits of the log before, where an event of the new one was replaced", () => {
+      const backlog = create(byWord, 10);
+      push(backlog, logged("a", 9, "x"), anew("a"), logged("a", 1, "y", LATER), logged("a", 2, "y", LATER));
+      expect(rest(backlog)).to.deep.equal(["gap a", "x", `gap a @0 ${LATER}`, "y"]);
+    });
+
+    it("is never before the beginning of a log", () => {
+      const backlog = create("latest", 10);
+      push(backlog, anew("a"), logged("a", 1, "1", LATER), logged("a", 2, "2", LATER));
+      for (let event = backlog.shift(); event !== undefined; event = backlog.shift()) {
+        expect(event.position?.offset ?? 0).to.be.at.least(0);
+      }
+    });
+
+    it("is that of the new log when all that was dropped of the one before and of it is told", () => {
+      const backlog = create("drop-oldest", 10);
+      push(backlog, logged("a", 9), logged("a", 1, "1", LATER));
+      backlog.relieve();
+      expect(rest(backlog)).to.deep.equal([`gap a @1 ${LATER}`]);
+    });
+
+    it("does not go back for an event without one, of a channel that has a history", () => {
+      const backlog = create("drop-oldest", 10);
+      push(backlog, logged("a", 9), plain("a", "unlogged"));
+      backlog.relieve();
+      expect(rest(backlog)).to.deep.equal(["gap a @9"]);
+    });
+
+    it("moves with each gap that is told", () => {
+      const backlog = create("drop-oldest", 1);
+      push(backlog, logged("a", 1), logged("a", 2));
+      expect(label(backlog.shift()!)).to.equal("gap a @1");
+      push(backlog, logged("a", 3));
+      expect(rest(backlog)).to.deep.equal(["gap a @2", "a 3"]);
+    });
+  });
+
+  /** Room for so many events of two letters. */
+  function create(policy: SlowConsumerPolicy, room: number): Backlog {
+    return new Backlog({
+      policy,
+      maxBytes: room * SIZE,
+      onGap: (...gap) => told.push(gap),
+      budget,
+      onRuleFailure: (rule) => failed.push(rule),
+    });
+  }
+});
+
+const SIZE = sizeOf(plain("a", "a 1"));
+
+function push(backlog: Backlog, ...events: readonly InboundEvent[]): void {
+  for (const event of events) backlog.push(event);
+}
+
+function plain(channel: string, data: string): InboundEvent {
+  return { channel, event: undefined, data, frame: encodeEvent({ data }) };
+}
+
+function logged(channel: string, offset: number, data = `${channel} ${offset}`, epoch = EPOCH): InboundEvent {
+  return { ...plain(channel, data), position: { epoch, offset } };
+}
+
+/** The gap in place of an event that is too large for any client. */
+function tooLarge(channel: string, offset: number): InboundEvent {
+  return { ...createGap([channel], "too-large", channel), position: { epoch: EPOCH, offset } };
+}
+
+/** The gap with which a log begins anew. */
+function anew(channel: string): InboundEvent {
+  return { ...createGap([channel], "epoch", channel), position: { epoch: LATER, offset: 0 } };
+}
+
+/** All that waits, as it would be written. */
+function rest(backlog: Backlog): readonly string[] {
+  const labels: string[] = [];
+  for (let event = backlog.shift(); event !== undefined; event = backlog.shift()) labels.push(label(event));
+  return labels;
+}
+
+function label({ event, data, position }: InboundEvent): string {
+  if (event !== "gap") return data;
+  const { channels } = JSON.parse(data) as { channels: string[] };
+  const epoch = position === undefined || position.epoch === EPOCH ? "" : ` ${position.epoch}`;
+  return `gap ${channels.join(",")}${position === undefined ? "" : ` @${position.offset}${epoch}`}`;
+}

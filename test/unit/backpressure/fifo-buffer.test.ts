@@ -1,0 +1,210 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
+import { expect } from "chai";
+
+import { FrameBuffer } from "../../../lib/backpressure/fifo-buffer.js";
+import { createRandom } from "../../support/random.js";
+import { settle } from "../../support/eventually.js";
+
+interface Item {
+  readonly data: string;
+  readonly frame: string;
+}
+
+describe("FrameBuffer", () => {
+  let buffer: FrameBuffer<Item>;
+
+  beforeEach(() => {
+    buffer = new FrameBuffer();
+  });
+
+  it("gives out what was put in, the oldest first", () => {
+    const items = [item(1), item(2), item(3)];
+    items.forEach((one) => buffer.push(one));
+    expect([buffer.shift(), buffer.shift(), buffer.shift(), buffer.shift()]).to.deep.equal([
+      ...items,
+      undefined,
+    ]);
+  });
+
+  it("counts the memory of what waits: the frame, its text, and something for the objects around them", () => {
+    expect(buffer.bytes).to.equal(0);
+    const [long, short] = [item(10), item(5)];
+    buffer.push(long);
+    expect(buffer.bytes).to.equal(sizeOf(long)).and.to.be.greaterThan(10);
+    buffer.push(short);
+    expect(buffer.bytes).to.equal(sizeOf(long) + sizeOf(short));
+    expect(sizeOf(long) - sizeOf(short)).to.be.at.least(5);
+    buffer.shift();
+    expect(buffer.bytes).to.equal(sizeOf(short));
+    buffer.shift();
+    buffer.shift();
+    expect(buffer.bytes).to.equal(0);
+  });
+
+  it("takes no event for free, so that a bound in bytes also bounds their number", () => {
+    expect(sizeOf(item(0))).to.be.greaterThan(100);
+  });
+
+  it("drops everything at once, and tells how many there were", () => {
+    [1, 2, 3].forEach((bytes) => buffer.push(item(bytes)));
+    buffer.shift();
+    expect(buffer.clear()).to.equal(2);
+    expect(buffer.bytes).to.equal(0);
+    expect(buffer.shift()).to.equal(undefined);
+    expect(buffer.clear()).to.equal(0);
+  });
+
+  it("goes on after it was empty, or dropped", () => {
+    buffer.push(item(1));
+    buffer.shift();
+    buffer.push(item(2));
+    buffer.clear();
+    const last = item(3);
+    buffer.push(last);
+    expect(buffer.bytes).to.equal(sizeOf(last));
+    expect(buffer.shift()).to.equal(last);
+  });
+
+  it("drops the oldest until as much is left as may be", () => {
+    const items = [item(1), item(2), item(3), item(4)];
+    for (const one of items) buffer.push(one);
+    const dropped: Item[] = [];
+    buffer.dropOldest(
+      sizeOf(items[2]!) + sizeOf(items[3]!),
+      () => true,
+      (one) => dropped.push(one),
+    );
+    expect(dropped).to.deep.equal(items.slice(0, 2));
+    expect([buffer.shift(), buffer.shift(), buffer.shift()]).to.deep.equal([items[2], items[3], undefined]);
+  });
+
+  it("drops from between those that stay, whose order stays", () => {
+    const items = Array.from({ length: 100 }, (_, index) => item(index % 10 === 0 ? 1 : 2));
+    for (const one of items) buffer.push(one);
+    const dropped: Item[] = [];
+    const maxBytes = buffer.bytes / 2;
+    buffer.dropOldest(
+      maxBytes,
+      ({ data }) => data.length === 2,
+      (one) => dropped.push(one),
+    );
+    expect(buffer.bytes).to.be.within(maxBytes - sizeOf(item(2)), maxBytes);
+    const left = waiting();
+    expect(left).to.deep.equal(items.filter((one) => !dropped.includes(one)));
+    expect(left.filter(({ data }) => data.length === 1)).to.have.length(10);
+    expect(dropped, "the oldest").to.deep.equal(
+      items.filter(({ data }) => data.length === 2).slice(0, dropped.length),
+    );
+  });
+
+  it("keeps what may not be dropped, however much that is", () => {
+    for (const size of [1, 2, 3]) buffer.push(item(size));
+    const { bytes } = buffer;
+    buffer.dropOldest(
+      0,
+      () => false,
+      () => expect.fail("dropped"),
+    );
+    expect(buffer.bytes).to.equal(bytes);
+    expect(waiting().map(({ data }) => data.length)).to.deep.equal([1, 2, 3]);
+  });
+
+  it("does not look at all for each that it drops behind many that stay", () => {
+    let asked = 0;
+    const isDroppable = ({ data }: Item): boolean => {
+      asked++;
+      return data.length > 1;
+    };
+    for (let index = 0; index < 1_000; index++) buffer.push(item(1));
+    const maxBytes = 2 * buffer.bytes;
+    for (let index = 0; index < 5_000; index++) {
+      buffer.push(item(2));
+      buffer.dropOldest(maxBytes, isDroppable, () => {});
+    }
+    expect(buffer.bytes).to.be.at.most(maxBytes);
+    expect(asked / 5_000).to.be.lessThan(50);
+  });
+
+  it("does what a plain array would, in any order of calls", () => {
+    const random = createRandom(7);
+    let plain: Item[] = [];
+    for (let step = 0; step < 5_000; step++) {
+      const choice = random();
+      if (choice < 0.5) {
+        const next = item(Math.floor(random() * 20));
+        buffer.push(next);
+        plain.push(next);
+      } else if (choice < 0.8) {
+        expect(buffer.shift()).to.equal(plain.shift());
+      } else if (choice < 0.95) {
+        const isLong = ({ data }: Item): boolean => data.length > 14;
+        plain = plain.filter((one) => !isLong(one));
+        buffer.dropOldest(0, isLong, () => {});
+        expect(waiting()).to.deep.equal(plain);
+      } else if (choice < 0.99) {
+        const kept = plain.filter(({ data }) => data.length > 4);
+        expect(buffer.remove(({ data }) => data.length <= 4)).to.equal(plain.length - kept.length);
+        plain = kept;
+      } else {
+        expect(buffer.clear()).to.equal(plain.length);
+        plain = [];
+      }
+      expect(buffer.bytes).to.equal(plain.reduce((sum, one) => sum + sizeOf(one), 0));
+      expect(buffer.isEmpty).to.equal(plain.length === 0);
+    }
+  });
+
+  function waiting(): readonly Item[] {
+    const items: Item[] = [];
+    buffer.each((one) => items.push(one));
+    return items;
+  }
+
+  it("lets go of what was taken out, though it is never empty", async () => {
+    const taken: WeakRef<Item>[] = [];
+    buffer.push(item(1));
+    for (let round = 0; round < 1_000; round++) {
+      buffer.push(item(1));
+      taken.push(new WeakRef(buffer.shift()!));
+    }
+    await settle(); // a WeakRef holds its target until the turn of the loop is over
+    collectGarbage();
+    expect(taken.filter((reference) => reference.deref() !== undefined)).to.have.length(0);
+    expect(buffer.bytes).to.equal(sizeOf(item(1)));
+  });
+
+  it("takes no more memory the longer it is never empty", () => {
+    const one = item(1);
+    buffer.push(one);
+    const before = heapUsed();
+    for (let round = 0; round < 1_000_000; round++) {
+      buffer.push(one);
+      buffer.shift();
+    }
+    expect(heapUsed() - before).to.be.lessThan(2_000_000);
+    expect(buffer.bytes).to.equal(sizeOf(one));
+  });
+});
+
+function heapUsed(): number {
+  collectGarbage();
+  return process.memoryUsage().heapUsed;
+}
+
+function item(bytes: number): Item {
+  return { data: "x".repeat(bytes), frame: "y".repeat(bytes) };
+}
+
+/** What one item counts, alone in a buffer. */
+function sizeOf(one: Item): number {
+  const alone = new FrameBuffer<Item>();
+  alone.push(one);
+  return alone.bytes;
+}
+
+function collectGarbage(): void {
+  setFlagsFromString("--expose_gc");
+  (runInNewContext("gc") as () => void)();
+}

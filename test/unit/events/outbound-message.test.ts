@@ -1,0 +1,186 @@
+import { inspect } from "node:util";
+
+import { expect } from "chai";
+
+import { RedisSseError, type ErrorCode } from "../../../lib/errors.js";
+import {
+  encodeMessage,
+  serializeMessage,
+  type OutboundMessage,
+} from "../../../lib/events/outbound-message.js";
+import { parseEvents } from "../../support/sse-client.js";
+
+describe("serializeMessage()", () => {
+  it("takes a string as it is, and anything else as JSON", () => {
+    const cases = [
+      ["text", "text"],
+      ["", ""],
+      ['"quoted"', '"quoted"'],
+      [{ a: [1, null] }, '{"a":[1,null]}'],
+      [[], "[]"],
+      [0, "0"],
+      [false, "false"],
+      [null, "null"],
+      [NaN, "null"],
+      [new Date(0), '"1970-01-01T00:00:00.000Z"'],
+    ] as const;
+    for (const [data, text] of cases) {
+      expect(serializeMessage({ data }, 100)).to.deep.equal({ event: undefined, data: text });
+    }
+  });
+
+  it("keeps the event's name", () => {
+    expect(serializeMessage({ event: "news", data: 1 }, 100)).to.deep.equal({ event: "news", data: "1" });
+  });
+
+  it("refuses a field that it does not know, unless it is undefined, and repeats no odd name", () => {
+    expect(serializeMessage({ data: 1, id: undefined } as OutboundMessage, 100).data).to.equal("1");
+    for (const [key, told] of [
+      ["evnt", '"evnt"'],
+      ["a\r\nforged", "another field"],
+    ] as const) {
+      expect(() => serializeMessage({ data: 1, [key]: 2 }, 100))
+        .to.throw(RedisSseError, told)
+        .with.property("code", "INVALID_EVENT");
+    }
+  });
+
+  it("reads each field once, those of a class too, and passes on nothing that reading throws", () => {
+    let reads = 0;
+    class Message {
+      get data(): unknown {
+        return reads++ === 0 ? "text" : { another: 1 };
+      }
+    }
+    expect(serializeMessage(new Message(), 100).data).to.equal("text");
+    const secret: OutboundMessage = {
+      get data(): never {
+        throw new Error("SECRET");
+      },
+    };
+    expectFault("INVALID_EVENT", secret);
+  });
+
+  for (const message of [null, undefined, "text", 5, () => {}]) {
+    it(`refuses ${inspect(message)} in place of a message`, () => {
+      expectFault("INVALID_EVENT", message as unknown as OutboundMessage);
+    });
+  }
+
+  for (const event of ["", 5, null, ["news"], {}, "a\nb", "a\rb", "a\r\nb", "a\u0000b"]) {
+    it(`refuses the event ${inspect(event)}`, () => {
+      expectFault("INVALID_EVENT", { event, data: "x" } as OutboundMessage);
+    });
+  }
+
+  for (const event of ["error", "open", "connected", "gap", "closing"]) {
+    it(`refuses the reserved event "${event}"`, () => {
+      expectFault("INVALID_EVENT", { event, data: "x" });
+    });
+  }
+
+  const circle: Record<string, unknown> = {};
+  circle["self"] = circle;
+  const unserializable = {
+    undefined: undefined,
+    "a function": () => {},
+    "a symbol": Symbol("x"),
+    "a BigInt": 1n,
+    "a BigInt within": { n: 1n },
+    "a circle": circle,
+    "toJSON() that throws": {
+      toJSON: () => {
+        throw new Error("the-secret");
+      },
+    },
+    "toJSON() without an answer": { toJSON: () => undefined },
+    "a getter that throws": {
+      get field(): never {
+        throw new Error("the-secret");
+      },
+    },
+    "nesting that is too deep for JSON": nested(100_000),
+  };
+  for (const [what, data] of Object.entries(unserializable)) {
+    it(`refuses ${what} as data`, () => {
+      const error = expectFault("UNSERIALIZABLE", { data });
+      expect(inspect(error)).not.to.contain("the-secret");
+    });
+  }
+
+  it("refuses a message without data", () => {
+    expectFault("UNSERIALIZABLE", {} as OutboundMessage);
+    expect(() => serializeMessage({ event: "x" } as OutboundMessage, 100)).to.throw(
+      "expected a message { event?, data } with data, got none",
+    );
+  });
+
+  it("keeps names that mean something to JavaScript as data", () => {
+    const data: unknown = JSON.parse('{"__proto__":{"x":1},"constructor":{"prototype":{"x":1}}}');
+    expect(serializeMessage({ data }, 100).data).to.equal(
+      '{"__proto__":{"x":1},"constructor":{"prototype":{"x":1}}}',
+    );
+    expect(({} as { x?: unknown }).x).to.equal(undefined);
+  });
+
+  it("counts the data's bytes of UTF-8, and takes no more than the limit", () => {
+    expect(serializeMessage({ data: "é".repeat(50) }, 100).data).to.have.length(50);
+    expectFault("EVENT_TOO_LARGE", { data: `${"é".repeat(50)}x` });
+    expectFault("EVENT_TOO_LARGE", { data: "x".repeat(101) });
+    expectFault("EVENT_TOO_LARGE", { data: { text: "x".repeat(99) } });
+  });
+
+  it("counts the bytes of an event's name, whatever the limit of its data", () => {
+    expect(serializeMessage({ event: "é".repeat(128), data: "x" }, 100).event).to.have.length(128);
+    for (const event of [`${"é".repeat(128)}x`, "x".repeat(257), "x".repeat(2_000_000)]) {
+      expect(() => serializeMessage({ event, data: "x" }, 1_000_000))
+        .to.throw(/^The event name takes \d+ bytes, more than 256/)
+        .with.property("code", "EVENT_TOO_LARGE");
+    }
+  });
+
+  it("refuses data whose lines take more than four times the limit on the wire", () => {
+    expect(serializeMessage({ data: "\n".repeat(5_000) }, 10_000).data).to.have.length(5_000);
+    for (const lineEnd of ["\n", "\r"]) {
+      expect(() => serializeMessage({ data: lineEnd.repeat(9_000) }, 10_000))
+        .to.throw(/more than 40000 bytes on the wire/)
+        .with.property("code", "EVENT_TOO_LARGE");
+    }
+    expect(serializeMessage({ data: ["\n".repeat(4_000)] }, 10_000).data, "JSON is one line").to.have.length(
+      8_004,
+    );
+  });
+});
+
+describe("encodeMessage()", () => {
+  it("adds the frame that a client reads as the same event", () => {
+    const message = encodeMessage({ event: "news", data: { text: "a\nb" } }, 100);
+    expect(message).to.deep.include({ event: "news", data: '{"text":"a\\nb"}' });
+    expect(parseEvents(message.frame)).to.deep.equal([
+      { event: "news", data: '{"text":"a\\nb"}', id: undefined },
+    ]);
+  });
+
+  it("refuses what serializeMessage() refuses", () => {
+    expect(() => encodeMessage({ event: "error", data: "" }, 100)).to.throw(RedisSseError);
+    expect(() => encodeMessage({ data: "x".repeat(101) }, 100)).to.throw(RedisSseError);
+  });
+});
+
+function expectFault(code: ErrorCode, message: OutboundMessage): unknown {
+  let thrown: unknown;
+  try {
+    serializeMessage(message, 100);
+  } catch (error) {
+    thrown = error;
+  }
+  expect(thrown).to.be.instanceOf(RedisSseError);
+  expect(thrown).to.include({ code });
+  return thrown;
+}
+
+function nested(depth: number): unknown {
+  let value: unknown = [];
+  for (let level = 0; level < depth; level++) value = [value];
+  return value;
+}

@@ -1,0 +1,553 @@
+import { endianness } from "node:os";
+
+import { expect } from "chai";
+
+import { hasLostPeer, PeerWatch, type ReadTcpTable } from "../../../lib/peers/dead-peer-detector.js";
+import type { SinkConnection } from "../../../lib/peers/dead-peer-detector.js";
+import { placeOf } from "../../../lib/peers/tcp-table.js";
+import { readTcpTable } from "../../../lib/peers/proc-net.js";
+import { deferred, settle } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { captureLog } from "../../support/service.js";
+
+const TIMEOUT_MS = 8_000;
+
+/** After as much there was a look, whatever chance says; and no more than one. */
+const PERIOD_MS = (TIMEOUT_MS / 4) * 1.25;
+
+describe("PeerWatch", () => {
+  let clock: FakeClock;
+  let table: ScriptedTable;
+  let watch: PeerWatch;
+  let peer: FakeConnection;
+  let lost: string[];
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    table = new ScriptedTable(clock);
+    watch = create();
+    peer = new FakeConnection(40_000);
+    lost = [];
+  });
+
+  afterEach(async () => {
+    watch.stop();
+    await settle();
+    expect(clock.pending, "timers left").to.equal(0);
+  });
+
+  function create(timeoutMs = TIMEOUT_MS, read: ReadTcpTable | null = table.read): PeerWatch {
+    return new PeerWatch({ clock, timeoutMs, read, littleEndian: true });
+  }
+
+  const add = (connection: FakeConnection = peer, name = "a"): (() => void) =>
+    watch.add(connection, () => lost.push(name));
+
+  /** Lets time pass, in steps that are finer than looks are apart. */
+  async function pass(milliseconds: number): Promise<void> {
+    for (let passed = 0; passed < milliseconds; passed += 100) {
+      clock.advance(Math.min(100, milliseconds - passed));
+      await settle(2);
+    }
+  }
+
+  /** Its peer answers no more: from now on data is sent again and again, at growing intervals. */
+  async function vanish(connection = peer, forMs = TIMEOUT_MS + 2 * PERIOD_MS): Promise<void> {
+    for (let passed = 0, again = 1; passed < forMs; passed += 1_000) {
+      if (passed >= 1_000 * 2 ** (again - 2)) table.set(connection, { timer: "01", retransmits: again++ });
+      await pass(1_000);
+    }
+  }
+
+  it("tells of a peer that has left data unanswered for the time that it may", async () => {
+    add();
+    await vanish(peer, TIMEOUT_MS);
+    expect(lost).to.deep.equal([]);
+    await pass(1_100 + PERIOD_MS);
+    expect(lost).to.deep.equal(["a"]);
+    expect(peer.destroyed).to.equal(1);
+  });
+
+  it("does so no later than one look after the time is up", async () => {
+    for (let attempt = 0; attempt < 20; attempt++) {
+      const connection = new FakeConnection(attempt);
+      const lostAt = deferred<number>();
+      const remove = watch.add(connection, () => lostAt.resolve(clock.now()));
+      const begunAt = clock.now();
+      await vanish(connection);
+      // The first time it is sent again is after a second.
+      expect((await lostAt.promise) - begunAt).to.be.within(TIMEOUT_MS, TIMEOUT_MS + PERIOD_MS + 1_100);
+      remove();
+    }
+  });
+
+  it("tells of one without room that does not answer probes any more", async () => {
+    add();
+    table.set(peer, { timer: "04", probes: 1 });
+    await pass(2 * PERIOD_MS);
+    table.set(peer, { timer: "04", probes: 2 });
+    await pass(TIMEOUT_MS);
+    expect(lost).to.deep.equal(["a"]);
+  });
+
+  it("logs what it has found", async () => {
+    const captured = captureLog("redis-sse:session");
+    try {
+      add();
+      await vanish();
+      expect(captured.lines.join("\n")).to.match(
+        /\[SSE\] a peer is lost: no answer to data that was sent again \d+ times/,
+      );
+    } finally {
+      captured.restore();
+    }
+  });
+
+  describe("leaves alone", () => {
+    afterEach(() => {
+      expect(lost).to.deep.equal([]);
+      expect(peer.destroyed).to.equal(0);
+    });
+
+    it("one whose data is merely under way", async () => {
+      add();
+      table.set(peer, { timer: "01", retransmits: 0, queued: 100 });
+      await pass(5 * TIMEOUT_MS);
+    });
+
+    it("one that has no room, and answers probes", async () => {
+      add();
+      table.set(peer, { timer: "04", probes: 0, queued: 100_000 });
+      await pass(5 * TIMEOUT_MS);
+    });
+
+    it("one that answers in between", async () => {
+      add();
+      for (let times = 0; times < 5; times++) {
+        await vanish(peer, TIMEOUT_MS - PERIOD_MS);
+        table.set(peer, { timer: "01", retransmits: 0 });
+        await pass(PERIOD_MS);
+      }
+    });
+
+    it("one that answers between two looks: less waits than before", async () => {
+      add();
+      for (let queued = 1_000; queued > 0; queued -= 50) {
+        table.set(peer, { timer: "01", retransmits: 1_000 - queued, queued });
+        await pass(PERIOD_MS);
+      }
+    });
+
+    it("one that answers between two looks: it had been sent again more often", async () => {
+      add();
+      for (let times = 20; times > 0; times--) {
+        table.set(peer, { timer: "01", retransmits: times, queued: 10_000 - times });
+        await pass(PERIOD_MS);
+      }
+    });
+
+    it("one that answers between two looks: it had been sent again more often, and is now once more", async () => {
+      add();
+      table.set(peer, { timer: "01", retransmits: 3 });
+      await pass(PERIOD_MS);
+      table.set(peer, { timer: "01", retransmits: 1 });
+      await pass(PERIOD_MS);
+      table.set(peer, { timer: "01", retransmits: 4 });
+      await pass(TIMEOUT_MS - PERIOD_MS);
+    });
+
+    it("one on a bad line: something was sent again at each look, though never more often", async () => {
+      add();
+      table.set(peer, { timer: "01", retransmits: 1 });
+      await pass(5 * TIMEOUT_MS);
+    });
+
+    it("one that has room again, and loses what it is sent then", async () => {
+      add();
+      table.set(peer, { timer: "04", probes: 1 });
+      await pass(TIMEOUT_MS - PERIOD_MS);
+      table.set(peer, { timer: "01", retransmits: 2 });
+      await pass(TIMEOUT_MS - PERIOD_MS);
+    });
+
+    it("another one that has its ends after it", async () => {
+      const remove = add();
+      await vanish(peer, TIMEOUT_MS - PERIOD_MS);
+      remove();
+      add();
+      table.set(peer, { timer: "01", retransmits: 8, inode: 2 });
+      await pass(TIMEOUT_MS - PERIOD_MS);
+    });
+
+    it("another one that has its ends while it still ends", async () => {
+      add();
+      await vanish(peer, TIMEOUT_MS - PERIOD_MS);
+      add();
+      table.set(peer, { timer: "01", retransmits: 8, inode: 2 });
+      await pass(TIMEOUT_MS - PERIOD_MS);
+    });
+
+    it("one whose streams have all ended", async () => {
+      const removes = [add(), add()];
+      await vanish(peer, TIMEOUT_MS - PERIOD_MS);
+      for (const remove of removes) remove();
+      await vanish();
+    });
+
+    it("one whose streams end while the rest of the table is read", async () => {
+      const remove = add();
+      table.set(peer, { timer: "01", retransmits: 1 });
+      await pass(TIMEOUT_MS + PERIOD_MS);
+      table.set(peer, { timer: "01", retransmits: 2 });
+      table.hangsAtEnd = true;
+      await pass(PERIOD_MS);
+      remove();
+      table.hangsAtEnd = false;
+      table.wake();
+      await pass(PERIOD_MS);
+    });
+
+    it("others that are lost at the same time", async () => {
+      add();
+      const gone = new FakeConnection(40_001);
+      let told = 0;
+      watch.add(gone, () => told++);
+      await vanish(gone);
+      expect(told).to.equal(1);
+    });
+
+    it("all, when it has not looked for long: they may have answered", async () => {
+      add();
+      await vanish(peer, TIMEOUT_MS - PERIOD_MS);
+      table.set(peer, { timer: "01", retransmits: 20 });
+      clock.advance(10 * TIMEOUT_MS); // the whole process has slept
+      await settle();
+      await pass(TIMEOUT_MS - PERIOD_MS);
+    });
+  });
+
+  it("ends all streams that go over a connection, and drops it once", async () => {
+    add(peer, "a");
+    add(peer, "b");
+    const remove = add(peer, "c");
+    remove();
+    await vanish();
+    expect(lost).to.deep.equal(["a", "b"]);
+    expect(peer.destroyed).to.equal(1);
+  });
+
+  it("finds connections of IPv6 in their own table, and reads none that it has nobody in", async () => {
+    const peer6 = new FakeConnection(40_000, "::ffff:10.99.0.2");
+    add(peer6);
+    await vanish(peer6);
+    expect(lost).to.deep.equal(["a"]);
+    expect(new Set(table.names)).to.deep.equal(new Set(["tcp6"]));
+  });
+
+  it("finds what is told in pieces", async () => {
+    add();
+    table.pieces = 3;
+    for (let port = 1; port < 30; port++)
+      table.set(new FakeConnection(port), { timer: "01", retransmits: 0 });
+    await vanish();
+    expect(lost).to.deep.equal(["a"]);
+  });
+
+  describe("when it cannot read", () => {
+    it("nobody is dropped for what was not seen, and it tries again", async () => {
+      add();
+      await vanish(peer, TIMEOUT_MS - PERIOD_MS);
+      table.fault = new Error("EMFILE: too many open files");
+      await pass(PERIOD_MS);
+      table.fault = null;
+      await pass(PERIOD_MS);
+      table.set(peer, { timer: "01", retransmits: 20 });
+      await pass(PERIOD_MS);
+      expect(lost, "it is timed from the first look after").to.deep.equal([]);
+      table.set(peer, { timer: "01", retransmits: 21 });
+      await pass(TIMEOUT_MS);
+      expect(lost).to.deep.equal(["a"]);
+    });
+
+    it("says so, and no more than the fault", async () => {
+      const captured = captureLog("redis-sse:session");
+      try {
+        add();
+        table.fault = new Error("EMFILE: too many open files");
+        await pass(PERIOD_MS);
+        expect(captured.lines.join("\n")).to.match(/cannot look for lost peers: /);
+      } finally {
+        captured.restore();
+      }
+    });
+
+    it("since the system does not answer, it asks no second time, and stops", async () => {
+      add();
+      table.hangs = true;
+      await pass(5 * TIMEOUT_MS);
+      expect(table.reads).to.equal(1);
+      watch.stop();
+      await settle();
+      expect(clock.pending).to.equal(0);
+    });
+
+    it("takes up again what has hung", async () => {
+      add();
+      table.hangs = true;
+      await pass(5 * TIMEOUT_MS);
+      table.hangs = false;
+      table.wake();
+      // It has seen how long a look can take, and the next one comes late.
+      await pass(1.25 * 60_000);
+      await vanish();
+      expect(lost).to.deep.equal(["a"]);
+    });
+  });
+
+  describe("close", () => {
+    it("ends it while it waits", async () => {
+      add();
+      watch.stop();
+      await pass(5 * TIMEOUT_MS);
+      expect(table.reads).to.equal(0);
+    });
+
+    it("ends it while it reads, and nobody is dropped any more", async () => {
+      add();
+      await vanish(peer, TIMEOUT_MS - 100);
+      table.set(peer, { timer: "01", retransmits: 20 });
+      table.hangs = true;
+      await pass(PERIOD_MS);
+      const { reads } = table;
+      watch.stop();
+      table.wake();
+      await pass(5 * TIMEOUT_MS);
+      expect(table.reads).to.equal(reads);
+      expect(lost).to.deep.equal([]);
+    });
+
+    it("comes before a stream that was on its way", async () => {
+      watch.stop();
+      add()();
+      await pass(PERIOD_MS);
+      expect(table.reads).to.equal(0);
+      expect(peer.delays).to.deep.equal([]);
+    });
+  });
+
+  it("looks four times in a timeout, and not before there is anybody", async () => {
+    await pass(TIMEOUT_MS);
+    expect(table.reads).to.equal(0);
+    add();
+    await pass(10 * TIMEOUT_MS);
+    expect(table.reads).to.be.within(31, 53);
+  });
+
+  it("takes no more than a twentieth of the time, however long a look takes", async () => {
+    add();
+    table.takesMs = 500;
+    await pass(20 * TIMEOUT_MS);
+    expect(table.reads).to.be.within(10, 16);
+  });
+
+  it("reads nothing while there is nobody any more", async () => {
+    add()();
+    await pass(TIMEOUT_MS);
+    expect(table.reads).to.equal(0);
+  });
+
+  describe("asks for keepalive", () => {
+    for (const [timeoutMs, delayMs] of [
+      [60_000, 50_000],
+      [12_000, 2_000],
+      [11_000, 1_000],
+      [1_000, 1_000],
+      [2 ** 31 - 1, 7_200_000],
+    ] as const) {
+      it(`${delayMs} ms after the last answer, of a timeout of ${timeoutMs}`, () => {
+        watch = create(timeoutMs);
+        watch.add(peer, () => {});
+        expect(peer.delays).to.deep.equal([delayMs]);
+      });
+    }
+
+    it("alone, where the system has no tables", async () => {
+      watch = create(TIMEOUT_MS, null);
+      add()();
+      add();
+      await pass(5 * TIMEOUT_MS);
+      expect(peer.delays).to.have.length(2);
+      expect(clock.pending).to.equal(0);
+    });
+
+    it("alone, of what has no addresses", async () => {
+      const unix: SinkConnection = { setKeepAlive: () => {}, destroy: () => {} };
+      watch.add(unix, () => lost.push("a"))();
+      await pass(TIMEOUT_MS);
+      expect(table.reads).to.equal(0);
+    });
+
+    it("and watches all the same where that fails", async () => {
+      peer.refuses = true;
+      add();
+      await vanish();
+      expect(lost).to.deep.equal(["a"]);
+    });
+  });
+
+  it("does nothing at all when nobody is to be watched", async () => {
+    watch = create(Infinity);
+    add()();
+    add();
+    await pass(TIMEOUT_MS);
+    expect(peer.delays).to.deep.equal([]);
+    expect(clock.pending).to.equal(0);
+  });
+
+  it("does nothing for a sink without a connection", async () => {
+    watch.add(undefined, () => {})();
+    watch.add(null, () => {})();
+    await pass(TIMEOUT_MS);
+    expect(table.reads).to.equal(0);
+  });
+});
+
+describe("hasLostPeer()", () => {
+  it("tells a connection that the system has given up from one that was ended", () => {
+    const withError = (code?: string): SinkConnection => ({
+      setKeepAlive: () => {},
+      destroy: () => {},
+      errored: code === undefined ? null : Object.assign(new Error("gone"), { code }),
+    });
+    for (const code of ["ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"])
+      expect(hasLostPeer(withError(code)), code).to.equal(true);
+    for (const code of ["ECONNRESET", "EPIPE", undefined])
+      expect(hasLostPeer(withError(code))).to.equal(false);
+    expect(hasLostPeer(null)).to.equal(false);
+    expect(hasLostPeer(undefined)).to.equal(false);
+  });
+});
+
+describe("readTcpTable()", () => {
+  before(function () {
+    if (readTcpTable === null) this.skip();
+  });
+
+  it("reads the kernel's table in whole lines, of this very connection too", async () => {
+    const { connect, createServer } = await import("node:net");
+    const server = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as { port: number };
+    const socket = connect(port, "127.0.0.1");
+    await new Promise((resolve) => socket.once("connect", resolve));
+    try {
+      const { table, ends } = placeOf(socket, endianness() === "LE")!;
+      let text = "";
+      for await (const lines of readTcpTable!(table, new AbortController().signal)) {
+        expect(lines.endsWith("\n")).to.equal(true);
+        text += lines;
+      }
+      expect(text).to.contain(` ${ends} 01 `);
+    } finally {
+      socket.destroy();
+      server.close();
+    }
+  });
+
+  it("ends early when it is told to, and fails where there is no such table", async () => {
+    const stopping = new AbortController();
+    stopping.abort();
+    for await (const lines of readTcpTable!("tcp", stopping.signal)) expect.fail(lines);
+    let fault: unknown = null;
+    try {
+      for await (const lines of readTcpTable!("none" as "tcp", new AbortController().signal))
+        expect.fail(lines);
+    } catch (error) {
+      fault = error;
+    }
+    expect(fault).to.have.property("code", "ENOENT");
+  });
+});
+
+class FakeConnection implements SinkConnection {
+  readonly localAddress: string;
+  readonly localPort = 8_081;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly delays: number[] = [];
+  destroyed = 0;
+  refuses = false;
+
+  constructor(remotePort: number, remoteAddress = "10.99.0.2") {
+    this.remotePort = remotePort;
+    this.remoteAddress = remoteAddress;
+    this.localAddress = remoteAddress.replace("0.2", "0.1");
+  }
+
+  setKeepAlive(enable: boolean, initialDelayMs: number): void {
+    expect(enable).to.equal(true);
+    if (this.refuses) throw new Error("no such method here");
+    this.delays.push(initialDelayMs);
+  }
+
+  destroy(): void {
+    this.destroyed++;
+  }
+}
+
+interface Line {
+  readonly timer: "01" | "04";
+  readonly retransmits?: number;
+  readonly probes?: number;
+  readonly queued?: number;
+  readonly inode?: number;
+}
+
+/** The kernel's tables, as a test has them. */
+class ScriptedTable {
+  readonly #clock: FakeClock;
+  readonly #lines = new Map<string, string>();
+  #wake = deferred();
+  readonly names: string[] = [];
+  fault: Error | null = null;
+  hangs = false;
+  hangsAtEnd = false;
+  takesMs = 0;
+  /** In how many pieces the table comes. */
+  pieces = 1;
+  reads = 0;
+
+  constructor(clock: FakeClock) {
+    this.#clock = clock;
+  }
+
+  set(connection: FakeConnection, line: Line): void {
+    const { timer, retransmits = 0, probes = 0, queued = 5, inode = 1 } = line;
+    const { ends } = placeOf(connection, true)!;
+    const hex = (value: number): string => value.toString(16).toUpperCase().padStart(8, "0");
+    this.#lines.set(
+      ends,
+      `   1: ${ends} 01 ${hex(queued)}:00000000 ${timer}:00000126 ${hex(retransmits)}     0 ${String(probes).padStart(8)} ${inode} 2 00000000b1d90065 326 0 0 1 -1\n`,
+    );
+  }
+
+  /** Lets a read go on that hangs. */
+  wake(): void {
+    this.#wake.resolve();
+    this.#wake = deferred();
+  }
+
+  readonly read: ReadTcpTable = async function* (this: ScriptedTable, name: string) {
+    this.reads++;
+    this.names.push(name);
+    if (this.hangs) await this.#wake.promise;
+    if (this.fault !== null) throw this.fault;
+    this.#clock.advance(this.takesMs);
+    const lines = [...this.#lines.values()];
+    const perPiece = Math.ceil(lines.length / this.pieces);
+    yield "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+    for (let start = 0; start < lines.length; start += perPiece)
+      yield lines.slice(start, start + perPiece).join("");
+    if (this.hangsAtEnd) await this.#wake.promise;
+  }.bind(this);
+}

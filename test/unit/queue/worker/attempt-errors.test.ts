@@ -1,0 +1,35 @@
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import { addError } from "../../../../lib/queue/worker/attempt-errors.js";
+
+describe("the errors of a task's attempts", () => {
+  const after = (...errors: string[]): string =>
+    errors.reduce((stored, error) => addError(error, stored), "");
+
+  it("are those of the last three, the newest first", () => {
+    expect(after("one")).to.equal("one");
+    expect(after("one", "two", "three", "four")).to.equal(
+      "four\nEarlier attempt: three\nEarlier attempt: two",
+    );
+  });
+
+  it("are at most 8 KB, of which an earlier one has at most 2 KB", () => {
+    const text = after("a".repeat(9_000), "b".repeat(9_000), "é".repeat(9_000));
+    expect(Buffer.byteLength(text)).to.be.within(8_100, 8_192);
+    const [newest, second, third] = text.split("\nEarlier attempt: ");
+    expect(Buffer.byteLength(newest!)).to.be.above(4_000);
+    expect(second).to.equal("b".repeat(2_048));
+    expect(third).to.equal("a".repeat(2_048));
+  });
+
+  it("stay apart, whatever their texts are", () => {
+    const line = fc.constantFrom("Earlier attempt: x", "Error: y", "", " at z");
+    const error = fc.array(line, { minLength: 1, maxLength: 4 }).map((lines) => `E\n${lines.join("\n")}`);
+    fc.assert(
+      fc.property(fc.array(error, { minLength: 1, maxLength: 6 }), (errors) => {
+        expect(after(...errors).split("\nEarlier attempt: ")).to.have.length(Math.min(errors.length, 3));
+      }),
+    );
+  });
+});

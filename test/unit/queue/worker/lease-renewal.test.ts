@@ -1,0 +1,77 @@
+import { expect } from "chai";
+import { stub, type SinonStub } from "sinon";
+
+import { Worker, type TaskHandler } from "../../../../lib/index.js";
+import { deferred, settle } from "../../../support/eventually.js";
+import { FakeClock } from "../../../support/fake-clock.js";
+import { ScriptedPort } from "../../../support/scripted-port.js";
+
+/** A clock whose timers come late, as when the event loop is busy. */
+class LateClock extends FakeClock {
+  lateMs = 0;
+
+  monotonic(): number {
+    return this.now() + this.lateMs;
+  }
+}
+
+class LatePort extends ScriptedPort {
+  override readonly clock: LateClock = new LateClock();
+}
+
+describe("the renewal of leases", () => {
+  let port: LatePort;
+  let warn: SinonStub;
+
+  beforeEach(() => {
+    port = new LatePort();
+    warn = stub(console, "warn");
+  });
+
+  afterEach(() => warn.restore());
+
+  const start = (handler: TaskHandler): Worker =>
+    new Worker(port, handler, { leaseMs: 3_000, concurrency: 2 }, () => {});
+
+  it("warns once when its timer comes late by more than half a lease", async () => {
+    const gate = deferred();
+    port.give("a");
+    const worker = start(() => gate.promise);
+    await settle();
+    port.clock.lateMs = 1_500;
+    port.clock.advance(1_000);
+    await settle();
+    expect(port.renewed).to.equal(1);
+    expect(warn.callCount, "half a lease").to.equal(0);
+    for (let round = 0; round < 3; round++) {
+      port.clock.lateMs += 1_501;
+      port.clock.advance(1_000);
+      await settle();
+    }
+    expect(warn.callCount).to.equal(1);
+    const [format, ...values] = warn.firstCall.args as unknown[];
+    expect(format).to.include("worker thread");
+    expect(values).to.deep.equal(["q", 1_501, 3_000]);
+    gate.resolve();
+    await worker.stop();
+    expect(port.clock.pending).to.equal(0);
+  });
+
+  it("warns of a handler that returns after its lease without an await", async () => {
+    port.give("a");
+    const worker = start(() => void (port.clock.lateMs += 9_000));
+    await settle();
+    expect(port.finishedIds).to.deep.equal(["a"]);
+    expect(warn.callCount).to.equal(1);
+    await worker.stop();
+  });
+
+  it("says nothing of a handler that is in time", async () => {
+    port.give("a", "b");
+    const worker = start(({ task }) => void (port.clock.lateMs += task.id === "a" ? 1_000 : 0));
+    await settle();
+    expect(port.finishedIds).to.deep.equal(["a", "b"]);
+    await worker.stop();
+    expect(warn.callCount).to.equal(0);
+  });
+});

@@ -1,0 +1,96 @@
+import { expect } from "chai";
+
+import { RedisSseError } from "../../../../lib/index.js";
+import { Settler } from "../../../../lib/queue/worker/outcome-batcher.js";
+import type { TaskLease } from "../../../../lib/queue/worker/task-lease.js";
+import type { TaskOutcome, WorkerPort } from "../../../../lib/queue/worker/worker-port.js";
+import { settle } from "../../../support/eventually.js";
+import { leaseOf, ScriptedPort } from "../../../support/scripted-port.js";
+
+const OUTCOME: TaskOutcome = {
+  verdict: "succeeded",
+  progress: 100,
+  message: "done",
+  content: "null",
+  delayMs: 0,
+  ttlMs: 1_000,
+};
+
+function leaseWithId(id: string): TaskLease {
+  const lease = leaseOf();
+  return { ...lease, task: { ...lease.task, id } };
+}
+
+/** A queue that rejects each batch with this task in it, and remembers the batches. */
+class RefusingPort extends ScriptedPort {
+  readonly batches: string[] = [];
+  fault: RedisSseError = new RedisSseError("REDIS_REFUSED", "Redis refused the command: NOPERM");
+  refused = "bad";
+
+  override settle(entries: Parameters<WorkerPort["settle"]>[0]): ReturnType<WorkerPort["settle"]> {
+    const ids = entries.map(({ lease }) => lease.task.id);
+    this.batches.push(ids.join(" "));
+    return ids.includes(this.refused) ? Promise.reject(this.fault) : Promise.resolve(ids.map(() => true));
+  }
+}
+
+describe("Settler", () => {
+  let port: RefusingPort;
+  let settler: Settler;
+  let stored: string[];
+  let wanted: boolean;
+
+  beforeEach(() => {
+    port = new RefusingPort();
+    settler = new Settler(port);
+    stored = [];
+    wanted = true;
+    for (const id of ["a", "bad", "b"]) {
+      void settler
+        .settle(leaseWithId(id), OUTCOME, () => wanted)
+        .then((taken) => stored.push(`${id} ${taken}`));
+    }
+  });
+
+  afterEach(() => settler.close());
+
+  it("stores the other outcomes of a batch when Redis refuses one of them", async () => {
+    await settle();
+    expect(port.batches).to.deep.equal(["a bad b", "a", "bad", "b"]);
+    expect(stored).to.deep.equal(["a true", "b true"]);
+  });
+
+  it("tries the refused outcome again by itself, until it is stored or nobody waits for it", async () => {
+    await settle();
+    port.clock.advance(200);
+    await settle();
+    expect(port.batches.slice(4)).to.deep.equal(["bad"]);
+    port.refused = "";
+    port.clock.advance(400);
+    await settle();
+    expect(stored).to.deep.equal(["a true", "b true", "bad true"]);
+    expect(port.clock.pending, "timers").to.equal(0);
+  });
+
+  it("gives up the refused outcome when nobody waits for it", async () => {
+    await settle();
+    wanted = false;
+    port.clock.advance(200);
+    await settle();
+    expect(stored).to.deep.equal(["a true", "b true", "bad null"]);
+    expect(port.clock.pending, "timers").to.equal(0);
+  });
+
+  for (const [code, message] of [
+    ["REDIS_UNAVAILABLE", "Redis cannot be reached"],
+    ["REDIS_REFUSED", "Redis refused the command: OOM"],
+  ] as const) {
+    it(`keeps a batch together when the fault passes: ${message}`, async () => {
+      port.fault = new RedisSseError(code, message);
+      await settle();
+      port.clock.advance(200);
+      await settle();
+      expect(port.batches).to.deep.equal(["a bad b", "a bad b"]);
+    });
+  }
+});

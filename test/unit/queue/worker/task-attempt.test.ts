@@ -1,0 +1,396 @@
+import { expect } from "chai";
+
+import { RedisSseError, TaskFailure, type TaskContext } from "../../../../lib/index.js";
+import { Settler } from "../../../../lib/queue/worker/outcome-batcher.js";
+import { TaskRun, type TaskRunOwner } from "../../../../lib/queue/worker/task-attempt.js";
+import type { TaskLease } from "../../../../lib/queue/worker/task-lease.js";
+import { WorkerWarnings } from "../../../../lib/queue/worker/worker-warnings.js";
+import { deferred, settle } from "../../../support/eventually.js";
+import { leaseOf, ScriptedPort } from "../../../support/scripted-port.js";
+import { circular, expectFault, faultOf } from "../../../support/service.js";
+
+const unavailable = (): Promise<never> =>
+  Promise.reject(new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached"));
+const hang = (): Promise<never> => new Promise(() => {});
+
+describe("TaskRun", () => {
+  const warnings = new WorkerWarnings("q");
+  let port: ScriptedPort;
+  let decided: number;
+  let ends: number;
+  let told: unknown[];
+  let context: TaskContext;
+
+  beforeEach(() => {
+    port = new ScriptedPort();
+    decided = 0;
+    ends = 0;
+    told = [];
+  });
+
+  const owner: TaskRunOwner = { onDecided: () => void decided++, onDone: () => void ends++ };
+
+  /** A run under way. */
+  function start(handler: (context: TaskContext) => unknown, lease: TaskLease = leaseOf()): TaskRun {
+    const handling = {
+      handler: (given: TaskContext) => {
+        context = given;
+        return handler(given);
+      },
+      onError: (error: unknown) => told.push(error),
+      warnings,
+    };
+    const run = new TaskRun(port, new Settler(port), lease, handling, owner);
+    run.start();
+    return run;
+  }
+
+  /** Over, once, with nothing left behind; whatever the clock does, nothing is asked any more. */
+  async function expectOver(): Promise<void> {
+    await settle();
+    expect(ends, "onDone").to.equal(1);
+    expect(port.clock.pending, "timers").to.equal(0);
+    const asked = port.calls.length;
+    port.clock.advance(60_000);
+    await settle();
+    expect(port.calls).to.have.length(asked);
+    expect(ends, "onDone").to.equal(1);
+  }
+
+  const outcome = (index = 0): object => port.settled[index]![1];
+
+  describe("its handler", () => {
+    it("gets the task, how often it was begun, and a signal that has not fired", async () => {
+      const lease = leaseOf();
+      start(({ signal }) => expect(signal.aborted).to.equal(false), lease);
+      expect(context.task).to.equal(lease.task);
+      expect(context.attempt).to.equal(2);
+      await expectOver();
+      expect(port.counted).to.deep.equal(["started", "succeeded"]);
+    });
+
+    for (const [what, handler, content] of [
+      ["a value", () => 7, "7"],
+      ["a promise", async () => ({ pages: 3 }), '{"pages":3}'],
+      ["nothing", () => {}, "null"],
+      ["null", () => null, "null"],
+      ["false", () => false, "false"],
+    ] as const) {
+      it(`that returns ${what} succeeds`, async () => {
+        start(handler);
+        await expectOver();
+        expect(port.settled).to.deep.equal([
+          [
+            "a",
+            {
+              verdict: "succeeded",
+              progress: 100,
+              message: "done",
+              content,
+              delayMs: 0,
+              ttlMs: 24 * 3_600_000,
+            },
+          ],
+        ]);
+      });
+    }
+
+    for (const [what, fault, verdict, message, content] of [
+      ["a TaskFailure", new TaskFailure("no page 3"), "failed", "no page 3", "TaskFailure: no page 3"],
+      [
+        "one to be tried again",
+        new TaskFailure("busy", { retry: true }),
+        "retry",
+        "busy",
+        "TaskFailure: busy",
+      ],
+      [
+        "a TaskFailure with too much to say",
+        new TaskFailure("x".repeat(5_000)),
+        "failed",
+        "x".repeat(1_000),
+        undefined,
+      ],
+      ["another error", new Error("password=hunter2"), "retry", "failed", "Error: password=hunter2"],
+      [
+        "an error of ours",
+        new RedisSseError("INTERNAL", "secret"),
+        "retry",
+        "failed",
+        "RedisSseError: secret",
+      ],
+      ["a text", "hunter2", "retry", "failed", "hunter2"],
+      ["undefined", undefined, "retry", "failed", "threw undefined"],
+    ] as const) {
+      for (const [how, handler] of [
+        [
+          "throws",
+          () => {
+            throw fault;
+          },
+        ],
+        // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- handlers do
+        ["rejects with", () => Promise.reject(fault)],
+      ] as const) {
+        it(`that ${how} ${what} is "${verdict}", at the progress that the task had`, async () => {
+          start(handler);
+          await expectOver();
+          expect(outcome()).to.include({
+            verdict,
+            progress: 30,
+            message,
+            delayMs: 1_000,
+            ttlMs: 7 * 24 * 3_600_000,
+          });
+          if (content !== undefined) expect(port.settled[0]![1].content.split("\n")[0]).to.equal(content);
+          expect(told).to.deep.equal(fault instanceof TaskFailure ? [] : [fault]);
+        });
+      }
+    }
+
+    it("that fails at the last of its attempts fails for good", async () => {
+      start(() => Promise.reject(new Error("no")), leaseOf({ attempts: 2 }));
+      start(() => Promise.reject(new TaskFailure("no", { retry: true })), leaseOf({ attempts: 1 }));
+      await settle();
+      expect(port.settled.map(([, { verdict }]) => verdict)).to.deep.equal(["failed", "failed"]);
+    });
+
+    it("that fails waits as its task says, where that says something", async () => {
+      const backoff = { type: "exponential", delayMs: 500, maxDelayMs: 600, jitter: 0 } as const;
+      start(() => Promise.reject(new Error("no")), leaseOf({ settings: { backoff } }));
+      await expectOver();
+      expect(outcome()).to.include({ delayMs: 600 });
+    });
+
+    it("whose onError throws is as good as any", async () => {
+      const handling = {
+        handler: () => Promise.reject(new Error("no")),
+        onError: () => {
+          throw new Error("onError");
+        },
+        warnings,
+      };
+      new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
+      await expectOver();
+      expect(outcome()).to.include({ verdict: "retry" });
+    });
+
+    it("whose onError rejects is as good as any", async () => {
+      const unhandled: unknown[] = [];
+      const note = (error: unknown): void => void unhandled.push(error);
+      process.on("unhandledRejection", note);
+      try {
+        const handling = {
+          handler: () => Promise.reject(new Error("no")),
+          onError: async () => Promise.reject(new Error("onError")),
+          warnings,
+        };
+        new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
+        await expectOver();
+        // Node tells of unhandled rejections once a turn of the loop is over.
+        await new Promise((resolve) => setImmediate(resolve));
+        expect(unhandled).to.deep.equal([]);
+      } finally {
+        process.off("unhandledRejection", note);
+      }
+    });
+
+    for (const code of ["TIMEOUT", "UNSERIALIZABLE"] as const) {
+      it(`that throws another's ${code} has failed as with any error`, async () => {
+        start(() => Promise.reject(new RedisSseError(code, "of something else")));
+        await expectOver();
+        expect(outcome()).to.include({ verdict: "retry", message: "failed" });
+        expect(told).to.have.length(1);
+      });
+    }
+
+    for (const [what, result] of [
+      ["circular", circular],
+      ["a BigInt", 1n],
+      ["too large", "x".repeat(1_000)],
+    ] as const) {
+      it(`that returns what is ${what} fails for good, with the reason`, async () => {
+        start(() => result);
+        await expectOver();
+        expect(outcome()).to.include({ verdict: "failed", message: "the result could not be stored" });
+        expect(told).to.have.length(1);
+      });
+    }
+  });
+
+  describe("its time", () => {
+    it("ends the attempt when it is over: with a signal, and once", async () => {
+      const gate = deferred();
+      start(
+        ({ signal }) => {
+          signal.addEventListener("abort", () => told.push(signal.reason));
+          return gate.promise;
+        },
+        leaseOf({ settings: { timeoutMs: 500 } }),
+      );
+      port.clock.advance(499);
+      await settle();
+      expect(port.settled).to.deep.equal([]);
+      port.clock.advance(1);
+      gate.resolve();
+      await expectOver();
+      expect(port.settled).to.have.length(1);
+      expect(outcome()).to.include({ verdict: "retry", message: "timed out" });
+      expectFault(told[0], "TIMEOUT");
+      expect(told, "the signal's and onError's").to.deep.equal([told[0], told[0]]);
+    });
+
+    it("is none where a handler throws null", async () => {
+      start(() => {
+        throw null;
+      });
+      await expectOver();
+      expect(outcome()).to.include({ message: "failed" });
+    });
+
+    it("is the queue's where the task says nothing, and leaves no timer", async () => {
+      port = new ScriptedPort({ timeoutMs: 700 });
+      start(() => 1);
+      expect(port.clock.pending).to.equal(1);
+      await expectOver();
+      start(hang);
+      port.clock.advance(700);
+      await settle();
+      expect(outcome(1)).to.include({ message: "timed out" });
+    });
+  });
+
+  describe("its lease", () => {
+    it("that another has ends the run: the signal fires, and its result is not sent", async () => {
+      const gate = deferred();
+      const run = start(({ signal }) => gate.promise.then(() => signal));
+      run.lose();
+      expectFault(context.signal.reason, "LEASE_LOST");
+      expect(port.counted).to.deep.equal(["started", "lost"]);
+      gate.resolve();
+      await expectOver();
+      expect(port.calls).to.deep.equal([]);
+    });
+
+    it("that another has is for the queue to say once the outcome is on its way", async () => {
+      const answer = deferred<boolean>();
+      port.onSettle = () => answer.promise;
+      const run = start(() => "result");
+      await settle();
+      run.lose();
+      expect(ends).to.equal(0);
+      answer.resolve(false);
+      await expectOver();
+      expect(port.counted).to.deep.equal(["started", "refused"]);
+    });
+  });
+
+  describe("cancelled", () => {
+    it("fires its signal, and stores nothing", async () => {
+      const run = start(({ signal }) => new Promise((_, reject) => signal.addEventListener("abort", reject)));
+      run.cancel();
+      expectFault(context.signal.reason, "CANCELLED");
+      await expectOver();
+      expect(port.calls).to.deep.equal([]);
+      expect(told, "onError").to.deep.equal([]);
+    });
+
+    it("after its end is nothing", async () => {
+      const run = start(() => 1);
+      await settle();
+      run.cancel();
+      await expectOver();
+      expectFault(context.signal.reason, "ABORTED");
+    });
+  });
+
+  describe("its end", () => {
+    it("fires the signal, so that what the handler left behind ends too", async () => {
+      start(({ signal }) => void signal);
+      await expectOver();
+      expectFault(context.signal.reason, "ABORTED");
+    });
+
+    it("fires a signal that is asked for afterwards, and takes no more output", async () => {
+      start(() => {});
+      await expectOver();
+      expect(context.signal.aborted).to.equal(true);
+      await context.progress(50);
+      expectFault(await faultOf(context.write("late")), "ABORTED");
+      expect(port.reports).to.deep.equal([]);
+    });
+
+    it("is stored again after a fault of Redis, at growing pauses, as often as it takes", async () => {
+      port.onSettle = unavailable;
+      let begun = 0;
+      start(() => ++begun);
+      await settle();
+      for (const [index, pauseMs] of [200, 400, 800, 1_600, 3_200, 5_000, 5_000].entries()) {
+        expect(port.settled).to.have.length(index + 1);
+        port.clock.advance(pauseMs - 1);
+        await settle();
+        expect(port.settled, `within ${pauseMs} ms`).to.have.length(index + 1);
+        port.clock.advance(1);
+        await settle();
+      }
+      expect(ends).to.equal(0);
+      port.onSettle = () => Promise.resolve(true);
+      port.clock.advance(5_000);
+      await expectOver();
+      expect(new Set(port.settled.map(([, { content }]) => content))).to.deep.equal(new Set(["1"]));
+      expect(begun).to.equal(1);
+    });
+
+    it("is not stored again once the task was cancelled", async () => {
+      port.onSettle = unavailable;
+      const run = start(() => "result");
+      await settle();
+      run.cancel();
+      port.clock.advance(60_000);
+      await expectOver();
+      expect(port.settled).to.have.length(1);
+    });
+  });
+
+  describe("given back", () => {
+    it("fires its signal and sends neither progress nor result", async () => {
+      const gate = deferred();
+      const run = start(({ signal }) => gate.promise.then(() => signal));
+      await run.giveBack();
+      expectFault(context.signal.reason, "CLOSED");
+      await context.progress(99);
+      gate.resolve();
+      await expectOver();
+      expect(port.calls).to.deep.equal(["settle"]);
+      expect(outcome()).to.deep.equal({
+        verdict: "back",
+        progress: 30,
+        message: "",
+        content: "",
+        delayMs: 0,
+        ttlMs: 0,
+      });
+      expect(port.counted).to.deep.equal(["started", "requeued"]);
+    });
+
+    it("twice is once, and after its end nothing", async () => {
+      const run = start(hang);
+      await Promise.all([run.giveBack(), run.giveBack()]);
+      await run.giveBack();
+      await expectOver();
+      expect(port.givenBack).to.deep.equal(["a"]);
+    });
+
+    it("is nothing for one whose outcome is on its way", async () => {
+      const answer = deferred<boolean>();
+      port.onSettle = () => answer.promise;
+      const run = start(() => "result");
+      await settle();
+      await run.giveBack();
+      answer.resolve(true);
+      await expectOver();
+      expect(port.finishedIds).to.deep.equal(["a"]);
+      expect(port.givenBack).to.deep.equal([]);
+    });
+  });
+});

@@ -1,0 +1,247 @@
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import { TaskFailure, type TaskContext } from "../../../../lib/index.js";
+import { Settler } from "../../../../lib/queue/worker/outcome-batcher.js";
+import { TaskRun } from "../../../../lib/queue/worker/task-attempt.js";
+import { WorkerWarnings } from "../../../../lib/queue/worker/worker-warnings.js";
+import type { OutputEvent } from "../../../../lib/queue/worker/worker-port.js";
+import { maxFrameBytes } from "../../../../lib/text-splitter.js";
+import { deferred, settle } from "../../../support/eventually.js";
+import { leaseOf, ScriptedPort } from "../../../support/scripted-port.js";
+import { expectFault, faultOf } from "../../../support/service.js";
+import { anyChunks, asRead, readerOf, wireBytes } from "../../../support/written-text.js";
+
+describe("the output of a task", () => {
+  let port: ScriptedPort;
+
+  beforeEach(() => {
+    port = new ScriptedPort();
+  });
+
+  /** Runs an attempt to its end. */
+  async function run(handler: (context: TaskContext) => unknown): Promise<void> {
+    const over = deferred();
+    const owner = { onDecided() {}, onDone: () => over.resolve() };
+    const handling = { handler, onError() {}, warnings: new WorkerWarnings("q") };
+    new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
+    await over.promise;
+    expect(port.clock.pending, "timers").to.equal(0);
+  }
+
+  /** What was stored, in its order: text as it is, lines of the log as `log: ...`, progress as a number. */
+  function stored(): readonly (string | number)[] {
+    return port.reports.flatMap(({ output, progress }) => [
+      ...output.map(({ name, data }) => (name === "log" ? `log: ${data}` : data)),
+      ...(progress === null ? [] : [progress]),
+    ]);
+  }
+
+  const chunksOf = (): readonly OutputEvent[] =>
+    port.reports.flatMap(({ output }) => output).filter(({ name }) => name === "chunk");
+
+  for (const [what, chunks, text] of [
+    ["CR and LF", ["a\r", "\nb"], "a\nb"],
+    ["a CR and other text", ["a\r", "b"], "a\nb"],
+    ["the halves of a character", ["a\ud83d", "\ude00b"], "a😀b"],
+    ["the first half of a character and other text", ["a\ud83d", "b"], "a\ufffdb"],
+  ] as const) {
+    it(`joins ${what}, whether write() is awaited or not`, async () => {
+      await run(async ({ write }) => {
+        for (const chunk of chunks) await write(chunk);
+      });
+      const awaited = chunksOf().map(({ data }) => data);
+      expect(awaited).to.have.length(2);
+      expect(readerOf(awaited)).to.equal(text);
+      port.reports.length = 0;
+      await run(({ write }) => {
+        for (const chunk of chunks) void write(chunk);
+      });
+      const joined = chunksOf().map(({ data }) => data);
+      expect(joined).to.have.length(1);
+      expect(readerOf(joined)).to.equal(text);
+    });
+  }
+
+  it("joins the halves of a character around a line of the log, progress, and time", async () => {
+    await run(async ({ write, log, progress }) => {
+      await write("a\ud83d");
+      await log("a line");
+      void progress(50);
+      await settle();
+      port.clock.advance(60_000);
+      await settle();
+      await write("\ude00b");
+    });
+    expect(stored()).to.deep.equal(["a", "log: a line", 50, "😀b"]);
+  });
+
+  it("joins CR and LF around a line of the log", async () => {
+    await run(async ({ write, log }) => {
+      await write("a\r");
+      await log("a line");
+      await write("\nb");
+    });
+    expect(stored()).to.deep.equal(["a", "log: a line", "\r\nb"]);
+  });
+
+  it("stores the text that was held back before a chunk that is not text", async () => {
+    const begin = ["a", "log: a line", "\r", '{"json":1}'];
+    for (const [isAwaited, end] of [
+      [true, ["\nb", "\ud83d", "null", "\ude00"]],
+      [false, ["\nb\ud83d", "null", "\ude00"]],
+    ] as const) {
+      port = new ScriptedPort();
+      await run(async ({ write, log }) => {
+        for (const step of [
+          () => write("a\r"),
+          () => log("a line"),
+          () => write({ json: 1 }),
+          () => write("\nb\ud83d"),
+          () => write(null),
+          () => write("\ude00"),
+        ]) {
+          const done = step();
+          if (isAwaited) await done;
+        }
+      });
+      expect(stored()).to.deep.equal([...begin, ...end]);
+    }
+  });
+
+  it("resolves write() without a CR that is held back, and stores nothing for it alone", async () => {
+    await run(async ({ write }) => {
+      await write("\r");
+      expect(port.reports).to.have.length(0);
+      await write("x\r");
+      expect(stored()).to.deep.equal(["\rx"]);
+    });
+    expect(stored()).to.deep.equal(["\rx", "\r"]);
+  });
+
+  it("stores an empty text as an empty chunk, and does not end the text around it", async () => {
+    await run(async ({ write }) => {
+      await write("a\ud83d");
+      await write("");
+      await write("\ude00");
+    });
+    expect(stored()).to.deep.equal(["a", "", "😀"]);
+  });
+
+  for (const [how, end, verdict] of [
+    ["returns", () => {}, "succeeded"],
+    [
+      "throws",
+      () => {
+        throw new Error("no");
+      },
+      "retry",
+    ],
+    [
+      "fails for good",
+      () => {
+        throw new TaskFailure("no");
+      },
+      "failed",
+    ],
+  ] as const) {
+    it(`stores the text that was held back before the outcome if the handler ${how}`, async () => {
+      for (const held of ["\r", "\ud83d"]) {
+        port = new ScriptedPort();
+        await run(async ({ write }) => {
+          await write(`a${held}`);
+          end();
+        });
+        expect(stored()).to.deep.equal(["a", held]);
+        expect(port.calls).to.deep.equal(["report", "report", "settle"]);
+        expect(port.settled[0]?.[1].verdict).to.equal(verdict);
+      }
+    });
+  }
+
+  it("begins each attempt with nothing held back", async () => {
+    await run(async ({ write }) => write("a\ud83d"));
+    await run(async ({ write }) => write("\ude00b"));
+    expect(stored()).to.deep.equal(["a", "\ud83d", "\ude00b"]);
+  });
+
+  it("stores no event that is too large together with the text that was held back", async () => {
+    for (const [held, full] of [
+      ["\r", "x".repeat(1_000)],
+      ["\ud83d", `\ude00${"x".repeat(997)}`],
+    ] as const) {
+      port = new ScriptedPort();
+      await run(async ({ write }) => {
+        await write(held);
+        await write(full);
+      });
+      const pieces = chunksOf().map(({ data }) => data);
+      expect(readerOf(pieces)).to.equal(asRead(held + full));
+      for (const piece of pieces) expect(Buffer.byteLength(piece)).to.be.at.most(1_000);
+    }
+  });
+
+  it("refuses text whose lines make it too large on the wire, and stores nothing of it", async () => {
+    port.maxBytes = 20_000;
+    const tooMany = "\n".repeat(11_428);
+    await run(async ({ write }) => {
+      const fault = await faultOf(write(tooMany));
+      expectFault(fault, "TASK_TOO_LARGE");
+      expect((fault as Error).message).to.equal(
+        "This chunk has too many line ends: its event would exceed 80000 bytes. Write it in smaller pieces.",
+      );
+      await write(tooMany.slice(1));
+      await write({ text: tooMany.slice(0, 9_000) });
+    });
+    expect(chunksOf().map(({ data }) => data.length)).to.deep.equal([11_427, 18_011]);
+  });
+
+  it("refuses a line of the log that no event can carry", async () => {
+    await run(async ({ log }) => {
+      for (const line of ["x".repeat(1_001), "\n".repeat(571)]) {
+        expectFault(await faultOf(log(line)), "TASK_TOO_LARGE");
+      }
+      await log("\n".repeat(570));
+    });
+    expect(stored()).to.deep.equal([`log: ${"\n".repeat(570)}`]);
+  });
+
+  it("gives readers any text as it was written, however it was cut into chunks, among lines of the log", async () => {
+    const between = fc.constantFrom("go on", "await", "log", "progress", "time");
+    await fc.assert(
+      fc.asyncProperty(
+        anyChunks,
+        fc.func(between),
+        fc.constantFrom(20, 64, 500, 262_144),
+        async (chunks, stepAfter, maxBytes) => {
+          port = new ScriptedPort();
+          port.maxBytes = maxBytes;
+          const written: string[] = [];
+          const lines: string[] = [];
+          await run(async ({ write, log, progress }) => {
+            for (const [index, chunk] of chunks.entries()) {
+              const isTooLarge = Buffer.byteLength(chunk) > maxBytes;
+              const writing = isTooLarge ? faultOf(write(chunk)) : write(chunk);
+              if (!isTooLarge) written.push(chunk);
+              const step = stepAfter(index);
+              if (step === "await") await writing;
+              if (step === "log") lines.push(String(index));
+              if (step === "log") void log(String(index));
+              if (step === "progress") void progress(index);
+              if (step === "time") await settle(1);
+            }
+          });
+          expect(readerOf(chunksOf().map(({ data }) => data))).to.equal(asRead(written.join("")));
+          expect(stored().filter((event) => String(event).startsWith("log: "))).to.deep.equal(
+            lines.map((line) => `log: ${line}`),
+          );
+          for (const { data } of chunksOf()) {
+            expect(Buffer.byteLength(data)).to.be.at.most(maxBytes);
+            expect(wireBytes(data)).to.be.at.most(maxFrameBytes(maxBytes));
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+});

@@ -1,0 +1,129 @@
+import { expect } from "chai";
+
+import { RedisSseError, Worker, type TaskHandler, type WorkerOptions } from "../../../../lib/index.js";
+import { settle } from "../../../support/eventually.js";
+import { HOSTILE } from "../../../support/hostile.js";
+import { NOTHING, ScriptedPort } from "../../../support/scripted-port.js";
+
+describe("a worker that Redis refuses something", () => {
+  let port: ScriptedPort;
+  let told: RedisSseError[];
+  let workers: Worker[];
+
+  beforeEach(() => {
+    port = new ScriptedPort();
+    told = [];
+    workers = [];
+  });
+
+  afterEach(async () => {
+    for (const worker of workers) {
+      const stopped = worker.stop({ graceMs: 0 });
+      await settle();
+      port.clock.advance(1_000);
+      await stopped;
+    }
+    expect(port.clock.pending).to.equal(0);
+  });
+
+  const start = (handler: TaskHandler = () => {}, options: WorkerOptions = {}): void => {
+    workers.push(new Worker(port, handler, { onFault: (fault) => told.push(fault), ...options }, () => {}));
+  };
+
+  const refuse =
+    (code: RedisSseError["code"], message = "no") =>
+    (): Promise<never> =>
+      Promise.reject(new RedisSseError(code, message));
+
+  it("tells of a claim, once a minute for each code and message, and counts each", async () => {
+    for (let index = 0; index < 200; index++) port.claims.push(refuse("REDIS_REFUSED", "READONLY"));
+    start();
+    await settle();
+    expect(told.map(({ code, message }) => [code, message])).to.deep.equal([["REDIS_REFUSED", "READONLY"]]);
+    port.claims[0] = refuse("REDIS_UNAVAILABLE");
+    port.claims[1] = refuse("REDIS_REFUSED", "NOPERM");
+    for (let passedMs = 0; passedMs < 59_500; passedMs += 500) {
+      port.clock.advance(500);
+      await settle();
+    }
+    expect(told.map(({ message }) => message)).to.deep.equal(["READONLY", "no", "NOPERM"]);
+    expect(port.faults).to.have.length(120);
+    port.clock.advance(500);
+    await settle();
+    expect(told.map(({ message }) => message)).to.deep.equal(["READONLY", "no", "NOPERM", "READONLY"]);
+    expect(port.printed).to.deep.equal([]);
+  });
+
+  for (const [what, arrange] of [
+    ["renewing", () => (port.onRenew = refuse("REDIS_REFUSED"))],
+    ["settling", () => (port.onSettle = refuse("REDIS_REFUSED"))],
+    ["reporting", () => (port.onReport = refuse("REDIS_REFUSED"))],
+    [
+      "firing a schedule",
+      () => {
+        port.onFire = refuse("REDIS_REFUSED");
+        const schedules = [{ name: "tick", due: 1, content: "" }];
+        port.claims.unshift(() => Promise.resolve({ ...NOTHING, schedules }));
+      },
+    ],
+  ] as const) {
+    it(`tells of a fault in ${what}`, async () => {
+      arrange();
+      port.give("a");
+      start(
+        async ({ progress, signal }) => {
+          if (what === "reporting") await progress(50);
+          if (what === "renewing") await new Promise((resolve) => signal.addEventListener("abort", resolve));
+        },
+        { leaseMs: 3_000 },
+      );
+      await settle();
+      port.clock.advance(1_000);
+      await settle();
+      expect(told.map(({ code }) => code)).to.deep.equal(["REDIS_REFUSED"]);
+      expect(port.faults).to.include("REDIS_REFUSED");
+    });
+  }
+
+  it("says nothing of a service that closes", async () => {
+    port.claims.push(refuse("CLOSED"));
+    start();
+    await settle();
+    expect(told).to.deep.equal([]);
+    expect(port.faults).to.deep.equal([]);
+  });
+
+  it("prints where there is no onFault: once for all workers of the queue", async () => {
+    for (let index = 0; index < 5; index++) port.claims.push(refuse("REDIS_UNAVAILABLE"));
+    for (let index = 0; index < 5; index++) start(() => {}, { onFault: undefined } as never);
+    await settle();
+    expect(port.printed).to.have.length(1);
+    expect(port.faults).to.have.length(5);
+  });
+
+  for (const [what, make] of Object.entries(HOSTILE)) {
+    it(`goes on if onFault throws ${what}, at once or later`, async () => {
+      const throwing: readonly (() => unknown)[] = [
+        () => {
+          throw make();
+        },
+        async () => {
+          throw make();
+        },
+      ];
+      for (const onFault of throwing as readonly (() => void)[]) {
+        port.claims.push(refuse("REDIS_UNAVAILABLE"));
+        start(() => {}, { onFault });
+        await settle();
+      }
+      port.give("a");
+      port.clock.advance(500);
+      await settle();
+      expect(port.finishedIds).to.deep.equal(["a"]);
+    });
+  }
+
+  it("refuses an onFault that is no function", () => {
+    expect(() => start(() => {}, { onFault: 5 as never })).to.throw("onFault");
+  });
+});

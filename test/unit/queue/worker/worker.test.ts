@@ -1,0 +1,535 @@
+import { getEventListeners } from "node:events";
+
+import { expect } from "chai";
+
+import {
+  ConfigError,
+  RedisSseError,
+  Worker,
+  type TaskHandler,
+  type WorkerOptions,
+} from "../../../../lib/index.js";
+import type { ClaimReply } from "../../../../lib/queue/scripts/claim.js";
+import { deferred, settle } from "../../../support/eventually.js";
+import { claimedTask, claimOf, NOTHING, ScriptedPort } from "../../../support/scripted-port.js";
+
+describe("Worker", () => {
+  let port: ScriptedPort;
+  let stops: number;
+
+  beforeEach(() => {
+    port = new ScriptedPort();
+    stops = 0;
+  });
+
+  const start = (handler: TaskHandler, options: WorkerOptions = {}): Worker =>
+    new Worker(port, handler, options, () => void stops++);
+
+  const expectNothingLeft = (): void => {
+    expect(port.clock.pending, "timers").to.equal(0);
+    expect(port.listeners.size, "listeners").to.equal(0);
+    expect(stops, "onStopped").to.equal(1);
+  };
+
+  const unavailable = (): Promise<never> =>
+    Promise.reject(new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached"));
+
+  it("looks at the queue as soon as it is made, and again after pollMs", async () => {
+    const worker = start(() => {}, { pollMs: 1_000 });
+    await settle();
+    expect(port.claimed).to.equal(1);
+    port.clock.advance(999);
+    await settle();
+    expect(port.claimed).to.equal(1);
+    port.clock.advance(1);
+    await settle();
+    expect(port.claimed).to.equal(2);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
+  it("looks at the queue every 5 seconds, where nothing else is said", async () => {
+    const worker = start(() => {});
+    await settle();
+    port.clock.advance(4_999);
+    await settle();
+    expect(port.claimed).to.equal(1);
+    port.clock.advance(1);
+    await settle();
+    expect(port.claimed).to.equal(2);
+    await worker.stop();
+  });
+
+  it("takes one task after another without a pause, while there are any", async () => {
+    const done: string[] = [];
+    port.give("a", "b", "c");
+    const worker = start(({ task }) => void done.push(task.id));
+    await settle();
+    expect(done).to.deep.equal(["a", "b", "c"]);
+    expect(port.settled.map(([id, { verdict }]) => [id, verdict])).to.deep.equal([
+      ["a", "succeeded"],
+      ["b", "succeeded"],
+      ["c", "succeeded"],
+    ]);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
+  it("pauses after a fault of the queue for half a second, and goes on", async () => {
+    let done = 0;
+    port.claims.push(unavailable, unavailable);
+    port.give("a");
+    const worker = start(() => void done++);
+    await settle();
+    for (const claimed of [1, 2]) {
+      expect(port.claimed).to.equal(claimed);
+      port.clock.advance(499);
+      await settle();
+      expect(port.claimed, "during the pause").to.equal(claimed);
+      port.clock.advance(1);
+      await settle();
+    }
+    expect(done).to.equal(1);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
+  it("pauses after a fault no longer than it would after a look in vain", async () => {
+    port.claims.push(unavailable);
+    const worker = start(() => {}, { pollMs: 100 });
+    await settle();
+    port.clock.advance(100);
+    await settle();
+    expect(port.claimed).to.equal(2);
+    await worker.stop();
+  });
+
+  it("is woken from its pause", async () => {
+    let done = 0;
+    const worker = start(() => void done++);
+    await settle();
+    port.give("a");
+    port.wake();
+    await settle();
+    expect(done).to.equal(1);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
+  it("does not lose a wake that comes while it looks", async () => {
+    const look = deferred<ClaimReply>();
+    let done = 0;
+    port.claims.push(() => look.promise);
+    const worker = start(() => void done++);
+    port.give("a");
+    port.wake(); // the look may have passed the queue's end by now
+    look.resolve(NOTHING);
+    await settle();
+    expect(done).to.equal(1);
+    await worker.stop();
+  });
+
+  it("is not kept from pausing by a wake that it has answered", async () => {
+    const worker = start(() => {});
+    await settle();
+    port.wake();
+    port.wake();
+    await settle();
+    expect(port.claimed).to.equal(2);
+    await worker.stop();
+  });
+
+  it("takes as many at once as its concurrency, and the next when one ends", async () => {
+    const gates = new Map<string, () => void>();
+    port.give("a", "b", "c", "d");
+    const worker = start(({ task }) => new Promise<void>((resolve) => gates.set(task.id, resolve)), {
+      concurrency: 2,
+    });
+    await settle();
+    port.wake();
+    await settle();
+    expect([...gates.keys()]).to.deep.equal(["a", "b"]);
+    expect(worker.running).to.equal(2);
+    expect(port.claimed, "looks while it is full").to.equal(2);
+    gates.get("b")!();
+    await settle();
+    expect([...gates.keys()]).to.deep.equal(["a", "b", "c"]);
+    for (const id of ["a", "c"]) gates.get(id)!();
+    await settle();
+    gates.get("d")!();
+    await settle();
+    expect(worker.running).to.equal(0);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
+  it("takes the next while an outcome is stored, until twice its concurrency wait for that", async () => {
+    const stored: (() => void)[] = [];
+    port.onSettle = () => new Promise((resolve) => stored.push(() => resolve(true)));
+    port.give("a", "b", "c", "d");
+    const begun: string[] = [];
+    const worker = start(({ task }) => void begun.push(task.id), { concurrency: 1 });
+    await settle();
+    expect(begun).to.deep.equal(["a", "b"]);
+    expect(worker.running).to.equal(2);
+    port.wake();
+    await settle();
+    expect(port.claimed).to.equal(2);
+    stored.shift()!();
+    await settle();
+    expect(begun).to.deep.equal(["a", "b", "c"]);
+    while (stored.length > 0) {
+      stored.shift()!();
+      await settle();
+    }
+    expect(begun).to.deep.equal(["a", "b", "c", "d"]);
+    expect(worker.running).to.equal(0);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
+  it("renews what is under way", async () => {
+    port.give("a");
+    const gate = deferred();
+    const worker = start(() => gate.promise, { leaseMs: 3_000 });
+    await settle();
+    port.clock.advance(1_000);
+    await settle();
+    expect(port.renewed).to.equal(1);
+    gate.resolve();
+    await worker.stop();
+    expectNothingLeft();
+  });
+
+  it("ends an attempt whose task comes to it anew", async () => {
+    const reasons: unknown[] = [];
+    const second = deferred();
+    port.give("a");
+    port.claims.push(() =>
+      Promise.resolve({ ...NOTHING, tasks: [claimedTask("a", { token: "another", attempt: 2 })] }),
+    );
+    const worker = start(
+      ({ attempt, signal }) => {
+        if (attempt === 2) return second.promise;
+        return new Promise((_, reject) => {
+          signal.addEventListener("abort", () => {
+            reasons.push(signal.reason);
+            reject(signal.reason as Error);
+          });
+        });
+      },
+      { concurrency: 2 },
+    );
+    await settle();
+    port.wake();
+    await settle();
+    expect(reasons).to.have.length(1);
+    expect(reasons[0]).to.have.property("code", "LEASE_LOST");
+    expect(worker.running).to.equal(1);
+    expect(port.settled).to.deep.equal([]);
+    second.resolve();
+    await settle();
+    expect(port.finishedIds).to.deep.equal(["a"]);
+    expect(worker.running).to.equal(0);
+    await worker.stop();
+    expectNothingLeft();
+  });
+
+  describe("that stops", () => {
+    it("ends its pause and its listening, and looks no more", async () => {
+      const worker = start(() => {});
+      await settle();
+      await worker.stop();
+      expectNothingLeft();
+      port.wake();
+      port.clock.advance(60_000);
+      await settle();
+      expect(port.claimed).to.equal(1);
+    });
+
+    it("refuses options that cannot be, and goes on", async () => {
+      const worker = start(() => {});
+      for (const options of [5, null, { grace: 5 }, { graceMs: -1 }]) {
+        expect(() => worker.stop(options as never)).to.throw(ConfigError);
+      }
+      expect(stops).to.equal(0);
+      await worker.stop();
+    });
+
+    it("answers one promise, however often it is told, and the first call's options count", async () => {
+      const signals: AbortSignal[] = [];
+      port.give("a");
+      const worker = start(({ signal }) => {
+        signals.push(signal);
+        return new Promise(() => {});
+      });
+      await settle();
+      const stopped = worker.stop({ graceMs: 1_000 });
+      expect(worker.stop({ graceMs: 0 })).to.equal(stopped);
+      port.clock.advance(999);
+      await settle();
+      expect(signals[0]!.aborted).to.equal(false);
+      port.clock.advance(1);
+      await stopped;
+      expect(worker.stop()).to.equal(stopped);
+      expect(port.givenBack).to.deep.equal(["a"]);
+      expectNothingLeft();
+    });
+
+    it("gives what is under way two seconds, where nothing else is said", async () => {
+      port.give("a");
+      const worker = start(() => new Promise(() => {}));
+      await settle();
+      const stopped = worker.stop();
+      port.clock.advance(1_999);
+      await settle();
+      expect(port.givenBack).to.deep.equal([]);
+      port.clock.advance(1);
+      await stopped;
+      expect(port.givenBack).to.deep.equal(["a"]);
+      expect(worker.running).to.equal(0);
+    });
+
+    it("waits no longer than its tasks need", async () => {
+      const gate = deferred();
+      port.give("a");
+      const worker = start(() => gate.promise);
+      await settle();
+      const stopped = worker.stop({ graceMs: 60_000 });
+      gate.resolve();
+      await stopped;
+      expect(port.finishedIds).to.deep.equal(["a"]);
+      expect(port.givenBack).to.deep.equal([]);
+      expectNothingLeft();
+    });
+
+    it("gives back only what has not ended", async () => {
+      const gate = deferred();
+      port.give("ends", "hangs");
+      const worker = start(({ task }) => (task.id === "ends" ? gate.promise : new Promise(() => {})), {
+        concurrency: 2,
+      });
+      await settle();
+      const stopped = worker.stop({ graceMs: 1_000 });
+      gate.resolve();
+      await settle();
+      port.clock.advance(1_000);
+      await stopped;
+      expect(port.finishedIds).to.deep.equal(["ends"]);
+      expect(port.givenBack).to.deep.equal(["hangs"]);
+      expectNothingLeft();
+    });
+
+    it("gives back a task that was on its way, without beginning it", async () => {
+      const claim = deferred<ClaimReply>();
+      let begun = 0;
+      port.claims.push(() => claim.promise);
+      const worker = start(() => void begun++);
+      const stopped = worker.stop();
+      claim.resolve(claimOf("late"));
+      await stopped;
+      expect(begun).to.equal(0);
+      expect(port.givenBack).to.deep.equal(["late"]);
+      expectNothingLeft();
+    });
+
+    it("gives back a task that comes after the grace is over", async () => {
+      const claim = deferred<ClaimReply>();
+      port.claims.push(() => claim.promise);
+      const worker = start(() => {});
+      const stopped = worker.stop({ graceMs: 100 });
+      port.clock.advance(100);
+      await settle();
+      expect(stops).to.equal(0);
+      claim.resolve(claimOf("late"));
+      await stopped;
+      expect(port.givenBack).to.deep.equal(["late"]);
+      expectNothingLeft();
+    });
+
+    it("ends although nothing can be given back", async () => {
+      const claim = deferred<ClaimReply>();
+      port.onSettle = unavailable;
+      port.give("under way");
+      port.claims.push(() => claim.promise);
+      const worker = start(() => new Promise(() => {}), { concurrency: 2 });
+      await settle();
+      const stopped = worker.stop({ graceMs: 0 });
+      claim.resolve(claimOf("late"));
+      port.clock.advance(0);
+      await settle();
+      port.clock.advance(1_000);
+      await stopped;
+      await settle();
+      expectNothingLeft();
+    });
+
+    it("keeps its grace while a task that was on its way cannot be given back", async () => {
+      const claim = deferred<ClaimReply>();
+      const work = deferred();
+      let refused = 0;
+      port.onSettle = ({ verdict }) => {
+        if (verdict !== "back" || refused === 2) return Promise.resolve(true);
+        refused++;
+        return unavailable();
+      };
+      port.give("under way");
+      port.claims.push(() => claim.promise);
+      let aborted = false;
+      const worker = start(
+        ({ signal }) => {
+          signal.addEventListener(
+            "abort",
+            () => (aborted ||= (signal.reason as { code: string }).code === "CLOSED"),
+          );
+          return work.promise;
+        },
+        { concurrency: 2 },
+      );
+      await settle();
+      const stopped = worker.stop({ graceMs: 5_000 });
+      claim.resolve(claimOf("late"));
+      await settle();
+      for (let tries = 0; tries < 2; tries++) {
+        port.clock.advance(400);
+        await settle();
+      }
+      expect(port.givenBack).to.deep.equal(["late", "late", "late"]);
+      expect(stops).to.equal(0);
+      work.resolve();
+      await stopped;
+      expect(aborted).to.equal(false);
+      expect(port.finishedIds).to.deep.equal(["under way"]);
+      expectNothingLeft();
+    });
+
+    it("gives up outcomes that cannot be stored, and asks no more", async () => {
+      port.give("a");
+      port.onSettle = unavailable;
+      const worker = start(() => {});
+      await settle();
+      expect(port.finishedIds).to.deep.equal(["a"]);
+      const stopped = worker.stop({ graceMs: 0 });
+      await settle();
+      port.clock.advance(1_000);
+      await stopped;
+      await settle();
+      const calls = port.calls.length;
+      port.clock.advance(60_000);
+      await settle();
+      expect(port.calls).to.have.length(calls);
+      expectNothingLeft();
+    });
+
+    it("waits a second at most for a queue that does not answer", async () => {
+      const claim = deferred<ClaimReply>();
+      port.give("under way");
+      port.claims.push(() => claim.promise);
+      port.onSettle = () => new Promise(() => {});
+      const worker = start(() => new Promise(() => {}), { concurrency: 2 });
+      await settle();
+      const stopped = worker.stop({ graceMs: 500 });
+      port.clock.advance(500);
+      await settle();
+      expect(port.givenBack).to.deep.equal(["under way"]);
+      port.clock.advance(999);
+      await settle();
+      expect(stops).to.equal(0);
+      port.clock.advance(1);
+      await stopped;
+      expect(stops).to.equal(1);
+      expect(port.clock.pending, "timers").to.equal(0);
+      // What comes all the same is not begun.
+      claim.resolve(claimOf("late"));
+      await settle();
+      expect(port.givenBack).to.deep.equal(["under way", "late"]);
+      expect(worker.running).to.equal(0);
+    });
+
+    it("ends in the pause after a fault", async () => {
+      port.claims.push(unavailable);
+      const worker = start(() => {});
+      await settle();
+      await worker.stop();
+      expectNothingLeft();
+    });
+
+    it("ends when it is told in the moment of its making", async () => {
+      const worker = start(() => {});
+      await worker.stop();
+      expectNothingLeft();
+    });
+
+    it("ends when a handler tells it", async () => {
+      port.give("a", "b");
+      const workers: Worker[] = [];
+      workers.push(start(() => void workers[0]!.stop()));
+      await settle();
+      await workers[0]!.stop();
+      expect(port.finishedIds).to.deep.equal(["a"]);
+      expectNothingLeft();
+    });
+  });
+
+  describe("with a signal", () => {
+    it("stops when it fires", async () => {
+      const stopping = new AbortController();
+      const worker = start(() => {}, { signal: stopping.signal });
+      await settle();
+      stopping.abort();
+      await settle();
+      expectNothingLeft();
+      await worker.stop();
+      expect(port.claimed).to.equal(1);
+    });
+
+    it("that has fired already begins nothing", async () => {
+      let begun = 0;
+      port.give("a");
+      const worker = start(() => void begun++, { signal: AbortSignal.abort() });
+      await settle();
+      expectNothingLeft();
+      await worker.stop();
+      expect(begun).to.equal(0);
+      expect(port.finishedIds).to.deep.equal([]);
+      expectNothingLeft();
+    });
+
+    it("leaves no listener on it once it has stopped, or could not be made", async () => {
+      const { signal } = new AbortController();
+      const worker = start(() => {}, { signal });
+      expect(getEventListeners(signal, "abort")).to.have.length(1);
+      await worker.stop();
+      expect(getEventListeners(signal, "abort")).to.have.length(0);
+      expect(() => start(() => {}, { signal, concurrency: 0 })).to.throw(ConfigError);
+      expect(getEventListeners(signal, "abort")).to.have.length(0);
+    });
+  });
+
+  describe("with an option that cannot be", () => {
+    const cases: readonly (readonly [keyof WorkerOptions, readonly unknown[]])[] = [
+      ["concurrency", [0, -1, 1.5, 1_001, NaN, "2", null]],
+      ["leaseMs", [9, 10.5, 24 * 3_600_000 + 1, Infinity, "1000", null]],
+      ["pollMs", [0, -1, 0.5, 5_001, NaN, Infinity, "100", null]],
+    ];
+    for (const [option, values] of cases) {
+      for (const value of values) {
+        it(`${option}: ${String(value)} (${typeof value}) is refused by name, and nothing begins`, () => {
+          const options = { [option]: value } as WorkerOptions;
+          expect(() => start(() => {}, options)).to.throw(ConfigError, option);
+          expect(port.claimed + port.listeners.size + port.clock.pending).to.equal(0);
+        });
+      }
+    }
+
+    it("takes the smallest and the largest that can be", async () => {
+      for (const options of [
+        { concurrency: 1, leaseMs: 10, pollMs: 1 },
+        { concurrency: 1_000, leaseMs: 24 * 3_600_000, pollMs: 5_000 },
+      ]) {
+        await start(() => {}, options).stop();
+      }
+      expect(stops).to.equal(2);
+    });
+  });
+});

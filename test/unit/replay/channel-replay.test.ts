@@ -1,0 +1,114 @@
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import { ChannelTrack } from "../../../lib/replay/channel-replay.js";
+import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
+
+const EPOCH = "0badcafe";
+const OTHER = "0ddba11a";
+
+const event = (offset: number | string, epoch = EPOCH): InboundEvent =>
+  readInboundEvent("c", `\u001esse1\n${epoch} ${offset}\n\n${offset}`, 100)!;
+const plain = (text: string): InboundEvent => readInboundEvent("c", text, 100)!;
+
+/** Takes all that follow on, as a session does. */
+function takeAll(track: ChannelTrack): readonly string[] {
+  const taken: string[] = [];
+  for (let next = track.next(); next; next = track.next()) {
+    if (next.position !== undefined) track.position = next.position;
+    taken.push(next.data);
+  }
+  return taken;
+}
+
+describe("ChannelTrack", () => {
+  let track: ChannelTrack;
+
+  beforeEach(() => {
+    track = new ChannelTrack("c");
+    track.position = { epoch: EPOCH, offset: 5, stamp: 1_000_005 };
+  });
+
+  const verdicts: readonly (readonly [string, InboundEvent, string])[] = [
+    ["the next", event(6), "pass"],
+    ["the one it has", event(5), "drop"],
+    ["an older one", event(1), "drop"],
+    ["one behind a hole", event(7), "hole"],
+    ["one of another life, whatever its offset", event(6, OTHER), "hole"],
+    ["one without a place", plain("x"), "pass"],
+    ["the next, behind the one it has", event("6-10000051000006"), "pass"],
+    ["the next, behind another than the one it has", event("6-19999991000006"), "hole"],
+  ];
+  for (const [what, given, verdict] of verdicts) {
+    it(`says "${verdict}" of ${what}`, () => expect(track.judge(given)).to.equal(verdict));
+  }
+
+  it("begins anew behind its end, with the first event of another log", () => {
+    track.ended = "completed";
+    track.reopen();
+    expect([track.ended, track.endedEpoch]).to.deep.equal([null, EPOCH]);
+    expect(track.judge(event(2, OTHER))).to.equal("hole");
+    expect(track.judge(event(1, OTHER))).to.equal("pass");
+  });
+
+  it("gives what waits in its order, up to the first hole, without what was had already", () => {
+    for (const each of [event(4), plain("a"), event(6), event(6), event(7), event(9), plain("b")]) {
+      track.hold(each, 10_000);
+    }
+    expect(takeAll(track)).to.deep.equal(["a", "6", "7"]);
+    expect(track.next(), "a hole").to.equal(null);
+    track.position = { epoch: EPOCH, offset: 9 };
+    expect(takeAll(track)).to.deep.equal(["b"]);
+    expect(track.next(), "nothing").to.equal(undefined);
+    expect(track.waitingBytes).to.equal(0);
+  });
+
+  it("holds as much as may be; beyond that what the log does not have", () => {
+    const max = 2_000;
+    let offset = 10;
+    for (; track.waitingBytes + 250 < max; offset++) track.hold(event(offset), max);
+    const full = track.waitingBytes;
+    track.hold(plain("a"), max);
+    track.hold(event(offset), max);
+    expect(track.waitingBytes)
+      .to.be.lessThan(full / 2)
+      .and.greaterThan(0);
+    expect(takeAll(track)).to.deep.equal(["a"]);
+  });
+
+  it("remembers the first event with a place that came, though it is not held any more", () => {
+    expect(track.firstHeard).to.equal(null);
+    track.hold(plain("a"), 10_000);
+    expect(track.firstHeard).to.equal(null);
+    track.hold(event(8), 10_000);
+    track.hold(event(7), 10_000);
+    track.forgetLogged();
+    expect(track.firstHeard).to.deep.equal({ epoch: EPOCH, offset: 8 });
+  });
+
+  it("never has more than may be and one, and counts what it has", () => {
+    const given = fc.array(
+      fc.oneof(
+        fc.nat(30).map((offset) => event(offset + 1)),
+        fc.constant(null),
+      ),
+    );
+    fc.assert(
+      fc.property(given, fc.integer({ min: 300, max: 3_000 }), (list, max) => {
+        const own = new ChannelTrack("c");
+        own.position = { epoch: EPOCH, offset: 3 };
+        for (const each of list) {
+          if (each === null) {
+            takeAll(own);
+          } else {
+            own.hold(each, max);
+            expect(own.waitingBytes).to.be.at.most(max);
+          }
+        }
+        own.forgetLogged();
+        expect(own.waitingBytes).to.equal(0);
+        expect(own.next()).to.equal(undefined);
+      }),
+    );
+  });
+});

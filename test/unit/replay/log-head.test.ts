@@ -1,0 +1,220 @@
+import { expect } from "chai";
+
+import type { Tail } from "../../../lib/replay/history-port.js";
+import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
+import { TailTracker } from "../../../lib/replay/log-head.js";
+
+const EPOCH = "0badcafe";
+const OTHER = "0ddba11a";
+
+const heard = (offset: number | string, epoch = EPOCH, ending = ""): InboundEvent =>
+  readInboundEvent("c", `\u001esse1\n${epoch} ${offset}${ending && ` ${ending}`}\n\nx`, 100)!;
+const plain = readInboundEvent("c", "x", 100)!;
+const at = (offset: number, readAt: number, epoch = EPOCH, given: Partial<Tail> = {}) => ({
+  position: { epoch, offset },
+  ending: null,
+  finite: false,
+  at: 1_000,
+  isInvalid: false,
+  run: 0,
+  mayHaveLost: false,
+  ...given,
+  readAt,
+});
+
+describe("TailTracker", () => {
+  let tracker: TailTracker;
+  const top = (): number | null => tracker.tail?.position.offset ?? null;
+
+  beforeEach(() => {
+    tracker = new TailTracker();
+  });
+
+  it("knows nothing before its channel is subscribed, whatever is read", () => {
+    expect(tracker.since).to.equal(Infinity);
+    tracker.note(at(5, 100));
+    expect(tracker.tail).to.equal(null);
+  });
+
+  it("takes a read that was begun after the subscription, and none from before", () => {
+    tracker.established(3);
+    tracker.note(at(5, 3));
+    expect(top(), "begun before").to.equal(null);
+    tracker.note(at(5, 4));
+    expect(top()).to.equal(5);
+  });
+
+  it("counts from the first acknowledgement, when another session joins", () => {
+    tracker.established(3);
+    tracker.established(9);
+    expect(tracker.since).to.equal(3);
+  });
+
+  it("goes on with what it hears", () => {
+    tracker.established(0);
+    tracker.note(at(5, 1, EPOCH, { finite: true }));
+    tracker.heard(heard(6), 1);
+    tracker.heard(heard(7, EPOCH, "completed"), 1);
+    expect(tracker.tail).to.deep.equal({
+      position: { epoch: EPOCH, offset: 7 },
+      ending: "completed",
+      finite: true,
+      at: 1_000,
+      isInvalid: false,
+      run: 0,
+      mayHaveLost: false,
+    });
+  });
+
+  it("keeps the time of the latest read that found no log", () => {
+    const none = (since: number, readAt: number) => ({
+      ...at(0, readAt, "", { at: since }),
+      position: { epoch: "", offset: 0, since },
+    });
+    tracker.established(0);
+    tracker.note(none(500, 1));
+    tracker.note(none(900, 2));
+    expect(tracker.tail?.position.since).to.equal(900);
+    tracker.heard(heard(1), 2);
+    expect(tracker.tail, "only a read tells more of a log that has begun").to.equal(null);
+    tracker.note(at(1, 3));
+    expect(tracker.tail?.position).to.deep.equal({ epoch: EPOCH, offset: 1 });
+  });
+
+  it("is not moved back by what it has heard or read already", () => {
+    tracker.established(0);
+    tracker.note(at(5, 1));
+    tracker.heard(heard(3), 1);
+    tracker.heard(heard(5), 1);
+    tracker.note(at(4, 2, EPOCH, { finite: true, ending: "completed" }));
+    expect(tracker.tail).to.deep.equal({ ...tracker.tail, position: { epoch: EPOCH, offset: 5 } });
+    expect(tracker.tail).to.deep.include({ finite: true, ending: "completed" });
+  });
+
+  it("does not know the tail behind a hole, and takes no read from before it", () => {
+    tracker.established(0);
+    tracker.note(at(5, 1));
+    tracker.heard(heard(8), 4);
+    expect(top()).to.equal(null);
+    tracker.note(at(7, 4));
+    expect(top(), "begun before the hole was heard").to.equal(null);
+    tracker.note(at(8, 5));
+    expect(top()).to.equal(8);
+  });
+
+  it("does not know the tail in another life of the log, either", () => {
+    tracker.established(0);
+    tracker.note(at(5, 1));
+    tracker.heard(heard(6, OTHER), 1);
+    expect(top()).to.equal(null);
+    tracker.note(at(6, 2, OTHER));
+    expect(tracker.tail?.position).to.deep.equal({ epoch: OTHER, offset: 6 });
+  });
+
+  it("is not moved back into a life that is over, by a page that was read before", () => {
+    tracker.established(0);
+    tracker.note(at(5, 2));
+    tracker.note(at(0, 3, OTHER));
+    tracker.note(at(5, 2));
+    expect(tracker.tail?.position).to.deep.equal({ epoch: OTHER, offset: 0 });
+  });
+
+  it("adds what it heard while a read was under way", () => {
+    tracker.established(0);
+    tracker.heard(heard(6), 0);
+    tracker.heard(heard(7), 0);
+    tracker.note(at(5, 1));
+    expect(top(), "what follows on").to.equal(7);
+  });
+
+  it("adds nothing that it heard behind a hole, or of another life", () => {
+    tracker.established(0);
+    tracker.heard(heard(9), 0);
+    tracker.note(at(5, 1));
+    expect(top(), "was in no log").to.equal(5);
+    tracker.lost();
+    tracker.established(1);
+    tracker.heard(heard(9, OTHER), 1);
+    tracker.note(at(5, 2));
+    expect(tracker.tail?.position).to.deep.equal({ epoch: EPOCH, offset: 5 });
+  });
+
+  it("asks anew behind a log's first event: only the log says whether it will be completed", () => {
+    tracker.established(0);
+    tracker.note(at(0, 1));
+    tracker.heard(heard(1), 1);
+    expect(tracker.tail).to.equal(null);
+    tracker.note(at(1, 1));
+    expect(tracker.tail, "begun before").to.equal(null);
+    tracker.note(at(1, 2, EPOCH, { finite: true }));
+    expect(tracker.tail?.finite).to.equal(true);
+  });
+
+  it("knows nothing any more when the connection is lost, until a read from then on", () => {
+    tracker.established(0);
+    tracker.note(at(5, 1));
+    tracker.lost();
+    expect({ tail: tracker.tail, since: tracker.since }).to.deep.equal({ tail: null, since: Infinity });
+    tracker.heard(heard(9), 3);
+    tracker.note(at(9, 4));
+    expect(tracker.tail).to.equal(null);
+    tracker.established(4);
+    tracker.note(at(9, 5));
+    expect(top()).to.equal(9);
+  });
+
+  it("does not know the tail behind another event than the one it knows", () => {
+    tracker.established(0);
+    tracker.note({ ...at(5, 1), position: { epoch: EPOCH, offset: 5, stamp: 1_000_005 } });
+    tracker.heard(heard("6-10000051000006"), 1);
+    expect(top()).to.equal(6);
+    tracker.heard(heard("7-19999991000007"), 2);
+    expect([top(), tracker.since]).to.deep.equal([null, 2]);
+  });
+
+  it("takes a read that found another event at the newest place", () => {
+    tracker.established(0);
+    tracker.note({ ...at(5, 1), position: { epoch: EPOCH, offset: 5, stamp: 1_000_005 } });
+    const found = { epoch: EPOCH, offset: 5, stamp: 1_999_999 };
+    tracker.note({ ...at(5, 2), position: found });
+    expect(tracker.tail?.position).to.deep.equal(found);
+  });
+
+  it("says where the log has gone back to, by the first event that comes instead of a lost one", () => {
+    tracker.established(0);
+    for (const id of ["3-1000003", "4-10000031000004", "5-10000041000005"]) tracker.heard(heard(id), 1);
+    expect(tracker.lastKept({ epoch: EPOCH, offset: 5 })).to.equal(null);
+    const to = { epoch: EPOCH, offset: 3, stamp: 1_000_003 };
+    expect(tracker.heard(heard("4-10000031999999"), 1)).to.deep.equal({ to });
+    tracker.rolledBack(to);
+    expect(tracker.since).to.equal(Infinity);
+    for (const [offset, expected] of [
+      [3, null],
+      [4, to],
+      [5, to],
+      [6, null],
+    ] as const) {
+      expect(tracker.lastKept({ epoch: EPOCH, offset }), `of ${offset}`).to.equal(expected);
+    }
+    expect(tracker.lastKept({ epoch: OTHER, offset: 5 })).to.equal(null);
+  });
+
+  it("takes an event that comes once more for nothing new, and one that it does not remember for a suspicion", () => {
+    tracker.established(0);
+    const id = (offset: number): string => `${offset}-${1_000_000 + offset - 1}${1_000_000 + offset}`;
+    for (let offset = 2; offset <= 30; offset++) tracker.heard(heard(id(offset)), 1);
+    expect(tracker.heard(heard(id(28)), 1)).to.equal(null);
+    expect(tracker.heard(heard(28), 1), "without a stamp").to.deep.equal({ to: null });
+    expect(tracker.heard(heard(id(3)), 1), "long ago").to.deep.equal({ to: null });
+    tracker.heard(heard(id(40)), 1);
+    expect(tracker.heard(heard(id(29)), 1), "before a hole").to.deep.equal({ to: null });
+  });
+
+  it("remembers that a message without a place came, also over a lost connection", () => {
+    tracker.established(0);
+    expect(tracker.unlogged).to.equal(false);
+    tracker.heard(plain, 0);
+    tracker.lost();
+    expect(tracker.unlogged).to.equal(true);
+  });
+});

@@ -1,0 +1,98 @@
+import { expect } from "chai";
+
+import type { RedisSseError } from "../../../lib/errors.js";
+import { SessionRegistry } from "../../../lib/sessions/session-registry.js";
+import type { OnLimit } from "../../../lib/sse/http-answer.js";
+import type { CloseReason } from "../../../lib/sessions/session-state.js";
+
+const MAX = 3;
+
+describe("SessionRegistry", () => {
+  let registry: SessionRegistry;
+
+  /** A session that closes when the test says so. */
+  class Session {
+    closeReason: CloseReason | null = null;
+
+    evict(): void {
+      this.begin("limit");
+    }
+
+    begin(reason: CloseReason): void {
+      this.closeReason = reason;
+      registry.closing(this as never);
+    }
+
+    end(): void {
+      registry.remove(this as never);
+    }
+  }
+
+  /** Admits one more session of a key, or answers the code of the refusal. */
+  function admit(key: string, onLimit: OnLimit): Session | string {
+    try {
+      registry.assertRoom(key, onLimit);
+    } catch (error) {
+      return (error as RedisSseError).code;
+    }
+    const session = new Session();
+    registry.add(session as never, key);
+    return session;
+  }
+
+  function admitAll(count: number, key: string, onLimit: OnLimit = "event"): Session[] {
+    return Array.from({ length: count }, () => admit(key, onLimit) as Session);
+  }
+
+  beforeEach(() => {
+    registry = new SessionRegistry({ maxSessions: 100, maxSessionsPerKey: MAX });
+  });
+
+  for (const onLimit of ["event", "status"] as const) {
+    it(`with "${onLimit}", counts a closing session until it is closed, and evicts none`, () => {
+      const [first, ...others] = admitAll(MAX, "ann", onLimit);
+      expect(admit("ann", onLimit)).to.equal("LIMIT_SESSIONS_PER_KEY");
+      first!.begin("client-gone");
+      expect(admit("ann", onLimit)).to.equal("LIMIT_SESSIONS_PER_KEY");
+      first!.end();
+      expect(admit("ann", onLimit)).to.be.instanceOf(Session);
+      for (const { closeReason } of others) expect(closeReason).to.equal(null);
+    });
+  }
+
+  it("evicts the oldest session that is not closing, of the same key", () => {
+    const others = admitAll(MAX, "bob");
+    const [first, second, third] = admitAll(MAX, "ann");
+    first!.begin("client-gone");
+    // Sessions that are closing do not count against the new one.
+    expect(admit("ann", "evict-oldest")).to.be.instanceOf(Session);
+    expect(second!.closeReason).to.equal(null);
+    expect(admit("ann", "evict-oldest")).to.be.instanceOf(Session);
+    expect(second!.closeReason).to.equal("limit");
+    expect(third!.closeReason).to.equal(null);
+    for (const { closeReason } of others) expect(closeReason).to.equal(null);
+  });
+
+  it("admits at most twice the limit, closing sessions included", () => {
+    const sessions = admitAll(2 * MAX, "ann", "evict-oldest");
+    expect(sessions.map(({ closeReason }) => closeReason)).to.deep.equal([
+      ...Array<string>(MAX).fill("limit"),
+      ...Array<null>(MAX).fill(null),
+    ]);
+    expect(admit("ann", "evict-oldest")).to.equal("LIMIT_SESSIONS_PER_KEY");
+    expect(sessions[MAX]!.closeReason).to.equal(null);
+    sessions[0]!.end();
+    expect(admit("ann", "evict-oldest")).to.be.instanceOf(Session);
+    expect(sessions[MAX]!.closeReason).to.equal("limit");
+  });
+
+  it("forgets a key with its last session", () => {
+    const sessions = admitAll(2 * MAX, "ann", "evict-oldest");
+    for (const session of sessions) {
+      if (session.closeReason === null) session.begin("app");
+      session.end();
+    }
+    expect(registry.statistics).to.deep.include({ open: 0, closed: { limit: MAX, app: MAX } });
+    expect(admitAll(MAX, "ann").every((session) => session instanceof Session)).to.equal(true);
+  });
+});

@@ -1,0 +1,1245 @@
+import { format, stripVTControlCharacters } from "node:util";
+
+import { expect } from "chai";
+import createDebug from "debug";
+import { fake, restore, spy, stub } from "sinon";
+
+import { RedisSseError } from "../../../lib/errors.js";
+import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
+import { assertChannel } from "../../../lib/events/channel-name.js";
+import { EventBatch } from "../../../lib/events/event-batch.js";
+import { encodeEvent } from "../../../lib/sse/frame.js";
+import { FrameBuffer } from "../../../lib/backpressure/fifo-buffer.js";
+import type { InboundEvent } from "../../../lib/events/inbound-event.js";
+import type { SessionSettings } from "../../../lib/sessions/session-context.js";
+import { PubSubSession } from "../../../lib/sessions/session.js";
+import type { CloseReason } from "../../../lib/sessions/session-state.js";
+import type { StreamRequest } from "../../../lib/sessions/sink.js";
+import { Ticker } from "../../../lib/sessions/ticker.js";
+import type { Transport, TransportListener } from "../../../lib/subscriptions/transport.js";
+import { deferred, settle } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { FakeSink } from "../../support/fake-sink.js";
+import { noHistory, noLog } from "../../support/no-history.js";
+
+const SETTINGS: SessionSettings = {
+  heartbeatMs: 15_000,
+  slowConsumer: "disconnect",
+  retryMs: 2_000,
+  maxChannelsPerSession: 3,
+  maxEventBytes: 1_000,
+  maxReplayEvents: 100,
+  maxBufferedBytes: 1_000,
+  maxStallMs: 30_000,
+  maxLifetimeMs: Infinity,
+  subscribeTimeoutMs: 5_000,
+  closeTimeoutMs: 2_000,
+};
+
+describe("PubSubSession", () => {
+  let clock: FakeClock;
+  let ticker: Ticker;
+  let sink: FakeSink;
+  let transport: ScriptedTransport;
+  let opened: PubSubSession[];
+  let closed: PubSubSession[];
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    ticker = new Ticker(clock, 1_000);
+    sink = new FakeSink();
+    transport = new ScriptedTransport();
+    opened = [];
+    closed = [];
+  });
+
+  afterEach(async () => {
+    restore();
+    for (const session of opened) void session.close();
+    await passDeadlines();
+    expect(closed, "each session is told closed once").to.have.members(opened);
+    for (const session of opened) expect(session.state).to.equal("closed");
+    expect(sink.listeners, "listeners left on the sink").to.equal(0);
+    expect(clock.pending, "timers left").to.equal(0);
+    expect(transport.calls.at(-1), "the last stage of every teardown").to.equal("reset");
+  });
+
+  describe("start()", () => {
+    it("tells the client first when to come back, and what it is connected to", async () => {
+      const session = await live({}, "a", "b");
+      expect(session.state).to.equal("subscribed");
+      expect(sink.head?.headers).to.include({ "Content-Type": "text/event-stream; charset=utf-8" });
+      expect(sink.text).to.match(/^retry: 2000\nevent: connected\n/);
+      expect(sink.events).to.have.length(1);
+      expect(JSON.parse(sink.events[0]!.data)).to.deep.equal({
+        sessionId: session.id,
+        channels: ["a", "b"],
+        recovered: false,
+        heartbeatMs: 15_000,
+      });
+    });
+
+    it("takes the request's pause before the service's", async () => {
+      await live({ request: { retryMs: 7 } });
+      expect(sink.text).to.match(/^retry: 7\n/);
+    });
+
+    it("writes nothing before the subscription is acknowledged", async () => {
+      const acknowledged = deferred();
+      transport.onSubscribe = () => acknowledged.promise;
+      const session = create();
+      const started = session.start();
+      await settle();
+      expect(session.state).to.equal("created");
+      expect(sink.head).to.equal(null);
+      expect(sink.text).to.equal("");
+      acknowledged.resolve();
+      await started;
+    });
+
+    it("delivers what came before the acknowledgement after `connected`, in order", async () => {
+      transport.onSubscribe = () => {
+        transport.deliver("a", "first");
+        transport.deliver("a", "second");
+        return Promise.resolve();
+      };
+      const session = await live({}, "a");
+      transport.deliver("a", "third");
+      expect(eventNames()).to.deep.equal(["connected", "message", "message", "message"]);
+      expect(messages()).to.deep.equal(["first", "second", "third"]);
+      expect(session.statistics).to.include({ messagesSent: 3, messagesDropped: 0, bufferedBytes: 0 });
+    });
+
+    it("does not subscribe for a client that left before", async () => {
+      sink.closed = true;
+      const session = create();
+      await session.start();
+      expect(session.closeReason).to.equal("client-gone");
+      expect(transport.calls).not.to.contain("subscribe a");
+      await session.closed;
+      expect(transport.calls).to.deep.equal(["unsubscribe a", "close", "reset"]);
+      expect(sink.text).to.equal("");
+    });
+
+    it("undoes the subscription of a client that leaves before it is acknowledged", async () => {
+      const acknowledged = deferred();
+      transport.onSubscribe = () => acknowledged.promise;
+      const session = create();
+      const started = session.start();
+      await settle();
+      sink.leave();
+      expect(session.state, "the state changes at once").to.equal("closing");
+      expect(transport.signal?.aborted).to.equal(true);
+      await started;
+      await session.closed;
+      acknowledged.resolve();
+      await settle();
+      expect(session.closeReason).to.equal("client-gone");
+      expect(transport.calls).to.deep.equal(["subscribe a", "unsubscribe a", "close", "reset"]);
+      expect(sink.head).to.equal(null);
+      expect(sink.text).to.equal("");
+    });
+
+    it("ignores a subscription that is refused after the client left", async () => {
+      const acknowledged = deferred();
+      transport.onSubscribe = () => acknowledged.promise;
+      const session = create();
+      const started = session.start();
+      sink.leave();
+      acknowledged.reject(noperm());
+      await started;
+      await session.closed;
+      expect(session.closeReason).to.equal("client-gone");
+      expect(transport.calls.filter((call) => call === "reset")).to.have.length(1);
+      expect(sink.answered).to.equal(null);
+    });
+
+    it("ignores a client that drains before anything was written", async () => {
+      transport.onSubscribe = () => {
+        sink.drain();
+        return Promise.resolve();
+      };
+      const session = await live();
+      expect(session.state).to.equal("subscribed");
+      expect(eventNames()).to.deep.equal(["connected"]);
+    });
+
+    it("notices a client that left without a word while it subscribed", async () => {
+      transport.onSubscribe = () => {
+        sink.closed = true;
+        return Promise.resolve();
+      };
+      const session = create();
+      await session.start();
+      expect(session.closeReason).to.equal("client-gone");
+      expect(sink.text).to.equal("");
+    });
+  });
+
+  describe("a refused subscription", () => {
+    beforeEach(() => {
+      transport.onSubscribe = () => Promise.reject(maxClients());
+    });
+
+    it("gives the connection back before the client is told, and before the teardown", async () => {
+      const order = orderOf(transport, sink);
+      const session = create();
+      expect(await faultOf(session.start())).to.include({ code: "REDIS_UNAVAILABLE" });
+      await session.closed;
+      expect(order).to.deep.equal(["subscribe a", "reset", "answer", "unsubscribe a", "close", "reset"]);
+      expect(session.closeReason).to.equal("subscribe-failed");
+    });
+
+    it("is answered with a stream that says when to come back and tells the fault", async () => {
+      await faultOf(create().start());
+      expect(sink.answered?.status).to.equal(200);
+      const body = sink.answered!.body.toString();
+      expect(body).to.match(/^retry: \d+\nevent: error\n/);
+      expect(body).to.contain("REDIS_UNAVAILABLE").and.not.to.contain("secret");
+      expect(sink.head, "no stream was begun").to.equal(null);
+    });
+
+    it("is answered with a status where the request prefers that", async () => {
+      await faultOf(create({ request: { onUnavailable: "status" } }).start());
+      expect(sink.answered?.status).to.equal(503);
+    });
+
+    it("is a fault that holds nothing of the original error", async () => {
+      const fault = await faultOf(create().start());
+      expect(fault).to.be.instanceOf(RedisSseError);
+      expect(fault).not.to.have.property("command");
+      expect(format(fault)).not.to.contain("secret");
+    });
+
+    it("drops what came before it", async () => {
+      transport.onSubscribe = () => {
+        transport.deliver("a", "early");
+        return Promise.reject(maxClients());
+      };
+      const session = create();
+      await faultOf(session.start());
+      await session.closed;
+      expect(session.statistics).to.include({ messagesSent: 0, messagesDropped: 1, bufferedBytes: 0 });
+    });
+
+    it("is told as TIMEOUT when there is no answer by the deadline", async () => {
+      transport.onSubscribe = () => new Promise(() => {});
+      const session = create();
+      const fault = faultOf(session.start());
+      await settle();
+      clock.advance(4_999);
+      await settle();
+      expect(session.state).to.equal("created");
+      clock.advance(1);
+      expect(await fault).to.include({ code: "TIMEOUT" });
+      await session.closed;
+      expect(transport.calls).to.deep.equal(["subscribe a", "reset", "unsubscribe a", "close", "reset"]);
+    });
+
+    it("is told and torn down though giving the connection back throws", async () => {
+      transport.onReset = () => {
+        throw new Error("a bug");
+      };
+      const session = create();
+      await faultOf(session.start());
+      await session.closed;
+      expect(sink.answered?.status).to.equal(200);
+      expect(transport.calls).to.deep.equal(["subscribe a", "reset", "unsubscribe a", "close", "reset"]);
+    });
+
+    it("is not told to a client that left at the same moment", async () => {
+      transport.onSubscribe = () => {
+        sink.closed = true;
+        return Promise.reject(maxClients());
+      };
+      await faultOf(create().start());
+      expect(sink.answered).to.equal(null);
+    });
+  });
+
+  describe("its log", () => {
+    let lines: string[];
+    let logBefore: typeof createDebug.log;
+    let enabledBefore: string;
+
+    beforeEach(() => {
+      lines = [];
+      logBefore = createDebug.log;
+      enabledBefore = createDebug.disable();
+      createDebug.log = (...values: unknown[]) => lines.push(sseLine(format(...values)));
+      createDebug.enable("redis-sse:session");
+    });
+
+    afterEach(() => {
+      createDebug.log = logBefore;
+      createDebug.enable(enabledBefore);
+    });
+
+    it("has a line for each step of a stream, in the original's order", async () => {
+      const session = await live({ request: { key: "admin" } }, "notifications:admin");
+      for (let count = 1; count <= 5; count++) transport.deliver("notifications:admin", String(count));
+      sink.leave();
+      await session.closed;
+      expect(lines).to.deep.equal([
+        "[SSE] create PubSub connection: user=admin, channel=notifications:admin",
+        "[SSE] subscribed: notifications:admin",
+        "[SSE] client disconnected: user=admin, 5 messages sent",
+        "[SSE] cleaning up PubSub connection: user=admin",
+        "[SSE] unsubscribed: notifications:admin",
+        "[SSE] PubSub connection closed: user=admin",
+      ]);
+    });
+
+    it("has a line for each step of a refused subscription, in the original's order", async () => {
+      transport.onSubscribe = () => Promise.reject(maxClients());
+      transport.onUnsubscribe = () => Promise.reject(new RedisSseError("INTERNAL", "nothing was subscribed"));
+      const session = create({ request: { key: "admin" } }, "notifications:admin");
+      await faultOf(session.start());
+      await session.closed;
+      expect(lines).to.deep.equal([
+        "[SSE] create PubSub connection: user=admin, channel=notifications:admin",
+        "[SSE] subscribe failed: Too many connections: Redis has reached maxclients",
+        "[SSE] PubSub connection closed after the failed subscribe",
+        "[SSE] connection error: Too many connections: Redis has reached maxclients",
+        "[SSE] cleaning up PubSub connection: user=admin",
+        "[SSE] unsubscribe failed (closing all the same): nothing was subscribed",
+        "[SSE] PubSub connection closed: user=admin",
+      ]);
+    });
+
+    it("names the reason where it was not the client that left", async () => {
+      const session = await live({ request: { key: "admin" } });
+      await session.close("drain");
+      expect(lines).to.contain("[SSE] closing (drain): user=admin, 0 messages sent");
+    });
+
+    it("has a line for each channel that comes and goes", async () => {
+      const session = await live({}, "a");
+      await session.addChannel("b");
+      await session.removeChannel("b");
+      transport.onUnsubscribe = () => Promise.reject(new Error("Connection is closed."));
+      await session.removeChannel("a");
+      expect(lines.slice(2)).to.deep.equal([
+        "[SSE] subscribed: b",
+        "[SSE] unsubscribed: b",
+        "[SSE] unsubscribe failed: Redis cannot be reached",
+      ]);
+    });
+
+    it("cannot be forged by the name of a user", async () => {
+      const session = await live({ request: { key: "x\n[SSE] unsubscribed: y" } });
+      await session.close();
+      expect(lines[0]).to.contain('user="x\\n[SSE] unsubscribed: y", channel=a');
+      expect(lines.join("")).not.to.contain("\n");
+    });
+
+    it("says so when a stage of the teardown fails", async () => {
+      const session = await live();
+      transport.onUnsubscribe = () => Promise.reject(new Error("Connection is closed."));
+      transport.onClose = () => Promise.reject(new Error("Connection is closed."));
+      transport.onReset = () => {
+        throw new Error("Connection is closed.");
+      };
+      await session.close();
+      expect(lines.slice(-4)).to.deep.equal([
+        "[SSE] unsubscribe failed (closing all the same): Redis cannot be reached",
+        "[SSE] close failed (resetting all the same): Redis cannot be reached",
+        "[SSE] reset failed: Redis cannot be reached",
+        "[SSE] PubSub connection closed: user=-",
+      ]);
+    });
+  });
+
+  describe("a live session", () => {
+    it("writes what is delivered, encoded once", async () => {
+      await live();
+      const write = spy(sink, "write");
+      const batch = transport.deliver("a", "x");
+      expect(write.calledOnceWithExactly(batch.block)).to.equal(true);
+    });
+
+    it("writes nothing of a channel that is not its own", async () => {
+      await live({}, "a");
+      transport.deliver("b", "x");
+      expect(messages()).to.deep.equal([]);
+    });
+
+    it("sends an event to its client alone, in order with the others", async () => {
+      const session = await live();
+      transport.deliver("a", "1");
+      session.send({ event: "hello", data: { n: 2 } });
+      transport.deliver("a", "3");
+      expect(sink.events.slice(1)).to.deep.equal([
+        { event: "message", data: "1", id: undefined },
+        { event: "hello", data: '{"n":2}', id: undefined },
+        { event: "message", data: "3", id: undefined },
+      ]);
+      expect(session.statistics.messagesSent).to.equal(3);
+    });
+
+    it("refuses to send what cannot be an event, and stays open", async () => {
+      const session = await live();
+      expect(() => session.send({ event: "error", data: "" })).to.throw(RedisSseError, /reserved/);
+      expect(() => session.send({ data: 1n })).to.throw(RedisSseError, /JSON/);
+      expect(() => session.send({ data: "x".repeat(1_001) })).to.throw(RedisSseError, /1000 bytes/);
+      expect(session.state).to.equal("subscribed");
+      expect(eventNames()).to.deep.equal(["connected"]);
+    });
+
+    it("tells its client of a gap, in order with the events", async () => {
+      await live({}, "a", "b");
+      transport.deliver("a", "before");
+      transport.listener.interrupted([
+        { channel: "a", unlogged: true },
+        { channel: "b", unlogged: true },
+      ]);
+      transport.deliver("a", "after");
+      expect(eventNames()).to.deep.equal(["connected", "message", "gap", "message"]);
+      expect(JSON.parse(sink.events[2]!.data)).to.deep.equal({ channels: ["a", "b"], reason: "interrupted" });
+    });
+
+    it("counts what it sent", async () => {
+      const session = await live();
+      transport.deliver("a", "é");
+      expect(session.statistics).to.deep.equal({
+        openedAt: clock.now(),
+        messagesSent: 1,
+        bytesSent: Buffer.byteLength(sink.text),
+        messagesDropped: 0,
+        bufferedBytes: 0,
+      });
+    });
+
+    const broken: Readonly<Record<string, (session: PubSubSession) => void>> = {
+      "its sink throws": () => {
+        sink.write = () => {
+          throw new Error("write failed");
+        };
+        transport.deliver("a", "x");
+      },
+      "its sink tells of a failure": () => sink.leave(true),
+    };
+    for (const [what, breakSink] of Object.entries(broken)) {
+      it(`ends as write-error when ${what}`, async () => {
+        const session = await live();
+        breakSink(session);
+        expect(session.closeReason).to.equal("write-error");
+        await session.closed;
+        expect(transport.calls).to.contain("unsubscribe a");
+        expect(session.statistics.messagesSent, "what was not written was not sent").to.equal(0);
+      });
+    }
+
+    for (const failed of [false, true]) {
+      it(`ends as peer-lost when the system has given up its client, whether a write failed (${failed}) or not`, async () => {
+        const session = await live();
+        const errored = Object.assign(new Error("read ETIMEDOUT"), { code: "ETIMEDOUT" });
+        sink.connection = { errored, setKeepAlive: () => {}, destroy: () => {} };
+        sink.leave(failed);
+        expect(session.closeReason).to.equal("peer-lost");
+      });
+    }
+
+    it("ends as revoked when the server takes a channel away, and tells its client why", async () => {
+      const session = await live();
+      transport.listener.refused("a", new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused"));
+      await session.closed;
+      expect(session.closeReason).to.equal("revoked");
+      expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
+      expect(JSON.parse(sink.events[1]!.data)).to.deep.equal({
+        code: "SUBSCRIBE_REFUSED",
+        message: "Redis refused",
+      });
+    });
+
+    it("ends as redis-lost when its connection is lost for good", async () => {
+      const session = await live();
+      transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
+      await session.closed;
+      expect(session.closeReason).to.equal("redis-lost");
+      expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
+    });
+
+    it("leaves a connection that is lost while it subscribes to the subscription itself", async () => {
+      transport.onSubscribe = () => {
+        transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
+        return Promise.reject(maxClients());
+      };
+      const session = create();
+      await faultOf(session.start());
+      expect(session.closeReason).to.equal("subscribe-failed");
+    });
+  });
+
+  describe("a slow client", () => {
+    it("is not written to while it is blocked, and gets everything in order when it drains", async () => {
+      const session = await live();
+      sink.takes = false;
+      transport.deliver("a", "1"); // taken, and the last before it drains
+      transport.deliver("a", "2");
+      session.send({ data: "3" });
+      transport.deliver("a", "4");
+      expect(messages()).to.deep.equal(["1"]);
+      expect(session.statistics.bufferedBytes).to.equal(3 * sizeOf("2"));
+      sink.drain();
+      transport.deliver("a", "5");
+      expect(messages()).to.deep.equal(["1", "2", "3", "4", "5"]);
+      expect(session.statistics).to.include({ bufferedBytes: 0, messagesSent: 5, messagesDropped: 0 });
+    });
+
+    it("is given what waits in few writes, and no other after one that it does not take", async () => {
+      const session = await live({ settings: { maxBufferedBytes: 1_000_000 } });
+      sink.takes = false;
+      const events = Array.from({ length: 12 }, (_, index) => `${index} ${"x".repeat(10_000)}`);
+      for (const data of events) transport.deliver("a", data);
+      const before = sink.writes;
+      sink.step();
+      expect(sink.writes).to.equal(before + 1);
+      expect(messages()).to.deep.equal(events.slice(0, 8));
+      sink.step();
+      expect(sink.writes).to.equal(before + 2);
+      expect(messages()).to.deep.equal(events);
+      expect(session.state).to.equal("subscribed");
+    });
+
+    it("keeps what came before the acknowledgement when `connected` blocks it already", async () => {
+      sink.takes = false;
+      transport.onSubscribe = () => {
+        transport.deliver("a", "early");
+        return Promise.resolve();
+      };
+      await live();
+      expect(messages()).to.deep.equal([]);
+      sink.drain();
+      expect(messages()).to.deep.equal(["early"]);
+    });
+
+    it("is dropped when more waits for it than may be held", async () => {
+      const session = await live();
+      sink.takes = false;
+      transport.deliver("a", "x");
+      const held = Math.floor(SETTINGS.maxBufferedBytes / sizeOf("y"));
+      expect(held).to.be.greaterThan(2);
+      for (let count = 0; count < held; count++) transport.deliver("a", "y");
+      expect(session.statistics.bufferedBytes).to.equal(held * sizeOf("y"));
+      expect(session.statistics.bufferedBytes).to.be.at.most(SETTINGS.maxBufferedBytes);
+      expect(session.state).to.equal("subscribed");
+      transport.deliver("a", "z");
+      expect(session.closeReason).to.equal("slow-consumer");
+      expect(sink.destroyed).to.equal(true);
+      await session.closed;
+      expect(session.statistics).to.include({ bufferedBytes: 0, messagesSent: 1, messagesDropped: held + 1 });
+      expect(messages()).to.deep.equal(["x"]);
+    });
+
+    it("is dropped when it reads nothing for too long", async () => {
+      const session = await live();
+      sink.takes = false;
+      transport.deliver("a", "x");
+      clock.advance(29_000);
+      expect(session.state).to.equal("subscribed");
+      clock.advance(2_000);
+      expect(session.closeReason).to.equal("slow-consumer");
+      expect(sink.destroyed).to.equal(true);
+    });
+
+    it("has its time anew whenever it has drained", async () => {
+      const session = await live();
+      for (let round = 0; round < 3; round++) {
+        sink.takes = false;
+        transport.deliver("a", "x");
+        clock.advance(20_000);
+        sink.drain();
+      }
+      expect(session.state).to.equal("subscribed");
+    });
+
+    it("is not the fault of who has not begun to read: too much before the first byte is `limit`", async () => {
+      transport.onSubscribe = () => {
+        transport.deliver("a", "x".repeat(990));
+        transport.deliver("a", "x".repeat(990));
+        return new Promise(() => {});
+      };
+      const session = create();
+      await session.start();
+      expect(session.closeReason).to.equal("limit");
+      await session.closed;
+      expect(sink.answered?.status).to.equal(200);
+      expect(sink.text).to.equal("");
+    });
+  });
+
+  describe("time", () => {
+    it("brings a heartbeat after silence, and only then", async () => {
+      await live();
+      const begun = sink.text.length;
+      clock.advance(14_000);
+      expect(sink.text.slice(begun)).to.equal("");
+      clock.advance(2_000);
+      expect(sink.text.slice(begun)).to.equal(":\n");
+      transport.deliver("a", "x");
+      clock.advance(14_000);
+      expect(sink.text.slice(begun)).to.equal(":\ndata: x\n\n");
+      clock.advance(2_000);
+      expect(sink.text.slice(begun)).to.equal(":\ndata: x\n\n:\n");
+    });
+
+    it("brings heartbeats as often as the request asks", async () => {
+      await live({ request: { heartbeatMs: 3_000 } });
+      const begun = sink.text.length;
+      clock.advance(30_000);
+      const beats = (sink.text.length - begun) / ":\n".length;
+      expect(beats).to.be.within(7, 10);
+    });
+
+    it("counts no heartbeat as an event", async () => {
+      const session = await live();
+      clock.advance(60_000);
+      expect(session.statistics.messagesSent).to.equal(0);
+      expect(session.statistics.bytesSent).to.equal(Buffer.byteLength(sink.text));
+    });
+
+    it("brings no heartbeat to a client that is blocked", async () => {
+      await live();
+      sink.takes = false;
+      transport.deliver("a", "x");
+      const before = sink.text;
+      clock.advance(29_000);
+      expect(sink.text).to.equal(before);
+    });
+
+    it("brings nothing before the stream has begun", async () => {
+      transport.onSubscribe = () => new Promise(() => {});
+      const session = create({ settings: { subscribeTimeoutMs: 60_000 } });
+      const started = session.start();
+      await settle();
+      clock.advance(40_000);
+      expect(sink.text).to.equal("");
+      void session.close();
+      await started;
+    });
+
+    for (const [random, lifetimeMs] of [
+      [0, 80_000],
+      [0.5, 90_000],
+      [1, 100_000],
+    ] as const) {
+      it(`ends a stream after its lifetime, less a share of it at random (${random})`, async () => {
+        stub(Math, "random").returns(random);
+        const session = await live({ settings: { maxLifetimeMs: 100_000 } });
+        clock.advance(lifetimeMs - 1_000);
+        expect(session.state).to.equal("subscribed");
+        clock.advance(2_000);
+        expect(session.closeReason).to.equal("max-lifetime");
+        await session.closed;
+        expect(JSON.parse(sink.events.at(-1)!.data)).to.deep.equal({ reason: "max-lifetime" });
+      });
+    }
+
+    it("ends no stream that has no lifetime", async () => {
+      const session = await live();
+      clock.advance(24 * 3_600_000);
+      expect(session.state).to.equal("subscribed");
+    });
+  });
+
+  describe("until", () => {
+    it("ends the stream after the event for which it answers true, with the id that stops an EventSource", async () => {
+      const session = await live({ request: { until: ({ data }) => data === "last" } });
+      transport.deliver("a", "first");
+      transport.deliver("a", "last");
+      transport.deliver("a", "too late");
+      await session.closed;
+      expect(session.closeReason).to.equal("completed");
+      expect(messages()).to.deep.equal(["first", "last"]);
+      expect(sink.events.at(-1)).to.deep.equal({
+        event: "closing",
+        data: '{"reason":"completed"}',
+        id: "completed",
+      });
+      expect(session.statistics.messagesDropped).to.equal(1);
+    });
+
+    it("sees the channel, the event's name and its data", async () => {
+      const until = fake.returns(false);
+      const session = await live({ request: { until } });
+      transport.deliver("a", "x");
+      session.send({ event: "hello", data: 1 });
+      expect(until.args).to.deep.equal([
+        [{ channel: "a", event: undefined, data: "x" }],
+        [{ channel: "", event: "hello", data: "1" }],
+      ]);
+    });
+
+    it("is not asked about what this library tells the client itself", async () => {
+      const until = fake.returns(true);
+      const session = await live({ request: { until } });
+      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
+      expect(eventNames()).to.deep.equal(["connected", "gap"]);
+      expect(until.called).to.equal(false);
+      expect(session.state).to.equal("subscribed");
+    });
+
+    it("ends nothing when it throws", async () => {
+      const until = (): never => {
+        throw new Error("its own fault");
+      };
+      const session = await live({ request: { until } });
+      transport.deliver("a", "x");
+      expect(session.state).to.equal("subscribed");
+      expect(messages()).to.deep.equal(["x"]);
+    });
+
+    it("ends a stream whose last event came before the acknowledgement", async () => {
+      transport.onSubscribe = () => {
+        transport.deliver("a", "last");
+        transport.deliver("a", "after");
+        return Promise.resolve();
+      };
+      const session = await live({ request: { until: ({ data }) => data === "last" } });
+      expect(session.closeReason).to.equal("completed");
+      await session.closed;
+      expect(eventNames()).to.deep.equal(["connected", "message", "closing"]);
+      expect(messages()).to.deep.equal(["last"]);
+    });
+
+    it("writes nothing after the last event but the farewell, also to a client that was blocked", async () => {
+      const session = await live({ request: { until: ({ data }) => data === "last" } });
+      sink.takes = false;
+      for (const data of ["first", "last", "after"]) transport.deliver("a", data);
+      sink.drain();
+      await session.closed;
+      expect(messages()).to.deep.equal(["first", "last"]);
+      expect(session.statistics).to.include({ messagesSent: 2, messagesDropped: 1 });
+    });
+  });
+
+  describe("close()", () => {
+    it("answers the same promise every time, and tears down once", async () => {
+      const session = await live();
+      const first = session.close("drain");
+      const second = session.close("revoked");
+      expect(second).to.equal(first);
+      expect(session.closed).to.equal(first);
+      await first;
+      expect(session.close()).to.equal(first);
+      expect(session.closeReason).to.equal("drain");
+      expect(transport.calls).to.deep.equal(["subscribe a", "unsubscribe a", "close", "reset"]);
+    });
+
+    it("changes the state at once, and is done when everything is given back", async () => {
+      const session = await live();
+      expect(session.closeReason).to.equal(null);
+      const unsubscribed = deferred();
+      transport.onUnsubscribe = () => unsubscribed.promise;
+      const done = session.close();
+      expect(session.state).to.equal("closing");
+      expect(session.closeReason).to.equal("app");
+      await settle();
+      expect(session.state).to.equal("closing");
+      expect(closed).to.deep.equal([]);
+      unsubscribed.resolve();
+      await done;
+      expect(session.state).to.equal("closed");
+      expect(closed).to.deep.equal([session]);
+    });
+
+    const reasons: readonly CloseReason[] = [
+      "redis-lost",
+      "max-lifetime",
+      "authorization-expired",
+      "revoked",
+      "completed",
+      "drain",
+      "shutdown",
+      "limit",
+      "app",
+    ];
+    for (const reason of reasons) {
+      it(`tells the client "${reason}" and when to come back, and ends the response`, async () => {
+        const session = await live();
+        await session.close(reason);
+        expect(session.closeReason).to.equal(reason);
+        expect(sink.events.at(-1)).to.deep.equal({
+          event: "closing",
+          data: JSON.stringify({ reason }),
+          id: reason === "completed" ? "completed" : undefined,
+        });
+        expect(sink.text).to.match(/retry: [234]\d{3}\nevent: closing\n/);
+        expect(sink).to.include({ ended: true, destroyed: false });
+      });
+    }
+
+    it("writes what still waits before the farewell", async () => {
+      const session = await live();
+      sink.takes = false;
+      for (const data of ["1", "2", "3"]) transport.deliver("a", data);
+      await session.close("drain");
+      expect(eventNames()).to.deep.equal(["connected", "message", "message", "message", "closing"]);
+      expect(session.statistics).to.include({ messagesSent: 3, messagesDropped: 0, bufferedBytes: 0 });
+    });
+
+    it("tells a fault that it is given, by code and message", async () => {
+      const session = await live();
+      await session.close("app", new RedisSseError("INTERNAL", "an unexpected error"));
+      expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
+      expect(JSON.parse(sink.events[1]!.data)).to.deep.equal({
+        code: "INTERNAL",
+        message: "an unexpected error",
+      });
+    });
+
+    it("drops a client that does not read its farewell in time", async () => {
+      const session = await live();
+      sink.closesOnEnd = false;
+      const done = session.close("drain");
+      await settle();
+      expect(sink.destroyed).to.equal(false);
+      expect(session.state, "it waits for its client").to.equal("closing");
+      clock.advance(SETTINGS.closeTimeoutMs);
+      await done;
+      expect(sink).to.include({ ended: true, destroyed: true });
+    });
+
+    for (const what of ["a stream", "a request whose stream has not begun"]) {
+      it(`drops ${what} at once when its peer is lost, and writes nothing`, async () => {
+        if (what !== "a stream") transport.onSubscribe = () => new Promise(() => {});
+        const session = what === "a stream" ? await live() : create();
+        void session.start();
+        await settle();
+        const { text } = sink;
+        await session.close("peer-lost");
+        expect(sink).to.include({ destroyed: true, ended: false, answered: null, text });
+        expect(session.closeReason).to.equal("peer-lost");
+      });
+    }
+
+    it("answers a request whose stream has not begun", async () => {
+      transport.onSubscribe = () => new Promise(() => {});
+      const session = create();
+      const started = session.start();
+      await settle();
+      await session.close("drain");
+      await started;
+      expect(sink.answered?.status).to.equal(200);
+      expect(sink.answered?.body.toString()).to.match(/^retry: \d+\nevent: error\n.*"code":"CLOSED"/);
+    });
+
+    it("writes nothing afterwards, counts what comes, and ignores what its sink reports", async () => {
+      const session = await live();
+      const done = session.close();
+      const farewell = sink.text;
+      transport.deliver("a", "closing");
+      session.send({ data: "closing" });
+      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
+      await done;
+      transport.deliver("a", "closed");
+      clock.advance(60_000);
+      sink.drain();
+      await settle();
+      expect(sink.text).to.equal(farewell);
+      expect(session.statistics).to.include({ messagesSent: 0, messagesDropped: 4 });
+      expect(session.state).to.equal("closed");
+    });
+
+    it("keeps `client-gone` when the client leaves first", async () => {
+      const session = await live();
+      sink.leave();
+      await session.close("drain");
+      expect(session.closeReason).to.equal("client-gone");
+      expect(eventNames()).to.deep.equal(["connected"]);
+    });
+
+    it("may be called by a rule, which is asked before the event is written", async () => {
+      const session = await live({
+        request: {
+          until: () => {
+            void session.close("revoked");
+            return true;
+          },
+        },
+      });
+      transport.deliver("a", "x");
+      await session.closed;
+      expect(session.closeReason).to.equal("revoked");
+      expect(eventNames()).to.deep.equal(["connected", "closing"]);
+    });
+
+    const failures: Readonly<Record<string, () => Promise<void>>> = {
+      rejects: () => Promise.reject(new Error("Connection is closed.")),
+      hangs: () => new Promise(() => {}),
+      throws: () => {
+        throw new Error("a bug");
+      },
+    };
+    for (const [how, fail] of Object.entries(failures)) {
+      it(`closes and resets though unsubscribing ${how}, and resets though closing ${how}`, async () => {
+        const session = await live();
+        transport.onUnsubscribe = fail;
+        transport.onClose = fail;
+        void session.close();
+        await passDeadlines();
+        expect(session.state).to.equal("closed");
+        expect(transport.calls).to.deep.equal(["subscribe a", "unsubscribe a", "close", "reset"]);
+      });
+    }
+  });
+
+  describe("addChannel()", () => {
+    it("subscribes to one more channel, and resolves when that is acknowledged", async () => {
+      const session = await live({}, "a");
+      const acknowledged = deferred();
+      transport.onSubscribe = () => acknowledged.promise;
+      let added = false;
+      const adding = session.addChannel("b").then(() => (added = true));
+      await settle();
+      expect(added).to.equal(false);
+      transport.deliver("b", "before the acknowledgement");
+      acknowledged.resolve();
+      await adding;
+      expect([...session.channels]).to.deep.equal(["a", "b"]);
+      transport.deliver("b", "x");
+      expect(messages()).to.deep.equal(["before the acknowledgement", "x"]);
+      await session.close();
+      expect(transport.calls).to.contain("unsubscribe a,b");
+    });
+
+    it("does nothing for a channel that is there", async () => {
+      const session = await live({}, "a");
+      await session.addChannel("a");
+      expect(transport.calls).to.deep.equal(["subscribe a"]);
+    });
+
+    it("subscribes once for two who ask at a time, and both wait for it", async () => {
+      const session = await live({}, "a");
+      const acknowledged = deferred();
+      transport.onSubscribe = () => acknowledged.promise;
+      const added: number[] = [];
+      const both = [1, 2].map((which) => session.addChannel("b").then(() => added.push(which)));
+      await settle();
+      expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b"]);
+      expect(added).to.deep.equal([]);
+      acknowledged.resolve();
+      await Promise.all(both);
+      expect(added).to.deep.equal([1, 2]);
+    });
+
+    it("tells both who asked at a time when it fails", async () => {
+      const session = await live({}, "a");
+      transport.onSubscribe = () => Promise.reject(noperm());
+      const faults = await Promise.all([faultOf(session.addChannel("b")), faultOf(session.addChannel("b"))]);
+      expect(faults.map(({ code }) => code)).to.deep.equal(["SUBSCRIBE_REFUSED", "SUBSCRIBE_REFUSED"]);
+    });
+
+    it("refuses a name that is none, or is not open to streams", async () => {
+      const session = await live({}, "a");
+      expect(await faultOf(session.addChannel("b\n"))).to.include({ code: "INVALID_CHANNEL" });
+      expect(await faultOf(session.addChannel(5 as unknown as string))).to.include({
+        code: "INVALID_CHANNEL",
+      });
+      expect(await faultOf(session.addChannel("sse:x"))).to.include({ code: "FORBIDDEN" });
+      expect(transport.calls).to.deep.equal(["subscribe a"]);
+    });
+
+    it("refuses more channels than a stream may have", async () => {
+      const session = await live({}, "a", "b");
+      await session.addChannel("c");
+      expect(await faultOf(session.addChannel("d"))).to.include({ code: "LIMIT_CHANNELS" });
+      expect([...session.channels]).to.deep.equal(["a", "b", "c"]);
+      await session.addChannel("c");
+    });
+
+    it("counts channels that are still being added", async () => {
+      const session = await live({}, "a", "b");
+      const adding = session.addChannel("c");
+      expect(await faultOf(session.addChannel("d"))).to.include({ code: "LIMIT_CHANNELS" });
+      await adding;
+    });
+
+    it("leaves the channels as they were when it is refused, and undoes what may have been done", async () => {
+      const session = await live({}, "a");
+      transport.onSubscribe = () => Promise.reject(noperm());
+      expect(await faultOf(session.addChannel("b"))).to.include({ code: "SUBSCRIBE_REFUSED" });
+      expect([...session.channels]).to.deep.equal(["a"]);
+      expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b", "unsubscribe b"]);
+      expect(session.state).to.equal("subscribed");
+      transport.onSubscribe = () => Promise.resolve();
+      await session.addChannel("b");
+      expect([...session.channels]).to.deep.equal(["a", "b"]);
+    });
+
+    it("gives up at the deadline, and undoes the subscription behind it", async () => {
+      const session = await live({}, "a");
+      transport.onSubscribe = () => new Promise(() => {});
+      const fault = faultOf(session.addChannel("b"));
+      await settle();
+      clock.advance(SETTINGS.subscribeTimeoutMs);
+      expect(await fault).to.include({ code: "TIMEOUT" });
+      expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b", "unsubscribe b"]);
+      expect([...session.channels]).to.deep.equal(["a"]);
+    });
+
+    it("rejects with CLOSED when the client leaves meanwhile, and the channel is given back", async () => {
+      const session = await live({}, "a");
+      transport.onSubscribe = () => new Promise(() => {});
+      const fault = faultOf(session.addChannel("b"));
+      await settle();
+      sink.leave();
+      expect(await fault).to.include({ code: "CLOSED" });
+      await session.closed;
+      expect(transport.calls).to.contain("unsubscribe a,b");
+    });
+
+    it("rejects with CLOSED before the stream is live, and after it", async () => {
+      const session = create({}, "a");
+      expect(await faultOf(session.addChannel("b"))).to.include({ code: "CLOSED" });
+      await session.start();
+      await session.close();
+      expect(await faultOf(session.addChannel("b"))).to.include({ code: "CLOSED" });
+      expect(transport.calls).not.to.contain("subscribe b");
+    });
+  });
+
+  describe("removeChannel()", () => {
+    it("ends the channel's events at once, and unsubscribes", async () => {
+      const session = await live({}, "a", "b");
+      const removed = session.removeChannel("b");
+      transport.deliver("b", "late");
+      transport.deliver("a", "x");
+      await removed;
+      expect(messages()).to.deep.equal(["x"]);
+      expect([...session.channels]).to.deep.equal(["a"]);
+      expect(transport.calls).to.deep.equal(["subscribe a,b", "unsubscribe b"]);
+    });
+
+    it("ends them also for a client that is blocked, and whose events of the channel still wait", async () => {
+      const session = await live({}, "a", "b");
+      sink.takes = false;
+      transport.deliver("a", "1");
+      transport.deliver("b", "2");
+      transport.deliver("a", "3");
+      await session.removeChannel("b");
+      sink.drain();
+      expect(messages()).to.deep.equal(["1", "3"]);
+      expect(session.statistics).to.include({ messagesSent: 2, messagesDropped: 1, bufferedBytes: 0 });
+    });
+
+    it("makes room for another", async () => {
+      const session = await live({}, "a", "b", "c");
+      await session.removeChannel("b");
+      await session.addChannel("d");
+      expect([...session.channels]).to.deep.equal(["a", "c", "d"]);
+    });
+
+    it("does nothing for a channel that is not there, or a session that is not live", async () => {
+      const session = create({}, "a");
+      await session.removeChannel("a");
+      expect([...session.channels]).to.deep.equal(["a"]);
+      await session.start();
+      await session.removeChannel("b");
+      await session.close();
+      await session.removeChannel("a");
+      expect(transport.calls).to.deep.equal(["subscribe a", "unsubscribe a", "close", "reset"]);
+    });
+
+    for (const [how, fail] of Object.entries({
+      rejects: () => Promise.reject(new Error("Connection is closed.")),
+      hangs: () => new Promise<void>(() => {}),
+    })) {
+      it(`resolves though unsubscribing ${how}, and writes none of its events`, async () => {
+        const session = await live({}, "a", "b");
+        transport.onUnsubscribe = fail;
+        const removed = session.removeChannel("b");
+        await settle();
+        clock.advance(SETTINGS.closeTimeoutMs);
+        await removed;
+        transport.deliver("b", "x");
+        expect(messages()).to.deep.equal([]);
+        expect(session.state).to.equal("subscribed");
+      });
+    }
+
+    it("ends the wait of who was still adding the channel", async () => {
+      const session = await live({}, "a");
+      transport.onSubscribe = () => new Promise(() => {});
+      const adding = faultOf(session.addChannel("b"));
+      await session.removeChannel("b");
+      expect(await adding).to.have.property("code");
+      expect([...session.channels]).to.deep.equal(["a"]);
+      expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b", "unsubscribe b"]);
+    });
+
+    for (const [how, end] of Object.entries({
+      "is acknowledged": (first: Deferred) => first.resolve(),
+      "is refused": (first: Deferred) => first.reject(noperm()),
+    })) {
+      it(`lets a channel be added anew, whose first SUBSCRIBE ${how} only after that`, async () => {
+        const session = await live({}, "a");
+        const [first, second] = [deferred(), deferred()];
+        transport.onSubscribe = () => first.promise;
+        const adding = session.addChannel("b").catch(() => {});
+        const removed = session.removeChannel("b");
+        transport.onSubscribe = () => second.promise;
+        const again = session.addChannel("b");
+        end(first);
+        await Promise.all([adding, removed]);
+        let told = false;
+        const third = session.addChannel("b").then(() => (told = true));
+        await settle();
+        const toldEarly = told;
+        second.resolve();
+        await Promise.all([again, third]);
+        expect(toldEarly, "told of an acknowledgement that has not come").to.equal(false);
+        expect([...session.channels]).to.deep.equal(["a", "b"]);
+        expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b", "unsubscribe b", "subscribe b"]);
+      });
+    }
+  });
+
+  interface Given {
+    readonly request?: StreamRequest;
+    readonly settings?: Partial<SessionSettings>;
+  }
+
+  function create({ request = {}, settings }: Given = {}, ...channels: string[]): PubSubSession {
+    const session = new PubSubSession(
+      {
+        settings: { ...SETTINGS, ...settings },
+        clock,
+        createTransport: (_, listener) => transport.attach(listener),
+        history: noHistory,
+        onGap: () => {},
+        onRuleFailure: () => {},
+        budget: new BufferBudget(Infinity),
+        assertChannel: (name) => assertChannel(name, "sse:"),
+        startTicking: (member) => ticker.add(member),
+        explain: (fault) => fault,
+        onClosing: () => {},
+        onClosed: (member) => closed.push(member),
+      },
+      request,
+      sink,
+      channels.length === 0 ? ["a"] : channels,
+    );
+    opened.push(session);
+    return session;
+  }
+
+  async function live(given: Given = {}, ...channels: string[]): Promise<PubSubSession> {
+    const session = create(given, ...channels);
+    await session.start();
+    return session;
+  }
+
+  /** Lets everything end that ends by itself or at a deadline. */
+  async function passDeadlines(): Promise<void> {
+    for (let stage = 0; stage < 4; stage++) {
+      await settle();
+      clock.advance(SETTINGS.closeTimeoutMs);
+    }
+    await settle();
+  }
+
+  function eventNames(): readonly string[] {
+    return sink.events.map(({ event }) => event);
+  }
+
+  function messages(): readonly string[] {
+    return sink.events.filter(({ event }) => event === "message").map(({ data }) => data);
+  }
+});
+
+/** What an event counts while it waits. */
+function sizeOf(data: string): number {
+  const alone = new FrameBuffer<InboundEvent>();
+  alone.push({ channel: "a", event: undefined, data, frame: encodeEvent({ data }) });
+  return alone.bytes;
+}
+
+type Deferred = ReturnType<typeof deferred<void>>;
+
+class ScriptedTransport implements Transport {
+  readonly calls: string[] = [];
+  listener!: TransportListener;
+  /** What the session gave with its first subscription. */
+  signal: AbortSignal | null = null;
+  onSubscribe: () => Promise<void> = () => Promise.resolve();
+  onUnsubscribe: () => Promise<void> = () => Promise.resolve();
+  onClose: () => Promise<void> = () => Promise.resolve();
+  onReset: () => void = () => {};
+
+  attach(listener: TransportListener): this {
+    this.listener = listener;
+    return this;
+  }
+
+  subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
+    this.calls.push(`subscribe ${channels.join(",")}`);
+    this.signal ??= signal;
+    return this.onSubscribe();
+  }
+
+  unsubscribe(channels: readonly string[]): Promise<void> {
+    this.calls.push(`unsubscribe ${channels.join(",")}`);
+    return this.onUnsubscribe();
+  }
+
+  close(): Promise<void> {
+    this.calls.push("close");
+    return this.onClose();
+  }
+
+  reset(): void {
+    this.calls.push("reset");
+    this.onReset();
+  }
+
+  flush(): void {}
+
+  readonly log = noLog;
+
+  /** Events arrive in one turn; answers their batch. */
+  deliver(channel: string, ...texts: readonly string[]): EventBatch {
+    const events = texts.map((data) => ({ channel, event: undefined, data, frame: encodeEvent({ data }) }));
+    const batch = new EventBatch(channel, events, true);
+    this.listener.deliver(batch);
+    return batch;
+  }
+}
+
+/** The calls of the transport, with the sink's answer among them. */
+function orderOf(transport: ScriptedTransport, sink: FakeSink): readonly string[] {
+  const answer = sink.answer.bind(sink);
+  sink.answer = (given) => {
+    transport.calls.push("answer");
+    answer(given);
+  };
+  return transport.calls;
+}
+
+/** As ioredis gives it, with what must go nowhere. */
+function maxClients(): Error {
+  return Object.assign(new Error("ERR max number of clients reached"), {
+    name: "ReplyError",
+    command: { name: "hello", args: ["3", "AUTH", "user", "secret"] },
+  });
+}
+
+/** As a transport gives it. */
+function noperm(): RedisSseError {
+  return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused the channel");
+}
+
+function faultOf(work: Promise<unknown>): Promise<RedisSseError> {
+  return work.then(
+    () => expect.fail("expected a rejection"),
+    (error: unknown) => error as RedisSseError,
+  );
+}
+
+/** A line of `debug` without its colours, its time and its namespace. */
+function sseLine(line: string): string {
+  return stripVTControlCharacters(line)
+    .replace(/^.*?redis-sse:session /s, "")
+    .replace(/ \+\d+\w+$/, "");
+}

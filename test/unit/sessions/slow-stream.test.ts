@@ -1,0 +1,413 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+
+import { expect } from "chai";
+
+import { parseCursor, tagOf } from "../../../lib/sse/event-id.js";
+import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer.js";
+import { deferred, settle } from "../../support/eventually.js";
+import { SessionRig, type RigStream } from "../../support/session-rig.js";
+
+const KILOBYTE = "x".repeat(1_000);
+/** What an event of a kilobyte counts while it waits, about. */
+const COUNTED = 2_250;
+
+describe("a stream whose client does not read", () => {
+  let rig: SessionRig;
+
+  beforeEach(() => {
+    rig = new SessionRig();
+  });
+
+  afterEach("leaves nothing", async () => {
+    expect(await rig.close(), "what waits when all streams are closed").to.equal(0);
+    expect(rig.clock.pending, "timers").to.equal(0);
+  });
+
+  /** What waits for a client that reads nothing any more, and is told to it when it reads again. */
+  async function stall(slowConsumer: SlowConsumerPolicy, ...channels: string[]): Promise<RigStream> {
+    const stream = await rig.open({ slowConsumer }, ...channels);
+    stream.sink.takes = false;
+    // Taken, and the last before it drains; of a channel that all of them hear.
+    stream.session.send({ data: "blocks" });
+    return stream;
+  }
+
+  const after = (stream: RigStream): readonly string[] => stream.data.slice(1);
+
+  describe("disconnect", () => {
+    it("gets everything when it reads in time", async () => {
+      const stream = await stall("disconnect", "a");
+      rig.publish("a", "1", "2");
+      rig.publish("a", "3");
+      stream.sink.drain();
+      expect(after(stream)).to.deep.equal(["1", "2", "3"]);
+      expect(stream.gaps).to.deep.equal([]);
+    });
+
+    it("is ended when too much waits, and comes back for all of it", async () => {
+      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      const stream = await stall("disconnect", "a");
+      for (let index = 0; index < 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
+      expect(stream.session.closeReason).to.equal("slow-consumer");
+      expect(rig.budget.dropped, "what history gives back").to.equal(0);
+      const back = await rig.open({ lastEventId: stream.lastId }, "a");
+      expect(back.data).to.have.length(10);
+      expect(back.gaps).to.deep.equal([]);
+    });
+  });
+
+  describe("drop-oldest", () => {
+    it("gets the newest, and is told first that it misses some, with the place behind them", async () => {
+      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      const stream = await stall("drop-oldest", "a");
+      for (let index = 1; index <= 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
+      expect(stream.session.state).to.equal("subscribed");
+      expect(rig.budget.dropped, "before the client is told").to.equal(7);
+      stream.sink.drain();
+      expect(rig.budget.dropped).to.equal(7);
+      expect(after(stream).map((data) => parseInt(data, 10))).to.deep.equal([8, 9, 10]);
+      expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
+      expect(idOf(stream, "gap")).to.deep.equal({ a: 7 });
+      expect(stream.session.statistics).to.include({ messagesDropped: 7, bufferedBytes: 0 });
+      expect(rig.gaps).to.deep.equal({ "slow-consumer": 1 });
+    });
+
+    it("is told of a loss though nothing more waits", async () => {
+      rig = new SessionRig({ maxTotalBytes: 10_000 });
+      const stream = await stall("drop-oldest", "a");
+      rig.publish("a", "y".repeat(9_000));
+      expect(stream.session.statistics.bufferedBytes).to.equal(0);
+      stream.sink.drain();
+      expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
+      expect(idOf(stream, "gap")).to.deep.equal({ a: 1 });
+    });
+
+    it("is told of it also when the stream is closed before it reads again", async () => {
+      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      const stream = await stall("drop-oldest", "a");
+      for (let index = 1; index <= 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
+      void stream.session.close("drain");
+      expect(stream.sink.events.map(({ event }) => event)).to.deep.equal([
+        "connected",
+        "message",
+        "gap",
+        "message",
+        "message",
+        "message",
+        "closing",
+      ]);
+    });
+
+    it("ends when what may not be dropped is too much", async () => {
+      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      const stream = await stall("drop-oldest", "a");
+      for (let index = 0; index < 10; index++) stream.session.send({ data: KILOBYTE });
+      expect(stream.session.closeReason).to.equal("slow-consumer");
+    });
+
+    it("gets what was sent to it alone, in its order among what is left", async () => {
+      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      const stream = await stall("drop-oldest", "a");
+      rig.publish("a", `1 ${KILOBYTE}`);
+      stream.session.send({ data: "own 1" });
+      for (const index of [2, 3, 4]) rig.publish("a", `${index} ${KILOBYTE}`);
+      stream.session.send({ data: "own 2" });
+      rig.publish("a", `5 ${KILOBYTE}`);
+      stream.sink.drain();
+      expect(after(stream).map((data) => data.slice(0, 5).trim())).to.deep.equal([
+        "own 1",
+        "3 xxx",
+        "4 xxx",
+        "own 2",
+        "5 xxx",
+      ]);
+    });
+
+    it("has its last event of a channel, and ends after it", async () => {
+      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      const stream = await stall("drop-oldest", "a", "b");
+      rig.complete("a", "the end of a");
+      for (let index = 1; index <= 10; index++) rig.publish("b", `${index} ${KILOBYTE}`);
+      rig.complete("b");
+      expect(stream.session.state).to.equal("subscribed");
+      stream.sink.drain();
+      expect(after(stream)[0]).to.equal("the end of a");
+      expect(stream.gaps).to.deep.equal(["slow-consumer b"]);
+      expect(stream.session.closeReason).to.equal("completed");
+    });
+  });
+
+  describe("latest", () => {
+    it("gets the newest of each channel", async () => {
+      const stream = await stall("latest", "a", "p");
+      for (const index of [1, 2, 3]) rig.publish("a", `a ${index}`);
+      for (const index of [1, 2]) rig.publish("p", `p ${index}`);
+      stream.sink.drain();
+      expect(after(stream)).to.deep.equal(["a 3", "p 2"]);
+      expect(stream.gaps).to.deep.equal(["slow-consumer a", "slow-consumer p"]);
+      expect(rig.gaps).to.deep.equal({ "slow-consumer": 2 });
+    });
+
+    it("gets everything while it reads", async () => {
+      const stream = await rig.open({ slowConsumer: "latest" }, "a");
+      for (const data of ["1", "2", "3"]) rig.publish("a", data);
+      rig.publish("a", "4", "5");
+      expect(stream.data).to.deep.equal(["1", "2", "3", "4", "5"]);
+    });
+
+    it("gets the newest of each key", async () => {
+      const latestBy = ({ data }: { data: string }): string => data.split("=")[0]!;
+      const stream = await stall({ latestBy }, "a");
+      rig.publish("a", "x=1", "y=1", "x=2", "z=1", "y=2");
+      stream.sink.drain();
+      expect(after(stream)).to.deep.equal(["x=2", "z=1", "y=2"]);
+    });
+
+    it("is asked for the key in the context in which it was opened, whoever has events passed on", async () => {
+      const request = new AsyncLocalStorage<string>();
+      const seen: (string | undefined)[] = [];
+      const latestBy = (): string => (seen.push(request.getStore()), "one");
+      const stream = await request.run("its own", () => stall({ latestBy }, "a"));
+      request.run("another", () => rig.publish("a", "1", "2"));
+      stream.sink.drain();
+      expect(after(stream)).to.deep.equal(["2"]);
+      expect(seen).to.deep.equal(["its own", "its own"]);
+    });
+
+    it("is not robbed of it by an event that is not for it", async () => {
+      const stream = await rig.open(
+        {
+          slowConsumer: "latest",
+          filter: ({ data }) => !data.startsWith("secret"),
+          until: ({ data }) => data === "secret end",
+        },
+        "a",
+      );
+      stream.sink.takes = false;
+      rig.publish("a", "blocks");
+      rig.publish("a", "mine 1");
+      rig.publish("a", "mine 2");
+      rig.publish("a", "secret 1");
+      stream.sink.drain();
+      expect(after(stream)).to.deep.equal(["mine 2"]);
+      expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
+      rig.publish("a", "secret end");
+      expect(stream.session.closeReason).to.equal("completed");
+    });
+  });
+
+  for (const policy of [
+    "drop-oldest",
+    "latest",
+    { latestBy: ({ data }: { data: string }): string => data.slice(0, 1) },
+  ] as const) {
+    const name = typeof policy === "object" ? "latestBy" : policy;
+
+    describe(`${name}, of an event that alone is more than may wait`, () => {
+      const large = "y".repeat(9_000);
+
+      it("gets it, as the newest, whatever waited before it", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a");
+        rig.publish("a", "old");
+        rig.publish("a", large);
+        expect(stream.session.state).to.equal("subscribed");
+        expect(rig.budget.bytes).to.equal(stream.session.statistics.bufferedBytes);
+        stream.sink.drain();
+        expect(after(stream)).to.deep.equal([large]);
+        expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
+        expect(rig.budget.bytes).to.equal(0);
+      });
+
+      it("gets it also where something is sent to it alone behind it", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a");
+        rig.publish("a", large);
+        stream.session.send({ data: "own" });
+        stream.sink.drain();
+        expect(after(stream)).to.deep.equal([large, "own"]);
+        expect(stream.gaps).to.deep.equal([]);
+      });
+
+      it("gets the next in its place, and is told", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a");
+        rig.publish("a", large);
+        rig.publish("a", "newer");
+        stream.sink.drain();
+        expect(after(stream)).to.deep.equal(["newer"]);
+        expect(stream.gaps).to.deep.equal(["slow-consumer a"]);
+      });
+
+      it("is ended all the same by what may not be dropped", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a");
+        rig.publish("a", large);
+        for (let index = 0; index < 5; index++) stream.session.send({ data: KILOBYTE });
+        expect(stream.session.closeReason).to.equal("slow-consumer");
+      });
+
+      it("holds nothing any more once its channel was taken away", async () => {
+        rig = new SessionRig({ maxBufferedBytes: 10_000 });
+        const stream = await stall(policy, "a", "b");
+        rig.publish("a", large);
+        await stream.session.removeChannel("a");
+        expect(stream.session.statistics.bufferedBytes).to.equal(0);
+        for (let index = 0; index < 5; index++) stream.session.send({ data: KILOBYTE });
+        expect(stream.session.closeReason).to.equal("slow-consumer");
+      });
+    });
+  }
+
+  for (const policy of ["drop-oldest", "latest"] as const) {
+    it(`${policy}: ends after the event that until names, though others come behind it`, async () => {
+      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      const stream = await rig.open({ slowConsumer: policy, until: ({ data }) => data === "done" }, "a");
+      stream.sink.takes = false;
+      rig.publish("a", "blocks");
+      rig.publish("a", "done");
+      for (let index = 0; index < 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
+      stream.sink.drain();
+      await settle();
+      expect(after(stream)).to.deep.equal(["done"]);
+      expect(stream.session.closeReason).to.equal("completed");
+    });
+
+    it(`${policy}: loses nothing of a client that comes back with any id that it had`, async () => {
+      rig = new SessionRig({ maxBufferedBytes: 10_000 });
+      const stream = await stall(policy, "a", "b");
+      for (let index = 1; index <= 9; index++)
+        rig.publish(index % 3 === 0 ? "b" : "a", `${index} ${KILOBYTE}`);
+      stream.sink.drain();
+      rig.publish("a", "live");
+      const ids = [...stream.sink.text.matchAll(/^id: (.*)$/gm)].map(([, id]) => id!);
+      for (const id of ids) {
+        // The id comes first in the block of what it stands for.
+        const had = stream.sink.text.slice(0, stream.sink.text.indexOf("\n\n", stream.sink.text.indexOf(id)));
+        const seen = new Set(Array.from(had.matchAll(/^data: (\d .*)$/gm), ([, data]) => data!));
+        const back = await rig.open({ lastEventId: id }, "a", "b");
+        expect(back.gaps).to.deep.equal([]);
+        for (const data of back.data) expect(seen.has(data), data.slice(0, 9)).to.equal(false);
+        // Whatever is behind the id comes again, and nothing that was before it.
+        if (!had.includes("event: gap")) expect(back.data).to.have.length(10 - seen.size);
+        await back.session.close();
+      }
+      expect(ids.length).to.be.greaterThan(3);
+    });
+
+    it(`${policy}: is ended when it reads nothing for too long`, async () => {
+      const stream = await stall(policy, "a");
+      for (let second = 0; second < 29; second++) {
+        rig.publish("a", `${second}`);
+        rig.clock.advance(1_000);
+      }
+      expect(stream.session.state).to.equal("subscribed");
+      rig.clock.advance(2_000);
+      expect(stream.session.closeReason).to.equal("slow-consumer");
+    });
+  }
+
+  describe("where too much waits in all", () => {
+    const budgetOf = (events: number): SessionRig => new SessionRig({ maxTotalBytes: events * COUNTED });
+
+    it("the one for which most waits drops all it may, and the others keep what they have", async () => {
+      rig = budgetOf(6);
+      const large = await stall("drop-oldest", "a", "b");
+      const small = await stall("drop-oldest", "b");
+      rig.publish("a", KILOBYTE);
+      for (const index of [1, 2, 3]) rig.publish("b", `${index} ${KILOBYTE}`);
+      expect(rig.budget.exceeded).to.equal(1);
+      expect(large.session.statistics.bufferedBytes + small.session.statistics.bufferedBytes).to.equal(
+        rig.budget.bytes,
+      );
+      for (const each of [large, small]) each.sink.drain();
+      expect(after(small)).to.have.length(3);
+      expect(small.gaps).to.deep.equal([]);
+      expect(large.gaps).to.have.members(["slow-consumer a", "slow-consumer b"]);
+      expect(rig.budget.bytes).to.equal(0);
+    });
+
+    it("the one for which most waits ends where it drops nothing, and leaves nothing behind", async () => {
+      rig = budgetOf(6);
+      const large = await stall("disconnect", "a", "b");
+      const small = await stall("disconnect", "b");
+      rig.publish("a", KILOBYTE);
+      for (const index of [1, 2, 3]) rig.publish("b", `${index} ${KILOBYTE}`);
+      expect(large.session.closeReason).to.equal("slow-consumer");
+      expect(small.session.state).to.equal("subscribed");
+      expect(rig.budget.bytes).to.equal(small.session.statistics.bufferedBytes);
+      small.sink.drain();
+      expect(after(small)).to.have.length(3);
+    });
+
+    it("one that may drop nothing of what it holds ends", async () => {
+      rig = budgetOf(4);
+      const stream = await stall("drop-oldest", "a");
+      for (let index = 0; index < 5; index++) stream.session.send({ data: KILOBYTE });
+      expect(stream.session.closeReason).to.equal("slow-consumer");
+      expect(rig.budget.bytes).to.equal(0);
+    });
+
+    it("one that is only behind ends for nothing: it reads from the log what it gave up", async () => {
+      rig = budgetOf(3);
+      const stream = await rig.open({}, "a");
+      const gate = deferred();
+      rig.gate = gate.promise;
+      rig.append("a", "missed");
+      for (let index = 0; index < 6; index++) rig.publish("a", `${index} ${KILOBYTE}`);
+      expect(rig.budget.exceeded).to.be.greaterThan(0);
+      expect(stream.session.state).to.equal("subscribed");
+      gate.resolve();
+      await settle();
+      expect(stream.data.map((data) => data.slice(0, 6).trim())).to.deep.equal([
+        "missed",
+        ...Array.from({ length: 6 }, (_, index) => `${index} xxxx`),
+      ]);
+      expect(stream.gaps).to.deep.equal([]);
+      expect(rig.budget.bytes).to.equal(0);
+    });
+  });
+
+  describe("what waits in all", () => {
+    it("is nothing again when a stream has got what it missed, though its client never stalled", async () => {
+      const stream = await rig.open({}, "a");
+      const gate = deferred();
+      rig.gate = gate.promise;
+      rig.append("a", "missed");
+      rig.publish("a", "held");
+      expect(rig.budget.bytes).to.be.greaterThan(0);
+      gate.resolve();
+      await settle();
+      expect(stream.data).to.deep.equal(["missed", "held"]);
+      expect(rig.budget.bytes).to.equal(0);
+    });
+
+    it("is nothing again once a stream is closing, however long its client takes for the last bytes", async () => {
+      const stream = await stall("disconnect", "a");
+      stream.sink.closesOnEnd = false;
+      rig.publish("a", KILOBYTE);
+      void stream.session.close("drain");
+      expect(stream.session.state).to.equal("closing");
+      expect(rig.budget.bytes).to.equal(0);
+      expect(stream.session.statistics.messagesDropped).to.equal(0);
+    });
+
+    it("is nothing again when a channel was taken away", async () => {
+      const stream = await stall("disconnect", "a", "b");
+      rig.publish("a", KILOBYTE);
+      await stream.session.removeChannel("a");
+      expect(rig.budget.bytes).to.equal(0);
+    });
+  });
+});
+
+/** Where the client stands with the first event of that type, by channel. */
+function idOf(stream: RigStream, type: string): Record<string, number> {
+  const id = stream.sink.events.find(({ event }) => event === type)?.id;
+  return Object.fromEntries(
+    ["a", "b"].flatMap((channel) => {
+      const entry = parseCursor(id ?? "")?.find(({ tag }) => tag === tagOf(channel));
+      return entry === undefined ? [] : [[channel, entry.offset]];
+    }),
+  );
+}

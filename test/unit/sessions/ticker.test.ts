@@ -1,0 +1,101 @@
+import { expect } from "chai";
+
+import { Ticker, type Ticking } from "../../../lib/sessions/ticker.js";
+import { FakeClock } from "../../support/fake-clock.js";
+
+const PERIOD_MS = 1_000;
+
+describe("Ticker", () => {
+  let clock: FakeClock;
+  let ticker: Ticker;
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    ticker = new Ticker(clock, PERIOD_MS);
+  });
+
+  it("sets no timer while it has no members", () => {
+    expect(clock.pending).to.equal(0);
+  });
+
+  it("ticks each member once in a period, with the time", () => {
+    const members = Array.from({ length: 25 }, () => new Member());
+    members.forEach((member) => ticker.add(member));
+    clock.advance(PERIOD_MS);
+    for (const { ticks } of members) expect(ticks).to.have.length(1);
+    clock.advance(3 * PERIOD_MS);
+    for (const { ticks } of members) {
+      expect(ticks).to.have.length(4);
+      expect(ticks.slice(1).map((now, index) => now - ticks[index]!)).to.deep.equal([1_000, 1_000, 1_000]);
+    }
+  });
+
+  it("spreads its members evenly over the period, with one timer for all", () => {
+    let ticked = 0;
+    for (let index = 0; index < 1_000; index++) ticker.add({ tick: () => ticked++ });
+    expect(clock.pending).to.equal(1);
+    for (let slot = 1; slot <= 10; slot++) {
+      clock.advance(PERIOD_MS / 10);
+      expect(ticked).to.equal(slot * 100);
+    }
+    expect(clock.pending).to.equal(1);
+  });
+
+  it("ticks a member no more once it was taken away, and the others as before", () => {
+    const [first, second] = [new Member(), new Member()];
+    const remove = ticker.add(first);
+    ticker.add(second);
+    remove();
+    clock.advance(PERIOD_MS);
+    expect(first.ticks).to.have.length(0);
+    expect(second.ticks).to.have.length(1);
+  });
+
+  it("has no timer when its last member is gone, however often that is taken away", () => {
+    const removals = Array.from({ length: 12 }, () => ticker.add(new Member()));
+    removals.slice(1).forEach((remove) => {
+      remove();
+      remove();
+    });
+    expect(clock.pending).to.equal(1);
+    removals[0]!();
+    removals[0]!();
+    expect(clock.pending).to.equal(0);
+  });
+
+  it("has no timer when its last member takes itself away while it is ticked", () => {
+    const remove = ticker.add({ tick: () => remove() });
+    clock.advance(PERIOD_MS);
+    expect(clock.pending).to.equal(0);
+  });
+
+  it("begins anew with the next member", () => {
+    ticker.add(new Member())();
+    const member = new Member();
+    ticker.add(member);
+    expect(clock.pending).to.equal(1);
+    clock.advance(PERIOD_MS);
+    expect(member.ticks).to.have.length(1);
+  });
+
+  it("ticks on when a member takes another away", () => {
+    const late = new Member();
+    const removals: (() => void)[] = [];
+    ticker.add({ tick: () => removals.forEach((remove) => remove()) });
+    for (let index = 0; index < 9; index++) ticker.add(new Member());
+    removals.push(ticker.add(late)); // in the slot of the first
+    const last = new Member();
+    ticker.add(last);
+    clock.advance(PERIOD_MS);
+    expect(late.ticks).to.have.length(0);
+    expect(last.ticks).to.have.length(1);
+  });
+});
+
+class Member implements Ticking {
+  readonly ticks: number[] = [];
+
+  tick(now: number): void {
+    this.ticks.push(now);
+  }
+}

@@ -1,0 +1,224 @@
+import { expect } from "chai";
+import * as fc from "fast-check";
+
+import {
+  encodeCursor,
+  isEpoch,
+  MAX_CHANNELS,
+  parseCursor,
+  tagOf,
+  type CursorEntry,
+} from "../../../lib/sse/event-id.js";
+import { assertField } from "../../../lib/sse/frame.js";
+
+const epoch = fc.stringMatching(/^[0-9a-f]{8}$/).filter(isEpoch);
+const offset = fc.oneof(
+  fc.nat(300),
+  fc.maxSafeNat(),
+  fc.constantFrom(127, 128, 16_383, 16_384, 2 ** 31, 2 ** 32, 2 ** 49 - 1, 2 ** 49, Number.MAX_SAFE_INTEGER),
+);
+const tag = fc.nat(0xffff_ffff);
+const entry: fc.Arbitrary<CursorEntry> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record(
+      { tag, epoch, offset, stamp: fc.integer({ min: 1, max: 9_999_999 }) },
+      { requiredKeys: ["tag", "epoch", "offset"] },
+    ),
+  },
+  fc.record({
+    tag,
+    epoch: fc.constant(""),
+    offset: fc.constant(0),
+    since: fc.nat(1e6).map((hours) => hours * 3_600_000),
+    run: fc.nat(0xffff),
+  }),
+);
+const entries = fc.array(entry, { minLength: 1, maxLength: 70 });
+
+/** A cursor's text of bytes that nobody has checked. */
+const textOf = (...bytes: readonly number[]): string => `3.${Buffer.from(bytes).toString("base64url")}`;
+
+const EXAMPLE = encodeCursor([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300, stamp: 1_000_001 }]);
+
+describe("encodeCursor()", () => {
+  it("writes a tag, an epoch, a stamp and an offset for each channel", () => {
+    const head = [0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe];
+    expect(EXAMPLE).to.equal(textOf(...head, 0x0f, 0x42, 0x41, 0xac, 0x02));
+    const unknown = encodeCursor([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300 }]);
+    expect(unknown).to.equal(textOf(...head, 0, 0, 0, 0xac, 0x02));
+  });
+
+  it("writes the hour in which there was no log, and the run of the server, instead of an offset", () => {
+    const text = encodeCursor([{ tag: 1, epoch: "", offset: 0, since: 3 * 3_600_000 - 1, run: 300 }]);
+    expect(text).to.equal(textOf(0, 0, 0, 1, 0, 0, 0, 0, 0xac, 0x82, 0x08));
+  });
+
+  it("makes what may stand in an id and in a header, whatever it is made of", () => {
+    fc.assert(
+      fc.property(entries, (list) => {
+        const text = encodeCursor(list);
+        expect(text).to.match(/^3\.[A-Za-z0-9_-]+$/);
+        assertField("id", text);
+      }),
+    );
+  });
+
+  it("takes few bytes, also of a stream with 64 channels", () => {
+    const busy = (count: number, at: number): number =>
+      encodeCursor(
+        Array.from({ length: count }, (_, index) => ({
+          tag: tagOf(`c${index}`),
+          epoch: "ffffffff",
+          offset: at,
+        })),
+      ).length;
+    expect(busy(1, 1_000), "one channel").to.equal(20);
+    expect(busy(64, 1_000), "64 channels, thousands of events each").to.equal(1_112);
+    expect(busy(64, 10), "64 quiet channels").to.equal(1_026);
+    expect(busy(64, 1_000_000_000), "64 channels, a thousand million events each").to.equal(1_368);
+    expect(busy(64, Number.MAX_SAFE_INTEGER), "the most that 64 channels take").to.equal(1_624);
+    expect(busy(MAX_CHANNELS, Number.MAX_SAFE_INTEGER), "the most that there may be").to.be.below(8_192);
+  });
+});
+
+describe("parseCursor()", () => {
+  it("reads back whatever was written", () => {
+    fc.assert(
+      fc.property(entries, (list) => {
+        expect(parseCursor(encodeCursor(list))).to.deep.equal(list);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("takes a text only when that is the one text of what it says", () => {
+    const mangled = fc
+      .tuple(entries, fc.nat(), fc.string({ minLength: 0, maxLength: 2, unit: "binary-ascii" }), fc.nat(2))
+      .map(([list, at, inserted, deleted]) => {
+        const text = encodeCursor(list.slice(0, 3));
+        const start = at % (text.length + 1);
+        return text.slice(0, start) + inserted + text.slice(start + deleted);
+      });
+    const bytes = fc.uint8Array({ minLength: 1, maxLength: 40 }).map((list) => textOf(...list));
+    const base64 = fc.stringMatching(/^[123]\.[\w-]{0,40}$/);
+    let taken = 0;
+    fc.assert(
+      fc.property(fc.oneof(mangled, bytes, base64, fc.string({ unit: "binary" })), (text) => {
+        const read = parseCursor(text);
+        if (read === null) return;
+        taken++;
+        if (text.startsWith("3.")) expect(encodeCursor(read)).to.equal(text);
+        for (const each of read) {
+          expect(each.isVersion1 === true || each.epoch === "" || isEpoch(each.epoch)).to.equal(true);
+          expect(each.tag).to.be.within(0, each.isVersion1 ? 0xffff : 0xffff_ffff);
+          expect(Number.isSafeInteger(each.offset) && each.offset >= 0).to.equal(true);
+        }
+      }),
+      { numRuns: 20_000 },
+    );
+    expect(taken, "texts that were a cursor all the same").to.be.greaterThan(500);
+  });
+
+  const channelAndEpoch = [0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe];
+  const head = [...channelAndEpoch, 0x0f, 0x42, 0x41];
+  const hostile: Readonly<Record<string, string>> = {
+    nothing: "",
+    "a version alone": "3.",
+    "no version": EXAMPLE.slice(2),
+    "another version": `4${EXAMPLE.slice(1)}`,
+    "a longer version": `3${EXAMPLE}`,
+    "a dollar, which is the end of a Redis stream": "$",
+    "a plus, which is the end of a range": "+",
+    "a greater-than, which is what is new to a group": ">",
+    "a negative number": "-1",
+    "an id of a Redis stream": "1-1",
+    "an id with a part too many": "1-1-1",
+    "2^64": "18446744073709551616",
+    "2^64 behind the version": "3.18446744073709551616",
+    "an end of quotes": "'; DROP TABLE users; --",
+    "a tag of HTML": "<script>alert(1)</script>",
+    "an emoji": "3.🎉",
+    "a lone surrogate": "3.\ud83d",
+    "what a proxy makes of two headers": "1, 2",
+    "what a proxy makes of a header that comes twice": `${EXAMPLE}, ${EXAMPLE}`,
+    "a NUL": `${EXAMPLE}\0`,
+    "a line end": `${EXAMPLE}\n`,
+    "a line end before": `\n${EXAMPLE}`,
+    "a space": ` ${EXAMPLE}`,
+    padding: `${EXAMPLE}==`,
+    "a digit of base64 that is none of base64url": EXAMPLE.replace(/.$/, "+"),
+    "20 KB of digits": `3.${"A".repeat(20_000)}`,
+    "20 KB of anything": "x".repeat(20_000),
+    "20 KB that would be a cursor": encodeCursor(
+      Array.from({ length: 2_200 }, () => ({ tag: 1, epoch: "0badcafe", offset: 1 })),
+    ),
+    "spare bits in the last digit": EXAMPLE.replace(/.$/, "h"),
+    "a digit too many": `${EXAMPLE}AAA`,
+    "a tag alone": textOf(0xde, 0xed, 0x12, 0x34),
+    "half an epoch": textOf(0xde, 0xed, 0x12, 0x34, 0x0b, 0xad),
+    "half a stamp": textOf(...channelAndEpoch, 0x98, 0x96),
+    "a stamp that is too large": textOf(...channelAndEpoch, 0x98, 0x96, 0x80, 0x01),
+    "no offset": textOf(...head),
+    "an offset that is cut off": textOf(...head, 0x80),
+    "a zero in two bytes": textOf(...head, 0x80, 0x00),
+    "a one in two bytes": textOf(...head, 0x81, 0x00),
+    "300 with zeros behind it": textOf(...head, 0xac, 0x82, 0x00),
+    "2^53": textOf(...head, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10),
+    "2^56 - 1": textOf(...head, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f),
+    "an offset of nine bytes": textOf(...head, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01),
+    "an offset without end": textOf(...head, ...Array.from({ length: 40 }, () => 0xff)),
+    "a second channel that is cut off": textOf(...head, 0x01, ...head),
+  };
+  for (const [name, text] of Object.entries(hostile)) {
+    it(`refuses ${name}`, () => {
+      expect(parseCursor(text)).to.equal(null);
+    });
+  }
+
+  it("reads an id of version 2, without stamps", () => {
+    expect(parseCursor("2.3u0SNAutyv6sAg")).to.deep.equal([
+      { tag: 0xdeed1234, epoch: "0badcafe", offset: 300 },
+    ]);
+    const none = [{ tag: 1, epoch: "", offset: 0, since: 2 * 3_600_000, run: 300 }];
+    expect(parseCursor("2.AAAAAQAAAACsggg")).to.deep.equal(none);
+  });
+
+  it("reads an id of version 1, with tags of 16 bits", () => {
+    expect(parseCursor("1.EjQLrcr-rAI")).to.deep.equal([
+      { tag: 0x1234, epoch: "0badcafe", offset: 300, isVersion1: true },
+    ]);
+    expect(parseCursor("1.EjQLrcr-AB"), "spare bits in the last digit").to.equal(null);
+  });
+
+  it("reads the largest offset there is, and 0, which stands before the first event", () => {
+    const largest = textOf(...head, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f);
+    expect(parseCursor(largest)?.[0]?.offset).to.equal(Number.MAX_SAFE_INTEGER);
+    expect(parseCursor(textOf(...head, 0x00))?.[0]?.offset).to.equal(0);
+  });
+});
+
+describe("tagOf()", () => {
+  it("is FNV-1a of the name, as the published vectors have it", () => {
+    expect(tagOf("")).to.equal(0x811c9dc5);
+    expect(tagOf("a")).to.equal(0xe40c292c);
+    expect(tagOf("foobar")).to.equal(0xbf9cf968);
+    expect(tagOf("🎉")).to.equal(tagOf("🎉")).and.to.be.within(0, 0xffff_ffff);
+  });
+});
+
+describe("isEpoch()", () => {
+  for (const text of [
+    "",
+    "00000000",
+    "0badcaf",
+    "0badcafe0",
+    "0BADCAFE",
+    "0badcafg",
+    "0badcafe\n",
+    "🎉🎉🎉🎉",
+  ]) {
+    it(`refuses ${JSON.stringify(text)}`, () => expect(isEpoch(text)).to.equal(false));
+  }
+  it("takes eight hexadecimal digits", () => expect(isEpoch("0badcafe")).to.equal(true));
+});

@@ -1,0 +1,160 @@
+import { expect } from "chai";
+
+import { RedisSseError, type ErrorCode } from "../../../lib/errors.js";
+import { answerTo, encodeFault, jitteredRetryMs, streamHead } from "../../../lib/sse/http-answer.js";
+import { parseEvents } from "../../support/sse-client.js";
+
+const options = { onUnavailable: "event", retryMs: 2_000, random: () => 0.5 } as const;
+
+describe("streamHead", () => {
+  it("keeps caches, compression and nginx from holding events back", () => {
+    expect(streamHead).to.deep.equal({
+      status: 200,
+      headers: {
+        "Content-Type": "text/event-stream; charset=utf-8",
+        "Cache-Control": "no-cache, no-transform",
+        "X-Accel-Buffering": "no",
+      },
+    });
+  });
+});
+
+describe("answerTo()", () => {
+  const final: readonly [ErrorCode, number][] = [
+    ["INVALID_CHANNEL", 400],
+    ["LIMIT_CHANNELS", 400],
+    ["FORBIDDEN", 403],
+    ["METHOD_NOT_ALLOWED", 405],
+    ["NOT_ACCEPTABLE", 406],
+    ["CONFIG", 500],
+    ["NO_SOCKET", 503],
+  ];
+  for (const [code, status] of final) {
+    it(`answers ${code} with ${status} and JSON, however passing faults are answered`, () => {
+      for (const onUnavailable of ["event", "status"] as const) {
+        const answer = answerTo(new RedisSseError(code, "why"), { ...options, onUnavailable });
+        expect(answer.status).to.equal(status);
+        expect(answer.headers).to.include({
+          "Content-Type": "application/json; charset=utf-8",
+          "Cache-Control": "no-store",
+        });
+        expect(JSON.parse(answer.body.toString())).to.deep.equal({ error: { code, message: "why" } });
+      }
+    });
+  }
+
+  it("answers COMPLETED with 204 and no body, which stops an EventSource for good", () => {
+    const answer = answerTo(new RedisSseError("COMPLETED", "over"), options);
+    expect(answer.status).to.equal(204);
+    expect(answer.body).to.have.length(0);
+    expect(answer.headers).to.deep.equal({ "Cache-Control": "no-store" });
+  });
+
+  it("answers too many streams of one key with a passing fault and a retry of at least 5 s", () => {
+    const fault = new RedisSseError("LIMIT_SESSIONS_PER_KEY", "why");
+    for (const onLimit of [undefined, "event", "evict-oldest"] as const) {
+      const event = answerTo(fault, { ...options, onLimit });
+      expect(event.status).to.equal(200);
+      expect(event.body.toString()).to.match(/^retry: 7500\n/);
+      const status = answerTo(fault, { ...options, onLimit, onUnavailable: "status" });
+      expect(status.status).to.equal(503);
+      expect(status.headers).to.include({ "Retry-After": "8" });
+    }
+    expect(answerTo(fault, { ...options, retryMs: 10_000 }).body.toString()).to.match(/^retry: 15000\n/);
+  });
+
+  it("answers too many streams of one key with 429 and Retry-After if the mount asks for it", () => {
+    for (const onUnavailable of ["event", "status"] as const) {
+      const fault = new RedisSseError("LIMIT_SESSIONS_PER_KEY", "why");
+      const answer = answerTo(fault, { ...options, onUnavailable, onLimit: "status" });
+      expect(answer.status).to.equal(429);
+      expect(answer.headers).to.include({ "Retry-After": "3", "Cache-Control": "no-store" });
+      expect(JSON.parse(answer.body.toString())).to.deep.equal({
+        error: { code: "LIMIT_SESSIONS_PER_KEY", message: "why" },
+      });
+    }
+  });
+
+  it("lists the methods that a mount accepts besides GET and HEAD", () => {
+    const fault = new RedisSseError("METHOD_NOT_ALLOWED", "why");
+    const { headers } = answerTo(fault, { ...options, allow: ["GET", "HEAD", "POST"] });
+    expect(headers).to.include({ Allow: "GET, HEAD, POST" });
+  });
+
+  it("tells which methods there are, and to use another connection", () => {
+    const headersOf = (code: ErrorCode): unknown => answerTo(new RedisSseError(code, ""), options).headers;
+    expect(headersOf("METHOD_NOT_ALLOWED")).to.include({ Allow: "GET, HEAD" });
+    expect(headersOf("NO_SOCKET")).to.include({ Connection: "close" });
+    expect(headersOf("FORBIDDEN")).not.to.have.any.keys("Retry-After", "Allow", "Connection");
+  });
+
+  const passing: readonly ErrorCode[] = [
+    "RESOLVER_TIMEOUT",
+    "POOL_EXHAUSTED",
+    "REDIS_UNAVAILABLE",
+    "REDIS_AUTH",
+    "REDIS_REFUSED",
+    "SUBSCRIBE_REFUSED",
+    "LIMIT_SESSIONS",
+    "CLOSED",
+    "TIMEOUT",
+    "INTERNAL",
+  ];
+  for (const code of passing) {
+    it(`answers ${code} with a stream that says when to come back, tells it, and ends`, () => {
+      const answer = answerTo(new RedisSseError(code, "why"), options);
+      expect(answer.status).to.equal(200);
+      expect(answer.headers).to.deep.equal(streamHead.headers);
+      const text = answer.body.toString();
+      expect(text).to.match(/^retry: 3000\n/);
+      const [event, ...others] = parseEvents(text);
+      expect(others).to.deep.equal([]);
+      expect(event?.event).to.equal("error");
+      expect(JSON.parse(event!.data)).to.deep.equal({ code, message: "why" });
+    });
+
+    it(`answers ${code} with 503 and Retry-After where a status is preferred`, () => {
+      const answer = answerTo(new RedisSseError(code, "why"), { ...options, onUnavailable: "status" });
+      expect(answer.status).to.equal(503);
+      expect(answer.headers).to.include({ "Retry-After": "3", "Cache-Control": "no-store" });
+      expect(JSON.parse(answer.body.toString())).to.deep.equal({ error: { code, message: "why" } });
+    });
+  }
+
+  it("never asks to come back in less than a second, where it counts in seconds", () => {
+    const answer = answerTo(new RedisSseError("TIMEOUT", ""), {
+      onUnavailable: "status",
+      retryMs: 1,
+      random: () => 0,
+    });
+    expect(answer.headers["Retry-After"]).to.equal("1");
+  });
+
+  it("tells nothing of a fault but its code and message", () => {
+    const fault = Object.assign(new RedisSseError("TIMEOUT", "why"), { host: "redis.internal" });
+    for (const onUnavailable of ["event", "status"] as const) {
+      const text = answerTo(fault, { ...options, onUnavailable }).body.toString();
+      expect(text).not.to.match(/redis\.internal|stack|\.test\./);
+    }
+  });
+});
+
+describe("encodeFault()", () => {
+  it("keeps a message with line ends within its event", () => {
+    const events = parseEvents(encodeFault(new RedisSseError("TIMEOUT", "a\n\ndata: b"), 5));
+    expect(events).to.have.length(1);
+    expect(JSON.parse(events[0]!.data)).to.deep.equal({ code: "TIMEOUT", message: "a\n\ndata: b" });
+  });
+});
+
+describe("jitteredRetryMs()", () => {
+  it("lies between one and two times the given pause, in whole milliseconds", () => {
+    expect(jitteredRetryMs(2_000, () => 0)).to.equal(2_000);
+    expect(jitteredRetryMs(2_000, () => 0.999_999)).to.equal(4_000);
+    for (let round = 0; round < 100; round++) {
+      const retryMs = jitteredRetryMs(1_001);
+      expect(retryMs).to.be.within(1_001, 2_002);
+      expect(Number.isInteger(retryMs)).to.equal(true);
+    }
+  });
+});

@@ -1,0 +1,327 @@
+import { expect } from "chai";
+
+import type { RedisClient } from "../../../lib/redis/client.js";
+import { findDrift, type DriftReport, type LocalView } from "../../../lib/status/connection-audit.js";
+import { settle } from "../../support/eventually.js";
+import { FakeClock } from "../../support/fake-clock.js";
+
+const SECOND_LOOK_MS = 250;
+
+/** A service with one stream on "a", over the shared connection. */
+const QUIET: LocalView = {
+  connections: {
+    command: { made: 1, ready: 1 },
+    subscriber: { made: 1, ready: 1 },
+    lease: { made: 0, ready: 0 },
+  },
+  subscriptions: { settled: 1, unsettled: 0, begun: 1, losses: 0 },
+  channels: ["a"],
+};
+
+const COMMAND = "id=1 name=redis-sse:command:me sub=0";
+const SUBSCRIBER = "id=2 name=redis-sse:subscriber:me sub=1";
+const HEALTHY = [COMMAND, SUBSCRIBER, "id=9 name=redis-sse:lease:other sub=3", "id=10 name= sub=0"];
+
+const lease = (id: number): string => `id=${id} name=redis-sse:lease:me sub=1`;
+
+describe("findDrift()", () => {
+  let clock: FakeClock;
+  let closing: AbortController;
+  /** What the service says of itself, one view for each look at it; the last one stays. */
+  let views: LocalView[];
+  /** What the server answers, look by look; the last one stays. */
+  let lists: readonly (readonly string[])[];
+  let silent: readonly string[][];
+  let asked: string[][];
+  let listings: number;
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    closing = new AbortController();
+    views = [QUIET];
+    lists = [HEALTHY];
+    silent = [[]];
+    asked = [];
+    listings = 0;
+  });
+
+  const client = {
+    status: "ready",
+    client: async () => {
+      const list = lists[Math.min(listings++, lists.length - 1)]!;
+      return `${list.join("\n")}\n`;
+    },
+    pubsub: async (_: string, ...names: string[]) => {
+      const deaf = silent[Math.min(asked.length, silent.length - 1)]!;
+      asked.push(names);
+      return names.flatMap((name) => [name, deaf.includes(name) ? 0 : 1]);
+    },
+  } as unknown as RedisClient;
+
+  function find(connectedClients: number | null = 4): Promise<DriftReport | null> {
+    return findDrift({
+      commands: () => client,
+      instance: "me",
+      connectedClients,
+      clock,
+      look: () => (views.length > 1 ? views.shift()! : views[0]!),
+      signal: closing.signal,
+    });
+  }
+
+  /** The report after a second look that was taken. */
+  async function findTwice(): Promise<DriftReport | null> {
+    const report = find();
+    await settle();
+    expect(clock.pending, "a second look is to come").to.equal(1);
+    clock.advance(SECOND_LOOK_MS);
+    return report;
+  }
+
+  it("finds none in one look where both accounts are equal", async () => {
+    expect(await find()).to.deep.equal({
+      found: false,
+      connections: {
+        command: { expected: 1, actual: 1 },
+        subscriber: { expected: 1, actual: 1 },
+        lease: { expected: 0, actual: 0 },
+      },
+      subscriptions: { expected: 1, actual: 1 },
+      silent: { count: 0, channels: [] },
+    });
+    expect(listings).to.equal(1);
+    expect(clock.pending).to.equal(0);
+  });
+
+  describe("confirms in a second look, a quarter of a second later,", () => {
+    it("a connection that is left over", async () => {
+      lists = [[...HEALTHY, lease(5)]];
+      const report = await findTwice();
+      expect(report?.found).to.equal(true);
+      expect(report?.connections?.lease).to.deep.equal({ expected: 0, actual: 1 });
+    });
+
+    it("a connection that is missing", async () => {
+      lists = [[COMMAND]];
+      const report = await findTwice();
+      expect(report?.found).to.equal(true);
+      expect(report?.connections?.subscriber).to.deep.equal({ expected: 1, actual: 0 });
+    });
+
+    it("a lease that is missing", async () => {
+      views = [{ ...QUIET, connections: { ...QUIET.connections, lease: { made: 1, ready: 1 } } }];
+      const report = await findTwice();
+      expect(report?.found).to.equal(true);
+      expect(report?.connections?.lease).to.deep.equal({ expected: 1, actual: 0 });
+    });
+
+    it("a subscription too many, and one too few", async () => {
+      for (const count of [2, 0]) {
+        listings = 0;
+        lists = [[COMMAND, `id=2 name=redis-sse:subscriber:me sub=${count}`]];
+        const report = await findTwice();
+        expect(report?.found, String(count)).to.equal(true);
+        expect(report?.subscriptions).to.deep.equal({ expected: 1, actual: count });
+      }
+    });
+
+    it("a channel that nobody is subscribed to, and asks for no other channel then", async () => {
+      views = [{ ...QUIET, channels: ["a", "b", "c"] }];
+      silent = [["b"]];
+      const report = await findTwice();
+      expect(report).to.deep.include({ found: true, silent: { count: 1, channels: ["b"] } });
+      expect(asked).to.deep.equal([["a", "b", "c"], ["b"]]);
+    });
+
+    it("that all channels are silent while their connection is away", async () => {
+      views = [
+        {
+          connections: { ...QUIET.connections, subscriber: { made: 1, ready: 0 } },
+          subscriptions: { settled: 0, unsettled: 0, begun: 1, losses: 1 },
+          channels: ["a"],
+        },
+      ];
+      lists = [[COMMAND]];
+      silent = [["a"]];
+      expect(await findTwice()).to.deep.include({ found: true, silent: { count: 1, channels: ["a"] } });
+    });
+  });
+
+  describe("takes nothing for drift that", () => {
+    it("is gone at the second look", async () => {
+      for (const first of [
+        [...HEALTHY, lease(5)],
+        [COMMAND],
+        [COMMAND, SUBSCRIBER.replace("sub=1", "sub=7")],
+      ]) {
+        listings = 0;
+        lists = [first, HEALTHY];
+        expect(await findTwice()).to.have.property("found", false);
+      }
+      silent = [["a"], []];
+      asked = [];
+      lists = [HEALTHY];
+      expect(await findTwice()).to.have.property("found", false);
+    });
+
+    it("is another connection in each look", async () => {
+      lists = [
+        [...HEALTHY, lease(5)],
+        [...HEALTHY, lease(6)],
+      ];
+      expect(await findTwice()).to.have.property("found", false);
+    });
+
+    it("is off in the one direction first, and then in the other", async () => {
+      lists = [
+        [COMMAND, SUBSCRIBER.replace("sub=1", "sub=2")],
+        [COMMAND, SUBSCRIBER.replace("sub=1", "sub=0")],
+      ];
+      expect(await findTwice()).to.have.property("found", false);
+    });
+
+    it("was made, or ended, while the server was asked", async () => {
+      const leases = (made: number, ready = made): LocalView => ({
+        ...QUIET,
+        connections: { ...QUIET.connections, lease: { made, ready } },
+      });
+      const beginning = [leases(0), leases(0), leases(1)];
+      const ending = [leases(1), leases(1), leases(0)];
+      for (const [order, list] of [
+        [beginning, [...HEALTHY, lease(5)]],
+        [beginning, HEALTHY],
+        [ending, [...HEALTHY, lease(5)]],
+        [ending, HEALTHY],
+        [[leases(1, 0)], HEALTHY],
+      ] as const) {
+        views = [...order];
+        lists = [list];
+        expect(await find()).to.have.property("found", false);
+      }
+    });
+
+    it("an operation that is under way, or was begun meanwhile, explains", async () => {
+      const view = (settled: number, unsettled: number, begun: number): LocalView => ({
+        ...QUIET,
+        subscriptions: { settled, unsettled, begun, losses: 0 },
+      });
+      for (const [before, after, actual] of [
+        [view(1, 2, 3), view(3, 0, 3), 3],
+        [view(1, 0, 1), view(3, 0, 3), 3],
+        [view(3, 0, 3), view(1, 0, 5), 1],
+      ] as const) {
+        views = [before, before, after];
+        lists = [[COMMAND, `id=2 name=redis-sse:subscriber:me sub=${actual}`]];
+        expect(await find(), JSON.stringify(before)).to.have.property("found", false);
+      }
+    });
+
+    it("a connection that was lost meanwhile explains", async () => {
+      const lost = { ...QUIET, subscriptions: { settled: 0, unsettled: 1, begun: 2, losses: 1 } };
+      views = [QUIET, QUIET, lost];
+      lists = [[COMMAND, SUBSCRIBER.replace("sub=1", "sub=0")]];
+      silent = [["a"]];
+      expect(await find()).to.have.property("found", false);
+      views = [QUIET, QUIET, { ...QUIET, subscriptions: { settled: 0, unsettled: 0, begun: 1, losses: 1 } }];
+      silent = [[]];
+      expect(await find(), "its count alone").to.have.property("found", false);
+    });
+
+    it("a channel is that was left meanwhile", async () => {
+      views = [QUIET, QUIET, { ...QUIET, channels: [] }];
+      silent = [["a"]];
+      expect(await find()).to.have.property("found", false);
+    });
+
+    it("is another service's", async () => {
+      lists = [
+        [...HEALTHY, "id=7 name=redis-sse:lease:me2 sub=1", "id=8 name=redis-sse:subscriber:you sub=4"],
+      ];
+      expect(await find()).to.have.property("found", false);
+    });
+  });
+
+  describe("claims nothing of", () => {
+    it("connections where the list has not even the one that asked: names are refused", async () => {
+      lists = [["id=1 name= sub=0", "id=2 name= sub=1"]];
+      expect(await find()).to.deep.include({ found: false, connections: null, subscriptions: null });
+    });
+
+    it("subscriptions where the list has no number of them", async () => {
+      lists = [["id=1 name=redis-sse:command:me", "id=2 name=redis-sse:subscriber:me"]];
+      const report = await find();
+      expect(report).to.deep.include({ found: false, subscriptions: null });
+      expect(report?.connections?.subscriber).to.deep.equal({ expected: 1, actual: 1 });
+    });
+
+    it("connections of a server with more than 2,000 clients, or that does not tell; channels are asked for", async () => {
+      silent = [["a"]];
+      for (const clients of [2_001, null]) {
+        const report = find(clients);
+        await settle();
+        clock.advance(SECOND_LOOK_MS);
+        expect(await report).to.deep.include({
+          found: true,
+          connections: null,
+          subscriptions: null,
+          silent: { count: 1, channels: ["a"] },
+        });
+      }
+      expect(listings).to.equal(0);
+      lists = [HEALTHY];
+      silent = [[]];
+      expect((await find(2_000))?.connections).to.not.equal(null);
+    });
+
+    it("anything where neither connections nor channels are told", async () => {
+      lists = [[]];
+      const deaf = async (): Promise<never> => {
+        throw Object.assign(new Error("NOPERM no permissions"), { name: "ReplyError" });
+      };
+      const mute = Object.assign({}, client, { pubsub: deaf }) as unknown as RedisClient;
+      const report = await findDrift({
+        commands: () => mute,
+        instance: "me",
+        connectedClients: 4,
+        clock,
+        look: () => QUIET,
+        signal: closing.signal,
+      });
+      expect(report).to.equal(null);
+    });
+
+    it("a service that closes during a look", async () => {
+      const look = find();
+      closing.abort();
+      expect(await look).to.equal(null);
+    });
+
+    it("a service that closes between the looks", async () => {
+      lists = [[COMMAND]];
+      const report = find();
+      await settle();
+      closing.abort();
+      expect(await report).to.equal(null);
+      expect(listings, "no second look").to.equal(1);
+      expect(clock.pending).to.equal(0);
+    });
+  });
+
+  it("names the first hundred silent channels, and says how many there are", async () => {
+    const channels = Array.from({ length: 150 }, (_, index) => `c:${index}`);
+    views = [{ ...QUIET, channels }];
+    silent = [channels];
+    const report = await findTwice();
+    expect(report?.silent).to.deep.equal({ count: 150, channels: channels.slice(0, 100) });
+  });
+
+  it("asks for 5,000 of more channels, from anywhere among them", async () => {
+    views = [{ ...QUIET, channels: Array.from({ length: 12_000 }, (_, index) => `c:${index}`) }];
+    await find();
+    const first = asked.flat();
+    expect(new Set(first).size).to.equal(5_000);
+    asked = [];
+    await find();
+    expect(asked.flat()[0]).to.not.equal(first[0]);
+  });
+});

@@ -1,0 +1,692 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
+import { expect } from "chai";
+
+import { RedisSseError } from "../../../lib/errors.js";
+import {
+  ChannelReconciler,
+  type ReconcilerHandlers,
+  type SubscriptionPort,
+} from "../../../lib/subscriptions/subscription-reconciler.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { settle } from "../../support/eventually.js";
+import { createRandom } from "../../support/random.js";
+
+describe("ChannelReconciler", () => {
+  let clock: FakeClock;
+  let port: ScriptedPort;
+  let resubscribed: (readonly string[])[];
+  let refused: [channel: string, code: string][];
+  let reconciler: ChannelReconciler;
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    port = new ScriptedPort();
+    resubscribed = [];
+    refused = [];
+    const handlers: ReconcilerHandlers = {
+      onResubscribed: (channels) => resubscribed.push(channels),
+      onRefused: (channel, fault) => refused.push([channel, fault.code]),
+    };
+    reconciler = new ChannelReconciler(port, handlers, clock);
+  });
+
+  afterEach(() => {
+    expect(port.violations).to.deep.equal([]);
+  });
+
+  describe("heard()", () => {
+    it("tells the gap before the message that came with the acknowledgement, and once", async () => {
+      void reconciler.want("a").catch(() => {});
+      void reconciler.want("b").catch(() => {});
+      await settle();
+      await port.acknowledge();
+      reconciler.heard("a");
+      expect(resubscribed, "nothing was lost").to.deep.equal([]);
+      reconciler.connectionLost();
+      reconciler.connectionReady();
+      await settle();
+      reconciler.heard("a");
+      reconciler.heard("a");
+      expect(resubscribed).to.deep.equal([["a"]]);
+      await port.acknowledge();
+      expect(resubscribed).to.deep.equal([["a"], ["b"]]);
+    });
+
+    it("tells another gap when the connection is lost before the acknowledgement's promise continues", async () => {
+      void reconciler.want("a").catch(() => {});
+      await settle();
+      await port.acknowledge();
+      for (let loss = 0; loss < 2; loss++) {
+        reconciler.connectionLost();
+        reconciler.connectionReady();
+        await settle();
+        reconciler.heard("a");
+      }
+      expect(resubscribed).to.deep.equal([["a"], ["a"]]);
+    });
+
+    it("says nothing of a channel that is no longer wanted", async () => {
+      void reconciler.want("a").catch(() => {});
+      await settle();
+      await port.acknowledge();
+      reconciler.connectionLost();
+      reconciler.unwant("a");
+      reconciler.heard("a");
+      expect(resubscribed).to.deep.equal([]);
+    });
+  });
+
+  describe("want()", () => {
+    it("sends SUBSCRIBE, and resolves when that is acknowledged", async () => {
+      const wanted = outcomeOf(reconciler.want("a"));
+      await settle();
+      expect(port.log).to.deep.equal(["subscribe a"]);
+      expect(wanted.now).to.equal("pending");
+      expect(reconciler.subscribedCount).to.equal(0);
+      await port.acknowledge();
+      expect(wanted.now).to.equal("resolved");
+      expect(reconciler.subscribedCount).to.equal(1);
+    });
+
+    it("sends one command for all channels of a turn", async () => {
+      const wanted = ["a", "b", "c"].map((name) => outcomeOf(reconciler.want(name)));
+      await settle();
+      expect(port.log).to.deep.equal(["subscribe a b c"]);
+      await port.acknowledge();
+      expect(wanted.map(({ now }) => now)).to.deep.equal(["resolved", "resolved", "resolved"]);
+    });
+
+    it("sends at most 512 channels in one command", async () => {
+      const names = Array.from({ length: 1_300 }, (_, index) => `c${index}`);
+      const wanted = names.map((name) => outcomeOf(reconciler.want(name)));
+      await settle();
+      expect(port.commands.map(({ channels }) => channels.length)).to.deep.equal([512, 512, 276]);
+      expect(port.commands.flatMap(({ channels }) => channels)).to.deep.equal(names);
+      await port.acknowledgeAll();
+      expect(wanted.every(({ now }) => now === "resolved")).to.equal(true);
+      expect(reconciler.subscribedCount).to.equal(1_300);
+    });
+
+    it("shares one acknowledgement among all who want a channel", async () => {
+      const first = outcomeOf(reconciler.want("a"));
+      await settle();
+      const second = outcomeOf(reconciler.want("a"));
+      await settle();
+      expect(port.log).to.deep.equal(["subscribe a"]);
+      await port.acknowledge();
+      expect([first.now, second.now]).to.deep.equal(["resolved", "resolved"]);
+      expect(port.log).to.deep.equal(["subscribe a"]);
+    });
+
+    it("resolves at once for a channel that is subscribed, and sends nothing", async () => {
+      await subscribed("a");
+      await reconciler.want("a");
+      await settle();
+      expect(port.log).to.deep.equal([]);
+    });
+  });
+
+  describe("unwant()", () => {
+    it("sends UNSUBSCRIBE, and knows the channel no more", async () => {
+      await subscribed("a");
+      reconciler.unwant("a");
+      await settle();
+      expect(port.log).to.deep.equal(["unsubscribe a"]);
+      await port.acknowledge();
+      expect(reconciler.subscribedCount).to.equal(0);
+      reconciler.connectionReady();
+      await settle();
+      expect(port.log).to.deep.equal(["unsubscribe a"]);
+    });
+
+    it("sends one command for all channels of a turn", async () => {
+      await subscribed("a", "b");
+      reconciler.unwant("a");
+      reconciler.unwant("b");
+      await settle();
+      expect(port.log).to.deep.equal(["unsubscribe a b"]);
+    });
+
+    it("sends nothing for a channel that nobody wanted", async () => {
+      reconciler.unwant("a");
+      await settle();
+      expect(port.log).to.deep.equal([]);
+    });
+
+    it("sends nothing when the channel is wanted again in the same turn", async () => {
+      await subscribed("a");
+      reconciler.unwant("a");
+      const wanted = outcomeOf(reconciler.want("a"));
+      await settle();
+      expect(port.log).to.deep.equal([]);
+      expect(wanted.now).to.equal("resolved");
+    });
+
+    it("refuses those who wait", async () => {
+      const wanted = outcomeOf(reconciler.want("a"));
+      reconciler.unwant("a");
+      await settle();
+      expect(wanted.now).to.equal("ABORTED");
+      expect(port.log).to.deep.equal([]);
+    });
+  });
+
+  describe("races on one channel", () => {
+    it("undoes a SUBSCRIBE only once that is acknowledged", async () => {
+      const wanted = outcomeOf(reconciler.want("a"));
+      await settle();
+      reconciler.unwant("a");
+      await settle();
+      expect(wanted.now).to.equal("ABORTED");
+      expect(port.log).to.deep.equal(["subscribe a"]);
+      await port.acknowledge();
+      expect(port.log).to.deep.equal(["subscribe a", "unsubscribe a"]);
+      await port.acknowledge();
+      expect(reconciler.subscribedCount).to.equal(0);
+    });
+
+    it("needs no second SUBSCRIBE for who comes back before the first is acknowledged", async () => {
+      reconciler.want("a").catch(() => {});
+      await settle();
+      reconciler.unwant("a");
+      const back = outcomeOf(reconciler.want("a"));
+      await port.acknowledge();
+      expect(back.now).to.equal("resolved");
+      expect(port.log).to.deep.equal(["subscribe a"]);
+    });
+
+    it("subscribes again for who comes back while UNSUBSCRIBE is on its way", async () => {
+      await subscribed("a");
+      reconciler.unwant("a");
+      await settle();
+      const back = outcomeOf(reconciler.want("a"));
+      await settle();
+      expect(port.log).to.deep.equal(["unsubscribe a"]);
+      expect(back.now).to.equal("pending");
+      await port.acknowledge();
+      expect(port.log).to.deep.equal(["unsubscribe a", "subscribe a"]);
+      expect(back.now).to.equal("pending");
+      await port.acknowledge();
+      expect(back.now).to.equal("resolved");
+      expect(reconciler.subscribedCount).to.equal(1);
+    });
+
+    it("ends as wanted after many changes of mind", async () => {
+      for (let change = 0; change < 7; change++) {
+        reconciler.want("a").catch(() => {});
+        await settle(1);
+        reconciler.unwant("a");
+        await settle(1);
+      }
+      const last = outcomeOf(reconciler.want("a"));
+      await port.acknowledgeAll();
+      expect(last.now).to.equal("resolved");
+      expect([...port.server]).to.deep.equal(["a"]);
+    });
+  });
+
+  describe("a refusal", () => {
+    it("is told to everyone who waits, and the channel is no longer wanted", async () => {
+      const wanted = [outcomeOf(reconciler.want("a")), outcomeOf(reconciler.want("a"))];
+      await settle();
+      await port.fail(noperm());
+      expect(wanted.map(({ now }) => now)).to.deep.equal(["SUBSCRIBE_REFUSED", "SUBSCRIBE_REFUSED"]);
+      expect(refused).to.deep.equal([["a", "SUBSCRIBE_REFUSED"]]);
+      reconciler.connectionReady();
+      await settle();
+      expect(port.log).to.deep.equal(["subscribe a"]);
+    });
+
+    it("is asked for afresh by the next who wants the channel", async () => {
+      reconciler.want("a").catch(() => {});
+      await settle();
+      await port.fail(noperm());
+      const again = outcomeOf(reconciler.want("a"));
+      await settle();
+      await port.acknowledge();
+      expect(again.now).to.equal("resolved");
+    });
+
+    it("of one channel in a batch refuses that channel alone", async () => {
+      port.denied.add("b");
+      const wanted = ["a", "b", "c"].map((name) => outcomeOf(reconciler.want(name)));
+      await port.acknowledgeAll();
+      expect(wanted.map(({ now }) => now)).to.deep.equal(["resolved", "SUBSCRIBE_REFUSED", "resolved"]);
+      expect([...port.server]).to.have.members(["a", "c"]);
+      expect(port.log).to.deep.equal(["subscribe a b c", "subscribe a", "subscribe b", "subscribe c"]);
+    });
+
+    it("of a channel that was live is told", async () => {
+      await subscribed("a", "b");
+      port.denied.add("a");
+      lose();
+      restore();
+      await port.acknowledgeAll();
+      expect(refused).to.deep.equal([["a", "SUBSCRIBE_REFUSED"]]);
+      expect(resubscribed).to.deep.equal([["b"]]);
+      expect([...port.server]).to.deep.equal(["b"]);
+    });
+
+    it("of a channel that nobody wants any more is told to nobody", async () => {
+      await subscribed("a");
+      port.denied.add("a");
+      lose();
+      restore();
+      await settle();
+      reconciler.unwant("a");
+      await port.acknowledgeAll();
+      expect(refused).to.deep.equal([]);
+    });
+  });
+
+  describe("a fault on a connection that is ready", () => {
+    for (const error of [
+      new Error("Command timed out"),
+      Object.assign(new Error("LOADING Redis is loading the dataset"), { name: "ReplyError" }),
+      Object.assign(new Error("NOAUTH Authentication required."), { name: "ReplyError" }),
+      new Error("something odd"),
+    ]) {
+      it(`is no refusal, and tried again after a pause (${error.message})`, async () => {
+        const wanted = ["a", "b"].map((name) => outcomeOf(reconciler.want(name)));
+        await settle();
+        await port.fail(error);
+        await settle(50);
+        expect(port.log, "tried again without a pause").to.deep.equal(["subscribe a b"]);
+        expect(wanted.map(({ now }) => now)).to.deep.equal(["pending", "pending"]);
+        clock.advance(1_000);
+        await port.acknowledgeAll();
+        expect(wanted.map(({ now }) => now)).to.deep.equal(["resolved", "resolved"]);
+        expect(port.log).to.deep.equal(["subscribe a b", "subscribe a b"]);
+        expect(clock.pending).to.equal(0);
+      });
+    }
+
+    it("is tried again for as long as it lasts", async () => {
+      const wanted = outcomeOf(reconciler.want("a"));
+      for (let attempt = 1; attempt <= 3; attempt++) {
+        await settle();
+        expect(port.log).to.have.length(attempt);
+        await port.fail(new Error("Command timed out"));
+        clock.advance(1_000);
+      }
+      await port.acknowledge();
+      expect(wanted.now).to.equal("resolved");
+      expect(clock.pending).to.equal(0);
+    });
+
+    it("keeps nobody else waiting", async () => {
+      reconciler.want("a").catch(() => {});
+      await settle();
+      await port.fail(new Error("Command timed out"));
+      const other = outcomeOf(reconciler.want("b"));
+      await port.acknowledge();
+      expect(other.now).to.equal("resolved");
+      expect(port.log).to.deep.equal(["subscribe a", "subscribe b"]);
+    });
+
+    it("leaves no timer when the reconciler is closed", async () => {
+      reconciler.want("a").catch(() => {});
+      await settle();
+      await port.fail(new Error("Command timed out"));
+      reconciler.close();
+      expect(clock.pending).to.equal(0);
+    });
+  });
+
+  describe("a lost connection", () => {
+    it("is sent nothing, and everything wanted when it is ready", async () => {
+      port.ready = false;
+      const wanted = ["a", "b"].map((name) => outcomeOf(reconciler.want(name)));
+      reconciler.want("c").catch(() => {});
+      await settle();
+      reconciler.unwant("c");
+      await settle();
+      expect(port.log).to.deep.equal([]);
+      restore();
+      await port.acknowledgeAll();
+      expect(port.log).to.deep.equal(["subscribe a b"]);
+      expect(wanted.map(({ now }) => now)).to.deep.equal(["resolved", "resolved"]);
+      expect(resubscribed, "who was never subscribed missed nothing").to.deep.equal([]);
+    });
+
+    it("is resubscribed when it is back, and told of the channels whose messages are gone", async () => {
+      await subscribed("a", "b");
+      lose();
+      await settle();
+      expect(reconciler.subscribedCount).to.equal(0);
+      reconciler.want("c").catch(() => {});
+      restore();
+      await settle();
+      expect(port.commands.map(({ channels }) => channels.toSorted())).to.deep.equal([["a", "b", "c"]]);
+      expect(resubscribed).to.deep.equal([]);
+      await port.acknowledge();
+      expect(resubscribed).to.have.length(1);
+      expect(resubscribed[0]).to.have.members(["a", "b"]);
+      expect(reconciler.subscribedCount).to.equal(3);
+    });
+
+    it("is told of once for each time it was lost", async () => {
+      await subscribed("a");
+      for (let time = 0; time < 3; time++) {
+        lose();
+        restore();
+        await port.acknowledgeAll();
+      }
+      expect(resubscribed).to.deep.equal([["a"], ["a"], ["a"]]);
+    });
+
+    it("is told of once when it was lost again before the resubscription", async () => {
+      await subscribed("a");
+      lose();
+      restore();
+      await settle();
+      lose(new Error("Connection is closed."));
+      await settle();
+      restore();
+      await port.acknowledgeAll();
+      expect(resubscribed).to.deep.equal([["a"]]);
+    });
+
+    it("is not told of to who came back to a channel that was left meanwhile", async () => {
+      await subscribed("a");
+      lose();
+      reconciler.unwant("a");
+      const back = outcomeOf(reconciler.want("a"));
+      restore();
+      await port.acknowledgeAll();
+      expect(back.now).to.equal("resolved");
+      expect(resubscribed).to.deep.equal([]);
+    });
+
+    it("keeps those waiting whose SUBSCRIBE failed with it, and subscribes them when it is back", async () => {
+      const wanted = outcomeOf(reconciler.want("a"));
+      await settle();
+      lose(new Error("Connection is closed."));
+      await settle();
+      expect(wanted.now).to.equal("pending");
+      restore();
+      await port.acknowledgeAll();
+      expect(wanted.now).to.equal("resolved");
+      expect([...port.server]).to.deep.equal(["a"]);
+    });
+
+    it("sends nothing twice that ioredis sends again by itself", async () => {
+      const wanted = outcomeOf(reconciler.want("a"));
+      await settle();
+      lose();
+      restore();
+      await settle();
+      expect(port.log).to.deep.equal(["subscribe a"]);
+      await port.acknowledge();
+      expect(wanted.now).to.equal("resolved");
+      expect(port.log).to.deep.equal(["subscribe a"]);
+    });
+
+    it("forgets an UNSUBSCRIBE that failed with it", async () => {
+      await subscribed("a", "b");
+      reconciler.unwant("a");
+      await settle();
+      lose(new Error("Connection is closed."));
+      await settle();
+      restore();
+      await port.acknowledgeAll();
+      expect([...port.server]).to.deep.equal(["b"]);
+      expect(reconciler.subscribedCount).to.equal(1);
+    });
+  });
+
+  describe("close()", () => {
+    it("refuses those who wait, and answers what the server may still hold", async () => {
+      await subscribed("a");
+      const waiting = outcomeOf(reconciler.want("b"));
+      await settle();
+      const late = outcomeOf(reconciler.want("c"));
+      expect(reconciler.close()).to.have.members(["a", "b"]);
+      await settle();
+      expect([waiting.now, late.now]).to.deep.equal(["CLOSED", "CLOSED"]);
+      expect(reconciler.subscribedCount).to.equal(0);
+    });
+
+    it("sends nothing any more, whatever is acknowledged after it", async () => {
+      reconciler.want("a").catch(() => {});
+      await settle();
+      reconciler.want("b").catch(() => {});
+      reconciler.close();
+      await port.acknowledgeAll();
+      reconciler.connectionReady();
+      await settle();
+      expect(port.log).to.deep.equal(["subscribe a"]);
+    });
+
+    it("does not split a batch that is refused after it", async () => {
+      for (const name of ["a", "b"]) reconciler.want(name).catch(() => {});
+      await settle();
+      reconciler.close();
+      await port.fail(noperm());
+      expect(port.log).to.deep.equal(["subscribe a b"]);
+    });
+
+    it("refuses who comes after it", async () => {
+      reconciler.close();
+      const late = outcomeOf(reconciler.want("a"));
+      await settle();
+      expect(late.now).to.equal("CLOSED");
+      expect(port.log).to.deep.equal([]);
+    });
+  });
+
+  it("keeps nothing of the channels that are no longer wanted", async () => {
+    const before = heapUsed();
+    for (let round = 0; round < 100; round++) {
+      const names = Array.from({ length: 500 }, (_, index) => `notifications:${round}:${index}`);
+      port.ready = round % 2 === 0; // with a server that answers, and with none
+      for (const name of names) reconciler.want(name).catch(() => {});
+      await port.acknowledgeAll();
+      for (const name of names) reconciler.unwant(name);
+      await port.acknowledgeAll();
+      port.log.length = 0;
+    }
+    expect(heapUsed() - before).to.be.lessThan(3_000_000);
+    expect(reconciler.subscribedCount).to.equal(0);
+  });
+
+  for (const seed of [1, 2, 3, 4, 5]) {
+    it(`converges after 3,000 random steps (seed ${seed})`, async () => {
+      await runSchedule(seed, 3_000);
+    }).timeout(30_000);
+  }
+
+  /** Has the channels subscribed, and forgets the commands that took. */
+  async function subscribed(...names: string[]): Promise<void> {
+    const all = Promise.all(names.map((name) => reconciler.want(name)));
+    await port.acknowledgeAll();
+    await all;
+    port.log.length = 0;
+  }
+
+  /** The connection breaks: what is in flight waits to be sent again, or fails with `error`. */
+  function lose(error?: Error): void {
+    port.ready = false;
+    port.server.clear();
+    if (error !== undefined) port.failAll(error);
+    reconciler.connectionLost();
+  }
+
+  function restore(): void {
+    port.ready = true;
+    reconciler.connectionReady();
+  }
+
+  async function runSchedule(seed: number, steps: number): Promise<void> {
+    const random = createRandom(seed);
+    const pick = (): string => `c${Math.floor(random() * 8)}`;
+    const wanted = new Set<string>();
+    const interrupted = new Set<string>();
+    const outcomes: Outcome[] = [];
+    const drop = (name: string): void => {
+      wanted.delete(name);
+      interrupted.delete(name);
+    };
+    const handlers: ReconcilerHandlers = {
+      onResubscribed: (names) => {
+        for (const name of names) {
+          if (!interrupted.delete(name)) port.violations.push(`a gap of ${name} is told that was none`);
+        }
+      },
+      onRefused: drop,
+    };
+    const checked = new ChannelReconciler(port, handlers, clock);
+    const want = (name: string): void => {
+      wanted.add(name);
+      const promise = checked.want(name);
+      promise.then(
+        () => port.server.has(name) || port.violations.push(`${name} is told subscribed and is not`),
+        (fault: RedisSseError) => fault.code === "SUBSCRIBE_REFUSED" && drop(name),
+      );
+      outcomes.push(outcomeOf(promise));
+    };
+
+    for (let step = 0; step < steps; step++) {
+      const choice = random();
+      if (choice < 0.3) {
+        want(pick());
+      } else if (choice < 0.55) {
+        const name = pick();
+        drop(name);
+        checked.unwant(name);
+      } else if (choice < 0.87) {
+        if (port.ready) await port.acknowledge();
+      } else if (choice < 0.9) {
+        const name = pick();
+        if (!port.denied.delete(name)) port.denied.add(name);
+      } else if (choice < 0.94) {
+        if (port.commands[0]?.operation === "subscribe") await port.fail(new Error("Command timed out"));
+        if (random() < 0.5) clock.advance(1_000);
+      } else if (choice < 0.97 && port.ready) {
+        for (const name of port.server) if (wanted.has(name)) interrupted.add(name);
+        port.ready = false;
+        port.server.clear();
+        if (random() < 0.5) port.failAll(new Error("Connection is closed."));
+        checked.connectionLost();
+      } else if (!port.ready) {
+        port.ready = true;
+        checked.connectionReady();
+      }
+      // Promises always continue between two steps, but the turn of the loop does not always end.
+      await (random() < 0.5 ? settle(1) : Promise.resolve());
+    }
+
+    port.ready = true;
+    checked.connectionReady();
+    await port.acknowledgeAll();
+    expect(port.violations).to.deep.equal([]);
+    expect([...port.server].toSorted()).to.deep.equal([...wanted].toSorted());
+    expect(checked.subscribedCount).to.equal(wanted.size);
+    expect([...interrupted], "channels whose gap was not told").to.deep.equal([]);
+    expect(outcomes.filter(({ now }) => now === "pending")).to.have.length(0);
+    expect(outcomes.length).to.be.greaterThan(steps / 5);
+  }
+});
+
+function heapUsed(): number {
+  setFlagsFromString("--expose_gc");
+  (runInNewContext("gc") as () => void)();
+  return process.memoryUsage().heapUsed;
+}
+
+interface Command {
+  readonly operation: "subscribe" | "unsubscribe";
+  readonly channels: readonly string[];
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** A connection and its server: commands wait until a test has them answered, in their order. */
+class ScriptedPort implements SubscriptionPort {
+  ready = true;
+  readonly log: string[] = [];
+  readonly commands: Command[] = [];
+  readonly server = new Set<string>();
+  readonly denied = new Set<string>();
+  /** What must never happen, whatever a test is about. */
+  readonly violations: string[] = [];
+
+  isReady(): boolean {
+    return this.ready;
+  }
+
+  subscribe(channels: readonly string[]): Promise<void> {
+    return this.#send("subscribe", channels);
+  }
+
+  unsubscribe(channels: readonly string[]): Promise<void> {
+    return this.#send("unsubscribe", channels);
+  }
+
+  /** The server carries out the oldest command, or refuses it for a channel that the ACL denies. */
+  async acknowledge(): Promise<void> {
+    await settle();
+    const command = this.commands.shift();
+    if (command === undefined) return;
+    const { operation, channels } = command;
+    if (operation === "subscribe" && channels.some((name) => this.denied.has(name))) {
+      command.reject(noperm());
+    } else {
+      for (const name of channels) {
+        if (operation === "subscribe") this.server.add(name);
+        else this.server.delete(name);
+      }
+      command.resolve();
+    }
+    await settle();
+  }
+
+  /** Until nothing more is sent. */
+  async acknowledgeAll(): Promise<void> {
+    do await this.acknowledge();
+    while (this.commands.length > 0);
+  }
+
+  async fail(error: Error): Promise<void> {
+    this.commands.shift()?.reject(error);
+    await settle();
+  }
+
+  failAll(error: Error): void {
+    for (const command of this.commands.splice(0)) command.reject(error);
+  }
+
+  #send(operation: Command["operation"], channels: readonly string[]): Promise<void> {
+    // The reconciler would take what is thrown here for a fault of the connection.
+    if (!this.ready) this.violations.push(`${operation} is sent to a connection that is not ready`);
+    if (channels.length < 1 || channels.length > 512) this.violations.push(`a batch of ${channels.length}`);
+    for (const { channels: inFlight } of this.commands) {
+      const twice = channels.filter((name) => inFlight.includes(name));
+      if (twice.length > 0) this.violations.push(`two operations in flight for ${twice.join(" ")}`);
+    }
+    this.log.push(`${operation} ${channels.join(" ")}`);
+    return new Promise((resolve, reject) => this.commands.push({ operation, channels, resolve, reject }));
+  }
+}
+
+/** As ioredis gives it. */
+function noperm(): Error {
+  const message = "NOPERM No permissions to access a channel";
+  return Object.assign(new Error(message), { name: "ReplyError" });
+}
+
+interface Outcome {
+  /** "pending", "resolved", or the code of the fault. */
+  now: string;
+}
+
+function outcomeOf(promise: Promise<void>): Outcome {
+  const outcome: Outcome = { now: "pending" };
+  promise.then(
+    () => (outcome.now = "resolved"),
+    (error: unknown) => (outcome.now = error instanceof RedisSseError ? error.code : String(error)),
+  );
+  return outcome;
+}
