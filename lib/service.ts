@@ -7,13 +7,13 @@ import { readTcpTable } from "./peers/proc-net.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./events/channel-name.js";
-import { encodeCursor, tagOf } from "./sse/event-id.js";
+import { encodeEventId, tagOf } from "./sse/event-id.js";
 import { encodeEnvelope } from "./events/envelope.js";
 import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
-import { Streams, type Resolution } from "./sessions/session-manager.js";
+import { SessionManager, type Resolution } from "./sessions/session-manager.js";
 import type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
 import type { QueueService } from "./queue/queue-service.js";
 import { Queues, type TaskSnapshot } from "./queue/queues.js";
@@ -142,7 +142,7 @@ class RedisSseService implements RedisSse {
   readonly notifications: NotificationService;
   readonly #instance = createInstanceName();
   readonly #settings: Settings;
-  readonly #streams: Streams;
+  readonly #streams: SessionManager;
   readonly #history: History<LoggedInboundEvent>;
   readonly #status: StatusService;
   readonly #queues: Queues;
@@ -178,7 +178,7 @@ class RedisSseService implements RedisSse {
       // One rule for the channels of all tasks: a script that takes some does not know yet which.
       keepEvents: settings.history.policy(progressChannel("any")) === null ? null : limits.maxReplayEvents,
     });
-    this.#streams = new Streams({
+    this.#streams = new SessionManager({
       settings: {
         ...settings,
         limits: { ...limits, subscribeTimeoutMs: subscribeTimeoutOf(settings) },
@@ -239,7 +239,7 @@ class RedisSseService implements RedisSse {
     }
     const positions = await this.#history.positions(names);
     if (positions.length === 0) return null;
-    return encodeCursor(positions.map(({ channel, ...position }) => ({ tag: tagOf(channel), ...position })));
+    return encodeEventId(positions.map(({ channel, ...position }) => ({ tag: tagOf(channel), ...position })));
   }
 
   async complete(channel: string, message?: OutboundMessage): Promise<PublishReceipt> {
@@ -303,9 +303,9 @@ class RedisSseService implements RedisSse {
   close(): Promise<void> {
     if (this.#closed === null) {
       // There before its effects: one of them may call this again.
-      let settle!: () => void;
-      this.#closed = new Promise((resolve) => (settle = resolve));
-      this.#close().then(settle, settle);
+      let onClosed!: () => void;
+      this.#closed = new Promise((resolve) => (onClosed = resolve));
+      this.#close().then(onClosed, onClosed);
     }
     return this.#closed;
   }
@@ -341,7 +341,7 @@ class RedisSseService implements RedisSse {
 }
 
 function toReceipt(channel: string, { position, receivers }: LogReceipt): PublishReceipt {
-  return { id: position && encodeCursor([{ tag: tagOf(channel), ...position }]), receivers };
+  return { id: position && encodeEventId([{ tag: tagOf(channel), ...position }]), receivers };
 }
 
 /** In dedicated mode a subscription begins with a lease, which has a deadline of its own. */

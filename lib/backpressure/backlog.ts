@@ -1,7 +1,7 @@
 import { atOnce } from "../sync-callback.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { Position } from "../sse/event-id.js";
-import { FrameBuffer } from "./fifo-buffer.js";
+import { FifoBuffer } from "./fifo-buffer.js";
 import { sizeOf } from "../events/inbound-event.js";
 import {
   createGap,
@@ -10,7 +10,7 @@ import {
   type GapReason,
   type InboundEvent,
 } from "../events/inbound-event.js";
-import { KeyedBuffer } from "./conflating-buffer.js";
+import { ConflatingBuffer } from "./conflating-buffer.js";
 import { tellFailure, type OnRuleError, type RuleName } from "../sync-callback.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 import type { StreamEvent } from "../events/stream-event.js";
@@ -35,7 +35,7 @@ export interface BacklogOptions {
 export class Backlog {
   readonly #options: BacklogOptions;
   readonly #keyOf: ((event: StreamEvent) => string | number) | null;
-  readonly #queue: FrameBuffer<InboundEvent> | KeyedBuffer<InboundEvent>;
+  readonly #queue: FifoBuffer<InboundEvent> | ConflatingBuffer<InboundEvent>;
   /** Channels of which something was dropped that the client is still to be told of, with the last that was. */
   #lost: Map<string, Position | undefined> | null = null;
   /** What the client is told of them, before anything else. */
@@ -47,7 +47,7 @@ export class Backlog {
   constructor(options: BacklogOptions) {
     this.#options = options;
     this.#keyOf = keyFunctionOf(options.policy);
-    this.#queue = this.#keyOf === null ? new FrameBuffer() : new KeyedBuffer();
+    this.#queue = this.#keyOf === null ? new FifoBuffer() : new ConflatingBuffer();
   }
 
   get bytes(): number {
@@ -70,7 +70,7 @@ export class Backlog {
   }
 
   push(event: InboundEvent): void {
-    if (this.#queue instanceof FrameBuffer) {
+    if (this.#queue instanceof FifoBuffer) {
       this.#queue.push(event);
     } else {
       const replaced = this.#queue.push(event, isDroppable(event) ? this.#key(event) : Symbol("kept"));

@@ -1,7 +1,7 @@
 import { sizeOf, type BufferedItem } from "../events/inbound-event.js";
 
 /** Events that wait, the newest of each key alone, in the order of their arrival. */
-export class KeyedBuffer<Item extends BufferedItem> {
+export class ConflatingBuffer<Item extends BufferedItem> {
   readonly #items = new Map<string | symbol, Item>();
   #oldest = this.#items.entries();
   #bytes = 0;
@@ -41,7 +41,7 @@ export class KeyedBuffer<Item extends BufferedItem> {
     for (const item of this.#items.values()) visit(item);
   }
 
-  /** As `FrameBuffer.dropOldest()`. */
+  /** As `FifoBuffer.dropOldest()`. */
   dropOldest(maxBytes: number, isDroppable: (item: Item) => boolean, onDrop: (item: Item) => void): void {
     if (this.#bytes <= maxBytes) return;
     for (const [key, item] of this.#items) {

@@ -10,7 +10,7 @@ const FEW = 64;
 const ENOUGH = 7 / 8;
 
 /** The events that wait for a client to read, in order, with the sum of their bytes. The session bounds it. */
-export class FrameBuffer<Item extends BufferedItem> {
+export class FifoBuffer<Item extends BufferedItem> {
   #items: (Item | undefined)[] = [];
   #head = 0;
   #bytes = 0;

@@ -16,7 +16,7 @@ export interface SinkConnection extends TcpEnds {
 /** Reads a table of the kernel's, in whole lines. May end early once `signal` has fired. */
 export type ReadTcpTable = (table: TcpTable, signal: AbortSignal) => AsyncIterable<string>;
 
-export interface PeerWatchOptions {
+export interface DeadPeerDetectorOptions {
   readonly clock: Clock;
   /** For how long a peer may leave unanswered what is sent to it again and again. Infinity: nobody is watched. */
   readonly timeoutMs: number;
@@ -72,15 +72,15 @@ const UNANSWERED: ReadonlySet<string> = new Set(["ETIMEDOUT", "EHOSTUNREACH", "E
  * 13 and 9, at 100 less than 5. All sockets of the network namespace count, those in TIME_WAIT too. By default there is
  * one look in 15 s.
  */
-export class PeerWatch {
-  readonly #options: PeerWatchOptions;
+export class DeadPeerDetector {
+  readonly #options: DeadPeerDetectorOptions;
   readonly #stopping = new AbortController();
   readonly #watched: Readonly<Record<TcpTable, Map<string, Watched>>> = { tcp: new Map(), tcp6: new Map() };
   /** Of those that the last look found unanswered. */
   #suspicions = new Map<Watched, Suspicion>();
   #started = false;
 
-  constructor(options: PeerWatchOptions) {
+  constructor(options: DeadPeerDetectorOptions) {
     this.#options = options;
   }
 

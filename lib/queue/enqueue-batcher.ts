@@ -24,7 +24,7 @@ const MAX_TASKS = 100;
 const MAX_LENGTH = 1024 * 1024;
 
 /** Puts tasks in line: those of one turn of the loop go out together, each for itself. */
-export class Enqueuer {
+export class EnqueueBatcher {
   readonly #store: QueueStore;
   readonly #caller = randomBytes(6).toString("base64url");
   #calls = 0;

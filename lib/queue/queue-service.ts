@@ -7,7 +7,7 @@ import type { RedisClient } from "../redis/client.js";
 import { assertKnown, assertObject } from "../validate.js";
 import { DeadLetters } from "./dead-letters.js";
 import { readEnqueueOptions, withDefaults, type EnqueueOptions } from "./enqueue-options.js";
-import { Enqueuer, type NewTask } from "./enqueue-batcher.js";
+import { EnqueueBatcher, type NewTask } from "./enqueue-batcher.js";
 import type { QueueSettings } from "./queue-options.js";
 import { createWorkerPort, sendReport } from "./queue-port.js";
 import { QueueCounter, toCounts, type QueueCounts, type QueueStatistics } from "./queue-statistics.js";
@@ -96,7 +96,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   readonly #settings: QueueSettings;
   readonly #store: QueueStore;
   readonly #maker: TaskMaker;
-  readonly #enqueuer: Enqueuer;
+  readonly #enqueuer: EnqueueBatcher;
   readonly #schedules: Schedules;
   readonly #port: WorkerPort;
   readonly #counter = new QueueCounter();
@@ -113,7 +113,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     this.#settings = settings;
     this.#store = new QueueStore({ ...deps, name, results: this.#settings.results });
     this.#maker = new TaskMaker(this.#settings, deps.maxBytes);
-    this.#enqueuer = new Enqueuer(this.#store);
+    this.#enqueuer = new EnqueueBatcher(this.#store);
     this.deadLetters = new DeadLetters(this.#store);
     this.#schedules = new Schedules(this.#store, async (due, next, { kind, payload, options: given }) => {
       // The schema was applied when the schedule was set.

@@ -7,7 +7,7 @@ import { endClient, isReady, startPinging, type ConnectionRole, type RedisClient
 import { isOneNodeOfMany } from "./cluster.js";
 import type { ConnectionFactory } from "./connection-factory.js";
 import { Lease } from "./lease.js";
-import { Permits } from "./semaphore.js";
+import { Semaphore } from "./semaphore.js";
 import { defineScript } from "./script.js";
 
 export interface PoolOptions {
@@ -80,7 +80,7 @@ export class ClientPool {
   readonly #connect: ConnectionFactory;
   readonly #options: PoolOptions;
   readonly #clock: Clock;
-  readonly #permits: Permits;
+  readonly #permits: Semaphore;
   readonly #leases = new Set<Lease>();
   /** Leases that are being waited for. */
   readonly #requests = new Set<AbortController>();
@@ -96,7 +96,7 @@ export class ClientPool {
     this.#connect = connect;
     this.#options = options;
     this.#clock = clock;
-    this.#permits = new Permits(options.maxConnections, options.maxWaiting, clock);
+    this.#permits = new Semaphore(options.maxConnections, options.maxWaiting, clock);
   }
 
   /**

@@ -84,11 +84,11 @@ function withDeadline(client: Cluster): void {
     seen.add(command);
     pending.add(command);
     const timer = setTimeout(() => command.reject(new Error("Command timed out")), DEADLINE_MS);
-    const settle = (): void => {
+    const forget = (): void => {
       clearTimeout(timer);
       pending.delete(command);
     };
-    command.promise.then(settle, settle);
+    command.promise.then(forget, forget);
     return send(command, ...rest);
   };
   // ioredis retries at a node itself, after MOVED or a lost connection.

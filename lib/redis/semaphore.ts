@@ -9,7 +9,7 @@ interface Waiter {
  * A bounded number of permits, handed out in the order of asking. Each `acquire` has exactly one outcome:
  * a permit that must be released once, or an error and nothing to release.
  */
-export class Permits {
+export class Semaphore {
   readonly #max: number;
   readonly #maxWaiting: number;
   readonly #clock: Clock;
@@ -42,23 +42,23 @@ export class Permits {
       );
     }
     await new Promise<void>((resolve, reject) => {
-      const settle = (): void => {
+      const finish = (): void => {
         this.#waiters.delete(waiter);
         cancelTimer();
         signal?.removeEventListener("abort", onAbort);
       };
       const waiter: Waiter = {
         grant: () => {
-          settle();
+          finish();
           resolve();
         },
       };
       const onAbort = (): void => {
-        settle();
+        finish();
         reject(aborted());
       };
       const cancelTimer = this.#clock.schedule(() => {
-        settle();
+        finish();
         reject(
           new PoolExhaustedError(
             `Too many connections: all ${this.#max} are leased, none came free in ${timeoutMs} ms`,

@@ -2,7 +2,7 @@ import type { Clock } from "../clock.js";
 import { isLossMark } from "../entry-id.js";
 import { isPassing, sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import type { ChannelTrack } from "./channel-replay.js";
+import type { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps, placeBefore, type Position } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
 import type { HistoryPort, LogPage } from "./history-port.js";
@@ -30,7 +30,7 @@ export interface ReplayOwner {
 }
 
 /** Where the next events go. */
-export interface HistoryOutput {
+export interface ReplayOutput {
   /** Writes an event, or lets it wait for the client. */
   emit(event: InboundEvent): void;
   /** The same for events that follow one another. */
@@ -44,7 +44,7 @@ export interface HistoryOutput {
 }
 
 /** What the service gives the histories of its sessions. */
-export interface HistoryContext {
+export interface ReplayContext {
   readonly clock: Clock;
   readonly history: HistoryPort;
   readonly settings: { readonly maxReplayEvents: number; readonly maxBufferedBytes: number };
@@ -53,8 +53,8 @@ export interface HistoryContext {
 
 /** The tracks of a session as they are now. They can change during every wait. */
 export interface Tracks {
-  nextBehind(except?: ReadonlySet<ChannelTrack>): ChannelTrack | undefined;
-  isCurrent(track: ChannelTrack): boolean;
+  nextBehind(except?: ReadonlySet<ChannelReplay>): ChannelReplay | undefined;
+  isCurrent(track: ChannelReplay): boolean;
   /**
    * Resolves after a second, or when the session closes. Then a log that seems to have lost events is read again: the first
    * answer may be from a master that was just replaced.
@@ -69,15 +69,15 @@ const log = createLog("history");
  * events follow. If it cannot get some events, it sends a gap.
  */
 export class CatchUp {
-  readonly #context: HistoryContext;
+  readonly #context: ReplayContext;
   readonly #owner: ReplayOwner;
-  readonly #output: HistoryOutput;
+  readonly #output: ReplayOutput;
   readonly #tracks: Tracks;
   #running = false;
   /** Set while the reads wait for the client. */
   #resume: (() => void) | null = null;
 
-  constructor(context: HistoryContext, owner: ReplayOwner, output: HistoryOutput, tracks: Tracks) {
+  constructor(context: ReplayContext, owner: ReplayOwner, output: ReplayOutput, tracks: Tracks) {
     this.#context = context;
     this.#owner = owner;
     this.#output = output;
@@ -98,7 +98,7 @@ export class CatchUp {
   }
 
   /** Moves to `position` past events that the client will not get, and sends a gap. */
-  skip(track: ChannelTrack, position: Position, reason: GapReason, ending: Ending | null = null): void {
+  skip(track: ChannelReplay, position: Position, reason: GapReason, ending: Ending | null = null): void {
     track.position = position;
     if (ending !== null) track.ended = ending;
     this.tellGap(track.channel, reason, position, ending);
@@ -111,7 +111,7 @@ export class CatchUp {
   }
 
   /** Passes on the stored events that follow. If the session then has all events, the track is not behind any more. */
-  settle(track: ChannelTrack): void {
+  passWaiting(track: ChannelReplay): void {
     const { waitingBytes, ended } = track;
     this.#passAll(track);
     if (track.waitingBytes !== waitingBytes || track.ended !== ended) this.#output.released();
@@ -139,7 +139,7 @@ export class CatchUp {
   async #catchUp(): Promise<boolean> {
     const { history: port } = this.#context;
     // Tracks whose logs cannot be read now. They do not delay the others.
-    const stuck = new Set<ChannelTrack>();
+    const stuck = new Set<ChannelReplay>();
     for (
       let track = this.#tracks.nextBehind(stuck);
       track !== undefined;
@@ -177,7 +177,7 @@ export class CatchUp {
       await this.#apply(track, page);
       if (!this.#open) return false;
       if (!this.#tracks.isCurrent(track) || track.doubtedAt !== null) continue;
-      this.settle(track);
+      this.passWaiting(track);
       // The channel is not subscribed now, or this read shows an older state than the known tail. No read can show now what
       // is missing. `run()` is called when this has changed.
       const wentBack = tail !== null && page.readAt > asked && page.position.offset < tail.position.offset;
@@ -187,7 +187,7 @@ export class CatchUp {
     return stuck.size === 0;
   }
 
-  async #apply(track: ChannelTrack, page: LogPage): Promise<void> {
+  async #apply(track: ChannelReplay, page: LogPage): Promise<void> {
     const from = track.position!;
     const top = page.position;
     const isFresh = page.readAt > this.#owner.log(track.channel).since;
@@ -229,7 +229,7 @@ export class CatchUp {
   }
 
   /** The log has lost events. Resumes after the newest event that is known to be kept, or else with the next event. */
-  #goBack(track: ChannelTrack, { position: top, ending, previousStamp }: LogPage, isTold: boolean): void {
+  #goBack(track: ChannelReplay, { position: top, ending, previousStamp }: LogPage, isTold: boolean): void {
     const { epoch, offset } = track.position!;
     const last = isTold ? null : this.#owner.log(track.channel).lastKept(track.position!);
     track.doubtedAt = null;
@@ -243,7 +243,7 @@ export class CatchUp {
   }
 
   /** The channel's log is not the log of the client's position: the channel has a new log, or no log. */
-  #changeLog(track: ChannelTrack, page: LogPage, isLost: boolean): void {
+  #changeLog(track: ChannelReplay, page: LogPage, isLost: boolean): void {
     const { position: top, ending, isInvalid } = page;
     // A log that starts after the end is a new log, and no events of it are missing.
     if (track.ended !== null) track.reopen();
@@ -257,7 +257,7 @@ export class CatchUp {
   }
 
   /** Sends the events of a batch that the client does not have. */
-  #emitRest(track: ChannelTrack, batch: EventBatch): void {
+  #emitRest(track: ChannelReplay, batch: EventBatch): void {
     const { offset } = track.position!;
     if (batch.run !== null && batch.run.first > offset) {
       this.#tellLoss(track, batch.events[0]!);
@@ -273,13 +273,13 @@ export class CatchUp {
   }
 
   /** Sends a gap if the stamps of an event say that the log has lost an event before it. */
-  #tellLoss(track: ChannelTrack, { position }: InboundEvent): void {
+  #tellLoss(track: ChannelReplay, { position }: InboundEvent): void {
     if (haveOtherStamps(track.position!.stamp, position!.previousStamp)) {
       this.skip(track, placeBefore(position!), "future");
     }
   }
 
-  #passAll(track: ChannelTrack): void {
+  #passAll(track: ChannelReplay): void {
     this.#passHeld(track);
     const { tail } = this.#owner.log(track.channel);
     const isCurrent = tail !== null && isSamePlace(tail.position, track.position!);
@@ -292,7 +292,7 @@ export class CatchUp {
     this.#passHeld(track);
   }
 
-  #passHeld(track: ChannelTrack): void {
+  #passHeld(track: ChannelReplay): void {
     for (let event = track.next(); event; event = track.next()) {
       track.advance(event);
       this.#output.emit(event);

@@ -10,7 +10,7 @@ export type Verdict = "pass" | "drop" | "hole";
  * One channel of one session, with the session's place in the log. While the session is behind, live events wait here, up
  * to a limit. Events beyond the limit are read from the log later.
  */
-export class ChannelTrack {
+export class ChannelReplay {
   readonly channel: string;
   /** The last event that was passed on; `null` until it is known where the session begins. */
   position: Position | null = null;

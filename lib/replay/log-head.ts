@@ -2,7 +2,7 @@ import { haveOtherStamps, isNext, placeBefore, type Position } from "../sse/even
 import type { Tail } from "./history-port.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 
-/** What a connection knows of a channel's log; a `TailTracker`, as sessions see it. */
+/** What a connection knows of a channel's log; a `LogHead`, as sessions see it. */
 export interface ChannelLog {
   /** Where it stands; `null` where only a read can tell, begun after `since`. */
   readonly tail: Tail | null;
@@ -33,7 +33,7 @@ const REMEMBERED = 16;
  * The newest place in the log of one subscribed channel, as far as it is known without a read: from reads after the
  * subscription, and from every event that was heard since. A place that may be too old counts as unknown.
  */
-export class TailTracker {
+export class LogHead {
   #tail: Tail | null = null;
   /** Events heard in a row while the tail is not known: the first and the last of them. */
   #run: { readonly first: Position; readonly last: Position } | null = null;

@@ -8,19 +8,19 @@ import { createLog, printable } from "../log.js";
 import { haveOtherStamps, type Position } from "../sse/event-id.js";
 import type { HistoryPort, LogPage } from "./history-port.js";
 import { CONFIRM_MS } from "./replay.js";
-import type { Suspicion, TailTracker } from "./log-head.js";
+import type { Suspicion, LogHead } from "./log-head.js";
 
 /** A subscribed channel, with what is known of its log. */
 export interface WatchedLog {
   readonly channel: string;
-  readonly log: TailTracker;
+  readonly log: LogHead;
   /** The log has events that never arrived. */
   missed(): void;
   /** The log has lost the events after `to` (`null`: not known), and other events have their offsets. */
   rolledBack(to: Position | null): void;
 }
 
-export interface LogWatchOptions {
+export interface LogVerifierOptions {
   readonly history: HistoryPort;
   readonly clock: Clock;
   readonly periodMs: number;
@@ -51,14 +51,14 @@ const MAX_BATCH = 256;
  * the next event would show it. The reads also renew the expiry of quiet logs while a client listens, find writers whose
  * process died, and record that a channel still has no log.
  */
-export class LogWatch {
-  readonly #options: LogWatchOptions;
+export class LogVerifier {
+  readonly #options: LogVerifierOptions;
   readonly #stopping = stoppableByMany();
   /** Logs that are being verified, and the latest suspicion since then: all events after a lost one raise the same suspicion. */
-  readonly #verifying = new Map<TailTracker, Suspicion | null>();
+  readonly #verifying = new Map<LogHead, Suspicion | null>();
   #started = false;
 
-  constructor(options: LogWatchOptions) {
+  constructor(options: LogVerifierOptions) {
     this.#options = options;
   }
 
@@ -183,7 +183,7 @@ export class LogWatch {
 }
 
 /** Whether the last event that was heard is older than the found one, or is another event at the same offset. */
-function isMissing({ reached }: TailTracker, found: Position): boolean {
+function isMissing({ reached }: LogHead, found: Position): boolean {
   if (reached === null) return false;
   const isReplaced = reached.offset === found.offset && haveOtherStamps(reached.stamp, found.stamp);
   return reached.epoch !== found.epoch || reached.offset < found.offset || isReplaced;

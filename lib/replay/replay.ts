@@ -2,14 +2,8 @@ import { setMaxListeners } from "node:events";
 
 import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
-import {
-  CatchUp,
-  type HistoryContext,
-  type HistoryOutput,
-  type ReplayOwner,
-  type Tracks,
-} from "./catch-up.js";
-import { ChannelTrack } from "./channel-replay.js";
+import { CatchUp, type ReplayContext, type ReplayOutput, type ReplayOwner, type Tracks } from "./catch-up.js";
+import { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
 import type { Ending } from "../events/envelope.js";
@@ -29,7 +23,7 @@ export interface Beginning {
 /** How long a server that was replaced may still answer. A node of a cluster learns of it with the next message of another. */
 export const CONFIRM_MS = 1_000;
 
-const NONE: ReadonlyMap<string, ChannelTrack> = new Map();
+const NONE: ReadonlyMap<string, ChannelReplay> = new Map();
 
 /**
  * The channels of one session that have a history: each event once, in order and without a hole, or a gap that is
@@ -39,26 +33,26 @@ const NONE: ReadonlyMap<string, ChannelTrack> = new Map();
  * Nothing has to be kept for that. An event that comes while the session is behind is in the log, and is read there
  * in its turn (`CatchUp`).
  */
-export class SessionHistory implements Tracks {
-  readonly #context: HistoryContext;
+export class Replay implements Tracks {
+  readonly #context: ReplayContext;
   readonly #owner: ReplayOwner;
   readonly #cursor: SessionCursor;
   /** Sessions without a history are many, and need no map. */
-  #tracks: ReadonlyMap<string, ChannelTrack> = NONE;
-  #output!: HistoryOutput;
+  #tracks: ReadonlyMap<string, ChannelReplay> = NONE;
+  #output!: ReplayOutput;
   /** There once a channel has a track. */
   #catchUp: CatchUp | null = null;
   #pausing: AbortController | null = null;
   #stopped = false;
 
-  constructor(context: HistoryContext, owner: ReplayOwner, cursor: SessionCursor) {
+  constructor(context: ReplayContext, owner: ReplayOwner, cursor: SessionCursor) {
     this.#context = context;
     this.#owner = owner;
     this.#cursor = cursor;
   }
 
   /** Where events go. Called once, before anything else. */
-  writeTo(output: HistoryOutput): void {
+  writeTo(output: ReplayOutput): void {
     this.#output = output;
   }
 
@@ -99,10 +93,10 @@ export class SessionHistory implements Tracks {
   }
 
   /** Before the channels are subscribed: events may come from then on. Answers the tracks of those with a history. */
-  expect(channels: readonly string[]): readonly ChannelTrack[] {
+  expect(channels: readonly string[]): readonly ChannelReplay[] {
     const tracks = channels
       .filter((channel) => this.#context.history.keeps(channel))
-      .map((channel) => new ChannelTrack(channel));
+      .map((channel) => new ChannelReplay(channel));
     if (tracks.length > 0) {
       this.#catchUp ??= new CatchUp(this.#context, this.#owner, this.#output, this);
       this.#tracks = new Map([...this.#tracks, ...tracks.map((track) => [track.channel, track] as const)]);
@@ -148,7 +142,7 @@ export class SessionHistory implements Tracks {
    * One more channel is subscribed, of a session that is open: it begins with what comes now. Does nothing for one
    * that was taken away meanwhile, also when it was added anew since.
    */
-  async join(track: ChannelTrack): Promise<void> {
+  async join(track: ChannelReplay): Promise<void> {
     if (!this.isCurrent(track)) return;
     const [start] = await findStarts([track], "now", this.#source);
     this.#owner.flushTurn();
@@ -241,14 +235,14 @@ export class SessionHistory implements Tracks {
     this.#catchUp?.stop();
   }
 
-  nextBehind(except?: ReadonlySet<ChannelTrack>): ChannelTrack | undefined {
+  nextBehind(except?: ReadonlySet<ChannelReplay>): ChannelReplay | undefined {
     for (const track of this.#tracks.values()) {
       if (track.behind && track.position !== null && !except?.has(track)) return track;
     }
     return undefined;
   }
 
-  isCurrent(track: ChannelTrack): boolean {
+  isCurrent(track: ChannelReplay): boolean {
     return this.#tracks.get(track.channel) === track;
   }
 
@@ -267,10 +261,10 @@ export class SessionHistory implements Tracks {
     const { track } = start;
     takePlace(start, isNow);
     if (!hasOwnPlace) this.#cursor.set(track.channel, track.position!);
-    this.#catchUp!.settle(track);
+    this.#catchUp!.passWaiting(track);
   }
 
-  #fallBehind(track: ChannelTrack): void {
+  #fallBehind(track: ChannelReplay): void {
     if (track.behind || track.ended !== null) return;
     track.behind = true;
     track.replaying = false;

@@ -1,9 +1,9 @@
 import {
   haveOtherStamps,
-  parseCursor,
+  parseEventId,
   shortTagOf,
   tagOf,
-  type CursorEntry,
+  type EventIdEntry,
   type Position,
 } from "../sse/event-id.js";
 import type { Tail } from "./history-port.js";
@@ -19,7 +19,7 @@ export type Wish = "now" | "earliest" | "malformed" | ClientPlaces;
 export function parseWish(lastEventId: string | undefined, channels: readonly string[]): Wish {
   if (lastEventId === undefined || lastEventId === "") return "now";
   if (lastEventId === EARLIEST) return "earliest";
-  const cursor = parseCursor(lastEventId);
+  const cursor = parseEventId(lastEventId);
   return cursor === null ? "malformed" : new ClientPlaces(cursor, channels);
 }
 
@@ -28,11 +28,11 @@ export function parseWish(lastEventId: string | undefined, channels: readonly st
  * two channels have one tag, the epoch must say which of them is meant.
  */
 export class ClientPlaces {
-  readonly #entries = new Map<string, readonly CursorEntry[]>();
+  readonly #entries = new Map<string, readonly EventIdEntry[]>();
   /** Channels whose tag another channel of the stream has too. */
   readonly #shared = new Set<string>();
 
-  constructor(cursor: readonly CursorEntry[], channels: readonly string[]) {
+  constructor(cursor: readonly EventIdEntry[], channels: readonly string[]) {
     const given = groupBy(cursor, ({ tag, isVersion1 }) => keyOf(tag, isVersion1));
     const tags = channels.map((channel) => [channel, tagOf(channel)] as const);
     const named = groupBy(tags, ([, tag]) => keyOf(tag));
@@ -47,7 +47,7 @@ export class ClientPlaces {
   }
 
   /** The place in a channel whose log has that epoch, or the place in another log of the channel; `null` if there is none. */
-  find(channel: string, epoch: string): CursorEntry | null {
+  find(channel: string, epoch: string): EventIdEntry | null {
     const entries = this.#entries.get(channel) ?? [];
     const isShared = this.#shared.has(channel);
     const [entry, ...others] = entries.filter((each) => each.epoch === epoch);

@@ -1,4 +1,4 @@
-import type { ChannelTrack } from "./channel-replay.js";
+import type { ChannelReplay } from "./channel-replay.js";
 import { placeBefore, type Position } from "../sse/event-id.js";
 import type { HistoryPort, LogState, Tail } from "./history-port.js";
 import type { GapReason } from "../events/inbound-event.js";
@@ -17,7 +17,7 @@ export interface StartSource {
 
 /** Where a stream begins in one channel, by what its log was seen to hold. */
 export interface FoundStart {
-  readonly track: ChannelTrack;
+  readonly track: ChannelReplay;
   readonly tail: Tail;
   readonly position: Position;
   readonly gap: GapReason | null;
@@ -30,7 +30,7 @@ export interface FoundStart {
  * may leave before it takes the first one. Rejects with a fault of Redis.
  */
 export async function findStarts(
-  tracks: readonly ChannelTrack[],
+  tracks: readonly ChannelReplay[],
   wish: Wish,
   source: StartSource,
 ): Promise<readonly FoundStart[]> {
@@ -67,7 +67,7 @@ interface KnownLog {
 }
 
 interface WishedStart extends KnownLog {
-  readonly track: ChannelTrack;
+  readonly track: ChannelReplay;
   readonly start: Start;
 }
 

@@ -11,7 +11,7 @@ import { NOTHING } from "../sse/frame.js";
 import { NO_CHANNEL, type GapReason, type InboundEvent } from "../events/inbound-event.js";
 import type { RuleName } from "../sync-callback.js";
 import type { SessionCursor } from "../replay/session-cursor.js";
-import type { SessionHistory } from "../replay/replay.js";
+import type { Replay } from "../replay/replay.js";
 import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
 import type { StreamRequest } from "./sink.js";
 import { bindSlowConsumer, type SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
@@ -36,7 +36,7 @@ export interface DeliveryOptions {
   readonly request: StreamRequest;
   /** What the session listens to. */
   readonly channels: ReadonlySet<string>;
-  readonly history: SessionHistory;
+  readonly history: Replay;
   readonly cursor: SessionCursor;
   readonly output: StreamOutput;
 }
@@ -69,7 +69,7 @@ const WRITE_LENGTH = 64 * 1024;
 export class Delivery implements TransportListener {
   readonly #owner: DeliveryOwner;
   readonly #channels: ReadonlySet<string>;
-  readonly #history: SessionHistory;
+  readonly #history: Replay;
   readonly #cursor: SessionCursor;
   readonly #output: StreamOutput;
   readonly #context: DeliveryContext;

@@ -25,7 +25,7 @@ export interface Farewell {
  * Ends a session's response: what still waits, then why it ends and when to come back, where there is
  * anybody to read it. Never rejects, and is over within the deadline.
  */
-export async function sayFarewell(
+export async function endResponse(
   output: StreamOutput,
   delivery: Delivery,
   farewell: Farewell,

@@ -2,7 +2,7 @@ import { Block } from "../sse/encoded-frames.js";
 import { addId, addRetry, encodeControl } from "../sse/frame.js";
 import type { Beginning } from "../replay/replay.js";
 
-export interface Greeting extends Beginning {
+export interface Opening extends Beginning {
   readonly sessionId: string;
   readonly channels: readonly string[];
   readonly retryMs: number;
@@ -18,7 +18,7 @@ export interface Greeting extends Beginning {
  * The first words of a stream: when to come back, where the client is, and what it will not get. As one block, since
  * events may wait already: none of them goes out before the gap that it follows.
  */
-export function encodeGreeting(greeting: Greeting): Block {
+export function encodeOpening(greeting: Opening): Block {
   const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = greeting;
   // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
   const last = gaps.at(-1);

@@ -8,16 +8,16 @@ import type { Waiting } from "../backpressure/buffer-budget.js";
 import type { ReplayOwner } from "../replay/catch-up.js";
 import { Delivery, type DeliveryOwner } from "./delivery.js";
 import { EventBatch } from "../events/event-batch.js";
-import { sayFarewell } from "./farewell.js";
+import { endResponse } from "./farewell.js";
 import { HEARTBEAT } from "../sse/frame.js";
-import { encodeGreeting } from "./opening-frames.js";
+import { encodeOpening } from "./opening-frames.js";
 import { NO_CHANNEL } from "../events/inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "../events/outbound-message.js";
 import { hasLostPeer } from "../peers/dead-peer-detector.js";
 import { SessionChannels, type ChannelsOwner } from "./session-channels.js";
 import type { SessionContext, SessionSettings, SessionStatistics } from "./session-context.js";
 import { SessionCursor } from "../replay/session-cursor.js";
-import { SessionHistory, type Beginning } from "../replay/replay.js";
+import { Replay, type Beginning } from "../replay/replay.js";
 import { stagesOf } from "./session-stages.js";
 import {
   initialSnapshot,
@@ -50,7 +50,7 @@ type Ports = ReplayOwner & DeliveryOwner & ChannelsOwner & TransportHolder & Sin
  * It is to its parts what each needs of it: there are many sessions, and a function made for each of them costs as much
  * as the state that it looks at.
  */
-export class SessionLife implements Ports {
+export class SessionEffects implements Ports {
   readonly channels: SessionChannels;
   readonly #session: PubSubSession;
   readonly #context: SessionContext;
@@ -60,12 +60,12 @@ export class SessionLife implements Ports {
   readonly #delivery: Delivery;
   readonly #transport: Transport;
   readonly #cursor = new SessionCursor();
-  readonly #history: SessionHistory;
+  readonly #history: Replay;
   /** There while somebody waits who has to hear that the session closes. */
   #closing: AbortController | null = null;
   /** There once somebody has asked for it. */
   #closed: Promise<void> | null = null;
-  #settle: (() => void) | null = null;
+  #onClosed: (() => void) | null = null;
   #stopTicking: (() => void) | null = null;
   /** Set while the client must still get the id of a new place, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
@@ -101,7 +101,7 @@ export class SessionLife implements Ports {
     this.#renewedAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
     this.#output = new StreamOutput(sink, context.clock, this);
-    this.#history = new SessionHistory(context, this, this.#cursor);
+    this.#history = new Replay(context, this, this.#cursor);
     const names = new Set(channels);
     this.#delivery = new Delivery({
       owner: this,
@@ -130,7 +130,7 @@ export class SessionLife implements Ports {
   get closed(): Promise<void> {
     if (this.#closed === null) {
       const isClosed = this.#snapshot.state === "closed";
-      this.#closed = isClosed ? Promise.resolve() : new Promise((resolve) => (this.#settle = resolve));
+      this.#closed = isClosed ? Promise.resolve() : new Promise((resolve) => (this.#onClosed = resolve));
     }
     return this.#closed;
   }
@@ -357,9 +357,9 @@ export class SessionLife implements Ports {
         this.#history.stop();
         void this.#tearDown(this.closeReason!);
         return;
-      case "settle":
+      case "report-closed":
         this.#context.onClosed(this.#session);
-        return this.#settle?.();
+        return this.#onClosed?.();
     }
   }
 
@@ -380,7 +380,7 @@ export class SessionLife implements Ports {
       for (const channel of this.channels.names) log("[SSE] subscribed: %s", printable(channel));
     const { first = [] } = this.#request;
     const { maxEventBytes } = this.#context.settings;
-    const greeting = encodeGreeting({
+    const greeting = encodeOpening({
       first: first.map((message) => encodeMessage(message, maxEventBytes).frame).join(""),
       ...this.#beginning,
       sessionId: this.#session.id,
@@ -403,7 +403,7 @@ export class SessionLife implements Ports {
     if (reason !== "subscribe-failed")
       log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#delivery.sent);
     const farewell = { reason, fault: this.#fault, answer: this.#answer, timeoutMs: settings.closeTimeoutMs };
-    const ended = sayFarewell(this.#output, this.#delivery, farewell);
+    const ended = endResponse(this.#output, this.#delivery, farewell);
     log("[SSE] cleaning up PubSub connection: user=%s", this.#who);
     await runTeardown(stagesOf(this.#transport, [...this.channels.names]), clock, settings.closeTimeoutMs);
     log("[SSE] PubSub connection closed: user=%s", this.#who);

@@ -11,8 +11,8 @@ import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedi
 import { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { HubMember } from "../subscriptions/hub-member.js";
 import type { HistoryPort } from "../replay/history-port.js";
-import { LogWatch, type WatchedLog } from "../replay/log-verifier.js";
-import { PeerWatch, type ReadTcpTable } from "../peers/dead-peer-detector.js";
+import { LogVerifier, type WatchedLog } from "../replay/log-verifier.js";
+import { DeadPeerDetector, type ReadTcpTable } from "../peers/dead-peer-detector.js";
 import { readInboundEvent, type GapReason, type InboundEvent } from "../events/inbound-event.js";
 import { ResolverRuns } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
@@ -53,7 +53,7 @@ export interface StreamsSettings {
     };
 }
 
-export interface StreamsOptions {
+export interface SessionManagerOptions {
   readonly settings: StreamsSettings;
   readonly clock: Clock;
   readonly history: HistoryPort;
@@ -80,17 +80,17 @@ export type Resolution<T> =
   { readonly value: T; readonly refusal?: never } | { readonly value?: never; readonly refusal: HttpAnswer };
 
 /** All streams of a service: which may begin, over which connection, and how they end. */
-export class Streams {
-  readonly #options: StreamsOptions;
+export class SessionManager {
+  readonly #options: SessionManagerOptions;
   readonly #hub: SubscriptionHub;
   readonly #registry: SessionRegistry;
   readonly #context: SessionContext;
   readonly #tickers = new Map<number, Ticker>();
   /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
   #dropped = 0;
-  readonly #watch: LogWatch;
+  readonly #watch: LogVerifier;
   readonly #budget: BufferBudget;
-  readonly #peers: PeerWatch;
+  readonly #peers: DeadPeerDetector;
   /** Takes a stream's connection out of the watch over peers. */
   readonly #unwatching = new Map<PubSubSession, () => void>();
   readonly #resolvers: ResolverRuns;
@@ -99,7 +99,7 @@ export class Streams {
   readonly #ruleFailures = new Map<RuleName, number>();
   #draining = false;
 
-  constructor(options: StreamsOptions) {
+  constructor(options: SessionManagerOptions) {
     const { clock, settings, history, connect, explain } = options;
     const { limits, keyPrefix, heartbeatMs, retryMs, slowConsumer } = settings;
     this.#options = options;
@@ -114,7 +114,7 @@ export class Streams {
       lingerMs: LINGER_MS,
       closeTimeoutMs: limits.closeTimeoutMs,
     });
-    this.#watch = new LogWatch({
+    this.#watch = new LogVerifier({
       history,
       clock,
       periodMs: settings.history.checkMs,
@@ -122,7 +122,7 @@ export class Streams {
       logs: () => this.#watchedLogs(),
     });
     this.#budget = new BufferBudget(limits.maxTotalBufferedBytes);
-    this.#peers = new PeerWatch({
+    this.#peers = new DeadPeerDetector({
       clock,
       timeoutMs: limits.peerTimeoutMs,
       read: options.readTcpTable,

@@ -56,7 +56,7 @@ export type SessionEvent =
 
 /** What the session has to do after a transition, in this order. */
 export type SessionEffect =
-  "announce" | "flush" | "replay" | "release" | "tell-fault" | "tear-down" | "settle";
+  "announce" | "flush" | "replay" | "release" | "tell-fault" | "tear-down" | "report-closed";
 
 export interface SessionLimits {
   readonly maxBufferedBytes: number;
@@ -85,7 +85,9 @@ export function transition(from: SessionSnapshot, event: SessionEvent, limits: S
       return fromSubscribed(from, event, limits);
     case "closing":
       // The subscription, the sink and the clock may still report while the session tears down: too late.
-      return event.type === "torn-down" ? [{ state: "closed", reason: from.reason }, ["settle"]] : [from, []];
+      return event.type === "torn-down"
+        ? [{ state: "closed", reason: from.reason }, ["report-closed"]]
+        : [from, []];
     case "closed":
       return [from, []];
   }

@@ -3,18 +3,18 @@ import { randomUUID } from "node:crypto";
 import type { RedisSseError } from "../errors.js";
 import type { OutboundMessage } from "../events/outbound-message.js";
 import type { SessionContext, SessionStatistics } from "./session-context.js";
-import { SessionLife } from "./session-effects.js";
+import { SessionEffects } from "./session-effects.js";
 import type { CloseReason, SessionState } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
 
 /** One client's stream, as an application has it. */
 export class PubSubSession {
   readonly id: string = randomUUID();
-  readonly #life: SessionLife;
+  readonly #life: SessionEffects;
 
   /** Made by `RedisSse.open()`. */
   constructor(context: SessionContext, request: StreamRequest, sink: Sink, channels: readonly string[]) {
-    this.#life = new SessionLife(this, context, request, sink, channels);
+    this.#life = new SessionEffects(this, context, request, sink, channels);
   }
 
   get state(): SessionState {

@@ -11,7 +11,7 @@
  * the server found no log, plus 16 bits of the server's `run_id`.
  *
  * Version 2 had no stamps. Version 1 had tags of 2 bytes as well, and no entries for channels without a log. Both can
- * still be read. An id is opaque to a client. The server does not trust it: only text that `encodeCursor()` of one of
+ * still be read. An id is opaque to a client. The server does not trust it: only text that `encodeEventId()` of one of
  * these versions can write is a cursor.
  */
 
@@ -37,7 +37,7 @@ export interface Position {
   readonly run?: number;
 }
 
-export interface CursorEntry extends Position {
+export interface EventIdEntry extends Position {
   readonly tag: number;
   /** The entry is from an id of version 1, whose tags have 16 bits. */
   readonly isVersion1?: true;
@@ -79,12 +79,12 @@ export function shortTagOf(tag: number): number {
   return ((tag >>> 16) ^ tag) & 0xffff;
 }
 
-export function encodeCursor(entries: Iterable<CursorEntry>): string {
+export function encodeEventId(entries: Iterable<EventIdEntry>): string {
   return encodeEntries(Buffer.concat(Array.from(entries, encodeEntry)));
 }
 
 /** One channel's part of a cursor. */
-export function encodeEntry({ tag, epoch, offset, stamp = 0, since = 0, run = 0 }: CursorEntry): Buffer {
+export function encodeEntry({ tag, epoch, offset, stamp = 0, since = 0, run = 0 }: EventIdEntry): Buffer {
   const bytes = Buffer.allocUnsafe(HEAD_BYTES + MAX_NUMBER_BYTES);
   bytes.writeUInt32BE(tag, 0);
   bytes.writeUInt32BE(epoch === "" ? 0 : Number.parseInt(epoch, 16), TAG_BYTES);
@@ -128,8 +128,8 @@ function writeNumber(bytes: Buffer, start: number, number: number): number {
   return end;
 }
 
-/** Reads a cursor. Returns `null` for text that `encodeCursor()` of no version writes. */
-export function parseCursor(text: string): readonly CursorEntry[] | null {
+/** Reads a cursor. Returns `null` for text that `encodeEventId()` of no version writes. */
+export function parseEventId(text: string): readonly EventIdEntry[] | null {
   if (text.length > MAX_LENGTH || !/^[123]\.[\w-]+$/.test(text)) return null;
   const { tagBytes, stampBytes } = LAYOUTS[text.slice(0, VERSION.length) as keyof typeof LAYOUTS];
   const isVersion1 = tagBytes < TAG_BYTES;
@@ -137,7 +137,7 @@ export function parseCursor(text: string): readonly CursorEntry[] | null {
   const bytes = Buffer.from(coded, "base64url");
   // Each cursor has exactly one text: spare bits must be 0.
   if (bytes.toString("base64url") !== coded) return null;
-  const entries: CursorEntry[] = [];
+  const entries: EventIdEntry[] = [];
   for (let at = 0; at < bytes.length;) {
     const epochAt = at + tagBytes;
     const stampAt = epochAt + EPOCH_BYTES;

@@ -82,7 +82,7 @@ const MAX_SILENT = 100;
  * Compares what the service believes to hold with what the server says. `null` where it cannot be asked: it is
  * away, or is a cluster or a mock. Never rejects.
  */
-export async function findDrift(source: DriftSource): Promise<DriftReport | null> {
+export async function auditConnections(source: DriftSource): Promise<DriftReport | null> {
   try {
     const first = await lookOnce(source, sample(source.look().channels));
     if (first === null || !isSuspicious(first)) return first && createReport(first, false);

@@ -1,6 +1,6 @@
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
 import { assertKnown, assertObject } from "../validate.js";
-import { findDrift, type DriftReport, type DriftSource } from "./connection-audit.js";
+import { auditConnections, type DriftReport, type DriftSource } from "./connection-audit.js";
 import { readNodes, type ServerInfo } from "./nodes.js";
 import type { StatusOptions, StatusReport } from "./status-report.js";
 
@@ -44,7 +44,9 @@ export class StatusService {
   }
 
   #look(connectedClients: number | null): Promise<DriftReport | null> {
-    this.#looking ??= findDrift({ ...this.#options, connectedClients }).finally(() => (this.#looking = null));
+    this.#looking ??= auditConnections({ ...this.#options, connectedClients }).finally(
+      () => (this.#looking = null),
+    );
     return this.#looking;
   }
 }

@@ -5,10 +5,10 @@ import { isEnvelope } from "../events/envelope.js";
 import { EventBatch } from "../events/event-batch.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";
-import { TailTracker, type Suspicion } from "../replay/log-head.js";
+import { LogHead, type Suspicion } from "../replay/log-head.js";
 import type { Transport, TransportListener } from "./transport.js";
 import type { ChannelLog } from "../replay/log-head.js";
-import { TurnBuffer, type MessageRun } from "./message-batcher.js";
+import { MessageBatcher, type MessageRun } from "./message-batcher.js";
 
 /** One leased connection, as this transport needs it. */
 export interface LeasedConnection {
@@ -37,7 +37,7 @@ export interface DedicatedTransportOptions {
 interface Subscription {
   /** The latest request for the channel: one that fails takes away no other. */
   readonly request: symbol;
-  readonly log: TailTracker;
+  readonly log: LogHead;
 }
 
 const log = createLog("session");
@@ -50,7 +50,7 @@ export class DedicatedTransport implements Transport {
   readonly #channels = new Map<string, Subscription>();
   #leasing: Promise<LeasedConnection> | null = null;
   #lease: LeasedConnection | null = null;
-  readonly #turn = new TurnBuffer<string>((runs) => this.#deliver(runs));
+  readonly #turn = new MessageBatcher<string>((runs) => this.#deliver(runs));
   #reset = false;
 
   constructor(options: DedicatedTransportOptions, listener: TransportListener) {
@@ -61,7 +61,7 @@ export class DedicatedTransport implements Transport {
   async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
     const { client } = await (this.#leasing ??= this.#acquire(signal));
     const request = Symbol("subscribe");
-    for (const channel of channels) this.#channels.set(channel, { request, log: new TailTracker() });
+    for (const channel of channels) this.#channels.set(channel, { request, log: new LogHead() });
     try {
       await client.subscribe(...channels);
     } catch (error) {
@@ -82,7 +82,7 @@ export class DedicatedTransport implements Transport {
     }
   }
 
-  #watched(channel: string, log: TailTracker): WatchedLog {
+  #watched(channel: string, log: LogHead): WatchedLog {
     return {
       channel,
       log,
@@ -91,7 +91,7 @@ export class DedicatedTransport implements Transport {
     };
   }
 
-  #missed(channel: string, log: TailTracker, reset: () => void): void {
+  #missed(channel: string, log: LogHead, reset: () => void): void {
     this.flush();
     reset();
     log.established(this.#options.now());
@@ -104,7 +104,7 @@ export class DedicatedTransport implements Transport {
   }
 
   log(channel: string): ChannelLog {
-    return this.#channels.get(channel)?.log ?? new TailTracker();
+    return this.#channels.get(channel)?.log ?? new LogHead();
   }
 
   async unsubscribe(channels: readonly string[]): Promise<void> {

@@ -3,7 +3,7 @@ import { describeThrown } from "../sync-callback.js";
 import { EventBatch } from "../events/event-batch.js";
 import type { HubMember } from "./hub-member.js";
 import type { InboundEvent } from "../events/inbound-event.js";
-import { TurnBuffer, type MessageRun } from "./message-batcher.js";
+import { MessageBatcher, type MessageRun } from "./message-batcher.js";
 
 /** Who gets the events of a channel. */
 export interface Audience {
@@ -47,7 +47,7 @@ const log = createLog("hub");
  */
 export class FanOut<Channel extends Audience> {
   readonly #readEvent: ReadEvent<Channel>;
-  readonly #turn = new TurnBuffer<Channel>((runs) => this.#deliver(runs));
+  readonly #turn = new MessageBatcher<Channel>((runs) => this.#deliver(runs));
   /** What is being passed on: a member that acts on it may have more of them under way. */
   readonly #underWay: Part[] = [];
   #memberFaults = 0;

@@ -11,7 +11,7 @@ const MAX_LENGTH = 256 * 1024;
  * The messages of one turn of the event loop. Redis sends many at a time; passed on together, they cost each client one
  * write. They wait for the end of the turn, which follows at once, and never for a timer.
  */
-export class TurnBuffer<Channel> {
+export class MessageBatcher<Channel> {
   readonly #onTurn: (runs: readonly MessageRun<Channel>[]) => void;
   #runs: { readonly channel: Channel; readonly messages: string[] }[] = [];
   #length = 0;

@@ -3,7 +3,7 @@ import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import {
-  ChannelReconciler,
+  SubscriptionReconciler,
   type ReconcilerAccount,
   type ReconcilerHandlers,
   type SubscriptionPort,
@@ -15,7 +15,7 @@ import type { HubMember } from "./hub-member.js";
 import type { Interruption } from "../replay/log-head.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";
-import { TailTracker, type Suspicion } from "../replay/log-head.js";
+import { LogHead, type Suspicion } from "../replay/log-head.js";
 
 /** The connection as the hub starts it. */
 export interface HubConnection extends SubscriptionPort {
@@ -62,7 +62,7 @@ interface Channel extends Audience {
   readonly joining: Map<HubMember, symbol>;
   cancelLinger: (() => void) | null;
   /** Of a channel that nobody listens to nothing is known: its messages are not read. */
-  log: TailTracker;
+  log: LogHead;
 }
 
 const log = createLog("hub");
@@ -73,7 +73,7 @@ export class SubscriptionHub {
   readonly #channels = new Map<string, Channel>();
   /** The same relation from the other side. */
   readonly #memberships = new Map<HubMember, Set<string>>();
-  readonly #reconciler: ChannelReconciler;
+  readonly #reconciler: SubscriptionReconciler;
   readonly #fanOut: FanOut<Channel>;
   #connection: HubConnection | null = null;
   #dropped = 0;
@@ -90,7 +90,7 @@ export class SubscriptionHub {
       onResubscribed: (channels) => this.#resubscribed(channels),
       onRefused: (channel, fault) => this.#refused(channel, fault),
     };
-    this.#reconciler = new ChannelReconciler(port, handlers, options.clock);
+    this.#reconciler = new SubscriptionReconciler(port, handlers, options.clock);
     this.#fanOut = new FanOut((channel, message) => this.#read(channel, message));
   }
 
@@ -135,8 +135,8 @@ export class SubscriptionHub {
   }
 
   /** What is known of a channel's log. */
-  log(name: string): TailTracker {
-    return this.#channels.get(name)?.log ?? new TailTracker();
+  log(name: string): LogHead {
+    return this.#channels.get(name)?.log ?? new LogHead();
   }
 
   /** The logs of all channels that have members. */
@@ -146,7 +146,7 @@ export class SubscriptionHub {
     }
   }
 
-  #watched(channel: string, log: TailTracker): WatchedLog {
+  #watched(channel: string, log: LogHead): WatchedLog {
     return {
       channel,
       log,
@@ -228,7 +228,7 @@ export class SubscriptionHub {
         part: null,
         joining: new Map(),
         cancelLinger: null,
-        log: new TailTracker(),
+        log: new LogHead(),
       };
       this.#channels.set(name, channel);
     }
@@ -269,7 +269,7 @@ export class SubscriptionHub {
     this.flush();
     if (!this.#removeMember(name, channel, member)) return false;
     if (channel.members.size > 0) return true;
-    channel.log = new TailTracker();
+    channel.log = new LogHead();
     const drop = (): void => {
       this.#channels.delete(name);
       this.#reconciler.unwant(name);
@@ -317,7 +317,7 @@ export class SubscriptionHub {
   }
 
   /** `reset` answers whether plain messages may be missing. */
-  #interrupted(names: readonly string[], reset: (log: TailTracker) => boolean): void {
+  #interrupted(names: readonly string[], reset: (log: LogHead) => boolean): void {
     this.flush();
     const interrupted = new Map<HubMember, Interruption[]>();
     for (const name of names) {

@@ -64,7 +64,7 @@ const RETRY_MS = 500;
  * An operation has no deadline: one that is given up may still take effect. The connection has one, those
  * who wait have theirs, and an answer that comes late is compared with what is wanted by then.
  */
-export class ChannelReconciler {
+export class SubscriptionReconciler {
   readonly #port: SubscriptionPort;
   readonly #handlers: ReconcilerHandlers;
   readonly #clock: Clock;

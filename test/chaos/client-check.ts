@@ -1,4 +1,4 @@
-import { parseCursor, tagOf, type Position } from "../../lib/sse/event-id.js";
+import { parseEventId, tagOf, type Position } from "../../lib/sse/event-id.js";
 import { isLive, keepsEverything } from "./channels.js";
 import type { Block } from "./event-reader.js";
 import { machineNow } from "./machine-clock.js";
@@ -142,7 +142,7 @@ export class ClientCheck {
   #readId(id: string): void {
     const positions = new Map<string, Position>();
     const known = this.#positions;
-    for (const { tag, epoch, offset, stamp = 0 } of parseCursor(id) ?? []) {
+    for (const { tag, epoch, offset, stamp = 0 } of parseEventId(id) ?? []) {
       const channel = this.#channelOf.get(tag);
       if (channel !== undefined) positions.set(channel, { epoch, offset, stamp });
     }

@@ -1,4 +1,4 @@
-import { parseCursor } from "../../lib/sse/event-id.js";
+import { parseEventId } from "../../lib/sse/event-id.js";
 import type { Settled } from "./member-protocol.js";
 import { codeOf, nameOf } from "./payload.js";
 
@@ -48,7 +48,7 @@ export class Ledger {
       return;
     }
     this.#acknowledged++;
-    const [entry] = id === null ? [] : (parseCursor(id) ?? []);
+    const [entry] = id === null ? [] : (parseEventId(id) ?? []);
     if (entry !== undefined) this.#epochsOf(channel).add(entry.epoch);
     this.numbers(channel, publisher).set(number, { issuedAt, settledAt, offset: entry?.offset ?? null });
   }

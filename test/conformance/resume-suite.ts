@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { expect } from "chai";
 
 import type { PubSubSession, RedisSse } from "../../lib/index.js";
-import { parseCursor, tagOf, type CursorEntry } from "../../lib/sse/event-id.js";
+import { parseEventId, tagOf, type EventIdEntry } from "../../lib/sse/event-id.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";
@@ -80,7 +80,7 @@ export function describeResume(
       const service = streams.create();
       const app = await streams.mount(service);
       const [, id] = await publishAll(service, channel, ["a", "b", "c"]);
-      const [{ tag, epoch, offset }] = parseCursor(id!) as [CursorEntry];
+      const [{ tag, epoch, offset }] = parseEventId(id!) as [EventIdEntry];
       const bytes = Buffer.alloc(7);
       bytes.writeUInt16BE(((tag >>> 16) ^ tag) & 0xffff, 0);
       bytes.write(epoch, 2, "hex");
@@ -110,7 +110,7 @@ export function describeResume(
       expect(gapsOf(apart)).to.deep.equal([]);
       apart.destroy();
       // Logs of an earlier version can have the same epoch.
-      const [{ epoch }] = parseCursor(ids[0]!) as [CursorEntry];
+      const [{ epoch }] = parseEventId(ids[0]!) as [EventIdEntry];
       await streams.raw.hset(`sse:pos:{${channels[1]}}`, "e", epoch);
       const other = await streams.mount(streams.create());
       const mixed = await streams.openLive(other, channels, (await streams.create().lastEventId(channels))!);

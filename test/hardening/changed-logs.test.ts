@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeCursor, parseCursor, type CursorEntry } from "../../lib/sse/event-id.js";
+import { encodeEventId, parseEventId, type EventIdEntry } from "../../lib/sse/event-id.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
@@ -95,15 +95,15 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     const channels = Array.from({ length: 64 }, (_, index) => `c${index}`);
     const app = await rig.start();
     const data = "x".repeat(100_000);
-    const entries: CursorEntry[] = [];
+    const entries: EventIdEntry[] = [];
     for (const channel of channels) {
       const { id } = await app.service.publish(channel, { data });
-      entries.push(...parseCursor(id!)!);
+      entries.push(...parseEventId(id!)!);
       await app.service.publish(channel, { data });
     }
     const before = await outputBytes();
     const client = await openStream(`${app.app.url}/stream?${query(channels)}`, {
-      headers: { "Last-Event-ID": encodeCursor(entries) },
+      headers: { "Last-Event-ID": encodeEventId(entries) },
     });
     client.destroy();
     await eventually(async () => expect((await app.service.status()).sessions.open).to.equal(0));

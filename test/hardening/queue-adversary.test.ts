@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { stub } from "sinon";
 
 import { createRedisSse, type QueueOptions, type QueueService, type RedisSse } from "../../lib/index.js";
-import { Enqueuer } from "../../lib/queue/enqueue-batcher.js";
+import { EnqueueBatcher } from "../../lib/queue/enqueue-batcher.js";
 import { QueueStore } from "../../lib/queue/queue-store.js";
 import { deferred, eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
@@ -83,7 +83,7 @@ describe("a queue whose moves come at the worst of times", function () {
     const next = due + HOUR_MS;
     const content = (await server.admin.hget(`${KEYS}times:schedules`, "tick"))!;
     // What a worker does that has stood still since it was told.
-    const enqueuer = new Enqueuer(
+    const enqueuer = new EnqueueBatcher(
       new QueueStore({
         name: "times",
         keyPrefix: "sse:",
@@ -93,7 +93,7 @@ describe("a queue whose moves come at the worst of times", function () {
         results: { maxCount: 100, maxBytes: 1e9, maxPayloadBytes: 1e6 },
       }),
     );
-    const fire = (at: number, as = content): ReturnType<Enqueuer["fire"]> =>
+    const fire = (at: number, as = content): ReturnType<EnqueueBatcher["fire"]> =>
       enqueuer.fire({ name: "tick", due: at, content: as }, at + HOUR_MS, {
         id: "task",
         kind: "kind",

@@ -1,5 +1,5 @@
 import type { HistoryPort } from "../../lib/replay/history-port.js";
-import { TailTracker } from "../../lib/replay/log-head.js";
+import { LogHead } from "../../lib/replay/log-head.js";
 
 /** No channel has a history: whatever asks for one is at fault. */
 export const noHistory: HistoryPort = {
@@ -13,4 +13,4 @@ export const noHistory: HistoryPort = {
   tail: () => Promise.reject(new Error("no channel has a history")),
 };
 
-export const noLog = (): TailTracker => new TailTracker();
+export const noLog = (): LogHead => new LogHead();

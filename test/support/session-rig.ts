@@ -8,7 +8,7 @@ import { readLoggedEvent, type GapReason, type InboundEvent } from "../../lib/ev
 import type { SessionSettings } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
 import type { StreamRequest } from "../../lib/sessions/sink.js";
-import { TailTracker } from "../../lib/replay/log-head.js";
+import { LogHead } from "../../lib/replay/log-head.js";
 import { Ticker } from "../../lib/sessions/ticker.js";
 import type { Transport, TransportListener } from "../../lib/subscriptions/transport.js";
 import { settle } from "./eventually.js";
@@ -136,7 +136,7 @@ export class SessionRig implements HistoryPort {
     return logged;
   }
 
-  /** A look at the log of a channel, as `LogWatch` has from time to time; it has none still. */
+  /** A look at the log of a channel, as `LogVerifier` has from time to time; it has none still. */
   lookAtNoLog(channel: string, at: number): void {
     const state = logState({ ...EMPTY, since: at }, { at, readAt: ++this.#reads });
     for (const transport of this.#transports) transport.log(channel).note(state);
@@ -244,7 +244,7 @@ function streamOf(session: PubSubSession, sink: FakeSink): RigStream {
 class RigTransport implements Transport {
   readonly #listener: TransportListener;
   readonly #now: () => number;
-  readonly #logs = new Map<string, TailTracker>();
+  readonly #logs = new Map<string, LogHead>();
 
   constructor(listener: TransportListener, now: () => number) {
     this.#listener = listener;
@@ -253,7 +253,7 @@ class RigTransport implements Transport {
 
   async subscribe(channels: readonly string[]): Promise<void> {
     for (const channel of channels) {
-      const tracker = new TailTracker();
+      const tracker = new LogHead();
       this.#logs.set(channel, tracker);
       tracker.established(this.#now());
     }
@@ -273,8 +273,8 @@ class RigTransport implements Transport {
 
   flush(): void {}
 
-  log(channel: string): TailTracker {
-    return this.#logs.get(channel) ?? new TailTracker();
+  log(channel: string): LogHead {
+    return this.#logs.get(channel) ?? new LogHead();
   }
 
   deliver(batch: EventBatch): void {

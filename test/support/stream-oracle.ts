@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { parseCursor, tagOf, type Position } from "../../lib/sse/event-id.js";
+import { parseEventId, tagOf, type Position } from "../../lib/sse/event-id.js";
 import type { GapReason } from "../../lib/events/inbound-event.js";
 import { isOversize, type Life, type ScriptedLog } from "./scripted-log.js";
 
@@ -142,7 +142,7 @@ export class StreamOracle {
 
   /** The stream was ended as complete. */
   expectComplete(channels: Iterable<string>): void {
-    const entries = parseCursor(this.#options.lastEventId ?? "") ?? [];
+    const entries = parseEventId(this.#options.lastEventId ?? "") ?? [];
     for (const channel of channels) {
       const own = this.#at?.get(channel) ?? entries.find(({ tag }) => tag === tagOf(channel));
       const lives = this.#options.log.livesOf(channel);
@@ -288,7 +288,7 @@ export class StreamOracle {
   #begin(id: string): void {
     const { channels, lastEventId } = this.#options;
     this.#at = new Map();
-    const cursor = lastEventId === undefined ? null : parseCursor(lastEventId);
+    const cursor = lastEventId === undefined ? null : parseEventId(lastEventId);
     for (const channel of channels) {
       const position = this.#placeIn(id, channel);
       expect(position, `${channel} in the first id`).not.to.equal(undefined);
@@ -296,7 +296,7 @@ export class StreamOracle {
       const given = cursor?.find(({ tag }) => tag === tagOf(channel));
       this.#expectStart(channel, this.#begun!.get(channel), given, position!, cursor !== null);
     }
-    expect(parseCursor(id)).to.have.length(channels.length);
+    expect(parseEventId(id)).to.have.length(channels.length);
   }
 
   #expectStart(
@@ -346,7 +346,7 @@ export class StreamOracle {
         return void expect(offset, what).to.be.at.least(from);
       }
       case "limit": {
-        const cursor = parseCursor(lastEventId ?? "") ?? [];
+        const cursor = parseEventId(lastEventId ?? "") ?? [];
         const missing = channels.map((name) => {
           const from = cursor.find(({ tag }) => tag === tagOf(name));
           const own = log.livesOf(name).find((each) => each.epoch === from?.epoch);
@@ -447,7 +447,7 @@ export class StreamOracle {
       this.#at!.set(name, position);
       this.#added.delete(name);
     }
-    expect(parseCursor(id!), "channels in the id").to.have.length(this.#at!.size);
+    expect(parseEventId(id!), "channels in the id").to.have.length(this.#at!.size);
   }
 
   #timedOut(channel: string): boolean {
@@ -482,7 +482,7 @@ export class StreamOracle {
   }
 
   #placeIn(id: string | undefined, channel: string): Position | undefined {
-    const entries = id === undefined ? null : parseCursor(id);
+    const entries = id === undefined ? null : parseEventId(id);
     expect(entries, `the id ${id}`).not.to.equal(null);
     const entry = entries!.find(({ tag }) => tag === tagOf(channel));
     return entry && { epoch: entry.epoch, offset: entry.offset };

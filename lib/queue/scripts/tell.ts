@@ -17,7 +17,7 @@ local function hasLog(id)
   return not at.err and isPlace(at[1], at[2])
 end
 
--- Whether a client listens to a task's channel. If Redis refuses PUBSUB, LogWatch finds the new log later.
+-- Whether a client listens to a task's channel. If Redis refuses PUBSUB, LogVerifier finds the new log later.
 local function isHeard(id)
   local got = try('PUBSUB', 'NUMSUB', 'task_progress:' .. id)
   return not got.err and (tonumber(got[2] or 0) or 0) > 0

@@ -1,7 +1,7 @@
 import { monotonicNow } from "../../clock.js";
 import { sanitize } from "../../errors.js";
 import { createLog } from "../../log.js";
-import type { TaskRun } from "./task-attempt.js";
+import type { TaskAttempt } from "./task-attempt.js";
 import type { WorkerPort } from "./worker-port.js";
 import type { WorkerWarnings } from "./worker-warnings.js";
 
@@ -17,7 +17,7 @@ const MAX_RENEWALS = 200;
 export class LeaseRenewal {
   readonly #port: WorkerPort;
   readonly #leaseMs: number;
-  readonly #runs: ReadonlyMap<string, TaskRun>;
+  readonly #runs: ReadonlyMap<string, TaskAttempt>;
   readonly #warnings: WorkerWarnings;
   #cancel: (() => void) | null = null;
   /** When the timer should fire. */
@@ -27,7 +27,7 @@ export class LeaseRenewal {
   constructor(
     port: WorkerPort,
     leaseMs: number,
-    runs: ReadonlyMap<string, TaskRun>,
+    runs: ReadonlyMap<string, TaskAttempt>,
     warnings: WorkerWarnings,
   ) {
     this.#warnings = warnings;

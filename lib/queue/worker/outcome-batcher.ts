@@ -26,7 +26,7 @@ const MAX_PAUSE_MS = 5_000;
  * Stores what became of attempts, those of one turn together. The work is done, and its outcome is worth waiting for
  * Redis: it is tried until it is stored, as long as somebody waits for it. A batch that Redis refuses is tried one by one.
  */
-export class Settler {
+export class OutcomeBatcher {
   readonly #port: WorkerPort;
   readonly #closing = new AbortController();
   #waiting: Entry[] = [];

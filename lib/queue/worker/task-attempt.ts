@@ -4,11 +4,11 @@ import { createLog } from "../../log.js";
 import { describeThrown, ignoreRejection, isInstance, nameOfThrown, readProperty } from "../../thrown.js";
 import { addError } from "./attempt-errors.js";
 import { backoffDelay } from "../backoff.js";
-import type { Settler } from "./outcome-batcher.js";
+import type { OutcomeBatcher } from "./outcome-batcher.js";
 import { boundedJson, readChunk, readHandlerProgress, readLine, type TaskContext } from "./task-context.js";
 import { UnknownKind } from "./task-handlers.js";
 import type { TaskLease } from "./task-lease.js";
-import { TaskOutput } from "./task-reporter.js";
+import { TaskReporter } from "./task-reporter.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "../task.js";
 import type { OutputEvent, TaskOutcome, WorkerPort } from "./worker-port.js";
 import type { WorkerWarnings } from "./worker-warnings.js";
@@ -23,9 +23,9 @@ export interface TaskHandling {
 /** Who hears of an attempt; each once. */
 export interface TaskRunOwner {
   /** The handler has ended, or does not count any more; what became of it is about to be stored. */
-  onDecided(run: TaskRun): void;
+  onDecided(run: TaskAttempt): void;
   /** All is over. */
-  onDone(run: TaskRun): void;
+  onDone(run: TaskAttempt): void;
 }
 
 const log = createLog("worker");
@@ -34,15 +34,15 @@ const log = createLog("worker");
 const READ_ERROR_MS = 1_000;
 
 /** One attempt at a task: its handler, what it says, and how it ends. */
-export class TaskRun {
+export class TaskAttempt {
   readonly lease: TaskLease;
   readonly #port: WorkerPort;
-  readonly #settler: Settler;
+  readonly #outcomes: OutcomeBatcher;
   readonly #handling: TaskHandling;
   readonly #owner: TaskRunOwner;
   /** Most handlers ask for none of these. */
   #aborting: AbortController | null = null;
-  #output: TaskOutput | null = null;
+  #output: TaskReporter | null = null;
   #cancelTimeout: (() => void) | null = null;
   /** Its time is over. What a handler throws may be a timeout of something else. */
   #timeout: RedisSseError | null = null;
@@ -52,13 +52,13 @@ export class TaskRun {
 
   constructor(
     port: WorkerPort,
-    settler: Settler,
+    outcomes: OutcomeBatcher,
     lease: TaskLease,
     handling: TaskHandling,
     owner: TaskRunOwner,
   ) {
     this.#port = port;
-    this.#settler = settler;
+    this.#outcomes = outcomes;
     this.lease = lease;
     this.#handling = handling;
     this.#owner = owner;
@@ -180,7 +180,7 @@ export class TaskRun {
     const isFailure = verdict === "failed" || verdict === "retry";
     const whole = isFailure ? await this.#withEarlierErrors(outcome) : outcome;
     if (this.#over) return;
-    const taken = await this.#settler.settle(this.lease, whole, () => !this.#over);
+    const taken = await this.#outcomes.settle(this.lease, whole, () => !this.#over);
     if (this.#over) return;
     if (taken === null) {
       log("given up: %s: %s", outcome.verdict, this.lease.task.id);
@@ -257,8 +257,8 @@ export class TaskRun {
     return this.#aborting.signal;
   }
 
-  #opened(): TaskOutput {
-    this.#output ??= new TaskOutput(this.#port, this.lease, this.#signal, (isCancelled) =>
+  #opened(): TaskReporter {
+    this.#output ??= new TaskReporter(this.#port, this.lease, this.#signal, (isCancelled) =>
       isCancelled ? this.cancel() : this.lose(),
     );
     return this.#output;

@@ -37,7 +37,7 @@ interface Batch {
  * told in its order and whole, and pieces of text that come faster than they are stored become one. One report is under
  * way at a time, and is sent again until Redis has it.
  */
-export class TaskOutput {
+export class TaskReporter {
   readonly #port: WorkerPort;
   readonly #lease: TaskLease;
   readonly #signal: AbortSignal;

@@ -6,11 +6,11 @@ import { sanitize } from "../../errors.js";
 import { createLog } from "../../log.js";
 import { LeaseRenewal } from "./lease-renewal.js";
 import type { ClaimReply, DueSchedule } from "../scripts/claim.js";
-import { Settler } from "./outcome-batcher.js";
+import { OutcomeBatcher } from "./outcome-batcher.js";
 import { readHandler, type TaskHandler, type TaskHandlers } from "./task-handlers.js";
 import { readLease, type TaskLease } from "./task-lease.js";
 import type { AnyTasks } from "../task-map.js";
-import { TaskRun, type TaskHandling, type TaskRunOwner } from "./task-attempt.js";
+import { TaskAttempt, type TaskHandling, type TaskRunOwner } from "./task-attempt.js";
 import {
   readStopOptions,
   readWorkerOptions,
@@ -42,10 +42,10 @@ export class Worker {
   readonly #leaseMs: number;
   readonly #pollMs: number;
   readonly #name = randomBytes(6).toString("base64url");
-  readonly #settler: Settler;
+  readonly #outcomes: OutcomeBatcher;
   readonly #renewal: LeaseRenewal;
   /** By the task's id. */
-  readonly #runs = new Map<string, TaskRun>();
+  readonly #runs = new Map<string, TaskAttempt>();
   readonly #owner: TaskRunOwner = {
     onDecided: () => this.#onDecided(),
     onDone: (run) => this.#onDone(run),
@@ -89,7 +89,7 @@ export class Worker {
     this.#concurrency = concurrency;
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
-    this.#settler = new Settler(port);
+    this.#outcomes = new OutcomeBatcher(port);
     this.#renewal = new LeaseRenewal(port, leaseMs, this.#runs, this.#handling.warnings);
     this.#onStopped = onStopped;
     const onAbort = (): void => void this.stop();
@@ -130,7 +130,7 @@ export class Worker {
       timeoutMs: GIVE_BACK_MS,
       what: "the tasks' return",
     }).catch((error: unknown) => log("stopped without an answer: %s", sanitize(error).message));
-    this.#settler.close();
+    this.#outcomes.close();
     this.#runs.clear();
     this.#renewal.pause();
     log("stopped");
@@ -251,7 +251,7 @@ export class Worker {
   }
 
   #begin(lease: TaskLease): void {
-    const run = new TaskRun(this.#port, this.#settler, lease, this.#handling, this.#owner);
+    const run = new TaskAttempt(this.#port, this.#outcomes, lease, this.#handling, this.#owner);
     // One that this very worker has lost meanwhile hears of it from nobody else.
     this.#runs.get(lease.task.id)?.lose();
     this.#runs.set(lease.task.id, run);
@@ -266,7 +266,7 @@ export class Worker {
     if (!this.#drained) this.#notify();
   }
 
-  #onDone(run: TaskRun): void {
+  #onDone(run: TaskAttempt): void {
     if (run.isDecided) this.#storing--;
     else this.#active--;
     const { id } = run.lease.task;
@@ -284,7 +284,7 @@ export class Worker {
       leases.map((lease) => {
         const { progress, message } = lease.task;
         const outcome = { verdict: "back", progress, message, content: "", delayMs: 0, ttlMs: 0 } as const;
-        return this.#settler.settle(lease, outcome, () => true);
+        return this.#outcomes.settle(lease, outcome, () => true);
       }),
     );
   }

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { sizeOf } from "../../../lib/events/inbound-event.js";
-import { KeyedBuffer } from "../../../lib/backpressure/conflating-buffer.js";
+import { ConflatingBuffer } from "../../../lib/backpressure/conflating-buffer.js";
 import { createRandom } from "../../support/random.js";
 
 interface Item {
@@ -9,11 +9,11 @@ interface Item {
   readonly frame: string;
 }
 
-describe("KeyedBuffer", () => {
-  let buffer: KeyedBuffer<Item>;
+describe("ConflatingBuffer", () => {
+  let buffer: ConflatingBuffer<Item>;
 
   beforeEach(() => {
-    buffer = new KeyedBuffer();
+    buffer = new ConflatingBuffer();
   });
 
   it("gives out the newest of each key, in the order in which those came", () => {

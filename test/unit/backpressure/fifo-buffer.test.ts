@@ -3,7 +3,7 @@ import { runInNewContext } from "node:vm";
 
 import { expect } from "chai";
 
-import { FrameBuffer } from "../../../lib/backpressure/fifo-buffer.js";
+import { FifoBuffer } from "../../../lib/backpressure/fifo-buffer.js";
 import { createRandom } from "../../support/random.js";
 import { settle } from "../../support/eventually.js";
 
@@ -12,11 +12,11 @@ interface Item {
   readonly frame: string;
 }
 
-describe("FrameBuffer", () => {
-  let buffer: FrameBuffer<Item>;
+describe("FifoBuffer", () => {
+  let buffer: FifoBuffer<Item>;
 
   beforeEach(() => {
-    buffer = new FrameBuffer();
+    buffer = new FifoBuffer();
   });
 
   it("gives out what was put in, the oldest first", () => {
@@ -199,7 +199,7 @@ function item(bytes: number): Item {
 
 /** What one item counts, alone in a buffer. */
 function sizeOf(one: Item): number {
-  const alone = new FrameBuffer<Item>();
+  const alone = new FifoBuffer<Item>();
   alone.push(one);
   return alone.bytes;
 }

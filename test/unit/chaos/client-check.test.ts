@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeCursor, tagOf } from "../../../lib/sse/event-id.js";
+import { encodeEventId, tagOf } from "../../../lib/sse/event-id.js";
 import { ClientCheck } from "../../chaos/client-check.js";
 import { encodePayload } from "../../chaos/payload.js";
 
@@ -17,7 +17,7 @@ describe("what the chaos test finds wrong with a stream as it comes", () => {
   });
 
   const idOf = (...offsets: number[]): string =>
-    encodeCursor(
+    encodeEventId(
       offsets.map((offset, index) => ({ tag: tagOf(CHANNELS[index]!), epoch: "0000000a", offset })),
     );
 

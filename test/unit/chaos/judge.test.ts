@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeCursor, tagOf } from "../../../lib/sse/event-id.js";
+import { encodeEventId, tagOf } from "../../../lib/sse/event-id.js";
 import { judge } from "../../chaos/judge.js";
 import { Ledger } from "../../chaos/ledger.js";
 import { Losses, NO_LOSSES } from "../../chaos/losses.js";
@@ -37,7 +37,7 @@ describe("what the chaos test finds wrong with what a client has received", () =
   ): string[] {
     const ledger = new Ledger();
     const acknowledge = (publisher: number, number: number, offset: number): void => {
-      const id = encodeCursor([{ tag: tagOf(channel), epoch: "0000000a", offset }]);
+      const id = encodeEventId([{ tag: tagOf(channel), epoch: "0000000a", offset }]);
       ledger.settle({ channel, publisher, number, issuedAt: offset, settledAt: offset + 0.5, id });
     };
     // Two that a server had acknowledged from which another took over: others have their places now.

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeCursor, tagOf } from "../../../lib/sse/event-id.js";
+import { encodeEventId, tagOf } from "../../../lib/sse/event-id.js";
 import { Findings } from "../../chaos/findings.js";
 import { Ledger } from "../../chaos/ledger.js";
 import { checkLog } from "../../chaos/log-check.js";
@@ -16,7 +16,7 @@ describe("what the chaos test finds wrong with acknowledgements", () => {
   });
 
   function acknowledge(number: number, offset: number | null, issuedAt = number, epoch = "0000000a"): void {
-    const id = offset === null ? null : encodeCursor([{ tag: tagOf(CHANNEL), epoch, offset }]);
+    const id = offset === null ? null : encodeEventId([{ tag: tagOf(CHANNEL), epoch, offset }]);
     ledger.settle({ channel: CHANNEL, publisher: 1, number, issuedAt, settledAt: issuedAt + 0.5, id });
   }
 

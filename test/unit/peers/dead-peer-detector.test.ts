@@ -2,7 +2,7 @@ import { endianness } from "node:os";
 
 import { expect } from "chai";
 
-import { hasLostPeer, PeerWatch, type ReadTcpTable } from "../../../lib/peers/dead-peer-detector.js";
+import { hasLostPeer, DeadPeerDetector, type ReadTcpTable } from "../../../lib/peers/dead-peer-detector.js";
 import type { SinkConnection } from "../../../lib/peers/dead-peer-detector.js";
 import { placeOf } from "../../../lib/peers/tcp-table.js";
 import { readTcpTable } from "../../../lib/peers/proc-net.js";
@@ -15,10 +15,10 @@ const TIMEOUT_MS = 8_000;
 /** After as much there was a look, whatever chance says; and no more than one. */
 const PERIOD_MS = (TIMEOUT_MS / 4) * 1.25;
 
-describe("PeerWatch", () => {
+describe("DeadPeerDetector", () => {
   let clock: FakeClock;
   let table: ScriptedTable;
-  let watch: PeerWatch;
+  let watch: DeadPeerDetector;
   let peer: FakeConnection;
   let lost: string[];
 
@@ -36,8 +36,8 @@ describe("PeerWatch", () => {
     expect(clock.pending, "timers left").to.equal(0);
   });
 
-  function create(timeoutMs = TIMEOUT_MS, read: ReadTcpTable | null = table.read): PeerWatch {
-    return new PeerWatch({ clock, timeoutMs, read, littleEndian: true });
+  function create(timeoutMs = TIMEOUT_MS, read: ReadTcpTable | null = table.read): DeadPeerDetector {
+    return new DeadPeerDetector({ clock, timeoutMs, read, littleEndian: true });
   }
 
   const add = (connection: FakeConnection = peer, name = "a"): (() => void) =>

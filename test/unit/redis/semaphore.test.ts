@@ -3,20 +3,20 @@ import { getEventListeners } from "node:events";
 import { expect } from "chai";
 
 import type { RedisSseError } from "../../../lib/errors.js";
-import { Permits } from "../../../lib/redis/semaphore.js";
+import { Semaphore } from "../../../lib/redis/semaphore.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { createRandom } from "../../support/random.js";
 
 const TIMEOUT_MS = 100;
 
-describe("Permits", () => {
+describe("Semaphore", () => {
   let clock: FakeClock;
-  let permits: Permits;
+  let permits: Semaphore;
 
   beforeEach(() => {
     clock = new FakeClock();
-    permits = new Permits(2, 3, clock);
+    permits = new Semaphore(2, 3, clock);
   });
 
   afterEach(() => {
@@ -90,7 +90,7 @@ describe("Permits", () => {
   });
 
   it("lets nobody wait where that is the limit", async () => {
-    const strict = new Permits(1, 0, clock);
+    const strict = new Semaphore(1, 0, clock);
     await strict.acquire(TIMEOUT_MS);
     expect(await faultOf(strict.acquire(TIMEOUT_MS))).to.include({ code: "POOL_EXHAUSTED" });
   });

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import * as fc from "fast-check";
 
-import { ChannelTrack } from "../../../lib/replay/channel-replay.js";
+import { ChannelReplay } from "../../../lib/replay/channel-replay.js";
 import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
 
 const EPOCH = "0badcafe";
@@ -12,7 +12,7 @@ const event = (offset: number | string, epoch = EPOCH): InboundEvent =>
 const plain = (text: string): InboundEvent => readInboundEvent("c", text, 100)!;
 
 /** Takes all that follow on, as a session does. */
-function takeAll(track: ChannelTrack): readonly string[] {
+function takeAll(track: ChannelReplay): readonly string[] {
   const taken: string[] = [];
   for (let next = track.next(); next; next = track.next()) {
     if (next.position !== undefined) track.position = next.position;
@@ -21,11 +21,11 @@ function takeAll(track: ChannelTrack): readonly string[] {
   return taken;
 }
 
-describe("ChannelTrack", () => {
-  let track: ChannelTrack;
+describe("ChannelReplay", () => {
+  let track: ChannelReplay;
 
   beforeEach(() => {
-    track = new ChannelTrack("c");
+    track = new ChannelReplay("c");
     track.position = { epoch: EPOCH, offset: 5, stamp: 1_000_005 };
   });
 
@@ -95,7 +95,7 @@ describe("ChannelTrack", () => {
     );
     fc.assert(
       fc.property(given, fc.integer({ min: 300, max: 3_000 }), (list, max) => {
-        const own = new ChannelTrack("c");
+        const own = new ChannelReplay("c");
         own.position = { epoch: EPOCH, offset: 3 };
         for (const each of list) {
           if (each === null) {

@@ -2,7 +2,7 @@ import { expect } from "chai";
 
 import type { Tail } from "../../../lib/replay/history-port.js";
 import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
-import { TailTracker } from "../../../lib/replay/log-head.js";
+import { LogHead } from "../../../lib/replay/log-head.js";
 
 const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
@@ -22,12 +22,12 @@ const at = (offset: number, readAt: number, epoch = EPOCH, given: Partial<Tail> 
   readAt,
 });
 
-describe("TailTracker", () => {
-  let tracker: TailTracker;
+describe("LogHead", () => {
+  let tracker: LogHead;
   const top = (): number | null => tracker.tail?.position.offset ?? null;
 
   beforeEach(() => {
-    tracker = new TailTracker();
+    tracker = new LogHead();
   });
 
   it("knows nothing before its channel is subscribed, whatever is read", () => {

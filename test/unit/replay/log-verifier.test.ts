@@ -2,21 +2,21 @@ import { expect } from "chai";
 
 import type { Position } from "../../../lib/sse/event-id.js";
 import type { LogState } from "../../../lib/replay/history-port.js";
-import { LogWatch, type WatchedLog } from "../../../lib/replay/log-verifier.js";
-import { TailTracker, type Suspicion } from "../../../lib/replay/log-head.js";
+import { LogVerifier, type WatchedLog } from "../../../lib/replay/log-verifier.js";
+import { LogHead, type Suspicion } from "../../../lib/replay/log-head.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { EPOCH, loggedEvent } from "../../support/inbound-events.js";
 import { logState } from "../../support/log-state.js";
 
-describe("LogWatch, of a log that may have gone back", () => {
+describe("LogVerifier, of a log that may have gone back", () => {
   const log = { offset: 0, stamp: 0 };
   const clock = new FakeClock();
   let reads: number;
   let forgotten: string[];
   let missed: (Position | null | "events")[];
   let watched: WatchedLog;
-  let watch: LogWatch;
+  let watch: LogVerifier;
 
   beforeEach(() => {
     log.offset = 0;
@@ -26,14 +26,14 @@ describe("LogWatch, of a log that may have gone back", () => {
     missed = [];
     watched = {
       channel: "a",
-      log: new TailTracker(),
+      log: new LogHead(),
       missed: () => missed.push("events"),
       rolledBack: (to) => {
         missed.push(to);
         watched.log.rolledBack(to);
       },
     };
-    watch = new LogWatch({
+    watch = new LogVerifier({
       history: {
         keeps: () => true,
         now: () => reads,

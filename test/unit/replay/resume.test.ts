@@ -2,10 +2,10 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import {
-  encodeCursor,
-  parseCursor,
+  encodeEventId,
+  parseEventId,
   tagOf,
-  type CursorEntry,
+  type EventIdEntry,
   type Position,
 } from "../../../lib/sse/event-id.js";
 import type { Tail } from "../../../lib/replay/history-port.js";
@@ -28,7 +28,7 @@ const tail = (given: Partial<Tail> = {}): Tail => ({
   mayHaveLost: false,
   ...given,
 });
-const cursor = (offset: number, epoch = EPOCH, channel = "c"): readonly CursorEntry[] => [
+const cursor = (offset: number, epoch = EPOCH, channel = "c"): readonly EventIdEntry[] => [
   { tag: tagOf(channel), epoch, offset },
 ];
 
@@ -46,7 +46,7 @@ describe("parseWish()", () => {
   });
 
   it("reads a cursor, and takes anything else as malformed", () => {
-    const wish = parseWish(encodeCursor(cursor(7)), ["c"]) as ClientPlaces;
+    const wish = parseWish(encodeEventId(cursor(7)), ["c"]) as ClientPlaces;
     expect(wish.find("c", EPOCH)).to.deep.equal(cursor(7)[0]);
     fc.assert(
       fc.property(fc.string({ minLength: 1, unit: "binary" }), (text) => {
@@ -63,7 +63,7 @@ describe("ClientPlaces", () => {
   const [first, second] = ["task_progress:a80", "task_progress:a753"];
   const both = [one, another];
   const offsetIn = (
-    entries: readonly CursorEntry[],
+    entries: readonly EventIdEntry[],
     channels: readonly string[],
     channel: string,
     epoch: string,
@@ -108,20 +108,20 @@ describe("ClientPlaces", () => {
       });
       return `1.${Buffer.concat(parts).toString("base64url")}`;
     };
-    const entries = parseCursor(text("c", first))!;
+    const entries = parseEventId(text("c", first))!;
     expect(offsetIn(entries, ["c", first, "d"], "c", EPOCH)).to.equal(7);
     expect(offsetIn(entries, ["c", first, "d"], first, EPOCH)).to.equal(7);
     expect(offsetIn(entries, ["c", "d"], "d", EPOCH)).to.equal(undefined);
-    expect(offsetIn(parseCursor(text(first, second))!, [first], first, EPOCH)).to.equal(undefined);
+    expect(offsetIn(parseEventId(text(first, second))!, [first], first, EPOCH)).to.equal(undefined);
     // Of one task's id, for the streams of two.
     for (const channel of [first, second]) {
-      expect(offsetIn(parseCursor(text(first))!, [first, second], channel, EPOCH)).to.equal(undefined);
+      expect(offsetIn(parseEventId(text(first))!, [first, second], channel, EPOCH)).to.equal(undefined);
     }
   });
 });
 
 describe("findStart()", () => {
-  const start = (wish: Wish | readonly CursorEntry[], given: Partial<Tail> = {}, budget = 100) => {
+  const start = (wish: Wish | readonly EventIdEntry[], given: Partial<Tail> = {}, budget = 100) => {
     const places =
       typeof wish === "string" || wish instanceof ClientPlaces ? wish : new ClientPlaces(wish, ["c"]);
     return findStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS });
@@ -150,7 +150,7 @@ describe("findStart()", () => {
     });
   });
 
-  const refused: readonly (readonly [string, Wish | readonly CursorEntry[], string])[] = [
+  const refused: readonly (readonly [string, Wish | readonly EventIdEntry[], string])[] = [
     ["what is no cursor", "malformed", "malformed"],
     ["a cursor of other channels", cursor(3, EPOCH, "d"), "foreign"],
     ["a cursor of another life", cursor(3, OTHER), "epoch"],
@@ -178,7 +178,7 @@ describe("findStart()", () => {
   });
 
   describe("in a channel that had no log", () => {
-    const wasEmpty = (since: number, run = 0): readonly CursorEntry[] => [
+    const wasEmpty = (since: number, run = 0): readonly EventIdEntry[] => [
       { tag: tagOf("c"), ...none(since), run },
     ];
 

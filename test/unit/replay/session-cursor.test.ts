@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { parseCursor, tagOf } from "../../../lib/sse/event-id.js";
+import { parseEventId, tagOf } from "../../../lib/sse/event-id.js";
 import { EventBatch } from "../../../lib/events/event-batch.js";
 import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
 import { SessionCursor } from "../../../lib/replay/session-cursor.js";
@@ -12,7 +12,7 @@ const eventOf = (channel: string, offset?: number): InboundEvent =>
   readInboundEvent(channel, offset === undefined ? "plain" : `\u001esse1\n${EPOCH} ${offset}\n\nx`, 100)!;
 
 const placesOf = (id: string | undefined): Record<number, number> =>
-  Object.fromEntries((parseCursor(id!) ?? []).map(({ tag, offset }) => [tag, offset]));
+  Object.fromEntries((parseEventId(id!) ?? []).map(({ tag, offset }) => [tag, offset]));
 
 describe("SessionCursor", () => {
   it("has no id as long as there is no channel with a history", () => {

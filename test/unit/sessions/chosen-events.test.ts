@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { parseCursor, tagOf } from "../../../lib/sse/event-id.js";
+import { parseEventId, tagOf } from "../../../lib/sse/event-id.js";
 import type { StreamEvent } from "../../../lib/events/stream-event.js";
 import { settle } from "../../support/eventually.js";
 import { SessionRig, type RigStream } from "../../support/session-rig.js";
@@ -58,7 +58,7 @@ describe("a stream that gets some events only", () => {
   it("is told with an event that a channel had no log six hours ago still: an id of long ago would be told a gap", async () => {
     const hours = (count: number): number => count * 3_600_000;
     const placeOfA = (id: string | undefined): unknown =>
-      parseCursor(id ?? "")?.find(({ tag }) => tag === tagOf("a"));
+      parseEventId(id ?? "")?.find(({ tag }) => tag === tagOf("a"));
     const stream = await rig.open({}, "a", "b");
     rig.lookAtNoLog("a", hours(6));
     rig.clock.advance(hours(5.9));
@@ -87,7 +87,7 @@ describe("a stream that gets some events only", () => {
     stream.sink.drain();
     await settle();
     const knowsF = (id: string | undefined): boolean =>
-      parseCursor(id ?? "")?.some(({ tag }) => tag === tagOf("f")) ?? false;
+      parseEventId(id ?? "")?.some(({ tag }) => tag === tagOf("f")) ?? false;
     const told = stream.sink.events.map(({ event, data, id }) => [
       event === "gap" ? event : data,
       knowsF(id),

@@ -3,7 +3,7 @@ import { endianness } from "node:os";
 import { expect } from "chai";
 
 import type { PubSubSession } from "../../../lib/sessions/session.js";
-import { Streams } from "../../../lib/sessions/session-manager.js";
+import { SessionManager } from "../../../lib/sessions/session-manager.js";
 import { placeOf } from "../../../lib/peers/tcp-table.js";
 import { readOptions } from "../../../lib/options.js";
 import { settle } from "../../support/eventually.js";
@@ -24,7 +24,7 @@ const ENDS = {
 describe("Streams", () => {
   let clock: FakeClock;
   let redis: ScriptedRedis;
-  let streams: Streams;
+  let streams: SessionManager;
   let sink: FakeSink;
   /** How often what was sent to the client was sent again. */
   let times: number;
@@ -38,7 +38,7 @@ describe("Streams", () => {
     times = reads = destroyed = 0;
     sink.connection = { ...ENDS, setKeepAlive: () => {}, destroy: () => destroyed++ };
     const { ends } = placeOf(ENDS, endianness() === "LE")!;
-    streams = new Streams({
+    streams = new SessionManager({
       settings: readOptions({ limits: { peerTimeoutMs: PEER_TIMEOUT_MS }, heartbeatMs: 1_000_000 }),
       clock,
       history: noHistory,

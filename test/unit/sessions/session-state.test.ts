@@ -129,7 +129,7 @@ const TABLE: readonly Row[] = [
   [CLOSING, buffered(1e9), CLOSING],
   [CLOSING, tick(1e9, 1e9), CLOSING],
   [CLOSING, close, CLOSING],
-  [CLOSING, tornDown, CLOSED, "settle"],
+  [CLOSING, tornDown, CLOSED, "report-closed"],
 
   [CLOSED, acknowledged, CLOSED],
   [CLOSED, acknowledgedBehind, CLOSED],

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import { expect } from "chai";
 
-import { encodeCursor, tagOf } from "../../../lib/sse/event-id.js";
+import { encodeEventId, tagOf } from "../../../lib/sse/event-id.js";
 import { readLoggedEvent } from "../../../lib/events/inbound-event.js";
 import type { PubSubSession } from "../../../lib/sessions/session.js";
 import { deferred, settle } from "../../support/eventually.js";
@@ -11,7 +11,7 @@ import { EPOCH, loggedMessage } from "../../support/inbound-events.js";
 import { dataOf, LINGER_MS, TurnRig, type TurnStream } from "../../support/turn-rig.js";
 
 const idOf = (...places: readonly (readonly [channel: string, offset: number])[]): string =>
-  encodeCursor(
+  encodeEventId(
     places.map(([channel, offset]) => ({
       tag: tagOf(channel),
       ...(offset === 0 ? EMPTY : { epoch: EPOCH, offset }),

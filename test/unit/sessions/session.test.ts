@@ -9,7 +9,7 @@ import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
 import { assertChannel } from "../../../lib/events/channel-name.js";
 import { EventBatch } from "../../../lib/events/event-batch.js";
 import { encodeEvent } from "../../../lib/sse/frame.js";
-import { FrameBuffer } from "../../../lib/backpressure/fifo-buffer.js";
+import { FifoBuffer } from "../../../lib/backpressure/fifo-buffer.js";
 import type { InboundEvent } from "../../../lib/events/inbound-event.js";
 import type { SessionSettings } from "../../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../../lib/sessions/session.js";
@@ -1151,7 +1151,7 @@ describe("PubSubSession", () => {
 
 /** What an event counts while it waits. */
 function sizeOf(data: string): number {
-  const alone = new FrameBuffer<InboundEvent>();
+  const alone = new FifoBuffer<InboundEvent>();
   alone.push({ channel: "a", event: undefined, data, frame: encodeEvent({ data }) });
   return alone.bytes;
 }

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import { expect } from "chai";
 
-import { parseCursor, tagOf } from "../../../lib/sse/event-id.js";
+import { parseEventId, tagOf } from "../../../lib/sse/event-id.js";
 import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { SessionRig, type RigStream } from "../../support/session-rig.js";
@@ -406,7 +406,7 @@ function idOf(stream: RigStream, type: string): Record<string, number> {
   const id = stream.sink.events.find(({ event }) => event === type)?.id;
   return Object.fromEntries(
     ["a", "b"].flatMap((channel) => {
-      const entry = parseCursor(id ?? "")?.find(({ tag }) => tag === tagOf(channel));
+      const entry = parseEventId(id ?? "")?.find(({ tag }) => tag === tagOf(channel));
       return entry === undefined ? [] : [[channel, entry.offset]];
     }),
   );

@@ -2,12 +2,12 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import {
-  encodeCursor,
+  encodeEventId,
   isEpoch,
   MAX_CHANNELS,
-  parseCursor,
+  parseEventId,
   tagOf,
-  type CursorEntry,
+  type EventIdEntry,
 } from "../../../lib/sse/event-id.js";
 import { assertField } from "../../../lib/sse/frame.js";
 
@@ -18,7 +18,7 @@ const offset = fc.oneof(
   fc.constantFrom(127, 128, 16_383, 16_384, 2 ** 31, 2 ** 32, 2 ** 49 - 1, 2 ** 49, Number.MAX_SAFE_INTEGER),
 );
 const tag = fc.nat(0xffff_ffff);
-const entry: fc.Arbitrary<CursorEntry> = fc.oneof(
+const entry: fc.Arbitrary<EventIdEntry> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record(
@@ -39,25 +39,25 @@ const entries = fc.array(entry, { minLength: 1, maxLength: 70 });
 /** A cursor's text of bytes that nobody has checked. */
 const textOf = (...bytes: readonly number[]): string => `3.${Buffer.from(bytes).toString("base64url")}`;
 
-const EXAMPLE = encodeCursor([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300, stamp: 1_000_001 }]);
+const EXAMPLE = encodeEventId([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300, stamp: 1_000_001 }]);
 
-describe("encodeCursor()", () => {
+describe("encodeEventId()", () => {
   it("writes a tag, an epoch, a stamp and an offset for each channel", () => {
     const head = [0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe];
     expect(EXAMPLE).to.equal(textOf(...head, 0x0f, 0x42, 0x41, 0xac, 0x02));
-    const unknown = encodeCursor([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300 }]);
+    const unknown = encodeEventId([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300 }]);
     expect(unknown).to.equal(textOf(...head, 0, 0, 0, 0xac, 0x02));
   });
 
   it("writes the hour in which there was no log, and the run of the server, instead of an offset", () => {
-    const text = encodeCursor([{ tag: 1, epoch: "", offset: 0, since: 3 * 3_600_000 - 1, run: 300 }]);
+    const text = encodeEventId([{ tag: 1, epoch: "", offset: 0, since: 3 * 3_600_000 - 1, run: 300 }]);
     expect(text).to.equal(textOf(0, 0, 0, 1, 0, 0, 0, 0, 0xac, 0x82, 0x08));
   });
 
   it("makes what may stand in an id and in a header, whatever it is made of", () => {
     fc.assert(
       fc.property(entries, (list) => {
-        const text = encodeCursor(list);
+        const text = encodeEventId(list);
         expect(text).to.match(/^3\.[A-Za-z0-9_-]+$/);
         assertField("id", text);
       }),
@@ -66,7 +66,7 @@ describe("encodeCursor()", () => {
 
   it("takes few bytes, also of a stream with 64 channels", () => {
     const busy = (count: number, at: number): number =>
-      encodeCursor(
+      encodeEventId(
         Array.from({ length: count }, (_, index) => ({
           tag: tagOf(`c${index}`),
           epoch: "ffffffff",
@@ -82,11 +82,11 @@ describe("encodeCursor()", () => {
   });
 });
 
-describe("parseCursor()", () => {
+describe("parseEventId()", () => {
   it("reads back whatever was written", () => {
     fc.assert(
       fc.property(entries, (list) => {
-        expect(parseCursor(encodeCursor(list))).to.deep.equal(list);
+        expect(parseEventId(encodeEventId(list))).to.deep.equal(list);
       }),
       { numRuns: 500 },
     );
@@ -96,7 +96,7 @@ describe("parseCursor()", () => {
     const mangled = fc
       .tuple(entries, fc.nat(), fc.string({ minLength: 0, maxLength: 2, unit: "binary-ascii" }), fc.nat(2))
       .map(([list, at, inserted, deleted]) => {
-        const text = encodeCursor(list.slice(0, 3));
+        const text = encodeEventId(list.slice(0, 3));
         const start = at % (text.length + 1);
         return text.slice(0, start) + inserted + text.slice(start + deleted);
       });
@@ -105,10 +105,10 @@ describe("parseCursor()", () => {
     let taken = 0;
     fc.assert(
       fc.property(fc.oneof(mangled, bytes, base64, fc.string({ unit: "binary" })), (text) => {
-        const read = parseCursor(text);
+        const read = parseEventId(text);
         if (read === null) return;
         taken++;
-        if (text.startsWith("3.")) expect(encodeCursor(read)).to.equal(text);
+        if (text.startsWith("3.")) expect(encodeEventId(read)).to.equal(text);
         for (const each of read) {
           expect(each.isVersion1 === true || each.epoch === "" || isEpoch(each.epoch)).to.equal(true);
           expect(each.tag).to.be.within(0, each.isVersion1 ? 0xffff : 0xffff_ffff);
@@ -150,7 +150,7 @@ describe("parseCursor()", () => {
     "a digit of base64 that is none of base64url": EXAMPLE.replace(/.$/, "+"),
     "20 KB of digits": `3.${"A".repeat(20_000)}`,
     "20 KB of anything": "x".repeat(20_000),
-    "20 KB that would be a cursor": encodeCursor(
+    "20 KB that would be a cursor": encodeEventId(
       Array.from({ length: 2_200 }, () => ({ tag: 1, epoch: "0badcafe", offset: 1 })),
     ),
     "spare bits in the last digit": EXAMPLE.replace(/.$/, "h"),
@@ -172,29 +172,29 @@ describe("parseCursor()", () => {
   };
   for (const [name, text] of Object.entries(hostile)) {
     it(`refuses ${name}`, () => {
-      expect(parseCursor(text)).to.equal(null);
+      expect(parseEventId(text)).to.equal(null);
     });
   }
 
   it("reads an id of version 2, without stamps", () => {
-    expect(parseCursor("2.3u0SNAutyv6sAg")).to.deep.equal([
+    expect(parseEventId("2.3u0SNAutyv6sAg")).to.deep.equal([
       { tag: 0xdeed1234, epoch: "0badcafe", offset: 300 },
     ]);
     const none = [{ tag: 1, epoch: "", offset: 0, since: 2 * 3_600_000, run: 300 }];
-    expect(parseCursor("2.AAAAAQAAAACsggg")).to.deep.equal(none);
+    expect(parseEventId("2.AAAAAQAAAACsggg")).to.deep.equal(none);
   });
 
   it("reads an id of version 1, with tags of 16 bits", () => {
-    expect(parseCursor("1.EjQLrcr-rAI")).to.deep.equal([
+    expect(parseEventId("1.EjQLrcr-rAI")).to.deep.equal([
       { tag: 0x1234, epoch: "0badcafe", offset: 300, isVersion1: true },
     ]);
-    expect(parseCursor("1.EjQLrcr-AB"), "spare bits in the last digit").to.equal(null);
+    expect(parseEventId("1.EjQLrcr-AB"), "spare bits in the last digit").to.equal(null);
   });
 
   it("reads the largest offset there is, and 0, which stands before the first event", () => {
     const largest = textOf(...head, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f);
-    expect(parseCursor(largest)?.[0]?.offset).to.equal(Number.MAX_SAFE_INTEGER);
-    expect(parseCursor(textOf(...head, 0x00))?.[0]?.offset).to.equal(0);
+    expect(parseEventId(largest)?.[0]?.offset).to.equal(Number.MAX_SAFE_INTEGER);
+    expect(parseEventId(textOf(...head, 0x00))?.[0]?.offset).to.equal(0);
   });
 });
 

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import type { RedisClient } from "../../../lib/redis/client.js";
-import { findDrift, type DriftReport, type LocalView } from "../../../lib/status/connection-audit.js";
+import { auditConnections, type DriftReport, type LocalView } from "../../../lib/status/connection-audit.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 
@@ -24,7 +24,7 @@ const HEALTHY = [COMMAND, SUBSCRIBER, "id=9 name=redis-sse:lease:other sub=3", "
 
 const lease = (id: number): string => `id=${id} name=redis-sse:lease:me sub=1`;
 
-describe("findDrift()", () => {
+describe("auditConnections()", () => {
   let clock: FakeClock;
   let closing: AbortController;
   /** What the service says of itself, one view for each look at it; the last one stays. */
@@ -59,7 +59,7 @@ describe("findDrift()", () => {
   } as unknown as RedisClient;
 
   function find(connectedClients: number | null = 4): Promise<DriftReport | null> {
-    return findDrift({
+    return auditConnections({
       commands: () => client,
       instance: "me",
       connectedClients,
@@ -279,7 +279,7 @@ describe("findDrift()", () => {
         throw Object.assign(new Error("NOPERM no permissions"), { name: "ReplyError" });
       };
       const mute = Object.assign({}, client, { pubsub: deaf }) as unknown as RedisClient;
-      const report = await findDrift({
+      const report = await auditConnections({
         commands: () => mute,
         instance: "me",
         connectedClients: 4,

@@ -1,20 +1,20 @@
 import { expect } from "chai";
 
-import { TurnBuffer, type MessageRun } from "../../../lib/subscriptions/message-batcher.js";
+import { MessageBatcher, type MessageRun } from "../../../lib/subscriptions/message-batcher.js";
 import { settle } from "../../support/eventually.js";
 
 /** How much text is gathered at most. */
 const BOUND = 256 * 1024;
 
-describe("TurnBuffer", () => {
+describe("MessageBatcher", () => {
   let handedOver: string[][];
   let onTurn: (runs: readonly MessageRun<string>[]) => void;
-  let buffer: TurnBuffer<string>;
+  let buffer: MessageBatcher<string>;
 
   beforeEach(() => {
     handedOver = [];
     onTurn = () => {};
-    buffer = new TurnBuffer((runs) => {
+    buffer = new MessageBatcher((runs) => {
       handedOver.push(runs.map(({ channel, messages }) => `${channel}: ${messages.join(" ")}`));
       onTurn(runs);
     });
@@ -49,7 +49,7 @@ describe("TurnBuffer", () => {
   it("tells channels apart by what they are, not by their names", async () => {
     const [one, another] = [{ name: "a" }, { name: "a" }];
     const runs: MessageRun<object>[] = [];
-    const ofObjects = new TurnBuffer<object>((turn) => runs.push(...turn));
+    const ofObjects = new MessageBatcher<object>((turn) => runs.push(...turn));
     ofObjects.add(one, "1");
     ofObjects.add(another, "2");
     await settle(1);

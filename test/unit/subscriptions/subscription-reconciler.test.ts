@@ -5,7 +5,7 @@ import { expect } from "chai";
 
 import { RedisSseError } from "../../../lib/errors.js";
 import {
-  ChannelReconciler,
+  SubscriptionReconciler,
   type ReconcilerHandlers,
   type SubscriptionPort,
 } from "../../../lib/subscriptions/subscription-reconciler.js";
@@ -13,12 +13,12 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { settle } from "../../support/eventually.js";
 import { createRandom } from "../../support/random.js";
 
-describe("ChannelReconciler", () => {
+describe("SubscriptionReconciler", () => {
   let clock: FakeClock;
   let port: ScriptedPort;
   let resubscribed: (readonly string[])[];
   let refused: [channel: string, code: string][];
-  let reconciler: ChannelReconciler;
+  let reconciler: SubscriptionReconciler;
 
   beforeEach(() => {
     clock = new FakeClock();
@@ -29,7 +29,7 @@ describe("ChannelReconciler", () => {
       onResubscribed: (channels) => resubscribed.push(channels),
       onRefused: (channel, fault) => refused.push([channel, fault.code]),
     };
-    reconciler = new ChannelReconciler(port, handlers, clock);
+    reconciler = new SubscriptionReconciler(port, handlers, clock);
   });
 
   afterEach(() => {
@@ -537,7 +537,7 @@ describe("ChannelReconciler", () => {
       },
       onRefused: drop,
     };
-    const checked = new ChannelReconciler(port, handlers, clock);
+    const checked = new SubscriptionReconciler(port, handlers, clock);
     const want = (name: string): void => {
       wanted.add(name);
       const promise = checked.want(name);

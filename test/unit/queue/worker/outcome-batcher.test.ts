@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { RedisSseError } from "../../../../lib/index.js";
-import { Settler } from "../../../../lib/queue/worker/outcome-batcher.js";
+import { OutcomeBatcher } from "../../../../lib/queue/worker/outcome-batcher.js";
 import type { TaskLease } from "../../../../lib/queue/worker/task-lease.js";
 import type { TaskOutcome, WorkerPort } from "../../../../lib/queue/worker/worker-port.js";
 import { settle } from "../../../support/eventually.js";
@@ -34,25 +34,25 @@ class RefusingPort extends ScriptedPort {
   }
 }
 
-describe("Settler", () => {
+describe("OutcomeBatcher", () => {
   let port: RefusingPort;
-  let settler: Settler;
+  let outcomes: OutcomeBatcher;
   let stored: string[];
   let wanted: boolean;
 
   beforeEach(() => {
     port = new RefusingPort();
-    settler = new Settler(port);
+    outcomes = new OutcomeBatcher(port);
     stored = [];
     wanted = true;
     for (const id of ["a", "bad", "b"]) {
-      void settler
+      void outcomes
         .settle(leaseWithId(id), OUTCOME, () => wanted)
         .then((taken) => stored.push(`${id} ${taken}`));
     }
   });
 
-  afterEach(() => settler.close());
+  afterEach(() => outcomes.close());
 
   it("stores the other outcomes of a batch when Redis refuses one of them", async () => {
     await settle();

@@ -1,8 +1,8 @@
 import { expect } from "chai";
 
 import { RedisSseError, TaskFailure, type TaskContext } from "../../../../lib/index.js";
-import { Settler } from "../../../../lib/queue/worker/outcome-batcher.js";
-import { TaskRun, type TaskRunOwner } from "../../../../lib/queue/worker/task-attempt.js";
+import { OutcomeBatcher } from "../../../../lib/queue/worker/outcome-batcher.js";
+import { TaskAttempt, type TaskRunOwner } from "../../../../lib/queue/worker/task-attempt.js";
 import type { TaskLease } from "../../../../lib/queue/worker/task-lease.js";
 import { WorkerWarnings } from "../../../../lib/queue/worker/worker-warnings.js";
 import { deferred, settle } from "../../../support/eventually.js";
@@ -13,7 +13,7 @@ const unavailable = (): Promise<never> =>
   Promise.reject(new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached"));
 const hang = (): Promise<never> => new Promise(() => {});
 
-describe("TaskRun", () => {
+describe("TaskAttempt", () => {
   const warnings = new WorkerWarnings("q");
   let port: ScriptedPort;
   let decided: number;
@@ -31,7 +31,7 @@ describe("TaskRun", () => {
   const owner: TaskRunOwner = { onDecided: () => void decided++, onDone: () => void ends++ };
 
   /** A run under way. */
-  function start(handler: (context: TaskContext) => unknown, lease: TaskLease = leaseOf()): TaskRun {
+  function start(handler: (context: TaskContext) => unknown, lease: TaskLease = leaseOf()): TaskAttempt {
     const handling = {
       handler: (given: TaskContext) => {
         context = given;
@@ -40,7 +40,7 @@ describe("TaskRun", () => {
       onError: (error: unknown) => told.push(error),
       warnings,
     };
-    const run = new TaskRun(port, new Settler(port), lease, handling, owner);
+    const run = new TaskAttempt(port, new OutcomeBatcher(port), lease, handling, owner);
     run.start();
     return run;
   }
@@ -170,7 +170,7 @@ describe("TaskRun", () => {
         },
         warnings,
       };
-      new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
+      new TaskAttempt(port, new OutcomeBatcher(port), leaseOf(), handling, owner).start();
       await expectOver();
       expect(outcome()).to.include({ verdict: "retry" });
     });
@@ -185,7 +185,7 @@ describe("TaskRun", () => {
           onError: async () => Promise.reject(new Error("onError")),
           warnings,
         };
-        new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
+        new TaskAttempt(port, new OutcomeBatcher(port), leaseOf(), handling, owner).start();
         await expectOver();
         // Node tells of unhandled rejections once a turn of the loop is over.
         await new Promise((resolve) => setImmediate(resolve));

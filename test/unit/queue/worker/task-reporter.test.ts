@@ -2,8 +2,8 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import { TaskFailure, type TaskContext } from "../../../../lib/index.js";
-import { Settler } from "../../../../lib/queue/worker/outcome-batcher.js";
-import { TaskRun } from "../../../../lib/queue/worker/task-attempt.js";
+import { OutcomeBatcher } from "../../../../lib/queue/worker/outcome-batcher.js";
+import { TaskAttempt } from "../../../../lib/queue/worker/task-attempt.js";
 import { WorkerWarnings } from "../../../../lib/queue/worker/worker-warnings.js";
 import type { OutputEvent } from "../../../../lib/queue/worker/worker-port.js";
 import { maxFrameBytes } from "../../../../lib/text-splitter.js";
@@ -24,7 +24,7 @@ describe("the output of a task", () => {
     const over = deferred();
     const owner = { onDecided() {}, onDone: () => over.resolve() };
     const handling = { handler, onError() {}, warnings: new WorkerWarnings("q") };
-    new TaskRun(port, new Settler(port), leaseOf(), handling, owner).start();
+    new TaskAttempt(port, new OutcomeBatcher(port), leaseOf(), handling, owner).start();
     await over.promise;
     expect(port.clock.pending, "timers").to.equal(0);
   }
