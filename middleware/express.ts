@@ -8,4 +8,4 @@ export type { OnStreamError, RuleErrorContext } from "./rule-errors.js";
 export { sseStream } from "./sse-stream.js";
 export { taskStream } from "./task-stream.js";
 export type { TaskResolver, TaskStreamOptions } from "./task-stream.js";
-export type { ChannelResolver, RouteParams, SseStreamOptions } from "./sse-stream.js";
+export type { ChannelResolver, RouteParams, SseStreamOptions } from "./stream-options.js";

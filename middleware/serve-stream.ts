@@ -10,7 +10,7 @@ import {
 } from "../lib/index.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import type { RuleErrors } from "./rule-errors.js";
-import type { SseStreamOptions } from "./sse-stream.js";
+import type { SseStreamOptions } from "./stream-options.js";
 import { canAnswer, type Visit } from "./stream-handler.js";
 
 /** Opens the stream, or answers HEAD. Rejects only with an error that the application threw. */

@@ -17,7 +17,7 @@ import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { guardPipeline } from "./pipeline-guard.js";
 import { ResponseSink } from "./response-sink.js";
-import type { SseStreamOptions } from "./sse-stream.js";
+import type { SseStreamOptions } from "./stream-options.js";
 
 /** The options that decide about a request before its stream opens. */
 export type RequestOptions<Params> = Pick<

@@ -20,7 +20,8 @@ import { lastEventIdOf } from "./last-event-id.js";
 import { RuleErrors } from "./rule-errors.js";
 import { serveStream } from "./serve-stream.js";
 import { assertServiceOption } from "./service-option.js";
-import { sseStream, type RouteParams, type SseStreamOptions } from "./sse-stream.js";
+import { sseStream } from "./sse-stream.js";
+import type { RouteParams, SseStreamOptions } from "./stream-options.js";
 import { canAnswer, streamHandler } from "./stream-handler.js";
 
 /** Tells which task a request may watch: its id, or nothing, which is answered 403. */

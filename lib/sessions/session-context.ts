@@ -7,7 +7,6 @@ import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
-import type { PubSubSession } from "./session.js";
 import type { Ticking } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
 
@@ -20,7 +19,7 @@ export interface SessionSettings extends SessionLimits, ChannelSettings {
 }
 
 /** What the service gives a session. */
-export interface SessionContext {
+export interface SessionContext<Session = unknown> {
   readonly settings: SessionSettings;
   readonly clock: Clock;
   readonly createTransport: CreateTransport;
@@ -38,8 +37,8 @@ export interface SessionContext {
   /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
   /** Called once, when the session begins to close. */
-  readonly onClosing: (session: PubSubSession) => void;
-  readonly onClosed: (session: PubSubSession) => void;
+  readonly onClosing: (session: Session) => void;
+  readonly onClosed: (session: Session) => void;
 }
 
 /** Counters of one session. Times are `Clock.now()`, sizes bytes. */

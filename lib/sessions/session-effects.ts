@@ -28,7 +28,6 @@ import {
   type SessionLimits,
   type SessionSnapshot,
 } from "./session-state.js";
-import type { PubSubSession } from "./session.js";
 import type { Sink, SinkListener, StreamRequest } from "./sink.js";
 import { StreamOutput } from "./stream-output.js";
 import { runTeardown } from "./teardown.js";
@@ -50,10 +49,10 @@ type Ports = ReplayOwner & DeliveryOwner & ChannelsOwner & TransportHolder & Sin
  * It is to its parts what each needs of it: there are many sessions, and a function made for each of them costs as much
  * as the state that it looks at.
  */
-export class SessionEffects implements Ports {
+export class SessionEffects<Session extends { readonly id: string }> implements Ports {
   readonly channels: SessionChannels;
-  readonly #session: PubSubSession;
-  readonly #context: SessionContext;
+  readonly #session: Session;
+  readonly #context: SessionContext<Session>;
   readonly #request: StreamRequest;
   readonly #limits: SessionLimits;
   readonly #output: StreamOutput;
@@ -85,8 +84,8 @@ export class SessionEffects implements Ports {
   #lostEarly: RedisSseError | null = null;
 
   constructor(
-    session: PubSubSession,
-    context: SessionContext,
+    session: Session,
+    context: SessionContext<Session>,
     request: StreamRequest,
     sink: Sink,
     channels: readonly string[],

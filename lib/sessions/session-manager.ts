@@ -84,7 +84,7 @@ export class SessionManager {
   readonly #options: SessionManagerOptions;
   readonly #hub: SubscriptionHub;
   readonly #registry: SessionRegistry;
-  readonly #context: SessionContext;
+  readonly #context: SessionContext<PubSubSession>;
   readonly #tickers = new Map<number, Ticker>();
   /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
   #dropped = 0;

@@ -10,11 +10,16 @@ import type { Sink, StreamRequest } from "./sink.js";
 /** One client's stream, as an application has it. */
 export class PubSubSession {
   readonly id: string = randomUUID();
-  readonly #life: SessionEffects;
+  readonly #life: SessionEffects<PubSubSession>;
 
   /** Made by `RedisSse.open()`. */
-  constructor(context: SessionContext, request: StreamRequest, sink: Sink, channels: readonly string[]) {
-    this.#life = new SessionEffects(this, context, request, sink, channels);
+  constructor(
+    context: SessionContext<PubSubSession>,
+    request: StreamRequest,
+    sink: Sink,
+    channels: readonly string[],
+  ) {
+    this.#life = new SessionEffects<PubSubSession>(this, context, request, sink, channels);
   }
 
   get state(): SessionState {

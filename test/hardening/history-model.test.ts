@@ -161,7 +161,7 @@ interface Stream {
 interface Process {
   readonly hub: SubscriptionHub;
   readonly reader: LogReader<LoggedInboundEvent>;
-  readonly context: SessionContext;
+  readonly context: SessionContext<PubSubSession>;
   readonly streams: Stream[];
 }
 
@@ -236,7 +236,7 @@ class World {
       closeTimeoutMs: 1_000,
     });
     const ticker = new Ticker(this.clock, 1_000);
-    const context: SessionContext = {
+    const context: SessionContext<PubSubSession> = {
       settings: {
         heartbeatMs: 15_000,
         retryMs: 2_000,

@@ -65,7 +65,7 @@ class World {
   readonly hub: SubscriptionHub;
   readonly streams: Stream[] = [];
   readonly pending: Promise<unknown>[] = [];
-  readonly #context: SessionContext;
+  readonly #context: SessionContext<PubSubSession>;
   #closedCount = 0;
   #published = 0;
 

@@ -61,7 +61,7 @@ export class TurnRig {
   /** What clients were told that they do not get, as it is counted: the reason, and the channels. */
   readonly gaps: (readonly string[])[] = [];
   readonly #pool = new ScriptedPool(this.redis);
-  readonly #context: SessionContext;
+  readonly #context: SessionContext<PubSubSession>;
   readonly #transports = new Set<Transport>();
 
   constructor(subscriptions: Subscriptions) {

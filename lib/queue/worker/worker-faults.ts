@@ -1,8 +1,7 @@
 import { monotonicNow, type Clock } from "../../clock.js";
-import { sanitize, type ErrorCode, type RedisSseError } from "../../errors.js";
+import type { RedisSseError } from "../../errors.js";
 import { createLog } from "../../log.js";
 import { ignoreRejection, nameOfThrown } from "../../thrown.js";
-import type { WorkerPort } from "./worker-port.js";
 
 export type OnFault = (error: RedisSseError) => void;
 
@@ -51,41 +50,3 @@ export function createFaultPrinter(clock: Clock, queue: string): FaultTeller {
     ),
   );
 }
-
-/** The queue as `port`, whose faults are counted and told before they are passed on. */
-export function withFaults(port: WorkerPort, teller: FaultTeller): WorkerPort {
-  const watch = async <T>(call: Promise<T>): Promise<T> => {
-    try {
-      return await call;
-    } catch (error) {
-      const fault = sanitize(error);
-      if (!ENDINGS.has(fault.code)) {
-        port.countFault(fault.code);
-        teller.tell(fault);
-      }
-      throw fault;
-    }
-  };
-  return {
-    clock: port.clock,
-    queue: port.queue,
-    settings: port.settings,
-    faultPrinter: port.faultPrinter,
-    group: port.group,
-    get maxBytes() {
-      return port.maxBytes;
-    },
-    onWake: (listener) => port.onWake(listener),
-    claim: (...given) => watch(port.claim(...given)),
-    fire: (...given) => watch(port.fire(...given)),
-    renew: (...given) => watch(port.renew(...given)),
-    readError: (...given) => watch(port.readError(...given)),
-    report: (...given) => watch(port.report(...given)),
-    settle: (...given) => watch(port.settle(...given)),
-    count: (event) => port.count(event),
-    countFault: (code) => port.countFault(code),
-  };
-}
-
-/** The service closes: no fault. */
-const ENDINGS: ReadonlySet<ErrorCode> = new Set(["CLOSED", "ABORTED"]);

@@ -1,5 +1,7 @@
 import { monotonicNow, type Clock } from "../../clock.js";
-import type { WorkerPort } from "./worker-port.js";
+
+/** Calls back when a task may be ready, or, with its id, was cancelled, or such may have been missed; the answer ends it. */
+export type OnWake = (listener: (cancelled: string | null, missed: boolean) => void) => () => void;
 
 /** A worker, as its group sees it. */
 export interface GroupMember {
@@ -21,7 +23,7 @@ export interface GroupMember {
  */
 export class WorkerGroup {
   readonly #clock: Clock;
-  readonly #onWake: WorkerPort["onWake"];
+  readonly #onWake: OnWake;
   readonly #members = new Set<GroupMember>();
   /** They wait, and have room. */
   readonly #idle = new Set<GroupMember>();
@@ -37,7 +39,7 @@ export class WorkerGroup {
   #answeredAt = -Infinity;
   #unlisten: (() => void) | null = null;
 
-  constructor(clock: Clock, onWake: WorkerPort["onWake"]) {
+  constructor(clock: Clock, onWake: OnWake) {
     this.#clock = clock;
     this.#onWake = onWake;
   }

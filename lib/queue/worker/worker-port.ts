@@ -1,11 +1,11 @@
 import type { Clock } from "../../clock.js";
-import type { ErrorCode } from "../../errors.js";
+import { sanitize, type ErrorCode } from "../../errors.js";
 import type { QueueSettings } from "../queue-options.js";
 import type { ClaimReply, DueSchedule } from "../scripts/claim.js";
 import type { ReportReply } from "../scripts/report.js";
 import type { RenewReply } from "../scripts/settle.js";
 import type { TaskLease } from "./task-lease.js";
-import type { WorkerGroup } from "./worker-group.js";
+import type { OnWake, WorkerGroup } from "./worker-group.js";
 import type { FaultTeller } from "./worker-faults.js";
 
 /** What became of an attempt. */
@@ -51,8 +51,7 @@ export interface WorkerPort {
   readonly settings: QueueSettings;
   /** Bytes of a result, or of one event. */
   readonly maxBytes: number;
-  /** Calls back when a task may be ready, or, with its id, was cancelled, or such may have been missed; the answer ends it. */
-  onWake(listener: (cancelled: string | null, missed: boolean) => void): () => void;
+  readonly onWake: OnWake;
   /** The workers of this queue in this process. */
   readonly group: WorkerGroup;
   claim(want: number, leaseMs: number, worker: string, call: string): Promise<ClaimReply>;
@@ -70,3 +69,41 @@ export interface WorkerPort {
   /** For workers without `onFault`: those of one queue print each fault once. */
   readonly faultPrinter: FaultTeller;
 }
+
+/** The queue as `port`, whose faults are counted and told before they are passed on. */
+export function withFaults(port: WorkerPort, teller: FaultTeller): WorkerPort {
+  const watch = async <T>(call: Promise<T>): Promise<T> => {
+    try {
+      return await call;
+    } catch (error) {
+      const fault = sanitize(error);
+      if (!ENDINGS.has(fault.code)) {
+        port.countFault(fault.code);
+        teller.tell(fault);
+      }
+      throw fault;
+    }
+  };
+  return {
+    clock: port.clock,
+    queue: port.queue,
+    settings: port.settings,
+    faultPrinter: port.faultPrinter,
+    group: port.group,
+    get maxBytes() {
+      return port.maxBytes;
+    },
+    onWake: (listener) => port.onWake(listener),
+    claim: (...given) => watch(port.claim(...given)),
+    fire: (...given) => watch(port.fire(...given)),
+    renew: (...given) => watch(port.renew(...given)),
+    readError: (...given) => watch(port.readError(...given)),
+    report: (...given) => watch(port.report(...given)),
+    settle: (...given) => watch(port.settle(...given)),
+    count: (event) => port.count(event),
+    countFault: (code) => port.countFault(code),
+  };
+}
+
+/** The service closes: no fault. */
+const ENDINGS: ReadonlySet<ErrorCode> = new Set(["CLOSED", "ABORTED"]);

@@ -17,9 +17,9 @@ import {
   type StopOptions,
   type WorkerOptions,
 } from "./worker-options.js";
-import { FaultTeller, withFaults } from "./worker-faults.js";
+import { FaultTeller } from "./worker-faults.js";
 import type { GroupMember } from "./worker-group.js";
-import type { WorkerPort } from "./worker-port.js";
+import { withFaults, type WorkerPort } from "./worker-port.js";
 import { WorkerWarnings } from "./worker-warnings.js";
 
 const log = createLog("worker");
