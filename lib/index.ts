@@ -34,7 +34,7 @@ export type { SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
 export { assertAtOnce } from "./sync-callback.js";
 export { createLog, printable } from "./log.js";
 export type { OnRuleError, RuleFailure, RuleName } from "./sync-callback.js";
-export type { StreamEvent } from "./events/stream-event.js";
+export type { StreamEvent } from "./events/inbound-event.js";
 export { answerTo, COMPLETED_ID, streamHead } from "./sse/http-answer.js";
 export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./sse/http-answer.js";
 

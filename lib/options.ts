@@ -1,5 +1,4 @@
-import type { Clock } from "./clock.js";
-import { systemClock, withSafeDelays } from "./clock.js";
+import { type Clock, systemClock, withSafeDelays } from "./clock.js";
 import { ConfigError } from "./errors.js";
 import { readHistoryOptions, type HistoryOptions, type HistorySettings } from "./history/history-policy.js";
 import { MAX_CHANNELS } from "./sse/event-id.js";

@@ -1,19 +1,18 @@
-import { atOnce } from "../sync-callback.js";
+import { atOnce, tellFailure, type OnRuleError, type RuleName } from "../sync-callback.js";
 import type { BufferBudget } from "./buffer-budget.js";
 import type { Position } from "../sse/event-id.js";
 import { FifoBuffer } from "./fifo-buffer.js";
-import { sizeOf } from "../events/inbound-event.js";
 import {
+  sizeOf,
   createGap,
   isControl,
   NO_CHANNEL,
   type GapReason,
   type InboundEvent,
+  type StreamEvent,
 } from "../events/inbound-event.js";
 import { ConflatingBuffer } from "./conflating-buffer.js";
-import { tellFailure, type OnRuleError, type RuleName } from "../sync-callback.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
-import type { StreamEvent } from "../events/stream-event.js";
 
 export interface BacklogOptions {
   readonly policy: SlowConsumerPolicy;

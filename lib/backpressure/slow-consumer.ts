@@ -3,7 +3,7 @@ import { AsyncResource } from "node:async_hooks";
 import { ConfigError } from "../errors.js";
 import { assertKnown, describe } from "../validate.js";
 import { assertAtOnce } from "../sync-callback.js";
-import type { StreamEvent } from "../events/stream-event.js";
+import type { StreamEvent } from "../events/inbound-event.js";
 
 /**
  * What becomes of a stream whose client does not read as fast as it is written to:

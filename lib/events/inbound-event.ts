@@ -1,9 +1,8 @@
 import { isLargerThan } from "../serialize.js";
-import { fitsInEvent } from "../text-splitter.js";
 import type { Position } from "../sse/event-id.js";
-import { parseMessage, type Envelope } from "./envelope.js";
 import { encodeControl, encodeEvent, isReservedEvent, MAX_EVENT_NAME_BYTES, NOTHING } from "../sse/frame.js";
-import type { Ending } from "./envelope.js";
+import { fitsInEvent } from "../text-splitter.js";
+import { parseMessage, type Envelope, type Ending } from "./envelope.js";
 
 /**
  * Why a client does not get what was published:
@@ -141,4 +140,12 @@ const OVERHEAD_BYTES = 200;
 /** The memory that an event takes, about. */
 export function sizeOf({ data, frame }: BufferedItem): number {
   return frame.length + data.length + OVERHEAD_BYTES;
+}
+
+/** An event as an application sees it. */
+export interface StreamEvent {
+  readonly channel: string;
+  /** The event's type; `undefined` is what a client dispatches as `message`. */
+  readonly event: string | undefined;
+  readonly data: string;
 }

@@ -9,9 +9,15 @@ import type { EventBatch } from "../events/event-batch.js";
 import type { Ending } from "../events/envelope.js";
 import type { Interruption } from "./log-head.js";
 import { createGap, type GapReason, type InboundEvent } from "../events/inbound-event.js";
-import { parseWish } from "./resume.js";
+import {
+  parseWish,
+  findStarts,
+  hasAll,
+  takePlace,
+  type FoundStart,
+  type StartSource,
+} from "./start-position.js";
 import type { SessionCursor } from "./session-cursor.js";
-import { findStarts, hasAll, takePlace, type FoundStart, type StartSource } from "./start-position.js";
 
 /** What a session tells its client when it begins. */
 export interface Beginning {

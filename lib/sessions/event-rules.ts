@@ -1,13 +1,17 @@
 import { AsyncResource } from "node:async_hooks";
 
 import { ConfigError } from "../errors.js";
-import { atOnce } from "../sync-callback.js";
+import { atOnce, tellFailure, type OnRuleError, type RuleName } from "../sync-callback.js";
 import { encodeEvent, NOTHING } from "../sse/frame.js";
-import { createGap, isControl, NO_CHANNEL, type InboundEvent } from "../events/inbound-event.js";
+import {
+  createGap,
+  isControl,
+  NO_CHANNEL,
+  type InboundEvent,
+  type StreamEvent,
+} from "../events/inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "../events/outbound-message.js";
-import { tellFailure, type OnRuleError, type RuleName } from "../sync-callback.js";
 import type { StreamRequest } from "./sink.js";
-import type { StreamEvent } from "../events/stream-event.js";
 
 /** What the service gives the rules of its streams. */
 export interface EventRulesContext {

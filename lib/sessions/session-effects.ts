@@ -8,7 +8,7 @@ import type { Waiting } from "../backpressure/buffer-budget.js";
 import type { ReplayOwner } from "../replay/catch-up.js";
 import { Delivery, type DeliveryOwner } from "./delivery.js";
 import { EventBatch } from "../events/event-batch.js";
-import { endResponse } from "./farewell.js";
+import { endResponse, stagesOf, runTeardown } from "./teardown.js";
 import { HEARTBEAT } from "../sse/frame.js";
 import { encodeOpening } from "./opening-frames.js";
 import { NO_CHANNEL } from "../events/inbound-event.js";
@@ -18,7 +18,6 @@ import { SessionChannels, type ChannelsOwner } from "./session-channels.js";
 import type { SessionContext, SessionSettings, SessionStatistics } from "./session-context.js";
 import { SessionCursor } from "../replay/session-cursor.js";
 import { Replay, type Beginning } from "../replay/replay.js";
-import { stagesOf } from "./session-stages.js";
 import {
   initialSnapshot,
   transition,
@@ -30,7 +29,6 @@ import {
 } from "./session-state.js";
 import type { Sink, SinkListener, StreamRequest } from "./sink.js";
 import { StreamOutput } from "./stream-output.js";
-import { runTeardown } from "./teardown.js";
 import type { Ticking } from "./ticker.js";
 import type { Transport, TransportHolder } from "../subscriptions/transport.js";
 import type { ChannelLog } from "../replay/log-head.js";

@@ -1,11 +1,10 @@
-import type { HttpAnswer, StreamHead } from "../sse/http-answer.js";
+import type { HttpAnswer, StreamHead, OnLimit } from "../sse/http-answer.js";
 import type { Block } from "../sse/encoded-frames.js";
 import type { OutboundMessage } from "../events/outbound-message.js";
 import type { OnRuleError } from "../sync-callback.js";
 import type { SessionKey } from "./session-key.js";
-import type { OnLimit } from "../sse/http-answer.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
-import type { StreamEvent } from "../events/stream-event.js";
+import type { StreamEvent } from "../events/inbound-event.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
 
 /**

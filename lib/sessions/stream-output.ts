@@ -1,7 +1,6 @@
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
-import type { HttpAnswer } from "../sse/http-answer.js";
-import { streamHead } from "../sse/http-answer.js";
+import { type HttpAnswer, streamHead } from "../sse/http-answer.js";
 import { joinBlocks, type Block } from "../sse/encoded-frames.js";
 import type { Sink, SinkListener } from "./sink.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";

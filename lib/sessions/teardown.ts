@@ -1,6 +1,20 @@
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
-import { sanitize, type RedisSseError } from "../errors.js";
+import { sanitize, RedisSseError } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import { Block } from "../sse/encoded-frames.js";
+import { addRetry, encodeControl } from "../sse/frame.js";
+import {
+  answerTo,
+  COMPLETED_ID,
+  encodeFault,
+  jitteredRetryMs,
+  type FaultAnswerOptions,
+} from "../sse/http-answer.js";
+import type { Transport } from "../subscriptions/transport.js";
+import type { Delivery } from "./delivery.js";
+import type { CloseReason } from "./session-state.js";
+import type { StreamOutput } from "./stream-output.js";
 
 export interface TeardownStage {
   readonly name: "unsubscribe" | "close" | "reset";
@@ -28,4 +42,75 @@ export async function runTeardown(
       stage.onFault(sanitize(error));
     }
   }
+}
+
+const log = createLog("session");
+
+/** How a session gives its subscriptions and its connection back: unsubscribe, close, reset. */
+export function stagesOf(transport: Transport, channels: readonly string[]): readonly TeardownStage[] {
+  return [
+    {
+      name: "unsubscribe",
+      run: () => transport.unsubscribe(channels),
+      onDone: () => channels.forEach((channel) => log("[SSE] unsubscribed: %s", printable(channel))),
+      onFault: (fault) => log("[SSE] unsubscribe failed (closing all the same): %s", fault.message),
+    },
+    {
+      name: "close",
+      run: () => transport.close(),
+      onFault: (fault) => log("[SSE] close failed (resetting all the same): %s", fault.message),
+    },
+    {
+      name: "reset",
+      run: () => transport.reset(),
+      onFault: (fault) => log("[SSE] reset failed: %s", fault.message),
+    },
+  ];
+}
+
+export interface Farewell {
+  readonly reason: CloseReason;
+  /** What the client is told beside the reason. */
+  readonly fault: RedisSseError | null;
+  readonly answer: FaultAnswerOptions;
+  /** By when the client has to have read it. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Ends a session's response: what still waits, then why it ends and when to come back, where there is
+ * anybody to read it. Never rejects, and is over within the deadline.
+ */
+export async function endResponse(
+  output: StreamOutput,
+  delivery: Delivery,
+  farewell: Farewell,
+): Promise<void> {
+  const { reason, fault, answer, timeoutMs } = farewell;
+  if (reason === "slow-consumer" || reason === "write-error" || reason === "peer-lost") {
+    // Whatever is written now would only wait behind what is not read, or fail again.
+    output.destroy();
+  } else if (!output.closed) {
+    if (output.started) writeFarewell(output, delivery, farewell);
+    else if (reason !== "subscribe-failed") {
+      output.answer(
+        answerTo(fault ?? new RedisSseError("CLOSED", `this stream was closed: ${reason}`), answer),
+      );
+    }
+    // Whatever is not written by now never will be, however long the client takes to read the last of it.
+    delivery.dropRest();
+    await output.end(timeoutMs);
+  }
+  delivery.dropRest();
+}
+
+function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault, answer }: Farewell): void {
+  // What came after the last event of a completed stream is no part of it.
+  const isEnd = reason === "completed" || reason === "broken";
+  if (!isEnd) delivery.writeRest();
+  const retryMs = jitteredRetryMs(answer.retryMs, answer.random, answer.jitter);
+  const closing = encodeControl("closing", { reason }, isEnd ? COMPLETED_ID : delivery.takeUntoldId());
+  output.write(
+    new Block(fault === null ? addRetry(closing, retryMs) : encodeFault(fault, retryMs) + closing),
+  );
 }

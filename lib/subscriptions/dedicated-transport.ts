@@ -5,9 +5,8 @@ import { isEnvelope } from "../events/envelope.js";
 import { EventBatch } from "../events/event-batch.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";
-import { LogHead, type Suspicion } from "../replay/log-head.js";
+import { LogHead, type Suspicion, type ChannelLog } from "../replay/log-head.js";
 import type { Transport, TransportListener } from "./transport.js";
-import type { ChannelLog } from "../replay/log-head.js";
 import { MessageBatcher, type MessageRun } from "./message-batcher.js";
 
 /** One leased connection, as this transport needs it. */

@@ -12,10 +12,9 @@ import type { Position } from "../sse/event-id.js";
 import { isEnvelope } from "../events/envelope.js";
 import { FanOut, type Audience } from "./fan-out.js";
 import type { HubMember } from "./hub-member.js";
-import type { Interruption } from "../replay/log-head.js";
+import { type Interruption, LogHead, type Suspicion } from "../replay/log-head.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";
-import { LogHead, type Suspicion } from "../replay/log-head.js";
 
 /** The connection as the hub starts it. */
 export interface HubConnection extends SubscriptionPort {

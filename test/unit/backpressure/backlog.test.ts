@@ -2,9 +2,8 @@ import { expect } from "chai";
 
 import { Backlog } from "../../../lib/backpressure/backlog.js";
 import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
-import { sizeOf } from "../../../lib/events/inbound-event.js";
+import { sizeOf, createGap, NO_CHANNEL, type InboundEvent } from "../../../lib/events/inbound-event.js";
 import { encodeEvent } from "../../../lib/sse/frame.js";
-import { createGap, NO_CHANNEL, type InboundEvent } from "../../../lib/events/inbound-event.js";
 import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer.js";
 import { captureLog } from "../../support/service.js";
 

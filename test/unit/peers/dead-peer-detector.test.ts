@@ -2,8 +2,12 @@ import { endianness } from "node:os";
 
 import { expect } from "chai";
 
-import { hasLostPeer, DeadPeerDetector, type ReadTcpTable } from "../../../lib/peers/dead-peer-detector.js";
-import type { SinkConnection } from "../../../lib/peers/dead-peer-detector.js";
+import {
+  hasLostPeer,
+  DeadPeerDetector,
+  type ReadTcpTable,
+  type SinkConnection,
+} from "../../../lib/peers/dead-peer-detector.js";
 import { placeOf } from "../../../lib/peers/tcp-table.js";
 import { readTcpTable } from "../../../lib/peers/proc-net.js";
 import { deferred, settle } from "../../support/eventually.js";

@@ -9,7 +9,7 @@ import {
   type Position,
 } from "../../../lib/sse/event-id.js";
 import type { Tail } from "../../../lib/replay/history-port.js";
-import { ClientPlaces, findStart, parseWish, type Wish } from "../../../lib/replay/resume.js";
+import { ClientPlaces, findStart, parseWish, type Wish } from "../../../lib/replay/start-position.js";
 
 const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";

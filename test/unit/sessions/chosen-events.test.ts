@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { parseEventId, tagOf } from "../../../lib/sse/event-id.js";
-import type { StreamEvent } from "../../../lib/events/stream-event.js";
+import type { StreamEvent } from "../../../lib/events/inbound-event.js";
 import { settle } from "../../support/eventually.js";
 import { SessionRig, type RigStream } from "../../support/session-rig.js";
 

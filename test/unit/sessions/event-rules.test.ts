@@ -1,12 +1,15 @@
 import { expect } from "chai";
 
 import { EventRules } from "../../../lib/sessions/event-rules.js";
-import { encodeEvent } from "../../../lib/sse/frame.js";
-import { NOTHING } from "../../../lib/sse/frame.js";
-import { createGap, NO_CHANNEL, type InboundEvent } from "../../../lib/events/inbound-event.js";
+import { encodeEvent, NOTHING } from "../../../lib/sse/frame.js";
+import {
+  createGap,
+  NO_CHANNEL,
+  type InboundEvent,
+  type StreamEvent,
+} from "../../../lib/events/inbound-event.js";
 import type { OutboundMessage } from "../../../lib/events/outbound-message.js";
 import type { StreamRequest } from "../../../lib/sessions/sink.js";
-import type { StreamEvent } from "../../../lib/events/stream-event.js";
 import { settle } from "../../support/eventually.js";
 import { captureLog, circular, thrower } from "../../support/service.js";
 
