@@ -1,7 +1,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
-import type { Block, HttpAnswer, Sink, SinkConnection, SinkListener, StreamHead } from "../lib/index.js";
+import type {
+  EncodedFrames,
+  HttpAnswer,
+  Sink,
+  SinkConnection,
+  SinkListener,
+  StreamHead,
+} from "../lib/index.js";
 import { isWrittenByNode } from "./native-write.js";
 import { connectionOf } from "./response-connection.js";
 
@@ -57,7 +64,7 @@ export class ResponseSink implements Sink {
     return this.#res.writableEnded;
   }
 
-  start({ status, headers }: StreamHead, block: Block): boolean {
+  start({ status, headers }: StreamHead, block: EncodedFrames): boolean {
     const res = this.#res;
     // A server-wide idle timeout would cut a stream that is only silent.
     this.#req.setTimeout(0);
@@ -79,7 +86,7 @@ export class ResponseSink implements Sink {
     }
   }
 
-  write(block: Block): boolean {
+  write(block: EncodedFrames): boolean {
     const socket = this.#socket;
     // An application that has ended its response has ended the coding too.
     if (socket !== null && !this.#res.writableEnded) {

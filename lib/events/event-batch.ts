@@ -1,4 +1,4 @@
-import { Block } from "../sse/encoded-frames.js";
+import { EncodedFrames } from "../sse/encoded-frames.js";
 import { haveOtherStamps, type Position } from "../sse/event-id.js";
 import type { InboundEvent } from "./inbound-event.js";
 
@@ -31,8 +31,8 @@ export class EventBatch {
   readonly isShared: boolean;
   /** Those that stand in the place of an event that nobody can be sent; `null`: none does. */
   readonly gaps: readonly InboundEvent[] | null;
-  #block: Block | null = null;
-  #withIds: Block | null = null;
+  #block: EncodedFrames | null = null;
+  #withIds: EncodedFrames | null = null;
 
   /** Of at least one event. */
   constructor(channel: string, events: readonly InboundEvent[], isShared: boolean) {
@@ -49,19 +49,19 @@ export class EventBatch {
   }
 
   /** All events, none with an id. */
-  get block(): Block {
+  get block(): EncodedFrames {
     return (this.#block ??= this.#encode((event) => event.frame));
   }
 
   /** All events, each as `encoder` has it, which has to give the same for every session that asks. */
-  withIds(encoder: FrameEncoder): Block {
+  withIds(encoder: FrameEncoder): EncodedFrames {
     return (this.#withIds ??= this.#encode((event) => encoder.frameOf(event)));
   }
 
-  #encode(encode: (event: InboundEvent) => string): Block {
+  #encode(encode: (event: InboundEvent) => string): EncodedFrames {
     let text = "";
     for (const event of this.events) text += encode(event);
-    return new Block(text, this.isShared);
+    return new EncodedFrames(text, this.isShared);
   }
 }
 

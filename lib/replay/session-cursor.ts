@@ -1,6 +1,6 @@
 import { COMPLETED_ID } from "../sse/http-answer.js";
 import { encodeEntries, encodeEntry, replacePlace, tagOf, type Position } from "../sse/event-id.js";
-import { Block } from "../sse/encoded-frames.js";
+import { EncodedFrames } from "../sse/encoded-frames.js";
 import type { EventBatch, FrameEncoder } from "../events/event-batch.js";
 import { addId, NOTHING } from "../sse/frame.js";
 import type { InboundEvent } from "../events/inbound-event.js";
@@ -105,7 +105,7 @@ export class SessionCursor implements FrameEncoder {
   }
 
   /** The events as they go to this client. */
-  blockOf(batch: EventBatch): Block {
+  blockOf(batch: EventBatch): EncodedFrames {
     if ((batch.isPlain && this.#isTold) || this.#places === null) return batch.block;
     if (this.#only === batch.channel && batch.run !== null) {
       // What a stream of one channel says depends on nothing else, and is shared by all of them.
@@ -117,7 +117,7 @@ export class SessionCursor implements FrameEncoder {
     }
     let text = "";
     for (const event of batch.events) text += this.frameOf(event);
-    return new Block(text);
+    return new EncodedFrames(text);
   }
 
   #move(place: Place, position: Position): void {

@@ -1,7 +1,7 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
 import { Backlog } from "../backpressure/backlog.js";
-import { Block } from "../sse/encoded-frames.js";
+import { EncodedFrames } from "../sse/encoded-frames.js";
 import type { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { EventBatch } from "../events/event-batch.js";
 import { EventRules, silence } from "./event-rules.js";
@@ -244,7 +244,7 @@ export class Delivery implements TransportListener {
 
   /** Writes what is no event, as a heartbeat. */
   write(frame: string): void {
-    this.#put(new Block(frame), 0);
+    this.#put(new EncodedFrames(frame), 0);
   }
 
   /** Takes note of how a write went; also of those that are no event, as a heartbeat. */
@@ -407,7 +407,7 @@ export class Delivery implements TransportListener {
 
   #writeOne(event: InboundEvent): void {
     const frame = event.isLast ? this.#cursor.lastFrameOf(event) : this.#cursor.frameOf(event);
-    this.#put(new Block(frame), event.frame === NOTHING ? 0 : 1);
+    this.#put(new EncodedFrames(frame), event.frame === NOTHING ? 0 : 1);
     this.#count(event);
   }
 
@@ -416,7 +416,7 @@ export class Delivery implements TransportListener {
     if (gap !== undefined) this.#context.onGap(gap, [channel]);
   }
 
-  #put(block: Block, events: number): void {
+  #put(block: EncodedFrames, events: number): void {
     // A channel's end without an event changes only the id, which goes out with the next block.
     if (block.text === NOTHING) return;
     const result = this.#output.write(block);

@@ -1,4 +1,4 @@
-import { Block } from "../sse/encoded-frames.js";
+import { EncodedFrames } from "../sse/encoded-frames.js";
 import { addId, addRetry, encodeControl } from "../sse/frame.js";
 import type { Beginning } from "../replay/replay.js";
 
@@ -18,13 +18,13 @@ export interface Opening extends Beginning {
  * The first words of a stream: when to come back, where the client is, and what it will not get. As one block, since
  * events may wait already: none of them goes out before the gap that it follows.
  */
-export function encodeOpening(greeting: Opening): Block {
+export function encodeOpening(greeting: Opening): EncodedFrames {
   const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = greeting;
   // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
   const last = gaps.at(-1);
   const data = { sessionId, channels, recovered, heartbeatMs };
   const connected = encodeControl("connected", data, last === undefined ? id : undefined);
-  return new Block(
+  return new EncodedFrames(
     addRetry(connected, retryMs) +
       greeting.first +
       gaps.map(({ frame }, index) => (index === gaps.length - 1 ? addId(frame, id!) : frame)).join(""),

@@ -1,5 +1,5 @@
 import type { HttpAnswer, StreamHead, OnLimit } from "../sse/http-answer.js";
-import type { Block } from "../sse/encoded-frames.js";
+import type { EncodedFrames } from "../sse/encoded-frames.js";
 import type { OutboundMessage } from "../events/outbound-message.js";
 import type { OnRuleError } from "../sync-callback.js";
 import type { SessionKey } from "./session-key.js";
@@ -15,9 +15,9 @@ export interface Sink {
   /** True once nothing can reach the client any more. Asked after every wait: `close` does not come twice. */
   readonly closed: boolean;
   /** Begins the event stream: status, headers and its first frames go out at once. As `write()`; called at most once. */
-  start(head: StreamHead, block: Block): boolean;
+  start(head: StreamHead, block: EncodedFrames): boolean;
   /** Writes whole frames. False: they were taken, but the client must drain before the next. */
-  write(block: Block): boolean;
+  write(block: EncodedFrames): boolean;
   /** Bytes that were taken and that the system would not take in turn: while there are any, no heartbeat is due. */
   readonly pendingBytes?: number;
   /** Ends the response after all that was written. */

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { type HttpAnswer, streamHead } from "../sse/http-answer.js";
-import { joinBlocks, type Block } from "../sse/encoded-frames.js";
+import { joinBlocks, type EncodedFrames } from "../sse/encoded-frames.js";
 import type { Sink, SinkListener } from "./sink.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
 
@@ -21,7 +21,7 @@ export class StreamOutput implements SinkListener {
   #detach: (() => void) | null = null;
   #corks = 0;
   /** What was written since `cork()`. */
-  #corked: Block[] | null = null;
+  #corked: EncodedFrames[] | null = null;
   #corkedLength = 0;
   #started = false;
   #destroyed = false;
@@ -84,7 +84,7 @@ export class StreamOutput implements SinkListener {
   }
 
   /** Begins the event stream with its first frames. */
-  start(block: Block): WriteResult {
+  start(block: EncodedFrames): WriteResult {
     try {
       const taken = this.#sink.start(streamHead, block);
       this.#started = true;
@@ -104,7 +104,7 @@ export class StreamOutput implements SinkListener {
     return --this.#corks > 0 ? "corked" : this.#writeCorked();
   }
 
-  write(block: Block): WriteResult | Corked {
+  write(block: EncodedFrames): WriteResult | Corked {
     if (this.#corks === 0) return this.#write(block);
     (this.#corked ??= []).push(block);
     this.#corkedLength += block.text.length;
@@ -153,7 +153,7 @@ export class StreamOutput implements SinkListener {
     return this.#destroyed ? "failed" : this.#write(block);
   }
 
-  #write(block: Block): WriteResult {
+  #write(block: EncodedFrames): WriteResult {
     try {
       return this.#written(block, this.#sink.write(block));
     } catch {
@@ -161,7 +161,7 @@ export class StreamOutput implements SinkListener {
     }
   }
 
-  #written(block: Block, taken: boolean): WriteResult {
+  #written(block: EncodedFrames, taken: boolean): WriteResult {
     this.#bytesSent += block.byteLength;
     this.#hasWritten = true;
     return taken ? "taken" : "blocked";

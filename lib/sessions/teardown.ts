@@ -2,7 +2,7 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { sanitize, RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import { Block } from "../sse/encoded-frames.js";
+import { EncodedFrames } from "../sse/encoded-frames.js";
 import { addRetry, encodeControl } from "../sse/frame.js";
 import {
   answerTo,
@@ -111,6 +111,6 @@ function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault
   const retryMs = jitteredRetryMs(answer.retryMs, answer.random, answer.jitter);
   const closing = encodeControl("closing", { reason }, isEnd ? COMPLETED_ID : delivery.takeUntoldId());
   output.write(
-    new Block(fault === null ? addRetry(closing, retryMs) : encodeFault(fault, retryMs) + closing),
+    new EncodedFrames(fault === null ? addRetry(closing, retryMs) : encodeFault(fault, retryMs) + closing),
   );
 }

@@ -2,7 +2,7 @@
  * Whole frames that are written with one call. A block that goes to many clients is the same object for all of them,
  * and becomes bytes once.
  */
-export class Block {
+export class EncodedFrames {
   /** The frames, as they are told to the client. */
   readonly text: string;
   readonly #isShared: boolean;
@@ -46,9 +46,9 @@ export class Block {
 }
 
 /** One block of several, in their order. */
-export function joinBlocks(blocks: readonly Block[]): Block {
+export function joinBlocks(blocks: readonly EncodedFrames[]): EncodedFrames {
   if (blocks.length === 1) return blocks[0]!;
   let text = "";
   for (const block of blocks) text += block.text;
-  return new Block(text);
+  return new EncodedFrames(text);
 }

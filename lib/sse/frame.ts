@@ -5,7 +5,7 @@ import { RedisSseError } from "../errors.js";
  *
  * A frame is one event: its fields, then the blank line on which a client dispatches it. `id` is always the last field:
  * some clients store an id as soon as its line has arrived. If data came after the id and was lost, they would skip
- * the event on resume. Frames are text, sent as UTF-8; many become bytes together (see `Block`).
+ * the event on resume. Frames are text, sent as UTF-8; many become bytes together (see `EncodedFrames`).
  */
 
 export interface FrameFields {

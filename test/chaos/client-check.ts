@@ -1,6 +1,6 @@
 import { parseEventId, tagOf, type Position } from "../../lib/sse/event-id.js";
 import { isLive, keepsEverything } from "./channels.js";
-import type { Block } from "./event-reader.js";
+import type { EncodedFrames } from "./event-reader.js";
 import { machineNow } from "./machine-clock.js";
 import { codeOf, decodePayload } from "./payload.js";
 import { GAP, Trail } from "./trail.js";
@@ -65,7 +65,7 @@ export class ClientCheck {
     }
   }
 
-  block({ event, hasId }: Block, lastEventId: string | undefined): void {
+  block({ event, hasId }: EncodedFrames, lastEventId: string | undefined): void {
     this.#remember(
       `${event?.type ?? "no event"} ${event?.data.slice(0, 80) ?? ""} id ${hasId ? lastEventId : "-"}`,
     );

@@ -1,7 +1,7 @@
 import { createParser } from "eventsource-parser";
 
 /** What was between two blank lines. */
-export interface Block {
+export interface EncodedFrames {
   /** What a browser would dispatch; `null` where there was no data. */
   readonly event: { readonly type: string; readonly data: string } | null;
   /** Whether it had an id, which then is the reader's last. */
@@ -14,16 +14,16 @@ export interface Block {
  * report blocks without data, so the stream is handed to it line by line, and ids are read beside it.
  */
 export class EventReader {
-  readonly #onBlock: (block: Block) => void;
+  readonly #onBlock: (block: EncodedFrames) => void;
   readonly #parser = createParser({
     onEvent: ({ event = "message", data }) => (this.#event = { type: event, data }),
   });
-  #event: Block["event"] = null;
+  #event: EncodedFrames["event"] = null;
   #pending = "";
   #idOfBlock: string | null = null;
   #lastEventId: string | undefined;
 
-  constructor(lastEventId: string | undefined, onBlock: (block: Block) => void) {
+  constructor(lastEventId: string | undefined, onBlock: (block: EncodedFrames) => void) {
     this.#lastEventId = lastEventId;
     this.#onBlock = onBlock;
   }

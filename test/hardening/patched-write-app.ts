@@ -32,13 +32,16 @@ function patch(): void {
 
 if (when === "before") patch();
 const { ResponseSink } = await import("../../middleware/response-sink.js");
-const { Block } = await import("../../lib/sse/encoded-frames.js");
+const { EncodedFrames } = await import("../../lib/sse/encoded-frames.js");
 if (when === "after") patch();
 
 const server = createServer((req, res) => {
   const sink = new ResponseSink(req, res);
-  sink.start({ status: 200, headers: { "Content-Type": "text/event-stream" } }, new Block("data: 1\n\n"));
-  sink.write(new Block("data: 2\n\n"));
+  sink.start(
+    { status: 200, headers: { "Content-Type": "text/event-stream" } },
+    new EncodedFrames("data: 1\n\n"),
+  );
+  sink.write(new EncodedFrames("data: 2\n\n"));
   sink.end();
 });
 server.listen(0, "127.0.0.1");

@@ -1,4 +1,11 @@
-import type { Block, HttpAnswer, Sink, SinkConnection, SinkListener, StreamHead } from "../../lib/index.js";
+import type {
+  EncodedFrames,
+  HttpAnswer,
+  Sink,
+  SinkConnection,
+  SinkListener,
+  StreamHead,
+} from "../../lib/index.js";
 import { parseEvents, type ReceivedEvent } from "./sse-client.js";
 
 /** A client's response without a client: tests say when it blocks, drains and leaves. */
@@ -18,12 +25,12 @@ export class FakeSink implements Sink {
   writes = 0;
   #listener: SinkListener | null = null;
 
-  start(head: StreamHead, block: Block): boolean {
+  start(head: StreamHead, block: EncodedFrames): boolean {
     this.head = head;
     return this.write(block);
   }
 
-  write({ payload }: Block): boolean {
+  write({ payload }: EncodedFrames): boolean {
     if (this.ended) throw new Error("write after end");
     this.text += payload.toString();
     this.writes++;

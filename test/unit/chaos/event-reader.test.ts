@@ -1,10 +1,13 @@
 import { expect } from "chai";
 
-import { EventReader, type Block } from "../../chaos/event-reader.js";
+import { EventReader, type EncodedFrames } from "../../chaos/event-reader.js";
 
 describe("how the chaos test's clients read", () => {
-  function read(text: string, lastEventId?: string): { blocks: readonly Block[]; id: string | undefined } {
-    const blocks: Block[] = [];
+  function read(
+    text: string,
+    lastEventId?: string,
+  ): { blocks: readonly EncodedFrames[]; id: string | undefined } {
+    const blocks: EncodedFrames[] = [];
     const reader = new EventReader(lastEventId, (block) => blocks.push(block));
     // Wherever a stream is cut into pieces, the same has to be read.
     for (const character of text) reader.feed(character);

@@ -1,13 +1,13 @@
 import { expect } from "chai";
 
 import { streamHead } from "../../../lib/sse/http-answer.js";
-import { Block } from "../../../lib/sse/encoded-frames.js";
+import { EncodedFrames } from "../../../lib/sse/encoded-frames.js";
 import { StreamOutput } from "../../../lib/sessions/stream-output.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
 
-const FRAME = new Block("data: é\n\n");
+const FRAME = new EncodedFrames("data: é\n\n");
 
 describe("StreamOutput", () => {
   let clock: FakeClock;
@@ -88,7 +88,7 @@ describe("StreamOutput", () => {
   });
 
   describe("what is gathered", () => {
-    const [first, second] = [new Block("data: 1\n\n"), new Block("data: é\n\n", true)];
+    const [first, second] = [new EncodedFrames("data: 1\n\n"), new EncodedFrames("data: é\n\n", true)];
 
     it("goes out as one write, in its order", () => {
       output.cork();
@@ -122,7 +122,7 @@ describe("StreamOutput", () => {
     });
 
     it("is the very block where there was but one, whose bytes are shared", () => {
-      const written: Block[] = [];
+      const written: EncodedFrames[] = [];
       sink.write = (block) => written.push(block) > 0;
       output.cork();
       output.write(second);

@@ -4,7 +4,7 @@ import { request, type IncomingMessage } from "node:http";
 
 import { expect } from "chai";
 
-import { Block, joinBlocks } from "../../../lib/sse/encoded-frames.js";
+import { EncodedFrames, joinBlocks } from "../../../lib/sse/encoded-frames.js";
 import { parseChunked } from "../../support/chunked.js";
 
 const TEXTS: Readonly<Record<string, string>> = {
@@ -16,11 +16,11 @@ const TEXTS: Readonly<Record<string, string>> = {
   "as long as several packets": `data: ${"é".repeat(100_000)}\n\n`,
 };
 
-describe("Block", () => {
+describe("EncodedFrames", () => {
   for (const [what, text] of Object.entries(TEXTS)) {
     for (const isShared of [true, false]) {
       it(`of text ${what} is the same bytes in every form (${isShared ? "shared" : "alone"})`, () => {
-        const block = new Block(text, isShared);
+        const block = new EncodedFrames(text, isShared);
         const bytes = Buffer.from(text, "utf8");
         expect(block.byteLength).to.equal(bytes.length);
         expect(Buffer.from(block.payload).equals(bytes), "payload").to.equal(true);
@@ -33,7 +33,7 @@ describe("Block", () => {
   }
 
   it("that is shared becomes bytes once, in either form", () => {
-    const block = new Block("data: é\n\n", true);
+    const block = new EncodedFrames("data: é\n\n", true);
     expect(block.payload).to.be.instanceOf(Buffer);
     expect(block.payload).to.equal(block.payload);
     expect(block.chunk).to.be.instanceOf(Buffer);
@@ -42,17 +42,20 @@ describe("Block", () => {
   });
 
   it("that is for one client alone stays text", () => {
-    const block = new Block("data: é\n\n");
+    const block = new EncodedFrames("data: é\n\n");
     expect(block.payload).to.equal(block.text);
     expect(block.chunk).to.equal(`a\r\n${block.text}\r\n`);
   });
 
   it("that is empty is no chunk: that would end the coding", () => {
-    for (const isShared of [true, false]) expect(new Block("", isShared).chunk.length).to.equal(0);
+    for (const isShared of [true, false]) expect(new EncodedFrames("", isShared).chunk.length).to.equal(0);
   });
 
   it("is read by an HTTP client as it is, one behind the other", async () => {
-    const blocks = Object.values(TEXTS).flatMap((text) => [new Block(text, true), new Block(text)]);
+    const blocks = Object.values(TEXTS).flatMap((text) => [
+      new EncodedFrames(text, true),
+      new EncodedFrames(text),
+    ]);
     const server = createServer((socket) => {
       socket.once("data", () => {
         socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
@@ -79,11 +82,13 @@ describe("Block", () => {
 
 describe("joinBlocks()", () => {
   it("is the blocks in their order", () => {
-    expect(joinBlocks([new Block("a", true), new Block("é"), new Block("c", true)]).text).to.equal("aéc");
+    expect(
+      joinBlocks([new EncodedFrames("a", true), new EncodedFrames("é"), new EncodedFrames("c", true)]).text,
+    ).to.equal("aéc");
   });
 
   it("of one is that one, whose bytes are there already", () => {
-    const block = new Block("a", true);
+    const block = new EncodedFrames("a", true);
     expect(joinBlocks([block])).to.equal(block);
   });
 });
