@@ -150,26 +150,26 @@ export class LogPublisher {
         finite,
       });
     };
-    const sent = this.#send(send, before, this.#acknowledgedOn(channel, options));
+    const sent = this.#send(channel, options, send, before);
     if (options.identity === undefined) this.#remember(channel, identity.sequence, sent);
     return sent;
   }
 
   async #send(
+    channel: string,
+    options: LogOptions,
     send: (after: number, afterEpoch?: string) => Promise<PublishReply>,
     before: UnderWay | undefined,
-    acknowledged: Acknowledged | undefined,
   ): Promise<LogReceipt> {
-    let reply = await (before === undefined && acknowledged !== undefined
-      ? send(acknowledged.sequence, acknowledged.epoch)
-      : send(before?.sequence ?? 0));
+    const sendBehindAcknowledged = (): Promise<PublishReply> => {
+      const known = this.#acknowledgedOn(channel, options);
+      return known === undefined ? send(0) : send(known.sequence, known.epoch);
+    };
+    let reply = await (before === undefined ? sendBehindAcknowledged() : send(before.sequence));
     if (reply.status === "early") {
-      const position = await before?.sent.then(
-        (receipt) => receipt.position,
-        () => null,
-      );
-      // If it was acknowledged, and Redis still does not know it, it is lost.
-      reply = await (before && position ? send(before.sequence, position.epoch) : send(0));
+      await before?.sent.catch(() => {});
+      // What was acknowledged by now, and Redis still does not know, is lost.
+      reply = await sendBehindAcknowledged();
     }
     if (reply.status !== "ok") throw channelRefusal(reply.status);
     const { epoch, offset, stamp, receivers } = reply;

@@ -144,6 +144,25 @@ describe("LogPublisher", () => {
     answers[4]!(["ok", "0badcafe", "3", 0]);
   });
 
+  it("names the event that was acknowledged last, behind one that failed", async () => {
+    const answers: { resolve(reply: unknown): void; reject(error: Error): void }[] = [];
+    const { publisher, calls } = publisherOver(
+      () => new Promise((resolve, reject) => answers.push({ resolve, reject })),
+    );
+    const first = publisher.publish("a", event);
+    answers[0]!.resolve(["ok", "0badcafe", "1", 0]);
+    await first;
+    const second = faultOf(publisher.publish("a", event));
+    const third = publisher.publish("a", event);
+    answers[2]!.resolve(["early"]);
+    answers[1]!.reject(new Error("Connection is closed."));
+    await second;
+    await settle();
+    expect(calls.at(-1)).to.deep.include({ sequence: 3, after: 1, afterEpoch: "0badcafe" });
+    answers[3]!.resolve(["ok", "0badcafe", "2", 0]);
+    await third;
+  });
+
   it("names the event that was acknowledged last on a channel, for as long as its log remembers it", async () => {
     const clock = new FakeClock();
     const { publisher, calls } = publisherOver(done, clock);
