@@ -133,13 +133,15 @@ function isLostEvent(
 function isLost(
   index: number,
   { codes, offsets, stamps: received }: Trail,
-  { channel, places, stamps, losses }: Evidence,
+  { channel, places, stamps, marker, losses }: Evidence,
 ): boolean {
   if (!losses.possible) return false;
   const known = places.get(offsets[index]!);
   const stamp = stamps.get(offsets[index]!);
   if (stamp !== undefined && haveOtherStamps(stamp, received[index])) return true;
-  return known === undefined ? keepsEverything(channel) : known !== codes[index];
+  // Of a log that is cut, what is missing at its beginning tells nothing; but nothing is behind the marker.
+  if (known === undefined) return keepsEverything(channel) || offsets[index]! > marker.offset;
+  return known !== codes[index];
 }
 
 /** The first acknowledged number between two; without `last`, from the client's beginning on. */

@@ -166,6 +166,13 @@ describe("what the chaos test finds wrong with what a client has received", () =
       expect(rulesOf("channel-1", told, { losses, speaksAgain: true })).to.deep.equal([]);
     });
 
+    it("nothing with more lost events than the log has got again, where it keeps little", () => {
+      const ahead = [8, 9, 10, 11].map((place) => [-place, place] as const);
+      const received = [...at(1, 2, 3, 4, 5, 6, 7), ...ahead] as const;
+      expect(rulesOf("tiny-0", [...received, "gap", ...at(8)], { losses, places: [] })).to.deep.equal([]);
+      expect(rulesOf("tiny-0", [...received, ...at(8)], { losses, places: [] })).to.not.deep.equal([]);
+    });
+
     it("nothing with what is lost, if nobody has had it, and its publisher has published nothing more", () => {
       expect(rulesOf("channel-1", at(...EVENTS), { losses })).to.deep.equal([]);
     });
