@@ -23,10 +23,12 @@ function judgeOrder({ codes, connections }: Trail, { channel, ledger, losses }: 
     if (code === GAP || had.has(code)) continue;
     had.add(code);
     // A node that hangs may publish late what its publisher was told had failed.
-    const isUncertain = !ledger.numbers(channel, publisherOf(code)).has(numberOf(code));
-    if (losses.possible && isUncertain) continue;
+    const own = ledger.numbers(channel, publisherOf(code)).get(numberOf(code));
+    if (losses.possible && own === undefined) continue;
     const last = reached.get(publisherOf(code));
     if (last !== undefined && last > code) {
+      // A node that others have replaced acknowledged it, and passed it on after the next event, which its replacement had.
+      if (losses.possible && losses.mayHaveMet(own!.issuedAt, own!.settledAt)) continue;
       const told = (code: number): string => {
         const event = ledger.numbers(channel, publisherOf(code)).get(numberOf(code));
         if (event === undefined) return `${nameOf(code)} (uncertain)`;
