@@ -18,15 +18,15 @@ export interface Opening extends Beginning {
  * The first words of a stream: when to come back, where the client is, and what it will not get. As one block, since
  * events may wait already: none of them goes out before the gap that it follows.
  */
-export function encodeOpening(greeting: Opening): EncodedFrames {
-  const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = greeting;
+export function encodeOpening(opening: Opening): EncodedFrames {
+  const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = opening;
   // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
   const last = gaps.at(-1);
   const data = { sessionId, channels, recovered, heartbeatMs };
   const connected = encodeControl("connected", data, last === undefined ? id : undefined);
   return new EncodedFrames(
     addRetry(connected, retryMs) +
-      greeting.first +
+      opening.first +
       gaps.map(({ frame }, index) => (index === gaps.length - 1 ? addId(frame, id!) : frame)).join(""),
   );
 }

@@ -377,7 +377,7 @@ export class SessionEffects<Session extends { readonly id: string }> implements 
       for (const channel of this.channels.names) log("[SSE] subscribed: %s", printable(channel));
     const { first = [] } = this.#request;
     const { maxEventBytes } = this.#context.settings;
-    const greeting = encodeOpening({
+    const opening = encodeOpening({
       first: first.map((message) => encodeMessage(message, maxEventBytes).frame).join(""),
       ...this.#beginning,
       sessionId: this.#session.id,
@@ -388,7 +388,7 @@ export class SessionEffects<Session extends { readonly id: string }> implements 
     });
     const { gaps } = this.#beginning;
     this.#beginning = NOTHING_TO_TELL;
-    this.#delivery.written(this.#output.start(greeting), first.length + gaps.length);
+    this.#delivery.written(this.#output.start(opening), first.length + gaps.length);
   }
 
   /** Runs once, from the transition to `closing`. Never rejects. */
@@ -399,8 +399,8 @@ export class SessionEffects<Session extends { readonly id: string }> implements 
     const what = reason === "client-gone" ? "client disconnected" : `closing (${reason})`;
     if (reason !== "subscribe-failed")
       log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#delivery.sent);
-    const farewell = { reason, fault: this.#fault, answer: this.#answer, timeoutMs: settings.closeTimeoutMs };
-    const ended = endResponse(this.#output, this.#delivery, farewell);
+    const end = { reason, fault: this.#fault, answer: this.#answer, timeoutMs: settings.closeTimeoutMs };
+    const ended = endResponse(this.#output, this.#delivery, end);
     log("[SSE] cleaning up PubSub connection: user=%s", this.#who);
     await runTeardown(stagesOf(this.#transport, [...this.channels.names]), clock, settings.closeTimeoutMs);
     log("[SSE] PubSub connection closed: user=%s", this.#who);

@@ -68,7 +68,7 @@ export function stagesOf(transport: Transport, channels: readonly string[]): rea
   ];
 }
 
-export interface Farewell {
+export interface ResponseEnd {
   readonly reason: CloseReason;
   /** What the client is told beside the reason. */
   readonly fault: RedisSseError | null;
@@ -81,17 +81,13 @@ export interface Farewell {
  * Ends a session's response: what still waits, then why it ends and when to come back, where there is
  * anybody to read it. Never rejects, and is over within the deadline.
  */
-export async function endResponse(
-  output: StreamOutput,
-  delivery: Delivery,
-  farewell: Farewell,
-): Promise<void> {
-  const { reason, fault, answer, timeoutMs } = farewell;
+export async function endResponse(output: StreamOutput, delivery: Delivery, end: ResponseEnd): Promise<void> {
+  const { reason, fault, answer, timeoutMs } = end;
   if (reason === "slow-consumer" || reason === "write-error" || reason === "peer-lost") {
     // Whatever is written now would only wait behind what is not read, or fail again.
     output.destroy();
   } else if (!output.closed) {
-    if (output.started) writeFarewell(output, delivery, farewell);
+    if (output.started) writeEnd(output, delivery, end);
     else if (reason !== "subscribe-failed") {
       output.answer(
         answerTo(fault ?? new RedisSseError("CLOSED", `this stream was closed: ${reason}`), answer),
@@ -104,7 +100,7 @@ export async function endResponse(
   delivery.dropRest();
 }
 
-function writeFarewell(output: StreamOutput, delivery: Delivery, { reason, fault, answer }: Farewell): void {
+function writeEnd(output: StreamOutput, delivery: Delivery, { reason, fault, answer }: ResponseEnd): void {
   // What came after the last event of a completed stream is no part of it.
   const isEnd = reason === "completed" || reason === "broken";
   if (!isEnd) delivery.writeRest();

@@ -193,6 +193,21 @@ describe("LogReader", () => {
     expect(log.reads).to.equal(1);
   });
 
+  it("reads a page again if the log has lost its last event since, or is told to forget it", async () => {
+    await answered(read(2, 0));
+    const known = { since: reader.now(), top: { epoch, offset: 4 } };
+    await answered(reader.read("c", { epoch, offset: 2 }, known));
+    expect(log.reads, "a shorter log").to.equal(2);
+    const other = { since: reader.now(), top: { epoch, offset: 5, stamp: 1_999_999 } };
+    await answered(reader.read("c", { epoch, offset: 2 }, other));
+    expect(log.reads, "another event at its place").to.equal(3);
+    await answered(read(2));
+    expect(log.reads, "the same log").to.equal(3);
+    reader.forget("c");
+    await answered(read(2));
+    expect(log.reads, "forgotten").to.equal(4);
+  });
+
   describe("tail()", () => {
     it("asks where the log stands, once for all who ask at the same time", async () => {
       const [one, another] = await answered(Promise.all([reader.tail("c", 0), reader.tail("c", 0)]));
