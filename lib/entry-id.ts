@@ -17,16 +17,29 @@ export interface EntryId {
 /** The number of possible stamps. An SSE id has 24 bits for a stamp. */
 export const STAMPS = 10_000_000;
 
-const ENTRY_ID = /^([1-9]\d{0,15})(?:-(\d{1,14}))?$/;
+const MAX_STAMPS_LENGTH = 14;
+const MAX_OFFSET_LENGTH = 16;
 
-/** Reads an entry's id, or the word in an envelope. Returns `null` for other text. */
+/** Reads an entry's id, or the word in an envelope. Returns `null` for other text. Every event that is delivered comes here. */
 export function parseEntryId(text: string): EntryId | null {
-  const found = ENTRY_ID.exec(text);
-  if (found === null) return null;
-  const offset = Number(found[1]);
-  if (!Number.isSafeInteger(offset)) return null;
-  const stamps = Number(found[2] ?? 0);
+  const dash = text.indexOf("-");
+  const end = dash === -1 ? text.length : dash;
+  const offset = readDigits(text, 0, end, MAX_OFFSET_LENGTH);
+  const stamps = dash === -1 ? 0 : readDigits(text, dash + 1, text.length, MAX_STAMPS_LENGTH);
+  if (stamps === -1 || !Number.isSafeInteger(offset) || offset < 1 || text.startsWith("0")) return null;
   return { offset, stamp: stamps % STAMPS, previousStamp: Math.floor(stamps / STAMPS) };
+}
+
+/** Returns -1 unless there are digits and nothing else. */
+function readDigits(text: string, start: number, end: number, maxLength: number): number {
+  if (end === start || end - start > maxLength) return -1;
+  let number = 0;
+  for (let index = start; index < end; index++) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9) return -1;
+    number = number * 10 + digit;
+  }
+  return number;
 }
 
 /** The place of an entry: without stamps if its own is unknown. */

@@ -7,7 +7,7 @@ import { readTcpTable } from "./peers/proc-net.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./events/channel-name.js";
-import { encodeEventId, tagOf } from "./sse/event-id.js";
+import { encodeEntries, encodeEntry, encodeEventId, tagOf } from "./sse/event-id.js";
 import { encodeEnvelope } from "./events/envelope.js";
 import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event.js";
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";
@@ -341,7 +341,7 @@ class RedisSseService implements RedisSse {
 }
 
 function toReceipt(channel: string, { position, receivers }: LogReceipt): PublishReceipt {
-  return { id: position && encodeEventId([{ tag: tagOf(channel), ...position }]), receivers };
+  return { id: position && encodeEntries(encodeEntry({ tag: tagOf(channel), ...position })), receivers };
 }
 
 /** In dedicated mode a subscription begins with a lease, which has a deadline of its own. */

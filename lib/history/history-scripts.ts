@@ -37,6 +37,12 @@ export function renewChannel(
 /** How a finite channel has ended. */
 export type Ending = "completed" | "broken";
 
+/** An event that Redis has acknowledged. */
+export interface Acknowledged {
+  readonly epoch: string;
+  readonly sequence: number;
+}
+
 export interface PublishArguments {
   readonly channel: string;
   /** Empty for none. */
@@ -50,10 +56,11 @@ export interface PublishArguments {
   /** The name of the publisher, and the number of this event. The script uses both to recognize an event that is sent again. */
   readonly producer: string;
   readonly sequence: number;
-  /** The sequence of the event that this producer published on this channel before this one; 0 for none. */
-  readonly after: number;
-  /** The epoch of the log of that event, if it was acknowledged; empty if Redis has not answered yet. */
-  readonly afterEpoch: string;
+  /**
+   * The event of this producer on this channel that Redis must have before this one: its last that was acknowledged, or
+   * `"under-way"` for the one with the number before. `null` for none.
+   */
+  readonly previous: Acknowledged | "under-way" | null;
   /** The lease of the writer of the whole channel; empty if the channel has no writer. */
   readonly writer: string;
   /** Whether the channel will be completed later. Then a late reader gets it from its first event. */
@@ -95,11 +102,11 @@ export function publishToLog(
     maxAgeMs,
     producer,
     sequence,
-    after,
-    afterEpoch,
+    previous,
     writer,
     finite,
   } = call;
+  const isAcknowledged = previous !== null && previous !== "under-way";
   const args: (string | number)[] = [
     channel,
     event,
@@ -108,13 +115,14 @@ export function publishToLog(
     producer,
     sequence,
     maxAgeMs,
-    epoch + afterEpoch,
+    isAcknowledged ? epoch + previous.epoch : previous === null ? epoch : `${epoch}+`,
   ];
   // Rare arguments are left out, because every argument costs time.
+  const after = isAcknowledged && previous.sequence !== sequence - 1 ? previous.sequence : "";
   const now = timeOf(client);
   const special = ending !== "" || writer !== "" || finite || now !== "";
   if (special) args.push(after, ending, writer, finite ? "1" : "", now);
-  else if (after !== 0) args.push(after);
+  else if (after !== "") args.push(after);
   return publishScript(client, [position, log], args);
 }
 

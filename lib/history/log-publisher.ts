@@ -1,13 +1,14 @@
 import { randomBytes, randomFillSync } from "node:crypto";
 
-import { monotonicNow, type Clock } from "../clock.js";
+import type { Clock } from "../clock.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import { historyKeys } from "./history-keys.js";
 import type { HistoryBounds, HistoryPolicy } from "./history-policy.js";
-import { publishToLog, type Ending, type PublishReply } from "./history-scripts.js";
+import { publishToLog, type Ending, type PublishArguments } from "./history-scripts.js";
 import { gatherWrites } from "../redis/gathered-writes.js";
 import { KeyedPublisher } from "./keyed-publisher.js";
+import { PublishedChannels, type PublishedChannel } from "./published-channels.js";
 
 export interface LogPublisherOptions {
   readonly commands: () => RedisClient;
@@ -38,23 +39,6 @@ export interface LogOptions {
   readonly maxLength?: number;
 }
 
-interface UnderWay {
-  readonly sequence: number;
-  readonly sent: Promise<LogReceipt>;
-}
-
-interface Acknowledged {
-  readonly epoch: string;
-  readonly sequence: number;
-  /** When, by the monotonic clock. */
-  readonly at: number;
-}
-
-/** The last acknowledged event is remembered for this number of channels. */
-const MAX_REMEMBERED = 10_000;
-/** Logs forget a producer after ten minutes. */
-const REMEMBERED_MS = 300_000;
-
 export interface LogReceipt {
   /** `null` where nothing was kept. */
   readonly position: { readonly epoch: string; readonly offset: number; readonly stamp?: number } | null;
@@ -84,17 +68,11 @@ export class LogPublisher {
   readonly #options: LogPublisherOptions;
   readonly #producer = randomBytes(6).toString("base64url");
   readonly #keyed = new KeyedPublisher();
-  #sequence = 0;
-  /** The last event of each channel that Redis has not answered yet. */
-  readonly #latest = new Map<string, UnderWay>();
-  /**
-   * The last acknowledged event of each channel, the oldest first. If a log does not have this event, Redis has lost it in a
-   * failover or a restart, and maybe no reader got it. Then the next event of the channel says so.
-   */
-  readonly #acknowledged = new Map<string, Acknowledged>();
+  readonly #published: PublishedChannels;
 
   constructor(options: LogPublisherOptions) {
     this.#options = options;
+    this.#published = new PublishedChannels(options.clock);
   }
 
   /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis. Then nothing was published, unless the answer was lost. */
@@ -130,85 +108,57 @@ export class LogPublisher {
     bounds: Required<HistoryBounds>,
     options: LogOptions,
   ): Promise<LogReceipt> {
-    const identity = options.identity ?? { producer: this.#producer, sequence: ++this.#sequence };
-    const before = options.identity === undefined ? this.#latest.get(channel) : undefined;
-    const send = (after: number, afterEpoch = ""): Promise<PublishReply> => {
-      const { commands, keyPrefix } = this.#options;
-      const { ending = "", finite = false, writer = "", maxLength = bounds.maxLength } = options;
-      return publishToLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
-        channel,
-        event: event.event ?? "",
-        data: event.data,
-        ending,
-        epoch: newEpoch(),
-        maxLength,
-        maxAgeMs: bounds.maxAgeMs,
-        ...identity,
-        after,
-        afterEpoch,
-        writer,
-        finite,
-      });
-    };
-    const sent = this.#send(channel, options, send, before);
-    if (options.identity === undefined) this.#remember(channel, identity.sequence, sent);
+    const { identity, ending = "", finite = false, writer = "", maxLength = bounds.maxLength } = options;
+    const client = gatherWrites(this.#options.commands());
+    const published = identity === undefined ? this.#published.of(channel) : null;
+    const before = published?.underWay ?? null;
+    const sent = this.#send(client, published, before, {
+      channel,
+      event: event.event ?? "",
+      data: event.data,
+      ending,
+      epoch: newEpoch(),
+      maxLength,
+      maxAgeMs: bounds.maxAgeMs,
+      producer: identity?.producer ?? this.#producer,
+      sequence: identity?.sequence ?? this.#published.next(published!),
+      previous: before !== null ? "under-way" : published && this.#published.acknowledged(published),
+      writer,
+      finite,
+    });
+    if (published !== null) published.underWay = sent;
     return sent;
   }
 
   async #send(
-    channel: string,
-    options: LogOptions,
-    send: (after: number, afterEpoch?: string) => Promise<PublishReply>,
-    before: UnderWay | undefined,
+    client: RedisClient,
+    published: PublishedChannel | null,
+    before: Promise<unknown> | null,
+    call: PublishArguments,
   ): Promise<LogReceipt> {
-    const sendBehindAcknowledged = (): Promise<PublishReply> => {
-      const known = this.#acknowledgedOn(channel, options);
-      return known === undefined ? send(0) : send(known.sequence, known.epoch);
-    };
-    let reply = await (before === undefined ? sendBehindAcknowledged() : send(before.sequence));
-    if (reply.status === "early") {
-      await before?.sent.catch(() => {});
-      // What was acknowledged by now, and Redis still does not know, is lost.
-      reply = await sendBehindAcknowledged();
+    try {
+      const keys = historyKeys(this.#options.keyPrefix, call.channel);
+      let reply = await publishToLog(client, keys, call);
+      if (reply.status === "early" && published !== null) {
+        await before?.catch(() => {});
+        // What was acknowledged by now, and Redis still does not know, is lost.
+        const previous = this.#published.acknowledged(published);
+        reply = await publishToLog(gatherWrites(this.#options.commands()), keys, { ...call, previous });
+      }
+      if (reply.status !== "ok") throw channelRefusal(reply.status);
+      const { epoch, offset, stamp, receivers } = reply;
+      // It was published and has been removed since, or a later event took effect before it, and it never will. So it is not
+      // acknowledged.
+      if (offset === null) {
+        throw new RedisSseError("REDIS_UNAVAILABLE", "it is not known whether this event was published");
+      }
+      if (published !== null) {
+        this.#published.acknowledge(published, { epoch, sequence: call.sequence });
+      }
+      return { position: stamp === 0 ? { epoch, offset } : { epoch, offset, stamp }, receivers };
+    } finally {
+      if (published?.sequence === call.sequence) published.underWay = null;
     }
-    if (reply.status !== "ok") throw channelRefusal(reply.status);
-    const { epoch, offset, stamp, receivers } = reply;
-    // It was published and has been removed since, or a later event took effect before it, and it never will. So it is not
-    // acknowledged.
-    if (offset === null) {
-      throw new RedisSseError("REDIS_UNAVAILABLE", "it is not known whether this event was published");
-    }
-    return { position: { epoch, offset, ...(stamp !== 0 && { stamp }) }, receivers };
-  }
-
-  #remember(channel: string, sequence: number, sent: Promise<LogReceipt>): void {
-    const underWay = { sequence, sent };
-    this.#latest.set(channel, underWay);
-    const forget = (): void => {
-      if (this.#latest.get(channel) === underWay) this.#latest.delete(channel);
-    };
-    sent.then(({ position }) => {
-      forget();
-      this.#acknowledge(channel, position!.epoch, sequence);
-    }, forget);
-  }
-
-  #acknowledge(channel: string, epoch: string, sequence: number): void {
-    this.#acknowledged.delete(channel);
-    this.#acknowledged.set(channel, { epoch, sequence, at: monotonicNow(this.#options.clock) });
-    if (this.#acknowledged.size <= MAX_REMEMBERED) return;
-    for (const oldest of this.#acknowledged.keys()) {
-      this.#acknowledged.delete(oldest);
-      return;
-    }
-  }
-
-  /** The last acknowledged event of a channel, if the log must still know it. */
-  #acknowledgedOn(channel: string, { identity }: LogOptions): Acknowledged | undefined {
-    if (identity !== undefined) return undefined;
-    const known = this.#acknowledged.get(channel);
-    const isKnown = known !== undefined && monotonicNow(this.#options.clock) - known.at <= REMEMBERED_MS;
-    return isKnown ? known : undefined;
   }
 }
 

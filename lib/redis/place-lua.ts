@@ -37,9 +37,9 @@ end
 `;
 
 /**
- * Lua for every script that appends to a log. A stamp is the last seven digits of the time in microseconds at which the event
- * was published. It distinguishes the event from another event at the same offset. A stamp stays text, because formatting a
- * number costs as much as a command.
+ * Lua for every script that appends to a log. A stamp is seven digits of the time at which the event was published: the last
+ * ones of the reply to `TIME`, which is seconds and then microseconds without leading zeros. It distinguishes the event from
+ * another event at the same offset. A stamp stays text, because formatting a number costs as much as a command.
  */
 export const STAMP: string = `
 -- A stamp as it was stored; empty if the hash has no stamp, or another program has written it.

@@ -65,8 +65,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         maxAgeMs: 3_600_000,
         producer: "somebody",
         sequence: ++sequence,
-        after: 0,
-        afterEpoch: "",
+        previous: null,
         writer: "",
         finite: false,
         ...given,
@@ -165,14 +164,34 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       };
       await publish("a");
       const epoch = EPOCHS[0];
-      await publish("b", { after: sequence, afterEpoch: epoch });
-      await publish("c", { after: sequence + 5, afterEpoch: EPOCHS[1] });
-      await publish("d", { after: sequence + 5, afterEpoch: epoch });
-      await publish("e", { after: sequence + 5, afterEpoch: epoch, finite: true });
-      expect(await stamps()).to.deep.equal([true, true, false, false]);
+      await publish("b", { previous: { epoch, sequence } });
+      const publishBehindLost = (
+        data: string,
+        epochOfLost: string,
+        given: Partial<PublishArguments> = {},
+      ) => {
+        sequence += 5;
+        return publish(data, { previous: { epoch: epochOfLost, sequence }, ...given });
+      };
+      await publishBehindLost("of another log", EPOCHS[1]);
+      await publishBehindLost("c", epoch);
+      await publishBehindLost("d", epoch, { finite: true });
+      const acknowledged = { epoch, sequence };
+      sequence += 5;
+      await publish("behind others that failed", { previous: acknowledged });
+      expect(await stamps()).to.deep.equal([true, true, false, false, true]);
       const { entries, stamp } = await readWithStamps();
       expect(entries[3]!.previousStamp).to.equal(1);
-      expect(stamp).to.equal(entries[4]!.stamp);
+      expect(stamp).to.equal(entries.at(-1)!.stamp);
+    });
+
+    it("refuses an event that has overtaken the one before it", async () => {
+      await publish("a");
+      const [before, ahead] = [sequence + 1, { sequence: sequence + 2, previous: "under-way" } as const];
+      expect(await publish("c", ahead)).to.deep.equal({ status: "early" });
+      expect(await publish("b", { sequence: before })).to.deep.include({ status: "ok", offset: 2 });
+      expect(await publish("c", ahead)).to.deep.include({ status: "ok", offset: 3 });
+      expect((await read()).entries.map(({ data }) => data)).to.deep.equal(["a", "b", "c"]);
     });
 
     it("goes on behind an event without a stamp, and behind a stamp that is none", async () => {

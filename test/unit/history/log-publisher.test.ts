@@ -14,8 +14,10 @@ interface Call {
   readonly epoch: string;
   readonly producer: string;
   readonly sequence: number;
-  readonly after: number;
-  readonly afterEpoch: string;
+  /** `+` for one that is under way, an epoch for one that was acknowledged. */
+  readonly previous: string;
+  /** Its sequence, where that is not one less. */
+  readonly after: string;
   readonly finite: string;
 }
 
@@ -36,10 +38,10 @@ function publisherOver(
         maxLength: String(maxLength),
         maxAgeMs: String(maxAgeMs),
         epoch: epoch!.slice(0, 8),
-        afterEpoch: epoch!.slice(8),
+        previous: epoch!.slice(8),
         producer: producer!,
         sequence: Number(sequence),
-        after: Number(after ?? 0),
+        after: String(after ?? ""),
         finite: finite ?? "",
       });
       return answer();
@@ -58,11 +60,11 @@ function publisherOver(
 const done = () => Promise.resolve(["ok", "0badcafe", "3", 2]);
 
 describe("LogPublisher", () => {
-  it("numbers what it sends, whatever the channel, and has a name of its own", async () => {
+  it("numbers the events of each channel without holes, and has a name of its own", async () => {
     const [one, another] = [publisherOver(done), publisherOver(done)];
-    for (const channel of ["a", "b", "a"]) await one.publisher.publish(channel, event);
+    for (const channel of ["a", "b", "a", "c", "b"]) await one.publisher.publish(channel, event);
     await another.publisher.publish("a", event);
-    expect(one.calls.map(({ sequence }) => sequence)).to.deep.equal([1, 2, 3]);
+    expect(one.calls.map(({ sequence }) => sequence)).to.deep.equal([1, 2, 2, 3, 3]);
     expect(new Set(one.calls.map(({ producer }) => producer)).size).to.equal(1);
     expect(another.calls[0]!.producer).to.not.equal(one.calls[0]!.producer);
     expect(one.calls[0]!.producer, "nothing that a script would split").to.match(/^[\w-]+$/);
@@ -121,10 +123,10 @@ describe("LogPublisher", () => {
     const first = publisher.publish("a", event);
     const second = publisher.publish("a", event);
     const elsewhere = publisher.publish("b", event);
-    expect(calls.map(({ sequence, after }) => [sequence, after])).to.deep.equal([
-      [1, 0],
-      [2, 1],
-      [3, 0],
+    expect(calls.map(({ sequence, previous }) => [sequence, previous])).to.deep.equal([
+      [1, ""],
+      [2, "+"],
+      [3, ""],
     ]);
     answers[1]!(["early"]);
     answers[2]!(["ok", "0badcafe", "1", 0]);
@@ -133,14 +135,13 @@ describe("LogPublisher", () => {
     answers[0]!(["ok", "0badcafe", "1", 0]);
     expect((await first).position?.offset).to.equal(1);
     await settle();
-    expect(
-      calls.slice(3).map(({ sequence, after, afterEpoch }) => [sequence, after, afterEpoch]),
-    ).to.deep.equal([[2, 1, "0badcafe"]]);
+    expect(calls.slice(3).map(({ sequence, previous }) => [sequence, previous])).to.deep.equal([
+      [2, "0badcafe"],
+    ]);
     answers[3]!(["ok", "0badcafe", "2", 0]);
     expect((await second).position?.offset).to.equal(2);
     void publisher.publish("a", event);
-    expect(calls[1]!.afterEpoch, "one that is under way").to.equal("");
-    expect(calls.at(-1)).to.deep.include({ after: 2, afterEpoch: "0badcafe" });
+    expect(calls.at(-1)).to.deep.include({ sequence: 3, previous: "0badcafe", after: "" });
     answers[4]!(["ok", "0badcafe", "3", 0]);
   });
 
@@ -158,7 +159,7 @@ describe("LogPublisher", () => {
     answers[1]!.reject(new Error("Connection is closed."));
     await second;
     await settle();
-    expect(calls.at(-1)).to.deep.include({ sequence: 3, after: 1, afterEpoch: "0badcafe" });
+    expect(calls.at(-1)).to.deep.include({ sequence: 3, previous: "0badcafe", after: "1" });
     answers[3]!.resolve(["ok", "0badcafe", "2", 0]);
     await third;
   });
@@ -173,15 +174,35 @@ describe("LogPublisher", () => {
     clock.advance(300_001);
     await publisher.publish("a", event);
     await publisher.publish("a", event, { identity: { producer: "other", sequence: 9 } });
-    expect(calls.map(({ after }) => after)).to.deep.equal([0, 0, 1, 0, 0]);
+    expect(calls.map(({ previous }) => previous)).to.deep.equal(["", "", "0badcafe", "", ""]);
   });
 
-  it("remembers so many channels and no more", async () => {
+  it("remembers the channels that were published on last, and goes on with a higher number on another", async () => {
     const { publisher, calls } = publisherOver(done);
-    for (let channel = 0; channel <= 10_000; channel++) await publisher.publish(`c${channel}`, event);
-    await publisher.publish("c0", event);
-    await publisher.publish("c10000", event);
-    expect(calls.slice(-2).map(({ after }) => after)).to.deep.equal([0, 10_001]);
+    await publisher.publish("used", event);
+    for (let channel = 0; channel < 20_000; channel++) {
+      await publisher.publish(`c${channel}`, event);
+      if (channel % 5_000 === 0) await publisher.publish("used", event);
+    }
+    for (const channel of ["used", "c19999", "c0", "c1"]) await publisher.publish(channel, event);
+    const known = calls.slice(-4).map(({ previous }) => previous !== "");
+    expect(known).to.deep.equal([true, true, false, false]);
+    const last = calls.at(-1)!.sequence;
+    expect(calls.filter(({ sequence }) => sequence >= last)).to.have.length(1);
+  });
+
+  it("remembers an event that waits for its answer, however many channels come after it", async () => {
+    let answer!: (reply: unknown) => void;
+    let isWaiting = true;
+    const { publisher, calls } = publisherOver(() =>
+      isWaiting ? new Promise((resolve) => ([isWaiting, answer] = [false, resolve])) : done(),
+    );
+    const slow = publisher.publish("slow", event);
+    for (let channel = 0; channel < 30_000; channel++) await publisher.publish(`c${channel}`, event);
+    await publisher.publish("slow", event);
+    expect(calls.at(-1)).to.deep.include({ sequence: 2, previous: "+" });
+    answer(["ok", "0badcafe", "1", 0]);
+    await slow;
   });
 
   it("sends one whose predecessor has failed, and does not wait for it twice", async () => {
