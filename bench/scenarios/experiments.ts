@@ -7,7 +7,7 @@ import { measureFanOut, type FanOut } from "./fan-out.js";
 import { measureIdle } from "./idle.js";
 import type { ScenarioName } from "./names.js";
 import type { Plan } from "./plan.js";
-import { measurePublish, publishWays } from "./publish.js";
+import { measurePublish, publishWaysOf } from "./publish.js";
 import { addWaysOf, measureAdding, measurePickUp, measureProcessing } from "./queues.js";
 import { measureReconnect } from "./reconnect.js";
 import { measureStalled } from "./stalled.js";
@@ -38,7 +38,9 @@ export function experimentsOf(
         fanOut(`history-${shape}`, plan.fanOut[shape], [ours, oursPublished, oursWithHistory]),
       );
     case "publish":
-      return [experiment("publish", publishWays, (way) => measurePublish(way, plan.durations, redis))];
+      return [
+        experiment("publish", publishWaysOf(targets), (way) => measurePublish(way, plan.durations, redis)),
+      ];
     case "reconnect":
       return [experiment("reconnect", plan.reconnect, (reconnect) => measureReconnect(reconnect, redis))];
     case "stalled":
