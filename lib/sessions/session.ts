@@ -1,16 +1,83 @@
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 
-import type { RedisSseError } from "../errors.js";
-import type { OutboundMessage } from "../events/outbound-message.js";
-import type { SessionContext, SessionStatistics } from "./session-context.js";
-import { SessionEffects } from "./session-effects.js";
-import type { CloseReason, SessionState } from "./session-state.js";
+import { monotonicNow } from "../clock.js";
+import { RedisSseError, sanitize } from "../errors.js";
+import { createLog, printable } from "../log.js";
+import { answerTo, type FaultAnswerOptions } from "../sse/http-answer.js";
+import { Delivery } from "./delivery.js";
+import { EventBatch } from "../events/event-batch.js";
+import { endResponse, stagesOf, runTeardown } from "./teardown.js";
+import { HEARTBEAT } from "../sse/frame.js";
+import { encodeOpening } from "./opening-frames.js";
+import { NO_CHANNEL } from "../events/inbound-event.js";
+import { encodeMessage, type OutboundMessage } from "../events/outbound-message.js";
+import { hasLostPeer } from "../peers/dead-peer-detector.js";
+import { SessionChannels } from "./session-channels.js";
+import type { SessionContext, SessionSettings, SessionStatistics } from "./session-context.js";
+import { SessionCursor } from "../replay/session-cursor.js";
+import { Replay, type Beginning } from "../replay/replay.js";
+import {
+  initialSnapshot,
+  transition,
+  type CloseReason,
+  type SessionEffect,
+  type SessionEvent,
+  type SessionLimits,
+  type SessionSnapshot,
+  type SessionState,
+} from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import { StreamOutput } from "./stream-output.js";
+import type { Transport } from "../subscriptions/transport.js";
+import type { ChannelLog } from "../replay/log-head.js";
 
-/** One client's stream, as an application has it. */
+const log = createLog("session");
+
+/**
+ * One client's stream. Its state moves from `created` to `subscribed`, `closing` and `closed`. `transition()` decides each step,
+ * and this class carries out its effects: it subscribes, writes what comes, and gives everything back, whatever fails and in
+ * whatever order.
+ *
+ * The rules of its races: the state changes at once and effects follow; every wait ends with closing; after a wait nothing is
+ * assumed; what is held is released once.
+ *
+ * Its parts call the methods that are marked as internal, because there are many sessions, and a function made for each of them
+ * costs as much as the state that it looks at. Applications do not see these methods.
+ */
 export class PubSubSession {
   readonly id: string = randomUUID();
-  readonly #life: SessionEffects<PubSubSession>;
+  readonly #channels: SessionChannels;
+  readonly #context: SessionContext<PubSubSession>;
+  readonly #request: StreamRequest;
+  readonly #limits: SessionLimits;
+  readonly #output: StreamOutput;
+  readonly #delivery: Delivery;
+  readonly #transport: Transport;
+  readonly #cursor = new SessionCursor();
+  readonly #history: Replay;
+  /** There while somebody waits who has to hear that the session closes. */
+  #closing: AbortController | null = null;
+  /** There once somebody has asked for it. */
+  #closed: Promise<void> | null = null;
+  #onClosed: (() => void) | null = null;
+  #stopTicking: (() => void) | null = null;
+  /** Set while the client must still get the id of a new place, with an event or alone. */
+  #telling: NodeJS.Immediate | null = null;
+  readonly #openedAt: number;
+  readonly #begunAt: number;
+  /** When something was written last, to within a tick. */
+  #activeAt: number;
+  /** When the client was seen to know last how far it has come. */
+  #toldAt: number;
+  /** When the places in channels without a log were renewed last. */
+  #renewedAt: number;
+  #snapshot: SessionSnapshot = initialSnapshot;
+  #fault: RedisSseError | null = null;
+  #evicted = false;
+  #beginning: Beginning = NOTHING_TO_TELL;
+  /** The connection was lost before the subscription was through, which then has failed. */
+  #lostEarly: RedisSseError | null = null;
 
   /** Made by `RedisSse.open()`. */
   constructor(
@@ -19,47 +86,122 @@ export class PubSubSession {
     sink: Sink,
     channels: readonly string[],
   ) {
-    this.#life = new SessionEffects<PubSubSession>(this, context, request, sink, channels);
+    this.#context = context;
+    this.#request = request;
+    this.#openedAt = context.clock.now();
+    this.#begunAt = monotonicNow(context.clock);
+    this.#activeAt = this.#begunAt;
+    this.#toldAt = this.#begunAt;
+    this.#renewedAt = this.#begunAt;
+    this.#limits = limitsOf(context.settings);
+    this.#output = new StreamOutput(sink, context.clock, this);
+    this.#history = new Replay(context, this, this.#cursor);
+    const names = new Set(channels);
+    this.#delivery = new Delivery({
+      owner: this,
+      context,
+      request,
+      channels: names,
+      history: this.#history,
+      cursor: this.#cursor,
+      output: this.#output,
+    });
+    this.#history.writeTo(this.#delivery);
+    this.#transport = context.createTransport(this, this.#delivery);
+    this.#channels = new SessionChannels(names, this.#transport, context, this);
   }
 
   get state(): SessionState {
-    return this.#life.snapshot.state;
+    return this.#snapshot.state;
   }
 
   /** Why the session ends or has ended; `null` while it is open. */
   get closeReason(): CloseReason | null {
-    return this.#life.closeReason;
+    return "reason" in this.#snapshot ? this.#snapshot.reason : null;
   }
 
   /** Resolves when the session is closed, for whatever reason. */
   get closed(): Promise<void> {
-    return this.#life.closed;
+    if (this.#closed === null) {
+      const isClosed = this.#snapshot.state === "closed";
+      this.#closed = isClosed ? Promise.resolve() : new Promise((resolve) => (this.#onClosed = resolve));
+    }
+    return this.#closed;
   }
 
   get channels(): ReadonlySet<string> {
-    return this.#life.channels.names;
+    return this.#channels.names;
   }
 
   /** The channels whose events it gets: none before it is subscribed. */
   get acknowledgedChannels(): readonly string[] {
-    return this.#life.isOpen ? this.#life.channels.acknowledged : [];
+    return this.isOpen ? this.#channels.acknowledged : [];
   }
 
   get statistics(): SessionStatistics {
-    return this.#life.statistics;
+    return {
+      openedAt: this.#openedAt,
+      messagesSent: this.#delivery.sent,
+      bytesSent: this.#output.bytesSent,
+      messagesDropped: this.#delivery.dropped,
+      bufferedBytes: this.#delivery.waitingBytes,
+    };
+  }
+
+  /**
+   * What its connection is leased for.
+   * @internal
+   */
+  get holder(): string {
+    return `session ${this.id} user=${this.#who}`;
   }
 
   /**
    * Subscribes and goes live. Rejects when subscribing failed; by then the connection is given back and the
    * client told. Resolves when the client left meanwhile: `state` says so. Called once, by `RedisSse.open()`.
    */
-  start(): Promise<void> {
-    return this.#life.start();
+  async start(): Promise<void> {
+    if (this.#snapshot.state !== "created") return;
+    this.#output.attach();
+    if (log.enabled) {
+      const channels = Array.from(this.#channels.names, printable).join(", ");
+      log("[SSE] create PubSub connection: user=%s, channel=%s", this.#who, channels);
+    }
+    if (this.#output.closed) this.end("client-gone");
+    if (this.#snapshot.state !== "created") return;
+    this.#stopTicking = this.#context.startTicking(this, this.#heartbeatMs);
+    try {
+      await this.#channels.subscribe();
+      // The acknowledgement may be the last that came over its connection.
+      if (this.#lostEarly !== null) throw this.#lostEarly;
+    } catch (error) {
+      // Once the session is closing it is the teardown that undoes the subscription.
+      if (this.#snapshot.state !== "created") return;
+      this.#fault = this.#context.explain(sanitize(error));
+      // No failure: the client has had all that there is.
+      if (this.#fault.code === "COMPLETED") return this.end("completed", this.#fault);
+      log("[SSE] subscribe failed: %s", this.#fault.message);
+      this.dispatch({ type: "subscribe-failed" });
+      throw this.#fault;
+    }
+    if (this.#output.closed) this.end("client-gone");
+    if (this.#snapshot.state !== "created") return;
+    this.dispatch({ type: "subscribe-acknowledged", behind: this.#history.behind });
+    this.ended();
   }
 
-  /** Ends the stream to make room for a newer one of the same key. Called by the service. */
-  evict(): void {
-    this.#life.evict();
+  /**
+   * Subscribes, and finds where the stream begins in each channel.
+   * @internal
+   */
+  async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
+    const tracks = this.#history.expect(channels);
+    await this.#transport.subscribe(channels, signal);
+    if (this.#snapshot.state === "created") {
+      this.#beginning = await this.#history.begin(channels, this.#request.lastEventId);
+    } else {
+      await Promise.all(tracks.map((track) => this.#history.join(track)));
+    }
   }
 
   /**
@@ -67,13 +209,30 @@ export class PubSubSession {
    * `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CLOSED`, `ABORTED` (taken away again meanwhile) or a
    * fault of Redis, and the channels stay as they were.
    */
-  addChannel(name: string): Promise<void> {
-    return this.#life.addChannel(name);
+  async addChannel(name: string): Promise<void> {
+    this.#context.assertChannel(name);
+    this.#transport.flush();
+    await this.#channels.add(name);
+    // What came in this turn comes before the id that tells of the new place, and goes out in the state it came in.
+    this.#transport.flush();
+    this.ended();
+    // The client must know its place there, in case it leaves before the first event.
+    this.#telling ??= setImmediate(() => this.#tell());
+  }
+
+  /** Sends the client's id in a separate block, unless an event of this turn of the loop has carried it. */
+  #tell(): void {
+    this.#telling = null;
+    this.#transport.flush();
+    if (!this.#cursor.isTold && this.isWritable) this.#delivery.write(this.#cursor.tell());
   }
 
   /** Takes a channel from this stream: none of its events is written once this was called. */
   removeChannel(name: string): Promise<void> {
-    return this.#life.removeChannel(name);
+    this.#transport.flush();
+    const removed = this.#channels.remove(name);
+    this.ended();
+    return removed;
   }
 
   /**
@@ -81,7 +240,9 @@ export class PubSubSession {
    * `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`; does nothing once the session is closing.
    */
   send(message: OutboundMessage): void {
-    this.#life.send(message);
+    const event = { channel: NO_CHANNEL, ...encodeMessage(message, this.#context.settings.maxEventBytes) };
+    this.#transport.flush();
+    this.#delivery.deliver(new EventBatch(NO_CHANNEL, [event], false));
   }
 
   /**
@@ -90,6 +251,263 @@ export class PubSubSession {
    * client as an `error` event, by its code and message.
    */
   close(reason: CloseReason = "app", fault: RedisSseError | null = null): Promise<void> {
-    return this.#life.close(reason, fault);
+    // What came before this is written before the stream ends.
+    if (this.closeReason === null) this.#transport.flush();
+    this.end(reason, fault);
+    return this.closed;
   }
+
+  /**
+   * Ends the stream to make room for a newer one of the same key.
+   * @internal
+   */
+  evict(): void {
+    this.#evicted = true;
+    const text = "Another stream of this key was opened, and only limits.maxSessionsPerKey may be open.";
+    const fault = this.#output.started ? null : new RedisSseError("LIMIT_SESSIONS_PER_KEY", text);
+    void this.close("limit", fault);
+  }
+
+  /**
+   * Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker.
+   * @internal
+   */
+  tick(now: number): void {
+    if (this.#output.takeActivity()) this.#activeAt = now;
+    if (now - this.#renewedAt >= RENEWAL_MS) {
+      this.#renewedAt = now;
+      this.#history.renewPlaces();
+    }
+    if (this.#cursor.isTold) this.#toldAt = now;
+    this.dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
+    if (!this.isWritable) return;
+    // What could not be read before is tried again.
+    this.#history.run();
+    // A client that has not read what it was sent needs no heartbeat, and its buffer none either. One that only gets
+    // what has no place has to be told all the same how far it has come.
+    if (now - Math.min(this.#activeAt, this.#toldAt) < this.#heartbeatMs || !this.#output.isClear) return;
+    this.#delivery.write(this.#cursor.isTold ? HEARTBEAT : this.#cursor.tell());
+  }
+
+  /**
+   * What waits here is given up, since too much waits in all. Called by the service's budget.
+   * @internal
+   */
+  relieve(): void {
+    if (!this.#delivery.relieve()) this.end("slow-consumer");
+  }
+
+  /** @internal */
+  lost(fault: RedisSseError): void {
+    if (this.#snapshot.state === "created") this.#lostEarly = fault;
+    else this.end("redis-lost", fault);
+  }
+
+  /** @internal */
+  waiting(bytes: number): void {
+    this.#context.budget.note(this, bytes);
+  }
+
+  /** @internal */
+  log(channel: string): ChannelLog {
+    return this.#transport.log(channel);
+  }
+
+  /** @internal */
+  flushTurn(): void {
+    this.#transport.flush();
+  }
+
+  /** @internal */
+  onBehind(): void {
+    this.dispatch({ type: "fell-behind" });
+  }
+
+  /** @internal */
+  onCaughtUp(): void {
+    this.dispatch({ type: "caught-up" });
+  }
+
+  /** @internal */
+  onUnreadable(fault: RedisSseError): void {
+    this.end("redis-lost", fault);
+  }
+
+  /** @internal */
+  left(channel: string): void {
+    this.#history.forget(channel);
+    this.#delivery.forget(channel);
+  }
+
+  /** @internal */
+  get isOpen(): boolean {
+    return this.#snapshot.state === "subscribed";
+  }
+
+  /** @internal */
+  get isWritable(): boolean {
+    return this.#snapshot.state === "subscribed" && this.#snapshot.flow !== "stalled";
+  }
+
+  /**
+   * Ends the stream when all its channels have ended, and nothing of them waits any more.
+   * @internal
+   */
+  ended(): void {
+    const ending = this.#history.endingOf(this.#channels.names);
+    if (ending !== null && this.#delivery.waitingBytes === 0) this.end(ending);
+  }
+
+  /** @internal */
+  onDrain(): void {
+    if (this.#snapshot.state === "subscribed" && !this.isWritable) this.dispatch({ type: "drained" });
+  }
+
+  /** @internal */
+  onClose(failed: boolean): void {
+    const isLost = hasLostPeer(this.#output.connection);
+    this.end(isLost ? "peer-lost" : failed ? "write-error" : "client-gone");
+  }
+
+  /** @internal */
+  end(reason: CloseReason, fault: RedisSseError | null = null): void {
+    if (this.closeReason !== null) return;
+    this.#fault = fault;
+    this.dispatch({ type: "close", reason });
+  }
+
+  /** @internal */
+  dispatch(event: SessionEvent): void {
+    const [next, effects] = transition(this.#snapshot, event, this.#limits);
+    if (next !== this.#snapshot) {
+      this.#snapshot = next;
+      this.#delivery.follow(next);
+    }
+    for (const effect of effects) this.#perform(effect);
+  }
+
+  #perform(effect: SessionEffect): void {
+    switch (effect) {
+      case "announce":
+        return this.#announce();
+      case "flush":
+        return this.#delivery.flush();
+      case "replay":
+        return this.#history.run();
+      case "release":
+        return this.#release();
+      case "tell-fault":
+        log("[SSE] connection error: %s", this.#fault!.message);
+        return this.#output.answer(answerTo(this.#fault!, this.#answer));
+      case "tear-down":
+        this.#context.onClosing(this);
+        this.#closing?.abort(CLOSING);
+        this.#history.stop();
+        void this.#tearDown(this.closeReason!);
+        return;
+      case "report-closed":
+        this.#context.onClosed(this);
+        return this.#onClosed?.();
+    }
+  }
+
+  /** Whatever it throws, what follows is told and torn down. */
+  #release(): void {
+    try {
+      this.#transport.reset();
+      log("[SSE] PubSub connection closed after the failed subscribe");
+    } catch (error) {
+      log("[SSE] reset failed: %s", sanitize(error).message);
+    }
+  }
+
+  #announce(): void {
+    // Whoever has waited for the subscription has it.
+    this.#closing = null;
+    if (log.enabled)
+      for (const channel of this.#channels.names) log("[SSE] subscribed: %s", printable(channel));
+    const { first = [] } = this.#request;
+    const { maxEventBytes } = this.#context.settings;
+    const opening = encodeOpening({
+      first: first.map((message) => encodeMessage(message, maxEventBytes).frame).join(""),
+      ...this.#beginning,
+      sessionId: this.id,
+      channels: [...this.#channels.names],
+      retryMs: this.#retryMs,
+      heartbeatMs: this.#heartbeatMs,
+      id: this.#cursor.takeId(),
+    });
+    const { gaps } = this.#beginning;
+    this.#beginning = NOTHING_TO_TELL;
+    this.#delivery.written(this.#output.start(opening), first.length + gaps.length);
+  }
+
+  /** Runs once, from the transition to `closing`. Never rejects. */
+  async #tearDown(reason: CloseReason): Promise<void> {
+    const { clock, settings } = this.#context;
+    this.#stopTicking?.();
+    if (this.#telling !== null) clearImmediate(this.#telling);
+    const what = reason === "client-gone" ? "client disconnected" : `closing (${reason})`;
+    if (reason !== "subscribe-failed")
+      log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#delivery.sent);
+    const end = { reason, fault: this.#fault, answer: this.#answer, timeoutMs: settings.closeTimeoutMs };
+    const ended = endResponse(this.#output, this.#delivery, end);
+    log("[SSE] cleaning up PubSub connection: user=%s", this.#who);
+    await runTeardown(stagesOf(this.#transport, [...this.#channels.names]), clock, settings.closeTimeoutMs);
+    log("[SSE] PubSub connection closed: user=%s", this.#who);
+    await ended;
+    this.#output.detach();
+    this.dispatch({ type: "torn-down" });
+  }
+
+  /** @internal */
+  closingSignal(): AbortSignal {
+    if (this.closeReason !== null) return AbortSignal.abort(CLOSING);
+    if (this.#closing === null) {
+      this.#closing = new AbortController();
+      // Every channel that is being added listens to it, and there may be many at once.
+      setMaxListeners(0, this.#closing.signal);
+    }
+    return this.#closing.signal;
+  }
+
+  get #who(): string {
+    return printable(String(this.#request.key ?? "-"));
+  }
+
+  get #heartbeatMs(): number {
+    return this.#request.heartbeatMs ?? this.#context.settings.heartbeatMs;
+  }
+
+  get #retryMs(): number {
+    return this.#request.retryMs ?? this.#context.settings.retryMs;
+  }
+
+  /** How a fault is answered while there is no stream yet. */
+  get #answer(): FaultAnswerOptions {
+    const { onUnavailable = "event" } = this.#request;
+    if (this.#evicted) return { onUnavailable, ...EVICTED };
+    return { onUnavailable, retryMs: this.#retryMs };
+  }
+}
+
+/** Far less than `HistoryPort.memoryMs()`, which is at least 24 hours but for tasks. */
+const RENEWAL_MS = 6 * 3_600_000;
+
+/**
+ * The client of an evicted stream reconnects after 60 to 75 s. If it reconnected sooner, more tabs than the limit
+ * allows would evict each other in a loop.
+ */
+const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
+
+const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
+
+/** What those who wait are told; an error of its own for each would cost more than the wait. */
+const CLOSING = "closing";
+
+/** Streams that began together do not end together. */
+function limitsOf(settings: SessionSettings): SessionLimits {
+  const { maxBufferedBytes, maxStallMs, maxLifetimeMs } = settings;
+  if (maxLifetimeMs === Infinity) return settings;
+  return { maxBufferedBytes, maxStallMs, maxLifetimeMs: maxLifetimeMs * (0.8 + 0.2 * Math.random()) };
 }
