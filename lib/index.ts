@@ -22,7 +22,7 @@ export type { HubStatistics } from "./subscriptions/subscription-hub.js";
 export type { GapReason } from "./events/inbound-event.js";
 export type { ChannelSelection } from "./events/channel-name.js";
 export type { OutboundMessage } from "./events/outbound-message.js";
-export type { EncodedFrames } from "./sse/encoded-frames.js";
+export type { EncodedFrames } from "./sse/frame.js";
 export type { Sink, SinkListener, StreamRequest } from "./sessions/sink.js";
 export type { SinkConnection } from "./peers/dead-peer-detector.js";
 export { readSlowConsumer } from "./backpressure/slow-consumer.js";

@@ -1,4 +1,4 @@
-import { EncodedFrames } from "../sse/encoded-frames.js";
+import { EncodedFrames } from "../sse/frame.js";
 import { haveOtherStamps, type Position } from "../sse/event-id.js";
 import type { InboundEvent } from "./inbound-event.js";
 
@@ -86,4 +86,32 @@ function findRun(events: readonly InboundEvent[]): LogRun | null {
     if (ending !== undefined && index < events.length - 1) return null;
   }
   return { epoch, first: first.offset, previousStamp, last: events[events.length - 1]!.position! };
+}
+
+/** From how much text on a batch is a write of its own. */
+const BATCH_LENGTH = 64 * 1024;
+
+const batchesOfPages = new WeakMap<readonly InboundEvent[], readonly EventBatch[]>();
+
+/** The events of a page of a log as they are written. Pages are shared by the streams that read them, and so are these. */
+export function batchesOf(events: readonly InboundEvent[]): readonly EventBatch[] {
+  let batches = batchesOfPages.get(events);
+  if (batches === undefined) batchesOfPages.set(events, (batches = split(events)));
+  return batches;
+}
+
+function split(events: readonly InboundEvent[]): readonly EventBatch[] {
+  const batches: EventBatch[] = [];
+  let batch: InboundEvent[] = [];
+  let length = 0;
+  for (const event of events) {
+    batch.push(event);
+    length += event.frame.length;
+    if (length < BATCH_LENGTH) continue;
+    batches.push(new EventBatch(event.channel, batch, true));
+    batch = [];
+    length = 0;
+  }
+  if (batch.length > 0) batches.push(new EventBatch(batch[0]!.channel, batch, true));
+  return batches;
 }

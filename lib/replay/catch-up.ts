@@ -4,11 +4,10 @@ import { isPassing, sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps, placeBefore, type Position } from "../sse/event-id.js";
-import type { EventBatch } from "../events/event-batch.js";
+import { type EventBatch, batchesOf } from "../events/event-batch.js";
 import type { HistoryPort, LogPage } from "./history-port.js";
 import type { Ending } from "../events/envelope.js";
 import { createGap, type GapReason, type InboundEvent } from "../events/inbound-event.js";
-import { batchesOf } from "./page-batches.js";
 import type { ChannelLog } from "./log-head.js";
 
 /** The session, as its replay sees it. */
@@ -221,7 +220,7 @@ export class CatchUp {
     if (first.position.offset > from.offset + 1) {
       this.skip(track, placeBefore(first.position), "trimmed");
     }
-    for (const batch of batchesOf(page)) {
+    for (const batch of batchesOf(page.events)) {
       if (!this.#owner.isWritable) await this.#writable();
       if (!this.#open || !this.#tracks.isCurrent(track)) return;
       this.#emitRest(track, batch);

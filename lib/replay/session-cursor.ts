@@ -1,8 +1,7 @@
 import { COMPLETED_ID } from "../sse/http-answer.js";
 import { encodeEntries, encodeEntry, replacePlace, tagOf, type Position } from "../sse/event-id.js";
-import { EncodedFrames } from "../sse/encoded-frames.js";
+import { EncodedFrames, addId, NOTHING } from "../sse/frame.js";
 import type { EventBatch, FrameEncoder } from "../events/event-batch.js";
-import { addId, NOTHING } from "../sse/frame.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 
 interface Place {

@@ -1,13 +1,12 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
 import { Backlog } from "../backpressure/backlog.js";
-import { EncodedFrames } from "../sse/encoded-frames.js";
+import { EncodedFrames, NOTHING } from "../sse/frame.js";
 import type { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { EventBatch } from "../events/event-batch.js";
 import { EventRules, silence } from "./event-rules.js";
 import type { Interruption } from "../replay/log-head.js";
 import { sizeOf, NO_CHANNEL, type GapReason, type InboundEvent } from "../events/inbound-event.js";
-import { NOTHING } from "../sse/frame.js";
 import type { RuleName } from "../sync-callback.js";
 import type { SessionCursor } from "../replay/session-cursor.js";
 import type { Replay } from "../replay/replay.js";

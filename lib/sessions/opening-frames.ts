@@ -1,5 +1,4 @@
-import { EncodedFrames } from "../sse/encoded-frames.js";
-import { addId, addRetry, encodeControl } from "../sse/frame.js";
+import { EncodedFrames, addId, addRetry, encodeControl } from "../sse/frame.js";
 import type { Beginning } from "../replay/replay.js";
 
 export interface Opening extends Beginning {

@@ -9,7 +9,7 @@ import { answerTo, COMPLETED_ID, type HttpAnswer } from "../sse/http-answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
-import type { HubMember } from "../subscriptions/hub-member.js";
+import type { HubMember } from "../subscriptions/fan-out.js";
 import type { HistoryPort } from "../replay/history-port.js";
 import { LogVerifier, type WatchedLog } from "../replay/log-verifier.js";
 import { DeadPeerDetector, type ReadTcpTable } from "../peers/dead-peer-detector.js";

@@ -1,5 +1,5 @@
 import type { HttpAnswer, StreamHead, OnLimit } from "../sse/http-answer.js";
-import type { EncodedFrames } from "../sse/encoded-frames.js";
+import type { EncodedFrames } from "../sse/frame.js";
 import type { OutboundMessage } from "../events/outbound-message.js";
 import type { OnRuleError } from "../sync-callback.js";
 import type { SessionKey } from "./session-key.js";

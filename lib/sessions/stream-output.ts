@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { type HttpAnswer, streamHead } from "../sse/http-answer.js";
-import { joinBlocks, type EncodedFrames } from "../sse/encoded-frames.js";
+import { joinBlocks, type EncodedFrames } from "../sse/frame.js";
 import type { Sink, SinkListener } from "./sink.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
 

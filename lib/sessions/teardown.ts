@@ -2,8 +2,7 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { sanitize, RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import { EncodedFrames } from "../sse/encoded-frames.js";
-import { addRetry, encodeControl } from "../sse/frame.js";
+import { EncodedFrames, addRetry, encodeControl } from "../sse/frame.js";
 import {
   answerTo,
   COMPLETED_ID,

@@ -7,7 +7,7 @@ import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";
 import { LogHead, type Suspicion, type ChannelLog } from "../replay/log-head.js";
 import type { Transport, TransportListener } from "./transport.js";
-import { MessageBatcher, type MessageRun } from "./message-batcher.js";
+import { MessageBatcher, type MessageRun } from "./fan-out.js";
 
 /** One leased connection, as this transport needs it. */
 export interface LeasedConnection {

@@ -1,9 +1,23 @@
+import type { RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
 import { describeThrown } from "../sync-callback.js";
 import { EventBatch } from "../events/event-batch.js";
-import type { HubMember } from "./hub-member.js";
 import type { InboundEvent } from "../events/inbound-event.js";
-import { MessageBatcher, type MessageRun } from "./message-batcher.js";
+import type { Interruption } from "../replay/log-head.js";
+
+/** Who receives the events of a channel: a session, or a part of the service itself. */
+export interface HubMember {
+  deliver(batch: EventBatch): void;
+  /** More than one batch may follow: what they come to is to be written together, with `uncork()`. */
+  cork?(): void;
+  uncork?(): void;
+  /** It threw while events were delivered to it. */
+  failed?(): void;
+  /** Messages of these channels may be missing: the connection was lost and is back. */
+  interrupted(channels: readonly Interruption[]): void;
+  /** The server took the channel away: nothing more comes. The member has left it already. */
+  refused(channel: string, fault: RedisSseError): void;
+}
 
 /** Who gets the events of a channel. */
 export interface Audience {
@@ -187,4 +201,54 @@ function joinBatches(batches: readonly EventBatch[]): EventBatch {
   const [first] = batches;
   const events = batches.flatMap((batch) => batch.events);
   return new EventBatch(first!.channel, events, first!.isShared);
+}
+
+/** Messages of one channel that came one right behind the other. */
+export interface MessageRun<Channel> {
+  readonly channel: Channel;
+  readonly messages: readonly string[];
+}
+
+/** Above this they are passed on at once: the turn of a server that sends without a pause may be long. */
+const MAX_TURN_LENGTH = 256 * 1024;
+
+/**
+ * The messages of one turn of the event loop. Redis sends many at a time; passed on together, they cost each client one
+ * write. They wait for the end of the turn, which follows at once, and never for a timer.
+ */
+export class MessageBatcher<Channel> {
+  readonly #onTurn: (runs: readonly MessageRun<Channel>[]) => void;
+  #runs: { readonly channel: Channel; readonly messages: string[] }[] = [];
+  #length = 0;
+  #end: NodeJS.Immediate | null = null;
+
+  constructor(onTurn: (runs: readonly MessageRun<Channel>[]) => void) {
+    this.#onTurn = onTurn;
+  }
+
+  add(channel: Channel, message: string): void {
+    const last = this.#runs[this.#runs.length - 1];
+    if (last?.channel === channel) last.messages.push(message);
+    else this.#runs.push({ channel, messages: [message] });
+    this.#length += message.length;
+    if (this.#length > MAX_TURN_LENGTH) this.flush();
+    else this.#end ??= setImmediate(this.#flush);
+  }
+
+  /** Passes on what has come so far: something is about to happen that it came before. */
+  flush(): void {
+    if (this.#runs.length === 0) return;
+    const runs = this.#runs;
+    this.clear();
+    this.#onTurn(runs);
+  }
+
+  clear(): void {
+    if (this.#end !== null) clearImmediate(this.#end);
+    this.#end = null;
+    this.#runs = [];
+    this.#length = 0;
+  }
+
+  readonly #flush = (): void => this.flush();
 }

@@ -10,8 +10,7 @@ import {
 } from "./subscription-reconciler.js";
 import type { Position } from "../sse/event-id.js";
 import { isEnvelope } from "../events/envelope.js";
-import { FanOut, type Audience } from "./fan-out.js";
-import type { HubMember } from "./hub-member.js";
+import { FanOut, type Audience, type HubMember } from "./fan-out.js";
 import { type Interruption, LogHead, type Suspicion } from "../replay/log-head.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";

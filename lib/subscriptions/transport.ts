@@ -1,6 +1,6 @@
 import type { RedisSseError } from "../errors.js";
 import type { ChannelLog } from "../replay/log-head.js";
-import type { HubMember } from "./hub-member.js";
+import type { HubMember } from "./fan-out.js";
 
 /** What a transport tells its session. */
 export interface TransportListener extends HubMember {

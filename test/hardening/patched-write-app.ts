@@ -32,7 +32,7 @@ function patch(): void {
 
 if (when === "before") patch();
 const { ResponseSink } = await import("../../middleware/response-sink.js");
-const { EncodedFrames } = await import("../../lib/sse/encoded-frames.js");
+const { EncodedFrames } = await import("../../lib/sse/frame.js");
 if (when === "after") patch();
 
 const server = createServer((req, res) => {

@@ -41,7 +41,7 @@ function publisherOver(
         previous: epoch!.slice(8),
         producer: producer!,
         sequence: Number(sequence),
-        after: after ?? "",
+        after: `${after ?? ""}`,
         finite: finite ?? "",
       });
       return answer();

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { streamHead } from "../../../lib/sse/http-answer.js";
-import { EncodedFrames } from "../../../lib/sse/encoded-frames.js";
+import { EncodedFrames } from "../../../lib/sse/frame.js";
 import { StreamOutput } from "../../../lib/sessions/stream-output.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";

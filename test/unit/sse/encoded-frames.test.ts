@@ -4,7 +4,7 @@ import { request, type IncomingMessage } from "node:http";
 
 import { expect } from "chai";
 
-import { EncodedFrames, joinBlocks } from "../../../lib/sse/encoded-frames.js";
+import { EncodedFrames, joinBlocks } from "../../../lib/sse/frame.js";
 import { parseChunked } from "../../support/chunked.js";
 
 const TEXTS: Readonly<Record<string, string>> = {

@@ -1,8 +1,7 @@
 import { expect } from "chai";
 
 import type { EventBatch } from "../../../lib/events/event-batch.js";
-import { FanOut, type Audience } from "../../../lib/subscriptions/fan-out.js";
-import type { HubMember } from "../../../lib/subscriptions/hub-member.js";
+import { FanOut, type Audience, type HubMember } from "../../../lib/subscriptions/fan-out.js";
 import { settle } from "../../support/eventually.js";
 import { plainEvent } from "../../support/inbound-events.js";
 

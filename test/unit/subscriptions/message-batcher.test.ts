@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { MessageBatcher, type MessageRun } from "../../../lib/subscriptions/message-batcher.js";
+import { MessageBatcher, type MessageRun } from "../../../lib/subscriptions/fan-out.js";
 import { settle } from "../../support/eventually.js";
 
 /** How much text is gathered at most. */

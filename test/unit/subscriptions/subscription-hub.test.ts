@@ -7,7 +7,7 @@ import { RedisSseError } from "../../../lib/errors.js";
 import { encodeEvent } from "../../../lib/sse/frame.js";
 import type { InboundEvent } from "../../../lib/events/inbound-event.js";
 import type { EventBatch } from "../../../lib/events/event-batch.js";
-import type { HubMember } from "../../../lib/subscriptions/hub-member.js";
+import type { HubMember } from "../../../lib/subscriptions/fan-out.js";
 import type { Interruption } from "../../../lib/replay/log-head.js";
 import {
   SubscriptionHub,
