@@ -16,8 +16,8 @@ interface Call {
   readonly sequence: number;
   /** `+` for one that is under way, an epoch for one that was acknowledged. */
   readonly previous: string;
-  /** Its sequence, where that is not one less. */
-  readonly after: string;
+  /** Its sequence, where that is not one less; else 0. */
+  readonly after: number;
   readonly finite: string;
 }
 
@@ -41,7 +41,7 @@ function publisherOver(
         previous: epoch!.slice(8),
         producer: producer!,
         sequence: Number(sequence),
-        after: `${after ?? ""}`,
+        after: Number(after ?? 0),
         finite: finite ?? "",
       });
       return answer();
@@ -141,7 +141,7 @@ describe("LogPublisher", () => {
     answers[3]!(["ok", "0badcafe", "2", 0]);
     expect((await second).position?.offset).to.equal(2);
     void publisher.publish("a", event);
-    expect(calls.at(-1)).to.deep.include({ sequence: 3, previous: "0badcafe", after: "" });
+    expect(calls.at(-1)).to.deep.include({ sequence: 3, previous: "0badcafe", after: 0 });
     answers[4]!(["ok", "0badcafe", "3", 0]);
   });
 
@@ -159,7 +159,7 @@ describe("LogPublisher", () => {
     answers[1]!.reject(new Error("Connection is closed."));
     await second;
     await settle();
-    expect(calls.at(-1)).to.deep.include({ sequence: 3, previous: "0badcafe", after: "1" });
+    expect(calls.at(-1)).to.deep.include({ sequence: 3, previous: "0badcafe", after: 1 });
     answers[3]!.resolve(["ok", "0badcafe", "2", 0]);
     await third;
   });
