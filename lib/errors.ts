@@ -1,3 +1,5 @@
+import { errorCatalogue, type ErrorCode } from "./error-catalogue.js";
+
 /**
  * Every error that leaves this library, each with a stable `code`.
  *
@@ -5,48 +7,6 @@
  * URL throws with the whole URL in `input` (redis/ioredis#1713). Hence no error of another library is ever
  * chained, logged or answered: `sanitize()` makes one of ours from it.
  */
-
-export type ErrorCode =
-  | "CONFIG"
-  | "INVALID_CHANNEL"
-  | "INVALID_EVENT"
-  | "INVALID_TASK"
-  | "INVALID_NOTIFICATION"
-  | "UNSERIALIZABLE"
-  | "EVENT_TOO_LARGE"
-  | "TASK_TOO_LARGE"
-  | "UNKNOWN_TASK"
-  | "TASK_EXISTS"
-  | "TASK_RUNNING"
-  | "PAYLOAD_RELEASED"
-  | "QUEUE_UNREADABLE"
-  | "CANCELLED"
-  | "LEASE_LOST"
-  | "FORBIDDEN"
-  | "UNAUTHORIZED"
-  | "NOT_ACCEPTABLE"
-  | "COMPLETED"
-  | "CHANNEL_TAKEN"
-  | "NO_HISTORY"
-  | "WRITER_OVERFLOW"
-  | "STREAM_TOO_LONG"
-  | "STREAM_LOST"
-  | "METHOD_NOT_ALLOWED"
-  | "NO_SOCKET"
-  | "HEADERS_SENT"
-  | "RESOLVER_TIMEOUT"
-  | "LIMIT_CHANNELS"
-  | "LIMIT_SESSIONS"
-  | "LIMIT_SESSIONS_PER_KEY"
-  | "POOL_EXHAUSTED"
-  | "SUBSCRIBE_REFUSED"
-  | "TIMEOUT"
-  | "CLOSED"
-  | "ABORTED"
-  | "REDIS_AUTH"
-  | "REDIS_REFUSED"
-  | "REDIS_UNAVAILABLE"
-  | "INTERNAL";
 
 /** The base of all errors of this library. `code` is stable between releases, `message` is not. */
 export class RedisSseError extends Error {
@@ -56,6 +16,15 @@ export class RedisSseError extends Error {
     super(message);
     this.name = new.target.name;
     this.code = code;
+  }
+
+  /**
+   * Whether the same call may succeed later, because the fault passes by itself: Redis is away, a limit is reached.
+   * `docs/errors.md` has it for each code.
+   */
+  get retryable(): boolean {
+    if (this.code === "REDIS_REFUSED") return PASSING.test(this.message);
+    return errorCatalogue[this.code].retryable;
   }
 }
 
@@ -121,12 +90,7 @@ export function sanitize(error: unknown): RedisSseError {
 const IN_SCRIPT =
   /^(?:ERR Error running script \(call to f_[0-9a-f]{40}\): @user_script:\d+: )?(?:@user_script: \d+: )?-?(?=[A-Z]{2,16} )/;
 
-/** Whether the same call may succeed a moment later: Redis is away, or is not the one that writes just now. */
-export function isPassing({ code, message }: RedisSseError): boolean {
-  if (code === "REDIS_UNAVAILABLE" || code === "TIMEOUT") return true;
-  return code === "REDIS_REFUSED" && PASSING.test(message);
-}
-
+/** Redis' own codes of faults that pass: it is not the server that writes just now, or is full. */
 const PASSING = / (READONLY|LOADING|MASTERDOWN|NOREPLICAS|BUSY|OOM)$/;
 
 /** A slot is being moved, or its master is lost. */

@@ -12,12 +12,15 @@ export { systemClock } from "./clock.js";
 export { assertKnown, assertObject, describe as describeValue, readMilliseconds } from "./validate.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
 export { sanitize } from "./errors.js";
-export type { ErrorCode } from "./errors.js";
+export { errorCatalogue } from "./error-catalogue.js";
+export type { ErrorCode, ErrorDescription } from "./error-catalogue.js";
+export { closeReasonCatalogue } from "./close-reasons.js";
+export type { CloseReason, CloseReasonDescription } from "./close-reasons.js";
 
 export { PubSubSession } from "./sessions/session.js";
 export type { SessionStatistics } from "./sessions/session-context.js";
 export type { RegistryStatistics } from "./sessions/session-registry.js";
-export type { CloseReason, SessionState } from "./sessions/session-state.js";
+export type { SessionState } from "./sessions/session-state.js";
 export type { HubStatistics } from "./subscriptions/subscription-hub.js";
 export type { GapReason } from "./events/inbound-event.js";
 export type { ChannelSelection } from "./events/channel-name.js";

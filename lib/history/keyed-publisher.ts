@@ -1,4 +1,4 @@
-import { isPassing, RedisSseError, sanitize } from "../errors.js";
+import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 
 interface Waiting {
@@ -56,7 +56,7 @@ export class KeyedPublisher {
         batch.forEach(({ resolve }, index) => resolve(Number(receivers[index])));
       } catch (error) {
         // While the cluster is away, nobody waits for more than one script. Otherwise Redis has refused only these.
-        const failed = isPassing(sanitize(error)) ? [...batch, ...waiting.splice(0)] : batch;
+        const failed = sanitize(error).retryable ? [...batch, ...waiting.splice(0)] : batch;
         for (const { reject } of failed) reject(error);
       }
     }

@@ -1,6 +1,6 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import { delay } from "../deadline.js";
-import { ConfigError, isPassing, RedisSseError, sanitize } from "../errors.js";
+import { ConfigError, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { fitsInEvent, maxFrameBytes, TextSplitter } from "../text-splitter.js";
 import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "../validate.js";
@@ -281,7 +281,7 @@ export class StreamWriter {
         return;
       } catch (error) {
         const fault = sanitize(error);
-        if (!isPassing(fault) || monotonicNow(clock) > until || this.#stopping.signal.aborted) throw fault;
+        if (!fault.retryable || monotonicNow(clock) > until || this.#stopping.signal.aborted) throw fault;
       }
       await delay(clock, pauseMs, this.#stopping.signal);
     }

@@ -1,4 +1,4 @@
-import type { ErrorCode } from "../errors.js";
+import type { ErrorCode } from "../error-catalogue.js";
 import type { QueueEvent } from "./worker/worker-port.js";
 
 /** What has happened to a queue's tasks in this process. */

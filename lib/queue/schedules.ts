@@ -1,6 +1,6 @@
 import { Cron } from "croner";
 
-import { ConfigError, isPassing, sanitize } from "../errors.js";
+import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
 import { YEAR_MS } from "./enqueue-options.js";
@@ -138,7 +138,7 @@ export class Schedules {
       return await this.#fire(schedule, next, stored);
     } catch (error) {
       const fault = sanitize(error);
-      if (isPassing(fault) || fault.code === "CLOSED") throw fault;
+      if (fault.retryable || fault.code === "CLOSED") throw fault;
       // Its options are refused by now: the next time is another matter, and other schedules wait behind this one.
       log("schedule %s: %s", schedule.name, fault.message);
       return this.#store.run(advanceSchedule, [schedule.name, schedule.due, next ?? ""]);

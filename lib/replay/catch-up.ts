@@ -1,6 +1,6 @@
 import type { Clock } from "../clock.js";
 import { isLossMark } from "../entry-id.js";
-import { isPassing, sanitize, type RedisSseError } from "../errors.js";
+import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps, placeBefore, type Position } from "../sse/event-id.js";
@@ -163,7 +163,7 @@ export class CatchUp {
       } catch (error) {
         const fault = sanitize(error);
         log("cannot read %s: %s", printable(channel), fault.message);
-        if (!isPassing(fault)) {
+        if (!fault.retryable) {
           this.#fail(fault);
           return false;
         }

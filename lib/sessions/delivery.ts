@@ -1,4 +1,5 @@
 import { monotonicNow, type Clock } from "../clock.js";
+import type { CloseReason } from "../close-reasons.js";
 import type { RedisSseError } from "../errors.js";
 import { Backlog } from "../backpressure/backlog.js";
 import { EncodedFrames, NOTHING } from "../sse/frame.js";
@@ -10,7 +11,7 @@ import { sizeOf, NO_CHANNEL, type GapReason, type InboundEvent } from "../events
 import type { RuleName } from "../sync-callback.js";
 import type { SessionCursor } from "../replay/session-cursor.js";
 import type { Replay } from "../replay/replay.js";
-import type { CloseReason, SessionEvent, SessionSnapshot } from "./session-state.js";
+import type { SessionEvent, SessionSnapshot } from "./session-state.js";
 import type { StreamRequest } from "./sink.js";
 import { bindSlowConsumer, type SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import type { StreamOutput, WriteResult } from "./stream-output.js";

@@ -1,8 +1,8 @@
 import type { Clock } from "../clock.js";
+import type { CloseReason } from "../close-reasons.js";
 import { RedisSseError } from "../errors.js";
 import type { OnLimit } from "../sse/http-answer.js";
 import type { PubSubSession } from "./session.js";
-import type { CloseReason } from "./session-state.js";
 
 export interface RegistryLimits {
   readonly maxSessions: number;

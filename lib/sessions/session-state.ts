@@ -1,25 +1,8 @@
+import type { CloseReason } from "../close-reasons.js";
 import { RedisSseError } from "../errors.js";
 
 /** Where a session is in its life. It only moves to the right; `closed` absorbs every event. */
 export type SessionState = "created" | "subscribed" | "closing" | "closed";
-
-/** Why a session ended. The first reason stays; each is counted in `status()`. */
-export type CloseReason =
-  | "client-gone"
-  | "peer-lost"
-  | "subscribe-failed"
-  | "slow-consumer"
-  | "redis-lost"
-  | "max-lifetime"
-  | "authorization-expired"
-  | "revoked"
-  | "completed"
-  | "broken"
-  | "drain"
-  | "shutdown"
-  | "limit"
-  | "write-error"
-  | "app";
 
 /**
  * What a subscribed session does with events: it writes them at once; or reads from the log those that its client

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 
 import { monotonicNow } from "../clock.js";
+import type { CloseReason } from "../close-reasons.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { answerTo, type FaultAnswerOptions } from "../sse/http-answer.js";
@@ -20,7 +21,6 @@ import { Replay, type Beginning } from "../replay/replay.js";
 import {
   initialSnapshot,
   transition,
-  type CloseReason,
   type SessionEffect,
   type SessionEvent,
   type SessionLimits,

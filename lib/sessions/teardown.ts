@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.js";
+import type { CloseReason } from "../close-reasons.js";
 import { withDeadline } from "../deadline.js";
 import { sanitize, RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
@@ -12,7 +13,6 @@ import {
 } from "../sse/http-answer.js";
 import type { Transport } from "../subscriptions/transport.js";
 import type { Delivery } from "./delivery.js";
-import type { CloseReason } from "./session-state.js";
 import type { StreamOutput } from "./stream-output.js";
 
 export interface TeardownStage {

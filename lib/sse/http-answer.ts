@@ -1,4 +1,5 @@
-import type { ErrorCode, RedisSseError } from "../errors.js";
+import type { RedisSseError } from "../errors.js";
+import { errorCatalogue } from "../error-catalogue.js";
 import { addRetry, encodeControl } from "./frame.js";
 
 /** A complete HTTP answer, for an adapter to send as it is. */
@@ -35,20 +36,6 @@ export const streamHead: StreamHead = {
  */
 export const COMPLETED_ID = "completed";
 
-/** The answers that end the matter: an EventSource gives up for good on any status but 200. */
-const FINAL: Readonly<Partial<Record<ErrorCode, { status: number; headers?: Record<string, string> }>>> = {
-  COMPLETED: { status: 204 },
-  INVALID_CHANNEL: { status: 400 },
-  INVALID_TASK: { status: 400 },
-  UNKNOWN_TASK: { status: 404 },
-  LIMIT_CHANNELS: { status: 400 },
-  FORBIDDEN: { status: 403 },
-  METHOD_NOT_ALLOWED: { status: 405 },
-  NOT_ACCEPTABLE: { status: 406 },
-  CONFIG: { status: 500 },
-  NO_SOCKET: { status: 503, headers: { Connection: "close" } },
-};
-
 /** How a stream over `limits.maxSessionsPerKey` is handled; see `SseStreamOptions.onLimit`. */
 export type OnLimit = "event" | "status" | "evict-oldest";
 
@@ -78,13 +65,14 @@ export function answerTo(fault: RedisSseError, options: FaultAnswerOptions): Htt
   const leastMs = isOverLimit && !isTooMany ? LEAST_LIMIT_RETRY_MS : 0;
   const retryMs = jitteredRetryMs(Math.max(options.retryMs, leastMs), options.random, options.jitter);
   const retryAfter = { "Retry-After": String(Math.max(1, Math.ceil(retryMs / 1000))) };
-  const final = FINAL[fault.code];
-  if (final?.status === 204)
-    return { status: 204, headers: { "Cache-Control": "no-store" }, body: Buffer.alloc(0) };
-  if (final?.status === 405) {
+  // Final: an EventSource gives up on any status but 200.
+  const { status } = errorCatalogue[fault.code];
+  if (status === 204) return { status: 204, headers: { "Cache-Control": "no-store" }, body: Buffer.alloc(0) };
+  if (status === 405) {
     return refusal(405, fault, { Allow: (options.allow ?? ["GET", "HEAD"]).join(", ") });
   }
-  if (final !== undefined) return refusal(final.status, fault, final.headers ?? {});
+  if (fault.code === "NO_SOCKET") return refusal(503, fault, { Connection: "close" });
+  if (status !== undefined) return refusal(status, fault, {});
   if (isTooMany) return refusal(429, fault, retryAfter);
   if (options.onUnavailable === "status") return refusal(503, fault, retryAfter);
   return { ...streamHead, body: Buffer.from(encodeFault(fault, retryMs)) };

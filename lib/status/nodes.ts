@@ -1,6 +1,7 @@
 import type { Cluster } from "ioredis";
 
-import { sanitize, type ErrorCode } from "../errors.js";
+import { sanitize } from "../errors.js";
+import type { ErrorCode } from "../error-catalogue.js";
 import type { RedisClient } from "../redis/client.js";
 
 /** The state of one Redis server, or why it is not known. A field is `null` if the server does not report it. */

@@ -1,4 +1,5 @@
-import type { ErrorCode, RedisSseError } from "../../lib/errors.js";
+import type { RedisSseError } from "../../lib/errors.js";
+import type { ErrorCode } from "../../lib/error-catalogue.js";
 import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../lib/queue/queue-options.js";
 import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
 import type { ReportReply } from "../../lib/queue/scripts/report.js";

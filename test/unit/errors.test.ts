@@ -207,3 +207,23 @@ function replyError(message: string): Error {
 function withFields(fields: Record<string, unknown>, message = "it failed"): Error {
   return Object.assign(new Error(message), fields);
 }
+
+describe("RedisSseError.retryable", () => {
+  it("is true for a fault that passes, and false for one that stays", () => {
+    for (const code of ["REDIS_UNAVAILABLE", "TIMEOUT", "POOL_EXHAUSTED", "LIMIT_SESSIONS"] as const) {
+      expect(new RedisSseError(code, "x").retryable, code).to.equal(true);
+    }
+    for (const code of ["CONFIG", "FORBIDDEN", "COMPLETED", "CLOSED", "REDIS_AUTH", "INTERNAL"] as const) {
+      expect(new RedisSseError(code, "x").retryable, code).to.equal(false);
+    }
+  });
+
+  it("depends on Redis' own code where Redis refused the command", () => {
+    const refused = (text: string) =>
+      sanitize(Object.assign(new Error(text), { name: "ReplyError" })).retryable;
+    expect(refused("OOM command not allowed when used memory > 'maxmemory'.")).to.equal(true);
+    expect(refused("READONLY You can't write against a read only replica.")).to.equal(true);
+    expect(refused("NOPERM this user has no permissions")).to.equal(false);
+    expect(refused("ERR unknown command")).to.equal(false);
+  });
+});

@@ -1,7 +1,7 @@
 import { setMaxListeners } from "node:events";
 
 import { delay } from "../../deadline.js";
-import { isPassing, sanitize } from "../../errors.js";
+import { sanitize } from "../../errors.js";
 import { createLog } from "../../log.js";
 import type { TaskLease } from "./task-lease.js";
 import type { TaskOutcome, WorkerPort } from "./worker-port.js";
@@ -69,7 +69,7 @@ export class OutcomeBatcher {
         const fault = sanitize(error);
         log("cannot store %d outcomes: %s", left.length, fault.message);
         // A script is all or nothing: one outcome that Redis refuses would hold back the others for ever.
-        if (left.length > 1 && !isPassing(fault) && !this.#closing.signal.aborted) {
+        if (left.length > 1 && !fault.retryable && !this.#closing.signal.aborted) {
           for (const entry of left) void this.#store([entry]);
           return;
         }

@@ -2,7 +2,8 @@ import { inspect } from "node:util";
 
 import { expect } from "chai";
 
-import { RedisSseError, type ErrorCode } from "../../../lib/errors.js";
+import { RedisSseError } from "../../../lib/errors.js";
+import type { ErrorCode } from "../../../lib/error-catalogue.js";
 import { assertChannel, MAX_CHANNEL_BYTES, parseSelection } from "../../../lib/events/channel-name.js";
 
 describe("assertChannel()", () => {

@@ -13,7 +13,7 @@ import { FifoBuffer } from "../../../lib/backpressure/fifo-buffer.js";
 import type { InboundEvent } from "../../../lib/events/inbound-event.js";
 import type { SessionSettings } from "../../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../../lib/sessions/session.js";
-import type { CloseReason } from "../../../lib/sessions/session-state.js";
+import type { CloseReason } from "../../../lib/close-reasons.js";
 import type { StreamRequest } from "../../../lib/sessions/sink.js";
 import { Ticker } from "../../../lib/sessions/ticker.js";
 import type { Transport, TransportListener } from "../../../lib/subscriptions/transport.js";
