@@ -124,6 +124,8 @@ export interface RedisSse {
   drain(options?: DrainOptions): Promise<void>;
   /** Ends streams, workers and connections, in this order; the process can then exit. Never rejects. */
   close(): Promise<void>;
+  /** For `await using`: as `close()`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 const log = createLog("service");
@@ -308,6 +310,10 @@ class RedisSseService implements RedisSse {
       this.#close().then(onClosed, onClosed);
     }
     return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   async #close(): Promise<void> {

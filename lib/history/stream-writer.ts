@@ -179,6 +179,11 @@ export class StreamWriter {
     await this.#ending?.catch((error: unknown) => log("abort: %s", sanitize(error).message));
   }
 
+  /** For `await using`: breaks the stream off, as `abort()`, unless `end()` was called. Never rejects. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.abort();
+  }
+
   /** Gives up at once: the next reader finds the lease run out. */
   drop(): void {
     this.#fail(new RedisSseError("CLOSED", "this service is closed"));

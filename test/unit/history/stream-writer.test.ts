@@ -113,6 +113,18 @@ describe("StreamWriter", () => {
     });
   }
 
+  it("is broken off at the end of its block, unless it was ended", async () => {
+    const [left, ended] = [new WriterRig(), new WriterRig()];
+    const use = async ({ writer }: WriterRig, work: (used: StreamWriter) => Promise<void>) => {
+      await using used = writer;
+      await work(used);
+    };
+    await use(left, (writer) => writer.write("a"));
+    await use(ended, (writer) => writer.end());
+    expect([left.endings, left.pieces]).to.deep.equal([["broken"], ["a"]]);
+    expect(ended.endings).to.deep.equal(["completed"]);
+  });
+
   it("sends the text that was held back if end() is called in any turn of its last batch", async () => {
     for (let turns = 0; turns < 12; turns++) {
       const rig = new WriterRig();
