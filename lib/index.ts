@@ -14,6 +14,7 @@ export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
 export { sanitize } from "./errors.js";
 export { errorCatalogue } from "./error-catalogue.js";
 export type { ErrorCode, ErrorDescription } from "./error-catalogue.js";
+export type { DiagnosticEvents } from "./diagnostics.js";
 export { closeReasonCatalogue } from "./close-reasons.js";
 export type { CloseReason, CloseReasonDescription } from "./close-reasons.js";
 

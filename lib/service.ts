@@ -2,6 +2,7 @@ import { ConfigError, RedisSseError } from "./errors.js";
 import { History } from "./history/history.js";
 import { newEpoch, type LogReceipt } from "./history/log-publisher.js";
 import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
+import { diagnosticChannel } from "./diagnostics.js";
 import { createLog } from "./log.js";
 import { readTcpTable } from "./peers/proc-net.js";
 import { NotificationService } from "./notifications/notification-service.js";
@@ -139,6 +140,8 @@ export function createRedisSse(options?: RedisSseOptions): RedisSse {
 }
 
 /** The composition root: the one place that knows every part, and hands each what it needs of the others. */
+const published = diagnosticChannel("redis-sse:publish");
+
 class RedisSseService implements RedisSse {
   readonly pool: ClientPool;
   readonly notifications: NotificationService;
@@ -227,7 +230,11 @@ class RedisSseService implements RedisSse {
     const serialized = serializeMessage(message, this.#settings.limits.maxEventBytes);
     const { history, finite } = options;
     const kept = { ...(history !== undefined && { history }), ...(finite !== undefined && { finite }) };
-    return toReceipt(channel, await this.#history.publish(channel, serialized, kept));
+    const receipt = toReceipt(channel, await this.#history.publish(channel, serialized, kept));
+    if (published.hasSubscribers) {
+      published.publish({ channel, event: serialized.event, length: serialized.data.length, ...receipt });
+    }
+    return receipt;
   }
 
   async lastEventId(channels: ChannelSelection): Promise<string | null> {

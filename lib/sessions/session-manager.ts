@@ -2,6 +2,7 @@ import { endianness } from "node:os";
 
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
+import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { readMilliseconds } from "../validate.js";
@@ -68,6 +69,7 @@ export interface SessionManagerOptions {
 }
 
 const log = createLog("service");
+const gapTold = diagnosticChannel("redis-sse:gap");
 
 /** How long a channel that nobody listens to stays subscribed: a page that is reloaded comes back to it. */
 const LINGER_MS = 500;
@@ -134,7 +136,10 @@ export class SessionManager {
       budget: this.#budget,
       createTransport: this.#transports(),
       history,
-      onGap: (reason, channels) => this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length),
+      onGap: (reason, channels) => {
+        this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length);
+        if (gapTold.hasSubscribers) gapTold.publish({ reason, channels });
+      },
       onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
       assertChannel: (name) => assertChannel(name, keyPrefix),
       startTicking: (member, heartbeat) => this.#startTicking(member, heartbeat),

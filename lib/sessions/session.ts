@@ -3,6 +3,7 @@ import { setMaxListeners } from "node:events";
 
 import { monotonicNow } from "../clock.js";
 import type { CloseReason } from "../close-reasons.js";
+import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { answerTo, type FaultAnswerOptions } from "../sse/http-answer.js";
@@ -33,6 +34,8 @@ import type { Transport } from "../subscriptions/transport.js";
 import type { ChannelLog } from "../replay/log-head.js";
 
 const log = createLog("session");
+const opened = diagnosticChannel("redis-sse:session:open");
+const closed = diagnosticChannel("redis-sse:session:close");
 
 /**
  * One client's stream. Its state moves from `created` to `subscribed`, `closing` and `closed`. `transition()` decides each step,
@@ -407,6 +410,7 @@ export class PubSubSession {
         return;
       case "report-closed":
         this.#context.onClosed(this);
+        if (closed.hasSubscribers) this.#publishClosed();
         return this.#onClosed?.();
     }
   }
@@ -437,8 +441,12 @@ export class PubSubSession {
       heartbeatMs: this.#heartbeatMs,
       id: this.#cursor.takeId(),
     });
-    const { gaps } = this.#beginning;
+    const { gaps, recovered } = this.#beginning;
     this.#beginning = NOTHING_TO_TELL;
+    if (opened.hasSubscribers) {
+      const channels = [...this.#channels.names];
+      opened.publish({ sessionId: this.id, key: this.#key, channels, recovered });
+    }
     this.#delivery.written(this.#output.start(opening), first.length + gaps.length);
   }
 
@@ -471,8 +479,26 @@ export class PubSubSession {
     return this.#closing.signal;
   }
 
+  #publishClosed(): void {
+    const { messagesSent, bytesSent } = this.statistics;
+    closed.publish({
+      sessionId: this.id,
+      key: this.#key,
+      reason: this.closeReason!,
+      code: this.#fault?.code,
+      messagesSent,
+      bytesSent,
+      durationMs: monotonicNow(this.#context.clock) - this.#begunAt,
+    });
+  }
+
+  get #key(): string | undefined {
+    const { key } = this.#request;
+    return key === undefined || key === null ? undefined : String(key);
+  }
+
   get #who(): string {
-    return printable(String(this.#request.key ?? "-"));
+    return printable(this.#key ?? "-");
   }
 
   get #heartbeatMs(): number {

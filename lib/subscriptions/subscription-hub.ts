@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
+import { diagnosticChannel } from "../diagnostics.js";
 import { createLog, printable } from "../log.js";
 import {
   SubscriptionReconciler,
@@ -64,6 +65,8 @@ interface Channel extends Audience {
 }
 
 const log = createLog("hub");
+const redisLost = diagnosticChannel("redis-sse:redis:lost");
+const redisReady = diagnosticChannel("redis-sse:redis:ready");
 
 /** All sessions of a process over one connection: who listens to what, and each event to all who do. */
 export class SubscriptionHub {
@@ -205,10 +208,12 @@ export class SubscriptionHub {
       onMessage: (channel, message) => this.#dispatch(channel, message),
       onReady: () => {
         log("connected: %d channels", this.#channels.size);
+        if (redisReady.hasSubscribers) redisReady.publish({ channels: this.#channels.size });
         this.#reconciler.connectionReady();
       },
       onDown: () => {
         log("connection lost: %d channels", this.#channels.size);
+        if (redisLost.hasSubscribers) redisLost.publish({ channels: this.#channels.size });
         this.flush();
         for (const channel of this.#channels.values()) channel.log.lost();
         this.#reconciler.connectionLost();

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { format } from "prettier";
 
 import { closeReasonCatalogue } from "../../lib/close-reasons.js";
+import { diagnosticCatalogue } from "../../lib/diagnostics.js";
 import { errorCatalogue } from "../../lib/error-catalogue.js";
 
 export const errorsDoc: string = fileURLToPath(new URL("../../../docs/errors.md", import.meta.url));
@@ -17,7 +18,9 @@ export function renderErrors(): Promise<string> {
   const reasons = Object.entries(closeReasonCatalogue).map(([reason, { meaning, told, reconnect }]) =>
     row(`\`${reason}\``, meaning, told ? "yes" : "no", reconnect ? "yes" : "no"),
   );
-  return format([INTRODUCTION, ...errors, "", REASONS, ...reasons, ""].join("\n"), {
+  const events = Object.entries(diagnosticCatalogue).map(([name, says]) => row(`\`${name}\``, says));
+  const parts = [INTRODUCTION, ...errors, "", REASONS, ...reasons, "", EVENTS, ...events, ""];
+  return format(parts.join("\n"), {
     parser: "markdown",
     printWidth: 128,
     proseWrap: "preserve",
@@ -28,10 +31,10 @@ function row(...cells: readonly string[]): string {
   return `| ${cells.join(" | ")} |`;
 }
 
-const INTRODUCTION = `# Errors and close reasons
+const INTRODUCTION = `# Errors, close reasons and events for monitoring
 
-This page lists every error code and every close reason, with what to do. It is written from \`lib/error-catalogue.ts\` and
-\`lib/close-reasons.ts\` by \`npm run docs\`: change those files, not this one.
+This page lists every error code with what to do, every close reason, and what tools can subscribe to. It is written from
+\`lib/error-catalogue.ts\`, \`lib/close-reasons.ts\` and \`lib/diagnostics.ts\` by \`npm run docs\`: change those files, not this one.
 
 ## Errors
 
@@ -59,5 +62,19 @@ answered 204, which stops an EventSource.
 
 | reason | meaning | told | reconnect |
 | --- | --- | --- | --- |`;
+
+const EVENTS = `## Events for monitoring
+
+A tool subscribes to these channels of \`node:diagnostics_channel\`. They cost nothing without a subscriber. If a subscriber throws, Node
+reports it as an uncaught exception. The type \`DiagnosticEvents\` has the shape of each message.
+
+\`\`\`js
+import diagnostics from "node:diagnostics_channel";
+
+diagnostics.subscribe("redis-sse:session:close", ({ sessionId, reason }) => console.log(sessionId, reason));
+\`\`\`
+
+| channel | message |
+| --- | --- |`;
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(errorsDoc, await renderErrors());

@@ -1,4 +1,6 @@
+import { monotonicNow } from "../../clock.js";
 import { withDeadline } from "../../deadline.js";
+import { diagnosticChannel, type DiagnosticEvents } from "../../diagnostics.js";
 import { RedisSseError } from "../../errors.js";
 import { createLog } from "../../log.js";
 import { describeThrown, ignoreRejection, isInstance, nameOfThrown, readProperty } from "../../thrown.js";
@@ -29,6 +31,8 @@ export interface TaskRunOwner {
 }
 
 const log = createLog("worker");
+const started = diagnosticChannel("redis-sse:task:start");
+const ended = diagnosticChannel("redis-sse:task:end");
 
 /** How long a failed attempt waits for the errors of those before it. */
 const READ_ERROR_MS = 1_000;
@@ -49,6 +53,8 @@ export class TaskAttempt {
   /** The outcome is known, though it may not be stored yet. */
   #decided = false;
   #over = false;
+  /** By the monotonic clock. */
+  #startedAt = 0;
 
   constructor(
     port: WorkerPort,
@@ -76,6 +82,8 @@ export class TaskAttempt {
       this.#cancelTimeout = this.#port.clock.schedule(() => this.#timeOut(timeoutMs), timeoutMs);
     }
     this.#port.count("started");
+    this.#startedAt = monotonicNow(this.#port.clock);
+    if (started.hasSubscribers) started.publish(this.#told);
     void this.#run();
   }
 
@@ -188,7 +196,7 @@ export class TaskAttempt {
       log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.verdict, this.lease.task.id);
       this.#port.count(taken ? COUNTED[outcome.verdict] : "refused");
     }
-    this.#end();
+    this.#end(taken === true ? outcome.verdict : "lost");
   }
 
   /** Never rejects. What Redis does not tell now is not worth waiting for. */
@@ -282,9 +290,18 @@ export class TaskAttempt {
     });
   }
 
-  #end(): void {
+  get #told(): DiagnosticEvents["redis-sse:task:start"] {
+    const { id, kind, attempt } = this.lease.task;
+    return { queue: this.#port.queue, id, kind, attempt };
+  }
+
+  #end(outcome: TaskOutcome["verdict"] | "lost" = "lost"): void {
     if (this.#over) return;
     this.#over = true;
+    if (ended.hasSubscribers) {
+      const durationMs = monotonicNow(this.#port.clock) - this.#startedAt;
+      ended.publish({ ...this.#told, outcome, durationMs });
+    }
     this.#cancelTimeout?.();
     this.#aborting?.abort(OVER);
     this.#owner.onDone(this);
