@@ -10,6 +10,7 @@ import { errorCatalogue, type ErrorCode } from "./error-catalogue.js";
 
 /** The base of all errors of this library. `code` is stable between releases, `message` is not. */
 export class RedisSseError extends Error {
+  /** What happened. `errorCatalogue` has a description of each code. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string) {

@@ -1,17 +1,10 @@
-/** The public face of the core. Adapters, and applications, import from here and from nowhere deeper. */
+/** `redis-sse`: what an application uses. Adapters for web frameworks also import `redis-sse/adapter`. */
 
 export { createRedisSse } from "./service.js";
 export type { DrainOptions, PublishOptions, PublishReceipt, RedisSse } from "./service.js";
 export type { LimitOptions, RedisSseOptions } from "./options.js";
-export type { HistoryBounds, HistoryOptions } from "./history/history-policy.js";
-export { StreamWriter } from "./history/stream-writer.js";
-export type { WriterMessage, WriterOptions } from "./history/stream-writer.js";
-export type { RedisSource } from "./redis/connection-factory.js";
 export type { Clock } from "./clock.js";
-export { systemClock } from "./clock.js";
-export { assertKnown, assertObject, describe as describeValue, readMilliseconds } from "./validate.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
-export { sanitize } from "./errors.js";
 export { errorCatalogue } from "./error-catalogue.js";
 export type { ErrorCode, ErrorDescription } from "./error-catalogue.js";
 export type { DiagnosticEvents } from "./diagnostics.js";
@@ -22,35 +15,30 @@ export { PubSubSession } from "./sessions/session.js";
 export type { SessionStatistics } from "./sessions/session-context.js";
 export type { RegistryStatistics } from "./sessions/session-registry.js";
 export type { SessionState } from "./sessions/session-state.js";
+export type { SessionKey } from "./sessions/stream-options.js";
 export type { HubStatistics } from "./subscriptions/subscription-hub.js";
-export type { GapReason } from "./events/inbound-event.js";
+export type { GapReason, StreamEvent } from "./events/inbound-event.js";
 export type { ChannelSelection } from "./events/channel-name.js";
 export type { OutboundMessage } from "./events/outbound-message.js";
-export type { EncodedFrames } from "./sse/frame.js";
-export type { Sink, SinkListener, StreamRequest } from "./sessions/sink.js";
-export type { SinkConnection } from "./peers/dead-peer-detector.js";
-export { readSlowConsumer } from "./backpressure/slow-consumer.js";
-export { readKey, readOnLimit } from "./sessions/session-key.js";
-export type { SessionKey } from "./sessions/session-key.js";
-export type { OnLimit } from "./sse/http-answer.js";
-export type { Resolution } from "./sessions/session-manager.js";
 export type { SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
-export { assertAtOnce } from "./sync-callback.js";
-export { createLog, printable } from "./log.js";
-export type { OnRuleError, RuleFailure, RuleName } from "./sync-callback.js";
-export type { StreamEvent } from "./events/inbound-event.js";
-export { answerTo, COMPLETED_ID, streamHead } from "./sse/http-answer.js";
-export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./sse/http-answer.js";
+export type { OnLimit } from "./sse/http-answer.js";
+export type { RuleName } from "./sync-callback.js";
 
-export { ClientPool } from "./redis/client-pool.js";
-export type { LeaseRequest, LeaseStatistics, PoolStatistics } from "./redis/client-pool.js";
-export { Lease } from "./redis/lease.js";
-
-export { NotificationService } from "./notifications/notification-service.js";
-export type { NewNotification, Notification } from "./notifications/notification-service.js";
+export type { HistoryBounds, HistoryOptions } from "./history/history-policy.js";
+export type { StreamWriter, WriterMessage, WriterOptions } from "./history/stream-writer.js";
+export type { ClientPool, LeaseRequest, LeaseStatistics, PoolStatistics } from "./redis/client-pool.js";
+export type { Lease } from "./redis/lease.js";
+export type { RedisSource } from "./redis/connection-factory.js";
+export type {
+  NewNotification,
+  Notification,
+  NotificationService,
+} from "./notifications/notification-service.js";
 
 export { QueueService } from "./queue/queue-service.js";
 export type { ScheduleOptions } from "./queue/queue-service.js";
+export { progressChannel, TaskFailure } from "./queue/task.js";
+export type { ProgressReport, Task, TaskEventType, TaskProgress, TaskStatus } from "./queue/task.js";
 export type { TaskEntry } from "./queue/task-validator.js";
 export type { QueueOptions, QueueOptionsWith, ResultOptions } from "./queue/queue-options.js";
 export type { EnqueueOptions } from "./queue/enqueue-options.js";
@@ -67,18 +55,14 @@ export type {
   TaskOf,
   TaskSchemas,
 } from "./queue/task-map.js";
-export { DeadLetters } from "./queue/dead-letters.js";
+export type { DeadLetters } from "./queue/dead-letters.js";
 export type { CleanOptions, DeadLetter, ListOptions, TaskPage, UnreadableTask } from "./queue/task-list.js";
 export type { MissedTimes, Schedule, ScheduleTimes } from "./queue/schedules.js";
-export { isFinished, progressChannel, progressOf, TaskFailure } from "./queue/task.js";
-export type { ProgressReport, Task, TaskEventType, TaskProgress, TaskStatus } from "./queue/task.js";
 export type { TaskContext } from "./queue/worker/task-context.js";
 export type { TaskHandler, TaskHandlers } from "./queue/worker/task-handlers.js";
-export { Worker } from "./queue/worker/worker.js";
+export type { Worker } from "./queue/worker/worker.js";
 export type { StopOptions, WorkerOptions } from "./queue/worker/worker-options.js";
 
-export { createPoolReport } from "./status/pool-report.js";
-export type { PoolReport } from "./status/pool-report.js";
 export type { Count, DriftReport } from "./status/connection-audit.js";
 export type { NodeStatus, ServerInfo } from "./status/nodes.js";
 export type {

@@ -5,15 +5,16 @@ import { MAX_CHANNELS } from "./sse/event-id.js";
 import { readSlowConsumer, type SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import {
-  assertKnown,
   assertObject,
-  describe,
+  assertOptions,
+  optionError,
   readMilliseconds,
   readWholeNumber,
   readWholeNumberOrInfinity,
   type Filled,
 } from "./validate.js";
 
+/** The limits of a service, each for one process. */
 export interface LimitOptions {
   /** Streams open at once in this process; further ones are told to come back. Default 50,000. */
   readonly maxSessions?: number | undefined;
@@ -63,6 +64,7 @@ export interface LimitOptions {
   readonly closeTimeoutMs?: number | undefined;
 }
 
+/** Options of `createRedisSse()`. */
 export interface RedisSseOptions {
   /** An app's own ioredis client (duplicated, never closed), ioredis options, or a URL. Default `REDIS_URL`, else redis://127.0.0.1:6379. */
   readonly redis?: RedisSource | undefined;
@@ -160,20 +162,15 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
 
 /** Checks the options and fills in the defaults. Throws `ConfigError`, which names the option. */
 export function readOptions(options: RedisSseOptions = {}): Settings {
-  assertObject("options", options);
-  assertKnown("options", options, KNOWN);
+  assertOptions("options", options, KNOWN);
   const { keyPrefix = "sse:", subscriptions = "shared", heartbeatMs = 15_000, retryMs = 2_000 } = options;
   const { slowConsumer = "disconnect" } = options;
   // A prefix with a brace would break the hash tags that keep the keys of one queue in one slot.
   if (typeof keyPrefix !== "string" || !/^[\w.:-]{1,64}$/.test(keyPrefix)) {
-    throw new ConfigError(
-      `expected keyPrefix as 1 to 64 characters of A-Z a-z 0-9 _ . : -, got ${describe(keyPrefix)}`,
-    );
+    throw optionError("keyPrefix as 1 to 64 characters of A-Z a-z 0-9 _ . : -", keyPrefix);
   }
   if (subscriptions !== "shared" && subscriptions !== "dedicated") {
-    throw new ConfigError(
-      `expected subscriptions as "shared" or "dedicated", got ${describe(subscriptions)}`,
-    );
+    throw optionError('subscriptions as "shared" or "dedicated"', subscriptions);
   }
   const limits = readNumbers("limits", options.limits, DEFAULT_LIMITS, UNBOUNDED_LIMITS, LOWEST_LIMITS);
   readWholeNumber("limits.maxChannelsPerSession", limits.maxChannelsPerSession, 1, MAX_CHANNELS);
@@ -223,8 +220,7 @@ function readNumbers<Group extends { readonly [Name in keyof Group]: number }>(
   lowest: Readonly<Record<string, number>> = {},
 ): Group {
   if (given === undefined) return defaults;
-  assertObject(group, given);
-  assertKnown(group, given, new Set(Object.keys(defaults)));
+  assertOptions(group, given, new Set(Object.keys(defaults)));
   const entries = Object.entries<number>(defaults).map(([name, fallback]) => {
     const value: unknown = (given as Record<string, unknown>)[name];
     if (value === undefined) return [name, fallback];

@@ -14,7 +14,7 @@ import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
-import { SessionManager, type Resolution } from "./sessions/session-manager.js";
+import { SessionManager } from "./sessions/session-manager.js";
 import type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
 import type { QueueService } from "./queue/queue-service.js";
 import { Queues, type TaskSnapshot } from "./queue/queues.js";
@@ -27,7 +27,7 @@ import { SubscriberConnection } from "./redis/subscriber-connection.js";
 import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
 import { withTaskLogs } from "./queue/task-logs.js";
-import { assertKnown, assertObject, readFlag, readMilliseconds } from "./validate.js";
+import { assertOptions, readFlag, readMilliseconds } from "./validate.js";
 
 /** What became of a published event. */
 export interface PublishReceipt {
@@ -37,6 +37,7 @@ export interface PublishReceipt {
   readonly receivers: number;
 }
 
+/** Options of `publish()`. */
 export interface PublishOptions {
   /** False: the event is sent to who listens now, and kept nowhere. Default: as the channel's history is configured. */
   readonly history?: boolean | undefined;
@@ -44,6 +45,7 @@ export interface PublishOptions {
   readonly finite?: boolean | undefined;
 }
 
+/** Options of `drain()`. */
 export interface DrainOptions {
   /** By when all streams are closed, in milliseconds. Default 10,000. */
   readonly timeoutMs?: number | undefined;
@@ -87,19 +89,20 @@ export interface RedisSse {
   /**
    * Runs an application's resolver, for an adapter, with the deadline `limits.resolverTimeoutMs`.
    *
-   * Resolves with `{ value }` if the resolver answers in time. Resolves with `{ refusal }`, an answer for the client,
-   * if the deadline passes, the client leaves, or the service drains or closes. The adapter sends the refusal if the
-   * client is still there. A later answer or error of the resolver is ignored. Rejects with the resolver's error if
-   * it fails in time.
+   * Resolves to `{ value }` if the resolver answers in time. Resolves to `null` if the deadline passes, the client leaves,
+   * or the service drains or closes: the client has its answer then, and a later answer or error of the resolver is
+   * ignored. Rejects with the resolver's error if it fails in time.
    */
   resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "retryMs">,
+    request: Omit<StreamRequest, "key">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
-  ): Promise<Resolution<T>>;
+  ): Promise<{ readonly value: T } | null>;
   /** Whether `open()` would begin a stream now: the fault that it would be refused with, or `null`. */
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
+  /** The Redis connections of this service, for leases of your own. */
   readonly pool: ClientPool;
+  /** Notifications that are stored for each user, and streamed to open pages. */
   readonly notifications: NotificationService;
   /**
    * The queue of that name, 1 to 64 characters of A-Z a-z 0-9 _ . -; one object for each name. Default "default". `schemas`
@@ -223,8 +226,7 @@ class RedisSseService implements RedisSse {
     options: PublishOptions = {},
   ): Promise<PublishReceipt> {
     assertChannel(channel, this.#settings.keyPrefix);
-    assertObject("publish()", options);
-    assertKnown("publish()", options, PUBLISH_OPTIONS);
+    assertOptions("publish()", options, PUBLISH_OPTIONS);
     readFlag("history", options.history);
     readFlag("finite", options.finite);
     const serialized = serializeMessage(message, this.#settings.limits.maxEventBytes);
@@ -264,10 +266,10 @@ class RedisSseService implements RedisSse {
   }
 
   resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "retryMs">,
+    request: Omit<StreamRequest, "key">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
-  ): Promise<Resolution<T>> {
+  ): Promise<{ readonly value: T } | null> {
     return this.#streams.resolve(request, sink, resolver);
   }
 
@@ -299,8 +301,7 @@ class RedisSseService implements RedisSse {
   }
 
   async drain(options: DrainOptions = {}): Promise<void> {
-    assertObject("drain()", options);
-    assertKnown("drain()", options, DRAIN_OPTIONS);
+    assertOptions("drain()", options, DRAIN_OPTIONS);
     const { timeoutMs = 10_000, spreadMs = timeoutMs / 2 } = options;
     readMilliseconds("timeoutMs", timeoutMs, 0);
     if (!(spreadMs >= 0 && spreadMs <= timeoutMs)) {

@@ -45,6 +45,7 @@ export interface RuleFailure {
   readonly event: string | undefined;
 }
 
+/** Called with the error of a rule, and with the event for which the rule failed. */
 export type OnRuleError = (error: unknown, failure: RuleFailure) => void;
 
 /** Tells the log and the application that a rule of a stream failed. Never throws. */

@@ -14,14 +14,12 @@ export function readWholeNumber(
   max: number = MAX_TIMER_MS,
 ): number {
   if (isWholeNumber(value, min, max)) return value;
-  throw new ConfigError(`expected ${name} as a whole number from ${min} to ${max}, got ${describe(value)}`);
+  throw optionError(`${name} as a whole number from ${min} to ${max}`, value);
 }
 
 export function readWholeNumberOrInfinity(name: string, value: unknown, min: number): number {
   if (value === Infinity || isWholeNumber(value, min, MAX_TIMER_MS)) return value;
-  throw new ConfigError(
-    `expected ${name} as a whole number from ${min} to ${MAX_TIMER_MS}, or Infinity, got ${describe(value)}`,
-  );
+  throw optionError(`${name} as a whole number from ${min} to ${MAX_TIMER_MS}, or Infinity`, value);
 }
 
 function isWholeNumber(value: unknown, min: number, max: number): value is number {
@@ -34,16 +32,20 @@ export function readMilliseconds(name: string, value: unknown, min = 1): number 
 }
 
 export function assertObject(name: string, value: unknown): asserts value is object {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new ConfigError(`expected ${name} as an object, got ${describe(value)}`);
-  }
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+  if (!isObject) throw optionError(`${name} as an object`, value);
 }
 
-/** A misspelt option would be a default that nobody meant. */
-export function assertKnown(name: string, value: object, known: ReadonlySet<string>): void {
-  const unknown = Object.keys(value).find((key) => !known.has(key));
+/** Checks that options are an object and, with `known`, that no name is misspelt: a misspelt option would be ignored. */
+export function assertOptions(
+  name: string,
+  value: unknown,
+  known?: ReadonlySet<string>,
+): asserts value is object {
+  assertObject(name, value);
+  const unknown = known && Object.keys(value).find((key) => !known.has(key));
   if (unknown !== undefined) {
-    throw new ConfigError(`expected ${name} to have only ${[...known].join(", ")}; got ${nameOf(unknown)}`);
+    throw new ConfigError(`expected ${name} to have only ${[...known!].join(", ")}; got ${nameOf(unknown)}`);
   }
 }
 
@@ -54,7 +56,12 @@ function nameOf(key: string): string {
 
 export function readFlag(name: string, value: unknown): boolean | undefined {
   if (value === undefined || typeof value === "boolean") return value;
-  throw new ConfigError(`expected ${name} as true or false, got ${describe(value)}`);
+  throw optionError(`${name} as true or false`, value);
+}
+
+/** The error for an option with a wrong value. The message names the type of the value, and never shows text. */
+export function optionError(expected: string, value: unknown): ConfigError {
+  return new ConfigError(`expected ${expected}, got ${describe(value)}`);
 }
 
 /** A value as a message may show it: text never, since a URL given in the wrong place holds a password. */

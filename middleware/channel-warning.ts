@@ -1,4 +1,4 @@
-import { printable } from "../lib/index.js";
+import { quote } from "./quote.js";
 
 /** The text of a missing value or an object, as a whole segment of a channel name. */
 const MISSING = /(?:^|[:/.|#{}])(?:undefined|null|NaN|\[object Object\])(?:$|[:/.|#{}])/;
@@ -24,7 +24,7 @@ export class ChannelWarning {
       "redis-sse: a value is probably missing in the channel name %s. All clients without that value share the " +
         "channel. Check the template string in the resolver. A nested express.Router() needs " +
         "{ mergeParams: true } to see the parameters of its parent. This mount prints the warning once.",
-      printable(name),
+      quote(name),
     );
   }
 }

@@ -3,6 +3,7 @@
 export { bearerAuth } from "./bearer-auth.js";
 export { defaultService } from "./default-service.js";
 export { redisPoolStatus } from "./redis-pool-status.js";
+export type { PoolReport } from "./pool-report.js";
 export type { RedisPoolStatusOptions } from "./redis-pool-status.js";
 export type { OnStreamError, RuleErrorContext } from "./rule-errors.js";
 export { sseStream } from "./sse-stream.js";

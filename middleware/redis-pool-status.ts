@@ -1,9 +1,11 @@
 import type { Request, RequestHandler, Response } from "express";
 
-import { assertObject, ConfigError, createPoolReport, type RedisSse } from "../lib/index.js";
+import { ConfigError, type RedisSse } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
-import { assertServiceOption } from "./service-option.js";
+import { createPoolReport } from "./pool-report.js";
+import { assertMountOptions } from "./service-option.js";
 
+/** Options of `redisPoolStatus()`. */
 export interface RedisPoolStatusOptions {
   /** Default: the service that `sseStream()` uses when it is given none. */
   readonly service?: RedisSse;
@@ -17,8 +19,7 @@ export interface RedisPoolStatusOptions {
  * `authorize`.
  */
 export function redisPoolStatus(options: RedisPoolStatusOptions): RequestHandler {
-  assertObject("options", options);
-  assertServiceOption(options);
+  assertMountOptions(options);
   const { authorize, service } = options as Partial<RedisPoolStatusOptions>;
   if (typeof authorize !== "function") {
     throw new ConfigError(

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServerHttp2Stream } from "node:http2";
 
-import type { SinkConnection } from "../lib/index.js";
+import type { SinkConnection } from "../lib/adapter.js";
 
 /** The connection that a response goes over; `null` where there is none any more. */
 export function connectionOf(req: IncomingMessage, res: ServerResponse): SinkConnection | null {

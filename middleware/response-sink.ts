@@ -8,7 +8,8 @@ import type {
   SinkConnection,
   SinkListener,
   StreamHead,
-} from "../lib/index.js";
+} from "../lib/adapter.js";
+import { RedisSseError } from "../lib/index.js";
 import { isWrittenByNode } from "./native-write.js";
 import { connectionOf } from "./response-connection.js";
 
@@ -54,14 +55,15 @@ export class ResponseSink implements Sink {
     return connectionOf(this.#req, this.#res);
   }
 
-  /** Whether the application has sent the head of a response. */
-  get headSent(): boolean {
-    return this.#res.headersSent;
-  }
-
-  /** Whether the application has answered and ended the response. */
-  get ended(): boolean {
-    return this.#res.writableEnded;
+  /** Whether the client is connected and has no answer yet. Throws if the head of another response was sent. */
+  canAnswer(): boolean {
+    if (this.closed || this.#res.writableEnded) return false;
+    if (!this.#res.headersSent) return true;
+    throw new RedisSseError(
+      "HEADERS_SENT",
+      "The head of the response was sent before the stream could begin, by an earlier middleware or by the resolver. " +
+        "Mount the stream before that middleware, and do not call res.flushHeaders() or res.write().",
+    );
   }
 
   start({ status, headers }: StreamHead, block: EncodedFrames): boolean {
@@ -120,6 +122,7 @@ export class ResponseSink implements Sink {
   }
 
   answer({ status, headers, body }: HttpAnswer): void {
+    if (!this.canAnswer()) return;
     if (status === 200 || status === 503) this.#endConnectionAfter();
     // What other middleware has said of the length of a body is not of this one.
     if (this.#res.hasHeader("Content-Length")) {

@@ -1,6 +1,9 @@
+import createDebug from "debug";
 import type { Request } from "express";
 
-import { createLog, printable, type OnRuleError, type RuleFailure, type RuleName } from "../lib/index.js";
+import type { OnRuleError, RuleFailure } from "../lib/adapter.js";
+import type { RuleName } from "../lib/index.js";
+import { quote } from "./quote.js";
 
 /** What failed, and for whom. */
 export interface RuleErrorContext extends RuleFailure {
@@ -9,9 +12,10 @@ export interface RuleErrorContext extends RuleFailure {
   readonly omitted: number;
 }
 
+/** The option `onError` of a mount. */
 export type OnStreamError = (error: unknown, context: RuleErrorContext) => void | Promise<void>;
 
-const log = createLog("http");
+const log = createDebug("redis-sse:http");
 
 /** For so long nothing more is told of a rule: it may fail for each event and each stream. */
 const PERIOD_MS = 1_000;
@@ -58,8 +62,5 @@ function printRuleError(
   { rule, channel, event = "message", omitted }: RuleErrorContext,
 ): void {
   const more = omitted === 0 ? "" : ` (and ${omitted} more since the last that was told)`;
-  console.error(
-    `redis-sse: ${rule}() failed on ${printable(channel)}, event ${printable(event)}${more}:`,
-    error,
-  );
+  console.error(`redis-sse: ${rule}() failed on ${quote(channel)}, event ${quote(event)}${more}:`, error);
 }

@@ -1,15 +1,21 @@
-import { ConfigError, describeValue, type RedisSse } from "../lib/index.js";
+import { assertOptions, optionError } from "../lib/adapter.js";
+import { ConfigError, type RedisSse } from "../lib/index.js";
 
-/** Checks the option `service`, and that the options are not the service itself. Throws `ConfigError`. */
-export function assertServiceOption(options: { readonly service?: unknown }): void {
+/**
+ * Checks that the options of a mount are an object with only `known` names, and that `service` is a service. Throws
+ * `ConfigError`.
+ */
+export function assertMountOptions(
+  options: { readonly service?: unknown },
+  known?: ReadonlySet<string>,
+): void {
+  assertOptions("options", options);
   if (isService(options)) throw new ConfigError("expected options, got a service: pass { service: sse }");
-  // One that is forgotten or misspelt would stream from another service than the app publishes through.
+  assertOptions("options", options, known);
+  // A service that is undefined would be replaced by the default service, which the application does not publish through.
   if (!("service" in options) || isService(options.service)) return;
-  const { service } = options;
-  const hint = describeValue(service) === "a promise" ? ": await it" : "";
-  throw new ConfigError(
-    `expected service as what createRedisSse() answered, got ${describeValue(service)}${hint}`,
-  );
+  const { message } = optionError("service as what createRedisSse() answered", options.service);
+  throw new ConfigError(message.endsWith("a promise") ? `${message}: await it` : message);
 }
 
 function isService(value: unknown): value is RedisSse {

@@ -1,21 +1,11 @@
 import type { RequestHandler } from "express";
 
-import {
-  assertAtOnce,
-  assertKnown,
-  assertObject,
-  ConfigError,
-  describeValue,
-  readMilliseconds,
-  readOnLimit,
-  readSlowConsumer,
-} from "../lib/index.js";
+import { assertStreamOptions, optionError } from "../lib/adapter.js";
 import { ChannelWarning } from "./channel-warning.js";
 import { RuleErrors } from "./rule-errors.js";
 import type { ChannelResolver, RouteParams, SseStreamOptions } from "./stream-options.js";
-import { serveStream } from "./serve-stream.js";
-import { assertServiceOption } from "./service-option.js";
-import { assertMethods, streamHandler } from "./stream-handler.js";
+import { assertMountOptions } from "./service-option.js";
+import { assertMethods, serve, streamHandler } from "./stream-handler.js";
 
 /**
  * Streams the resolved channels to the client until it leaves; then everything is given back. Faults of the
@@ -30,7 +20,7 @@ export function sseStream<Params = RouteParams>(
   const warning = new ChannelWarning();
   return streamHandler(channelResolver, options, (visit, selection) => {
     warning.look(selection);
-    return serveStream(visit, selection, options, errors);
+    return serve(visit, selection, options, errors);
   });
 }
 
@@ -54,31 +44,17 @@ const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
 
 function assertArguments<Params>(channelResolver: unknown, options: SseStreamOptions<Params>): void {
   if (typeof channelResolver !== "function") {
-    throw new ConfigError(
-      `expected sseStream(channelResolver) with a function, got ${describeValue(channelResolver)}`,
-    );
+    throw optionError("sseStream(channelResolver) with a function", channelResolver);
   }
-  assertObject("options", options);
-  assertServiceOption(options);
-  assertKnown("options", options, KNOWN);
-  const { from, slowConsumer, onUnavailable, onLimit, methods, heartbeatMs, retryMs } = options;
-  readOnLimit(onLimit);
-  assertMethods(methods);
-  if (slowConsumer !== undefined) readSlowConsumer(slowConsumer);
+  assertMountOptions(options, KNOWN);
+  assertStreamOptions(options);
+  assertMethods(options.methods);
+  const { from } = options;
   if (from !== undefined && from !== "now" && from !== "earliest") {
-    throw new ConfigError(`expected from as "now" or "earliest", got ${describeValue(from)}`);
+    throw optionError('from as "now" or "earliest"', from);
   }
-  for (const name of ["key", "filter", "transform", "until", "first", "onError", "onOpen"] as const) {
+  for (const name of ["key", "first", "onError", "onOpen"] as const) {
     if (options[name] === undefined || typeof options[name] === "function") continue;
-    throw new ConfigError(`expected ${name} as a function, got ${describeValue(options[name])}`);
-  }
-  for (const name of ["filter", "transform", "until"] as const) assertAtOnce(name, options[name]);
-  if (onUnavailable !== undefined && onUnavailable !== "event" && onUnavailable !== "status") {
-    throw new ConfigError(
-      `expected onUnavailable as "event" or "status", got ${describeValue(onUnavailable)}`,
-    );
-  }
-  for (const [name, value] of Object.entries({ heartbeatMs, retryMs })) {
-    if (value !== undefined) readMilliseconds(name, value);
+    throw optionError(`${name} as a function`, options[name]);
   }
 }

@@ -5,18 +5,17 @@ import type { Request, RequestHandler, Response } from "express";
 import {
   answerTo,
   COMPLETED_ID,
-  ConfigError,
-  describeValue,
+  optionError,
   readKey,
-  RedisSseError,
-  type FaultAnswerOptions,
-  type RedisSse,
-  type SessionKey,
-} from "../lib/index.js";
+  serveStream,
+  type StreamRequest,
+} from "../lib/adapter.js";
+import { RedisSseError, type ChannelSelection, type RedisSse, type SessionKey } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { guardPipeline } from "./pipeline-guard.js";
 import { ResponseSink } from "./response-sink.js";
+import type { RuleErrors } from "./rule-errors.js";
 import type { SseStreamOptions } from "./stream-options.js";
 
 /** The options that decide about a request before its stream opens. */
@@ -31,8 +30,6 @@ export interface Visit<Params> {
   readonly sink: ResponseSink;
   readonly service: RedisSse;
   readonly key: string | undefined;
-  /** How a fault is answered if no stream opens. */
-  readonly answer: FaultAnswerOptions;
 }
 
 /**
@@ -44,26 +41,23 @@ export function streamHandler<Params, Answer>(
   options: RequestOptions<Params>,
   serve: (visit: Visit<Params>, answer: Answer) => Promise<void> | void,
 ): RequestHandler<Params> {
-  const { onUnavailable = "event", onLimit, retryMs = 2_000 } = options;
   const allow = [...new Set(["GET", "HEAD", ...(options.methods ?? [])])];
-  const answer: FaultAnswerOptions = { onUnavailable, onLimit, retryMs, allow };
 
   const handler: RequestHandler<Params> = async (req, res, next) => {
     try {
       const sink = new ResponseSink(req, res);
-      if (!canAnswer(sink)) return;
+      if (!sink.canAnswer()) return;
       const fault = findFault(req, res, isRouteOf(handler, req) || allow.includes(req.method));
-      if (fault !== null) return sink.answer(answerTo(fault, answer));
+      if (fault !== null) return sink.answer(answerTo(fault, { ...options, allow }));
       guardPipeline(req, res);
       const service = options.service ?? defaultService();
-      const { value, refusal } = await service.resolve(options, sink, () =>
+      const resolved = await service.resolve(options, sink, () =>
         Promise.all([askKey(options.key, req), ask(resolver, req)]),
       );
       // The client may have left, or the application may have answered by itself.
-      if (!canAnswer(sink)) return;
-      if (refusal !== undefined) return sink.answer(refusal);
-      const [key, selection] = value;
-      await serve({ req, sink, service, key, answer }, selection);
+      if (resolved === null || !sink.canAnswer()) return;
+      const [key, selection] = resolved.value;
+      await serve({ req, sink, service, key }, selection);
     } catch (error) {
       next(error);
     }
@@ -71,15 +65,32 @@ export function streamHandler<Params, Answer>(
   return handler;
 }
 
-/** Whether the client is connected and has no answer yet. Throws if the head of another response was sent. */
-export function canAnswer(sink: ResponseSink): boolean {
-  if (sink.closed || sink.ended) return false;
-  if (!sink.headSent) return true;
-  throw new RedisSseError(
-    "HEADERS_SENT",
-    "The head of the response was sent before the stream could begin, by an earlier middleware or by the resolver. " +
-      "Mount the stream before that middleware, and do not call res.flushHeaders() or res.write().",
-  );
+/** Opens the stream, or answers HEAD. Rejects only with an error that the application threw. */
+export async function serve<Params>(
+  { req, sink, service, key }: Visit<Params>,
+  selection: ChannelSelection,
+  options: SseStreamOptions<Params>,
+  errors: RuleErrors,
+): Promise<void> {
+  if (!sink.canAnswer()) return;
+  const { first, from, filter, transform, until, onOpen } = options;
+  const { onUnavailable, onLimit, heartbeatMs, retryMs, slowConsumer } = options;
+  const request: StreamRequest = {
+    method: req.method,
+    key,
+    first: first?.(req),
+    lastEventId: lastEventIdOf(req) ?? (from === "earliest" ? "earliest" : undefined),
+    filter: filter && ((event) => filter(event, req)),
+    transform: transform && ((event) => transform(event, req)),
+    slowConsumer,
+    until: until && ((event) => until(event, req)),
+    onError: errors.of(req as Request),
+    onUnavailable,
+    onLimit,
+    heartbeatMs,
+    retryMs,
+  };
+  await serveStream(service, request, sink, selection, (session) => onOpen?.(session, req));
 }
 
 /** Async, so that an error thrown by one of the two functions does not leave the other's promise unhandled. */
@@ -138,13 +149,10 @@ function isRouteOf<Params>(handler: RequestHandler<Params>, req: Request<Params>
 export function assertMethods(methods: unknown): void {
   if (methods === undefined) return;
   if (!Array.isArray(methods) || methods.length === 0) {
-    const got = Array.isArray(methods) ? "an empty array" : describeValue(methods);
-    throw new ConfigError(`expected methods as a non-empty array of HTTP methods, got ${got}`);
+    throw optionError("methods as a non-empty array of HTTP methods", methods);
   }
   for (const method of methods as readonly unknown[]) {
     if (typeof method === "string" && METHODS.includes(method)) continue;
-    throw new ConfigError(
-      `expected methods to hold HTTP methods in upper case, such as "POST", got ${describeValue(method)}`,
-    );
+    throw optionError('methods to hold HTTP methods in upper case, such as "POST"', method);
   }
 }

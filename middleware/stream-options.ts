@@ -23,6 +23,7 @@ export type ChannelResolver<Params = RouteParams> = (
  */
 export type RouteParams = { readonly [name: string]: string };
 
+/** Options of `sseStream()`. */
 export interface SseStreamOptions<Params = RouteParams> {
   /** Default: one service for the process, made with the first request, from `REDIS_URL`. */
   readonly service?: RedisSse;

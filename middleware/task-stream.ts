@@ -1,16 +1,9 @@
 import type { Request, RequestHandler } from "express";
 
+import { answerTo, isFinished, optionError, progressOf } from "../lib/adapter.js";
 import {
-  answerTo,
-  assertKnown,
-  assertObject,
-  ConfigError,
-  describeValue,
-  isFinished,
   progressChannel,
-  progressOf,
   RedisSseError,
-  sanitize,
   type RedisSse,
   type StreamEvent,
   type TaskProgress,
@@ -18,11 +11,10 @@ import {
 } from "../lib/index.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { RuleErrors } from "./rule-errors.js";
-import { serveStream } from "./serve-stream.js";
-import { assertServiceOption } from "./service-option.js";
+import { assertMountOptions } from "./service-option.js";
 import { sseStream } from "./sse-stream.js";
 import type { RouteParams, SseStreamOptions } from "./stream-options.js";
-import { canAnswer, streamHandler } from "./stream-handler.js";
+import { serve, streamHandler } from "./stream-handler.js";
 
 /** Tells which task a request may watch: its id, or nothing, which is answered 403. */
 export type TaskResolver<Params = RouteParams> = (
@@ -31,6 +23,7 @@ export type TaskResolver<Params = RouteParams> = (
 
 type TaskSelection = string | null | undefined | false;
 
+/** Options of `taskStream()`. */
 export interface TaskStreamOptions<Params = RouteParams> extends Pick<
   SseStreamOptions<Params>,
   | "service"
@@ -63,13 +56,10 @@ export function taskStream<Params = RouteParams>(
   return streamHandler(taskResolver, options, async (visit, selection) => {
     const { req, sink, service } = visit;
     const found = await find(service, selection, options.queue);
-    if (found instanceof RedisSseError) {
-      if (canAnswer(sink)) sink.answer(answerTo(found, visit.answer));
-      return;
-    }
+    if (found instanceof RedisSseError) return sink.answer(answerTo(found, options));
     const isBack = lastEventIdOf(req) !== undefined;
     const rules = found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader<Params>(found);
-    await serveStream(visit, progressChannel(found.task.id), { ...options, ...rules }, errors);
+    await serve(visit, progressChannel(found.task.id), { ...options, ...rules }, errors);
   });
 }
 
@@ -84,7 +74,8 @@ async function find(
     if (found !== null && (queue === undefined || found.task.queue === queue)) return found;
     return new RedisSseError("UNKNOWN_TASK", "expected the id of a task that is there");
   } catch (error) {
-    return sanitize(error);
+    if (error instanceof RedisSseError) return error;
+    throw error;
   }
 }
 
@@ -154,16 +145,12 @@ const KNOWN: ReadonlySet<string> = new Set<keyof TaskStreamOptions>([
 
 function assertArguments<Params>(taskResolver: unknown, options: TaskStreamOptions<Params>): void {
   if (typeof taskResolver !== "function") {
-    throw new ConfigError(
-      `expected taskStream(taskResolver) with a function, got ${describeValue(taskResolver)}`,
-    );
+    throw optionError("taskStream(taskResolver) with a function", taskResolver);
   }
-  assertObject("options", options);
-  assertServiceOption(options);
-  assertKnown("options", options, KNOWN);
+  assertMountOptions(options, KNOWN);
   const { queue, ...shared } = options;
   if (queue !== undefined && typeof queue !== "string") {
-    throw new ConfigError(`expected queue as the name of a queue, got ${describeValue(queue)}`);
+    throw optionError("queue as the name of a queue", queue);
   }
   // Whatever else is wrong with the options is said now, not with the first request.
   sseStream(() => null, shared);

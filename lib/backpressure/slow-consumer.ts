@@ -1,7 +1,6 @@
 import { AsyncResource } from "node:async_hooks";
 
-import { ConfigError } from "../errors.js";
-import { assertKnown, describe } from "../validate.js";
+import { assertOptions, optionError } from "../validate.js";
 import { assertAtOnce } from "../sync-callback.js";
 import type { StreamEvent } from "../events/inbound-event.js";
 
@@ -32,17 +31,15 @@ const NAMES: ReadonlySet<unknown> = new Set(["disconnect", "drop-oldest", "lates
 export function readSlowConsumer(policy: unknown): SlowConsumerPolicy {
   if (NAMES.has(policy)) return policy as SlowConsumerPolicy;
   if (typeof policy === "object" && policy !== null) {
-    assertKnown("slowConsumer", policy, new Set(["latestBy"]));
+    assertOptions("slowConsumer", policy, new Set(["latestBy"]));
     const { latestBy } = policy as { latestBy?: unknown };
-    if (typeof latestBy !== "function") {
-      throw new ConfigError(`expected slowConsumer.latestBy as a function, got ${describe(latestBy)}`);
-    }
+    if (typeof latestBy !== "function") throw optionError("slowConsumer.latestBy as a function", latestBy);
     assertAtOnce("slowConsumer.latestBy", latestBy);
     return policy as SlowConsumerPolicy;
   }
-  throw new ConfigError(
-    'expected slowConsumer as "disconnect", "drop-oldest", "latest" or { latestBy: (event) => key }, got ' +
-      describe(policy),
+  throw optionError(
+    'slowConsumer as "disconnect", "drop-oldest", "latest" or { latestBy: (event) => key }',
+    policy,
   );
 }
 

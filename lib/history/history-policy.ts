@@ -1,5 +1,5 @@
 import { ConfigError } from "../errors.js";
-import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "../validate.js";
+import { assertObject, assertOptions, optionError, readMilliseconds, readWholeNumber } from "../validate.js";
 
 /** How much of a channel is kept. */
 export interface HistoryBounds {
@@ -9,6 +9,7 @@ export interface HistoryBounds {
   readonly maxAgeMs?: number;
 }
 
+/** How many events of each channel are kept for clients that reconnect. */
 export interface HistoryOptions extends HistoryBounds {
   /**
    * Other bounds, or none (`false`), by channel. A key is a channel's name, in which `*` stands for any text;
@@ -45,8 +46,7 @@ const MAX_AGE_MS = 365 * 24 * 3_600_000;
 /** Checks the option `history`. Throws `ConfigError`. */
 export function readHistoryOptions(options: HistoryOptions | false | undefined = {}): HistorySettings {
   if (options === false) return { policy: () => null, checkMs: DEFAULT_CHECK_MS };
-  assertObject("history", options);
-  assertKnown("history", options, new Set(["maxLength", "maxAgeMs", "channels", "checkMs"]));
+  assertOptions("history", options, new Set(["maxLength", "maxAgeMs", "channels", "checkMs"]));
   const { checkMs = DEFAULT_CHECK_MS } = options;
   return {
     policy: readPolicy(options),
@@ -75,10 +75,9 @@ function readOwnBounds(
   fallback: Required<HistoryBounds>,
 ): Required<HistoryBounds> {
   if (typeof given !== "object") {
-    throw new ConfigError(`expected ${name} as an object or false, got ${describe(given)}`);
+    throw optionError(`${name} as an object or false`, given);
   }
-  assertObject(name, given);
-  assertKnown(name, given, new Set(["maxLength", "maxAgeMs"]));
+  assertOptions(name, given, new Set(["maxLength", "maxAgeMs"]));
   return readBounds(name, given, fallback);
 }
 

@@ -1,12 +1,13 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import { delay } from "../deadline.js";
-import { ConfigError, RedisSseError, sanitize } from "../errors.js";
+import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { fitsInEvent, maxFrameBytes, TextSplitter } from "../text-splitter.js";
-import { assertKnown, assertObject, describe, readMilliseconds, readWholeNumber } from "../validate.js";
+import { assertOptions, optionError, readMilliseconds, readWholeNumber } from "../validate.js";
 import type { Ending, LeaseStatus } from "./history-scripts.js";
 import { channelRefusal, type LoggedEvent, type LogOptions } from "./log-publisher.js";
 
+/** Options of `writer()`. */
 export interface WriterOptions {
   /** The type of the events that carry the chunks. Default `message`. */
   readonly event?: string;
@@ -64,10 +65,9 @@ function brokenOff(): RedisSseError {
 const END: LoggedEvent = { event: undefined, data: "" };
 
 export function readWriterOptions(options: WriterOptions): Required<Omit<WriterOptions, "event" | "signal">> {
-  assertObject("writer()", options);
-  assertKnown("writer()", options, KNOWN);
+  assertOptions("writer()", options, KNOWN);
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
-    throw new ConfigError(`expected signal as an AbortSignal, got ${describe(options.signal)}`);
+    throw optionError("signal as an AbortSignal", options.signal);
   }
   return {
     flushMs: readMilliseconds("flushMs", options.flushMs ?? DEFAULTS.flushMs, 0),

@@ -7,6 +7,7 @@ import type { RedisClient } from "../redis/client.js";
 import { defineScript } from "../redis/script.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
 
+/** A notification to send. */
 export interface NewNotification {
   /** Whose stream it goes to: channel `notifications:{userId}`. At most 128 characters, no control characters. */
   readonly userId: string;
@@ -16,6 +17,7 @@ export interface NewNotification {
   readonly data?: unknown;
 }
 
+/** A stored notification. */
 export interface Notification {
   readonly id: string;
   readonly userId: string;

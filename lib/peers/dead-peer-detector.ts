@@ -6,8 +6,9 @@ import { placeOf, parseUnanswered, type TcpEnds, type TcpTable, type UnansweredS
 
 /** A TCP connection, as `net.Socket` has it. Over HTTP/2 those of several sinks are one. */
 export interface SinkConnection extends TcpEnds {
-  /** With what it has ended. */
+  /** The error that ended the connection. */
   readonly errored?: NodeJS.ErrnoException | null;
+  /** Turns TCP keepalive on or off, as `net.Socket` does. */
   setKeepAlive(enable: boolean, initialDelayMs: number): unknown;
   /** Drops it, with all that goes over it. */
   destroy(): unknown;

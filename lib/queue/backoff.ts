@@ -1,5 +1,4 @@
-import { ConfigError } from "../errors.js";
-import { assertKnown, describe, readWholeNumber } from "../validate.js";
+import { assertOptions, optionError, readWholeNumber } from "../validate.js";
 
 /** How long a task waits that has failed, before it is tried again. */
 export interface Backoff {
@@ -29,18 +28,18 @@ export function readBackoff(given: Backoff | number = {}): Required<Backoff> {
     return { ...DEFAULTS, type: "fixed", delayMs, maxDelayMs: delayMs, jitter: 0 };
   }
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw new ConfigError(`expected backoff as milliseconds or an object, got ${describe(given)}`);
+    throw optionError("backoff as milliseconds or an object", given);
   }
-  assertKnown("backoff", given, KNOWN);
+  assertOptions("backoff", given, KNOWN);
   const { type = DEFAULTS.type, delayMs = DEFAULTS.delayMs, jitter = DEFAULTS.jitter } = given;
   if (type !== "fixed" && type !== "exponential") {
-    throw new ConfigError(`expected backoff.type as "fixed" or "exponential", got ${describe(type)}`);
+    throw optionError('backoff.type as "fixed" or "exponential"', type);
   }
   readWholeNumber("backoff.delayMs", delayMs, 0, MAX_DELAY_MS);
   const { maxDelayMs = Math.max(DEFAULTS.maxDelayMs, delayMs) } = given;
   readWholeNumber("backoff.maxDelayMs", maxDelayMs, delayMs, MAX_DELAY_MS);
   if (typeof jitter !== "number" || !(jitter >= 0 && jitter <= 1)) {
-    throw new ConfigError(`expected backoff.jitter as a number from 0 to 1, got ${describe(jitter)}`);
+    throw optionError("backoff.jitter as a number from 0 to 1", jitter);
   }
   return { type, delayMs, maxDelayMs, jitter };
 }

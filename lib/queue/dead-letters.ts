@@ -1,6 +1,5 @@
-import { ConfigError } from "../errors.js";
 import type { Script } from "../redis/script.js";
-import { describe } from "../validate.js";
+import { optionError } from "../validate.js";
 import type { QueueStore } from "./queue-store.js";
 import { purgeTasks, requeueTasks } from "./scripts/dead-letters.js";
 import { listTasks } from "./scripts/read.js";
@@ -72,7 +71,7 @@ export class DeadLetters {
 function readIds(ids: string | readonly string[]): readonly string[] {
   const list = typeof ids === "string" ? [ids] : ids;
   if (!Array.isArray(list)) {
-    throw new ConfigError(`expected a task's id or a list of them, got ${describe(ids)}`);
+    throw optionError("a task's id or a list of them", ids);
   }
   for (const id of list) assertTaskId(id);
   return list as readonly string[];

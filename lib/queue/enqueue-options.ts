@@ -1,5 +1,5 @@
 import { ConfigError, RedisSseError } from "../errors.js";
-import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
+import { assertObject, assertOptions, optionError, readWholeNumber } from "../validate.js";
 import { readBackoff, type Backoff } from "./backoff.js";
 import { assertTaskId } from "./task.js";
 
@@ -64,8 +64,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof EnqueueOptions>([
 
 /** Checks the options of `enqueue()`. Throws `INVALID_TASK` for an id or a key, which are data, `ConfigError` for any other. */
 export function readEnqueueOptions(options: EnqueueOptions, resultTtlMs: number): EnqueueSettings {
-  assertObject("the task's options", options);
-  assertKnown("the task's options", options, KNOWN);
+  assertOptions("the task's options", options, KNOWN);
   const { id, priority = 0, attempts } = options;
   if (id !== undefined) assertTaskId(id);
   readWholeNumber("priority", priority, -100, 100);
@@ -95,7 +94,7 @@ function readWhen({ delayMs, runAt }: EnqueueOptions): string {
   if (runAt === undefined) return "";
   const time = runAt instanceof Date ? runAt.getTime() : runAt;
   if (typeof time === "number" && time >= 0 && time <= 8.64e15) return String(Math.floor(time));
-  throw new ConfigError(`expected runAt as a valid Date or milliseconds since 1970, got ${describe(runAt)}`);
+  throw optionError("runAt as a valid Date or milliseconds since 1970", runAt);
 }
 
 function readSettings(options: EnqueueOptions, windowMs: number, queueTtlMs: number): string {
@@ -130,8 +129,7 @@ function readObject(given: { readonly key: string; readonly windowMs?: number })
   key: string;
   windowMs?: number;
 } {
-  assertObject("deduplicate", given);
-  assertKnown("deduplicate", given, new Set(["key", "windowMs"]));
+  assertOptions("deduplicate", given, new Set(["key", "windowMs"]));
   return given;
 }
 

@@ -1,5 +1,5 @@
 import { ConfigError } from "../errors.js";
-import { assertKnown, assertObject, readWholeNumber } from "../validate.js";
+import { assertObject, assertOptions, readWholeNumber } from "../validate.js";
 import { readBackoff, type Backoff } from "./backoff.js";
 import { MAX_ATTEMPTS, YEAR_MS, type TaskDefaults } from "./enqueue-options.js";
 import type { AnyTasks, SchemaMap, TaskMap, TaskSchemas } from "./task-map.js";
@@ -103,8 +103,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof QueueOptions>([
 
 /** Checks the options of a queue. Throws `ConfigError`. */
 export function readQueueOptions(options: QueueOptions<never>): QueueSettings {
-  assertObject("options", options);
-  assertKnown("options", options, KNOWN);
+  assertOptions("options", options, KNOWN);
   const given: QueueOptions = options;
   const { attempts = 3, timeoutMs, deadLetterTtlMs = 7 * DAY_MS } = given;
   const results = readResults(given);
@@ -126,8 +125,7 @@ export function readQueueOptions(options: QueueOptions<never>): QueueSettings {
 }
 
 function readResults({ results = {}, resultTtlMs, maxResults }: QueueOptions): ResultSettings {
-  assertObject("results", results);
-  assertKnown("results", results, new Set(["ttlMs", "maxCount", "maxBytes", "maxPayloadBytes"]));
+  assertOptions("results", results, new Set(["ttlMs", "maxCount", "maxBytes", "maxPayloadBytes"]));
   if (resultTtlMs !== undefined) readWholeNumber("resultTtlMs", resultTtlMs, 1, YEAR_MS);
   if (maxResults !== undefined) readWholeNumber("maxResults", maxResults, 1, 10_000_000);
   const ttlMs = oneOf("results.ttlMs", results.ttlMs, "resultTtlMs", resultTtlMs) ?? DAY_MS;
@@ -168,8 +166,7 @@ function readDefaults({
 
 function readRateLimit(given: QueueOptions["rateLimit"]): QueueSettings["rateLimit"] {
   if (given === undefined) return undefined;
-  assertObject("rateLimit", given);
-  assertKnown("rateLimit", given, new Set(["max", "intervalMs"]));
+  assertOptions("rateLimit", given, new Set(["max", "intervalMs"]));
   return {
     max: readWholeNumber("rateLimit.max", given.max, 1),
     intervalMs: readWholeNumber("rateLimit.intervalMs", given.intervalMs, 1),

@@ -4,7 +4,7 @@ import type { Clock } from "../clock.js";
 import { ConfigError, RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
-import { assertKnown, assertObject } from "../validate.js";
+import { assertObject, assertOptions } from "../validate.js";
 import { DeadLetters } from "./dead-letters.js";
 import { readEnqueueOptions, withDefaults, type EnqueueOptions } from "./enqueue-options.js";
 import { EnqueueBatcher, type NewTask } from "./enqueue-batcher.js";
@@ -257,8 +257,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
    * longer count.
    */
   async obliterate(options: { readonly force?: boolean } = {}): Promise<void> {
-    assertObject("obliterate()", options);
-    assertKnown("obliterate()", options, new Set(["force"]));
+    assertOptions("obliterate()", options, new Set(["force"]));
     const force = options.force === true ? "1" : "";
     for (let first = "1"; ; first = "") {
       const reply = await this.#store.run(obliterateQueue, [force, first]);

@@ -2,7 +2,7 @@ import { Cron } from "croner";
 
 import { ConfigError, sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
+import { assertOptions, optionError, readWholeNumber } from "../validate.js";
 import { YEAR_MS } from "./enqueue-options.js";
 import type { QueueStore } from "./queue-store.js";
 import type { DueSchedule } from "./scripts/claim.js";
@@ -150,14 +150,13 @@ export class Schedules {
 export function readMissed(missed: unknown): MissedTimes | undefined {
   if (missed === undefined || missed === "once") return undefined;
   if (missed === "each") return missed;
-  throw new ConfigError(`expected missed as once or each, got ${describe(missed)}`);
+  throw optionError("missed as once or each", missed);
 }
 
 /** Checks when a schedule is due. Throws `ConfigError`. */
 export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
   const times = typeof given === "string" ? { cron: given } : given;
-  assertObject("times", times);
-  assertKnown("times", times, new Set(["cron", "timeZone", "everyMs"]));
+  assertOptions("times", times, new Set(["cron", "timeZone", "everyMs"]));
   const { cron, timeZone, everyMs } = times;
   if ((cron === undefined) === (everyMs === undefined)) {
     throw new ConfigError("expected cron or everyMs, and one of them only");
@@ -167,7 +166,7 @@ export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
     return { everyMs: readWholeNumber("everyMs", everyMs, 100, YEAR_MS) };
   }
   if (typeof cron !== "string" || cron.length > 256) {
-    throw new ConfigError(`expected cron as an expression of five or six fields, got ${describe(cron)}`);
+    throw optionError("cron as an expression of five or six fields", cron);
   }
   const zone = readTimeZone(timeZone);
   try {

@@ -1,9 +1,10 @@
-import { ConfigError, RedisSseError } from "../errors.js";
-import { assertKnown, assertObject, describe, readWholeNumber } from "../validate.js";
+import { RedisSseError } from "../errors.js";
+import { assertOptions, optionError, readWholeNumber } from "../validate.js";
 import type { QueueStore } from "./queue-store.js";
 import { listTasks, readTask, type ListEntry } from "./scripts/read.js";
 import { isFinished, parseTask, toIso, type Task, type TaskStatus } from "./task.js";
 
+/** Options for listing tasks. */
 export interface ListOptions {
   /** Where to go on: `next` of the page before. Default: the beginning. */
   readonly cursor?: string | null | undefined;
@@ -11,6 +12,7 @@ export interface ListOptions {
   readonly limit?: number;
 }
 
+/** One page of tasks. */
 export interface TaskPage<Item = Task> {
   readonly tasks: readonly Item[];
   /** Where the next page begins; `null` at the end. */
@@ -31,7 +33,9 @@ export interface UnreadableTask {
   readonly setAsideAt: string;
 }
 
+/** Options of `QueueService.clean()`. */
 export interface CleanOptions {
+  /** Which finished tasks to delete. */
   readonly state: "succeeded" | "failed" | "cancelled";
   /** Only tasks that ended at least so long ago. Defaults to 0. */
   readonly olderThanMs?: number;
@@ -41,11 +45,10 @@ export interface CleanOptions {
 
 /** Throws `ConfigError`. */
 export function readCleanOptions(options: CleanOptions): Required<CleanOptions> {
-  assertObject("clean()", options);
-  assertKnown("clean()", options, new Set(["state", "olderThanMs", "limit"]));
+  assertOptions("clean()", options, new Set(["state", "olderThanMs", "limit"]));
   const { state, olderThanMs = 0, limit = 1_000 } = options;
   if (!isFinished(state)) {
-    throw new ConfigError(`expected state as succeeded, failed or cancelled, got ${describe(state)}`);
+    throw optionError("state as succeeded, failed or cancelled", state);
   }
   readWholeNumber("olderThanMs", olderThanMs, 0);
   readWholeNumber("limit", limit, 1);
@@ -73,7 +76,7 @@ export async function listPage(
 ): Promise<TaskPage<DeadLetter>> {
   const set = Object.hasOwn(SETS, state) ? SETS[state] : undefined;
   if (set === undefined) {
-    throw new ConfigError(`expected state as ${Object.keys(SETS).join(", ")}, got ${describe(state)}`);
+    throw optionError(`state as ${Object.keys(SETS).join(", ")}`, state);
   }
   const { entries, next } = await readPage(store, set, options);
   const replies = await Promise.all(entries.map((entry) => store.run(readTask, [entry.id])));
@@ -101,8 +104,7 @@ async function readPage(
   set: string,
   options: ListOptions,
 ): Promise<{ entries: readonly ListEntry[]; next: string | null }> {
-  assertObject("list()", options);
-  assertKnown("list()", options, new Set(["cursor", "limit"]));
+  assertOptions("list()", options, new Set(["cursor", "limit"]));
   const { cursor, limit = 100 } = options;
   readWholeNumber("limit", limit, 1, 1_000);
   const { score, id } = readCursor(cursor);

@@ -9,6 +9,7 @@ export type TaskMap = object;
 /** A queue of which nothing is said takes any kind, and any payload that JSON can express. */
 export type AnyTasks = Record<string, unknown>;
 
+/** The kinds of the tasks of a queue. */
 export type KindOf<Tasks extends TaskMap> = keyof Tasks & string;
 
 /** The task that a handler gets: `kind` tells what `payload` is. */

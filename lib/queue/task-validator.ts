@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 
 import { ConfigError, RedisSseError } from "../errors.js";
-import { assertKnown, assertObject } from "../validate.js";
+import { assertOptions } from "../validate.js";
 import { readEnqueueOptions, withDefaults, type EnqueueOptions } from "./enqueue-options.js";
 import type { NewTask } from "./enqueue-batcher.js";
 import type { QueueSettings } from "./queue-options.js";
@@ -108,8 +108,7 @@ export class TaskMaker {
       }
     };
     checked(() => {
-      assertObject("a task", entry);
-      assertKnown("a task", entry, new Set(["kind", "payload", "options"]));
+      assertOptions("a task", entry, new Set(["kind", "payload", "options"]));
     });
     return this.#make(entry, checked);
   }

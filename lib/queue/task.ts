@@ -75,6 +75,7 @@ export class TaskFailure extends Error {
 
 export const MAX_MESSAGE = 1_000;
 
+/** Whether a task has ended: succeeded, failed or cancelled. */
 export function isFinished(status: TaskStatus): status is "succeeded" | "failed" | "cancelled" {
   return status === "succeeded" || status === "failed" || status === "cancelled";
 }
@@ -96,6 +97,7 @@ export function isStatus(status: unknown): status is TaskStatus {
 const CHANNEL = "task_progress:";
 const ID = /^[\w-]{1,128}$/;
 
+/** The channel on which the progress of a task is published. */
 export function progressChannel(taskId: string): string {
   return CHANNEL + taskId;
 }

@@ -23,6 +23,7 @@ export interface PoolOptions {
   readonly pingMs: number;
 }
 
+/** Options of `ClientPool.lease()`. */
 export interface LeaseRequest {
   /** Who holds the connection, for `statistics`. */
   readonly holder: string;
@@ -33,8 +34,10 @@ export interface LeaseRequest {
 /** The pool at one moment. `inUse` and `available` count leases; the shared connections are in `connections`. */
 export interface PoolStatistics {
   readonly maxConnections: number;
+  /** Connections that can be leased now. */
   readonly available: number;
   readonly inUse: number;
+  /** Requests that wait for a lease. */
   readonly waiting: number;
   /** Connections made and not yet ended, by role. */
   readonly connections: Readonly<Record<ConnectionRole, number>>;
@@ -43,8 +46,10 @@ export interface PoolStatistics {
   readonly overdue: number;
 }
 
+/** One leased connection. */
 export interface LeaseStatistics {
   readonly holder: string;
+  /** Milliseconds since the connection was leased. */
   readonly ageMs: number;
   /** Held for `leaseAlarmMs` or longer. */
   readonly overdue: boolean;

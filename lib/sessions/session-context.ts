@@ -43,9 +43,11 @@ export interface SessionContext<Session = unknown> {
 
 /** Counters of one session. Times are `Clock.now()`, sizes bytes. */
 export interface SessionStatistics {
+  /** When the session was created. */
   readonly openedAt: number;
   /** Events written to the client, gaps among them; `connected` and `closing` are not counted. */
   readonly messagesSent: number;
+  /** Bytes of frames that were given to the sink. */
   readonly bytesSent: number;
   /** Events that were never written: they came while the session was closing, waited when it had to, or were dropped by `slowConsumer`. */
   readonly messagesDropped: number;

@@ -5,8 +5,7 @@ import { withDeadline } from "../deadline.js";
 import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
-import { readMilliseconds } from "../validate.js";
-import { answerTo, COMPLETED_ID, type HttpAnswer } from "../sse/http-answer.js";
+import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
@@ -19,19 +18,19 @@ import { ResolverRuns } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
-import { readKey, readOnLimit } from "./session-key.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SessionContext } from "./session-context.js";
 import { PubSubSession } from "./session.js";
 import { SharedTransport } from "../subscriptions/shared-transport.js";
 import type { Sink, StreamRequest } from "./sink.js";
-import { readSlowConsumer, type SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
+import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import {
   SubscriptionHub,
   type HubConnection,
   type HubHandlers,
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
+import { assertSettings, readKey } from "./stream-options.js";
 import { Ticker, type Ticking } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
 
@@ -76,10 +75,6 @@ const LINGER_MS = 500;
 
 /** How long an event may take from its log to here before it counts as missed. */
 const GRACE_MS = 1_000;
-
-/** The answer of a resolver, or the HTTP answer for the client if the resolver did not answer in time. */
-export type Resolution<T> =
-  { readonly value: T; readonly refusal?: never } | { readonly value?: never; readonly refusal: HttpAnswer };
 
 /** All streams of a service: which may begin, over which connection, and how they end. */
 export class SessionManager {
@@ -165,16 +160,17 @@ export class SessionManager {
 
   /** As `RedisSse.resolve()`. */
   async resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "retryMs">,
+    request: Omit<StreamRequest, "key">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
-  ): Promise<Resolution<T>> {
+  ): Promise<{ readonly value: T } | null> {
     const { value, fault } = await this.#resolvers.run(resolver, sink);
     if (fault === undefined) return { value };
     // A client that left does not count as refused.
     if (fault.code !== "ABORTED") this.#registry.countRefusal(fault.code);
-    const { onUnavailable = "event", retryMs = this.#options.settings.retryMs } = request;
-    return { refusal: answerTo(fault, { onUnavailable, retryMs }) };
+    const { onUnavailable, retryMs = this.#options.settings.retryMs } = request;
+    if (!sink.closed) sink.answer(answerTo(fault, { onUnavailable, retryMs }));
+    return null;
   }
 
   /** As `RedisSse.check()`. */
@@ -197,7 +193,7 @@ export class SessionManager {
       this.#registry.countRefusal(fault.code);
       const { retryMs: byDefault } = this.#options.settings;
       const retryMs = fault.code === "CONFIG" ? byDefault : (request.retryMs ?? byDefault);
-      const { onUnavailable = "event", onLimit } = request;
+      const { onUnavailable, onLimit } = request;
       if (!sink.closed) sink.answer(answerTo(fault, { onUnavailable, onLimit, retryMs }));
       throw fault;
     }
@@ -301,11 +297,8 @@ export class SessionManager {
 
   /** The channels of a request that may have a stream; throws the fault of one that may not. */
   #check(request: StreamRequest, channels: ChannelSelection): readonly string[] {
-    if (request.heartbeatMs !== undefined) readMilliseconds("heartbeatMs", request.heartbeatMs);
-    if (request.retryMs !== undefined) readMilliseconds("retryMs", request.retryMs);
-    if (request.slowConsumer !== undefined) readSlowConsumer(request.slowConsumer);
+    assertSettings(request);
     const key = readKey(request.key);
-    const onLimit = readOnLimit(request.onLimit);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const { keyPrefix, limits } = this.#options.settings;
@@ -318,7 +311,7 @@ export class SessionManager {
         `expected at most ${max} channels in a stream, got ${names.length}`,
       );
     }
-    this.#registry.assertRoom(key, onLimit);
+    this.#registry.assertRoom(key, request.onLimit);
     return names;
   }
 

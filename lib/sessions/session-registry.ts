@@ -62,7 +62,7 @@ export class SessionRegistry {
   }
 
   /** Throws if one more session would exceed a limit. */
-  assertRoom(key: string | undefined, onLimit: OnLimit): void {
+  assertRoom(key: string | undefined, onLimit: OnLimit | undefined): void {
     const { maxSessions, maxSessionsPerKey } = this.#limits;
     if (this.#sessions.size >= maxSessions) {
       throw new RedisSseError("LIMIT_SESSIONS", `Too many streams: all ${maxSessions} are in use`);

@@ -49,6 +49,7 @@ const closed = diagnosticChannel("redis-sse:session:close");
  * costs as much as the state that it looks at. Applications do not see these methods.
  */
 export class PubSubSession {
+  /** A random UUID. The client gets it with `connected`. */
   readonly id: string = randomUUID();
   readonly #channels: SessionChannels;
   readonly #context: SessionContext<PubSubSession>;
@@ -114,6 +115,7 @@ export class PubSubSession {
     this.#channels = new SessionChannels(names, this.#transport, context, this);
   }
 
+  /** Where the session is in its life: created, subscribed, closing or closed. */
   get state(): SessionState {
     return this.#snapshot.state;
   }
@@ -132,6 +134,7 @@ export class PubSubSession {
     return this.#closed;
   }
 
+  /** The channels of the stream, whether or not Redis has acknowledged them. */
   get channels(): ReadonlySet<string> {
     return this.#channels.names;
   }
@@ -141,6 +144,7 @@ export class PubSubSession {
     return this.isOpen ? this.#channels.acknowledged : [];
   }
 
+  /** What the session has sent and dropped so far. */
   get statistics(): SessionStatistics {
     return {
       openedAt: this.#openedAt,
@@ -511,7 +515,7 @@ export class PubSubSession {
 
   /** How a fault is answered while there is no stream yet. */
   get #answer(): FaultAnswerOptions {
-    const { onUnavailable = "event" } = this.#request;
+    const { onUnavailable } = this.#request;
     if (this.#evicted) return { onUnavailable, ...EVICTED };
     return { onUnavailable, retryMs: this.#retryMs };
   }

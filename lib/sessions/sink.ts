@@ -2,44 +2,48 @@ import type { HttpAnswer, StreamHead, OnLimit } from "../sse/http-answer.js";
 import type { EncodedFrames } from "../sse/frame.js";
 import type { OutboundMessage } from "../events/outbound-message.js";
 import type { OnRuleError } from "../sync-callback.js";
-import type { SessionKey } from "./session-key.js";
+import type { SessionKey } from "./stream-options.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import type { StreamEvent } from "../events/inbound-event.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
 
 /**
- * Where a session writes to: one client's response, as an adapter for some web framework gives it.
- * An adapter only translates; it decides nothing.
+ * The response of one client, as an adapter for a web framework provides it. An adapter only translates: the session decides
+ * what is written and when.
  */
 export interface Sink {
-  /** True once nothing can reach the client any more. Asked after every wait: `close` does not come twice. */
+  /** True if nothing can reach the client any more. The session asks after each wait, because `close` comes only once. */
   readonly closed: boolean;
-  /** Begins the event stream: status, headers and its first frames go out at once. As `write()`; called at most once. */
+  /** Sends the status, the headers and the first block at once. Called at most once. Returns the same as `write()`. */
   start(head: StreamHead, block: EncodedFrames): boolean;
-  /** Writes whole frames. False: they were taken, but the client must drain before the next. */
+  /** Writes a block. Returns false if the block was taken, but the client must drain before the next one. */
   write(block: EncodedFrames): boolean;
-  /** Bytes that were taken and that the system would not take in turn: while there are any, no heartbeat is due. */
+  /** Bytes that were taken and that wait in this process. While there are any, no heartbeat is written. Defaults to 0. */
   readonly pendingBytes?: number;
-  /** Ends the response after all that was written. */
+  /** Ends the response after everything that was written. */
   end(): void;
-  /** Drops the connection with all that waits for it. */
+  /** Drops the connection, with everything that waits for it. */
   destroy(): void;
-  /** Gives one complete answer in place of a stream. Never called after `start`. */
+  /** Sends one complete answer in place of a stream. Never called after `start()`. */
   answer(answer: HttpAnswer): void;
   /** Registers a listener. Returns a function that removes it; after that, another listener can be registered. */
   attach(listener: SinkListener): () => void;
-  /** The connection beneath, where a client that vanishes without a word is to be found by it. */
+  /** The TCP connection of the response. The service uses it to find clients that vanished. Defaults to none. */
   readonly connection?: SinkConnection | null;
 }
 
+/** What a sink reports to its session. */
 export interface SinkListener {
+  /** The client reads again, after `write()` or `start()` returned false. */
   onDrain(): void;
-  /** The client is gone, or the response is over. `failed` when a write failed for another cause. */
+  /** The client has left, or the response is over. `failed` is true if a write failed for another reason. */
   onClose(failed: boolean): void;
 }
 
-/** What a session knows of the request behind it. */
+/** The request behind a stream, and its settings. */
 export interface StreamRequest {
+  /** The HTTP method. `serveStream()` answers HEAD without a stream; `open()` ignores it. Defaults to GET. */
+  readonly method?: string | undefined;
   /**
    * Identifies the caller by a user's id or an address, for logs and `maxSessionsPerKey`. A number counts as its text;
    * `undefined` and `null` stand for no key. A value of any other type is refused with code CONFIG.

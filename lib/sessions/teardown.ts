@@ -103,7 +103,7 @@ function writeEnd(output: StreamOutput, delivery: Delivery, { reason, fault, ans
   // What came after the last event of a completed stream is no part of it.
   const isEnd = reason === "completed" || reason === "broken";
   if (!isEnd) delivery.writeRest();
-  const retryMs = jitteredRetryMs(answer.retryMs, answer.random, answer.jitter);
+  const retryMs = jitteredRetryMs(answer);
   const closing = encodeControl("closing", { reason }, isEnd ? COMPLETED_ID : delivery.takeUntoldId());
   output.write(
     new EncodedFrames(fault === null ? addRetry(closing, retryMs) : encodeFault(fault, retryMs) + closing),

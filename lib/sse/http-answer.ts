@@ -2,14 +2,15 @@ import type { RedisSseError } from "../errors.js";
 import { errorCatalogue } from "../error-catalogue.js";
 import { addRetry, encodeControl } from "./frame.js";
 
-/** A complete HTTP answer, for an adapter to send as it is. */
+/** A complete HTTP answer. An adapter sends it as it is. */
 export interface HttpAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
+  /** Empty for 204. */
   readonly body: Buffer;
 }
 
-/** How an event stream begins. */
+/** The head of an event stream. */
 export interface StreamHead {
   readonly status: 200;
   readonly headers: Readonly<Record<string, string>>;
@@ -36,18 +37,22 @@ export const streamHead: StreamHead = {
  */
 export const COMPLETED_ID = "completed";
 
-/** How a stream over `limits.maxSessionsPerKey` is handled; see `SseStreamOptions.onLimit`. */
+/** How a stream over `limits.maxSessionsPerKey` is handled. `SseStreamOptions.onLimit` describes each value. */
 export type OnLimit = "event" | "status" | "evict-oldest";
 
+/** Options of `answerTo()`. */
 export interface FaultAnswerOptions {
-  readonly onUnavailable: "event" | "status";
-  readonly retryMs: number;
+  /** How a passing fault is answered: 200 with an `error` event, or 503. Defaults to "event". */
+  readonly onUnavailable?: "event" | "status" | undefined;
+  /** Milliseconds after which the client may reconnect. Defaults to 2,000. */
+  readonly retryMs?: number | undefined;
   /** The largest share of `retryMs` that is added at random. Defaults to 1. */
   readonly jitter?: number;
   /** With "status", too many streams of one key are answered 429. Defaults to "event". */
   readonly onLimit?: OnLimit | undefined;
   /** The methods that a 405 lists. Defaults to GET and HEAD. */
   readonly allow?: readonly string[];
+  /** A number from 0 to 1, for tests. Defaults to `Math.random`. */
   readonly random?: () => number;
 }
 
@@ -55,15 +60,18 @@ export interface FaultAnswerOptions {
 const LEAST_LIMIT_RETRY_MS = 5_000;
 
 /**
- * The answer to a request that gets no stream. A final fault is a status with a JSON body. A passing one
- * (Redis away, pool exhausted, shutting down) is a 200 whose stream says when to come back, tells the
- * fault and ends, so that an EventSource returns by itself; or 503 with Retry-After where that is preferred.
+ * The answer to a request that gets no stream.
+ *
+ * A final fault is answered with a status and a JSON body: 204 for `COMPLETED`, 400, 403, 404, 405, 406 or 500. A passing
+ * fault (Redis away, pool exhausted, shutting down) is answered 200 with a `retry:` and an `error` event, so that an
+ * EventSource reconnects. With `onUnavailable: "status"`, it is answered 503 with `Retry-After`. With `onLimit: "status"`,
+ * too many streams of one key are answered 429.
  */
-export function answerTo(fault: RedisSseError, options: FaultAnswerOptions): HttpAnswer {
+export function answerTo(fault: RedisSseError, options: FaultAnswerOptions = {}): HttpAnswer {
   const isOverLimit = fault.code === "LIMIT_SESSIONS_PER_KEY";
   const isTooMany = isOverLimit && options.onLimit === "status";
   const leastMs = isOverLimit && !isTooMany ? LEAST_LIMIT_RETRY_MS : 0;
-  const retryMs = jitteredRetryMs(Math.max(options.retryMs, leastMs), options.random, options.jitter);
+  const retryMs = jitteredRetryMs(options, leastMs);
   const retryAfter = { "Retry-After": String(Math.max(1, Math.ceil(retryMs / 1000))) };
   // Final: an EventSource gives up on any status but 200.
   const { status } = errorCatalogue[fault.code];
@@ -85,8 +93,9 @@ export function encodeFault(fault: RedisSseError, retryMs: number): string {
 }
 
 /** Adds up to `jitter` times `retryMs` at random, so that clients that are refused together reconnect at different times. */
-export function jitteredRetryMs(retryMs: number, random: () => number = Math.random, jitter = 1): number {
-  return Math.round(retryMs * (1 + jitter * random()));
+export function jitteredRetryMs(options: FaultAnswerOptions, leastMs = 0): number {
+  const { retryMs = 2_000, random = Math.random, jitter = 1 } = options;
+  return Math.round(Math.max(retryMs, leastMs) * (1 + jitter * random()));
 }
 
 function refusal(

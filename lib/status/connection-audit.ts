@@ -33,6 +33,7 @@ export interface LocalSubscriptions {
   readonly losses: number;
 }
 
+/** A number that the service and the server count independently. */
 export interface Count {
   /** By the service's own account. */
   readonly expected: number;

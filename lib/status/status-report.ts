@@ -75,6 +75,7 @@ export interface StatusReport {
   readonly drift: DriftReport | null;
 }
 
+/** Options of `status()`. */
 export interface StatusOptions {
   /**
    * Whether to look for drift: `CLIENT LIST` and `PUBSUB NUMSUB`, and where they differ from what is expected a

@@ -1,5 +1,5 @@
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
-import { assertKnown, assertObject } from "../validate.js";
+import { assertOptions } from "../validate.js";
 import { auditConnections, type DriftReport, type DriftSource } from "./connection-audit.js";
 import { readNodes, type ServerInfo } from "./nodes.js";
 import type { StatusOptions, StatusReport } from "./status-report.js";
@@ -28,8 +28,7 @@ export class StatusService {
   }
 
   async report(options: StatusOptions = {}): Promise<StatusReport> {
-    assertObject("status()", options);
-    assertKnown("status()", options, STATUS_OPTIONS);
+    assertOptions("status()", options, STATUS_OPTIONS);
     const { drift: wanted = true } = options;
     const { commands, local, signal } = this.#options;
     const closed: ServerInfo = { fault: "CLOSED" };

@@ -43,6 +43,7 @@ export interface HubOptions {
   readonly closeTimeoutMs: number;
 }
 
+/** The shared subscriber connection and its channels. */
 export interface HubStatistics {
   /** Whether the shared connection is there; false too as long as nobody has needed it. */
   readonly connected: boolean;

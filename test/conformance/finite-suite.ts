@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 
 import { expect } from "chai";
 
-import { progressChannel, StreamWriter, type RedisSse, type TaskProgress } from "../../lib/index.js";
+import { StreamWriter } from "../../lib/history/stream-writer.js";
+import { progressChannel, type RedisSse, type TaskProgress } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";

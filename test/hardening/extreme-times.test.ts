@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
-import { isFinished, type Clock, type RedisSseOptions } from "../../lib/index.js";
+import type { Clock, RedisSseOptions } from "../../lib/index.js";
+import { isFinished } from "../../lib/queue/task.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 

@@ -311,7 +311,7 @@ describeFaults("a value that is missing in a channel name", (rig) => {
     for (let round = 0; round < 2; round++) await openLive("user:undefined");
     await openLive("user:ann");
     expect(warn.callCount).to.equal(1);
-    expect(warn.firstCall.args).to.include("user:undefined");
+    expect(warn.firstCall.args).to.include('"user:undefined"');
     const other = await rig.start();
     await other.openLive("user:null");
     expect(warn.callCount).to.equal(2);

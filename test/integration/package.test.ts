@@ -16,6 +16,8 @@ import express from "express";
 import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } from "redis-sse";
 import { bearerAuth, redisPoolStatus, sseStream, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
 
+import { assertStreamOptions, serveStream, type Sink } from "redis-sse/adapter";
+
 const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
 const resolver: ChannelResolver = async (req) => [\`user:\${String(req.query["user"])}\`];
 const app = express();
@@ -33,8 +35,42 @@ sseStream(() => 7);
 // @ts-expect-error there is no such mode
 createRedisSse({ subscriptions: "both" });
 export const report: Promise<StatusReport> = sse.status();
+declare const sink: Sink;
+assertStreamOptions({ heartbeatMs: 1_000 });
+export const served: Promise<void> = serveStream(sse, { method: "GET" }, sink, ["x"], (session) => session.send({ data: 1 }));
+// @ts-expect-error the service makes these: only their types are public
+export const worker: unknown = (await import("redis-sse")).Worker;
 export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
 `;
+
+/** The names that can be imported at run time. Every other public name is a type. */
+const NAMES: Readonly<Record<string, readonly string[]>> = {
+  "redis-sse": [
+    "ConfigError",
+    "PoolExhaustedError",
+    "PubSubSession",
+    "QueueService",
+    "RedisSseError",
+    "TaskFailure",
+    "closeReasonCatalogue",
+    "createRedisSse",
+    "errorCatalogue",
+    "progressChannel",
+  ],
+  "redis-sse/adapter": [
+    "COMPLETED_ID",
+    "answerTo",
+    "assertOptions",
+    "assertStreamOptions",
+    "isFinished",
+    "optionError",
+    "progressOf",
+    "readKey",
+    "serveStream",
+    "streamHead",
+  ],
+  "redis-sse/express": ["bearerAuth", "defaultService", "redisPoolStatus", "sseStream", "taskStream"],
+};
 
 describe("the package, installed", function () {
   this.timeout(60_000);
@@ -66,19 +102,21 @@ describe("the package, installed", function () {
 
   after(() => rm(project, { recursive: true, force: true }));
 
-  it("is imported, and required, by the names of its exports", async () => {
+  it("has these names for import, and for require()", async () => {
+    const entries = JSON.stringify(Object.keys(NAMES));
     await writeFile(
       join(project, "import.mjs"),
-      `import { createRedisSse } from "redis-sse"; import { sseStream } from "redis-sse/express";
-       console.log(typeof createRedisSse, typeof sseStream);`,
+      `const all = await Promise.all(${entries}.map(async (name) => [name, Object.keys(await import(name)).sort()]));
+       console.log(JSON.stringify(Object.fromEntries(all)));`,
     );
     await writeFile(
       join(project, "require.cjs"),
-      `console.log(typeof require("redis-sse").createRedisSse, typeof require("redis-sse/express").sseStream);`,
+      `const all = ${entries}.map((name) => [name, Object.keys(require(name)).sort()]);
+       console.log(JSON.stringify(Object.fromEntries(all)));`,
     );
     for (const file of ["import.mjs", "require.cjs"]) {
       const { stdout } = await run(process.execPath, ["--no-warnings", join(project, file)]);
-      expect(stdout.trim(), file).to.equal("function function");
+      expect(JSON.parse(stdout), file).to.deep.equal(NAMES);
     }
   });
 
@@ -110,6 +148,8 @@ describe("the package, installed", function () {
       "README.md",
       "LICENSE",
       "dist/lib/index.js",
+      "dist/lib/adapter.d.ts",
+      "docs/adapters.md",
       "dist/middleware/express.d.ts",
     ]);
     expect(paths.filter((path) => /test|demo|node_modules/.test(path))).to.deep.equal([]);

@@ -5,7 +5,7 @@ import type {
   SinkConnection,
   SinkListener,
   StreamHead,
-} from "../../lib/index.js";
+} from "../../lib/adapter.js";
 import { parseEvents, type ReceivedEvent } from "./sse-client.js";
 
 /** A client's response without a client: tests say when it blocks, drains and leaves. */

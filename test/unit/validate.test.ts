@@ -4,9 +4,10 @@ import { expect } from "chai";
 
 import { ConfigError } from "../../lib/errors.js";
 import {
-  assertKnown,
   assertObject,
+  assertOptions,
   describe as shown,
+  optionError,
   readMilliseconds,
   readWholeNumber,
 } from "../../lib/validate.js";
@@ -59,21 +60,37 @@ describe("assertObject()", () => {
   }
 });
 
-describe("assertKnown()", () => {
+describe("assertOptions()", () => {
   const known = new Set(["a", "b"]);
 
   it("takes an object with some of the known names, or none", () => {
     for (const value of [{}, { a: 1 }, { a: 1, b: 2 }]) {
-      expect(() => assertKnown("pool", value, known)).not.to.throw();
+      expect(() => assertOptions("pool", value, known)).not.to.throw();
     }
   });
 
   it("names an option that is not known, and those that are", () => {
-    expect(() => assertKnown("pool", { a: 1, c: 2 }, known)).to.throw(ConfigError, /pool .*a, b.*"c"/);
+    expect(() => assertOptions("pool", { a: 1, c: 2 }, known)).to.throw(ConfigError, /pool .*a, b.*"c"/);
+  });
+
+  it("refuses what is no object, and takes any name if no names are given", () => {
+    expect(() => assertOptions("pool", [], known)).to.throw(ConfigError, "pool as an object, got an array");
+    expect(() => assertOptions("pool", { c: 2 })).not.to.throw();
   });
 
   it("shows no more than a part of a long name", () => {
-    expect(() => assertKnown("pool", { ["x".repeat(1_000)]: 1 }, known)).to.throw(ConfigError, /^.{1,120}$/);
+    expect(() => assertOptions("pool", { ["x".repeat(1_000)]: 1 }, known)).to.throw(
+      ConfigError,
+      /^.{1,120}$/,
+    );
+  });
+});
+
+describe("optionError()", () => {
+  it("names the option and the type of its value, and never shows text", () => {
+    expect(optionError("from as a word", "s3cret"))
+      .to.be.instanceOf(ConfigError)
+      .with.property("message", "expected from as a word, got a string");
   });
 });
 

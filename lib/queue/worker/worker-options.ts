@@ -1,7 +1,7 @@
-import { ConfigError, type RedisSseError } from "../../errors.js";
+import type { RedisSseError } from "../../errors.js";
 import { printable } from "../../log.js";
 import { describeThrown } from "../../thrown.js";
-import { assertKnown, assertObject, describe, readWholeNumber } from "../../validate.js";
+import { assertOptions, optionError, readWholeNumber } from "../../validate.js";
 import type { Task } from "../task.js";
 
 /** Options of a worker. */
@@ -52,8 +52,7 @@ const MAX_POLL_MS = 5_000;
 
 /** Throws `ConfigError`. */
 export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
-  assertObject("options", options);
-  assertKnown("options", options, KNOWN);
+  assertOptions("options", options, KNOWN);
   const {
     concurrency = 1,
     leaseMs = 30_000,
@@ -66,13 +65,11 @@ export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
   readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
   readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new ConfigError(`expected signal as an AbortSignal, got ${describe(signal)}`);
+    throw optionError("signal as an AbortSignal", signal);
   }
-  if (typeof onError !== "function") {
-    throw new ConfigError(`expected onError as a function, got ${typeof onError}`);
-  }
+  if (typeof onError !== "function") throw optionError("onError as a function", onError);
   if (onFault !== undefined && typeof onFault !== "function") {
-    throw new ConfigError(`expected onFault as a function, got ${typeof onFault}`);
+    throw optionError("onFault as a function", onFault);
   }
   return {
     concurrency,
@@ -86,8 +83,7 @@ export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
 
 /** Throws `ConfigError`. */
 export function readStopOptions(options: StopOptions): Required<StopOptions> {
-  assertObject("stop()", options);
-  assertKnown("stop()", options, STOP_KNOWN);
+  assertOptions("stop()", options, STOP_KNOWN);
   const { graceMs = 2_000 } = options;
   readWholeNumber("graceMs", graceMs, 0);
   return { graceMs };

@@ -3,7 +3,8 @@ import { inspect } from "node:util";
 import { expect } from "chai";
 import RedisMock from "ioredis-mock";
 
-import { createRedisSse, NotificationService, RedisSseError } from "../../../lib/index.js";
+import { createRedisSse, RedisSseError } from "../../../lib/index.js";
+import { NotificationService } from "../../../lib/notifications/notification-service.js";
 import { describeNotifications } from "../../conformance/notifications-suite.js";
 import { FakeClock } from "../../support/fake-clock.js";
 

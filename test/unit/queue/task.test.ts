@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
-import { isFinished, progressChannel, progressOf, RedisSseError, TaskFailure } from "../../../lib/index.js";
+import { RedisSseError } from "../../../lib/errors.js";
+import { isFinished, progressChannel, progressOf, TaskFailure } from "../../../lib/queue/task.js";
 import { assertTaskId, parseTask, taskOfChannel } from "../../../lib/queue/task.js";
 
 const fields = (values: Record<string, string>): ReadonlyMap<string, string> =>

@@ -150,10 +150,10 @@ describe("encodeFault()", () => {
 
 describe("jitteredRetryMs()", () => {
   it("lies between one and two times the given pause, in whole milliseconds", () => {
-    expect(jitteredRetryMs(2_000, () => 0)).to.equal(2_000);
-    expect(jitteredRetryMs(2_000, () => 0.999_999)).to.equal(4_000);
+    expect(jitteredRetryMs({ retryMs: 2_000, random: () => 0 })).to.equal(2_000);
+    expect(jitteredRetryMs({ retryMs: 2_000, random: () => 0.999_999 })).to.equal(4_000);
     for (let round = 0; round < 100; round++) {
-      const retryMs = jitteredRetryMs(1_001);
+      const retryMs = jitteredRetryMs({ retryMs: 1_001 });
       expect(retryMs).to.be.within(1_001, 2_002);
       expect(Number.isInteger(retryMs)).to.equal(true);
     }

@@ -1,7 +1,8 @@
 import { expect } from "chai";
 import { stub, type SinonStub } from "sinon";
 
-import { Worker, type TaskHandler } from "../../../../lib/index.js";
+import type { TaskHandler } from "../../../../lib/index.js";
+import { Worker } from "../../../../lib/queue/worker/worker.js";
 import { deferred, settle } from "../../../support/eventually.js";
 import { FakeClock } from "../../../support/fake-clock.js";
 import { ScriptedPort } from "../../../support/scripted-port.js";

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
-import { RedisSseError, Worker, type TaskHandler, type WorkerOptions } from "../../../../lib/index.js";
+import { RedisSseError, type TaskHandler, type WorkerOptions } from "../../../../lib/index.js";
+import { Worker } from "../../../../lib/queue/worker/worker.js";
 import { settle } from "../../../support/eventually.js";
 import { HOSTILE } from "../../../support/hostile.js";
 import { NOTHING, ScriptedPort } from "../../../support/scripted-port.js";

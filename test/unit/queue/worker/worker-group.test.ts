@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import * as fc from "fast-check";
 
-import { Worker } from "../../../../lib/index.js";
+import { Worker } from "../../../../lib/queue/worker/worker.js";
 import type { ClaimReply } from "../../../../lib/queue/scripts/claim.js";
 import { deferred, settle } from "../../../support/eventually.js";
 import { claimOf, NOTHING, ScriptedPort } from "../../../support/scripted-port.js";

@@ -2,13 +2,8 @@ import { getEventListeners } from "node:events";
 
 import { expect } from "chai";
 
-import {
-  ConfigError,
-  RedisSseError,
-  Worker,
-  type TaskHandler,
-  type WorkerOptions,
-} from "../../../../lib/index.js";
+import { ConfigError, RedisSseError, type TaskHandler, type WorkerOptions } from "../../../../lib/index.js";
+import { Worker } from "../../../../lib/queue/worker/worker.js";
 import type { ClaimReply } from "../../../../lib/queue/scripts/claim.js";
 import { deferred, settle } from "../../../support/eventually.js";
 import { claimedTask, claimOf, NOTHING, ScriptedPort } from "../../../support/scripted-port.js";

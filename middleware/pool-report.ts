@@ -1,9 +1,9 @@
-import type { StatusReport } from "./status-report.js";
+import type { StatusReport } from "../lib/index.js";
 
-/** The most channel names in one report; their number is always told. */
+/** The most channel names in one report. `active_channels` counts all. */
 const MAX_CHANNELS = 1_000;
 
-/** The debug endpoint's answer: the shape of the application this library comes from, and fields beside it. */
+/** The JSON body of `redisPoolStatus()`. Milliseconds for all durations. */
 export interface PoolReport {
   readonly success: boolean;
   readonly data: {
@@ -31,6 +31,7 @@ export interface PoolReport {
   readonly error?: { readonly code: string };
 }
 
+/** The body for a status of the service. */
 export function createPoolReport(status: StatusReport): PoolReport {
   const { pool, channels, sessions, redis, instance, drift } = status;
   return {

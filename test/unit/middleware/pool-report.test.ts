@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { createPoolReport } from "../../../lib/status/pool-report.js";
+import { createPoolReport } from "../../../middleware/pool-report.js";
 import type { StatusReport } from "../../../lib/status/status-report.js";
 
 describe("createPoolReport()", () => {

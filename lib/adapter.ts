@@ -1,0 +1,16 @@
+/** `redis-sse/adapter`: what an adapter for a web framework needs besides `redis-sse`. See docs/adapters.md. */
+
+export { serveStream } from "./serve-stream.js";
+export type { Sink, SinkListener, StreamRequest } from "./sessions/sink.js";
+export type { SinkConnection } from "./peers/dead-peer-detector.js";
+export type { EncodedFrames } from "./sse/frame.js";
+export { answerTo, COMPLETED_ID, streamHead } from "./sse/http-answer.js";
+export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./sse/http-answer.js";
+
+// To check the options of a mount.
+export { assertOptions, optionError } from "./validate.js";
+export { assertStreamOptions, readKey } from "./sessions/stream-options.js";
+export type { OnRuleError, RuleFailure } from "./sync-callback.js";
+
+// For streams of tasks.
+export { isFinished, progressOf } from "./queue/task.js";

@@ -1,0 +1,41 @@
+import type { ChannelSelection } from "./events/channel-name.js";
+import { RedisSseError } from "./errors.js";
+import type { RedisSse } from "./service.js";
+import type { PubSubSession } from "./sessions/session.js";
+import type { Sink, StreamRequest } from "./sessions/sink.js";
+import { answerTo, streamHead } from "./sse/http-answer.js";
+
+/**
+ * Opens a stream for an adapter, on the channels that the resolver answered. HEAD gets the head that GET would get, and
+ * opens no stream.
+ *
+ * `onOpen` is called when the stream is live. If it fails, the client gets an `error` event (`INTERNAL`), the session is
+ * closed, and the promise rejects with its error. A client that gets no stream is answered, and is no error.
+ */
+export async function serveStream(
+  service: Pick<RedisSse, "check" | "open">,
+  request: StreamRequest,
+  sink: Sink,
+  channels: ChannelSelection,
+  onOpen?: (session: PubSubSession) => void | Promise<void>,
+): Promise<void> {
+  if (sink.closed) return;
+  if (request.method === "HEAD") {
+    const fault = service.check(request, channels);
+    return sink.answer(fault ? answerTo(fault, request) : { ...streamHead, body: Buffer.alloc(0) });
+  }
+  let session: PubSubSession;
+  try {
+    session = await service.open(request, sink, channels);
+  } catch (error) {
+    if (error instanceof RedisSseError) return; // open() has answered the client.
+    throw error;
+  }
+  if (session.state !== "subscribed") return;
+  try {
+    await onOpen?.(session);
+  } catch (error) {
+    await session.close("app", new RedisSseError("INTERNAL", "an unexpected error"));
+    throw error;
+  }
+}

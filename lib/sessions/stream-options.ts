@@ -1,0 +1,54 @@
+import { ConfigError } from "../errors.js";
+import { readSlowConsumer } from "../backpressure/slow-consumer.js";
+import { assertAtOnce } from "../sync-callback.js";
+import { describe, optionError, readMilliseconds } from "../validate.js";
+import type { StreamRequest } from "./sink.js";
+
+/** Identifies the caller. A number counts as its text; `undefined` and `null` stand for no key. */
+export type SessionKey = string | number | bigint | null | undefined;
+
+/**
+ * The text of a key, or `undefined` for no key. Throws `ConfigError` for a value of any other type: an array or an
+ * object is a new `Map` key each time, so `limits.maxSessionsPerKey` would never apply.
+ */
+export function readKey(key: unknown): string | undefined {
+  if (key === undefined || key === null) return undefined;
+  if (typeof key === "string") return key;
+  if (typeof key === "number" || typeof key === "bigint") return String(key);
+  const type = typeof key === "boolean" ? "a boolean" : describe(key);
+  throw new ConfigError(`expected key as a string, a number, a bigint, null or undefined, got ${type}`);
+}
+
+const ON_LIMIT: ReadonlySet<unknown> = new Set(["event", "status", "evict-oldest", undefined]);
+const ON_UNAVAILABLE: ReadonlySet<unknown> = new Set(["event", "status", undefined]);
+
+/** Checks the settings of one stream that replace those of the service. Throws `ConfigError`. */
+export function assertSettings({ heartbeatMs, retryMs, slowConsumer, onLimit }: StreamRequest): void {
+  if (heartbeatMs !== undefined) readMilliseconds("heartbeatMs", heartbeatMs);
+  if (retryMs !== undefined) readMilliseconds("retryMs", retryMs);
+  if (slowConsumer !== undefined) readSlowConsumer(slowConsumer);
+  if (!ON_LIMIT.has(onLimit)) throw optionError('onLimit as "event", "status" or "evict-oldest"', onLimit);
+}
+
+/**
+ * Checks the options of a mount that `StreamRequest` has under the same names. An adapter calls it when the mount is
+ * created, so that the application learns of a mistake before the first client comes. Throws `ConfigError`, which names
+ * the option.
+ */
+export function assertStreamOptions(
+  options: Pick<StreamRequest, "heartbeatMs" | "retryMs" | "slowConsumer" | "onLimit" | "onUnavailable"> & {
+    readonly [Name in "filter" | "transform" | "until"]?: unknown;
+  },
+): void {
+  const { filter, transform, until, ...settings } = options;
+  assertSettings(settings);
+  const { onUnavailable } = settings;
+  if (!ON_UNAVAILABLE.has(onUnavailable)) {
+    throw optionError('onUnavailable as "event" or "status"', onUnavailable);
+  }
+  for (const [name, rule] of Object.entries({ filter, transform, until })) {
+    if (rule === undefined) continue;
+    if (typeof rule !== "function") throw optionError(`${name} as a function`, rule);
+    assertAtOnce(name, rule);
+  }
+}

@@ -1,0 +1,64 @@
+import { expect } from "chai";
+
+import { ConfigError } from "../../../lib/errors.js";
+import { assertStreamOptions, readKey } from "../../../lib/sessions/stream-options.js";
+
+describe("readKey()", () => {
+  it("reads a string, a number and a bigint as text, and undefined and null as no key", () => {
+    expect(readKey("ann")).to.equal("ann");
+    expect(readKey("")).to.equal("");
+    expect(readKey(7)).to.equal("7");
+    expect(readKey(7n)).to.equal("7");
+    expect(readKey(undefined)).to.equal(undefined);
+    expect(readKey(null)).to.equal(undefined);
+  });
+
+  const REFUSED: readonly [unknown, string][] = [
+    [["ann"], "an array"],
+    [{ id: "ann" }, "an object"],
+    [Promise.resolve("ann"), "a promise"],
+    [() => "ann", "a function"],
+    [true, "a boolean"],
+    [Symbol("ann"), "a symbol"],
+  ];
+  for (const [key, type] of REFUSED) {
+    it(`refuses ${type}, and names the type`, () => {
+      expect(() => readKey(key)).to.throw(ConfigError, new RegExp(`, got ${type}$`));
+    });
+  }
+});
+
+describe("assertStreamOptions()", () => {
+  const TAKEN: Readonly<Record<string, readonly unknown[]>> = {
+    heartbeatMs: [1, 15_000, undefined],
+    retryMs: [1, 2_000, undefined],
+    slowConsumer: ["disconnect", { latestBy: () => "" }, undefined],
+    onLimit: ["event", "status", "evict-oldest", undefined],
+    onUnavailable: ["event", "status", undefined],
+    filter: [() => true, undefined],
+    transform: [() => null, undefined],
+    until: [() => false, undefined],
+  };
+  const REFUSED: Readonly<Record<string, readonly unknown[]>> = {
+    heartbeatMs: [0, "1", null],
+    retryMs: [1.5, null],
+    slowConsumer: ["newest", {}, null],
+    onLimit: ["evict", 429, {}, null],
+    onUnavailable: ["evict-oldest", 503, null],
+    filter: [true, async () => true, null],
+    transform: [{}, async () => null, null],
+    until: ["done", async () => false, null],
+  };
+  for (const [name, values] of Object.entries(TAKEN)) {
+    it(`takes ${name} as each type names it`, () => {
+      for (const value of values) expect(() => assertStreamOptions({ [name]: value })).not.to.throw();
+    });
+  }
+  for (const [name, values] of Object.entries(REFUSED)) {
+    it(`refuses any other ${name}, by its name`, () => {
+      for (const value of values) {
+        expect(() => assertStreamOptions({ [name]: value })).to.throw(ConfigError, name);
+      }
+    });
+  }
+});
