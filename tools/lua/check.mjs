@@ -33,7 +33,7 @@ export function checkFile(file, isScript) {
   } catch (error) {
     throw new LuaError(`${file}:${error.line}: ${error.message.replace(/^\[\d+:\d+\] /, "")}`);
   }
-  const header = /^(?:--.*\n)*/.exec(source)[0];
+  const header = /^(?:--(?!-).*\n)*/.exec(source)[0];
   if (header === "") throw new LuaError(`${file}:1: expected a comment that says what this file is for`);
   const missing = ["KEYS", "ARGV", "Result", "Errors"].filter((word) => !header.includes(`\n-- ${word}`));
   if (isScript && missing.length > 0) throw new LuaError(`${file}:1: the header lacks ${missing.join(", ")}`);

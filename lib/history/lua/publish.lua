@@ -11,12 +11,11 @@
 -- ARGV[3]  data
 -- ARGV[4]  most events kept
 -- ARGV[5]  producer
--- ARGV[6]  the number of this event among those of the producer
+-- ARGV[6]  the number of this event
 -- ARGV[7]  most ms kept
 -- ARGV[8]  epoch of a new log; behind it the epoch of the log of the last event of that producer on this
 --          channel that was acknowledged, or `+` if the producer's event before this one is still under way,
---          or nothing
--- These may be left out:
+--          or nothing. The arguments behind it may be left out.
 -- ARGV[9]  the number of the event that ARGV[8] means; if it is left out, one less than ARGV[6]
 -- ARGV[10] how the channel ends with this event: 'completed', 'broken' or ''
 -- ARGV[11] lease of the writer of the whole channel, or ''

@@ -22,7 +22,7 @@
 --- @include "includes/moves"
 --- @include "includes/stored"
 
--- As in `includes/rare-tell.lua`.
+-- Made when one of them is first called, as in `includes/rare-tell.lua`.
 local rare = setmetatable({}, {__index = function(made, name)
   --- @include "includes/tell"
   --- @include "includes/ends"

@@ -1,22 +1,22 @@
 -- Ends attempts, or puts their tasks back in line.
 --
 -- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
--- for each group of attempts that ended alike:
--- - line by line their token, what became of them ('succeeded', 'failed', 'retry', 'back' or 'unknown', which
---   goes back until so many ms after it was first met, then fails), progress, ms until they are tried again,
---   ms for which they are kept, and message;
--- - how many they are;
--- - of each its id, and the result as JSON or what went wrong.
--- Result   a string with a character for each: '1' if it was taken, else '0': one whose token is not the
---          task's any more is a zombie's, and counted. The one who has told it is told so again.
+-- ARGV     five of `includes/base.lua`, then of each group of attempts that ended alike:
+--          - line by line their token, what became of them ('succeeded', 'failed', 'retry', 'back' or
+--            'unknown', which goes back until so many ms after it was first met, then fails), progress, ms
+--            until they are tried again, ms for which they are kept, and message;
+--          - how many they are;
+--          - of each its id, and the result as JSON or what went wrong.
+-- Result   a string with a character for each: '1' if it was taken, otherwise '0'. An attempt whose token is
+--          not the task's any more is not taken, and counted as refused. Whoever sends an
+--          outcome again gets the same answer.
 -- Errors   '!' for a key of another type; those of Redis
 
 --- @include "includes/base"
 --- @include "includes/moves"
 --- @include "includes/ends"
 
--- As in `includes/rare-tell.lua`.
+-- Made when one of them is first called, as in `includes/rare-tell.lua`.
 local rare = setmetatable({}, {__index = function(made, name)
   --- @include "includes/tell"
   --- @include "includes/conclude"

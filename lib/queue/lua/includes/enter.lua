@@ -3,9 +3,9 @@
 --
 -- ARGV[6]  '1' if all of the tasks or none of them are to enter; otherwise ''
 -- ARGV[7]  the call. ioredis sends a call whose answer was lost again: that call finds its own tasks.
--- Of each task four arguments: id, kind, payload, and what else was said. That is '' or these, line by line:
--- whether the id was given, priority, when ("+ms" or a time), attempts, ms for which the task is the only one
--- of its key, options, that key.
+-- ARGV     of each task four, from FIRST on: id, kind, payload, and what else was said. That is '' or these, line
+--          by line: whether the id was given, priority, when ("+ms" or a time), attempts, ms for which the task
+--          is the only one of its key, options, that key.
 -- Result   {'taken', id}, or the time and for each task 'ok', 'ok <when>' if it was there by this same call,
 --          'taken', or 'same <id>'
 -- Errors   '!' for a key of another type
