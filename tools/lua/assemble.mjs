@@ -6,6 +6,9 @@ const INCLUDE = /^\s*--- @include "([^"]+)"$/;
 /** A mistake in a file of Lua. Its message begins with the file and the line. */
 export class LuaError extends Error {}
 
+/** @param {string} file */
+export const readLua = (file) => readFileSync(file, "utf8").replaceAll("\r\n", "\n");
+
 /**
  * A script with the text of its includes. A file stands where it is first asked for, and only there: an include can
  * therefore name all that it needs.
@@ -23,7 +26,7 @@ export function assemble(file) {
 
   /** @param {string} path @param {readonly string[]} parents */
   function add(path, parents) {
-    readFileSync(path, "utf8")
+    readLua(path)
       .split("\n")
       .forEach((text, index) => {
         const target = INCLUDE.exec(text)?.[1];

@@ -1,8 +1,6 @@
-import { readFileSync } from "node:fs";
-
 import luaparse from "luaparse";
 
-import { LuaError } from "./assemble.mjs";
+import { LuaError, readLua } from "./assemble.mjs";
 import { resolveNames } from "./names.mjs";
 
 /** What scripts use of what Redis and ioredis-mock give them. */
@@ -19,6 +17,15 @@ const SHARED = ["redis"];
 /** @param {string} file */
 const roomOf = (file) => file.split("/").at(file.split("/").lastIndexOf("lua") - 1);
 
+/** @param {string} source @param {(line: number) => string} placeOf Text for the place of a line. */
+function parse(source, placeOf) {
+  try {
+    return luaparse.parse(source, { luaVersion: "5.1", locations: true });
+  } catch (error) {
+    throw new LuaError(placeOf(error.line) + error.message.replace(/^\[\d+:\d+\] /, ""));
+  }
+}
+
 /**
  * Checks one file for itself: its syntax and its header.
  *
@@ -26,18 +33,13 @@ const roomOf = (file) => file.split("/").at(file.split("/").lastIndexOf("lua") -
  * @param {boolean} isScript
  */
 export function checkFile(file, isScript) {
-  const source = readFileSync(file, "utf8");
-  let chunk;
-  try {
-    chunk = luaparse.parse(source, { luaVersion: "5.1" });
-  } catch (error) {
-    throw new LuaError(`${file}:${error.line}: ${error.message.replace(/^\[\d+:\d+\] /, "")}`);
-  }
+  const source = readLua(file);
+  const chunk = parse(source, (line) => `${file}:${line}: `);
   const header = /^(?:--(?!-).*\n)*/.exec(source)[0];
   if (header === "") throw new LuaError(`${file}:1: expected a comment that says what this file is for`);
   const missing = ["KEYS", "ARGV", "Result", "Errors"].filter((word) => !header.includes(`\n-- ${word}`));
   if (isScript && missing.length > 0) throw new LuaError(`${file}:1: the header lacks ${missing.join(", ")}`);
-  // `shorten()` takes what looks like a blank line for one.
+  // `shorten()` drops every blank line, also one within a string.
   if (chunk.comments.some(({ raw }) => raw.startsWith("--[")) || /\[=*\[/.test(source)) {
     throw new LuaError(`${file}:1: long comments and long strings are not supported`);
   }
@@ -55,10 +57,8 @@ export function checkNames(scripts) {
   /** Of each place the name that was not used there. @type {Map<string, string>} */
   const unused = new Map();
   for (const { source, origins, files } of scripts) {
-    const at = ({ loc }) => {
-      const { file, line } = origins[loc.start.line - 1];
-      return `${file}:${line}: `;
-    };
+    const placeOf = (line) => `${origins[line - 1].file}:${origins[line - 1].line}: `;
+    const at = ({ loc }) => placeOf(loc.start.line);
     const [script] = files;
     for (const file of files) {
       const room = roomOf(file);
@@ -68,9 +68,7 @@ export function checkNames(scripts) {
         );
       }
     }
-    const { declarations, globals } = resolveNames(
-      luaparse.parse(source, { luaVersion: "5.1", locations: true }),
-    );
+    const { declarations, globals } = resolveNames(parse(source, placeOf));
     for (const { name, node, isWritten } of globals) {
       if (isWritten) faults.add(`${at(node)}"${name}" is assigned, and no local variable`);
       else if (!GLOBALS.has(name)) faults.add(`${at(node)}there is no "${name}" here`);

@@ -99,6 +99,7 @@ describe("the tool that embeds Lua", () => {
     ],
     "a name that is declared twice": ["local x = 1\nlocal x = x\nreturn x", '"x" is declared already'],
     "an include that is not there": ['--- @include "x"\nreturn 1', "lua/one.lua:6: there is no lua/x.lua"],
+
     "an include of itself": ['--- @include "one"\nreturn 1', 'lua/one.lua:6: "one" includes this file'],
   };
   for (const [what, [text, says]] of Object.entries(MISTAKES)) {
@@ -106,6 +107,14 @@ describe("the tool that embeds Lua", () => {
       expect(await embed({ "lua/one.lua": `${HEADER}${text}\n` })).to.include(says);
     });
   }
+
+  it("refuses an include that returns before the script does", async () => {
+    const files = {
+      "lua/one.lua": `${HEADER}--- @include "includes/x"\nreturn 1\n`,
+      "lua/includes/x.lua": "-- X.\nreturn 2",
+    };
+    expect(await embed(files)).to.match(/^lua\/one\.lua:7: /);
+  });
 
   it("refuses a header that says too little, and an include that nobody uses", async () => {
     expect(await embed({ "lua/one.lua": "return 1" })).to.include("lua/one.lua:1: expected a comment");
