@@ -4,7 +4,7 @@ import { isMock, type RedisClient } from "../redis/client.js";
 import { parseEntryId, parseStamp, type EntryId } from "../entry-id.js";
 import { defineScript } from "../redis/script.js";
 import type { HistoryKeys } from "./history-keys.js";
-import { CLAIM, PUBLISH, READ, RENEW } from "./history-lua.js";
+import { CLAIM, PUBLISH, READ, RENEW } from "./lua/generated.js";
 
 export type LeaseStatus = "ok" | "completed" | "taken" | "lost";
 

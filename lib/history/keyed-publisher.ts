@@ -1,5 +1,6 @@
 import { RedisSseError, sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
+import { PUBLISH_KEYED } from "./lua/generated.js";
 
 interface Waiting {
   readonly message: string;
@@ -13,10 +14,6 @@ const MAX_BATCH = 100;
 const MAX_WAITING = 10_000;
 /** Of text in one script, unless one event alone is longer. */
 const MAX_BATCH_CHARACTERS = 1_000_000;
-
-const PUBLISH = `local receivers = {}
-for index = 2, #ARGV do receivers[index - 1] = redis.call('PUBLISH', ARGV[1], ARGV[index]) end
-return receivers`;
 
 /**
  * Publishes on a Redis Cluster in order. A Cluster client sends a plain PUBLISH to any node, and retries each command by itself:
@@ -52,7 +49,13 @@ export class KeyedPublisher {
       try {
         // Not by its digest: a script that has to be loaded first would come later than the next one.
         const messages = batch.map(({ message }) => message);
-        const receivers = (await client.eval(PUBLISH, 1, key, channel, ...messages)) as readonly unknown[];
+        const receivers = (await client.eval(
+          PUBLISH_KEYED,
+          1,
+          key,
+          channel,
+          ...messages,
+        )) as readonly unknown[];
         batch.forEach(({ resolve }, index) => resolve(Number(receivers[index])));
       } catch (error) {
         // While the cluster is away, nobody waits for more than one script. Otherwise Redis has refused only these.

@@ -6,6 +6,7 @@ import { createLog, printable } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
 import { defineScript } from "../redis/script.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
+import { STORE_NOTIFICATION } from "./lua/generated.js";
 
 /** A notification to send. */
 export interface NewNotification {
@@ -44,20 +45,7 @@ const log = createLog("notifications");
 const MAX_STORED = 200;
 const TTL_SECONDS = 30 * 24 * 3600;
 
-const store = defineScript(
-  "StoreNotification",
-  // A call whose answer was lost is sent again by ioredis, and finds what it has stored.
-  `local newest = redis.call('LRANGE', KEYS[1], 0, 19)
-for _, stored in ipairs(newest) do
-  if stored == ARGV[1] then return 0 end
-end
-redis.call('LPUSH', KEYS[1], ARGV[1])
-redis.call('LTRIM', KEYS[1], 0, ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return 1`,
-  1,
-  Number,
-);
+const store = defineScript("StoreNotification", STORE_NOTIFICATION, 1, Number);
 
 /** Notifications for users: each is stored, and sent to the streams that its user has open. */
 export class NotificationService {

@@ -7,6 +7,7 @@ import { endClient, isReady, startPinging, type ConnectionRole, type RedisClient
 import { isOneNodeOfMany } from "./cluster.js";
 import type { ConnectionFactory } from "./connection-factory.js";
 import { Lease } from "./lease.js";
+import { INCREMENT_WITH_TTL } from "./lua/generated.js";
 import { Semaphore } from "./semaphore.js";
 import { defineScript } from "./script.js";
 
@@ -67,14 +68,7 @@ const log = createLog("pool");
 
 const QUIT_TIMEOUT_MS = 1_000;
 
-const incrementWithTtl = defineScript(
-  "IncrementWithTtl",
-  `local count = redis.call('INCR', KEYS[1])
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-return count`,
-  1,
-  Number,
-);
+const incrementWithTtl = defineScript("IncrementWithTtl", INCREMENT_WITH_TTL, 1, Number);
 
 /**
  * All Redis connections of a service: one shared for commands, one for the hub's subscriptions, and a

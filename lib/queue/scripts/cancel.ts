@@ -1,30 +1,6 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript } from "./base.js";
-import { CONCLUDE, ENDS } from "./ends.js";
-import { MOVES } from "./moves.js";
-import { TELL } from "./tell.js";
-
-/** ARGV: id, message, ms for which it is kept. 1; 0 for a task that has ended otherwise; 2 for one that is not there. */
-const CANCEL = `${BASE}${TELL}${MOVES}${ENDS}${CONCLUDE}${String.raw`
-local id = ARGV[6]
-local got = fields(TASK .. id, 'status', 'progress', 'attempt', 'watched', 'once', 'queue', 'options', 'payload', 'data', 'error')
-if not got[1] or got[6] ~= NAME then return 2 end
-if isOver(got[1]) then return got[1] == 'cancelled' and 1 or 0 end
-lookAt('cancelled')
-if areUnfit(READY, DELAYED, LEASES) then return UNFIT end
-insist()
--- What was said of this task goes before what the queue says.
-local ttl = got[7] and string.match(got[7], '"resultTtlMs":(%d+)') or ARGV[8]
-if #ttl > 11 then ttl = ARGV[8] end
-leave(READY, id)
-leave(DELAYED, id)
-leave(LEASES, id)
-conclude(id, {status = 'cancelled', progress = got[2] or '0', message = ARGV[7], attempt = got[3] or '0', watched = got[4],
-  once = got[5], payload = got[8], stored = lengthOf(got[9], got[10], got[7])}, ttl)
-move()
-finish()
-try('PUBLISH', WAKE, 'cancel ' .. id)
-return 1`}`;
+import { CANCEL } from "../lua/generated.js";
+import { defineQueueScript } from "./base.js";
 
 export const cancelTask: Script<"cancelled" | "over" | "unknown"> = defineQueueScript(
   "Cancel",

@@ -1,137 +1,6 @@
 import type { Script } from "../../redis/script.js";
-import { BASE, defineQueueScript, lazily } from "./base.js";
-import { MOVES } from "./moves.js";
-import { TELL } from "./tell.js";
-
-/**
- * ARGV: whether all or none of them, the call, then of each task: id, kind, payload, and what else was said ('' for
- * nothing): whether the id was given, priority, when ("+ms" or a time), attempts, ms for which it is the only one of
- * its key, options, that key. Answers 'taken' and an id, or the time, and for each 'ok', 'ok <when>' where it was there by this same call,
- * 'taken', or 'same <id>'. A call whose answer was lost is sent again by ioredis: it finds its own tasks.
- */
-const ENTER = String.raw`
-local whole, caller = ARGV[6], ARGV[7]
-local total = (#ARGV - FIRST + 1) / 4
--- What is stored is read once, before the first write; the writes keep it true. Of a task: its call, time and queue.
-local tasks, holders = {}, {}
-local function taskOf(id)
-  local got = tasks[id]
-  if got then return got end
-  local isOther
-  got, isOther = fields(TASK .. id, 'call', 'createdAt', 'queue')
-  if isOther then got[1] = '' end
-  tasks[id] = got
-  return got
-end
-local function idOf(once)
-  if holders[once] == nil then holders[once] = holderOf(once) end
-  return holders[once]
-end
-local needsDelayed = false
-for index = 0, total - 1 do
-  local at = FIRST + index * 4
-  local id, extra, holder = ARGV[at], ARGV[at + 3], false
-  local owner = taskOf(id)[1]
-  if extra ~= '' then
-    needsDelayed = true
-    local once = string.match(extra, '[^\n]*$')
-    holder = once ~= '' and idOf(once)
-    if holder then taskOf(holder) end
-  end
-  -- That it is there already is what its key asks for.
-  if owner and whole == '1' and owner ~= caller .. index and holder ~= id then return {'taken', id} end
-end
-if areUnfit(READY) or needsDelayed and areUnfit(DELAYED) then return UNFIT end
-local answers, entered, number = {NOW}, 0, enter(total)
-if not number then return UNFIT end
-advance()
-for index = 0, total - 1 do
-  local at = FIRST + index * 4
-  local id, kind, payload, extra = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local there, mine, answer = taskOf(id), caller .. index, 'ok'
-  local given, priority, due, once, holder = '', '0', now, '', false
-  local when, attempts, window, options
-  if extra ~= '' then
-    given, priority, when, attempts, window, options, once = string.match(extra, '^(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.-)\n(.*)$')
-    if when ~= '' then due = tonumber(when) + (string.sub(when, 1, 1) == '+' and now or 0) end
-    holder = once ~= '' and idOf(once)
-  end
-  if holder and holder ~= id and taskOf(holder)[3] == NAME then
-    answer = 'same ' .. holder
-  elseif there[1] then
-    answer = there[1] == mine and 'ok ' .. (there[2] or NOW) or holder == id and 'same ' .. id or 'taken'
-  else
-    local key, place, status = TASK .. id, placeOf(priority, number + index), due > now and 'delayed' or 'queued'
-    if extra == '' then
-      call('HSET', key, 'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', NOW)
-    else
-      local set = {'call', mine, 'queue', NAME, 'kind', kind, 'payload', payload, 'status', status, 'createdAt', NOW}
-      if priority ~= '0' or attempts ~= '' or options ~= '' or once ~= '' then push(set, 'more', '1') end
-      if priority ~= '0' then push(set, 'priority', priority) end
-      if attempts ~= '' then push(set, 'attempts', attempts) end
-      if options ~= '' then push(set, 'options', options) end
-      if status == 'delayed' then push(set, 'place', place, 'delayed', text(due)) end
-      if once ~= '' then
-        if window == '' then
-          push(set, 'once', once)
-          call('SET', META .. ':once:' .. once, id)
-        else
-          call('SET', META .. ':once:' .. once, id, 'PX', window)
-        end
-        holders[once] = id
-      end
-      call('HSET', key, unpack(set))
-    end
-    there[1], there[2], there[3] = mine, NOW, NAME
-    if status == 'delayed' then later(DELAYED, text(due), id) else later(READY, place, id) end
-    entered = entered + 1
-    if KEEP == '' then
-      rare.tell(id, 'queued', {status = status, progress = '0', message = '', attempt = '0'})
-    elseif given ~= '' then
-      -- Somebody may wait for it already, or have waited for one of the same id, whose story is over.
-      local hasEnded = rare.isEnding(try('HGET', POS .. id, 'end'))
-      if hasEnded then try('DEL', POS .. id, LOG .. id) end
-      if not hasEnded and rare.hasLog(id) or rare.isHeard(id) then rare.watch(id) end
-    end
-  end
-  answers[#answers + 1] = answer
-end
-move()
-if entered > 0 then
-  count('enqueued', entered)
-  try('PUBLISH', WAKE, 'ready')
-end
-return {unpack(answers)}`;
-
-const TELLING = lazily(["tell", "watch", "hasLog", "isHeard", "isEnding"], TELL);
-
-const ENQUEUE = `${BASE}${TELLING}${MOVES}
-local FIRST = 8
-local function advance() end
-${ENTER}`;
-
-/**
- * ARGV: '', the call, a schedule's name, the time that is due, the next one ('' for none), its content, then its task as above. Answers 'over'
- * where somebody else has done it, or something else is scheduled by now: there is one task for each time, however soon it
- * is done and forgotten.
- */
-const FIRE = `${BASE}${TELLING}${MOVES}${String.raw`
-local schedule, time, following, content = unpack(ARGV, 8, 11)
-local score = look('ZSCORE', META .. ':due', schedule)
-local stored = look('HGET', META .. ':schedules', schedule)
-if unfit then return UNFIT end
-if type(score) ~= 'string' and type(score) ~= 'number' then return {'over'} end
-if shown(score) ~= time or stored ~= content then return {'over'} end
-local function advance()
-  if following == '' then
-    call('ZREM', META .. ':due', schedule)
-    call('HDEL', META .. ':schedules', schedule)
-  else
-    call('ZADD', META .. ':due', following, schedule)
-  end
-end
-local FIRST = 12
-`}${ENTER}`;
+import { ENQUEUE, FIRE_SCHEDULE } from "../lua/generated.js";
+import { defineQueueScript } from "./base.js";
 
 /** What became of one task: in line since then, or its id is taken, or another of its key is there. */
 export type EnqueueAnswer =
@@ -154,7 +23,11 @@ function toReply([now, ...answers]: readonly string[]): EnqueueReply {
 export const enqueueTasks: Script<EnqueueReply> = defineQueueScript("Enqueue", ENQUEUE, toReply);
 
 /** `null` where it was not due any more. */
-export const fireSchedule: Script<EnqueueAnswer | null> = defineQueueScript("Fire", FIRE, (reply) => {
-  const answers = reply[0] === "over" ? [] : (toReply(reply) as readonly EnqueueAnswer[]);
-  return answers[0] ?? null;
-});
+export const fireSchedule: Script<EnqueueAnswer | null> = defineQueueScript(
+  "Fire",
+  FIRE_SCHEDULE,
+  (reply) => {
+    const answers = reply[0] === "over" ? [] : (toReply(reply) as readonly EnqueueAnswer[]);
+    return answers[0] ?? null;
+  },
+);

@@ -1,7 +1,9 @@
-/** Reads and checks tasks: `stored()` one, `sort()` those of a set. Needs `BASE`. */
-export const STORED: string = String.raw`
+-- Reads and checks tasks: `stored()` one, `sort()` those of a set.
+
+--- @include "base"
+
 local UNREADABLE = META .. ':unreadable'
-local KIND, QUEUE, STATUS, CREATED, PAYLOAD, ATTEMPT, WATCHED, MORE = 1, 2, 3, 4, 5, 6, 7, 8
+local KIND, QUEUE, _, CREATED, PAYLOAD, ATTEMPT, WATCHED, MORE = 1, 2, 3, 4, 5, 6, 7, 8
 local ATTEMPTS, PRIORITY, PROGRESS, PLACE, ONCE, STARTED, OPTIONS, TOKEN = 9, 10, 11, 12, 13, 14, 15, 16
 
 local function isWithin(value, least, most)
@@ -53,35 +55,3 @@ local function sort(set, page, status, needsPlace)
   end
   return found
 end
-`;
-
-/**
- * Moves the tasks to the set `unreadable` that `sort()` could not read. Needs `BASE`, `MOVES` and `STORED`. If the hash of such a task
- * is of no use to anybody, it expires with the entry.
- */
-export const ASIDE: string = String.raw`
-local ASIDE_MS, MOST_ASIDE = '604800000', 1000
--- Ids become parts of keys and cursors: other characters are written as in a URL.
-local function nameOf(id)
-  if isId(id) then return id end
-  if id == '' then return '%' end
-  local name = string.gsub(string.sub(id, 1, 200), '[^%w_-]', function(char) return string.format('%%%02X', string.byte(char)) end)
-  return #id > 200 and name .. '...' or name
-end
-
-local function putAside()
-  for index = 1, #aside do
-    local set, id, expires = unpack(aside[index])
-    call('ZADD', UNREADABLE, NOW, nameOf(id))
-    call('ZREM', set, id)
-    if expires then call('PEXPIRE', TASK .. id, ASIDE_MS) end
-  end
-  if #aside == 0 then return end
-  count('unreadable', #aside)
-  aside = {}
-  call('ZREMRANGEBYSCORE', UNREADABLE, '-inf', text(now - tonumber(ASIDE_MS)))
-  local surplus = tonumber(call('ZCARD', UNREADABLE)) - MOST_ASIDE
-  if surplus > 0 then call('ZREMRANGEBYRANK', UNREADABLE, '0', text(surplus - 1)) end
-  call('PEXPIRE', UNREADABLE, ASIDE_MS)
-end
-`;

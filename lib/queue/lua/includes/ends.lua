@@ -1,8 +1,8 @@
-/**
- * Keeps the tasks that are over: each status has a sorted set of its own, with bounds. Needs `BASE`. `lookAt()` only reads; it
- * comes before the first write.
- */
-export const ENDS: string = String.raw`
+-- Keeps the tasks that are over: each status has a sorted set of its own, with bounds. `lookAt()` only reads;
+-- it comes before the first write.
+
+--- @include "base"
+
 local MOST_COUNT, MOST_BYTES, MOST_PAYLOAD = string.match(ARGV[5], '^(%d+) (%d+) (%d+)$')
 
 local function forget(id) call('DEL', TASK .. id, POS .. id, LOG .. id) end
@@ -126,33 +126,3 @@ local function finish()
     end
   end
 end
-`;
-
-/** Ends a task of any kind. Needs `BASE`, `MOVES`, `TELL` and `ENDS`. */
-export const CONCLUDE: string = String.raw`
--- How many bytes the fields take that earlier steps of a task have stored.
-local function lengthOf(data, errors, options) return #(data or '') + #(errors or '') + #(options or '') end
-
--- Ends a task; task has its status, progress, message, attempt, payload, whether it is watched, and, if it was read, what else
--- it has stored (lengthOf()). What follows are more fields.
-local function conclude(id, task, ttl, ...)
-  local key, payload, more = TASK .. id, task.payload or '', {...}
-  local size, keeps = 400 + #id + #(task.message or ''), task.status == 'failed' or #payload <= tonumber(MOST_PAYLOAD)
-  size = size + (task.stored or lengthOf(unpack(fields(key, 'data', 'error', 'options'), 1, 3)))
-  for index = 1, #more do size = size + #more[index] end
-  if keeps then size = size + #payload else push(more, 'payload', '', 'released', '1') end
-  if task.watched then
-    -- A user without the right to ask for its size can ask for its length.
-    local bytes = tonumber(try('MEMORY', 'USAGE', LOG .. id))
-    size = size + (bytes or 200 * (tonumber(try('XLEN', LOG .. id)) or 0))
-  end
-  close(id, task.status, ttl, size, 'progress', task.progress, 'message', task.message, unpack(more))
-  if task.once then
-    if holderOf(task.once) == id then call('DEL', META .. ':once:' .. task.once) end
-  end
-  if KEEP == '' or task.watched then
-    tell(id, task.status, task, 'completed')
-    if KEEP ~= '' then expireLog(id, ttl) end
-  end
-end
-`;

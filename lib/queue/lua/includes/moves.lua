@@ -1,5 +1,7 @@
-/** Moves tasks between the sets of those that are not over. Needs `BASE`. */
-export const MOVES: string = String.raw`
+-- Moves tasks between the sets of those that are not over.
+
+--- @include "base"
+
 -- What is put aside for one command at the end: a batch of tasks costs hardly more than one.
 local lists, leaving = {}, {}
 local function later(list, score, id)
@@ -60,4 +62,3 @@ local function holderOf(once)
   local holder = try('GET', META .. ':once:' .. once)
   return type(holder) == 'string' and holder
 end
-`;

@@ -1,7 +1,9 @@
-import { IS_PLACE, STAMP } from "../../redis/place-lua.js";
+-- Appends what became of a task to the log of its channel, and publishes it.
 
-/** Appends what became of a task to the log of its channel, and publishes it. Needs `BASE`. */
-export const TELL: string = String.raw`${IS_PLACE}${STAMP}
+--- @include "base"
+--- @include "../../../redis/lua/includes/place"
+--- @include "../../../redis/lua/includes/stamp"
+
 -- Makes a different random epoch for each log, because one script may begin several logs.
 local epochs = 0
 local function newEpoch()
@@ -101,4 +103,3 @@ local function watch(id)
   end
   return true
 end
-`;

@@ -1,0 +1,115 @@
+-- Appends an event to the log of its channel and publishes it, in one step that takes effect once.
+--
+-- Nearly always nothing but appending is to be done, and that comes first. Each argument, string and function
+-- that it can do without was measured. So nothing is included before that, and `clock()`, `isPlace()`,
+-- `checkStamp()` and `add()` are written out there.
+--
+-- KEYS[1]  the hash of the log (`includes/log.lua`)
+-- KEYS[2]  the log
+-- ARGV[1]  channel
+-- ARGV[2]  event
+-- ARGV[3]  data
+-- ARGV[4]  most events kept
+-- ARGV[5]  producer
+-- ARGV[6]  the number of this event
+-- ARGV[7]  most ms kept
+-- ARGV[8]  epoch of a new log; behind it the epoch of the log of the last event of that producer on this
+--          channel that was acknowledged, or `+` if the producer's event before this one is still under way,
+--          or nothing. The arguments behind it may be left out.
+-- ARGV[9]  the number of the event that ARGV[8] means; if it is left out, one less than ARGV[6]
+-- ARGV[10] how the channel ends with this event: 'completed', 'broken' or ''
+-- ARGV[11] lease of the writer of the whole channel, or ''
+-- ARGV[12] '1' if the channel is finite, or ''
+-- ARGV[13] now in ms, for ioredis-mock; otherwise ''
+-- Result   {'ok', epoch, id of the entry, receivers}, with an empty id for an event that was sent again and
+--          is not in the log; or {'early'} (the one before has to come first), {'completed'} (the channel has
+--          ended), {'taken'} (the channel has a writer), {'lost'} (the writer's lease or an event of it)
+-- Errors   those of Redis. If PUBLISH was refused, nothing has changed.
+
+local key, args, call, pcall, find = KEYS[1], ARGV, redis.call, redis.pcall, string.find
+local producer, sequence, ending = 'p:' .. args[5], tonumber(args[6]), args[10]
+local got = pcall('HMGET', key, 'e', 'o', 'r', producer, 's')
+-- As clock(), and a producer's time to the second.
+local now, seen, stamp = args[13]
+if now and now ~= '' then
+  now, seen, stamp = tonumber(now), now, string.sub(now, -7)
+else
+  local time = call('TIME')
+  now, seen, stamp = time[1] * 1000 + time[2] / 1000, time[1] .. '000', string.sub(time[1] .. time[2], -7)
+end
+local published = type(got[4]) == 'string' and got[4]
+local last = published and tonumber(string.match(published, '^%d+')) or 0
+local epoch, top, before, lost = got[1], got[2], got[5], false
+if #args[8] > 8 and sequence > last + 1 and (tonumber(args[9] or '') or sequence - 1) > last then
+  -- The one before is still on its way: it was overtaken, while the server had forgotten this script.
+  if #args[8] == 9 then return {'early'} end
+  -- It was acknowledged, and Redis has lost it. Maybe no reader got it, and so this event has to tell.
+  lost = string.sub(args[8], 9) == epoch
+end
+if (not ending or ending == '' and args[11] == '' and args[12] == '') and args[5] ~= '' and now < (tonumber(got[3]) or 0)
+  and sequence > last
+  -- As isPlace() and checkStamp().
+  and type(epoch) == 'string' and #epoch == 8 and epoch ~= '00000000' and type(top) == 'string' and #top < 15
+  and type(before) == 'string' and #before == 7 and find(epoch .. ' ' .. top .. ' ' .. before, '^[0-9a-f]+ %d+ %d+$') then
+  local offset = string.format('%.0f', top + 1)
+  local id = offset .. '-' .. before .. stamp
+  if lost then id = offset .. '-' .. (before == '0000001' and '0000002' or '0000001') .. stamp end
+  -- What could fail is tried first, and undone where what follows is refused.
+  call('HSET', key, 'o', offset, 's', stamp, producer, args[6] .. ' ' .. seen)
+  local receivers = pcall('PUBLISH', args[1], '\30sse1\n' .. epoch .. ' ' .. id .. '\n' .. args[2] .. '\n' .. args[3])
+  if type(receivers) == 'table' then
+    call('HSET', key, 'o', top, 's', before)
+    if published then call('HSET', key, producer, published) else call('HDEL', key, producer) end
+    return receivers
+  end
+  local identity = args[5] .. ' ' .. args[6]
+  local added = pcall('XADD', KEYS[2], 'MAXLEN', args[4], id, 'e', args[2], 'd', args[3], 'p', identity)
+  if type(added) == 'table' and added.err then
+    -- As add().
+    if not string.find(added.err, 'WRONGTYPE', 1, true) and not string.find(added.err, 'equal or smaller', 1, true) then
+      return added
+    end
+    call('DEL', KEYS[2])
+    call('XADD', KEYS[2], 'MAXLEN', args[4], id, 'e', args[2], 'd', args[3], 'p', identity)
+    call('PEXPIRE', KEYS[2], string.format('%.0f', args[7] * 1.5))
+  end
+  return {'ok', epoch, id, receivers}
+end
+--- @include "includes/log"
+got = redis.pcall('HMGET', KEYS[1], 'e', 'o', 'end', 'c', 'w', 'k', 's')
+if isBroken(got, 1, 2) or isAlone(got, 1, 3, 5) or #(values(got, 7)[2] or '') > 14 then
+  -- Another program wrote this hash. It must not become part of the new log.
+  redis.call('DEL', KEYS[1])
+  got, last = {}, 0
+elseif got.err then
+  return got
+end
+got = values(got, 7)
+local log = {epoch = got[1], top = tonumber(got[2] or '0'), stamp = got[7], checkpoints = got[4], special = got[6]}
+local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], maxLength = tonumber(ARGV[4]), producer = ARGV[5],
+  sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now, stamp = stamp, lost = lost}
+if new.producer ~= '' and sequence <= last then
+  -- Sent again, because the answer was lost: where is it?
+  local newest = '+'
+  for _ = 1, 100 do
+    local entries = redis.pcall('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
+    if entries.err then break end
+    for _, entry in ipairs(entries) do
+      local offset, values, id = open(entry)
+      if values.p == new.producer .. ' ' .. new.sequence then return {'ok', log.epoch, id, 0} end
+      newest = text(tonumber(offset) - 1)
+    end
+    if #entries < 10 then break end
+  end
+  return {'ok', log.epoch, '', 0}
+end
+if isEnding(got[3]) then return {'completed'} end
+-- Who writes a channel as a whole has it alone.
+if (got[5] or '') ~= (ARGV[11] or '') then return {got[5] and 'taken' or 'lost'} end
+-- It numbers its events one by one: Redis has lost the one before.
+if got[5] and new.ending ~= 'broken' and sequence > last + 1 then return {'lost'} end
+if not log.epoch then
+  log.epoch = string.sub(ARGV[8], 1, 8)
+  log.fresh = true
+end
+return append(log, new)

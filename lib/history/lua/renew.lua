@@ -1,0 +1,19 @@
+-- Renews the lease of the writer of a channel.
+--
+-- KEYS[1]  the hash of the log (`includes/log.lua`)
+-- KEYS[2]  the log
+-- ARGV[1]  token of the lease
+-- ARGV[2]  ms of the lease
+-- ARGV[3]  now in ms, for ioredis-mock; otherwise ''
+-- Result   'ok', 'completed' (the channel has ended), 'taken' (it has another writer) or 'lost' (it has none)
+-- Errors   those of Redis
+
+--- @include "includes/log"
+
+local got = fields('end', 'w')
+if isEnding(got[1]) then return 'completed' end
+if got[2] ~= ARGV[1] then return got[2] and 'taken' or 'lost' end
+redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
+-- However long it says nothing.
+if redis.call('PTTL', KEYS[1]) < 90000000 then redis.call('PEXPIRE', KEYS[1], '90000000') end
+return 'ok'

@@ -1,0 +1,124 @@
+-- For every script of a queue. `docs/protocol.md` states the keys. Every move of a task is one atomic script,
+-- and tells of itself on the task's channel in the same step.
+--
+-- A task is a hash. The sorted sets of its queue hold ids: `ready` by priority and age, `delayed` by when
+-- they are due, `leases` by when each runs out, and one for each way to end by when its tasks are forgotten.
+-- The hash of the queue counts, and numbers what is put in line.
+--
+-- The log of a task's channel is made only once somebody asks for it, or the task has something to say:
+-- nearly all tasks are never watched, and a log costs several times the task itself. Until then the log is
+-- what the task's hash tells, and `watch()` writes it down; from then on (field `watched`) each move appends
+-- to it.
+--
+-- Any program can have written these keys, and a script that stops half-way loses tasks. A script therefore
+-- reads all that it needs before its first write. If a set has another type, it answers '!'
+-- (`QUEUE_UNREADABLE`). If a task cannot be read, `claim.lua` moves its id to the set `unreadable`, and all
+-- other tasks go on.
+--
+-- Lua of all servers and of ioredis-mock: no cjson, whole numbers of 32 bits (hence `text()`), what is not
+-- there may be an object, and a list that has grown is none (hence `{unpack(list)}`).
+--
+-- KEYS[1]  the queue's hash
+-- KEYS[2]  what the names of tasks begin with
+-- KEYS[3]  what the names of the hashes of their logs begin with
+-- KEYS[4]  what the names of their logs begin with
+-- ARGV[1]  now in ms, for ioredis-mock, whose clock goes back; otherwise '': Redis' own clock decides, so
+--          that workers need not agree on the time
+-- ARGV[2]  epoch of a new log
+-- ARGV[3]  most events kept of a task; '' for none
+-- ARGV[4]  channel that wakes workers
+-- ARGV[5]  most tasks and most bytes kept of each way to end, and most bytes of a payload that is kept
+
+local call, try, unpack = redis.call, redis.pcall, unpack or table.unpack
+local META, TASK, POS, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local NAME = string.match(META, '{tasks}:(.*)$')
+local READY, DELAYED, LEASES = META .. ':ready', META .. ':delayed', META .. ':leases'
+local EPOCH, KEEP, WAKE = ARGV[2], ARGV[3], ARGV[4]
+local isServer, now, time = ARGV[1] == '', tonumber(ARGV[1])
+if isServer then
+  time = call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Most numbers come again for each task of a batch, and writing one takes as long as a command.
+local texts = {}
+local function text(number)
+  local known = texts[number]
+  if not known then
+    known = string.format('%.0f', number)
+    texts[number] = known
+  end
+  return known
+end
+
+local NOW = text(now)
+
+local function isWrongKind(reply)
+  return type(reply) == 'table' and reply.err and (not isServer or string.find(reply.err, 'WRONGTYPE', 1, true)) and true
+end
+
+-- Fields of a hash; false for one that is not there. The second answer says that the key has another type.
+local function fields(key, ...)
+  local got = try('HMGET', key, ...)
+  if isServer and not got.err then return got end
+  if got.err then
+    if not isWrongKind(got) then got = call('HMGET', key, ...) end
+    local none = {}
+    for index = 1, select('#', ...) do none[index] = false end
+    return none, true
+  end
+  local copy = {}
+  for index = 1, select('#', ...) do copy[index] = type(got[index]) == 'string' and got[index] end
+  return copy
+end
+
+local function push(list, ...)
+  for index = 1, select('#', ...) do list[#list + 1] = (select(index, ...)) end
+end
+
+-- Reads from a key of the queue. If that key has another type, the script must answer UNFIT before its first write.
+local unfit, UNFIT = false, {'!'}
+local function look(command, key, ...)
+  local reply = try(command, key, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not isWrongKind(reply) then return call(command, key, ...) end
+  unfit = true
+  return {}
+end
+
+-- Whether one of these sets has another type.
+local function areUnfit(...)
+  for index = 1, select('#', ...) do look('ZCARD', (select(index, ...))) end
+  return unfit
+end
+
+-- A score of a set as a number; nil for an infinite one.
+local function scoreOf(score)
+  local number = tonumber(score)
+  return number and math.abs(number) < 1e18 and number or nil
+end
+
+-- A field of a hash as a number; nil if it is none. Tasks of one batch have many values in common.
+local numbers = {}
+local function finite(value)
+  if not value then return nil end
+  local known = numbers[value]
+  if known == nil then
+    known = string.find(tostring(value), '^%-?%d[%d.e+-]*$') and scoreOf(value) or false
+    numbers[value] = known
+  end
+  return known or nil
+end
+
+local function shown(score)
+  local number = scoreOf(score)
+  return number and text(math.floor(number)) or tostring(score)
+end
+
+local function isListed(set, id)
+  local score = look('ZSCORE', set, id)
+  return type(score) == 'string' or type(score) == 'number'
+end
+
+local find = string.find
+local function isId(id) return #id <= 128 and find(id, '^%w*[%w_-]*$') and #id > 0 end

@@ -1,0 +1,30 @@
+-- Lists the tasks of a set in their order.
+--
+-- KEYS     those of `includes/base.lua`
+-- ARGV     five of `includes/base.lua`, then:
+-- ARGV[6]  name of the set
+-- ARGV[7]  score after which to go on; '' for the beginning
+-- ARGV[8]  id after which to go on; '' for the beginning
+-- ARGV[9]  most ids
+-- Result   '', then of each its id and score
+-- Errors   '!' for a key of another type; those of Redis
+
+--- @include "includes/base"
+--- @include "includes/tell"
+
+local set, from, after, limit = META .. ':' .. ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
+if areUnfit(set) then return UNFIT end
+local score = after ~= '' and call('ZSCORE', set, after)
+local page
+if (type(score) == 'number' or type(score) == 'string') and shown(score) == from then
+  local rank = tonumber(call('ZRANK', set, after))
+  page = call('ZRANGE', set, text(rank + 1), text(rank + limit), 'WITHSCORES')
+else
+  -- It has gone, or stands elsewhere by now: those of its score that came after it may be shown twice, and none is left out.
+  -- Tasks that are over are there until their score.
+  local first = from ~= '' and from or isOver(ARGV[6]) and '(' .. NOW or '-inf'
+  page = call('ZRANGEBYSCORE', set, first, '+inf', 'WITHSCORES', 'LIMIT', '0', text(limit))
+end
+local reply = {''}
+for index = 1, #page, 2 do push(reply, page[index], shown(page[index + 1])) end
+return {unpack(reply)}

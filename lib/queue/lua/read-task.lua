@@ -1,0 +1,26 @@
+-- Reads a task.
+--
+-- KEYS     those of `includes/base.lua`
+-- ARGV     five of `includes/base.lua`, then:
+-- ARGV[6]  id
+-- Result   how many events its channel has had (0 if none are kept), and its fields
+-- Errors   those of Redis
+
+--- @include "includes/base"
+--- @include "../../redis/lua/includes/place"
+
+local key, id = TASK .. ARGV[6], ARGV[6]
+local got, isOther = fields(key, 'watched', 'status', 'startedAt')
+local all = isOther and {} or call('HGETALL', key)
+local at = try('HMGET', POS .. id, 'e', 'o')
+local seq = not at.err and isPlace(at[1], at[2]) and at[2] or '0'
+if KEEP == '' then
+  seq = '0'
+elseif not got[1] then
+  -- What its log would hold.
+  seq = 1
+  if got[3] then seq = seq + 1 end
+  if got[2] == 'succeeded' or got[2] == 'failed' or got[2] == 'cancelled' then seq = seq + 1 end
+  seq = text(seq)
+end
+return {seq, unpack(all)}
