@@ -34,12 +34,12 @@ export interface Visit<Params> {
 
 /**
  * The part that `sseStream()` and `taskStream()` share: checks the request, runs the resolver and `key`, and calls
- * `serve` with the answer. The application mounts the handler that it returns.
+ * `onAnswer` with the answer. The application mounts the handler that it returns.
  */
 export function streamHandler<Params, Answer>(
   resolver: (req: Request<Params>) => Answer | Promise<Answer>,
   options: RequestOptions<Params>,
-  serve: (visit: Visit<Params>, answer: Answer) => Promise<void> | void,
+  onAnswer: (visit: Visit<Params>, answer: Answer) => Promise<void> | void,
 ): RequestHandler<Params> {
   const allow = [...new Set(["GET", "HEAD", ...(options.methods ?? [])])];
 
@@ -56,8 +56,8 @@ export function streamHandler<Params, Answer>(
       );
       // The client may have left, or the application may have answered by itself.
       if (resolved === null || !sink.canAnswer()) return;
-      const [key, selection] = resolved.value;
-      await serve({ req, sink, service, key }, selection);
+      const [key, answer] = resolved.value;
+      await onAnswer({ req, sink, service, key }, answer);
     } catch (error) {
       next(error);
     }
