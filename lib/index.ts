@@ -29,11 +29,8 @@ export type { StreamWriter, WriterMessage, WriterOptions } from "./history/strea
 export type { ClientPool, LeaseRequest, LeaseStatistics, PoolStatistics } from "./redis/client-pool.js";
 export type { Lease } from "./redis/lease.js";
 export type { RedisSource } from "./redis/connection-factory.js";
-export type {
-  NewNotification,
-  Notification,
-  NotificationService,
-} from "./notifications/notification-service.js";
+export { NotificationService } from "./notifications/notification-service.js";
+export type { NewNotification, Notification } from "./notifications/notification-service.js";
 
 export { QueueService } from "./queue/queue-service.js";
 export type { ScheduleOptions } from "./queue/queue-service.js";

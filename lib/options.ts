@@ -2,12 +2,14 @@ import { type Clock, systemClock, withSafeDelays } from "./clock.js";
 import { ConfigError } from "./errors.js";
 import { readHistoryOptions, type HistoryOptions, type HistorySettings } from "./history/history-policy.js";
 import { MAX_CHANNELS } from "./sse/event-id.js";
+import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
 import { readSlowConsumer, type SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import {
   assertObject,
   assertOptions,
   optionError,
+  readHeartbeat,
   readMilliseconds,
   readWholeNumber,
   readWholeNumberOrInfinity,
@@ -86,8 +88,11 @@ export interface RedisSseOptions {
     | undefined;
   /** How much of each channel is kept, for clients that come back; `false`: nothing. */
   readonly history?: HistoryOptions | false | undefined;
-  /** Milliseconds of silence after which a stream gets a comment. Default 15,000. */
-  readonly heartbeatMs?: number | undefined;
+  /**
+   * Milliseconds of silence after which a stream gets a comment, and between two PINGs to Redis. `false`: no comments, and
+   * PINGs every 15 s. Then a client cannot tell a dead connection from a silent one. Default 15,000.
+   */
+  readonly heartbeatMs?: number | false | undefined;
   /** Milliseconds that a client is told to wait before it comes back. Default 2,000. */
   readonly retryMs?: number | undefined;
   /** What becomes of events that a client does not read in time; a stream may have a rule of its own. Default "disconnect". */
@@ -109,7 +114,7 @@ export interface Settings {
     readonly leaseAlarmMs: number;
   };
   readonly history: HistorySettings;
-  readonly heartbeatMs: number;
+  readonly heartbeatMs: number | false;
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
   readonly limits: Filled<LimitOptions>;
@@ -163,7 +168,12 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
 /** Checks the options and fills in the defaults. Throws `ConfigError`, which names the option. */
 export function readOptions(options: RedisSseOptions = {}): Settings {
   assertOptions("options", options, KNOWN);
-  const { keyPrefix = "sse:", subscriptions = "shared", heartbeatMs = 15_000, retryMs = 2_000 } = options;
+  const {
+    keyPrefix = "sse:",
+    subscriptions = "shared",
+    heartbeatMs = DEFAULT_HEARTBEAT_MS,
+    retryMs = 2_000,
+  } = options;
   const { slowConsumer = "disconnect" } = options;
   // A prefix with a brace would break the hash tags that keep the keys of one queue in one slot.
   if (typeof keyPrefix !== "string" || !/^[\w.:-]{1,64}$/.test(keyPrefix)) {
@@ -193,7 +203,7 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     subscriptions,
     pool: readNumbers("pool", options.pool, DEFAULT_POOL),
     history: readHistoryOptions(options.history),
-    heartbeatMs: readMilliseconds("heartbeatMs", heartbeatMs),
+    heartbeatMs: readHeartbeat(heartbeatMs),
     retryMs: readMilliseconds("retryMs", retryMs),
     slowConsumer: readSlowConsumer(slowConsumer),
     limits,

@@ -11,6 +11,7 @@ import { assertChannel, parseSelection, type ChannelSelection } from "./events/c
 import { encodeEntries, encodeEntry, encodeEventId, tagOf } from "./sse/event-id.js";
 import { encodeEnvelope } from "./events/envelope.js";
 import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event.js";
+import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
@@ -158,11 +159,13 @@ class RedisSseService implements RedisSse {
   #closed: Promise<void> | null = null;
 
   constructor(settings: Settings) {
-    const { clock, limits, keyPrefix, heartbeatMs } = settings;
+    const { clock, limits, keyPrefix } = settings;
+    // Without heartbeats to clients, dead connections to Redis are still found.
+    const pingMs = settings.heartbeatMs || DEFAULT_HEARTBEAT_MS;
     const connect = createConnectionFactory(settings.redis, this.#instance);
     const commands = (): ClientPool["commands"] => this.pool.commands;
     this.#settings = settings;
-    this.pool = new ClientPool(connect, { ...settings.pool, pingMs: heartbeatMs }, clock);
+    this.pool = new ClientPool(connect, { ...settings.pool, pingMs }, clock);
     this.#history = new History({
       commands,
       keyPrefix,
@@ -193,7 +196,7 @@ class RedisSseService implements RedisSse {
       },
       clock,
       history: withTaskLogs(this.#history.reader, (id) => this.#queues.watch(id)),
-      connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, heartbeatMs, handlers),
+      connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, pingMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
       explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
       readTcpTable,

@@ -31,6 +31,12 @@ export function readMilliseconds(name: string, value: unknown, min = 1): number 
   return readWholeNumber(name, value, min);
 }
 
+/** Milliseconds of silence before a heartbeat, or `false` for none. */
+export function readHeartbeat(value: unknown): number | false {
+  if (value === false || isWholeNumber(value, 1, MAX_TIMER_MS)) return value;
+  throw optionError(`heartbeatMs as a whole number from 1 to ${MAX_TIMER_MS}, or false`, value);
+}
+
 export function assertObject(name: string, value: unknown): asserts value is object {
   const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
   if (!isObject) throw optionError(`${name} as an object`, value);

@@ -63,8 +63,8 @@ export interface SseStreamOptions<Params = RouteParams> {
    * that read statuses. Default "event".
    */
   readonly onUnavailable?: "event" | "status" | undefined;
-  /** Milliseconds of silence before a heartbeat. Default: the service's. */
-  readonly heartbeatMs?: number | undefined;
+  /** Milliseconds of silence before a heartbeat; `false` for none. Default: the service's. */
+  readonly heartbeatMs?: number | false | undefined;
   /** Milliseconds a client waits before it comes back. Default: the service's. */
   readonly retryMs?: number | undefined;
   /**

@@ -5,8 +5,8 @@ export interface Opening extends Beginning {
   readonly sessionId: string;
   readonly channels: readonly string[];
   readonly retryMs: number;
-  /** If a client receives nothing for much longer than this, its connection is dead. */
-  readonly heartbeatMs: number;
+  /** If a client receives nothing for much longer than this, its connection is dead. `false`: no heartbeats. */
+  readonly heartbeatMs: number | false;
   /** Where the client stands, when there is such a place. */
   readonly id: string | undefined;
   /** What the application says first, encoded. */
@@ -21,7 +21,7 @@ export function encodeOpening(opening: Opening): EncodedFrames {
   const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = opening;
   // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
   const last = gaps.at(-1);
-  const data = { sessionId, channels, recovered, heartbeatMs };
+  const data = { sessionId, channels, recovered, heartbeatMs: heartbeatMs || null };
   const connected = encodeControl("connected", data, last === undefined ? id : undefined);
   return new EncodedFrames(
     addRetry(connected, retryMs) +

@@ -11,7 +11,7 @@ import type { Ticking } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
 
 export interface SessionSettings extends SessionLimits, ChannelSettings {
-  readonly heartbeatMs: number;
+  readonly heartbeatMs: number | false;
   readonly retryMs: number;
   readonly maxEventBytes: number;
   readonly maxReplayEvents: number;

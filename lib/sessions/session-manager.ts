@@ -37,7 +37,7 @@ import type { CreateTransport } from "../subscriptions/transport.js";
 export interface StreamsSettings {
   readonly keyPrefix: string;
   readonly subscriptions: "shared" | "dedicated";
-  readonly heartbeatMs: number;
+  readonly heartbeatMs: number | false;
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
   readonly history: { readonly checkMs: number };

@@ -10,7 +10,7 @@ import { answerTo, type FaultAnswerOptions } from "../sse/http-answer.js";
 import { Delivery } from "./delivery.js";
 import { EventBatch } from "../events/event-batch.js";
 import { endResponse, stagesOf, runTeardown } from "./teardown.js";
-import { HEARTBEAT } from "../sse/frame.js";
+import { DEFAULT_HEARTBEAT_MS, HEARTBEAT } from "../sse/frame.js";
 import { encodeOpening } from "./opening-frames.js";
 import { NO_CHANNEL } from "../events/inbound-event.js";
 import { encodeMessage, type OutboundMessage } from "../events/outbound-message.js";
@@ -176,7 +176,7 @@ export class PubSubSession {
     }
     if (this.#output.closed) this.end("client-gone");
     if (this.#snapshot.state !== "created") return;
-    this.#stopTicking = this.#context.startTicking(this, this.#heartbeatMs);
+    this.#stopTicking = this.#context.startTicking(this, this.#quietMs);
     try {
       await this.#channels.subscribe();
       // The acknowledgement may be the last that came over its connection.
@@ -292,7 +292,8 @@ export class PubSubSession {
     this.#history.run();
     // A client that has not read what it was sent needs no heartbeat, and its buffer none either. One that only gets
     // what has no place has to be told all the same how far it has come.
-    if (now - Math.min(this.#activeAt, this.#toldAt) < this.#heartbeatMs || !this.#output.isClear) return;
+    if (now - Math.min(this.#activeAt, this.#toldAt) < this.#quietMs || !this.#output.isClear) return;
+    if (this.#heartbeatMs === false && this.#cursor.isTold) return;
     this.#delivery.write(this.#cursor.isTold ? HEARTBEAT : this.#cursor.tell());
   }
 
@@ -505,7 +506,11 @@ export class PubSubSession {
     return printable(this.#key ?? "-");
   }
 
-  get #heartbeatMs(): number {
+  get #quietMs(): number {
+    return this.#heartbeatMs || DEFAULT_HEARTBEAT_MS;
+  }
+
+  get #heartbeatMs(): number | false {
     return this.#request.heartbeatMs ?? this.#context.settings.heartbeatMs;
   }
 

@@ -1,7 +1,7 @@
 import { ConfigError } from "../errors.js";
 import { readSlowConsumer } from "../backpressure/slow-consumer.js";
 import { assertAtOnce } from "../sync-callback.js";
-import { describe, optionError, readMilliseconds } from "../validate.js";
+import { describe, optionError, readHeartbeat, readMilliseconds } from "../validate.js";
 import type { StreamRequest } from "./sink.js";
 
 /** Identifies the caller. A number counts as its text; `undefined` and `null` stand for no key. */
@@ -24,7 +24,7 @@ const ON_UNAVAILABLE: ReadonlySet<unknown> = new Set(["event", "status", undefin
 
 /** Checks the settings of one stream that replace those of the service. Throws `ConfigError`. */
 export function assertSettings({ heartbeatMs, retryMs, slowConsumer, onLimit }: StreamRequest): void {
-  if (heartbeatMs !== undefined) readMilliseconds("heartbeatMs", heartbeatMs);
+  if (heartbeatMs !== undefined) readHeartbeat(heartbeatMs);
   if (retryMs !== undefined) readMilliseconds("retryMs", retryMs);
   if (slowConsumer !== undefined) readSlowConsumer(slowConsumer);
   if (!ON_LIMIT.has(onLimit)) throw optionError('onLimit as "event", "status" or "evict-oldest"', onLimit);

@@ -22,6 +22,9 @@ export interface FrameFields {
  */
 export const HEARTBEAT = ":\n";
 
+/** Milliseconds of silence before a heartbeat. */
+export const DEFAULT_HEARTBEAT_MS = 15_000;
+
 /**
  * The frame of an event that is not sent to the client. With an id added, it is a block that only updates the
  * client's id.

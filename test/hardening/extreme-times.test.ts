@@ -2,6 +2,7 @@ import { expect } from "chai";
 
 import type { Clock, RedisSseOptions } from "../../lib/index.js";
 import { isFinished } from "../../lib/queue/task.js";
+import { FakeClock } from "../support/fake-clock.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 
@@ -54,6 +55,18 @@ const optionsAt = (ms: number): RedisSseOptions => ({
 });
 
 describeFaults("options in milliseconds at their extremes", (rig) => {
+  it("without heartbeats to clients, the connections to Redis still get PINGs", async () => {
+    const clock = new FakeClock();
+    const { openLive } = await rig.start({ heartbeatMs: false, clock });
+    const client = await openLive("a");
+    const pings = await rig.server.callsOf("ping");
+    await eventually(async () => {
+      clock.advance(1_000);
+      expect(await rig.server.callsOf("ping")).to.be.greaterThan(pings);
+    });
+    expect(client.comments).to.deep.equal([]);
+  });
+
   for (const subscriptions of ["shared", "dedicated"] as const) {
     it(`${subscriptions}: at the longest values, streams and tasks run, and no timer runs early`, async () => {
       const clock = new CountingClock();

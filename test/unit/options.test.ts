@@ -110,6 +110,10 @@ describe("readOptions()", () => {
     }
   }
 
+  it("takes heartbeatMs: false", () => {
+    expect(read({ heartbeatMs: false })).to.include({ heartbeatMs: false });
+  });
+
   const UNBOUNDED = ["maxLifetimeMs", "peerTimeoutMs"];
   const groups = { pool: Object.keys(DEFAULTS.pool), limits: Object.keys(DEFAULTS.limits) };
   for (const [group, names] of Object.entries(groups)) {

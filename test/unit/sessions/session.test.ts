@@ -592,6 +592,14 @@ describe("PubSubSession", () => {
       expect(beats).to.be.within(7, 10);
     });
 
+    it("brings no heartbeat where there is to be none, and says so", async () => {
+      await live({ request: { heartbeatMs: false } });
+      expect(sink.text).to.include('"heartbeatMs":null');
+      const begun = sink.text.length;
+      clock.advance(600_000);
+      expect(sink.text.slice(begun)).to.equal("");
+    });
+
     it("counts no heartbeat as an event", async () => {
       const session = await live();
       clock.advance(60_000);

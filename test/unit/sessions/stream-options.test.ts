@@ -30,7 +30,7 @@ describe("readKey()", () => {
 
 describe("assertStreamOptions()", () => {
   const TAKEN: Readonly<Record<string, readonly unknown[]>> = {
-    heartbeatMs: [1, 15_000, undefined],
+    heartbeatMs: [1, 15_000, false, undefined],
     retryMs: [1, 2_000, undefined],
     slowConsumer: ["disconnect", { latestBy: () => "" }, undefined],
     onLimit: ["event", "status", "evict-oldest", undefined],
