@@ -57,7 +57,7 @@ const optionsAt = (ms: number): RedisSseOptions => ({
 describeFaults("options in milliseconds at their extremes", (rig) => {
   it("without heartbeats to clients, the connections to Redis still get PINGs", async () => {
     const clock = new FakeClock();
-    const { openLive } = await rig.start({ heartbeatMs: false, clock });
+    const { service, openLive } = await rig.start({ heartbeatMs: false, clock });
     const client = await openLive("a");
     const pings = await rig.server.callsOf("ping");
     await eventually(async () => {
@@ -65,6 +65,7 @@ describeFaults("options in milliseconds at their extremes", (rig) => {
       expect(await rig.server.callsOf("ping")).to.be.greaterThan(pings);
     });
     expect(client.comments).to.deep.equal([]);
+    await service.close();
   });
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
