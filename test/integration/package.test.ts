@@ -47,6 +47,7 @@ export const isExhausted = (error: unknown): boolean => error instanceof PoolExh
 const NAMES: Readonly<Record<string, readonly string[]>> = {
   "redis-sse": [
     "ConfigError",
+    "NotificationService",
     "PoolExhaustedError",
     "PubSubSession",
     "QueueService",
