@@ -213,9 +213,11 @@ class Chaos {
   }
 
   #losses(): Losses {
-    const { mayLose, losing } = this.#world.redises;
+    const { mayLose, losing, deaf } = this.#world.redises;
     const windows = losing.map(({ from, to }) => ({ from: from - LOSS_MARGIN_MS, to: to + LOSS_MARGIN_MS }));
-    return new Losses(mayLose, windows);
+    // What was on a link when it was cut is lost too; behind a heal nothing is.
+    const unheard = deaf.map(({ from, to }) => ({ from: from - LOSS_MARGIN_MS, to }));
+    return new Losses(mayLose, windows, unheard);
   }
 
   /** See `Evidence`. What was lost is known by its acknowledgement, or because a client has had it. */

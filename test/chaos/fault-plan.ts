@@ -31,7 +31,11 @@ const SENTINEL = {
   "fail-over": 1,
 } as const;
 
-const CLUSTER: typeof SENTINEL & { readonly "move-slot": number } = { ...SENTINEL, "move-slot": 2 };
+const CLUSTER: typeof SENTINEL & { readonly "move-slot": number; readonly "cut-bus": number } = {
+  ...SENTINEL,
+  "move-slot": 2,
+  "cut-bus": 2,
+};
 
 export type FaultKind = keyof typeof SINGLE | keyof typeof CLUSTER;
 
@@ -65,6 +69,7 @@ const DURATIONS: Readonly<Record<FaultKind, readonly [least: number, most: numbe
   "crash-redis": [20, 2_500],
   "fail-over": [0, 0],
   "move-slot": [0, 1_000],
+  "cut-bus": [100, 7_000],
 };
 
 export interface PlannedFault {

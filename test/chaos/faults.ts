@@ -58,6 +58,9 @@ export const provoke: Readonly<Record<FaultKind, Provoke>> = {
 
   "move-slot": ({ redises }, { choice, durationMs }) =>
     alone(redises, () => redises.moveSlot(choice, durationMs)),
+
+  "cut-bus": ({ redises }, { choice, durationMs }) =>
+    alone(redises, () => redises.cutBus(choice, durationMs)),
 };
 
 function replace({ apps }: FaultTarget, fault: PlannedFault, signal: "SIGTERM" | "SIGKILL"): Promise<void> {

@@ -74,7 +74,7 @@ function judgeSpans(trail: Trail, { ledger, channel, losses }: Evidence): Findin
         if (issuedAt < from || numbers.has(number)) continue;
         if (number > newest && settledAt > to - UNDER_WAY_MS) continue;
         // Between two nodes, or acknowledged by one that others had replaced: of that nobody can know.
-        if (losses.possible && losses.mayHaveMet(issuedAt, settledAt)) continue;
+        if (losses.possible && losses.mayBeUnheard(issuedAt, settledAt)) continue;
         const before = arrivals.findLast((arrival) => arrival.number < number);
         const after = arrivals.find((arrival) => arrival.number > number);
         if ((after?.gaps ?? gaps) > (before?.gaps ?? 0)) continue;

@@ -34,6 +34,8 @@ export interface Redises {
   readonly mayLose: boolean;
   /** When that may have been. */
   readonly losing: readonly Window[];
+  /** When nodes did not hear from each other what is published without history. */
+  readonly deaf: readonly Window[];
   /** Asks each server that answers. */
   command(send: (admin: Redis) => Promise<unknown>): Promise<void>;
   /** Each of these resolves when the servers are whole again. */
@@ -41,6 +43,7 @@ export interface Redises {
   freeze(choice: number, durationMs: number): Promise<void>;
   failOver(choice: number): Promise<void>;
   moveSlot(choice: number, durationMs: number): Promise<void>;
+  cutBus(choice: number, durationMs: number): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -59,6 +62,7 @@ async function startSingle(program: string): Promise<Redises> {
     },
     mayLose: false,
     losing: [],
+    deaf: [],
     command: (send) => askAll([server.admin], send),
     async crash(_, durationMs) {
       await server.kill();
@@ -72,13 +76,15 @@ async function startSingle(program: string): Promise<Redises> {
     },
     failOver: () => notThere("another server"),
     moveSlot: () => notThere("another server"),
+    cutBus: () => notThere("another server"),
     stop: () => server.stop(),
   };
 }
 
 async function startCluster(program: string): Promise<Redises> {
-  const cluster = await RedisCluster.start(program, { server: DURABLE });
+  const cluster = await RedisCluster.start(program, { server: DURABLE, cuttable: true });
   const losing: Window[] = [];
+  const deaf: Window[] = [];
   /** More often a master: of a replica nobody notices much. */
   const chooseNode = async (choice: number): Promise<ClusterNode> => {
     const masters = await cluster.masters();
@@ -90,6 +96,7 @@ async function startCluster(program: string): Promise<Redises> {
     store: cluster.client(),
     mayLose: true,
     losing,
+    deaf,
     command: (send) =>
       askAll(
         cluster.alive.map(({ admin }) => admin),
@@ -120,6 +127,19 @@ async function startCluster(program: string): Promise<Redises> {
       const others = (await cluster.masters()).filter((node) => node !== from);
       await cluster.migrateSlot(log, chosen(others, (choice * CHANNELS.length) % 1), { holdMs: durationMs });
     },
+    async cutBus(choice, durationMs) {
+      const masters = await cluster.masters();
+      const node = await chooseNode(choice);
+      const others = cluster.nodes.filter((other) => other !== node);
+      const part = (choice * 100) % 1;
+      const window = await during(deaf, async () => {
+        // Half of the time from all others, else from one: then nobody takes over.
+        cluster.cutBus(node, part < 0.5 ? others : [chosen(others, part * 2 - 1)]);
+        await pause(durationMs);
+        await cluster.heal();
+      });
+      if ((await cluster.masters()).some((master) => !masters.includes(master))) losing.push(window);
+    },
     stop: () => cluster.stop(),
   };
 }
@@ -146,6 +166,7 @@ async function startSentinel(program: string): Promise<Redises> {
     },
     mayLose: true,
     losing,
+    deaf: [],
     command: (send) =>
       askAll(
         rig.servers.filter((server) => server.running && server !== frozen).map(({ admin }) => admin),
@@ -184,6 +205,7 @@ async function startSentinel(program: string): Promise<Redises> {
       });
     },
     moveSlot: () => notThere("a slot"),
+    cutBus: () => notThere("a cluster bus"),
     stop: () => rig.stop(),
   };
 }
@@ -216,7 +238,7 @@ async function expectSame(servers: readonly RedisServer[]): Promise<void> {
   if (new Set(offsets).size > 1) throw new Error(offsets.join(" and "));
 }
 
-async function during(windows: Window[], work: () => Promise<void>): Promise<void> {
+async function during(windows: Window[], work: () => Promise<void>): Promise<Window> {
   const window = { from: machineNow(), to: Infinity };
   windows.push(window);
   try {
@@ -224,6 +246,7 @@ async function during(windows: Window[], work: () => Promise<void>): Promise<voi
   } finally {
     window.to = machineNow();
   }
+  return window;
 }
 
 async function askAll(admins: readonly Redis[], send: (admin: Redis) => Promise<unknown>): Promise<void> {

@@ -14,7 +14,7 @@ describe("the suite's cluster", function () {
   before(async function () {
     program = await need("redis", this);
     this.timeout(60_000);
-    cluster = await RedisCluster.start(program);
+    cluster = await RedisCluster.start(program, { cuttable: true });
   });
 
   after(() => cluster?.stop());
@@ -67,6 +67,48 @@ describe("the suite's cluster", function () {
       await cluster.heal();
       expect(await client.get(fault)).to.equal("value");
       expect(await master.isMaster()).to.equal(false);
+    }
+  });
+
+  it("replaces a master whose bus links are cut, and is whole again with it", async () => {
+    const master = await cluster.masterOf("cut");
+    const others = cluster.nodes.filter((node) => node !== master);
+    for (const node of cluster.nodes) {
+      const announced = String(await node.admin.cluster("NODES")).split("\n");
+      for (const { port, busPort } of cluster.nodes) {
+        expect(announced.join(" ")).to.include(`127.0.0.1:${port}@${busPort}`);
+      }
+    }
+    const replica = await cluster.replicaOf(master);
+    cluster.cutBus(master, others);
+    await eventually(async () => expect(await replica.isMaster()).to.equal(true), 15_000);
+    for (const node of others) {
+      const seen = (await node.view()).find(({ id }) => id === master.id);
+      expect(seen?.flags).to.include("fail");
+    }
+    expect(await master.admin.cluster("INFO")).to.include("cluster_state:fail");
+    await cluster.heal();
+    expect(await master.isMaster()).to.equal(false);
+  });
+
+  it("loses a message between two nodes whose link is cut, and no other message", async () => {
+    const [from, deaf, near] = await cluster.masters();
+    const heard: string[] = [];
+    const listeners = [deaf!, near!].map(({ server }) => new Redis(server.url));
+    try {
+      for (const [index, listener] of listeners.entries()) {
+        listener.on("message", (_, message) => heard.push(`${index}: ${message}`));
+        await listener.subscribe("channel");
+      }
+      cluster.cutBus(from!, [deaf!]);
+      await from!.admin.publish("channel", "lost");
+      await eventually(() => expect(heard).to.deep.equal(["1: lost"]));
+      await cluster.heal();
+      await from!.admin.publish("channel", "kept");
+      await eventually(() => expect(heard).to.have.members(["1: lost", "0: kept", "1: kept"]));
+    } finally {
+      for (const listener of listeners) listener.disconnect();
+      cluster.healBus();
     }
   });
 

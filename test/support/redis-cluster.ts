@@ -6,6 +6,7 @@ import { Cluster, type Redis } from "ioredis";
 
 import { eventually } from "./eventually.js";
 import { expectReplicated, freePort, RedisServer } from "./redis-server.js";
+import { TcpProxy } from "./tcp-proxy.js";
 
 const SLOTS = 16_384;
 const BUS_OFFSET = 10_000;
@@ -17,6 +18,8 @@ export interface ClusterShape {
   readonly replicas?: number;
   /** More arguments of each `redis-server`. */
   readonly server?: readonly string[];
+  /** Whether the links of the cluster bus go over proxies, for `cutBus()`. */
+  readonly cuttable?: boolean;
 }
 
 /** What an app may hand to `new Cluster(...)`. */
@@ -34,6 +37,8 @@ interface NodeLine {
   /** The id of its master; "-" for a master. */
   readonly master: string;
   readonly epoch: number;
+  /** Whether the node has a bus link to it. */
+  readonly linked: boolean;
   readonly slots: readonly (readonly [number, number])[];
 }
 
@@ -41,15 +46,22 @@ interface NodeLine {
 export class ClusterNode {
   readonly id: string;
   readonly server: RedisServer;
+  /** What the others reach its bus over; `null` if they reach it directly. */
+  readonly bus: TcpProxy | null;
   #frozen = false;
 
-  constructor(id: string, server: RedisServer) {
+  constructor(id: string, server: RedisServer, bus: TcpProxy | null) {
     this.id = id;
     this.server = server;
+    this.bus = bus;
   }
 
   get port(): number {
     return this.server.port;
+  }
+
+  get busPort(): number {
+    return this.bus?.port ?? this.port + BUS_OFFSET;
   }
 
   /** A connection of the test's own, new after `restart()`. */
@@ -138,7 +150,7 @@ export class RedisCluster {
   /** `program` is what `need("redis", context)` found. */
   static async start(
     program: string,
-    { masters = 3, replicas = 1, server = [] }: ClusterShape = {},
+    { masters = 3, replicas = 1, server = [], cuttable = false }: ClusterShape = {},
   ): Promise<RedisCluster> {
     // A replica may take over however old its data is. How it gets them: see expectReplicated().
     const options = Object.entries({
@@ -149,21 +161,18 @@ export class RedisCluster {
     }).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const starts = await Promise.allSettled(
       Array.from({ length: masters * (1 + replicas) }, () =>
-        RedisServer.start(program, [...options, ...server], freeClusterPort),
+        startNode(program, [...options, ...server], cuttable),
       ),
     );
-    const servers = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));
+    const nodes = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));
+    const cluster = new RedisCluster(nodes);
     try {
       const failed = starts.find((start) => start.status === "rejected");
       if (failed !== undefined) throw failed.reason;
-      const nodes = await Promise.all(
-        servers.map(async (server) => new ClusterNode(await server.admin.cluster("MYID"), server)),
-      );
-      const cluster = new RedisCluster(nodes);
       await cluster.#join(masters);
       return cluster;
     } catch (error) {
-      await Promise.all(servers.map((server) => server.stop()));
+      await cluster.stop();
       throw error;
     }
   }
@@ -269,6 +278,23 @@ export class RedisCluster {
     await this.untilWhole();
   }
 
+  /** Cuts the bus links between a node and others, in both directions, and refuses new ones until `healBus()`. */
+  cutBus(node: ClusterNode, others: readonly ClusterNode[]): void {
+    const cut = ({ bus }: ClusterNode, senders: readonly string[]): void => {
+      if (bus === null) throw new Error("the cluster was not started as `cuttable`");
+      bus.cutFrom((opening) => senders.includes(senderOf(opening)));
+    };
+    cut(
+      node,
+      others.map(({ id }) => id),
+    );
+    for (const other of others) cut(other, [node.id]);
+  }
+
+  healBus(): void {
+    for (const { bus } of this.nodes) bus?.cutFrom(null);
+  }
+
   /** Resolves when every node that answers finds the cluster whole, and has the same picture of who is what. */
   async untilWhole(timeoutMs = 20_000): Promise<void> {
     await eventually(async () => {
@@ -283,15 +309,19 @@ export class RedisCluster {
             const master = this.nodes.find(({ port }) => port === Number(masterPort));
             if (master?.alive) await expectReplicated(master.server, node.port);
           }
-          return pictureOf(await node.view(), (id) => this.#node(id).alive);
+          const view = await node.view();
+          const unlinked = view.find(({ id, linked }) => !linked && this.#node(id).alive);
+          expect(unlinked?.id, `no bus link from the node on port ${node.port}`).to.equal(undefined);
+          return pictureOf(view, (id) => this.#node(id).alive);
         }),
       );
       expect(new Set(pictures).size, "different views of the cluster").to.equal(1);
     }, timeoutMs);
   }
 
-  /** Brings back what was frozen or killed, ends what was half-way, and waits until the cluster is whole again. */
+  /** Brings back what was frozen, killed or cut, ends what was half-way, and waits until the cluster is whole again. */
   async heal(): Promise<void> {
+    this.healBus();
     for (const node of this.nodes) {
       if (!node.server.running) await node.restart();
       else if (!node.alive) node.thaw();
@@ -307,7 +337,12 @@ export class RedisCluster {
 
   async stop(): Promise<void> {
     this.disconnectClients();
-    await Promise.all(this.nodes.map(({ server }) => server.stop()));
+    await Promise.all(
+      this.nodes.map(async ({ server, bus }) => {
+        await server.stop();
+        await bus?.close();
+      }),
+    );
   }
 
   #anyAlive(): ClusterNode {
@@ -336,7 +371,9 @@ export class RedisCluster {
     );
     await Promise.all(
       nodes.flatMap((node, index) =>
-        nodes.slice(index + 1).map((other) => node.admin.cluster("MEET", "127.0.0.1", other.port)),
+        nodes
+          .slice(index + 1)
+          .map((other) => node.admin.cluster("MEET", "127.0.0.1", other.port, other.busPort)),
       ),
     );
     await eventually(async () => {
@@ -351,6 +388,30 @@ export class RedisCluster {
     );
     await this.untilWhole();
   }
+}
+
+async function startNode(
+  program: string,
+  options: readonly string[],
+  cuttable: boolean,
+): Promise<ClusterNode> {
+  const bus = cuttable ? await TcpProxy.start(0) : null;
+  const announced = bus === null ? [] : ["--cluster-announce-bus-port", String(bus.port)];
+  let server: RedisServer | null = null;
+  try {
+    server = await RedisServer.start(program, [...options, ...announced], freeClusterPort);
+    if (bus !== null) bus.upstreamPort = server.port + BUS_OFFSET;
+    return new ClusterNode(await server.admin.cluster("MYID"), server, bus);
+  } catch (error) {
+    await server?.stop();
+    await bus?.close();
+    throw error;
+  }
+}
+
+/** Who began a bus link: each packet has the id of its sender in its header. */
+function senderOf(opening: Buffer): string {
+  return opening.toString("latin1", 40, 80);
 }
 
 /** A port that is free, and with it that of the cluster bus. */
@@ -378,12 +439,13 @@ function parseNodes(text: string): readonly NodeLine[] {
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => {
-      const [id = "", , flags = "", master = "", , , epoch = "", , ...ranges] = line.split(" ");
+      const [id = "", , flags = "", master = "", , , epoch = "", link = "", ...ranges] = line.split(" ");
       return {
         id,
         flags: flags.split(","),
         master,
         epoch: Number(epoch),
+        linked: link === "connected",
         slots: ranges
           .filter((range) => !range.startsWith("[")) // one that is on its way
           .map((range) => {

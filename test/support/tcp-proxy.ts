@@ -9,9 +9,14 @@ interface Way {
   readonly chunks: Buffer[];
 }
 
+/** Of the first chunk of a client so many bytes are kept. */
+const OPENING_BYTES = 128;
+
 interface Link {
   readonly client: Socket;
   readonly upstream: Socket;
+  /** How the client's first chunk begins; empty before. */
+  opening: Buffer;
   readonly there: Way;
   readonly back: Way;
   /** What the client said and the server does not hear yet, where the link hangs at a command. */
@@ -22,10 +27,12 @@ interface Link {
 
 /** Stands between two that are connected, and does to the links what networks do. */
 export class TcpProxy {
+  upstreamPort: number;
   readonly #server: Server;
   readonly #links = new Set<Link>();
   #held = false;
   #refusing = false;
+  #cutsFrom: ((opening: Buffer) => boolean) | null = null;
   #idleMs = 0;
   #delayMs = 0;
   #bytesPerSecond = Infinity;
@@ -38,7 +45,8 @@ export class TcpProxy {
   accepted = 0;
 
   private constructor(upstreamPort: number) {
-    this.#server = createServer({ allowHalfOpen: false }, (client) => this.#accept(client, upstreamPort));
+    this.upstreamPort = upstreamPort;
+    this.#server = createServer({ allowHalfOpen: false }, (client) => this.#accept(client));
   }
 
   static async start(upstreamPort: number): Promise<TcpProxy> {
@@ -107,6 +115,12 @@ export class TcpProxy {
     for (const link of this.#links) cut(link);
   }
 
+  /** Cuts the links whose client began so, and from now on each that begins so; `null` ends that. */
+  cutFrom(matches: ((opening: Buffer) => boolean) | null): void {
+    this.#cutsFrom = matches;
+    for (const link of this.#links) if (matches?.(link.opening)) cut(link);
+  }
+
   /** From now on cuts every new link on which nothing passed for so long, as proxies do with idle connections. */
   cutIdle(idleMs: number): void {
     this.#idleMs = idleMs;
@@ -169,18 +183,19 @@ export class TcpProxy {
     await closed;
   }
 
-  #accept(client: Socket, upstreamPort: number): void {
+  #accept(client: Socket): void {
     this.accepted++;
     client.on("error", () => {});
     if (this.#refusing) {
       client.destroy();
       return;
     }
-    const upstream = connect(upstreamPort, "127.0.0.1");
+    const upstream = connect(this.upstreamPort, "127.0.0.1");
     upstream.on("error", () => {});
     const link: Link = {
       client,
       upstream,
+      opening: Buffer.alloc(0),
       there: { from: client, to: upstream, chunks: [] },
       back: { from: upstream, to: client, chunks: [] },
       unheard: null,
@@ -208,6 +223,10 @@ export class TcpProxy {
   }
 
   #hear(link: Link, chunk: Buffer): void {
+    if (link.opening.length === 0) {
+      link.opening = Buffer.from(chunk.subarray(0, OPENING_BYTES));
+      if (this.#cutsFrom?.(link.opening)) return cut(link);
+    }
     if (this.#cutAt !== null && chunk.includes(this.#cutAt)) {
       this.#cutAt = null;
       return cut(link);
@@ -245,7 +264,9 @@ export class TcpProxy {
       setTimeout(() => !this.#held && from.resume(), forMs);
     }
     if (this.#delayMs === 0 && chunks.length === 0) {
-      to.write(chunk);
+      if (to.write(chunk)) return;
+      from.pause();
+      to.once("drain", () => !this.#held && from.resume());
       return;
     }
     // Whichever timer fires first, the oldest goes first.

@@ -256,6 +256,16 @@ describe("what the chaos test finds wrong with what a client has received", () =
       expect(liveRulesOf([1, 2, 5, 6, 7, 8], 0, new Losses(true, [{ from: 6, to: 9 }]))).to.deep.equal(rules);
     });
 
+    it("a hole that was not told, unless the bus was cut at that moment", () => {
+      const rules = ["nothing is missing on an open stream without a gap"];
+      const cut = (from: number, to: number): Losses => new Losses(true, [], [{ from, to }]);
+      expect(liveRulesOf([1, 2, 5, 6, 7, 8], 0, cut(3, 4))).to.deep.equal([]);
+      expect(liveRulesOf([1, 2, 5, 6, 7, 8], 0, cut(3, 3.9))).to.deep.equal(rules);
+      expect(liveRulesOf([1, 2, 4, 3, 5, 6, 7, 8], 0, cut(3, 4))).to.deep.equal([
+        "nothing comes out of order",
+      ]);
+    });
+
     it("another order, unless another process has another node", () => {
       const losses = new Losses(true, []);
       const late = [1, 2, 5, 3, 4] as const;
