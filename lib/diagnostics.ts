@@ -1,6 +1,7 @@
 import { channel, type Channel } from "node:diagnostics_channel";
 
 import type { CloseReason } from "./close-reasons.js";
+import type { GapReason } from "./events/gap.js";
 
 /** What happens in a service, for the tools of operators: each on a channel of `node:diagnostics_channel`. */
 export interface DiagnosticEvents {
@@ -12,11 +13,13 @@ export interface DiagnosticEvents {
     /** Whether the client came back, and gets all that it missed. */
     readonly recovered: boolean;
   };
-  /** A stream that was made has ended, and everything it held is given back. */
+  /** A stream has ended, and everything it held is given back; also one that never went live, without `session:open`. */
   readonly "redis-sse:session:close": {
     readonly sessionId: string;
     readonly key: string | undefined;
     readonly reason: CloseReason;
+    /** Whether the stream went live: `session:open` was told. */
+    readonly wasOpen: boolean;
     /** The code of the fault that ended it. */
     readonly code: string | undefined;
     /** Events written to the client. */
@@ -35,7 +38,7 @@ export interface DiagnosticEvents {
     readonly receivers: number;
   };
   /** One client is told that it will not get some events. */
-  readonly "redis-sse:gap": { readonly reason: string; readonly channels: readonly string[] };
+  readonly "redis-sse:gap": { readonly reason: GapReason; readonly channels: readonly string[] };
   /** The connection that all streams share was lost. */
   readonly "redis-sse:redis:lost": { readonly channels: number };
   /** The connection that all streams share is there: the first time, or again. */
@@ -53,8 +56,12 @@ export interface DiagnosticEvents {
     readonly id: string;
     readonly kind: string;
     readonly attempt: number;
-    /** `succeeded`, `retry`, `failed`, `unknown` (no handler), `back` (the worker stops), or `lost` (cancelled, or taken over). */
-    readonly outcome: string;
+    /**
+     * `retry`: the task is tried again. `unknown`: this worker has no handler for its kind; the task goes back, and fails after
+     * `unknownKindMs`. `back`: the worker stops. `lost`: the task was cancelled, or another worker has it. `unstored`: the worker
+     * stopped before Redis had stored the outcome.
+     */
+    readonly outcome: "succeeded" | "failed" | "retry" | "unknown" | "back" | "lost" | "unstored";
     readonly durationMs: number;
   };
 }
@@ -63,15 +70,15 @@ export interface DiagnosticEvents {
 export const diagnosticCatalogue: Readonly<Record<keyof DiagnosticEvents, string>> = {
   "redis-sse:session:open": "A stream went live: `{ sessionId, key, channels, recovered }`.",
   "redis-sse:session:close":
-    "A stream has ended, and everything it held is given back: `{ sessionId, key, reason, code, messagesSent, bytesSent, durationMs }`.",
+    "A stream has ended, also one that never went live (`wasOpen` is false), and everything it held is given back: `{ sessionId, key, reason, code, wasOpen, messagesSent, bytesSent, durationMs }`.",
   "redis-sse:publish":
-    "Redis has acknowledged an event of `publish()`: `{ channel, event, length, id, receivers }`.",
+    "Redis has acknowledged an event of `publish()` (not of `complete()` or a writer): `{ channel, event, length, id, receivers }`.",
   "redis-sse:gap": "One client is told that it will not get some events: `{ reason, channels }`.",
   "redis-sse:redis:lost": "The connection that all streams share was lost: `{ channels }`, a number.",
   "redis-sse:redis:ready": "That connection is there, the first time or again: `{ channels }`.",
   "redis-sse:task:start": "A worker begins an attempt at a task: `{ queue, id, kind, attempt }`.",
   "redis-sse:task:end":
-    "An attempt is over: `{ queue, id, kind, attempt, outcome, durationMs }`. `outcome` is `succeeded`, `retry`, `failed`, `unknown` (no handler), `back` (the worker stops) or `lost` (cancelled, or taken over).",
+    "An attempt is over: `{ queue, id, kind, attempt, outcome, durationMs }`. `outcome` is `succeeded`, `failed`, `retry` (it is tried again), `unknown` (no handler; it goes back, and fails after `unknownKindMs`), `back` (the worker stops), `lost` (cancelled, or another worker has it) or `unstored` (the worker stopped before Redis stored it).",
 };
 
 /** One channel. Look at `hasSubscribers` before making a message: without a subscriber nothing may be made. */

@@ -1,4 +1,4 @@
-import { errorCatalogue, type ErrorCode } from "./error-catalogue.js";
+import { errorCatalogue, type ErrorCode, type ErrorDescription } from "./error-catalogue.js";
 
 /**
  * Every error that leaves this library, each with a stable `code`.
@@ -25,7 +25,8 @@ export class RedisSseError extends Error {
    */
   get retryable(): boolean {
     if (this.code === "REDIS_REFUSED") return PASSING.test(this.message);
-    return errorCatalogue[this.code].retryable;
+    // A caller in JavaScript may have made an error with another code.
+    return (errorCatalogue[this.code] as ErrorDescription | undefined)?.retryable ?? false;
   }
 }
 

@@ -15,9 +15,10 @@ export { PubSubSession } from "./sessions/session.js";
 export type { SessionStatistics } from "./sessions/session-context.js";
 export type { RegistryStatistics } from "./sessions/session-registry.js";
 export type { SessionState } from "./sessions/session-state.js";
-export type { SessionKey } from "./sessions/stream-options.js";
+export type { SessionKey } from "./sessions/sink.js";
 export type { HubStatistics } from "./subscriptions/subscription-hub.js";
-export type { GapReason, StreamEvent } from "./events/inbound-event.js";
+export type { GapReason } from "./events/gap.js";
+export type { StreamEvent } from "./events/inbound-event.js";
 export type { ChannelSelection } from "./events/channel-name.js";
 export type { OutboundMessage } from "./events/outbound-message.js";
 export type { SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
@@ -26,8 +27,13 @@ export type { RuleName } from "./sync-callback.js";
 
 export type { HistoryBounds, HistoryOptions } from "./history/history-policy.js";
 export type { StreamWriter, WriterMessage, WriterOptions } from "./history/stream-writer.js";
-export type { ClientPool, LeaseRequest, LeaseStatistics, PoolStatistics } from "./redis/client-pool.js";
-export type { Lease } from "./redis/lease.js";
+export type {
+  ConnectionPool,
+  LeaseRequest,
+  LeaseStatistics,
+  PoolStatistics,
+} from "./redis/connection-pool.js";
+export type { Lease } from "./redis/connection-pool.js";
 export type { RedisSource } from "./redis/connection-factory.js";
 export { NotificationService } from "./notifications/notification-service.js";
 export type { NewNotification, Notification } from "./notifications/notification-service.js";

@@ -21,7 +21,7 @@ import type { QueueService } from "./queue/queue-service.js";
 import { Queues, type TaskSnapshot } from "./queue/queues.js";
 import type { AnyTasks, InputsOf, OutputsOf, SchemaMap, TaskMap } from "./queue/task-map.js";
 import { progressChannel } from "./queue/task.js";
-import { ClientPool } from "./redis/client-pool.js";
+import { ConnectionPool } from "./redis/connection-pool.js";
 import { createConnectionFactory } from "./redis/connection-factory.js";
 import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
@@ -102,7 +102,7 @@ export interface RedisSse {
   /** Whether `open()` would begin a stream now: the fault that it would be refused with, or `null`. */
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
   /** The Redis connections of this service, for leases of your own. */
-  readonly pool: ClientPool;
+  readonly pool: ConnectionPool;
   /** Notifications that are stored for each user, and streamed to open pages. */
   readonly notifications: NotificationService;
   /**
@@ -147,7 +147,7 @@ export function createRedisSse(options?: RedisSseOptions): RedisSse {
 const published = diagnosticChannel("redis-sse:publish");
 
 class RedisSseService implements RedisSse {
-  readonly pool: ClientPool;
+  readonly pool: ConnectionPool;
   readonly notifications: NotificationService;
   readonly #instance = createInstanceName();
   readonly #settings: Settings;
@@ -163,9 +163,9 @@ class RedisSseService implements RedisSse {
     // Without heartbeats to clients, dead connections to Redis are still found.
     const pingMs = settings.heartbeatMs || DEFAULT_HEARTBEAT_MS;
     const connect = createConnectionFactory(settings.redis, this.#instance);
-    const commands = (): ClientPool["commands"] => this.pool.commands;
+    const commands = (): ConnectionPool["commands"] => this.pool.commands;
     this.#settings = settings;
-    this.pool = new ClientPool(connect, { ...settings.pool, pingMs }, clock);
+    this.pool = new ConnectionPool(connect, { ...settings.pool, pingMs }, clock);
     this.#history = new History({
       commands,
       keyPrefix,

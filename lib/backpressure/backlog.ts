@@ -2,15 +2,9 @@ import { atOnce, tellFailure, type OnRuleError, type RuleName } from "../sync-ca
 import type { BufferBudget } from "./buffer-budget.js";
 import type { Position } from "../sse/event-id.js";
 import { FifoBuffer } from "./fifo-buffer.js";
-import {
-  sizeOf,
-  createGap,
-  isControl,
-  NO_CHANNEL,
-  type GapReason,
-  type InboundEvent,
-  type StreamEvent,
-} from "../events/inbound-event.js";
+import { sizeOf, isControl, type InboundEvent, type StreamEvent } from "../events/inbound-event.js";
+import { createGap, type GapReason } from "../events/gap.js";
+import { NO_CHANNEL } from "../events/channel-name.js";
 import { ConflatingBuffer } from "./conflating-buffer.js";
 import type { SlowConsumerPolicy } from "./slow-consumer.js";
 

@@ -1,5 +1,8 @@
 import { RedisSseError } from "../errors.js";
 
+/** The channel of what is meant for one session alone. No channel has this name. */
+export const NO_CHANNEL = "";
+
 /** The longest channel name, in bytes of UTF-8. Redis would take 512 MB. */
 export const MAX_CHANNEL_BYTES = 512;
 

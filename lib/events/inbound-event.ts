@@ -3,32 +3,7 @@ import type { Position } from "../sse/event-id.js";
 import { encodeControl, encodeEvent, isReservedEvent, MAX_EVENT_NAME_BYTES, NOTHING } from "../sse/frame.js";
 import { fitsInEvent } from "../text-splitter.js";
 import { parseMessage, type Envelope, type Ending } from "./envelope.js";
-
-/**
- * Why a client does not get what was published:
- * - `interrupted`: the connection to Redis was lost, and what was missed was kept nowhere;
- * - `trimmed`: the log does not reach back so far any more; `epoch`: it was lost, and has begun anew;
- * - `malformed`, `foreign`, `future`: the client's cursor is none, is none of this channel, or is ahead of its log;
- * - `limit`: more would have to be sent than `limits.maxReplayEvents`;
- * - `too-large`: a single event whose data exceeds `limits.maxEventBytes`, whose frame exceeds four times that, or whose
- *   name exceeds 256 bytes;
- * - `invalid`: a single event that cannot be sent, or a log that another program has damaged;
- * - `slow-consumer`: the client did not read fast enough, and its stream drops events rather than end.
- */
-export type GapReason =
-  | "interrupted"
-  | "trimmed"
-  | "epoch"
-  | "malformed"
-  | "foreign"
-  | "future"
-  | "limit"
-  | "too-large"
-  | "invalid"
-  | "slow-consumer";
-
-/** The channel of what is meant for one session alone. No channel has this name. */
-export const NO_CHANNEL = "";
+import { createReplacement, type GapReason } from "./gap.js";
 
 /** One event on its way to the sessions of a channel, encoded once for all of them. */
 export interface InboundEvent {
@@ -109,24 +84,6 @@ const BROKEN = encodeControl("error", {
   code: "BROKEN",
   message: "this stream was broken off before its end",
 });
-
-/**
- * The `gap` event: something was published on these channels that the client will not get. It goes to the
- * members of `channel`, or to one session as a whole.
- */
-export function createGap(
-  channels: readonly string[],
-  reason: GapReason,
-  channel: string = NO_CHANNEL,
-): InboundEvent {
-  const data = JSON.stringify({ channels, reason });
-  return { channel, event: "gap", data, frame: encodeEvent({ event: "gap", data }) };
-}
-
-/** What the members of a channel get in place of an event that none of them can be sent. */
-function createReplacement(channel: string, reason: GapReason): InboundEvent {
-  return { ...createGap([channel], reason, channel), gap: reason };
-}
 
 /** An event as a buffer sees it. */
 export interface BufferedItem {

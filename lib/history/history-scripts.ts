@@ -4,12 +4,12 @@ import { isMock, type RedisClient } from "../redis/client.js";
 import { parseEntryId, parseStamp, type EntryId } from "../entry-id.js";
 import { defineScript } from "../redis/script.js";
 import type { HistoryKeys } from "./history-keys.js";
-import { CLAIM, PUBLISH, READ, RENEW } from "./lua/generated.js";
+import { CLAIM_CHANNEL, PUBLISH, READ, RENEW_CHANNEL } from "./lua/generated.js";
 
 export type LeaseStatus = "ok" | "completed" | "taken" | "lost";
 
-const claimScript = defineScript("ClaimChannel", CLAIM, 2, (reply) => reply as LeaseStatus);
-const renewScript = defineScript("RenewChannel", RENEW, 2, (reply) => reply as LeaseStatus);
+const claimScript = defineScript("ClaimChannel", CLAIM_CHANNEL, 2, (reply) => reply as LeaseStatus);
+const renewScript = defineScript("RenewChannel", RENEW_CHANNEL, 2, (reply) => reply as LeaseStatus);
 
 /** Makes the owner of a lease the only writer of a channel, until the lease runs out or the channel is completed. */
 export function claimChannel(

@@ -1,4 +1,4 @@
-import { monotonicNow, type Clock } from "../clock.js";
+import type { Clock } from "../clock.js";
 import type { Acknowledged } from "./history-scripts.js";
 
 /** What this process has published on one channel. */
@@ -9,7 +9,7 @@ export interface PublishedChannel {
   underWay: Promise<unknown> | null;
   /** The last event that was acknowledged. */
   acknowledged: Acknowledged | null;
-  /** When it was acknowledged, by the monotonic clock. */
+  /** When it was acknowledged. By the wall clock, because the monotonic one stands still while the host is suspended. */
   acknowledgedAt: number;
 }
 
@@ -57,15 +57,17 @@ export class PublishedChannels {
   }
 
   acknowledge(published: PublishedChannel, acknowledged: Acknowledged): void {
+    // On a cluster that moves a slot, a later event may have been answered first.
+    if (acknowledged.sequence < (published.acknowledged?.sequence ?? 0)) return;
     published.acknowledged = acknowledged;
-    published.acknowledgedAt = monotonicNow(this.#clock);
+    published.acknowledgedAt = this.#clock.now();
   }
 
   /** The last acknowledged event, if the log must still know it. */
   acknowledged(published: PublishedChannel): Acknowledged | null {
     const { acknowledged, acknowledgedAt } = published;
     if (acknowledged === null) return null;
-    return monotonicNow(this.#clock) - acknowledgedAt <= REMEMBERED_MS ? acknowledged : null;
+    return Math.abs(this.#clock.now() - acknowledgedAt) <= REMEMBERED_MS ? acknowledged : null;
   }
 
   #forget(): void {

@@ -7,7 +7,8 @@ import { haveOtherStamps, placeBefore, type Position } from "../sse/event-id.js"
 import { type EventBatch, batchesOf } from "../events/event-batch.js";
 import type { HistoryPort, LogPage } from "./history-port.js";
 import type { Ending } from "../events/envelope.js";
-import { createGap, type GapReason, type InboundEvent } from "../events/inbound-event.js";
+import type { InboundEvent } from "../events/inbound-event.js";
+import { createGap, type GapReason } from "../events/gap.js";
 import type { ChannelLog } from "./log-head.js";
 
 /** The session, as its replay sees it. */

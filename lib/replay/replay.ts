@@ -8,7 +8,8 @@ import { haveOtherStamps } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
 import type { Ending } from "../events/envelope.js";
 import type { Interruption } from "./log-head.js";
-import { createGap, type GapReason, type InboundEvent } from "../events/inbound-event.js";
+import type { InboundEvent } from "../events/inbound-event.js";
+import { createGap, type GapReason } from "../events/gap.js";
 import {
   parseWish,
   findStarts,

@@ -1,4 +1,4 @@
-import type { GapReason } from "../events/inbound-event.js";
+import type { GapReason } from "../events/gap.js";
 import {
   placeBefore,
   type Position,

@@ -3,13 +3,9 @@ import { AsyncResource } from "node:async_hooks";
 import { ConfigError } from "../errors.js";
 import { atOnce, tellFailure, type OnRuleError, type RuleName } from "../sync-callback.js";
 import { encodeEvent, NOTHING } from "../sse/frame.js";
-import {
-  createGap,
-  isControl,
-  NO_CHANNEL,
-  type InboundEvent,
-  type StreamEvent,
-} from "../events/inbound-event.js";
+import { isControl, type InboundEvent, type StreamEvent } from "../events/inbound-event.js";
+import { createGap } from "../events/gap.js";
+import { NO_CHANNEL } from "../events/channel-name.js";
 import { serializeMessage, type OutboundMessage } from "../events/outbound-message.js";
 import type { StreamRequest } from "./sink.js";
 

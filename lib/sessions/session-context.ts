@@ -2,7 +2,7 @@ import type { Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
 import type { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { HistoryPort } from "../replay/history-port.js";
-import type { GapReason } from "../events/inbound-event.js";
+import type { GapReason } from "../events/gap.js";
 import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
 import type { SessionLimits } from "./session-state.js";

@@ -12,7 +12,7 @@ import { EventBatch } from "../events/event-batch.js";
 import { endResponse, stagesOf, runTeardown } from "./teardown.js";
 import { DEFAULT_HEARTBEAT_MS, HEARTBEAT } from "../sse/frame.js";
 import { encodeOpening } from "./opening-frames.js";
-import { NO_CHANNEL } from "../events/inbound-event.js";
+import { NO_CHANNEL } from "../events/channel-name.js";
 import { encodeMessage, type OutboundMessage } from "../events/outbound-message.js";
 import { hasLostPeer } from "../peers/dead-peer-detector.js";
 import { SessionChannels } from "./session-channels.js";
@@ -46,7 +46,7 @@ const closed = diagnosticChannel("redis-sse:session:close");
  * assumed; what is held is released once.
  *
  * Its parts call the methods that are marked as internal, because there are many sessions, and a function made for each of them
- * costs as much as the state that it looks at. Applications do not see these methods.
+ * costs as much as the state that it looks at. The declarations leave them out; an application must not call them.
  */
 export class PubSubSession {
   /** A random UUID. The client gets it with `connected`. */
@@ -169,7 +169,7 @@ export class PubSubSession {
    */
   async start(): Promise<void> {
     if (this.#snapshot.state !== "created") return;
-    this.#output.attach();
+    if (!this.#output.attach()) return this.end("write-error");
     if (log.enabled) {
       const channels = Array.from(this.#channels.names, printable).join(", ");
       log("[SSE] create PubSub connection: user=%s, channel=%s", this.#who, channels);
@@ -448,11 +448,11 @@ export class PubSubSession {
     });
     const { gaps, recovered } = this.#beginning;
     this.#beginning = NOTHING_TO_TELL;
-    if (opened.hasSubscribers) {
+    this.#delivery.written(this.#output.start(opening), first.length + gaps.length);
+    if (opened.hasSubscribers && this.isOpen) {
       const channels = [...this.#channels.names];
       opened.publish({ sessionId: this.id, key: this.#key, channels, recovered });
     }
-    this.#delivery.written(this.#output.start(opening), first.length + gaps.length);
   }
 
   /** Runs once, from the transition to `closing`. Never rejects. */
@@ -491,6 +491,7 @@ export class PubSubSession {
       key: this.#key,
       reason: this.closeReason!,
       code: this.#fault?.code,
+      wasOpen: this.#output.started,
       messagesSent,
       bytesSent,
       durationMs: monotonicNow(this.#context.clock) - this.#begunAt,

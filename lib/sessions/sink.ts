@@ -2,7 +2,6 @@ import type { HttpAnswer, StreamHead, OnLimit } from "../sse/http-answer.js";
 import type { EncodedFrames } from "../sse/frame.js";
 import type { OutboundMessage } from "../events/outbound-message.js";
 import type { OnRuleError } from "../sync-callback.js";
-import type { SessionKey } from "./stream-options.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import type { StreamEvent } from "../events/inbound-event.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
@@ -31,6 +30,9 @@ export interface Sink {
   /** The TCP connection of the response. The service uses it to find clients that vanished. Defaults to none. */
   readonly connection?: SinkConnection | null;
 }
+
+/** Identifies the caller. A number counts as its text; `undefined` and `null` stand for no key. */
+export type SessionKey = string | number | bigint | null | undefined;
 
 /** What a sink reports to its session. */
 export interface SinkListener {

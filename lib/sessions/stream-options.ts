@@ -4,9 +4,6 @@ import { assertAtOnce } from "../sync-callback.js";
 import { describe, optionError, readHeartbeat, readMilliseconds } from "../validate.js";
 import type { StreamRequest } from "./sink.js";
 
-/** Identifies the caller. A number counts as its text; `undefined` and `null` stand for no key. */
-export type SessionKey = string | number | bigint | null | undefined;
-
 /**
  * The text of a key, or `undefined` for no key. Throws `ConfigError` for a value of any other type: an array or an
  * object is a new `Map` key each time, so `limits.maxSessionsPerKey` would never apply.

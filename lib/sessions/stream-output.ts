@@ -1,9 +1,13 @@
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
+import { createLog } from "../log.js";
 import { type HttpAnswer, streamHead } from "../sse/http-answer.js";
 import { joinBlocks, type EncodedFrames } from "../sse/frame.js";
+import { describeThrown } from "../thrown.js";
 import type { Sink, SinkListener } from "./sink.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
+
+const log = createLog("session");
 
 /** How the sink took a block: `blocked` took it too, but wants no more before it has drained. */
 export type WriteResult = "taken" | "blocked" | "failed";
@@ -35,8 +39,15 @@ export class StreamOutput implements SinkListener {
   }
 
   /** Begins to listen to the sink, which may answer at once that its client is gone. */
-  attach(): void {
-    this.#detach = this.#sink.attach(this);
+  /** Returns false if the sink threw. */
+  attach(): boolean {
+    try {
+      this.#detach = this.#sink.attach(this);
+      return true;
+    } catch (error) {
+      log("attach() of the sink threw: %s", describeThrown(error));
+      return false;
+    }
   }
 
   onDrain(): void {
@@ -117,7 +128,7 @@ export class StreamOutput implements SinkListener {
     try {
       this.#sink.answer(answer);
     } catch {
-      this.#sink.destroy();
+      this.#destroySink();
     }
   }
 
@@ -131,13 +142,22 @@ export class StreamOutput implements SinkListener {
       this.#sink.end();
       await withDeadline(gone, { clock: this.#clock, timeoutMs, what: "the client to read the last bytes" });
     } catch {
-      this.#sink.destroy();
+      this.#destroySink();
     }
   }
 
   destroy(): void {
     this.#destroyed = true;
-    this.#sink.destroy();
+    this.#destroySink();
+  }
+
+  /** A sink that throws here can do nothing more for its client. The session must close all the same. */
+  #destroySink(): void {
+    try {
+      this.#sink.destroy();
+    } catch (error) {
+      log("destroy() of the sink threw: %s", describeThrown(error));
+    }
   }
 
   /** Takes the listeners away. */

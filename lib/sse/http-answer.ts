@@ -1,5 +1,5 @@
 import type { RedisSseError } from "../errors.js";
-import { errorCatalogue } from "../error-catalogue.js";
+import { errorCatalogue, type ErrorDescription } from "../error-catalogue.js";
 import { addRetry, encodeControl } from "./frame.js";
 
 /** A complete HTTP answer. An adapter sends it as it is. */
@@ -74,11 +74,12 @@ export function answerTo(fault: RedisSseError, options: FaultAnswerOptions = {})
   const retryMs = jitteredRetryMs(options, leastMs);
   const retryAfter = { "Retry-After": String(Math.max(1, Math.ceil(retryMs / 1000))) };
   // Final: an EventSource gives up on any status but 200.
-  const { status } = errorCatalogue[fault.code];
+  const status = (errorCatalogue[fault.code] as ErrorDescription | undefined)?.status;
   if (status === 204) return { status: 204, headers: { "Cache-Control": "no-store" }, body: Buffer.alloc(0) };
   if (status === 405) {
     return refusal(405, fault, { Allow: (options.allow ?? ["GET", "HEAD"]).join(", ") });
   }
+  if (status === 401) return refusal(401, fault, { "WWW-Authenticate": "Bearer" });
   if (fault.code === "NO_SOCKET") return refusal(503, fault, { Connection: "close" });
   if (status !== undefined) return refusal(status, fault, {});
   if (isTooMany) return refusal(429, fault, retryAfter);

@@ -1,11 +1,11 @@
 import type { DriftReport } from "./connection-audit.js";
 import type { NodeStatus, ServerInfo } from "./nodes.js";
-import type { GapReason } from "../events/inbound-event.js";
+import type { GapReason } from "../events/gap.js";
 import type { RuleName } from "../sync-callback.js";
 import type { RegistryStatistics } from "../sessions/session-registry.js";
 import type { HubStatistics } from "../subscriptions/subscription-hub.js";
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
-import type { PoolStatistics } from "../redis/client-pool.js";
+import type { PoolStatistics } from "../redis/connection-pool.js";
 
 /** What was read of the logs, and what clients were told to be missing, since the service was made. */
 export interface HistoryStatistics {

@@ -70,7 +70,7 @@ describe("diagnostics_channel", () => {
     ]);
     const closed = of("session:close");
     expect(closed).to.have.length(1);
-    expect(closed[0]).to.include({ sessionId, key: "7", reason: "app", code: undefined });
+    expect(closed[0]).to.include({ sessionId, key: "7", reason: "app", code: undefined, wasOpen: true });
     for (const figure of ["messagesSent", "bytesSent", "durationMs"]) {
       expect(closed[0]![figure], figure).to.be.greaterThan(0);
     }

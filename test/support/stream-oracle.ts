@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { parseEventId, tagOf, type Position } from "../../lib/sse/event-id.js";
-import type { GapReason } from "../../lib/events/inbound-event.js";
+import type { GapReason } from "../../lib/events/gap.js";
 import { isOversize, type Life, type ScriptedLog } from "./scripted-log.js";
 
 /** One frame of a stream, as a client takes it in. */

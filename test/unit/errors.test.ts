@@ -218,6 +218,10 @@ describe("RedisSseError.retryable", () => {
     }
   });
 
+  it("is false for a code that only a caller in JavaScript knows", () => {
+    expect(new RedisSseError("MY_CODE" as "CONFIG", "x").retryable).to.equal(false);
+  });
+
   it("depends on Redis' own code where Redis refused the command", () => {
     const refused = (text: string) =>
       sanitize(Object.assign(new Error(text), { name: "ReplyError" })).retryable;

@@ -196,7 +196,7 @@ export class TaskAttempt {
       log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.verdict, this.lease.task.id);
       this.#port.count(taken ? COUNTED[outcome.verdict] : "refused");
     }
-    this.#end(taken === true ? outcome.verdict : "lost");
+    this.#end(taken === null ? "unstored" : taken ? outcome.verdict : "lost");
   }
 
   /** Never rejects. What Redis does not tell now is not worth waiting for. */
@@ -295,7 +295,7 @@ export class TaskAttempt {
     return { queue: this.#port.queue, id, kind, attempt };
   }
 
-  #end(outcome: TaskOutcome["verdict"] | "lost" = "lost"): void {
+  #end(outcome: DiagnosticEvents["redis-sse:task:end"]["outcome"] = "lost"): void {
     if (this.#over) return;
     this.#over = true;
     if (ended.hasSubscribers) {

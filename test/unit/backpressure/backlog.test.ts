@@ -2,7 +2,9 @@ import { expect } from "chai";
 
 import { Backlog } from "../../../lib/backpressure/backlog.js";
 import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
-import { sizeOf, createGap, NO_CHANNEL, type InboundEvent } from "../../../lib/events/inbound-event.js";
+import { sizeOf, type InboundEvent } from "../../../lib/events/inbound-event.js";
+import { createGap } from "../../../lib/events/gap.js";
+import { NO_CHANNEL } from "../../../lib/events/channel-name.js";
 import { encodeEvent } from "../../../lib/sse/frame.js";
 import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer.js";
 import { captureLog } from "../../support/service.js";

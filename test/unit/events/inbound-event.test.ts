@@ -1,8 +1,9 @@
 import { expect } from "chai";
 
-import { assertChannel } from "../../../lib/events/channel-name.js";
+import { assertChannel, NO_CHANNEL } from "../../../lib/events/channel-name.js";
 import { encodeEnvelope } from "../../../lib/events/envelope.js";
-import { createGap, NO_CHANNEL, readInboundEvent } from "../../../lib/events/inbound-event.js";
+import { readInboundEvent } from "../../../lib/events/inbound-event.js";
+import { createGap } from "../../../lib/events/gap.js";
 import { parseEvents, type ReceivedEvent } from "../../support/sse-client.js";
 
 const MAX_BYTES = 100;

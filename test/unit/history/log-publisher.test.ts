@@ -177,6 +177,20 @@ describe("LogPublisher", () => {
     expect(calls.map(({ previous }) => previous)).to.deep.equal(["", "", "0badcafe", "", ""]);
   });
 
+  it("does not go back to an earlier event that is acknowledged later", async () => {
+    const answers: ((reply: unknown) => void)[] = [];
+    const { publisher, calls } = publisherOver(() => new Promise((resolve) => answers.push(resolve)));
+    const both = [publisher.publish("a", event), publisher.publish("a", event)];
+    answers[1]!(["ok", "0badcafe", "2", 0]);
+    await both[1];
+    answers[0]!(["ok", "0badcafe", "1", 0]);
+    await both[0];
+    const third = publisher.publish("a", event);
+    expect(calls[2]).to.deep.include({ sequence: 3, previous: "0badcafe", after: 0 });
+    answers[2]!(["ok", "0badcafe", "3", 0]);
+    await third;
+  });
+
   it("remembers the channels that were published on last, and goes on with a higher number on another", async () => {
     const { publisher, calls } = publisherOver(done);
     await publisher.publish("used", event);

@@ -1,8 +1,15 @@
 import { expect } from "chai";
 
 import { RedisSseError } from "../../../lib/errors.js";
-import { isFinished, progressChannel, progressOf, TaskFailure } from "../../../lib/queue/task.js";
-import { assertTaskId, parseTask, taskOfChannel } from "../../../lib/queue/task.js";
+import {
+  isFinished,
+  progressChannel,
+  progressOf,
+  TaskFailure,
+  assertTaskId,
+  parseTask,
+  taskOfChannel,
+} from "../../../lib/queue/task.js";
 
 const fields = (values: Record<string, string>): ReadonlyMap<string, string> =>
   new Map(Object.entries(values));

@@ -2,12 +2,9 @@ import { expect } from "chai";
 
 import { EventRules } from "../../../lib/sessions/event-rules.js";
 import { encodeEvent, NOTHING } from "../../../lib/sse/frame.js";
-import {
-  createGap,
-  NO_CHANNEL,
-  type InboundEvent,
-  type StreamEvent,
-} from "../../../lib/events/inbound-event.js";
+import type { InboundEvent, StreamEvent } from "../../../lib/events/inbound-event.js";
+import { createGap } from "../../../lib/events/gap.js";
+import { NO_CHANNEL } from "../../../lib/events/channel-name.js";
 import type { OutboundMessage } from "../../../lib/events/outbound-message.js";
 import type { StreamRequest } from "../../../lib/sessions/sink.js";
 import { settle } from "../../support/eventually.js";

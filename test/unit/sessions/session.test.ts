@@ -570,6 +570,25 @@ describe("PubSubSession", () => {
   });
 
   describe("time", () => {
+    it("closes though its sink throws when it is to be destroyed", async () => {
+      const session = await live();
+      sink.destroy = () => {
+        throw new Error("broken");
+      };
+      await session.close("slow-consumer");
+      expect(session.state).to.equal("closed");
+    });
+
+    it("closes if its sink takes no listener", async () => {
+      sink.attach = () => {
+        throw new Error("broken");
+      };
+      const session = create();
+      await session.start();
+      await session.closed;
+      expect(session.closeReason).to.equal("write-error");
+    });
+
     it("brings a heartbeat after silence, and only then", async () => {
       await live();
       const begun = sink.text.length;

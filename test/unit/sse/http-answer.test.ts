@@ -148,6 +148,14 @@ describe("encodeFault()", () => {
   });
 });
 
+describe("answerTo() an error of another code", () => {
+  it("lets the client come back", () => {
+    const answer = answerTo(new RedisSseError("MY_CODE" as ErrorCode, "x"), { retryMs: 1 });
+    expect(answer.status).to.equal(200);
+    expect(answer.body.toString()).to.include('"code":"MY_CODE"');
+  });
+});
+
 describe("jitteredRetryMs()", () => {
   it("lies between one and two times the given pause, in whole milliseconds", () => {
     expect(jitteredRetryMs({ retryMs: 2_000, random: () => 0 })).to.equal(2_000);

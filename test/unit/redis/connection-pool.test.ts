@@ -9,7 +9,7 @@ import { stub, type SinonStub } from "sinon";
 
 import type { RedisSseError } from "../../../lib/errors.js";
 import type { ConnectionRole, RedisClient } from "../../../lib/redis/client.js";
-import { ClientPool, type PoolOptions } from "../../../lib/redis/client-pool.js";
+import { ConnectionPool, type PoolOptions } from "../../../lib/redis/connection-pool.js";
 import { createConnectionFactory } from "../../../lib/redis/connection-factory.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
@@ -23,11 +23,11 @@ const OPTIONS: PoolOptions = {
   leaseAlarmMs: 60_000,
 };
 
-describe("ClientPool", () => {
+describe("ConnectionPool", () => {
   let clock: FakeClock;
   let made: FakeClient[];
   let connect: (client: FakeClient) => Promise<void>;
-  let pool: ClientPool;
+  let pool: ConnectionPool;
 
   beforeEach(() => {
     clock = new FakeClock();
@@ -460,22 +460,22 @@ describe("ClientPool", () => {
     });
   });
 
-  function poolOf(factory: (role: ConnectionRole) => RedisClient): ClientPool {
-    return new ClientPool(factory, OPTIONS, clock);
+  function poolOf(factory: (role: ConnectionRole) => RedisClient): ConnectionPool {
+    return new ConnectionPool(factory, OPTIONS, clock);
   }
 
-  async function leaseAll(): ReturnType<typeof Promise.all<Awaited<ReturnType<ClientPool["lease"]>>[]>> {
+  async function leaseAll(): ReturnType<typeof Promise.all<Awaited<ReturnType<ConnectionPool["lease"]>>[]>> {
     return Promise.all([pool.lease({ holder: "first" }), pool.lease({ holder: "second" })]);
   }
 });
 
-describe("ClientPool on ioredis-mock", () => {
+describe("ConnectionPool on ioredis-mock", () => {
   let source: InstanceType<typeof RedisMock>;
-  let pool: ClientPool;
+  let pool: ConnectionPool;
 
   beforeEach(() => {
-    source = new RedisMock({ host: "client-pool.test" });
-    pool = new ClientPool(createConnectionFactory(source, "test"), OPTIONS, new FakeClock());
+    source = new RedisMock({ host: "connection-pool.test" });
+    pool = new ConnectionPool(createConnectionFactory(source, "test"), OPTIONS, new FakeClock());
   });
 
   afterEach(async () => {

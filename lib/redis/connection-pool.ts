@@ -3,10 +3,16 @@ import { withDeadline } from "../deadline.js";
 import { ConfigError, oneNodeError, RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { readWholeNumber } from "../validate.js";
-import { endClient, isReady, startPinging, type ConnectionRole, type RedisClient } from "./client.js";
+import {
+  destroyClient,
+  endClient,
+  isReady,
+  startPinging,
+  type ConnectionRole,
+  type RedisClient,
+} from "./client.js";
 import { isOneNodeOfMany } from "./cluster.js";
 import type { ConnectionFactory } from "./connection-factory.js";
-import { Lease } from "./lease.js";
 import { INCREMENT_WITH_TTL } from "./lua/generated.js";
 import { Semaphore } from "./semaphore.js";
 import { defineScript } from "./script.js";
@@ -24,7 +30,7 @@ export interface PoolOptions {
   readonly pingMs: number;
 }
 
-/** Options of `ClientPool.lease()`. */
+/** Options of `ConnectionPool.lease()`. */
 export interface LeaseRequest {
   /** Who holds the connection, for `statistics`. */
   readonly holder: string;
@@ -75,7 +81,7 @@ const incrementWithTtl = defineScript("IncrementWithTtl", INCREMENT_WITH_TTL, 1,
  * bounded number of leased ones. Each is made when it is first needed. Commands borrow the shared connection
  * for a moment; a subscription of a session's own holds its connection alone until it is released.
  */
-export class ClientPool {
+export class ConnectionPool {
   readonly #connect: ConnectionFactory;
   readonly #options: PoolOptions;
   readonly #clock: Clock;
@@ -303,4 +309,38 @@ function connectFault(error: unknown, lastError: unknown): RedisSseError {
 
 function unreachable(): RedisSseError {
   return new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached");
+}
+
+/** One connection, held alone until it is released. */
+export class Lease {
+  /** Who holds it, in words for an operator. */
+  readonly holder: string;
+  /** Since when, by the clock that is never set. */
+  readonly since: number;
+  readonly #client: RedisClient;
+  readonly #giveBack: (lease: Lease) => void;
+  #released = false;
+
+  constructor(holder: string, since: number, client: RedisClient, giveBack: (lease: Lease) => void) {
+    this.holder = holder;
+    this.since = since;
+    this.#client = client;
+    this.#giveBack = giveBack;
+  }
+
+  /** Behind an accessor, so that printing a lease does not print the options of its connection. */
+  get client(): RedisClient {
+    return this.#client;
+  }
+
+  /** Drops the connection and gives the place back to the pool: once, however often it is called. */
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    try {
+      destroyClient(this.#client);
+    } finally {
+      this.#giveBack(this);
+    }
+  }
 }
