@@ -4,12 +4,12 @@ import { assertAtOnce } from "../sync-callback.js";
 import { describe, optionError, readHeartbeat, readMilliseconds } from "../validate.js";
 import type { StreamRequest } from "./sink.js";
 
-/** Identifies the caller. A number counts as its text; `undefined` and `null` stand for no key. */
+/** Identifies the caller. A number counts as its text; `undefined` and `null` mean no key. */
 export type SessionKey = string | number | bigint | null | undefined;
 
 /**
- * The text of a key, or `undefined` for no key. Throws `ConfigError` for a value of any other type: an array or an
- * object is a new `Map` key each time, so `limits.maxSessionsPerKey` would never apply.
+ * Returns the text of a key, or `undefined` for no key. Throws `ConfigError` for a value of any other type: each array or
+ * object would be a new `Map` key, so `limits.maxSessionsPerKey` would never apply.
  */
 export function readKey(key: unknown): string | undefined {
   if (key === undefined || key === null) return undefined;
@@ -22,7 +22,7 @@ export function readKey(key: unknown): string | undefined {
 const ON_LIMIT: ReadonlySet<unknown> = new Set(["event", "status", "evict-oldest", undefined]);
 const ON_UNAVAILABLE: ReadonlySet<unknown> = new Set(["event", "status", undefined]);
 
-/** Checks the settings of one stream that replace those of the service. Throws `ConfigError`. */
+/** Checks the settings of one stream that replace the settings of the service. Throws `ConfigError`. */
 export function assertSettings({ heartbeatMs, retryMs, slowConsumer, onLimit }: StreamRequest): void {
   if (heartbeatMs !== undefined) readHeartbeat(heartbeatMs);
   if (retryMs !== undefined) readMilliseconds("retryMs", retryMs);
@@ -31,9 +31,8 @@ export function assertSettings({ heartbeatMs, retryMs, slowConsumer, onLimit }: 
 }
 
 /**
- * Checks the options of a mount that `StreamRequest` has under the same names. An adapter calls it when the mount is
- * created, so that the application learns of a mistake before the first client comes. Throws `ConfigError`, which names
- * the option.
+ * Checks the options of a mount that have the same names in `StreamRequest`. An adapter calls it when the mount is created,
+ * so that the application learns of a mistake before the first client connects. Throws a `ConfigError` that names the option.
  */
 export function assertStreamOptions(
   options: Pick<StreamRequest, "heartbeatMs" | "retryMs" | "slowConsumer" | "onLimit" | "onUnavailable"> & {
