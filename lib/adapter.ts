@@ -7,7 +7,7 @@ export type { EncodedFrames } from "./sse/frame.js";
 export { answerTo, COMPLETED_ID, streamHead } from "./sse/http-answer.js";
 export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./sse/http-answer.js";
 
-// To check the options of a mount.
+// Check the options of a mount.
 export { assertOptions, optionError } from "./validate.js";
 export { assertStreamOptions, readKey } from "./sessions/stream-options.js";
 export type { OnRuleError, RuleFailure } from "./sync-callback.js";

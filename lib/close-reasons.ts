@@ -1,4 +1,4 @@
-/** Why a stream ended. The first reason stays; each is counted in `status()`. */
+/** Why a stream ended. Only the first reason counts. `status()` has a count of each reason. */
 export type CloseReason =
   | "client-gone"
   | "peer-lost"
@@ -16,16 +16,16 @@ export type CloseReason =
   | "write-error"
   | "app";
 
-/** What is to be known of a close reason. `docs/errors.md` is written from it. */
+/** Describes a close reason. `npm run docs` writes `docs/errors.md` from it. */
 export interface CloseReasonDescription {
   readonly meaning: string;
-  /** Whether the client gets the reason in a `closing` event. Otherwise its connection ends without one. */
+  /** Whether the client gets the reason in a `closing` event. Otherwise its connection ends without this event. */
   readonly told: boolean;
   /** Whether the client should connect again. An EventSource does so by itself. */
   readonly reconnect: boolean;
 }
 
-/** Every close reason, the ones of the client first. */
+/** Every close reason. Reasons on the client's side come first. */
 export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescription>> = {
   "client-gone": { meaning: "The client closed its connection.", told: false, reconnect: true },
   "peer-lost": {
@@ -34,13 +34,13 @@ export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescr
     reconnect: true,
   },
   "slow-consumer": {
-    meaning: "The client read too slowly, and too much waited for it.",
+    meaning: "The client read too slowly, and too much data waited for it.",
     told: false,
     reconnect: true,
   },
   "write-error": { meaning: "Writing to the connection failed.", told: false, reconnect: true },
   "subscribe-failed": {
-    meaning: "The stream could not be subscribed. The client got the error instead of a stream.",
+    meaning: "Subscribing to the channels failed. The client got the error instead of a stream.",
     told: false,
     reconnect: true,
   },
@@ -55,25 +55,28 @@ export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescr
     reconnect: true,
   },
   "authorization-expired": {
-    meaning: "The right to this stream has run out. The application passes this reason to `close()`.",
+    meaning:
+      "The client's right to this stream has expired. The application passes this reason to `close()`.",
     told: true,
     reconnect: true,
   },
   revoked: {
-    meaning: "A rule of this stream failed, or the application took the right to it away.",
+    meaning: "A rule of this stream failed, or the application revoked the client's right to it.",
     told: true,
     reconnect: true,
   },
   completed: { meaning: "All channels of the stream were completed.", told: true, reconnect: false },
   broken: {
-    meaning: "All channels of the stream have ended, and the writer of one was lost before its end.",
+    meaning:
+      "All channels of the stream have ended. The writer of one channel was lost before it completed the channel.",
     told: true,
     reconnect: false,
   },
   drain: { meaning: "The service drains its streams before it stops.", told: true, reconnect: true },
   shutdown: { meaning: "The service is closed.", told: true, reconnect: true },
   limit: {
-    meaning: "Another stream of the same key took its place, or too much came before the stream began.",
+    meaning:
+      "A newer stream of the same key replaced this one, or too much data came before the stream began.",
     told: true,
     reconnect: true,
   },

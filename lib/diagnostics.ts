@@ -3,29 +3,29 @@ import { channel, type Channel } from "node:diagnostics_channel";
 import type { CloseReason } from "./close-reasons.js";
 import type { GapReason } from "./events/gap.js";
 
-/** What happens in a service, for the tools of operators: each on a channel of `node:diagnostics_channel`. */
+/** The events that monitoring tools can subscribe to. Each has its own channel of `node:diagnostics_channel`. */
 export interface DiagnosticEvents {
   /** A stream went live. */
   readonly "redis-sse:session:open": {
     readonly sessionId: string;
     readonly key: string | undefined;
     readonly channels: readonly string[];
-    /** Whether the client came back, and gets all that it missed. */
+    /** Whether the client has reconnected and gets every event that it missed. */
     readonly recovered: boolean;
   };
-  /** A stream has ended, and everything it held is given back; also one that never went live, without `session:open`. */
+  /** A stream has ended and has released everything it held. Some streams end before they go live, without `session:open`. */
   readonly "redis-sse:session:close": {
     readonly sessionId: string;
     readonly key: string | undefined;
     readonly reason: CloseReason;
-    /** Whether the stream went live: `session:open` was told. */
+    /** Whether the stream went live: `session:open` was published. */
     readonly wasOpen: boolean;
-    /** The code of the fault that ended it. */
+    /** The code of the error that ended the stream. */
     readonly code: string | undefined;
     /** Events written to the client. */
     readonly messagesSent: number;
     readonly bytesSent: number;
-    /** How long it lived, in milliseconds. */
+    /** How long the stream was open, in milliseconds. */
     readonly durationMs: number;
   };
   /** Redis has acknowledged an event of `publish()`. */
@@ -37,20 +37,20 @@ export interface DiagnosticEvents {
     readonly id: string | null;
     readonly receivers: number;
   };
-  /** One client is told that it will not get some events. */
+  /** One client gets a `gap` event: it will not get some events. */
   readonly "redis-sse:gap": { readonly reason: GapReason; readonly channels: readonly string[] };
   /** The connection that all streams share was lost. */
   readonly "redis-sse:redis:lost": { readonly channels: number };
-  /** The connection that all streams share is there: the first time, or again. */
+  /** The connection that all streams share is ready, for the first time or again. */
   readonly "redis-sse:redis:ready": { readonly channels: number };
-  /** A worker begins an attempt at a task. */
+  /** A worker starts an attempt at a task. */
   readonly "redis-sse:task:start": {
     readonly queue: string;
     readonly id: string;
     readonly kind: string;
     readonly attempt: number;
   };
-  /** An attempt is over. */
+  /** An attempt has ended. */
   readonly "redis-sse:task:end": {
     readonly queue: string;
     readonly id: string;
@@ -66,22 +66,24 @@ export interface DiagnosticEvents {
   };
 }
 
-/** What each channel tells. `docs/errors.md` is written from it. */
+/** Describes each channel. `npm run docs` writes `docs/errors.md` from it. */
 export const diagnosticCatalogue: Readonly<Record<keyof DiagnosticEvents, string>> = {
   "redis-sse:session:open": "A stream went live: `{ sessionId, key, channels, recovered }`.",
   "redis-sse:session:close":
-    "A stream has ended, also one that never went live (`wasOpen` is false), and everything it held is given back: `{ sessionId, key, reason, code, wasOpen, messagesSent, bytesSent, durationMs }`.",
+    "A stream has ended and has released everything it held. `wasOpen` is false if it never went live: `{ sessionId, key, reason, code, wasOpen, messagesSent, bytesSent, durationMs }`.",
   "redis-sse:publish":
     "Redis has acknowledged an event of `publish()` (not of `complete()` or a writer): `{ channel, event, length, id, receivers }`.",
-  "redis-sse:gap": "One client is told that it will not get some events: `{ reason, channels }`.",
+  "redis-sse:gap":
+    "One client gets a `gap` event, because it will not get some events: `{ reason, channels }`.",
   "redis-sse:redis:lost": "The connection that all streams share was lost: `{ channels }`, a number.",
-  "redis-sse:redis:ready": "That connection is there, the first time or again: `{ channels }`.",
-  "redis-sse:task:start": "A worker begins an attempt at a task: `{ queue, id, kind, attempt }`.",
+  "redis-sse:redis:ready":
+    "The connection that all streams share is ready, for the first time or again: `{ channels }`, a number.",
+  "redis-sse:task:start": "A worker starts an attempt at a task: `{ queue, id, kind, attempt }`.",
   "redis-sse:task:end":
-    "An attempt is over: `{ queue, id, kind, attempt, outcome, durationMs }`. `outcome` is `succeeded`, `failed`, `retry` (it is tried again), `unknown` (no handler; it goes back, and fails after `unknownKindMs`), `back` (the worker stops), `lost` (cancelled, or another worker has it) or `unstored` (the worker stopped before Redis stored it).",
+    "An attempt has ended: `{ queue, id, kind, attempt, outcome, durationMs }`. `outcome` is `succeeded`, `failed`, `retry` (it is tried again), `unknown` (no handler; it goes back, and fails after `unknownKindMs`), `back` (the worker stops), `lost` (cancelled, or another worker has it) or `unstored` (the worker stopped before Redis stored it).",
 };
 
-/** One channel. Look at `hasSubscribers` before making a message: without a subscriber nothing may be made. */
+/** Returns one channel. Check `hasSubscribers` before you create a message: without a subscriber, create none. */
 export function diagnosticChannel<Name extends keyof DiagnosticEvents>(
   name: Name,
 ): Channel<unknown, DiagnosticEvents[Name]> {

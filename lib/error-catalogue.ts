@@ -41,18 +41,18 @@ export type ErrorCode =
   | "REDIS_UNAVAILABLE"
   | "INTERNAL";
 
-/** What is to be known of an error code. `docs/errors.md` is written from it. */
+/** Describes an error code. `npm run docs` writes `docs/errors.md` from it. */
 export interface ErrorDescription {
   readonly meaning: string;
-  /** What whoever gets the error should do. */
+  /** What to do about the error. */
   readonly action: string;
-  /** The HTTP status of a stream that is refused for it, if that status is final: an EventSource does not come back. */
+  /** The HTTP status of the refused stream, if the refusal is final: an EventSource does not reconnect. */
   readonly status?: number;
   /** Whether the same call may succeed later, without a change of the call, the configuration or the service. */
   readonly retryable: boolean;
 }
 
-/** Every error code, the ones of an application's own mistakes first. */
+/** Every error code. Mistakes of the application come first. */
 export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
   CONFIG: {
     meaning: "An option or an argument is wrong. The message names it. Nothing was done.",
@@ -98,18 +98,18 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   UNKNOWN_TASK: {
-    meaning: "There is no task with this id.",
+    meaning: "No task has this id.",
     action: "Check the id. A finished task is deleted after some time.",
     status: 404,
     retryable: false,
   },
   TASK_EXISTS: {
-    meaning: "There is a task with this id already.",
+    meaning: "A task with this id already exists.",
     action: "Use another id, or the option `deduplicate`.",
     retryable: false,
   },
   TASK_RUNNING: {
-    meaning: "A worker runs the task, or tasks of the queue.",
+    meaning: "A worker is running the task, or tasks of the queue.",
     action: "Cancel the task, or stop the workers, and call again.",
     retryable: true,
   },
@@ -134,7 +134,7 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   FORBIDDEN: {
-    meaning: "The resolver named no channel for this request, or a channel that no stream may have.",
+    meaning: "The resolver returned no channel for this request, or a channel that streams may not use.",
     action: "Return the channels that this user may read.",
     status: 403,
     retryable: false,
@@ -152,33 +152,35 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   COMPLETED: {
-    meaning: "The channel was completed: its client has all of it, or it takes no more events.",
+    meaning:
+      "The channel was completed: the client has received all of it, or you cannot publish on it any more.",
     action: "Do not reconnect. Publish on another channel.",
     status: 204,
     retryable: false,
   },
   CHANNEL_TAKEN: {
-    meaning: "A writer has the channel for itself.",
+    meaning: "A writer has exclusive use of the channel.",
     action: "Use another channel.",
     retryable: false,
   },
   NO_HISTORY: {
-    meaning: "The call needs a channel whose history is kept, and this one has none.",
+    meaning: "The call needs a channel with history, and this channel has none.",
     action: "Turn history on for this channel with the option `history.channels`.",
     retryable: false,
   },
   WRITER_OVERFLOW: {
-    meaning: "`write()` was called again and again without waiting, and too much waits to be sent.",
+    meaning: "`write()` was called repeatedly without `await`, and too much data waits to be sent.",
     action: "Await each `write()`.",
     retryable: false,
   },
   STREAM_TOO_LONG: {
-    meaning: "The writer has written as many events as a reader may get at once, `limits.maxReplayEvents`.",
+    meaning:
+      "The writer has written `limits.maxReplayEvents` events, the most that a reader may get at once.",
     action: "Raise `limits.maxReplayEvents`, or write larger chunks.",
     retryable: false,
   },
   STREAM_LOST: {
-    meaning: "Redis has lost a part of what the writer wrote, in a restart or a failover.",
+    meaning: "Redis lost a part of the writer's stream in a restart or a failover.",
     action: "Start again with a new writer on another channel.",
     retryable: false,
   },
@@ -189,19 +191,19 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   NO_SOCKET: {
-    meaning: "The connection has other requests beside the stream (HTTP/1.1 pipelining).",
+    meaning: "The connection carries other requests besides the stream (HTTP/1.1 pipelining).",
     action: "Send one request at a time on the connection of a stream.",
     status: 503,
     retryable: false,
   },
   HEADERS_SENT: {
     meaning: "The head of the response was sent before the stream could begin.",
-    action: "Mount the stream before the middleware that sends it.",
+    action: "Mount the stream before the middleware that sends the head.",
     retryable: false,
   },
   RESOLVER_TIMEOUT: {
     meaning: "The resolver did not answer within `limits.resolverTimeoutMs`.",
-    action: "Find out why the resolver is slow. The client comes back by itself.",
+    action: "Find out why the resolver is slow. The client reconnects by itself.",
     retryable: true,
   },
   LIMIT_CHANNELS: {
@@ -211,12 +213,12 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   LIMIT_SESSIONS: {
-    meaning: "The process has `limits.maxSessions` open streams.",
-    action: "Start more processes, or raise the limit. The client comes back by itself.",
+    meaning: "The process already has `limits.maxSessions` open streams.",
+    action: "Start more processes, or raise the limit. The client reconnects by itself.",
     retryable: true,
   },
   LIMIT_SESSIONS_PER_KEY: {
-    meaning: "The key, such as a user, has `limits.maxSessionsPerKey` open streams.",
+    meaning: "The key, for example a user, already has `limits.maxSessionsPerKey` open streams.",
     action: "Close a stream of this key, or set `onLimit`.",
     retryable: true,
   },
@@ -226,23 +228,22 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: true,
   },
   SUBSCRIBE_REFUSED: {
-    meaning: "The ACL of the Redis user does not admit the channel.",
-    action: "Give the user the channel (`&pattern`).",
+    meaning: "The ACL of the Redis user does not allow the channel.",
+    action: "Allow the channel in the ACL of the user (`&pattern`).",
     retryable: false,
   },
   TIMEOUT: {
-    meaning:
-      "Redis, or a task, did not finish within its deadline. It is not known whether the command took effect.",
+    meaning: "Redis, or a task, did not finish within its deadline. The command may have taken effect.",
     action: "Try again. Publishing again can send an event twice.",
     retryable: true,
   },
   CLOSED: {
     meaning: "The service, the worker or the stream is closed, or is closing.",
-    action: "Nothing on this process. A client comes back to another process.",
+    action: "Nothing in this process. A client reconnects to another process.",
     retryable: false,
   },
   ABORTED: {
-    meaning: "The caller gave up the call: the client left, the channel was removed, or a signal fired.",
+    meaning: "The caller aborted the call: the client left, the channel was removed, or a signal fired.",
     action: "Nothing.",
     retryable: false,
   },
@@ -254,17 +255,17 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
   REDIS_REFUSED: {
     meaning:
       "Redis refused the command. The message ends with Redis' own code, such as `OOM`, `READONLY` or `NOPERM`.",
-    action: "`OOM`: give Redis more memory. `NOPERM`: give the user the right (docs/scaling.md).",
+    action: "`OOM`: give Redis more memory. `NOPERM`: give the Redis user the right (docs/scaling.md).",
     retryable: false,
   },
   REDIS_UNAVAILABLE: {
     meaning: "Redis cannot be reached, or does not serve the key now.",
-    action: "Nothing: it is tried again. If it lasts, see whether Redis runs.",
+    action: "Nothing: the library reconnects by itself. If the error lasts, check whether Redis is running.",
     retryable: true,
   },
   INTERNAL: {
-    meaning: "An unexpected error. Its text is left out, because it may hold secrets.",
-    action: "Set `DEBUG=redis-sse:*`, and report it.",
+    meaning: "An unexpected error. The message does not contain its text, because the text may hold secrets.",
+    action: "Set `DEBUG=redis-sse:*`, and report the error.",
     retryable: false,
   },
 };

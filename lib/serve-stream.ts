@@ -6,11 +6,12 @@ import type { Sink, StreamRequest } from "./sessions/sink.js";
 import { answerTo, streamHead } from "./sse/http-answer.js";
 
 /**
- * Opens a stream for an adapter, on the channels that the resolver answered. HEAD gets the head that GET would get, and
- * opens no stream.
+ * Opens a stream for an adapter, on the channels that the resolver returned. HEAD gets the same head as GET, and opens no
+ * stream.
  *
  * `onOpen` is called when the stream is live. If it fails, the client gets an `error` event (`INTERNAL`), the session is
- * closed, and the promise rejects with its error. A client that gets no stream is answered, and is no error.
+ * closed, and the promise rejects with the error of `onOpen`. If the stream is refused, the client gets an answer, and the
+ * promise resolves.
  */
 export async function serveStream(
   service: Pick<RedisSse, "check" | "open">,

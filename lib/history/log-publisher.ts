@@ -31,22 +31,22 @@ export interface LogOptions {
   readonly ending?: Ending;
   /** The channel will be completed later. */
   readonly finite?: boolean;
-  /** The lease of the writer of the whole channel. */
+  /** The lease of the writer, if one writer has the whole channel. */
   readonly writer?: string;
   /** The producer and the sequence of an event that is sent again. Default: this process and its next sequence. */
   readonly identity?: { readonly producer: string; readonly sequence: number };
-  /** Other bounds than the channel's own. */
+  /** Replaces `maxLength` of the channel. */
   readonly maxLength?: number;
 }
 
 export interface LogReceipt {
-  /** `null` where nothing was kept. */
+  /** `null` if the event was not kept. */
   readonly position: { readonly epoch: string; readonly offset: number; readonly stamp?: number } | null;
   readonly receivers: number;
 }
 
 const EPOCH_BYTES = 4;
-/** Filled with many epochs at a time: every publish makes one, and nearly none is used. */
+/** Filled with many epochs at a time, because every publish takes one. Almost all of them stay unused. */
 const randomness = Buffer.alloc(256 * EPOCH_BYTES);
 let randomnessUsed = randomness.length;
 
@@ -61,8 +61,9 @@ export function newEpoch(): string {
 }
 
 /**
- * Publishes events, with a place in the channel's log. Each event has the name of its producer and a number that only grows.
- * So an event that ioredis sends again, because its answer was lost with the connection, takes effect once.
+ * Publishes events, and gives each a place in the channel's log. Each event carries its producer and a number that only grows.
+ * If the connection is lost before the answer arrives, ioredis sends the event again. Because of the number, the event takes
+ * effect once.
  */
 export class LogPublisher {
   readonly #options: LogPublisherOptions;
@@ -75,7 +76,7 @@ export class LogPublisher {
     this.#published = new PublishedChannels(options.clock);
   }
 
-  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN`, or a fault of Redis. Then nothing was published, unless the answer was lost. */
+  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN` or a Redis error. Then nothing was published, unless the answer was lost. */
   async publish(channel: string, event: LoggedEvent, options: LogOptions = {}): Promise<LogReceipt> {
     const { policy, encodeEnvelope } = this.#options;
     const bounds = options.history === false ? null : policy(channel);
@@ -99,8 +100,8 @@ export class LogPublisher {
 
   /**
    * Events of one channel that are sent at the same time take effect in their order, or fail. A connection keeps their order,
-   * except when the server has forgotten the script: then a refused event is sent again, and later events would take effect
-   * before it. The script refuses such a later event (`early`). It waits for the event before it, and is sent again.
+   * except if the server has forgotten the script. Then the refused event is sent again, and later events would overtake it.
+   * The script refuses such a later event (`early`). The publisher waits for the event before it, and sends it again.
    */
   #publishInOrder(
     channel: string,
@@ -141,14 +142,14 @@ export class LogPublisher {
       let reply = await publishToLog(client, keys, call);
       if (reply.status === "early" && published !== null) {
         await before?.catch(() => {});
-        // What was acknowledged by now, and Redis still does not know, is lost.
+        // If Redis still does not know an event that it has acknowledged, that event is lost.
         const previous = this.#published.acknowledged(published);
         reply = await publishToLog(gatherWrites(this.#options.commands()), keys, { ...call, previous });
       }
       if (reply.status !== "ok") throw channelRefusal(reply.status);
       const { epoch, offset, stamp, receivers } = reply;
-      // It was published and has been removed since, or a later event took effect before it, and it never will. So it is not
-      // acknowledged.
+      // Either the event was published and then removed, or a later event took effect first and this event never will. So do
+      // not acknowledge it.
       if (offset === null) {
         throw new RedisSseError("REDIS_UNAVAILABLE", "it is not known whether this event was published");
       }
@@ -162,7 +163,7 @@ export class LogPublisher {
   }
 }
 
-/** Why a channel takes no event. */
+/** The error for a channel that refuses an event. */
 export function channelRefusal(status: "completed" | "taken" | "lost" | "early"): RedisSseError {
   switch (status) {
     case "completed":

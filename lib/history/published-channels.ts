@@ -5,7 +5,7 @@ import type { Acknowledged } from "./history-scripts.js";
 export interface PublishedChannel {
   /** The number of the last event, also if that event failed. */
   sequence: number;
-  /** Settles with the last event; `null` if Redis has answered. */
+  /** Settles with the call that publishes the last event; `null` if that call has settled. */
   underWay: Promise<unknown> | null;
   /** The last event that was acknowledged. */
   acknowledged: Acknowledged | null;
@@ -13,20 +13,23 @@ export interface PublishedChannel {
   acknowledgedAt: number;
 }
 
-/** At least this number of channels is remembered, at most twice as many and those that wait for an answer. */
+/** The process remembers at least this many channels, and at most twice as many plus the channels that await an answer. */
 const REMEMBERED = 10_000;
 /** Logs forget a producer after ten minutes. */
 const REMEMBERED_MS = 300_000;
 
 /**
- * Numbers the events of this process, and remembers what Redis must have of them. The events of one channel have consecutive
- * numbers, so that the script that publishes sees without another argument if one is missing.
+ * Numbers the events of this process, and remembers which of them Redis must have. The events of one channel have consecutive
+ * numbers, so the publish script detects a missing event without another argument.
  */
 export class PublishedChannels {
   readonly #clock: Clock;
-  /** No event of any channel has a higher number. So a channel that was forgotten goes on with a higher number than before. */
+  /** The highest number of any channel's events. A channel that was forgotten continues after it, so its numbers still grow. */
   #highest = 0;
-  /** What was used is in `#recent`. When that is full, it becomes `#older`, and the rest of that is forgotten. */
+  /**
+   * Holds the channels that were used last. When it is full, it becomes `#older`. The former `#older` is forgotten, except the
+   * channels that await an answer.
+   */
   #recent = new Map<string, PublishedChannel>();
   #older = new Map<string, PublishedChannel>();
   #capacity = REMEMBERED;

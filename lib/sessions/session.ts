@@ -38,15 +38,16 @@ const opened = diagnosticChannel("redis-sse:session:open");
 const closed = diagnosticChannel("redis-sse:session:close");
 
 /**
- * One client's stream. Its state moves from `created` to `subscribed`, `closing` and `closed`. `transition()` decides each step,
- * and this class carries out its effects: it subscribes, writes what comes, and gives everything back, whatever fails and in
- * whatever order.
+ * One client's stream. Its state moves from `created` to `subscribed`, `closing` and `closed`. `transition()` decides each
+ * step, and this class carries out the effects. It subscribes, writes events, and releases everything, even if steps fail in
+ * any order.
  *
- * The rules of its races: the state changes at once and effects follow; every wait ends with closing; after a wait nothing is
- * assumed; what is held is released once.
+ * Rules against races: the state changes first, and effects follow; closing ends every wait; after a wait, the code checks the
+ * state again; every resource is released once.
  *
- * Its parts call the methods that are marked as internal, because there are many sessions, and a function made for each of them
- * costs as much as the state that it looks at. The declarations leave them out; an application must not call them.
+ * The parts of a session call its internal methods. A closure for each session would cost as much memory as the state that it
+ * reads, and there are many sessions. The declarations leave them out, and an application must not
+ * call them.
  */
 export class PubSubSession {
   /** A random UUID. The client gets it with `connected`. */
@@ -60,9 +61,9 @@ export class PubSubSession {
   readonly #transport: Transport;
   readonly #cursor = new SessionCursor();
   readonly #history: Replay;
-  /** There while somebody waits who has to hear that the session closes. */
+  /** Exists while a wait must end if the session closes. */
   #closing: AbortController | null = null;
-  /** There once somebody has asked for it. */
+  /** Created by the first read of `closed`. */
   #closed: Promise<void> | null = null;
   #onClosed: (() => void) | null = null;
   #stopTicking: (() => void) | null = null;
@@ -70,17 +71,17 @@ export class PubSubSession {
   #telling: NodeJS.Immediate | null = null;
   readonly #openedAt: number;
   readonly #begunAt: number;
-  /** When something was written last, to within a tick. */
+  /** The time of the last write, to within a tick. */
   #activeAt: number;
-  /** When the client was seen to know last how far it has come. */
+  /** The last time at which a tick found that the client had its current id. */
   #toldAt: number;
-  /** When the places in channels without a log were renewed last. */
+  /** The last time at which the places in channels without a log were renewed. */
   #renewedAt: number;
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
   #evicted = false;
   #beginning: Beginning = NOTHING_TO_TELL;
-  /** The connection was lost before the subscription was through, which then has failed. */
+  /** Set if the connection was lost before the subscription was complete. The subscription has then failed. */
   #lostEarly: RedisSseError | null = null;
 
   /** Made by `RedisSse.open()`. */
@@ -115,7 +116,7 @@ export class PubSubSession {
     this.#channels = new SessionChannels(names, this.#transport, context, this);
   }
 
-  /** Where the session is in its life: created, subscribed, closing or closed. */
+  /** The state of the session: created, subscribed, closing or closed. */
   get state(): SessionState {
     return this.#snapshot.state;
   }
@@ -125,7 +126,7 @@ export class PubSubSession {
     return "reason" in this.#snapshot ? this.#snapshot.reason : null;
   }
 
-  /** Resolves when the session is closed, for whatever reason. */
+  /** Resolves when the session is closed, for any reason. */
   get closed(): Promise<void> {
     if (this.#closed === null) {
       const isClosed = this.#snapshot.state === "closed";
@@ -139,7 +140,7 @@ export class PubSubSession {
     return this.#channels.names;
   }
 
-  /** The channels whose events it gets: none before it is subscribed. */
+  /** The channels whose events the stream gets. Empty before the session is subscribed. */
   get acknowledgedChannels(): readonly string[] {
     return this.isOpen ? this.#channels.acknowledged : [];
   }
@@ -156,7 +157,7 @@ export class PubSubSession {
   }
 
   /**
-   * What its connection is leased for.
+   * The purpose of its leased connection, as text.
    * @internal
    */
   get holder(): string {
@@ -164,8 +165,8 @@ export class PubSubSession {
   }
 
   /**
-   * Subscribes and goes live. Rejects when subscribing failed; by then the connection is given back and the
-   * client told. Resolves when the client left meanwhile: `state` says so. Called once, by `RedisSse.open()`.
+   * Subscribes and goes live. If subscribing fails, it releases the connection, answers the client and then rejects. If the
+   * client leaves during this, it resolves, and `state` shows that the session is not open. `RedisSse.open()` calls it once.
    */
   async start(): Promise<void> {
     if (this.#snapshot.state !== "created") return;
@@ -179,13 +180,13 @@ export class PubSubSession {
     this.#stopTicking = this.#context.startTicking(this, this.#quietMs);
     try {
       await this.#channels.subscribe();
-      // The acknowledgement may be the last that came over its connection.
+      // The connection may be lost directly after the acknowledgement.
       if (this.#lostEarly !== null) throw this.#lostEarly;
     } catch (error) {
-      // Once the session is closing it is the teardown that undoes the subscription.
+      // If the session is closing, the teardown undoes the subscription.
       if (this.#snapshot.state !== "created") return;
       this.#fault = this.#context.explain(sanitize(error));
-      // No failure: the client has had all that there is.
+      // This is not a failure: the client has received the whole stream.
       if (this.#fault.code === "COMPLETED") return this.end("completed", this.#fault);
       log("[SSE] subscribe failed: %s", this.#fault.message);
       this.dispatch({ type: "subscribe-failed" });
@@ -198,7 +199,7 @@ export class PubSubSession {
   }
 
   /**
-   * Subscribes, and finds where the stream begins in each channel.
+   * Subscribes, and finds the start position of the stream in each channel.
    * @internal
    */
   async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
@@ -212,29 +213,29 @@ export class PubSubSession {
   }
 
   /**
-   * Subscribes this stream to one more channel; resolves when Redis has acknowledged. Rejects with
-   * `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CLOSED`, `ABORTED` (taken away again meanwhile) or a
-   * fault of Redis, and the channels stay as they were.
+   * Subscribes this stream to one more channel. Resolves when Redis has acknowledged the subscription. Rejects with
+   * `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CLOSED`, `ABORTED` (the channel was removed during the call) or a Redis
+   * error; then the channels stay as they were.
    */
   async addChannel(name: string): Promise<void> {
     this.#context.assertChannel(name);
     this.#transport.flush();
     await this.#channels.add(name);
-    // What came in this turn comes before the id that tells of the new place, and goes out in the state it came in.
+    // Events of this turn go out before the id with the new place, and in the state in which they arrived.
     this.#transport.flush();
     this.ended();
     // The client must know its place there, in case it leaves before the first event.
     this.#telling ??= setImmediate(() => this.#tell());
   }
 
-  /** Sends the client's id in a separate block, unless an event of this turn of the loop has carried it. */
+  /** Sends the client's id in a separate block, unless an event of this turn of the loop carried the id. */
   #tell(): void {
     this.#telling = null;
     this.#transport.flush();
     if (!this.#cursor.isTold && this.isWritable) this.#delivery.write(this.#cursor.tell());
   }
 
-  /** Takes a channel from this stream: none of its events is written once this was called. */
+  /** Removes a channel from this stream. After the call, none of its events is written. */
   removeChannel(name: string): Promise<void> {
     this.#transport.flush();
     const removed = this.#channels.remove(name);
@@ -243,8 +244,8 @@ export class PubSubSession {
   }
 
   /**
-   * Sends one event to this client alone, in order with the others, without an id. Throws
-   * `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`; does nothing once the session is closing.
+   * Sends one event to this client only, in order with its other events and without an id. Throws `INVALID_EVENT`,
+   * `UNSERIALIZABLE` or `EVENT_TOO_LARGE`. Does nothing if the session is closing.
    */
   send(message: OutboundMessage): void {
     const event = { channel: NO_CHANNEL, ...encodeMessage(message, this.#context.settings.maxEventBytes) };
@@ -253,12 +254,12 @@ export class PubSubSession {
   }
 
   /**
-   * Ends the stream and gives everything back; resolves when that is done, within the deadlines of its
-   * stages. Every call returns the same promise; the first one's reason counts. A fault is told to the
-   * client as an `error` event, by its code and message.
+   * Ends the stream and releases everything. Resolves when this is done; each stage has a deadline. Every call returns the same
+   * promise, and only the reason of the first call counts. If you pass a fault, the client gets its code and message as an
+   * `error` event.
    */
   close(reason: CloseReason = "app", fault: RedisSseError | null = null): Promise<void> {
-    // What came before this is written before the stream ends.
+    // Events that arrived before this call are written before the stream ends.
     if (this.closeReason === null) this.#transport.flush();
     this.end(reason, fault);
     return this.closed;
@@ -276,7 +277,7 @@ export class PubSubSession {
   }
 
   /**
-   * Looks at the clock: stall, lifetime, heartbeat. Called by the service's ticker.
+   * Checks the deadlines: stall, lifetime, heartbeat. The service's ticker calls it.
    * @internal
    */
   tick(now: number): void {
@@ -288,17 +289,18 @@ export class PubSubSession {
     if (this.#cursor.isTold) this.#toldAt = now;
     this.dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (!this.isWritable) return;
-    // What could not be read before is tried again.
+    // Retry reads that failed before.
     this.#history.run();
-    // A client that has not read what it was sent needs no heartbeat, and its buffer none either. One that only gets
-    // what has no place has to be told all the same how far it has come.
+    // A client that has not read its earlier data needs no heartbeat, and the heartbeat would only fill its buffer. A client
+    // that gets only events without a place still needs its current id.
     if (now - Math.min(this.#activeAt, this.#toldAt) < this.#quietMs || !this.#output.isClear) return;
     if (this.#heartbeatMs === false && this.#cursor.isTold) return;
     this.#delivery.write(this.#cursor.isTold ? HEARTBEAT : this.#cursor.tell());
   }
 
   /**
-   * What waits here is given up, since too much waits in all. Called by the service's budget.
+   * Discards the waiting events or ends the stream, because too much waits for all streams together. The service's budget
+   * calls it.
    * @internal
    */
   relieve(): void {
@@ -358,7 +360,7 @@ export class PubSubSession {
   }
 
   /**
-   * Ends the stream when all its channels have ended, and nothing of them waits any more.
+   * Ends the stream if all its channels have ended and none of their events waits.
    * @internal
    */
   ended(): void {
@@ -420,7 +422,7 @@ export class PubSubSession {
     }
   }
 
-  /** Whatever it throws, what follows is told and torn down. */
+  /** If it throws, the client is still answered and the teardown still runs. */
   #release(): void {
     try {
       this.#transport.reset();
@@ -431,7 +433,7 @@ export class PubSubSession {
   }
 
   #announce(): void {
-    // Whoever has waited for the subscription has it.
+    // No wait needs the signal any more: the subscription is complete.
     this.#closing = null;
     if (log.enabled)
       for (const channel of this.#channels.names) log("[SSE] subscribed: %s", printable(channel));
@@ -455,7 +457,7 @@ export class PubSubSession {
     }
   }
 
-  /** Runs once, from the transition to `closing`. Never rejects. */
+  /** Runs once, after the transition to `closing`. Never rejects. */
   async #tearDown(reason: CloseReason): Promise<void> {
     const { clock, settings } = this.#context;
     this.#stopTicking?.();
@@ -478,7 +480,7 @@ export class PubSubSession {
     if (this.closeReason !== null) return AbortSignal.abort(CLOSING);
     if (this.#closing === null) {
       this.#closing = new AbortController();
-      // Every channel that is being added listens to it, and there may be many at once.
+      // Each channel that is being added listens to the signal, and there may be many at the same time.
       setMaxListeners(0, this.#closing.signal);
     }
     return this.#closing.signal;
@@ -519,7 +521,7 @@ export class PubSubSession {
     return this.#request.retryMs ?? this.#context.settings.retryMs;
   }
 
-  /** How a fault is answered while there is no stream yet. */
+  /** How a fault is answered before the stream has started. */
   get #answer(): FaultAnswerOptions {
     const { onUnavailable } = this.#request;
     if (this.#evicted) return { onUnavailable, ...EVICTED };
@@ -527,7 +529,7 @@ export class PubSubSession {
   }
 }
 
-/** Far less than `HistoryPort.memoryMs()`, which is at least 24 hours but for tasks. */
+/** Far less than `HistoryPort.memoryMs()`, which is at least 24 hours, except for tasks. */
 const RENEWAL_MS = 6 * 3_600_000;
 
 /**
@@ -538,10 +540,10 @@ const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
 
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 
-/** What those who wait are told; an error of its own for each would cost more than the wait. */
+/** The abort reason for every wait: a separate error for each wait would cost more than the wait. */
 const CLOSING = "closing";
 
-/** Streams that began together do not end together. */
+/** Randomizes the lifetime, so that streams that began together do not end together. */
 function limitsOf(settings: SessionSettings): SessionLimits {
   const { maxBufferedBytes, maxStallMs, maxLifetimeMs } = settings;
   if (maxLifetimeMs === Infinity) return settings;

@@ -33,40 +33,42 @@ function row(...cells: readonly string[]): string {
 
 const INTRODUCTION = `# Errors, close reasons and events for monitoring
 
-This page lists every error code with what to do, every close reason, and what tools can subscribe to. It is written from
-\`lib/error-catalogue.ts\`, \`lib/close-reasons.ts\` and \`lib/diagnostics.ts\` by \`npm run docs\`: change those files, not this one.
+This page lists every error code and what to do about it, every close reason, and the events that monitoring tools can subscribe
+to. \`npm run docs\` writes it from \`lib/error-catalogue.ts\`, \`lib/close-reasons.ts\` and \`lib/diagnostics.ts\`: change those files,
+not this page.
 
 ## Errors
 
-Every error of this library is a \`RedisSseError\`. Its \`code\` is stable between releases, its \`message\` is not. \`retryable\` says
+Every error of this library is a \`RedisSseError\`. Its \`code\` is stable between releases; its \`message\` is not. \`retryable\` says
 whether the same call may succeed later without a change. No message holds a password, a host or a user's data.
 
-A request for a stream that fails is answered in one of two ways:
+If a request for a stream fails, the answer is one of these two:
 
-- The code has a status below: the answer has that status and a JSON body \`{ error: { code, message } }\`. An EventSource gives up.
-- Otherwise the answer is a stream with an \`error\` event \`{ code, message }\`, after which it ends, and an EventSource comes back.
-  With the option \`onUnavailable: "status"\` it is 503 with \`Retry-After\` instead. With \`onLimit: "status"\`,
-  \`LIMIT_SESSIONS_PER_KEY\` is 429.
+- If the code has a status in this table, the answer has that status and the JSON body \`{ error: { code, message } }\`. An
+  EventSource does not reconnect.
+- Otherwise the answer is a stream with an \`error\` event \`{ code, message }\`. Then the stream ends, and an EventSource reconnects.
+  With the option \`onUnavailable: "status"\`, the answer is 503 with \`Retry-After\` instead. With \`onLimit: "status"\`,
+  \`LIMIT_SESSIONS_PER_KEY\` is answered 429.
 
 \`REDIS_REFUSED\` is retryable if Redis' own code is \`READONLY\`, \`LOADING\`, \`MASTERDOWN\`, \`NOREPLICAS\`, \`BUSY\` or \`OOM\`. An
-\`error\` event can also have the code \`BROKEN\`: the writer of the channel was lost before its end.
+\`error\` event can also have the code \`BROKEN\`: the writer of the channel was lost before it completed the channel.
 
 | code | meaning | what to do | status | retryable |
 | --- | --- | --- | --- | --- |`;
 
 const REASONS = `## Close reasons
 
-\`session.closeReason\` and \`status()\` have one of these. "told": the client gets it in the event \`closing\` as \`{ reason }\`. "reconnect":
-the client should connect again; an EventSource does so by itself. After \`completed\` and \`broken\`, a client that comes back is
-answered 204, which stops an EventSource.
+\`session.closeReason\` and \`status()\` use these reasons. "told" says whether the client gets the event \`closing\` with \`{ reason }\`.
+"reconnect" says whether the client should connect again; an EventSource does so by itself. After \`completed\` and \`broken\`, a
+client that reconnects is answered 204, which stops an EventSource.
 
 | reason | meaning | told | reconnect |
 | --- | --- | --- | --- |`;
 
 const EVENTS = `## Events for monitoring
 
-A tool subscribes to these channels of \`node:diagnostics_channel\`. They cost nothing without a subscriber. If a subscriber throws, Node
-reports it as an uncaught exception. The type \`DiagnosticEvents\` has the shape of each message.
+A monitoring tool can subscribe to these channels of \`node:diagnostics_channel\`. Without a subscriber, they cost
+nothing. If a subscriber throws, Node reports it as an uncaught exception. The type \`DiagnosticEvents\` has the shape of each message.
 
 \`\`\`js
 import diagnostics from "node:diagnostics_channel";

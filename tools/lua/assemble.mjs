@@ -3,19 +3,19 @@ import { dirname, join } from "node:path";
 
 const INCLUDE = /^\s*--- @include "([^"]+)"$/;
 
-/** A mistake in a file of Lua. Its message begins with the file and the line. */
+/** A mistake in a Lua file. Its message starts with the file and the line. */
 export class LuaError extends Error {}
 
 /** @param {string} file */
 export const readLua = (file) => readFileSync(file, "utf8").replaceAll("\r\n", "\n");
 
 /**
- * A script with the text of its includes. A file stands where it is first asked for, and only there: an include can
- * therefore name all that it needs.
+ * Returns a script with the text of its includes. Each file is inserted only once, at its first include. So every file can
+ * include all files that it needs.
  *
  * @param {string} file
- * @returns {{ source: string, origins: { file: string, line: number }[], files: Set<string> }} `origins` has the place of
- *   each line.
+ * @returns {{ source: string, origins: { file: string, line: number }[], files: Set<string> }} `origins` has the
+ *   file and the line number of each line.
  */
 export function assemble(file) {
   /** @type {string[]} */

@@ -3,7 +3,7 @@ import luaparse from "luaparse";
 import { LuaError, readLua } from "./assemble.mjs";
 import { resolveNames } from "./names.mjs";
 
-/** What scripts use of what Redis and ioredis-mock give them. */
+/** The globals of Redis and ioredis-mock that scripts may use. */
 const GLOBALS = new Set(
   (
     "redis KEYS ARGV string table math error ipairs pairs pcall rawget select setmetatable tonumber tostring type " +
@@ -11,13 +11,13 @@ const GLOBALS = new Set(
   ).split(" "),
 );
 
-/** The folders of `lib/` whose Lua those of others may include. */
+/** The folders of `lib/` whose Lua other folders may include. */
 const SHARED = ["redis"];
 
 /** @param {string} file */
 const roomOf = (file) => file.split("/").at(file.split("/").lastIndexOf("lua") - 1);
 
-/** @param {string} source @param {(line: number) => string} placeOf Text for the place of a line. */
+/** @param {string} source @param {(line: number) => string} placeOf The file and the line, as text. */
 function parse(source, placeOf) {
   try {
     return luaparse.parse(source, { luaVersion: "5.1", locations: true });
@@ -27,7 +27,7 @@ function parse(source, placeOf) {
 }
 
 /**
- * Checks one file for itself: its syntax and its header.
+ * Checks the syntax and the header of one file.
  *
  * @param {string} file
  * @param {boolean} isScript
@@ -39,22 +39,22 @@ export function checkFile(file, isScript) {
   if (header === "") throw new LuaError(`${file}:1: expected a comment that says what this file is for`);
   const missing = ["KEYS", "ARGV", "Result", "Errors"].filter((word) => !header.includes(`\n-- ${word}`));
   if (isScript && missing.length > 0) throw new LuaError(`${file}:1: the header lacks ${missing.join(", ")}`);
-  // `shorten()` drops every blank line, also one within a string.
+  // `shorten()` removes every blank line, even inside a string.
   if (chunk.comments.some(({ raw }) => raw.startsWith("--[")) || /\[=*\[/.test(source)) {
     throw new LuaError(`${file}:1: long comments and long strings are not supported`);
   }
 }
 
 /**
- * Checks the names in scripts. A local variable of an include is used if one script uses it.
+ * Checks the names in scripts. A local variable of an include counts as used if at least one script uses it.
  *
  * @param {readonly ReturnType<typeof import("./assemble.mjs").assemble>[]} scripts
- * @returns {string[]} What is wrong.
+ * @returns {string[]} One message for each mistake.
  */
 export function checkNames(scripts) {
   const faults = new Set();
   const used = new Set();
-  /** Of each place the name that was not used there. @type {Map<string, string>} */
+  /** The message for each declaration that a script does not use. @type {Map<string, string>} */
   const unused = new Map();
   for (const { source, origins, files } of scripts) {
     const placeOf = (line) => `${origins[line - 1].file}:${origins[line - 1].line}: `;
@@ -84,7 +84,7 @@ export function checkNames(scripts) {
   return [...faults];
 }
 
-/** Parameters, and what stands before a used one where one expression gives several values. */
+/** Parameters may be unused. So may a variable before a used one, if one expression gives both their values. */
 function mayBeUnused(name, node, statement, declarations) {
   if (name === "_" || statement.parameters?.includes(node)) return true;
   const index = statement.variables?.indexOf(node) ?? -1;

@@ -2,10 +2,10 @@
  * @typedef {object} Declaration A local variable, a parameter or a local function.
  * @property {string} name
  * @property {any} node Its identifier.
- * @property {any} statement What declares it.
- * @property {number} reads A function's calls of itself do not count.
+ * @property {any} statement The statement that declares it.
+ * @property {number} reads Reads of the name. A function's calls of itself do not count.
  * @property {number} writes Assignments after the declaration.
- * @property {boolean} isTwice Whether its block has declared the same name before.
+ * @property {boolean} isTwice Whether the same block has already declared the name.
  *
  * @typedef {object} Names
  * @property {Declaration[]} declarations
@@ -13,7 +13,7 @@
  */
 
 /**
- * Finds what each name of a chunk means.
+ * Finds the declaration of each name in a chunk.
  *
  * @param {any} chunk As `luaparse` returns it.
  * @returns {Names}
@@ -51,7 +51,7 @@ export function resolveNames(chunk) {
 
   const visitAll = (nodes) => nodes.forEach(visit);
 
-  /** Nodes that are neither here nor below have nothing but children. */
+  /** For a node type that is not listed here, `visit()` visits all children. */
   const VISITORS = {
     Identifier: (node) => use(node, false),
     MemberExpression: (node) => visit(node.base),

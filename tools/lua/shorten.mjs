@@ -3,8 +3,8 @@ import luaparse from "luaparse";
 import { resolveNames } from "./names.mjs";
 
 /**
- * Leaves out comments, blank lines, and local functions and variables that are never used. Lua makes each function of a
- * script anew in every call: for a script that moves one task, this would be half of its cost.
+ * Removes comments, blank lines, and local functions and variables that are never used. Lua creates each function of a script
+ * again in every call. For a script that moves one task, this would be half of the cost.
  *
  * @param {string} source A script that has passed the check.
  */
@@ -24,7 +24,7 @@ function without(source, nodes) {
   let rest = "";
   let position = 0;
   for (const { range } of nodes.toSorted((a, b) => a.range[0] - b.range[0])) {
-    // A part of one that is left out already.
+    // This node is inside a node that was already removed.
     if (range[0] < position) continue;
     rest += source.slice(position, range[0]);
     position = range[1];

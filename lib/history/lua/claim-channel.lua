@@ -3,12 +3,12 @@
 -- KEYS[1]  the hash of the log (`includes/log.lua`)
 -- KEYS[2]  the log
 -- ARGV[1]  token of the lease
--- ARGV[2]  ms of the lease
--- ARGV[3]  epoch of a new log
--- ARGV[4]  ms for which the place of an empty log is remembered
--- ARGV[5]  now in ms, for ioredis-mock; otherwise ''
+-- ARGV[2]  length of the lease in ms
+-- ARGV[3]  epoch for a new log
+-- ARGV[4]  how long the place of an empty log is kept, in ms
+-- ARGV[5]  current time in ms for ioredis-mock; otherwise ''
 -- Result   'ok', 'completed' (the channel has ended) or 'taken' (it has another writer)
--- Errors   those of Redis
+-- Errors   Redis errors
 
 --- @include "includes/log"
 

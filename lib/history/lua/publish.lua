@@ -1,30 +1,32 @@
--- Appends an event to the log of its channel and publishes it, in one step that takes effect once.
+-- Appends an event to the log of its channel and publishes it, in one atomic step. An event that is sent again
+-- takes effect once.
 --
--- Nearly always nothing but appending is to be done, and that comes first. Each argument, string and function
--- that it can do without was measured. So nothing is included before that, and `clock()`, `isPlace()`,
--- `checkStamp()` and `add()` are written out there.
+-- Almost every call only appends, so this case comes first. Measurements show that each argument, string and
+-- function costs time there. So this part includes no file, and repeats the code of `clock()`, `isPlace()`,
+-- `checkStamp()` and `add()`.
 --
 -- KEYS[1]  the hash of the log (`includes/log.lua`)
 -- KEYS[2]  the log
 -- ARGV[1]  channel
 -- ARGV[2]  event
 -- ARGV[3]  data
--- ARGV[4]  most events kept
+-- ARGV[4]  maximum number of events in the log
 -- ARGV[5]  producer
 -- ARGV[6]  the number of this event
--- ARGV[7]  most ms kept
--- ARGV[8]  epoch of a new log; behind it the epoch of the log of the last event of that producer on this
---          channel that was acknowledged, or `+` if the producer's event before this one is still under way,
---          or nothing. The arguments behind it may be left out.
--- ARGV[9]  the number of the event that ARGV[8] means; if it is left out, one less than ARGV[6]
--- ARGV[10] how the channel ends with this event: 'completed', 'broken' or ''
--- ARGV[11] lease of the writer of the whole channel, or ''
+-- ARGV[7]  maximum age of events in ms
+-- ARGV[8]  epoch for a new log. Directly after it: the epoch of the producer's last acknowledged event on
+--          this channel; or `+` if the producer's previous event has no answer yet; or nothing. The following
+--          arguments may be omitted.
+-- ARGV[9]  the number of the event that ARGV[8] refers to. Defaults to one less than ARGV[6].
+-- ARGV[10] how this event ends the channel: 'completed', 'broken' or ''
+-- ARGV[11] lease of the writer that has the whole channel, or ''
 -- ARGV[12] '1' if the channel is finite, or ''
--- ARGV[13] now in ms, for ioredis-mock; otherwise ''
--- Result   {'ok', epoch, id of the entry, receivers}, with an empty id for an event that was sent again and
---          is not in the log; or {'early'} (the one before has to come first), {'completed'} (the channel has
---          ended), {'taken'} (the channel has a writer), {'lost'} (the writer's lease or an event of it)
--- Errors   those of Redis. If PUBLISH was refused, nothing has changed.
+-- ARGV[13] current time in ms for ioredis-mock; otherwise ''
+-- Result   {'ok', epoch, id of the entry, receivers}; the id is empty if the event was sent again and is not
+--          in the log. Or {'early'} (the previous event must come first), {'completed'} (the channel has
+--          ended), {'taken'} (the channel has a writer), {'lost'} (Redis lost the writer's lease or an event
+--          of the writer)
+-- Errors   Redis errors. If Redis refuses PUBLISH, nothing changes.
 
 local key, args, call, pcall, find = KEYS[1], ARGV, redis.call, redis.pcall, string.find
 local producer, sequence, ending = 'p:' .. args[5], tonumber(args[6]), args[10]

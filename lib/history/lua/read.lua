@@ -1,23 +1,23 @@
--- Reads one page of a log, and where the log stands. Marks the channel of a writer whose lease has expired as
--- broken.
+-- Reads one page of a log, and the newest place of the log. If the lease of a channel's writer has expired,
+-- it marks the channel as broken.
 --
--- All entries come in one string, because one string costs ioredis less than many values. Publishers do not
+-- All entries are in one string, because one string costs ioredis less than many values. Publishers do not
 -- know the separator, so nothing is escaped.
 --
 -- KEYS[1]  the hash of the log (`includes/log.lua`)
 -- KEYS[2]  the log
 -- ARGV[1]  epoch to read; '' reads no events
 -- ARGV[2]  offset to read after
--- ARGV[3]  most events
--- ARGV[4]  most bytes of data; a page has one event at least
--- ARGV[5]  most ms kept
+-- ARGV[3]  maximum number of events
+-- ARGV[4]  maximum bytes of data; a page has at least one event
+-- ARGV[5]  maximum age of events in ms
 -- ARGV[6]  channel
--- ARGV[7]  now in ms, for ioredis-mock; otherwise ''
+-- ARGV[7]  current time in ms for ioredis-mock; otherwise ''
 -- ARGV[8]  separator
--- Result   'invalid' if the log cannot be read, otherwise ''; epoch, '' for no log; newest offset; ending;
---          '1' if the channel is finite; oldest offset that is held; time in ms; stamp of the newest event,
---          '' if unknown; and the entries, each as "id ending event", separator, data, separator
--- Errors   those of Redis
+-- Result   a list: 'invalid' if the log cannot be read, otherwise ''; epoch, or '' for no log; newest offset;
+--          ending; '1' if the channel is finite; oldest offset in the log; time in ms; stamp of the newest
+--          event, or '' if it is unknown; the entries, each as "id ending event", separator, data, separator
+-- Errors   Redis errors
 
 --- @include "includes/log"
 

@@ -3,10 +3,11 @@
 -- KEYS[1]  the hash of the log (`includes/log.lua`)
 -- KEYS[2]  the log
 -- ARGV[1]  token of the lease
--- ARGV[2]  ms of the lease
--- ARGV[3]  now in ms, for ioredis-mock; otherwise ''
--- Result   'ok', 'completed' (the channel has ended), 'taken' (it has another writer) or 'lost' (it has none)
--- Errors   those of Redis
+-- ARGV[2]  length of the lease in ms
+-- ARGV[3]  current time in ms for ioredis-mock; otherwise ''
+-- Result   'ok', 'completed' (the channel has ended), 'taken' (it has another writer) or 'lost' (it has no
+--          writer)
+-- Errors   Redis errors
 
 --- @include "includes/log"
 

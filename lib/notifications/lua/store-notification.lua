@@ -1,12 +1,12 @@
--- Stores a notification of a user. ioredis sends a call whose answer was lost again. That call finds the
--- notification.
+-- Stores a notification for a user. If the answer is lost, ioredis sends the call again: then the script finds
+-- the stored notification.
 --
 -- KEYS[1]  the list of the user's notifications
 -- ARGV[1]  the notification as JSON
 -- ARGV[2]  index of the last notification that is kept
 -- ARGV[3]  seconds after which the list expires
--- Result   1; 0 if it was stored before
--- Errors   those of Redis
+-- Result   1; 0 if it was already stored
+-- Errors   Redis errors
 
 local newest = redis.call('LRANGE', KEYS[1], 0, 19)
 for _, stored in ipairs(newest) do

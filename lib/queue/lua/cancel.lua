@@ -1,12 +1,12 @@
--- Cancels a task that is not over.
+-- Cancels a task that has not ended.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  id
 -- ARGV[7]  message
--- ARGV[8]  ms for which the task is kept
--- Result   1; 0 if the task has ended otherwise; 2 if there is none
--- Errors   '!' for a key of another type; those of Redis
+-- ARGV[8]  how long the cancelled task is kept, in ms
+-- Result   1; 0 if the task has ended in another way; 2 if the task does not exist
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/tell"

@@ -1,22 +1,23 @@
--- Puts back what lost its worker (or fails it, after its last attempt) and what is due, then takes the first
--- in line and records their leases, in one step: an answer that never arrives leaves leases that run out, not
--- lost tasks, and the same call again gets the same tasks. Ids of tasks that cannot be read are put aside.
+-- Requeues tasks whose worker was lost (or fails them after their last attempt) and tasks that are due. Then it
+-- takes the first ready tasks and records their leases, all in one atomic step. If the answer is lost, no task
+-- is lost: the leases expire, or the same call is sent again and gets the same tasks. Ids of unreadable tasks
+-- are moved to the set `unreadable`.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
--- ARGV[6]  ms of a lease
--- ARGV[7]  most tasks
--- ARGV[8]  the call
--- ARGV[9]  attempts of tasks that say nothing
--- ARGV[10] ms for which a failed task is kept
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
+-- ARGV[6]  length of a lease in ms
+-- ARGV[7]  maximum number of tasks
+-- ARGV[8]  id of this call
+-- ARGV[9]  number of attempts, for tasks without their own
+-- ARGV[10] how long a failed task is kept, in ms
 -- ARGV[11] message of a task whose worker was lost
--- ARGV[12] most tasks that begin in an interval; '' for any number
--- ARGV[13] that interval in ms
--- ARGV[14] who claims
--- Result   ms until something may be ready; Redis' time; the call; how many schedules are due; of each its
---          name, time and content; then of each task what is told of it, line by line, its payload, and what
---          else it has
--- Errors   '!' for a key of another type; those of Redis
+-- ARGV[12] rate limit: maximum number of tasks that start in an interval; '' for no limit
+-- ARGV[13] length of this interval in ms
+-- ARGV[14] identifies the claimer
+-- Result   a list: ms until a task may be ready; the time of Redis; id of the call; number of due schedules;
+--          for each schedule its name, time and content; then for each task its description (one value per
+--          line), its payload and, if it has them, further fields
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/moves"

@@ -1,13 +1,13 @@
--- Forgets some of the tasks that are over.
+-- Deletes some of the tasks that have ended.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
--- ARGV[6]  a way to end
--- ARGV[7]  how long ago at least, in ms
--- ARGV[8]  most tasks to forget
--- ARGV[9]  how many of the set to leave out
--- Result   how many it has looked at, and how many it has forgotten
--- Errors   '!' for a key of another type; those of Redis
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
+-- ARGV[6]  a final status: 'succeeded', 'failed' or 'cancelled'
+-- ARGV[7]  minimum time since the task ended, in ms
+-- ARGV[8]  maximum number of tasks to delete
+-- ARGV[9]  number of tasks to skip at the start of the set
+-- Result   number of tasks checked, and number of tasks deleted
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/ends"

@@ -1,9 +1,9 @@
 -- Counts tasks.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`
--- Result   how many tasks are in each state, '1' if the queue is paused, and what it has counted
--- Errors   '!' for a key of another type; those of Redis
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`
+-- Result   the number of tasks in each state, '1' if the queue is paused, and the counters of the queue
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 

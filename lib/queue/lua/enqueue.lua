@@ -1,10 +1,9 @@
--- Puts tasks in line, and wakes workers.
+-- Adds tasks to the queue, and wakes workers.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then those of `includes/enter.lua`, whose first task begins at
---          ARGV[8]
--- Result   that of `includes/enter.lua`
--- Errors   '!' for a key of another type; those of Redis
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then as in `includes/enter.lua`; the first task begins at ARGV[8]
+-- Result   as in `includes/enter.lua`
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/rare-tell"

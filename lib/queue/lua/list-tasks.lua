@@ -1,13 +1,13 @@
--- Lists the tasks of a set in their order.
+-- Lists the tasks of a set in the order of the set.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  name of the set
--- ARGV[7]  score after which to go on; '' for the beginning
--- ARGV[8]  id after which to go on; '' for the beginning
--- ARGV[9]  most ids
--- Result   '', then of each its id and score
--- Errors   '!' for a key of another type; those of Redis
+-- ARGV[7]  score to continue after; '' to start at the beginning
+-- ARGV[8]  id to continue after; '' to start at the beginning
+-- ARGV[9]  maximum number of ids
+-- Result   '', then the id and the score of each task
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/tell"

@@ -1,11 +1,11 @@
 -- Pauses a queue, and deletes some of its tasks.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  '1' to delete running tasks too
 -- ARGV[7]  '1' for the first call
--- Result   2 if tasks are running; 1 if there are more tasks; 0 when all of the queue is deleted
--- Errors   '!' for a key of another type; those of Redis
+-- Result   2 if tasks are running; 1 if more tasks remain; 0 if the whole queue is deleted
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/tell"

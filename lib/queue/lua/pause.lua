@@ -1,10 +1,10 @@
--- Pauses a queue, or lets it go on.
+-- Pauses or resumes a queue.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
--- ARGV[6]  '1' to pause, '0' to go on
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
+-- ARGV[6]  '1' to pause, '0' to resume
 -- Result   1
--- Errors   '!' for a key of another type; those of Redis
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 

@@ -1,10 +1,10 @@
--- Forgets tasks that have failed.
+-- Deletes failed tasks.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
--- ARGV[6]  ids follow
--- Result   for each 1 if it was there, otherwise 0
--- Errors   '!' for a key of another type; those of Redis
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
+-- ARGV[6]  the first id; the others follow
+-- Result   for each id 1 if a failed task had it, otherwise 0
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/ends"

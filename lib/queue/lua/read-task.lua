@@ -1,10 +1,10 @@
 -- Reads a task.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  id
--- Result   how many events its channel has had (0 if none are kept), and its fields
--- Errors   those of Redis
+-- Result   the number of events on the task's channel so far (0 if events are not kept), and the task's fields
+-- Errors   Redis errors
 
 --- @include "includes/base"
 --- @include "../../redis/lua/includes/place"

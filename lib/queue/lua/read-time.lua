@@ -1,9 +1,9 @@
--- Tells Redis' time, by which schedules are due.
+-- Reads the time of Redis, which decides when schedules are due.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`
 -- Result   the time in ms
--- Errors   those of Redis
+-- Errors   Redis errors
 
 --- @include "includes/base"
 

@@ -1,10 +1,10 @@
--- Forgets a task that is not running.
+-- Deletes a task that is not running.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  id, or the name of an entry in the set `unreadable`
--- Result   1 if the task is forgotten now; 0 if there is none; 2 if it is running
--- Errors   '!' for a key of another type; those of Redis
+-- Result   1 if the task was deleted; 0 if it does not exist; 2 if it is running
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/tell"

@@ -1,11 +1,11 @@
--- Renews leases.
+-- Renews the leases of tasks.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
--- ARGV[6]  ms of a lease
--- ARGV[7]  id and token follow, of each lease
--- Result   for each 1 if the task is still that worker's, 2 if it was cancelled, otherwise 0
--- Errors   '!' for a key of another type; those of Redis
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
+-- ARGV[6]  length of a lease in ms
+-- ARGV[7]  the first task's id; its token and then the ids and tokens of the others follow
+-- Result   for each task 1 if the worker still holds it, 2 if it was cancelled, otherwise 0
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/moves"

@@ -1,17 +1,17 @@
--- Stores what a task reports, and tells it.
+-- Stores and publishes the progress and output that a task reports.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  id
 -- ARGV[7]  token of the attempt; '' for a caller without one
--- ARGV[8]  number of the report. A report that was sent again has no effect.
+-- ARGV[8]  number of the report. A report that is sent again has no effect.
 -- ARGV[9]  progress; '' for none
 -- ARGV[10] message
 -- ARGV[11] data as JSON; '' for none
--- ARGV[12] name and data of other events follow
--- Result   1; 0 if the task has ended or is not that worker's any more; 2 if there is no such task; 3 if it
---          was cancelled
--- Errors   those of Redis
+-- ARGV[12] the name of the first other event; its data, and names and data of the others follow
+-- Result   1; 0 if the task has ended or another worker holds it; 2 if it does not exist; 3 if it was
+--          cancelled
+-- Errors   Redis errors
 
 --- @include "includes/base"
 --- @include "includes/tell"

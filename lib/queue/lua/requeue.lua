@@ -1,10 +1,11 @@
--- Puts tasks that have failed in line again, as new.
+-- Adds failed tasks to the queue again, as new tasks.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
--- ARGV[6]  ids follow
--- Result   for each 1 if it was there, otherwise 0; or {'released', id} if that task has no payload any more
--- Errors   '!' for a key of another type; those of Redis
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
+-- ARGV[6]  the first id; the others follow
+-- Result   for each id 1 if a failed task had it, otherwise 0; or {'released', id} if that task's payload was
+--          deleted
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/tell"

@@ -1,16 +1,17 @@
--- Ends attempts, or puts their tasks back in line.
+-- Ends attempts: each task ends, or returns to the queue.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then of each group of attempts that ended alike:
---          - line by line their token, what became of them ('succeeded', 'failed', 'retry', 'back' or
---            'unknown', which goes back until so many ms after it was first met, then fails), progress, ms
---            until they are tried again, ms for which they are kept, and message;
---          - how many they are;
---          - of each its id, and the result as JSON or what went wrong.
--- Result   a string with a character for each: '1' if it was taken, otherwise '0'. An attempt whose token is
---          not the task's any more is not taken, and counted as refused. Whoever sends an
---          outcome again gets the same answer.
--- Errors   '!' for a key of another type; those of Redis
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then for each group of attempts with the same outcome:
+--          - one value per line: token, outcome ('succeeded', 'failed', 'retry', 'back' or 'unknown'),
+--            progress, delay until the next attempt in ms, how long the task is kept in ms, and message. For
+--            'unknown', the task returns to the queue until the delay has passed since the first 'unknown';
+--            then it fails.
+--          - the number of attempts;
+--          - for each attempt the id of the task, and the result as JSON or the error.
+-- Result   a string with one character for each attempt: '1' if the outcome was accepted, otherwise '0'. If
+--          the task now has another token, the outcome is not accepted and counts as refused. The same
+--          outcome sent again gets the same answer.
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "includes/base"
 --- @include "includes/moves"

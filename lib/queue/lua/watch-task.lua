@@ -1,10 +1,10 @@
--- Makes the log of a task, if it has none.
+-- Creates the log of a task, if the task has no log.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  id
--- Result   1 if there was anything to tell that had not been told, otherwise 0
--- Errors   those of Redis
+-- Result   1 if the script created the log, otherwise 0
+-- Errors   Redis errors
 
 --- @include "includes/base"
 --- @include "includes/tell"

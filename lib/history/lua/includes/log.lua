@@ -1,24 +1,24 @@
--- For every script of a channel's history. `docs/protocol.md` states what the scripts do for other programs.
+-- Shared by all scripts of a channel's history. `docs/protocol.md` describes the data for other programs.
 --
--- The log is a stream, with the offsets as ids. The hash beside it says where the log stands:
+-- The log is a Redis stream with the offsets as ids. The hash beside it has the state of the log:
 --
--- - `e` its epoch, `o` its newest offset, `s` the stamp of the newest event: by it, an event is told from
---   another that Redis put at the same offset after a failover had lost the first one. The id of an entry has
---   the stamps of the event before and of its own behind the offset (`lib/entry-id.ts`);
--- - `r` until when nothing but appending is to be done: 0 for a channel that is anything special;
--- - `c` two checkpoints "offset time offset time", by which age becomes a length;
--- - `end` how it was completed, `k` that it will be; `t` that it lives as long as the task whose channel it
---   is;
--- - `w` and `wt` who writes it as a whole, and until when that counts;
--- - `p:<producer>` the number and the time of what that producer published last.
+-- - `e`: the epoch of the log. `o`: the newest offset. `s`: the stamp of the newest event. After a failover has
+--   lost an event, Redis may put another event at the same offset: the stamp distinguishes them. In the id of
+--   an entry, the stamps of the previous event and of this event follow the offset (`lib/entry-id.ts`).
+-- - `r`: the time until which a publish only appends; 0 if the channel is finite or has a writer.
+-- - `c`: two checkpoints "offset time offset time", which turn an age into a length.
+-- - `end`: how the channel was completed. `k`: set if the channel will be completed. `t`: set if the log lives
+--   as long as the task of the channel.
+-- - `w` and `wt`: the writer that has the whole channel, and when its lease expires.
+-- - `p:<producer>`: the number and the time of the producer's last event.
 --
--- The hash lives longer than the log, so that a reader that comes late learns that a log existed. Reading
--- creates neither key: a channel that never had an event has none. Another program may have written the
--- fields, so they are checked before use (`isPlace()`). Readers treat an invalid log as no log, and the next
--- event begins a new log.
+-- The hash lives longer than the log, so that a late reader learns that a log existed. Reading creates neither
+-- key, and a channel that never had an event has neither. Another program may have written the fields, so the
+-- scripts check them before use (`isPlace()`). Readers treat an invalid log as no log, and the next event
+-- begins a new log.
 --
--- KEYS     are always the hash and the log. Lua of all servers and of ioredis-mock: no cjson, whole numbers
---          of 32 bits, and what is not there may be an object.
+-- KEYS     always the hash and the log. The Lua must run on all servers and on ioredis-mock: no cjson, whole
+--          numbers of 32 bits, and a missing value may be an object.
 
 --- @include "time"
 --- @include "../../../redis/lua/includes/place"

@@ -1,5 +1,5 @@
--- The time of Redis, and numbers as text. `now` of a script is given only to ioredis-mock, whose clock goes
--- back.
+-- The time of Redis, and numbers as text. Only ioredis-mock gets the current time as an argument, because its
+-- clock goes back.
 
 local unpack = unpack or table.unpack
 local function text(number) return string.format('%.0f', number) end

@@ -1,5 +1,5 @@
--- Moves the tasks to the set `unreadable` that `sort()` could not read. If the hash of such a task is of no
--- use to anybody, it expires with the entry.
+-- Moves the tasks that `sort()` could not read to the set `unreadable`. If the hash of such a task is useless,
+-- it expires with the entry.
 
 --- @include "base"
 --- @include "moves"

@@ -1,33 +1,35 @@
--- For every script of a queue. `docs/protocol.md` states the keys. Every move of a task is one atomic script,
--- and tells of itself on the task's channel in the same step.
+-- Shared by all scripts of a queue. `docs/protocol.md` describes the keys. Every move of a task is one atomic
+-- script, which also publishes the move on the task's channel.
 --
--- A task is a hash. The sorted sets of its queue hold ids: `ready` by priority and age, `delayed` by when
--- they are due, `leases` by when each runs out, and one for each way to end by when its tasks are forgotten.
--- The hash of the queue counts, and numbers what is put in line.
+-- A task is a hash. The sorted sets of its queue hold ids: `ready` by priority and age, `delayed` by due time,
+-- `leases` by the time at which each lease expires, and one set for each final status, by the time at which
+-- its tasks are deleted. The hash of the queue has counters, and numbers the tasks that enter the queue.
 --
--- The log of a task's channel is made only once somebody asks for it, or the task has something to say:
--- nearly all tasks are never watched, and a log costs several times the task itself. Until then the log is
--- what the task's hash tells, and `watch()` writes it down; from then on (field `watched`) each move appends
--- to it.
+-- The log of a task's channel is created only when a client first watches the task, or when the task reports
+-- something: almost all tasks are never watched, and a log costs several times as much as the task itself.
+-- Before that, the task's hash holds the same facts, and `watch()` writes the log from them. From then on
+-- (field `watched`), each move appends to the log.
 --
--- Any program can have written these keys, and a script that stops half-way loses tasks. A script therefore
--- reads all that it needs before its first write. If a set has another type, it answers '!'
+-- Any program may have written these keys, and a script that stops half-way loses tasks. So a script reads all
+-- that it needs before its first write. If a set has another type, the script answers '!'
 -- (`QUEUE_UNREADABLE`). If a task cannot be read, `claim.lua` moves its id to the set `unreadable`, and all
--- other tasks go on.
+-- other tasks continue.
 --
--- Lua of all servers and of ioredis-mock: no cjson, whole numbers of 32 bits (hence `text()`), what is not
--- there may be an object, and a list that has grown is none (hence `{unpack(list)}`).
+-- The Lua must run on all servers and on ioredis-mock: no cjson, whole numbers of 32 bits (hence `text()`), a
+-- missing value may be an object, and ioredis-mock does not see a list that has grown as a list (hence
+-- `{unpack(list)}`).
 --
 -- KEYS[1]  the queue's hash
--- KEYS[2]  what the names of tasks begin with
--- KEYS[3]  what the names of the hashes of their logs begin with
--- KEYS[4]  what the names of their logs begin with
--- ARGV[1]  now in ms, for ioredis-mock, whose clock goes back; otherwise '': Redis' own clock decides, so
---          that workers need not agree on the time
--- ARGV[2]  epoch of a new log
--- ARGV[3]  most events kept of a task; '' for none
+-- KEYS[2]  prefix of the tasks' keys
+-- KEYS[3]  prefix of the keys of their logs' hashes
+-- KEYS[4]  prefix of the keys of their logs
+-- ARGV[1]  current time in ms for ioredis-mock, because its clock goes back; otherwise '': then the clock of
+--          Redis decides, so that workers need not agree on the time
+-- ARGV[2]  epoch for a new log
+-- ARGV[3]  maximum number of events in a task's log; '' for no log
 -- ARGV[4]  channel that wakes workers
--- ARGV[5]  most tasks and most bytes kept of each way to end, and most bytes of a payload that is kept
+-- ARGV[5]  for each final status the maximum number of tasks and the maximum bytes, then the maximum bytes of
+--          a payload that is kept
 
 local call, try, unpack = redis.call, redis.pcall, unpack or table.unpack
 local META, TASK, POS, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

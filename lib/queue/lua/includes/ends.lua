@@ -1,5 +1,5 @@
--- Keeps the tasks that are over: each status has a sorted set of its own, with bounds. `lookAt()` only reads;
--- it comes before the first write.
+-- Keeps the tasks that have ended: each final status has its own sorted set, with bounds. `lookAt()` only
+-- reads; call it before the first write.
 
 --- @include "base"
 

@@ -1,14 +1,14 @@
--- Puts tasks in line. The script has set `FIRST`, the number of the first argument of the first task, and
--- `advance()`, which it does first when all is read.
+-- Adds tasks to the queue. The including script defines `FIRST`, the index of the first argument of the first
+-- task, and `advance()`, which runs after all reads and before the first task is written.
 --
--- ARGV[6]  '1' if all of the tasks or none of them are to enter; otherwise ''
--- ARGV[7]  the call. ioredis sends a call whose answer was lost again: that call finds its own tasks.
--- ARGV     of each task four, from FIRST on: id, kind, payload, and what else was said. That is '' or these, line
---          by line: whether the id was given, priority, when ("+ms" or a time), attempts, ms for which the task
---          is the only one of its key, options, that key.
--- Result   {'taken', id}, or the time and for each task 'ok', 'ok <when>' if it was there by this same call,
---          'taken', or 'same <id>'
--- Errors   '!' for a key of another type
+-- ARGV[6]  '1' to add either all of the tasks or none of them; otherwise ''
+-- ARGV[7]  id of this call. If the answer is lost, ioredis sends the call again: then it finds its own tasks.
+-- ARGV     from FIRST on, four for each task: id, kind, payload, and extra fields. The extra fields are '' or
+--          these, one per line: whether the caller chose the id, priority, due time ("+ms" or a time),
+--          attempts, how long the task is the only one of its key in ms, options, that key.
+-- Result   {'taken', id}, or the time and then for each task 'ok', 'ok <time>' if this same call added it
+--          before, 'taken', or 'same <id>'
+-- Errors   '!' if a key has another type
 
 --- @include "base"
 --- @include "moves"

@@ -1,4 +1,4 @@
--- Moves tasks between the sets of those that are not over.
+-- Moves tasks that have not ended between their sets.
 
 --- @include "base"
 

@@ -1,6 +1,6 @@
--- A table `rare` with functions of `tell.lua`, which makes them when one of them is first called. Lua makes
--- each function of a script anew in every call: for a script that moves one task, that would be half of its
--- cost.
+-- Defines the table `rare` with the functions of `tell.lua`. It creates these functions when one of them is
+-- first called. Lua creates each function of a script again in every call. For a script that moves one task,
+-- that would be half of the cost.
 
 --- @include "base"
 

@@ -1,4 +1,5 @@
--- Forgets a task. If it is not over, whoever watches it is told that it was cancelled.
+-- Deletes a task. If it has not ended, clients that watch it get an event with the status
+-- `cancelled`.
 
 --- @include "base"
 --- @include "tell"

@@ -1,4 +1,4 @@
--- Reads and checks tasks: `stored()` one, `sort()` those of a set.
+-- Reads and checks tasks: `stored()` reads one task, `sort()` reads the tasks of a page of a set.
 
 --- @include "base"
 

@@ -1,5 +1,5 @@
--- Once a minute: what has expired goes, and what another program has changed is counted anew where that is
--- not much.
+-- Runs once a minute. Removes expired tasks from the sets. If a set is small, it also counts its bytes again,
+-- because another program may have changed the set.
 
 --- @include "base"
 --- @include "ends"

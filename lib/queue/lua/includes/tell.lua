@@ -1,4 +1,4 @@
--- Appends what became of a task to the log of its channel, and publishes it.
+-- Appends each change of a task to the log of its channel, and publishes the change.
 
 --- @include "base"
 --- @include "../../../redis/lua/includes/place"

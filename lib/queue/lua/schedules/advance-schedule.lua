@@ -1,12 +1,12 @@
--- Moves a schedule on to its next time.
+-- Advances a schedule to its next time.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  name
 -- ARGV[7]  the time that was due
--- ARGV[8]  the next time; '' for none
--- Result   1; 0 if somebody else has done it
--- Errors   '!' for a key of another type; those of Redis
+-- ARGV[8]  the next time; '' if there are no more times
+-- Result   1; 0 if another process has done it
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "../includes/base"
 

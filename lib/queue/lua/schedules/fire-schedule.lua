@@ -1,18 +1,18 @@
--- Puts the task of a schedule in line that is due. There is one task for each time, however soon it is done
--- and forgotten.
+-- Adds the task of a due schedule to the queue. Each time gets exactly one task, even if the task has already
+-- ended and was deleted.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  ''
--- ARGV[7]  the call, as in `includes/enter.lua`
+-- ARGV[7]  id of this call, as in `includes/enter.lua`
 -- ARGV[8]  name of the schedule
 -- ARGV[9]  the time that is due
--- ARGV[10] the next time; '' for none
+-- ARGV[10] the next time; '' if there are no more times
 -- ARGV[11] the schedule's content
 -- ARGV[12] the task, as in `includes/enter.lua`
--- Result   {'over'} if somebody else has done it, or something else is scheduled by now; otherwise that of
+-- Result   {'over'} if another process has done it or the schedule has changed; otherwise as in
 --          `includes/enter.lua`
--- Errors   '!' for a key of another type; those of Redis
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "../includes/base"
 --- @include "../includes/rare-tell"

@@ -1,11 +1,11 @@
 -- Lists schedules in the order of their next times.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
--- ARGV[6]  how many to leave out
--- ARGV[7]  how many to answer at most
--- Result   '', then of each its name, next time and content
--- Errors   '!' for a key of another type; those of Redis
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
+-- ARGV[6]  number of schedules to skip
+-- ARGV[7]  maximum number of schedules to return
+-- Result   '', then the name, next time and content of each schedule
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "../includes/base"
 

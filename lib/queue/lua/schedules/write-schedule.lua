@@ -1,14 +1,14 @@
--- Stores a schedule, or takes it away. What is said again, as by each process that starts, does not put off
--- what is due already.
+-- Stores or removes a schedule. Each process stores its schedules again when it starts: this does not postpone
+-- a time that is already due.
 --
--- KEYS     those of `includes/base.lua`
--- ARGV     five of `includes/base.lua`, then:
+-- KEYS     as in `includes/base.lua`
+-- ARGV     the five of `includes/base.lua`, then:
 -- ARGV[6]  name
--- ARGV[7]  content; '' to take it away
+-- ARGV[7]  content; '' to remove the schedule
 -- ARGV[8]  the next time
--- ARGV[9]  with what a content begins that is due at the same times
--- Result   1 if there was one of that name, otherwise 0
--- Errors   '!' for a key of another type; those of Redis
+-- ARGV[9]  prefix of every content that has the same times
+-- Result   1 if a schedule of this name existed, otherwise 0
+-- Errors   '!' if a key has another type; Redis errors
 
 --- @include "../includes/base"
 

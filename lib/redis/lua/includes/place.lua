@@ -1,6 +1,6 @@
--- For every script that reads the hash of a log: checks that `e` and `o` are an epoch and an offset, and that
--- `end` is an ending. Any program may have written these fields, and Redis does not undo a script that fails
--- half-way. Offsets have at most 15 digits, so that Lua and JavaScript count them exactly.
+-- Shared by all scripts that read the hash of a log. Checks that `e` is an epoch, `o` an offset, and `end` an
+-- ending. Any program may have written these fields, and Redis does not undo a script that fails half-way.
+-- Offsets have at most 15 digits, so that Lua and JavaScript count them exactly.
 
 local function isPlace(epoch, offset)
   return type(epoch) == 'string' and #epoch == 8 and not string.find(epoch, '[^0-9a-f]') and epoch ~= '00000000'

@@ -1,7 +1,7 @@
--- For every script that appends to a log. A stamp is seven digits of the time at which the event was
--- published: the last ones of the reply to `TIME`, which is seconds and then microseconds without leading
--- zeros. It distinguishes the event from another event at the same offset. A stamp stays text, because
--- formatting a number costs as much as a command.
+-- Shared by all scripts that append to a log. A stamp is seven digits of the time at which the event was
+-- published: the last seven digits of the reply to `TIME`, which is the seconds and then the microseconds
+-- without leading zeros. It distinguishes the event from another event at the same offset. A stamp stays text,
+-- because formatting a number costs as much as a command.
 
 -- A stamp as it was stored; empty if the hash has no stamp, or another program has written it.
 local function checkStamp(stored)
