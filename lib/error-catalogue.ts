@@ -134,7 +134,7 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   FORBIDDEN: {
-    meaning: "The resolver returned no channel for this request, or a channel that streams may not use.",
+    meaning: "The resolver returned no channel, or the channel begins with the service's `keyPrefix`.",
     action: "Return the channels that this user may read.",
     status: 403,
     retryable: false,
@@ -260,7 +260,8 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
   },
   REDIS_UNAVAILABLE: {
     meaning: "Redis cannot be reached, or does not serve the key now.",
-    action: "Nothing: the library reconnects by itself. If the error lasts, check whether Redis is running.",
+    action:
+      "The library reconnects by itself, and so does the client of a stream. Repeat your own call later; `publish()` can then send an event twice.",
     retryable: true,
   },
   INTERNAL: {

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer, get, type RequestListener, type Server } from "node:http";
+import { createServer, get, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -9,8 +9,9 @@ import { promisify } from "node:util";
 
 import { expect } from "chai";
 import RedisMock from "ioredis-mock";
+import { restore, stub } from "sinon";
 
-import { createRedisSse, type ChannelSelection, type RedisSse } from "../../lib/index.js";
+import { createRedisSse, RedisSseError, type ChannelSelection, type RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { openStream, type OpenOptions, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
 
@@ -46,6 +47,7 @@ describe("the adapter in docs/adapters.md", () => {
   let url: string;
   let resolverCalls: number;
   let hosts = 0;
+  let requests: ServerResponse[];
   const clients: SseClient[] = [];
 
   before(async function () {
@@ -72,23 +74,29 @@ describe("the adapter in docs/adapters.md", () => {
       heartbeatMs: 50,
       limits: { resolverTimeoutMs: 200, maxBufferedBytes: 2 ** 26 },
     });
-    server = createServer(
-      adapter.sseHandler(sse, async ({ url = "" }) => {
-        resolverCalls++;
-        const path = url.slice(1);
-        if (path === "nobody") return null;
-        if (path === "denied") throw Object.assign(new Error("denied"), { status: 401 });
-        if (path === "broken") throw new Error("broken");
-        if (path === "null") throw null;
-        if (path === "odd") throw Object.assign(new Error("odd"), { status: 700 });
-        return path === "slow" ? new Promise(() => {}) : path;
-      }),
-    ).listen(0, "127.0.0.1");
+    requests = [];
+    const handler = adapter.sseHandler(sse, async ({ url = "" }) => {
+      resolverCalls++;
+      const path = url.slice(1);
+      if (path === "nobody") return null;
+      if (path === "denied") throw Object.assign(new Error("denied"), { status: 401 });
+      if (path === "broken") throw new Error("broken");
+      if (path === "away") throw new RedisSseError("REDIS_UNAVAILABLE", "away");
+      if (path === "answered") requests.at(-1)!.writeHead(504).end();
+      if (path === "null") throw null;
+      if (path === "odd") throw Object.assign(new Error("odd"), { status: 700 });
+      return path === "slow" ? new Promise(() => {}) : path;
+    });
+    server = createServer((req, res) => {
+      requests.push(res);
+      return handler(req, res);
+    }).listen(0, "127.0.0.1");
     await once(server, "listening");
     url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   });
 
   afterEach(async () => {
+    restore();
     for (const client of clients.splice(0)) client.destroy();
     await sse.close();
     server.close();
@@ -131,6 +139,7 @@ describe("the adapter in docs/adapters.md", () => {
   });
 
   it("answers refused requests with their status", async () => {
+    const errors = stub(console, "error");
     const statuses: [path: string, status: number][] = [
       ["nobody", 403],
       ["denied", 401],
@@ -148,6 +157,19 @@ describe("the adapter in docs/adapters.md", () => {
       INVALID_CHANNEL: 2,
       COMPLETED: 1,
     });
+    expect(errors.args.map(([error]) => String(error))).to.deep.equal(["Error: broken", "null"]);
+  });
+
+  it("tells a client to reconnect if the resolver finds Redis away, on another connection", async () => {
+    const client = await open("away");
+    expect([client.status, client.headers.connection]).to.deep.equal([200, "close"]);
+    await client.ended;
+    expect(client.events[0]!.data).to.include("REDIS_UNAVAILABLE");
+  });
+
+  it("leaves a response alone that other code has answered", async () => {
+    expect((await open("answered")).status).to.equal(504);
+    expect((await open("a")).status).to.equal(200);
   });
 
   it("tells a client to reconnect if the resolver does not answer in time", async () => {

@@ -34,18 +34,31 @@ function row(...cells: readonly string[]): string {
 const INTRODUCTION = `# Errors, close reasons and events for monitoring
 
 This page lists every error code and what to do about it, every close reason, and the events that monitoring tools can subscribe
-to. \`npm run docs\` writes it from \`lib/error-catalogue.ts\`, \`lib/close-reasons.ts\` and \`lib/diagnostics.ts\`: change those files,
-not this page.
+to. In code, \`errorCatalogue[code]\` and \`closeReasonCatalogue[reason]\` of \`redis-sse\` have the same tables.
+
+<!-- Written by \`npm run docs\` from lib/error-catalogue.ts, lib/close-reasons.ts and lib/diagnostics.ts. -->
 
 ## Errors
 
 Every error of this library is a \`RedisSseError\`. Its \`code\` is stable between releases; its \`message\` is not. \`retryable\` says
 whether the same call may succeed later without a change. No message holds a password, a host or a user's data.
 
-If a request for a stream fails, the answer is one of these two:
+\`\`\`js
+import { RedisSseError } from "redis-sse";
 
-- If the code has a status in this table, the answer has that status and the JSON body \`{ error: { code, message } }\`. An
-  EventSource does not reconnect.
+try {
+  await sse.publish("news", { data: 1 });
+} catch (error) {
+  if (error instanceof RedisSseError && error.retryable) publishLater();
+  else throw error;
+}
+\`\`\`
+
+If a request for a stream fails, the answer is one of the two below. \`HEADERS_SENT\`, and every error that your resolver
+throws, goes to \`next(err)\` instead.
+
+- If the code has a status in this table, the answer has that status and the JSON body \`{ error: { code, message } }\`; 204 and
+  answers to HEAD have no body. An EventSource does not reconnect.
 - Otherwise the answer is a stream with an \`error\` event \`{ code, message }\`. Then the stream ends, and an EventSource reconnects.
   With the option \`onUnavailable: "status"\`, the answer is 503 with \`Retry-After\` instead. With \`onLimit: "status"\`,
   \`LIMIT_SESSIONS_PER_KEY\` is answered 429.
@@ -68,7 +81,8 @@ client that reconnects is answered 204, which stops an EventSource.
 const EVENTS = `## Events for monitoring
 
 A monitoring tool can subscribe to these channels of \`node:diagnostics_channel\`. Without a subscriber, they cost
-nothing. If a subscriber throws, Node reports it as an uncaught exception. The type \`DiagnosticEvents\` has the shape of each message.
+nothing. If a subscriber throws, Node reports it as an uncaught exception. The type
+\`DiagnosticEvents\` of \`redis-sse\` has the shape of each message: \`message as DiagnosticEvents["redis-sse:gap"]\` in TypeScript.
 
 \`\`\`js
 import diagnostics from "node:diagnostics_channel";

@@ -78,7 +78,7 @@ describe("the options of sseStream()", () => {
 
   it("say what came in place of what was expected", () => {
     const said: [Record<string, unknown>, string][] = [
-      [{ heartbeatMs: 0 }, "expected heartbeatMs as a whole number from 1 to 2147483647, got 0"],
+      [{ heartbeatMs: 0 }, "expected heartbeatMs as a whole number from 1 to 2147483647, or false, got 0"],
       [{ retryMs: 1.5 }, "expected retryMs as a whole number from 1 to 2147483647, got 1.5"],
       [{ from: "0" }, 'expected from as "now" or "earliest", got a string'],
       [{ onUnavailable: 503 }, 'expected onUnavailable as "event" or "status", got 503'],
