@@ -4,6 +4,8 @@ import { assertOptions, optionError } from "../validate.js";
 import { assertAtOnce } from "../sync-callback.js";
 import type { StreamEvent } from "../events/inbound-event.js";
 
+// The policies. `backlog.ts` drops events by them, and `sessions/session-state.ts` ends streams.
+
 /**
  * What becomes of a stream whose client does not read as fast as it is written to:
  * - "disconnect": it ends as `slow-consumer` when more than `limits.maxBufferedBytes` wait. The client comes back,

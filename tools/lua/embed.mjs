@@ -3,7 +3,7 @@
  * `lua/list-tasks.lua` with its includes becomes `LIST_TASKS`. Files in an `includes/` folder are not scripts. The first
  * argument is the folder. Defaults to `lib`.
  */
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 
 import { assemble, LuaError } from "./assemble.mjs";
@@ -50,6 +50,11 @@ function embed(root) {
     constants.set(constantOf(file), source);
   }
   if (faults.length > 0) throw new LuaError(faults.join("\n"));
+  // What another branch has left here would still compile.
+  for (const path of readdirSync(root, { recursive: true })) {
+    const file = `${root}/${path.replaceAll("\\", "/")}`;
+    if (file.endsWith("/lua/generated.ts") && !outputs.has(file)) rmSync(file);
+  }
   for (const [output, constants] of outputs) {
     const lines = Array.from(
       constants,

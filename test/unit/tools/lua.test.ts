@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -42,6 +42,14 @@ describe("the tool that embeds Lua", () => {
     if (failure !== null) return failure.replaceAll(`${folder}/`, "");
     return readFile(join(folder, room, "lua/generated.ts"), "utf8");
   }
+
+  it("removes what was written for a script that is gone", async () => {
+    const script = `${HEADER}return 1\n`;
+    await embed({ "a/lua/one.lua": script, "b/lua/two.lua": script });
+    await rm(join(folder, "b/lua/two.lua"));
+    await embed({});
+    expect(await readdir(join(folder, "b/lua"))).to.deep.equal([]);
+  });
 
   it("writes each script as a constant, without comments and blank lines", async () => {
     const files = {
