@@ -175,7 +175,9 @@ class World {
       case "block":
         // What waits is in another state than what was written with the rest of its turn: it is forgotten with its
         // channel, and has the id of when it is written. So these clients read again before their channels change, and
-        // read on until that is done.
+        // read on until that is done. A client that blocks before its stream is live gets what it missed from the log, which
+        // has no order with the events of other channels.
+        if (session.state !== "subscribed") return;
         if (!this.#hasRules.has(touched) && !this.#adding.get(touched)) sink.takes = false;
         return;
       case "drain":
