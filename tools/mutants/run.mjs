@@ -1,0 +1,84 @@
+// Breaks the library on purpose, one behaviour at a time, and runs the suites that must notice.
+//
+//   npm run mutants                          every mutant
+//   npm run mutants -- sessions              those of test/mutants/sessions.json
+//   npm run mutants -- sessions "twice"      those whose name contains the text
+//
+// A mutant: { name, file, find, replace, suites }. `find` is a text that the file contains exactly once. `suites` are globs of test
+// sources. Each suite that is named must fail. Works on a copy; exits with 1 if a mutant survives.
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+
+const root = resolve(import.meta.dirname, "../..");
+const [area, text = ""] = process.argv.slice(2);
+const mutants = readdirSync(join(root, "test/mutants"))
+  .filter((file) => file.endsWith(".json") && (area === undefined || file === `${area}.json`))
+  .flatMap((file) =>
+    JSON.parse(readFileSync(join(root, "test/mutants", file), "utf8")).map((mutant) => ({
+      area: basename(file, ".json"),
+      ...mutant,
+    })),
+  )
+  .filter(({ name }) => name.includes(text));
+if (mutants.length === 0) throw new Error(`No mutant fits "${area}" and "${text}"`);
+
+const copy = mkdtempSync(join(tmpdir(), "mutants-"));
+process.on("exit", () => rmSync(copy, { recursive: true, force: true }));
+for (const name of execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: root })
+  .toString()
+  .split("\n"))
+  if (name !== "") cpSync(join(root, name), join(copy, name));
+symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+
+const build = () => {
+  for (const [command, ...args] of [
+    ["node", "tools/lua/embed.mjs"],
+    ["npx", "tsc", "-p", ".", "--noCheck"],
+  ]) {
+    const { status, stdout, stderr } = spawnSync(command, args, { cwd: copy, encoding: "utf8" });
+    if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${stdout}${stderr}`);
+  }
+};
+/** How many tests fail, and the title of the first. */
+const failures = (suite) => {
+  const built = suite.replace(/\.ts$/, ".js");
+  const { stdout, status } = spawnSync(
+    "npx",
+    ["mocha", "--no-parallel", "--bail", "--reporter", "json", `dist/${built}`],
+    { cwd: copy, encoding: "utf8", maxBuffer: 1 << 28 },
+  );
+  if (status === 0) return undefined;
+  try {
+    const report = JSON.parse(stdout.slice(stdout.indexOf("{\n")));
+    return report.failures[0]?.fullTitle ?? "the suite does not end well";
+  } catch {
+    return "the suite does not end well";
+  }
+};
+
+build();
+let survived = 0;
+const began = Date.now();
+for (const { area: of, name, file, find, replace, suites } of mutants) {
+  const path = join(copy, file);
+  const source = readFileSync(path, "utf8");
+  if (source.split(find).length !== 2)
+    throw new Error(`${of}: "${name}": ${file} must contain the text exactly once`);
+  writeFileSync(
+    path,
+    source.replace(find, () => replace),
+  );
+  build();
+  for (const suite of suites) {
+    const caught = failures(suite);
+    if (caught === undefined) survived++;
+    console.log(
+      `${caught === undefined ? "SURVIVED" : "caught  "} ${of}: ${name} (${suite}${caught === undefined ? "" : `: ${caught}`})`,
+    );
+  }
+  writeFileSync(path, source);
+}
+console.log(`${mutants.length} mutants, ${survived} survived, ${Math.round((Date.now() - began) / 1000)} s`);
+process.exitCode = survived > 0 ? 1 : 0;
