@@ -9,7 +9,7 @@ import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "./events/channel-name.js";
 import { encodeEntries, encodeEntry, encodeEventId, tagOf } from "./sse/event-id.js";
-import { encodeEnvelope } from "./events/envelope.js";
+import { encodeEnvelope } from "./events/inbound-event.js";
 import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event.js";
 import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";

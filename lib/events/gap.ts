@@ -6,12 +6,11 @@ import { NO_CHANNEL } from "./channel-name.js";
  * - `interrupted`: the connection to Redis was lost, and the missed events are in no log (`replay/replay.ts`);
  * - `trimmed`: the log no longer has the missed events; `epoch`: the log was lost, and has begun anew; `malformed`, `foreign`,
  *   `future`: the client's id is none, has no place in this channel, or is ahead of its log; `limit`: more would have to be
- *   sent than `limits.maxReplayEvents` (all of them: `replay/start-position.ts` for a client that comes back,
- *   `replay/catch-up.ts` for an open stream);
+ *   sent than `limits.maxReplayEvents` (all of them: `replay/gap-rules.ts`);
  * - `too-large`: a single event whose data exceeds `limits.maxEventBytes`, whose frame exceeds four times that, or whose name
  *   exceeds 256 bytes (`events/inbound-event.ts`);
  * - `invalid`: a single event that cannot be sent (`events/inbound-event.ts`), or for which a rule failed
- *   (`sessions/event-rules.ts`), or a log that another program has damaged (`replay/`);
+ *   (`sessions/event-rules.ts`), or a log that another program has damaged (`replay/gap-rules.ts`);
  * - `slow-consumer`: the client read too slowly, and its stream drops events rather than end (`backpressure/backlog.ts`).
  */
 export type GapReason =

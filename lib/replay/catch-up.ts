@@ -1,12 +1,12 @@
 import type { Clock } from "../clock.js";
-import { isLossMark } from "../entry-id.js";
 import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import type { ChannelReplay } from "./channel-replay.js";
+import { judgePage, type OtherLog } from "./gap-rules.js";
 import { haveOtherStamps, placeBefore, type Position } from "../sse/event-id.js";
 import { type EventBatch, batchesOf } from "../events/event-batch.js";
 import type { HistoryPort, LogPage } from "./history-port.js";
-import type { Ending } from "../events/envelope.js";
+import type { Ending } from "../events/inbound-event.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import { createGap, type GapReason } from "../events/gap.js";
 import type { ChannelLog } from "./log-head.js";
@@ -188,40 +188,34 @@ export class CatchUp {
   }
 
   async #apply(track: ChannelReplay, page: LogPage): Promise<void> {
-    const from = track.position!;
-    const top = page.position;
     const isFresh = page.readAt > this.#owner.log(track.channel).since;
-    const isOtherRun = Boolean(from.run) && page.run !== 0 && from.run !== page.run;
-    const isLost = from.epoch === "" && isOtherRun && page.mayHaveLost;
-    if (top.epoch !== from.epoch || isLost) {
-      if (isFresh) this.#changeLog(track, page, isLost);
-      return;
+    const verdict = judgePage(track, page, isFresh, this.#context.settings.maxReplayEvents);
+    switch (verdict.kind) {
+      case "outdated":
+        return;
+      case "no-events":
+        track.doubtedAt = null;
+        return;
+      case "doubt":
+        track.doubtedAt = this.#context.history.now();
+        return this.#tracks.pause();
+      case "rolled-back":
+        return this.#goBack(track, page, verdict.isTold);
+      case "other-log":
+        return this.#changeLog(track, verdict);
+      case "skip":
+        track.doubtedAt = null;
+        return this.skip(track, verdict.to, verdict.gap, verdict.ending);
+      case "events":
+        track.doubtedAt = null;
+        track.replaying = true;
+        if (verdict.trimmedTo !== null) this.skip(track, verdict.trimmedTo, "trimmed");
+        return this.#emitPage(track, page);
     }
-    const first = page.events[0];
-    // Redis has lost the newest events, and other events may have their offsets.
-    const isAhead = first === undefined && isFresh && top.offset < from.offset;
-    const isOther = haveOtherStamps(from.stamp, page.previousStamp);
-    // Its publisher says so: no other read can say anything else.
-    const isTold = isOther && isLossMark(page.previousStamp);
-    if (isAhead || isOther) {
-      if (track.doubtedAt !== null || isTold) return this.#goBack(track, page, isTold);
-      track.doubtedAt = this.#context.history.now();
-      return this.#tracks.pause();
-    }
-    track.doubtedAt = null;
-    if (first === undefined) {
-      if (isFresh && top.offset > from.offset) this.skip(track, top, "trimmed", page.ending);
-      return;
-    }
-    if (!track.replaying && top.offset - from.offset > this.#context.settings.maxReplayEvents) {
-      this.skip(track, top, "limit", page.ending);
-      return;
-    }
-    track.replaying = true;
-    if (first.position.offset > from.offset + 1) {
-      this.skip(track, placeBefore(first.position), "trimmed");
-    }
-    for (const batch of batchesOf(page.events)) {
+  }
+
+  async #emitPage(track: ChannelReplay, { events }: LogPage): Promise<void> {
+    for (const batch of batchesOf(events)) {
       if (!this.#owner.isWritable) await this.#writable();
       if (!this.#open || !this.#tracks.isCurrent(track)) return;
       this.#emitRest(track, batch);
@@ -242,18 +236,11 @@ export class CatchUp {
     else this.skip(track, top, "future", ending);
   }
 
-  /** The channel's log is not the log of the client's position: the channel has a new log, or no log. */
-  #changeLog(track: ChannelReplay, page: LogPage, isLost: boolean): void {
-    const { position: top, ending, isInvalid } = page;
-    // A log that starts after the end is a new log, and no events of it are missing.
+  #changeLog(track: ChannelReplay, { gap, to, ending }: OtherLog): void {
     if (track.ended !== null) track.reopen();
-    const { epoch } = track.position!;
-    const begin = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
-    if (epoch !== "" || isLost) return this.skip(track, begin, isInvalid ? "invalid" : "epoch");
-    // This log has ended, and the client has all of it: it is not a new log.
-    const isOld = top.epoch === track.endedEpoch;
-    track.position = isOld ? top : begin;
-    if (isOld) track.ended = ending;
+    if (gap !== null) return this.skip(track, to, gap);
+    track.position = to;
+    if (ending !== null) track.ended = ending;
   }
 
   /** Sends the events of a batch that the client does not have. */

@@ -1,6 +1,6 @@
 import { isNext, type Position } from "../sse/event-id.js";
 import { sizeOf, type InboundEvent } from "../events/inbound-event.js";
-import type { Ending } from "../events/envelope.js";
+import type { Ending } from "../events/inbound-event.js";
 
 /** How a track judges a live event. */
 export type Verdict = "pass" | "drop" | "hole";

@@ -1,7 +1,7 @@
 import type { Position } from "../sse/event-id.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 
-import type { Ending } from "../events/envelope.js";
+import type { Ending } from "../events/inbound-event.js";
 /** Where a channel's log stands. */
 export interface Tail {
   /** The position of the newest event. Its epoch is empty if there is no log. */

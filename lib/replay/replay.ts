@@ -4,20 +4,13 @@ import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
 import { CatchUp, type ReplayContext, type ReplayOutput, type ReplayOwner, type Tracks } from "./catch-up.js";
 import { ChannelReplay } from "./channel-replay.js";
-import { haveOtherStamps } from "../sse/event-id.js";
+import { haveOtherStamps, parseWish } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
-import type { Ending } from "../events/envelope.js";
+import type { Ending } from "../events/inbound-event.js";
 import type { Interruption } from "./log-head.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import { createGap, type GapReason } from "../events/gap.js";
-import {
-  parseWish,
-  findStarts,
-  hasAll,
-  takePlace,
-  type FoundStart,
-  type StartSource,
-} from "./start-position.js";
+import { findStarts, hasAll, takePlace, type FoundStart, type StartSource } from "./start-position.js";
 import type { SessionCursor } from "./session-cursor.js";
 
 /** What a session tells its client when it begins. */

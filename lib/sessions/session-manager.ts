@@ -22,7 +22,6 @@ import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from ".
 import type { SessionLimits } from "./session-state.js";
 import type { SessionContext } from "./session-context.js";
 import { PubSubSession } from "./session.js";
-import { SharedTransport } from "../subscriptions/shared-transport.js";
 import type { Sink, StreamRequest } from "./sink.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import {
@@ -318,7 +317,7 @@ export class SessionManager {
 
   #transports(): CreateTransport {
     const { settings, lease, history } = this.#options;
-    if (settings.subscriptions === "shared") return (_, listener) => new SharedTransport(this.#hub, listener);
+    if (settings.subscriptions === "shared") return (_, listener) => this.#hub.transport(listener);
     const read = (channel: string, message: string): InboundEvent | null => {
       const event = readInboundEvent(channel, message, settings.limits.maxEventBytes);
       if (event === null) {

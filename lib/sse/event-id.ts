@@ -197,3 +197,66 @@ export function haveOtherStamps(one: number | undefined, other: number | undefin
 export function isEpoch(text: string): boolean {
   return /^[0-9a-f]{8}$/.test(text) && text !== NO_EPOCH;
 }
+
+/** What a client asks for as its last event id: everything that is held. */
+export const EARLIEST = "earliest";
+
+/** What a client said of where it was. */
+export type Wish = "now" | "earliest" | "malformed" | ClientPlaces;
+
+/** Reads a `Last-Event-ID` for a stream of `channels`. Anybody may have written it. */
+export function parseWish(lastEventId: string | undefined, channels: readonly string[]): Wish {
+  if (lastEventId === undefined || lastEventId === "") return "now";
+  if (lastEventId === EARLIEST) return "earliest";
+  const cursor = parseEventId(lastEventId);
+  return cursor === null ? "malformed" : new ClientPlaces(cursor, channels);
+}
+
+/**
+ * The client's places in the channels of its stream, from its cursor. A place is never taken for that of another channel: if
+ * two channels have one tag, the epoch must say which of them is meant.
+ */
+export class ClientPlaces {
+  readonly #entries = new Map<string, readonly EventIdEntry[]>();
+  /** Channels whose tag another channel of the stream has too. */
+  readonly #shared = new Set<string>();
+
+  constructor(cursor: readonly EventIdEntry[], channels: readonly string[]) {
+    const given = groupBy(cursor, ({ tag, isVersion1 }) => keyOf(tag, isVersion1));
+    const tags = channels.map((channel) => [channel, tagOf(channel)] as const);
+    const named = groupBy(tags, ([, tag]) => keyOf(tag));
+    const namedBefore = groupBy(tags, ([, tag]) => keyOf(shortTagOf(tag), true));
+    for (const [channel, tag] of tags) {
+      const before = keyOf(shortTagOf(tag), true);
+      const isUnique = namedBefore.get(before)!.length === 1;
+      const entries = given.get(keyOf(tag)) ?? [];
+      this.#entries.set(channel, isUnique ? [...entries, ...(given.get(before) ?? [])] : entries);
+      if (named.get(keyOf(tag))!.length > 1) this.#shared.add(channel);
+    }
+  }
+
+  /** The place in a channel whose log has that epoch, or the place in another log of the channel; `null` if there is none. */
+  find(channel: string, epoch: string): EventIdEntry | null {
+    const entries = this.#entries.get(channel) ?? [];
+    const isShared = this.#shared.has(channel);
+    const [entry, ...others] = entries.filter((each) => each.epoch === epoch);
+    if (others.length > 0) return null;
+    if (entry !== undefined && !(isShared && epoch === "")) return entry;
+    return isShared || entries.length !== 1 ? null : entries[0]!;
+  }
+}
+
+const keyOf = (tag: number, isVersion1 = false): string => (isVersion1 ? `1.${tag}` : `${tag}`);
+
+function groupBy<Item>(
+  items: readonly Item[],
+  key: (item: Item) => string,
+): ReadonlyMap<string, readonly Item[]> {
+  const groups = new Map<string, Item[]>();
+  for (const item of items) {
+    const group = groups.get(key(item));
+    if (group === undefined) groups.set(key(item), [item]);
+    else group.push(item);
+  }
+  return groups;
+}

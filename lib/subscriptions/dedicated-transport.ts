@@ -1,7 +1,7 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
 import { createLog } from "../log.js";
 import { describeThrown } from "../sync-callback.js";
-import { isEnvelope } from "../events/envelope.js";
+import { isEnvelope } from "../events/inbound-event.js";
 import { EventBatch } from "../events/event-batch.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";

@@ -10,11 +10,12 @@ import {
   type SubscriptionPort,
 } from "./subscription-reconciler.js";
 import type { Position } from "../sse/event-id.js";
-import { isEnvelope } from "../events/envelope.js";
+import { isEnvelope } from "../events/inbound-event.js";
 import { FanOut, type Audience, type HubMember } from "./fan-out.js";
-import { type Interruption, LogHead, type Suspicion } from "../replay/log-head.js";
+import { type ChannelLog, type Interruption, LogHead, type Suspicion } from "../replay/log-head.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";
+import type { Transport, TransportListener } from "./transport.js";
 
 /** The connection as the hub starts it. */
 export interface HubConnection extends SubscriptionPort {
@@ -94,6 +95,11 @@ export class SubscriptionHub {
     };
     this.#reconciler = new SubscriptionReconciler(port, handlers, options.clock);
     this.#fanOut = new FanOut((channel, message) => this.#read(channel, message));
+  }
+
+  /** How one session subscribes over this hub. */
+  transport(listener: TransportListener): Transport {
+    return new SharedTransport(this, listener);
   }
 
   /**
@@ -348,5 +354,44 @@ export class SubscriptionHub {
       this.#leave(name, member, 0);
       this.#fanOut.isolate(() => member.refused(name, fault));
     }
+  }
+}
+
+/** How one session reaches Redis over the hub: it owns nothing but its memberships. */
+class SharedTransport implements Transport {
+  readonly #hub: SubscriptionHub;
+  readonly #listener: TransportListener;
+  #reset = false;
+
+  constructor(hub: SubscriptionHub, listener: TransportListener) {
+    this.#hub = hub;
+    this.#listener = listener;
+  }
+
+  async subscribe(channels: readonly string[]): Promise<void> {
+    if (this.#reset) throw new RedisSseError("ABORTED", "the session is closing");
+    await Promise.all(channels.map((channel) => this.#hub.join(channel, this.#listener)));
+  }
+
+  async unsubscribe(channels: readonly string[]): Promise<void> {
+    const left = channels.filter((channel) => this.#hub.leave(channel, this.#listener));
+    if (left.length === 0) throw new RedisSseError("INTERNAL", "nothing was subscribed");
+  }
+
+  async close(): Promise<void> {
+    // The connection belongs to all sessions.
+  }
+
+  flush(): void {
+    this.#hub.flush();
+  }
+
+  log(channel: string): ChannelLog {
+    return this.#hub.log(channel);
+  }
+
+  reset(): void {
+    this.#reset = true;
+    this.#hub.leaveAll(this.#listener);
   }
 }

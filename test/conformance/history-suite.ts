@@ -14,7 +14,7 @@ import {
   type ReadReply,
 } from "../../lib/history/history-scripts.js";
 import { LogPublisher } from "../../lib/history/log-publisher.js";
-import { encodeEnvelope, parseMessage } from "../../lib/events/envelope.js";
+import { encodeEnvelope, parseMessage } from "../../lib/events/inbound-event.js";
 import { eventually } from "../support/eventually.js";
 import { expectFault, faultOf } from "../support/service.js";
 

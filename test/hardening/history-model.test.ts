@@ -13,7 +13,6 @@ import {
 import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
 import type { SlowConsumerPolicy } from "../../lib/backpressure/slow-consumer.js";
-import { SharedTransport } from "../../lib/subscriptions/shared-transport.js";
 import { SubscriptionHub, type HubHandlers } from "../../lib/subscriptions/subscription-hub.js";
 import { Ticker } from "../../lib/sessions/ticker.js";
 import { settle } from "../support/eventually.js";
@@ -252,7 +251,7 @@ class World {
       },
       clock: this.clock,
       createTransport: (_, listener) => {
-        if (subscriptions === "shared") return new SharedTransport(hub, listener);
+        if (subscriptions === "shared") return hub.transport(listener);
         const owner = this.#owner;
         return new DedicatedTransport({ lease: (signal) => this.#lease(signal, owner), read, now }, listener);
       },

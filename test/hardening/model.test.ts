@@ -7,7 +7,6 @@ import { DedicatedTransport } from "../../lib/subscriptions/dedicated-transport.
 import { readInboundEvent } from "../../lib/events/inbound-event.js";
 import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
-import { SharedTransport } from "../../lib/subscriptions/shared-transport.js";
 import { SubscriptionHub } from "../../lib/subscriptions/subscription-hub.js";
 import { Ticker } from "../../lib/sessions/ticker.js";
 import { settle } from "../support/eventually.js";
@@ -98,7 +97,7 @@ class World {
       clock: this.clock,
       createTransport: (_, listener) =>
         subscriptions === "shared"
-          ? new SharedTransport(this.hub, listener)
+          ? this.hub.transport(listener)
           : new DedicatedTransport(
               { lease: (signal) => this.pool.lease(signal), read, now: () => 0 },
               listener,

@@ -5,7 +5,7 @@ import { systemClock } from "../../lib/clock.js";
 import { historyKeys } from "../../lib/history/history-keys.js";
 import { LogPublisher } from "../../lib/history/log-publisher.js";
 import { readFromLog } from "../../lib/history/history-scripts.js";
-import { encodeEnvelope } from "../../lib/events/envelope.js";
+import { encodeEnvelope } from "../../lib/events/inbound-event.js";
 import { describeHistory } from "../conformance/history-suite.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import { expect } from "chai";
 
-import { parseMessage } from "../../lib/events/envelope.js";
+import { parseMessage } from "../../lib/events/inbound-event.js";
 import { isReservedEvent } from "../../lib/sse/frame.js";
 import { need } from "../support/prerequisites.js";
 import {

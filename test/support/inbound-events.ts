@@ -1,5 +1,5 @@
 import { encodeEvent } from "../../lib/sse/frame.js";
-import type { Ending } from "../../lib/events/envelope.js";
+import type { Ending } from "../../lib/events/inbound-event.js";
 import type { InboundEvent, LoggedInboundEvent } from "../../lib/events/inbound-event.js";
 
 export const EPOCH = "0badcafe";

@@ -1,5 +1,5 @@
 import type { LogState } from "../../lib/replay/history-port.js";
-import type { Ending } from "../../lib/events/envelope.js";
+import type { Ending } from "../../lib/events/inbound-event.js";
 import type { Position } from "../../lib/sse/event-id.js";
 
 /** The position of a channel that never had an event. */

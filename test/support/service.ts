@@ -5,7 +5,7 @@ import createDebug from "debug";
 import type { Redis } from "ioredis";
 
 import { RedisSseError, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
-import { parseMessage } from "../../lib/events/envelope.js";
+import { parseMessage } from "../../lib/events/inbound-event.js";
 import { eventually, settle } from "./eventually.js";
 
 /** A service of one test's own; all that a suite makes are on one server. */

@@ -3,7 +3,7 @@ import type { Position } from "../../lib/sse/event-id.js";
 import { EventBatch } from "../../lib/events/event-batch.js";
 import { encodeEvent } from "../../lib/sse/frame.js";
 import type { HistoryPort, LogPage, LogState } from "../../lib/replay/history-port.js";
-import type { Ending } from "../../lib/events/envelope.js";
+import type { Ending } from "../../lib/events/inbound-event.js";
 import { readLoggedEvent, type InboundEvent } from "../../lib/events/inbound-event.js";
 import type { GapReason } from "../../lib/events/gap.js";
 import type { SessionSettings } from "../../lib/sessions/session-context.js";

@@ -6,7 +6,6 @@ import type { HistoryPort, LogPage, LogState } from "../../lib/replay/history-po
 import { readInboundEvent, type LoggedInboundEvent } from "../../lib/events/inbound-event.js";
 import type { SessionContext, SessionSettings } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
-import { SharedTransport } from "../../lib/subscriptions/shared-transport.js";
 import type { StreamRequest } from "../../lib/sessions/sink.js";
 import { SubscriptionHub } from "../../lib/subscriptions/subscription-hub.js";
 import { Ticker } from "../../lib/sessions/ticker.js";
@@ -82,7 +81,7 @@ export class TurnRig {
       createTransport: (_, listener) => {
         const transport =
           subscriptions === "shared"
-            ? new SharedTransport(this.hub, listener)
+            ? this.hub.transport(listener)
             : new DedicatedTransport({ lease: (signal) => this.#pool.lease(signal), read, now }, listener);
         this.#transports.add(transport);
         return transport;

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import * as fc from "fast-check";
 
-import { parseMessage } from "../../../lib/events/envelope.js";
+import { parseMessage } from "../../../lib/events/inbound-event.js";
 
 const EPOCH = "0badcafe";
 const message = (line: string): string => `\u001esse1\n${line}\nnews\nx`;

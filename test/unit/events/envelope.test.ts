@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { encodeEnvelope, parseMessage } from "../../../lib/events/envelope.js";
+import { encodeEnvelope, parseMessage } from "../../../lib/events/inbound-event.js";
 import { createRandom } from "../../support/random.js";
 
 const MARK = "\u001esse1\n";

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { assertChannel, NO_CHANNEL } from "../../../lib/events/channel-name.js";
-import { encodeEnvelope } from "../../../lib/events/envelope.js";
+import { encodeEnvelope } from "../../../lib/events/inbound-event.js";
 import { readInboundEvent } from "../../../lib/events/inbound-event.js";
 import { createGap } from "../../../lib/events/gap.js";
 import { parseEvents, type ReceivedEvent } from "../../support/sse-client.js";

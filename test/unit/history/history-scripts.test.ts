@@ -5,7 +5,7 @@ import { useFakeTimers } from "sinon";
 import { systemClock } from "../../../lib/clock.js";
 import { historyKeys } from "../../../lib/history/history-keys.js";
 import { LogPublisher } from "../../../lib/history/log-publisher.js";
-import { encodeEnvelope } from "../../../lib/events/envelope.js";
+import { encodeEnvelope } from "../../../lib/events/inbound-event.js";
 import { describeHistory } from "../../conformance/history-suite.js";
 
 // Mocks of one host and port share their data: this one is the suite's own.

@@ -2,14 +2,17 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import {
+  ClientPlaces,
   encodeEventId,
   parseEventId,
+  parseWish,
   tagOf,
   type EventIdEntry,
   type Position,
+  type Wish,
 } from "../../../lib/sse/event-id.js";
 import type { Tail } from "../../../lib/replay/history-port.js";
-import { ClientPlaces, findStart, parseWish, type Wish } from "../../../lib/replay/start-position.js";
+import { decideStart } from "../../../lib/replay/gap-rules.js";
 
 const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
@@ -120,20 +123,20 @@ describe("ClientPlaces", () => {
   });
 });
 
-describe("findStart()", () => {
+describe("decideStart()", () => {
   const start = (wish: Wish | readonly EventIdEntry[], given: Partial<Tail> = {}, budget = 100) => {
     const places =
       typeof wish === "string" || wish instanceof ClientPlaces ? wish : new ClientPlaces(wish, ["c"]);
-    return findStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS });
+    return decideStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS });
   };
   const top = { epoch: EPOCH, offset: 10 };
 
   it("begins with what comes from now on", () => {
-    expect(start("now")).to.deep.equal({ position: top, resumed: false });
+    expect(start("now")).to.deep.equal({ position: top, resumed: false, gap: null });
   });
 
   it("begins a channel that will be completed, or was, from its beginning", () => {
-    const whole = { position: { epoch: EPOCH, offset: 0 }, resumed: false };
+    const whole = { position: { epoch: EPOCH, offset: 0 }, resumed: false, gap: null };
     expect(start("now", { finite: true })).to.deep.equal(whole);
     expect(start("now", { ending: "completed" })).to.deep.equal(whole);
     expect(start("now", { ending: "broken" })).to.deep.equal(whole);
@@ -142,11 +145,16 @@ describe("findStart()", () => {
 
   it("goes on where the client was", () => {
     for (const offset of [0, 1, 9, 10]) {
-      expect(start(cursor(offset))).to.deep.equal({ position: { epoch: EPOCH, offset }, resumed: true });
+      expect(start(cursor(offset))).to.deep.equal({
+        position: { epoch: EPOCH, offset },
+        resumed: true,
+        gap: null,
+      });
     }
     expect(start(cursor(4), { finite: true }), "also where it is to be completed").to.deep.equal({
       position: { epoch: EPOCH, offset: 4 },
       resumed: true,
+      gap: null,
     });
   });
 
@@ -172,8 +180,8 @@ describe("findStart()", () => {
       gap: "future",
     });
     const same = { ...other, stamp: newest.stamp };
-    expect(start([same], { position: newest })).to.deep.equal({ position: newest, resumed: true });
-    const unknown = { position: { epoch: EPOCH, offset: 10 }, resumed: true };
+    expect(start([same], { position: newest })).to.deep.equal({ position: newest, resumed: true, gap: null });
+    const unknown = { position: { epoch: EPOCH, offset: 10 }, resumed: true, gap: null };
     expect(start(cursor(10), { position: newest })).to.deep.equal(unknown);
   });
 
@@ -183,7 +191,7 @@ describe("findStart()", () => {
     ];
 
     it("begins with the first event that has come since", () => {
-      const beginning = { position: { epoch: EPOCH, offset: 0 }, resumed: true };
+      const beginning = { position: { epoch: EPOCH, offset: 0 }, resumed: true, gap: null };
       expect(start(wasEmpty(NOW - MEMORY_MS))).to.deep.equal(beginning);
       expect(start(wasEmpty(NOW + 5)), "the clock was set back").to.deep.equal(beginning);
       expect(start(wasEmpty(NOW), {}, 9)).to.deep.include({ position: top, gap: "limit" });
@@ -211,9 +219,9 @@ describe("findStart()", () => {
 
     it("has missed nothing if there is still no log", () => {
       const position = none(NOW);
-      expect(start(wasEmpty(NOW - 5), { position })).to.deep.equal({ position, resumed: true });
-      expect(start("now", { position })).to.deep.equal({ position, resumed: false });
-      expect(start("earliest", { position })).to.deep.equal({ position, resumed: false });
+      expect(start(wasEmpty(NOW - 5), { position })).to.deep.equal({ position, resumed: true, gap: null });
+      expect(start("now", { position })).to.deep.equal({ position, resumed: false, gap: null });
+      expect(start("earliest", { position })).to.deep.equal({ position, resumed: false, gap: null });
       expect(start(cursor(3), { position }), "its log is gone").to.deep.include({ position, gap: "epoch" });
     });
   });

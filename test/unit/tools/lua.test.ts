@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 
 import { expect } from "chai";
 
-import { encodeEnvelope } from "../../../lib/events/envelope.js";
+import { encodeEnvelope } from "../../../lib/events/inbound-event.js";
 import { historyKeys } from "../../../lib/history/history-keys.js";
 import * as historyScripts from "../../../lib/history/lua/generated.js";
 import * as queueScripts from "../../../lib/queue/lua/generated.js";
