@@ -196,6 +196,28 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
+  it("ends the attempt whose task was cancelled, and no other", async () => {
+    const signals = new Map<string, AbortSignal>();
+    port.give("a", "b");
+    const worker = start(
+      ({ task, signal }) => {
+        signals.set(task.id, signal);
+        return new Promise((_, reject) => signal.addEventListener("abort", reject));
+      },
+      { concurrency: 2 },
+    );
+    await settle();
+    port.wake("a");
+    await settle();
+    expect(signals.get("a")!.reason).to.have.property("code", "CANCELLED");
+    expect(signals.get("b")!.aborted).to.equal(false);
+    expect(worker.running).to.equal(1);
+    port.wake("b");
+    await worker.stop();
+    expect(port.settled).to.deep.equal([]);
+    expectNothingLeft();
+  });
+
   it("ends an attempt whose task comes to it anew", async () => {
     const reasons: unknown[] = [];
     const second = deferred();
