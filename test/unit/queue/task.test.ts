@@ -4,7 +4,6 @@ import { RedisSseError } from "../../../lib/errors.js";
 import {
   isFinished,
   progressChannel,
-  progressOf,
   TaskFailure,
   assertTaskId,
   parseTask,
@@ -56,26 +55,6 @@ describe("a task's fields", () => {
     });
   });
 
-  it("that are not there have the values of a task that waits", () => {
-    expect(parseTask("a", fields({}))).to.deep.equal({
-      id: "a",
-      queue: "",
-      kind: "",
-      payload: null,
-      status: "queued",
-      priority: 0,
-      progress: 0,
-      message: "",
-      data: null,
-      attempt: 0,
-      createdAt: "",
-      runAt: null,
-      startedAt: null,
-      finishedAt: null,
-      result: null,
-    });
-  });
-
   it("say when it is due only as long as it waits for that: for the first time, or again", () => {
     const delayed = { status: "delayed", delayed: "1700000001000" };
     expect(parseTask("a", fields(delayed)).runAt).to.equal("2023-11-14T22:13:21.000Z");
@@ -92,36 +71,11 @@ describe("a task's small parts", () => {
     expect(all.filter(isFinished)).to.deep.equal(["succeeded", "failed", "cancelled"]);
   });
 
-  it("its progress is what its channel would tell now", () => {
-    const task = parseTask(
-      "a",
-      fields({ status: "running", progress: "5", message: "reading", attempt: "2" }),
-    );
-    const told = { taskId: "a", progress: 5, message: "reading", status: "running", attempt: 2, seq: 0 };
-    expect(progressOf(task)).to.deep.equal({ ...told, type: "progress" });
-    expect(progressOf({ ...task, data: [1] })).to.deep.equal({ ...told, type: "progress", data: [1] });
-    for (const status of ["queued", "delayed"] as const) {
-      expect(progressOf({ ...task, status, attempt: 0 })).to.include({ status, type: "queued" });
-      expect(progressOf({ ...task, status })).to.include({ status, type: "retry" });
-    }
-    expect(progressOf({ ...task, status: "cancelled" })).to.include({
-      status: "cancelled",
-      type: "cancelled",
-    });
-  });
-
   it("its channel is known by its name", () => {
     expect(progressChannel("a-1")).to.equal("task_progress:a-1");
     expect(taskOfChannel("task_progress:a-1")).to.equal("a-1");
-    for (const channel of [
-      "task_progress:",
-      "task_progress:a b",
-      "task_progress:a:b",
-      "task_progress",
-      "news",
-    ]) {
+    for (const channel of ["task_progress:", "task_progress:a b", "task_progress:a:b", "news"])
       expect(taskOfChannel(channel), channel).to.equal(null);
-    }
   });
 
   it("its id is refused with a code and a sentence, and not repeated", () => {
