@@ -144,7 +144,8 @@ describe("readOptions()", () => {
   it("refuses an option it does not know, and names it", () => {
     expectConfigError(() => read({ heartBeatMs: 5 }), /"heartBeatMs"/);
     expectConfigError(() => read({ limits: { maxSession: 5 } }), /limits.*"maxSession"/);
-    expectConfigError(() => read({ pool: { max: 5 } }), /pool.*"max"/);
+    expectConfigError(() => read({ pool: { max: 5 } }), /pool.*maxConnections, .*"max"/);
+    expectConfigError(() => read({ ["x".repeat(1_000)]: 1 }), /^.{1,180}$/);
     expectConfigError(() => read({ history: { maxAge: 5 } }), /history.*"maxAge"/);
     expectConfigError(() => read({ history: { channels: { a: { max: 5 } } } }), /entry 1.*"max"/);
   });

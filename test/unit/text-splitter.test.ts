@@ -47,17 +47,10 @@ describe("fitsInEvent()", () => {
 });
 
 describe("TextSplitter", () => {
-  for (const [what, chunks, pieces] of [
-    ["whole chunks as they are", ["one", "", "two\n", "\nthree"], ["one", "two\n", "\nthree"]],
-    ["a CR with the LF that follows it", ["a\r", "", "\nb"], ["a", "\r\nb"]],
-    ["a CR with the text that follows it", ["a\r", "b"], ["a", "\rb"]],
-    ["a CR at the end as what it is", ["a\r"], ["a", "\r"]],
-    ["both halves of a character together", ["a\ud83d", "\ude00b"], ["a", "😀b"]],
-    ["half of a character at the end", ["a\ud83d"], ["a", "\ud83d"]],
-    ["half of a character before a CR", ["\ud83d", "\r", "\n"], ["\ud83d", "\r\n"]],
-  ] as const) {
-    it(`returns ${what}`, () => expect(splitAll(chunks, 100)).to.deep.equal(pieces));
-  }
+  it("keeps a CR with the LF and a half of a character with the half that follow it, or else at the end", () => {
+    expect(splitAll(["a\r", "", "\nb\r"], 100)).to.deep.equal(["a", "\r\nb", "\r"]);
+    expect(splitAll(["a\ud83d", "\ude00b\ud83d"], 100)).to.deep.equal(["a", "😀b", "\ud83d"]);
+  });
 
   it("begins a new text after end()", () => {
     const splitter = new TextSplitter(100);

@@ -96,18 +96,31 @@ describe("DeadPeerDetector", () => {
       expect(peer.destroyed).to.equal(0);
     });
 
-    for (const [says, line] of [
-      ["whose data is merely under way", { timer: "01", retransmits: 0, queued: 100 }],
-      ["that has no room, and answers probes", { timer: "04", probes: 0, queued: 100_000 }],
+    for (const [says, ...steps] of [
+      ["whose data is merely under way", [{ timer: "01", retransmits: 0, queued: 100 }, 5 * TIMEOUT_MS]],
+      ["that has no room, and answers probes", [{ timer: "04", probes: 0, queued: 100_000 }, 5 * TIMEOUT_MS]],
       [
-        "on a bad line: something was sent again at each look, though never more often",
-        { timer: "01", retransmits: 1 },
+        "to whom something was sent again at each look, though never more often: on a bad line",
+        [{ timer: "01", retransmits: 1 }, 5 * TIMEOUT_MS],
       ],
-    ] as const) {
+      [
+        "that has room again, and loses what it is sent then",
+        [{ timer: "04", probes: 1 }, TIMEOUT_MS - PERIOD_MS],
+        [{ timer: "01", retransmits: 2 }, TIMEOUT_MS - PERIOD_MS],
+      ],
+      [
+        "that answers between two looks",
+        [{ timer: "01", retransmits: 3 }, PERIOD_MS],
+        [{ timer: "01", retransmits: 1 }, PERIOD_MS],
+        [{ timer: "01", retransmits: 4 }, TIMEOUT_MS - PERIOD_MS],
+      ],
+    ] as readonly [string, ...(readonly [Line, number])[]][]) {
       it(`one ${says}`, async () => {
         add();
-        table.set(peer, line);
-        await pass(5 * TIMEOUT_MS);
+        for (const [line, forMs] of steps) {
+          table.set(peer, line);
+          await pass(forMs);
+        }
       });
     }
 
@@ -135,14 +148,6 @@ describe("DeadPeerDetector", () => {
         }
       });
     }
-
-    it("one that has room again, and loses what it is sent then", async () => {
-      add();
-      table.set(peer, { timer: "04", probes: 1 });
-      await pass(TIMEOUT_MS - PERIOD_MS);
-      table.set(peer, { timer: "01", retransmits: 2 });
-      await pass(TIMEOUT_MS - PERIOD_MS);
-    });
 
     for (const [says, isOver] of [
       ["after it", true],

@@ -1,5 +1,3 @@
-import { getEventListeners } from "node:events";
-
 import { expect } from "chai";
 
 import type { RedisSseError } from "../../../lib/errors.js";
@@ -7,7 +5,6 @@ import { Semaphore } from "../../../lib/redis/semaphore.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { createRandom } from "../../support/random.js";
-import { expectFault, faultOf } from "../../support/service.js";
 
 const TIMEOUT_MS = 100;
 
@@ -37,27 +34,6 @@ describe("Semaphore", () => {
       expect(permits.taken).to.equal(2);
     }
     await Promise.all(waiting);
-  });
-
-  it("refuses at once when as many wait as may, and who has given up before asking", async () => {
-    const strict = new Semaphore(1, 0, clock);
-    await strict.acquire(TIMEOUT_MS);
-    expectFault(await faultOf(strict.acquire(TIMEOUT_MS)), "POOL_EXHAUSTED");
-    expectFault(await faultOf(permits.acquire(TIMEOUT_MS, AbortSignal.abort())), "ABORTED");
-    expect(permits.taken).to.equal(0);
-  });
-
-  it("leaves no listener on a signal, however the wait ends", async () => {
-    const { signal } = new AbortController();
-    await permits.acquire(TIMEOUT_MS, signal);
-    await permits.acquire(TIMEOUT_MS, signal);
-    const granted = permits.acquire(TIMEOUT_MS, signal);
-    const late = faultOf(permits.acquire(TIMEOUT_MS, signal));
-    permits.release();
-    await granted;
-    clock.advance(TIMEOUT_MS);
-    expect(((await late) as Error).message).to.match(/^Too many connections: all 2 .*100 ms/);
-    expect(getEventListeners(signal, "abort")).to.have.length(0);
   });
 
   it("counts right after any order of asking, giving back, giving up and waiting", async () => {

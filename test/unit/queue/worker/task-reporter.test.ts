@@ -40,19 +40,6 @@ describe("the output of a task", () => {
   const chunksOf = (): readonly OutputEvent[] =>
     port.reports.flatMap(({ output }) => output).filter(({ name }) => name === "chunk");
 
-  it("joins the halves of a character around a line of the log, progress, and time", async () => {
-    await run(async ({ write, log, progress }) => {
-      await write("a\ud83d");
-      await log("a line");
-      void progress(50);
-      await settle();
-      port.clock.advance(60_000);
-      await settle();
-      await write("\ude00b");
-    });
-    expect(stored()).to.deep.equal(["a", "log: a line", 50, "😀b"]);
-  });
-
   it("stores the text that was held back before a chunk that is not text", async () => {
     await run(async ({ write, log }) => {
       await write("a\r");
@@ -72,16 +59,6 @@ describe("the output of a task", () => {
       "null",
       "\ude00",
     ]);
-  });
-
-  it("resolves write() without a CR that is held back, and stores nothing for it alone", async () => {
-    await run(async ({ write }) => {
-      await write("\r");
-      expect(port.reports).to.have.length(0);
-      await write("x\r");
-      expect(stored()).to.deep.equal(["\rx"]);
-    });
-    expect(stored()).to.deep.equal(["\rx", "\r"]);
   });
 
   for (const [how, thrown, verdict] of [
