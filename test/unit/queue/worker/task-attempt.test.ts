@@ -11,7 +11,6 @@ import { circular, expectFault, faultOf } from "../../../support/service.js";
 
 const unavailable = (): Promise<never> =>
   Promise.reject(new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached"));
-const hang = (): Promise<never> => new Promise(() => {});
 
 describe("TaskAttempt", () => {
   const warnings = new WorkerWarnings("q");
@@ -186,17 +185,6 @@ describe("TaskAttempt", () => {
       expectFault(told[0], "TIMEOUT");
       expect(told, "the signal's and onError's").to.deep.equal([told[0], told[0]]);
     });
-
-    it("is the queue's where the task says nothing, and leaves no timer", async () => {
-      port = new ScriptedPort({ timeoutMs: 700 });
-      start(() => 1);
-      expect(port.clock.pending).to.equal(1);
-      await expectOver();
-      start(hang);
-      port.clock.advance(700);
-      await settle();
-      expect(outcome(1)).to.include({ message: "timed out" });
-    });
   });
 
   describe("its lease", () => {
@@ -221,17 +209,6 @@ describe("TaskAttempt", () => {
       answer.resolve(false);
       await expectOver();
       expect(port.counted).to.deep.equal(["started", "refused"]);
-    });
-  });
-
-  describe("cancelled", () => {
-    it("fires its signal, and stores nothing", async () => {
-      const run = start(({ signal }) => new Promise((_, reject) => signal.addEventListener("abort", reject)));
-      run.cancel();
-      expectFault(context.signal.reason, "CANCELLED");
-      await expectOver();
-      expect(port.calls).to.deep.equal([]);
-      expect(told, "onError").to.deep.equal([]);
     });
   });
 
@@ -289,13 +266,6 @@ describe("TaskAttempt", () => {
         ttlMs: 0,
       });
       expect(port.counted).to.deep.equal(["started", "requeued"]);
-    });
-
-    it("twice is once", async () => {
-      const run = start(hang);
-      await Promise.all([run.giveBack(), run.giveBack()]);
-      await expectOver();
-      expect(port.givenBack).to.deep.equal(["a"]);
     });
 
     it("is nothing for one whose outcome is on its way", async () => {

@@ -26,6 +26,11 @@ describe("Worker", () => {
     expect(stops, "onStopped").to.equal(1);
   };
 
+  async function pass(milliseconds: number): Promise<void> {
+    port.clock.advance(milliseconds);
+    await settle();
+  }
+
   const unavailable = (): Promise<never> =>
     Promise.reject(new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached"));
 
@@ -37,11 +42,9 @@ describe("Worker", () => {
       const worker = start(() => {}, options);
       await settle();
       expect(port.claimed).to.equal(1);
-      port.clock.advance(pollMs - 1);
-      await settle();
+      await pass(pollMs - 1);
       expect(port.claimed).to.equal(1);
-      port.clock.advance(1);
-      await settle();
+      await pass(1);
       expect(port.claimed).to.equal(2);
       await worker.stop();
       expectNothingLeft();
@@ -70,11 +73,9 @@ describe("Worker", () => {
       await settle();
       for (const claimed of [1, 2]) {
         expect(port.claimed).to.equal(claimed);
-        port.clock.advance(pauseMs - 1);
-        await settle();
+        await pass(pauseMs - 1);
         expect(port.claimed, "during the pause").to.equal(claimed);
-        port.clock.advance(1);
-        await settle();
+        await pass(1);
       }
       expect(port.finishedIds).to.deep.equal(["a"]);
       await worker.stop();
@@ -155,19 +156,6 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
-  it("renews what is under way", async () => {
-    port.give("a");
-    const gate = deferred();
-    const worker = start(() => gate.promise, { leaseMs: 3_000 });
-    await settle();
-    port.clock.advance(1_000);
-    await settle();
-    expect(port.renewed).to.equal(1);
-    gate.resolve();
-    await worker.stop();
-    expectNothingLeft();
-  });
-
   it("ends the attempt whose task was cancelled, and no other", async () => {
     const signals = new Map<string, AbortSignal>();
     port.give("a", "b");
@@ -244,8 +232,7 @@ describe("Worker", () => {
       await settle();
       const stopped = worker.stop({ graceMs: 1_000 });
       expect(worker.stop({ graceMs: 0 })).to.equal(stopped);
-      port.clock.advance(999);
-      await settle();
+      await pass(999);
       expect(signals[0]!.aborted).to.equal(false);
       port.clock.advance(1);
       await stopped;
@@ -264,8 +251,7 @@ describe("Worker", () => {
       const stopped = worker.stop();
       gate.resolve();
       await settle();
-      port.clock.advance(1_999);
-      await settle();
+      await pass(1_999);
       expect(port.givenBack).to.deep.equal([]);
       port.clock.advance(1);
       await stopped;
@@ -281,8 +267,7 @@ describe("Worker", () => {
       port.claims.push(() => claim.promise);
       const worker = start(() => void begun++);
       const stopped = worker.stop({ graceMs: 100 });
-      port.clock.advance(100);
-      await settle();
+      await pass(100);
       expect(stops).to.equal(0);
       claim.resolve(claimOf("late"));
       await stopped;
@@ -318,8 +303,7 @@ describe("Worker", () => {
       claim.resolve(claimOf("late"));
       await settle();
       for (let tries = 0; tries < 2; tries++) {
-        port.clock.advance(400);
-        await settle();
+        await pass(400);
       }
       expect(port.givenBack).to.deep.equal(["late", "late", "late"]);
       expect(stops).to.equal(0);
@@ -342,8 +326,7 @@ describe("Worker", () => {
       await stopped;
       await settle();
       const calls = port.calls.length;
-      port.clock.advance(60_000);
-      await settle();
+      await pass(60_000);
       expect(port.calls).to.have.length(calls);
       expectNothingLeft();
     });
@@ -356,11 +339,9 @@ describe("Worker", () => {
       const worker = start(() => new Promise(() => {}), { concurrency: 2 });
       await settle();
       const stopped = worker.stop({ graceMs: 500 });
-      port.clock.advance(500);
-      await settle();
+      await pass(500);
       expect(port.givenBack).to.deep.equal(["under way"]);
-      port.clock.advance(999);
-      await settle();
+      await pass(999);
       expect(stops).to.equal(0);
       port.clock.advance(1);
       await stopped;

@@ -1,0 +1,42 @@
+import { expect } from "chai";
+
+import { RedisSseError } from "../../../lib/errors.js";
+import {
+  assertTaskId,
+  parseTask,
+  progressChannel,
+  progressOf,
+  taskOfChannel,
+} from "../../../lib/queue/task.js";
+
+describe("a task", () => {
+  it("is told on its channel as it stands", () => {
+    const fields = { status: "running", progress: "5", message: "reading", attempt: "2" };
+    const task = parseTask("a", new Map(Object.entries(fields)));
+    const told = { taskId: "a", progress: 5, message: "reading", status: "running", attempt: 2, seq: 0 };
+    expect(progressOf(task)).to.deep.equal({ ...told, type: "progress" });
+    expect(progressOf({ ...task, data: [1] })).to.deep.equal({ ...told, type: "progress", data: [1] });
+    for (const [status, attempt, type] of [
+      ["queued", 0, "queued"],
+      ["delayed", 0, "queued"],
+      ["queued", 2, "retry"],
+      ["delayed", 2, "retry"],
+      ["cancelled", 2, "cancelled"],
+    ] as const)
+      expect(progressOf({ ...task, status, attempt })).to.include({ status, type });
+  });
+
+  it("is known by the name of its channel", () => {
+    expect(taskOfChannel(progressChannel("a-1"))).to.equal("a-1");
+    for (const channel of ["task_progress:", "task_progress:a b", "task_progress:a:b", "news"])
+      expect(taskOfChannel(channel), channel).to.equal(null);
+  });
+
+  it("has an id that is refused with a code and a sentence, and not repeated", () => {
+    expect(() => assertTaskId("<script>")).to.throw(
+      RedisSseError,
+      /^expected a task id of 1 to 128 (?!.*script)/,
+    );
+    expect(() => assertTaskId("Az09_-")).to.not.throw();
+  });
+});
