@@ -126,7 +126,6 @@ describe("readOptions()", () => {
     ["peerTimeoutMs", 1_000, "1000 to 2147483647, or Infinity"],
     ["maxEventBytes", 4, "4 to 2147483647"],
     ["maxLifetimeMs", 1, "1 to 2147483647, or Infinity"],
-    ["maxChannelsPerSession", 1, "1 to 2147483647"],
   ] as const) {
     it(`refuses a limits.${name} below ${least}, and says what it takes`, () => {
       const said = `expected limits.${name} as a whole number from ${range}, got ${least - 1}`;
@@ -135,9 +134,21 @@ describe("readOptions()", () => {
     });
   }
 
-  it("refuses an event size that no buffer could hold", () => {
+  it("refuses more channels than an id has room for", () => {
+    expectConfigError(
+      () => readOptions({ limits: { maxChannelsPerSession: 321 } }),
+      /from 1 to 320, got 321$/,
+    );
+    expect(readOptions({ limits: { maxChannelsPerSession: 320 } }).limits.maxChannelsPerSession).to.equal(
+      320,
+    );
+  });
+
+  it("refuses an event size that no buffer could hold, and a buffer that is larger than all together", () => {
     const limits = { maxEventBytes: 2_000, maxBufferedBytes: 1_999 };
     expectConfigError(() => readOptions({ limits }), /limits\.maxBufferedBytes/);
+    const total = { maxEventBytes: 2_000, maxBufferedBytes: 2_000, maxTotalBufferedBytes: 1_999 };
+    expectConfigError(() => readOptions({ limits: total }), /limits\.maxTotalBufferedBytes/);
     expect(() => readOptions({ limits: { maxEventBytes: 2_000, maxBufferedBytes: 2_000 } })).not.to.throw();
   });
 

@@ -87,7 +87,10 @@ describe("readHistoryOptions()", () => {
     ...[0, 31_536_000_001, Infinity].map((maxAgeMs) => ({ maxAgeMs })),
   ];
   const invalid: readonly unknown[] = [
-    ...[true, 5, null, []],
+    true,
+    5,
+    null,
+    [],
     ...outOfRange,
     ...[99, 2 ** 31, NaN, null].map((checkMs) => ({ checkMs })),
     { channels: ["a"] },

@@ -85,18 +85,18 @@ describe("createConnectionFactory()", () => {
       }
 
       it("says a fault of its connection by code, and nothing of the error", () => {
-        const { lines, restore: stop } = captureLog("redis-sse:pool");
+        const said = captureLog("redis-sse:pool");
         try {
           const error = Object.assign(new Error("WRONGPASS invalid username-password pair"), {
             command: { args: ["AUTH", "app", "secret"] },
           });
           expect(make(APP_OPTIONS, role).emit("error", error)).to.equal(true);
         } finally {
-          stop();
+          said.restore();
         }
-        expect(lines).to.have.length(1);
-        expect(lines[0]).to.contain(role).and.to.contain("Redis refused the credentials");
-        expect(JSON.stringify(lines)).not.to.contain("secret");
+        expect(said.lines).to.have.length(1);
+        expect(said.lines[0]).to.contain(role).and.to.contain("Redis refused the credentials");
+        expect(JSON.stringify(said.lines)).not.to.contain("secret");
       });
     });
   }
@@ -178,16 +178,17 @@ describe("createConnectionFactory()", () => {
       expect(client.options.redisOptions).to.include({ ...own, enableAutoPipelining: false });
       expect(source.options).to.include({ keyPrefix: "app:", scaleReads: "slave", maxRedirections: 1 });
       expect(source.options.redisOptions).to.include({ keyPrefix: "app:", commandTimeout: 1 });
+      expect(client.options.clusterRetryStrategy?.(1)).to.be.a("number");
     });
 
     it("connects a subscriber to one node after the other, with what the app said of that node alone", () => {
       const redisOptions = { password: "common" };
-      const nodes = ["redis://u:p@a:7000", "redis://b:7001"];
+      const nodes = ["redis://u:p@a:7000", { host: "b", port: 7001 }, 7002];
       const source = track(new Cluster(nodes, { lazyConnect: true, redisOptions }));
       const client = make(source, "subscriber") as Redis;
       expect(client).to.be.instanceOf(Redis);
       const seen: unknown[] = [];
-      for (let times = 1; times <= 2; times++) {
+      for (let times = 1; times <= 3; times++) {
         const { host, port, username = null, password } = client.options;
         seen.push([host, port, username, password]);
         expect(client.options.retryStrategy!(times)).to.be.a("number");
@@ -195,6 +196,7 @@ describe("createConnectionFactory()", () => {
       expect(seen).to.have.deep.members([
         ["a", 7000, "u", "p"],
         ["b", 7001, null, "common"],
+        ["localhost", 7002, null, "common"],
       ]);
       expect((make(source, "lease") as Redis).options.retryStrategy!(1), "a lease").to.equal(null);
     });

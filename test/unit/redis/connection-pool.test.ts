@@ -277,6 +277,23 @@ describe("ConnectionPool", () => {
       });
     }
 
+    it("makes nothing for who gave up before asking, and holds nothing when no connection can be made", async () => {
+      const signal = AbortSignal.abort();
+      expectFault(await faultOf(pool.lease({ holder: "session", signal })), "ABORTED");
+      expect(made).to.have.length(0);
+      const broken = new ConnectionPool(
+        () => {
+          throw new Error("secret");
+        },
+        OPTIONS,
+        clock,
+      );
+      const fault = await faultOf(broken.lease({ holder: "session" }));
+      expectFault(fault, "INTERNAL");
+      expect(inspect(fault)).not.to.contain("secret");
+      expect(broken.statistics.inUse).to.equal(0);
+    });
+
     it("leaves no listener on the signal of who asked", async () => {
       const { signal } = new AbortController();
       await pool.lease({ holder: "session", signal });

@@ -33,16 +33,6 @@ describe("encodeEvent()", () => {
     ]);
   });
 
-  for (const [name, end] of Object.entries({ LF: "\n", CR: "\r", CRLF: "\r\n" })) {
-    it(`makes one event of data with ${name}, wherever it stands`, () => {
-      for (const data of [`a${end}b`, `${end}a`, `a${end}`, `a${end}${end}b`, end, `${end}${end}`]) {
-        expect(parsed({ data }), JSON.stringify(data)).to.deep.equal([
-          { event: "message", data: data.replaceAll(end, "\n"), id: undefined },
-        ]);
-      }
-    });
-  }
-
   it("passes every other character, and every leading space of a line, as it is", () => {
     for (const data of [
       " a",
@@ -62,10 +52,6 @@ describe("encodeEvent()", () => {
       ]);
     }
     expect(encodeEvent({ data: "\ufeffa" }), "no byte order mark").to.match(/^data:/);
-  });
-
-  it("dispatches empty data as an event", () => {
-    expect(parsed({ event: "ping", data: "" })).to.deep.equal([{ event: "ping", data: "", id: undefined }]);
   });
 
   for (const [name, character] of Object.entries({ LF: "\n", CR: "\r", CRLF: "\r\n", NUL: "\u0000" })) {

@@ -2,6 +2,7 @@ import { expect } from "chai";
 
 import { askServer, parseClientList } from "../../../lib/status/server-view.js";
 import type { RedisClient } from "../../../lib/redis/client.js";
+import { faultOf } from "../../support/service.js";
 
 describe("parseClientList()", () => {
   it("reads each client's id, its name, and how many channels it is subscribed to", () => {
@@ -47,6 +48,11 @@ describe("askServer()", () => {
       connections: [],
       silent: null,
     });
+  });
+
+  it("rejects when there is no answer", async () => {
+    const gone = (): Promise<never> => Promise.reject(new Error("Connection is closed."));
+    expect(await faultOf(askServer(fakeClient({ client: gone }), [], true))).to.be.instanceOf(Error);
   });
 });
 

@@ -247,6 +247,20 @@ describe("TaskAttempt", () => {
     });
   });
 
+  describe("cancelled", () => {
+    it("fires its signal and stores nothing, also if Redis has refused its outcome before", async () => {
+      port.onSettle = unavailable;
+      const run = start(({ signal }) => expect(signal.aborted).to.equal(false));
+      await settle();
+      run.cancel();
+      port.clock.advance(60_000);
+      await expectOver();
+      expectFault(context.signal.reason, "CANCELLED");
+      expect(port.settled).to.have.length(1);
+      expect(told, "onError").to.deep.equal([]);
+    });
+  });
+
   describe("given back", () => {
     it("fires its signal and sends neither progress nor result", async () => {
       const gate = deferred();

@@ -100,12 +100,13 @@ describe("a worker that Redis refuses something", () => {
   });
 
   it("goes on if onFault throws, at once or later", async () => {
-    for (const onFault of [
+    const throwing: readonly (() => unknown)[] = [
       () => {
         throw null;
       },
       async () => Promise.reject(new Error("its own")),
-    ]) {
+    ];
+    for (const onFault of throwing as readonly (() => void)[]) {
       port.claims.push(refuse("REDIS_UNAVAILABLE"));
       start(() => {}, { onFault });
       await settle();
