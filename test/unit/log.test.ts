@@ -1,24 +1,21 @@
-import { format } from "node:util";
-
 import { expect } from "chai";
-import createDebug from "debug";
 
 import { createLog, printable } from "../../lib/log.js";
+import { captureLog } from "../support/service.js";
 
 describe("printable()", () => {
-  for (const name of [
-    "notifications:admin",
-    "",
-    "with space",
-    "ünï·コード🎉",
-    '"quoted"',
-    "back\\slash",
-    "%s",
-  ]) {
-    it(`shows ${JSON.stringify(name)} as it is`, () => {
+  it("shows a name without control characters as it is", () => {
+    for (const name of [
+      "notifications:admin",
+      "",
+      "with space",
+      "ünï·コード🎉",
+      '"quoted"',
+      "back\\slash",
+      "%s",
+    ])
       expect(printable(name)).to.equal(name);
-    });
-  }
+  });
 
   const forging = {
     "a line feed": "a\n[SSE] client disconnected",
@@ -42,39 +39,12 @@ describe("printable()", () => {
 });
 
 describe("createLog()", () => {
-  let lines: string[];
-  let logBefore: typeof createDebug.log;
-  let enabledBefore: string;
-
-  beforeEach(() => {
-    lines = [];
-    logBefore = createDebug.log;
-    enabledBefore = createDebug.disable();
-    createDebug.log = (...values: unknown[]) => lines.push(format(...values));
-  });
-
-  afterEach(() => {
-    createDebug.log = logBefore;
-    createDebug.enable(enabledBefore);
-  });
-
-  it("writes to its own namespace when that is enabled", () => {
-    createDebug.enable("redis-sse:hub");
-    createLog("hub")("%d channels of %s", 3, "admin");
+  it("writes to its own namespace when that is enabled, and reads no value as a format", () => {
+    const said = captureLog("redis-sse:hub");
+    createLog("hub")("%d channels of %s", 3, "%d%s%o");
     createLog("session")("not this");
-    expect(lines).to.have.length(1);
-    expect(lines[0]).to.contain("redis-sse:hub").and.to.contain("3 channels of admin");
-  });
-
-  it("writes nothing when it is off", () => {
-    createDebug.enable("");
-    createLog("hub")("nobody reads this");
-    expect(lines).to.deep.equal([]);
-  });
-
-  it("does not read a value as a format", () => {
-    createDebug.enable("redis-sse:*");
-    createLog("pool")("lease of %s", "%d%s%o");
-    expect(lines[0]).to.contain("lease of %d%s%o");
+    said.restore();
+    expect(said.lines).to.have.length(1);
+    expect(said.lines[0]).to.contain("redis-sse:hub").and.to.contain("3 channels of %d%s%o");
   });
 });

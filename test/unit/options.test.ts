@@ -34,6 +34,8 @@ const DEFAULTS = {
   clock: systemClock,
 };
 
+const BAD_NUMBERS = [0, -1, 1.5, NaN, -Infinity, 2 ** 31, 1e99, "5", "0\r\nevent: x", null, true, [5], {}];
+
 describe("readOptions()", () => {
   it("fills in the documented defaults", () => {
     expect(plain(readOptions())).to.deep.equal(DEFAULTS);
@@ -68,25 +70,26 @@ describe("readOptions()", () => {
     });
   });
 
-  for (const options of [null, 5, "redis://localhost", true, [], () => {}]) {
-    it(`refuses ${inspect(options)} in place of options`, () => {
+  for (const [name, values] of [
+    ["pool", [null, 5, "x", []]],
+    ["limits", [null, 5, "x", []]],
+    ["history", [null, 5, "x", [], true]],
+    ["keyPrefix", ["", "a b", "a{b}", "a\r\nb", "é", "x".repeat(65), 5, null, ["sse:"]]],
+    ["subscriptions", ["Shared", "", "pooled", true, null, ["shared"]]],
+    ["slowConsumer", [null, false, "newest", {}]],
+    ["heartbeatMs", [...BAD_NUMBERS, Infinity]],
+    ["retryMs", [...BAD_NUMBERS, Infinity, false]],
+  ] as const) {
+    it(`refuses a wrong ${name} by its name`, () => {
+      for (const value of values)
+        expectConfigError(() => read({ [name]: value }), new RegExp(`\\b${name}\\b`));
+    });
+  }
+
+  it("refuses what is no object in place of options", () => {
+    for (const options of [null, 5, "redis://localhost", true, [], () => {}])
       expectConfigError(() => readOptions(options as unknown as RedisSseOptions), /\boptions\b/);
-    });
-  }
-
-  for (const group of ["pool", "limits", "history"]) {
-    for (const value of [null, 5, "x", [], ...(group === "history" ? [true] : [])]) {
-      it(`refuses ${group}: ${inspect(value)}`, () => {
-        expectConfigError(() => read({ [group]: value }), new RegExp(`\\b${group}\\b`));
-      });
-    }
-  }
-
-  for (const keyPrefix of ["", "a b", "a{b}", "a\r\nb", "é", "x".repeat(65), 5, null, ["sse:"]]) {
-    it(`refuses keyPrefix: ${inspect(keyPrefix)}`, () => {
-      expectConfigError(() => read({ keyPrefix }), /keyPrefix/);
-    });
-  }
+  });
 
   it("repeats no text that was given in the wrong place", () => {
     for (const name of ["keyPrefix", "subscriptions", "heartbeatMs", "limits", "pool", "history", "clock"]) {
@@ -94,21 +97,6 @@ describe("readOptions()", () => {
       expect(inspect(error)).not.to.contain("secret");
     }
   });
-
-  for (const subscriptions of ["Shared", "", "pooled", true, null, ["shared"]]) {
-    it(`refuses subscriptions: ${inspect(subscriptions)}`, () => {
-      expectConfigError(() => read({ subscriptions }), /subscriptions/);
-    });
-  }
-
-  const BAD_NUMBERS = [0, -1, 1.5, NaN, -Infinity, 2 ** 31, 1e99, "5", "0\r\nevent: x", null, true, [5], {}];
-  for (const name of ["heartbeatMs", "retryMs"]) {
-    for (const value of [...BAD_NUMBERS, Infinity]) {
-      it(`refuses ${name}: ${inspect(value)}`, () => {
-        expectConfigError(() => read({ [name]: value }), new RegExp(name));
-      });
-    }
-  }
 
   it("takes heartbeatMs: false", () => {
     expect(read({ heartbeatMs: false })).to.include({ heartbeatMs: false });
@@ -134,121 +122,61 @@ describe("readOptions()", () => {
     expectConfigError(() => readOptions({ limits: { maxStallMs: Infinity } }), /limits\.maxStallMs/);
   });
 
-  it("refuses a limits.peerTimeoutMs in which nothing could be told of a peer", () => {
-    expectConfigError(() => readOptions({ limits: { peerTimeoutMs: 999 } }), /limits\.peerTimeoutMs/);
-    expect(readOptions({ limits: { peerTimeoutMs: 1_000 } }).limits.peerTimeoutMs).to.equal(1_000);
-  });
-
-  it("refuses a limits.maxEventBytes without room for every character", () => {
-    expectConfigError(() => readOptions({ limits: { maxEventBytes: 3 } }), /limits\.maxEventBytes/);
-    expect(readOptions({ limits: { maxEventBytes: 4 } }).limits.maxEventBytes).to.equal(4);
-  });
-
-  it("says one lower bound of limits.peerTimeoutMs, and that Infinity is taken", () => {
-    for (const value of [0, 1.5, 999, null]) {
-      expectConfigError(
-        () => read({ limits: { peerTimeoutMs: value } }),
-        /^expected limits\.peerTimeoutMs as a whole number from 1000 to 2147483647, or Infinity, got /,
-      );
-    }
-    expectConfigError(
-      () => read({ limits: { maxLifetimeMs: 0 } }),
-      /from 1 to 2147483647, or Infinity, got 0$/,
-    );
-    expectConfigError(() => read({ limits: { maxStallMs: 0 } }), /from 1 to 2147483647, got 0$/);
-  });
-
-  for (const slowConsumer of [null, false, "newest", {}]) {
-    it(`refuses slowConsumer: ${inspect(slowConsumer)}`, () => {
-      expectConfigError(() => read({ slowConsumer }), /slowConsumer/);
+  for (const [name, least, range] of [
+    ["peerTimeoutMs", 1_000, "1000 to 2147483647, or Infinity"],
+    ["maxEventBytes", 4, "4 to 2147483647"],
+    ["maxLifetimeMs", 1, "1 to 2147483647, or Infinity"],
+  ] as const) {
+    it(`refuses a limits.${name} below ${least}, and says what it takes`, () => {
+      const said = `expected limits.${name} as a whole number from ${range}, got ${least - 1}`;
+      expectConfigError(() => read({ limits: { [name]: least - 1 } }), new RegExp(`^${said}$`));
+      expect(readOptions({ limits: { [name]: least } }).limits[name]).to.equal(least);
     });
   }
 
-  it("refuses an event size that no buffer could hold", () => {
+  it("refuses more channels than an id has room for", () => {
+    expectConfigError(
+      () => readOptions({ limits: { maxChannelsPerSession: 321 } }),
+      /from 1 to 320, got 321$/,
+    );
+    expect(readOptions({ limits: { maxChannelsPerSession: 320 } }).limits.maxChannelsPerSession).to.equal(
+      320,
+    );
+  });
+
+  it("refuses an event size that no buffer could hold, and a buffer that is larger than all together", () => {
     const limits = { maxEventBytes: 2_000, maxBufferedBytes: 1_999 };
     expectConfigError(() => readOptions({ limits }), /limits\.maxBufferedBytes/);
+    const total = { maxEventBytes: 2_000, maxBufferedBytes: 2_000, maxTotalBufferedBytes: 1_999 };
+    expectConfigError(() => readOptions({ limits: total }), /limits\.maxTotalBufferedBytes/);
     expect(() => readOptions({ limits: { maxEventBytes: 2_000, maxBufferedBytes: 2_000 } })).not.to.throw();
   });
 
   it("refuses an option it does not know, and names it", () => {
     expectConfigError(() => read({ heartBeatMs: 5 }), /"heartBeatMs"/);
     expectConfigError(() => read({ limits: { maxSession: 5 } }), /limits.*"maxSession"/);
-    expectConfigError(() => read({ pool: { max: 5 } }), /pool.*"max"/);
+    expectConfigError(() => read({ pool: { max: 5 } }), /pool.*maxConnections, .*"max"/);
+    expectConfigError(() => read({ ["x".repeat(1_000)]: 1 }), /^.{1,180}$/);
     expectConfigError(() => read({ history: { maxAge: 5 } }), /history.*"maxAge"/);
     expectConfigError(() => read({ history: { channels: { a: { max: 5 } } } }), /entry 1.*"max"/);
   });
 
-  it("keeps no history where it is told so, of all channels or of some", () => {
-    expect(readOptions({ history: false }).history.policy("a")).to.equal(null);
-    const { policy: history } = readOptions({
-      history: {
-        maxLength: 5,
-        channels: {
-          "cursors:*": false,
-          "a.b": false,
-          "*:log": { maxAgeMs: 7 },
-          "cursors:log": {},
-          "x*y*": { maxLength: 3 },
-        },
-      },
-    }).history;
-    const bounds = { maxLength: 5, maxAgeMs: 3_600_000 };
-    expect(history("cursors:1")).to.equal(null);
-    expect(history("cursors:\n")).to.equal(null);
-    expect(history("my-cursors:1")).to.deep.equal(bounds);
-    expect(history("a.b")).to.equal(null);
-    expect(history("axb")).to.deep.equal(bounds);
-    expect(history("my:log")).to.deep.equal({ maxLength: 5, maxAgeMs: 7 });
-    // The first that matches counts.
-    expect(history("cursors:log")).to.equal(null);
-    expect(history("x1y2")).to.deep.equal({ ...bounds, maxLength: 3 });
-    expect(history("x1")).to.deep.equal(bounds);
-  });
-
-  for (const [name, most] of [
-    ["maxLength", 1_000_000],
-    ["maxAgeMs", 365 * 24 * 3_600_000],
-  ] as const) {
-    it(`refuses history.${name} unless it is a whole number from 1 to ${most}, of all channels and of some`, () => {
-      const bad = [0, -1, 1.5, NaN, Infinity, most + 1, "5", null, true, [5], {}];
-      for (const value of bad) {
-        expectConfigError(() => read({ history: { [name]: value } }), new RegExp(`history\\.${name}`));
-        const channels = { a: false, "b*": { [name]: value } };
-        expectConfigError(
-          () => read({ history: { channels } }),
-          new RegExp(`history\\.channels \\(entry 2\\)\\.${name}`),
-        );
-      }
-      expect(readOptions({ history: { [name]: most } }).history.policy("a")).to.have.property(name, most);
-    });
-  }
-
   it("refuses what is no channel's bounds, and repeats no channel's name", () => {
-    for (const bounds of [null, 5, "x", true, [], () => {}]) {
+    for (const bounds of [null, 5, "x", true, [], () => {}, { maxAgeMs: 0 }]) {
       const error = expectConfigError(
-        () => read({ history: { channels: { secret: bounds } } }),
-        /history\.channels \(entry 1\)/,
+        () => read({ history: { channels: { a: false, secret: bounds } } }),
+        /history\.channels \(entry 2\)/,
       );
       expect(inspect(error)).not.to.contain("secret");
     }
-    for (const channels of [null, 5, "x", true, []]) {
+    for (const channels of [null, 5, "x", true, []])
       expectConfigError(() => read({ history: { channels } }), /history\.channels/);
-    }
-    expectConfigError(() => read({ history: { channels: { "": false } } }), /entry 1/);
   });
 
-  for (const clock of [
-    5,
-    null,
-    {},
-    { now: () => 0 },
-    { schedule: () => () => {} },
-    { ...systemClock, monotonic: 5 },
-  ]) {
-    it(`refuses clock: ${inspect(clock)}`, () => {
-      expectConfigError(() => read({ clock }), /\bclock\b/);
-    });
-  }
+  it("refuses a clock that lacks a function", () => {
+    const half = [{ now: () => 0 }, { schedule: () => () => {} }, { ...systemClock, monotonic: 5 }];
+    for (const clock of [5, null, {}, ...half]) expectConfigError(() => read({ clock }), /\bclock\b/);
+  });
 
   it("limits the delays of the option `clock`, and of the default clock", () => {
     const delays: number[] = [];
@@ -275,20 +203,14 @@ describe("createRedisSse()", () => {
     "",
     " ",
   ];
-  for (const url of malformed) {
-    it(`refuses redis: ${JSON.stringify(url)} and repeats nothing of it`, () => {
-      const error = expectConfigError(() => createRedisSse({ redis: url }), /\bredis\b/);
+  it("refuses a redis that is no URL, client or options, and repeats nothing of it", () => {
+    for (const redis of [...malformed, 5, true, null, () => {}]) {
+      const given = { redis } as unknown as RedisSseOptions;
+      const error = expectConfigError(() => createRedisSse(given), /\bredis\b/);
       expect(inspect(error, { depth: Infinity, showHidden: true })).not.to.contain("secret");
-      expect(error).not.to.have.property("input");
-      expect(error).not.to.have.property("cause");
-    });
-  }
-
-  for (const redis of [5, true, null, () => {}]) {
-    it(`refuses redis: ${inspect(redis)}`, () => {
-      expectConfigError(() => createRedisSse({ redis } as unknown as RedisSseOptions), /\bredis\b/);
-    });
-  }
+      expect(error).not.to.have.any.keys("input", "cause");
+    }
+  });
 
   it("takes every form of URL without connecting", async () => {
     const urls = [

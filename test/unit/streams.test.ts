@@ -1,21 +1,27 @@
 import RedisMock from "ioredis-mock";
 
-import { describeStreams } from "../conformance/stream-suite.js";
+import { describeFinite } from "../conformance/finite-suite.js";
+import { describeResume } from "../conformance/resume-suite.js";
+import { describeStreams, type SuiteRedis } from "../conformance/stream-suite.js";
 
 /** Each suite has a mock of its own: mocks of one host and port share their data. */
 let hosts = 0;
 
+async function startMock(): Promise<SuiteRedis> {
+  const source = new RedisMock({ host: `streams-${hosts++}` });
+  const client = source.duplicate();
+  return {
+    source,
+    client,
+    stop: async () => {
+      await client.quit();
+      await source.quit();
+    },
+  };
+}
+
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describeStreams("ioredis-mock", subscriptions, async () => {
-    const source = new RedisMock({ host: `streams-${hosts++}` });
-    const client = source.duplicate();
-    return {
-      source,
-      client,
-      stop: async () => {
-        await client.quit();
-        await source.quit();
-      },
-    };
-  });
+  describeStreams("ioredis-mock", subscriptions, startMock);
+  describeResume("ioredis-mock", subscriptions, startMock);
+  describeFinite("ioredis-mock", subscriptions, startMock);
 }

@@ -13,20 +13,6 @@ function splitAll(chunks: readonly string[], maxEventBytes: number): readonly st
 }
 
 describe("fitsInEvent()", () => {
-  it("counts the UTF-8 bytes of the text", () => {
-    for (const [text, bytes] of [
-      ["", 0],
-      ["x".repeat(1_000), 1_000],
-      ["é".repeat(1_000), 2_000],
-      ["€".repeat(1_000), 3_000],
-      ["😀".repeat(1_000), 4_000],
-      ["\ud83d".repeat(1_000), 3_000],
-    ] as const) {
-      expect(fitsInEvent(text, bytes)).to.equal(true);
-      if (bytes > 0) expect(fitsInEvent(text, bytes - 1)).to.equal(false);
-    }
-  });
-
   it("counts 7 bytes on the wire for each line, at most 4 times the bytes of an event", () => {
     expect(maxFrameBytes(1_000)).to.equal(4_000);
     for (const lineEnd of ["\n", "\r"]) {
@@ -55,29 +41,16 @@ describe("fitsInEvent()", () => {
           Buffer.byteLength(long) <= maxEventBytes && wireBytes(long) <= maxFrameBytes(maxEventBytes);
         expect(fitsInEvent(long, maxEventBytes)).to.equal(fits);
       }),
-      { numRuns: 2_000 },
+      { numRuns: 500 },
     );
   });
 });
 
 describe("TextSplitter", () => {
-  for (const [what, chunks, pieces] of [
-    ["nothing of an empty text", ["", ""], []],
-    ["whole chunks as they are", ["one", "two\n", "\nthree"], ["one", "two\n", "\nthree"]],
-    ["a CR with the LF that follows it", ["a\r", "\nb"], ["a", "\r\nb"]],
-    ["a CR with the text that follows it", ["a\r", "b"], ["a", "\rb"]],
-    ["a CR at the end as what it is", ["a\r"], ["a", "\r"]],
-    ["a CR that empty chunks follow", ["a\r", "", "", "\nb"], ["a", "\r\nb"]],
-    ["each CR of several", ["\r", "\r", "\n"], ["\r", "\r\n"]],
-    ["both halves of a character together", ["a\ud83d", "\ude00b"], ["a", "😀b"]],
-    ["half of a character alone, where the other half does not come", ["\ud83d", "b"], ["\ud83db"]],
-    ["half of a character at the end", ["a\ud83d"], ["a", "\ud83d"]],
-    ["half of a character before a CR", ["\ud83d", "\r", "\n"], ["\ud83d", "\r\n"]],
-  ] as const) {
-    it(`returns ${what}`, () => {
-      expect(splitAll(chunks, 100)).to.deep.equal(pieces);
-    });
-  }
+  it("keeps a CR with the LF and a half of a character with the half that follow it, or else at the end", () => {
+    expect(splitAll(["a\r", "", "\nb\r"], 100)).to.deep.equal(["a", "\r\nb", "\r"]);
+    expect(splitAll(["a\ud83d", "\ude00b\ud83d"], 100)).to.deep.equal(["a", "😀b", "\ud83d"]);
+  });
 
   it("begins a new text after end()", () => {
     const splitter = new TextSplitter(100);
@@ -85,17 +58,6 @@ describe("TextSplitter", () => {
     expect(splitter.end()).to.deep.equal(["\ud83d"]);
     expect(splitter.end()).to.deep.equal([]);
     expect(splitter.push("\ude00")).to.deep.equal(["\ude00"]);
-  });
-
-  it("cuts a chunk that is too large together with the text that was held back before it", () => {
-    for (const [held, full, pieces] of [
-      ["\r", "x".repeat(100), [`\r${"x".repeat(99)}`, "x"]],
-      ["\ud83d", `\ude00${"x".repeat(97)}`, [`😀${"x".repeat(96)}`, "x"]],
-    ] as const) {
-      const splitter = new TextSplitter(100);
-      expect(splitter.push(held)).to.deep.equal([]);
-      expect(splitter.push(full)).to.deep.equal(pieces);
-    }
   });
 
   it("cuts neither a character nor a CRLF", () => {
@@ -123,7 +85,7 @@ describe("TextSplitter", () => {
           expect(wireBytes(piece)).to.be.at.most(maxFrameBytes(maxEventBytes));
         }
       }),
-      { numRuns: 2_000 },
+      { numRuns: 500 },
     );
   });
 

@@ -26,15 +26,6 @@ describe("readHistoryOptions()", () => {
     expect(policyOf(false)("news")).to.equal(null);
   });
 
-  it("takes other bounds, and the defaults for what is left out", () => {
-    expect(policyOf({ maxLength: 5 })("a")).to.deep.equal({ ...DEFAULTS, maxLength: 5 });
-    expect(policyOf({ maxAgeMs: 5 })("a")).to.deep.equal({ ...DEFAULTS, maxAgeMs: 5 });
-    expect(policyOf({ maxLength: 1_000_000, maxAgeMs: 31_536_000_000 })("a")).to.deep.equal({
-      maxLength: 1_000_000,
-      maxAgeMs: 31_536_000_000,
-    });
-  });
-
   it("goes by the first rule that matches", () => {
     const policy = policyOf({
       maxLength: 7,
@@ -52,34 +43,21 @@ describe("readHistoryOptions()", () => {
     expect(policy("news")?.maxLength).to.equal(7);
   });
 
-  const matches: readonly (readonly [pattern: string, channel: string, matched: boolean])[] = [
-    ["a", "a", true],
-    ["a", "ab", false],
-    ["a*", "a", true],
-    ["a*", "a\nb", true],
-    ["a*", "ba", false],
-    ["*a", "a", true],
-    ["a*c", "abc", true],
-    ["a*c", "ac", true],
-    ["a*c", "abcd", false],
-    ["*", "", true],
-    ["**", "anything", true],
-    ["a.c", "abc", false],
-    ["a.*", "abc", false],
-    ["(a|b)*", "a", false],
-    ["[ab]*", "a", false],
-    ["a?*", "a", false],
-    ["^a*$", "a", false],
-    ["a\\*", "a\\b", true],
-    ["{a}*", "{a}b", true],
-    ["*🎉*", "a🎉b", true],
-  ];
-  for (const [pattern, channel, matched] of matches) {
-    it(`${matched ? "finds" : "does not find"} ${JSON.stringify(channel)} by ${JSON.stringify(pattern)}`, () => {
-      const policy = policyOf({ channels: { [pattern]: false } });
-      expect(policy(channel) === null).to.equal(matched);
-    });
-  }
+  it("takes everything but an asterisk literally", () => {
+    for (const [pattern, channel, matched] of [
+      ["a*", "a\nb", true],
+      ["*", "", true],
+      ["a.c", "abc", false],
+      ["a.*", "abc", false],
+      ["(a|b)*", "a", false],
+      ["[ab]*", "a", false],
+      ["a?*", "a", false],
+      ["^a*$", "a", false],
+      ["a\\*", "a\\b", true],
+      ["*🎉*", "a🎉b", true],
+    ] as const)
+      expect(policyOf({ channels: { [pattern]: false } })(channel) === null, pattern).to.equal(matched);
+  });
 
   it("finds a channel as a regular expression would, whatever the two are made of", () => {
     const text = fc.string({ unit: fc.constantFrom("a", "b", "*"), minLength: 1, maxLength: 8 });
@@ -93,22 +71,9 @@ describe("readHistoryOptions()", () => {
     );
   });
 
-  it("takes no time over a name that was chosen to take some", () => {
-    const policy = policyOf({ channels: { "*a*a*a*a*a*a*a*b": false } });
-    const begun = performance.now();
-    expect(policy("a".repeat(512))).to.deep.equal(DEFAULTS);
-    expect(performance.now() - begun).to.be.lessThan(1_000);
-  });
-
   it("checks each subscribed channel every 30 s by default, with and without history", () => {
-    for (const options of [
-      undefined,
-      {},
-      { checkMs: undefined } as unknown as HistoryOptions,
-      false,
-    ] as const) {
+    for (const options of [{}, { checkMs: undefined }, false] as HistoryOptions[])
       expect(readHistoryOptions(options).checkMs).to.equal(30_000);
-    }
   });
 
   it("accepts check intervals from 100 ms to the longest delay of a timer", () => {
@@ -116,38 +81,29 @@ describe("readHistoryOptions()", () => {
       expect(readHistoryOptions({ checkMs }).checkMs).to.equal(checkMs);
   });
 
-  const invalid: Readonly<Record<string, unknown>> = {
-    true: true,
-    "a number": 5,
-    null: null,
-    "an array": [],
-    "an unknown option": { maxlength: 5 },
-    "a length of 0": { maxLength: 0 },
-    "a length that is no whole number": { maxLength: 1.5 },
-    "a length beyond a million": { maxLength: 1_000_001 },
-    "a length as text": { maxLength: "5" },
-    "no length": { maxLength: NaN },
-    "an age of 0": { maxAgeMs: 0 },
-    "an age beyond a year": { maxAgeMs: 31_536_000_001 },
-    "an endless age": { maxAgeMs: Infinity },
-    "a check interval of 99 ms": { checkMs: 99 },
-    "a check interval longer than a timer can wait": { checkMs: 2 ** 31 },
-    "a check interval that is not a number": { checkMs: NaN },
-    "a check interval of null": { checkMs: null },
-    "a rule with a check interval": { channels: { a: { checkMs: 1_000 } } },
-    "channels as an array": { channels: ["a"] },
-    "a rule without a name": { channels: { "": false } },
-    "a rule that is true": { channels: { a: true } },
-    "a rule that is null": { channels: { a: null } },
-    "a rule with an unknown option": { channels: { a: { max: 1 } } },
-    "a rule with a rule": { channels: { a: { channels: {} } } },
-    "a rule with a wrong bound": { channels: { a: { maxLength: -1 } } },
-  };
-  for (const [what, options] of Object.entries(invalid)) {
-    it(`refuses ${what}`, () => {
-      expect(() => readHistoryOptions(options as HistoryOptions)).to.throw(ConfigError);
-    });
-  }
+  const outOfRange: readonly unknown[] = [
+    { maxlength: 5 },
+    ...[0, 1.5, 1_000_001, "5", NaN, null].map((maxLength) => ({ maxLength })),
+    ...[0, 31_536_000_001, Infinity].map((maxAgeMs) => ({ maxAgeMs })),
+  ];
+  const invalid: readonly unknown[] = [
+    true,
+    5,
+    null,
+    [],
+    ...outOfRange,
+    ...[99, 2 ** 31, NaN, null].map((checkMs) => ({ checkMs })),
+    { channels: ["a"] },
+    { channels: { "": false } },
+    ...[...outOfRange, true, null, { checkMs: 1_000 }, { channels: {} }].map((a) => ({ channels: { a } })),
+  ];
+
+  it("refuses options that are none, and a bound out of its range, of all channels and of some", () => {
+    for (const options of invalid)
+      expect(() => readHistoryOptions(options as HistoryOptions), JSON.stringify(options)).to.throw(
+        ConfigError,
+      );
+  });
 
   it("tells by its number which rule is wrong, and not by a channel's name", () => {
     const options = { channels: { fine: false, "user:ada@example.org": { maxLength: 0 } } } as const;

@@ -57,6 +57,15 @@ function publisherOver(
   return { publisher, calls };
 }
 
+/** A publisher whose calls are answered by the test, one by one. */
+function publisherAnsweredByTest() {
+  const answers: { resolve(reply: unknown): void; reject(error: Error): void }[] = [];
+  const over = publisherOver(() => new Promise((resolve, reject) => answers.push({ resolve, reject })));
+  const ok = (index: number, offset: number): void =>
+    answers[index]!.resolve(["ok", "0badcafe", String(offset), 0]);
+  return { ...over, answers, ok };
+}
+
 const done = () => Promise.resolve(["ok", "0badcafe", "3", 2]);
 
 describe("LogPublisher", () => {
@@ -76,34 +85,16 @@ describe("LogPublisher", () => {
     await publisher.publish("a", event);
     expect(calls.every(({ epoch }) => isEpoch(epoch))).to.equal(true);
     expect(calls[0]!.epoch).to.not.equal(calls[1]!.epoch);
+    expect(new Set(Array.from({ length: 2_000 }, newEpoch)).size).to.be.at.least(1_999);
   });
 
-  it("makes random epochs, so that none shows how many came before", () => {
-    const epochs = Array.from({ length: 2_000 }, newEpoch);
-    expect(epochs.every(isEpoch)).to.equal(true);
-    expect(new Set(epochs).size).to.be.at.least(1_999);
-    const next = epochs.filter(
-      (epoch, index) => Number(`0x${epochs[index + 1]}`) === Number(`0x${epoch}`) + 1,
-    );
-    expect(next).to.have.length(0);
-  });
-
-  it("goes by the channel's bounds, or by others that it is given", async () => {
+  it("goes by the channel's bounds or by others that it is given, and marks a channel that will be completed", async () => {
     const { publisher, calls } = publisherOver(done);
     await publisher.publish("a", event);
-    await publisher.publish("a", event, { maxLength: 9 });
-    expect(calls.map(({ maxLength, maxAgeMs }) => [maxLength, maxAgeMs])).to.deep.equal([
-      ["5", "60"],
-      ["9", "60"],
-    ]);
-    expect(calls[0]!.keys).to.deep.equal(["sse:pos:{a}", "sse:log:{a}"]);
-  });
-
-  it("marks a channel that will be completed as finite", async () => {
-    const { publisher, calls } = publisherOver(done);
-    await publisher.publish("a", event);
-    await publisher.publish("a", event, { finite: true });
-    expect(calls.map(({ finite }) => finite)).to.deep.equal(["", "1"]);
+    await publisher.publish("a", event, { maxLength: 9, finite: true });
+    const keys = ["sse:pos:{a}", "sse:log:{a}"];
+    expect(calls[0]).to.deep.include({ keys, maxLength: "5", maxAgeMs: "60", finite: "" });
+    expect(calls[1]).to.deep.include({ keys, maxLength: "9", maxAgeMs: "60", finite: "1" });
   });
 
   it("reads what the server answers", async () => {
@@ -118,8 +109,7 @@ describe("LogPublisher", () => {
   });
 
   it("tells each event of a channel which one is under way before it, and sends one that was early again", async () => {
-    const answers: ((reply: unknown) => void)[] = [];
-    const { publisher, calls } = publisherOver(() => new Promise((resolve) => answers.push(resolve)));
+    const { publisher, calls, answers, ok } = publisherAnsweredByTest();
     const first = publisher.publish("a", event);
     const second = publisher.publish("a", event);
     const elsewhere = publisher.publish("b", event);
@@ -128,30 +118,27 @@ describe("LogPublisher", () => {
       [2, "+"],
       [3, ""],
     ]);
-    answers[1]!(["early"]);
-    answers[2]!(["ok", "0badcafe", "1", 0]);
+    answers[1]!.resolve(["early"]);
+    ok(2, 1);
     await elsewhere;
     expect(calls, "it waits for the one before").to.have.length(3);
-    answers[0]!(["ok", "0badcafe", "1", 0]);
+    ok(0, 1);
     expect((await first).position?.offset).to.equal(1);
     await settle();
     expect(calls.slice(3).map(({ sequence, previous }) => [sequence, previous])).to.deep.equal([
       [2, "0badcafe"],
     ]);
-    answers[3]!(["ok", "0badcafe", "2", 0]);
+    ok(3, 2);
     expect((await second).position?.offset).to.equal(2);
     void publisher.publish("a", event);
     expect(calls.at(-1)).to.deep.include({ sequence: 3, previous: "0badcafe", after: 0 });
-    answers[4]!(["ok", "0badcafe", "3", 0]);
+    ok(4, 3);
   });
 
   it("names the event that was acknowledged last, behind one that failed", async () => {
-    const answers: { resolve(reply: unknown): void; reject(error: Error): void }[] = [];
-    const { publisher, calls } = publisherOver(
-      () => new Promise((resolve, reject) => answers.push({ resolve, reject })),
-    );
+    const { publisher, calls, answers, ok } = publisherAnsweredByTest();
     const first = publisher.publish("a", event);
-    answers[0]!.resolve(["ok", "0badcafe", "1", 0]);
+    ok(0, 1);
     await first;
     const second = faultOf(publisher.publish("a", event));
     const third = publisher.publish("a", event);
@@ -160,7 +147,7 @@ describe("LogPublisher", () => {
     await second;
     await settle();
     expect(calls.at(-1)).to.deep.include({ sequence: 3, previous: "0badcafe", after: 1 });
-    answers[3]!.resolve(["ok", "0badcafe", "2", 0]);
+    ok(3, 2);
     await third;
   });
 
@@ -178,16 +165,15 @@ describe("LogPublisher", () => {
   });
 
   it("does not go back to an earlier event that is acknowledged later", async () => {
-    const answers: ((reply: unknown) => void)[] = [];
-    const { publisher, calls } = publisherOver(() => new Promise((resolve) => answers.push(resolve)));
+    const { publisher, calls, ok } = publisherAnsweredByTest();
     const both = [publisher.publish("a", event), publisher.publish("a", event)];
-    answers[1]!(["ok", "0badcafe", "2", 0]);
+    ok(1, 2);
     await both[1];
-    answers[0]!(["ok", "0badcafe", "1", 0]);
+    ok(0, 1);
     await both[0];
     const third = publisher.publish("a", event);
     expect(calls[2]).to.deep.include({ sequence: 3, previous: "0badcafe", after: 0 });
-    answers[2]!(["ok", "0badcafe", "3", 0]);
+    ok(2, 3);
     await third;
   });
 
@@ -220,17 +206,14 @@ describe("LogPublisher", () => {
   });
 
   it("sends one whose predecessor has failed, and does not wait for it twice", async () => {
-    const answers: { resolve(reply: unknown): void; reject(error: Error): void }[] = [];
-    const { publisher, calls } = publisherOver(
-      () => new Promise((resolve, reject) => answers.push({ resolve, reject })),
-    );
+    const { publisher, calls, answers, ok } = publisherAnsweredByTest();
     const first = faultOf(publisher.publish("a", event));
     const second = publisher.publish("a", event);
     answers[1]!.resolve(["early"]);
     answers[0]!.reject(new Error("Connection is closed."));
     expectFault(await first, "REDIS_UNAVAILABLE");
     await settle();
-    answers[2]!.resolve(["ok", "0badcafe", "1", 0]);
+    ok(2, 1);
     expect((await second).position?.offset).to.equal(1);
     expect(calls).to.have.length(3);
   });

@@ -52,11 +52,6 @@ describe("LogReader", () => {
     return reading;
   }
 
-  it("keeps what its channels' policy says", () => {
-    expect(reader.keeps("c")).to.equal(true);
-    expect(reader.keeps("none")).to.equal(false);
-  });
-
   it("reads a page, and where the log stood", async () => {
     const page = await answered(read(2));
     expect(page.events.map(({ offset }) => offset)).to.deep.equal([3, 4, 5]);
@@ -116,12 +111,6 @@ describe("LogReader", () => {
     expect(reader.statistics).to.deep.equal({ reads: 2, shared: 0 });
   });
 
-  it("shares an empty page with those whom it tells enough", async () => {
-    const [one, another] = await answered(Promise.all([read(5, 0), read(5, 0)]));
-    expect(another).to.equal(one);
-    expect(log.reads).to.equal(1);
-  });
-
   it("uses no page behind which events may have been dropped", async () => {
     await answered(read(0));
     await read(0, reader.now(), MAX_LENGTH + 5);
@@ -158,13 +147,6 @@ describe("LogReader", () => {
     expect(log.reads, "these are there").to.equal(3);
     await answered(read(2));
     expect(log.reads, "this one is not").to.equal(4);
-  });
-
-  it("keeps no single page that is larger than that", async () => {
-    size = 9_000_000;
-    await answered(read(4));
-    await answered(read(4));
-    expect(log.reads).to.equal(2);
   });
 
   it("rejects all who share a read that fails with an error of its own, and then reads again", async () => {
@@ -248,11 +230,6 @@ describe("LogReader", () => {
       log.fail(0, new Error("Connection is closed."));
       expectFault(await failing, "REDIS_UNAVAILABLE");
       expect((await answered(reader.tail("c", 0))).readAt).to.equal(3);
-    });
-
-    it("tells how a channel ended, and that it was to", async () => {
-      log.publish("c", { ending: "completed" });
-      expect(await answered(reader.tail("c", 0))).to.deep.include({ ending: "completed", finite: true });
     });
   });
 

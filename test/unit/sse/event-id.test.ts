@@ -65,18 +65,16 @@ describe("encodeEventId()", () => {
   });
 
   it("takes few bytes, also of a stream with 64 channels", () => {
-    const busy = (count: number, at: number): number =>
-      encodeEventId(
-        Array.from({ length: count }, (_, index) => ({
-          tag: tagOf(`c${index}`),
-          epoch: "ffffffff",
-          offset: at,
-        })),
-      ).length;
+    const busy = (count: number, offset: number): number => {
+      const entries = Array.from({ length: count }, (_, index) => ({
+        tag: tagOf(`c${index}`),
+        epoch: "ffffffff",
+        offset,
+      }));
+      return encodeEventId(entries).length;
+    };
     expect(busy(1, 1_000), "one channel").to.equal(20);
     expect(busy(64, 1_000), "64 channels, thousands of events each").to.equal(1_112);
-    expect(busy(64, 10), "64 quiet channels").to.equal(1_026);
-    expect(busy(64, 1_000_000_000), "64 channels, a thousand million events each").to.equal(1_368);
     expect(busy(64, Number.MAX_SAFE_INTEGER), "the most that 64 channels take").to.equal(1_624);
     expect(busy(MAX_CHANNELS, Number.MAX_SAFE_INTEGER), "the most that there may be").to.be.below(8_192);
   });
@@ -124,56 +122,23 @@ describe("parseEventId()", () => {
   const head = [...channelAndEpoch, 0x0f, 0x42, 0x41];
   const hostile: Readonly<Record<string, string>> = {
     nothing: "",
-    "a version alone": "3.",
     "no version": EXAMPLE.slice(2),
-    "another version": `4${EXAMPLE.slice(1)}`,
-    "a longer version": `3${EXAMPLE}`,
-    "a dollar, which is the end of a Redis stream": "$",
-    "a plus, which is the end of a range": "+",
-    "a greater-than, which is what is new to a group": ">",
-    "a negative number": "-1",
     "an id of a Redis stream": "1-1",
-    "an id with a part too many": "1-1-1",
-    "2^64": "18446744073709551616",
-    "2^64 behind the version": "3.18446744073709551616",
-    "an end of quotes": "'; DROP TABLE users; --",
-    "a tag of HTML": "<script>alert(1)</script>",
-    "an emoji": "3.🎉",
-    "a lone surrogate": "3.\ud83d",
-    "what a proxy makes of two headers": "1, 2",
     "what a proxy makes of a header that comes twice": `${EXAMPLE}, ${EXAMPLE}`,
-    "a NUL": `${EXAMPLE}\0`,
     "a line end": `${EXAMPLE}\n`,
-    "a line end before": `\n${EXAMPLE}`,
-    "a space": ` ${EXAMPLE}`,
-    padding: `${EXAMPLE}==`,
-    "a digit of base64 that is none of base64url": EXAMPLE.replace(/.$/, "+"),
-    "20 KB of digits": `3.${"A".repeat(20_000)}`,
-    "20 KB of anything": "x".repeat(20_000),
     "20 KB that would be a cursor": encodeEventId(
       Array.from({ length: 2_200 }, () => ({ tag: 1, epoch: "0badcafe", offset: 1 })),
     ),
     "spare bits in the last digit": EXAMPLE.replace(/.$/, "h"),
-    "a digit too many": `${EXAMPLE}AAA`,
-    "a tag alone": textOf(0xde, 0xed, 0x12, 0x34),
-    "half an epoch": textOf(0xde, 0xed, 0x12, 0x34, 0x0b, 0xad),
-    "half a stamp": textOf(...channelAndEpoch, 0x98, 0x96),
+    "spare bits in the last digit of version 1": "1.EjQLrcr-AB",
     "a stamp that is too large": textOf(...channelAndEpoch, 0x98, 0x96, 0x80, 0x01),
-    "no offset": textOf(...head),
-    "an offset that is cut off": textOf(...head, 0x80),
-    "a zero in two bytes": textOf(...head, 0x80, 0x00),
-    "a one in two bytes": textOf(...head, 0x81, 0x00),
     "300 with zeros behind it": textOf(...head, 0xac, 0x82, 0x00),
     "2^53": textOf(...head, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10),
-    "2^56 - 1": textOf(...head, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f),
-    "an offset of nine bytes": textOf(...head, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01),
     "an offset without end": textOf(...head, ...Array.from({ length: 40 }, () => 0xff)),
     "a second channel that is cut off": textOf(...head, 0x01, ...head),
   };
   for (const [name, text] of Object.entries(hostile)) {
-    it(`refuses ${name}`, () => {
-      expect(parseEventId(text)).to.equal(null);
-    });
+    it(`refuses ${name}`, () => expect(parseEventId(text)).to.equal(null));
   }
 
   it("reads an id of version 2, without stamps", () => {
@@ -188,7 +153,6 @@ describe("parseEventId()", () => {
     expect(parseEventId("1.EjQLrcr-rAI")).to.deep.equal([
       { tag: 0x1234, epoch: "0badcafe", offset: 300, isVersion1: true },
     ]);
-    expect(parseEventId("1.EjQLrcr-AB"), "spare bits in the last digit").to.equal(null);
   });
 
   it("reads the largest offset there is, and 0, which stands before the first event", () => {
@@ -208,17 +172,9 @@ describe("tagOf()", () => {
 });
 
 describe("isEpoch()", () => {
-  for (const text of [
-    "",
-    "00000000",
-    "0badcaf",
-    "0badcafe0",
-    "0BADCAFE",
-    "0badcafg",
-    "0badcafe\n",
-    "🎉🎉🎉🎉",
-  ]) {
-    it(`refuses ${JSON.stringify(text)}`, () => expect(isEpoch(text)).to.equal(false));
-  }
-  it("takes eight hexadecimal digits", () => expect(isEpoch("0badcafe")).to.equal(true));
+  it("refuses anything but eight hexadecimal digits, and zeros", () => {
+    for (const text of ["", "00000000", "0badcaf", "0badcafe0", "0BADCAFE", "0badcafg", "0badcafe\n"])
+      expect(isEpoch(text), JSON.stringify(text)).to.equal(false);
+    expect(isEpoch("0badcafe")).to.equal(true);
+  });
 });

@@ -7,19 +7,6 @@ import { parseEvents } from "../../support/sse-client.js";
 
 const options = { onUnavailable: "event", retryMs: 2_000, random: () => 0.5 } as const;
 
-describe("streamHead", () => {
-  it("keeps caches, compression and nginx from holding events back", () => {
-    expect(streamHead).to.deep.equal({
-      status: 200,
-      headers: {
-        "Content-Type": "text/event-stream; charset=utf-8",
-        "Cache-Control": "no-cache, no-transform",
-        "X-Accel-Buffering": "no",
-      },
-    });
-  });
-});
-
 describe("answerTo()", () => {
   const final: readonly [ErrorCode, number][] = [
     ["INVALID_CHANNEL", 400],
@@ -76,20 +63,17 @@ describe("answerTo()", () => {
     }
   });
 
-  it("lists the methods that a mount accepts besides GET and HEAD", () => {
-    const fault = new RedisSseError("METHOD_NOT_ALLOWED", "why");
-    const { headers } = answerTo(fault, { ...options, allow: ["GET", "HEAD", "POST"] });
-    expect(headers).to.include({ Allow: "GET, HEAD, POST" });
-  });
-
   it("tells which methods there are, and to use another connection", () => {
     const headersOf = (code: ErrorCode): unknown => answerTo(new RedisSseError(code, ""), options).headers;
     expect(headersOf("METHOD_NOT_ALLOWED")).to.include({ Allow: "GET, HEAD" });
+    const fault = new RedisSseError("METHOD_NOT_ALLOWED", "");
+    const allow = ["GET", "HEAD", "POST"];
+    expect(answerTo(fault, { ...options, allow }).headers).to.include({ Allow: "GET, HEAD, POST" });
     expect(headersOf("NO_SOCKET")).to.include({ Connection: "close" });
     expect(headersOf("FORBIDDEN")).not.to.have.any.keys("Retry-After", "Allow", "Connection");
   });
 
-  const passing: readonly ErrorCode[] = [
+  const passing = [
     "RESOLVER_TIMEOUT",
     "POOL_EXHAUSTED",
     "REDIS_UNAVAILABLE",
@@ -100,25 +84,20 @@ describe("answerTo()", () => {
     "CLOSED",
     "TIMEOUT",
     "INTERNAL",
-  ];
+    "MY_CODE" as "INTERNAL",
+  ] as const;
   for (const code of passing) {
-    it(`answers ${code} with a stream that says when to come back, tells it, and ends`, () => {
-      const answer = answerTo(new RedisSseError(code, "why"), options);
-      expect(answer.status).to.equal(200);
-      expect(answer.headers).to.deep.equal(streamHead.headers);
-      const text = answer.body.toString();
-      expect(text).to.match(/^retry: 3000\n/);
-      const [event, ...others] = parseEvents(text);
-      expect(others).to.deep.equal([]);
-      expect(event?.event).to.equal("error");
-      expect(JSON.parse(event!.data)).to.deep.equal({ code, message: "why" });
-    });
-
-    it(`answers ${code} with 503 and Retry-After where a status is preferred`, () => {
-      const answer = answerTo(new RedisSseError(code, "why"), { ...options, onUnavailable: "status" });
-      expect(answer.status).to.equal(503);
-      expect(answer.headers).to.include({ "Retry-After": "3", "Cache-Control": "no-store" });
-      expect(JSON.parse(answer.body.toString())).to.deep.equal({ error: { code, message: "why" } });
+    it(`answers ${code} with a stream that tells it and when to come back, or with 503 and Retry-After`, () => {
+      const fault = Object.assign(new RedisSseError(code, "why"), { host: "redis.internal" });
+      const event = answerTo(fault, options);
+      expect(event).to.deep.include({ status: 200, headers: streamHead.headers });
+      expect(event.body.toString()).to.equal(
+        `retry: 3000\nevent: error\ndata: {"code":"${code}","message":"why"}\n\n`,
+      );
+      const status = answerTo(fault, { ...options, onUnavailable: "status" });
+      expect(status.status).to.equal(503);
+      expect(status.headers).to.include({ "Retry-After": "3", "Cache-Control": "no-store" });
+      expect(JSON.parse(status.body.toString())).to.deep.equal({ error: { code, message: "why" } });
     });
   }
 
@@ -130,14 +109,6 @@ describe("answerTo()", () => {
     });
     expect(answer.headers["Retry-After"]).to.equal("1");
   });
-
-  it("tells nothing of a fault but its code and message", () => {
-    const fault = Object.assign(new RedisSseError("TIMEOUT", "why"), { host: "redis.internal" });
-    for (const onUnavailable of ["event", "status"] as const) {
-      const text = answerTo(fault, { ...options, onUnavailable }).body.toString();
-      expect(text).not.to.match(/redis\.internal|stack|\.test\./);
-    }
-  });
 });
 
 describe("encodeFault()", () => {
@@ -145,14 +116,6 @@ describe("encodeFault()", () => {
     const events = parseEvents(encodeFault(new RedisSseError("TIMEOUT", "a\n\ndata: b"), 5));
     expect(events).to.have.length(1);
     expect(JSON.parse(events[0]!.data)).to.deep.equal({ code: "TIMEOUT", message: "a\n\ndata: b" });
-  });
-});
-
-describe("answerTo() an error of another code", () => {
-  it("lets the client come back", () => {
-    const answer = answerTo(new RedisSseError("MY_CODE" as ErrorCode, "x"), { retryMs: 1 });
-    expect(answer.status).to.equal(200);
-    expect(answer.body.toString()).to.include('"code":"MY_CODE"');
   });
 });
 

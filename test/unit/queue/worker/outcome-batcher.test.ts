@@ -60,26 +60,22 @@ describe("OutcomeBatcher", () => {
     expect(stored).to.deep.equal(["a true", "b true"]);
   });
 
-  it("tries the refused outcome again by itself, until it is stored or nobody waits for it", async () => {
-    await settle();
-    port.clock.advance(200);
-    await settle();
-    expect(port.batches.slice(4)).to.deep.equal(["bad"]);
-    port.refused = "";
-    port.clock.advance(400);
-    await settle();
-    expect(stored).to.deep.equal(["a true", "b true", "bad true"]);
-    expect(port.clock.pending, "timers").to.equal(0);
-  });
-
-  it("gives up the refused outcome when nobody waits for it", async () => {
-    await settle();
-    wanted = false;
-    port.clock.advance(200);
-    await settle();
-    expect(stored).to.deep.equal(["a true", "b true", "bad null"]);
-    expect(port.clock.pending, "timers").to.equal(0);
-  });
+  for (const [says, end, taken] of [
+    ["until it is stored", () => (port.refused = ""), "true"],
+    ["until nobody waits for it", () => (wanted = false), "null"],
+  ] as const) {
+    it(`tries the refused outcome again by itself, ${says}`, async () => {
+      await settle();
+      port.clock.advance(200);
+      await settle();
+      expect(port.batches.slice(4)).to.deep.equal(["bad"]);
+      end();
+      port.clock.advance(400);
+      await settle();
+      expect(stored).to.deep.equal(["a true", "b true", `bad ${taken}`]);
+      expect(port.clock.pending, "timers").to.equal(0);
+    });
+  }
 
   for (const [code, message] of [
     ["REDIS_UNAVAILABLE", "Redis cannot be reached"],

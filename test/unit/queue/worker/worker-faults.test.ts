@@ -3,7 +3,6 @@ import { expect } from "chai";
 import { RedisSseError, type TaskHandler, type WorkerOptions } from "../../../../lib/index.js";
 import { Worker } from "../../../../lib/queue/worker/worker.js";
 import { settle } from "../../../support/eventually.js";
-import { HOSTILE } from "../../../support/hostile.js";
 import { NOTHING, ScriptedPort } from "../../../support/scripted-port.js";
 
 describe("a worker that Redis refuses something", () => {
@@ -59,27 +58,25 @@ describe("a worker that Redis refuses something", () => {
     ["renewing", () => (port.onRenew = refuse("REDIS_REFUSED"))],
     ["settling", () => (port.onSettle = refuse("REDIS_REFUSED"))],
     ["reporting", () => (port.onReport = refuse("REDIS_REFUSED"))],
-    [
-      "firing a schedule",
-      () => {
-        port.onFire = refuse("REDIS_REFUSED");
-        const schedules = [{ name: "tick", due: 1, content: "" }];
-        port.claims.unshift(() => Promise.resolve({ ...NOTHING, schedules }));
-      },
-    ],
+    ["firing a schedule", () => (port.onFire = refuse("REDIS_REFUSED"))],
   ] as const) {
     it(`tells of a fault in ${what}`, async () => {
       arrange();
+      port.claims.push(() =>
+        Promise.resolve({ ...NOTHING, schedules: [{ name: "tick", due: 1, content: "" }] }),
+      );
       port.give("a");
       start(
         async ({ progress, signal }) => {
-          if (what === "reporting") await progress(50);
+          void progress(50);
           if (what === "renewing") await new Promise((resolve) => signal.addEventListener("abort", resolve));
         },
         { leaseMs: 3_000 },
       );
-      await settle();
-      port.clock.advance(1_000);
+      for (const pauseMs of [500, 1_000]) {
+        await settle();
+        port.clock.advance(pauseMs);
+      }
       await settle();
       expect(told.map(({ code }) => code)).to.deep.equal(["REDIS_REFUSED"]);
       expect(port.faults).to.include("REDIS_REFUSED");
@@ -102,27 +99,23 @@ describe("a worker that Redis refuses something", () => {
     expect(port.faults).to.have.length(5);
   });
 
-  for (const [what, make] of Object.entries(HOSTILE)) {
-    it(`goes on if onFault throws ${what}, at once or later`, async () => {
-      const throwing: readonly (() => unknown)[] = [
-        () => {
-          throw make();
-        },
-        async () => {
-          throw make();
-        },
-      ];
-      for (const onFault of throwing as readonly (() => void)[]) {
-        port.claims.push(refuse("REDIS_UNAVAILABLE"));
-        start(() => {}, { onFault });
-        await settle();
-      }
-      port.give("a");
-      port.clock.advance(500);
+  it("goes on if onFault throws, at once or later", async () => {
+    const throwing: readonly (() => unknown)[] = [
+      () => {
+        throw null;
+      },
+      async () => Promise.reject(new Error("its own")),
+    ];
+    for (const onFault of throwing as readonly (() => void)[]) {
+      port.claims.push(refuse("REDIS_UNAVAILABLE"));
+      start(() => {}, { onFault });
       await settle();
-      expect(port.finishedIds).to.deep.equal(["a"]);
-    });
-  }
+    }
+    port.give("a");
+    port.clock.advance(500);
+    await settle();
+    expect(port.finishedIds).to.deep.equal(["a"]);
+  });
 
   it("refuses an onFault that is no function", () => {
     expect(() => start(() => {}, { onFault: 5 as never })).to.throw("onFault");

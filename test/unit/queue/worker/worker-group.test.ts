@@ -109,17 +109,6 @@ describe("a group of workers", () => {
     await stop();
   });
 
-  it("looks once for all every pollMs", async () => {
-    await start(10, 1_000);
-    for (let round = 1; round <= 5; round++) {
-      port.clock.advance(1_000);
-      await settle();
-      expect(port.claimed, `after ${round} s`).to.be.within(round, round + 1);
-      await port.round();
-    }
-    await stop();
-  });
-
   it("looks once for all every pollMs while none has room, and asks for no task", async () => {
     await start(10, 1_000);
     port.ready.push(...Array.from({ length: 10 }, (_, index) => `t-${index}`));

@@ -26,34 +26,30 @@ describe("Worker", () => {
     expect(stops, "onStopped").to.equal(1);
   };
 
+  async function pass(milliseconds: number): Promise<void> {
+    port.clock.advance(milliseconds);
+    await settle();
+  }
+
   const unavailable = (): Promise<never> =>
     Promise.reject(new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached"));
 
-  it("looks at the queue as soon as it is made, and again after pollMs", async () => {
-    const worker = start(() => {}, { pollMs: 1_000 });
-    await settle();
-    expect(port.claimed).to.equal(1);
-    port.clock.advance(999);
-    await settle();
-    expect(port.claimed).to.equal(1);
-    port.clock.advance(1);
-    await settle();
-    expect(port.claimed).to.equal(2);
-    await worker.stop();
-    expectNothingLeft();
-  });
-
-  it("looks at the queue every 5 seconds, where nothing else is said", async () => {
-    const worker = start(() => {});
-    await settle();
-    port.clock.advance(4_999);
-    await settle();
-    expect(port.claimed).to.equal(1);
-    port.clock.advance(1);
-    await settle();
-    expect(port.claimed).to.equal(2);
-    await worker.stop();
-  });
+  for (const [says, options, pollMs] of [
+    ["pollMs", { pollMs: 1_000 }, 1_000],
+    ["5 seconds, where nothing else is said", {}, 5_000],
+  ] as const) {
+    it(`looks at the queue as soon as it is made, and again after ${says}`, async () => {
+      const worker = start(() => {}, options);
+      await settle();
+      expect(port.claimed).to.equal(1);
+      await pass(pollMs - 1);
+      expect(port.claimed).to.equal(1);
+      await pass(1);
+      expect(port.claimed).to.equal(2);
+      await worker.stop();
+      expectNothingLeft();
+    });
+  }
 
   it("takes one task after another without a pause, while there are any", async () => {
     const done: string[] = [];
@@ -61,55 +57,31 @@ describe("Worker", () => {
     const worker = start(({ task }) => void done.push(task.id));
     await settle();
     expect(done).to.deep.equal(["a", "b", "c"]);
-    expect(port.settled.map(([id, { verdict }]) => [id, verdict])).to.deep.equal([
-      ["a", "succeeded"],
-      ["b", "succeeded"],
-      ["c", "succeeded"],
-    ]);
+    expect(port.finishedIds).to.deep.equal(["a", "b", "c"]);
     await worker.stop();
     expectNothingLeft();
   });
 
-  it("pauses after a fault of the queue for half a second, and goes on", async () => {
-    let done = 0;
-    port.claims.push(unavailable, unavailable);
-    port.give("a");
-    const worker = start(() => void done++);
-    await settle();
-    for (const claimed of [1, 2]) {
-      expect(port.claimed).to.equal(claimed);
-      port.clock.advance(499);
+  for (const [says, options, pauseMs] of [
+    ["for half a second", {}, 500],
+    ["no longer than after a look in vain", { pollMs: 100 }, 100],
+  ] as const) {
+    it(`pauses after a fault of the queue ${says}, and goes on`, async () => {
+      port.claims.push(unavailable, unavailable);
+      port.give("a");
+      const worker = start(() => {}, options);
       await settle();
-      expect(port.claimed, "during the pause").to.equal(claimed);
-      port.clock.advance(1);
-      await settle();
-    }
-    expect(done).to.equal(1);
-    await worker.stop();
-    expectNothingLeft();
-  });
-
-  it("pauses after a fault no longer than it would after a look in vain", async () => {
-    port.claims.push(unavailable);
-    const worker = start(() => {}, { pollMs: 100 });
-    await settle();
-    port.clock.advance(100);
-    await settle();
-    expect(port.claimed).to.equal(2);
-    await worker.stop();
-  });
-
-  it("is woken from its pause", async () => {
-    let done = 0;
-    const worker = start(() => void done++);
-    await settle();
-    port.give("a");
-    port.wake();
-    await settle();
-    expect(done).to.equal(1);
-    await worker.stop();
-    expectNothingLeft();
-  });
+      for (const claimed of [1, 2]) {
+        expect(port.claimed).to.equal(claimed);
+        await pass(pauseMs - 1);
+        expect(port.claimed, "during the pause").to.equal(claimed);
+        await pass(1);
+      }
+      expect(port.finishedIds).to.deep.equal(["a"]);
+      await worker.stop();
+      expectNothingLeft();
+    });
+  }
 
   it("does not lose a wake that comes while it looks", async () => {
     const look = deferred<ClaimReply>();
@@ -124,7 +96,7 @@ describe("Worker", () => {
     await worker.stop();
   });
 
-  it("is not kept from pausing by a wake that it has answered", async () => {
+  it("is woken from its pause, and not kept from pausing by a wake that it has answered", async () => {
     const worker = start(() => {});
     await settle();
     port.wake();
@@ -132,6 +104,7 @@ describe("Worker", () => {
     await settle();
     expect(port.claimed).to.equal(2);
     await worker.stop();
+    expectNothingLeft();
   });
 
   it("takes as many at once as its concurrency, and the next when one ends", async () => {
@@ -183,16 +156,25 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
-  it("renews what is under way", async () => {
-    port.give("a");
-    const gate = deferred();
-    const worker = start(() => gate.promise, { leaseMs: 3_000 });
+  it("ends the attempt whose task was cancelled, and no other", async () => {
+    const signals = new Map<string, AbortSignal>();
+    port.give("a", "b");
+    const worker = start(
+      ({ task, signal }) => {
+        signals.set(task.id, signal);
+        return new Promise((_, reject) => signal.addEventListener("abort", reject));
+      },
+      { concurrency: 2 },
+    );
     await settle();
-    port.clock.advance(1_000);
+    port.wake("a");
     await settle();
-    expect(port.renewed).to.equal(1);
-    gate.resolve();
+    expect(signals.get("a")!.reason).to.have.property("code", "CANCELLED");
+    expect(signals.get("b")!.aborted).to.equal(false);
+    expect(worker.running).to.equal(1);
+    port.wake("b");
     await worker.stop();
+    expect(port.settled).to.deep.equal([]);
     expectNothingLeft();
   });
 
@@ -231,17 +213,6 @@ describe("Worker", () => {
   });
 
   describe("that stops", () => {
-    it("ends its pause and its listening, and looks no more", async () => {
-      const worker = start(() => {});
-      await settle();
-      await worker.stop();
-      expectNothingLeft();
-      port.wake();
-      port.clock.advance(60_000);
-      await settle();
-      expect(port.claimed).to.equal(1);
-    });
-
     it("refuses options that cannot be, and goes on", async () => {
       const worker = start(() => {});
       for (const options of [5, null, { grace: 5 }, { graceMs: -1 }]) {
@@ -261,8 +232,7 @@ describe("Worker", () => {
       await settle();
       const stopped = worker.stop({ graceMs: 1_000 });
       expect(worker.stop({ graceMs: 0 })).to.equal(stopped);
-      port.clock.advance(999);
-      await settle();
+      await pass(999);
       expect(signals[0]!.aborted).to.equal(false);
       port.clock.advance(1);
       await stopped;
@@ -271,91 +241,38 @@ describe("Worker", () => {
       expectNothingLeft();
     });
 
-    it("gives what is under way two seconds, where nothing else is said", async () => {
-      port.give("a");
-      const worker = start(() => new Promise(() => {}));
-      await settle();
-      const stopped = worker.stop();
-      port.clock.advance(1_999);
-      await settle();
-      expect(port.givenBack).to.deep.equal([]);
-      port.clock.advance(1);
-      await stopped;
-      expect(port.givenBack).to.deep.equal(["a"]);
-      expect(worker.running).to.equal(0);
-    });
-
-    it("waits no longer than its tasks need", async () => {
-      const gate = deferred();
-      port.give("a");
-      const worker = start(() => gate.promise);
-      await settle();
-      const stopped = worker.stop({ graceMs: 60_000 });
-      gate.resolve();
-      await stopped;
-      expect(port.finishedIds).to.deep.equal(["a"]);
-      expect(port.givenBack).to.deep.equal([]);
-      expectNothingLeft();
-    });
-
-    it("gives back only what has not ended", async () => {
+    it("gives what is under way two seconds where nothing else is said, and gives back only what has not ended", async () => {
       const gate = deferred();
       port.give("ends", "hangs");
       const worker = start(({ task }) => (task.id === "ends" ? gate.promise : new Promise(() => {})), {
         concurrency: 2,
       });
       await settle();
-      const stopped = worker.stop({ graceMs: 1_000 });
+      const stopped = worker.stop();
       gate.resolve();
       await settle();
-      port.clock.advance(1_000);
+      await pass(1_999);
+      expect(port.givenBack).to.deep.equal([]);
+      port.clock.advance(1);
       await stopped;
+      expect(worker.running).to.equal(0);
       expect(port.finishedIds).to.deep.equal(["ends"]);
       expect(port.givenBack).to.deep.equal(["hangs"]);
       expectNothingLeft();
     });
 
-    it("gives back a task that was on its way, without beginning it", async () => {
+    it("gives back a task that was on its way, without beginning it, also after the grace is over", async () => {
       const claim = deferred<ClaimReply>();
       let begun = 0;
       port.claims.push(() => claim.promise);
       const worker = start(() => void begun++);
-      const stopped = worker.stop();
+      const stopped = worker.stop({ graceMs: 100 });
+      await pass(100);
+      expect(stops).to.equal(0);
       claim.resolve(claimOf("late"));
       await stopped;
       expect(begun).to.equal(0);
       expect(port.givenBack).to.deep.equal(["late"]);
-      expectNothingLeft();
-    });
-
-    it("gives back a task that comes after the grace is over", async () => {
-      const claim = deferred<ClaimReply>();
-      port.claims.push(() => claim.promise);
-      const worker = start(() => {});
-      const stopped = worker.stop({ graceMs: 100 });
-      port.clock.advance(100);
-      await settle();
-      expect(stops).to.equal(0);
-      claim.resolve(claimOf("late"));
-      await stopped;
-      expect(port.givenBack).to.deep.equal(["late"]);
-      expectNothingLeft();
-    });
-
-    it("ends although nothing can be given back", async () => {
-      const claim = deferred<ClaimReply>();
-      port.onSettle = unavailable;
-      port.give("under way");
-      port.claims.push(() => claim.promise);
-      const worker = start(() => new Promise(() => {}), { concurrency: 2 });
-      await settle();
-      const stopped = worker.stop({ graceMs: 0 });
-      claim.resolve(claimOf("late"));
-      port.clock.advance(0);
-      await settle();
-      port.clock.advance(1_000);
-      await stopped;
-      await settle();
       expectNothingLeft();
     });
 
@@ -386,8 +303,7 @@ describe("Worker", () => {
       claim.resolve(claimOf("late"));
       await settle();
       for (let tries = 0; tries < 2; tries++) {
-        port.clock.advance(400);
-        await settle();
+        await pass(400);
       }
       expect(port.givenBack).to.deep.equal(["late", "late", "late"]);
       expect(stops).to.equal(0);
@@ -410,8 +326,7 @@ describe("Worker", () => {
       await stopped;
       await settle();
       const calls = port.calls.length;
-      port.clock.advance(60_000);
-      await settle();
+      await pass(60_000);
       expect(port.calls).to.have.length(calls);
       expectNothingLeft();
     });
@@ -424,11 +339,9 @@ describe("Worker", () => {
       const worker = start(() => new Promise(() => {}), { concurrency: 2 });
       await settle();
       const stopped = worker.stop({ graceMs: 500 });
-      port.clock.advance(500);
-      await settle();
+      await pass(500);
       expect(port.givenBack).to.deep.equal(["under way"]);
-      port.clock.advance(999);
-      await settle();
+      await pass(999);
       expect(stops).to.equal(0);
       port.clock.advance(1);
       await stopped;
@@ -439,20 +352,6 @@ describe("Worker", () => {
       await settle();
       expect(port.givenBack).to.deep.equal(["under way", "late"]);
       expect(worker.running).to.equal(0);
-    });
-
-    it("ends in the pause after a fault", async () => {
-      port.claims.push(unavailable);
-      const worker = start(() => {});
-      await settle();
-      await worker.stop();
-      expectNothingLeft();
-    });
-
-    it("ends when it is told in the moment of its making", async () => {
-      const worker = start(() => {});
-      await worker.stop();
-      expectNothingLeft();
     });
 
     it("ends when a handler tells it", async () => {
@@ -476,18 +375,9 @@ describe("Worker", () => {
       expectNothingLeft();
       await worker.stop();
       expect(port.claimed).to.equal(1);
-    });
-
-    it("that has fired already begins nothing", async () => {
-      let begun = 0;
       port.give("a");
-      const worker = start(() => void begun++, { signal: AbortSignal.abort() });
-      await settle();
-      expectNothingLeft();
-      await worker.stop();
-      expect(begun).to.equal(0);
+      await start(() => expect.fail("it was told to stop"), { signal: stopping.signal }).stop();
       expect(port.finishedIds).to.deep.equal([]);
-      expectNothingLeft();
     });
 
     it("leaves no listener on it once it has stopped, or could not be made", async () => {
@@ -508,13 +398,12 @@ describe("Worker", () => {
       ["pollMs", [0, -1, 0.5, 5_001, NaN, Infinity, "100", null]],
     ];
     for (const [option, values] of cases) {
-      for (const value of values) {
-        it(`${option}: ${String(value)} (${typeof value}) is refused by name, and nothing begins`, () => {
-          const options = { [option]: value } as WorkerOptions;
-          expect(() => start(() => {}, options)).to.throw(ConfigError, option);
+      it(`${option} is refused by name unless it is a whole number in its range, and nothing begins`, () => {
+        for (const value of values) {
+          expect(() => start(() => {}, { [option]: value }), String(value)).to.throw(ConfigError, option);
           expect(port.claimed + port.listeners.size + port.clock.pending).to.equal(0);
-        });
-      }
+        }
+      });
     }
 
     it("takes the smallest and the largest that can be", async () => {
