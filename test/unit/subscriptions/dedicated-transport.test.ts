@@ -1,0 +1,65 @@
+import { EventEmitter } from "node:events";
+
+import { expect } from "chai";
+
+import type { RedisSseError } from "../../../lib/errors.js";
+import { DedicatedTransport, type LeasedConnection } from "../../../lib/subscriptions/dedicated-transport.js";
+import { deferred } from "../../support/eventually.js";
+import { plainEvent } from "../../support/inbound-events.js";
+
+describe("DedicatedTransport", () => {
+  let released: number;
+  let subscribe: () => Promise<unknown>;
+  let client: EventEmitter;
+
+  beforeEach(() => {
+    released = 0;
+    subscribe = () => Promise.resolve();
+    client = Object.assign(new EventEmitter(), {
+      subscribe: () => subscribe(),
+      unsubscribe: () => Promise.resolve(),
+      quit: () => Promise.resolve(),
+    });
+  });
+
+  it("gives its connection back once, when SUBSCRIBE fails and the session is then torn down", async () => {
+    subscribe = () => Promise.reject(new Error("Connection is closed."));
+    const transport = create();
+    expect(await faultOf(transport.subscribe(["a"], new AbortController().signal))).to.equal(
+      "REDIS_UNAVAILABLE",
+    );
+    expect(released, "it is still the session's").to.equal(0);
+    transport.reset();
+    await transport.close();
+    transport.reset();
+    expect(released).to.equal(1);
+    expect(client.eventNames(), "listeners left").to.deep.equal([]);
+  });
+
+  it("gives back a connection that comes after the session has closed", async () => {
+    const lease = deferred<LeasedConnection>();
+    const transport = create(() => lease.promise);
+    const fault = faultOf(transport.subscribe(["a"], new AbortController().signal));
+    transport.reset();
+    lease.resolve(leased());
+    expect(await fault).to.equal("ABORTED");
+    expect(released).to.equal(1);
+    expect(client.eventNames(), "listeners left").to.deep.equal([]);
+  });
+
+  function create(lease = () => Promise.resolve(leased())): DedicatedTransport {
+    const listener = { deliver() {}, interrupted() {}, refused() {}, lost() {} };
+    return new DedicatedTransport({ lease, read: plainEvent, now: () => 0 }, listener);
+  }
+
+  function leased(): LeasedConnection {
+    return { client, release: () => released++ } as unknown as LeasedConnection;
+  }
+});
+
+function faultOf(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => expect.fail("expected a rejection"),
+    ({ code }: RedisSseError) => code,
+  );
+}
