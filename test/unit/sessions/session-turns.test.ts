@@ -7,8 +7,8 @@ import { readLoggedEvent } from "../../../lib/events/inbound-event.js";
 import type { PubSubSession } from "../../../lib/sessions/session.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { EMPTY } from "../../support/log-state.js";
-import { EPOCH, loggedMessage } from "../../support/inbound-events.js";
-import { dataOf, LINGER_MS, TurnRig, type TurnStream } from "../../support/turn-rig.js";
+import { EPOCH } from "../../support/inbound-events.js";
+import { dataOf, TurnRig, type TurnStream } from "../../support/turn-rig.js";
 
 const idOf = (...places: readonly (readonly [channel: string, offset: number])[]): string =>
   encodeEventId(
@@ -42,21 +42,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     }
 
     describe("writes them at once", () => {
-      it("from one channel", async () => {
-        const stream = await rig.live(["a"]);
-        const since = written(stream);
-        rig.say("a", "1", "2", "3");
-        expect(since().writes).to.equal(0);
-        await settle(1);
-        expect(since()).to.deep.equal({ data: ["1", "2", "3"], writes: 1 });
-        expect(stream.session.statistics).to.include({
-          messagesSent: 3,
-          messagesDropped: 0,
-          bufferedBytes: 0,
-        });
-        expect(stream.session.statistics.bytesSent).to.equal(Buffer.byteLength(stream.sink.text));
-      });
-
       it("from several channels, in the order in which they came", async () => {
         const stream = await rig.live(["a", "b", "log"]);
         const since = written(stream);
@@ -104,15 +89,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         await settle(1);
         expect(since()).to.deep.equal({ data: ["(1)", "(3)"], writes: 1 });
         expect(stream.session.statistics.messagesSent).to.equal(2);
-      });
-
-      it("and writes nothing where none is for it", async () => {
-        const stream = await rig.live(["a", "b"], { filter: () => false });
-        const since = written(stream);
-        rig.say("a", "1");
-        rig.say("b", "2");
-        await settle(1);
-        expect(since().writes).to.equal(0);
       });
     });
 
@@ -228,16 +204,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(
           stream.sink.events.map(({ event, data }) => (event === "message" ? data : event)),
         ).to.deep.equal(["connected", "log1", "log2", "closing"]);
-      });
-
-      it("stays open as long as another channel has not ended", async () => {
-        const stream = await rig.live(["log", "a"]);
-        rig.say("a", "1");
-        rig.log("log", { ending: "completed" });
-        rig.say("a", "2");
-        await settle(1);
-        expect(stream.session.state).to.equal("subscribed");
-        expect(dataOf(stream)).to.deep.equal(["1", "log1", "2"]);
       });
 
       it("gets pages of a long log in few writes, which are the same for all who read it", async () => {
@@ -464,24 +430,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(seen).to.deep.equal(["its own", "its own", "its own"]);
       });
 
-      it("takes a channel away in the middle of what it is given", async () => {
-        const stream: TurnStream = await rig.live(["a", "b"], {
-          filter: ({ data }) => {
-            if (data === "leave b") void stream.session.removeChannel("b");
-            return true;
-          },
-        });
-        rig.say("b", "1");
-        rig.say("a", "leave b");
-        rig.say("b", "2");
-        rig.say("a", "3");
-        await rig.quiet();
-        expect(dataOf(stream)).to.deep.equal(["1", "leave b", "3"]);
-        rig.say("a", "4", "5");
-        await settle(1);
-        expect(dataOf(stream).slice(3)).to.deep.equal(["4", "5"]);
-      });
-
       it("takes away the very channel of which it is given more, live or from a log", async () => {
         const leaveAt = (data: string): Promise<TurnStream> => {
           const leaving: Promise<TurnStream> = rig.live(["a", "log"], {
@@ -552,50 +500,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         await added;
         expect([...stream.session.channels]).to.deep.equal(["a", "b"]);
       });
-
-      it("gets nothing twice when a channel is added in the middle of what it is given", async () => {
-        const third = await rig.live(["a", "b"]);
-        const stream: TurnStream = await rig.live(["a"], {
-          filter: ({ data }) => {
-            if (data === "join b") void stream.session.addChannel("b");
-            return true;
-          },
-        });
-        rig.say("a", "1", "join b");
-        rig.say("a", "2");
-        await rig.quiet();
-        rig.say("b", "3");
-        rig.say("a", "4");
-        await settle(1);
-        expect(dataOf(stream)).to.deep.equal(["1", "join b", "2", "3", "4"]);
-        expect(dataOf(third)).to.deep.equal(["1", "join b", "2", "3", "4"]);
-      });
-    });
-
-    it("that is opened within the turn gets nothing of what came before it", async () => {
-      const early = await rig.live(["a"]);
-      rig.say("a", "1");
-      const late = rig.open(["a"]);
-      await rig.quiet();
-      rig.say("a", "2");
-      await settle(1);
-      expect(dataOf(early)).to.deep.equal(["1", "2"]);
-      expect(dataOf(late)).to.deep.equal(["2"]);
-    });
-
-    it("that closes costs another that hears the same nothing", async () => {
-      const streams = [await rig.live(["a", "b"]), await rig.live(["b", "a"]), await rig.live(["b"])];
-      rig.say("a", "1");
-      rig.say("b", "2");
-      void streams[0]!.session.close();
-      rig.say("b", "3");
-      rig.say("a", "4");
-      await rig.quiet();
-      expect(streams.map(dataOf)).to.deep.equal([
-        ["1", "2"],
-        ["1", "2", "3", "4"],
-        ["2", "3"],
-      ]);
     });
 
     it("that is blocked lets them wait, and gets them in order with few writes", async () => {
@@ -704,42 +608,5 @@ describe("sessions over one connection", () => {
       expect(payloads[0]![0]).to.be.instanceOf(Buffer);
       for (const list of payloads) expect(list[0]).to.equal(payloads[0]![0]);
     }
-  });
-
-  it("have what came before a channel is taken from them, then why", async () => {
-    const streams = [await rig.live(["a"]), await rig.live(["a", "b"])];
-    rig.redis.drops();
-    rig.redis.denied.add("a");
-    rig.redis.returns();
-    rig.say("b", "never heard: not subscribed again yet");
-    await rig.quiet();
-    for (const stream of streams) {
-      expect(stream.session.closeReason).to.equal("revoked");
-      expect(stream.sink.events.map(({ event }) => event)).to.include.members(["error", "closing"]);
-    }
-  });
-
-  it("do not read what came before they left, for nobody else, and hear what comes when they are back", async () => {
-    const stream = await rig.live(["a", "b"]);
-    rig.say("a", "1");
-    void stream.session.removeChannel("a");
-    const added = stream.session.addChannel("a");
-    rig.say("a", "2");
-    await rig.quiet();
-    await added;
-    rig.clock.advance(LINGER_MS);
-    rig.say("a", "3");
-    await settle(1);
-    expect(dataOf(stream)).to.deep.equal(["1", "2", "3"]);
-  });
-
-  it("take nothing of a turn from others when the message of one is malformed", async () => {
-    const streams = [await rig.live(["log"]), await rig.live(["log", "a"])];
-    rig.log("log");
-    rig.redis.publish("log", "\u001esse1\nnot a place\n\nx");
-    rig.redis.publish("log", loggedMessage("log", 2));
-    await settle(1);
-    for (const stream of streams) expect(dataOf(stream)).to.deep.equal(["log1", "log2"]);
-    expect(rig.hub.statistics.dropped).to.equal(1);
   });
 });
