@@ -2,18 +2,21 @@ import { EventEmitter } from "node:events";
 
 import { expect } from "chai";
 
+import type { EventBatch } from "../../../lib/events/event-batch.js";
 import type { RedisSseError } from "../../../lib/errors.js";
 import { DedicatedTransport, type LeasedConnection } from "../../../lib/subscriptions/dedicated-transport.js";
-import { deferred } from "../../support/eventually.js";
+import { deferred, settle } from "../../support/eventually.js";
 import { plainEvent } from "../../support/inbound-events.js";
 
 describe("DedicatedTransport", () => {
   let released: number;
+  let heard: string[];
   let subscribe: () => Promise<unknown>;
   let client: EventEmitter;
 
   beforeEach(() => {
     released = 0;
+    heard = [];
     subscribe = () => Promise.resolve();
     client = Object.assign(new EventEmitter(), {
       subscribe: () => subscribe(),
@@ -47,8 +50,20 @@ describe("DedicatedTransport", () => {
     expect(client.eventNames(), "listeners left").to.deep.equal([]);
   });
 
+  it("passes on nothing of a turn that had not ended when it was reset", async () => {
+    const transport = create();
+    await transport.subscribe(["a"], new AbortController().signal);
+    client.emit("message", "a", "1");
+    transport.flush();
+    client.emit("message", "a", "2");
+    transport.reset();
+    await settle();
+    expect(heard).to.deep.equal(["1"]);
+  });
+
   function create(lease = () => Promise.resolve(leased())): DedicatedTransport {
-    const listener = { deliver() {}, interrupted() {}, refused() {}, lost() {} };
+    const deliver = ({ events }: EventBatch): unknown => heard.push(...events.map(({ data }) => data));
+    const listener = { deliver, interrupted() {}, refused() {}, lost() {} };
     return new DedicatedTransport({ lease, read: plainEvent, now: () => 0 }, listener);
   }
 
