@@ -301,6 +301,20 @@ describe("PubSubSession", () => {
       ]);
     });
 
+    it("says so when a stage of the teardown fails", async () => {
+      const session = await live();
+      transport.onUnsubscribe = () => Promise.reject(new Error("Connection is closed."));
+      transport.onClose = () => Promise.reject(new Error("Connection is closed."));
+      transport.onReset = throwing;
+      await session.close();
+      expect(logged().slice(-4)).to.deep.equal([
+        "[SSE] unsubscribe failed (closing all the same): Redis cannot be reached",
+        "[SSE] close failed (resetting all the same): Redis cannot be reached",
+        "[SSE] reset failed: an unexpected error",
+        "[SSE] PubSub connection closed: user=-",
+      ]);
+    });
+
     it("cannot be forged by the name of a user", async () => {
       const session = await live({ request: { key: "x\n[SSE] unsubscribed: y" } });
       await session.close();

@@ -63,16 +63,6 @@ describe("SubscriptionReconciler", () => {
       }
       expect(resubscribed).to.deep.equal([["a"], ["a"]]);
     });
-
-    it("says nothing of a channel that is no longer wanted", async () => {
-      void reconciler.want("a").catch(() => {});
-      await settle();
-      await port.acknowledge();
-      reconciler.connectionLost();
-      reconciler.unwant("a");
-      reconciler.heard("a");
-      expect(resubscribed).to.deep.equal([]);
-    });
   });
 
   describe("want()", () => {
@@ -93,24 +83,6 @@ describe("SubscriptionReconciler", () => {
       await port.acknowledgeAll();
       expect(wanted.every(({ now }) => now === "resolved")).to.equal(true);
       expect(reconciler.subscribedCount).to.equal(1_300);
-    });
-
-    it("shares one acknowledgement among all who want a channel", async () => {
-      const first = outcomeOf(reconciler.want("a"));
-      await settle();
-      const second = outcomeOf(reconciler.want("a"));
-      await settle();
-      expect(port.log).to.deep.equal(["subscribe a"]);
-      await port.acknowledge();
-      expect([first.now, second.now]).to.deep.equal(["resolved", "resolved"]);
-      expect(port.log).to.deep.equal(["subscribe a"]);
-    });
-
-    it("resolves at once for a channel that is subscribed, and sends nothing", async () => {
-      await subscribed("a");
-      await reconciler.want("a");
-      await settle();
-      expect(port.log).to.deep.equal([]);
     });
   });
 
