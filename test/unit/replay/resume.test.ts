@@ -140,16 +140,6 @@ describe("findStart()", () => {
     expect(start("earliest")).to.deep.equal(whole);
   });
 
-  it("goes on where the client was", () => {
-    for (const offset of [0, 1, 9, 10]) {
-      expect(start(cursor(offset))).to.deep.equal({ position: { epoch: EPOCH, offset }, resumed: true });
-    }
-    expect(start(cursor(4), { finite: true }), "also where it is to be completed").to.deep.equal({
-      position: { epoch: EPOCH, offset: 4 },
-      resumed: true,
-    });
-  });
-
   const refused: readonly (readonly [string, Wish | readonly EventIdEntry[], string])[] = [
     ["what is no cursor", "malformed", "malformed"],
     ["a cursor of other channels", cursor(3, EPOCH, "d"), "foreign"],
