@@ -7,9 +7,6 @@ import { RedisSseError } from "../../../lib/errors.js";
 import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
 import { assertChannel } from "../../../lib/events/channel-name.js";
 import { EventBatch } from "../../../lib/events/event-batch.js";
-import { encodeEvent } from "../../../lib/sse/frame.js";
-import { FifoBuffer } from "../../../lib/backpressure/fifo-buffer.js";
-import type { InboundEvent } from "../../../lib/events/inbound-event.js";
 import type { SessionSettings } from "../../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../../lib/sessions/session.js";
 import type { StreamRequest } from "../../../lib/sessions/sink.js";
@@ -18,6 +15,7 @@ import type { Transport, TransportListener } from "../../../lib/subscriptions/tr
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
+import { plainEvent } from "../../support/inbound-events.js";
 import { noHistory, noLog } from "../../support/no-history.js";
 import { captureLog } from "../../support/service.js";
 
@@ -139,16 +137,6 @@ describe("PubSubSession", () => {
       expect(sink.text).to.equal("");
     });
 
-    it("ignores a client that drains before anything was written", async () => {
-      transport.onSubscribe = () => {
-        sink.drain();
-        return Promise.resolve();
-      };
-      const session = await live();
-      expect(session.state).to.equal("subscribed");
-      expect(eventNames()).to.deep.equal(["connected"]);
-    });
-
     it("notices a client that left without a word while it subscribed", async () => {
       transport.onSubscribe = () => {
         sink.closed = true;
@@ -204,17 +192,6 @@ describe("PubSubSession", () => {
       expect(sink.answered?.status).to.equal(503);
     });
 
-    it("drops what came before it", async () => {
-      transport.onSubscribe = () => {
-        transport.deliver("a", "early");
-        return Promise.reject(maxClients());
-      };
-      const session = create();
-      await faultOf(session.start());
-      await session.closed;
-      expect(session.statistics).to.include({ messagesSent: 0, messagesDropped: 1, bufferedBytes: 0 });
-    });
-
     it("is told as TIMEOUT when there is no answer by the deadline", async () => {
       transport.onSubscribe = () => new Promise(() => {});
       const session = create();
@@ -230,9 +207,7 @@ describe("PubSubSession", () => {
     });
 
     it("is told and torn down though giving the connection back throws", async () => {
-      transport.onReset = () => {
-        throw new Error("a bug");
-      };
+      transport.onReset = throwing;
       const session = create();
       await faultOf(session.start());
       await session.closed;
@@ -357,11 +332,9 @@ describe("PubSubSession", () => {
       });
     });
 
-    const broken: Readonly<Record<string, (session: PubSubSession) => void>> = {
+    const broken: Readonly<Record<string, () => void>> = {
       "its sink throws": () => {
-        sink.write = () => {
-          throw new Error("write failed");
-        };
+        sink.write = throwing;
         transport.deliver("a", "x");
       },
       "its sink tells of a failure": () => sink.leave(true),
@@ -369,7 +342,7 @@ describe("PubSubSession", () => {
     for (const [what, breakSink] of Object.entries(broken)) {
       it(`ends as write-error when ${what}`, async () => {
         const session = await live();
-        breakSink(session);
+        breakSink();
         expect(session.closeReason).to.equal("write-error");
         await session.closed;
         expect(transport.calls).to.contain("unsubscribe a");
@@ -387,25 +360,21 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("ends as revoked when the server takes a channel away, and tells its client why", async () => {
-      const session = await live();
-      transport.listener.refused("a", new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused"));
-      await session.closed;
-      expect(session.closeReason).to.equal("revoked");
-      expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
-      expect(JSON.parse(sink.events[1]!.data)).to.deep.equal({
-        code: "SUBSCRIBE_REFUSED",
-        message: "Redis refused",
+    const faults: Readonly<Record<string, (fault: RedisSseError) => void>> = {
+      revoked: (fault) => transport.listener.refused("a", fault),
+      "redis-lost": (fault) => transport.listener.lost(fault),
+    };
+    for (const [reason, tell] of Object.entries(faults)) {
+      it(`ends as ${reason} when its transport says so, and tells its client why`, async () => {
+        const session = await live();
+        tell(new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused"));
+        await session.closed;
+        expect(session.closeReason).to.equal(reason);
+        expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
+        const told = { code: "SUBSCRIBE_REFUSED", message: "Redis refused" };
+        expect(JSON.parse(sink.events[1]!.data)).to.deep.equal(told);
       });
-    });
-
-    it("ends as redis-lost when its connection is lost for good", async () => {
-      const session = await live();
-      transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
-      await session.closed;
-      expect(session.closeReason).to.equal("redis-lost");
-      expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
-    });
+    }
 
     it("leaves a connection that is lost while it subscribes to the subscription itself", async () => {
       transport.onSubscribe = () => {
@@ -444,24 +413,6 @@ describe("PubSubSession", () => {
       expect(messages()).to.deep.equal([]);
       sink.drain();
       expect(messages()).to.deep.equal(["early"]);
-    });
-
-    it("is dropped when more waits for it than may be held", async () => {
-      const session = await live();
-      sink.takes = false;
-      transport.deliver("a", "x");
-      const held = Math.floor(SETTINGS.maxBufferedBytes / sizeOf("y"));
-      expect(held).to.be.greaterThan(2);
-      for (let count = 0; count < held; count++) transport.deliver("a", "y");
-      expect(session.statistics.bufferedBytes).to.equal(held * sizeOf("y"));
-      expect(session.statistics.bufferedBytes).to.be.at.most(SETTINGS.maxBufferedBytes);
-      expect(session.state).to.equal("subscribed");
-      transport.deliver("a", "z");
-      expect(session.closeReason).to.equal("slow-consumer");
-      expect(sink.destroyed).to.equal(true);
-      await session.closed;
-      expect(session.statistics).to.include({ bufferedBytes: 0, messagesSent: 1, messagesDropped: held + 1 });
-      expect(messages()).to.deep.equal(["x"]);
     });
 
     it("is dropped when it reads nothing for too long", async () => {
@@ -684,9 +635,7 @@ describe("PubSubSession", () => {
     const failures: Readonly<Record<string, () => Promise<void>>> = {
       rejects: () => Promise.reject(new Error("Connection is closed.")),
       hangs: () => new Promise(() => {}),
-      throws: () => {
-        throw new Error("a bug");
-      },
+      throws: throwing,
     };
     for (const [how, fail] of Object.entries(failures)) {
       it(`closes and resets though unsubscribing ${how}, and resets though closing ${how}`, async () => {
@@ -980,15 +929,8 @@ describe("PubSubSession", () => {
   }
 });
 
-/** What an event counts while it waits. */
-function sizeOf(data: string): number {
-  const alone = new FifoBuffer<InboundEvent>();
-  alone.push({ channel: "a", event: undefined, data, frame: encodeEvent({ data }) });
-  return alone.bytes;
-}
-
 function throwing(): never {
-  throw new Error("the sink is broken");
+  throw new Error("a bug");
 }
 
 type Deferred = ReturnType<typeof deferred<void>>;
@@ -1033,12 +975,10 @@ class ScriptedTransport implements Transport {
 
   readonly log = noLog;
 
-  /** Events arrive in one turn; answers their batch. */
-  deliver(channel: string, ...texts: readonly string[]): EventBatch {
-    const events = texts.map((data) => ({ channel, event: undefined, data, frame: encodeEvent({ data }) }));
-    const batch = new EventBatch(channel, events, true);
-    this.listener.deliver(batch);
-    return batch;
+  /** Events arrive in one turn. */
+  deliver(channel: string, ...texts: readonly string[]): void {
+    const events = texts.map((data) => plainEvent(channel, data));
+    this.listener.deliver(new EventBatch(channel, events, true));
   }
 }
 
