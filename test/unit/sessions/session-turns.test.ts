@@ -4,7 +4,6 @@ import { expect } from "chai";
 
 import { encodeEventId, tagOf } from "../../../lib/sse/event-id.js";
 import { readLoggedEvent } from "../../../lib/events/inbound-event.js";
-import type { PubSubSession } from "../../../lib/sessions/session.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { EMPTY } from "../../support/log-state.js";
 import { EPOCH } from "../../support/inbound-events.js";
@@ -169,16 +168,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(stream)).to.deep.equal(["log1", "log:21"]);
       });
 
-      it("is written plain messages among logged ones, in their order", async () => {
-        const stream = await rig.live(["log"]);
-        const since = written(stream);
-        rig.log("log");
-        rig.say("log", "plain");
-        rig.log("log");
-        await settle(1);
-        expect(since()).to.deep.equal({ data: ["log1", "plain", "log2"], writes: 1 });
-      });
-
       it("ends with the channel's last event though it waits as it is read", async () => {
         const stream = await rig.live(["log"]);
         const answered = deferred();
@@ -204,24 +193,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(
           stream.sink.events.map(({ event, data }) => (event === "message" ? data : event)),
         ).to.deep.equal(["connected", "log1", "log2", "closing"]);
-      });
-
-      it("gets pages of a long log in few writes, which are the same for all who read it", async () => {
-        const kilobyte = "x".repeat(1_000);
-        for (let index = 0; index < 200; index++) rig.logs.append("log", { data: `${index} ${kilobyte}` });
-        const streams = [
-          await rig.live(["log"], { lastEventId: "earliest" }),
-          await rig.live(["log"], { lastEventId: "earliest" }),
-        ];
-        await rig.quiet();
-        for (const stream of streams) {
-          expect(dataOf(stream).map((data) => parseInt(data, 10))).to.deep.equal(
-            Array.from({ length: 200 }, (_, index) => index),
-          );
-          // The head with the first frames, then 200 KB of 64 KiB each.
-          expect(stream.sink.writes).to.equal(1 + 4);
-          expect(stream.sink.events.at(-1)!.id).to.equal(idOf(["log", 200]));
-        }
       });
 
       it("is given the next part of a page once it has taken the one before", async () => {
@@ -309,36 +280,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(stream.session.statistics.bytesSent).to.equal(Buffer.byteLength(stream.sink.text));
       });
 
-      it("by a client that is gone: nothing more is asked of its rules, and the others get all", async () => {
-        const asked: string[] = [];
-        const stream: TurnStream = await rig.live(["a"], {
-          filter: ({ data }) => {
-            asked.push(data);
-            if (data === "2") stream.sink.leave();
-            return true;
-          },
-        });
-        const other = await rig.live(["a"]);
-        rig.say("a", "1", "2", "3");
-        await settle(1);
-        expect(stream.session.closeReason).to.equal("client-gone");
-        expect(asked).to.deep.equal(["1", "2"]);
-        expect(dataOf(other)).to.deep.equal(["1", "2", "3"]);
-      });
-
-      it("by close(): what came before it is written before the farewell, and nothing of what comes after", async () => {
-        const stream = await rig.live(["a", "b"]);
-        const since = written(stream);
-        rig.say("a", "1");
-        rig.say("b", "2");
-        const closed = stream.session.close("drain");
-        rig.say("a", "3");
-        await rig.quiet();
-        await closed;
-        expect(since().data).to.deep.equal(["1", "2", "closing"]);
-        expect(stream.session.statistics.messagesSent).to.equal(2);
-      });
-
       it("by a sink that fails: nothing of what it gathered counts as sent", async () => {
         const stream = await rig.live(["a", "b"]);
         stream.sink.write = () => {
@@ -350,17 +291,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(stream.session.closeReason).to.equal("write-error");
         expect(stream.session.statistics).to.include({ messagesSent: 0, messagesDropped: 3 });
       });
-    });
-
-    it("sends what is for it alone in order with those that were gathered", async () => {
-      const stream = await rig.live(["a", "b"]);
-      rig.say("a", "1");
-      rig.say("b", "2");
-      stream.session.send({ data: "3" });
-      rig.say("a", "4");
-      stream.session.send({ data: "5" });
-      await settle(1);
-      expect(dataOf(stream)).to.deep.equal(["1", "2", "3", "4", "5"]);
     });
 
     it("sends in order also what a rule sends while it is asked", async () => {
@@ -393,26 +323,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(stream)).to.deep.equal(["1", "2", "4"]);
       });
 
-      it("lets a stream join that gets nothing of what came before it", async () => {
-        let opened: TurnStream | undefined;
-        const open = (): void => {
-          opened ??= rig.open(["a"], { filter: ({ data }) => seen.push(data) > 0 });
-        };
-        const seen: string[] = [];
-        const until = (): boolean => (open(), false);
-        const first = await rig.live(["a"], { until });
-        const other = await rig.live(["a"]);
-        rig.say("a", "1", "2");
-        rig.flush();
-        await rig.quiet();
-        rig.say("a", "3");
-        rig.flush();
-        expect(dataOf(first)).to.deep.equal(["1", "2", "3"]);
-        expect(dataOf(other)).to.deep.equal(["1", "2", "3"]);
-        expect(dataOf(opened!)).to.deep.equal(["3"]);
-        expect(seen).to.deep.equal(["3"]);
-      });
-
       it("runs in the context in which its stream was opened, whoever has events passed on", async () => {
         const request = new AsyncLocalStorage<string>();
         const seen: (string | undefined)[] = [];
@@ -430,46 +340,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(seen).to.deep.equal(["its own", "its own", "its own"]);
       });
 
-      it("takes away the very channel of which it is given more, live or from a log", async () => {
-        const leaveAt = (data: string): Promise<TurnStream> => {
-          const leaving: Promise<TurnStream> = rig.live(["a", "log"], {
-            lastEventId: "earliest",
-            filter: (event) => {
-              if (event.data === data) void stream().session.removeChannel(event.channel);
-              return true;
-            },
-          });
-          const stream = (): TurnStream => rig.streams.at(-1)!;
-          return leaving;
-        };
-        for (let count = 0; count < 4; count++) rig.logs.append("log");
-        const behind = await leaveAt("log2");
-        const live = await leaveAt("2");
-        rig.say("a", "1", "2", "3");
-        rig.log("log");
-        rig.say("a", "4");
-        await rig.quiet();
-        // Nor the event itself: the rule was asked before it was written.
-        expect(dataOf(behind)).to.deep.equal(["log1", "1", "2", "3", "4"]);
-        expect(dataOf(live)).to.deep.equal(["log1", "log2", "log3", "log4", "1", "log5"]);
-      });
-
-      it("gets of a channel that is added what comes from then on, behind what came before", async () => {
-        const stream = await rig.live(["a"]);
-        const other = await rig.live(["b"]);
-        rig.say("a", "1");
-        rig.say("b", "2");
-        const added = stream.session.addChannel("b");
-        rig.say("a", "3");
-        await rig.quiet();
-        await added;
-        rig.say("b", "4");
-        rig.say("a", "5");
-        await settle(1);
-        expect(dataOf(stream)).to.deep.equal(["1", "3", "4", "5"]);
-        expect(dataOf(other)).to.deep.equal(["2", "4"]);
-      });
-
       it("gets what came within the turn of an addition before the id that tells of it, and is not blocked by that", async () => {
         const stream = await rig.live(["log", "a"]);
         const adding = stream.session.addChannel("log:2");
@@ -485,20 +355,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         await rig.quiet();
         expect(dataOf(stream)).to.deep.equal(["log1"]);
         expect(stream.sink.events.at(-1)!.id, "of the places that it had then").to.equal(idOf(["log", 1]));
-      });
-
-      it("has its rules asked about what came before a channel is added as if that were not there", async () => {
-        const stream: TurnStream = await rig.live(["a"], {
-          filter: () => {
-            void stream.session.removeChannel("b");
-            return true;
-          },
-        });
-        rig.say("a", "1");
-        const added = stream.session.addChannel("b");
-        await rig.quiet();
-        await added;
-        expect([...stream.session.channels]).to.deep.equal(["a", "b"]);
       });
     });
 
@@ -534,48 +390,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(since().data).to.deep.equal(
         subscriptions === "shared" ? ["1", "2", "gap", "3"] : ["1", "2", "error", "closing"],
       );
-    });
-
-    it("waits for more than one write only where a turn brings more than may be gathered", async () => {
-      const stream = await rig.live(["a"]);
-      const since = written(stream);
-      const text = "x".repeat(100_000);
-      rig.say("a", text, text);
-      expect(since().writes).to.equal(0);
-      rig.say("a", text);
-      expect(since().writes, "256 KiB are too much").to.equal(1);
-      rig.say("a", text);
-      await settle(1);
-      expect(since().writes).to.equal(2);
-      expect(dataOf(stream)).to.deep.equal([text, text, text, text]);
-    });
-
-    it("has all its writes gathered anew in each turn, however the one before has ended", async () => {
-      const faulty: TurnStream[] = [];
-      const actions: Readonly<Record<string, (session: PubSubSession) => unknown>> = {
-        "removes a channel": (session) => session.removeChannel("b"),
-        sends: (session) => session.send({ data: "own" }),
-        throws: () => {
-          throw new Error("its own fault");
-        },
-      };
-      for (const act of Object.values(actions)) {
-        const stream: TurnStream = await rig.live(["a", "b"], {
-          filter: ({ data }) => {
-            if (data === "act") void act(stream.session);
-            return true;
-          },
-        });
-        faulty.push(stream);
-      }
-      rig.say("b", "0");
-      rig.say("a", "act", "1");
-      rig.say("b", "2");
-      await rig.quiet();
-      const since = faulty.map(written);
-      rig.say("a", "3", "4");
-      await settle(1);
-      for (const look of since) expect(look()).to.deep.equal({ data: ["3", "4"], writes: 1 });
     });
   });
 }
