@@ -15,7 +15,7 @@ describe("a stream whose client does not read", () => {
   let rig: SessionRig;
 
   beforeEach(() => {
-    rig = new SessionRig();
+    rig = new SessionRig({ maxBufferedBytes: 10_000 });
   });
 
   afterEach("leaves nothing", async () => {
@@ -36,7 +36,6 @@ describe("a stream whose client does not read", () => {
 
   describe("disconnect", () => {
     it("is ended when too much waits, and comes back for all of it", async () => {
-      rig = new SessionRig({ maxBufferedBytes: 10_000 });
       const stream = await stall("disconnect", "a");
       for (let index = 0; index < 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(stream.session.closeReason).to.equal("slow-consumer");
@@ -49,7 +48,6 @@ describe("a stream whose client does not read", () => {
 
   describe("drop-oldest", () => {
     it("gets the newest, and is told first that it misses some, with the place behind them", async () => {
-      rig = new SessionRig({ maxBufferedBytes: 10_000 });
       const stream = await stall("drop-oldest", "a");
       for (let index = 1; index <= 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(stream.session.state).to.equal("subscribed");
@@ -74,7 +72,6 @@ describe("a stream whose client does not read", () => {
     });
 
     it("is told of it also when the stream is closed before it reads again", async () => {
-      rig = new SessionRig({ maxBufferedBytes: 10_000 });
       const stream = await stall("drop-oldest", "a");
       for (let index = 1; index <= 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       void stream.session.close("drain");
@@ -90,7 +87,6 @@ describe("a stream whose client does not read", () => {
     });
 
     it("gets what was sent to it alone, in its order among what is left", async () => {
-      rig = new SessionRig({ maxBufferedBytes: 10_000 });
       const stream = await stall("drop-oldest", "a");
       rig.publish("a", `1 ${KILOBYTE}`);
       stream.session.send({ data: "own 1" });
@@ -108,7 +104,6 @@ describe("a stream whose client does not read", () => {
     });
 
     it("has its last event of a channel, and ends after it", async () => {
-      rig = new SessionRig({ maxBufferedBytes: 10_000 });
       const stream = await stall("drop-oldest", "a", "b");
       rig.complete("a", "the end of a");
       for (let index = 1; index <= 10; index++) rig.publish("b", `${index} ${KILOBYTE}`);
@@ -176,7 +171,6 @@ describe("a stream whose client does not read", () => {
       const large = "y".repeat(9_000);
 
       it("gets it, as the newest, whatever waited before it", async () => {
-        rig = new SessionRig({ maxBufferedBytes: 10_000 });
         const stream = await stall(policy, "a");
         rig.publish("a", "old");
         rig.publish("a", large);
@@ -189,7 +183,6 @@ describe("a stream whose client does not read", () => {
       });
 
       it("is ended all the same by what may not be dropped", async () => {
-        rig = new SessionRig({ maxBufferedBytes: 10_000 });
         const stream = await stall(policy, "a");
         rig.publish("a", large);
         for (let index = 0; index < 5; index++) stream.session.send({ data: KILOBYTE });
@@ -197,7 +190,6 @@ describe("a stream whose client does not read", () => {
       });
 
       it("holds nothing any more once its channel was taken away", async () => {
-        rig = new SessionRig({ maxBufferedBytes: 10_000 });
         const stream = await stall(policy, "a", "b");
         rig.publish("a", large);
         await stream.session.removeChannel("a");
@@ -210,7 +202,6 @@ describe("a stream whose client does not read", () => {
 
   for (const policy of ["drop-oldest", "latest"] as const) {
     it(`${policy}: ends after the event that until names, though others come behind it`, async () => {
-      rig = new SessionRig({ maxBufferedBytes: 10_000 });
       const stream = await rig.open({ slowConsumer: policy, until: ({ data }) => data === "done" }, "a");
       stream.sink.takes = false;
       rig.publish("a", "blocks");
@@ -223,7 +214,6 @@ describe("a stream whose client does not read", () => {
     });
 
     it(`${policy}: loses nothing of a client that comes back with any id that it had`, async () => {
-      rig = new SessionRig({ maxBufferedBytes: 10_000 });
       const stream = await stall(policy, "a", "b");
       for (let index = 1; index <= 9; index++)
         rig.publish(index % 3 === 0 ? "b" : "a", `${index} ${KILOBYTE}`);
