@@ -112,7 +112,7 @@ describe("parseMessage()", () => {
         const end = ending === undefined ? "" : ` ${ending}`;
         expect(`${position?.epoch} ${position?.offset}${end}`).to.equal(line);
       }),
-      { numRuns: 2_000 },
+      { numRuns: 500 },
     );
   });
 });
