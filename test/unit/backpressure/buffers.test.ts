@@ -136,7 +136,7 @@ describe("ConflatingBuffer", () => {
       const choice = random();
       if (choice < 0.6) {
         const key = `k${Math.floor(random() * 8)}`;
-        const next = conflated(`${key} ${"x".repeat(Math.floor(random() * 20))}`);
+        const next = item(`${key} ${"x".repeat(Math.floor(random() * 20))}`);
         const replaced = plain.find(([known]) => known === key)?.[1];
         expect(buffer.push(next, key)).to.equal(replaced);
         plain = [...plain.filter(([known]) => known !== key), [key, next]];
@@ -163,17 +163,15 @@ describe("ConflatingBuffer", () => {
   });
 });
 
-function conflated(data: string): Item {
-  return { data, frame: `data: ${data}\n\n` };
-}
-
 function heapUsed(): number {
   collectGarbage();
   return process.memoryUsage().heapUsed;
 }
 
-function item(bytes: number): Item {
-  return { data: "x".repeat(bytes), frame: "y".repeat(bytes) };
+/** One of so many letters, or of a text. */
+function item(data: number | string): Item {
+  const text = typeof data === "number" ? "x".repeat(data) : data;
+  return { data: text, frame: text };
 }
 
 function collectGarbage(): void {

@@ -24,14 +24,9 @@ describe("a stream that gets some events only", () => {
     rig.publish("a", "mine 1", "other", "mine 2");
     rig.publish("a", "other");
     expect(stream.data).to.deep.equal(["mine 1", "mine 2"]);
+    expect(stream.session.statistics).to.include({ messagesSent: 2, messagesDropped: 0 });
     const back = await rig.open({ lastEventId: stream.lastId }, "a");
     expect(back.data).to.deep.equal(["other"]);
-  });
-
-  it("counts as sent only what was", async () => {
-    const { session } = await rig.open({ filter: isMine, until: () => false }, "a");
-    rig.publish("a", "mine 1", "other", "other");
-    expect(session.statistics).to.include({ messagesSent: 1, messagesDropped: 0 });
   });
 
   it("writes nothing for an event that it leaves out", async () => {
