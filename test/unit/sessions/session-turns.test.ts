@@ -340,6 +340,20 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(seen).to.deep.equal(["its own", "its own", "its own"]);
       });
 
+      it("has its rules asked about what came before a channel is added as if that were not there", async () => {
+        const stream: TurnStream = await rig.live(["a"], {
+          filter: () => {
+            void stream.session.removeChannel("b");
+            return true;
+          },
+        });
+        rig.say("a", "1");
+        const added = stream.session.addChannel("b");
+        await rig.quiet();
+        await added;
+        expect([...stream.session.channels]).to.deep.equal(["a", "b"]);
+      });
+
       it("gets what came within the turn of an addition before the id that tells of it, and is not blocked by that", async () => {
         const stream = await rig.live(["log", "a"]);
         const adding = stream.session.addChannel("log:2");
