@@ -20,10 +20,10 @@ describe("SubscriptionHub", () => {
     ({ hub, clock, connection } = rig);
   });
 
-  it("rig.connects with the first join, and once", async () => {
+  it("connects with the first join, and once", async () => {
     expect(rig.connects).to.equal(0);
-    await hub.join("a", new Member());
-    await hub.join("b", new Member());
+    await rig.member("a");
+    await rig.member("b");
     expect(rig.connects).to.equal(1);
   });
 
@@ -31,7 +31,7 @@ describe("SubscriptionHub", () => {
     it("subscribes once for all members of a channel", async () => {
       const members = [new Member(), new Member(), new Member()];
       await Promise.all(members.map((member) => hub.join("a", member)));
-      await hub.join("a", new Member());
+      await rig.member("a");
       expect(connection.log).to.deep.equal(["subscribe a"]);
       expect(hub.channels).to.deep.equal(["a"]);
     });
@@ -86,9 +86,7 @@ describe("SubscriptionHub", () => {
 
   describe("leave()", () => {
     it("ends the member's events at once", async () => {
-      const [first, second] = [new Member(), new Member()];
-      await hub.join("a", first);
-      await hub.join("a", second);
+      const [first, second] = [await rig.member("a"), await rig.member("a")];
       expect(hub.leave("a", first)).to.equal(true);
       rig.message("a", "x");
       clock.advance(10 * LINGER_MS);
@@ -133,8 +131,6 @@ describe("SubscriptionHub", () => {
     });
   });
 
-  describe("a message", () => {});
-
   describe("messages that are gathered", () => {
     // Whatever happens behind them happens behind them, and nothing is held back meanwhile.
     const ENDS: Readonly<Record<string, (member: Member) => unknown>> = {
@@ -176,10 +172,7 @@ describe("SubscriptionHub", () => {
 
   describe("a lost connection", () => {
     it("is told to each member once, with all its channels, when it is back", async () => {
-      const [both, one] = [new Member(), new Member()];
-      await hub.join("a", both);
-      await hub.join("b", both);
-      await hub.join("b", one);
+      const [both, one] = [await rig.member("a", "b"), await rig.member("b")];
       connection.lose();
       await settle();
       expect(both.gaps).to.deep.equal([]);
@@ -191,8 +184,7 @@ describe("SubscriptionHub", () => {
     });
 
     it("is told with whether messages had come that are in no log, for as long as anybody listens", async () => {
-      const member = new Member();
-      for (const name of ["plain", "logged", "both", "silent"]) await hub.join(name, member);
+      const member = await rig.member("plain", "logged", "both", "silent");
       rig.message("plain", "x");
       for (const text of ["at 1", "at 2"]) rig.message("logged", text);
       for (const text of ["at 1", "x", "at 2"]) rig.message("both", text);
@@ -256,7 +248,7 @@ describe("SubscriptionHub", () => {
   });
 
   it("keeps nothing of the channels and members that are gone, whether or not its connection is there", async () => {
-    await hub.join("a", new Member());
+    await rig.member("a");
     const before = heapUsed();
     for (let round = 0; round < 40; round++) {
       if (round % 2 === 0) connection.restore();
@@ -300,7 +292,7 @@ describe("SubscriptionHub", () => {
     });
 
     it("waits for a server that does not answer no longer than its deadline", async () => {
-      await hub.join("a", new Member());
+      await rig.member("a");
       connection.answer = () => new Promise(() => {});
       const closed = hub.close();
       await settle();
@@ -315,7 +307,7 @@ describe("SubscriptionHub", () => {
     });
 
     it("refuses who comes after it", async () => {
-      await hub.join("a", new Member());
+      await rig.member("a");
       const closed = hub.close();
       expect(await faultOf(hub.join("b", new Member()))).to.include({ code: "CLOSED" });
       await closed;
@@ -325,7 +317,7 @@ describe("SubscriptionHub", () => {
     });
 
     it("asks nothing of a connection that is away", async () => {
-      await hub.join("a", new Member());
+      await rig.member("a");
       connection.lose();
       connection.log.length = 0;
       await hub.close();
@@ -342,7 +334,7 @@ describe("SubscriptionHub", () => {
       dropped: 0,
       memberFaults: 0,
     });
-    await hub.join("a", new Member());
+    await rig.member("a");
     expect(hub.statistics).to.include({ connected: true, channels: 1, subscribed: 1 });
     connection.lose();
     expect(hub.statistics).to.include({ connected: false, channels: 1, subscribed: 0 });
