@@ -293,6 +293,17 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
+    it("sends what is for it alone in order with those that were gathered", async () => {
+      const stream = await rig.live(["a", "b"]);
+      rig.say("a", "1");
+      rig.say("b", "2");
+      stream.session.send({ data: "3" });
+      rig.say("a", "4");
+      stream.session.send({ data: "5" });
+      await settle(1);
+      expect(dataOf(stream)).to.deep.equal(["1", "2", "3", "4", "5"]);
+    });
+
     it("sends in order also what a rule sends while it is asked", async () => {
       const stream: TurnStream = await rig.live(["a", "b"], {
         filter: ({ data }) => {

@@ -60,6 +60,33 @@ describe("SubscriptionHub", () => {
       expect(members.every((member) => !hub.leave("a", member))).to.equal(true);
     });
 
+    it("keeps those who joined while another's refusal was being told", async () => {
+      connection.answer = () => Promise.reject(noperm());
+      const late = new Member();
+      await hub.join("a", new Member()).catch(() => {
+        connection.answer = () => Promise.resolve();
+        return hub.join("a", late);
+      });
+      rig.message("a", "x");
+      expect(late.heard).to.deep.equal(["x"]);
+    });
+
+    it("belongs to who joined last: an earlier join that fails takes nothing away", async () => {
+      const acknowledged = deferred();
+      connection.answer = () => acknowledged.promise;
+      const member = new Member();
+      const first = faultOf(hub.join("a", member));
+      await settle();
+      hub.leave("a", member);
+      clock.advance(LINGER_MS); // the first join has failed by now, and the member does not know yet
+      const second = hub.join("a", member);
+      expect(await first).to.include({ code: "ABORTED" });
+      acknowledged.resolve();
+      await second;
+      rig.message("a", "x");
+      expect(member.heard).to.deep.equal(["x"]);
+    });
+
     it("rejects when the member left before the acknowledgement and nobody else is there", async () => {
       const acknowledged = deferred();
       connection.answer = () => acknowledged.promise;
