@@ -7,30 +7,27 @@ import type { ErrorCode } from "../../../lib/error-catalogue.js";
 import { assertChannel, MAX_CHANNEL_BYTES, parseSelection } from "../../../lib/events/channel-name.js";
 
 describe("assertChannel()", () => {
-  const accepted = [
-    "notifications:admin",
-    ...["a", "with space", "*", "a?c", "h[ae]llo", "{tag}x", "日本語", "🎉", "ss:e"],
-    ...["__proto__", "constructor", "toString"],
-    ...["__key@0__:expired", "x__keyevent@0__:expired"],
-    "x".repeat(MAX_CHANNEL_BYTES),
-    "é".repeat(MAX_CHANNEL_BYTES / 2),
+  const accepted: readonly (readonly string[])[] = [
+    ["notifications:admin", "a", "with space", "*", "a?c", "h[ae]llo", "{tag}x", "日本語", "🎉", "ss:e"],
+    ["__proto__", "constructor", "toString"],
+    ["__key@0__:expired", "x__keyevent@0__:expired"],
+    ["x".repeat(MAX_CHANNEL_BYTES), "é".repeat(MAX_CHANNEL_BYTES / 2)],
   ];
-  for (const name of accepted) {
+  for (const name of accepted.flat()) {
     it(`takes ${label(name)}`, () => {
       expect(() => assertChannel(name, "sse:")).not.to.throw();
     });
   }
 
-  const refused = [
-    ...["a\r\nb", "a\u0000b", "\n", "a\tb", "\u001b[2J", "a\u007f", "\u001esse1"],
+  const refused: readonly (readonly unknown[])[] = [
+    ["a\r\nb", "a\u0000b", "\n", "a\tb", "\u001b[2J", "a\u007f", "\u001esse1"],
     // A lone surrogate would be the name of another channel on the wire.
-    ...["a\ud83d", "\udc4da", "\udc4d\ud83d"],
-    ...["", undefined, null, 5, true, {}, [], ["a"], Symbol("a"), new String("a"), () => "a"],
+    ["a\ud83d", "\udc4da", "\udc4d\ud83d"],
+    ["", undefined, null, 5, true, {}, [], ["a"], Symbol("a"), new String("a"), () => "a"],
     // Bytes of UTF-8 count.
-    "x".repeat(MAX_CHANNEL_BYTES + 1),
-    `${"é".repeat(MAX_CHANNEL_BYTES / 2)}x`,
+    ["x".repeat(MAX_CHANNEL_BYTES + 1), `${"é".repeat(MAX_CHANNEL_BYTES / 2)}x`],
   ];
-  for (const name of refused) {
+  for (const name of refused.flat()) {
     it(`refuses ${label(name)}`, () => {
       expectFault("INVALID_CHANNEL", () => assertChannel(name, "sse:"));
     });
@@ -77,10 +74,11 @@ describe("parseSelection()", () => {
 
   const withHole: string[] = [];
   withHole[1] = "a";
-  for (const selection of [
-    ...[true, 5, "", {}, [""], [undefined], ["a", null], ["a", 5], [["u:1", "admin"]], [[]], [{ a: "b" }]],
-    ...[new Set(["a"]), { 0: "a", length: 1 }, withHole],
-  ]) {
+  const refused: readonly (readonly unknown[])[] = [
+    [true, 5, "", {}, [""], [undefined], ["a", null], ["a", 5], [["u:1", "admin"]], [[]], [{ a: "b" }]],
+    [new Set(["a"]), { 0: "a", length: 1 }, withHole],
+  ];
+  for (const selection of refused.flat()) {
     it(`refuses ${inspect(selection)}`, () => {
       expectFault("INVALID_CHANNEL", () => parseSelection(selection, "sse:"));
     });

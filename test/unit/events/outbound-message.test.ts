@@ -65,10 +65,11 @@ describe("serializeMessage()", () => {
     });
   }
 
-  for (const event of [
-    ...["", 5, null, ["news"], {}, "a\nb", "a\rb", "a\r\nb", "a\u0000b"],
-    ...["error", "open", "connected", "gap", "closing"],
-  ]) {
+  const refused: readonly (readonly unknown[])[] = [
+    ["", 5, null, ["news"], {}, "a\nb", "a\rb", "a\r\nb", "a\u0000b"],
+    ["error", "open", "connected", "gap", "closing"],
+  ];
+  for (const event of refused.flat()) {
     it(`refuses the event ${inspect(event)}`, () => {
       expectFault("INVALID_EVENT", { event, data: "x" } as OutboundMessage);
     });

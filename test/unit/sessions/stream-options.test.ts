@@ -39,9 +39,9 @@ describe("assertStreamOptions()", () => {
     heartbeatMs: [0, "1", null],
     retryMs: [1.5, null],
     slowConsumer: [
-      ...["newest", "Latest", new String("latest"), ["latest"], () => "", 1, true, null],
-      ...[{}, { latestBy: "id" }, { lastestBy: () => "" }, { latestBy: () => "", drop: true }],
-    ],
+      ["newest", "Latest", new String("latest"), ["latest"], () => "", 1, true, null],
+      [{}, { latestBy: "id" }, { lastestBy: () => "" }, { latestBy: () => "", drop: true }],
+    ].flat(),
     onLimit: ["evict", 429, {}, null],
     onUnavailable: ["evict-oldest", 503, null],
     filter: [true, async () => true, null],

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { settle } from "../../support/eventually.js";
-import { HubRig, type Member } from "./hub-rig.js";
+import { HubRig, Member } from "./hub-rig.js";
 
 describe("SubscriptionHub, the messages of one turn", () => {
   let rig: HubRig;
@@ -210,6 +210,16 @@ describe("SubscriptionHub, the messages of one turn", () => {
       member!.onDeliver = () => {};
       inOneTurn("a3", "b3", "a4");
       expect(member!.heard.slice(1)).to.deep.equal(["a3", "b3", "a4"]);
+    });
+
+    it("are not given to who joins meanwhile", async () => {
+      const [first] = await members(["a"], ["a"]);
+      const late = new Member();
+      first!.onDeliver = () => void rig.hub.join("a", late);
+      inOneTurn("a1");
+      expect(late.heard).to.deep.equal([]);
+      inOneTurn("a2");
+      expect(late.heard).to.deep.equal(["a2"]);
     });
 
     it("may be followed by others, which come with the next turn", async () => {
