@@ -351,6 +351,30 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(seen).to.deep.equal(["its own", "its own", "its own"]);
       });
 
+      it("takes away the very channel of which it is given more, live or from a log", async () => {
+        const leaveAt = (data: string): Promise<TurnStream> => {
+          const leaving: Promise<TurnStream> = rig.live(["a", "log"], {
+            lastEventId: "earliest",
+            filter: (event) => {
+              if (event.data === data) void stream().session.removeChannel(event.channel);
+              return true;
+            },
+          });
+          const stream = (): TurnStream => rig.streams.at(-1)!;
+          return leaving;
+        };
+        for (let count = 0; count < 4; count++) rig.logs.append("log");
+        const behind = await leaveAt("log2");
+        const live = await leaveAt("2");
+        rig.say("a", "1", "2", "3");
+        rig.log("log");
+        rig.say("a", "4");
+        await rig.quiet();
+        // Nor the event itself: the rule was asked before it was written.
+        expect(dataOf(behind)).to.deep.equal(["log1", "1", "2", "3", "4"]);
+        expect(dataOf(live)).to.deep.equal(["log1", "log2", "log3", "log4", "1", "log5"]);
+      });
+
       it("has its rules asked about what came before a channel is added as if that were not there", async () => {
         const stream: TurnStream = await rig.live(["a"], {
           filter: () => {

@@ -364,15 +364,20 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("leaves a connection that is lost while it subscribes to the subscription itself", async () => {
-      transport.onSubscribe = () => {
-        transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
-        return Promise.reject(maxClients());
-      };
-      const session = create();
-      await faultOf(session.start());
-      expect(session.closeReason).to.equal("subscribe-failed");
-    });
+    for (const [how, end] of Object.entries({
+      fails: () => Promise.reject(maxClients()),
+      "is acknowledged all the same": () => Promise.resolve(),
+    })) {
+      it(`ends as subscribe-failed when its connection is lost while it subscribes, and SUBSCRIBE ${how}`, async () => {
+        transport.onSubscribe = () => {
+          transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
+          return end();
+        };
+        const session = create();
+        expect(await faultOf(session.start())).to.include({ code: "REDIS_UNAVAILABLE" });
+        expect(session.closeReason).to.equal("subscribe-failed");
+      });
+    }
   });
 
   describe("a slow client", () => {
