@@ -75,6 +75,11 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           ["plain", ""],
           ["log2", idOf(["log", 2], ["log:2", 1])],
         ]);
+        // Of one channel alone both get the same batch, and each its own ids.
+        rig.log("log");
+        await settle(1);
+        expect(alone.sink.events.at(-1)!.id).to.equal(idOf(["log", 3]));
+        expect(both.sink.events.at(-1)!.id).to.equal(idOf(["log", 3], ["log:2", 1]));
       });
 
       it("also where it is asked about each of them", async () => {
