@@ -124,7 +124,7 @@ function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number
   if (isTooLarge || (event !== undefined && isLargerThan(event, MAX_EVENT_NAME_BYTES))) {
     return { ...createReplacement(channel, "too-large"), ...place };
   }
-  if (ending === "broken") return { channel, event: "error", data, frame: BROKEN, ...place };
+  if (ending === "broken") return { ...createBroken(channel), data, ...place };
   // An event without data is not dispatched (9.2.6).
   if (ending !== undefined && event === undefined && data === "") {
     return { channel, event, data, frame: NOTHING, ...place };
@@ -135,6 +135,11 @@ function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number
     // The encoder refuses an event name that would begin another field.
     return null;
   }
+}
+
+/** The last event of a channel whose publisher was lost. */
+export function createBroken(channel: string): InboundEvent {
+  return { channel, event: "error", data: "", frame: BROKEN };
 }
 
 const BROKEN = encodeControl("error", {

@@ -6,8 +6,7 @@ import { judgePage, type OtherLog } from "./gap-rules.js";
 import { haveOtherStamps, placeBefore, type Position } from "../sse/event-id.js";
 import { type EventBatch, batchesOf } from "../events/event-batch.js";
 import type { HistoryPort, LogPage } from "./history-port.js";
-import type { Ending } from "../events/inbound-event.js";
-import type { InboundEvent } from "../events/inbound-event.js";
+import { createBroken, type Ending, type InboundEvent } from "../events/inbound-event.js";
 import { createGap, type GapReason } from "../events/gap.js";
 import type { ChannelLog } from "./log-head.js";
 
@@ -107,7 +106,9 @@ export class CatchUp {
   tellGap(channel: string, reason: GapReason, position: Position, ending: Ending | null = null): void {
     this.#context.onGap(reason, [channel]);
     const gap = createGap([channel], reason, channel);
-    this.#output.emit({ ...gap, position, ...(ending !== null && { ending }) });
+    const isCompleted = ending === "completed";
+    this.#output.emit({ ...gap, position, ...(isCompleted && { ending }) });
+    if (ending === "broken") this.#output.emit({ ...createBroken(channel), position, ending });
   }
 
   /** Passes on the stored events that follow. If the session then has all events, the track is not behind any more. */

@@ -11,20 +11,6 @@ describe("BufferBudget", () => {
     order = [];
   });
 
-  it("sums up what waits for all streams, as each says last", () => {
-    const [one, another] = [stream("one"), stream("another")];
-    budget.note(one, 30);
-    budget.note(another, 50);
-    expect(budget.bytes).to.equal(80);
-    budget.note(one, 10);
-    expect(budget.bytes).to.equal(60);
-    budget.note(another, 0);
-    budget.note(one, 0);
-    expect(budget.bytes).to.equal(0);
-    expect(budget.exceeded).to.equal(0);
-    expect(order).to.deep.equal([]);
-  });
-
   it("lets exactly as much wait as it says", () => {
     budget.note(stream("one"), 100);
     expect(order).to.deep.equal([]);
@@ -125,23 +111,6 @@ describe("BufferBudget", () => {
     );
     expect(deepest).to.equal(1);
     expect(budget.exceeded).to.be.greaterThan(900);
-  });
-
-  it("has nobody give way for one that gives way itself", () => {
-    const victim = stream("victim");
-    const ending: Waiting = {
-      relieve() {
-        order.push("ending");
-        // What ends a stream may let others of its user end.
-        budget.note(victim, 0);
-        budget.note(ending, 0);
-      },
-    };
-    budget.note(victim, 45);
-    budget.note(ending, 55);
-    budget.note(stream("last"), 1);
-    expect(order).to.deep.equal(["ending"]);
-    expect(budget.bytes).to.equal(1);
   });
 
   it("works on after one has thrown", () => {

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { EventBatch } from "../../../lib/events/event-batch.js";
+import { batchesOf, EventBatch } from "../../../lib/events/event-batch.js";
 import { addId } from "../../../lib/sse/frame.js";
 import type { InboundEvent } from "../../../lib/events/inbound-event.js";
 import { EPOCH, loggedEvent, plainEvent } from "../../support/inbound-events.js";
@@ -25,10 +25,6 @@ describe("EventBatch", () => {
       expect(batchOf(first, other).run).to.equal(null);
     });
 
-    it("is a run also of one event", () => {
-      expect(batchOf(at(7)).run).to.deep.include({ first: 7, last: { epoch: EPOCH, offset: 7 } });
-    });
-
     it("is a run also where the last of them ends the channel", () => {
       const end = loggedEvent("a", 8, { ending: "completed" });
       const batch = batchOf(at(7), end);
@@ -38,12 +34,10 @@ describe("EventBatch", () => {
   });
 
   const NO_RUNS: Readonly<Record<string, readonly InboundEvent[]>> = {
-    "with a hole": [at(7), at(9)],
     "with a hole behind others": [at(7), at(8), at(9), at(11)],
     "with one that comes twice": [at(7), at(7)],
     "that go back": [at(8), at(7)],
     "of two epochs": [at(7), loggedEvent("a", 8, { epoch: "12345678" })],
-    "of two epochs, the second of which begins anew": [at(7), loggedEvent("a", 1, { epoch: "12345678" })],
     "that end in the middle": [loggedEvent("a", 7, { ending: "completed" }), at(8)],
     "with a plain one between them": [at(7), plainEvent("a", "x"), at(8)],
     "with a plain one before them": [plainEvent("a", "x"), at(7)],
@@ -57,16 +51,10 @@ describe("EventBatch", () => {
     });
   }
 
-  it("is plain where no event is in a log", () => {
-    const batch = batchOf(plainEvent("a", "x"), plainEvent("a", "y"));
-    expect(batch.isPlain).to.equal(true);
-    expect(batch.run).to.equal(null);
-  });
-
-  it("is not plain where an event without a place ends the channel", () => {
-    const batch = batchOf(plainEvent("a", "x"), { ...plainEvent("a", ""), ending: "broken" });
-    expect(batch.isPlain).to.equal(false);
-    expect(batch.run).to.equal(null);
+  it("is plain where no event is in a log, or ends the channel", () => {
+    const plain = plainEvent("a", "x");
+    expect(batchOf(plain, plain)).to.include({ isPlain: true, run: null });
+    expect(batchOf(plain, { ...plain, ending: "broken" })).to.include({ isPlain: false, run: null });
   });
 
   describe("encodes", () => {
@@ -97,5 +85,50 @@ describe("EventBatch", () => {
       expect(new EventBatch("a", [event], true).block.payload).to.be.instanceOf(Buffer);
       expect(new EventBatch("a", [event], false).block.payload).to.be.a("string");
     });
+  });
+});
+
+describe("batchesOf()", () => {
+  /** From how much text on a batch is a write of its own. */
+  const BATCH_LENGTH = 64 * 1024;
+
+  /** Events whose frames have these lengths. */
+  const eventsOf = (...lengths: readonly number[]): readonly InboundEvent[] =>
+    lengths.map((length, index) =>
+      loggedEvent("a", index + 1, { data: "x".repeat(length - "data: \n\n".length) }),
+    );
+
+  const offsetsOf = (...lengths: readonly number[]): unknown =>
+    batchesOf(eventsOf(...lengths)).map(({ events }) => events.map(({ position }) => position!.offset));
+
+  it("ends a batch with the event that brings it to its length, and leaves none empty", () => {
+    const half = BATCH_LENGTH / 2;
+    expect(offsetsOf()).to.deep.equal([]);
+    expect(offsetsOf(half, half - 1, 50, 50, half, half)).to.deep.equal([
+      [1, 2, 3],
+      [4, 5, 6],
+    ]);
+    expect(offsetsOf(BATCH_LENGTH, BATCH_LENGTH)).to.deep.equal([[1], [2]]);
+  });
+
+  it("has every event once, in its order, each batch following on the one before", () => {
+    const events = eventsOf(...Array.from({ length: 500 }, (_, index) => 8 + ((index * 7_919) % 3_000)));
+    const batches = batchesOf(events);
+    expect(batches.length).to.be.greaterThan(5);
+    expect(batches.flatMap((batch) => batch.events)).to.deep.equal(events);
+    let next = 1;
+    for (const { channel, run, block, events: own } of batches) {
+      expect(channel).to.equal("a");
+      expect(run).to.deep.include({ first: next, last: own.at(-1)!.position });
+      next += own.length;
+      expect(block.text.length).to.be.lessThan(BATCH_LENGTH + 3_000);
+    }
+  });
+
+  it("is made once for all streams that read the page, and their bytes too", () => {
+    const events = eventsOf(100, 100);
+    expect(batchesOf(events)).to.equal(batchesOf(events));
+    expect(batchesOf(events)[0]!.isShared).to.equal(true);
+    expect(batchesOf([...events])[0], "another page of the same events").not.to.equal(batchesOf(events)[0]);
   });
 });

@@ -1,8 +1,8 @@
 import { expect } from "chai";
 
 import { assertChannel, NO_CHANNEL } from "../../../lib/events/channel-name.js";
-import { encodeEnvelope } from "../../../lib/events/inbound-event.js";
-import { readInboundEvent } from "../../../lib/events/inbound-event.js";
+import { encodeEnvelope, type Envelope } from "../../../lib/events/inbound-event.js";
+import { readInboundEvent, readLoggedEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
 import { createGap } from "../../../lib/events/gap.js";
 import { parseEvents, type ReceivedEvent } from "../../support/sse-client.js";
 
@@ -25,15 +25,11 @@ describe("readInboundEvent()", () => {
     expect(received("c", message)).to.deep.equal([{ event: "news", data: "a\nb", id: undefined }]);
   });
 
-  for (const event of ["connected", "gap", "error", "closing", "open"]) {
-    it(`drops an envelope that poses as the event "${event}"`, () => {
-      expect(readInboundEvent("c", encodeEnvelope({ event, data: "x" }), MAX_BYTES)).to.equal(null);
-    });
-  }
-
-  for (const event of ["a\rdata: evil", "a\u0000", "\r"]) {
-    it(`drops an envelope with the event name ${JSON.stringify(event)}`, () => {
-      expect(readInboundEvent("c", encodeEnvelope({ event, data: "x" }), MAX_BYTES)).to.equal(null);
+  for (const event of ["connected", "gap", "error", "closing", "open", "a\rdata: evil", "a\u0000", "\r"]) {
+    it(`drops an envelope with the event name ${JSON.stringify(event)}, with or without a place`, () => {
+      for (const place of ["", "0123abcd 9"]) {
+        expect(readInboundEvent("c", `\u001esse1\n${place}\n${event}\nx`, MAX_BYTES)).to.equal(null);
+      }
     });
   }
 
@@ -64,10 +60,6 @@ describe("readInboundEvent()", () => {
     expect(readInboundEvent("c", "plain", MAX_BYTES)).to.not.have.property("position");
   });
 
-  it("drops what poses as a control event, whatever place it has", () => {
-    expect(readInboundEvent("c", "\u001esse1\n0123abcd 9\nclosing\n{}", MAX_BYTES)).to.equal(null);
-  });
-
   it("passes on what is left of bytes that are no UTF-8", () => {
     const message = Buffer.from([0x61, 0xff, 0xfe, 0x62]).toString();
     expect(received("c", message)).to.deep.equal([
@@ -78,6 +70,8 @@ describe("readInboundEvent()", () => {
   it("tells a gap in place of data that is too large, counted in bytes of UTF-8", () => {
     expect(readInboundEvent("c", "x".repeat(MAX_BYTES), MAX_BYTES)?.event).to.equal(undefined);
     expect(readInboundEvent("c", "é".repeat(MAX_BYTES / 2), MAX_BYTES)?.event).to.equal(undefined);
+    const enveloped = encodeEnvelope({ event: "news", data: "x".repeat(MAX_BYTES) });
+    expect(readInboundEvent("c", enveloped, MAX_BYTES)?.event, "not the envelope around it").to.equal("news");
     for (const message of [
       "x".repeat(MAX_BYTES + 1),
       "é".repeat(MAX_BYTES / 2 + 1),
@@ -96,11 +90,6 @@ describe("readInboundEvent()", () => {
     }
   });
 
-  it("counts the data, not the envelope around it", () => {
-    const message = encodeEnvelope({ event: "news", data: "x".repeat(MAX_BYTES) });
-    expect(readInboundEvent("c", message, MAX_BYTES)?.event).to.equal("news");
-  });
-
   it("gives an event as `until` sees it the data that its frame has", () => {
     for (const message of ["plain", encodeEnvelope({ event: "e", data: "d" }), "x".repeat(MAX_BYTES + 1)]) {
       const event = readInboundEvent("c", message, MAX_BYTES)!;
@@ -109,6 +98,64 @@ describe("readInboundEvent()", () => {
       ]);
     }
   });
+});
+
+describe("readLoggedEvent()", () => {
+  const position = { epoch: "0badcafe", offset: 7 };
+  const live = (event: string, data: string, ending = ""): InboundEvent | null =>
+    readInboundEvent("c", `\u001esse1\n0badcafe 7${ending}\n${event}\n${data}`, MAX_BYTES);
+  const logged = (event: Partial<Envelope>): InboundEvent =>
+    readLoggedEvent("c", { event: undefined, data: "", position, ...event }, MAX_BYTES);
+
+  it("makes of an entry what was made of it live", () => {
+    for (const [event, data] of [
+      ["", "a"],
+      ["news", "a\nb"],
+      ["", ""],
+      ["news", "x".repeat(MAX_BYTES + 1)],
+    ] as const) {
+      expect(logged({ event: event === "" ? undefined : event, data })).to.deep.equal(live(event, data));
+    }
+  });
+
+  for (const ending of ["completed", "broken"] as const) {
+    it(`keeps that it was the last, and ${ending}`, () => {
+      const event = logged({ data: "z", ending });
+      expect(event).to.deep.equal(live("", "z", ` ${ending}`));
+      expect(event).to.deep.include({ position, ending });
+    });
+  }
+
+  it("shows a client no event for an end without one", () => {
+    expect(logged({ ending: "completed" }).frame).to.equal("");
+  });
+
+  it("tells a client that the writer was lost, whatever the entry says", () => {
+    for (const data of ["", "password=hunter2"]) {
+      const [event] = parseEvents(logged({ data, ending: "broken" }).frame);
+      expect(event?.event).to.equal("error");
+      expect(JSON.parse(event!.data)).to.deep.equal({
+        code: "BROKEN",
+        message: "this stream was broken off before its end",
+      });
+    }
+  });
+
+  it("tells a gap in its place of one that is too large, the last one too", () => {
+    const data = "é".repeat(MAX_BYTES / 2 + 1);
+    const event = logged({ data, ending: "completed" });
+    expect(event).to.deep.include({ event: "gap", position, ending: "completed" });
+    expect(JSON.parse(event.data)).to.deep.equal({ channels: ["c"], reason: "too-large" });
+  });
+
+  for (const event of ["connected", "gap", "error", "closing", "open", "a\rb", "a\0b"]) {
+    it(`tells a gap in place of one that was written as ${JSON.stringify(event)}`, () => {
+      const gap = logged({ event, data: "evil" });
+      expect(gap).to.deep.include({ channel: "c", event: "gap", position });
+      expect(JSON.parse(gap.data)).to.deep.equal({ channels: ["c"], reason: "invalid" });
+      expect(gap.frame).to.not.include("evil");
+    });
+  }
 });
 
 describe("createGap()", () => {

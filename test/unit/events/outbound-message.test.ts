@@ -25,13 +25,10 @@ describe("serializeMessage()", () => {
       [NaN, "null"],
       [new Date(0), '"1970-01-01T00:00:00.000Z"'],
     ] as const;
-    for (const [data, text] of cases) {
-      expect(serializeMessage({ data }, 100)).to.deep.equal({ event: undefined, data: text });
-    }
-  });
-
-  it("keeps the event's name", () => {
-    expect(serializeMessage({ event: "news", data: 1 }, 100)).to.deep.equal({ event: "news", data: "1" });
+    for (const event of [undefined, "news"])
+      for (const [data, text] of cases) {
+        expect(serializeMessage({ event, data }, 100)).to.deep.equal({ event, data: text });
+      }
   });
 
   it("refuses a field that it does not know, unless it is undefined, and repeats no odd name", () => {
@@ -68,15 +65,13 @@ describe("serializeMessage()", () => {
     });
   }
 
-  for (const event of ["", 5, null, ["news"], {}, "a\nb", "a\rb", "a\r\nb", "a\u0000b"]) {
+  const refused: readonly (readonly unknown[])[] = [
+    ["", 5, null, ["news"], {}, "a\nb", "a\rb", "a\r\nb", "a\u0000b"],
+    ["error", "open", "connected", "gap", "closing"],
+  ];
+  for (const event of refused.flat()) {
     it(`refuses the event ${inspect(event)}`, () => {
       expectFault("INVALID_EVENT", { event, data: "x" } as OutboundMessage);
-    });
-  }
-
-  for (const event of ["error", "open", "connected", "gap", "closing"]) {
-    it(`refuses the reserved event "${event}"`, () => {
-      expectFault("INVALID_EVENT", { event, data: "x" });
     });
   }
 
@@ -110,7 +105,6 @@ describe("serializeMessage()", () => {
   }
 
   it("refuses a message without data", () => {
-    expectFault("UNSERIALIZABLE", {} as OutboundMessage);
     expect(() => serializeMessage({ event: "x" } as OutboundMessage, 100)).to.throw(
       "expected a message { event?, data } with data, got none",
     );

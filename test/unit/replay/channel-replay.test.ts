@@ -1,5 +1,4 @@
 import { expect } from "chai";
-import * as fc from "fast-check";
 
 import { ChannelReplay } from "../../../lib/replay/channel-replay.js";
 import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
@@ -43,14 +42,6 @@ describe("ChannelReplay", () => {
     it(`says "${verdict}" of ${what}`, () => expect(track.judge(given)).to.equal(verdict));
   }
 
-  it("begins anew behind its end, with the first event of another log", () => {
-    track.ended = "completed";
-    track.reopen();
-    expect([track.ended, track.endedEpoch]).to.deep.equal([null, EPOCH]);
-    expect(track.judge(event(2, OTHER))).to.equal("hole");
-    expect(track.judge(event(1, OTHER))).to.equal("pass");
-  });
-
   it("gives what waits in its order, up to the first hole, without what was had already", () => {
     for (const each of [event(4), plain("a"), event(6), event(6), event(7), event(9), plain("b")]) {
       track.hold(each, 10_000);
@@ -74,41 +65,5 @@ describe("ChannelReplay", () => {
       .to.be.lessThan(full / 2)
       .and.greaterThan(0);
     expect(takeAll(track)).to.deep.equal(["a"]);
-  });
-
-  it("remembers the first event with a place that came, though it is not held any more", () => {
-    expect(track.firstHeard).to.equal(null);
-    track.hold(plain("a"), 10_000);
-    expect(track.firstHeard).to.equal(null);
-    track.hold(event(8), 10_000);
-    track.hold(event(7), 10_000);
-    track.forgetLogged();
-    expect(track.firstHeard).to.deep.equal({ epoch: EPOCH, offset: 8 });
-  });
-
-  it("never has more than may be and one, and counts what it has", () => {
-    const given = fc.array(
-      fc.oneof(
-        fc.nat(30).map((offset) => event(offset + 1)),
-        fc.constant(null),
-      ),
-    );
-    fc.assert(
-      fc.property(given, fc.integer({ min: 300, max: 3_000 }), (list, max) => {
-        const own = new ChannelReplay("c");
-        own.position = { epoch: EPOCH, offset: 3 };
-        for (const each of list) {
-          if (each === null) {
-            takeAll(own);
-          } else {
-            own.hold(each, max);
-            expect(own.waitingBytes).to.be.at.most(max);
-          }
-        }
-        own.forgetLogged();
-        expect(own.waitingBytes).to.equal(0);
-        expect(own.next()).to.equal(undefined);
-      }),
-    );
   });
 });

@@ -1,25 +1,18 @@
 import { expect } from "chai";
 
-import type { Tail } from "../../../lib/replay/history-port.js";
+import type { LogState } from "../../../lib/replay/history-port.js";
 import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
 import { LogHead } from "../../../lib/replay/log-head.js";
+import { logState } from "../../support/log-state.js";
 
 const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
 
 const heard = (offset: number | string, epoch = EPOCH, ending = ""): InboundEvent =>
   readInboundEvent("c", `\u001esse1\n${epoch} ${offset}${ending && ` ${ending}`}\n\nx`, 100)!;
-const plain = readInboundEvent("c", "x", 100)!;
-const at = (offset: number, readAt: number, epoch = EPOCH, given: Partial<Tail> = {}) => ({
-  position: { epoch, offset },
-  ending: null,
-  finite: false,
-  at: 1_000,
-  isInvalid: false,
-  run: 0,
-  mayHaveLost: false,
+const at = (offset: number, readAt: number, epoch = EPOCH, given: Partial<LogState> = {}): LogState => ({
+  ...logState({ epoch, offset }, { readAt }),
   ...given,
-  readAt,
 });
 
 describe("LogHead", () => {
@@ -42,12 +35,6 @@ describe("LogHead", () => {
     expect(top(), "begun before").to.equal(null);
     tracker.note(at(5, 4));
     expect(top()).to.equal(5);
-  });
-
-  it("counts from the first acknowledgement, when another session joins", () => {
-    tracker.established(3);
-    tracker.established(9);
-    expect(tracker.since).to.equal(3);
   });
 
   it("goes on with what it hears", () => {
@@ -100,15 +87,6 @@ describe("LogHead", () => {
     expect(top(), "begun before the hole was heard").to.equal(null);
     tracker.note(at(8, 5));
     expect(top()).to.equal(8);
-  });
-
-  it("does not know the tail in another life of the log, either", () => {
-    tracker.established(0);
-    tracker.note(at(5, 1));
-    tracker.heard(heard(6, OTHER), 1);
-    expect(top()).to.equal(null);
-    tracker.note(at(6, 2, OTHER));
-    expect(tracker.tail?.position).to.deep.equal({ epoch: OTHER, offset: 6 });
   });
 
   it("is not moved back into a life that is over, by a page that was read before", () => {
@@ -208,13 +186,5 @@ describe("LogHead", () => {
     expect(tracker.heard(heard(id(3)), 1), "long ago").to.deep.equal({ to: null });
     tracker.heard(heard(id(40)), 1);
     expect(tracker.heard(heard(id(29)), 1), "before a hole").to.deep.equal({ to: null });
-  });
-
-  it("remembers that a message without a place came, also over a lost connection", () => {
-    tracker.established(0);
-    expect(tracker.unlogged).to.equal(false);
-    tracker.heard(plain, 0);
-    tracker.lost();
-    expect(tracker.unlogged).to.equal(true);
   });
 });

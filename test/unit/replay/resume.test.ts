@@ -3,13 +3,13 @@ import * as fc from "fast-check";
 
 import {
   ClientPlaces,
+  parseWish,
+  type Wish,
   encodeEventId,
   parseEventId,
-  parseWish,
   tagOf,
   type EventIdEntry,
   type Position,
-  type Wish,
 } from "../../../lib/sse/event-id.js";
 import type { Tail } from "../../../lib/replay/history-port.js";
 import { decideStart } from "../../../lib/replay/gap-rules.js";
@@ -129,106 +129,95 @@ describe("decideStart()", () => {
       typeof wish === "string" || wish instanceof ClientPlaces ? wish : new ClientPlaces(wish, ["c"]);
     return decideStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS });
   };
-  const top = { epoch: EPOCH, offset: 10 };
-
-  it("begins with what comes from now on", () => {
-    expect(start("now")).to.deep.equal({ position: top, resumed: false, gap: null });
-  });
-
-  it("begins a channel that will be completed, or was, from its beginning", () => {
-    const whole = { position: { epoch: EPOCH, offset: 0 }, resumed: false, gap: null };
-    expect(start("now", { finite: true })).to.deep.equal(whole);
-    expect(start("now", { ending: "completed" })).to.deep.equal(whole);
-    expect(start("now", { ending: "broken" })).to.deep.equal(whole);
-    expect(start("earliest")).to.deep.equal(whole);
-  });
-
-  it("goes on where the client was", () => {
-    for (const offset of [0, 1, 9, 10]) {
-      expect(start(cursor(offset))).to.deep.equal({
-        position: { epoch: EPOCH, offset },
-        resumed: true,
-        gap: null,
-      });
-    }
-    expect(start(cursor(4), { finite: true }), "also where it is to be completed").to.deep.equal({
-      position: { epoch: EPOCH, offset: 4 },
-      resumed: true,
-      gap: null,
-    });
-  });
-
-  const refused: readonly (readonly [string, Wish | readonly EventIdEntry[], string])[] = [
-    ["what is no cursor", "malformed", "malformed"],
-    ["a cursor of other channels", cursor(3, EPOCH, "d"), "foreign"],
-    ["a cursor of another life", cursor(3, OTHER), "epoch"],
-    ["a cursor ahead of the log", cursor(11), "future"],
-    ["the largest cursor there is", cursor(Number.MAX_SAFE_INTEGER), "future"],
+  const wasEmpty = (since: number, run = 0): Wish | readonly EventIdEntry[] => [
+    { tag: tagOf("c"), ...none(since), run },
   ];
-  for (const [what, wish, gap] of refused) {
-    it(`tells the gap "${gap}" of ${what}, and begins with what comes`, () => {
-      expect(start(wish)).to.deep.equal({ position: top, resumed: false, gap });
-    });
+  const stamped = (stamp: number): readonly EventIdEntry[] => [{ ...cursor(10)[0]!, stamp }];
+  const top = { epoch: EPOCH, offset: 10 };
+  const newest = { ...top, stamp: 1_000_010 };
+  const noLog = none(NOW);
+  const now = { position: top, resumed: false };
+  const whole = { position: { epoch: EPOCH, offset: 0 }, resumed: false };
+  const resumed = { ...whole, resumed: true };
+
+  type Case = readonly [
+    client: string,
+    wish: Wish | readonly EventIdEntry[],
+    log: Partial<Tail>,
+    expected: { readonly position: Position; readonly resumed: boolean; readonly gap?: string },
+  ];
+  const CASES: readonly Case[] = [
+    ["that says nothing, at what comes from now on", "now", {}, now],
+    ["of a channel that will be completed, at its beginning", "now", { finite: true }, whole],
+    ["of a channel that was completed, at its beginning", "now", { ending: "completed" }, whole],
+    ["of a channel that was broken off, at its beginning", "now", { ending: "broken" }, whole],
+    ["that asks for the earliest, at the beginning", "earliest", {}, whole],
+    ["where it was, though the channel is to be completed", cursor(0), { finite: true }, resumed],
+    ["behind a gap: no cursor", "malformed", {}, { ...now, gap: "malformed" }],
+    ["behind a gap: a cursor of other channels", cursor(3, EPOCH, "d"), {}, { ...now, gap: "foreign" }],
+    ["behind a gap: a cursor of another life", cursor(3, OTHER), {}, { ...now, gap: "epoch" }],
+    ["behind a gap: a cursor ahead of the log", cursor(11), {}, { ...now, gap: "future" }],
+    [
+      "behind a gap: the largest cursor there is",
+      cursor(Number.MAX_SAFE_INTEGER),
+      {},
+      { ...now, gap: "future" },
+    ],
+    [
+      "behind a gap: the log has another event at its place",
+      stamped(1_999_999),
+      { position: newest },
+      { position: newest, resumed: false, gap: "future" },
+    ],
+    [
+      "where it was: the log has the same event there",
+      stamped(1_000_010),
+      { position: newest },
+      { position: newest, resumed: true },
+    ],
+    [
+      "where it was: it does not know which event that was",
+      cursor(10),
+      { position: newest },
+      { position: top, resumed: true },
+    ],
+    ["that knew no log, at the first event since", wasEmpty(NOW - MEMORY_MS), {}, resumed],
+    ["that knew no log, by a clock that was set back", wasEmpty(NOW + 5), {}, resumed],
+    [
+      "behind a gap: it knew no log so long ago that one may have been lost",
+      wasEmpty(NOW - MEMORY_MS - 1),
+      {},
+      { ...now, gap: "epoch" },
+    ],
+    [
+      "behind a gap: it knew no log, and Redis has lost its data in a restart since",
+      wasEmpty(NOW, 1),
+      { run: 2, mayHaveLost: true },
+      { ...now, gap: "epoch" },
+    ],
+    ["that knew no log, over a restart that lost nothing", wasEmpty(NOW, 1), { run: 2 }, resumed],
+    ["that knew no log, of the same run", wasEmpty(NOW, 1), { run: 1, mayHaveLost: true }, resumed],
+    ["that knew no log, of an unknown run", wasEmpty(NOW, 1), { run: 0, mayHaveLost: true }, resumed],
+    ["that knew no log, nor its run", wasEmpty(NOW, 0), { run: 2, mayHaveLost: true }, resumed],
+    ["of no log still", wasEmpty(NOW - 5), { position: noLog }, { position: noLog, resumed: true }],
+    ["of no log, from now on", "now", { position: noLog }, { position: noLog, resumed: false }],
+    ["of no log, from the earliest", "earliest", { position: noLog }, { position: noLog, resumed: false }],
+    [
+      "behind a gap: its log is gone",
+      cursor(3),
+      { position: noLog },
+      { position: noLog, resumed: false, gap: "epoch" },
+    ],
+  ];
+  for (const [client, wish, log, expected] of CASES) {
+    it(`begins for a client ${client}`, () =>
+      expect(start(wish, log)).to.deep.equal({ gap: null, ...expected }));
   }
-
-  it("tells that the log has another event at the client's place, and goes on from the same one", () => {
-    const newest = { epoch: EPOCH, offset: 10, stamp: 1_000_010 };
-    const other = { ...cursor(10)[0]!, stamp: 1_999_999 };
-    expect(start([other], { position: newest })).to.deep.equal({
-      position: newest,
-      resumed: false,
-      gap: "future",
-    });
-    const same = { ...other, stamp: newest.stamp };
-    expect(start([same], { position: newest })).to.deep.equal({ position: newest, resumed: true, gap: null });
-    const unknown = { position: { epoch: EPOCH, offset: 10 }, resumed: true, gap: null };
-    expect(start(cursor(10), { position: newest })).to.deep.equal(unknown);
-  });
-
-  describe("in a channel that had no log", () => {
-    const wasEmpty = (since: number, run = 0): readonly EventIdEntry[] => [
-      { tag: tagOf("c"), ...none(since), run },
-    ];
-
-    it("begins with the first event that has come since", () => {
-      const beginning = { position: { epoch: EPOCH, offset: 0 }, resumed: true, gap: null };
-      expect(start(wasEmpty(NOW - MEMORY_MS))).to.deep.equal(beginning);
-      expect(start(wasEmpty(NOW + 5)), "the clock was set back").to.deep.equal(beginning);
-      expect(start(wasEmpty(NOW), {}, 9)).to.deep.include({ position: top, gap: "limit" });
-    });
-
-    it("tells a gap if that was so long ago that a log may have existed and been lost", () => {
-      expect(start(wasEmpty(NOW - MEMORY_MS - 1))).to.deep.equal({
-        position: top,
-        resumed: false,
-        gap: "epoch",
-      });
-    });
-
-    it("tells a gap if Redis has lost its data in a restart since", () => {
-      const gone = { position: top, resumed: false, gap: "epoch" };
-      expect(start(wasEmpty(NOW, 1), { run: 2, mayHaveLost: true })).to.deep.equal(gone);
-      const kept: readonly Partial<Tail>[] = [
-        { run: 2 },
-        { run: 1, mayHaveLost: true },
-        { run: 0, mayHaveLost: true },
-      ];
-      for (const given of kept) expect(start(wasEmpty(NOW, 1), given).resumed).to.equal(true);
-      expect(start(wasEmpty(NOW, 0), { run: 2, mayHaveLost: true }).resumed).to.equal(true);
-    });
-
-    it("has missed nothing if there is still no log", () => {
-      const position = none(NOW);
-      expect(start(wasEmpty(NOW - 5), { position })).to.deep.equal({ position, resumed: true, gap: null });
-      expect(start("now", { position })).to.deep.equal({ position, resumed: false, gap: null });
-      expect(start("earliest", { position })).to.deep.equal({ position, resumed: false, gap: null });
-      expect(start(cursor(3), { position }), "its log is gone").to.deep.include({ position, gap: "epoch" });
-    });
-  });
 
   it('tells the gap "limit" of more events than may be sent again', () => {
     expect(start(cursor(4), {}, 6).resumed).to.equal(true);
-    expect(start(cursor(4), {}, 5)).to.deep.equal({ position: top, resumed: false, gap: "limit" });
+    expect(start(cursor(4), {}, 5)).to.deep.equal({ ...now, gap: "limit" });
+    expect(start(wasEmpty(NOW), {}, 9)).to.deep.equal({ ...now, gap: "limit" });
     expect(start(cursor(10), {}, 0).resumed, "none").to.equal(true);
     expect(start(cursor(10), {}, -3).resumed, "none, and others took too many").to.equal(false);
   });

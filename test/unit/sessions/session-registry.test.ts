@@ -60,19 +60,6 @@ describe("SessionRegistry", () => {
     });
   }
 
-  it("evicts the oldest session that is not closing, of the same key", () => {
-    const others = admitAll(MAX, "bob");
-    const [first, second, third] = admitAll(MAX, "ann");
-    first!.begin("client-gone");
-    // Sessions that are closing do not count against the new one.
-    expect(admit("ann", "evict-oldest")).to.be.instanceOf(Session);
-    expect(second!.closeReason).to.equal(null);
-    expect(admit("ann", "evict-oldest")).to.be.instanceOf(Session);
-    expect(second!.closeReason).to.equal("limit");
-    expect(third!.closeReason).to.equal(null);
-    for (const { closeReason } of others) expect(closeReason).to.equal(null);
-  });
-
   it("admits at most twice the limit, closing sessions included", () => {
     const sessions = admitAll(2 * MAX, "ann", "evict-oldest");
     expect(sessions.map(({ closeReason }) => closeReason)).to.deep.equal([

@@ -1,26 +1,23 @@
 import { format, stripVTControlCharacters } from "node:util";
 
 import { expect } from "chai";
-import createDebug from "debug";
-import { fake, restore, spy, stub } from "sinon";
+import { restore, spy, stub } from "sinon";
 
 import { RedisSseError } from "../../../lib/errors.js";
 import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
 import { assertChannel } from "../../../lib/events/channel-name.js";
 import { EventBatch } from "../../../lib/events/event-batch.js";
-import { encodeEvent } from "../../../lib/sse/frame.js";
-import { FifoBuffer } from "../../../lib/backpressure/fifo-buffer.js";
-import type { InboundEvent } from "../../../lib/events/inbound-event.js";
 import type { SessionSettings } from "../../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../../lib/sessions/session.js";
-import type { CloseReason } from "../../../lib/close-reasons.js";
 import type { StreamRequest } from "../../../lib/sessions/sink.js";
 import { Ticker } from "../../../lib/sessions/ticker.js";
 import type { Transport, TransportListener } from "../../../lib/subscriptions/transport.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
+import { plainEvent } from "../../support/inbound-events.js";
 import { noHistory, noLog } from "../../support/no-history.js";
+import { captureLog } from "../../support/service.js";
 
 const SETTINGS: SessionSettings = {
   heartbeatMs: 15_000,
@@ -140,30 +137,6 @@ describe("PubSubSession", () => {
       expect(sink.text).to.equal("");
     });
 
-    it("ignores a subscription that is refused after the client left", async () => {
-      const acknowledged = deferred();
-      transport.onSubscribe = () => acknowledged.promise;
-      const session = create();
-      const started = session.start();
-      sink.leave();
-      acknowledged.reject(noperm());
-      await started;
-      await session.closed;
-      expect(session.closeReason).to.equal("client-gone");
-      expect(transport.calls.filter((call) => call === "reset")).to.have.length(1);
-      expect(sink.answered).to.equal(null);
-    });
-
-    it("ignores a client that drains before anything was written", async () => {
-      transport.onSubscribe = () => {
-        sink.drain();
-        return Promise.resolve();
-      };
-      const session = await live();
-      expect(session.state).to.equal("subscribed");
-      expect(eventNames()).to.deep.equal(["connected"]);
-    });
-
     it("notices a client that left without a word while it subscribed", async () => {
       transport.onSubscribe = () => {
         sink.closed = true;
@@ -173,6 +146,19 @@ describe("PubSubSession", () => {
       await session.start();
       expect(session.closeReason).to.equal("client-gone");
       expect(sink.text).to.equal("");
+    });
+
+    it("ends a stream whose last event came before the acknowledgement", async () => {
+      transport.onSubscribe = () => {
+        transport.deliver("a", "last");
+        transport.deliver("a", "after");
+        return Promise.resolve();
+      };
+      const session = await live({ request: { until: ({ data }) => data === "last" } });
+      expect(session.closeReason).to.equal("completed");
+      await session.closed;
+      expect(eventNames()).to.deep.equal(["connected", "message", "closing"]);
+      expect(messages()).to.deep.equal(["last"]);
     });
   });
 
@@ -190,8 +176,10 @@ describe("PubSubSession", () => {
       expect(session.closeReason).to.equal("subscribe-failed");
     });
 
-    it("is answered with a stream that says when to come back and tells the fault", async () => {
-      await faultOf(create().start());
+    it("is answered with a stream that says when to come back and tells the fault, and nothing foreign", async () => {
+      const fault = await faultOf(create().start());
+      expect(fault).to.be.instanceOf(RedisSseError);
+      expect(format(fault)).not.to.contain("secret");
       expect(sink.answered?.status).to.equal(200);
       const body = sink.answered!.body.toString();
       expect(body).to.match(/^retry: \d+\nevent: error\n/);
@@ -202,24 +190,6 @@ describe("PubSubSession", () => {
     it("is answered with a status where the request prefers that", async () => {
       await faultOf(create({ request: { onUnavailable: "status" } }).start());
       expect(sink.answered?.status).to.equal(503);
-    });
-
-    it("is a fault that holds nothing of the original error", async () => {
-      const fault = await faultOf(create().start());
-      expect(fault).to.be.instanceOf(RedisSseError);
-      expect(fault).not.to.have.property("command");
-      expect(format(fault)).not.to.contain("secret");
-    });
-
-    it("drops what came before it", async () => {
-      transport.onSubscribe = () => {
-        transport.deliver("a", "early");
-        return Promise.reject(maxClients());
-      };
-      const session = create();
-      await faultOf(session.start());
-      await session.closed;
-      expect(session.statistics).to.include({ messagesSent: 0, messagesDropped: 1, bufferedBytes: 0 });
     });
 
     it("is told as TIMEOUT when there is no answer by the deadline", async () => {
@@ -237,9 +207,7 @@ describe("PubSubSession", () => {
     });
 
     it("is told and torn down though giving the connection back throws", async () => {
-      transport.onReset = () => {
-        throw new Error("a bug");
-      };
+      transport.onReset = throwing;
       const session = create();
       await faultOf(session.start());
       await session.closed;
@@ -258,29 +226,28 @@ describe("PubSubSession", () => {
   });
 
   describe("its log", () => {
-    let lines: string[];
-    let logBefore: typeof createDebug.log;
-    let enabledBefore: string;
+    let log: ReturnType<typeof captureLog>;
 
     beforeEach(() => {
-      lines = [];
-      logBefore = createDebug.log;
-      enabledBefore = createDebug.disable();
-      createDebug.log = (...values: unknown[]) => lines.push(sseLine(format(...values)));
-      createDebug.enable("redis-sse:session");
+      log = captureLog("redis-sse:session");
     });
 
-    afterEach(() => {
-      createDebug.log = logBefore;
-      createDebug.enable(enabledBefore);
-    });
+    afterEach(() => log.restore());
+
+    /** Its lines without colours, times and namespaces. */
+    const logged = (): readonly string[] =>
+      log.lines.map((line) =>
+        stripVTControlCharacters(line)
+          .replace(/^.*?redis-sse:session /s, "")
+          .replace(/ \+\d+\w+$/, ""),
+      );
 
     it("has a line for each step of a stream, in the original's order", async () => {
       const session = await live({ request: { key: "admin" } }, "notifications:admin");
       for (let count = 1; count <= 5; count++) transport.deliver("notifications:admin", String(count));
       sink.leave();
       await session.closed;
-      expect(lines).to.deep.equal([
+      expect(logged()).to.deep.equal([
         "[SSE] create PubSub connection: user=admin, channel=notifications:admin",
         "[SSE] subscribed: notifications:admin",
         "[SSE] client disconnected: user=admin, 5 messages sent",
@@ -290,27 +257,10 @@ describe("PubSubSession", () => {
       ]);
     });
 
-    it("has a line for each step of a refused subscription, in the original's order", async () => {
-      transport.onSubscribe = () => Promise.reject(maxClients());
-      transport.onUnsubscribe = () => Promise.reject(new RedisSseError("INTERNAL", "nothing was subscribed"));
-      const session = create({ request: { key: "admin" } }, "notifications:admin");
-      await faultOf(session.start());
-      await session.closed;
-      expect(lines).to.deep.equal([
-        "[SSE] create PubSub connection: user=admin, channel=notifications:admin",
-        "[SSE] subscribe failed: Too many connections: Redis has reached maxclients",
-        "[SSE] PubSub connection closed after the failed subscribe",
-        "[SSE] connection error: Too many connections: Redis has reached maxclients",
-        "[SSE] cleaning up PubSub connection: user=admin",
-        "[SSE] unsubscribe failed (closing all the same): nothing was subscribed",
-        "[SSE] PubSub connection closed: user=admin",
-      ]);
-    });
-
     it("names the reason where it was not the client that left", async () => {
       const session = await live({ request: { key: "admin" } });
       await session.close("drain");
-      expect(lines).to.contain("[SSE] closing (drain): user=admin, 0 messages sent");
+      expect(logged()).to.contain("[SSE] closing (drain): user=admin, 0 messages sent");
     });
 
     it("has a line for each channel that comes and goes", async () => {
@@ -319,64 +269,36 @@ describe("PubSubSession", () => {
       await session.removeChannel("b");
       transport.onUnsubscribe = () => Promise.reject(new Error("Connection is closed."));
       await session.removeChannel("a");
-      expect(lines.slice(2)).to.deep.equal([
+      expect(logged().slice(2)).to.deep.equal([
         "[SSE] subscribed: b",
         "[SSE] unsubscribed: b",
         "[SSE] unsubscribe failed: Redis cannot be reached",
       ]);
     });
 
-    it("cannot be forged by the name of a user", async () => {
-      const session = await live({ request: { key: "x\n[SSE] unsubscribed: y" } });
-      await session.close();
-      expect(lines[0]).to.contain('user="x\\n[SSE] unsubscribed: y", channel=a');
-      expect(lines.join("")).not.to.contain("\n");
-    });
-
     it("says so when a stage of the teardown fails", async () => {
       const session = await live();
       transport.onUnsubscribe = () => Promise.reject(new Error("Connection is closed."));
       transport.onClose = () => Promise.reject(new Error("Connection is closed."));
-      transport.onReset = () => {
-        throw new Error("Connection is closed.");
-      };
+      transport.onReset = throwing;
       await session.close();
-      expect(lines.slice(-4)).to.deep.equal([
+      expect(logged().slice(-4)).to.deep.equal([
         "[SSE] unsubscribe failed (closing all the same): Redis cannot be reached",
         "[SSE] close failed (resetting all the same): Redis cannot be reached",
-        "[SSE] reset failed: Redis cannot be reached",
+        "[SSE] reset failed: an unexpected error",
         "[SSE] PubSub connection closed: user=-",
       ]);
+    });
+
+    it("cannot be forged by the name of a user", async () => {
+      const session = await live({ request: { key: "x\n[SSE] unsubscribed: y" } });
+      await session.close();
+      expect(logged()[0]).to.contain('user="x\\n[SSE] unsubscribed: y", channel=a');
+      expect(logged().join("")).not.to.contain("\n");
     });
   });
 
   describe("a live session", () => {
-    it("writes what is delivered, encoded once", async () => {
-      await live();
-      const write = spy(sink, "write");
-      const batch = transport.deliver("a", "x");
-      expect(write.calledOnceWithExactly(batch.block)).to.equal(true);
-    });
-
-    it("writes nothing of a channel that is not its own", async () => {
-      await live({}, "a");
-      transport.deliver("b", "x");
-      expect(messages()).to.deep.equal([]);
-    });
-
-    it("sends an event to its client alone, in order with the others", async () => {
-      const session = await live();
-      transport.deliver("a", "1");
-      session.send({ event: "hello", data: { n: 2 } });
-      transport.deliver("a", "3");
-      expect(sink.events.slice(1)).to.deep.equal([
-        { event: "message", data: "1", id: undefined },
-        { event: "hello", data: '{"n":2}', id: undefined },
-        { event: "message", data: "3", id: undefined },
-      ]);
-      expect(session.statistics.messagesSent).to.equal(3);
-    });
-
     it("refuses to send what cannot be an event, and stays open", async () => {
       const session = await live();
       expect(() => session.send({ event: "error", data: "" })).to.throw(RedisSseError, /reserved/);
@@ -398,23 +320,9 @@ describe("PubSubSession", () => {
       expect(JSON.parse(sink.events[2]!.data)).to.deep.equal({ channels: ["a", "b"], reason: "interrupted" });
     });
 
-    it("counts what it sent", async () => {
-      const session = await live();
-      transport.deliver("a", "é");
-      expect(session.statistics).to.deep.equal({
-        openedAt: clock.now(),
-        messagesSent: 1,
-        bytesSent: Buffer.byteLength(sink.text),
-        messagesDropped: 0,
-        bufferedBytes: 0,
-      });
-    });
-
-    const broken: Readonly<Record<string, (session: PubSubSession) => void>> = {
+    const broken: Readonly<Record<string, () => void>> = {
       "its sink throws": () => {
-        sink.write = () => {
-          throw new Error("write failed");
-        };
+        sink.write = throwing;
         transport.deliver("a", "x");
       },
       "its sink tells of a failure": () => sink.leave(true),
@@ -422,7 +330,7 @@ describe("PubSubSession", () => {
     for (const [what, breakSink] of Object.entries(broken)) {
       it(`ends as write-error when ${what}`, async () => {
         const session = await live();
-        breakSink(session);
+        breakSink();
         expect(session.closeReason).to.equal("write-error");
         await session.closed;
         expect(transport.calls).to.contain("unsubscribe a");
@@ -440,53 +348,39 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("ends as revoked when the server takes a channel away, and tells its client why", async () => {
-      const session = await live();
-      transport.listener.refused("a", new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused"));
-      await session.closed;
-      expect(session.closeReason).to.equal("revoked");
-      expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
-      expect(JSON.parse(sink.events[1]!.data)).to.deep.equal({
-        code: "SUBSCRIBE_REFUSED",
-        message: "Redis refused",
+    const faults: Readonly<Record<string, (fault: RedisSseError) => void>> = {
+      revoked: (fault) => transport.listener.refused("a", fault),
+      "redis-lost": (fault) => transport.listener.lost(fault),
+    };
+    for (const [reason, tell] of Object.entries(faults)) {
+      it(`ends as ${reason} when its transport says so, and tells its client why`, async () => {
+        const session = await live();
+        tell(new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused"));
+        await session.closed;
+        expect(session.closeReason).to.equal(reason);
+        expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
+        const told = { code: "SUBSCRIBE_REFUSED", message: "Redis refused" };
+        expect(JSON.parse(sink.events[1]!.data)).to.deep.equal(told);
       });
-    });
+    }
 
-    it("ends as redis-lost when its connection is lost for good", async () => {
-      const session = await live();
-      transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
-      await session.closed;
-      expect(session.closeReason).to.equal("redis-lost");
-      expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
-    });
-
-    it("leaves a connection that is lost while it subscribes to the subscription itself", async () => {
-      transport.onSubscribe = () => {
-        transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
-        return Promise.reject(maxClients());
-      };
-      const session = create();
-      await faultOf(session.start());
-      expect(session.closeReason).to.equal("subscribe-failed");
-    });
+    for (const [how, end] of Object.entries({
+      fails: () => Promise.reject(maxClients()),
+      "is acknowledged all the same": () => Promise.resolve(),
+    })) {
+      it(`ends as subscribe-failed when its connection is lost while it subscribes, and SUBSCRIBE ${how}`, async () => {
+        transport.onSubscribe = () => {
+          transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
+          return end();
+        };
+        const session = create();
+        expect(await faultOf(session.start())).to.include({ code: "REDIS_UNAVAILABLE" });
+        expect(session.closeReason).to.equal("subscribe-failed");
+      });
+    }
   });
 
   describe("a slow client", () => {
-    it("is not written to while it is blocked, and gets everything in order when it drains", async () => {
-      const session = await live();
-      sink.takes = false;
-      transport.deliver("a", "1"); // taken, and the last before it drains
-      transport.deliver("a", "2");
-      session.send({ data: "3" });
-      transport.deliver("a", "4");
-      expect(messages()).to.deep.equal(["1"]);
-      expect(session.statistics.bufferedBytes).to.equal(3 * sizeOf("2"));
-      sink.drain();
-      transport.deliver("a", "5");
-      expect(messages()).to.deep.equal(["1", "2", "3", "4", "5"]);
-      expect(session.statistics).to.include({ bufferedBytes: 0, messagesSent: 5, messagesDropped: 0 });
-    });
-
     it("is given what waits in few writes, and no other after one that it does not take", async () => {
       const session = await live({ settings: { maxBufferedBytes: 1_000_000 } });
       sink.takes = false;
@@ -512,24 +406,6 @@ describe("PubSubSession", () => {
       expect(messages()).to.deep.equal([]);
       sink.drain();
       expect(messages()).to.deep.equal(["early"]);
-    });
-
-    it("is dropped when more waits for it than may be held", async () => {
-      const session = await live();
-      sink.takes = false;
-      transport.deliver("a", "x");
-      const held = Math.floor(SETTINGS.maxBufferedBytes / sizeOf("y"));
-      expect(held).to.be.greaterThan(2);
-      for (let count = 0; count < held; count++) transport.deliver("a", "y");
-      expect(session.statistics.bufferedBytes).to.equal(held * sizeOf("y"));
-      expect(session.statistics.bufferedBytes).to.be.at.most(SETTINGS.maxBufferedBytes);
-      expect(session.state).to.equal("subscribed");
-      transport.deliver("a", "z");
-      expect(session.closeReason).to.equal("slow-consumer");
-      expect(sink.destroyed).to.equal(true);
-      await session.closed;
-      expect(session.statistics).to.include({ bufferedBytes: 0, messagesSent: 1, messagesDropped: held + 1 });
-      expect(messages()).to.deep.equal(["x"]);
     });
 
     it("is dropped when it reads nothing for too long", async () => {
@@ -570,25 +446,6 @@ describe("PubSubSession", () => {
   });
 
   describe("time", () => {
-    it("closes though its sink throws when it is to be destroyed", async () => {
-      const session = await live();
-      sink.destroy = () => {
-        throw new Error("broken");
-      };
-      await session.close("slow-consumer");
-      expect(session.state).to.equal("closed");
-    });
-
-    it("closes if its sink takes no listener", async () => {
-      sink.attach = () => {
-        throw new Error("broken");
-      };
-      const session = create();
-      await session.start();
-      await session.closed;
-      expect(session.closeReason).to.equal("write-error");
-    });
-
     it("brings a heartbeat after silence, and only then", async () => {
       await live();
       const begun = sink.text.length;
@@ -619,13 +476,6 @@ describe("PubSubSession", () => {
       expect(sink.text.slice(begun)).to.equal("");
     });
 
-    it("counts no heartbeat as an event", async () => {
-      const session = await live();
-      clock.advance(60_000);
-      expect(session.statistics.messagesSent).to.equal(0);
-      expect(session.statistics.bytesSent).to.equal(Buffer.byteLength(sink.text));
-    });
-
     it("brings no heartbeat to a client that is blocked", async () => {
       await live();
       sink.takes = false;
@@ -635,15 +485,13 @@ describe("PubSubSession", () => {
       expect(sink.text).to.equal(before);
     });
 
-    it("brings nothing before the stream has begun", async () => {
-      transport.onSubscribe = () => new Promise(() => {});
-      const session = create({ settings: { subscribeTimeoutMs: 60_000 } });
-      const started = session.start();
-      await settle();
-      clock.advance(40_000);
-      expect(sink.text).to.equal("");
-      void session.close();
-      await started;
+    it("brings no heartbeat to a client whose system has not sent what came before", async () => {
+      const session = await live();
+      Object.defineProperty(sink, "pendingBytes", { value: 1 });
+      const { text } = sink;
+      clock.advance(60_000);
+      expect(sink.text).to.equal(text);
+      expect(session.statistics).to.include({ messagesSent: 0, bytesSent: Buffer.byteLength(text) });
     });
 
     for (const [random, lifetimeMs] of [
@@ -662,83 +510,6 @@ describe("PubSubSession", () => {
         expect(JSON.parse(sink.events.at(-1)!.data)).to.deep.equal({ reason: "max-lifetime" });
       });
     }
-
-    it("ends no stream that has no lifetime", async () => {
-      const session = await live();
-      clock.advance(24 * 3_600_000);
-      expect(session.state).to.equal("subscribed");
-    });
-  });
-
-  describe("until", () => {
-    it("ends the stream after the event for which it answers true, with the id that stops an EventSource", async () => {
-      const session = await live({ request: { until: ({ data }) => data === "last" } });
-      transport.deliver("a", "first");
-      transport.deliver("a", "last");
-      transport.deliver("a", "too late");
-      await session.closed;
-      expect(session.closeReason).to.equal("completed");
-      expect(messages()).to.deep.equal(["first", "last"]);
-      expect(sink.events.at(-1)).to.deep.equal({
-        event: "closing",
-        data: '{"reason":"completed"}',
-        id: "completed",
-      });
-      expect(session.statistics.messagesDropped).to.equal(1);
-    });
-
-    it("sees the channel, the event's name and its data", async () => {
-      const until = fake.returns(false);
-      const session = await live({ request: { until } });
-      transport.deliver("a", "x");
-      session.send({ event: "hello", data: 1 });
-      expect(until.args).to.deep.equal([
-        [{ channel: "a", event: undefined, data: "x" }],
-        [{ channel: "", event: "hello", data: "1" }],
-      ]);
-    });
-
-    it("is not asked about what this library tells the client itself", async () => {
-      const until = fake.returns(true);
-      const session = await live({ request: { until } });
-      transport.listener.interrupted([{ channel: "a", unlogged: true }]);
-      expect(eventNames()).to.deep.equal(["connected", "gap"]);
-      expect(until.called).to.equal(false);
-      expect(session.state).to.equal("subscribed");
-    });
-
-    it("ends nothing when it throws", async () => {
-      const until = (): never => {
-        throw new Error("its own fault");
-      };
-      const session = await live({ request: { until } });
-      transport.deliver("a", "x");
-      expect(session.state).to.equal("subscribed");
-      expect(messages()).to.deep.equal(["x"]);
-    });
-
-    it("ends a stream whose last event came before the acknowledgement", async () => {
-      transport.onSubscribe = () => {
-        transport.deliver("a", "last");
-        transport.deliver("a", "after");
-        return Promise.resolve();
-      };
-      const session = await live({ request: { until: ({ data }) => data === "last" } });
-      expect(session.closeReason).to.equal("completed");
-      await session.closed;
-      expect(eventNames()).to.deep.equal(["connected", "message", "closing"]);
-      expect(messages()).to.deep.equal(["last"]);
-    });
-
-    it("writes nothing after the last event but the farewell, also to a client that was blocked", async () => {
-      const session = await live({ request: { until: ({ data }) => data === "last" } });
-      sink.takes = false;
-      for (const data of ["first", "last", "after"]) transport.deliver("a", data);
-      sink.drain();
-      await session.closed;
-      expect(messages()).to.deep.equal(["first", "last"]);
-      expect(session.statistics).to.include({ messagesSent: 2, messagesDropped: 1 });
-    });
   });
 
   describe("close()", () => {
@@ -771,18 +542,7 @@ describe("PubSubSession", () => {
       expect(closed).to.deep.equal([session]);
     });
 
-    const reasons: readonly CloseReason[] = [
-      "redis-lost",
-      "max-lifetime",
-      "authorization-expired",
-      "revoked",
-      "completed",
-      "drain",
-      "shutdown",
-      "limit",
-      "app",
-    ];
-    for (const reason of reasons) {
+    for (const reason of ["drain", "redis-lost", "completed"] as const) {
       it(`tells the client "${reason}" and when to come back, and ends the response`, async () => {
         const session = await live();
         await session.close(reason);
@@ -797,23 +557,19 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("writes what still waits before the farewell", async () => {
+    it("waits for a client to read the last bytes, though the sink counts as closed once it is ended", async () => {
+      // As a response does: after end() nothing more can be written to it, but bytes may still wait in it.
+      sink.end = () => {
+        sink.ended = true;
+        sink.closed = true;
+      };
       const session = await live();
-      sink.takes = false;
-      for (const data of ["1", "2", "3"]) transport.deliver("a", data);
-      await session.close("drain");
-      expect(eventNames()).to.deep.equal(["connected", "message", "message", "message", "closing"]);
-      expect(session.statistics).to.include({ messagesSent: 3, messagesDropped: 0, bufferedBytes: 0 });
-    });
-
-    it("tells a fault that it is given, by code and message", async () => {
-      const session = await live();
-      await session.close("app", new RedisSseError("INTERNAL", "an unexpected error"));
-      expect(eventNames()).to.deep.equal(["connected", "error", "closing"]);
-      expect(JSON.parse(sink.events[1]!.data)).to.deep.equal({
-        code: "INTERNAL",
-        message: "an unexpected error",
-      });
+      const done = session.close("drain");
+      await settle();
+      expect(session.state).to.equal("closing");
+      clock.advance(SETTINGS.closeTimeoutMs);
+      await done;
+      expect(sink.destroyed).to.equal(true);
     });
 
     it("drops a client that does not read its farewell in time", async () => {
@@ -855,7 +611,7 @@ describe("PubSubSession", () => {
     it("writes nothing afterwards, counts what comes, and ignores what its sink reports", async () => {
       const session = await live();
       const done = session.close();
-      const farewell = sink.text;
+      const write = spy(sink, "write");
       transport.deliver("a", "closing");
       session.send({ data: "closing" });
       transport.listener.interrupted([{ channel: "a", unlogged: true }]);
@@ -864,40 +620,15 @@ describe("PubSubSession", () => {
       clock.advance(60_000);
       sink.drain();
       await settle();
-      expect(sink.text).to.equal(farewell);
+      expect(write.called).to.equal(false);
       expect(session.statistics).to.include({ messagesSent: 0, messagesDropped: 4 });
       expect(session.state).to.equal("closed");
-    });
-
-    it("keeps `client-gone` when the client leaves first", async () => {
-      const session = await live();
-      sink.leave();
-      await session.close("drain");
-      expect(session.closeReason).to.equal("client-gone");
-      expect(eventNames()).to.deep.equal(["connected"]);
-    });
-
-    it("may be called by a rule, which is asked before the event is written", async () => {
-      const session = await live({
-        request: {
-          until: () => {
-            void session.close("revoked");
-            return true;
-          },
-        },
-      });
-      transport.deliver("a", "x");
-      await session.closed;
-      expect(session.closeReason).to.equal("revoked");
-      expect(eventNames()).to.deep.equal(["connected", "closing"]);
     });
 
     const failures: Readonly<Record<string, () => Promise<void>>> = {
       rejects: () => Promise.reject(new Error("Connection is closed.")),
       hangs: () => new Promise(() => {}),
-      throws: () => {
-        throw new Error("a bug");
-      },
+      throws: throwing,
     };
     for (const [how, fail] of Object.entries(failures)) {
       it(`closes and resets though unsubscribing ${how}, and resets though closing ${how}`, async () => {
@@ -910,6 +641,42 @@ describe("PubSubSession", () => {
         expect(transport.calls).to.deep.equal(["subscribe a", "unsubscribe a", "close", "reset"]);
       });
     }
+  });
+
+  describe("a sink that throws", () => {
+    for (const [what, method] of [
+      ["a listener", "attach"],
+      ["the head", "start"],
+    ] as const) {
+      it(`when it is given ${what} ends the stream as write-error, and nothing is written`, async () => {
+        sink[method] = throwing;
+        const session = create();
+        await session.start();
+        await session.closed;
+        expect(session.closeReason).to.equal("write-error");
+        expect(sink.text).to.equal("");
+      });
+    }
+
+    for (const [when, method, reason] of [
+      ["when the response is to be ended", "end", "drain"],
+      ["when the connection is to be destroyed", "destroy", "slow-consumer"],
+    ] as const) {
+      it(`${when} keeps the session from nothing`, async () => {
+        const session = await live();
+        sink[method] = throwing;
+        await session.close(reason);
+        expect(session.state).to.equal("closed");
+        if (method === "end") expect(sink.destroyed).to.equal(true);
+      });
+    }
+
+    it("when a refusal is to be answered has its connection dropped", async () => {
+      transport.onSubscribe = () => Promise.reject(maxClients());
+      sink.answer = throwing;
+      await faultOf(create().start());
+      expect(sink.destroyed).to.equal(true);
+    });
   });
 
   describe("addChannel()", () => {
@@ -951,13 +718,6 @@ describe("PubSubSession", () => {
       expect(added).to.deep.equal([1, 2]);
     });
 
-    it("tells both who asked at a time when it fails", async () => {
-      const session = await live({}, "a");
-      transport.onSubscribe = () => Promise.reject(noperm());
-      const faults = await Promise.all([faultOf(session.addChannel("b")), faultOf(session.addChannel("b"))]);
-      expect(faults.map(({ code }) => code)).to.deep.equal(["SUBSCRIBE_REFUSED", "SUBSCRIBE_REFUSED"]);
-    });
-
     it("refuses a name that is none, or is not open to streams", async () => {
       const session = await live({}, "a");
       expect(await faultOf(session.addChannel("b\n"))).to.include({ code: "INVALID_CHANNEL" });
@@ -970,23 +730,21 @@ describe("PubSubSession", () => {
 
     it("refuses more channels than a stream may have", async () => {
       const session = await live({}, "a", "b");
-      await session.addChannel("c");
+      const adding = session.addChannel("c");
+      expect(await faultOf(session.addChannel("d")), "one being added counts").to.include({
+        code: "LIMIT_CHANNELS",
+      });
+      await adding;
       expect(await faultOf(session.addChannel("d"))).to.include({ code: "LIMIT_CHANNELS" });
       expect([...session.channels]).to.deep.equal(["a", "b", "c"]);
       await session.addChannel("c");
     });
 
-    it("counts channels that are still being added", async () => {
-      const session = await live({}, "a", "b");
-      const adding = session.addChannel("c");
-      expect(await faultOf(session.addChannel("d"))).to.include({ code: "LIMIT_CHANNELS" });
-      await adding;
-    });
-
-    it("leaves the channels as they were when it is refused, and undoes what may have been done", async () => {
+    it("leaves the channels as they were when it is refused, tells all who asked, and undoes what may have been done", async () => {
       const session = await live({}, "a");
       transport.onSubscribe = () => Promise.reject(noperm());
-      expect(await faultOf(session.addChannel("b"))).to.include({ code: "SUBSCRIBE_REFUSED" });
+      const faults = [1, 2].map(() => faultOf(session.addChannel("b")));
+      for (const fault of faults) expect(await fault).to.include({ code: "SUBSCRIBE_REFUSED" });
       expect([...session.channels]).to.deep.equal(["a"]);
       expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b", "unsubscribe b"]);
       expect(session.state).to.equal("subscribed");
@@ -1037,25 +795,6 @@ describe("PubSubSession", () => {
       expect(messages()).to.deep.equal(["x"]);
       expect([...session.channels]).to.deep.equal(["a"]);
       expect(transport.calls).to.deep.equal(["subscribe a,b", "unsubscribe b"]);
-    });
-
-    it("ends them also for a client that is blocked, and whose events of the channel still wait", async () => {
-      const session = await live({}, "a", "b");
-      sink.takes = false;
-      transport.deliver("a", "1");
-      transport.deliver("b", "2");
-      transport.deliver("a", "3");
-      await session.removeChannel("b");
-      sink.drain();
-      expect(messages()).to.deep.equal(["1", "3"]);
-      expect(session.statistics).to.include({ messagesSent: 2, messagesDropped: 1, bufferedBytes: 0 });
-    });
-
-    it("makes room for another", async () => {
-      const session = await live({}, "a", "b", "c");
-      await session.removeChannel("b");
-      await session.addChannel("d");
-      expect([...session.channels]).to.deep.equal(["a", "c", "d"]);
     });
 
     it("does nothing for a channel that is not there, or a session that is not live", async () => {
@@ -1176,11 +915,8 @@ describe("PubSubSession", () => {
   }
 });
 
-/** What an event counts while it waits. */
-function sizeOf(data: string): number {
-  const alone = new FifoBuffer<InboundEvent>();
-  alone.push({ channel: "a", event: undefined, data, frame: encodeEvent({ data }) });
-  return alone.bytes;
+function throwing(): never {
+  throw new Error("a bug");
 }
 
 type Deferred = ReturnType<typeof deferred<void>>;
@@ -1225,12 +961,10 @@ class ScriptedTransport implements Transport {
 
   readonly log = noLog;
 
-  /** Events arrive in one turn; answers their batch. */
-  deliver(channel: string, ...texts: readonly string[]): EventBatch {
-    const events = texts.map((data) => ({ channel, event: undefined, data, frame: encodeEvent({ data }) }));
-    const batch = new EventBatch(channel, events, true);
-    this.listener.deliver(batch);
-    return batch;
+  /** Events arrive in one turn. */
+  deliver(channel: string, ...texts: readonly string[]): void {
+    const events = texts.map((data) => plainEvent(channel, data));
+    this.listener.deliver(new EventBatch(channel, events, true));
   }
 }
 
@@ -1262,11 +996,4 @@ function faultOf(work: Promise<unknown>): Promise<RedisSseError> {
     () => expect.fail("expected a rejection"),
     (error: unknown) => error as RedisSseError,
   );
-}
-
-/** A line of `debug` without its colours, its time and its namespace. */
-function sseLine(line: string): string {
-  return stripVTControlCharacters(line)
-    .replace(/^.*?redis-sse:session /s, "")
-    .replace(/ \+\d+\w+$/, "");
 }

@@ -5,12 +5,8 @@ import { assertStreamOptions, readKey } from "../../../lib/sessions/stream-optio
 
 describe("readKey()", () => {
   it("reads a string, a number and a bigint as text, and undefined and null as no key", () => {
-    expect(readKey("ann")).to.equal("ann");
-    expect(readKey("")).to.equal("");
-    expect(readKey(7)).to.equal("7");
-    expect(readKey(7n)).to.equal("7");
-    expect(readKey(undefined)).to.equal(undefined);
-    expect(readKey(null)).to.equal(undefined);
+    const keys = ["ann", "", 7, 7n, undefined, null].map(readKey);
+    expect(keys).to.deep.equal(["ann", "", "7", "7", undefined, undefined]);
   });
 
   const REFUSED: readonly [unknown, string][] = [
@@ -32,7 +28,7 @@ describe("assertStreamOptions()", () => {
   const TAKEN: Readonly<Record<string, readonly unknown[]>> = {
     heartbeatMs: [1, 15_000, false, undefined],
     retryMs: [1, 2_000, undefined],
-    slowConsumer: ["disconnect", { latestBy: () => "" }, undefined],
+    slowConsumer: ["disconnect", "drop-oldest", "latest", { latestBy: () => "" }, undefined],
     onLimit: ["event", "status", "evict-oldest", undefined],
     onUnavailable: ["event", "status", undefined],
     filter: [() => true, undefined],
@@ -42,7 +38,10 @@ describe("assertStreamOptions()", () => {
   const REFUSED: Readonly<Record<string, readonly unknown[]>> = {
     heartbeatMs: [0, "1", null],
     retryMs: [1.5, null],
-    slowConsumer: ["newest", {}, null],
+    slowConsumer: [
+      ["newest", "Latest", new String("latest"), ["latest"], () => "", 1, true, null],
+      [{}, { latestBy: "id" }, { lastestBy: () => "" }, { latestBy: () => "", drop: true }],
+    ].flat(),
     onLimit: ["evict", 429, {}, null],
     onUnavailable: ["evict-oldest", 503, null],
     filter: [true, async () => true, null],

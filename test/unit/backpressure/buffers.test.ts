@@ -3,8 +3,10 @@ import { runInNewContext } from "node:vm";
 
 import { expect } from "chai";
 
+import { ConflatingBuffer } from "../../../lib/backpressure/conflating-buffer.js";
 import { FifoBuffer } from "../../../lib/backpressure/fifo-buffer.js";
 import { createRandom } from "../../support/random.js";
+import { sizeOf } from "../../../lib/events/inbound-event.js";
 import { settle } from "../../support/eventually.js";
 
 interface Item {
@@ -19,65 +21,9 @@ describe("FifoBuffer", () => {
     buffer = new FifoBuffer();
   });
 
-  it("gives out what was put in, the oldest first", () => {
-    const items = [item(1), item(2), item(3)];
-    items.forEach((one) => buffer.push(one));
-    expect([buffer.shift(), buffer.shift(), buffer.shift(), buffer.shift()]).to.deep.equal([
-      ...items,
-      undefined,
-    ]);
-  });
-
-  it("counts the memory of what waits: the frame, its text, and something for the objects around them", () => {
-    expect(buffer.bytes).to.equal(0);
-    const [long, short] = [item(10), item(5)];
-    buffer.push(long);
-    expect(buffer.bytes).to.equal(sizeOf(long)).and.to.be.greaterThan(10);
-    buffer.push(short);
-    expect(buffer.bytes).to.equal(sizeOf(long) + sizeOf(short));
-    expect(sizeOf(long) - sizeOf(short)).to.be.at.least(5);
-    buffer.shift();
-    expect(buffer.bytes).to.equal(sizeOf(short));
-    buffer.shift();
-    buffer.shift();
-    expect(buffer.bytes).to.equal(0);
-  });
-
-  it("takes no event for free, so that a bound in bytes also bounds their number", () => {
+  it("counts the memory of what waits, and takes no event for free: a bound in bytes also bounds their number", () => {
     expect(sizeOf(item(0))).to.be.greaterThan(100);
-  });
-
-  it("drops everything at once, and tells how many there were", () => {
-    [1, 2, 3].forEach((bytes) => buffer.push(item(bytes)));
-    buffer.shift();
-    expect(buffer.clear()).to.equal(2);
-    expect(buffer.bytes).to.equal(0);
-    expect(buffer.shift()).to.equal(undefined);
-    expect(buffer.clear()).to.equal(0);
-  });
-
-  it("goes on after it was empty, or dropped", () => {
-    buffer.push(item(1));
-    buffer.shift();
-    buffer.push(item(2));
-    buffer.clear();
-    const last = item(3);
-    buffer.push(last);
-    expect(buffer.bytes).to.equal(sizeOf(last));
-    expect(buffer.shift()).to.equal(last);
-  });
-
-  it("drops the oldest until as much is left as may be", () => {
-    const items = [item(1), item(2), item(3), item(4)];
-    for (const one of items) buffer.push(one);
-    const dropped: Item[] = [];
-    buffer.dropOldest(
-      sizeOf(items[2]!) + sizeOf(items[3]!),
-      () => true,
-      (one) => dropped.push(one),
-    );
-    expect(dropped).to.deep.equal(items.slice(0, 2));
-    expect([buffer.shift(), buffer.shift(), buffer.shift()]).to.deep.equal([items[2], items[3], undefined]);
+    expect(sizeOf(item(10)) - sizeOf(item(5))).to.equal(2 * 5);
   });
 
   it("drops from between those that stay, whose order stays", () => {
@@ -97,18 +43,6 @@ describe("FifoBuffer", () => {
     expect(dropped, "the oldest").to.deep.equal(
       items.filter(({ data }) => data.length === 2).slice(0, dropped.length),
     );
-  });
-
-  it("keeps what may not be dropped, however much that is", () => {
-    for (const size of [1, 2, 3]) buffer.push(item(size));
-    const { bytes } = buffer;
-    buffer.dropOldest(
-      0,
-      () => false,
-      () => expect.fail("dropped"),
-    );
-    expect(buffer.bytes).to.equal(bytes);
-    expect(waiting().map(({ data }) => data.length)).to.deep.equal([1, 2, 3]);
   });
 
   it("does not look at all for each that it drops behind many that stay", () => {
@@ -188,20 +122,56 @@ describe("FifoBuffer", () => {
   });
 });
 
+describe("ConflatingBuffer", () => {
+  let buffer: ConflatingBuffer<Item>;
+
+  beforeEach(() => {
+    buffer = new ConflatingBuffer();
+  });
+
+  it("does what a plain list would, in any order of calls", () => {
+    const random = createRandom(11);
+    let plain: (readonly [string, Item])[] = [];
+    for (let step = 0; step < 5_000; step++) {
+      const choice = random();
+      if (choice < 0.6) {
+        const key = `k${Math.floor(random() * 8)}`;
+        const next = item(`${key} ${"x".repeat(Math.floor(random() * 20))}`);
+        const replaced = plain.find(([known]) => known === key)?.[1];
+        expect(buffer.push(next, key)).to.equal(replaced);
+        plain = [...plain.filter(([known]) => known !== key), [key, next]];
+      } else if (choice < 0.8) {
+        expect(buffer.shift()).to.equal(plain.shift()?.[1]);
+      } else if (choice < 0.9) {
+        plain = plain.filter(([, { data }]) => data.length <= 12);
+        buffer.dropOldest(
+          0,
+          ({ data }) => data.length > 12,
+          () => {},
+        );
+      } else if (choice < 0.98) {
+        const kept = plain.filter(([, { data }]) => data.length > 8);
+        expect(buffer.remove(({ data }) => data.length <= 8)).to.equal(plain.length - kept.length);
+        plain = kept;
+      } else {
+        expect(buffer.clear()).to.equal(plain.length);
+        plain = [];
+      }
+      expect(buffer.bytes).to.equal(plain.reduce((sum, [, one]) => sum + sizeOf(one), 0));
+      expect(buffer.isEmpty).to.equal(plain.length === 0);
+    }
+  });
+});
+
 function heapUsed(): number {
   collectGarbage();
   return process.memoryUsage().heapUsed;
 }
 
-function item(bytes: number): Item {
-  return { data: "x".repeat(bytes), frame: "y".repeat(bytes) };
-}
-
-/** What one item counts, alone in a buffer. */
-function sizeOf(one: Item): number {
-  const alone = new FifoBuffer<Item>();
-  alone.push(one);
-  return alone.bytes;
+/** One of so many letters, or of a text. */
+function item(data: number | string): Item {
+  const text = typeof data === "number" ? "x".repeat(data) : data;
+  return { data: text, frame: text };
 }
 
 function collectGarbage(): void {

@@ -1,0 +1,80 @@
+import { EventEmitter } from "node:events";
+
+import { expect } from "chai";
+
+import type { EventBatch } from "../../../lib/events/event-batch.js";
+import type { RedisSseError } from "../../../lib/errors.js";
+import { DedicatedTransport, type LeasedConnection } from "../../../lib/subscriptions/dedicated-transport.js";
+import { deferred, settle } from "../../support/eventually.js";
+import { plainEvent } from "../../support/inbound-events.js";
+
+describe("DedicatedTransport", () => {
+  let released: number;
+  let heard: string[];
+  let subscribe: () => Promise<unknown>;
+  let client: EventEmitter;
+
+  beforeEach(() => {
+    released = 0;
+    heard = [];
+    subscribe = () => Promise.resolve();
+    client = Object.assign(new EventEmitter(), {
+      subscribe: () => subscribe(),
+      unsubscribe: () => Promise.resolve(),
+      quit: () => Promise.resolve(),
+    });
+  });
+
+  it("gives its connection back once, when SUBSCRIBE fails and the session is then torn down", async () => {
+    subscribe = () => Promise.reject(new Error("Connection is closed."));
+    const transport = create();
+    expect(await faultOf(transport.subscribe(["a"], new AbortController().signal))).to.equal(
+      "REDIS_UNAVAILABLE",
+    );
+    expect(released, "it is still the session's").to.equal(0);
+    transport.reset();
+    await transport.close();
+    transport.reset();
+    expect(released).to.equal(1);
+    expect(client.eventNames(), "listeners left").to.deep.equal([]);
+  });
+
+  it("gives back a connection that comes after the session has closed", async () => {
+    const lease = deferred<LeasedConnection>();
+    const transport = create(() => lease.promise);
+    const fault = faultOf(transport.subscribe(["a"], new AbortController().signal));
+    transport.reset();
+    lease.resolve(leased());
+    expect(await fault).to.equal("ABORTED");
+    expect(released).to.equal(1);
+    expect(client.eventNames(), "listeners left").to.deep.equal([]);
+  });
+
+  it("passes on nothing of a turn that had not ended when it was reset", async () => {
+    const transport = create();
+    await transport.subscribe(["a"], new AbortController().signal);
+    client.emit("message", "a", "1");
+    transport.flush();
+    client.emit("message", "a", "2");
+    transport.reset();
+    await settle();
+    expect(heard).to.deep.equal(["1"]);
+  });
+
+  function create(lease = () => Promise.resolve(leased())): DedicatedTransport {
+    const deliver = ({ events }: EventBatch): unknown => heard.push(...events.map(({ data }) => data));
+    const listener = { deliver, interrupted() {}, refused() {}, lost() {} };
+    return new DedicatedTransport({ lease, read: plainEvent, now: () => 0 }, listener);
+  }
+
+  function leased(): LeasedConnection {
+    return { client, release: () => released++ } as unknown as LeasedConnection;
+  }
+});
+
+function faultOf(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => expect.fail("expected a rejection"),
+    ({ code }: RedisSseError) => code,
+  );
+}
