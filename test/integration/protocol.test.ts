@@ -15,6 +15,7 @@ import {
   type Login,
 } from "../support/protocol.js";
 import { RedisServer } from "../support/redis-server.js";
+import { parseBlocks } from "../support/event-reader.js";
 import { openStream, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
 import { startStreamApp, type StreamApp } from "../support/stream-app.js";
 
@@ -27,10 +28,7 @@ const contents = (events: readonly ReceivedEvent[]): readonly string[] =>
 
 /** The last id of all, with or without an event. */
 const lastPlace = (client: SseClient): string =>
-  client.text
-    .match(/^id: 3\..*$/gm)!
-    .at(-1)!
-    .slice(4);
+  parseBlocks(client.text).findLast(({ id }) => id?.startsWith("3."))!.id!;
 
 const isData = (wanted: string) => (event: ReceivedEvent) => event.data === wanted;
 

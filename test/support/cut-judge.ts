@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import type { ReadEvent } from "./byte-reader.js";
+import type { ReceivedEvent } from "./event-reader.js";
 import { FIRST, SENT, type CutStream, type CutWorld } from "./cut-world.js";
 
 /** What a client knows when it reconnects. */
@@ -43,7 +43,7 @@ export class ConnectionJudge {
     this.#places.set(SENT, isOriginal ? 0 : Infinity);
   }
 
-  read(events: readonly ReadEvent[]): void {
+  read(events: readonly ReceivedEvent[]): void {
     for (const [index, event] of events.entries()) {
       if (event.event === "closing") expect(index, "nothing follows the end").to.equal(events.length - 1);
       this.#take(event);
@@ -101,7 +101,7 @@ export class ConnectionJudge {
     if (reasons.length > 0) allow(...reasons);
   }
 
-  #take({ event, data, hasId }: ReadEvent): void {
+  #take({ event, data, id }: ReceivedEvent): void {
     if (event === "gap") {
       this.#takeGap(JSON.parse(data) as { channels: string[]; reason: string });
     } else {
@@ -109,7 +109,7 @@ export class ConnectionJudge {
       expect(this.#isGapOpen, "a gap without an id").to.equal(false);
       if (event !== "connected" && event !== "closing") this.#takePublished(event, data);
     }
-    if (!hasId) return;
+    if (id === undefined) return;
     this.#isGapOpen = false;
     for (const name of this.#cut.opened.keys()) {
       const place = this.#places.get(name);

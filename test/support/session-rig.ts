@@ -12,6 +12,7 @@ import type { StreamRequest } from "../../lib/sessions/sink.js";
 import { LogHead } from "../../lib/replay/log-head.js";
 import { Ticker } from "../../lib/sessions/ticker.js";
 import type { Transport, TransportListener } from "../../lib/subscriptions/transport.js";
+import { lastIdIn } from "./event-reader.js";
 import { settle } from "./eventually.js";
 import { FakeClock } from "./fake-clock.js";
 import { FakeSink } from "./fake-sink.js";
@@ -226,7 +227,7 @@ function streamOf(session: PubSubSession, sink: FakeSink): RigStream {
     session,
     sink,
     get lastId() {
-      return [...sink.text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1];
+      return lastIdIn(sink.text);
     },
     get data() {
       return sink.events.filter(({ event }) => event === "message").map(({ data }) => data);
