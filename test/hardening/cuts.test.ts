@@ -5,9 +5,8 @@ import * as fc from "fast-check";
 
 import type { RedisSse } from "../../lib/index.js";
 import type { SseStreamOptions } from "../../middleware/express.js";
-import { ConnectionJudge, type ClientState } from "../support/cut-judge.js";
 import { anyCutSequence, type CutSequence } from "../support/cut-sequence.js";
-import { CutWorld, type CutStream } from "../support/cut-world.js";
+import { ConnectionJudge, CutWorld, type CutStream, type Places } from "../support/cut-world.js";
 import {
   EventReader,
   isEventBlock,
@@ -48,7 +47,8 @@ class Recording {
   readonly world: CutWorld;
   readonly events: readonly ReceivedEvent[];
   readonly original: CutStream;
-  readonly client: ClientState;
+  /** Where the client is before its first stream. */
+  readonly client: Places;
   /** The streams after a cut, by id and turn. */
   readonly returns: ReadonlyMap<string, CutStream>;
   readonly cuts: readonly Cut[];
@@ -56,7 +56,7 @@ class Recording {
   private constructor(
     world: CutWorld,
     original: CutStream,
-    client: ClientState,
+    client: Places,
     cuts: readonly Cut[],
     returns: ReadonlyMap<string, CutStream>,
   ) {
@@ -74,9 +74,8 @@ class Recording {
    */
   static async make(sequence: CutSequence): Promise<Recording> {
     const world = new CutWorld(sequence);
-    const places = new Map<string, number>();
     for (const turn of sequence.past) await world.run(turn);
-    const wish = await findWish(world, places);
+    const [wish, places] = await findWish(world);
     for (const turn of sequence.missed) await world.run(turn);
     const original = await world.openOriginal(wish);
     const cutter = new Cutter(wish);
@@ -100,30 +99,30 @@ class Recording {
     await world.run([]);
     await cutHere();
     await returnNow(cutter.cuts);
-    return new Recording(world, original, { places, untold: new Set() }, cutter.cuts, returns);
+    return new Recording(world, original, places, cutter.cuts, returns);
   }
 
   /** Checks the stream without a cut. */
   checkWhole(): void {
-    const judge = new ConnectionJudge(this.world, this.original, copyOf(this.client), true);
+    const judge = new ConnectionJudge(this.world, this.original, this.client);
     judge.read(this.events);
     judge.expectAll();
   }
 
   check(cut: Cut): void {
-    const client = copyOf(this.client);
     const before = this.events.slice(0, cut.dispatched);
     // The client loses this event. Every other event must be the same as if the client had it.
     if (cut.skipped !== null) before.push(cut.skipped);
-    const judge = new ConnectionJudge(this.world, this.original, client, true);
+    const judge = new ConnectionJudge(this.world, this.original, this.client);
     judge.read(before);
     if (cut.lastId === COMPLETED) return judge.expectAll();
     // With any other id the client would get events behind the end of its stream.
     expect(judge.hasLast, "an event that ends the stream, without the id that says so").to.equal(false);
-    judge.cutIn(cut.turn);
+    // With what it wished for, and no id, it begins anew.
+    const isAnew = cut.lastId === "" || cut.lastId === "earliest";
     for (const turn of new Set([cut.turn, this.world.turn])) {
       const second = this.returns.get(returnKey(cut.lastId, turn))!;
-      const next = new ConnectionJudge(this.world, second, copyOf(client), false);
+      const next = new ConnectionJudge(this.world, second, isAnew ? new Map() : judge.places);
       next.read(second.stream.sink.events);
       next.expectAll();
     }
@@ -184,20 +183,20 @@ function storedIn(storage: IdStorage, lastId = "", open: string, isBlankLineNext
   return { lastId: block.id, skipped: isBlankLineNext && isEventBlock(block) ? block : null };
 }
 
-/** Finds the `Last-Event-ID` of the first stream. */
-async function findWish(world: CutWorld, places: Map<string, number>): Promise<string | undefined> {
+/** Finds the `Last-Event-ID` of the first stream, and where its client is. */
+async function findWish(world: CutWorld): Promise<readonly [string | undefined, Places]> {
   const { wish } = world.sequence;
-  if (wish === "earliest" || wish === "malformed") return wish;
-  if (wish === "now") return undefined;
+  if (wish !== "id") return [wish === "now" ? undefined : wish, new Map()];
   const before = await world.open("earliest");
   // After hidden events the client gets its place with the heartbeat.
   await world.run([{ do: "heartbeat" }]);
   const { lastId } = before.stream;
   before.stream.sink.leave();
   await world.run([]);
-  if (lastId === undefined || lastId === COMPLETED) return undefined;
-  for (const [name, { top }] of before.opened) if (world.keeps(name)) places.set(name, top);
-  return lastId;
+  if (lastId === undefined || lastId === COMPLETED) return [undefined, new Map()];
+  const judge = new ConnectionJudge(world, before);
+  judge.read(before.stream.sink.events);
+  return [lastId, judge.places];
 }
 
 function endOf({ end, channels }: CutSequence): CutSequence["live"] {
@@ -207,10 +206,6 @@ function endOf({ end, channels }: CutSequence): CutSequence["live"] {
 
 function returnKey(lastId: string, turn: number): string {
   return `${turn} ${lastId}`;
-}
-
-function copyOf({ places, untold }: ClientState): ClientState {
-  return { places: new Map(places), untold: new Set(untold) };
 }
 
 describe("a stream cut at every byte", () => {

@@ -121,11 +121,6 @@ export class SessionRig implements HistoryPort {
     this.#deliver(channel, [this.append(channel, message, "completed")]);
   }
 
-  /** Ends a channel as if its writer had died. */
-  breakOff(channel: string): void {
-    this.#deliver(channel, [this.append(channel, "", "broken")]);
-  }
-
   /** Published, and missed by all who listen. */
   append(channel: string, message: RigMessage, ending?: Ending): InboundEvent {
     const { event, data } = typeof message === "string" ? { data: message } : message;
