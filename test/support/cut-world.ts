@@ -91,7 +91,10 @@ export class CutWorld {
     const find = (event: CutMessage) => this.#published.get(keyOf(event))!;
     const starts = Array.from(this.#channels, ([name, { events, isEnded }]): [string, number] => {
       const isWhole = name === FIRST || (isEnded && lastEventId === undefined);
-      return [name, isWhole || (lastEventId === "earliest" && this.#rig.keeps(name)) ? 0 : events.length];
+      return [
+        name,
+        isWhole || (lastEventId === "earliest" && this.#rig.logs.keeps(name)) ? 0 : events.length,
+      ];
     });
     const stream = await this.#rig.open(
       {
@@ -140,7 +143,7 @@ export class CutWorld {
         return this.#rig.publish(step.channel, ...step.events.map((drawn) => this.#add(step.channel, drawn)));
       case "complete": {
         const channel = this.#channels.get(step.channel)!;
-        if (channel.isEnded || !this.#rig.keeps(step.channel)) return;
+        if (channel.isEnded || !this.#rig.logs.keeps(step.channel)) return;
         channel.isEnded = true;
         if (step.event !== null) return this.#rig.complete(step.channel, this.#add(step.channel, step.event));
         channel.events.push({ isShown: false, isFailing: false, isLast: false });

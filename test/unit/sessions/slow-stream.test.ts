@@ -353,7 +353,7 @@ describe("a stream whose client does not read", () => {
       rig = budgetOf(3);
       const stream = await rig.open({}, "a");
       const gate = deferred();
-      rig.gate = gate.promise;
+      rig.logs.before = () => gate.promise;
       rig.append("a", "missed");
       for (let index = 0; index < 6; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(rig.budget.exceeded).to.be.greaterThan(0);
@@ -373,7 +373,7 @@ describe("a stream whose client does not read", () => {
     it("is nothing again when a stream has got what it missed, though its client never stalled", async () => {
       const stream = await rig.open({}, "a");
       const gate = deferred();
-      rig.gate = gate.promise;
+      rig.logs.before = () => gate.promise;
       rig.append("a", "missed");
       rig.publish("a", "held");
       expect(rig.budget.bytes).to.be.greaterThan(0);
