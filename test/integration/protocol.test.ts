@@ -43,7 +43,7 @@ describe("docs/protocol.md", () => {
   before(async function () {
     server = await RedisServer.start(await need("redis", this));
     rig = await startStreamApp({ redis: server.url, limits: { maxEventBytes: MAX_EVENT_BYTES } });
-    foreign = await startForeignProgram(server.port);
+    foreign = startForeignProgram(server.port);
   });
 
   beforeEach(() => {
@@ -87,7 +87,7 @@ describe("docs/protocol.md", () => {
     // A new user of Redis 6.2 has all channels.
     const none = ["reset", "resetchannels", "on", `>${login.password}`];
     await server.admin.call("ACL", "SETUSER", username, ...none, ...rights);
-    const program = await startForeignProgram(server.port, login);
+    const program = startForeignProgram(server.port, login);
     programs.push(program);
     return program;
   }
@@ -106,7 +106,7 @@ describe("docs/protocol.md", () => {
     const { admin } = server;
     const fields = await admin.hgetall(position);
     const times = await Promise.all([admin.pttl(position), admin.pttl(log)]);
-    const expires = times.map((milliseconds) => Math.round(milliseconds / HOUR_MS));
+    const expires = times.map((milliseconds) => Math.floor(milliseconds / HOUR_MS));
     return { fields, entries: await admin.xrange(log, "-", "+"), expires };
   }
 
