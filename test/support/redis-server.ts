@@ -139,7 +139,7 @@ export class RedisServer {
     const list = String(await this.admin.client("LIST"));
     return list
       .split("\n")
-      .filter((line) => line !== "")
+      .filter((line) => line !== "" && !/ flags=\w*[SM]/.test(line)) // not those of masters and replicas
       .map((line) => / name=(\S*)/.exec(line)?.[1] ?? "")
       .filter((name) => name !== "test:admin");
   }
