@@ -1,6 +1,6 @@
 import { parseEventId, tagOf, type Position } from "../../lib/sse/event-id.js";
 import { isLive, keepsEverything } from "./channels.js";
-import type { EncodedFrames } from "./event-reader.js";
+import type { ReceivedBlock } from "../support/event-reader.js";
 import { machineNow } from "./machine-clock.js";
 import { codeOf, decodePayload } from "./payload.js";
 import { GAP, Trail } from "./trail.js";
@@ -65,14 +65,12 @@ export class ClientCheck {
     }
   }
 
-  block({ event, hasId }: EncodedFrames, lastEventId: string | undefined): void {
-    this.#remember(
-      `${event?.type ?? "no event"} ${event?.data.slice(0, 80) ?? ""} id ${hasId ? lastEventId : "-"}`,
-    );
+  block({ event: type, data, id }: ReceivedBlock): void {
+    this.#remember(`${data === undefined ? "no event" : `${type} ${data.slice(0, 80)}`} id ${id ?? "-"}`);
     const before = this.#positions;
-    if (hasId) this.#readId(lastEventId!);
-    if (event === null) return this.#expectMoved(before, new Map(), "a block without data");
-    const { type, data } = event;
+    const hasId = id !== undefined;
+    if (hasId) this.#readId(id);
+    if (data === undefined) return this.#expectMoved(before, new Map(), "a block without data");
     if (this.#phase === "new" && type !== "connected" && type !== "error") {
       this.#broken("a stream begins with `connected` or `error`", type);
     }

@@ -3,8 +3,8 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import type { Chance } from "../soak/chance.js";
 import type { Tally } from "../soak/tally.js";
+import { EventReader, isEventBlock, type ReceivedEvent } from "../support/event-reader.js";
 import { ClientCheck } from "./client-check.js";
-import { EventReader } from "./event-reader.js";
 import { machineNow } from "./machine-clock.js";
 
 export interface ClientContext {
@@ -125,12 +125,14 @@ export class Client {
     if (response.statusCode !== EXPECTED_STATUS) {
       this.#context.onViolation("every request is answered 200", `${this.name}: ${response.statusCode}`);
     }
-    const reader = new EventReader(this.#lastEventId, (block) => {
-      // At once: the next block may be cut off.
-      this.#lastEventId = reader.lastEventId;
-      this.check.block(block, this.#lastEventId);
-      if (block.event !== null) tally.add(labelOf(block.event));
-      if (block.event?.type === "connected") this.#leaveLater(connection);
+    const reader = new EventReader({
+      onBlock: (block) => {
+        // At once: the next block may be cut off.
+        this.#lastEventId = block.id ?? this.#lastEventId;
+        this.check.block(block);
+        if (isEventBlock(block)) tally.add(labelOf(block));
+        if (block.event === "connected") this.#leaveLater(connection);
+      },
     });
     response.setEncoding("utf8");
     response.on("data", (text: string) => reader.feed(text));
@@ -158,6 +160,6 @@ export class Client {
 }
 
 /** What an event is counted as; faults by what they are. */
-function labelOf({ type, data }: { readonly type: string; readonly data: string }): string {
-  return type === "error" ? `${(JSON.parse(data) as { code: string }).code} told` : `${type} events`;
+function labelOf({ event, data }: ReceivedEvent): string {
+  return event === "error" ? `${(JSON.parse(data) as { code: string }).code} told` : `${event} events`;
 }

@@ -125,7 +125,7 @@ async function startCluster(program: string): Promise<Redises> {
       const { log } = historyKeys("sse:", chosen(CHANNELS, choice));
       const from = await cluster.masterOf(log);
       const others = (await cluster.masters()).filter((node) => node !== from);
-      await cluster.migrateSlot(log, chosen(others, (choice * CHANNELS.length) % 1), { holdMs: durationMs });
+      await cluster.migrateSlot(log, chosen(others, (choice * CHANNELS.length) % 1), durationMs);
     },
     async cutBus(choice, durationMs) {
       const masters = await cluster.masters();

@@ -4,6 +4,7 @@ import { expect } from "chai";
 
 import type { PubSubSession, RedisSse } from "../../lib/index.js";
 import { parseEventId, tagOf, type EventIdEntry } from "../../lib/sse/event-id.js";
+import { lastIdIn } from "../support/event-reader.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";
@@ -422,7 +423,7 @@ export function describeResume(
         await service.publish(added, { data: "before" });
         await session.addChannel(added);
         await session.close();
-        const id = [...sink.text.matchAll(/^id: (.*)$/gm)].at(-1)![1]!;
+        const id = lastIdIn(sink.text)!;
         await service.publish(added, { data: "missed" });
         const app = await streams.mount(service);
         const client = await streams.open(app, [channel, added], id);

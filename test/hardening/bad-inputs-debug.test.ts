@@ -5,7 +5,7 @@ import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/i
 import { bearerAuth, redisPoolStatus } from "../../middleware/express.js";
 import { need } from "../support/prerequisites.js";
 import { freePort, RedisServer } from "../support/redis-server.js";
-import { openRaw } from "../support/raw-client.js";
+import { openWire } from "../support/wire-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
 const TOKEN = "s3cret-T0ken";
@@ -75,7 +75,7 @@ describe("bad requests for the pool's state", () => {
   it("two Authorization headers are 401, whichever is right", async () => {
     const { app } = await start(bearerAuth(TOKEN));
     const lines = [`Authorization: Bearer x`, `Authorization: Bearer ${TOKEN}`].join("\r\n");
-    const client = await openRaw(
+    const client = await openWire(
       app.url,
       `GET /pool HTTP/1.1\r\nHost: localhost\r\n${lines}\r\nConnection: close\r\n\r\n`,
     );

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { getRequest, openRaw } from "../support/raw-client.js";
+import { getRequest, openWire } from "../support/wire-client.js";
 import { expectRefusal } from "../support/refusal.js";
 import { describeRequests } from "../support/request-rig.js";
 
@@ -52,7 +52,7 @@ describeRequests("bad methods and headers of a request for a stream", (rig) => {
   }
 
   it("no Accept at all is a stream", async () => {
-    const client = await openRaw(rig.app.url, "GET /mounted HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    const client = await openWire(rig.app.url, "GET /mounted HTTP/1.1\r\nHost: localhost\r\n\r\n");
     await client.until("event: connected");
     expect(client.statuses).to.deep.equal([200]);
     client.socket.destroy();
@@ -83,7 +83,7 @@ describeRequests("bad methods and headers of a request for a stream", (rig) => {
   }
 
   it("a Last-Event-ID of 20 KB is 431", async () => {
-    const client = await openRaw(
+    const client = await openWire(
       rig.app.url,
       getRequest("/mounted").replace("\r\n\r\n", `\r\nLast-Event-ID: ${"x".repeat(20_000)}\r\n\r\n`),
     );
@@ -103,7 +103,7 @@ describeRequests("bad methods and headers of a request for a stream", (rig) => {
   };
   for (const [what, text] of Object.entries(SMUGGLED)) {
     it(`a request with ${what} is 400`, async () => {
-      const client = await openRaw(rig.app.url, text);
+      const client = await openWire(rig.app.url, text);
       await client.closed;
       expect(client.statuses).to.deep.equal([400]);
       await rig.expectNothingOpened();

@@ -5,10 +5,16 @@ import * as fc from "fast-check";
 
 import type { RedisSse } from "../../lib/index.js";
 import type { SseStreamOptions } from "../../middleware/express.js";
-import { ByteReader, readAll, type IdStorage, type ReadEvent } from "../support/byte-reader.js";
-import { ConnectionJudge, type ClientState } from "../support/cut-judge.js";
 import { anyCutSequence, type CutSequence } from "../support/cut-sequence.js";
-import { CutWorld, type CutStream } from "../support/cut-world.js";
+import { ConnectionJudge, CutWorld, type CutStream, type Places } from "../support/cut-world.js";
+import {
+  EventReader,
+  isEventBlock,
+  lastIdIn,
+  parseBlocks,
+  parseEvents,
+  type ReceivedEvent,
+} from "../support/event-reader.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { createRandom } from "../support/random.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
@@ -19,28 +25,30 @@ const RUNS = Number(process.env["CUT_RUNS"] ?? 200);
 /** A client that sends this id is answered 204. */
 const COMPLETED = "completed";
 
-const LF = 10;
+/**
+ * When a client stores an id. "early": when the id line has arrived, as `eventsource` 2 does. "dispatch": when the blank
+ * line of the block has arrived, as browsers do.
+ */
+type IdStorage = "early" | "dispatch";
+const STORAGES: readonly IdStorage[] = ["early", "dispatch"];
 
 /** The state of a client when its link breaks. */
-interface Cut {
+interface Cut extends Stored {
   readonly storage: IdStorage;
-  /** The number of bytes that arrived. */
-  readonly at: number;
+  /** What arrived, up to the last line that is whole. */
+  readonly text: string;
   readonly turn: number;
-  readonly lastId: string;
   /** The number of events that the client dispatched. */
   readonly dispatched: number;
-  /** The one event that this client loses: it has stored the id, and only the blank line is missing. */
-  readonly skipped: ReadEvent | null;
 }
 
 /** A recorded stream, and all its cuts that differ. */
 class Recording {
   readonly world: CutWorld;
-  readonly bytes: Buffer;
-  readonly events: readonly ReadEvent[];
+  readonly events: readonly ReceivedEvent[];
   readonly original: CutStream;
-  readonly client: ClientState;
+  /** Where the client is before its first stream. */
+  readonly client: Places;
   /** The streams after a cut, by id and turn. */
   readonly returns: ReadonlyMap<string, CutStream>;
   readonly cuts: readonly Cut[];
@@ -48,7 +56,7 @@ class Recording {
   private constructor(
     world: CutWorld,
     original: CutStream,
-    client: ClientState,
+    client: Places,
     cuts: readonly Cut[],
     returns: ReadonlyMap<string, CutStream>,
   ) {
@@ -57,8 +65,7 @@ class Recording {
     this.client = client;
     this.cuts = cuts;
     this.returns = returns;
-    this.bytes = Buffer.from(original.stream.sink.text);
-    this.events = readAll(this.bytes);
+    this.events = original.stream.sink.events;
   }
 
   /**
@@ -67,9 +74,8 @@ class Recording {
    */
   static async make(sequence: CutSequence): Promise<Recording> {
     const world = new CutWorld(sequence);
-    const places = new Map<string, number>();
     for (const turn of sequence.past) await world.run(turn);
-    const wish = await findWish(world, places);
+    const [wish, places] = await findWish(world);
     for (const turn of sequence.missed) await world.run(turn);
     const original = await world.openOriginal(wish);
     const cutter = new Cutter(wish);
@@ -83,8 +89,7 @@ class Recording {
         }),
       );
     };
-    const cutHere = (): Promise<void> =>
-      returnNow(cutter.cut(Buffer.from(original.stream.sink.text), world.turn));
+    const cutHere = (): Promise<void> => returnNow(cutter.cut(original.stream.sink.text, world.turn));
     await cutHere();
     for (const turn of [...sequence.live, ...endOf(sequence)]) {
       await world.run(turn);
@@ -94,85 +99,104 @@ class Recording {
     await world.run([]);
     await cutHere();
     await returnNow(cutter.cuts);
-    return new Recording(world, original, { places, untold: new Set() }, cutter.cuts, returns);
+    return new Recording(world, original, places, cutter.cuts, returns);
   }
 
   /** Checks the stream without a cut. */
   checkWhole(): void {
-    const judge = new ConnectionJudge(this.world, this.original, copyOf(this.client), true);
+    const judge = new ConnectionJudge(this.world, this.original, this.client);
     judge.read(this.events);
     judge.expectAll();
   }
 
   check(cut: Cut): void {
-    const client = copyOf(this.client);
     const before = this.events.slice(0, cut.dispatched);
     // The client loses this event. Every other event must be the same as if the client had it.
     if (cut.skipped !== null) before.push(cut.skipped);
-    const judge = new ConnectionJudge(this.world, this.original, client, true);
+    const judge = new ConnectionJudge(this.world, this.original, this.client);
     judge.read(before);
     if (cut.lastId === COMPLETED) return judge.expectAll();
     // With any other id the client would get events behind the end of its stream.
     expect(judge.hasLast, "an event that ends the stream, without the id that says so").to.equal(false);
-    judge.cutIn(cut.turn);
+    // With what it wished for, and no id, it begins anew.
+    const isAnew = cut.lastId === "" || cut.lastId === "earliest";
     for (const turn of new Set([cut.turn, this.world.turn])) {
       const second = this.returns.get(returnKey(cut.lastId, turn))!;
-      const next = new ConnectionJudge(this.world, second, copyOf(client), false);
-      next.read(readAll(Buffer.from(second.stream.sink.text)));
+      const next = new ConnectionJudge(this.world, second, isAnew ? new Map() : judge.places);
+      next.read(second.stream.sink.events);
       next.expectAll();
     }
   }
 }
 
-/** Cuts a stream at every byte. Two cuts with the same client state are one cut. */
+/** Cuts a stream at every byte, that is behind every line: only there a client's state changes. */
 class Cutter {
   readonly cuts: Cut[] = [];
-  readonly #readers: readonly (readonly [IdStorage, ByteReader])[];
+  readonly #reader: EventReader;
   readonly #seen = new Set<string>();
-  #at = 0;
+  #dispatched = 0;
+  #text = "";
+  /** The lines of the block that has begun. */
+  #open = "";
 
-  constructor(lastId: string | undefined) {
-    this.#readers = (["early", "dispatch"] as const).map((kind) => [kind, new ByteReader(kind, lastId)]);
+  constructor(wish: string | undefined) {
+    this.#reader = new EventReader({ onBlock: (block) => isEventBlock(block) && this.#dispatched++ }, wish);
   }
 
-  /** Cuts at each new byte of this turn. Returns the new cuts. */
-  cut(bytes: Buffer, turn: number): readonly Cut[] {
+  /** Cuts behind each new line of this turn. Returns the new cuts. */
+  cut(text: string, turn: number): readonly Cut[] {
     const before = this.cuts.length;
-    this.#note(bytes, turn);
-    while (this.#at < bytes.length) {
-      for (const [, reader] of this.#readers) reader.feedByte(bytes[this.#at]!);
-      this.#at++;
-      this.#note(bytes, turn);
+    const lines = text.slice(this.#text.length).split(/(?<=\n)/);
+    this.#note(turn, lines[0]);
+    for (const [index, line] of lines.entries()) {
+      this.#text += line;
+      this.#open = line === "\n" ? "" : this.#open + line;
+      this.#reader.feed(line);
+      this.#note(turn, lines[index + 1]);
     }
     return this.cuts.slice(before);
   }
 
-  #note(bytes: Buffer, turn: number): void {
-    for (const [storage, reader] of this.#readers) {
-      const { lastId, events } = reader;
-      const skipped = bytes[this.#at] === LF ? reader.skipped : null;
-      const key = `${storage} ${turn} ${events.length} ${skipped !== null} ${lastId}`;
+  #note(turn: number, next: string | undefined): void {
+    const dispatched = this.#dispatched;
+    for (const storage of STORAGES) {
+      const stored = storedIn(storage, this.#reader.lastEventId, this.#open, next === "\n");
+      const key = `${storage} ${turn} ${dispatched} ${stored.skipped !== null} ${stored.lastId}`;
       if (this.#seen.has(key)) continue;
       this.#seen.add(key);
-      this.cuts.push({ storage, at: this.#at, turn, lastId, dispatched: events.length, skipped });
+      this.cuts.push({ storage, text: this.#text, turn, dispatched, ...stored });
     }
   }
 }
 
-/** Finds the `Last-Event-ID` of the first stream. */
-async function findWish(world: CutWorld, places: Map<string, number>): Promise<string | undefined> {
+interface Stored {
+  /** The value of `Last-Event-ID` if the client reconnects now. */
+  readonly lastId: string;
+  /** The one event that this client loses: it has stored the id, and only the blank line is missing. */
+  readonly skipped: ReceivedEvent | null;
+}
+
+/** What a client has stored whose stream breaks off in a block, behind the whole lines of `open`. */
+function storedIn(storage: IdStorage, lastId = "", open: string, isBlankLineNext: boolean): Stored {
+  const [block] = storage === "early" ? parseBlocks(`${open}\n`) : [];
+  if (block?.id === undefined) return { lastId, skipped: null };
+  return { lastId: block.id, skipped: isBlankLineNext && isEventBlock(block) ? block : null };
+}
+
+/** Finds the `Last-Event-ID` of the first stream, and where its client is. */
+async function findWish(world: CutWorld): Promise<readonly [string | undefined, Places]> {
   const { wish } = world.sequence;
-  if (wish === "earliest" || wish === "malformed") return wish;
-  if (wish === "now") return undefined;
+  if (wish !== "id") return [wish === "now" ? undefined : wish, new Map()];
   const before = await world.open("earliest");
   // After hidden events the client gets its place with the heartbeat.
   await world.run([{ do: "heartbeat" }]);
   const { lastId } = before.stream;
   before.stream.sink.leave();
   await world.run([]);
-  if (lastId === undefined || lastId === COMPLETED) return undefined;
-  for (const [name, { top }] of before.opened) if (world.keeps(name)) places.set(name, top);
-  return lastId;
+  if (lastId === undefined || lastId === COMPLETED) return [undefined, new Map()];
+  const judge = new ConnectionJudge(world, before);
+  judge.read(before.stream.sink.events);
+  return [lastId, judge.places];
 }
 
 function endOf({ end, channels }: CutSequence): CutSequence["live"] {
@@ -182,10 +206,6 @@ function endOf({ end, channels }: CutSequence): CutSequence["live"] {
 
 function returnKey(lastId: string, turn: number): string {
   return `${turn} ${lastId}`;
-}
-
-function copyOf({ places, untold }: ClientState): ClientState {
-  return { places: new Map(places), untold: new Set(untold) };
 }
 
 describe("a stream cut at every byte", () => {
@@ -207,9 +227,9 @@ describe("a stream cut at every byte", () => {
   }).timeout(20_000 + RUNS * 100);
 });
 
-function describeCut({ bytes }: Recording, { storage, at, lastId }: Cut): string {
-  const text = (from: number, to: number): string => JSON.stringify(bytes.toString("utf8", from, to));
-  return `a client that stores ids ${storage}, cut after ${at} bytes, between ${text(Math.max(0, at - 80), at)} and ${text(at, at + 40)}, with the id "${lastId}"`;
+function describeCut({ original }: Recording, { storage, text, lastId }: Cut): string {
+  const around = [text.slice(-80), original.stream.sink.text.slice(text.length, text.length + 40)];
+  return `a client that stores ids ${storage}, cut between ${JSON.stringify(around)}, with the id "${lastId}"`;
 }
 
 /** A stream over real sockets. Every event has its number in its data. */
@@ -303,15 +323,15 @@ describeFaults("a real stream cut at random bytes", (rig) => {
         const first = readBody(`http://127.0.0.1:${proxy.port}/stream?${query}`, "");
         await Promise.race([opened, first]);
         const published = each.publish(service, names, 2, COUNT).then(() => each.end(service, names));
-        const bytes = await first;
+        const text = await first;
         size = Math.min(size, link.passed);
-        for (const storage of ["early", "dispatch"] as const) {
-          const reader = new ByteReader(storage);
-          reader.feed(bytes);
-          const { lastId, skipped } = reader;
-          // The client loses this event if the next byte is the blank line, as it is behind an id.
-          const events = [...reader.events, ...(skipped === null ? [] : [skipped])];
-          events.push(...readAll(await readBody(`${app.url}/stream?${query}`, lastId)));
+        for (const storage of STORAGES) {
+          const half = text.split("\n\n").at(-1)!;
+          const open = half.slice(0, half.lastIndexOf("\n") + 1);
+          const { lastId, skipped } = storedIn(storage, lastIdIn(text), open, half === open);
+          // The next byte is the blank line, as it is behind an id.
+          const events = [...parseEvents(text), ...(skipped === null ? [] : [skipped])];
+          events.push(...parseEvents(await readBody(`${app.url}/stream?${query}`, lastId)));
           expectEvents(events, each.expected(COUNT), `seed ${seed}, ${storage}, cut after ${at} bytes`);
         }
         await published;
@@ -321,7 +341,7 @@ describeFaults("a real stream cut at random bytes", (rig) => {
 });
 
 function expectEvents(
-  events: readonly ReadEvent[],
+  events: readonly ReceivedEvent[],
   expected: Readonly<Record<string, readonly string[]>>,
   what: string,
 ): void {
@@ -352,7 +372,7 @@ function cutAfter(proxy: TcpProxy, count: number): { readonly passed: number } {
 }
 
 /** Reads the body of a stream until it ends or is cut. */
-function readBody(url: string, lastEventId: string): Promise<Buffer> {
+function readBody(url: string, lastEventId: string): Promise<string> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     const headers = {
@@ -364,7 +384,7 @@ function readBody(url: string, lastEventId: string): Promise<Buffer> {
       response.on("error", () => {}); // the cut
     });
     request.on("error", () => {});
-    request.on("close", () => resolve(Buffer.concat(chunks)));
+    request.on("close", () => resolve(Buffer.concat(chunks).toString()));
   });
 }
 

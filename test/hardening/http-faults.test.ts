@@ -8,7 +8,7 @@ import express from "express";
 import { sseStream } from "../../middleware/express.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { getRequest, openRaw, untilNobodyIsConnected, type RawClient } from "../support/raw-client.js";
+import { getRequest, openWire, untilNobodyIsConnected, type WireClient } from "../support/wire-client.js";
 import { expectEveryNumber, publishNumbers } from "../support/sequence.js";
 import { openStream } from "../support/sse-client.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
@@ -17,7 +17,7 @@ const isConnected = ({ event }: { event: string }): boolean => event === "connec
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeFaults(`faults of a stream's client, ${subscriptions}`, (rig) => {
-    const LEAVING: Readonly<Record<string, (client: RawClient) => void>> = {
+    const LEAVING: Readonly<Record<string, (client: WireClient) => void>> = {
       "with a FIN alone": ({ socket }) => socket.end(),
       "with a RST": ({ socket }) => socket.resetAndDestroy(),
       "without reading what came": ({ socket }) => socket.pause().destroy(),
@@ -26,7 +26,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       it(`a client that leaves ${how} is gone, and no write error`, async () => {
         const { app, service, openLive } = await rig.start({ subscriptions });
         const other = await openLive("a");
-        const client = await openRaw(app.url, getRequest("/stream?channel=a"));
+        const client = await openWire(app.url, getRequest("/stream?channel=a"));
         await client.until("event: connected");
         leave(client);
         await client.closed;
@@ -50,7 +50,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         return answer.promise;
       };
       app.app.get("/slow", sseStream(resolver, { service }));
-      const client = await openRaw(app.url, getRequest("/slow"));
+      const client = await openWire(app.url, getRequest("/slow"));
       await reached.promise;
       client.socket.destroy();
       await untilNobodyIsConnected(app.server);
@@ -61,7 +61,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect((await service.status()).sessions.opened).to.equal(0);
     });
 
-    const UNREAD: Readonly<Record<string, (client: RawClient) => void>> = {
+    const UNREAD: Readonly<Record<string, (client: WireClient) => void>> = {
       "with a FIN alone": LEAVING["with a FIN alone"]!,
       "with a RST": LEAVING["with a RST"]!,
     };
@@ -72,7 +72,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           "\r\n\r\n",
           "\r\nContent-Length: 300000\r\n\r\n",
         );
-        const client = await openRaw(app.url, head + "x".repeat(300_000));
+        const client = await openWire(app.url, head + "x".repeat(300_000));
         await client.until("event: connected");
         leave(client);
         await eventually(async () => {
@@ -118,7 +118,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     it("half a request makes no session, whether its client leaves or waits for its deadline", async () => {
       const { app, service } = await rig.start({ subscriptions });
       const half = getRequest("/stream?channel=a").slice(0, -2);
-      const leaving = await openRaw(app.url, half);
+      const leaving = await openWire(app.url, half);
       leaving.socket.destroy();
       await untilNobodyIsConnected(app.server);
       // Node looks at its deadlines every 30 s, where nothing else is said.
@@ -126,7 +126,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await once(strict, "listening");
       rig.undo(() => strict.close());
       const url = `http://127.0.0.1:${(strict.address() as AddressInfo).port}`;
-      const waiting = await openRaw(url, half);
+      const waiting = await openWire(url, half);
       await waiting.closed;
       expect(waiting.statuses).to.deep.equal([408]);
       expect((await service.status()).sessions).to.deep.include({ opened: 0, refused: {} });
@@ -136,9 +136,9 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     it("a client that comes back at once, a hundred times, leaves nothing behind and is served the last time", async () => {
       const { app, service, openLive } = await rig.start({ subscriptions });
       for (let round = 0; round < 100; round++) {
-        const client = await openRaw(app.url, getRequest("/stream?channel=again"));
+        const client = await openWire(app.url, getRequest("/stream?channel=again"));
         // Every other time it does not wait for the stream.
-        if (round % 2 === 0) await client.until("HTTP/1.1 200");
+        if (round % 2 === 0) await eventually(() => expect(client.statuses).to.deep.equal([200]));
         client.socket.destroy();
       }
       await untilNobodyIsConnected(app.server);
@@ -244,7 +244,7 @@ describeFaults("faults of a client that waits for a connection", (rig) => {
       pool: { maxConnections: 1, acquireTimeoutMs: 15_000 },
     });
     const first = await openLive("a");
-    const leaving = await openRaw(app.url, getRequest("/stream?channel=b"));
+    const leaving = await openWire(app.url, getRequest("/stream?channel=b"));
     await eventually(() => expect(service.pool.statistics.waiting).to.equal(1));
     const next = open("c");
     await eventually(() => expect(service.pool.statistics.waiting).to.equal(2));

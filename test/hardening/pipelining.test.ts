@@ -7,7 +7,7 @@ import { createRedisSse, type RedisSse } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
 import { eventually, settle } from "../support/eventually.js";
 import { describeFaults, type FaultRig } from "../support/fault-rig.js";
-import { getRequest, openRaw } from "../support/raw-client.js";
+import { getRequest, openWire } from "../support/wire-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
 const FLOOD_BYTES = 200_000;
@@ -55,7 +55,7 @@ describeFaults("requests that a client pipelines", (rig) => {
 
     it(`${what}, in the same packet as its request for a stream, end the connection and reach no handler`, async () => {
       const { app, service, others } = await start(rig);
-      const client = await openRaw(app.url, getRequest("/stream") + flood);
+      const client = await openWire(app.url, getRequest("/stream") + flood);
       await client.closed;
       expect(others()).to.equal(0);
       await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));
@@ -63,7 +63,7 @@ describeFaults("requests that a client pipelines", (rig) => {
 
     it(`${what}, behind a stream that is open, end the connection and reach no handler`, async () => {
       const { app, service, others } = await start(rig);
-      const client = await openRaw(app.url, getRequest("/stream"));
+      const client = await openWire(app.url, getRequest("/stream"));
       await client.until("event: connected");
       client.socket.write(flood);
       await client.closed;
@@ -75,7 +75,7 @@ describeFaults("requests that a client pipelines", (rig) => {
 
     it(`${what}, while an earlier middleware of the stream's request waits, end the connection`, async () => {
       const { app, service } = await start(rig);
-      const client = await openRaw(app.url, getRequest("/waiting") + flood);
+      const client = await openWire(app.url, getRequest("/waiting") + flood);
       await client.closed;
       expect((await service.status()).sessions.opened).to.equal(0);
     });
@@ -84,11 +84,11 @@ describeFaults("requests that a client pipelines", (rig) => {
   it("behind an ordinary answer: a stream is told to use another connection", async () => {
     const { app, service } = await start(rig);
     const ordinary = "GET /other HTTP/1.1\r\nHost: a\r\n\r\n";
-    const client = await openRaw(app.url, ordinary + getRequest("/stream"));
+    const client = await openWire(app.url, ordinary + getRequest("/stream"));
     await client.closed;
     expect(client.statuses).to.deep.equal([200, 503]);
-    expect(client.text).to.match(/^Connection: close\r$/m);
-    expect(client.text).to.include('"code":"NO_SOCKET"');
+    expect(client.received).to.match(/^Connection: close\r$/m);
+    expect(client.received).to.include('"code":"NO_SOCKET"');
     expect((await service.status()).sessions.opened).to.equal(0);
   });
 
@@ -118,7 +118,7 @@ describeFaults("requests that a client pipelines", (rig) => {
     const count = (): number[] =>
       app.server.eventNames().map((name) => app.server.listenerCount(name as string));
     const before = count();
-    const client = await openRaw(app.url, getRequest("/stream"));
+    const client = await openWire(app.url, getRequest("/stream"));
     await client.until("event: connected");
     client.socket.destroy();
     await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));

@@ -13,7 +13,7 @@ import { sseStream, taskStream, type RouteParams, type SseStreamOptions } from "
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { getRequest, openRaw } from "../support/raw-client.js";
+import { getRequest, openWire } from "../support/wire-client.js";
 import { captureLog, expectFault } from "../support/service.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
@@ -104,7 +104,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
         };
         await start(resolver, { clock });
         const timers = clock.pending;
-        const client = await openRaw(app.url, getRequest("/stream"));
+        const client = await openWire(app.url, getRequest("/stream"));
         await reached.promise;
         expect(clock.pending).to.equal(timers + 1);
         client.socket.destroy();

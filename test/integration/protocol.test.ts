@@ -15,6 +15,7 @@ import {
   type Login,
 } from "../support/protocol.js";
 import { RedisServer } from "../support/redis-server.js";
+import { parseBlocks } from "../support/event-reader.js";
 import { openStream, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
 import { startStreamApp, type StreamApp } from "../support/stream-app.js";
 
@@ -27,10 +28,7 @@ const contents = (events: readonly ReceivedEvent[]): readonly string[] =>
 
 /** The last id of all, with or without an event. */
 const lastPlace = (client: SseClient): string =>
-  client.text
-    .match(/^id: 3\..*$/gm)!
-    .at(-1)!
-    .slice(4);
+  parseBlocks(client.text).findLast(({ id }) => id?.startsWith("3."))!.id!;
 
 const isData = (wanted: string) => (event: ReceivedEvent) => event.data === wanted;
 
@@ -45,7 +43,7 @@ describe("docs/protocol.md", () => {
   before(async function () {
     server = await RedisServer.start(await need("redis", this));
     rig = await startStreamApp({ redis: server.url, limits: { maxEventBytes: MAX_EVENT_BYTES } });
-    foreign = await startForeignProgram(server.port);
+    foreign = startForeignProgram(server.port);
   });
 
   beforeEach(() => {
@@ -89,7 +87,7 @@ describe("docs/protocol.md", () => {
     // A new user of Redis 6.2 has all channels.
     const none = ["reset", "resetchannels", "on", `>${login.password}`];
     await server.admin.call("ACL", "SETUSER", username, ...none, ...rights);
-    const program = await startForeignProgram(server.port, login);
+    const program = startForeignProgram(server.port, login);
     programs.push(program);
     return program;
   }
@@ -108,7 +106,7 @@ describe("docs/protocol.md", () => {
     const { admin } = server;
     const fields = await admin.hgetall(position);
     const times = await Promise.all([admin.pttl(position), admin.pttl(log)]);
-    const expires = times.map((milliseconds) => Math.round(milliseconds / HOUR_MS));
+    const expires = times.map((milliseconds) => Math.floor(milliseconds / HOUR_MS));
     return { fields, entries: await admin.xrange(log, "-", "+"), expires };
   }
 

@@ -20,10 +20,9 @@ import { sseStream, type SseStreamOptions } from "../../middleware/express.js";
 import { eventually } from "../support/eventually.js";
 import { openHttp2Stream, startHttp2App } from "../support/http2-app.js";
 import { need } from "../support/prerequisites.js";
-import { getRequest } from "../support/raw-client.js";
 import { RedisServer } from "../support/redis-server.js";
 import { openStream, parseEvents } from "../support/sse-client.js";
-import { openWire, type WireClient } from "../support/wire-client.js";
+import { getRequest, openWire, type WireClient } from "../support/wire-client.js";
 
 const run = promisify(execFile);
 

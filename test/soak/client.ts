@@ -41,9 +41,8 @@ export class Visit {
     this.check = check;
     this.#reader = this.#createReader();
     this.#socket = connect(context.port, "127.0.0.1");
-    this.#socket.setEncoding("latin1");
     this.#socket.on("error", () => {});
-    this.#socket.on("data", (chunk: string) => {
+    this.#socket.on("data", (chunk: Buffer) => {
       if (!this.#left) this.#reader.feed(chunk);
     });
     this.over = new Promise((resolve) => {
@@ -134,7 +133,7 @@ export class Visit {
       onStatus: (status) => {
         if (status !== 200) violations.add("every stream is answered 200", `${status}`);
       },
-      onEvent: (event, data, id) => {
+      onEvent: ({ event, data, id = null }) => {
         this.check.event(event, data, id);
         if (event === "message") tally.add("events");
         else if (event === "gap") tally.add("gaps");

@@ -1,7 +1,9 @@
+import { parseChunked } from "../support/chunked.js";
+import { EventReader, isEventBlock, type ReceivedEvent } from "../support/event-reader.js";
+
 export interface WireHandlers {
   onStatus(status: number): void;
-  /** `id` is `null` for an event without one. */
-  onEvent(event: string, data: string, id: string | null): void;
+  onEvent(event: ReceivedEvent): void;
   onRetry(milliseconds: number): void;
   onHeartbeat(): void;
   /** The response is complete. */
@@ -12,33 +14,38 @@ export interface WireHandlers {
   onGarbage(text: string): void;
 }
 
-const HEARTBEAT = ":\n";
+/** Comments, which stand between blocks. */
+const HEARTBEATS = /^(?::\n)*/;
 
-/**
- * Reads one HTTP/1.1 response with an event stream, byte for byte and cheaply: it knows what this library and
- * Node write, and takes everything else for a fault. Text is latin1, since all that is published is ASCII.
- */
+/** Reads one HTTP/1.1 response with an event stream, byte for byte. Takes what this library and Node do not write for a fault. */
 export class WireReader {
   readonly #handlers: WireHandlers;
+  readonly #events: EventReader;
   #part: "head" | "chunked" | "sized" | "done" = "head";
   /** Bytes of HTTP that are not understood yet. */
-  #pending = "";
-  /** An event that is not complete yet. */
-  #body = "";
+  #pending: Buffer = Buffer.alloc(0);
+  /** A block that is not complete yet. */
+  #block = "";
   #bodyLeft = 0;
   #status = 0;
 
   constructor(handlers: WireHandlers) {
     this.#handlers = handlers;
+    this.#events = new EventReader({
+      onBlock: (block) => isEventBlock(block) && handlers.onEvent(block),
+      onRetry: (milliseconds) => handlers.onRetry(milliseconds),
+      onComment: () => handlers.onHeartbeat(),
+      onUnknown: (line) => handlers.onGarbage(line),
+    });
   }
 
   get complete(): boolean {
     return this.#part === "done";
   }
 
-  feed(text: string): void {
-    if (this.#part === "done") return this.#handlers.onTrailing(text);
-    this.#pending += text;
+  feed(bytes: Buffer): void {
+    if (this.#part === "done") return this.#handlers.onTrailing(bytes.toString("latin1"));
+    this.#pending = Buffer.concat([this.#pending, bytes]);
     if (this.#part === "head") this.#readHead();
     if (this.#part === "chunked") this.#readChunks();
     if (this.#part === "sized") this.#readSized();
@@ -47,8 +54,8 @@ export class WireReader {
   #readHead(): void {
     const end = this.#pending.indexOf("\r\n\r\n");
     if (end < 0) return;
-    const head = this.#pending.slice(0, end).toLowerCase();
-    this.#pending = this.#pending.slice(end + 4);
+    const head = this.#pending.toString("latin1", 0, end).toLowerCase();
+    this.#pending = this.#pending.subarray(end + 4);
     this.#status = Number(/^http\/1\.1 (\d{3})/.exec(head)?.[1] ?? 0);
     if (this.#status === 0) this.#handlers.onGarbage(head);
     this.#handlers.onStatus(this.#status);
@@ -57,65 +64,35 @@ export class WireReader {
   }
 
   #readChunks(): void {
-    let at = 0;
-    for (;;) {
-      const lineEnd = this.#pending.indexOf("\r\n", at);
-      if (lineEnd < 0) break;
-      const size = Number.parseInt(this.#pending.slice(at, lineEnd), 16);
-      if (Number.isNaN(size)) return this.#handlers.onGarbage(this.#pending.slice(at, at + 80));
-      const end = lineEnd + 2 + size;
-      if (this.#pending.length < end + 2) break;
-      if (size === 0) return this.#complete(end + 2);
-      this.#body += this.#pending.slice(lineEnd + 2, end);
-      at = end + 2;
+    try {
+      const { chunks, isOver, rest } = parseChunked(this.#pending);
+      this.#pending = rest;
+      for (const chunk of chunks) this.#readText(chunk.toString("latin1"));
+      if (isOver) this.#complete();
+    } catch (error) {
+      this.#handlers.onGarbage((error as Error).message);
     }
-    this.#pending = this.#pending.slice(at);
-    this.#readEvents();
   }
 
   #readSized(): void {
-    const body = this.#pending.slice(0, this.#bodyLeft);
-    this.#body += body;
+    const body = this.#pending.subarray(0, this.#bodyLeft);
+    this.#pending = this.#pending.subarray(body.length);
     this.#bodyLeft -= body.length;
-    if (this.#bodyLeft === 0) this.#complete(body.length);
-    else this.#pending = "";
+    this.#readText(body.toString("latin1"));
+    if (this.#bodyLeft === 0) this.#complete();
   }
 
-  #complete(at: number): void {
-    const trailing = this.#pending.slice(at);
-    this.#pending = "";
+  #readText(text: string): void {
+    if (this.#status !== 200) return;
+    this.#block = (this.#block + text).split("\n\n").at(-1)!.replace(HEARTBEATS, "");
+    this.#events.feed(text);
+  }
+
+  #complete(): void {
+    const trailing = this.#pending.toString("latin1");
     this.#part = "done";
-    this.#readEvents();
-    if (this.#body !== "" && this.#status === 200) this.#handlers.onGarbage(this.#body);
+    if (this.#block !== "") this.#handlers.onGarbage(this.#block);
     this.#handlers.onComplete();
     if (trailing !== "") this.#handlers.onTrailing(trailing);
-  }
-
-  #readEvents(): void {
-    if (this.#status !== 200) return;
-    let at = 0;
-    for (;;) {
-      // A heartbeat is a line of its own, between events.
-      for (; this.#body.startsWith(HEARTBEAT, at); at += HEARTBEAT.length) this.#handlers.onHeartbeat();
-      const end = this.#body.indexOf("\n\n", at);
-      if (end < 0) break;
-      this.#readEvent(this.#body.slice(at, end));
-      at = end + 2;
-    }
-    if (at > 0) this.#body = this.#body.slice(at);
-  }
-
-  #readEvent(block: string): void {
-    let event = "message";
-    let data: string | null = null;
-    let id: string | null = null;
-    for (const line of block.split("\n")) {
-      if (line.startsWith("event: ")) event = line.slice(7);
-      else if (line.startsWith("data: ")) data = line.slice(6);
-      else if (line.startsWith("id: ")) id = line.slice(4);
-      else if (line.startsWith("retry: ")) this.#handlers.onRetry(Number(line.slice(7)));
-      else this.#handlers.onGarbage(line.slice(0, 80));
-    }
-    if (data !== null) this.#handlers.onEvent(event, data, id);
   }
 }

@@ -1,14 +1,13 @@
+import { expect } from "chai";
+
 import type { CutEvent, CutMessage, CutSequence, CutStep, CutTurn } from "./cut-sequence.js";
+import type { ReceivedEvent } from "./event-reader.js";
 import { settle } from "./eventually.js";
 import { SessionRig, type RigStream } from "./session-rig.js";
 import { asRead } from "./written-text.js";
 
-/** A published event, and what a client gets of it. */
-export interface KnownEvent {
-  readonly channel: string;
-  /** Its number in its channel, from 1. */
-  readonly offset: number;
-  /** The client gets the event. */
+/** What a client gets of a published event. */
+interface KnownEvent {
   readonly isShown: boolean;
   /** A rule throws for it, so the client gets a gap instead. */
   readonly isFailing: boolean;
@@ -16,87 +15,68 @@ export interface KnownEvent {
   readonly isLast: boolean;
 }
 
-/** The state of a channel when a stream opens. */
-export interface Standing {
-  readonly top: number;
-  /** The oldest event that is still held. */
-  readonly first: number;
-  readonly isEnded: boolean;
-}
-
 interface Channel {
   readonly events: KnownEvent[];
-  first: number;
   isEnded: boolean;
 }
 
-/** The events of one channel that a stream gets. */
-interface Hearing {
-  /** The newest event when the channel was added; `null` if the stream began with this channel. */
-  readonly from: number | null;
-  /** The turn in which the channel was added. */
-  readonly turn: number;
-  /** The newest event when the channel was removed or the stream ended. */
-  to: number;
-}
+/** By channel, the number of the newest event that the client has or was passed over. */
+export type Places = ReadonlyMap<string, number>;
 
 /** One stream of the client. */
 export interface CutStream {
   readonly stream: RigStream;
   readonly lastEventId: string | undefined;
-  /** The channels that the stream opened with. */
-  readonly opened: ReadonlyMap<string, Standing>;
-  readonly heard: Map<string, Hearing>;
-  isOver: boolean;
+  /** Where it begins in each channel, if the client has no place there. */
+  readonly starts: Places;
+  /** Where each channel stood when the stream ended; `null` while it is open. */
+  ends: Places | null;
 }
 
-/** Stands for a channel of the events of `session.send()`. */
-export const SENT = "sent";
-/** Stands for a channel of the messages of `first`. Every stream gets them. */
-export const FIRST = "first";
+/** Stands for a channel of the events of `session.send()`, which only the stream that is cut gets. */
+const SENT = "sent";
+/** Stands for a channel of the messages of `first`, which every stream gets. */
+const FIRST = "first";
 
 const HEARTBEAT_MS = 15_000;
 
 /** Runs a sequence over logs in memory, and records which events each stream must get. */
 export class CutWorld {
   readonly sequence: CutSequence;
-  readonly #rig = new SessionRig({ heartbeatMs: HEARTBEAT_MS, maxChannelsPerSession: 16 });
+  readonly #rig = new SessionRig({ heartbeatMs: HEARTBEAT_MS });
   readonly #channels = new Map<string, Channel>();
-  /** By the event as a client gets it. */
-  readonly #shown = new Map<string, KnownEvent>();
+  /** By the event as a client gets it, its channel and its number there. */
+  readonly #shown = new Map<string, readonly [channel: string, offset: number]>();
   /** By the event as it was published. */
   readonly #published = new Map<string, { readonly drawn: CutEvent; readonly changed: CutMessage }>();
+  readonly #taken = new Set<string>();
   readonly #streams: CutStream[] = [];
-  readonly #names: Set<string>;
-  readonly #removed = new Set<string>();
   readonly #first: readonly CutMessage[];
   #original: CutStream | null = null;
-  #serial = 0;
   turn = 0;
 
   constructor(sequence: CutSequence) {
     this.sequence = sequence;
-    this.#names = new Set(sequence.channels);
+    for (const name of [...sequence.channels, FIRST, SENT])
+      this.#channels.set(name, { events: [], isEnded: false });
     this.#first = sequence.first.map((message) => this.#addPlain(FIRST, message));
   }
 
-  /** Finds the published event from what a client got. */
-  find(event: string, data: string): KnownEvent | undefined {
+  /** Finds the channel and the number of what a client got. */
+  find({ event, data }: ReceivedEvent): readonly [channel: string, offset: number] | undefined {
     return this.#shown.get(keyOf({ event, data }));
   }
 
   eventsOf(channel: string): readonly KnownEvent[] {
-    return this.#channel(channel).events;
+    return this.#channels.get(channel)!.events;
   }
 
-  keeps(channel: string): boolean {
-    return this.#rig.keeps(channel);
+  isOriginal(cut: CutStream): boolean {
+    return cut === this.#original;
   }
 
   async run(turn: CutTurn): Promise<void> {
     for (const step of turn) {
-      // A channel must not time out or end while it is added.
-      if (step.do === "heartbeat" || step.do === "complete" || step.do === "break") await settle(3);
       this.#do(step);
       this.#noteEnds();
     }
@@ -105,12 +85,17 @@ export class CutWorld {
     this.turn++;
   }
 
-  /** Opens a stream of the client's current channels. */
+  /** Opens a stream of the client. */
   async open(lastEventId: string | undefined): Promise<CutStream> {
     const { filter, transform, until } = this.sequence.rules;
     const find = (event: CutMessage) => this.#published.get(keyOf(event))!;
-    const opened = new Map([...this.#names].map((name) => [name, this.#standingOf(name)]));
-    const heard = Array.from(opened.keys(), (name) => [name, { from: null, turn: 0, to: Infinity }] as const);
+    const starts = Array.from(this.#channels, ([name, { events, isEnded }]): [string, number] => {
+      const isWhole = name === FIRST || (isEnded && lastEventId === undefined);
+      return [
+        name,
+        isWhole || (lastEventId === "earliest" && this.#rig.logs.keeps(name)) ? 0 : events.length,
+      ];
+    });
     const stream = await this.#rig.open(
       {
         lastEventId,
@@ -131,12 +116,11 @@ export class CutWorld {
         }),
         ...(until && { until: (event) => this.#published.get(keyOf(event))?.drawn.isLast }),
       },
-      ...this.#names,
+      ...this.sequence.channels,
     );
-    const isOver = stream.session.state !== "subscribed";
-    const cut = { stream, lastEventId, opened, heard: new Map(heard), isOver };
-    if (isOver) this.#end(cut);
+    const cut: CutStream = { stream, lastEventId, starts: new Map(starts), ends: null };
     this.#streams.push(cut);
+    this.#noteEnds();
     return cut;
   }
 
@@ -154,95 +138,32 @@ export class CutWorld {
 
   #do(step: CutStep): void {
     switch (step.do) {
-      case "publish": {
-        if (this.#channel(step.channel).isEnded) return;
-        const messages = step.events.map((drawn) => this.#add(step.channel, drawn));
-        return this.#rig.publish(step.channel, ...messages);
-      }
+      case "publish":
+        if (this.#channels.get(step.channel)!.isEnded) return;
+        return this.#rig.publish(step.channel, ...step.events.map((drawn) => this.#add(step.channel, drawn)));
       case "complete": {
-        if (!this.#endable(step.channel)) return;
-        if (step.event === null) this.#addSilent(step.channel);
-        const message = step.event === null ? "" : this.#add(step.channel, step.event);
-        this.#channel(step.channel).isEnded = true;
-        return this.#rig.complete(step.channel, message);
+        const channel = this.#channels.get(step.channel)!;
+        if (channel.isEnded || !this.#rig.logs.keeps(step.channel)) return;
+        channel.isEnded = true;
+        if (step.event !== null) return this.#rig.complete(step.channel, this.#add(step.channel, step.event));
+        channel.events.push({ isShown: false, isFailing: false, isLast: false });
+        return this.#rig.complete(step.channel);
       }
-      case "break":
-        if (!this.#endable(step.channel) || !this.#addBroken(step.channel)) return;
-        this.#channel(step.channel).isEnded = true;
-        return this.#rig.breakOff(step.channel);
-      case "trim":
-        return this.#trim(step.channel, step.count);
-      case "add":
-        return this.#addChannel(step.channel);
-      case "remove":
-        return this.#removeChannel(step.channel);
-      case "send": {
-        const { isOver, stream } = this.#original!;
-        return isOver ? undefined : stream.session.send(this.#addPlain(SENT, step.message));
-      }
+      case "send":
+        if (this.#original?.ends === null)
+          this.#original.stream.session.send(this.#addPlain(SENT, step.message));
+        return;
       case "heartbeat":
         return this.#rig.clock.advance(HEARTBEAT_MS + 1_000);
     }
   }
 
-  #trim(name: string, count: number): void {
-    const channel = this.#channel(name);
-    const most = Math.min(count, channel.events.length - channel.first);
-    if (!this.keeps(name) || most <= 0) return;
-    channel.first += most;
-    this.#rig.trim(name, most);
-  }
-
-  #addChannel(name: string): void {
-    if (this.#names.has(name) || this.#removed.has(name)) return;
-    this.#names.add(name);
-    const { top, isEnded } = this.#standingOf(name);
-    // A stream gets an ended channel from its beginning. Other tests cover that.
-    if (isEnded) return void this.#names.delete(name);
-    for (const { stream, heard, isOver } of this.#streams) {
-      if (isOver) continue;
-      heard.set(name, { from: top, turn: this.turn + 1, to: Infinity });
-      stream.session.addChannel(name).catch(() => {});
-    }
-  }
-
-  #removeChannel(name: string): void {
-    if (!this.#names.has(name) || this.#names.size === 1) return;
-    this.#names.delete(name);
-    this.#removed.add(name);
-    for (const { stream, heard, isOver } of this.#streams) {
-      if (isOver) continue;
-      heard.get(name)!.to = this.#standingOf(name).top;
-      void stream.session.removeChannel(name);
-    }
-  }
-
   /** Finds the streams that have ended. They get no more events. */
   #noteEnds(): void {
-    for (const cut of this.#streams)
-      if (!cut.isOver && cut.stream.session.state !== "subscribed") this.#end(cut);
-  }
-
-  #end(cut: CutStream): void {
-    cut.isOver = true;
-    for (const [name, hearing] of cut.heard) {
-      hearing.to = Math.min(hearing.to, this.#standingOf(name).top);
+    for (const cut of this.#streams) {
+      if (cut.ends !== null || cut.stream.session.state === "subscribed") continue;
+      cut.ends = new Map(Array.from(this.#channels, ([name, { events }]) => [name, events.length]));
     }
-  }
-
-  #standingOf(name: string): Standing {
-    const { events, first, isEnded } = this.#channel(name);
-    return { top: events.length, first, isEnded };
-  }
-
-  #channel(name: string): Channel {
-    const channel = this.#channels.get(name) ?? { events: [], first: 1, isEnded: false };
-    this.#channels.set(name, channel);
-    return channel;
-  }
-
-  #endable(name: string): boolean {
-    return this.keeps(name) && !this.#channel(name).isEnded;
   }
 
   #add(channel: string, drawn: CutEvent): CutMessage {
@@ -260,49 +181,117 @@ export class CutWorld {
 
   #addPlain(channel: string, message: CutMessage): CutMessage {
     const unique = this.#unique(message);
-    this.#note(channel, unique);
+    this.#note(channel, unique, { isFailing: false, isLast: false });
     return unique;
   }
 
-  /** A channel's end without an event. */
-  #addSilent(channel: string): void {
-    this.#note(channel, null);
-  }
-
-  /** Every broken channel sends the same event, so a sequence breaks off only one. */
-  #addBroken(channel: string): boolean {
-    const message = {
-      event: "error",
-      data: '{"code":"BROKEN","message":"this stream was broken off before its end"}',
-    };
-    if (this.#shown.has(keyOf(message))) return false;
-    this.#note(channel, message);
-    return true;
-  }
-
-  #note(
-    channel: string,
-    message: CutMessage | null,
-    { isFailing = false, isLast = false }: { isFailing?: boolean; isLast?: boolean } = {},
-  ): void {
-    const { events } = this.#channel(channel);
-    const known = { channel, offset: events.length + 1, isShown: message !== null, isFailing, isLast };
-    events.push(known);
-    if (message !== null) this.#shown.set(keyOf(message), known);
+  #note(channel: string, message: CutMessage | null, how: Omit<KnownEvent, "isShown">): void {
+    const { events } = this.#channels.get(channel)!;
+    events.push({ isShown: message !== null, ...how });
+    if (message !== null) this.#shown.set(keyOf(message), [channel, events.length]);
   }
 
   /** Makes each event different, so that a client's event tells which one it is. */
   #unique(message: CutMessage): CutMessage {
-    const key = keyOf(message);
-    const isTaken = this.#shown.has(key) || this.#published.has(key) || this.#reserved.has(key);
-    const unique = isTaken ? { ...message, data: `${message.data}#${this.#serial++}` } : message;
-    this.#reserved.add(keyOf(unique));
+    const isTaken = this.#taken.has(keyOf(message));
+    const unique = isTaken ? { ...message, data: `${message.data}#${this.#taken.size}` } : message;
+    this.#taken.add(keyOf(unique));
     return unique;
   }
-
-  readonly #reserved = new Set<string>();
 }
 
 function keyOf({ event = "message", data }: CutMessage): string {
   return `${event}\n${asRead(data)}`;
+}
+
+/**
+ * Checks the events of one connection. In each channel the client must get the events behind its place, each once and in
+ * order, and for each one that a rule fails for a gap.
+ */
+export class ConnectionJudge {
+  readonly #world: CutWorld;
+  readonly #cut: CutStream;
+  readonly #places: Map<string, number>;
+  /** Channels in which the client has passed an event that ends its stream. */
+  readonly #over = new Set<string>();
+  #hasLast = false;
+
+  /** `client`: the places of the client whose id the connection began with. */
+  constructor(world: CutWorld, cut: CutStream, client: Places = new Map()) {
+    this.#world = world;
+    this.#cut = cut;
+    const own = world.sequence.channels.filter((name) => client.has(name));
+    this.#places = new Map([...cut.starts, ...own.map((name) => [name, client.get(name)!] as const)]);
+  }
+
+  /** Where the client is in each channel with a history, by what it got. */
+  get places(): Places {
+    return new Map([...this.#places].filter(([name]) => name.startsWith("h")));
+  }
+
+  /** The client has the event that ends its stream. */
+  get hasLast(): boolean {
+    return this.#hasLast;
+  }
+
+  read(events: readonly ReceivedEvent[]): void {
+    for (const [index, event] of events.entries()) {
+      if (event.event === "closing") expect(index, "nothing follows the end").to.equal(events.length - 1);
+      else if (event.event === "gap") this.#takeGap(event);
+      else if (event.event !== "connected") this.#takePublished(event);
+    }
+  }
+
+  /** Expects every event, for a connection that was not cut. */
+  expectAll(): void {
+    const isAnswered = this.#cut.stream.sink.answered !== null;
+    const channels = [...this.#places.keys()].filter((name) => !(name === FIRST && isAnswered));
+    const next = channels
+      .filter((name) => name !== SENT || this.#world.isOriginal(this.#cut))
+      .map((name) => [name, this.#nextOf(name)] as const);
+    for (const [name, offset] of next) {
+      // A stream ends with one event. Another channel may have such an event too, which the stream may reach or not.
+      if (this.#over.size > 0 && offset !== null && this.#world.eventsOf(name)[offset - 1]!.isLast) continue;
+      expect(offset, `the next event of ${name}`).to.equal(null);
+    }
+  }
+
+  #takePublished(event: ReceivedEvent): void {
+    const [name, offset] = this.#world.find(event) ?? [];
+    expect(name, `a published event, not ${JSON.stringify(event)}`).not.to.equal(undefined);
+    this.#take(name!, offset!);
+  }
+
+  #takeGap({ data }: ReceivedEvent): void {
+    const { channels, reason } = JSON.parse(data) as { channels: string[]; reason: string };
+    expect(reason, `reason of a gap of ${channels.join()}`).to.equal("invalid");
+    for (const name of channels) {
+      const next = this.#nextOf(name);
+      expect(this.#world.eventsOf(name)[next! - 1]?.isFailing, `a gap of ${name}`).to.equal(true);
+      this.#take(name, next!);
+    }
+  }
+
+  #take(name: string, offset: number): void {
+    expect(offset, `the next event of ${name}`).to.equal(this.#nextOf(name));
+    this.#places.set(name, offset);
+    this.#noteLast(name, offset);
+    this.#hasLast ||= this.#over.has(name);
+  }
+
+  #noteLast(name: string, offset: number): void {
+    if (this.#world.eventsOf(name)[offset - 1]!.isLast) this.#over.add(name);
+  }
+
+  /** The next event of the channel that the client must get; `null` if there is none. */
+  #nextOf(name: string): number | null {
+    const events = this.#world.eventsOf(name);
+    const to = this.#cut.ends?.get(name) ?? events.length;
+    for (let offset = this.#places.get(name)! + 1; offset <= to && !this.#over.has(name); offset++) {
+      const { isShown, isFailing } = events[offset - 1]!;
+      if (isShown || isFailing) return offset;
+      this.#noteLast(name, offset);
+    }
+    return null;
+  }
 }

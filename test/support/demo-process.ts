@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
+import { endWithTests } from "./end-with-tests.js";
+
 const SERVER = fileURLToPath(new URL("../../demo/server.js", import.meta.url));
 
 /** The demo as a person starts it, on a port of its own choice. */
@@ -22,9 +24,7 @@ export async function startDemo(env: Readonly<Record<string, string | undefined>
     env: { ...process.env, REDIS_URL: undefined, DEMO_TOKEN: undefined, PORT: "0", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const killWithTests = (): void => void child.kill("SIGKILL");
-  process.once("exit", killWithTests);
-  child.once("exit", () => process.off("exit", killWithTests));
+  endWithTests(child);
   let stderr = "";
   child.stderr!.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk));
   let stdout = "";

@@ -6,7 +6,7 @@ import type {
   SinkListener,
   StreamHead,
 } from "../../lib/adapter.js";
-import { parseEvents, type ReceivedEvent } from "./sse-client.js";
+import { parseEvents, type ReceivedEvent } from "./event-reader.js";
 
 /** A client's response without a client: tests say when it blocks, drains and leaves. */
 export class FakeSink implements Sink {
@@ -32,7 +32,8 @@ export class FakeSink implements Sink {
 
   write({ payload }: EncodedFrames): boolean {
     if (this.ended) throw new Error("write after end");
-    this.text += payload.toString();
+    // As UTF-8, which has no half of a character.
+    this.text += (typeof payload === "string" ? Buffer.from(payload) : payload).toString();
     this.writes++;
     return this.takes;
   }

@@ -1,11 +1,7 @@
-import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 
 import { Redis } from "ioredis";
-
-const run = promisify(execFile);
 
 /** docs/protocol.md, as a program in another language would be written by it. */
 const TEXT = readFileSync(fileURLToPath(new URL("../../../docs/protocol.md", import.meta.url)), "utf8");
@@ -59,10 +55,10 @@ export interface ForeignCall {
   readonly finite?: boolean;
 }
 
-/** A program that knows nothing but the document: `redis-cli`, else a plain client. */
+/** A program that knows nothing but the document: a plain client. */
 export interface ForeignProgram {
   /** Any command. Rejects with what the server said, where that is an error. */
-  command(...args: string[]): Promise<string>;
+  command(name: string, ...args: readonly string[]): Promise<string>;
   /** Calls the script; answers its status and what follows it. */
   publish(channel: string, call: ForeignCall, keys?: readonly string[]): Promise<readonly string[]>;
   close(): void;
@@ -76,37 +72,23 @@ export interface Login {
 const SCRIPT = blockOf("lua");
 const STATUSES = new Set(["ok", "repeated", "completed", "invalid"]);
 
-export async function startForeignProgram(port: number, login?: Login): Promise<ForeignProgram> {
-  const hasCli = await run("redis-cli", ["--version"]).then(
-    () => true,
-    () => false,
-  );
-  const client = hasCli ? null : new Redis({ port, ...login, lazyConnect: true, enableReadyCheck: false });
-  const user = login ? ["--user", login.username, "--pass", login.password, "--no-auth-warning"] : [];
-  const ask = async (args: readonly string[]): Promise<string> => {
-    if (client !== null) {
-      const [name = "", ...rest] = args;
-      const reply: unknown = await client.call(name, ...rest);
-      return Array.isArray(reply) ? reply.join("\n") : String(reply);
-    }
-    const { stdout } = await run("redis-cli", ["-p", String(port), ...user, ...args]);
-    return stdout.replace(/\n$/, "");
+export function startForeignProgram(port: number, login?: Login): ForeignProgram {
+  const client = new Redis({ port, ...login, lazyConnect: true, enableReadyCheck: false });
+  const command = async (name: string, ...args: readonly string[]): Promise<string> => {
+    const reply: unknown = await client.call(name, ...args);
+    return Array.isArray(reply) ? reply.join("\n") : String(reply);
   };
   return {
-    async command(...args) {
-      const reply = await ask(args);
-      if (/^(?:[A-Z]{3,} |\(error\))/.test(reply)) throw new Error(reply);
-      return reply;
-    },
+    command,
     async publish(channel, call, keys = [`sse:pos:{${channel}}`, `sse:log:{${channel}}`]) {
       const { event = "", data = "", ending = "", maxLength = 1000, maxAgeMs = 3_600_000 } = call;
       const { epoch = "0badcafe", producer = "", sequence = "", finite = false } = call;
       const args = [channel, event, data, ending, maxLength, maxAgeMs, epoch, producer, sequence];
       if (finite) args.push("1");
-      const reply = (await ask(["EVAL", SCRIPT, "2", ...keys, ...args.map(String)])).split("\n");
+      const reply = (await command("EVAL", SCRIPT, "2", ...keys, ...args.map(String))).split("\n");
       if (!STATUSES.has(reply[0]!)) throw new Error(reply.join("\n"));
       return reply;
     },
-    close: () => client?.disconnect(),
+    close: () => client.disconnect(),
   };
 }

@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url";
 
 import type { QueueStatistics } from "../../lib/index.js";
 
+import { endWithTests } from "./end-with-tests.js";
+
 const PROGRAM = fileURLToPath(new URL("./queue-worker.js", import.meta.url));
 
 export interface QueueWorkerOptions {
@@ -29,9 +31,7 @@ export class QueueWorkerProcess {
       stdio: ["ignore", "pipe", "inherit"],
     });
     this.#lines = createInterface({ input: this.#child.stdout! });
-    const killWithTests = (): void => void this.#child.kill("SIGKILL");
-    process.once("exit", killWithTests);
-    this.#child.once("exit", () => process.off("exit", killWithTests));
+    endWithTests(this.#child);
   }
 
   /** Resolves when it has begun its first task. */

@@ -15,11 +15,11 @@ import {
   type TaskStatus,
   type Worker,
 } from "../../lib/index.js";
+import { lastIdIn, type ReceivedEvent } from "./event-reader.js";
 import { deferred, eventually } from "./eventually.js";
 import { FakeClock } from "./fake-clock.js";
 import { FakeSink } from "./fake-sink.js";
 import { listen, rawClient, type MakeService } from "./service.js";
-import type { ReceivedEvent } from "./sse-client.js";
 
 /** The sets of a queue, by what their keys end with. */
 export type QueueSet =
@@ -212,7 +212,7 @@ export class TaskWatcher {
 
   /** What a browser would send as `Last-Event-ID` now. */
   get lastId(): string {
-    return [...this.sink.text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1] ?? "";
+    return lastIdIn(this.sink.text) ?? "";
   }
 
   /** Awaits an event of that type. */

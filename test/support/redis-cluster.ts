@@ -108,16 +108,9 @@ export class ClusterNode {
     return parseNodes(String(await this.admin.cluster("NODES")));
   }
 
-  /**
-   * The names of all connections of clients but the suite's own: those of masters and replicas among each other
-   * are left out.
-   */
+  /** The names of all connections of clients but the suite's own. */
   async connectionNames(): Promise<readonly string[]> {
-    return String(await this.admin.client("LIST"))
-      .split("\n")
-      .filter((line) => line !== "" && !/ flags=\w*[SM]/.test(line))
-      .map((line) => / name=(\S*)/.exec(line)?.[1] ?? "")
-      .filter((name) => !name.startsWith("test:"));
+    return (await this.server.connectionNames()).filter((name) => !name.startsWith("test:"));
   }
 }
 
@@ -128,13 +121,6 @@ export interface SlotMigration {
   moveKeys(most?: number): Promise<void>;
   /** Moves the rest, and gives the slot to its new node, as all nodes then know. */
   finish(): Promise<void>;
-}
-
-export interface MigrateOptions {
-  /** How long the slot stays half-way, with its keys moved. */
-  readonly holdMs?: number;
-  /** The slot stays half-way until this is resolved. */
-  readonly until?: Promise<unknown>;
 }
 
 /** Real servers that form a cluster of the suite's own. */
@@ -260,12 +246,11 @@ export class RedisCluster {
     return migration;
   }
 
-  /** Moves the key's slot to another node, while everything goes on. */
-  async migrateSlot(key: string, to: ClusterNode, { holdMs = 0, until }: MigrateOptions = {}): Promise<void> {
+  /** Moves the key's slot to another node, while everything goes on. So long it stays half-way, with its keys moved. */
+  async migrateSlot(key: string, to: ClusterNode, holdMs: number): Promise<void> {
     const migration = await this.beginMigration(key, to);
     await migration.moveKeys();
-    if (holdMs > 0) await new Promise((resolve) => setTimeout(resolve, holdMs));
-    await until;
+    await new Promise((resolve) => setTimeout(resolve, holdMs));
     await migration.finish();
   }
 

@@ -1,15 +1,7 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
 import { expect } from "chai";
-import { Redis } from "ioredis";
 
-import { endWithTests } from "./end-with-tests.js";
 import { eventually } from "./eventually.js";
-import { expectReplicated, freePort, RedisServer } from "./redis-server.js";
+import { expectReplicated, RedisServer } from "./redis-server.js";
 
 const NAME = "redis-sse-test";
 const DOWN_AFTER_MS = 1_000;
@@ -24,10 +16,10 @@ export interface SentinelAddress {
 /** Real servers: a master, its replica, and three Sentinels that watch them. */
 export class RedisSentinel {
   readonly servers: readonly RedisServer[];
-  readonly #sentinels: readonly SentinelProcess[];
+  readonly #sentinels: readonly RedisServer[];
   readonly #frozen = new Set<RedisServer>();
 
-  private constructor(servers: readonly RedisServer[], sentinels: readonly SentinelProcess[]) {
+  private constructor(servers: readonly RedisServer[], sentinels: readonly RedisServer[]) {
     this.servers = servers;
     this.#sentinels = sentinels;
   }
@@ -38,7 +30,7 @@ export class RedisSentinel {
     { server = [] }: { readonly server?: readonly string[] } = {},
   ): Promise<RedisSentinel> {
     const servers: RedisServer[] = [];
-    const sentinels: SentinelProcess[] = [];
+    const sentinels: RedisServer[] = [];
     const rig = new RedisSentinel(servers, sentinels);
     try {
       const soon = ["--repl-diskless-sync", "no", "--repl-ping-replica-period", "1", ...server];
@@ -57,7 +49,7 @@ export class RedisSentinel {
         await expectReplicated(master, replica.port);
       }, 10_000);
       for (let count = 0; count < 3; count++)
-        sentinels.push(await SentinelProcess.start(program, master.port));
+        sentinels.push(await RedisServer.start(program, configurationOf(master.port)));
       await rig.untilWatched();
       return rig;
     } catch (error) {
@@ -170,74 +162,16 @@ export class RedisSentinel {
   }
 }
 
-class SentinelProcess {
-  readonly port: number;
-  readonly admin: Redis;
-  readonly #folder: string;
-  readonly #process: ChildProcess;
-
-  private constructor(port: number, folder: string, child: ChildProcess) {
-    this.port = port;
-    this.#folder = folder;
-    this.#process = child;
-    this.admin = new Redis({ port, host: "127.0.0.1", connectionName: "test:admin" });
-    this.admin.on("error", () => {});
-  }
-
-  static async start(program: string, masterPort: number): Promise<SentinelProcess> {
-    for (let attempt = 1; ; attempt++) {
-      const sentinel = await SentinelProcess.#spawn(program, masterPort);
-      try {
-        await eventually(async () => {
-          if (sentinel.#over) throw new Error("the Sentinel has ended");
-          expect(await sentinel.admin.ping()).to.equal("PONG");
-        });
-        return sentinel;
-      } catch (error) {
-        // Another process may have taken the port meanwhile.
-        await sentinel.stop();
-        if (attempt === 5) throw error;
-      }
-    }
-  }
-
-  static async #spawn(program: string, masterPort: number): Promise<SentinelProcess> {
-    const port = await freePort();
-    const folder = await mkdtemp(join(tmpdir(), "redis-sse-test-"));
-    // It writes what it learns into its configuration.
-    const file = join(folder, "sentinel.conf");
-    await writeFile(
-      file,
-      [
-        `port ${port}`,
-        "bind 127.0.0.1",
-        `dir ${folder}`,
-        `sentinel monitor ${NAME} 127.0.0.1 ${masterPort} 2`,
-        `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
-        `sentinel failover-timeout ${NAME} ${FAILOVER_TIMEOUT_MS}`,
-        "",
-      ].join("\n"),
-    );
-    const child = spawn(program, [file, "--sentinel"], { stdio: "ignore" });
-    child.on("error", () => {}); // the port says that nobody is there
-    endWithTests(child);
-    return new SentinelProcess(port, folder, child);
-  }
-
-  get #over(): boolean {
-    const { exitCode, signalCode, pid } = this.#process;
-    return pid === undefined || exitCode !== null || signalCode !== null;
-  }
-
-  async stop(): Promise<void> {
-    this.admin.disconnect();
-    if (!this.#over) {
-      const exited = once(this.#process, "exit");
-      this.#process.kill("SIGKILL");
-      await exited;
-    }
-    await rm(this.#folder, { recursive: true, force: true });
-  }
+/** It writes what it learns into its configuration. */
+function configurationOf(masterPort: number): (port: number, folder: string) => readonly string[] {
+  return (port, folder) => [
+    `port ${port}`,
+    "bind 127.0.0.1",
+    `dir ${folder}`,
+    `sentinel monitor ${NAME} 127.0.0.1 ${masterPort} 2`,
+    `sentinel down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`,
+    `sentinel failover-timeout ${NAME} ${FAILOVER_TIMEOUT_MS}`,
+  ];
 }
 
 /** A flat list of names and values. */

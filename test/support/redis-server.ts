@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,17 +31,20 @@ export async function expectReplicated(master: RedisServer, replicaPort: number)
   expect(replication, `the master on port ${master.port}`).to.include(`port=${replicaPort},state=online`);
 }
 
+/** Arguments of a server, or the lines of the configuration of a Sentinel. */
+export type ServerOptions = readonly string[] | ((port: number, folder: string) => readonly string[]);
+
 /** A real server of the suite's own, and a connection to ask it what it sees. */
 export class RedisServer {
   readonly port: number;
   readonly url: string;
   readonly #program: string;
-  readonly #options: readonly string[];
+  readonly #options: ServerOptions;
   #process: ChildProcess | null = null;
   #admin: Redis | null = null;
   #folder = "";
 
-  private constructor(program: string, port: number, options: readonly string[]) {
+  private constructor(program: string, port: number, options: ServerOptions) {
     this.#program = program;
     this.#options = options;
     this.port = port;
@@ -50,7 +53,7 @@ export class RedisServer {
 
   static async start(
     program: string,
-    options: readonly string[] = [],
+    options: ServerOptions = [],
     pickPort: () => Promise<number> = freePort,
   ): Promise<RedisServer> {
     for (let attempt = 1; ; attempt++) {
@@ -69,33 +72,30 @@ export class RedisServer {
   /** Starts the process, again after `kill()`. */
   async boot(): Promise<void> {
     this.#folder ||= await mkdtemp(join(tmpdir(), "redis-sse-test-"));
-    const child = spawn(
-      this.#program,
-      [
-        "--port",
-        String(this.port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        this.#folder,
-        ...this.#options,
-      ],
-      { stdio: ["ignore", "pipe", "ignore"] },
-    );
+    const child = spawn(this.#program, await this.#arguments(), { stdio: ["ignore", "pipe", "ignore"] });
     this.#process = child;
     endWithTests(child);
     await new Promise<void>((resolve, reject) => {
       child.once("error", reject);
       child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
       createInterface({ input: child.stdout }).on("line", (line) => {
-        if (line.includes("Ready to accept connections")) resolve();
+        if (/Ready to accept connections|Sentinel ID is/.test(line)) resolve();
       });
     });
     this.#admin = new Redis(this.url, { connectionName: "test:admin", autoResubscribe: false });
     this.#admin.on("error", () => {});
     await this.#admin.ping();
+  }
+
+  async #arguments(): Promise<readonly string[]> {
+    const folder = this.#folder;
+    if (typeof this.#options !== "function") {
+      const own = { port: String(this.port), bind: "127.0.0.1", save: "", dir: folder };
+      return [...Object.entries(own).flatMap(([name, value]) => [`--${name}`, value]), ...this.#options];
+    }
+    const file = join(folder, "sentinel.conf");
+    await writeFile(file, `${this.#options(this.port, folder).join("\n")}\n`);
+    return [file, "--sentinel"];
   }
 
   /** Whether there is a process, stopped or not. */
@@ -139,7 +139,7 @@ export class RedisServer {
     const list = String(await this.admin.client("LIST"));
     return list
       .split("\n")
-      .filter((line) => line !== "")
+      .filter((line) => line !== "" && !/ flags=\w*[SM]/.test(line)) // not those of masters and replicas
       .map((line) => / name=(\S*)/.exec(line)?.[1] ?? "")
       .filter((name) => name !== "test:admin");
   }

@@ -1,39 +1,22 @@
 import { BufferBudget } from "../../lib/backpressure/buffer-budget.js";
-import type { Position } from "../../lib/sse/event-id.js";
 import { EventBatch } from "../../lib/events/event-batch.js";
 import { encodeEvent } from "../../lib/sse/frame.js";
-import type { HistoryPort, LogPage, LogState } from "../../lib/replay/history-port.js";
 import type { Ending } from "../../lib/events/inbound-event.js";
 import { readLoggedEvent, type InboundEvent } from "../../lib/events/inbound-event.js";
 import type { GapReason } from "../../lib/events/gap.js";
-import type { SessionSettings } from "../../lib/sessions/session-context.js";
+import type { SessionContext, SessionSettings } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
 import type { StreamRequest } from "../../lib/sessions/sink.js";
 import { LogHead } from "../../lib/replay/log-head.js";
-import { Ticker } from "../../lib/sessions/ticker.js";
 import type { Transport, TransportListener } from "../../lib/subscriptions/transport.js";
+import { lastIdIn } from "./event-reader.js";
 import { settle } from "./eventually.js";
 import { FakeClock } from "./fake-clock.js";
 import { FakeSink } from "./fake-sink.js";
+import { EPOCH } from "./inbound-events.js";
 import { EMPTY, logState } from "./log-state.js";
-
-type Logged = InboundEvent & { readonly position: Position };
-
-export const EPOCH = "0badcafe";
-
-const SETTINGS: SessionSettings = {
-  heartbeatMs: 15_000,
-  slowConsumer: "disconnect",
-  retryMs: 2_000,
-  maxChannelsPerSession: 8,
-  maxEventBytes: 10_000,
-  maxReplayEvents: 1_000,
-  maxBufferedBytes: 1_000_000,
-  maxStallMs: 30_000,
-  maxLifetimeMs: Infinity,
-  subscribeTimeoutMs: 5_000,
-  closeTimeoutMs: 2_000,
-};
+import { MemoryLogs } from "./memory-logs.js";
+import { sessionContext } from "./session-context.js";
 
 /** An event's data, or the event with its type. */
 export type RigMessage = string | { readonly event?: string | undefined; readonly data: string };
@@ -53,54 +36,41 @@ export interface RigStream {
  * Sessions over logs in memory and a clock that tests turn. Of channels whose names begin with "p" nothing is kept.
  * Redis answers at once, and everything that is published arrives at once.
  */
-export class SessionRig implements HistoryPort {
+export class SessionRig {
   readonly clock: FakeClock = new FakeClock();
-  readonly ticker: Ticker = new Ticker(this.clock, 1_000);
   readonly budget: BufferBudget;
   /** As they are counted in `status()`. */
   readonly gaps: Partial<Record<GapReason, number>> = {};
   readonly failedRules: string[] = [];
-  readonly #settings: SessionSettings;
-  readonly #logs = new Map<string, Logged[]>();
+  readonly logs: MemoryLogs = new MemoryLogs((channel) => !channel.startsWith("p"));
+  readonly #context: SessionContext<PubSubSession>;
   readonly #transports = new Set<RigTransport>();
   readonly #sessions: PubSubSession[] = [];
-  #reads = 0;
-  /** Reads wait for it. */
-  gate: Promise<void> = Promise.resolve();
 
   constructor({
     maxTotalBytes = Infinity,
     ...settings
   }: Partial<SessionSettings> & { maxTotalBytes?: number } = {}) {
-    this.#settings = { ...SETTINGS, ...settings };
     this.budget = new BufferBudget(maxTotalBytes);
+    this.#context = sessionContext({
+      settings: { maxEventBytes: 10_000, maxReplayEvents: 1_000, maxBufferedBytes: 1_000_000, ...settings },
+      clock: this.clock,
+      createTransport: (_, listener) => {
+        const transport = new RigTransport(listener, () => this.logs.now());
+        this.#transports.add(transport);
+        return transport;
+      },
+      history: this.logs,
+      onGap: (reason, names) => (this.gaps[reason] = (this.gaps[reason] ?? 0) + names.length),
+      onRuleFailure: (rule) => this.failedRules.push(rule),
+      budget: this.budget,
+      assertChannel: () => {},
+    });
   }
 
   async open(request: StreamRequest, ...channels: readonly string[]): Promise<RigStream> {
     const sink = new FakeSink();
-    const session = new PubSubSession(
-      {
-        settings: this.#settings,
-        clock: this.clock,
-        createTransport: (_, listener) => {
-          const transport = new RigTransport(listener, () => this.now());
-          this.#transports.add(transport);
-          return transport;
-        },
-        history: this,
-        onGap: (reason, names) => (this.gaps[reason] = (this.gaps[reason] ?? 0) + names.length),
-        onRuleFailure: (rule) => this.failedRules.push(rule),
-        budget: this.budget,
-        assertChannel: () => {},
-        startTicking: (member) => this.ticker.add(member),
-        explain: (fault) => fault,
-        onClosing: () => {},
-        onClosed: () => {},
-      },
-      request,
-      sink,
-      channels,
-    );
+    const session = new PubSubSession(this.#context, request, sink, channels);
     this.#sessions.push(session);
     await session.start();
     await settle();
@@ -120,32 +90,19 @@ export class SessionRig implements HistoryPort {
     this.#deliver(channel, [this.append(channel, message, "completed")]);
   }
 
-  /** Ends a channel as if its writer had died. */
-  breakOff(channel: string): void {
-    this.#deliver(channel, [this.append(channel, "", "broken")]);
-  }
-
   /** Published, and missed by all who listen. */
   append(channel: string, message: RigMessage, ending?: Ending): InboundEvent {
     const { event, data } = typeof message === "string" ? { data: message } : message;
-    if (!this.keeps(channel)) return { channel, event, data, frame: encodeEvent({ event, data }) };
-    const log = this.#logOf(channel);
-    const position = { epoch: EPOCH, offset: (log.at(-1)?.position.offset ?? 0) + 1 };
+    if (!this.logs.keeps(channel)) return { channel, event, data, frame: encodeEvent({ event, data }) };
+    const position = { epoch: EPOCH, offset: this.logs.nextOffset(channel) };
     const envelope = { event, data, position, ...(ending !== undefined && { ending }) };
-    const logged = readLoggedEvent(channel, envelope, this.#settings.maxEventBytes);
-    log.push(logged);
-    return logged;
+    return this.logs.add(readLoggedEvent(channel, envelope, this.#context.settings.maxEventBytes));
   }
 
   /** A look at the log of a channel, as `LogVerifier` has from time to time; it has none still. */
   lookAtNoLog(channel: string, at: number): void {
-    const state = logState({ ...EMPTY, since: at }, { at, readAt: ++this.#reads });
+    const state = logState({ ...EMPTY, since: at }, { at, readAt: ++this.logs.reads });
     for (const transport of this.#transports) transport.log(channel).note(state);
-  }
-
-  /** Removes the oldest events of a channel. The newest must stay. */
-  trim(channel: string, count: number): void {
-    this.#logOf(channel).splice(0, count);
   }
 
   /** All streams end; answers what waits for them then. */
@@ -153,71 +110,14 @@ export class SessionRig implements HistoryPort {
     for (const session of this.#sessions) void session.close();
     for (let stage = 0; stage < 4; stage++) {
       await settle();
-      this.clock.advance(this.#settings.closeTimeoutMs);
+      this.clock.advance(this.#context.settings.closeTimeoutMs);
     }
     return this.budget.bytes;
-  }
-
-  keeps(channel: string): boolean {
-    return !channel.startsWith("p");
-  }
-
-  now(): number {
-    return this.#reads;
-  }
-
-  memoryMs(): number {
-    return Infinity;
-  }
-
-  beginsSilently(): boolean {
-    return false;
-  }
-
-  forget(): void {}
-
-  peek(): Promise<null> {
-    return Promise.resolve(null);
-  }
-
-  async read(channel: string, after: Position): Promise<LogPage> {
-    const readAt = ++this.#reads;
-    await this.gate;
-    return {
-      ...this.#tailOf(channel),
-      previousStamp:
-        this.#logOf(channel).find(({ position }) => position.offset === after.offset)?.position.stamp ?? 0,
-      events: this.#logOf(channel).filter(
-        ({ position }) => after.epoch !== "" && position.offset > after.offset,
-      ),
-      readAt,
-    };
-  }
-
-  async tail(channel: string): Promise<LogState> {
-    const readAt = ++this.#reads;
-    await this.gate;
-    return { ...this.#tailOf(channel), readAt };
-  }
-
-  #tailOf(channel: string): LogState {
-    const [first] = this.#logOf(channel);
-    const last = this.#logOf(channel).at(-1);
-    return logState(last?.position ?? EMPTY, {
-      ending: last?.ending ?? null,
-      first: first?.position.offset ?? 1,
-    });
   }
 
   #deliver(channel: string, events: readonly InboundEvent[]): void {
     const batch = new EventBatch(channel, events, true);
     for (const transport of this.#transports) transport.deliver(batch);
-  }
-
-  #logOf(channel: string): Logged[] {
-    const log = this.#logs.get(channel) ?? [];
-    this.#logs.set(channel, log);
-    return log;
   }
 }
 
@@ -226,7 +126,7 @@ function streamOf(session: PubSubSession, sink: FakeSink): RigStream {
     session,
     sink,
     get lastId() {
-      return [...sink.text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1];
+      return lastIdIn(sink.text);
     },
     get data() {
       return sink.events.filter(({ event }) => event === "message").map(({ data }) => data);

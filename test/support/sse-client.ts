@@ -1,25 +1,9 @@
 import http from "node:http";
 
-import { createParser } from "eventsource-parser";
-
+import { EventReader, isEventBlock, type ReceivedEvent } from "./event-reader.js";
 import { deferred } from "./eventually.js";
 
-/** An event as a client sees it; `event` is "message" where the stream named none. */
-export interface ReceivedEvent {
-  readonly event: string;
-  readonly data: string;
-  readonly id: string | undefined;
-}
-
-/** Parses a whole stream with a parser that is not ours. */
-export function parseEvents(text: string): readonly ReceivedEvent[] {
-  const events: ReceivedEvent[] = [];
-  const parser = createParser({
-    onEvent: ({ event, data, id }) => events.push({ event: event ?? "message", data, id }),
-  });
-  parser.feed(text);
-  return events;
-}
+export { parseEvents, type ReceivedEvent } from "./event-reader.js";
 
 /** One event stream over a socket of its own, read as it comes. */
 export interface SseClient {
@@ -29,6 +13,8 @@ export interface SseClient {
   readonly comments: readonly string[];
   /** The last `retry:` that came, in milliseconds. */
   readonly retryMs: number | null;
+  /** What a browser would send as `Last-Event-ID` now. */
+  readonly lastEventId: string | undefined;
   /** The body as it came. */
   readonly text: string;
   /** Resolves with the first event, past or to come, that satisfies `wanted`; rejects when the stream ends before. */
@@ -78,8 +64,8 @@ export function readStream(request: http.ClientRequest, response: http.IncomingM
   let text = "";
   let retryMs: number | null = null;
   let over = false;
-  const parser = createParser({
-    onEvent: ({ event, data, id }) => events.push({ event: event ?? "message", data, id }),
+  const reader = new EventReader({
+    onBlock: (block) => isEventBlock(block) && events.push(block),
     onComment: (comment) => comments.push(comment),
     onRetry: (value) => (retryMs = value),
   });
@@ -89,7 +75,7 @@ export function readStream(request: http.ClientRequest, response: http.IncomingM
   response.setEncoding("utf8");
   response.on("data", (chunk: string) => {
     text += chunk;
-    parser.feed(chunk);
+    reader.feed(chunk);
     look();
   });
   response.on("error", () => {});
@@ -105,6 +91,9 @@ export function readStream(request: http.ClientRequest, response: http.IncomingM
     comments,
     get retryMs() {
       return retryMs;
+    },
+    get lastEventId() {
+      return reader.lastEventId;
     },
     get text() {
       return text;

@@ -96,9 +96,7 @@ export function dataOf(client: SseClient): readonly string[] {
 
 /** What a browser would send as `Last-Event-ID` now. */
 export function lastIdOf(client: SseClient): string {
-  // A parser tells ids with events alone; a block without data moves the client's all the same.
-  const whole = client.text.slice(0, client.text.lastIndexOf("\n\n") + 2);
-  return [...whole.matchAll(/^id: (.*)$/gm)].at(-1)?.[1] ?? "";
+  return client.lastEventId ?? "";
 }
 
 export function connectedOf(client: SseClient): { channels: string[]; recovered: boolean } {

@@ -2,14 +2,8 @@ import { expect } from "chai";
 
 import { parseEventId, tagOf, type Position } from "../../lib/sse/event-id.js";
 import type { GapReason } from "../../lib/events/gap.js";
+import { parseBlocks, type ReceivedBlock } from "./event-reader.js";
 import { isOversize, type Life, type ScriptedLog } from "./scripted-log.js";
-
-/** One frame of a stream, as a client takes it in. */
-interface Frame {
-  readonly event: string;
-  readonly data: string | undefined;
-  readonly id: string | undefined;
-}
 
 export interface OracleOptions {
   readonly log: ScriptedLog;
@@ -40,7 +34,7 @@ type Tops = ReadonlyMap<string, Top>;
  */
 export class StreamOracle {
   readonly #options: OracleOptions;
-  readonly #frames: Frame[] = [];
+  readonly #frames: ReceivedBlock[] = [];
   readonly #opened: Tops;
   /** By channel, what the client has; `null` until the stream has said where it begins. */
   #at: Map<string, Position> | null = null;
@@ -104,7 +98,7 @@ export class StreamOracle {
   /** Takes in what was written since. */
   read(text: string): void {
     expect(text.startsWith(this.#text)).to.equal(true);
-    for (const frame of parseFrames(text.slice(this.#text.length))) {
+    for (const frame of parseBlocks(text.slice(this.#text.length))) {
       expect(this.#over, "nothing follows the end").to.equal(false);
       this.#frames.push(frame);
       this.#take(frame);
@@ -153,7 +147,7 @@ export class StreamOracle {
     }
   }
 
-  #take(frame: Frame): void {
+  #take(frame: ReceivedBlock): void {
     const { event, data, id } = frame;
     if (event === "closing") {
       if (id !== undefined && id !== "completed") this.#move(id, "", NOWHERE);
@@ -503,18 +497,3 @@ const isSame = (one: Position, other: Position): boolean =>
   one.epoch === other.epoch && one.offset === other.offset;
 
 const NOWHERE: Position = { epoch: "", offset: 0 };
-
-function parseFrames(text: string): readonly Frame[] {
-  return text
-    .replaceAll(/^:\n/gm, "")
-    .split("\n\n")
-    .filter((block) => block !== "")
-    .map((block) => {
-      const field = (name: string): string | undefined =>
-        block
-          .split("\n")
-          .find((line) => line.startsWith(`${name}: `))
-          ?.slice(name.length + 2);
-      return { event: field("event") ?? "message", data: field("data"), id: field("id") };
-    });
-}

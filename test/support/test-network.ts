@@ -4,6 +4,7 @@ import { promisify } from "node:util";
 
 import type { Context } from "mocha";
 
+import { endWithTests } from "./end-with-tests.js";
 import { adviceFor, locate } from "./prerequisites.js";
 
 const run = promisify(execFile);
@@ -111,9 +112,7 @@ export class TestNetwork {
   #spawn(program: string, args: readonly string[], [script, ...rest]: readonly [string, ...string[]]) {
     const child = fork(script, rest, { execPath: program, execArgv: [...args, process.execPath] });
     this.#children.push(child);
-    const killWithTests = (): void => void child.kill("SIGKILL");
-    process.once("exit", killWithTests);
-    child.once("exit", () => process.off("exit", killWithTests));
+    endWithTests(child);
     return child;
   }
 }

@@ -1,40 +1,22 @@
-import { BufferBudget } from "../../lib/backpressure/buffer-budget.js";
-import { assertChannel } from "../../lib/events/channel-name.js";
 import { DedicatedTransport } from "../../lib/subscriptions/dedicated-transport.js";
-import type { Position } from "../../lib/sse/event-id.js";
-import type { HistoryPort, LogPage, LogState } from "../../lib/replay/history-port.js";
-import { readInboundEvent, type LoggedInboundEvent } from "../../lib/events/inbound-event.js";
-import type { SessionContext, SessionSettings } from "../../lib/sessions/session-context.js";
+import { readInboundEvent } from "../../lib/events/inbound-event.js";
+import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
 import type { StreamRequest } from "../../lib/sessions/sink.js";
 import { SubscriptionHub } from "../../lib/subscriptions/subscription-hub.js";
-import { Ticker } from "../../lib/sessions/ticker.js";
 import type { Transport } from "../../lib/subscriptions/transport.js";
 import { settle } from "./eventually.js";
 import { FakeClock } from "./fake-clock.js";
 import { FakeSink } from "./fake-sink.js";
-import { EPOCH, loggedEvent, loggedMessage, type LoggedOptions } from "./inbound-events.js";
-import { EMPTY, logState } from "./log-state.js";
+import { loggedMessage, type LoggedOptions } from "./inbound-events.js";
+import { MemoryLogs } from "./memory-logs.js";
 import { ScriptedHubConnection, ScriptedPool, ScriptedRedis } from "./scripted-redis.js";
+import { sessionContext } from "./session-context.js";
 import type { Subscriptions } from "./stream-harness.js";
 
 export const LINGER_MS = 500;
 
 const MAX_EVENT_BYTES = 1_000_000;
-
-const SETTINGS: SessionSettings = {
-  heartbeatMs: 15_000,
-  retryMs: 2_000,
-  slowConsumer: "disconnect",
-  maxChannelsPerSession: 5,
-  maxEventBytes: MAX_EVENT_BYTES,
-  maxReplayEvents: 10_000,
-  maxBufferedBytes: 10_000_000,
-  maxStallMs: 30_000,
-  maxLifetimeMs: Infinity,
-  subscribeTimeoutMs: 5_000,
-  closeTimeoutMs: 2_000,
-};
 
 export interface TurnStream {
   readonly session: PubSubSession;
@@ -55,7 +37,7 @@ export class TurnRig {
   readonly redis: ScriptedRedis = new ScriptedRedis();
   readonly clock: FakeClock = new FakeClock();
   readonly hub: SubscriptionHub;
-  readonly logs: MemoryLogs = new MemoryLogs();
+  readonly logs: MemoryLogs = new MemoryLogs((name) => name.startsWith("log"));
   readonly streams: TurnStream[] = [];
   /** What clients were told that they do not get, as it is counted: the reason, and the channels. */
   readonly gaps: (readonly string[])[] = [];
@@ -74,9 +56,8 @@ export class TurnRig {
       lingerMs: LINGER_MS,
       closeTimeoutMs: 1_000,
     });
-    const ticker = new Ticker(this.clock, 1_000);
-    this.#context = {
-      settings: SETTINGS,
+    this.#context = sessionContext({
+      settings: { maxChannelsPerSession: 5 },
       clock: this.clock,
       createTransport: (_, listener) => {
         const transport =
@@ -88,14 +69,7 @@ export class TurnRig {
       },
       history: this.logs,
       onGap: (reason, names) => this.gaps.push([reason, ...names]),
-      onRuleFailure: () => {},
-      budget: new BufferBudget(Infinity),
-      assertChannel: (name) => assertChannel(name, "sse:"),
-      startTicking: (each) => ticker.add(each),
-      explain: (fault) => fault,
-      onClosing: () => {},
-      onClosed: () => {},
-    };
+    });
   }
 
   /** Opens a stream, which still has to be acknowledged. */
@@ -153,74 +127,5 @@ export class TurnRig {
     this.clock.advance(10_000);
     await this.quiet();
     await Promise.all(closed);
-  }
-}
-
-/** Logs in memory, which answer within a promise. */
-class MemoryLogs implements HistoryPort {
-  readonly #events = new Map<string, LoggedInboundEvent[]>();
-  readonly #pages = new Map<string, LogPage>();
-  /** What each read waits for. */
-  before: () => Promise<void> = () => Promise.resolve();
-  reads = 0;
-
-  append(channel: string, options: LoggedOptions = {}, given?: LoggedInboundEvent): LoggedInboundEvent {
-    const events = this.#events.get(channel) ?? [];
-    const event = given ?? loggedEvent(channel, events.length + 1, options);
-    this.#events.set(channel, [...events, event]);
-    return event;
-  }
-
-  keeps(channel: string): boolean {
-    return channel.startsWith("log");
-  }
-
-  now(): number {
-    return this.reads;
-  }
-
-  memoryMs(): number {
-    return Infinity;
-  }
-
-  beginsSilently(): boolean {
-    return false;
-  }
-
-  forget(): void {
-    this.#pages.clear();
-  }
-
-  peek(): Promise<null> {
-    return Promise.resolve(null);
-  }
-
-  async read(channel: string, after: Position): Promise<LogPage> {
-    const readAt = ++this.reads;
-    await this.before();
-    const events = this.#events.get(channel) ?? [];
-    const key = `${channel} ${after.epoch} ${after.offset} ${events.length}`;
-    // Pages are shared, as those of the real reader; one without events is always a fresh one.
-    const known = this.#pages.get(key);
-    if (known !== undefined) return known;
-    const page = {
-      ...this.#stateOf(events, readAt),
-      previousStamp: 0,
-      events: after.epoch === "" ? [] : events.slice(after.offset),
-    };
-    if (page.events.length > 0) this.#pages.set(key, page);
-    return page;
-  }
-
-  async tail(channel: string): Promise<LogState> {
-    const readAt = ++this.reads;
-    await this.before();
-    return this.#stateOf(this.#events.get(channel) ?? [], readAt);
-  }
-
-  #stateOf(events: readonly LoggedInboundEvent[], readAt: number): LogState {
-    const last = events.at(-1);
-    if (last === undefined) return logState(EMPTY, { readAt });
-    return logState({ epoch: EPOCH, offset: events.length }, { ending: last.ending ?? null, readAt });
   }
 }

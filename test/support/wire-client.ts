@@ -1,16 +1,23 @@
 import { once } from "node:events";
+import type { Server } from "node:http";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 
-import { parseChunked, type ChunkedBody } from "./chunked.js";
-import { eventually } from "./eventually.js";
-import { parseEvents, type ReceivedEvent } from "./sse-client.js";
+import { expect } from "chai";
 
-/** A socket that says what it is given, and keeps every byte of the answer. */
+import { parseChunked, type ChunkedBody } from "./chunked.js";
+import { parseEvents, type ReceivedEvent } from "./event-reader.js";
+import { eventually } from "./eventually.js";
+
+/** A socket that says what it is given, also what no HTTP client would, and keeps every byte of the answer. */
 export interface WireClient {
   readonly socket: Socket;
   /** What came, as it came. */
   readonly packets: readonly Buffer[];
+  /** The same as text, a character for each byte. */
+  readonly received: string;
+  /** The statuses of the answers so far. */
+  readonly statuses: readonly number[];
   /** The status line and the headers; empty as long as they have not come. */
   readonly head: string;
   /** What is behind the head, as it is on the wire. */
@@ -22,7 +29,7 @@ export interface WireClient {
   readonly events: readonly ReceivedEvent[];
   /** Resolves when the text of the chunks holds this. */
   until(part: string): Promise<void>;
-  /** Resolves when the connection is over. */
+  /** Resolves when the connection is over, whoever ended it. */
   readonly closed: Promise<unknown>;
 }
 
@@ -46,6 +53,12 @@ export async function openWire(url: string, text: string): Promise<WireClient> {
   const client: WireClient = {
     socket,
     packets,
+    get received() {
+      return Buffer.concat(packets).toString("latin1");
+    },
+    get statuses() {
+      return Array.from(client.received.matchAll(/^HTTP\/1\.1 (\d{3}) /gm), ([, status]) => Number(status));
+    },
     get head() {
       return split()[0];
     },
@@ -68,4 +81,19 @@ export async function openWire(url: string, text: string): Promise<WireClient> {
     closed,
   };
   return client;
+}
+
+/** A whole GET, as a browser's EventSource says it. */
+export function getRequest(path: string): string {
+  return `GET ${path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n`;
+}
+
+/** Resolves when no client is connected to a server any more, as the server sees it. */
+export async function untilNobodyIsConnected(server: Server): Promise<void> {
+  await eventually(async () => {
+    const count = await new Promise<number>((resolve, reject) =>
+      server.getConnections((error, open) => (error ? reject(error) : resolve(open))),
+    );
+    expect(count, "connections to the app").to.equal(0);
+  }, 10_000);
 }

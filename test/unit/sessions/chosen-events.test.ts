@@ -47,7 +47,7 @@ describe("a stream that gets some events only", () => {
     const told = stream.sink.text;
     rig.clock.advance(16_000);
     expect(stream.sink.text.slice(told.length), "the next is a heartbeat").to.equal(":\n");
-    rig.trim("a", 400);
+    rig.logs.trim("a", 400);
     const back = await rig.open({ filter: isMine, lastEventId: stream.lastId }, "a");
     expect(back.gaps).to.deep.equal([]);
     expect(JSON.parse(back.sink.events[0]!.data)).to.have.property("recovered", true);
@@ -76,7 +76,7 @@ describe("a stream that gets some events only", () => {
   it("is told its place in a channel that was added behind a gap with that gap, and with nothing before it", async () => {
     for (const data of ["1", "2", "3"]) rig.append("f", data);
     rig.complete("f", "4");
-    rig.trim("f", 2);
+    rig.logs.trim("f", 2);
     const stream = await rig.open({}, "a");
     stream.sink.takes = false;
     rig.publish("a", "blocks");

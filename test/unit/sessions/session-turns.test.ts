@@ -259,7 +259,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           { event: undefined, data: tooLarge, position: { epoch: EPOCH, offset: 1 } },
           1_000_000,
         );
-        rig.logs.append("log", {}, event);
+        rig.logs.add(event);
         for (let count = 0; count < 2; count++) await rig.live(["log"], { lastEventId: "earliest" });
         expect(rig.gaps).to.deep.equal([
           ["too-large", "log"],

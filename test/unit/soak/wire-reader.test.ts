@@ -18,14 +18,14 @@ function read(pieces: readonly string[]): readonly string[] {
   const seen: string[] = [];
   const reader = new WireReader({
     onStatus: (status) => seen.push(`status ${status}`),
-    onEvent: (event, data, id) => seen.push(`${event} ${data}${id === null ? "" : ` as ${id}`}`),
+    onEvent: ({ event, data, id }) => seen.push(`${event} ${data}${id === undefined ? "" : ` as ${id}`}`),
     onRetry: (milliseconds) => seen.push(`retry ${milliseconds}`),
     onHeartbeat: () => seen.push("heartbeat"),
     onComplete: () => seen.push("complete"),
     onTrailing: (text) => seen.push(`trailing ${text}`),
     onGarbage: (text) => seen.push(`garbage ${text}`),
   });
-  for (const piece of pieces) reader.feed(piece);
+  for (const piece of pieces) reader.feed(Buffer.from(piece));
   return seen;
 }
 

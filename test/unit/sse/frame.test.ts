@@ -1,4 +1,3 @@
-import { createParser } from "eventsource-parser";
 import { expect } from "chai";
 
 import { RedisSseError } from "../../../lib/errors.js";
@@ -10,8 +9,8 @@ import {
   HEARTBEAT,
   isReservedEvent,
 } from "../../../lib/sse/frame.js";
+import { EventReader, parseEvents } from "../../support/event-reader.js";
 import { createRandom } from "../../support/random.js";
-import { parseEvents } from "../../support/sse-client.js";
 
 describe("encodeEvent()", () => {
   for (const [says, fields, expected] of [
@@ -97,11 +96,11 @@ describe("addRetry()", () => {
       const frame = addRetry(encodeEvent({ data: "a", id: "1" }), milliseconds);
       expect(frame).to.match(/^retry: [0-9]+\ndata: a\nid: 1\n\n$/);
       const told: unknown[] = [];
-      const parser = createParser({
-        onEvent: ({ data }) => told.push(data),
+      const reader = new EventReader({
+        onBlock: ({ data }) => told.push(data),
         onRetry: (value) => told.push(value),
       });
-      parser.feed(frame);
+      reader.feed(frame);
       expect(told).to.deep.equal([milliseconds, "a"]);
     }
   });

@@ -1,0 +1,44 @@
+import { BufferBudget } from "../../lib/backpressure/buffer-budget.js";
+import { assertChannel } from "../../lib/events/channel-name.js";
+import type { SessionContext, SessionSettings } from "../../lib/sessions/session-context.js";
+import type { PubSubSession } from "../../lib/sessions/session.js";
+import { Ticker } from "../../lib/sessions/ticker.js";
+
+type Context = SessionContext<PubSubSession>;
+
+type Given = "clock" | "createTransport" | "history";
+
+export interface ContextOptions extends Pick<Context, Given>, Partial<Omit<Context, Given | "settings">> {
+  readonly settings?: Partial<SessionSettings>;
+}
+
+/** What a service gives its sessions, of which a test says what it is about. */
+export function sessionContext({ settings, clock, ...given }: ContextOptions): Context {
+  const ticker = new Ticker(clock, 1_000);
+  return {
+    settings: {
+      heartbeatMs: 15_000,
+      retryMs: 2_000,
+      slowConsumer: "disconnect",
+      maxChannelsPerSession: 8,
+      maxEventBytes: 1_000_000,
+      maxReplayEvents: 10_000,
+      maxBufferedBytes: 10_000_000,
+      maxStallMs: 30_000,
+      maxLifetimeMs: Infinity,
+      subscribeTimeoutMs: 5_000,
+      closeTimeoutMs: 2_000,
+      ...settings,
+    },
+    clock,
+    onGap: () => {},
+    onRuleFailure: () => {},
+    budget: new BufferBudget(Infinity),
+    assertChannel: (name) => assertChannel(name, "sse:"),
+    startTicking: (member) => ticker.add(member),
+    explain: (fault) => fault,
+    onClosing: () => {},
+    onClosed: () => {},
+    ...given,
+  };
+}
