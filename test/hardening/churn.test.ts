@@ -1,5 +1,3 @@
-import { connect, type Socket } from "node:net";
-import { setTimeout as pause } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -8,48 +6,6 @@ import { expect } from "chai";
 import { eventually, settle } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { countResources, expectNoMoreResources } from "../support/resources.js";
-import { createRandom } from "../support/random.js";
-
-const STREAMS = 500;
-
-describeFaults(
-  "500 streams come and go, some cut at random moments of their set-up",
-  (rig) => {
-    for (const subscriptions of ["shared", "dedicated"] as const) {
-      it(`${subscriptions}: everything returns to where it was, and no more connections are used than the mode needs`, async () => {
-        const pool = { maxConnections: STREAMS, acquireTimeoutMs: 10_000 };
-        const { service, app, openLive } = await rig.start({ subscriptions, pool });
-        const seed = Date.now() % 1_000_000;
-        const random = createRandom(seed);
-        // One stream has come and gone, so that the shared connections are part of the baseline.
-        (await openLive("warm")).destroy();
-        await service.pool.incrementWithTtl("warm");
-        await eventually(async () => expect(await rig.server.activeChannels()).to.deep.equal([]));
-        const backToBaseline = await rig.server.baseline();
-        const resources = countResources();
-
-        const sockets = Array.from({ length: STREAMS }, (_, index) =>
-          openRaw(Number(new URL(app.url).port), `room:${index % 50}`, random() < 0.5 ? random() * 60 : null),
-        );
-        const kept = (await Promise.all(sockets)).filter((socket) => socket !== null);
-        expect(kept.length, `seed ${seed}`).to.be.greaterThan(100);
-        await eventually(async () => {
-          expect((await service.status()).sessions.open).to.equal(kept.length);
-          const connections = await rig.server.connections();
-          const leases = connections.filter((name) => name === "redis-sse:lease").length;
-          expect(leases).to.equal(subscriptions === "shared" ? 0 : kept.length);
-          expect(connections.length - leases).to.equal(subscriptions === "shared" ? 2 : 1);
-        }, 15_000);
-
-        for (const socket of kept) socket.destroy();
-        await backToBaseline();
-        await eventually(() => expectNoMoreResources(resources, `seed ${seed}`));
-      });
-    }
-  },
-  { timeoutMs: 60_000 },
-);
 
 const BATCHES = 10;
 
@@ -110,22 +66,4 @@ async function collectGarbage(): Promise<number> {
   await settle();
   collect();
   return process.memoryUsage().heapUsed;
-}
-
-/** Asks for a stream on a bare socket; cuts it after so many milliseconds, or keeps it once it is live. */
-async function openRaw(port: number, channel: string, cutAfterMs: number | null): Promise<Socket | null> {
-  const socket = connect(port, "127.0.0.1");
-  socket.on("error", () => {});
-  socket.write(`GET /stream?channel=${channel} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-  if (cutAfterMs !== null) {
-    // The moment is the fault that is injected: some fall before the request is read, some after `connected`.
-    await pause(cutAfterMs);
-    socket.destroy();
-    return null;
-  }
-  await new Promise<void>((resolve, reject) => {
-    socket.on("data", (chunk) => chunk.includes("event: connected") && resolve());
-    socket.on("close", () => reject(new Error("the stream was closed")));
-  });
-  return socket;
 }

@@ -40,7 +40,7 @@ describeFaults("events that overtake others", (rig) => {
     await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(0));
 
     proxy.holdAt("evalsha");
-    const opening = openFrom(rig, { app }, "a", id!);
+    const opening = openFrom(rig, { app }, "a", id);
     await eventually(() => expect(proxy.heldAt).to.equal(1));
     for (const data of [2, 3, 4, 5]) await publisher.publish("a", { data });
     // Behind them on the same connection.

@@ -61,16 +61,16 @@ describeQueueFaults(
       // The handlers of the first are at work nearly all the time.
       const workers = await Promise.all([start({ workMs: 300 }), start(), start(), start()]);
       const [zombie, first, second] = workers;
-      zombie!.signal("SIGSTOP");
+      zombie.signal("SIGSTOP");
       await untilLeasesRanOut();
       const { totals: before } = await queue.counts();
       expect(before.lost, "tasks of the zombie that others have").to.be.greaterThan(0);
       expect(before.succeeded, "there is work left when it comes back").to.be.lessThan(TASKS - 1_000);
-      zombie!.signal("SIGCONT");
+      zombie.signal("SIGCONT");
       await untilSucceeded(before.succeeded + 500);
-      await first!.kill();
+      await first.kill();
       await untilSucceeded(before.succeeded + 1_000);
-      await second!.kill();
+      await second.kill();
       await untilSucceeded(TASKS);
 
       const { totals, ...counts } = await queue.counts();

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { inspect } from "node:util";
 
@@ -26,20 +25,6 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     describe(subscriptions, () => {
       // A shared connection that was lost is told as a gap where nothing is kept; a stream with its own ends.
       const history = subscriptions === "shared" ? false : {};
-
-      it("a server that stops for a moment: heartbeats go on, and what follows comes once, in order", async () => {
-        const app = await rig.start({ subscriptions, heartbeatMs: 50 });
-        const client = await app.openLive("a");
-        for (let number = 0; number < 10; number++) await rig.server.admin.publish("a", String(number));
-        rig.server.signal("SIGSTOP");
-        const before = client.comments.length;
-        await eventually(() => expect(client.comments.length).to.be.greaterThan(before + 10));
-        rig.server.signal("SIGCONT");
-        for (let number = 10; number < 20; number++) await rig.server.admin.publish("a", String(number));
-        await client.next(({ data }) => data === "19");
-        expect(countMessages(client.events)).to.equal(20);
-        expectNoSilentHole(client.events, "a");
-      });
 
       it("a server that stops for longer than a link may be mute, and goes on: nothing comes twice", async () => {
         const app = await rig.start({ subscriptions, heartbeatMs: 200 });
@@ -236,27 +221,6 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         }, 10_000);
       });
 
-      it("a client that leaves while SUBSCRIBE is on its way leaves nothing behind", async () => {
-        const app = await rig.start({ subscriptions });
-        (await app.openLive("warm")).destroy();
-        await eventually(async () => expect(await rig.server.activeChannels()).to.deep.equal([]));
-        await app.service.status();
-        const backToBaseline = await rig.server.baseline();
-        await rig.server.admin.client("PAUSE", 400, "ALL");
-        const controller = new AbortController();
-        const arrived = once(app.app.server, "request");
-        const url = `${app.app.url}/stream?channel=gone`;
-        const request = fetch(url, { signal: controller.signal }).catch(() => {});
-        await arrived;
-        await settle();
-        controller.abort();
-        await request;
-        await backToBaseline();
-        const { pool, sessions } = await app.service.status();
-        expect(pool.inUse).to.equal(0);
-        expect(sessions).to.deep.include({ open: 0, opened: 2, closed: { "client-gone": 2 } });
-      });
-
       it("a password is in nothing that is said of it", async () => {
         const log = captureLog("redis-sse:*");
         try {
@@ -289,31 +253,6 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     await client.next(({ data }) => data === "last", 10_000);
     expect(dataOf(client)).to.deep.equal(sent);
     expect((await app.service.status()).sessions.closed).to.deep.equal({});
-  });
-
-  it("shared: killed every few milliseconds while streams come and go, the end is what is wanted", async () => {
-    const app = await rig.start();
-    const kept = await Promise.all(Array.from({ length: 8 }, (_, index) => app.openLive(`room:${index}`)));
-    let kills = 0;
-    const killer = repeat(async () => {
-      await rig.server.killSubscribers();
-      kills++;
-    });
-    for (let round = 0; round < 18; round++) {
-      const client = await app.open(`room:${round % 8}`);
-      if (round % 3 !== 0) client.destroy();
-      else kept.push(client);
-    }
-    await eventually(() => expect(kills).to.be.greaterThan(200), 20_000);
-    await killer.stop();
-    await Promise.all(kept.map((client) => client.next(isConnected, 10_000)));
-    await eventually(async () => {
-      for (let index = 0; index < 8; index++)
-        expect(await rig.server.receiversOf(`room:${index}`), `room ${index}`).to.equal(1);
-    }, 15_000);
-    await eventually(async () => expect((await app.service.status()).drift?.found).to.equal(false));
-    for (let index = 0; index < 8; index++) await rig.server.admin.publish(`room:${index}`, "last");
-    await Promise.all(kept.map((client) => client.next(({ data }) => data === "last")));
   });
 
   it("shared: behind the gap of a restart comes all that was published since, over a log that has begun anew", async () => {
@@ -375,17 +314,6 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     await app.service.notifications.create({ userId: "u", title: "t" });
     expect(await rig.server.admin.exists("sse:inbox:u")).to.equal(1);
     expect(await rig.server.connections()).to.deep.equal(["redis-sse:command"]);
-  });
-
-  it("scripts that the server has forgotten are sent again", async () => {
-    const { service } = await rig.start();
-    const queue = service.queue("q");
-    expect(await service.pool.incrementWithTtl("n")).to.equal(1);
-    await queue.enqueue("a", null);
-    await rig.server.admin.call("SCRIPT", "FLUSH");
-    expect(await service.pool.incrementWithTtl("n")).to.equal(2);
-    const { id } = await queue.enqueue("b", null);
-    expect(await queue.get(id)).to.have.property("status", "queued");
   });
 
   const refusals = {

@@ -134,60 +134,7 @@ describeFaults("the stages of a teardown, shared", (rig) => {
 });
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describeFaults(`the end of a service, ${subscriptions}`, (rig) => {
-    afterEach(restore);
-
-    for (const how of ["rejects", "hangs", "throws"] as const) {
-      it(`comes within its deadlines when each goodbye to Redis ${how}`, async () => {
-        const service = start(rig, { subscriptions });
-        spoilLeases(service, [], () => ({ unsubscribe: how, quit: how, reset: "cannot disconnect" }));
-        const sinks = Array.from({ length: 5 }, () => rig.sink());
-        const sessions = await Promise.all(sinks.map((sink, index) => service.open({}, sink, `a:${index}`)));
-        const shared = [service.pool.commands as Redis];
-        if (subscriptions === "shared") shared.push(service.pool.subscriber as Redis);
-        await service.pool.incrementWithTtl("warm");
-        for (const client of shared) {
-          stub(client, "unsubscribe").callsFake(() => fail(how));
-          stub(client, "quit").callsFake(() => fail(how));
-        }
-        const [first, second] = [service.close(), service.close()];
-        expect(first).to.equal(second);
-        await first;
-        for (const [index, session] of sessions.entries()) {
-          expect(session.state).to.equal("closed");
-          expect(session.closeReason).to.equal("shutdown");
-          expect(sinks[index]!.events.at(-1)?.data).to.equal('{"reason":"shutdown"}');
-        }
-        await eventually(async () => expect(await rig.server.connections()).to.deep.equal([]));
-      });
-    }
-  });
-
   describeFaults(`the log of a stream, ${subscriptions}`, (rig) => {
-    it("has the original's lines in the original's order", async () => {
-      const service = start(rig, { subscriptions });
-      const log = captureLog("redis-sse:session");
-      try {
-        const sink = rig.sink();
-        const session = await service.open({ key: "admin" }, sink, "notifications:admin");
-        for (let count = 1; count <= 5; count++)
-          await rig.server.admin.publish("notifications:admin", `message ${count}`);
-        await eventually(() => expect(sink.text).to.include("message 5"));
-        sink.leave();
-        await session.closed;
-      } finally {
-        log.restore();
-      }
-      expect(sseLines(log.lines)).to.deep.equal([
-        "create PubSub connection: user=admin, channel=notifications:admin",
-        "subscribed: notifications:admin",
-        "client disconnected: user=admin, 5 messages sent",
-        "cleaning up PubSub connection: user=admin",
-        "unsubscribed: notifications:admin",
-        "PubSub connection closed: user=admin",
-      ]);
-    });
-
     it("has the original's lines for a stream that Redis refuses", async () => {
       const service = start(rig, { redis: await createUser(rig), subscriptions });
       const log = captureLog("redis-sse:session");
