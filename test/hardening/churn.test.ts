@@ -6,6 +6,7 @@ import { expect } from "chai";
 import { eventually, settle } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
+import { createUser } from "./steps.js";
 
 const BATCHES = 10;
 
@@ -17,11 +18,7 @@ describeFaults(
   (rig) => {
     for (const subscriptions of ["shared", "dedicated"] as const) {
       it(`${subscriptions}: after ${CHURN[subscriptions]} of them memory is what it was, and every one is accounted for`, async () => {
-        await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", "~*", "resetchannels", "&ok:*");
-        const { service } = await rig.start({
-          redis: `redis://app:pw@127.0.0.1:${rig.server.port}`,
-          subscriptions,
-        });
+        const { service } = await rig.start({ redis: await createUser(rig, "&ok:*"), subscriptions });
         let refused = 0;
         const round = async (size: number): Promise<void> => {
           const opening = Array.from({ length: size }, async (_, index) => {

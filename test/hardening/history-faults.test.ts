@@ -343,7 +343,7 @@ describeFaults("history under faults", (rig) => {
     });
 
     it("a writer whose last chunk is lost ends with STREAM_LOST, and its readers get a gap and BROKEN", async () => {
-      const app = await rig.start({ history: { checkMs: 100 } });
+      const app = await rig.start();
       const writer = await app.service.writer("a");
       const client = await app.openLive("a");
       await writer.write("0");

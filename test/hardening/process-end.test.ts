@@ -154,13 +154,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           return app;
         }
 
-        /** Those without a connection of their own wait for the shared one; the others are told at once. */
-        const untilRequests = (app: App, waiting: number): Promise<unknown> =>
-          eventually(async () => {
-            const { requests } = await app.ask({ order: "count" }, "count");
-            expect(requests).to.equal(subscriptions === "shared" ? waiting : 0);
-          }, PATIENCE_MS);
-
         it("is well", async () => {
           const app = await busy(subscriptions === "shared");
           await app.ask({ order: "use" }, "used");
@@ -195,8 +188,11 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           const opening = Array.from({ length: 20 }, () => app.open("/stream?channel=a"));
           // Each has been refused, and the shared connection tries again.
           const least = subscriptions === "shared" ? 2 : 20;
-          await eventually(async () => expect(await rig.server.rejectedConnections()).to.be.at.least(least));
-          await untilRequests(app, 20);
+          await eventually(async () => {
+            expect(await rig.server.rejectedConnections()).to.be.at.least(least);
+            const { requests } = await app.ask({ order: "count" }, "count");
+            expect(requests).to.equal(subscriptions === "shared" ? 20 : 0);
+          }, PATIENCE_MS);
           await expectEnd(app, await app.end("close()"), rig.server, subscriptions === "shared" ? 1 : 0);
           for (const stream of await Promise.all(opening)) await expectToldToComeBack(stream);
         });
