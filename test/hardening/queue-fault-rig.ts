@@ -14,7 +14,7 @@ import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
 
 /** What a test of a queue's fault works with. Whatever it makes here is ended after it. */
-export interface QueueFaultRig {
+interface QueueFaultRig {
   /** A server of this test's own. */
   readonly server: RedisServer;
   /** A service on that server, or wherever `redis` says. */

@@ -13,6 +13,7 @@ import { captureLog, faultOf } from "../support/service.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf } from "../support/stream-harness.js";
+import { everythingIn } from "./queue-fault-rig.js";
 import { codeOf, createUser, isConnected, isGap, typesOf } from "./steps.js";
 
 describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) => {
@@ -334,7 +335,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
       await app.service.publish(channel, { data: "kept" });
       await app.service.pool.incrementWithTtl("warm");
       await provoke();
-      const before = await everythingOf(rig.server);
+      const before = await everythingIn(rig.server);
       const attempts = [
         app.service.queue("q").enqueue("a", null),
         app.service.notifications.create({ userId: "ann", title: "t" }),
@@ -345,7 +346,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
       for (const fault of await Promise.all(attempts.map(faultOf))) {
         expect(fault).to.have.property("code", "REDIS_REFUSED");
       }
-      expect(await everythingOf(rig.server)).to.deep.equal(before);
+      expect(await everythingIn(rig.server)).to.deep.equal(before);
       // What is only passed on needs no memory, and goes on.
       await app.service.publish(channel, { data: "passed" }, { history: false });
       await client.next(({ data }) => data === "passed");
@@ -424,11 +425,4 @@ async function flood(server: RedisServer, channel: string, megabytes: number): P
   const script = `local text = string.rep('x', 10000)
 for i = 1, ARGV[2] * 100 do redis.call('PUBLISH', ARGV[1], text) end`;
   await server.admin.eval(script, 0, channel, megabytes);
-}
-
-/** All that is stored, as text that can be compared. */
-async function everythingOf({ admin }: RedisServer): Promise<Readonly<Record<string, string>>> {
-  const keys = (await admin.keys("*")).toSorted();
-  const values = await Promise.all(keys.map((key) => admin.dumpBuffer(key)));
-  return Object.fromEntries(keys.map((key, index) => [key, values[index]!.toString("base64")]));
 }
