@@ -103,6 +103,39 @@ describeFaults("history under faults", (rig) => {
     await expectAll(await openAll(first), 4);
   });
 
+  it("10 MB of history reach a slow reader whole, and hold no more than may be buffered", async () => {
+    const limits = { maxBufferedBytes: 512 * 1024 };
+    const app = await rig.start({ limits, history: { maxLength: 2_000 } });
+    const payload = "x".repeat(50_000);
+    const [first] = await publishAll(app, "a", ["first"]);
+    for (let batch = 0; batch < 10; batch++) {
+      const texts = numbers(20, batch * 20).map((number) => `${number} ${payload}`);
+      await publishAll(app, "a", texts);
+    }
+    const sink = rig.sink();
+    sink.takes = false;
+    const session = await app.service.open({ lastEventId: first }, sink, "a");
+    let held = 0;
+    let taken = 0;
+    let last = "";
+    while (!sink.text.slice(-2 * payload.length).includes("data: 199 ")) {
+      const before = sink.text.length;
+      sink.step();
+      // One write for each step: nothing is sent ahead of what the client takes.
+      await eventually(() => expect(sink.text.length).to.be.greaterThan(before));
+      expect(sink.text.length - before).to.be.lessThan(4 * payload.length);
+      held = Math.max(held, session.statistics.bufferedBytes);
+      // What comes live meanwhile waits in the log as well.
+      if (taken++ % 50 === 0) await publishAll(app, "a", [(last = `live ${taken}`)]);
+    }
+    sink.drain();
+    await eventually(() => expect(sink.text).to.include(`data: ${last}\n`));
+    const seen = sink.events.slice(1).map(({ data }) => data.split(" ")[0]);
+    expect(seen.filter((number) => number !== "live")).to.deep.equal(numbers(200));
+    expect(typesOf(sink)).to.not.include("gap");
+    expect(held).to.be.lessThan(limits.maxBufferedBytes);
+  });
+
   it("a client that leaves during its replay stops it within a page", async () => {
     const app = await rig.start();
     const [first] = await publishAll(app, "a", numbers(1_000));
