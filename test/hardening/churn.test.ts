@@ -1,5 +1,3 @@
-import { connect, type Socket } from "node:net";
-import { setTimeout as pause } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -8,97 +6,7 @@ import { expect } from "chai";
 import { eventually, settle } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { need } from "../support/prerequisites.js";
-import { countResources, expectNoMoreResources } from "../support/resources.js";
-import { RedisServer } from "../support/redis-server.js";
-import { createRandom } from "../support/random.js";
-import { startStreamApp } from "../support/stream-app.js";
-
-const STREAMS = 500;
-
-for (const subscriptions of ["shared", "dedicated"] as const) {
-  describe(`500 streams come and go, ${subscriptions}`, () => {
-    let server: RedisServer;
-
-    before(async function () {
-      this.timeout(300_000);
-      server = await RedisServer.start(await need("redis", this));
-    });
-
-    after(() => server?.stop());
-
-    it("some cut at random moments of their set-up: everything returns to where it was", async () => {
-      const pool = { maxConnections: STREAMS, acquireTimeoutMs: 10_000 };
-      const { service, app, openLive, close } = await startStreamApp({
-        redis: server.url,
-        subscriptions,
-        pool,
-      });
-      const seed = Date.now() % 1_000_000;
-      const random = createRandom(seed);
-      try {
-        // One stream has come and gone, so that the shared connections are part of the baseline.
-        (await openLive("warm")).destroy();
-        await service.pool.incrementWithTtl("warm");
-        await eventually(async () => {
-          expect((await service.status()).sessions.open).to.equal(0);
-          expect(await server.activeChannels()).to.deep.equal([]);
-        });
-        const backToBaseline = await server.baseline();
-        const resources = countResources();
-
-        const { port } = new URL(app.url);
-        const sockets = Array.from({ length: STREAMS }, (_, index) =>
-          openRaw(Number(port), `room:${index % 50}`, random() < 0.5 ? random() * 60 : null),
-        );
-        const kept = (await Promise.all(sockets)).filter((socket) => socket !== null);
-        expect(kept.length, `seed ${seed}`).to.be.greaterThan(100);
-        await eventually(
-          async () => expect((await service.status()).sessions.open).to.equal(kept.length),
-          15_000,
-        );
-        await eventually(async () => {
-          const connections = await server.connections();
-          const leases = connections.filter((name) => name === "redis-sse:lease").length;
-          expect(connections.length - leases, "shared connections").to.equal(
-            2 - (subscriptions === "shared" ? 0 : 1),
-          );
-          expect(leases).to.equal(subscriptions === "shared" ? 0 : kept.length);
-        }, 15_000);
-
-        for (const socket of kept) socket.destroy();
-        await backToBaseline();
-        await eventually(async () => {
-          const { sessions, pool: state, channels } = await service.status();
-          expect(sessions.open).to.equal(0);
-          expect(state).to.deep.include({ inUse: 0, waiting: 0 });
-          expect(state.leases).to.deep.equal([]);
-          expect(channels).to.deep.equal([]);
-        });
-        await eventually(() => expectNoMoreResources(resources, `seed ${seed}`));
-      } finally {
-        await close();
-      }
-    }).timeout(60_000);
-
-    if (subscriptions === "shared") {
-      it("uses two Redis connections at 500 streams", async () => {
-        const { service, openLive, close } = await startStreamApp({ redis: server.url });
-        try {
-          await Promise.all(Array.from({ length: STREAMS }, (_, index) => openLive(`user:${index}`)));
-          await service.publish("user:7", { data: "x" });
-          expect((await server.connections()).toSorted()).to.deep.equal([
-            "redis-sse:command",
-            "redis-sse:subscriber",
-          ]);
-          expect(service.pool.statistics.connections).to.deep.equal({ command: 1, subscriber: 1, lease: 0 });
-        } finally {
-          await close();
-        }
-      }).timeout(60_000);
-    }
-  });
-}
+import { createUser } from "./steps.js";
 
 const BATCHES = 10;
 
@@ -110,11 +18,7 @@ describeFaults(
   (rig) => {
     for (const subscriptions of ["shared", "dedicated"] as const) {
       it(`${subscriptions}: after ${CHURN[subscriptions]} of them memory is what it was, and every one is accounted for`, async () => {
-        await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", "~*", "resetchannels", "&ok:*");
-        const { service } = await rig.start({
-          redis: `redis://app:pw@127.0.0.1:${rig.server.port}`,
-          subscriptions,
-        });
+        const { service } = await rig.start({ redis: await createUser(rig, "&ok:*"), subscriptions });
         let refused = 0;
         const round = async (size: number): Promise<void> => {
           const opening = Array.from({ length: size }, async (_, index) => {
@@ -159,22 +63,4 @@ async function collectGarbage(): Promise<number> {
   await settle();
   collect();
   return process.memoryUsage().heapUsed;
-}
-
-/** Asks for a stream on a bare socket; cuts it after so many milliseconds, or keeps it once it is live. */
-async function openRaw(port: number, channel: string, cutAfterMs: number | null): Promise<Socket | null> {
-  const socket = connect(port, "127.0.0.1");
-  socket.on("error", () => {});
-  socket.write(`GET /stream?channel=${channel} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-  if (cutAfterMs !== null) {
-    // The moment is the fault that is injected: some fall before the request is read, some after `connected`.
-    await pause(cutAfterMs);
-    socket.destroy();
-    return null;
-  }
-  await new Promise<void>((resolve, reject) => {
-    socket.on("data", (chunk) => chunk.includes("event: connected") && resolve());
-    socket.on("close", () => reject(new Error("the stream was closed")));
-  });
-  return socket;
 }

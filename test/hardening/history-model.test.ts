@@ -25,8 +25,8 @@ import { StreamOracle } from "../support/stream-oracle.js";
 /** `MODEL_RUNS=20000 npx mocha dist/test/hardening/history-model.test.js` for a long look. */
 const RUNS = Number(process.env["MODEL_RUNS"] ?? 300);
 
-/** `f` will be completed, as it says from its first event on; of `p` nothing is kept. */
-const CHANNELS = ["a", "b", "f", "p"] as const;
+/** `f` will be completed, as it says from its first event on; of `p` nothing is kept; the ACL denies `denied`. */
+const CHANNELS = ["a", "b", "f", "p", "denied"] as const;
 const LOGGED: readonly string[] = ["a", "b", "f"];
 const MAX_REPLAY = 25;
 const MAX_BUFFERED = 5_000;
@@ -74,7 +74,10 @@ type Step =
   | { readonly do: "block" | "drain" | "leave" | "close"; readonly session: number }
   | { readonly do: "add" | "remove"; readonly session: number; readonly channel: string };
 
-const name = fc.constantFrom(...CHANNELS);
+const name = fc.oneof(
+  { weight: 15, arbitrary: fc.constantFrom(...CHANNELS.slice(0, 4)) },
+  { weight: 1, arbitrary: fc.constant("denied") },
+);
 const logged = fc.constantFrom(...LOGGED);
 const names = fc.uniqueArray(name, { minLength: 1, maxLength: 3 });
 const session = fc.nat(7);
@@ -152,6 +155,8 @@ interface Stream {
   /** What came over its connection while it was live, without a place in a log. */
   readonly plain: { readonly channel: string; readonly serial: number }[];
   wasBlocked: boolean;
+  /** It has asked for the channel that is denied. */
+  wasDenied: boolean;
   /** How long the text was when the stream was over. */
   over: number | null;
 }
@@ -203,6 +208,7 @@ class World {
   #serial = 0;
 
   constructor(subscriptions: "shared" | "dedicated") {
+    this.redis.denied.add("denied");
     this.processes = [this.#start(subscriptions), this.#start(subscriptions)];
   }
 
@@ -395,6 +401,7 @@ class World {
       policy,
       plain: [],
       wasBlocked: false,
+      wasDenied: channels.includes("denied"),
       over: null,
     };
     owner.stream = stream;
@@ -437,11 +444,13 @@ class World {
         return sink.leave();
       case "close":
         this.pending.push(each.close("app"));
+        expect(each.close("drain"), "the same promise").to.equal(each.close("app"));
         return;
       case "add": {
         const isNew = each.state === "subscribed" && !each.channels.has(next.channel);
         const isLogged = LOGGED.includes(next.channel);
         const adding = each.addChannel(next.channel);
+        stream.wasDenied ||= next.channel === "denied";
         if (isNew && isLogged && each.channels.has(next.channel)) oracle.adding(next.channel);
         this.pending.push(
           adding.then(
@@ -513,133 +522,108 @@ class World {
     this.look();
   }
 
+  /** The number that the next event without a place will have. */
+  get serial(): number {
+    return this.#serial;
+  }
+
   get live(): readonly Stream[] {
     return this.streams.filter(({ session: { state } }) => state === "subscribed");
   }
 }
 
-const open = (channels: readonly string[], wish: Wish = "now"): Step => ({ do: "open", channels, wish });
-const quiet: Step = { do: "quiet" };
-const turn: Step = { do: "turn" };
+const open = (channels: readonly string[], wish: Wish = "now", policy?: PolicyName): Step => ({
+  do: "open",
+  channels,
+  wish,
+  ...(policy && { policy }),
+});
+const back = (session: number, lost: number): Step => ({ do: "back", session, lost, channels: [] });
+const publish = (channel: string, count = 1): Step => ({ do: "publish", channel, count });
+const complete = (channel: string): Step => ({ do: "complete", channel, ending: "completed" });
+const to = (what: "plain" | "forge" | "flush", channel: string): Step => ({ do: what, channel });
+const block = (session: number): Step => ({ do: "block", session });
+const add = (channel: string, session = 0): Step => ({ do: "add", session, channel });
+const remove = (channel: string): Step => ({ do: "remove", session: 0, channel });
+const drain: Step = { do: "drain", session: 0 };
+const [quiet, turn, answer, carry, carryAll] = (
+  ["quiet", "turn", "answer", "carry", "carryAll"] as const
+).map((what): Step => ({ do: what })) as [Step, Step, Step, Step, Step];
 
 /** Found by earlier runs. */
 const FAILED_ONCE: readonly (readonly Step[])[] = [
   // Who comes late to a channel that was empty when it was first read gets it from its beginning all the same.
-  [open(["f"]), quiet, { do: "publish", channel: "f", count: 1 }, { do: "carry" }, open(["f", "a"])],
+  [open(["f"]), quiet, publish("f"), carry, open(["f", "a"])],
   // An event that waits already goes behind the gap of the beginning, also where the client does not read.
   [
     open(["b"], "malformed"),
     turn,
-    { do: "answer" },
+    answer,
     turn,
-    { do: "block", session: 0 },
-    { do: "publish", channel: "b", count: 1 },
-    { do: "carryAll" },
+    block(0),
+    publish("b"),
+    carryAll,
     { do: "read", chance: 0 },
     turn,
   ],
   // A client that does not read has all of its channels before the stream ends with the last of them.
-  [
-    open(["a", "b"]),
-    quiet,
-    { do: "block", session: 0 },
-    { do: "publish", channel: "b", count: 1 },
-    { do: "complete", channel: "a", ending: "completed" },
-    { do: "publish", channel: "b", count: 2 },
-    { do: "complete", channel: "b", ending: "completed" },
-    { do: "carryAll" },
-  ],
+  [open(["a", "b"]), quiet, block(0), publish("b"), complete("a"), publish("b", 2), complete("b"), carryAll],
   // A page that was read before its log was lost says nothing of where the log stands.
   [
     open(["a"]),
     turn,
     open(["a"]),
     open(["a"]),
-    { do: "block", session: 0 },
-    { do: "answer" },
-    { do: "publish", channel: "a", count: 4 },
+    block(0),
+    answer,
+    publish("a", 4),
     quiet,
-    { do: "publish", channel: "a", count: 4 },
-    { do: "back", session: 1, lost: 1, channels: [] },
-    { do: "flush", channel: "a" },
+    publish("a", 4),
+    back(1, 1),
+    to("flush", "a"),
     quiet,
   ],
   // Nothing of a channel that was taken away is written, nor is it begun twice, when it is added again.
-  [
-    open(["b", "a"]),
-    { do: "block", session: 0 },
-    quiet,
-    { do: "publish", channel: "b", count: 1 },
-    { do: "carry" },
-    { do: "remove", session: 0, channel: "b" },
-    { do: "add", session: 0, channel: "b" },
-  ],
-  [
-    open(["a"]),
-    quiet,
-    { do: "add", session: 0, channel: "b" },
-    { do: "remove", session: 0, channel: "b" },
-    { do: "add", session: 0, channel: "b" },
-    { do: "answer" },
-    { do: "publish", channel: "b", count: 1 },
-  ],
+  [open(["b", "a"]), block(0), quiet, publish("b"), carry, remove("b"), add("b")],
+  [open(["a"]), quiet, add("b"), remove("b"), add("b"), answer, publish("b")],
   // A stream whose last channel was taken away is not complete.
-  [open(["p"]), { do: "block", session: 0 }, quiet, { do: "remove", session: 0, channel: "p" }],
+  [open(["p"]), block(0), quiet, remove("p")],
   // Nothing is held for a channel that has ended, nor by a stream that closes.
-  [
-    open(["a", "f"]),
-    { do: "complete", channel: "f", ending: "completed" },
-    quiet,
-    { do: "forge", channel: "f" },
-  ],
-  [
-    open(["a"]),
-    quiet,
-    { do: "back", session: 0, lost: 0, channels: [] },
-    { do: "plain", channel: "a" },
-    { do: "carry" },
-    { do: "refuse", chance: 0 },
-  ],
+  [open(["a", "f"]), complete("f"), quiet, to("forge", "f")],
+  [open(["a"]), quiet, back(0, 0), to("plain", "a"), carry, { do: "refuse", chance: 0 }],
   // Of events that do not come in the order of their keys, what was dropped may be behind what waits.
   [
-    { do: "open", channels: ["a"], wish: "now", policy: "key" },
+    open(["a"], "now", "key"),
     quiet,
-    { do: "block", session: 0 },
-    ...[1, 6].flatMap((count): Step[] => [
-      { do: "publish", channel: "a", count },
-      { do: "carryAll" },
-      turn,
-      turn,
-    ]),
-    { do: "drain", session: 0 },
+    block(0),
+    publish("a"),
+    carryAll,
+    turn,
+    turn,
+    publish("a", 6),
+    carryAll,
+    turn,
+    turn,
+    drain,
   ],
   // The last event of a channel is not dropped for what others bring.
   [
-    { do: "open", channels: ["a", "f"], wish: "now", policy: "drop-oldest" },
+    open(["a", "f"], "now", "drop-oldest"),
     quiet,
-    { do: "block", session: 0 },
-    { do: "publish", channel: "a", count: 1 },
-    { do: "carryAll" },
+    block(0),
+    publish("a"),
+    carryAll,
     turn,
     turn,
-    { do: "complete", channel: "f", ending: "completed" },
-    { do: "publish", channel: "a", count: 40 },
-    { do: "carryAll" },
+    complete("f"),
+    publish("a", 40),
+    carryAll,
     turn,
     turn,
-    { do: "drain", session: 0 },
+    drain,
   ],
   // A channel that was added for a client that does not read, and whose log begins anew before it does.
-  [
-    open(["a"]),
-    open(["f"]),
-    { do: "block", session: 3 },
-    quiet,
-    { do: "forge", channel: "a" },
-    { do: "add", session: 3, channel: "a" },
-    turn,
-    { do: "flush", channel: "a" },
-  ],
+  [open(["a"]), open(["f"]), block(3), quiet, to("forge", "a"), add("a", 3), turn, to("flush", "a")],
 ];
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
@@ -653,6 +637,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           await Promise.all(world.pending);
           world.look();
           expectReasons(world, subscriptions);
+          expectAgreement(world, subscriptions);
           expectAll(world);
           await expectDelivery(world);
           await expectEnd(world);
@@ -666,7 +651,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 /** No stream ends but for a reason that it had. */
 function expectReasons({ streams, did, processes }: World, subscriptions: "shared" | "dedicated"): void {
   const hadToGive = processes.some(({ context }) => context.budget.exceeded > 0);
-  for (const { session: each, wasBlocked, oracle } of streams) {
+  for (const { session: each, wasBlocked, wasDenied, oracle } of streams) {
     expect(each.state).to.be.oneOf(["subscribed", "closed"]);
     switch (each.closeReason) {
       case "slow-consumer":
@@ -676,6 +661,7 @@ function expectReasons({ streams, did, processes }: World, subscriptions: "share
         expect(did.has("refuse") || (subscriptions === "dedicated" && did.has("drop"))).to.equal(true);
         break;
       case "subscribe-failed":
+        if (wasDenied) break;
         expect([...did], "what kept a stream from beginning").to.include.oneOf([
           "fail",
           "refuse",
@@ -693,6 +679,9 @@ function expectReasons({ streams, did, processes }: World, subscriptions: "share
         expect(each.channels.size > 0 || did.has("add"), "a stream of channels").to.equal(true);
         oracle.expectComplete(each.channels);
         break;
+      case "revoked":
+        expect(wasDenied, "a channel that is denied").to.equal(true);
+        break;
       case null:
       case "client-gone":
       case "app":
@@ -701,11 +690,31 @@ function expectReasons({ streams, did, processes }: World, subscriptions: "share
       case "drain":
       case "max-lifetime":
       case "peer-lost":
-      case "revoked":
       case "shutdown":
       case "write-error":
         expect.fail(`ended as ${each.closeReason}`);
     }
+  }
+}
+
+/** The server's subscriptions and the leases are those of the live sessions, and of no others. */
+function expectAgreement(
+  { live, redis, pool, processes }: World,
+  subscriptions: "shared" | "dedicated",
+): void {
+  expect(pool.inUse, "leases").to.equal(subscriptions === "shared" ? 0 : live.length);
+  for (const name of CHANNELS) {
+    const hears = ({ session: each }: Stream): boolean =>
+      each.state === "subscribed" && each.channels.has(name);
+    const counts = processes.map(({ streams }) => streams.filter(hears).length);
+    if (subscriptions === "shared") {
+      processes.forEach(({ hub }, index) => expect(hub.channels.includes(name)).to.equal(counts[index]! > 0));
+    }
+    const wanted = counts.reduce(
+      (sum, count) => sum + (subscriptions === "shared" ? Math.min(1, count) : count),
+      0,
+    );
+    expect(redis.receiversOf(name), `subscriptions of ${name}`).to.equal(wanted);
   }
 }
 
@@ -734,15 +743,25 @@ async function expectDelivery(world: World): Promise<void> {
     if (world.log.current(channel) === null) continue;
     await world.run({ do: "publish", channel, count: 1 });
   }
+  const said: [string, number][] = [];
+  for (const channel of CHANNELS) {
+    said.push([channel, world.serial]);
+    await world.run({ do: "plain", channel });
+  }
   await world.quiet();
   world.look();
   expectAll(world);
+  for (const { session: each, oracle } of world.live) {
+    const heard = said.filter(([, serial]) => oracle.sawPlain(serial)).map(([channel]) => channel);
+    expect([...each.channels], "what it hears").to.include.members(heard);
+  }
   if (!world.did.has("forge") && !world.did.has("flush"))
     expect(world.log.reads, "reads of a log").to.equal(reads);
 }
 
 /** After all have closed nothing is left: no subscription, timer, listener or page. */
 async function expectEnd(world: World): Promise<void> {
+  const reasons = world.streams.map(({ session: each }) => each.closeReason);
   const closing = world.streams.map(({ session: each }) => each.close("shutdown"));
   const hubs = world.processes.map(({ hub }) => hub.close());
   await world.calm();
@@ -754,8 +773,9 @@ async function expectEnd(world: World): Promise<void> {
   await settle();
   await Promise.all([...closing, ...hubs]);
   world.look();
-  for (const { session: each, sink } of world.streams) {
+  for (const [index, { session: each, sink }] of world.streams.entries()) {
     expect(each.state).to.equal("closed");
+    expect(each.closeReason, "the first reason stays").to.equal(reasons[index] ?? "shutdown");
     expect(each.statistics.bufferedBytes, "what waits at the end").to.equal(0);
     expect(sink.listeners).to.equal(0);
   }

@@ -1,131 +1,163 @@
+import { setTimeout as pause } from "node:timers/promises";
+
 import { expect } from "chai";
 
-import { createRedisSse, type QueueService, type RedisSse, type Task } from "../../lib/index.js";
-import { eventually } from "../support/eventually.js";
-import { need } from "../support/prerequisites.js";
+import type { QueueService, Task } from "../../lib/index.js";
+import { eventually, repeat } from "../support/eventually.js";
 import { QueueWorkerProcess, type QueueWorkerOptions } from "../support/queue-processes.js";
-import { RedisServer } from "../support/redis-server.js";
+import { describeQueueFaults } from "./queue-fault-rig.js";
 
 const TASKS = 20_000;
 const LEASE_MS = 1_000;
 const LEASES = "sse:queue:{tasks}:crashes:leases";
+const CRASHES = 3;
 
-describe("tasks of workers that crash and freeze", function () {
-  this.timeout(90_000);
-
-  let server: RedisServer;
-  let sse: RedisSse;
-  let queue: QueueService;
-  let workers: QueueWorkerProcess[];
-
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-  });
-
-  after(() => server?.stop());
-
-  beforeEach(async () => {
-    await server.admin.flushall();
-    workers = [];
-    sse = createRedisSse({ redis: server.url });
-    // A task may well lose every one of its workers here.
-    queue = sse.queue("crashes", { attempts: 10 });
-  });
-
-  afterEach(async () => {
-    await Promise.all(workers.map((worker) => worker.kill()));
-    await sse.close();
-  });
-
-  async function start(options: Partial<QueueWorkerOptions> = {}): Promise<QueueWorkerProcess> {
-    const worker = await QueueWorkerProcess.start({
-      url: server.url,
-      queue: "crashes",
-      workMs: 25,
-      leaseMs: LEASE_MS,
-      concurrency: 40,
-      ...options,
-    });
-    workers.push(worker);
-    return worker;
+async function readSucceeded(queue: QueueService): Promise<Map<string, Task>> {
+  const all = new Map<string, Task>();
+  for (let cursor: string | undefined; ;) {
+    const { tasks, next } = await queue.list("succeeded", { limit: 1_000, cursor });
+    for (const task of tasks) all.set(task.id, task);
+    if (next === null) return all;
+    cursor = next;
   }
+}
 
-  async function enqueue(count: number): Promise<Set<string>> {
-    const ids = new Set<string>();
-    while (ids.size < count) {
-      const entries = Array.from({ length: Math.min(1_000, count - ids.size) }, (_, index) => ({
-        kind: "work",
-        payload: index,
-      }));
-      for (const { id } of await queue.enqueueMany(entries)) ids.add(id);
+describeQueueFaults(
+  "tasks of workers that crash and freeze",
+  (rig) => {
+    async function start(options: Partial<QueueWorkerOptions> = {}): Promise<QueueWorkerProcess> {
+      const worker = await QueueWorkerProcess.start({
+        url: rig.server.url,
+        queue: "crashes",
+        workMs: 25,
+        leaseMs: LEASE_MS,
+        concurrency: 40,
+        ...options,
+      });
+      rig.undo(() => worker.kill());
+      return worker;
     }
-    return ids;
-  }
 
-  async function untilSucceeded(count: number): Promise<void> {
-    await eventually(async () => {
-      expect((await queue.counts()).totals.succeeded).to.be.at.least(count);
-    }, 60_000);
-  }
-
-  async function readSucceeded(): Promise<Task[]> {
-    const all: Task[] = [];
-    for (let cursor: string | undefined; ;) {
-      const { tasks, next } = await queue.list("succeeded", { limit: 1_000, cursor });
-      all.push(...tasks);
-      if (next === null) return all;
-      cursor = next;
+    /** Until no lease is left that was given, or renewed, before now. */
+    async function untilLeasesRanOut(): Promise<void> {
+      const [seconds, microseconds] = await rig.server.admin.time();
+      const latest = Number(seconds) * 1_000 + Math.ceil(Number(microseconds) / 1_000) + LEASE_MS;
+      await eventually(async () => {
+        const [, score] = await rig.server.admin.zrange(LEASES, "0", "0", "WITHSCORES");
+        expect(Number(score ?? Infinity)).to.be.greaterThan(latest);
+      }, 20_000);
     }
-  }
 
-  /** Until no lease is left that was given, or renewed, before now. */
-  async function untilLeasesRanOut(): Promise<void> {
-    const [seconds, microseconds] = await server.admin.time();
-    const latest = Number(seconds) * 1_000 + Math.ceil(Number(microseconds) / 1_000) + LEASE_MS;
-    await eventually(async () => {
-      const [, score] = await server.admin.zrange(LEASES, "0", "0", "WITHSCORES");
-      expect(Number(score ?? Infinity)).to.be.greaterThan(latest);
-    }, 20_000);
-  }
+    it("each of 20,000 ends once: one worker of four is frozen beyond its lease and comes back, two are killed", async () => {
+      // A task may well lose every one of its workers here.
+      const queue = rig.connect().queue("crashes", { attempts: 10 });
+      const untilSucceeded = (count: number): Promise<unknown> =>
+        eventually(async () => expect((await queue.counts()).totals.succeeded).to.be.at.least(count), 60_000);
+      const ids = new Set<string>();
+      while (ids.size < TASKS) {
+        const entries = Array.from({ length: 1_000 }, (_, index) => ({ kind: "work", payload: index }));
+        for (const { id } of await queue.enqueueMany(entries)) ids.add(id);
+      }
+      // The handlers of the first are at work nearly all the time.
+      const workers = await Promise.all([start({ workMs: 300 }), start(), start(), start()]);
+      const [zombie, first, second] = workers;
+      zombie.signal("SIGSTOP");
+      await untilLeasesRanOut();
+      const { totals: before } = await queue.counts();
+      expect(before.lost, "tasks of the zombie that others have").to.be.greaterThan(0);
+      expect(before.succeeded, "there is work left when it comes back").to.be.lessThan(TASKS - 1_000);
+      zombie.signal("SIGCONT");
+      await untilSucceeded(before.succeeded + 500);
+      await first.kill();
+      await untilSucceeded(before.succeeded + 1_000);
+      await second.kill();
+      await untilSucceeded(TASKS);
 
-  it("each of 20,000 ends once: one worker of four is frozen beyond its lease and comes back, two are killed", async () => {
-    const ids = await enqueue(TASKS);
-    const [zombie, first, second] = await Promise.all([
-      // Its handlers are at work nearly all the time.
-      start({ workMs: 300 }),
-      start(),
-      start(),
-      start(),
-    ]);
-    zombie.signal("SIGSTOP");
-    await untilLeasesRanOut();
-    const { totals: before } = await queue.counts();
-    expect(before.lost, "tasks of the zombie that others have").to.be.greaterThan(0);
-    expect(before.succeeded, "there is work left when it comes back").to.be.lessThan(TASKS - 1_000);
-    zombie.signal("SIGCONT");
-    await untilSucceeded(before.succeeded + 500);
-    await first.kill();
-    await untilSucceeded(before.succeeded + 1_000);
-    await second.kill();
-    await untilSucceeded(TASKS);
-
-    const { totals, ...counts } = await queue.counts();
-    expect(counts).to.include({ queued: 0, delayed: 0, running: 0, succeeded: TASKS, failed: 0 });
-    expect(totals).to.include({ enqueued: TASKS, succeeded: TASKS, failed: 0, cancelled: 0, retried: 0 });
-    expect(totals.lost, "tasks of the killed as well").to.be.greaterThan(before.lost);
-    expect(totals.refused, "late outcomes of the zombie").to.be.greaterThan(0);
-    const tasks = await readSucceeded();
-    expect(new Set(tasks.map(({ id }) => id))).to.deep.equal(ids);
-    expect(tasks).to.have.length(TASKS);
-    for (const { id, attempt, result } of tasks) {
-      expect((result as { attempt: number }).attempt, `the outcome of ${id} is its last attempt's`).to.equal(
-        attempt,
+      const { totals, ...counts } = await queue.counts();
+      expect(counts).to.include({ queued: 0, delayed: 0, running: 0, succeeded: TASKS, failed: 0 });
+      expect(totals).to.include({ enqueued: TASKS, succeeded: TASKS, failed: 0, cancelled: 0, retried: 0 });
+      expect(totals.lost, "tasks of the killed as well").to.be.greaterThan(before.lost);
+      expect(totals.refused, "late outcomes of the zombie").to.be.greaterThan(0);
+      const tasks = await readSucceeded(queue);
+      expect(new Set(tasks.keys())).to.deep.equal(ids);
+      let repeated = 0;
+      for (const { id, attempt, result } of tasks.values()) {
+        expect(result, `the outcome of ${id} is its last attempt's`).to.have.property("attempt", attempt);
+        repeated += attempt - 1;
+      }
+      expect(repeated, "every attempt beyond the first follows a lease that ran out").to.equal(totals.lost);
+      const reports = await Promise.all(
+        workers.filter(({ running }) => running).map((worker) => worker.end()),
       );
-    }
-    const repeated = tasks.reduce((sum, { attempt }) => sum + attempt - 1, 0);
-    expect(repeated, "every attempt beyond the first follows a lease that ran out").to.equal(totals.lost);
+      expect(reports.reduce((sum, { refused }) => sum + refused, 0)).to.equal(totals.refused);
+    });
+  },
+  { timeoutMs: 90_000 },
+);
 
-    const reports = await Promise.all(workers.filter(({ running }) => running).map((worker) => worker.end()));
-    expect(reports.reduce((sum, { refused }) => sum + refused, 0)).to.equal(totals.refused);
-  });
-});
+describeQueueFaults(
+  "tasks in a Redis that crashes, and writes down what it acknowledges",
+  (rig) => {
+    it("what it has acknowledged is done, each completion that was seen stays, and nothing is done for good twice", async () => {
+      const connect = (): QueueService => rig.connect().queue("crash", { attempts: 20, progressMs: 0 });
+      const producer = connect();
+      const reader = connect();
+      const consumers = [connect(), connect()];
+      for (const consumer of consumers) {
+        consumer.worker(
+          async ({ task, attempt, progress, write }) => {
+            // Not awaited: Redis may be away for a while.
+            void progress(50, "half way");
+            write("piece").catch(() => {});
+            // The work itself.
+            await pause(2);
+            return [task.id, attempt];
+          },
+          { concurrency: 10, leaseMs: 1_000, pollMs: 100 },
+        );
+      }
+      const acknowledged = new Set<string>();
+      const producing = Array.from({ length: 5 }, () =>
+        repeat(async () => {
+          await producer.enqueue("work", null).then(
+            ({ id }) => acknowledged.add(id),
+            // Not acknowledged: Redis was away for longer than a call waits.
+            () => {},
+          );
+        }),
+      );
+
+      const seen = new Map<string, Task>();
+      for (let crash = 1; crash <= CRASHES; crash++) {
+        const before = acknowledged.size;
+        await eventually(async () => {
+          expect(acknowledged.size).to.be.greaterThan(before + 200);
+          expect((await reader.counts()).totals.succeeded).to.be.greaterThan(seen.size + 200);
+        }, 20_000);
+        for (const [id, task] of await readSucceeded(reader)) seen.set(id, task);
+        // In the middle of everything: tasks are put in line, taken and ended all the time.
+        await rig.server.kill();
+        await rig.server.boot();
+      }
+      await Promise.all(producing.map((one) => one.stop()));
+
+      await eventually(async () => {
+        const { queued, delayed, running } = await reader.counts();
+        expect({ queued, delayed, running }).to.deep.equal({ queued: 0, delayed: 0, running: 0 });
+      }, 30_000);
+      const succeeded = await readSucceeded(reader);
+      expect(seen.size, "completions seen before a crash").to.be.greaterThan(200 * CRASHES);
+      for (const id of acknowledged)
+        expect(succeeded.has(id), `${id} was acknowledged, and is done`).to.equal(true);
+      for (const [id, task] of seen) expect(succeeded.get(id)).to.deep.equal(task);
+      for (const { id, attempt, result } of succeeded.values()) expect(result).to.deep.equal([id, attempt]);
+      const { totals, failed } = await reader.counts();
+      expect(failed).to.equal(0);
+      expect(totals.succeeded, "each is counted once").to.equal(succeeded.size);
+      expect(totals.enqueued, "and put in line once").to.equal(succeeded.size);
+      const counted = consumers.reduce((sum, { statistics }) => sum + statistics.succeeded, 0);
+      expect(counted, "the workers know of each").to.equal(succeeded.size);
+    });
+  },
+  { server: ["--appendonly", "yes", "--appendfsync", "always"], timeoutMs: 90_000 },
+);

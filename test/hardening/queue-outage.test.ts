@@ -1,208 +1,118 @@
 import { expect } from "chai";
 import { stub } from "sinon";
 
-import { createRedisSse, type QueueService, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import type { QueueService } from "../../lib/index.js";
 import { deferred, eventually } from "../support/eventually.js";
-import { need } from "../support/prerequisites.js";
-import { RedisServer } from "../support/redis-server.js";
+import { describeQueueFaults, enqueueAll, idsOf, until } from "./queue-fault-rig.js";
 
-describe("a worker whose Redis is away", function () {
-  this.timeout(60_000);
+describeQueueFaults(
+  "a worker whose Redis is away",
+  (rig) => {
+    let over: ReturnType<typeof deferred<void>>;
 
-  let program: string;
-  let server: RedisServer;
-  let services: RedisSse[];
-  let over: ReturnType<typeof deferred<void>>;
-
-  before(async function () {
-    program = await need("redis", this);
-  });
-
-  beforeEach(async () => {
-    services = [];
-    over = deferred();
-    server = await RedisServer.start(program);
-  });
-
-  afterEach(async () => {
-    over.resolve();
-    if (server.running) server.signal("SIGCONT");
-    await Promise.all(services.map((sse) => sse.close()));
-    await server.stop();
-  });
-
-  function connect(options: RedisSseOptions = {}): RedisSse {
-    const sse = createRedisSse({ redis: server.url, ...options });
-    services.push(sse);
-    return sse;
-  }
-
-  async function untilDone(queue: QueueService, id: string, timeoutMs = 20_000): Promise<void> {
-    await eventually(async () => expect((await queue.get(id))?.status).to.equal("succeeded"), timeoutMs);
-  }
-
-  async function begin(queue: QueueService, count: number): Promise<string[]> {
-    const ids = Array.from({ length: count }, (_, index) => `task-${index}`);
-    await queue.enqueueMany(ids.map((id) => ({ kind: "kind", payload: null, options: { id } })));
-    await eventually(() => expect(queue.statistics.running).to.equal(count));
-    return ids;
-  }
-
-  /** How long a call takes. */
-  async function timed(call: Promise<unknown>): Promise<number> {
-    const begun = performance.now();
-    await call;
-    return performance.now() - begun;
-  }
-
-  it("stores once what ended meanwhile: the server is frozen for longer than a command waits", async () => {
-    const queue = connect().queue("frozen");
-    queue.worker(({ task }) => over.promise.then(() => task.id), { concurrency: 30, leaseMs: 60_000 });
-    const ids = await begin(queue, 30);
-    server.signal("SIGSTOP");
-    over.resolve();
-    // A command of its own is given up by its deadline: those of the outcomes were as well.
-    await queue.counts().catch(() => {});
-    server.signal("SIGCONT");
-    for (const id of ids) await untilDone(queue, id);
-    await eventually(() =>
-      expect(queue.statistics).to.include({ succeeded: 30, running: 0, refused: 0, lost: 0 }),
-    );
-    const { totals } = await queue.counts();
-    expect(totals).to.include({ succeeded: 30, lost: 0, refused: 0 });
-    for (const id of ids) expect(await queue.get(id)).to.include({ attempt: 1, result: id });
-  });
-
-  it("tells of it: to onFault, or on the console, once for all workers of a queue", async () => {
-    const warn = stub(console, "warn");
-    try {
-      const sse = connect();
-      const queue = sse.queue("told");
-      const told: string[] = [];
-      for (let index = 0; index < 3; index++) queue.worker(() => {}, { pollMs: 50 });
-      sse.queue("told-too").worker(() => {}, { pollMs: 50, onFault: ({ code }) => told.push(code) });
-      await queue.enqueue("kind", null, { id: "before" });
-      await untilDone(queue, "before");
-      await server.kill();
-      await eventually(() => expect(told).to.include("REDIS_UNAVAILABLE"), 20_000);
-      await eventually(() => expect(warn.callCount).to.be.at.least(1), 20_000);
-      expect(queue.statistics.faults).to.have.property("REDIS_UNAVAILABLE");
-      const texts = warn.getCalls().map(({ args }) => args.join(" "));
-      expect(new Set(texts).size, "each once").to.equal(texts.length);
-      await server.boot();
-      await queue.enqueue("kind", null, { id: "after" });
-      await untilDone(queue, "after");
-    } finally {
-      warn.restore();
-    }
-  });
-
-  it("goes on with a server that has come back empty, and holds nothing of what was lost", async () => {
-    const queue = connect().queue("empty");
-    const reasons: unknown[] = [];
-    queue.worker(
-      async ({ task, signal, progress }) => {
-        signal.addEventListener("abort", () => reasons.push((signal.reason as { code: string }).code));
-        if (task.kind === "kind") await over.promise;
-        await progress(50);
-      },
-      { concurrency: 20, leaseMs: 3_000, pollMs: 100 },
-    );
-    await begin(queue, 20);
-    await server.kill();
-    await server.boot();
-    // Half of them hear of it by their renewal, whoever ends before by the outcome that nobody takes.
-    over.resolve();
-    await queue.enqueue("after", null, { id: "after" });
-    await untilDone(queue, "after");
-    await eventually(() => expect(queue.statistics.running).to.equal(0));
-    expect(queue.statistics.succeeded).to.equal(1);
-    expect(queue.statistics.lost + queue.statistics.refused).to.equal(20);
-    expect((await queue.counts()).totals).to.include({ enqueued: 1, succeeded: 1 });
-  });
-
-  for (const [what, away] of [
-    ["frozen", async () => server.signal("SIGSTOP")],
-    ["dead", () => server.kill()],
-  ] as const) {
-    it(`stop() and close() keep their deadlines while it is ${what}`, async () => {
-      const sse = connect();
-      const queue = sse.queue("stop");
-      const worker = queue.worker(() => over.promise, {
-        concurrency: 10,
-        leaseMs: 60_000,
-      });
-      const ids = Array.from({ length: 9 }, (_, index) => `task-${index + 1}`);
-      await queue.enqueueMany(ids.map((id) => ({ kind: "kind", payload: null, options: { id } })));
-      await eventually(() => expect(queue.statistics.running).to.equal(9));
-      await away();
-      // Grace, then the second that giving back may take.
-      expect(await timed(worker.stop({ graceMs: 200 }))).to.be.lessThan(200 + 1_000 + 1_000);
-      expect(queue.statistics, "nobody has refused them").to.include({ workers: 0, refused: 0 });
-      // Its second, and what is left of the connections' own ends.
-      expect(await timed(sse.close())).to.be.lessThan(5_000);
-      expect(queue.statistics).to.include({ refused: 0, succeeded: 0 });
+    beforeEach(() => {
+      over = deferred();
+      rig.undo(over.resolve);
     });
-  }
-});
 
-describe("a worker that is stopped", function () {
-  this.timeout(30_000);
+    async function begin(queue: QueueService, count: number): Promise<string[]> {
+      const ids = idsOf(count);
+      await enqueueAll(queue, ids);
+      await eventually(() => expect(queue.statistics.running).to.equal(count));
+      return ids;
+    }
 
-  let server: RedisServer;
-  let services: RedisSse[];
+    it("stores once what ended meanwhile: the server is frozen for longer than a command waits", async () => {
+      const queue = rig.connect().queue("frozen");
+      queue.worker(({ task }) => over.promise.then(() => task.id), { concurrency: 30, leaseMs: 60_000 });
+      const ids = await begin(queue, 30);
+      rig.server.signal("SIGSTOP");
+      over.resolve();
+      // A command of its own is given up by its deadline: those of the outcomes were as well.
+      await queue.counts().catch(() => {});
+      rig.server.signal("SIGCONT");
+      for (const id of ids) await until(queue, id, "succeeded", 20_000);
+      await eventually(() =>
+        expect(queue.statistics).to.include({ succeeded: 30, running: 0, refused: 0, lost: 0 }),
+      );
+      const { totals } = await queue.counts();
+      expect(totals).to.include({ succeeded: 30, lost: 0, refused: 0 });
+      for (const id of ids) expect(await queue.get(id)).to.include({ attempt: 1, result: id });
+    });
 
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-  });
+    it("tells of it: to onFault, or on the console, once for all workers of a queue", async () => {
+      const warn = stub(console, "warn");
+      try {
+        const sse = rig.connect();
+        const queue = sse.queue("told");
+        const told: string[] = [];
+        for (let index = 0; index < 3; index++) queue.worker(() => {}, { pollMs: 50 });
+        sse.queue("told-too").worker(() => {}, { pollMs: 50, onFault: ({ code }) => told.push(code) });
+        await queue.enqueue("kind", null, { id: "before" });
+        await until(queue, "before", "succeeded", 20_000);
+        await rig.server.kill();
+        await eventually(() => expect(told).to.include("REDIS_UNAVAILABLE"), 20_000);
+        await eventually(() => expect(warn.callCount).to.be.at.least(1), 20_000);
+        expect(queue.statistics.faults).to.have.property("REDIS_UNAVAILABLE");
+        const texts = warn.getCalls().map(({ args }) => args.join(" "));
+        expect(new Set(texts).size, "each once").to.equal(texts.length);
+        await rig.server.boot();
+        await queue.enqueue("kind", null, { id: "after" });
+        await until(queue, "after", "succeeded", 20_000);
+      } finally {
+        warn.restore();
+      }
+    });
 
-  after(() => server?.stop());
+    it("goes on with a server that has come back empty, and holds nothing of what was lost", async () => {
+      const queue = rig.connect().queue("empty");
+      const reasons: unknown[] = [];
+      queue.worker(
+        async ({ task, signal, progress }) => {
+          signal.addEventListener("abort", () => reasons.push((signal.reason as { code: string }).code));
+          if (task.kind === "kind") await over.promise;
+          await progress(50);
+        },
+        { concurrency: 20, leaseMs: 3_000, pollMs: 100 },
+      );
+      await begin(queue, 20);
+      await rig.server.kill();
+      await rig.server.boot();
+      // Half of them hear of it by their renewal, whoever ends before by the outcome that nobody takes.
+      over.resolve();
+      await queue.enqueue("after", null, { id: "after" });
+      await until(queue, "after", "succeeded", 20_000);
+      await eventually(() => expect(queue.statistics.running).to.equal(0));
+      expect(queue.statistics.succeeded).to.equal(1);
+      expect(queue.statistics.lost + queue.statistics.refused).to.equal(20);
+      expect((await queue.counts()).totals).to.include({ enqueued: 1, succeeded: 1 });
+    });
 
-  afterEach(() => Promise.all(services.map((sse) => sse.close())));
+    for (const [what, away] of [
+      ["frozen", async () => rig.server.signal("SIGSTOP")],
+      ["dead", () => rig.server.kill()],
+    ] as const) {
+      it(`stop() and close() keep their deadlines while it is ${what}`, async () => {
+        const sse = rig.connect();
+        const queue = sse.queue("stop");
+        const worker = queue.worker(() => over.promise, { concurrency: 10, leaseMs: 60_000 });
+        await begin(queue, 9);
+        await away();
+        // Grace, then the second that giving back may take.
+        await within(3_000, worker.stop({ graceMs: 200 }));
+        expect(queue.statistics, "nobody has refused them").to.include({ workers: 0, refused: 0 });
+        // Its second, and what is left of the connections' own ends.
+        await within(6_000, sse.close());
+        expect(queue.statistics).to.include({ refused: 0, succeeded: 0 });
+      });
+    }
+  },
+  { timeoutMs: 60_000 },
+);
 
-  it("gives back what is under way: in its order, before what came later, and not counted as an attempt", async () => {
-    const over = deferred();
-    services = [createRedisSse({ redis: server.url }), createRedisSse({ redis: server.url })];
-    const [one, another] = services.map((sse) => sse.queue("stopped")) as [QueueService, QueueService];
-    const reasons: unknown[] = [];
-    const worker = one.worker(
-      async ({ task, signal }) => {
-        if (task.id === "quick") return;
-        signal.addEventListener("abort", () => reasons.push((signal.reason as { code: string }).code));
-        await over.promise;
-      },
-      { concurrency: 50, leaseMs: 60_000 },
-    );
-    const ids = Array.from({ length: 40 }, (_, index) => `task-${index}`);
-    // Each fourth comes before the others.
-    const entries = ids.map((id, index) => ({
-      kind: "kind",
-      payload: null,
-      options: { id, priority: index % 4 === 0 ? 5 : 0 },
-    }));
-    await one.enqueueMany(entries);
-    await eventually(() => expect(one.statistics.running).to.equal(40));
-    await one.enqueue("kind", null, { id: "quick" });
-    await eventually(async () => expect((await another.get("quick"))?.status).to.equal("succeeded"));
-    await one.pause();
-    await one.enqueue("kind", null, { id: "later" });
-    await worker.stop({ graceMs: 50 });
-    expect(new Set(reasons)).to.deep.equal(new Set(["CLOSED"]));
-    expect(one.statistics).to.include({ requeued: 40, refused: 0, lost: 0, running: 0 });
-
-    const inOrder = [
-      ...ids.filter((_, index) => index % 4 === 0),
-      ...ids.filter((_, index) => index % 4 > 0),
-    ];
-    const { tasks } = await another.list("queued");
-    expect(tasks.map(({ id }) => id)).to.deep.equal([...inOrder, "later"]);
-    for (const { attempt } of tasks) expect(attempt).to.equal(0);
-
-    const begun: [string, number][] = [];
-    another.worker(({ task, attempt }) => void begun.push([task.id, attempt]));
-    await another.resume();
-    await eventually(() => expect(begun).to.have.length(41));
-    expect(begun).to.deep.equal([...inOrder, "later"].map((id) => [id, 1]));
-    over.resolve();
-  });
-});
+/** The promise settles in time, which is shorter by far than any lease. */
+async function within(timeoutMs: number, promise: Promise<unknown>): Promise<void> {
+  let isSettled = false;
+  void promise.then(() => (isSettled = true));
+  await eventually(() => expect(isSettled).to.equal(true), timeoutMs);
+}

@@ -1,11 +1,11 @@
 import { expect } from "chai";
 
-import { createRedisSse, type QueueService, type RedisSse } from "../../lib/index.js";
+import type { QueueService, RedisSse } from "../../lib/index.js";
 import { QueueStore } from "../../lib/queue/queue-store.js";
 import { claimTasks, type ClaimReply } from "../../lib/queue/scripts/claim.js";
 import { renewLeases, settleTasks } from "../../lib/queue/scripts/settle.js";
-import { need } from "../support/prerequisites.js";
-import { RedisServer } from "../support/redis-server.js";
+import { faultOf } from "../support/service.js";
+import { describeQueueFaults, everythingIn } from "./queue-fault-rig.js";
 
 const META = "sse:queue:{tasks}:types";
 const TASK = "sse:task:{tasks}:";
@@ -23,34 +23,24 @@ const POSITIONS = [
   ]),
 ];
 
-describe("a queue with a key of the wrong type", function () {
-  this.timeout(30_000);
-
-  let server: RedisServer;
+describeQueueFaults("a queue with a key of the wrong type", (rig) => {
   let sse: RedisSse;
   let queue: QueueService;
   let store: QueueStore;
   let token: string;
 
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-    // A hash table has no order to compare.
-    await server.admin.config("SET", "hash-max-ziplist-value", "100000");
-  });
-
-  after(() => server?.stop());
-
   const claim = (want: number, call: string): Promise<ClaimReply> =>
     store.run(claimTasks, [60_000, want, call, 3, HOUR_MS, "lost", "", "", "me"]);
 
   beforeEach(async () => {
-    await server.admin.flushall();
-    sse = createRedisSse({ redis: server.url });
+    // A hash table has no order to compare.
+    await rig.server.admin.config("SET", "hash-max-ziplist-value", "100000");
+    sse = rig.connect();
     queue = sse.queue("types");
     store = new QueueStore({
       name: "types",
       keyPrefix: "sse:",
-      commands: () => server.admin,
+      commands: () => rig.server.admin,
       newEpoch: () => "0000000a",
       keepEvents: 100,
       results: { maxCount: 100, maxBytes: 1e9, maxPayloadBytes: 1e6 },
@@ -64,16 +54,14 @@ describe("a queue with a key of the wrong type", function () {
     await store.run(settleTasks, [`call-1\nfailed\n0\n0\n${HOUR_MS}\nno`, 1, "failed", "no"]);
     await queue.enqueue("kind", null, { id: "cancelled" });
     await queue.cancel("cancelled");
-    await server.admin.zadd(`${META}:leases`, 1, "lost");
+    await rig.server.admin.zadd(`${META}:leases`, 1, "lost");
     await queue.enqueue("kind", null, { id: "ready", deduplicate: "key" });
     await queue.enqueue("kind", null, { id: "due", delayMs: HOUR_MS });
-    await server.admin.zadd(`${META}:delayed`, 1, "due");
-    await server.admin.zadd(`${META}:unreadable`, Date.now(), "gone");
+    await rig.server.admin.zadd(`${META}:delayed`, 1, "due");
+    await rig.server.admin.zadd(`${META}:unreadable`, Date.now(), "gone");
     await queue.schedule("tick", { everyMs: HOUR_MS }, "kind", null);
     await queue.publishProgress("ready", { progress: 1 });
   });
-
-  afterEach(() => sse.close());
 
   const moves: Record<string, () => Promise<unknown>> = {
     claim: () => claim(10, "call-2"),
@@ -112,17 +100,11 @@ describe("a queue with a key of the wrong type", function () {
   async function ids(): Promise<ReadonlySet<string>> {
     const found = new Set<string>();
     for (const key of [...SETS.map((set) => `${META}:${set}`), "saved"]) {
-      if ((await server.admin.type(key)) !== "zset") continue;
-      for (const id of await server.admin.zrange(key, "0", "-1")) found.add(id);
+      if ((await rig.server.admin.type(key)) !== "zset") continue;
+      for (const id of await rig.server.admin.zrange(key, "0", "-1")) found.add(id);
     }
     return found;
   }
-
-  const everything = async (): Promise<Record<string, string>> => {
-    const keys = (await server.admin.keys("*")).toSorted();
-    const dumps = await Promise.all(keys.map((key) => server.admin.dumpBuffer(key)));
-    return Object.fromEntries(keys.map((key, index) => [key, dumps[index]!.toString("base64")]));
-  };
 
   const codeOf = (move: () => Promise<unknown>): Promise<string> =>
     move().then(
@@ -132,25 +114,25 @@ describe("a queue with a key of the wrong type", function () {
 
   for (const [name, move] of Object.entries(moves)) {
     it(`loses no task and changes nothing by halves: ${name}`, async () => {
-      const start = await everything();
+      const start = await everythingIn(rig.server);
       for (const key of POSITIONS) {
-        await server.admin.flushdb();
+        await rig.server.admin.flushdb();
         for (const [stored, dump] of Object.entries(start)) {
-          await server.admin.restore(stored, 0, Buffer.from(dump, "base64"));
+          await rig.server.admin.restore(stored, 0, Buffer.from(dump, "base64"));
         }
-        if ((await server.admin.exists(key)) === 1) await server.admin.rename(key, "saved");
+        if ((await rig.server.admin.exists(key)) === 1) await rig.server.admin.rename(key, "saved");
         for (const value of ["text", "list"]) {
-          await server.admin.del(key);
-          if (value === "text") await server.admin.set(key, "text");
-          else await server.admin.rpush(key, "list");
+          await rig.server.admin.del(key);
+          if (value === "text") await rig.server.admin.set(key, "text");
+          else await rig.server.admin.rpush(key, "list");
           const before = await ids();
-          const state = await everything();
+          const state = await everythingIn(rig.server);
           const code = await codeOf(move);
           expect(code, `${key} as ${value}`).to.be.oneOf(["", "QUEUE_UNREADABLE", "TASK_EXISTS"]);
           const after = await ids();
           for (const id of before) expect(after.has(id), `${id} with ${key} as ${value}`).to.equal(true);
           if (code === "QUEUE_UNREADABLE")
-            expect(await everything(), `${key} as ${value}`).to.deep.equal(state);
+            expect(await everythingIn(rig.server), `${key} as ${value}`).to.deep.equal(state);
           if (code === "") break; // It has moved what it moves.
         }
       }
@@ -158,16 +140,13 @@ describe("a queue with a key of the wrong type", function () {
   }
 
   it("says so with a code and the name of the queue, and goes on when that key is gone", async () => {
-    await server.admin.rename(`${META}:ready`, "saved");
-    await server.admin.set(`${META}:ready`, "text");
-    const fault = await queue.enqueue("kind", null).then(
-      () => expect.fail("expected a rejection"),
-      (error: unknown) => error as Error & { code: string },
-    );
-    expect(fault.code).to.equal("QUEUE_UNREADABLE");
-    expect(fault.message).to.include('"types"');
+    await rig.server.admin.rename(`${META}:ready`, "saved");
+    await rig.server.admin.set(`${META}:ready`, "text");
+    const fault = await faultOf(queue.enqueue("kind", null));
+    expect(fault).to.have.property("code", "QUEUE_UNREADABLE");
+    expect((fault as Error).message).to.include('"types"');
     await sse.queue("sound").enqueue("kind", null);
-    await server.admin.rename("saved", `${META}:ready`);
+    await rig.server.admin.rename("saved", `${META}:ready`);
     await queue.enqueue("kind", null, { id: "new" });
     expect((await claim(10, "call-9")).tasks.map(({ id }) => id)).to.include.members([
       "ready",

@@ -17,18 +17,16 @@ import { getRequest, openWire } from "../support/wire-client.js";
 import { captureLog, expectFault } from "../support/service.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
+import { codeOf, isConnected, typesOf } from "./steps.js";
 
 type Resolver = () => string | Promise<string>;
 type Options = Pick<SseStreamOptions, "key" | "onUnavailable" | "retryMs">;
+type Mount = (resolver: Resolver, options: SseStreamOptions) => RequestHandler<RouteParams>;
 
-const MOUNTS: Readonly<
-  Record<string, (resolver: Resolver, options: SseStreamOptions) => RequestHandler<RouteParams>>
-> = {
-  "sseStream()": (resolver, options) => sseStream(resolver, options),
-  "taskStream()": (resolver, options) => taskStream(resolver, options),
-};
-
-for (const [name, make] of Object.entries(MOUNTS)) {
+for (const [name, make] of [
+  ["sseStream()", sseStream],
+  ["taskStream()", taskStream],
+] as readonly (readonly [string, Mount])[]) {
   describeFaults(`errors of an application before ${name}`, (rig) => {
     let service: RedisSse;
     let app: TestApp;
@@ -60,22 +58,27 @@ for (const [name, make] of Object.entries(MOUNTS)) {
       return client;
     }
 
+    async function openToEnd(): Promise<SseClient> {
+      const client = await open();
+      await client.ended;
+      return client;
+    }
+
+    const never = (): Promise<string> => new Promise(() => {});
+    const limits = { resolverTimeoutMs: 60 };
+
     const refused = async (): Promise<unknown> => (await service.status()).sessions.refused;
 
     describe("a resolver that never settles", () => {
-      const never: Resolver = () => new Promise(() => {});
-      const limits = { resolverTimeoutMs: 60 };
-
       it("is a passing fault after its deadline, counted and logged", async () => {
         await start(never, { limits });
         const log = captureLog("redis-sse:service");
         try {
-          const client = await open();
-          await client.ended;
+          const client = await openToEnd();
           expect(client.status).to.equal(200);
           expect(client.retryMs).to.be.within(2_000, 4_000);
-          expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
-          expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "RESOLVER_TIMEOUT");
+          expect(typesOf(client)).to.deep.equal(["error"]);
+          expect(codeOf(client)).to.equal("RESOLVER_TIMEOUT");
           expect(log.lines.join("\n")).to.match(/resolver .*60 ms/);
         } finally {
           log.restore();
@@ -98,11 +101,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
       it("is abandoned when its client leaves, and no refusal is counted", async () => {
         const reached = deferred();
         const clock = new FakeClock();
-        const resolver: Resolver = () => {
-          reached.resolve();
-          return new Promise(() => {});
-        };
-        await start(resolver, { clock });
+        await start(() => (reached.resolve(), never()), { clock });
         const timers = clock.pending;
         const client = await openWire(app.url, getRequest("/stream"));
         await reached.promise;
@@ -116,47 +115,37 @@ for (const [name, make] of Object.entries(MOUNTS)) {
       for (const how of ["drain", "close"] as const) {
         it(`is abandoned when the service begins to ${how}`, async () => {
           const reached = deferred();
-          await start(() => {
-            reached.resolve();
-            return new Promise(() => {});
-          });
+          await start(() => (reached.resolve(), never()));
           const opening = open();
           await reached.promise;
           await service[how]();
           const client = await opening;
           await client.ended;
-          expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "CLOSED");
+          expect(codeOf(client)).to.equal("CLOSED");
           expect((await ask()).status).to.equal(200);
           expect(await refused()).to.deep.equal({ CLOSED: 2 });
         });
       }
     });
 
-    it("a resolver that answers after its deadline opens no stream", async () => {
-      const answer = deferred<string>();
-      await start(() => answer.promise, { limits: { resolverTimeoutMs: 60 } });
-      await (
-        await open()
-      ).ended;
-      answer.resolve(known);
-      await settle();
-      expect((await service.status()).sessions.opened).to.equal(0);
-    });
-
-    it("a resolver that fails after its deadline is logged, without its message", async () => {
-      const answer = deferred<string>();
-      await start(() => answer.promise, { limits: { resolverTimeoutMs: 60 } });
-      await (
-        await open()
-      ).ended;
-      const log = captureLog("redis-sse:service");
-      try {
-        answer.reject(new TypeError("the password is hunter2"));
-        await eventually(() => expect(log.lines.join("\n")).to.include("TypeError"));
-        expect(log.lines.join("\n")).to.not.include("hunter2");
-      } finally {
-        log.restore();
+    it("a resolver that answers after its deadline opens no stream, and one that fails is logged without its message", async () => {
+      const answers = [deferred<string>(), deferred<string>()] as const;
+      let round = 0;
+      await start(() => answers[round++]!.promise, { limits });
+      for (const [index, answer] of answers.entries()) {
+        await openToEnd();
+        const log = captureLog("redis-sse:service");
+        try {
+          if (index === 0) answer.resolve(known);
+          else answer.reject(new TypeError("the password is hunter2"));
+          await settle();
+          const said = log.lines.join("\n");
+          if (index === 1) expect(said).to.include("TypeError").and.to.not.include("hunter2");
+        } finally {
+          log.restore();
+        }
       }
+      expect((await service.status()).sessions.opened).to.equal(0);
       expect(app.errors).to.deep.equal([]);
     });
 
@@ -189,7 +178,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
           await start(() => known, { key: () => key, limits: { maxSessionsPerKey: 1 } });
           const log = captureLog("redis-sse:session");
           try {
-            await (await open()).next(({ event }) => event === "connected");
+            await (await open()).next(isConnected);
             expect(log.lines.join("\n")).to.include(`user=${user},`);
           } finally {
             log.restore();
@@ -199,28 +188,28 @@ for (const [name, make] of Object.entries(MOUNTS)) {
         });
       }
 
-      for (const [type, key] of Object.entries({
-        "an array": ["ann"],
-        "an object": { id: "ann" },
-        "a function": () => "ann",
-        "a boolean": false,
-        "a symbol": Symbol("ann"),
-      })) {
-        it(`that answers ${type} is an error that names the type, and nothing opens`, async () => {
-          await start(() => known, { key: () => key as never });
+      it("that answers nothing that can be a key is an error that names the type, and nothing opens", async () => {
+        let key: unknown;
+        await start(() => known, { key: () => key as never });
+        for (const [type, value] of [
+          ["an array", ["ann"]],
+          ["an object", { id: "ann" }],
+          ["a function", () => "ann"],
+          ["a boolean", false],
+          ["a symbol", Symbol("ann")],
+        ] as const) {
+          key = value;
           expect((await ask()).status).to.equal(500);
-          expectFault(app.errors[0], "CONFIG");
-          expect((app.errors[0] as Error).message).to.match(new RegExp(`key .*got ${type}$`));
-          expect((await service.status()).sessions.opened).to.equal(0);
-        });
-      }
+          const fault = app.errors.at(-1);
+          expectFault(fault, "CONFIG");
+          expect((fault as Error).message).to.match(new RegExp(`key .*got ${type}$`));
+        }
+        expect((await service.status()).sessions.opened).to.equal(0);
+      });
 
       it("that never settles has the same deadline as the resolver", async () => {
-        const key = (): Promise<string> => new Promise(() => {});
-        await start(() => known, { key, limits: { resolverTimeoutMs: 60 } });
-        const client = await open();
-        await client.ended;
-        expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "RESOLVER_TIMEOUT");
+        await start(() => known, { key: never, limits });
+        expect(codeOf(await openToEnd())).to.equal("RESOLVER_TIMEOUT");
       });
 
       it("that throws while the resolver rejects is one error, and no rejection is left unhandled", async () => {
@@ -248,9 +237,7 @@ for (const [name, make] of Object.entries(MOUNTS)) {
                 next();
               }),
           );
-          await (
-            await open()
-          ).ended;
+          await openToEnd();
           expectFault(app.errors[0], "HEADERS_SENT");
           expect((app.errors[0] as Error).message).to.match(/earlier middleware.*res\.flushHeaders\(\)/s);
           expect((await service.status()).sessions.opened).to.equal(0);
@@ -263,16 +250,16 @@ for (const [name, make] of Object.entries(MOUNTS)) {
         await start(
           () => {
             res.flushHeaders();
-            return hangs ? new Promise(() => {}) : known;
+            return hangs ? never() : known;
           },
-          { limits: { resolverTimeoutMs: 60 } },
+          { limits },
           (router) =>
             router.use((_req, each, next) => {
               res = each;
               next();
             }),
         );
-        for (hangs of [false, true]) await (await open()).ended;
+        for (hangs of [false, true]) await openToEnd();
         expect(app.errors).to.have.length(2);
         for (const error of app.errors) expectFault(error, "HEADERS_SENT");
       });
@@ -318,16 +305,18 @@ describeFaults("a value that is missing in a channel name", (rig) => {
   });
 });
 
-describeFaults("a caller of open() and check() with a key of another type", (rig) => {
+describeFaults("a caller of open() and check() with options that cannot be", (rig) => {
   it("is refused with CONFIG, and a number is a key", async () => {
     const service = rig.adopt(createRedisSse({ redis: rig.server.url, limits: { maxSessionsPerKey: 1 } }));
-    for (const key of [["ann"], { id: "ann" }, Promise.resolve("ann"), true] as never[]) {
-      expectFault(service.check({ key }, "a"), "CONFIG");
+    const keys = [["ann"], { id: "ann" }, Promise.resolve("ann"), true] as never[];
+    for (const request of [...keys.map((key) => ({ key })), { retryMs: 0.5 }, { heartbeatMs: NaN }]) {
+      expectFault(service.check(request, "a"), "CONFIG");
       const sink = rig.sink();
-      expectFault(await service.open({ key }, sink, "a").catch((error: unknown) => error), "CONFIG");
+      expectFault(await service.open(request, sink, "a").catch((error: unknown) => error), "CONFIG");
       expect(sink.answered?.status).to.equal(500);
     }
     expectFault(service.check({ onLimit: "evict" as never }, "a"), "CONFIG");
+    expect((await service.status()).sessions.opened).to.equal(0);
     await service.open({ key: 7 }, rig.sink(), "a");
     for (const key of [7, 7n, "7"]) expectFault(service.check({ key }, "a"), "LIMIT_SESSIONS_PER_KEY");
     expect(service.check({ key: 7, onLimit: "evict-oldest" }, "a")).to.equal(null);

@@ -1,42 +1,31 @@
 import { connect, type Socket } from "node:net";
+import { inspect } from "node:util";
 
 import { expect } from "chai";
+import { Redis } from "ioredis";
 
-import { eventually, repeat } from "../support/eventually.js";
+import type { RedisSseOptions } from "../../lib/index.js";
+import { eventually, repeat, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { RedisServer } from "../support/redis-server.js";
 import { countMessages, expectEveryNumber, expectNoSilentHole, publishNumbers } from "../support/sequence.js";
-import { faultOf } from "../support/service.js";
+import { captureLog, faultOf } from "../support/service.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
-
-const connected = ({ event }: { event: string }): boolean => event === "connected";
+import { dataOf } from "../support/stream-harness.js";
+import { everythingIn } from "./queue-fault-rig.js";
+import { codeOf, createUser, isConnected, isGap, typesOf } from "./steps.js";
 
 describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) => {
   /** A user of the server's that may do everything, as which an app logs in. */
-  async function startAsUser(options: Parameters<typeof rig.start>[0]): Promise<StreamApp> {
-    await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", "~*", "&*");
-    return rig.start({ redis: `redis://app:pw@127.0.0.1:${rig.server.port}`, ...options });
+  async function startAsUser(options: RedisSseOptions): Promise<StreamApp> {
+    return rig.start({ redis: await createUser(rig, "&*"), ...options });
   }
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
     describe(subscriptions, () => {
       // A shared connection that was lost is told as a gap where nothing is kept; a stream with its own ends.
       const history = subscriptions === "shared" ? false : {};
-
-      it("a server that stops for a moment: heartbeats go on, and what follows comes once, in order", async () => {
-        const app = await rig.start({ subscriptions, heartbeatMs: 50 });
-        const client = await app.openLive("a");
-        for (let number = 0; number < 10; number++) await rig.server.admin.publish("a", String(number));
-        rig.server.signal("SIGSTOP");
-        const before = client.comments.length;
-        await eventually(() => expect(client.comments.length).to.be.greaterThan(before + 10));
-        rig.server.signal("SIGCONT");
-        for (let number = 10; number < 20; number++) await rig.server.admin.publish("a", String(number));
-        await client.next(({ data }) => data === "19");
-        expect(countMessages(client.events)).to.equal(20);
-        expectNoSilentHole(client.events, "a");
-      });
 
       it("a server that stops for longer than a link may be mute, and goes on: nothing comes twice", async () => {
         const app = await rig.start({ subscriptions, heartbeatMs: 200 });
@@ -53,8 +42,8 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
           );
         rig.server.signal("SIGCONT");
         const reader = subscriptions === "dedicated" ? await app.openLive("a") : client;
-        if (reader === client) await client.next(({ event }) => event === "gap", 10_000);
-        else expect(client.events.map(({ event }) => event)).to.include.members(["error", "closing"]);
+        if (reader === client) await client.next(isGap, 10_000);
+        else expect(typesOf(client)).to.include.members(["error", "closing"]);
         for (let number = 1; number <= 10; number++) await rig.server.admin.publish("a", String(number));
         await reader.next(({ data }) => data === "10");
         expect(countMessages(reader.events)).to.equal(reader === client ? 11 : 10);
@@ -79,8 +68,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
           } else {
             const gaps = kill + 1;
             await eventually(() => {
-              for (const { events } of clients)
-                expect(events.filter(({ event }) => event === "gap")).to.have.length(gaps);
+              for (const { events } of clients) expect(events.filter(isGap)).to.have.length(gaps);
             }, 10_000);
           }
         }
@@ -107,14 +95,14 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
           await refused.ended;
           expect(refused.status).to.equal(200);
           expect(refused.text).to.not.match(/pw|other/);
-          expect(JSON.parse(refused.events[0]!.data)).to.have.property("code", "REDIS_AUTH");
+          expect(codeOf(refused)).to.equal("REDIS_AUTH");
         }, 10_000);
         const fault: unknown = await app.service.publish("a", { data: 1 }).catch((error: unknown) => error);
         expect(fault).to.have.property("code", "REDIS_AUTH");
         expect((await app.service.status()).redis).to.deep.equal({ fault: "REDIS_AUTH" });
         await rig.server.admin.acl("SETUSER", "app", "resetpass", ">pw");
         const reader = subscriptions === "dedicated" ? await app.openLive("a") : live;
-        if (reader === live) await live.next(({ event }) => event === "gap", 10_000);
+        if (reader === live) await live.next(isGap, 10_000);
         await eventually(async () => await app.service.publish("a", { data: "again" }), 10_000);
         await reader.next(({ data }) => data === "again");
       });
@@ -129,12 +117,12 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
           data: `{"reason":"${subscriptions === "shared" ? "revoked" : "redis-lost"}"}`,
         });
         // Redis cuts the connections that hear what they may not: the shared one, or that one stream's.
-        if (subscriptions === "shared") await kept.next(({ event }) => event === "gap", 10_000);
+        if (subscriptions === "shared") await kept.next(isGap, 10_000);
         await rig.server.admin.publish("ok:1", "x");
         await kept.next(({ data }) => data === "x");
         const again = await app.open("secret");
         await again.ended;
-        expect(JSON.parse(again.events[0]!.data)).to.have.property("code", "SUBSCRIBE_REFUSED");
+        expect(codeOf(again)).to.equal("SUBSCRIBE_REFUSED");
       });
 
       it("a reader that Redis cuts for its full output buffer: told, and commands go on", async () => {
@@ -145,7 +133,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         await app.service.pool.incrementWithTtl("before");
         await flood(rig.server, "a", 20);
         if (subscriptions === "dedicated") await client.ended;
-        else await client.next(({ event }) => event === "gap", 10_000);
+        else await client.next(isGap, 10_000);
         expect(await app.service.pool.incrementWithTtl("before")).to.equal(2);
         const reader = subscriptions === "dedicated" ? await app.openLive("a") : client;
         await rig.server.admin.publish("a", "again");
@@ -155,116 +143,105 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         );
       });
 
-      it("an app that is blocked while much is published: told, and live again", async () => {
-        await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1");
-        const limits = { maxBufferedBytes: 64 * 1024 * 1024 };
-        const app = await rig.start({ subscriptions, limits, history });
-        const client = await app.openLive("a");
-        const flooding = flood(rig.server, "a", 20);
-        await new Promise((resolve) => setImmediate(resolve)); // the command is on its way
-        const until = Date.now() + 1_500;
-        while (Date.now() < until); // the fault itself
-        await flooding;
-        if (subscriptions === "dedicated") await client.ended;
-        else await client.next(({ event }) => event === "gap", 10_000);
-        const reader = subscriptions === "dedicated" ? await app.openLive("a") : client;
-        await rig.server.admin.publish("a", "again");
-        await reader.next(({ data }) => data === "again");
-      });
-
-      it("a server that accepts and says nothing costs a stream its deadline", async () => {
-        const proxy = await rig.proxy();
-        const limits = { subscribeTimeoutMs: 300, closeTimeoutMs: 200 };
-        const pool = { acquireTimeoutMs: 300 };
-        const app = await rig.start({ redis: proxy.url, subscriptions, limits, pool });
-        proxy.hold();
+      it("a server that is full: one stream is told, and none tries again on its behalf", async () => {
+        const app = await rig.start({ subscriptions, limits: { subscribeTimeoutMs: 400 } });
+        const held = subscriptions === "dedicated" ? await app.openLive("first") : null;
+        const [, clients] = /connected_clients:(\d+)/.exec(await rig.server.admin.info("clients"))!;
+        await rig.server.admin.config("SET", "maxclients", clients!);
         const client = await app.open("a");
         await client.ended;
-        expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
-        expect(JSON.parse(client.events[0]!.data))
-          .to.have.property("code")
-          .that.matches(/TIMEOUT|REDIS_UNAVAILABLE/);
-        proxy.release();
+        expect(client.status).to.equal(200);
+        expect(client.retryMs).to.be.within(2_000, 4_000);
+        expect(codeOf(client)).to.equal("REDIS_UNAVAILABLE");
+        if (held === null) {
+          await rig.server.admin.config("SET", "maxclients", "100");
+          return untilServed(app);
+        }
+        const rejected = await rig.server.rejectedConnections();
+        held.destroy();
+        // The one that logs are read over is everybody's.
+        const shared = ["redis-sse:command"];
+        await eventually(async () => expect(await rig.server.connections()).to.deep.equal(shared));
         await app.openLive("a");
+        expect(await rig.server.rejectedConnections()).to.equal(rejected);
       });
 
-      for (const [what, kept] of [
-        ["without a history", false],
-        ["with one", {}],
-      ] as const) {
-        it(`a server that is full, ${what}: one stream is told, and none tries again on its behalf`, async () => {
-          const limits = { subscribeTimeoutMs: 400 };
-          const app = await rig.start({ subscriptions, limits, history: kept });
-          const held = subscriptions === "dedicated" ? await app.openLive("first") : null;
-          const [, clients] = /connected_clients:(\d+)/.exec(await rig.server.admin.info("clients"))!;
-          await rig.server.admin.config("SET", "maxclients", clients!);
-          const client = await app.open("a");
+      it("a server that is down: a stream is answered in time, and the next one is served when it is up", async () => {
+        await rig.server.kill();
+        const limits = { subscribeTimeoutMs: 300 };
+        const app = await rig.start({ subscriptions, limits, pool: { acquireTimeoutMs: 300 } });
+        const client = await app.open("a");
+        await client.ended;
+        expect(client.status).to.equal(200);
+        expect(typesOf(client)).to.deep.equal(["error"]);
+        expect(codeOf(client)).to.equal("REDIS_UNAVAILABLE");
+        expect(client.retryMs).to.be.greaterThan(0);
+        await rig.server.boot();
+        await untilServed(app);
+      });
+
+      it("a channel that the ACL refuses: each is told once, others are served, and it is heard once it is granted", async () => {
+        const app = await rig.start({ subscriptions, redis: await createUser(rig, "&ok:*") });
+        const openMany = (channel: string): Promise<SseClient[]> =>
+          Promise.all(Array.from({ length: 20 }, () => app.open(channel)));
+        const [refused, served] = await Promise.all([openMany("secret"), openMany("ok:1")]);
+        for (const client of refused) {
           await client.ended;
           expect(client.status).to.equal(200);
-          expect(client.retryMs).to.be.within(2_000, 4_000);
-          expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "REDIS_UNAVAILABLE");
-          if (subscriptions === "dedicated") {
-            const rejected = await rig.server.rejectedConnections();
-            held!.destroy();
-            // The one that logs are read over is everybody's.
-            const shared = kept ? ["redis-sse:command"] : [];
-            await eventually(async () => expect(await rig.server.connections()).to.deep.equal(shared));
-            await app.openLive("a");
-            expect(await rig.server.rejectedConnections()).to.equal(rejected);
-          } else {
-            await rig.server.admin.config("SET", "maxclients", "100");
-            await eventually(async () => {
-              const next = await app.open("a");
-              await next.next(connected, 1_000);
-            }, 10_000);
-          }
+          expect(typesOf(client)).to.deep.equal(["error"]);
+          expect(codeOf(client)).to.equal("SUBSCRIBE_REFUSED");
+        }
+        await Promise.all(served.map((client) => client.next(isConnected)));
+        await rig.server.admin.publish("ok:1", "x");
+        for (const client of served) await client.next(({ data }) => data === "x");
+        await eventually(async () => {
+          const { sessions, pool } = await app.service.status();
+          expect(sessions).to.deep.include({ open: 20, closed: { "subscribe-failed": 20 } });
+          expect(pool.inUse).to.equal(subscriptions === "dedicated" ? 20 : 0);
         });
-      }
+        await rig.server.admin.acl("SETUSER", "app", "&secret");
+        const later = await app.openLive("secret");
+        await rig.server.admin.publish("secret", "granted");
+        await later.next(({ data }) => data === "granted");
+        expect(await rig.server.receiversOf("secret")).to.equal(1);
+      });
+
+      it("a subscription that is acknowledged after its deadline is undone", async () => {
+        const limits = { subscribeTimeoutMs: 200, closeTimeoutMs: 200 };
+        const app = await rig.start({ subscriptions, limits, pool: { acquireTimeoutMs: 200 } });
+        (await app.openLive("warm")).destroy();
+        await eventually(async () => expect(await rig.server.activeChannels()).to.deep.equal([]));
+        await rig.server.admin.client("PAUSE", 1_000, "ALL");
+        const client = await app.open("ghost");
+        await client.ended;
+        expect(typesOf(client)).to.deep.equal(["error"]);
+        await eventually(async () => {
+          expect(await rig.server.receiversOf("ghost")).to.equal(0);
+          expect(app.service.pool.statistics.inUse).to.equal(0);
+          expect(await rig.server.connections()).to.not.include("redis-sse:lease");
+        }, 10_000);
+      });
+
+      it("a password is in nothing that is said of it", async () => {
+        const log = captureLog("redis-sse:*");
+        try {
+          await rig.server.admin.config("SET", "requirepass", "right");
+          const redis = `redis://:hunter2@127.0.0.1:${rig.server.port}`;
+          const app = await rig.start({ subscriptions, redis, limits: { subscribeTimeoutMs: 400 } });
+          const client = await app.open("a");
+          await client.ended;
+          expect(codeOf(client)).to.equal("REDIS_AUTH");
+          const fault = await faultOf(app.service.publish("a", { data: 1 }));
+          expect(fault).to.have.property("code", "REDIS_AUTH");
+          expect(log.lines.length).to.be.greaterThan(0);
+          const objects = [inspect(fault, { depth: 9 }), inspect(app.service, { depth: 4 })];
+          for (const text of [client.text, ...log.lines, ...objects]) expect(text).to.not.include("hunter2");
+        } finally {
+          log.restore();
+        }
+      });
     });
   }
-
-  it("shared: a connection that is killed under load, with a history: each event once, in order, and no gap", async () => {
-    // As much as may be published while the connection is away.
-    const app = await rig.start({ history: { maxLength: 1e6 }, limits: { maxReplayEvents: 1e6 } });
-    const clients = await Promise.all(Array.from({ length: 5 }, () => app.openLive("a")));
-    let number = 0;
-    const publisher = repeat(() =>
-      Promise.all(Array.from({ length: 20 }, () => app.service.publish("a", { data: String(number++) }))),
-    );
-    for (let kill = 0; kill < 3; kill++) {
-      const reached = number + 500;
-      await eventually(() => expect(number).to.be.greaterThan(reached));
-      await rig.server.killSubscribers();
-      await eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(1), 10_000);
-    }
-    await publisher.stop();
-    await Promise.all(
-      clients.map((client) => client.next(({ data }) => data === String(number - 1), 10_000)),
-    );
-    for (const client of clients) expectEveryNumber(client.events, number);
-  });
-
-  it("shared: what is published while the password is another one comes once it is right again", async () => {
-    const app = await startAsUser({});
-    const publisher = await rig.start();
-    const client = await app.openLive("a");
-    await publishNumbers(publisher.service, "a", 0, 2);
-    await client.next(({ data }) => data === "1");
-    await rig.server.admin.acl("SETUSER", "app", "resetpass", ">other");
-    await rig.server.admin.call("CLIENT", "KILL", "USER", "app");
-    await publishNumbers(publisher.service, "a", 2, 4);
-    // Until a connection has tried and learned of it.
-    await eventually(async () => {
-      const { redis } = await app.service.status();
-      expect(redis).to.deep.equal({ fault: "REDIS_AUTH" });
-    }, 10_000);
-    expectEveryNumber(client.events, 2);
-    await rig.server.admin.acl("SETUSER", "app", "resetpass", ">pw");
-    await client.next(({ data }) => data === "3", 10_000);
-    await publishNumbers(publisher.service, "a", 4, 5);
-    await client.next(({ data }) => data === "4");
-    expectEveryNumber(client.events, 5);
-  });
 
   it("shared: an event for which Redis cuts its reader comes from the log, and those behind it as well", async () => {
     const app = await rig.start();
@@ -275,44 +252,69 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     const sent = ["small", large, "behind it", large, "last"];
     for (const data of sent) await app.service.publish("a", { data });
     await client.next(({ data }) => data === "last", 10_000);
-    expect(client.events.slice(1).map(({ data }) => data)).to.deep.equal(sent);
+    expect(dataOf(client)).to.deep.equal(sent);
     expect((await app.service.status()).sessions.closed).to.deep.equal({});
   });
 
-  it("shared: killed every few milliseconds while streams come and go, the end is what is wanted", async () => {
-    const app = await rig.start();
-    const kept = await Promise.all(Array.from({ length: 8 }, (_, index) => app.openLive(`room:${index}`)));
-    let kills = 0;
-    const killer = repeat(async () => {
-      await rig.server.killSubscribers();
-      kills++;
-    });
-    for (let round = 0; round < 18; round++) {
-      const client = await app.open(`room:${round % 8}`);
-      if (round % 3 !== 0) client.destroy();
-      else kept.push(client);
-    }
-    await eventually(() => expect(kills).to.be.greaterThan(200), 20_000);
-    await killer.stop();
-    await Promise.all(kept.map((client) => client.next(connected, 10_000)));
-    await eventually(async () => {
-      for (let index = 0; index < 8; index++)
-        expect(await rig.server.receiversOf(`room:${index}`), `room ${index}`).to.equal(1);
-    }, 15_000);
-    await eventually(async () => expect((await app.service.status()).drift?.found).to.equal(false));
-    for (let index = 0; index < 8; index++) await rig.server.admin.publish(`room:${index}`, "last");
-    await Promise.all(kept.map((client) => client.next(({ data }) => data === "last")));
+  it("shared: behind the gap of a restart comes all that was published since, over a log that has begun anew", async () => {
+    const app = await rig.start({ heartbeatMs: 100 });
+    const client = await app.openLive("a");
+    await app.service.publish("a", { data: "lost" });
+    const { id } = await client.next(({ data }) => data === "lost");
+    await rig.server.kill();
+    await rig.server.boot();
+    // The streams' connection may or may not be back by then.
+    const publisher = await rig.start();
+    await publishNumbers(publisher.service, "a", 0, 3);
+    await client.next(({ data }) => data === "2", 10_000);
+    expect(client.events[2]).to.deep.include({ event: "gap", data: '{"channels":["a"],"reason":"epoch"}' });
+    expectEveryNumber(client.events.slice(3), 3);
+    const ids = client.events.slice(1).map((event) => event.id);
+    expect(new Set(ids), "of the lost event, of the gap and of each that came").to.have.property("size", 5);
+    expect(ids[0]).to.equal(id);
+    const { id: last } = await app.service.publish("a", { data: "3" });
+    expect(await client.next(({ data }) => data === "3")).to.have.property("id", last);
   });
 
-  it("scripts that the server has forgotten are sent again", async () => {
-    const { service } = await rig.start();
-    const queue = service.queue("q");
-    expect(await service.pool.incrementWithTtl("n")).to.equal(1);
-    await queue.enqueue("a", null);
-    await rig.server.admin.call("SCRIPT", "FLUSH");
-    expect(await service.pool.incrementWithTtl("n")).to.equal(2);
-    const { id } = await queue.enqueue("b", null);
-    expect(await queue.get(id)).to.have.property("status", "queued");
+  it("an app's own client stays as it was, and cannot change how the library's connections behave", async () => {
+    const own = new Redis(rig.server.url, {
+      connectionName: "own",
+      keyPrefix: "app:",
+      commandTimeout: 1_000,
+      stringNumbers: true,
+      reconnectOnError: () => 2,
+    });
+    const listeners = (): readonly number[] =>
+      own.eventNames().map((name) => own.listenerCount(name as "error"));
+    try {
+      await own.set("k", "v");
+      const before = listeners();
+      const app = await rig.start({ redis: own });
+      const client = await app.openLive("a");
+      expect((await app.service.publish("a", { data: "x" })).receivers).to.equal(1);
+      await client.next(({ data }) => data === "x");
+      const { id } = await app.service.queue("own").enqueue("a", null);
+      expect(await rig.server.admin.exists(`sse:task:{tasks}:${id}`)).to.equal(1);
+      const ours = ["redis-sse:command", "redis-sse:subscriber"];
+      expect(await rig.server.connections()).to.have.members(["own", ...ours]);
+      await app.service.close();
+      await settle();
+      expect(listeners()).to.deep.equal(before);
+      expect(own.status).to.equal("ready");
+      expect(await own.get("k")).to.equal("v");
+      await eventually(async () => expect(await rig.server.connections()).to.deep.equal(["own"]));
+    } finally {
+      own.disconnect();
+    }
+  });
+
+  it("nor can the parameters of a URL", async () => {
+    const app = await rig.start({
+      redis: `${rig.server.url}?keyPrefix=evil:&connectionName=evil&commandTimeout=1`,
+    });
+    await app.service.notifications.create({ userId: "u", title: "t" });
+    expect(await rig.server.admin.exists("sse:inbox:u")).to.equal(1);
+    expect(await rig.server.connections()).to.deep.equal(["redis-sse:command"]);
   });
 
   const refusals = {
@@ -333,7 +335,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
       await app.service.publish(channel, { data: "kept" });
       await app.service.pool.incrementWithTtl("warm");
       await provoke();
-      const before = await everythingOf(rig.server);
+      const before = await everythingIn(rig.server);
       const attempts = [
         app.service.queue("q").enqueue("a", null),
         app.service.notifications.create({ userId: "ann", title: "t" }),
@@ -344,7 +346,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
       for (const fault of await Promise.all(attempts.map(faultOf))) {
         expect(fault).to.have.property("code", "REDIS_REFUSED");
       }
-      expect(await everythingOf(rig.server)).to.deep.equal(before);
+      expect(await everythingIn(rig.server)).to.deep.equal(before);
       // What is only passed on needs no memory, and goes on.
       await app.service.publish(channel, { data: "passed" }, { history: false });
       await client.next(({ data }) => data === "passed");
@@ -353,7 +355,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
       await app.service.publish(channel, { data: "kept again" });
       await client.next(({ data }) => data === "kept again");
       // No place in the log was taken by what was refused.
-      expect(client.events.slice(1).map(({ data }) => data)).to.deep.equal(["kept", "passed", "kept again"]);
+      expect(dataOf(client)).to.deep.equal(["kept", "passed", "kept again"]);
     });
   }
 });
@@ -378,14 +380,11 @@ describe("a server whose backlog is full, so that nobody gets an answer to a SYN
           const client = await app.open("a");
           await client.ended;
           expect(client.status).to.equal(200);
-          expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
+          expect(typesOf(client)).to.deep.equal(["error"]);
           expect(app.service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0 });
           for (const socket of sockets) socket.destroy();
           deaf.signal("SIGCONT");
-          await eventually(async () => {
-            const next = await app.open("a");
-            await next.next(connected, 2_000);
-          }, 20_000);
+          await untilServed(app, 20_000);
           await app.close();
         } finally {
           for (const socket of sockets) socket.destroy();
@@ -395,6 +394,14 @@ describe("a server whose backlog is full, so that nobody gets an answer to a SYN
     }
   });
 });
+
+/** Resolves when a stream is served again. */
+async function untilServed(app: StreamApp, timeoutMs = 10_000): Promise<void> {
+  await eventually(async () => {
+    const next = await app.open("a");
+    await next.next(isConnected, 1_000);
+  }, timeoutMs);
+}
 
 /** Opens connections until one hangs: the kernel answers no further SYN. */
 async function fillBacklog(port: number, sockets: Socket[]): Promise<void> {
@@ -418,11 +425,4 @@ async function flood(server: RedisServer, channel: string, megabytes: number): P
   const script = `local text = string.rep('x', 10000)
 for i = 1, ARGV[2] * 100 do redis.call('PUBLISH', ARGV[1], text) end`;
   await server.admin.eval(script, 0, channel, megabytes);
-}
-
-/** All that is stored, as text that can be compared. */
-async function everythingOf({ admin }: RedisServer): Promise<Readonly<Record<string, string>>> {
-  const keys = (await admin.keys("*")).toSorted();
-  const values = await Promise.all(keys.map((key) => admin.dumpBuffer(key)));
-  return Object.fromEntries(keys.map((key, index) => [key, values[index]!.toString("base64")]));
 }

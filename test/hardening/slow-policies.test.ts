@@ -3,9 +3,10 @@ import { expect } from "chai";
 import type { RedisSse, SlowConsumerPolicy } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults, type FaultRig } from "../support/fault-rig.js";
-import { openStream, type SseClient } from "../support/sse-client.js";
+import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
+import { isConnected, isGap, openFrom } from "./steps.js";
 
 /** Large enough that what a network holds for a client is soon full. */
 const PADDING = "x".repeat(100_000);
@@ -20,42 +21,25 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     (rig) => {
       const limits = { maxBufferedBytes: 2 * MEGABYTE };
 
-      it("drop-oldest: gets the newest, and is told of what is lost between", async () => {
-        const { slow, app } = await stallThrough("drop-oldest");
-        const numbers = numbersOf(slow);
-        const hole = numbers.findIndex((number, index) => number !== index);
-        const resumed = numbers.slice(hole);
-        expect(resumed.length, "what had room").to.be.within(2, 20);
-        expect(resumed).to.deep.equal(range(EVENTS - resumed.length, EVENTS));
-        expect(gapsOf(slow).map(({ reason }) => reason)).to.have.members(
-          gapsOf(slow).map(() => "slow-consumer"),
-        );
-        expect(
-          gapsOf(slow).flatMap(({ channels }) => channels),
-          "each channel once",
-        ).to.have.members(CHANNELS);
-        const { gaps } = (await app.service.status()).history;
-        expect(gaps).to.deep.equal({ "slow-consumer": 2 });
-        await expectResumes(app, slow);
-      });
-
-      it("latest: gets the newest of each channel", async () => {
-        const { slow, app } = await stallThrough("latest");
-        const numbers = numbersOf(slow);
-        const hole = numbers.findIndex((number, index) => number !== index);
-        expect(numbers.slice(hole)).to.deep.equal([EVENTS - 2, EVENTS - 1]);
-        expect(gapsOf(slow).flatMap(({ channels }) => channels)).to.have.members(CHANNELS);
-        await expectResumes(app, slow);
-      });
-
-      it("latestBy: gets the newest of each key", async () => {
-        const latestBy = ({ data }: { data: string }): string => String(parseInt(data, 10) % 6);
-        const { slow, app } = await stallThrough({ latestBy });
-        const numbers = numbersOf(slow);
-        const hole = numbers.findIndex((number, index) => number !== index);
-        expect(numbers.slice(hole)).to.deep.equal(range(EVENTS - 6, EVENTS));
-        await expectResumes(app, slow);
-      });
+      const latestBy = ({ data }: { data: string }): string => String(parseInt(data, 10) % 6);
+      for (const [what, policy, least, most] of [
+        ["drop-oldest: gets the newest", "drop-oldest", 2, 20],
+        ["latest: gets the newest of each channel", "latest", 2, 2],
+        ["latestBy: gets the newest of each key", { latestBy }, 6, 6],
+      ] as const) {
+        it(`${what}, and is told of what is lost between`, async () => {
+          const { slow, app } = await stallThrough(policy);
+          const numbers = numbersOf(slow);
+          const resumed = numbers.slice(numbers.findIndex((number, index) => number !== index));
+          expect(resumed.length, "what had room").to.be.within(least, most);
+          expect(resumed).to.deep.equal(range(EVENTS - resumed.length, EVENTS));
+          for (const { reason } of gapsOf(slow)) expect(reason).to.equal("slow-consumer");
+          expect(gapsOf(slow).flatMap(({ channels }) => channels)).to.have.members(CHANNELS);
+          const { gaps } = (await app.service.status()).history;
+          expect(gaps).to.deep.equal({ "slow-consumer": 2 });
+          await expectResumes(app, slow);
+        });
+      }
 
       it("disconnect: is ended, and comes back for all that it has not got", async () => {
         const { slow, app } = await stallThrough("disconnect");
@@ -69,6 +53,21 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           expect(got).to.deep.equal(range(0, EVENTS).filter((number) => number % 2 === isOdd));
         }
         expect([...gapsOf(slow), ...gapsOf(back)]).to.deep.equal([]);
+      });
+
+      it("gets everything in order when it reads again in time, and holds up no drain when it does not", async () => {
+        const app = await rig.start({
+          subscriptions,
+          limits: { maxBufferedBytes: 64 * MEGABYTE, closeTimeoutMs: 300 },
+        });
+        const [late, gone] = [await open(app), await open(app)];
+        for (const each of [late, gone]) each.pause();
+        await publish(app.service, 0, 150);
+        late.resume();
+        await late.next(isNumber(149), 20_000);
+        expect(numbersOf(late)).to.deep.equal(range(0, 150));
+        await app.service.drain({ timeoutMs: 1_000, spreadMs: 0 });
+        await eventually(async () => expect((await app.service.status()).sessions.open).to.equal(0));
       });
 
       for (const policy of ["disconnect", "drop-oldest", "latest"] as const) {
@@ -164,14 +163,14 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       async function expectResumes(app: StreamApp, client: SseClient): Promise<void> {
         const { events } = client;
         expect(lastIdOf(client), "all there is").to.equal(await app.service.lastEventId(CHANNELS));
-        const gap = events.findIndex(({ event }) => event === "gap");
+        const gap = events.findIndex(isGap);
         const before = events.slice(0, gap).findLast(({ id }) => id !== undefined)!;
         const back = await open(app, before.id);
         await untilAll(back);
         const had = events.slice(0, gap).filter(({ event }) => event === "message").length;
         expect(sorted(numbersOf(back)), "from before the gap").to.deep.equal(range(had, EVENTS));
         expect(gapsOf(back)).to.deep.equal([]);
-        const last = events.findLast(({ event }) => event === "gap")!;
+        const last = events.findLast(isGap)!;
         const behind = await open(app, last.id);
         await untilAll(behind);
         const rest = numbersOf(client).slice(had);
@@ -248,7 +247,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       );
       const client = await openBoth(rig, app);
       await app.service.publish("a", { data: "secret" });
-      await client.next(({ event }) => event === "gap");
+      await client.next(isGap);
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "invalid" }]);
       expect(client.text).to.not.include("secret");
       expect(told).to.deep.equal([
@@ -262,11 +261,8 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 }
 
 async function openBoth(rig: FaultRig, app: StreamApp, lastEventId?: string, query = ""): Promise<SseClient> {
-  const channels = CHANNELS.map((channel) => `channel=${channel}`).join("&");
-  const headers = lastEventId === undefined ? {} : { headers: { "Last-Event-ID": lastEventId } };
-  const client = await openStream(`${app.app.url}/stream?${channels}${query}`, headers);
-  rig.undo(() => client.destroy());
-  await client.next(({ event }) => event === "connected");
+  const client = await openFrom(rig, app, CHANNELS, lastEventId, query);
+  await client.next(isConnected);
   return client;
 }
 
