@@ -6,12 +6,11 @@ import { historyKeys } from "../../lib/history/history-keys.js";
 import { RedisCluster, type ClusterNode } from "../support/redis-cluster.js";
 import { RedisSentinel } from "../support/redis-sentinel.js";
 import { RedisServer } from "../support/redis-server.js";
-import { until, within } from "../soak/patience.js";
-import { CHANNELS } from "./channels.js";
+import { CHANNELS, type RedisAddress } from "./channels.js";
+import { APP_USER } from "./faults.js";
 import type { Window } from "./losses.js";
-import { machineNow } from "./machine-clock.js";
 import type { Topology } from "./options.js";
-import type { RedisAddress } from "./redis-address.js";
+import { machineNow, until, within } from "./patience.js";
 
 /** An event that was acknowledged survives a crash: without that nothing could be asked of a crash. */
 const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
@@ -53,7 +52,10 @@ export function startRedises(program: string, topology: Topology): Promise<Redis
 }
 
 async function startSingle(program: string): Promise<Redises> {
-  const server = await RedisServer.start(program, DURABLE);
+  const { name, password } = APP_USER;
+  // Known from the start: a server that has crashed would otherwise refuse the apps before it knows their user.
+  const user = ["--user", name, "on", `>${password}`, "~*", "&*", "+@all"];
+  const server = await RedisServer.start(program, [...DURABLE, ...user]);
   return {
     address: server.url,
     port: server.port,

@@ -116,7 +116,7 @@ describe("what the chaos test finds wrong with what a client has received", () =
   });
 
   it("a client that has not come to the end", () => {
-    expect(rulesOf("channel-1", at(...EVENTS), { ends: false })).to.deep.equal(["the marker is the last"]);
+    expect(rulesOf("channel-1", at(...EVENTS), { ends: false })).to.deep.equal(["the marker comes"]);
   });
 
   it("on a channel that keeps little, nothing with a hole that was told", () => {
