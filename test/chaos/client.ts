@@ -12,16 +12,13 @@ import type { Tally } from "./tally.js";
 import { planVisit, type VisitPlan } from "./visit-plan.js";
 
 export interface ClientContext {
-  /** Of each app; it changes with the process where no proxy is between. */
-  readonly ports: readonly number[];
-  /** Whether an app is "dedicated", by its index. */
-  isDedicated(app: number): boolean;
+  readonly apps: readonly { readonly port: number; readonly isDedicated: boolean }[];
   readonly tally: Tally;
   readonly startedAt: number;
   /** Whether another server may take over that has not received everything. */
   readonly mayLose: boolean;
-  /** The app lives, and nothing is between: clients may behave badly, and each end has to be explained. */
-  readonly isDirect: boolean;
+  /** The app lives, and streams are not cut: clients may behave badly, and each end has to be explained. */
+  readonly isSteady: boolean;
   onViolation(rule: string, context: string): void;
 }
 
@@ -95,6 +92,11 @@ export class Client {
     this.#letIn();
   }
 
+  /** Its link is cut when so many bytes more have come: in the midst of an event. */
+  cutAfter(bytes: number): void {
+    this.#visit?.cutAfter(bytes);
+  }
+
   /** Leaves, in its own way; resolves when its socket is closed. */
   async stop(): Promise<void> {
     this.#stopping.abort();
@@ -118,8 +120,8 @@ export class Client {
   async #live(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      const { ports, isDirect } = this.#context;
-      const habits = { apps: ports.length, isRude: isDirect, isLoud: this.#isLoud };
+      const { apps, isSteady } = this.#context;
+      const habits = { apps: apps.length, isRude: isSteady, isLoud: this.#isLoud };
       const plan = planVisit(this.#chance, habits);
       const pauseMs = await this.#visitOnce(plan);
       await pause(pauseMs, undefined, { signal }).catch(() => {});
@@ -129,7 +131,8 @@ export class Client {
 
   /** Answers how long to wait before the next. */
   async #visitOnce(plan: VisitPlan): Promise<number> {
-    const { tally, ports, isDedicated } = this.#context;
+    const { tally, apps } = this.#context;
+    const { port, isDedicated } = apps[plan.app]!;
     const connection: Connection = {
       app: plan.app,
       openedAt: machineNow(),
@@ -137,12 +140,12 @@ export class Client {
       end: "is open",
     };
     this.#connections.push(connection);
-    this.check.open(this.#lastEventId, isDedicated(plan.app));
+    this.check.open(this.#lastEventId, isDedicated);
     tally.add("connections");
     if (this.#lastEventId !== undefined) tally.add("resumptions");
     const visit = new Visit({
       plan,
-      port: ports[plan.app]!,
+      port,
       lastEventId: this.#lastEventId,
       check: this.check,
       context: this.#context,
@@ -184,6 +187,8 @@ class Visit {
   readonly #socket: Socket;
   readonly #reader: StreamReader;
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** Until the link is cut. */
+  #bytesLeft = Infinity;
   #left = false;
   #stalled = false;
   #everStalled = false;
@@ -194,9 +199,7 @@ class Visit {
     this.#reader = this.#createReader();
     this.#socket = connect(options.port, "127.0.0.1");
     this.#socket.on("error", () => {});
-    this.#socket.on("data", (chunk) => {
-      if (!this.#left) this.#reader.feed(chunk);
-    });
+    this.#socket.on("data", (chunk) => this.#read(chunk));
     this.over = new Promise((resolve) => {
       this.#socket.on("close", () => {
         this.#closed();
@@ -218,6 +221,10 @@ class Visit {
     return this.#reader.complete ? this.#reader.retryMs : null;
   }
 
+  cutAfter(bytes: number): void {
+    this.#bytesLeft = Math.min(this.#bytesLeft, Math.ceil(bytes));
+  }
+
   leave(): void {
     if (this.#left) return;
     this.#left = true;
@@ -236,6 +243,13 @@ class Visit {
     } else {
       this.#socket.destroy();
     }
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#left) return;
+    this.#reader.feed(chunk.subarray(0, this.#bytesLeft));
+    this.#bytesLeft -= chunk.length;
+    if (this.#bytesLeft <= 0) this.#socket.destroy();
   }
 
   #due(): void {
@@ -283,7 +297,8 @@ class Visit {
       },
       onHeartbeat: () => tally.add("heartbeats"),
       onComplete: () => {
-        if (!check.wasToldWhy) onViolation("a stream ends with `closing` or `error`", check.channels.join(","));
+        if (!check.wasToldWhy)
+          onViolation("a stream ends with `closing` or `error`", check.channels.join(","));
         this.end = "was ended";
         check.close();
         tally.add("ended by the server");
@@ -311,7 +326,7 @@ class Visit {
   #closed(): void {
     for (const timer of this.#timers) clearTimeout(timer);
     const { check, context, plan } = this.#options;
-    if (context.isDirect && !this.#left && !this.#reader.complete && plan.asking !== "half") {
+    if (context.isSteady && !this.#left && !this.#reader.complete && plan.asking !== "half") {
       // Whoever stalls may be given up without a word.
       const when = this.#everStalled ? "cut while or after stalling" : "cut while reading";
       context.tally.add(plan.asking === "pipelined" ? "cut for pipelining" : when);

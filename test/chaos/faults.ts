@@ -28,6 +28,7 @@ export interface FaultTarget {
   /** Those whose links to Redis are cut. */
   readonly linked: readonly Slot[];
   readonly channels: readonly string[];
+  readonly clients: readonly { cutAfter(bytes: number): void }[];
 }
 
 /** A fault that could not be undone, in contrast to one that could not be done. */
@@ -75,10 +76,8 @@ const provoke: Readonly<Record<FaultKind, Provoke>> = {
     );
   },
 
-  "cut-streams": async ({ apps }, { choice }) => {
-    for (const { clients } of apps) {
-      clients!.cutAfter(() => (Math.random() < choice ? 1 + Math.floor(Math.random() * 1_500) : Infinity));
-    }
+  "cut-streams": async ({ clients }, { choice }) => {
+    for (const client of clients) if (Math.random() < choice) client.cutAfter(Math.random() * 1_500);
   },
 
   "forget-scripts": ({ redises }) => redises.command((admin) => admin.script("FLUSH")),
@@ -168,7 +167,11 @@ export interface FaultLog {
 }
 
 /** Brings a round's faults about, each at its time. Resolves when the round is over and all are undone. */
-export async function runFaults(target: FaultTarget, { lengthMs, faults }: Round, log: FaultLog): Promise<void> {
+export async function runFaults(
+  target: FaultTarget,
+  { lengthMs, faults }: Round,
+  log: FaultLog,
+): Promise<void> {
   const firstAt = machineNow();
   const run = async (fault: PlannedFault): Promise<void> => {
     await pause(firstAt + fault.atMs - machineNow());

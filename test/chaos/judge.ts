@@ -144,7 +144,8 @@ function isLost(
   const stamp = stamps.get(offsets[index]!);
   if (stamp !== undefined && haveOtherStamps(stamp, received[index])) return true;
   // Of a log that is cut, what is missing at its beginning tells nothing; but nothing is behind the marker.
-  if (known === undefined) return keepsEverything(channel) || (marker !== null && offsets[index]! > marker.offset);
+  if (known === undefined)
+    return keepsEverything(channel) || (marker !== null && offsets[index]! > marker.offset);
   return known !== codes[index];
 }
 

@@ -72,12 +72,31 @@ function readRuns(harness: Harness, args: readonly string[]): readonly RunOption
     const modes = ["shared", "dedicated"] as const;
     const mode = readOneOf("--mode", values["mode"] ?? "both", [...modes, "both"]);
     const clients = number("clients", 500, 10, 5_000);
-    const common = { harness, topology: "single", seconds, clients, publishers: SOAK_PUBLISHERS, seed } as const;
-    return modes.filter((each) => mode === each || mode === "both").map((each) => ({ ...common, mode: each }));
+    const common = {
+      harness,
+      topology: "single",
+      seconds,
+      clients,
+      publishers: SOAK_PUBLISHERS,
+      seed,
+    } as const;
+    return modes
+      .filter((each) => mode === each || mode === "both")
+      .map((each) => ({ ...common, mode: each }));
   }
   const topology = readOneOf("--topology", values["topology"] ?? "single", TOPOLOGIES);
   const clients = number("clients", 300, 5, 2_000);
-  return [{ harness, topology, mode: "mixed", seconds, clients, publishers: number("publishers", 20, 4, 100), seed }];
+  return [
+    {
+      harness,
+      topology,
+      mode: "mixed",
+      seconds,
+      clients,
+      publishers: number("publishers", 20, 4, 100),
+      seed,
+    },
+  ];
 }
 
 function readOneOf<Name extends string>(option: string, given: string, names: readonly Name[]): Name {

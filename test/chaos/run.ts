@@ -78,19 +78,22 @@ class Run {
     const send = async (channel: string, data: string): Promise<string | null> =>
       (await this.#service.publish(channel, { data })).id;
     this.#markerPublisher = new Publisher(MARKER_PUBLISHER, send, (settled) => ledger.settle(settled));
-    const { apps } = world;
     this.#context = {
-      ports: apps.map(({ port }) => port),
-      isDedicated: (app) => options.mode === "dedicated" || (options.mode === "mixed" && app === apps.length - 1),
+      apps: world.apps,
       tally: this.#tally,
       startedAt: this.#startedAt,
       mayLose: world.redises.mayLose,
-      isDirect: this.#isSoak,
+      isSteady: this.#isSoak,
       onViolation: (rule, what) => findings.add(rule, what),
     };
     this.#clients = Array.from({ length: options.clients }, (_, index) => {
       const chance = new Chance(options.seed, FIRST_CLIENT + index);
-      return new Client(`client ${index}`, chooseChannels(chance, channelsOf(options)), chance, this.#context);
+      return new Client(
+        `client ${index}`,
+        chooseChannels(chance, channelsOf(options)),
+        chance,
+        this.#context,
+      );
     });
   }
 
@@ -167,7 +170,8 @@ class Run {
 
   async #faultsFor(mostMs: number): Promise<void> {
     this.#doing = "faults";
-    await runFaults(this.#world, planRound(this.#options, this.#round++, mostMs), {
+    const target = { ...this.#world, clients: this.#clients };
+    await runFaults(target, planRound(this.#options, this.#round++, mostMs), {
       startedAt: this.#startedAt,
       records: this.#records,
       tally: this.#faults,
@@ -198,7 +202,7 @@ class Run {
   async #probe(): Promise<void> {
     const channels = [this.#world.channels[0]!];
     const chance = new Chance(this.#options.seed, FIRST_CLIENT - 1);
-    const probe = new Client("the probe", channels, chance, { ...this.#context, isDirect: false });
+    const probe = new Client("the probe", channels, chance, { ...this.#context, isSteady: false });
     probe.settle();
     probe.start();
     await this.#findings.check("a new stream is served", async () => {

@@ -4,7 +4,6 @@ import { fileURLToPath } from "node:url";
 
 import { deferred } from "../support/eventually.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
-import { CutProxy } from "./cut-proxy.js";
 import type { Settled } from "./ledger.js";
 import type { Answers, MemberMessage, MemberPlan, MemberRequest, Question } from "./member.js";
 import { within } from "./patience.js";
@@ -74,42 +73,37 @@ class Member {
 
 export interface SlotOptions {
   readonly name: string;
+  readonly isDedicated: boolean;
   /** Of the one server that a proxy is put before; `null` for none. */
   readonly redisPort: number | null;
-  /** Whether a proxy is put before its clients. */
-  readonly cutsStreams: boolean;
   /** Of each process that comes: its publishers are others than those of the one before. */
   readonly nextPlan: (redisUrl: string | null) => MemberPlan;
   readonly handlers: MemberHandlers;
 }
 
-/** A place in the cluster: one process after another, between a proxy to Redis and one to its clients. */
+/** A place in the cluster: one process after another, behind a proxy to Redis. */
 export class Slot {
   readonly name: string;
+  readonly isDedicated: boolean;
   /** The way to Redis; `null` where there are several servers, which clients find by themselves. */
   readonly redis: TcpProxy | null;
-  readonly clients: CutProxy | null;
+  /** Where clients come to; nobody is there while there is no process. */
+  port = 0;
   readonly #options: SlotOptions;
   #member: Member | null = null;
 
-  private constructor(options: SlotOptions, redis: TcpProxy | null, clients: CutProxy | null) {
+  private constructor(options: SlotOptions, redis: TcpProxy | null) {
     this.name = options.name;
+    this.isDedicated = options.isDedicated;
     this.#options = options;
     this.redis = redis;
-    this.clients = clients;
   }
 
   static async start(options: SlotOptions): Promise<Slot> {
-    const { redisPort, cutsStreams } = options;
-    const redis = redisPort === null ? null : await TcpProxy.start(redisPort);
-    const slot = new Slot(options, redis, cutsStreams ? await CutProxy.start() : null);
+    const { redisPort } = options;
+    const slot = new Slot(options, redisPort === null ? null : await TcpProxy.start(redisPort));
     await slot.boot();
     return slot;
-  }
-
-  /** Where clients come to. */
-  get port(): number {
-    return this.clients?.port ?? this.#member!.port;
   }
 
   /** What its process has printed. */
@@ -123,7 +117,7 @@ export class Slot {
       onSettled: (settled) => handlers.onSettled(settled),
       onTrouble: (trouble) => handlers.onTrouble(`${this.name}: ${trouble}`),
     });
-    if (this.clients !== null) this.clients.upstreamPort = this.#member.port;
+    this.port = this.#member.port;
   }
 
   /** Ends the process as it is meant to be ended, or at once. */
@@ -131,7 +125,6 @@ export class Slot {
     const member = this.#member;
     if (member === null) return;
     this.#member = null;
-    if (this.clients !== null) this.clients.upstreamPort = null;
     member.signal(signal);
     await within(timeoutMs, member.exited).catch(() => {
       this.#options.handlers.onTrouble(`${this.name}: it does not end within ${timeoutMs} ms of ${signal}`);
@@ -149,6 +142,5 @@ export class Slot {
   async stop(): Promise<void> {
     await this.end("SIGKILL", 10_000);
     await this.redis?.close();
-    await this.clients?.close();
   }
 }

@@ -10,13 +10,17 @@ const EVENT_EVERY_MS = 12;
 const LOUD_EVERY_MS = 250;
 const EVENTS_OF_A_BURST = 4;
 
-export interface World extends FaultTarget {
+export interface World extends Omit<FaultTarget, "clients"> {
   /** Ends whatever still runs. */
   stop(): Promise<void>;
 }
 
 /** The processes and the servers of a run. */
-export async function startWorld(program: string, options: RunOptions, handlers: MemberHandlers): Promise<World> {
+export async function startWorld(
+  program: string,
+  options: RunOptions,
+  handlers: MemberHandlers,
+): Promise<World> {
   const isSoak = options.harness === "soak";
   // Besides those that serve streams there are some that only publish.
   const [apps, senders] = isSoak ? [1, 1] : [4, 2];
@@ -28,11 +32,12 @@ export async function startWorld(program: string, options: RunOptions, handlers:
     let generation = 0;
     const { mode } = options;
     const subscriptions = mode === "mixed" ? (index === apps - 1 ? "dedicated" : "shared") : mode;
+    const isDedicated = subscriptions === "dedicated";
     return Slot.start({
       name: serves ? `app ${index}` : `sender ${index - apps}`,
       // The publishers of the soak go past whatever is done to the app's links.
+      isDedicated,
       redisPort: isSoak && !serves ? null : redises.port,
-      cutsStreams: serves && !isSoak,
       nextPlan: (redisUrl) => ({
         service: serviceOptions(asUser(redisUrl) ?? redises.address, subscriptions, options),
         serves,

@@ -18,7 +18,10 @@ const STREAM = `${encode(
   "data: 2\n\nid: 8\n\n",
 )}0\r\n\r\n`;
 
-function read(pieces: readonly string[], lastEventId?: string): { seen: readonly string[]; reader: StreamReader } {
+function read(
+  pieces: readonly string[],
+  lastEventId?: string,
+): { seen: readonly string[]; reader: StreamReader } {
   const seen: string[] = [];
   const reader = new StreamReader(lastEventId, {
     onStatus: (status) => seen.push(`status ${status}`),
