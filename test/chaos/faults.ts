@@ -36,43 +36,48 @@ class NotUndone extends Error {}
 
 type Provoke = (target: FaultTarget, fault: PlannedFault) => Promise<unknown>;
 
+const killSubscribers = (admin: Redis): Promise<unknown> => admin.call("CLIENT", "KILL", "TYPE", "pubsub");
+
+/** By the servers themselves, one fault at a time. */
+const byServers: Provoke = ({ redises }, { kind, choice, durationMs }) =>
+  alone(redises, () => redises.faults[kind]!(choice, durationMs));
+
 /** Brings each fault about and undoes it; resolves when that is done. Rejects where it could not be. */
 const provoke: Readonly<Record<FaultKind, Provoke>> = {
-  "kill-subscribers": ({ redises }) => redises.command(killSubscribers),
+  "stop-redis": byServers,
+  "crash-redis": byServers,
+  "fail-over": byServers,
+  "move-slot": byServers,
+  "cut-bus": byServers,
 
+  "kill-subscribers": ({ redises }) => redises.command(killSubscribers),
   "kill-commands": ({ redises }) =>
     redises.command((admin) => admin.call("CLIENT", "KILL", "TYPE", "normal")),
+  "forget-scripts": ({ redises }) => redises.command((admin) => admin.script("FLUSH")),
 
   "cut-redis-links": async (target, fault) => proxyOf(target, fault).cut(),
-
   "cut-at-reply": async (target, fault) => proxyOf(target, fault).cutAtReply(),
-
   "cut-at-subscribe": (target, fault) => {
     const redis = proxyOf(target, fault);
     redis.cutAt("subscribe");
-    return during(
-      fault,
-      () => target.redises.command(killSubscribers),
-      async () => redis.forgetCuts(),
-    );
+    const kill = (): Promise<void> => target.redises.command(killSubscribers);
+    return during(fault, kill, () => redis.forgetCuts());
   },
-
   "hold-redis-link": (target, fault) => {
     const redis = proxyOf(target, fault);
     return during(
       fault,
-      async () => redis.hold(),
-      async () => redis.release(),
+      () => redis.hold(),
+      () => redis.release(),
     );
   },
-
   "refuse-links": (target, fault) => {
     const redis = proxyOf(target, fault);
     redis.refuse(true);
     return during(
       fault,
-      async () => redis.cut(),
-      async () => redis.refuse(false),
+      () => redis.cut(),
+      () => redis.refuse(false),
     );
   },
 
@@ -80,77 +85,50 @@ const provoke: Readonly<Record<FaultKind, Provoke>> = {
     for (const client of clients) if (Math.random() < choice) client.cutAfter(Math.random() * 1_500);
   },
 
-  "forget-scripts": ({ redises }) => redises.command((admin) => admin.script("FLUSH")),
-
   "end-app": (target, fault) => replace(target, fault, "SIGTERM"),
   "kill-app": (target, fault) => replace(target, fault, "SIGKILL"),
   "block-app": ({ apps }, fault) => chosen(apps, fault).ask("block", fault.durationMs),
 
-  "stop-redis": ({ redises }, { choice, durationMs }) =>
-    alone(redises, () => redises.freeze(choice, durationMs)),
-
-  "crash-redis": ({ redises }, { choice, durationMs }) =>
-    alone(redises, () => redises.crash(choice, durationMs)),
-
-  "pause-redis": ({ redises }, fault) => {
+  "pause-redis": (target, fault) => {
     const what = fault.choice < 0.7 ? "ALL" : "WRITE";
-    return during(
-      fault,
-      () => redises.command((admin) => admin.call("CLIENT", "PAUSE", fault.durationMs + 1, what)),
-      // Heard when the pause is over.
-      () => insist(redises, (admin) => admin.client("UNPAUSE")),
-    );
+    const pauseAll = (admin: Redis): Promise<unknown> =>
+      admin.call("CLIENT", "PAUSE", fault.durationMs + 1, what);
+    // Heard when the pause is over.
+    return byCommands(target, fault, pauseAll, (admin) => admin.client("UNPAUSE"));
   },
 
-  "limit-clients": ({ redises }, fault) =>
-    during(
-      fault,
-      () =>
-        redises.command(async (admin) => {
-          const present = Number(/connected_clients:(\d+)/.exec(await admin.info("clients"))?.[1]);
-          await admin.config("SET", "maxclients", present + Math.floor(fault.choice * 6));
-        }),
-      () => insist(redises, (admin) => admin.config("SET", "maxclients", MAX_CLIENTS)),
-    ),
-
-  "deny-channel": ({ redises, channels }, fault) => {
-    const denied = chosen(channels, fault);
-    const granted = channels.filter((channel) => channel !== denied).map((channel) => `&${channel}`);
-    return during(
-      fault,
-      () => redises.command((admin) => setUser(admin, "resetchannels", ...granted)),
-      () => insist(redises, (admin) => setUser(admin, "allchannels")),
-    );
+  "limit-clients": (target, fault) => {
+    const limit = async (admin: Redis): Promise<void> => {
+      const present = Number(/connected_clients:(\d+)/.exec(await admin.info("clients"))?.[1]);
+      await admin.config("SET", "maxclients", present + Math.floor(fault.choice * 6));
+    };
+    return byCommands(target, fault, limit, (admin) => admin.config("SET", "maxclients", MAX_CLIENTS));
   },
 
-  "limit-output": ({ redises, slots }, fault) => {
+  "deny-channel": (target, fault) => {
+    const denied = chosen(target.channels, fault);
+    const granted = target.channels.filter((channel) => channel !== denied).map((channel) => `&${channel}`);
+    const deny = (admin: Redis): Promise<unknown> => setUser(admin, "resetchannels", ...granted);
+    return byCommands(target, fault, deny, (admin) => setUser(admin, "allchannels"));
+  },
+
+  "limit-output": (target, fault) => {
     const limitTo = (limit: string) => (admin: Redis) =>
       admin.config("SET", "client-output-buffer-limit", `pubsub ${limit}`);
-    const burst = async (): Promise<void> => {
-      await redises.command(limitTo("65536 32768 1"));
-      await slots.at(-1)!.ask("burst");
+    const limitAndBurst = async (admin: Redis): Promise<void> => {
+      await limitTo("65536 32768 1")(admin);
+      await target.slots.at(-1)!.ask("burst");
     };
-    return during(fault, burst, () => insist(redises, limitTo("33554432 8388608 60")));
+    return byCommands(target, fault, limitAndBurst, limitTo("33554432 8388608 60"));
   },
 
-  "rotate-password": ({ redises }, fault) =>
-    during(
-      fault,
-      () =>
-        redises.command(async (admin) => {
-          await setUser(admin, "resetpass", ">another");
-          await admin.call("CLIENT", "KILL", "USER", APP_USER.name);
-        }),
-      () => insist(redises, (admin) => setUser(admin, "resetpass", `>${APP_USER.password}`)),
-    ),
-
-  "fail-over": ({ redises }, { choice }) => alone(redises, () => redises.failOver(choice)),
-
-  "move-slot": ({ redises }, { choice, durationMs }) =>
-    alone(redises, () => redises.moveSlot(choice, durationMs)),
-
-  "cut-bus": ({ redises }, { choice, durationMs }) =>
-    alone(redises, () => redises.cutBus(choice, durationMs)),
+  "rotate-password": (target, fault) => {
+    const rotate = async (admin: Redis): Promise<void> => {
+      await setUser(admin, "resetpass", ">another");
+      await admin.call("CLIENT", "KILL", "USER", APP_USER.name);
+    };
+    return byCommands(target, fault, rotate, (admin) => setUser(admin, "resetpass", `>${APP_USER.password}`));
+  },
 };
 
 /** A fault as it came about; times are since the run began. */
@@ -199,24 +177,33 @@ export function seconds(milliseconds: number): string {
 /** What is given up may take effect all the same: a fault that was begun is undone in any case. */
 async function during(
   { durationMs }: PlannedFault,
-  begin: () => Promise<unknown>,
-  undo: () => Promise<unknown>,
+  begin: () => unknown,
+  undo: () => unknown,
 ): Promise<void> {
   try {
     await begin();
     await pause(durationMs);
   } finally {
-    await undo().catch((error: Error) => Promise.reject(new NotUndone(error.message)));
+    await (async () => undo())().catch((error: Error) => Promise.reject(new NotUndone(error.message)));
   }
+}
+
+function byCommands(
+  { redises }: FaultTarget,
+  fault: PlannedFault,
+  begin: (admin: Redis) => Promise<unknown>,
+  undo: (admin: Redis) => Promise<unknown>,
+): Promise<void> {
+  return during(
+    fault,
+    () => redises.command(begin),
+    () => insist(redises, undo),
+  );
 }
 
 /** Sent until it is done; a server that was started anew has forgotten the fault besides. */
 function insist(redises: Redises, send: (admin: Redis) => Promise<unknown>): Promise<void> {
   return until("a fault is undone", () => redises.command(send));
-}
-
-function killSubscribers(admin: Redis): Promise<unknown> {
-  return admin.call("CLIENT", "KILL", "TYPE", "pubsub");
 }
 
 function setUser(admin: Redis, ...rules: string[]): Promise<unknown> {
@@ -243,8 +230,8 @@ function proxyOf({ linked }: FaultTarget, fault: PlannedFault): TcpProxy {
 const busy = new WeakMap<object, Promise<void>>();
 
 /** A process has come back from one fault before the next is done to it. */
-async function alone(process: object, work: () => Promise<void>): Promise<void> {
-  const turn = (busy.get(process) ?? Promise.resolve()).then(work);
+async function alone(process: object, work: () => Promise<unknown>): Promise<void> {
+  const turn = (busy.get(process) ?? Promise.resolve()).then(async () => void (await work()));
   busy.set(
     process,
     turn.catch(() => {}),

@@ -7,6 +7,7 @@ import { RedisCluster, type ClusterNode } from "../support/redis-cluster.js";
 import { RedisSentinel } from "../support/redis-sentinel.js";
 import { RedisServer } from "../support/redis-server.js";
 import { CHANNELS, type RedisAddress } from "./channels.js";
+import type { FaultKind } from "./fault-plan.js";
 import { APP_USER } from "./faults.js";
 import type { Window } from "./losses.js";
 import type { Topology } from "./options.js";
@@ -38,11 +39,9 @@ export interface Redises {
   /** Asks each server that answers. */
   command(send: (admin: Redis) => Promise<unknown>): Promise<void>;
   /** Each of these resolves when the servers are whole again. */
-  crash(choice: number, durationMs: number): Promise<void>;
-  freeze(choice: number, durationMs: number): Promise<void>;
-  failOver(choice: number): Promise<void>;
-  moveSlot(choice: number, durationMs: number): Promise<void>;
-  cutBus(choice: number, durationMs: number): Promise<void>;
+  readonly faults: Partial<
+    Readonly<Record<FaultKind, (choice: number, durationMs: number) => Promise<unknown>>>
+  >;
   stop(): Promise<void>;
 }
 
@@ -66,19 +65,18 @@ async function startSingle(program: string): Promise<Redises> {
     losing: [],
     deaf: [],
     command: (send) => askAll([server.admin], send),
-    async crash(_, durationMs) {
-      await server.kill();
-      await pause(durationMs);
-      await server.boot();
+    faults: {
+      async "crash-redis"(_, durationMs) {
+        await server.kill();
+        await pause(durationMs);
+        await server.boot();
+      },
+      async "stop-redis"(_, durationMs) {
+        server.signal("SIGSTOP");
+        await pause(durationMs);
+        server.signal("SIGCONT");
+      },
     },
-    async freeze(_, durationMs) {
-      server.signal("SIGSTOP");
-      await pause(durationMs);
-      server.signal("SIGCONT");
-    },
-    failOver: () => notThere("another server"),
-    moveSlot: () => notThere("another server"),
-    cutBus: () => notThere("another server"),
     stop: () => server.stop(),
   };
 }
@@ -104,43 +102,47 @@ async function startCluster(program: string): Promise<Redises> {
         cluster.alive.map(({ admin }) => admin),
         send,
       ),
-    async crash(choice, durationMs) {
-      const node = await chooseNode(choice);
-      await during(losing, async () => {
-        await node.kill();
-        await pause(durationMs);
-        await cluster.heal();
-      });
-    },
-    async freeze(choice, durationMs) {
-      const node = await chooseNode(choice);
-      await during(losing, async () => {
-        node.freeze();
-        await pause(durationMs);
-        await cluster.heal();
-      });
-    },
-    async failOver(choice) {
-      await cluster.failover(await cluster.replicaOf(chosen(await cluster.masters(), choice)));
-    },
-    async moveSlot(choice, durationMs) {
-      const { log } = historyKeys("sse:", chosen(CHANNELS, choice));
-      const from = await cluster.masterOf(log);
-      const others = (await cluster.masters()).filter((node) => node !== from);
-      await cluster.migrateSlot(log, chosen(others, (choice * CHANNELS.length) % 1), { holdMs: durationMs });
-    },
-    async cutBus(choice, durationMs) {
-      const masters = await cluster.masters();
-      const node = await chooseNode(choice);
-      const others = cluster.nodes.filter((other) => other !== node);
-      const part = (choice * 100) % 1;
-      const window = await during(deaf, async () => {
-        // Half of the time from all others, else from one: then nobody takes over.
-        cluster.cutBus(node, part < 0.5 ? others : [chosen(others, part * 2 - 1)]);
-        await pause(durationMs);
-        await cluster.heal();
-      });
-      if ((await cluster.masters()).some((master) => !masters.includes(master))) losing.push(window);
+    faults: {
+      async "crash-redis"(choice, durationMs) {
+        const node = await chooseNode(choice);
+        await during(losing, async () => {
+          await node.kill();
+          await pause(durationMs);
+          await cluster.heal();
+        });
+      },
+      async "stop-redis"(choice, durationMs) {
+        const node = await chooseNode(choice);
+        await during(losing, async () => {
+          node.freeze();
+          await pause(durationMs);
+          await cluster.heal();
+        });
+      },
+      async "fail-over"(choice) {
+        await cluster.failover(await cluster.replicaOf(chosen(await cluster.masters(), choice)));
+      },
+      async "move-slot"(choice, durationMs) {
+        const { log } = historyKeys("sse:", chosen(CHANNELS, choice));
+        const from = await cluster.masterOf(log);
+        const others = (await cluster.masters()).filter((node) => node !== from);
+        await cluster.migrateSlot(log, chosen(others, (choice * CHANNELS.length) % 1), {
+          holdMs: durationMs,
+        });
+      },
+      async "cut-bus"(choice, durationMs) {
+        const masters = await cluster.masters();
+        const node = await chooseNode(choice);
+        const others = cluster.nodes.filter((other) => other !== node);
+        const part = (choice * 100) % 1;
+        const window = await during(deaf, async () => {
+          // Half of the time from all others, else from one: then nobody takes over.
+          cluster.cutBus(node, part < 0.5 ? others : [chosen(others, part * 2 - 1)]);
+          await pause(durationMs);
+          await cluster.heal();
+        });
+        if ((await cluster.masters()).some((master) => !masters.includes(master))) losing.push(window);
+      },
     },
     stop: () => cluster.stop(),
   };
@@ -174,40 +176,40 @@ async function startSentinel(program: string): Promise<Redises> {
         rig.servers.filter((server) => server.running && server !== frozen).map(({ admin }) => admin),
         send,
       ),
-    async crash(_, durationMs) {
-      await rig.untilWatched(WATCHED_MS);
-      await during(losing, async () => {
-        const server = await rig.killMaster();
-        await pause(durationMs);
-        await server.boot();
-        // It comes back as what it was started as, and was another by now.
-        if ((await rig.master()) === server) await server.admin.replicaof("NO", "ONE");
-        await follow();
-      });
+    faults: {
+      async "crash-redis"(_, durationMs) {
+        await rig.untilWatched(WATCHED_MS);
+        await during(losing, async () => {
+          const server = await rig.killMaster();
+          await pause(durationMs);
+          await server.boot();
+          // It comes back as what it was started as, and was another by now.
+          if ((await rig.master()) === server) await server.admin.replicaof("NO", "ONE");
+          await follow();
+        });
+      },
+      async "stop-redis"(_, durationMs) {
+        await rig.untilWatched(WATCHED_MS);
+        await during(losing, async () => {
+          frozen = await rig.freezeMaster();
+          await pause(durationMs);
+          rig.thaw();
+          frozen = null;
+          await follow();
+        });
+      },
+      async "fail-over"() {
+        await rig.untilWatched(WATCHED_MS);
+        // The Sentinels promote the replica while the old master still takes writes: an operator stops these first.
+        const server = await rig.master();
+        await server.admin.call("CLIENT", "PAUSE", PAUSE_MS, "WRITE");
+        await until("the replica has everything", () => expectSame(rig.servers), LINKED_MS);
+        await during(losing, async () => {
+          await rig.failover();
+          await follow();
+        });
+      },
     },
-    async freeze(_, durationMs) {
-      await rig.untilWatched(WATCHED_MS);
-      await during(losing, async () => {
-        frozen = await rig.freezeMaster();
-        await pause(durationMs);
-        rig.thaw();
-        frozen = null;
-        await follow();
-      });
-    },
-    async failOver() {
-      await rig.untilWatched(WATCHED_MS);
-      // The Sentinels promote the replica while the old master still takes writes: an operator stops these first.
-      const server = await rig.master();
-      await server.admin.call("CLIENT", "PAUSE", PAUSE_MS, "WRITE");
-      await until("the replica has everything", () => expectSame(rig.servers), LINKED_MS);
-      await during(losing, async () => {
-        await rig.failover();
-        await follow();
-      });
-    },
-    moveSlot: () => notThere("a slot"),
-    cutBus: () => notThere("a cluster bus"),
     stop: () => rig.stop(),
   };
 }
@@ -253,10 +255,6 @@ async function during(windows: Window[], work: () => Promise<void>): Promise<Win
 
 async function askAll(admins: readonly Redis[], send: (admin: Redis) => Promise<unknown>): Promise<void> {
   await Promise.all(admins.map((admin) => within(PATIENCE_MS, send(admin))));
-}
-
-function notThere(what: string): Promise<never> {
-  return Promise.reject(new Error(`there is not ${what}`));
 }
 
 function chosen<T>(all: readonly T[], choice: number): T {
