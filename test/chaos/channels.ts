@@ -62,7 +62,7 @@ export function chooseChannels(chance: Chance, { kept, tiny, live, loud }: Chann
   if (channels.size > 0 && chance.is(0.3)) for (const channel of tiny) channels.add(channel);
   const count = channels.size + chance.whole(1, 4);
   while (channels.size < count) channels.add(chance.oneOf(kept));
-  if (chance.is(0.3)) channels.add(chance.oneOf(live));
+  if (chance.is(0.6)) channels.add(chance.oneOf(live));
   return [...channels];
 }
 

@@ -145,7 +145,9 @@ export class Publishers {
     const { kept, tiny, live, loud } = this.#channels;
     if (style === "plain") return [chance.oneOf(chance.is(0.25) ? loud : live)];
     // Those on which there is an event now and then.
-    const channels = style === "loud" ? tiny : [...kept, ...live];
+    // What is missing of a log is read again: what is missing of a live channel shows more.
+    const steady = chance.is(0.3) ? live : kept.length > 0 ? kept : live;
+    const channels = style === "loud" ? tiny : steady;
     const two = [chance.oneOf(channels), chance.oneOf(channels)];
     const count = { loud: LOUD_BURST, bursts: chance.whole(1, 8), sequential: 1 }[style];
     return Array.from({ length: count }, () => (chance.is(0.8) ? two[0]! : two[1]!));

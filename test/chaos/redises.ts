@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 
-import type { Cluster, Redis } from "ioredis";
+import { Redis, type Cluster } from "ioredis";
 
 import { historyKeys } from "../../lib/history/history-keys.js";
 import { RedisCluster, type ClusterNode } from "../support/redis-cluster.js";
@@ -20,6 +20,8 @@ const PATIENCE_MS = 2_000;
 /** A Sentinel looks at a replica every ten seconds. */
 const WATCHED_MS = 30_000;
 const LINKED_MS = 20_000;
+/** Before and after the Sentinels tell of another master, the old one and the new one may both take writes. */
+const SWITCH_MS = 12_000;
 /** The connections are killed with the failover, and what was paused with them. */
 const PAUSE_MS = 10_000;
 
@@ -162,6 +164,15 @@ async function startSentinel(program: string): Promise<Redises> {
     };
     await until("all but one follow the master", attempt, LINKED_MS);
   };
+  // On a busy machine the Sentinels replace a master that was only slow, or that has just come back.
+  const sentinel = new Redis(rig.options.sentinels[0]!);
+  sentinel.on("error", () => {});
+  sentinel.on("message", () => {
+    if (losing.some(({ to }) => to === Infinity)) return;
+    losing.push({ from: machineNow() - SWITCH_MS, to: machineNow() + SWITCH_MS });
+    void follow().catch(() => {});
+  });
+  await sentinel.subscribe("+switch-master");
   return {
     address: rig.options,
     port: null,
@@ -210,7 +221,10 @@ async function startSentinel(program: string): Promise<Redises> {
         });
       },
     },
-    stop: () => rig.stop(),
+    stop: () => {
+      sentinel.disconnect();
+      return rig.stop();
+    },
   };
 }
 
