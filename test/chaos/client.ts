@@ -19,7 +19,7 @@ export interface ClientContext {
   readonly mayLose: boolean;
   /** The app lives, and streams are not cut: clients may behave badly, and each end has to be explained. */
   readonly isSteady: boolean;
-  onViolation(rule: string, context: string): void;
+  readonly onViolation: (rule: string, context: string) => void;
 }
 
 interface Connection {
@@ -170,9 +170,9 @@ interface VisitOptions {
   readonly lastEventId: string | undefined;
   readonly check: ClientCheck;
   readonly context: ClientContext;
-  onId(id: string | undefined): void;
+  readonly onId: (id: string | undefined) => void;
   /** By its plan it is time to leave. */
-  onDue(): void;
+  readonly onDue: () => void;
 }
 
 /** One stream of a client, on a socket of its own. */
