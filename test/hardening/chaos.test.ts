@@ -40,7 +40,10 @@ describe("chaos, for a short time", () => {
       expect(report.ledger.acknowledged, formatReport(report)).to.be.greaterThan(200);
       expect(report.tally.of("resumptions"), formatReport(report)).to.be.greaterThan(100);
       expect(report.tally.of(events), formatReport(report)).to.be.greaterThan(0);
-      for (const kind of kinds) expect(report.faults.of(kind), formatReport(report)).to.be.greaterThan(0);
+      // On a machine that is busy with other tests a server may be too slow for one of them.
+      const begun = report.faultRecords.map(({ kind }) => kind);
+      expect(begun, formatReport(report)).to.include.members([...kinds]);
+      expect(report.faults.of("missed"), formatReport(report)).to.be.lessThan(begun.length / 2);
     }).timeout(240_000);
   }
 });
