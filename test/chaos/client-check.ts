@@ -1,8 +1,8 @@
 import { parseEventId, tagOf, type Position } from "../../lib/sse/event-id.js";
 import { isLive, keepsEverything } from "./channels.js";
-import type { ReceivedBlock } from "../support/event-reader.js";
-import { machineNow } from "./machine-clock.js";
+import { machineNow } from "./patience.js";
 import { codeOf, decodePayload } from "./payload.js";
+import type { ReceivedBlock } from "../support/event-reader.js";
 import { GAP, Trail } from "./trail.js";
 
 /** Blocks that are remembered as they came, for the context of a violation. */
@@ -11,7 +11,7 @@ const REMEMBERED = 12;
 /** Reasons of gaps that tell of a server that lacks the newest events. */
 const LOSSES: ReadonlySet<string> = new Set(["future", "epoch"]);
 
-type Phase = "new" | "connected" | "told-to-reset" | "over";
+type Phase = "new" | "connected" | "fault-told" | "closing-told" | "over";
 
 /** The rules of one client's streams that can be seen as they come; what it has received is kept for the judge. */
 export class ClientCheck {
@@ -23,8 +23,10 @@ export class ClientCheck {
   /** By the last id. */
   #positions = new Map<string, Position>();
   readonly #recent: string[] = [];
+  readonly #keptChannels: readonly string[];
   #connection = -1;
   #resumes = false;
+  #isDedicated = false;
   #phase: Phase = "over";
   /** The stream has said that it could not give everything; the gap that says what is still to come. */
   #gapDue = false;
@@ -38,6 +40,7 @@ export class ClientCheck {
     mayLose = false,
   ) {
     this.channels = channels;
+    this.#keptChannels = channels.filter((channel) => !isLive(channel));
     this.#mayLose = mayLose;
     this.#channelOf = new Map(channels.map((channel) => [tagOf(channel), channel]));
     this.#onViolation = onViolation;
@@ -47,9 +50,15 @@ export class ClientCheck {
     return this.#phase === "connected";
   }
 
+  /** Whether the server has said why the stream ends. */
+  get wasToldWhy(): boolean {
+    return this.#phase === "fault-told" || this.#phase === "closing-told";
+  }
+
   /** One more connection, with what the client says of where it was. */
-  open(lastEventId: string | undefined): void {
+  open(lastEventId: string | undefined, isDedicated = false): void {
     this.#connection++;
+    this.#isDedicated = isDedicated;
     this.#resumes = lastEventId !== undefined;
     this.#gapDue = false;
     this.#gapped.clear();
@@ -57,11 +66,25 @@ export class ClientCheck {
     this.#remember(`asks with ${lastEventId ?? "nothing"}`);
   }
 
+  /** The stream is over, or the client has left: nothing may follow. */
   close(): void {
     this.#phase = "over";
+    this.pause();
+  }
+
+  /** The client reads nothing from now on: what is published may not come. */
+  pause(): void {
     for (const { spans } of this.trails.values()) {
       const span = spans.get(this.#connection);
       if (span?.to === Infinity) span.to = machineNow();
+    }
+  }
+
+  /** It reads again what was published meanwhile. */
+  resume(): void {
+    for (const { spans } of this.trails.values()) {
+      const span = spans.get(this.#connection);
+      if (span !== undefined && this.#phase !== "over") span.to = Infinity;
     }
   }
 
@@ -71,21 +94,26 @@ export class ClientCheck {
     const hasId = id !== undefined;
     if (hasId) this.#readId(id);
     if (data === undefined) return this.#expectMoved(before, new Map(), "a block without data");
-    if (this.#phase === "new" && type !== "connected" && type !== "error") {
-      this.#broken("a stream begins with `connected` or `error`", type);
+    if (this.#phase === "over") return this.#broken("nothing follows the end", type);
+    if (this.#phase === "closing-told" || (this.#phase === "fault-told" && type !== "closing")) {
+      return this.#broken("nothing follows `closing`, and only `closing` follows `error`", type);
     }
+    if (this.#phase === "new" && type !== "connected" && type !== "error") {
+      return this.#broken("a stream begins with `connected` or `error`", type);
+    }
+    if (hasId && this.#keptChannels.length === 0) this.#broken("an id comes where there is a history", type);
     if (this.#gapDue && type !== "gap") this.#broken("who is not recovered is told a gap first", type);
     if (type === "connected") this.#connected(data, before, hasId);
     else if (type === "message") this.#message(data, before, hasId);
     else if (type === "gap") this.#gap(data, before, hasId);
     else if (type === "error" || type === "closing") {
-      this.#phase = "told-to-reset";
+      this.#phase = type === "error" ? "fault-told" : "closing-told";
       this.#expectMoved(before, new Map(), type);
     } else this.#broken("a stream has only the events that were published", type);
   }
 
   #connected(data: string, before: ReadonlyMap<string, Position>, hasId: boolean): void {
-    if (this.#phase !== "new") this.#broken("`connected` comes once", data);
+    if (this.#phase !== "new") return this.#broken("`connected` comes once", data);
     this.#phase = "connected";
     const { recovered } = JSON.parse(data) as { recovered: boolean };
     if (recovered && !this.#resumes) this.#broken("who did not ask for anything is not recovered", data);
@@ -94,7 +122,9 @@ export class ClientCheck {
       this.#beginSpans();
       return this.#expectMoved(before, new Map(), "`connected`");
     }
-    if (!hasId) return this.#broken("the first `connected` has an id", data);
+    if (!hasId && this.#keptChannels.length > 0) {
+      return this.#broken("the first `connected` has an id, where there is a history", data);
+    }
     for (const channel of this.channels) {
       this.trails.set(channel, new Trail(this.#positions.get(channel)?.offset ?? 0, machineNow()));
     }
@@ -124,6 +154,9 @@ export class ClientCheck {
   #gap(data: string, before: ReadonlyMap<string, Position>, hasId: boolean): void {
     this.#gapDue = false;
     const { channels, reason } = JSON.parse(data) as { channels: string[]; reason: string };
+    if (this.#isDedicated && reason === "interrupted") {
+      this.#broken("a dedicated stream ends with its connection, and is not interrupted", data);
+    }
     const isLoss = this.#mayLose && LOSSES.has(reason);
     for (const channel of channels) {
       if (keepsEverything(channel) && !isLoss)
@@ -144,7 +177,7 @@ export class ClientCheck {
       const channel = this.#channelOf.get(tag);
       if (channel !== undefined) positions.set(channel, { epoch, offset, stamp });
     }
-    if (positions.size < this.channels.filter((channel) => !isLive(channel)).length)
+    if (positions.size < this.#keptChannels.length)
       this.#broken("an id tells the place in every channel", id);
     // What it leaves out is compared with nothing, and not missed again with every id.
     this.#positions = new Map([...known, ...positions]);

@@ -1,19 +1,26 @@
-import http from "node:http";
+import { setMaxListeners } from "node:events";
+import { connect, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 
-import type { Chance } from "../soak/chance.js";
-import type { Tally } from "../soak/tally.js";
-import { EventReader, isEventBlock, type ReceivedEvent } from "../support/event-reader.js";
+import { deferred } from "../support/eventually.js";
+import type { Chance } from "./chance.js";
+import { LOUD_CHANNEL } from "./channels.js";
 import { ClientCheck } from "./client-check.js";
-import { machineNow } from "./machine-clock.js";
+import { machineNow } from "./patience.js";
+import { isEventBlock, type ReceivedBlock } from "../support/event-reader.js";
+import { StreamReader } from "./stream-reader.js";
+import type { Tally } from "./tally.js";
+import { planVisit, type VisitPlan } from "./visit-plan.js";
 
 export interface ClientContext {
-  readonly ports: readonly number[];
+  readonly apps: readonly { readonly port: number; readonly isDedicated: boolean }[];
   readonly tally: Tally;
   readonly startedAt: number;
   /** Whether another server may take over that has not received everything. */
   readonly mayLose: boolean;
-  onViolation(rule: string, context: string): void;
+  /** The app lives, and streams are not cut: clients may behave badly, and each end has to be explained. */
+  readonly isSteady: boolean;
+  readonly onViolation: (rule: string, context: string) => void;
 }
 
 interface Connection {
@@ -23,27 +30,29 @@ interface Connection {
   end: string;
 }
 
-/** A client that is sent away for good: an EventSource would not come back. */
-const EXPECTED_STATUS = 200;
-
 /** One client: it opens one stream after another, at any of the apps, and says each time where it was. */
 export class Client {
   readonly name: string;
   readonly check: ClientCheck;
   readonly #context: ClientContext;
   readonly #chance: Chance;
+  readonly #isLoud: boolean;
   readonly #connections: Connection[] = [];
-  readonly #stopping = new AbortController();
+  #stopping = new AbortController();
   #lastEventId: string | undefined;
-  #restless = true;
-  #request: http.ClientRequest | null = null;
-  #leaveTimer: NodeJS.Timeout | undefined;
+  #visit: Visit | null = null;
+  /** It leaves by itself, and comes back. */
+  #isRestless = true;
+  /** Whoever is away waits for it. */
+  #gate: Promise<unknown> = Promise.resolve();
+  #letIn: () => void = () => {};
   #living: Promise<void> = Promise.resolve();
 
   constructor(name: string, channels: readonly string[], chance: Chance, context: ClientContext) {
     this.name = name;
     this.#chance = chance;
     this.#context = context;
+    this.#isLoud = channels.includes(LOUD_CHANNEL);
     this.check = new ClientCheck(
       channels,
       (rule, what) => context.onViolation(rule, `${name}: ${what}\n${this.describeConnections()}`),
@@ -51,19 +60,49 @@ export class Client {
     );
   }
 
+  /** The visit that hears whatever is published now, as long as it stays so. */
+  get listening(): Visit | null {
+    return this.#visit?.listens ? this.#visit : null;
+  }
+
   start(): void {
+    this.#stopping = new AbortController();
+    setMaxListeners(0, this.#stopping.signal);
     this.#living = this.#live();
   }
 
   /** From now on it stays where it is, and comes back only when it is sent away. */
   settle(): void {
-    this.#restless = false;
-    clearTimeout(this.#leaveTimer);
+    this.#isRestless = false;
   }
 
+  /** It leaves again when it is time, at once if it was. */
+  unsettle(): void {
+    this.#isRestless = true;
+    if (this.#visit?.isDue) this.#visit.leave();
+  }
+
+  /** From now on it does not come, until it is let in: a pool that is full and an app that is busy have time to recover. */
+  keepAway(): void {
+    const gate = deferred();
+    this.#gate = gate.promise;
+    this.#letIn = gate.resolve;
+  }
+
+  letIn(): void {
+    this.#letIn();
+  }
+
+  /** Its link is cut when so many bytes more have come: in the midst of an event. */
+  cutAfter(bytes: number): void {
+    this.#visit?.cutAfter(bytes);
+  }
+
+  /** Leaves, in its own way; resolves when its socket is closed. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    this.#request?.destroy();
+    this.#letIn();
+    this.#visit?.leave();
     await this.#living;
   }
 
@@ -82,84 +121,232 @@ export class Client {
   async #live(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      await this.#visit();
-      const pauseMs = this.#chance.is(0.1) ? this.#chance.between(500, 2_500) : this.#chance.between(20, 400);
-      await pause(this.#restless ? pauseMs : 100, undefined, { signal }).catch(() => {});
+      const { apps, isSteady } = this.#context;
+      const habits = { apps: apps.length, isRude: isSteady, isLoud: this.#isLoud };
+      const plan = planVisit(this.#chance, habits);
+      const pauseMs = await this.#visitOnce(plan);
+      await pause(pauseMs, undefined, { signal }).catch(() => {});
+      await this.#gate;
     }
   }
 
-  /** Resolves when the stream is over, whoever ended it. */
-  #visit(): Promise<void> {
-    const { ports, tally } = this.#context;
-    const app = this.#chance.whole(0, ports.length - 1);
+  /** Answers how long to wait before the next. */
+  async #visitOnce(plan: VisitPlan): Promise<number> {
+    const { tally, apps } = this.#context;
+    const { port, isDedicated } = apps[plan.app]!;
     const connection: Connection = {
-      app,
+      app: plan.app,
       openedAt: machineNow(),
       lastEventId: this.#lastEventId,
       end: "is open",
     };
     this.#connections.push(connection);
-    this.check.open(this.#lastEventId);
+    this.check.open(this.#lastEventId, isDedicated);
     tally.add("connections");
     if (this.#lastEventId !== undefined) tally.add("resumptions");
-    return new Promise((resolve) => {
-      const request = http.request(this.#url(ports[app]!), { agent: false, headers: this.#headers() });
-      this.#request = request;
-      const over = (how: string): void => {
-        if (connection.end === "is open") connection.end = how;
-        clearTimeout(this.#leaveTimer);
-        this.check.close();
-        resolve();
-      };
-      request.on("error", () => over("failed"));
-      request.on("close", () => over("ended"));
-      request.on("response", (response) => this.#read(response, connection));
-      request.end();
-      // Some leave whether or not they are connected; on a busy machine nobody ever would be, did all of them.
-      if (this.#chance.is(0.2)) this.#leaveLater(connection);
-    });
-  }
-
-  #read(response: http.IncomingMessage, connection: Connection): void {
-    const { tally } = this.#context;
-    if (response.statusCode !== EXPECTED_STATUS) {
-      this.#context.onViolation("every request is answered 200", `${this.name}: ${response.statusCode}`);
-    }
-    const reader = new EventReader({
-      onBlock: (block) => {
-        // At once: the next block may be cut off.
-        this.#lastEventId = block.id ?? this.#lastEventId;
-        this.check.block(block);
-        if (isEventBlock(block)) tally.add(labelOf(block));
-        if (block.event === "connected") this.#leaveLater(connection);
+    const visit = new Visit({
+      plan,
+      port,
+      lastEventId: this.#lastEventId,
+      check: this.check,
+      context: this.#context,
+      // At once: the next block may be cut off.
+      onId: (id) => (this.#lastEventId = id),
+      onDue: () => {
+        if (this.#isRestless) this.#visit?.leave();
       },
     });
-    response.setEncoding("utf8");
-    response.on("data", (text: string) => reader.feed(text));
-    response.on("error", () => {});
-  }
-
-  #leaveLater(connection: Connection): void {
-    if (!this.#restless) return;
-    clearTimeout(this.#leaveTimer);
-    const afterMs = 8_000 * this.#chance.part() ** 2;
-    this.#leaveTimer = setTimeout(() => {
-      connection.end = "left";
-      this.#request?.destroy();
-    }, afterMs);
-  }
-
-  #url(port: number): string {
-    return `http://127.0.0.1:${port}/stream?channels=${this.check.channels.join(",")}`;
-  }
-
-  #headers(): Record<string, string> {
-    const asked = { Accept: "text/event-stream" };
-    return this.#lastEventId === undefined ? asked : { ...asked, "Last-Event-ID": this.#lastEventId };
+    this.#visit = visit;
+    await visit.over;
+    this.#visit = null;
+    connection.end = visit.end;
+    if (visit.retryMs === null) return this.#isRestless ? plan.pauseMs : 100;
+    return plan.isHasty ? 0 : visit.retryMs;
   }
 }
 
-/** What an event is counted as; faults by what they are. */
-function labelOf({ event, data }: ReceivedEvent): string {
-  return event === "error" ? `${(JSON.parse(data) as { code: string }).code} told` : `${event} events`;
+interface VisitOptions {
+  readonly plan: VisitPlan;
+  readonly port: number;
+  readonly lastEventId: string | undefined;
+  readonly check: ClientCheck;
+  readonly context: ClientContext;
+  readonly onId: (id: string | undefined) => void;
+  /** By its plan it is time to leave. */
+  readonly onDue: () => void;
+}
+
+/** One stream of a client, on a socket of its own. */
+class Visit {
+  /** Resolves when the socket is closed, whoever did it. */
+  readonly over: Promise<void>;
+  /** How it ended, in words. */
+  end = "was cut";
+  /** It is time to leave. */
+  isDue = false;
+  readonly #options: VisitOptions;
+  readonly #socket: Socket;
+  readonly #reader: StreamReader;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  /** Until the link is cut. */
+  #bytesLeft = Infinity;
+  #left = false;
+  #stalled = false;
+  #everStalled = false;
+  #openedStream = false;
+
+  constructor(options: VisitOptions) {
+    this.#options = options;
+    this.#reader = this.#createReader();
+    this.#socket = connect(options.port, "127.0.0.1");
+    this.#socket.on("error", () => {});
+    this.#socket.on("data", (chunk) => this.#read(chunk));
+    this.over = new Promise((resolve) => {
+      this.#socket.on("close", () => {
+        this.#closed();
+        resolve();
+      });
+    });
+    this.#ask();
+    const { patienceMs, stall } = options.plan;
+    this.#later(patienceMs, () => this.#due());
+    if (stall !== null) this.#later(stall.afterMs, () => this.#stall(stall.forMs));
+  }
+
+  get listens(): boolean {
+    return this.#options.check.live && !this.#left && !this.#stalled;
+  }
+
+  /** How long the server that ended the stream asked the client to stay away; `null` if it did not end it. */
+  get retryMs(): number | null {
+    return this.#reader.complete ? this.#reader.retryMs : null;
+  }
+
+  cutAfter(bytes: number): void {
+    this.#bytesLeft = Math.min(this.#bytesLeft, Math.ceil(bytes));
+  }
+
+  leave(): void {
+    if (this.#left) return;
+    this.#left = true;
+    this.end = "left";
+    this.#options.check.close();
+    // One that is being connected, or has been ended from the other side, cannot be reset: Node would never close it.
+    const canReset = this.#socket.readyState === "open";
+    const { leaving } = this.#options.plan;
+    if (leaving === "fin") {
+      this.#socket.resume(); // else the other side's own end would never be read
+      this.#socket.end();
+      // The server closes at that; should it not, this end goes all the same, and what is left there shows.
+      this.#later(5_000, () => this.#socket.destroy());
+    } else if (leaving === "reset" && canReset) {
+      this.#socket.resetAndDestroy();
+    } else {
+      this.#socket.destroy();
+    }
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#left) return;
+    this.#reader.feed(chunk.subarray(0, this.#bytesLeft));
+    this.#bytesLeft -= chunk.length;
+    if (this.#bytesLeft <= 0) this.#socket.destroy();
+  }
+
+  #due(): void {
+    this.isDue = true;
+    this.#options.onDue();
+  }
+
+  #ask(): void {
+    const { plan, lastEventId, check } = this.#options;
+    const headers = ["Host: localhost", "Accept: text/event-stream"];
+    if (lastEventId !== undefined) headers.push(`Last-Event-ID: ${lastEventId}`);
+    const start = `GET /stream?channels=${check.channels.join(",")} HTTP/1.1`;
+    const request = `${[start, ...headers].join("\r\n")}\r\n\r\n`;
+    if (plan.asking === "plain") return void this.#socket.write(request);
+    if (plan.asking === "pipelined") return void this.#socket.write(request.repeat(4));
+    const half = request.slice(0, request.length / 2);
+    this.#socket.write(half);
+    if (plan.asking === "in-halves") this.#later(50, () => this.#socket.write(request.slice(half.length)));
+  }
+
+  #stall(forMs: number): void {
+    if (this.#left) return;
+    this.#stalled = this.#everStalled = true;
+    this.#socket.pause();
+    this.#options.check.pause();
+    this.#options.context.tally.add("stalled");
+    this.#later(forMs, () => {
+      this.#stalled = false;
+      this.#options.check.resume();
+      this.#socket.resume();
+    });
+  }
+
+  #createReader(): StreamReader {
+    const { check, context, lastEventId, onId } = this.#options;
+    const { tally, onViolation } = context;
+    const reader = new StreamReader(lastEventId, {
+      onStatus: (status) => {
+        if (status !== 200) onViolation("every request is answered 200", `${status}`);
+      },
+      onBlock: (block) => {
+        onId(reader.lastEventId);
+        check.block(block);
+        this.#count(block);
+      },
+      onHeartbeat: () => tally.add("heartbeats"),
+      onComplete: () => {
+        if (!check.wasToldWhy)
+          onViolation("a stream ends with `closing` or `error`", check.channels.join(","));
+        this.end = "was ended";
+        check.close();
+        tally.add("ended by the server");
+      },
+      onTrailing: (text) => onViolation("nothing follows the end", text.slice(0, 80)),
+      onGarbage: (text) => onViolation("what comes is HTTP and an event stream", text.slice(0, 80)),
+    });
+    return reader;
+  }
+
+  #count(block: ReceivedBlock): void {
+    if (!isEventBlock(block)) return;
+    const { event: type, data } = block;
+    const { plan, context } = this.#options;
+    const { tally } = context;
+    if (type === "error") tally.add(`${(JSON.parse(data) as { code: string }).code} told`);
+    else tally.add(`${type} events`);
+    if (type !== "connected") return;
+    this.#openedStream = true;
+    if (plan.asking === "pipelined") {
+      context.onViolation("a connection with pipelined requests gets no stream", `app ${plan.app}`);
+    }
+    this.#later(plan.stayMs, () => this.#due());
+  }
+
+  #closed(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    const { check, context, plan } = this.#options;
+    if (context.isSteady && !this.#left && !this.#reader.complete && plan.asking !== "half") {
+      // Whoever stalls may be given up without a word.
+      const when = this.#everStalled ? "cut while or after stalling" : "cut while reading";
+      context.tally.add(plan.asking === "pipelined" ? "cut for pipelining" : when);
+      if (plan.asking !== "pipelined" && !this.#everStalled && !this.#openedStream) {
+        const state = check.wasToldWhy ? "was told why" : "was told nothing";
+        context.onViolation("whoever asks is answered", `${check.channels.join(",")} ${state}`);
+      }
+    }
+    this.#left = true;
+    check.close();
+  }
+
+  #later(delayMs: number, action: () => void): void {
+    if (delayMs === Infinity) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      action();
+    }, delayMs);
+    this.#timers.add(timer);
+  }
 }

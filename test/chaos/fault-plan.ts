@@ -1,5 +1,5 @@
-import { Chance } from "../soak/chance.js";
-import type { Topology } from "./options.js";
+import { Chance } from "./chance.js";
+import type { RunOptions } from "./options.js";
 
 const PLAN_CHANCE = 900_000;
 
@@ -37,7 +37,27 @@ const CLUSTER: typeof SENTINEL & { readonly "move-slot": number; readonly "cut-b
   "cut-bus": 2,
 };
 
-export type FaultKind = keyof typeof SINGLE | keyof typeof CLUSTER;
+/** Of one app that has to live: its process and its streams are left alone. */
+const SOAK = {
+  "kill-subscribers": 2,
+  "kill-commands": 1,
+  "cut-redis-links": 2,
+  "cut-at-subscribe": 1,
+  "cut-at-reply": 1,
+  "hold-redis-link": 1,
+  "refuse-links": 1,
+  "forget-scripts": 1,
+  "stop-redis": 1,
+  "crash-redis": 1,
+  "pause-redis": 1,
+  "limit-clients": 1,
+  "deny-channel": 1,
+  "limit-output": 1,
+  "rotate-password": 1,
+  "block-app": 1,
+} as const;
+
+export type FaultKind = keyof typeof SINGLE | keyof typeof CLUSTER | keyof typeof SOAK;
 
 interface Pace {
   readonly deck: Partial<Readonly<Record<FaultKind, number>>>;
@@ -48,57 +68,71 @@ interface Pace {
 }
 
 /** Until another server has taken over takes a few seconds, and the next such fault waits until all is whole again. */
-const PACES: Readonly<Record<Topology, Pace>> = {
+const PACES: Readonly<Record<RunOptions["topology"] | "soak", Pace>> = {
   single: { deck: SINGLE, everyMs: 600, longest: 1 / 15 },
   cluster: { deck: CLUSTER, everyMs: 1_500, longest: 1 / 5 },
   sentinel: { deck: SENTINEL, everyMs: 1_500, longest: 1 / 5 },
+  soak: { deck: SOAK, everyMs: 800, longest: 1 },
 };
 
-/** How long each lasts, in milliseconds. */
-const DURATIONS: Readonly<Record<FaultKind, readonly [least: number, most: number]>> = {
-  "kill-subscribers": [0, 0],
-  "kill-commands": [0, 0],
-  "cut-redis-links": [0, 0],
-  "cut-at-reply": [0, 0],
+/** How long each lasts, in milliseconds; those that are not here are done at once. */
+const DURATIONS: Partial<Readonly<Record<FaultKind, readonly [least: number, most: number]>>> = {
+  "cut-at-subscribe": [1_000, 3_000],
   "hold-redis-link": [100, 7_000],
-  "cut-streams": [0, 0],
-  "forget-scripts": [0, 0],
+  "refuse-links": [100, 3_000],
   "end-app": [0, 500],
   "kill-app": [0, 500],
   "stop-redis": [100, 7_000],
   "crash-redis": [20, 2_500],
-  "fail-over": [0, 0],
+  "pause-redis": [100, 2_500],
+  "limit-clients": [300, 3_000],
+  "deny-channel": [200, 3_000],
+  "limit-output": [500, 1_500],
+  "rotate-password": [200, 3_000],
+  "block-app": [500, 2_000],
   "move-slot": [0, 1_000],
   "cut-bus": [100, 7_000],
 };
 
 export interface PlannedFault {
   readonly kind: FaultKind;
+  /** From the beginning of its round. */
   readonly atMs: number;
   readonly durationMs: number;
   /** From 0 to 1: which app, how many links, whatever the kind chooses by it. */
   readonly choice: number;
 }
 
-/** The faults of a run, in their order. A run that is short has each of them all the same, and briefer ones. */
-export function planFaults(seed: number, seconds: number, topology: Topology): readonly PlannedFault[] {
-  const chance = new Chance(seed, PLAN_CHANCE);
-  const lengthMs = seconds * 1_000;
-  const pace = PACES[topology];
+/** A time of faults, which may overlap; by its end all of them are undone. */
+export interface Round {
+  readonly lengthMs: number;
+  readonly faults: readonly PlannedFault[];
+}
+
+/**
+ * The rounds of a seed, by their number: none depends on how much time was left for the one before. Chaos is one round. If it is
+ * short, it has each fault of its deck all the same, and briefer ones.
+ */
+export function planRound({ harness, topology, seed }: RunOptions, number: number, mostMs: number): Round {
+  const chance = new Chance(seed, PLAN_CHANCE + number);
+  const isSoak = harness === "soak";
+  const lengthMs = isSoak ? Math.min(chance.between(5_000, 20_000), mostMs) : mostMs;
+  const pace = PACES[isSoak ? "soak" : topology];
   const deckLength = Object.values(pace.deck).reduce((sum, count) => sum + count, 0);
-  const everyMs = Math.min(pace.everyMs, (lengthMs * 0.9) / deckLength);
-  const mostMs = lengthMs * pace.longest;
+  const everyMs = isSoak ? pace.everyMs : Math.min(pace.everyMs, (lengthMs * 0.9) / deckLength);
   const faults: PlannedFault[] = [];
   let deck: FaultKind[] = [];
   for (let atMs = everyMs; atMs < lengthMs; atMs += everyMs * chance.between(0.4, 1.6)) {
     if (deck.length === 0) deck = shuffledDeck(pace.deck, chance);
     const kind = deck.pop()!;
-    const [least, most] = DURATIONS[kind];
+    const [least, most] = DURATIONS[kind] ?? [0, 0];
+    const longest = Math.min(most, lengthMs * pace.longest);
     // More often short than long: between the faults there has to be something that they can hit.
-    const durationMs = Math.round(least + (Math.min(most, mostMs) - least) * chance.part() ** 2);
+    const wishedMs = least + (longest - least) * chance.part() ** 2;
+    const durationMs = Math.round(isSoak ? Math.min(wishedMs, lengthMs - atMs) : wishedMs);
     faults.push({ kind, atMs: Math.round(atMs), durationMs, choice: chance.part() });
   }
-  return faults;
+  return { lengthMs, faults };
 }
 
 function shuffledDeck(kinds: Pace["deck"], chance: Chance): FaultKind[] {

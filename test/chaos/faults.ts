@@ -1,9 +1,23 @@
 import { setTimeout as pause } from "node:timers/promises";
 
+import type { Redis } from "ioredis";
+
 import type { TcpProxy } from "../support/tcp-proxy.js";
-import type { FaultKind, PlannedFault } from "./fault-plan.js";
+import type { FaultKind, PlannedFault, Round } from "./fault-plan.js";
+import type { Findings } from "./findings.js";
+import { machineNow, until } from "./patience.js";
 import type { Redises } from "./redises.js";
 import type { Slot } from "./slot.js";
+import type { Tally } from "./tally.js";
+
+/** The user as whom the processes log in to a single server, by whose rights faults are done. */
+export const APP_USER = { name: "app", password: "secret" } as const;
+
+/** The server's default. */
+const MAX_CLIENTS = 10_000;
+
+/** A drain takes a second, closing a few deadlines of half a second; a machine may be busy. */
+const END_MS = 20_000;
 
 export interface FaultTarget {
   readonly redises: Redises;
@@ -11,57 +25,190 @@ export interface FaultTarget {
   readonly apps: readonly Slot[];
   /** All, also those that only publish. */
   readonly slots: readonly Slot[];
+  /** Those whose links to Redis are cut. */
+  readonly linked: readonly Slot[];
+  readonly channels: readonly string[];
+  readonly clients: readonly { cutAfter(bytes: number): void }[];
 }
 
-/** A drain takes a second, closing a few deadlines of half a second; a machine may be busy. */
-const END_MS = 20_000;
+/** A fault that could not be undone, in contrast to one that could not be done. */
+class NotUndone extends Error {}
 
 type Provoke = (target: FaultTarget, fault: PlannedFault) => Promise<unknown>;
 
-/** Brings each fault about and undoes it; resolves when that is done. Rejects where it could not be. */
-export const provoke: Readonly<Record<FaultKind, Provoke>> = {
-  "kill-subscribers": ({ redises }) =>
-    redises.command((admin) => admin.call("CLIENT", "KILL", "TYPE", "pubsub")),
+const killSubscribers = (admin: Redis): Promise<unknown> => admin.call("CLIENT", "KILL", "TYPE", "pubsub");
 
+/** By the servers themselves, one fault at a time. */
+const byServers: Provoke = ({ redises }, { kind, choice, durationMs }) =>
+  alone(redises, () => redises.faults[kind]!(choice, durationMs));
+
+/** Brings each fault about and undoes it; resolves when that is done. Rejects where it could not be. */
+const provoke: Readonly<Record<FaultKind, Provoke>> = {
+  "stop-redis": byServers,
+  "crash-redis": byServers,
+  "fail-over": byServers,
+  "move-slot": byServers,
+  "cut-bus": byServers,
+
+  "kill-subscribers": ({ redises }) => redises.command(killSubscribers),
   "kill-commands": ({ redises }) =>
     redises.command((admin) => admin.call("CLIENT", "KILL", "TYPE", "normal")),
-
-  "cut-redis-links": async ({ slots }, fault) => proxyOf(chosen(slots, fault)).cut(),
-
-  "cut-at-reply": async ({ slots }, fault) => proxyOf(chosen(slots, fault)).cutAtReply(),
-
-  "hold-redis-link": async ({ slots }, fault) => {
-    const redis = proxyOf(chosen(slots, fault));
-    redis.hold();
-    await pause(fault.durationMs);
-    redis.release();
-  },
-
-  "cut-streams": async ({ apps }, { choice }) => {
-    for (const { clients } of apps) {
-      clients.cutAfter(() => (Math.random() < choice ? 1 + Math.floor(Math.random() * 1_500) : Infinity));
-    }
-  },
-
   "forget-scripts": ({ redises }) => redises.command((admin) => admin.script("FLUSH")),
+
+  "cut-redis-links": async (target, fault) => proxyOf(target, fault).cut(),
+  "cut-at-reply": async (target, fault) => proxyOf(target, fault).cutAtReply(),
+  "cut-at-subscribe": (target, fault) => {
+    const redis = proxyOf(target, fault);
+    redis.cutAt("subscribe");
+    const kill = (): Promise<void> => target.redises.command(killSubscribers);
+    return during(fault, kill, () => redis.forgetCuts());
+  },
+  "hold-redis-link": (target, fault) => {
+    const redis = proxyOf(target, fault);
+    return during(
+      fault,
+      () => redis.hold(),
+      () => redis.release(),
+    );
+  },
+  "refuse-links": (target, fault) => {
+    const redis = proxyOf(target, fault);
+    redis.refuse(true);
+    return during(
+      fault,
+      () => redis.cut(),
+      () => redis.refuse(false),
+    );
+  },
+
+  "cut-streams": async ({ clients }, { choice }) => {
+    for (const client of clients) if (Math.random() < choice) client.cutAfter(Math.random() * 1_500);
+  },
 
   "end-app": (target, fault) => replace(target, fault, "SIGTERM"),
   "kill-app": (target, fault) => replace(target, fault, "SIGKILL"),
+  "block-app": ({ apps }, fault) => chosen(apps, fault).ask("block", fault.durationMs),
 
-  "stop-redis": ({ redises }, { choice, durationMs }) =>
-    alone(redises, () => redises.freeze(choice, durationMs)),
+  "pause-redis": (target, fault) => {
+    const what = fault.choice < 0.7 ? "ALL" : "WRITE";
+    const pauseAll = (admin: Redis): Promise<unknown> =>
+      admin.call("CLIENT", "PAUSE", fault.durationMs + 1, what);
+    // Heard when the pause is over.
+    return byCommands(target, fault, pauseAll, (admin) => admin.client("UNPAUSE"));
+  },
 
-  "crash-redis": ({ redises }, { choice, durationMs }) =>
-    alone(redises, () => redises.crash(choice, durationMs)),
+  "limit-clients": (target, fault) => {
+    const limit = async (admin: Redis): Promise<void> => {
+      const present = Number(/connected_clients:(\d+)/.exec(await admin.info("clients"))?.[1]);
+      await admin.config("SET", "maxclients", present + Math.floor(fault.choice * 6));
+    };
+    return byCommands(target, fault, limit, (admin) => admin.config("SET", "maxclients", MAX_CLIENTS));
+  },
 
-  "fail-over": ({ redises }, { choice }) => alone(redises, () => redises.failOver(choice)),
+  "deny-channel": (target, fault) => {
+    const denied = chosen(target.channels, fault);
+    const granted = target.channels.filter((channel) => channel !== denied).map((channel) => `&${channel}`);
+    const deny = (admin: Redis): Promise<unknown> => setUser(admin, "resetchannels", ...granted);
+    return byCommands(target, fault, deny, (admin) => setUser(admin, "allchannels"));
+  },
 
-  "move-slot": ({ redises }, { choice, durationMs }) =>
-    alone(redises, () => redises.moveSlot(choice, durationMs)),
+  "limit-output": (target, fault) => {
+    const limitTo = (limit: string) => (admin: Redis) =>
+      admin.config("SET", "client-output-buffer-limit", `pubsub ${limit}`);
+    const limitAndBurst = async (admin: Redis): Promise<void> => {
+      await limitTo("65536 32768 1")(admin);
+      await target.slots.at(-1)!.ask("burst");
+    };
+    return byCommands(target, fault, limitAndBurst, limitTo("33554432 8388608 60"));
+  },
 
-  "cut-bus": ({ redises }, { choice, durationMs }) =>
-    alone(redises, () => redises.cutBus(choice, durationMs)),
+  "rotate-password": (target, fault) => {
+    const rotate = async (admin: Redis): Promise<void> => {
+      await setUser(admin, "resetpass", ">another");
+      await admin.call("CLIENT", "KILL", "USER", APP_USER.name);
+    };
+    return byCommands(target, fault, rotate, (admin) => setUser(admin, "resetpass", `>${APP_USER.password}`));
+  },
 };
+
+/** A fault as it came about; times are since the run began. */
+export interface FaultRecord extends PlannedFault {
+  readonly begunMs: number;
+  outcome: string;
+}
+
+export interface FaultLog {
+  readonly startedAt: number;
+  readonly records: FaultRecord[];
+  readonly tally: Tally;
+  readonly findings: Findings;
+}
+
+/** Brings a round's faults about, each at its time. Resolves when the round is over and all are undone. */
+export async function runFaults(
+  target: FaultTarget,
+  { lengthMs, faults }: Round,
+  log: FaultLog,
+): Promise<void> {
+  const firstAt = machineNow();
+  const run = async (fault: PlannedFault): Promise<void> => {
+    await pause(firstAt + fault.atMs - machineNow());
+    const record = { ...fault, begunMs: machineNow() - log.startedAt, outcome: "under way" };
+    log.records.push(record);
+    try {
+      await provoke[fault.kind](target, fault);
+      log.tally.add(fault.kind);
+      record.outcome = `done by ${seconds(machineNow() - log.startedAt)}`;
+    } catch (error) {
+      log.tally.add("missed");
+      record.outcome = `missed: ${(error as Error).message}`;
+      if (error instanceof NotUndone) log.findings.add("every fault can be undone", record.outcome);
+    }
+  };
+  await Promise.all([pause(lengthMs), ...faults.map(run)]);
+  // They have heard all that they were sent, also what nobody waited for any more.
+  await insist(target.redises, (admin) => admin.ping());
+}
+
+export function seconds(milliseconds: number): string {
+  return `${(milliseconds / 1_000).toFixed(2)} s`;
+}
+
+/** What is given up may take effect all the same: a fault that was begun is undone in any case. */
+async function during(
+  { durationMs }: PlannedFault,
+  begin: () => unknown,
+  undo: () => unknown,
+): Promise<void> {
+  try {
+    await begin();
+    await pause(durationMs);
+  } finally {
+    await (async () => undo())().catch((error: Error) => Promise.reject(new NotUndone(error.message)));
+  }
+}
+
+function byCommands(
+  { redises }: FaultTarget,
+  fault: PlannedFault,
+  begin: (admin: Redis) => Promise<unknown>,
+  undo: (admin: Redis) => Promise<unknown>,
+): Promise<void> {
+  return during(
+    fault,
+    () => redises.command(begin),
+    () => insist(redises, undo),
+  );
+}
+
+/** Sent until it is done; a server that was started anew has forgotten the fault besides. */
+function insist(redises: Redises, send: (admin: Redis) => Promise<unknown>): Promise<void> {
+  return until("a fault is undone", () => redises.command(send));
+}
+
+function setUser(admin: Redis, ...rules: string[]): Promise<unknown> {
+  return admin.call("ACL", "SETUSER", APP_USER.name, ...rules);
+}
 
 function replace({ apps }: FaultTarget, fault: PlannedFault, signal: "SIGTERM" | "SIGKILL"): Promise<void> {
   const slot = chosen(apps, fault);
@@ -72,20 +219,19 @@ function replace({ apps }: FaultTarget, fault: PlannedFault, signal: "SIGTERM" |
   });
 }
 
-function chosen(slots: readonly Slot[], { choice }: PlannedFault): Slot {
-  return slots[Math.floor(choice * slots.length)]!;
+function chosen<T>(all: readonly T[], { choice }: PlannedFault): T {
+  return all[Math.floor(choice * all.length)]!;
 }
 
-function proxyOf({ name, redis }: Slot): TcpProxy {
-  if (redis === null) throw new Error(`${name} has no proxy to Redis`);
-  return redis;
+function proxyOf({ linked }: FaultTarget, fault: PlannedFault): TcpProxy {
+  return chosen(linked, fault).redis!;
 }
 
 const busy = new WeakMap<object, Promise<void>>();
 
 /** A process has come back from one fault before the next is done to it. */
-async function alone(process: object, work: () => Promise<void>): Promise<void> {
-  const turn = (busy.get(process) ?? Promise.resolve()).then(work);
+async function alone(process: object, work: () => Promise<unknown>): Promise<void> {
+  const turn = (busy.get(process) ?? Promise.resolve()).then(async () => void (await work()));
   busy.set(
     process,
     turn.catch(() => {}),

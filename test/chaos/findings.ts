@@ -1,10 +1,10 @@
 /** Of each rule so many examples are kept; all are counted. */
-const MAX_EXAMPLES = 3;
+const MAX_EXAMPLES = 5;
 
 export interface Violation {
   readonly rule: string;
   readonly count: number;
-  /** In the order in which they were found; the first has all its context. */
+  /** In the order in which they were found. */
   readonly examples: readonly string[];
 }
 
@@ -12,6 +12,12 @@ export interface Violation {
 export class Findings {
   readonly #found = new Map<string, { count: number; examples: string[] }>();
   readonly #startedAt = Date.now();
+  readonly #tell: (text: string) => void;
+
+  /** The first of each rule is told at once: whoever watches need not wait for the report. */
+  constructor(tell: (text: string) => void = () => {}) {
+    this.#tell = tell;
+  }
 
   add(rule: string, example: string): void {
     let found = this.#found.get(rule);
@@ -19,6 +25,16 @@ export class Findings {
     found.count++;
     const seconds = ((Date.now() - this.#startedAt) / 1_000).toFixed(2);
     if (found.examples.length < MAX_EXAMPLES) found.examples.push(`at ${seconds} s: ${example}`);
+    if (found.count === 1) this.#tell(`did not hold: ${rule}: ${found.examples[0]}`);
+  }
+
+  /** Runs a check; what it throws is a violation, and the run goes on. */
+  async check(rule: string, check: () => Promise<unknown>): Promise<void> {
+    try {
+      await check();
+    } catch (error) {
+      this.add(rule, (error as Error).message);
+    }
   }
 
   get all(): readonly Violation[] {

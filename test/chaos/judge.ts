@@ -14,19 +14,23 @@ export interface Evidence {
   readonly places: ReadonlyMap<number, number>;
   /** The stamps of the events in the log, by their places. */
   readonly stamps: ReadonlyMap<number, number>;
-  readonly marker: Marker;
+  /** `null` for a client that was not there, and so need not have what came last. */
+  readonly marker: Marker | null;
   readonly losses: Losses;
   /** Places at which there was an event that is lost; `null` if any may be, since an uncertain one is. */
   readonly lostPlaces: ReadonlySet<number> | null;
 }
 
-/** The last event of a channel, which is published when everything is over. */
+/** An event of each channel, behind all before it: published when everything is over, or between rounds of faults. */
 export interface Marker {
   readonly code: number;
   /** 0 on a channel without history. */
   readonly offset: number;
   readonly issuedAt: number;
 }
+
+/** By channel. */
+export type Markers = Map<string, Marker>;
 
 /** Whether a client has had its chance of everything: the marker, or a gap that hides it as well. */
 export function isComplete(
@@ -35,11 +39,10 @@ export function isComplete(
   { code, offset, issuedAt }: Marker,
   { possible }: Losses,
 ): boolean {
-  const last = codes.at(-1);
-  if (last === code) return true;
+  if (codes.lastIndexOf(code) >= 0) return true;
   // It was published while the client was away, and nothing is kept for it.
   if (isLive(channel)) return Math.max(gapAt, [...spans.values()].at(-1)?.from ?? 0) >= issuedAt;
-  return (isTiny(channel) || possible) && last === GAP && offsets.at(-1)! >= offset;
+  return (isTiny(channel) || possible) && (offsets[codes.lastIndexOf(GAP)] ?? -1) >= offset;
 }
 
 export interface Finding {
@@ -88,8 +91,9 @@ function judgeNumbers(trail: Trail, evidence: Evidence): Finding | null {
     reached.set(publisher, { number, gaps, index });
   }
   const end = trail.length;
+  if (marker === null) return null;
   if (!isComplete(channel, trail, marker, losses)) {
-    return { rule: "the marker is the last", what: `it ends with ${lastOf(trail)}`, index: end };
+    return { rule: "the marker comes", what: `it ends with ${lastOf(trail)}`, index: end };
   }
   for (const publisher of ledger.publishers(channel)) {
     const last = reached.get(publisher);
@@ -140,7 +144,8 @@ function isLost(
   const stamp = stamps.get(offsets[index]!);
   if (stamp !== undefined && haveOtherStamps(stamp, received[index])) return true;
   // Of a log that is cut, what is missing at its beginning tells nothing; but nothing is behind the marker.
-  if (known === undefined) return keepsEverything(channel) || offsets[index]! > marker.offset;
+  if (known === undefined)
+    return keepsEverything(channel) || (marker !== null && offsets[index]! > marker.offset);
   return known !== codes[index];
 }
 

@@ -1,6 +1,18 @@
 import { parseEventId } from "../../lib/sse/event-id.js";
-import type { Settled } from "./member-protocol.js";
 import { codeOf, nameOf } from "./payload.js";
+
+/** One attempt to publish, once it is settled. Times are `machineNow()`. */
+export interface Settled {
+  readonly channel: string;
+  readonly publisher: number;
+  readonly number: number;
+  readonly issuedAt: number;
+  readonly settledAt: number;
+  /** What `publish()` answered; `undefined` where it rejected. */
+  readonly id: string | null | undefined;
+  /** It was sent once at the most, whatever became of it. */
+  readonly isPlain?: boolean;
+}
 
 /** An event that `publish()` has acknowledged. */
 export interface Acknowledged {
@@ -27,6 +39,7 @@ export class Ledger {
   readonly #channels = new Map<string, Map<number, Numbers>>();
   readonly #epochs = new Map<string, Set<string>>();
   readonly #unsettled = new Map<string, Unsettled[]>();
+  readonly #plain = new Set<number>();
   #acknowledged = 0;
   #uncertain = 0;
 
@@ -38,7 +51,8 @@ export class Ledger {
     return this.#uncertain;
   }
 
-  settle({ channel, publisher, number, issuedAt, settledAt, id }: Settled): void {
+  settle({ channel, publisher, number, issuedAt, settledAt, id, isPlain = false }: Settled): void {
+    if (isPlain) this.#plain.add(publisher);
     if (id === undefined) {
       this.#uncertain++;
       const unsettled = this.#unsettled.get(channel);
@@ -51,6 +65,11 @@ export class Ledger {
     const [entry] = id === null ? [] : (parseEventId(id) ?? []);
     if (entry !== undefined) this.#epochsOf(channel).add(entry.epoch);
     this.numbers(channel, publisher).set(number, { issuedAt, settledAt, offset: entry?.offset ?? null });
+  }
+
+  /** Whether what a publisher has sent can come once at the most, over one connection. */
+  sendsOnce(publisher: number): boolean {
+    return this.#plain.has(publisher);
   }
 
   /** What was rejected, and may have come all the same. */

@@ -7,21 +7,27 @@ const UNDER_WAY_MS = 10_000;
 
 /**
  * The rules of a channel without history: what was published while a stream was open comes over it, or a gap tells that
- * something is missing. What was published between two connections is lost, and an event whose answer was lost may
- * come twice.
+ * something is missing. What was published between two connections is lost. An event whose answer was lost may come twice,
+ * unless its publisher sends nothing again.
  */
 export function judgeLive(trail: Trail, evidence: Evidence): Finding | null {
   return judgeOrder(trail, evidence) ?? judgeSpans(trail, evidence);
 }
 
 function judgeOrder({ codes, connections }: Trail, { channel, ledger, losses }: Evidence): Finding | null {
-  const had = new Set<number>();
+  /** With the connection over which each came. */
+  const had = new Map<number, number>();
   const reached = new Map<number, number>();
   for (const [index, code] of codes.entries()) {
     // Another process listens to another node, which may get an event later than the node before.
     if (losses.possible && connections[index] !== connections[index - 1]) reached.clear();
-    if (code === GAP || had.has(code)) continue;
-    had.add(code);
+    if (code === GAP) continue;
+    const before = had.get(code);
+    had.set(code, connections[index]!);
+    if (before === connections[index] && ledger.sendsOnce(publisherOf(code))) {
+      return { rule: "nothing comes twice", what: nameOf(code), index };
+    }
+    if (before !== undefined) continue;
     // A node that hangs may publish late what its publisher was told had failed.
     const own = ledger.numbers(channel, publisherOf(code)).get(numberOf(code));
     if (losses.possible && own === undefined) continue;

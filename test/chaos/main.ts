@@ -1,15 +1,15 @@
 import { adviceFor, locate } from "../support/prerequisites.js";
-import { runChaos } from "./chaos.js";
-import { ArgumentError, readArguments, USAGE, type ChaosOptions } from "./options.js";
+import { ArgumentError, readArguments, type RunOptions } from "./options.js";
 import { formatReport } from "./report.js";
+import { run } from "./run.js";
 
-/** Exit codes: 0 when every event came once and in order, 1 when not, 2 for arguments that cannot be used. */
-let options: ChaosOptions;
+/** Exit codes: 0 when every rule held, 1 when one did not, 2 for arguments that cannot be used. */
+let runs: readonly RunOptions[];
 try {
-  options = readArguments(process.argv.slice(2));
+  runs = readArguments(process.argv.slice(2));
 } catch (error) {
   if (!(error instanceof ArgumentError)) throw error;
-  console.error(`${error.message}\n\n${USAGE}`);
+  console.error(error.message);
   process.exit(2);
 }
 // The processes that were started end with this one, whatever ends it.
@@ -20,7 +20,11 @@ if (program === null) {
   console.error(adviceFor("redis"));
   process.exit(1);
 }
-console.log(`seed ${options.seed}`);
-const report = await runChaos(program, options);
-console.log(formatReport(report));
-process.exit(report.violations.length === 0 ? 0 : 1);
+console.log(`seed ${runs[0]!.seed}`);
+for (const options of runs) {
+  const report = await run(program, options, (text) => console.error(text));
+  console.log(formatReport(report));
+  if (report.violations.length > 0) process.exitCode = 1;
+}
+// Whatever a failed run has left must not keep it from ending.
+process.exit();

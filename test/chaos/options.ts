@@ -5,8 +5,19 @@ const TOPOLOGIES = ["single", "cluster", "sentinel"] as const;
 /** What the servers form. */
 export type Topology = (typeof TOPOLOGIES)[number];
 
-export interface ChaosOptions {
+export type SubscriptionMode = "shared" | "dedicated";
+
+/**
+ * What a run looks for. Chaos: events that were lost, over several apps that are replaced. Soak: what stays behind, in one app
+ * that lives through the run and that clients come to without a proxy.
+ */
+export type Harness = "chaos" | "soak";
+
+export interface RunOptions {
+  readonly harness: Harness;
   readonly topology: Topology;
+  /** How streams reach Redis: of chaos, all apps but one are "shared". */
+  readonly mode: SubscriptionMode | "mixed";
   /** How long faults are done. */
   readonly seconds: number;
   readonly clients: number;
@@ -15,46 +26,87 @@ export interface ChaosOptions {
   readonly seed: number;
 }
 
-export const USAGE = `usage: npm run chaos -- [--topology single|cluster|sentinel] [--seconds 60] [--clients 300] [--publishers 20] [--seed <number>]
+const USAGE: Readonly<Record<Harness, string>> = {
+  chaos: `usage: npm run chaos -- [--topology single|cluster|sentinel] [--seconds 60] [--clients 300] [--publishers 20] [--seed <number>]
   --topology    one Redis, a Cluster, or a master that Sentinels watch (default single)
   --seconds     how long faults are done, at least 3 (default 60)
   --clients     how many clients there are, 5 to 2000 (default 300)
   --publishers  how many publishers there are, 4 to 100 (default 20)
-  --seed        a whole number; the same seed plans the same faults (default: a random one)`;
+  --seed        a whole number; the same seed plans the same faults (default: a random one)`,
+  soak: `usage: npm run soak -- [--seconds 60] [--seed <number>] [--mode shared|dedicated|both] [--clients 500]
+  --seconds   how long each mode is kept under faults, at least 3 (default 60)
+  --seed      a whole number; the same seed plans the same faults (default: a random one)
+  --mode      how streams reach Redis (default both, one after the other)
+  --clients   how many clients there are at a time, 10 to 5000 (default 500)`,
+};
 
-/** An argument that cannot be used; the message names it. */
+const OPTIONS: Readonly<Record<Harness, readonly string[]>> = {
+  chaos: ["topology", "seconds", "clients", "publishers", "seed"],
+  soak: ["seconds", "seed", "mode", "clients"],
+};
+
+const SOAK_PUBLISHERS = 6;
+
+/** An argument that cannot be used; the message names it, and says how it is done. */
 export class ArgumentError extends Error {}
 
-/** Throws `ArgumentError`. */
-export function readArguments(args: readonly string[]): ChaosOptions {
-  const { topology, seconds, clients, publishers, seed } = parse(args);
-  return {
-    topology: readTopology(topology ?? "single"),
-    seconds: readNumber("--seconds", seconds ?? "60", 3, 86_400),
-    clients: readNumber("--clients", clients ?? "300", 5, 2_000),
-    publishers: readNumber("--publishers", publishers ?? "20", 4, 100),
-    seed: readNumber("--seed", seed ?? String(Math.floor(Math.random() * 1_000_000)), 0, 2 ** 32 - 1),
-  };
-}
-
-function parse(args: readonly string[]): Readonly<Record<string, string | undefined>> {
-  const text = { type: "string" } as const;
+/** The runs that were asked for: `soak` and `chaos` (default) come first, their options behind. Throws `ArgumentError`. */
+export function readArguments(args: readonly string[]): readonly RunOptions[] {
+  const [first] = args;
+  const harness = first === "soak" ? "soak" : "chaos";
   try {
-    const options = { topology: text, seconds: text, clients: text, publishers: text, seed: text };
-    return { ...parseArgs({ args: [...args], options }).values };
+    return readRuns(harness, first === harness ? args.slice(1) : args);
   } catch (error) {
-    throw new ArgumentError((error as Error).message);
+    throw new ArgumentError(`${(error as Error).message}\n\n${USAGE[harness]}`);
   }
 }
 
-function readTopology(given: string): Topology {
-  const topology = TOPOLOGIES.find((each) => each === given);
-  if (topology !== undefined) return topology;
-  throw new ArgumentError(`expected --topology as one of ${TOPOLOGIES.join(", ")}, got "${given}"`);
+function readRuns(harness: Harness, args: readonly string[]): readonly RunOptions[] {
+  const options = Object.fromEntries(OPTIONS[harness].map((name) => [name, { type: "string" }] as const));
+  const values = parseArgs({ args: [...args], options }).values as Readonly<Record<string, string>>;
+  const number = (name: string, otherwise: number, least: number, most: number): number =>
+    readNumber(`--${name}`, values[name] ?? String(otherwise), least, most);
+  const seed = number("seed", Math.floor(Math.random() * 1_000_000), 0, 2 ** 32 - 1);
+  const seconds = number("seconds", 60, 3, 86_400);
+  if (harness === "soak") {
+    const modes = ["shared", "dedicated"] as const;
+    const mode = readOneOf("--mode", values["mode"] ?? "both", [...modes, "both"]);
+    const clients = number("clients", 500, 10, 5_000);
+    const common = {
+      harness,
+      topology: "single",
+      seconds,
+      clients,
+      publishers: SOAK_PUBLISHERS,
+      seed,
+    } as const;
+    return modes
+      .filter((each) => mode === each || mode === "both")
+      .map((each) => ({ ...common, mode: each }));
+  }
+  const topology = readOneOf("--topology", values["topology"] ?? "single", TOPOLOGIES);
+  const clients = number("clients", 300, 5, 2_000);
+  return [
+    {
+      harness,
+      topology,
+      mode: "mixed",
+      seconds,
+      clients,
+      publishers: number("publishers", 20, 4, 100),
+      seed,
+    },
+  ];
 }
 
-function readNumber(name: string, given: string, least: number, most: number): number {
+function readOneOf<Name extends string>(option: string, given: string, names: readonly Name[]): Name {
+  const name = names.find((each) => each === given);
+  if (name !== undefined) return name;
+  throw new Error(`expected ${option} as one of ${names.join(", ")}, got "${given}"`);
+}
+
+function readNumber(option: string, given: string, least: number, most: number): number {
   const value = Number(given);
   if (/^\d+$/.test(given) && value >= least && value <= most) return value;
-  throw new ArgumentError(`expected ${name} as a whole number from ${least} to ${most}, got "${given}"`);
+  throw new Error(`expected ${option} as a whole number from ${least} to ${most}, got "${given}"`);
 }

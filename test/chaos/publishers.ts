@@ -1,94 +1,168 @@
 import { setTimeout as pause } from "node:timers/promises";
 
+import { Redis } from "ioredis";
+
 import type { RedisSse } from "../../lib/index.js";
-import { Chance } from "../soak/chance.js";
-import { CHANNELS, LIVE_CHANNELS, TINY_CHANNELS } from "./channels.js";
-import { machineNow } from "./machine-clock.js";
-import type { PublisherPlan, Settled } from "./member-protocol.js";
+import { deferred } from "../support/eventually.js";
+import { Chance } from "./chance.js";
+import type { ChannelSet } from "./channels.js";
+import type { Settled } from "./ledger.js";
+import type { MemberPlan } from "./member.js";
+import { machineNow } from "./patience.js";
 import { encodePayload } from "./payload.js";
 
 /** While Redis is away: what is more is not begun. */
 const MOST_UNSETTLED = 40;
-/** Those on which there is an event now and then. */
-const STEADY_CHANNELS = [...CHANNELS, ...LIVE_CHANNELS];
 /** More than a tiny history keeps. */
 const LOUD_BURST = 25;
+const LOUD_BYTES = 24 * 1024;
 
-/** The publishers of one process. Each numbers its events, channel by channel. */
-export class Publishers {
-  readonly #service: RedisSse;
+/** How a publisher goes about it. */
+export type PublisherStyle =
+  /** One event after the other, each when the one before is settled. */
+  | "sequential"
+  /** Several at once, on one channel or two, without waiting for any. */
+  | "bursts"
+  /** More at once than a tiny history keeps. */
+  | "loud"
+  /** By PUBLISH, without this library: nothing is sent twice. On channels without history. */
+  | "plain";
+
+export interface PublisherPlan {
+  readonly id: number;
+  readonly style: PublisherStyle;
+  readonly everyMs: number;
+}
+
+/** What has an id, or answers `null` where there is no history. */
+type Send = (channel: string, data: string) => Promise<string | null>;
+
+/** Numbers its events, channel by channel, and says what became of each. */
+export class Publisher {
+  readonly #id: number;
+  readonly #send: Send;
+  readonly #isPlain: boolean;
   readonly #onSettled: (settled: Settled) => void;
+  readonly #numbers = new Map<string, number>();
+
+  constructor(id: number, send: Send, onSettled: (settled: Settled) => void, isPlain = false) {
+    this.#id = id;
+    this.#send = send;
+    this.#onSettled = onSettled;
+    this.#isPlain = isPlain;
+  }
+
+  async publish(channel: string, paddingBytes: number, send: Send = this.#send): Promise<Settled> {
+    const number = (this.#numbers.get(channel) ?? 0) + 1;
+    this.#numbers.set(channel, number);
+    const payload = { channel, publisher: this.#id, number };
+    const issuedAt = machineNow();
+    const id = await send(channel, encodePayload(payload, paddingBytes)).catch(() => undefined);
+    const settled = { ...payload, issuedAt, settledAt: machineNow(), id, isPlain: this.#isPlain };
+    this.#onSettled(settled);
+    return settled;
+  }
+}
+
+/** The publishers of one process. */
+export class Publishers {
+  readonly #channels: ChannelSet;
   readonly #stopping = new AbortController();
   readonly #running: Promise<unknown>;
+  readonly #plain: Redis | null;
+  #burst: Publisher | null = null;
 
   constructor(
     service: RedisSse,
-    plans: readonly PublisherPlan[],
-    seed: number,
+    { publishers, channels, seed, service: { redis } }: MemberPlan,
     onSettled: (settled: Settled) => void,
   ) {
-    this.#service = service;
-    this.#onSettled = onSettled;
-    this.#running = Promise.all(plans.map((plan) => this.#run(plan, new Chance(seed, plan.id))));
+    this.#channels = channels;
+    const isPlain = publishers.some(({ style }) => style === "plain");
+    this.#plain = isPlain && typeof redis === "string" ? connectPlainly(redis) : null;
+    const sendPlainly: Send = (channel, data) => this.#plain!.publish(channel, data).then(() => null);
+    const send: Send = async (channel, data) => (await service.publish(channel, { data })).id;
+    this.#running = Promise.all(
+      publishers.map((plan) => {
+        const isPlain = plan.style === "plain";
+        const publisher = new Publisher(plan.id, isPlain ? sendPlainly : send, onSettled, isPlain);
+        if (isPlain) this.#burst = publisher;
+        return this.#run(plan, publisher, new Chance(seed, plan.id));
+      }),
+    );
   }
 
   /** Begins nothing more; resolves when everything is settled. */
-  async stop(): Promise<void> {
+  async stop(): Promise<null> {
     this.#stopping.abort();
     await this.#running;
+    this.#plain?.disconnect();
+    return null;
   }
 
-  async #run({ id, style, everyMs }: PublisherPlan, chance: Chance): Promise<void> {
+  /** Publishes so much within one command that a small output limit does not admit it. */
+  async burst(): Promise<null> {
+    const [channel] = this.#channels.live;
+    const executed = deferred<null>();
+    const multi = this.#plain!.multi();
+    const send: Send = (channel, data) => {
+      multi.publish(channel, data);
+      return executed.promise;
+    };
+    const all = Array.from({ length: 20 }, () => this.#burst!.publish(channel!, 8 * 1024, send));
+    multi.exec().then(() => executed.resolve(null), executed.reject);
+    await Promise.all(all);
+    return null;
+  }
+
+  async #run({ style, everyMs }: PublisherPlan, publisher: Publisher, chance: Chance): Promise<void> {
     const { signal } = this.#stopping;
-    const unsettled = new Set<Promise<void>>();
-    const numbers = new Map<string, number>();
-    const publish = (channel: string): Promise<void> => {
-      const number = (numbers.get(channel) ?? 0) + 1;
-      numbers.set(channel, number);
-      const publication = this.#publish({ channel, publisher: id, number }, chance);
+    const unsettled = new Set<Promise<unknown>>();
+    const publish = (channel: string): Promise<unknown> => {
+      const isLong = this.#channels.loud.includes(channel);
+      const few = chance.is(0.02) ? chance.whole(4_000, 9_000) : chance.whole(0, 250);
+      const publication = publisher.publish(channel, isLong ? LOUD_BYTES : few);
       unsettled.add(publication);
       return publication.finally(() => unsettled.delete(publication));
     };
     while (!signal.aborted) {
-      if (style === "sequential") await publish(chance.oneOf(STEADY_CHANNELS));
+      const channels = this.#channelsOf(style, chance);
+      if (style === "sequential") await publish(channels[0]!);
       else if (unsettled.size < MOST_UNSETTLED) {
-        for (const channel of burst(style, chance)) {
+        for (const channel of channels) {
           void publish(channel);
           // Some are written together, and some one by one.
           if (chance.is(0.3)) await new Promise(setImmediate);
         }
       }
-      const part = chance.between(0.2, 1.8);
-      await pause(everyMs * part, undefined, { signal }).catch(() => {});
+      await pause(everyMs * chance.between(0.2, 1.8), undefined, { signal }).catch(() => {});
     }
     await Promise.all(unsettled);
   }
 
-  async #publish(payload: Omit<Settled, "issuedAt" | "settledAt" | "id">, chance: Chance): Promise<void> {
-    const paddingBytes = chance.is(0.02) ? chance.whole(4_000, 9_000) : chance.whole(0, 250);
-    const data = encodePayload(payload, paddingBytes);
-    const issuedAt = machineNow();
-    let id: string | null | undefined;
-    let fault: string | undefined;
-    try {
-      ({ id } = await this.#service.publish(payload.channel, { data }));
-    } catch (error) {
-      fault = (error as Error).message;
-    }
-    this.#onSettled({
-      ...payload,
-      issuedAt,
-      settledAt: machineNow(),
-      id,
-      ...(fault !== undefined && { fault }),
-    });
+  /** The channels of the events that are published at once. */
+  #channelsOf(style: PublisherStyle, chance: Chance): readonly string[] {
+    const { kept, tiny, live, loud } = this.#channels;
+    if (style === "plain") return [chance.oneOf(chance.is(0.25) ? loud : live)];
+    // Those on which there is an event now and then.
+    // What is missing of a log is read again: what is missing of a live channel shows more.
+    const steady = chance.is(0.3) ? live : kept.length > 0 ? kept : live;
+    const channels = style === "loud" ? tiny : steady;
+    const two = [chance.oneOf(channels), chance.oneOf(channels)];
+    const count = { loud: LOUD_BURST, bursts: chance.whole(1, 8), sequential: 1 }[style];
+    return Array.from({ length: count }, () => (chance.is(0.8) ? two[0]! : two[1]!));
   }
 }
 
-/** The channels of the events that are published at once. */
-function burst(style: "bursts" | "loud", chance: Chance): readonly string[] {
-  const [most, channels] = style === "loud" ? [LOUD_BURST, TINY_CHANNELS] : [8, STEADY_CHANNELS];
-  const two = [chance.oneOf(channels), chance.oneOf(channels)];
-  const count = style === "loud" ? most : chance.whole(1, most);
-  return Array.from({ length: count }, () => (chance.is(0.8) ? two[0]! : two[1]!));
+/** Nothing is sent twice and nothing is kept for later: an event is published once, in its turn, or not. */
+function connectPlainly(url: string): Redis {
+  const client = new Redis(url, {
+    connectionName: "test:publisher",
+    retryStrategy: () => 100,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+  });
+  client.on("error", () => {});
+  return client;
 }

@@ -1,17 +1,17 @@
 import { setTimeout as pause } from "node:timers/promises";
 
-import type { Cluster, Redis } from "ioredis";
+import { Redis, type Cluster } from "ioredis";
 
 import { historyKeys } from "../../lib/history/history-keys.js";
 import { RedisCluster, type ClusterNode } from "../support/redis-cluster.js";
 import { RedisSentinel } from "../support/redis-sentinel.js";
 import { RedisServer } from "../support/redis-server.js";
-import { until, within } from "../soak/patience.js";
-import { CHANNELS } from "./channels.js";
+import { CHANNELS, type RedisAddress } from "./channels.js";
+import type { FaultKind } from "./fault-plan.js";
+import { APP_USER } from "./faults.js";
 import type { Window } from "./losses.js";
-import { machineNow } from "./machine-clock.js";
 import type { Topology } from "./options.js";
-import type { RedisAddress } from "./redis-address.js";
+import { machineNow, until, within } from "./patience.js";
 
 /** An event that was acknowledged survives a crash: without that nothing could be asked of a crash. */
 const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
@@ -20,6 +20,8 @@ const PATIENCE_MS = 2_000;
 /** A Sentinel looks at a replica every ten seconds. */
 const WATCHED_MS = 30_000;
 const LINKED_MS = 20_000;
+/** Before and after the Sentinels tell of another master, the old one and the new one may both take writes. */
+const SWITCH_MS = 12_000;
 /** The connections are killed with the failover, and what was paused with them. */
 const PAUSE_MS = 10_000;
 
@@ -39,11 +41,9 @@ export interface Redises {
   /** Asks each server that answers. */
   command(send: (admin: Redis) => Promise<unknown>): Promise<void>;
   /** Each of these resolves when the servers are whole again. */
-  crash(choice: number, durationMs: number): Promise<void>;
-  freeze(choice: number, durationMs: number): Promise<void>;
-  failOver(choice: number): Promise<void>;
-  moveSlot(choice: number, durationMs: number): Promise<void>;
-  cutBus(choice: number, durationMs: number): Promise<void>;
+  readonly faults: Partial<
+    Readonly<Record<FaultKind, (choice: number, durationMs: number) => Promise<unknown>>>
+  >;
   stop(): Promise<void>;
 }
 
@@ -53,7 +53,10 @@ export function startRedises(program: string, topology: Topology): Promise<Redis
 }
 
 async function startSingle(program: string): Promise<Redises> {
-  const server = await RedisServer.start(program, DURABLE);
+  const { name, password } = APP_USER;
+  // Known from the start: a server that has crashed would otherwise refuse the apps before it knows their user.
+  const user = ["--user", name, "on", `>${password}`, "~*", "&*", "+@all"];
+  const server = await RedisServer.start(program, [...DURABLE, ...user]);
   return {
     address: server.url,
     port: server.port,
@@ -64,19 +67,18 @@ async function startSingle(program: string): Promise<Redises> {
     losing: [],
     deaf: [],
     command: (send) => askAll([server.admin], send),
-    async crash(_, durationMs) {
-      await server.kill();
-      await pause(durationMs);
-      await server.boot();
+    faults: {
+      async "crash-redis"(_, durationMs) {
+        await server.kill();
+        await pause(durationMs);
+        await server.boot();
+      },
+      async "stop-redis"(_, durationMs) {
+        server.signal("SIGSTOP");
+        await pause(durationMs);
+        server.signal("SIGCONT");
+      },
     },
-    async freeze(_, durationMs) {
-      server.signal("SIGSTOP");
-      await pause(durationMs);
-      server.signal("SIGCONT");
-    },
-    failOver: () => notThere("another server"),
-    moveSlot: () => notThere("another server"),
-    cutBus: () => notThere("another server"),
     stop: () => server.stop(),
   };
 }
@@ -102,43 +104,45 @@ async function startCluster(program: string): Promise<Redises> {
         cluster.alive.map(({ admin }) => admin),
         send,
       ),
-    async crash(choice, durationMs) {
-      const node = await chooseNode(choice);
-      await during(losing, async () => {
-        await node.kill();
-        await pause(durationMs);
-        await cluster.heal();
-      });
-    },
-    async freeze(choice, durationMs) {
-      const node = await chooseNode(choice);
-      await during(losing, async () => {
-        node.freeze();
-        await pause(durationMs);
-        await cluster.heal();
-      });
-    },
-    async failOver(choice) {
-      await cluster.failover(await cluster.replicaOf(chosen(await cluster.masters(), choice)));
-    },
-    async moveSlot(choice, durationMs) {
-      const { log } = historyKeys("sse:", chosen(CHANNELS, choice));
-      const from = await cluster.masterOf(log);
-      const others = (await cluster.masters()).filter((node) => node !== from);
-      await cluster.migrateSlot(log, chosen(others, (choice * CHANNELS.length) % 1), durationMs);
-    },
-    async cutBus(choice, durationMs) {
-      const masters = await cluster.masters();
-      const node = await chooseNode(choice);
-      const others = cluster.nodes.filter((other) => other !== node);
-      const part = (choice * 100) % 1;
-      const window = await during(deaf, async () => {
-        // Half of the time from all others, else from one: then nobody takes over.
-        cluster.cutBus(node, part < 0.5 ? others : [chosen(others, part * 2 - 1)]);
-        await pause(durationMs);
-        await cluster.heal();
-      });
-      if ((await cluster.masters()).some((master) => !masters.includes(master))) losing.push(window);
+    faults: {
+      async "crash-redis"(choice, durationMs) {
+        const node = await chooseNode(choice);
+        await during(losing, async () => {
+          await node.kill();
+          await pause(durationMs);
+          await cluster.heal();
+        });
+      },
+      async "stop-redis"(choice, durationMs) {
+        const node = await chooseNode(choice);
+        await during(losing, async () => {
+          node.freeze();
+          await pause(durationMs);
+          await cluster.heal();
+        });
+      },
+      async "fail-over"(choice) {
+        await cluster.failover(await cluster.replicaOf(chosen(await cluster.masters(), choice)));
+      },
+      async "move-slot"(choice, durationMs) {
+        const { log } = historyKeys("sse:", chosen(CHANNELS, choice));
+        const from = await cluster.masterOf(log);
+        const others = (await cluster.masters()).filter((node) => node !== from);
+        await cluster.migrateSlot(log, chosen(others, (choice * CHANNELS.length) % 1), durationMs);
+      },
+      async "cut-bus"(choice, durationMs) {
+        const masters = await cluster.masters();
+        const node = await chooseNode(choice);
+        const others = cluster.nodes.filter((other) => other !== node);
+        const part = (choice * 100) % 1;
+        const window = await during(deaf, async () => {
+          // Half of the time from all others, else from one: then nobody takes over.
+          cluster.cutBus(node, part < 0.5 ? others : [chosen(others, part * 2 - 1)]);
+          await pause(durationMs);
+          await cluster.heal();
+        });
+        if ((await cluster.masters()).some((master) => !masters.includes(master))) losing.push(window);
+      },
     },
     stop: () => cluster.stop(),
   };
@@ -158,6 +162,15 @@ async function startSentinel(program: string): Promise<Redises> {
     };
     await until("all but one follow the master", attempt, LINKED_MS);
   };
+  // On a busy machine the Sentinels replace a master that was only slow, or that has just come back.
+  const sentinel = new Redis(rig.options.sentinels[0]!);
+  sentinel.on("error", () => {});
+  sentinel.on("message", () => {
+    if (losing.some(({ to }) => to === Infinity)) return;
+    losing.push({ from: machineNow() - SWITCH_MS, to: machineNow() + SWITCH_MS });
+    void follow().catch(() => {});
+  });
+  await sentinel.subscribe("+switch-master");
   return {
     address: rig.options,
     port: null,
@@ -172,41 +185,44 @@ async function startSentinel(program: string): Promise<Redises> {
         rig.servers.filter((server) => server.running && server !== frozen).map(({ admin }) => admin),
         send,
       ),
-    async crash(_, durationMs) {
-      await rig.untilWatched(WATCHED_MS);
-      await during(losing, async () => {
-        const server = await rig.killMaster();
-        await pause(durationMs);
-        await server.boot();
-        // It comes back as what it was started as, and was another by now.
-        if ((await rig.master()) === server) await server.admin.replicaof("NO", "ONE");
-        await follow();
-      });
+    faults: {
+      async "crash-redis"(_, durationMs) {
+        await rig.untilWatched(WATCHED_MS);
+        await during(losing, async () => {
+          const server = await rig.killMaster();
+          await pause(durationMs);
+          await server.boot();
+          // It comes back as what it was started as, and was another by now.
+          if ((await rig.master()) === server) await server.admin.replicaof("NO", "ONE");
+          await follow();
+        });
+      },
+      async "stop-redis"(_, durationMs) {
+        await rig.untilWatched(WATCHED_MS);
+        await during(losing, async () => {
+          frozen = await rig.freezeMaster();
+          await pause(durationMs);
+          rig.thaw();
+          frozen = null;
+          await follow();
+        });
+      },
+      async "fail-over"() {
+        await rig.untilWatched(WATCHED_MS);
+        // The Sentinels promote the replica while the old master still takes writes: an operator stops these first.
+        const server = await rig.master();
+        await server.admin.call("CLIENT", "PAUSE", PAUSE_MS, "WRITE");
+        await until("the replica has everything", () => expectSame(rig.servers), LINKED_MS);
+        await during(losing, async () => {
+          await rig.failover();
+          await follow();
+        });
+      },
     },
-    async freeze(_, durationMs) {
-      await rig.untilWatched(WATCHED_MS);
-      await during(losing, async () => {
-        frozen = await rig.freezeMaster();
-        await pause(durationMs);
-        rig.thaw();
-        frozen = null;
-        await follow();
-      });
+    stop: () => {
+      sentinel.disconnect();
+      return rig.stop();
     },
-    async failOver() {
-      await rig.untilWatched(WATCHED_MS);
-      // The Sentinels promote the replica while the old master still takes writes: an operator stops these first.
-      const server = await rig.master();
-      await server.admin.call("CLIENT", "PAUSE", PAUSE_MS, "WRITE");
-      await until("the replica has everything", () => expectSame(rig.servers), LINKED_MS);
-      await during(losing, async () => {
-        await rig.failover();
-        await follow();
-      });
-    },
-    moveSlot: () => notThere("a slot"),
-    cutBus: () => notThere("a cluster bus"),
-    stop: () => rig.stop(),
   };
 }
 
@@ -251,10 +267,6 @@ async function during(windows: Window[], work: () => Promise<void>): Promise<Win
 
 async function askAll(admins: readonly Redis[], send: (admin: Redis) => Promise<unknown>): Promise<void> {
   await Promise.all(admins.map((admin) => within(PATIENCE_MS, send(admin))));
-}
-
-function notThere(what: string): Promise<never> {
-  return Promise.reject(new Error(`there is not ${what}`));
 }
 
 function chosen<T>(all: readonly T[], choice: number): T {

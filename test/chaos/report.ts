@@ -1,43 +1,52 @@
-import type { Tally } from "../soak/tally.js";
-import { seconds, type FaultRecord } from "./fault-runner.js";
+import { seconds, type FaultRecord } from "./faults.js";
 import type { Violation } from "./findings.js";
-import type { ChaosOptions } from "./options.js";
+import type { Ledger } from "./ledger.js";
+import type { RunOptions } from "./options.js";
+import { MAX_HEAP_GROWTH_BYTES, type ResourceJudge } from "./resource-judge.js";
+import type { Tally } from "./tally.js";
 
-export interface ChaosReport {
-  readonly options: ChaosOptions;
+export interface Report {
+  readonly options: RunOptions;
   readonly violations: readonly Violation[];
   /** Connections, and what came over them. */
   readonly tally: Tally;
   readonly faults: Tally;
   readonly faultRecords: readonly FaultRecord[];
-  readonly acknowledged: number;
-  readonly uncertain: number;
+  readonly ledger: Pick<Ledger, "acknowledged" | "uncertain">;
   /** Of those that were acknowledged: gone with a server from which another took over. */
   readonly lost: number;
+  readonly resources: Pick<ResourceJudge, "closed" | "mostRedisSockets" | "heapGrowthBytes">;
   /** What the apps say of themselves, where somebody did not catch up. */
   readonly appStatus: readonly string[];
   readonly tookMs: number;
 }
 
 /** A report in words; one of a failed run holds all that is needed to look into it. */
-export function formatReport(report: ChaosReport): string {
-  const { options, violations, tally, faults, acknowledged, uncertain, lost, tookMs } = report;
-  const { topology, clients, publishers, seed } = options;
+export function formatReport(report: Report): string {
+  const { options, violations, tally, faults, ledger, lost, resources, tookMs } = report;
+  const { harness, topology, mode, clients, publishers, seed } = options;
+  const told = topology === "single" ? "" : ", or was told as lost";
   const held =
-    topology === "single"
-      ? "every event came once, in order"
-      : "every event came once, in order, or was told as lost";
+    harness === "soak" ? "every rule held" : `every event came once, in order${told}; nothing stayed behind`;
+  const what = harness === "soak" ? mode : `${topology}, ${publishers} publishers`;
   const lines = [
-    `seed ${seed}, ${topology}, ${options.seconds} s of faults, ${clients} clients, ${publishers} publishers: ${violations.length === 0 ? held : "FAILED"}`,
-    `  published   ${acknowledged} acknowledged, ${uncertain} uncertain, ${lost} lost; ${seconds(tookMs)} in all`,
+    `seed ${seed}, ${what}, ${options.seconds} s of faults, ${clients} clients: ${violations.length === 0 ? held : "FAILED"}`,
+    `  published   ${ledger.acknowledged} acknowledged, ${ledger.uncertain} uncertain, ${lost} lost; ${seconds(tookMs)} in all`,
     `  clients     ${tally.text}`,
-    `  faults      ${faults.text}`,
+    `  faults      ${faults.total}: ${faults.text}`,
+    `  closed      ${resources.closed.text}`,
   ];
+  if (harness === "soak") {
+    const kib = (bytes: number): number => Math.round(bytes / 1_024);
+    lines.push(
+      `  app         at most ${resources.mostRedisSockets} sockets to Redis; its heap grew by ${kib(resources.heapGrowthBytes)} of ${kib(MAX_HEAP_GROWTH_BYTES)} KiB`,
+    );
+  }
   return (violations.length === 0 ? lines : [...lines, ...failures(report)]).join("\n");
 }
 
-function failures({ violations, faultRecords, appStatus, options }: ChaosReport): readonly string[] {
-  const { topology, clients, publishers, seed } = options;
+function failures({ violations, faultRecords, appStatus, options }: Report): readonly string[] {
+  const { harness, topology, mode, clients, publishers, seed } = options;
   const lines = ["  what did not hold:"];
   for (const { rule, count, examples } of violations) {
     lines.push(`    ${rule}: ${count} times`);
@@ -45,12 +54,11 @@ function failures({ violations, faultRecords, appStatus, options }: ChaosReport)
   }
   lines.push(...appStatus.map((line) => `    ${line}`), "  the faults:");
   for (const { begunMs, kind, durationMs, choice, outcome } of faultRecords) {
-    lines.push(
-      `  ${seconds(begunMs).padStart(10)}  ${kind} for ${durationMs} ms (${choice.toFixed(3)}): ${outcome}`,
-    );
+    const when = seconds(begunMs).padStart(10);
+    lines.push(`  ${when}  ${kind} for ${durationMs} ms (${choice.toFixed(3)}): ${outcome}`);
   }
-  lines.push(
-    `  once more: npm run chaos -- --topology ${topology} --seconds ${options.seconds} --clients ${clients} --publishers ${publishers} --seed ${seed}`,
-  );
+  const own = harness === "soak" ? `--mode ${mode}` : `--topology ${topology} --publishers ${publishers}`;
+  const sizes = `--seconds ${options.seconds} --clients ${clients} --seed ${seed}`;
+  lines.push(`  once more: npm run ${harness} -- ${own} ${sizes}`);
   return lines;
 }

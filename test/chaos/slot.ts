@@ -1,61 +1,123 @@
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+
+import { deferred } from "../support/eventually.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
-import { serviceOptions } from "./channels.js";
-import { CutProxy } from "./cut-proxy.js";
-import type { PublisherPlan } from "./member-protocol.js";
-import type { RedisAddress } from "./redis-address.js";
-import { MemberProcess, type MemberHandlers } from "./member-process.js";
+import type { Settled } from "./ledger.js";
+import type { Answers, MemberMessage, MemberPlan, MemberRequest, Question } from "./member.js";
+import { within } from "./patience.js";
+
+const MEMBER = fileURLToPath(new URL("./member.js", import.meta.url));
+
+/** Of what a process prints, the last characters are kept for the report. */
+const MAX_OUTPUT = 4_000;
+
+export interface MemberHandlers {
+  onSettled(settled: Settled): void;
+  onTrouble(trouble: string): void;
+}
+
+/** A process, seen from outside. */
+class Member {
+  readonly port: number;
+  /** Resolves when it has ended. */
+  readonly exited: Promise<void>;
+  output = "";
+  readonly #child: ChildProcess;
+  readonly #waiting = new Map<number, (answer: Answers[Question]) => void>();
+  #nextId = 0;
+
+  private constructor(child: ChildProcess, port: number, handlers: MemberHandlers) {
+    this.#child = child;
+    this.port = port;
+    for (const stream of [child.stdout!, child.stderr!]) {
+      stream.setEncoding("utf8").on("data", (chunk: string) => {
+        this.output = (this.output + chunk).slice(-MAX_OUTPUT);
+      });
+    }
+    child.on("message", (message: MemberMessage) => {
+      if ("settled" in message) handlers.onSettled(message.settled);
+      else if ("trouble" in message) handlers.onTrouble(message.trouble);
+      else if ("id" in message) this.#waiting.get(message.id)?.(message.answer);
+    });
+    this.exited = once(child, "exit").then(([code]: (number | NodeJS.Signals | null)[]) => {
+      if (code !== null && code !== 0) handlers.onTrouble(`it ended with ${code}: ${this.output}`);
+    });
+  }
+
+  static async start(plan: MemberPlan, handlers: MemberHandlers): Promise<Member> {
+    const child = fork(MEMBER, [JSON.stringify(plan)], {
+      execArgv: ["--expose-gc"],
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+    });
+    const [message] = (await once(child, "message")) as [MemberMessage];
+    if (!("port" in message)) throw new Error(`a process did not start: ${JSON.stringify(message)}`);
+    return new Member(child, message.port, handlers);
+  }
+
+  /** Rejects when the process has ended. */
+  async ask<Name extends Question>(question: Name, argument: number): Promise<Answers[Name]> {
+    const { promise, resolve, reject } = deferred<Answers[Name]>();
+    const request: MemberRequest = { id: this.#nextId++, question, argument };
+    this.#waiting.set(request.id, resolve as (answer: Answers[Question]) => void);
+    void this.exited.then(() => reject(new Error("the process has ended")));
+    this.#child.send(request, (error) => error && reject(error));
+    return promise.finally(() => this.#waiting.delete(request.id));
+  }
+
+  signal(signal: "SIGTERM" | "SIGKILL"): void {
+    this.#child.kill(signal);
+  }
+}
 
 export interface SlotOptions {
   readonly name: string;
-  readonly address: RedisAddress;
+  readonly isDedicated: boolean;
   /** Of the one server that a proxy is put before; `null` for none. */
   readonly redisPort: number | null;
-  readonly serves: boolean;
-  readonly subscriptions: "shared" | "dedicated";
   /** Of each process that comes: its publishers are others than those of the one before. */
-  readonly nextPublishers: () => readonly PublisherPlan[];
-  readonly seed: number;
+  readonly nextPlan: (redisUrl: string | null) => MemberPlan;
   readonly handlers: MemberHandlers;
 }
 
-/** A place in the cluster: one process after another, between a proxy to Redis and one to its clients. */
+/** A place in the cluster: one process after another, behind a proxy to Redis. */
 export class Slot {
   readonly name: string;
+  readonly isDedicated: boolean;
   /** The way to Redis; `null` where there are several servers, which clients find by themselves. */
   readonly redis: TcpProxy | null;
-  readonly clients: CutProxy;
+  /** Where clients come to; nobody is there while there is no process. */
+  port = 0;
   readonly #options: SlotOptions;
-  #member: MemberProcess | null = null;
-  #generation = 0;
+  #member: Member | null = null;
 
-  private constructor(options: SlotOptions, redis: TcpProxy | null, clients: CutProxy) {
+  private constructor(options: SlotOptions, redis: TcpProxy | null) {
     this.name = options.name;
+    this.isDedicated = options.isDedicated;
     this.#options = options;
     this.redis = redis;
-    this.clients = clients;
   }
 
   static async start(options: SlotOptions): Promise<Slot> {
     const { redisPort } = options;
-    const redis = redisPort === null ? null : await TcpProxy.start(redisPort);
-    const slot = new Slot(options, redis, await CutProxy.start());
+    const slot = new Slot(options, redisPort === null ? null : await TcpProxy.start(redisPort));
     await slot.boot();
     return slot;
   }
 
+  /** What its process has printed. */
+  get output(): string {
+    return this.#member?.output ?? "";
+  }
+
   async boot(): Promise<void> {
-    const { handlers, serves, subscriptions, nextPublishers, seed } = this.#options;
-    const plan = {
-      service: serviceOptions(this.redis?.url ?? this.#options.address, subscriptions),
-      serves,
-      publishers: nextPublishers(),
-      seed: seed + this.#generation++,
-    };
-    this.#member = await MemberProcess.start(plan, {
+    const { handlers, nextPlan } = this.#options;
+    this.#member = await Member.start(nextPlan(this.redis?.url ?? null), {
       onSettled: (settled) => handlers.onSettled(settled),
       onTrouble: (trouble) => handlers.onTrouble(`${this.name}: ${trouble}`),
     });
-    if (serves) this.clients.upstreamPort = this.#member.port;
+    this.port = this.#member.port;
   }
 
   /** Ends the process as it is meant to be ended, or at once. */
@@ -63,28 +125,22 @@ export class Slot {
     const member = this.#member;
     if (member === null) return;
     this.#member = null;
-    this.clients.upstreamPort = null;
     member.signal(signal);
-    const timer = setTimeout(() => {
+    await within(timeoutMs, member.exited).catch(() => {
       this.#options.handlers.onTrouble(`${this.name}: it does not end within ${timeoutMs} ms of ${signal}`);
       member.signal("SIGKILL");
-    }, timeoutMs);
-    await member.exited;
-    clearTimeout(timer);
+      return member.exited;
+    });
   }
 
-  beQuiet(): Promise<void> {
-    return this.#member?.beQuiet() ?? Promise.resolve();
-  }
-
-  status(): Promise<unknown> {
-    return this.#member?.status() ?? Promise.resolve("there is no process");
+  async ask<Name extends Question>(question: Name, argument = 0): Promise<Answers[Name]> {
+    if (this.#member === null) throw new Error("there is no process");
+    return this.#member.ask(question, argument);
   }
 
   /** Never rejects. */
   async stop(): Promise<void> {
     await this.end("SIGKILL", 10_000);
     await this.redis?.close();
-    await this.clients.close();
   }
 }

@@ -1,4 +1,4 @@
-import { machineNow } from "./machine-clock.js";
+import { machineNow } from "./patience.js";
 
 /** In place of an event's code: the client was told that something is missing here. */
 export const GAP = -1;

@@ -1,52 +1,61 @@
-import type { FaultTarget } from "./faults.js";
-import type { MemberHandlers } from "./member-process.js";
-import type { PublisherPlan, PublisherStyle } from "./member-protocol.js";
-import type { ChaosOptions } from "./options.js";
+import { allOf, channelsOf, serviceOptions } from "./channels.js";
+import { APP_USER, type FaultTarget } from "./faults.js";
+import type { RunOptions } from "./options.js";
+import type { PublisherPlan, PublisherStyle } from "./publishers.js";
 import { startRedises } from "./redises.js";
-import { Slot } from "./slot.js";
+import { Slot, type MemberHandlers } from "./slot.js";
 
-const APPS = 4;
-/** Processes that only publish. */
-const SENDERS = 2;
 /** Every so many milliseconds there is an event, and a burst on a tiny channel. */
 const EVENT_EVERY_MS = 12;
 const LOUD_EVERY_MS = 250;
 const EVENTS_OF_A_BURST = 4;
 
-export interface World extends FaultTarget {
-  beQuiet(): Promise<void>;
+export interface World extends Omit<FaultTarget, "clients"> {
   /** Ends whatever still runs. */
   stop(): Promise<void>;
 }
 
+/** The processes and the servers of a run. */
 export async function startWorld(
   program: string,
-  options: ChaosOptions,
+  options: RunOptions,
   handlers: MemberHandlers,
 ): Promise<World> {
+  const isSoak = options.harness === "soak";
+  // Besides those that serve streams there are some that only publish.
+  const [apps, senders] = isSoak ? [1, 1] : [4, 2];
   const redises = await startRedises(program, options.topology);
-  const nextPublishers = planPublishers(options.publishers);
-  const slots = await Promise.all(
-    Array.from({ length: APPS + SENDERS }, (_, index) =>
-      Slot.start({
-        name: index < APPS ? `app ${index}` : `sender ${index - APPS}`,
-        address: redises.address,
-        redisPort: redises.port,
-        serves: index < APPS,
-        subscriptions: index === APPS - 1 ? "dedicated" : "shared",
-        nextPublishers: () => nextPublishers(index),
-        seed: options.seed + 1_000 * index,
-        handlers,
+  const channels = channelsOf(options);
+  const publishersOf = planPublishers(options, isSoak ? senders : apps + senders);
+  const startSlot = (index: number): Promise<Slot> => {
+    const serves = index < apps;
+    let generation = 0;
+    const { mode } = options;
+    const subscriptions = mode === "mixed" ? (index === apps - 1 ? "dedicated" : "shared") : mode;
+    const isDedicated = subscriptions === "dedicated";
+    return Slot.start({
+      name: serves ? `app ${index}` : `sender ${index - apps}`,
+      // The publishers of the soak go past whatever is done to the app's links.
+      isDedicated,
+      redisPort: isSoak && !serves ? null : redises.port,
+      nextPlan: (redisUrl) => ({
+        service: serviceOptions(asUser(redisUrl) ?? redises.address, subscriptions, options),
+        serves,
+        // From the last slot on: those that only publish have the loud ones, which then live through the run.
+        publishers: publishersOf(apps + senders - 1 - index),
+        channels,
+        seed: options.seed + 1_000 * index + generation++,
       }),
-    ),
-  );
+      handlers,
+    });
+  };
+  const slots = await Promise.all(Array.from({ length: apps + senders }, (_, index) => startSlot(index)));
   return {
     redises,
     slots,
-    apps: slots.slice(0, APPS),
-    async beQuiet() {
-      await Promise.all(slots.map((slot) => slot.beQuiet()));
-    },
+    apps: slots.slice(0, apps),
+    linked: slots.filter(({ redis }) => redis !== null),
+    channels: allOf(channels),
     async stop() {
       await Promise.all(slots.map((slot) => slot.stop()));
       await redises.stop();
@@ -54,21 +63,32 @@ export async function startWorld(
   };
 }
 
+function asUser(redisUrl: string | null): string | null {
+  return redisUrl && redisUrl.replace("//", `//${APP_USER.name}:${APP_USER.password}@`);
+}
+
 /** Shares the publishers out among the processes; each process that comes gets publishers with ids of their own. */
-function planPublishers(count: number): (slot: number) => readonly PublisherPlan[] {
-  const loud = Math.max(1, Math.round(count / 10));
-  const styles: readonly PublisherStyle[] = Array.from({ length: count }, (_, index) =>
-    index < loud ? "loud" : index % 2 === 0 ? "bursts" : "sequential",
-  );
+function planPublishers(
+  { harness, mode, publishers: count }: RunOptions,
+  processes: number,
+): (process: number) => readonly PublisherPlan[] {
+  const few = Math.max(1, Math.round(count / 10));
+  const rare: readonly PublisherStyle[] =
+    harness === "chaos" ? ["loud"] : mode === "shared" ? ["plain"] : ["plain", "loud"];
+  const styles = Array.from({ length: count }, (_, index): PublisherStyle => {
+    if (index < few * rare.length) return rare[index % rare.length]!;
+    return index % 2 === 0 ? "bursts" : "sequential";
+  });
+  const others = count - few * rare.length;
   const everyMs: Readonly<Record<PublisherStyle, number>> = {
-    loud: LOUD_EVERY_MS * loud,
-    bursts: EVENT_EVERY_MS * (count - loud) * EVENTS_OF_A_BURST,
-    sequential: EVENT_EVERY_MS * (count - loud),
+    loud: LOUD_EVERY_MS * few,
+    plain: EVENT_EVERY_MS * few,
+    bursts: EVENT_EVERY_MS * others * EVENTS_OF_A_BURST,
+    sequential: EVENT_EVERY_MS * others,
   };
   let lastId = 0;
-  // From the last slot on: those that only publish have the loud ones, which then live through the run.
-  return (slot) =>
+  return (process) =>
     styles
-      .filter((_, index) => APPS + SENDERS - 1 - (index % (APPS + SENDERS)) === slot)
+      .filter((_, index) => index % processes === process)
       .map((style) => ({ id: ++lastId, style, everyMs: everyMs[style] }));
 }

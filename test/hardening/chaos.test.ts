@@ -1,9 +1,28 @@
 import { expect } from "chai";
 
-import { runChaos } from "../chaos/chaos.js";
+import type { FaultKind } from "../chaos/fault-plan.js";
 import { readArguments } from "../chaos/options.js";
 import { formatReport } from "../chaos/report.js";
+import { run } from "../chaos/run.js";
 import { need } from "../support/prerequisites.js";
+
+/**
+ * The seeds are those whose plans have all that can be done to a topology, and no master that wakes after it was replaced: what
+ * such a one acknowledges is lost, and may be lost untold where others have filled its places (`docs/protocol.md`).
+ */
+const RUNS: readonly (readonly [args: string, events: string, kinds: readonly FaultKind[]])[] = [
+  ["--topology single --seconds 8 --clients 60", "gap events", ["kill-app", "crash-redis", "cut-streams"]],
+  [
+    "--topology cluster --seed 237 --seconds 20 --clients 40",
+    "message events",
+    ["crash-redis", "stop-redis", "fail-over", "cut-bus"],
+  ],
+  [
+    "--topology sentinel --seed 8 --seconds 20 --clients 40",
+    "message events",
+    ["crash-redis", "stop-redis", "fail-over"],
+  ],
+];
 
 describe("chaos, for a short time", () => {
   let program: string;
@@ -12,14 +31,19 @@ describe("chaos, for a short time", () => {
     program = await need("redis", this);
   });
 
-  it("every event comes once and in order, whatever happens to Redis, links and processes", async () => {
-    const options = readArguments(["--seconds", "8", "--clients", "60", "--publishers", "8"]);
-    const report = await runChaos(program, options);
-    expect(report.violations, formatReport(report)).to.deep.equal([]);
-    // A run in which nothing happened would hold as well.
-    expect(report.acknowledged, formatReport(report)).to.be.greaterThan(200);
-    expect(report.tally.of("resumptions"), formatReport(report)).to.be.greaterThan(100);
-    expect(report.tally.of("gap events"), formatReport(report)).to.be.greaterThan(0);
-    expect(report.faults.total, formatReport(report)).to.be.greaterThan(10);
-  }).timeout(240_000);
+  for (const [args, events, kinds] of RUNS) {
+    it(`${args}: every event comes once and in order, or is told as lost`, async () => {
+      const [options] = readArguments([...args.split(" "), "--publishers", "8"]);
+      const report = await run(program, options!);
+      expect(report.violations, formatReport(report)).to.deep.equal([]);
+      // A run in which nothing happened would hold as well.
+      expect(report.ledger.acknowledged, formatReport(report)).to.be.greaterThan(200);
+      expect(report.tally.of("resumptions"), formatReport(report)).to.be.greaterThan(100);
+      expect(report.tally.of(events), formatReport(report)).to.be.greaterThan(0);
+      // On a machine that is busy with other tests a server may be too slow for one of them.
+      const begun = report.faultRecords.map(({ kind }) => kind);
+      expect(begun, formatReport(report)).to.include.members([...kinds]);
+      expect(report.faults.of("missed"), formatReport(report)).to.be.lessThan(begun.length / 2);
+    }).timeout(240_000);
+  }
 });

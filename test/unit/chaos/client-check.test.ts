@@ -4,24 +4,24 @@ import { encodeEventId, tagOf } from "../../../lib/sse/event-id.js";
 import { ClientCheck } from "../../chaos/client-check.js";
 import { encodePayload } from "../../chaos/payload.js";
 
-const CHANNELS = ["channel-1", "tiny-0"];
+const KEPT = ["channel-1", "tiny-0"];
 
-describe("what the chaos test finds wrong with a stream as it comes", () => {
+describe("what is found wrong with a stream as it comes", () => {
   let rules: string[];
   let check: ClientCheck;
 
-  beforeEach(() => {
+  function listenTo(channels: readonly string[]): void {
     rules = [];
-    check = new ClientCheck(CHANNELS, (rule) => rules.push(rule));
+    check = new ClientCheck(channels, (rule) => rules.push(rule));
     check.open(undefined);
-  });
+  }
+
+  beforeEach(() => listenTo(KEPT));
 
   const idOf = (...offsets: number[]): string =>
-    encodeEventId(
-      offsets.map((offset, index) => ({ tag: tagOf(CHANNELS[index]!), epoch: "0000000a", offset })),
-    );
+    encodeEventId(offsets.map((offset, index) => ({ tag: tagOf(KEPT[index]!), epoch: "0000000a", offset })));
 
-  function say(type: string, data: unknown, id?: string): void {
+  function say(type: string, data: unknown = {}, id?: string): void {
     const text = typeof data === "string" ? data : JSON.stringify(data);
     check.block({ event: type, data: text, id });
   }
@@ -33,7 +33,9 @@ describe("what the chaos test finds wrong with a stream as it comes", () => {
   it("nothing with streams that begin, are resumed, tell of a gap, and end as they should", () => {
     begin();
     say("message", event("channel-1", 1), idOf(6, 7));
-    say("closing", {});
+    say("error");
+    say("closing");
+    check.close();
     check.open(idOf(6, 7));
     say("connected", { recovered: true }, idOf(6, 7));
     say("message", event("tiny-0", 1), idOf(6, 8));
@@ -46,11 +48,40 @@ describe("what the chaos test finds wrong with a stream as it comes", () => {
     expect(check.trails.get("tiny-0")).to.deep.include({ offsets: [8, 30, 31], connections: [1, 2, 2] });
   });
 
+  it("nothing with a stream of channels without history", () => {
+    listenTo(["live-0"]);
+    say("connected", { recovered: false });
+    say("message", event("live-0", 1));
+    say("gap", { channels: ["live-0"], reason: "interrupted" });
+    expect(rules).to.deep.equal([]);
+  });
+
+  it("a client that reads nothing need not have what is published meanwhile", () => {
+    begin();
+    check.pause();
+    expect(check.trails.get("tiny-0")!.spans.get(0)!.to).to.be.lessThan(Infinity);
+    check.resume();
+    expect(check.trails.get("tiny-0")!.spans.get(0)!.to).to.equal(Infinity);
+  });
+
   const faults: Readonly<Record<string, readonly [rule: string, play: () => void]>> = {
-    "an event before `connected`": ["a stream begins with `connected` or `error`", () => say("closing", {})],
+    "an event before `connected`": ["a stream begins with `connected` or `error`", () => say("closing")],
     "a second `connected`": [
       "`connected` comes once",
       () => (begin(), say("connected", { recovered: false })),
+    ],
+    "an event after `error`": [
+      "nothing follows `closing`, and only `closing` follows `error`",
+      () => (begin(), say("error"), say("message", event("channel-1", 1), idOf(6, 7))),
+    ],
+    "an event after `closing`": [
+      "nothing follows `closing`, and only `closing` follows `error`",
+      () => (begin(), say("closing"), say("gap", { channels: ["tiny-0"] }, idOf(5, 8))),
+    ],
+    "an event after the end": ["nothing follows the end", () => (begin(), check.close(), say("closing"))],
+    "an event that nobody published": [
+      "a stream has only the events that were published",
+      () => (begin(), say("strange")),
     ],
     "an event that was damaged": [
       "data comes as it was published, on the client's channels",
@@ -59,6 +90,14 @@ describe("what the chaos test finds wrong with a stream as it comes", () => {
     "an event of another's channel": [
       "data comes as it was published, on the client's channels",
       () => (begin(), say("message", event("channel-2", 1), idOf(5, 7))),
+    ],
+    "a `connected` without an id": [
+      "the first `connected` has an id, where there is a history",
+      () => say("connected", { recovered: false }),
+    ],
+    "an id where there is no history": [
+      "an id comes where there is a history",
+      () => (listenTo(["live-0"]), say("connected", { recovered: false }, idOf(1))),
     ],
     "an event without an id": [
       "every event of a channel with history has an id",
@@ -76,6 +115,10 @@ describe("what the chaos test finds wrong with a stream as it comes", () => {
       "an id moves with its event only",
       () => (begin(), say("message", event("channel-1", 1), idOf(6, 8))),
     ],
+    "an id that moves with an `error`": [
+      "an id moves with its event only",
+      () => (begin(), say("error", {}, idOf(6, 7))),
+    ],
     "a `connected` that moves on without a word": [
       "an id moves with its event only",
       () => (begin(), check.open(idOf(5, 7)), say("connected", { recovered: true }, idOf(6, 7))),
@@ -83,6 +126,14 @@ describe("what the chaos test finds wrong with a stream as it comes", () => {
     "a gap of a channel that keeps everything": [
       "no gap on a channel that keeps everything",
       () => (begin(), say("gap", { channels: ["channel-1"] }, idOf(8, 7))),
+    ],
+    "a dedicated stream that is interrupted": [
+      "a dedicated stream ends with its connection, and is not interrupted",
+      () => {
+        check.open(undefined, true);
+        begin();
+        say("gap", { channels: ["tiny-0"], reason: "interrupted" }, idOf(5, 8));
+      },
     ],
     "a gap that is announced and not told": [
       "who is not recovered is told a gap first",

@@ -32,3 +32,12 @@ export async function until<T>(what: string, attempt: () => Promise<T>, timeoutM
     await pause(50);
   }
 }
+
+/** Milliseconds of the one clock that all processes of a machine share and that nobody sets. */
+export function machineNow(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+export function fail(why: string): never {
+  throw new Error(why);
+}

@@ -1,0 +1,97 @@
+import { parseChunked } from "../support/chunked.js";
+import { EventReader, type ReceivedBlock } from "../support/event-reader.js";
+
+export interface StreamHandlers {
+  onStatus(status: number): void;
+  onBlock(block: ReceivedBlock): void;
+  onHeartbeat(): void;
+  /** The response is complete. */
+  onComplete(): void;
+  /** Bytes that follow a complete response. */
+  onTrailing(text: string): void;
+  /** What came is neither HTTP nor an event stream as this library writes them. */
+  onGarbage(text: string): void;
+}
+
+/** Comments, which stand between blocks. */
+const HEARTBEATS = /^(?::\n)*/;
+
+/**
+ * Reads one response over HTTP/1.1 that is an event stream. The chunks are read strictly. Text is latin1, since all that is
+ * published is ASCII.
+ */
+export class StreamReader {
+  /** How long the server asks the client to stay away. */
+  retryMs = 0;
+  readonly #handlers: StreamHandlers;
+  readonly #events: EventReader;
+  #part: "head" | "body" | "done" | "useless" = "head";
+  /** Bytes of HTTP that are not understood yet. */
+  #bytes: Buffer = Buffer.alloc(0);
+  /** A block that is not complete yet. */
+  #block = "";
+
+  constructor(lastEventId: string | undefined, handlers: StreamHandlers) {
+    this.#handlers = handlers;
+    this.#events = new EventReader(
+      {
+        onBlock: (block) => handlers.onBlock(block),
+        onRetry: (milliseconds) => (this.retryMs = milliseconds),
+        onComment: () => handlers.onHeartbeat(),
+        onUnknown: (line) => handlers.onGarbage(line),
+      },
+      lastEventId,
+    );
+  }
+
+  get lastEventId(): string | undefined {
+    return this.#events.lastEventId;
+  }
+
+  get complete(): boolean {
+    return this.#part === "done";
+  }
+
+  feed(bytes: Buffer): void {
+    if (this.#part === "done") return this.#handlers.onTrailing(bytes.toString("latin1"));
+    this.#bytes = this.#bytes.length === 0 ? bytes : Buffer.concat([this.#bytes, bytes]);
+    if (this.#part === "head") this.#readHead();
+    if (this.#part === "body") this.#readBody();
+  }
+
+  #readHead(): void {
+    const end = this.#bytes.indexOf("\r\n\r\n");
+    if (end < 0) return;
+    const head = this.#bytes.toString("latin1", 0, end).toLowerCase();
+    this.#bytes = this.#bytes.subarray(end + 4);
+    const status = Number(/^http\/1\.1 (\d{3})/.exec(head)?.[1] ?? 0);
+    this.#part = "useless";
+    if (status === 0) return this.#handlers.onGarbage(head.slice(0, 80));
+    this.#handlers.onStatus(status);
+    if (status !== 200) return;
+    if (!/^transfer-encoding: chunked$/m.test(head)) return this.#handlers.onGarbage(head);
+    this.#part = "body";
+  }
+
+  #readBody(): void {
+    let body: ReturnType<typeof parseChunked>;
+    try {
+      body = parseChunked(this.#bytes);
+    } catch (error) {
+      this.#part = "useless";
+      return this.#handlers.onGarbage((error as Error).message);
+    }
+    this.#bytes = body.rest;
+    for (const chunk of body.chunks) this.#readText(chunk.toString("latin1"));
+    if (!body.isOver) return;
+    this.#part = "done";
+    if (this.#block !== "") this.#handlers.onGarbage("half an event at the end");
+    this.#handlers.onComplete();
+    if (body.rest.length > 0) this.#handlers.onTrailing(body.rest.toString("latin1"));
+  }
+
+  #readText(text: string): void {
+    this.#block = (this.#block + text).split("\n\n").at(-1)!.replace(HEARTBEATS, "");
+    this.#events.feed(text);
+  }
+}
