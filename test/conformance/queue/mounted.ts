@@ -15,7 +15,7 @@ export function describeMounted(makeService: MakeService): void {
   describe("taskStream()", () => {
     const rig = useQueue(makeService);
     let app: TestApp;
-    let clients: SseClient[];
+    const clients: SseClient[] = [];
 
     /** Anybody may watch any task but "secret". */
     const mount = async (
@@ -55,12 +55,8 @@ export function describeMounted(makeService: MakeService): void {
     const until = (client: SseClient, type: string): Promise<unknown> =>
       client.next(({ event, data }) => event === "message" && data.includes(`"type":"${type}"`));
 
-    beforeEach(() => {
-      clients = [];
-    });
-
     afterEach(async () => {
-      for (const client of clients) client.destroy();
+      for (const client of clients.splice(0)) client.destroy();
       await app.close();
     });
 
@@ -109,37 +105,17 @@ export function describeMounted(makeService: MakeService): void {
       expect(textOf(client, "chunk")).to.equal("attempt 2");
     });
 
-    it("says of one that waits to be tried again that it is that", async () => {
+    it("tells who comes after it has ended its output and its end, once", async () => {
       await mount();
-      const { id } = await rig.queue.enqueue("kind", null, { backoff: 60_000 });
-      rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
-      await rig.until(id, "delayed");
+      const { id } = await rig.queue.enqueue("kind", null);
+      rig.queue.worker(({ write }) => write("all there is"));
+      await rig.until(id, "succeeded");
       const client = await open(id);
-      await until(client, "retry");
-      expect(told(client)).to.deep.equal([{ type: "retry", status: "delayed", seq: 3 }]);
+      await client.ended;
+      expect(told(client).map(({ type }) => type)).to.deep.equal(["succeeded"]);
+      expect(textOf(client, "chunk")).to.equal("all there is");
+      expect((await open(id, client.events.at(-1)!.id)).status).to.equal(204);
     });
-
-    for (const end of ["succeeded", "failed", "cancelled"] as const) {
-      it(`tells who comes after it has ${end} its output and its end, once`, async () => {
-        await mount();
-        const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
-        const worker = rig.queue.worker(
-          async ({ write }) => {
-            await write("all there is");
-            if (end === "failed") throw new Error("no");
-            if (end === "cancelled") await rig.queue.cancel(id);
-          },
-          { onError() {} },
-        );
-        await rig.until(id, end);
-        await worker.stop();
-        const client = await open(id);
-        await client.ended;
-        expect(told(client).map(({ type }) => type)).to.deep.equal([end]);
-        expect(textOf(client, "chunk")).to.equal("all there is");
-        expect((await open(id, client.events.at(-1)!.id)).status).to.equal(204);
-      });
-    }
 
     it("gives who was cut off what they missed, and nothing twice", async () => {
       await mount();

@@ -1,10 +1,9 @@
 import { expect } from "chai";
-import type { Redis } from "ioredis";
-import { stub } from "sinon";
 
 import { TaskFailure } from "../../../lib/index.js";
 import { deferred, eventually, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
+import { holdSubscriptions } from "./hold-subscriptions.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { untilIdle, type MakeService } from "../../support/service.js";
 
@@ -42,17 +41,6 @@ export function describeWorker(makeService: MakeService): void {
       }
       await rig.until("c4", "succeeded");
       expect(most).to.equal(2);
-    });
-
-    it("works off many times its concurrency", async () => {
-      await rig.queue.enqueueMany(Array.from({ length: 150 }, (_, index) => ({ kind: "a", payload: index })));
-      const begun: unknown[] = [];
-      rig.queue.worker(async ({ task }) => void begun.push(task.payload), { concurrency: 5 });
-      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(150), 10_000);
-      expect(begun.toSorted((a, b) => Number(a) - Number(b))).to.deep.equal(
-        Array.from({ length: 150 }, (_, index) => index),
-      );
-      expect(rig.queue.statistics).to.include({ started: 150, succeeded: 150, running: 0 });
     });
 
     it("has a handler for each kind, and with unknownKindMs: 0 fails a task of another kind for good", async () => {
@@ -184,13 +172,7 @@ export function describeWorker(makeService: MakeService): void {
 
     it("takes what was enqueued before its subscription was acknowledged", async () => {
       const late = await rig.service({ clock: new FakeClock() });
-      const subscriber = late.pool.subscriber as Redis;
-      const acknowledged = deferred();
-      const subscribe = subscriber.subscribe.bind(subscriber) as (channel: string) => Promise<unknown>;
-      stub(subscriber, "subscribe").callsFake(async (channel) => {
-        await acknowledged.promise;
-        return subscribe(channel as string);
-      });
+      const acknowledge = holdSubscriptions(late);
       let started = 0;
       late.queue(rig.name).worker(() => void started++);
       await late.pool.commands.ping(); // its first look has been answered
@@ -199,7 +181,7 @@ export function describeWorker(makeService: MakeService): void {
       await late.pool.commands.ping();
       await settle();
       expect(started).to.equal(0);
-      acknowledged.resolve();
+      acknowledge();
       await eventually(() => expect(started).to.equal(1));
     });
 
