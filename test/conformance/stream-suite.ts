@@ -1,14 +1,12 @@
-import { once } from "node:events";
 import { connect } from "node:net";
-import { promisify } from "node:util";
 
 import { expect } from "chai";
 import express from "express";
 import type { Redis } from "ioredis";
 
-import type { HistoryOptions, PubSubSession, RedisSse, RedisSource } from "../../lib/index.js";
+import type { HistoryOptions, PubSubSession, RedisSource } from "../../lib/index.js";
 import { redisPoolStatus, sseStream } from "../../middleware/express.js";
-import { deferred, eventually, settle } from "../support/eventually.js";
+import { deferred, eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
@@ -42,21 +40,6 @@ export function describeStreams(
       const app = await startApp(routes);
       apps.push(app);
       return app;
-    }
-
-    /** An app with `GET /stream` on the channels that a resolver names. */
-    const resolving = (service: RedisSse, resolver: () => unknown): Promise<TestApp> =>
-      serve((app) => app.get("/stream", sseStream(resolver as () => string, { service })));
-
-    /** What is answered in place of a stream. */
-    async function answered(app: TestApp): Promise<SseClient> {
-      const client = await openUrl(`${app.url}/stream`);
-      await client.ended;
-      return client;
-    }
-
-    async function expectNoneOpened(service: RedisSse): Promise<void> {
-      expect((await service.status()).sessions.opened).to.equal(0);
     }
 
     it("begins with a retry hint and `connected`, under headers that no proxy holds back", async () => {
@@ -169,118 +152,6 @@ export function describeStreams(
       await streams.raw.publish("room:7", "hello");
       await client.next(({ data }) => data === "hello");
     });
-
-    it("answers 403 when the resolver names nothing", async () => {
-      const service = create();
-      for (const nothing of [null, undefined, false, []] as const) {
-        const app = await resolving(service, () => nothing);
-        const client = await answered(app);
-        expect(client.status).to.equal(403);
-        expect(errorCode(client)).to.equal("FORBIDDEN");
-        expect((await fetch(`${app.url}/stream`, { method: "HEAD" })).status).to.equal(403);
-      }
-      await expectNoneOpened(service);
-    });
-
-    it("passes on what the resolver throws, before anything is sent", async () => {
-      const mishap = new Error("no such user");
-      const throws = (): never => {
-        throw mishap;
-      };
-      for (const resolver of [throws, () => Promise.reject(mishap)]) {
-        const app = await resolving(create(), resolver);
-        expect((await answered(app)).status).to.equal(500);
-        expect(app.errors).to.deep.equal([mishap]);
-      }
-    });
-
-    it("opens nothing for a client that left while the resolver worked", async () => {
-      const service = create();
-      const reached = deferred();
-      const answer = deferred<string>();
-      const app = await resolving(service, () => {
-        reached.resolve();
-        return answer.promise;
-      });
-      const socket = connect(Number(new URL(app.url).port), "127.0.0.1");
-      socket.write("GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
-      await reached.promise;
-      socket.destroy();
-      await eventually(async () => {
-        const count = await promisify(app.server.getConnections.bind(app.server))();
-        expect(count).to.equal(0);
-      });
-      answer.resolve("late");
-      await settle();
-      await expectNoneOpened(service);
-    });
-
-    const BAD_SELECTIONS: readonly (readonly [string, unknown])[] = [
-      ["an empty name", ""],
-      ["a line end", "a\r\nb"],
-      ["NUL", "a\0b"],
-      ["a number", 7],
-      ["an object", { a: 1 }],
-      ["an undefined in a list", ["a", undefined]],
-      ["a nested list", [["user:1", "admin"]]],
-      ["a name of 513 bytes", "x".repeat(513)],
-      ["a lone surrogate", "a\ud800"],
-    ];
-    for (const [what, selection] of BAD_SELECTIONS) {
-      it(`answers 400 to ${what}, and subscribes to nothing`, async () => {
-        const service = create();
-        const client = await answered(await resolving(service, () => selection));
-        expect(client.status).to.equal(400);
-        expect(errorCode(client)).to.equal("INVALID_CHANNEL");
-        await expectNoneOpened(service);
-      });
-    }
-
-    it("keeps streams off keyspace events and its own channels", async () => {
-      const app = await mount(create());
-      for (const channel of ["__keyevent@0__:expired", "__keyspace@0__:a", "sse:queue:{default}:wake"]) {
-        const client = await open(app, channel);
-        await client.ended;
-        expect(client.status, channel).to.equal(403);
-      }
-    });
-
-    it("takes names that mean something to JavaScript or to patterns literally", async () => {
-      const app = await mount(create());
-      for (const channel of ["__proto__", "constructor", "*", "a?c", "h[ae]llo"]) {
-        const client = await openLive(app, channel);
-        await streams.raw.publish("something else", "no");
-        await streams.raw.publish(channel, "yes");
-        await client.next(({ data }) => data === "yes");
-        expect(dataOf(client)).to.deep.equal(["yes"]);
-      }
-    });
-
-    it("answers 406 to a client that takes no event stream, and streams to one that takes anything", async () => {
-      const app = await mount(create());
-      for (const [accept, status] of [
-        ["text/html", 406],
-        ["*/*", 200],
-      ] as const) {
-        const client = await openUrl(`${app.url}/stream?channel=a`, { Accept: accept });
-        expect(client.status).to.equal(status);
-      }
-    });
-
-    it("answers 405 to other methods where it is mounted for all of them", async () => {
-      const service = create();
-      const app = await serve((router) =>
-        router.use(
-          "/stream",
-          sseStream(() => "a", { service }),
-        ),
-      );
-      const response = await fetch(`${app.url}/stream`, { method: "DELETE" });
-      expect(response.status).to.equal(405);
-      expect(response.headers.get("allow")).to.equal("GET, HEAD");
-      expect((await openUrl(`${app.url}/stream`)).status).to.equal(200);
-    });
-
     it("streams in answer to a POST whose body was read", async () => {
       const service = create();
       const app = await serve((router) =>
@@ -300,22 +171,6 @@ export function describeStreams(
       await client.next(({ data }) => data === "hello");
       client.destroy();
       await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));
-    });
-
-    it("opens no stream for requests that are pipelined on one connection, and destroys the connection", async () => {
-      const service = create();
-      const app = await mount(service);
-      const socket = connect(Number(new URL(app.url).port), "127.0.0.1");
-      socket.on("error", () => {});
-      const closed = once(socket, "close");
-      socket.resume();
-      socket.write("GET /stream?channel=pipe HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50));
-      await closed;
-      await eventually(async () => {
-        const { sessions, pool } = await service.status();
-        expect(sessions).to.deep.include({ open: 0, opened: 0 });
-        expect(pool.inUse).to.equal(0);
-      });
     });
 
     it("outlives the idle timeout of its server", async () => {
@@ -385,16 +240,6 @@ export function describeStreams(
       });
     });
 
-    it("ends a stream whose onOpen fails, without a word of why to the client", async () => {
-      const mishap = new Error("the password is hunter2");
-      const app = await mount(create(), { onOpen: () => Promise.reject(mishap) });
-      const client = await open(app, "a");
-      await client.ended;
-      expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "error", "closing"]);
-      expect(client.text).to.not.include("hunter2");
-      await eventually(() => expect(app.errors).to.deep.equal([mishap]));
-    });
-
     const byUser = {
       key: (req: express.Request): string | undefined => req.query["user"] as string | undefined,
     };
@@ -460,27 +305,6 @@ export function describeStreams(
         const { sessions } = await service.status();
         expect(sessions).to.deep.include({ open: 2, opened: 3, closed: { limit: 1 }, refused: {} });
       });
-    });
-
-    it("tells a client to come back when all streams are taken, as an event or as a status", async () => {
-      const service = create({ limits: { maxSessions: 1 } });
-      const app = await mount(service);
-      await openLive(app, "a");
-      const client = await open(app, "a");
-      await client.ended;
-      expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
-      expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "LIMIT_SESSIONS");
-      expect(client.retryMs).to.be.within(2_000, 4_000);
-      const strict = await mount(service, { onUnavailable: "status" });
-      expect((await open(strict, "a")).status).to.equal(503);
-    });
-
-    it("refuses more channels than a stream may have", async () => {
-      const app = await mount(create({ limits: { maxChannelsPerSession: 2 } }));
-      const client = await open(app, ["a", "b", "c"]);
-      await client.ended;
-      expect(client.status).to.equal(400);
-      expect(errorCode(client)).to.equal("LIMIT_CHANNELS");
     });
 
     it("drains: tells open streams, refuses new ones, and goes on publishing", async () => {
@@ -614,7 +438,3 @@ export function describeStreams(
 
 /** The id of an event that is kept. */
 const CURSOR = /^3\.[\w-]+$/;
-
-function errorCode(client: SseClient): string {
-  return (JSON.parse(client.text) as { error: { code: string } }).error.code;
-}

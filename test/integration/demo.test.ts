@@ -230,53 +230,6 @@ function describeDemo(
       expect(unknown.status).to.equal(404);
       await unknown.arrayBuffer();
     });
-
-    const refused = [
-      ["/api/notifications", 400, { title: "a", body: "b" }],
-      ["/api/notifications", 400, { userId: "a\nb", title: "a", body: "b" }],
-      ["/api/notifications", 400, { userId: "a", title: "x".repeat(201), body: "" }],
-      ["/api/notifications", 400, []],
-      ["/api/notifications", 400, '{"a":'],
-      ["/api/notifications", 413, { userId: "a", title: "a", body: "x".repeat(20_000) }],
-      ["/api/tasks", 400, {}],
-      ["/api/tasks", 400, { kind: "a", steps: "3" }],
-      ["/api/tasks", 400, { kind: "a", steps: 0 }],
-      ["/api/tasks", 400, { kind: "a", stepMs: 10_001 }],
-      ["/api/tasks", 400, { kind: "a", delayMs: 3_600_001 }],
-      ["/api/tasks", 400, { kind: "a", attempts: 11 }],
-      ["/api/tasks", 413, { kind: "a", more: "x".repeat(20_000) }],
-      ["/api/dead-letters/requeue", 400, { ids: [] }],
-      ["/api/dead-letters/requeue", 400, { ids: ["a b"] }],
-      ["/api/dead-letters/purge", 400, { ids: "some" }],
-      ["/api/dead-letters/purge", 400, { ids: Array(101).fill("a") }],
-      ["/api/tasks/unknown/cancel", 404, {}],
-    ] as const;
-    for (const [path, status, body] of refused) {
-      it(`refuses ${JSON.stringify(body).slice(0, 50)} to ${path}, and says what it expected`, async () => {
-        const answer = await send("POST", path, body);
-        expect(answer.status).to.equal(status);
-        const { error } = (await answer.json()) as { error: { code: string; message: string } };
-        expect(error.code).to.match(/^[A-Z_]+$/);
-        expect(error.message).to.match(/expected/);
-      });
-    }
-
-    it("refuses what it does not know", async () => {
-      for (const [path, status] of [
-        ["/api/tasks/unknown", 404],
-        ["/api/tasks/unknown/stream", 404],
-        ["/api/tasks/..%2F..%2Fx/stream", 400],
-        ["/api/notifications/stream", 400],
-        ["/api/notifications/stream?user=a&user=b", 400],
-        ["/api/notifications/stream?user=a%0Ab", 400],
-        ["/nothing", 404],
-      ] as const) {
-        const answer = await fetch(demo.url + path);
-        expect(answer.status, path).to.equal(status);
-        expect(await answer.json(), path).to.have.nested.property("error.message");
-      }
-    });
-
     it("ends cleanly within five seconds, tells its streams, and leaves no server of its own", async () => {
       const pages = await Promise.all(Array.from({ length: 20 }, (_, index) => openPage(`u${index}`)));
       await enqueue({ kind: "long", steps: 1_000, stepMs: 100 });

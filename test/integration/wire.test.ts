@@ -22,7 +22,7 @@ import { openHttp2Stream, startHttp2App } from "../support/http2-app.js";
 import { need } from "../support/prerequisites.js";
 import { getRequest } from "../support/raw-client.js";
 import { RedisServer } from "../support/redis-server.js";
-import { openStream, parseEvents } from "../support/sse-client.js";
+import { parseEvents } from "../support/sse-client.js";
 import { openWire, type WireClient } from "../support/wire-client.js";
 
 const run = promisify(execFile);
@@ -230,16 +230,6 @@ describe("a stream on the wire", function () {
       expect(client.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"drain"}' });
     });
 
-    it("is read by Node's strict parser", async () => {
-      const { url } = await start();
-      const client = await openStream(`${url}/stream?channel=a`);
-      undo.push(() => client.destroy());
-      await client.next(({ event }) => event === "connected");
-      await publish(...TEXTS, "last");
-      await client.next(({ data }) => data === "last");
-      expect(client.events.filter(({ event }) => event === "message")).to.have.length(TEXTS.length + 1);
-    });
-
     it("goes past the response, with one write for what came at once", async () => {
       const { openLive, sockets, sessions } = await start();
       const client = await openLive();
@@ -319,13 +309,12 @@ describe("a stream on the wire", function () {
     };
 
     const MIDDLEWARE: Readonly<Record<string, readonly RequestHandler[]>> = {
-      "compression()": [compression()],
       "compression() of everything": [compression({ filter: () => true, threshold: 0 })],
       "a middleware that wraps write()": [wrapped],
     };
     for (const [what, before] of Object.entries(MIDDLEWARE)) {
       it(`goes through the response under ${what}, well-formed and at once`, async () => {
-        const { open, service, sockets, listeners } = await start({ before });
+        const { open, service, sockets, listeners, requests } = await start({ before });
         const response = spy(OutgoingMessage.prototype, "write");
         const client = await open(
           getRequest("/stream?channel=a").replace("\r\n\r\n", "\r\nAccept-Encoding: gzip\r\n\r\n"),
@@ -343,16 +332,9 @@ describe("a stream on the wire", function () {
         await client.closed;
         expect(messagesOf(client)).to.deep.equal(["1", "é", "3"]);
         expect([client.body.isOver, client.body.rest.length]).to.deep.equal([true, 0]);
+        if (before.includes(wrapped)) expect(requests[0]!.res!.locals["writes"]).to.be.at.least(4);
       });
     }
-
-    it("hands a middleware that wraps write() all that is written", async () => {
-      const { openLive, requests } = await start({ before: [wrapped] });
-      const client = await openLive();
-      await publish("1");
-      await client.until("data: 1");
-      expect(requests[0]!.res!.locals["writes"]).to.equal(2);
-    });
 
     it("is compressed where the application insists on it, event by event", async () => {
       const insist: RequestHandler = (_req, res, next) => {

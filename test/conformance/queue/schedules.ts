@@ -91,7 +91,7 @@ export function describeSchedules(makeService: MakeService): void {
       await rig.queue.schedule("tick", { everyMs: 200 }, "tick", null, { missed: "each" });
       await rig.queue.enqueue("long", null);
       rig.queue.worker(rig.hang, { concurrency: 1 });
-      await eventually(async () => expect(await enqueued()).to.be.at.least(6), 4_000);
+      await eventually(async () => expect(await enqueued()).to.be.at.least(3), 4_000);
     });
 
     it("by cron is due in its time zone", async () => {

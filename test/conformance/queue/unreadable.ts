@@ -131,7 +131,9 @@ export function describeUnreadable(makeService: MakeService): void {
       const ids = Array.from({ length: 1_100 }, (_, index) => `gone-${index}`);
       await rig.expire("ready", ...ids);
       startWorker(rig);
-      await eventually(async () => expect((await rig.queue.counts()).totals.unreadable).to.equal(1_100));
+      const isDone = async (): Promise<unknown> =>
+        expect((await rig.queue.counts()).totals.unreadable).to.equal(1_100);
+      await eventually(isDone, 15_000);
       expect(await rig.queue.counts()).to.include({ queued: 0, unreadable: 1_000 });
       expect(await rig.raw.pttl(rig.key("unreadable"))).to.be.within(1, 7 * 24 * 3_600_000);
     });
