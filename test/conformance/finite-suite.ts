@@ -239,34 +239,6 @@ export function describeFinite(
         expect(JSON.parse(client.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
       });
 
-      it("gives readers the same text, however it was cut into chunks", async () => {
-        const service = streams.create({ limits: { maxEventBytes: 300 } });
-        const app = await streams.mount(service);
-        const out = await service.writer(channel, { flushMs: 0 });
-        const client = await streams.openLive(app, channel);
-        await out.write("one\r");
-        await client.next(({ data }) => data === "one");
-        await out.write("\ntwo \ud83d");
-        await client.next(({ data }) => data === "\ntwo ");
-        // With the first half of the character it would be an event too large.
-        await out.write(`\ude00${"x".repeat(297)}`);
-        // The largest of them has four times 300 bytes on the wire.
-        expectFault(await faultOf(out.write("\n".repeat(171))), "EVENT_TOO_LARGE");
-        await out.write("\n".repeat(170));
-        await out.write("\n".repeat(130));
-        await out.write("\r");
-        await out.write("\ud83d");
-        await out.end({ event: "done", data: "" });
-        await client.ended;
-        const late = await streams.open(app, channel);
-        await late.ended;
-        for (const reader of [client, late]) {
-          expect(gapsOf(reader)).to.deep.equal([]);
-          expect(dataOf(reader).join("")).to.equal(`one\ntwo 😀${"x".repeat(297)}${"\n".repeat(301)}\ufffd`);
-          expect(reader.events.at(-2)).to.include({ event: "done", data: "" });
-        }
-      });
-
       it("refuses what cannot be a chunk or an option, and goes on", async () => {
         const service = streams.create({ limits: { maxEventBytes: 100 } });
         const app = await streams.mount(service);

@@ -4,7 +4,6 @@ import type { Context } from "mocha";
 
 import { historyKeys, type HistoryKeys } from "../../lib/history/history-keys.js";
 import {
-  claimChannel,
   publishToLog,
   readFromLog,
   type PublishArguments,
@@ -487,14 +486,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         expect(await read()).to.deep.include({ isInvalid: false, top: 1, ending: "" });
         expect(await publish("b", { finite: true })).to.deep.include({ status: "ok", offset: 2 });
         expect(await offsets()).to.deep.equal([1, 2]);
-      });
-
-      it("begins again for a writer", async () => {
-        const keys = historyKeys(PREFIX, channel);
-        await client.set(keys.position, "x");
-        const lease = { token: "t", leaseMs: 1_000, epoch: EPOCHS[2], quietTtlMs: 60_000 };
-        expect(await claimChannel(client, keys, lease)).to.equal("ok");
-        expect(await read()).to.deep.include({ isInvalid: false, epoch: EPOCHS[2], top: 0, finite: true });
       });
     });
 

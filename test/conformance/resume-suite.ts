@@ -381,16 +381,6 @@ export function describeResume(
       });
     });
 
-    it("sends the newest that may be replayed, behind a gap, to whoever asks for more", async () => {
-      const service = streams.create({ limits: { maxReplayEvents: 2 } });
-      const app = await streams.mount(service);
-      await publishAll(service, channel, ["a", "b", "c", "d"]);
-      const client = await streams.open(app, channel, "earliest");
-      await client.next(({ data }) => data === "d");
-      expect(gapsOf(client)).to.deep.equal([{ channels: [channel], reason: "limit" }]);
-      expect(dataOf(client)).to.deep.equal(["c", "d"]);
-    });
-
     describe("channels that come and go", () => {
       async function live(service: RedisSse): Promise<{ session: PubSubSession; sink: FakeSink }> {
         const sink = new FakeSink();

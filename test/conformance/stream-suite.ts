@@ -7,9 +7,8 @@ import type { Redis } from "ioredis";
 import type { HistoryOptions, PubSubSession, RedisSource } from "../../lib/index.js";
 import { redisPoolStatus, sseStream } from "../../middleware/express.js";
 import { deferred, eventually } from "../support/eventually.js";
-import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";
-import { openStream, type SseClient } from "../support/sse-client.js";
+import type { SseClient } from "../support/sse-client.js";
 import { dataOf, isEvent, useStreams } from "../support/stream-harness.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
@@ -152,27 +151,6 @@ export function describeStreams(
       await streams.raw.publish("room:7", "hello");
       await client.next(({ data }) => data === "hello");
     });
-    it("streams in answer to a POST whose body was read", async () => {
-      const service = create();
-      const app = await serve((router) =>
-        router.post(
-          "/stream",
-          express.json(),
-          sseStream((req) => (req.body as { channel: string }).channel, { service }),
-        ),
-      );
-      const client = await openStream(`${app.url}/stream`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ channel: "posted" }),
-      });
-      await client.next(isEvent("connected"));
-      await streams.raw.publish("posted", "hello");
-      await client.next(({ data }) => data === "hello");
-      client.destroy();
-      await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));
-    });
-
     it("outlives the idle timeout of its server", async () => {
       const app = await mount(create());
       app.server.setTimeout(150);
@@ -345,21 +323,6 @@ export function describeStreams(
         expect(call, String(call)).to.throw().with.property("code", "CONFIG");
     });
 
-    it("closes once, though a client that is ended closes it again", async () => {
-      const service = create();
-      const again: Promise<void>[] = [];
-      const sink = new FakeSink();
-      sink.end = () => {
-        again.push(service.close());
-        sink.leave();
-      };
-      await service.open({}, sink, "a");
-      const closed = service.close();
-      await closed;
-      expect(again).to.have.length(1);
-      expect(again[0]).to.equal(closed);
-    });
-
     it("refuses a misspelt option of a call, and does nothing", async () => {
       const service = create();
       const misspelt: readonly [what: string, call: () => Promise<unknown>, code: string][] = [
@@ -378,23 +341,6 @@ export function describeStreams(
       ];
       for (const [what, call, code] of misspelt) expectFault(await faultOf(call()), code, what);
       expect((await service.status()).state).to.equal("open");
-    });
-
-    it("closes while streams are being set up, twice at once, and leaves nothing", async () => {
-      const service = create();
-      const app = await mount(service);
-      const opening = Array.from({ length: 20 }, () => openStream(`${app.url}/stream?channel=closing`));
-      await eventually(async () => expect((await service.status()).sessions.opened).to.be.greaterThan(0));
-      const both = [service.close(), service.close()];
-      expect(both[0]).to.equal(both[1]);
-      await Promise.all(both);
-      await Promise.all((await Promise.all(opening)).map((client) => client.ended));
-      const { sessions, pool, state } = await service.status();
-      expect(state).to.equal("closed");
-      expect(sessions.open).to.equal(0);
-      expect(pool).to.deep.include({ inUse: 0, waiting: 0 });
-      expect(pool.connections).to.deep.equal({ command: 0, subscriber: 0, lease: 0 });
-      expect(await streams.raw.publish("closing", "nobody")).to.equal(0);
     });
 
     it("shows an operator the pool, and nobody else anything", async () => {

@@ -451,26 +451,6 @@ describe("a Redis Cluster", function () {
     }
   });
 
-  it("names all its connections", async () => {
-    const redis = cluster.client({ lazyConnect: true });
-    const shared = await start({ redis });
-    const dedicated = await start({ redis, subscriptions: "dedicated" });
-    for (const { service, openLive } of [shared, dedicated]) {
-      for (let number = 0; number < 5; number++) {
-        await openLive(name("named"));
-        await service.publish(name("named"), { data: "x" });
-      }
-      const queue = service.queue(name("named"));
-      queue.worker(() => "done", { pollMs: 20 });
-      const task = await queue.enqueue("kind", {});
-      await eventually(async () => expect((await queue.get(task.id))?.status).to.equal("succeeded"));
-      await service.status();
-    }
-    const all = (await namesOf("")).map(([, each]) => each);
-    const roles = all.map((each) => /^redis-sse:(command|subscriber|lease):./.exec(each)?.[1] ?? each);
-    expect([...new Set(roles)].toSorted()).to.deep.equal(["command", "lease", "subscriber"]);
-  });
-
   it("has one connection for each dedicated stream, and no more than the pool's beside them", async () => {
     const redis = cluster.client({ lazyConnect: true });
     const app = await start({ redis, subscriptions: "dedicated" });
@@ -481,6 +461,8 @@ describe("a Redis Cluster", function () {
     const all = (await namesOf("")).map(([, each]) => each);
     const leases = all.filter((each) => each.startsWith("redis-sse:lease:"));
     expect(leases.length, "leased connections").to.equal(40);
+    const unnamed = all.filter((each) => !/^redis-sse:(command|subscriber|lease):./.test(each));
+    expect(unnamed, "without a name").to.deep.equal([]);
     // Commands: one for each node at most. And one for what is not of a stream.
     expect(all.length - leases.length, "other connections").to.be.at.most(cluster.nodes.length + 1);
     app.leave();

@@ -179,21 +179,6 @@ function describeDemo(
       expect((await letters()).text).to.not.include(id);
     });
 
-    it("cancels one that runs and one that waits, and none that has ended", async () => {
-      const running = await enqueue({ kind: "report", steps: 1_000, stepMs: 10_000 });
-      const waiting = await enqueue({ kind: "report", steps: 1, stepMs: 1, delayMs: 3_600_000 });
-      const done = await enqueue({ kind: "report", steps: 1, stepMs: 1 });
-      await becomes(running, "running");
-      await becomes(waiting, "delayed");
-      await becomes(done, "succeeded");
-      const cancel = (id: string): Promise<unknown> => ask("POST", `/api/tasks/${id}/cancel`);
-      for (const id of [running, waiting]) {
-        expect(await cancel(id)).to.deep.equal({ cancelled: true });
-        await becomes(id, "cancelled");
-      }
-      expect(await cancel(done)).to.deep.equal({ cancelled: false });
-    });
-
     it("tells every page of new tasks, and of the queue's counts as they change", async () => {
       const { page } = await openPage("counter");
       const first = await page.next(isEvent("queue"), PATIENCE_MS);
@@ -209,26 +194,6 @@ function describeDemo(
       }, PATIENCE_MS);
       const { tasks } = await ask<{ tasks: TaskView[] }>("GET", "/api/tasks");
       expect(tasks[0]).to.deep.include({ id, status: "succeeded", payload: options });
-    });
-
-    it("runs several tasks at once, on one stream that follows them all", async () => {
-      const { page, sessionId } = await openPage("carol");
-      const ids = await Promise.all([1, 2, 3].map(() => enqueue({ kind: "import", steps: 3, stepMs: 80 })));
-      for (const id of ids) {
-        const task = await ask<TaskView>("PUT", `/api/streams/${sessionId}/tasks/${id}`);
-        expect(task.seq).to.be.at.least(1);
-      }
-      for (const id of ids) {
-        await page.next(({ data }) => data.includes(id) && data.includes("succeeded"), PATIENCE_MS);
-        const chunks = page.events.filter(({ event, data }) => event === "chunk" && data.includes(id));
-        expect(chunks.map(({ data }) => (JSON.parse(data) as { text: string }).text).join("")).to.equal(
-          "Orders are up ",
-        );
-      }
-      for (const id of ids) await ask("DELETE", `/api/streams/${sessionId}/tasks/${id}`);
-      const unknown = await send("PUT", `/api/streams/nobody/tasks/${ids[0]}`, undefined);
-      expect(unknown.status).to.equal(404);
-      await unknown.arrayBuffer();
     });
     it("ends cleanly within five seconds, tells its streams, and leaves no server of its own", async () => {
       const pages = await Promise.all(Array.from({ length: 20 }, (_, index) => openPage(`u${index}`)));

@@ -287,15 +287,6 @@ describe("a stream on the wire", function () {
       expect(refused.head).to.match(/^HTTP\/1\.1 403/);
       expect(length).to.equal(refused.raw.length);
     });
-
-    it("answers HEAD with the head alone", async () => {
-      const { open, service } = await start();
-      const client = await open(getRequest("/stream?channel=a").replace("GET", "HEAD"));
-      await client.closed;
-      expect(client.head).to.match(/^HTTP\/1\.1 200 OK\r\n[^]*text\/event-stream/);
-      expect(client.raw.length).to.equal(0);
-      expect((await service.status()).sessions.opened).to.equal(0);
-    });
   });
 
   describe("that is not ours alone to write", () => {
@@ -455,24 +446,6 @@ describe("a stream on the wire", function () {
       expect([client.body.isOver, client.body.rest.length]).to.deep.equal([true, 0]);
     });
 
-    it("keeps its order also between two events of other programs", async () => {
-      const { openLive, requests } = await start();
-      const client = await openLive();
-      for (const number of [1, 2, 3]) {
-        await publish(`before ${number}`);
-        await client.until(`data: before ${number}`);
-        requests[0]!.res!.write(`: app ${number}\n\n`);
-        await publish(`after ${number}`);
-        await client.until(`data: after ${number}`);
-      }
-      const told = [1, 2, 3].flatMap((n) => [
-        `data: before ${n}\n\n`,
-        `: app ${n}\n\n`,
-        `data: after ${n}\n\n`,
-      ]);
-      expect(client.text.endsWith(told.join(""))).to.equal(true);
-    });
-
     it("ends where the application ends it: no byte is behind the last chunk, and all is given back", async () => {
       const { openLive, requests, sessions, sockets, expectAllGivenBack } = await start();
       const client = await openLive();
@@ -492,22 +465,6 @@ describe("a stream on the wire", function () {
   });
 
   describe("whose client", () => {
-    it("leaves in the middle of many events is gone, and costs the others none", async () => {
-      const { openLive, service } = await start({ service: { limits: { maxBufferedBytes: 64_000_000 } } });
-      const [leaving, staying] = [await openLive(), await openLive()];
-      leaving.socket.once("data", () => leaving.socket.resetAndDestroy());
-      const events = Array.from({ length: 3_000 }, (_, index) => `${index} ${"x".repeat(1_000)}`);
-      await publish(...events.slice(0, 1_000));
-      await publish(...events.slice(1_000));
-      await staying.until("data: 2999 ");
-      expect(messagesOf(staying).map((data) => parseInt(data, 10))).to.deep.equal(
-        events.map((_, index) => index),
-      );
-      await eventually(async () => {
-        expect((await service.status()).sessions).to.deep.include({ open: 1, closed: { "client-gone": 1 } });
-      });
-    });
-
     it("pauses gets everything in order when it reads again, and no listener is left behind", async () => {
       const { openLive, sockets, listeners, sessions, service } = await start({
         service: { limits: { maxBufferedBytes: 64_000_000 } },

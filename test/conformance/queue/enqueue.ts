@@ -68,15 +68,17 @@ export function describeEnqueue(makeService: MakeService): void {
 
     it("is queued, then running, then succeeded with its result", async () => {
       const { id, createdAt } = await rig.queue.enqueue("kind", null);
-      const started = deferred();
+      const started = deferred<unknown>();
       const release = deferred();
-      rig.queue.worker(async ({ progress }) => {
+      rig.queue.worker(async ({ task, attempt, signal, progress }) => {
+        const asRead = await rig.queue.get(id);
         await progress(40, "reading");
-        started.resolve();
+        started.resolve({ task, attempt, isAborted: signal.aborted, asRead });
         await release.promise;
         return { pages: 3 };
       });
-      await started.promise;
+      const given = (await started.promise) as { asRead: Task };
+      expect(given).to.deep.equal({ task: given.asRead, attempt: 1, isAborted: false, asRead: given.asRead });
       const running = await rig.queue.get(id);
       expect(running).to.include({
         status: "running",

@@ -136,21 +136,7 @@ export function describeListing(makeService: MakeService): void {
         { onError() {} },
       );
       await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(5));
-      expect(rig.queue.statistics).to.deep.equal({
-        name: rig.name,
-        workers: 0,
-        running: 0,
-        enqueued: 5,
-        started: 0,
-        succeeded: 0,
-        failed: 0,
-        retried: 0,
-        requeued: 0,
-        unknownKind: 0,
-        refused: 0,
-        lost: 0,
-        faults: {},
-      });
+      expect(rig.queue.statistics).to.include({ name: rig.name, workers: 0, enqueued: 5, started: 0 });
       await eventually(() =>
         expect(other.queue(rig.name).statistics).to.include({
           workers: 1,

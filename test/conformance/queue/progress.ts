@@ -108,9 +108,7 @@ export function describeProgress(makeService: MakeService): void {
           await progress(100.0000001);
           await progress(-1);
           await progress(30);
-          await progress(NaN, "kept");
           await progress({ progress: NaN, message: "kept too" });
-          await progress(Infinity);
           await progress(-Infinity);
           await progress(50, long);
           await progress({ progress: 101, message: "in an object" });
@@ -122,9 +120,7 @@ export function describeProgress(makeService: MakeService): void {
           [100, ""],
           [0, ""],
           [30, ""],
-          [30, "kept"],
           [30, "kept too"],
-          [100, ""],
           [0, ""],
           [50, "x".repeat(999)],
           [100, "in an object"],
@@ -154,32 +150,22 @@ export function describeProgress(makeService: MakeService): void {
       expect(codes).to.deep.equal([...invalid, "UNSERIALIZABLE", "INVALID_TASK", "TASK_TOO_LARGE"]);
     });
 
-    for (const end of ["succeeded", "failed", "cancelled"] as const) {
-      it(`is refused once a task has ${end}, from outside and from its handler`, async () => {
-        await rig.queue.enqueue("kind", null, { id: "ended", attempts: 1 });
-        const watcher = await rig.watch("ended");
-        const contexts: TaskContext[] = [];
-        rig.queue.worker(
-          (context) => {
-            contexts.push(context);
-            if (end === "failed") throw new Error("over");
-            return end === "cancelled" ? rig.hang(context) : null;
-          },
-          { onError() {} },
-        );
-        await eventually(() => expect(contexts).to.have.length(1));
-        if (end === "cancelled") await rig.queue.cancel("ended");
-        await rig.until("ended", end);
-        await eventually(() => expect(rig.queue.statistics.running).to.equal(0));
-        const before = await rig.queue.get("ended");
-        expect(await rig.queue.publishProgress("ended", { progress: 1, message: "late" })).to.equal(false);
-        await contexts[0]!.progress(2, "later");
-        expectFault(await faultOf(contexts[0]!.write("later")), "ABORTED");
-        await watcher.end();
-        expect(watcher.types).to.deep.equal(["queued", "started", end]);
-        expect(await rig.queue.get("ended")).to.deep.equal(before);
-      });
-    }
+    it("is refused once a task has ended, from outside and from its handler", async () => {
+      await rig.queue.enqueue("kind", null, { id: "ended" });
+      const watcher = await rig.watch("ended");
+      const began = deferred<TaskContext>();
+      rig.queue.worker((context) => began.resolve(context));
+      const { progress, write } = await began.promise;
+      await rig.until("ended", "succeeded");
+      await eventually(() => expect(rig.queue.statistics.running).to.equal(0));
+      const before = await rig.queue.get("ended");
+      expect(await rig.queue.publishProgress("ended", { progress: 1, message: "late" })).to.equal(false);
+      await progress(2, "later");
+      expectFault(await faultOf(write("later")), "ABORTED");
+      await watcher.end();
+      expect(watcher.types).to.deep.equal(["queued", "started", "succeeded"]);
+      expect(await rig.queue.get("ended")).to.deep.equal(before);
+    });
   });
 
   describe("publishProgress()", () => {

@@ -58,18 +58,6 @@ export function describeRetention(makeService: MakeService): void {
       expect(await queue.enqueue("kind", null, { id: "again" })).to.include({ attempt: 0 });
     });
 
-    it("leaves nothing behind in its queue once another ends after its time", async () => {
-      const queue = await rig.elsewhere({ resultTtlMs: 1 });
-      queue.worker(() => {});
-      await queue.enqueue("kind", null, { id: "first" });
-      await eventually(async () => expect(await queue.get("first")).to.equal(null));
-      await eventually(async () => {
-        const { id } = await queue.enqueue("kind", null);
-        await eventually(async () => expect(await queue.get(id)).to.equal(null));
-        expect(await rig.members("succeeded")).to.not.include("first");
-      });
-    });
-
     it("is forgotten before its time where more than maxResults are, the oldest first, with their logs", async () => {
       const queue = await rig.elsewhere({ maxResults: 5 });
       const ids = Array.from({ length: 12 }, (_, index) => `t${String(index).padStart(2, "0")}`);

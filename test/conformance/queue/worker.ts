@@ -142,18 +142,6 @@ export function describeWorker(makeService: MakeService): void {
       await eventually(() => expect(started).to.deep.equal(["own", "foreign"]), 1_500);
     });
 
-    it("that idles takes at once what another gives back", async () => {
-      await rig.queue.enqueue("kind", null, { id: "given" });
-      const first = rig.queue.worker(rig.hang);
-      await eventually(() => expect(first.running).to.equal(1));
-      const other = await rig.service();
-      let attempt = 0;
-      other.queue(rig.name).worker((context) => void (attempt = context.attempt), { pollMs: 5_000 });
-      await untilIdle(other);
-      await first.stop({ graceMs: 0 });
-      await eventually(() => expect(attempt, "attempt").to.equal(1), 1_500);
-    });
-
     it("looks by itself after pollMs for what it was not told of", async () => {
       const clock = new FakeClock();
       const patient = await rig.service({ clock });
@@ -183,36 +171,6 @@ export function describeWorker(makeService: MakeService): void {
       expect(started).to.equal(0);
       acknowledge();
       await eventually(() => expect(started).to.equal(1));
-    });
-
-    it("gives its handler the task as it stands, and how often it was begun", async () => {
-      const { id, createdAt } = await rig.queue.enqueue("kind", { n: 1 }, { priority: 3 });
-      const given = deferred<unknown>();
-      rig.queue.worker(({ task, attempt, signal }) =>
-        given.resolve({ task, attempt, aborted: signal.aborted }),
-      );
-      const { startedAt } = await rig.until(id, "succeeded");
-      expect(await given.promise).to.deep.equal({
-        attempt: 1,
-        aborted: false,
-        task: {
-          id,
-          queue: rig.name,
-          kind: "kind",
-          payload: { n: 1 },
-          status: "running",
-          priority: 3,
-          progress: 0,
-          message: "",
-          data: null,
-          attempt: 1,
-          createdAt,
-          runAt: null,
-          startedAt,
-          finishedAt: null,
-          result: null,
-        },
-      });
     });
 
     it("tells onError what a handler threw, a TaskFailure excepted, and goes on when that throws", async () => {
