@@ -250,7 +250,7 @@ export function describeRetention(makeService: MakeService): void {
       await other.enqueue("kind", null, { id: "other" });
       await queue.enqueue("kind", null, { id: "running" });
       const { end, worker } = await rig.takeAndVanish();
-      for (let index = 0; index < 450; index++) await queue.enqueue("kind", null, { id: `queued-${index}` });
+      await queue.enqueueMany(Array.from({ length: 450 }, () => ({ kind: "kind", payload: null })));
       await queue.enqueue("kind", null, { id: "delayed", delayMs: HOUR_MS, deduplicate: "key" });
       await queue.enqueue("kind", null, { id: "cancelled" });
       await queue.cancel("cancelled");
