@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { expect } from "chai";
 
 import { StreamWriter } from "../../lib/history/stream-writer.js";
+import type { RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { expectFault, faultOf } from "../support/service.js";
@@ -14,6 +15,7 @@ import {
   useStreams,
   type Subscriptions,
 } from "../support/stream-harness.js";
+import type { TestApp } from "../support/test-app.js";
 import type { SuiteRedis } from "./stream-suite.js";
 
 /** Channels that end: by `complete()`, by a writer, or because a writer is lost. */
@@ -25,15 +27,17 @@ export function describeFinite(
   describe(`channels that end, over ${name}, ${subscriptions}`, () => {
     const streams = useStreams(subscriptions, startRedis);
     let channel: string;
+    let service: RedisSse;
+    let app: TestApp;
 
-    beforeEach(() => {
+    beforeEach(async () => {
       channel = `finite:${randomUUID()}`;
+      service = streams.create();
+      app = await streams.mount(service);
     });
 
     describe("complete()", () => {
       it("ends the open streams, after its event", async () => {
-        const service = streams.create();
-        const app = await streams.mount(service);
         const client = await streams.openLive(app, channel);
         await service.publish(channel, { data: "a" });
         const { id } = await service.complete(channel, { event: "done", data: { ok: true } });
@@ -50,7 +54,6 @@ export function describeFinite(
       });
 
       it("gives who comes later all of it, from the beginning, and the end, any number of times", async () => {
-        const service = streams.create();
         for (let index = 0; index < 300; index++) await service.publish(channel, { data: index });
         await service.complete(channel, { data: "last" });
         const other = await streams.mount(streams.create());
@@ -64,8 +67,6 @@ export function describeFinite(
       });
 
       it("answers 204 to a client that has had it all, and the rest to one that has not", async () => {
-        const service = streams.create();
-        const app = await streams.mount(service);
         const { id } = await service.publish(channel, { data: "a" });
         const last = await service.complete(channel, { data: "b" });
         expect((await streams.open(app, channel, last.id!)).status).to.equal(204);
@@ -80,8 +81,6 @@ export function describeFinite(
       });
 
       it("without an event dispatches none, and ends all the same", async () => {
-        const service = streams.create();
-        const app = await streams.mount(service);
         const client = await streams.openLive(app, channel);
         const { id } = await service.complete(channel);
         await client.ended;
@@ -90,7 +89,6 @@ export function describeFinite(
       });
 
       it("refuses what is published after it, and a second end", async () => {
-        const service = streams.create();
         await service.complete(channel, { data: "end" });
         expectFault(await faultOf(service.publish(channel, { data: "late" })), "COMPLETED");
         expectFault(await faultOf(service.complete(channel)), "COMPLETED");
@@ -104,8 +102,6 @@ export function describeFinite(
       });
 
       it("ends a stream of several channels with the last of them", async () => {
-        const service = streams.create();
-        const app = await streams.mount(service);
         const client = await streams.openLive(app, [channel, `${channel}:2`]);
         await service.complete(channel, { data: "one" });
         await service.publish(`${channel}:2`, { data: "goes on" });
@@ -121,7 +117,6 @@ export function describeFinite(
 
     describe("a writer", () => {
       it("is heard while it writes, and whole by whoever comes at any time", async () => {
-        const service = streams.create();
         const app = await streams.mount(streams.create());
         const out = await service.writer(channel, { event: "token" });
         const tokens = Array.from({ length: 2_000 }, (_, index) => `\n token ${index}`);
@@ -165,7 +160,6 @@ export function describeFinite(
       });
 
       it("that is asked for while its service closes is refused, or broken off", async () => {
-        const service = streams.create();
         await service.publish(channel, { data: "so that there is a connection" });
         const asked = service.writer(`${channel}:2`).catch((error: unknown) => error);
         await service.close();
@@ -175,8 +169,6 @@ export function describeFinite(
       });
 
       it("that is broken off leaves what was written, and says so", async () => {
-        const service = streams.create();
-        const app = await streams.mount(service);
         const giveUp = new AbortController();
         const out = await service.writer(channel, { signal: giveUp.signal });
         const client = await streams.openLive(app, channel);
@@ -214,8 +206,6 @@ export function describeFinite(
       });
 
       it("whose stream Redis has lost learns of it, and its readers get the end", async () => {
-        const service = streams.create();
-        const app = await streams.mount(service);
         const out = await service.writer(channel);
         await out.write("one");
         const client = await streams.openLive(app, channel);
@@ -228,7 +218,6 @@ export function describeFinite(
       });
 
       it("breaks off what it was writing when its service closes", async () => {
-        const service = streams.create();
         const app = await streams.mount(streams.create());
         const out = await service.writer(channel);
         await out.write("half");
@@ -285,8 +274,6 @@ export function describeFinite(
     });
 
     it("a channel that will be completed is given from its beginning to whoever comes late", async () => {
-      const service = streams.create();
-      const app = await streams.mount(service);
       await service.publish(channel, { data: "1" }, { finite: true });
       await service.publish(channel, { data: "2" });
       const client = await streams.openLive(app, channel);
@@ -297,7 +284,6 @@ export function describeFinite(
     });
 
     it("ends a stream when the last channel that is open is taken from it", async () => {
-      const service = streams.create();
       const session = await service.open({}, new FakeSink(), [channel, `${channel}:open`]);
       await service.complete(channel, { data: "end" });
       await eventually(() => expect(session.statistics.messagesSent).to.equal(1));

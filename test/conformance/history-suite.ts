@@ -29,6 +29,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     let server: HistoryServer;
     let client: Redis;
     let channel: string;
+    let keys: HistoryKeys;
     let channels = 0;
     let sequence = 0;
 
@@ -44,6 +45,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
 
     beforeEach(() => {
       channel = `channel ${channels++}`;
+      keys = historyKeys(PREFIX, channel);
     });
 
     const publish = (
@@ -68,7 +70,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       });
 
     const readWithStamps = (given: Partial<ReadArguments> = {}): Promise<ReadReply> =>
-      readFromLog(client, historyKeys(PREFIX, channel), {
+      readFromLog(client, keys, {
         channel,
         epoch: EPOCHS[0],
         after: 0,
@@ -191,16 +193,15 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     });
 
     it("goes on behind an event without a stamp, and behind a stamp that is none", async () => {
-      const { log, position } = historyKeys(PREFIX, channel);
       await publish("a");
-      await client.xadd(log, "2", "e", "", "d", "by another program");
-      await client.hset(position, "o", "2", "s", "no stamp");
+      await client.xadd(keys.log, "2", "e", "", "d", "by another program");
+      await client.hset(keys.position, "o", "2", "s", "no stamp");
       await publish("c");
       const { entries } = await readWithStamps();
       expect(entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3]);
       expect(entries[1]).to.deep.include({ stamp: 0, previousStamp: 0 });
       expect(entries[2]!.previousStamp).to.equal(0);
-      await client.hset(position, "e", "broken", "s", "1000000");
+      await client.hset(keys.position, "e", "broken", "s", "1000000");
       await publish("anew", { epoch: EPOCHS[1] });
       expect((await readWithStamps({ epoch: EPOCHS[1] })).entries[0]).to.deep.include({
         offset: 1,
@@ -210,7 +211,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
 
     it("has one event at each offset, the later one, if another program sets the newest offset back", async () => {
       for (const data of ["1", "2", "3"]) await publish(data);
-      await client.hset(historyKeys(PREFIX, channel).position, "o", "2");
+      await client.hset(keys.position, "o", "2");
       await publish("3 again");
       await publish("4");
       const { entries, top } = await read();
@@ -242,9 +243,8 @@ export function describeHistory(name: string, start: (context: Context) => Promi
 
     it("takes a field of another program for no end", async () => {
       await publish("first");
-      const { log, position } = historyKeys(PREFIX, channel);
-      await client.xadd(log, "2", "e", "news", "d", "second", "end", "completed or so");
-      await client.hset(position, "o", "2");
+      await client.xadd(keys.log, "2", "e", "news", "d", "second", "end", "completed or so");
+      await client.hset(keys.position, "o", "2");
       expect((await read()).entries[1]).to.deep.equal({ offset: 2, event: "news", data: "second" });
     });
 
@@ -300,7 +300,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     });
 
     it("loses a log that nobody writes to when it is old, and remembers where it stood", async () => {
-      const keys = historyKeys(PREFIX, channel);
       await publish("x", { maxAgeMs: 60 });
       await eventually(async () => expect(await client.exists(keys.log)).to.equal(0));
       expect(await read()).to.deep.include({ epoch: EPOCHS[0], top: 1, entries: [] });
@@ -309,7 +308,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     });
 
     it("sets an end to the life of all it keeps", async () => {
-      const keys = historyKeys(PREFIX, channel);
       await publish("x", { maxAgeMs: 10_000 });
       expect(await client.pttl(keys.log)).to.be.within(14_000, 15_000);
       expect(await client.pttl(keys.position)).to.be.within(86_400_000 + 14_000, 86_400_000 + 15_000);
@@ -391,34 +389,31 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     });
 
     it("creates no key for a client that only listens, and records when there was no log", async () => {
-      const { position, log } = historyKeys(PREFIX, channel);
       const { at, ...state } = await read({ epoch: "" });
       expect(at).to.be.closeTo(Date.now(), 60_000);
       expect(state).to.deep.include({ isInvalid: false, epoch: "", top: 0, first: 1, entries: [] });
-      expect(await client.exists(position, log)).to.equal(0);
+      expect(await client.exists(keys.position, keys.log)).to.equal(0);
       expect(await publish("x")).to.deep.include({ epoch: EPOCHS[0], offset: 1 });
     });
 
     it("finds the oldest event that is held, by length and by age, without reading events", async () => {
       for (let count = 0; count < 5; count++) await publish("x", { maxLength: 3 });
       expect(await read({ epoch: "" })).to.deep.include({ top: 5, first: 3, entries: [] });
-      const { position } = historyKeys(PREFIX, channel);
-      await client.hset(position, "c", `0 ${Date.now() - 2_000} 4 ${Date.now() - 1_500}`);
+      await client.hset(keys.position, "c", `0 ${Date.now() - 2_000} 4 ${Date.now() - 1_500}`);
       expect(await read({ epoch: "", maxAgeMs: 1_200 })).to.deep.include({ top: 5, first: 5 });
       expect(await offsets({ maxAgeMs: 1_200 })).to.deep.equal([5]);
     });
 
     it("renews the expiry of a log's hash once half of it is over, and not with each read", async () => {
-      const { position } = historyKeys(PREFIX, channel);
       await publish("x");
-      const life = await client.pttl(position);
+      const life = await client.pttl(keys.position);
       const most = Math.ceil(life * 0.6);
-      await client.pexpire(position, most);
+      await client.pexpire(keys.position, most);
       await read();
-      expect(await client.pttl(position)).to.be.at.most(most);
-      await client.pexpire(position, Math.ceil(life * 0.4));
+      expect(await client.pttl(keys.position)).to.be.at.most(most);
+      await client.pexpire(keys.position, Math.ceil(life * 0.4));
       await read();
-      expect(await client.pttl(position)).to.be.closeTo(life, 60_000);
+      expect(await client.pttl(keys.position)).to.be.closeTo(life, 60_000);
     });
 
     describe("that another program has damaged", () => {
@@ -451,7 +446,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       };
       for (const [how, change] of Object.entries(changes)) {
         it(`counts as no log, and begins again with the next event: ${how}`, async () => {
-          const keys = historyKeys(PREFIX, channel);
           await publish("old");
           await change(keys);
           const before = await held(keys.position);
@@ -468,7 +462,6 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         "a log with a later entry": ({ log }: HistoryKeys) => client.xadd(log, "99", "e", "", "d", "x"),
       })) {
         it(`loses the earlier events and no later event: ${how}`, async () => {
-          const keys = historyKeys(PREFIX, channel);
           await publish("old");
           await change(keys);
           expect((await read()).entries.map(({ offset }) => offset)).to.not.include(99);
@@ -480,9 +473,8 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       }
 
       it("continues if its `end` field is invalid", async () => {
-        const { position } = historyKeys(PREFIX, channel);
         await publish("a");
-        await client.hset(position, "end", "over");
+        await client.hset(keys.position, "end", "over");
         expect(await read()).to.deep.include({ isInvalid: false, top: 1, ending: "" });
         expect(await publish("b", { finite: true })).to.deep.include({ status: "ok", offset: 2 });
         expect(await offsets()).to.deep.equal([1, 2]);
@@ -490,19 +482,18 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     });
 
     it("begins anew, under another epoch, when its place is lost, and keeps nothing of before", async () => {
-      const { position, log } = historyKeys(PREFIX, channel);
       for (let count = 0; count < 3; count++) await publish("old");
-      await client.del(position);
+      await client.del(keys.position);
       expect(await publish("new", { epoch: EPOCHS[1] })).to.deep.include({ epoch: EPOCHS[1], offset: 1 });
       expect((await read({ epoch: EPOCHS[1] })).entries.map(({ data }) => data)).to.deep.equal(["new"]);
-      await client.del(position);
+      await client.del(keys.position);
       expect(await read({ epoch: EPOCHS[1] })).to.deep.include({ epoch: "", top: 0, entries: [] });
-      expect(await client.exists(log), "a reader leaves it").to.equal(1);
+      expect(await client.exists(keys.log), "a reader leaves it").to.equal(1);
     });
 
     it("tells how many were dropped when the log was lost, and its place was not", async () => {
       for (let count = 0; count < 3; count++) await publish("x");
-      await client.del(historyKeys(PREFIX, channel).log);
+      await client.del(keys.log);
       expect(await read()).to.deep.include({ epoch: EPOCHS[0], top: 3, entries: [] });
       expect(await publish("y")).to.deep.include({ offset: 4 });
       expect(await offsets()).to.deep.equal([4]);
@@ -510,11 +501,10 @@ export function describeHistory(name: string, start: (context: Context) => Promi
 
     it("marks a channel whose writer is gone as broken, once, by the first who reads it", async () => {
       const heard = await listen();
-      const { position } = historyKeys(PREFIX, channel);
       await publish("x", { finite: true });
-      await client.hset(position, "w", "lease", "wt", String(Date.now() + 3_600_000));
+      await client.hset(keys.position, "w", "lease", "wt", String(Date.now() + 3_600_000));
       expect(await read(), "as long as the lease holds").to.deep.include({ ending: "", top: 1 });
-      await client.hset(position, "wt", String(Date.now() - 1_000));
+      await client.hset(keys.position, "wt", String(Date.now() - 1_000));
       const replies = await Promise.all([read(), read(), read()]);
       for (const reply of replies) expect(reply).to.deep.include({ ending: "broken", top: 2 });
       expect(replies[0].entries.at(-1)).to.deep.equal({
@@ -531,15 +521,14 @@ export function describeHistory(name: string, start: (context: Context) => Promi
 
     it("lets a channel that was completed be, whatever its writer's lease says", async () => {
       await publish("x", { ending: "completed" });
-      await client.hset(historyKeys(PREFIX, channel).position, "w", "lease", "wt", "1");
+      await client.hset(keys.position, "w", "lease", "wt", "1");
       expect(await read()).to.deep.include({ ending: "completed", top: 1 });
     });
 
     it("refuses a writer that is not, or no longer, the one", async () => {
-      const { position } = historyKeys(PREFIX, channel);
       await publish("x");
       expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "lost" });
-      await client.hset(position, "w", "another", "wt", String(Date.now() + 3_600_000));
+      await client.hset(keys.position, "w", "another", "wt", String(Date.now() + 3_600_000));
       expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "taken" });
       const own = { writer: "another", producer: "another" };
       expect(await publish("y", { ...own, sequence: 1 })).to.deep.include({ status: "ok", offset: 2 });
@@ -548,10 +537,9 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     });
 
     it("forgets producers that have been silent for long, and no others", async () => {
-      const { position } = historyKeys(PREFIX, channel);
       await publish("x");
       await client.hset(
-        position,
+        keys.position,
         "p:gone",
         `9 ${Date.now() - 700_000}`,
         "p:here",
@@ -564,7 +552,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       );
       await publish("y");
       expect((await read()).top).to.equal(2);
-      expect(await client.hkeys(position))
+      expect(await client.hkeys(keys.position))
         .to.include.members(["p:here", "p:somebody"])
         .and.not.include("p:gone");
     });

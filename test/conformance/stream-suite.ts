@@ -4,7 +4,7 @@ import { expect } from "chai";
 import express from "express";
 import type { Redis } from "ioredis";
 
-import type { HistoryOptions, PubSubSession, RedisSource } from "../../lib/index.js";
+import type { HistoryOptions, PubSubSession, RedisSse, RedisSource } from "../../lib/index.js";
 import { redisPoolStatus, sseStream } from "../../middleware/express.js";
 import { deferred, eventually } from "../support/eventually.js";
 import { expectFault, faultOf } from "../support/service.js";
@@ -31,6 +31,13 @@ export function describeStreams(
     const streams = useStreams(subscriptions, startRedis);
     const { create, mount, open, openLive, openUrl } = streams;
     const apps: TestApp[] = [];
+    let service: RedisSse;
+    let app: TestApp;
+
+    beforeEach(async () => {
+      service = create();
+      app = await mount(service);
+    });
 
     afterEach(() => Promise.all(apps.splice(0).map((app) => app.close())));
 
@@ -74,7 +81,6 @@ export function describeStreams(
     });
 
     it("passes what any program publishes as it is", async () => {
-      const app = await mount(create());
       const client = await openLive(app, "plain");
       await streams.raw.publish("plain", " two\nlines ✓");
       const event = await client.next(({ event: type }) => type === "message");
@@ -83,8 +89,6 @@ export function describeStreams(
     });
 
     it("delivers what publish() sends, named and as JSON, and tells who received it", async () => {
-      const service = create();
-      const app = await mount(service);
       const client = await openLive(app, "typed");
       const receipt = await service.publish("typed", { event: "price", data: { cents: 5 } });
       expect(receipt).to.have.all.keys("id", "receivers").and.to.have.property("receivers", 1);
@@ -95,7 +99,6 @@ export function describeStreams(
     });
 
     it("hears several channels, each once", async () => {
-      const app = await mount(create());
       const client = await openLive(app, ["one", "two", "one"]);
       await streams.raw.publish("one", "1");
       await streams.raw.publish("two", "2");
@@ -104,7 +107,6 @@ export function describeStreams(
     });
 
     it("keeps the order for every stream", async () => {
-      const app = await mount(create());
       const clients = await Promise.all(
         // With the commands' and the suite's own these are ten connections: more are too many for ioredis-mock.
         Array.from({ length: 6 }, () => openLive(app, "order")),
@@ -116,8 +118,6 @@ export function describeStreams(
     });
 
     it("gives everything back when the client leaves", async () => {
-      const service = create();
-      const app = await mount(service);
       const client = await openLive(app, "leave");
       expect((await service.status()).sessions.open).to.equal(1);
       client.destroy();
@@ -139,7 +139,6 @@ export function describeStreams(
     });
 
     it("waits for an asynchronous resolver, and hands it the request", async () => {
-      const service = create();
       const app = await serve((router) =>
         router.get(
           "/stream/:id",
@@ -152,7 +151,6 @@ export function describeStreams(
       await client.next(({ data }) => data === "hello");
     });
     it("outlives the idle timeout of its server", async () => {
-      const app = await mount(create());
       app.server.setTimeout(150);
       const client = await openLive(app, "idle");
       const other = await openUrl(`${app.url}/nothing`);
@@ -202,7 +200,6 @@ export function describeStreams(
     });
 
     it("ends after the event that `until` names, and answers 204 to the client's return", async () => {
-      const service = create();
       const app = await mount(service, { until: ({ data }) => data === "[DONE]" });
       const client = await openLive(app, "tokens");
       for (const token of ["a", "b", "[DONE]", "late"]) await streams.raw.publish("tokens", token);
@@ -286,8 +283,6 @@ export function describeStreams(
     });
 
     it("drains: tells open streams, refuses new ones, and goes on publishing", async () => {
-      const service = create();
-      const app = await mount(service);
       const clients = await Promise.all(Array.from({ length: 5 }, () => openLive(app, "drain")));
       await service.drain({ timeoutMs: 2_000, spreadMs: 100 });
       await Promise.all(clients.map((client) => client.ended));
@@ -303,7 +298,6 @@ export function describeStreams(
     });
 
     it("refuses options that cannot be when it is mounted, and not with the first request", () => {
-      const service = create();
       const wrong: readonly Record<string, unknown>[] = [
         { servce: service },
         { service: undefined },
@@ -324,7 +318,6 @@ export function describeStreams(
     });
 
     it("refuses a misspelt option of a call, and does nothing", async () => {
-      const service = create();
       const misspelt: readonly [what: string, call: () => Promise<unknown>, code: string][] = [
         ["drain", () => service.drain({ timeout: 1 } as never), "CONFIG"],
         ["status", () => service.status({ drft: false } as never), "CONFIG"],
@@ -344,8 +337,6 @@ export function describeStreams(
     });
 
     it("shows an operator the pool, and nobody else anything", async () => {
-      const service = create();
-      const app = await mount(service);
       await openLive(app, "notifications:admin");
       const { url } = await serve((router) => {
         router.get("/pool", redisPoolStatus({ service, authorize: (req) => req.get("x-key") === "k" }));
