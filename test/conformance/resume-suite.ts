@@ -285,7 +285,7 @@ export function describeResume(
         const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
         await expectGap(service, ids[0]!, "trimmed");
         // Everything behind the second of the last three is still there.
-        const whole = await streams.open(await streams.mount(service), channel, ids[3]!);
+        const whole = await streams.open(await streams.mount(service), channel, ids[3]);
         await whole.next(({ data }) => data === "after");
         expect(dataOf(whole)).to.deep.equal(["e", "after"]);
         expect(gapsOf(whole)).to.deep.equal([]);

@@ -1,7 +1,7 @@
 import { connect } from "node:net";
 
 import { expect } from "chai";
-import express from "express";
+import type express from "express";
 import type { Redis } from "ioredis";
 
 import type { HistoryOptions, PubSubSession, RedisSse, RedisSource } from "../../lib/index.js";
@@ -29,14 +29,13 @@ export function describeStreams(
 ): void {
   describe(`streams over ${name}, ${subscriptions}`, () => {
     const streams = useStreams(subscriptions, startRedis);
-    const { create, mount, open, openLive, openUrl } = streams;
     const apps: TestApp[] = [];
     let service: RedisSse;
     let app: TestApp;
 
     beforeEach(async () => {
-      service = create();
-      app = await mount(service);
+      service = streams.create();
+      app = await streams.mount(service);
     });
 
     afterEach(() => Promise.all(apps.splice(0).map((app) => app.close())));
@@ -49,8 +48,8 @@ export function describeStreams(
     }
 
     it("begins with a retry hint and `connected`, under headers that no proxy holds back", async () => {
-      const app = await mount(create({ retryMs: 1234 }));
-      const client = await openLive(app, "news");
+      const app = await streams.mount(streams.create({ retryMs: 1234 }));
+      const client = await streams.openLive(app, "news");
       expect(client.status).to.equal(200);
       expect(client.headers["content-type"]).to.equal("text/event-stream; charset=utf-8");
       expect(client.headers["cache-control"]).to.equal("no-cache, no-transform");
@@ -70,9 +69,9 @@ export function describeStreams(
         ["none:1", { channels: { "none:*": false } }],
       ];
       for (const [channel, history] of off) {
-        const service = create({ history });
-        const app = await mount(service);
-        const client = await openLive(app, channel);
+        const service = streams.create({ history });
+        const app = await streams.mount(service);
+        const client = await streams.openLive(app, channel);
         expect(await service.publish(channel, { data: "x" })).to.deep.equal({ id: null, receivers: 1 });
         await client.next(({ data }) => data === "x");
         expect(client.text).to.not.match(/^id/m);
@@ -81,7 +80,7 @@ export function describeStreams(
     });
 
     it("passes what any program publishes as it is", async () => {
-      const client = await openLive(app, "plain");
+      const client = await streams.openLive(app, "plain");
       await streams.raw.publish("plain", " two\nlines ✓");
       const event = await client.next(({ event: type }) => type === "message");
       expect(event.data).to.equal(" two\nlines ✓");
@@ -89,7 +88,7 @@ export function describeStreams(
     });
 
     it("delivers what publish() sends, named and as JSON, and tells who received it", async () => {
-      const client = await openLive(app, "typed");
+      const client = await streams.openLive(app, "typed");
       const receipt = await service.publish("typed", { event: "price", data: { cents: 5 } });
       expect(receipt).to.have.all.keys("id", "receivers").and.to.have.property("receivers", 1);
       expect(receipt.id).to.match(CURSOR);
@@ -99,7 +98,7 @@ export function describeStreams(
     });
 
     it("hears several channels, each once", async () => {
-      const client = await openLive(app, ["one", "two", "one"]);
+      const client = await streams.openLive(app, ["one", "two", "one"]);
       await streams.raw.publish("one", "1");
       await streams.raw.publish("two", "2");
       await client.next(({ data }) => data === "2");
@@ -109,7 +108,7 @@ export function describeStreams(
     it("keeps the order for every stream", async () => {
       const clients = await Promise.all(
         // With the commands' and the suite's own these are ten connections: more are too many for ioredis-mock.
-        Array.from({ length: 6 }, () => openLive(app, "order")),
+        Array.from({ length: 6 }, () => streams.openLive(app, "order")),
       );
       const sent = Array.from({ length: 200 }, (_, index) => String(index));
       for (const data of sent) void streams.raw.publish("order", data);
@@ -118,7 +117,7 @@ export function describeStreams(
     });
 
     it("gives everything back when the client leaves", async () => {
-      const client = await openLive(app, "leave");
+      const client = await streams.openLive(app, "leave");
       expect((await service.status()).sessions.open).to.equal(1);
       client.destroy();
       await eventually(async () => {
@@ -132,8 +131,8 @@ export function describeStreams(
     });
 
     it("sends a heartbeat after silence", async () => {
-      const app = await mount(create({ heartbeatMs: 40 }));
-      const client = await openLive(app, "quiet");
+      const app = await streams.mount(streams.create({ heartbeatMs: 40 }));
+      const client = await streams.openLive(app, "quiet");
       await eventually(() => expect(client.comments.length).to.be.greaterThan(2));
       expect(client.events).to.have.length(1);
     });
@@ -145,15 +144,15 @@ export function describeStreams(
           sseStream(async (req) => Promise.resolve(`room:${String(req.params["id"])}`), { service }),
         ),
       );
-      const client = await openUrl(`${app.url}/stream/7`);
+      const client = await streams.openUrl(`${app.url}/stream/7`);
       await client.next(isEvent("connected"));
       await streams.raw.publish("room:7", "hello");
       await client.next(({ data }) => data === "hello");
     });
     it("outlives the idle timeout of its server", async () => {
       app.server.setTimeout(150);
-      const client = await openLive(app, "idle");
-      const other = await openUrl(`${app.url}/nothing`);
+      const client = await streams.openLive(app, "idle");
+      const other = await streams.openUrl(`${app.url}/nothing`);
       await other.ended;
       // Another connection, opened later, has run into the timeout: so would have this one.
       const silent = connect(Number(new URL(app.url).port), "127.0.0.1");
@@ -165,9 +164,9 @@ export function describeStreams(
 
     it("tells one client alone with send()", async () => {
       const opened: PubSubSession[] = [];
-      const app = await mount(create(), { onOpen: (session) => void opened.push(session) });
-      const first = await openLive(app, "s");
-      const second = await openLive(app, "s");
+      const app = await streams.mount(streams.create(), { onOpen: (session) => void opened.push(session) });
+      const first = await streams.openLive(app, "s");
+      const second = await streams.openLive(app, "s");
       await eventually(() => expect(opened).to.have.length(2));
       opened[0]!.send({ event: "welcome", data: { you: 1 } });
       await first.next(isEvent("welcome"));
@@ -181,9 +180,9 @@ export function describeStreams(
 
     it("adds and takes away channels of a live stream", async () => {
       const opened = deferred<PubSubSession>();
-      const service = create({ limits: { maxChannelsPerSession: 2 } });
-      const app = await mount(service, { onOpen: (session) => opened.resolve(session) });
-      const client = await openLive(app, "base");
+      const service = streams.create({ limits: { maxChannelsPerSession: 2 } });
+      const app = await streams.mount(service, { onOpen: (session) => opened.resolve(session) });
+      const client = await streams.openLive(app, "base");
       const session = await opened.promise;
       await session.addChannel("extra");
       expect([...session.channels]).to.deep.equal(["base", "extra"]);
@@ -200,14 +199,14 @@ export function describeStreams(
     });
 
     it("ends after the event that `until` names, and answers 204 to the client's return", async () => {
-      const app = await mount(service, { until: ({ data }) => data === "[DONE]" });
-      const client = await openLive(app, "tokens");
+      const app = await streams.mount(service, { until: ({ data }) => data === "[DONE]" });
+      const client = await streams.openLive(app, "tokens");
       for (const token of ["a", "b", "[DONE]", "late"]) await streams.raw.publish("tokens", token);
       await client.ended;
       expect(dataOf(client)).to.deep.equal(["a", "b", "[DONE]"]);
       const last = client.events.at(-1)!;
       expect(last).to.deep.include({ event: "closing", data: '{"reason":"completed"}', id: "completed" });
-      const again = await open(app, "tokens", "completed");
+      const again = await streams.open(app, "tokens", "completed");
       await again.ended;
       expect(again.status).to.equal(204);
       await eventually(async () => {
@@ -222,14 +221,14 @@ export function describeStreams(
 
     /** A stream of a user, once it has begun or was refused by an event. */
     async function openAs(app: TestApp, user: string): Promise<SseClient> {
-      const client = await openUrl(urlOf(app, user));
+      const client = await streams.openUrl(urlOf(app, user));
       await client.next(({ event }) => event === "connected" || event === "error");
       return client;
     }
 
     it("refuses a client over the limit of its key, by event or by status, and admits it when a stream ends", async () => {
-      const service = create({ limits: { maxSessionsPerKey: 2 } });
-      const app = await mount(service, byUser);
+      const service = streams.create({ limits: { maxSessionsPerKey: 2 } });
+      const app = await streams.mount(service, byUser);
       const first = await openAs(app, "ann");
       await openAs(app, "ann");
       const third = await openAs(app, "ann");
@@ -240,7 +239,7 @@ export function describeStreams(
       expect(JSON.parse(third.events[0]!.data)).to.have.property("code", "LIMIT_SESSIONS_PER_KEY");
       expect(third.retryMs).to.be.within(5_000, 10_000);
       expect((await fetch(urlOf(app, "ann"), { method: "HEAD" })).status).to.equal(200);
-      const strict = await mount(service, { ...byUser, onUnavailable: "status" });
+      const strict = await streams.mount(service, { ...byUser, onUnavailable: "status" });
       const refused = await fetch(urlOf(strict, "ann"));
       expect(refused.status).to.equal(503);
       expect(Number(refused.headers.get("retry-after"))).to.be.within(5, 10);
@@ -254,8 +253,8 @@ export function describeStreams(
     });
 
     it("answers 429 over the limit of a key if the mount asks for it", async () => {
-      const service = create({ limits: { maxSessionsPerKey: 1 } });
-      const app = await mount(service, { ...byUser, onLimit: "status" });
+      const service = streams.create({ limits: { maxSessionsPerKey: 1 } });
+      const app = await streams.mount(service, { ...byUser, onLimit: "status" });
       await openAs(app, "ann");
       for (const method of ["GET", "HEAD"]) {
         const refused = await fetch(urlOf(app, "ann"), { method });
@@ -265,8 +264,8 @@ export function describeStreams(
     });
 
     it("evicts the oldest stream of a key if the mount asks for it, and tells its client to wait a minute", async () => {
-      const service = create({ limits: { maxSessionsPerKey: 1 } });
-      const app = await mount(service, { ...byUser, onLimit: "evict-oldest" });
+      const service = streams.create({ limits: { maxSessionsPerKey: 1 } });
+      const app = await streams.mount(service, { ...byUser, onLimit: "evict-oldest" });
       const first = await openAs(app, "ann");
       const other = await openAs(app, "bob");
       expect((await fetch(urlOf(app, "ann"), { method: "HEAD" })).status).to.equal(200);
@@ -283,13 +282,13 @@ export function describeStreams(
     });
 
     it("drains: tells open streams, refuses new ones, and goes on publishing", async () => {
-      const clients = await Promise.all(Array.from({ length: 5 }, () => openLive(app, "drain")));
+      const clients = await Promise.all(Array.from({ length: 5 }, () => streams.openLive(app, "drain")));
       await service.drain({ timeoutMs: 2_000, spreadMs: 100 });
       await Promise.all(clients.map((client) => client.ended));
       for (const client of clients) {
         expect(client.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"drain"}' });
       }
-      const late = await open(app, "drain");
+      const late = await streams.open(app, "drain");
       await late.ended;
       expect(JSON.parse(late.events[0]!.data)).to.have.property("code", "CLOSED");
       expect((await service.publish("drain", { data: "x" })).id).to.match(CURSOR);
@@ -337,7 +336,7 @@ export function describeStreams(
     });
 
     it("shows an operator the pool, and nobody else anything", async () => {
-      await openLive(app, "notifications:admin");
+      await streams.openLive(app, "notifications:admin");
       const { url } = await serve((router) => {
         router.get("/pool", redisPoolStatus({ service, authorize: (req) => req.get("x-key") === "k" }));
         router.get("/truthy", redisPoolStatus({ service, authorize: () => "yes" as unknown as boolean }));
