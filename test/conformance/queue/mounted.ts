@@ -15,6 +15,7 @@ export function describeMounted(makeService: MakeService): void {
   describe("taskStream()", () => {
     const rig = useQueue(makeService);
     let app: TestApp;
+    const apps: TestApp[] = [];
     const clients: SseClient[] = [];
 
     /** Anybody may watch any task but "secret". */
@@ -31,6 +32,7 @@ export function describeMounted(makeService: MakeService): void {
           }),
         ),
       );
+      apps.push(app);
     };
 
     const open = async (id: string, lastEventId?: string): Promise<SseClient> => {
@@ -55,13 +57,14 @@ export function describeMounted(makeService: MakeService): void {
     const until = (client: SseClient, type: string): Promise<unknown> =>
       client.next(({ event, data }) => event === "message" && data.includes(`"type":"${type}"`));
 
+    beforeEach(() => mount());
+
     afterEach(async () => {
       for (const client of clients.splice(0)) client.destroy();
-      await app.close();
+      await Promise.all(apps.splice(0).map((each) => each.close()));
     });
 
     it("says how a task stands, then what becomes of it, then its end, then 204", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null);
       const client = await open(id);
       await until(client, "queued");
@@ -81,7 +84,6 @@ export function describeMounted(makeService: MakeService): void {
     });
 
     it("gives who comes late how it stands in one event, and the output of the attempt under way", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
       const gate = deferred();
       const second = deferred();
@@ -106,7 +108,6 @@ export function describeMounted(makeService: MakeService): void {
     });
 
     it("tells who comes after it has ended its output and its end, once", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null);
       rig.queue.worker(({ write }) => write("all there is"));
       await rig.until(id, "succeeded");
@@ -118,7 +119,6 @@ export function describeMounted(makeService: MakeService): void {
     });
 
     it("gives who was cut off what they missed, and nothing twice", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null);
       const first = await open(id);
       await until(first, "queued");
@@ -147,7 +147,6 @@ export function describeMounted(makeService: MakeService): void {
     });
 
     it("tells who was cut off that the output begins anew", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
       const first = await open(id);
       await until(first, "queued");
@@ -175,7 +174,6 @@ export function describeMounted(makeService: MakeService): void {
       ["secret", 403, "FORBIDDEN"],
     ] as const) {
       it(`answers "${id}" ${status}`, async () => {
-        await mount();
         const client = await open(encodeURIComponent(id));
         await client.ended;
         expect(client.status).to.equal(status);
@@ -200,6 +198,7 @@ export function describeMounted(makeService: MakeService): void {
           taskStream(() => Promise.reject(fault), { service: rig.sse }),
         ),
       );
+      apps.push(app);
       expect((await open("a")).status).to.equal(500);
       expect(app.errors).to.deep.equal([fault]);
     });
