@@ -428,7 +428,7 @@ export function describeResume(
         const ids = await publishAll(
           service,
           channel,
-          Array.from({ length: 300 }, (_, index) => String(index)),
+          Array.from({ length: 60 }, (_, index) => String(index)),
         );
         const sink = new FakeSink();
         sink.takes = false;
