@@ -253,7 +253,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       const heard = await listen();
       const replies = await Promise.all(
         clients.flatMap((over, producer) =>
-          Array.from({ length: 40 }, (_, index) =>
+          Array.from({ length: 20 }, (_, index) =>
             publish(
               `${producer} ${index}`,
               { producer: `p${producer}`, sequence: index + 1, epoch: EPOCHS[producer]! },
@@ -264,11 +264,11 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       );
       const epochs = new Set(replies.map((reply) => (reply.status === "ok" ? reply.epoch : reply.status)));
       expect(epochs.size, "one epoch").to.equal(1);
-      const expected = Array.from({ length: 120 }, (_, index) => index + 1);
+      const expected = Array.from({ length: 60 }, (_, index) => index + 1);
       const places = replies.map((reply) => (reply.status === "ok" ? reply.offset! : NaN));
       expect(places.toSorted((a, b) => a - b)).to.deep.equal(expected);
       expect(await offsets({ epoch: [...epochs][0]! })).to.deep.equal(expected);
-      await eventually(() => expect(heard.messages).to.have.length(120));
+      await eventually(() => expect(heard.messages).to.have.length(60));
       expect(heard.messages.map((message) => parseMessage(message)?.position?.offset)).to.deep.equal(
         expected,
       );
