@@ -108,7 +108,7 @@ export function describeDelay(makeService: MakeService): void {
         expect(task.id).to.not.equal(first.id);
         return task;
       });
-      expect(Date.parse(next.createdAt) - Date.parse(first.createdAt)).to.be.at.least(590);
+      expect(Date.parse(next.createdAt) - Date.parse(first.createdAt)).to.be.at.least(500);
     });
 
     it("is a matter of each queue by itself", async () => {
