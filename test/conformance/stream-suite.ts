@@ -1,25 +1,15 @@
-import { once } from "node:events";
-import { Agent, request } from "node:http";
 import { connect } from "node:net";
 
 import { expect } from "chai";
-import compression from "compression";
-import express from "express";
+import type express from "express";
 import type { Redis } from "ioredis";
 
-import {
-  createRedisSse,
-  type HistoryOptions,
-  type PubSubSession,
-  type RedisSse,
-  type RedisSseOptions,
-  type RedisSource,
-} from "../../lib/index.js";
-import { redisPoolStatus, sseStream, type SseStreamOptions } from "../../middleware/express.js";
-import { deferred, eventually, settle } from "../support/eventually.js";
-import { FakeSink } from "../support/fake-sink.js";
+import type { HistoryOptions, PubSubSession, RedisSse, RedisSource } from "../../lib/index.js";
+import { redisPoolStatus, sseStream } from "../../middleware/express.js";
+import { deferred, eventually } from "../support/eventually.js";
 import { expectFault, faultOf } from "../support/service.js";
-import { openStream, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
+import type { SseClient } from "../support/sse-client.js";
+import { dataOf, isEvent, useStreams } from "../support/stream-harness.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
 /** A Redis that the suite runs on. */
@@ -38,60 +28,28 @@ export function describeStreams(
   startRedis: (context: Mocha.Context) => Promise<SuiteRedis>,
 ): void {
   describe(`streams over ${name}, ${subscriptions}`, () => {
-    let redis: SuiteRedis;
-    const clients: SseClient[] = [];
+    const streams = useStreams(subscriptions, startRedis);
     const apps: TestApp[] = [];
-    const services: RedisSse[] = [];
+    let service: RedisSse;
+    let app: TestApp;
 
-    before(async function () {
-      redis = await startRedis(this);
+    beforeEach(async () => {
+      service = streams.create();
+      app = await streams.mount(service);
     });
 
-    afterEach(async () => {
-      for (const client of clients.splice(0)) client.destroy();
-      await Promise.all(services.splice(0).map((service) => service.close()));
-      await Promise.all(apps.splice(0).map((app) => app.close()));
-    });
+    afterEach(() => Promise.all(apps.splice(0).map((app) => app.close())));
 
-    after(() => redis?.stop());
-
-    function createService(options: RedisSseOptions = {}): RedisSse {
-      const service = createRedisSse({ redis: redis.source, subscriptions, ...options });
-      services.push(service);
-      return service;
-    }
-
-    async function mount(
-      service: RedisSse,
-      options: SseStreamOptions = {},
-      before?: (app: express.Express) => void,
-    ): Promise<TestApp> {
-      const app = await startApp((router) => {
-        before?.(router);
-        router.get(
-          "/stream",
-          sseStream((req) => req.query["channel"] as string, { service, ...options }),
-        );
-      });
+    /** An app with routes of its own. */
+    async function serve(routes: (app: express.Express) => void): Promise<TestApp> {
+      const app = await startApp(routes);
       apps.push(app);
       return app;
     }
 
-    async function open(url: string, headers?: Record<string, string>): Promise<SseClient> {
-      const client = await openStream(url, headers && { headers });
-      clients.push(client);
-      return client;
-    }
-
-    async function openLive(url: string): Promise<SseClient> {
-      const client = await open(url);
-      await client.next(isEvent("connected"));
-      return client;
-    }
-
     it("begins with a retry hint and `connected`, under headers that no proxy holds back", async () => {
-      const app = await mount(createService({ retryMs: 1234 }));
-      const client = await openLive(`${app.url}/stream?channel=news`);
+      const app = await streams.mount(streams.create({ retryMs: 1234 }));
+      const client = await streams.openLive(app, "news");
       expect(client.status).to.equal(200);
       expect(client.headers["content-type"]).to.equal("text/event-stream; charset=utf-8");
       expect(client.headers["cache-control"]).to.equal("no-cache, no-transform");
@@ -111,45 +69,26 @@ export function describeStreams(
         ["none:1", { channels: { "none:*": false } }],
       ];
       for (const [channel, history] of off) {
-        const service = createService({ history });
-        const app = await mount(service);
-        const client = await openLive(`${app.url}/stream?channel=${channel}`);
+        const service = streams.create({ history });
+        const app = await streams.mount(service);
+        const client = await streams.openLive(app, channel);
         expect(await service.publish(channel, { data: "x" })).to.deep.equal({ id: null, receivers: 1 });
         await client.next(({ data }) => data === "x");
         expect(client.text).to.not.match(/^id/m);
+        expect(await streams.raw.keys(`*${channel}*`)).to.deep.equal([]);
       }
     });
 
-    it("sends an id with what is kept, and with nothing else", async () => {
-      const service = createService({ history: { channels: { "none:*": false } } });
-      const app = await mount(service);
-      const client = await openLive(`${app.url}/stream?channel=none:2&channel=some`);
-      const kept = await service.publish("some", { data: "kept" });
-      await service.publish("none:2", { data: "of a channel without" });
-      const passed = await service.publish("some", { data: "passed on" }, { history: false });
-      expect(passed).to.deep.equal({ id: null, receivers: 1 });
-      await client.next(({ data }) => data === "passed on");
-      expect(client.events[0]!.id).to.match(CURSOR).and.to.not.equal(kept.id);
-      expect(client.events.slice(1).map(({ data, id }) => [data, id || undefined])).to.deep.equal([
-        ["kept", kept.id],
-        ["of a channel without", undefined],
-        ["passed on", undefined],
-      ]);
-    });
-
     it("passes what any program publishes as it is", async () => {
-      const app = await mount(createService());
-      const client = await openLive(`${app.url}/stream?channel=plain`);
-      await redis.client.publish("plain", " two\nlines ✓");
+      const client = await streams.openLive(app, "plain");
+      await streams.raw.publish("plain", " two\nlines ✓");
       const event = await client.next(({ event: type }) => type === "message");
       expect(event.data).to.equal(" two\nlines ✓");
       expect(event.id || undefined).to.equal(undefined);
     });
 
     it("delivers what publish() sends, named and as JSON, and tells who received it", async () => {
-      const service = createService();
-      const app = await mount(service);
-      const client = await openLive(`${app.url}/stream?channel=typed`);
+      const client = await streams.openLive(app, "typed");
       const receipt = await service.publish("typed", { event: "price", data: { cents: 5 } });
       expect(receipt).to.have.all.keys("id", "receivers").and.to.have.property("receivers", 1);
       expect(receipt.id).to.match(CURSOR);
@@ -159,30 +98,26 @@ export function describeStreams(
     });
 
     it("hears several channels, each once", async () => {
-      const app = await mount(createService());
-      const client = await openLive(`${app.url}/stream?channel=one&channel=two&channel=one`);
-      await redis.client.publish("one", "1");
-      await redis.client.publish("two", "2");
+      const client = await streams.openLive(app, ["one", "two", "one"]);
+      await streams.raw.publish("one", "1");
+      await streams.raw.publish("two", "2");
       await client.next(({ data }) => data === "2");
       expect(dataOf(client)).to.deep.equal(["1", "2"]);
     });
 
     it("keeps the order for every stream", async () => {
-      const app = await mount(createService());
-      const streams = await Promise.all(
+      const clients = await Promise.all(
         // With the commands' and the suite's own these are ten connections: more are too many for ioredis-mock.
-        Array.from({ length: 6 }, () => openLive(`${app.url}/stream?channel=order`)),
+        Array.from({ length: 6 }, () => streams.openLive(app, "order")),
       );
       const sent = Array.from({ length: 200 }, (_, index) => String(index));
-      for (const data of sent) void redis.client.publish("order", data);
-      await Promise.all(streams.map((stream) => stream.next(({ data }) => data === "199")));
-      for (const stream of streams) expect(dataOf(stream)).to.deep.equal(sent);
+      for (const data of sent) void streams.raw.publish("order", data);
+      await Promise.all(clients.map((client) => client.next(({ data }) => data === "199")));
+      for (const client of clients) expect(dataOf(client)).to.deep.equal(sent);
     });
 
     it("gives everything back when the client leaves", async () => {
-      const service = createService();
-      const app = await mount(service);
-      const client = await openLive(`${app.url}/stream?channel=leave`);
+      const client = await streams.openLive(app, "leave");
       expect((await service.status()).sessions.open).to.equal(1);
       client.destroy();
       await eventually(async () => {
@@ -192,253 +127,50 @@ export function describeStreams(
         expect(pool.inUse).to.equal(0);
         expect(channels).to.deep.equal([]);
       });
-      await eventually(async () => expect(await redis.client.publish("leave", "nobody")).to.equal(0));
+      await eventually(async () => expect(await streams.raw.publish("leave", "nobody")).to.equal(0));
     });
 
     it("sends a heartbeat after silence", async () => {
-      const app = await mount(createService({ heartbeatMs: 40 }));
-      const client = await openLive(`${app.url}/stream?channel=quiet`);
+      const app = await streams.mount(streams.create({ heartbeatMs: 40 }));
+      const client = await streams.openLive(app, "quiet");
       await eventually(() => expect(client.comments.length).to.be.greaterThan(2));
       expect(client.events).to.have.length(1);
     });
 
     it("waits for an asynchronous resolver, and hands it the request", async () => {
-      const service = createService();
-      const app = await startApp((router) => {
+      const app = await serve((router) =>
         router.get(
           "/stream/:id",
           sseStream(async (req) => Promise.resolve(`room:${String(req.params["id"])}`), { service }),
-        );
-      });
-      apps.push(app);
-      const client = await openLive(`${app.url}/stream/7`);
-      await redis.client.publish("room:7", "hello");
-      await client.next(({ data }) => data === "hello");
-    });
-
-    it("answers 403 when the resolver names nothing", async () => {
-      const service = createService();
-      for (const nothing of [null, undefined, false, []] as const) {
-        const app = await startApp((router) => {
-          router.get(
-            "/stream",
-            sseStream(() => nothing, { service }),
-          );
-        });
-        apps.push(app);
-        const client = await open(`${app.url}/stream`);
-        await client.ended;
-        expect(client.status).to.equal(403);
-        expect(errorCode(client)).to.equal("FORBIDDEN");
-      }
-      expect((await service.status()).sessions.opened).to.equal(0);
-    });
-
-    it("passes on what the resolver throws, before anything is sent", async () => {
-      const service = createService();
-      const mishap = new Error("no such user");
-      const resolvers = [
-        () => {
-          throw mishap;
-        },
-        () => Promise.reject(mishap),
-      ];
-      for (const resolver of resolvers) {
-        const app = await startApp((router) => {
-          router.get("/stream", sseStream(resolver, { service }));
-        });
-        apps.push(app);
-        const client = await open(`${app.url}/stream`);
-        expect(client.status).to.equal(500);
-        expect(app.errors).to.deep.equal([mishap]);
-      }
-    });
-
-    it("opens nothing for a client that left while the resolver worked", async () => {
-      const service = createService();
-      const reached = deferred();
-      const answer = deferred<string>();
-      const app = await startApp((router) => {
-        router.get(
-          "/stream",
-          sseStream(
-            () => {
-              reached.resolve();
-              return answer.promise;
-            },
-            { service },
-          ),
-        );
-      });
-      apps.push(app);
-      const socket = connect(Number(new URL(app.url).port), "127.0.0.1");
-      socket.write("GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
-      await reached.promise;
-      socket.destroy();
-      await eventually(async () => {
-        const count = await new Promise<number>((resolve, reject) =>
-          app.server.getConnections((error, open) => (error ? reject(error) : resolve(open))),
-        );
-        expect(count).to.equal(0);
-      });
-      answer.resolve("late");
-      await settle();
-      expect((await service.status()).sessions.opened).to.equal(0);
-    });
-
-    const BAD_SELECTIONS: readonly (readonly [string, unknown])[] = [
-      ["an empty name", ""],
-      ["a line end", "a\r\nb"],
-      ["NUL", "a\0b"],
-      ["a number", 7],
-      ["an object", { a: 1 }],
-      ["an undefined in a list", ["a", undefined]],
-      ["a nested list", [["user:1", "admin"]]],
-      ["a name of 513 bytes", "x".repeat(513)],
-      ["a lone surrogate", "a\ud800"],
-    ];
-    for (const [what, selection] of BAD_SELECTIONS) {
-      it(`answers 400 to ${what}, and subscribes to nothing`, async () => {
-        const service = createService();
-        const app = await startApp((router) => {
-          router.get(
-            "/stream",
-            sseStream(() => selection as string, { service }),
-          );
-        });
-        apps.push(app);
-        const client = await open(`${app.url}/stream`);
-        await client.ended;
-        expect(client.status).to.equal(400);
-        expect(errorCode(client)).to.equal("INVALID_CHANNEL");
-        expect((await service.status()).sessions.opened).to.equal(0);
-      });
-    }
-
-    it("keeps streams off keyspace events and its own channels", async () => {
-      const app = await mount(createService());
-      for (const channel of ["__keyevent@0__:expired", "__keyspace@0__:a", "sse:queue:{default}:wake"]) {
-        const client = await open(`${app.url}/stream?channel=${encodeURIComponent(channel)}`);
-        await client.ended;
-        expect(client.status, channel).to.equal(403);
-      }
-    });
-
-    it("takes names that mean something to JavaScript or to patterns literally", async () => {
-      const app = await mount(createService());
-      for (const channel of ["__proto__", "constructor", "*", "a?c", "h[ae]llo"]) {
-        const client = await openLive(`${app.url}/stream?channel=${encodeURIComponent(channel)}`);
-        await redis.client.publish("something else", "no");
-        await redis.client.publish(channel, "yes");
-        await client.next(({ data }) => data === "yes");
-        expect(dataOf(client)).to.deep.equal(["yes"]);
-      }
-    });
-
-    it("answers 406 to a client that takes no event stream, and streams to one that takes anything", async () => {
-      const app = await mount(createService());
-      const html = await open(`${app.url}/stream?channel=a`, { Accept: "text/html" });
-      expect(html.status).to.equal(406);
-      const any = await open(`${app.url}/stream?channel=a`, { Accept: "*/*" });
-      expect(any.status).to.equal(200);
-    });
-
-    it("answers HEAD with the head of the stream, and opens nothing", async () => {
-      const service = createService();
-      const app = await mount(service);
-      const response = await fetch(`${app.url}/stream?channel=a`, { method: "HEAD" });
-      expect(response.status).to.equal(200);
-      expect(response.headers.get("content-type")).to.equal("text/event-stream; charset=utf-8");
-      expect((await fetch(`${app.url}/stream`, { method: "HEAD" })).status).to.equal(403);
-      expect((await service.status()).sessions.opened).to.equal(0);
-    });
-
-    it("answers 405 to other methods where it is mounted for all of them", async () => {
-      const service = createService();
-      const app = await startApp((router) => {
-        router.use(
-          "/stream",
-          sseStream(() => "a", { service }),
-        );
-      });
-      apps.push(app);
-      const response = await fetch(`${app.url}/stream`, { method: "DELETE" });
-      expect(response.status).to.equal(405);
-      expect(response.headers.get("allow")).to.equal("GET, HEAD");
-      const client = await openLive(`${app.url}/stream`);
-      expect(client.status).to.equal(200);
-    });
-
-    it("streams in answer to a POST whose body was read", async () => {
-      const service = createService();
-      const app = await startApp((router) => {
-        router.post(
-          "/stream",
-          express.json(),
-          sseStream((req) => (req.body as { channel: string }).channel, { service }),
-        );
-      });
-      apps.push(app);
-      const client = await openStream(`${app.url}/stream`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ channel: "posted" }),
-      });
-      clients.push(client);
+        ),
+      );
+      const client = await streams.openUrl(`${app.url}/stream/7`);
       await client.next(isEvent("connected"));
-      await redis.client.publish("posted", "hello");
-      await client.next(({ data }) => data === "hello");
-      client.destroy();
-      await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));
-    });
-
-    it("opens no stream for requests that are pipelined on one connection, and destroys the connection", async () => {
-      const service = createService();
-      const app = await mount(service);
-      const socket = connect(Number(new URL(app.url).port), "127.0.0.1");
-      socket.on("error", () => {});
-      const closed = once(socket, "close");
-      socket.resume();
-      socket.write("GET /stream?channel=pipe HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50));
-      await closed;
-      await eventually(async () => {
-        const { sessions, pool } = await service.status();
-        expect(sessions).to.deep.include({ open: 0, opened: 0 });
-        expect(pool.inUse).to.equal(0);
-      });
-    });
-
-    it("sends its first event at once through compression()", async () => {
-      const app = await mount(createService(), {}, (router) => router.use(compression({ threshold: 0 })));
-      const client = await open(`${app.url}/stream?channel=squeezed`, { "Accept-Encoding": "gzip" });
-      await client.next(isEvent("connected"));
-      await redis.client.publish("squeezed", "hello");
+      await streams.raw.publish("room:7", "hello");
       await client.next(({ data }) => data === "hello");
     });
-
     it("outlives the idle timeout of its server", async () => {
-      const app = await mount(createService());
       app.server.setTimeout(150);
-      const client = await openLive(`${app.url}/stream?channel=idle`);
-      const other = await open(`${app.url}/nothing`);
+      const client = await streams.openLive(app, "idle");
+      const other = await streams.openUrl(`${app.url}/nothing`);
       await other.ended;
       // Another connection, opened later, has run into the timeout: so would have this one.
       const silent = connect(Number(new URL(app.url).port), "127.0.0.1");
       silent.write("POST /stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n");
       await new Promise((resolve) => silent.resume().once("close", resolve));
-      await redis.client.publish("idle", "still here");
+      await streams.raw.publish("idle", "still here");
       await client.next(({ data }) => data === "still here");
     });
 
     it("tells one client alone with send()", async () => {
       const opened: PubSubSession[] = [];
-      const app = await mount(createService(), { onOpen: (session) => void opened.push(session) });
-      const first = await openLive(`${app.url}/stream?channel=s`);
-      const second = await openLive(`${app.url}/stream?channel=s`);
+      const app = await streams.mount(streams.create(), { onOpen: (session) => void opened.push(session) });
+      const first = await streams.openLive(app, "s");
+      const second = await streams.openLive(app, "s");
       await eventually(() => expect(opened).to.have.length(2));
       opened[0]!.send({ event: "welcome", data: { you: 1 } });
       await first.next(isEvent("welcome"));
-      await redis.client.publish("s", "all");
+      await streams.raw.publish("s", "all");
       await second.next(({ data }) => data === "all");
       expect(second.events.some(isEvent("welcome"))).to.equal(false);
       expect(() => opened[0]!.send({ event: "error", data: 1 }))
@@ -448,34 +180,33 @@ export function describeStreams(
 
     it("adds and takes away channels of a live stream", async () => {
       const opened = deferred<PubSubSession>();
-      const service = createService({ limits: { maxChannelsPerSession: 2 } });
-      const app = await mount(service, { onOpen: (session) => opened.resolve(session) });
-      const client = await openLive(`${app.url}/stream?channel=base`);
+      const service = streams.create({ limits: { maxChannelsPerSession: 2 } });
+      const app = await streams.mount(service, { onOpen: (session) => opened.resolve(session) });
+      const client = await streams.openLive(app, "base");
       const session = await opened.promise;
       await session.addChannel("extra");
       expect([...session.channels]).to.deep.equal(["base", "extra"]);
-      await redis.client.publish("extra", "heard");
+      await streams.raw.publish("extra", "heard");
       await client.next(({ data }) => data === "heard");
-      await refusal(session.addChannel("third"), "LIMIT_CHANNELS");
-      await refusal(session.addChannel("bad\n"), "INVALID_CHANNEL");
+      expectFault(await faultOf(session.addChannel("third")), "LIMIT_CHANNELS");
+      expectFault(await faultOf(session.addChannel("bad\n")), "INVALID_CHANNEL");
       await session.removeChannel("extra");
-      await redis.client.publish("extra", "unheard");
-      await redis.client.publish("base", "end");
+      await streams.raw.publish("extra", "unheard");
+      await streams.raw.publish("base", "end");
       await client.next(({ data }) => data === "end");
       expect(dataOf(client)).to.deep.equal(["heard", "end"]);
-      await eventually(async () => expect(await redis.client.publish("extra", "nobody")).to.equal(0));
+      await eventually(async () => expect(await streams.raw.publish("extra", "nobody")).to.equal(0));
     });
 
     it("ends after the event that `until` names, and answers 204 to the client's return", async () => {
-      const service = createService();
-      const app = await mount(service, { until: ({ data }) => data === "[DONE]" });
-      const client = await openLive(`${app.url}/stream?channel=tokens`);
-      for (const token of ["a", "b", "[DONE]", "late"]) await redis.client.publish("tokens", token);
+      const app = await streams.mount(service, { until: ({ data }) => data === "[DONE]" });
+      const client = await streams.openLive(app, "tokens");
+      for (const token of ["a", "b", "[DONE]", "late"]) await streams.raw.publish("tokens", token);
       await client.ended;
       expect(dataOf(client)).to.deep.equal(["a", "b", "[DONE]"]);
       const last = client.events.at(-1)!;
       expect(last).to.deep.include({ event: "closing", data: '{"reason":"completed"}', id: "completed" });
-      const again = await open(`${app.url}/stream?channel=tokens`, { "Last-Event-ID": "completed" });
+      const again = await streams.open(app, "tokens", "completed");
       await again.ended;
       expect(again.status).to.equal(204);
       await eventually(async () => {
@@ -483,118 +214,81 @@ export function describeStreams(
       });
     });
 
-    it("ends a stream whose onOpen fails, without a word of why to the client", async () => {
-      const mishap = new Error("the password is hunter2");
-      const app = await mount(createService(), { onOpen: () => Promise.reject(mishap) });
-      const client = await open(`${app.url}/stream?channel=a`);
-      await client.ended;
-      expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "error", "closing"]);
-      expect(client.text).to.not.include("hunter2");
-      await eventually(() => expect(app.errors).to.deep.equal([mishap]));
-    });
-
     const byUser = {
       key: (req: express.Request): string | undefined => req.query["user"] as string | undefined,
     };
+    const urlOf = (app: TestApp, user: string): string => `${app.url}/stream?channel=a&user=${user}`;
+
+    /** A stream of a user, once it has begun or was refused by an event. */
+    async function openAs(app: TestApp, user: string): Promise<SseClient> {
+      const client = await streams.openUrl(urlOf(app, user));
+      await client.next(({ event }) => event === "connected" || event === "error");
+      return client;
+    }
 
     it("refuses a client over the limit of its key, by event or by status, and admits it when a stream ends", async () => {
-      const service = createService({ limits: { maxSessionsPerKey: 2 } });
-      const app = await mount(service, byUser);
-      const url = `${app.url}/stream?channel=a&user=`;
-      const first = await openLive(`${url}ann`);
-      await openLive(`${url}ann`);
-      const third = await open(`${url}ann`);
+      const service = streams.create({ limits: { maxSessionsPerKey: 2 } });
+      const app = await streams.mount(service, byUser);
+      const first = await openAs(app, "ann");
+      await openAs(app, "ann");
+      const third = await openAs(app, "ann");
       await third.ended;
       expect(third.status).to.equal(200);
+      expect(third.headers.connection).to.equal("close");
       expect(third.events.map(({ event }) => event)).to.deep.equal(["error"]);
       expect(JSON.parse(third.events[0]!.data)).to.have.property("code", "LIMIT_SESSIONS_PER_KEY");
       expect(third.retryMs).to.be.within(5_000, 10_000);
-      expect((await fetch(`${url}ann`, { method: "HEAD" })).status).to.equal(200);
-      const strict = await mount(service, { ...byUser, onUnavailable: "status" });
-      const refused = await fetch(`${strict.url}/stream?channel=a&user=ann`);
+      expect((await fetch(urlOf(app, "ann"), { method: "HEAD" })).status).to.equal(200);
+      const strict = await streams.mount(service, { ...byUser, onUnavailable: "status" });
+      const refused = await fetch(urlOf(strict, "ann"));
       expect(refused.status).to.equal(503);
       expect(Number(refused.headers.get("retry-after"))).to.be.within(5, 10);
       expect(await refused.text()).to.include("LIMIT_SESSIONS_PER_KEY");
       const { sessions } = await service.status();
       expect(sessions).to.deep.include({ open: 2, refused: { LIMIT_SESSIONS_PER_KEY: 2 } });
-      await openLive(`${url}bob`);
+      expect((await openAs(app, "bob")).events[0]!.event).to.equal("connected");
       first.destroy();
       await eventually(async () => expect((await service.status()).sessions.open).to.equal(2));
-      await openLive(`${url}ann`);
+      expect((await openAs(app, "ann")).events[0]!.event).to.equal("connected");
     });
 
     it("answers 429 over the limit of a key if the mount asks for it", async () => {
-      const service = createService({ limits: { maxSessionsPerKey: 1 } });
-      const app = await mount(service, { ...byUser, onLimit: "status" });
-      const url = `${app.url}/stream?channel=a&user=ann`;
-      await openLive(url);
+      const service = streams.create({ limits: { maxSessionsPerKey: 1 } });
+      const app = await streams.mount(service, { ...byUser, onLimit: "status" });
+      await openAs(app, "ann");
       for (const method of ["GET", "HEAD"]) {
-        const refused = await fetch(url, { method });
+        const refused = await fetch(urlOf(app, "ann"), { method });
         expect(refused.status, method).to.equal(429);
         expect(Number(refused.headers.get("retry-after")), method).to.be.within(2, 4);
       }
     });
 
     it("evicts the oldest stream of a key if the mount asks for it, and tells its client to wait a minute", async () => {
-      const service = createService({ limits: { maxSessionsPerKey: 2 } });
-      const app = await mount(service, { ...byUser, onLimit: "evict-oldest" });
-      const url = `${app.url}/stream?channel=a&user=`;
-      const first = await openLive(`${url}ann`);
-      const second = await openLive(`${url}ann`);
-      const other = await openLive(`${url}bob`);
-      expect((await fetch(`${url}ann`, { method: "HEAD" })).status).to.equal(200);
-      const third = await openLive(`${url}ann`);
+      const service = streams.create({ limits: { maxSessionsPerKey: 1 } });
+      const app = await streams.mount(service, { ...byUser, onLimit: "evict-oldest" });
+      const first = await openAs(app, "ann");
+      const other = await openAs(app, "bob");
+      expect((await fetch(urlOf(app, "ann"), { method: "HEAD" })).status).to.equal(200);
+      const second = await openAs(app, "ann");
       await first.ended;
       expect(first.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"limit"}' });
       expect(first.retryMs).to.be.within(60_000, 75_000);
-      const fourth = await openLive(`${url}ann`);
-      await second.ended;
-      expect(second.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"limit"}' });
-      await redis.client.publish("a", "still here");
-      for (const client of [other, third, fourth]) await client.next(({ data }) => data === "still here");
+      await streams.raw.publish("a", "still here");
+      for (const client of [other, second]) await client.next(({ data }) => data === "still here");
       await eventually(async () => {
         const { sessions } = await service.status();
-        expect(sessions).to.deep.include({ open: 3, opened: 5, closed: { limit: 2 }, refused: {} });
+        expect(sessions).to.deep.include({ open: 2, opened: 3, closed: { limit: 1 }, refused: {} });
       });
     });
 
-    it("tells a client to come back when all streams are taken, as an event or as a status", async () => {
-      const service = createService({ limits: { maxSessions: 1 } });
-      const app = await mount(service);
-      await openLive(`${app.url}/stream?channel=a`);
-      const client = await open(`${app.url}/stream?channel=a`);
-      await client.ended;
-      expect(client.status).to.equal(200);
-      expect(client.events.map(({ event }) => event)).to.deep.equal(["error"]);
-      expect(JSON.parse(client.events[0]!.data)).to.have.property("code", "LIMIT_SESSIONS");
-      expect(client.retryMs).to.be.within(2_000, 4_000);
-      const strict = await mount(service, { onUnavailable: "status" });
-      const refused = await open(`${strict.url}/stream?channel=a`);
-      await refused.ended;
-      expect(refused.status).to.equal(503);
-      expect(Number(refused.headers["retry-after"])).to.be.greaterThan(0);
-    });
-
-    it("refuses more channels than a stream may have", async () => {
-      const app = await mount(createService({ limits: { maxChannelsPerSession: 2 } }));
-      const client = await open(`${app.url}/stream?channel=a&channel=b&channel=c`);
-      await client.ended;
-      expect(client.status).to.equal(400);
-      expect(errorCode(client)).to.equal("LIMIT_CHANNELS");
-    });
-
     it("drains: tells open streams, refuses new ones, and goes on publishing", async () => {
-      const service = createService();
-      const app = await mount(service);
-      const streams = await Promise.all(
-        Array.from({ length: 5 }, () => openLive(`${app.url}/stream?channel=drain`)),
-      );
+      const clients = await Promise.all(Array.from({ length: 5 }, () => streams.openLive(app, "drain")));
       await service.drain({ timeoutMs: 2_000, spreadMs: 100 });
-      await Promise.all(streams.map((stream) => stream.ended));
-      for (const stream of streams) {
-        expect(stream.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"drain"}' });
+      await Promise.all(clients.map((client) => client.ended));
+      for (const client of clients) {
+        expect(client.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"drain"}' });
       }
-      const late = await open(`${app.url}/stream?channel=drain`);
+      const late = await streams.open(app, "drain");
       await late.ended;
       expect(JSON.parse(late.events[0]!.data)).to.have.property("code", "CLOSED");
       expect((await service.publish("drain", { data: "x" })).id).to.match(CURSOR);
@@ -602,65 +296,16 @@ export function describeStreams(
       expect(sessions).to.deep.include({ open: 0, closed: { drain: 5 } });
     });
 
-    it("lets its server close though clients keep coming back on the connection they have", async () => {
-      const service = createService({ retryMs: 10 });
-      const live = deferred();
-      const app = await mount(service, { onOpen: () => live.resolve() });
-      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-      const come = (): Promise<string> => get(`${app.url}/stream?channel=a`, agent);
-      const first = come();
-      await live.promise;
-      const closed = once(app.server, "close");
-      app.server.close();
-      await service.drain({ timeoutMs: 1_000, spreadMs: 0 });
-      expect(await first).to.include('{"reason":"drain"}');
-      await closed;
-      agent.destroy();
-    });
-
     it("refuses options that cannot be when it is mounted, and not with the first request", () => {
-      const service = createService();
-      const wrong: readonly Record<string, unknown>[] = [
-        { servce: service },
-        { service: undefined },
-        { service: {} },
-        { until: true },
-        { key: "user" },
-        { onUnavailable: "503" },
-        { from: "the beginning" },
-        { heartbeatMs: 0 },
-        { retryMs: "1" },
+      const calls = [
+        () => sseStream(() => "a", { key: "user" } as never),
+        () => sseStream("a" as never),
+        () => redisPoolStatus({} as never),
       ];
-      for (const options of wrong) {
-        expect(() => sseStream(() => "a", options), Object.keys(options).join())
-          .to.throw()
-          .with.property("code", "CONFIG");
-      }
-      expect(() => sseStream("a" as never))
-        .to.throw()
-        .with.property("code", "CONFIG");
-      expect(() => redisPoolStatus({} as never))
-        .to.throw()
-        .with.property("code", "CONFIG");
-    });
-
-    it("closes once, though a client that is ended closes it again", async () => {
-      const service = createService();
-      const again: Promise<void>[] = [];
-      const sink = new FakeSink();
-      sink.end = () => {
-        again.push(service.close());
-        sink.leave();
-      };
-      await service.open({}, sink, "a");
-      const closed = service.close();
-      await closed;
-      expect(again).to.have.length(1);
-      expect(again[0]).to.equal(closed);
+      for (const call of calls) expect(call).to.throw().with.property("code", "CONFIG");
     });
 
     it("refuses a misspelt option of a call, and does nothing", async () => {
-      const service = createService();
       const misspelt: readonly [what: string, call: () => Promise<unknown>, code: string][] = [
         ["drain", () => service.drain({ timeout: 1 } as never), "CONFIG"],
         ["status", () => service.status({ drft: false } as never), "CONFIG"],
@@ -679,27 +324,9 @@ export function describeStreams(
       expect((await service.status()).state).to.equal("open");
     });
 
-    it("closes while streams are being set up, twice at once, and leaves nothing", async () => {
-      const service = createService();
-      const app = await mount(service);
-      const opening = Array.from({ length: 20 }, () => openStream(`${app.url}/stream?channel=closing`));
-      await eventually(async () => expect((await service.status()).sessions.opened).to.be.greaterThan(0));
-      const both = [service.close(), service.close()];
-      expect(both[0]).to.equal(both[1]);
-      await Promise.all(both);
-      const streams = await Promise.all(opening);
-      await Promise.all(streams.map((stream) => stream.ended));
-      const { sessions, pool, state } = await service.status();
-      expect(state).to.equal("closed");
-      expect(sessions.open).to.equal(0);
-      expect(pool).to.deep.include({ inUse: 0, waiting: 0 });
-      expect(pool.connections).to.deep.equal({ command: 0, subscriber: 0, lease: 0 });
-      expect(await redis.client.publish("closing", "nobody")).to.equal(0);
-    });
-
     it("shows an operator the pool, and nobody else anything", async () => {
-      const service = createService();
-      const app = await mount(service, {}, (router) => {
+      await streams.openLive(app, "notifications:admin");
+      const { url } = await serve((router) => {
         router.get("/pool", redisPoolStatus({ service, authorize: (req) => req.get("x-key") === "k" }));
         router.get("/truthy", redisPoolStatus({ service, authorize: () => "yes" as unknown as boolean }));
         router.get(
@@ -707,8 +334,7 @@ export function describeStreams(
           redisPoolStatus({ service, authorize: () => Promise.reject(new Error("secret")) }),
         );
       });
-      await openLive(`${app.url}/stream?channel=notifications:admin`);
-      const answer = await fetch(`${app.url}/pool`, { headers: { "x-key": "k" } });
+      const answer = await fetch(`${url}/pool`, { headers: { "x-key": "k" } });
       expect(answer.status).to.equal(200);
       expect(answer.headers.get("cache-control")).to.equal("no-store");
       const report = (await answer.json()) as {
@@ -724,11 +350,11 @@ export function describeStreams(
       });
       expect(report.data["redis_server"]!["connected_clients"]).to.be.a("number");
       expect(report.data["pubsub"]).to.deep.equal({ active_channels: 1, channels: ["notifications:admin"] });
-      const denied = await fetch(`${app.url}/pool`);
+      const denied = await fetch(`${url}/pool`);
       expect(denied.status).to.equal(401);
       expect(denied.headers.get("www-authenticate")).to.equal("Bearer");
-      expect((await fetch(`${app.url}/truthy`)).status).to.equal(401);
-      const failed = await fetch(`${app.url}/throws`);
+      expect((await fetch(`${url}/truthy`)).status).to.equal(401);
+      const failed = await fetch(`${url}/throws`);
       expect(failed.status).to.equal(500);
       expect(await failed.text()).to.not.include("secret");
     });
@@ -737,36 +363,3 @@ export function describeStreams(
 
 /** The id of an event that is kept. */
 const CURSOR = /^3\.[\w-]+$/;
-
-function isEvent(type: string): (event: ReceivedEvent) => boolean {
-  return ({ event }) => event === type;
-}
-
-/** The data of the default events, without those of ours. */
-function dataOf(client: SseClient): readonly string[] {
-  return client.events.filter(isEvent("message")).map(({ data }) => data);
-}
-
-/** The whole body of an answer, over an agent's connection. */
-function get(url: string, agent: Agent): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const asked = request(url, { agent }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-      response.on("end", () => resolve(text));
-    });
-    asked.on("error", reject).end();
-  });
-}
-
-function errorCode(client: SseClient): string {
-  return (JSON.parse(client.text) as { error: { code: string } }).error.code;
-}
-
-async function refusal(work: Promise<unknown>, code: string): Promise<void> {
-  const error: unknown = await work.then(
-    () => null,
-    (fault: unknown) => fault,
-  );
-  expect(error).to.have.property("code", code);
-}

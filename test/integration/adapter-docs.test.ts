@@ -11,7 +11,7 @@ import { expect } from "chai";
 import RedisMock from "ioredis-mock";
 import { restore, stub } from "sinon";
 
-import { createRedisSse, RedisSseError, type ChannelSelection, type RedisSse } from "../../lib/index.js";
+import { createRedisSse, type ChannelSelection, type RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { openStream, type OpenOptions, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
 
@@ -81,8 +81,6 @@ describe("the adapter in docs/adapters.md", () => {
       if (path === "nobody") return null;
       if (path === "denied") throw Object.assign(new Error("denied"), { status: 401 });
       if (path === "broken") throw new Error("broken");
-      if (path === "away") throw new RedisSseError("REDIS_UNAVAILABLE", "away");
-      if (path === "answered") requests.at(-1)!.writeHead(504).end();
       if (path === "null") throw null;
       if (path === "odd") throw Object.assign(new Error("odd"), { status: 700 });
       return path === "slow" ? new Promise(() => {}) : path;
@@ -158,26 +156,6 @@ describe("the adapter in docs/adapters.md", () => {
       COMPLETED: 1,
     });
     expect(errors.args.map(([error]) => String(error))).to.deep.equal(["Error: broken", "null"]);
-  });
-
-  it("tells a client to reconnect if the resolver finds Redis away, on another connection", async () => {
-    const client = await open("away");
-    expect([client.status, client.headers.connection]).to.deep.equal([200, "close"]);
-    await client.ended;
-    expect(client.events[0]!.data).to.include("REDIS_UNAVAILABLE");
-  });
-
-  it("leaves a response alone that other code has answered", async () => {
-    expect((await open("answered")).status).to.equal(504);
-    expect((await open("a")).status).to.equal(200);
-  });
-
-  it("tells a client to reconnect if the resolver does not answer in time", async () => {
-    const client = await open("slow");
-    await client.ended;
-    expect(client.events).to.have.lengthOf(1);
-    expect(client.events[0]).to.include({ event: "error" });
-    expect(client.events[0]!.data).to.include("RESOLVER_TIMEOUT");
   });
 
   it("answers HEAD without a stream, and other methods with 405 before the resolver", async () => {

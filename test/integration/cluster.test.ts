@@ -13,7 +13,6 @@ import { startStreamApp, type StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, isEvent } from "../support/stream-harness.js";
 
 const HEARTBEAT_MS = 500;
-/** "A few heartbeats", from a fault until a stream hears again. */
 /**
  * A killed node closes its connections. One that hangs is noticed by a PING of each heartbeat that has no answer within 5 s.
  */
@@ -429,56 +428,27 @@ describe("a Redis Cluster", function () {
       expect((await service.status()).state).to.equal("open");
     };
 
-    const keys = async (): Promise<readonly string[]> =>
-      (await Promise.all((await cluster.masters()).map((node) => node.admin.keys("*")))).flat();
-
-    for (const [what, options] of [
-      ["keyPrefix", { keyPrefix: "app:" }],
-      ["redisOptions.keyPrefix", { redisOptions: { keyPrefix: "app:" } }],
-    ] as const) {
-      it(`has no keys and channels under its ${what}`, async () => {
+    for (const options of [{ keyPrefix: "app:" }, { redisOptions: { keyPrefix: "app:" } }]) {
+      it(`has no keys and channels under a prefix: ${JSON.stringify(options)}`, async () => {
         await useAll(options);
-        const all = await keys();
-        expect(all.filter((key) => key.startsWith("sse:"))).not.to.deep.equal([]);
-        expect(all.filter((key) => !key.startsWith("sse:"))).to.deep.equal([]);
+        const masters = await cluster.masters();
+        const keys = (await Promise.all(masters.map((node) => node.admin.keys("*")))).flat();
+        expect(keys.filter((key) => key.startsWith("sse:"))).not.to.deep.equal([]);
+        expect(keys.filter((key) => !key.startsWith("sse:"))).to.deep.equal([]);
       });
     }
 
-    it("works with enableAutoPipelining", () => useAll({ enableAutoPipelining: true }));
-
-    it("works with enableOfflineQueue: false", () => useAll({ enableOfflineQueue: false }));
-
-    for (const enableOfflineQueue of [false, true]) {
-      it(`works with enableOfflineQueue: ${enableOfflineQueue} of a client that is not connected yet`, async () => {
-        await useAll({ lazyConnect: true, enableOfflineQueue });
-      });
+    for (const options of [
+      { enableAutoPipelining: true },
+      { enableOfflineQueue: false },
+      { lazyConnect: true, enableOfflineQueue: false },
+      { lazyConnect: true },
+      { scaleReads: "slave" },
+      { scaleReads: "all" },
+      { shardedSubscribers: true },
+    ] as const) {
+      it(`works with ${JSON.stringify(options)}`, () => useAll(options));
     }
-
-    it('works with scaleReads: "slave"', () => useAll({ scaleReads: "slave" }));
-
-    it('works with scaleReads: "all"', () => useAll({ scaleReads: "all" }));
-
-    it("works with sharded subscribers", () => useAll({ shardedSubscribers: true }));
-  });
-
-  it("names all its connections", async () => {
-    const redis = cluster.client({ lazyConnect: true });
-    const shared = await start({ redis });
-    const dedicated = await start({ redis, subscriptions: "dedicated" });
-    for (const { service, openLive } of [shared, dedicated]) {
-      for (let number = 0; number < 5; number++) {
-        await openLive(name("named"));
-        await service.publish(name("named"), { data: "x" });
-      }
-      const queue = service.queue(name("named"));
-      queue.worker(() => "done", { pollMs: 20 });
-      const task = await queue.enqueue("kind", {});
-      await eventually(async () => expect((await queue.get(task.id))?.status).to.equal("succeeded"));
-      await service.status();
-    }
-    const all = (await namesOf("")).map(([, each]) => each);
-    const roles = all.map((each) => /^redis-sse:(command|subscriber|lease):./.exec(each)?.[1] ?? each);
-    expect([...new Set(roles)].toSorted()).to.deep.equal(["command", "lease", "subscriber"]);
   });
 
   it("has one connection for each dedicated stream, and no more than the pool's beside them", async () => {
@@ -491,6 +461,8 @@ describe("a Redis Cluster", function () {
     const all = (await namesOf("")).map(([, each]) => each);
     const leases = all.filter((each) => each.startsWith("redis-sse:lease:"));
     expect(leases.length, "leased connections").to.equal(40);
+    const unnamed = all.filter((each) => !/^redis-sse:(command|subscriber|lease):./.test(each));
+    expect(unnamed, "without a name").to.deep.equal([]);
     // Commands: one for each node at most. And one for what is not of a stream.
     expect(all.length - leases.length, "other connections").to.be.at.most(cluster.nodes.length + 1);
     app.leave();

@@ -2,11 +2,18 @@ import { connect } from "node:net";
 import { dirname } from "node:path";
 
 import { expect } from "chai";
+import type { QueueCounts, TaskProgress } from "redis-sse";
 
+import type { TaskView } from "../../demo/task-view.js";
 import { startDemo, startDemoWith, type DemoProcess } from "../support/demo-process.js";
+import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
+import { isEvent } from "../support/stream-harness.js";
+
+/** The machine may have a lot to do. */
+const PATIENCE_MS = 15_000;
 
 /** The demo's HTTP contract, with one Redis behind it. */
 function describeDemo(
@@ -14,7 +21,8 @@ function describeDemo(
   start: (context: Mocha.Context) => Promise<DemoProcess>,
   label: RegExp,
 ): void {
-  describe(`the demo on ${name}`, () => {
+  describe(`the demo on ${name}`, function () {
+    this.timeout(2 * PATIENCE_MS);
     let demo: DemoProcess;
     const clients: SseClient[] = [];
 
@@ -35,23 +43,47 @@ function describeDemo(
       return client;
     }
 
-    async function post(
-      path: string,
-      body: unknown,
-    ): Promise<{ status: number; json: Record<string, unknown> }> {
-      const response = await fetch(`${demo.url}${path}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: typeof body === "string" ? body : JSON.stringify(body),
-      });
-      return { status: response.status, json: (await response.json()) as Record<string, unknown> };
+    /** A page of a user, once it is connected, and the id of its session. */
+    async function openPage(user: string): Promise<{ page: SseClient; sessionId: string }> {
+      const page = await open(`/api/notifications/stream?user=${user}`);
+      const { data } = await page.next(isEvent("connected"));
+      return { page, sessionId: (JSON.parse(data) as { sessionId: string }).sessionId };
     }
+
+    async function send(method: string, path: string, body: unknown): Promise<Response> {
+      return fetch(`${demo.url}${path}`, {
+        method,
+        headers: { "Content-Type": "application/json" },
+        ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      });
+    }
+
+    async function ask<Answer>(method: string, path: string, body?: object): Promise<Answer> {
+      const response = await send(method, path, body);
+      expect(response.ok, `${method} ${path}: ${response.status}`).to.equal(true);
+      return (response.status === 204 ? {} : await response.json()) as Answer;
+    }
+
+    const enqueue = async (body: object): Promise<string> =>
+      (await ask<{ id: string }>("POST", "/api/tasks", body)).id;
+
+    function becomes(id: string, status: string): Promise<TaskView> {
+      return eventually(async () => {
+        const task = await ask<TaskView>("GET", `/api/tasks/${id}`);
+        expect(task.status).to.equal(status);
+        return task;
+      }, PATIENCE_MS);
+    }
+
+    const refusedPort = (port: number): Promise<boolean> =>
+      new Promise((resolve) => {
+        const socket = connect(port, "127.0.0.1", () => resolve(false));
+        socket.on("error", () => resolve(true));
+      });
 
     it("says which Redis it uses", async () => {
       expect(demo.redis).to.match(label);
-      const health = await fetch(`${demo.url}/healthz`);
-      expect(health.status).to.equal(200);
-      expect(await health.json()).to.deep.equal({ status: "ok", redis: demo.redis });
+      expect(await ask("GET", "/healthz")).to.deep.equal({ status: "ok", redis: demo.redis });
     });
 
     it("serves its page under a policy that admits nothing from elsewhere", async () => {
@@ -67,50 +99,30 @@ function describeDemo(
     });
 
     it("sends a notification to its user's streams, and to no other's", async () => {
-      const [alice, bob] = await Promise.all([
-        open("/api/notifications/stream?user=alice"),
-        open("/api/notifications/stream?user=bob"),
-      ]);
-      await Promise.all([alice, bob].map((stream) => stream.next(({ event }) => event === "connected")));
-      const { status, json } = await post("/api/notifications", {
-        userId: "alice",
-        title: "Hi",
-        body: "<b>there</b>",
-      });
-      expect(status).to.equal(201);
-      const event = await alice.next(({ event: type }) => type === "message");
-      expect(JSON.parse(event.data)).to.deep.include({
-        id: json["id"],
-        userId: "alice",
-        title: "Hi",
-        body: "<b>there</b>",
-      });
-      await post("/api/notifications", { userId: "bob", title: "For Bob", body: "" });
-      const first = await bob.next(({ event: type }) => type === "message");
+      const [{ page: alice }, { page: bob }] = [await openPage("alice"), await openPage("bob")];
+      const given = { userId: "alice", title: "Hi", body: "<b>there</b>" };
+      const { id } = await ask<{ id: string }>("POST", "/api/notifications", given);
+      const event = await alice.next(isEvent("message"));
+      expect(JSON.parse(event.data)).to.deep.include({ id, ...given });
+      await ask("POST", "/api/notifications", { userId: "bob", title: "For Bob", body: "" });
+      const first = await bob.next(isEvent("message"));
       expect(JSON.parse(first.data)).to.have.property("title", "For Bob");
-      const list = await (await fetch(`${demo.url}/api/notifications?user=alice`)).json();
+      const list = await ask("GET", "/api/notifications?user=alice");
       expect(list).to.have.nested.property("notifications[0].title", "Hi");
     });
 
     it("shows the pool to who has the token", async () => {
-      await (await open("/api/notifications/stream?user=dora")).next(({ event }) => event === "connected");
-      const url = `${demo.url}/api/notifications/debug/redis_pool`;
-      const ask = (authorization?: string): Promise<Response> =>
-        fetch(url, { headers: authorization === undefined ? {} : { authorization } });
-      for (const wrong of [
-        undefined,
-        "Bearer",
-        "Bearer x",
-        "Bearer dem",
-        "Bearer demoo",
-        "Basic demo",
-        "demo",
-      ]) {
-        const denied = await ask(wrong);
+      await openPage("dora");
+      const see = (authorization?: string): Promise<Response> =>
+        fetch(`${demo.url}/api/notifications/debug/redis_pool`, {
+          headers: authorization === undefined ? {} : { authorization },
+        });
+      for (const wrong of [undefined, "Bearer", "Bearer demoo", "Basic demo"]) {
+        const denied = await see(wrong);
         expect(denied.status, wrong).to.equal(401);
         expect(await denied.text()).to.not.include("dora");
       }
-      const report = (await (await ask("Bearer demo")).json()) as {
+      const report = (await (await see("Bearer demo")).json()) as {
         data: { pubsub: { channels: string[] } };
       };
       expect(report).to.deep.include({ success: true });
@@ -118,106 +130,103 @@ function describeDemo(
       expect(report.data.pubsub.channels).to.include("notifications:dora");
     });
 
-    const BAD: readonly (readonly [string, string, unknown, number])[] = [
-      ["a notification without a user", "/api/notifications", { title: "a", body: "b" }, 400],
-      ["a user of the wrong type", "/api/notifications", { userId: 7, title: "a", body: "b" }, 400],
-      ["a user name with a line end", "/api/notifications", { userId: "a\nb", title: "a", body: "b" }, 400],
-      ["an empty title", "/api/notifications", { userId: "a", title: "", body: "b" }, 400],
-      [
-        "a title over its length",
-        "/api/notifications",
-        { userId: "a", title: "x".repeat(201), body: "" },
-        400,
-      ],
-      ["a list", "/api/notifications", [], 400],
-      ["text", "/api/notifications", '"x"', 400],
-      ["half of a JSON object", "/api/notifications", '{"a":', 400],
-      [
-        "a body over its size",
-        "/api/notifications",
-        { userId: "a", title: "a", body: "x".repeat(20_000) },
-        413,
-      ],
-      ["a task without a kind", "/api/tasks", {}, 400],
-      ["a kind of the wrong type", "/api/tasks", { kind: {} }, 400],
-      ["steps of the wrong type", "/api/tasks", { kind: "a", steps: "3" }, 400],
-      ["no steps", "/api/tasks", { kind: "a", steps: 0 }, 400],
-      ["half a step", "/api/tasks", { kind: "a", steps: 1.5 }, 400],
-      ["too long a step", "/api/tasks", { kind: "a", stepMs: 10_001 }, 400],
-      ["a delay into the past", "/api/tasks", { kind: "a", delayMs: -1 }, 400],
-      ["too long a delay", "/api/tasks", { kind: "a", delayMs: 3_600_001 }, 400],
-      ["no attempt", "/api/tasks", { kind: "a", attempts: 0 }, 400],
-      ["too many attempts", "/api/tasks", { kind: "a", attempts: 11 }, 400],
-      ["a task over its size", "/api/tasks", { kind: "a", more: "x".repeat(20_000) }, 413],
-      ["to requeue nothing", "/api/dead-letters/requeue", {}, 400],
-      ["to requeue an empty list", "/api/dead-letters/requeue", { ids: [] }, 400],
-      ["to requeue what can be no task", "/api/dead-letters/requeue", { ids: ["a b"] }, 400],
-      ["to purge some word", "/api/dead-letters/purge", { ids: "some" }, 400],
-      ["to purge too many at once", "/api/dead-letters/purge", { ids: Array(101).fill("a") }, 400],
-      ["to cancel an unknown task", "/api/tasks/unknown/cancel", {}, 404],
-    ];
-    for (const [what, path, body, status] of BAD) {
-      it(`refuses ${what}, and says what it expected`, async () => {
-        const answer = await post(path, body);
-        expect(answer.status).to.equal(status);
-        const { code, message } = answer.json["error"] as { code: string; message: string };
-        expect(code).to.match(/^[A-Z_]+$/);
-        expect(message).to.match(/expected/);
+    it("runs a task, and streams its progress and its output to the end, then 204", async () => {
+      const id = await enqueue({ kind: "report", steps: 4, stepMs: 60 });
+      const stream = await open(`/api/tasks/${id}/stream`);
+      await stream.ended;
+      const progress = progressIn(stream);
+      expect(progress.every(({ taskId }) => taskId === id)).to.equal(true);
+      expect(progress.at(-1)).to.deep.include({ progress: 100, status: "succeeded", attempt: 1 });
+      expect(progress.some((event) => event.status === "running" && event.progress > 0)).to.equal(true);
+      expect(textIn(stream, "chunk")).to.equal("Orders are up by ");
+      expect(textIn(stream, "log")).to.equal("attempt 1: 4 steps of 60 ms4 steps done");
+      expect(await becomes(id, "succeeded")).to.deep.include({ id, kind: "report", progress: 100 });
+      const again = await fetch(`${demo.url}/api/tasks/${id}/stream`, {
+        headers: { "Last-Event-ID": stream.events.at(-1)!.id! },
       });
-    }
-
-    it("refuses what it does not know", async () => {
-      const paths: readonly (readonly [string, number])[] = [
-        ["/api/tasks/unknown", 404],
-        ["/api/tasks/unknown/stream", 404],
-        ["/api/tasks/..%2F..%2Fx/stream", 400],
-        ["/api/notifications/stream", 400],
-        ["/api/notifications/stream?user=", 400],
-        ["/api/notifications/stream?user=a&user=b", 400],
-        ["/api/notifications/stream?user=a%0Ab", 400],
-        ["/nothing", 404],
-      ];
-      for (const [path, status] of paths) {
-        const answer = await fetch(demo.url + path);
-        expect(answer.status, path).to.equal(status);
-        expect(await answer.json(), path).to.have.nested.property("error.message");
-      }
+      expect(again.status).to.equal(204);
     });
 
-    it("ends cleanly within five seconds, and tells its streams", async () => {
-      const streams = await Promise.all(
-        Array.from({ length: 20 }, (_, index) => open(`/api/notifications/stream?user=u${index}`)),
-      );
-      await Promise.all(streams.map((stream) => stream.next(({ event }) => event === "connected")));
-      await post("/api/tasks", { kind: "long", steps: 1_000, stepMs: 100 });
+    it("tells operators why a task has failed for good, requeues it and forgets it", async () => {
+      const { page } = await openPage("grave");
+      const id = await enqueue({ kind: "fail", steps: 2, stepMs: 1, attempts: 1 });
+      await becomes(id, "failed");
+      const stream = await open(`/api/tasks/${id}/stream`);
+      await stream.ended;
+      expect(progressIn(stream).at(-1)).to.deep.include({ status: "failed", message: "failed" });
+      expect(stream.text).to.not.include("ECONNREFUSED");
+
+      const letters = async (authorization?: string): Promise<{ status: number; text: string }> => {
+        const headers = authorization === undefined ? {} : { authorization };
+        const response = await fetch(`${demo.url}/api/dead-letters`, { headers });
+        return { status: response.status, text: await response.text() };
+      };
+      expect((await letters()).text)
+        .to.include(id)
+        .and.not.include("ECONNREFUSED");
+      expect((await letters("Bearer demo")).text).to.include("Error: connect ECONNREFUSED");
+      expect(await letters("Bearer demoo")).to.have.property("status", 401);
+
+      expect(await ask("POST", "/api/dead-letters/requeue", { ids: [id] })).to.deep.equal({ requeued: 1 });
+      await page.next(({ event, data }) => event === "tasks-changed" && data.includes("requeued"));
+      await eventually(async () => {
+        expect((await ask<QueueCounts>("GET", "/api/queue")).totals.failed).to.be.at.least(2);
+      }, PATIENCE_MS);
+      await becomes(id, "failed");
+      expect(await ask("POST", "/api/dead-letters/purge", { ids: "all" })).to.deep.equal({ purged: 1 });
+      await page.next(({ event, data }) => event === "tasks-changed" && data.includes("purged"));
+      expect((await fetch(`${demo.url}/api/tasks/${id}`)).status).to.equal(404);
+      expect((await letters()).text).to.not.include(id);
+    });
+
+    it("tells every page of new tasks, and of the queue's counts as they change", async () => {
+      const { page } = await openPage("counter");
+      const first = await page.next(isEvent("queue"), PATIENCE_MS);
+      const { totals } = JSON.parse(first.data) as QueueCounts;
+      const options = { steps: 1, stepMs: 1, attempts: 5 };
+      const id = await enqueue({ kind: "resize", ...options });
+      const { data } = await page.next(isEvent("task"));
+      expect(JSON.parse(data)).to.deep.include({ id, kind: "resize", status: "queued" });
+      await page.next(({ event, data }) => {
+        if (event !== "queue") return false;
+        const now = JSON.parse(data) as QueueCounts;
+        return now.totals.succeeded === totals.succeeded + 1 && now.running === 0;
+      }, PATIENCE_MS);
+      const { tasks } = await ask<{ tasks: TaskView[] }>("GET", "/api/tasks");
+      expect(tasks[0]).to.deep.include({ id, status: "succeeded", payload: options });
+    });
+    it("ends cleanly within five seconds, tells its streams, and leaves no server of its own", async () => {
+      const pages = await Promise.all(Array.from({ length: 20 }, (_, index) => openPage(`u${index}`)));
+      await enqueue({ kind: "long", steps: 1_000, stepMs: 100 });
       const { exitCode, tookMs, stderr } = await demo.stop();
       expect(exitCode, stderr).to.equal(0);
       expect(stderr).to.equal("");
       expect(tookMs).to.be.lessThan(5_000);
-      await Promise.all(streams.map((stream) => stream.ended));
-      for (const stream of streams) expect(stream.events.at(-1)).to.have.property("event", "closing");
-    }).timeout(15_000);
-
-    it("leaves no server of its own behind", async () => {
+      for (const { page } of pages) {
+        await page.ended;
+        expect(page.events.at(-1)).to.have.property("event", "closing");
+      }
       const port = /on port (\d+)/.exec(demo.redis)?.[1];
-      if (port === undefined) return;
-      const refused = await new Promise<boolean>((resolve) => {
-        const socket = connect(Number(port), "127.0.0.1", () => resolve(false));
-        socket.on("error", () => resolve(true));
-      });
-      expect(refused).to.equal(true);
+      if (port !== undefined) expect(await refusedPort(Number(port))).to.equal(true);
     });
   });
 }
 
-/** Where nothing but Node is found. */
-const PATH_WITHOUT_REDIS = dirname(process.execPath);
+function progressIn(stream: SseClient): readonly TaskProgress[] {
+  return stream.events.filter(isEvent("message")).map(({ data }) => JSON.parse(data) as TaskProgress);
+}
+
+function textIn(stream: SseClient, type: string): string {
+  return stream.events
+    .filter(isEvent(type))
+    .map(({ data }) => data)
+    .join("");
+}
 
 describeDemo(
   "ioredis-mock",
-  async function () {
-    return startDemo({ PATH: `${PATH_WITHOUT_REDIS}/nowhere` });
-  },
+  // Where nothing but Node is found.
+  () => startDemo({ PATH: `${dirname(process.execPath)}/nowhere` }),
   /^ioredis-mock, in this process/,
 );
 

@@ -1,36 +1,20 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { createServer, connect, type Server, type Socket } from "node:net";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 
 import { expect } from "chai";
 
-import {
-  createRedisSse,
-  RedisSseError,
-  type QueueService,
-  type RedisSse,
-  type RedisSseOptions,
-  type Task,
-  type TaskProgress,
-} from "../../lib/index.js";
+import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
 import { describeNotifications } from "../conformance/notifications-suite.js";
 import { describeQueue } from "../conformance/queue-suite.js";
-import { listen, untilIdle } from "../support/service.js";
-import { deferred, eventually, settle } from "../support/eventually.js";
+import { untilIdle } from "../support/service.js";
+import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
-import { freePort, RedisServer } from "../support/redis-server.js";
-
-const WORKER_PROCESS = fileURLToPath(new URL("./queue-worker-process.js", import.meta.url));
+import { RedisServer } from "../support/redis-server.js";
 
 describe("tasks and notifications over a real server", () => {
-  let program: string;
   let server: RedisServer;
 
   before(async function () {
-    program = await need("redis", this);
-    server = await RedisServer.start(program);
+    server = await RedisServer.start(await need("redis", this));
   });
 
   after(async () => {
@@ -47,7 +31,6 @@ describe("tasks and notifications over a real server", () => {
 
   describe("when something fails", () => {
     let services: RedisSse[];
-    let ends: (() => unknown)[];
 
     const service = (options?: RedisSseOptions): RedisSse => {
       const sse = createRedisSse({ redis: server.url, ...options });
@@ -57,86 +40,11 @@ describe("tasks and notifications over a real server", () => {
 
     beforeEach(async () => {
       services = [];
-      ends = [];
       await server.admin.flushall();
     });
 
     afterEach(async () => {
-      for (const end of ends) await end();
       await Promise.all(services.map((sse) => sse.close()));
-    });
-
-    /** A worker in another process, which has taken a task. */
-    async function startProcess(queueName: string, leaseMs: number): Promise<[ChildProcess, Task]> {
-      const child = spawn(process.execPath, [WORKER_PROCESS, server.url, queueName, String(leaseMs)], {
-        stdio: ["ignore", "pipe", "inherit"],
-      });
-      ends.push(() => child.kill("SIGKILL"));
-      const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
-      return [child, JSON.parse(line) as Task];
-    }
-
-    async function killProcess(child: ChildProcess): Promise<void> {
-      const exited = once(child, "exit");
-      child.kill("SIGKILL");
-      await exited;
-    }
-
-    it("a task of a worker that is killed is done once by another, after its lease", async () => {
-      const leaseMs = 400;
-      const sse = service();
-      const queue = sse.queue("killed");
-      const heard = await listen(sse, "task_progress:killed");
-      ends.push(() => heard.stop());
-      await queue.enqueue("kind", { pages: 3 }, { id: "killed" });
-      const [child, first] = await startProcess("killed", leaseMs);
-      await killProcess(child);
-      expect(first).to.include({ id: "killed", attempt: 1 });
-      const done: Task[] = [];
-      queue.worker(
-        ({ task }) => {
-          done.push(task);
-          return "done";
-        },
-        { pollMs: 20 },
-      );
-      await eventually(async () => expect((await queue.get("killed"))!.status).to.equal("succeeded"));
-      await untilIdle(sse);
-      expect(done).to.have.length(1);
-      expect(done[0]).to.deep.include({ attempt: 2, payload: { pages: 3 }, progress: 50 });
-      expect(Date.parse(done[0]!.startedAt!) - Date.parse(first.startedAt!)).to.be.at.least(leaseMs);
-      await heard.sync();
-      const told = heard.messages.map((message) => JSON.parse(message) as TaskProgress);
-      expect(told.map(({ type, attempt, progress }) => [type, attempt, progress])).to.deep.equal([
-        ["queued", 0, 0],
-        ["started", 1, 0],
-        ["progress", 1, 50],
-        ["retry", 1, 50],
-        ["started", 2, 50],
-        ["succeeded", 2, 100],
-      ]);
-    });
-
-    it("a task that kills each of its workers is failed after its attempts, not begun for ever", async () => {
-      const sse = service();
-      const queue = sse.queue("poison");
-      await queue.enqueue("kind", null, { id: "poison" });
-      for (const attempt of [1, 2, 3]) {
-        const [child, task] = await startProcess("poison", 100);
-        expect(task.attempt).to.equal(attempt);
-        await killProcess(child);
-        // Until its lease has run out, the next process would find nothing and wait for its next look.
-        await eventually(async () => {
-          const [seconds, microseconds] = await server.admin.time();
-          const now = Number(seconds) * 1_000 + Number(microseconds) / 1_000;
-          const lease = Number(await server.admin.zscore("sse:queue:{tasks}:poison:leases", "poison"));
-          expect(now).to.be.greaterThan(lease);
-        });
-      }
-      let begun = 0;
-      queue.worker(() => void begun++);
-      await eventually(async () => expect((await queue.get("poison"))!.status).to.equal("failed"));
-      expect(begun).to.equal(0);
     });
 
     it("a server that has forgotten its scripts is told them again", async () => {
@@ -179,79 +87,6 @@ describe("tasks and notifications over a real server", () => {
       expect(await queue.get("three")).to.include({ status: "queued", attempt: 0 });
     });
 
-    it("two services share 200 tasks, and each task is done exactly once", async () => {
-      const begun = new Map<string, number>();
-      const shares = [0, 0];
-      const both = deferred();
-      const producer = service().queue("shared");
-      for (const share of [0, 1]) {
-        service()
-          .queue("shared")
-          .worker(
-            async ({ task }) => {
-              begun.set(task.id, (begun.get(task.id) ?? 0) + 1);
-              shares[share]!++;
-              if (shares.every((count) => count > 0)) both.resolve();
-              await both.promise;
-            },
-            { concurrency: 8 },
-          );
-      }
-      const ids = Array.from({ length: 200 }, (_, index) => `shared-${index}`);
-      await Promise.all(ids.map((id) => producer.enqueue("kind", null, { id })));
-      await eventually(async () => {
-        const tasks = await Promise.all(ids.map((id) => producer.get(id)));
-        expect(tasks.filter((task) => task?.status === "succeeded")).to.have.length(200);
-      });
-      expect([...begun.keys()].toSorted()).to.deep.equal(ids.toSorted());
-      expect(
-        [...begun.values()].every((times) => times === 1),
-        "once each",
-      ).to.equal(true);
-      const left = await server.admin.keys("sse:queue:{tasks}:shared:[rl]e*");
-      expect(left, "what is ready, and leases").to.deep.equal([]);
-    });
-
-    it("a service with a queue and a worker holds two connections, and none after its close", async () => {
-      const asBefore = await server.baseline();
-      const sse = service();
-      const queue = sse.queue("connections");
-      queue.worker(() => {}, { concurrency: 10 });
-      sse.queue("others").worker(() => {});
-      const { id } = await queue.enqueue("kind", null);
-      await eventually(async () => expect((await queue.get(id))!.status).to.equal("succeeded"));
-      await untilIdle(sse);
-      expect((await server.connections()).toSorted()).to.deep.equal([
-        "redis-sse:command",
-        "redis-sse:subscriber",
-      ]);
-      await sse.close();
-      await asBefore();
-    });
-
-    it("a service that only enqueues holds one connection", async () => {
-      await service().queue("producer").enqueue("kind", null);
-      expect(await server.connections()).to.deep.equal(["redis-sse:command"]);
-    });
-
-    it("a worker that idles while the server is killed and booted again takes tasks again, at once", async () => {
-      const sse = service();
-      const started: string[] = [];
-      sse.queue("rebooted").worker(({ task }) => void started.push(task.id));
-      await untilIdle(sse);
-      await server.kill();
-      await server.boot();
-      await eventually(async () => {
-        expect(await server.receiversOf("sse:queue:{tasks}:rebooted:wake")).to.equal(1);
-        expect((await sse.status()).redis).to.not.have.property("fault");
-      });
-      await settle();
-      for (const id of ["one", "two", "three"]) {
-        await service().queue("rebooted").enqueue("kind", null, { id });
-        await eventually(() => expect(started).to.include(id), 1_500);
-      }
-    });
-
     it("a task that was enqueued while the subscription was lost is taken when it is back", async () => {
       const sse = service();
       const started: string[] = [];
@@ -264,214 +99,5 @@ describe("tasks and notifications over a real server", () => {
       expect(await server.receiversOf("sse:queue:{tasks}:interrupted:wake"), "who heard of it").to.equal(0);
       await eventually(() => expect(started).to.deep.equal(["unheard"]), 4_000);
     });
-
-    it("a task that ends while the server does not answer is completed once", async () => {
-      const sse = service();
-      const queue = sse.queue("frozen");
-      await queue.enqueue("kind", null, { id: "frozen" });
-      const release = deferred();
-      let begun = 0;
-      const worker = queue.worker(() => {
-        begun++;
-        return release.promise;
-      });
-      await eventually(() => expect(worker.running).to.equal(1));
-      server.signal("SIGSTOP");
-      try {
-        release.resolve();
-        await settle();
-        expect(worker.running).to.equal(1);
-      } finally {
-        server.signal("SIGCONT");
-      }
-      await eventually(async () => expect((await queue.get("frozen"))!.status).to.equal("succeeded"));
-      await untilIdle(sse);
-      expect((await queue.counts()).totals).to.include({ succeeded: 1, refused: 0, lost: 0 });
-      expect(begun).to.equal(1);
-    });
-
-    it("a user who may not publish enqueues a task, or is refused and has enqueued none", async () => {
-      await server.admin.call("ACL", "SETUSER", "mute", "on", ">pass", "~*", "+@all", "resetchannels");
-      const queue = service({ redis: `redis://mute:pass@127.0.0.1:${server.port}` }).queue("mute");
-      const refused = await queue.enqueue("kind", null, { id: "mute" }).then(
-        () => false,
-        () => true,
-      );
-      expect((await queue.get("mute")) === null, "not stored").to.equal(refused);
-      expect(await server.admin.zcard("sse:queue:{tasks}:mute:ready")).to.equal(refused ? 0 : 1);
-    });
-
-    for (const [what, refuse, allow] of [
-      ["is out of memory", ["maxmemory", "1"], ["maxmemory", "0"]],
-      ["is a replica", ["replicaof", "127.0.0.1", "1"], ["replicaof", "no", "one"]],
-    ] as const) {
-      it(`a server that ${what} refuses a task as REDIS_REFUSED, and nothing of it is stored`, async () => {
-        const queue = service().queue("refused");
-        await queue.enqueue("kind", null, { id: "before" });
-        const set = ([first, ...rest]: readonly string[]): Promise<unknown> =>
-          first === "maxmemory"
-            ? server.admin.config("SET", first, rest[0]!)
-            : server.admin.replicaof(rest[0]!, rest[1]!);
-        await set(refuse);
-        try {
-          const fault = await queue.enqueue("kind", null, { id: "refused" }).then(
-            () => expect.fail("expected a rejection"),
-            (error: unknown) => error as RedisSseError,
-          );
-          expect(fault).to.be.instanceOf(RedisSseError);
-          expect(fault.code).to.equal("REDIS_REFUSED");
-        } finally {
-          await set(allow);
-        }
-        expect(await queue.get("refused")).to.equal(null);
-        expect(await server.admin.zrange("sse:queue:{tasks}:refused:ready", "0", "-1")).to.deep.equal([
-          "before",
-        ]);
-      });
-    }
-
-    describe("and an answer of the server is lost", () => {
-      let proxy: Proxy;
-
-      beforeEach(async () => {
-        proxy = await Proxy.start(server.port);
-        ends.push(() => proxy.stop());
-      });
-
-      it("the task whose enqueuing it was is in the queue once, and its caller has it", async () => {
-        const queue = service({ redis: proxy.url }).queue("cut");
-        await queue.enqueue("warm", null, { id: "warm" });
-        proxy.loseAnswerTo("cut-here");
-        const task = await queue.enqueue("cut-here", null);
-        expect(proxy.lost).to.equal(1);
-        expect(await server.admin.zrange("sse:queue:{tasks}:cut:ready", "0", "-1")).to.deep.equal([
-          "warm",
-          task.id,
-        ]);
-        expect(await queue.get(task.id)).to.deep.equal(task);
-      });
-
-      /** A queue as seen past the proxy, and a worker behind it that has done a task already. */
-      async function startWorker(
-        leaseMs = 300,
-      ): Promise<{ worker: RedisSse; queue: QueueService; started: Task[] }> {
-        const queue = service().queue("cut");
-        const worker = service({ redis: proxy.url });
-        const started: Task[] = [];
-        worker.queue("cut").worker(
-          ({ task }) => {
-            started.push(task);
-            return `result of ${task.id}`;
-          },
-          { leaseMs, pollMs: 20 },
-        );
-        await queue.enqueue("kind", null, { id: "warm" });
-        await eventually(async () => expect((await queue.get("warm"))!.status).to.equal("succeeded"));
-        return { worker, queue, started };
-      }
-
-      it("the notification whose storing it confirmed is stored and sent once", async () => {
-        const { notifications } = service({ redis: proxy.url });
-        const heard = await listen(service(), "notifications:ada");
-        ends.push(() => heard.stop());
-        await notifications.create({ userId: "ada", title: "warm" });
-        proxy.loseAnswerTo("cut-here");
-        const id = await notifications.create({ userId: "ada", title: "cut-here" });
-        expect(proxy.lost).to.equal(1);
-        const stored = await notifications.list("ada");
-        expect(stored.map(({ title }) => title)).to.deep.equal(["cut-here", "warm"]);
-        expect(stored[0]!.id).to.equal(id);
-        await heard.sync();
-        expect(heard.messages).to.have.length(2);
-      });
-
-      it("the task that it gave to a worker is given to it when it asks again, and counts as one attempt", async () => {
-        const { queue, started } = await startWorker(10_000);
-        proxy.loseAnswerTo("sse:queue:{tasks}:cut", "given\n");
-        await queue.enqueue("kind", null, { id: "given" });
-        await eventually(async () => expect((await queue.get("given"))!.status).to.equal("succeeded"));
-        expect(proxy.lost).to.equal(1);
-        expect(started.map(({ id, attempt }) => [id, attempt])).to.deep.equal([
-          ["warm", 1],
-          ["given", 1],
-        ]);
-      });
-
-      it("the task whose end it confirmed is completed once", async () => {
-        const { worker, queue, started } = await startWorker();
-        proxy.loseAnswerTo("result of ended");
-        await queue.enqueue("kind", null, { id: "ended" });
-        await eventually(async () => expect((await queue.get("ended"))!.status).to.equal("succeeded"));
-        await eventually(() => expect(proxy.lost).to.equal(1));
-        await untilIdle(worker); // connected again
-        expect(await queue.get("ended")).to.include({ result: "result of ended", attempt: 1 });
-        expect(started.map(({ id }) => id)).to.deep.equal(["warm", "ended"]);
-        expect((await queue.counts()).totals).to.include({ succeeded: 2, refused: 0, lost: 0 });
-      });
-    });
   });
 });
-
-/** A way to the server on which one answer can be lost: the request arrives, the connection then breaks. */
-class Proxy {
-  readonly url: string;
-  readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
-  #request: string | null = null;
-  #answer = "";
-  /** How many answers were lost. */
-  lost = 0;
-
-  private constructor(server: Server, port: number) {
-    this.#server = server;
-    this.url = `redis://127.0.0.1:${port}`;
-  }
-
-  static async start(target: number): Promise<Proxy> {
-    const port = await freePort();
-    const server = createServer();
-    const proxy = new Proxy(server, port);
-    server.on("connection", (client) => proxy.#join(client, connect(target, "127.0.0.1")));
-    server.listen(port, "127.0.0.1");
-    await once(server, "listening");
-    return proxy;
-  }
-
-  /** Loses the next answer to a request with `request` in it; one with `answer` in it, where that is given. */
-  loseAnswerTo(request: string, answer = ""): void {
-    this.#request = request;
-    this.#answer = answer;
-  }
-
-  async stop(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
-    this.#server.close();
-    await once(this.#server, "close");
-  }
-
-  #join(client: Socket, upstream: Socket): void {
-    let armed = false;
-    const end = (): void => {
-      client.destroy();
-      upstream.destroy();
-    };
-    for (const socket of [client, upstream]) {
-      this.#sockets.add(socket);
-      socket.on("error", end);
-      socket.on("close", () => {
-        this.#sockets.delete(socket);
-        end();
-      });
-    }
-    client.on("data", (chunk) => {
-      if (this.#request !== null && chunk.includes(this.#request)) armed = true;
-      upstream.write(chunk);
-    });
-    upstream.on("data", (chunk) => {
-      if (!armed || !chunk.includes(this.#answer) || this.#request === null) return client.write(chunk);
-      this.#request = null;
-      this.lost++;
-      return end();
-    });
-  }
-}

@@ -1,10 +1,9 @@
 import { expect } from "chai";
-import type { Redis } from "ioredis";
-import { stub } from "sinon";
 
 import type { TaskContext } from "../../../lib/index.js";
-import { deferred, eventually } from "../../support/eventually.js";
+import { eventually } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
+import { holdSubscriptions } from "./hold-subscriptions.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
 
@@ -21,6 +20,8 @@ export function describeCancel(makeService: MakeService): void {
         const { id } = await rig.queue.enqueue("kind", null, options);
         const watcher = await rig.watch(id);
         expect(await rig.queue.cancel(id, "not wanted")).to.equal(true);
+        expect(await rig.queue.cancel(id, "again")).to.equal(true);
+        expect((await rig.queue.counts()).totals.cancelled).to.equal(1);
         expect(await rig.members(state)).to.deep.equal([]);
         expect(await rig.queue.get(id)).to.include({
           status: "cancelled",
@@ -97,13 +98,7 @@ export function describeCancel(makeService: MakeService): void {
 
     it("that a worker missed, since it did not listen yet, is found as soon as it does", async () => {
       const late = await rig.service({ clock: new FakeClock() });
-      const subscriber = late.pool.subscriber as Redis;
-      const acknowledged = deferred();
-      const subscribe = subscriber.subscribe.bind(subscriber) as (channel: string) => Promise<unknown>;
-      stub(subscriber, "subscribe").callsFake(async (channel) => {
-        await acknowledged.promise;
-        return subscribe(channel as string);
-      });
+      const acknowledge = holdSubscriptions(late);
       const { id } = await rig.queue.enqueue("kind", null);
       const contexts: TaskContext[] = [];
       const worker = late.queue(rig.name).worker((context) => {
@@ -112,7 +107,7 @@ export function describeCancel(makeService: MakeService): void {
       });
       await eventually(() => expect(worker.running).to.equal(1));
       await rig.queue.cancel(id);
-      acknowledged.resolve();
+      acknowledge();
       await eventually(() => expect(contexts[0]!.signal.aborted).to.equal(true));
     });
 
@@ -135,12 +130,15 @@ export function describeCancel(makeService: MakeService): void {
       expect(worker.running).to.equal(0);
     });
 
-    it("answers whether it is cancelled, also when it was before", async () => {
+    it("takes a message of a thousand characters, and no longer or other one", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
-      expect(await rig.queue.cancel(id, "first")).to.equal(true);
-      expect(await rig.queue.cancel(id, "second")).to.equal(true);
-      expect(await rig.queue.get(id)).to.include({ message: "first" });
-      expect((await rig.queue.counts()).totals.cancelled).to.equal(1);
+      for (const message of ["x".repeat(1_001), 7, null])
+        expectFault(await faultOf(rig.queue.cancel(id, message as string)), "INVALID_TASK");
+      const message = '"<b>\n\\é'.padEnd(1_000, "x");
+      const watcher = await rig.watch(id);
+      expect(await rig.queue.cancel(id, message)).to.equal(true);
+      await watcher.end();
+      expect(watcher.told.at(-1)!.message).to.equal(message);
     });
 
     it("is refused for what has ended otherwise, is unknown, or is of another queue", async () => {
@@ -154,28 +152,6 @@ export function describeCancel(makeService: MakeService): void {
       expect(await rig.queue.get("done")).to.include({ status: "succeeded", result: "result" });
       expect((await rig.sse.task("elsewhere"))!.task.status).to.equal("queued");
       expect(await rig.raw.exists(rig.taskKey("unknown"))).to.equal(0);
-    });
-
-    it("ends a task that waits to be tried again", async () => {
-      const { id } = await rig.queue.enqueue("kind", null, { backoff: 60_000 });
-      rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
-      await rig.until(id, "delayed");
-      expect(await rig.queue.cancel(id)).to.equal(true);
-      expect(await rig.members("delayed")).to.deep.equal([]);
-      expect(await rig.queue.get(id)).to.include({ status: "cancelled", attempt: 1 });
-    });
-
-    it("takes a message of a thousand characters, and no longer or other one", async () => {
-      const { id } = await rig.queue.enqueue("kind", null);
-      for (const message of ["x".repeat(1_001), 7, null, {}]) {
-        expectFault(await faultOf(rig.queue.cancel(id, message as string)), "INVALID_TASK");
-      }
-      expect((await rig.queue.get(id))!.status).to.equal("queued");
-      const message = '"<b>\n\\é'.padEnd(1_000, "x");
-      const watcher = await rig.watch(id);
-      expect(await rig.queue.cancel(id, message)).to.equal(true);
-      await watcher.end();
-      expect(watcher.told.at(-1)!.message).to.equal(message);
     });
   });
 }

@@ -1,5 +1,6 @@
 import { expect } from "chai";
 
+import type { Task } from "../../../lib/index.js";
 import { deferred } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, type MakeService } from "../../support/service.js";
@@ -8,19 +9,6 @@ import { expectFault, faultOf, type MakeService } from "../../support/service.js
 export function describeEnqueue(makeService: MakeService): void {
   describe("a task", () => {
     const rig = useQueue(makeService);
-
-    it("is a hash, and an id in the set of what is ready", async () => {
-      await rig.queue.enqueue("first", 1, { id: "first" });
-      await rig.queue.enqueue("report", { pages: [1, 2] }, { id: "second" });
-      const hash = await rig.raw.hgetall(rig.taskKey("second"));
-      expect(hash).to.include({
-        queue: rig.name,
-        kind: "report",
-        payload: '{"pages":[1,2]}',
-        status: "queued",
-      });
-      expect(await rig.members("ready")).to.deep.equal(["first", "second"]);
-    });
 
     it("is answered as it will be read", async () => {
       const task = await rig.queue.enqueue("report", { pages: [1, 2] }, { priority: -7 });
@@ -50,51 +38,47 @@ export function describeEnqueue(makeService: MakeService): void {
       expect(two.id).to.not.equal(one.id);
     });
 
-    it("of an unknown id is null", async () => {
-      expect(await rig.queue.get("nobody")).to.equal(null);
-      expect(await rig.sse.task("nobody")).to.equal(null);
-    });
-
     it("of another queue is read by the service, not by the queue", async () => {
       const task = await rig.queue.enqueue("kind", null);
       expect(await rig.sse.queue(`${rig.name}-other`).get(task.id)).to.equal(null);
       expect((await rig.sse.task(task.id))!.task).to.deep.equal(task);
+      expect(await rig.queue.get("nobody")).to.equal(null);
+      expect(await rig.sse.task("nobody")).to.equal(null);
     });
 
-    it("carries any JSON, a __proto__ key as data", async () => {
+    it("carries any kind and any JSON, a __proto__ key as data", async () => {
       const payload: unknown = JSON.parse(
         '{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}},"text":"é\\u2028\\r\\n\\ud83d\\ude00","list":[null,true,-0.5,1e300],"":""}',
       );
-      const { id } = await rig.queue.enqueue("kind", payload);
+      const kind = 'a\nb "c" \\ {d} é\u0000';
+      const { id } = await rig.queue.enqueue(kind, payload);
       const read = (await rig.queue.get(id))!.payload as object;
       expect(Object.keys(read)).to.deep.equal(Object.keys(payload as object));
       expect(JSON.stringify(read)).to.equal(JSON.stringify(payload));
       expect(({} as Record<string, unknown>)["polluted"]).to.equal(undefined);
 
-      const received = deferred<unknown>();
-      rig.queue.worker(({ task }) => received.resolve(task.payload));
-      expect(JSON.stringify(await received.promise)).to.equal(JSON.stringify(payload));
-    });
-
-    it("may be of a kind with any characters, and its worker gets it whole", async () => {
-      const kind = 'a\nb "c" \\ {d} é\u0000';
-      await rig.queue.enqueue(kind, "payload\n");
-      const received = deferred<unknown>();
-      rig.queue.worker(({ task }) => received.resolve([task.kind, task.payload]));
-      expect(await received.promise).to.deep.equal([kind, "payload\n"]);
+      const received = deferred<Task>();
+      rig.queue.worker(({ task }) => received.resolve(task));
+      const task = await received.promise;
+      expect(task.kind).to.equal(kind);
+      expect(JSON.stringify(task.payload)).to.equal(JSON.stringify(payload));
+      // A handler that returns nothing.
+      expect((await rig.until(id, "succeeded")).result).to.equal(null);
     });
 
     it("is queued, then running, then succeeded with its result", async () => {
       const { id, createdAt } = await rig.queue.enqueue("kind", null);
-      const started = deferred();
+      const started = deferred<unknown>();
       const release = deferred();
-      rig.queue.worker(async ({ progress }) => {
+      rig.queue.worker(async ({ task, attempt, signal, progress }) => {
+        const asRead = await rig.queue.get(id);
         await progress(40, "reading");
-        started.resolve();
+        started.resolve({ task, attempt, isAborted: signal.aborted, asRead });
         await release.promise;
         return { pages: 3 };
       });
-      await started.promise;
+      const given = (await started.promise) as { asRead: Task };
+      expect(given).to.deep.equal({ task: given.asRead, attempt: 1, isAborted: false, asRead: given.asRead });
       const running = await rig.queue.get(id);
       expect(running).to.include({
         status: "running",
@@ -111,12 +95,6 @@ export function describeEnqueue(makeService: MakeService): void {
       expect(done.result).to.deep.equal({ pages: 3 });
       expect(done.finishedAt).to.be.a("string");
       expect(await rig.members("leases"), "leases").to.deep.equal([]);
-    });
-
-    it("whose handler returns nothing has the result null", async () => {
-      const { id } = await rig.queue.enqueue("kind", null);
-      rig.queue.worker(() => {});
-      expect((await rig.until(id, "succeeded")).result).to.equal(null);
     });
 
     it("has the times at which things happened, in their order", async () => {

@@ -15,7 +15,8 @@ export function describeMounted(makeService: MakeService): void {
   describe("taskStream()", () => {
     const rig = useQueue(makeService);
     let app: TestApp;
-    let clients: SseClient[];
+    const apps: TestApp[] = [];
+    const clients: SseClient[] = [];
 
     /** Anybody may watch any task but "secret". */
     const mount = async (
@@ -31,6 +32,7 @@ export function describeMounted(makeService: MakeService): void {
           }),
         ),
       );
+      apps.push(app);
     };
 
     const open = async (id: string, lastEventId?: string): Promise<SseClient> => {
@@ -55,17 +57,14 @@ export function describeMounted(makeService: MakeService): void {
     const until = (client: SseClient, type: string): Promise<unknown> =>
       client.next(({ event, data }) => event === "message" && data.includes(`"type":"${type}"`));
 
-    beforeEach(() => {
-      clients = [];
-    });
+    beforeEach(() => mount());
 
     afterEach(async () => {
-      for (const client of clients) client.destroy();
-      await app.close();
+      for (const client of clients.splice(0)) client.destroy();
+      await Promise.all(apps.splice(0).map((each) => each.close()));
     });
 
     it("says how a task stands, then what becomes of it, then its end, then 204", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null);
       const client = await open(id);
       await until(client, "queued");
@@ -85,7 +84,6 @@ export function describeMounted(makeService: MakeService): void {
     });
 
     it("gives who comes late how it stands in one event, and the output of the attempt under way", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
       const gate = deferred();
       const second = deferred();
@@ -109,40 +107,18 @@ export function describeMounted(makeService: MakeService): void {
       expect(textOf(client, "chunk")).to.equal("attempt 2");
     });
 
-    it("says of one that waits to be tried again that it is that", async () => {
-      await mount();
-      const { id } = await rig.queue.enqueue("kind", null, { backoff: 60_000 });
-      rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
-      await rig.until(id, "delayed");
+    it("tells who comes after it has ended its output and its end, once", async () => {
+      const { id } = await rig.queue.enqueue("kind", null);
+      rig.queue.worker(({ write }) => write("all there is"));
+      await rig.until(id, "succeeded");
       const client = await open(id);
-      await until(client, "retry");
-      expect(told(client)).to.deep.equal([{ type: "retry", status: "delayed", seq: 3 }]);
+      await client.ended;
+      expect(told(client).map(({ type }) => type)).to.deep.equal(["succeeded"]);
+      expect(textOf(client, "chunk")).to.equal("all there is");
+      expect((await open(id, client.events.at(-1)!.id)).status).to.equal(204);
     });
 
-    for (const end of ["succeeded", "failed", "cancelled"] as const) {
-      it(`tells who comes after it has ${end} its output and its end, once`, async () => {
-        await mount();
-        const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
-        const worker = rig.queue.worker(
-          async ({ write }) => {
-            await write("all there is");
-            if (end === "failed") throw new Error("no");
-            if (end === "cancelled") await rig.queue.cancel(id);
-          },
-          { onError() {} },
-        );
-        await rig.until(id, end);
-        await worker.stop();
-        const client = await open(id);
-        await client.ended;
-        expect(told(client).map(({ type }) => type)).to.deep.equal([end]);
-        expect(textOf(client, "chunk")).to.equal("all there is");
-        expect((await open(id, client.events.at(-1)!.id)).status).to.equal(204);
-      });
-    }
-
     it("gives who was cut off what they missed, and nothing twice", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null);
       const first = await open(id);
       await until(first, "queued");
@@ -171,7 +147,6 @@ export function describeMounted(makeService: MakeService): void {
     });
 
     it("tells who was cut off that the output begins anew", async () => {
-      await mount();
       const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
       const first = await open(id);
       await until(first, "queued");
@@ -199,7 +174,6 @@ export function describeMounted(makeService: MakeService): void {
       ["secret", 403, "FORBIDDEN"],
     ] as const) {
       it(`answers "${id}" ${status}`, async () => {
-        await mount();
         const client = await open(encodeURIComponent(id));
         await client.ended;
         expect(client.status).to.equal(status);
@@ -224,6 +198,7 @@ export function describeMounted(makeService: MakeService): void {
           taskStream(() => Promise.reject(fault), { service: rig.sse }),
         ),
       );
+      apps.push(app);
       expect((await open("a")).status).to.equal(500);
       expect(app.errors).to.deep.equal([fault]);
     });

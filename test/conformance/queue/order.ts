@@ -22,18 +22,6 @@ export function describeOrder(makeService: MakeService): void {
       for (const id of ids) await rig.queue.enqueue("kind", null, { id });
     }
 
-    it("is first in, first out", async () => {
-      const ids = ["a", "b", "c", "d", "e"];
-      await enqueue(...ids);
-      expect(await workOff(5)).to.deep.equal(ids);
-    });
-
-    it("is that of their coming where they come in one turn", async () => {
-      const ids = Array.from({ length: 120 }, (_, index) => `t${index}`);
-      await Promise.all(ids.map((id) => rig.queue.enqueue("kind", null, { id })));
-      expect(await workOff(120)).to.deep.equal(ids);
-    });
-
     it("is by priority first, by age within one", async () => {
       for (const [index, priority] of [0, 100, -100, 5, 100, -5, 0].entries()) {
         await rig.queue.enqueue("kind", null, { id: `p${index}`, priority });

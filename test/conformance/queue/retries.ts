@@ -4,7 +4,7 @@ import { TaskFailure } from "../../../lib/index.js";
 import { deferred, eventually } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { useQueue } from "../../support/queue-rig.js";
-import { circular, expectFault, type MakeService } from "../../support/service.js";
+import { expectFault, type MakeService } from "../../support/service.js";
 
 const quiet = { onError() {} };
 
@@ -61,13 +61,6 @@ export function describeRetries(makeService: MakeService): void {
       expect(await rig.raw.pttl(rig.taskKey(fine!.id))).to.be.within(30_000, 60_000);
     });
 
-    it("takes the worker's word where its own queue says nothing", async () => {
-      const there = await rig.elsewhere({ attempts: 1 });
-      const { id } = await rig.queue.enqueue("kind", null);
-      there.worker(boom, quiet);
-      expect(await rig.until(id, "failed")).to.include({ attempt: 1 });
-    });
-
     it("waits as its backoff says, and is `delayed` meanwhile", async () => {
       const { id } = await rig.queue.enqueue("kind", null, {
         backoff: { type: "exponential", delayMs: 60_000, jitter: 0 },
@@ -88,17 +81,6 @@ export function describeRetries(makeService: MakeService): void {
         await rig.queue.enqueue("kind", null, { attempts: 1 }); // wakes the worker
       }
       await rig.until(id, "failed");
-    });
-
-    it("waits at least its backoff, and no poll longer", async () => {
-      const { id } = await rig.queue.enqueue("kind", null, { backoff: 120 });
-      const begun: number[] = [];
-      rig.queue.worker(({ attempt }) => {
-        begun.push(performance.now());
-        if (attempt < 2) boom();
-      }, quiet);
-      await rig.until(id, "succeeded");
-      expect(begun[1]! - begun[0]!).to.be.within(115, 2_500);
     });
 
     it("fails with the message of a TaskFailure, and at the progress it had, at the first attempt", async () => {
@@ -141,8 +123,6 @@ export function describeRetries(makeService: MakeService): void {
 
     for (const [what, result] of [
       ["a BigInt", 1n],
-      ["a circular object", circular],
-      ["a function", () => {}],
       ["more than the limit", "x".repeat(256 * 1024)],
     ] as const) {
       it(`fails when its result is ${what}, and its worker goes on`, async () => {
@@ -156,18 +136,6 @@ export function describeRetries(makeService: MakeService): void {
         });
       });
     }
-
-    it("carries its progress into the next attempt", async () => {
-      const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
-      const found: number[] = [];
-      rig.queue.worker(async ({ task, attempt, progress }) => {
-        found.push(task.progress);
-        await progress(attempt * 20);
-        if (attempt < 3) boom();
-      }, quiet);
-      await rig.until(id, "succeeded");
-      expect(found).to.deep.equal([0, 20, 40]);
-    });
   });
 
   describe("timeoutMs", () => {
@@ -232,17 +200,6 @@ export function describeRetries(makeService: MakeService): void {
       }, quiet);
       expect(await rig.until(id, "failed")).to.include({ message: "timed out", attempt: 2 });
       expect(attempts).to.deep.equal([1, 2]);
-    });
-
-    it("does not count for one that is in time", async () => {
-      const clock = new FakeClock();
-      const queue = (await rig.service({ clock })).queue(rig.name, { timeoutMs: 1_000 });
-      const { id } = await queue.enqueue("kind", null);
-      const worker = queue.worker(() => "in time");
-      await rig.until(id, "succeeded");
-      await eventually(() => expect(worker.running).to.equal(0));
-      clock.advance(1_000);
-      expect(await rig.queue.get(id)).to.include({ status: "succeeded", result: "in time" });
     });
   });
 }

@@ -33,16 +33,6 @@ export function describeThrottling(makeService: MakeService): void {
       expect((await rig.queue.counts()).paused).to.equal(false);
     });
 
-    it("pauses and resumes any number of times", async () => {
-      await rig.queue.pause();
-      await rig.queue.pause();
-      await rig.queue.resume();
-      await rig.queue.resume();
-      const { id } = await rig.queue.enqueue("kind", null);
-      rig.queue.worker(() => {});
-      await rig.until(id, "succeeded");
-    });
-
     it("leaves its schedules alone meanwhile, and its workers do not spin for them", async () => {
       const clock = new FakeClock();
       const service = await rig.service({ clock });

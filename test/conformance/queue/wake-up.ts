@@ -26,9 +26,9 @@ export function describeWakeUp(makeService: MakeService): void {
       [1, 3],
       [3, 1],
     ] as const) {
-      it(`of ${concurrency} at once: a task costs at most ${looks} of the looks of 200 workers`, async () => {
+      it(`of ${concurrency} at once: a task costs at most ${looks} of the looks of 60 workers`, async () => {
         const begun: string[] = [];
-        for (let index = 0; index < 200; index++) {
+        for (let index = 0; index < 60; index++) {
           rig.queue.worker(({ task }) => void begun.push(task.id), { concurrency });
         }
         await untilIdle(rig.sse);
@@ -47,15 +47,15 @@ export function describeWakeUp(makeService: MakeService): void {
 
     it("all take tasks when many are enqueued at once", async () => {
       const gate = deferred();
-      for (let index = 0; index < 100; index++) rig.queue.worker(() => gate.promise, { concurrency: 2 });
+      for (let index = 0; index < 20; index++) rig.queue.worker(() => gate.promise, { concurrency: 2 });
       await untilIdle(rig.sse);
       const claims = countClaims(rig.sse);
       const producer = await rig.elsewhere();
-      await producer.enqueueMany(Array.from({ length: 300 }, () => ({ kind: "kind", payload: null })));
-      await eventually(() => expect(rig.queue.statistics.running).to.equal(200), 3_000);
-      expect(claims.count).to.be.below(220);
+      await producer.enqueueMany(Array.from({ length: 60 }, () => ({ kind: "kind", payload: null })));
+      await eventually(() => expect(rig.queue.statistics.running).to.equal(40), 3_000);
+      expect(claims.count).to.be.below(50);
       gate.resolve();
-      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(300), 15_000);
+      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(60), 15_000);
     });
 
     it("begin a delayed task in time, though the worker that knew of it is busy or has stopped", async () => {
@@ -74,9 +74,7 @@ export function describeWakeUp(makeService: MakeService): void {
       await eventually(() => expect(ids).to.include.members(["a", "b"]));
       const idle = workers.slice(0, 5).filter((worker) => worker.running === 0);
       await Promise.all(idle.map((worker) => worker.stop()));
-      const begun = performance.now();
-      await eventually(() => expect(ids).to.include("late"), 3_000);
-      expect(performance.now() - begun).to.be.below(2_000);
+      await eventually(() => expect(ids).to.include("late"), 2_500);
       gate.resolve();
     });
   });

@@ -111,16 +111,5 @@ export function describeWorkerStop(makeService: MakeService): void {
       await settle();
       expect(clock.pending, "timers").to.equal(0);
     });
-
-    it("leaves no subscription behind, when its service is closed", async () => {
-      const other = await rig.service();
-      const worker = other.queue(rig.name).worker(rig.hang);
-      await untilIdle(other);
-      const wake = `sse:queue:{tasks}:${rig.name}:wake`;
-      expect(await rig.raw.publish(wake, "")).to.equal(1);
-      await worker.stop();
-      await other.close();
-      await eventually(async () => expect(await rig.raw.publish(wake, "")).to.equal(0));
-    });
   });
 }

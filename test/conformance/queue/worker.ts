@@ -1,10 +1,9 @@
 import { expect } from "chai";
-import type { Redis } from "ioredis";
-import { stub } from "sinon";
 
 import { TaskFailure } from "../../../lib/index.js";
 import { deferred, eventually, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
+import { holdSubscriptions } from "./hold-subscriptions.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { untilIdle, type MakeService } from "../../support/service.js";
 
@@ -42,17 +41,6 @@ export function describeWorker(makeService: MakeService): void {
       }
       await rig.until("c4", "succeeded");
       expect(most).to.equal(2);
-    });
-
-    it("works off many times its concurrency", async () => {
-      await rig.queue.enqueueMany(Array.from({ length: 150 }, (_, index) => ({ kind: "a", payload: index })));
-      const begun: unknown[] = [];
-      rig.queue.worker(async ({ task }) => void begun.push(task.payload), { concurrency: 5 });
-      await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(150), 10_000);
-      expect(begun.toSorted((a, b) => Number(a) - Number(b))).to.deep.equal(
-        Array.from({ length: 150 }, (_, index) => index),
-      );
-      expect(rig.queue.statistics).to.include({ started: 150, succeeded: 150, running: 0 });
     });
 
     it("has a handler for each kind, and with unknownKindMs: 0 fails a task of another kind for good", async () => {
@@ -154,18 +142,6 @@ export function describeWorker(makeService: MakeService): void {
       await eventually(() => expect(started).to.deep.equal(["own", "foreign"]), 1_500);
     });
 
-    it("that idles takes at once what another gives back", async () => {
-      await rig.queue.enqueue("kind", null, { id: "given" });
-      const first = rig.queue.worker(rig.hang);
-      await eventually(() => expect(first.running).to.equal(1));
-      const other = await rig.service();
-      let attempt = 0;
-      other.queue(rig.name).worker((context) => void (attempt = context.attempt), { pollMs: 5_000 });
-      await untilIdle(other);
-      await first.stop({ graceMs: 0 });
-      await eventually(() => expect(attempt, "attempt").to.equal(1), 1_500);
-    });
-
     it("looks by itself after pollMs for what it was not told of", async () => {
       const clock = new FakeClock();
       const patient = await rig.service({ clock });
@@ -184,13 +160,7 @@ export function describeWorker(makeService: MakeService): void {
 
     it("takes what was enqueued before its subscription was acknowledged", async () => {
       const late = await rig.service({ clock: new FakeClock() });
-      const subscriber = late.pool.subscriber as Redis;
-      const acknowledged = deferred();
-      const subscribe = subscriber.subscribe.bind(subscriber) as (channel: string) => Promise<unknown>;
-      stub(subscriber, "subscribe").callsFake(async (channel) => {
-        await acknowledged.promise;
-        return subscribe(channel as string);
-      });
+      const acknowledge = holdSubscriptions(late);
       let started = 0;
       late.queue(rig.name).worker(() => void started++);
       await late.pool.commands.ping(); // its first look has been answered
@@ -199,38 +169,8 @@ export function describeWorker(makeService: MakeService): void {
       await late.pool.commands.ping();
       await settle();
       expect(started).to.equal(0);
-      acknowledged.resolve();
+      acknowledge();
       await eventually(() => expect(started).to.equal(1));
-    });
-
-    it("gives its handler the task as it stands, and how often it was begun", async () => {
-      const { id, createdAt } = await rig.queue.enqueue("kind", { n: 1 }, { priority: 3 });
-      const given = deferred<unknown>();
-      rig.queue.worker(({ task, attempt, signal }) =>
-        given.resolve({ task, attempt, aborted: signal.aborted }),
-      );
-      const { startedAt } = await rig.until(id, "succeeded");
-      expect(await given.promise).to.deep.equal({
-        attempt: 1,
-        aborted: false,
-        task: {
-          id,
-          queue: rig.name,
-          kind: "kind",
-          payload: { n: 1 },
-          status: "running",
-          priority: 3,
-          progress: 0,
-          message: "",
-          data: null,
-          attempt: 1,
-          createdAt,
-          runAt: null,
-          startedAt,
-          finishedAt: null,
-          result: null,
-        },
-      });
     });
 
     it("tells onError what a handler threw, a TaskFailure excepted, and goes on when that throws", async () => {
