@@ -38,9 +38,14 @@ export class Project {
 
   static async install(manifest: object, ...packages: readonly string[]): Promise<Project> {
     const project = new Project(await mkdtemp(join(tmpdir(), "redis-sse-project-")));
-    await project.write("package.json", JSON.stringify({ private: true, ...manifest }));
-    await project.run("npm", "install", "--no-audit", "--no-fund", "--loglevel=error", ...packages);
-    return project;
+    try {
+      await project.write("package.json", JSON.stringify({ private: true, ...manifest }));
+      await project.run("npm", "install", "--no-audit", "--no-fund", "--loglevel=error", ...packages);
+      return project;
+    } catch (error) {
+      await project.remove();
+      throw error;
+    }
   }
 
   path(name: string): string {
