@@ -1,4 +1,8 @@
-/** `redis-sse/adapter`: what an adapter for a web framework needs besides `redis-sse`. See docs/adapters.md. */
+/**
+ * `redis-sse/adapter`: what an adapter for a web framework needs besides `redis-sse`. See docs/adapters.md.
+ *
+ * @module redis-sse/adapter
+ */
 
 export { serveStream } from "./serve-stream.js";
 export type { Sink, SinkListener, StreamRequest } from "./sessions/sink.js";

@@ -18,6 +18,7 @@ export type CloseReason =
 
 /** Describes a close reason. `npm run docs` writes `docs/errors.md` from it. */
 export interface CloseReasonDescription {
+  /** What has happened. */
   readonly meaning: string;
   /** Whether the client gets the reason in a `closing` event. Otherwise its connection ends without this event. */
   readonly told: boolean;

@@ -7,16 +7,22 @@ import type { GapReason } from "./events/gap.js";
 export interface DiagnosticEvents {
   /** A stream went live. */
   readonly "redis-sse:session:open": {
+    /** The id of the session, as in `connected`. */
     readonly sessionId: string;
+    /** The key that the option `key` of the mount returned. `undefined` if it returned none. */
     readonly key: string | undefined;
+    /** The channels of the stream. */
     readonly channels: readonly string[];
     /** Whether the client has reconnected and gets every event that it missed. */
     readonly recovered: boolean;
   };
   /** A stream has ended and has released everything it held. Some streams end before they go live, without `session:open`. */
   readonly "redis-sse:session:close": {
+    /** The id of the session, as in `connected`. */
     readonly sessionId: string;
+    /** The key that the option `key` of the mount returned. `undefined` if it returned none. */
     readonly key: string | undefined;
+    /** Why the stream ended. */
     readonly reason: CloseReason;
     /** Whether the stream went live: `session:open` was published. */
     readonly wasOpen: boolean;
@@ -24,37 +30,61 @@ export interface DiagnosticEvents {
     readonly code: string | undefined;
     /** Events written to the client. */
     readonly messagesSent: number;
+    /** Bytes written to the client. */
     readonly bytesSent: number;
     /** How long the stream was open, in milliseconds. */
     readonly durationMs: number;
   };
   /** Redis has acknowledged an event of `publish()`. */
   readonly "redis-sse:publish": {
+    /** The channel of the event. */
     readonly channel: string;
+    /** The type of the event. `undefined` if the publisher gave none. */
     readonly event: string | undefined;
     /** The length of the data in UTF-16 units. */
     readonly length: number;
+    /** The place of the event in the history of its channel. `null` if the event is not kept. */
     readonly id: string | null;
+    /** How many Redis connections received the event. */
     readonly receivers: number;
   };
   /** One client gets a `gap` event: it will not get some events. */
-  readonly "redis-sse:gap": { readonly reason: GapReason; readonly channels: readonly string[] };
+  readonly "redis-sse:gap": {
+    /** Why events are missing. */
+    readonly reason: GapReason;
+    /** The channels of the missing events. */
+    readonly channels: readonly string[];
+  };
   /** The connection that all streams share was lost. */
-  readonly "redis-sse:redis:lost": { readonly channels: number };
+  readonly "redis-sse:redis:lost": {
+    /** Number of channels that streams of this process listen to. */
+    readonly channels: number;
+  };
   /** The connection that all streams share is ready, for the first time or again. */
-  readonly "redis-sse:redis:ready": { readonly channels: number };
+  readonly "redis-sse:redis:ready": {
+    /** Number of channels that streams of this process listen to. */
+    readonly channels: number;
+  };
   /** A worker starts an attempt at a task. */
   readonly "redis-sse:task:start": {
+    /** The name of the queue. */
     readonly queue: string;
+    /** The id of the task. */
     readonly id: string;
+    /** The kind of the task. */
     readonly kind: string;
+    /** Number of the attempt, starting at 1. */
     readonly attempt: number;
   };
   /** An attempt has ended. */
   readonly "redis-sse:task:end": {
+    /** The name of the queue. */
     readonly queue: string;
+    /** The id of the task. */
     readonly id: string;
+    /** The kind of the task. */
     readonly kind: string;
+    /** Number of the attempt, starting at 1. */
     readonly attempt: number;
     /**
      * `retry`: the task is tried again. `unknown`: this worker has no handler for its kind; the task goes back, and fails after
@@ -62,6 +92,7 @@ export interface DiagnosticEvents {
      * stopped before Redis had stored the outcome.
      */
     readonly outcome: "succeeded" | "failed" | "retry" | "unknown" | "back" | "lost" | "unstored";
+    /** How long the attempt took, in milliseconds. */
     readonly durationMs: number;
   };
 }

@@ -43,6 +43,7 @@ export type ErrorCode =
 
 /** Describes an error code. `npm run docs` writes `docs/errors.md` from it. */
 export interface ErrorDescription {
+  /** What has happened. */
   readonly meaning: string;
   /** What to do about the error. */
   readonly action: string;

@@ -1,4 +1,8 @@
-/** `redis-sse`: what an application uses. Adapters for web frameworks also import `redis-sse/adapter`. */
+/**
+ * `redis-sse`: what an application uses. Adapters for web frameworks also import `redis-sse/adapter`.
+ *
+ * @module redis-sse
+ */
 
 export { createRedisSse } from "./service.js";
 export type { DrainOptions, PublishOptions, PublishReceipt, RedisSse } from "./service.js";
@@ -34,6 +38,7 @@ export type {
   PoolStatistics,
 } from "./redis/connection-pool.js";
 export type { Lease } from "./redis/connection-pool.js";
+export type { ConnectionRole, RedisClient } from "./redis/client.js";
 export type { RedisSource } from "./redis/connection-factory.js";
 export { NotificationService } from "./notifications/notification-service.js";
 export type { NewNotification, Notification } from "./notifications/notification-service.js";

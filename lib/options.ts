@@ -74,6 +74,7 @@ export interface RedisSseOptions {
   readonly keyPrefix?: string | undefined;
   /** One subscriber connection for all streams, or one leased connection for each. Default "shared". */
   readonly subscriptions?: "shared" | "dedicated" | undefined;
+  /** Limits for leased Redis connections. */
   readonly pool?:
     | {
         /** Connections that may be leased at once. Default 200. */
@@ -97,6 +98,7 @@ export interface RedisSseOptions {
   readonly retryMs?: number | undefined;
   /** What becomes of events that a client does not read in time; a stream may have a rule of its own. Default "disconnect". */
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
+  /** Limits for streams, events and waits. */
   readonly limits?: LimitOptions | undefined;
   /** Time, for tests. */
   readonly clock?: Clock | undefined;

@@ -98,7 +98,10 @@ export interface RedisSse {
     request: Omit<StreamRequest, "key">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
-  ): Promise<{ readonly value: T } | null>;
+  ): Promise<{
+    /** The answer of the resolver. */
+    readonly value: T;
+  } | null>;
   /** Whether `open()` would begin a stream now: the fault that it would be refused with, or `null`. */
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
   /** The Redis connections of this service, for leases of your own. */
@@ -114,6 +117,7 @@ export interface RedisSse {
     name: string,
     options: QueueOptionsWith<Schemas>,
   ): QueueService<OutputsOf<Schemas>, InputsOf<Schemas>>;
+  /** The queue of that name. `Tasks` says what each kind of task carries. Default: any kind and any payload. */
   queue<Tasks extends TaskMap = AnyTasks>(name?: string, options?: QueueOptions<Tasks>): QueueService<Tasks>;
   /**
    * A task as it stands, whatever its queue, and how many events its channel has had by then; `null` when there is none

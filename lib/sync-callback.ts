@@ -38,6 +38,7 @@ export type RuleName = "filter" | "transform" | "until" | "latestBy";
 
 /** For what event a rule threw, or gave an answer that is none: never its data. */
 export interface RuleFailure {
+  /** The rule that failed. */
   readonly rule: RuleName;
   /** The event's channel; empty for what `session.send()` sent. */
   readonly channel: string;

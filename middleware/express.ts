@@ -1,4 +1,8 @@
-/** `redis-sse/express`: event streams as Express middleware, for Express 4.18 and 5. */
+/**
+ * `redis-sse/express`: event streams as Express middleware, for Express 4.18 and 5.
+ *
+ * @module redis-sse/express
+ */
 
 export { bearerAuth } from "./bearer-auth.js";
 export { defaultService } from "./default-service.js";
@@ -8,5 +12,5 @@ export type { RedisPoolStatusOptions } from "./redis-pool-status.js";
 export type { OnStreamError, RuleErrorContext } from "./rule-errors.js";
 export { sseStream } from "./sse-stream.js";
 export { taskStream } from "./task-stream.js";
-export type { TaskResolver, TaskStreamOptions } from "./task-stream.js";
+export type { TaskResolver, TaskSelection, TaskStreamOptions } from "./task-stream.js";
 export type { ChannelResolver, RouteParams, SseStreamOptions } from "./stream-options.js";

@@ -5,30 +5,51 @@ const MAX_CHANNELS = 1_000;
 
 /** The JSON body of `redisPoolStatus()`. Milliseconds for all durations. */
 export interface PoolReport {
+  /** Whether Redis answered. */
   readonly success: boolean;
+  /** The state of the service. */
   readonly data: {
+    /** Leased Redis connections. */
     readonly pool: {
+      /** The option `pool.maxConnections`. */
       readonly max_connections: number;
+      /** Connections that can be leased now. */
       readonly available_connections: number;
+      /** Connections that are leased now. */
       readonly in_use_connections: number;
+      /** Requests that wait for a lease. */
       readonly waiting: number;
       /** Leases that are held for `pool.leaseAlarmMs` or longer. */
       readonly overdue: number;
+      /** Connections made and not yet ended, by role. */
       readonly connections: StatusReport["pool"]["connections"];
     };
     /** `null` when Redis gave no answer; `error.code` says why. */
     readonly redis_server: {
+      /** Clients of all Redis servers. `null` if no server reports it. */
       readonly connected_clients: number | null;
       /** `maxclients`: with as many clients the server refuses further ones. */
       readonly max_clients: number | null;
     } | null;
-    readonly pubsub: { readonly active_channels: number; readonly channels: readonly string[] };
+    /** Channels that streams of this process listen to. */
+    readonly pubsub: {
+      /** Number of all channels. */
+      readonly active_channels: number;
+      /** The first 1,000 channels. */
+      readonly channels: readonly string[];
+    };
+    /** The streams of this process. */
     readonly sessions: StatusReport["sessions"];
+    /** The name of this service in the names of its Redis connections. */
     readonly instance: string;
     /** What leaks, or is deaf; `null` where it is not known. */
     readonly drift: StatusReport["drift"];
   };
-  readonly error?: { readonly code: string };
+  /** Why Redis gave no answer. */
+  readonly error?: {
+    /** The code of the error. */
+    readonly code: string;
+  };
 }
 
 /** The body for a status of the service. */

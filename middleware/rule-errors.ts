@@ -7,6 +7,7 @@ import { quote } from "./quote.js";
 
 /** What failed, and for whom. */
 export interface RuleErrorContext extends RuleFailure {
+  /** The request of the stream. */
   readonly req: Request;
   /** How many failures of this rule at this mount were not told since the last that was. */
   readonly omitted: number;

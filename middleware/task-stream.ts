@@ -21,7 +21,8 @@ export type TaskResolver<Params = RouteParams> = (
   req: Request<Params>,
 ) => TaskSelection | Promise<TaskSelection>;
 
-type TaskSelection = string | null | undefined | false;
+/** The id of a task, or nothing. */
+export type TaskSelection = string | null | undefined | false;
 
 /** Options of `taskStream()`. */
 export interface TaskStreamOptions<Params = RouteParams> extends Pick<

@@ -6,3 +6,5 @@ export const dist: string = join(dirname(fileURLToPath(import.meta.url)), "..");
 export const source: string = join(dist, "..");
 /** Where reports go that are not to be quoted. */
 export const out: string = join(source, "out");
+/** The documentation of the library. */
+export const docs: string = join(source, "../docs");

@@ -70,7 +70,7 @@ export function renderResults(report: Report): string {
   const parts = [
     "# Results",
     headOf(report),
-    ...(hasFanOut(report) ? ["![CPU per delivery](chart.svg)"] : []),
+    ...(hasFanOut(report) ? [`![CPU per delivery](${isFull(report) ? "../docs/" : ""}chart.svg)`] : []),
     "## Aims",
     aimsOf(report),
     "## Figures",

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 
-import { out, source } from "../harness/paths.js";
+import { docs, out, source } from "../harness/paths.js";
 import { renderChart } from "./chart.js";
 import { isFull, type Report } from "./report.js";
 import { renderResults } from "./results.js";
@@ -14,7 +14,8 @@ export async function writeReport(report: Report): Promise<readonly string[]> {
   await writeFile(results, renderResults(report));
   const written = [results];
   if (report.sections.some(({ key }) => key === "burst")) {
-    const chart = join(folder, "chart.svg");
+    // The README shows the chart of a full run, and the package has docs/ but not bench/.
+    const chart = join(isFull(report) ? docs : out, "chart.svg");
     await writeFile(chart, renderChart(report));
     written.push(chart);
   }

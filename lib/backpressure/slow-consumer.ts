@@ -25,7 +25,13 @@ import type { StreamEvent } from "../events/inbound-event.js";
  * before, and is read first; and what a log has for a client that comes back is sent whole.
  */
 export type SlowConsumerPolicy =
-  "disconnect" | "drop-oldest" | "latest" | { readonly latestBy: (event: StreamEvent) => string | number };
+  | "disconnect"
+  | "drop-oldest"
+  | "latest"
+  | {
+      /** Returns the key of an event. Of each key only the newest event waits. */
+      readonly latestBy: (event: StreamEvent) => string | number;
+    };
 
 const NAMES: ReadonlySet<unknown> = new Set(["disconnect", "drop-oldest", "latest"]);
 

@@ -163,8 +163,10 @@ export function sizeOf({ data, frame }: BufferedItem): number {
 
 /** An event as an application sees it. */
 export interface StreamEvent {
+  /** The channel of the event. */
   readonly channel: string;
   /** The event's type; `undefined` is what a client dispatches as `message`. */
   readonly event: string | undefined;
+  /** The data as text, as clients get it. */
   readonly data: string;
 }

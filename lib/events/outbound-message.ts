@@ -7,6 +7,7 @@ import { assertField, encodeEvent, isReservedEvent, MAX_EVENT_NAME_BYTES } from 
 export interface OutboundMessage {
   /** The event's type, dispatched by that name in the browser: at most 256 bytes. Default `message`. */
   readonly event?: string | undefined;
+  /** The data. A string is sent as it is, any other value as JSON. */
   readonly data: unknown;
 }
 

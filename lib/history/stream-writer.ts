@@ -23,7 +23,9 @@ export interface WriterOptions {
 
 /** The last event of a stream, as `publish()` takes it. */
 export interface WriterMessage {
+  /** The event's type: at most 256 bytes. Default `message`. */
   readonly event?: string | undefined;
+  /** The data. A string is sent as it is, any other value as JSON. */
   readonly data: unknown;
 }
 
@@ -82,6 +84,7 @@ export function readWriterOptions(options: WriterOptions): Required<Omit<WriterO
  * Redis was away meanwhile; a writer that is lost leaves a stream that says so.
  */
 export class StreamWriter {
+  /** The channel that this writer writes. */
   readonly channel: string;
   readonly #port: WriterPort;
   readonly #event: string | undefined;

@@ -12,7 +12,9 @@ import { STORE_NOTIFICATION } from "./lua/generated.js";
 export interface NewNotification {
   /** Whose stream it goes to: channel `notifications:{userId}`. At most 128 characters, no control characters. */
   readonly userId: string;
+  /** The title. */
   readonly title: string;
+  /** The text below the title. Default: an empty text. */
   readonly body?: string;
   /** Anything with a JSON form, for the app's own use. */
   readonly data?: unknown;
@@ -20,10 +22,15 @@ export interface NewNotification {
 
 /** A stored notification. */
 export interface Notification {
+  /** The id. */
   readonly id: string;
+  /** The user who gets the notification. */
   readonly userId: string;
+  /** The title. */
   readonly title: string;
+  /** The text below the title. Empty if there is none. */
   readonly body: string;
+  /** The application's own data, if it gave any. */
   readonly data?: unknown;
   /** ISO 8601. */
   readonly createdAt: string;
@@ -51,7 +58,7 @@ const store = defineScript("StoreNotification", STORE_NOTIFICATION, 1, Number);
 export class NotificationService {
   readonly #deps: NotificationDependencies;
 
-  /** Made by `createRedisSse()`. */
+  /** Made by `createRedisSse()`. @hidden */
   constructor(deps: NotificationDependencies) {
     this.#deps = deps;
   }

@@ -5,9 +5,13 @@ export type TcpTable = "tcp" | "tcp6";
 
 /** The two ends of a connection, as a `net.Socket` tells them. */
 export interface TcpEnds {
+  /** The IP address of this end. */
   readonly localAddress?: string | undefined;
+  /** The port of this end. */
   readonly localPort?: number | undefined;
+  /** The IP address of the other end. */
   readonly remoteAddress?: string | undefined;
+  /** The port of the other end. */
   readonly remotePort?: number | undefined;
 }
 

@@ -27,7 +27,15 @@ export interface EnqueueOptions {
    * With `windowMs`, it does so for that time after the task was enqueued, whether it is finished or not. The key has 1 to 256
    * characters in one line. Each queue has its own keys.
    */
-  readonly deduplicate?: string | { readonly key: string; readonly windowMs?: number } | undefined;
+  readonly deduplicate?:
+    | string
+    | {
+        /** Tasks with the same key are duplicates. */
+        readonly key: string;
+        /** How long the key counts after the task was enqueued, in milliseconds. Default: until the task is finished. */
+        readonly windowMs?: number;
+      }
+    | undefined;
 }
 
 /** Options of a task that its worker reads. Given options are stored with the task. */

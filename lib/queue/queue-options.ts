@@ -50,7 +50,12 @@ export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
    * It is a token bucket of `max` tokens that fills evenly over `intervalMs`. After a pause, `max` tasks start at once, then
    * one every `intervalMs / max`. No limit by default.
    */
-  readonly rateLimit?: { readonly max: number; readonly intervalMs: number };
+  readonly rateLimit?: {
+    /** Size of the bucket, in tasks. */
+    readonly max: number;
+    /** Time in which an empty bucket fills, in milliseconds. */
+    readonly intervalMs: number;
+  };
   /**
    * How long a task goes back to the queue if a worker has no handler for its kind, in milliseconds.
    *
@@ -66,6 +71,7 @@ export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
 
 /** Queue options whose schemas define the payload types. */
 export interface QueueOptionsWith<Schemas extends SchemaMap> extends Omit<QueueOptions, "schemas"> {
+  /** A schema for each kind of task. */
   readonly schemas: Schemas;
 }
 

@@ -89,6 +89,7 @@ const log = createLog("queue");
  * A schema can convert the input to the payload.
  */
 export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskMap = Tasks> {
+  /** The name of the queue. */
   readonly name: string;
   /** The tasks that have failed and will not be tried again. */
   readonly deadLetters: DeadLetters;
@@ -103,7 +104,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   readonly #workers = new Set<Worker>();
   #closed = false;
 
-  /** Made by `RedisSse.queue()`. Throws `ConfigError`. */
+  /** Made by `RedisSse.queue()`. Throws `ConfigError`. @hidden */
   constructor(name: string, settings: QueueSettings, deps: QueueDependencies) {
     if (typeof name !== "string" || !/^[\w.-]{1,64}$/.test(name)) {
       throw new ConfigError("expected the queue's name as 1 to 64 characters of A-Z a-z 0-9 _ . -");

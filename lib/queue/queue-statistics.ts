@@ -3,6 +3,7 @@ import type { QueueEvent } from "./worker/worker-port.js";
 
 /** What has happened to a queue's tasks in this process. */
 export interface QueueStatistics {
+  /** The name of the queue. */
   readonly name: string;
   /** Workers of this process that have not stopped. */
   readonly workers: number;
@@ -12,6 +13,7 @@ export interface QueueStatistics {
   readonly enqueued: number;
   /** Attempts begun. */
   readonly started: number;
+  /** Tasks that succeeded. */
   readonly succeeded: number;
   /** Ended among the dead letters. */
   readonly failed: number;
@@ -31,22 +33,33 @@ export interface QueueStatistics {
 
 /** How many tasks of a queue there are, and what all its processes have counted since it was first used. */
 export interface QueueCounts {
+  /** Tasks that wait for a worker. */
   readonly queued: number;
   /** Not due yet, or waiting to be tried again. */
   readonly delayed: number;
+  /** Tasks that a worker has. */
   readonly running: number;
+  /** Succeeded tasks that are still kept. */
   readonly succeeded: number;
   /** The dead letters. */
   readonly failed: number;
+  /** Cancelled tasks that are still kept. */
   readonly cancelled: number;
   /** Ids set aside because their tasks cannot be read. */
   readonly unreadable: number;
+  /** Whether the queue is paused: workers start no task. */
   readonly paused: boolean;
+  /** Counts since the queue was first used. */
   readonly totals: {
+    /** Tasks that were put in line. */
     readonly enqueued: number;
+    /** Tasks that succeeded. */
     readonly succeeded: number;
+    /** Tasks that failed for good. */
     readonly failed: number;
+    /** Tasks that were cancelled. */
     readonly cancelled: number;
+    /** Failed attempts that a further attempt follows. */
     readonly retried: number;
     /** Leases that ran out, each for a worker that was lost or too slow. */
     readonly lost: number;

@@ -10,6 +10,7 @@ import { assertTaskId, parseTask, type Task } from "./task.js";
 
 /** A task at one moment. */
 export interface TaskSnapshot {
+  /** The task with its current state. */
   readonly task: Task;
   /** How many events its channel has had by then, as `TaskProgress.seq`; 0 where no history is kept. */
   readonly seq: number;

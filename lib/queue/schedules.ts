@@ -27,9 +27,13 @@ export type MissedTimes = "once" | "each";
 
 /** A schedule of a queue. */
 export interface Schedule extends ScheduleTimes {
+  /** The name of the schedule. A queue has one schedule of each name. */
   readonly name: string;
+  /** The kind of its tasks. */
   readonly kind: string;
+  /** The payload of its tasks. */
   readonly payload: unknown;
+  /** What happens with due times that passed while no worker looked. */
   readonly missed: MissedTimes;
   /** The next due time, in ISO 8601. */
   readonly nextAt: string;

@@ -14,6 +14,7 @@ export interface ListOptions {
 
 /** One page of tasks. */
 export interface TaskPage<Item = Task> {
+  /** The tasks of this page. */
   readonly tasks: readonly Item[];
   /** Where the next page begins; `null` at the end. */
   readonly next: string | null;

@@ -14,7 +14,10 @@ export type KindOf<Tasks extends TaskMap> = keyof Tasks & string;
 
 /** The task that a handler gets: `kind` tells what `payload` is. */
 export type TaskOf<Tasks extends TaskMap> = {
-  [Kind in KindOf<Tasks>]: Task<Tasks[Kind]> & { readonly kind: Kind };
+  [Kind in KindOf<Tasks>]: Task<Tasks[Kind]> & {
+    /** The kind of the task. */
+    readonly kind: Kind;
+  };
 }[KindOf<Tasks>];
 
 /**

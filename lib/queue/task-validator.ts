@@ -12,8 +12,11 @@ import { readResult } from "./task-map.js";
 
 /** One of the tasks of `enqueueMany()`. */
 export interface TaskEntry<Payload = unknown> {
+  /** The kind of the task. */
   readonly kind: string;
+  /** The payload, as JSON or as the kind's schema defines it. */
   readonly payload: Payload;
+  /** Options of the task. */
   readonly options?: EnqueueOptions;
 }
 

@@ -8,24 +8,33 @@ export type TaskStatus = "queued" | "delayed" | "running" | "succeeded" | "faile
 
 /** A task with its current state. Times are in ISO 8601. */
 export interface Task<Payload = unknown, Result = unknown> {
+  /** The id: 1 to 128 characters of A-Z a-z 0-9 _ -. */
   readonly id: string;
+  /** The name of the queue. */
   readonly queue: string;
+  /** The kind. It selects the handler. */
   readonly kind: string;
+  /** The payload, as given to `enqueue()` or as the kind's schema converted it. */
   readonly payload: Payload;
+  /** The state. */
   readonly status: TaskStatus;
   /** -100 to 100. Higher priorities start first. */
   readonly priority: number;
   /** 0 to 100. */
   readonly progress: number;
+  /** The newest message that the handler passed to `progress()`, or the public message of a failure. */
   readonly message: string;
   /** The newest object that the handler passed to `progress()`. `null` if it passed none. */
   readonly data: unknown;
   /** Number of attempts so far. */
   readonly attempt: number;
+  /** When the task was enqueued. */
   readonly createdAt: string;
   /** When a `delayed` task is due. `null` in all other states. */
   readonly runAt: string | null;
+  /** When the last attempt began. `null` before the first attempt. */
   readonly startedAt: string | null;
+  /** When the task ended. `null` until then. */
   readonly finishedAt: string | null;
   /** The return value of the handler. `null` until the task has succeeded. */
   readonly result: Result | null;
@@ -37,11 +46,17 @@ export type TaskEventType =
 
 /** Data of an event on `task_progress:{taskId}`, as JSON. */
 export interface TaskProgress {
+  /** The id of the task. */
   readonly taskId: string;
+  /** 0 to 100. */
   readonly progress: number;
+  /** The newest message of the task. */
   readonly message: string;
+  /** The state of the task after the event. */
   readonly status: TaskStatus;
+  /** What has happened. */
   readonly type: TaskEventType;
+  /** Number of attempts so far. */
   readonly attempt: number;
   /** Number of the event in its channel, starting at 1. It is 0 for a channel without history. */
   readonly seq: number;
@@ -64,6 +79,7 @@ export interface ProgressReport {
  * the message of any other error: it can contain hosts, queries and credentials.
  */
 export class TaskFailure extends Error {
+  /** Whether a further attempt follows, if the task has one left. */
   readonly retry: boolean;
 
   constructor(message: string, { retry = false }: { readonly retry?: boolean } = {}) {

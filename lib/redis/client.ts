@@ -6,10 +6,10 @@ import { withDeadline } from "../deadline.js";
 /** A connection to a server, or to a cluster: what of ioredis the library uses on both. */
 export type RedisClient = Redis | Cluster;
 
-export const CONNECTION_ROLES = ["command", "subscriber", "lease"] as const;
-
 /** What a connection is for; its name in `CLIENT LIST` begins with `redis-sse:<role>:`. */
-export type ConnectionRole = (typeof CONNECTION_ROLES)[number];
+export type ConnectionRole = "command" | "subscriber" | "lease";
+
+export const CONNECTION_ROLES: readonly ConnectionRole[] = ["command", "subscriber", "lease"];
 
 /** The options that are set for every connection; replies in the shapes that all versions of ioredis have. */
 export type ConnectionOptions = Omit<RedisOptions, "replyMapping" | "retryStrategy"> & {

@@ -40,14 +40,17 @@ export interface LeaseRequest {
 
 /** The pool at one moment. `inUse` and `available` count leases; the shared connections are in `connections`. */
 export interface PoolStatistics {
+  /** The option `pool.maxConnections`. */
   readonly maxConnections: number;
   /** Connections that can be leased now. */
   readonly available: number;
+  /** Connections that are leased now. */
   readonly inUse: number;
   /** Requests that wait for a lease. */
   readonly waiting: number;
   /** Connections made and not yet ended, by role. */
   readonly connections: Readonly<Record<ConnectionRole, number>>;
+  /** Each lease. */
   readonly leases: readonly LeaseStatistics[];
   /** How many leases are overdue: nobody gave them back, or their streams last that long. */
   readonly overdue: number;
@@ -55,6 +58,7 @@ export interface PoolStatistics {
 
 /** One leased connection. */
 export interface LeaseStatistics {
+  /** Who holds the connection, as given to `lease()`. */
   readonly holder: string;
   /** Milliseconds since the connection was leased. */
   readonly ageMs: number;
@@ -220,6 +224,7 @@ export class ConnectionPool {
     }
   }
 
+  /** The pool at this moment. */
   get statistics(): PoolStatistics {
     const inUse = this.#permits.taken;
     const now = monotonicNow(this.#clock);
@@ -242,7 +247,7 @@ export class ConnectionPool {
     };
   }
 
-  /** The connections by role, to be held against the server's own account. */
+  /** The connections by role, to be held against the server's own account. @internal */
   get census(): Readonly<Record<ConnectionRole, ConnectionCensus>> {
     const before = monotonicNow(this.#clock) - 1_000;
     const leases = [...this.#leases];

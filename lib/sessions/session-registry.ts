@@ -13,6 +13,7 @@ export interface RegistryLimits {
 export interface RegistryStatistics {
   /** Sessions that are not yet closed. */
   readonly open: number;
+  /** Sessions created so far. */
   readonly opened: number;
   /** Sessions that are closed, by reason; only the reasons that have occurred. */
   readonly closed: Readonly<Partial<Record<CloseReason, number>>>;

@@ -84,7 +84,7 @@ export class PubSubSession {
   /** Set if the connection was lost before the subscription was complete. The subscription has then failed. */
   #lostEarly: RedisSseError | null = null;
 
-  /** Made by `RedisSse.open()`. */
+  /** Made by `RedisSse.open()`. @hidden */
   constructor(
     context: SessionContext<PubSubSession>,
     request: StreamRequest,

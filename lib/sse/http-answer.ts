@@ -4,7 +4,9 @@ import { addRetry, encodeControl } from "./frame.js";
 
 /** A complete HTTP answer. An adapter sends it as it is. */
 export interface HttpAnswer {
+  /** The HTTP status. */
   readonly status: number;
+  /** The headers, by name. */
   readonly headers: Readonly<Record<string, string>>;
   /** Empty for 204. */
   readonly body: Buffer;
@@ -12,11 +14,15 @@ export interface HttpAnswer {
 
 /** The head of an event stream. */
 export interface StreamHead {
+  /** The HTTP status. */
   readonly status: 200;
+  /** The headers, by name. */
   readonly headers: Readonly<Record<string, string>>;
 }
 
 /**
+ * The status and headers of every event stream.
+ *
  * The standard requires UTF-8, but without a `charset` some clients decode the text as Latin-1.
  * `no-transform` keeps compression() and its like from holding events back; `X-Accel-Buffering` tells
  * nginx the same. No `Connection` header: HTTP/2 forbids it, and over

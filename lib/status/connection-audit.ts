@@ -54,7 +54,12 @@ export interface DriftReport {
    * their connection is on its way back. How many, and the first 100. Of more than 5,000 channels so many are
    * asked for, at random.
    */
-  readonly silent: { readonly count: number; readonly channels: readonly string[] } | null;
+  readonly silent: {
+    /** Number of these channels. */
+    readonly count: number;
+    /** The first 100 of them. */
+    readonly channels: readonly string[];
+  } | null;
 }
 
 export interface DriftSource {

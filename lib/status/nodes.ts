@@ -9,22 +9,46 @@ export type NodeStatus =
   | {
       /** `host:port`, or the path of a Unix socket. */
       readonly address: string;
+      /** Whether the server is a master or a replica. */
       readonly role: "master" | "replica" | null;
+      /** Number of connected clients. */
       readonly connectedClients: number | null;
+      /** The option `maxclients` of the server. */
       readonly maxClients: number | null;
+      /** Used memory, in bytes. */
       readonly usedMemoryBytes: number | null;
-      /** 0: no limit. */
+      /** The option `maxmemory` of the server, in bytes. 0: no limit. */
       readonly maxMemoryBytes: number | null;
       /** What Redis does when its memory is full: with `allkeys-...` it may delete logs and tasks that are waiting. */
       readonly maxMemoryPolicy: string | null;
+      /** Not set: the server answered. */
       readonly fault?: never;
     }
-  | { readonly address: string; readonly fault: ErrorCode };
+  | {
+      /** `host:port`, or the path of a Unix socket. */
+      readonly address: string;
+      /** Why the state is not known. */
+      readonly fault: ErrorCode;
+    };
 
 /** The sums over all servers that tell them, or why no server answers. */
 export type ServerInfo =
-  | { readonly connectedClients: number | null; readonly maxClients: number | null; readonly fault?: never }
-  | { readonly connectedClients?: never; readonly maxClients?: never; readonly fault: ErrorCode };
+  | {
+      /** Number of connected clients. `null` if no server reports it. */
+      readonly connectedClients: number | null;
+      /** Sum of the option `maxclients`. `null` if no server reports it. */
+      readonly maxClients: number | null;
+      /** Not set: a server answered. */
+      readonly fault?: never;
+    }
+  | {
+      /** Not set: no server answered. */
+      readonly connectedClients?: never;
+      /** Not set: no server answered. */
+      readonly maxClients?: never;
+      /** Why no server answered. */
+      readonly fault: ErrorCode;
+    };
 
 type NodeClient = Exclude<RedisClient, { nodes: unknown }>;
 

@@ -45,6 +45,7 @@ export interface RuleStatistics {
 
 /** A queue as this process sees it, and as Redis counts it; `null` where that cannot be asked. */
 export interface QueueStatus extends QueueStatistics {
+  /** The counts in Redis. */
   readonly counts: QueueCounts | null;
 }
 
@@ -52,18 +53,27 @@ export interface QueueStatus extends QueueStatistics {
 export interface StatusReport {
   /** This service's name: its connections are `redis-sse:<role>:<instance>` in `CLIENT LIST`. */
   readonly instance: string;
+  /** `draining` after `drain()` was called, `closed` after `close()` was called. */
   readonly state: "open" | "draining" | "closed";
+  /** The option `subscriptions`. */
   readonly subscriptions: "shared" | "dedicated";
+  /** The Redis connections. */
   readonly pool: PoolStatistics;
+  /** The shared subscriber connection. */
   readonly hub: HubStatistics;
+  /** The streams. */
   readonly sessions: RegistryStatistics;
+  /** Reads of logs, and gaps. */
   readonly history: HistoryStatistics;
+  /** Events that wait for clients. */
   readonly buffers: BufferStatistics;
+  /** Failures of the rules of streams. */
   readonly rules: RuleStatistics;
   /** The channels that streams of this process listen to. */
   readonly channels: readonly string[];
   /** The queues that this process has used. */
   readonly queues: readonly QueueStatus[];
+  /** All Redis servers together. */
   readonly redis: ServerInfo;
   /** The server, or each node of a cluster; empty where none is known. */
   readonly nodes: readonly NodeStatus[];

@@ -6,6 +6,7 @@ import type { AnyTasks, TaskMap, TaskOf } from "../task-map.js";
 
 /** What a handler gets. Its functions can be taken out of it: `({ task, progress }) => ...`. */
 export interface TaskContext<Tasks extends TaskMap = AnyTasks> {
+  /** The task, as it was when the attempt began. */
   readonly task: TaskOf<Tasks>;
   /** How often this task has been begun, this time included. */
   readonly attempt: number;

@@ -1,0 +1,32 @@
+/** A program in TypeScript that uses each entry. */
+export const CONSUMER: string = `
+import express from "express";
+import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } from "redis-sse";
+import { bearerAuth, redisPoolStatus, sseStream, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
+
+import { assertStreamOptions, serveStream, type Sink } from "redis-sse/adapter";
+
+const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
+const resolver: ChannelResolver = async (req) => [\`user:\${String(req.query["user"])}\`];
+const app = express();
+app.get("/events", sseStream(resolver, { service: sse, onOpen: (session) => session.send({ data: { hi: 1 } }) }));
+app.get("/pool", redisPoolStatus({ service: sse, authorize: bearerAuth("t") }));
+app.get("/x/:id", sseStream((req) => ["x", req.params.id.toUpperCase()], { service: sse }));
+app.get("/y/:id", taskStream((req) => req.params.id, { service: sse }));
+app.get("/z/*splat", sseStream<{ splat: string[] }>((req) => req.params.splat, { filter: (_, req) => req.params.splat.length > 0 }));
+export const wide: SseStreamOptions = { heartbeatMs: undefined, filter: undefined };
+createRedisSse({ keyPrefix: undefined, limits: { maxSessions: undefined }, pool: undefined });
+// @ts-expect-error the route's params are said to be others
+sseStream<{ room: string }>((req) => req.params.id);
+// @ts-expect-error a number is no selection
+sseStream(() => 7);
+// @ts-expect-error there is no such mode
+createRedisSse({ subscriptions: "both" });
+export const report: Promise<StatusReport> = sse.status();
+declare const sink: Sink;
+assertStreamOptions({ heartbeatMs: 1_000 });
+export const served: Promise<void> = serveStream(sse, { method: "GET" }, sink, ["x"], (session) => session.send({ data: 1 }));
+// @ts-expect-error the service makes these: only their types are public
+export const worker: unknown = (await import("redis-sse")).Worker;
+export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
+`;

@@ -1,0 +1,121 @@
+import { expect } from "chai";
+
+import { Project } from "./project.js";
+
+/** The names that can be imported at run time. Every other public name is a type. */
+const NAMES: Readonly<Record<string, readonly string[]>> = {
+  "redis-sse": [
+    "ConfigError",
+    "NotificationService",
+    "PoolExhaustedError",
+    "PubSubSession",
+    "QueueService",
+    "RedisSseError",
+    "TaskFailure",
+    "closeReasonCatalogue",
+    "createRedisSse",
+    "errorCatalogue",
+    "progressChannel",
+  ],
+  "redis-sse/adapter": [
+    "COMPLETED_ID",
+    "answerTo",
+    "assertOptions",
+    "assertStreamOptions",
+    "isFinished",
+    "optionError",
+    "progressOf",
+    "readKey",
+    "serveStream",
+    "streamHead",
+  ],
+  "redis-sse/express": ["bearerAuth", "defaultService", "redisPoolStatus", "sseStream", "taskStream"],
+};
+
+/** The oldest Node.js of each line that `engines` in package.json admits. */
+const NODES = ["20.19.0", "22.12.0", "24.0.0"];
+
+/** Prints the names of each entry that `require()` gives, and those of which `import()` gives another copy. */
+const LOAD = `
+const entries = ${JSON.stringify(Object.keys(NAMES))};
+Promise.all(entries.map(async (entry) => {
+  const required = require(entry);
+  const imported = await import(entry);
+  const names = Object.keys(imported).sort();
+  return [entry, { names, copies: names.filter((name) => required[name] !== imported[name]) }];
+})).then((all) => console.log(JSON.stringify(Object.fromEntries(all))));
+`;
+
+const JEST = `
+const { ConfigError, createRedisSse } = require("redis-sse");
+const { answerTo } = require("redis-sse/adapter");
+const { sseStream } = require("redis-sse/express");
+
+test("redis-sse works", () => {
+  expect(() => createRedisSse({ heartbeatMs: -1 })).toThrow(ConfigError);
+  expect(answerTo(new ConfigError("wrong"))).toMatchObject({ status: 500 });
+  expect(sseStream(() => "news")).toBeInstanceOf(Function);
+});
+`;
+
+const OLD_TYPESCRIPT = `
+import express from "express";
+import { ConfigError, createRedisSse } from "redis-sse";
+import { answerTo, type Sink } from "redis-sse/adapter";
+import { sseStream } from "redis-sse/express";
+
+declare const sink: Sink;
+express().get("/x/:id", sseStream((req) => req.params.id.toUpperCase()));
+// @ts-expect-error a number is no selection
+sseStream(() => 7);
+try {
+  createRedisSse({ heartbeatMs: -1 });
+} catch (error) {
+  if (error instanceof ConfigError) console.log(answerTo(error));
+}
+`;
+
+describe("the package, loaded in other ways", function () {
+  this.timeout(600_000);
+  let project: Project;
+
+  before(async () => {
+    const compilers = ["typescript@5.9", "@types/node@20", "@types/express@4"];
+    project = await Project.create({}, "express@4", "ioredis@6", "jest@30", ...compilers);
+  });
+
+  after(() => project?.remove());
+
+  for (const version of NODES) {
+    it(`is one copy for import and require() in Node.js ${version}`, async () => {
+      await project.write("load.cjs", LOAD);
+      const tools = await Project.install({}, `node@${version}`);
+      try {
+        const node = tools.path("node_modules/node/bin/node");
+        expect((await tools.run(node, "--version")).trim()).to.equal(`v${version}`);
+        const expected = Object.entries(NAMES).map(([entry, names]) => [entry, { names, copies: [] }]);
+        expect(JSON.parse(await project.run(node, "load.cjs"))).to.deep.equal(Object.fromEntries(expected));
+      } finally {
+        await tools.remove();
+      }
+    });
+  }
+
+  it("works in jest, which cannot require() ES modules", async () => {
+    await project.write("app.test.js", JEST);
+    await project.run("npx", "jest");
+  });
+
+  for (const [module, moduleResolution] of [
+    ["commonjs", "node10"],
+    ["node16", "node16"],
+  ] as const) {
+    it(`compiles to CommonJS with moduleResolution ${moduleResolution}, and runs`, async () => {
+      await project.write("app.ts", OLD_TYPESCRIPT);
+      const options = ["--strict", "--esModuleInterop", "--target", "es2022", "--types", "node"];
+      const modules = ["--module", module, "--moduleResolution", moduleResolution];
+      await project.run("npx", "tsc", ...options, ...modules, "app.ts");
+      expect(await project.run("node", "app.js")).to.include("status: 500");
+    });
+  }
+});
