@@ -10,7 +10,7 @@ import { describeRequests } from "../support/request-rig.js";
 import { captureLog } from "../support/service.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
 import { startApp } from "../support/test-app.js";
-import { codeOf, isGap, typesOf } from "./steps.js";
+import { codeOf, isGap, typesOf } from "../support/fault-steps.js";
 
 describeRequests("bad requests for a stream", (rig) => {
   for (const [what, value, secret] of [

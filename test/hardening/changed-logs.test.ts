@@ -6,7 +6,7 @@ import { describeFaults } from "../support/fault-rig.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
-import { createUser, isConnected, isGap, openFrom } from "./steps.js";
+import { createUser, isConnected, isGap, openFrom } from "../support/fault-steps.js";
 
 const positionOf = (channel: string): string => `sse:pos:{${channel}}`;
 const logOf = (channel: string): string => `sse:log:{${channel}}`;

@@ -8,7 +8,15 @@ import { expectFault, faultOf } from "../support/service.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { connectedOf, dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
-import { codeOf, createUser, isConnected, isGap, numbers, openFrom, typesOf } from "./steps.js";
+import {
+  codeOf,
+  createUser,
+  isConnected,
+  isGap,
+  numbers,
+  openFrom,
+  typesOf,
+} from "../support/fault-steps.js";
 
 async function publishAll(app: StreamApp, channel: string, texts: readonly string[]): Promise<string[]> {
   const receipts = await Promise.all(texts.map((data) => app.service.publish(channel, { data })));

@@ -8,7 +8,7 @@ import { getRequest, openWire, type WireClient } from "../support/wire-client.js
 import { openStream } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
-import { isConnected, isGap, typesOf } from "./steps.js";
+import { isConnected, isGap, typesOf } from "../support/fault-steps.js";
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeFaults(`faults of a stream's client, ${subscriptions}`, (rig) => {

@@ -6,7 +6,7 @@ import { countResources, expectNoMoreResources } from "../support/resources.js";
 import { RedisServer } from "../support/redis-server.js";
 import type { SseClient } from "../support/sse-client.js";
 import { startStreamApp, type StreamApp } from "../support/stream-app.js";
-import { codeOf, isConnected } from "./steps.js";
+import { codeOf, isConnected } from "../support/fault-steps.js";
 
 const STREAMS = 200;
 const MAX_CLIENTS = 60;

@@ -6,7 +6,7 @@ import { describeFaults } from "../support/fault-rig.js";
 import { expectEveryNumber, publishNumbers } from "../support/sequence.js";
 import type { SseClient } from "../support/sse-client.js";
 import { dataOf } from "../support/stream-harness.js";
-import { codeOf, isGap, numbers, typesOf } from "./steps.js";
+import { codeOf, isGap, numbers, typesOf } from "../support/fault-steps.js";
 
 describeFaults("faults of the link to Redis", (rig) => {
   for (const history of [false, {}] as const) {

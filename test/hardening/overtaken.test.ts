@@ -4,7 +4,7 @@ import { createRedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { dataOf, gapsOf } from "../support/stream-harness.js";
-import { openFrom } from "./steps.js";
+import { openFrom } from "../support/fault-steps.js";
 
 describeFaults("events that overtake others", (rig) => {
   it("one that is overtaken while Redis has forgotten the script is in its place all the same", async () => {

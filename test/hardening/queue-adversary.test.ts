@@ -6,7 +6,7 @@ import { EnqueueBatcher } from "../../lib/queue/enqueue-batcher.js";
 import { QueueStore } from "../../lib/queue/queue-store.js";
 import { deferred, eventually } from "../support/eventually.js";
 import { listen } from "../support/service.js";
-import { describeQueueFaults, enqueueAll, failAll, until } from "./queue-fault-rig.js";
+import { describeQueueFaults, enqueueAll, failAll, until } from "../support/queue-fault-rig.js";
 
 const KEYS = "sse:queue:{tasks}:";
 const HOUR_MS = 3_600_000;

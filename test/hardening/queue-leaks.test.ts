@@ -3,7 +3,7 @@ import { expect } from "chai";
 import type { RedisSseError } from "../../lib/index.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { countResources, expectNoMoreResources } from "../support/resources.js";
-import { describeQueueFaults, until } from "./queue-fault-rig.js";
+import { describeQueueFaults, until } from "../support/queue-fault-rig.js";
 
 const TASKS = 2_000;
 

@@ -4,7 +4,7 @@ import type { QueueService, RedisSse } from "../../lib/index.js";
 import { deferred, eventually } from "../support/eventually.js";
 import { untilIdle } from "../support/service.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
-import { describeQueueFaults, enqueueAll, idsOf, loggedOf, until } from "./queue-fault-rig.js";
+import { describeQueueFaults, enqueueAll, idsOf, loggedOf, until } from "../support/queue-fault-rig.js";
 
 /** Longer than any test: whatever waits for a lease fails. */
 const LEASE_MS = 120_000;

@@ -2,7 +2,7 @@ import { expect } from "chai";
 
 import type { QueueOptions } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
-import { describeQueueFaults, until } from "./queue-fault-rig.js";
+import { describeQueueFaults, until } from "../support/queue-fault-rig.js";
 
 const TASKS = 6_000;
 const TEXT = "x".repeat(20_000);

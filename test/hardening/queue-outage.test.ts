@@ -3,7 +3,7 @@ import { stub } from "sinon";
 
 import type { QueueService } from "../../lib/index.js";
 import { deferred, eventually } from "../support/eventually.js";
-import { describeQueueFaults, enqueueAll, idsOf, until } from "./queue-fault-rig.js";
+import { describeQueueFaults, enqueueAll, idsOf, until } from "../support/queue-fault-rig.js";
 
 describeQueueFaults(
   "a worker whose Redis is away",

@@ -12,7 +12,7 @@ import {
   idsOf,
   loggedOf,
   until,
-} from "./queue-fault-rig.js";
+} from "../support/queue-fault-rig.js";
 
 describeQueueFaults("a queue on a Redis that refuses something, or is used in a way of its own", (rig) => {
   /** Logs in as a user with these rights beside those on commands. */

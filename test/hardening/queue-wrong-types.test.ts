@@ -5,7 +5,7 @@ import { QueueStore } from "../../lib/queue/queue-store.js";
 import { claimTasks, type ClaimReply } from "../../lib/queue/scripts/claim.js";
 import { renewLeases, settleTasks } from "../../lib/queue/scripts/settle.js";
 import { faultOf } from "../support/service.js";
-import { describeQueueFaults, everythingIn } from "./queue-fault-rig.js";
+import { describeQueueFaults, everythingIn } from "../support/queue-fault-rig.js";
 
 const META = "sse:queue:{tasks}:types";
 const TASK = "sse:task:{tasks}:";

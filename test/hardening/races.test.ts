@@ -6,7 +6,7 @@ import { createRedisSse, type Lease, type RedisSse, type RedisSseOptions } from 
 import { eventually } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { createUser } from "./steps.js";
+import { createUser } from "../support/fault-steps.js";
 
 /**
  * Two things that happen in one tick do so in some order: a test goes through all of them, one microtask after

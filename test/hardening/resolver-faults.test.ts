@@ -17,7 +17,7 @@ import { getRequest, openWire } from "../support/wire-client.js";
 import { captureLog, expectFault } from "../support/service.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
-import { codeOf, isConnected, typesOf } from "./steps.js";
+import { codeOf, isConnected, typesOf } from "../support/fault-steps.js";
 
 type Resolver = () => string | Promise<string>;
 type Options = Pick<SseStreamOptions, "key" | "onUnavailable" | "retryMs">;

@@ -13,8 +13,8 @@ import { captureLog, faultOf } from "../support/service.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf } from "../support/stream-harness.js";
-import { everythingIn } from "./queue-fault-rig.js";
-import { codeOf, createUser, isConnected, isGap, typesOf } from "./steps.js";
+import { everythingIn } from "../support/queue-fault-rig.js";
+import { codeOf, createUser, isConnected, isGap, typesOf } from "../support/fault-steps.js";
 
 describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) => {
   /** A user of the server's that may do everything, as which an app logs in. */

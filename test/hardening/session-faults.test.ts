@@ -5,7 +5,7 @@ import { expect } from "chai";
 import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { createUser } from "./steps.js";
+import { createUser } from "../support/fault-steps.js";
 
 describeFaults("faults between a session, its channels and its client", (rig) => {
   const create = (options: RedisSseOptions = {}): RedisSse =>

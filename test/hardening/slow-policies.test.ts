@@ -6,7 +6,7 @@ import { describeFaults, type FaultRig } from "../support/fault-rig.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
-import { isConnected, isGap, openFrom } from "./steps.js";
+import { isConnected, isGap, openFrom } from "../support/fault-steps.js";
 
 /** Large enough that what a network holds for a client is soon full. */
 const PADDING = "x".repeat(100_000);

@@ -8,7 +8,7 @@ import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/i
 import { eventually } from "../support/eventually.js";
 import { describeFaults, type FaultRig } from "../support/fault-rig.js";
 import { captureLog, faultOf } from "../support/service.js";
-import { createUser } from "./steps.js";
+import { createUser } from "../support/fault-steps.js";
 
 /** The deadline of a stage: what hangs costs so much. */
 const STAGE_MS = 40;

@@ -36,6 +36,8 @@ const build = () => {
   for (const [command, ...args] of [
     ["node", "tools/lua/embed.mjs"],
     ["npx", "tsc", "-p", ".", "--noCheck"],
+    ["npx", "tsc", "-p", "demo/public", "--noCheck"],
+    ["npx", "tsc", "-p", "test/browser", "--noCheck"],
   ]) {
     const { status, stdout, stderr } = spawnSync(command, args, { cwd: copy, encoding: "utf8" });
     if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${stdout}${stderr}`);

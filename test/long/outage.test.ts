@@ -4,7 +4,7 @@ import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
-import { isGap, typesOf } from "./steps.js";
+import { isGap, typesOf } from "../support/fault-steps.js";
 
 const STREAMS = 1_000;
 

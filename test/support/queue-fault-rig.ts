@@ -9,9 +9,9 @@ import {
   type TaskStatus,
   type Worker,
 } from "../../lib/index.js";
-import { eventually } from "../support/eventually.js";
-import { need } from "../support/prerequisites.js";
-import { RedisServer } from "../support/redis-server.js";
+import { eventually } from "./eventually.js";
+import { need } from "./prerequisites.js";
+import { RedisServer } from "./redis-server.js";
 
 /** What a test of a queue's fault works with. Whatever it makes here is ended after it. */
 interface QueueFaultRig {

@@ -1,7 +1,7 @@
-import type { FaultRig } from "../support/fault-rig.js";
-import { openStream, type ReceivedEvent, type SseClient } from "../support/sse-client.js";
-import type { StreamApp } from "../support/stream-app.js";
-import { isEvent } from "../support/stream-harness.js";
+import type { FaultRig } from "./fault-rig.js";
+import { openStream, type ReceivedEvent, type SseClient } from "./sse-client.js";
+import type { StreamApp } from "./stream-app.js";
+import { isEvent } from "./stream-harness.js";
 
 /** What many tests of faults do. */
 

@@ -5,7 +5,7 @@ import { expect } from "chai";
 import type { QueueService, Task } from "../../lib/index.js";
 import { eventually, repeat } from "../support/eventually.js";
 import { QueueWorkerProcess, type QueueWorkerOptions } from "../support/queue-processes.js";
-import { describeQueueFaults } from "./queue-fault-rig.js";
+import { describeQueueFaults } from "../support/queue-fault-rig.js";
 
 const TASKS = 20_000;
 const LEASE_MS = 1_000;

@@ -6,7 +6,7 @@ import { expect } from "chai";
 import { eventually, settle } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { createUser } from "./steps.js";
+import { createUser } from "../support/fault-steps.js";
 
 const BATCHES = 10;
 
