@@ -197,7 +197,7 @@ class StreamReader implements CollectedStream {
   }
 
   #look(): void {
-    for (const look of [...this.#waits]) look();
+    for (const look of Array.from(this.#waits)) look();
   }
 
   #take<Data>(isWanted: (event: CollectedEvent) => boolean): CollectedEvent<Data> | undefined {

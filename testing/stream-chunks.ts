@@ -13,7 +13,7 @@ export interface OpenedStream {
   /** `null` if the source does not say it. */
   readonly status: number | null;
   readonly chunks: AsyncIterable<Uint8Array | string>;
-  cancel(): void;
+  readonly cancel: () => void;
 }
 
 /** What these have in common: `instanceof` fails across the realms of jest. */

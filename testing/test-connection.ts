@@ -18,6 +18,8 @@ export interface ServerState {
   latencyMs: number;
   /** Whether commands wait until the server is back, instead of being rejected. */
   keepsCommands: boolean;
+  /** Before a command is executed. */
+  onCommand(): void;
   refusesAny(): boolean;
   /** Why Redis refuses the command, in its words; `null` if it does not. */
   refusal(command: string, channels: readonly string[], hasWritten: boolean): string | null;
@@ -29,14 +31,14 @@ type State = "idle" | "connecting" | "ready" | "lost" | "ended";
 interface Call {
   readonly name: string;
   readonly args: readonly unknown[];
-  run(): Promise<unknown>;
+  readonly run: () => Promise<unknown>;
 }
 
 /** A command without an answer. */
 interface HeldCall extends Call {
   readonly readyAt: number;
-  resolve(value: unknown): void;
-  reject(error: Error): void;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
 }
 
 type Method = (...values: unknown[]) => unknown;
@@ -145,11 +147,7 @@ export class TestConnection {
       const args = callback === null ? values : values.slice(0, -1);
       const reply = this.#send({ name: canonical, args, run: async () => run(args) });
       if (callback === null) return reply;
-      reply.then(
-        (value) => callback(null, value),
-        (error: unknown) => callback(error),
-      );
-      return reply;
+      return asCallback(reply, callback);
     };
   }
 
@@ -212,6 +210,7 @@ export class TestConnection {
   }
 
   async #run({ name, args, run }: Call): Promise<unknown> {
+    this.#server.onCommand();
     this.#scriptError = null;
     this.#hasWritten = false;
     const channels = SUBSCRIBES.has(name) ? args.flat().map(String) : [];
@@ -243,9 +242,9 @@ export class TestConnection {
   pump(): void {
     this.#cancelPump?.();
     this.#cancelPump = null;
-    const { clock, isPaused } = this.#server;
+    const { clock } = this.#server;
     if (this.#state !== "ready") return;
-    while (!isPaused && this.#held.length > 0 && this.#held[0]!.readyAt <= clock.now()) {
+    while (!this.#server.isPaused && this.#held.length > 0 && this.#held[0]!.readyAt <= clock.now()) {
       const held = this.#held.shift()!;
       this.#cancelDeadline?.();
       this.#cancelDeadline = null;
@@ -262,7 +261,8 @@ export class TestConnection {
         this.returned();
       }, socketTimeout);
     }
-    if (!isPaused) this.#cancelPump = clock.schedule(() => this.pump(), next.readyAt - clock.now());
+    if (!this.#server.isPaused)
+      this.#cancelPump = clock.schedule(() => this.pump(), next.readyAt - clock.now());
   }
 
   #connect(): Promise<void> {
@@ -365,6 +365,18 @@ export class TestConnection {
   #emitError(message: string, code?: string): void {
     if (this.#mock.listenerCount("error") === 0) return;
     this.#mock.emit("error", Object.assign(new Error(message), code === undefined ? {} : { code }));
+  }
+}
+
+/** For commands that are called with a callback. */
+async function asCallback(reply: Promise<unknown>, callback: Method): Promise<unknown> {
+  try {
+    const value = await reply;
+    callback(null, value);
+    return value;
+  } catch (error) {
+    callback(error);
+    return undefined;
   }
 }
 

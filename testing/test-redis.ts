@@ -4,6 +4,7 @@ import type { Redis, RedisOptions } from "ioredis";
 
 import { assertOptions, optionError } from "../lib/adapter.js";
 import { ConfigError, type Clock, type RedisSource } from "../lib/index.js";
+import { FakeClock } from "./fake-clock.js";
 import { loadMock } from "./mock-module.js";
 import { TestConnection, type ServerState } from "./test-connection.js";
 
@@ -61,6 +62,9 @@ export class TestRedis {
       isPaused: false,
       latencyMs: 0,
       keepsCommands: false,
+      onCommand: () => {
+        if (clock instanceof FakeClock) clock.touch();
+      },
       refusesAny: () => rules.size > 0,
       refusal(...call) {
         for (const { matches, text } of rules) if (matches(...call)) return text(call[0]);
@@ -81,7 +85,7 @@ export class TestRedis {
     }
     this.#server.keepsCommands = commands === "wait";
     this.#server.isStopped = true;
-    for (const connection of [...this.#server.connections]) connection.stopped();
+    for (const connection of Array.from(this.#server.connections)) connection.stopped();
   }
 
   /** Starts Redis again after `stop()`. Connections come back at once, without the pauses of ioredis. */
@@ -138,7 +142,7 @@ export class TestRedis {
     this.#rules.add(rule);
     if (channel !== undefined && (command === undefined || command.toLowerCase() === "subscribe")) {
       const isRevoked = matchChannel(channel);
-      for (const connection of [...this.#server.connections]) connection.revoke(isRevoked);
+      for (const connection of Array.from(this.#server.connections)) connection.revoke(isRevoked);
     }
     return () => void this.#rules.delete(rule);
   }
@@ -172,11 +176,11 @@ export class TestRedis {
   /** @internal Ends all clients, and removes all data. ioredis-mock itself never lets go of it. */
   async clear(): Promise<void> {
     await this.createClient().flushall();
-    for (const connection of [...this.#server.connections]) connection.client.disconnect();
+    for (const connection of Array.from(this.#server.connections)) connection.client.disconnect();
   }
 
   #returned(): void {
-    for (const connection of [...this.#server.connections]) connection.returned();
+    for (const connection of Array.from(this.#server.connections)) connection.returned();
   }
 
   #matcherOf(error: string, command: string | undefined, channel: string | undefined): Rule["matches"] {

@@ -17,6 +17,7 @@ import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } 
 import { bearerAuth, redisPoolStatus, sseStream, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
 
 import { assertStreamOptions, serveStream, type Sink } from "redis-sse/adapter";
+import { collect, createTestSse, FakeClock, type CollectedStream, type TestSse } from "redis-sse/testing";
 
 const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
 const resolver: ChannelResolver = async (req) => [\`user:\${String(req.query["user"])}\`];
@@ -40,6 +41,13 @@ assertStreamOptions({ heartbeatMs: 1_000 });
 export const served: Promise<void> = serveStream(sse, { method: "GET" }, sink, ["x"], (session) => session.send({ data: 1 }));
 // @ts-expect-error the service makes these: only their types are public
 export const worker: unknown = (await import("redis-sse")).Worker;
+export const test: TestSse = createTestSse({ clock: new FakeClock(), subscriptions: "dedicated" });
+export const app: RedisSse = createTestSse({ redis: test.redis });
+export const stream: CollectedStream = await collect(new Response("data: 1\\n\\n"));
+export const { hello } = (await stream.event<{ hello: string }>("greeting")).data;
+for await (const { event, text } of stream) test.redis.refuse("NOPERM", { channel: event + text });
+// @ts-expect-error a test has no other Redis
+createTestSse({ redis: "redis://127.0.0.1" });
 export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
 `;
 
@@ -70,6 +78,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     "serveStream",
     "streamHead",
   ],
+  "redis-sse/testing": ["FakeClock", "TestRedis", "collect", "createTestSse"],
   "redis-sse/express": ["bearerAuth", "defaultService", "redisPoolStatus", "sseStream", "taskStream"],
 };
 
@@ -93,7 +102,14 @@ describe("the package, installed", function () {
     await cp(join(project, "package"), join(modules, "redis-sse"), { recursive: true });
     // What npm would install beside it; not the tools that this repository has for itself.
     await mkdir(join(modules, "@standard-schema"));
-    for (const name of ["express", "ioredis", "debug", "croner", "@standard-schema/spec"])
+    for (const name of [
+      "express",
+      "ioredis",
+      "debug",
+      "croner",
+      "eventsource-parser",
+      "@standard-schema/spec",
+    ])
       await symlink(join(ROOT, "node_modules", name), join(modules, name));
     for (const name of ["node", "express"]) {
       await symlink(join(ROOT, "node_modules/@types", name), join(modules, "@types", name));
@@ -119,6 +135,16 @@ describe("the package, installed", function () {
       const { stdout } = await run(process.execPath, ["--no-warnings", join(project, file)]);
       expect(JSON.parse(stdout), file).to.deep.equal(NAMES);
     }
+  });
+
+  it("says what to install where ioredis-mock is missing", async () => {
+    await writeFile(
+      join(project, "missing.mjs"),
+      `import { createTestSse } from "redis-sse/testing";
+       try { createTestSse(); } catch ({ code, message }) { console.log(code, message); }`,
+    );
+    const { stdout } = await run(process.execPath, [join(project, "missing.mjs")]);
+    expect(stdout).to.match(/^MOCK_MISSING .*npm install --save-dev ioredis-mock/);
   });
 
   it("has types that a strict project compiles against", async () => {
@@ -152,8 +178,12 @@ describe("the package, installed", function () {
       "dist/lib/adapter.d.ts",
       "docs/adapters.md",
       "dist/middleware/express.d.ts",
+      "dist/testing/index.js",
+      "docs/testing.md",
     ]);
-    expect(paths.filter((path) => /test|demo|node_modules|\.map$|\.lua$/.test(path))).to.deep.equal([]);
+    expect(
+      paths.filter((path) => /test(?!ing[/.])|demo|node_modules|\.map$|\.lua$/.test(path)),
+    ).to.deep.equal([]);
   });
 
   it("holds every file that its README links to", async () => {

@@ -11,7 +11,7 @@ import { startApp, type TestApp } from "../support/test-app.js";
 
 /** What a test does to Redis: to a real one, and to the one of `redis-sse/testing`. */
 interface FaultyRedis {
-  create(options: RedisSseOptions): RedisSse;
+  create(options: Omit<RedisSseOptions, "redis">): RedisSse;
   stop(): unknown;
   start(): unknown;
   pause(): unknown;
@@ -28,8 +28,8 @@ interface Visit {
   readonly redis: FaultyRedis;
   readonly sse: RedisSse;
   readonly isShared: boolean;
-  open(channel: string): Promise<CollectedStream>;
-  openLive(channel: string): Promise<CollectedStream>;
+  readonly open: (channel: string) => Promise<CollectedStream>;
+  readonly openLive: (channel: string) => Promise<CollectedStream>;
 }
 
 const OPTIONS = { limits: { subscribeTimeoutMs: 300 }, pool: { acquireTimeoutMs: 300 } };
@@ -195,7 +195,7 @@ describeRedis("a real Redis", async (context) => {
 describeRedis("the Redis of createTestSse()", async () => {
   let current: ReturnType<typeof createTestSse>;
   const redis: FaultyRedis = {
-    create: ({ redis: _, ...options }) => (current = createTestSse(options)),
+    create: (options) => (current = createTestSse(options)),
     stop: () => current.redis.stop(),
     start: () => current.redis.start(),
     pause: () => current.redis.pause(),

@@ -5,7 +5,7 @@ import { Readable } from "node:stream";
 
 import { expect } from "chai";
 
-import { RedisSseError } from "../../../lib/index.js";
+import type { RedisSseError } from "../../../lib/index.js";
 import { collect, type CollectedStream, type StreamSource } from "../../../testing/index.js";
 import { expectFault, faultOf } from "../../support/service.js";
 
@@ -105,7 +105,7 @@ describe("collect()", () => {
   });
 
   it("sends headers, and the last event id", async () => {
-    answer = (res, { headers }) => res.end(`data: ${headers.cookie} ${headers["last-event-id"]}\n\n`);
+    answer = (res, { headers }) => res.end(`data: ${headers.cookie} ${String(headers["last-event-id"])}\n\n`);
     const stream = await open(url, { headers: { Cookie: "a=b" }, lastEventId: "3.x" });
     expect((await stream.next()).data).to.equal("a=b 3.x");
   });

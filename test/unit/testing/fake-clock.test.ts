@@ -1,9 +1,14 @@
 import { expect } from "chai";
 
-import type { RedisSseOptions } from "../../../lib/index.js";
 import { sseStream } from "../../../middleware/express.js";
-import { collect, createTestSse, FakeClock, type TestSse } from "../../../testing/index.js";
-import { eventually, settle } from "../../support/eventually.js";
+import {
+  collect,
+  createTestSse,
+  FakeClock,
+  type TestSse,
+  type TestSseOptions,
+} from "../../../testing/index.js";
+import { eventually } from "../../support/eventually.js";
 import { expectFault, faultOf } from "../../support/service.js";
 import { startApp } from "../../support/test-app.js";
 
@@ -23,7 +28,7 @@ describe("FakeClock", () => {
     clock.schedule(() => see("late"), 100);
     clock.schedule(() => {
       see("early");
-      void settle(3).then(() => clock.schedule(() => see("chained"), 10));
+      void Promise.resolve().then(() => clock.schedule(() => see("chained"), 10));
     }, 20);
     clock.schedule(() => see("cancelled"), 50)();
     await clock.advance(99);
@@ -47,10 +52,9 @@ describe("a service on a FakeClock", () => {
   let clock: FakeClock;
   let sse: TestSse;
 
-  const create = (options: RedisSseOptions = {}): void => {
-    const { redis: _, ...others } = options;
+  const create = (options: TestSseOptions = {}): void => {
     clock = new FakeClock();
-    sse = createTestSse({ ...others, clock });
+    sse = createTestSse({ ...options, clock });
   };
 
   afterEach(() => sse.close());
@@ -71,7 +75,7 @@ describe("a service on a FakeClock", () => {
       while (!text.includes(wanted)) {
         const { done, value } = await reader.read();
         expect(done, `the end of ${text}`).to.equal(false);
-        text += Buffer.from(value!).toString();
+        text += Buffer.from(value).toString();
       }
     };
     await read("event: connected");

@@ -47,7 +47,7 @@ describe("createTestSse()", () => {
       [null, "1"],
       [null, 2],
     ]);
-    expect(await new Promise((resolve) => client.get("a", (_, value) => resolve(value)))).to.equal("2");
+    expect(await new Promise((resolve) => void client.get("a", (_, value) => resolve(value)))).to.equal("2");
     const allow = redis.refuse("NOPERM", { command: "GET" });
     expect(await faultOf(client.get("a"))).to.have.property("name", "ReplyError");
     allow();
