@@ -370,14 +370,14 @@ export class TestConnection {
 
 /** For commands that are called with a callback. */
 async function asCallback(reply: Promise<unknown>, callback: Method): Promise<unknown> {
+  let outcome: readonly [unknown, unknown?];
   try {
-    const value = await reply;
-    callback(null, value);
-    return value;
+    outcome = [null, await reply];
   } catch (error) {
-    callback(error);
-    return undefined;
+    outcome = [error];
   }
+  callback(...outcome);
+  return outcome[1];
 }
 
 function replyError(text: string): Error {

@@ -53,7 +53,7 @@ describe("a service on a FakeClock", () => {
   let sse: TestSse;
 
   const create = (options: TestSseOptions = {}): void => {
-    clock = new FakeClock();
+    clock = new FakeClock(Date.UTC(2030, 0));
     sse = createTestSse({ ...options, clock });
   };
 
@@ -99,7 +99,7 @@ describe("a service on a FakeClock", () => {
     );
     await queue.enqueue("failing", null, { attempts: 3 });
     await queue.enqueue("delayed", null, { delayMs: 20 * MINUTE_MS });
-    await queue.schedule("now and then", { everyMs: 10 * MINUTE_MS }, "scheduled", null);
+    await queue.schedule("now-and-then", { everyMs: 10 * MINUTE_MS }, "scheduled", null);
     await clock.advance(5 * MINUTE_MS);
     expect(runs).to.deep.equal(["failing 1", "failing 2", "failing 3"]);
     await clock.advance(17 * MINUTE_MS);
