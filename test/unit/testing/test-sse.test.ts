@@ -1,7 +1,6 @@
 import { expect } from "chai";
 
-import { createTestSse, type TestSse, type TestSseOptions } from "../../../testing/index.js";
-import { FakeClock } from "../../../testing/index.js";
+import { createTestSse, FakeClock, type TestSse, type TestSseOptions } from "../../../testing/index.js";
 import { expectFault, faultOf, listen } from "../../support/service.js";
 
 describe("createTestSse()", () => {
@@ -58,6 +57,33 @@ describe("createTestSse()", () => {
     expect(await reply).to.equal("2");
     redis.stop();
     expect(await faultOf(client.get("a"))).to.have.property("name", "MaxRetriesPerRequestError");
+  });
+
+  it("loses subscriptions with a connection, looks at its memory before the first write of a script, and expires keys by the clock", async () => {
+    const clock = new FakeClock();
+    const { redis } = create({ clock });
+    const client = redis.createClient();
+    const subscriber = redis.createClient();
+    await subscriber.subscribe("a");
+    expect(await client.publish("a", "x")).to.equal(1);
+    redis.stop();
+    redis.start();
+    expect(await client.publish("a", "x")).to.equal(0);
+
+    client.defineCommand("replace", {
+      lua: "redis.call('del', KEYS[1]) return redis.call('set', KEYS[1], 'new')",
+      numberOfKeys: 1,
+    });
+    redis.refuse("OOM");
+    await (client as unknown as { replace(key: string): Promise<unknown> }).replace("a");
+    expect(await faultOf(client.set("b", "x"))).to.have.property("name", "ReplyError");
+    redis.recover();
+
+    await client.pexpire("a", 1_000);
+    await clock.advance(999);
+    expect(await client.get("a")).to.equal("new");
+    await clock.advance(1);
+    expect(await client.get("a")).to.equal(null);
   });
 
   it("refuses options and faults that have no meaning", async () => {
