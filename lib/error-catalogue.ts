@@ -39,6 +39,8 @@ export type ErrorCode =
   | "REDIS_AUTH"
   | "REDIS_REFUSED"
   | "REDIS_UNAVAILABLE"
+  | "MOCK_MISSING"
+  | "NOT_RECEIVED"
   | "INTERNAL";
 
 /** Describes an error code. `npm run docs` writes `docs/errors.md` from it. */
@@ -264,6 +266,17 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     action:
       "The library reconnects by itself, and so does the client of a stream. Repeat your own call later; `publish()` can then send an event twice.",
     retryable: true,
+  },
+  MOCK_MISSING: {
+    meaning: "`createTestSse()` of `redis-sse/testing` did not find the package `ioredis-mock`.",
+    action: "Install it: `npm install --save-dev ioredis-mock`.",
+    retryable: false,
+  },
+  NOT_RECEIVED: {
+    meaning:
+      "A test waited for an event, or for the end of a stream, with `collect()` of `redis-sse/testing`. It did not arrive in time.",
+    action: "Read the message: it says what arrived. Its text holds data of your app.",
+    retryable: false,
   },
   INTERNAL: {
     meaning: "An unexpected error. The message does not contain its text, because the text may hold secrets.",

@@ -1,16 +1,16 @@
 // Builds the files of the package, or packs it.
 //
-//   node tools/package.mjs build   writes dist/lib and dist/middleware (ES modules) and dist/cjs (CommonJS), without source maps
+//   node tools/package.mjs build   writes dist/lib, dist/middleware and dist/testing (ES modules) and dist/cjs (CommonJS), without source maps
 //   node tools/package.mjs pack    runs `npm pack`, which builds first, and writes dist/redis-sse.tgz
 import { execSync } from "node:child_process";
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
 const dist = join(root, "dist");
 
 function build() {
-  for (const folder of ["lib", "middleware", "cjs"])
+  for (const folder of ["lib", "middleware", "testing", "cjs"])
     rmSync(join(dist, folder), { recursive: true, force: true });
   for (const command of [
     "npm run -s lua",
@@ -18,6 +18,8 @@ function build() {
     "npx tsc -p tsconfig.cjs.json",
   ])
     execSync(command, { cwd: root, stdio: "inherit" });
+  const file = join(dist, "cjs/testing/mock-module.js");
+  writeFileSync(file, readFileSync(file, "utf8").replace("import.meta.url", "__filename"));
   // The package is of type "module". Without this file, Node would read the files of dist/cjs as ES modules.
   writeFileSync(join(dist, "cjs/package.json"), '{ "type": "commonjs" }\n');
 }

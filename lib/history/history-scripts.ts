@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 
-import { isMock, type RedisClient } from "../redis/client.js";
+import { scriptTime, type RedisClient } from "../redis/client.js";
 import { parseEntryId, parseStamp, type EntryId } from "../entry-id.js";
 import { defineScript } from "../redis/script.js";
 import type { HistoryKeys } from "./history-keys.js";
@@ -23,7 +23,7 @@ export function claimChannel(
   },
 ): Promise<LeaseStatus> {
   const args = [lease.token, lease.leaseMs, lease.epoch, lease.quietTtlMs];
-  return claimScript(client, [position, log], [...args, timeOf(client)]);
+  return claimScript(client, [position, log], [...args, scriptTime(client)]);
 }
 
 export function renewChannel(
@@ -31,7 +31,7 @@ export function renewChannel(
   { position, log }: HistoryKeys,
   { token, leaseMs }: { readonly token: string; readonly leaseMs: number },
 ): Promise<LeaseStatus> {
-  return renewScript(client, [position, log], [token, leaseMs, timeOf(client)]);
+  return renewScript(client, [position, log], [token, leaseMs, scriptTime(client)]);
 }
 
 /** How a finite channel has ended. */
@@ -119,7 +119,7 @@ export function publishToLog(
   ];
   // Rare arguments are left out, because every argument costs time.
   const after = isAcknowledged && previous.sequence !== sequence - 1 ? previous.sequence : "";
-  const now = timeOf(client);
+  const now = scriptTime(client);
   const special = ending !== "" || writer !== "" || finite || now !== "";
   if (special) args.push(after, ending, writer, finite ? "1" : "", now);
   else if (after !== "") args.push(after);
@@ -174,7 +174,7 @@ export async function readFromLog(
   const { channel, epoch, after, maxEvents, maxBytes, maxAgeMs } = call;
   const args = [epoch, after, maxEvents, maxBytes, maxAgeMs, channel];
   const separator = newSeparator();
-  const reply = await readScript(client, [position, log], [...args, timeOf(client), separator]);
+  const reply = await readScript(client, [position, log], [...args, scriptTime(client), separator]);
   const [
     fault = "",
     life = "",
@@ -219,11 +219,6 @@ function parseEntries(text: string, separator: string): readonly LogEntry[] {
     entries.push(ending === "" ? entry : { ...entry, ending });
   }
   return entries;
-}
-
-/** Redis' own clock decides; ioredis-mock's goes back once in each second. */
-function timeOf(client: RedisClient): number | "" {
-  return isMock(client) ? Date.now() : "";
 }
 
 function toEnding(text: string): Ending | "" {

@@ -1,5 +1,5 @@
 import { RedisSseError, sanitize } from "../errors.js";
-import { isMock, type RedisClient } from "../redis/client.js";
+import { scriptTime, type RedisClient } from "../redis/client.js";
 import type { Script } from "../redis/script.js";
 import type { ResultSettings } from "./queue-options.js";
 import type { QueueKeys } from "./scripts/base.js";
@@ -48,10 +48,8 @@ export class QueueStore {
     const { commands, newEpoch, keepEvents, results } = this.#options;
     try {
       const client = commands();
-      // Redis' own clock decides; ioredis-mock's goes back once in each second.
-      const now = isMock(client) ? Date.now() : "";
       return await script(client, this.#keys, [
-        now,
+        scriptTime(client),
         newEpoch(),
         keepEvents ?? "",
         this.wake,

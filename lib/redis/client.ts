@@ -23,6 +23,15 @@ export function isMock(client: RedisClient): boolean {
   return (client.status as string | undefined) === undefined;
 }
 
+/**
+ * The time that a script gets. It is empty for a server, whose own clock decides. The clock of ioredis-mock goes back once in each
+ * second, so its scripts get the time of this process, or that of a client with a `now()` of its own, in milliseconds.
+ */
+export function scriptTime(client: RedisClient): number | "" {
+  if (!isMock(client)) return "";
+  return (client as { now?: () => number }).now?.() ?? Date.now();
+}
+
 /** Whether commands would go out now. */
 export function isReady(client: RedisClient): boolean {
   return isMock(client) || client.status === "ready";

@@ -5,6 +5,7 @@ import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } 
 import { bearerAuth, redisPoolStatus, sseStream, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
 
 import { assertStreamOptions, serveStream, type Sink } from "redis-sse/adapter";
+import { collect, createTestSse, FakeClock, type CollectedStream, type TestSse } from "redis-sse/testing";
 
 const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
 const resolver: ChannelResolver = async (req) => [\`user:\${String(req.query["user"])}\`];
@@ -28,5 +29,12 @@ assertStreamOptions({ heartbeatMs: 1_000 });
 export const served: Promise<void> = serveStream(sse, { method: "GET" }, sink, ["x"], (session) => session.send({ data: 1 }));
 // @ts-expect-error the service makes these: only their types are public
 export const worker: unknown = (await import("redis-sse")).Worker;
+export const test: TestSse = createTestSse({ clock: new FakeClock(), subscriptions: "dedicated" });
+export const other: RedisSse = createTestSse({ redis: test.redis });
+export const stream: CollectedStream = await collect(new Response("data: 1\\n\\n"));
+export const { hello } = (await stream.event<{ hello: string }>("greeting")).data;
+for await (const { event, text } of stream) test.redis.refuse("NOPERM", { channel: event + text });
+// @ts-expect-error a test has no other Redis
+createTestSse({ redis: "redis://127.0.0.1" });
 export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
 `;

@@ -20,7 +20,9 @@ describe("the packed files", () => {
       "package/LICENSE",
       "package/dist/lib/index.d.ts",
       "package/dist/cjs/middleware/express.js",
+      "package/dist/cjs/testing/index.js",
       "package/docs/errors.md",
+      "package/docs/testing.md",
     );
     const unwanted =
       /\/(test|demo|bench|tools)\/|CONTRIBUTING|architecture|performance|\.(map|lua)$|(?<!\.d)\.ts$/;

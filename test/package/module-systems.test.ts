@@ -29,6 +29,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     "serveStream",
     "streamHead",
   ],
+  "redis-sse/testing": ["FakeClock", "TestRedis", "collect", "createTestSse"],
   "redis-sse/express": ["bearerAuth", "defaultService", "redisPoolStatus", "sseStream", "taskStream"],
 };
 
@@ -50,11 +51,15 @@ const JEST = `
 const { ConfigError, createRedisSse } = require("redis-sse");
 const { answerTo } = require("redis-sse/adapter");
 const { sseStream } = require("redis-sse/express");
+const { createTestSse } = require("redis-sse/testing");
 
-test("redis-sse works", () => {
+test("redis-sse works", async () => {
   expect(() => createRedisSse({ heartbeatMs: -1 })).toThrow(ConfigError);
   expect(answerTo(new ConfigError("wrong"))).toMatchObject({ status: 500 });
   expect(sseStream(() => "news")).toBeInstanceOf(Function);
+  const sse = createTestSse();
+  expect(await sse.publish("news", { data: 1 })).toMatchObject({ id: expect.any(String) });
+  await sse.close();
 });
 `;
 
@@ -81,7 +86,9 @@ describe("the package, loaded in other ways", function () {
 
   before(async () => {
     const compilers = ["typescript@5.9", "@types/node@20", "@types/express@4"];
-    project = await Project.create({}, "express@4", "ioredis@6", "jest@30", ...compilers);
+    const overrides = { "ioredis-mock": { ioredis: "$ioredis" } };
+    const packages = ["express@4", "ioredis@6", "ioredis-mock@8", "jest@30", ...compilers];
+    project = await Project.create({ overrides }, ...packages);
   });
 
   after(() => project?.remove());

@@ -56,7 +56,7 @@ end
 local NOW = text(now)
 
 local function isWrongKind(reply)
-  return type(reply) == 'table' and reply.err and (not isServer or string.find(reply.err, 'WRONGTYPE', 1, true)) and true
+  return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) and true
 end
 
 -- Fields of a hash; false for one that is not there. The second answer says that the key has another type.

@@ -1,0 +1,270 @@
+import { createParser, type EventSourceMessage } from "eventsource-parser";
+
+import { assertOptions, optionError } from "../lib/adapter.js";
+import { RedisSseError } from "../lib/index.js";
+import { openSource, type OpenedStream, type StreamSource } from "./stream-chunks.js";
+
+export type { StreamSource };
+
+/** Options of `collect()`. */
+export interface CollectOptions {
+  /** Headers of the request, such as `Cookie`. Only for a URL. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** The id after which the stream continues, as a browser sends it when it reconnects. Only for a URL. */
+  readonly lastEventId?: string | undefined;
+  /**
+   * Milliseconds of real time that each wait may take. Shorter than the limit of your test runner, so that you see this error
+   * and not that of the runner.
+   *
+   * @defaultValue 1_500
+   */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** Options of one wait. */
+export interface WaitOptions {
+  /**
+   * Milliseconds of real time that this wait may take.
+   *
+   * @defaultValue `timeoutMs` of `collect()`
+   */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** One event of a stream. */
+export interface CollectedEvent<Data = unknown> {
+  /** The name of the event; `"message"` if the stream names none. */
+  readonly event: string;
+  /** The data, parsed if it is JSON, else as text. The text `7` is JSON too. */
+  readonly data: Data;
+  /** The data as it was sent. */
+  readonly text: string;
+  /** `undefined` if the event has none. */
+  readonly id: string | undefined;
+}
+
+/**
+ * The events of one stream, as `collect()` reads them.
+ *
+ * The control events of the library (`connected`, `gap`, `error`, `closing`) are in `control`, and only `event(name)` waits for them.
+ * Everything else here is about the events of your app.
+ */
+export interface CollectedStream extends AsyncIterable<CollectedEvent> {
+  /** The status of the HTTP response; `null` for a stream that is no response. */
+  readonly status: number | null;
+  /** The events of your app so far. */
+  readonly events: readonly CollectedEvent[];
+  /** The control events so far. */
+  readonly control: readonly CollectedEvent[];
+  /** The id of the last event that has one, for `lastEventId` of the next `collect()`. */
+  readonly lastEventId: string | undefined;
+  /**
+   * Waits for the next event of your app that no call has returned yet. Rejects with `NOT_RECEIVED` if the deadline passes or
+   * the stream ends. The message says what has arrived.
+   */
+  next<Data = unknown>(options?: WaitOptions): Promise<CollectedEvent<Data>>;
+  /**
+   * Waits for the first event of that name that no call has returned yet, also a control event. It may have arrived before.
+   * Other events stay for later calls. Rejects as `next()`.
+   */
+  event<Data = unknown>(name: string, options?: WaitOptions): Promise<CollectedEvent<Data>>;
+  /** Waits until the server ends the stream, and returns all events of your app. Rejects with `NOT_RECEIVED`. */
+  ended(options?: WaitOptions): Promise<readonly CollectedEvent[]>;
+  /** The events of your app that no call has returned yet, until the stream ends. Each wait has the deadline of `next()`. */
+  [Symbol.asyncIterator](): AsyncIterator<CollectedEvent>;
+  /** Leaves the stream, as a browser does that closes the page. Never rejects. */
+  close(): Promise<void>;
+  /** As `close()`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+const DEFAULT_TIMEOUT_MS = 1_500;
+/** What a message shows of the data of an event, and of a response without events. */
+const MAX_SHOWN = 200;
+const MAX_SHOWN_EVENTS = 20;
+
+const COLLECT_OPTIONS: ReadonlySet<string> = new Set<keyof CollectOptions>([
+  "headers",
+  "lastEventId",
+  "timeoutMs",
+]);
+const WAIT_OPTIONS: ReadonlySet<string> = new Set<keyof WaitOptions>(["timeoutMs"]);
+const CONTROL: ReadonlySet<string> = new Set(["connected", "gap", "error", "closing"]);
+
+// Bound when this file is loaded: a test may replace the global timers later.
+const { setTimeout, clearTimeout } = globalThis;
+
+/**
+ * Reads an event stream of your app, and returns its events as they arrive.
+ *
+ * `source` is a URL, which is fetched, or a stream that you have in hand: a `Response`, an `IncomingMessage` of Node, or another
+ * readable stream. Resolves when the head of the response is there, also if the stream was refused: see `status`.
+ * Rejects with `ConfigError` for an invalid argument, with `NOT_RECEIVED` if a URL is not answered in time, or with the error
+ * of `fetch()`.
+ *
+ * @example
+ * const stream = await collect(`${url}/events`);
+ * await sse.publish("news", { event: "greeting", data: { hello: "ann" } });
+ * const { data } = await stream.event("greeting"); // { hello: "ann" }
+ * await stream.close();
+ */
+export async function collect(source: StreamSource, options: CollectOptions = {}): Promise<CollectedStream> {
+  assertOptions("collect()", options, COLLECT_OPTIONS);
+  const { headers, lastEventId, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  assertTimeout(timeoutMs);
+  const sent = lastEventId === undefined ? headers : { ...headers, "Last-Event-ID": lastEventId };
+  return new StreamReader(await openSource(source, sent, timeoutMs), timeoutMs);
+}
+
+class StreamReader implements CollectedStream {
+  readonly status: number | null;
+  readonly events: CollectedEvent[] = [];
+  readonly control: CollectedEvent[] = [];
+  lastEventId: string | undefined;
+  readonly #timeoutMs: number;
+  readonly #cancel: () => void;
+  readonly #reading: Promise<void>;
+  readonly #all: CollectedEvent[] = [];
+  /** What no call has returned yet. */
+  readonly #untaken = new Set<CollectedEvent>();
+  readonly #waits = new Set<() => void>();
+  /** Of a response that is no event stream: the beginning of its text. */
+  #head = "";
+  #isOver = false;
+
+  constructor({ status, chunks, cancel }: OpenedStream, timeoutMs: number) {
+    this.status = status;
+    this.#timeoutMs = timeoutMs;
+    this.#cancel = cancel;
+    this.#reading = this.#read(chunks);
+  }
+
+  next<Data>(options?: WaitOptions): Promise<CollectedEvent<Data>> {
+    return this.#wait("an event", options, () => this.#take(({ event }) => !CONTROL.has(event)));
+  }
+
+  event<Data>(name: string, options?: WaitOptions): Promise<CollectedEvent<Data>> {
+    return this.#wait(`the event "${name}"`, options, () => this.#take(({ event }) => event === name));
+  }
+
+  ended(options?: WaitOptions): Promise<readonly CollectedEvent[]> {
+    return this.#wait("the end of the stream", options, () => (this.#isOver ? this.events : undefined));
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<CollectedEvent> {
+    for (;;) {
+      const event = await this.#wait<CollectedEvent | null>(
+        "an event",
+        {},
+        () => this.#take(({ event }) => !CONTROL.has(event)) ?? (this.#isOver ? null : undefined),
+      );
+      if (event === null) return;
+      yield event;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#cancel();
+    return this.#reading;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #read(chunks: AsyncIterable<Uint8Array | string>): Promise<void> {
+    const decoder = new TextDecoder();
+    const parser = createParser({ onEvent: (message) => this.#add(message) });
+    try {
+      for await (const chunk of chunks) {
+        const text = typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
+        if (this.#head.length < MAX_SHOWN) this.#head += text.slice(0, MAX_SHOWN);
+        parser.feed(text);
+      }
+    } catch {
+      // The stream was cut, or this side has left. Either way it has ended.
+    }
+    this.#isOver = true;
+    this.#look();
+  }
+
+  #add({ event = "message", data: text, id }: EventSourceMessage): void {
+    const received: CollectedEvent = { event, data: parse(text), text, id };
+    (CONTROL.has(event) ? this.control : this.events).push(received);
+    this.#all.push(received);
+    this.#untaken.add(received);
+    this.lastEventId = id ?? this.lastEventId;
+    this.#look();
+  }
+
+  #look(): void {
+    for (const look of Array.from(this.#waits)) look();
+  }
+
+  #take<Data>(isWanted: (event: CollectedEvent) => boolean): CollectedEvent<Data> | undefined {
+    for (const event of this.#untaken) {
+      if (!isWanted(event)) continue;
+      this.#untaken.delete(event);
+      return event as CollectedEvent<Data>;
+    }
+    return undefined;
+  }
+
+  async #wait<T>(
+    what: string,
+    options: WaitOptions = {},
+    find: () => T | undefined,
+  ): Promise<Exclude<T, undefined>> {
+    assertOptions("the wait", options, WAIT_OPTIONS);
+    const { timeoutMs = this.#timeoutMs } = options;
+    assertTimeout(timeoutMs);
+    return new Promise((resolve, reject) => {
+      const finish = (how: () => void): void => {
+        clearTimeout(timer);
+        this.#waits.delete(look);
+        how();
+      };
+      const look = (): void => {
+        const found = find();
+        if (found !== undefined) finish(() => resolve(found as Exclude<T, undefined>));
+        else if (this.#isOver) finish(() => reject(this.#notReceived(`The stream ended before ${what}`)));
+      };
+      const timer = setTimeout(
+        () => finish(() => reject(this.#notReceived(`No sign of ${what} within ${timeoutMs} ms`))),
+        timeoutMs,
+      );
+      this.#waits.add(look);
+      look();
+    });
+  }
+
+  #notReceived(problem: string): RedisSseError {
+    const status = this.status === null ? "" : ` The status is ${this.status}.`;
+    return new RedisSseError("NOT_RECEIVED", `${problem}.${status} ${this.#describe()}`);
+  }
+
+  #describe(): string {
+    const all = this.#all;
+    if (all.length === 0) {
+      return this.#head === "" ? "Nothing has arrived." : `No event has arrived, only: ${this.#head}`;
+    }
+    const shown = all
+      .slice(-MAX_SHOWN_EVENTS)
+      .map(({ event, text }) => `${event} ${text.slice(0, MAX_SHOWN)}`);
+    if (all.length > shown.length) shown.unshift(`${all.length - shown.length} earlier events`);
+    return `Arrived so far: ${shown.join("; ")}`;
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function assertTimeout(timeoutMs: unknown): void {
+  if (typeof timeoutMs === "number" && timeoutMs > 0 && timeoutMs < 2 ** 31) return;
+  throw optionError("timeoutMs as a number of milliseconds above 0", timeoutMs);
+}

@@ -1,0 +1,47 @@
+import type { EventEmitter } from "node:events";
+import { createRequire } from "node:module";
+
+import type { RedisOptions } from "ioredis";
+
+import { RedisSseError } from "../lib/index.js";
+import type { MockData } from "./script-checks.js";
+
+/** What this folder uses of a client of ioredis-mock. */
+export interface MockClient extends EventEmitter {
+  readonly context: { readonly modifiedKeyEvents: EventEmitter };
+  readonly channels: EventEmitter;
+  readonly patternChannels: EventEmitter;
+  data: MockData;
+  subscriberMode: boolean;
+  disconnect(): void;
+}
+
+export interface MockModule {
+  readonly Client: new (options: RedisOptions) => MockClient;
+  /** Whether a command has one of Redis' flags. */
+  readonly hasFlag: (command: string, flag: "write" | "denyoom") => boolean;
+}
+
+/** Throws `MOCK_MISSING`. */
+export function loadMock(): MockModule {
+  // oxlint-disable-next-line typescript/ban-ts-comment -- TypeScript refuses `import.meta` in CommonJS, where the build replaces it
+  // @ts-ignore
+  const require = createRequire(import.meta.url);
+  let path: string;
+  try {
+    path = require.resolve("ioredis-mock");
+  } catch {
+    throw new RedisSseError(
+      "MOCK_MISSING",
+      "redis-sse/testing needs ioredis-mock. Install it with: npm install --save-dev ioredis-mock",
+    );
+  }
+  const { exists, hasFlag } = createRequire(path)("@ioredis/commands") as {
+    exists: (command: string) => boolean;
+    hasFlag: (command: string, flag: string) => boolean;
+  };
+  return {
+    Client: require(path) as MockModule["Client"],
+    hasFlag: (command, flag) => exists(command) && hasFlag(command, flag),
+  };
+}
