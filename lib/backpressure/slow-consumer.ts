@@ -4,7 +4,8 @@ import { assertOptions, optionError } from "../validate.js";
 import { assertAtOnce } from "../sync-callback.js";
 import type { StreamEvent } from "../events/inbound-event.js";
 
-// The policies. `backlog.ts` drops events by them, and `sessions/session-state.ts` ends streams.
+// The policies; "disconnect" is the default. `backlog.ts` drops events by them, `buffer-budget.ts` limits what waits for all clients
+// together, and `sessions/session-state.ts` ends streams.
 
 /**
  * What becomes of a stream whose client does not read as fast as it is written to:

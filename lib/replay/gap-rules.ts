@@ -8,6 +8,7 @@ import type { LogPage, LogState, Tail } from "./history-port.js";
 /*
  * Decides which gaps of a log a client is told: when its stream starts (`decideStart`, `confirmStart`, `limitStart`), and for
  * each page that is read later (`judgePage`). The functions only decide: they read nothing, write nothing and change nothing.
+ * Other files decide the gaps that are not about a log: `events/gap.ts` lists all reasons with their files.
  */
 
 /** Where a stream starts in one channel. */
