@@ -6,9 +6,10 @@ import { bearerAuth, redisPoolStatus, sseStream } from "redis-sse/express";
 
 import { deadLetterRoutes } from "./dead-letter-routes.js";
 import { answerErrors, BadRequest, BODY_LIMIT, newNotification, parse, userId } from "./input.js";
+import { LiveStatus } from "./live-status.js";
 import { LiveStreams } from "./live-streams.js";
 import { pageChannels, withTaskId } from "./page-stream.js";
-import { QueueCounts } from "./queue-counts.js";
+import { refuseOtherSites } from "./same-origin.js";
 import { createTaskNews } from "./task-news.js";
 import { taskRoutes } from "./task-routes.js";
 
@@ -17,7 +18,7 @@ export interface DemoServices {
   readonly queue: QueueService;
   /** Which Redis is used, in words. */
   readonly redis: string;
-  /** For the debug endpoint. */
+  /** Shows the state of Redis and the errors of failed tasks. */
   readonly token: string;
 }
 
@@ -29,11 +30,13 @@ const STATIC_FOLDERS = ["../../demo/public", "./public"].map((path) =>
 export function createApp({ sse, queue, redis, token }: DemoServices): Express {
   const app = express();
   const streams = new LiveStreams();
-  const counts = new QueueCounts(queue, streams);
+  const status = new LiveStatus(queue, streams);
   const news = createTaskNews(sse);
+  const isOperator = bearerAuth(token);
   app.disable("x-powered-by");
   app.use(setSecurityHeaders);
   for (const folder of STATIC_FOLDERS) app.use(express.static(folder, { index: "index.html" }));
+  app.use(refuseOtherSites);
   app.use(express.json({ limit: BODY_LIMIT }));
 
   app.get("/healthz", (_req, res) => void res.json({ status: "ok", redis }));
@@ -47,7 +50,7 @@ export function createApp({ sse, queue, redis, token }: DemoServices): Express {
       transform: withTaskId,
       onOpen: (session) => {
         streams.add(session);
-        counts.opened(session);
+        status.opened(session);
       },
     }),
   );
@@ -58,13 +61,16 @@ export function createApp({ sse, queue, redis, token }: DemoServices): Express {
     const id = await sse.notifications.create(parse(newNotification, req.body));
     res.status(201).json({ id });
   });
-  app.get(
-    "/api/notifications/debug/redis_pool",
-    redisPoolStatus({ service: sse, authorize: bearerAuth(token) }),
-  );
+  app.get("/api/notifications/debug/redis_pool", redisPoolStatus({ service: sse, authorize: isOperator }));
+
+  // For the page: 200 also while Redis is away, since a browser logs every other status as an error.
+  app.get("/api/status", async (req, res) => {
+    if (!isOperator(req)) throw new BadRequest(401, "UNAUTHORIZED", "expected the operator's token");
+    res.set("Cache-Control", "no-store").json(await sse.status({ drift: false }));
+  });
 
   app.use(taskRoutes({ sse, queue, streams, news }));
-  app.use(deadLetterRoutes(queue, news, token));
+  app.use(deadLetterRoutes(queue, news, isOperator));
 
   app.use(() => {
     throw new BadRequest(404, "NOT_FOUND", "expected a path of this demo");

@@ -1,15 +1,17 @@
-import { Router } from "express";
+import { Router, type Request } from "express";
 import type { QueueService } from "redis-sse";
-import { bearerAuth } from "redis-sse/express";
 
 import { SHOWN_TASKS } from "./demo-queue.js";
 import { BadRequest, deadLetterIds, parse } from "./input.js";
 import type { TaskNews } from "./task-news.js";
 
 /** The tasks that have failed for good. A real application lets only its operators at them. */
-export function deadLetterRoutes(queue: QueueService, news: TaskNews, token: string): Router {
+export function deadLetterRoutes(
+  queue: QueueService,
+  news: TaskNews,
+  isOperator: (req: Request) => boolean,
+): Router {
   const router = Router();
-  const isOperator = bearerAuth(token);
 
   // What was thrown may name hosts and credentials: it is for who has the token.
   router.get("/api/dead-letters", async (req, res) => {

@@ -30,7 +30,7 @@ export async function runJob(context: TaskContext): Promise<{ steps: number }> {
     await pause(stepMs, undefined, { signal });
     if (step > steps / 2) failWhereItShould(task.kind, attempt);
     await write(WORDS[(step - 1) % WORDS.length]);
-    await progress(Math.round((step / steps) * 100), `${task.kind}: step ${step} of ${steps}`);
+    await progress(Math.round((step / steps) * 100), `Step ${step} of ${steps}`);
   }
   await log(`${steps} steps done`);
   return { steps };

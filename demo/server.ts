@@ -1,4 +1,7 @@
-/** Starts the demo: `npm run demo`. PORT (default 8000), REDIS_URL and DEMO_TOKEN (default "demo") are read. */
+/**
+ * Starts the demo: `npm run demo`. Reads PORT (default 8000), HOST (default 127.0.0.1), REDIS_URL, DEMO_TOKEN (default
+ * "demo") and SUBSCRIPTIONS ("shared" or "dedicated", default "shared").
+ */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
@@ -14,20 +17,26 @@ const EXIT_DEADLINE_MS = 4_500;
 const PARENT_CHECK_MS = 250;
 
 const chosen = await chooseRedis();
-const sse = createRedisSse({ redis: chosen.redis });
+const subscriptions = process.env["SUBSCRIPTIONS"] === "dedicated" ? "dedicated" : "shared";
+const sse = createRedisSse({ redis: chosen.redis, subscriptions });
 const queue = createQueue(sse);
 const worker = startWorker(queue);
 const app = createApp({ sse, queue, redis: chosen.label, token: process.env["DEMO_TOKEN"] || "demo" });
 const server = createServer(app);
+// Everybody who can reach the demo can change everything in it.
+const host = process.env["HOST"] || "127.0.0.1";
 
 server.on("error", (error: NodeJS.ErrnoException) => {
-  console.error(`cannot listen: ${error.code ?? error.message}. Choose another port with PORT=...`);
+  console.error(
+    `cannot listen: ${error.code ?? error.message}. Choose another address with PORT=... or HOST=...`,
+  );
   void shutDown(1);
 });
-server.listen(Number(process.env["PORT"] ?? 8000), () => {
+server.listen(Number(process.env["PORT"] ?? 8000), host, () => {
   const { port } = server.address() as AddressInfo;
+  const name = ["127.0.0.1", "0.0.0.0", "::"].includes(host) ? "localhost" : host;
   console.log(`Redis: ${chosen.label}`);
-  console.log(`redis-sse demo: http://localhost:${port}/?user=alice (and, in another tab, ?user=bob)`);
+  console.log(`redis-sse demo: http://${name}:${port}/?user=alice (and, in another tab, ?user=bob)`);
 });
 
 let ending = false;

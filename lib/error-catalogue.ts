@@ -107,8 +107,9 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   TASK_EXISTS: {
-    meaning: "A task with this id already exists.",
-    action: "Use another id, or the option `deduplicate`.",
+    meaning: "A task with this id already exists. An id belongs to one task of all queues.",
+    action:
+      "If the id is your idempotency key, the task is there: read it with `get()`. Else use another id, or the option `deduplicate`.",
     retryable: false,
   },
   TASK_RUNNING: {

@@ -60,7 +60,8 @@ export function sanitize(error: unknown): RedisSseError {
   const { code, name, message } = (typeof error === "object" && error !== null ? error : {}) as ForeignError;
   const text = typeof message === "string" ? message : "";
   if (/^(NOAUTH|WRONGPASS)|invalid (username-)?password/i.test(text)) {
-    return new RedisSseError("REDIS_AUTH", "Redis refused the credentials");
+    const word = /^[A-Z]{6,9}\b/.exec(text)?.[0];
+    return new RedisSseError("REDIS_AUTH", `Redis refused the credentials${word ? ` (${word})` : ""}`);
   }
   if (/max number of clients/i.test(text)) {
     return new RedisSseError("REDIS_UNAVAILABLE", "Too many connections: Redis has reached maxclients");
@@ -74,6 +75,12 @@ export function sanitize(error: unknown): RedisSseError {
       return new RedisSseError("REDIS_UNAVAILABLE", `The Redis Cluster does not serve the key now: ${word}`);
     }
     return new RedisSseError("REDIS_REFUSED", `Redis refused the command: ${word}`);
+  }
+  if (NOT_REDIS.test(text)) {
+    return new RedisSseError(
+      "REDIS_UNAVAILABLE",
+      "the server at that address does not speak the protocol of Redis",
+    );
   }
   // Codes of Node's network and TLS errors are constants: they say what is wrong and nothing of whom.
   const constant = typeof code === "string" && NETWORK_CODE.test(code) ? ` (${code})` : "";
@@ -114,6 +121,9 @@ export function subscribeFault(error: unknown): RedisSseError {
 
 /** ECONNREFUSED and its like; what OpenSSL finds wrong with a certificate; ERR_TLS_..., ERR_SSL_... */
 const NETWORK_CODE = /^(E[A-Z]+|EAI_[A-Z]+|ERR_(TLS|SSL|SOCKET)_\w+|[A-Z_]*(CERT|SIGNATURE|ISSUER)[A-Z_]*)$/;
+
+/** What the parser of ioredis says of an answer that is not one of Redis. */
+const NOT_REDIS = /^Unknown RESP type|^Protocol error/;
 
 /** How ioredis says, in many ways, that there is no connection. */
 const UNREACHABLE =

@@ -40,8 +40,14 @@ export type {
 export type { Lease } from "./redis/connection-pool.js";
 export type { ConnectionRole, RedisClient } from "./redis/client.js";
 export type { RedisSource } from "./redis/connection-factory.js";
+export type { Logger, LogValue, ServiceLog } from "./logger.js";
 export { NotificationService } from "./notifications/notification-service.js";
-export type { NewNotification, Notification } from "./notifications/notification-service.js";
+export type {
+  ListNotificationsOptions,
+  NewNotification,
+  Notification,
+  NotificationStatistics,
+} from "./notifications/notification-service.js";
 
 export { QueueService } from "./queue/queue-service.js";
 export type { ScheduleOptions } from "./queue/queue-service.js";

@@ -24,16 +24,15 @@ export function createLog(namespace: LogNamespace): Log {
   return createDebug(`redis-sse:${namespace}`);
 }
 
-// What a terminal may act on, or take for the end of a line.
-// oxlint-disable-next-line no-control-regex -- control characters are what this looks for
-const FORGING = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
+// What a terminal may act on, take for the end of a line, or take for a change of the text's direction.
+const FORGING = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/u;
 
-/** The same words a name is logged with everywhere: one that could forge a log line is shown escaped. */
+/** A name as logs and messages show it everywhere: one that could forge a line or reverse its text is shown escaped, in quotes. */
 export function printable(name: string): string {
   if (!FORGING.test(name)) return name;
   // JSON escapes only some of them.
   return JSON.stringify(name).replace(
-    new RegExp(FORGING, "g"),
+    new RegExp(FORGING, "gu"),
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }

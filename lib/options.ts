@@ -4,6 +4,7 @@ import { readHistoryOptions, type HistoryOptions, type HistorySettings } from ".
 import { MAX_CHANNELS } from "./sse/event-id.js";
 import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
 import { readSlowConsumer, type SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
+import { readLogger, type Logger } from "./logger.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import {
   assertObject,
@@ -100,6 +101,11 @@ export interface RedisSseOptions {
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
   /** Limits for streams, events and waits. */
   readonly limits?: LimitOptions | undefined;
+  /**
+   * Where the service writes its messages; each is one finished string. Default: warnings and errors go to the console, the
+   * rest to the `debug` package (`DEBUG=redis-sse:service`). What concerns one stream goes only to the `debug` package.
+   */
+  readonly logger?: Logger | undefined;
   /** Time, for tests. */
   readonly clock?: Clock | undefined;
 }
@@ -120,6 +126,7 @@ export interface Settings {
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
   readonly limits: Filled<LimitOptions>;
+  readonly logger: Logger;
   readonly clock: Clock;
 }
 
@@ -164,6 +171,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "retryMs",
   "slowConsumer",
   "limits",
+  "logger",
   "clock",
 ]);
 
@@ -209,6 +217,7 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     retryMs: readMilliseconds("retryMs", retryMs),
     slowConsumer: readSlowConsumer(slowConsumer),
     limits,
+    logger: readLogger(options.logger),
     clock: readClock(options.clock),
   };
 }

@@ -1,19 +1,82 @@
-import { RedisSseError } from "./errors.js";
+import { types } from "node:util";
 
-/** `value` as JSON. Throws `UNSERIALIZABLE` for what JSON has no text for: a circle, a BigInt, a function. */
+import { RedisSseError } from "./errors.js";
+import { printable } from "./log.js";
+import { isThenable } from "./validate.js";
+
+/**
+ * `value` as JSON. Throws `UNSERIALIZABLE`, with the path and the type of what JSON has no text for. A value that JSON would
+ * turn into something else as a whole is refused too: a Map, a Set, bytes, NaN, Infinity, or a promise.
+ */
 export function encodeJson(value: unknown, what: string): string {
-  let json: string | undefined;
-  try {
-    json = JSON.stringify(value) as string | undefined;
-  } catch {
-    // It may be a toJSON() that threw, whose message may say anything.
+  const unfit = nameOfUnfit(value);
+  if (unfit === null) {
+    try {
+      const json = JSON.stringify(value) as string | undefined;
+      if (json !== undefined) return json;
+    } catch {
+      // Found below. A toJSON() may have thrown, whose message may say anything.
+    }
   }
-  if (json !== undefined) return json;
-  throw new RedisSseError("UNSERIALIZABLE", `expected ${what} that JSON can express, got ${typeof value}`);
+  const found = unfit ?? findUnserializable(value, what);
+  throw new RedisSseError("UNSERIALIZABLE", `expected ${what} that JSON can express, got ${found}`);
+}
+
+/** What JSON would write as `{}`, `null` or a list of numbers. */
+function nameOfUnfit(value: unknown): string | null {
+  if (typeof value === "number") return Number.isFinite(value) ? null : String(value);
+  if (typeof value !== "object" || value === null) return null;
+  if (types.isProxy(value) || Object.getPrototypeOf(value) === Object.prototype) return null;
+  if (types.isMap(value)) return "a Map: convert it with Object.fromEntries()";
+  if (types.isSet(value)) return "a Set: convert it with Array.from()";
+  if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) {
+    return 'bytes: convert them to text, for example with toString("base64")';
+  }
+  return isThenable(value) ? "a promise: await it" : null;
 }
 
 /** Whether `text` takes more than `maxBytes` of UTF-8, counting only where its length leaves that open. */
 export function isLargerThan(text: string, maxBytes: number): boolean {
   if (text.length > maxBytes) return true;
   return text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes;
+}
+
+/** Values that are looked at to find the one that is wrong. */
+const MAX_LOOKS = 10_000;
+const MAX_DEPTH = 500;
+/** Characters of a path in a message. */
+const MAX_PATH = 200;
+
+/** Where JSON fails in a value, and why: `data.user.self: circular`. Walks the value as JSON does. Never throws. */
+function findUnserializable(value: unknown, what: string): string {
+  const above = new Set<object>();
+  let looks = 0;
+  const look = (each: unknown, path: string): string | null => {
+    if (++looks > MAX_LOOKS || above.size > MAX_DEPTH) return `${what}: too large or too deep`;
+    const named = (problem: string): string =>
+      path.length > MAX_PATH ? `${path.slice(0, MAX_PATH)}...: ${problem}` : `${path}: ${problem}`;
+    if (typeof each === "bigint") return named("a BigInt");
+    if (typeof each !== "object" || each === null) return null;
+    if (above.has(each)) return named("circular");
+    above.add(each);
+    try {
+      const { toJSON } = each as { toJSON?: unknown };
+      if (typeof toJSON === "function") return look((toJSON as () => unknown).call(each), `${path}.toJSON()`);
+      for (const key of Object.keys(each)) {
+        const found = look((each as Record<string, unknown>)[key], `${path}${keyInPath(each, key)}`);
+        if (found !== null) return found;
+      }
+      return null;
+    } catch {
+      return named("a getter or toJSON() that threw");
+    } finally {
+      above.delete(each);
+    }
+  };
+  return look(value, what) ?? `a ${typeof value}`;
+}
+
+function keyInPath(parent: object, key: string): string {
+  if (Array.isArray(parent)) return `[${key}]`;
+  return /^[A-Za-z_$][\w$]*$/.test(key) ? `.${key}` : `[${printable(key)}]`;
 }

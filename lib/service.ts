@@ -3,7 +3,8 @@ import { History } from "./history/history.js";
 import { newEpoch, type LogReceipt } from "./history/log-publisher.js";
 import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
 import { diagnosticChannel } from "./diagnostics.js";
-import { createLog } from "./log.js";
+import { ServiceLog } from "./logger.js";
+import { ConnectionMonitor } from "./redis/connection-monitor.js";
 import { readTcpTable } from "./peers/proc-net.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
@@ -104,6 +105,8 @@ export interface RedisSse {
   } | null>;
   /** Whether `open()` would begin a stream now: the fault that it would be refused with, or `null`. */
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
+  /** Writes to the option `logger`, for adapters. */
+  readonly log: ServiceLog;
   /** The Redis connections of this service, for leases of your own. */
   readonly pool: ConnectionPool;
   /** Notifications that are stored for each user, and streamed to open pages. */
@@ -137,8 +140,6 @@ export interface RedisSse {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-const log = createLog("service");
-
 const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>(["history", "finite"]);
 const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>(["timeoutMs", "spreadMs"]);
 
@@ -151,6 +152,7 @@ export function createRedisSse(options?: RedisSseOptions): RedisSse {
 const published = diagnosticChannel("redis-sse:publish");
 
 class RedisSseService implements RedisSse {
+  readonly log: ServiceLog;
   readonly pool: ConnectionPool;
   readonly notifications: NotificationService;
   readonly #instance = createInstanceName();
@@ -166,10 +168,12 @@ class RedisSseService implements RedisSse {
     const { clock, limits, keyPrefix } = settings;
     // Without heartbeats to clients, dead connections to Redis are still found.
     const pingMs = settings.heartbeatMs || DEFAULT_HEARTBEAT_MS;
-    const connect = createConnectionFactory(settings.redis, this.#instance);
+    this.log = new ServiceLog(settings.logger, clock);
+    const monitor = new ConnectionMonitor(this.log, clock);
+    const connect = createConnectionFactory(settings.redis, this.#instance, monitor);
     const commands = (): ConnectionPool["commands"] => this.pool.commands;
     this.#settings = settings;
-    this.pool = new ConnectionPool(connect, { ...settings.pool, pingMs }, clock);
+    this.pool = new ConnectionPool(connect, { ...settings.pool, pingMs }, clock, this.log);
     this.#history = new History({
       commands,
       keyPrefix,
@@ -189,6 +193,7 @@ class RedisSseService implements RedisSse {
       newEpoch,
       keyPrefix,
       clock,
+      log: this.log,
       maxBytes: limits.maxEventBytes,
       // One rule for the channels of all tasks: a script that takes some does not know yet which.
       keepEvents: settings.history.policy(progressChannel("any")) === null ? null : limits.maxReplayEvents,
@@ -199,6 +204,7 @@ class RedisSseService implements RedisSse {
         limits: { ...limits, subscribeTimeoutMs: subscribeTimeoutOf(settings) },
       },
       clock,
+      log: this.log,
       history: withTaskLogs(this.#history.reader, (id) => this.#queues.watch(id)),
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, pingMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
@@ -210,6 +216,7 @@ class RedisSseService implements RedisSse {
       publish: (channel, data) => this.#history.publish(channel, { event: undefined, data }),
       keyPrefix,
       clock,
+      log: this.log,
       maxBytes: limits.maxEventBytes,
     });
     this.#status = new StatusService({
@@ -336,7 +343,7 @@ class RedisSseService implements RedisSse {
     await Promise.all([this.#streams.closeAll(), this.#queues.close()]);
     await Promise.all([this.#streams.close(), this.#history.close()]);
     await this.pool.close();
-    log("closed");
+    this.log.info("closed");
   }
 
   /** Of work that is in no queue. */
@@ -355,6 +362,7 @@ class RedisSseService implements RedisSse {
       history: { ...this.#history.reader.statistics, gaps: this.#streams.gaps },
       buffers: this.#streams.buffers,
       rules: { failed: this.#streams.ruleFailures },
+      notifications: this.notifications.statistics,
       channels: this.#streams.channels,
       queues: this.#queues.statistics,
     };

@@ -1,4 +1,4 @@
-import { quote } from "./quote.js";
+import type { RedisSse } from "../lib/index.js";
 
 /** The text of a missing value or an object, as a whole segment of a channel name. */
 const MISSING = /(?:^|[:/.|#{}])(?:undefined|null|NaN|\[object Object\])(?:$|[:/.|#{}])/;
@@ -14,17 +14,17 @@ export class ChannelWarning {
   #warned = false;
 
   /** Checks the answer of a resolver, which can have any type. */
-  look(selection: unknown): void {
+  look(selection: unknown, { log }: Pick<RedisSse, "log">): void {
     if (this.#warned) return;
     const names: readonly unknown[] = Array.isArray(selection) ? selection : [selection];
     const name = names.find(isSuspect);
     if (name === undefined) return;
     this.#warned = true;
-    console.warn(
-      "redis-sse: a value is probably missing in the channel name %s. All clients without that value share the " +
+    log.warn(
+      'a value is probably missing in the channel name "%s". All clients without that value share the ' +
         "channel. Check the template string in the resolver. A nested express.Router() needs " +
         "{ mergeParams: true } to see the parameters of its parent. This mount prints the warning once.",
-      quote(name),
+      name,
     );
   }
 }

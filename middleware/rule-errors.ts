@@ -2,8 +2,7 @@ import createDebug from "debug";
 import type { Request } from "express";
 
 import type { OnRuleError, RuleFailure } from "../lib/adapter.js";
-import type { RuleName } from "../lib/index.js";
-import { quote } from "./quote.js";
+import type { RedisSse, RuleName } from "../lib/index.js";
 
 /** What failed, and for whom. */
 export interface RuleErrorContext extends RuleFailure {
@@ -23,30 +22,35 @@ const PERIOD_MS = 1_000;
 
 /** Tells of the failures at one mount, each rule's at most once a second. */
 export class RuleErrors {
-  readonly #onError: OnStreamError;
+  readonly #onError: OnStreamError | undefined;
   readonly #now: () => number;
   readonly #told = new Map<RuleName, { at: number; omitted: number }>();
 
-  constructor(onError: OnStreamError = printRuleError, now: () => number = () => performance.now()) {
+  constructor(onError?: OnStreamError, now: () => number = () => performance.now()) {
     this.#onError = onError;
     this.#now = now;
   }
 
   /** What one stream tells its failures to. */
-  of(req: Request): OnRuleError {
-    return (error, failure) => this.#tell(error, failure, req);
+  of(req: Request, service: Pick<RedisSse, "log">): OnRuleError {
+    return (error, failure) => this.#tell(error, failure, req, service);
   }
 
   /** Never rejects. */
-  async #call(error: unknown, context: RuleErrorContext): Promise<void> {
+  async #call(onError: OnStreamError, error: unknown, context: RuleErrorContext): Promise<void> {
     try {
-      await this.#onError(error, context);
+      await onError(error, context);
     } catch {
       log("onError() failed");
     }
   }
 
-  #tell(error: unknown, failure: RuleFailure, req: Request): void {
+  #tell(
+    error: unknown,
+    failure: RuleFailure,
+    req: Request,
+    { log: serviceLog }: Pick<RedisSse, "log">,
+  ): void {
     const now = this.#now();
     const last = this.#told.get(failure.rule);
     if (last !== undefined && now - last.at < PERIOD_MS) {
@@ -54,14 +58,11 @@ export class RuleErrors {
       return;
     }
     this.#told.set(failure.rule, { at: now, omitted: 0 });
-    void this.#call(error, { ...failure, req, omitted: last?.omitted ?? 0 });
+    const omitted = last?.omitted ?? 0;
+    if (this.#onError !== undefined)
+      return void this.#call(this.#onError, error, { ...failure, req, omitted });
+    const { rule, channel, event = "message" } = failure;
+    const text = "%s() failed on channel %s, event %s (and %s more times since the last message)";
+    serviceLog.error(error, text, rule, channel, event, omitted);
   }
-}
-
-function printRuleError(
-  error: unknown,
-  { rule, channel, event = "message", omitted }: RuleErrorContext,
-): void {
-  const more = omitted === 0 ? "" : ` (and ${omitted} more since the last that was told)`;
-  console.error(`redis-sse: ${rule}() failed on ${quote(channel)}, event ${quote(event)}${more}:`, error);
 }

@@ -19,7 +19,7 @@ export function sseStream<Params = RouteParams>(
   const errors = new RuleErrors(options.onError);
   const warning = new ChannelWarning();
   return streamHandler(channelResolver, options, (visit, selection) => {
-    warning.look(selection);
+    warning.look(selection, visit.service);
     return serve(visit, selection, options, errors);
   });
 }

@@ -44,8 +44,9 @@ export function streamHandler<Params, Answer>(
   const allow = [...new Set(["GET", "HEAD", ...(options.methods ?? [])])];
 
   const handler: RequestHandler<Params> = async (req, res, next) => {
+    let sink: ResponseSink | undefined;
     try {
-      const sink = new ResponseSink(req, res);
+      sink = new ResponseSink(req, res);
       if (!sink.canAnswer()) return;
       const fault = findFault(req, res, isRouteOf(handler, req) || allow.includes(req.method));
       if (fault !== null) return sink.answer(answerTo(fault, { ...options, allow }));
@@ -59,10 +60,19 @@ export function streamHandler<Params, Answer>(
       const [key, answer] = resolved.value;
       await onAnswer({ req, sink, service, key }, answer);
     } catch (error) {
+      if (isPassing(error) && sink?.canAnswer()) return sink.answer(answerTo(error, options));
       next(error);
     }
   };
   return handler;
+}
+
+/**
+ * A resolver that asks Redis fails while Redis is away. An error handler would answer 500, after which a browser never comes
+ * back, so the client gets the answer of a stream that cannot be opened now.
+ */
+function isPassing(error: unknown): error is RedisSseError {
+  return error instanceof RedisSseError && error.retryable;
 }
 
 /** Opens the stream, or answers HEAD. Rejects only with an error that the application threw. */
@@ -84,7 +94,7 @@ export async function serve<Params>(
     transform: transform && ((event) => transform(event, req)),
     slowConsumer,
     until: until && ((event) => until(event, req)),
-    onError: errors.of(req as Request),
+    onError: errors.of(req as Request, service),
     onUnavailable,
     onLimit,
     heartbeatMs,

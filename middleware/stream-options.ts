@@ -99,7 +99,8 @@ export interface SseStreamOptions<Params = RouteParams> {
   /**
    * Told what `filter`, `transform`, `until` or `latestBy` threw, or that one gave an answer that is none: for each of
    * them at most once a second at this mount, with how many were `omitted`. The context has the rule, the event's channel
-   * and type, never its data, and the request. What it throws itself is logged. Default: `console.error`.
+   * and type, never its data, and the request. What it throws itself goes to the `debug` package.
+   * By default failures are written to the service's `logger` as errors.
    */
   readonly onError?: OnStreamError | undefined;
   /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */

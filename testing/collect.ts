@@ -9,7 +9,7 @@ export type { StreamSource };
 /** Options of `collect()`. */
 export interface CollectOptions {
   /** Headers of the request, such as `Cookie`. Only for a URL. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly headers?: Readonly<Record<string, string>> | Headers | undefined;
   /** The id after which the stream continues, as a browser sends it when it reconnects. Only for a URL. */
   readonly lastEventId?: string | undefined;
   /**
@@ -91,6 +91,9 @@ const COLLECT_OPTIONS: ReadonlySet<string> = new Set<keyof CollectOptions>([
 const WAIT_OPTIONS: ReadonlySet<string> = new Set<keyof WaitOptions>(["timeoutMs"]);
 const CONTROL: ReadonlySet<string> = new Set(["connected", "gap", "error", "closing"]);
 
+/** Where a line has ended and a blank line begins. */
+const BEFORE_BLANK_LINE = /(?<=\n|\r(?!\n))(?=[\r\n])/g;
+
 // Bound when this file is loaded: a test may replace the global timers later.
 const { setTimeout, clearTimeout } = globalThis;
 
@@ -112,7 +115,8 @@ export async function collect(source: StreamSource, options: CollectOptions = {}
   assertOptions("collect()", options, COLLECT_OPTIONS);
   const { headers, lastEventId, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   assertTimeout(timeoutMs);
-  const sent = lastEventId === undefined ? headers : { ...headers, "Last-Event-ID": lastEventId };
+  const sent = headers === undefined && lastEventId === undefined ? undefined : new Headers(headers);
+  if (lastEventId !== undefined) sent!.set("Last-Event-ID", lastEventId);
   return new StreamReader(await openSource(source, sent, timeoutMs), timeoutMs);
 }
 
@@ -152,14 +156,19 @@ class StreamReader implements CollectedStream {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<CollectedEvent> {
-    for (;;) {
-      const event = await this.#wait<CollectedEvent | null>(
-        "an event",
-        {},
-        () => this.#take(({ event }) => !CONTROL.has(event)) ?? (this.#isOver ? null : undefined),
-      );
-      if (event === null) return;
-      yield event;
+    try {
+      for (;;) {
+        const event = await this.#wait<CollectedEvent | null>(
+          "an event",
+          {},
+          () => this.#take(({ event }) => !CONTROL.has(event)) ?? (this.#isOver ? null : undefined),
+        );
+        if (event === null) return;
+        yield event;
+      }
+    } finally {
+      // As with other streams, who leaves the loop leaves the stream.
+      await this.close();
     }
   }
 
@@ -175,11 +184,15 @@ class StreamReader implements CollectedStream {
   async #read(chunks: AsyncIterable<Uint8Array | string>): Promise<void> {
     const decoder = new TextDecoder();
     const parser = createParser({ onEvent: (message) => this.#add(message) });
+    let before = "\n";
     try {
       for await (const chunk of chunks) {
         const text = typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
         if (this.#head.length < MAX_SHOWN) this.#head += text.slice(0, MAX_SHOWN);
-        parser.feed(text);
+        if (text === "") continue;
+        // The parser does not tell of a block without data, whose id counts all the same: each block gets one more line of data.
+        parser.feed((before + text).replaceAll(BEFORE_BLANK_LINE, "data:\n").slice(1));
+        before = text.at(-1)!;
       }
     } catch {
       // The stream was cut, or this side has left. Either way it has ended.
@@ -188,12 +201,14 @@ class StreamReader implements CollectedStream {
     this.#look();
   }
 
-  #add({ event = "message", data: text, id }: EventSourceMessage): void {
+  #add({ event = "message", data: marked, id }: EventSourceMessage): void {
+    this.lastEventId = id ?? this.lastEventId;
+    if (marked === "") return this.#look();
+    const text = marked.slice(0, -1);
     const received: CollectedEvent = { event, data: parse(text), text, id };
     (CONTROL.has(event) ? this.control : this.events).push(received);
     this.#all.push(received);
     this.#untaken.add(received);
-    this.lastEventId = id ?? this.lastEventId;
     this.#look();
   }
 

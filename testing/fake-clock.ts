@@ -19,6 +19,14 @@ const QUIET_TURNS = 3;
 const MAX_TURNS = 100;
 const REAL_STEP_MS = 5;
 
+/** ES modules and CommonJS in one process have a class each: `instanceof` knows only one. */
+const BRAND: unique symbol = Symbol.for("redis-sse/testing/FakeClock") as never;
+
+/** Whether it is a `FakeClock`, also one of another copy of this package. */
+export function isFakeClock(value: object): value is FakeClock {
+  return BRAND in value;
+}
+
 /**
  * Time that a test controls. It stands still until `advance()`. Pass it as `clock` to `createTestSse()`.
  *
@@ -31,6 +39,8 @@ const REAL_STEP_MS = 5;
  * await clock.advance(60_000);
  */
 export class FakeClock implements Clock {
+  /** @internal */
+  readonly [BRAND] = true as const;
   #now: number;
   readonly #timers = new Set<Timer>();
   /** Timers that were set or cancelled, and commands that were sent to Redis. */

@@ -29,7 +29,7 @@ interface NodeStream extends AsyncIterable<Uint8Array | string> {
  */
 export async function openSource(
   source: StreamSource,
-  headers: Readonly<Record<string, string>> | undefined,
+  headers: Headers | undefined,
   timeoutMs: number,
 ): Promise<OpenedStream> {
   if (typeof source === "string" || source instanceof URL) {
@@ -37,10 +37,9 @@ export async function openSource(
     const late = new RedisSseError("NOT_RECEIVED", `No response within ${timeoutMs} ms.`);
     const timer = setTimeout(() => leaving.abort(late), timeoutMs);
     // Without `close`, the connection would stay open for seconds after the stream, and keep the test process alive.
-    const init = {
-      headers: { Accept: "text/event-stream", Connection: "close", ...headers },
-      signal: leaving.signal,
-    };
+    const all = new Headers({ Accept: "text/event-stream", Connection: "close" });
+    headers?.forEach((value, name) => all.set(name, value));
+    const init = { headers: all, signal: leaving.signal };
     const response = await fetch(source, init).finally(() => clearTimeout(timer));
     return { ...openResponse(response), cancel: () => leaving.abort() };
   }
@@ -72,7 +71,19 @@ function openWebStream(body: ReadableStream<Uint8Array>, status: number | null):
 function openNodeStream(source: NodeStream): OpenedStream {
   // A response that is cut emits it, and nobody else may listen.
   source.on?.("error", () => {});
-  return { status: source.statusCode ?? null, chunks: source, cancel: () => void source.destroy?.() };
+  const iterator = source[Symbol.asyncIterator]();
+  // An iterator that waits may never answer `return()`.
+  let leave!: (end: IteratorReturnResult<undefined>) => void;
+  const left = new Promise<IteratorReturnResult<undefined>>((resolve) => (leave = resolve));
+  return {
+    status: source.statusCode ?? null,
+    chunks: { [Symbol.asyncIterator]: () => ({ next: () => Promise.race([iterator.next(), left]) }) },
+    cancel: () => {
+      source.destroy?.();
+      iterator.return?.().catch(() => {});
+      leave({ done: true, value: undefined });
+    },
+  };
 }
 
 async function* readAll(

@@ -73,6 +73,8 @@ export class TestConnection {
   readonly #commands = new Map<string, Method>();
   readonly #held: HeldCall[] = [];
   #state: State = "idle";
+  /** What the lost connection was subscribed to, by the command that subscribes to it. */
+  readonly #lostSubscriptions: (readonly [command: string, channels: readonly string[]])[] = [];
   /** Ends the wait of `connect()`. */
   #opening: { resolve(): void; reject(error: Error): void } | null = null;
   #cancelPump: (() => void) | null = null;
@@ -102,6 +104,7 @@ export class TestConnection {
     this.#replaceMethods();
     this.client = this.#mock as unknown as Redis;
     server.connections.add(this);
+    if (options.lazyConnect !== true) this.#connect().catch(() => {});
   }
 
   #replaceMethods(): void {
@@ -177,7 +180,10 @@ export class TestConnection {
         commandTimeout === undefined
           ? () => {}
           : clock.schedule(() => {
-              this.#held.splice(this.#held.indexOf(held), 1);
+              const index = this.#held.indexOf(held);
+              // It was executed at this very moment, and its answer is on its way.
+              if (index === -1) return;
+              this.#held.splice(index, 1);
               reject(new Error("Command timed out"));
             }, commandTimeout);
       const held: HeldCall = {
@@ -297,6 +303,7 @@ export class TestConnection {
       const opening = this.#opening;
       this.#opening = null;
       this.#mock.emit("connect");
+      this.#resubscribe();
       this.#mock.emit("ready");
       opening?.resolve();
     }
@@ -305,21 +312,40 @@ export class TestConnection {
 
   /** Redis closes the connections that are subscribed to a channel which their user may not have any more. */
   revoke(isRevoked: (channel: string) => boolean): void {
-    const channels = this.#mock.channels as {
-      readonly instanceListeners?: Map<string, Map<unknown, unknown>>;
-    };
-    const isSubscribed = Array.from(channels.instanceListeners ?? []).some(
-      ([channel, clients]) => clients.has(this.#mock) && isRevoked(channel),
-    );
-    if (!isSubscribed) return;
+    if (!this.#subscribed("channels").some(isRevoked)) return;
     this.#lose();
     this.returned();
+  }
+
+  #subscribed(kind: "channels" | "patternChannels"): readonly string[] {
+    const { instanceListeners } = this.#mock[kind] as {
+      readonly instanceListeners?: Map<string, Map<unknown, unknown>>;
+    };
+    return Array.from(instanceListeners ?? []).flatMap(([channel, clients]) =>
+      clients.has(this.#mock) ? [channel] : [],
+    );
+  }
+
+  /** As ioredis does, before the commands that wait. */
+  #resubscribe(): void {
+    for (const [name, channels] of this.#lostSubscriptions.splice(0)) {
+      if (channels.length === 0) continue;
+      const run = async (): Promise<unknown> => this.#commands.get(name)!(...channels);
+      // Without a caller, nobody hears that Redis refuses a channel.
+      this.#run({ name, args: channels, run }).catch(() => {});
+    }
   }
 
   #lose(): void {
     this.#state = "lost";
     this.#cancelDeadline?.();
     this.#cancelDeadline = null;
+    if (this.#options.autoResubscribe !== false) {
+      this.#lostSubscriptions.push(
+        ["subscribe", this.#subscribed("channels")],
+        ["psubscribe", this.#subscribed("patternChannels")],
+      );
+    }
     this.#dropSubscriptions();
     this.#opening?.reject(connectionClosed());
     this.#opening = null;

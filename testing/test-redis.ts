@@ -4,7 +4,7 @@ import type { Redis, RedisOptions } from "ioredis";
 
 import { assertOptions, optionError } from "../lib/adapter.js";
 import { ConfigError, type Clock, type RedisSource } from "../lib/index.js";
-import { FakeClock } from "./fake-clock.js";
+import { isFakeClock } from "./fake-clock.js";
 import { loadMock } from "./mock-module.js";
 import { TestConnection, type ServerState } from "./test-connection.js";
 
@@ -42,13 +42,24 @@ const TEXTS: Readonly<Record<string, (command: string) => string>> = {
   NOPERM: (command) => `NOPERM this user has no permissions to run the '${command}' command`,
 };
 
+/** As with `FakeClock`: there may be several copies of this package. */
+const BRAND: unique symbol = Symbol.for("redis-sse/testing/TestRedis") as never;
+
+export function isTestRedis(value: unknown): value is TestRedis {
+  return typeof value === "object" && value !== null && BRAND in value;
+}
+
 /**
  * The in-memory Redis of a test service, as `sse.redis`. Its methods cause the faults that a real Redis has. They take effect
  * on all services and clients of this Redis.
  */
 export class TestRedis {
+  /** @internal */
+  readonly [BRAND] = true as const;
   readonly #server: ServerState;
   readonly #rules = new Set<Rule>();
+  /** @internal The services on this Redis: those whose close() was not called, and those whose close() is not done. */
+  readonly users: { open: number; unfinished: number } = { open: 0, unfinished: 0 };
 
   /** @internal Made by `createTestSse()`. Throws `MOCK_MISSING`. */
   constructor(clock: Clock) {
@@ -63,7 +74,7 @@ export class TestRedis {
       latencyMs: 0,
       keepsCommands: false,
       onCommand: () => {
-        if (clock instanceof FakeClock) clock.touch();
+        if (isFakeClock(clock)) clock.touch();
       },
       refusesAny: () => rules.size > 0,
       refusal(...call) {
@@ -157,7 +168,9 @@ export class TestRedis {
 
   /**
    * Creates an ioredis client of this Redis: for an app that uses Redis itself, or to look at the data in a test. The faults
-   * apply to it too. `options` are those of ioredis; `host`, `port` and `lazyConnect` have no effect.
+   * apply to it too. It connects at once, unless `lazyConnect` is true. After a connection was lost, it subscribes again to the
+   * channels and patterns that it had, unless `autoResubscribe` is false. `options` are those of ioredis; `host`, `port` and
+   * `enableOfflineQueue` have no effect. The client has no `status`.
    */
   createClient(options: RedisOptions = {}): Redis {
     return new TestConnection(this.#server, options).client;
@@ -175,7 +188,7 @@ export class TestRedis {
 
   /** @internal Ends all clients, and removes all data. ioredis-mock itself never lets go of it. */
   async clear(): Promise<void> {
-    await this.createClient().flushall();
+    await this.createClient({ lazyConnect: true }).flushall();
     for (const connection of Array.from(this.#server.connections)) connection.client.disconnect();
   }
 

@@ -6,8 +6,8 @@ import {
   type RedisSse,
   type RedisSseOptions,
 } from "../lib/index.js";
-import { FakeClock } from "./fake-clock.js";
-import { TestRedis } from "./test-redis.js";
+import { isFakeClock } from "./fake-clock.js";
+import { isTestRedis, TestRedis } from "./test-redis.js";
 
 /** Options of `createTestSse()`: those of `createRedisSse()`, with another `redis`. */
 export interface TestSseOptions extends Omit<RedisSseOptions, "redis"> {
@@ -41,9 +41,6 @@ const realTime: Clock = {
   },
 };
 
-/** The services of each Redis that are not closed. */
-const users = new WeakMap<TestRedis, number>();
-
 /**
  * Creates a complete service in memory, for tests of an app: publish, streams, notifications and queues work as with
  * `createRedisSse()`, without a Redis server. It shares nothing with other services, unless you pass their `redis`. It needs
@@ -61,7 +58,7 @@ const users = new WeakMap<TestRedis, number>();
 export function createTestSse(options: TestSseOptions = {}): TestSse {
   assertOptions("options", options);
   const { redis = new TestRedis(options.clock ?? realTime), ...others } = options;
-  if (!(redis instanceof TestRedis)) {
+  if (!isTestRedis(redis)) {
     throw optionError("redis as the redis of another test service", redis);
   }
   if (options.clock !== undefined && options.clock !== redis.clock) {
@@ -69,16 +66,21 @@ export function createTestSse(options: TestSseOptions = {}): TestSse {
   }
   const { clock } = redis;
   const sse = createRedisSse({ ...others, redis: redis.source, clock });
-  users.set(redis, (users.get(redis) ?? 0) + 1);
+  const { users } = redis;
+  users.open++;
+  users.unfinished++;
   const closeService = sse.close.bind(sse);
   let closed: Promise<void> | null = null;
   const close = async (): Promise<void> => {
-    const others = users.get(redis)! - 1;
-    users.set(redis, others);
-    if (others === 0) redis.recover();
-    const stop = clock instanceof FakeClock ? clock.runFree() : () => {};
-    await closeService().finally(stop);
-    if (others === 0) await redis.clear();
+    if (--users.open === 0) redis.recover();
+    const stop = isFakeClock(clock) ? clock.runFree() : () => {};
+    try {
+      await closeService();
+    } finally {
+      stop();
+      // Another one that is closing still needs the data.
+      if (--users.unfinished === 0) await redis.clear();
+    }
   };
   return Object.defineProperties(sse, {
     redis: { value: redis, enumerable: true },

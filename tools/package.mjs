@@ -19,7 +19,9 @@ function build() {
   ])
     execSync(command, { cwd: root, stdio: "inherit" });
   const file = join(dist, "cjs/testing/mock-module.js");
-  writeFileSync(file, readFileSync(file, "utf8").replace("import.meta.url", "__filename"));
+  const parts = readFileSync(file, "utf8").split("import.meta.url");
+  if (parts.length !== 2) throw new Error(`expected import.meta.url once in ${file}`);
+  writeFileSync(file, parts.join("__filename"));
   // The package is of type "module". Without this file, Node would read the files of dist/cjs as ES modules.
   writeFileSync(join(dist, "cjs/package.json"), '{ "type": "commonjs" }\n');
 }

@@ -11,6 +11,13 @@ export class ApiError extends Error {
   }
 }
 
+let isRedisAway = false;
+
+/** While Redis is away, nothing can be changed. Then `call()` does not even ask. */
+export function setRedisAway(away: boolean): void {
+  isRedisAway = away;
+}
+
 interface CallOptions {
   readonly body?: JsonObject;
   readonly token?: string;
@@ -24,6 +31,10 @@ export async function call(method: string, path: string, options: CallOptions = 
   const headers = new Headers({ accept: "application/json" });
   if (options.body !== undefined) headers.set("content-type", "application/json");
   if (options.token !== undefined) headers.set("authorization", `Bearer ${options.token}`);
+
+  if (isRedisAway && method === "POST") {
+    throw new ApiError(0, "Redis is away. Try again when the connection is back.");
+  }
 
   let status = 0;
   let text = "";

@@ -1,4 +1,4 @@
-import { messageOf } from "./api.js";
+import { messageOf, setRedisAway } from "./api.js";
 import { showConnection } from "./connection-pill.js";
 import { createDeadLetters } from "./dead-letters.js";
 import { byId } from "./dom.js";
@@ -6,11 +6,12 @@ import { asNotification, createBell } from "./notifications.js";
 import { showRedis, startPoolPanel } from "./pool-panel.js";
 import { showCounts } from "./queue-counts.js";
 import { createSendForm } from "./send-form.js";
-import { openStream } from "./stream.js";
+import { openStream, readable, type Connection } from "./stream.js";
 import { createTaskForm } from "./task-form.js";
 import { createTaskList } from "./task-list.js";
 import { asProgress } from "./task-model.js";
 import { createTasks, type Tasks } from "./tasks.js";
+import { asObject } from "./json.js";
 import { toast } from "./toasts.js";
 import { currentUser, showUser, somebodyElse } from "./user.js";
 
@@ -30,23 +31,43 @@ const tasks: Tasks = createTasks(
 let failures = "";
 createSendForm(user);
 createTaskForm(tasks);
-startPoolPanel();
+const refreshPool = startPoolPanel();
 void showRedis();
+
+/** Some events may be lost. */
+function catchUp(): void {
+  loadNotifications();
+  tasks.refresh();
+  deadLetters.load();
+}
 
 /** The list is asked for after the stream is open, not before, so that nothing falls between the two. */
 function loadNotifications(): void {
   bell.load().catch(() => toast("fault", "The list of notifications could not be loaded", ""));
 }
 
+let connection: Connection = { state: "connecting" };
+let isRedisAway = false;
+
+/** The stream stays open while the server waits for Redis. Nothing new comes then. */
+function showState(): void {
+  setRedisAway(isRedisAway);
+  const isDeaf = connection.state === "live" && isRedisAway;
+  showConnection(isDeaf ? { state: "reconnecting", reason: readable("redis-lost") } : connection);
+}
+
 openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, {
-  connection(connection) {
-    showConnection(connection);
+  connection(current) {
+    connection = current;
+    isRedisAway = false;
+    showState();
     if (connection.state !== "live") tasks.disconnected();
   },
   connected(sessionId) {
     tasks.connected(sessionId);
     deadLetters.load();
     loadNotifications();
+    refreshPool();
     // After a restart it may be another one.
     void showRedis();
   },
@@ -67,16 +88,19 @@ openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, {
     },
     chunk: (data) => tasks.wrote("chunk", data),
     log: (data) => tasks.wrote("log", data),
+    redis(data) {
+      const wasAway = isRedisAway;
+      isRedisAway = asObject(data)?.["connected"] === false;
+      showState();
+      if (wasAway && !isRedisAway) catchUp();
+    },
     queue(data) {
       const before = failures;
       failures = showCounts(data);
       if (failures !== before) deadLetters.load();
     },
   },
-  gap() {
-    loadNotifications();
-    tasks.refresh();
-  },
+  gap: catchUp,
   refused() {
     // The same user's list is refused for the same reason, and its answer can be read.
     bell.load().catch((error: unknown) => toast("fault", "The stream was refused", messageOf(error)));

@@ -1,5 +1,5 @@
 import { ApiError, call, messageOf } from "./api.js";
-import { byId, el, setText, showResult } from "./dom.js";
+import { byId, el, setText, showResult, userText } from "./dom.js";
 import { asObject, listAt, numberAt, stringAt, type JsonObject } from "./json.js";
 import { onOperatorToken, operatorToken } from "./operator-token.js";
 import { nameOf } from "./task-names.js";
@@ -62,19 +62,20 @@ export function createDeadLetters(): DeadLetters {
       el(
         "p",
         { class: "dead-letter-head" },
-        el("strong", {}, name),
+        el("strong", {}, userText(name)),
         " ",
         el("code", { class: "task-id", title: id }, shortId),
       ),
       el(
         "p",
         { class: "dead-letter-note" },
-        `${stringAt(letter, "message") ?? ""}, after ${attempt} ${attempt === 1 ? "attempt" : "attempts"}, `,
+        userText(stringAt(letter, "message") ?? ""),
+        `, after ${attempt} ${attempt === 1 ? "attempt" : "attempts"}, `,
         time,
       ),
       ...(error === undefined
         ? []
-        : [el("p", { class: "dead-letter-error", "data-testid": "dead-letter-error" }, error)]),
+        : [el("p", { class: "dead-letter-error", "data-testid": "dead-letter-error" }, userText(error))]),
       el(
         "div",
         { class: "buttons" },

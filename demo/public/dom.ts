@@ -20,6 +20,11 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** Text that a person wrote. It may hold marks that turn the direction of writing: they end where the text ends. */
+export function userText(text: string): HTMLElement {
+  return el("bdi", {}, text);
+}
+
 /** One of the symbols at the top of index.html. Icons are decoration: the text beside them says the same. */
 export function icon(name: string): SVGSVGElement {
   const svg = document.createElementNS(SVG, "svg");
@@ -42,7 +47,7 @@ export function field(form: HTMLFormElement, name: string): string {
   return typeof value === "string" ? value.trim() : "";
 }
 
-/** What came of a form: shown beside its button, and announced. */
+/** The result of a form: shown beside its button, and announced. */
 export function showResult(output: HTMLElement, state: "ok" | "error", text: string): void {
   output.dataset["state"] = state;
   setText(output, text);

@@ -1,5 +1,5 @@
 import { call } from "./api.js";
-import { byId, el, setText } from "./dom.js";
+import { byId, el, setText, userText } from "./dom.js";
 import { asObject, listAt, parse, stringAt } from "./json.js";
 import { showTime } from "./time.js";
 import { dismissNotificationToasts, toast } from "./toasts.js";
@@ -48,10 +48,12 @@ function row(notification: Notification, read: boolean): HTMLLIElement {
     el(
       "div",
       { class: "notification-head" },
-      el("p", { class: "notification-title" }, notification.title),
+      el("p", { class: "notification-title" }, userText(notification.title)),
       time,
     ),
-    ...(notification.body === "" ? [] : [el("p", { class: "notification-body" }, notification.body)]),
+    ...(notification.body === ""
+      ? []
+      : [el("p", { class: "notification-body" }, userText(notification.body))]),
   );
 }
 

@@ -1,4 +1,4 @@
-import { el, setText } from "./dom.js";
+import { el, setText, userText } from "./dom.js";
 import type { Output } from "./tasks.js";
 
 const MAX_LINES = 400;
@@ -52,9 +52,9 @@ export class OutputPane {
       return;
     }
     const last = this.#text.lastElementChild;
-    if (output.type === "log") this.#text.append(el("p", { class: "output-log" }, output.text));
+    if (output.type === "log") this.#text.append(el("p", { class: "output-log" }, userText(output.text)));
     else if (last?.className !== "output-chunk") {
-      this.#text.append(el("p", { class: "output-chunk" }, output.text));
-    } else setText(last, (last.textContent + output.text).slice(-MAX_TEXT));
+      this.#text.append(el("p", { class: "output-chunk" }, userText(output.text)));
+    } else setText(last.firstElementChild!, (last.textContent + output.text).slice(-MAX_TEXT));
   }
 }

@@ -1,10 +1,10 @@
 import { ApiError, call, messageOf } from "./api.js";
-import { byId, el, setText } from "./dom.js";
+import { byId, el, setText, userText } from "./dom.js";
 import { listAt, numberAt, objectAt, stringAt, type JsonObject } from "./json.js";
 import { operatorToken, setOperatorToken } from "./operator-token.js";
+import { readable } from "./stream.js";
 
 const EVERY_MS = 2_000;
-const SEGMENTS = 24;
 const CHANNELS_SHOWN = 60;
 
 function show(id: string, value: number | string | undefined): void {
@@ -19,86 +19,49 @@ function plural(count: number, noun: string): string {
 function countsOf(object: JsonObject | undefined): (readonly [string, number])[] {
   return Object.keys(object ?? {})
     .map((key) => [key, numberAt(object, key) ?? 0] as const)
+    .filter(([, count]) => count > 0)
     .toSorted(([, a], [, b]) => b - a);
 }
 
-/** Replaces the list only when it has changed, so that a selection or a tooltip outlives the next poll. */
-function showList(id: string, texts: readonly string[], item: (text: string) => HTMLLIElement): void {
+/** Replaces the list only when it has changed, so that a selection outlives the next poll. */
+function showList(id: string, texts: readonly string[]): void {
   const list = byId(id, HTMLUListElement);
   const now = JSON.stringify(texts);
   if (list.dataset["shown"] === now) return;
   list.dataset["shown"] = now;
-  list.replaceChildren(...texts.map(item));
+  list.replaceChildren(...texts.map((text) => el("li", {}, userText(text))));
 }
 
-function showMeter(max: number, inUse: number, available: number): void {
-  const meter = byId("pool-meter", HTMLElement);
-  const count = Math.min(SEGMENTS, Math.max(1, Math.round(max)));
-  const scale = max > 0 ? count / max : 0;
-  // A connection in use must be seen, however big the pool is.
-  const used = Math.ceil(inUse * scale);
-  const open = Math.round((inUse + available) * scale);
-  while (meter.childElementCount > count) meter.lastElementChild?.remove();
-  while (meter.childElementCount < count) meter.append(el("span", { class: "segment" }));
-  Array.from(meter.children).forEach((segment, index) => {
-    const state = index < used ? "in-use" : index < open ? "available" : "closed";
-    if (segment.getAttribute("data-state") !== state) segment.setAttribute("data-state", state);
-  });
-}
-
-function showPool(data: JsonObject | undefined): void {
-  const pool = objectAt(data, "pool");
-  const max = numberAt(pool, "max_connections");
-  const inUse = numberAt(pool, "in_use_connections");
-  const available = numberAt(pool, "available_connections");
-  show("pool-in-use", inUse);
-  show("pool-available", available);
-  show("pool-waiting", numberAt(pool, "waiting"));
-  show("pool-max", max);
-  showMeter(max ?? 0, inUse ?? 0, available ?? 0);
-
+function showStatus(status: JsonObject): void {
+  const pool = objectAt(status, "pool");
   const roles = objectAt(pool, "connections");
-  for (const role of ["command", "subscriber", "lease"]) show(`pool-role-${role}`, numberAt(roles, role));
+  const sessions = objectAt(status, "sessions");
+  const connections = countsOf(roles).reduce((sum, [, count]) => sum + count, 0);
+  const browsers = plural(numberAt(sessions, "open") ?? 0, "browser");
+  show("pool-headline", `${browsers}, ${plural(connections, "Redis connection")}`);
 
-  const sessions = objectAt(data, "sessions");
-  const open = numberAt(sessions, "open");
-  show("pool-sessions", open);
+  const isDedicated = stringAt(status, "subscriptions") === "dedicated";
+  byId("pool-shared", HTMLElement).hidden = isDedicated;
+  byId("pool-dedicated", HTMLElement).hidden = !isDedicated;
+  show("pool-commands", numberAt(roles, "command"));
+  show("pool-subscriber", numberAt(roles, "subscriber"));
+  show("pool-in-use", `${numberAt(pool, "inUse")} of ${numberAt(pool, "maxConnections")}`);
+  show("pool-waiting", numberAt(pool, "waiting"));
+  show("pool-clients", numberAt(objectAt(status, "redis"), "connectedClients"));
   show("pool-opened", numberAt(sessions, "opened"));
-  show("pool-clients", numberAt(objectAt(data, "redis_server"), "connected_clients"));
-  const drift = objectAt(data, "drift");
-  // A mock, or a server that does not tell, gives nothing to compare with.
-  show("pool-drift", drift === undefined ? "not known" : drift["found"] === true ? "found" : "none");
-  showHeadline(
-    open,
-    countsOf(roles).reduce((sum, [, count]) => sum + count, 0),
-  );
 
-  const closed = countsOf(objectAt(sessions, "closed")).filter(([, count]) => count > 0);
-  byId("pool-closed-none", HTMLElement).hidden = closed.length > 0;
+  const closed = countsOf(objectAt(sessions, "closed"));
+  byId("pool-closed-part", HTMLElement).hidden = closed.length === 0;
   showList(
     "pool-closed",
-    closed.map(([reason, count]) => `${reason} ${count}`),
-    (text) => {
-      const cut = text.lastIndexOf(" ");
-      return el("li", { class: "tag" }, text.slice(0, cut), el("b", {}, text.slice(cut + 1)));
-    },
+    closed.map(([reason, count]) => `${readable(reason)}: ${count}`),
   );
 
-  const pubsub = objectAt(data, "pubsub");
-  const channels = listAt(pubsub, "channels").map(String).toSorted();
+  const channels = listAt(status, "channels").map(String).toSorted();
   const shown = channels.slice(0, CHANNELS_SHOWN);
   if (channels.length > shown.length) shown.push(`and ${channels.length - shown.length} more`);
-  show("pool-channel-count", numberAt(pubsub, "active_channels") ?? channels.length);
-  byId("pool-channels-none", HTMLElement).hidden = channels.length > 0;
-  showList("pool-channels", shown, (text) => el("li", {}, text));
-}
-
-/** What the pool is for, in one line: streams do not cost a Redis connection each. */
-function showHeadline(open: number | undefined, connections: number): void {
-  if (open === undefined || connections === 0) return;
-  const streams = open === 0 ? "No open streams" : plural(open, "open stream");
-  const verb = open === 0 ? "on" : open === 1 ? "uses" : "share";
-  show("pool-headline", `${streams} ${verb} ${plural(connections, "Redis connection")}.`);
+  show("pool-channel-count", channels.length);
+  showList("pool-channels", shown);
 }
 
 /** Which Redis this is, in the server's words. */
@@ -111,7 +74,8 @@ export async function showRedis(): Promise<void> {
   }
 }
 
-export function startPoolPanel(): void {
+/** Answers a function that asks for the numbers at once. */
+export function startPoolPanel(): () => void {
   const panel = byId("pool-panel", HTMLElement);
   const tokenForm = byId("token-form", HTMLFormElement);
   const tokenInput = byId("token", HTMLInputElement);
@@ -131,14 +95,18 @@ export function startPoolPanel(): void {
     if (asking || refused || document.hidden) return;
     asking = true;
     try {
-      const answer = await call("GET", "/api/notifications/debug/redis_pool", { token: operatorToken() });
-      showPool(objectAt(answer, "data"));
-      setState("live", "every 2 s");
+      const status = await call("GET", "/api/status", { token: operatorToken() });
+      if (stringAt(objectAt(status, "redis"), "fault") !== undefined) {
+        setState("stale", "Redis does not answer");
+      } else {
+        showStatus(status);
+        setState("live", "every 2 s");
+      }
     } catch (error) {
       // A token no header can carry fails before it is sent: to ask again without another token is no use either.
       refused = !(error instanceof ApiError) || error.status === 401;
       if (refused) setState("locked", "locked");
-      else setState("stale", `no news: ${messageOf(error)}`);
+      else setState("stale", messageOf(error));
     } finally {
       asking = false;
     }
@@ -153,4 +121,5 @@ export function startPoolPanel(): void {
     void ask();
   });
   void ask();
+  return () => void ask();
 }

@@ -1,5 +1,6 @@
 import { call, messageOf } from "./api.js";
 import { byId, field, showResult } from "./dom.js";
+import { checkFields } from "./fields.js";
 
 const EXAMPLES: readonly (readonly [string, string])[] = [
   ["Your export is ready", "orders-2024.csv, 18 402 rows"],
@@ -34,6 +35,8 @@ export function createSendForm(user: string): void {
   }
 
   async function send(): Promise<void> {
+    showResult(result, "ok", "");
+    if (!checkFields(form)) return;
     const userId = field(form, "userId");
     button.disabled = true;
     try {

@@ -16,7 +16,7 @@ export interface StreamHandlers {
   readonly events: Readonly<Record<string, (data: unknown) => void>>;
   /** Something may have been missed while the session stayed open. */
   readonly gap: () => void;
-  /** A fault the server has told of; the stream may well go on. */
+  /** The server reports a fault of an open stream, which may go on. */
   readonly fault: (message: string) => void;
   /** The server has answered with something that is no stream; told once per outage of unknown reason, as EventSource hides the answer. */
   readonly refused: () => void;
@@ -25,8 +25,12 @@ export interface StreamHandlers {
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 30_000;
 
-/** The reasons whose names say little to somebody who only watches the page. */
+/** Why a stream ends, in words for a person. */
 const IN_WORDS: Readonly<Record<string, string>> = {
+  "client-gone": "the page was closed",
+  "peer-lost": "the browser could not be reached",
+  "write-error": "the browser could not be reached",
+  "subscribe-failed": "the server could not reach Redis",
   drain: "the server is restarting",
   shutdown: "the server is stopping",
   "redis-lost": "the server has lost Redis",
@@ -34,7 +38,7 @@ const IN_WORDS: Readonly<Record<string, string>> = {
   "slow-consumer": "this page was too slow to follow",
 };
 
-function readable(reason: string): string {
+export function readable(reason: string): string {
   return IN_WORDS[reason] ?? reason.replaceAll(/[_-]+/g, " ");
 }
 
@@ -48,8 +52,10 @@ export function openStream(url: string, handlers: StreamHandlers): void {
   let retryMs = FIRST_RETRY_MS;
   /** Why the server ends the stream: told before the connection drops, when the reason is no longer to be had. */
   let told: string | undefined;
+  let live = false;
 
   function lost(why = "connection lost"): void {
+    live = false;
     const reason = told ?? (navigator.onLine ? why : "this device is offline");
     handlers.connection({ state: "reconnecting", reason });
   }
@@ -64,6 +70,7 @@ export function openStream(url: string, handlers: StreamHandlers): void {
       if (sessionId === undefined) return;
       retryMs = FIRST_RETRY_MS;
       told = undefined;
+      live = true;
       handlers.connection({ state: "live", sessionId });
       handlers.connected(sessionId);
     });
@@ -85,7 +92,10 @@ export function openStream(url: string, handlers: StreamHandlers): void {
       // The server's own events named "error" have data; the transport's have none.
       if (event instanceof MessageEvent) {
         const fault = asObject(parse(event.data));
-        handlers.fault(stringAt(fault, "message") ?? stringAt(fault, "code") ?? "unknown fault");
+        const message = stringAt(fault, "message") ?? stringAt(fault, "code") ?? "unknown fault";
+        // A stream that cannot begin ends at once, and is tried again.
+        if (live) handlers.fault(message);
+        else told = message;
         return;
       }
       // EventSource reconnects by itself after a drop, but gives up for good after an answer that is no stream.

@@ -1,5 +1,6 @@
 import { messageOf } from "./api.js";
 import { byId, field, showResult } from "./dom.js";
+import { checkFields } from "./fields.js";
 import type { NewTask, Tasks } from "./tasks.js";
 
 const THREE = ["report", "import", "resize"];
@@ -20,6 +21,8 @@ export function createTaskForm(tasks: Tasks): void {
   }
 
   async function start(kinds: readonly string[]): Promise<void> {
+    showResult(result, "ok", "");
+    if (!checkFields(form)) return;
     const starts = await Promise.allSettled(kinds.map((kind) => tasks.start(newTask(kind))));
     const failed = starts.find((each) => each.status === "rejected");
     if (failed !== undefined) showResult(result, "error", messageOf(failed.reason));

@@ -1,5 +1,5 @@
-import { byId, setText } from "./dom.js";
-import { isFinal, type Task } from "./task-model.js";
+import { byId } from "./dom.js";
+import type { Task } from "./task-model.js";
 import { TaskRow, type TaskActions } from "./task-row.js";
 import type { TasksView } from "./tasks.js";
 
@@ -9,7 +9,6 @@ const TICK_MS = 250;
 export function createTaskList(actions: TaskActions): TasksView {
   const list = byId("task-list", HTMLUListElement);
   const empty = byId("tasks-empty", HTMLElement);
-  const summary = byId("tasks-summary", HTMLElement);
   const rows = new Map<string, TaskRow>();
   let ticking: ReturnType<typeof setTimeout> | undefined;
 
@@ -38,9 +37,7 @@ export function createTaskList(actions: TaskActions): TasksView {
       if (list.children[index] !== row.root) list.insertBefore(row.root, list.children[index] ?? null);
     }
     tick();
-    const open = newestFirst.filter((task) => !isFinal(task.status)).length;
     empty.hidden = newestFirst.length > 0;
-    setText(summary, newestFirst.length === 0 ? "" : open === 0 ? "All done" : `${open} in progress`);
   }
 
   return {

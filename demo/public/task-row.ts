@@ -1,4 +1,4 @@
-import { byId, el, icon, setText } from "./dom.js";
+import { byId, el, icon, setText, userText } from "./dom.js";
 import { OutputPane } from "./output-pane.js";
 import { isFinal, type Task } from "./task-model.js";
 import { attemptText, iconOf, nameOf, statusText } from "./task-names.js";
@@ -19,9 +19,9 @@ export class TaskRow {
     "aria-valuemin": "0",
     "aria-valuemax": "100",
   });
-  readonly #message = el("span", { class: "task-message", "data-testid": "task-message" });
+  readonly #message = el("bdi", { class: "task-message", "data-testid": "task-message" });
   readonly #attempt = el("span", { class: "task-attempt", "data-testid": "task-attempt" });
-  readonly #percent = el("span", { class: "task-percent" });
+  readonly #percent = el("span", { class: "task-percent number" });
   readonly #cancel: HTMLButtonElement;
   #task: Task;
   #announced: boolean;
@@ -52,7 +52,7 @@ export class TaskRow {
         el(
           "div",
           { class: "task-head" },
-          el("p", { class: "task-name" }, name),
+          el("p", { class: "task-name" }, userText(name)),
           el("code", { class: "task-id", title: task.id }, id),
           this.#chip,
           this.#cancel,

@@ -1,4 +1,4 @@
-import { byId, el, icon } from "./dom.js";
+import { byId, el, icon, userText } from "./dom.js";
 
 const SHOWN = 3;
 const STAYS_MS = 6_000;
@@ -18,8 +18,8 @@ export function toast(kind: "notification" | "fault", title: string, body: strin
     el(
       "div",
       { class: "toast-text" },
-      el("p", { class: "toast-title" }, title),
-      ...(body === "" ? [] : [el("p", { class: "toast-body" }, body)]),
+      el("p", { class: "toast-title" }, userText(title)),
+      ...(body === "" ? [] : [el("p", { class: "toast-body" }, userText(body))]),
     ),
     close,
   );

@@ -1,4 +1,4 @@
-import { byId, el, icon } from "./dom.js";
+import { byId, el, icon, userText } from "./dom.js";
 
 const PEOPLE = ["alice", "bob", "carol"];
 
@@ -28,7 +28,7 @@ function linkTo(user: string): HTMLAnchorElement {
 }
 
 export function showUser(user: string): void {
-  byId("user-name", HTMLElement).textContent = user;
+  byId("user-name", HTMLElement).replaceChildren(userText(user));
   byId("user-initial", HTMLElement).textContent = (Array.from(user)[0] ?? "?").toUpperCase();
   byId("user-links", HTMLElement).replaceChildren(
     ...PEOPLE.filter((person) => person !== user)

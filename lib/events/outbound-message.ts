@@ -1,5 +1,6 @@
 import { RedisSseError } from "../errors.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
+import { describe } from "../validate.js";
 import { fitsInEvent, maxFrameBytes } from "../text-splitter.js";
 import { assertField, encodeEvent, isReservedEvent, MAX_EVENT_NAME_BYTES } from "../sse/frame.js";
 
@@ -62,7 +63,7 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
 /** The two fields, each read once; what a getter throws is not passed on. */
 function readMessage(message: unknown): { event: unknown; data: unknown } {
   if (typeof message !== "object" || message === null) {
-    throw new RedisSseError("INVALID_EVENT", `expected a message { event?, data }, got ${typeof message}`);
+    throw new RedisSseError("INVALID_EVENT", `expected a message { event?, data }, got ${describe(message)}`);
   }
   let event: unknown;
   let data: unknown;

@@ -2,15 +2,18 @@ import { randomUUID } from "node:crypto";
 
 import type { Clock } from "../clock.js";
 import { RedisSseError, sanitize } from "../errors.js";
-import { createLog, printable } from "../log.js";
+import type { ServiceLog } from "../logger.js";
 import type { RedisClient } from "../redis/client.js";
 import { defineScript } from "../redis/script.js";
+import { assertOptions, readWholeNumber } from "../validate.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
 import { STORE_NOTIFICATION } from "./lua/generated.js";
 
 /** A notification to send. */
 export interface NewNotification {
-  /** Whose stream it goes to: channel `notifications:{userId}`. At most 128 characters, no control characters. */
+  /**
+   * Whose stream it goes to: channel `notifications:{userId}`. At most 498 bytes of UTF-8, no control
+   * characters. */
   readonly userId: string;
   /** The title. */
   readonly title: string;
@@ -36,20 +39,32 @@ export interface Notification {
   readonly createdAt: string;
 }
 
+/** Options of `NotificationService.list()`. */
+export interface ListNotificationsOptions {
+  /** The most notifications, 1 to 200. Default 50. */
+  readonly limit?: number | undefined;
+}
+
+/** Counts since the service was made. */
+export interface NotificationStatistics {
+  /** Entries that `list()` left out, because they hold no notification of their user. */
+  readonly unreadable: number;
+}
+
 export interface NotificationDependencies {
   readonly commands: () => RedisClient;
   /** Publishes text on a channel, and keeps it for streams that come back. */
   readonly publish: (channel: string, data: string) => Promise<unknown>;
   readonly keyPrefix: string;
   readonly clock: Clock;
+  readonly log: ServiceLog;
   /** The most bytes that a notification may take as JSON. */
   readonly maxBytes: number;
 }
 
-const log = createLog("notifications");
-
 /** What is kept for one user: the newest, for a month after the last. */
 const MAX_STORED = 200;
+const LIST_OPTIONS: ReadonlySet<string> = new Set<keyof ListNotificationsOptions>(["limit"]);
 const TTL_SECONDS = 30 * 24 * 3600;
 
 const store = defineScript("StoreNotification", STORE_NOTIFICATION, 1, Number);
@@ -57,6 +72,7 @@ const store = defineScript("StoreNotification", STORE_NOTIFICATION, 1, Number);
 /** Notifications for users: each is stored, and sent to the streams that its user has open. */
 export class NotificationService {
   readonly #deps: NotificationDependencies;
+  #unreadable = 0;
 
   /** Made by `createRedisSse()`. @hidden */
   constructor(deps: NotificationDependencies) {
@@ -66,7 +82,7 @@ export class NotificationService {
   /**
    * Stores a notification, publishes it as JSON on `notifications:{userId}`, and answers its id. Rejects
    * with `INVALID_NOTIFICATION` or `EVENT_TOO_LARGE`, or with a fault of Redis when it could not be stored.
-   * A fault in publishing is logged and no more: the notification is stored, and its caller is not to fail.
+   * A fault in publishing is written to `logger` only: the notification is stored.
    */
   async create(input: NewNotification): Promise<string> {
     const notification = this.#read(input);
@@ -89,23 +105,39 @@ export class NotificationService {
     try {
       await this.#deps.publish(channelOf(notification.userId), json);
     } catch (error) {
-      log("publish failed: %s: %s", printable(channelOf(notification.userId)), sanitize(error).message);
+      this.#deps.log.fault(
+        "notification",
+        "a notification was stored and could not be sent to open streams: %s",
+        sanitize(error).message,
+      );
     }
     return notification.id;
   }
 
-  /** A user's notifications, newest first, at most `limit` (1 to 200, default 50). */
-  async list(userId: string, { limit = 50 }: { limit?: number } = {}): Promise<readonly Notification[]> {
+  /**
+   * A user's notifications, newest first. Leaves out entries that another program has damaged, and counts them in
+   * `statistics`. Rejects with `INVALID_NOTIFICATION` for the user id, `ConfigError` for the options, or a fault of Redis.
+   */
+  async list(userId: string, options: ListNotificationsOptions = {}): Promise<readonly Notification[]> {
     assertUserId(userId);
-    if (!Number.isSafeInteger(limit) || limit < 1 || limit > MAX_STORED) {
-      throw invalid(`expected limit as a whole number from 1 to ${MAX_STORED}`);
-    }
+    assertOptions("list()", options, LIST_OPTIONS);
+    const { limit = 50 } = options;
+    readWholeNumber("limit", limit, 1, MAX_STORED);
+    let stored: readonly string[];
     try {
-      const stored = await this.#deps.commands().lrange(this.#keyOf(userId), 0, limit - 1);
-      return stored.map((json) => JSON.parse(json) as Notification);
+      stored = await this.#deps.commands().lrange(this.#keyOf(userId), 0, limit - 1);
     } catch (error) {
       throw sanitize(error);
     }
+    const notifications = stored.map((json) => parseNotification(json, userId));
+    const found = notifications.filter((each) => each !== null);
+    this.#unreadable += notifications.length - found.length;
+    return found;
+  }
+
+  /** What `list()` of this process has found. */
+  get statistics(): NotificationStatistics {
+    return { unreadable: this.#unreadable };
   }
 
   #read(input: NewNotification): Notification {
@@ -136,12 +168,33 @@ function channelOf(userId: string): string {
   return `notifications:${userId}`;
 }
 
+/** The name of the user's channel then has at most 512 bytes, the most that a channel name may have. */
+const MAX_USER_ID_BYTES = 498;
+
 function assertUserId(userId: unknown): asserts userId is string {
   // oxlint-disable-next-line no-control-regex -- control characters are what must not pass
-  if (typeof userId !== "string" || !/^[^\u0000-\u001f\u007f\p{Surrogate}]{1,128}$/u.test(userId)) {
-    throw invalid("expected userId as a string of 1 to 128 characters without control characters");
-  }
+  const isText = typeof userId === "string" && /^[^\u0000-\u001f\u007f\p{Surrogate}]+$/u.test(userId);
+  if (isText && !isLargerThan(userId, MAX_USER_ID_BYTES)) return;
+  throw invalid(
+    `expected userId as a string of 1 to ${MAX_USER_ID_BYTES} bytes of UTF-8 without control characters`,
+  );
 }
+
+/** `null` for text that is no notification of the user. */
+function parseNotification(json: string, userId: string): Notification | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const entry = value as Partial<Record<keyof Notification, unknown>>;
+  const hasTexts = TEXTS.every((name) => typeof entry[name] === "string");
+  return hasTexts && entry.userId === userId ? (value as Notification) : null;
+}
+
+const TEXTS = ["id", "userId", "title", "body", "createdAt"] as const;
 
 function invalid(message: string): RedisSseError {
   return new RedisSseError("INVALID_NOTIFICATION", message);

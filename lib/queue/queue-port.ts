@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.js";
+import type { ServiceLog } from "../logger.js";
 import type { QueueSettings } from "./queue-options.js";
 import type { QueueCounter } from "./queue-statistics.js";
 import type { QueueStore } from "./queue-store.js";
@@ -8,7 +9,6 @@ import { readTask } from "./scripts/read.js";
 import { reportTask, type ReportReply } from "./scripts/report.js";
 import { renewLeases, settleTasks } from "./scripts/settle.js";
 import { WorkerGroup } from "./worker/worker-group.js";
-import { createFaultPrinter } from "./worker/worker-faults.js";
 import type { TaskReport, WorkerPort } from "./worker/worker-port.js";
 
 export interface QueuePortOptions {
@@ -18,6 +18,7 @@ export interface QueuePortOptions {
   readonly schedules: Schedules;
   readonly counter: QueueCounter;
   readonly clock: Clock;
+  readonly log: ServiceLog;
   readonly subscribe: (channel: string, onMessage: (text: string | null) => void) => () => void;
   readonly maxBytes: number;
 }
@@ -26,7 +27,7 @@ const LOST = "its worker was lost";
 
 /** What the workers of a queue do with it, as scripts. */
 export function createWorkerPort(options: QueuePortOptions): WorkerPort {
-  const { name, store, settings, schedules, counter, clock, subscribe, maxBytes } = options;
+  const { name, store, settings, schedules, counter, clock, log, subscribe, maxBytes } = options;
   const { attempts, deadLetterTtlMs, rateLimit } = settings;
   const limit = [rateLimit?.max ?? "", rateLimit?.intervalMs ?? ""];
   const onWake: WorkerPort["onWake"] = (listener) =>
@@ -64,7 +65,7 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
     },
     count: (event) => counter.count(event),
     countFault: (code) => counter.countFault(code),
-    faultPrinter: createFaultPrinter(clock, name),
+    log,
   };
 }
 

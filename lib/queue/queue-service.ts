@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import type { Clock } from "../clock.js";
 import { ConfigError, RedisSseError } from "../errors.js";
+import type { ServiceLog } from "../logger.js";
 import { createLog } from "../log.js";
 import type { RedisClient } from "../redis/client.js";
 import { assertObject, assertOptions } from "../validate.js";
@@ -65,6 +66,7 @@ export interface QueueDependencies {
   readonly newEpoch: () => string;
   readonly keyPrefix: string;
   readonly clock: Clock;
+  readonly log: ServiceLog;
   /** The most bytes that a payload, a result or an event may take as JSON. */
   readonly maxBytes: number;
   /** The most events kept of a task. `null` if none are kept. */
@@ -116,15 +118,19 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     this.#maker = new TaskMaker(this.#settings, deps.maxBytes);
     this.#enqueuer = new EnqueueBatcher(this.#store);
     this.deadLetters = new DeadLetters(this.#store);
-    this.#schedules = new Schedules(this.#store, async (due, next, { kind, payload, options: given }) => {
-      // The schema was applied when the schedule was set.
-      const { extra } = readEnqueueOptions(given, this.#settings.resultTtlMs);
-      // Random: an id that can be guessed would let any client watch the task through an unguarded `taskStream()`.
-      const id = randomUUID();
-      const answer = await this.#enqueuer.fire(due, next, { id, kind, payload, extra });
-      if (answer?.status === "ok") this.#counter.count("enqueued");
-      return answer !== null;
-    });
+    this.#schedules = new Schedules(
+      this.#store,
+      deps.log,
+      async (due, next, { kind, payload, options: given }) => {
+        // The schema was applied when the schedule was set.
+        const { extra } = readEnqueueOptions(given, this.#settings.resultTtlMs);
+        // Random: an id that can be guessed would let any client watch the task through an unguarded `taskStream()`.
+        const id = randomUUID();
+        const answer = await this.#enqueuer.fire(due, next, { id, kind, payload, extra });
+        if (answer?.status === "ok") this.#counter.count("enqueued");
+        return answer !== null;
+      },
+    );
     this.#port = createWorkerPort({
       ...deps,
       name,

@@ -1,7 +1,7 @@
 import { Cron } from "croner";
 
 import { ConfigError, sanitize } from "../errors.js";
-import { createLog } from "../log.js";
+import type { ServiceLog } from "../logger.js";
 import { assertOptions, optionError, readWholeNumber } from "../validate.js";
 import { YEAR_MS } from "./enqueue-options.js";
 import type { QueueStore } from "./queue-store.js";
@@ -50,8 +50,6 @@ export interface StoredSchedule extends ScheduleTimes {
   readonly missed?: MissedTimes;
 }
 
-const log = createLog("queue");
-
 /** Schedules in one script. */
 const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
@@ -70,10 +68,12 @@ type Fire = (due: DueSchedule, next: number | null, schedule: StoredSchedule) =>
  */
 export class Schedules {
   readonly #store: QueueStore;
+  readonly #log: ServiceLog;
   readonly #fire: Fire;
 
-  constructor(store: QueueStore, fire: Fire) {
+  constructor(store: QueueStore, log: ServiceLog, fire: Fire) {
     this.#store = store;
+    this.#log = log;
     this.#fire = fire;
   }
 
@@ -125,7 +125,11 @@ export class Schedules {
   async fire({ name, due: first, content }: DueSchedule, now: number): Promise<void> {
     const stored = parse(content);
     if (stored === null) {
-      log("not a schedule of this version: %s", name);
+      this.#log.warnOnce(
+        `schedule ${name}`,
+        "schedule %s was written by another version, which alone can run it",
+        name,
+      );
       await this.#store.run(advanceSchedule, [name, first, Math.max(first, now) + 60_000]);
       return;
     }
@@ -144,7 +148,12 @@ export class Schedules {
       const fault = sanitize(error);
       if (fault.retryable || fault.code === "CLOSED") throw fault;
       // Its options are refused by now: the next time is another matter, and other schedules wait behind this one.
-      log("schedule %s: %s", schedule.name, fault.message);
+      this.#log.fault(
+        `schedule ${schedule.name}`,
+        "schedule %s has enqueued no task at its time: %s. It goes on with the next time.",
+        schedule.name,
+        fault.message,
+      );
       return this.#store.run(advanceSchedule, [schedule.name, schedule.due, next ?? ""]);
     }
   }

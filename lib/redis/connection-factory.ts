@@ -1,9 +1,10 @@
 import { Redis, type Cluster, type RedisOptions } from "ioredis";
 
-import { ConfigError, sanitize } from "../errors.js";
-import { createLog } from "../log.js";
+import { ConfigError } from "../errors.js";
+import { describe } from "../validate.js";
 import type { ConnectionOptions, ConnectionRole, RedisClient } from "./client.js";
 import { connectToCluster } from "./cluster.js";
+import type { ConnectionMonitor } from "./connection-monitor.js";
 import { connectionName } from "./connection-name.js";
 
 /** What an app may give as `redis`: its own client, ioredis options, or a URL. */
@@ -11,8 +12,6 @@ export type RedisSource = Redis | Cluster | RedisOptions | string;
 
 /** Makes a new connection for a role; nothing is sent before its first command or `connect()`. */
 export type ConnectionFactory = (role: ConnectionRole) => RedisClient;
-
-const log = createLog("pool");
 
 const CONNECT_TIMEOUT_MS = 5_000;
 /** A written command whose answer takes longer means a dead link; ioredis arms it with each write. */
@@ -26,56 +25,120 @@ const BACKOFF_JITTER_MS = 500;
 export function createConnectionFactory(
   source: RedisSource | undefined,
   instance: string,
+  monitor: Pick<ConnectionMonitor, "watch">,
 ): ConnectionFactory {
-  const connect = connector(source === undefined ? defaultUrl() : source);
+  const connect = source === undefined ? connectorOfEnvironment() : connector(source);
   return (role) => {
     const client = connect(role, { ...optionsFor(role), connectionName: connectionName(role, instance) });
-    // An `error` without a listener is printed by ioredis as it is; ours says a code and no secret.
-    client.on("error", (error: unknown) => log("%s connection: %s", role, sanitize(error).message));
+    // ioredis prints an `error` without a listener as it is, with its secrets.
+    monitor.watch(role, client);
     return client;
   };
 }
 
-function defaultUrl(): string {
-  return process.env["REDIS_URL"] || "redis://127.0.0.1:6379";
+function connectorOfEnvironment(): Connector {
+  const url = process.env["REDIS_URL"];
+  return url ? connector(url, "the environment variable REDIS_URL") : connector("redis://127.0.0.1:6379");
 }
 
-function connector(source: RedisSource): (role: ConnectionRole, options: ConnectionOptions) => RedisClient {
+type Connector = (role: ConnectionRole, options: ConnectionOptions) => RedisClient;
+
+function connector(source: RedisSource, name = "redis"): Connector {
   if (typeof source === "string") {
-    assertUrl(source);
+    assertUrl(source, name);
     // Options in a URL would win over ours; those of a client that is duplicated do not.
     return connector(new Redis(source, { lazyConnect: true }));
   }
   if (typeof source !== "object" || source === null) {
-    throw new ConfigError(`expected redis as an ioredis client, its options or a URL, got ${typeof source}`);
+    throw new ConfigError(
+      `expected redis as an ioredis client, its options or a URL, got ${describe(source)}`,
+    );
   }
   if ("url" in source) {
     // Other clients take it so; ioredis would ignore it, and connect to localhost.
     throw new ConfigError("expected redis as a URL itself, not as an object with a url");
   }
+  if (isForeignClient(source)) {
+    throw new ConfigError("expected redis as a client of ioredis, got a client of another package");
+  }
   if (isCluster(source)) return connectToCluster(source);
   if (isClient(source)) return (_role, options) => source.duplicate(options);
+  assertRedisOptions(source);
   return (_role, options) => new Redis({ ...source, ...options });
 }
 
 const isCluster = (source: object): source is Cluster => "isCluster" in source && source.isCluster === true;
-const isClient = (source: object): source is Redis =>
-  "duplicate" in source && typeof source.duplicate === "function";
+const isClient = (source: object): source is Redis => hasFunction(source, "duplicate");
+/** A client of node-redis, of any version. */
+const isForeignClient = (source: object): boolean =>
+  !hasFunction(source, "defineCommand") &&
+  (hasFunction(source, "sendCommand") || hasFunction(source, "send_command"));
+
+function hasFunction(source: object, name: string): boolean {
+  return typeof (source as Readonly<Record<string, unknown>>)[name] === "function";
+}
+
+/** Options of ioredis that have no default. */
+const WITHOUT_DEFAULT = [
+  "path",
+  "tls",
+  "commandTimeout",
+  "socketTimeout",
+  "sentinelUsername",
+  "sentinelPassword",
+  "sentinelTLS",
+  "sentinelCommandTimeout",
+  "preferredSlaves",
+  "scripts",
+  "monitor",
+  "Connector",
+];
+
+/** ioredis ignores names that it does not know, and would connect to localhost. */
+function assertRedisOptions(source: object): void {
+  const names = Object.keys(source);
+  const known = new Set([...Object.keys(new Redis({ lazyConnect: true }).options), ...WITHOUT_DEFAULT]);
+  if (names.length > 0 && !names.some((name) => known.has(name))) {
+    throw new ConfigError(
+      "expected redis as an ioredis client, its options (host, port, ...) or a URL, got an object with no option of ioredis",
+    );
+  }
+  const { port, db } = source as Readonly<Record<string, unknown>>;
+  if (!isNumberUpTo(port, 65_535)) throw new ConfigError(`expected redis.port as a number from 0 to 65535`);
+  if (!isNumberUpTo(db, MAX_DB))
+    throw new ConfigError("expected redis.db as the number of a database, such as 0");
+}
+
+const MAX_DB = 2 ** 31 - 1;
+
+/** Also as text, as ioredis takes it from the environment. */
+function isNumberUpTo(value: unknown, max: number): boolean {
+  if (value === undefined || value === null) return true;
+  if (typeof value !== "number" && typeof value !== "string") return false;
+  return /^\d{1,10}$/.test(String(value)) && Number(value) <= max;
+}
 
 /** Node's own error for a malformed URL has the URL, and with it the password, in `input`. */
-function assertUrl(source: string): void {
+function assertUrl(source: string, name: string): void {
   if (source.startsWith("/")) return; // a Unix socket
   let protocol: string;
+  let database: string;
   try {
     // Decoding finds the stray percent signs that ioredis would throw at later, with the text in hand.
     const url = new URL(source);
     decodeURIComponent(`${url.username}${url.password}`);
     protocol = url.protocol;
+    database = url.searchParams.get("db") ?? url.pathname.replaceAll("/", "");
   } catch {
-    throw new ConfigError("expected redis as a valid URL, redis[s]://[[user]:password@]host[:port][/db]");
+    throw new ConfigError(`expected ${name} as a valid URL, redis[s]://[[user]:password@]host[:port][/db]`);
   }
   if (protocol !== "redis:" && protocol !== "rediss:") {
-    throw new ConfigError("expected redis as a URL that begins with redis:// or rediss://");
+    throw new ConfigError(`expected ${name} as a URL that begins with redis:// or rediss://`);
+  }
+  if (database !== "" && !isNumberUpTo(database, MAX_DB)) {
+    throw new ConfigError(
+      `expected the path of ${name} as the number of a database, such as redis://host:6379/0`,
+    );
   }
 }
 

@@ -1,7 +1,8 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { ConfigError, oneNodeError, RedisSseError, sanitize } from "../errors.js";
-import { createLog, printable } from "../log.js";
+import type { ServiceLog } from "../logger.js";
+import { warnOfEviction } from "./eviction.js";
 import { readWholeNumber } from "../validate.js";
 import {
   destroyClient,
@@ -74,8 +75,6 @@ export interface ConnectionCensus {
   readonly ready: number;
 }
 
-const log = createLog("pool");
-
 const QUIT_TIMEOUT_MS = 1_000;
 
 const incrementWithTtl = defineScript("IncrementWithTtl", INCREMENT_WITH_TTL, 1, Number);
@@ -89,6 +88,7 @@ export class ConnectionPool {
   readonly #connect: ConnectionFactory;
   readonly #options: PoolOptions;
   readonly #clock: Clock;
+  readonly #log: ServiceLog;
   readonly #permits: Semaphore;
   readonly #leases = new Set<Lease>();
   /** Leases that are being waited for. */
@@ -101,10 +101,11 @@ export class ConnectionPool {
   #stopPinging: () => void = () => {};
   #closed: Promise<void> | null = null;
 
-  constructor(connect: ConnectionFactory, options: PoolOptions, clock: Clock) {
+  constructor(connect: ConnectionFactory, options: PoolOptions, clock: Clock, serviceLog: ServiceLog) {
     this.#connect = connect;
     this.#options = options;
     this.#clock = clock;
+    this.#log = serviceLog;
     this.#permits = new Semaphore(options.maxConnections, options.maxWaiting, clock);
   }
 
@@ -122,6 +123,7 @@ export class ConnectionPool {
   #connectCommands(): RedisClient {
     const client = this.#connect("command");
     client.on("ready", () => {
+      void warnOfEviction(client, this.#log);
       void isOneNodeOfMany(client).then((isMisfit) => (this.#misfit = isMisfit ? oneNodeError() : null));
     });
     // A link that is dead but looks open is noticed as soon as that of the subscriber: what was missed is read over this one.
@@ -179,7 +181,13 @@ export class ConnectionPool {
       // A subscribed connection that is never written to would not notice that its link is dead.
       const stopPinging = startPinging(client, this.#clock, this.#options.pingMs);
       const cancelAlarm = this.#clock.schedule(
-        () => log("lease of %s is overdue: held for %d ms", printable(holder), this.#options.leaseAlarmMs),
+        () =>
+          this.#log.fault(
+            "lease",
+            "the lease of %s is overdue: held for %s ms",
+            holder,
+            this.#options.leaseAlarmMs,
+          ),
         this.#options.leaseAlarmMs,
       );
       lease = new Lease(holder, since, client, (released) => {
@@ -274,7 +282,7 @@ export class ConnectionPool {
   async #close(): Promise<void> {
     for (const request of this.#requests) request.abort();
     for (const lease of this.#leases) {
-      log("lease of %s was still held at close", printable(lease.holder));
+      this.#log.warn("the lease of %s was still held when the service was closed", lease.holder);
       lease.release();
     }
     this.#stopPinging();

@@ -8,6 +8,8 @@ import type { LogPage, LogState, Tail } from "./history-port.js";
 /*
  * Decides which gaps of a log a client is told: when its stream starts (`decideStart`, `confirmStart`, `limitStart`), and for
  * each page that is read later (`judgePage`). The functions only decide: they read nothing, write nothing and change nothing.
+ * Two decisions stay where they are applied, in `catch-up.ts`: how far to go back in a log that has lost events, and a loss that the
+ * stamps of two events in a row show.
  * Other files decide the gaps that are not about a log: `events/gap.ts` lists all reasons with their files.
  */
 

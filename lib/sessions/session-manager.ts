@@ -4,7 +4,7 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
-import { createLog, printable } from "../log.js";
+import type { ServiceLog } from "../logger.js";
 import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
@@ -56,6 +56,7 @@ export interface StreamsSettings {
 export interface SessionManagerOptions {
   readonly settings: StreamsSettings;
   readonly clock: Clock;
+  readonly log: ServiceLog;
   readonly history: HistoryPort;
   /** Makes the connection that all streams share; called once, with the first of them. */
   readonly connect: (handlers: HubHandlers) => HubConnection;
@@ -67,7 +68,6 @@ export interface SessionManagerOptions {
   readonly readTcpTable: ReadTcpTable | null;
 }
 
-const log = createLog("service");
 const gapTold = diagnosticChannel("redis-sse:gap");
 
 /** How long a channel that nobody listens to stays subscribed: a page that is reloaded comes back to it. */
@@ -209,7 +209,7 @@ export class SessionManager {
     const { clock } = this.#options;
     const late = new AbortController();
     this.refuse();
-    log("draining %d sessions over %d ms", this.#registry.size, spreadMs);
+    this.#options.log.info("draining: %s streams end within %s ms", this.#registry.size, spreadMs);
     const closing = this.#registry.closeAll("drain", clock, spreadMs, late.signal);
     // Who has not read its goodbye by then is dropped at the deadline of its own teardown.
     await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
@@ -238,14 +238,20 @@ export class SessionManager {
         for (const event of events) onMessage(event.data);
       },
       interrupted: () => onMessage(null),
-      refused: (_, fault) => log("no subscription for a worker: %s", fault.message),
+      refused: (_, fault) => this.#warnOfSubscription(fault),
     };
     // What was published before the acknowledgement went unheard.
     this.#hub.join(channel, member).then(
       () => onMessage(null),
-      (error: unknown) => log("subscribe: %s", sanitize(error).message),
+      (error: unknown) => this.#warnOfSubscription(sanitize(error)),
     );
     return () => this.#hub.leave(channel, member);
+  }
+
+  #warnOfSubscription({ code, message }: RedisSseError): void {
+    if (code === "CLOSED" || code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
+    const text = "workers are not told of new tasks, and find them later, by polling: %s";
+    this.#options.log.fault("wake", text, message);
   }
 
   get hubStatistics(): HubStatistics {
@@ -322,7 +328,7 @@ export class SessionManager {
       const event = readInboundEvent(channel, message, settings.limits.maxEventBytes);
       if (event === null) {
         this.#dropped++;
-        log("dropped a malformed message on %s", printable(channel));
+        this.#options.log.debug("dropped a malformed message on %s", channel);
       }
       return event;
     };

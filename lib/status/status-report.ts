@@ -2,6 +2,7 @@ import type { DriftReport } from "./connection-audit.js";
 import type { NodeStatus, ServerInfo } from "./nodes.js";
 import type { GapReason } from "../events/gap.js";
 import type { RuleName } from "../sync-callback.js";
+import type { NotificationStatistics } from "../notifications/notification-service.js";
 import type { RegistryStatistics } from "../sessions/session-registry.js";
 import type { HubStatistics } from "../subscriptions/subscription-hub.js";
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
@@ -73,6 +74,8 @@ export interface StatusReport {
   readonly channels: readonly string[];
   /** The queues that this process has used. */
   readonly queues: readonly QueueStatus[];
+  /** What `notifications.list()` of this process has left out. */
+  readonly notifications: NotificationStatistics;
   /** All Redis servers together. */
   readonly redis: ServerInfo;
   /** The server, or each node of a cluster; empty where none is known. */

@@ -23,7 +23,7 @@ export const FLAGS: string[] = [
 export class DemoBrowser {
   readonly demo: DemoProcess;
   readonly context: BrowserContext;
-  /** What the pages wrote to their consoles as errors. */
+  /** The errors and warnings that the pages wrote to their consoles. */
   #complaints: string[] = [];
   readonly #profile: string;
 
@@ -33,11 +33,12 @@ export class DemoBrowser {
     this.#profile = profile;
   }
 
-  static async start(executablePath: string): Promise<DemoBrowser> {
+  /** A demo with a private Redis, or the given demo. */
+  static async start(executablePath: string, given?: DemoProcess): Promise<DemoBrowser> {
     const profile = await mkdtemp(join(tmpdir(), "redis-sse-browser-"));
     const server = await locate("redis");
-    const demo = await (server === null ? startDemo({}) : startDemoWith(server));
-    const viewport = { width: 1280, height: 900 };
+    const demo = given ?? (await (server === null ? startDemo({}) : startDemoWith(server)));
+    const viewport = { width: 1280, height: 800 };
     const context = await chromium.launchPersistentContext(profile, {
       executablePath,
       args: FLAGS,
@@ -49,7 +50,9 @@ export class DemoBrowser {
   async openAs(user: string): Promise<Page> {
     const page = await this.context.newPage();
     page.on("pageerror", (error) => this.#complaints.push(error.message));
-    page.on("console", (message) => message.type() === "error" && this.#complaints.push(message.text()));
+    page.on("console", (message) => {
+      if (/error|warning/.test(message.type())) this.#complaints.push(message.text());
+    });
     await page.goto(`${this.demo.url}/?user=${user}`);
     await page.locator("[data-testid=connection-state][data-state=live]").waitFor();
     return page;

@@ -5,8 +5,8 @@ import type { Redis } from "ioredis";
 import { stub } from "sinon";
 
 import { RedisSseError, type Notification, type RedisSse } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
 import {
-  captureLog,
   circular,
   expectFault,
   faultOf,
@@ -122,7 +122,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
     for (const [what, fields, code] of [
       ["an empty user id", { userId: "" }, "INVALID_NOTIFICATION"],
       ["a user id that is a number", { userId: 7 }, "INVALID_NOTIFICATION"],
-      ["a user id that is too long", { userId: "u".repeat(129) }, "INVALID_NOTIFICATION"],
+      ["a user id that is too long", { userId: "é".repeat(250) }, "INVALID_NOTIFICATION"],
       ["a user id with a line break", { userId: "a\nb" }, "INVALID_NOTIFICATION"],
       ["a user id with DEL", { userId: "a\u007f" }, "INVALID_NOTIFICATION"],
       // In UTF-8 it would be U+FFFD: the inbox and the channel of somebody else.
@@ -146,17 +146,36 @@ export function describeNotifications(name: string, makeService: MakeService): v
       });
     }
 
-    it("are INVALID_NOTIFICATION if they are no objects, or listed by a user id or to a limit that cannot be", async () => {
+    it("are refused if they are no objects, or listed by a user id or with options that cannot be", async () => {
       const { notifications } = sse;
       for (const given of [undefined, null, "text"])
         expectFault(await faultOf(notifications.create(given as never)), "INVALID_NOTIFICATION");
       for (const given of ["", "a\r", 7, ["a"], null])
         expectFault(await faultOf(notifications.list(given as string)), "INVALID_NOTIFICATION");
       for (const limit of [0, 201, 1.5, NaN, "10", null])
-        expectFault(
-          await faultOf(notifications.list(userId, { limit: limit as never })),
-          "INVALID_NOTIFICATION",
-        );
+        expectFault(await faultOf(notifications.list(userId, { limit: limit as never })), "CONFIG");
+      for (const options of [null, 5, { count: 5 }])
+        expectFault(await faultOf(notifications.list(userId, options as never)), "CONFIG");
+    });
+
+    it("reach a user whose id is as long as it may be", async () => {
+      const long = `${"😀".repeat(124)}é`;
+      expect(Buffer.byteLength(long)).to.equal(498);
+      const stop = await listen(sse, `notifications:${long}`);
+      await sse.notifications.create({ userId: long, title: "hello" });
+      await eventually(() => expect(stop.messages).to.have.length(1));
+      await stop.stop();
+      expect(sse.check({ method: "GET" }, `notifications:${long}`)).to.equal(null);
+    });
+
+    it("that another program has damaged are left out, and counted", async () => {
+      const id = await create();
+      const damaged = ["no json", "7", "null", "{}", JSON.stringify({ id, userId: "other", title: "" })];
+      await raw.lpush(`sse:inbox:${userId}`, ...damaged);
+      expect((await sse.notifications.list(userId)).map((each) => each.id)).to.deep.equal([id]);
+      expect((await sse.status({ drift: false })).notifications).to.deep.equal({
+        unreadable: damaged.length,
+      });
     });
 
     it("that cannot be sent are stored, their caller has the id, and the log has no secret", async () => {
@@ -168,18 +187,18 @@ export function describeNotifications(name: string, makeService: MakeService): v
         sse.pool.commands as Redis & { redisSsePublish: () => Promise<unknown> },
         "redisSsePublish",
       ).rejects(secret);
-      const log = captureLog("redis-sse:notifications");
+      const warn = stub(console, "warn");
       let id: string;
       try {
         id = await create();
       } finally {
-        log.restore();
+        warn.restore();
         publish.restore();
       }
       expect((await sse.notifications.list(userId)).map((stored) => stored.id)).to.deep.equal([id]);
-      expect(log.lines).to.have.length(1);
-      expect(log.lines[0]).to.include("publish failed").and.to.include(`notifications:${userId}`);
-      expect(log.lines[0]).to.not.match(/hunter2|db\.internal|AUTH/);
+      expect(warn.args).to.have.length(1);
+      expect(warn.args[0]![0]).to.include("could not be sent to open streams");
+      expect(warn.args[0]![0]).to.not.match(/hunter2|db\.internal/);
       await heard.sync();
       expect(heard.messages).to.deep.equal([]);
     });

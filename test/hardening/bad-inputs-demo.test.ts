@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { request, type IncomingMessage } from "node:http";
+import { text } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
 
 import { expect } from "chai";
@@ -32,6 +35,17 @@ describe("bad requests to the demo", () => {
     });
   }
 
+  /** As `post()`, with headers that `fetch` sets by itself. */
+  async function sendRaw(path: string, body: string, headers: Record<string, string>): Promise<Response> {
+    const sent = request(demo.url + path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", ...headers },
+    }).end(body);
+    const [answer] = (await once(sent, "response")) as [IncomingMessage];
+    const given = answer.headers as Record<string, string>;
+    return new Response(await text(answer), { status: answer.statusCode!, headers: given });
+  }
+
   const valid = { userId: "ann", title: "secret", body: "b" };
   const nested = "[".repeat(4_900) + "]".repeat(4_900);
   const packed = new Uint8Array(gzipSync(JSON.stringify({ ...valid, body: "x".repeat(10_000_000) })));
@@ -46,6 +60,29 @@ describe("bad requests to the demo", () => {
     it(`${what} as a notification or a task is ${status} ${code}, and is not repeated`, async () => {
       for (const path of ["/api/notifications", "/api/tasks"])
         await expectRefusal(await post(path, body, headers), status, code, "secret");
+    });
+  }
+
+  const SITES: readonly (readonly [string, boolean, Record<string, string>])[] = [
+    ["a page of another site", false, { "Sec-Fetch-Site": "cross-site" }],
+    [
+      "a page of another site that claims the right origin",
+      false,
+      { "Sec-Fetch-Site": "cross-site", Origin: "SELF" },
+    ],
+    ["a page on another port", false, { "Sec-Fetch-Site": "same-site" }],
+    ["a page of another origin, without Sec-Fetch-Site", false, { Origin: "http://secret.example" }],
+    ["a page without an origin", false, { Origin: "null" }],
+    ["the demo's page", true, { "Sec-Fetch-Site": "same-origin", Origin: "SELF" }],
+    ["the demo's page, without Sec-Fetch-Site", true, { Origin: "SELF" }],
+    ["a program", true, {}],
+  ];
+  for (const [sender, isLetIn, headers] of SITES) {
+    it(`a request of ${sender} is ${isLetIn ? "answered" : "403 CROSS_SITE"}`, async () => {
+      const own = { ...headers, ...(headers["Origin"] === "SELF" && { Origin: demo.url }) };
+      const answer = await sendRaw("/api/notifications", JSON.stringify({ ...valid, title: "t" }), own);
+      if (isLetIn) expect(answer.status).to.equal(201);
+      else await expectRefusal(answer, 403, "CROSS_SITE", "secret");
     });
   }
 

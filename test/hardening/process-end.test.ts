@@ -308,7 +308,8 @@ class App {
     await this.#exited;
     clearTimeout(timer);
     const { exitCode, signalCode } = this.#child;
-    return { exitCode, signal: signalCode, output: this.#output };
+    // What the service logs of Redis is another matter.
+    return { exitCode, signal: signalCode, output: this.#output.replace(/^redis-sse: .*\n/gm, "") };
   }
 
   async kill(): Promise<void> {

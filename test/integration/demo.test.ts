@@ -236,6 +236,29 @@ describeDemo(
   /^a private redis-server on port \d+$/,
 );
 
+describe("the demo's address", () => {
+  // Linux answers at every 127.x.x.x.
+  const OTHER_ADDRESS = "127.0.0.2";
+
+  async function isReachable(env: Record<string, string>): Promise<boolean> {
+    const demo = await startDemo({ PATH: `${dirname(process.execPath)}/nowhere`, ...env });
+    try {
+      return await fetch(`http://${OTHER_ADDRESS}:${new URL(demo.url).port}/healthz`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    } finally {
+      await demo.stop();
+    }
+  }
+
+  it("is this computer's own, unless HOST names another", async function () {
+    if (process.platform !== "linux") this.skip();
+    expect(await isReachable({})).to.equal(false);
+    expect(await isReachable({ HOST: "0.0.0.0" })).to.equal(true);
+  });
+});
+
 let server: RedisServer | null = null;
 
 describeDemo(

@@ -14,6 +14,7 @@ describe("the first example of the README, in an empty project", function () {
   let redis: RedisServer;
   let project: Project | undefined;
   let app: ChildProcess | undefined;
+  let appUrl: string;
 
   before(async function () {
     redis = await RedisServer.start(await need("redis", this));
@@ -33,7 +34,7 @@ describe("the first example of the README, in an empty project", function () {
       env: { ...process.env, REDIS_URL: redis.url, PORT: String(port) },
       stdio: "inherit",
     });
-    const url = `http://127.0.0.1:${port}`;
+    const url = (appUrl = `http://127.0.0.1:${port}`);
     const stream = await eventually(() => openStream(`${url}/events?user=ann`), 20_000);
     await stream.next(({ event }) => event === "connected");
     await fetch(`${url}/greet/ann`, { method: "POST" });
@@ -49,6 +50,15 @@ describe("the first example of the README, in an empty project", function () {
     expect(code).to.include('require("redis-sse/express")');
     await project.write("app.js", code);
     await expectEvents("app.js");
+    await redis.kill();
+    try {
+      for (let call = 0; call < 2; call++) {
+        const answer = await fetch(`${appUrl}/greet/ann`, { method: "POST" });
+        expect(answer.status, "while Redis is down").to.equal(500);
+      }
+    } finally {
+      await redis.boot();
+    }
   });
 
   it("compiles and runs on Express 5, in strict TypeScript", async () => {

@@ -14,7 +14,13 @@ export const errorsDoc: string = fileURLToPath(new URL("../../../docs/errors.md"
 export function renderErrors(): Promise<string> {
   const rows: Readonly<Record<string, readonly string[]>> = {
     code: Object.entries(errorCatalogue).map(([code, { meaning, action, status, retryable }]) =>
-      row(`\`${code}\``, meaning, action, status === undefined ? "" : String(status), retryable ? "yes" : ""),
+      row(
+        `\`${code}\``,
+        meaning,
+        action,
+        status === undefined ? "" : String(status),
+        code === "REDIS_REFUSED" ? "see above" : retryable ? "yes" : "",
+      ),
     ),
     reason: Object.entries(closeReasonCatalogue).map(([reason, { meaning, told, reconnect }]) =>
       row(`\`${reason}\``, meaning, told ? "yes" : "no", reconnect ? "yes" : "no"),

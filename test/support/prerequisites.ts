@@ -12,9 +12,17 @@ const TOOLS = {
   redis: { programs: ["redis-server", "valkey-server"], package: "redis-server" },
   chromium: { programs: ["chromium", "chromium-browser", "google-chrome"], package: "chromium" },
   ip: { programs: ["ip"], package: "iproute2" },
+  nginx: { programs: ["nginx"], package: "nginx-light" },
+  haproxy: { programs: ["haproxy"], package: "haproxy" },
+  caddy: { programs: ["caddy"], package: "caddy" },
+  apache2: { programs: ["apache2"], package: "apache2" },
+  openssl: { programs: ["openssl"], package: "openssl" },
 } as const;
 
 type Tool = keyof typeof TOOLS;
+
+/** Their packages start a service, unless `.ci/run` installs them. */
+const NEVER_INSTALLED: ReadonlySet<Tool> = new Set(["nginx", "haproxy", "caddy", "apache2"]);
 
 const found = new Map<Tool, Promise<string | null>>();
 
@@ -48,7 +56,7 @@ export function adviceFor(tool: Tool): string {
 
 async function findOrInstall(tool: Tool): Promise<string | null> {
   const program = await find(tool);
-  if (program !== null || process.getuid?.() !== 0) return program;
+  if (program !== null || process.getuid?.() !== 0 || NEVER_INSTALLED.has(tool)) return program;
   try {
     // One process at a time: tests run in several.
     const install = `apt-get update -qq && apt-get install -y -qq --no-install-recommends ${TOOLS[tool].package}`;
@@ -76,7 +84,7 @@ export async function find(tool: Tool): Promise<string | null> {
     return program;
   }
   for (const name of TOOLS[tool].programs) {
-    for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
+    for (const folder of [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin"]) {
       const program = join(folder, name);
       try {
         await access(program, constants.X_OK);

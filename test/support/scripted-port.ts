@@ -1,4 +1,3 @@
-import type { RedisSseError } from "../../lib/errors.js";
 import type { ErrorCode } from "../../lib/error-catalogue.js";
 import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../lib/queue/queue-options.js";
 import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
@@ -8,8 +7,9 @@ import type { TaskLease } from "../../lib/queue/worker/task-lease.js";
 import { parseTask } from "../../lib/queue/task.js";
 import type { QueueEvent, TaskOutcome, TaskReport, WorkerPort } from "../../lib/queue/worker/worker-port.js";
 import { WorkerGroup } from "../../lib/queue/worker/worker-group.js";
-import { FaultTeller } from "../../lib/queue/worker/worker-faults.js";
+import type { ServiceLog } from "../../lib/logger.js";
 import { FakeClock } from "./fake-clock.js";
+import { recordingLog } from "./recording-logger.js";
 
 export const NOTHING: ClaimReply = { waitMs: 1e9, now: 0, schedules: [], tasks: [] };
 
@@ -66,9 +66,10 @@ export class ScriptedPort implements WorkerPort {
   readonly counted: QueueEvent[] = [];
   readonly group: WorkerGroup = new WorkerGroup(this.clock, (listener) => this.onWake(listener));
   readonly faults: ErrorCode[] = [];
-  /** What was printed by workers without `onFault`. */
-  readonly printed: RedisSseError[] = [];
-  readonly faultPrinter: FaultTeller = new FaultTeller(this.clock, (fault) => void this.printed.push(fault));
+  readonly #recorded = recordingLog(this.clock);
+  readonly log: ServiceLog = this.#recorded.log;
+  /** What was written to the service's log. */
+  readonly lines: readonly string[] = this.#recorded.lines;
   renewed = 0;
   onRenew: () => Promise<RenewReply> = () => Promise.resolve("held");
   onReadError: () => Promise<string> = () => Promise.resolve("");

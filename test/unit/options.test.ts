@@ -3,6 +3,7 @@ import { inspect } from "node:util";
 import { expect } from "chai";
 
 import { systemClock } from "../../lib/clock.js";
+import { readLogger } from "../../lib/logger.js";
 import { ConfigError } from "../../lib/errors.js";
 import { createRedisSse, type Clock, type RedisSseOptions } from "../../lib/index.js";
 import { readOptions, type Settings } from "../../lib/options.js";
@@ -31,6 +32,7 @@ const DEFAULTS = {
     subscribeTimeoutMs: 5_000,
     closeTimeoutMs: 2_000,
   },
+  logger: readLogger(undefined),
   clock: systemClock,
 };
 

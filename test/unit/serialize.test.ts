@@ -1,6 +1,73 @@
 import { expect } from "chai";
 
-import { isLargerThan } from "../../lib/serialize.js";
+import { RedisSseError } from "../../lib/errors.js";
+import { encodeJson, isLargerThan } from "../../lib/serialize.js";
+
+describe("encodeJson()", () => {
+  it("answers the JSON of what has one", () => {
+    for (const value of [null, 0, "", "text", [1], { a: [null] }, new Date(0)]) {
+      expect(encodeJson(value, "data")).to.equal(JSON.stringify(value));
+    }
+  });
+
+  const self: Record<string, unknown> = { name: "x" };
+  self["self"] = self;
+  const unserializable: readonly (readonly [says: string, value: unknown, expected: string])[] = [
+    ["undefined", undefined, "a undefined"],
+    ["a function", () => {}, "a function"],
+    ["a BigInt", 1n, "data: a BigInt"],
+    ["NaN", NaN, "NaN"],
+    ["Infinity", Infinity, "Infinity"],
+    ["a Map", new Map(), "a Map"],
+    ["a Set", new Set(), "a Set"],
+    ["a Buffer", Buffer.from("x"), "bytes"],
+    ["an ArrayBuffer", new ArrayBuffer(1), "bytes"],
+    ["a promise", Promise.resolve(1), "a promise"],
+    ["a circle", { user: self }, "data.user.self: circular"],
+    ["a nested BigInt", { list: [1, { "a b": 1n }] }, "data.list[1][a b]: a BigInt"],
+    ["a BigInt in a toJSON()", { at: { toJSON: () => 1n } }, "data.at.toJSON(): a BigInt"],
+    [
+      "a toJSON() that throws",
+      {
+        toJSON: () => {
+          throw new Error("secret");
+        },
+      },
+      "data: a getter or toJSON() that threw",
+    ],
+    [
+      "a getter that throws",
+      {
+        a: {
+          get b() {
+            throw new Error("secret");
+          },
+        },
+      },
+      "data.a: a getter or toJSON() that threw",
+    ],
+    ["a key that would forge a line", { "\n": 1n }, 'data["\\n"]: a BigInt'],
+  ];
+  for (const [says, value, expected] of unserializable) {
+    it(`refuses ${says}, and says where it is`, () => {
+      expect(() => encodeJson(value, "data"))
+        .to.throw(RedisSseError, `expected data that JSON can express, got ${expected}`)
+        .with.property("code", "UNSERIALIZABLE");
+    });
+  }
+
+  it("does not search endlessly", () => {
+    const wide = Array.from({ length: 100_000 }, () => ({}));
+    expect(() => encodeJson([wide, 1n], "data")).to.throw(RedisSseError, "data: too large or too deep");
+    let deep: unknown = 1n;
+    for (let depth = 0; depth < 1_000; depth++) deep = [deep];
+    expect(() => encodeJson(deep, "data")).to.throw(RedisSseError, "data: too large or too deep");
+  });
+
+  it("leaves a nested Map and NaN to JSON, as it leaves other objects", () => {
+    expect(encodeJson({ map: new Map(), number: NaN }, "data")).to.equal('{"map":{},"number":null}');
+  });
+});
 
 describe("isLargerThan()", () => {
   it("counts the bytes of UTF-8", () => {

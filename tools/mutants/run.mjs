@@ -4,10 +4,19 @@
 //   npm run mutants -- sessions              those of test/mutants/sessions.json
 //   npm run mutants -- sessions "twice"      those whose name contains the text
 //
-// A mutant: { name, file, find, replace, suites }. `find` is a text that the file contains exactly once. `suites` are globs of test
-// sources. Each suite that is named must fail. Works on a copy; exits with 1 if a mutant survives.
+// A mutant: { name, file, find, replace, suites }. `find` is a text that the file contains exactly once. `suites` are test
+// sources. Each suite that is named must pass without the mutant, and fail with it. Works on a copy; exits with 1 if a mutant survives.
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 
@@ -29,7 +38,7 @@ process.on("exit", () => rmSync(copy, { recursive: true, force: true }));
 for (const name of execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: root })
   .toString()
   .split("\n"))
-  if (name !== "") cpSync(join(root, name), join(copy, name));
+  if (name !== "" && existsSync(join(root, name))) cpSync(join(root, name), join(copy, name));
 symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
 
 const build = () => {
@@ -43,7 +52,7 @@ const build = () => {
     if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${stdout}${stderr}`);
   }
 };
-/** How many tests fail, and the title of the first. */
+/** The title of the first test that fails; `undefined` if none does. */
 const failures = (suite) => {
   const built = suite.replace(/\.ts$/, ".js");
   const { stdout, status } = spawnSync(
@@ -54,13 +63,20 @@ const failures = (suite) => {
   if (status === 0) return undefined;
   try {
     const report = JSON.parse(stdout.slice(stdout.indexOf("{\n")));
-    return report.failures[0]?.fullTitle ?? "the suite does not end well";
+    const [first] = report.failures;
+    if (first !== undefined) return first.fullTitle;
   } catch {
-    return "the suite does not end well";
+    // It ended without a report.
   }
+  return "the process ended, or failed outside of a test";
 };
 
 build();
+for (const suite of new Set(mutants.flatMap(({ suites }) => suites))) {
+  if (!existsSync(join(copy, suite))) throw new Error(`There is no suite ${suite}`);
+  const failed = failures(suite);
+  if (failed !== undefined) throw new Error(`Without a mutant, ${suite} fails: ${failed}`);
+}
 let survived = 0;
 const began = Date.now();
 for (const { area: of, name, file, find, replace, suites } of mutants) {

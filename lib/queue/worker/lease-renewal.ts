@@ -3,7 +3,6 @@ import { sanitize } from "../../errors.js";
 import { createLog } from "../../log.js";
 import type { TaskAttempt } from "./task-attempt.js";
 import type { WorkerPort } from "./worker-port.js";
-import type { WorkerWarnings } from "./worker-warnings.js";
 
 const log = createLog("worker");
 
@@ -18,19 +17,12 @@ export class LeaseRenewal {
   readonly #port: WorkerPort;
   readonly #leaseMs: number;
   readonly #runs: ReadonlyMap<string, TaskAttempt>;
-  readonly #warnings: WorkerWarnings;
   #cancel: (() => void) | null = null;
   /** When the timer should fire. */
   #dueAt = 0;
   #renewing = false;
 
-  constructor(
-    port: WorkerPort,
-    leaseMs: number,
-    runs: ReadonlyMap<string, TaskAttempt>,
-    warnings: WorkerWarnings,
-  ) {
-    this.#warnings = warnings;
+  constructor(port: WorkerPort, leaseMs: number, runs: ReadonlyMap<string, TaskAttempt>) {
     this.#port = port;
     this.#leaseMs = leaseMs;
     this.#runs = runs;
@@ -62,7 +54,17 @@ export class LeaseRenewal {
   /** A timer comes late when something has kept the event loop busy. */
   #warnIfLate(): void {
     const lateMs = monotonicNow(this.#port.clock) - this.#dueAt;
-    if (lateMs > this.#leaseMs / 2) this.#warnings.late(lateMs, this.#leaseMs);
+    if (lateMs <= this.#leaseMs / 2) return;
+    const { log: warnings, queue } = this.#port;
+    warnings.warnOnce(
+      `late ${queue}`,
+      "a worker of queue %s was %s ms late to renew its leases, which last %s ms. A handler or other code of this process " +
+        "blocked the event loop. If a lease runs out, another worker begins the task again. Run CPU work in a worker " +
+        "thread. This queue prints the warning once.",
+      queue,
+      Math.round(lateMs),
+      this.#leaseMs,
+    );
   }
 
   /** Never rejects. */

@@ -13,13 +13,11 @@ import type { TaskLease } from "./task-lease.js";
 import { TaskReporter } from "./task-reporter.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "../task.js";
 import type { OutputEvent, TaskOutcome, WorkerPort } from "./worker-port.js";
-import type { WorkerWarnings } from "./worker-warnings.js";
 
 /** How the tasks of one worker are run. */
 export interface TaskHandling {
   readonly handler: (context: TaskContext) => unknown;
   readonly onError: (error: unknown, task: Task) => void;
-  readonly warnings: WorkerWarnings;
 }
 
 /** Who hears of an attempt; each once. */
@@ -229,7 +227,7 @@ export class TaskAttempt {
         this.#tolerate(async () => {
           const fallback = this.#output?.progress ?? task.progress;
           const report = readHandlerProgress(progress, message, fallback, maxBytes, (what) =>
-            this.#handling.warnings.progress(task.kind, what),
+            this.#warnOfProgress(what),
           );
           if (!this.#decided) await this.#opened().report(report);
         }),
@@ -257,6 +255,20 @@ export class TaskAttempt {
   async #write(event: OutputEvent): Promise<void> {
     if (this.#decided) throw OVER;
     await this.#opened().write(event);
+  }
+
+  /** `what` is the value that was out of range. */
+  #warnOfProgress(what: string): void {
+    const { log: warnings, queue } = this.#port;
+    warnings.warnOnce(
+      `progress ${queue}`,
+      "a handler of queue %s, for tasks of kind %s, called progress() with %s. The value is limited: progress to 0 to 100, " +
+        "a message to %s characters. NaN keeps the progress before it. This queue prints the warning once.",
+      queue,
+      this.lease.task.kind,
+      what,
+      MAX_MESSAGE,
+    );
   }
 
   get #signal(): AbortSignal {

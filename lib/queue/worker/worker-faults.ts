@@ -1,52 +1,53 @@
 import { monotonicNow, type Clock } from "../../clock.js";
 import type { RedisSseError } from "../../errors.js";
 import { createLog } from "../../log.js";
+import type { ServiceLog } from "../../logger.js";
 import { ignoreRejection, nameOfThrown } from "../../thrown.js";
+import type { Task } from "../task.js";
 
-export type OnFault = (error: RedisSseError) => void;
+/** Tells of a fault of Redis. Never throws. */
+export type TellFault = (fault: RedisSseError) => void;
 
 const log = createLog("worker");
 
-/** A fault of the same code and message is told again after this time. */
+/** `onFault` gets a fault of the same code and message again after this time. */
 const PERIOD_MS = 60_000;
 
-/** Tells of faults, each code and message at most once a minute. */
-export class FaultTeller {
-  readonly #clock: Clock;
-  readonly #onFault: OnFault;
+/** Calls `onFault`, for each code and message at most once a minute. */
+export function faultsTo(onFault: TellFault, clock: Clock): TellFault {
   /** By code and message: both are the library's own texts, so there are few. */
-  readonly #toldAt = new Map<string, number>();
-
-  constructor(clock: Clock, onFault: OnFault) {
-    this.#clock = clock;
-    this.#onFault = onFault;
-  }
-
-  /** Never throws. */
-  tell(fault: RedisSseError): void {
+  const toldAt = new Map<string, number>();
+  return (fault) => {
     const key = `${fault.code} ${fault.message}`;
-    const now = monotonicNow(this.#clock);
-    const last = this.#toldAt.get(key);
+    const now = monotonicNow(clock);
+    const last = toldAt.get(key);
     if (last !== undefined && now - last < PERIOD_MS) return;
-    this.#toldAt.set(key, now);
+    toldAt.set(key, now);
     // It may be async, and must not end the process.
-    const told = (async () => this.#onFault(fault))();
+    const told = (async () => onFault(fault))();
     told.catch((error: unknown) => {
       ignoreRejection(error);
       log("onFault threw: %s", nameOfThrown(error));
     });
-  }
+  };
 }
 
-/** Prints the faults of all workers of one queue that have no `onFault`. */
-export function createFaultPrinter(clock: Clock, queue: string): FaultTeller {
-  return new FaultTeller(clock, ({ code, message }) =>
-    console.warn(
-      "redis-sse: the workers of queue %s cannot use Redis: %s (%s). They try again. " +
-        "The same fault is printed at most once a minute.",
+/** Writes faults to the service's log, once for all workers of a queue. */
+export function faultsInLog(to: ServiceLog, queue: string): TellFault {
+  return ({ code, message }) => {
+    // The connection itself says so.
+    if (code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
+    to.fault(
+      `workers ${queue} ${code} ${message}`,
+      "the workers of queue %s cannot use Redis: %s (%s). They try again.",
       queue,
       message,
       code,
-    ),
-  );
+    );
+  };
+}
+
+/** Writes what handlers throw to the service's log. */
+export function errorsInLog(to: ServiceLog): (error: unknown, task: Task) => void {
+  return (error, { id, kind }) => to.error(error, "task %s (%s) failed", id, kind);
 }

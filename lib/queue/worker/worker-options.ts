@@ -1,6 +1,4 @@
 import type { RedisSseError } from "../../errors.js";
-import { printable } from "../../log.js";
-import { describeThrown } from "../../thrown.js";
 import { assertOptions, optionError, readWholeNumber } from "../../validate.js";
 import type { Task } from "../task.js";
 
@@ -16,14 +14,15 @@ export interface WorkerOptions {
   readonly signal?: AbortSignal;
   /**
    * Called with each value that a handler threw, except a `TaskFailure`. Clients that watch the task do not see this value.
-   * Defaults to `console.error`.
+   * By default it is written to the service's `logger` as an error.
    */
   readonly onError?: (error: unknown, task: Task) => void;
   /**
    * Called when Redis is away or refuses a call of the worker. The worker tries again by itself.
    *
    * Redis refuses a call if it is a read-only replica, if it is full, or if its ACL forbids the call. The function gets faults of the
-   * same code and message at most once a minute. Defaults to `console.warn`, once for all workers of the queue.
+   * same code and message at most once a minute. By default they are written to the service's `logger` as warnings, once for all
+   * workers of the queue.
    */
   readonly onFault?: (error: RedisSseError) => void;
 }
@@ -35,8 +34,8 @@ export interface StopOptions {
 }
 
 /** `WorkerOptions` with their defaults. */
-export type WorkerSettings = Omit<Required<WorkerOptions>, "signal" | "onFault"> &
-  Pick<WorkerOptions, "signal" | "onFault">;
+export type WorkerSettings = Required<Pick<WorkerOptions, "concurrency" | "leaseMs" | "pollMs">> &
+  Pick<WorkerOptions, "signal" | "onError" | "onFault">;
 
 const KNOWN: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   "concurrency",
@@ -53,21 +52,15 @@ const MAX_POLL_MS = 5_000;
 /** Throws `ConfigError`. */
 export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
   assertOptions("options", options, KNOWN);
-  const {
-    concurrency = 1,
-    leaseMs = 30_000,
-    pollMs = MAX_POLL_MS,
-    signal,
-    onError = printError,
-    onFault,
-  } = options;
+  const { concurrency = 1, leaseMs = 30_000, pollMs = MAX_POLL_MS, signal, onError, onFault } = options;
   readWholeNumber("concurrency", concurrency, 1, 1_000);
   readWholeNumber("leaseMs", leaseMs, 10, 24 * 3600 * 1000);
   readWholeNumber("pollMs", pollMs, 1, MAX_POLL_MS);
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw optionError("signal as an AbortSignal", signal);
   }
-  if (typeof onError !== "function") throw optionError("onError as a function", onError);
+  if (onError !== undefined && typeof onError !== "function")
+    throw optionError("onError as a function", onError);
   if (onFault !== undefined && typeof onFault !== "function") {
     throw optionError("onFault as a function", onFault);
   }
@@ -75,7 +68,7 @@ export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
     concurrency,
     leaseMs,
     pollMs,
-    onError,
+    ...(onError !== undefined && { onError }),
     ...(signal !== undefined && { signal }),
     ...(onFault !== undefined && { onFault }),
   };
@@ -87,15 +80,4 @@ export function readStopOptions(options: StopOptions): Required<StopOptions> {
   const { graceMs = 2_000 } = options;
   readWholeNumber("graceMs", graceMs, 0);
   return { graceMs };
-}
-
-function printError(error: unknown, { id, kind }: Task): void {
-  const print = (what: unknown): void =>
-    console.error("redis-sse: task %s (%s) failed:", id, printable(kind), what);
-  try {
-    print(error);
-  } catch {
-    // Some values throw when they are printed.
-    print(describeThrown(error));
-  }
 }

@@ -7,7 +7,8 @@ import type { ReportReply } from "../scripts/report.js";
 import type { RenewReply } from "../scripts/settle.js";
 import type { TaskLease } from "./task-lease.js";
 import type { OnWake, WorkerGroup } from "./worker-group.js";
-import type { FaultTeller } from "./worker-faults.js";
+import type { ServiceLog } from "../../logger.js";
+import type { TellFault } from "./worker-faults.js";
 
 /** What became of an attempt. */
 export interface TaskOutcome {
@@ -67,12 +68,12 @@ export interface WorkerPort {
   settle(entries: readonly { lease: TaskLease; outcome: TaskOutcome }[]): Promise<readonly boolean[]>;
   count(event: QueueEvent): void;
   countFault(code: ErrorCode): void;
-  /** For workers without `onFault`: those of one queue print each fault once. */
-  readonly faultPrinter: FaultTeller;
+  /** The messages of the service. */
+  readonly log: ServiceLog;
 }
 
 /** The queue as `port`, whose faults are counted and told before they are passed on. */
-export function withFaults(port: WorkerPort, teller: FaultTeller): WorkerPort {
+export function withFaults(port: WorkerPort, tell: TellFault): WorkerPort {
   const watch = async <T>(call: Promise<T>): Promise<T> => {
     try {
       return await call;
@@ -80,7 +81,7 @@ export function withFaults(port: WorkerPort, teller: FaultTeller): WorkerPort {
       const fault = sanitize(error);
       if (!ENDINGS.has(fault.code)) {
         port.countFault(fault.code);
-        teller.tell(fault);
+        tell(fault);
       }
       throw fault;
     }
@@ -89,7 +90,7 @@ export function withFaults(port: WorkerPort, teller: FaultTeller): WorkerPort {
     clock: port.clock,
     queue: port.queue,
     settings: port.settings,
-    faultPrinter: port.faultPrinter,
+    log: port.log,
     group: port.group,
     get maxBytes() {
       return port.maxBytes;

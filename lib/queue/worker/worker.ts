@@ -17,10 +17,9 @@ import {
   type StopOptions,
   type WorkerOptions,
 } from "./worker-options.js";
-import { FaultTeller } from "./worker-faults.js";
+import { errorsInLog, faultsInLog, faultsTo } from "./worker-faults.js";
 import type { GroupMember } from "./worker-group.js";
 import { withFaults, type WorkerPort } from "./worker-port.js";
-import { WorkerWarnings } from "./worker-warnings.js";
 
 const log = createLog("worker");
 
@@ -82,15 +81,16 @@ export class Worker {
     onStopped: () => void,
   ) {
     const { concurrency, leaseMs, pollMs, signal, onError, onFault } = readWorkerOptions(options);
-    const teller = onFault === undefined ? given.faultPrinter : new FaultTeller(given.clock, onFault);
-    const port = withFaults(given, teller);
+    const { log } = given;
+    const tell = onFault === undefined ? faultsInLog(log, given.queue) : faultsTo(onFault, given.clock);
+    const port = withFaults(given, tell);
     this.#port = port;
-    this.#handling = { handler: readHandler(handler), onError, warnings: new WorkerWarnings(port.queue) };
+    this.#handling = { handler: readHandler(handler), onError: onError ?? errorsInLog(log) };
     this.#concurrency = concurrency;
     this.#leaseMs = leaseMs;
     this.#pollMs = pollMs;
     this.#outcomes = new OutcomeBatcher(port);
-    this.#renewal = new LeaseRenewal(port, leaseMs, this.#runs, this.#handling.warnings);
+    this.#renewal = new LeaseRenewal(port, leaseMs, this.#runs);
     this.#onStopped = onStopped;
     const onAbort = (): void => void this.stop();
     signal?.addEventListener("abort", onAbort, { once: true });

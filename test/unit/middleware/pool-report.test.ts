@@ -66,6 +66,7 @@ function statusReport(): StatusReport {
     hub: { connected: true, channels: 0, subscribed: 0, dropped: 0, memberFaults: 0 },
     history: { reads: 0, shared: 0, gaps: {} },
     buffers: { bytes: 0, exceeded: 0, dropped: 0 },
+    notifications: { unreadable: 0 },
     rules: { failed: {} },
     sessions: { open: 2, opened: 9, closed: { drain: 7 }, refused: {} },
     channels: ["notifications:admin", "task_progress:abc123"],

@@ -3,8 +3,10 @@ import type { Request } from "express";
 
 import { RuleErrors, type RuleErrorContext } from "../../../middleware/rule-errors.js";
 import { settle } from "../../support/eventually.js";
+import { recordingLog } from "../../support/recording-logger.js";
 
 const req = {} as Request;
+const service = recordingLog();
 const failure = { rule: "filter", channel: "a", event: undefined } as const;
 
 describe("RuleErrors", () => {
@@ -15,9 +17,9 @@ describe("RuleErrors", () => {
       (error, context) => void told.push([error, context]),
       () => now,
     );
-    for (; now < 1_000; now += 100) errors.of(req)(now, failure);
-    errors.of(req)("other", { ...failure, rule: "until" });
-    errors.of(req)("later", failure);
+    for (; now < 1_000; now += 100) errors.of(req, service)(now, failure);
+    errors.of(req, service)("other", { ...failure, rule: "until" });
+    errors.of(req, service)("later", failure);
     expect(told).to.deep.equal([
       [0, { ...failure, req, omitted: 0 }],
       ["other", { ...failure, rule: "until", req, omitted: 0 }],
@@ -26,7 +28,15 @@ describe("RuleErrors", () => {
   });
 
   it("leave no rejection to anybody", async () => {
-    new RuleErrors(() => Promise.reject(new Error("its own fault"))).of(req)("x", failure);
+    new RuleErrors(() => Promise.reject(new Error("its own fault"))).of(req, service)("x", failure);
     await settle();
+  });
+
+  it("write to the service's log where there is no onError, with every name escaped", () => {
+    new RuleErrors().of(req, service)(new Error("broken"), { ...failure, channel: "a\nb", event: "%s" });
+    expect(service.lines).to.have.length(1);
+    expect(service.lines[0]).to.match(
+      /^error redis-sse: filter\(\) failed on channel "a\\nb", event %s .*: Error: broken\n/,
+    );
   });
 });

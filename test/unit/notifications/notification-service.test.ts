@@ -5,6 +5,7 @@ import { createRedisSse } from "../../../lib/index.js";
 import { NotificationService } from "../../../lib/notifications/notification-service.js";
 import { describeNotifications } from "../../conformance/notifications-suite.js";
 import { FakeClock } from "../../support/fake-clock.js";
+import { recordingLog } from "../../support/recording-logger.js";
 
 // Mocks of one host and port share their data: this one is the suite's own.
 const source = new RedisMock({ host: "notifications" });
@@ -20,6 +21,7 @@ describe("NotificationService", () => {
     const service = new NotificationService({
       commands: () => source,
       publish: () => Promise.resolve(),
+      log: recordingLog().log,
       keyPrefix: "app:",
       clock,
       maxBytes: 1_000,

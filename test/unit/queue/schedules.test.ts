@@ -64,6 +64,8 @@ function expectedTimes(
     .map((time) => new Date(time).toISOString().slice(5, 16));
 }
 
+import { recordingLog } from "../../support/recording-logger.js";
+
 describe("the times of a cron schedule on a day when the clocks change", () => {
   for (const [timeZone, day, season] of CHANGES) {
     it(`${timeZone}, ${season}: any list or range of hours comes once for each local time`, () => {
@@ -103,7 +105,7 @@ describe("the times of a schedule that passed while no worker had room", () => {
   ): Promise<readonly number[]> {
     const dues: number[] = [];
     let last: number | null = null;
-    const schedules = new Schedules({} as QueueStore, async (schedule, next) => {
+    const schedules = new Schedules({} as QueueStore, recordingLog().log, async (schedule, next) => {
       if (dues.length === lostAfter) return false;
       expect(schedule.due).to.equal(last ?? due);
       dues.push(schedule.due);

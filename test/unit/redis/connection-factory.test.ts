@@ -5,7 +5,9 @@ import { restore, spy, stub } from "sinon";
 import { ConfigError } from "../../../lib/errors.js";
 import type { ConnectionRole, RedisClient } from "../../../lib/redis/client.js";
 import { createConnectionFactory, type RedisSource } from "../../../lib/redis/connection-factory.js";
-import { captureLog } from "../../support/service.js";
+import { ConnectionMonitor } from "../../../lib/redis/connection-monitor.js";
+import { FakeClock } from "../../support/fake-clock.js";
+import { recordingLog } from "../../support/recording-logger.js";
 
 const ROLES = ["command", "subscriber", "lease"] as const;
 
@@ -37,6 +39,15 @@ const APP_OPTIONS = {
 } satisfies RedisOptions;
 
 describe("createConnectionFactory()", () => {
+  let said: ReturnType<typeof recordingLog>;
+  let monitor: ConnectionMonitor;
+
+  beforeEach(() => {
+    const clock = new FakeClock();
+    said = recordingLog(clock);
+    monitor = new ConnectionMonitor(said.log, clock);
+  });
+
   let made: RedisClient[];
 
   beforeEach(() => {
@@ -85,17 +96,11 @@ describe("createConnectionFactory()", () => {
       }
 
       it("says a fault of its connection by code, and nothing of the error", () => {
-        const said = captureLog("redis-sse:pool");
-        try {
-          const error = Object.assign(new Error("WRONGPASS invalid username-password pair"), {
-            command: { args: ["AUTH", "app", "secret"] },
-          });
-          expect(make(APP_OPTIONS, role).emit("error", error)).to.equal(true);
-        } finally {
-          said.restore();
-        }
-        expect(said.lines).to.have.length(1);
-        expect(said.lines[0]).to.contain(role).and.to.contain("Redis refused the credentials");
+        const error = Object.assign(new Error("WRONGPASS invalid username-password pair"), {
+          command: { args: ["AUTH", "app", "secret"] },
+        });
+        expect(make(APP_OPTIONS, role).emit("error", error)).to.equal(true);
+        expect(said.lines[0]).to.contain(role).and.to.contain("Redis refused the credentials (WRONGPASS)");
         expect(JSON.stringify(said.lines)).not.to.contain("secret");
       });
     });
@@ -130,7 +135,7 @@ describe("createConnectionFactory()", () => {
     const calls = (["connect", "disconnect", "quit", "sendCommand"] as const).map((method) =>
       spy(source, method),
     );
-    const create = createConnectionFactory(source, "web-1");
+    const create = createConnectionFactory(source, "web-1", monitor);
     expect(eventsOf(source)).to.deep.equal(before);
     for (const role of ROLES) {
       const client = track(create(role));
@@ -217,16 +222,43 @@ describe("createConnectionFactory()", () => {
     expect(optionsOf(make("rediss://redis.internal", "command")).tls).not.to.equal(undefined);
   });
 
-  it("refuses anything else as a source", () => {
-    for (const source of [null, 5, true, Symbol("redis"), () => {}, { url: "redis://localhost" }])
-      expect(() => createConnectionFactory(source as unknown as RedisSource, "web-1")).to.throw(
+  it("refuses anything else as a source, and a part of it that is wrong", () => {
+    for (const source of [
+      null,
+      5,
+      true,
+      Symbol("redis"),
+      () => {},
+      { url: "redis://localhost" },
+      { hots: "x" },
+      { port: 70_000 },
+      { port: "a" },
+      { db: -1 },
+      { db: "mydb" },
+      "redis://h:6379/mydb",
+      "redis://h:6379/1/2x",
+      "redis://h?db=x",
+      // A client of another package.
+      { isOpen: true, sendCommand() {}, duplicate() {} },
+    ])
+      expect(() => createConnectionFactory(source as unknown as RedisSource, "web-1", monitor)).to.throw(
         ConfigError,
         /redis/,
       );
   });
 
+  it("takes options that a newer ioredis may know beside those of this one, and numbers as text", () => {
+    for (const source of [{}, { host: "h", newOption: 1 }, { port: "6379", db: "0" }, "redis://h:6379/2/"])
+      expect(() => createConnectionFactory(source as RedisSource, "web-1", monitor)).not.to.throw();
+  });
+
+  it("names the environment variable that is wrong", () => {
+    stub(process, "env").value({ ...process.env, REDIS_URL: "redis://h:6379/mydb" });
+    expect(() => createConnectionFactory(undefined, "web-1", monitor)).to.throw(ConfigError, "REDIS_URL");
+  });
+
   function make(source: RedisSource | undefined, role: ConnectionRole): RedisClient {
-    return track(createConnectionFactory(source, "web-1")(role));
+    return track(createConnectionFactory(source, "web-1", monitor)(role));
   }
 
   function track<Client extends RedisClient>(client: Client): Client {

@@ -8,6 +8,7 @@ import { placeOf } from "../../../lib/peers/tcp-table.js";
 import { readOptions } from "../../../lib/options.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
+import { recordingLog } from "../../support/recording-logger.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { noHistory } from "../../support/no-history.js";
 import { ScriptedHubConnection, ScriptedRedis } from "../../support/scripted-redis.js";
@@ -41,6 +42,7 @@ describe("Streams", () => {
     streams = new SessionManager({
       settings: readOptions({ limits: { peerTimeoutMs: PEER_TIMEOUT_MS }, heartbeatMs: 1_000_000 }),
       clock,
+      log: recordingLog(clock).log,
       history: noHistory,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),
       lease: () => Promise.reject(new Error("no stream has a connection of its own")),

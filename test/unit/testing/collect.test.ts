@@ -104,10 +104,36 @@ describe("collect()", () => {
     expect(await stream.ended()).to.have.length(3);
   });
 
-  it("sends headers, and the last event id", async () => {
-    answer = (res, { headers }) => res.end(`data: ${headers.cookie} ${String(headers["last-event-id"])}\n\n`);
-    const stream = await open(url, { headers: { Cookie: "a=b" }, lastEventId: "3.x" });
-    expect((await stream.next()).data).to.equal("a=b 3.x");
+  it("sends headers, each once however it is spelt, and the last event id", async () => {
+    answer = (res, { headers: sent }) =>
+      res.end(`data: ${sent.cookie} ${sent.accept} ${String(sent["last-event-id"])}\n\n`);
+    const headers = { Cookie: "a=b", accept: "x/y", "last-event-id": "older" };
+    for (const given of [headers, new Headers(headers)]) {
+      const stream = await open(url, { headers: given, lastEventId: "3.x" });
+      expect((await stream.next()).data).to.equal("a=b x/y 3.x");
+    }
+  });
+
+  it("keeps the id of a block without data, as a browser does", async () => {
+    answer = (res) => res.end("id: 1\ndata: 1\n\nid: 2\n\n:\ndata: 3\n\nid: 4\n\nid: cut");
+    const stream = await open(url);
+    expect((await stream.ended()).map(({ text }) => text)).to.deep.equal(["1", "3"]);
+    expect(stream.lastEventId).to.equal("4");
+  });
+
+  it("leaves a stream with the loop over it, and one whose source never answers", async () => {
+    let left!: Promise<unknown>;
+    answer = (res) => {
+      left = once(res, "close");
+      res.write("data: 1\n\n");
+    };
+    for await (const { data } of await open(url)) if (data === 1) break;
+    await left;
+    const waiting = (async function* () {
+      yield "data: 1\n\n";
+      await new Promise(() => {});
+    })();
+    await (await collect(waiting)).close();
   });
 
   describe("says what arrived until then", () => {

@@ -1,6 +1,15 @@
+import { once } from "node:events";
+
 import { expect } from "chai";
 
-import { createTestSse, FakeClock, type TestSse, type TestSseOptions } from "../../../testing/index.js";
+import {
+  createTestSse,
+  FakeClock,
+  type TestRedis,
+  type TestSse,
+  type TestSseOptions,
+} from "../../../testing/index.js";
+import { deferred, eventually } from "../../support/eventually.js";
 import { expectFault, faultOf, listen } from "../../support/service.js";
 
 describe("createTestSse()", () => {
@@ -38,6 +47,52 @@ describe("createTestSse()", () => {
     expect(await sse.redis.createClient().get("key")).to.equal(null);
   });
 
+  for (const order of ["before", "after"]) {
+    it(`keeps its data for a service that began to close ${order} the other one, and still works`, async () => {
+      const sse = create();
+      const busy = create({ redis: sse.redis });
+      const client = sse.redis.createClient();
+      const started = deferred();
+      const finish = deferred();
+      busy.queue("q").worker(async () => {
+        started.resolve();
+        await finish.promise;
+      });
+      await sse.queue("q").enqueue("work", null);
+      await started.promise;
+      const idle = order === "before" ? [] : [sse.close()];
+      const closing = busy.close();
+      await Promise.all([...idle, sse.close()]);
+      expect(await client.dbsize()).to.be.greaterThan(0);
+      finish.resolve();
+      await closing;
+      expect(await sse.redis.createClient().dbsize()).to.equal(0);
+    });
+  }
+
+  it("takes the clock and the redis of another copy of this package", async () => {
+    const copyOf = (file: string): Promise<unknown> =>
+      import(new URL(`../../../testing/${file}.js?copy`, import.meta.url).href);
+    const { FakeClock: OtherClock } = (await copyOf("fake-clock")) as { FakeClock: typeof FakeClock };
+    const { createTestSse: createOther } = (await copyOf("test-sse")) as {
+      createTestSse: typeof createTestSse;
+    };
+    const { TestRedis: OtherRedis } = (await copyOf("test-redis")) as { TestRedis: typeof TestRedis };
+    const clock = new OtherClock();
+    expect(clock).not.to.be.instanceOf(FakeClock);
+    const sse = create({ redis: new OtherRedis(clock) });
+    const other = createOther({ redis: sse.redis });
+    await sse.pool.commands.set("key", "value");
+    sse.queue("q").worker(() => new Promise(() => {}), { onFault: () => {} });
+    await sse.queue("q").enqueue("work", null);
+    await eventually(() => expect(sse.queue("q").statistics.running).to.equal(1));
+    // It waits for its task, up to a deadline of the clock.
+    await sse.close();
+    expect(await other.pool.commands.get("key")).to.equal("value");
+    await other.close();
+    expect(clock.pending).to.equal(0);
+  });
+
   it("has clients for an app that uses Redis itself, with pipelines and callbacks, to which faults apply", async () => {
     const { redis } = create();
     const client = redis.createClient();
@@ -63,7 +118,7 @@ describe("createTestSse()", () => {
     const clock = new FakeClock();
     const { redis } = create({ clock });
     const client = redis.createClient();
-    const subscriber = redis.createClient();
+    const subscriber = redis.createClient({ autoResubscribe: false });
     await subscriber.subscribe("a");
     expect(await client.publish("a", "x")).to.equal(1);
     redis.stop();
@@ -84,6 +139,73 @@ describe("createTestSse()", () => {
     expect(await client.get("a")).to.equal("new");
     await clock.advance(1);
     expect(await client.get("a")).to.equal(null);
+  });
+
+  it("has clients that connect at once, unless they are lazy", async () => {
+    const { redis } = create();
+    await once(redis.createClient(), "ready");
+    const lazy = redis.createClient({ lazyConnect: true });
+    const ready = once(lazy, "ready");
+    await lazy.connect();
+    await ready;
+    redis.stop();
+    const late = redis.createClient();
+    await once(late, "error");
+    const back = once(late, "ready");
+    redis.start();
+    await back;
+  });
+
+  const losses: readonly (readonly [string, (sse: TestSse) => void, readonly string[]])[] = [
+    ["Redis was stopped", ({ redis }) => (redis.stop(), redis.start()), ["a", "p*"]],
+    [
+      "Redis was stopped twice",
+      ({ redis }) => (redis.stop(), redis.start(), redis.stop(), redis.start()),
+      ["a", "p*"],
+    ],
+    // It refuses a SUBSCRIBE as a whole.
+    [
+      "Redis took away one of its channels",
+      ({ redis }) => redis.refuse("NOPERM", { channel: "c" })(),
+      ["p*"],
+    ],
+  ];
+  for (const [what, lose, expected] of losses) {
+    it(`subscribes a client again after ${what}, unless it must not`, async () => {
+      const sse = create();
+      const clients = [{}, { autoResubscribe: false }].map((options) => sse.redis.createClient(options));
+      const heard = clients.map((client) => {
+        const messages: string[] = [];
+        client.on("message", (channel: string) => messages.push(channel));
+        client.on("pmessage", (pattern: string) => messages.push(pattern));
+        return messages;
+      });
+      for (const client of clients) {
+        await client.subscribe("a", "b", "c");
+        await client.psubscribe("p*");
+        await client.unsubscribe("b");
+      }
+      lose(sse);
+      const publisher = sse.redis.createClient();
+      for (const channel of ["a", "b", "p1"]) await publisher.publish(channel, "x");
+      await eventually(() => expect(heard).to.deep.equal([expected, []]));
+    });
+  }
+
+  it("keeps the commands that wait when one is executed at the moment of its deadline", async () => {
+    const clock = new FakeClock();
+    const { redis } = create({ clock });
+    const client = redis.createClient({ commandTimeout: 1_000 });
+    let late!: Promise<unknown>;
+    clock.schedule(() => {
+      redis.resume();
+      redis.setLatency(100);
+      late = client.ping();
+    }, 1_000);
+    redis.pause();
+    const reply = client.set("a", "1");
+    await clock.advance(1_100);
+    expect(await Promise.all([reply, late])).to.deep.equal(["OK", "PONG"]);
   });
 
   it("refuses options and faults that have no meaning", async () => {

@@ -1,5 +1,4 @@
 import { expect } from "chai";
-import { stub, type SinonStub } from "sinon";
 
 import type { TaskHandler } from "../../../../lib/index.js";
 import { Worker } from "../../../../lib/queue/worker/worker.js";
@@ -22,14 +21,10 @@ class LatePort extends ScriptedPort {
 
 describe("the renewal of leases", () => {
   let port: LatePort;
-  let warn: SinonStub;
 
   beforeEach(() => {
     port = new LatePort();
-    warn = stub(console, "warn");
   });
-
-  afterEach(() => warn.restore());
 
   const start = (handler: TaskHandler): Worker =>
     new Worker(port, handler, { leaseMs: 3_000, concurrency: 2 }, () => {});
@@ -43,16 +38,14 @@ describe("the renewal of leases", () => {
     port.clock.advance(1_000);
     await settle();
     expect(port.renewed).to.equal(1);
-    expect(warn.callCount, "half a lease").to.equal(0);
+    expect(port.lines, "half a lease").to.deep.equal([]);
     for (let round = 0; round < 3; round++) {
       port.clock.lateMs += 1_501;
       port.clock.advance(1_000);
       await settle();
     }
-    expect(warn.callCount).to.equal(1);
-    const [format, ...values] = warn.firstCall.args as unknown[];
-    expect(format).to.include("worker thread");
-    expect(values).to.deep.equal(["q", 1_501, 3_000]);
+    expect(port.lines).to.have.length(1);
+    expect(port.lines[0]).to.include("queue q was 1501 ms late").and.to.include("3000 ms");
     gate.resolve();
     await worker.stop();
     expect(port.clock.pending).to.equal(0);
@@ -67,7 +60,7 @@ describe("the renewal of leases", () => {
       const worker = start(() => void (port.clock.lateMs += busyMs));
       await settle();
       expect(port.finishedIds).to.deep.equal(["a"]);
-      expect(warn.callCount).to.equal(warnings);
+      expect(port.lines).to.have.length(warnings);
       await worker.stop();
     });
   }

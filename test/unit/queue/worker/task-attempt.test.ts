@@ -4,7 +4,6 @@ import { RedisSseError, TaskFailure, type TaskContext } from "../../../../lib/in
 import { OutcomeBatcher } from "../../../../lib/queue/worker/outcome-batcher.js";
 import { TaskAttempt, type TaskRunOwner } from "../../../../lib/queue/worker/task-attempt.js";
 import type { TaskLease } from "../../../../lib/queue/worker/task-lease.js";
-import { WorkerWarnings } from "../../../../lib/queue/worker/worker-warnings.js";
 import { deferred, settle } from "../../../support/eventually.js";
 import { leaseOf, ScriptedPort } from "../../../support/scripted-port.js";
 import { circular, expectFault, faultOf } from "../../../support/service.js";
@@ -13,7 +12,6 @@ const unavailable = (): Promise<never> =>
   Promise.reject(new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached"));
 
 describe("TaskAttempt", () => {
-  const warnings = new WorkerWarnings("q");
   let port: ScriptedPort;
   let decided: number;
   let ends: number;
@@ -37,7 +35,6 @@ describe("TaskAttempt", () => {
         return handler(given);
       },
       onError: (error: unknown) => told.push(error),
-      warnings,
     };
     const run = new TaskAttempt(port, new OutcomeBatcher(port), lease, handling, owner);
     run.start();
@@ -148,7 +145,7 @@ describe("TaskAttempt", () => {
         },
         async () => Promise.reject(new Error("onError")),
       ]) {
-        const handling = { handler: () => Promise.reject(new Error("no")), onError, warnings };
+        const handling = { handler: () => Promise.reject(new Error("no")), onError };
         new TaskAttempt(port, new OutcomeBatcher(port), leaseOf(), handling, owner).start();
       }
       await settle();

@@ -4,7 +4,6 @@ import * as fc from "fast-check";
 import { TaskFailure, type TaskContext } from "../../../../lib/index.js";
 import { OutcomeBatcher } from "../../../../lib/queue/worker/outcome-batcher.js";
 import { TaskAttempt } from "../../../../lib/queue/worker/task-attempt.js";
-import { WorkerWarnings } from "../../../../lib/queue/worker/worker-warnings.js";
 import type { OutputEvent } from "../../../../lib/queue/worker/worker-port.js";
 import { maxFrameBytes } from "../../../../lib/text-splitter.js";
 import { deferred, settle } from "../../../support/eventually.js";
@@ -23,7 +22,7 @@ describe("the output of a task", () => {
   async function run(handler: (context: TaskContext) => unknown): Promise<void> {
     const over = deferred();
     const owner = { onDecided() {}, onDone: () => over.resolve() };
-    const handling = { handler, onError() {}, warnings: new WorkerWarnings("q") };
+    const handling = { handler, onError() {} };
     new TaskAttempt(port, new OutcomeBatcher(port), leaseOf(), handling, owner).start();
     await over.promise;
     expect(port.clock.pending, "timers").to.equal(0);

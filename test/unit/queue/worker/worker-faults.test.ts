@@ -51,7 +51,7 @@ describe("a worker that Redis refuses something", () => {
     port.clock.advance(500);
     await settle();
     expect(told.map(({ message }) => message)).to.deep.equal(["READONLY", "no", "NOPERM", "READONLY"]);
-    expect(port.printed).to.deep.equal([]);
+    expect(port.lines).to.deep.equal([]);
   });
 
   for (const [what, arrange] of [
@@ -91,12 +91,16 @@ describe("a worker that Redis refuses something", () => {
     expect(port.faults).to.deep.equal([]);
   });
 
-  it("prints where there is no onFault: once for all workers of the queue", async () => {
-    for (let index = 0; index < 5; index++) port.claims.push(refuse("REDIS_UNAVAILABLE"));
-    for (let index = 0; index < 5; index++) start(() => {}, { onFault: undefined } as never);
+  it("are written to the service's log where there is no onFault: once for all workers of the queue", async () => {
+    for (let index = 0; index < 5; index++) port.claims.push(refuse("REDIS_REFUSED"));
+    // That Redis is away, the connection itself says.
+    port.claims.push(refuse("REDIS_UNAVAILABLE"));
+    for (let index = 0; index < 6; index++) start(() => {}, { onFault: undefined } as never);
     await settle();
-    expect(port.printed).to.have.length(1);
-    expect(port.faults).to.have.length(5);
+    expect(port.lines).to.deep.equal([
+      "warn redis-sse: the workers of queue q cannot use Redis: no (REDIS_REFUSED). They try again.",
+    ]);
+    expect(port.faults).to.have.length(6);
   });
 
   it("goes on if onFault throws, at once or later", async () => {

@@ -1,0 +1,33 @@
+import type { ServiceLog } from "../logger.js";
+import { isMock, type RedisClient } from "./client.js";
+
+/**
+ * Warns once if Redis is configured to delete keys when its memory is full: logs, and with `allkeys-...` also tasks that wait.
+ * Never rejects. Writes nothing if the server does not tell its configuration.
+ *
+ * https://redis.io/docs/latest/develop/reference/eviction/
+ */
+export async function warnOfEviction(client: RedisClient, log: ServiceLog): Promise<void> {
+  if (isMock(client)) return;
+  let policy: string | undefined;
+  try {
+    policy = /^maxmemory_policy:(\S+)/m.exec(await client.info("memory"))?.[1];
+  } catch {
+    return; // An ACL may refuse it.
+  }
+  if (policy?.startsWith("allkeys-")) {
+    log.warnOnce(
+      "eviction",
+      "Redis has the maxmemory-policy %s. When its memory is full, it deletes tasks and events that were acknowledged, " +
+        "without an error. Set maxmemory-policy to noeviction.",
+      policy,
+    );
+  } else if (policy?.startsWith("volatile-")) {
+    log.warnOnce(
+      "eviction",
+      "Redis has the maxmemory-policy %s. When its memory is full, it deletes the history of channels and stored notifications; clients that " +
+        "resume then get a gap. Tasks stay. Set maxmemory-policy to noeviction to keep the history.",
+      policy,
+    );
+  }
+}

@@ -1,0 +1,118 @@
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
+
+import { expect } from "chai";
+
+import { createRedisSse, type RedisSse, type RedisSseError, type RedisSseOptions } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
+import { need } from "../support/prerequisites.js";
+import { freePort, RedisServer } from "../support/redis-server.js";
+import { recordingLogger } from "../support/recording-logger.js";
+import { faultOf } from "../support/service.js";
+
+describe("what the log says of Redis", () => {
+  let program: string;
+  let services: RedisSse[];
+
+  before(async function () {
+    program = await need("redis", this);
+  });
+  beforeEach(() => (services = []));
+  afterEach(() => Promise.all(services.map((service) => service.close())));
+
+  const start = (options: RedisSseOptions): { sse: RedisSse; warnings: () => readonly string[] } => {
+    const { logger, lines } = recordingLogger();
+    const sse = createRedisSse({ ...options, logger });
+    services.push(sse);
+    const warnings = (): readonly string[] => lines.filter((line) => line.startsWith("warn"));
+    return { sse, warnings };
+  };
+
+  it("that it is away, with address and cause, once in many attempts; and once that it is back", async () => {
+    const port = await freePort();
+    const { sse, warnings } = start({ redis: `redis://app:hunter2@127.0.0.1:${port}` });
+    for (let attempt = 0; attempt < 3; attempt++) await faultOf(sse.publish("a", { data: 1 }));
+    expect(warnings()).to.have.length(1);
+    expect(warnings()[0]).to.include(`127.0.0.1:${port}`).and.to.include("ECONNREFUSED");
+    expect(warnings()[0]).not.to.include("hunter2");
+    const server = await RedisServer.start(program, [], () => Promise.resolve(port));
+    try {
+      await server.admin.acl("SETUSER", "app", "on", ">hunter2", "~*", "&*", "+@all");
+      await eventually(() => sse.publish("a", { data: 1 }));
+      await eventually(() => expect(warnings()[1]).to.include("can be used again"));
+      await sse.close();
+      expect(warnings()).to.have.length(2);
+    } finally {
+      await server.stop();
+    }
+  });
+
+  it("that a running server was stopped, but not that a connection was cut and came back", async () => {
+    const server = await RedisServer.start(program);
+    try {
+      const { sse, warnings } = start({ redis: server.url });
+      await sse.publish("a", { data: 1 });
+      const [before] = await server.connectionNames();
+      await server.admin.call("CLIENT", "KILL", "TYPE", "normal");
+      await eventually(async () => expect(await server.connectionNames()).to.deep.equal([before]));
+      expect(warnings()).to.deep.equal([]);
+      await server.kill();
+      await eventually(() => expect(warnings()).to.have.length(1));
+    } finally {
+      await server.stop();
+    }
+  });
+
+  for (const [says, url, expected] of [
+    ["the password is wrong", "redis://default:wrong-hunter2@", "WRONGPASS"],
+    ["a password is needed", "redis://", "NOAUTH"],
+  ] as const) {
+    it(`that ${says}, without the password`, async () => {
+      const server = await RedisServer.start(program);
+      try {
+        await server.admin.config("SET", "requirepass", "right-hunter2");
+        const { sse, warnings } = start({ redis: `${url}127.0.0.1:${server.port}` });
+        const fault = await faultOf(sse.publish("a", { data: 1 }));
+        expect((fault as RedisSseError).code).to.equal("REDIS_AUTH");
+        await eventually(() => expect(warnings().join("\n")).to.include(expected));
+        expect(warnings().join("\n")).to.include(`127.0.0.1:${server.port}`).and.not.to.include("hunter2");
+      } finally {
+        await server.stop();
+      }
+    });
+  }
+
+  it("that the server at that port is not Redis", async () => {
+    const server = createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    try {
+      const { sse, warnings } = start({ redis: { port: (server.address() as AddressInfo).port } });
+      const fault = await faultOf(sse.publish("a", { data: 1 }));
+      expect((fault as RedisSseError).code).to.equal("REDIS_UNAVAILABLE");
+      expect(warnings()[0]).to.include("does not speak the protocol of Redis");
+    } finally {
+      server.close();
+    }
+  });
+
+  for (const [policy, expected] of [
+    ["allkeys-lru", "deletes tasks"],
+    ["volatile-ttl", "deletes the history"],
+    ["noeviction", null],
+  ] as const) {
+    it(`${expected === null ? "nothing of" : `what is lost with`} the maxmemory-policy ${policy}, also in status()`, async () => {
+      const server = await RedisServer.start(program, ["--maxmemory-policy", policy]);
+      try {
+        const { sse, warnings } = start({ redis: server.url });
+        const { nodes } = await sse.status();
+        expect(nodes[0]).to.include({ maxMemoryPolicy: policy });
+        if (expected !== null) await eventually(() => expect(warnings()[0]).to.include(expected));
+        // The question was asked when the connection was made: its answer is there.
+        await sse.publish("a", { data: 1 });
+        expect(warnings()).to.have.length(expected === null ? 0 : 1);
+      } finally {
+        await server.stop();
+      }
+    });
+  }
+});

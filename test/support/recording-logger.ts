@@ -1,0 +1,25 @@
+import type { Clock, Logger } from "../../lib/index.js";
+import { ServiceLog } from "../../lib/logger.js";
+import { FakeClock } from "./fake-clock.js";
+
+/** A logger, and its lines so far, each with its level before it. */
+export function recordingLogger(): { readonly logger: Logger; readonly lines: readonly string[] } {
+  const lines: string[] = [];
+  const write =
+    (level: string) =>
+    (message: string): void =>
+      void lines.push(`${level} ${message}`);
+  return {
+    logger: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") },
+    lines,
+  };
+}
+
+/** The messages of a part that a test makes by itself. */
+export function recordingLog(clock: Clock = new FakeClock()): {
+  readonly log: ServiceLog;
+  readonly lines: readonly string[];
+} {
+  const { logger, lines } = recordingLogger();
+  return { log: new ServiceLog(logger, clock), lines };
+}
