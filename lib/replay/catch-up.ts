@@ -106,12 +106,9 @@ export class CatchUp {
   tellGap(channel: string, reason: GapReason, position: Position, ending: Ending | null = null): void {
     this.#context.onGap(reason, [channel]);
     const gap = createGap([channel], reason, channel);
-    if (ending === "broken") {
-      // The place goes with the last event: a client that gets only the gap comes back for the rest.
-      this.#output.emit(gap);
-      return this.#output.emit({ ...createBroken(channel), position, ending });
-    }
-    this.#output.emit({ ...gap, position, ...(ending !== null && { ending }) });
+    const isCompleted = ending === "completed";
+    this.#output.emit({ ...gap, position, ...(isCompleted && { ending }) });
+    if (ending === "broken") this.#output.emit({ ...createBroken(channel), position, ending });
   }
 
   /** Passes on the stored events that follow. If the session then has all events, the track is not behind any more. */
