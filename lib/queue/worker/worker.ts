@@ -199,12 +199,8 @@ export class Worker {
     const restMs = this.#lookAt - monotonicNow(clock);
     if (restMs > 0) return restMs;
     if (group.isLooking) return FAULT_PAUSE_MS;
-    for (;;) {
-      const claimed = await this.#claim(0);
-      if (claimed === null || !(await this.#fire(claimed.schedules, claimed.now))) return this.#pollMs;
-      // There may be more, and the answer says nothing of when the next is due.
-      if (claimed.schedules.length === 0 || this.#stopping.signal.aborted) break;
-    }
+    const claimed = await this.#claim(0);
+    if (claimed === null || !(await this.#fire(claimed.schedules, claimed.now))) return this.#pollMs;
     return Math.max(this.#lookAt - monotonicNow(clock), 1);
   }
 
@@ -227,7 +223,9 @@ export class Worker {
       const call = want > 0 ? `${this.#name}${this.#claims}` : this.#name;
       const claimed = await this.#port.claim(want, this.#leaseMs, this.#name, call);
       if (want > 0) this.#claims++;
-      this.#lookAt = begunAt + Math.min(Math.max(claimed.waitMs, 1), this.#pollMs);
+      // An answer with due schedules says nothing of when the next is due: there may be more.
+      const waitMs = claimed.schedules.length > 0 ? 1 : Math.max(claimed.waitMs, 1);
+      this.#lookAt = begunAt + Math.min(waitMs, this.#pollMs);
       if (want > 0) this.#drained = claimed.tasks.length < want;
       group.looked(this.#member, want === 0 ? "none" : this.#drained ? "fewer" : "all", begunAt);
       return claimed;

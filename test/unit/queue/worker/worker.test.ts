@@ -62,6 +62,22 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
+  it("looks for the next time of a schedule though the task that came with the last one took all its room", async () => {
+    const due = { name: "tick", due: 1, content: "" };
+    const gate = deferred();
+    port.claims.push(() => Promise.resolve({ ...claimOf("a"), waitMs: 30_000, schedules: [due] }));
+    port.claims.push(() => Promise.resolve({ ...NOTHING, schedules: [due] }));
+    const worker = start(() => gate.promise);
+    await settle();
+    await pass(1);
+    expect(port.fired, "each look says only what is due by then").to.deep.equal(["tick", "tick"]);
+    await pass(1);
+    expect(port.claimed).to.equal(3);
+    gate.resolve();
+    await worker.stop();
+    expectNothingLeft();
+  });
+
   for (const [says, options, pauseMs] of [
     ["for half a second", {}, 500],
     ["no longer than after a look in vain", { pollMs: 100 }, 100],
