@@ -7,7 +7,7 @@ import { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps, parseWish } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
 import type { Interruption } from "./log-head.js";
-import type { Ending, InboundEvent } from "../events/inbound-event.js";
+import { createBroken, type Ending, type InboundEvent } from "../events/inbound-event.js";
 import { createGap, type GapReason } from "../events/gap.js";
 import { findStarts, hasAll, takePlace, type FoundStart, type StartSource } from "./start-position.js";
 import type { SessionCursor } from "./session-cursor.js";
@@ -16,6 +16,7 @@ import type { SessionCursor } from "./session-cursor.js";
 export interface Beginning {
   /** The client said where it was, and gets everything since. */
   readonly recovered: boolean;
+  /** The gaps, then `BROKEN` for each channel whose end is behind its gap. */
   readonly gaps: readonly InboundEvent[];
 }
 
@@ -131,9 +132,14 @@ export class Replay implements Tracks {
       else told.push(start.track.channel);
     }
     for (const [reason, names] of gaps) this.#context.onGap(reason, names);
+    // The last event of a channel that was broken off is behind the gap, and is told all the same.
+    const broken = starts.filter(({ gap, track }) => gap !== null && track.ended === "broken");
     return {
       recovered: wish !== "now" && gaps.size === 0 && tracks.length > 0,
-      gaps: Array.from(gaps, ([reason, names]) => createGap(names, reason)),
+      gaps: [
+        ...Array.from(gaps, ([reason, names]) => createGap(names, reason)),
+        ...broken.map(({ track }) => createBroken(track.channel)),
+      ],
     };
   }
 

@@ -19,7 +19,7 @@ export interface Opening extends Beginning {
  */
 export function encodeOpening(opening: Opening): EncodedFrames {
   const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = opening;
-  // The place behind a gap is told with the gap: a client that goes before has to be told of it again.
+  // The place behind the gaps is told with the last of them: a client that goes before has to be told of them again.
   const last = gaps.at(-1);
   const data = { sessionId, channels, recovered, heartbeatMs: heartbeatMs || null };
   const connected = encodeControl("connected", data, last === undefined ? id : undefined);

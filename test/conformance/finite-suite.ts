@@ -186,6 +186,13 @@ export function describeFinite(
           expect(JSON.parse(reader.events.at(-2)!.data)).to.include({ code: "BROKEN" });
           expect(JSON.parse(reader.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
         }
+        const behindGap = await streams.open(app, channel, "malformed");
+        await behindGap.ended;
+        expect(behindGap.events.slice(1).map(({ event }) => event)).to.deep.equal([
+          "gap",
+          "error",
+          "closing",
+        ]);
         expectFault(await faultOf(out.write("more")), "ABORTED");
         expectFault(await faultOf(out.end()), "ABORTED");
         expect((await streams.open(app, channel, "completed")).status).to.equal(204);

@@ -157,7 +157,8 @@ export class StreamOracle {
     } else if (event === "gap") {
       this.#gap(JSON.parse(data!) as { channels: string[]; reason: GapReason }, id);
     } else if (event === "error" && id !== undefined) {
-      this.#silent(id, "broken");
+      if (this.#at === null) this.#begin(id);
+      else this.#silent(id, "broken");
     } else if (data === undefined) {
       if (id !== undefined) this.#silent(id, "completed");
     } else if (data.startsWith("plain ")) {
