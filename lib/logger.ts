@@ -49,7 +49,7 @@ const LEVELS = ["debug", "info", "warn", "error"] as const;
 /** The same fault is written again after this time. */
 const PERIOD_MS = 60_000;
 
-/** The most kinds of warnings and faults that are remembered. Most are texts of this library, but some have names in them. */
+/** The most warnings, and the most faults, that are remembered. Their keys may have names in them. */
 const MAX_KEYS = 1_000;
 
 /**
@@ -85,14 +85,15 @@ export class ServiceLog {
 
   /** Writes what an application's function threw, with its stack and causes, after the text. */
   error(thrown: unknown, text: string, ...values: readonly LogValue[]): void {
-    // The lines behind the first are indented, so that none can pass for a message of its own.
+    // The lines behind the first are indented, so that none looks like another message.
     const lines = describeThrown(thrown).split("\n").map(printable);
     this.#write("error", text, values, `: ${lines.join("\n    ")}`);
   }
 
   /** Warns of a mistake in code or configuration: only the first time for each `key`. */
   warnOnce(key: string, text: string, ...values: readonly LogValue[]): void {
-    if (this.#warned.has(key) || this.#warned.size >= MAX_KEYS) return;
+    if (this.#warned.has(key)) return;
+    dropOldest(this.#warned);
     this.#warned.add(key);
     this.warn(text, ...values);
   }
@@ -102,7 +103,7 @@ export class ServiceLog {
     const now = monotonicNow(this.#clock);
     const known = this.#faults.get(key);
     if (known !== undefined && now - known.at < PERIOD_MS) return;
-    if (known === undefined && this.#faults.size >= MAX_KEYS) return;
+    if (known === undefined) dropOldest(this.#faults);
     this.#faults.set(key, { at: now, lasts: true });
     this.warn(text, ...values);
   }
@@ -124,4 +125,10 @@ export class ServiceLog {
       debug("the logger failed");
     }
   }
+}
+
+/** Makes room for one more key. */
+function dropOldest(keys: Set<string> | Map<string, unknown>): void {
+  if (keys.size < MAX_KEYS) return;
+  for (const oldest of keys.keys()) return void keys.delete(oldest);
 }

@@ -2,7 +2,7 @@ import { types } from "node:util";
 
 import { RedisSseError } from "./errors.js";
 import { printable } from "./log.js";
-import { isThenable } from "./validate.js";
+import { describe, isThenable } from "./validate.js";
 
 /**
  * `value` as JSON. Throws `UNSERIALIZABLE`, with the path and the type of what JSON has no text for. A value that JSON would
@@ -41,7 +41,7 @@ export function isLargerThan(text: string, maxBytes: number): boolean {
   return text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes;
 }
 
-/** Values that are looked at to find the one that is wrong. */
+/** The most values that are searched for the wrong one. */
 const MAX_LOOKS = 10_000;
 const MAX_DEPTH = 500;
 /** Characters of a path in a message. */
@@ -73,7 +73,7 @@ function findUnserializable(value: unknown, what: string): string {
       above.delete(each);
     }
   };
-  return look(value, what) ?? `a ${typeof value}`;
+  return look(value, what) ?? describe(value);
 }
 
 function keyInPath(parent: object, key: string): string {

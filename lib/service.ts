@@ -148,9 +148,9 @@ export function createRedisSse(options?: RedisSseOptions): RedisSse {
   return new RedisSseService(readOptions(options));
 }
 
-/** The composition root: the one place that knows every part, and hands each what it needs of the others. */
 const published = diagnosticChannel("redis-sse:publish");
 
+/** The composition root: the one place that knows every part, and hands each what it needs of the others. */
 class RedisSseService implements RedisSse {
   readonly log: ServiceLog;
   readonly pool: ConnectionPool;

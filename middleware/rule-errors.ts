@@ -17,10 +17,10 @@ export type OnStreamError = (error: unknown, context: RuleErrorContext) => void 
 
 const log = createDebug("redis-sse:http");
 
-/** For so long nothing more is told of a rule: it may fail for each event and each stream. */
+/** A rule may fail for each event of each stream: it is reported again after this time. */
 const PERIOD_MS = 1_000;
 
-/** Tells of the failures at one mount, each rule's at most once a second. */
+/** Reports the failures at one mount, at most once a second for each rule. */
 export class RuleErrors {
   readonly #onError: OnStreamError | undefined;
   readonly #now: () => number;
@@ -62,7 +62,7 @@ export class RuleErrors {
     if (this.#onError !== undefined)
       return void this.#call(this.#onError, error, { ...failure, req, omitted });
     const { rule, channel, event = "message" } = failure;
-    const text = "%s() failed on channel %s, event %s (and %s more times since the last message)";
-    serviceLog.error(error, text, rule, channel, event, omitted);
+    const more = omitted === 0 ? "" : ` (and ${omitted} more times since the last message)`;
+    serviceLog.error(error, `%s() failed on channel %s, event %s${more}`, rule, channel, event);
   }
 }

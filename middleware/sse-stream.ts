@@ -9,7 +9,8 @@ import { assertMethods, serve, streamHandler } from "./stream-handler.js";
 
 /**
  * Streams the resolved channels to the client until it leaves; then everything is given back. Faults of the
- * resolver go to `next(err)`, before anything is sent. Throws `ConfigError` for arguments that cannot be.
+ * resolver go to `next(err)`, before anything is sent; a passing error of this library is answered as a stream that cannot be
+ * opened now. Throws `ConfigError` for arguments that cannot be.
  */
 export function sseStream<Params = RouteParams>(
   channelResolver: ChannelResolver<Params>,

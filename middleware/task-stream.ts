@@ -45,7 +45,7 @@ export interface TaskStreamOptions<Params = RouteParams> extends Pick<
  * Streams one task to the client: how it stands, then whatever it tells (`TaskProgress` as `message`, output as `chunk`,
  * lines as `log`), then its end; who comes back after that is answered 204. Who comes late gets of the progress only how it
  * stands, and all output of the attempt that is under way, or was the last; who comes back gets what they missed. A
- * task that is not there is answered 404, an id that cannot be 400. Faults of the resolver go to `next(err)`. Throws
+ * task that is not there is answered 404, an id that cannot be 400. Faults of the resolver go to `next(err)`, as with `sseStream()`. Throws
  * `ConfigError` for arguments that cannot be.
  */
 export function taskStream<Params = RouteParams>(

@@ -60,7 +60,7 @@ export interface CollectedStream extends AsyncIterable<CollectedEvent> {
   readonly lastEventId: string | undefined;
   /**
    * Waits for the next event of your app that no call has returned yet. Rejects with `NOT_RECEIVED` if the deadline passes or
-   * the stream ends. The message says what has arrived.
+   * the stream ends. The message lists the events so far.
    */
   next<Data = unknown>(options?: WaitOptions): Promise<CollectedEvent<Data>>;
   /**
@@ -190,7 +190,7 @@ class StreamReader implements CollectedStream {
         const text = typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
         if (this.#head.length < MAX_SHOWN) this.#head += text.slice(0, MAX_SHOWN);
         if (text === "") continue;
-        // The parser does not tell of a block without data, whose id counts all the same: each block gets one more line of data.
+        // The parser skips a block without data, but its id counts. So each block gets one more line of data.
         parser.feed((before + text).replaceAll(BEFORE_BLANK_LINE, "data:\n").slice(1));
         before = text.at(-1)!;
       }

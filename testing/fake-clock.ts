@@ -82,7 +82,7 @@ export class FakeClock implements Clock {
    *
    * After each point in time it lets the work that was started there go on, so that a task which is retried three times
    * within `ms` runs three times. Work that waits for something else, such as a socket, may still be unfinished when the
-   * promise resolves. Rejects with `ConfigError` if `ms` is not a number from 0, and with what a timer throws.
+   * promise resolves. Rejects with `ConfigError` if `ms` is not a number from 0, and with the error of a timer.
    */
   async advance(ms: number): Promise<void> {
     if (!(Number.isFinite(ms) && ms >= 0)) throw optionError("ms as a number of milliseconds from 0", ms);

@@ -16,7 +16,7 @@ export interface OpenedStream {
   readonly cancel: () => void;
 }
 
-/** What these have in common: `instanceof` fails across the realms of jest. */
+/** The common members: `instanceof` fails across the realms of jest. */
 interface NodeStream extends AsyncIterable<Uint8Array | string> {
   readonly statusCode?: number;
   on?(event: "error", listener: () => void): unknown;
@@ -24,7 +24,7 @@ interface NodeStream extends AsyncIterable<Uint8Array | string> {
 }
 
 /**
- * Rejects with `ConfigError` for a source that is none, or that is being read already; with `NOT_RECEIVED` if a URL is not
+ * Rejects with `ConfigError` for an invalid source, or one that is being read already; with `NOT_RECEIVED` if a URL is not
  * answered within `timeoutMs`; and with what `fetch()` rejects with.
  */
 export async function openSource(
@@ -69,7 +69,7 @@ function openWebStream(body: ReadableStream<Uint8Array>, status: number | null):
 }
 
 function openNodeStream(source: NodeStream): OpenedStream {
-  // A response that is cut emits it, and nobody else may listen.
+  // A response that is cut emits `error`. Without a listener, the process would end.
   source.on?.("error", () => {});
   const iterator = source[Symbol.asyncIterator]();
   // An iterator that waits may never answer `return()`.

@@ -181,7 +181,7 @@ export class TestConnection {
           ? () => {}
           : clock.schedule(() => {
               const index = this.#held.indexOf(held);
-              // It was executed at this very moment, and its answer is on its way.
+              // It was executed at this very moment, and its answer follows.
               if (index === -1) return;
               this.#held.splice(index, 1);
               reject(new Error("Command timed out"));

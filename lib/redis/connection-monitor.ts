@@ -11,8 +11,6 @@ const GRACE_MS = 1_000;
 export class ConnectionMonitor {
   readonly #log: ServiceLog;
   readonly #clock: Clock;
-  /** The roles whose connections are down. Of leased connections, the last one counts. */
-  readonly #down = new Set<ConnectionRole>();
 
   constructor(log: ServiceLog, clock: Clock) {
     this.#log = log;
@@ -21,37 +19,35 @@ export class ConnectionMonitor {
 
   /** Watches a connection until it ends. */
   watch(role: ConnectionRole, client: RedisClient): void {
+    let isDown = false;
     let cancel = (): void => {};
     client.on("error", (error: unknown) => {
+      isDown = true;
       cancel();
       this.#log.debug("%s connection: %s", role, sanitize(error).message);
-      this.#lost(role, addressOf(client, error), causeOf(error));
+      this.#lost(addressOf(client, error), causeOf(error));
     });
     client.on("ready", () => {
+      isDown = false;
       cancel();
       this.#log.debug("%s connection is ready", role);
-      this.#down.delete(role);
-      if (this.#down.size === 0) this.#log.over("redis", "Redis at %s can be used again", addressOf(client));
+      this.#log.over("redis", "Redis at %s can be used again", addressOf(client));
     });
     // A leased connection ends with its stream.
     if (role === "lease") return;
     // A server that stops, or a proxy, may close a connection without any error.
     client.on("close", () => {
-      if (this.#down.has(role)) return;
+      if (isDown) return;
       cancel();
       cancel = this.#clock.schedule(
-        () => this.#lost(role, addressOf(client), "the connection was closed"),
+        () => this.#lost(addressOf(client), "the connection was closed"),
         GRACE_MS,
       );
     });
-    client.on("end", () => {
-      cancel();
-      this.#down.delete(role);
-    });
+    client.on("end", () => cancel());
   }
 
-  #lost(role: ConnectionRole, address: string, cause: string): void {
-    this.#down.add(role);
+  #lost(address: string, cause: string): void {
     this.#log.fault(
       "redis",
       "Redis at %s cannot be used: %s. The service tries again by itself.",
@@ -61,12 +57,12 @@ export class ConnectionMonitor {
   }
 }
 
-/** Words for an operator, without any secret. A Cluster client says only that all nodes failed; its last error may say why. */
+/** The reason, without any secret. A Cluster client says only that all nodes failed; its last error may say why. */
 function causeOf(error: unknown): string {
   return sanitize(readProperty(error, "lastNodeError") ?? error).message;
 }
 
-/** Where the client connects to: Node's own error says it best. */
+/** Where the client connects to. Node's own error has the address that was tried. */
 function addressOf(client: RedisClient, error?: unknown): string {
   const failed = readProperty(error, "lastNodeError") ?? error;
   const [address, port] = [readProperty(failed, "address"), readProperty(failed, "port")];

@@ -11,7 +11,12 @@ export async function warnOfEviction(client: RedisClient, log: ServiceLog): Prom
   if (isMock(client)) return;
   let policy: string | undefined;
   try {
-    policy = /^maxmemory_policy:(\S+)/m.exec(await client.info("memory"))?.[1];
+    const nodes = "nodes" in client ? client.nodes("master") : [client];
+    const answers = await Promise.all(nodes.map((node) => node.info("memory")));
+    const policies = answers.map((info) => /^maxmemory_policy:(\S+)/m.exec(info)?.[1]);
+    policy =
+      policies.find((each) => each?.startsWith("allkeys-")) ??
+      policies.find((each) => each?.startsWith("volatile-"));
   } catch {
     return; // An ACL may refuse it.
   }

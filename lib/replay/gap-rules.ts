@@ -6,7 +6,7 @@ import type { ChannelReplay } from "./channel-replay.js";
 import type { LogPage, LogState, Tail } from "./history-port.js";
 
 /*
- * Decides which gaps of a log a client is told: when its stream starts (`decideStart`, `confirmStart`, `limitStart`), and for
+ * Decides which gaps of a log a client gets: when its stream starts (`decideStart`, `confirmStart`, `limitStart`), and for
  * each page that is read later (`judgePage`). The functions only decide: they read nothing, write nothing and change nothing.
  * Two decisions stay where they are applied, in `catch-up.ts`: how far to go back in a log that has lost events, and a loss that the
  * stamps of two events in a row show.
@@ -15,9 +15,9 @@ import type { LogPage, LogState, Tail } from "./history-port.js";
 
 /** Where a stream starts in one channel. */
 export interface Start {
-  /** The last event that the client has, or is to be taken as having. */
+  /** The last event that the client has, or counts as having. */
   readonly position: Position;
-  /** Why the client does not get what came before that; `null` if it gets all that it asked for. */
+  /** Why the client does not get the earlier events; `null` if it gets all that it asked for. */
   readonly gap: GapReason | null;
   /** It is the client's own place. */
   readonly resumed: boolean;
@@ -57,7 +57,7 @@ export function decideStart(
   return { position: { epoch, offset, ...(stamp !== undefined && { stamp }) }, gap: null, resumed: true };
 }
 
-/** Decides whether the log, as a read has found it, still holds what comes after a start. */
+/** Decides whether the log, as a read has found it, still holds the events after a start. */
 export function confirmStart(
   start: Start,
   top: Position,

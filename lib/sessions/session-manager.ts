@@ -83,7 +83,6 @@ export class SessionManager {
   readonly #registry: SessionRegistry;
   readonly #context: SessionContext<PubSubSession>;
   readonly #tickers = new Map<number, Ticker>();
-  /** What was malformed on the connections that streams have of their own; the hub counts that on its own. */
   #dropped = 0;
   readonly #watch: LogVerifier;
   readonly #budget: BufferBudget;
@@ -104,7 +103,7 @@ export class SessionManager {
     this.#resolvers = new ResolverRuns(clock, limits.resolverTimeoutMs);
     this.#hub = new SubscriptionHub({
       connect,
-      read: (channel, message) => readInboundEvent(channel, message, limits.maxEventBytes),
+      read: (channel, message) => this.#read(channel, message),
       now: () => history.now(),
       onRollback: (watched, to) => void this.#watch.verify(watched, to),
       clock,
@@ -255,8 +254,7 @@ export class SessionManager {
   }
 
   get hubStatistics(): HubStatistics {
-    const statistics = this.#hub.statistics;
-    return { ...statistics, dropped: statistics.dropped + this.#dropped };
+    return { ...this.#hub.statistics, dropped: this.#dropped };
   }
 
   get statistics(): RegistryStatistics {
@@ -321,22 +319,23 @@ export class SessionManager {
     return names;
   }
 
+  /** What a message says; `null`: nothing that is passed on. */
+  #read(channel: string, message: string): InboundEvent | null {
+    const event = readInboundEvent(channel, message, this.#options.settings.limits.maxEventBytes);
+    if (event !== null) return event;
+    this.#dropped++;
+    this.#options.log.debug("dropped a malformed message on %s", channel);
+    return null;
+  }
+
   #transports(): CreateTransport {
     const { settings, lease, history } = this.#options;
     if (settings.subscriptions === "shared") return (_, listener) => this.#hub.transport(listener);
-    const read = (channel: string, message: string): InboundEvent | null => {
-      const event = readInboundEvent(channel, message, settings.limits.maxEventBytes);
-      if (event === null) {
-        this.#dropped++;
-        this.#options.log.debug("dropped a malformed message on %s", channel);
-      }
-      return event;
-    };
     return (owner, listener) => {
       const transport = new DedicatedTransport(
         {
           lease: (signal) => lease(owner.holder, signal),
-          read,
+          read: (channel, message) => this.#read(channel, message),
           now: () => history.now(),
           onRollback: (watched, to) => void this.#watch.verify(watched, to),
           onReset: (each) => this.#dedicated.delete(each),

@@ -2,7 +2,7 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { diagnosticChannel } from "../diagnostics.js";
-import { createLog, printable } from "../log.js";
+import { createLog } from "../log.js";
 import {
   SubscriptionReconciler,
   type ReconcilerAccount,
@@ -79,7 +79,6 @@ export class SubscriptionHub {
   readonly #reconciler: SubscriptionReconciler;
   readonly #fanOut: FanOut<Channel>;
   #connection: HubConnection | null = null;
-  #dropped = 0;
   #closed = false;
 
   constructor(options: HubOptions) {
@@ -180,12 +179,11 @@ export class SubscriptionHub {
       .map(([name]) => name);
   }
 
-  get statistics(): HubStatistics {
+  get statistics(): Omit<HubStatistics, "dropped"> {
     return {
       connected: this.#connection?.isReady() ?? false,
       channels: this.channels.length,
       subscribed: this.#reconciler.subscribedCount,
-      dropped: this.#dropped,
       memberFaults: this.#fanOut.memberFaults,
     };
   }
@@ -299,11 +297,7 @@ export class SubscriptionHub {
   #read(channel: Channel, message: string): InboundEvent | null {
     const { name } = channel;
     const event = this.#options.read(name, message);
-    if (event === null) {
-      this.#dropped++;
-      log("dropped a malformed message on %s", printable(name));
-      return null;
-    }
+    if (event === null) return null;
     const suspicion = channel.log.heard(event, this.#options.now(), !isEnvelope(message));
     if (suspicion !== null) this.#options.onRollback?.(this.#watched(name, channel.log), suspicion);
     return event;

@@ -3,7 +3,6 @@ import * as fc from "fast-check";
 
 import { LogReader } from "../../lib/history/log-reader.js";
 import { BufferBudget } from "../../lib/backpressure/buffer-budget.js";
-import { assertChannel } from "../../lib/events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../../lib/subscriptions/dedicated-transport.js";
 import {
   readInboundEvent,
@@ -14,13 +13,13 @@ import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
 import type { SlowConsumerPolicy } from "../../lib/backpressure/slow-consumer.js";
 import { SubscriptionHub, type HubHandlers } from "../../lib/subscriptions/subscription-hub.js";
-import { Ticker } from "../../lib/sessions/ticker.js";
 import { settle } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { ScriptedLog, type EndingEvent } from "../support/scripted-log.js";
 import { ScriptedHubConnection, ScriptedPool, ScriptedRedis } from "../support/scripted-redis.js";
 import { StreamOracle } from "../support/stream-oracle.js";
+import { sessionContext } from "../support/session-context.js";
 
 /** `MODEL_RUNS=20000 npx mocha dist/test/hardening/history-model.test.js` for a long look. */
 const RUNS = Number(process.env["MODEL_RUNS"] ?? 300);
@@ -240,20 +239,12 @@ class World {
       lingerMs: LINGER_MS,
       closeTimeoutMs: 1_000,
     });
-    const ticker = new Ticker(this.clock, 1_000);
-    const context: SessionContext<PubSubSession> = {
+    const context = sessionContext({
       settings: {
-        heartbeatMs: 15_000,
-        retryMs: 2_000,
-        slowConsumer: "disconnect",
         maxChannelsPerSession: 4,
         maxEventBytes: MAX_EVENT,
         maxReplayEvents: MAX_REPLAY,
         maxBufferedBytes: MAX_BUFFERED,
-        maxStallMs: 30_000,
-        maxLifetimeMs: Infinity,
-        subscribeTimeoutMs: 5_000,
-        closeTimeoutMs: 2_000,
       },
       clock: this.clock,
       createTransport: (_, listener) => {
@@ -262,15 +253,9 @@ class World {
         return new DedicatedTransport({ lease: (signal) => this.#lease(signal, owner), read, now }, listener);
       },
       history: reader,
-      onGap: () => {},
-      onRuleFailure: () => {},
       budget: new BufferBudget(MAX_TOTAL_BUFFERED),
-      assertChannel: (channel) => assertChannel(channel, "sse:"),
-      startTicking: (each) => ticker.add(each),
-      explain: (fault) => fault,
-      onClosing: () => {},
       onClosed: () => this.closed++,
-    };
+    });
     return { reader, hub, context, streams };
   }
 

@@ -13,8 +13,9 @@ describe("encodeJson()", () => {
   const self: Record<string, unknown> = { name: "x" };
   self["self"] = self;
   const unserializable: readonly (readonly [says: string, value: unknown, expected: string])[] = [
-    ["undefined", undefined, "a undefined"],
+    ["undefined", undefined, "undefined"],
     ["a function", () => {}, "a function"],
+    ["a toJSON() without an answer", { toJSON: () => undefined }, "an object"],
     ["a BigInt", 1n, "data: a BigInt"],
     ["NaN", NaN, "NaN"],
     ["Infinity", Infinity, "Infinity"],

@@ -4,13 +4,10 @@ import { expect } from "chai";
 import { restore, spy, stub } from "sinon";
 
 import { RedisSseError } from "../../../lib/errors.js";
-import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
-import { assertChannel } from "../../../lib/events/channel-name.js";
 import { EventBatch } from "../../../lib/events/event-batch.js";
 import type { SessionSettings } from "../../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../../lib/sessions/session.js";
 import type { StreamRequest } from "../../../lib/sessions/sink.js";
-import { Ticker } from "../../../lib/sessions/ticker.js";
 import type { Transport, TransportListener } from "../../../lib/subscriptions/transport.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
@@ -18,6 +15,7 @@ import { FakeSink } from "../../support/fake-sink.js";
 import { plainEvent } from "../../support/inbound-events.js";
 import { noHistory, noLog } from "../../support/no-history.js";
 import { captureLog } from "../../support/service.js";
+import { sessionContext } from "../../support/session-context.js";
 
 const SETTINGS: SessionSettings = {
   heartbeatMs: 15_000,
@@ -35,7 +33,6 @@ const SETTINGS: SessionSettings = {
 
 describe("PubSubSession", () => {
   let clock: FakeClock;
-  let ticker: Ticker;
   let sink: FakeSink;
   let transport: ScriptedTransport;
   let opened: PubSubSession[];
@@ -43,7 +40,6 @@ describe("PubSubSession", () => {
 
   beforeEach(() => {
     clock = new FakeClock();
-    ticker = new Ticker(clock, 1_000);
     sink = new FakeSink();
     transport = new ScriptedTransport();
     opened = [];
@@ -869,20 +865,13 @@ describe("PubSubSession", () => {
 
   function create({ request = {}, settings }: Given = {}, ...channels: string[]): PubSubSession {
     const session = new PubSubSession(
-      {
+      sessionContext({
         settings: { ...SETTINGS, ...settings },
         clock,
         createTransport: (_, listener) => transport.attach(listener),
         history: noHistory,
-        onGap: () => {},
-        onRuleFailure: () => {},
-        budget: new BufferBudget(Infinity),
-        assertChannel: (name) => assertChannel(name, "sse:"),
-        startTicking: (member) => ticker.add(member),
-        explain: (fault) => fault,
-        onClosing: () => {},
         onClosed: (member) => closed.push(member),
-      },
+      }),
       request,
       sink,
       channels.length === 0 ? ["a"] : channels,

@@ -358,7 +358,6 @@ describe("SubscriptionHub", () => {
       connected: false,
       channels: 0,
       subscribed: 0,
-      dropped: 0,
       memberFaults: 0,
     });
     await rig.member("a");
