@@ -39,7 +39,7 @@ describe("the first example of the README, in an empty project", function () {
     await stream.next(({ event }) => event === "connected");
     await fetch(`${url}/greet/ann`, { method: "POST" });
     const { data } = await stream.next(({ event }) => event === "greeting");
-    expect(JSON.parse(data)).to.deep.equal({ hello: "ann" });
+    expect(JSON.parse(data)).to.deep.equal({ text: "Hello" });
     stream.destroy();
     expect((await fetch(`${url}/events`)).status, "without a user").to.equal(403);
   }
