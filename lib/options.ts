@@ -17,96 +17,183 @@ import {
   type Filled,
 } from "./validate.js";
 
-/** The limits of a service, each for one process. */
+/** The limits of a service. Each applies to one process. */
 export interface LimitOptions {
-  /** Streams open at once in this process; further ones are told to come back. Default 50,000. */
+  /**
+   * Open streams of this process. The client of a further stream gets an `error` event and reconnects.
+   *
+   * @defaultValue 50_000
+   */
   readonly maxSessions?: number | undefined;
   /**
-   * Streams open at once for one `key` (a user, an address). The option `onLimit` of a mount decides how a further stream
-   * is handled. Default 100.
+   * Open streams of one `key` (a user, an address) in this process. The option `onLimit` of a mount decides how a further
+   * stream is handled.
+   *
+   * @defaultValue 100
    */
   readonly maxSessionsPerKey?: number | undefined;
-  /** Channels of one stream. At most 320, so that the ids of its events stay below 8 KB. Default 64. */
+  /**
+   * Channels of one stream, from 1 to 320. With 320 channels, the ids of its events stay below 8 KB.
+   *
+   * @defaultValue 64
+   */
   readonly maxChannelsPerSession?: number | undefined;
   /**
-   * Bytes of events that may wait in this process for one client to read: each counts as its data, its frame and 200
-   * bytes. What Node and the system hold for its socket comes on top. With "disconnect" the stream ends as
-   * `slow-consumer` when more waits; the other policies of `slowConsumer` drop the oldest from three quarters on, though
-   * never the newest event for its own size, nor what `session.send()` sent: with more than this of it the stream ends.
-   * At least `maxEventBytes`. Default 1 MiB.
+   * Buffer limit of one client, in bytes. At least `maxEventBytes`.
+   *
+   * Each buffered event counts as its data, its frame and 200 bytes. The buffers of Node.js and of the system for the socket
+   * come on top. With `"disconnect"`, a stream over the limit ends with `slow-consumer`. The other policies of `slowConsumer`
+   * drop the oldest events from three quarters of the limit on. They never drop the newest event, and never an event of
+   * `session.send()`. If the events of `session.send()` exceed the limit, the stream ends.
+   *
+   * @defaultValue 1_048_576 (1 MiB)
    */
   readonly maxBufferedBytes?: number | undefined;
   /**
-   * Bytes that may wait for all clients of this process together, counted as for one. When more waits the streams with the
-   * most give way until it is less: with "disconnect" they end as `slow-consumer`, with the other policies they drop
-   * all that waits and may be dropped, the newest too, or end where that is nothing. At least `maxBufferedBytes`.
-   * Default 256 MiB.
+   * Buffer limit of all clients of this process together, in bytes. At least `maxBufferedBytes`.
+   *
+   * Over the limit, the streams with the largest buffers are closed or trimmed first. With `"disconnect"` they end with
+   * `slow-consumer`. With the other policies of `slowConsumer` they drop all events that may be dropped, also the newest. A
+   * stream that has no such event ends.
+   *
+   * @defaultValue 268_435_456 (256 MiB)
    */
   readonly maxTotalBufferedBytes?: number | undefined;
-  /** Milliseconds for which a client may leave what was written to it undrained. Default 30,000. */
+  /**
+   * Milliseconds that a client may take to read all that was written to it. After that its stream ends with `slow-consumer`.
+   *
+   * @defaultValue 30_000
+   */
   readonly maxStallMs?: number | undefined;
   /**
-   * Milliseconds for which a client that has vanished without a word (its radio is off, a NAT has forgotten it) may leave
-   * unanswered what is sent to it again and again; then its stream ends as `peer-lost`. At least 1,000; Infinity leaves it
-   * to the system, which on Linux takes a quarter of an hour. Default 60,000. With nothing under way it is TCP keepalive
-   * that finds it, about as soon, but not within 11 s. On systems other than Linux, and where `/proc/net` cannot be
-   * read, there is keepalive alone.
+   * Milliseconds after which a client that acknowledges nothing is lost: its stream ends with `peer-lost`. From 1,000, or
+   * `Infinity`: then the system finds lost clients, which takes 15 minutes on Linux.
+   *
+   * A silent stream finds a lost client through TCP keepalive, after about the same time, but not within 11 s. On systems
+   * other than Linux, and if `/proc/net` cannot be read, only keepalive finds lost clients.
+   *
+   * @defaultValue 60_000
    */
   readonly peerTimeoutMs?: number | undefined;
-  /** Events that a client is sent from the logs of its channels when it comes back; of more it is told a gap. Default 10,000. */
+  /**
+   * Events of the history that a client gets when it reconnects. If it missed more, it gets a `gap` event (`limit`).
+   *
+   * @defaultValue 10_000
+   */
   readonly maxReplayEvents?: number | undefined;
-  /** Bytes of one event's data, at least 4. Default 256 KiB. */
+  /**
+   * Size of the data of one event, in bytes. At least 4.
+   *
+   * @defaultValue 262_144 (256 KiB)
+   */
   readonly maxEventBytes?: number | undefined;
-  /** Milliseconds after which a stream ends, less up to a fifth at random. Default: never. */
+  /**
+   * Milliseconds after which a stream ends with `max-lifetime`. A random part of up to a fifth is subtracted.
+   *
+   * @defaultValue Infinity
+   */
   readonly maxLifetimeMs?: number | undefined;
-  /** Milliseconds that a resolver and `key` may take to answer. After that the client gets a passing fault. Default 10,000. */
+  /**
+   * Deadline for a resolver and `key`, in milliseconds. After that the client gets an `error` event (`RESOLVER_TIMEOUT`) and
+   * reconnects.
+   *
+   * @defaultValue 10_000
+   */
   readonly resolverTimeoutMs?: number | undefined;
-  /** Milliseconds that Redis may take to acknowledge a subscription. Default 5,000. */
+  /**
+   * Deadline for Redis to acknowledge a subscription, in milliseconds.
+   *
+   * @defaultValue 5_000
+   */
   readonly subscribeTimeoutMs?: number | undefined;
-  /** Milliseconds for each stage of a teardown. Default 2,000. */
+  /**
+   * Deadline for each stage of a teardown, in milliseconds.
+   *
+   * @defaultValue 2_000
+   */
   readonly closeTimeoutMs?: number | undefined;
 }
 
 /** Options of `createRedisSse()`. */
 export interface RedisSseOptions {
-  /** An app's own ioredis client (duplicated, never closed), ioredis options, or a URL. Default `REDIS_URL`, else redis://127.0.0.1:6379. */
+  /**
+   * A URL, ioredis options, or your own ioredis client. The service duplicates your client and never closes it.
+   *
+   * @defaultValue the environment variable `REDIS_URL`, otherwise `redis://127.0.0.1:6379`
+   */
   readonly redis?: RedisSource | undefined;
-  /** Begins every key that this library owns. Channel names are used as given. Default "sse:". */
+  /**
+   * Prefix of every key that this library owns: 1 to 64 characters of A-Z a-z 0-9 _ . : -. Channel names get no prefix.
+   *
+   * @defaultValue "sse:"
+   */
   readonly keyPrefix?: string | undefined;
-  /** One subscriber connection for all streams, or one leased connection for each. Default "shared". */
+  /**
+   * `"shared"`: one subscriber connection for all streams. `"dedicated"`: one leased connection for each stream.
+   *
+   * @defaultValue "shared"
+   */
   readonly subscriptions?: "shared" | "dedicated" | undefined;
   /** Limits for leased Redis connections. */
   readonly pool?:
     | {
-        /** Connections that may be leased at once. Default 200. */
+        /**
+         * Leased connections at the same time.
+         *
+         * @defaultValue 200
+         */
         readonly maxConnections?: number | undefined;
-        /** Milliseconds that a lease may take, connecting included. Default 5,000. */
+        /**
+         * Deadline for a lease, in milliseconds, with the time to connect.
+         *
+         * @defaultValue 5_000
+         */
         readonly acquireTimeoutMs?: number | undefined;
-        /** Requests that may wait for a lease at once. Default 1,000. */
+        /**
+         * Requests that may wait for a lease at the same time.
+         *
+         * @defaultValue 1_000
+         */
         readonly maxWaiting?: number | undefined;
-        /** Milliseconds after which status marks a lease as overdue, and the log says so once. Nothing is taken away. Default 3,600,000, an hour. */
+        /**
+         * Milliseconds after which `status()` marks a lease as overdue and the service logs one warning. The lease goes on.
+         *
+         * @defaultValue 3_600_000 (one hour)
+         */
         readonly leaseAlarmMs?: number | undefined;
       }
     | undefined;
-  /** How much of each channel is kept, for clients that come back; `false`: nothing. */
+  /** How many events of each channel Redis keeps for clients that reconnect. `false`: none. */
   readonly history?: HistoryOptions | false | undefined;
   /**
-   * Milliseconds of silence after which a stream gets a comment, and between two PINGs to Redis. `false`: no comments, and
-   * PINGs every 15 s. Then a client cannot tell a dead connection from a silent one. Default 15,000.
+   * Milliseconds of silence after which a stream gets a heartbeat (a comment), and the time between two PINGs to Redis.
+   * `false`: no heartbeats, and a PING every 15 s. Without heartbeats a client cannot tell a dead connection from a silent one.
+   *
+   * @defaultValue 15_000
    */
   readonly heartbeatMs?: number | false | undefined;
-  /** Milliseconds that a client is told to wait before it comes back. Default 2,000. */
+  /**
+   * Milliseconds that a client waits before it reconnects: the `retry:` field.
+   *
+   * @defaultValue 2_000
+   */
   readonly retryMs?: number | undefined;
-  /** What becomes of events that a client does not read in time; a stream may have a rule of its own. Default "disconnect". */
+  /**
+   * How events of a slow client are handled. A mount can override it.
+   *
+   * @defaultValue "disconnect"
+   */
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
   /** Limits for streams, events and waits. */
   readonly limits?: LimitOptions | undefined;
   /**
-   * Where the service writes its messages; each is one finished string. Default: warnings and errors go to the console, the
-   * rest to the `debug` package (`DEBUG=redis-sse:service`). What concerns one stream goes only to the `debug` package.
+   * Receives the messages of the service, each as one finished string. Messages about one stream go only to the `debug`
+   * package.
+   *
+   * @defaultValue warnings and errors go to the console, the others to the `debug` package (`DEBUG=redis-sse:service`)
    */
   readonly logger?: Logger | undefined;
-  /** Time, for tests. */
+  /** The source of time. Tests pass a fake clock. */
   readonly clock?: Clock | undefined;
 }
 
@@ -155,10 +242,7 @@ const DEFAULT_LIMITS: Filled<LimitOptions> = {
 
 const UNBOUNDED_LIMITS: ReadonlySet<string> = new Set(["maxLifetimeMs", "peerTimeoutMs"]);
 
-/**
- * A dead peer shows only after a few retransmissions, and the first ones take a second. An event must have room for
- * any character, which has up to 4 bytes.
- */
+/** The first TCP retransmissions take about 1 s. A character has up to 4 bytes. */
 const LOWEST_LIMITS: Readonly<Record<string, number>> = { peerTimeoutMs: 1_000, maxEventBytes: 4 };
 
 const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
@@ -175,7 +259,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "clock",
 ]);
 
-/** Checks the options and fills in the defaults. Throws `ConfigError`, which names the option. */
+/** Checks the options and fills in the defaults. Throws `ConfigError` with the name of the invalid option. */
 export function readOptions(options: RedisSseOptions = {}): Settings {
   assertOptions("options", options, KNOWN);
   const {

@@ -31,69 +31,93 @@ import type { StatusOptions, StatusReport } from "./status/status-report.js";
 import { withTaskLogs } from "./queue/task-logs.js";
 import { assertOptions, readFlag, readMilliseconds } from "./validate.js";
 
-/** What became of a published event. */
+/** The result of `publish()` and `complete()`. */
 export interface PublishReceipt {
-  /** The event's place in its channel's history; `null` on a channel without history. */
+  /** The id of the event for `lastEventId`. `null` if the channel has no history. */
   readonly id: string | null;
-  /** How many Redis connections received it: processes of ours, and whoever else subscribes. */
+  /** How many Redis connections received the event: one for each process with streams, and other subscribers. */
   readonly receivers: number;
 }
 
 /** Options of `publish()`. */
 export interface PublishOptions {
-  /** False: the event is sent to who listens now, and kept nowhere. Default: as the channel's history is configured. */
+  /**
+   * `false`: only clients that are connected now get the event. Redis does not keep it.
+   *
+   * @defaultValue the history option of the channel
+   */
   readonly history?: boolean | undefined;
-  /** The channel will be completed one day: from now on whoever opens it gets it from its beginning. Default false. */
+  /**
+   * `true`: the channel will end with `complete()`. From now on, each new client gets the channel from its first event.
+   *
+   * @defaultValue false
+   */
   readonly finite?: boolean | undefined;
 }
 
 /** Options of `drain()`. */
 export interface DrainOptions {
-  /** By when all streams are closed, in milliseconds. Default 10,000. */
+  /**
+   * Milliseconds after which all streams are closed.
+   *
+   * @defaultValue 10_000
+   */
   readonly timeoutMs?: number | undefined;
-  /** Over how long their ends are spread, so that their clients do not return at once. Default half of it. */
+  /**
+   * Milliseconds over which the ends of the streams are spread, so that clients do not all reconnect at the same time.
+   *
+   * @defaultValue half of `timeoutMs`
+   */
   readonly spreadMs?: number | undefined;
 }
 
-/** Event streams, notifications and tasks over one Redis. Made by `createRedisSse()`. */
+/** Event streams, notifications and tasks over one Redis. `createRedisSse()` creates it. */
 export interface RedisSse {
   /**
-   * Publishes one event to every stream of a channel, in all processes. Rejects with `INVALID_CHANNEL`,
-   * `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`, `CLOSED` or a fault of Redis. An event whose
-   * acknowledgement is lost with the connection is sent again and takes effect once, on a channel with a history;
-   * on one without it may arrive twice. `COMPLETED`: the channel takes no more.
+   * Publishes one event to every stream of a channel, in all processes.
+   *
+   * If the connection breaks before Redis acknowledges the event, the service sends it again. On a channel with history it
+   * takes effect once. On a channel without history it may arrive twice.
+   *
+   * Rejects with `INVALID_CHANNEL`, `INVALID_EVENT`, `UNSERIALIZABLE`, `EVENT_TOO_LARGE`, `COMPLETED`, `CHANNEL_TAKEN`,
+   * `CLOSED` or an error of Redis.
    */
   publish(channel: string, message: OutboundMessage, options?: PublishOptions): Promise<PublishReceipt>;
   /**
-   * The id that a stream of these channels would have now: for a page that is made with its state, and will ask for
-   * what comes after it by `lastEventId`. Ask for it before the state is read. `null` where nothing is kept of any of
-   * them. Rejects as `publish()`, and with `LIMIT_CHANNELS`.
+   * Returns the id of the newest event of these channels. Call it before you read the state of a page, and open the stream
+   * of the page with `?lastEventId=`. `null` if none of the channels has history.
+   *
+   * Rejects like `publish()`, and with `LIMIT_CHANNELS`.
    */
   lastEventId(channels: ChannelSelection): Promise<string | null>;
   /**
-   * Completes a channel, with one last event if there is one: its streams end, after it, as `completed`, and who
-   * comes later gets what is held of it from its beginning, and then the end. Rejects as `publish()`, and with
-   * `NO_HISTORY` for a channel of which nothing is kept.
+   * Completes a channel, after an optional last event. Its streams end with `completed`. Later clients get the channel from
+   * its first event that is kept, and then the end.
+   *
+   * Rejects like `publish()`, and with `NO_HISTORY` if the channel has no history.
    */
   complete(channel: string, message?: OutboundMessage): Promise<PublishReceipt>;
   /**
-   * Begins to write a channel as a whole, chunk by chunk. Rejects with `CHANNEL_TAKEN` while somebody else does,
-   * `COMPLETED`, `NO_HISTORY`, `INVALID_CHANNEL`, `ABORTED` or a fault of Redis; with `ConfigError` for an option
-   * that cannot be.
+   * Creates a writer that writes text to a channel chunk by chunk, for example the tokens of a language model. Only this
+   * writer can write to the channel until it ends.
+   *
+   * Rejects with `CHANNEL_TAKEN` if the channel has another writer, and with `COMPLETED`, `NO_HISTORY`, `INVALID_CHANNEL`,
+   * `ABORTED`, `CONFIG` or an error of Redis.
    */
   writer(channel: string, options?: WriterOptions): Promise<StreamWriter>;
   /**
-   * Opens a stream on a sink, subscribed to `channels`, as a resolver answered them. When it cannot, the sink has had its answer, nothing
-   * is held any more, and the promise rejects with the fault. A client that leaves meanwhile is no fault:
-   * the session is then closing.
+   * Opens a stream on a sink, for an adapter. `channels` is the answer of a resolver.
+   *
+   * If the stream is refused, the sink gets the answer, everything is released, and the promise rejects with the error. If
+   * the client leaves before the stream is open, the promise resolves, and the state of the session is `closing`.
    */
   open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession>;
   /**
    * Runs an application's resolver, for an adapter, with the deadline `limits.resolverTimeoutMs`.
    *
    * Resolves to `{ value }` if the resolver answers in time. Resolves to `null` if the deadline passes, the client leaves,
-   * or the service drains or closes: the client has its answer then, and a later answer or error of the resolver is
-   * ignored. Rejects with the resolver's error if it fails in time.
+   * or the service drains or closes. Then the client has its answer, and a later answer or error of the resolver is
+   * ignored. Rejects with the error of the resolver if it fails in time.
    */
   resolve<T>(
     request: Omit<StreamRequest, "key">,
@@ -103,7 +127,7 @@ export interface RedisSse {
     /** The answer of the resolver. */
     readonly value: T;
   } | null>;
-  /** Whether `open()` would begin a stream now: the fault that it would be refused with, or `null`. */
+  /** Returns the error that `open()` would refuse this stream with now, or `null`. */
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
   /** Writes to the option `logger`, for adapters. */
   readonly log: ServiceLog;
@@ -112,45 +136,53 @@ export interface RedisSse {
   /** Notifications that are stored for each user, and streamed to open pages. */
   readonly notifications: NotificationService;
   /**
-   * The queue of that name, 1 to 64 characters of A-Z a-z 0-9 _ . -; one object for each name. Default "default". `schemas`
-   * say what each kind of task carries, or `Tasks`: `sse.queue<{ resize: { file: string } }>("media")`. Options that
-   * are given again have to be the same. Throws `ConfigError` or `CLOSED`.
+   * Returns the queue with this name: 1 to 64 characters of A-Z a-z 0-9 _ . -. Each call with the same name returns the same
+   * object. `schemas` validate the payload of each kind of task and give its type.
+   *
+   * Throws `ConfigError` if an option is invalid or differs from an earlier call, and `CLOSED`.
    */
   queue<Schemas extends SchemaMap>(
     name: string,
     options: QueueOptionsWith<Schemas>,
   ): QueueService<OutputsOf<Schemas>, InputsOf<Schemas>>;
-  /** The queue of that name. `Tasks` says what each kind of task carries. Default: any kind and any payload. */
+  /**
+   * Returns the queue with this name. `Tasks` gives the type of the payload of each kind of task.
+   *
+   * @example sse.queue<{ resize: { file: string } }>("media")
+   * @defaultValue the name `"default"`, with any kind and any payload
+   */
   queue<Tasks extends TaskMap = AnyTasks>(name?: string, options?: QueueOptions<Tasks>): QueueService<Tasks>;
   /**
-   * A task as it stands, whatever its queue, and how many events its channel has had by then; `null` when there is none
-   * of that id. Rejects with `INVALID_TASK` or a fault of Redis.
+   * Returns the current state of a task of any queue, and the number of events that its channel had at that time. `null` if
+   * no task has this id.
+   *
+   * Rejects with `INVALID_TASK` or an error of Redis.
    */
   task(id: string): Promise<TaskSnapshot | null>;
   /**
-   * The service's state, and what Redis says of it. Never rejects for a fault of Redis. Those who ask at once share
-   * one look for drift.
+   * Returns the state of the service and of its Redis. If Redis is unavailable, the promise still resolves. Calls at the same
+   * time share one check for drift.
    */
   status(options?: StatusOptions): Promise<StatusReport>;
-  /** Refuses new streams and ends the open ones, spread over time. Everything else goes on. */
+  /** Refuses new streams and ends the open ones, spread over time. Publishing, queues and workers continue. */
   drain(options?: DrainOptions): Promise<void>;
-  /** Ends streams, workers and connections, in this order; the process can then exit. Never rejects. */
+  /** Ends streams, workers and connections, in this order. Then the process can exit. Never rejects. */
   close(): Promise<void>;
-  /** For `await using`: as `close()`. */
+  /** Calls `close()`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>(["history", "finite"]);
 const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>(["timeoutMs", "spreadMs"]);
 
-/** Creates a service. Nothing connects before it is used. Throws `ConfigError` for an option that cannot be. */
+/** Creates a service. It connects to Redis when it is first used. Throws `ConfigError` if an option is invalid. */
 export function createRedisSse(options?: RedisSseOptions): RedisSse {
   return new RedisSseService(readOptions(options));
 }
 
 const published = diagnosticChannel("redis-sse:publish");
 
-/** The composition root: the one place that knows every part, and hands each what it needs of the others. */
+/** The composition root: creates every part and connects the parts. */
 class RedisSseService implements RedisSse {
   readonly log: ServiceLog;
   readonly pool: ConnectionPool;
@@ -195,7 +227,7 @@ class RedisSseService implements RedisSse {
       clock,
       log: this.log,
       maxBytes: limits.maxEventBytes,
-      // One rule for the channels of all tasks: a script that takes some does not know yet which.
+      // All task channels have the same bounds, because a script claims tasks before it knows their ids.
       keepEvents: settings.history.policy(progressChannel("any")) === null ? null : limits.maxReplayEvents,
     });
     this.#streams = new SessionManager({
@@ -295,7 +327,7 @@ class RedisSseService implements RedisSse {
     return this.#streams.open(request, sink, channels);
   }
 
-  // What a queue's tasks carry is a matter of types alone.
+  // The types of a queue exist only at compile time.
   queue<Schemas extends SchemaMap>(
     name: string,
     options: QueueOptionsWith<Schemas>,
