@@ -61,6 +61,7 @@ export function sanitize(error: unknown): RedisSseError {
   const text = typeof message === "string" ? message : "";
   if (/^(NOAUTH|WRONGPASS)|invalid (username-)?password/i.test(text)) {
     const word = /^[A-Z]{6,9}\b/.exec(text)?.[0];
+    if (word === "NOAUTH") return new RedisSseError("REDIS_AUTH", "Redis asks for a password (NOAUTH)");
     return new RedisSseError("REDIS_AUTH", `Redis refused the credentials${word ? ` (${word})` : ""}`);
   }
   if (/max number of clients/i.test(text)) {

@@ -56,7 +56,7 @@ export function assertOptions(
 }
 
 /** A key as a message may show it: one that somebody made up for a log is not repeated. */
-function nameOf(key: string): string {
+export function nameOf(key: string): string {
   return /^[\w.-]{1,32}$/.test(key) ? `"${key}"` : "another name";
 }
 

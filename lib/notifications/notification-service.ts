@@ -5,7 +5,7 @@ import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
 import type { RedisClient } from "../redis/client.js";
 import { defineScript } from "../redis/script.js";
-import { assertOptions, readWholeNumber } from "../validate.js";
+import { assertOptions, describe, nameOf, readWholeNumber } from "../validate.js";
 import { encodeJson, isLargerThan } from "../serialize.js";
 import { STORE_NOTIFICATION } from "./lua/generated.js";
 
@@ -143,10 +143,17 @@ export class NotificationService {
   #read(input: NewNotification): Notification {
     if (typeof input !== "object" || input === null)
       throw invalid("expected { userId, title, body?, data? }");
-    const { userId, title, body = "", data } = input;
+    const { userId, title, body = "", data, ...others } = input;
     assertUserId(userId);
     if (typeof title !== "string" || title === "") throw invalid("expected title as a non-empty string");
     if (typeof body !== "string") throw invalid("expected body as a string");
+    // A misspelt `body` would be lost.
+    const unknown = Object.entries(others).find(([, value]) => value !== undefined);
+    if (unknown !== undefined) {
+      throw invalid(
+        `expected a notification of userId, title, body and data alone, got ${nameOf(unknown[0])} too`,
+      );
+    }
     // Left to the whole, a function would vanish without a word.
     if (data !== undefined) encodeJson(data, "data");
     return {
@@ -176,7 +183,7 @@ function assertUserId(userId: unknown): asserts userId is string {
   const isText = typeof userId === "string" && /^[^\u0000-\u001f\u007f\p{Surrogate}]+$/u.test(userId);
   if (isText && !isLargerThan(userId, MAX_USER_ID_BYTES)) return;
   throw invalid(
-    `expected userId as a string of 1 to ${MAX_USER_ID_BYTES} bytes of UTF-8 without control characters`,
+    `expected userId as a string of 1 to ${MAX_USER_ID_BYTES} bytes of UTF-8 without control characters, got ${describe(userId)}`,
   );
 }
 

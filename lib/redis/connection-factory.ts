@@ -120,19 +120,18 @@ function isNumberUpTo(value: unknown, max: number): boolean {
 
 /** Node's own error for a malformed URL has the URL, and with it the password, in `input`. */
 function assertUrl(source: string, name: string): void {
-  if (source.startsWith("/")) return; // a Unix socket
-  let protocol: string;
+  if (/^\/(?!\/)/.test(source)) return; // a Unix socket
   let database: string;
   try {
     // Decoding finds the stray percent signs that ioredis would throw at later, with the text in hand.
     const url = new URL(source);
     decodeURIComponent(`${url.username}${url.password}`);
-    protocol = url.protocol;
     database = url.searchParams.get("db") ?? url.pathname.replaceAll("/", "");
   } catch {
     throw new ConfigError(`expected ${name} as a valid URL, redis[s]://[[user]:password@]host[:port][/db]`);
   }
-  if (protocol !== "redis:" && protocol !== "rediss:") {
+  // Of the text, not of the URL: ioredis takes " rediss://h" for a host, and REDISS://h for a connection without TLS.
+  if (!/^rediss?:\/\//.test(source)) {
     throw new ConfigError(`expected ${name} as a URL that begins with redis:// or rediss://`);
   }
   if (database !== "" && !isNumberUpTo(database, MAX_DB)) {

@@ -25,7 +25,7 @@ export class ConnectionMonitor {
       isDown = true;
       cancel();
       this.#log.debug("%s connection: %s", role, sanitize(error).message);
-      this.#lost(addressOf(client, error), causeOf(error));
+      this.#lost(addressOf(client, error), ...causeOf(error));
     });
     client.on("ready", () => {
       isDown = false;
@@ -47,19 +47,24 @@ export class ConnectionMonitor {
     client.on("end", () => cancel());
   }
 
-  #lost(address: string, cause: string): void {
+  #lost(address: string, cause: string, advice = ""): void {
     this.#log.fault(
       "redis",
-      "Redis at %s cannot be used: %s. The service tries again by itself.",
+      "Redis at %s cannot be used: %s.%s The service tries again by itself.",
       address,
       cause,
+      advice,
     );
   }
 }
 
-/** The reason, without any secret. A Cluster client says only that all nodes failed; its last error may say why. */
-function causeOf(error: unknown): string {
-  return sanitize(readProperty(error, "lastNodeError") ?? error).message;
+/**
+ * The reason, without any secret, and what to do where waiting does not help. A Cluster client says only that all nodes
+ * failed; its last error may say why.
+ */
+function causeOf(error: unknown): [cause: string, advice?: string] {
+  const { code, message } = sanitize(readProperty(error, "lastNodeError") ?? error);
+  return code === "REDIS_AUTH" ? [message, " Check the user name and the password."] : [message];
 }
 
 /** Where the client connects to. Node's own error has the address that was tried. */

@@ -130,6 +130,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       ["no title", { title: undefined }, "INVALID_NOTIFICATION"],
       ["a title that is a number", { title: 7 }, "INVALID_NOTIFICATION"],
       ["a body that is an object", { body: {} }, "INVALID_NOTIFICATION"],
+      ["a field that notifications do not have", { message: "hunter2" }, "INVALID_NOTIFICATION"],
       ["a BigInt in its data", { data: { amount: 1n } }, "UNSERIALIZABLE"],
       ["circular data", { data: circular }, "UNSERIALIZABLE"],
       ["data whose toJSON throws", { data: thrower }, "UNSERIALIZABLE"],
@@ -150,6 +151,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       const { notifications } = sse;
       for (const given of [undefined, null, "text"])
         expectFault(await faultOf(notifications.create(given as never)), "INVALID_NOTIFICATION");
+      expect(String(await faultOf(notifications.list(undefined as never)))).to.include("got undefined");
       for (const given of ["", "a\r", 7, ["a"], null])
         expectFault(await faultOf(notifications.list(given as string)), "INVALID_NOTIFICATION");
       for (const limit of [0, 201, 1.5, NaN, "10", null])

@@ -64,8 +64,8 @@ describe("what the log says of Redis", () => {
   });
 
   for (const [says, url, expected] of [
-    ["the password is wrong", "redis://default:wrong-hunter2@", "WRONGPASS"],
-    ["a password is needed", "redis://", "NOAUTH"],
+    ["the password is wrong", "redis://default:wrong-hunter2@", "refused the credentials (WRONGPASS)"],
+    ["a password is needed", "redis://", "asks for a password (NOAUTH)"],
   ] as const) {
     it(`that ${says}, without the password`, async () => {
       const server = await RedisServer.start(program);
@@ -76,6 +76,7 @@ describe("what the log says of Redis", () => {
         expect((fault as RedisSseError).code).to.equal("REDIS_AUTH");
         await eventually(() => expect(warnings().join("\n")).to.include(expected));
         expect(warnings().join("\n")).to.include(`127.0.0.1:${server.port}`).and.not.to.include("hunter2");
+        expect(warnings()[0]).to.include("Check the user name and the password.");
       } finally {
         await server.stop();
       }
