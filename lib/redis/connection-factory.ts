@@ -2,7 +2,7 @@ import { Redis, type Cluster, type RedisOptions } from "ioredis";
 
 import { ConfigError } from "../errors.js";
 import { describe, isThenable } from "../validate.js";
-import type { ConnectionOptions, ConnectionRole, RedisClient } from "./client.js";
+import { isRefusedSelect, type ConnectionOptions, type ConnectionRole, type RedisClient } from "./client.js";
 import { connectToCluster } from "./cluster.js";
 import type { ConnectionMonitor } from "./connection-monitor.js";
 import { connectionName } from "./connection-name.js";
@@ -32,6 +32,10 @@ export function createConnectionFactory(
     const client = connect(role, { ...optionsFor(role), connectionName: connectionName(role, instance) });
     // ioredis prints an `error` without a listener as it is, with its secrets.
     monitor.watch(role, client);
+    // ioredis would go on, and use database 0.
+    client.on("error", (error: unknown) => {
+      if (isRefusedSelect(error) && "stream" in client) client.stream.destroy();
+    });
     return client;
   };
 }
