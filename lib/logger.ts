@@ -1,12 +1,12 @@
 import { monotonicNow, type Clock } from "./clock.js";
 import { createLog, printable } from "./log.js";
-import { describeThrown } from "./thrown.js";
+import { describeThrown, ignoreRejection } from "./thrown.js";
 import { optionError } from "./validate.js";
 
 /**
  * Where a service writes its messages: the option `logger`. `console` and a pino logger both fit. Each function gets one
- * finished string, in which control characters and text-direction characters are escaped. If a function throws, the service
- * ignores it.
+ * finished string, in which control characters and text-direction characters are escaped. If a function throws or rejects, the
+ * service ignores it.
  */
 export interface Logger {
   /** Details of connections and subscriptions. */
@@ -118,9 +118,11 @@ export class ServiceLog {
 
   #write(level: keyof Logger, text: string, values: readonly LogValue[], rest = ""): void {
     let next = 0;
-    const message = text.replace(/%s/g, () => printable(String(values[next++])));
     try {
-      this.#logger[level](`redis-sse: ${message}${rest}`);
+      const message = text.replace(/%s/g, () => printable(String(values[next++])));
+      const answer: unknown = this.#logger[level](`redis-sse: ${message}${rest}`);
+      // An async function fits the type too. Without a handler, Node would end the process when it rejects.
+      ignoreRejection(answer);
     } catch {
       debug("the logger failed");
     }

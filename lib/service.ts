@@ -117,7 +117,8 @@ export interface RedisSse {
    *
    * Resolves to `{ value }` if the resolver answers in time. Resolves to `null` if the deadline passes, the client leaves,
    * or the service drains or closes. Then the client has its answer, and a later answer or error of the resolver is
-   * ignored. Rejects with the error of the resolver if it fails in time.
+   * ignored. The same applies if the resolver fails in time with a `retryable` error of this library. Rejects with any
+   * other error of the resolver.
    */
   resolve<T>(
     request: Omit<StreamRequest, "key">,

@@ -44,9 +44,8 @@ export function streamHandler<Params, Answer>(
   const allow = [...new Set(["GET", "HEAD", ...(options.methods ?? [])])];
 
   const handler: RequestHandler<Params> = async (req, res, next) => {
-    let sink: ResponseSink | undefined;
     try {
-      sink = new ResponseSink(req, res);
+      const sink = new ResponseSink(req, res);
       if (!sink.canAnswer()) return;
       const fault = findFault(req, res, isRouteOf(handler, req) || allow.includes(req.method));
       if (fault !== null) return sink.answer(answerTo(fault, { ...options, allow }));
@@ -60,19 +59,10 @@ export function streamHandler<Params, Answer>(
       const [key, answer] = resolved.value;
       await onAnswer({ req, sink, service, key }, answer);
     } catch (error) {
-      if (isPassing(error) && sink?.canAnswer()) return sink.answer(answerTo(error, options));
       next(error);
     }
   };
   return handler;
-}
-
-/**
- * A resolver that asks Redis fails while Redis is away. An error handler would answer 500, after which a browser never comes
- * back, so the client gets the answer of a stream that cannot be opened now.
- */
-function isPassing(error: unknown): error is RedisSseError {
-  return error instanceof RedisSseError && error.retryable;
 }
 
 /** Opens the stream, or answers HEAD. Rejects only with an error that the application threw. */

@@ -56,7 +56,10 @@ export function taskStream<Params = RouteParams>(
   const errors = new RuleErrors();
   return streamHandler(taskResolver, options, async (visit, selection) => {
     const { req, sink, service } = visit;
-    const found = await find(service, selection, options.queue);
+    // The service answers a fault that passes by itself.
+    const found = (await service.resolve(options, sink, () => find(service, selection, options.queue)))
+      ?.value;
+    if (found === undefined) return;
     if (found instanceof RedisSseError) return sink.answer(answerTo(found, options));
     const isBack = lastEventIdOf(req) !== undefined;
     const rules = found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader<Params>(found);
@@ -75,7 +78,7 @@ async function find(
     if (found !== null && (queue === undefined || found.task.queue === queue)) return found;
     return new RedisSseError("UNKNOWN_TASK", "expected the id of a task that is there");
   } catch (error) {
-    if (error instanceof RedisSseError) return error;
+    if (error instanceof RedisSseError && !error.retryable) return error;
     throw error;
   }
 }

@@ -2,6 +2,7 @@ import type { Cluster, Redis, RedisOptions } from "ioredis";
 
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
+import { readProperty } from "../thrown.js";
 
 /** A connection to a server, or to a cluster: what of ioredis the library uses on both. */
 export type RedisClient = Redis | Cluster;
@@ -30,6 +31,12 @@ export function isMock(client: RedisClient): boolean {
 export function scriptTime(client: RedisClient): number | "" {
   if (!isMock(client)) return "";
   return (client as { now?: () => number }).now?.() ?? Date.now();
+}
+
+/** Whether this is the server's answer to the SELECT of a new connection: there is no such database, or an ACL forbids it. */
+export function isRefusedSelect(error: unknown): boolean {
+  const isAnswer = readProperty(error, "name") === "ReplyError";
+  return isAnswer && readProperty(readProperty(error, "command"), "name") === "select";
 }
 
 /** Whether commands would go out now. */

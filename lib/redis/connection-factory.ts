@@ -1,8 +1,8 @@
 import { Redis, type Cluster, type RedisOptions } from "ioredis";
 
 import { ConfigError } from "../errors.js";
-import { describe } from "../validate.js";
-import type { ConnectionOptions, ConnectionRole, RedisClient } from "./client.js";
+import { describe, isThenable } from "../validate.js";
+import { isRefusedSelect, type ConnectionOptions, type ConnectionRole, type RedisClient } from "./client.js";
 import { connectToCluster } from "./cluster.js";
 import type { ConnectionMonitor } from "./connection-monitor.js";
 import { connectionName } from "./connection-name.js";
@@ -32,6 +32,10 @@ export function createConnectionFactory(
     const client = connect(role, { ...optionsFor(role), connectionName: connectionName(role, instance) });
     // ioredis prints an `error` without a listener as it is, with its secrets.
     monitor.watch(role, client);
+    // ioredis would go on, and use database 0.
+    client.on("error", (error: unknown) => {
+      if (isRefusedSelect(error) && "stream" in client) client.stream.destroy();
+    });
     return client;
   };
 }
@@ -47,7 +51,7 @@ function connector(source: RedisSource, name = "redis"): Connector {
   if (typeof source === "string") {
     assertUrl(source, name);
     // Options in a URL would win over ours; those of a client that is duplicated do not.
-    return connector(new Redis(source, { lazyConnect: true }));
+    return connector(new Redis(source, { lazyConnect: true }), name);
   }
   if (typeof source !== "object" || source === null) {
     throw new ConfigError(
@@ -62,7 +66,10 @@ function connector(source: RedisSource, name = "redis"): Connector {
     throw new ConfigError("expected redis as a client of ioredis, got a client of another package");
   }
   if (isCluster(source)) return connectToCluster(source);
-  if (isClient(source)) return (_role, options) => source.duplicate(options);
+  if (isClient(source)) {
+    assertTarget(source.options, name);
+    return (_role, options) => source.duplicate(options);
+  }
   assertRedisOptions(source);
   return (_role, options) => new Redis({ ...source, ...options });
 }
@@ -98,15 +105,53 @@ const WITHOUT_DEFAULT = [
 function assertRedisOptions(source: object): void {
   const names = Object.keys(source);
   const known = new Set([...Object.keys(new Redis({ lazyConnect: true }).options), ...WITHOUT_DEFAULT]);
-  if (names.length > 0 && !names.some((name) => known.has(name))) {
+  // A promise, a URL object or a Map has no names at all.
+  const isEmpty = names.length === 0 && isPlain(source);
+  if (!isEmpty && !names.some((name) => known.has(name))) {
+    const given = isThenable(source) ? "a promise: await it" : "an object with no option of ioredis";
     throw new ConfigError(
-      "expected redis as an ioredis client, its options (host, port, ...) or a URL, got an object with no option of ioredis",
+      `expected redis as an ioredis client, its options (host, port, ...) or a URL as text, got ${given}`,
     );
   }
-  const { port, db } = source as Readonly<Record<string, unknown>>;
-  if (!isNumberUpTo(port, 65_535)) throw new ConfigError(`expected redis.port as a number from 0 to 65535`);
-  if (!isNumberUpTo(db, MAX_DB))
-    throw new ConfigError("expected redis.db as the number of a database, such as 0");
+  assertTarget(source, "redis");
+}
+
+function isPlain(source: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(source);
+  return prototype === null || (!Array.isArray(source) && Object.getPrototypeOf(prototype) === null);
+}
+
+/** Checks what ioredis would notice at the first use only, or would not notice. */
+function assertTarget(options: object | undefined, name: string): void {
+  const {
+    host,
+    path,
+    port,
+    db,
+    sentinels,
+    name: master,
+  } = (options ?? {}) as Readonly<Record<string, unknown>>;
+  // A URL in the place of a host would be looked up as a name, and written to the log with its password.
+  if (!isTextWithout(/[/@]/, host)) {
+    throw new ConfigError(`expected ${name}.host as the name of a host. Pass a URL as redis itself`);
+  }
+  if (!isTextWithout(/:\/\//, path))
+    throw new ConfigError(`expected ${name}.path as the path of a Unix socket`);
+  if (!isNumberUpTo(port, 65_535)) throw new ConfigError(`expected ${name}.port as a number from 0 to 65535`);
+  if (!isNumberUpTo(db, MAX_DB)) {
+    throw new ConfigError(`expected ${name}.db as the number of a database, such as 0`);
+  }
+  if (sentinels === undefined || sentinels === null) return;
+  if (!Array.isArray(sentinels) || sentinels.length === 0) {
+    throw new ConfigError(`expected ${name}.sentinels as a non-empty array of addresses`);
+  }
+  if (typeof master !== "string" || master === "") {
+    throw new ConfigError(`expected ${name}.name as the name of the master that the Sentinels watch`);
+  }
+}
+
+function isTextWithout(pattern: RegExp, value: unknown): boolean {
+  return value === undefined || value === null || (typeof value === "string" && !pattern.test(value));
 }
 
 const MAX_DB = 2 ** 31 - 1;
@@ -121,12 +166,12 @@ function isNumberUpTo(value: unknown, max: number): boolean {
 /** Node's own error for a malformed URL has the URL, and with it the password, in `input`. */
 function assertUrl(source: string, name: string): void {
   if (/^\/(?!\/)/.test(source)) return; // a Unix socket
-  let database: string;
+  let databases: readonly string[];
   try {
     // Decoding finds the stray percent signs that ioredis would throw at later, with the text in hand.
     const url = new URL(source);
     decodeURIComponent(`${url.username}${url.password}`);
-    database = url.searchParams.get("db") ?? url.pathname.replaceAll("/", "");
+    databases = [url.pathname.replace(/^\/|\/$/g, ""), ...url.searchParams.getAll("db")];
   } catch {
     throw new ConfigError(`expected ${name} as a valid URL, redis[s]://[[user]:password@]host[:port][/db]`);
   }
@@ -134,7 +179,7 @@ function assertUrl(source: string, name: string): void {
   if (!/^rediss?:\/\//.test(source)) {
     throw new ConfigError(`expected ${name} as a URL that begins with redis:// or rediss://`);
   }
-  if (database !== "" && !isNumberUpTo(database, MAX_DB)) {
+  if (!databases.every((database) => database === "" || isNumberUpTo(database, MAX_DB))) {
     throw new ConfigError(
       `expected the path of ${name} as the number of a database, such as redis://host:6379/0`,
     );

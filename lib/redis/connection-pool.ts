@@ -124,7 +124,10 @@ export class ConnectionPool {
     const client = this.#connect("command");
     client.on("ready", () => {
       void warnOfEviction(client, this.#log);
-      void isOneNodeOfMany(client).then((isMisfit) => (this.#misfit = isMisfit ? oneNodeError() : null));
+      void isOneNodeOfMany(client).then((isMisfit) => {
+        this.#misfit = isMisfit ? oneNodeError() : null;
+        if (this.#misfit !== null) this.#log.warnOnce("cluster", "%s", this.#misfit.message);
+      });
     });
     // A link that is dead but looks open is noticed as soon as that of the subscriber: what was missed is read over this one.
     this.#stopPinging = startPinging(client, this.#clock, this.#options.pingMs);

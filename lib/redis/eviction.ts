@@ -12,13 +12,16 @@ export async function warnOfEviction(client: RedisClient, log: ServiceLog): Prom
   let policy: string | undefined;
   try {
     const nodes = "nodes" in client ? client.nodes("master") : [client];
-    const answers = await Promise.all(nodes.map((node) => node.info("memory")));
-    const policies = answers.map((info) => /^maxmemory_policy:(\S+)/m.exec(info)?.[1]);
+    // A node that is away, or an ACL that refuses INFO there, does not hide what the others say.
+    const answers = await Promise.allSettled(nodes.map((node) => node.info("memory")));
+    const policies = answers.flatMap((answer) =>
+      answer.status === "fulfilled" ? (/^maxmemory_policy:(\S+)/m.exec(answer.value)?.[1] ?? []) : [],
+    );
     policy =
-      policies.find((each) => each?.startsWith("allkeys-")) ??
-      policies.find((each) => each?.startsWith("volatile-"));
+      policies.find((each) => each.startsWith("allkeys-")) ??
+      policies.find((each) => each.startsWith("volatile-"));
   } catch {
-    return; // An ACL may refuse it.
+    return; // The connection may end meanwhile.
   }
   if (policy?.startsWith("allkeys-")) {
     log.warnOnce(

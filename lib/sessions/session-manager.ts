@@ -30,6 +30,7 @@ import {
   type HubHandlers,
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
+import { isInstance } from "../thrown.js";
 import { assertSettings, readKey } from "./stream-options.js";
 import { Ticker, type Ticking } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
@@ -163,12 +164,12 @@ export class SessionManager {
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
-    const { value, fault } = await this.#resolvers.run(resolver, sink);
+    const { value, fault } = await this.#resolvers.run(resolver, sink).catch(passingFault);
     if (fault === undefined) return { value };
     // A client that left does not count as refused.
     if (fault.code !== "ABORTED") this.#registry.countRefusal(fault.code);
-    const { onUnavailable, retryMs = this.#options.settings.retryMs } = request;
-    if (!sink.closed) sink.answer(answerTo(fault, { onUnavailable, retryMs }));
+    const { onUnavailable, onLimit, retryMs = this.#options.settings.retryMs } = request;
+    if (!sink.closed) sink.answer(answerTo(fault, { onUnavailable, onLimit, retryMs }));
     return null;
   }
 
@@ -368,4 +369,13 @@ export class SessionManager {
     }
     return ticker.add(member);
   }
+}
+
+/**
+ * A resolver that asks Redis fails while Redis is away. An error handler would answer 500, after which a browser never comes
+ * back, so the client gets the answer of a stream that cannot be opened now.
+ */
+function passingFault(error: unknown): { readonly value?: never; readonly fault: RedisSseError } {
+  if (isInstance(error, RedisSseError) && error.retryable) return { fault: error };
+  throw error;
 }

@@ -30,6 +30,8 @@ for (const [name, make] of [
   describeFaults(`errors of an application before ${name}`, (rig) => {
     let service: RedisSse;
     let app: TestApp;
+    /** What the handler returned last. */
+    let handled: unknown;
     /** The answer of a resolver that names something to stream. */
     let known: string;
 
@@ -37,15 +39,16 @@ for (const [name, make] of [
 
     async function start(
       resolver: Resolver,
-      options: Options & { limits?: LimitOptions; clock?: Clock } = {},
+      options: Options & { limits?: LimitOptions; clock?: Clock; byDefault?: { retryMs: number } } = {},
       before: (app: Express) => void = () => {},
     ): Promise<void> {
-      const { limits, clock, ...stream } = options;
-      service = rig.adopt(createRedisSse({ redis: rig.server.url, limits, clock }));
+      const { limits, clock, byDefault, ...stream } = options;
+      service = rig.adopt(createRedisSse({ redis: rig.server.url, limits, clock, ...byDefault }));
       known = (await service.queue("media").enqueue("resize", null)).id;
       app = await startApp((router) => {
         before(router);
-        router.use("/stream", make(resolver, { service, ...stream }));
+        const handler = make(resolver, { service, ...stream }) as RequestHandler;
+        router.use("/stream", (req, res, next) => void (handled = handler(req, res, next)));
       });
       rig.undo(() => app.close());
     }
@@ -161,8 +164,19 @@ for (const [name, make] of [
       // After a status but 200 a browser would not come back.
       for (const status of [500, 500, 200, 500, 500, 200]) expect((await ask()).status).to.equal(status);
       expect(app.errors).to.deep.equal([...errors, ...errors]);
-      expect(await refused()).to.deep.equal({});
+      expect(await refused()).to.deep.equal({ REDIS_UNAVAILABLE: 2 });
     });
+
+    for (const [whose, retryMs, least] of [
+      ["service", undefined, 30_000],
+      ["mount", 500, 500],
+    ] as const) {
+      it(`a passing error has the retryMs of the ${whose}`, async () => {
+        const passing = new RedisSseError("REDIS_UNAVAILABLE", "Redis is away");
+        await start(() => Promise.reject(passing), { byDefault: { retryMs: 30_000 }, retryMs });
+        expect((await openToEnd()).retryMs).to.be.within(least, 2 * least);
+      });
+    }
 
     describe("key()", () => {
       for (const [what, key, user] of [
@@ -260,6 +274,25 @@ for (const [name, make] of [
         for (hangs of [false, true]) await openToEnd();
         expect(app.errors).to.have.length(2);
         for (const error of app.errors) expectFault(error, "HEADERS_SENT");
+      });
+
+      it("while a resolver runs that then fails with a passing error, rejects nothing: Express 4 would not catch it", async () => {
+        let res!: Parameters<RequestHandler>[1];
+        await start(
+          () => {
+            res.flushHeaders();
+            throw new RedisSseError("REDIS_UNAVAILABLE", "Redis is away");
+          },
+          {},
+          (router) =>
+            router.use((_req, each, next) => {
+              res = each;
+              next();
+            }),
+        );
+        await openToEnd();
+        await handled;
+        expectFault(app.errors[0], "HEADERS_SENT");
       });
 
       it("with a whole answer, by an earlier middleware or by the resolver, is left as it is", async () => {

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer, type AddressInfo, type Socket } from "node:net";
 
 import { expect } from "chai";
 
@@ -82,6 +82,49 @@ describe("what the log says of Redis", () => {
       }
     });
   }
+
+  it("that there is no such database, in which nothing is written then, and none in another", async () => {
+    const server = await RedisServer.start(program);
+    try {
+      const { sse, warnings } = start({ redis: `${server.url}/99` });
+      const fault = await faultOf(sse.publish("a", { data: 1 }));
+      expect((fault as RedisSseError).code).to.equal("REDIS_UNAVAILABLE");
+      expect(warnings()).to.have.length(1);
+      expect(warnings()[0]).to.include("refused database 99");
+      expect(await server.admin.keys("*")).to.deep.equal([]);
+    } finally {
+      await server.stop();
+    }
+  });
+
+  it("that a server loads its data and takes no commands, though it is connected, and that it is ready", async () => {
+    let isLoading = true;
+    const sockets = new Set<Socket>();
+    const server = createServer((socket) => {
+      sockets.add(socket);
+      socket
+        .on("error", () => {})
+        .on("data", (data) => {
+          for (const command of String(data).split(/(?=^\*\d+\r\n)/m)) {
+            const isInfo = /\r\ninfo\r\n/i.test(command);
+            const info = `loading:${isLoading ? 1 : 0}\r\nloading_eta_seconds:1`;
+            socket.write(isInfo ? `$${info.length}\r\n${info}\r\n` : "+OK\r\n");
+          }
+        });
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    try {
+      const { sse, warnings } = start({ redis: { port: (server.address() as AddressInfo).port } });
+      await faultOf(sse.publish("a", { data: 1 }));
+      expect(warnings()).to.have.length(1);
+      expect(warnings()[0]).to.include("loads its data");
+      isLoading = false;
+      await eventually(() => expect(warnings()[1]).to.include("can be used again"));
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    }
+  });
 
   it("that the server at that port is not Redis", async () => {
     const server = createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));

@@ -66,6 +66,28 @@ describe("the option logger", () => {
     expect(() => new ServiceLog(logger, new FakeClock()).warn("x")).not.to.throw();
   });
 
+  it("may have async functions: a rejection ends nothing", async () => {
+    const fail = (() => Promise.reject(new Error("disk full"))) as () => void;
+    const logger: Logger = { debug: fail, info: fail, warn: fail, error: fail };
+    const unhandled: unknown[] = [];
+    const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
+    process.on("unhandledRejection", onUnhandled);
+    try {
+      new ServiceLog(logger, new FakeClock()).warn("x");
+      await new Promise(setImmediate);
+      expect(unhandled).to.deep.equal([]);
+    } finally {
+      process.off("unhandledRejection", onUnhandled);
+    }
+  });
+
+  it("is not called through a value that cannot be text", () => {
+    const { logger, lines } = recordingLogger();
+    const value = Object.create(null) as string;
+    expect(() => new ServiceLog(logger, new FakeClock()).warn("%s", value)).not.to.throw();
+    expect(lines).to.deep.equal([]);
+  });
+
   it("warns once of a mistake, once a minute of a fault that lasts, and once when it is over", () => {
     const clock = new FakeClock();
     const { logger, lines } = recordingLogger();

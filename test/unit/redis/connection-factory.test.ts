@@ -231,6 +231,14 @@ describe("createConnectionFactory()", () => {
       () => {},
       { url: "redis://localhost" },
       { hots: "x" },
+      // They have no names of their own, as {} has none.
+      [],
+      Promise.resolve("redis://h"),
+      new URL("redis://h"),
+      new Map([["host", "h"]]),
+      { host: 5 },
+      { sentinels: [] },
+      { sentinels: [{ host: "h" }] },
       { port: 70_000 },
       { port: "a" },
       { db: -1 },
@@ -238,6 +246,11 @@ describe("createConnectionFactory()", () => {
       "redis://h:6379/mydb",
       "redis://h:6379/1/2x",
       "redis://h?db=x",
+      "redis://h/mydb?db=1",
+      "redis://h//2",
+      "redis://h/1/2",
+      "redis://h?port=x",
+      track(new Redis("redis://h/mydb", { lazyConnect: true })),
       // A client of another package.
       { isOpen: true, sendCommand() {}, duplicate() {} },
     ])
@@ -246,6 +259,16 @@ describe("createConnectionFactory()", () => {
         /redis/,
       );
   });
+
+  for (const name of ["host", "path"]) {
+    it(`refuses a URL as ${name}, and does not repeat its password`, () => {
+      const source = { [name]: "redis://:hunter2@h:6379" };
+      expect(() => createConnectionFactory(source, "web-1", monitor))
+        .to.throw(ConfigError, `redis.${name}`)
+        .with.property("message")
+        .that.does.not.include("hunter2");
+    });
+  }
 
   it("takes options that a newer ioredis may know beside those of this one, and numbers as text", () => {
     for (const source of [{}, { host: "h", newOption: 1 }, { port: "6379", db: "0" }, "redis://h:6379/2/"])

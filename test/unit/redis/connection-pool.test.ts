@@ -69,6 +69,24 @@ describe("ConnectionPool", () => {
       expect(pool.statistics.inUse, "they are no leases").to.equal(0);
     });
 
+    it("that lead to one node of a cluster are refused, with one warning", async () => {
+      const client = pool.commands;
+      const [, onReady] = made[0]!.on.args.find(([event]) => event === "ready") as [string, () => void];
+      Object.assign(client, {
+        info: () => Promise.resolve(""),
+        cluster: () => Promise.resolve("cluster_size:3\r\n"),
+      });
+      for (let time = 0; time < 2; time++) {
+        onReady();
+        await settle();
+      }
+      expect(() => pool.commands)
+        .to.throw("one node of a Redis Cluster")
+        .with.property("code", "CONFIG");
+      expect(said.lines).to.have.length(1);
+      expect(said.lines[0]).to.match(/^warn .*pass an ioredis Cluster client/);
+    });
+
     it("are ready when the one for commands is", () => {
       expect(pool.ready).to.equal(false);
       expect(pool.commands).to.equal(made[0]);
