@@ -5,31 +5,31 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { expect } from "chai";
 import RedisMock from "ioredis-mock";
 
-import { createRedisSse, type QueueService } from "../../lib/index.js";
+import { createRedisSse, type RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 
-const PAGE = fileURLToPath(new URL("../../../docs/queue.md", import.meta.url));
-const FOLDER = fileURLToPath(new URL("../../queue-docs", import.meta.url));
+const PAGE = fileURLToPath(new URL("../../../docs/tasks.md", import.meta.url));
+const FOLDER = fileURLToPath(new URL("../../tasks-docs", import.meta.url));
 
-describe("the examples in docs/queue.md", () => {
+describe("the examples in docs/tasks.md", () => {
   before(() => mkdir(FOLDER, { recursive: true }));
   after(() => rm(FOLDER, { recursive: true, force: true }));
 
   it("the worker thread computes while the process answers", async () => {
     const page = await readFile(PAGE, "utf8");
-    const thread = /```js\n(\/\/ primes\.mjs[\s\S]*?)```/.exec(page)?.[1];
+    const thread = /```js no-run\n(\/\/ primes\.mjs[\s\S]*?)```/.exec(page)?.[1];
     const handler = /```js\n(import { once }[\s\S]*?)```/.exec(page)?.[1];
     expect(thread, "the thread").to.be.a("string");
     expect(handler, "the handler").to.be.a("string");
     const [imports, rest] = handler!.split("\n\n", 2);
     const main = join(FOLDER, "main.mjs");
     await writeFile(join(FOLDER, "primes.mjs"), thread!);
-    await writeFile(main, `${imports}\nexport function work(queue) {\n${rest}\n}\n`);
-    const { work } = (await import(pathToFileURL(main).href)) as { work: (queue: QueueService) => void };
-    const sse = createRedisSse({ redis: new RedisMock({ host: "queue-docs" }) });
+    await writeFile(main, `${imports}\nexport function work(sse) {\n${rest}\n}\n`);
+    const { work } = (await import(pathToFileURL(main).href)) as { work: (sse: RedisSse) => void };
+    const sse = createRedisSse({ redis: new RedisMock({ host: "tasks-docs" }) });
     try {
+      work(sse);
       const queue = sse.queue("primes");
-      work(queue);
       const { id } = await queue.enqueue("count", { max: 10_000 });
       await eventually(async () => expect(await queue.get(id)).to.include({ result: 1_229 }));
       const endless = await queue.enqueue("count", { max: 1e15 });
