@@ -37,17 +37,17 @@ export function judgeAims(report: Report): readonly Aim[] {
     }),
     ...publishAims(report),
     ...report.plan.reconnect.map(({ name }) =>
-      atMost(`reconnect, ${name}`, "ms until the last is live", 1_000, of("reconnect", "ms", name), 0),
+      atMost(`reconnect, ${name}`, "ms until the last stream is live", 1_000, of("reconnect", "ms", name), 0),
     ),
     pagesReadOnce(report),
     atMost(
       "stalled",
-      `MB of growth (${stalled.readers} readers of at most 1 MiB each)`,
+      `MB of growth (${stalled.readers} clients of at most 1 MiB each)`,
       stalled.readers,
       of("stalled", "growthMb"),
       0,
     ),
-    atLeast("stalled", "events for the healthy reader", stalled.events, of("stalled", "delivered"), 0),
+    atLeast("stalled", "events for the healthy client", stalled.events, of("stalled", "delivered"), 0),
     atMost("idle", "% of a core for 10,000 streams", 3, of("idle", "scaledCpuPercent"), 2),
     ...["burst", "per-user", "wide"].map((key) =>
       atMost(key, "Redis connections", 2, of(key, "redisConnections"), 0),
@@ -87,7 +87,7 @@ function cheaperThanPeers(report: Report, key: string, times: number): Aim {
 function cheaperThanNchan(report: Report, key: string, times: number): Aim {
   const value = quotient(medianOf(report, key, "nchan", CPU), medianOf(report, key, ours.name, CPU));
   if (times >= 1) return atLeast(key, "times cheaper than Nchan", times, value, 1);
-  return atMost(key, "times what Nchan takes", 1 / times, value === null ? null : 1 / value, 2);
+  return atMost(key, "times the CPU of Nchan", 1 / times, value === null ? null : 1 / value, 2);
 }
 
 function publishAims(report: Report): Aim[] {

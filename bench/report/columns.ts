@@ -20,7 +20,7 @@ const FAN_OUT: readonly Column[] = [
   { figure: "p99Us", heading: "p99 us", digits: 0 },
   { figure: "cpuUsPerConnect", heading: "CPU us per connect", digits: 0 },
   { figure: "redisConnections", heading: "Redis connections", digits: 0 },
-  { figure: "clientCpuUsPerDelivery", heading: "the client's CPU us", digits: 2 },
+  { figure: "clientCpuUsPerDelivery", heading: "load client CPU us", digits: 2 },
 ];
 
 const KB_PER_CONNECTION: Column = {
@@ -33,7 +33,7 @@ const KB_PER_CONNECTION: Column = {
 const QUEUE: readonly Column[] = [
   { figure: "tasksPerSecond", heading: "tasks/s", digits: 0, spread: true },
   { figure: "cpuUsPerTask", heading: "CPU us per task", digits: 1, spread: true },
-  { figure: "redisCpuUsPerTask", heading: "of Redis", digits: 1 },
+  { figure: "redisCpuUsPerTask", heading: "CPU us of Redis", digits: 1 },
 ];
 
 const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
@@ -42,20 +42,20 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   publish: [
     { figure: "perSecond", heading: "events/s", digits: 0, spread: true },
     { figure: "cpuUsPerEvent", heading: "CPU us per event", digits: 1 },
-    { figure: "redisCpuUsPerEvent", heading: "of Redis", digits: 1 },
+    { figure: "redisCpuUsPerEvent", heading: "CPU us of Redis", digits: 1 },
   ],
   reconnect: [
-    { figure: "ms", heading: "ms until the last is live", digits: 0, spread: true },
+    { figure: "ms", heading: "ms until the last stream is live", digits: 0, spread: true },
     { figure: "eventsPerSecond", heading: "events replayed/s", digits: 0 },
     { figure: "cpuUsPerEvent", heading: "CPU us per event", digits: 2 },
     { figure: "reads", heading: "reads of Redis", digits: 0 },
-    { figure: "shared", heading: "reads spared", digits: 0 },
+    { figure: "shared", heading: "shared reads", digits: 0 },
   ],
   stalled: [
     { figure: "memoryBeforeMb", heading: "MB before", digits: 0 },
-    { figure: "memoryPeakMb", heading: "MB at most", digits: 0, spread: true },
+    { figure: "memoryPeakMb", heading: "peak MB", digits: 0, spread: true },
     { figure: "growthMb", heading: "growth MB", digits: 0 },
-    { figure: "delivered", heading: "events the healthy reader got", digits: 0 },
+    { figure: "delivered", heading: "events for the healthy client", digits: 0 },
   ],
   idle: [
     { figure: "cpuPercent", heading: "CPU, % of a core", digits: 2 },
@@ -91,7 +91,7 @@ export function tableOf(section: Section): readonly (readonly string[])[] {
     ...(ratios ? [ratioOf(row, compared, reference)] : []),
     ...columns.map((column) => cellOf(row, column)),
   ]);
-  return [["", ...(ratios ? ["ratio to ours"] : []), ...columns.map(({ heading }) => heading)], ...rows];
+  return [["", ...(ratios ? ["ratio to redis-sse"] : []), ...columns.map(({ heading }) => heading)], ...rows];
 }
 
 /** Where a base was measured: of each figure this checkout's median by the base's, a line for each pair of rows. */

@@ -19,7 +19,7 @@ const TITLES: Readonly<Record<string, (report: Report) => string>> = {
       )
       .join("; ")}`,
   stalled: ({ plan: { stalled } }) =>
-    `Stalled: ${stalled.readers} readers that never read and one that does, ${stalled.events.toLocaleString("en")} events of ${stalled.size} bytes`,
+    `Stalled: ${stalled.readers} clients that never read and 1 client that reads, ${stalled.events.toLocaleString("en")} events of ${stalled.size} bytes`,
   idle: ({ plan: { idle } }) =>
     `Idle: ${idle.streams.toLocaleString("en")} streams, a heartbeat every ${idle.heartbeatMs / 1000} s`,
   "queue-add": ({ plan: { queue } }) =>
@@ -32,24 +32,26 @@ const TITLES: Readonly<Record<string, (report: Report) => string>> = {
 
 const EXPLANATIONS: Readonly<Record<string, string>> = {
   "history-burst":
-    "Events with history come through `publish()`, one script each, and not as plain PUBLISH: they reach the server " +
-    "one by one rather than in bursts, which by itself costs more writes. The line between has the same way of " +
-    "publishing and nothing kept.",
+    "Events with history are published with `publish()`, by one script for each event, and not with plain PUBLISH. " +
+    "So they reach the server one by one and not in bursts, which costs more writes. " +
+    'The row "no history, by publish()" shows the same way of publishing without history.',
   publish:
-    "One process with one connection; raw is `XADD ... MAXLEN 1000` and `PUBLISH`, not awaited in between.",
+    "One process with one connection. Raw means `XADD ... MAXLEN 1000` and `PUBLISH`, without a wait between the two.",
   reconnect:
-    "All streams connect at once, each with the `Last-Event-ID` that it had; the time runs from the first connection until " +
-    "the last stream has got all it had missed. Afterwards each has to be live, and in order.",
+    "All streams reconnect at once, each with its own `Last-Event-ID`. The time is measured from the first connection until " +
+    "the last stream has all its missed events. Then the benchmark checks that each stream is live and its events are in order.",
   stalled:
-    "Memory at most is the largest resident size that the server had, with all garbage; before is after a collection.",
-  idle: "Heartbeats are shortened so that several rounds of them pass. The last column is in proportion, for the 667 heartbeats a second of 10,000 streams with the default of 15 s.",
+    "Peak is the largest resident size of the server, including garbage. Before is the size after a garbage collection.",
+  idle:
+    "The heartbeat interval is shortened, so that each stream gets several heartbeats. The last column is calculated for " +
+    "10,000 streams with the default interval of 15 s, which is 667 heartbeats per second.",
   "queue-add":
-    "One process; what is above takes one task with each call, what is below all of a portion with one. Another process " +
-    "works on all of them afterwards: a round in which one is lost, or runs twice, is void.",
+    'One process. Without "in bulk", each call adds one task. With "in bulk", one call adds 1,000 tasks. Then another process ' +
+    "works on all tasks. If a task is lost or runs twice, the round is void.",
   "queue-process":
-    "One process, on what is in line when it begins. The last line does one task at a time, as the application did.",
+    "One process works on tasks that were added before. The last row processes one task at a time, as the original application did.",
   "queue-pick-up":
-    "From just before the call in one process to the handler in another, which has nothing else to do.",
+    "The time from directly before the call in one process to the handler in another, idle process.",
 };
 
 function shapeOf({
@@ -74,10 +76,10 @@ export function renderResults(report: Report): string {
     "## Aims",
     aimsOf(report),
     "## Figures",
-    "Server CPU in microseconds, user and system, of all threads. Medians of all rounds, in brackets the least and the most. " +
-      "A round in which any stream missed, repeated or reordered an event is void.",
+    "CPU is the user and system time of all threads of the server, in microseconds. Each figure is the median of all rounds, with " +
+      "the lowest and highest value in brackets. If a stream misses, repeats or reorders an event, the round is void.",
     ...report.sections.flatMap((section) => sectionOf(section, report)),
-    ...(hasFanOut(report) ? ["## What the load client takes", clientOf(report)] : []),
+    ...(hasFanOut(report) ? ["## CPU of the load client", clientOf(report)] : []),
   ];
   return `${parts.join("\n\n")}\n`;
 }
@@ -90,7 +92,7 @@ function headOf(report: Report): string {
       `${machine.processor}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.kernel}; load average at the start ${machine.loadAverage}. ` +
       `${versions.join(", ")}.`,
     ...notes,
-    `How it is measured is in the [README](${isFull(report) ? "" : "../"}README.md).`,
+    `The [README](${isFull(report) ? "" : "../"}README.md) describes the method.`,
   ].join("\n\n");
 }
 
@@ -101,8 +103,8 @@ function aimsOf(report: Report): string {
       reached === null ? [] : [[scenario, wanted, reached]],
     );
     return [
-      "They are for a whole run: what smaller numbers, fewer rounds or fewer servers reach does not judge them.",
-      markdownTable([["scenario", "aim", "here"], ...measured]),
+      "The aims apply to a full run. This run had less load, fewer rounds or fewer servers, so it does not judge them.",
+      markdownTable([["scenario", "aim", "this run"], ...measured]),
     ].join("\n\n");
   }
   const rows = aims.map(({ scenario, wanted, reached, met }) => [
@@ -144,10 +146,10 @@ function clientOf(report: Report): string {
     ];
   });
   return [
-    "Both processes are asked for what they have used (`getrusage`, `schedstat`) at the beginning and the end of the same phase. " +
-      "On loopback the client's reads include the kernel's work for the acknowledgements that they send. Where it takes " +
-      "more than the server (as with the floor), deliveries per second are the client's limit; CPU per delivery is not touched by that.",
-    markdownTable([["scenario", "CPU us per delivery", "in % of the server's"], ...rows]),
+    "The CPU time of both processes is read (`getrusage`, `schedstat`) at the start and the end of the same phase. " +
+      "On loopback, the reads of the client include the work of the kernel for the acknowledgements that they send. " +
+      "If the client uses more CPU than the server, as with the floor, the client limits the deliveries per second. It does not affect the CPU per delivery.",
+    markdownTable([["scenario", "CPU us per delivery", "in % of the server CPU"], ...rows]),
   ].join("\n\n");
 }
 

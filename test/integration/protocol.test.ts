@@ -452,7 +452,7 @@ describe("docs/protocol.md", () => {
       }
       const named = (heading: string): readonly string[] =>
         tableOf(heading).map(([cell]) => codesIn(cell!)[0]!);
-      expect([...hash]).to.have.members(named("Where the log stands"));
+      expect([...hash]).to.have.members(named("The position hash"));
       expect([...entry]).to.have.members(named("The log"));
     });
 
