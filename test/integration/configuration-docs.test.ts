@@ -23,7 +23,7 @@ interface Row {
   readonly range: string;
 }
 
-/** What reads the options of each call. Each throws, or rejects, with `ConfigError`. */
+/** Checks the options of each call. Throws `ConfigError` if one is invalid. */
 const CHECKS = {
   createRedisSse: (options) => readOptions(options),
   sseStream: (options) => sseStream(() => null, options),
@@ -31,7 +31,7 @@ const CHECKS = {
   "sse.writer": (options) => readWriterOptions(options),
 } satisfies Readonly<Record<string, Check>>;
 
-/** The option itself may be a limit for others: these give it room. */
+/** Some limits depend on other limits. These values allow the whole range of the option that is tested. */
 const ROOM: Readonly<Record<string, Options>> = {
   "limits.maxEventBytes": { maxBufferedBytes: MAX },
   "limits.maxBufferedBytes": { maxEventBytes: 4 },
