@@ -1,12 +1,12 @@
 import express from "express";
 import { sseStream, taskStream } from "redis-sse/express";
 
-/** The app takes its service as an argument: `createRedisSse()` in production, `createTestSse()` in tests. */
+/** `sse` is the service: from `createRedisSse()` in production, and from `createTestSse()` in tests. */
 export function createApp(sse) {
   const app = express();
   app.use(express.json());
 
-  const userOf = (req) => req.get("x-user"); // stands for your session
+  const userOf = (req) => req.get("x-user"); // use your session here
   app.get(
     "/events",
     sseStream((req) => userOf(req) && ["news", `notifications:${userOf(req)}`], { service: sse }),

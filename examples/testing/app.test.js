@@ -43,7 +43,7 @@ describe("the app", () => {
     assert.equal((await collect(`${url}/events`)).status, 403);
   });
 
-  it("shows the progress of a report, and tries it again after a minute", async () => {
+  it("shows the progress of a report, and retries it after a minute", async () => {
     const { id } = await (await post("/reports")).json();
     const stream = await collect(`${url}/reports/${id}/events`);
     await stream.event("connected");
@@ -53,7 +53,7 @@ describe("the app", () => {
     assert.ok(states.some(({ message }) => message === "half-way"));
   });
 
-  it("keeps streams open while Redis is away", async () => {
+  it("keeps streams open while Redis is unavailable", async () => {
     const stream = await collect(`${url}/events`, { headers: { "X-User": "ann" } });
     await stream.event("connected");
     sse.redis.stop();

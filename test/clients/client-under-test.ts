@@ -14,7 +14,7 @@ export interface Connection {
   close(): Promise<void>;
 }
 
-/** One SSE client, set up as `docs/clients.md` recommends, and its known deviations from the standard. */
+/** One SSE client, set up as `docs/browser-client.md` recommends, and its known deviations from the standard. */
 export interface ClientUnderTest {
   readonly name: string;
   /** Whether it stores an id when the `id:` line arrives, instead of when the event is complete. */

@@ -24,7 +24,7 @@ const STRICTNESS = {
 };
 
 /** Pages with blocks that need another library or a module system. Their own tests run them. */
-const ELSEWHERE = ["browser-client", "getting-started", "migrating", "testing"];
+const ELSEWHERE = ["adapters", "browser-client", "getting-started", "migrating", "testing"];
 
 describe("the code blocks of README.md and docs/", function () {
   this.timeout(120_000);

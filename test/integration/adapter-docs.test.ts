@@ -53,7 +53,7 @@ describe("the adapter in docs/adapters.md", () => {
   before(async function () {
     this.timeout(60_000);
     const page = await readFile(join(ROOT, "docs/adapters.md"), "utf8");
-    const blocks = Array.from(page.matchAll(/```ts\n([\s\S]*?)```/g), ([, code]) => code!);
+    const blocks = Array.from(page.matchAll(/```ts(?: no-check)?\n([\s\S]*?)```/g), ([, code]) => code!);
     expect(blocks, "the adapter and its use").to.have.lengthOf(2);
     await mkdir(FOLDER, { recursive: true });
     const files = ["sse-handler.ts", "server.ts"].map((name) => join(FOLDER, name));
