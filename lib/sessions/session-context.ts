@@ -58,7 +58,7 @@ export interface SessionStatistics {
   /**
    * Bytes that are buffered for the client.
    *
-   * The maximum is `limits.maxBufferedBytes`. If `slowConsumer` drops events, one event more may be buffered.
+   * The maximum is `limits.maxBufferedBytes`. If `slowConsumer` drops events, one more event may be buffered.
    */
   readonly bufferedBytes: number;
 }

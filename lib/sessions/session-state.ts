@@ -6,9 +6,10 @@ export type SessionState = "created" | "subscribed" | "closing" | "closed";
 
 /**
  * How a subscribed session handles events.
- * `live`: it writes events at once.
- * `replaying`: it reads missed events from the history.
- * `stalled`: it waits until the client reads the data that was sent.
+ *
+ * - `live`: It writes events at once.
+ * - `replaying`: It reads missed events from the history.
+ * - `stalled`: It waits until the client reads the data that was sent.
  */
 export type Flow = "replaying" | "live" | "stalled";
 
