@@ -69,7 +69,10 @@ export class SessionChannels {
     if (this.names.has(name)) return this.#adding?.get(name)?.done;
     const { maxChannelsPerSession: max } = this.#context.settings;
     if (this.names.size >= max) {
-      throw new RedisSseError("LIMIT_CHANNELS", `a stream can have at most ${max} channels`);
+      throw new RedisSseError(
+        "LIMIT_CHANNELS",
+        `a stream can have at most ${max} channels (limits.maxChannelsPerSession)`,
+      );
     }
     this.names.add(name);
     return this.#begin(name);

@@ -87,7 +87,7 @@ export class SessionManager {
   readonly #watch: LogVerifier;
   readonly #budget: BufferBudget;
   readonly #peers: DeadPeerDetector;
-  /** For each stream, the function that ends the search for a lost client. */
+  /** For each stream, the function that stops the checks for a lost client. */
   readonly #unwatching = new Map<PubSubSession, () => void>();
   readonly #resolvers: ResolverRuns;
   readonly #dedicated = new Set<DedicatedTransport>();
@@ -312,7 +312,7 @@ export class SessionManager {
     if (names.length > max) {
       throw new RedisSseError(
         "LIMIT_CHANNELS",
-        `a stream can have at most ${max} channels, got ${names.length}`,
+        `a stream can have at most ${max} channels (limits.maxChannelsPerSession), got ${names.length}`,
       );
     }
     this.#registry.assertRoom(key, request.onLimit);

@@ -149,7 +149,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           "PubSub connection closed after the failed subscribe",
           `connection error: ${message}`,
           "cleaning up PubSub connection: user=admin",
-          "unsubscribe failed, closing anyway: nothing was subscribed",
+          "unsubscribe failed, closing anyway: no channel was subscribed",
           "PubSub connection closed: user=admin",
         ]);
       } finally {
