@@ -10,31 +10,34 @@ import type { SlowConsumerPolicy } from "./slow-consumer.js";
 
 export interface BacklogOptions {
   readonly policy: SlowConsumerPolicy;
-  /** Above this the policy drops, though not the newest; one that drops nothing leaves it to the session to end. */
+  /**
+   * Above this size, the policy drops events, but not the newest. "disconnect" drops nothing: the session closes the
+   * stream instead.
+   */
   readonly maxBytes: number;
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
-  /** Counts what the policy drops, for all streams together. */
+  /** Counts the dropped events of all streams. */
   readonly budget: Pick<BufferBudget, "countDropped">;
-  /** Counts that `latestBy` failed. */
+  /** Counts failures of `latestBy`. */
   readonly onRuleFailure: (rule: RuleName) => void;
-  /** Told what `latestBy` threw. */
+  /** Called with the error that `latestBy` threw. */
   readonly onError?: OnRuleError | undefined;
 }
 
 /**
- * What waits for a client that does not read as fast as it is written to, and what is dropped of it. Never dropped are
- * what is meant for this stream alone, what this library says itself, and the last event of a channel or of the stream.
+ * The buffered events of a slow client. The policy decides which of them are dropped. Three kinds of events are never
+ * dropped: events that `session.send()` sent, control events, and the last event of a channel or of the stream.
  */
 export class Backlog {
   readonly #options: BacklogOptions;
   readonly #keyOf: ((event: StreamEvent) => string | number) | null;
   readonly #queue: FifoBuffer<InboundEvent> | ConflatingBuffer<InboundEvent>;
-  /** Channels of which something was dropped that the client is still to be told of, with the last that was. */
+  /** Channels with dropped events that no gap covers yet. The value is the position of the newest dropped event. */
   #lost: Map<string, Position | undefined> | null = null;
-  /** What the client is told of them, before anything else. */
+  /** The gaps that the client gets before the next event. */
   #gaps: Gap[] = [];
   #dropped = 0;
-  /** The newest that may be dropped, while it waits: no bound of this stream alone takes it. */
+  /** The newest droppable event, while it is buffered. The buffer limit of this stream does not drop it. */
   #newest: InboundEvent | null = null;
 
   constructor(options: BacklogOptions) {
@@ -47,7 +50,7 @@ export class Backlog {
     return this.#queue.bytes;
   }
 
-  /** What is held against the bound of the stream: where events are dropped, the newest is kept whatever its size. */
+  /** The bytes that count against the buffer limit of the stream. If the policy drops events, the newest does not count. */
   get boundedBytes(): number {
     if (this.#newest === null || this.#options.policy === "disconnect") return this.#queue.bytes;
     return this.#queue.bytes - sizeOf(this.#newest);
@@ -57,7 +60,7 @@ export class Backlog {
     return this.#queue.isEmpty && this.#lost === null && this.#gaps.length === 0;
   }
 
-  /** Events that were never written. */
+  /** Number of events that were never written. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -74,7 +77,7 @@ export class Backlog {
     this.#shrink(this.#options.maxBytes, (each) => each !== this.#newest && isDroppable(each));
   }
 
-  /** The next for the client: where something was dropped, that is told first. */
+  /** Removes and returns the next event for the client. After a drop, the gaps come first. */
   shift(): InboundEvent | undefined {
     if (this.#lost !== null) this.#gaps.push(...this.#takeLost(this.#lost));
     const gap = this.#gaps.shift();
@@ -87,7 +90,7 @@ export class Backlog {
     return gap.event;
   }
 
-  /** Drops all that may be. False where the policy drops nothing. */
+  /** Drops all droppable events. Returns false if the policy drops nothing. */
   relieve(): boolean {
     if (this.#options.policy === "disconnect") return false;
     this.#shrink(0, isDroppable);
@@ -95,7 +98,7 @@ export class Backlog {
     return true;
   }
 
-  /** Drops what waits of a channel that was taken away. */
+  /** Drops the buffered events of a channel that was removed from the stream. */
   forget(channel: string): void {
     this.#dropped += this.#queue.remove((event) => event.channel === channel);
     if (this.#newest?.channel === channel) this.#newest = null;
@@ -111,7 +114,7 @@ export class Backlog {
     this.#gaps = [];
   }
 
-  /** By the channel it came over, and what the application says of it: where that is nothing, by the channel alone. */
+  /** The key of an event: its channel, and the result of `latestBy`. If `latestBy` fails, the channel alone is the key. */
   #key(event: InboundEvent): string {
     const { channel, event: type, data } = event;
     let key: unknown;
@@ -137,7 +140,7 @@ export class Backlog {
     this.#lost.set(channel, isOlder ? known : (position ?? known));
   }
 
-  /** A gap for each channel that has a place to tell with it, and one for all others. */
+  /** Creates one gap for each channel whose gap has a position, and one gap for all other channels. */
   #takeLost(lost: ReadonlyMap<string, Position | undefined>): readonly Gap[] {
     this.#lost = null;
     const next = new Map<string, InboundEvent>();
@@ -166,8 +169,8 @@ interface Gap {
 }
 
 /**
- * Up to where the client is told: what still waits of the channel comes behind it. None where a gap waits, which has
- * a place of its own, or an event of another life of the log: until then the client stays where it is.
+ * The position of a gap: after the dropped events, and before the next buffered event of the channel. `undefined` if the
+ * next event is a gap with its own position, or has another epoch. Then the position of the client does not change.
  */
 function placeBefore(last: Position, next: InboundEvent | undefined): Position | undefined {
   if (next?.position === undefined) return last;
@@ -185,7 +188,7 @@ function isDroppable(event: InboundEvent): boolean {
   return event.ending === undefined && event.isLast !== true;
 }
 
-/** A key as text: one that is a number in JSON is a number here. */
+/** Converts a key to text. Numbers and booleans become their text, and all other values count as no key. */
 function textOf(key: unknown): string {
   if (typeof key === "string") return key;
   if (typeof key === "number" || typeof key === "bigint" || typeof key === "boolean") return String(key);

@@ -1,22 +1,22 @@
-/** With so many streams waiting more is freed than has to be: not every event is to have all of them looked at. */
+/** With more streams than this, the budget frees more than necessary. Otherwise, each event would visit all streams. */
 const MANY = 1_000;
 const ENOUGH = 7 / 8;
 
-/** A stream with events that wait for its client. */
+/** A stream with buffered events. */
 export interface Waiting {
-  /** Gives up what waits, by the stream's own policy: it drops, or ends. */
+  /** Frees the buffer by the policy of the stream: drops events, or ends the stream. */
   relieve(): void;
 }
 
 /**
- * What may wait for all clients of a service together. When it is exceeded, the stream for which most waits gives way:
- * one that stalls does not take from those that keep up. Events are shared between streams, and counted for each, so
- * that the memory is less than this says.
+ * Limits the buffered bytes of all clients of a service together. If the limit is exceeded, the streams with the largest
+ * buffers free memory first. So a stalled client does not affect clients that keep up. Streams share their events, but each
+ * stream counts them. The real memory use is therefore lower.
  */
 export class BufferBudget {
   readonly #maxBytes: number;
   readonly #held = new Map<Waiting, number>();
-  /** Those that were asked and gave nothing up: they are not asked again before more or less waits for them. */
+  /** Streams that freed nothing. They are asked again only after they report a new size. */
   readonly #kept = new Map<Waiting, number>();
   #bytes = 0;
   #exceeded = 0;
@@ -31,12 +31,12 @@ export class BufferBudget {
     return this.#bytes;
   }
 
-  /** How often a stream had to give way. */
+  /** How often a stream was asked to free its buffer. */
   get exceeded(): number {
     return this.#exceeded;
   }
 
-  /** How many events were dropped, since their clients did not read in time. */
+  /** Number of events that were dropped because their clients were too slow. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -45,10 +45,10 @@ export class BufferBudget {
     this.#dropped++;
   }
 
-  /** So much waits for `stream` now; 0 forgets it. */
+  /** Sets the buffered bytes of `stream`. 0 removes the stream. */
   note(stream: Waiting, bytes: number): void {
     this.#set(stream, bytes);
-    // A stream that gives way tells at once what is left.
+    // A stream that frees memory reports its new size through this method.
     if (this.#bytes <= this.#maxBytes || this.#isRelieving) return;
     this.#isRelieving = true;
     try {
@@ -59,8 +59,8 @@ export class BufferBudget {
   }
 
   /**
-   * The largest first, and none twice: what it keeps then it may not give up, or its end is on the way. One that gave
-   * nothing is looked at again when it tells something: however many there are, an event more does not ask them all.
+   * Asks the largest stream first, and each stream once. A stream that frees nothing may not drop its events, or is about
+   * to end. It is asked again only after it reports a new size. Otherwise, each event would visit all such streams again.
    */
   #relieve(): void {
     const largestFirst = [...this.#held].toSorted(([, one], [, other]) => other - one);

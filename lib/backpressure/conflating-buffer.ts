@@ -1,6 +1,6 @@
 import { sizeOf, type BufferedItem } from "../events/inbound-event.js";
 
-/** Events that wait, the newest of each key alone, in the order of their arrival. */
+/** Buffered events in the order of their arrival. For each key, only the newest event is kept. */
 export class ConflatingBuffer<Item extends BufferedItem> {
   readonly #items = new Map<string | symbol, Item>();
   #oldest = this.#items.entries();
@@ -14,7 +14,7 @@ export class ConflatingBuffer<Item extends BufferedItem> {
     return this.#items.size === 0;
   }
 
-  /** Answers the item whose place this one takes. */
+  /** Adds an item. Returns the item that it replaces. */
   push(item: Item, key: string | symbol): Item | undefined {
     const replaced = this.#items.get(key);
     if (replaced !== undefined) this.#delete(key, replaced);
@@ -24,7 +24,7 @@ export class ConflatingBuffer<Item extends BufferedItem> {
   }
 
   shift(): Item | undefined {
-    // Kept from call to call: a new one would go over all that were taken out before.
+    // The iterator is kept between calls, because a new one would first pass all deleted entries.
     let next = this.#oldest.next();
     if (next.done) {
       this.#oldest = this.#items.entries();
@@ -36,12 +36,12 @@ export class ConflatingBuffer<Item extends BufferedItem> {
     return item;
   }
 
-  /** All that wait, the oldest first. */
+  /** Visits all items, the oldest first. */
   each(visit: (item: Item) => void): void {
     for (const item of this.#items.values()) visit(item);
   }
 
-  /** As `FifoBuffer.dropOldest()`. */
+  /** See `FifoBuffer.dropOldest()`. */
   dropOldest(maxBytes: number, isDroppable: (item: Item) => boolean, onDrop: (item: Item) => void): void {
     if (this.#bytes <= maxBytes) return;
     for (const [key, item] of this.#items) {

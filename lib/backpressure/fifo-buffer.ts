@@ -1,21 +1,21 @@
 import { sizeOf, type BufferedItem } from "../events/inbound-event.js";
 
-/** From how many read items on the array is compacted. */
+/** The array is compacted from this number of removed items on. */
 const COMPACT_FROM = 1_024;
 
-/** So many that stay are passed over for each that is dropped. */
+/** If more kept items than this come before the next droppable item, one pass drops several items. */
 const FEW = 64;
 
-/** To which part of the bound is dropped where that takes a pass over all. */
+/** Such a pass drops items until this share of the limit is left. */
 const ENOUGH = 7 / 8;
 
-/** The events that wait for a client to read, in order, with the sum of their bytes. The session bounds it. */
+/** Buffered events in order, with their total size. The session enforces the buffer limit. */
 export class FifoBuffer<Item extends BufferedItem> {
   #items: (Item | undefined)[] = [];
   #head = 0;
   #bytes = 0;
 
-  /** The memory that they take, about: an event of one byte is not free. */
+  /** The approximate memory use of the items, including a fixed overhead for each. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -25,7 +25,7 @@ export class FifoBuffer<Item extends BufferedItem> {
     this.#bytes += sizeOf(item);
   }
 
-  /** The oldest, taken out; `undefined` when there is none. */
+  /** Removes and returns the oldest item; `undefined` if the buffer is empty. */
   shift(): Item | undefined {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;
@@ -40,12 +40,12 @@ export class FifoBuffer<Item extends BufferedItem> {
     return this.#head === this.#items.length;
   }
 
-  /** All that wait, the oldest first. */
+  /** Visits all items, the oldest first. */
   each(visit: (item: Item) => void): void {
     for (let index = this.#head; index < this.#items.length; index++) visit(this.#items[index]!);
   }
 
-  /** Takes out the oldest that may be dropped until at most `maxBytes` are left, as far as that goes. */
+  /** Drops the oldest droppable items until at most `maxBytes` are left, or nothing droppable is left. */
   dropOldest(maxBytes: number, isDroppable: (item: Item) => boolean, onDrop: (item: Item) => void): void {
     while (this.#bytes > maxBytes) {
       const index = this.#firstFrom(this.#head, isDroppable);
@@ -55,7 +55,7 @@ export class FifoBuffer<Item extends BufferedItem> {
     }
   }
 
-  /** Goes through all once, and drops more than has to be, so that it is not done for each event that comes. */
+  /** Drops items in one pass over all. Drops more than necessary, so that the next events do not cause another pass. */
   #dropMany(enough: number, isDroppable: (item: Item) => boolean, onDrop: (item: Item) => void): void {
     const left: Item[] = [];
     this.each((item) => {
@@ -80,7 +80,7 @@ export class FifoBuffer<Item extends BufferedItem> {
     return item!;
   }
 
-  /** Takes out those that `unwanted` names; answers how many there were. */
+  /** Removes the items for which `unwanted` returns true. Returns their number. */
   remove(unwanted: (item: Item) => boolean): number {
     const waiting = this.#items.slice(this.#head).filter((item) => item !== undefined);
     this.clear();
@@ -88,7 +88,7 @@ export class FifoBuffer<Item extends BufferedItem> {
     return waiting.length - (this.#items.length - this.#head);
   }
 
-  /** Drops everything; answers how many there were. */
+  /** Drops all items. Returns their number. */
   clear(): number {
     const dropped = this.#items.length - this.#head;
     this.#items = [];
@@ -97,7 +97,7 @@ export class FifoBuffer<Item extends BufferedItem> {
     return dropped;
   }
 
-  /** A reader that is slow but steady never empties the buffer: what it has read must not stay all the same. */
+  /** A slow but steady client never empties the buffer. Without this, the array would grow forever. */
   #compact(): void {
     this.#items.splice(0, this.#head);
     this.#head = 0;

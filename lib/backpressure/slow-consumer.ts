@@ -4,39 +4,47 @@ import { assertOptions, optionError } from "../validate.js";
 import { assertAtOnce } from "../sync-callback.js";
 import type { StreamEvent } from "../events/inbound-event.js";
 
-// The policies; "disconnect" is the default. `backlog.ts` drops events by them, `buffer-budget.ts` limits what waits for all clients
+// "disconnect" is the default policy. `backlog.ts` drops events, `buffer-budget.ts` limits the buffers of all clients
 // together, and `sessions/session-state.ts` ends streams.
 
 /**
- * What becomes of a stream whose client does not read as fast as it is written to:
- * - "disconnect": it ends as `slow-consumer` when more than `limits.maxBufferedBytes` wait. The client comes back,
- *   and where channels have a history it gets what it missed;
- * - "drop-oldest": the oldest that wait are dropped;
- * - "latest": of each channel only the newest waits, or of each key that `latestBy` gives an event of the channel.
+ * How a stream handles a slow client.
  *
- * `latestBy` sees an event as its stream gets it, and answers text or a number, at once. It runs in the asynchronous context
- * in which its stream was opened. All for which it answers something else are one key of their channel; so are those for
- * which it throws or answers a promise, of which `onError` of the mount is told. Never dropped are what `session.send()`
- * sent, and what ends a channel or the stream; nor, for the bound of its own stream, the newest event: one that is larger
- * than `limits.maxBufferedBytes` waits all the same.
+ * - "disconnect": If more than `limits.maxBufferedBytes` are buffered, the server closes the stream with reason
+ *   `slow-consumer`. The client reconnects. On channels with history, it gets the missed events.
+ * - "drop-oldest": The oldest buffered events are dropped.
+ * - "latest": Only the newest event of each channel stays in the buffer.
+ * - `{ latestBy }`: Only the newest event of each key stays in the buffer. Each channel has separate keys.
  *
- * Where something was dropped a `gap` (`slow-consumer`) tells it. `limits.maxStallMs` ends a stream under each of them.
+ * `latestBy` gets an event as the client gets it. It must return a string or a number, not a promise. It runs in the
+ * asynchronous context in which the stream was opened. All events of a channel without a valid key share one key. If
+ * `latestBy` throws or returns a promise, `onError` of the mount is called, and the event has no valid key.
  *
- * What "latest" and `latestBy` keep is what waits in this process. What Node and the system hold for the socket was written
- * before, and is read first; and what a log has for a client that comes back is sent whole.
+ * These events are never dropped:
+ *
+ * - Events that `session.send()` sent.
+ * - The last event of a channel or of the stream.
+ * - The newest event, while only the stream's own limit is exceeded. It is buffered even if it is larger than
+ *   `limits.maxBufferedBytes`.
+ *
+ * After dropped events, the client gets a `gap` event with reason `slow-consumer`. With each policy, `limits.maxStallMs`
+ * ends a stream whose client reads nothing.
+ *
+ * A policy applies only to events that are buffered in this process. The client first gets the data that Node.js and the
+ * operating system already hold for the socket. A client that reconnects gets all missed events of the history.
  */
 export type SlowConsumerPolicy =
   | "disconnect"
   | "drop-oldest"
   | "latest"
   | {
-      /** Returns the key of an event. Of each key only the newest event waits. */
+      /** Returns the key of an event. Only the newest event of each key stays in the buffer. */
       readonly latestBy: (event: StreamEvent) => string | number;
     };
 
 const NAMES: ReadonlySet<unknown> = new Set(["disconnect", "drop-oldest", "latest"]);
 
-/** Throws `ConfigError` for what is none. */
+/** Throws `ConfigError` if the policy is invalid. */
 export function readSlowConsumer(policy: unknown): SlowConsumerPolicy {
   if (NAMES.has(policy)) return policy as SlowConsumerPolicy;
   if (typeof policy === "object" && policy !== null) {
@@ -52,7 +60,7 @@ export function readSlowConsumer(policy: unknown): SlowConsumerPolicy {
   );
 }
 
-/** As the stream that is being opened asks it: in this asynchronous context, whoever has events passed on later. */
+/** Binds `latestBy` to the current asynchronous context. Later, events arrive in the contexts of other requests. */
 export function bindSlowConsumer(policy: SlowConsumerPolicy): SlowConsumerPolicy {
   return typeof policy === "object" ? { latestBy: AsyncResource.bind(policy.latestBy) } : policy;
 }

@@ -4,80 +4,82 @@ import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
 import { placeOf, parseUnanswered, type TcpEnds, type TcpTable, type UnansweredSocket } from "./tcp-table.js";
 
-/** A TCP connection, as `net.Socket` has it. Over HTTP/2 those of several sinks are one. */
+/** A TCP connection, usually a `net.Socket`. With HTTP/2, several sinks share one connection. */
 export interface SinkConnection extends TcpEnds {
   /** The error that ended the connection. */
   readonly errored?: NodeJS.ErrnoException | null;
   /** Turns TCP keepalive on or off, as `net.Socket` does. */
   setKeepAlive(enable: boolean, initialDelayMs: number): unknown;
-  /** Drops it, with all that goes over it. */
+  /** Destroys the connection with all its streams. */
   destroy(): unknown;
 }
 
-/** Reads a table of the kernel's, in whole lines. May end early once `signal` has fired. */
+/** Reads a TCP table of the kernel, in whole lines. After `signal` has fired, the read may end early. */
 export type ReadTcpTable = (table: TcpTable, signal: AbortSignal) => AsyncIterable<string>;
 
 export interface DeadPeerDetectorOptions {
   readonly clock: Clock;
-  /** For how long a peer may leave unanswered what is sent to it again and again. Infinity: nobody is watched. */
+  /** How long a client may leave retransmitted data unanswered. `Infinity` turns the detector off. */
   readonly timeoutMs: number;
-  /** `null` where the kernel has no such tables. */
+  /** `null` if the operating system has no TCP tables to read. */
   readonly read: ReadTcpTable | null;
-  /** Whether the machine's numbers have their lowest byte first. */
+  /** Whether the machine is little-endian. */
   readonly littleEndian: boolean;
 }
 
-/** One connection, with all streams that go over it. */
+/** A connection with all its streams. */
 interface Watched {
   connection: SinkConnection;
   readonly onLost: Set<() => void>;
 }
 
 interface Suspicion {
-  /** As `monotonicNow()`. */
+  /** The time of the first check that found no answer, as `monotonicNow()`. */
   readonly since: number;
-  /** How often it had been sent again by then. */
+  /** The number of retransmissions at that time. */
   readonly timesBefore: number;
   readonly last: UnansweredSocket;
 }
 
 const log = createLog("session");
 
-/** Looks in one timeout. */
-const LOOKS = 4;
-/** How often to look more than that, where somebody's time is up in between. */
-const MAX_LOOKS = 20;
-/** What a look takes is at most this part of all time: then the pause is longer, though not than a minute. */
+/** Checks per timeout. */
+const CHECKS = 4;
+/** The most checks per timeout. Extra checks happen when a connection reaches its timeout between two regular checks. */
+const MAX_CHECKS = 20;
+/** Checks take at most this share of the time. If a check is slow, the next pause is longer, up to one minute. */
 const MAX_SHARE = 1 / 20;
 const MAX_PAUSE_MS = 60_000;
 
-/** What TCP keepalive takes after its first probe: libuv has it send ten, a second apart. */
+/** How long TCP keepalive needs after its first probe. libuv sets ten probes with an interval of one second. */
 const PROBING_MS = 10_000;
-/** TCP counts in seconds. */
+/** Systems set the keepalive delay in whole seconds. */
 const MIN_KEEPALIVE_MS = 1_000;
-/** Systems' own default. Linux refuses more than nine hours. */
+/** The default of most systems. Linux rejects more than nine hours. */
 const MAX_KEEPALIVE_MS = 2 * 60 * 60 * 1_000;
 
-/** Errors with which a system gives up a peer that does not answer. */
+/** The errors with which a system closes a connection whose peer does not answer. */
 const UNANSWERED: ReadonlySet<string> = new Set(["ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "EHOSTDOWN"]);
 
 /**
- * Finds peers that have vanished without a word: a radio that is off, a NAT that has forgotten. Writing to them goes
- * on well, since a heartbeat always fits into the kernel's buffer, and Linux gives up after a quarter of an hour.
+ * Finds lost clients: clients that vanished without closing their connection. For example, a phone loses its signal, or a
+ * NAT forgets the connection. Writes still succeed, because a heartbeat always fits into the kernel's buffer. Linux gives
+ * up such a connection only after about 15 minutes.
  *
- * TCP keepalive finds those to whom nothing is under way. It is silent as long as something is, and Node has no
- * TCP_USER_TIMEOUT; so the kernel's tables are read for sockets whose peer has not answered what was sent to it again
- * and again. One that answers, but has no room, is alive: it is the stall's deadline that ends it.
+ * TCP keepalive finds a lost client if no sent data is unanswered. While data is unanswered, keepalive sends no probes.
+ * Node.js cannot set TCP_USER_TIMEOUT. So the detector reads the kernel's TCP tables to find sockets with repeated
+ * retransmissions and no answer. A client that answers but has no room for data is alive. `limits.maxStallMs` ends its
+ * stream.
  *
- * A look at 10,000 connections took 60 ms of CPU time, 40 of them in the main thread, in 370 pieces; at 1,000 it was
- * 13 and 9, at 100 less than 5. All sockets of the network namespace count, those in TIME_WAIT too. By default there is
- * one look in 15 s.
+ * With 10,000 connections, a check took 60 ms of CPU time. The main thread took 40 ms of it, in 370 steps. With 1,000
+ * connections, it was 13 ms and 9 ms. With 100 connections, it was less than 5 ms. All sockets of the network namespace
+ * count, including those in TIME_WAIT. By default, a check runs every 15 s.
  */
 export class DeadPeerDetector {
   readonly #options: DeadPeerDetectorOptions;
   readonly #stopping = new AbortController();
   readonly #watched: Readonly<Record<TcpTable, Map<string, Watched>>> = { tcp: new Map(), tcp6: new Map() };
-  /** Of those that the last look found unanswered. */
+  /** The connections that the last check found without an answer. */
   #suspicions = new Map<Watched, Suspicion>();
   #started = false;
 
@@ -85,7 +87,10 @@ export class DeadPeerDetector {
     this.#options = options;
   }
 
-  /** Watches over a stream's connection until the answer is called. When its peer is lost, the connection is dropped. */
+  /**
+   * Watches the connection of a stream until you call the returned function. If the client is lost, calls `onLost` and
+   * destroys the connection.
+   */
   add(connection: SinkConnection | null | undefined, onLost: () => void): () => void {
     const { timeoutMs, read, littleEndian } = this.#options;
     if (timeoutMs === Infinity || !connection || this.#stopping.signal.aborted) return () => {};
@@ -121,46 +126,46 @@ export class DeadPeerDetector {
     const { clock, timeoutMs } = this.#options;
     const { signal } = this.#stopping;
     let tookMs = 0;
-    let lookedAt = monotonicNow(clock);
+    let checkedAt = monotonicNow(clock);
     for (;;) {
-      const shortestMs = Math.max(timeoutMs / MAX_LOOKS, Math.min(tookMs / MAX_SHARE, MAX_PAUSE_MS));
-      const periodMs = Math.max(timeoutMs / LOOKS, shortestMs);
-      // Processes that were started together do not look together.
-      const pauseMs = Math.min(periodMs * (0.75 + 0.5 * Math.random()), this.#untilDueMs(lookedAt));
+      const shortestMs = Math.max(timeoutMs / MAX_CHECKS, Math.min(tookMs / MAX_SHARE, MAX_PAUSE_MS));
+      const periodMs = Math.max(timeoutMs / CHECKS, shortestMs);
+      // The pause is random, so that processes that started together do not check at the same time.
+      const pauseMs = Math.min(periodMs * (0.75 + 0.5 * Math.random()), this.#untilDueMs(checkedAt));
       await delay(clock, Math.max(shortestMs, pauseMs), signal);
       if (signal.aborted) return;
-      // This process or its machine has slept: what happened meanwhile is not known.
+      // The process or the machine was suspended. Clients may have answered during that time.
       const beganAt = monotonicNow(clock);
-      if (beganAt - lookedAt > 2 * periodMs) this.#suspicions.clear();
-      // Without a deadline: nobody waits for it but the next look, and that has nothing to read either.
-      await this.#look();
-      lookedAt = monotonicNow(clock);
-      tookMs = lookedAt - beganAt;
+      if (beganAt - checkedAt > 2 * periodMs) this.#suspicions.clear();
+      // No deadline is needed. Only the next check waits for this one, and it could not read the tables either.
+      await this.#check();
+      checkedAt = monotonicNow(clock);
+      tookMs = checkedAt - beganAt;
     }
   }
 
-  /** When the time of the next one is up. */
+  /** Milliseconds until the next connection without an answer reaches its timeout; `Infinity` without such a connection. */
   #untilDueMs(now: number): number {
     const { timeoutMs } = this.#options;
     const due = Array.from(this.#suspicions.values(), ({ since }) => since + timeoutMs - now);
     return due.reduce((least, each) => (each > 0 ? Math.min(least, each) : least), Infinity);
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const { clock, timeoutMs } = this.#options;
     const before = this.#suspicions;
     const now = monotonicNow(clock);
     this.#suspicions = new Map();
     try {
       for (const [watched, found] of await this.#findUnanswered()) {
-        // Its streams may have ended while this was read.
+        // The streams of this connection may have ended during the read.
         if (watched.onLost.size === 0) continue;
         const known = before.get(watched);
         const goesOn = known !== undefined && isUnansweredStill(known.last, found);
         const suspicion = goesOn
           ? { ...known, last: found }
           : { since: monotonicNow(clock), timesBefore: found.times, last: found };
-        // One time more at least: a peer that answers now and then is there, on a bad line.
+        // At least one more retransmission is required. A client that answers now and then on a bad line is alive.
         if (now - suspicion.since >= timeoutMs && found.times > suspicion.timesBefore) {
           this.#drop(watched, found);
         } else {
@@ -168,8 +173,8 @@ export class DeadPeerDetector {
         }
       }
     } catch (error) {
-      // What was not seen is not known, and nobody is dropped for it.
-      log("cannot look for lost peers: %s", sanitize(error).message);
+      // A failed check proves nothing, so no connection is destroyed.
+      log("cannot check for lost clients: %s", sanitize(error).message);
     }
   }
 
@@ -191,14 +196,14 @@ export class DeadPeerDetector {
   }
 
   #drop({ connection, onLost }: Watched, { resends, times }: UnansweredSocket): void {
-    log("[SSE] a peer is lost: no answer to %s that was sent again %d times", resends, times);
+    log("[SSE] lost client: no answer to %s after %d retransmissions", resends, times);
     for (const lost of onLost) lost();
-    // Whatever else goes over it is lost as well.
+    // All other streams of this connection are dead as well.
     connection.destroy();
   }
 }
 
-/** Whether the system has given up a connection since its peer did not answer. */
+/** Whether the system closed the connection because the client did not answer. */
 export function hasLostPeer(connection: SinkConnection | null | undefined): boolean {
   return UNANSWERED.has(connection?.errored?.code ?? "");
 }
@@ -208,12 +213,12 @@ function keepAlive(connection: SinkConnection, timeoutMs: number): void {
   try {
     connection.setKeepAlive(true, delayMs);
   } catch (error) {
-    // Only this one is found later.
-    log("no keepalive: %s", sanitize(error).message);
+    // The client is still found if sent data stays unanswered.
+    log("cannot turn on TCP keepalive: %s", sanitize(error).message);
   }
 }
 
-/** Whether a peer has answered nothing between two looks. */
+/** Whether the client has answered nothing between two checks. */
 function isUnansweredStill(before: UnansweredSocket, now: UnansweredSocket): boolean {
   return (
     now.inode === before.inode &&

@@ -2,13 +2,13 @@ import { open } from "node:fs/promises";
 
 import type { ReadTcpTable } from "./dead-peer-detector.js";
 
-/** The kernel answers a page at a time, whatever is asked for; pages are larger on some machines. */
+/** The kernel returns one memory page per read, whatever size is requested. On some machines, pages are larger than 4 KiB. */
 const CHUNK_BYTES = 64 * 1024;
 
-/** Reads `/proc/net/tcp` or `/proc/net/tcp6`, of this process's own network namespace; `null` where there is no such thing. */
+/** Reads `/proc/net/tcp` or `/proc/net/tcp6` of this process's network namespace. `null` on all systems except Linux. */
 export const readTcpTable: ReadTcpTable | null = process.platform === "linux" ? readTable : null;
 
-/** Piece by piece: the whole is 1.5 MB for 10,000 connections, and `readFile()` takes 64 KiB for each page of it. */
+/** Reads in pieces. For 10,000 connections, a table has 1.5 MB, and `readFile()` allocates 64 KiB for each page of it. */
 async function* readTable(...[table, signal]: Parameters<ReadTcpTable>): AsyncGenerator<string> {
   const file = await open(`/proc/net/${table}`);
   try {

@@ -1,63 +1,63 @@
 import { isIPv4, isIPv6 } from "node:net";
 
-/** Linux' tables of TCP sockets, `/proc/net/tcp` and `/proc/net/tcp6`. */
+/** The TCP tables of Linux: `/proc/net/tcp` and `/proc/net/tcp6`. */
 export type TcpTable = "tcp" | "tcp6";
 
-/** The two ends of a connection, as a `net.Socket` tells them. */
+/** The two ends of a connection, as `net.Socket` reports them. */
 export interface TcpEnds {
-  /** The IP address of this end. */
+  /** The local IP address. */
   readonly localAddress?: string | undefined;
-  /** The port of this end. */
+  /** The local port. */
   readonly localPort?: number | undefined;
-  /** The IP address of the other end. */
+  /** The remote IP address. */
   readonly remoteAddress?: string | undefined;
-  /** The port of the other end. */
+  /** The remote port. */
   readonly remotePort?: number | undefined;
 }
 
-/** Where a connection is found: its table, and what its line there has of its ends. */
+/** Where a connection appears: its table, and the text of its two ends in that table. */
 export interface TcpPlace {
   readonly table: TcpTable;
   readonly ends: string;
 }
 
-/** A socket whose peer has left something unanswered, as the kernel has it. */
+/** A socket with data or probes that the client has not answered, as the kernel reports it. */
 export interface UnansweredSocket {
   readonly ends: string;
-  /** What is sent over and over: data, or a probe whether there is room again at a peer that had none. */
+  /** What the kernel retransmits: data, or probes to a client that had no room for more data. */
   readonly resends: "data" | "probe";
-  /** How often that was, since the peer last answered; never 0. */
+  /** Retransmissions since the client's last answer; at least 1. */
   readonly times: number;
-  /** Bytes that the peer has not acknowledged, those that are not sent yet included. */
+  /** Bytes that the client has not acknowledged, including bytes that are not sent yet. */
   readonly queued: number;
-  /** Tells sockets apart that have the same ends, one after the other. */
+  /** Differs between two sockets that have the same ends at different times. */
   readonly inode: string;
 }
 
-/** Finds the place of a connection; `null` for one that is none of TCP, or is over. */
+/** Returns the place of a connection in the tables; `null` if it is not a TCP connection, or is closed. */
 export function placeOf(connection: TcpEnds, littleEndian: boolean): TcpPlace | null {
   const local = encodeEnd(connection.localAddress, connection.localPort, littleEndian);
   const remote = encodeEnd(connection.remoteAddress, connection.remotePort, littleEndian);
   if (local === null || remote === null) return null;
-  // An IPv4 client of a server that listens to both has an IPv6 socket, and mapped addresses in both places.
+  // If the server listens on IPv4 and IPv6, an IPv4 client has an IPv6 socket. Node.js and the kernel show mapped addresses.
   return { table: isIPv6(connection.remoteAddress!) ? "tcp6" : "tcp", ends: `${local} ${remote}` };
 }
 
 /**
- * A line of an established socket, with what is looked at in brackets:
+ * A line of a table. The brackets show the fields that the expression captures:
  *
  *     sl: [local:port remote:port] st [tx_queue]:rx_queue [timer]:when [retransmits] uid [probes] [inode] ...
  *
- * The timer is 01 while data waits for its acknowledgement, 04 while the peer has no room. Most lines end the match
- * there: their sockets are idle.
+ * The timer is 01 while data waits for an acknowledgement, and 04 while the client has no room. Most sockets are idle, and
+ * their lines fail to match at this field.
  */
 const LINE =
   /^ *\d+: ([\dA-F]+:[\dA-F]{4} [\dA-F]+:[\dA-F]{4}) [\dA-F]{2} ([\dA-F]+):[\dA-F]+ (01|04):[\dA-F]+ ([\dA-F]+) +\d+ +(\d+) (\d+) /gm;
 
-/** Reads lines of a table, for those sockets whose peer owes an answer that it was asked for more than once. */
+/** Reads lines of a table. Yields each socket with at least one unanswered retransmission. */
 export function* parseUnanswered(lines: string): Generator<UnansweredSocket> {
   for (const [, ends, queued, timer, retransmits, probes, inode] of lines.matchAll(LINE)) {
-    // A peer that is there acknowledges each probe, though it has no room: then the count is 0 again.
+    // A client that is alive acknowledges each probe, even if it has no room. Then the count is 0 again.
     const times = timer === "01" ? parseInt(retransmits!, 16) : parseInt(probes!, 10);
     if (times === 0) continue;
     const resends = timer === "01" ? "data" : "probe";
@@ -73,7 +73,7 @@ function encodeEnd(
   if (address === undefined || port === undefined) return null;
   const digits = isIPv4(address) ? digitsOfIPv4(address) : isIPv6(address) ? digitsOfIPv6(address) : null;
   if (digits === null) return null;
-  // The kernel prints each four bytes as a number of the machine, but a port as it is meant.
+  // The kernel prints each group of four bytes as a number in the machine's byte order, but the port as a normal number.
   const words = littleEndian ? digits.replaceAll(/(..)(..)(..)(..)/g, "$4$3$2$1") : digits;
   return `${words}:${hex(port, 4)}`;
 }

@@ -19,13 +19,13 @@ import { bindSlowConsumer, type SlowConsumerPolicy } from "../backpressure/slow-
 import type { StreamOutput, WriteResult } from "./stream-output.js";
 import type { TransportListener } from "../subscriptions/transport.js";
 
-/** The session, as its delivery sees it. */
+/** The parts of the session that its delivery uses. */
 export interface DeliveryOwner {
-  /** The connection is lost for good. */
+  /** The connection to Redis is lost. */
   lost(fault: RedisSseError): void;
-  /** What waits has grown or shrunk. */
+  /** The buffered bytes have changed. */
   waiting(bytes: number): void;
-  /** The last event of a channel went out, or the last that waited. */
+  /** The last event of a channel was written, or no event is buffered any more. */
   ended(): void;
   dispatch(event: SessionEvent): void;
   end(reason: CloseReason, fault?: RedisSseError): void;
@@ -35,14 +35,14 @@ export interface DeliveryOptions {
   readonly owner: DeliveryOwner;
   readonly context: DeliveryContext;
   readonly request: StreamRequest;
-  /** What the session listens to. */
+  /** The channels of the session. */
   readonly channels: ReadonlySet<string>;
   readonly history: Replay;
   readonly cursor: SessionCursor;
   readonly output: StreamOutput;
 }
 
-/** What the service gives the deliveries of its sessions. */
+/** The parts of the service that a delivery uses. */
 export interface DeliveryContext {
   readonly clock: Clock;
   readonly settings: {
@@ -58,14 +58,15 @@ export interface DeliveryContext {
 /** The empty set that all streams share. Never add to it. */
 const NONE_OVER: Set<string> = new Set();
 
-/** From how much text on what waits goes out in one write, and the next in another. */
+/** Buffered events go out in writes of about this many characters. */
 const WRITE_LENGTH = 64 * 1024;
 
 /**
- * The events of one session on their way out: written while it is live, held while it is not, dropped after.
+ * Delivers the events of one session to its client. It writes them while the client reads, buffers them while it does not,
+ * and drops them after the session has ended.
  *
- * `deliver()` is run for each client and each turn of the loop. What it asks on its way is kept here, at hand: with
- * thousands of clients each object that is looked at is one more that is in no cache.
+ * `deliver()` runs for each client and each event-loop turn. The values that it reads are fields of this object. With
+ * thousands of clients, each further object would cause a CPU cache miss.
  */
 export class Delivery implements TransportListener {
   readonly #owner: DeliveryOwner;
@@ -76,25 +77,25 @@ export class Delivery implements TransportListener {
   readonly #context: DeliveryContext;
   readonly #policy: SlowConsumerPolicy;
   readonly #onError: StreamRequest["onError"];
-  /** What the application wants to be asked about each event; `null`: nothing. */
+  /** The rules of the stream; `null` without rules. */
   readonly #rules: EventRules | null;
-  /** There once something has waited. */
+  /** Created when the first event is buffered. */
   #backlog: Backlog | null = null;
-  /** The client takes events. */
+  /** Whether events can be written now. */
   #isWritable = false;
   #isOver = false;
-  /** The channel that was heard last: nearly always the one that is heard next, and need not be looked up. */
+  /** The channel of the last batch. The next batch usually has the same channel, and needs no lookup. */
   #heard: string | null = null;
-  /** Events that are gathered for a write. */
+  /** Number of events that were gathered for a write. */
   #corked = 0;
   #sent = 0;
   #dropped = 0;
   #stalledAt = 0;
-  /** By channel, how far the client was passed over events while it read nothing: behind all that waits of it. */
+  /** For each channel, the position of the last skipped event. It counts after all buffered events of the channel. */
   #passed: Map<string, InboundEvent["position"]> | null = null;
-  /** The event that ends the stream. It waits here while events of other channels are missing. */
+  /** The event that ends the stream. It waits here while the client is missing events of other channels. */
   #last: InboundEvent | null = null;
-  /** The channels in which such an event came. Their later events are not part of the stream. */
+  /** The channels that have such an event. Later events of these channels do not belong to the stream. */
   #over: Set<string> = NONE_OVER;
 
   constructor({ owner, context, request, channels, history, cursor, output }: DeliveryOptions) {
@@ -122,18 +123,18 @@ export class Delivery implements TransportListener {
     return (this.#backlog?.bytes ?? 0) + this.#history.waitingBytes + last;
   }
 
-  /** Since when the client has been reading nothing, as `monotonicNow()`; meaningful while the flow is stalled. */
+  /** The time of the write that stalled the client, as `monotonicNow()`. Valid only while the flow is stalled. */
   get stalledAt(): number {
     return this.#stalledAt;
   }
 
-  /** The session's state has changed. */
+  /** Notes the new state of the session. */
   follow(snapshot: SessionSnapshot): void {
     this.#isWritable = snapshot.state === "subscribed" && snapshot.flow !== "stalled";
     this.#isOver = snapshot.state === "closing" || snapshot.state === "closed";
   }
 
-  /** Events that have come live. */
+  /** Delivers live events. */
   deliver(batch: EventBatch): void {
     if (batch.channel !== this.#heard) {
       if (!this.#hears(batch.channel)) return;
@@ -156,7 +157,7 @@ export class Delivery implements TransportListener {
     this.#owner.end("revoked", fault);
   }
 
-  /** How far it has come is not known any more: the client comes back, and is told or given what it has missed. */
+  /** The position of the client is not known any more. It reconnects, and gets the missed events or a gap. */
   failed(): void {
     this.#owner.end("write-error");
   }
@@ -165,19 +166,19 @@ export class Delivery implements TransportListener {
     this.#owner.lost(fault);
   }
 
-  /** Events that are the next, and none of which the client has had. */
+  /** Delivers the next events. The client has none of them. */
   emitAll(batch: EventBatch): void {
     if (this.#isPlainPath()) return this.#writeAll(batch);
     this.#gather(() => batch.events.forEach((event) => this.emit(event)));
   }
 
-  /** An event that is the next: written, or held as long as the client takes nothing. */
+  /** Delivers the next event. Writes it, or buffers it if the client is slow. */
   emit(event: InboundEvent): void {
-    // A rule may have taken the channel away with an event before this one.
+    // A rule may have removed the channel when it got an earlier event.
     if (!this.#hears(event.channel)) return;
     let own: InboundEvent | null | undefined = event;
     if (this.#rules !== null) own = this.#select(event, this.#rules);
-    // Or with this one: what the client does not get of it does not end its stream either.
+    // Or the rule removed it when it got this event. Then the client gets no event, and the stream does not end.
     if (this.#rules !== null && !this.#hears(event.channel)) return;
     if (this.#last !== null || own?.isLast) own = this.#waitForOthers(event.channel, own);
     if (own === undefined) return;
@@ -201,20 +202,20 @@ export class Delivery implements TransportListener {
     else if (!this.#isOver) this.#wait(last);
   }
 
-  /** More waits than before. */
+  /** More events are buffered than before. */
   held(): void {
     this.#owner.waiting(this.waitingBytes);
     const bufferedBytes = (this.#backlog?.boundedBytes ?? 0) + this.#history.waitingBytes;
     this.#owner.dispatch({ type: "buffered", bufferedBytes });
   }
 
-  /** Less waits than before: it was written, or the client has had it from the log. */
+  /** Fewer events are buffered than before. They were written, or the client already got them from the history. */
   released(): void {
     this.held();
     if (this.#isWritable) this.#owner.ended();
   }
 
-  /** Gathers what is written from now on, for one write. */
+  /** Gathers the following events for one write. */
   cork(): void {
     this.#output.cork();
   }
@@ -227,7 +228,7 @@ export class Delivery implements TransportListener {
     this.written(result, events);
   }
 
-  /** Writes what waits, as long as the client takes it. */
+  /** Writes buffered events while the client accepts them. */
   flush(): void {
     while (this.#isWritable && this.#backlog?.isEmpty === false) {
       this.#gather(() => {
@@ -244,12 +245,12 @@ export class Delivery implements TransportListener {
     this.#owner.ended();
   }
 
-  /** Writes what is no event, as a heartbeat. */
+  /** Writes a frame that is not an event, such as a heartbeat. */
   write(frame: string): void {
     this.#put(new EncodedFrames(frame), 0);
   }
 
-  /** Takes note of how a write went; also of those that are no event, as a heartbeat. */
+  /** Notes the result of a write. `events` is the number of events in it, and 0 for a heartbeat. */
   written(result: WriteResult, events = 0): void {
     if (result === "failed") {
       this.#dropped += events;
@@ -262,24 +263,24 @@ export class Delivery implements TransportListener {
     this.#owner.dispatch({ type: "blocked" });
   }
 
-  /** Hands all that waits to a response that is about to end, whether or not its client keeps up. */
+  /** Writes all buffered events to a response that is about to end, even if the client is slow. */
   writeRest(): void {
     this.#gather(() => {
       for (let event = this.#next(); event !== undefined; event = this.#next()) {
         this.#writeOne(event);
-        // What came behind it is no part of this stream, nor a place to come back from.
+        // Later events and positions do not belong to this stream.
         if (event.isLast) return;
       }
       this.#skipPassed();
     });
   }
 
-  /** The id of the client's latest place, for the last event of its stream; `undefined` if the client knows it. */
+  /** The id of the client's current position, for the last event of its stream; `undefined` if the client has this id. */
   takeUntoldId(): string | undefined {
     return this.#cursor.isTold ? undefined : this.#cursor.takeId();
   }
 
-  /** Gives up what is in a log as well, and drops what may be dropped; false when that is nothing. */
+  /** Drops buffered events that are in the history, and droppable events. Returns false if the stream must end instead. */
   relieve(): boolean {
     const before = this.waitingBytes;
     this.#history.relieve();
@@ -290,7 +291,7 @@ export class Delivery implements TransportListener {
     return isRelieved && after < before;
   }
 
-  /** Drops what waits of a channel that was taken away. */
+  /** Drops the buffered events of a removed channel. */
   forget(channel: string): void {
     this.#heard = null;
     if (this.#last?.channel === channel) this.#last = null;
@@ -306,7 +307,7 @@ export class Delivery implements TransportListener {
     this.#owner.waiting(0);
   }
 
-  /** One write for all that `work` writes, whatever it throws. */
+  /** Gathers everything that `work` writes into one write, even if `work` throws. */
   #gather(work: () => void): void {
     this.cork();
     try {
@@ -317,14 +318,14 @@ export class Delivery implements TransportListener {
   }
 
   #accept(event: InboundEvent): void {
-    // A rule that was asked about the event before may have taken the channel away.
+    // A rule may have removed the channel when it got the event before this one.
     if (this.#isOver || !this.#hears(event.channel)) this.#dropped++;
     else if (this.#history.admit(event)) this.emit(event);
   }
 
   /**
-   * The event as the application wants it. Whether the stream ends with it is known before any of it goes out: a client
-   * that has it must not come back for more, and one that has not, must.
+   * Applies the rules to an event. `until` runs before the event is written. A client that gets the last event must not
+   * reconnect, and a client without it must reconnect.
    */
   #select(event: InboundEvent, rules: EventRules): InboundEvent | null {
     const own = rules.select(event);
@@ -333,10 +334,9 @@ export class Delivery implements TransportListener {
   }
 
   /**
-   * A resumed stream reads its channels one after the other. The event that ends the stream waits until the other
-   * channels have been read too: a client that has this event never reconnects. Returns `undefined` if the event
-   * waits, or if it comes after such an event of its channel. If two channels have such an event, their order is
-   * unknown.
+   * Holds the event that ends the stream until the client has all events of the other channels. A client that gets this
+   * event does not reconnect, and a resumed stream reads its channels one after the other. Returns `undefined` if the event
+   * waits, or if it comes after such an event of its channel. If two channels have such an event, their order is unknown.
    */
   #waitForOthers(channel: string, own: InboundEvent | null): InboundEvent | null | undefined {
     if (this.#last === null) {
@@ -357,7 +357,7 @@ export class Delivery implements TransportListener {
 
   #createBacklog(): Backlog {
     const { settings, budget, onGap, onRuleFailure } = this.#context;
-    // A quarter is for live events that wait for those before them.
+    // `Replay` uses the other quarter, for live events that wait for earlier events.
     return new Backlog({
       policy: this.#policy,
       maxBytes: settings.maxBufferedBytes * 0.75,
@@ -368,14 +368,14 @@ export class Delivery implements TransportListener {
     });
   }
 
-  /** Nothing waits any more. */
+  /** Moves the position of the client past the skipped events. Called when no events are buffered. */
   #skipPassed(): void {
     for (const [channel, position] of this.#passed ?? [])
       this.#cursor.skip({ channel, ...(position && { position }) });
     this.#passed = null;
   }
 
-  /** The oldest that waits; those of a channel that was taken away meanwhile are dropped. */
+  /** Removes and returns the oldest buffered event. Drops events of removed channels. */
   #next(): InboundEvent | undefined {
     for (;;) {
       const event = this.#backlog?.shift();
@@ -388,7 +388,7 @@ export class Delivery implements TransportListener {
     return channel === NO_CHANNEL || this.#channels.has(channel);
   }
 
-  /** Whether events go out as they are, with nobody asked about each. */
+  /** Whether events can be written at once and unchanged. */
   #isPlainPath(): boolean {
     return this.#rules === null && this.#isWritable;
   }
@@ -400,7 +400,7 @@ export class Delivery implements TransportListener {
     if (batch.last.ending !== undefined) this.#owner.ended();
   }
 
-  /** Writes one event, and ends the stream where it was the last. */
+  /** Writes one event. If it is the last event of the stream, ends the stream. */
   #pass(event: InboundEvent): void {
     this.#writeOne(event);
     if (event.ending !== undefined) this.#owner.ended();
@@ -413,13 +413,13 @@ export class Delivery implements TransportListener {
     this.#count(event);
   }
 
-  /** A gap that was made as an event was read, for all at once, is counted where a client is told. */
+  /** Counts a gap that replaced an event for all sessions. Each client that gets it counts. */
   #count({ gap, channel }: InboundEvent): void {
     if (gap !== undefined) this.#context.onGap(gap, [channel]);
   }
 
   #put(block: EncodedFrames, events: number): void {
-    // A channel's end without an event changes only the id, which goes out with the next block.
+    // The end of a channel without an event only changes the id. The next block carries the id.
     if (block.text === NOTHING) return;
     const result = this.#output.write(block);
     if (result === "corked") this.#corked += events;

@@ -9,14 +9,14 @@ import { NO_CHANNEL } from "../events/channel-name.js";
 import { serializeMessage, type OutboundMessage } from "../events/outbound-message.js";
 import type { StreamRequest } from "./sink.js";
 
-/** What the service gives the rules of its streams. */
+/** The parts of the service that the rules use. */
 export interface EventRulesContext {
   readonly settings: { readonly maxEventBytes: number };
-  /** Counts that a rule failed: of the gap that it makes nothing else is counted. */
+  /** Counts a failure of a rule. The gap that the client gets for it is not counted elsewhere. */
   readonly onRuleFailure: (rule: RuleName) => void;
 }
 
-/** What one stream's application wants done with each event: left out, changed, or taken for the last. */
+/** The rules of one stream: `filter` skips events, `transform` changes them, and `until` finds the last one. */
 export class EventRules {
   readonly #filter: StreamRequest["filter"];
   readonly #transform: StreamRequest["transform"];
@@ -25,7 +25,7 @@ export class EventRules {
   readonly #context: EventRulesContext;
 
   private constructor({ filter, transform, until, onError }: StreamRequest, context: EventRulesContext) {
-    // Events may be passed on in the midst of another request, or as the first one's connection has them.
+    // Later, events arrive in the asynchronous context of another request, or of the shared connection.
     this.#filter = filter && AsyncResource.bind(filter);
     this.#transform = transform && AsyncResource.bind(transform);
     this.#until = until && AsyncResource.bind(until);
@@ -33,22 +33,22 @@ export class EventRules {
     this.#context = context;
   }
 
-  /** `null` when there are none: then nobody is asked, and events are written by the batch. */
+  /** Returns `null` if the request has no rules. Then events are written in batches. */
   static of(request: StreamRequest, context: EventRulesContext): EventRules | null {
     const { filter, transform, until } = request;
     if (filter === undefined && transform === undefined && until === undefined) return null;
     return new EventRules(request, context);
   }
 
-  /** The event as this stream gets it; `null` when it does not, and its channel does not end with it. */
+  /** Returns the event that this stream gets, or `null` to skip it. The last event of a channel is never `null`. */
   select(event: InboundEvent): InboundEvent | null {
-    // What the application sends to this stream alone it has chosen itself.
+    // The application itself sent this event to this stream.
     if (!isPublished(event) || event.channel === NO_CHANNEL) return event;
     const own = this.#own(event);
     return own === null && event.ending !== undefined ? silence(event) : own;
   }
 
-  /** Whether the stream ends with this event, given as it was published. */
+  /** Whether the stream ends with this event. Takes the published event, before `transform`. */
   isLast(event: InboundEvent): boolean {
     if (this.#until === undefined || !isPublished(event)) return false;
     try {
@@ -68,11 +68,13 @@ export class EventRules {
       const message = atOnce("transform", this.#transform(seenOf(event)));
       if (message === null) return null;
       if (message === undefined) {
-        throw new ConfigError("expected transform() to answer a message, or null for nothing; got undefined");
+        throw new ConfigError(
+          "expected transform() to return a message, or null to skip the event; got undefined",
+        );
       }
       return change(event, message, this.#context.settings.maxEventBytes);
     } catch (error) {
-      // It may not be for this client's eyes: it is not sent, and that is told.
+      // The client may not be allowed to see the event, so it gets a gap instead.
       this.#fail(rule, error, event);
       return { ...event, ...createGap([event.channel], "invalid", event.channel) };
     }
@@ -84,25 +86,25 @@ export class EventRules {
   }
 }
 
-/** Not what this library says itself, nor an end that says nothing. */
+/** False for control events, and for the end of a channel without an event. */
 function isPublished(event: InboundEvent): boolean {
   return !isControl(event) && event.frame !== NOTHING;
 }
 
-/** A new one for each who is asked: what one does to it is not what another sees. */
+/** Returns a new object for each call, so that a rule cannot change what another rule gets. */
 function seenOf({ channel, event, data }: InboundEvent): StreamEvent {
   return { channel, event, data };
 }
 
-/** An event that the client does not get, in its order among the others: something ends with it. */
+/** Returns an event without a frame. The client does not see it, but its channel or the stream ends in the right order. */
 export function silence(event: InboundEvent): InboundEvent {
   return { ...event, frame: NOTHING };
 }
 
-/** What was made of an event already: streams that make the same of it share the encoded form. */
+/** The transformed versions of each event. Streams with the same version share its encoded form. */
 const variants = new WeakMap<InboundEvent, InboundEvent[]>();
 
-/** Few, as roles are. Where each stream makes something of its own nobody asks for it again, and it would be kept in vain. */
+/** Enough for one version per role of a user. If each stream has a different version, no stream could use a stored one. */
 const MAX_VARIANTS = 4;
 
 function change(event: InboundEvent, message: OutboundMessage, maxEventBytes: number): InboundEvent {
@@ -117,7 +119,7 @@ function change(event: InboundEvent, message: OutboundMessage, maxEventBytes: nu
   return variant;
 }
 
-/** A changed event is most easily made from the one that was shown, whose channel is in it. */
+/** Removes the channel from a message, because `transform` may return a copy of the event that it got. */
 function contentOf(message: OutboundMessage, { channel }: InboundEvent): OutboundMessage {
   if (typeof message !== "object") return message;
   const { channel: own, ...content } = message as OutboundMessage & { readonly channel?: unknown };

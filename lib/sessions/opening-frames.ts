@@ -5,21 +5,21 @@ export interface Opening extends Beginning {
   readonly sessionId: string;
   readonly channels: readonly string[];
   readonly retryMs: number;
-  /** If a client receives nothing for much longer than this, its connection is dead. `false`: no heartbeats. */
+  /** If a client receives nothing for much longer than this, its connection is dead. `false` means no heartbeats. */
   readonly heartbeatMs: number | false;
-  /** Where the client stands, when there is such a place. */
+  /** The id of the client's position, if a channel has a history. */
   readonly id: string | undefined;
-  /** What the application says first, encoded. */
+  /** The first events of the application, encoded. */
   readonly first: string;
 }
 
 /**
- * The first words of a stream: when to come back, where the client is, and what it will not get. As one block, since
- * events may wait already: none of them goes out before the gap that it follows.
+ * Encodes the start of a stream: `retry:`, `connected`, the first events of the application, and the gaps. It is one block,
+ * because events may already be buffered, and each must follow its gap.
  */
 export function encodeOpening(opening: Opening): EncodedFrames {
   const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = opening;
-  // The place behind the gaps is told with the last of them: a client that goes before has to be told of them again.
+  // The last gap carries the id. A client that leaves earlier does not have the id, and gets the gaps again.
   const last = gaps.at(-1);
   const data = { sessionId, channels, recovered, heartbeatMs: heartbeatMs || null };
   const connected = encodeControl("connected", data, last === undefined ? id : undefined);

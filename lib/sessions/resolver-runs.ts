@@ -6,18 +6,18 @@ import type { Sink } from "./sink.js";
 
 const log = createLog("service");
 
-/** The answer of a resolver, or the fault that ended the wait for it. */
+/** The value of a resolver, or the error that ended the wait for it. */
 export type ResolverOutcome<T> =
   { readonly value: T; readonly fault?: never } | { readonly value?: never; readonly fault: RedisSseError };
 
 /**
- * Runs the resolvers of applications. The wait for a resolver ends when it settles, at the deadline, when the client
- * leaves, or when the service stops. A later answer is ignored.
+ * Runs the resolvers of applications. The wait for a resolver ends when it finishes, at the deadline, when the client
+ * leaves, or when the service stops. A later result is ignored.
  */
 export class ResolverRuns {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
-  /** One function for each open wait, which ends it. */
+  /** For each wait, the function that ends it. */
   readonly #waits = new Set<(fault: RedisSseError) => void>();
   #stopped = false;
 
@@ -26,7 +26,7 @@ export class ResolverRuns {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Ends all waits, and starts no new one. */
+  /** Ends all waits. Later calls of `run()` do not wait. */
   stop(): void {
     this.#stopped = true;
     for (const end of this.#waits) end(stopped());
@@ -52,25 +52,25 @@ export class ResolverRuns {
         if (finish()) resolve({ fault });
       };
       const cancelTimer = this.#clock.schedule(() => {
-        log("the resolver or key() of a mount gave no answer within %d ms", this.#timeoutMs);
+        log("the resolver or key() of a mount did not finish within %d ms", this.#timeoutMs);
         end(
           new RedisSseError(
             "RESOLVER_TIMEOUT",
-            `The server's resolver, or its key(), gave no answer within ${this.#timeoutMs} ms.`,
+            `The server's resolver or key() did not finish within ${this.#timeoutMs} ms.`,
           ),
         );
       }, this.#timeoutMs);
       this.#waits.add(end);
       detach = sink.attach({ onDrain: () => {}, onClose: () => end(gone()) });
       if (isOver) return detach();
-      // With an async function, an error that the resolver throws is a rejection as well.
+      // The async function turns a thrown error into a rejection.
       (async () => resolver())().then(
         (value) => {
           if (finish()) resolve({ value });
         },
         (error: unknown) => {
           if (finish()) reject(error);
-          else log("a resolver failed after the wait for it had ended: %s", describeThrown(error));
+          else log("a resolver failed after the wait for it ended: %s", describeThrown(error));
         },
       );
     });
@@ -80,4 +80,4 @@ export class ResolverRuns {
 const stopped = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
 
 const gone = (): RedisSseError =>
-  new RedisSseError("ABORTED", "the client left before the resolver answered");
+  new RedisSseError("ABORTED", "the client left before the resolver finished");

@@ -6,45 +6,45 @@ import type { Transport } from "../subscriptions/transport.js";
 
 export interface ChannelSettings {
   readonly maxChannelsPerSession: number;
-  /** How long a SUBSCRIBE may take, a leased connection included. */
+  /** How long a SUBSCRIBE may take, including the wait for a leased connection. */
   readonly subscribeTimeoutMs: number;
-  /** How long each stage of a teardown may take, and the client to read what was written last. */
+  /** How long each stage of a teardown may take. Also how long the client may take to read the last data. */
   readonly closeTimeoutMs: number;
 }
 
-/** What the service gives the channels of its sessions. */
+/** The parts of the service that the channels of a session use. */
 export interface ChannelsContext {
   readonly clock: Clock;
   readonly settings: ChannelSettings;
 }
 
-/** The session, as its channels see it. */
+/** The parts of the session that its channels use. */
 export interface ChannelsOwner {
-  /** Whether channels may be added and taken away: the session is subscribed. */
+  /** Whether channels can be added and removed. True while the session is subscribed. */
   readonly isOpen: boolean;
-  /** Subscribes to channels and finds where the session begins in each. Events may come before it resolves. */
+  /** Subscribes to channels, and finds the start position in each. Events may arrive before it resolves. */
   subscribe(channels: readonly string[], signal: AbortSignal): Promise<void>;
-  /** A channel is the session's no more. */
+  /** Called when a channel was removed from the session. */
   left(channel: string): void;
-  /** Fires when the session begins to close: every wait here ends. */
+  /** Fires when the session starts to close. Then all waits end. */
   closingSignal(): AbortSignal;
 }
 
 interface Addition {
   readonly done: Promise<void>;
-  /** Ends the wait, because the channel was taken away again. */
+  /** Ends the wait, because the channel was removed. */
   cancel(): void;
 }
 
 const log = createLog("session");
 
-/** The channels of one session, and how they come and go while it is open. */
+/** The channels of one session. Adds and removes channels while the session is open. */
 export class SessionChannels {
   readonly names: Set<string>;
   readonly #transport: Transport;
   readonly #context: ChannelsContext;
   readonly #owner: ChannelsOwner;
-  /** Additions that Redis has not acknowledged yet: whoever adds the same channel shares the wait. */
+  /** Additions that Redis has not acknowledged yet. Calls that add the same channel share one wait. */
   #adding: Map<string, Addition> | null = null;
 
   constructor(names: Set<string>, transport: Transport, context: ChannelsContext, owner: ChannelsOwner) {
@@ -54,12 +54,12 @@ export class SessionChannels {
     this.#owner = owner;
   }
 
-  /** Those that Redis has acknowledged, once the session is subscribed. */
+  /** The channels that Redis has acknowledged. Valid after the session is subscribed. */
   get acknowledged(): readonly string[] {
     return [...this.names].filter((name) => !this.#adding?.has(name));
   }
 
-  /** Subscribes to all channels that the session began with. */
+  /** Subscribes to the initial channels of the session. */
   subscribe(): Promise<void> {
     return this.#subscribe([...this.names]);
   }
@@ -69,7 +69,10 @@ export class SessionChannels {
     if (this.names.has(name)) return this.#adding?.get(name)?.done;
     const { maxChannelsPerSession: max } = this.#context.settings;
     if (this.names.size >= max) {
-      throw new RedisSseError("LIMIT_CHANNELS", `expected at most ${max} channels in a stream`);
+      throw new RedisSseError(
+        "LIMIT_CHANNELS",
+        `a stream can have at most ${max} channels (limits.maxChannelsPerSession)`,
+      );
     }
     this.names.add(name);
     return this.#begin(name);
@@ -92,7 +95,7 @@ export class SessionChannels {
       });
       log("[SSE] unsubscribed: %s", printable(name));
     } catch (error) {
-      // Its events are dropped all the same, and the teardown ends whatever is left.
+      // The session drops later events of this channel, and the teardown ends the subscription.
       log("[SSE] unsubscribe failed: %s", sanitize(error).message);
     }
   }
@@ -100,7 +103,8 @@ export class SessionChannels {
   #begin(name: string): Promise<void> {
     let cancel!: () => void;
     const cancelled = new Promise<never>((_resolve, reject) => {
-      cancel = () => reject(new RedisSseError("ABORTED", "the channel was taken away again"));
+      cancel = () =>
+        reject(new RedisSseError("ABORTED", "the channel was removed before Redis acknowledged it"));
     });
     const adding = (this.#adding ??= new Map());
     const isCurrent = (): boolean => adding.get(name) === addition;
@@ -113,11 +117,11 @@ export class SessionChannels {
     try {
       await Promise.race([this.#subscribe([name]), cancelled]);
     } catch (error) {
-      // After a cancellation there is nothing to undo: the channel may have been added anew since.
+      // After `remove()`, this call must undo nothing, because the channel may have been added again.
       if (isCurrent()) {
         this.names.delete(name);
         this.#owner.left(name);
-        // A SUBSCRIBE that ran out of time may still take effect: it is undone behind it.
+        // A SUBSCRIBE that timed out may still take effect. This UNSUBSCRIBE comes after it.
         this.#transport.unsubscribe([name]).catch(() => {});
       }
       throw this.#owner.isOpen ? sanitize(error) : closedError();
@@ -142,5 +146,5 @@ export class SessionChannels {
 }
 
 function closedError(): RedisSseError {
-  return new RedisSseError("CLOSED", "expected an open stream, but this session is not subscribed");
+  return new RedisSseError("CLOSED", "the session is not open, so its channels cannot change");
 }

@@ -18,39 +18,47 @@ export interface SessionSettings extends SessionLimits, ChannelSettings {
   readonly slowConsumer: SlowConsumerPolicy;
 }
 
-/** What the service gives a session. */
+/** The parts of the service that a session uses. */
 export interface SessionContext<Session = unknown> {
   readonly settings: SessionSettings;
   readonly clock: Clock;
   readonly createTransport: CreateTransport;
   readonly history: HistoryPort;
-  /** What may wait for the clients of all sessions together. */
+  /** Limits the buffered bytes of all sessions together. */
   readonly budget: BufferBudget;
-  /** A client is told that it misses events of these channels. */
+  /** Called when a client gets a gap for these channels. */
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
-  /** What an application says of the events of a stream has failed. */
+  /** Called when a rule of a stream fails. */
   readonly onRuleFailure: (rule: RuleName) => void;
-  /** Throws `INVALID_CHANNEL` or `FORBIDDEN`. */
+  /** Throws `INVALID_CHANNEL` or `FORBIDDEN` if a session cannot have this channel. */
   readonly assertChannel: (name: unknown) => void;
-  /** Ticks it until the answer is called. */
+  /** Calls `member.tick()` at regular intervals, until you call the returned function. */
   readonly startTicking: (member: Ticking, heartbeatMs: number) => () => void;
-  /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
+  /** Returns the cause of an error, if it is known: a subscription may time out because Redis is unavailable. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
-  /** Called once, when the session begins to close. */
+  /** Called once, when the session starts to close. */
   readonly onClosing: (session: Session) => void;
   readonly onClosed: (session: Session) => void;
 }
 
-/** Counters of one session. Times are `Clock.now()`, sizes bytes. */
+/** Counters of one session. Times are `Clock.now()`, and sizes are in bytes. */
 export interface SessionStatistics {
   /** When the session was created. */
   readonly openedAt: number;
-  /** Events written to the client, gaps among them; `connected` and `closing` are not counted. */
+  /** Events written to the client, including gaps. `connected` and `closing` do not count. */
   readonly messagesSent: number;
-  /** Bytes of frames that were given to the sink. */
+  /** Bytes written to the sink. */
   readonly bytesSent: number;
-  /** Events that were never written: they came while the session was closing, waited when it had to, or were dropped by `slowConsumer`. */
+  /**
+   * Events that were never written.
+   *
+   * They arrived while the session was closing, or were still buffered when it closed, or `slowConsumer` dropped them.
+   */
   readonly messagesDropped: number;
-  /** What waits for the client to read; at most `maxBufferedBytes`, but for one event where `slowConsumer` drops. */
+  /**
+   * Bytes that are buffered for the client.
+   *
+   * The maximum is `limits.maxBufferedBytes`. If `slowConsumer` drops events, one more event may be buffered.
+   */
   readonly bufferedBytes: number;
 }

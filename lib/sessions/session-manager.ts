@@ -42,7 +42,7 @@ export interface StreamsSettings {
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
   readonly history: { readonly checkMs: number };
-  /** `subscribeTimeoutMs` with all that a subscription begins with. */
+  /** `subscribeTimeoutMs` covers the lease, SUBSCRIBE, and the reads that find the start position. */
   readonly limits: SessionLimits &
     ChannelSettings &
     RegistryLimits & {
@@ -59,25 +59,25 @@ export interface SessionManagerOptions {
   readonly clock: Clock;
   readonly log: ServiceLog;
   readonly history: HistoryPort;
-  /** Makes the connection that all streams share; called once, with the first of them. */
+  /** Creates the connection that all streams share. Called once, for the first stream. */
   readonly connect: (handlers: HubHandlers) => HubConnection;
-  /** A connection of one stream's own. */
+  /** Leases a connection for one stream. */
   readonly lease: (holder: string, signal: AbortSignal) => Promise<LeasedConnection>;
-  /** The fault behind another: that Redis is away, behind a subscription that ran out of time. */
+  /** Returns the cause of an error, if it is known: a subscription may time out because Redis is unavailable. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
-  /** The kernel's view of connections, where it gives one. */
+  /** Reads the TCP tables of the kernel; `null` if the operating system has none. */
   readonly readTcpTable: ReadTcpTable | null;
 }
 
 const gapTold = diagnosticChannel("redis-sse:gap");
 
-/** How long a channel that nobody listens to stays subscribed: a page that is reloaded comes back to it. */
+/** How long a channel without clients stays subscribed. A page that is reloaded needs it again soon. */
 const LINGER_MS = 500;
 
-/** How long an event may take from its log to here before it counts as missed. */
+/** If an event of the history does not arrive within this time, it counts as missed. */
 const GRACE_MS = 1_000;
 
-/** All streams of a service: which may begin, over which connection, and how they end. */
+/** Opens and ends all streams of a service. Decides which streams may start, and which connection they use. */
 export class SessionManager {
   readonly #options: SessionManagerOptions;
   readonly #hub: SubscriptionHub;
@@ -88,7 +88,7 @@ export class SessionManager {
   readonly #watch: LogVerifier;
   readonly #budget: BufferBudget;
   readonly #peers: DeadPeerDetector;
-  /** Takes a stream's connection out of the watch over peers. */
+  /** For each stream, the function that stops the checks for a lost client. */
   readonly #unwatching = new Map<PubSubSession, () => void>();
   readonly #resolvers: ResolverRuns;
   readonly #dedicated = new Set<DedicatedTransport>();
@@ -158,7 +158,7 @@ export class SessionManager {
     return this.#draining;
   }
 
-  /** As `RedisSse.resolve()`. */
+  /** See `RedisSse.resolve()`. */
   async resolve<T>(
     request: Omit<StreamRequest, "key">,
     sink: Sink,
@@ -173,7 +173,7 @@ export class SessionManager {
     return null;
   }
 
-  /** As `RedisSse.check()`. */
+  /** See `RedisSse.check()`. */
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
     try {
       this.#check(request, channels);
@@ -183,7 +183,7 @@ export class SessionManager {
     }
   }
 
-  /** As `RedisSse.open()`. */
+  /** See `RedisSse.open()`. */
   async open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession> {
     let session: PubSubSession;
     try {
@@ -204,24 +204,24 @@ export class SessionManager {
     return session;
   }
 
-  /** Ends all streams, spread over `spreadMs`; those that have not ended after `timeoutMs` at once. */
+  /** Closes all streams, spread over `spreadMs`. After `timeoutMs`, closes all remaining streams at once. */
   async drain(timeoutMs: number, spreadMs: number): Promise<void> {
     const { clock } = this.#options;
     const late = new AbortController();
     this.refuse();
-    this.#options.log.info("draining: %s streams end within %s ms", this.#registry.size, spreadMs);
+    this.#options.log.info("draining: closing %s streams within %s ms", this.#registry.size, spreadMs);
     const closing = this.#registry.closeAll("drain", clock, spreadMs, late.signal);
-    // Who has not read its goodbye by then is dropped at the deadline of its own teardown.
+    // A client that does not read the end of its stream is dropped at the deadline of the teardown.
     await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
   }
 
-  /** Ends all streams at once. */
+  /** Closes all streams at once. */
   closeAll(): Promise<void> {
     this.refuse();
     return this.#registry.closeAll("shutdown", this.#options.clock, 0);
   }
 
-  /** Ends what streams and others are subscribed to. Never rejects. */
+  /** Ends all subscriptions. Never rejects. */
   close(): Promise<void> {
     this.#watch.stop();
     this.#peers.stop();
@@ -229,8 +229,8 @@ export class SessionManager {
   }
 
   /**
-   * Listens to a channel for a part of the service; the answer ends it. Calls back with each message, and with `null`
-   * where some may have been missed.
+   * Subscribes a part of the service to a channel. Calls `onMessage` with each message, and with `null` if messages may have
+   * been missed. Returns a function that ends the subscription.
    */
   subscribe(channel: string, onMessage: (text: string | null) => void): () => void {
     const member: HubMember = {
@@ -240,7 +240,7 @@ export class SessionManager {
       interrupted: () => onMessage(null),
       refused: (_, fault) => this.#warnOfSubscription(fault),
     };
-    // What was published before the acknowledgement went unheard.
+    // Messages that were published before the acknowledgement were missed.
     this.#hub.join(channel, member).then(
       () => onMessage(null),
       (error: unknown) => this.#warnOfSubscription(sanitize(error)),
@@ -250,7 +250,7 @@ export class SessionManager {
 
   #warnOfSubscription({ code, message }: RedisSseError): void {
     if (code === "CLOSED" || code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
-    const text = "workers are not told of new tasks, and find them later, by polling: %s";
+    const text = "workers get no notice of new tasks, and find them later by polling: %s";
     this.#options.log.fault("wake", text, message);
   }
 
@@ -262,18 +262,18 @@ export class SessionManager {
     return this.#registry.statistics;
   }
 
-  /** What waits for clients, of all streams together. */
+  /** The buffers of all streams together. */
   get buffers(): { readonly bytes: number; readonly exceeded: number; readonly dropped: number } {
     const { bytes, exceeded, dropped } = this.#budget;
     return { bytes, exceeded, dropped };
   }
 
-  /** How often the rules of streams have failed, by rule. */
+  /** How often rules of streams have failed, by rule. */
   get ruleFailures(): Readonly<Partial<Record<RuleName, number>>> {
     return Object.fromEntries(this.#ruleFailures);
   }
 
-  /** Gaps that clients were told, by reason; each channel of each client counts. */
+  /** Gaps that clients got, by reason. Each channel of each client counts. */
   get gaps(): Readonly<Partial<Record<GapReason, number>>> {
     return Object.fromEntries(this.#gaps);
   }
@@ -283,12 +283,12 @@ export class SessionManager {
     return this.#registry.channels;
   }
 
-  /** What is subscribed, to be held against the server's own account. */
+  /** The subscriptions of the hub, to compare with the report of the Redis server. */
   get account(): SubscriptionHub["account"] {
     return this.#hub.account;
   }
 
-  /** The channels that somebody listens to by an acknowledged subscription, each once. */
+  /** The channels with an acknowledged subscription and at least one client, each once. */
   get heardChannels(): readonly string[] {
     return [...new Set([...this.#hub.heardChannels, ...this.#registry.acknowledgedChannels])];
   }
@@ -300,7 +300,7 @@ export class SessionManager {
     return session;
   }
 
-  /** The channels of a request that may have a stream; throws the fault of one that may not. */
+  /** Returns the channels of a request. Throws if the request cannot have a stream. */
   #check(request: StreamRequest, channels: ChannelSelection): readonly string[] {
     assertSettings(request);
     const key = readKey(request.key);
@@ -308,19 +308,19 @@ export class SessionManager {
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const { keyPrefix, limits } = this.#options.settings;
     const names = parseSelection(channels, keyPrefix);
-    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is open to this request");
+    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
     const { maxChannelsPerSession: max } = limits;
     if (names.length > max) {
       throw new RedisSseError(
         "LIMIT_CHANNELS",
-        `expected at most ${max} channels in a stream, got ${names.length}`,
+        `a stream can have at most ${max} channels (limits.maxChannelsPerSession), got ${names.length}`,
       );
     }
     this.#registry.assertRoom(key, request.onLimit);
     return names;
   }
 
-  /** What a message says; `null`: nothing that is passed on. */
+  /** Reads a message. Returns `null` if it is malformed, and counts it. */
   #read(channel: string, message: string): InboundEvent | null {
     const event = readInboundEvent(channel, message, this.#options.settings.limits.maxEventBytes);
     if (event !== null) return event;
@@ -350,14 +350,14 @@ export class SessionManager {
 
   *#watchedLogs(): Generator<WatchedLog> {
     const { keyPrefix } = this.#options.settings;
-    // Our own, which wake workers, are in no log.
+    // The internal channels that wake workers have no history.
     for (const watched of this.#hub.watchedLogs()) {
       if (!watched.channel.startsWith(keyPrefix)) yield watched;
     }
     for (const transport of this.#dedicated) yield* transport.watchedLogs();
   }
 
-  /** Sessions are grouped by how finely their deadlines have to be watched. */
+  /** Starts to check the deadlines of a session. Sessions that need the same precision share one ticker. */
   #startTicking(member: Ticking, heartbeatMs: number): () => void {
     const { clock, settings } = this.#options;
     const finest = Math.min(heartbeatMs, settings.limits.maxStallMs) / 4;

@@ -9,15 +9,15 @@ export interface RegistryLimits {
   readonly maxSessionsPerKey: number;
 }
 
-/** All sessions of a service, counted. */
+/** Counts of the sessions of a service. */
 export interface RegistryStatistics {
   /** Sessions that are not yet closed. */
   readonly open: number;
   /** Sessions created so far. */
   readonly opened: number;
-  /** Sessions that are closed, by reason; only the reasons that have occurred. */
+  /** Closed sessions, by reason. It has only reasons that have occurred. */
   readonly closed: Readonly<Partial<Record<CloseReason, number>>>;
-  /** Requests that were refused before a session was made for them, by error code. */
+  /** Requests that were refused before they had a session, by error code. */
   readonly refused: Readonly<Record<string, number>>;
 }
 
@@ -25,11 +25,11 @@ export interface RegistryStatistics {
 interface KeyedSessions {
   /** The sessions that are not closing, the oldest first. */
   readonly open: Set<PubSubSession>;
-  /** How many are closing. */
+  /** Number of sessions that are closing. */
   closing: number;
 }
 
-/** Knows every open session, how many each key has, and why the others ended. */
+/** Keeps all open sessions, the number of sessions per key, and the reasons why sessions ended. */
 export class SessionRegistry {
   readonly #limits: RegistryLimits;
   readonly #sessions = new Map<PubSubSession, string | undefined>();
@@ -66,16 +66,16 @@ export class SessionRegistry {
   assertRoom(key: string | undefined, onLimit: OnLimit | undefined): void {
     const { maxSessions, maxSessionsPerKey } = this.#limits;
     if (this.#sessions.size >= maxSessions) {
-      throw new RedisSseError("LIMIT_SESSIONS", `Too many streams: all ${maxSessions} are in use`);
+      throw new RedisSseError("LIMIT_SESSIONS", `Too many streams: the limit of ${maxSessions} is reached`);
     }
     const group = key === undefined ? undefined : this.#perKey.get(key);
     if (group === undefined) return;
-    // Evicted streams take a while to close. Twice the limit bounds how many a key can have at a time.
+    // An evicted stream needs time to close. A key can have at most twice the limit at a time.
     const max = onLimit === "evict-oldest" ? 2 * maxSessionsPerKey : maxSessionsPerKey;
     if (group.open.size + group.closing >= max) {
       throw new RedisSseError(
         "LIMIT_SESSIONS_PER_KEY",
-        `expected at most ${maxSessionsPerKey} streams at a time`,
+        `Too many streams: this key can have at most ${maxSessionsPerKey} at a time`,
       );
     }
   }
@@ -117,8 +117,8 @@ export class SessionRegistry {
   }
 
   /**
-   * Closes all sessions, each at a moment of its own within `spreadMs`, or all that are left as soon as
-   * `hurry` fires; resolves when all are closed.
+   * Closes all sessions, spread over `spreadMs`. When `hurry` fires, closes the remaining sessions at once. Resolves when
+   * all are closed.
    */
   async closeAll(reason: CloseReason, clock: Clock, spreadMs: number, hurry?: AbortSignal): Promise<void> {
     const sessions = [...this.#sessions.keys()];
@@ -133,7 +133,7 @@ export class SessionRegistry {
     hurry?.addEventListener("abort", closeNow, { once: true });
     if (spreadMs === 0 || hurry?.aborted) closeNow();
     await Promise.all(sessions.map(({ closed }) => closed));
-    // Those that ended by themselves, or for another reason, still have their moment to come.
+    // Sessions that ended for another reason may still have a timer.
     cancelAll();
     hurry?.removeEventListener("abort", closeNow);
   }

@@ -1,12 +1,15 @@
 import type { CloseReason } from "../close-reasons.js";
 import { RedisSseError } from "../errors.js";
 
-/** Where a session is in its life. It only moves to the right; `closed` absorbs every event. */
+/** The state of a session. It only moves from left to right. In `closed`, it ignores every event. */
 export type SessionState = "created" | "subscribed" | "closing" | "closed";
 
 /**
- * What a subscribed session does with events: it writes them at once; or reads from the log those that its client
- * has missed; or waits for its client to read what it was sent.
+ * How a subscribed session handles events.
+ *
+ * - `live`: It writes events at once.
+ * - `replaying`: It reads missed events from the history.
+ * - `stalled`: It waits until the client reads the data that was sent.
  */
 export type Flow = "replaying" | "live" | "stalled";
 
@@ -15,29 +18,30 @@ export type SessionSnapshot =
   | {
       readonly state: "subscribed";
       readonly flow: Flow;
-      /** Events are missing, stalled or not. */ readonly behind: boolean;
+      /** Whether the client is missing events. This can be true while the session is stalled. */
+      readonly behind: boolean;
     }
   | { readonly state: "closing"; readonly reason: CloseReason }
   | { readonly state: "closed"; readonly reason: CloseReason };
 
 export type SessionEvent =
-  /** `behind`: the client has missed events that are in the log. */
+  /** `behind`: the client has missed events that are in the history. */
   | { readonly type: "subscribe-acknowledged"; readonly behind: boolean }
   | { readonly type: "subscribe-failed" }
-  /** The sink took the last write, but wants no more until it has drained. */
+  /** The sink accepted the last write, but must drain before the next one. */
   | { readonly type: "blocked" }
   | { readonly type: "drained" }
-  /** Events are missing that the log has. */
+  /** The client is missing events that are in the history. */
   | { readonly type: "fell-behind" }
   | { readonly type: "caught-up" }
-  /** An event was put aside; `bufferedBytes` is the sum of all that wait. */
+  /** An event was buffered. `bufferedBytes` is the size of all buffered events. */
   | { readonly type: "buffered"; readonly bufferedBytes: number }
-  /** Time has passed: since the session was made, and since the client last took something. */
+  /** Time has passed. `ageMs` counts from the creation of the session, `stalledMs` from the write that stalled it. */
   | { readonly type: "tick"; readonly ageMs: number; readonly stalledMs: number }
   | { readonly type: "close"; readonly reason: CloseReason }
   | { readonly type: "torn-down" };
 
-/** What the session has to do after a transition, in this order. */
+/** What the session must do after a transition, in this order. */
 export type SessionEffect =
   "announce" | "flush" | "replay" | "release" | "tell-fault" | "tear-down" | "report-closed";
 
@@ -57,8 +61,8 @@ const closing = (reason: CloseReason, ...effects: SessionEffect[]): Step => [
 ];
 
 /**
- * The one function that changes a session's state. It does nothing itself: the session runs the effects.
- * An event that cannot happen in a state is a fault of the session and throws.
+ * Returns the next state of a session and the effects that the session must run. It has no effects itself. An event that
+ * is impossible in a state is a bug in the session, and throws.
  */
 export function transition(from: SessionSnapshot, event: SessionEvent, limits: SessionLimits): Step {
   switch (from.state) {
@@ -67,7 +71,7 @@ export function transition(from: SessionSnapshot, event: SessionEvent, limits: S
     case "subscribed":
       return fromSubscribed(from, event, limits);
     case "closing":
-      // The subscription, the sink and the clock may still report while the session tears down: too late.
+      // During the teardown, events from the subscription, the sink and the clock have no effect.
       return event.type === "torn-down"
         ? [{ state: "closed", reason: from.reason }, ["report-closed"]]
         : [from, []];
@@ -81,10 +85,10 @@ function fromCreated(from: SessionSnapshot, event: SessionEvent, limits: Session
     case "subscribe-acknowledged":
       return [subscribed(event.behind), ["announce", "flush", ...replayIf(event.behind)]];
     case "subscribe-failed":
-      // Released first, told second: a connection that serves nobody is held by nobody.
+      // The connection is released before the client gets the error, because it serves no client any more.
       return closing("subscribe-failed", "release", "tell-fault", "tear-down");
     case "buffered":
-      // Nobody reads yet, so the client is not slow: more came before the first byte than may be held.
+      // The stream has not started, so the client is not slow. Too many events arrived before the start.
       return event.bufferedBytes > limits.maxBufferedBytes ? closing("limit", "tear-down") : [from, []];
     case "close":
       return closing(event.reason, "tear-down");

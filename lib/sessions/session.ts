@@ -38,16 +38,20 @@ const opened = diagnosticChannel("redis-sse:session:open");
 const closed = diagnosticChannel("redis-sse:session:close");
 
 /**
- * One client's stream. Its state moves from `created` to `subscribed`, `closing` and `closed`. `transition()` decides each
- * step, and this class carries out the effects. It subscribes, writes events, and releases everything, even if steps fail in
- * any order.
+ * The stream of one client.
  *
- * Rules against races: the state changes first, and effects follow; closing ends every wait; after a wait, the code checks the
- * state again; every resource is released once.
+ * Its state moves from `created` to `subscribed`, `closing` and `closed`. The session subscribes, writes events, and
+ * releases everything at the end, even if some steps fail.
  *
- * The parts of a session call its internal methods. A closure for each session would cost as much memory as the state that it
- * reads, and there are many sessions. The declarations leave them out, and an application must not
- * call them.
+ * `transition()` decides each change of the state, and this class runs the effects. These rules prevent races:
+ *
+ * - The state changes first, and the effects follow.
+ * - Closing ends every wait.
+ * - After each wait, the code checks the state again.
+ * - Each resource is released once.
+ *
+ * The parts of a session call its internal methods. Closures for each session would use as much memory as the state that
+ * they read. The type declarations omit these methods. Applications must not call them.
  */
 export class PubSubSession {
   /** A random UUID. The client gets it with `connected`. */
@@ -61,30 +65,30 @@ export class PubSubSession {
   readonly #transport: Transport;
   readonly #cursor = new SessionCursor();
   readonly #history: Replay;
-  /** Exists while a wait must end if the session closes. */
+  /** Set while a wait must end if the session closes. */
   #closing: AbortController | null = null;
   /** Created by the first read of `closed`. */
   #closed: Promise<void> | null = null;
   #onClosed: (() => void) | null = null;
   #stopTicking: (() => void) | null = null;
-  /** Set while the client must still get the id of a new place, with an event or alone. */
+  /** Set while the client must still get the id of a new position, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
   readonly #openedAt: number;
   readonly #begunAt: number;
-  /** The time of the last write, to within a tick. */
+  /** The approximate time of the last write. The error is at most one tick. */
   #activeAt: number;
-  /** The last time at which a tick found that the client had its current id. */
+  /** The time of the last tick at which the client had its current id. */
   #toldAt: number;
-  /** The last time at which the places in channels without a log were renewed. */
+  /** When the positions in channels with an empty history were last renewed. */
   #renewedAt: number;
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;
   #evicted = false;
   #beginning: Beginning = NOTHING_TO_TELL;
-  /** Set if the connection was lost before the subscription was complete. The subscription has then failed. */
+  /** Set if the connection was lost before the subscription was complete. Then the subscription has failed. */
   #lostEarly: RedisSseError | null = null;
 
-  /** Made by `RedisSse.open()`. @hidden */
+  /** Created by `RedisSse.open()`. @hidden */
   constructor(
     context: SessionContext<PubSubSession>,
     request: StreamRequest,
@@ -121,7 +125,7 @@ export class PubSubSession {
     return this.#snapshot.state;
   }
 
-  /** Why the session ends or has ended; `null` while it is open. */
+  /** Why the session ends or has ended; `null` before that. */
   get closeReason(): CloseReason | null {
     return "reason" in this.#snapshot ? this.#snapshot.reason : null;
   }
@@ -145,7 +149,7 @@ export class PubSubSession {
     return this.isOpen ? this.#channels.acknowledged : [];
   }
 
-  /** What the session has sent and dropped so far. */
+  /** Counters of what the session has sent and dropped. */
   get statistics(): SessionStatistics {
     return {
       openedAt: this.#openedAt,
@@ -165,8 +169,10 @@ export class PubSubSession {
   }
 
   /**
-   * Subscribes and goes live. If subscribing fails, it releases the connection, answers the client and then rejects. If the
-   * client leaves during this, it resolves, and `state` shows that the session is not open. `RedisSse.open()` calls it once.
+   * Subscribes and starts the stream. `RedisSse.open()` calls it once.
+   *
+   * If the subscription fails, `start()` releases the connection, answers the client, and rejects. If the client leaves
+   * early, it resolves, and `state` shows that the session is not open.
    */
   async start(): Promise<void> {
     if (this.#snapshot.state !== "created") return;
@@ -213,29 +219,30 @@ export class PubSubSession {
   }
 
   /**
-   * Subscribes this stream to one more channel. Resolves when Redis has acknowledged the subscription. Rejects with
-   * `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CLOSED`, `ABORTED` (the channel was removed during the call) or a Redis
-   * error; then the channels stay as they were.
+   * Subscribes this stream to one more channel. Resolves when Redis has acknowledged the subscription.
+   *
+   * If it rejects, the channels do not change. It rejects with `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CLOSED`,
+   * `ABORTED` or a Redis error. `ABORTED` means that the channel was removed during the call.
    */
   async addChannel(name: string): Promise<void> {
     this.#context.assertChannel(name);
     this.#transport.flush();
     await this.#channels.add(name);
-    // Events of this turn go out before the id with the new place, and in the state in which they arrived.
+    // Events that arrived in this event-loop turn are written before the id with the new position.
     this.#transport.flush();
     this.ended();
-    // The client must know its place there, in case it leaves before the first event.
+    // If the client leaves before the first event, it needs its position in the new channel.
     this.#telling ??= setImmediate(() => this.#tell());
   }
 
-  /** Sends the client's id in a separate block, unless an event of this turn of the loop carried the id. */
+  /** Sends the id of the client in a separate block, unless an event of this event-loop turn carried it. */
   #tell(): void {
     this.#telling = null;
     this.#transport.flush();
     if (!this.#cursor.isTold && this.isWritable) this.#delivery.write(this.#cursor.tell());
   }
 
-  /** Removes a channel from this stream. After the call, none of its events is written. */
+  /** Removes a channel from this stream. After the call, no event of the channel is written. */
   removeChannel(name: string): Promise<void> {
     this.#transport.flush();
     const removed = this.#channels.remove(name);
@@ -244,8 +251,10 @@ export class PubSubSession {
   }
 
   /**
-   * Sends one event to this client only, in order with its other events and without an id. Throws `INVALID_EVENT`,
-   * `UNSERIALIZABLE` or `EVENT_TOO_LARGE`. Does nothing if the session is closing.
+   * Sends one event to this client only.
+   *
+   * The event keeps its order among the other events, and is not stored in a history. Does nothing if the session is
+   * closing. Throws `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`.
    */
   send(message: OutboundMessage): void {
     const event = { channel: NO_CHANNEL, ...encodeMessage(message, this.#context.settings.maxEventBytes) };
@@ -254,9 +263,10 @@ export class PubSubSession {
   }
 
   /**
-   * Ends the stream and releases everything. Resolves when this is done; each stage has a deadline. Every call returns the same
-   * promise, and only the reason of the first call counts. If you pass a fault, the client gets its code and message as an
-   * `error` event.
+   * Ends the stream and releases everything.
+   *
+   * Resolves when this is done. Each stage has a deadline. Every call returns the same promise, and only the reason of the
+   * first call counts. If you pass `fault`, the client gets its code and message as an `error` event.
    */
   close(reason: CloseReason = "app", fault: RedisSseError | null = null): Promise<void> {
     // Events that arrived before this call are written before the stream ends.
@@ -271,13 +281,13 @@ export class PubSubSession {
    */
   evict(): void {
     this.#evicted = true;
-    const text = "Another stream of this key was opened, and only limits.maxSessionsPerKey may be open.";
+    const text = "A newer stream of this key replaced this one, because limits.maxSessionsPerKey is reached.";
     const fault = this.#output.started ? null : new RedisSseError("LIMIT_SESSIONS_PER_KEY", text);
     void this.close("limit", fault);
   }
 
   /**
-   * Checks the deadlines: stall, lifetime, heartbeat. The service's ticker calls it.
+   * Checks the deadlines for a stall, the lifetime and the heartbeat. The ticker of the service calls it.
    * @internal
    */
   tick(now: number): void {
@@ -289,18 +299,18 @@ export class PubSubSession {
     if (this.#cursor.isTold) this.#toldAt = now;
     this.dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (!this.isWritable) return;
-    // Retry reads that failed before.
+    // Retry failed reads of the history.
     this.#history.run();
-    // A client that has not read its earlier data needs no heartbeat, and the heartbeat would only fill its buffer. A client
-    // that gets only events without a place still needs its current id.
+    // While earlier data waits to be sent, a heartbeat would only fill the buffer. If a client gets only events without a
+    // position, it still needs its current id.
     if (now - Math.min(this.#activeAt, this.#toldAt) < this.#quietMs || !this.#output.isClear) return;
     if (this.#heartbeatMs === false && this.#cursor.isTold) return;
     this.#delivery.write(this.#cursor.isTold ? HEARTBEAT : this.#cursor.tell());
   }
 
   /**
-   * Discards the waiting events or ends the stream, because too much waits for all streams together. The service's budget
-   * calls it.
+   * Drops buffered events or ends the stream, because the buffers of all streams together exceed their limit. The budget of
+   * the service calls it.
    * @internal
    */
   relieve(): void {
@@ -360,7 +370,7 @@ export class PubSubSession {
   }
 
   /**
-   * Ends the stream if all its channels have ended and none of their events waits.
+   * Ends the stream if all its channels have ended and no event is buffered.
    * @internal
    */
   ended(): void {
@@ -422,7 +432,7 @@ export class PubSubSession {
     }
   }
 
-  /** If it throws, the client is still answered and the teardown still runs. */
+  /** If the release throws, the client still gets an answer, and the teardown still runs. */
   #release(): void {
     try {
       this.#transport.reset();
@@ -433,7 +443,7 @@ export class PubSubSession {
   }
 
   #announce(): void {
-    // No wait needs the signal any more: the subscription is complete.
+    // The subscription is complete, so no wait needs the signal any more.
     this.#closing = null;
     if (log.enabled)
       for (const channel of this.#channels.names) log("[SSE] subscribed: %s", printable(channel));
@@ -480,7 +490,7 @@ export class PubSubSession {
     if (this.closeReason !== null) return AbortSignal.abort(CLOSING);
     if (this.#closing === null) {
       this.#closing = new AbortController();
-      // Each channel that is being added listens to the signal, and there may be many at the same time.
+      // Each channel that is being added has a listener on the signal. There may be many at the same time.
       setMaxListeners(0, this.#closing.signal);
     }
     return this.#closing.signal;
@@ -540,10 +550,10 @@ const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
 
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 
-/** The abort reason for every wait: a separate error for each wait would cost more than the wait. */
+/** The abort reason of every wait. An error object for each wait would cost more than the wait. */
 const CLOSING = "closing";
 
-/** Randomizes the lifetime, so that streams that began together do not end together. */
+/** Randomizes the lifetime, so that streams that started together do not end together. */
 function limitsOf(settings: SessionSettings): SessionLimits {
   const { maxBufferedBytes, maxStallMs, maxLifetimeMs } = settings;
   if (maxLifetimeMs === Infinity) return settings;

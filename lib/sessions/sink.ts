@@ -7,85 +7,133 @@ import type { StreamEvent } from "../events/inbound-event.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
 
 /**
- * The response of one client, as an adapter for a web framework provides it. An adapter only translates: the session decides
- * what is written and when.
+ * The response of one client, as an adapter for a web framework provides it.
+ *
+ * An adapter only translates. The session decides what is written and when.
  */
 export interface Sink {
-  /** True if nothing can reach the client any more. The session asks after each wait, because `close` comes only once. */
+  /** True if nothing can reach the client any more. The session checks it after each wait, because it can miss `onClose()`. */
   readonly closed: boolean;
-  /** Sends the status, the headers and the first block at once. Called at most once. Returns the same as `write()`. */
+  /** Sends the status, the headers and the first block together. Called at most once. Returns the same as `write()`. */
   start(head: StreamHead, block: EncodedFrames): boolean;
-  /** Writes a block. Returns false if the block was taken, but the client must drain before the next one. */
+  /** Writes a block. Returns false if the block was accepted, but `onDrain()` must come before the next one. */
   write(block: EncodedFrames): boolean;
-  /** Bytes that were taken and that wait in this process. While there are any, no heartbeat is written. Defaults to 0. */
+  /**
+   * Accepted bytes that still wait in this process. While any wait, no heartbeat is written.
+   *
+   * @defaultValue 0
+   */
   readonly pendingBytes?: number;
-  /** Ends the response after everything that was written. */
+  /** Ends the response after all written blocks. */
   end(): void;
-  /** Drops the connection, with everything that waits for it. */
+  /** Destroys the connection. Data that still waits for it is lost. */
   destroy(): void;
-  /** Sends one complete answer in place of a stream. Never called after `start()`. */
+  /** Sends one complete HTTP answer instead of a stream. Never called after `start()`. */
   answer(answer: HttpAnswer): void;
-  /** Registers a listener. Returns a function that removes it; after that, another listener can be registered. */
+  /** Registers a listener. Returns a function that removes it. Another listener can be registered after that. */
   attach(listener: SinkListener): () => void;
-  /** The TCP connection of the response. The service uses it to find clients that vanished. Defaults to none. */
+  /** The TCP connection of the response. The service uses it to find lost clients. */
   readonly connection?: SinkConnection | null;
 }
 
-/** Identifies the caller. A number counts as its text; `undefined` and `null` stand for no key. */
+/** Identifies the caller. A number counts as its text. `undefined` and `null` mean no key. */
 export type SessionKey = string | number | bigint | null | undefined;
 
 /** What a sink reports to its session. */
 export interface SinkListener {
-  /** The client reads again, after `write()` or `start()` returned false. */
+  /** The client can take more data, after `write()` or `start()` returned false. */
   onDrain(): void;
-  /** The client has left, or the response is over. `failed` is true if a write failed for another reason. */
+  /** The client has left, or the response has ended. `failed` is true if a write failed for another reason. */
   onClose(failed: boolean): void;
 }
 
 /** The request behind a stream, and its settings. */
 export interface StreamRequest {
-  /** The HTTP method. `serveStream()` answers HEAD without a stream; `open()` ignores it. Defaults to GET. */
+  /**
+   * The HTTP method.
+   *
+   * `serveStream()` answers HEAD without a stream. `open()` ignores the method.
+   *
+   * @defaultValue "GET"
+   */
   readonly method?: string | undefined;
   /**
-   * Identifies the caller by a user's id or an address, for logs and `maxSessionsPerKey`. A number counts as its text;
-   * `undefined` and `null` stand for no key. A value of any other type is refused with code CONFIG.
+   * Identifies the caller, for logs and `maxSessionsPerKey`.
+   *
+   * Use a user id or an address. A number counts as its text. `undefined` and `null` mean no key. The service refuses a
+   * value of any other type with code CONFIG.
    */
   readonly key?: SessionKey;
-  /** How a stream over `maxSessionsPerKey` is handled; see `SseStreamOptions.onLimit`. Defaults to "event". */
+  /**
+   * How a stream over `maxSessionsPerKey` is handled.
+   *
+   * @see `SseStreamOptions.onLimit`
+   * @defaultValue "event"
+   */
   readonly onLimit?: OnLimit | undefined;
-  /** The client's `Last-Event-ID`, as it came: anybody may have written it. */
+  /** The `Last-Event-ID` of the client. You need not validate it. */
   readonly lastEventId?: string | undefined;
-  /** How a passing fault is answered; see `SseStreamOptions.onUnavailable`. Default "event". */
+  /**
+   * How a retryable error is answered.
+   *
+   * @see `SseStreamOptions.onUnavailable`
+   * @defaultValue "event"
+   */
   readonly onUnavailable?: "event" | "status" | undefined;
-  /** Milliseconds of silence before a heartbeat; `false` for none. Default: the service's. */
+  /**
+   * Milliseconds without data before a heartbeat; `false` turns heartbeats off.
+   *
+   * @defaultValue the service's `heartbeatMs`
+   */
   readonly heartbeatMs?: number | false | undefined;
-  /** Milliseconds a client waits before it comes back. Default: the service's. */
+  /**
+   * Milliseconds that a client waits before it reconnects.
+   *
+   * @defaultValue the service's `retryMs`
+   */
   readonly retryMs?: number | undefined;
   /**
-   * What the client gets right after `connected`, before any event of its channels: the state that they go on from.
-   * Refused as by `PubSubSession.send()`.
+   * Events that the client gets after `connected` and before all events of its channels.
+   *
+   * Use them to send the current state. `open()` rejects with the same errors as `PubSubSession.send()`.
    */
   readonly first?: readonly OutboundMessage[] | undefined;
-  /** What becomes of events that the client does not read in time. Default: the service's. */
+  /**
+   * How the stream handles a slow client.
+   *
+   * @defaultValue the service's `slowConsumer`
+   */
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
   /**
-   * Whether an event is for this stream. This and the two below run in the asynchronous context (`AsyncLocalStorage`) in
-   * which the stream was opened. What it throws is told as a `gap`, and the event is not sent.
+   * Returns whether the client gets an event.
+   *
+   * If `filter` throws, the client gets a `gap` event instead of the event. `filter`, `transform` and `until` run in the
+   * asynchronous context (`AsyncLocalStorage`) in which the stream was opened.
    */
   readonly filter?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
   /**
-   * What this stream gets in an event's place; `null`: nothing. Streams that make the same of an event share its
-   * encoded form. What it throws, or answers and cannot be sent, is told as a `gap`.
+   * Returns the message that the client gets instead of an event, or `null` to skip the event.
+   *
+   * Streams that return the same message share its encoded form. If `transform` throws, or returns an invalid message, the
+   * client gets a `gap` event instead.
    */
   readonly transform?: ((event: StreamEvent) => OutboundMessage | null) | undefined;
   /**
-   * Ends the stream (`completed`) after the first event, as it was published or sent to it alone, for which this answers
-   * true, whether or not `filter` lets it through. Asked when the event comes, before it is written: one that the
-   * stream ends with goes out with the id `completed`, so that a client that has it is answered 204 when it comes back.
-   * One that has to wait for the client is not dropped, and the stream ends once it was written. What closes the session
-   * while it is asked keeps the event from being written. Never asked of an event of a channel that was taken away.
+   * Returns true for the last event of the stream. After this event, the server closes the stream with reason `completed`.
+   *
+   * `until` gets each event before `transform` changes it, and also events that `filter` rejects or `session.send()` sends.
+   * It is called when the event arrives, before the event is written:
+   *
+   * - The last event has the id `completed`. A client that reconnects with this id is answered 204.
+   * - If the client is slow, the last event is buffered and never dropped. The stream ends after the event is written.
+   * - If `until` closes the session, the event is not written.
+   * - `until` is not called for events of a removed channel.
    */
   readonly until?: ((event: StreamEvent) => boolean | null | undefined) | undefined;
-  /** Told what a rule of this stream threw, or that it gave an answer that is none. Default: the log alone. */
+  /**
+   * Called if `filter`, `transform`, `until` or `latestBy` throws or returns an invalid value.
+   *
+   * Such errors are logged with or without this function.
+   */
   readonly onError?: OnRuleError | undefined;
 }

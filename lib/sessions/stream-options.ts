@@ -5,8 +5,8 @@ import { describe, optionError, readHeartbeat, readMilliseconds } from "../valid
 import type { StreamRequest } from "./sink.js";
 
 /**
- * Returns the text of a key, or `undefined` for no key. Throws `ConfigError` for a value of any other type: each array or
- * object would be a new `Map` key, so `limits.maxSessionsPerKey` would never apply.
+ * Returns the text of a key, or `undefined` for no key. Throws `ConfigError` for a value of any other type. Each array or
+ * object would be a new `Map` key, and `limits.maxSessionsPerKey` would never apply.
  */
 export function readKey(key: unknown): string | undefined {
   if (key === undefined || key === null) return undefined;
@@ -19,7 +19,7 @@ export function readKey(key: unknown): string | undefined {
 const ON_LIMIT: ReadonlySet<unknown> = new Set(["event", "status", "evict-oldest", undefined]);
 const ON_UNAVAILABLE: ReadonlySet<unknown> = new Set(["event", "status", undefined]);
 
-/** Checks the settings of one stream that replace the settings of the service. Throws `ConfigError`. */
+/** Checks the settings of a stream that override the settings of the service. Throws `ConfigError` for an invalid option. */
 export function assertSettings({ heartbeatMs, retryMs, slowConsumer, onLimit }: StreamRequest): void {
   if (heartbeatMs !== undefined) readHeartbeat(heartbeatMs);
   if (retryMs !== undefined) readMilliseconds("retryMs", retryMs);
@@ -28,8 +28,9 @@ export function assertSettings({ heartbeatMs, retryMs, slowConsumer, onLimit }: 
 }
 
 /**
- * Checks the options of a mount that have the same names in `StreamRequest`. An adapter calls it when the mount is created,
- * so that the application learns of a mistake before the first client connects. Throws a `ConfigError` that names the option.
+ * Checks the options of a mount that have the same names in `StreamRequest`. Throws a `ConfigError` that names the option.
+ *
+ * An adapter calls it when the mount is created. So a mistake is reported before the first client connects.
  */
 export function assertStreamOptions(
   options: Pick<StreamRequest, "heartbeatMs" | "retryMs" | "slowConsumer" | "onLimit" | "onUnavailable"> & {

@@ -9,22 +9,22 @@ import type { SinkConnection } from "../peers/dead-peer-detector.js";
 
 const log = createLog("session");
 
-/** How the sink took a block: `blocked` took it too, but wants no more before it has drained. */
+/** How the sink handled a block. `blocked`: it accepted the block, but must drain before the next one. */
 export type WriteResult = "taken" | "blocked" | "failed";
 
-/** Gathered, for a write that is still to come. */
+/** The block was gathered for a later write. */
 export type Corked = "corked";
 
-/** The writing end of a session: counts what went out, never throws, and ends within a deadline. */
+/** Writes the response of a session. It counts the bytes, never throws, and ends within a deadline. */
 export class StreamOutput implements SinkListener {
   readonly #sink: Sink;
   readonly #clock: Clock;
   readonly #listener: SinkListener;
-  /** Set while somebody waits for the response to be over. */
+  /** Set while `end()` waits for the response to close. */
   #onGone: (() => void) | null = null;
   #detach: (() => void) | null = null;
   #corks = 0;
-  /** What was written since `cork()`. */
+  /** The blocks that were gathered since `cork()`. */
   #corked: EncodedFrames[] | null = null;
   #corkedLength = 0;
   #started = false;
@@ -38,8 +38,7 @@ export class StreamOutput implements SinkListener {
     this.#listener = listener;
   }
 
-  /** Begins to listen to the sink, which may answer at once that its client is gone. */
-  /** Returns false if the sink threw. */
+  /** Attaches to the sink, which may report at once that the client has left. Returns false if the sink threw. */
   attach(): boolean {
     try {
       this.#detach = this.#sink.attach(this);
@@ -59,7 +58,7 @@ export class StreamOutput implements SinkListener {
     this.#listener.onClose(failed);
   }
 
-  /** As `Sink.connection`. */
+  /** See `Sink.connection`. */
   get connection(): SinkConnection | null | undefined {
     return this.#sink.connection;
   }
@@ -68,7 +67,7 @@ export class StreamOutput implements SinkListener {
     return this.#sink.closed;
   }
 
-  /** Whether the stream has begun: from then on a fault is told as an event, before as an answer. */
+  /** Whether the stream has started. After the start, the client gets an error as an event; before it, as an HTTP answer. */
   get started(): boolean {
     return this.#started;
   }
@@ -77,24 +76,24 @@ export class StreamOutput implements SinkListener {
     return this.#bytesSent;
   }
 
-  /** How much is gathered, in UTF-16 units. */
+  /** Length of the gathered blocks, in UTF-16 units. */
   get corkedLength(): number {
     return this.#corkedLength;
   }
 
-  /** Whether the system has taken all that was written. */
+  /** Whether the operating system has accepted all written bytes. */
   get isClear(): boolean {
     return (this.#sink.pendingBytes ?? 0) === 0;
   }
 
-  /** Whether anything was written since this was asked last: by that a heartbeat is due, and no write looks at a clock. */
+  /** Whether anything was written since the last call. The heartbeat uses this, so that writes need not read a clock. */
   takeActivity(): boolean {
     const hasWritten = this.#hasWritten;
     this.#hasWritten = false;
     return hasWritten;
   }
 
-  /** Begins the event stream with its first frames. */
+  /** Starts the event stream with its first block. */
   start(block: EncodedFrames): WriteResult {
     try {
       const taken = this.#sink.start(streamHead, block);
@@ -105,12 +104,12 @@ export class StreamOutput implements SinkListener {
     }
   }
 
-  /** Gathers what is written from now on, for one write; may be nested. */
+  /** Gathers the following blocks for one write. Calls can be nested. */
   cork(): void {
     this.#corks++;
   }
 
-  /** Writes what was gathered, with the outermost cork. */
+  /** Ends a `cork()`. The outermost call writes the gathered blocks. */
   uncork(): WriteResult | Corked {
     return --this.#corks > 0 ? "corked" : this.#writeCorked();
   }
@@ -122,7 +121,7 @@ export class StreamOutput implements SinkListener {
     return "corked";
   }
 
-  /** Answers in place of a stream. */
+  /** Sends an HTTP answer instead of a stream. */
   answer(answer: HttpAnswer): void {
     if (this.#sink.closed) return;
     try {
@@ -132,12 +131,12 @@ export class StreamOutput implements SinkListener {
     }
   }
 
-  /** Ends the response; a client that has not read the rest by the deadline is dropped. Never rejects. */
+  /** Ends the response. If the client does not read the rest before the deadline, drops the connection. Never rejects. */
   async end(timeoutMs: number): Promise<void> {
     try {
       if (this.#sink.closed) return;
       const gone = new Promise<void>((resolve) => (this.#onGone = resolve));
-      // A stream may end with an event that was gathered with others.
+      // The last event of the stream may still be gathered.
       this.#writeCorked();
       this.#sink.end();
       await withDeadline(gone, { clock: this.#clock, timeoutMs, what: "the client to read the last bytes" });
@@ -151,7 +150,7 @@ export class StreamOutput implements SinkListener {
     this.#destroySink();
   }
 
-  /** A sink that throws here can do nothing more for its client. The session must close all the same. */
+  /** Destroys the sink. If the sink throws, the session must still close. */
   #destroySink(): void {
     try {
       this.#sink.destroy();
@@ -160,7 +159,7 @@ export class StreamOutput implements SinkListener {
     }
   }
 
-  /** Takes the listeners away. */
+  /** Removes the listeners. */
   detach(): void {
     this.#detach?.();
   }

@@ -23,8 +23,8 @@ export interface TeardownStage {
 }
 
 /**
- * Runs the stages one after the other, each with a deadline and error handling of its own: one that fails,
- * hangs or throws never keeps the next from running. Never rejects.
+ * Runs the stages in order. Each stage has its own deadline and error handling. If a stage fails, hangs or throws, the next
+ * stage still runs. Never rejects.
  */
 export async function runTeardown(
   stages: readonly TeardownStage[],
@@ -33,7 +33,7 @@ export async function runTeardown(
 ): Promise<void> {
   for (const stage of stages) {
     try {
-      // An async function turns a stage that throws at once into one that rejects.
+      // The async function turns a thrown error into a rejection.
       const work = (async () => stage.run())();
       await withDeadline(work, { clock, timeoutMs: stageTimeoutMs, what: `${stage.name} to end` });
       stage.onDone?.();
@@ -45,19 +45,19 @@ export async function runTeardown(
 
 const log = createLog("session");
 
-/** How a session gives its subscriptions and its connection back: unsubscribe, close, reset. */
+/** The stages in which a session releases its subscriptions and its connection: unsubscribe, close, reset. */
 export function stagesOf(transport: Transport, channels: readonly string[]): readonly TeardownStage[] {
   return [
     {
       name: "unsubscribe",
       run: () => transport.unsubscribe(channels),
       onDone: () => channels.forEach((channel) => log("[SSE] unsubscribed: %s", printable(channel))),
-      onFault: (fault) => log("[SSE] unsubscribe failed (closing all the same): %s", fault.message),
+      onFault: (fault) => log("[SSE] unsubscribe failed, closing anyway: %s", fault.message),
     },
     {
       name: "close",
       run: () => transport.close(),
-      onFault: (fault) => log("[SSE] close failed (resetting all the same): %s", fault.message),
+      onFault: (fault) => log("[SSE] close failed, resetting anyway: %s", fault.message),
     },
     {
       name: "reset",
@@ -69,30 +69,33 @@ export function stagesOf(transport: Transport, channels: readonly string[]): rea
 
 export interface ResponseEnd {
   readonly reason: CloseReason;
-  /** What the client is told beside the reason. */
+  /** The error that the client gets with the reason. */
   readonly fault: RedisSseError | null;
   readonly answer: FaultAnswerOptions;
-  /** By when the client has to have read it. */
+  /** How long the client has to read the rest of the stream. */
   readonly timeoutMs: number;
 }
 
 /**
- * Ends a session's response: what still waits, then why it ends and when to come back, where there is
- * anybody to read it. Never rejects, and is over within the deadline.
+ * Ends the response of a session. If the client can still read, it gets the buffered events, the reason and `retry:`.
+ * Resolves within the deadline, and never rejects.
  */
 export async function endResponse(output: StreamOutput, delivery: Delivery, end: ResponseEnd): Promise<void> {
   const { reason, fault, answer, timeoutMs } = end;
   if (reason === "slow-consumer" || reason === "write-error" || reason === "peer-lost") {
-    // Whatever is written now would only wait behind what is not read, or fail again.
+    // The client does not read, or a write would fail again.
     output.destroy();
   } else if (!output.closed) {
     if (output.started) writeEnd(output, delivery, end);
     else if (reason !== "subscribe-failed") {
       output.answer(
-        answerTo(fault ?? new RedisSseError("CLOSED", `this stream was closed: ${reason}`), answer),
+        answerTo(
+          fault ?? new RedisSseError("CLOSED", `the server closed this stream with reason "${reason}"`),
+          answer,
+        ),
       );
     }
-    // Whatever is not written by now never will be, however long the client takes to read the last of it.
+    // No more events are written. The client may still need time to read the last bytes, so the buffer is freed first.
     delivery.dropRest();
     await output.end(timeoutMs);
   }
@@ -100,7 +103,7 @@ export async function endResponse(output: StreamOutput, delivery: Delivery, end:
 }
 
 function writeEnd(output: StreamOutput, delivery: Delivery, { reason, fault, answer }: ResponseEnd): void {
-  // What came after the last event of a completed stream is no part of it.
+  // Events after the last event of a completed stream do not belong to the stream.
   const isEnd = reason === "completed" || reason === "broken";
   if (!isEnd) delivery.writeRest();
   const retryMs = jitteredRetryMs(answer);

@@ -8,9 +8,8 @@ export interface Ticking {
 const SLOTS = 10;
 
 /**
- * One timer for the deadlines of all sessions: each member is ticked once in a period. Members are spread
- * over the slots of the period in turn, so that thousands of idle streams do not wake in one turn of the
- * loop. The timer runs only while there are members.
+ * One timer for the deadlines of all sessions. It ticks each member once per period. Members are spread over the slots of
+ * the period, so that thousands of idle streams do not run in one event-loop turn. The timer runs only while it has members.
  */
 export class Ticker {
   readonly #clock: Clock;
@@ -26,7 +25,7 @@ export class Ticker {
     this.#slotMs = Math.max(1, periodMs / SLOTS);
   }
 
-  /** Adds a member; the answer takes it away again, once. */
+  /** Adds a member. Returns a function that removes it. */
   add(member: Ticking): () => void {
     const slot = this.#slots[this.#nextSlot]!;
     this.#nextSlot = (this.#nextSlot + 1) % SLOTS;

@@ -9,7 +9,7 @@ import { LogHead, type Suspicion, type ChannelLog } from "../replay/log-head.js"
 import type { Transport, TransportListener } from "./transport.js";
 import { MessageBatcher, type MessageRun } from "./fan-out.js";
 
-/** One leased connection, as this transport needs it. */
+/** The parts of a leased connection that this transport uses. */
 export interface LeasedConnection {
   readonly client: {
     subscribe(...channels: string[]): Promise<unknown>;
@@ -26,26 +26,26 @@ export interface LeasedConnection {
 export interface DedicatedTransportOptions {
   readonly lease: (signal: AbortSignal) => Promise<LeasedConnection>;
   readonly read: (channel: string, message: string) => InboundEvent | null;
-  /** As `HistoryPort.now()`. */
+  /** See `HistoryPort.now()`. */
   readonly now: () => number;
-  /** As `HubOptions.onRollback`. */
+  /** See `HubOptions.onRollback`. */
   readonly onRollback?: (watched: WatchedLog, suspicion: Suspicion) => void;
   readonly onReset?: (transport: DedicatedTransport) => void;
 }
 
 interface Subscription {
-  /** The latest request for the channel: one that fails takes away no other. */
+  /** The latest request for the channel. An earlier request that fails must not remove the channel. */
   readonly request: symbol;
   readonly log: LogHead;
 }
 
 const log = createLog("session");
 
-/** A session with a connection of its own, as the original application had: isolated, and one lease each. */
+/** The transport of a session that leases its own connection (`subscriptions: "dedicated"`). */
 export class DedicatedTransport implements Transport {
   readonly #options: DedicatedTransportOptions;
   readonly #listener: TransportListener;
-  /** What the session asked for and has not left; a message may still come after it has. */
+  /** The requested channels that were not removed. Messages for a removed channel may still arrive. */
   readonly #channels = new Map<string, Subscription>();
   #leasing: Promise<LeasedConnection> | null = null;
   #lease: LeasedConnection | null = null;
@@ -94,7 +94,7 @@ export class DedicatedTransport implements Transport {
     this.flush();
     reset();
     log.established(this.#options.now());
-    // The connection was there all the time: no plain message was missed.
+    // The connection was not lost, so no plain message was missed.
     this.#listener.interrupted([{ channel, unlogged: false }]);
   }
 
@@ -109,13 +109,13 @@ export class DedicatedTransport implements Transport {
   async unsubscribe(channels: readonly string[]): Promise<void> {
     this.flush();
     for (const channel of channels) this.#channels.delete(channel);
-    if (this.#lease === null) throw new RedisSseError("INTERNAL", "nothing was subscribed");
-    // Behind a SUBSCRIBE that is still on its way, so it undoes that as well.
+    if (this.#lease === null) throw new RedisSseError("INTERNAL", "no channel was subscribed");
+    // If a SUBSCRIBE is still pending, this command comes after it, and undoes it.
     await this.#lease.client.unsubscribe(...channels);
   }
 
   async close(): Promise<void> {
-    // From here on the connection is expected to end.
+    // From now on, the end of the connection is expected.
     this.#lease?.client.off("end", this.#onEnd);
     await this.#lease?.client.quit();
   }
@@ -148,14 +148,14 @@ export class DedicatedTransport implements Transport {
     if (this.#channels.has(channel)) this.#turn.add(channel, message);
   };
 
-  /** Run from the loop itself: whatever is thrown here would end the process, and is this stream's alone. */
+  /** The event loop calls this method, so an error here would end the process. Such an error concerns only this stream. */
   #deliver(runs: readonly MessageRun<string>[]): void {
     const isMany = runs.length > 1;
     try {
       if (isMany) this.#listener.cork?.();
       for (const run of runs) this.#deliverRun(run);
     } catch (error) {
-      log("a stream threw: %s", describeThrown(error));
+      log("a session threw an error during delivery: %s", describeThrown(error));
       this.#listener.failed?.();
     } finally {
       if (isMany) this.#listener.uncork?.();

@@ -8,42 +8,42 @@ import type { Interruption } from "../replay/log-head.js";
 /** Who receives the events of a channel: a session, or a part of the service itself. */
 export interface HubMember {
   deliver(batch: EventBatch): void;
-  /** More than one batch may follow: what they come to is to be written together, with `uncork()`. */
+  /** More than one batch may follow. The member should write all of them together when `uncork()` is called. */
   cork?(): void;
   uncork?(): void;
-  /** It threw while events were delivered to it. */
+  /** The member threw an error during a delivery. */
   failed?(): void;
-  /** Messages of these channels may be missing: the connection was lost and is back. */
+  /** Messages of these channels may be missing, because the connection was lost for some time. */
   interrupted(channels: readonly Interruption[]): void;
-  /** The server took the channel away: nothing more comes. The member has left it already. */
+  /** Redis refuses the channel, and no more events arrive. The member was already removed from the channel. */
   refused(channel: string, fault: RedisSseError): void;
 }
 
-/** Who gets the events of a channel. */
+/** The members that get the events of a channel. */
 export interface Audience {
   readonly name: string;
   readonly members: Set<HubMember>;
-  /** Those of them that have other channels as well; `null`: there are none. */
+  /** The members that also have other channels; `null` without such members. */
   several: Set<HubMember> | null;
-  /** What it has for them this turn. */
+  /** The events of the channel in this event-loop turn. */
   part: Part | null;
 }
 
-/** Makes an event of a message; `null`: nobody gets it. */
+/** Converts a message to an event. Returns `null` if no member gets it. */
 export type ReadEvent<Channel> = (channel: Channel, message: string) => InboundEvent | null;
 
 /**
- * What a channel has for its members this turn, and who they were when it began: what they do with it may change who
- * has one channel and who has several, and each gets it once all the same.
+ * The events of a channel in this event-loop turn, and the members that the channel had at the start. During a delivery,
+ * members may join or leave channels. Each member must still get each event once.
  */
 export interface Part {
   readonly members: ReadonlySet<HubMember>;
   readonly alone: Iterable<HubMember>;
   readonly several: readonly HubMember[];
   readonly batch: EventBatch;
-  /** Those that came behind another channel's. */
+  /** Batches that arrived after events of another channel. */
   later: EventBatch[] | null;
-  /** Members that have joined since it began: what it has was there before them. */
+  /** Members that joined during the delivery. They get none of these events, which arrived earlier. */
   joined: Set<HubMember> | null;
 }
 
@@ -55,14 +55,15 @@ interface Delivery {
 const log = createLog("hub");
 
 /**
- * Passes messages on to the members of their channels: those of one turn of the loop together. Who has one channel gets
- * its events as one batch, the same object as all others who have it alone. Who has several gets them in the order of
- * their coming, channel by channel, and writes what they come to with one write.
+ * Delivers messages to the members of their channels, once per event-loop turn.
+ *
+ * A member with one channel gets the events of the turn as one batch. All such members of the channel get the same object.
+ * A member with several channels gets batches in the order in which the messages arrived, and writes them with one write.
  */
 export class FanOut<Channel extends Audience> {
   readonly #readEvent: ReadEvent<Channel>;
   readonly #turn = new MessageBatcher<Channel>((runs) => this.#deliver(runs));
-  /** What is being passed on: a member that acts on it may have more of them under way. */
+  /** The parts that are being delivered. A member that reacts to an event can start another delivery. */
   readonly #underWay: Part[] = [];
   #memberFaults = 0;
 
@@ -70,7 +71,7 @@ export class FanOut<Channel extends Audience> {
     this.#readEvent = readEvent;
   }
 
-  /** Members that threw while something was passed on to them. */
+  /** Number of errors that members threw during deliveries. */
   get memberFaults(): number {
     return this.#memberFaults;
   }
@@ -79,19 +80,19 @@ export class FanOut<Channel extends Audience> {
     this.#turn.add(channel, message);
   }
 
-  /** A member has come: it gets nothing of what is being passed on. */
+  /** Notes that a member has joined a channel. It gets none of the events that are being delivered. */
   joined({ members }: Channel, member: HubMember): void {
     for (const part of this.#underWay) {
       if (part.members === members) (part.joined ??= new Set()).add(member);
     }
   }
 
-  /** Passes on what has come so far, and waits for the end of the turn. */
+  /** Delivers the messages that wait for the end of the event-loop turn. */
   flush(): void {
     this.#turn.flush();
   }
 
-  /** One member that throws never keeps anything from the others. */
+  /** Calls one member. If it throws, the other members still get their events. */
   isolate(call: () => void, otherwise?: () => void): void {
     try {
       call();
@@ -128,7 +129,7 @@ export class FanOut<Channel extends Audience> {
     for (const member of alone) {
       if (alone !== members && !members.has(member)) continue;
       if (part.joined !== null && part.joined.has(member)) continue;
-      // Not by isolate(): this is run for each client and each turn.
+      // This code runs for each client and each turn. It does not use isolate(), which needs a closure.
       try {
         member.deliver(batch);
       } catch (error) {
@@ -171,7 +172,7 @@ export class FanOut<Channel extends Audience> {
     return events.length === 0 ? null : new EventBatch(channel.name, events, isShared);
   }
 
-  /** One message that cannot be read takes none of the others with it. */
+  /** Reads one message. If this throws, the other messages are still delivered. */
   #event(channel: Channel, message: string): InboundEvent | null {
     try {
       return this.#readEvent(channel, message);
@@ -183,7 +184,7 @@ export class FanOut<Channel extends Audience> {
 
   #blame(error: unknown): void {
     this.#memberFaults++;
-    log("a member threw: %s", describeThrown(error));
+    log("a member threw an error: %s", describeThrown(error));
   }
 }
 
@@ -203,18 +204,18 @@ function joinBatches(batches: readonly EventBatch[]): EventBatch {
   return new EventBatch(first!.channel, events, first!.isShared);
 }
 
-/** Messages of one channel that came one right behind the other. */
+/** Consecutive messages of one channel. */
 export interface MessageRun<Channel> {
   readonly channel: Channel;
   readonly messages: readonly string[];
 }
 
-/** Above this they are passed on at once: the turn of a server that sends without a pause may be long. */
+/** More characters than this are delivered at once. If Redis sends without a pause, an event-loop turn can be long. */
 const MAX_TURN_LENGTH = 256 * 1024;
 
 /**
- * The messages of one turn of the event loop. Redis sends many at a time; passed on together, they cost each client one
- * write. They wait for the end of the turn, which follows at once, and never for a timer.
+ * Gathers the messages of one event-loop turn. Redis often sends many messages at once. Gathered messages cost each client
+ * only one write. They wait only for the end of the turn, and never for a timer.
  */
 export class MessageBatcher<Channel> {
   readonly #onTurn: (runs: readonly MessageRun<Channel>[]) => void;
@@ -235,7 +236,7 @@ export class MessageBatcher<Channel> {
     else this.#end ??= setImmediate(this.#flush);
   }
 
-  /** Passes on what has come so far: something is about to happen that it came before. */
+  /** Delivers the gathered messages now, to keep the order: the caller will do something that must come after them. */
   flush(): void {
     if (this.#runs.length === 0) return;
     const runs = this.#runs;

@@ -17,7 +17,7 @@ import type { InboundEvent } from "../events/inbound-event.js";
 import type { WatchedLog } from "../replay/log-verifier.js";
 import type { Transport, TransportListener } from "./transport.js";
 
-/** The connection as the hub starts it. */
+/** The parts of the shared connection that the hub uses. */
 export interface HubConnection extends SubscriptionPort {
   detach(): void;
 }
@@ -29,16 +29,16 @@ export interface HubHandlers {
 }
 
 export interface HubOptions {
-  /** Makes the connection; called once, with the first join. */
+  /** Creates the connection. Called once, by the first `join()`. */
   readonly connect: (handlers: HubHandlers) => HubConnection;
-  /** Makes an event of a message: `null` drops it. */
+  /** Converts a message to an event. Returns `null` to drop the message. */
   readonly read: (channel: string, message: string) => InboundEvent | null;
-  /** As `HistoryPort.now()`. */
+  /** See `HistoryPort.now()`. */
   readonly now: () => number;
-  /** An event has come whose place was given before: is the log behind it now? */
+  /** Called when an event arrives with a position that was used before. The history may have lost its newest events. */
   readonly onRollback?: (watched: WatchedLog, suspicion: Suspicion) => void;
   readonly clock: Clock;
-  /** How long a channel without members stays subscribed, in case somebody comes back. */
+  /** How long a channel without members stays subscribed. A client may reconnect soon. */
   readonly lingerMs: number;
   /** How long the last UNSUBSCRIBE may take. */
   readonly closeTimeoutMs: number;
@@ -46,23 +46,23 @@ export interface HubOptions {
 
 /** The shared subscriber connection and its channels. */
 export interface HubStatistics {
-  /** Whether the shared connection is there; false too as long as nobody has needed it. */
+  /** Whether the shared connection is ready. False also before the first stream needs it. */
   readonly connected: boolean;
-  /** Channels that somebody listens to over it. */
+  /** Channels with at least one member. */
   readonly channels: number;
-  /** Channels that the server has acknowledged; those that were left a moment ago among them. */
+  /** Channels that Redis has acknowledged, including channels that lost their last member a moment ago. */
   readonly subscribed: number;
-  /** Messages that were malformed or posed as a control event, those to dedicated streams included. */
+  /** Dropped messages, also of dedicated streams. They were malformed, or used the name of a control event. */
   readonly dropped: number;
-  /** Members that threw while an event was delivered to them. */
+  /** Number of errors that members threw during deliveries. */
   readonly memberFaults: number;
 }
 
 interface Channel extends Audience {
-  /** Members whose join is not acknowledged yet, each with the latest one. They learn of a refusal by it. */
+  /** Members whose join is not acknowledged yet, with the latest join. If Redis refuses, the join rejects. */
   readonly joining: Map<HubMember, symbol>;
   cancelLinger: (() => void) | null;
-  /** Of a channel that nobody listens to nothing is known: its messages are not read. */
+  /** What the messages show about the history. Without members, messages are not read, and nothing is known. */
   log: LogHead;
 }
 
@@ -70,11 +70,11 @@ const log = createLog("hub");
 const redisLost = diagnosticChannel("redis-sse:redis:lost");
 const redisReady = diagnosticChannel("redis-sse:redis:ready");
 
-/** All sessions of a process over one connection: who listens to what, and each event to all who do. */
+/** Shares one connection among all sessions of a process. Delivers each event to all members of its channel. */
 export class SubscriptionHub {
   readonly #options: HubOptions;
   readonly #channels = new Map<string, Channel>();
-  /** The same relation from the other side. */
+  /** The channels of each member. */
   readonly #memberships = new Map<HubMember, Set<string>>();
   readonly #reconciler: SubscriptionReconciler;
   readonly #fanOut: FanOut<Channel>;
@@ -96,14 +96,14 @@ export class SubscriptionHub {
     this.#fanOut = new FanOut((channel, message) => this.#read(channel, message));
   }
 
-  /** How one session subscribes over this hub. */
+  /** Creates the transport of one session. */
   transport(listener: TransportListener): Transport {
     return new SharedTransport(this, listener);
   }
 
   /**
-   * Adds a member to a channel. Events may reach it before the promise resolves, which happens when the
-   * server has acknowledged; when that fails, the member has left again.
+   * Adds a member to a channel. Resolves when Redis has acknowledged the subscription. Events may arrive before that. If it
+   * rejects, the member is not in the channel.
    */
   async join(name: string, member: HubMember): Promise<void> {
     if (this.#closed) throw new RedisSseError("CLOSED", "this service is closed");
@@ -126,27 +126,27 @@ export class SubscriptionHub {
     }
   }
 
-  /** Takes a member from a channel: it gets nothing more. False when it was not there. */
+  /** Removes a member from a channel. It gets no more events. Returns false if it was not a member. */
   leave(name: string, member: HubMember): boolean {
     return this.#leave(name, member, this.#options.lingerMs);
   }
 
-  /** Passes on what has come so far, and waits for the end of the turn. */
+  /** Delivers the messages that wait for the end of the event-loop turn. */
   flush(): void {
     this.#fanOut.flush();
   }
 
-  /** Takes a member from all its channels. */
+  /** Removes a member from all its channels. */
   leaveAll(member: HubMember): void {
     for (const name of this.#memberships.get(member) ?? []) this.leave(name, member);
   }
 
-  /** What is known of a channel's log. */
+  /** What is known about the history of a channel. */
   log(name: string): LogHead {
     return this.#channels.get(name)?.log ?? new LogHead();
   }
 
-  /** The logs of all channels that have members. */
+  /** The histories of all channels that have members. */
   *watchedLogs(): Generator<WatchedLog> {
     for (const [channel, { log, members }] of this.#channels) {
       if (members.size > 0) yield this.#watched(channel, log);
@@ -167,7 +167,7 @@ export class SubscriptionHub {
     return [...this.#channels].filter(([, { members }]) => members.size > 0).map(([name]) => name);
   }
 
-  /** Its subscriptions, to be held against the server's own account. */
+  /** The subscriptions of the hub, to compare with the report of the Redis server. */
   get account(): ReconcilerAccount {
     return this.#reconciler.account;
   }
@@ -188,7 +188,7 @@ export class SubscriptionHub {
     };
   }
 
-  /** Ends all subscriptions; the connection itself is its owner's to end. Never rejects. */
+  /** Ends all subscriptions. The owner of the connection must close it. Never rejects. */
   async close(): Promise<void> {
     this.flush();
     this.#closed = true;
@@ -201,9 +201,9 @@ export class SubscriptionHub {
     if (connection === null) return;
     if (held.length > 0 && connection.isReady()) {
       const { clock, closeTimeoutMs: timeoutMs } = this.#options;
-      // A server forgets them with the connection. ioredis-mock does not: it has to be told.
+      // A Redis server ends subscriptions with the connection. ioredis-mock needs an UNSUBSCRIBE.
       const told = withDeadline(connection.unsubscribe(held), { clock, timeoutMs, what: "UNSUBSCRIBE" });
-      await told.catch((error: unknown) => log("unsubscribe at close: %s", sanitize(error).message));
+      await told.catch((error: unknown) => log("unsubscribe at close failed: %s", sanitize(error).message));
     }
     connection.detach();
   }
@@ -293,7 +293,7 @@ export class SubscriptionHub {
     if (channel !== undefined && channel.members.size > 0) this.#fanOut.add(channel, message);
   }
 
-  /** What a message says; `null`: nothing that is passed on. */
+  /** Reads a message. Returns `null` if it is dropped. */
   #read(channel: Channel, message: string): InboundEvent | null {
     const { name } = channel;
     const event = this.#options.read(name, message);
@@ -304,14 +304,14 @@ export class SubscriptionHub {
   }
 
   #rolledBack(name: string, to: Position | null): void {
-    // No plain message was missed.
+    // The connection was not lost, so no plain message was missed.
     this.#interrupted([name], (log) => {
       log.rolledBack(to);
       return false;
     });
   }
 
-  /** Messages of these channels may be missing; what comes from now on is heard. */
+  /** The channels are subscribed again. Messages that were published before may be missing. */
   #resubscribed(names: readonly string[]): void {
     log("subscribed again: %d channels", names.length);
     this.#interrupted(names, (log) => {
@@ -320,7 +320,7 @@ export class SubscriptionHub {
     });
   }
 
-  /** `reset` answers whether plain messages may be missing. */
+  /** `reset` returns whether plain messages may be missing. */
   #interrupted(names: readonly string[], reset: (log: LogHead) => boolean): void {
     this.flush();
     const interrupted = new Map<HubMember, Interruption[]>();
@@ -330,7 +330,7 @@ export class SubscriptionHub {
       const interruption = { channel: name, unlogged: reset(channel.log) };
       channel.log.established(this.#options.now());
       for (const member of channel.members) {
-        // One that is only joining has missed nothing.
+        // A member that is still joining has missed nothing.
         if (channel.joining.has(member)) continue;
         const interruptions = interrupted.get(member);
         if (interruptions === undefined) interrupted.set(member, [interruption]);
@@ -351,7 +351,7 @@ export class SubscriptionHub {
   }
 }
 
-/** How one session reaches Redis over the hub: it owns nothing but its memberships. */
+/** The transport of a session that uses the hub. It owns only its memberships. */
 class SharedTransport implements Transport {
   readonly #hub: SubscriptionHub;
   readonly #listener: TransportListener;
@@ -369,11 +369,11 @@ class SharedTransport implements Transport {
 
   async unsubscribe(channels: readonly string[]): Promise<void> {
     const left = channels.filter((channel) => this.#hub.leave(channel, this.#listener));
-    if (left.length === 0) throw new RedisSseError("INTERNAL", "nothing was subscribed");
+    if (left.length === 0) throw new RedisSseError("INTERNAL", "no channel was subscribed");
   }
 
   async close(): Promise<void> {
-    // The connection belongs to all sessions.
+    // All sessions share the connection.
   }
 
   flush(): void {

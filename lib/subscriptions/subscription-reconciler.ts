@@ -2,18 +2,18 @@ import type { Clock } from "../clock.js";
 import { RedisSseError, subscribeFault } from "../errors.js";
 import { createLog, printable } from "../log.js";
 
-/** The connection, as the reconciler needs it. */
+/** The parts of the connection that the reconciler uses. */
 export interface SubscriptionPort {
-  /** Whether a command would be sent now. */
+  /** Whether the connection can send a command now. */
   isReady(): boolean;
   subscribe(channels: readonly string[]): Promise<void>;
   unsubscribe(channels: readonly string[]): Promise<void>;
 }
 
 export interface ReconcilerHandlers {
-  /** These were subscribed before the connection was lost, and are again: messages between are gone. */
+  /** These channels are subscribed again after the connection was lost. Messages in between were missed. */
   onResubscribed(channels: readonly string[]): void;
-  /** The server refuses a wanted channel. Those who wait for it are told by their promise. */
+  /** Redis refuses a wanted channel. The promise of `want()` rejects as well. */
   onRefused(channel: string, fault: RedisSseError): void;
 }
 
@@ -22,23 +22,23 @@ type Operation = "subscribe" | "unsubscribe";
 interface Entry {
   readonly name: string;
   wanted: boolean;
-  /** As of the last acknowledgement on this connection. */
+  /** Whether the last acknowledgement on this connection was for SUBSCRIBE. */
   subscribed: boolean;
-  /** At most one at a time: its acknowledgement, and nothing else, decides what comes next. */
+  /** The pending operation. Only after it has finished can the next one start. */
   operation: Operation | null;
-  /** Everyone who waits for the acknowledgement shares this one promise. */
+  /** All calls that wait for the acknowledgement share this promise. */
   waiting: Deferred | null;
 }
 
-/** The reconciler at one moment, to be held against the server's own account. */
+/** The state of the reconciler at one moment, to compare with the report of the Redis server. */
 export interface ReconcilerAccount {
-  /** Channels that are subscribed and have nothing under way, wanted or not. */
+  /** Subscribed channels without a pending operation, whether or not they are wanted. */
   readonly settled: number;
-  /** Channels with an operation under way: the server may have them or not. */
+  /** Channels with a pending operation. They may or may not be subscribed. */
   readonly unsettled: number;
-  /** Operations on a channel that were begun so far. */
+  /** Number of operations on channels that were started so far. */
   readonly begun: number;
-  /** Connections that were lost so far. */
+  /** Number of connections that were lost so far. */
   readonly losses: number;
 }
 
@@ -50,28 +50,28 @@ interface Deferred {
 
 const log = createLog("hub");
 
-/** What one SUBSCRIBE may carry: enough to bring 10,000 channels back in a moment, and no long block. */
+/** The most channels in one SUBSCRIBE. With this size, 10,000 channels are subscribed quickly, and no command is very long. */
 const MAX_BATCH = 512;
 
-/** Before a command that failed on a live connection is tried again. */
+/** The pause before a command that failed on a live connection is retried. */
 const RETRY_MS = 500;
 
 /**
- * Keeps the server's subscriptions equal to the wanted ones. For each channel it compares wanted with
- * actual, has one operation in flight, and looks again when that is done. A plain count of references does
- * not do: with a SUBSCRIBE and an UNSUBSCRIBE on their way at once, channels end up deaf.
+ * Keeps the subscriptions of the connection equal to the wanted channels. For each channel, it compares the wanted state
+ * with the actual state, and runs one operation at a time. After each operation, it compares again. A reference count is not
+ * enough: if SUBSCRIBE and UNSUBSCRIBE are pending at the same time, a wanted channel can end up without a subscription.
  *
- * An operation has no deadline: one that is given up may still take effect. The connection has one, those
- * who wait have theirs, and an answer that comes late is compared with what is wanted by then.
+ * An operation has no deadline, because it may still take effect after a timeout. The connection and the callers have their
+ * own deadlines. A late answer is compared with the channels that are wanted at that time.
  */
 export class SubscriptionReconciler {
   readonly #port: SubscriptionPort;
   readonly #handlers: ReconcilerHandlers;
   readonly #clock: Clock;
   readonly #entries = new Map<string, Entry>();
-  /** Entries to look at when this turn of the loop is over, so that its operations go out as one command. */
+  /** Entries to compare at the end of the event-loop turn, so that their operations are sent as one command. */
   readonly #dirty = new Set<Entry>();
-  /** Wanted channels that were subscribed when a connection was lost, and are missed since. */
+  /** Wanted channels that were subscribed when the connection was lost, and are not subscribed again yet. */
   readonly #interrupted = new Set<string>();
   #flush: NodeJS.Immediate | null = null;
   #cancelRetry: (() => void) | null = null;
@@ -85,7 +85,7 @@ export class SubscriptionReconciler {
     this.#clock = clock;
   }
 
-  /** How many channels the server has acknowledged. */
+  /** Number of channels that Redis has acknowledged. */
   get subscribedCount(): number {
     let count = 0;
     for (const entry of this.#entries.values()) if (entry.subscribed) count++;
@@ -102,7 +102,7 @@ export class SubscriptionReconciler {
     return { settled, unsettled, begun: this.#begun, losses: this.#losses };
   }
 
-  /** Resolves when the channel is subscribed; rejects when it is refused, or no longer wanted. */
+  /** Resolves when the channel is subscribed. Rejects if Redis refuses it, or if it is not wanted any more. */
   want(name: string): Promise<void> {
     if (this.#closed) return Promise.reject(new RedisSseError("CLOSED", "this service is closed"));
     let entry = this.#entries.get(name);
@@ -122,17 +122,17 @@ export class SubscriptionReconciler {
     if (entry === undefined) return;
     entry.wanted = false;
     this.#interrupted.delete(name);
-    entry.waiting?.reject(new RedisSseError("ABORTED", "the channel is no longer wanted"));
+    entry.waiting?.reject(new RedisSseError("ABORTED", "the channel is not wanted any more"));
     entry.waiting = null;
     this.#touch(entry);
   }
 
-  /** The connection is ready: whatever differs from what is wanted is sent, but for what is still in flight. */
+  /** The connection is ready. Starts an operation for each channel that differs from its wanted state. */
   connectionReady(): void {
     for (const entry of this.#entries.values()) this.#touch(entry);
   }
 
-  /** The connection is lost, and the server has forgotten everything. */
+  /** The connection is lost, and all subscriptions with it. */
   connectionLost(): void {
     this.#losses++;
     for (const entry of this.#entries.values()) {
@@ -142,18 +142,18 @@ export class SubscriptionReconciler {
   }
 
   /**
-   * A message of this channel has come. One that follows its SUBSCRIBE closely comes before the promise of the
-   * acknowledgement continues: that there was a gap has to be told before it.
+   * Notes a message of this channel. The first message can arrive before the promise of SUBSCRIBE resolves. The interruption
+   * must be reported before this message is delivered.
    */
   heard(name: string): void {
     if (this.#interrupted.size === 0 || !this.#interrupted.delete(name)) return;
-    // It proves the subscription: a loss before the promise continues is another gap.
+    // The message proves the subscription. If the connection is lost now, that is a second interruption.
     const entry = this.#entries.get(name);
     if (entry !== undefined) entry.subscribed = true;
     this.#handlers.onResubscribed([name]);
   }
 
-  /** Refuses those who wait, and does nothing from now on; answers what the server may still hold. */
+  /** Rejects all waits, and stops. Returns the channels that may still be subscribed. */
   close(): readonly string[] {
     this.#closed = true;
     this.#cancelRetry?.();
@@ -189,7 +189,7 @@ export class SubscriptionReconciler {
     for (const entry of entries) {
       if (entry.operation !== null) continue;
       if (entry.wanted === entry.subscribed) this.#agree(entry);
-      // Without a connection nothing is queued: connectionReady() looks at every entry again.
+      // Without a connection, nothing is queued, because connectionReady() compares every entry again.
       else if (!this.#port.isReady()) this.#forgetUnwanted(entry);
       else (entry.wanted ? subscribe : unsubscribe).push(entry);
     }
@@ -210,7 +210,7 @@ export class SubscriptionReconciler {
     if (!entry.wanted && this.#entries.get(entry.name) === entry) this.#entries.delete(entry.name);
   }
 
-  /** Runs one command for a batch; never rejects. */
+  /** Runs one command for a batch. Never rejects. */
   async #run(operation: Operation, batch: readonly Entry[]): Promise<void> {
     this.#begun += batch.length;
     for (const entry of batch) entry.operation = operation;
@@ -219,14 +219,14 @@ export class SubscriptionReconciler {
       this.#acknowledged(operation, batch);
     } catch (error) {
       const fault = subscribeFault(error);
-      // SUBSCRIBE is all or nothing: one channel that the ACL denies refuses its whole batch.
+      // If a Redis ACL rule denies one channel, SUBSCRIBE fails for the whole batch.
       if (batch.length > 1 && isRefusal(fault) && !this.#closed) {
         for (const entry of batch) void this.#run(operation, [entry]);
         return;
       }
       this.#failed(operation, batch, fault);
-      // Where the connection is lost, its return tries again. Where it is not, something between answers for
-      // the server, and may do so at once: not again before a pause.
+      // After a lost connection, connectionReady() retries. On a live connection, a proxy may have answered instead of
+      // Redis. It can answer at once, so the retry needs a pause.
       if (!isRefusal(fault)) return this.#retryLater();
     }
     for (const entry of batch) this.#touch(entry);
@@ -257,9 +257,9 @@ export class SubscriptionReconciler {
   #failed(operation: Operation, batch: readonly Entry[], fault: RedisSseError): void {
     for (const entry of batch) {
       entry.operation = null;
-      // An UNSUBSCRIBE that fails is forgotten with its connection; nobody listens to the channel any more.
+      // After a failed UNSUBSCRIBE, the channel has no members. The subscription ends with the connection.
       if (operation === "unsubscribe") entry.subscribed = false;
-      // A connection that failed comes back, and connectionReady() tries again; those who wait have deadlines.
+      // After a connection error, connectionReady() retries, and the callers have their own deadlines.
       else if (isRefusal(fault)) this.#refused(entry, fault);
     }
     log("%s failed for %d channels: %s", operation, batch.length, fault.message);
@@ -276,7 +276,7 @@ export class SubscriptionReconciler {
   }
 }
 
-/** Whether the server answered no, in contrast to a connection that gave no answer. */
+/** Whether Redis refused the subscription. False if the connection failed. */
 function isRefusal(fault: RedisSseError): boolean {
   return fault.code === "SUBSCRIBE_REFUSED";
 }
@@ -292,7 +292,7 @@ function createDeferred(): Deferred {
     resolve = onResolve;
     reject = onReject;
   });
-  // Whoever waits sees the rejection through their own copy; nobody may be left to see it at all.
+  // The callers handle the rejection. Without this handler, it would be unhandled if no caller waits.
   promise.catch(() => {});
   return { promise, resolve, reject };
 }

@@ -2,34 +2,34 @@ import type { RedisSseError } from "../errors.js";
 import type { ChannelLog } from "../replay/log-head.js";
 import type { HubMember } from "./fan-out.js";
 
-/** What a transport tells its session. */
+/** What a transport reports to its session. */
 export interface TransportListener extends HubMember {
-  /** The connection is lost for good: nothing more comes. */
+  /** The connection is lost. No more events arrive. */
   lost(fault: RedisSseError): void;
 }
 
 /**
- * How one session reaches Redis: over the hub, with all others, or over a connection of its own. The last
- * three methods are the stages of the teardown, each called whatever the one before has done.
+ * Connects one session to Redis, over the shared hub or over its own connection. `unsubscribe()`, `close()` and `reset()`
+ * are the stages of the teardown. Each is called even if the stage before it failed.
  */
 export interface Transport {
-  /** Resolves when all channels are acknowledged. Events may arrive before that. */
+  /** Subscribes to channels. Resolves when Redis has acknowledged all of them. Events may arrive before that. */
   subscribe(channels: readonly string[], signal: AbortSignal): Promise<void>;
-  /** Rejects with `INTERNAL` when none of the channels was subscribed. */
+  /** Unsubscribes from channels. Rejects with `INTERNAL` if none of them was subscribed. */
   unsubscribe(channels: readonly string[]): Promise<void>;
-  /** Ends what the session holds of its own, gracefully. */
+  /** Closes the session's own connection gracefully, if it has one. */
   close(): Promise<void>;
-  /** Drops all that is left, at once; later calls do nothing. */
+  /** Releases everything that is left, at once. Later calls do nothing. */
   reset(): void;
-  /** Passes on what has come so far: something is about to happen that it came before. */
+  /** Delivers the gathered messages now, to keep the order: the caller will do something that must come after them. */
   flush(): void;
-  /** What is known of a channel's log: of one that is not subscribed, nothing. */
+  /** What is known about the history of a channel. Nothing is known if the channel is not subscribed. */
   log(channel: string): ChannelLog;
 }
 
-/** Who a transport is made for. */
+/** The owner of a transport. */
 export interface TransportHolder {
-  /** As operators are to see it. */
+  /** The text that operators see in reports of the pool. */
   readonly holder: string;
 }
 

@@ -65,10 +65,10 @@ describeFaults("the stages of a teardown, dedicated", (rig) => {
             "cleaning up PubSub connection: user=admin",
             unsubscribe.startsWith("works")
               ? "unsubscribed: a"
-              : `unsubscribe failed (closing all the same): ${failureOf("unsubscribe", unsubscribe)}`,
+              : `unsubscribe failed, closing anyway: ${failureOf("unsubscribe", unsubscribe)}`,
             ...(quit.startsWith("works")
               ? []
-              : [`close failed (resetting all the same): ${failureOf("close", quit)}`]),
+              : [`close failed, resetting anyway: ${failureOf("close", quit)}`]),
             ...(reset === "throws" ? ["reset failed: Redis cannot be reached"] : []),
             ...(calls.includes("disconnect") ? ["reset failed: an unexpected error"] : []),
             "PubSub connection closed: user=admin",
@@ -149,7 +149,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           "PubSub connection closed after the failed subscribe",
           `connection error: ${message}`,
           "cleaning up PubSub connection: user=admin",
-          "unsubscribe failed (closing all the same): nothing was subscribed",
+          "unsubscribe failed, closing anyway: no channel was subscribed",
           "PubSub connection closed: user=admin",
         ]);
       } finally {

@@ -76,9 +76,7 @@ describe("DeadPeerDetector", () => {
     await pass(1_100 + PERIOD_MS);
     expect(lost).to.deep.equal(["a"]);
     expect(peer.destroyed).to.equal(1);
-    expect(log.lines.join("\n")).to.match(
-      /\[SSE\] a peer is lost: no answer to data that was sent again \d+ times/,
-    );
+    expect(log.lines.join("\n")).to.match(/\[SSE\] lost client: no answer to data after \d+ retransmissions/);
   });
 
   it("tells of one without room that does not answer probes any more", async () => {
@@ -217,7 +215,7 @@ describe("DeadPeerDetector", () => {
       await vanish(peer, TIMEOUT_MS - PERIOD_MS);
       table.fault = new Error("EMFILE: too many open files");
       await pass(PERIOD_MS);
-      expect(log.lines.join("\n")).to.match(/cannot look for lost peers: /);
+      expect(log.lines.join("\n")).to.match(/cannot check for lost clients: /);
       table.fault = null;
       await pass(PERIOD_MS);
       table.set(peer, { timer: "01", retransmits: 20 });

@@ -279,8 +279,8 @@ describe("PubSubSession", () => {
       transport.onReset = throwing;
       await session.close();
       expect(logged().slice(-4)).to.deep.equal([
-        "[SSE] unsubscribe failed (closing all the same): Redis cannot be reached",
-        "[SSE] close failed (resetting all the same): Redis cannot be reached",
+        "[SSE] unsubscribe failed, closing anyway: Redis cannot be reached",
+        "[SSE] close failed, resetting anyway: Redis cannot be reached",
         "[SSE] reset failed: an unexpected error",
         "[SSE] PubSub connection closed: user=-",
       ]);
