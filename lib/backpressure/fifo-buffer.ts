@@ -6,7 +6,7 @@ const COMPACT_FROM = 1_024;
 /** If more kept items than this come before the next droppable item, one pass drops several items. */
 const FEW = 64;
 
-/** Such a pass drops items until this share of the limit is left. */
+/** A pass that drops several items stops when this share of the limit is left. */
 const ENOUGH = 7 / 8;
 
 /** Buffered events in order, with their total size. The session enforces the buffer limit. */

@@ -10,39 +10,39 @@ import { createBroken, type Ending, type InboundEvent } from "../events/inbound-
 import { createGap, type GapReason } from "../events/gap.js";
 import type { ChannelLog } from "./log-head.js";
 
-/** The session, as its replay sees it. */
+/** The parts of the session that its replay uses. */
 export interface ReplayOwner {
-  /** It is subscribed, and not closing. */
+  /** Whether the session is subscribed and not closing. */
   readonly isOpen: boolean;
-  /** It is open, and its client takes events. */
+  /** Whether the session is open and its client accepts events. */
   readonly isWritable: boolean;
-  /** Events of a channel are missing. */
+  /** Called when the client is missing events of a channel. */
   onBehind(): void;
-  /** None is missing any more. */
+  /** Called when the client has all events again. */
   onCaughtUp(): void;
-  /** A log cannot be read, and not because Redis is away. */
+  /** Called when a history cannot be read because of an error that is not retryable. */
   onUnreadable(fault: RedisSseError): void;
-  /** What is known of a channel's log. */
+  /** What is known about the history of a channel. */
   log(channel: string): ChannelLog;
-  /** Passes on the live events that have come so far. */
+  /** Delivers the live events that have arrived in this event-loop turn. */
   flushTurn(): void;
 }
 
-/** Where the next events go. */
+/** The output for the next events. */
 export interface ReplayOutput {
-  /** Writes an event, or lets it wait for the client. */
+  /** Writes an event, or buffers it if the client is slow. */
   emit(event: InboundEvent): void;
-  /** The same for events that follow one another. */
+  /** Does the same for a batch. */
   emitAll(batch: EventBatch): void;
-  /** More events wait here than before. */
+  /** Called when more live events wait than before. */
   held(): void;
-  /** No events are missing any more. */
+  /** Called when no events are missing any more. */
   caughtUp(): void;
-  /** Fewer events wait here than before, maybe none. A stream ends only when no events wait. */
+  /** Called when fewer live events wait than before. A stream ends only when no events wait. */
   released(): void;
 }
 
-/** What the service gives the histories of its sessions. */
+/** The parts of the service that a replay uses. */
 export interface ReplayContext {
   readonly clock: Clock;
   readonly history: HistoryPort;
@@ -50,13 +50,13 @@ export interface ReplayContext {
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
 }
 
-/** The tracks of a session as they are now. They can change during every wait. */
+/** The current tracks of a session. They can change during every wait. */
 export interface Tracks {
   nextBehind(except?: ReadonlySet<ChannelReplay>): ChannelReplay | undefined;
   isCurrent(track: ChannelReplay): boolean;
   /**
-   * Resolves after a second, or when the session closes. Then a log that seems to have lost events is read again: the first
-   * answer may be from a master that was just replaced.
+   * Resolves after a second, or when the session closes. If a history seems to have lost events, it is read again after this
+   * pause. The first answer may come from a master that was just replaced.
    */
   pause(): Promise<void>;
 }
@@ -64,8 +64,8 @@ export interface Tracks {
 const log = createLog("history");
 
 /**
- * Reads the events that a session has missed, log by log and page by page, as fast as its client takes them, until live
- * events follow. If it cannot get some events, it sends a gap.
+ * Reads the events that a session has missed. It reads one channel after the other, in pages, as fast as the client accepts
+ * them. It stops when the next event is live. If some events are lost, the client gets a gap.
  */
 export class CatchUp {
   readonly #context: ReplayContext;
@@ -83,7 +83,7 @@ export class CatchUp {
     this.#tracks = tracks;
   }
 
-  /** Starts to read the missing events, or resumes: the client takes events again, or the log can be read again. */
+  /** Starts or continues to read missing events. Called when the client reads again, or a failed read can be retried. */
   run(): void {
     this.#resume?.();
     if (this.#running || !this.#open || this.#tracks.nextBehind() === undefined) return;
@@ -91,12 +91,12 @@ export class CatchUp {
     void this.#runToEnd();
   }
 
-  /** The session closes. The waiting read resumes, and notices it. */
+  /** Called when the session closes. A read that waits continues, and ends. */
   stop(): void {
     this.#resume?.();
   }
 
-  /** Moves to `position` past events that the client will not get, and sends a gap. */
+  /** Skips to `position`, and sends a gap for the skipped events. */
   skip(track: ChannelReplay, position: Position, reason: GapReason, ending: Ending | null = null): void {
     track.position = position;
     if (ending !== null) track.ended = ending;
@@ -111,7 +111,7 @@ export class CatchUp {
     if (ending === "broken") this.#output.emit({ ...createBroken(channel), position, ending });
   }
 
-  /** Passes on the stored events that follow. If the session then has all events, the track is not behind any more. */
+  /** Delivers the waiting events that come next. If the client then has all events, the track is not behind any more. */
   passWaiting(track: ChannelReplay): void {
     const { waitingBytes, ended } = track;
     this.#passAll(track);
@@ -136,10 +136,10 @@ export class CatchUp {
     }
   }
 
-  /** Returns true if no events are missing any more, and false if it has to wait or the session is closing. */
+  /** Returns true if no events are missing any more. Returns false if it must wait, or if the session is closing. */
   async #catchUp(): Promise<boolean> {
     const { history: port } = this.#context;
-    // Tracks whose logs cannot be read now. They do not delay the others.
+    // Tracks whose histories cannot be read now. They do not delay the other tracks.
     const stuck = new Set<ChannelReplay>();
     for (
       let track = this.#tracks.nextBehind(stuck);
@@ -154,7 +154,7 @@ export class CatchUp {
       const { since, tail } = this.#owner.log(channel);
       let page: LogPage;
       try {
-        // Without a known tail, the log may have lost events since a page was read.
+        // `top: null` excludes older cached pages. The history may have lost events since such a page was read.
         page = await port.read(
           channel,
           from,
@@ -164,7 +164,7 @@ export class CatchUp {
         );
       } catch (error) {
         const fault = sanitize(error);
-        log("cannot read %s: %s", printable(channel), fault.message);
+        log("cannot read the history of %s: %s", printable(channel), fault.message);
         if (!fault.retryable) {
           this.#fail(fault);
           return false;
@@ -179,8 +179,8 @@ export class CatchUp {
       if (!this.#open) return false;
       if (!this.#tracks.isCurrent(track) || track.doubtedAt !== null) continue;
       this.passWaiting(track);
-      // The channel is not subscribed now, or this read shows an older state than the known tail. No read can show now what
-      // is missing. `run()` is called when this has changed.
+      // Now, no read can show which events are missing: the channel is not subscribed, or this read is older than the known
+      // tail. When this has changed, `run()` is called.
       const wentBack = tail !== null && page.readAt > asked && page.position.offset < tail.position.offset;
       const isUnknown = this.#owner.log(channel).since === Infinity || wentBack;
       if (track.behind && track.position === from && isUnknown) stuck.add(track);
@@ -223,13 +223,13 @@ export class CatchUp {
     }
   }
 
-  /** The log has lost events. Resumes after the newest event that is known to be kept, or else with the next event. */
+  /** The history has lost events. Continues after the newest event that is known to be kept, or else with new events. */
   #goBack(track: ChannelReplay, { position: top, ending, previousStamp }: LogPage, isTold: boolean): void {
     const { epoch, offset } = track.position!;
     const last = isTold ? null : this.#owner.log(track.channel).lastKept(track.position!);
     track.doubtedAt = null;
     track.forgetLogged();
-    // Only once: two servers that both act as master can answer differently in turn.
+    // Goes back to a position only once, because two servers that both act as master can answer in turn.
     if (last !== null && last.offset < top.offset && last !== track.wentBackTo) {
       track.wentBackTo = last;
       this.skip(track, last, "future");
@@ -244,7 +244,7 @@ export class CatchUp {
     if (ending !== null) track.ended = ending;
   }
 
-  /** Sends the events of a batch that the client does not have. */
+  /** Sends those events of a batch that the client does not have. */
   #emitRest(track: ChannelReplay, batch: EventBatch): void {
     const { offset } = track.position!;
     if (batch.run !== null && batch.run.first > offset) {
@@ -260,7 +260,7 @@ export class CatchUp {
     }
   }
 
-  /** Sends a gap if the stamps of an event say that the log has lost an event before it. */
+  /** Sends a gap if the stamps of an event show that the history has lost the event before it. */
   #tellLoss(track: ChannelReplay, { position }: InboundEvent): void {
     if (haveOtherStamps(track.position!.stamp, position!.previousStamp)) {
       this.skip(track, placeBefore(position!), "future");
@@ -271,11 +271,11 @@ export class CatchUp {
     this.#passHeld(track);
     const { tail } = this.#owner.log(track.channel);
     const isCurrent = tail !== null && isSamePlace(tail.position, track.position!);
-    // Another program, or a publisher without all rights, can end a channel without a last event.
+    // Another program can end a channel without a last event. So can a publisher that a Redis ACL rule limits.
     if (isCurrent && tail.ending !== null) track.ended ??= tail.ending;
     track.behind = !isCurrent && track.ended === null;
     if (track.behind) return;
-    // The events that are left are in no log: another program has made up their places.
+    // The events that still wait are in no history. Another program has invented their positions.
     track.forgetLogged();
     this.#passHeld(track);
   }
@@ -287,7 +287,7 @@ export class CatchUp {
     }
   }
 
-  /** Resolves when the client takes events, or the session is not open any more. */
+  /** Resolves when the client accepts events, or when the session is not open any more. */
   async #writable(): Promise<void> {
     while (this.#open && !this.#owner.isWritable) {
       await new Promise<void>((resolve) => (this.#resume = resolve));
@@ -295,7 +295,7 @@ export class CatchUp {
     }
   }
 
-  /** The log cannot be read, and not because Redis is away. */
+  /** The history cannot be read because of an error that is not retryable. */
   #fail(fault: RedisSseError): void {
     this.#owner.onUnreadable(fault);
   }

@@ -6,23 +6,23 @@ import type { Ending } from "../events/inbound-event.js";
 export type Verdict = "pass" | "drop" | "hole";
 
 /**
- * One channel of one session, with the session's place in the log. While the session is behind, live events wait here, up
- * to a limit. Events beyond the limit are read from the log later.
+ * The track of one channel in one session: the position of the session in the history. While the session is behind, live
+ * events wait here, up to a limit. Events above the limit are dropped, and read from the history later.
  */
 export class ChannelReplay {
   readonly channel: string;
-  /** The last event that was passed on; `null` until it is known where the session begins. */
+  /** The position of the last delivered event; `null` until the start position is known. */
   position: Position | null = null;
   behind = true;
   /** Whether the replay has started. The number of events to replay is checked only at the start. */
   replaying = false;
-  /** When its log seemed to have lost events, as `HistoryPort.now()`; `null` if it does not. */
+  /** When the history seemed to have lost events, as `HistoryPort.now()`; `null` if it does not. */
   doubtedAt: number | null = null;
-  /** The place to which the session went back after its log had lost events. */
+  /** The position to which the session went back after the history had lost events. */
   wentBackTo: Position | null = null;
-  /** How the channel has ended, once its last event was passed on. */
+  /** How the channel has ended. Set when its last event is delivered. */
   ended: Ending | null = null;
-  /** The epoch of the log that had ended when the channel began again. */
+  /** The epoch of the earlier history, which had ended before the channel started again. */
   endedEpoch: string | null = null;
   #waiting: InboundEvent[] = [];
   #bytes = 0;
@@ -36,12 +36,12 @@ export class ChannelReplay {
     return this.#bytes;
   }
 
-  /** The first event that came live since the channel was subscribed. */
+  /** The position of the first live event since the channel was subscribed. */
   get firstHeard(): Position | null {
     return this.#firstHeard;
   }
 
-  /** Judges an event that comes while the session is not behind. */
+  /** Judges a live event while the session is not behind. */
   judge({ position }: InboundEvent): Verdict {
     const current = this.position!;
     if (position === undefined) return "pass";
@@ -51,20 +51,20 @@ export class ChannelReplay {
     return isNext(current, position) ? "pass" : "hole";
   }
 
-  /** An event came after the end: the task was queued again, and has a new log. */
+  /** Called for an event after the end. The task was queued again, and has a new history. */
   reopen(): void {
     this.endedEpoch = this.position!.epoch;
     this.position = { epoch: "", offset: 0 };
     this.ended = null;
   }
 
-  /** An event is passed on. */
+  /** Notes that an event is delivered. */
   advance({ position, ending }: InboundEvent): void {
     if (position !== undefined) this.position = position;
     if (ending !== undefined) this.ended = ending;
   }
 
-  /** Stores an event. If the events exceed `maxBytes`, drops all events that have a place in a log. */
+  /** Stores an event. If the stored events exceed `maxBytes`, calls `forgetLogged()`. */
   hold(event: InboundEvent, maxBytes: number): void {
     if (event.position !== undefined) this.#firstHeard ??= event.position;
     this.#waiting.push(event);
@@ -72,7 +72,7 @@ export class ChannelReplay {
     if (this.#bytes > maxBytes) this.forgetLogged();
   }
 
-  /** Removes the next stored event, and returns it. `null`: events before it are missing. `undefined`: no event is stored. */
+  /** Removes and returns the next stored event. Returns `null` if earlier events are missing, or `undefined` without events. */
   next(): InboundEvent | null | undefined {
     for (;;) {
       const event = this.#waiting[0];
@@ -85,7 +85,7 @@ export class ChannelReplay {
     }
   }
 
-  /** Drops the stored events that have a place in a log. */
+  /** Drops the stored events that are in the history. */
   forgetLogged(): void {
     this.#waiting = this.#waiting.filter(({ position }) => position === undefined);
     this.#bytes = this.#waiting.reduce((sum, event) => sum + sizeOf(event), 0);

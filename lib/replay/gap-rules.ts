@@ -6,26 +6,27 @@ import type { ChannelReplay } from "./channel-replay.js";
 import type { LogPage, LogState, Tail } from "./history-port.js";
 
 /*
- * Decides which gaps of a log a client gets: when its stream starts (`decideStart`, `confirmStart`, `limitStart`), and for
- * each page that is read later (`judgePage`). The functions only decide: they read nothing, write nothing and change nothing.
- * Two decisions stay where they are applied, in `catch-up.ts`: how far to go back in a log that has lost events, and a loss that the
- * stamps of two events in a row show.
- * Other files decide the gaps that are not about a log: `events/gap.ts` lists all reasons with their files.
+ * Decides which gaps of a history a client gets. `decideStart`, `confirmStart` and `limitStart` decide at the start of a
+ * stream. `judgePage` decides for each page that is read later. The functions have no effects.
+ *
+ * `catch-up.ts` makes two decisions itself. It decides how far to go back if a history has lost events, and it detects a
+ * loss from the stamps of two consecutive events. `events/gap.ts` lists all gap reasons and the files that decide them.
  */
 
 /** Where a stream starts in one channel. */
 export interface Start {
-  /** The last event that the client has, or counts as having. */
+  /** The position of the last event that the client has, or counts as having. */
   readonly position: Position;
-  /** Why the client does not get the earlier events; `null` if it gets all that it asked for. */
+  /** Why the client does not get some events that it asked for; `null` if it gets all. */
   readonly gap: GapReason | null;
-  /** It is the client's own place. */
+  /** Whether the position is from the id that the client sent. */
   readonly resumed: boolean;
 }
 
 /**
- * Decides where a stream starts in a channel whose log stands at `tail`. `budget` is how many events it may still
- * replay; for `memoryMs`, see `HistoryPort.memoryMs()`. Whether the log reaches back that far, `confirmStart()` decides.
+ * Decides where a stream starts in a channel, from the known state of its history. `budget` is how many events the stream may
+ * still replay. For `memoryMs`, see `HistoryPort.memoryMs()`. `confirmStart()` then checks whether the events are still
+ * stored.
  */
 export function decideStart(
   channel: string,
@@ -44,7 +45,7 @@ export function decideStart(
   const entry = wish.find(channel, top.epoch);
   if (entry === null) return atTop("foreign");
   if (entry.epoch === "") {
-    // If that was too long ago, or Redis has lost its data since, a log may have existed and been lost.
+    // The history did not exist then. If that was too long ago, or Redis has lost data, a later history may have been lost.
     const isOtherRun = entry.run !== run && entry.run !== 0 && run !== 0;
     const isForgotten = at - entry.since! > memoryMs && (memoryMs > 0 || top.epoch === "");
     if (isForgotten || (isOtherRun && mayHaveLost)) return atTop("epoch");
@@ -57,7 +58,7 @@ export function decideStart(
   return { position: { epoch, offset, ...(stamp !== undefined && { stamp }) }, gap: null, resumed: true };
 }
 
-/** Decides whether the log, as a read has found it, still holds the events after a start. */
+/** Checks, with the state from a read, whether the events after a start are still stored. */
 export function confirmStart(
   start: Start,
   top: Position,
@@ -69,7 +70,7 @@ export function confirmStart(
   const atTop = (reason: GapReason): Start => ({ position: top, gap: reason, resumed: false });
   if (found.epoch !== top.epoch) return atTop("epoch");
   if (resumed) {
-    // What was dropped from the log may have come live since the subscription.
+    // Events that the history has dropped may have arrived live since the subscription.
     const isHeard = firstHeard?.epoch === position.epoch && firstHeard.offset <= position.offset + 1;
     return first <= position.offset + 1 || isHeard ? start : atTop("trimmed");
   }
@@ -78,31 +79,32 @@ export function confirmStart(
   return { position: { epoch: top.epoch, offset: first - 1 }, gap: isWhole ? gap : "trimmed", resumed };
 }
 
-/** Leaves out the oldest events of a start that would replay more than `budget` events. */
+/** Moves a start forward if it would replay more than `budget` events. */
 export function limitStart(start: Start, top: Position, budget: number): Start {
   const { epoch, offset } = start.position;
   if (start.resumed || top.offset - offset <= budget) return start;
   return { position: { epoch, offset: top.offset - budget }, gap: "limit", resumed: false };
 }
 
-/** What a page of a log says about the events that a client is missing. */
+/** What a page shows about the events that a client is missing. */
 export type PageVerdict =
-  /** Nothing: the log has changed since it was read. */
+  /** Nothing, because the history has changed since the page was read. */
   | { readonly kind: "outdated" }
   /** No event is missing, as far as this page shows. */
   | { readonly kind: "no-events" }
-  /** The log seems to have lost events. A master that was just replaced may say so: read again. */
+  /** The history seems to have lost events. It must be read again, because a replaced master may have answered. */
   | { readonly kind: "doubt" }
   | OtherLog
-  /** The log has lost events that the client has, and their offsets may have been given to others. */
+  /** The history has lost events that the client has. Other events may have their offsets. */
   | { readonly kind: "rolled-back"; readonly isTold: boolean }
-  /** The client gets none of the events up to `to`. */
+  /** The client skips all events up to `to`, and gets a gap. */
   | { readonly kind: "skip"; readonly gap: GapReason; readonly to: Position; readonly ending: Ending | null }
-  /** The client gets the events of the page; those up to `trimmedTo` are gone. */
+  /** The client gets the events of the page. Missing events up to `trimmedTo` were trimmed. */
   | { readonly kind: "events"; readonly trimmedTo: Position | null };
 
 /**
- * The log is another than that of the client's place. Without `gap`, the client misses nothing of the former one.
+ * The channel has another history than the one of the client's position. If `gap` is `null`, the client misses no events of
+ * the former history.
  */
 export interface OtherLog {
   readonly kind: "other-log";
@@ -112,8 +114,8 @@ export interface OtherLog {
 }
 
 /**
- * Decides what a page means for a client. `isFresh`: it was read after everything that is known of the log.
- * `maxReplayEvents` is the most that a client is sent which has fallen behind.
+ * Decides what a page means for a client. `isFresh` is true if the page is newer than everything else that is known about the
+ * history. `maxReplayEvents` is the most events that a client gets after it has fallen behind.
  */
 export function judgePage(
   track: Pick<ChannelReplay, "position" | "doubtedAt" | "ended" | "endedEpoch" | "replaying">,
@@ -129,10 +131,10 @@ export function judgePage(
     return isFresh ? judgeOtherLog(track, page, isLostLog) : { kind: "outdated" };
   }
   const first = page.events[0];
-  // Redis has lost the newest events, and other events may have their offsets.
+  // The history is shorter than expected, or another event has the offset. In both cases, Redis has lost its newest events.
   const isAhead = first === undefined && isFresh && top.offset < from.offset;
   const isOther = haveOtherStamps(from.stamp, page.previousStamp);
-  // Its publisher says so: no other read can say anything else.
+  // The publisher has marked the loss, so another read is not needed.
   const isTold = isOther && isLossMark(page.previousStamp);
   if (isAhead || isOther) {
     return track.doubtedAt !== null || isTold ? { kind: "rolled-back", isTold } : { kind: "doubt" };
@@ -146,26 +148,29 @@ export function judgePage(
   return { kind: "events", trimmedTo: isTrimmed ? placeBefore(first.position) : null };
 }
 
-/** The channel's log is not the log of the client's position: the channel has a new log, or no log. */
+/** The history of the client's position does not exist any more. The channel has a new history, or none yet. */
 function judgeOtherLog(
   track: Pick<ChannelReplay, "position" | "ended" | "endedEpoch">,
   { position: top, ending, isInvalid }: LogPage,
   isLostLog: boolean,
 ): OtherLog {
   const begin = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
-  // A log that starts after the end of the former one is new, and no events of that one are missing.
+  // If the former history had ended, the client misses none of its events.
   const isAnew = track.ended !== null;
   const from = isAnew ? "" : track.position!.epoch;
   const endedEpoch = isAnew ? track.position!.epoch : track.endedEpoch;
   if (from !== "" || isLostLog) {
     return { kind: "other-log", gap: isInvalid ? "invalid" : "epoch", to: begin, ending: null };
   }
-  // This log has ended, and the client has all of it: it is not a new log.
+  // An equal epoch means that this is still the ended history. The client has all its events.
   const isOld = top.epoch === endedEpoch;
   return { kind: "other-log", gap: null, to: isOld ? top : begin, ending: isOld ? ending : null };
 }
 
-/** Whether a log that stands at `top` has lost the event at `position`. Cannot tell for an event before its newest. */
+/**
+ * Whether a history whose newest position is `top` has lost the event at `position`. For a position before `top`, the loss
+ * cannot be detected, and the result is false.
+ */
 export function isLost(position: Position, top: Position): boolean {
   return (
     position.offset > top.offset ||

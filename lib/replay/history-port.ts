@@ -2,62 +2,64 @@ import type { Position } from "../sse/event-id.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 
 import type { Ending } from "../events/inbound-event.js";
-/** Where a channel's log stands. */
+/** The newest position of a history and related facts, as one read found them. */
 export interface Tail {
-  /** The position of the newest event. Its epoch is empty if there is no log. */
+  /** The position of the newest event. Its epoch is empty if the history does not exist. */
   readonly position: Position;
   readonly ending: Ending | null;
-  /** Whether it is to be completed one day: then a reader who comes late gets it from its beginning. */
+  /** Whether the channel will be completed. A new client of such a channel gets all its events from the first one. */
   readonly finite: boolean;
-  /** The time of the read or shortly before, in milliseconds of Redis' clock. */
+  /** The time of the read or shortly before, in milliseconds of the Redis clock. */
   readonly at: number;
-  /** The run of the server that was read, as `ServerRun.id`. */
+  /** The run of the Redis server that answered, as `ServerRun.id`. */
   readonly run: number;
-  /** That run may have lost data of the run before: a channel without a log may have lost one. */
+  /** Whether this run may have lost data of the run before. Then a history that does not exist may have been lost. */
   readonly mayHaveLost: boolean;
-  /** Another program has damaged the log, so it counts as no log. */
+  /** Whether another program has damaged the history. Then it counts as lost. */
   readonly isInvalid: boolean;
 }
 
-/** The state of a log, as one read found it. */
+/** The state of a history, as one read found it. */
 export interface LogState extends Tail {
-  /** When the read was begun, as `HistoryPort.now()`. */
+  /** When the read started, as `HistoryPort.now()`. */
   readonly readAt: number;
-  /** The offset of the oldest event that is held; one more than the newest offset if no event is held. */
+  /** The offset of the oldest stored event. If no event is stored, it is the newest offset plus one. */
   readonly first: number;
 }
 
-/** Some events of a log, in order and without a hole, and the state of the log from the same read. */
+/** Consecutive events of a history, and the state of the history from the same read. */
 export interface LogPage extends LogState {
-  /** The stamp of the event before the page, as the log has it; 0 if unknown. */
+  /** The stamp of the event before the page, as stored in the history; 0 if unknown. */
   readonly previousStamp: number;
   readonly events: readonly (InboundEvent & { readonly position: Position })[];
 }
 
-/** The logs, as sessions and hub see them. */
+/** The histories of all channels, as sessions and the hub use them. */
 export interface HistoryPort {
-  /** Whether events of this channel are kept. */
+  /** Whether this channel has a history. */
   keeps(channel: string): boolean;
-  /** Counts reads: by it, what was read after something happened is told from what was read before. */
+  /** A logical clock that counts reads. It shows whether a read started before or after something happened. */
   now(): number;
   /**
-   * The events that follow `after`, from the first that is still held, at most a page of them; none when the
-   * log has another epoch by now. A page that has events may have been read earlier, for another session, if it is still
-   * valid for a log that stands at `known.top` (`null`: not known); one without was read after `known.since`. Rejects with
-   * a fault of Redis.
+   * Returns at most one page of the events after `after`. Starts with the oldest of them that is still stored. Returns no
+   * events if the history now has another epoch.
+   *
+   * A page with events may be from an earlier read of another session, if it is still valid for a history whose newest
+   * position is `known.top` (`null` if unknown). A page without events was read after `known.since`. Rejects with a Redis
+   * error.
    */
   read(channel: string, after: Position, known: { since: number; top: Position | null }): Promise<LogPage>;
   /**
-   * Returns the page of events that follow `after` if another session read it a moment ago and it is still valid for
-   * a log that stands at `top`. Otherwise returns `null`. Does not read from Redis.
+   * Returns the page of events after `after`, if another session read it a moment ago, and it is still valid for a history
+   * whose newest position is `top`. Otherwise returns `null`. Does not read from Redis.
    */
   peek(channel: string, after: Position, top: Position): Promise<LogPage | null>;
-  /** Drops the pages of a channel whose log has lost events. */
+  /** Drops the cached pages of a channel whose history has lost events. */
   forget(channel: string): void;
-  /** The state of the log without its events, read after `since`. Rejects with a fault of Redis. */
+  /** Returns the state of the history without its events, read after `since`. Rejects with a Redis error. */
   tail(channel: string, since: number): Promise<LogState>;
-  /** Whether a log may begin without a message: that of a task whose channel nobody was seen to listen to. */
+  /** Whether the history may start without a message. This can happen for a task if no client was known at its start. */
   beginsSilently(channel: string): boolean;
-  /** The least time, in milliseconds, for which Redis remembers a log after its newest event. */
+  /** How long Redis remembers a history after its newest event, at least, in milliseconds. */
   memoryMs(channel: string): number;
 }

@@ -2,91 +2,94 @@ import { haveOtherStamps, isNext, placeBefore, type Position } from "../sse/even
 import type { Tail } from "./history-port.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 
-/** What a connection knows of a channel's log; a `LogHead`, as sessions see it. */
+/** What a connection knows about the history of a channel. Sessions see a `LogHead` through this interface. */
 export interface ChannelLog {
-  /** Where it stands; `null` where only a read can tell, begun after `since`. */
+  /** The newest known position; `null` if only a read that starts after `since` can find it. */
   readonly tail: Tail | null;
   readonly since: number;
-  /** The newest event before `position` that the log still has, if the log has lost `position` and this is known. */
+  /** If the history has lost `position`, the newest earlier event that it still has; `null` if this is not known. */
   lastKept(position: Position): Position | null;
-  /** Tells what a read has found. */
+  /** Notes the result of a read. */
   note(tail: Tail & { readonly readAt: number }): void;
 }
 
-/** Messages of a channel may be missing: the connection was lost and is back, or Redis dropped them. */
+/** Messages of a channel may be missing, because the connection was lost for some time, or Redis dropped messages. */
 export interface Interruption {
   readonly channel: string;
-  /** Plain messages have come over it, which are in no log: what was missed of those is gone. */
+  /** Whether plain messages may be missing. They are in no history, so they are lost. */
   readonly unlogged: boolean;
 }
 
-/** A log may have lost its newest events. */
+/** The history may have lost its newest events. */
 export interface Suspicion {
-  /** The newest event that is not lost; `null` if that is not known. */
+  /** The newest event that is not lost; `null` if this is not known. */
   readonly to: Position | null;
 }
 
-/** Events whose stamps are remembered: more than a failover usually loses. */
+/** Number of events whose stamps are remembered. A failover usually loses fewer events. */
 const REMEMBERED = 16;
 
 /**
- * The newest place in the log of one subscribed channel, as far as it is known without a read: from reads after the
- * subscription, and from every event that was heard since. A place that may be too old counts as unknown.
+ * Tracks the newest position in the history of one subscribed channel. It uses the reads after the subscription and all
+ * events that arrived since then. If the known position may be outdated, it counts as unknown.
  */
 export class LogHead {
   #tail: Tail | null = null;
-  /** Events heard in a row while the tail is not known: the first and the last of them. */
+  /** The first and the last of the consecutive events that arrived while the tail is not known. */
   #run: { readonly first: Position; readonly last: Position } | null = null;
-  /** A read that starts after this one (`HistoryPort.now()`) shows all events that were not heard; `null`: no read does. */
+  /**
+   * A read that starts after this time (`HistoryPort.now()`) shows all events that did not arrive. `null` if no read can show
+   * them, because the channel is not subscribed.
+   */
   #since: number | null = null;
-  /** When the latest read started whose result was used. */
+  /** The start of the latest read whose result was used. */
   #readAt = 0;
   #unlogged = false;
-  /** The last event that came over the subscription. */
+  /** The last event that arrived over the subscription. */
   #heard: Position | null = null;
-  /** The newest place in the log, as the first read after the subscription found it. */
+  /** The newest position that the first read after the subscription found. */
   #begin: Position | null = null;
-  /** The stamps of the last events that came, by their offsets; 0 if unknown. */
+  /** The stamps of the last events that arrived, by their offsets; 0 if unknown. */
   #stamps: Uint32Array | null = null;
-  /** The latest loss of newest events: the newest event that was not lost, and the offset of the newest that was. */
+  /** The latest loss: the newest event that was not lost, and the offset of the newest lost event. */
   #rollback: { readonly to: Position; readonly from: number } | null = null;
 
   get tail(): Tail | null {
     return this.#tail;
   }
 
-  /** The newest event that was heard or read, even if it is not the newest event of the log. */
+  /** The newest event that arrived or was read, even if it is not the newest event of the history. */
   get newest(): Position | null {
     return this.#tail?.position ?? this.#run?.last ?? null;
   }
 
   /**
-   * The last event that came over the subscription, or else the newest event that the first read found. Events that only
-   * later reads find do not count: only the session that read them has them.
+   * The last event that arrived over the subscription, or else the newest event of the first read. Later reads do not count,
+   * because only the session that read has their events.
    */
   get reached(): Position | null {
     return this.#heard ?? this.#begin;
   }
 
-  /** A read that starts after this one shows the tail. */
+  /** A read that starts after this time shows the tail. */
   get since(): number {
     return this.#since ?? Infinity;
   }
 
   /**
-   * Whether plain messages come over the channel. Any program may send them, and some of them may be missed without
-   * notice. Events of `publish()` with `history: false` do not count.
+   * Whether plain messages arrive on the channel. Any program may send them, and nothing shows that one of them was missed.
+   * Events of `publish()` with `history: false` do not count.
    */
   get unlogged(): boolean {
     return this.#unlogged;
   }
 
-  /** The subscription is acknowledged. */
+  /** Called when the subscription is acknowledged. */
   established(now: number): void {
     this.#since ??= now;
   }
 
-  /** Messages may be missed from now on. */
+  /** Called when messages may be missed from now on. */
   lost(): void {
     this.#tail = null;
     this.#run = null;
@@ -96,21 +99,21 @@ export class LogHead {
     this.#rollback = null;
   }
 
-  /** The log has lost the events after `to` (`null`: not known), and other events have their offsets. */
+  /** Called when the history has lost the events after `to` (`null` if unknown), and other events have their offsets. */
   rolledBack(to: Position | null): void {
     const { newest } = this;
     this.lost();
     if (to !== null && newest !== null) this.#rollback = { to, from: newest.offset };
   }
 
-  /** The event that was heard last is not in the log. The newest event of the log is `found`. */
+  /** Called when the last event that arrived is not in the history, whose newest event is `found`. */
   disproved(found: Position): void {
     if (this.#heard?.epoch !== found.epoch || this.#heard.offset <= found.offset) return;
     this.#heard = found;
     this.#stamps?.fill(0);
   }
 
-  /** The newest event before `position` that the log still has, if the log has lost `position` and this is known. */
+  /** See `ChannelLog.lastKept()`. */
   lastKept({ epoch, offset }: Position): Position | null {
     if (this.#rollback === null) return null;
     const { to, from } = this.#rollback;
@@ -118,8 +121,9 @@ export class LogHead {
   }
 
   /**
-   * Notes an event that has come. Returns a suspicion if the log may have lost events: only after a failover or a restart
-   * that lost the newest events, Redis gives an offset of an epoch a second time. (Another program may also have made it up.)
+   * Notes an event that has arrived. Returns a suspicion if the history may have lost events. Redis uses an offset of an epoch
+   * a second time only after a failover or a restart has lost the newest events. Another program may also have invented the
+   * position.
    */
   heard({ position, ending }: InboundEvent, now: number, isPlain = true): Suspicion | null {
     if (position === undefined) {
@@ -138,18 +142,18 @@ export class LogHead {
     return null;
   }
 
-  /** Whether a read has found another event at this offset. */
+  /** Whether a read has found a different event at this offset. */
   #isReplaced({ epoch, offset, stamp }: Position): boolean {
     const known = this.#tail?.position;
     return known?.epoch === epoch && known.offset === offset && haveOtherStamps(known.stamp, stamp);
   }
 
-  /** Judges an event whose offset is not larger than the last one. */
+  /** Judges an event whose offset is not larger than the last offset. */
   #judge(position: Position, { offset }: Position): Suspicion | null {
     const { stamp = 0 } = position;
     const known = position.offset > offset - REMEMBERED ? this.#stamps![position.offset % REMEMBERED]! : 0;
     if (known === 0 || stamp === 0) return { to: null };
-    // The same event has come twice: a node of a cluster that was cut off sends its delayed messages.
+    // The same event has arrived twice, because a disconnected cluster node sends its delayed messages.
     return known === stamp ? null : { to: placeBefore(position) };
   }
 
@@ -157,17 +161,17 @@ export class LogHead {
     const known = this.#tail?.position ?? this.#run?.last;
     if (known !== undefined && known.epoch === position.epoch) {
       if (position.offset <= known.offset) return;
-      // Only a read shows whether the channel is finite. The log says so from its first event on.
+      // Only a read shows whether the channel is finite. The history has this fact from its first event on.
       const isFirst = position.offset === 1;
       if (isNext(known, position) && !isFirst) return this.#advance(position, ending);
     }
-    // An offset is missing, or the epoch is another one. Only a read that starts now can show the tail.
+    // An offset is missing, or the epoch is different. Only a read that starts now can show the tail.
     this.#tail = null;
     this.#run = { first: position, last: position };
     if (this.#since !== null) this.#since = now;
   }
 
-  /** Notes the result of a read. Pages are shared, so this read may be older than the last one. */
+  /** Notes the result of a read. Sessions share pages, so this read may be older than the last one. */
   note({ readAt, ...found }: Tail & { readonly readAt: number }): void {
     const { position, ending, finite, at, isInvalid, run: server, mayHaveLost } = found;
     if (readAt <= this.since || readAt < this.#readAt) return;
@@ -181,7 +185,8 @@ export class LogHead {
     }
     const run = this.#run;
     this.#run = null;
-    // Events that came after the read started. An event that the read should have found, but did not, was never in the log.
+    // Events that arrived after the read started count. If the read should have found an event and did not, the event was
+    // never in the history.
     const later =
       run !== null &&
       run.last.epoch === position.epoch &&

@@ -10,13 +10,13 @@ import type { HistoryPort, LogPage } from "./history-port.js";
 import { CONFIRM_MS } from "./replay.js";
 import type { Suspicion, LogHead } from "./log-head.js";
 
-/** A subscribed channel, with what is known of its log. */
+/** A subscribed channel, and what is known about its history. */
 export interface WatchedLog {
   readonly channel: string;
   readonly log: LogHead;
-  /** The log has events that never arrived. */
+  /** Called when the history has events that did not arrive. */
   missed(): void;
-  /** The log has lost the events after `to` (`null`: not known), and other events have their offsets. */
+  /** Called when the history has lost the events after `to` (`null` if unknown), and other events have their offsets. */
   rolledBack(to: Position | null): void;
 }
 
@@ -24,7 +24,7 @@ export interface LogVerifierOptions {
   readonly history: HistoryPort;
   readonly clock: Clock;
   readonly periodMs: number;
-  /** How long an event may take from the log to here. */
+  /** How long an event of the history may take to arrive. */
   readonly graceMs: number;
   readonly logs: () => Iterable<WatchedLog>;
 }
@@ -37,24 +37,28 @@ interface Suspect {
 const log = createLog("history");
 
 /**
- * How often to read channels whose logs may start without a message. Such a channel belongs to a task that was enqueued on
- * another node of a cluster, or by a program that may not call `PUBSUB NUMSUB`.
+ * The interval of reads for channels whose histories may start without a message. Such a channel belongs to a task that was
+ * enqueued on another cluster node, or by a program that may not call `PUBSUB NUMSUB`.
  */
 const SILENT_MS = 2_000;
 
-/** Reads at the same time. */
+/** The most reads at the same time. */
 const MAX_BATCH = 256;
 
 /**
- * Compares, from time to time, each channel's log with the events that were heard. Redis can lose a message and keep the
- * connection (because of a proxy or a failover), and a log can be lost while no events come. Without this check, only
- * the next event would show it. The reads also renew the expiry of quiet logs while a client listens, find writers whose
- * process died, and record that a channel still has no log.
+ * Compares the history of each channel with the events that arrived, at regular intervals. Redis can lose a message without
+ * losing the connection, for example because of a proxy or a failover. A history can also be lost while no events arrive.
+ * Without this check, only the next event would show it.
+ *
+ * The reads have other effects too. They renew the expiry of a quiet history while it has clients, find writers whose
+ * process crashed, and record that a history does not exist yet.
  */
 export class LogVerifier {
   readonly #options: LogVerifierOptions;
   readonly #stopping = stoppableByMany();
-  /** Logs that are being verified, and the latest suspicion since then: all events after a lost one raise the same suspicion. */
+  /**
+   * Histories that are being verified, and the newest suspicion since then. All events after a loss cause the same suspicion.
+   */
   readonly #verifying = new Map<LogHead, Suspicion | null>();
   #started = false;
 
@@ -62,14 +66,14 @@ export class LogVerifier {
     this.#options = options;
   }
 
-  /** Begins, once. */
+  /** Starts the checks. Later calls do nothing. */
   start(): void {
     if (this.#started || this.#stopping.signal.aborted) return;
     this.#started = true;
     void this.#run();
   }
 
-  /** Reads at once whether a log has lost events, because an event suggests it. If so, calls `rolledBack()`. */
+  /** Checks at once whether a history has lost events, after an event has caused a suspicion. If so, calls `rolledBack()`. */
   async verify(watched: WatchedLog, suspicion: Suspicion): Promise<void> {
     if (this.#verifying.has(watched.log)) {
       this.#verifying.set(watched.log, suspicion);
@@ -79,7 +83,7 @@ export class LogVerifier {
     try {
       await this.#verify(watched, suspicion);
     } catch (error) {
-      log("cannot look at %s: %s", printable(watched.channel), sanitize(error).message);
+      log("cannot check the history of %s: %s", printable(watched.channel), sanitize(error).message);
     }
     const next = this.#verifying.get(watched.log);
     this.#verifying.delete(watched.log);
@@ -101,7 +105,7 @@ export class LogVerifier {
       page = await look();
     }
     if (this.#stopping.signal.aborted) return;
-    // An event that was heard after a missing offset may have a made-up place, which was never in the log. This read shows it.
+    // If an event arrived after a missing offset, another program may have invented its position. This read shows it.
     known.note(page);
     const { newest: after } = known;
     const found = page.position;
@@ -125,7 +129,7 @@ export class LogVerifier {
     for (;;) {
       const now = monotonicNow(clock);
       if (now >= nextAt) {
-        // Processes that started together do not read together.
+        // The interval is random, so that processes that started together do not read at the same time.
         nextAt = now + periodMs * (0.75 + 0.5 * Math.random());
       }
       await delay(clock, Math.min(SILENT_MS, nextAt - now), signal);
@@ -134,7 +138,7 @@ export class LogVerifier {
     }
   }
 
-  /** `onlySilent`: reads only channels whose logs may start without a message, and have not started. */
+  /** With `onlySilent`, reads only histories that may start without a message and do not exist yet. */
   async #look(onlySilent: boolean): Promise<void> {
     const { history, clock, graceMs, logs } = this.#options;
     const { signal } = this.#stopping;
@@ -154,7 +158,7 @@ export class LogVerifier {
     if (signal.aborted) return;
     for (const { watched, found } of suspects) {
       if (!isMissing(watched.log, found)) continue;
-      log("%s has events that never came", printable(watched.channel));
+      log("the history of %s has events that did not arrive", printable(watched.channel));
       watched.missed();
     }
   }
@@ -166,30 +170,30 @@ export class LogVerifier {
       const { newest: before } = known;
       const found = await history.tail(channel, history.now());
       if (before?.epoch === found.position.epoch && found.position.offset < before.offset) {
-        log("%s has lost its newest events, it seems", printable(channel));
+        log("the history of %s seems to have lost its newest events", printable(channel));
         void this.verify(watched, { to: null });
         return null;
       }
       if (isMissing(known, found.position)) return { watched, found: found.position };
-      // The end may be in the hash alone.
+      // The channel may have ended without an event.
       if (found.ending !== null && known.tail?.ending === null) watched.missed();
       known.note(found);
       return null;
     } catch (error) {
-      log("cannot look at %s: %s", printable(channel), sanitize(error).message);
+      log("cannot check the history of %s: %s", printable(channel), sanitize(error).message);
       return null;
     }
   }
 }
 
-/** Whether the last event that was heard is older than the found one, or is another event at the same offset. */
+/** Whether the last event that arrived is older than the found one, or is a different event at the same offset. */
 function isMissing({ reached }: LogHead, found: Position): boolean {
   if (reached === null) return false;
   const isReplaced = reached.offset === found.offset && haveOtherStamps(reached.stamp, found.stamp);
   return reached.epoch !== found.epoch || reached.offset < found.offset || isReplaced;
 }
 
-/** A failover concerns many channels at once, and each of them waits for the same signal. */
+/** Allows many listeners on the signal, because many channels can wait at the same time after a failover. */
 function stoppableByMany(): AbortController {
   const controller = new AbortController();
   setMaxListeners(0, controller.signal);

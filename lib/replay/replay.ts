@@ -12,35 +12,37 @@ import { createGap, type GapReason } from "../events/gap.js";
 import { findStarts, hasAll, takePlace, type FoundStart, type StartSource } from "./start-position.js";
 import type { SessionCursor } from "./session-cursor.js";
 
-/** What a session tells its client when it begins. */
+/** The start of a stream: whether the client resumed, and the gaps that it gets. */
 export interface Beginning {
-  /** The client said where it was, and gets everything since. */
+  /** Whether the client sent its position and gets all events after it. */
   readonly recovered: boolean;
-  /** The gaps, then `BROKEN` for each channel whose end is behind its gap. */
+  /** The gaps, and then `BROKEN` for each broken channel that ended within its gap. */
   readonly gaps: readonly InboundEvent[];
 }
 
-/** How long a server that was replaced may still answer. A node of a cluster learns of it with the next message of another. */
+/**
+ * How long a replaced master may still answer. A cluster node detects that it was replaced when the next message of another
+ * node arrives.
+ */
 export const CONFIRM_MS = 1_000;
 
 const NONE: ReadonlyMap<string, ChannelReplay> = new Map();
 
 /**
- * The channels of one session that have a history: each event once, in order and without a hole, or a gap that is
- * told. Live events are compared with how far the session has come; whatever is missing is read from the log,
- * before anything newer is sent.
+ * The channels of one session that have a history. The client gets each event once and in order. If events are lost, it gets
+ * a gap. `Replay` compares each live event with the position of the session. Missing events are read from the history before
+ * newer events are sent.
  *
- * Nothing has to be kept for that. An event that comes while the session is behind is in the log, and is read there
- * in its turn (`CatchUp`).
+ * Live events that arrive while the session is behind may be dropped. `CatchUp` reads them from the history later.
  */
 export class Replay implements Tracks {
   readonly #context: ReplayContext;
   readonly #owner: ReplayOwner;
   readonly #cursor: SessionCursor;
-  /** Sessions without a history are many, and need no map. */
+  /** Many sessions have no channel with a history. They share one empty map. */
   #tracks: ReadonlyMap<string, ChannelReplay> = NONE;
   #output!: ReplayOutput;
-  /** There once a channel has a track. */
+  /** Created when the first channel gets a track. */
   #catchUp: CatchUp | null = null;
   #pausing: AbortController | null = null;
   #stopped = false;
@@ -51,12 +53,12 @@ export class Replay implements Tracks {
     this.#cursor = cursor;
   }
 
-  /** Where events go. Called once, before anything else. */
+  /** Sets the output of events. Called once, before all other methods. */
   writeTo(output: ReplayOutput): void {
     this.#output = output;
   }
 
-  /** What waits for events before it. */
+  /** Bytes of live events that wait for earlier events. */
   get waitingBytes(): number {
     let bytes = 0;
     for (const track of this.#tracks.values()) bytes += track.waitingBytes;
@@ -73,15 +75,15 @@ export class Replay implements Tracks {
   }
 
   /**
-   * Whether events of any other channel are missing. A channel that is being added does not count: it begins with new
-   * events.
+   * Whether the client is missing events of any other channel. A channel that is being added does not count, because it
+   * starts with new events.
    */
   isBehindBeside(channel: string): boolean {
     const own = this.#tracks.get(channel);
     return this.nextBehind(own && new Set([own])) !== undefined;
   }
 
-  /** How the session's channels have ended, when all `channels` of it have; `null` otherwise. */
+  /** How the channels of the session have ended. `null` if any of them has not ended. */
   endingOf(channels: ReadonlySet<string>): Ending | null {
     let ending: Ending | null = channels.size === 0 ? null : "completed";
     for (const channel of channels) {
@@ -92,7 +94,10 @@ export class Replay implements Tracks {
     return ending;
   }
 
-  /** Before the channels are subscribed: events may come from then on. Answers the tracks of those with a history. */
+  /**
+   * Creates a track for each channel with a history, and returns the tracks. Called before the channels are subscribed,
+   * because events can arrive directly after that.
+   */
   expect(channels: readonly string[]): readonly ChannelReplay[] {
     const tracks = channels
       .filter((channel) => this.#context.history.keeps(channel))
@@ -111,14 +116,14 @@ export class Replay implements Tracks {
   }
 
   /**
-   * The channels are subscribed: finds where the session begins in each. Rejects with `COMPLETED` when the client
-   * has had all there will ever be, or with a fault of Redis.
+   * Finds the start position of the session in each channel, after the channels are subscribed. Rejects with `COMPLETED` if
+   * all channels have ended and the client has all their events. Also rejects with a Redis error.
    */
   async begin(channels: readonly string[], lastEventId: string | undefined): Promise<Beginning> {
     const wish = parseWish(lastEventId, channels);
     const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
     const starts = await findStarts(tracks, wish, this.#source);
-    // What has come since the subscription says where a stream begins that begins now.
+    // Events that arrived since the subscription decide the start position of a stream of new events.
     this.#owner.flushTurn();
     if (starts.length === channels.length && starts.every(hasAll)) {
       throw new RedisSseError("COMPLETED", "this stream has ended");
@@ -132,7 +137,7 @@ export class Replay implements Tracks {
       else told.push(start.track.channel);
     }
     for (const [reason, names] of gaps) this.#context.onGap(reason, names);
-    // The last event of a channel that was broken off is behind the gap, and is told all the same.
+    // A broken channel may have ended within its gap. The client still gets its last event, `BROKEN`.
     const broken = starts.filter(({ gap, track }) => gap !== null && track.ended === "broken");
     return {
       recovered: wish !== "now" && gaps.size === 0 && tracks.length > 0,
@@ -144,21 +149,21 @@ export class Replay implements Tracks {
   }
 
   /**
-   * One more channel is subscribed, of a session that is open: it begins with what comes now. Does nothing for one
-   * that was taken away meanwhile, also when it was added anew since.
+   * Starts the track of a channel that was added to an open session. The track starts with new events. Does nothing if the
+   * channel was removed during the call, even if it was then added again.
    */
   async join(track: ChannelReplay): Promise<void> {
     if (!this.isCurrent(track)) return;
     const [start] = await findStarts([track], "now", this.#source);
     this.#owner.flushTurn();
     if (start === undefined || !this.isCurrent(track)) return;
-    // A gap carries its place: if the client is slow, the gap waits, and the place must wait with it.
+    // The gap carries the start position. If the client is slow, the gap is buffered, and the position waits with it.
     if (start.gap !== null) this.#catchUp!.tellGap(track.channel, start.gap, start.position);
     this.#place(start, true, start.gap !== null);
     if (track.behind) this.#tellBehind();
   }
 
-  /** Whether a live event goes to the client now: it has not had it, and has all before it. */
+  /** Whether a live event can go to the client now. The client must have all earlier events, and not this one. */
   admit(event: InboundEvent): boolean {
     const track = this.#tracks.get(event.channel);
     if (track === undefined) return true;
@@ -167,18 +172,18 @@ export class Replay implements Tracks {
     if (!track.behind) {
       const verdict = track.judge(event);
       if (verdict === "pass") track.advance(event);
-      // Of a channel that has ended nothing is missing.
+      // After the end of a channel, no events are missing.
       if (verdict !== "hole" || track.ended !== null) return verdict === "pass";
       this.#fallBehind(track);
     }
-    // A quarter of what may wait is for live events that wait for those before them.
+    // A quarter of the buffer limit is for live events that wait for earlier events.
     const maxHeldBytes = this.#context.settings.maxBufferedBytes / 4;
     track.hold(event, maxHeldBytes - (this.waitingBytes - track.waitingBytes));
     this.#output.held();
     return false;
   }
 
-  /** Whether a whole batch goes to the client now. False also where its events have to be judged one by one. */
+  /** Whether a whole batch can go to the client now. False also if its events must be judged one by one. */
   admitAll(batch: EventBatch): boolean {
     if (this.#tracks === NONE) return true;
     const track = this.#tracks.get(batch.channel);
@@ -194,14 +199,17 @@ export class Replay implements Tracks {
     return true;
   }
 
-  /** The connection was lost and is back: whatever was missed is in the log, but for what never was in one. */
+  /**
+   * The connection was lost for some time. Missed events are read from the history. If some of them are in no history, the
+   * client gets a gap.
+   */
   interrupted(interruptions: readonly Interruption[]): void {
     const gone: string[] = [];
     for (const { channel, unlogged } of interruptions) {
       const track = this.#tracks.get(channel);
       if (track === undefined || unlogged) gone.push(channel);
       if (track === undefined) continue;
-      // A channel that has ended may have been begun anew meanwhile.
+      // An ended channel may have started again during the interruption.
       if (track.ended !== null) track.behind = true;
       else this.#fallBehind(track);
     }
@@ -212,12 +220,15 @@ export class Replay implements Tracks {
     this.run();
   }
 
-  /** Reads what is missing, or goes on with it: the client takes events again, or the log may be read again. */
+  /** Starts or continues to read missing events. Called when the client reads again, or a failed read can be retried. */
   run(): void {
     this.#catchUp?.run();
   }
 
-  /** Renews the time in the places of channels without a log: a client whose id has too old a time gets a gap. */
+  /**
+   * Renews the time in positions of channels whose history does not exist yet. A client that reconnects with too old a time
+   * gets a gap.
+   */
   renewPlaces(): void {
     for (const track of this.#tracks.values()) {
       const { tail } = this.#owner.log(track.channel);
@@ -227,12 +238,12 @@ export class Replay implements Tracks {
     }
   }
 
-  /** Gives up what is in a log as well, and is read there in its turn. */
+  /** Drops waiting events that are in the history. They are read from there later. */
   relieve(): void {
     for (const track of this.#tracks.values()) track.forgetLogged();
   }
 
-  /** The session closes: what waits is not needed any more. */
+  /** Called when the session closes. Drops all waiting events. */
   stop(): void {
     this.#tracks = NONE;
     this.#stopped = true;
@@ -251,7 +262,7 @@ export class Replay implements Tracks {
     return this.#tracks.get(track.channel) === track;
   }
 
-  /** As `Tracks.pause()`. */
+  /** See `Tracks.pause()`. */
   async pause(): Promise<void> {
     if (this.#stopped) return;
     if (this.#pausing === null) {

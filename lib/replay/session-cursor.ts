@@ -7,41 +7,41 @@ import type { InboundEvent } from "../events/inbound-event.js";
 interface Place {
   readonly tag: number;
   position: Position;
-  /** Where its part of the id begins and ends. */
+  /** Where its part of the id starts and ends. */
   start: number;
   end: number;
 }
 
-/** How far one stream's client has come, by what was written to it: the `id` that goes with each event. */
+/** The position of one client in each channel, after the events that were written to it. Encodes the `id` of each event. */
 export class SessionCursor implements FrameEncoder {
   #places: Map<string, Place> | null = null;
-  /** The parts of the id; an event changes a few bytes of them. `null`: to be made anew. */
+  /** The encoded parts of the id. An event changes only a few bytes of them. `null` if they must be encoded again. */
   #entries: Buffer | null = null;
-  /** The channel of the only place there is. */
+  /** The channel, if the cursor has only one. */
   #only: string | null = null;
   #isTold = true;
   /** The last event of the stream was encoded. */
   #isOver = false;
 
-  /** `undefined` while there is no channel with a history. */
+  /** The current id; `undefined` while no channel has a history. */
   get id(): string | undefined {
     if (this.#places === null) return undefined;
     this.#entries ??= joinPlaces(this.#places.values());
     return encodeEntries(this.#entries);
   }
 
-  /** Whether the client has an id that says how far it has come: not when it was only passed over events. */
+  /** Whether the client has its current id. False, for example, after it skipped events. */
   get isTold(): boolean {
     return this.#isTold;
   }
 
-  /** Returns the id for a frame that will be sent. From then on the client counts as knowing it. */
+  /** Returns the id for a frame that will be sent. After this call, the client counts as having the id. */
   takeId(): string | undefined {
     this.#isTold = true;
     return this.#isOver ? COMPLETED_ID : this.id;
   }
 
-  /** Sets the place where the client begins in a channel. */
+  /** Sets the start position of the client in a channel. */
   set(channel: string, position: Position): void {
     this.#isTold = false;
     this.#places ??= new Map();
@@ -51,7 +51,7 @@ export class SessionCursor implements FrameEncoder {
     this.#countPlaces();
   }
 
-  /** The same place as of a later time: told with the next event, and not alone. */
+  /** Renews the time of a position. The client gets the id with the next event, and not in a separate block. */
   renew(channel: string, position: Position): void {
     const place = this.#places?.get(channel);
     if (place !== undefined) this.#move(place, position);
@@ -66,7 +66,7 @@ export class SessionCursor implements FrameEncoder {
     this.#countPlaces();
   }
 
-  /** The client is passed over an event that is not for it. */
+  /** Moves the position of the client past an event that it does not get. */
   skip({ channel, position }: Pick<InboundEvent, "channel" | "position">): void {
     const place = position && this.#places?.get(channel);
     if (!place) return;
@@ -74,14 +74,14 @@ export class SessionCursor implements FrameEncoder {
     this.#isTold = false;
   }
 
-  /** The id alone, for a client that was passed over events. */
+  /** Encodes the id alone, for a client that skipped events. */
   tell(): string {
     return addId(NOTHING, this.takeId()!);
   }
 
   /**
-   * Encodes an event for this client, and moves the client's place to it. An event without a place carries the id if
-   * the client does not know it yet. A gap can be the place where the client begins in a channel that was added.
+   * Encodes an event for this client, and moves its position to the event. An event without a position carries the id if the
+   * client does not have it yet. A gap can set the start position in an added channel.
    */
   frameOf(event: InboundEvent): string {
     const { channel, position, frame } = event;
@@ -103,11 +103,11 @@ export class SessionCursor implements FrameEncoder {
     return frame === NOTHING ? frame : addId(frame, this.takeId()!);
   }
 
-  /** The events as they go to this client. */
+  /** Encodes a batch for this client. */
   blockOf(batch: EventBatch): EncodedFrames {
     if ((batch.isPlain && this.#isTold) || this.#places === null) return batch.block;
     if (this.#only === batch.channel && batch.run !== null) {
-      // What a stream of one channel says depends on nothing else, and is shared by all of them.
+      // The ids of streams with only this channel are equal, so these streams share the encoded batch.
       const block = batch.withIds(this);
       const place = this.#places.get(batch.channel)!;
       if (place.position !== batch.run.last) this.#move(place, batch.run.last);

@@ -4,25 +4,25 @@ import { confirmStart, decideStart, isLost, limitStart, type Start } from "./gap
 import type { HistoryPort, LogState, Tail } from "./history-port.js";
 import type { ChannelLog } from "./log-head.js";
 
-/** What is asked where the logs stand. */
+/** The parts that `findStarts()` uses to find the state of each history. */
 export interface StartSource {
   readonly port: HistoryPort;
   readonly log: (channel: string) => ChannelLog;
-  /** The most that a stream is sent from the logs of all its channels when it begins. */
+  /** The most events that a stream gets at its start from the histories of all its channels. */
   readonly maxReplayEvents: number;
-  /** As `Tracks.pause()`. */
+  /** See `Tracks.pause()`. */
   readonly pause: () => Promise<void>;
 }
 
-/** Where a stream starts in one channel, by what its log was seen to hold. */
+/** Where a stream starts in one channel, and the state of the history that was found. */
 export interface FoundStart extends Start {
   readonly track: ChannelReplay;
   readonly tail: Tail;
 }
 
 /**
- * Finds where a stream begins in each of its channels, once they are subscribed. Reads no events, because a client
- * may leave before it takes the first one. Rejects with a fault of Redis.
+ * Finds the start position of a stream in each of its channels, after they are subscribed. Reads no events, because the
+ * client may leave before it reads the first one. Rejects with a Redis error.
  */
 export async function findStarts(
   tracks: readonly ChannelReplay[],
@@ -46,7 +46,7 @@ export async function findStarts(
   });
 }
 
-/** The known state of a log, and the state that was read just now; `null` if no read was needed. */
+/** What is known about a history. `state` was read just now, and is `null` if no read was needed. */
 interface KnownLog {
   readonly tail: Tail;
   readonly state: LogState | null;
@@ -58,8 +58,8 @@ interface WishedStart extends KnownLog {
 }
 
 /**
- * The state of a log. Reads it again if the known state may be outdated: a cursor may be ahead of it, and a channel
- * that has ended may have a new log (a task that is queued again).
+ * Returns the state of a history. Reads it if the known state may be outdated: the position of the client may be ahead of
+ * it, or an ended channel may have a new history, because its task was queued again.
  */
 async function lookAt(channel: string, wish: Wish, { port, log, pause }: StartSource): Promise<KnownLog> {
   const known = log(channel).tail;
@@ -75,7 +75,7 @@ async function lookAt(channel: string, wish: Wish, { port, log, pause }: StartSo
   return { tail: log(channel).tail ?? state, state };
 }
 
-/** Looks whether the log still has what the start promises. */
+/** Checks whether the history still has all events after the start position. */
 async function verify(
   { track, tail, state, start }: WishedStart,
   wish: Wish,
@@ -92,15 +92,15 @@ async function verify(
   return { track, tail, ...confirmStart(start, top, found, firstHeard, wish === EARLIEST) };
 }
 
-/** The track begins where that was found. `isNow`: the client has asked for nothing that was before. */
+/** Sets the start position of a track. `isNow` is true if the client asked only for new events. */
 export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boolean): void {
   const { firstHeard } = track;
   const isEarlier =
     firstHeard !== null && firstHeard.epoch === position.epoch && firstHeard.offset <= position.offset;
-  // What has come since the subscription belongs to a stream that begins now.
+  // A stream of new events includes the events that arrived since the subscription.
   const own = isNow && gap === null && position.offset === tail.position.offset && tail.ending === null;
   track.position = own && isEarlier ? placeBefore(firstHeard) : position;
-  // There was no log, and the first event has come since.
+  // The history did not exist, and its first event has arrived since then.
   if (position.epoch === "" && firstHeard?.offset === 1) {
     track.position = { epoch: firstHeard.epoch, offset: 0 };
   }
@@ -108,12 +108,12 @@ export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boo
   track.replaying = true;
 }
 
-/** Whether the client has all of a channel that is complete. */
+/** Whether the channel has ended, and the client has all its events. */
 export function hasAll({ tail, position, resumed }: FoundStart): boolean {
   return tail.ending !== null && resumed && position.offset === tail.position.offset;
 }
 
-/** Whether the log has lost the event at the client's place. */
+/** Whether the history has lost the event at the position of the client. */
 function hasLost({ position }: Tail, wish: Wish, channel: string): boolean {
   if (typeof wish === "string") return false;
   const entry = wish.find(channel, position.epoch);

@@ -79,7 +79,7 @@ export class PubSubSession {
   #activeAt: number;
   /** The time of the last tick at which the client had its current id. */
   #toldAt: number;
-  /** When the positions in channels with an empty history were last renewed. */
+  /** When the positions in channels whose history does not exist yet were last renewed. */
   #renewedAt: number;
   #snapshot: SessionSnapshot = initialSnapshot;
   #fault: RedisSseError | null = null;

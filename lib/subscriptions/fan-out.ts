@@ -5,7 +5,7 @@ import { EventBatch } from "../events/event-batch.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { Interruption } from "../replay/log-head.js";
 
-/** Who receives the events of a channel: a session, or a part of the service itself. */
+/** A subscriber of channels: a session, or a part of the service itself. */
 export interface HubMember {
   deliver(batch: EventBatch): void;
   /** More than one batch may follow. The member should write all of them together when `uncork()` is called. */
