@@ -93,8 +93,9 @@ export class NotificationService {
   /**
    * Stores a notification, and publishes it as JSON on `notifications:{userId}`. Resolves to its id.
    *
-   * Rejects with `INVALID_NOTIFICATION`, `EVENT_TOO_LARGE`, `UNSERIALIZABLE` for `data`, or a Redis error if it could not be stored.
-   * If the notification is stored but cannot be published, the promise resolves, and the `logger` gets a warning.
+   * Rejects with `INVALID_NOTIFICATION`, `EVENT_TOO_LARGE`, `UNSERIALIZABLE` for `data`, or a Redis error if it could
+   * not be stored. If the notification is stored but cannot be published, the promise resolves, and the `logger` gets a
+   * warning.
    */
   async create(input: NewNotification): Promise<string> {
     const notification = this.#read(input);
@@ -129,8 +130,8 @@ export class NotificationService {
   /**
    * Lists the stored notifications of a user, newest first.
    *
-   * It leaves out entries that another program damaged, and counts them in `statistics`. Rejects with `INVALID_NOTIFICATION` for the
-   * user id, `ConfigError` for the options, or a Redis error.
+   * It leaves out entries that another program damaged, and counts them in `statistics`. Rejects with
+   * `INVALID_NOTIFICATION` for the user id, `ConfigError` for the options, or a Redis error.
    */
   async list(userId: string, options: ListNotificationsOptions = {}): Promise<readonly Notification[]> {
     assertUserId(userId);

@@ -3,7 +3,8 @@ import { assertOptions, optionError, readWholeNumber } from "../validate.js";
 /** How long a failed task waits before its next attempt. */
 export interface Backoff {
   /**
-   * `"fixed"`: each wait is `delayMs`. `"exponential"`: the first wait is `delayMs`, and each further wait is twice as long.
+   * `"fixed"`: each wait is `delayMs`. `"exponential"`: the first wait is `delayMs`, and each further wait is twice as
+   * long.
    *
    * @defaultValue "exponential"
    */

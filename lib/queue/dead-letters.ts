@@ -21,7 +21,10 @@ export class DeadLetters {
     this.#store = store;
   }
 
-  /** Lists the dead letters with their errors. The dead letter that expires next comes first. Rejects like `QueueService.list()`. */
+  /**
+   * Lists the dead letters with their errors. The dead letter that expires next comes first. Rejects like
+   * `QueueService.list()`.
+   */
   list(options: ListOptions = {}): Promise<TaskPage<DeadLetter>> {
     return listPage(this.#store, "failed", options);
   }
@@ -29,9 +32,9 @@ export class DeadLetters {
   /**
    * Enqueues dead letters again, as new tasks. Resolves to their number.
    *
-   * Their channels get a new history. If another task now has the deduplication key of a dead letter, the dead letter stays where
-   * it is. Rejects with `INVALID_TASK` for an invalid id, `PAYLOAD_RELEASED` if the payload of a finished task was deleted,
-   * `ConfigError`, or a Redis error.
+   * Their channels get a new history. If another task now has the deduplication key of a dead letter, the dead letter
+   * stays where it is. Rejects with `INVALID_TASK` for an invalid id, `PAYLOAD_RELEASED` if the payload of a finished
+   * task was deleted, `ConfigError`, or a Redis error.
    */
   async requeue(ids: string | readonly string[]): Promise<number> {
     return this.#each(readIds(ids), requeueTasks);

@@ -24,7 +24,9 @@ interface Waiting {
 const MAX_TASKS = 100;
 const MAX_LENGTH = 1024 * 1024;
 
-/** Enqueues tasks. The tasks of one event-loop turn share a call of the script. Each task succeeds or fails by itself. */
+/**
+ * Enqueues tasks. The tasks of one event-loop turn share a call of the script. Each task succeeds or fails by itself.
+ */
 export class EnqueueBatcher {
   readonly #store: QueueStore;
   readonly #caller = randomBytes(6).toString("base64url");
@@ -48,12 +50,16 @@ export class EnqueueBatcher {
     });
   }
 
-  /** Enqueues all of the tasks or none of them. If a task with one of the ids exists, it resolves to that id (`taken`). */
+  /**
+   * Enqueues all of the tasks or none of them. If a task with one of the ids exists, it resolves to that id (`taken`).
+   */
   async addAll(tasks: readonly NewTask[]): Promise<readonly EnqueueAnswer[] | { readonly taken: string }> {
     return this.#store.run(enqueueTasks, this.#arguments("1", tasks));
   }
 
-  /** Advances a schedule to its `next` time and enqueues its task. Resolves to `null` if another process has done so. */
+  /**
+   * Advances a schedule to its `next` time and enqueues its task. Resolves to `null` if another process has done so.
+   */
   fire(
     { name, due, content }: DueSchedule,
     next: number | null,

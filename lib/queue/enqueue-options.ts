@@ -17,10 +17,14 @@ export interface EnqueueOptions {
    * @defaultValue 0
    */
   readonly delayMs?: number | undefined;
-  /** When the task is due: a date, or milliseconds since 1970. A past time is due at once. You cannot combine it with `delayMs`. */
+  /**
+   * When the task is due: a date, or milliseconds since 1970. A past time is due at once. You cannot combine it with
+   * `delayMs`.
+   */
   readonly runAt?: Date | number | undefined;
   /**
-   * Priority, from -100 to 100. Higher priorities start first. Tasks of equal priority start in the order of `enqueue()`.
+   * Priority, from -100 to 100. Higher priorities start first. Tasks of equal priority start in the order of
+   * `enqueue()`.
    *
    * @defaultValue 0
    */
@@ -52,8 +56,8 @@ export interface EnqueueOptions {
   /**
    * A key that allows one task at a time. While a task with this key is unfinished, `enqueue()` resolves to that task.
    *
-   * With `windowMs`, the key counts for that time after the task was enqueued, also if the task has finished. A key has 1 to
-   * 256 characters in one line. Each queue has its own keys.
+   * With `windowMs`, the key counts for that time after the task was enqueued, also if the task has finished. A key has
+   * 1 to 256 characters in one line. Each queue has its own keys.
    */
   readonly deduplicate?:
     | string
@@ -105,7 +109,8 @@ const KNOWN: ReadonlySet<string> = new Set<keyof EnqueueOptions>([
 /**
  * Checks the options of `enqueue()`.
  *
- * An invalid id or key throws `INVALID_TASK`, because it often comes from a request. Any other invalid option throws `ConfigError`.
+ * An invalid id or key throws `INVALID_TASK`, because it often comes from a request. Any other invalid option throws
+ * `ConfigError`.
  */
 export function readEnqueueOptions(options: EnqueueOptions, resultTtlMs: number): EnqueueSettings {
   assertOptions("the task's options", options, KNOWN);

@@ -13,7 +13,8 @@ export interface ResultOptions {
    */
   readonly ttlMs?: number;
   /**
-   * Maximum number of tasks that are kept for each of the states succeeded, failed and cancelled. The oldest are deleted first.
+   * Maximum number of tasks that are kept for each of the states succeeded, failed and cancelled. The oldest are
+   * deleted first.
    *
    * @defaultValue 100_000
    */
@@ -29,8 +30,8 @@ export interface ResultOptions {
   /**
    * Largest payload that is kept after its task succeeded or was cancelled, in bytes.
    *
-   * A larger payload is deleted when the task ends. The task stays readable, and its `payload` is `null`. Failed tasks keep
-   * their payloads.
+   * A larger payload is deleted when the task ends. The task stays readable, and its `payload` is `null`. Failed tasks
+   * keep their payloads.
    *
    * @defaultValue 16_384 (16 KiB)
    */
@@ -42,8 +43,8 @@ export type ResultSettings = Required<ResultOptions>;
 /**
  * Options of a queue.
  *
- * `attempts`, `backoff`, `timeoutMs` and `resultTtlMs` are stored with a task, with the values of the process that enqueues it.
- * If that process sets none, the worker's values apply.
+ * `attempts`, `backoff`, `timeoutMs` and `resultTtlMs` are stored with a task, with the values of the process that
+ * enqueues it. If that process sets none, the worker's values apply.
  */
 export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
   /**
@@ -79,8 +80,8 @@ export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
   /**
    * Limits how many tasks all workers of the queue together start in an interval.
    *
-   * It is a token bucket of `max` tokens that fills evenly over `intervalMs`. After a pause, `max` tasks can start at once.
-   * After that, one task starts every `intervalMs / max`.
+   * It is a token bucket of `max` tokens that fills evenly over `intervalMs`. After a pause, `max` tasks can start at
+   * once. After that, one task starts every `intervalMs / max`.
    *
    * @defaultValue no limit
    */
@@ -93,13 +94,14 @@ export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
   /**
    * How long a task goes back to the queue if a worker has no handler for its kind, in milliseconds.
    *
-   * This happens in a rolling deploy, and it uses up no attempt. After this time the task fails. With 0 it fails at once.
+   * This happens in a rolling deploy, and it uses up no attempt. After this time the task fails. With 0 it fails at
+   * once.
    *
    * @defaultValue 3_600_000 (one hour)
    */
   readonly unknownKindMs?: number;
   /**
-   * Minimum time between two progress events of a task, in milliseconds. The event carries the newest report.
+   * Minimum time between two progress events of a task, in milliseconds. An event contains the newest report.
    *
    * @defaultValue 100
    */

@@ -92,11 +92,11 @@ const log = createLog("queue");
 /**
  * A queue of tasks that workers run at least once.
  *
- * Taking a task and recording its lease is one step in Redis. If a worker crashes, its leases expire. Then another worker starts
- * its tasks again. Redis accepts reports only from the newest attempt of a task.
+ * Taking a task and recording its lease is one step in Redis. If a worker crashes, its leases expire. Then another
+ * worker starts its tasks again. Redis accepts reports only from the newest attempt of a task.
  *
- * `Tasks` maps each kind to the payload that its handler gets. `Inputs` maps each kind to the payload that `enqueue()` accepts.
- * A schema can convert the input to the payload.
+ * `Tasks` maps each kind to the payload that its handler gets. `Inputs` maps each kind to the payload that `enqueue()`
+ * accepts. A schema can convert the input to the payload.
  */
 export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskMap = Tasks> {
   /** The name of the queue. */
@@ -193,7 +193,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     return all as unknown as TaskOf<Tasks>[];
   }
 
-  /** Reads a task of this queue. Resolves to `null` if the queue has no task with this id. Rejects with `INVALID_TASK` or a Redis error. */
+  /**
+   * Reads a task of this queue. Resolves to `null` if the queue has no task with this id. Rejects with `INVALID_TASK`
+   * or a Redis error.
+   */
   async get(id: string): Promise<TaskOf<Tasks> | null> {
     return (await this.#get(id)) as TaskOf<Tasks> | null;
   }
@@ -201,9 +204,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   /**
    * Cancels a queued, delayed or running task, in any process.
    *
-   * The signal of a running handler aborts, and Redis refuses its further reports. Clients that watch the task get the message, of
-   * at most 1,000 characters. Resolves to `true` if the task is cancelled, and to `false` if it has ended in another way or does
-   * not exist. Rejects with `INVALID_TASK` or a Redis error.
+   * The signal of a running handler aborts, and Redis refuses its further reports. Clients that watch the task get the
+   * message, of at most 1,000 characters. Resolves to `true` if the task is cancelled, and to `false` if it has ended
+   * in another way or does not exist. Rejects with `INVALID_TASK` or a Redis error.
    */
   async cancel(id: string, message = "cancelled"): Promise<boolean> {
     assertTaskId(id);
@@ -220,8 +223,8 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   /**
    * Publishes progress on `task_progress:{taskId}`, for code outside a `Worker`.
    *
-   * Resolves to `false` if the task has ended or belongs to another queue. If no task has the id, the progress is published too.
-   * Rejects with `INVALID_TASK` or a Redis error.
+   * Resolves to `false` if the task has ended or belongs to another queue. If no task has the id, the progress is
+   * published too. Rejects with `INVALID_TASK` or a Redis error.
    */
   async publishProgress(taskId: string, report: ProgressReport): Promise<boolean> {
     assertTaskId(taskId);
@@ -255,7 +258,8 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   /**
    * Deletes a task that is not running, or an unreadable task. Resolves to whether it existed.
    *
-   * Rejects with `TASK_RUNNING` if a worker runs the task: cancel it first. Also rejects with `INVALID_TASK` or a Redis error.
+   * Rejects with `TASK_RUNNING` if a worker runs the task: cancel it first. Also rejects with `INVALID_TASK` or a Redis
+   * error.
    */
   async remove(id: string): Promise<boolean> {
     assertListedId(id);
@@ -264,7 +268,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     throw new RedisSseError("TASK_RUNNING", `Task "${id}" is running. Cancel it, then remove it.`);
   }
 
-  /** Deletes finished tasks, the oldest first. Resolves to their number. Rejects with `ConfigError` or a Redis error. */
+  /**
+   * Deletes finished tasks, the oldest first. Resolves to their number. Rejects with `ConfigError` or a Redis error.
+   */
   async clean(options: CleanOptions): Promise<number> {
     const { state, olderThanMs, limit } = readCleanOptions(options);
     let removed = 0;
@@ -280,8 +286,8 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   /**
    * Deletes the queue with all its tasks, schedules and counters. Workers start no tasks during the call.
    *
-   * If workers run tasks, it rejects with `TASK_RUNNING`, unless you pass `force`. With `force`, the signals of running handlers
-   * abort. Also rejects with `ConfigError` or a Redis error.
+   * If workers run tasks, it rejects with `TASK_RUNNING`, unless you pass `force`. With `force`, the signals of running
+   * handlers abort. Also rejects with `ConfigError` or a Redis error.
    */
   async obliterate(options: { readonly force?: boolean } = {}): Promise<void> {
     assertOptions("obliterate()", options, new Set(["force"]));
@@ -316,8 +322,8 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   /**
    * Sets a schedule, which enqueues a task at the times of a cron expression, or every `everyMs` milliseconds.
    *
-   * It enqueues one task for each due time. For this, a worker of the queue must run, in any process. A schedule with the same
-   * name is replaced. Rejects like `enqueue()`, and with `ConfigError` for an invalid name, time or option.
+   * It enqueues one task for each due time. For this, a worker of the queue must run, in any process. A schedule with
+   * the same name is replaced. Rejects like `enqueue()`, and with `ConfigError` for an invalid name, time or option.
    */
   async schedule<Kind extends KindOf<Inputs>>(
     name: string,
@@ -374,7 +380,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     return { name: this.name, workers: this.#workers.size, running, ...this.#counter.counts };
   }
 
-  /** Stops the workers of this queue in this process. Tasks that still run after the grace period go back to the queue. */
+  /**
+   * Stops the workers of this queue in this process. Tasks that still run after the grace period go back to the queue.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(Array.from(this.#workers, (worker) => worker.stop()));
@@ -431,7 +439,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     };
   }
 
-  /** Publishes a report about a task that does not exist. No state is stored, so the event contains only this report. */
+  /**
+   * Publishes a report about a task that does not exist. No state is stored, so the event contains only this report.
+   */
   async #publishUnknown(taskId: string, { progress, message }: ReportedProgress): Promise<void> {
     const event: TaskProgress = {
       taskId,

@@ -8,7 +8,7 @@ export interface QueueStoreOptions {
   readonly name: string;
   readonly keyPrefix: string;
   readonly commands: () => RedisClient;
-  /** Makes the epoch of a new log. */
+  /** Makes the epoch of a new history. */
   readonly newEpoch: () => string;
   /** Maximum number of events that are kept of a task. `null` if none are kept. */
   readonly keepEvents: number | null;
@@ -19,8 +19,8 @@ export interface QueueStoreOptions {
 /**
  * Runs the scripts of one queue.
  *
- * All queues and the logs of their tasks' channels share one slot of a cluster. So a change of a task and the event about it are
- * one atomic step.
+ * All queues and the history of their tasks' channels share one slot of a cluster. So a change of a task and the event
+ * about it are one atomic step.
  */
 export class QueueStore {
   /** The name of the queue. */

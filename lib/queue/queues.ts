@@ -12,12 +12,14 @@ import { assertTaskId, parseTask, type Task } from "./task.js";
 export interface TaskSnapshot {
   /** The task with its current state. */
   readonly task: Task;
-  /** Number of events that its channel had at that moment, as in `TaskProgress.seq`. 0 for a channel without history. */
+  /**
+   * Number of events that its channel had at that moment, as in `TaskProgress.seq`. 0 for a channel without history.
+   */
   readonly seq: number;
   /**
    * Number of the `started` event of its last attempt. Output before this event belongs to earlier attempts.
    *
-   * It is 0 if the channel had no log when the attempt began.
+   * It is 0 if the history of the channel did not exist when the attempt started.
    */
   readonly began: number;
 }
@@ -43,7 +45,10 @@ export class Queues {
     });
   }
 
-  /** Returns the queue with this name, always the same object. Throws `ConfigError` if the queue exists with other options. */
+  /**
+   * Returns the queue with this name, always the same object. Throws `ConfigError` if the queue exists with other
+   * options.
+   */
   get(name: string, given?: QueueOptions<never>): QueueService {
     const known = this.#queues.get(name);
     if (known !== undefined && given === undefined) return known.queue;
@@ -66,7 +71,10 @@ export class Queues {
     return reply === null ? null : toSnapshot(id, reply);
   }
 
-  /** Writes the log of a task's channel if it does not exist. Resolves to whether it was written. Rejects with a Redis error. */
+  /**
+   * Writes the history of a task's channel if it does not exist. Resolves to whether it was written. Rejects with a
+   * Redis error.
+   */
   watch(id: string): Promise<boolean> {
     return this.#store.run(watchTask, [id]);
   }
@@ -75,7 +83,10 @@ export class Queues {
     return Array.from(this.#queues.values(), ({ queue }) => queue.statistics);
   }
 
-  /** The counts of the queues that this process uses. `null` for a queue whose counts Redis did not return. Never rejects. */
+  /**
+   * The counts of the queues that this process uses. `null` for a queue whose counts Redis did not return. Never
+   * rejects.
+   */
   counts(): Promise<readonly (QueueCounts | null)[]> {
     return Promise.all(Array.from(this.#queues.values(), ({ queue }) => queue.counts().catch(() => null)));
   }

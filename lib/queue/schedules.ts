@@ -28,7 +28,8 @@ export interface ScheduleTimes {
 }
 
 /**
- * How many tasks a schedule enqueues for missed due times. A due time is missed if no worker of the queue runs at that time.
+ * How many tasks a schedule enqueues for missed due times. A due time is missed if no worker of the queue runs at that
+ * time.
  *
  * - `"once"`: one task for all missed due times
  * - `"each"`: one task for each missed due time, at most for the last 100
@@ -67,14 +68,16 @@ const NAME = /^[\w-]{1,64}$/;
 /** Maximum number of tasks that `missed: "each"` enqueues for missed due times. */
 const MAX_MISSED = 100;
 
-/** Advances a schedule to its next time and enqueues its task. If another worker has done so, it does nothing (`false`). */
+/**
+ * Advances a schedule to its next time and enqueues its task. If another worker has done so, it does nothing (`false`).
+ */
 type Fire = (due: DueSchedule, next: number | null, schedule: StoredSchedule) => Promise<boolean>;
 
 /**
  * The schedules of a queue. The clock of Redis decides when they are due.
  *
- * The first worker that sees a due schedule enqueues its task and advances the schedule, in one atomic step. So each due time gets
- * one task, even if several workers see it or a worker crashes.
+ * The first worker that sees a due schedule enqueues its task and advances the schedule, in one atomic step. So each
+ * due time gets one task, even if several workers see it or a worker crashes.
  */
 export class Schedules {
   readonly #store: QueueStore;
@@ -88,7 +91,8 @@ export class Schedules {
   }
 
   /**
-   * Adds a schedule, or replaces the schedule with that name. If the times are the same, the next due time stays the same.
+   * Adds a schedule, or replaces the schedule with that name. If the times are the same, the next due time stays the
+   * same.
    *
    * Rejects with `ConfigError` or a Redis error.
    */
@@ -159,7 +163,8 @@ export class Schedules {
     } catch (error) {
       const fault = sanitize(error);
       if (fault.retryable || fault.code === "CLOSED") throw fault;
-      // Another attempt at this due time would fail again. So the schedule advances, and does not block other schedules.
+      // Another attempt at this due time would fail again. So the schedule advances, and does not block other
+      // schedules.
       this.#log.fault(
         `schedule ${schedule.name}`,
         "schedule %s enqueued no task for its due time: %s. It continues with its next due time.",
@@ -214,7 +219,10 @@ function readTimeZone(timeZone: unknown = "UTC"): string {
   throw new ConfigError('Invalid timeZone. Use an IANA name such as "Europe/Berlin".');
 }
 
-/** Returns the first due time after `now`, or `null` if none follows. Throws if the cron expression or the time zone is invalid. */
+/**
+ * Returns the first due time after `now`, or `null` if none follows. Throws if the cron expression or the time zone is
+ * invalid.
+ */
 export function nextTime(times: ScheduleTimes, now: number): number | null {
   const { everyMs } = times;
   if (everyMs !== undefined) return (Math.floor(now / everyMs) + 1) * everyMs;

@@ -93,9 +93,9 @@ const SETS: Readonly<Record<TaskStatus, string>> = {
 /**
  * Lists a page of the tasks in one state.
  *
- * Queued tasks are in the order in which workers take them, and delayed tasks in the order of their due times. Running tasks are in
- * the order in which their leases expire, and finished tasks in the order in which they are deleted. Rejects with `INVALID_TASK`,
- * `ConfigError` or a Redis error.
+ * Queued tasks are in the order in which workers take them, and delayed tasks in the order of their due times. Running
+ * tasks are in the order in which their leases expire, and finished tasks in the order in which they are deleted.
+ * Rejects with `INVALID_TASK`, `ConfigError` or a Redis error.
  */
 export async function listPage(
   store: QueueStore,

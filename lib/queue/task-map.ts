@@ -23,8 +23,8 @@ export type TaskOf<Tasks extends TaskMap> = {
 /**
  * Schemas that check the payloads of a queue, one for each kind.
  *
- * You can use any library that implements Standard Schema, such as zod, valibot or arktype. The queue stores the output of the
- * schema as the payload.
+ * You can use any library that implements Standard Schema, such as zod, valibot or arktype. The queue stores the output
+ * of the schema as the payload.
  *
  * @see https://standardschema.dev
  */

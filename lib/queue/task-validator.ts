@@ -27,7 +27,10 @@ export interface MadeTask {
   readonly payload: unknown;
 }
 
-/** Maximum number of tasks for `enqueueMany()`. One script enqueues them, and Redis runs no other command during that time. */
+/**
+ * Maximum number of tasks for `enqueueMany()`. One script enqueues them, and Redis runs no other command during that
+ * time.
+ */
 const MAX_MANY = 1_000;
 /** Maximum size of all their payloads. */
 const MAX_MANY_BYTES = 16 * 1024 * 1024;
@@ -42,7 +45,9 @@ export class TaskMaker {
     this.#maxBytes = maxBytes;
   }
 
-  /** Rejects with `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError`, or any error that a schema throws. */
+  /**
+   * Rejects with `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError`, or any error that a schema throws.
+   */
   make(kind: string, given: unknown, options: EnqueueOptions): Promise<MadeTask> {
     return this.#make({ kind, payload: given, options }, (check) => check());
   }

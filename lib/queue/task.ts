@@ -81,8 +81,8 @@ export interface ProgressReport {
 /**
  * A failure with a public message: clients that watch the task get the message.
  *
- * Throw it in a handler. The task fails without a further attempt, unless you pass `retry: true`. Clients do not get the message
- * of any other error, because it can contain hosts, queries and credentials.
+ * Throw it in a handler. The task fails without a further attempt, unless you pass `retry: true`. Clients do not get
+ * the message of any other error, because it can contain hosts, queries and credentials.
  */
 export class TaskFailure extends Error {
   /** Whether a further attempt follows, if the task has one left. */
@@ -141,7 +141,10 @@ export function assertTaskId(id: unknown): asserts id is string {
   }
 }
 
-/** Checks an id of `list()` or `listUnreadable()`. The id of an unreadable task can contain other characters, written as %XX. */
+/**
+ * Checks an id of `list()` or `listUnreadable()`. The id of an unreadable task can contain other characters, written as
+ * %XX.
+ */
 export function assertListedId(id: unknown): asserts id is string {
   if (typeof id === "string" && /^(?:[\w-]|%(?:[0-9A-F]{2})?){1,200}(?:\.\.\.)?$/.test(id)) return;
   assertTaskId(id);
@@ -194,7 +197,9 @@ function readNumber(text: string | undefined): number {
   return Number.isFinite(number) ? number : 0;
 }
 
-/** Parses a field. Returns `null` if another program damaged it, so that one damaged task does not fail a whole list. */
+/**
+ * Parses a field. Returns `null` if another program damaged it, so that one damaged task does not fail a whole list.
+ */
 function readStored(text: string | undefined): unknown {
   try {
     return parseJson(text);

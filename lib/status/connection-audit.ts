@@ -50,10 +50,11 @@ export interface DriftReport {
   /** Channels of the shared subscriber connection. */
   readonly subscriptions: Count | null;
   /**
-   * Channels to which streams of this process are subscribed, but which have no subscriber on the server (`PUBSUB NUMSUB`).
+   * Channels to which streams of this process are subscribed, but which have no subscriber on the server (`PUBSUB
+   * NUMSUB`).
    *
-   * Either the subscription is missing, or its connection is reconnecting. If there are more than 5,000 channels, a random 5,000
-   * of them are checked.
+   * Either the subscription is missing, or its connection is reconnecting. If there are more than 5,000 channels, a
+   * random 5,000 of them are checked.
    */
   readonly silent: {
     /** Number of these channels. */
@@ -79,7 +80,9 @@ const log = createLog("status");
 /** Time between the two checks. In this time, the server executes commands that were still on the network. */
 const SECOND_LOOK_MS = 250;
 
-/** `CLIENT LIST` takes about 10 µs and 250 bytes for each client, and the server runs no other command during that time. */
+/**
+ * `CLIENT LIST` takes about 10 µs and 250 bytes for each client, and the server runs no other command during that time.
+ */
 const MAX_CLIENTS = 2_000;
 
 const MAX_ASKED = 5_000;
@@ -147,8 +150,8 @@ type Ours = Readonly<Record<ConnectionRole, readonly ServerConnection[]>>;
 /**
  * Returns the connections of this service by role.
  *
- * Returns `null` if the list does not contain the connection over which it was read. Then the server refuses names of connections,
- * or a load balancer forwarded the command to another server.
+ * Returns `null` if the list does not contain the connection over which it was read. Then the server refuses names of
+ * connections, or a load balancer forwarded the command to another server.
  */
 function groupByRole(connections: readonly ServerConnection[], instance: string): Ours | null {
   const of = (role: ConnectionRole): readonly ServerConnection[] =>
@@ -211,7 +214,10 @@ function confirm(first: Look, second: Look): DriftReport {
   return createReport(second, roles || channels || (second.silent?.length ?? 0) > 0);
 }
 
-/** Whether both checks found too few connections, or the same connections are too many in both. New connections can be correct. */
+/**
+ * Whether both checks found too few connections, or the same connections are too many in both. New connections can be
+ * correct.
+ */
 function isOff(first: Role, second: Role): boolean {
   const stayed = [...second.ids].filter((id) => first.ids.has(id)).length;
   const missing = first.ids.size < first.least && second.ids.size < second.least;

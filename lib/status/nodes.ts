@@ -25,7 +25,7 @@ export type NodeStatus =
        * With `allkeys-...`, Redis can delete the history of channels and tasks that have not run yet.
        */
       readonly maxMemoryPolicy: string | null;
-      /** Not set: the server answered. */
+      /** Absent, because the server answered. */
       readonly fault?: never;
     }
   | {
@@ -42,13 +42,13 @@ export type ServerInfo =
       readonly connectedClients: number | null;
       /** Sum of the option `maxclients`. `null` if no server reports it. */
       readonly maxClients: number | null;
-      /** Not set: a server answered. */
+      /** Absent, because a server answered. */
       readonly fault?: never;
     }
   | {
-      /** Not set: no server answered. */
+      /** Absent, because no server answered. */
       readonly connectedClients?: never;
-      /** Not set: no server answered. */
+      /** Absent, because no server answered. */
       readonly maxClients?: never;
       /** Code of the error, if no server answered. */
       readonly fault: ErrorCode;
@@ -86,14 +86,18 @@ export async function readNodes(
   };
 }
 
-/** Returns the connections of a Cluster client to its nodes. The client knows the nodes only after its first command. */
+/**
+ * Returns the connections of a Cluster client to its nodes. The client knows the nodes only after its first command.
+ */
 export async function nodesOf(client: RedisClient): Promise<readonly NodeClient[]> {
   if (!("nodes" in client)) return [client];
   if (client.nodes().length === 0 || client.status !== "ready") await client.ping();
   return client.nodes();
 }
 
-/** Reads the state of nodes to which the client has no connection. For this, it refreshes the client's list of nodes. */
+/**
+ * Reads the state of nodes to which the client has no connection. For this, it refreshes the client's list of nodes.
+ */
 async function readOthers(
   client: RedisClient,
   others: readonly NodeStatus[],
@@ -109,7 +113,10 @@ async function readOthers(
   );
 }
 
-/** Reads the list of nodes from one node of a cluster. Returns an empty list if an ACL rule denies this or no node answers. */
+/**
+ * Reads the list of nodes from one node of a cluster. Returns an empty list if an ACL rule denies this or no node
+ * answers.
+ */
 async function listNodes(client: RedisClient): Promise<readonly NodeStatus[]> {
   if (!("nodes" in client)) return [];
   try {

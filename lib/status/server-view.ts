@@ -23,8 +23,8 @@ const MAX_BATCH = 512;
 /**
  * Reads the connections of the server, and finds the channels that have no subscriber.
  *
- * In a cluster it asks all nodes. A channel is silent if it has no subscriber on any node. Resolves to `null` for ioredis-mock.
- * Rejects if a server does not answer.
+ * In a cluster it asks all nodes. A channel is silent if it has no subscriber on any node. Resolves to `null` for
+ * ioredis-mock. Rejects if a server does not answer.
  */
 export async function askServer(
   client: RedisClient,
@@ -82,7 +82,10 @@ async function unlessRefused<T>(reply: Promise<T>): Promise<T | null> {
   }
 }
 
-/** Parses the reply of `CLIENT LIST`. It has one line of `key=value` fields for each client. Some servers report fewer fields. */
+/**
+ * Parses the reply of `CLIENT LIST`. It has one line of `key=value` fields for each client. Some servers report fewer
+ * fields.
+ */
 export function parseClientList(text: string): readonly ServerConnection[] {
   return text
     .split("\n")

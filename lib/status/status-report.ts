@@ -29,10 +29,11 @@ export interface BufferStatistics {
   /** How often a stream was closed or trimmed, because all buffers together exceeded `limits.maxTotalBufferedBytes`. */
   readonly exceeded: number;
   /**
-   * Number of events that `slowConsumer` has dropped. The client of a dropped event gets a `gap` event when it reads again.
+   * Number of events that `slowConsumer` has dropped. The client of a dropped event gets a `gap` event when it reads
+   * again.
    *
-   * If a stream ends with `slow-consumer`, its buffered events are not counted: the client gets them from history when it
-   * reconnects. `sessions.closed` counts these streams.
+   * If a stream ends with `slow-consumer`, its buffered events are not counted: the client gets them from history when
+   * it reconnects. `sessions.closed` counts these streams.
    */
   readonly dropped: number;
 }
@@ -90,8 +91,8 @@ export interface StatusReport {
   /**
    * Compares the service's count of its connections and subscriptions with the server's count.
    *
-   * It is `null` if you pass `drift: false`, if Redis is unavailable, or for ioredis-mock. A part of it is `null` if an ACL rule
-   * denies CLIENT, PUBSUB or INFO, or if the server has more than 2,000 clients.
+   * It is `null` if you pass `drift: false`, if Redis is unavailable, or for ioredis-mock. A part of it is `null` if an
+   * ACL rule denies CLIENT, PUBSUB or INFO, or if the server has more than 2,000 clients.
    */
   readonly drift: DriftReport | null;
 }
@@ -99,7 +100,8 @@ export interface StatusReport {
 /** Options of `status()`. */
 export interface StatusOptions {
   /**
-   * `true`: compare the connections and subscriptions of the service with `CLIENT LIST` and `PUBSUB NUMSUB` of the server.
+   * `true`: compare the connections and subscriptions of the service with `CLIENT LIST` and `PUBSUB NUMSUB` of the
+   * server.
    *
    * If they differ, the service checks them again after 250 ms.
    *

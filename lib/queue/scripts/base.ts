@@ -1,7 +1,10 @@
 import { RedisSseError } from "../../errors.js";
 import { defineScript, type Script } from "../../redis/script.js";
 
-/** The keys of each script: the queue's hash, and the prefixes of the keys of tasks, of their log hashes and of their logs. */
+/**
+ * The keys of each script: the queue's hash, and three prefixes of keys. These are the prefixes for tasks, for the
+ * positions of their logs, and for their logs.
+ */
 export type QueueKeys = readonly [queue: string, task: string, position: string, log: string];
 
 /** Defines a script of a queue. The first arguments are the same for all scripts. See `includes/base.lua`. */

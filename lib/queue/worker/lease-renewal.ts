@@ -37,7 +37,9 @@ export class LeaseRenewal {
     this.#cancel = this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
   }
 
-  /** Renews all leases now. If the message that cancelled a task was lost, the reply says that the task was cancelled. */
+  /**
+   * Renews all leases now. If the message that cancelled a task was lost, the reply says that the task was cancelled.
+   */
   renewNow(): void {
     if (this.#cancel === null || this.#renewing) return;
     this.pause();
@@ -68,7 +70,7 @@ export class LeaseRenewal {
     );
   }
 
-  /** Never rejects. */
+  /** Renews the leases of all attempts, and ends the attempts whose leases are gone. Never rejects. */
   async #renew(): Promise<void> {
     if (this.#cancel !== null) this.#warnIfLate();
     this.#cancel = null;

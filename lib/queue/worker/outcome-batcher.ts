@@ -25,8 +25,8 @@ const MAX_PAUSE_MS = 5_000;
 /**
  * Stores the outcomes of attempts. The outcomes of one event-loop turn share a call of the script.
  *
- * If Redis is unavailable, the batcher tries again until the outcome is stored or no longer counts: the work must not be lost.
- * If Redis refuses a batch, it stores each outcome of the batch separately.
+ * If Redis is unavailable, the batcher tries again until the outcome is stored or no longer counts: the work must not
+ * be lost. If Redis refuses a batch, it stores each outcome of the batch separately.
  */
 export class OutcomeBatcher {
   readonly #port: WorkerPort;
@@ -74,7 +74,8 @@ export class OutcomeBatcher {
       } catch (error) {
         const fault = sanitize(error);
         log("cannot store %d outcomes: %s", left.length, fault.message);
-        // Redis stores all outcomes of a batch or none. One outcome that Redis refuses must not block the others forever.
+        // Redis stores all outcomes of a batch or none. One outcome that Redis refuses must not block the others
+        // forever.
         if (left.length > 1 && !fault.retryable && !this.#closing.signal.aborted) {
           for (const entry of left) void this.#store([entry]);
           return;

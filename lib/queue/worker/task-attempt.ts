@@ -42,7 +42,7 @@ export class TaskAttempt {
   readonly #outcomes: OutcomeBatcher;
   readonly #handling: TaskHandling;
   readonly #owner: TaskRunOwner;
-  /** Created only when it is needed, as the next two: most handlers do not use them. */
+  /** This field and the next two are set only when they are needed: most handlers do not use them. */
   #aborting: AbortController | null = null;
   #output: TaskReporter | null = null;
   #cancelTimeout: (() => void) | null = null;
@@ -129,7 +129,10 @@ export class TaskAttempt {
     return this.#decided || this.#over;
   }
 
-  /** If the result cannot be stored, the task fails without a further attempt, because it would return the same result again. */
+  /**
+   * If the result cannot be stored, the task fails without a further attempt, because it would return the same result
+   * again.
+   */
   #ended(result: unknown): TaskOutcome {
     const { settings, maxBytes } = this.#port;
     const ttlMs = this.lease.settings.resultTtlMs ?? settings.resultTtlMs;
@@ -241,7 +244,10 @@ export class TaskAttempt {
     };
   }
 
-  /** Handles the rejection of a report. If a handler does not await the report, an unhandled rejection would end the process. */
+  /**
+   * Handles the rejection of a report. If a handler does not await the report, an unhandled rejection would end the
+   * process.
+   */
   #tolerate(send: () => Promise<void>): Promise<void> {
     const sent = (async () => send())();
     sent.catch((error: unknown) => {
@@ -251,7 +257,9 @@ export class TaskAttempt {
     return sent;
   }
 
-  /** Rejects after the outcome is known. A loop that a handler did not stop could otherwise delay its outcome forever. */
+  /**
+   * Rejects after the outcome is known. A loop that a handler did not stop could otherwise delay its outcome forever.
+   */
   async #write(event: OutputEvent): Promise<void> {
     if (this.#decided) throw OVER;
     await this.#opened().write(event);
@@ -290,7 +298,7 @@ export class TaskAttempt {
     this.#aborting!.abort(reason);
   }
 
-  /** Calls `onError`, unless the signal is aborted: then the error is the expected end of the handler. */
+  /** Calls `onError`. If the signal is aborted, handlers are expected to throw, so only a timeout is reported. */
   #callOnError(thrown: unknown): void {
     log("handler failed: %s: %s", this.lease.task.id, nameOfThrown(thrown));
     if (this.#aborting?.signal.aborted && !this.#isTimeout(thrown)) return;

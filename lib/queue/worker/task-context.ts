@@ -25,29 +25,36 @@ export interface TaskContext<Tasks extends TaskMap = AnyTasks> {
   /**
    * Reports progress on `task_progress:{taskId}`: a number from 0 to 100, or an object.
    *
-   * The fields `progress` and `message` of an object are the percentage and the message. Both are optional. The client gets the
-   * whole object as `data`. An event is sent at most every `progressMs`, with the newest report. The last report is always sent.
+   * The fields `progress` and `message` of an object are the percentage and the message. Both are optional. Clients get
+   * the whole object as `data`. An event is sent at most every `progressMs`, with the newest report. The last report is
+   * always sent.
    *
-   * The promise resolves when this report or a newer one is sent, or when the attempt has ended. If Redis is unavailable, the worker
-   * tries again.
+   * The promise resolves when this report or a newer one is sent, or when the attempt has ended. If Redis is
+   * unavailable, the worker tries again.
    *
-   * A number out of range is limited to 0 to 100. `NaN` keeps the previous percentage. A message is cut after 1,000 characters.
-   * The log gets one warning. Rejects with `INVALID_TASK` for an argument of another type, and with `UNSERIALIZABLE` or
-   * `TASK_TOO_LARGE` for the object.
+   * A number out of range is limited to 0 to 100. `NaN` keeps the previous percentage. A message is cut after 1,000
+   * characters. The log gets one warning. Rejects with `INVALID_TASK` for an argument of another type, and with
+   * `UNSERIALIZABLE` or `TASK_TOO_LARGE` for the object.
    */
   readonly progress: (progress: number | object, message?: string) => Promise<void>;
   /**
-   * Writes a piece of the task's output, as an event `chunk` on the same channel. Text is sent unchanged, any other value as JSON.
+   * Writes a piece of the task's output, as an event `chunk` on the same channel. Text is sent unchanged, any other
+   * value as JSON.
    *
-   * Chunks are stored in order, each once. Clients that connect later get them too. The promise resolves when the chunk is stored.
-   * Await it: if more than a million characters wait to be stored, the call rejects with `WRITER_OVERFLOW`. Also rejects with
-   * `TASK_TOO_LARGE` or `UNSERIALIZABLE` for the chunk, and with `ABORTED` after the attempt has ended.
+   * Chunks are stored in order, each once. Clients that connect later get them too. The promise resolves when the chunk
+   * is stored. Await it: if more than a million characters wait to be stored, the call rejects with `WRITER_OVERFLOW`.
+   * Also rejects with `TASK_TOO_LARGE` or `UNSERIALIZABLE` for the chunk, and with `ABORTED` after the attempt has
+   * ended.
    *
-   * Clients get the same text, however you cut it into chunks. A CR or half of a character at the end of a chunk is stored with the
-   * next text. Without further text it is stored before the next chunk of another type, or when the handler ends.
+   * Clients get the same text, however you cut it into chunks. A CR or half of a character at the end of a chunk is
+   * stored with the next text. Without further text it is stored before the next chunk of another type, or when the
+   * handler ends.
    */
   readonly write: (chunk: unknown) => Promise<void>;
-  /** Writes a line of the task's log, as an event `log` on the same channel. Like `write()`, but at most 10,000 characters. */
+  /**
+   * Writes a line of the task's log, as an event `log` on the same channel. Like `write()`, but at most 10,000
+   * characters.
+   */
   readonly log: (line: string) => Promise<void>;
 }
 
@@ -76,8 +83,8 @@ export function readProgress(
 /**
  * Checks a progress report of a handler. Throws like `readProgress()` for a wrong type.
  *
- * A number or message out of range is limited, because a rounding error must not fail the task. `warn` gets a description of the
- * value.
+ * A number or message out of range is limited, because a rounding error must not fail the task. `warn` gets a
+ * description of the value.
  */
 export function readHandlerProgress(
   given: unknown,
@@ -120,7 +127,9 @@ function cutText(text: string, maxLength: number): string {
   return text.slice(0, maxLength).replace(/[\ud800-\udbff]$/, "");
 }
 
-/** Checks an argument of `write()`, and returns it as the data of an event. Throws `TASK_TOO_LARGE` or `UNSERIALIZABLE`. */
+/**
+ * Checks an argument of `write()`, and returns it as the data of an event. Throws `TASK_TOO_LARGE` or `UNSERIALIZABLE`.
+ */
 export function readChunk(chunk: unknown, maxBytes: number): string {
   if (typeof chunk !== "string") return boundedJson(chunk, "a chunk", maxBytes);
   assertText(chunk, "chunk", maxBytes);

@@ -6,12 +6,14 @@ import { TaskFailure } from "../task.js";
 /**
  * Runs one attempt of a task. Its return value is the result of the task.
  *
- * If the handler throws, the task gets a further attempt after its backoff. After the last attempt, the task fails. Side effects
- * of a handler can happen twice: if a worker crashes, another worker runs its tasks again.
+ * If the handler throws, the task gets a further attempt after its backoff. After the last attempt, the task fails.
+ * Side effects of a handler can happen twice: if a worker crashes, another worker runs its tasks again.
  */
 export type TaskHandler<Tasks extends TaskMap = AnyTasks> = (context: TaskContext<Tasks>) => unknown;
 
-/** One handler for each kind of task. A task of another kind goes back to the queue, and fails after `unknownKindMs`. */
+/**
+ * One handler for each kind of task. A task of another kind goes back to the queue, and fails after `unknownKindMs`.
+ */
 export type TaskHandlers<Tasks extends TaskMap> = {
   readonly [Kind in KindOf<Tasks>]: TaskHandler<Pick<Tasks, Kind>>;
 };
@@ -19,7 +21,8 @@ export type TaskHandlers<Tasks extends TaskMap> = {
 /**
  * The worker has no handler for the kind of a task.
  *
- * In a rolling deploy, another worker may have one. So the task goes back to the queue, and fails only after `unknownKindMs`.
+ * In a rolling deploy, another worker may have one. So the task goes back to the queue, and fails only after
+ * `unknownKindMs`.
  */
 export class UnknownKind extends TaskFailure {
   constructor() {

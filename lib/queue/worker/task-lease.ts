@@ -13,7 +13,7 @@ export interface TaskLease {
   readonly isBroken: boolean;
 }
 
-/** Creates the lease of a task. `defaultAttempts` applies if the task has no own number of attempts. */
+/** Creates the lease of a task. `defaultAttempts` applies if the task does not set its number of attempts. */
 export function readLease(claimed: ClaimedTask, queue: string, defaultAttempts: number): TaskLease {
   const { id, kind, token, attempt, attempts, createdAt, startedAt, priority, progress } = claimed;
   const content = readContent(claimed);

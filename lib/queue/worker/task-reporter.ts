@@ -90,7 +90,8 @@ export class TaskReporter {
     if (this.#signal.aborted) return Promise.reject(gone());
     const waiting = this.#batch?.length ?? 0;
     if (waiting > 0 && waiting + event.data.length + EVENT_OVERHEAD > MAX_WAITING) {
-      // All calls share one error object: a handler that does not await `write()` can get this error thousands of times.
+      // All calls share one error object: a handler that does not await `write()` can get this error thousands of
+      // times.
       this.#overflow ??= new RedisSseError(
         "WRITER_OVERFLOW",
         `More than ${MAX_WAITING} characters of this task wait to be stored. Await write().`,

@@ -3,7 +3,8 @@ import { monotonicNow, type Clock } from "../../clock.js";
 /**
  * Calls `listener` for each message to the workers of a queue. Returns a function that stops this.
  *
- * `cancelled` is the id of a cancelled task. It is `null` if a task may be ready. `missed` is true if messages may have been lost.
+ * `cancelled` is the id of a cancelled task. It is `null` if a task may be ready. `missed` is true if messages may have
+ * been lost.
  */
 export type OnWake = (listener: (cancelled: string | null, missed: boolean) => void) => () => void;
 
@@ -20,12 +21,12 @@ export interface GroupMember {
 /**
  * The workers of one queue in this process. It keeps the number of looks at the queue small.
  *
- * A message that tasks may be ready wakes only one idle worker. If that worker gets as many tasks as it asked for, it wakes others,
- * and more of them each time. So one new task causes at most three looks, even with many idle workers. Many new tasks wake all
- * workers after a few looks.
+ * A message that tasks may be ready wakes only one idle worker. If that worker gets as many tasks as it asked for, it
+ * wakes others, and more of them each time. So one new task causes at most three looks, even with many idle workers.
+ * Many new tasks wake all workers after a few looks.
  *
- * At least one idle worker has looked since the last message, and knows when the next delayed task is due. If that worker takes a
- * task or stops, it wakes another one.
+ * At least one idle worker has looked since the last message, and knows when the next delayed task is due. If that
+ * worker takes a task or stops, it wakes another one.
  */
 export class WorkerGroup {
   readonly #clock: Clock;
@@ -60,8 +61,8 @@ export class WorkerGroup {
   }
 
   /**
-   * Removes a worker, and wakes another one. The removed worker may have been woken for a task, and perhaps only this worker knew
-   * the next due time.
+   * Removes a worker, and wakes another one. The removed worker may have been woken for a task, and perhaps only this
+   * worker knew the next due time.
    */
   leave(member: GroupMember): void {
     for (const set of [this.#members, this.#idle, this.#woken, this.#looking, this.#tending])
@@ -100,8 +101,8 @@ export class WorkerGroup {
   /**
    * A look has ended.
    *
-   * `found` is "all" if the worker got as many tasks as it asked for, otherwise "fewer". It is "none" if the worker asked for no
-   * task, and "fault" if the call failed.
+   * `found` is "all" if the worker got as many tasks as it asked for, otherwise "fewer". It is "none" if the worker
+   * asked for no task, and "fault" if the call failed.
    */
   looked(member: GroupMember, found: "all" | "fewer" | "none" | "fault", begunAt: number): void {
     this.#looking.delete(member);
@@ -114,7 +115,10 @@ export class WorkerGroup {
     if (found === "all") this.#wake((++this.#streak) ** 2 - this.#woken.size);
   }
 
-  /** How long a worker that looks every `pollMs` can still wait, because another worker looks now or looked a moment ago. */
+  /**
+   * How long a worker that looks every `pollMs` can still wait, because another worker looks now or looked a moment
+   * ago.
+   */
   restMs(pollMs: number): number {
     if (this.#woken.size + this.#looking.size > 0) return pollMs;
     return this.#lookedAt + pollMs - monotonicNow(this.#clock);

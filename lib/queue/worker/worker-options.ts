@@ -13,7 +13,8 @@ export interface WorkerOptions {
   /**
    * Length of the lease of a running task, in milliseconds. From 10 ms to 24 hours.
    *
-   * The worker renews its leases. If it crashes or is blocked for longer, its leases expire, and other workers start its tasks again.
+   * The worker renews its leases. If it crashes or is blocked for longer, its leases expire, and other workers start
+   * its tasks again.
    *
    * @defaultValue 30_000
    */
@@ -27,7 +28,8 @@ export interface WorkerOptions {
   /** A signal that stops the worker when it aborts, like `stop()`. */
   readonly signal?: AbortSignal;
   /**
-   * Called with each value that a handler throws, except a `TaskFailure`. Clients that watch the task do not get this value.
+   * Called with each value that a handler throws, except a `TaskFailure`. Clients that watch the task do not get this
+   * value.
    *
    * @defaultValue the value is written to the service's `logger` as an error
    */
@@ -35,8 +37,8 @@ export interface WorkerOptions {
   /**
    * Called if Redis is unavailable or refuses a call of the worker. The worker tries again by itself.
    *
-   * Redis refuses a call if it is full, is a read-only replica, or denies the call by an ACL rule. The function gets each code and
-   * message at most once a minute.
+   * Redis refuses a call if it is full, is a read-only replica, or denies the call by an ACL rule. The function gets
+   * each code and message at most once a minute.
    *
    * @defaultValue the error is written to the service's `logger` as a warning, once for all workers of the queue
    */

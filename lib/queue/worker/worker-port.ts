@@ -70,7 +70,11 @@ export interface WorkerPort {
   /** Reads the stored errors of a task. Resolves to an empty text if no error is stored. */
   readError(taskId: string): Promise<string>;
   report(lease: TaskLease, report: TaskReport): Promise<ReportReply>;
-  /** Stores outcomes. Resolves, for each, to whether Redis accepted it. Redis refuses an outcome if its lease has expired. */
+  /**
+   * Stores outcomes. Resolves, for each, to whether Redis accepted it.
+   *
+   * Redis refuses an outcome if the lease has expired or the task was cancelled.
+   */
   settle(entries: readonly { lease: TaskLease; outcome: TaskOutcome }[]): Promise<readonly boolean[]>;
   count(event: QueueEvent): void;
   countFault(code: ErrorCode): void;

@@ -33,8 +33,8 @@ const FAULT_PAUSE_MS = 500;
 /**
  * Takes tasks from a queue and runs them.
  *
- * It learns of new tasks from pub/sub messages, so it needs no blocking connection. It also looks at the queue every `pollMs`, so a
- * lost message only delays a task.
+ * It learns of new tasks from pub/sub messages, so it needs no blocking connection. It also looks at the queue every
+ * `pollMs`, so a lost message only delays a task.
  */
 export class Worker {
   readonly #port: WorkerPort;
@@ -70,7 +70,9 @@ export class Worker {
   #lookAt = -Infinity;
   /** The worker was woken since its last look, so the loop must not wait. */
   #woken = false;
-  /** The last answer had fewer tasks than the worker asked for. So it does not look again only because a task has ended. */
+  /**
+   * The last answer had fewer tasks than the worker asked for. So it does not look again only because a task has ended.
+   */
   #drained = false;
   #wake: () => void = () => {};
   #onIdle: () => void = () => {};
@@ -109,8 +111,8 @@ export class Worker {
   /**
    * Stops the worker. It takes no more tasks, and waits for running tasks until `graceMs` have passed.
    *
-   * Tasks that still run then go back to the queue. This does not count as an attempt. If you call it again, only the options of the
-   * first call apply. Throws `ConfigError`.
+   * Tasks that still run then go back to the queue. This does not count as an attempt. If you call it again, only the
+   * options of the first call apply. Throws `ConfigError`.
    */
   stop(options: StopOptions = {}): Promise<void> {
     const settings = readStopOptions(options);
@@ -169,7 +171,8 @@ export class Worker {
   /**
    * Takes tasks while the queue has tasks and this worker has room. Resolves to the pause before the next look.
    *
-   * It asks Redis for the next tasks before it starts the received ones. So Redis and the handlers work at the same time.
+   * It asks Redis for the next tasks before it starts the received ones. So Redis and the handlers work at the same
+   * time.
    */
   async #takeAll(free: number): Promise<number> {
     let asked: Promise<ClaimReply | null> | null = this.#claim(free);
@@ -195,7 +198,8 @@ export class Worker {
   }
 
   /**
-   * Looks at the queue without room for a task, because due schedules and expired leases must not wait for the end of a long task.
+   * Looks at the queue without room for a task, because due schedules and expired leases must not wait for the end of a
+   * long task.
    *
    * One look is enough for all workers of the group. Resolves to the pause before the next look.
    */
@@ -213,8 +217,8 @@ export class Worker {
   /**
    * Number of tasks that can start now.
    *
-   * While the outcome of a task is stored, the next task can already start. If Redis is slow, up to twice `concurrency` outcomes can
-   * wait. Then no further task starts.
+   * While the outcome of a task is stored, the next task can already start. If Redis is slow, up to twice `concurrency`
+   * outcomes can wait. Then no further task starts.
    */
   get #free(): number {
     return this.#concurrency - this.#active - Math.max(0, this.#storing - this.#concurrency);
@@ -228,7 +232,8 @@ export class Worker {
     const begunAt = monotonicNow(clock);
     group.look(this.#member, want > 0);
     try {
-      // If the answer was lost, the next call has the same id. It gets the same tasks, so they do not wait until their leases expire.
+      // If the answer was lost, the next call has the same id. It gets the same tasks, so they do not wait until their
+      // leases expire.
       const call = want > 0 ? `${this.#name}${this.#claims}` : this.#name;
       const claimed = await this.#port.claim(want, this.#leaseMs, this.#name, call);
       if (want > 0) this.#claims++;
@@ -246,7 +251,9 @@ export class Worker {
     }
   }
 
-  /** Enqueues the tasks of due schedules. Resolves to `false` if a call failed: its schedule stays due. Never rejects. */
+  /**
+   * Enqueues the tasks of due schedules. Resolves to `false` if a call failed: its schedule stays due. Never rejects.
+   */
   async #fire(schedules: readonly DueSchedule[], now: number): Promise<boolean> {
     try {
       for (const schedule of schedules) await this.#port.fire(schedule, now);
