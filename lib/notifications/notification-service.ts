@@ -12,14 +12,20 @@ import { STORE_NOTIFICATION } from "./lua/generated.js";
 /** A notification to send. */
 export interface NewNotification {
   /**
-   * Whose stream it goes to: channel `notifications:{userId}`. At most 498 bytes of UTF-8, no control
-   * characters. */
+   * Id of the user. The notification is published on the channel `notifications:{userId}`.
+   *
+   * 1 to 498 bytes of UTF-8, without control characters.
+   */
   readonly userId: string;
-  /** The title. */
+  /** The title. It must not be empty. */
   readonly title: string;
-  /** The text below the title. Default: an empty text. */
+  /**
+   * The text below the title.
+   *
+   * @defaultValue an empty text
+   */
   readonly body?: string;
-  /** Anything with a JSON form, for the app's own use. */
+  /** Your own data: any value that JSON can express. */
   readonly data?: unknown;
 }
 
@@ -27,62 +33,69 @@ export interface NewNotification {
 export interface Notification {
   /** The id. */
   readonly id: string;
-  /** The user who gets the notification. */
+  /** Id of the user. */
   readonly userId: string;
   /** The title. */
   readonly title: string;
-  /** The text below the title. Empty if there is none. */
+  /** The text below the title. It can be empty. */
   readonly body: string;
-  /** The application's own data, if it gave any. */
+  /** Your own data. Absent if you passed none. */
   readonly data?: unknown;
-  /** ISO 8601. */
+  /** When `create()` was called, in ISO 8601. */
   readonly createdAt: string;
 }
 
 /** Options of `NotificationService.list()`. */
 export interface ListNotificationsOptions {
-  /** The most notifications, 1 to 200. Default 50. */
+  /**
+   * Maximum number of notifications, from 1 to 200.
+   *
+   * @defaultValue 50
+   */
   readonly limit?: number | undefined;
 }
 
-/** Counts since the service was made. */
+/** Counters since the service was created. */
 export interface NotificationStatistics {
-  /** Entries that `list()` left out, because they hold no notification of their user. */
+  /** Number of entries that `list()` left out, because they are not valid notifications of the user. */
   readonly unreadable: number;
 }
 
 export interface NotificationDependencies {
   readonly commands: () => RedisClient;
-  /** Publishes text on a channel, and keeps it for streams that come back. */
+  /** Publishes text on a channel and stores it in the history of the channel. */
   readonly publish: (channel: string, data: string) => Promise<unknown>;
   readonly keyPrefix: string;
   readonly clock: Clock;
   readonly log: ServiceLog;
-  /** The most bytes that a notification may take as JSON. */
+  /** Maximum size of a notification as JSON, in bytes. */
   readonly maxBytes: number;
 }
 
-/** What is kept for one user: the newest, for a month after the last. */
+/** Number of notifications that are kept for one user. */
 const MAX_STORED = 200;
 const LIST_OPTIONS: ReadonlySet<string> = new Set<keyof ListNotificationsOptions>(["limit"]);
+/** How long they are kept after the newest one. */
 const TTL_SECONDS = 30 * 24 * 3600;
 
 const store = defineScript("StoreNotification", STORE_NOTIFICATION, 1, Number);
 
-/** Notifications for users: each is stored, and sent to the streams that its user has open. */
+/** Stores notifications for users, and sends them to the open streams of the user. */
 export class NotificationService {
   readonly #deps: NotificationDependencies;
   #unreadable = 0;
 
-  /** Made by `createRedisSse()`. @hidden */
+  /** Use `createRedisSse()` instead. @hidden */
   constructor(deps: NotificationDependencies) {
     this.#deps = deps;
   }
 
   /**
-   * Stores a notification, publishes it as JSON on `notifications:{userId}`, and answers its id. Rejects
-   * with `INVALID_NOTIFICATION` or `EVENT_TOO_LARGE`, or with a fault of Redis when it could not be stored.
-   * A fault in publishing is written to `logger` only: the notification is stored.
+   * Stores a notification, and publishes it as JSON on `notifications:{userId}`. Resolves to its id.
+   *
+   * Rejects with `INVALID_NOTIFICATION`, `EVENT_TOO_LARGE`, `UNSERIALIZABLE` for `data`, or a Redis error if it could
+   * not be stored. If the notification is stored but cannot be published, the promise resolves, and the `logger` gets a
+   * warning.
    */
   async create(input: NewNotification): Promise<string> {
     const notification = this.#read(input);
@@ -90,7 +103,7 @@ export class NotificationService {
     if (isLargerThan(json, this.#deps.maxBytes)) {
       throw new RedisSseError(
         "EVENT_TOO_LARGE",
-        `expected a notification of at most ${this.#deps.maxBytes} bytes`,
+        `This notification is larger than ${this.#deps.maxBytes} bytes. Send less data, or a link to it.`,
       );
     }
     try {
@@ -107,7 +120,7 @@ export class NotificationService {
     } catch (error) {
       this.#deps.log.fault(
         "notification",
-        "a notification was stored and could not be sent to open streams: %s",
+        "a notification was stored, but could not be sent to open streams: %s",
         sanitize(error).message,
       );
     }
@@ -115,8 +128,10 @@ export class NotificationService {
   }
 
   /**
-   * A user's notifications, newest first. Leaves out entries that another program has damaged, and counts them in
-   * `statistics`. Rejects with `INVALID_NOTIFICATION` for the user id, `ConfigError` for the options, or a fault of Redis.
+   * Lists the stored notifications of a user, newest first.
+   *
+   * It leaves out entries that another program damaged, and counts them in `statistics`. Rejects with
+   * `INVALID_NOTIFICATION` for the user id, `ConfigError` for the options, or a Redis error.
    */
   async list(userId: string, options: ListNotificationsOptions = {}): Promise<readonly Notification[]> {
     assertUserId(userId);
@@ -135,7 +150,7 @@ export class NotificationService {
     return found;
   }
 
-  /** What `list()` of this process has found. */
+  /** Counters of this process. */
   get statistics(): NotificationStatistics {
     return { unreadable: this.#unreadable };
   }
@@ -147,14 +162,14 @@ export class NotificationService {
     assertUserId(userId);
     if (typeof title !== "string" || title === "") throw invalid("expected title as a non-empty string");
     if (typeof body !== "string") throw invalid("expected body as a string");
-    // A misspelt `body` would be lost.
+    // A misspelt name, such as `boddy`, would otherwise be ignored.
     const unknown = Object.entries(others).find(([, value]) => value !== undefined);
     if (unknown !== undefined) {
       throw invalid(
-        `expected a notification of userId, title, body and data alone, got ${nameOf(unknown[0])} too`,
+        `A notification has only the fields userId, title, body and data, but got ${nameOf(unknown[0])}.`,
       );
     }
-    // Left to the whole, a function would vanish without a word.
+    // Checked separately: in the JSON of the whole notification, a function would be left out without an error.
     if (data !== undefined) encodeJson(data, "data");
     return {
       id: randomUUID(),
@@ -175,11 +190,11 @@ function channelOf(userId: string): string {
   return `notifications:${userId}`;
 }
 
-/** The name of the user's channel then has at most 512 bytes, the most that a channel name may have. */
+/** With this limit, the name of the user's channel has at most 512 bytes, which is the limit for channel names. */
 const MAX_USER_ID_BYTES = 498;
 
 function assertUserId(userId: unknown): asserts userId is string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what must not pass
+  // oxlint-disable-next-line no-control-regex -- the expression refuses control characters
   const isText = typeof userId === "string" && /^[^\u0000-\u001f\u007f\p{Surrogate}]+$/u.test(userId);
   if (isText && !isLargerThan(userId, MAX_USER_ID_BYTES)) return;
   throw invalid(
@@ -187,7 +202,7 @@ function assertUserId(userId: unknown): asserts userId is string {
   );
 }
 
-/** `null` for text that is no notification of the user. */
+/** Parses a stored notification. Returns `null` if it is not a valid notification of the user. */
 function parseNotification(json: string, userId: string): Notification | null {
   let value: unknown;
   try {

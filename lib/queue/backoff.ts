@@ -1,14 +1,33 @@
 import { assertOptions, optionError, readWholeNumber } from "../validate.js";
 
-/** How long a task waits that has failed, before it is tried again. */
+/** How long a failed task waits before its next attempt. */
 export interface Backoff {
-  /** "fixed": always `delayMs`. "exponential": `delayMs`, then twice as long each time. Default "exponential". */
+  /**
+   * `"fixed"`: each wait is `delayMs`. `"exponential"`: the first wait is `delayMs`, and each further wait is twice as
+   * long.
+   *
+   * @defaultValue "exponential"
+   */
   readonly type?: "fixed" | "exponential";
-  /** Milliseconds before the second attempt. Default 1,000. */
+  /**
+   * Wait before the second attempt, in milliseconds.
+   *
+   * @defaultValue 1_000
+   */
   readonly delayMs?: number;
-  /** The longest wait, in milliseconds, at least `delayMs`. Default 3,600,000, an hour, or `delayMs` if that is longer. */
+  /**
+   * Longest wait, in milliseconds. At least `delayMs`.
+   *
+   * @defaultValue 3_600_000 (one hour), or `delayMs` if it is longer
+   */
   readonly maxDelayMs?: number;
-  /** The part of the wait, 0 to 1, that is left to chance, so that what failed together does not return together. Default 0.5. */
+  /**
+   * Random part of the wait, from 0 to 1. With 0.5, a wait of 10 s takes 5 to 10 s.
+   *
+   * It spreads the next attempts of tasks that failed at the same time.
+   *
+   * @defaultValue 0.5
+   */
   readonly jitter?: number;
 }
 
@@ -21,7 +40,7 @@ const DEFAULTS: Required<Backoff> = {
 const MAX_DELAY_MS = 365 * 24 * 3_600_000;
 const KNOWN: ReadonlySet<string> = new Set(Object.keys(DEFAULTS));
 
-/** Checks an option; a number is a fixed wait without chance. Throws `ConfigError`. */
+/** Checks the option `backoff`. A number is a fixed wait without jitter. Throws `ConfigError`. */
 export function readBackoff(given: Backoff | number = {}): Required<Backoff> {
   if (typeof given === "number") {
     const delayMs = readWholeNumber("backoff", given, 0, MAX_DELAY_MS);
@@ -44,7 +63,7 @@ export function readBackoff(given: Backoff | number = {}): Required<Backoff> {
   return { type, delayMs, maxDelayMs, jitter };
 }
 
-/** Milliseconds after the given attempt, the first being 1. `random` is at least 0 and less than 1. */
+/** The wait after an attempt, in milliseconds. `attempt` starts at 1. `random` is at least 0 and less than 1. */
 export function backoffDelay(backoff: Required<Backoff>, attempt: number, random: number): number {
   const { type, delayMs, maxDelayMs, jitter } = backoff;
   const grown = type === "fixed" ? delayMs : delayMs * 2 ** Math.min(attempt - 1, 52);

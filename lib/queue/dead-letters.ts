@@ -6,10 +6,14 @@ import { listTasks } from "./scripts/read.js";
 import { listPage, type DeadLetter, type ListOptions, type TaskPage } from "./task-list.js";
 import { assertTaskId } from "./task.js";
 
-/** Tasks in one script. */
+/** Number of tasks in one call of the script. */
 const BATCH = 100;
 
-/** The tasks of a queue that have failed for good, until somebody looks after them or `deadLetterTtlMs` is over. */
+/**
+ * The dead letters of a queue: failed tasks that get no further attempt.
+ *
+ * They are kept for `deadLetterTtlMs`, unless you requeue or purge them, or they exceed the limits of `results`.
+ */
 export class DeadLetters {
   readonly #store: QueueStore;
 
@@ -17,31 +21,36 @@ export class DeadLetters {
     this.#store = store;
   }
 
-  /** Those that have failed, with what was thrown; the next to be forgotten first. Rejects as `QueueService.list()`. */
+  /**
+   * Lists the dead letters with their errors. The dead letter that expires next comes first. Rejects like
+   * `QueueService.list()`.
+   */
   list(options: ListOptions = {}): Promise<TaskPage<DeadLetter>> {
     return listPage(this.#store, "failed", options);
   }
 
   /**
-   * Puts a task, or some, in line again, as new. Their channels begin anew. Answers how many there were; one whose key of
-   * deduplication another task has by now stays where it is. Rejects with `INVALID_TASK`, `PAYLOAD_RELEASED` if a task
-   * was kept without its payload, `ConfigError` or a fault of Redis.
+   * Enqueues dead letters again, as new tasks. Resolves to their number.
+   *
+   * Their channels get a new history. If another task now has the deduplication key of a dead letter, the dead letter
+   * stays where it is. Rejects with `INVALID_TASK` for an invalid id, `PAYLOAD_RELEASED` if the payload of a finished
+   * task was deleted, `ConfigError`, or a Redis error.
    */
   async requeue(ids: string | readonly string[]): Promise<number> {
     return this.#each(readIds(ids), requeueTasks);
   }
 
-  /** As `requeue()`, for all that are there now. */
+  /** Enqueues all dead letters again. See `requeue()`. */
   async requeueAll(): Promise<number> {
     return this.#each(await this.#all(), requeueTasks);
   }
 
-  /** Forgets a task, or some. Answers how many there were. Rejects as `requeue()`. */
+  /** Deletes dead letters. Resolves to their number. Rejects with `INVALID_TASK`, `ConfigError` or a Redis error. */
   async purge(ids: string | readonly string[]): Promise<number> {
     return this.#each(readIds(ids), purgeTasks);
   }
 
-  /** As `purge()`, for all that are there now. */
+  /** Deletes all dead letters. See `purge()`. */
   async purgeAll(): Promise<number> {
     return this.#each(await this.#all(), purgeTasks);
   }
@@ -55,7 +64,7 @@ export class DeadLetters {
     return done;
   }
 
-  /** Ids alone are small, and `results.maxCount` bounds them. */
+  /** Reads the ids of all dead letters. They fit in memory, because `results.maxCount` limits their number. */
   async #all(): Promise<readonly string[]> {
     const ids: string[] = [];
     for (let score = "", id = ""; ;) {

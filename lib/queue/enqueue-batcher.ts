@@ -4,12 +4,13 @@ import type { QueueStore } from "./queue-store.js";
 import type { DueSchedule } from "./scripts/claim.js";
 import { enqueueTasks, fireSchedule, type EnqueueAnswer } from "./scripts/enqueue.js";
 
-/** A task that is to be put in line, checked. */
+/** A checked task, ready to be enqueued. */
 export interface NewTask {
   readonly id: string;
   readonly kind: string;
   /** As JSON. */
   readonly payload: string;
+  /** The options, as `includes/enter.lua` reads them. */
   readonly extra: string;
 }
 
@@ -19,11 +20,13 @@ interface Waiting {
   readonly reject: (fault: unknown) => void;
 }
 
-/** In one script, so that a burst of tasks does not hold the server for long. */
+/** Limits for one call of the script. Redis runs no other command while a script runs. */
 const MAX_TASKS = 100;
 const MAX_LENGTH = 1024 * 1024;
 
-/** Puts tasks in line: those of one turn of the loop go out together, each for itself. */
+/**
+ * Enqueues tasks. The tasks of one event-loop turn share a call of the script. Each task succeeds or fails by itself.
+ */
 export class EnqueueBatcher {
   readonly #store: QueueStore;
   readonly #caller = randomBytes(6).toString("base64url");
@@ -35,7 +38,7 @@ export class EnqueueBatcher {
     this.#store = store;
   }
 
-  /** Rejects with a fault of Redis. */
+  /** Enqueues a task. Rejects with a Redis error. */
   add(task: NewTask): Promise<EnqueueAnswer> {
     return new Promise((resolve, reject) => {
       const length = task.payload.length + task.extra.length;
@@ -47,12 +50,16 @@ export class EnqueueBatcher {
     });
   }
 
-  /** All of them or none: the id that is taken already is answered then. */
+  /**
+   * Enqueues all of the tasks or none of them. If a task with one of the ids exists, it resolves to that id (`taken`).
+   */
   async addAll(tasks: readonly NewTask[]): Promise<readonly EnqueueAnswer[] | { readonly taken: string }> {
     return this.#store.run(enqueueTasks, this.#arguments("1", tasks));
   }
 
-  /** Moves a schedule on to its `next` time, and puts its task in line; `null` where somebody else has done so. */
+  /**
+   * Advances a schedule to its `next` time and enqueues its task. Resolves to `null` if another process has done so.
+   */
   fire(
     { name, due, content }: DueSchedule,
     next: number | null,

@@ -5,40 +5,76 @@ import { assertTaskId } from "./task.js";
 
 /** Options of one task. */
 export interface EnqueueOptions {
-  /** The task's id: 1 to 128 characters of A-Z a-z 0-9 _ -, unique over all queues. Defaults to a random UUID. */
+  /**
+   * Id of the task: 1 to 128 characters of A-Z a-z 0-9 _ -. It must be unique over all queues.
+   *
+   * @defaultValue a random UUID
+   */
   readonly id?: string | undefined;
-  /** Time until the task is due, in milliseconds, at most a year. Defaults to 0. */
+  /**
+   * Time until the task is due, in milliseconds. At most a year.
+   *
+   * @defaultValue 0
+   */
   readonly delayMs?: number | undefined;
-  /** When the task is due: a date, or milliseconds since 1970. A past time is due at once. Do not combine it with `delayMs`. */
+  /**
+   * When the task is due: a date, or milliseconds since 1970. A past time is due at once. You cannot combine it with
+   * `delayMs`.
+   */
   readonly runAt?: Date | number | undefined;
-  /** -100 to 100. Higher priorities start first. Tasks of equal priority start in their order. Defaults to 0. */
+  /**
+   * Priority, from -100 to 100. Higher priorities start first. Tasks of equal priority start in the order of
+   * `enqueue()`.
+   *
+   * @defaultValue 0
+   */
   readonly priority?: number | undefined;
-  /** Most attempts of the task. Defaults to the queue's value. */
+  /**
+   * Maximum number of attempts.
+   *
+   * @defaultValue the queue's value
+   */
   readonly attempts?: number | undefined;
-  /** Wait between two attempts. A number is a fixed wait in milliseconds. Defaults to the queue's value. */
+  /**
+   * Wait between two attempts. A number is a fixed wait in milliseconds.
+   *
+   * @defaultValue the queue's value
+   */
   readonly backoff?: Backoff | number | undefined;
-  /** Longest time of one attempt, in milliseconds. Then its signal aborts, and it has failed. Defaults to the queue's value. */
+  /**
+   * Time limit of one attempt, in milliseconds. After that the attempt fails, and its `signal` aborts.
+   *
+   * @defaultValue the queue's value
+   */
   readonly timeoutMs?: number | undefined;
-  /** How long the task can be read after it has succeeded or was cancelled, in milliseconds. Defaults to the queue's value. */
+  /**
+   * How long the task can be read after it succeeded or was cancelled, in milliseconds.
+   *
+   * @defaultValue the queue's value
+   */
   readonly resultTtlMs?: number | undefined;
   /**
    * A key that allows one task at a time. While a task with this key is unfinished, `enqueue()` resolves to that task.
    *
-   * With `windowMs`, it does so for that time after the task was enqueued, whether it is finished or not. The key has 1 to 256
-   * characters in one line. Each queue has its own keys.
+   * With `windowMs`, the key counts for that time after the task was enqueued, also if the task has finished. A key has
+   * 1 to 256 characters in one line. Each queue has its own keys.
    */
   readonly deduplicate?:
     | string
     | {
-        /** Tasks with the same key are duplicates. */
+        /** Two tasks with the same key are duplicates. */
         readonly key: string;
-        /** How long the key counts after the task was enqueued, in milliseconds. Default: until the task is finished. */
+        /**
+         * How long the key counts after the task was enqueued, in milliseconds.
+         *
+         * @defaultValue until the task is finished
+         */
         readonly windowMs?: number;
       }
     | undefined;
 }
 
-/** Options of a task that its worker reads. Given options are stored with the task. */
+/** Options of a task that its worker reads. They are stored with the task. */
 export interface TaskSettings {
   readonly backoff?: Required<Backoff>;
   readonly timeoutMs?: number;
@@ -48,10 +84,10 @@ export interface TaskSettings {
 /** Options of a task that a queue can set for all its tasks. */
 export type TaskDefaults = Pick<EnqueueOptions, "attempts" | "backoff" | "timeoutMs" | "resultTtlMs">;
 
-/** The options of a task in the form that the script reads. */
+/** The options of a task, in the form that the script reads. */
 export interface EnqueueSettings {
   readonly id: string | undefined;
-  /** Lines. Empty if no option was given. */
+  /** One option in each line. Empty if no option was given. */
   readonly extra: string;
 }
 
@@ -70,7 +106,12 @@ const KNOWN: ReadonlySet<string> = new Set<keyof EnqueueOptions>([
   "deduplicate",
 ]);
 
-/** Checks the options of `enqueue()`. Throws `INVALID_TASK` for an id or a key, which are data, `ConfigError` for any other. */
+/**
+ * Checks the options of `enqueue()`.
+ *
+ * An invalid id or key throws `INVALID_TASK`, because it often comes from a request. Any other invalid option throws
+ * `ConfigError`.
+ */
 export function readEnqueueOptions(options: EnqueueOptions, resultTtlMs: number): EnqueueSettings {
   assertOptions("the task's options", options, KNOWN);
   const { id, priority = 0, attempts } = options;
@@ -85,7 +126,7 @@ export function readEnqueueOptions(options: EnqueueOptions, resultTtlMs: number)
   return { id, extra: isPlain ? "" : extra.join("\n") };
 }
 
-/** Adds the queue's defaults for options that the task does not set. */
+/** Fills in the queue's defaults for options that the task does not set. */
 export function withDefaults(options: EnqueueOptions, defaults: TaskDefaults): EnqueueOptions {
   const names = Object.keys(defaults) as (keyof TaskDefaults)[];
   if (names.length === 0) return options;
@@ -96,7 +137,7 @@ export function withDefaults(options: EnqueueOptions, defaults: TaskDefaults): E
 
 function readWhen({ delayMs, runAt }: EnqueueOptions): string {
   if (delayMs !== undefined && runAt !== undefined) {
-    throw new ConfigError("expected delayMs or runAt, got both");
+    throw new ConfigError("delayMs and runAt exclude each other. Pass one of them.");
   }
   if (delayMs !== undefined) return `+${readWholeNumber("delayMs", delayMs, 0, YEAR_MS)}`;
   if (runAt === undefined) return "";
@@ -112,7 +153,7 @@ function readSettings(options: EnqueueOptions, windowMs: number, queueTtlMs: num
   if (timeoutMs !== undefined) settings.timeoutMs = readWholeNumber("timeoutMs", timeoutMs, 1);
   if (resultTtlMs !== undefined)
     settings.resultTtlMs = readWholeNumber("resultTtlMs", resultTtlMs, 1, YEAR_MS);
-  // The first of a key is answered as long as it is the only one.
+  // `enqueue()` resolves to the first task of a key during the whole window, so that task must not be deleted earlier.
   const ttlMs = resultTtlMs ?? queueTtlMs;
   if (windowMs > ttlMs) settings.resultTtlMs = windowMs;
   return Object.keys(settings).length === 0 ? "" : JSON.stringify(settings);
@@ -142,8 +183,9 @@ function readObject(given: { readonly key: string; readonly windowMs?: number })
 }
 
 /**
- * Reads the options from a task's hash. A worker of an older version ignores newer options. Throws for settings that `enqueue()`
- * refuses: another program has written them.
+ * Reads the options from a task's hash. A worker of an older version ignores newer options.
+ *
+ * Throws if `enqueue()` would refuse the options. Then another program wrote them.
  */
 export function parseSettings(text: string): TaskSettings {
   if (text === "") return {};

@@ -6,17 +6,34 @@ import type { AnyTasks, SchemaMap, TaskMap, TaskSchemas } from "./task-map.js";
 
 /** Limits for finished tasks. */
 export interface ResultOptions {
-  /** How long a task can be read after it has succeeded or was cancelled, in milliseconds. Defaults to 24 hours. */
+  /**
+   * How long a task can be read after it succeeded or was cancelled, in milliseconds.
+   *
+   * @defaultValue 86_400_000 (24 hours)
+   */
   readonly ttlMs?: number;
-  /** Most tasks kept for each of the states succeeded, failed and cancelled. The oldest are deleted first. Defaults to 100,000. */
+  /**
+   * Maximum number of tasks that are kept for each of the states succeeded, failed and cancelled. The oldest are
+   * deleted first.
+   *
+   * @defaultValue 100_000
+   */
   readonly maxCount?: number;
-  /** Most bytes kept for each of these states, to a few percent. The oldest tasks are deleted first. Defaults to 64 MiB. */
+  /**
+   * Maximum number of bytes that are kept for each of these states. The oldest tasks are deleted first.
+   *
+   * The count is accurate to a few percent.
+   *
+   * @defaultValue 67_108_864 (64 MiB)
+   */
   readonly maxBytes?: number;
   /**
-   * Largest payload that stays stored after its task has succeeded or was cancelled, in bytes.
+   * Largest payload that is kept after its task succeeded or was cancelled, in bytes.
    *
-   * A larger payload is deleted then. The task stays readable, and its `payload` is `null`. Failed tasks keep their
-   * payloads. Defaults to 16 KiB.
+   * A larger payload is deleted when the task ends. The task stays readable, and its `payload` is `null`. Failed tasks
+   * keep their payloads.
+   *
+   * @defaultValue 16_384 (16 KiB)
    */
   readonly maxPayloadBytes?: number;
 }
@@ -26,46 +43,74 @@ export type ResultSettings = Required<ResultOptions>;
 /**
  * Options of a queue.
  *
- * `attempts`, `backoff`, `timeoutMs` and `resultTtlMs` of the process that enqueues a task are stored with the task. If that
- * process sets none, the worker's values apply.
+ * `attempts`, `backoff`, `timeoutMs` and `resultTtlMs` are stored with a task, with the values of the process that
+ * enqueues it. If that process sets none, the worker's values apply.
  */
 export interface QueueOptions<Tasks extends TaskMap = AnyTasks> {
-  /** Most attempts of a task. An attempt counts also if its worker is lost. Defaults to 3. */
+  /**
+   * Maximum number of attempts of a task. An attempt also counts if its worker crashed.
+   *
+   * @defaultValue 3
+   */
   readonly attempts?: number;
-  /** Wait between two attempts. A number is a fixed wait in milliseconds. Defaults to an exponential backoff from 1 s. */
+  /**
+   * Wait between two attempts. A number is a fixed wait in milliseconds.
+   *
+   * @defaultValue `{ type: "exponential", delayMs: 1_000, maxDelayMs: 3_600_000, jitter: 0.5 }`
+   */
   readonly backoff?: Backoff | number;
-  /** Longest time of one attempt, in milliseconds. Then its signal aborts, and the attempt has failed. No limit by default. */
+  /**
+   * Time limit of one attempt, in milliseconds. After that the attempt fails, and its `signal` aborts.
+   *
+   * @defaultValue no limit
+   */
   readonly timeoutMs?: number;
   /** Limits for finished tasks. */
   readonly results?: ResultOptions;
   /** The same as `results.ttlMs`. */
   readonly resultTtlMs?: number;
-  /** How long a failed task is kept among the dead letters, in milliseconds. Defaults to 7 days. */
+  /**
+   * How long a failed task is kept as a dead letter, in milliseconds.
+   *
+   * @defaultValue 604_800_000 (7 days)
+   */
   readonly deadLetterTtlMs?: number;
   /** The same as `results.maxCount`. */
   readonly maxResults?: number;
   /**
-   * Limits how fast all workers of the queue together start tasks.
+   * Limits how many tasks all workers of the queue together start in an interval.
    *
-   * It is a token bucket of `max` tokens that fills evenly over `intervalMs`. After a pause, `max` tasks start at once, then
-   * one every `intervalMs / max`. No limit by default.
+   * It is a token bucket of `max` tokens that fills evenly over `intervalMs`. After a pause, `max` tasks can start at
+   * once. After that, one task starts every `intervalMs / max`.
+   *
+   * @defaultValue no limit
    */
   readonly rateLimit?: {
     /** Size of the bucket, in tasks. */
     readonly max: number;
-    /** Time in which an empty bucket fills, in milliseconds. */
+    /** Time that an empty bucket takes to fill, in milliseconds. */
     readonly intervalMs: number;
   };
   /**
    * How long a task goes back to the queue if a worker has no handler for its kind, in milliseconds.
    *
-   * This happens in a rolling deploy. It uses up no attempt. After this time the task fails. With 0 it fails at once. Defaults to
-   * one hour.
+   * This happens in a rolling deploy, and it uses up no attempt. After this time the task fails. With 0 it fails at
+   * once.
+   *
+   * @defaultValue 3_600_000 (one hour)
    */
   readonly unknownKindMs?: number;
-  /** Shortest time between two progress events of a task, in milliseconds. The newest report is sent. Defaults to 100. */
+  /**
+   * Minimum time between two progress events of a task, in milliseconds. An event contains the newest report.
+   *
+   * @defaultValue 100
+   */
   readonly progressMs?: number;
-  /** One schema for each kind, to check payloads. A kind without a schema is refused. By default any payload is accepted. */
+  /**
+   * Schemas that check payloads, one for each kind. A kind without a schema is refused.
+   *
+   * @defaultValue none: any kind and any payload is accepted
+   */
   readonly schemas?: TaskSchemas<Tasks>;
 }
 
@@ -75,9 +120,9 @@ export interface QueueOptionsWith<Schemas extends SchemaMap> extends Omit<QueueO
   readonly schemas: Schemas;
 }
 
-/** The options with every default filled in. */
+/** The options of a queue, with their defaults. */
 export interface QueueSettings {
-  /** The options that are stored with each task, as far as they were given. */
+  /** The given options that are stored with each task. */
   readonly taskDefaults: TaskDefaults;
   readonly attempts: number;
   readonly backoff: Required<Backoff>;
@@ -145,7 +190,7 @@ function readResults({ results = {}, resultTtlMs, maxResults }: QueueOptions): R
   };
 }
 
-/** Of an option and its alias, both may be given only if they are the same. */
+/** Reads an option that has an alias. If both are given, they must be equal. */
 function oneOf(
   name: string,
   value: number | undefined,
@@ -154,7 +199,7 @@ function oneOf(
 ): number | undefined {
   if (value === undefined || other === undefined || value === other) return value ?? other;
   throw new ConfigError(
-    `${name} and ${alias} are the same option, got ${value} and ${other}. Give one of them.`,
+    `${name} and ${alias} are the same option, got ${value} and ${other}. Pass one of them.`,
   );
 }
 
@@ -184,7 +229,9 @@ function readSchemas(given: QueueOptions["schemas"]): QueueSettings["schemas"] {
   assertObject("schemas", given);
   for (const schema of Object.values(given)) {
     if (typeof schema?.["~standard"]?.validate === "function") continue;
-    throw new ConfigError("expected schemas to be Standard Schemas, one for each kind");
+    throw new ConfigError(
+      "Each value of the option schemas must be a Standard Schema (https://standardschema.dev).",
+    );
   }
   return given;
 }

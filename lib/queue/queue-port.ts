@@ -25,7 +25,7 @@ export interface QueuePortOptions {
 
 const LOST = "its worker was lost";
 
-/** What the workers of a queue do with it, as scripts. */
+/** Creates the interface through which the workers of a queue call its scripts. */
 export function createWorkerPort(options: QueuePortOptions): WorkerPort {
   const { name, store, settings, schedules, counter, clock, log, subscribe, maxBytes } = options;
   const { attempts, deadLetterTtlMs, rateLimit } = settings;
@@ -54,7 +54,7 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
       let countAt = 0;
       for (const { lease, outcome } of entries) {
         const { verdict, progress, message, content, delayMs, ttlMs } = outcome;
-        // Most tasks of a batch end alike.
+        // Most tasks of a batch have the same outcome, so each outcome is sent once for all of them.
         const head = `${lease.token}\n${verdict}\n${progress}\n${delayMs}\n${ttlMs}\n${message}`;
         if (head !== before) countAt = args.push(head, 0) - 1;
         args[countAt] = (args[countAt] as number) + 1;
@@ -69,7 +69,7 @@ export function createWorkerPort(options: QueuePortOptions): WorkerPort {
   };
 }
 
-/** Tells what a task says of itself; without a token for whoever works outside a worker. */
+/** Stores and publishes a report of a task. `token` is empty for code outside a worker. */
 export function sendReport(
   store: QueueStore,
   taskId: string,

@@ -56,26 +56,34 @@ import type { TaskHandler, TaskHandlers } from "./worker/task-handlers.js";
 import type { WorkerOptions } from "./worker/worker-options.js";
 import { Worker } from "./worker/worker.js";
 
-/** What the queue needs of the service around it. */
+/** The parts of the service that a queue uses. */
 export interface QueueDependencies {
   readonly commands: () => RedisClient;
-  /** Calls back on every message of a channel, with `null` if messages may be missing. The returned function ends it. */
+  /**
+   * Subscribes to a channel. Returns a function that unsubscribes.
+   *
+   * `onMessage` gets each message of the channel. It gets `null` if messages may have been lost.
+   */
   readonly subscribe: (channel: string, onMessage: (text: string | null) => void) => () => void;
-  /** Publishes on the channel of a task that is in no queue. */
+  /** Publishes on the channel of a task that does not exist in any queue. */
   readonly publish: (channel: string, data: string) => Promise<void>;
   readonly newEpoch: () => string;
   readonly keyPrefix: string;
   readonly clock: Clock;
   readonly log: ServiceLog;
-  /** The most bytes that a payload, a result or an event may take as JSON. */
+  /** Maximum size of a payload, a result or an event as JSON, in bytes. */
   readonly maxBytes: number;
-  /** The most events kept of a task. `null` if none are kept. */
+  /** Maximum number of events that are kept of a task. `null` if none are kept. */
   readonly keepEvents: number | null;
 }
 
-/** Options of a schedule: those of its tasks, and `missed`. */
+/** Options of a schedule: the options of its tasks, and `missed`. */
 export interface ScheduleOptions extends Omit<EnqueueOptions, "id" | "delayMs" | "runAt" | "deduplicate"> {
-  /** How many tasks are enqueued for due times that passed while no worker looked. Defaults to "once". */
+  /**
+   * How many tasks are enqueued for missed due times.
+   *
+   * @defaultValue "once"
+   */
   readonly missed?: MissedTimes;
 }
 
@@ -84,16 +92,16 @@ const log = createLog("queue");
 /**
  * A queue of tasks that workers run at least once.
  *
- * Taking a task and recording its lease is one step in Redis. If a worker dies at any moment, its lease runs out, and another
- * worker starts the task again. Redis accepts reports only from the newest attempt of a task.
+ * Taking a task and recording its lease is one step in Redis. If a worker crashes, its leases expire. Then another
+ * worker starts its tasks again. Redis accepts reports only from the newest attempt of a task.
  *
- * `Tasks` maps each kind to the payload that its handler gets. `Inputs` maps each kind to the payload that `enqueue()` accepts.
- * A schema can convert the input to the payload.
+ * `Tasks` maps each kind to the payload that its handler gets. `Inputs` maps each kind to the payload that `enqueue()`
+ * accepts. A schema can convert the input to the payload.
  */
 export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskMap = Tasks> {
   /** The name of the queue. */
   readonly name: string;
-  /** The tasks that have failed and will not be tried again. */
+  /** The dead letters: failed tasks that get no further attempt. */
   readonly deadLetters: DeadLetters;
   readonly #deps: QueueDependencies;
   readonly #settings: QueueSettings;
@@ -106,10 +114,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   readonly #workers = new Set<Worker>();
   #closed = false;
 
-  /** Made by `RedisSse.queue()`. Throws `ConfigError`. @hidden */
+  /** Use `RedisSse.queue()` instead. Throws `ConfigError`. @hidden */
   constructor(name: string, settings: QueueSettings, deps: QueueDependencies) {
     if (typeof name !== "string" || !/^[\w.-]{1,64}$/.test(name)) {
-      throw new ConfigError("expected the queue's name as 1 to 64 characters of A-Z a-z 0-9 _ . -");
+      throw new ConfigError("Invalid queue name. Use 1 to 64 of the characters A-Z a-z 0-9 _ . -");
     }
     this.name = name;
     this.#deps = deps;
@@ -124,7 +132,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
       async (due, next, { kind, payload, options: given }) => {
         // The schema was applied when the schedule was set.
         const { extra } = readEnqueueOptions(given, this.#settings.resultTtlMs);
-        // Random: an id that can be guessed would let any client watch the task through an unguarded `taskStream()`.
+        // The id is random: if a `taskStream()` has no authorization, clients could watch tasks whose ids they guess.
         const id = randomUUID();
         const answer = await this.#enqueuer.fire(due, next, { id, kind, payload, extra });
         if (answer?.status === "ok") this.#counter.count("enqueued");
@@ -144,9 +152,15 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   /**
    * Enqueues a task. Resolves to the task, or, with `deduplicate`, to the existing task of that key.
    *
-   * Rejects with `TASK_EXISTS` if another task has the id; `INVALID_TASK` for an invalid kind, id, payload or deduplication key;
-   * `UNSERIALIZABLE`; `TASK_TOO_LARGE`; `ConfigError` for any other invalid option; `CLOSED`; or a fault of Redis. The task was
-   * then not enqueued, except if Redis stored it and its reply was lost.
+   * Rejects with:
+   *
+   * - `TASK_EXISTS` if another task has the id
+   * - `INVALID_TASK` for an invalid kind, id, payload or deduplication key
+   * - `UNSERIALIZABLE` or `TASK_TOO_LARGE` for the payload
+   * - `ConfigError` for any other invalid option
+   * - any error that the schema throws
+   * - `CLOSED` after the service was closed
+   * - a Redis error. Then Redis may have stored the task, if only its reply was lost.
    */
   async enqueue<Kind extends KindOf<Tasks> & KindOf<Inputs>>(
     kind: Kind,
@@ -157,8 +171,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Enqueues up to 1,000 tasks in their order, all or none. Rejects like `enqueue()`. For an invalid entry, the message
-   * starts with its position.
+   * Enqueues up to 1,000 tasks in their order, all or none.
+   *
+   * Rejects like `enqueue()`. If an entry is invalid, the error message starts with its index.
    */
   async enqueueMany(
     entries: readonly {
@@ -178,7 +193,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     return all as unknown as TaskOf<Tasks>[];
   }
 
-  /** Reads a task of this queue. Resolves to `null` if no task has that id, or the task has expired. */
+  /**
+   * Reads a task of this queue. Resolves to `null` if the queue has no task with this id. Rejects with `INVALID_TASK`
+   * or a Redis error.
+   */
   async get(id: string): Promise<TaskOf<Tasks> | null> {
     return (await this.#get(id)) as TaskOf<Tasks> | null;
   }
@@ -186,9 +204,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   /**
    * Cancels a queued, delayed or running task, in any process.
    *
-   * The signal of a running handler aborts, and its reports no longer count. Resolves to `true` if the task is cancelled, and to
-   * `false` if it has ended in another way or does not exist. The message, at most 1,000 characters, is shown to clients that
-   * watch the task. Rejects with `INVALID_TASK` or a fault of Redis.
+   * The signal of a running handler aborts, and Redis refuses its further reports. Clients that watch the task get the
+   * message, of at most 1,000 characters. Resolves to `true` if the task is cancelled, and to `false` if it has ended
+   * in another way or does not exist. Rejects with `INVALID_TASK` or a Redis error.
    */
   async cancel(id: string, message = "cancelled"): Promise<boolean> {
     assertTaskId(id);
@@ -203,8 +221,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Publishes progress on `task_progress:{taskId}`, for work outside a `Worker`. Resolves to `false` if the task has ended.
-   * Rejects with `INVALID_TASK` or a fault of Redis.
+   * Publishes progress on `task_progress:{taskId}`, for code outside a `Worker`.
+   *
+   * Resolves to `false` if the task has ended or belongs to another queue. If no task has the id, the progress is
+   * published too. Rejects with `INVALID_TASK` or a Redis error.
    */
   async publishProgress(taskId: string, report: ProgressReport): Promise<boolean> {
     assertTaskId(taskId);
@@ -220,20 +240,26 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     return reply === "taken" || reply === "unknown";
   }
 
-  /** Lists the tasks in one state, page by page. Rejects with `ConfigError`, `INVALID_TASK` or a fault of Redis. */
+  /**
+   * Lists the tasks in one state, page by page.
+   *
+   * Rejects with `INVALID_TASK` for an invalid cursor, `ConfigError` for another invalid option, or a Redis error.
+   */
   async list(state: TaskStatus, options: ListOptions = {}): Promise<TaskPage<TaskOf<Tasks>>> {
     const { tasks, next } = await listPage(this.#store, state, options);
     return { tasks: tasks.map(withoutError) as unknown as TaskOf<Tasks>[], next };
   }
 
-  /** Lists the ids of unreadable tasks that the queue has set aside, the oldest first. Rejects like `list()`. */
+  /** Lists the ids of unreadable tasks that the queue set aside, the oldest first. Rejects like `list()`. */
   listUnreadable(options: ListOptions = {}): Promise<TaskPage<UnreadableTask>> {
     return listUnreadable(this.#store, options);
   }
 
   /**
-   * Deletes a task that is not running, or an unreadable task. Resolves to whether it existed. Rejects with `TASK_RUNNING` if a
-   * worker runs the task (cancel it first), `INVALID_TASK` or a fault of Redis.
+   * Deletes a task that is not running, or an unreadable task. Resolves to whether it existed.
+   *
+   * Rejects with `TASK_RUNNING` if a worker runs the task: cancel it first. Also rejects with `INVALID_TASK` or a Redis
+   * error.
    */
   async remove(id: string): Promise<boolean> {
     assertListedId(id);
@@ -243,7 +269,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Deletes finished tasks, the oldest first. Resolves to their number. Rejects with `ConfigError` or a fault of Redis.
+   * Deletes finished tasks, the oldest first. Resolves to their number. Rejects with `ConfigError` or a Redis error.
    */
   async clean(options: CleanOptions): Promise<number> {
     const { state, olderThanMs, limit } = readCleanOptions(options);
@@ -258,10 +284,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 
   /**
-   * Deletes the queue: all its tasks, schedules and counters. No task can start while it runs.
+   * Deletes the queue with all its tasks, schedules and counters. Workers start no tasks during the call.
    *
-   * Rejects with `TASK_RUNNING` while workers run tasks, unless you pass `force`. With `force`, reports of running handlers no
-   * longer count.
+   * If workers run tasks, it rejects with `TASK_RUNNING`, unless you pass `force`. With `force`, the signals of running
+   * handlers abort. Also rejects with `ConfigError` or a Redis error.
    */
   async obliterate(options: { readonly force?: boolean } = {}): Promise<void> {
     assertOptions("obliterate()", options, new Set(["force"]));
@@ -278,26 +304,26 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     }
   }
 
-  /** Counts the tasks in each state, and reads the totals of all processes. Rejects with a fault of Redis. */
+  /** Counts the tasks in each state, and reads the totals of all processes. Rejects with a Redis error. */
   async counts(): Promise<QueueCounts> {
     return toCounts(await this.#store.run(countTasks, []));
   }
 
-  /** Stops all workers of this queue, in every process, from starting tasks. Running tasks go on. Rejects with a fault of Redis. */
+  /** Pauses this queue in all processes: workers start no tasks. Running tasks continue. Rejects with a Redis error. */
   async pause(): Promise<void> {
     await this.#store.run(pauseQueue, ["1"]);
   }
 
-  /** Lets the workers start tasks again. Rejects with a fault of Redis. */
+  /** Ends a pause: workers start tasks again. Rejects with a Redis error. */
   async resume(): Promise<void> {
     await this.#store.run(pauseQueue, ["0"]);
   }
 
   /**
-   * Enqueues a task repeatedly: at the times of a cron expression, or every `everyMs` milliseconds.
+   * Sets a schedule, which enqueues a task at the times of a cron expression, or every `everyMs` milliseconds.
    *
-   * It enqueues one task for each due time, while any worker of this queue runs, in any process. It replaces a schedule of the
-   * same name. Rejects with `ConfigError`, like `enqueue()`, or with a fault of Redis.
+   * It enqueues one task for each due time. For this, a worker of the queue must run, in any process. A schedule with
+   * the same name is replaced. Rejects like `enqueue()`, and with `ConfigError` for an invalid name, time or option.
    */
   async schedule<Kind extends KindOf<Inputs>>(
     name: string,
@@ -309,7 +335,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     this.#assertOpen();
     assertObject("schedule()", options);
     for (const key of ["id", "delayMs", "runAt", "deduplicate"]) {
-      if (key in options) throw new ConfigError(`expected no ${key} for a schedule`);
+      if (key in options) throw new ConfigError(`A schedule cannot have the option ${key}. Remove it.`);
     }
     const { missed: given, ...own } = options;
     const missed = readMissed(given);
@@ -319,23 +345,28 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     await this.#schedules.set(name, { ...readTimes(times), ...stored });
   }
 
-  /** Removes a schedule. Resolves to whether it existed. Tasks that it has enqueued stay. */
+  /**
+   * Removes a schedule. Resolves to whether it existed. Tasks that it has enqueued stay.
+   *
+   * Rejects with `ConfigError` or a Redis error.
+   */
   unschedule(name: string): Promise<boolean> {
     return this.#schedules.remove(name);
   }
 
-  /** Lists the schedules of this queue, the next due first. Rejects with a fault of Redis. */
+  /** Lists the schedules of this queue, the next due first. Rejects with a Redis error. */
   schedules(): Promise<readonly Schedule[]> {
     return this.#schedules.list();
   }
 
   /**
-   * Starts a worker on this queue, with one handler for all kinds or one for each kind. It runs until you call its `stop()`,
-   * its signal aborts, or the service is closed. Throws `ConfigError` or `CLOSED`.
+   * Starts a worker on this queue, with one handler for all kinds or one for each kind.
+   *
+   * It runs until you call its `stop()`, its signal aborts, or you close the service. Throws `ConfigError` or `CLOSED`.
    */
   worker(handler: TaskHandler<Tasks> | TaskHandlers<Tasks>, options: WorkerOptions = {}): Worker {
     this.#assertOpen();
-    // Payload types exist only at compile time.
+    // At run time, handlers have no payload types.
     const untyped = handler as TaskHandler | TaskHandlers<AnyTasks>;
     const worker = new Worker(this.#port, untyped, options, () => this.#workers.delete(worker));
     this.#workers.add(worker);
@@ -349,7 +380,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     return { name: this.name, workers: this.#workers.size, running, ...this.#counter.counts };
   }
 
-  /** Stops the workers of this queue in this process. Tasks that are still running after the grace go back to the queue. */
+  /**
+   * Stops the workers of this queue in this process. Tasks that still run after the grace period go back to the queue.
+   */
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all(Array.from(this.#workers, (worker) => worker.stop()));
@@ -377,7 +410,10 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     if (answer.status === "same") {
       const same = await this.#get(answer.id);
       if (same !== null) return same;
-      throw new RedisSseError("REDIS_UNAVAILABLE", "the task of this key has just been forgotten");
+      throw new RedisSseError(
+        "REDIS_UNAVAILABLE",
+        "The task with this deduplication key was just deleted. Enqueue the task again.",
+      );
     }
     log("enqueued: %s", id);
     this.#counter.count("enqueued");
@@ -403,7 +439,9 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
     };
   }
 
-  /** A task in no queue has no stored state, so the event carries only this report. */
+  /**
+   * Publishes a report about a task that does not exist. No state is stored, so the event contains only this report.
+   */
   async #publishUnknown(taskId: string, { progress, message }: ReportedProgress): Promise<void> {
     const event: TaskProgress = {
       taskId,
@@ -422,7 +460,7 @@ export class QueueService<Tasks extends TaskMap = AnyTasks, Inputs extends TaskM
   }
 }
 
-/** Thrown values are only for operators, in the dead letters. */
+/** Removes the thrown errors from a task: only `deadLetters` shows them, to operators. */
 function withoutError({ error, ...task }: DeadLetter): Task {
   void error;
   return task;

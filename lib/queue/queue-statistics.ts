@@ -1,71 +1,71 @@
 import type { ErrorCode } from "../error-catalogue.js";
 import type { QueueEvent } from "./worker/worker-port.js";
 
-/** What has happened to a queue's tasks in this process. */
+/** Counters of a queue in this process. */
 export interface QueueStatistics {
   /** The name of the queue. */
   readonly name: string;
   /** Workers of this process that have not stopped. */
   readonly workers: number;
-  /** Tasks under way in this process. */
+  /** Tasks that run in this process now. */
   readonly running: number;
-  /** Put in line by this process. */
+  /** Tasks that this process enqueued. */
   readonly enqueued: number;
-  /** Attempts begun. */
+  /** Attempts that started. */
   readonly started: number;
   /** Tasks that succeeded. */
   readonly succeeded: number;
-  /** Ended among the dead letters. */
+  /** Tasks that became dead letters. */
   readonly failed: number;
-  /** Attempts that failed and were not the last. */
+  /** Failed attempts that a further attempt follows. */
   readonly retried: number;
-  /** Attempts given back by a worker that stopped. */
+  /** Attempts that a stopping worker gave back to the queue. */
   readonly requeued: number;
-  /** Attempts that met a kind of task without a handler in this process. */
+  /** Attempts that went back to the queue because the worker has no handler for the kind of the task. */
   readonly unknownKind: number;
-  /** Outcomes that came too late: another worker had the task by then. */
+  /** Outcomes that Redis refused, because the lease had expired or the task was cancelled. */
   readonly refused: number;
-  /** Attempts whose lease ran out while they were under way. */
+  /** Running attempts whose lease expired. */
   readonly lost: number;
-  /** Calls of workers to Redis that failed, by the code of the error. */
+  /** Failed Redis calls of workers, by error code. */
   readonly faults: Readonly<Partial<Record<ErrorCode, number>>>;
 }
 
-/** How many tasks of a queue there are, and what all its processes have counted since it was first used. */
+/** Number of tasks of a queue in each state, and counters of all its processes. */
 export interface QueueCounts {
   /** Tasks that wait for a worker. */
   readonly queued: number;
-  /** Not due yet, or waiting to be tried again. */
+  /** Tasks that are not due yet, or wait for their next attempt. */
   readonly delayed: number;
-  /** Tasks that a worker has. */
+  /** Tasks that a worker runs. */
   readonly running: number;
   /** Succeeded tasks that are still kept. */
   readonly succeeded: number;
-  /** The dead letters. */
+  /** Dead letters that are still kept. */
   readonly failed: number;
   /** Cancelled tasks that are still kept. */
   readonly cancelled: number;
-  /** Ids set aside because their tasks cannot be read. */
+  /** Ids of unreadable tasks that are still kept. See `QueueService.listUnreadable()`. */
   readonly unreadable: number;
-  /** Whether the queue is paused: workers start no task. */
+  /** Whether the queue is paused. Workers of a paused queue start no tasks. */
   readonly paused: boolean;
-  /** Counts since the queue was first used. */
+  /** Counters since the queue was first used. */
   readonly totals: {
-    /** Tasks that were put in line. */
+    /** Tasks that were enqueued. */
     readonly enqueued: number;
     /** Tasks that succeeded. */
     readonly succeeded: number;
-    /** Tasks that failed for good. */
+    /** Tasks that became dead letters. */
     readonly failed: number;
     /** Tasks that were cancelled. */
     readonly cancelled: number;
     /** Failed attempts that a further attempt follows. */
     readonly retried: number;
-    /** Leases that ran out, each for a worker that was lost or too slow. */
+    /** Leases that expired, because the worker crashed or was blocked. */
     readonly lost: number;
-    /** Reports and outcomes of such workers that came too late. */
+    /** Reports and outcomes that Redis refused, because the lease had expired or the task was cancelled. */
     readonly refused: number;
-    /** Ids that were set aside because their tasks could not be read. */
+    /** Unreadable tasks that were set aside. */
     readonly unreadable: number;
     /** How often a task went back to the queue because a worker had no handler for its kind. */
     readonly unknownKind: number;

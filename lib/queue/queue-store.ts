@@ -8,22 +8,24 @@ export interface QueueStoreOptions {
   readonly name: string;
   readonly keyPrefix: string;
   readonly commands: () => RedisClient;
-  /** Of a log that begins now. */
+  /** Makes the epoch of a new history. */
   readonly newEpoch: () => string;
-  /** Most events kept of a task; `null` for none. */
+  /** Maximum number of events that are kept of a task. `null` if none are kept. */
   readonly keepEvents: number | null;
-  /** What is kept of each way to end. */
+  /** Limits for each of the final states. */
   readonly results: Pick<ResultSettings, "maxCount" | "maxBytes" | "maxPayloadBytes">;
 }
 
 /**
- * Runs the scripts of one queue. All queues, and the logs of their tasks' channels, live in one slot of a cluster: a move
- * and what it tells are one step.
+ * Runs the scripts of one queue.
+ *
+ * All queues and the history of their tasks' channels share one slot of a cluster. So a change of a task and the event
+ * about it are one atomic step.
  */
 export class QueueStore {
-  /** The queue's. */
+  /** The name of the queue. */
   readonly name: string;
-  /** The channel that wakes workers, and tells them what was cancelled. */
+  /** The channel on which workers learn of new and cancelled tasks. */
   readonly wake: string;
   readonly #options: QueueStoreOptions;
   readonly #keys: QueueKeys;
@@ -43,7 +45,7 @@ export class QueueStore {
     ];
   }
 
-  /** Rejects with `QUEUE_UNREADABLE` if a set of the queue has the wrong type, or with a fault of Redis. */
+  /** Runs a script. Rejects with `QUEUE_UNREADABLE` if a key of the queue has the wrong type, or with a Redis error. */
   async run<Result>(script: Script<Result>, args: readonly (string | number)[]): Promise<Result> {
     const { commands, newEpoch, keepEvents, results } = this.#options;
     try {

@@ -12,9 +12,15 @@ import { assertTaskId, parseTask, type Task } from "./task.js";
 export interface TaskSnapshot {
   /** The task with its current state. */
   readonly task: Task;
-  /** How many events its channel has had by then, as `TaskProgress.seq`; 0 where no history is kept. */
+  /**
+   * Number of events that its channel had at that moment, as in `TaskProgress.seq`. 0 for a channel without history.
+   */
   readonly seq: number;
-  /** The number of the event with which its last attempt began; 0 where that is the first. What was written before is void. */
+  /**
+   * Number of the `started` event of its last attempt. Output before this event belongs to earlier attempts.
+   *
+   * It is 0 if the history of the channel did not exist when the attempt started.
+   */
   readonly began: number;
 }
 
@@ -27,7 +33,7 @@ interface NamedQueue {
 export class Queues {
   readonly #deps: QueueDependencies;
   readonly #queues = new Map<string, NamedQueue>();
-  /** Ids are of no queue in particular. */
+  /** Reads tasks of any queue: a task id is unique over all queues. */
   readonly #store: QueueStore;
 
   constructor(deps: QueueDependencies) {
@@ -39,7 +45,10 @@ export class Queues {
     });
   }
 
-  /** One object for each name; options that are given again have to be the same. Throws `ConfigError`. */
+  /**
+   * Returns the queue with this name, always the same object. Throws `ConfigError` if the queue exists with other
+   * options.
+   */
   get(name: string, given?: QueueOptions<never>): QueueService {
     const known = this.#queues.get(name);
     if (known !== undefined && given === undefined) return known.queue;
@@ -50,17 +59,22 @@ export class Queues {
       return queue;
     }
     if (isSame(settings, known.settings)) return known.queue;
-    throw new ConfigError(`expected the options of queue "${name}" as they were when it was first named`);
+    throw new ConfigError(
+      `Queue "${name}" already exists with other options. Pass the same options, or none.`,
+    );
   }
 
-  /** A task, whatever its queue; `null` when there is none of that id. Rejects with `INVALID_TASK` or a fault of Redis. */
+  /** Reads a task of any queue. `null` if no task has this id. Rejects with `INVALID_TASK` or a Redis error. */
   async find(id: string): Promise<TaskSnapshot | null> {
     assertTaskId(id);
     const reply = await this.#store.run(readTask, [id]);
     return reply === null ? null : toSnapshot(id, reply);
   }
 
-  /** Writes down the log of a task's channel; whether there was anything to be written. Rejects with a fault of Redis. */
+  /**
+   * Writes the history of a task's channel if it does not exist. Resolves to whether it was written. Rejects with a
+   * Redis error.
+   */
   watch(id: string): Promise<boolean> {
     return this.#store.run(watchTask, [id]);
   }
@@ -69,7 +83,10 @@ export class Queues {
     return Array.from(this.#queues.values(), ({ queue }) => queue.statistics);
   }
 
-  /** Of those used in this process; `null` where Redis does not tell. Never rejects. */
+  /**
+   * The counts of the queues that this process uses. `null` for a queue whose counts Redis did not return. Never
+   * rejects.
+   */
   counts(): Promise<readonly (QueueCounts | null)[]> {
     return Promise.all(Array.from(this.#queues.values(), ({ queue }) => queue.counts().catch(() => null)));
   }
@@ -79,7 +96,7 @@ export class Queues {
   }
 }
 
-/** Schemas are another library's objects: the same ones, or others. */
+/** Compares two settings. Schemas are objects of other libraries, so they are compared by identity. */
 function isSame(
   { schemas, ...settings }: QueueSettings,
   { schemas: known, ...rest }: QueueSettings,

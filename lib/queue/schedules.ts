@@ -13,15 +13,26 @@ import { parseJson, toIso } from "./task.js";
 export interface ScheduleTimes {
   /** A cron expression: five fields, or six with seconds first. */
   readonly cron?: string;
-  /** The IANA time zone of `cron`, such as "Europe/Berlin". Defaults to "UTC". */
+  /**
+   * IANA time zone of `cron`, such as `"Europe/Berlin"`.
+   *
+   * @defaultValue "UTC"
+   */
   readonly timeZone?: string;
-  /** Milliseconds between two due times, instead of `cron`. Due times are multiples of it, counted from 1970. At least 100. */
+  /**
+   * Milliseconds between two due times, instead of `cron`. At least 100.
+   *
+   * Due times are multiples of this value, counted from 1970. For example, 60,000 is due at each full minute.
+   */
   readonly everyMs?: number;
 }
 
 /**
- * How many tasks a schedule enqueues for due times that passed while no worker looked: one task for all of them ("once"), or
- * one task for each of them ("each", at most the last 100). Defaults to "once".
+ * How many tasks a schedule enqueues for missed due times. A due time is missed if no worker of the queue runs at that
+ * time.
+ *
+ * - `"once"`: one task for all missed due times
+ * - `"each"`: one task for each missed due time, at most for the last 100
  */
 export type MissedTimes = "once" | "each";
 
@@ -33,7 +44,7 @@ export interface Schedule extends ScheduleTimes {
   readonly kind: string;
   /** The payload of its tasks. */
   readonly payload: unknown;
-  /** What happens with due times that passed while no worker looked. */
+  /** How many tasks it enqueues for missed due times. */
   readonly missed: MissedTimes;
   /** The next due time, in ISO 8601. */
   readonly nextAt: string;
@@ -44,27 +55,29 @@ export interface StoredSchedule extends ScheduleTimes {
   readonly kind: string;
   /** As JSON. */
   readonly payload: string;
-  /** As `enqueue()` takes them. */
+  /** The options for `enqueue()`. */
   readonly options: object;
-  /** Absent for "once". */
+  /** Absent for `"once"`. */
   readonly missed?: MissedTimes;
 }
 
-/** Schedules in one script. */
+/** Number of schedules that one call of the script reads. */
 const PAGE = 1_000;
 const NAME = /^[\w-]{1,64}$/;
 
-/** The most tasks that `missed: "each"` enqueues at once. */
+/** Maximum number of tasks that `missed: "each"` enqueues for missed due times. */
 const MAX_MISSED = 100;
 
-/** Moves a schedule on to its next time and enqueues its task: both, or neither (`false`) if it has been moved on already. */
+/**
+ * Advances a schedule to its next time and enqueues its task. If another worker has done so, it does nothing (`false`).
+ */
 type Fire = (due: DueSchedule, next: number | null, schedule: StoredSchedule) => Promise<boolean>;
 
 /**
- * Repeated tasks, by the clock of Redis.
+ * The schedules of a queue. The clock of Redis decides when they are due.
  *
- * The first worker that sees a due schedule enqueues its task and moves the schedule on, in one step. So each due time has one
- * task, however many workers see it, and also if a worker dies. For times that pass while no worker looks, see `MissedTimes`.
+ * The first worker that sees a due schedule enqueues its task and advances the schedule, in one atomic step. So each
+ * due time gets one task, even if several workers see it or a worker crashes.
  */
 export class Schedules {
   readonly #store: QueueStore;
@@ -78,27 +91,30 @@ export class Schedules {
   }
 
   /**
-   * Adds a schedule, or replaces the schedule of that name. If the times are the same, the next due time stays. Rejects with
-   * `ConfigError` or a fault of Redis.
+   * Adds a schedule, or replaces the schedule with that name. If the times are the same, the next due time stays the
+   * same.
+   *
+   * Rejects with `ConfigError` or a Redis error.
    */
   async set(name: string, { kind, payload, options, missed, ...times }: StoredSchedule): Promise<void> {
     assertScheduleName(name);
     const next = nextTime(times, await this.#store.run(readTime, []));
-    if (next === null) throw new ConfigError("expected a cron expression that is due some day");
+    if (next === null)
+      throw new ConfigError("The cron expression has no due time in the future. Correct it.");
     const content = JSON.stringify({ ...times, kind, payload, options, missed });
     const sameTimes = `${JSON.stringify(times).slice(0, -1)},`;
     await this.#store.run(writeSchedule, [name, content, next, sameTimes]);
   }
 
-  /** Removes a schedule. Resolves to whether it existed. Tasks that it has enqueued stay. Rejects like `set()`. */
+  /** Removes a schedule. Resolves to whether it existed. Rejects like `set()`. */
   async remove(name: string): Promise<boolean> {
     assertScheduleName(name);
     return this.#store.run(writeSchedule, [name, "", 0, ""]);
   }
 
-  /** All schedules of this version, the next first. Rejects with a fault of Redis. */
+  /** Lists the schedules that this version can read, the next due first. Rejects with a Redis error. */
   async list(): Promise<readonly Schedule[]> {
-    // By name: a schedule that moves on between two pages can appear twice.
+    // A schedule that advances between two pages can be on both pages.
     const stored = new Map<string, DueSchedule>();
     for (let from = 0; ; from += PAGE) {
       const page = await this.#store.run(readSchedules, [from, PAGE]);
@@ -121,13 +137,13 @@ export class Schedules {
     });
   }
 
-  /** Enqueues the tasks of a due schedule, and moves it on. Rejects with a fault of Redis. */
+  /** Enqueues the tasks of a due schedule, and advances it. Rejects with a Redis error. */
   async fire({ name, due: first, content }: DueSchedule, now: number): Promise<void> {
     const stored = parse(content);
     if (stored === null) {
       this.#log.warnOnce(
         `schedule ${name}`,
-        "schedule %s was written by another version, which alone can run it",
+        "this version cannot read schedule %s, which another version wrote. Only workers of that version can run it.",
         name,
       );
       await this.#store.run(advanceSchedule, [name, first, Math.max(first, now) + 60_000]);
@@ -140,17 +156,18 @@ export class Schedules {
     }
   }
 
-  /** Resolves to whether this call has moved the schedule on. */
+  /** Resolves to whether this call advanced the schedule. */
   async #fireAt(schedule: DueSchedule, next: number | null, stored: StoredSchedule): Promise<boolean> {
     try {
       return await this.#fire(schedule, next, stored);
     } catch (error) {
       const fault = sanitize(error);
       if (fault.retryable || fault.code === "CLOSED") throw fault;
-      // Its options are refused by now: the next time is another matter, and other schedules wait behind this one.
+      // Another attempt at this due time would fail again. So the schedule advances, and does not block other
+      // schedules.
       this.#log.fault(
         `schedule ${schedule.name}`,
-        "schedule %s has enqueued no task at its time: %s. It goes on with the next time.",
+        "schedule %s enqueued no task for its due time: %s. It continues with its next due time.",
         schedule.name,
         fault.message,
       );
@@ -163,19 +180,21 @@ export class Schedules {
 export function readMissed(missed: unknown): MissedTimes | undefined {
   if (missed === undefined || missed === "once") return undefined;
   if (missed === "each") return missed;
-  throw optionError("missed as once or each", missed);
+  throw optionError('missed as "once" or "each"', missed);
 }
 
-/** Checks when a schedule is due. Throws `ConfigError`. */
+/** Checks the due times of a schedule. Throws `ConfigError`. */
 export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
   const times = typeof given === "string" ? { cron: given } : given;
   assertOptions("times", times, new Set(["cron", "timeZone", "everyMs"]));
   const { cron, timeZone, everyMs } = times;
   if ((cron === undefined) === (everyMs === undefined)) {
-    throw new ConfigError("expected cron or everyMs, and one of them only");
+    throw new ConfigError("A schedule needs either cron or everyMs. Pass one of them.");
   }
   if (everyMs !== undefined) {
-    if (timeZone !== undefined) throw new ConfigError("expected timeZone with cron only");
+    if (timeZone !== undefined) {
+      throw new ConfigError("timeZone applies only to cron. Remove it, or pass cron instead of everyMs.");
+    }
     return { everyMs: readWholeNumber("everyMs", everyMs, 100, YEAR_MS) };
   }
   if (typeof cron !== "string" || cron.length > 256) {
@@ -185,7 +204,7 @@ export function readTimes(given: ScheduleTimes | string): ScheduleTimes {
   try {
     new Cron(cron, { timezone: zone, paused: true }).nextRun();
   } catch {
-    throw new ConfigError('expected cron as a valid expression of five or six fields, such as "30 4 * * *"');
+    throw new ConfigError('Invalid cron expression. Use five or six fields, such as "30 4 * * *".');
   }
   return { cron, timeZone: zone };
 }
@@ -195,12 +214,15 @@ function readTimeZone(timeZone: unknown = "UTC"): string {
     if (typeof timeZone === "string")
       return new Intl.DateTimeFormat("en", { timeZone }).resolvedOptions().timeZone;
   } catch {
-    // Said below.
+    // An unknown time zone throws the same error as a value of another type.
   }
-  throw new ConfigError('expected timeZone as an IANA name such as "Europe/Berlin"');
+  throw new ConfigError('Invalid timeZone. Use an IANA name such as "Europe/Berlin".');
 }
 
-/** The first due time after `now`, or `null` if none follows. Throws if the cron expression or the time zone is invalid. */
+/**
+ * Returns the first due time after `now`, or `null` if none follows. Throws if the cron expression or the time zone is
+ * invalid.
+ */
 export function nextTime(times: ScheduleTimes, now: number): number | null {
   const { everyMs } = times;
   if (everyMs !== undefined) return (Math.floor(now / everyMs) + 1) * everyMs;
@@ -208,11 +230,11 @@ export function nextTime(times: ScheduleTimes, now: number): number | null {
 }
 
 function cronOf({ cron, timeZone = "UTC" }: ScheduleTimes): Cron {
-  // Without this rule croner runs a list or range of hours twice in autumn, and skips it in spring.
+  // When clocks change, croner would otherwise run a list or range of hours twice in autumn, and skip it in spring.
   return new Cron(cron!, { timezone: timeZone, paused: true, fixedTimeRule: "no-wildcard" });
 }
 
-/** The due times from `due` (excluded) to `now`. If they are too many, the last ones. */
+/** Returns the due times after `due`, up to `now`. If there are too many, it returns only the last ones. */
 function timesBetween(times: ScheduleTimes, due: number, now: number): readonly number[] {
   const most = MAX_MISSED - 1;
   const found: number[] = [];
@@ -235,7 +257,7 @@ function timesBetween(times: ScheduleTimes, due: number, now: number): readonly 
 
 function assertScheduleName(name: unknown): asserts name is string {
   if (typeof name === "string" && NAME.test(name)) return;
-  throw new ConfigError("expected the schedule's name as 1 to 64 characters of A-Z a-z 0-9 _ -");
+  throw new ConfigError("Invalid schedule name. Use 1 to 64 of the characters A-Z a-z 0-9 _ -");
 }
 
 function parse(content: string): StoredSchedule | null {

@@ -6,9 +6,17 @@ import { isFinished, parseTask, toIso, type Task, type TaskStatus } from "./task
 
 /** Options for listing tasks. */
 export interface ListOptions {
-  /** Where to go on: `next` of the page before. Default: the beginning. */
+  /**
+   * `next` of the previous page.
+   *
+   * @defaultValue the first page
+   */
   readonly cursor?: string | null | undefined;
-  /** Tasks of a page, at most 1,000. Default 100. */
+  /**
+   * Number of tasks in a page, from 1 to 1,000.
+   *
+   * @defaultValue 100
+   */
   readonly limit?: number;
 }
 
@@ -16,21 +24,29 @@ export interface ListOptions {
 export interface TaskPage<Item = Task> {
   /** The tasks of this page. */
   readonly tasks: readonly Item[];
-  /** Where the next page begins; `null` at the end. */
+  /** The `cursor` of the next page. `null` on the last page. */
   readonly next: string | null;
 }
 
-/** A task that has failed for good. */
+/** A failed task that gets no further attempt. */
 export interface DeadLetter extends Task {
-  /** The errors of the last three attempts, newest first. Only for operators: they may name hosts and credentials. */
+  /**
+   * The errors of the last three attempts, newest first. `null` if no error was stored.
+   *
+   * Show them only to operators: they can contain hosts and credentials.
+   */
   readonly error: string | null;
 }
 
-/** A task that cannot be read: another program has broken or removed what Redis stores of it. */
+/** A task whose stored data another program damaged or deleted. */
 export interface UnreadableTask {
-  /** Characters other than A-Z a-z 0-9 _ - are written as %XX; an id of more than 200 characters is cut and ends in "...". */
+  /**
+   * Id of the task. Characters other than A-Z a-z 0-9 _ - are written as %XX.
+   *
+   * An id of more than 200 bytes is cut, and ends with "...".
+   */
   readonly id: string;
-  /** When the queue set it aside. ISO 8601. */
+  /** When the queue set the task aside, in ISO 8601. */
   readonly setAsideAt: string;
 }
 
@@ -38,13 +54,21 @@ export interface UnreadableTask {
 export interface CleanOptions {
   /** Which finished tasks to delete. */
   readonly state: "succeeded" | "failed" | "cancelled";
-  /** Only tasks that ended at least so long ago. Defaults to 0. */
+  /**
+   * Minimum time since the end of a task, in milliseconds.
+   *
+   * @defaultValue 0
+   */
   readonly olderThanMs?: number;
-  /** Most tasks to forget. Defaults to 1,000. */
+  /**
+   * Maximum number of tasks to delete.
+   *
+   * @defaultValue 1_000
+   */
   readonly limit?: number;
 }
 
-/** Throws `ConfigError`. */
+/** Checks the options of `clean()`. Throws `ConfigError`. */
 export function readCleanOptions(options: CleanOptions): Required<CleanOptions> {
   assertOptions("clean()", options, new Set(["state", "olderThanMs", "limit"]));
   const { state, olderThanMs = 0, limit = 1_000 } = options;
@@ -56,7 +80,7 @@ export function readCleanOptions(options: CleanOptions): Required<CleanOptions> 
   return { state, olderThanMs, limit };
 }
 
-/** The set that holds the tasks of a state. */
+/** The sorted set that holds the tasks of each state. */
 const SETS: Readonly<Record<TaskStatus, string>> = {
   queued: "ready",
   delayed: "delayed",
@@ -67,8 +91,11 @@ const SETS: Readonly<Record<TaskStatus, string>> = {
 };
 
 /**
- * A page of the tasks in one state: those in line as they will be taken, those that are over by when they are forgotten.
- * Rejects with `ConfigError` or a fault of Redis.
+ * Lists a page of the tasks in one state.
+ *
+ * Queued tasks are in the order in which workers take them, and delayed tasks in the order of their due times. Running
+ * tasks are in the order in which their leases expire, and finished tasks in the order in which they are deleted.
+ * Rejects with `INVALID_TASK`, `ConfigError` or a Redis error.
  */
 export async function listPage(
   store: QueueStore,
@@ -84,14 +111,14 @@ export async function listPage(
   const tasks = replies.flatMap((reply, index) => {
     if (reply === null) return [];
     const { fields } = reply;
-    // It has moved on since, or its id is another task's by now, maybe of another queue.
+    // The task has changed its state since the page was read, or a new task has the id, maybe in another queue.
     if (fields.get("queue") !== store.name || fields.get("status") !== state) return [];
     return [{ ...parseTask(entries[index]!.id, fields), error: fields.get("error") || null }];
   });
   return { tasks, next };
 }
 
-/** A page of the tasks that cannot be read, the oldest first. Rejects with `ConfigError` or a fault of Redis. */
+/** Lists a page of the unreadable tasks, the oldest first. Rejects like `listPage()`. */
 export async function listUnreadable(
   store: QueueStore,
   options: ListOptions,
@@ -119,10 +146,10 @@ function readCursor(cursor: string | null | undefined): { score: string; id: str
   if (cursor === undefined || cursor === null) return { score: "", id: "" };
   const match = typeof cursor === "string" ? /^(-?(?:\d{1,19}|inf))\.([\w.!~*'()%-]+)$/.exec(cursor) : null;
   try {
-    // Another program can have put any text into a set.
+    // The id can be any text, because another program may have written it into the set.
     if (match !== null) return { score: match[1]!, id: decodeURIComponent(match[2]!) };
   } catch {
-    // Not a cursor of ours.
+    // A wrong escape sequence is an invalid cursor too.
   }
-  throw new RedisSseError("INVALID_TASK", "expected cursor as `next` of the page before");
+  throw new RedisSseError("INVALID_TASK", "Invalid cursor. Pass `next` of the previous page.");
 }

@@ -2,14 +2,15 @@ import type { HistoryPort } from "../replay/history-port.js";
 import { taskOfChannel } from "./task.js";
 
 /**
- * The logs as streams see them, where the log of a task's channel is made when somebody first asks for it: until then
- * the task itself is all there is. `watch` answers whether there was anything to be written down.
+ * Wraps the reader of histories, so that the history of a task's channel is written when a client first watches it.
+ *
+ * Before that, only the task itself is stored. `watch` writes the history, and resolves to whether it wrote one.
  */
 export function withTaskLogs(reader: HistoryPort, watch: (taskId: string) => Promise<boolean>): HistoryPort {
   return {
     keeps: (channel) => reader.keeps(channel),
     now: () => reader.now(),
-    // The log of a task is forgotten with its task, whenever that is.
+    // The history of a task is deleted with the task, and this can happen at any time.
     memoryMs: (channel) => (taskOfChannel(channel) === null ? reader.memoryMs(channel) : 0),
     beginsSilently: (channel) => taskOfChannel(channel) !== null,
     read: (channel, after, known) => reader.read(channel, after, known),
@@ -18,7 +19,7 @@ export function withTaskLogs(reader: HistoryPort, watch: (taskId: string) => Pro
     tail: async (channel, since) => {
       const id = taskOfChannel(channel);
       if (id === null) return reader.tail(channel, since);
-      // Both go out at once; nearly always there is nothing to be made.
+      // Both calls are sent together to save a round trip. In most cases the history exists already.
       const [found, isNew] = await Promise.all([reader.tail(channel, since), watch(id)]);
       return isNew ? reader.tail(channel, reader.now()) : found;
     },

@@ -3,16 +3,16 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { RedisSseError } from "../errors.js";
 import type { Task } from "./task.js";
 
-/** The tasks of a queue: what each kind carries. */
+/** Maps each kind of task of a queue to the type of its payload. */
 export type TaskMap = object;
 
-/** A queue of which nothing is said takes any kind, and any payload that JSON can express. */
+/** The `TaskMap` of a queue without types: any kind, and any payload that JSON can express. */
 export type AnyTasks = Record<string, unknown>;
 
 /** The kinds of the tasks of a queue. */
 export type KindOf<Tasks extends TaskMap> = keyof Tasks & string;
 
-/** The task that a handler gets: `kind` tells what `payload` is. */
+/** A task of a queue, with the payload type of its `kind`. */
 export type TaskOf<Tasks extends TaskMap> = {
   [Kind in KindOf<Tasks>]: Task<Tasks[Kind]> & {
     /** The kind of the task. */
@@ -21,38 +21,43 @@ export type TaskOf<Tasks extends TaskMap> = {
 }[KindOf<Tasks>];
 
 /**
- * A check of each kind's payload, of any library that speaks Standard Schema (https://standardschema.dev): zod, valibot,
- * arktype. What it makes of the payload is what is put in line.
+ * Schemas that check the payloads of a queue, one for each kind.
+ *
+ * You can use any library that implements Standard Schema, such as zod, valibot or arktype. The queue stores the output
+ * of the schema as the payload.
+ *
+ * @see https://standardschema.dev
  */
 export type TaskSchemas<Tasks extends TaskMap> = {
   readonly [Kind in KindOf<Tasks>]?: StandardSchemaV1<unknown, Tasks[Kind]>;
 };
 
-/** A schema for each kind, from which a queue learns what its tasks carry. */
+/** Maps each kind of task to its schema. The schemas define the payload types of the queue. */
 export type SchemaMap = Readonly<Record<string, StandardSchemaV1>>;
 
-/** What handlers get: what the schemas make of a payload. */
+/** The payloads that handlers get: the output types of the schemas. */
 export type OutputsOf<Schemas extends SchemaMap> = {
   [Kind in keyof Schemas & string]: StandardSchemaV1.InferOutput<Schemas[Kind]>;
 };
 
-/** What is given to `enqueue()`: what the schemas take. */
+/** The payloads that `enqueue()` accepts: the input types of the schemas. */
 export type InputsOf<Schemas extends SchemaMap> = {
   [Kind in keyof Schemas & string]: StandardSchemaV1.InferInput<Schemas[Kind]>;
 };
 
 /**
- * What a schema made of a payload. Throws `INVALID_TASK` for a payload that the schema refuses. The message names the
- * fields and says nothing of their values.
+ * Returns the output of a schema. Throws `INVALID_TASK` if the schema rejected the payload.
+ *
+ * The message names the invalid fields. It never contains their values, because they can be secret.
  */
 export function readResult(result: StandardSchemaV1.Result<unknown>, kind: string): unknown {
   if (result.issues === undefined) return result.value;
   const places = result.issues.slice(0, 5).map(({ path = [] }) => {
     const keys = path.map((part) => String(typeof part === "object" ? part.key : part));
-    return keys.length === 0 ? "the whole" : keys.join(".").slice(0, 64);
+    return keys.length === 0 ? "the whole payload" : keys.join(".").slice(0, 64);
   });
   throw new RedisSseError(
     "INVALID_TASK",
-    `expected a payload of kind "${kind}" that its schema admits; wrong: ${places.join(", ")}`,
+    `Invalid payload for kind "${kind}". Its schema rejects: ${places.join(", ")}`,
   );
 }

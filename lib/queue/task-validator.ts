@@ -10,29 +10,32 @@ import type { QueueSettings } from "./queue-options.js";
 import { boundedJson } from "./worker/task-context.js";
 import { readResult } from "./task-map.js";
 
-/** One of the tasks of `enqueueMany()`. */
+/** One task for `enqueueMany()`. */
 export interface TaskEntry<Payload = unknown> {
   /** The kind of the task. */
   readonly kind: string;
-  /** The payload, as JSON or as the kind's schema defines it. */
+  /** The payload: a value that JSON can express, or the input of the kind's schema. */
   readonly payload: Payload;
   /** Options of the task. */
   readonly options?: EnqueueOptions;
 }
 
-/** A task that can be put in line. */
+/** A checked task. */
 export interface MadeTask {
   readonly task: NewTask;
-  /** As its schema has made it. */
+  /** The payload, as the schema converted it. */
   readonly payload: unknown;
 }
 
-/** They are put in line in one step, during which the server does nothing else. */
+/**
+ * Maximum number of tasks for `enqueueMany()`. One script enqueues them, and Redis runs no other command during that
+ * time.
+ */
 const MAX_MANY = 1_000;
-/** Bytes of all their payloads. */
+/** Maximum size of all their payloads. */
 const MAX_MANY_BYTES = 16 * 1024 * 1024;
 
-/** Checks what is to be put in line, before anything of it goes anywhere. */
+/** Checks tasks before they are sent to Redis. */
 export class TaskMaker {
   readonly #settings: QueueSettings;
   readonly #maxBytes: number;
@@ -42,12 +45,14 @@ export class TaskMaker {
     this.#maxBytes = maxBytes;
   }
 
-  /** Rejects with `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError`, or what a schema throws. */
+  /**
+   * Rejects with `INVALID_TASK`, `UNSERIALIZABLE`, `TASK_TOO_LARGE`, `ConfigError`, or any error that a schema throws.
+   */
   make(kind: string, given: unknown, options: EnqueueOptions): Promise<MadeTask> {
     return this.#make({ kind, payload: given, options }, (check) => check());
   }
 
-  /** `checked` runs each check of ours. A schema runs outside of it, so its own errors pass as they are. */
+  /** `checked` runs each check of this library. A schema runs outside of it, so that its own errors stay unchanged. */
   async #make(
     { kind, payload: given, options = {} }: TaskEntry,
     checked: <T>(check: () => T) => T,
@@ -75,10 +80,13 @@ export class TaskMaker {
     const schema = Object.hasOwn(schemas, kind) ? schemas[kind] : undefined;
     if (schema !== undefined) return { id, extra, schema };
     const kinds = Object.keys(schemas).join(", ");
-    throw new RedisSseError("INVALID_TASK", `expected kind as one that has a schema: ${kinds}`);
+    throw new RedisSseError(
+      "INVALID_TASK",
+      `This kind of task has no schema. Use one of these kinds: ${kinds}`,
+    );
   }
 
-  /** All of them; a fault names the one it is of. Rejects as `make()`. */
+  /** Checks a list of tasks. Rejects like `make()`. The error message starts with the index of the invalid task. */
   async makeMany(entries: readonly TaskEntry[]): Promise<readonly MadeTask[]> {
     if (!Array.isArray(entries) || entries.length > MAX_MANY) {
       throw new ConfigError(`expected a list of at most ${MAX_MANY} tasks`);
@@ -91,13 +99,16 @@ export class TaskMaker {
       if (bytes > MAX_MANY_BYTES) {
         throw new RedisSseError(
           "TASK_TOO_LARGE",
-          `expected tasks of at most ${MAX_MANY_BYTES} bytes together`,
+          `The payloads of these tasks are larger than ${MAX_MANY_BYTES} bytes together. Enqueue them in several calls.`,
         );
       }
       made.push(task);
     }
     if (new Set(made.map(({ task }) => task.id)).size < made.length) {
-      throw new RedisSseError("INVALID_TASK", "expected each task to have an id of its own");
+      throw new RedisSseError(
+        "INVALID_TASK",
+        "Two of these tasks have the same id. Use a different id for each task.",
+      );
     }
     return made;
   }

@@ -1,30 +1,31 @@
 import { RedisSseError } from "../errors.js";
 
 /**
- * `queued -> running -> succeeded | failed | cancelled`. A `delayed` task is not due yet, or waits for its next attempt. If a
- * worker is lost, its task is `queued` again.
+ * State of a task: `queued -> running -> succeeded | failed | cancelled`.
+ *
+ * A `delayed` task is not due yet, or waits for its next attempt. If the lease of a task expires, it is `queued` again.
  */
 export type TaskStatus = "queued" | "delayed" | "running" | "succeeded" | "failed" | "cancelled";
 
 /** A task with its current state. Times are in ISO 8601. */
 export interface Task<Payload = unknown, Result = unknown> {
-  /** The id: 1 to 128 characters of A-Z a-z 0-9 _ -. */
+  /** Id of the task: 1 to 128 characters of A-Z a-z 0-9 _ -. */
   readonly id: string;
   /** The name of the queue. */
   readonly queue: string;
-  /** The kind. It selects the handler. */
+  /** The kind of the task. It selects the handler. */
   readonly kind: string;
   /** The payload, as given to `enqueue()` or as the kind's schema converted it. */
   readonly payload: Payload;
   /** The state. */
   readonly status: TaskStatus;
-  /** -100 to 100. Higher priorities start first. */
+  /** Priority, from -100 to 100. Higher priorities start first. */
   readonly priority: number;
-  /** 0 to 100. */
+  /** Progress in percent, from 0 to 100. */
   readonly progress: number;
-  /** The newest message that the handler passed to `progress()`, or the public message of a failure. */
+  /** The newest message that the handler passed to `progress()`, or the public message of a failure or cancellation. */
   readonly message: string;
-  /** The newest object that the handler passed to `progress()`. `null` if it passed none. */
+  /** The newest object that the handler passed to `progress()`. `null` if it passed no object. */
   readonly data: unknown;
   /** Number of attempts so far. */
   readonly attempt: number;
@@ -32,15 +33,20 @@ export interface Task<Payload = unknown, Result = unknown> {
   readonly createdAt: string;
   /** When a `delayed` task is due. `null` in all other states. */
   readonly runAt: string | null;
-  /** When the last attempt began. `null` before the first attempt. */
+  /** When the last attempt started. `null` before the first attempt. */
   readonly startedAt: string | null;
-  /** When the task ended. `null` until then. */
+  /** When the task ended. `null` before its end. */
   readonly finishedAt: string | null;
-  /** The return value of the handler. `null` until the task has succeeded. */
+  /** The return value of the handler. `null` unless the task succeeded. */
   readonly result: Result | null;
 }
 
-/** Type of an event on `task_progress:{taskId}`. `retry` is a failed attempt, or a lost worker, that a further attempt follows. */
+/**
+ * Type of an event on `task_progress:{taskId}`.
+ *
+ * - `retry`: the attempt failed or its lease expired, and a further attempt follows
+ * - `requeued`: the task went back to the queue without using up an attempt
+ */
 export type TaskEventType =
   "queued" | "started" | "progress" | "retry" | "requeued" | "succeeded" | "failed" | "cancelled";
 
@@ -48,35 +54,35 @@ export type TaskEventType =
 export interface TaskProgress {
   /** The id of the task. */
   readonly taskId: string;
-  /** 0 to 100. */
+  /** Progress in percent, from 0 to 100. */
   readonly progress: number;
   /** The newest message of the task. */
   readonly message: string;
   /** The state of the task after the event. */
   readonly status: TaskStatus;
-  /** What has happened. */
+  /** The type of the event. */
   readonly type: TaskEventType;
   /** Number of attempts so far. */
   readonly attempt: number;
-  /** Number of the event in its channel, starting at 1. It is 0 for a channel without history. */
+  /** Number of the event in its channel, starting at 1. 0 for a channel without history. */
   readonly seq: number;
-  /** The object that the handler passed to `progress()`, if any. */
+  /** The object that the handler passed to `progress()`. Absent if it passed no object. */
   readonly data?: unknown;
 }
 
-/** Progress of work outside a worker. */
+/** Progress that code outside a worker reports. */
 export interface ProgressReport {
-  /** 0 to 100. */
+  /** Progress in percent, from 0 to 100. */
   readonly progress: number;
-  /** At most 1,000 characters. */
+  /** A message of at most 1,000 characters. */
   readonly message?: string;
 }
 
 /**
- * A failure whose message is shown to clients that watch the task.
+ * A failure with a public message: clients that watch the task get the message.
  *
- * Throw it in a handler. The task fails without a further attempt, unless you pass `retry: true`. Only operators of the queue see
- * the message of any other error: it can contain hosts, queries and credentials.
+ * Throw it in a handler. The task fails without a further attempt, unless you pass `retry: true`. Clients do not get
+ * the message of any other error, because it can contain hosts, queries and credentials.
  */
 export class TaskFailure extends Error {
   /** Whether a further attempt follows, if the task has one left. */
@@ -105,7 +111,7 @@ const STATUSES: ReadonlySet<unknown> = new Set<TaskStatus>([
   "cancelled",
 ]);
 
-/** Another program can have written it. */
+/** Checks a status that was read from Redis, because another program may have written it. */
 export function isStatus(status: unknown): status is TaskStatus {
   return STATUSES.has(status);
 }
@@ -118,21 +124,27 @@ export function progressChannel(taskId: string): string {
   return CHANNEL + taskId;
 }
 
-/** The task id of a task's channel. `null` for another channel. */
+/** Returns the id of the task to which a channel belongs. `null` for any other channel. */
 export function taskOfChannel(channel: string): string | null {
   if (!channel.startsWith(CHANNEL)) return null;
   const id = channel.slice(CHANNEL.length);
   return ID.test(id) ? id : null;
 }
 
-/** Ids become parts of keys and channels, so they are of our own making or as harmless. */
+/** Checks the id of a task. Ids become parts of keys and channel names, so only harmless characters are allowed. */
 export function assertTaskId(id: unknown): asserts id is string {
   if (typeof id !== "string" || !ID.test(id)) {
-    throw new RedisSseError("INVALID_TASK", "expected a task id of 1 to 128 characters of A-Z a-z 0-9 _ -");
+    throw new RedisSseError(
+      "INVALID_TASK",
+      "Invalid task id. Use 1 to 128 of the characters A-Z a-z 0-9 _ -",
+    );
   }
 }
 
-/** As `assertTaskId()`; an id in the list of the unreadable ones can have other characters, written as %XX. */
+/**
+ * Checks an id of `list()` or `listUnreadable()`. The id of an unreadable task can contain other characters, written as
+ * %XX.
+ */
 export function assertListedId(id: unknown): asserts id is string {
   if (typeof id === "string" && /^(?:[\w-]|%(?:[0-9A-F]{2})?){1,200}(?:\.\.\.)?$/.test(id)) return;
   assertTaskId(id);
@@ -160,10 +172,10 @@ export function parseTask(id: string, fields: ReadonlyMap<string, string>): Task
   };
 }
 
-/** The current state of a task as an event of its channel, after `seq` events. */
+/** Returns the current state of a task as an event of its channel. `seq` is the number of events so far. */
 export function progressOf({ id, progress, message, status, attempt, data }: Task, seq = 0): TaskProgress {
-  const inLine = attempt > 0 ? "retry" : "queued";
-  const type = status === "running" ? "progress" : isFinished(status) ? status : inLine;
+  const waiting = attempt > 0 ? "retry" : "queued";
+  const type = status === "running" ? "progress" : isFinished(status) ? status : waiting;
   return {
     taskId: id,
     progress,
@@ -185,7 +197,9 @@ function readNumber(text: string | undefined): number {
   return Number.isFinite(number) ? number : 0;
 }
 
-/** `null` for a field that another program has broken, so that the rest of a list can be read. */
+/**
+ * Parses a field. Returns `null` if another program damaged it, so that one damaged task does not fail a whole list.
+ */
 function readStored(text: string | undefined): unknown {
   try {
     return parseJson(text);
@@ -194,11 +208,11 @@ function readStored(text: string | undefined): unknown {
   }
 }
 
-/** Times that were written lately: tasks of a batch share theirs, and writing one is dear. */
+/** Cache of formatted times. The tasks of a batch share their times, and formatting a time is slow. */
 const written = new Map<number, string>();
 const MAX_WRITTEN = 64;
 
-/** `null` for a time that is missing or cannot be. */
+/** Formats a time in ISO 8601. Returns `null` if the time is missing or invalid. */
 export function toIso(milliseconds: number | string | undefined): string | null {
   const at = Number(milliseconds);
   if (!(Math.abs(at) <= 8.64e15)) return null;

@@ -6,28 +6,28 @@ import { CONNECTION_ROLES, type ConnectionRole, type RedisClient } from "../redi
 import { connectionName } from "../redis/connection-name.js";
 import { askServer, type ServerConnection } from "./server-view.js";
 
-/** What the service believes to hold at one moment. */
+/** Connections and subscriptions that the service counts at one moment. */
 export interface LocalView {
   readonly connections: Readonly<Record<ConnectionRole, LocalConnections>>;
   readonly subscriptions: LocalSubscriptions;
-  /** Channels that somebody here listens to, by an acknowledged subscription. */
+  /** Channels with an acknowledged subscription of this process. */
   readonly channels: readonly string[];
 }
 
 export interface LocalConnections {
-  /** Made and not yet ended. */
+  /** Connections that were created and have not ended. */
   readonly made: number;
-  /** Of these, connected for a while as far as can be told. */
+  /** How many of them have been connected for some time. */
   readonly ready: number;
 }
 
 /** The channels of the shared subscriber connection. */
 export interface LocalSubscriptions {
-  /** Acknowledged, and nothing under way. */
+  /** Subscribed channels without a running operation. */
   readonly settled: number;
-  /** With an operation under way: the server may have them or not. */
+  /** Channels with a running operation: the server may have subscribed them or not. */
   readonly unsettled: number;
-  /** How many operations on a channel were begun so far. */
+  /** Number of operations that were started so far. */
   readonly begun: number;
   /** How often the connection was lost so far. */
   readonly losses: number;
@@ -35,24 +35,26 @@ export interface LocalSubscriptions {
 
 /** A number that the service and the server count independently. */
 export interface Count {
-  /** By the service's own account. */
+  /** Number that the service counts. */
   readonly expected: number;
-  /** By the server's. */
+  /** Number that the server counts. */
   readonly actual: number;
 }
 
-/** The service's account of what it holds, beside the server's. `null` in a part: the server does not tell it. */
+/** Compares counts of the service with counts of the server. A part is `null` if the server does not report it. */
 export interface DriftReport {
-  /** Whether they differ, in two looks a quarter of a second apart: something leaks, or is deaf. */
+  /** Whether the numbers differ in two checks, 250 ms apart. Then a connection or subscription leaks or is missing. */
   readonly found: boolean;
-  /** Connections by role, as `CLIENT LIST` has them under this service's name. */
+  /** Connections by role. The server counts the connections that have the name of this service in `CLIENT LIST`. */
   readonly connections: Readonly<Record<ConnectionRole, Count>> | null;
   /** Channels of the shared subscriber connection. */
   readonly subscriptions: Count | null;
   /**
-   * Channels that somebody here listens to and nobody is subscribed to on the server (`PUBSUB NUMSUB`): deaf, or
-   * their connection is on its way back. How many, and the first 100. Of more than 5,000 channels so many are
-   * asked for, at random.
+   * Channels to which streams of this process are subscribed, but which have no subscriber on the server (`PUBSUB
+   * NUMSUB`).
+   *
+   * Either the subscription is missing, or its connection is reconnecting. If there are more than 5,000 channels, a
+   * random 5,000 of them are checked.
    */
   readonly silent: {
     /** Number of these channels. */
@@ -65,28 +67,31 @@ export interface DriftReport {
 export interface DriftSource {
   readonly commands: () => RedisClient;
   readonly instance: string;
-  /** Clients of the server by its INFO; `null` where it does not tell. */
+  /** Number of clients of the server, from `INFO`. `null` if the server does not report it. */
   readonly connectedClients: number | null;
   readonly clock: Clock;
   readonly look: () => LocalView;
-  /** The service is closing: nothing is waited for, and nothing reported. */
+  /** Aborts when the service closes. Then the check ends without a report. */
   readonly signal: AbortSignal;
 }
 
 const log = createLog("status");
 
-/** Between two looks: what was only on its way has arrived by then. */
+/** Time between the two checks. In this time, the server executes commands that were still on the network. */
 const SECOND_LOOK_MS = 250;
 
-/** `CLIENT LIST` takes the server some 10 us and 250 bytes a client, and nobody else is served meanwhile. */
+/**
+ * `CLIENT LIST` takes about 10 µs and 250 bytes for each client, and the server runs no other command during that time.
+ */
 const MAX_CLIENTS = 2_000;
 
 const MAX_ASKED = 5_000;
 const MAX_SILENT = 100;
 
 /**
- * Compares what the service believes to hold with what the server says. `null` where it cannot be asked: it is
- * away, or is a cluster or a mock. Never rejects.
+ * Compares the service's count of its connections and subscriptions with the server's count.
+ *
+ * Resolves to `null` if the server does not report them, or for ioredis-mock. Never rejects.
  */
 export async function auditConnections(source: DriftSource): Promise<DriftReport | null> {
   try {
@@ -96,12 +101,12 @@ export async function auditConnections(source: DriftSource): Promise<DriftReport
     const second = await lookOnce(source, first.silent ?? []);
     return second && confirm(first, second);
   } catch (error) {
-    log("drift is not known: %s", sanitize(error).message);
+    log("cannot check for drift: %s", sanitize(error).message);
     return null;
   }
 }
 
-/** What one look has seen. */
+/** The result of one check. */
 interface Look {
   readonly roles: Readonly<Record<ConnectionRole, Role>> | null;
   readonly subscriptions: Channels | null;
@@ -111,14 +116,14 @@ interface Look {
 interface Role {
   readonly ids: ReadonlySet<string>;
   readonly expected: number;
-  /** The server can have had so many without anything wrong. */
+  /** The range of numbers that the server can correctly have. */
   readonly least: number;
   readonly most: number;
 }
 
 interface Channels {
   readonly count: Count;
-  /** -1: there are fewer than there can be with nothing wrong; 1: there are more. */
+  /** -1: the server has too few channels. 1: it has too many. 0: the number can be correct. */
   readonly off: -1 | 0 | 1;
 }
 
@@ -131,7 +136,7 @@ async function lookOnce(source: DriftSource, asked: readonly string[]): Promise<
   if (server === null || signal.aborted) return null;
   const after = look();
   const ours = server.connections && groupByRole(server.connections, instance);
-  // With nothing to compare nothing is known, which is not the same as no drift.
+  // Without numbers of the server, drift is unknown. A report would say that no drift was found.
   if (ours === null && server.silent === null) return null;
   return {
     roles: ours && compareRoles(before, after, ours),
@@ -143,8 +148,10 @@ async function lookOnce(source: DriftSource, asked: readonly string[]): Promise<
 type Ours = Readonly<Record<ConnectionRole, readonly ServerConnection[]>>;
 
 /**
- * The connections of this service. `null` where the list has not the very one over which it was asked for: names
- * are refused, or a balancer led to another server.
+ * Returns the connections of this service by role.
+ *
+ * Returns `null` if the list does not contain the connection over which it was read. Then the server refuses names of
+ * connections, or a load balancer forwarded the command to another server.
  */
 function groupByRole(connections: readonly ServerConnection[], instance: string): Ours | null {
   const of = (role: ConnectionRole): readonly ServerConnection[] =>
@@ -166,7 +173,7 @@ function compareRoles(before: LocalView, after: LocalView, ours: Ours): Record<C
   return { command: compare("command"), subscriber: compare("subscriber"), lease: compare("lease") };
 }
 
-/** What was begun while the server was asked, and what was under way before, it may have had or not. */
+/** Operations that ran before or during the check may have taken effect on the server or not, so a range is correct. */
 function compareSubscriptions(
   before: LocalSubscriptions,
   after: LocalSubscriptions,
@@ -184,7 +191,7 @@ function compareSubscriptions(
   return { count, off: actual < before.settled - begun ? -1 : actual > most ? 1 : 0 };
 }
 
-/** A connection that was lost meanwhile explains every silence. */
+/** If the connection was lost during the check, this explains each silent channel. */
 function stillHeard(before: LocalView, after: LocalView, silent: readonly string[]): readonly string[] {
   if (before.subscriptions.losses !== after.subscriptions.losses) return [];
   const heard = new Set(after.channels);
@@ -197,7 +204,7 @@ function isSuspicious({ roles, subscriptions, silent }: Look): boolean {
   return off || (subscriptions !== null && subscriptions.off !== 0) || (silent !== null && silent.length > 0);
 }
 
-/** What both looks have seen; the figures are those of the second, which asked for no other channels. */
+/** Reports drift that both checks found, with the numbers of the second check. */
 function confirm(first: Look, second: Look): DriftReport {
   const roles = CONNECTION_ROLES.some(
     (role) => first.roles !== null && second.roles !== null && isOff(first.roles[role], second.roles[role]),
@@ -207,7 +214,10 @@ function confirm(first: Look, second: Look): DriftReport {
   return createReport(second, roles || channels || (second.silent?.length ?? 0) > 0);
 }
 
-/** Too few in both, or in both the same ones that are too many: others come and go by right. */
+/**
+ * Whether both checks found too few connections, or the same connections are too many in both. New connections can be
+ * correct.
+ */
 function isOff(first: Role, second: Role): boolean {
   const stayed = [...second.ids].filter((id) => first.ids.has(id)).length;
   const missing = first.ids.size < first.least && second.ids.size < second.least;
@@ -228,7 +238,7 @@ function createReport({ roles, subscriptions, silent }: Look, found: boolean): D
   };
 }
 
-/** So many of them, in a row from anywhere. */
+/** Returns at most `MAX_ASKED` channels, in a row from a random start. */
 function sample(channels: readonly string[]): readonly string[] {
   if (channels.length <= MAX_ASKED) return channels;
   const start = Math.floor(Math.random() * channels.length);

@@ -4,7 +4,7 @@ import { sanitize } from "../errors.js";
 import type { ErrorCode } from "../error-catalogue.js";
 import type { RedisClient } from "../redis/client.js";
 
-/** The state of one Redis server, or why it is not known. A field is `null` if the server does not report it. */
+/** State of one Redis server, or the reason why it is unknown. A field is `null` if the server does not report it. */
 export type NodeStatus =
   | {
       /** `host:port`, or the path of a Unix socket. */
@@ -19,40 +19,44 @@ export type NodeStatus =
       readonly usedMemoryBytes: number | null;
       /** The option `maxmemory` of the server, in bytes. 0: no limit. */
       readonly maxMemoryBytes: number | null;
-      /** What Redis does when its memory is full: with `allkeys-...` it may delete logs and tasks that are waiting. */
+      /**
+       * The option `maxmemory-policy` of the server. It decides what happens if the memory is full.
+       *
+       * With `allkeys-...`, Redis can delete the history of channels and tasks that have not run yet.
+       */
       readonly maxMemoryPolicy: string | null;
-      /** Not set: the server answered. */
+      /** Absent, because the server answered. */
       readonly fault?: never;
     }
   | {
       /** `host:port`, or the path of a Unix socket. */
       readonly address: string;
-      /** Why the state is not known. */
+      /** Code of the error, if the state is unknown. */
       readonly fault: ErrorCode;
     };
 
-/** The sums over all servers that tell them, or why no server answers. */
+/** Sums over all servers that answered, or the reason why no server answered. */
 export type ServerInfo =
   | {
       /** Number of connected clients. `null` if no server reports it. */
       readonly connectedClients: number | null;
       /** Sum of the option `maxclients`. `null` if no server reports it. */
       readonly maxClients: number | null;
-      /** Not set: a server answered. */
+      /** Absent, because a server answered. */
       readonly fault?: never;
     }
   | {
-      /** Not set: no server answered. */
+      /** Absent, because no server answered. */
       readonly connectedClients?: never;
-      /** Not set: no server answered. */
+      /** Absent, because no server answered. */
       readonly maxClients?: never;
-      /** Why no server answered. */
+      /** Code of the error, if no server answered. */
       readonly fault: ErrorCode;
     };
 
 type NodeClient = Exclude<RedisClient, { nodes: unknown }>;
 
-/** Asks the server, or each node of a cluster. Never rejects. */
+/** Reads the state of the server, or of each node of a cluster. Never rejects. */
 export async function readNodes(
   commands: () => RedisClient,
 ): Promise<{ readonly redis: ServerInfo; readonly nodes: readonly NodeStatus[] }> {
@@ -82,14 +86,18 @@ export async function readNodes(
   };
 }
 
-/** The connections of a Cluster client to its nodes. It knows them once it has sent a command. */
+/**
+ * Returns the connections of a Cluster client to its nodes. The client knows the nodes only after its first command.
+ */
 export async function nodesOf(client: RedisClient): Promise<readonly NodeClient[]> {
   if (!("nodes" in client)) return [client];
   if (client.nodes().length === 0 || client.status !== "ready") await client.ping();
   return client.nodes();
 }
 
-/** Asks nodes that the client did not know. It learns of a node with a command to it, or from time to time. */
+/**
+ * Reads the state of nodes to which the client has no connection. For this, it refreshes the client's list of nodes.
+ */
 async function readOthers(
   client: RedisClient,
   others: readonly NodeStatus[],
@@ -105,7 +113,10 @@ async function readOthers(
   );
 }
 
-/** The nodes of a cluster, as one of them sees them; none if the ACL refuses it, or no node answers. */
+/**
+ * Reads the list of nodes from one node of a cluster. Returns an empty list if an ACL rule denies this or no node
+ * answers.
+ */
 async function listNodes(client: RedisClient): Promise<readonly NodeStatus[]> {
   if (!("nodes" in client)) return [];
   try {
@@ -117,7 +128,7 @@ async function listNodes(client: RedisClient): Promise<readonly NodeStatus[]> {
 
 type NatMap = Cluster["options"]["natMap"];
 
-/** Reads `CLUSTER NODES`: a line for each node, `id host:port@busport[,hostname] flags ...`. */
+/** Parses the reply of `CLUSTER NODES`. It has one line for each node: `id host:port@busport[,hostname] flags ...`. */
 export function parseNodes(text: string, natMap?: NatMap): readonly NodeStatus[] {
   return text.split("\n").flatMap((line): readonly NodeStatus[] => {
     const [, location = "", flagList = ""] = line.split(" ");
@@ -145,7 +156,7 @@ const UNKNOWN = {
 
 function addressOf({ options, stream }: NodeClient): string {
   const { path, host = "localhost", port = 6379, sentinels } = options as Partial<NodeClient["options"]>;
-  // With Sentinel the options have no address.
+  // With Sentinel, the options do not contain the address of the server.
   if (sentinels && stream && "remoteAddress" in stream) return `${stream.remoteAddress}:${stream.remotePort}`;
   return path ?? `${host}:${port}`;
 }
@@ -174,7 +185,7 @@ async function readNode(client: NodeClient): Promise<NodeStatus> {
   } catch (error) {
     const { code } = sanitize(error);
     if (code !== "REDIS_REFUSED") return { address, fault: code };
-    // A server that refuses INFO to this user is there all the same.
+    // An ACL rule denies INFO, but the server is available.
     return { ...UNKNOWN, address };
   }
 }

@@ -2,27 +2,29 @@ import { sanitize } from "../errors.js";
 import { isMock, type RedisClient } from "../redis/client.js";
 import { nodesOf } from "./nodes.js";
 
-/** What the server says that it holds; `null` what it does not tell to this user. */
+/** Connections and subscriptions that the server counts. A field is `null` if the server refuses to report it. */
 export interface ServerView {
   readonly connections: readonly ServerConnection[] | null;
-  /** Of the channels that were asked for, those without any subscriber. */
+  /** The requested channels that have no subscriber. */
   readonly silent: readonly string[] | null;
 }
 
 export interface ServerConnection {
   readonly id: string;
-  /** As it was named by whoever made it. */
+  /** The name that its client set. */
   readonly name: string;
-  /** How many channels it is subscribed to; `null` where the server's list does not have it. */
+  /** Number of channels to which it is subscribed. `null` if the server does not list it. */
   readonly channels: number | null;
 }
 
-/** A server is asked with commands of this size, so that none of them keeps it for long. */
+/** Maximum number of channels in one command, so that no command blocks the server for long. */
 const MAX_BATCH = 512;
 
 /**
- * Asks the server for its connections, and which of `channels` nobody is subscribed to. Of a cluster all nodes are asked: a
- * channel is silent if nobody is subscribed to it on any. `null` for a mock. Rejects when a server gives no answer.
+ * Reads the connections of the server, and finds the channels that have no subscriber.
+ *
+ * In a cluster it asks all nodes. A channel is silent if it has no subscriber on any node. Resolves to `null` for
+ * ioredis-mock. Rejects if a server does not answer.
  */
 export async function askServer(
   client: RedisClient,
@@ -35,7 +37,7 @@ export async function askServer(
   if (views.length === 1) return views[0]!;
   const isKnown = (part: "connections" | "silent"): boolean => views.every((view) => view[part] !== null);
   return {
-    // Each server counts its connections by itself.
+    // Two servers can use the same connection id.
     connections: isKnown("connections")
       ? views.flatMap(({ connections }, index) =>
           connections!.map((connection) => ({ ...connection, id: `${index}:${connection.id}` })),
@@ -60,7 +62,7 @@ async function askNode(
   for (let start = 0; start < channels.length; start += MAX_BATCH) {
     counts.push(client.pubsub("NUMSUB", ...channels.slice(start, start + MAX_BATCH)));
   }
-  // Sent together, so that both are of one moment.
+  // Both calls are sent together, so that they show the same moment.
   const [connections, silent] = await Promise.all([
     withConnections
       ? unlessRefused(client.client("LIST").then((text) => parseClientList(String(text))))
@@ -70,7 +72,7 @@ async function askNode(
   return { connections, silent };
 }
 
-/** An ACL, or a proxy between, may keep a command from this user. */
+/** Returns `null` if Redis refuses the command. An ACL rule or a proxy can deny it. */
 async function unlessRefused<T>(reply: Promise<T>): Promise<T | null> {
   try {
     return await reply;
@@ -80,7 +82,10 @@ async function unlessRefused<T>(reply: Promise<T>): Promise<T | null> {
   }
 }
 
-/** Reads `CLIENT LIST`: a line for each client, of fields `key=value`. Other servers than Redis have fewer fields. */
+/**
+ * Parses the reply of `CLIENT LIST`. It has one line of `key=value` fields for each client. Some servers report fewer
+ * fields.
+ */
 export function parseClientList(text: string): readonly ServerConnection[] {
   return text
     .split("\n")
@@ -101,7 +106,7 @@ function splitOnce(field: string): [key: string, value: string] {
   return [field.slice(0, cut), field.slice(cut + 1)];
 }
 
-/** Reads `PUBSUB NUMSUB`: names and counts in turn. */
+/** Finds the channels without subscribers in the reply of `PUBSUB NUMSUB`, which is a list of names and counts. */
 function readSilent(counts: readonly unknown[]): readonly string[] {
   return counts.filter((_, index) => index % 2 === 0 && Number(counts[index + 1]) === 0).map(String);
 }

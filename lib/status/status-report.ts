@@ -8,53 +8,61 @@ import type { HubStatistics } from "../subscriptions/subscription-hub.js";
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
 import type { PoolStatistics } from "../redis/connection-pool.js";
 
-/** What was read of the logs, and what clients were told to be missing, since the service was made. */
+/** Counters for the history of channels, since the service was created. */
 export interface HistoryStatistics {
-  /** Reads of Redis: pages of a log, and where one stands. */
+  /** Number of reads in Redis. */
   readonly reads: number;
-  /** Reads that were spared, since another stream's was shared. */
+  /** Number of reads that were not needed, because streams shared the read of another stream. */
   readonly shared: number;
   /**
-   * `gap` events by reason, counted for each channel of each client; only the reasons that have occurred. Those that
-   * stand for an event for which a rule failed are not among them: see `rules`.
+   * `gap` events by reason, counted for each channel of each client. It has only reasons that have occurred.
+   *
+   * If a rule fails for an event, the `gap` event for it is not counted here. See `rules`.
    */
   readonly gaps: Readonly<Partial<Record<GapReason, number>>>;
 }
 
-/** What waits for clients that do not read as fast as they are written to. */
+/** Events that are buffered for slow clients. */
 export interface BufferStatistics {
-  /** Bytes, of all streams together; an event that waits for several counts for each. */
+  /** Buffered bytes of all streams together. An event that is buffered for several streams counts for each of them. */
   readonly bytes: number;
-  /** How often a stream had to give way, since more than `limits.maxTotalBufferedBytes` waited. */
+  /** How often a stream was closed or trimmed, because all buffers together exceeded `limits.maxTotalBufferedBytes`. */
   readonly exceeded: number;
   /**
-   * Events that `slowConsumer` has dropped so far, counted as they are dropped: their clients are told once they read on.
-   * What waits for a stream that ends as `slow-consumer` is not counted: history gives it to the client that comes
-   * back, and `sessions.closed` has how many such streams there were.
+   * Number of events that `slowConsumer` has dropped. The client of a dropped event gets a `gap` event when it reads
+   * again.
+   *
+   * If a stream ends with `slow-consumer`, its buffered events are not counted: the client gets them from history when
+   * it reconnects. `sessions.closed` counts these streams.
    */
   readonly dropped: number;
 }
 
-/** What applications say of the events of their streams. */
+/** Counters for the rules of streams: `filter`, `transform`, `until` and `latestBy`. */
 export interface RuleStatistics {
   /**
-   * How often each has thrown, or given an answer that is none; only those that have. An event for which `filter` or
-   * `transform` failed is a `gap` (`invalid`) to its client.
+   * How often each rule threw or returned an invalid value. It has only rules that have failed.
+   *
+   * If `filter` or `transform` fails for an event, the client gets a `gap` event (`invalid`) instead.
    */
   readonly failed: Readonly<Partial<Record<RuleName, number>>>;
 }
 
-/** A queue as this process sees it, and as Redis counts it; `null` where that cannot be asked. */
+/** Counters of a queue in this process, and its counts in Redis. */
 export interface QueueStatus extends QueueStatistics {
-  /** The counts in Redis. */
+  /** The counts in Redis. `null` if Redis did not return them. */
   readonly counts: QueueCounts | null;
 }
 
-/** A service at one moment. Holds channel names, which may hold users' ids: show it to operators only. */
+/**
+ * State of a service at one moment.
+ *
+ * Show it only to operators: it contains channel names, and these can contain ids of users.
+ */
 export interface StatusReport {
-  /** This service's name: its connections are `redis-sse:<role>:<instance>` in `CLIENT LIST`. */
+  /** Name of this service. In `CLIENT LIST`, its connections have the name `redis-sse:<role>:<instance>`. */
   readonly instance: string;
-  /** `draining` after `drain()` was called, `closed` after `close()` was called. */
+  /** `draining` after a call of `drain()`, `closed` after a call of `close()`. */
   readonly state: "open" | "draining" | "closed";
   /** The option `subscriptions`. */
   readonly subscriptions: "shared" | "dedicated";
@@ -64,26 +72,27 @@ export interface StatusReport {
   readonly hub: HubStatistics;
   /** The streams. */
   readonly sessions: RegistryStatistics;
-  /** Reads of logs, and gaps. */
+  /** Reads of history, and gaps. */
   readonly history: HistoryStatistics;
-  /** Events that wait for clients. */
+  /** Events that are buffered for slow clients. */
   readonly buffers: BufferStatistics;
   /** Failures of the rules of streams. */
   readonly rules: RuleStatistics;
-  /** The channels that streams of this process listen to. */
+  /** The channels to which streams of this process are subscribed. */
   readonly channels: readonly string[];
-  /** The queues that this process has used. */
+  /** The queues that this process uses. */
   readonly queues: readonly QueueStatus[];
-  /** What `notifications.list()` of this process has left out. */
+  /** Damaged notifications that `notifications.list()` of this process left out. */
   readonly notifications: NotificationStatistics;
-  /** All Redis servers together. */
+  /** Sums over all Redis servers. */
   readonly redis: ServerInfo;
-  /** The server, or each node of a cluster; empty where none is known. */
+  /** The server, or each node of a cluster. Empty if no node is known. */
   readonly nodes: readonly NodeStatus[];
   /**
-   * What the service believes to hold beside what the server says; `null` where that was not asked for, or cannot
-   * be asked: Redis is away, or is a mock. Its parts are `null` where the server does not tell them:
-   * it refuses CLIENT, PUBSUB or INFO to this user, or has over 2,000 clients to list.
+   * Compares the service's count of its connections and subscriptions with the server's count.
+   *
+   * It is `null` if you pass `drift: false`, if Redis is unavailable, or for ioredis-mock. A part of it is `null` if an
+   * ACL rule denies CLIENT, PUBSUB or INFO, or if the server has more than 2,000 clients.
    */
   readonly drift: DriftReport | null;
 }
@@ -91,8 +100,12 @@ export interface StatusReport {
 /** Options of `status()`. */
 export interface StatusOptions {
   /**
-   * Whether to look for drift: `CLIENT LIST` and `PUBSUB NUMSUB`, and where they differ from what is expected a
-   * second look after 250 ms. Default true.
+   * `true`: compare the connections and subscriptions of the service with `CLIENT LIST` and `PUBSUB NUMSUB` of the
+   * server.
+   *
+   * If they differ, the service checks them again after 250 ms.
+   *
+   * @defaultValue true
    */
   readonly drift?: boolean | undefined;
 }

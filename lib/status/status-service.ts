@@ -6,21 +6,21 @@ import type { StatusOptions, StatusReport } from "./status-report.js";
 
 const STATUS_OPTIONS: ReadonlySet<string> = new Set<keyof StatusOptions>(["drift"]);
 
-/** What the service tells of itself, without asking Redis. */
+/** The part of a status report that needs no call of Redis. */
 export type LocalStatus = Omit<StatusReport, "redis" | "nodes" | "drift" | "queues"> & {
   readonly queues: readonly QueueStatistics[];
 };
 
 export interface StatusServiceOptions extends Omit<DriftSource, "connectedClients"> {
   readonly local: () => LocalStatus;
-  /** Of the same queues, in the same order. */
+  /** Reads the counts of the queues of `local()`, in the same order. */
   readonly countTasks: () => Promise<readonly (QueueCounts | null)[]>;
 }
 
-/** Puts together what the service says of itself and what the server says. */
+/** Creates status reports from the state of the service and from the answers of Redis. */
 export class StatusService {
   readonly #options: StatusServiceOptions;
-  /** One look at a time, however many ask. */
+  /** The running check for drift. Calls at the same time share it. */
   #looking: Promise<DriftReport | null> | null = null;
 
   constructor(options: StatusServiceOptions) {

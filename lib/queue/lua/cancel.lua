@@ -21,7 +21,7 @@ if isOver(got[1]) then return got[1] == 'cancelled' and 1 or 0 end
 lookAt('cancelled')
 if areUnfit(READY, DELAYED, LEASES) then return UNFIT end
 insist()
--- What was said of this task goes before what the queue says.
+-- The task's own value applies, otherwise the queue's value. A value of more than 11 digits is invalid.
 local ttl = got[7] and string.match(got[7], '"resultTtlMs":(%d+)') or ARGV[8]
 if #ttl > 11 then ttl = ARGV[8] end
 leave(READY, id)

@@ -1,7 +1,11 @@
--- Requeues tasks whose worker was lost (or fails them after their last attempt) and tasks that are due. Then it
--- takes the first ready tasks and records their leases, all in one atomic step. If the answer is lost, no task
--- is lost: the leases expire, or the same call is sent again and gets the same tasks. Ids of unreadable tasks
--- are moved to the set `unreadable`.
+-- Takes tasks from the queue, in one atomic step:
+--
+-- 1. Requeues tasks whose leases have expired. After the last attempt, such a task fails.
+-- 2. Requeues delayed tasks that are due.
+-- 3. Takes the first ready tasks, and records their leases.
+--
+-- If the answer is lost, no task is lost. Either the same call is sent again and gets the same tasks, or the
+-- leases expire. Ids of unreadable tasks are moved to the set `unreadable`.
 --
 -- KEYS     as in `includes/base.lua`
 -- ARGV     the five of `includes/base.lua`, then:
@@ -10,10 +14,10 @@
 -- ARGV[8]  id of this call
 -- ARGV[9]  number of attempts, for tasks without their own
 -- ARGV[10] how long a failed task is kept, in ms
--- ARGV[11] message of a task whose worker was lost
+-- ARGV[11] message of a task whose lease has expired
 -- ARGV[12] rate limit: maximum number of tasks that start in an interval; '' for no limit
 -- ARGV[13] length of this interval in ms
--- ARGV[14] identifies the claimer
+-- ARGV[14] id of the worker
 -- Result   a list: ms until a task may be ready; the time of Redis; id of the call; number of due schedules;
 --          for each schedule its name, time and content; then for each task its description (one value per
 --          line), its payload and, if it has them, further fields
@@ -23,7 +27,7 @@
 --- @include "includes/moves"
 --- @include "includes/stored"
 
--- Made when one of them is first called, as in `includes/rare-tell.lua`.
+-- The functions are created when one of them is first called, as in `includes/rare-tell.lua`.
 local rare = setmetatable({}, {__index = function(made, name)
   --- @include "includes/tell"
   --- @include "includes/ends"
@@ -43,7 +47,7 @@ end})
 local lease, want, caller = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local claims = META .. ':claim:' .. ARGV[14]
 
--- When the first of a set is due.
+-- The time at which the first task of a set is due.
 local function firstOf(set)
   local first = look('ZRANGE', set, '0', '0', 'WITHSCORES')
   if #first == 0 then return 1e300 end
@@ -54,7 +58,7 @@ local function takeDue(set, status, most)
 end
 local page = look('ZRANGE', READY, '0', text(math.max(want, 1) - 1), 'WITHSCORES')
 local leaseEnds, delayEnds, scheduled = firstOf(LEASES), firstOf(DELAYED), 1e300
--- A time before 1970 is none.
+-- A time before 1970 is invalid.
 local nextSchedule = look('ZRANGEBYSCORE', META .. ':due', '0', '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
 if #nextSchedule > 0 then scheduled = scoreOf(nextSchedule[2]) or 1e300 end
 local config, isOther = fields(META, 'paused', 'tokens', 'tokensAt', 'sweptAt')
@@ -72,7 +76,7 @@ end
 local sweeps = math.abs(now - (scoreOf(config[4]) or 0)) >= 60000
 if sweeps then
   for _, status in ipairs({'succeeded', 'failed', 'cancelled'}) do rare.lookAt(status) end
-  -- An infinite score never comes up by itself.
+  -- A task with an infinite score is never due. Only this search finds it.
   sort(LEASES, look('ZRANGEBYSCORE', LEASES, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'running', true)
   sort(DELAYED, look('ZRANGEBYSCORE', DELAYED, '+inf', '+inf', 'WITHSCORES', 'LIMIT', '0', '100'), 'delayed', true)
 end
@@ -82,7 +86,7 @@ if unfit then return UNFIT end
 
 insist()
 if sweeps then rare.sweep() end
--- They keep their order by their places.
+-- Each task returns to its earlier place in the queue.
 for index = 1, #lost, 3 do
   local id, got = lost[index], lost[index + 1]
   local attempt = got[ATTEMPT] or '0'
@@ -97,7 +101,7 @@ for index = 1, #lost, 3 do
     rare.watch(id)
     call('HDEL', TASK .. id, 'unknownAt')
     call('HSET', TASK .. id, 'status', 'queued', 'token', '', 'message', task.message)
-    -- The settle script writes the message only of tasks with this field.
+    -- `settle.lua` replaces the message only of tasks with the field `by`.
     if not fields(TASK .. id, 'by')[1] then call('HSET', TASK .. id, 'by', '') end
     later(READY, got[PLACE], id)
     rare.tell(id, 'retry', task)
@@ -139,12 +143,12 @@ if type(before) == 'string' and string.match(before, '^%S+') == caller then
     local got, isFit = stored(id, 'running')
     if isFit and got[TOKEN] == caller then taken(id, got, got[ATTEMPT] or '1', got[STARTED] or NOW) end
   end
-  -- There may be room for more than it was asked for the first time.
+  -- The worker may have more room now than at the first call.
   if #page > 0 and not config[1] then wait = 0 end
 elseif not config[1] then
   local tokens, at
   if ARGV[12] ~= '' and want > 0 then
-    -- A bucket of tokens that fills evenly.
+    -- A token bucket that fills evenly.
     local most, interval = tonumber(ARGV[12]), tonumber(ARGV[13])
     at = finite(config[3]) or now
     tokens = math.min(most, (finite(config[2]) or most) + math.max(0, now - at) * most / interval)
@@ -155,7 +159,8 @@ elseif not config[1] then
   if #page > 2 * want then page = want > 0 and call('ZRANGE', READY, '0', text(want - 1), 'WITHSCORES') or {} end
   local found = sort(READY, page, 'queued')
   if #aside > 0 and areUnfit(UNREADABLE) then return UNFIT end
-  -- A look at it alone changes nothing: what has come in since is less than can be written. A clock may be set back.
+  -- The bucket is written only if tasks start: otherwise, rounding could lose the tokens of short intervals. It is also
+  -- written if the clock was set back.
   if tokens and (#found > 0 or now < at) then
     call('HSET', META, 'tokens', string.format('%.9f', tokens - #found / 3), 'tokensAt', NOW)
   end
@@ -169,12 +174,12 @@ elseif not config[1] then
     record[length + 1], leases[2 * length - 1], leases[2 * length] = id, leased, id
     taken(id, got, attempt, NOW)
     if KEEP == '' or got[WATCHED] then
-      -- What was written before belongs to an attempt that is over.
+      -- `began` is the number of this event. Output before it belongs to earlier attempts.
       local began = rare.tell(id, 'started', {status = 'running', progress = got[PROGRESS] or '0', message = '', attempt = attempt})
       call('HSET', key, 'began', began)
     end
   end
-  -- Behind those that were put aside there may be others.
+  -- If many tasks of the page were set aside, there may be more ready tasks behind them.
   if #found / 3 < #page / 2 then wait = 0 end
   if #found > 0 then
     call('ZADD', LEASES, unpack(leases))

@@ -20,8 +20,9 @@ if (type(score) == 'number' or type(score) == 'string') and shown(score) == from
   local rank = tonumber(call('ZRANK', set, after))
   page = call('ZRANGE', set, text(rank + 1), text(rank + limit), 'WITHSCORES')
 else
-  -- It has gone, or stands elsewhere by now: those of its score that came after it may be shown twice, and none is left out.
-  -- Tasks that are over are there until their score.
+  -- The last task of the previous page has left the set or has another score. So the page starts with all tasks of its
+  -- earlier score: some can be listed twice, but none is left out. The first page of finished tasks starts after the
+  -- current time, because tasks with a lower score have expired.
   local first = from ~= '' and from or isOver(ARGV[6]) and '(' .. NOW or '-inf'
   page = call('ZRANGEBYSCORE', set, first, '+inf', 'WITHSCORES', 'LIMIT', '0', text(limit))
 end

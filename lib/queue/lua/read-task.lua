@@ -17,7 +17,7 @@ local seq = not at.err and isPlace(at[1], at[2]) and at[2] or '0'
 if KEEP == '' then
   seq = '0'
 elseif not got[1] then
-  -- What its log would hold.
+  -- The number of events that its log would have.
   seq = 1
   if got[3] then seq = seq + 1 end
   if got[2] == 'succeeded' or got[2] == 'failed' or got[2] == 'cancelled' then seq = seq + 1 end

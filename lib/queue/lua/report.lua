@@ -8,7 +8,7 @@
 -- ARGV[9]  progress; '' for none
 -- ARGV[10] message
 -- ARGV[11] data as JSON; '' for none
--- ARGV[12] the name of the first other event; its data, and names and data of the others follow
+-- ARGV[12] name of the first output event; its data, and the names and data of the others follow
 -- Result   1; 0 if the task has ended or another worker holds it; 2 if it does not exist; 3 if it was
 --          cancelled
 -- Errors   Redis errors
@@ -20,13 +20,13 @@ local id, token, sequence, progress, message, data = unpack(ARGV, 6, 11)
 local key = TASK .. id
 local got = fields(key, 'status', 'token', 'said', 'attempt', 'queue')
 if not got[1] and token == '' then return 2 end
--- Whoever has no token may speak for this queue's tasks only.
+-- Without a token, only tasks of this queue can be reported.
 if token == '' and got[5] ~= NAME then return 0 end
 if not got[1] or isOver(got[1]) or (token ~= '' and got[2] ~= token) then
   if token ~= '' then try('HINCRBY', META, 'refused', '1') end
   return got[1] == 'cancelled' and 3 or 0
 end
--- One that was sent again, maybe behind later ones.
+-- A report that was sent again has no effect. It can also arrive after later reports.
 local teller, last = string.match(got[3] or '', '^(%S+) (%d+)$')
 if teller and teller == token and tonumber(sequence) <= tonumber(last) then return 1 end
 watch(id)

@@ -20,7 +20,7 @@ for index = 6, #ARGV do
   if got[QUEUE] == NAME and fields(TASK .. id, 'released')[1] then return {'released', id} end
   local holder = got[ONCE] and holderOf(got[ONCE])
   local isHeld = holder and holder ~= id and call('EXISTS', TASK .. holder) == 1 or got[ONCE] and keys[got[ONCE]]
-  -- Behind an entry that has outlived its task there may be another one of that id, of any queue.
+  -- If the dead letter has expired, a new task may have its id, in any queue.
   local isMine = isFit and not isHeld and not seen[id] and isListed(META .. ':failed', id)
   if isMine then
     chosen[#chosen + 1] = {id, got}

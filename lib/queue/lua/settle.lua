@@ -17,7 +17,7 @@
 --- @include "includes/moves"
 --- @include "includes/ends"
 
--- Made when one of them is first called, as in `includes/rare-tell.lua`.
+-- The functions are created when one of them is first called, as in `includes/rare-tell.lua`.
 local rare = setmetatable({}, {__index = function(made, name)
   --- @include "includes/tell"
   --- @include "includes/conclude"
@@ -30,8 +30,8 @@ end})
 
 local answers, refused, retried, unknown = {}, 0, 0, 0
 local token, verdict, progress, delay, ttl, message, last, constant
--- All that is stored is read before the first write: a task that cannot be read must not leave another one half ended.
--- Of a plain task that has succeeded, only a few fields are read. Its size is the length of its payload.
+-- All tasks are read before the first write, so that an unreadable task does not stop the script half-way. Of a plain
+-- task that succeeded, only a few fields are read. `size` is the length of its payload.
 local stored, most, first = {}, tonumber(MOST_PAYLOAD), 6
 while first < #ARGV do
   last = first + 2 * ARGV[first + 1]
@@ -75,7 +75,7 @@ local function over(id, result)
     return '1'
   end
   if not isMine or not finite(got[6]) or not finite(got[11]) then
-    -- A task that cannot be read is put aside when its lease runs out.
+    -- An unreadable task is set aside when its lease expires.
     refused = refused + 1
     return '0'
   end
@@ -86,7 +86,7 @@ local function over(id, result)
   got[1], got[3] = '', token
   local verdict, wait = verdict, tonumber(delay)
   if verdict == 'unknown' then
-    -- Soon at first, then more rarely: another worker may know the kind already, or only when the deploy is over.
+    -- The wait grows from 1 to 30 seconds: another worker may have a handler now, or only after the deploy.
     local since = finite(got[10]) or now
     local left = since + wait - now
     wait = math.min(math.max(1000, math.min(now - since, 30000)), left)
@@ -100,7 +100,7 @@ local function over(id, result)
     call('HDEL', key, 'unknownAt')
   end
   if verdict == 'succeeded' or verdict == 'failed' then
-    -- The error of an earlier attempt is replaced, or of no use any more.
+    -- The error of an earlier attempt is replaced, or is not needed after a success.
     if got[8] then task.stored = task.stored - #got[8] end
     if got[8] and verdict == 'succeeded' then call('HDEL', key, 'error') end
     rare.conclude(id, task, ttl, 'by', token, verdict == 'succeeded' and 'result' or 'error', result)

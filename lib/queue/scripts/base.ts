@@ -1,10 +1,13 @@
 import { RedisSseError } from "../../errors.js";
 import { defineScript, type Script } from "../../redis/script.js";
 
-/** The queue's hash, and what the names of tasks, of the places of their logs and of the logs begin with. */
+/**
+ * The keys of each script: the queue's hash, and three prefixes of keys. These are the prefixes for tasks, for the
+ * positions of their logs, and for their logs.
+ */
 export type QueueKeys = readonly [queue: string, task: string, position: string, log: string];
 
-/** A script of a queue, whose arguments begin with what all of them are told. */
+/** Defines a script of a queue. The first arguments are the same for all scripts. See `includes/base.lua`. */
 export function defineQueueScript<Result>(
   name: string,
   lua: string,

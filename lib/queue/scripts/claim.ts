@@ -2,13 +2,13 @@ import type { Script } from "../../redis/script.js";
 import { CLAIM } from "../lua/generated.js";
 import { defineQueueScript } from "./base.js";
 
-/** A task that was taken: what the worker needs of it. */
+/** A task that a worker took. */
 export interface ClaimedTask {
   readonly id: string;
-  /** Proves the attempt: each has its own. */
+  /** Identifies the attempt. Redis accepts reports only with the token of the newest attempt. */
   readonly token: string;
   readonly attempt: number;
-  /** How often it is begun at most; `null`: as the queue says. */
+  /** Maximum number of attempts. `null` if the queue's value applies. */
   readonly attempts: number | null;
   readonly createdAt: number;
   readonly startedAt: number;
@@ -27,9 +27,9 @@ export interface DueSchedule {
 }
 
 export interface ClaimReply {
-  /** Milliseconds until something may be ready that is not now. */
+  /** Milliseconds until a further task or schedule may be due. */
   readonly waitMs: number;
-  /** Redis' time. */
+  /** The time of Redis, in milliseconds. */
   readonly now: number;
   readonly schedules: readonly DueSchedule[];
   readonly tasks: readonly ClaimedTask[];
@@ -56,7 +56,7 @@ export const claimTasks: Script<ClaimReply> = defineQueueScript(
   },
 );
 
-/** `more` is empty for a task without options that is begun for the first time. */
+/** Reads a task from the reply. `more` is empty for the first attempt of a task without options. */
 function toTask(token: string, now: number, head: string, payload: string, more: string): ClaimedTask {
   const [id, createdAt, ...kind] = head.split("\n");
   const [attempt, startedAt, attempts, priority, progress, ...options] = more === "" ? [] : more.split("\n");

@@ -7,7 +7,7 @@ export const requeueTasks: Script<readonly boolean[]> = defineQueueScript("Reque
   if (reply[0] !== "released") return toFlags(reply);
   throw new RedisSseError(
     "PAYLOAD_RELEASED",
-    `Task "${reply[1]}" cannot run again: its payload was released when it ended. Enqueue a new task.`,
+    `Task "${reply[1]}" cannot run again: its payload was deleted when it ended. Enqueue a new task.`,
   );
 });
 

@@ -2,13 +2,13 @@ import type { Script } from "../../redis/script.js";
 import { ENQUEUE, FIRE_SCHEDULE } from "../lua/generated.js";
 import { defineQueueScript } from "./base.js";
 
-/** What became of one task: in line since then, or its id is taken, or another of its key is there. */
+/** The result for one task: it was enqueued, its id is taken, or its deduplication key belongs to the task `id`. */
 export type EnqueueAnswer =
   | { readonly status: "ok"; readonly createdAt: number }
   | { readonly status: "taken" }
   | { readonly status: "same"; readonly id: string };
 
-/** One answer for each task; of all or none, that `taken` id for which none was put in line. */
+/** One answer for each task. If no task was enqueued because an id is taken, only that id (`taken`). */
 export type EnqueueReply = readonly EnqueueAnswer[] | { readonly taken: string };
 
 function toReply([now, ...answers]: readonly string[]): EnqueueReply {
@@ -22,7 +22,7 @@ function toReply([now, ...answers]: readonly string[]): EnqueueReply {
 
 export const enqueueTasks: Script<EnqueueReply> = defineQueueScript("Enqueue", ENQUEUE, toReply);
 
-/** `null` where it was not due any more. */
+/** Resolves to `null` if another process has enqueued the task, or the schedule has changed. */
 export const fireSchedule: Script<EnqueueAnswer | null> = defineQueueScript(
   "Fire",
   FIRE_SCHEDULE,

@@ -3,12 +3,13 @@ import { isStatus } from "../task.js";
 import { COUNT_TASKS, LIST_TASKS, READ_TASK, WATCH_TASK } from "../lua/generated.js";
 import { defineQueueScript } from "./base.js";
 
-/** A task's fields, and how many events its channel has had; `null` for one that is not there. */
+/** The fields of a task, and the number of events on its channel so far. */
 export interface ReadReply {
   readonly seq: number;
   readonly fields: ReadonlyMap<string, string>;
 }
 
+/** Resolves to `null` if the task does not exist or cannot be read. */
 export const readTask: Script<ReadReply | null> = defineQueueScript(
   "ReadTask",
   READ_TASK,

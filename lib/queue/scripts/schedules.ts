@@ -3,7 +3,7 @@ import { ADVANCE_SCHEDULE, LIST_SCHEDULES, PAUSE, READ_TIME, WRITE_SCHEDULE } fr
 import { defineQueueScript } from "./base.js";
 import type { DueSchedule } from "./claim.js";
 
-/** Redis' time, by which schedules are due. */
+/** Reads the time of Redis, which decides when schedules are due. */
 export const readTime: Script<number> = defineQueueScript("Time", READ_TIME, ([now]) => Number(now));
 
 export const writeSchedule: Script<boolean> = defineQueueScript(

@@ -6,7 +6,7 @@ export const settleTasks: Script<readonly boolean[]> = defineQueueScript("Settle
   Array.from(flags!, (flag) => flag === "1"),
 );
 
-/** What became of a lease that was to be renewed. */
+/** The result for one lease: it was renewed, it expired, or its task was cancelled. */
 export type RenewReply = "held" | "lost" | "cancelled";
 
 const RENEW_REPLIES: Readonly<Record<string, RenewReply>> = { 1: "held", 2: "cancelled" };

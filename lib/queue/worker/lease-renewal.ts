@@ -6,19 +6,20 @@ import type { WorkerPort } from "./worker-port.js";
 
 const log = createLog("worker");
 
-/** Leases renewed in one script. */
+/** Number of leases that one call of the script renews. */
 const MAX_RENEWALS = 200;
 
 /**
- * Renews the leases of all attempts under way, by one timer that runs only while there are any. An attempt whose lease is
- * gone, or whose task was cancelled, is told.
+ * Renews the leases of all running attempts of a worker with one timer. The timer runs only while attempts run.
+ *
+ * If a lease has expired or its task was cancelled, the attempt ends.
  */
 export class LeaseRenewal {
   readonly #port: WorkerPort;
   readonly #leaseMs: number;
   readonly #runs: ReadonlyMap<string, TaskAttempt>;
   #cancel: (() => void) | null = null;
-  /** When the timer should fire. */
+  /** Due time of the timer, by the monotonic clock. */
   #dueAt = 0;
   #renewing = false;
 
@@ -28,7 +29,7 @@ export class LeaseRenewal {
     this.#runs = runs;
   }
 
-  /** To be called before an attempt begins: its handler may keep the process busy. */
+  /** Starts the timer. Call it before an attempt starts, because the handler may block the event loop. */
   schedule(): void {
     if (this.#renewing || this.#runs.size === 0) return;
     if (this.#cancel !== null) return;
@@ -36,14 +37,16 @@ export class LeaseRenewal {
     this.#cancel = this.#port.clock.schedule(() => void this.#renew(), this.#leaseMs / 3);
   }
 
-  /** A task that was cancelled unheard has no lease any more. */
+  /**
+   * Renews all leases now. If the message that cancelled a task was lost, the reply says that the task was cancelled.
+   */
   renewNow(): void {
     if (this.#cancel === null || this.#renewing) return;
     this.pause();
     void this.#renew();
   }
 
-  /** To be called when no attempt is under way any more. */
+  /** Stops the timer. Call it when no attempt runs. */
   pause(): void {
     if (this.#cancel === null) return;
     this.#warnIfLate();
@@ -51,7 +54,7 @@ export class LeaseRenewal {
     this.#cancel = null;
   }
 
-  /** A timer comes late when something has kept the event loop busy. */
+  /** Warns if the timer is late. Then something blocked the event loop. */
   #warnIfLate(): void {
     const lateMs = monotonicNow(this.#port.clock) - this.#dueAt;
     if (lateMs <= this.#leaseMs / 2) return;
@@ -59,7 +62,7 @@ export class LeaseRenewal {
     warnings.warnOnce(
       `late ${queue}`,
       "a worker of queue %s was %s ms late to renew its leases, which last %s ms. A handler or other code of this process " +
-        "blocked the event loop. If a lease runs out, another worker begins the task again. Run CPU work in a worker " +
+        "blocked the event loop. If a lease expires, another worker starts the task again. Run CPU work in a worker " +
         "thread. This queue prints the warning once.",
       queue,
       Math.round(lateMs),
@@ -67,7 +70,7 @@ export class LeaseRenewal {
     );
   }
 
-  /** Never rejects. */
+  /** Renews the leases of all attempts, and ends the attempts whose leases are gone. Never rejects. */
   async #renew(): Promise<void> {
     if (this.#cancel !== null) this.#warnIfLate();
     this.#cancel = null;

@@ -9,22 +9,24 @@ import type { TaskOutcome, WorkerPort } from "./worker-port.js";
 interface Entry {
   readonly lease: TaskLease;
   readonly outcome: TaskOutcome;
-  /** Whether anybody still waits: the lease may have been lost meanwhile. */
+  /** Whether the outcome still counts. It does not if the lease has expired or the task was cancelled. */
   readonly isWanted: () => boolean;
   readonly resolve: (taken: boolean | null) => void;
 }
 
 const log = createLog("worker");
 
-/** In one script, so that a burst of ends does not hold the server for long. */
+/** Number of outcomes in one call of the script. Redis runs no other command while a script runs. */
 const MAX_ENTRIES = 100;
-/** Between tries to store outcomes. */
+/** Pauses between two tries to store outcomes. */
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 5_000;
 
 /**
- * Stores what became of attempts, those of one turn together. The work is done, and its outcome is worth waiting for
- * Redis: it is tried until it is stored, as long as somebody waits for it. A batch that Redis refuses is tried one by one.
+ * Stores the outcomes of attempts. The outcomes of one event-loop turn share a call of the script.
+ *
+ * If Redis is unavailable, the batcher tries again until the outcome is stored or no longer counts: the work must not
+ * be lost. If Redis refuses a batch, it stores each outcome of the batch separately.
  */
 export class OutcomeBatcher {
   readonly #port: WorkerPort;
@@ -33,11 +35,15 @@ export class OutcomeBatcher {
 
   constructor(port: WorkerPort) {
     this.#port = port;
-    // Each batch that waits for Redis listens, and there are as many as tasks at once: no leak.
+    // Each batch that waits for Redis adds a listener. Node.js would report more than ten listeners as a leak.
     setMaxListeners(0, this.#closing.signal);
   }
 
-  /** Whether it was taken; `null` for one that was given up: nobody knows. Never rejects. */
+  /**
+   * Stores an outcome. Resolves to whether Redis accepted it. Never rejects.
+   *
+   * It resolves to `null` if it stops trying. Then Redis may have stored the outcome or not.
+   */
   settle(lease: TaskLease, outcome: TaskOutcome, isWanted: () => boolean): Promise<boolean | null> {
     return new Promise((resolve) => {
       if (this.#waiting.length === 0) queueMicrotask(() => this.#flush());
@@ -45,7 +51,7 @@ export class OutcomeBatcher {
     });
   }
 
-  /** Gives up what could not be stored: its leases run out by themselves. */
+  /** Stops trying to store outcomes. The leases of these attempts expire by themselves. */
   close(): void {
     this.#closing.abort();
   }
@@ -68,7 +74,8 @@ export class OutcomeBatcher {
       } catch (error) {
         const fault = sanitize(error);
         log("cannot store %d outcomes: %s", left.length, fault.message);
-        // A script is all or nothing: one outcome that Redis refuses would hold back the others for ever.
+        // Redis stores all outcomes of a batch or none. One outcome that Redis refuses must not block the others
+        // forever.
         if (left.length > 1 && !fault.retryable && !this.#closing.signal.aborted) {
           for (const entry of left) void this.#store([entry]);
           return;

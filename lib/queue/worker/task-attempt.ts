@@ -14,17 +14,17 @@ import { TaskReporter } from "./task-reporter.js";
 import { MAX_MESSAGE, TaskFailure, type Task } from "../task.js";
 import type { OutputEvent, TaskOutcome, WorkerPort } from "./worker-port.js";
 
-/** How the tasks of one worker are run. */
+/** The callbacks of a worker. */
 export interface TaskHandling {
   readonly handler: (context: TaskContext) => unknown;
   readonly onError: (error: unknown, task: Task) => void;
 }
 
-/** Who hears of an attempt; each once. */
+/** The owner of an attempt. Each method is called at most once for an attempt. */
 export interface TaskRunOwner {
-  /** The handler has ended, or does not count any more; what became of it is about to be stored. */
+  /** The outcome is known, and will be stored. */
   onDecided(run: TaskAttempt): void;
-  /** All is over. */
+  /** The attempt is over. */
   onDone(run: TaskAttempt): void;
 }
 
@@ -32,26 +32,26 @@ const log = createLog("worker");
 const started = diagnosticChannel("redis-sse:task:start");
 const ended = diagnosticChannel("redis-sse:task:end");
 
-/** How long a failed attempt waits for the errors of those before it. */
+/** How long a failed attempt waits to read the errors of earlier attempts. */
 const READ_ERROR_MS = 1_000;
 
-/** One attempt at a task: its handler, what it says, and how it ends. */
+/** One attempt of a task. It runs the handler, sends its reports, and stores its outcome. */
 export class TaskAttempt {
   readonly lease: TaskLease;
   readonly #port: WorkerPort;
   readonly #outcomes: OutcomeBatcher;
   readonly #handling: TaskHandling;
   readonly #owner: TaskRunOwner;
-  /** Most handlers ask for none of these. */
+  /** This field and the next two are set only when they are needed: most handlers do not use them. */
   #aborting: AbortController | null = null;
   #output: TaskReporter | null = null;
   #cancelTimeout: (() => void) | null = null;
-  /** Its time is over. What a handler throws may be a timeout of something else. */
+  /** The error of the attempt's own time limit. A handler can also throw a timeout of another operation. */
   #timeout: RedisSseError | null = null;
-  /** The outcome is known, though it may not be stored yet. */
+  /** The outcome is known, but it may not be stored yet. */
   #decided = false;
   #over = false;
-  /** By the monotonic clock. */
+  /** Start time, by the monotonic clock. */
   #startedAt = 0;
 
   constructor(
@@ -73,7 +73,7 @@ export class TaskAttempt {
     return this.#decided;
   }
 
-  /** Never rejects, and calls back when the attempt is over. */
+  /** Starts the handler. Never throws. */
   start(): void {
     const timeoutMs = this.lease.settings.timeoutMs ?? this.#port.settings.timeoutMs;
     if (timeoutMs !== undefined) {
@@ -85,27 +85,27 @@ export class TaskAttempt {
     void this.#run();
   }
 
-  /** Gives the task back, as if it had not been begun. */
+  /** Gives the task back to the queue. The attempt does not count. */
   giveBack(): Promise<void> {
-    this.#abort(new RedisSseError("CLOSED", "the worker stops"));
+    this.#abort(new RedisSseError("CLOSED", "the worker is stopping"));
     if (this.#decided) return Promise.resolve();
     const { progress, message } = this.lease.task;
     return this.#settle({ verdict: "back", progress, message, content: "", delayMs: 0, ttlMs: 0 });
   }
 
-  /** The task was cancelled: nothing is left to be stored. */
+  /** Ends the attempt because its task was cancelled. It stores no outcome. */
   cancel(): void {
     this.#abort(new RedisSseError("CANCELLED", "this task was cancelled"));
     this.#end();
   }
 
-  /** The task is another worker's by now. */
+  /** Ends the attempt because its lease has expired. */
   lose(): void {
-    // With its outcome decided it is for the queue to say whether that is taken.
+    // If the outcome is known, Redis decides whether it still counts.
     if (this.#isSettled) return;
-    log("lost to another worker: %s", this.lease.task.id);
+    log("lease expired: %s", this.lease.task.id);
     this.#port.count("lost");
-    this.#abort(new RedisSseError("LEASE_LOST", "the lease of this task ran out"));
+    this.#abort(new RedisSseError("LEASE_LOST", "the lease of this task expired"));
     this.#end();
   }
 
@@ -114,10 +114,10 @@ export class TaskAttempt {
     if (outcome !== null) await this.#settle(outcome);
   }
 
-  /** `null` where what the handler does no longer counts. */
+  /** Runs the handler. Resolves to `null` if its outcome no longer counts. */
   async #attempt(): Promise<TaskOutcome | null> {
     try {
-      if (this.lease.isBroken) throw new TaskFailure("what is stored of this task cannot be read");
+      if (this.lease.isBroken) throw new TaskFailure("the stored data of this task cannot be read");
       const result = await this.#handling.handler(this.#context());
       return this.#isSettled ? null : this.#ended(result ?? null);
     } catch (error) {
@@ -129,7 +129,10 @@ export class TaskAttempt {
     return this.#decided || this.#over;
   }
 
-  /** A result that cannot be stored is a failure for good: the work is done, and would come to the same again. */
+  /**
+   * If the result cannot be stored, the task fails without a further attempt, because it would return the same result
+   * again.
+   */
   #ended(result: unknown): TaskOutcome {
     const { settings, maxBytes } = this.#port;
     const ttlMs = this.lease.settings.resultTtlMs ?? settings.resultTtlMs;
@@ -146,7 +149,7 @@ export class TaskAttempt {
     const { task, attempts, settings: own } = this.lease;
     ignoreRejection(error);
     const isVerdict = isInstance(error, TaskFailure);
-    if (!isVerdict) this.#tell(error);
+    if (!isVerdict) this.#callOnError(error);
     const goesBack = isInstance(error, UnknownKind) && settings.unknownKindMs > 0;
     const isLast = task.attempt >= attempts || (isVerdict && readProperty(error, "retry") !== true);
     const said = isVerdict ? readProperty(error, "message") : null;
@@ -164,14 +167,14 @@ export class TaskAttempt {
     };
   }
 
-  /** The handler may go on; what it does no longer counts. */
   #isTimeout(error: unknown): boolean {
     return this.#timeout !== null && error === this.#timeout;
   }
 
+  /** Ends the attempt. The handler may continue, but its outcome no longer counts. */
   #timeOut(timeoutMs: number): void {
     if (this.#isSettled) return;
-    const fault = new RedisSseError("TIMEOUT", `expected the task to be done within ${timeoutMs} ms`);
+    const fault = new RedisSseError("TIMEOUT", `this attempt took longer than ${timeoutMs} ms`);
     this.#timeout = fault;
     this.#abort(fault);
     void this.#settle(this.#failure(fault));
@@ -189,15 +192,15 @@ export class TaskAttempt {
     const taken = await this.#outcomes.settle(this.lease, whole, () => !this.#over);
     if (this.#over) return;
     if (taken === null) {
-      log("given up: %s: %s", outcome.verdict, this.lease.task.id);
+      log("outcome not stored: %s: %s", outcome.verdict, this.lease.task.id);
     } else {
-      log(taken ? "%s: %s" : "refused, another worker has it: %s: %s", outcome.verdict, this.lease.task.id);
+      log(taken ? "%s: %s" : "outcome refused: %s: %s", outcome.verdict, this.lease.task.id);
       this.#port.count(taken ? COUNTED[outcome.verdict] : "refused");
     }
     this.#end(taken === null ? "unstored" : taken ? outcome.verdict : "lost");
   }
 
-  /** Never rejects. What Redis does not tell now is not worth waiting for. */
+  /** Adds the errors of earlier attempts, if Redis returns them in time. Never rejects. */
   async #withEarlierErrors(outcome: TaskOutcome): Promise<TaskOutcome> {
     if (this.lease.task.attempt < 2) return outcome;
     try {
@@ -208,7 +211,7 @@ export class TaskAttempt {
       });
       return { ...outcome, content: addError(outcome.content, stored) };
     } catch (error) {
-      log("earlier errors are not known: %s: %s", this.lease.task.id, nameOfThrown(error));
+      log("cannot read earlier errors: %s: %s", this.lease.task.id, nameOfThrown(error));
       return outcome;
     }
   }
@@ -241,23 +244,28 @@ export class TaskAttempt {
     };
   }
 
-  /** What a handler does not wait for must not end its process, and all other tasks with it. */
-  #tolerate(say: () => Promise<void>): Promise<void> {
-    const said = (async () => say())();
-    said.catch((error: unknown) => {
+  /**
+   * Handles the rejection of a report. If a handler does not await the report, an unhandled rejection would end the
+   * process.
+   */
+  #tolerate(send: () => Promise<void>): Promise<void> {
+    const sent = (async () => send())();
+    sent.catch((error: unknown) => {
       ignoreRejection(error);
-      log("not told: %s: %s", this.lease.task.id, nameOfThrown(error));
+      log("report not stored: %s: %s", this.lease.task.id, nameOfThrown(error));
     });
-    return said;
+    return sent;
   }
 
-  /** A loop that a handler has left behind would keep its outcome waiting for ever. */
+  /**
+   * Rejects after the outcome is known. A loop that a handler did not stop could otherwise delay its outcome forever.
+   */
   async #write(event: OutputEvent): Promise<void> {
     if (this.#decided) throw OVER;
     await this.#opened().write(event);
   }
 
-  /** `what` is the value that was out of range. */
+  /** `what` describes the value that was out of range. */
   #warnOfProgress(what: string): void {
     const { log: warnings, queue } = this.#port;
     warnings.warnOnce(
@@ -290,13 +298,13 @@ export class TaskAttempt {
     this.#aborting!.abort(reason);
   }
 
-  /** One that was told to end has every reason to throw. */
-  #tell(thrown: unknown): void {
+  /** Calls `onError`. If the signal is aborted, handlers are expected to throw, so only a timeout is reported. */
+  #callOnError(thrown: unknown): void {
     log("handler failed: %s: %s", this.lease.task.id, nameOfThrown(thrown));
     if (this.#aborting?.signal.aborted && !this.#isTimeout(thrown)) return;
-    // It may well be async, and must not end the process.
-    const told = (async () => this.#handling.onError(thrown, this.lease.task))();
-    told.catch((fault: unknown) => {
+    // `onError` may be async. Its rejection must not end the process.
+    const called = (async () => this.#handling.onError(thrown, this.lease.task))();
+    called.catch((fault: unknown) => {
       ignoreRejection(fault);
       log("onError threw: %s", nameOfThrown(fault));
     });
@@ -320,7 +328,7 @@ export class TaskAttempt {
   }
 }
 
-const OVER = new RedisSseError("ABORTED", "this attempt at the task is over");
+const OVER = new RedisSseError("ABORTED", "this attempt is over");
 
 const COUNTED = {
   succeeded: "succeeded",

@@ -4,38 +4,57 @@ import { fitsInEvent, maxFrameBytes } from "../../text-splitter.js";
 import { MAX_MESSAGE } from "../task.js";
 import type { AnyTasks, TaskMap, TaskOf } from "../task-map.js";
 
-/** What a handler gets. Its functions can be taken out of it: `({ task, progress }) => ...`. */
+/** The argument of a handler. You can destructure it: `({ task, progress }) => ...`. */
 export interface TaskContext<Tasks extends TaskMap = AnyTasks> {
-  /** The task, as it was when the attempt began. */
+  /** The task, as it was when the attempt started. */
   readonly task: TaskOf<Tasks>;
-  /** How often this task has been begun, this time included. */
+  /** Attempt number, starting at 1. */
   readonly attempt: number;
   /**
-   * Fires when the attempt is over for the queue, whatever the handler does: the task was cancelled, its lease or its time
-   * ran out, or the worker stops. `signal.reason` is an error whose `code` says which: `CANCELLED`, `LEASE_LOST`, `TIMEOUT` or
-   * `CLOSED`.
+   * Aborts when the attempt no longer counts. Then stop your work.
+   *
+   * `signal.reason` is an error. Its `code` gives the reason:
+   *
+   * - `CANCELLED`: the task was cancelled
+   * - `LEASE_LOST`: the lease expired
+   * - `TIMEOUT`: the attempt exceeded its `timeoutMs`
+   * - `CLOSED`: the worker is stopping
+   * - `ABORTED`: the attempt has ended
    */
   readonly signal: AbortSignal;
   /**
-   * Reports progress on `task_progress:{taskId}`: percent from 0 to 100, or any object, in which `progress` is that
-   * percentage and `message` that message, if they are there. Told at most every `progressMs`, as it was last; the last one
-   * always. Resolves when it, or a later one, is told; a fault of Redis is logged and no more, since the work itself
-   * goes on. A number out of range is limited to 0 to 100, NaN keeps the percentage before it, and a message is cut after
-   * 1,000 characters; the worker warns of it once. Rejects with `INVALID_TASK` or `UNSERIALIZABLE` for an argument of another
-   * type.
+   * Reports progress on `task_progress:{taskId}`: a number from 0 to 100, or an object.
+   *
+   * The fields `progress` and `message` of an object are the percentage and the message. Both are optional. Clients get
+   * the whole object as `data`. An event is sent at most every `progressMs`, with the newest report. The last report is
+   * always sent.
+   *
+   * The promise resolves when this report or a newer one is sent, or when the attempt has ended. If Redis is
+   * unavailable, the worker tries again.
+   *
+   * A number out of range is limited to 0 to 100. `NaN` keeps the previous percentage. A message is cut after 1,000
+   * characters. The log gets one warning. Rejects with `INVALID_TASK` for an argument of another type, and with
+   * `UNSERIALIZABLE` or `TASK_TOO_LARGE` for the object.
    */
   readonly progress: (progress: number | object, message?: string) => Promise<void>;
   /**
-   * Writes a piece of the task's output, as an event `chunk` on the same channel: text as it is, anything else as JSON. In
-   * order, each once, kept for who comes later. Resolves when it is stored: await it, so that no more is made than can be
-   * stored. Rejects with `WRITER_OVERFLOW` when more than a million characters wait, `TASK_TOO_LARGE`, `UNSERIALIZABLE`, or
-   * `ABORTED` when the attempt is over.
+   * Writes a piece of the task's output, as an event `chunk` on the same channel. Text is sent unchanged, any other
+   * value as JSON.
    *
-   * Readers get the same text, however you cut it into chunks. A CR or half of a character at the end of a chunk is stored
-   * with the next text, before the next chunk that is not text, or when the handler ends.
+   * Chunks are stored in order, each once. Clients that connect later get them too. The promise resolves when the chunk
+   * is stored. Await it: if more than a million characters wait to be stored, the call rejects with `WRITER_OVERFLOW`.
+   * Also rejects with `TASK_TOO_LARGE` or `UNSERIALIZABLE` for the chunk, and with `ABORTED` after the attempt has
+   * ended.
+   *
+   * Clients get the same text, however you cut it into chunks. A CR or half of a character at the end of a chunk is
+   * stored with the next text. Without further text it is stored before the next chunk of another type, or when the
+   * handler ends.
    */
   readonly write: (chunk: unknown) => Promise<void>;
-  /** Writes a line of the task's log, as an event `log` on the same channel. As `write()`; at most 10,000 characters. */
+  /**
+   * Writes a line of the task's log, as an event `log` on the same channel. Like `write()`, but at most 10,000
+   * characters.
+   */
   readonly log: (line: string) => Promise<void>;
 }
 
@@ -44,11 +63,11 @@ const MAX_LINE = 10_000;
 export interface ReportedProgress {
   readonly progress: number;
   readonly message: string;
-  /** As JSON; empty for none. */
+  /** As JSON. Empty if no object was given. */
   readonly data: string;
 }
 
-/** Checks what a program reports of a task. Throws `INVALID_TASK` or `UNSERIALIZABLE`. */
+/** Checks a progress report. Throws `INVALID_TASK`, `UNSERIALIZABLE` or `TASK_TOO_LARGE`. */
 export function readProgress(
   given: unknown,
   message: unknown,
@@ -62,8 +81,10 @@ export function readProgress(
 }
 
 /**
- * As `readProgress()`, for a handler: a number or message out of range is limited, because a rounding error must not fail
- * the task. `warn` is called with what was out of range.
+ * Checks a progress report of a handler. Throws like `readProgress()` for a wrong type.
+ *
+ * A number or message out of range is limited, because a rounding error must not fail the task. `warn` gets a
+ * description of the value.
  */
 export function readHandlerProgress(
   given: unknown,
@@ -101,19 +122,21 @@ function notMessage(): RedisSseError {
   );
 }
 
-/** The beginning of a text, without half of a character at its end. */
+/** Cuts a text to a length. It does not leave half of a surrogate pair at the end. */
 function cutText(text: string, maxLength: number): string {
   return text.slice(0, maxLength).replace(/[\ud800-\udbff]$/, "");
 }
 
-/** What `write()` takes, as the data of an event. Throws `TASK_TOO_LARGE` or `UNSERIALIZABLE`. */
+/**
+ * Checks an argument of `write()`, and returns it as the data of an event. Throws `TASK_TOO_LARGE` or `UNSERIALIZABLE`.
+ */
 export function readChunk(chunk: unknown, maxBytes: number): string {
   if (typeof chunk !== "string") return boundedJson(chunk, "a chunk", maxBytes);
   assertText(chunk, "chunk", maxBytes);
   return chunk;
 }
 
-/** Throws `INVALID_TASK` or `TASK_TOO_LARGE`. */
+/** Checks an argument of `log()`. Throws `INVALID_TASK` or `TASK_TOO_LARGE`. */
 export function readLine(line: unknown, maxBytes: number): string {
   if (typeof line !== "string" || line.length > MAX_LINE) {
     throw new RedisSseError("INVALID_TASK", `expected a line as a string of at most ${MAX_LINE} characters`);
@@ -127,7 +150,7 @@ function assertText(text: string, what: string, maxBytes: number): void {
   if (fitsInEvent(text, maxBytes)) return;
   throw new RedisSseError(
     "TASK_TOO_LARGE",
-    `This ${what} has too many line ends: its event would exceed ${maxFrameBytes(maxBytes)} bytes. Write it in smaller pieces.`,
+    `This ${what} has too many line breaks: its event would exceed ${maxFrameBytes(maxBytes)} bytes. Write it in smaller pieces.`,
   );
 }
 

@@ -4,27 +4,33 @@ import type { AnyTasks, KindOf, TaskMap } from "../task-map.js";
 import { TaskFailure } from "../task.js";
 
 /**
- * Does one task. What it returns is the task's result; when it throws, the task is tried again after a while, as often as
- * `attempts` admits, and then fails. Whatever it does may be done twice, where a worker is lost.
+ * Runs one attempt of a task. Its return value is the result of the task.
+ *
+ * If the handler throws, the task gets a further attempt after its backoff. After the last attempt, the task fails.
+ * Side effects of a handler can happen twice: if a worker crashes, another worker runs its tasks again.
  */
 export type TaskHandler<Tasks extends TaskMap = AnyTasks> = (context: TaskContext<Tasks>) => unknown;
 
-/** A handler for each kind of task. A task of another kind goes back to the queue, and fails after `unknownKindMs`. */
+/**
+ * One handler for each kind of task. A task of another kind goes back to the queue, and fails after `unknownKindMs`.
+ */
 export type TaskHandlers<Tasks extends TaskMap> = {
   readonly [Kind in KindOf<Tasks>]: TaskHandler<Pick<Tasks, Kind>>;
 };
 
 /**
- * This worker has no handler for a kind of task. During a rolling deploy another worker has one, so the task goes back to the
- * queue for `unknownKindMs`.
+ * The worker has no handler for the kind of a task.
+ *
+ * In a rolling deploy, another worker may have one. So the task goes back to the queue, and fails only after
+ * `unknownKindMs`.
  */
 export class UnknownKind extends TaskFailure {
   constructor() {
-    super("no worker of this queue knows this kind of task");
+    super("no worker of this queue has a handler for this kind of task");
   }
 }
 
-/** One handler of what was given, which may be one for each kind. Throws `ConfigError`. */
+/** Returns one handler for all kinds. It calls the handler of the kind if there are several. Throws `ConfigError`. */
 export function readHandler(given: TaskHandler | TaskHandlers<AnyTasks>): TaskHandler {
   if (typeof given === "function") return given;
   if (typeof given !== "object" || given === null) {

@@ -2,18 +2,18 @@ import { parseSettings, type TaskSettings } from "../enqueue-options.js";
 import type { ClaimedTask } from "../scripts/claim.js";
 import { parseJson, toIso, type Task } from "../task.js";
 
-/** An attempt at a task: what was taken, and the token that proves it. Each attempt has a token of its own. */
+/** A task that a worker took, with the token of the attempt. Each attempt has its own token. */
 export interface TaskLease {
   readonly task: Task;
   readonly token: string;
-  /** How often the task is begun at most. */
+  /** Maximum number of attempts. */
   readonly attempts: number;
   readonly settings: TaskSettings;
-  /** What is stored of it cannot be read: it fails without being begun. */
+  /** The stored payload or options cannot be read. The task fails, and its handler is not called. */
   readonly isBroken: boolean;
 }
 
-/** Reads what was taken from a queue, whose `defaultAttempts` count where the task says nothing. */
+/** Creates the lease of a task. `defaultAttempts` applies if the task does not set its number of attempts. */
 export function readLease(claimed: ClaimedTask, queue: string, defaultAttempts: number): TaskLease {
   const { id, kind, token, attempt, attempts, createdAt, startedAt, priority, progress } = claimed;
   const content = readContent(claimed);
@@ -43,7 +43,7 @@ export function readLease(claimed: ClaimedTask, queue: string, defaultAttempts: 
   };
 }
 
-/** `null` where it is no JSON, as another program may have written it: those taken with it are none the worse. */
+/** Returns `null` if another program damaged the data. The other tasks of the same reply are not affected. */
 function readContent({
   payload,
   options,

@@ -8,13 +8,13 @@ import type { OutputEvent, TaskReport, WorkerPort } from "./worker-port.js";
 
 const log = createLog("worker");
 
-/** What may wait to be told of one task, in characters. */
+/** Maximum number of characters of one task that wait to be stored. */
 const MAX_WAITING = 1024 * 1024;
-/** What an event takes beside its text: many that are empty are not nothing. */
+/** Each waiting event counts as its data and this number of characters, so that empty events are limited too. */
 const EVENT_OVERHEAD = 128;
-/** Events in one script. */
+/** Number of events in one call of the script. */
 const MAX_EVENTS = 100;
-/** After a fault of Redis, before the next try. */
+/** Pause after a failed try to store a report. */
 const FAULT_PAUSE_MS = 200;
 
 interface Progress {
@@ -23,19 +23,21 @@ interface Progress {
   readonly data: string;
 }
 
-/** What waits to be told, and who waits for it. */
+/** Reports that wait to be sent together. `sent` settles when they are stored, or will never be stored. */
 interface Batch {
   progress: Progress | null;
   output: OutputEvent[];
   length: number;
-  readonly told: Promise<void>;
+  readonly sent: Promise<void>;
   readonly settle: (fault: RedisSseError | null) => void;
 }
 
 /**
- * What an attempt says of itself while it runs. Progress is told at most once in `progressMs`, as it was last; output is
- * told in its order and whole, and pieces of text that come faster than they are stored become one. One report is under
- * way at a time, and is sent again until Redis has it.
+ * Sends the progress and output of an attempt to Redis.
+ *
+ * - Progress is sent at most once every `progressMs`, and only the newest report.
+ * - Output is sent completely and in order. Chunks of text that wait at the same time are joined.
+ * - Only one report is sent at a time. If Redis is unavailable, it is sent again until Redis has stored it.
  */
 export class TaskReporter {
   readonly #port: WorkerPort;
@@ -48,11 +50,11 @@ export class TaskReporter {
   #skipWindow = new AbortController();
   #overflow: RedisSseError | null = null;
   #reports = 0;
-  #toldAt = -Infinity;
-  /** As it was last reported. */
+  #sentAt = -Infinity;
+  /** The progress of the newest report. */
   progress: number;
 
-  /** `signal` ends all waiting; `onGone` is called when the task turns out not to be this attempt's any more. */
+  /** `signal` ends all waiting. `onGone` is called if Redis refuses a report because the attempt no longer counts. */
   constructor(
     port: WorkerPort,
     lease: TaskLease,
@@ -64,33 +66,35 @@ export class TaskReporter {
     this.#signal = signal;
     this.#onGone = onGone;
     this.#splitter = new TextSplitter(port.maxBytes);
-    // In place of an `AbortSignal.any()` for each wait, of which a long attempt would gather many.
+    // One listener for all waits. A long attempt would collect many signals if each wait called `AbortSignal.any()`.
     signal.addEventListener("abort", () => this.#hurry(), { once: true });
     this.progress = lease.task.progress;
   }
 
-  /** Resolves when this, or what was reported after it, is told, or never will be. */
+  /** Reports progress. Resolves when this or a newer report is sent, or when none can be sent any more. */
   report(progress: Progress): Promise<void> {
     if (this.#signal.aborted) return Promise.resolve();
     this.progress = progress.progress;
     const batch = this.#open();
     batch.progress = progress;
-    // Output that goes with it, and is not stored, is another's matter.
-    return batch.told.catch(() => {});
+    // The batch rejects only for its output, and `write()` reports that.
+    return batch.sent.catch(() => {});
   }
 
   /**
-   * Resolves when the event is stored, without text that the splitter holds back. Rejects with `WRITER_OVERFLOW` if
-   * too much waits already, and with `ABORTED` if the event will never be stored.
+   * Writes an output event. Resolves when it is stored, except text that the splitter holds back.
+   *
+   * Rejects with `WRITER_OVERFLOW` if too many characters wait, and with `ABORTED` if the event will never be stored.
    */
   write(event: OutputEvent): Promise<void> {
     if (this.#signal.aborted) return Promise.reject(gone());
     const waiting = this.#batch?.length ?? 0;
     if (waiting > 0 && waiting + event.data.length + EVENT_OVERHEAD > MAX_WAITING) {
-      // One for all: a handler that does not wait is told so thousands of times.
+      // All calls share one error object: a handler that does not await `write()` can get this error thousands of
+      // times.
       this.#overflow ??= new RedisSseError(
         "WRITER_OVERFLOW",
-        `expected at most ${MAX_WAITING} characters to wait: await write()`,
+        `More than ${MAX_WAITING} characters of this task wait to be stored. Await write().`,
       );
       return Promise.reject(this.#overflow);
     }
@@ -99,7 +103,7 @@ export class TaskReporter {
     const batch = this.#open();
     for (const each of ready) this.#join(batch, each);
     this.#hurry();
-    return batch.told;
+    return batch.sent;
   }
 
   /** Sends the rest. Resolves when all output is stored or can no longer be stored. Call it after the last output. */
@@ -112,8 +116,9 @@ export class TaskReporter {
   }
 
   /**
-   * The events that can be stored now. A line of the log does not end the text around it; a chunk that is not text
-   * does.
+   * Returns the events that can be stored now. The splitter can hold back the end of a text.
+   *
+   * A chunk that is not text releases the held text. A line of the log does not.
    */
   #toEvents(event: OutputEvent): readonly OutputEvent[] {
     if (event.name === "log") return [event];
@@ -121,26 +126,27 @@ export class TaskReporter {
     return event.data === "" ? [event] : this.#splitter.push(event.data).map(textEvent);
   }
 
+  /** Ends the wait for `progressMs`. */
   #hurry(): void {
-    // Each abort() makes an error of its own, the second one too.
+    // A second `abort()` would also create an error object.
     if (!this.#skipWindow.signal.aborted) this.#skipWindow.abort();
   }
 
   #open(): Batch {
     if (this.#batch !== null) return this.#batch;
     let settle!: Batch["settle"];
-    const told = new Promise<void>((resolve, reject) => {
+    const sent = new Promise<void>((resolve, reject) => {
       settle = (fault) => (fault === null ? resolve() : reject(fault));
     });
-    // Who does not wait for it does not want to hear of it.
-    told.catch(() => {});
-    this.#batch = { progress: null, output: [], length: 0, told, settle };
+    // If no caller awaits the promise, its rejection must not end the process.
+    sent.catch(() => {});
+    this.#batch = { progress: null, output: [], length: 0, sent, settle };
     this.#skipWindow = new AbortController();
     this.#running ??= this.#run();
     return this.#batch;
   }
 
-  /** Text that follows text is one piece: a reader sees the same. */
+  /** Adds an event to a batch. Text that follows text is joined: clients get the same text. */
   #join(batch: Batch, event: OutputEvent): void {
     const { output } = batch;
     const last = output.at(-1);
@@ -159,28 +165,29 @@ export class TaskReporter {
     }
   }
 
-  /** Never rejects. */
+  /** Sends the batches one after the other. Never rejects. */
   async #run(): Promise<void> {
-    // What is said in one go is one report.
+    // All reports of the same tick become one batch.
     await Promise.resolve();
     while (this.#batch !== null) {
       await this.#window(this.#batch);
       const batch = this.#batch;
       this.#batch = null;
-      await this.#tell(batch);
+      await this.#sendBatch(batch);
     }
     this.#running = null;
   }
 
+  /** Waits until progress may be sent. Output does not wait. */
   async #window({ output }: Batch): Promise<void> {
     const { clock, settings } = this.#port;
-    const waitMs = this.#toldAt + settings.progressMs - monotonicNow(clock);
+    const waitMs = this.#sentAt + settings.progressMs - monotonicNow(clock);
     if (output.length > 0 || waitMs <= 0 || this.#signal.aborted) return;
     const { signal } = this.#skipWindow;
     await delay(clock, waitMs, signal);
   }
 
-  async #tell({ progress, output, settle }: Batch): Promise<void> {
+  async #sendBatch({ progress, output, settle }: Batch): Promise<void> {
     for (let from = 0; from === 0 || from < output.length; from += MAX_EVENTS) {
       const isLast = from + MAX_EVENTS >= output.length;
       const report = {
@@ -192,7 +199,7 @@ export class TaskReporter {
       };
       if (!(await this.#send(report))) return settle(output.length > 0 ? gone() : null);
     }
-    this.#toldAt = monotonicNow(this.#port.clock);
+    this.#sentAt = monotonicNow(this.#port.clock);
     settle(null);
   }
 
@@ -203,7 +210,7 @@ export class TaskReporter {
         if (reply !== "taken") this.#onGone(reply === "cancelled");
         return reply === "taken";
       } catch (error) {
-        log("cannot tell of %s: %s", this.#lease.task.id, sanitize(error).message);
+        log("cannot store a report of %s: %s", this.#lease.task.id, sanitize(error).message);
       }
       await delay(this.#port.clock, FAULT_PAUSE_MS, this.#signal);
     }
@@ -216,5 +223,5 @@ function textEvent(data: string): OutputEvent {
 }
 
 function gone(): RedisSseError {
-  return new RedisSseError("ABORTED", "this attempt at the task is over");
+  return new RedisSseError("ABORTED", "this attempt is over");
 }

@@ -5,17 +5,17 @@ import type { ServiceLog } from "../../logger.js";
 import { ignoreRejection, nameOfThrown } from "../../thrown.js";
 import type { Task } from "../task.js";
 
-/** Tells of a fault of Redis. Never throws. */
+/** Reports a Redis error. Never throws. */
 export type TellFault = (fault: RedisSseError) => void;
 
 const log = createLog("worker");
 
-/** `onFault` gets a fault of the same code and message again after this time. */
+/** `onFault` gets an error with the same code and message at most once in this time. */
 const PERIOD_MS = 60_000;
 
-/** Calls `onFault`, for each code and message at most once a minute. */
+/** Returns a function that calls `onFault`, at most once a minute for each code and message. */
 export function faultsTo(onFault: TellFault, clock: Clock): TellFault {
-  /** By code and message: both are the library's own texts, so there are few. */
+  /** The time of the last call for each code and message. The map stays small: the library has few messages. */
   const toldAt = new Map<string, number>();
   return (fault) => {
     const key = `${fault.code} ${fault.message}`;
@@ -23,7 +23,7 @@ export function faultsTo(onFault: TellFault, clock: Clock): TellFault {
     const last = toldAt.get(key);
     if (last !== undefined && now - last < PERIOD_MS) return;
     toldAt.set(key, now);
-    // It may be async, and must not end the process.
+    // `onFault` may be async. Its rejection must not end the process.
     const told = (async () => onFault(fault))();
     told.catch((error: unknown) => {
       ignoreRejection(error);
@@ -32,10 +32,10 @@ export function faultsTo(onFault: TellFault, clock: Clock): TellFault {
   };
 }
 
-/** Writes faults to the service's log, once for all workers of a queue. */
+/** Returns a function that writes Redis errors to the service's log, once for all workers of a queue. */
 export function faultsInLog(to: ServiceLog, queue: string): TellFault {
   return ({ code, message }) => {
-    // The connection itself says so.
+    // The connection writes these errors to the log.
     if (code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
     to.fault(
       `workers ${queue} ${code} ${message}`,
@@ -47,7 +47,7 @@ export function faultsInLog(to: ServiceLog, queue: string): TellFault {
   };
 }
 
-/** Writes what handlers throw to the service's log. */
+/** Returns a function that writes the errors of handlers to the service's log. */
 export function errorsInLog(to: ServiceLog): (error: unknown, task: Task) => void {
   return (error, { id, kind }) => to.error(error, "task %s (%s) failed", id, kind);
 }

@@ -1,39 +1,46 @@
 import { monotonicNow, type Clock } from "../../clock.js";
 
-/** Calls back when a task may be ready, or, with its id, was cancelled, or such may have been missed; the answer ends it. */
+/**
+ * Calls `listener` for each message to the workers of a queue. Returns a function that stops this.
+ *
+ * `cancelled` is the id of a cancelled task. It is `null` if a task may be ready. `missed` is true if messages may have
+ * been lost.
+ */
 export type OnWake = (listener: (cancelled: string | null, missed: boolean) => void) => () => void;
 
-/** A worker, as its group sees it. */
+/** A worker of a `WorkerGroup`. */
 export interface GroupMember {
-  /** Looks at the queue as soon as it has room. */
+  /** Tasks may be ready: the worker looks at the queue as soon as it can start a task. */
   notify(): void;
-  /** The task was cancelled. */
+  /** A task was cancelled. */
   onCancelled(taskId: string): void;
-  /** Messages may have been missed. */
+  /** Messages may have been lost. */
   onMissed(): void;
 }
 
 /**
- * The workers of one queue in this process. A message that tasks may be ready wakes one idle worker, not all: it wakes
- * others when it has taken all that it asked for, each time more of them. So one task costs at most three looks at the
- * queue, however many workers are idle, and many tasks wake all workers within a few looks.
+ * The workers of one queue in this process. It keeps the number of looks at the queue small.
  *
- * Of the idle workers, at least one has looked since the last message, and knows when the next delayed task is due: a
- * worker that takes a task, or stops, wakes another.
+ * A message that tasks may be ready wakes only one idle worker. If that worker gets as many tasks as it asked for, it
+ * wakes others, and more of them each time. So one new task causes at most three looks, even with many idle workers.
+ * Many new tasks wake all workers after a few looks.
+ *
+ * At least one idle worker has looked since the last message, and knows when the next delayed task is due. If that
+ * worker takes a task or stops, it wakes another one.
  */
 export class WorkerGroup {
   readonly #clock: Clock;
   readonly #onWake: OnWake;
   readonly #members = new Set<GroupMember>();
-  /** They wait, and have room. */
+  /** Workers that wait, and can start a task. */
   readonly #idle = new Set<GroupMember>();
-  /** They were woken, and have not asked Redis yet. */
+  /** Workers that were woken, and have not asked Redis yet. */
   readonly #woken = new Set<GroupMember>();
-  /** They wait for the answer of Redis. */
+  /** Workers that asked Redis for tasks, and wait for the answer. */
   readonly #looking = new Set<GroupMember>();
-  /** They wait for the answer of Redis, and asked for no task. */
+  /** Busy workers that asked Redis for no task, only for due work and expired leases, and wait for the answer. */
   readonly #tending = new Set<GroupMember>();
-  /** Looks in a row that found all they asked for. */
+  /** Number of consecutive looks that got as many tasks as they asked for. */
   #streak = 0;
   #lookedAt = -Infinity;
   #answeredAt = -Infinity;
@@ -53,7 +60,10 @@ export class WorkerGroup {
     });
   }
 
-  /** What the member was woken for, or knew of delayed tasks, is another's matter from now on. */
+  /**
+   * Removes a worker, and wakes another one. The removed worker may have been woken for a task, and perhaps only this
+   * worker knew the next due time.
+   */
   leave(member: GroupMember): void {
     for (const set of [this.#members, this.#idle, this.#woken, this.#looking, this.#tending])
       set.delete(member);
@@ -62,24 +72,24 @@ export class WorkerGroup {
     this.#unlisten = null;
   }
 
-  /** The member waits. Without room for a task it is not woken. */
+  /** The worker waits. If it has no room for a task, it is not woken. */
   wait(member: GroupMember, hasRoom: boolean): void {
     this.#woken.delete(member);
     if (hasRoom) this.#idle.add(member);
   }
 
-  /** The member does not wait any more. */
+  /** The worker stops waiting. */
   resume(member: GroupMember): void {
     this.#idle.delete(member);
   }
 
-  /** The member asks Redis for tasks, or only for what is due. */
+  /** The worker asks Redis for tasks. Without room it asks only for due work and expired leases. */
   look(member: GroupMember, hasRoom: boolean): void {
     this.#woken.delete(member);
     (hasRoom ? this.#looking : this.#tending).add(member);
   }
 
-  /** When the last look began that Redis has answered, whatever it asked for. */
+  /** Start time of the last look of any kind that Redis has answered. */
   get answeredAt(): number {
     return this.#answeredAt;
   }
@@ -88,7 +98,12 @@ export class WorkerGroup {
     return this.#looking.size + this.#tending.size > 0;
   }
 
-  /** Redis has answered, or not: `found` is "all" for as many tasks as the member asked for, "none" if it asked for none. */
+  /**
+   * A look has ended.
+   *
+   * `found` is "all" if the worker got as many tasks as it asked for, otherwise "fewer". It is "none" if the worker
+   * asked for no task, and "fault" if the call failed.
+   */
   looked(member: GroupMember, found: "all" | "fewer" | "none" | "fault", begunAt: number): void {
     this.#looking.delete(member);
     this.#tending.delete(member);
@@ -100,18 +115,21 @@ export class WorkerGroup {
     if (found === "all") this.#wake((++this.#streak) ** 2 - this.#woken.size);
   }
 
-  /** How long a member that looks every `pollMs` can wait still, because another one looks now or has just looked. */
+  /**
+   * How long a worker that looks every `pollMs` can still wait, because another worker looks now or looked a moment
+   * ago.
+   */
   restMs(pollMs: number): number {
     if (this.#woken.size + this.#looking.size > 0) return pollMs;
     return this.#lookedAt + pollMs - monotonicNow(this.#clock);
   }
 
-  /** Tasks may be ready. */
+  /** Tasks may be ready: makes sure that a worker looks. */
   #ring(): void {
-    // A worker that is about to look sees them.
+    // A woken worker will look soon, and will find them.
     if (this.#woken.size > 0) return;
     if (this.#idle.size > 0) this.#wake(1);
-    // Some may have been answered already, or be about to wait.
+    // Redis may have answered a running look before the tasks were ready.
     else for (const member of this.#members) member.notify();
   }
 

@@ -4,32 +4,54 @@ import type { Task } from "../task.js";
 
 /** Options of a worker. */
 export interface WorkerOptions {
-  /** Most handlers that run at once. Defaults to 1. */
+  /**
+   * Maximum number of handlers that run at once, from 1 to 1,000.
+   *
+   * @defaultValue 1
+   */
   readonly concurrency?: number;
-  /** Time without a sign of life after which a worker counts as dead, in milliseconds. Defaults to 30,000 ms. */
+  /**
+   * Length of the lease of a running task, in milliseconds. From 10 ms to 24 hours.
+   *
+   * The worker renews its leases. If it crashes or is blocked for longer, its leases expire, and other workers start
+   * its tasks again.
+   *
+   * @defaultValue 30_000
+   */
   readonly leaseMs?: number;
-  /** Longest wait between two looks at the queue, in milliseconds. At most 5,000. Defaults to 5,000 ms. */
+  /**
+   * Longest wait between two looks at the queue, in milliseconds. From 1 to 5,000.
+   *
+   * @defaultValue 5_000
+   */
   readonly pollMs?: number;
-  /** Stops the worker when it aborts, like `stop()`. */
+  /** A signal that stops the worker when it aborts, like `stop()`. */
   readonly signal?: AbortSignal;
   /**
-   * Called with each value that a handler threw, except a `TaskFailure`. Clients that watch the task do not see this value.
-   * By default it is written to the service's `logger` as an error.
+   * Called with each value that a handler throws, except a `TaskFailure`. Clients that watch the task do not get this
+   * value.
+   *
+   * @defaultValue the value is written to the service's `logger` as an error
    */
   readonly onError?: (error: unknown, task: Task) => void;
   /**
-   * Called when Redis is away or refuses a call of the worker. The worker tries again by itself.
+   * Called if Redis is unavailable or refuses a call of the worker. The worker tries again by itself.
    *
-   * Redis refuses a call if it is a read-only replica, if it is full, or if its ACL forbids the call. The function gets faults of the
-   * same code and message at most once a minute. By default they are written to the service's `logger` as warnings, once for all
-   * workers of the queue.
+   * Redis refuses a call if it is full, is a read-only replica, or denies the call by an ACL rule. The function gets
+   * each code and message at most once a minute.
+   *
+   * @defaultValue the error is written to the service's `logger` as a warning, once for all workers of the queue
    */
   readonly onFault?: (error: RedisSseError) => void;
 }
 
 /** Options of `Worker.stop()`. */
 export interface StopOptions {
-  /** How long running tasks may continue. Then they go back to the queue. Defaults to 2,000 ms. */
+  /**
+   * Grace period for running tasks, in milliseconds. Tasks that still run after it go back to the queue.
+   *
+   * @defaultValue 2_000
+   */
   readonly graceMs?: number;
 }
 
@@ -49,7 +71,7 @@ const STOP_KNOWN: ReadonlySet<string> = new Set<keyof StopOptions>(["graceMs"]);
 
 const MAX_POLL_MS = 5_000;
 
-/** Throws `ConfigError`. */
+/** Checks the options of a worker. Throws `ConfigError`. */
 export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
   assertOptions("options", options, KNOWN);
   const { concurrency = 1, leaseMs = 30_000, pollMs = MAX_POLL_MS, signal, onError, onFault } = options;
@@ -74,7 +96,7 @@ export function readWorkerOptions(options: WorkerOptions): WorkerSettings {
   };
 }
 
-/** Throws `ConfigError`. */
+/** Checks the options of `stop()`. Throws `ConfigError`. */
 export function readStopOptions(options: StopOptions): Required<StopOptions> {
   assertOptions("stop()", options, STOP_KNOWN);
   const { graceMs = 2_000 } = options;

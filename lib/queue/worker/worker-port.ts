@@ -10,69 +10,79 @@ import type { OnWake, WorkerGroup } from "./worker-group.js";
 import type { ServiceLog } from "../../logger.js";
 import type { TellFault } from "./worker-faults.js";
 
-/** What became of an attempt. */
+/**
+ * The outcome of an attempt.
+ *
+ * - `retry`: it failed, and a further attempt follows
+ * - `back`: a stopping worker gives the task back
+ * - `unknown`: the worker has no handler for the kind of the task
+ */
 export interface TaskOutcome {
   readonly verdict: "succeeded" | "failed" | "retry" | "back" | "unknown";
   readonly progress: number;
   readonly message: string;
-  /** The result as JSON, or what went wrong. */
+  /** The result as JSON, or the error. */
   readonly content: string;
-  /** Until it is tried again; for a task of unknown kind, how long after it was first met it may come back. */
+  /** Wait before the next attempt. For `unknown`, how long the task can go back to the queue before it fails. */
   readonly delayMs: number;
-  /** For which it is kept. */
+  /** How long the finished task is kept. */
   readonly ttlMs: number;
 }
 
-/** Other events of a task: a chunk of its output, a line of its log. */
+/** An event of a task other than progress: a chunk of its output, or a line of its log. */
 export interface OutputEvent {
-  /** Whether it may be joined with text that follows it. */
+  /** Whether the data is text, which can be joined with the next text. */
   readonly isText: boolean;
   readonly name: "chunk" | "log";
   readonly data: string;
 }
 
 export interface TaskReport {
-  /** Which report of the attempt this is: one that is sent again takes effect once. */
+  /** Number of the report in its attempt. If a report is sent again, Redis recognizes it by this number. */
   readonly number: number;
   readonly progress: number | null;
   readonly message: string;
-  /** As JSON; empty for none. */
+  /** As JSON. Empty if no object was given. */
   readonly data: string;
   readonly output: readonly OutputEvent[];
 }
 
-/** What happens to a queue's tasks in this process, to be counted. */
+/** An event that `QueueStatistics` counts. */
 export type QueueEvent =
   "started" | "succeeded" | "failed" | "retried" | "requeued" | "unknownKind" | "refused" | "lost";
 
-/** The queue, as a worker sees it. All but `onWake`, `count` and `countFault` reject with a fault of Redis. */
+/** The parts of a queue that a worker uses. The functions that return a promise reject with a Redis error. */
 export interface WorkerPort {
   readonly clock: Clock;
-  /** Its name. */
+  /** The name of the queue. */
   readonly queue: string;
   readonly settings: QueueSettings;
-  /** Bytes of a result, or of one event. */
+  /** Maximum size of a result or of one event, in bytes. */
   readonly maxBytes: number;
   readonly onWake: OnWake;
   /** The workers of this queue in this process. */
   readonly group: WorkerGroup;
   claim(want: number, leaseMs: number, worker: string, call: string): Promise<ClaimReply>;
-  /** Puts in line what a schedule is due for; `now` is Redis' time. */
+  /** Enqueues the tasks of a due schedule. `now` is the time of Redis. */
   fire(schedule: DueSchedule, now: number): Promise<void>;
-  /** For each whether the task is still that worker's. */
+  /** Renews leases. Resolves to one reply for each lease. */
   renew(leases: readonly TaskLease[], leaseMs: number): Promise<readonly RenewReply[]>;
-  /** What is stored of a task's last errors; empty if there is nothing. */
+  /** Reads the stored errors of a task. Resolves to an empty text if no error is stored. */
   readError(taskId: string): Promise<string>;
   report(lease: TaskLease, report: TaskReport): Promise<ReportReply>;
-  /** For each whether it was taken: one that is refused is another worker's by now. */
+  /**
+   * Stores outcomes. Resolves, for each, to whether Redis accepted it.
+   *
+   * Redis refuses an outcome if the lease has expired or the task was cancelled.
+   */
   settle(entries: readonly { lease: TaskLease; outcome: TaskOutcome }[]): Promise<readonly boolean[]>;
   count(event: QueueEvent): void;
   countFault(code: ErrorCode): void;
-  /** The messages of the service. */
+  /** The log of the service. */
   readonly log: ServiceLog;
 }
 
-/** The queue as `port`, whose faults are counted and told before they are passed on. */
+/** Wraps a port: each Redis error is counted and reported to `tell`. Then the call rejects with it. */
 export function withFaults(port: WorkerPort, tell: TellFault): WorkerPort {
   const watch = async <T>(call: Promise<T>): Promise<T> => {
     try {
@@ -107,5 +117,5 @@ export function withFaults(port: WorkerPort, tell: TellFault): WorkerPort {
   };
 }
 
-/** The service closes: no fault. */
+/** Errors that only say that the service is being closed. They are not counted. */
 const ENDINGS: ReadonlySet<ErrorCode> = new Set(["CLOSED", "ABORTED"]);

@@ -23,16 +23,18 @@ import { withFaults, type WorkerPort } from "./worker-port.js";
 
 const log = createLog("worker");
 
-/** Tasks taken at once: two halves of a worker's tasks are under way in turn, one here and one in Redis. */
+/** Maximum number of tasks that one call takes. */
 const MAX_CLAIM = 100;
-/** How long a worker that stops waits for Redis to take its tasks back. */
+/** How long a stopping worker waits for Redis to take its tasks back. */
 const GIVE_BACK_MS = 1_000;
-/** After a fault of Redis, before the next try. */
+/** Pause after a failed call of Redis. */
 const FAULT_PAUSE_MS = 500;
 
 /**
- * Takes tasks from a queue and runs them. It learns of new ones over pub/sub, and looks by itself every
- * `pollMs` for what it was not told of: no connection blocks for it, and no lost message stops it.
+ * Takes tasks from a queue and runs them.
+ *
+ * It learns of new tasks from pub/sub messages, so it needs no blocking connection. It also looks at the queue every
+ * `pollMs`, so a lost message only delays a task.
  */
 export class Worker {
   readonly #port: WorkerPort;
@@ -43,7 +45,7 @@ export class Worker {
   readonly #name = randomBytes(6).toString("base64url");
   readonly #outcomes: OutcomeBatcher;
   readonly #renewal: LeaseRenewal;
-  /** By the task's id. */
+  /** Running attempts by task id. */
   readonly #runs = new Map<string, TaskAttempt>();
   readonly #owner: TaskRunOwner = {
     onDecided: () => this.#onDecided(),
@@ -54,9 +56,9 @@ export class Worker {
     onCancelled: (taskId) => this.#runs.get(taskId)?.cancel(),
     onMissed: () => this.#renewal.renewNow(),
   };
-  /** Handlers under way. */
+  /** Number of handlers that run. */
   #active = 0;
-  /** Outcomes that are being stored. */
+  /** Number of outcomes that are being stored. */
   #storing = 0;
   readonly #stopping = new AbortController();
   readonly #loop: Promise<void>;
@@ -64,16 +66,18 @@ export class Worker {
   readonly #unlink: () => void;
   #stopped: Promise<void> | null = null;
   #claims = 0;
-  /** When something may be due, as far as the last answer said: at most `pollMs` after it. */
+  /** When this worker must look again, according to the last answer. At most `pollMs` after that answer. */
   #lookAt = -Infinity;
-  /** Something happened since the loop last looked: it does not wait. */
+  /** The worker was woken since its last look, so the loop must not wait. */
   #woken = false;
-  /** The queue had less than was asked for: an end of a task alone is no reason to look again. */
+  /**
+   * The last answer had fewer tasks than the worker asked for. So it does not look again only because a task has ended.
+   */
   #drained = false;
   #wake: () => void = () => {};
   #onIdle: () => void = () => {};
 
-  /** Made by `QueueService.worker()`. Throws `ConfigError`. */
+  /** Use `QueueService.worker()` instead. Throws `ConfigError`. */
   constructor(
     given: WorkerPort,
     handler: TaskHandler | TaskHandlers<AnyTasks>,
@@ -99,14 +103,16 @@ export class Worker {
     if (signal?.aborted) onAbort();
   }
 
-  /** How many tasks are under way. */
+  /** Number of tasks that run now. */
   get running(): number {
     return this.#runs.size;
   }
 
   /**
-   * Takes no more tasks, lets those under way end, gives the rest back. The first call's options count. Throws
-   * `ConfigError`.
+   * Stops the worker. It takes no more tasks, and waits for running tasks until `graceMs` have passed.
+   *
+   * Tasks that still run then go back to the queue. This does not count as an attempt. If you call it again, only the
+   * options of the first call apply. Throws `ConfigError`.
    */
   stop(options: StopOptions = {}): Promise<void> {
     const settings = readStopOptions(options);
@@ -122,14 +128,14 @@ export class Worker {
       Promise.all([this.#loop, this.#idle()]).finally(() => graceOver.abort()),
       delay(this.#port.clock, graceMs, graceOver.signal),
     ]);
-    // Their order is that of their places in line.
+    // The order of the calls does not matter: each task returns to its earlier place in the queue.
     const back = Promise.all([this.#loop, ...Array.from(this.#runs.values(), (run) => run.giveBack())]);
-    // Without an answer from Redis the leases run out by themselves.
+    // If Redis does not answer, the leases expire by themselves.
     await withDeadline(back, {
       clock: this.#port.clock,
       timeoutMs: GIVE_BACK_MS,
-      what: "the tasks' return",
-    }).catch((error: unknown) => log("stopped without an answer: %s", sanitize(error).message));
+      what: "Redis to take the tasks back",
+    }).catch((error: unknown) => log("stopped with running tasks: %s", sanitize(error).message));
     this.#outcomes.close();
     this.#runs.clear();
     this.#renewal.pause();
@@ -142,7 +148,7 @@ export class Worker {
     return new Promise((resolve) => (this.#onIdle = resolve));
   }
 
-  /** Never rejects. */
+  /** The loop of the worker: looks at the queue and waits. Never rejects. */
   async #run(): Promise<void> {
     this.#port.group.join(this.#member);
     try {
@@ -151,7 +157,7 @@ export class Worker {
         const free = this.#free;
         const pauseMs = free > 0 ? await this.#takeAll(free) : await this.#tend();
         if (pauseMs > 0) await this.#pause(pauseMs);
-        // Another worker of the group may have looked meanwhile.
+        // Another worker of the group may have looked during the pause.
         for (let restMs = pauseMs; pauseMs === this.#pollMs && restMs > 0 && !this.#isWanted;) {
           restMs = this.#port.group.restMs(this.#pollMs);
           if (restMs > 0) await this.#pause(restMs);
@@ -163,8 +169,10 @@ export class Worker {
   }
 
   /**
-   * Takes tasks as long as there are any, and there is room; answers how long to pause before the next look. The next are
-   * asked for before those that have come are begun, so that Redis and the handlers work at the same time.
+   * Takes tasks while the queue has tasks and this worker has room. Resolves to the pause before the next look.
+   *
+   * It asks Redis for the next tasks before it starts the received ones. So Redis and the handlers work at the same
+   * time.
    */
   async #takeAll(free: number): Promise<number> {
     let asked: Promise<ClaimReply | null> | null = this.#claim(free);
@@ -190,8 +198,10 @@ export class Worker {
   }
 
   /**
-   * Looks at the queue without room for a task: due schedules and lost leases must not wait for the end of a long task. One look is
-   * enough for all workers of the group. Answers how long to pause.
+   * Looks at the queue without room for a task, because due schedules and expired leases must not wait for the end of a
+   * long task.
+   *
+   * One look is enough for all workers of the group. Resolves to the pause before the next look.
    */
   async #tend(): Promise<number> {
     const { group, clock } = this.#port;
@@ -205,25 +215,29 @@ export class Worker {
   }
 
   /**
-   * How many tasks may be begun. One whose handler has ended makes room for the next while its outcome is stored; where that takes
-   * long, at most twice `concurrency` wait for it, and no handler runs.
+   * Number of tasks that can start now.
+   *
+   * While the outcome of a task is stored, the next task can already start. If Redis is slow, up to twice `concurrency`
+   * outcomes can wait. Then no further task starts.
    */
   get #free(): number {
     return this.#concurrency - this.#active - Math.max(0, this.#storing - this.#concurrency);
   }
 
-  /** Never rejects; answers `null` where Redis has not taken the call. */
+  /** Takes tasks. Resolves to `null` if the call failed. Never rejects. */
   async #claim(free: number): Promise<ClaimReply | null> {
+    // At most half of the tasks: while they run, Redis answers the call for the other half.
     const want = Math.min(free, Math.ceil(this.#concurrency / 2), MAX_CLAIM);
     const { group, clock } = this.#port;
     const begunAt = monotonicNow(clock);
     group.look(this.#member, want > 0);
     try {
-      // The same again until it is answered: what it has taken then is answered, and need not wait for its lease to run out.
+      // If the answer was lost, the next call has the same id. It gets the same tasks, so they do not wait until their
+      // leases expire.
       const call = want > 0 ? `${this.#name}${this.#claims}` : this.#name;
       const claimed = await this.#port.claim(want, this.#leaseMs, this.#name, call);
       if (want > 0) this.#claims++;
-      // An answer with due schedules says nothing of when the next is due: there may be more.
+      // If schedules are due, `waitMs` does not say when the next one is due. There may be more due schedules.
       const waitMs = claimed.schedules.length > 0 ? 1 : Math.max(claimed.waitMs, 1);
       this.#lookAt = begunAt + Math.min(waitMs, this.#pollMs);
       if (want > 0) this.#drained = claimed.tasks.length < want;
@@ -232,25 +246,27 @@ export class Worker {
     } catch (error) {
       this.#lookAt = begunAt + this.#pollMs;
       group.looked(this.#member, "fault", begunAt);
-      log("cannot take a task: %s", sanitize(error).message);
+      log("cannot take tasks: %s", sanitize(error).message);
       return null;
     }
   }
 
-  /** Never rejects. False: Redis does not take it now, and what was due is due still. */
+  /**
+   * Enqueues the tasks of due schedules. Resolves to `false` if a call failed: its schedule stays due. Never rejects.
+   */
   async #fire(schedules: readonly DueSchedule[], now: number): Promise<boolean> {
     try {
       for (const schedule of schedules) await this.#port.fire(schedule, now);
       return true;
     } catch (error) {
-      log("cannot put a scheduled task in line: %s", sanitize(error).message);
+      log("cannot enqueue a scheduled task: %s", sanitize(error).message);
       return false;
     }
   }
 
   #begin(lease: TaskLease): void {
     const run = new TaskAttempt(this.#port, this.#outcomes, lease, this.#handling, this.#owner);
-    // One that this very worker has lost meanwhile hears of it from nobody else.
+    // If this worker lost the lease of the task and took the task again, only this call ends the earlier attempt.
     this.#runs.get(lease.task.id)?.lose();
     this.#runs.set(lease.task.id, run);
     this.#active++;
@@ -268,7 +284,7 @@ export class Worker {
     if (run.isDecided) this.#storing--;
     else this.#active--;
     const { id } = run.lease.task;
-    // One that was lost may have been taken again, by this very worker.
+    // This worker may have taken the task again after its lease expired. Then the map has the new attempt.
     if (this.#runs.get(id) === run) this.#runs.delete(id);
     if (!this.#drained) this.#notify();
     if (this.#runs.size > 0) return;
@@ -276,7 +292,7 @@ export class Worker {
     this.#onIdle();
   }
 
-  /** Never rejects: while Redis does not take them back, it is tried again until the worker has stopped. */
+  /** Gives tasks back to the queue. If a call fails, it tries again until the worker has stopped. Never rejects. */
   async #giveBack(leases: readonly TaskLease[]): Promise<void> {
     await Promise.all(
       leases.map((lease) => {
@@ -291,7 +307,7 @@ export class Worker {
     if (this.#isWanted) return;
     const { group, clock } = this.#port;
     group.wait(this.#member, this.#free > 0);
-    // Once for each batch of tasks: an abort would make an error each time.
+    // The loop pauses after each batch of tasks. An `AbortController` would create an error object each time.
     await new Promise<void>((resolve) => {
       const cancel = clock.schedule(resolve, pauseMs);
       this.#wake = () => {
@@ -303,7 +319,7 @@ export class Worker {
     group.resume(this.#member);
   }
 
-  /** Somebody waits for it to look, or to end. */
+  /** Whether the loop must not wait: it must look again, or end. */
   get #isWanted(): boolean {
     return this.#woken || this.#stopping.signal.aborted;
   }

@@ -149,7 +149,10 @@ export function describeBadInput(makeService: MakeService): void {
       expect(rig.sse.queue(`${rig.name}-again`)).to.equal(queue);
       for (const other of [{ schemas: { kind: z.string() } }, { backoff: 5 }, { schemas: undefined }]) {
         const given = { ...options(), ...other } as QueueOptions;
-        expect(() => rig.sse.queue(`${rig.name}-again`, given)).to.throw(ConfigError, /first named/);
+        expect(() => rig.sse.queue(`${rig.name}-again`, given)).to.throw(
+          ConfigError,
+          /already exists with other options/,
+        );
       }
     });
 

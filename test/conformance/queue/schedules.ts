@@ -215,35 +215,35 @@ export function describeSchedules(makeService: MakeService): void {
       const every = { everyMs: 1_000 };
       const cases: [unknown, unknown, unknown, unknown, unknown, string, RegExp][] = [];
       for (const name of ["", "a b", "{a}", "x".repeat(65), 7, undefined]) {
-        cases.push([name, every, "k", null, undefined, "CONFIG", /schedule's name/]);
+        cases.push([name, every, "k", null, undefined, "CONFIG", /schedule name/]);
       }
-      for (const times of [
-        {},
-        { everyMs: 99 },
-        { everyMs: "1000" },
-        { everyMs: 366 * 24 * 3_600_000 },
-        { everyMs: 1_000, cron: "* * * * *" },
-        { everyMs: 1_000, timeZone: "UTC" },
-        { cron: "* * * * *", timeZone: "Mars/Olympus" },
-        { cron: "" },
-        "99 * * * *",
-        "x".repeat(300),
-        "0 0 31 2 *",
-        null,
-        [],
-      ]) {
-        cases.push(["s", times, "k", null, undefined, "CONFIG", /expected/]);
+      for (const [times, message] of [
+        [{}, /either cron or everyMs/],
+        [{ everyMs: 99 }, /expected everyMs/],
+        [{ everyMs: "1000" }, /expected everyMs/],
+        [{ everyMs: 366 * 24 * 3_600_000 }, /expected everyMs/],
+        [{ everyMs: 1_000, cron: "* * * * *" }, /either cron or everyMs/],
+        [{ everyMs: 1_000, timeZone: "UTC" }, /timeZone applies only to cron/],
+        [{ cron: "* * * * *", timeZone: "Mars/Olympus" }, /Invalid timeZone/],
+        [{ cron: "" }, /Invalid cron/],
+        ["99 * * * *", /Invalid cron/],
+        ["x".repeat(300), /expected cron/],
+        ["0 0 31 2 *", /no due time/],
+        [null, /expected times/],
+        [[], /expected times/],
+      ] as const) {
+        cases.push(["s", times, "k", null, undefined, "CONFIG", message]);
       }
-      for (const options of [
-        { id: "a" },
-        { delayMs: 1 },
-        { deduplicate: "a" },
-        { priority: 101 },
-        { unknown: 1 },
-        { missed: "all" },
-        null,
-      ]) {
-        cases.push(["s", every, "k", null, options, "CONFIG", /expected/]);
+      for (const [options, message] of [
+        [{ id: "a" }, /option id/],
+        [{ delayMs: 1 }, /option delayMs/],
+        [{ deduplicate: "a" }, /option deduplicate/],
+        [{ priority: 101 }, /expected priority/],
+        [{ unknown: 1 }, /expected the task's options/],
+        [{ missed: "all" }, /expected missed/],
+        [null, /expected schedule\(\)/],
+      ] as const) {
+        cases.push(["s", every, "k", null, options, "CONFIG", message]);
       }
       cases.push(["s", every, "", null, undefined, "INVALID_TASK", /kind/]);
       cases.push(["s", every, "k", undefined, undefined, "UNSERIALIZABLE", /payload/]);

@@ -58,13 +58,13 @@ export function describeWorker(makeService: MakeService): void {
       for (const kind of ["other", "constructor", "__proto__"]) {
         expect(await rig.until(kind, "failed")).to.include({
           attempt: 1,
-          message: "no worker of this queue knows this kind of task",
+          message: "no worker of this queue has a handler for this kind of task",
         });
       }
     });
 
     describe("without a handler for a kind", () => {
-      const MESSAGE = "no worker of this queue knows this kind of task";
+      const MESSAGE = "no worker of this queue has a handler for this kind of task";
       const knownTo = (...kinds: string[]): Record<string, () => string> =>
         Object.fromEntries(kinds.map((kind) => [kind, () => kind]));
 

@@ -35,7 +35,7 @@ describe("a task", () => {
   it("has an id that is refused with a code and a sentence, and not repeated", () => {
     expect(() => assertTaskId("<script>")).to.throw(
       RedisSseError,
-      /^expected a task id of 1 to 128 (?!.*script)/,
+      /^Invalid task id\. Use 1 to 128 (?!.*script)/,
     );
     expect(() => assertTaskId("Az09_-")).to.not.throw();
   });

@@ -6,7 +6,7 @@
 --- @include "stored"
 
 local ASIDE_MS, MOST_ASIDE = '604800000', 1000
--- Ids become parts of keys and cursors: other characters are written as in a URL.
+-- The name of an id in the set. Names become parts of keys and cursors, so other characters are escaped as in a URL.
 local function nameOf(id)
   if isId(id) then return id end
   if id == '' then return '%' end

@@ -1,30 +1,33 @@
--- Shared by all scripts of a queue. `docs/protocol.md` describes the keys. Every move of a task is one atomic
--- script, which also publishes the move on the task's channel.
+-- Shared by all scripts of a queue. `docs/protocol.md` describes the keys. Every change of a task is one atomic
+-- script, which also publishes the change on the task's channel.
 --
 -- A task is a hash. The sorted sets of its queue hold ids: `ready` by priority and age, `delayed` by due time,
 -- `leases` by the time at which each lease expires, and one set for each final status, by the time at which
 -- its tasks are deleted. The hash of the queue has counters, and numbers the tasks that enter the queue.
 --
 -- The log of a task's channel is created only when a client first watches the task, or when the task reports
--- something: almost all tasks are never watched, and a log costs several times as much as the task itself.
--- Before that, the task's hash holds the same facts, and `watch()` writes the log from them. From then on
--- (field `watched`), each move appends to the log.
+-- something. Most tasks are never watched, and a log costs several times as much as the task itself. Before
+-- that, the task's hash has the same facts, and `watch()` writes the log from them. After that (field
+-- `watched`), each change appends to the log.
 --
--- Any program may have written these keys, and a script that stops half-way loses tasks. So a script reads all
--- that it needs before its first write. If a set has another type, the script answers '!'
+-- Other programs may have written these keys, and a script that stops half-way loses tasks. So a script reads
+-- all that it needs before its first write. If a set has another type, the script answers '!'
 -- (`QUEUE_UNREADABLE`). If a task cannot be read, `claim.lua` moves its id to the set `unreadable`, and all
 -- other tasks continue.
 --
--- The Lua must run on all servers and on ioredis-mock: no cjson, whole numbers of 32 bits (hence `text()`), a
--- missing value may be an object, and ioredis-mock does not see a list that has grown as a list (hence
--- `{unpack(list)}`).
+-- The Lua must run on all servers and on ioredis-mock:
+--
+-- - cjson is not available.
+-- - Whole numbers have 32 bits, hence `text()`.
+-- - A missing value may be an object.
+-- - ioredis-mock does not recognize a list that has grown as a list, hence `{unpack(list)}`.
 --
 -- KEYS[1]  the queue's hash
 -- KEYS[2]  prefix of the tasks' keys
 -- KEYS[3]  prefix of the keys of their logs' hashes
 -- KEYS[4]  prefix of the keys of their logs
--- ARGV[1]  current time in ms for ioredis-mock, because its clock goes back; otherwise '': then the clock of
---          Redis decides, so that workers need not agree on the time
+-- ARGV[1]  current time in ms for ioredis-mock, because its clock goes back; otherwise ''. Then the clock of
+--          Redis applies, so the clocks of the workers may differ.
 -- ARGV[2]  epoch for a new log
 -- ARGV[3]  maximum number of events in a task's log; '' for no log
 -- ARGV[4]  channel that wakes workers
@@ -42,7 +45,7 @@ if isServer then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Most numbers come again for each task of a batch, and writing one takes as long as a command.
+-- A whole number as text. The tasks of a batch have many numbers in common, and formatting one is as slow as a command.
 local texts = {}
 local function text(number)
   local known = texts[number]
@@ -59,7 +62,7 @@ local function isWrongKind(reply)
   return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) and true
 end
 
--- Fields of a hash; false for one that is not there. The second answer says that the key has another type.
+-- Reads fields of a hash. A missing field is false. The second result is true if the key has another type.
 local function fields(key, ...)
   local got = try('HMGET', key, ...)
   if isServer and not got.err then return got end
@@ -78,7 +81,8 @@ local function push(list, ...)
   for index = 1, select('#', ...) do list[#list + 1] = (select(index, ...)) end
 end
 
--- Reads from a key of the queue. If that key has another type, the script must answer UNFIT before its first write.
+-- Reads a key of the queue. If the key has another type, it sets `unfit`: then the script must return UNFIT before its
+-- first write.
 local unfit, UNFIT = false, {'!'}
 local function look(command, key, ...)
   local reply = try(command, key, ...)
@@ -94,13 +98,14 @@ local function areUnfit(...)
   return unfit
 end
 
--- A score of a set as a number; nil for an infinite one.
+-- A score of a set as a number; nil if it is infinite.
 local function scoreOf(score)
   local number = tonumber(score)
   return number and math.abs(number) < 1e18 and number or nil
 end
 
--- A field of a hash as a number; nil if it is none. Tasks of one batch have many values in common.
+-- A field of a hash as a number; nil if it is not a number. Results are cached, because tasks of a batch have many
+-- values in common.
 local numbers = {}
 local function finite(value)
   if not value then return nil end

@@ -5,11 +5,11 @@
 --- @include "tell"
 --- @include "ends"
 
--- How many bytes the fields take that earlier steps of a task have stored.
+-- Number of bytes of the fields that earlier scripts have stored.
 local function lengthOf(data, errors, options) return #(data or '') + #(errors or '') + #(options or '') end
 
--- Ends a task; task has its status, progress, message, attempt, payload, whether it is watched, and, if it was read, what else
--- it has stored (lengthOf()). What follows are more fields.
+-- Ends a task. `task` has its status, progress, message, attempt, payload, whether it is watched, and optionally
+-- `stored`, the result of `lengthOf()`. Further arguments are names and values of more fields.
 local function conclude(id, task, ttl, ...)
   local key, payload, more = TASK .. id, task.payload or '', {...}
   local size, keeps = 400 + #id + #(task.message or ''), task.status == 'failed' or #payload <= tonumber(MOST_PAYLOAD)
@@ -17,7 +17,7 @@ local function conclude(id, task, ttl, ...)
   for index = 1, #more do size = size + #more[index] end
   if keeps then size = size + #payload else push(more, 'payload', '', 'released', '1') end
   if task.watched then
-    -- A user without the right to ask for its size can ask for its length.
+    -- If an ACL rule denies MEMORY USAGE, the size is estimated from the number of events.
     local bytes = tonumber(try('MEMORY', 'USAGE', LOG .. id))
     size = size + (bytes or 200 * (tonumber(try('XLEN', LOG .. id)) or 0))
   end

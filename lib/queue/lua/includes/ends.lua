@@ -1,5 +1,5 @@
--- Keeps the tasks that have ended: each final status has its own sorted set, with bounds. `lookAt()` only
--- reads; call it before the first write.
+-- Keeps the finished tasks: each final status has its own sorted set, with limits. `lookAt()` only reads; call
+-- it before the first write.
 
 --- @include "base"
 
@@ -7,18 +7,19 @@ local MOST_COUNT, MOST_BYTES, MOST_PAYLOAD = string.match(ARGV[5], '^(%d+) (%d+)
 
 local function forget(id) call('DEL', TASK .. id, POS .. id, LOG .. id) end
 
--- A task that is over is in its set by the time at which it is forgotten. The fraction of that score says how large it is, to
--- two percent: its hash may be gone when that is asked. 0: not known.
+-- The size of a finished task in bytes, to two percent; 0 if it is unknown. The score of the task is the time at which
+-- it is deleted, and the fraction of the score is its size: the hash may have expired when the size is needed.
 local function sizeOf(score)
   local number = scoreOf(score) or 0
   local step = math.floor((number - math.floor(number)) * 1024 + 0.5)
   return step > 0 and math.floor(2 ^ (step / 32)) or 0
 end
 
--- Of each status the tasks that end now: scores and ids, how many bytes they take, and when the last of them is forgotten.
+-- For each status the tasks that end now: scores and ids, their bytes, and the time at which the last of them is
+-- deleted.
 local ended, endedBytes, endedUntil = {}, {}, {}
 local lastTime, lastSize, lastScore, lastBytes
--- Stores that a task is over. What follows the size of its hash are more fields.
+-- Stores the end of a task. `size` is its size in bytes. Further arguments are names and values of more fields.
 local function close(id, status, ttl, size, ...)
   local key, time, put = TASK .. id, now + ttl, ended[status]
   call('HSET', key, 'status', status, 'token', '', 'finishedAt', NOW, ...)
@@ -27,7 +28,7 @@ local function close(id, status, ttl, size, ...)
     put = {}
     ended[status], endedBytes[status], endedUntil[status] = put, 0, 0
   end
-  -- Tasks of a batch are often of one size.
+  -- Tasks of a batch often have the same size, so the last score is cached.
   if time ~= lastTime or size ~= lastSize then
     local step = math.min(1023, math.ceil(math.log(size) / math.log(2) * 32))
     lastTime, lastSize, lastScore = time, size, string.format('%.6f', time + step / 1024)
@@ -39,14 +40,14 @@ local function close(id, status, ttl, size, ...)
   endedBytes[status] = endedBytes[status] + lastBytes
 end
 
--- Takes from what all tasks of a set take.
+-- Subtracts from the byte counter of a set.
 local function subtract(status, bytes)
   local name = 'bytes:' .. status
   local total = tonumber(try('HINCRBY', META, name, text(-bytes)))
   if not total or total < 0 then try('HSET', META, name, '0') end
 end
 
--- Takes tasks from the beginning of a set: ids and scores.
+-- Removes tasks from a set. `page` is a list of ids and scores. If `forgets` is true, it also deletes the tasks.
 local function drop(status, page, forgets)
   local set, ids, bytes = META .. ':' .. status, {}, 0
   for index = 1, #page, 2 do
@@ -54,7 +55,7 @@ local function drop(status, page, forgets)
     bytes = bytes + sizeOf(page[index + 1])
     ids[#ids + 1] = id
     if forgets then
-      -- An entry that has outlived its task may have the id of another one by now, of any queue.
+      -- If the task has expired, a new task may have the same id now, in any queue. That task must stay.
       local got = fields(TASK .. id, 'status', 'queue')
       if got[1] == status and got[2] == NAME then forget(id) end
     end
@@ -64,13 +65,13 @@ local function drop(status, page, forgets)
   subtract(status, bytes)
 end
 
--- Takes a task out of the set of those that are over.
+-- Removes one task from the set of a final status.
 local function dropOne(status, id)
   local score = call('ZSCORE', META .. ':' .. status, id)
   if type(score) == 'string' or type(score) == 'number' then drop(status, {id, score}) end
 end
 
--- Ids and scores of tasks that have expired.
+-- Ids and scores of expired tasks.
 local function expiredOf(status, most)
   return look('ZRANGEBYSCORE', META .. ':' .. status, '-inf', NOW, 'WITHSCORES', 'LIMIT', '0', most)
 end
@@ -80,14 +81,14 @@ local function lookAt(status)
   if not expired[status] then expired[status] = expiredOf(status, '200') end
 end
 
--- The set of a status expires with its last task, or up to a minute later.
+-- Sets the expiry of a set: with its last task, or up to a minute later.
 local function expireSet(status, time)
   local limit = text(math.floor(time) + 60000)
   call('PEXPIREAT', META .. ':' .. status, limit)
   try('HSET', META, 'until:' .. status, limit)
 end
 
--- Puts the tasks that end now into their sets. The oldest go where a set holds more than it may.
+-- Adds the tasks that end now to their sets. If a set exceeds its limits, the oldest tasks are deleted.
 local function finish()
   for status, put in pairs(ended) do
     local set, name = META .. ':' .. status, 'bytes:' .. status
@@ -107,13 +108,13 @@ local function finish()
       end
       expireSet(status, time)
     end
-    -- A counter that another program has broken begins anew.
+    -- If another program damaged the counter, it starts again at 0.
     try('HSET', META, status, text((scoreOf(got[1]) or 0) + #put / 2), name, text(bytes))
     if surplus > 0 or over > 0 then
       local isNew = {}
       for index = 2, #put, 2 do isNew[put[index]] = true end
       local oldest, page = call('ZRANGE', set, '0', '499', 'WITHSCORES'), {}
-      -- Those that have just ended are the last to go, even if they expire first.
+      -- Tasks that end now are deleted last, even if they expire first.
       for pass = 1, 2 do
         for at = 1, #oldest, 2 do
           if (surplus > 0 or over > 0) and (isNew[oldest[at]] or false) == (pass == 2) then

@@ -5,7 +5,7 @@
 -- ARGV[7]  id of this call. If the answer is lost, ioredis sends the call again: then it finds its own tasks.
 -- ARGV     from FIRST on, four for each task: id, kind, payload, and extra fields. The extra fields are '' or
 --          these, one per line: whether the caller chose the id, priority, due time ("+ms" or a time),
---          attempts, how long the task is the only one of its key in ms, options, that key.
+--          attempts, how long the deduplication key counts in ms, options, deduplication key.
 -- Result   {'taken', id}, or the time and then for each task 'ok', 'ok <time>' if this same call added it
 --          before, 'taken', or 'same <id>'
 -- Errors   '!' if a key has another type
@@ -16,7 +16,8 @@
 
 local whole, caller = ARGV[6], ARGV[7]
 local total = (#ARGV - FIRST + 1) / 4
--- What is stored is read once, before the first write; the writes keep it true. Of a task: its call, time and queue.
+-- All tasks and keys are read once, before the first write. Each write also updates these tables. Of a task they
+-- contain its call, its time and its queue.
 local tasks, holders = {}, {}
 local function taskOf(id)
   local got = tasks[id]
@@ -42,7 +43,7 @@ for index = 0, total - 1 do
     holder = once ~= '' and idOf(once)
     if holder then taskOf(holder) end
   end
-  -- That it is there already is what its key asks for.
+  -- If the task with this id has the same deduplication key, the caller gets that task: this is not an error.
   if owner and whole == '1' and owner ~= caller .. index and holder ~= id then return {'taken', id} end
 end
 if areUnfit(READY) or needsDelayed and areUnfit(DELAYED) then return UNFIT end
@@ -92,7 +93,7 @@ for index = 0, total - 1 do
     if KEEP == '' then
       rare.tell(id, 'queued', {status = status, progress = '0', message = '', attempt = '0'})
     elseif given ~= '' then
-      -- Somebody may wait for it already, or have waited for one of the same id, whose story is over.
+      -- A client may watch this id already. A log of an earlier task with the same id has ended, and is deleted.
       local hasEnded = rare.isEnding(try('HGET', POS .. id, 'end'))
       if hasEnded then try('DEL', POS .. id, LOG .. id) end
       if not hasEnded and rare.hasLog(id) or rare.isHeard(id) then rare.watch(id) end

@@ -2,7 +2,8 @@
 
 --- @include "base"
 
--- What is put aside for one command at the end: a batch of tasks costs hardly more than one.
+-- Changes of the sets. `move()` makes them with one command for each set, so a batch of tasks costs little more than
+-- one task.
 local lists, leaving = {}, {}
 local function later(list, score, id)
   local put = lists[list]
@@ -23,28 +24,29 @@ local function leave(list, id)
   ids[#ids + 1] = id
 end
 
--- A full Redis takes it all the same, as it takes all that a script does behind a first write that needs no memory. Tasks
--- that could not end, nor keep their leases, would keep it full for ever. If the set of leases has another type, this is unfit.
+-- Lets the script write even if the memory of Redis is full. Redis accepts all writes of a script whose first write
+-- needs no memory. Otherwise tasks could not end or keep their leases, and Redis would stay full. If the set of leases
+-- has another type, it sets `unfit`.
 local function insist() look('ZREMRANGEBYSCORE', LEASES, '(1', '(1') end
 
--- A counter that another program has broken begins anew.
+-- Adds to a counter of the queue. If another program damaged the counter, it starts again.
 local function count(name, number)
   if not tonumber(try('HINCRBY', META, name, text(number))) then
     try('HSET', META, name, text(number))
   end
 end
 
--- Does what was put aside.
+-- Makes the collected changes of the sets.
 local function move()
   for set, ids in pairs(leaving) do call('ZREM', set, unpack(ids)) end
   for set, put in pairs(lists) do call('ZADD', set, unpack(put)) end
 end
 
--- The place in line, lower first: by priority, then by age.
+-- The place of a task in the queue: by priority, then by age. Lower places start first.
 local function placeOf(priority, number) return string.format('%.0f', number - priority * 1e12) end
 
--- Numbers for tasks that enter the queue; nil if the queue's hash has another type. A counter that another program has
--- broken goes on from the time.
+-- Reserves numbers for tasks that enter the queue; nil if the queue's hash has another type. If another program damaged
+-- the counter, it continues from the current time.
 local function enter(number)
   local top = try('HINCRBY', META, 'seq', text(number))
   if isWrongKind(top) then return nil end
@@ -57,7 +59,7 @@ local function enter(number)
   return now
 end
 
--- The id of the task that has a key of deduplication; false if there is none.
+-- The id of the task that has a deduplication key; false if no task has it.
 local function holderOf(once)
   local holder = try('GET', META .. ':once:' .. once)
   return type(holder) == 'string' and holder

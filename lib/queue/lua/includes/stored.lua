@@ -15,15 +15,16 @@ end
 local function isWhole(value, most) return not value or #value <= 16 and not string.find(value, '%D') and isWithin(value, 0, most) end
 
 local soundTime
--- The fields of a task, and whether they are those of a task of this queue in that state. The third answer says that the hash
--- is of no use. Of a queued task without options, which was never begun nor watched, the last fields are not read.
+-- Reads the fields of a task. The second result is true if it is a valid task of this queue in that state. The third
+-- result is true if its hash is useless. To save time, the last fields of a queued task are read only if it has
+-- options, an earlier attempt or a log.
 local function stored(id, status)
   if not isId(id) then return {}, false, false end
   local got, isOther = fields(TASK .. id, 'kind', 'queue', 'status', 'createdAt', 'payload', 'attempt', 'watched', 'more')
   local kind, queue, state, created, payload, attempt, watched, more = unpack(got)
   local isSound = not isOther and queue and payload and kind and #kind > 0 and #kind <= 512 and created
     and (created == soundTime or #created > 0 and isWhole(created, 8.64e15))
-  -- Tasks of a page often have the same.
+  -- Tasks of a page often have the same time, so the last valid time is cached.
   if isSound then soundTime = created end
   if isSound and (attempt or watched or more or status ~= 'queued' or KEEP == '') then
     got = fields(TASK .. id, 'kind', 'queue', 'status', 'createdAt', 'payload', 'attempt', 'watched', 'more', 'attempts', 'priority',
@@ -38,10 +39,10 @@ end
 
 local aside = {}
 
--- The tasks of a page with scores that can be read: of each its id, fields and score.
+-- Returns the valid tasks of a page, as a list of ids, fields and scores. Adds the others to `aside`.
 local function sort(set, page, status, needsPlace)
   local found, length = {}, 0
-  -- They are in the order of their scores.
+  -- The page is sorted by score. If the first and the last score are finite, all scores are.
   local isFinite = #page == 0 or scoreOf(page[2]) and scoreOf(page[#page])
   for index = 1, #page, 2 do
     local id, score = page[index], page[index + 1]

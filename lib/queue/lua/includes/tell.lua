@@ -4,7 +4,7 @@
 --- @include "../../../redis/lua/includes/place"
 --- @include "../../../redis/lua/includes/stamp"
 
--- Makes a different random epoch for each log, because one script may begin several logs.
+-- Makes a different random epoch for each log, because one script can create several logs.
 local epochs = 0
 local function newEpoch()
   epochs = epochs + 1
@@ -19,14 +19,14 @@ local function hasLog(id)
   return not at.err and isPlace(at[1], at[2])
 end
 
--- Whether a client listens to a task's channel. If Redis refuses PUBSUB, LogVerifier finds the new log later.
+-- Whether a process is subscribed to a task's channel. If Redis refuses PUBSUB, LogVerifier finds the new log later.
 local function isHeard(id)
   local got = try('PUBSUB', 'NUMSUB', 'task_progress:' .. id)
   return not got.err and (tonumber(got[2] or 0) or 0) > 0
 end
 
--- Appends an event to a task's log, and publishes it; answers its number. A refused publishing must not leave a move half
--- done.
+-- Appends an event to a task's log, and publishes it. Returns the number of the event. If Redis refuses to publish, the
+-- script continues, because it must not stop half-way.
 local function append(id, name, make, ending)
   local channel = 'task_progress:' .. id
   if KEEP == '' then
@@ -49,7 +49,7 @@ local function append(id, name, make, ending)
     push(changes, 'end', ending)
     place = place .. ' ' .. ending
   end
-  -- A hash of another type that could not be removed must not leave a move half done.
+  -- If the key has another type and could not be deleted, the script continues without the log.
   local kept = try('HSET', pos, unpack(changes))
   if isWrongType(kept) then return '0' end
   if type(kept) == 'table' and kept.err then call('HSET', pos, unpack(changes)) end
@@ -63,7 +63,7 @@ local function append(id, name, make, ending)
   return seq
 end
 
--- Another program may have written it.
+-- A number for JSON; '0' if another program damaged the field.
 local function number(value) return finite(value) and value or '0' end
 
 local function quote(value)
@@ -80,19 +80,20 @@ end
 
 local function isOver(status) return status == 'succeeded' or status == 'failed' or status == 'cancelled' end
 
--- Lets the log of a task's channel live as long as what is left of the task.
+-- Sets the expiry of the log of a task's channel.
 local function expireLog(id, ttl)
   call('PEXPIRE', POS .. id, ttl)
   call('PEXPIRE', LOG .. id, ttl)
 end
 
--- From now on each move is told; what was before is told now. Answers whether there was anything to tell.
+-- Creates the log of a task if it does not exist, with the events so far. Later changes are appended to it. Returns
+-- whether it created the log.
 local function watch(id)
-  -- Without a log everything was told when it was new.
+  -- Without history, each event was published when it happened.
   if KEEP == '' then return false end
   local key = TASK .. id
   local got = fields(key, 'watched', 'status', 'startedAt', 'progress', 'message', 'attempt', 'delayed')
-  -- A server that is short of memory may have dropped a log that was there.
+  -- If a server with full memory has deleted the log, it is created again.
   if KEEP == '' or not got[2] or got[1] and hasLog(id) then return false end
   call('HSET', key, 'watched', '1')
   tell(id, 'queued', {status = got[7] and 'delayed' or 'queued', progress = '0', message = '', attempt = '0'})

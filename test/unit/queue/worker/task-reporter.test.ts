@@ -83,7 +83,7 @@ describe("the output of a task", () => {
       const fault = await faultOf(write(tooMany));
       expectFault(fault, "TASK_TOO_LARGE");
       expect((fault as Error).message).to.equal(
-        "This chunk has too many line ends: its event would exceed 80000 bytes. Write it in smaller pieces.",
+        "This chunk has too many line breaks: its event would exceed 80000 bytes. Write it in smaller pieces.",
       );
       await write(tooMany.slice(1));
       await write({ text: tooMany.slice(0, 9_000) });
