@@ -7,12 +7,12 @@ const make = (options: Record<string, unknown>) => (): unknown => sseStream(() =
 
 describe("the options of sseStream()", () => {
   for (const name of ["filter", "transform", "until"]) {
-    it(`refuse ${name} unless it is a function that answers at once`, () => {
+    it(`refuse ${name} unless it is a synchronous function`, () => {
       for (const value of ["role", true, null, {}, /x/, [() => true]])
         expect(make({ [name]: value })).to.throw(ConfigError, name);
       expect(make({ [name]: async () => true })).to.throw(
         ConfigError,
-        `expected ${name} as a function that answers at once`,
+        `expected ${name} as a synchronous function`,
       );
       expect(make({ [name]: () => true })).not.to.throw();
       expect(make({ [name]: undefined })).not.to.throw();
