@@ -4,10 +4,10 @@ import type { ServiceLog } from "../logger.js";
 import { readProperty } from "../thrown.js";
 import type { ConnectionRole, RedisClient } from "./client.js";
 
-/** A connection that comes back sooner is not worth a warning. */
+/** A connection that is ready again within this time causes no warning. */
 const GRACE_MS = 1_000;
 
-/** Writes to the service's log when Redis cannot be used, and why, and when it can be used again. */
+/** Writes to the log of the service when Redis becomes unavailable, why, and when it is available again. */
 export class ConnectionMonitor {
   readonly #log: ServiceLog;
   readonly #clock: Clock;
@@ -31,11 +31,11 @@ export class ConnectionMonitor {
       isDown = false;
       cancel();
       this.#log.debug("%s connection is ready", role);
-      this.#log.over("redis", "Redis at %s can be used again", addressOf(client));
+      this.#log.over("redis", "Redis at %s is available again", addressOf(client));
     });
     // A leased connection ends with its stream.
     if (role === "lease") return;
-    // A server that stops, or a proxy, may close a connection without any error.
+    // A proxy, or a server that stops, can close a connection without an error.
     client.on("close", () => {
       if (isDown) return;
       cancel();
@@ -50,7 +50,7 @@ export class ConnectionMonitor {
   #lost(address: string, cause: string, advice = ""): void {
     this.#log.fault(
       "redis",
-      "Redis at %s cannot be used: %s.%s The service tries again by itself.",
+      "Redis at %s is unavailable: %s.%s The service reconnects by itself.",
       address,
       cause,
       advice,
@@ -59,15 +59,15 @@ export class ConnectionMonitor {
 }
 
 /**
- * The reason, without any secret, and what to do where waiting does not help. A Cluster client says only that all nodes
- * failed; its last error may say why.
+ * Returns the cause without secrets, and advice if waiting does not help. The error of a Cluster client only says that all nodes
+ * failed. Its last error can have the cause.
  */
 function causeOf(error: unknown): [cause: string, advice?: string] {
   const { code, message } = sanitize(readProperty(error, "lastNodeError") ?? error);
   return code === "REDIS_AUTH" ? [message, " Check the user name and the password."] : [message];
 }
 
-/** Where the client connects to. Node's own error has the address that was tried. */
+/** The address of the server. Node's error has the address of the failed attempt. */
 function addressOf(client: RedisClient, error?: unknown): string {
   const failed = readProperty(error, "lastNodeError") ?? error;
   const [address, port] = [readProperty(failed, "address"), readProperty(failed, "port")];

@@ -39,7 +39,7 @@ describe("what the log says of Redis", () => {
     try {
       await server.admin.acl("SETUSER", "app", "on", ">hunter2", "~*", "&*", "+@all");
       await eventually(() => sse.publish("a", { data: 1 }));
-      await eventually(() => expect(warnings()[1]).to.include("can be used again"));
+      await eventually(() => expect(warnings()[1]).to.include("is available again"));
       await sse.close();
       expect(warnings()).to.have.length(2);
     } finally {
