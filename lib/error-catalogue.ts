@@ -165,7 +165,7 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   CHANNEL_TAKEN: {
-    meaning: "Another writer has exclusive use of the channel.",
+    meaning: "A writer has exclusive use of the channel.",
     action: "Use another channel.",
     retryable: false,
   },

@@ -185,7 +185,7 @@ export function channelRefusal(status: "completed" | "taken" | "lost" | "early")
     case "taken":
       return new RedisSseError(
         "CHANNEL_TAKEN",
-        "Another writer has exclusive use of this channel. Use another channel.",
+        "A writer has exclusive use of this channel. Use another channel.",
       );
     case "lost":
       return new RedisSseError(
