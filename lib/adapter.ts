@@ -1,5 +1,5 @@
 /**
- * `redis-sse/adapter`: what an adapter for a web framework needs besides `redis-sse`. See docs/adapters.md.
+ * `redis-sse/adapter`: functions and types for adapters of web frameworks. `docs/adapters.md` explains how to write one.
  *
  * @module redis-sse/adapter
  */
@@ -11,7 +11,7 @@ export type { EncodedFrames } from "./sse/frame.js";
 export { answerTo, COMPLETED_ID, streamHead } from "./sse/http-answer.js";
 export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./sse/http-answer.js";
 
-// Check the options of a mount.
+// Checks of the options of a mount.
 export { assertOptions, optionError } from "./validate.js";
 export { assertStreamOptions, readKey } from "./sessions/stream-options.js";
 export type { OnRuleError, RuleFailure } from "./sync-callback.js";

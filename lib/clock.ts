@@ -1,12 +1,15 @@
-/** Time as the library sees it, so that tests can turn it by hand. All values are milliseconds. */
+/** The source of time, so that tests can control it. All values are in milliseconds. */
 export interface Clock {
-  /** The wall clock, as `Date.now()`: for dates. It is set at times, forwards or back. */
+  /** The wall clock for dates, like `Date.now()`. The system can set it forwards or back. */
   now(): number;
-  /** A clock that is never set, as `performance.now()`: for durations. Default: `now()`. */
+  /**
+   * A clock for durations that the system never sets, like `performance.now()`.
+   *
+   * @defaultValue `now()`
+   */
   monotonic?(): number;
   /**
-   * Runs `callback` once after `delayMs` and returns a function that cancels it. The library may call that function
-   * at any time.
+   * Runs `callback` once after `delayMs`. Returns a function that cancels this. The library may call that function at any time.
    *
    * The library passes delays from 0 to 2^31 - 1 ms (24.8 days), the longest delay of a Node timer. A longer timeout or
    * pause ends after 24.8 days.
@@ -17,7 +20,7 @@ export interface Clock {
 /** Node runs a timer with a longer delay after 1 ms. */
 const MAX_DELAY_MS = 2 ** 31 - 1;
 
-/** Limits the delays that reach `clock`, so that callers need not check the delays that they compute. */
+/** Limits all delays for `clock`, so that callers can pass computed delays without a check. */
 export function withSafeDelays(clock: Clock): Clock {
   return {
     now: () => clock.now(),
@@ -40,7 +43,7 @@ export const systemClock: Clock = withSafeDelays({
   },
 });
 
-/** What durations are measured by: a wall clock that is set back would keep heartbeats and lifetimes waiting. */
+/** The time for durations. With the wall clock, heartbeats and lifetimes would be late after the system sets it back. */
 export function monotonicNow(clock: Clock): number {
   return clock.monotonic?.() ?? clock.now();
 }

@@ -18,7 +18,7 @@ export type CloseReason =
 
 /** Describes a close reason. `npm run docs` writes `docs/errors.md` from it. */
 export interface CloseReasonDescription {
-  /** What has happened. */
+  /** Why the stream ended, in one sentence. */
   readonly meaning: string;
   /** Whether the client gets the reason in a `closing` event. Otherwise its connection ends without this event. */
   readonly told: boolean;
@@ -26,32 +26,33 @@ export interface CloseReasonDescription {
   readonly reconnect: boolean;
 }
 
-/** Every close reason. Reasons on the client's side come first. */
+/** Describes every close reason. Reasons on the client's side come first. */
 export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescription>> = {
   "client-gone": { meaning: "The client closed its connection.", told: false, reconnect: true },
   "peer-lost": {
-    meaning: "The client's host did not answer for `limits.peerTimeoutMs`.",
+    meaning: "The client is lost: its host acknowledged nothing for `limits.peerTimeoutMs`.",
     told: false,
     reconnect: true,
   },
   "slow-consumer": {
-    meaning: "The client read too slowly, and too much data waited for it.",
+    meaning:
+      "The client was too slow: a buffer limit was exceeded, or it read nothing for `limits.maxStallMs`.",
     told: false,
     reconnect: true,
   },
   "write-error": { meaning: "Writing to the connection failed.", told: false, reconnect: true },
   "subscribe-failed": {
-    meaning: "Subscribing to the channels failed. The client got the error instead of a stream.",
+    meaning: "The subscription to the channels failed. The client got the error instead of a stream.",
     told: false,
     reconnect: true,
   },
   "redis-lost": {
-    meaning: "The stream's connection to Redis was lost, or its log could not be read.",
+    meaning: "The stream's connection to Redis was lost, or the history of a channel could not be read.",
     told: true,
     reconnect: true,
   },
   "max-lifetime": {
-    meaning: "The stream has lived for `limits.maxLifetimeMs`.",
+    meaning: "The stream reached its maximum age, `limits.maxLifetimeMs`.",
     told: true,
     reconnect: true,
   },
@@ -62,22 +63,27 @@ export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescr
     reconnect: true,
   },
   revoked: {
-    meaning: "A rule of this stream failed, or the application revoked the client's right to it.",
+    meaning:
+      "A Redis ACL rule denied a channel of the open stream, or the application passed this reason to `close()`.",
     told: true,
     reconnect: true,
   },
-  completed: { meaning: "All channels of the stream were completed.", told: true, reconnect: false },
-  broken: {
-    meaning:
-      "All channels of the stream have ended. The writer of one channel was lost before it completed the channel.",
+  completed: {
+    meaning: "All channels of the stream were completed, or the stream reached its last event (`until`).",
     told: true,
     reconnect: false,
   },
-  drain: { meaning: "The service drains its streams before it stops.", told: true, reconnect: true },
-  shutdown: { meaning: "The service is closed.", told: true, reconnect: true },
+  broken: {
+    meaning:
+      "All channels of the stream have ended, but the writer of one of them was lost or aborted before it completed the channel.",
+    told: true,
+    reconnect: false,
+  },
+  drain: { meaning: "The application called `drain()`.", told: true, reconnect: true },
+  shutdown: { meaning: "The application closed the service.", told: true, reconnect: true },
   limit: {
     meaning:
-      "A newer stream of the same key replaced this one, or too much data came before the stream began.",
+      "A newer stream of the same key replaced this one, or events exceeded the buffer limit before the stream was open.",
     told: true,
     reconnect: true,
   },

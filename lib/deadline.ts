@@ -4,15 +4,15 @@ import { RedisSseError } from "./errors.js";
 export interface DeadlineOptions {
   readonly clock: Clock;
   readonly timeoutMs: number;
-  /** What was awaited, for the error's message. */
+  /** A description of `work` for the error message. */
   readonly what: string;
-  /** Ends the wait early with `ABORTED`. */
+  /** Ends the wait early. The promise rejects with `ABORTED`. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Waits for `work`, but never longer than `timeoutMs` and never past `signal`: no await of this library
- * lacks one of the two. What `work` does after the wait has ended is ignored here, a rejection included.
+ * Waits for `work`, at most `timeoutMs`, and only until `signal` is aborted. After that, the result of `work` is ignored, and so
+ * is a rejection.
  */
 export function withDeadline<T>(work: Promise<T>, options: DeadlineOptions): Promise<T> {
   const { clock, timeoutMs, what, signal } = options;
@@ -23,11 +23,11 @@ export function withDeadline<T>(work: Promise<T>, options: DeadlineOptions): Pro
     };
     const onAbort = (): void => {
       finish();
-      reject(new RedisSseError("ABORTED", `gave up waiting for ${what}: closing`));
+      reject(new RedisSseError("ABORTED", `Aborted while waiting for ${what}.`));
     };
     const cancelTimer = clock.schedule(() => {
       finish();
-      reject(new RedisSseError("TIMEOUT", `expected ${what} within ${timeoutMs} ms`));
+      reject(new RedisSseError("TIMEOUT", `Timed out after ${timeoutMs} ms while waiting for ${what}.`));
     }, timeoutMs);
     work.then(
       (value) => {
@@ -44,7 +44,7 @@ export function withDeadline<T>(work: Promise<T>, options: DeadlineOptions): Pro
   });
 }
 
-/** The remainder of a deadline: a promise that resolves after `delayMs`, or at once when `signal` fires. */
+/** Resolves after `delayMs`, or as soon as `signal` is aborted. */
 export function delay(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const finish = (): void => {

@@ -5,7 +5,7 @@ import type { GapReason } from "./events/gap.js";
 
 /** The events that monitoring tools can subscribe to. Each has its own channel of `node:diagnostics_channel`. */
 export interface DiagnosticEvents {
-  /** A stream went live. */
+  /** A stream is open. */
   readonly "redis-sse:session:open": {
     /** The id of the session, as in `connected`. */
     readonly sessionId: string;
@@ -13,10 +13,10 @@ export interface DiagnosticEvents {
     readonly key: string | undefined;
     /** The channels of the stream. */
     readonly channels: readonly string[];
-    /** Whether the client has reconnected and gets every event that it missed. */
+    /** Whether the client has resumed and gets every event that it missed. */
     readonly recovered: boolean;
   };
-  /** A stream has ended and has released everything it held. Some streams end before they go live, without `session:open`. */
+  /** A stream has ended and released all its resources. If it ended before it was open, `session:open` was not published. */
   readonly "redis-sse:session:close": {
     /** The id of the session, as in `connected`. */
     readonly sessionId: string;
@@ -24,7 +24,7 @@ export interface DiagnosticEvents {
     readonly key: string | undefined;
     /** Why the stream ended. */
     readonly reason: CloseReason;
-    /** Whether the stream went live: `session:open` was published. */
+    /** Whether the stream was open, so that `session:open` was published. */
     readonly wasOpen: boolean;
     /** The code of the error that ended the stream. */
     readonly code: string | undefined;
@@ -43,12 +43,12 @@ export interface DiagnosticEvents {
     readonly event: string | undefined;
     /** The length of the data in UTF-16 units. */
     readonly length: number;
-    /** The place of the event in the history of its channel. `null` if the event is not kept. */
+    /** The id of the event in the history of its channel. `null` if the event is not kept. */
     readonly id: string | null;
     /** How many Redis connections received the event. */
     readonly receivers: number;
   };
-  /** One client gets a `gap` event: it will not get some events. */
+  /** One client gets a `gap` event, because it will not get some events. */
   readonly "redis-sse:gap": {
     /** Why events are missing. */
     readonly reason: GapReason;
@@ -57,12 +57,12 @@ export interface DiagnosticEvents {
   };
   /** The connection that all streams share was lost. */
   readonly "redis-sse:redis:lost": {
-    /** Number of channels that streams of this process listen to. */
+    /** Number of channels to which streams of this process are subscribed. */
     readonly channels: number;
   };
   /** The connection that all streams share is ready, for the first time or again. */
   readonly "redis-sse:redis:ready": {
-    /** Number of channels that streams of this process listen to. */
+    /** Number of channels to which streams of this process are subscribed. */
     readonly channels: number;
   };
   /** A worker starts an attempt at a task. */
@@ -87,9 +87,14 @@ export interface DiagnosticEvents {
     /** Number of the attempt, starting at 1. */
     readonly attempt: number;
     /**
-     * `retry`: the task is tried again. `unknown`: this worker has no handler for its kind; the task goes back, and fails after
-     * `unknownKindMs`. `back`: the worker stops. `lost`: the task was cancelled, or another worker has it. `unstored`: the worker
-     * stopped before Redis had stored the outcome.
+     * The result of the attempt:
+     *
+     * - `succeeded`, `failed`: the task has ended.
+     * - `retry`: a further attempt follows.
+     * - `unknown`: this worker has no handler for the kind. The task returns to the queue, and fails after `unknownKindMs`.
+     * - `back`: the worker stops. The task returns to the queue.
+     * - `lost`: the task was cancelled, or another worker has it.
+     * - `unstored`: the worker stopped before Redis stored the result.
      */
     readonly outcome: "succeeded" | "failed" | "retry" | "unknown" | "back" | "lost" | "unstored";
     /** How long the attempt took, in milliseconds. */
@@ -99,9 +104,9 @@ export interface DiagnosticEvents {
 
 /** Describes each channel. `npm run docs` writes `docs/errors.md` from it. */
 export const diagnosticCatalogue: Readonly<Record<keyof DiagnosticEvents, string>> = {
-  "redis-sse:session:open": "A stream went live: `{ sessionId, key, channels, recovered }`.",
+  "redis-sse:session:open": "A stream is open: `{ sessionId, key, channels, recovered }`.",
   "redis-sse:session:close":
-    "A stream has ended and has released everything it held. `wasOpen` is false if it never went live: `{ sessionId, key, reason, code, wasOpen, messagesSent, bytesSent, durationMs }`.",
+    "A stream has ended and released all its resources. `wasOpen` is false if it ended before it was open: `{ sessionId, key, reason, code, wasOpen, messagesSent, bytesSent, durationMs }`.",
   "redis-sse:publish":
     "Redis has acknowledged an event of `publish()` (not of `complete()` or a writer): `{ channel, event, length, id, receivers }`.",
   "redis-sse:gap":
@@ -111,10 +116,10 @@ export const diagnosticCatalogue: Readonly<Record<keyof DiagnosticEvents, string
     "The connection that all streams share is ready, for the first time or again: `{ channels }`, a number.",
   "redis-sse:task:start": "A worker starts an attempt at a task: `{ queue, id, kind, attempt }`.",
   "redis-sse:task:end":
-    "An attempt has ended: `{ queue, id, kind, attempt, outcome, durationMs }`. `outcome` is `succeeded`, `failed`, `retry` (it is tried again), `unknown` (no handler; it goes back, and fails after `unknownKindMs`), `back` (the worker stops), `lost` (cancelled, or another worker has it) or `unstored` (the worker stopped before Redis stored it).",
+    "An attempt has ended: `{ queue, id, kind, attempt, outcome, durationMs }`. `outcome` is `succeeded`, `failed`, `retry` (a further attempt follows), `unknown` (no handler; the task returns to the queue, and fails after `unknownKindMs`), `back` (the worker stops; the task returns to the queue), `lost` (the task was cancelled, or another worker has it) or `unstored` (the worker stopped before Redis stored the result).",
 };
 
-/** Returns one channel. Check `hasSubscribers` before you create a message: without a subscriber, create none. */
+/** Returns one channel. Create a message only if `hasSubscribers` is true. */
 export function diagnosticChannel<Name extends keyof DiagnosticEvents>(
   name: Name,
 ): Channel<unknown, DiagnosticEvents[Name]> {

@@ -1,16 +1,16 @@
 /**
- * The id of an entry in a channel's log, which is also the second word of an envelope's `place`:
+ * The id of an entry in a channel's log. It is also the second word of the `place` in an envelope:
  *
- *     offset "-" stamp of the event before it (7 digits; absent if unknown)  stamp of the event (7 digits)
+ *     offset "-" stamp of the previous event (7 digits; absent if unknown)  stamp of the event (7 digits)
  *
- * A failover can lose the newest events of a log, and other events then get their offsets. These events have other stamps than
- * the lost ones. An entry that another program has written without stamps has the id `17-0`.
+ * A failover can lose the newest events of a log. Then other events get the same offsets, but other stamps. An entry without
+ * stamps, written by another program, has an id such as `17-0`.
  */
 export interface EntryId {
   readonly offset: number;
-  /** Distinguishes the event from another event at the same offset of the same log. Below `STAMPS`; 0 if unknown. */
+  /** Distinguishes two events that had the same offset in the same log. Below `STAMPS`; 0 if unknown. */
   readonly stamp: number;
-  /** The stamp of the event before it; 0 if unknown. */
+  /** The stamp of the previous event; 0 if unknown. */
   readonly previousStamp: number;
 }
 
@@ -20,7 +20,7 @@ export const STAMPS = 10_000_000;
 const MAX_STAMPS_LENGTH = 14;
 const MAX_OFFSET_LENGTH = 16;
 
-/** Reads an entry's id, or the word in an envelope. Returns `null` for other text. Every event that is delivered comes here. */
+/** Reads the id of an entry. Returns `null` for other text. It runs for each delivered event, so it must be fast. */
 export function parseEntryId(text: string): EntryId | null {
   const dash = text.indexOf("-");
   const end = dash === -1 ? text.length : dash;
@@ -30,7 +30,7 @@ export function parseEntryId(text: string): EntryId | null {
   return { offset, stamp: stamps % STAMPS, previousStamp: Math.floor(stamps / STAMPS) };
 }
 
-/** Returns -1 unless there are digits and nothing else. */
+/** Returns -1 if the text has other characters than digits. */
 function readDigits(text: string, start: number, end: number, maxLength: number): number {
   if (end === start || end - start > maxLength) return -1;
   let number = 0;
@@ -42,7 +42,7 @@ function readDigits(text: string, start: number, end: number, maxLength: number)
   return number;
 }
 
-/** The place of an entry: without stamps if its own is unknown. */
+/** The place of an entry. It has no stamps if the stamp of the entry is unknown. */
 export function placeOf(epoch: string, { offset, stamp, previousStamp }: EntryId): Partial<EntryId> & Place {
   return stamp === 0 ? { epoch, offset } : { epoch, offset, stamp, previousStamp };
 }
@@ -58,8 +58,8 @@ export function parseStamp(text: string): number {
 }
 
 /**
- * Whether the stamp that an event names for the event before it is none: its publisher has noticed that Redis lost an event
- * between them.
+ * Whether this stamp of a previous event is not real, but marks a loss: the publisher noticed that Redis lost an event before
+ * the current one.
  */
 export function isLossMark(previousStamp: number): boolean {
   return previousStamp === 1 || previousStamp === 2;

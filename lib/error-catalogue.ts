@@ -1,4 +1,4 @@
-/** The code of an error. Each is stable between releases. */
+/** The code of an error. Codes are stable between releases. */
 export type ErrorCode =
   | "CONFIG"
   | "INVALID_CHANNEL"
@@ -45,7 +45,7 @@ export type ErrorCode =
 
 /** Describes an error code. `npm run docs` writes `docs/errors.md` from it. */
 export interface ErrorDescription {
-  /** What has happened. */
+  /** The cause of the error. */
   readonly meaning: string;
   /** What to do about the error. */
   readonly action: string;
@@ -55,49 +55,50 @@ export interface ErrorDescription {
   readonly retryable: boolean;
 }
 
-/** Every error code. Mistakes of the application come first. */
+/** Describes every error code. Mistakes of the application come first. */
 export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
   CONFIG: {
-    meaning: "An option or an argument is wrong. The message names it. Nothing was done.",
+    meaning: "An option or an argument is invalid. The message names it. The call had no effect.",
     action: "Correct the option that the message names.",
     status: 500,
     retryable: false,
   },
   INVALID_CHANNEL: {
-    meaning: "The text is not a channel name: it is empty, too long, or has control characters.",
-    action: "Check the name before you pass it on.",
+    meaning: "The channel name is invalid: it is not a string, empty, too long, or has control characters.",
+    action: "Check the name before you use it.",
     status: 400,
     retryable: false,
   },
   INVALID_EVENT: {
-    meaning: "The event cannot be sent: its name is reserved or has line breaks, or it has unknown fields.",
+    meaning: "The event is invalid: its name is reserved or has line breaks, or it has unknown fields.",
     action: "Publish `{ event?, data }`, with an event name that is not reserved.",
     retryable: false,
   },
   INVALID_TASK: {
-    meaning: "The task, its id, its kind or its payload is not valid. The message says what was expected.",
+    meaning: "The task, its id, its kind or its payload is invalid. The message gives the details.",
     action: "Correct the task.",
     status: 400,
     retryable: false,
   },
   INVALID_NOTIFICATION: {
-    meaning: "The notification is not valid. The message says what was expected.",
+    meaning: "The notification is invalid. The message gives the details.",
     action: "Correct the notification.",
     retryable: false,
   },
   UNSERIALIZABLE: {
-    meaning: "JSON cannot express the value: it has a cycle, a BigInt or a function, or it is `undefined`.",
+    meaning:
+      "The value cannot be converted to JSON: it has a cycle or a BigInt, or it is `undefined` or a function.",
     action: "Pass a value that `JSON.stringify()` accepts.",
     retryable: false,
   },
   EVENT_TOO_LARGE: {
     meaning: "The event is larger than `limits.maxEventBytes`, or its name is longer than 256 bytes.",
-    action: "Send less data, or a link to it, or raise the limit in all processes.",
+    action: "Send less data, send a link to the data, or raise the limit in all processes.",
     retryable: false,
   },
   TASK_TOO_LARGE: {
     meaning: "The payload, the result or the output of a task is larger than its limit.",
-    action: "Store the data elsewhere, and pass a link to it.",
+    action: "Store the data elsewhere, and put a link to it into the task.",
     retryable: false,
   },
   UNKNOWN_TASK: {
@@ -107,14 +108,14 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   TASK_EXISTS: {
-    meaning: "A task with this id already exists. An id belongs to one task of all queues.",
+    meaning: "A task with this id already exists. Ids are unique across all queues.",
     action:
-      "If the id is your idempotency key, the task is there: read it with `get()`. Else use another id, or the option `deduplicate`.",
+      "If the id is your idempotency key, read the existing task with `get()`. Otherwise use another id, or the option `deduplicate`.",
     retryable: false,
   },
   TASK_RUNNING: {
-    meaning: "A worker is running the task, or tasks of the queue.",
-    action: "Cancel the task, or stop the workers, and call again.",
+    meaning: "A worker is running the task, or another task of the queue.",
+    action: "Cancel the task or stop the workers, and try again.",
     retryable: true,
   },
   PAYLOAD_RELEASED: {
@@ -123,23 +124,24 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   QUEUE_UNREADABLE: {
-    meaning: "Another program has written one of the queue's keys in Redis. Nothing was changed.",
+    meaning: "Another program has overwritten a Redis key of the queue. The call changed nothing.",
     action: "Rename or delete the key that the message describes.",
     retryable: false,
   },
   CANCELLED: {
-    meaning: "The task was cancelled. A handler gets it as the reason of its `signal`.",
+    meaning: "The task was cancelled. A handler gets this error as the reason of its `signal`.",
     action: "Stop the work of this attempt.",
     retryable: false,
   },
   LEASE_LOST: {
-    meaning: "The worker could not renew the lease of the task in time, and another worker may run it.",
+    meaning: "The lease of the task expired, or another worker has it. Another worker may run the task.",
     action: "Stop the work of this attempt. Run CPU work in a worker thread.",
     retryable: false,
   },
   FORBIDDEN: {
-    meaning: "The resolver returned no channel, or the channel begins with the service's `keyPrefix`.",
-    action: "Return the channels that this user may read.",
+    meaning:
+      "The resolver returned no channel, or a channel that clients must not read: a keyspace event, or a name that starts with `keyPrefix`.",
+    action: "Return the channels that this user can read.",
     status: 403,
     retryable: false,
   },
@@ -150,14 +152,14 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   NOT_ACCEPTABLE: {
-    meaning: "The request's `Accept` header excludes `text/event-stream`.",
-    action: "Send `Accept: text/event-stream`, or no such header.",
+    meaning: "The `Accept` header of the request excludes `text/event-stream`.",
+    action: "Send `Accept: text/event-stream`, or no `Accept` header.",
     status: 406,
     retryable: false,
   },
   COMPLETED: {
     meaning:
-      "The channel was completed: the client has received all of it, or you cannot publish on it any more.",
+      "The channel was completed. A client has received all its events. A publisher cannot publish on it any more.",
     action: "Do not reconnect. Publish on another channel.",
     status: 204,
     retryable: false,
@@ -169,17 +171,17 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
   },
   NO_HISTORY: {
     meaning: "The call needs a channel with history, and this channel has none.",
-    action: "Turn history on for this channel with the option `history.channels`.",
+    action: "Enable the history of this channel with the option `history`.",
     retryable: false,
   },
   WRITER_OVERFLOW: {
-    meaning: "`write()` was called repeatedly without `await`, and too much data waits to be sent.",
+    meaning: "Too much data of this writer is buffered, because `write()` was called without `await`.",
     action: "Await each `write()`.",
     retryable: false,
   },
   STREAM_TOO_LONG: {
     meaning:
-      "The writer has written `limits.maxReplayEvents` events, the most that a reader may get at once.",
+      "The writer has reached `limits.maxReplayEvents`, the number of events that a client can get by replay.",
     action: "Raise `limits.maxReplayEvents`, or write larger chunks.",
     retryable: false,
   },
@@ -195,24 +197,25 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   NO_SOCKET: {
-    meaning: "The connection carries other requests besides the stream (HTTP/1.1 pipelining).",
-    action: "Send one request at a time on the connection of a stream.",
+    meaning: "Another request on the same connection has no complete response yet (HTTP/1.1 pipelining).",
+    action: "Send no other request on the connection of a stream.",
     status: 503,
     retryable: false,
   },
   HEADERS_SENT: {
-    meaning: "The head of the response was sent before the stream could begin.",
-    action: "Mount the stream before the middleware that sends the head.",
+    meaning: "The head of the response was sent before the stream could start.",
+    action:
+      "Mount the stream before the middleware that sends the head. Do not write to the response in the resolver.",
     retryable: false,
   },
   RESOLVER_TIMEOUT: {
-    meaning: "The resolver did not answer within `limits.resolverTimeoutMs`.",
-    action: "Find out why the resolver is slow. The client reconnects by itself.",
+    meaning: "The resolver or `key` did not finish within `limits.resolverTimeoutMs`.",
+    action: "Make the resolver faster, or raise the limit. The client reconnects by itself.",
     retryable: true,
   },
   LIMIT_CHANNELS: {
     meaning: "The stream would have more channels than `limits.maxChannelsPerSession`.",
-    action: "Ask for fewer channels, or use a channel that several topics share.",
+    action: "Use fewer channels, or one channel for several topics.",
     status: 400,
     retryable: false,
   },
@@ -227,28 +230,29 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: true,
   },
   POOL_EXHAUSTED: {
-    meaning: "No connection of the pool became free within `pool.acquireTimeoutMs`.",
-    action: 'Raise `pool.maxConnections`, or share connections (`subscriptions: "shared"`).',
+    meaning:
+      "All connections of the pool are leased. None became free within `pool.acquireTimeoutMs`, or too many requests wait.",
+    action: 'Raise `pool.maxConnections`, or use one shared connection (`subscriptions: "shared"`).',
     retryable: true,
   },
   SUBSCRIBE_REFUSED: {
-    meaning: "The ACL of the Redis user does not allow the channel.",
-    action: "Allow the channel in the ACL of the user (`&pattern`).",
+    meaning: "A Redis ACL rule denied the channel.",
+    action: "Allow the channel in the ACL rules of the Redis user (`&pattern`).",
     retryable: false,
   },
   TIMEOUT: {
-    meaning: "Redis, or a task, did not finish within its deadline. The command may have taken effect.",
-    action: "Try again. Publishing again can send an event twice.",
+    meaning: "Redis or a task did not finish before the deadline. The command may have taken effect.",
+    action: "Try again. If you publish an event again, clients can get it twice.",
     retryable: true,
   },
   CLOSED: {
     meaning: "The service, the worker or the stream is closed, or is closing.",
-    action: "Nothing in this process. A client reconnects to another process.",
+    action: "Use another process. Clients reconnect by themselves.",
     retryable: false,
   },
   ABORTED: {
-    meaning: "The caller aborted the call: the client left, the channel was removed, or a signal fired.",
-    action: "Nothing.",
+    meaning: "The call was aborted: the client left, the channel was removed, or a signal was aborted.",
+    action: "No action is needed.",
     retryable: false,
   },
   REDIS_AUTH: {
@@ -258,14 +262,15 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
   },
   REDIS_REFUSED: {
     meaning:
-      "Redis refused the command. The message ends with Redis' own code, such as `OOM`, `READONLY` or `NOPERM`.",
-    action: "`OOM`: give Redis more memory. `NOPERM`: give the Redis user the right (docs/scaling.md).",
+      "Redis refused the command. The message ends with the code from Redis, such as `OOM`, `READONLY` or `NOPERM`.",
+    action:
+      "`OOM`: give Redis more memory. `NOPERM`: allow the command in the ACL rules of the Redis user (docs/scaling.md).",
     retryable: false,
   },
   REDIS_UNAVAILABLE: {
-    meaning: "Redis cannot be reached, or does not serve the key now.",
+    meaning: "Redis is unavailable: it cannot be reached, or the Redis Cluster does not serve the key now.",
     action:
-      "The library reconnects by itself, and so does the client of a stream. Repeat your own call later; `publish()` can then send an event twice.",
+      "Try your own call again later. If you publish an event again, clients can get it twice. The service and the clients reconnect by themselves.",
     retryable: true,
   },
   MOCK_MISSING: {
@@ -274,13 +279,12 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   NOT_RECEIVED: {
-    meaning:
-      "A test waited for an event, or for the end of a stream, with `collect()` of `redis-sse/testing`. It did not arrive in time.",
-    action: "Read the message: it says what arrived. Its text holds data of your app.",
+    meaning: "An event or the end of a stream did not arrive in time at `collect()` of `redis-sse/testing`.",
+    action: "Read in the message what arrived. The message contains data of your application.",
     retryable: false,
   },
   INTERNAL: {
-    meaning: "An unexpected error. The message does not contain its text, because the text may hold secrets.",
+    meaning: "An unexpected error. The message omits the original text, because it may contain secrets.",
     action: "Set `DEBUG=redis-sse:*`, and report the error.",
     retryable: false,
   },

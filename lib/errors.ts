@@ -1,16 +1,16 @@
 import { errorCatalogue, type ErrorCode, type ErrorDescription } from "./error-catalogue.js";
 
 /**
- * Every error that leaves this library, each with a stable `code`.
+ * The errors of this library, each with a stable `code`.
  *
- * An error of ioredis carries the command's arguments, and so the password of a failed AUTH; a malformed
- * URL throws with the whole URL in `input` (redis/ioredis#1713). Hence no error of another library is ever
- * chained, logged or answered: `sanitize()` makes one of ours from it.
+ * An ioredis error contains the arguments of its command, for example the password of AUTH. The error for a malformed URL
+ * contains the whole URL (redis/ioredis#1713). So errors of other libraries are never chained, logged or sent: `sanitize()`
+ * replaces them.
  */
 
-/** The base of all errors of this library. `code` is stable between releases, `message` is not. */
+/** The base class of all errors of this library. `code` is stable between releases, `message` is not. */
 export class RedisSseError extends Error {
-  /** What happened. `errorCatalogue` has a description of each code. */
+  /** The error code. `errorCatalogue` describes each code. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string) {
@@ -20,31 +20,32 @@ export class RedisSseError extends Error {
   }
 
   /**
-   * Whether the same call may succeed later, because the fault passes by itself: Redis is away, a limit is reached.
-   * `docs/errors.md` has it for each code.
+   * Whether the same call may succeed later, for example because Redis is unavailable or a limit is reached.
+   *
+   * `docs/errors.md` lists the value for each code.
    */
   get retryable(): boolean {
     if (this.code === "REDIS_REFUSED") return PASSING.test(this.message);
-    // A caller in JavaScript may have made an error with another code.
+    // An application in JavaScript can create an error with an unknown code.
     return (errorCatalogue[this.code] as ErrorDescription | undefined)?.retryable ?? false;
   }
 }
 
-/** An option that cannot be used, named in the message (code `CONFIG`). Thrown when something is created. */
+/** An option or an argument is invalid (code `CONFIG`). The message names it. */
 export class ConfigError extends RedisSseError {
   constructor(message: string) {
     super("CONFIG", message);
   }
 }
 
-/** No Redis connection could be leased in time (code `POOL_EXHAUSTED`). It passes: try again later. */
+/** No Redis connection could be leased in time (code `POOL_EXHAUSTED`). You can try again later. */
 export class PoolExhaustedError extends RedisSseError {
   constructor(message: string) {
     super("POOL_EXHAUSTED", message);
   }
 }
 
-/** The fields of an ioredis error that are safe to read: never `command`, `input` or `stack`. */
+/** The fields of an ioredis error that are safe to read. `command`, `input` and `stack` can contain secrets. */
 interface ForeignError {
   readonly code?: unknown;
   readonly name?: unknown;
@@ -52,8 +53,8 @@ interface ForeignError {
 }
 
 /**
- * The safe form of anything that ioredis, Node or a mock threw: a code and a sentence of our own, with
- * nothing of the original text, which may hold a password, a host or a user's data.
+ * Replaces an error of ioredis, Node or a mock by a safe error with a code. It contains nothing of the original text, which may
+ * contain a password, a host or a user's data.
  */
 export function sanitize(error: unknown): RedisSseError {
   if (error instanceof RedisSseError) return error;
@@ -61,16 +62,16 @@ export function sanitize(error: unknown): RedisSseError {
   const text = typeof message === "string" ? message : "";
   if (/^(NOAUTH|WRONGPASS)|invalid (username-)?password/i.test(text)) {
     const word = /^[A-Z]{6,9}\b/.exec(text)?.[0];
-    if (word === "NOAUTH") return new RedisSseError("REDIS_AUTH", "Redis asks for a password (NOAUTH)");
+    if (word === "NOAUTH") return new RedisSseError("REDIS_AUTH", "Redis requires a password (NOAUTH)");
     return new RedisSseError("REDIS_AUTH", `Redis refused the credentials${word ? ` (${word})` : ""}`);
   }
   if (/max number of clients/i.test(text)) {
     return new RedisSseError("REDIS_UNAVAILABLE", "Too many connections: Redis has reached maxclients");
   }
   if (name === "ReplyError") {
-    // The first word of a Redis error is its code by convention (OOM, READONLY, NOPERM, ...), all upper case.
+    // By convention, the first word of a Redis error is its code in upper case (OOM, READONLY, NOPERM).
     const word = /^[A-Z]{2,16}\b/.exec(text.replace(IN_SCRIPT, ""))?.[0] ?? "ERR";
-    // A Cluster client follows it by itself.
+    // A Cluster client follows MOVED by itself, so this is a plain connection to one node.
     if (word === "MOVED") return oneNodeError();
     if (OF_CLUSTER.test(word)) {
       return new RedisSseError("REDIS_UNAVAILABLE", `The Redis Cluster does not serve the key now: ${word}`);
@@ -80,10 +81,10 @@ export function sanitize(error: unknown): RedisSseError {
   if (NOT_REDIS.test(text)) {
     return new RedisSseError(
       "REDIS_UNAVAILABLE",
-      "the server at that address does not speak the protocol of Redis",
+      "the server at this address does not speak the Redis protocol",
     );
   }
-  // Codes of Node's network and TLS errors are constants: they say what is wrong and nothing of whom.
+  // The codes of Node's network and TLS errors are constants, so they contain no secret.
   const constant = typeof code === "string" && NETWORK_CODE.test(code) ? ` (${code})` : "";
   if (
     name === "MaxRetriesPerRequestError" ||
@@ -96,36 +97,36 @@ export function sanitize(error: unknown): RedisSseError {
   return new RedisSseError("INTERNAL", "an unexpected error");
 }
 
-/** What Redis 6.2 puts before the error of a command in a script, where that error has a code. */
+/** The prefix that Redis 6.2 adds if a command in a script fails with a code. */
 const IN_SCRIPT =
   /^(?:ERR Error running script \(call to f_[0-9a-f]{40}\): @user_script:\d+: )?(?:@user_script: \d+: )?-?(?=[A-Z]{2,16} )/;
 
-/** Redis' own codes of faults that pass: it is not the server that writes just now, or is full. */
+/** Redis codes of retryable errors: the server cannot write at the moment, or its memory is full. */
 const PASSING = / (READONLY|LOADING|MASTERDOWN|NOREPLICAS|BUSY|OOM)$/;
 
-/** A slot is being moved, or its master is lost. */
+/** Codes of a Cluster that moves a slot, or whose slot has no master. */
 const OF_CLUSTER = /^(ASK|TRYAGAIN|CLUSTERDOWN)$/;
 
-/** A plain connection was given for a cluster. */
+/** The error for a plain connection to one node of a cluster. */
 export function oneNodeError(): ConfigError {
   return new ConfigError(
-    "redis names one node of a Redis Cluster, which has only some of the keys: pass an ioredis Cluster client",
+    "The option redis is a connection to one node of a Redis Cluster. Pass an ioredis Cluster client.",
   );
 }
 
-/** `sanitize()` for an error of SUBSCRIBE: whether the server said no to this channel, or something else failed. */
+/** As `sanitize()`, for an error of SUBSCRIBE. A denied channel becomes `SUBSCRIBE_REFUSED`. */
 export function subscribeFault(error: unknown): RedisSseError {
   const fault = sanitize(error);
   if (fault.code !== "REDIS_REFUSED" || !fault.message.endsWith("NOPERM")) return fault;
-  return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused the channel: its ACL does not admit it");
+  return new RedisSseError("SUBSCRIBE_REFUSED", "A Redis ACL rule denied the channel.");
 }
 
-/** ECONNREFUSED and its like; what OpenSSL finds wrong with a certificate; ERR_TLS_..., ERR_SSL_... */
+/** Network errors such as ECONNREFUSED, certificate errors of OpenSSL, ERR_TLS_..., ERR_SSL_... */
 const NETWORK_CODE = /^(E[A-Z]+|EAI_[A-Z]+|ERR_(TLS|SSL|SOCKET)_\w+|[A-Z_]*(CERT|SIGNATURE|ISSUER)[A-Z_]*)$/;
 
-/** What the parser of ioredis says of an answer that is not one of Redis. */
+/** Errors of the ioredis parser for an answer that does not follow the Redis protocol. */
 const NOT_REDIS = /^Unknown RESP type|^Protocol error/;
 
-/** How ioredis says, in many ways, that there is no connection. */
+/** The many messages of ioredis for a missing or lost connection. */
 const UNREACHABLE =
   /closed|timed? ?out|aborted|unreachable|writeable|writable|connection|disconnect|cluster redirections|slots cache|startup nodes|cluster (is|isn't) /i;

@@ -1,5 +1,5 @@
 /**
- * `redis-sse`: what an application uses. Adapters for web frameworks also import `redis-sse/adapter`.
+ * `redis-sse`: the functions and types for applications. Adapters for web frameworks also import `redis-sse/adapter`.
  *
  * @module redis-sse
  */

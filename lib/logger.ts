@@ -4,27 +4,28 @@ import { describeThrown, ignoreRejection } from "./thrown.js";
 import { optionError } from "./validate.js";
 
 /**
- * Where a service writes its messages: the option `logger`. `console` and a pino logger both fit. Each function gets one
- * finished string, in which control characters and text-direction characters are escaped. If a function throws or rejects, the
- * service ignores it.
+ * The logger of a service: the option `logger`. You can pass `console` or a pino logger.
+ *
+ * Each function gets one finished string. Control characters and text-direction characters in it are escaped. If a function
+ * throws or rejects, the service ignores the error.
  */
 export interface Logger {
   /** Details of connections and subscriptions. */
   debug(message: string): void;
-  /** What is worth knowing, and needs no action. */
+  /** Information that needs no action. */
   info(message: string): void;
-  /** A configuration that loses data or surprises, or a fault that passes by itself. */
+  /** A risky configuration, or a problem that can pass by itself. */
   warn(message: string): void;
-  /** An application's function that failed. */
+  /** A function of the application failed. */
   error(message: string): void;
 }
 
-/** A value in a message: `%s` shows it as text. */
+/** A value for a `%s` in a message. */
 export type LogValue = string | number | boolean | null | undefined;
 
 const debug = createLog("service");
 
-/** Warnings and errors go to the console, the rest to `DEBUG=redis-sse:service`. */
+/** Writes warnings and errors to the console, and other messages to `DEBUG=redis-sse:service`. */
 const DEFAULT: Logger = {
   debug: (message) => debug("%s", message),
   info: (message) => debug("%s", message),
@@ -46,21 +47,21 @@ export function readLogger(logger: unknown): Logger {
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-/** The same fault is written again after this time. */
+/** Minimum time between two messages about the same fault. */
 const PERIOD_MS = 60_000;
 
-/** The most warnings, and the most faults, that are remembered. Their keys may have names in them. */
+/** Maximum number of remembered warnings, and of remembered faults. Keys can contain names, so their number is not fixed. */
 const MAX_KEYS = 1_000;
 
 /**
- * The messages of one service. In a text, each `%s` stands for the next value. Values are escaped, so that no name can forge
- * a line or change the terminal. The functions never throw.
+ * Writes the messages of one service. Each `%s` in a text is replaced by the next value. Values are escaped, so that no name can
+ * forge a line or control the terminal. The functions never throw.
  */
 export class ServiceLog {
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #warned = new Set<string>();
-  /** When each fault was written last, and whether it lasts still. */
+  /** When each fault was last written, and whether it still lasts. */
   readonly #faults = new Map<string, { at: number; lasts: boolean }>();
 
   constructor(logger: Logger, clock: Clock) {
@@ -73,24 +74,24 @@ export class ServiceLog {
     this.#write("debug", text, values);
   }
 
-  /** What needs no action. */
+  /** Information that needs no action. */
   info(text: string, ...values: readonly LogValue[]): void {
     this.#write("info", text, values);
   }
 
-  /** A configuration that loses data or surprises, or a fault. */
+  /** A risky configuration, or a problem. */
   warn(text: string, ...values: readonly LogValue[]): void {
     this.#write("warn", text, values);
   }
 
-  /** Writes what an application's function threw, with its stack and causes, after the text. */
+  /** Writes the text, and after it the thrown value with its stack and causes. */
   error(thrown: unknown, text: string, ...values: readonly LogValue[]): void {
-    // The lines behind the first are indented, so that none looks like another message.
+    // Further lines are indented, so that they do not look like separate messages.
     const lines = describeThrown(thrown).split("\n").map(printable);
     this.#write("error", text, values, `: ${lines.join("\n    ")}`);
   }
 
-  /** Warns of a mistake in code or configuration: only the first time for each `key`. */
+  /** Warns about a mistake in code or configuration, once for each `key`. */
   warnOnce(key: string, text: string, ...values: readonly LogValue[]): void {
     if (this.#warned.has(key)) return;
     dropOldest(this.#warned);
@@ -98,7 +99,7 @@ export class ServiceLog {
     this.warn(text, ...values);
   }
 
-  /** Warns of a fault that lasts: at most once a minute for each `key`. */
+  /** Warns about a lasting fault, at most once a minute for each `key`. */
   fault(key: string, text: string, ...values: readonly LogValue[]): void {
     const now = monotonicNow(this.#clock);
     const known = this.#faults.get(key);
@@ -108,7 +109,7 @@ export class ServiceLog {
     this.warn(text, ...values);
   }
 
-  /** A fault is over. Writes the text once, if the fault was written. */
+  /** Writes once that a fault is over, if the fault was written. */
   over(key: string, text: string, ...values: readonly LogValue[]): void {
     const known = this.#faults.get(key);
     if (known?.lasts !== true) return;
@@ -129,7 +130,7 @@ export class ServiceLog {
   }
 }
 
-/** Makes room for one more key. */
+/** Removes the oldest key if there are too many. */
 function dropOldest(keys: Set<string> | Map<string, unknown>): void {
   if (keys.size < MAX_KEYS) return;
   for (const oldest of keys.keys()) return void keys.delete(oldest);

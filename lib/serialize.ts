@@ -5,8 +5,8 @@ import { printable } from "./log.js";
 import { describe, isThenable } from "./validate.js";
 
 /**
- * `value` as JSON. Throws `UNSERIALIZABLE`, with the path and the type of what JSON has no text for. A value that JSON would
- * turn into something else as a whole is refused too: a Map, a Set, bytes, NaN, Infinity, or a promise.
+ * Converts `value` to JSON. If that is not possible, throws `UNSERIALIZABLE` with the path and the type of the problem. It also
+ * refuses values that JSON would silently change: a Map, a Set, bytes, NaN, Infinity or a promise.
  */
 export function encodeJson(value: unknown, what: string): string {
   const unfit = nameOfUnfit(value);
@@ -15,39 +15,39 @@ export function encodeJson(value: unknown, what: string): string {
       const json = JSON.stringify(value) as string | undefined;
       if (json !== undefined) return json;
     } catch {
-      // Found below. A toJSON() may have thrown, whose message may say anything.
+      // The search below finds the problem. The error message may contain secrets, because a toJSON() can have thrown it.
     }
   }
   const found = unfit ?? findUnserializable(value, what);
-  throw new RedisSseError("UNSERIALIZABLE", `expected ${what} that JSON can express, got ${found}`);
+  throw new RedisSseError("UNSERIALIZABLE", `Cannot convert ${what} to JSON: ${found}`);
 }
 
-/** What JSON would write as `{}`, `null` or a list of numbers. */
+/** Describes a value that JSON would write as `{}`, `null` or a list of numbers. Returns `null` for other values. */
 function nameOfUnfit(value: unknown): string | null {
   if (typeof value === "number") return Number.isFinite(value) ? null : String(value);
   if (typeof value !== "object" || value === null) return null;
   if (types.isProxy(value) || Object.getPrototypeOf(value) === Object.prototype) return null;
-  if (types.isMap(value)) return "a Map: convert it with Object.fromEntries()";
-  if (types.isSet(value)) return "a Set: convert it with Array.from()";
+  if (types.isMap(value)) return "a Map. Convert it with Object.fromEntries().";
+  if (types.isSet(value)) return "a Set. Convert it with Array.from().";
   if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) {
-    return 'bytes: convert them to text, for example with toString("base64")';
+    return 'bytes. Convert them to text, for example with toString("base64").';
   }
-  return isThenable(value) ? "a promise: await it" : null;
+  return isThenable(value) ? "a promise. Await it." : null;
 }
 
-/** Whether `text` takes more than `maxBytes` of UTF-8, counting only where its length leaves that open. */
+/** Whether `text` takes more than `maxBytes` in UTF-8. It counts bytes only if the length alone does not decide. */
 export function isLargerThan(text: string, maxBytes: number): boolean {
   if (text.length > maxBytes) return true;
   return text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes;
 }
 
-/** The most values that are searched for the wrong one. */
+/** Maximum number of values to search for the problem. */
 const MAX_LOOKS = 10_000;
 const MAX_DEPTH = 500;
-/** Characters of a path in a message. */
+/** Maximum number of characters of a path in a message. */
 const MAX_PATH = 200;
 
-/** Where JSON fails in a value, and why: `data.user.self: circular`. Walks the value as JSON does. Never throws. */
+/** Finds the part of a value that JSON refuses, for example `data.user.self: circular`. Never throws. */
 function findUnserializable(value: unknown, what: string): string {
   const above = new Set<object>();
   let looks = 0;

@@ -6,12 +6,13 @@ import type { Sink, StreamRequest } from "./sessions/sink.js";
 import { answerTo, streamHead } from "./sse/http-answer.js";
 
 /**
- * Opens a stream for an adapter, on the channels that the resolver returned. HEAD gets the same head as GET, and opens no
- * stream.
+ * Opens a stream for an adapter, with the channels that the resolver returned.
  *
- * `onOpen` is called when the stream is live. If it fails, the client gets an `error` event (`INTERNAL`), the session is
- * closed, and the promise rejects with the error of `onOpen`. If the stream is refused, the client gets an answer, and the
- * promise resolves.
+ * A HEAD request gets the same head as a GET request, but no stream. If the stream is refused, the client gets an answer, and
+ * the promise resolves.
+ *
+ * `onOpen` is called when the stream is open. If it fails, the client gets an `error` event (`INTERNAL`), and the session is
+ * closed. The promise rejects with the error of `onOpen`.
  */
 export async function serveStream(
   service: Pick<RedisSse, "check" | "open">,

@@ -359,7 +359,7 @@ class RedisSseService implements RedisSse {
 
   close(): Promise<void> {
     if (this.#closed === null) {
-      // There before its effects: one of them may call this again.
+      // The promise must exist before the effects, because they may call close() again.
       let onClosed!: () => void;
       this.#closed = new Promise((resolve) => (onClosed = resolve));
       this.#close().then(onClosed, onClosed);
@@ -379,7 +379,7 @@ class RedisSseService implements RedisSse {
     this.log.info("closed");
   }
 
-  /** Of work that is in no queue. */
+  /** Publishes the progress of work outside the queues. */
   async #publishProgress(channel: string, data: string): Promise<void> {
     await this.#history.publish(channel, { event: undefined, data }, { finite: true });
   }
@@ -406,7 +406,7 @@ function toReceipt(channel: string, { position, receivers }: LogReceipt): Publis
   return { id: position && encodeEntries(encodeEntry({ tag: tagOf(channel), ...position })), receivers };
 }
 
-/** In dedicated mode a subscription begins with a lease, which has a deadline of its own. */
+/** In dedicated mode, a subscription first needs a lease, so the deadline of the lease is added. */
 function subscribeTimeoutOf({ subscriptions, limits, pool }: Settings): number {
   return limits.subscribeTimeoutMs + (subscriptions === "dedicated" ? pool.acquireTimeoutMs : 0);
 }

@@ -5,51 +5,51 @@ import { isThenable } from "./validate.js";
 const log = createLog("session");
 
 /**
- * What an application's function answered, which has to be at once. A promise is true whatever it comes to, and a
- * filter would let everything through: it is refused, and whether it rejects is nobody's to see.
+ * Returns the answer of an application's function. Throws `ConfigError` if the answer is a promise: a promise is truthy, so a
+ * filter would let every event through. A rejection of the promise is ignored.
  */
 export function atOnce<Answer>(name: string, answer: Answer): Answer {
   if (!isThenable(answer)) return answer;
   Promise.resolve(answer).catch(() => {});
-  throw new ConfigError(`expected ${name}() to answer at once, got a promise`);
+  throw new ConfigError(`expected ${name}() to be synchronous, but it returned a promise`);
 }
 
-/** Throws `ConfigError` for a function that can only answer a promise, or an iterator. */
+/** Throws `ConfigError` for an async function or a generator function. */
 export function assertAtOnce(name: string, rule: unknown): void {
   const kind = Object.prototype.toString.call(rule).slice("[object ".length, -1);
   if (!/^(Async|Generator|AsyncGenerator)Function$/.test(kind)) return;
   throw new ConfigError(
-    `expected ${name} as a function that answers at once, since it is asked for each event and each stream; got one of kind ${kind}`,
+    `expected ${name} as a synchronous function, because it runs for each event of each stream; got one of kind ${kind}`,
   );
 }
 
-/** What was thrown, as a log may say it: the message of a foreign error may hold anything. */
+/** Describes a thrown value for the `debug` log. The message of a foreign error may contain secrets, so it is omitted. */
 export function describeThrown(error: unknown): string {
   if (error instanceof RedisSseError) return error.message;
   try {
     return error instanceof Error ? error.name : typeof error;
   } catch {
-    return "an error that throws when it is looked at";
+    return "an unreadable error";
   }
 }
 
-/** What an application may say of the events of a stream. */
+/** The functions with which an application changes the events of a stream. */
 export type RuleName = "filter" | "transform" | "until" | "latestBy";
 
-/** For what event a rule threw, or gave an answer that is none: never its data. */
+/** The event for which a rule threw or returned an invalid value, without the data. */
 export interface RuleFailure {
   /** The rule that failed. */
   readonly rule: RuleName;
-  /** The event's channel; empty for what `session.send()` sent. */
+  /** The channel of the event. Empty for an event of `session.send()`. */
   readonly channel: string;
-  /** The event's type; `undefined` is what a client dispatches as `message`. */
+  /** The type of the event. A client gets `undefined` as `message`. */
   readonly event: string | undefined;
 }
 
-/** Called with the error of a rule, and with the event for which the rule failed. */
+/** Gets the error of a rule, and the event for which the rule failed. */
 export type OnRuleError = (error: unknown, failure: RuleFailure) => void;
 
-/** Tells the log and the application that a rule of a stream failed. Never throws. */
+/** Reports to the log and to the application that a rule of a stream failed. Never throws. */
 export function tellFailure(
   rule: RuleName,
   error: unknown,

@@ -1,18 +1,18 @@
-/** "data: " and a line feed: each line of an event's text costs this much on the wire, instead of its line end. */
+/** Length of "data: " and a line feed. Each line of an event takes these bytes on the wire, instead of its line end. */
 const LINE_BYTES = 7;
 const MIN_FRAME_BYTES = 1_024;
 
 const LF = 0x0a;
 const CR = 0x0d;
 
-/** The most bytes that the text of one event may take on the wire, as `data:` lines. */
+/** Maximum number of bytes that the text of one event takes on the wire, as `data:` lines. */
 export function maxFrameBytes(maxEventBytes: number): number {
   return Math.max(MIN_FRAME_BYTES, 4 * maxEventBytes);
 }
 
-/** Whether one event can carry `text`: line ends can make it far larger on the wire than its own bytes. */
+/** Whether `text` fits in one event. On the wire, line ends can make it much larger than its own bytes. */
 export function fitsInEvent(text: string, maxEventBytes: number): boolean {
-  // Most text is small, and need not be counted: a UTF-16 unit takes at most 3 bytes, and at most 7 on the wire.
+  // Small text need not be counted: a UTF-16 unit takes at most 3 bytes in UTF-8, and at most 7 bytes on the wire.
   if (3 * text.length <= maxEventBytes) return true;
   const bytes = Buffer.byteLength(text);
   if (bytes > maxEventBytes) return false;
@@ -21,11 +21,10 @@ export function fitsInEvent(text: string, maxEventBytes: number): boolean {
 }
 
 /**
- * Cuts a text that is written in chunks into pieces for events. Readers get the same text, however it was cut into
- * chunks.
+ * Splits a text that arrives in chunks into pieces for events. Clients get the same text for any division into chunks.
  *
- * A trailing CR and a trailing high surrogate are held back: the LF or the low surrogate that belongs to it may come
- * first in the next chunk. `maxEventBytes` must be at least 4, the bytes of the longest character.
+ * A CR or a high surrogate at the end of a chunk is held back, because the next chunk may start with the matching LF or low
+ * surrogate. `maxEventBytes` must be at least 4, the size of the longest character.
  */
 export class TextSplitter {
   readonly #maxEventBytes: number;
@@ -36,7 +35,7 @@ export class TextSplitter {
     this.#maxEventBytes = maxEventBytes;
   }
 
-  /** Takes a chunk, and returns the pieces that are ready. Each piece fits in an event, and none is empty. */
+  /** Takes a chunk. Returns the pieces that are ready. Each piece fits in an event, and no piece is empty. */
   push(chunk: string): readonly string[] {
     const text = this.#held + chunk;
     const end = isUnfinished(text.charCodeAt(text.length - 1)) ? text.length - 1 : text.length;
@@ -44,7 +43,7 @@ export class TextSplitter {
     return split(text.slice(0, end), this.#maxEventBytes);
   }
 
-  /** Returns the text that was held back, if any. The next chunk begins a new text. */
+  /** Returns the text that was held back, if any. The next chunk starts a new text. */
   end(): readonly string[] {
     const held = this.#held;
     this.#held = "";
@@ -52,7 +51,7 @@ export class TextSplitter {
   }
 }
 
-/** Whether the next UTF-16 unit may belong to this one. */
+/** Whether this UTF-16 unit and the next one may belong together. */
 function isUnfinished(unit: number): boolean {
   return unit === CR || (unit >= 0xd800 && unit <= 0xdbff);
 }
@@ -68,7 +67,7 @@ function frameBytes(text: string, bytes: number): number {
   return total;
 }
 
-/** Cuts between characters, and never between CR and LF. */
+/** Splits between characters, but never between CR and LF. */
 function split(text: string, maxEventBytes: number): readonly string[] {
   if (text === "") return [];
   if (fitsInEvent(text, maxEventBytes)) return [text];

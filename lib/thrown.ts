@@ -1,19 +1,19 @@
 import { inspect, types } from "node:util";
 
-/** An application may throw anything, and nothing of it can be relied on: its properties may throw as well. */
+/** Functions for thrown values. An application can throw any value, even one whose properties throw when they are read. */
 
 const MAX_BYTES = 8 * 1024;
-/** Characters of one message. */
+/** Maximum number of characters of one message. */
 const MAX_MESSAGE = 2_000;
 const MAX_NAME = 100;
 const MAX_CAUSES = 5;
-/** Characters at the end of a stack that are searched for frames. */
+/** Number of characters at the end of a stack in which frames are searched. */
 const MAX_STACK = 8_000;
 const MAX_FRAMES = 10;
 const MAX_ITEMS = 10;
 const MAX_PROPERTIES = 1_000;
 
-/** `instanceof`, which throws for some proxies. */
+/** As `instanceof`, which throws for some proxies. */
 export function isInstance<T>(value: unknown, type: abstract new (...args: never[]) => T): value is T {
   try {
     return value instanceof type;
@@ -22,7 +22,7 @@ export function isInstance<T>(value: unknown, type: abstract new (...args: never
   }
 }
 
-/** A property, or `undefined` if it cannot be read. */
+/** Returns a property, or `undefined` if it cannot be read. */
 export function readProperty(value: unknown, name: string): unknown {
   try {
     return (value as Readonly<Record<string, unknown>> | null | undefined)?.[name];
@@ -32,7 +32,7 @@ export function readProperty(value: unknown, name: string): unknown {
 }
 
 /**
- * What was thrown, as text for operators: name, message, stack and up to five causes, at most 8 KB of UTF-8. Never throws.
+ * Describes a thrown value for operators: name, message, stack and up to five causes, at most 8 KB of UTF-8. Never throws.
  */
 export function describeThrown(thrown: unknown): string {
   const parts: string[] = [];
@@ -44,24 +44,24 @@ export function describeThrown(thrown: unknown): string {
   return cutBytes(parts.join("\nCaused by: "), MAX_BYTES);
 }
 
-/** The name of an error, or a type, for a log. Never throws. */
+/** Returns the name of an error, or the type of another value, for a log. Never throws. */
 export function nameOfThrown(thrown: unknown): string {
   if (!isError(thrown)) return typeof thrown;
   const name = readProperty(thrown, "name");
   return typeof name === "string" && name !== "" ? name.slice(0, MAX_NAME) : "Error";
 }
 
-/** A rejected promise can be thrown too. Nobody waits for it, and Node would end the process. Never throws. */
+/** Ignores the rejection of a thrown promise. Otherwise Node would end the process. Never throws. */
 export function ignoreRejection(thrown: unknown): void {
   if (!types.isPromise(thrown)) return;
   try {
     void Promise.prototype.then.call(thrown, undefined, () => {});
   } catch {
-    // A promise whose `constructor` throws cannot be waited for.
+    // `then()` throws if the `constructor` of the promise throws.
   }
 }
 
-/** The beginning of a text that fits into so many bytes of UTF-8, without half of a character at its end. */
+/** Cuts a text after at most `maxBytes` of UTF-8, between two characters. */
 export function cutBytes(text: string, maxBytes: number): string {
   const { read } = new TextEncoder().encodeInto(text, new Uint8Array(maxBytes));
   return text.slice(0, read);
@@ -76,7 +76,7 @@ function describeOne(value: unknown): string {
   return [head, ...framesOf(value)].join("\n");
 }
 
-/** The lines of a stack behind its message. */
+/** The lines of a stack after its message. */
 function framesOf(error: unknown): readonly string[] {
   const stack = readProperty(error, "stack");
   if (typeof stack !== "string") return [];
@@ -84,7 +84,7 @@ function framesOf(error: unknown): readonly string[] {
   return lines.filter((line) => /^ +at /.test(line)).slice(0, MAX_FRAMES);
 }
 
-/** An error of any realm, or an object that has what an error has. */
+/** Whether a value is an error of any realm, or an object with a message and a stack. */
 function isError(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   if (types.isNativeError(value) || isInstance(value, Error)) return true;
@@ -94,8 +94,8 @@ function isError(value: unknown): boolean {
 }
 
 /**
- * Whether `inspect()` would read more than `left` properties: it bounds arrays and strings, but not objects. Nothing of the
- * value is called.
+ * Whether `inspect()` would read more than `left` properties. `inspect()` limits arrays and strings, but not objects. This calls
+ * no function of the value.
  */
 function isLarge(value: unknown, depth = 2, budget = { left: MAX_PROPERTIES }): boolean {
   if (typeof value !== "object" || value === null || types.isProxy(value) || depth < 0) return false;
@@ -109,7 +109,7 @@ function isLarge(value: unknown, depth = 2, budget = { left: MAX_PROPERTIES }): 
 function inspectSafely(value: unknown): string {
   try {
     if (isLarge(value)) return `an object with more than ${MAX_PROPERTIES} properties`;
-    // Proxies are shown without their traps, and nothing of the value is called.
+    // With these options, `inspect()` calls no function of the value, and no trap of a proxy.
     const text = inspect(value, {
       depth: 2,
       maxArrayLength: MAX_ITEMS,
@@ -120,6 +120,6 @@ function inspectSafely(value: unknown): string {
     });
     return text.slice(0, MAX_MESSAGE);
   } catch {
-    return `a value of type ${typeof value} that cannot be shown`;
+    return `an unreadable value of type ${typeof value}`;
   }
 }

@@ -1,6 +1,6 @@
 import { ConfigError } from "./errors.js";
 
-/** Checks of options, each with the same words. They throw `ConfigError`, which names the option. */
+/** Checks of options with uniform messages. They throw a `ConfigError` that names the option. */
 
 /** Options with every default filled in. */
 export type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
@@ -26,12 +26,12 @@ function isWholeNumber(value: unknown, min: number, max: number): value is numbe
   return typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max;
 }
 
-/** A whole number of milliseconds that a timer can wait. */
+/** Reads a whole number of milliseconds that is valid for a timer. */
 export function readMilliseconds(name: string, value: unknown, min = 1): number {
   return readWholeNumber(name, value, min);
 }
 
-/** Milliseconds of silence before a heartbeat, or `false` for none. */
+/** Reads the milliseconds of silence before a heartbeat. `false`: no heartbeats. */
 export function readHeartbeat(value: unknown): number | false {
   if (value === false || isWholeNumber(value, 1, MAX_TIMER_MS)) return value;
   throw optionError(`heartbeatMs as a whole number from 1 to ${MAX_TIMER_MS}, or false`, value);
@@ -42,7 +42,7 @@ export function assertObject(name: string, value: unknown): asserts value is obj
   if (!isObject) throw optionError(`${name} as an object`, value);
 }
 
-/** Checks that options are an object and, with `known`, that no name is misspelt: a misspelt option would be ignored. */
+/** Checks that options are an object. With `known`, it also refuses unknown names, which would otherwise be ignored. */
 export function assertOptions(
   name: string,
   value: unknown,
@@ -55,7 +55,7 @@ export function assertOptions(
   }
 }
 
-/** A key as a message may show it: one that somebody made up for a log is not repeated. */
+/** Returns an option name for a message. It omits unusual names, because a user may have chosen one to forge a log line. */
 export function nameOf(key: string): string {
   return /^[\w.-]{1,32}$/.test(key) ? `"${key}"` : "another name";
 }
@@ -65,12 +65,12 @@ export function readFlag(name: string, value: unknown): boolean | undefined {
   throw optionError(`${name} as true or false`, value);
 }
 
-/** The error for an option with a wrong value. The message names the type of the value, and never shows text. */
+/** The error for an option with an invalid value. The message has the type of the value, but never text. */
 export function optionError(expected: string, value: unknown): ConfigError {
   return new ConfigError(`expected ${expected}, got ${describe(value)}`);
 }
 
-/** A value as a message may show it: text never, since a URL given in the wrong place holds a password. */
+/** Describes a value for a message. It never shows text: a URL that was passed as the wrong option may contain a password. */
 export function describe(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (value === null || value === undefined) return String(value);

@@ -3,8 +3,10 @@ import { createRedisSse, type RedisSse } from "../lib/index.js";
 let service: RedisSse | null = null;
 
 /**
- * The service of every mount that is given none: made when it is first needed, from `REDIS_URL`. It is
- * here to be published through, drained and closed as any other.
+ * Returns the service of all mounts without the option `service`.
+ *
+ * The first call creates it, from the environment variable `REDIS_URL`. Use it to publish, to drain and to close, like any
+ * other service.
  */
 export function defaultService(): RedisSse {
   return (service ??= createRedisSse());

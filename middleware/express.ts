@@ -1,6 +1,6 @@
 /**
- * `redis-sse/express`: event streams as Express middleware, for Express 4.18 and 5. An adapter for another framework is a file beside
- * this one: see docs/adapters.md.
+ * `redis-sse/express`: event streams as middleware for Express 4.18 and 5. `docs/adapters.md` explains adapters for other
+ * frameworks.
  *
  * @module redis-sse/express
  */

@@ -6,15 +6,16 @@ const NAME = "lastEventId";
 const MALFORMED = "malformed";
 
 /**
- * The header, which an EventSource sends when it reconnects, or else the query, for a page that keeps the id itself.
+ * Returns the client's last event id. An EventSource sends it as a header when it reconnects. A page that stores the id itself
+ * can send it as a query parameter.
  */
 export function lastEventIdOf<Params>(req: Request<Params>): string | undefined {
   return req.get("Last-Event-ID") || fromQuery(req.url) || undefined;
 }
 
 /**
- * The last value that is not empty, since some clients append a parameter each time they reconnect. Read from the URL:
- * the query parser of the app may make an array, an object or nothing of repeated parameters.
+ * Returns the last value that is not empty, because some clients append a parameter each time they reconnect. It reads the
+ * URL, because query parsers handle repeated parameters differently.
  */
 function fromQuery(url: string): string | undefined {
   const start = url.indexOf("?");

@@ -1,6 +1,6 @@
 import { OutgoingMessage, ServerResponse } from "node:http";
 
-/** What a function has by itself. */
+/** The properties of a function that no library has changed. */
 const OWN_KEYS: ReadonlySet<string | symbol> = new Set([
   "length",
   "name",
@@ -9,27 +9,31 @@ const OWN_KEYS: ReadonlySet<string | symbol> = new Set([
   "caller",
 ]);
 
-/** `write` as it was when this was loaded: whoever replaces it later is not written past either. */
+/** `write` at the time when this module was loaded. A later replacement is found by comparison with it. */
 const atLoad: unknown = Reflect.get(OutgoingMessage.prototype, "write");
 
-/** Of what was there before, only what looks like Node's own is taken for it. */
+/** A library may have replaced `write` before this module was loaded. */
 const isNodesOwn = looksLikeNodes(atLoad);
 
 /**
- * Whether what is written to a response goes through nothing but Node. HTTP/2 has another `write`, compression and its
- * like replace that of one response, and what observes or changes all responses of a process (an APM agent) replaces it
- * on a prototype, before this is loaded or after. Where that is in doubt the answer is no: it costs time, and nothing else.
+ * Whether only Node's own code handles the writes of this response.
+ *
+ * HTTP/2 has another `write`. Compression middleware replaces `write` of one response. An APM agent replaces it on a
+ * prototype, before or after this module is loaded. If this is uncertain, the result is false, which only costs speed.
  */
 export function isWrittenByNode(res: ServerResponse): boolean {
   return isNodesOwn && res instanceof ServerResponse && res.write === atLoad && !isPatched();
 }
 
-/** Node has neither on this prototype, only on the one above. Who watches the end of responses watches their text as well. */
+/**
+ * Whether a library has changed the prototype. Node defines both methods only on `OutgoingMessage.prototype`. A library that
+ * replaces `end` also needs to see the text.
+ */
 function isPatched(): boolean {
   return Object.hasOwn(ServerResponse.prototype, "write") || Object.hasOwn(ServerResponse.prototype, "end");
 }
 
-/** A wrapper has another name or other parameters, or bears a mark of its library (`__wrapped`). */
+/** A wrapper has another name, other parameters, or a property of its library such as `__wrapped`. */
 function looksLikeNodes(write: unknown): boolean {
   if (typeof write !== "function" || write.name !== "write" || write.length !== 3) return false;
   return Reflect.ownKeys(write).every((key) => OWN_KEYS.has(key));

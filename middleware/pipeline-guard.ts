@@ -2,25 +2,27 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 /**
- * Node's HTTP parser of a connection. It is not documented, but `onIncoming` has been there since Node 0.4. Node's public
- * events come too late: they fire after a response was made and queued, and not at all for a request that Node answers
- * itself (a missing `Host`, an unknown `Expect`).
+ * Node's HTTP parser of a connection. It is not documented, but `onIncoming` has existed since Node 0.4.
+ *
+ * Node's public events fire only after a response was created and queued. If Node answers a request itself (a missing
+ * `Host`, an unknown `Expect`), they do not fire.
  */
 interface Parser {
-  /** The request that was parsed last. */
+  /** The latest request. */
   readonly incoming?: IncomingMessage | null;
   /** Called for each request of the connection, before its response is made. */
   onIncoming?: ((req: IncomingMessage, shouldKeepAlive: boolean) => number | undefined) | null;
 }
 
 /**
- * Destroys the connection of a stream if the client pipelines a further request behind it, until the response closes.
- * The answer to that request would have to wait until the stream ends, and each waiting request costs several kilobytes.
+ * Destroys the connection of a stream if the client sends another request on it before the response closes (pipelining).
+ *
+ * The answer to that request would wait until the stream ends, and each waiting request takes several kilobytes of memory.
  */
 export function guardPipeline(req: IncomingMessage, res: ServerResponse): void {
   const { socket } = req;
   const { parser } = socket as Socket & { readonly parser?: Parser | null };
-  // HTTP/2 answers in any order, and has no such parser.
+  // HTTP/2 has no such parser, and answers requests in any order.
   if (req.httpVersionMajor !== 1 || !parser?.onIncoming) return;
   if (hasNext(parser, req)) return void socket.destroy();
   const { onIncoming } = parser;

@@ -3,7 +3,7 @@ import type { StatusReport } from "../lib/index.js";
 /** The most channel names in one report. `active_channels` counts all. */
 const MAX_CHANNELS = 1_000;
 
-/** The JSON body of `redisPoolStatus()`. Milliseconds for all durations. */
+/** The JSON body of `redisPoolStatus()`. All durations are in milliseconds. */
 export interface PoolReport {
   /** Whether Redis answered. */
   readonly success: boolean;
@@ -21,17 +21,17 @@ export interface PoolReport {
       readonly waiting: number;
       /** Leases that are held for `pool.leaseAlarmMs` or longer. */
       readonly overdue: number;
-      /** Connections made and not yet ended, by role. */
+      /** Connections by role. A connection counts from its creation until it has ended. */
       readonly connections: StatusReport["pool"]["connections"];
     };
-    /** `null` when Redis gave no answer; `error.code` says why. */
+    /** `null` if Redis did not answer. `error.code` gives the reason. */
     readonly redis_server: {
       /** Clients of all Redis servers. `null` if no server reports it. */
       readonly connected_clients: number | null;
-      /** `maxclients`: with as many clients the server refuses further ones. */
+      /** `maxclients`: the number of clients at which the server refuses new ones. */
       readonly max_clients: number | null;
     } | null;
-    /** Channels that streams of this process listen to. */
+    /** Channels to which streams of this process are subscribed. */
     readonly pubsub: {
       /** Number of all channels. */
       readonly active_channels: number;
@@ -42,17 +42,17 @@ export interface PoolReport {
     readonly sessions: StatusReport["sessions"];
     /** The name of this service in the names of its Redis connections. */
     readonly instance: string;
-    /** What leaks, or is deaf; `null` where it is not known. */
+    /** Leaked connections and lost subscriptions. A value is `null` if it is unknown. */
     readonly drift: StatusReport["drift"];
   };
-  /** Why Redis gave no answer. */
+  /** Why Redis did not answer. */
   readonly error?: {
-    /** The code of the error. */
+    /** The error code. */
     readonly code: string;
   };
 }
 
-/** The body for a status of the service. */
+/** Creates the body from the status of the service. */
 export function createPoolReport(status: StatusReport): PoolReport {
   const { pool, channels, sessions, redis, instance, drift } = status;
   return {

@@ -7,24 +7,35 @@ import { assertMountOptions } from "./service-option.js";
 
 /** Options of `redisPoolStatus()`. */
 export interface RedisPoolStatusOptions {
-  /** Default: the service that `sseStream()` uses when it is given none. */
+  /**
+   * The service to report on.
+   *
+   * @defaultValue the service that `defaultService()` returns
+   */
   readonly service?: RedisSse;
-  /** Who may see it: only `true` admits. Channel names hold users' ids, so there is no default. */
+  /**
+   * Decides whether a request gets the report. Only `true` grants access.
+   *
+   * Required, because channel names can contain user ids.
+   */
   readonly authorize: (req: Request) => boolean | Promise<boolean>;
 }
 
 /**
- * The state of the Redis connections, as JSON: 200; 503 with the same body while Redis gives no answer;
- * 401 for whoever is not authorised, before anything is asked of Redis. Throws `ConfigError` without
- * `authorize`.
+ * Creates a handler that reports the state of the Redis connections as JSON.
+ *
+ * - 200: Redis answered.
+ * - 503: Redis did not answer. The body has the same form.
+ * - 401: `authorize` did not return `true`. Redis is not queried.
+ * - 500: `authorize` failed.
+ *
+ * Throws `ConfigError` if `authorize` is missing.
  */
 export function redisPoolStatus(options: RedisPoolStatusOptions): RequestHandler {
   assertMountOptions(options);
   const { authorize, service } = options as Partial<RedisPoolStatusOptions>;
   if (typeof authorize !== "function") {
-    throw new ConfigError(
-      "expected redisPoolStatus({ authorize }) with a function that tells who may see it",
-    );
+    throw new ConfigError("expected authorize as a function that returns true for an operator's request");
   }
   return async (req, res, next) => {
     res.set("Cache-Control", "no-store");
@@ -32,12 +43,12 @@ export function redisPoolStatus(options: RedisPoolStatusOptions): RequestHandler
     try {
       authorized = await authorize(req);
     } catch {
-      // What was thrown may say anything; whoever asks learns only that there is no answer.
-      return refuse(res, 500, "INTERNAL", "the authorisation could not be checked");
+      // The text of the error may contain secrets, so the client does not get it.
+      return refuse(res, 500, "INTERNAL", "authorize() failed");
     }
     if (authorized !== true) {
       res.set("WWW-Authenticate", "Bearer");
-      return refuse(res, 401, "UNAUTHORIZED", "expected the credentials of an operator");
+      return refuse(res, 401, "UNAUTHORIZED", "Not authorized: authorize() did not accept this request.");
     }
     try {
       const report = createPoolReport(await (service ?? defaultService()).status());

@@ -3,11 +3,11 @@ import type { ServerHttp2Stream } from "node:http2";
 
 import type { SinkConnection } from "../lib/adapter.js";
 
-/** The connection that a response goes over; `null` where there is none any more. */
+/** Returns the connection of a response. Returns `null` if the connection has ended. */
 export function connectionOf(req: IncomingMessage, res: ServerResponse): SinkConnection | null {
   const { stream } = res as { stream?: ServerHttp2Stream };
   if (stream === undefined) return req.socket ?? null;
-  // What a response over HTTP/2 has as its socket stands for the stream in part: destroyed, it ends that alone.
+  // Over HTTP/2, `req.socket` is a proxy. Its `destroy()` ends only this stream, not the connection.
   const { localAddress, localPort, remoteAddress, remotePort } = req.socket;
   const { session } = stream;
   return {

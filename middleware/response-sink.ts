@@ -13,19 +13,19 @@ import { RedisSseError } from "../lib/index.js";
 import { isWrittenByNode } from "./native-write.js";
 import { connectionOf } from "./response-connection.js";
 
-/** What compression() adds to a response, to let go of what it holds back. */
+/** `compression()` adds this function. It sends the data that the compressor still holds. */
 interface Flushable {
   flush?: () => void;
 }
 
-/** Errors that say no more than that the client has left. */
+/** Errors that only mean that the client has left. */
 const GONE: ReadonlySet<string> = new Set(["ECONNRESET", "EPIPE", "ERR_STREAM_PREMATURE_CLOSE"]);
 
-/** A sink over the response of `node:http` or the compatible one of `node:http2`, as Express passes it on. */
+/** Writes a stream to a response of `node:http`, or to a compatible response of `node:http2`. */
 export class ResponseSink implements Sink {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse & Flushable;
-  /** Where whole chunks are written to, past the response; `null`: the response does that. */
+  /** The socket, if chunks are written directly to it. `null` if they are written to the response. */
   #socket: Socket | null = null;
   #listener: SinkListener | null = null;
 
@@ -35,17 +35,18 @@ export class ResponseSink implements Sink {
   }
 
   /**
-   * A response that waits behind another on its connection (HTTP pipelining) has no socket yet, and on
-   * Node 20 never gets a `close` when that connection ends: whatever was opened for it would stay for ever.
+   * Whether the response waits for an earlier response of its connection (HTTP pipelining). It has no socket yet.
+   *
+   * On Node 20 it gets no `close` event when the connection ends, so its stream would never be released.
    */
   static isPipelined(res: ServerResponse): boolean {
     return res.socket === null && !res.destroyed;
   }
 
   get closed(): boolean {
-    // `writable` stays true on a response whose client has left, and `close` does not come a second time. One
-    // that was ended is not closed before all of it went out. The answer to HEAD over HTTP/2 has nothing to write,
-    // and is finished before it has begun. (Of HTTP/2 it is the request's socket that tells of a cancelled stream.)
+    // `writable` stays true after the client has left, and `close` may have fired before. An ended response is not closed until
+    // its data is written. `writableFinished` alone is not enough: an HTTP/2 response to HEAD has it from the start. Over
+    // HTTP/2, only the request's socket shows a cancelled stream.
     const { destroyed, closed, writableEnded, writableFinished } = this.#res;
     const socket = this.#req.socket as { destroyed?: boolean } | undefined;
     return destroyed || closed || (writableEnded && writableFinished) || socket?.destroyed === true;
@@ -68,19 +69,19 @@ export class ResponseSink implements Sink {
 
   start({ status, headers }: StreamHead, block: EncodedFrames): boolean {
     const res = this.#res;
-    // A server-wide idle timeout would cut a stream that is only silent.
+    // The idle timeout of the server would end a silent stream.
     this.#req.setTimeout(0);
-    // While a body waits to be read, Node does not read the socket and cannot see that the client left.
+    // Until the request body is read, Node does not read the socket and cannot notice that the client left.
     this.#req.resume();
     this.#endConnectionAfter();
     const socket = isWrittenByNode(res) ? res.socket : null;
-    // Head and first frames in one packet.
+    // The head and the first block go out in one packet.
     socket?.cork();
     try {
       if (res.hasHeader("Content-Length")) res.removeHeader("Content-Length");
       res.writeHead(status, headers);
       res.flushHeaders();
-      // Asked again: compression and its like put themselves in place when the head goes out.
+      // Check again, because compression middleware replaces `write` when the head is sent.
       if (socket !== null && res.chunkedEncoding && isWrittenByNode(res)) this.#writePast(socket);
       return this.write(block);
     } finally {
@@ -90,9 +91,9 @@ export class ResponseSink implements Sink {
 
   write(block: EncodedFrames): boolean {
     const socket = this.#socket;
-    // An application that has ended its response has ended the coding too.
+    // If the application has ended the response, the chunked coding has ended too.
     if (socket !== null && !this.#res.writableEnded) {
-      // It says false for whatever exceeds its mark, also when the system has taken all of it.
+      // `socket.write()` returns false above the high-water mark, even if the system has already taken all data.
       return socket.write(block.chunk) || socket.writableLength === 0;
     }
     const taken = this.#res.write(block.payload);
@@ -101,8 +102,9 @@ export class ResponseSink implements Sink {
   }
 
   /**
-   * From now on whole chunks go to the socket: over HTTP/1.1 in chunked coding, with the head out, they are ours to
-   * write. That is one write, where the response makes three of it and a turn of the loop. Decided once, here.
+   * Makes later writes go directly to the socket, as complete chunks of the HTTP/1.1 chunked coding.
+   *
+   * This needs one write. The response would need three writes and one more event-loop turn.
    */
   #writePast(socket: Socket): void {
     this.#socket = socket;
@@ -124,7 +126,7 @@ export class ResponseSink implements Sink {
   answer({ status, headers, body }: HttpAnswer): void {
     if (!this.canAnswer()) return;
     if (status === 200 || status === 503) this.#endConnectionAfter();
-    // What other middleware has said of the length of a body is not of this one.
+    // Other middleware may have set the length of another body.
     if (this.#res.hasHeader("Content-Length")) {
       if (body.length > 0) this.#res.setHeader("Content-Length", body.length);
       else this.#res.removeHeader("Content-Length");
@@ -134,8 +136,8 @@ export class ResponseSink implements Sink {
   }
 
   /**
-   * Over HTTP/1.1 a browser comes back on the connection it has: a server that drains would never be rid of it,
-   * and `server.close()` would wait for ever. (HTTP/2 has no such header, and says goodbye by itself.)
+   * Closes an HTTP/1.1 connection after this response. Otherwise the browser reconnects on it, and `server.close()` waits until
+   * it leaves. HTTP/2 closes its connections without such a header.
    */
   #endConnectionAfter(): void {
     if (this.#req.httpVersionMajor === 1) this.#res.shouldKeepAlive = false;
@@ -144,7 +146,7 @@ export class ResponseSink implements Sink {
   attach(listener: SinkListener): () => void {
     const res = this.#res;
     this.#listener = listener;
-    // The response, not the request: that one closes as soon as its body is read.
+    // Not the request: it closes as soon as its body is read.
     const onClose = (): void => listener.onClose(false);
     const onError = (error: NodeJS.ErrnoException): void => listener.onClose(!GONE.has(error.code ?? ""));
     res.on("drain", this.#onDrain);
@@ -156,7 +158,7 @@ export class ResponseSink implements Sink {
       this.#socket?.off("drain", this.#onDrain);
       res.off("close", onClose);
       res.off("error", onError);
-      // A write that fails after all this has nobody to tell, and must not end the process.
+      // A later write error has no other listener. Without one, Node would end the process.
       res.off("error", ignore);
       res.on("error", ignore);
     };

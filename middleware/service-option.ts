@@ -10,12 +10,13 @@ export function assertMountOptions(
   known?: ReadonlySet<string>,
 ): void {
   assertOptions("options", options);
-  if (isService(options)) throw new ConfigError("expected options, got a service: pass { service: sse }");
+  if (isService(options))
+    throw new ConfigError("expected an object with options, got a service. Pass { service: sse }.");
   assertOptions("options", options, known);
-  // A service that is undefined would be replaced by the default service, which the application does not publish through.
+  // With `service: undefined`, the mount would use the default service, and the application publishes through another one.
   if (!("service" in options) || isService(options.service)) return;
-  const { message } = optionError("service as what createRedisSse() answered", options.service);
-  throw new ConfigError(message.endsWith("a promise") ? `${message}: await it` : message);
+  const { message } = optionError("service as the return value of createRedisSse()", options.service);
+  throw new ConfigError(message.endsWith("a promise") ? `${message}. Await it.` : message);
 }
 
 function isService(value: unknown): value is RedisSse {

@@ -8,9 +8,14 @@ import { assertMountOptions } from "./service-option.js";
 import { assertMethods, serve, streamHandler } from "./stream-handler.js";
 
 /**
- * Streams the resolved channels to the client until it leaves; then everything is given back. Faults of the
- * resolver go to `next(err)`, before anything is sent; a passing error of this library is answered as a stream that cannot be
- * opened now. Throws `ConfigError` for arguments that cannot be.
+ * Creates a handler that streams the events of the resolved channels to the client.
+ *
+ * The stream ends when the client leaves, or when the server closes it. Then all its resources are released.
+ *
+ * If the resolver throws or rejects, the error goes to `next(err)`, and nothing was sent. A retryable error of this library is
+ * the exception: the client gets an `error` event and reconnects (see `onUnavailable`).
+ *
+ * Throws `ConfigError` if an argument or an option is invalid.
  */
 export function sseStream<Params = RouteParams>(
   channelResolver: ChannelResolver<Params>,

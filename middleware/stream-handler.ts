@@ -24,7 +24,7 @@ export type RequestOptions<Params> = Pick<
   "service" | "key" | "methods" | "onUnavailable" | "onLimit" | "retryMs"
 >;
 
-/** A request that may have a stream. */
+/** A request that passed all checks before the resolver. */
 export interface Visit<Params> {
   readonly req: Request<Params>;
   readonly sink: ResponseSink;
@@ -33,8 +33,8 @@ export interface Visit<Params> {
 }
 
 /**
- * The part that `sseStream()` and `taskStream()` share: checks the request, runs the resolver and `key`, and calls
- * `onAnswer` with the answer. The application mounts the handler that it returns.
+ * Creates the handler of `sseStream()` and `taskStream()`. The handler checks the request and runs the resolver and `key`.
+ * Then it calls `onAnswer` with the return value of the resolver.
  */
 export function streamHandler<Params, Answer>(
   resolver: (req: Request<Params>) => Answer | Promise<Answer>,
@@ -54,7 +54,7 @@ export function streamHandler<Params, Answer>(
       const resolved = await service.resolve(options, sink, () =>
         Promise.all([askKey(options.key, req), ask(resolver, req)]),
       );
-      // The client may have left, or the application may have answered by itself.
+      // The client may have left, or the application may have sent a response.
       if (resolved === null || !sink.canAnswer()) return;
       const [key, answer] = resolved.value;
       await onAnswer({ req, sink, service, key }, answer);
@@ -65,7 +65,7 @@ export function streamHandler<Params, Answer>(
   return handler;
 }
 
-/** Opens the stream, or answers HEAD. Rejects only with an error that the application threw. */
+/** Opens the stream, or answers HEAD. Rejects only with errors of the application. */
 export async function serve<Params>(
   { req, sink, service, key }: Visit<Params>,
   selection: ChannelSelection,
@@ -93,7 +93,7 @@ export async function serve<Params>(
   await serveStream(service, request, sink, selection, (session) => onOpen?.(session, req));
 }
 
-/** Async, so that an error thrown by one of the two functions does not leave the other's promise unhandled. */
+/** Async, so that a thrown error becomes a rejection. Otherwise the promise of `key` would have no handler. */
 async function ask<Params, Answer>(
   resolver: (req: Request<Params>) => Answer | Promise<Answer>,
   req: Request<Params>,
@@ -108,7 +108,7 @@ async function askKey<Params>(
   return readKey(await key?.(req));
 }
 
-/** Finds a reason to refuse the request before the application is asked about it. */
+/** Returns the reason to refuse the request before the resolver runs. `null` if the request is valid. */
 function findFault<Params>(
   req: Request<Params>,
   res: Response,
@@ -126,14 +126,15 @@ function findFault<Params>(
   if (!req.accepts("text/event-stream")) {
     return new RedisSseError("NOT_ACCEPTABLE", "expected an Accept header that admits text/event-stream");
   }
-  // Before the resolver, which may do work for each request.
+  // A completed stream needs no resolver, which may do work for each request.
   if (lastEventIdOf(req) === COMPLETED_ID) return new RedisSseError("COMPLETED", "this stream has ended");
   return null;
 }
 
 /**
  * Whether the application has mounted this handler for the method of the request: `app.post(path, sseStream(...))`.
- * Express keeps `req.route` of an earlier route that called `next()`, so the route alone proves nothing.
+ *
+ * `req.route` can be an earlier route that called `next()`, so this checks that the route contains the handler.
  */
 function isRouteOf<Params>(handler: RequestHandler<Params>, req: Request<Params>): boolean {
   const { stack } = (req.route ?? {}) as { readonly stack?: unknown };

@@ -12,97 +12,146 @@ import type {
 } from "../lib/index.js";
 import type { OnStreamError } from "./rule-errors.js";
 
-/** Tells which channels a request may hear: one name, several, or nothing, which is answered 403. */
+/** Returns the channels that a request may read: one name, several names, or nothing. Nothing is answered 403. */
 export type ChannelResolver<Params = RouteParams> = (
   req: Request<Params>,
 ) => ChannelSelection | Promise<ChannelSelection>;
 
 /**
- * The params of a route, where nothing is said of them: text. For a wildcard, which is a list in Express 5, or to have
- * their names checked, say them: `sseStream<{ splat: string[] }>(...)`.
+ * The default type of `req.params`: every parameter is text.
+ *
+ * Pass your own type to have the names checked, or for a wildcard, which is an array in Express 5:
+ * `sseStream<{ splat: string[] }>(...)`.
  */
 export type RouteParams = { readonly [name: string]: string };
 
 /** Options of `sseStream()`. */
 export interface SseStreamOptions<Params = RouteParams> {
-  /** Default: one service for the process, made with the first request, from `REDIS_URL`. */
+  /**
+   * The service of the stream.
+   *
+   * @defaultValue the service that `defaultService()` returns, created at the first request
+   */
   readonly service?: RedisSse;
   /**
    * Identifies the caller by a user's id or `req.ip`, for logs and `limits.maxSessionsPerKey`.
    *
-   * A number or a bigint counts as its text; `undefined` and `null` stand for no key. A promise is awaited, together with
-   * the resolver, within `limits.resolverTimeoutMs`. A value of any other type is refused: a `ConfigError` with the type
-   * goes to `next(err)`. Defaults to no key.
+   * A number or a bigint is converted to text. `undefined` and `null` mean no key. The function can return a promise.
+   * `limits.resolverTimeoutMs` is its deadline, together with the resolver. If the value has another type, a `ConfigError`
+   * goes to `next(err)`.
+   *
+   * @defaultValue no key
    */
   readonly key?: ((req: Request<Params>) => SessionKey | Promise<SessionKey>) | undefined;
   /**
    * How a stream over `limits.maxSessionsPerKey` is handled.
    *
-   * "event": the new stream is refused with a 200, an `error` event (`LIMIT_SESSIONS_PER_KEY`) and a `retry:` of at
-   * least 5 s, so that an EventSource reconnects. With `onUnavailable: "status"`, it is refused with a 503.
+   * - `"event"`: the client of the new stream gets a 200, an `error` event (`LIMIT_SESSIONS_PER_KEY`) and a `retry:` of at
+   *   least 5 s, and reconnects. With `onUnavailable: "status"` it gets a 503.
+   * - `"status"`: the client of the new stream gets a 429. An EventSource does not reconnect after that.
+   * - `"evict-oldest"`: the server closes the oldest stream of the key with reason `limit`. Its client reconnects after 60 to
+   *   75 s. Each stage of closing takes up to `limits.closeTimeoutMs`. Open and closing streams of a key together can reach
+   *   twice the limit. Above that, `"event"` applies.
    *
-   * "status": the new stream is refused with a 429, which ends an EventSource until the page opens a new one.
-   *
-   * "evict-oldest": the oldest stream of the key is closed (`limit`), and its client reconnects after 60 to 75 s. Each
-   * stage of closing takes up to `limits.closeTimeoutMs`. With the streams that are closing, a key can have at most
-   * twice the limit; beyond that, "event" applies.
-   *
-   * Defaults to "event".
+   * @defaultValue "event"
    */
   readonly onLimit?: OnLimit | undefined;
   /**
    * HTTP methods to accept besides GET and HEAD, in upper case: `["POST"]`.
    *
-   * `app.post(path, sseStream(...))` needs no such option. It is for a handler that is mounted with `use()`, or that your
-   * own handler calls. Other methods are answered 405. Defaults to none.
+   * Other methods are answered 405. You need this option if you mount the handler with `use()`, or if your own handler calls
+   * it. `app.post(path, sseStream(...))` works without it.
+   *
+   * @defaultValue none
    */
   readonly methods?: readonly string[] | undefined;
   /**
-   * How a passing fault is answered (Redis away, pool exhausted, shutting down). "event": 200, an `error`
-   * event and a retry hint, so that an EventSource comes back. "status": 503 with Retry-After, for clients
-   * that read statuses. Default "event".
+   * How the client gets a retryable error, for example because Redis is unavailable, the pool is exhausted, or the service
+   * is shutting down.
+   *
+   * - `"event"`: a 200, an `error` event and a `retry:` field. An EventSource reconnects.
+   * - `"status"`: a 503 with `Retry-After`, for clients that read the status. An EventSource does not reconnect.
+   *
+   * @defaultValue "event"
    */
   readonly onUnavailable?: "event" | "status" | undefined;
-  /** Milliseconds of silence before a heartbeat; `false` for none. Default: the service's. */
+  /**
+   * Milliseconds of silence after which the stream gets a heartbeat. `false`: no heartbeats.
+   *
+   * @defaultValue `heartbeatMs` of the service
+   */
   readonly heartbeatMs?: number | false | undefined;
-  /** Milliseconds a client waits before it comes back. Default: the service's. */
+  /**
+   * Milliseconds that a client waits before it reconnects: the `retry:` field.
+   *
+   * @defaultValue `retryMs` of the service
+   */
   readonly retryMs?: number | undefined;
   /**
-   * Where a client begins that says nothing of where it was: with what comes "now", or with the "earliest" event
-   * that is held of each channel. Default "now"; a channel that was completed, or is to be, always from its beginning.
+   * Where the stream starts if the client sends no `Last-Event-ID`.
+   *
+   * - `"now"`: with the next event of each channel. A finite channel starts at its oldest kept event.
+   * - `"earliest"`: with the oldest kept event of each channel.
+   *
+   * @defaultValue "now"
    */
   readonly from?: "now" | "earliest" | undefined;
   /**
-   * What becomes of events that the client does not read in time: "disconnect", "drop-oldest", "latest", or
-   * `{ latestBy }`. Default: the service's.
+   * How events of a slow client are handled: `"disconnect"`, `"drop-oldest"`, `"latest"` or `{ latestBy }`.
+   *
+   * @defaultValue `slowConsumer` of the service
    */
   readonly slowConsumer?: SlowConsumerPolicy | undefined;
   /**
-   * Whether an event is for this client. It is called for each event and each stream, at once: one that answers a
-   * promise lets nothing through. An event that it throws for is not sent, and the client is told by a `gap`
-   * (`invalid`), as is one for which it answers a promise; `onError` is told why. What is falsy is no, as everywhere.
+   * Decides whether this client gets an event. A falsy value means no.
+   *
+   * It runs synchronously, for each event of each stream. If it throws or returns a promise, the event is not sent, the client
+   * gets a `gap` event (`invalid`) instead, and `onError` gets the error. The stream continues.
+   *
+   * @defaultValue the client gets every event
    */
   readonly filter?: ((event: StreamEvent, req: Request<Params>) => boolean | null | undefined) | undefined;
   /**
-   * What this client gets in an event's place, of the same form as what `publish()` takes, or the event itself with
-   * other fields; `null`: nothing; `undefined` is a mistake. Streams that make the same of an event share its encoded form. One that it throws
-   * for, or of which it makes what cannot be sent, is not sent, as with `filter`.
+   * Changes an event for this client.
+   *
+   * Return the event that the client gets, in a form that `publish()` accepts, or a copy of the given event with other fields.
+   * Return `null` to send nothing. Equal results of several streams are encoded once.
+   *
+   * If it throws, or returns `undefined`, a promise or an invalid event, the client gets a `gap` event (`invalid`) in the
+   * event's place, and `onError` gets the error. The stream continues.
+   *
+   * @defaultValue events are sent unchanged
    */
   readonly transform?: ((event: StreamEvent, req: Request<Params>) => OutboundMessage | null) | undefined;
   /**
-   * Ends the stream (reason `completed`) after the first event, as it was published, for which this answers true. Asked
-   * when an event comes, also about those that wait for the client, or that `filter` leaves out. One that throws, or answers a promise, ends nothing, and `onError` is told.
+   * Ends the stream with reason `completed` after the first event for which it returns a truthy value.
+   *
+   * It gets each event as it was published, as soon as the event arrives, including buffered events and events that `filter`
+   * removes. If it throws or returns a promise, the stream continues, and `onError` gets the error.
    */
   readonly until?: ((event: StreamEvent, req: Request<Params>) => boolean | null | undefined) | undefined;
-  /** What the client gets right after `connected`, before any event. Refused as by `session.send()`. Default: nothing. */
+  /**
+   * Returns events that the client gets directly after `connected`, before events of the channels.
+   *
+   * Invalid events are refused with the same error codes as by `session.send()`.
+   *
+   * @defaultValue none
+   */
   readonly first?: ((req: Request<Params>) => readonly OutboundMessage[]) | undefined;
   /**
-   * Told what `filter`, `transform`, `until` or `latestBy` threw, or that one gave an answer that is none: for each of
-   * them at most once a second at this mount, with how many were `omitted`. The context has the rule, the event's channel
-   * and type, never its data, and the request. What it throws itself goes to the `debug` package.
-   * By default failures are written to the service's `logger` as errors.
+   * Gets the error if `filter`, `transform`, `until` or `latestBy` throws or returns an invalid value.
+   *
+   * It is called at most once a second for each of the four functions of this mount. `context.omitted` counts the failures
+   * between two calls. The context also has the rule, the request, and the channel and type of the event, but not its data.
+   * If `onError` itself throws, only the `debug` package reports it.
+   *
+   * @defaultValue writes an error to the `logger` of the service
    */
   readonly onError?: OnStreamError | undefined;
-  /** Called when the stream is live, to send what the client should know first. What it throws goes to `next`. */
+  /**
+   * Called when the stream is open, for example to send the client its initial state.
+   *
+   * If it throws, the stream ends, and the error goes to `next(err)`.
+   */
   readonly onOpen?: ((session: PubSubSession, req: Request<Params>) => void | Promise<void>) | undefined;
 }

@@ -16,12 +16,12 @@ import { sseStream } from "./sse-stream.js";
 import type { RouteParams, SseStreamOptions } from "./stream-options.js";
 import { serve, streamHandler } from "./stream-handler.js";
 
-/** Tells which task a request may watch: its id, or nothing, which is answered 403. */
+/** Returns the id of the task that a request may watch, or nothing. Nothing is answered 403. */
 export type TaskResolver<Params = RouteParams> = (
   req: Request<Params>,
 ) => TaskSelection | Promise<TaskSelection>;
 
-/** The id of a task, or nothing. */
+/** A task id, or nothing. */
 export type TaskSelection = string | null | undefined | false;
 
 /** Options of `taskStream()`. */
@@ -37,16 +37,24 @@ export interface TaskStreamOptions<Params = RouteParams> extends Pick<
   | "slowConsumer"
   | "onOpen"
 > {
-  /** The queue that the task has to be of; any other is unknown. Default: any queue. */
+  /**
+   * The queue of the task. A task of another queue is answered 404.
+   *
+   * @defaultValue any queue
+   */
   readonly queue?: string | undefined;
 }
 
 /**
- * Streams one task to the client: how it stands, then whatever it tells (`TaskProgress` as `message`, output as `chunk`,
- * lines as `log`), then its end; who comes back after that is answered 204. Who comes late gets of the progress only how it
- * stands, and all output of the attempt that is under way, or was the last; who comes back gets what they missed. A
- * task that is not there is answered 404, an id that cannot be 400. Faults of the resolver go to `next(err)`, as with `sseStream()`. Throws
- * `ConfigError` for arguments that cannot be.
+ * Creates a handler that streams one task to the client until the task ends.
+ *
+ * - The first event is the current state of the task.
+ * - Progress arrives as `message` events (`TaskProgress`), output as `chunk` events, log lines as `log` events.
+ * - A new client gets no earlier progress, but all output of the current or last attempt.
+ * - A client that reconnects gets the events that it missed. After the end of the task it is answered 204.
+ * - An unknown task is answered 404. An invalid id is answered 400.
+ *
+ * Errors of the resolver are handled as in `sseStream()`. Throws `ConfigError` if an argument or an option is invalid.
  */
 export function taskStream<Params = RouteParams>(
   taskResolver: TaskResolver<Params>,
@@ -84,13 +92,13 @@ async function find(
 }
 
 /**
- * How the task stands comes first, so that what it told of its progress before that is left out, and what attempts have
- * written that are over.
+ * Rules for a client that is new. It first gets the current state of the task. So the stream omits earlier progress events and
+ * the output of earlier attempts.
  */
 function lateReader<Params>({ task, seq, began }: TaskSnapshot): SseStreamOptions<Params> {
   let seen = 0;
   return {
-    // The end of one that is over is in its log, and comes with the id that stops an EventSource.
+    // If the task has ended, the replay has its last event, with the id that makes an EventSource stop.
     first: () => (isFinished(task.status) ? [] : [{ data: progressOf(task, seq) }]),
     filter: (event) => {
       if (seen > seq) return true;
@@ -102,7 +110,9 @@ function lateReader<Params>({ task, seq, began }: TaskSnapshot): SseStreamOption
   };
 }
 
-/** Without a history the task itself is asked once the stream hears of it: nothing falls between. */
+/**
+ * Rules for a channel without history. They read the task after the stream is subscribed, so that no change is lost in between.
+ */
 function unkept<Params>(
   service: RedisSse,
   { task }: TaskSnapshot,
@@ -117,13 +127,13 @@ function unkept<Params>(
       await onOpen?.(session, req);
       const now = (await service.task(task.id))?.task;
       if (now !== undefined) session.send({ data: progressOf(now) });
-      // Nothing more will be told of one that has ended or is forgotten.
+      // A task that has ended or was deleted publishes no more events.
       if (now === undefined || isFinished(now.status)) await session.close("completed");
     },
   };
 }
 
-/** What an event tells of the task's progress; `null` for its output, and for what others publish there. */
+/** Reads the progress from an event. Returns `null` for output, and for events of other publishers on this channel. */
 function progressIn({ event, data }: StreamEvent): TaskProgress | null {
   if (event !== undefined) return null;
   try {
@@ -156,6 +166,6 @@ function assertArguments<Params>(taskResolver: unknown, options: TaskStreamOptio
   if (queue !== undefined && typeof queue !== "string") {
     throw optionError("queue as the name of a queue", queue);
   }
-  // Whatever else is wrong with the options is said now, not with the first request.
+  // `sseStream()` checks the other options. An invalid one is reported now, not at the first request.
   sseStream(() => null, shared);
 }

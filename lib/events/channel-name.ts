@@ -1,18 +1,18 @@
 import { RedisSseError } from "../errors.js";
 
-/** The channel of what is meant for one session alone. No channel has this name. */
+/** Stands for the channel of an event that only one session gets. No real channel has this name. */
 export const NO_CHANNEL = "";
 
-/** The longest channel name, in bytes of UTF-8. Redis would take 512 MB. */
+/** Maximum length of a channel name, in bytes of UTF-8. Redis itself allows 512 MB. */
 export const MAX_CHANNEL_BYTES = 512;
 
 // oxlint-disable-next-line no-control-regex -- control characters are what must not pass
 const CONTROL = /[\u0000-\u001f\u007f]/;
-// UTF-8 turns a lone surrogate into U+FFFD: the name of another channel.
+// UTF-8 converts a lone surrogate to U+FFFD, so the name would be that of another channel.
 const LONE_SURROGATE = /\p{Surrogate}/u;
 const KEYSPACE = /^__key(space|event)@/;
 
-/** Checks one channel name as it came from a caller, of whatever type it is. */
+/** Checks a channel name from a caller. The value can have any type. */
 export function assertChannel(name: unknown, keyPrefix: string): asserts name is string {
   if (typeof name !== "string") {
     throw invalid(
@@ -27,18 +27,21 @@ export function assertChannel(name: unknown, keyPrefix: string): asserts name is
       `expected a channel name of at most ${MAX_CHANNEL_BYTES} bytes, got ${Buffer.byteLength(name)}`,
     );
   }
-  // Keyspace events tell every key of the database, and our own channels wake workers: not for browsers.
+  // Keyspace events reveal every key of the database. Channels with our prefix are internal, for example to wake workers.
   if (KEYSPACE.test(name) || (keyPrefix !== "" && name.startsWith(keyPrefix))) {
-    throw new RedisSseError("FORBIDDEN", "this channel is not open to streams");
+    throw new RedisSseError(
+      "FORBIDDEN",
+      "Clients must not read this channel: it is a keyspace event, or starts with the keyPrefix of the service.",
+    );
   }
 }
 
-/** What a resolver may answer: one channel, several, or nothing. */
+/** The return value of a resolver: one channel, several channels, or nothing. */
 export type ChannelSelection = string | readonly string[] | null | undefined | false;
 
 /**
- * The channels of a selection, each once, in their order; none for "nothing". Anything else than the type
- * says (a query parser hands out arrays and objects) is `INVALID_CHANNEL`, never a channel named "a,b".
+ * Returns the channels of a selection in the same order, without duplicates. Throws `INVALID_CHANNEL` for a value of another type.
+ * A query parser can return arrays and objects, which must not become a channel such as "a,b".
  */
 export function parseSelection(selection: unknown, keyPrefix: string): readonly string[] {
   if (selection === null || selection === undefined || selection === false) return [];

@@ -2,7 +2,7 @@ import { EncodedFrames } from "../sse/frame.js";
 import { haveOtherStamps, type Position } from "../sse/event-id.js";
 import type { InboundEvent } from "./inbound-event.js";
 
-/** Events of a log that follow one another without a hole: where the first and the last of them stand. */
+/** A sequence of events of one log without holes. */
 export interface LogRun {
   readonly epoch: string;
   readonly first: number;
@@ -11,30 +11,30 @@ export interface LogRun {
   readonly last: Position;
 }
 
-/** Gives an event the form that one client gets. */
+/** Encodes an event for one client. */
 export interface FrameEncoder {
   frameOf(event: InboundEvent): string;
 }
 
 /**
- * Events of one channel that go out together: those that came within one turn of the loop, or a part of a page. What
- * can be said of all of them at once is found out once, for all sessions.
+ * A batch: events of one channel that are written together. They arrived in one event-loop turn, or are part of one page of the
+ * history. The properties of the batch are computed once for all sessions.
  */
 export class EventBatch {
   readonly channel: string;
   readonly events: readonly InboundEvent[];
-  /** Set when all of them are in the log, one behind the other, and none but the last is the channel's end. */
+  /** Set if all events are in the log without holes, and only the last event can end the channel. */
   readonly run: LogRun | null;
-  /** None of them is in a log, or ends anything. */
+  /** True if no event is in a log, and no event ends the channel. */
   readonly isPlain: boolean;
-  /** Whether more than one session is to get it. */
+  /** Whether more than one session gets this batch. */
   readonly isShared: boolean;
-  /** Those that stand in the place of an event that nobody can be sent; `null`: none does. */
+  /** The `gap` events that replace events. `null` if the batch has no such event. */
   readonly gaps: readonly InboundEvent[] | null;
   #block: EncodedFrames | null = null;
   #withIds: EncodedFrames | null = null;
 
-  /** Of at least one event. */
+  /** `events` has at least one event. */
   constructor(channel: string, events: readonly InboundEvent[], isShared: boolean) {
     this.channel = channel;
     this.events = events;
@@ -48,12 +48,12 @@ export class EventBatch {
     return this.events[this.events.length - 1]!;
   }
 
-  /** All events, none with an id. */
+  /** All events, without ids. */
   get block(): EncodedFrames {
     return (this.#block ??= this.#encode((event) => event.frame));
   }
 
-  /** All events, each as `encoder` has it, which has to give the same for every session that asks. */
+  /** All events, encoded by `encoder`. Its result must be the same for all sessions that call this. */
   withIds(encoder: FrameEncoder): EncodedFrames {
     return (this.#withIds ??= this.#encode((event) => encoder.frameOf(event)));
   }
@@ -88,12 +88,12 @@ function findRun(events: readonly InboundEvent[]): LogRun | null {
   return { epoch, first: first.offset, previousStamp, last: events[events.length - 1]!.position! };
 }
 
-/** From how much text on a batch is a write of its own. */
+/** Length of the text at which a batch is complete. */
 const BATCH_LENGTH = 64 * 1024;
 
 const batchesOfPages = new WeakMap<readonly InboundEvent[], readonly EventBatch[]>();
 
-/** The events of a page of a log as they are written. Pages are shared by the streams that read them, and so are these. */
+/** Splits a page of a log into batches. Streams share pages, so they also share these batches. */
 export function batchesOf(events: readonly InboundEvent[]): readonly EventBatch[] {
   let batches = batchesOfPages.get(events);
   if (batches === undefined) batchesOfPages.set(events, (batches = split(events)));

@@ -2,16 +2,20 @@ import { encodeEvent } from "../sse/frame.js";
 import { NO_CHANNEL } from "./channel-name.js";
 
 /**
- * Why a client does not get what was published, and where that is decided:
- * - `interrupted`: the connection to Redis was lost, and the missed events are in no log (`replay/replay.ts`);
- * - `trimmed`: the log no longer has the missed events; `epoch`: the log was lost, and has begun anew; `malformed`, `foreign`,
- *   `future`: the client's id is none, has no place in this channel, or is ahead of its log; `limit`: more would have to be
- *   sent than `limits.maxReplayEvents` (all of them: `replay/gap-rules.ts`);
- * - `too-large`: a single event whose data exceeds `limits.maxEventBytes`, whose frame exceeds four times that, or whose name
- *   exceeds 256 bytes (`events/inbound-event.ts`);
- * - `invalid`: a single event that cannot be sent (`events/inbound-event.ts`), or for which a rule failed
- *   (`sessions/event-rules.ts`), or a log that another program has damaged (`replay/gap-rules.ts`);
- * - `slow-consumer`: the client read too slowly, and its stream drops events rather than end (`backpressure/backlog.ts`).
+ * Why a client misses events. The file that decides it is in parentheses.
+ *
+ * - `interrupted`: the connection to Redis was lost, and the missed events are in no history (`replay/replay.ts`).
+ * - `trimmed`: the history no longer has the missed events (`replay/gap-rules.ts`).
+ * - `epoch`: Redis lost the history, and a new history started (`replay/gap-rules.ts`).
+ * - `malformed`: the client sent an invalid id (`replay/gap-rules.ts`).
+ * - `foreign`: the client's id has no place in this channel (`replay/gap-rules.ts`).
+ * - `future`: the client's id is ahead of the history (`replay/gap-rules.ts`).
+ * - `limit`: the client missed more than `limits.maxReplayEvents` events (`replay/gap-rules.ts`).
+ * - `too-large`: an event's data exceeds `limits.maxEventBytes`, its frame exceeds four times that, or its name exceeds 256 bytes
+ *   (`events/inbound-event.ts`).
+ * - `invalid`: an event cannot be sent (`events/inbound-event.ts`), a rule failed for it (`sessions/event-rules.ts`), or another
+ *   program has damaged the history (`replay/gap-rules.ts`).
+ * - `slow-consumer`: the client was too slow, and its policy drops events (`backpressure/backlog.ts`).
  */
 export type GapReason =
   | "interrupted"
@@ -34,8 +38,8 @@ export interface GapEvent {
 }
 
 /**
- * The `gap` event: something was published on these channels that the client will not get. It goes to the
- * members of `channel`, or to one session as a whole.
+ * Creates a `gap` event: the client will not get some events of these channels. It is for all clients of `channel`, or for one
+ * session.
  */
 export function createGap(
   channels: readonly string[],
@@ -46,7 +50,7 @@ export function createGap(
   return { channel, event: "gap", data, frame: encodeEvent({ event: "gap", data }) };
 }
 
-/** What the members of a channel get in place of an event that none of them can be sent. */
+/** Creates the `gap` event that all clients of a channel get instead of an invalid or too large event. */
 export function createReplacement(
   channel: string,
   reason: GapReason,

@@ -6,20 +6,23 @@ import { fitsInEvent } from "../text-splitter.js";
 import { createReplacement, type GapReason } from "./gap.js";
 
 /**
- * What `publish()` puts on a Redis channel, beside the plain text that any other program may put there.
+ * The envelope in which `publish()` sends an event on a Redis channel. Other programs can publish plain text on the same channel.
  *
  *     U+001E "sse1" LF  position LF  event LF  data
  *
- * U+001E (record separator) does not begin any JSON or readable text, so the two never mix. Lines and not
- * JSON, since a Lua script on every server, and any language, can write them. `position` is the event's place in
- * its channel's log, "epoch id" with the id of its entry (`parseEntryId()`), empty for an event without one; the last
- * event of a channel has how it ended behind it, "epoch id completed". `event` is empty for `message`; `data` is all the rest, as it is.
+ * - U+001E (record separator) starts no JSON and no readable text, so an envelope is never confused with plain text.
+ * - position: the place of the event in its channel's log, "epoch id" with the id of its entry (`parseEntryId()`). Empty if the
+ *   event has no place. The last event of a channel also has the ending: "epoch id completed".
+ * - event: the type. Empty for `message`.
+ * - data: the rest, without any encoding.
+ *
+ * The format is lines and not JSON, because Lua scripts on all servers can write lines.
  */
 
 const MARK = "\u001esse";
 const VERSION_1 = `${MARK}1\n`;
 
-/** How a channel was ended: by its publisher, or because that one was lost half-way. */
+/** How a channel ended: its publisher completed it, or its writer was lost or aborted before that. */
 export type Ending = "completed" | "broken";
 
 export interface Envelope {
@@ -29,17 +32,17 @@ export interface Envelope {
   readonly ending?: Ending;
 }
 
-/** Whether a message is what `publish()` sends, in contrast to the plain text of any other program. */
+/** Whether a message is an envelope, and not the plain text of another program. */
 export function isEnvelope(message: string): boolean {
   return message.startsWith(MARK);
 }
 
-/** An envelope without a position; with one it is written where the position is made, in Redis. */
+/** Encodes an envelope without a position. Envelopes with a position are written in Redis, by the script that assigns it. */
 export function encodeEnvelope({ event, data }: Pick<Envelope, "event" | "data">): string {
   return `${VERSION_1}\n${event ?? ""}\n${data}`;
 }
 
-/** Reads a message: an envelope's content, plain text as data, or `null` for an envelope that is none. */
+/** Parses a message: the content of an envelope, or plain text as data. Returns `null` for a malformed envelope. */
 export function parseMessage(message: string): Envelope | null {
   if (!message.startsWith(MARK)) return { event: undefined, data: message };
   if (!message.startsWith(VERSION_1)) return null;
@@ -62,35 +65,35 @@ function parsePlace(line: string): { position: Position; ending?: Ending } | nul
   return ending === "completed" || ending === "broken" ? { position, ending } : null;
 }
 
-/** One event on its way to the sessions of a channel, encoded once for all of them. */
+/** An event for the sessions of a channel. It is encoded once for all of them. */
 export interface InboundEvent {
   readonly channel: string;
-  /** The event's type; `undefined` is what a client dispatches as `message`. */
+  /** The type of the event. A client gets `undefined` as `message`. */
   readonly event: string | undefined;
   readonly data: string;
-  /** As it goes on the wire, without an id. */
+  /** The encoded event, without an id. */
   readonly frame: string;
-  /** Its place in the channel's log, of an event that has one. */
+  /** The place of the event in the channel's log, if it has one. */
   readonly position?: Position;
   /** Set on the last event of a channel. */
   readonly ending?: Ending;
-  /** Set on the event that its stream ends with, by what the application said of it. */
+  /** Set if the option `until` makes this event the last one of its stream. */
   readonly isLast?: boolean;
-  /** Set on a gap that stands in the place of one event, for all who hear it: counted for each client that gets it. */
+  /** Set on a `gap` event that replaces one event for all clients of the channel. It is counted for each client that gets it. */
   readonly gap?: GapReason;
 }
 
 /** An event that has a place in its channel's log. */
 export type LoggedInboundEvent = InboundEvent & { readonly position: Position };
 
-/** Whether this library made the event: an application is asked about the application's events. */
+/** Whether this library created the event. Rules of the application apply only to events of the application. */
 export function isControl({ event }: InboundEvent): boolean {
   return event !== undefined && isReservedEvent(event);
 }
 
 /**
- * Makes an event of what came over a Redis channel, where any program may publish: `null` for an envelope
- * that is malformed or poses as one of our control events, and a `gap` in place of one that is too large.
+ * Creates an event from a message of a Redis channel, where any program can publish. Returns `null` for a malformed envelope, and
+ * for an envelope with a reserved event name. Returns a `gap` event if the event is too large.
  */
 export function readInboundEvent(
   channel: string,
@@ -101,7 +104,7 @@ export function readInboundEvent(
   return envelope === null ? null : readEnvelope(channel, envelope, maxEventBytes);
 }
 
-/** Makes an event of what is in a channel's log; a `gap` in place of one that cannot be sent. */
+/** Creates an event from an entry of a channel's log. Returns a `gap` event if the event cannot be sent. */
 export function readLoggedEvent(
   channel: string,
   envelope: Envelope & { readonly position: Position },
@@ -114,7 +117,7 @@ export function readLoggedEvent(
 
 function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number): InboundEvent | null {
   const { event, data, position, ending } = envelope;
-  // Plain text of another program, or an event without a place: made for each of them, so nothing else is.
+  // The fast path for plain text of another program, and for an event without a place.
   const isTooLarge = !fitsInEvent(data, maxEventBytes);
   if (event === undefined && position === undefined && !isTooLarge) {
     return { channel, event, data, frame: encodeEvent({ data }) };
@@ -132,40 +135,40 @@ function readEnvelope(channel: string, envelope: Envelope, maxEventBytes: number
   try {
     return { channel, event, data, frame: encodeEvent({ event, data }), ...place };
   } catch {
-    // The encoder refuses an event name that would begin another field.
+    // The encoder refuses an event name that would start another field.
     return null;
   }
 }
 
-/** The last event of a channel whose publisher was lost. */
+/** The last event of a channel whose writer was lost or aborted. */
 export function createBroken(channel: string): InboundEvent {
   return { channel, event: "error", data: "", frame: BROKEN };
 }
 
 const BROKEN = encodeControl("error", {
   code: "BROKEN",
-  message: "this stream was broken off before its end",
+  message: "The publisher of this stream stopped before its end.",
 });
 
-/** An event as a buffer sees it. */
+/** The parts of an event that a buffer needs. */
 export interface BufferedItem {
   readonly data: string;
   readonly frame: string;
 }
 
-/** What an event takes beside its text and its bytes: the objects around them, as measured with many small ones. */
+/** Memory of the objects of an event, without its text. Measured with many small events. */
 const OVERHEAD_BYTES = 200;
 
-/** The memory that an event takes, about. */
+/** The approximate memory of an event. */
 export function sizeOf({ data, frame }: BufferedItem): number {
   return frame.length + data.length + OVERHEAD_BYTES;
 }
 
-/** An event as an application sees it. */
+/** An event as `filter`, `transform` and `until` get it. */
 export interface StreamEvent {
   /** The channel of the event. */
   readonly channel: string;
-  /** The event's type; `undefined` is what a client dispatches as `message`. */
+  /** The type of the event. A client gets `undefined` as `message`. */
   readonly event: string | undefined;
   /** The data as text, as clients get it. */
   readonly data: string;

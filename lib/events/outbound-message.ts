@@ -4,11 +4,15 @@ import { describe } from "../validate.js";
 import { fitsInEvent, maxFrameBytes } from "../text-splitter.js";
 import { assertField, encodeEvent, isReservedEvent, MAX_EVENT_NAME_BYTES } from "../sse/frame.js";
 
-/** What an application sends: `data` as it is when it is a string, anything else as JSON. */
+/** An event that an application publishes or sends. */
 export interface OutboundMessage {
-  /** The event's type, dispatched by that name in the browser: at most 256 bytes. Default `message`. */
+  /**
+   * The type of the event: at most 256 bytes. The browser dispatches the event by this name.
+   *
+   * @defaultValue "message"
+   */
   readonly event?: string | undefined;
-  /** The data. A string is sent as it is, any other value as JSON. */
+  /** The data. A string is sent unchanged, any other value as JSON. */
   readonly data: unknown;
 }
 
@@ -18,13 +22,15 @@ export interface SerializedMessage {
 }
 
 /**
- * Checks a message and turns its data into text, before anything of it goes anywhere. Throws
- * `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`.
+ * Checks an event, and converts its data to text. Throws `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`.
  */
 export function serializeMessage(message: OutboundMessage, maxEventBytes: number): SerializedMessage {
   const { event, data: value } = readMessage(message);
   if (event !== undefined && (typeof event !== "string" || event === "")) {
-    throw new RedisSseError("INVALID_EVENT", "expected event as a non-empty string, or left out");
+    throw new RedisSseError(
+      "INVALID_EVENT",
+      "expected event as a string that is not empty. Omit it for the type message.",
+    );
   }
   if (event !== undefined) {
     if (isLargerThan(event, MAX_EVENT_NAME_BYTES)) {
@@ -35,20 +41,20 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
     }
     assertField("event", event);
     if (isReservedEvent(event)) {
-      throw new RedisSseError("INVALID_EVENT", `expected an event name that is not reserved, got "${event}"`);
+      throw new RedisSseError("INVALID_EVENT", `The event name "${event}" is reserved. Use another name.`);
     }
   }
   if (value === undefined) {
     throw new RedisSseError(
       "UNSERIALIZABLE",
-      "expected a message { event?, data } with data, got none; null is sent as it is",
+      "expected an event { event?, data } with data, got none. To send JSON null, pass null.",
     );
   }
   const data = typeof value === "string" ? value : encodeJson(value, "data");
   if (isLargerThan(data, maxEventBytes)) {
     throw new RedisSseError(
       "EVENT_TOO_LARGE",
-      `expected data of at most ${maxEventBytes} bytes, got ${Buffer.byteLength(data)}`,
+      `The data takes ${Buffer.byteLength(data)} bytes, more than ${maxEventBytes} (limits.maxEventBytes). Send less data.`,
     );
   }
   if (!fitsInEvent(data, maxEventBytes)) {
@@ -60,10 +66,10 @@ export function serializeMessage(message: OutboundMessage, maxEventBytes: number
   return { event, data };
 }
 
-/** The two fields, each read once; what a getter throws is not passed on. */
+/** Reads the two fields once. If a getter throws, its error is not passed on, because it may contain secrets. */
 function readMessage(message: unknown): { event: unknown; data: unknown } {
   if (typeof message !== "object" || message === null) {
-    throw new RedisSseError("INVALID_EVENT", `expected a message { event?, data }, got ${describe(message)}`);
+    throw new RedisSseError("INVALID_EVENT", `expected an event { event?, data }, got ${describe(message)}`);
   }
   let event: unknown;
   let data: unknown;
@@ -75,15 +81,21 @@ function readMessage(message: unknown): { event: unknown; data: unknown } {
       (key) => key !== "event" && key !== "data" && fields[key] !== undefined,
     );
   } catch {
-    throw new RedisSseError("INVALID_EVENT", "expected a message whose fields can be read");
+    throw new RedisSseError(
+      "INVALID_EVENT",
+      "expected an event { event?, data }, but reading one of its fields threw an error",
+    );
   }
-  // A misspelt `event` would go out as a plain message.
+  // An event with a misspelled `event` field would otherwise be sent as `message`.
   if (unknown === undefined) return { event, data };
-  const name = /^[\w.-]{1,32}$/.test(unknown) ? ` "${unknown}"` : " another field";
-  throw new RedisSseError("INVALID_EVENT", `expected a message of event and data alone, got${name} too`);
+  const name = /^[\w.-]{1,32}$/.test(unknown) ? `"${unknown}"` : "another field";
+  throw new RedisSseError(
+    "INVALID_EVENT",
+    `expected an event with the fields event and data only, got also ${name}`,
+  );
 }
 
-/** `serializeMessage()`, with the frame that goes on the wire. */
+/** As `serializeMessage()`, with the encoded event. */
 export function encodeMessage(
   message: OutboundMessage,
   maxEventBytes: number,

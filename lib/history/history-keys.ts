@@ -1,17 +1,20 @@
-/** The two keys of a channel's history: where its log stands, and the log itself. */
+/** The two keys of a channel's history: the hash with the state of the log, and the log. */
 export interface HistoryKeys {
   readonly position: string;
   readonly log: string;
 }
 
-/** Everything of tasks lives in one slot of a cluster: what moves a task writes to its channel's log in the same step. */
+/** All keys of tasks are in one cluster slot, because a script that changes a task also writes to the log of its channel. */
 const TASK_CHANNEL = /^task_progress:[\w-]{1,128}$/;
 
 /**
- * Both keys live in the cluster slot of the channel itself. Redis hashes what is between the first "{" and the
- * next "}", where there is something; else the whole. So a name without braces is put into a pair, and one that
- * has a hash tag of its own stays bare, behind "::" so that no two names share a key. Names with stray braces
- * share a slot, which need not be that of their channel.
+ * Returns the keys of a channel. Both keys are in one cluster slot, if possible in the slot of the channel.
+ *
+ * Redis hashes the text between the first "{" and the next "}" (the hash tag), or the whole key if it has no hash tag.
+ *
+ * - A name without braces is put into braces.
+ * - A name with a hash tag stays unchanged, after "::", so that no two names share a key.
+ * - Names with other braces share one slot, which can differ from the slot of their channel.
  */
 export function historyKeys(keyPrefix: string, channel: string): HistoryKeys {
   const suffix = suffixOf(channel);

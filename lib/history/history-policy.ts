@@ -1,34 +1,43 @@
 import { ConfigError } from "../errors.js";
 import { assertObject, assertOptions, optionError, readMilliseconds, readWholeNumber } from "../validate.js";
 
-/** How much of a channel is kept. */
+/** The limits of a channel's history. */
 export interface HistoryBounds {
-  /** Events. Default 1,000. */
+  /**
+   * Maximum number of events.
+   *
+   * @defaultValue 1_000
+   */
   readonly maxLength?: number;
-  /** Milliseconds for which an event is kept at least; at most half as long again. Default 3,600,000, an hour. */
+  /**
+   * Minimum time for which an event is kept, in milliseconds. It can be kept up to 1.5 times as long.
+   *
+   * @defaultValue 3_600_000 (one hour)
+   */
   readonly maxAgeMs?: number;
 }
 
 /** How many events of each channel are kept for clients that reconnect. */
 export interface HistoryOptions extends HistoryBounds {
   /**
-   * Other bounds, or none (`false`), by channel. A key is a channel's name, in which `*` stands for any text;
-   * the first that matches counts. All processes of an application have to agree.
+   * Other limits for some channels. `false`: no history.
+   *
+   * Each key is the name of a channel. `*` in it matches any text. The first matching key counts. All processes of an application
+   * must use the same values.
    */
   readonly channels?: Readonly<Record<string, HistoryBounds | false>>;
   /**
-   * Milliseconds between two checks of the subscribed channels.
+   * Milliseconds between two checks of the subscribed channels. From 100 to 2^31 - 1.
    *
-   * Each process compares the log of each subscribed channel with the events that it received. The check finds events
-   * that Redis dropped, logs that Redis lost, and writers whose process died. Each check reads every subscribed channel
-   * once. From 100 to 2^31 - 1.
+   * Each process compares the history of each subscribed channel with the events that it received. The check finds events that Redis
+   * dropped, histories that Redis lost, and writers of crashed processes. Each check reads every subscribed channel once.
    *
    * @defaultValue 30_000
    */
   readonly checkMs?: number;
 }
 
-/** The bounds of a channel's history; `null` for a channel without. */
+/** Returns the limits of a channel's history. `null` for a channel without history. */
 export type HistoryPolicy = (channel: string) => Required<HistoryBounds> | null;
 
 /** The option `history`, with every default filled in. */
@@ -60,7 +69,8 @@ function readPolicy(options: HistoryOptions): HistoryPolicy {
   assertObject("history.channels", channels);
   const rules = Object.entries(channels).map(([pattern, given], index) => {
     const name = `history.channels (entry ${index + 1})`;
-    if (pattern === "") throw new ConfigError(`expected ${name} to have a channel's name`);
+    if (pattern === "")
+      throw new ConfigError(`expected ${name} to have a channel name as its key, got an empty key`);
     return { matches: matcher(pattern), bounds: given === false ? null : readOwnBounds(name, given, bounds) };
   });
   return (channel) => {
@@ -93,7 +103,7 @@ function readBounds(
   };
 }
 
-/** In time that only grows with the name's length: who asks for a channel may have chosen its name. */
+/** Creates a matcher whose time grows only with the length of the name, because a client may choose the name of a channel. */
 function matcher(pattern: string): (channel: string) => boolean {
   const [first = "", ...rest] = pattern.split("*");
   const last = rest.pop();

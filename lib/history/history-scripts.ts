@@ -11,7 +11,7 @@ export type LeaseStatus = "ok" | "completed" | "taken" | "lost";
 const claimScript = defineScript("ClaimChannel", CLAIM_CHANNEL, 2, (reply) => reply as LeaseStatus);
 const renewScript = defineScript("RenewChannel", RENEW_CHANNEL, 2, (reply) => reply as LeaseStatus);
 
-/** Makes the owner of a lease the only writer of a channel, until the lease runs out or the channel is completed. */
+/** Makes the owner of a lease the only writer of a channel, until the lease expires or the channel is completed. */
 export function claimChannel(
   client: RedisClient,
   { position, log }: HistoryKeys,
@@ -45,7 +45,7 @@ export interface Acknowledged {
 
 export interface PublishArguments {
   readonly channel: string;
-  /** Empty for none. */
+  /** The type of the event. Empty for `message`. */
   readonly event: string;
   readonly data: string;
   readonly ending: Ending | "";
@@ -53,21 +53,21 @@ export interface PublishArguments {
   readonly epoch: string;
   readonly maxLength: number;
   readonly maxAgeMs: number;
-  /** The name of the publisher, and the number of this event. The script uses both to recognize an event that is sent again. */
+  /** The name of the publisher. With `sequence`, the script recognizes an event that is sent again. */
   readonly producer: string;
   readonly sequence: number;
   /**
-   * The event of this producer on this channel that Redis must have before this one: its last that was acknowledged, or
-   * `"under-way"` for the one with the number before. `null` for none.
+   * The event of this producer on this channel that Redis must already have. `"under-way"`: the event with the previous number, whose
+   * answer has not arrived. `null`: no event.
    */
   readonly previous: Acknowledged | "under-way" | null;
-  /** The lease of the writer of the whole channel; empty if the channel has no writer. */
+  /** The lease of the writer that has exclusive use of the channel. Empty if the channel has no writer. */
   readonly writer: string;
-  /** Whether the channel will be completed later. Then a late reader gets it from its first event. */
+  /** Whether the channel will be completed later. Then each new client gets it from its first event. */
   readonly finite: boolean;
 }
 
-/** `offset` is `null` for an event that seems to have been sent again and is not in the log. */
+/** `offset` is `null` if the event seems to have been sent again, but is not in the log. */
 export type PublishReply =
   | {
       readonly status: "ok";
@@ -86,7 +86,7 @@ const publishScript = defineScript("Publish", PUBLISH, 2, (reply): PublishReply 
   return { status, epoch, offset, stamp, receivers: Number(receivers) };
 });
 
-/** Appends one event to the channel's log and publishes it, in one atomic step that takes effect once. */
+/** Appends one event to the channel's log and publishes it, in one atomic step. An event that is sent again takes effect once. */
 export function publishToLog(
   client: RedisClient,
   { position, log }: HistoryKeys,
@@ -117,7 +117,7 @@ export function publishToLog(
     maxAgeMs,
     isAcknowledged ? epoch + previous.epoch : previous === null ? epoch : `${epoch}+`,
   ];
-  // Rare arguments are left out, because every argument costs time.
+  // Rare arguments are omitted, because every argument costs time.
   const after = isAcknowledged && previous.sequence !== sequence - 1 ? previous.sequence : "";
   const now = scriptTime(client);
   const special = ending !== "" || writer !== "" || finite || now !== "";
@@ -128,11 +128,11 @@ export function publishToLog(
 
 export interface ReadArguments {
   readonly channel: string;
-  /** The epoch of the log to read; empty to read only the state of the log. */
+  /** The epoch of the log. If it is empty, only the state of the log is read. */
   readonly epoch: string;
   readonly after: number;
   readonly maxEvents: number;
-  /** Of data; a page holds one event at least. */
+  /** Maximum bytes of data. A page has at least one event. */
   readonly maxBytes: number;
   readonly maxAgeMs: number;
 }
@@ -145,9 +145,9 @@ export interface LogContent {
 
 export interface LogEntry extends EntryId, LogContent {}
 
-/** The log as one read has found it. The entries are in order, and belong to the epoch that the caller asked for. */
+/** The result of one read. The entries are in order, and belong to the requested epoch. */
 export interface ReadReply {
-  /** Another program has damaged the log, so it counts as no log. */
+  /** True if another program has damaged the log. Then the channel counts as one without a log. */
   readonly isInvalid: boolean;
   /** Empty if there is no log. */
   readonly epoch: string;
@@ -156,7 +156,7 @@ export interface ReadReply {
   readonly stamp: number;
   readonly ending: Ending | "";
   readonly finite: boolean;
-  /** The offset of the oldest event that is held; `top + 1` if no event is held. */
+  /** The offset of the oldest event in the log. `top + 1` if the log is empty. */
   readonly first: number;
   /** The time of the read, in milliseconds of Redis' clock. */
   readonly at: number;
@@ -165,7 +165,7 @@ export interface ReadReply {
 
 const readScript = defineScript("ReadLog", READ, 2, (reply) => (reply as readonly unknown[]).map(String));
 
-/** Reads one page of a channel's log, bounded in events and in bytes, and the state of the log. */
+/** Reads the state of a channel's log and one page, with limits for events and bytes. */
 export async function readFromLog(
   client: RedisClient,
   { position, log }: HistoryKeys,
@@ -199,7 +199,7 @@ export async function readFromLog(
   };
 }
 
-/** A new random text each time, so that published data cannot contain it. No part of it is both its start and its end. */
+/** Returns a new random separator. Publishers cannot know it, so published data does not contain it. */
 function newSeparator(): string {
   return `\u001e${randomBytes(9).toString("base64url")}`;
 }

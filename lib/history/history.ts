@@ -29,9 +29,9 @@ export interface HistoryDependencies<Event> {
     readonly maxBufferedBytes: number;
     readonly closeTimeoutMs: number;
   };
-  /** What goes on a channel without history. */
+  /** Encodes an event for a channel without history. */
   readonly encodeEnvelope: (event: LoggedEvent) => string;
-  /** Makes of an entry what sessions send, once for all of them. */
+  /** Converts an entry to the event that sessions send, once for all sessions. */
   readonly toEvent: (
     channel: string,
     place: {
@@ -43,16 +43,16 @@ export interface HistoryDependencies<Event> {
     entry: LogContent,
   ) => Event;
   readonly sizeOf: (event: Event) => number;
-  /** Checks a message of an application and makes text of it. */
+  /** Checks an event of the application, and converts its data to text. */
   readonly serialize: (message: WriterMessage) => LoggedEvent;
 }
 
-/** The most of a log that is read at once. */
+/** Maximum size of one page of a log. */
 const MAX_PAGE_BYTES = 128 * 1024;
-/** How long the claim of a writer that has written nothing is kept. */
+/** How long the claim of a writer is kept before its first event. */
 const QUIET_TTL_MS = 3_600_000;
 
-/** The logs of all channels: who writes to them, and who reads them. */
+/** Writes and reads the histories of all channels. */
 export class History<Event> {
   readonly reader: LogReader<Event>;
   readonly #deps: HistoryDependencies<Event>;
@@ -72,12 +72,12 @@ export class History<Event> {
     });
   }
 
-  /** Whether events of this channel are kept. */
+  /** Whether this channel has a history. */
   keeps(channel: string): boolean {
     return this.#deps.policy(channel) !== null;
   }
 
-  /** As `RedisSse.publish()`, with what was checked. */
+  /** As `RedisSse.publish()`, with arguments that are already checked. */
   publish(
     channel: string,
     event: LoggedEvent,
@@ -86,7 +86,7 @@ export class History<Event> {
     return this.#publisher.publish(channel, event, options);
   }
 
-  /** Where the logs of these channels stand now; those that are kept. */
+  /** Returns the newest places of those channels that have a history. */
   async positions(channels: readonly string[]): Promise<
     readonly {
       channel: string;
@@ -113,12 +113,12 @@ export class History<Event> {
   async openWriter(channel: string, options: WriterOptions): Promise<StreamWriter> {
     const settings = readWriterOptions(options);
     const { event } = options;
-    // Said now rather than with the first chunk.
+    // An invalid event name is reported now, not at the first chunk.
     this.#deps.serialize({ event, data: "" });
     this.#assertKept(channel);
     const { commands, keyPrefix, clock, limits, serialize } = this.#deps;
     const { signal } = options;
-    if (signal?.aborted) throw new RedisSseError("ABORTED", "the signal of this writer has fired");
+    if (signal?.aborted) throw new RedisSseError("ABORTED", "The signal of this writer was already aborted.");
     const keys = historyKeys(keyPrefix, channel);
     const token = randomBytes(9).toString("base64url");
     const claim = { token, leaseMs: settings.leaseMs, epoch: newEpoch(), quietTtlMs: QUIET_TTL_MS };
@@ -149,19 +149,19 @@ export class History<Event> {
     signal?.addEventListener("abort", onAbort, { once: true });
     if (signal?.aborted) onAbort();
     if (this.#closed) {
-      // It was claimed while the service closed: the next reader finds the lease run out.
+      // The channel was claimed while the service closed. The lease expires, and then a reader marks the channel as broken.
       writer.drop();
       throw new RedisSseError("CLOSED", "this service is closed");
     }
     return writer;
   }
 
-  /** Breaks off what is being written here: its readers are told. Never rejects, and is over within the deadline. */
+  /** Aborts all writers of this process, so that their clients get an `error` event. It has a deadline. Never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
     const { clock, limits } = this.#deps;
     const broken = Promise.all(Array.from(this.#writers, (writer) => writer.abort()));
-    const deadline = { clock, timeoutMs: limits.closeTimeoutMs, what: "writers to break off" };
+    const deadline = { clock, timeoutMs: limits.closeTimeoutMs, what: "all writers to abort" };
     await withDeadline(broken, deadline).catch(() => {});
     for (const writer of this.#writers) writer.drop();
     this.reader.close();
@@ -169,6 +169,6 @@ export class History<Event> {
 
   #assertKept(channel: string): void {
     if (this.keeps(channel)) return;
-    throw new RedisSseError("NO_HISTORY", "expected a channel whose history is kept");
+    throw new RedisSseError("NO_HISTORY", "This channel has no history. Enable it with the option history.");
   }
 }

@@ -8,30 +8,38 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** In one script, so that it does not hold the node for long. */
+/** Maximum number of events in one script, so that it does not block the node for long. */
 const MAX_BATCH = 100;
-/** Events of one channel that wait for its script; more are refused. */
+/** Maximum number of waiting events of one channel. Further events are refused. */
 const MAX_WAITING = 10_000;
-/** Of text in one script, unless one event alone is longer. */
+/** Maximum length of the text in one script. A single event can be longer. */
 const MAX_BATCH_CHARACTERS = 1_000_000;
 
 /**
- * Publishes on a Redis Cluster in order. A Cluster client sends a plain PUBLISH to any node, and retries each command by itself:
- * events that are under way at the same time would overtake each other. Therefore a script with a key goes to the node of that
- * key, and each channel has one script under way. Events that come meanwhile go together in the next.
+ * Publishes on a Redis Cluster in order.
+ *
+ * A Cluster client sends a plain PUBLISH to any node, and retries each command by itself. So concurrent events could arrive in another
+ * order. Therefore events are published by a script, whose key selects the node. Each channel runs one script at a time. Events that
+ * arrive during it go together into the next script.
  */
 export class KeyedPublisher {
-  /** Of each channel with a script under way the events that come after it. */
+  /** The waiting events of each channel with a running script. */
   readonly #waiting = new Map<string, Waiting[]>();
 
-  /** Resolves with the number of receivers on that node. Rejects with the error of ioredis; then later events of the channel fail too. */
+  /**
+   * Resolves with the number of receivers on the node. Rejects with the error of ioredis. After a retryable error, the waiting events
+   * of the channel fail too.
+   */
   publish(client: RedisClient, key: string, channel: string, message: string): Promise<number> {
     return new Promise((resolve, reject) => {
       const entry = { message, resolve, reject };
       const waiting = this.#waiting.get(channel);
       if (waiting !== undefined && waiting.length >= MAX_WAITING) {
         reject(
-          new RedisSseError("REDIS_UNAVAILABLE", "Too many events of one channel wait for the Redis Cluster"),
+          new RedisSseError(
+            "REDIS_UNAVAILABLE",
+            "Too many events of this channel wait for the Redis Cluster.",
+          ),
         );
         return;
       }
@@ -47,7 +55,7 @@ export class KeyedPublisher {
       const batch = takeBatch(waiting);
       if (batch.length === 0) break;
       try {
-        // Not by its digest: a script that has to be loaded first would come later than the next one.
+        // EVAL, not EVALSHA: if the node did not know the script, this script would run after the next one.
         const messages = batch.map(({ message }) => message);
         const receivers = (await client.eval(
           PUBLISH_KEYED,
@@ -58,7 +66,8 @@ export class KeyedPublisher {
         )) as readonly unknown[];
         batch.forEach(({ resolve }, index) => resolve(Number(receivers[index])));
       } catch (error) {
-        // While the cluster is away, nobody waits for more than one script. Otherwise Redis has refused only these.
+        // If the cluster is unavailable, all waiting events fail, so that no caller waits for several scripts. Otherwise Redis refused
+        // only the events of this script.
         const failed = sanitize(error).retryable ? [...batch, ...waiting.splice(0)] : batch;
         for (const { reject } of failed) reject(error);
       }

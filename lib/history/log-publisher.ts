@@ -25,17 +25,25 @@ export interface LoggedEvent {
 }
 
 export interface LogOptions {
-  /** Default true. False: the event goes only to streams that are open now, and is not kept. */
+  /**
+   * False: only streams that are open now get the event. It is not kept.
+   *
+   * @defaultValue true
+   */
   readonly history?: boolean;
-  /** Makes this the channel's last event. */
+  /** Makes this event the last one of the channel. */
   readonly ending?: Ending;
-  /** The channel will be completed later. */
+  /** True if the channel will be completed later. */
   readonly finite?: boolean;
-  /** The lease of the writer, if one writer has the whole channel. */
+  /** The lease of the writer, if a writer has exclusive use of the channel. */
   readonly writer?: string;
-  /** The producer and the sequence of an event that is sent again. Default: this process and its next sequence. */
+  /**
+   * The producer and the number of the event. An event that is sent again has the same values.
+   *
+   * @defaultValue this process, and its next number
+   */
   readonly identity?: { readonly producer: string; readonly sequence: number };
-  /** Replaces `maxLength` of the channel. */
+  /** Overrides `maxLength` of the channel. */
   readonly maxLength?: number;
 }
 
@@ -46,11 +54,11 @@ export interface LogReceipt {
 }
 
 const EPOCH_BYTES = 4;
-/** Filled with many epochs at a time, because every publish takes one. Almost all of them stay unused. */
+/** Random bytes for many epochs, because every publish needs one, in case it starts a new log. */
 const randomness = Buffer.alloc(256 * EPOCH_BYTES);
 let randomnessUsed = randomness.length;
 
-/** Makes a random epoch for a new log: 8 hexadecimal digits, not all 0. */
+/** Returns a random epoch for a new log: 8 hexadecimal digits, not all 0. */
 export function newEpoch(): string {
   if (randomnessUsed === randomness.length) {
     randomFillSync(randomness);
@@ -61,9 +69,10 @@ export function newEpoch(): string {
 }
 
 /**
- * Publishes events, and gives each a place in the channel's log. Each event carries its producer and a number that only grows.
- * If the connection is lost before the answer arrives, ioredis sends the event again. Because of the number, the event takes
- * effect once.
+ * Publishes events, and assigns each a place in the channel's log.
+ *
+ * Each event carries its producer and an increasing number. If the connection is lost before the answer arrives, ioredis sends the
+ * event again. The script recognizes the number, so the event takes effect once.
  */
 export class LogPublisher {
   readonly #options: LogPublisherOptions;
@@ -76,7 +85,7 @@ export class LogPublisher {
     this.#published = new PublishedChannels(options.clock);
   }
 
-  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN` or a Redis error. Then nothing was published, unless the answer was lost. */
+  /** Rejects with `COMPLETED`, `CHANNEL_TAKEN` or a Redis error. Then the event was not published, unless only the answer was lost. */
   async publish(channel: string, event: LoggedEvent, options: LogOptions = {}): Promise<LogReceipt> {
     const { policy, encodeEnvelope } = this.#options;
     const bounds = options.history === false ? null : policy(channel);
@@ -99,9 +108,11 @@ export class LogPublisher {
   }
 
   /**
-   * Events of one channel that are sent at the same time take effect in their order, or fail. A connection keeps their order,
-   * except if the server has forgotten the script. Then the refused event is sent again, and later events would overtake it.
-   * The script refuses such a later event (`early`). The publisher waits for the event before it, and sends it again.
+   * Publishes concurrent events of one channel in order.
+   *
+   * A connection keeps the order, except if the server does not know the script. Then ioredis sends the refused event again, and later
+   * events could overtake it. The script refuses an event that comes too early (`early`). The publisher waits for the previous event,
+   * and sends the early event again.
    */
   #publishInOrder(
     channel: string,
@@ -142,16 +153,19 @@ export class LogPublisher {
       let reply = await publishToLog(client, keys, call);
       if (reply.status === "early" && published !== null) {
         await before?.catch(() => {});
-        // If Redis still does not know an event that it has acknowledged, that event is lost.
+        // If Redis still does not know an event that it acknowledged, this event is lost.
         const previous = this.#published.acknowledged(published);
         reply = await publishToLog(gatherWrites(this.#options.commands()), keys, { ...call, previous });
       }
       if (reply.status !== "ok") throw channelRefusal(reply.status);
       const { epoch, offset, stamp, receivers } = reply;
-      // Either the event was published and then removed, or a later event took effect first and this event never will. So do
-      // not acknowledge it.
+      // Either the event was published and then trimmed, or a later event took effect first and this event is refused. So the event
+      // is not acknowledged.
       if (offset === null) {
-        throw new RedisSseError("REDIS_UNAVAILABLE", "it is not known whether this event was published");
+        throw new RedisSseError(
+          "REDIS_UNAVAILABLE",
+          "It is unknown whether this event was published. If you publish it again, clients can get it twice.",
+        );
       }
       if (published !== null) {
         this.#published.acknowledge(published, { epoch, sequence: call.sequence });
@@ -167,13 +181,16 @@ export class LogPublisher {
 export function channelRefusal(status: "completed" | "taken" | "lost" | "early"): RedisSseError {
   switch (status) {
     case "completed":
-      return new RedisSseError("COMPLETED", "expected a channel that is open, but this one was completed");
+      return new RedisSseError("COMPLETED", "This channel was completed. Use another channel.");
     case "taken":
-      return new RedisSseError("CHANNEL_TAKEN", "expected a channel that nobody else writes");
+      return new RedisSseError(
+        "CHANNEL_TAKEN",
+        "A writer has exclusive use of this channel. Use another channel.",
+      );
     case "lost":
       return new RedisSseError(
         "STREAM_LOST",
-        "expected what was written before to be in Redis still: it was lost",
+        "Redis lost the earlier part of this stream. Start again with a new writer on another channel.",
       );
     case "early":
       return new RedisSseError("INTERNAL", "an unexpected error");

@@ -25,11 +25,11 @@ export interface LogReaderOptions<Event> {
   readonly clock: Clock;
   /** As `ServerRuns.current()`. */
   readonly serverRun: () => Promise<ServerRun>;
-  /** The most bytes of data in a page. A page of a single event may be larger. */
+  /** Maximum bytes of data in a page. A page with a single event can be larger. */
   readonly maxPageBytes: number;
-  /** Makes an entry into the event that sessions send, once for all sessions. */
+  /** Converts an entry to the event that sessions send, once for all sessions. */
   readonly toEvent: (channel: string, place: Place, entry: LogContent) => Event;
-  /** About how much memory such an event takes. */
+  /** The approximate memory of an event. */
   readonly sizeOf: (event: Event) => number;
 }
 
@@ -52,7 +52,7 @@ interface Page<Event> extends Tail {
   readonly events: readonly Event[];
 }
 
-/** The state of the log that is already known: see `HistoryPort.read()`. */
+/** The state of the log that the caller already knows. See `HistoryPort.read()`. */
 interface Known {
   readonly since: number;
   readonly top: Place | null;
@@ -61,7 +61,7 @@ interface Known {
 interface CachedPage<Event> {
   readonly readAt: number;
   readonly page: Promise<Page<Event>>;
-  /** `null` while it is being read. */
+  /** `null` until the read is complete. */
   known: Page<Event> | null;
   bytes: number;
   freshUntil: number;
@@ -77,13 +77,13 @@ export interface LogReaderStatistics {
 
 const MAX_PAGE_EVENTS = 256;
 const MAX_CACHED_BYTES = 8 * 1024 * 1024;
-/** Clients that reconnect together, after a deploy or an outage, need the same pages within seconds. */
+/** After a deploy or an outage, many clients reconnect and need the same pages within seconds. */
 const CACHED_MS = 5_000;
 const HOUR_MS = 3_600_000;
-/** How long the hash outlives the newest event, in addition to `maxAgeMs`. */
+/** How long Redis keeps the hash after the newest event, in addition to `maxAgeMs`. */
 const MEMORY_MS = 24 * HOUR_MS;
 
-/** Reads channels' logs in bounded pages. Streams that need a page at about the same time share one read. */
+/** Reads logs in pages of limited size. Streams that need the same page at about the same time share one read. */
 export class LogReader<Event> {
   readonly #options: LogReaderOptions<Event>;
   /** By channel, epoch, offset and stamp; the oldest first. */
@@ -153,7 +153,7 @@ export class LogReader<Event> {
     const cached = this.#pages.get(key);
     if (cached !== undefined && (cached.known === null || isUseful(cached.known))) {
       const page = await cached.page;
-      // A page that was still being read can be too old.
+      // The read may have started too early for this caller.
       if (!isUseful(page)) return this.read(channel, after, { ...known, since });
       this.#shared++;
       return page;
@@ -176,8 +176,8 @@ export class LogReader<Event> {
   }
 
   /**
-   * Whether a page is still valid if the newest event of the log is `top`: the log still has all events after the page, and has
-   * not lost the last event of the page.
+   * Whether a page is still valid if the newest event of the log is `top`. The log must still have all events after the page, and must
+   * not have lost the last event of the page.
    */
   #isValid({ last }: Page<Event>, channel: string, top: Place | null): boolean {
     if (last === null || top === null || last.offset > top.offset) return false;
@@ -201,7 +201,7 @@ export class LogReader<Event> {
   async #read(channel: string, after: Place | null): Promise<readonly [ReadReply, ServerRun]> {
     const { commands, keyPrefix, policy, maxPageBytes, serverRun } = this.#options;
     try {
-      // Sent before the read, so that it describes the server that answers the read.
+      // Request the run before the read, so that it is the run of the server that answers the read.
       const run = serverRun();
       const reply = await readFromLog(gatherWrites(commands()), historyKeys(keyPrefix, channel), {
         channel,
@@ -233,7 +233,7 @@ export class LogReader<Event> {
     return { ...toTail(state, run, readAt), previousStamp, last: places.at(-1) ?? null, events };
   }
 
-  /** Keeps a page with events. An empty page only shows the state of the log, which each stream reads again. */
+  /** Caches a page with events. An empty page is not cached, because it has only the state of the log. */
   #keep(key: string, entry: CachedPage<Event>, page: Page<Event>): void {
     if (page.events.length === 0 || this.#closed) return this.#drop(key);
     entry.known = page;

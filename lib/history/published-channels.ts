@@ -1,7 +1,7 @@
 import type { Clock } from "../clock.js";
 import type { Acknowledged } from "./history-scripts.js";
 
-/** What this process has published on one channel. */
+/** The events that this process has published on one channel. */
 export interface PublishedChannel {
   /** The number of the last event, also if that event failed. */
   sequence: number;
@@ -9,26 +9,26 @@ export interface PublishedChannel {
   underWay: Promise<unknown> | null;
   /** The last event that was acknowledged. */
   acknowledged: Acknowledged | null;
-  /** When it was acknowledged. By the wall clock, because the monotonic one stands still while the host is suspended. */
+  /** When it was acknowledged, by the wall clock. The monotonic clock stops while the host is suspended. */
   acknowledgedAt: number;
 }
 
-/** The process remembers at least this many channels, and at most twice as many plus the channels that await an answer. */
+/** Minimum number of remembered channels. The maximum is twice as many, plus the channels that wait for an answer. */
 const REMEMBERED = 10_000;
 /** Logs forget a producer after ten minutes. */
 const REMEMBERED_MS = 300_000;
 
 /**
- * Numbers the events of this process, and remembers which of them Redis must have. The events of one channel have consecutive
- * numbers, so the publish script detects a missing event without another argument.
+ * Numbers the events of this process, and remembers the events that Redis acknowledged. The events of one channel have consecutive
+ * numbers, so the publish script can detect a missing event without another argument.
  */
 export class PublishedChannels {
   readonly #clock: Clock;
-  /** The highest number of any channel's events. A channel that was forgotten continues after it, so its numbers still grow. */
+  /** The highest number on any channel. A channel that was forgotten continues after it, so that its numbers still increase. */
   #highest = 0;
   /**
-   * Holds the channels that were used last. When it is full, it becomes `#older`. The former `#older` is forgotten, except the
-   * channels that await an answer.
+   * The recently used channels. When this map is full, it becomes `#older`. The previous `#older` is forgotten, except the channels that
+   * wait for an answer.
    */
   #recent = new Map<string, PublishedChannel>();
   #older = new Map<string, PublishedChannel>();

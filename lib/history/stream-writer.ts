@@ -9,37 +9,57 @@ import { channelRefusal, type LoggedEvent, type LogOptions } from "./log-publish
 
 /** Options of `writer()`. */
 export interface WriterOptions {
-  /** The type of the events that carry the chunks. Default `message`. */
+  /**
+   * The type of the events that carry the chunks.
+   *
+   * @defaultValue "message"
+   */
   readonly event?: string;
-  /** Milliseconds for which small chunks are gathered into one event. Default 20. */
+  /**
+   * Milliseconds for which small chunks are combined into one event.
+   *
+   * @defaultValue 20
+   */
   readonly flushMs?: number;
-  /** Bytes of gathered chunks that go out at once. Default 16 KiB. */
+  /**
+   * Bytes of combined chunks that are sent without waiting for `flushMs`.
+   *
+   * @defaultValue 16_384 (16 KiB)
+   */
   readonly maxBatchBytes?: number;
-  /** Milliseconds of silence after which the writer counts as lost, and its stream as broken. Default 30,000. */
+  /**
+   * Length of the writer's lease, in milliseconds. If the process crashes, the lease expires, and the stream ends as broken.
+   *
+   * @defaultValue 30_000
+   */
   readonly leaseMs?: number;
-  /** Breaks the stream off, as `abort()`. */
+  /** Aborts the stream, as `abort()` does. */
   readonly signal?: AbortSignal;
 }
 
-/** The last event of a stream, as `publish()` takes it. */
+/** The last event of a stream, in the form that `publish()` accepts. */
 export interface WriterMessage {
-  /** The event's type: at most 256 bytes. Default `message`. */
+  /**
+   * The type of the event: at most 256 bytes.
+   *
+   * @defaultValue "message"
+   */
   readonly event?: string | undefined;
-  /** The data. A string is sent as it is, any other value as JSON. */
+  /** The data. A string is sent unchanged, any other value as JSON. */
   readonly data: unknown;
 }
 
-/** What a writer needs of the service around it. */
+/** The parts of the service that a writer uses. */
 export interface WriterPort {
   readonly clock: Clock;
   readonly maxEventBytes: number;
-  /** The most events that a reader is sent from a log, and so the most that a stream may have. */
+  /** Maximum number of events that a client gets by replay. A stream must not have more events. */
   readonly maxEvents: number;
   renew(leaseMs: number): Promise<LeaseStatus>;
   publish(event: LoggedEvent, options: LogOptions): Promise<unknown>;
-  /** Checks a message and makes text of it. Throws `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`. */
+  /** Checks an event, and converts its data to text. Throws `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`. */
   serialize(message: WriterMessage): LoggedEvent;
-  /** The name under which the lease is held. */
+  /** The token of the lease. */
   readonly token: string;
 }
 
@@ -54,16 +74,16 @@ const KNOWN: ReadonlySet<string> = new Set<keyof WriterOptions>([
   "signal",
 ]);
 
-/** With so many batches that wait, `write()` takes its time; with ten times as many it refuses. */
+/** With more waiting batches, `write()` waits until there is room. With ten times as many, it rejects. */
 const ROOM_BATCHES = 4;
 const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 2_000;
 
-function brokenOff(): RedisSseError {
-  return new RedisSseError("ABORTED", "this stream was broken off");
+function aborted(): RedisSseError {
+  return new RedisSseError("ABORTED", "This stream was aborted.");
 }
 
-/** An end that is no event. */
+/** Ends the channel without an event for the clients. */
 const END: LoggedEvent = { event: undefined, data: "" };
 
 export function readWriterOptions(options: WriterOptions): Required<Omit<WriterOptions, "event" | "signal">> {
@@ -79,12 +99,13 @@ export function readWriterOptions(options: WriterOptions): Required<Omit<WriterO
 }
 
 /**
- * Writes one channel from its beginning to its end, chunk by chunk: the tokens of a model, the output of a program.
- * Whoever opens the channel, at any time and on any process, gets it whole. A chunk is in the log once, even where
- * Redis was away meanwhile; a writer that is lost leaves a stream that says so.
+ * Writes one channel from beginning to end in chunks, for example the tokens of a language model.
+ *
+ * Each client gets the whole channel, no matter when it connects, and to which process. Each chunk is stored once, even if Redis is
+ * unavailable for a while. If the process of the writer crashes, the clients get an `error` event and the stream ends.
  */
 export class StreamWriter {
-  /** The channel that this writer writes. */
+  /** The channel of this writer. */
   readonly channel: string;
   readonly #port: WriterPort;
   readonly #event: string | undefined;
@@ -103,7 +124,7 @@ export class StreamWriter {
   #waiting: (() => void)[] = [];
   #cancelRenewal: () => void = () => {};
 
-  /** Made by `RedisSse.writer()`. */
+  /** `RedisSse.writer()` calls it. */
   constructor(
     channel: string,
     port: WriterPort,
@@ -120,19 +141,24 @@ export class StreamWriter {
     this.#scheduleRenewal();
   }
 
-  /** Whether it takes no more: ended, aborted, or its channel lost. */
+  /** Whether the writer accepts no more chunks, because it was ended or aborted, or lost its channel. */
   get closed(): boolean {
     return this.#ending !== null || this.#fault !== null;
   }
 
   /**
-   * Takes a chunk, which goes out with others that come within `flushMs`; resolves when there is room for the
-   * next. Rejects with `INVALID_EVENT` or `EVENT_TOO_LARGE` for a chunk that cannot be sent, `WRITER_OVERFLOW`
-   * when far more was written than Redis takes, and, once the stream is over, with what ended it.
+   * Writes a chunk. Resolves when there is room for the next chunk.
    *
-   * Readers get the same text, however you cut it into chunks. A CR or half of a character at the end of a chunk is sent
-   * with the next chunk, or when the stream ends. A chunk has at most `limits.maxEventBytes`. On the wire it takes at
-   * most four times that: each line needs 7 bytes more.
+   * Chunks that are written within `flushMs` are combined into one event. Clients get the same text for any division into chunks. A CR
+   * or half of a character at the end of a chunk is sent with the next chunk, or when the stream ends.
+   *
+   * A chunk has at most `limits.maxEventBytes`. On the wire it takes at most four times that, because each line needs 7 more bytes.
+   *
+   * Rejects with one of these errors:
+   *
+   * - `INVALID_EVENT` or `EVENT_TOO_LARGE`: the chunk is not a string, or too large.
+   * - `WRITER_OVERFLOW`: too much data is buffered. Await each `write()`.
+   * - After the end of the stream: the error that ended it, `COMPLETED` or `ABORTED`.
    */
   async write(chunk: string): Promise<void> {
     if (typeof chunk !== "string") {
@@ -143,7 +169,10 @@ export class StreamWriter {
     this.#assertSize(chunk, bytes);
     const room = Math.max(this.#settings.maxBatchBytes, bytes) * ROOM_BATCHES;
     if (this.#bytes + bytes > 10 * room) {
-      throw new RedisSseError("WRITER_OVERFLOW", "expected write() to be awaited: too much waits to be sent");
+      throw new RedisSseError(
+        "WRITER_OVERFLOW",
+        "Too much data of this writer is buffered. Await each write().",
+      );
     }
     if (bytes === 0) return;
     this.#chunks.push(chunk);
@@ -157,12 +186,13 @@ export class StreamWriter {
   }
 
   /**
-   * Writes what waits, and completes the channel: its streams end. `message` is one last event. Rejects with
-   * `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE` for one that cannot be sent, and then nothing has ended;
-   * or with what kept it from being written. A second call returns the first one's promise.
+   * Writes all buffered chunks and completes the channel, so that its streams end. `message` is an optional last event.
+   *
+   * If `message` is invalid, it rejects with `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`, and the stream continues. Otherwise
+   * it rejects with the error that prevented the end. A second call has the same result as the first call.
    */
   async end(message?: WriterMessage): Promise<void> {
-    if (this.#aborted) throw brokenOff();
+    if (this.#aborted) throw aborted();
     if (this.#ending === null) {
       const last = message === undefined ? END : this.#port.serialize(message);
       this.#ending = this.#finish("completed", last);
@@ -171,8 +201,9 @@ export class StreamWriter {
   }
 
   /**
-   * Breaks the stream off: its readers get all that was written, an `error` event, and the end. Never rejects; where
-   * Redis is away for longer than the lease, the next reader marks the stream as broken.
+   * Aborts the stream. Clients get all chunks that were written and an `error` event. Then the stream ends.
+   *
+   * If Redis is unavailable for longer than the lease, the stream ends as broken as soon as a client reads it. Never rejects.
    */
   async abort(): Promise<void> {
     if (this.#ending === null && this.#fault === null) {
@@ -182,12 +213,12 @@ export class StreamWriter {
     await this.#ending?.catch((error: unknown) => log("abort: %s", sanitize(error).message));
   }
 
-  /** For `await using`: breaks the stream off, as `abort()`, unless `end()` was called. Never rejects. */
+  /** For `await using`. Aborts the stream if `end()` was not called. Never rejects. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.abort();
   }
 
-  /** Gives up at once: the next reader finds the lease run out. */
+  /** Stops immediately. When the lease expires, a reader marks the channel as broken. */
   drop(): void {
     this.#fail(new RedisSseError("CLOSED", "this service is closed"));
   }
@@ -195,7 +226,7 @@ export class StreamWriter {
   async #finish(ending: Ending, last: LoggedEvent): Promise<void> {
     try {
       this.#hurry?.();
-      // What was written while the last batch was on its way makes another one.
+      // Chunks that arrived during the last batch need another one.
       while (this.#pump !== null) await this.#pump;
       // A last run sends the text that was held back.
       await this.#start();
@@ -214,10 +245,10 @@ export class StreamWriter {
     return this.#pump;
   }
 
-  /** Sends batch after batch, one at a time. Never rejects. */
+  /** Sends the batches one after another. Never rejects. */
   async #run(): Promise<void> {
     try {
-      // Before it assigns what it is kept by, nothing may end it.
+      // `#start()` must assign `#pump` before this can finish.
       await Promise.resolve();
       while (this.#chunks.length > 0 && this.#fault === null) {
         await this.#gather();
@@ -226,7 +257,7 @@ export class StreamWriter {
       if (this.#ending !== null && this.#fault === null) await this.#publishAll(this.#splitter.end());
     } catch (error) {
       const fault = sanitize(error);
-      // Its readers need not wait for the lease to run out, nor for ever if Redis has lost the lease as well.
+      // End the channel now, so that clients do not wait until the lease expires. If Redis lost the lease, it would never expire.
       if (fault.code === "STREAM_TOO_LONG" || fault.code === "STREAM_LOST") {
         await this.#publish(END, "broken").catch(() =>
           this.#port.publish(END, { ending: "broken" }).catch(() => {}),
@@ -236,7 +267,7 @@ export class StreamWriter {
     }
   }
 
-  /** Waits for more, unless there is enough, or an end. */
+  /** Waits up to `flushMs` for more chunks, if the batch is not full and the stream does not end. */
   async #gather(): Promise<void> {
     const { flushMs, maxBatchBytes } = this.#settings;
     if (this.#bytes >= maxBatchBytes || this.#ending !== null) return;
@@ -246,7 +277,7 @@ export class StreamWriter {
     this.#hurry = null;
   }
 
-  /** Takes the next chunks, and returns them as pieces that fit in an event. */
+  /** Removes the next chunks from the buffer. Returns them as pieces that fit in an event. */
   #take(): readonly string[] {
     const { maxBatchBytes } = this.#settings;
     const limit = Math.min(maxBatchBytes, this.#port.maxEventBytes);
@@ -268,11 +299,14 @@ export class StreamWriter {
     for (const data of pieces) await this.#publish({ event: this.#event, data });
   }
 
-  /** Tries until it is in the log, for as long as the lease may still be ours. */
+  /** Publishes an event. After a retryable error it tries again, until the lease can have expired. */
   async #publish(event: LoggedEvent, ending?: Ending): Promise<void> {
     const { clock, token, maxEvents } = this.#port;
     if (ending === undefined && this.#sequence + 1 >= maxEvents) {
-      throw new RedisSseError("STREAM_TOO_LONG", `expected a stream of fewer than ${maxEvents} events`);
+      throw new RedisSseError(
+        "STREAM_TOO_LONG",
+        `This stream would exceed ${maxEvents} events (limits.maxReplayEvents). Write larger chunks, or raise the limit.`,
+      );
     }
     const sequence = ++this.#sequence;
     const options: LogOptions = {
@@ -348,8 +382,8 @@ export class StreamWriter {
 
   #assertOpen(): void {
     if (this.#fault !== null) throw this.#fault;
-    if (this.#aborted) throw brokenOff();
+    if (this.#aborted) throw aborted();
     if (this.#ending !== null)
-      throw new RedisSseError("COMPLETED", "expected a stream that is open: end() was called");
+      throw new RedisSseError("COMPLETED", "This stream has ended: end() was called.");
   }
 }

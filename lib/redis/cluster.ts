@@ -8,23 +8,25 @@ import {
   type RedisClient,
 } from "./client.js";
 
-/** For how long a command is tried: as long as one connection waits for an answer. */
+/** Deadline for a command. It is the same as the deadline of a single connection. */
 const DEADLINE_MS = 5_000;
 const RETRY_MS = 100;
 const SLOTS_REFRESH_MS = 15_000;
 
 type Command = Parameters<Redis["sendCommand"]>[0];
 
-/** Makes the connections of a service whose application uses a Redis Cluster. */
+/** Creates the connections of a service that uses a Redis Cluster. */
 export type ClusterConnector = (role: ConnectionRole, options: ConnectionOptions) => RedisClient;
 
 /** The address of a node, and the options that apply only to it. */
 type Node = Pick<RedisOptions, "host" | "port" | "username" | "password" | "tls" | "family">;
 
 /**
- * Commands go through a Cluster client. Subscriptions have a plain connection to one node instead: every node gets every
- * published event, and ioredis' own subscriber of a Cluster changes its node without an event, so losses would not be
- * noticed. If the connection is lost, the service tries another node.
+ * Creates connections to a Redis Cluster. Commands use a Cluster client. Subscriptions use a plain connection to one node, because
+ * every node gets every published event.
+ *
+ * The subscriber of an ioredis Cluster client is not used. It can switch to another node without an event, so a loss would not be
+ * noticed. If the plain connection is lost, the service tries another node.
  */
 export function connectToCluster(source: Cluster): ClusterConnector {
   let commands: Cluster | null = null;
@@ -34,7 +36,7 @@ export function connectToCluster(source: Cluster): ClusterConnector {
   };
 }
 
-/** Sets every option of a Cluster that matters, because `duplicate()` would copy the options of the app. */
+/** Sets every relevant option of a Cluster client, because `duplicate()` copies the options of the application. */
 function createCommandClient(source: Cluster, options: ConnectionOptions): Cluster {
   const { retryStrategy, ...redisOptions } = options;
   const client = source.duplicate([], {
@@ -48,9 +50,9 @@ function createCommandClient(source: Cluster, options: ConnectionOptions): Clust
     shardedSubscribers: false,
     clusterNodeRetryStrategy: null,
     clusterRetryStrategy: (times: number) => retryStrategy(times),
-    // Otherwise only a command that is sent to a node would show that the node was added or lost.
+    // Otherwise an added or lost node would be noticed only by a command for this node.
     slotsRefreshInterval: SLOTS_REFRESH_MS,
-    // A slot that migrates, or whose master is lost, comes back within seconds.
+    // A slot that moves, or that has lost its master, is available again within seconds.
     maxRedirections: 1_000,
     retryDelayOnMoved: 0,
     retryDelayOnFailover: RETRY_MS,
@@ -62,16 +64,17 @@ function createCommandClient(source: Cluster, options: ConnectionOptions): Clust
   return client;
 }
 
-/** Every Cluster client of ioredis connects a subscriber that the service does not use, and whose name is not ours. */
+/** Prevents the subscriber connection of an ioredis Cluster client. The service does not use it, and cannot set its name. */
 function withoutSubscriber(client: Cluster): void {
   const { subscriber } = client as unknown as { subscriber?: { start?: () => void } };
   if (typeof subscriber?.start === "function") subscriber.start = () => {};
 }
 
 /**
- * `commandTimeout` limits only a command that has reached a node. Without a node, or between two nodes, a command could wait for
- * ever. A command that was rejected is not sent any more, when the cluster is back or to another node: its caller may have
- * tried again.
+ * Adds a deadline to every command of a Cluster client. `commandTimeout` starts only when a command has reached a node, so without a
+ * node a command could wait without limit.
+ *
+ * After its deadline, a command is never sent again, because its caller may have tried again.
  */
 function withDeadline(client: Cluster): void {
   const send = client.sendCommand.bind(client);
@@ -91,15 +94,15 @@ function withDeadline(client: Cluster): void {
     command.promise.then(forget, forget);
     return send(command, ...rest);
   };
-  // ioredis retries at a node itself, after MOVED or a lost connection.
+  // After MOVED or a lost connection, ioredis sends a command directly to a node.
   client.on("+node", (node: Redis) => {
     const sendToNode = node.sendCommand.bind(node);
     node.sendCommand = (command, ...rest) =>
       isOver(command) ? command.promise : sendToNode(command, ...rest);
   });
-  // Otherwise a Cluster client that is disconnected between two attempts to connect would keep its commands.
+  // Otherwise a Cluster client that is dropped between two attempts to connect would never reject its commands.
   onDestroy(client, () => {
-    // Otherwise ioredis would send the commands of a closed connection again.
+    // A rejected command is over, so ioredis does not send it again after the connection is closed.
     for (const command of pending) command.reject(new Error("Cluster is ended."));
   });
 }
@@ -107,7 +110,7 @@ function withDeadline(client: Cluster): void {
 function createNodeClient(nodes: () => readonly Node[], source: Cluster, options: ConnectionOptions): Redis {
   let turn = Math.floor(Math.random() * 1_000);
   let last = "";
-  // The node that was just lost is not the next one, even if the list has changed.
+  // Skips the node that was just lost, even if the list has changed.
   const next = (): Node | undefined => {
     const list = nodes();
     let node = list[turn++ % list.length];
@@ -115,14 +118,14 @@ function createNodeClient(nodes: () => readonly Node[], source: Cluster, options
     last = `${node?.host}:${node?.port}`;
     return node;
   };
-  // The options of one node must not be used for the next.
+  // These defaults replace the options of the previous node.
   const common = nodeOf(source.options.redisOptions ?? {});
   const client = new Redis({
     ...source.options.redisOptions,
     ...options,
     ...next(),
     retryStrategy: (times: number) => {
-      // ioredis reads them at each attempt to connect.
+      // ioredis reads the options at each attempt to connect.
       Object.assign(client.options, common, next());
       return options.retryStrategy(times);
     },
@@ -130,13 +133,13 @@ function createNodeClient(nodes: () => readonly Node[], source: Cluster, options
   return client;
 }
 
-/** The nodes that our client knows, or else the nodes that the app's client knows, or else the nodes that the app named. */
+/** Returns the nodes that our client knows, or else the nodes that the application's client knows, or else its startup nodes. */
 function nodesOf(commands: Cluster | null, source: Cluster): readonly Node[] {
   const nodes = [commands, source].map((cluster) => cluster?.nodes() ?? []).find(({ length }) => length > 0);
   return nodes?.map(({ options }) => definedOf(nodeOf(options))) ?? startupNodesOf(source);
 }
 
-/** In all forms that ioredis takes: a port, a URL, or an object. */
+/** Reads startup nodes. ioredis accepts a port, a URL or an object. */
 function startupNodesOf(cluster: Cluster): readonly Node[] {
   const { startupNodes } = cluster as unknown as {
     startupNodes: readonly (number | string | RedisOptions)[];
@@ -166,8 +169,8 @@ function definedOf(node: Record<keyof Node, unknown>): Node {
 }
 
 /**
- * Whether a plain connection leads to one node of a cluster of several nodes. Such a node refuses most commands, because another
- * node has the key. Never rejects. Returns false if the server does not say it.
+ * Whether a plain connection leads to one node of a cluster with several nodes. This node refuses commands whose keys are on other
+ * nodes. Returns false if the server does not answer the question. Never rejects.
  */
 export async function isOneNodeOfMany(client: RedisClient): Promise<boolean> {
   if ("nodes" in client || isMock(client)) return false;

@@ -7,21 +7,21 @@ import { connectToCluster } from "./cluster.js";
 import type { ConnectionMonitor } from "./connection-monitor.js";
 import { connectionName } from "./connection-name.js";
 
-/** What an app may give as `redis`: its own client, ioredis options, or a URL. */
+/** The option `redis`: an ioredis client, ioredis options, or a URL. */
 export type RedisSource = Redis | Cluster | RedisOptions | string;
 
-/** Makes a new connection for a role; nothing is sent before its first command or `connect()`. */
+/** Creates a connection for a role. It connects with its first command, or when `connect()` is called. */
 export type ConnectionFactory = (role: ConnectionRole) => RedisClient;
 
 const CONNECT_TIMEOUT_MS = 5_000;
-/** A written command whose answer takes longer means a dead link; ioredis arms it with each write. */
+/** If a written command gets no answer in this time, the connection is dead. ioredis starts this deadline with each write. */
 const SOCKET_TIMEOUT_MS = 5_000;
 const COMMAND_TIMEOUT_MS = 5_000;
-/** One connection a process comes back to Redis, so its pauses may be short: streams live again soon after. */
+/** Each process reconnects to Redis with few connections, so short pauses do no harm. Streams then get events again sooner. */
 const MAX_BACKOFF_MS = 1_000;
 const BACKOFF_JITTER_MS = 500;
 
-/** The source may be a client of the app's own: it is duplicated, and itself never used, changed or closed. */
+/** Creates the factory of all connections. A client of the application is duplicated, and never used, changed or closed itself. */
 export function createConnectionFactory(
   source: RedisSource | undefined,
   instance: string,
@@ -30,9 +30,9 @@ export function createConnectionFactory(
   const connect = source === undefined ? connectorOfEnvironment() : connector(source);
   return (role) => {
     const client = connect(role, { ...optionsFor(role), connectionName: connectionName(role, instance) });
-    // ioredis prints an `error` without a listener as it is, with its secrets.
+    // Without a listener, ioredis prints an `error` with all its secrets.
     monitor.watch(role, client);
-    // ioredis would go on, and use database 0.
+    // Otherwise ioredis continues with database 0.
     client.on("error", (error: unknown) => {
       if (isRefusedSelect(error) && "stream" in client) client.stream.destroy();
     });
@@ -50,20 +50,20 @@ type Connector = (role: ConnectionRole, options: ConnectionOptions) => RedisClie
 function connector(source: RedisSource, name = "redis"): Connector {
   if (typeof source === "string") {
     assertUrl(source, name);
-    // Options in a URL would win over ours; those of a client that is duplicated do not.
+    // Options in a URL would override ours. With `duplicate()`, our options have priority.
     return connector(new Redis(source, { lazyConnect: true }), name);
   }
   if (typeof source !== "object" || source === null) {
     throw new ConfigError(
-      `expected redis as an ioredis client, its options or a URL, got ${describe(source)}`,
+      `expected redis as an ioredis client, ioredis options or a URL, got ${describe(source)}`,
     );
   }
   if ("url" in source) {
-    // Other clients take it so; ioredis would ignore it, and connect to localhost.
-    throw new ConfigError("expected redis as a URL itself, not as an object with a url");
+    // Other Redis packages accept this. ioredis would ignore it and connect to localhost.
+    throw new ConfigError("expected redis as a URL string, got an object with url. Pass the URL itself.");
   }
   if (isForeignClient(source)) {
-    throw new ConfigError("expected redis as a client of ioredis, got a client of another package");
+    throw new ConfigError("expected redis as an ioredis client, got a client of another package");
   }
   if (isCluster(source)) return connectToCluster(source);
   if (isClient(source)) {
@@ -76,7 +76,7 @@ function connector(source: RedisSource, name = "redis"): Connector {
 
 const isCluster = (source: object): source is Cluster => "isCluster" in source && source.isCluster === true;
 const isClient = (source: object): source is Redis => hasFunction(source, "duplicate");
-/** A client of node-redis, of any version. */
+/** Whether this is a client of node-redis, of any version. */
 const isForeignClient = (source: object): boolean =>
   !hasFunction(source, "defineCommand") &&
   (hasFunction(source, "sendCommand") || hasFunction(source, "send_command"));
@@ -85,7 +85,7 @@ function hasFunction(source: object, name: string): boolean {
   return typeof (source as Readonly<Record<string, unknown>>)[name] === "function";
 }
 
-/** Options of ioredis that have no default. */
+/** The ioredis options without a default value. */
 const WITHOUT_DEFAULT = [
   "path",
   "tls",
@@ -101,16 +101,16 @@ const WITHOUT_DEFAULT = [
   "Connector",
 ];
 
-/** ioredis ignores names that it does not know, and would connect to localhost. */
+/** Checks ioredis options. ioredis ignores unknown names, and would connect to localhost. */
 function assertRedisOptions(source: object): void {
   const names = Object.keys(source);
   const known = new Set([...Object.keys(new Redis({ lazyConnect: true }).options), ...WITHOUT_DEFAULT]);
-  // A promise, a URL object or a Map has no names at all.
+  // A promise, a URL object and a Map have no option names.
   const isEmpty = names.length === 0 && isPlain(source);
   if (!isEmpty && !names.some((name) => known.has(name))) {
     const given = isThenable(source) ? "a promise: await it" : "an object with no option of ioredis";
     throw new ConfigError(
-      `expected redis as an ioredis client, its options (host, port, ...) or a URL as text, got ${given}`,
+      `expected redis as an ioredis client, ioredis options (host, port, ...) or a URL, got ${given}`,
     );
   }
   assertTarget(source, "redis");
@@ -121,7 +121,7 @@ function isPlain(source: object): boolean {
   return prototype === null || (!Array.isArray(source) && Object.getPrototypeOf(prototype) === null);
 }
 
-/** Checks what ioredis would notice at the first use only, or would not notice. */
+/** Checks options that ioredis would refuse only at the first use, or would ignore. */
 function assertTarget(options: object | undefined, name: string): void {
   const {
     host,
@@ -131,22 +131,22 @@ function assertTarget(options: object | undefined, name: string): void {
     sentinels,
     name: master,
   } = (options ?? {}) as Readonly<Record<string, unknown>>;
-  // A URL in the place of a host would be looked up as a name, and written to the log with its password.
+  // ioredis would look up a URL as a host name, and the log would contain its password.
   if (!isTextWithout(/[/@]/, host)) {
-    throw new ConfigError(`expected ${name}.host as the name of a host. Pass a URL as redis itself`);
+    throw new ConfigError(`expected ${name}.host as a host name. Pass a URL as redis itself`);
   }
   if (!isTextWithout(/:\/\//, path))
     throw new ConfigError(`expected ${name}.path as the path of a Unix socket`);
   if (!isNumberUpTo(port, 65_535)) throw new ConfigError(`expected ${name}.port as a number from 0 to 65535`);
   if (!isNumberUpTo(db, MAX_DB)) {
-    throw new ConfigError(`expected ${name}.db as the number of a database, such as 0`);
+    throw new ConfigError(`expected ${name}.db as a database number, for example 0`);
   }
   if (sentinels === undefined || sentinels === null) return;
   if (!Array.isArray(sentinels) || sentinels.length === 0) {
     throw new ConfigError(`expected ${name}.sentinels as a non-empty array of addresses`);
   }
   if (typeof master !== "string" || master === "") {
-    throw new ConfigError(`expected ${name}.name as the name of the master that the Sentinels watch`);
+    throw new ConfigError(`expected ${name}.name as the name of the master that the Sentinels monitor`);
   }
 }
 
@@ -156,37 +156,37 @@ function isTextWithout(pattern: RegExp, value: unknown): boolean {
 
 const MAX_DB = 2 ** 31 - 1;
 
-/** Also as text, as ioredis takes it from the environment. */
+/** Accepts text too, because ioredis accepts numbers as text, for example from environment variables. */
 function isNumberUpTo(value: unknown, max: number): boolean {
   if (value === undefined || value === null) return true;
   if (typeof value !== "number" && typeof value !== "string") return false;
   return /^\d{1,10}$/.test(String(value)) && Number(value) <= max;
 }
 
-/** Node's own error for a malformed URL has the URL, and with it the password, in `input`. */
+/** Checks a URL. Node's error for a malformed URL contains the URL with its password, so it is replaced. */
 function assertUrl(source: string, name: string): void {
   if (/^\/(?!\/)/.test(source)) return; // a Unix socket
   let databases: readonly string[];
   try {
-    // Decoding finds the stray percent signs that ioredis would throw at later, with the text in hand.
+    // Finds invalid percent signs. ioredis would throw a later error that contains the text.
     const url = new URL(source);
     decodeURIComponent(`${url.username}${url.password}`);
     databases = [url.pathname.replace(/^\/|\/$/g, ""), ...url.searchParams.getAll("db")];
   } catch {
     throw new ConfigError(`expected ${name} as a valid URL, redis[s]://[[user]:password@]host[:port][/db]`);
   }
-  // Of the text, not of the URL: ioredis takes " rediss://h" for a host, and REDISS://h for a connection without TLS.
+  // Checks the text, because `new URL()` is more tolerant: ioredis reads " rediss://h" as a host, and REDISS://h without TLS.
   if (!/^rediss?:\/\//.test(source)) {
-    throw new ConfigError(`expected ${name} as a URL that begins with redis:// or rediss://`);
+    throw new ConfigError(`expected ${name} as a URL that starts with redis:// or rediss://`);
   }
   if (!databases.every((database) => database === "" || isNumberUpTo(database, MAX_DB))) {
     throw new ConfigError(
-      `expected the path of ${name} as the number of a database, such as redis://host:6379/0`,
+      `expected the path of ${name} as a database number, for example redis://host:6379/0`,
     );
   }
 }
 
-/** Every option that matters is set here: `duplicate()` would carry over the app's. */
+/** Sets every relevant option, because `duplicate()` copies the options of the application. */
 function optionsFor(role: ConnectionRole): ConnectionOptions {
   const common: ConnectionOptions = {
     replyMapping: "legacy",
@@ -194,21 +194,21 @@ function optionsFor(role: ConnectionRole): ConnectionOptions {
     keyPrefix: "",
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS,
-    // A Sentinel that accepts and says nothing would keep the process awake, beyond the reach of close().
+    // Without it, a Sentinel that accepts connections but never answers would keep the process alive after close().
     sentinelCommandTimeout: COMMAND_TIMEOUT_MS,
     disconnectTimeout: 500,
     keepAlive: 10_000,
     enableReadyCheck: true,
     enableOfflineQueue: true,
     enableAutoPipelining: false,
-    // In 6.0.0 one refused channel at a reconnect rejects uncaught and leaves all channels deaf: the hub
-    // resubscribes by itself. What was sent and not answered is sent again, in its order.
+    // The hub resubscribes itself: in ioredis 6.0.0, one denied channel at a reconnect causes an unhandled rejection and leaves all
+    // channels without a subscription. Commands without an answer are sent again in the same order.
     autoResubscribe: false,
     autoResendUnfulfilledCommands: true,
     monitor: false,
     readOnly: false,
     stringNumbers: false,
-    // An app's own would reconnect at a refused SUBSCRIBE, and take all other streams with it.
+    // The function of an application could reconnect after a denied SUBSCRIBE, which would interrupt all other streams.
     reconnectOnError: null,
     retryStrategy: backoff,
   };
@@ -216,12 +216,12 @@ function optionsFor(role: ConnectionRole): ConnectionOptions {
     case "command":
       return { ...common, commandTimeout: COMMAND_TIMEOUT_MS, maxRetriesPerRequest: 2 };
     case "subscriber":
-      // A client-side timeout would leave a ghost: the server subscribes all the same. The link has its
-      // own deadline (socketTimeout), and those who wait have theirs.
+      // After a timeout on the client side, the server would still subscribe. The connection has its own deadline
+      // (`socketTimeout`), and so have the callers.
       return { ...common, commandTimeout: undefined, maxRetriesPerRequest: null };
     case "lease":
-      // A lease that cannot connect fails once and is given back. With ioredis' default it would go on
-      // trying for ever and take the next free slot: the incident that this library was made for.
+      // If a lease cannot connect, it fails once and is released. With the default of ioredis, it would try to connect without
+      // end and use a slot on the server.
       return { ...common, commandTimeout: undefined, maxRetriesPerRequest: 0, retryStrategy: () => null };
   }
 }

@@ -4,13 +4,13 @@ import type { ServiceLog } from "../logger.js";
 import { readProperty } from "../thrown.js";
 import { isRefusedSelect, type ConnectionRole, type RedisClient } from "./client.js";
 
-/** A connection that comes back sooner is not worth a warning. */
+/** A connection that is ready again within this time causes no warning. */
 const GRACE_MS = 1_000;
 
-/** A command waits 5 s for a connection. */
+/** A command waits 5 s for a connection. The warning must come before its error. */
 const READY_MS = 4_000;
 
-/** Writes to the service's log when Redis cannot be used, and why, and when it can be used again. */
+/** Writes to the log of the service when Redis becomes unavailable, why, and when it is available again. */
 export class ConnectionMonitor {
   readonly #log: ServiceLog;
   readonly #clock: Clock;
@@ -30,7 +30,7 @@ export class ConnectionMonitor {
       pendingMs = Infinity;
       cancelTimer();
     };
-    /** Writes the cause unless the connection is ready in time. A longer time does not replace a shorter one. */
+    /** Writes the cause unless the connection is ready in time. A shorter time has priority. */
     const expectReady = (delayMs: number, cause: string): void => {
       if (isDown || delayMs >= pendingMs) return;
       cancel();
@@ -48,19 +48,19 @@ export class ConnectionMonitor {
       this.#lost(addressOf(client, error), ...causeOf(error, client));
     });
     client.on("ready", () => {
-      // ioredis 5 says it also after the server refused the database. The connection is dropped then.
+      // ioredis 5 emits `ready` also after a refused database. The connection is dropped then.
       if (isRefused) return;
       isDown = false;
       cancel();
       this.#log.debug("%s connection is ready", role);
-      this.#log.over("redis", "Redis at %s can be used again", addressOf(client));
+      this.#log.over("redis", "Redis at %s is available again", addressOf(client));
     });
     // A leased connection ends with its stream.
     if (role === "lease") return;
-    // A server that stops, or a proxy, may close a connection without any error.
+    // A proxy, or a server that stops, can close a connection without an error.
     client.on("close", () => expectReady(GRACE_MS, "the connection was closed"));
     client.on("end", cancel);
-    // A server that loads its data accepts connections, and refuses commands for minutes.
+    // A server that loads its data accepts connections, but refuses commands for minutes.
     client.on("connect", () => {
       isRefused = false;
       expectReady(READY_MS, "it is connected, and loads its data or does not answer");
@@ -70,7 +70,7 @@ export class ConnectionMonitor {
   #lost(address: string, cause: string, advice = ""): void {
     this.#log.fault(
       "redis",
-      "Redis at %s cannot be used: %s.%s The service tries again by itself.",
+      "Redis at %s is unavailable: %s.%s The service reconnects by itself.",
       address,
       cause,
       advice,
@@ -79,8 +79,8 @@ export class ConnectionMonitor {
 }
 
 /**
- * The reason, without any secret, and advice if waiting does not help. A Cluster client says only that all nodes failed. Its
- * last error may say why.
+ * Returns the cause without secrets, and advice if waiting does not help. The error of a Cluster client only says that all nodes
+ * failed. Its last error can have the cause.
  */
 function causeOf(error: unknown, client: RedisClient): [cause: string, advice?: string] {
   if (isRefusedSelect(error)) {
@@ -93,15 +93,15 @@ function causeOf(error: unknown, client: RedisClient): [cause: string, advice?: 
   return code === "REDIS_AUTH" ? [message, " Check the user name and the password."] : [message];
 }
 
-/** What a Sentinel says of a name that it does not know; ioredis gives no last error if each Sentinel has answered. */
+/** The answer of a Sentinel for an unknown master. If every Sentinel has answered, the error of ioredis has no last error. */
 const NO_MASTER = /No such master with that name|^All sentinels are unreachable(?!.*Last error)/s;
 
-/** Where the client connects to. A host may be a URL by mistake: its password is left out. */
+/** The address of the server, without a password: the host can be a URL by mistake. */
 function addressOf(client: RedisClient, error?: unknown): string {
   return readAddress(client, error).replace(/[^\s,"]*@/g, "***@");
 }
 
-/** Node's own error has the address that was tried. */
+/** Node's error has the address of the failed attempt. */
 function readAddress(client: RedisClient, error: unknown): string {
   const failed = readProperty(error, "lastNodeError") ?? error;
   const [address, port] = [readProperty(failed, "address"), readProperty(failed, "port")];

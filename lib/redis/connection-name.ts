@@ -5,18 +5,19 @@ import { pid } from "node:process";
 import type { ConnectionRole } from "./client.js";
 
 /**
- * A name for one service of one process, `<host>-<pid>-<random>`: an operator who sees it in `CLIENT LIST`
- * knows whose connection that is. Containers often share a pid, and a process may have two services.
+ * Creates the name of one service of one process: `<host>-<pid>-<random>`. With it, an operator can identify the process of a
+ * connection in `CLIENT LIST`. The random part is needed because containers often have the same pid, and a process can have two
+ * services.
  */
 export function createInstanceName(): string {
-  // A name in CLIENT LIST holds printable ASCII without spaces.
+  // Redis allows only printable ASCII without spaces in a connection name.
   const host = hostname()
     .replace(/[^\w.-]/g, "_")
     .slice(0, 64);
   return `${host}-${pid}-${randomBytes(6).toString("hex")}`;
 }
 
-/** What a connection is called on the server: `redis-sse:<role>:<instance>`. */
+/** The name of a connection on the server: `redis-sse:<role>:<instance>`. */
 export function connectionName(role: ConnectionRole, instance: string): string {
   return `redis-sse:${role}:${instance}`;
 }

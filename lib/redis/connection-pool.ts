@@ -19,27 +19,27 @@ import { Semaphore } from "./semaphore.js";
 import { defineScript } from "./script.js";
 
 export interface PoolOptions {
-  /** How many connections may be leased at once: dedicated sessions, one each. Default 200. */
+  /** Leased connections at the same time. */
   readonly maxConnections: number;
-  /** How long a lease may take, waiting for a place and connecting together, in milliseconds. Default 5,000. */
+  /** Deadline for a lease in milliseconds, with the time to connect. */
   readonly acquireTimeoutMs: number;
-  /** How many may wait for a place at once; further ones are refused at once. Default 1,000. */
+  /** Requests that can wait for a lease at the same time. A further request is refused immediately. */
   readonly maxWaiting: number;
-  /** How long a lease may last before it is marked as overdue, in milliseconds. Nothing is taken away. Default 1 hour. */
+  /** Milliseconds after which a lease is marked as overdue. It is not ended. */
   readonly leaseAlarmMs: number;
-  /** How often a leased connection is pinged, in milliseconds. */
+  /** Milliseconds between two PINGs on a connection. */
   readonly pingMs: number;
 }
 
 /** Options of `ConnectionPool.lease()`. */
 export interface LeaseRequest {
-  /** Who holds the connection, for `statistics`. */
+  /** A description of the holder, for `statistics` and the log. */
   readonly holder: string;
-  /** Gives up: the wait ends at once, and a connection that comes all the same is dropped. */
+  /** Aborts the request. The promise rejects with `ABORTED`, and the connection is dropped. */
   readonly signal?: AbortSignal;
 }
 
-/** The pool at one moment. `inUse` and `available` count leases; the shared connections are in `connections`. */
+/** The state of the pool. `inUse` and `available` count leases. The shared connections are counted in `connections`. */
 export interface PoolStatistics {
   /** The option `pool.maxConnections`. */
   readonly maxConnections: number;
@@ -49,29 +49,29 @@ export interface PoolStatistics {
   readonly inUse: number;
   /** Requests that wait for a lease. */
   readonly waiting: number;
-  /** Connections made and not yet ended, by role. */
+  /** Connections by role. A connection counts from its creation until it has ended. */
   readonly connections: Readonly<Record<ConnectionRole, number>>;
   /** Each lease. */
   readonly leases: readonly LeaseStatistics[];
-  /** How many leases are overdue: nobody gave them back, or their streams last that long. */
+  /** Number of overdue leases. They were never released, or their streams last very long. */
   readonly overdue: number;
 }
 
 /** One leased connection. */
 export interface LeaseStatistics {
-  /** Who holds the connection, as given to `lease()`. */
+  /** The description of the holder that was passed to `lease()`. */
   readonly holder: string;
   /** Milliseconds since the connection was leased. */
   readonly ageMs: number;
-  /** Held for `leaseAlarmMs` or longer. */
+  /** Whether the lease is held for `leaseAlarmMs` or longer. */
   readonly overdue: boolean;
 }
 
-/** Connections of one role. */
+/** The connections of one role. */
 export interface ConnectionCensus {
-  /** Made and not yet ended. */
+  /** Connections that were created and have not ended. */
   readonly made: number;
-  /** Of these, connected for a second or more as far as can be told. */
+  /** The number of these that seem to be connected. A lease counts after one second. */
   readonly ready: number;
 }
 
@@ -80,9 +80,10 @@ const QUIT_TIMEOUT_MS = 1_000;
 const incrementWithTtl = defineScript("IncrementWithTtl", INCREMENT_WITH_TTL, 1, Number);
 
 /**
- * All Redis connections of a service: one shared for commands, one for the hub's subscriptions, and a
- * bounded number of leased ones. Each is made when it is first needed. Commands borrow the shared connection
- * for a moment; a subscription of a session's own holds its connection alone until it is released.
+ * All Redis connections of a service.
+ *
+ * It has one shared connection for commands, one for the subscriptions of the hub, and a limited number of leased connections. Each
+ * is created when it is first needed. In dedicated mode, a session leases a connection and has it alone until it releases it.
  */
 export class ConnectionPool {
   readonly #connect: ConnectionFactory;
@@ -91,7 +92,7 @@ export class ConnectionPool {
   readonly #log: ServiceLog;
   readonly #permits: Semaphore;
   readonly #leases = new Set<Lease>();
-  /** Leases that are being waited for. */
+  /** Requests for a lease that have no result yet. */
   readonly #requests = new Set<AbortController>();
   #commands: RedisClient | null = null;
   #subscriber: RedisClient | null = null;
@@ -110,9 +111,11 @@ export class ConnectionPool {
   }
 
   /**
-   * The shared connection for ordinary commands. Never subscribe or block on it, and give a duplicate of it a
-   * `connectionName` of its own: one that bears ours is taken for a leak. Throws `CLOSED`, and `CONFIG` if it has turned out to
-   * lead to one node of a cluster.
+   * The shared connection for commands.
+   *
+   * Never subscribe on it, and never send it a blocking command. If you duplicate it, set another `connectionName`. Otherwise
+   * `status()` reports the duplicate as a leak. Throws `CLOSED` if the service is closed, and `CONFIG` if the connection leads to one
+   * node of a cluster.
    */
   get commands(): RedisClient {
     this.#assertOpen();
@@ -129,18 +132,18 @@ export class ConnectionPool {
         if (this.#misfit !== null) this.#log.warnOnce("cluster", "%s", this.#misfit.message);
       });
     });
-    // A link that is dead but looks open is noticed as soon as that of the subscriber: what was missed is read over this one.
+    // A dead connection must be noticed here as soon as on the subscriber connection, because missed events are read over this one.
     this.#stopPinging = startPinging(client, this.#clock, this.#options.pingMs);
     return client;
   }
 
-  /** The hub's connection: what is subscribed on it is the hub's to decide, and nobody else's. Throws `CLOSED`. */
+  /** The connection of the hub. Only the hub subscribes on it. Throws `CLOSED` if the service is closed. */
   get subscriber(): RedisClient {
     this.#assertOpen();
     if (this.#subscriber === null) {
       const client = this.#connect("subscriber");
       client.on("error", (error: unknown) => (this.#subscriberFault = sanitize(error)));
-      // A server that is full, or a proxy, may close a connection without any error.
+      // A proxy, or a server with too many clients, can close a connection without an error.
       client.on("close", () => (this.#subscriberFault ??= unreachable()));
       client.on("ready", () => (this.#subscriberFault = null));
       this.#subscriber = client;
@@ -148,18 +151,18 @@ export class ConnectionPool {
     return this.#subscriber;
   }
 
-  /** Why the hub's connection is down, as far as it was told; `null` while it is up. */
+  /** The last known error of the hub's connection. `null` while it is connected. */
   get subscriberFault(): RedisSseError | null {
     return this.#subscriberFault;
   }
 
   /**
-   * A connection of the caller's own, connected and ready; it must be released. Rejects with
-   * `POOL_EXHAUSTED`, `REDIS_UNAVAILABLE`, `REDIS_AUTH`, `ABORTED` or `CLOSED`, and then holds nothing.
+   * Leases a connection that is ready. The caller must release it. Rejects with `POOL_EXHAUSTED`, `REDIS_UNAVAILABLE`, `REDIS_AUTH`,
+   * `ABORTED` or `CLOSED`. Then there is nothing to release.
    */
   async lease({ holder, signal }: LeaseRequest): Promise<Lease> {
     this.#assertOpen();
-    // One signal for each request: hundreds that wait at once would be too many listeners on a shared one.
+    // One signal for each request, because hundreds of waiting requests would be too many listeners on a shared signal.
     const giveUp = new AbortController();
     const onAbort = (): void => giveUp.abort();
     this.#requests.add(giveUp);
@@ -181,13 +184,13 @@ export class ConnectionPool {
     try {
       const since = monotonicNow(this.#clock);
       const client = this.#connect("lease");
-      // A subscribed connection that is never written to would not notice that its link is dead.
+      // Without writes, a subscribed connection would not notice that it is dead.
       const stopPinging = startPinging(client, this.#clock, this.#options.pingMs);
       const cancelAlarm = this.#clock.schedule(
         () =>
           this.#log.fault(
             "lease",
-            "the lease of %s is overdue: held for %s ms",
+            "the lease of %s is overdue: it has been held for %s ms",
             holder,
             this.#options.leaseAlarmMs,
           ),
@@ -221,12 +224,14 @@ export class ConnectionPool {
   }
 
   /**
-   * Adds one to the counter at `key` and sets its time to live, in one atomic step; answers the count.
-   * `key` is used as given. One whose answer is lost with its connection is sent again, and then counted
-   * twice. Rejects with `CONFIG` for a bad argument, or with a fault of Redis.
+   * Adds one to the counter at `key` and sets its time to live, in one atomic step. Returns the new count.
+   *
+   * `key` gets no prefix. If the connection is lost before the answer arrives, the command is sent again and can count twice. Rejects
+   * with `CONFIG` if an argument is invalid, or with a Redis error.
    */
   async incrementWithTtl(key: string, ttlSeconds = 3600): Promise<number> {
-    if (typeof key !== "string" || key === "") throw new ConfigError("expected key as a non-empty string");
+    if (typeof key !== "string" || key === "")
+      throw new ConfigError("expected key as a string that is not empty");
     readWholeNumber("ttlSeconds", ttlSeconds, 1);
     try {
       return await incrementWithTtl(this.commands, [key], [ttlSeconds]);
@@ -235,7 +240,7 @@ export class ConnectionPool {
     }
   }
 
-  /** The pool at this moment. */
+  /** The current state of the pool. */
   get statistics(): PoolStatistics {
     const inUse = this.#permits.taken;
     const now = monotonicNow(this.#clock);
@@ -258,7 +263,7 @@ export class ConnectionPool {
     };
   }
 
-  /** The connections by role, to be held against the server's own account. @internal */
+  /** The connections by role, for a comparison with the numbers of the server. @internal */
   get census(): Readonly<Record<ConnectionRole, ConnectionCensus>> {
     const before = monotonicNow(this.#clock) - 1_000;
     const leases = [...this.#leases];
@@ -272,12 +277,12 @@ export class ConnectionPool {
     };
   }
 
-  /** Whether commands would be sent at once, as far as can be told without sending one. */
+  /** Whether the command connection seems to be ready. */
   get ready(): boolean {
     return this.#commands !== null && isReady(this.#commands);
   }
 
-  /** Ends all connections: those who wait are refused, leases are dropped, the shared ones say goodbye. */
+  /** Ends all connections. Waiting requests are refused, leases are dropped, and the shared connections end with QUIT. */
   close(): Promise<void> {
     return (this.#closed ??= this.#close());
   }
@@ -303,8 +308,8 @@ export class ConnectionPool {
 }
 
 /**
- * A shared connection is there for long: that it is just connected is seen no second time. A Cluster client has one to each node that
- * it has sent a command to.
+ * Counts a shared connection. Unlike a lease it lasts long, so it needs no minimum age. A Cluster client has a connection to each node
+ * to which it has sent a command.
  */
 function countShared(client: RedisClient | null): ConnectionCensus {
   if (client !== null && "nodes" in client) {
@@ -314,7 +319,7 @@ function countShared(client: RedisClient | null): ConnectionCensus {
   return { made: client === null ? 0 : 1, ready: client !== null && isReady(client) ? 1 : 0 };
 }
 
-/** ioredis' connect() says only that the connection is closed; why is in the `error` event before. */
+/** The error of `connect()` only says that the connection is closed. The `error` event before it has the cause. */
 function connectFault(error: unknown, lastError: unknown): RedisSseError {
   const fault = sanitize(error);
   if (fault.code === "ABORTED") return fault;
@@ -327,11 +332,11 @@ function unreachable(): RedisSseError {
   return new RedisSseError("REDIS_UNAVAILABLE", "Redis cannot be reached");
 }
 
-/** One connection, held alone until it is released. */
+/** One leased connection. Its holder has it alone until it releases it. */
 export class Lease {
-  /** Who holds it, in words for an operator. */
+  /** A description of the holder, for operators. */
   readonly holder: string;
-  /** Since when, by the clock that is never set. */
+  /** The start of the lease, by the monotonic clock. */
   readonly since: number;
   readonly #client: RedisClient;
   readonly #giveBack: (lease: Lease) => void;
@@ -344,12 +349,12 @@ export class Lease {
     this.#giveBack = giveBack;
   }
 
-  /** Behind an accessor, so that printing a lease does not print the options of its connection. */
+  /** An accessor, so that a printed lease does not show the options of its connection. */
   get client(): RedisClient {
     return this.#client;
   }
 
-  /** Drops the connection and gives the place back to the pool: once, however often it is called. */
+  /** Drops the connection and makes room in the pool. Later calls have no effect. */
   release(): void {
     if (this.#released) return;
     this.#released = true;

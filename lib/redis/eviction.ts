@@ -2,8 +2,8 @@ import type { ServiceLog } from "../logger.js";
 import { isMock, type RedisClient } from "./client.js";
 
 /**
- * Warns once if Redis is configured to delete keys when its memory is full: logs, and with `allkeys-...` also tasks that wait.
- * Never rejects. Writes nothing if the server does not tell its configuration.
+ * Warns once if Redis deletes keys when its memory is full. With a `volatile-...` policy it deletes histories, and with an
+ * `allkeys-...` policy also waiting tasks. If the policy is unknown, it writes nothing. Never rejects.
  *
  * https://redis.io/docs/latest/develop/reference/eviction/
  */
@@ -12,7 +12,7 @@ export async function warnOfEviction(client: RedisClient, log: ServiceLog): Prom
   let policy: string | undefined;
   try {
     const nodes = "nodes" in client ? client.nodes("master") : [client];
-    // A node that is away, or an ACL that refuses INFO there, does not hide what the others say.
+    // A node can be unavailable, or an ACL rule can deny INFO. The other nodes still answer.
     const answers = await Promise.allSettled(nodes.map((node) => node.info("memory")));
     const policies = answers.flatMap((answer) =>
       answer.status === "fulfilled" ? (/^maxmemory_policy:(\S+)/m.exec(answer.value)?.[1] ?? []) : [],
@@ -21,7 +21,7 @@ export async function warnOfEviction(client: RedisClient, log: ServiceLog): Prom
       policies.find((each) => each.startsWith("allkeys-")) ??
       policies.find((each) => each.startsWith("volatile-"));
   } catch {
-    return; // The connection may end meanwhile.
+    return; // The connection can end before the answer.
   }
   if (policy?.startsWith("allkeys-")) {
     log.warnOnce(
@@ -33,8 +33,8 @@ export async function warnOfEviction(client: RedisClient, log: ServiceLog): Prom
   } else if (policy?.startsWith("volatile-")) {
     log.warnOnce(
       "eviction",
-      "Redis has the maxmemory-policy %s. When its memory is full, it deletes the history of channels and stored notifications; clients that " +
-        "resume then get a gap. Tasks stay. Set maxmemory-policy to noeviction to keep the history.",
+      "Redis has the maxmemory-policy %s. When its memory is full, it deletes the history of channels and stored notifications. " +
+        "Then clients that resume get a gap event. Tasks are not deleted. Set maxmemory-policy to noeviction to keep the history.",
       policy,
     );
   }

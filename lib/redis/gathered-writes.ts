@@ -5,17 +5,17 @@ import type { RedisClient } from "./client.js";
 const gathering = new WeakSet<Writable>();
 
 /**
- * Has all that is sent over a client in one callback of the loop, with its promises, go out with one write: the system call
- * costs more than most commands, and what comes to Redis together comes to its subscribers together. To be called before
- * each command. The order stays, and nothing waits for another callback. A cluster's and a mock's commands
- * go out one by one.
+ * Combines all commands of one event-loop callback, and of its promises, into one write to the socket. Call it before each command.
+ *
+ * A system call costs more than most commands. Events that reach Redis together also reach the subscribers together. The order of
+ * the commands stays the same. For a cluster and for a mock, it does nothing.
  */
 export function gatherWrites(client: RedisClient): RedisClient {
   const stream = "stream" in client ? (client.stream as Writable | undefined) : undefined;
   if (stream === undefined || gathering.has(stream)) return client;
   gathering.add(stream);
   stream.cork();
-  // Also when the connection has been lost or replaced meanwhile: then this does nothing.
+  // If the connection was lost or replaced, this has no effect.
   process.nextTick(() => {
     gathering.delete(stream);
     stream.uncork();

@@ -1,6 +1,6 @@
 import type { RedisClient } from "./client.js";
 
-/** A Lua script as a typed function: keys, then arguments, to what it returns. */
+/** A Lua script as a typed function of keys and arguments. */
 export type Script<Result> = (
   client: RedisClient,
   keys: readonly string[],
@@ -10,10 +10,10 @@ export type Script<Result> = (
 type Command = (...values: (string | number)[]) => Promise<unknown>;
 
 /**
- * Registers `lua` as a command on first use: ioredis then sends its SHA, and the text only where the
- * server does not know it (a restart, SCRIPT FLUSH). The result is read with `parse`.
+ * Defines a Lua script. The first call registers it as a command. Then ioredis sends its SHA, and sends the text only if the server
+ * does not know the script (after a restart or SCRIPT FLUSH). `parse` reads the reply.
  *
- * Scripts run on Redis 6.2 and later and on ioredis-mock alike: no cjson, 32-bit integers.
+ * Scripts must run on Redis 6.2 or later and on ioredis-mock, so they use no cjson, and only 32-bit integers.
  */
 export function defineScript<Result>(
   name: string,

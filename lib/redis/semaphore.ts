@@ -6,8 +6,8 @@ interface Waiter {
 }
 
 /**
- * A bounded number of permits, handed out in the order of asking. Each `acquire` has exactly one outcome:
- * a permit that must be released once, or an error and nothing to release.
+ * A limited number of permits. Requests get them in order. Each `acquire()` either gets a permit, which must be released once, or
+ * rejects with nothing to release.
  */
 export class Semaphore {
   readonly #max: number;
@@ -38,7 +38,7 @@ export class Semaphore {
     }
     if (this.#waiters.size >= this.#maxWaiting) {
       throw new PoolExhaustedError(
-        `Too many connections: all ${this.#max} are leased, ${this.#maxWaiting} wait`,
+        `Too many connections: all ${this.#max} are leased, and ${this.#maxWaiting} requests wait`,
       );
     }
     await new Promise<void>((resolve, reject) => {
@@ -61,7 +61,7 @@ export class Semaphore {
         finish();
         reject(
           new PoolExhaustedError(
-            `Too many connections: all ${this.#max} are leased, none came free in ${timeoutMs} ms`,
+            `Too many connections: all ${this.#max} are leased, and none became free in ${timeoutMs} ms`,
           ),
         );
       }, timeoutMs);
@@ -70,7 +70,7 @@ export class Semaphore {
     });
   }
 
-  /** Gives one permit back; the one who has waited longest has it at once. */
+  /** Returns one permit. If requests wait, the oldest one gets it. */
   release(): void {
     const [next] = this.#waiters;
     if (next === undefined) this.#taken--;
@@ -79,5 +79,5 @@ export class Semaphore {
 }
 
 function aborted(): RedisSseError {
-  return new RedisSseError("ABORTED", "gave up waiting for a connection: closing");
+  return new RedisSseError("ABORTED", "Aborted while waiting for a connection.");
 }

@@ -5,19 +5,19 @@ import { isMock, type RedisClient } from "./client.js";
 export interface ServerRun {
   /** 16 bits of its `run_id`; 0 if unknown. */
   readonly id: number;
-  /** Data of the run before it may be lost: only a server that has loaded an AOF has all of it. */
+  /** Whether the server may have lost data at its start. A server that loaded an AOF has all data. */
   readonly mayHaveLost: boolean;
 }
 
 const UNKNOWN: ServerRun = { id: 0, mayHaveLost: false };
 
 /**
- * Finds out whether the server behind a connection may have lost data in a restart or a failover. A channel without a log may
- * have lost one, and no key in Redis can show that.
+ * Detects that a server may have lost data in a restart or a failover. If a channel has no log, no key in Redis shows whether it lost
+ * one.
  */
 export class ServerRuns {
   readonly #commands: () => RedisClient;
-  /** The answer for the current connection; `null` after that is lost. */
+  /** The answer for the current connection. `null` after this connection was lost. */
   #current: Promise<ServerRun> | null = null;
   #watched: RedisClient | null = null;
 
@@ -25,7 +25,7 @@ export class ServerRuns {
     this.#commands = commands;
   }
 
-  /** Unknown for a cluster and a mock, and without the right to `INFO`. Never rejects. */
+  /** The run is unknown for a cluster, for a mock, and if an ACL rule denies `INFO`. Never rejects. */
   current(): Promise<ServerRun> {
     return (this.#current ??= this.#ask());
   }
@@ -36,12 +36,12 @@ export class ServerRuns {
       if (isMock(client) || "nodes" in client) return UNKNOWN;
       if (this.#watched !== client) {
         this.#watched = client;
-        // The next connection may be to another server.
+        // The next connection may lead to another server.
         client.on("close", () => (this.#current = null));
       }
       return readRun(await client.info());
     } catch (error) {
-      // A right that is missing is asked for once for each connection, any other answer again.
+      // If an ACL rule denies INFO, do not ask again on this connection. After other errors, ask again.
       if (sanitize(error).code !== "REDIS_REFUSED") this.#current = null;
       return UNKNOWN;
     }

@@ -5,17 +5,17 @@ import { isReady, startPinging, type RedisClient } from "./client.js";
 
 export interface SubscriberHandlers {
   onMessage(channel: string, message: string): void;
-  /** Commands go out now; whatever was subscribed before is not any more. */
+  /** The connection is ready. All earlier subscriptions are lost. */
   onReady(): void;
-  /** The connection is lost, and with it every subscription. It comes back by itself. */
+  /** The connection and all its subscriptions are lost. It reconnects by itself. */
   onDown(): void;
 }
 
 const log = createLog("hub");
 
 /**
- * The one connection that all subscriptions of a process share. It turns ioredis' events into three, and
- * notices a link that is dead but looks open.
+ * The connection that all subscriptions of a process share. It reduces the events of ioredis to three, and uses PING to notice a dead
+ * connection.
  */
 export class SubscriberConnection {
   readonly #client: RedisClient;
@@ -44,7 +44,7 @@ export class SubscriberConnection {
       ["end", onDown],
     ];
     for (const [event, listener] of this.#listeners) client.on(event, listener);
-    // It answers through the events: a first attempt that fails is followed by others.
+    // The result arrives as events. If the first attempt fails, ioredis tries again.
     client.connect().catch((error: unknown) => log("connect: %s", sanitize(error).message));
   }
 
@@ -60,7 +60,7 @@ export class SubscriberConnection {
     await this.#client.unsubscribe(...channels);
   }
 
-  /** Takes the listeners away. The connection itself is the pool's to end. */
+  /** Removes the listeners. The pool ends the connection. */
   detach(): void {
     this.#ready = false;
     this.#stopPinging();

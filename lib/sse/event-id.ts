@@ -1,36 +1,38 @@
 /**
- * The places of a stream in all its channels, as the `id` of its events. One text has all places, so that one
- * `Last-Event-ID` resumes all channels.
+ * The event id of a stream. It contains the place of the client in every channel, so that one `Last-Event-ID` resumes all
+ * channels.
  *
  *     "3." base64url( per channel: tag (4 bytes)  epoch (4 bytes)  stamp (3 bytes)  number (LEB128) )
  *
- * The tag is a hash of the channel's name, because the name would be too long. Each log has a random epoch, so two
- * channels are indistinguishable only if both their tags and their epochs are the same. The number is the offset of
- * the newest event that the client has, and the stamp is the stamp of this event, or 0 if it has none. For a channel
- * without a log, the epoch is 0, and the stamp is left out. The number is then 65,536 times the hour of Redis' clock in which
- * the server found no log, plus 16 bits of the server's `run_id`.
+ * - tag: a hash of the channel's name. The name itself would be too long.
+ * - epoch: random for each log. So two channels are confused only if both their tags and their epochs are equal.
+ * - number: the offset of the newest event that the client has.
+ * - stamp: the stamp of this event, or 0 if it has none.
  *
- * Version 2 had no stamps. Version 1 had tags of 2 bytes as well, and no entries for channels without a log. Both can
- * still be read. An id is opaque to a client. The server does not trust it: only text that `encodeEventId()` of one of
- * these versions can write is a cursor.
+ * For a channel without a log, the epoch is 0, and the stamp is omitted. The number is 65,536 times the hour of Redis' clock in
+ * which the server found no log, plus 16 bits of the server's `run_id`.
+ *
+ * Version 2 had no stamps. Version 1 had no stamps, tags of 2 bytes, and no entries for channels without a log. Both can still
+ * be read. Clients treat an id as opaque. The server does not trust it: it accepts only text that `encodeEventId()` of one of
+ * these versions can write.
  */
 
 import { STAMPS } from "../entry-id.js";
 
-/** A place in a channel's log. The first event has the offset 1, and no offset is left out. 0 is before the first event. */
+/** A place in a channel's log. Offsets are contiguous and start at 1. Offset 0 is before the first event. */
 export interface Position {
   /**
-   * Identifies one log of the channel, 8 hexadecimal digits: after a loss of the log, the next one has another epoch. Empty
-   * if the channel has no log.
+   * Identifies one log of the channel: 8 hexadecimal digits. After the loss of a log, the next log has another epoch. Empty if
+   * the channel has no log.
    */
   readonly epoch: string;
   readonly offset: number;
   /** The stamp of the event at this offset (`EntryId`); 0 or absent if unknown. */
   readonly stamp?: number;
-  /** Of an event: the stamp of the event before it; 0 or absent if unknown. */
+  /** For the place of an event: the stamp of the previous event; 0 or absent if unknown. */
   readonly previousStamp?: number;
   /**
-   * If the channel has no log: the time when the server found none, in milliseconds of Redis' clock. An id has whole hours.
+   * If the channel has no log: the time when the server found none, in milliseconds of Redis' clock. An id stores whole hours.
    */
   readonly since?: number;
   /** If the channel has no log: the run of the server that found none, as `ServerRun.id`. */
@@ -39,7 +41,7 @@ export interface Position {
 
 export interface EventIdEntry extends Position {
   readonly tag: number;
-  /** The entry is from an id of version 1, whose tags have 16 bits. */
+  /** Set if the entry is from an id of version 1, where tags have 16 bits. */
   readonly isVersion1?: true;
 }
 
@@ -47,25 +49,25 @@ const VERSION = "3.";
 const TAG_BYTES = 4;
 const EPOCH_BYTES = 4;
 const STAMP_BYTES = 3;
-/** The sizes of a channel's fields in an id, by the version of the id. */
+/** The sizes of the fields of a channel, by the version of the id. */
 const LAYOUTS = {
   "1.": { tagBytes: 2, stampBytes: 0 },
   "2.": { tagBytes: TAG_BYTES, stampBytes: 0 },
   [VERSION]: { tagBytes: TAG_BYTES, stampBytes: STAMP_BYTES },
 };
-/** Of the largest safe integer, 7 bits to a byte. */
+/** Length of the largest safe integer, with 7 bits in each byte. */
 const MAX_NUMBER_BYTES = 8;
 const HOUR_MS = 3_600_000;
 const RUNS = 65_536;
 const STAMP_AT = TAG_BYTES + EPOCH_BYTES;
 const HEAD_BYTES = STAMP_AT + STAMP_BYTES;
-/** Longer than the id of any stream. A longer text is not read. */
+/** Longer than the id of any stream. Longer text is not parsed. */
 const MAX_LENGTH = 16 * 1024;
 
-/** The most channels of a stream. Their id stays below 8 KB, the limit of some proxies for one header line. */
+/** Maximum number of channels of a stream. With them, an id stays below 8 KB, the limit of some proxies for a header line. */
 export const MAX_CHANNELS = 320;
 
-/** The tag of a channel: FNV-1a over the UTF-16 of its name, 32 bits. */
+/** The tag of a channel: 32 bits of FNV-1a over the UTF-16 units of its name. */
 export function tagOf(channel: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < channel.length; index++) {
@@ -74,7 +76,7 @@ export function tagOf(channel: string): number {
   return hash >>> 0;
 }
 
-/** The tag in version 1, which has 16 bits. */
+/** Converts a tag to the 16 bits of version 1. */
 export function shortTagOf(tag: number): number {
   return ((tag >>> 16) ^ tag) & 0xffff;
 }
@@ -83,7 +85,7 @@ export function encodeEventId(entries: Iterable<EventIdEntry>): string {
   return encodeEntries(Buffer.concat(Array.from(entries, encodeEntry)));
 }
 
-/** One channel's part of a cursor. */
+/** Encodes the part of one channel in a cursor. */
 export function encodeEntry({ tag, epoch, offset, stamp = 0, since = 0, run = 0 }: EventIdEntry): Buffer {
   const bytes = Buffer.allocUnsafe(HEAD_BYTES + MAX_NUMBER_BYTES);
   bytes.writeUInt32BE(tag, 0);
@@ -96,14 +98,14 @@ export function encodeEntry({ tag, epoch, offset, stamp = 0, since = 0, run = 0 
   return bytes.subarray(0, writeNumber(bytes, HEAD_BYTES, offset));
 }
 
-/** Makes a cursor from the parts of its channels. */
+/** Encodes a cursor from the parts of its channels. */
 export function encodeEntries(entries: Buffer): string {
   return VERSION + entries.toString("base64url");
 }
 
 /**
- * Puts the place of another event of the same log into one channel's part of a cursor, from `start` to `end` of `entries`.
- * Returns false if the length would differ.
+ * Replaces the place in one channel's part of a cursor by another place of the same log. The part is from `start` to `end` of
+ * `entries`. Returns false if the new place needs another length.
  */
 export function replacePlace(
   entries: Buffer,
@@ -119,7 +121,7 @@ export function replacePlace(
   return true;
 }
 
-/** Returns the end of the number. */
+/** Writes a number in LEB128. Returns the index after it. */
 function writeNumber(bytes: Buffer, start: number, number: number): number {
   let end = start;
   let rest = number;
@@ -128,14 +130,14 @@ function writeNumber(bytes: Buffer, start: number, number: number): number {
   return end;
 }
 
-/** Reads a cursor. Returns `null` for text that `encodeEventId()` of no version writes. */
+/** Parses a cursor. Returns `null` for text that no version of `encodeEventId()` writes. */
 export function parseEventId(text: string): readonly EventIdEntry[] | null {
   if (text.length > MAX_LENGTH || !/^[123]\.[\w-]+$/.test(text)) return null;
   const { tagBytes, stampBytes } = LAYOUTS[text.slice(0, VERSION.length) as keyof typeof LAYOUTS];
   const isVersion1 = tagBytes < TAG_BYTES;
   const coded = text.slice(VERSION.length);
   const bytes = Buffer.from(coded, "base64url");
-  // Each cursor has exactly one text: spare bits must be 0.
+  // Each cursor has exactly one text, so the spare bits must be 0.
   if (bytes.toString("base64url") !== coded) return null;
   const entries: EventIdEntry[] = [];
   for (let at = 0; at < bytes.length;) {
@@ -178,17 +180,17 @@ function readNumber(bytes: Buffer, start: number): { number: number; end: number
 
 const NO_EPOCH = "00000000";
 
-/** The place of the event before an event. */
+/** The place of the previous event. */
 export function placeBefore({ epoch, offset, previousStamp = 0 }: Position): Position {
   return { epoch, offset: offset - 1, ...(previousStamp !== 0 && { stamp: previousStamp }) };
 }
 
-/** Whether an event follows another one of the same log. */
+/** Whether `next` is the place directly after the first place, in the same log. */
 export function isNext({ offset, stamp }: Position, next: Position): boolean {
   return next.offset === offset + 1 && !haveOtherStamps(stamp, next.previousStamp);
 }
 
-/** Whether two places with the same offset have different stamps. Then a failover has lost one of the two events. */
+/** Whether two places with the same offset have different stamps. If so, a failover has lost one of the two events. */
 export function haveOtherStamps(one: number | undefined, other: number | undefined): boolean {
   return Boolean(one) && Boolean(other) && one !== other;
 }
@@ -198,13 +200,13 @@ export function isEpoch(text: string): boolean {
   return /^[0-9a-f]{8}$/.test(text) && text !== NO_EPOCH;
 }
 
-/** What a client asks for as its last event id: everything that is held. */
+/** The `Last-Event-ID` of a client that wants all events of the history. */
 export const EARLIEST = "earliest";
 
-/** What a client said of where it was. */
+/** The start position that a client requests. */
 export type Wish = "now" | "earliest" | "malformed" | ClientPlaces;
 
-/** Reads a `Last-Event-ID` for a stream of `channels`. Anybody may have written it. */
+/** Parses a `Last-Event-ID` for a stream of `channels`. It is untrusted input. */
 export function parseWish(lastEventId: string | undefined, channels: readonly string[]): Wish {
   if (lastEventId === undefined || lastEventId === "") return "now";
   if (lastEventId === EARLIEST) return "earliest";
@@ -213,12 +215,12 @@ export function parseWish(lastEventId: string | undefined, channels: readonly st
 }
 
 /**
- * The client's places in the channels of its stream, from its cursor. A place is never taken for that of another channel: if
- * two channels have one tag, the epoch must say which of them is meant.
+ * The places of a client in the channels of its stream, from its cursor. Two channels can have the same tag. Then the epoch must
+ * identify the channel, so that a place is never used for another channel.
  */
 export class ClientPlaces {
   readonly #entries = new Map<string, readonly EventIdEntry[]>();
-  /** Channels whose tag another channel of the stream has too. */
+  /** Channels that share their tag with another channel of the stream. */
   readonly #shared = new Set<string>();
 
   constructor(cursor: readonly EventIdEntry[], channels: readonly string[]) {
@@ -235,7 +237,7 @@ export class ClientPlaces {
     }
   }
 
-  /** The place in a channel whose log has that epoch, or the place in another log of the channel; `null` if there is none. */
+  /** The place in the log of a channel with this epoch, or else in another log of the channel. `null` if the client has no place. */
   find(channel: string, epoch: string): EventIdEntry | null {
     const entries = this.#entries.get(channel) ?? [];
     const isShared = this.#shared.has(channel);

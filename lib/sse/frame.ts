@@ -1,15 +1,15 @@
 import { RedisSseError } from "../errors.js";
 
 /**
- * The wire format of an event stream, WHATWG HTML 9.2.5 and 9.2.6, seen from the sender.
+ * Encodes events in the wire format of WHATWG HTML 9.2.5 and 9.2.6.
  *
- * A frame is one event: its fields, then the blank line on which a client dispatches it. `id` is always the last field:
- * some clients store an id as soon as its line has arrived. If data came after the id and was lost, they would skip
- * the event on resume. Frames are text, sent as UTF-8; many become bytes together (see `EncodedFrames`).
+ * A frame is one event: its fields and the blank line that makes a client dispatch it. `id` is always the last field, because some
+ * clients store an id as soon as its line arrives. If the connection broke before the data, they would skip the event when they
+ * resume.
  */
 
 export interface FrameFields {
-  /** The event's type; left out, the client dispatches `message`. */
+  /** The type of the event. Without a type, the client dispatches `message`. */
   readonly event?: string | undefined;
   readonly data: string;
   /** Sets the client's last event id. */
@@ -17,8 +17,8 @@ export interface FrameFields {
 }
 
 /**
- * The comment that keeps an idle stream open through proxies. No blank line follows: some clients would dispatch an event
- * without data for it.
+ * The comment that keeps a silent stream open through proxies. It has no blank line, because some clients would dispatch an
+ * event without data.
  */
 export const HEARTBEAT = ":\n";
 
@@ -26,28 +26,27 @@ export const HEARTBEAT = ":\n";
 export const DEFAULT_HEARTBEAT_MS = 15_000;
 
 /**
- * The frame of an event that is not sent to the client. With an id added, it is a block that only updates the
- * client's id.
+ * The frame of an event that is not sent to the client. With an id, it is a block that only updates the client's id.
  */
 export const NOTHING = "";
 
-/** The longest event name, in bytes of UTF-8. */
+/** Maximum length of an event name, in bytes of UTF-8. */
 export const MAX_EVENT_NAME_BYTES = 256;
 
-// A line ends at CRLF, LF or CR alike, so all three would end a `data` line early.
+// CRLF, LF and CR all end a line, so each of them would end a `data` line early.
 const LINE_END = /\r\n|\r|\n/;
-// CR and LF would begin another field; a client ignores an id with NUL, and NUL has no place in a type.
+// CR and LF would start another field. A client ignores an id with NUL.
 // oxlint-disable-next-line no-control-regex -- these control characters are what must not pass
 const FORBIDDEN_IN_FIELD = /[\r\n\u0000]/;
 
-/** Throws `INVALID_EVENT` unless `value` can stand in an `event` or `id` field. */
+/** Throws `INVALID_EVENT` if `value` is invalid in an `event` or `id` field. */
 export function assertField(field: "event" | "id", value: string): void {
   if (FORBIDDEN_IN_FIELD.test(value)) {
-    throw new RedisSseError("INVALID_EVENT", `expected an ${field} without CR, LF and NUL`);
+    throw new RedisSseError("INVALID_EVENT", `expected ${field} as text without CR, LF and NUL`);
   }
 }
 
-/** Encodes one event. The space after `data:` is always there, since a client takes exactly one away. */
+/** Encodes one event. `data:` is always followed by a space, because a client removes exactly one. */
 export function encodeEvent({ event, data, id }: FrameFields): string {
   const frame = encodeFields(event, data);
   return id === undefined ? frame : addId(frame, id);
@@ -59,7 +58,7 @@ function encodeFields(event: string | undefined, data: string): string {
     assertField("event", event);
     frame = `event: ${event}\n`;
   }
-  // Most data is one line (JSON): splitting it would cost an array and a second string for nothing.
+  // Most data is one line (JSON), which needs no split.
   if (!LINE_END.test(data)) return `${frame}data: ${data}\n\n`;
   for (const line of data.split(LINE_END)) frame += `data: ${line}\n`;
   return `${frame}\n`;
@@ -81,22 +80,22 @@ export function encodeControl(
 }
 
 /**
- * Adds the field `retry` to an encoded event, in whole milliseconds. For a separate block, some clients would
+ * Adds the field `retry` to an encoded event, in whole milliseconds. For a separate block with this field, some clients would
  * dispatch an event without data.
  */
 export function addRetry(frame: string, retryMs: number): string {
-  // A client ignores the field unless it is all ASCII digits (9.2.6).
+  // A client ignores the field if it has other characters than ASCII digits (9.2.6).
   if (!Number.isSafeInteger(retryMs) || retryMs < 0) {
-    throw new RedisSseError("INVALID_EVENT", "expected retry as a whole number of milliseconds >= 0");
+    throw new RedisSseError("INVALID_EVENT", "expected retry as a whole number of milliseconds from 0");
   }
   return `retry: ${retryMs}\n${frame}`;
 }
 
-/** The events that this library sends itself. */
+/** The events that only this library sends. */
 export type ControlEvent = "connected" | "gap" | "error" | "closing";
 
-// `open` and `error` are what an EventSource dispatches for its own transport: an application's event of
-// that name could not be told from it.
+// An EventSource dispatches `open` and `error` for its connection. A page could not distinguish them from events of the
+// application with the same name.
 const RESERVED: ReadonlySet<string> = new Set<ControlEvent | "open">([
   "connected",
   "gap",
@@ -105,24 +104,24 @@ const RESERVED: ReadonlySet<string> = new Set<ControlEvent | "open">([
   "open",
 ]);
 
-/** Whether a publisher may not use this event name, because it means something to every client. */
+/** Whether this event name is reserved, so that applications cannot publish it. */
 export function isReservedEvent(event: string): boolean {
   return RESERVED.has(event);
 }
 
 /**
- * Whole frames that are written with one call. A block that goes to many clients is the same object for all of them,
- * and becomes bytes once.
+ * A block of complete frames that is written with one call. All clients of a block share one object, so that it is converted to
+ * bytes only once.
  */
 export class EncodedFrames {
-  /** The frames, as they are told to the client. */
+  /** The frames as text. */
   readonly text: string;
   readonly #isShared: boolean;
   #byteLength = -1;
   #payload: Buffer | null = null;
   #chunk: Buffer | null = null;
 
-  /** `isShared`: more than one client is to get it. */
+  /** `isShared`: more than one client gets this block. */
   constructor(text: string, isShared = false) {
     this.text = text;
     this.#isShared = isShared;
@@ -135,8 +134,8 @@ export class EncodedFrames {
   }
 
   /**
-   * What a response is given. Text where nobody else gets the same: Node encodes that on its way into the socket,
-   * and a Buffer would be made for nothing.
+   * The block for a write to the response. For a single client it is text, because Node encodes text during the write and needs no
+   * Buffer.
    */
   get payload(): Buffer | string {
     if (!this.#isShared) return this.text;
@@ -144,8 +143,8 @@ export class EncodedFrames {
   }
 
   /**
-   * The same as one chunk of HTTP/1.1's chunked coding (RFC 9112 7.1), for an adapter that writes to the socket
-   * itself. The coding costs seven bytes, and nothing per client.
+   * The block as one chunk of the HTTP/1.1 chunked coding (RFC 9112 7.1), for an adapter that writes directly to the socket. The
+   * coding adds about seven bytes.
    */
   get chunk(): Buffer | string {
     if (this.#chunk !== null) return this.#chunk;
@@ -157,7 +156,7 @@ export class EncodedFrames {
   }
 }
 
-/** One block of several, in their order. */
+/** Joins several blocks to one block, in the same order. */
 export function joinBlocks(blocks: readonly EncodedFrames[]): EncodedFrames {
   if (blocks.length === 1) return blocks[0]!;
   let text = "";

@@ -2,13 +2,13 @@ import type { RedisSseError } from "../errors.js";
 import { errorCatalogue, type ErrorDescription } from "../error-catalogue.js";
 import { addRetry, encodeControl } from "./frame.js";
 
-/** A complete HTTP answer. An adapter sends it as it is. */
+/** A complete HTTP answer. An adapter sends it without changes. */
 export interface HttpAnswer {
   /** The HTTP status. */
   readonly status: number;
   /** The headers, by name. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Empty for 204. */
+  /** The body. Empty for 204. */
   readonly body: Buffer;
 }
 
@@ -23,10 +23,9 @@ export interface StreamHead {
 /**
  * The status and headers of every event stream.
  *
- * The standard requires UTF-8, but without a `charset` some clients decode the text as Latin-1.
- * `no-transform` keeps compression() and its like from holding events back; `X-Accel-Buffering` tells
- * nginx the same. No `Connection` header: HTTP/2 forbids it, and over
- * HTTP/1.1 the adapter sees to it.
+ * The standard requires UTF-8, but without a `charset` some clients decode the text as Latin-1. `no-transform` keeps compression
+ * middleware from buffering events. `X-Accel-Buffering` does the same for nginx. HTTP/2 forbids a `Connection` header; for
+ * HTTP/1.1 the adapter sets it.
  */
 export const streamHead: StreamHead = {
   status: 200,
@@ -38,8 +37,8 @@ export const streamHead: StreamHead = {
 };
 
 /**
- * The event id that goes with the end of a completed stream. An EventSource comes back after every end; with
- * this as its `Last-Event-ID` it is answered 204, which stops it for good (WHATWG HTML 9.2.3).
+ * The event id at the end of a completed stream. An EventSource reconnects after each end. With this `Last-Event-ID` it is
+ * answered 204, which makes it stop (WHATWG HTML 9.2.3).
  */
 export const COMPLETED_ID = "completed";
 
@@ -48,30 +47,55 @@ export type OnLimit = "event" | "status" | "evict-oldest";
 
 /** Options of `answerTo()`. */
 export interface FaultAnswerOptions {
-  /** How a passing fault is answered: 200 with an `error` event, or 503. Defaults to "event". */
+  /**
+   * How the client gets a retryable error: a 200 with an `error` event, or a 503.
+   *
+   * @defaultValue "event"
+   */
   readonly onUnavailable?: "event" | "status" | undefined;
-  /** Milliseconds after which the client may reconnect. Defaults to 2,000. */
+  /**
+   * Milliseconds that the client waits before it reconnects.
+   *
+   * @defaultValue 2_000
+   */
   readonly retryMs?: number | undefined;
-  /** The largest share of `retryMs` that is added at random. Defaults to 1. */
+  /**
+   * The largest part of `retryMs` that is added at random.
+   *
+   * @defaultValue 1
+   */
   readonly jitter?: number;
-  /** With "status", too many streams of one key are answered 429. Defaults to "event". */
+  /**
+   * With "status", a stream over `limits.maxSessionsPerKey` is answered 429.
+   *
+   * @defaultValue "event"
+   */
   readonly onLimit?: OnLimit | undefined;
-  /** The methods that a 405 lists. Defaults to GET and HEAD. */
+  /**
+   * The HTTP methods that a 405 lists in `Allow`.
+   *
+   * @defaultValue GET and HEAD
+   */
   readonly allow?: readonly string[];
-  /** A number from 0 to 1, for tests. Defaults to `Math.random`. */
+  /**
+   * Returns a number from 0 to 1. Tests can replace it.
+   *
+   * @defaultValue `Math.random`
+   */
   readonly random?: () => number;
 }
 
-/** A key at its limit stays there until one of its streams ends: a client that reconnects sooner is refused again. */
+/** Minimum `retry:` for a key at its limit: until one of its streams ends, each new stream is refused again. */
 const LEAST_LIMIT_RETRY_MS = 5_000;
 
 /**
  * The answer to a request that gets no stream.
  *
- * A final fault is answered with a status and a JSON body: 204 for `COMPLETED`, 400, 403, 404, 405, 406 or 500. A passing
- * fault (Redis away, pool exhausted, shutting down) is answered 200 with a `retry:` and an `error` event, so that an
- * EventSource reconnects. With `onUnavailable: "status"`, it is answered 503 with `Retry-After`. With `onLimit: "status"`,
- * too many streams of one key are answered 429.
+ * - A final answer has a status and a JSON body: 400, 401, 403, 404, 405, 406 or 500. `COMPLETED` is answered 204 without a body.
+ *   An EventSource does not reconnect.
+ * - A retryable error is answered 200 with a `retry:` field and an `error` event. An EventSource reconnects.
+ * - With `onUnavailable: "status"`, a retryable error is answered 503 with `Retry-After`.
+ * - With `onLimit: "status"`, a stream over `limits.maxSessionsPerKey` is answered 429.
  */
 export function answerTo(fault: RedisSseError, options: FaultAnswerOptions = {}): HttpAnswer {
   const isOverLimit = fault.code === "LIMIT_SESSIONS_PER_KEY";
@@ -79,7 +103,7 @@ export function answerTo(fault: RedisSseError, options: FaultAnswerOptions = {})
   const leastMs = isOverLimit && !isTooMany ? LEAST_LIMIT_RETRY_MS : 0;
   const retryMs = jitteredRetryMs(options, leastMs);
   const retryAfter = { "Retry-After": String(Math.max(1, Math.ceil(retryMs / 1000))) };
-  // Final: an EventSource gives up on any status but 200.
+  // An EventSource does not reconnect after any status but 200.
   const status = (errorCatalogue[fault.code] as ErrorDescription | undefined)?.status;
   if (status === 204) return { status: 204, headers: { "Cache-Control": "no-store" }, body: Buffer.alloc(0) };
   if (status === 405) {
@@ -93,13 +117,13 @@ export function answerTo(fault: RedisSseError, options: FaultAnswerOptions = {})
   return { ...streamHead, body: Buffer.from(encodeFault(fault, retryMs)) };
 }
 
-/** The frames that tell a client of a passing fault, and when to come back. */
+/** Encodes an `error` event for a retryable error, with the `retry:` field. */
 export function encodeFault(fault: RedisSseError, retryMs: number): string {
   const told = { code: fault.code, message: fault.message };
   return addRetry(encodeControl("error", told), retryMs);
 }
 
-/** Adds up to `jitter` times `retryMs` at random, so that clients that are refused together reconnect at different times. */
+/** Adds up to `jitter` times `retryMs` at random, so that clients do not all reconnect at the same time. */
 export function jitteredRetryMs(options: FaultAnswerOptions, leastMs = 0): number {
   const { retryMs = 2_000, random = Math.random, jitter = 1 } = options;
   return Math.round(Math.max(retryMs, leastMs) * (1 + jitter * random()));

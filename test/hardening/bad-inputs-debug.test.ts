@@ -9,7 +9,7 @@ import { openWire } from "../support/wire-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
 const TOKEN = "s3cret-T0ken";
-const DENIED = { code: "UNAUTHORIZED", message: "expected the credentials of an operator" };
+const DENIED = { code: "UNAUTHORIZED", message: "Not authorized: authorize() did not accept this request." };
 
 describe("bad requests for the pool's state", () => {
   let server: RedisServer;
@@ -93,7 +93,7 @@ describe("bad requests for the pool's state", () => {
   })) {
     it(`an authorize that ${how} is a 500 without detail, and Redis is not asked`, async () => {
       await start(authorize);
-      const message = "the authorisation could not be checked";
+      const message = "authorize() failed";
       await expectRefused(await ask(), 500, { code: "INTERNAL", message });
     });
   }

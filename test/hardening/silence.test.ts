@@ -39,7 +39,7 @@ describe("what the log says of Redis", () => {
     try {
       await server.admin.acl("SETUSER", "app", "on", ">hunter2", "~*", "&*", "+@all");
       await eventually(() => sse.publish("a", { data: 1 }));
-      await eventually(() => expect(warnings()[1]).to.include("can be used again"));
+      await eventually(() => expect(warnings()[1]).to.include("is available again"));
       await sse.close();
       expect(warnings()).to.have.length(2);
     } finally {
@@ -65,7 +65,7 @@ describe("what the log says of Redis", () => {
 
   for (const [says, url, expected] of [
     ["the password is wrong", "redis://default:wrong-hunter2@", "refused the credentials (WRONGPASS)"],
-    ["a password is needed", "redis://", "asks for a password (NOAUTH)"],
+    ["a password is needed", "redis://", "requires a password (NOAUTH)"],
   ] as const) {
     it(`that ${says}, without the password`, async () => {
       const server = await RedisServer.start(program);
@@ -133,7 +133,7 @@ describe("what the log says of Redis", () => {
       const { sse, warnings } = start({ redis: { port: (server.address() as AddressInfo).port } });
       const fault = await faultOf(sse.publish("a", { data: 1 }));
       expect((fault as RedisSseError).code).to.equal("REDIS_UNAVAILABLE");
-      expect(warnings()[0]).to.include("does not speak the protocol of Redis");
+      expect(warnings()[0]).to.include("does not speak the Redis protocol");
     } finally {
       server.close();
     }

@@ -251,7 +251,14 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "invalid" }]);
       expect(client.text).to.not.include("secret");
       expect(told).to.deep.equal([
-        ["expected filter() to answer at once, got a promise", "filter", "a", undefined, 0, "GET"],
+        [
+          "expected filter() to be synchronous, but it returned a promise",
+          "filter",
+          "a",
+          undefined,
+          0,
+          "GET",
+        ],
       ]);
       const { history, rules } = await app.service.status();
       expect(rules.failed).to.deep.equal({ filter: 1 });

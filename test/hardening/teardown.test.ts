@@ -142,7 +142,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         const fault = await faultOf(service.open({ key: "admin" }, rig.sink(), "notifications:admin"));
         await eventually(() => expect(log.lines).to.have.length(7));
         const { message } = fault as Error;
-        expect(message).to.equal("Redis refused the channel: its ACL does not admit it");
+        expect(message).to.equal("A Redis ACL rule denied the channel.");
         expect(sseLines(log.lines)).to.deep.equal([
           "create PubSub connection: user=admin, channel=notifications:admin",
           `subscribe failed: ${message}`,
@@ -216,7 +216,9 @@ function fail(how: How): Promise<never> {
 }
 
 function failureOf(stage: string, how: How): string {
-  return how === "hangs" ? `expected ${stage} to end within ${STAGE_MS} ms` : "Redis cannot be reached";
+  return how === "hangs"
+    ? `Timed out after ${STAGE_MS} ms while waiting for ${stage} to end.`
+    : "Redis cannot be reached";
 }
 
 /** Lines of `debug` without their colours, time, namespace, and the mark that each of them has. */

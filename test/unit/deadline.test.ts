@@ -36,7 +36,10 @@ describe("withDeadline()", () => {
     await settle();
     expect(clock.pending).to.equal(1);
     clock.advance(1);
-    expect(await fault).to.include({ code: "TIMEOUT", message: "expected the answer within 100 ms" });
+    expect(await fault).to.include({
+      code: "TIMEOUT",
+      message: "Timed out after 100 ms while waiting for the answer.",
+    });
   });
 
   it("ignores what the work does after the deadline, a rejection included", async () => {

@@ -52,7 +52,7 @@ describe("encodeJson()", () => {
   for (const [says, value, expected] of unserializable) {
     it(`refuses ${says}, and says where it is`, () => {
       expect(() => encodeJson(value, "data"))
-        .to.throw(RedisSseError, `expected data that JSON can express, got ${expected}`)
+        .to.throw(RedisSseError, `Cannot convert data to JSON: ${expected}`)
         .with.property("code", "UNSERIALIZABLE");
     });
   }

@@ -24,7 +24,7 @@ got = values(got, 5)
 local now = clock(ARGV[5])
 if isEnding(got[2]) then return 'completed' end
 if got[3] and got[3] ~= ARGV[1] then
-  -- One that is gone is marked as such by whoever reads next.
+  -- If the lease has expired, the next read marks the channel as broken.
   return now > (tonumber(got[4]) or 0) and 'completed' or 'taken'
 end
 if not isPlace(got[1], got[5]) then

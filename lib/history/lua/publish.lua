@@ -43,9 +43,9 @@ local published = type(got[4]) == 'string' and got[4]
 local last = published and tonumber(string.match(published, '^%d+')) or 0
 local epoch, top, before, lost = got[1], got[2], got[5], false
 if #args[8] > 8 and sequence > last + 1 and (tonumber(args[9] or '') or sequence - 1) > last then
-  -- The one before is still on its way: it was overtaken, while the server had forgotten this script.
+  -- The previous event has not arrived. This event overtook it, because the server did not know the script.
   if #args[8] == 9 then return {'early'} end
-  -- It was acknowledged, and Redis has lost it. Maybe no reader got it, and so this event has to tell.
+  -- Redis acknowledged the previous event and lost it. Clients may have missed it, so this event marks the loss.
   lost = string.sub(args[8], 9) == epoch
 end
 if (not ending or ending == '' and args[11] == '' and args[12] == '') and args[5] ~= '' and now < (tonumber(got[3]) or 0)
@@ -56,7 +56,7 @@ if (not ending or ending == '' and args[11] == '' and args[12] == '') and args[5
   local offset = string.format('%.0f', top + 1)
   local id = offset .. '-' .. before .. stamp
   if lost then id = offset .. '-' .. (before == '0000001' and '0000002' or '0000001') .. stamp end
-  -- What could fail is tried first, and undone where what follows is refused.
+  -- The steps that can fail come first. They are undone if PUBLISH is refused.
   call('HSET', key, 'o', offset, 's', stamp, producer, args[6] .. ' ' .. seen)
   local receivers = pcall('PUBLISH', args[1], '\30sse1\n' .. epoch .. ' ' .. id .. '\n' .. args[2] .. '\n' .. args[3])
   if type(receivers) == 'table' then
@@ -91,7 +91,7 @@ local log = {epoch = got[1], top = tonumber(got[2] or '0'), stamp = got[7], chec
 local new = {channel = ARGV[1], event = ARGV[2], data = ARGV[3], maxLength = tonumber(ARGV[4]), producer = ARGV[5],
   sequence = ARGV[6], maxAge = tonumber(ARGV[7]), ending = ARGV[10] or '', finite = ARGV[12] or '', now = now, stamp = stamp, lost = lost}
 if new.producer ~= '' and sequence <= last then
-  -- Sent again, because the answer was lost: where is it?
+  -- The event is sent again, because its answer was lost. Find it in the log.
   local newest = '+'
   for _ = 1, 100 do
     local entries = redis.pcall('XREVRANGE', KEYS[2], newest, '-', 'COUNT', '10')
@@ -106,9 +106,9 @@ if new.producer ~= '' and sequence <= last then
   return {'ok', log.epoch, '', 0}
 end
 if isEnding(got[3]) then return {'completed'} end
--- Who writes a channel as a whole has it alone.
+-- A writer has exclusive use of its channel.
 if (got[5] or '') ~= (ARGV[11] or '') then return {got[5] and 'taken' or 'lost'} end
--- It numbers its events one by one: Redis has lost the one before.
+-- A writer numbers its events without holes. So a hole means that Redis has lost an event.
 if got[5] and new.ending ~= 'broken' and sequence > last + 1 then return {'lost'} end
 if not log.epoch then
   log.epoch = string.sub(ARGV[8], 1, 8)

@@ -32,7 +32,7 @@ if not got[1] then return {'', '', '0', '', '', '1', text(now), '', ''} end
 local log = {epoch = got[1], top = tonumber(got[2]), stamp = checkStamp(got[9]), checkpoints = got[4], special = got[5]}
 local ending = isEnding(got[3]) and got[3]
 if type(length) == 'table' then
-  -- A user without the right to ask for it. Offsets have no holes.
+  -- An ACL rule denies XLEN. Offsets have no holes, so the oldest entry gives the length.
   local oldest = redis.pcall('XRANGE', KEYS[2], '-', '+', 'COUNT', '1')
   if isWrongType(oldest) then return {'invalid', '', '0', '', '', '1', text(now), '', ''} end
   if oldest.err then length = log.top
@@ -48,11 +48,11 @@ if got[6] and not ending and now > (tonumber(got[7]) or 0) then
   end
 end
 if not got[8] then
-  -- Renewed as long as clients read, but not with each read. A replica refuses it, and can still be read.
+  -- Extend the life of the hash while clients read, but not with each read. A replica refuses this, but can still be read.
   local life, left = maxAge * 1.5 + 86400000, redis.pcall('PTTL', KEYS[1])
   if type(left) ~= 'number' or left >= 0 and left < life / 2 then redis.pcall('PEXPIRE', KEYS[1], text(life)) end
 end
--- Events that are too old count as gone, even if nothing was published since.
+-- Events that are too old count as trimmed, even if nothing was published after them.
 local gone = math.max(log.top - length, expired(log, now, maxAge), 0)
 local found = {}
 local function reply()
@@ -66,7 +66,7 @@ while count > 0 and bytes < limit and after < log.top do
   local entries = redis.call('XRANGE', KEYS[2], text(after + 1), text(log.top), 'COUNT', text(wanted))
   for _, entry in ipairs(entries) do
     local offset, values, id = open(entry)
-    -- Another program has set the newest offset back: of two events at one offset, the later one counts.
+    -- If another program has reduced the newest offset, two events can have the same offset. The later one counts.
     if tonumber(offset) == after and #found > 0 then found[#found], found[#found - 1] = nil, nil end
     after = tonumber(offset)
     push(found, id .. ' ' .. (string.match(values['end'], '^%a+$') or '') .. ' ' .. values.e, values.d)
@@ -75,7 +75,7 @@ while count > 0 and bytes < limit and after < log.top do
   end
   if #entries < wanted then break end
   count = count - wanted
-  -- Small events come in larger steps; large ones never take the server for long.
+  -- Small events are read in larger steps. Large events are read in small steps, so that they do not block the server.
   if bytes * 4 < limit then step = math.min(step * 2, 64) end
 end
 return reply()

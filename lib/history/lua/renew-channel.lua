@@ -15,6 +15,6 @@ local got = fields('end', 'w')
 if isEnding(got[1]) then return 'completed' end
 if got[2] ~= ARGV[1] then return got[2] and 'taken' or 'lost' end
 redis.call('HSET', KEYS[1], 'wt', text(clock(ARGV[3]) + tonumber(ARGV[2])))
--- However long it says nothing.
+-- The hash must outlive a writer that publishes nothing for a long time.
 if redis.call('PTTL', KEYS[1]) < 90000000 then redis.call('PEXPIRE', KEYS[1], '90000000') end
 return 'ok'

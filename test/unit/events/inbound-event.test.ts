@@ -136,7 +136,7 @@ describe("readLoggedEvent()", () => {
       expect(event?.event).to.equal("error");
       expect(JSON.parse(event!.data)).to.deep.equal({
         code: "BROKEN",
-        message: "this stream was broken off before its end",
+        message: "The publisher of this stream stopped before its end.",
       });
     }
   });

@@ -105,7 +105,7 @@ describe("serializeMessage()", () => {
 
   it("refuses a message without data", () => {
     expect(() => serializeMessage({ event: "x" } as OutboundMessage, 100)).to.throw(
-      "expected a message { event?, data } with data, got none",
+      "expected an event { event?, data } with data, got none",
     );
   });
 

@@ -7,12 +7,12 @@ const make = (options: Record<string, unknown>) => (): unknown => sseStream(() =
 
 describe("the options of sseStream()", () => {
   for (const name of ["filter", "transform", "until"]) {
-    it(`refuse ${name} unless it is a function that answers at once`, () => {
+    it(`refuse ${name} unless it is a synchronous function`, () => {
       for (const value of ["role", true, null, {}, /x/, [() => true]])
         expect(make({ [name]: value })).to.throw(ConfigError, name);
       expect(make({ [name]: async () => true })).to.throw(
         ConfigError,
-        `expected ${name} as a function that answers at once`,
+        `expected ${name} as a synchronous function`,
       );
       expect(make({ [name]: () => true })).not.to.throw();
       expect(make({ [name]: undefined })).not.to.throw();
@@ -66,11 +66,11 @@ describe("the options of sseStream()", () => {
       [{ onUnavailable: 503 }, 'expected onUnavailable as "event" or "status", got 503'],
       [{ filter: null }, "expected filter as a function, got null"],
       [{ until: ["done"] }, "expected until as a function, got an array"],
-      [{ service: {} }, "expected service as what createRedisSse() answered, got an object"],
-      [{ service: undefined }, "expected service as what createRedisSse() answered, got undefined"],
+      [{ service: {} }, "expected service as the return value of createRedisSse(), got an object"],
+      [{ service: undefined }, "expected service as the return value of createRedisSse(), got undefined"],
       [
         { service: Promise.resolve() },
-        "expected service as what createRedisSse() answered, got a promise: await it",
+        "expected service as the return value of createRedisSse(), got a promise. Await it.",
       ],
     ];
     for (const [options, message] of said) {
@@ -80,7 +80,7 @@ describe("the options of sseStream()", () => {
 
   it("are not the service itself, and say how it is passed", async () => {
     const sse = createRedisSse();
-    const said = "expected options, got a service: pass { service: sse }";
+    const said = "expected an object with options, got a service. Pass { service: sse }.";
     const resolver = (): null => null;
     const options = sse as object;
     expect(() => sseStream(resolver, options))

@@ -127,7 +127,7 @@ describe("ConnectionPool", () => {
       clock.advance(10 * OPTIONS.leaseAlarmMs);
       const lines = said.lines.filter((line) => line.includes("overdue"));
       expect(lines, "at most one a minute").to.have.length(1);
-      expect(lines[0]).to.include('"session\\n1" is overdue: held for 60000 ms');
+      expect(lines[0]).to.include('"session\\n1" is overdue: it has been held for 60000 ms');
       lease.release();
       expect(pool.statistics.overdue).to.equal(1);
       (await pool.lease({ holder: "session 3" })).release();

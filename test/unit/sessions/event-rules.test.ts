@@ -157,8 +157,8 @@ describe("EventRules", () => {
         log.restore();
       }
       const text = log.lines.join("\n");
-      expect(text).to.include("TypeError").and.to.include('reserved, got "gap"');
-      expect(text).to.include("expected filter() to answer at once, got a promise");
+      expect(text).to.include("TypeError").and.to.include('The event name "gap" is reserved');
+      expect(text).to.include("expected filter() to be synchronous, but it returned a promise");
       expect(text).to.not.include("hunter2");
     });
   });

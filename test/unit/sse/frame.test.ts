@@ -123,7 +123,7 @@ describe("HEARTBEAT", () => {
 
 describe("assertField()", () => {
   it("names the field, and repeats nothing of the value", () => {
-    expect(() => assertField("id", "evil\n")).to.throw(RedisSseError, /^expected an id(?!.*evil)/);
+    expect(() => assertField("id", "evil\n")).to.throw(RedisSseError, /^expected id(?!.*evil)/);
   });
 });
 

@@ -24,8 +24,8 @@
 --- @include "../../../redis/lua/includes/place"
 --- @include "../../../redis/lua/includes/stamp"
 
--- Adds an entry to the log; returns the error if Redis refuses it. If another program has written to the log, the log begins
--- with this event. Otherwise it would never keep one again.
+-- Adds an entry to the log. Returns the error if Redis refuses it. If another program has damaged the log, a new log starts with
+-- this event. Otherwise Redis would refuse every later event.
 local function add(maxAge, ...)
   local added = redis.pcall('XADD', KEYS[2], 'MAXLEN', ...)
   if isSpoilt(added) then
@@ -51,7 +51,7 @@ local function push(list, name, value)
   list[#list + 1] = value
 end
 
--- A list within a list counts from 0 in ioredis-mock.
+-- In ioredis-mock, the index of a nested list starts at 0.
 local function array(list)
   if type(list) == 'table' then return list end
   local copy = {}
@@ -59,7 +59,7 @@ local function array(list)
   return copy
 end
 
--- The offset of a log's entry, its fields, and its id, behind which ioredis-mock puts more.
+-- Returns the offset of an entry, its fields, and its id. ioredis-mock appends text to the id.
 local function open(entry)
   entry = array(entry)
   local values, flat = {e = '', d = '', p = '', ['end'] = ''}, array(entry[2])
@@ -67,7 +67,7 @@ local function open(entry)
   return string.match(entry[1], '^%d+'), values, string.match(entry[1], '^%d+%-%d+')
 end
 
--- Producers come and go with every deploy.
+-- Deletes old producers, because each deploy starts new ones.
 local function forgetProducers(now)
   local all = redis.call('HGETALL', KEYS[1])
   for index = 1, #all, 2 do
@@ -76,8 +76,8 @@ local function forgetProducers(now)
   end
 end
 
--- The newest offset that is too old. A checkpoint says that all up to its offset came before its time; two are kept,
--- half the age apart, and what follows the newer one came before it was time for the next.
+-- Returns the newest offset that is too old. A checkpoint is an offset and a time: all events up to this offset were published before
+-- this time. The hash has two checkpoints, half the maximum age apart.
 local function expired(log, now, maxAge)
   local a, at, b, bt = string.match(log.checkpoints or '', '^(%d+) (%d+) (%d+) (%d+)$')
   if not a then return 0 end
@@ -87,7 +87,8 @@ local function expired(log, now, maxAge)
   return 0
 end
 
--- Appends one event, with all that may be due. What could fail is tried first, and undone where the rest is refused.
+-- Appends one event, and rotates the checkpoints if necessary. The steps that can fail come first. They are undone if PUBLISH is
+-- refused.
 local function append(log, new)
   local offset, now = text(log.top + 1), text(new.now)
   local keep = math.min(new.maxLength, log.top + 1 - expired(log, new.now, new.maxAge))
@@ -124,12 +125,12 @@ local function append(log, new)
   local message = '\30sse1\n' .. place .. '\n' .. new.event .. '\n' .. new.data
   local receivers = redis.pcall('PUBLISH', new.channel, message)
   if type(receivers) == 'table' then
-    -- The ACL refuses the channel: as if nothing had been.
+    -- An ACL rule denies the channel. Undo all changes.
     for index, name in ipairs(names) do
       if old[index] then
         redis.call('HSET', KEYS[1], name, old[index])
       elseif type(redis.pcall('HDEL', KEYS[1], name)) == 'table' then
-        -- A reader need not have that right. An empty field counts as none.
+        -- An ACL rule can deny HDEL. An empty field counts as missing.
         redis.call('HSET', KEYS[1], name, '')
       end
     end

@@ -13,7 +13,7 @@ local function isWrongType(reply)
   return type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true)
 end
 
--- Whether XADD was refused because another program has written to the log, and not because a right is missing.
+-- Whether XADD failed because another program has damaged the log, and not because of an ACL rule.
 local function isSpoilt(added)
   if type(added) ~= 'table' or not added.err then return false end
   return isWrongType(added) or string.find(added.err, 'equal or smaller', 1, true) ~= nil
@@ -27,7 +27,7 @@ local function isBroken(got, epochAt, offsetAt)
   return not isPlace(epoch, offset)
 end
 
--- Whether the hash has no place, and yet says how its log has ended, or who writes it.
+-- Whether the hash has no place, but has an ending or a writer.
 local function isAlone(got, epochAt, endingAt, writerAt)
   if got.err or type(got[epochAt]) == 'string' then return false end
   return type(got[endingAt]) == 'string' or type(got[writerAt]) == 'string'
