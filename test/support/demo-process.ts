@@ -31,7 +31,7 @@ export async function startDemo(env: Readonly<Record<string, string | undefined>
   child.stdout!.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk));
   let redis = "";
   const url = await new Promise<string>((resolve, reject) => {
-    child.once("exit", (code) => reject(new Error(`the demo ended with ${code}: ${stderr}`)));
+    child.once("close", (code) => reject(new Error(`the demo exited with code ${code}: ${stderr}`)));
     createInterface({ input: child.stdout! }).on("line", (line) => {
       redis ||= /^Redis: (.*)/.exec(line)?.[1] ?? "";
       const address = /http:\/\/localhost:\d+/.exec(line)?.[0];
