@@ -1,4 +1,4 @@
-/** The benchmark as a whole: what is asked for on the command line, one experiment after the other, the report. */
+/** Runs the benchmark: reads the command line, runs the experiments one by one, and writes the report. */
 import { open, writeFile } from "node:fs/promises";
 
 import { prepareBase, withBase } from "./harness/base.js";
@@ -64,16 +64,16 @@ async function run(options: Options): Promise<void> {
   if (options.json !== null) await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`);
 }
 
-/** Before all that takes time. */
+/** Fails before the long run if the file is not writable. */
 async function ensureWritable(file: string): Promise<void> {
   try {
     await (await open(file, "a")).close();
   } catch (error) {
-    throw new Refusal(`expected --json as a file that can be written: ${(error as Error).message}`);
+    throw new Refusal(`Cannot write the file of --json: ${(error as Error).message}`);
   }
 }
 
-/** Those that were named, else all but what the plan leaves out; ours always, since the ratios are to it. */
+/** Returns the named targets, or by default all targets of the plan. Always includes redis-sse, because the ratios need it. */
 function chooseTargets(options: Options, plan: Plan, notes: string[]): readonly Target[] {
   const named = options.targets;
   const wanted = targets.filter(({ name, onlyByName = false }) =>

@@ -5,19 +5,19 @@ import { targets } from "./targets/catalog.js";
 import { scenarioNames, type ScenarioName } from "./scenarios/names.js";
 
 export interface Options {
-  /** What was asked for, as it was written. */
+  /** The command line, for the report. */
   readonly command: string;
-  /** Small numbers: to see that all works, not to quote. */
+  /** Uses small numbers, to check that the benchmark works. Do not quote the figures. */
   readonly quick: boolean;
   readonly only: readonly ScenarioName[];
-  /** Neither scenarios nor targets were chosen, and no base: the run has everything, and nothing else. */
+  /** True if the run has all scenarios and targets, and no base. */
   readonly complete: boolean;
-  /** Names of targets; null: those of the plan. */
+  /** Names of targets. `null` means the targets of the plan. */
   readonly targets: readonly string[] | null;
-  /** Another checkout, whose build is measured beside this one's. */
+  /** Another checkout. Its build is measured too. */
   readonly base: string | null;
   readonly rounds: number;
-  /** Where the figures go, as JSON. */
+  /** File for the figures, as JSON. */
   readonly json: string | null;
 }
 
@@ -25,16 +25,16 @@ const known: readonly string[] = [...new Set([...targets, ...queueTargets].map((
 
 export const USAGE: string = `npm run bench -- [options]
 
-  --quick            small numbers, in under two minutes: to see that all works, not to quote
-  --only a,b         of ${scenarioNames.join(", ")}
-  --targets a,b      of ${known.join(", ")}
-  --base checkout    compares with the build of that checkout, too
-  --rounds n         of each scenario; default 3, quick 1
-  --json file        the figures as JSON
-  --help             this
+  --quick            run with small numbers in under two minutes (do not quote the figures)
+  --only a,b         run only these scenarios: ${scenarioNames.join(", ")}
+  --targets a,b      run only these targets: ${known.join(", ")}
+  --base checkout    also measure the build of this checkout
+  --rounds n         rounds per scenario (default 3, with --quick 1)
+  --json file        write the figures as JSON to this file
+  --help             show this help
 `;
 
-/** Throws an error for people, for anything that is not in the usage. */
+/** Throws an error with a readable message if an option is invalid. */
 export function readOptions(args: readonly string[]): Options | "help" {
   const { values } = parseArgs({
     args: [...args],
@@ -65,17 +65,18 @@ function readNames(option: string, given: string | undefined, known: readonly st
   if (given === undefined) return known;
   const names = given.split(",");
   const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new Error(`expected ${option} of ${known.join(", ")}, got ${unknown}`);
+  if (unknown !== undefined)
+    throw new Error(`Invalid ${option} "${unknown}". Use one or more of ${known.join(", ")}.`);
   return known.filter((name) => names.includes(name));
 }
 
 function readRounds(given: string): number {
   if (/^[1-9]\d?$/.test(given)) return Number(given);
-  throw new Error(`expected --rounds as a number from 1 to 99, got ${given}`);
+  throw new Error(`Invalid --rounds "${given}". Use a whole number from 1 to 99.`);
 }
 
-/** As the report repeats it, without the file that was written: where that is says nothing of the figures. */
+/** Returns the command for the report, without the JSON file, because its path does not affect the figures. */
 function commandOf(args: readonly string[], json: string | undefined): string {
-  const told = args.filter((arg) => !arg.startsWith("--json") && arg !== json);
-  return ["npm run bench", ...(told.length > 0 ? ["--", ...told] : [])].join(" ");
+  const shown = args.filter((arg) => !arg.startsWith("--json") && arg !== json);
+  return ["npm run bench", ...(shown.length > 0 ? ["--", ...shown] : [])].join(" ");
 }

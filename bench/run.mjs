@@ -1,6 +1,6 @@
 /**
- * Makes the benchmark ready and runs it: the packages it compares with, its TypeScript, its C. What is there
- * already is not made again, but for the compilations, which take a second.
+ * Prepares the benchmark and runs it. It installs the packages to compare, unless they are installed. It compiles the
+ * TypeScript and the C code on each run.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync, symlinkSync } from "node:fs";
@@ -28,7 +28,7 @@ function installPeers() {
   if (!["better-sse", "bullmq"].every((name) => existsSync(join(bench, "node_modules", name)))) {
     run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], bench);
   }
-  // The targets import the package by its name, as an application does; it is the one of this repository.
+  // The targets import the package of this repository by its name, as an application does.
   const link = join(bench, "node_modules", "redis-sse");
   if (lstatSync(link, { throwIfNoEntry: false }) === undefined) symlinkSync(root, link);
 }
@@ -39,12 +39,14 @@ function compileC(program, sources) {
   run("cc", args, bench);
 }
 
-if (process.platform !== "linux") stop("it reads /proc and uses epoll: it runs on Linux only");
+if (process.platform !== "linux") stop("The benchmark runs only on Linux, because it uses /proc and epoll.");
 if (spawnSync("cc", ["--version"]).error !== undefined) {
-  stop("the load client is in C, and there is no `cc` (Debian: apt-get install gcc libc6-dev)");
+  stop(
+    "`cc` is not on the PATH. It is needed to compile the load client (Debian: apt-get install gcc libc6-dev).",
+  );
 }
 if (spawnSync("redis-server", ["--version"]).error !== undefined) {
-  stop("there is no `redis-server` on the PATH (Debian: apt-get install redis-server)");
+  stop("`redis-server` is not on the PATH (Debian: apt-get install redis-server).");
 }
 installPeers();
 rmSync(dist, { recursive: true, force: true });

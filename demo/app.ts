@@ -5,7 +5,7 @@ import type { QueueService, RedisSse } from "redis-sse";
 import { bearerAuth, redisPoolStatus, sseStream } from "redis-sse/express";
 
 import { deadLetterRoutes } from "./dead-letter-routes.js";
-import { answerErrors, BadRequest, BODY_LIMIT, newNotification, parse, userId } from "./input.js";
+import { answerErrors, BadRequest, BODY_LIMIT, newNotification, parse, userQuery } from "./input.js";
 import { LiveStatus } from "./live-status.js";
 import { LiveStreams } from "./live-streams.js";
 import { pageChannels, withTaskId } from "./page-stream.js";
@@ -16,13 +16,13 @@ import { taskRoutes } from "./task-routes.js";
 export interface DemoServices {
   readonly sse: RedisSse;
   readonly queue: QueueService;
-  /** Which Redis is used, in words. */
+  /** Describes the Redis server, without credentials. */
   readonly redis: string;
-  /** Shows the state of Redis and the errors of failed tasks. */
+  /** Operator token. It gives access to the state of Redis and to the errors of failed tasks. */
   readonly token: string;
 }
 
-/** The page as it was written, and its scripts as they were compiled. */
+/** Static files from the source folder, and compiled scripts from `dist`. */
 const STATIC_FOLDERS = ["../../demo/public", "./public"].map((path) =>
   fileURLToPath(new URL(path, import.meta.url)),
 );
@@ -63,9 +63,10 @@ export function createApp({ sse, queue, redis, token }: DemoServices): Express {
   });
   app.get("/api/notifications/debug/redis_pool", redisPoolStatus({ service: sse, authorize: isOperator }));
 
-  // For the page: 200 also while Redis is away, since a browser logs every other status as an error.
+  // Answers 200 even if Redis is unavailable, because browsers log error statuses to the console.
   app.get("/api/status", async (req, res) => {
-    if (!isOperator(req)) throw new BadRequest(401, "UNAUTHORIZED", "expected the operator's token");
+    if (!isOperator(req))
+      throw new BadRequest(401, "UNAUTHORIZED", "Send the operator token in the Authorization header.");
     res.set("Cache-Control", "no-store").json(await sse.status({ drift: false }));
   });
 
@@ -73,18 +74,18 @@ export function createApp({ sse, queue, redis, token }: DemoServices): Express {
   app.use(deadLetterRoutes(queue, news, isOperator));
 
   app.use(() => {
-    throw new BadRequest(404, "NOT_FOUND", "expected a path of this demo");
+    throw new BadRequest(404, "NOT_FOUND", "This path does not exist.");
   });
   app.use(answerErrors);
   return app;
 }
 
 const checkUser: RequestHandler = (req, _res, next) => {
-  parse(userId, req.query["user"]);
+  parse(userQuery, req.query);
   next();
 };
 
-/** The user of a request that `checkUser` has let pass. A real application asks its own session. */
+/** Use only after `checkUser`. A real application reads the user from its own login session. */
 function userOf(req: Request): string {
   return req.query["user"] as string;
 }

@@ -10,13 +10,13 @@ import type { RedisSource } from "redis-sse";
 
 export interface ChosenRedis {
   readonly redis: RedisSource;
-  /** In words, without credentials. */
+  /** Describes the server, without credentials. */
   readonly label: string;
-  /** Ends what was started for the demo. */
+  /** Stops the Redis server if the demo started it. */
   stop(): Promise<void>;
 }
 
-/** `REDIS_URL`, else a private server from the PATH, else ioredis-mock in this process. */
+/** Uses `REDIS_URL`. Without it, starts a Redis server found on the PATH. Without that, uses ioredis-mock. */
 export async function chooseRedis(): Promise<ChosenRedis> {
   const url = process.env["REDIS_URL"];
   if (url) return { redis: url, label: `${withoutCredentials(url)} (from REDIS_URL)`, stop: async () => {} };
@@ -29,7 +29,7 @@ export async function chooseRedis(): Promise<ChosenRedis> {
   const { default: RedisMock } = await import("ioredis-mock");
   return {
     redis: new RedisMock(),
-    label: "ioredis-mock, in this process (no REDIS_URL, and no redis-server on PATH)",
+    label: "ioredis-mock, in this process (REDIS_URL is not set, and redis-server is not on the PATH)",
     stop: async () => {},
   };
 }
@@ -56,7 +56,7 @@ async function findOnPath(name: string): Promise<string | null> {
   return null;
 }
 
-/** A server of the demo's own, with nothing on disk; `null` when it does not start. */
+/** Starts a server that writes nothing to disk. Returns `null` if it does not start. */
 async function startPrivate(name: string, program: string): Promise<ChosenRedis | null> {
   const folder = await mkdtemp(join(tmpdir(), "redis-sse-demo-"));
   const port = await freePort();
@@ -72,7 +72,7 @@ async function startPrivate(name: string, program: string): Promise<ChosenRedis 
     "--dir",
     folder,
   ];
-  // A process group of its own: Ctrl-C in the terminal ends the demo, and the demo then ends its server.
+  // A separate process group: Ctrl-C stops only the demo, and the demo then stops its server.
   const server = spawn(program, options, { stdio: ["ignore", "pipe", "ignore"], detached: true });
   const stop = async (): Promise<void> => {
     process.off("exit", kill);
@@ -92,7 +92,7 @@ async function startPrivate(name: string, program: string): Promise<ChosenRedis 
   return null;
 }
 
-/** Reads what the server prints until it is ready, or has ended. */
+/** Waits until the server reports that it is ready. Resolves with `false` if the server exits first. */
 async function becomesReady(server: ChildProcess): Promise<boolean> {
   const failed = new Promise<false>((resolve) => {
     server.once("error", () => resolve(false));

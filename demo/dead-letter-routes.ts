@@ -5,7 +5,7 @@ import { SHOWN_TASKS } from "./demo-queue.js";
 import { BadRequest, deadLetterIds, parse } from "./input.js";
 import type { TaskNews } from "./task-news.js";
 
-/** The tasks that have failed for good. A real application lets only its operators at them. */
+/** Routes for dead letters. A real application must restrict all of them to operators. */
 export function deadLetterRoutes(
   queue: QueueService,
   news: TaskNews,
@@ -13,14 +13,18 @@ export function deadLetterRoutes(
 ): Router {
   const router = Router();
 
-  // What was thrown may name hosts and credentials: it is for who has the token.
+  // Errors can contain host names and credentials, so only operators see them.
   router.get("/api/dead-letters", async (req, res) => {
     const operator = isOperator(req);
     if (!operator && req.headers.authorization !== undefined) {
-      throw new BadRequest(401, "UNAUTHORIZED", "expected the operator's token, or none");
+      throw new BadRequest(
+        401,
+        "UNAUTHORIZED",
+        "The operator token is wrong. Send the right token, or none.",
+      );
     }
     const { tasks } = await queue.deadLetters.list({ limit: SHOWN_TASKS });
-    // The latest first.
+    // Newest first.
     const letters = tasks.toReversed().map(({ error, ...task }) => (operator ? { ...task, error } : task));
     res.json({ tasks: letters, operator });
   });

@@ -2,25 +2,25 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import { TaskFailure, type TaskContext } from "redis-sse";
 
-/** What `POST /api/tasks` stores with a task. */
+/** Payload of a task from `POST /api/tasks`. */
 export interface JobPayload {
   readonly steps: number;
   readonly stepMs: number;
-  /** How often it is begun at most, for the page to say "attempt 2 of 3". */
+  /** Maximum number of attempts. The page uses it to show "Attempt 2 of 3". */
   readonly attempts: number;
 }
 
-/** What tasks write, word by word. */
+/** Output of a task, one word per step. */
 const WORDS =
-  "Orders are up by a tenth, returns are down, and the new warehouse ships on the day that it is asked to. ".split(
+  "Orders are up by a tenth, returns are down, and the new warehouse ships orders on the same day. ".split(
     /(?<= )/,
   );
 
-const GOOD_AT = 3;
+const FLAKY_SUCCEEDS_AT = 3;
 
 /**
- * Pretends to work: so many steps, each so long, each with a word of output. The kind `flaky` fails half-way until its
- * third attempt, `fail` each time; any other succeeds.
+ * Simulates work. Each step takes `stepMs` and writes one word of output. Tasks of kind `flaky` fail in the first two
+ * attempts. Tasks of kind `fail` fail in every attempt. All other tasks succeed.
  */
 export async function runJob(context: TaskContext): Promise<{ steps: number }> {
   const { task, attempt, signal, progress, write, log } = context;
@@ -28,7 +28,7 @@ export async function runJob(context: TaskContext): Promise<{ steps: number }> {
   await log(`attempt ${attempt}: ${steps} steps of ${stepMs} ms`);
   for (let step = 1; step <= steps; step++) {
     await pause(stepMs, undefined, { signal });
-    if (step > steps / 2) failWhereItShould(task.kind, attempt);
+    if (step > steps / 2) failIfNeeded(task.kind, attempt);
     await write(WORDS[(step - 1) % WORDS.length]);
     await progress(Math.round((step / steps) * 100), `Step ${step} of ${steps}`);
   }
@@ -36,11 +36,11 @@ export async function runJob(context: TaskContext): Promise<{ steps: number }> {
   return { steps };
 }
 
-function failWhereItShould(kind: string, attempt: number): void {
-  // In words for whoever watches.
-  if (kind === "flaky" && attempt < GOOD_AT) {
-    throw new TaskFailure("the other side did not answer", { retry: true });
+function failIfNeeded(kind: string, attempt: number): void {
+  // Clients see the message of a TaskFailure.
+  if (kind === "flaky" && attempt < FLAKY_SUCCEEDS_AT) {
+    throw new TaskFailure("The remote server did not respond", { retry: true });
   }
-  // Only operators see what it says: those who watch read "failed".
+  // Clients see only "failed" for other errors. Operators see the message.
   if (kind === "fail") throw new Error("connect ECONNREFUSED db-7.internal:5432 as reporting");
 }

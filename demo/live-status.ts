@@ -7,43 +7,43 @@ import type { LiveStreams } from "./live-streams.js";
 const EVERY_MS = 500;
 
 /**
- * Tells the open pages whether Redis answers, and the counts of the queue when they change. Redis is asked once for
- * all pages of this process, and not at all if no page is open.
+ * Sends changes of the Redis status and of the task counts to all open pages. One query serves all pages of this
+ * process. If no page is open, there are no queries.
  */
 export class LiveStatus {
   readonly #queue: QueueService;
   readonly #streams: LiveStreams;
-  /** The latest data of each event. */
-  readonly #told = new Map<string, string>();
-  #looking = false;
+  /** Latest data by event name. */
+  readonly #latest = new Map<string, string>();
+  #polling = false;
 
   constructor(queue: QueueService, streams: LiveStreams) {
     this.#queue = queue;
     this.#streams = streams;
   }
 
-  /** A new page gets the latest status at once, or with the first answer of Redis. */
+  /** Sends the latest status to a new page. Before the first query, nothing is sent. */
   opened(session: PubSubSession): void {
-    for (const [event, data] of this.#told) session.send({ event, data });
-    if (!this.#looking) void this.#look();
+    for (const [event, data] of this.#latest) session.send({ event, data });
+    if (!this.#polling) void this.#poll();
   }
 
-  async #look(): Promise<void> {
-    this.#looking = true;
+  async #poll(): Promise<void> {
+    this.#polling = true;
     while (this.#streams.open.length > 0) {
       const counts = await this.#queue.counts().catch(() => null);
-      this.#tell("redis", { connected: counts !== null });
-      if (counts !== null) this.#tell("queue", counts);
+      this.#send("redis", { connected: counts !== null });
+      if (counts !== null) this.#send("queue", counts);
       await pause(EVERY_MS, undefined, { ref: false });
     }
-    this.#told.clear();
-    this.#looking = false;
+    this.#latest.clear();
+    this.#polling = false;
   }
 
-  #tell(event: string, status: object): void {
+  #send(event: string, status: object): void {
     const data = JSON.stringify(status);
-    if (this.#told.get(event) === data) return;
-    this.#told.set(event, data);
+    if (this.#latest.get(event) === data) return;
+    this.#latest.set(event, data);
     for (const session of this.#streams.open) session.send({ event, data });
   }
 }

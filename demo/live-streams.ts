@@ -2,7 +2,7 @@ import type { PubSubSession } from "redis-sse";
 
 import { BadRequest } from "./input.js";
 
-/** The open streams of this process by their id, which only the page that opened one knows. */
+/** Open streams of this process, by session id. Only the page that opened a stream knows its id. */
 export class LiveStreams {
   readonly #sessions = new Map<string, PubSubSession>();
 
@@ -15,11 +15,10 @@ export class LiveStreams {
     return [...this.#sessions.values()];
   }
 
-  /** Throws a 404 for an id that is not, or no longer, of an open stream. */
+  /** Throws a 404 error if no open stream has this id. */
   get(id: string): PubSubSession {
     const session = this.#sessions.get(id);
-    if (session === undefined)
-      throw new BadRequest(404, "UNKNOWN_STREAM", "expected the id of an open stream");
+    if (session === undefined) throw new BadRequest(404, "UNKNOWN_STREAM", "No open stream has this id.");
     return session;
   }
 }

@@ -4,12 +4,12 @@ import { TASK_NEWS } from "./task-news.js";
 
 const TASK_CHANNEL = "task_progress:";
 
-/** What a page hears of from the beginning; the tasks it follows are added to it. */
+/** Channels of a new page. The page adds the channels of its tasks later. */
 export function pageChannels(user: string): readonly string[] {
   return [`notifications:${user}`, TASK_NEWS];
 }
 
-/** On a stream of many tasks each piece of output has to say whose it is; progress says so by itself. */
+/** Adds the task id to task output, because one stream carries many tasks. Progress events already have the id. */
 export function withTaskId({ channel, event, data }: StreamEvent): OutboundMessage {
   const isOutput = event !== undefined && channel.startsWith(TASK_CHANNEL);
   if (!isOutput) return event === undefined ? { data } : { event, data };

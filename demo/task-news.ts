@@ -2,7 +2,7 @@ import type { RedisSse } from "redis-sse";
 
 import type { TaskView } from "./task-view.js";
 
-/** What every page hears of, beside its user's notifications: tasks that came, were put in line again, or are gone. */
+/** Channel of all pages, for tasks that are new, requeued or purged. */
 export const TASK_NEWS = "demo:tasks";
 
 export interface TaskNews {
@@ -11,16 +11,16 @@ export interface TaskNews {
   purged(): void;
 }
 
-/** Tells all pages, over all processes. A page reads the list anew when its stream begins, so that nothing need be kept. */
+/** Publishes task changes to the pages of all processes. A page loads the task list when it connects, so no history is kept. */
 export function createTaskNews(sse: RedisSse): TaskNews {
-  function tell(event: string, data: object): void {
+  function publish(event: string, data: object): void {
     sse.publish(TASK_NEWS, { event, data }, { history: false }).catch(() => {
-      // The task is in line all the same; a page that was not told learns of it when it is loaded anew.
+      // The task is queued even if this event is lost. A page sees the task after a reload.
     });
   }
   return {
-    started: (task) => tell("task", task),
-    requeued: () => tell("tasks-changed", { why: "requeued" }),
-    purged: () => tell("tasks-changed", { why: "purged" }),
+    started: (task) => publish("task", task),
+    requeued: () => publish("tasks-changed", { why: "requeued" }),
+    purged: () => publish("tasks-changed", { why: "purged" }),
   };
 }

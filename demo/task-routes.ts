@@ -14,7 +14,7 @@ export interface TaskServices {
   readonly news: TaskNews;
 }
 
-/** Tasks: to start, to see, to cancel and to follow. */
+/** Routes that start, show, cancel and follow tasks. */
 export function taskRoutes({ sse, queue, streams, news }: TaskServices): Router {
   const router = Router();
 
@@ -34,14 +34,14 @@ export function taskRoutes({ sse, queue, streams, news }: TaskServices): Router 
 
   router.post("/api/tasks/:id/cancel", async (req, res) => {
     const { id } = await viewTask(sse, queue, req.params.id);
-    // False: it has ended otherwise meanwhile.
+    // `false` if the task ended before it was cancelled.
     res.json({ cancelled: await queue.cancel(id) });
   });
 
   router.get("/api/tasks/:id/stream", taskStream(idOf, { service: sse, queue: queue.name }));
 
-  // A page has one stream for everything, since a browser opens no more than six connections to a host over
-  // HTTP/1.1: a task is added to it and taken away again. It is told from its beginning, whoever comes late.
+  // Each page has one stream, because browsers open at most six HTTP/1.1 connections to a host. These routes add a
+  // task to the stream and remove it again. The stream replays the task's history.
   router
     .route("/api/streams/:sessionId/tasks/:id")
     .put(async (req, res) => {

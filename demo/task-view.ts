@@ -3,27 +3,27 @@ import type { QueueService, RedisSse, Task, TaskStatus } from "redis-sse";
 import { SHOWN_TASKS } from "./demo-queue.js";
 import { BadRequest } from "./input.js";
 
-/** A task as the page gets it. */
+/** A task as sent to the page. */
 export interface TaskView extends Task {
-  /** How many events its channel has had by then: what the page hears of it up to this one is older. */
+  /** Sequence number of the task's latest event. The page ignores events up to this number. */
   readonly seq: number;
-  /** Milliseconds until a delayed task is due, since the page's clock is another. */
+  /** Milliseconds until a delayed task is due. Relative, because the page's clock can differ. */
   readonly dueInMs: number | null;
 }
 
 const STATES: readonly TaskStatus[] = ["queued", "delayed", "running", "succeeded", "failed", "cancelled"];
 
-/** Throws a 404 for what is no task of the queue. */
+/** Throws a 404 error if the queue has no task with this id. */
 export async function viewTask(sse: RedisSse, queue: QueueService, id: string): Promise<TaskView> {
   const view = /^[\w-]{1,128}$/.test(id) ? await find(sse, queue, id) : null;
-  if (view === null) throw new BadRequest(404, "UNKNOWN_TASK", "expected the id of a task");
+  if (view === null) throw new BadRequest(404, "UNKNOWN_TASK", "No task has this id.");
   return view;
 }
 
 /** The newest tasks of all states, newest first. */
 export async function viewTasks(sse: RedisSse, queue: QueueService): Promise<readonly TaskView[]> {
   const pages = await Promise.all(STATES.map((state) => queue.list(state, { limit: SHOWN_TASKS })));
-  // One that went from one state to the next meanwhile may be on two pages.
+  // A task that changed its state between the queries can be in two lists.
   const known = new Map(pages.flatMap(({ tasks }) => tasks).map((task) => [task.id, task]));
   const newest = [...known.values()]
     .toSorted((a, b) => Date.parse(b.createdAt) - Date.parse(a.createdAt))

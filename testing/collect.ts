@@ -10,11 +10,11 @@ export type { StreamSource };
 export interface CollectOptions {
   /** Headers of the request, such as `Cookie`. Only for a URL. */
   readonly headers?: Readonly<Record<string, string>> | Headers | undefined;
-  /** The id after which the stream continues, as a browser sends it when it reconnects. Only for a URL. */
+  /** Resumes the stream after the event with this id, as a browser does when it reconnects. Only for a URL. */
   readonly lastEventId?: string | undefined;
   /**
-   * Milliseconds of real time that each wait may take. Shorter than the limit of your test runner, so that you see this error
-   * and not that of the runner.
+   * Timeout of each wait, in milliseconds of real time. Keep it shorter than the timeout of your test runner. Then you see
+   * this error and not the runner's error.
    *
    * @defaultValue 1_500
    */
@@ -24,7 +24,7 @@ export interface CollectOptions {
 /** Options of one wait. */
 export interface WaitOptions {
   /**
-   * Milliseconds of real time that this wait may take.
+   * Timeout of this wait, in milliseconds of real time.
    *
    * @defaultValue `timeoutMs` of `collect()`
    */
@@ -33,53 +33,53 @@ export interface WaitOptions {
 
 /** One event of a stream. */
 export interface CollectedEvent<Data = unknown> {
-  /** The name of the event; `"message"` if the stream names none. */
+  /** The event name. `"message"` if the event has no name. */
   readonly event: string;
-  /** The data, parsed if it is JSON, else as text. The text `7` is JSON too. */
+  /** The parsed data if it is JSON, otherwise the text. The text `7` is JSON too. */
   readonly data: Data;
-  /** The data as it was sent. */
+  /** The data as text, as sent by the server. */
   readonly text: string;
-  /** `undefined` if the event has none. */
+  /** The event id. `undefined` if the event has no id. */
   readonly id: string | undefined;
 }
 
 /**
- * The events of one stream, as `collect()` reads them.
+ * The events of one stream, read by `collect()`.
  *
- * The control events of the library (`connected`, `gap`, `error`, `closing`) are in `control`, and only `event(name)` waits for them.
- * Everything else here is about the events of your app.
+ * `control` has the control events of the library: `connected`, `gap`, `error` and `closing`. Only `event(name)` waits for
+ * control events. All other members contain only the events of your app.
  */
 export interface CollectedStream extends AsyncIterable<CollectedEvent> {
-  /** The status of the HTTP response; `null` for a stream that is no response. */
+  /** The HTTP status. `null` if the source is a stream without a status. */
   readonly status: number | null;
   /** The events of your app so far. */
   readonly events: readonly CollectedEvent[];
   /** The control events so far. */
   readonly control: readonly CollectedEvent[];
-  /** The id of the last event that has one, for `lastEventId` of the next `collect()`. */
+  /** The last event id so far. Pass it to the next `collect()` as `lastEventId`. */
   readonly lastEventId: string | undefined;
   /**
-   * Waits for the next event of your app that no call has returned yet. Rejects with `NOT_RECEIVED` if the deadline passes or
-   * the stream ends. The message lists the events so far.
+   * Waits for the next event of your app that no call has returned yet. Rejects with `NOT_RECEIVED` at the timeout or if the
+   * stream ends. The message lists the events so far.
    */
   next<Data = unknown>(options?: WaitOptions): Promise<CollectedEvent<Data>>;
   /**
-   * Waits for the first event of that name that no call has returned yet, also a control event. It may have arrived before.
-   * Other events stay for later calls. Rejects as `next()`.
+   * Waits for the first event with this name that no call has returned yet. The event can be a control event, and it can
+   * already have arrived. Later calls can still return the other events. Rejects like `next()`.
    */
   event<Data = unknown>(name: string, options?: WaitOptions): Promise<CollectedEvent<Data>>;
-  /** Waits until the server ends the stream, and returns all events of your app. Rejects with `NOT_RECEIVED`. */
+  /** Waits until the server ends the stream. Returns all events of your app. Rejects with `NOT_RECEIVED` at the timeout. */
   ended(options?: WaitOptions): Promise<readonly CollectedEvent[]>;
-  /** The events of your app that no call has returned yet, until the stream ends. Each wait has the deadline of `next()`. */
+  /** Iterates over the events that no call has returned yet, until the stream ends. Each wait has the timeout of `next()`. */
   [Symbol.asyncIterator](): AsyncIterator<CollectedEvent>;
-  /** Leaves the stream, as a browser does that closes the page. Never rejects. */
+  /** Closes the connection, as a browser does when the page closes. Never rejects. */
   close(): Promise<void>;
-  /** As `close()`. */
+  /** Same as `close()`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 const DEFAULT_TIMEOUT_MS = 1_500;
-/** What a message shows of the data of an event, and of a response without events. */
+/** Maximum length of event data, or of a response without events, in an error message. */
 const MAX_SHOWN = 200;
 const MAX_SHOWN_EVENTS = 20;
 
@@ -91,19 +91,22 @@ const COLLECT_OPTIONS: ReadonlySet<string> = new Set<keyof CollectOptions>([
 const WAIT_OPTIONS: ReadonlySet<string> = new Set<keyof WaitOptions>(["timeoutMs"]);
 const CONTROL: ReadonlySet<string> = new Set(["connected", "gap", "error", "closing"]);
 
-/** Where a line has ended and a blank line begins. */
+/** Matches the end of a line before a blank line. */
 const BEFORE_BLANK_LINE = /(?<=\n|\r(?!\n))(?=[\r\n])/g;
 
-// Bound when this file is loaded: a test may replace the global timers later.
+// Bound when this file is loaded, because a test can replace the global timers later.
 const { setTimeout, clearTimeout } = globalThis;
 
 /**
- * Reads an event stream of your app, and returns its events as they arrive.
+ * Reads an event stream of your app and returns its events as they arrive.
  *
- * `source` is a URL, which is fetched, or a stream that you have in hand: a `Response`, an `IncomingMessage` of Node, or another
- * readable stream. Resolves when the head of the response is there, also if the stream was refused: see `status`.
- * Rejects with `ConfigError` for an invalid argument, with `NOT_RECEIVED` if a URL is not answered in time, or with the error
- * of `fetch()`.
+ * `source` is a URL or a stream. A URL is fetched. A stream is a `Response`, a Node `IncomingMessage` or another readable
+ * stream. Resolves when the response headers arrive, also for an HTTP error status: check `status`.
+ *
+ * Rejects with:
+ * - `ConfigError` if an argument is invalid.
+ * - `NOT_RECEIVED` if the server does not answer before the timeout.
+ * - the error of `fetch()` if the request fails.
  *
  * @example
  * const stream = await collect(`${url}/events`);
@@ -129,10 +132,10 @@ class StreamReader implements CollectedStream {
   readonly #cancel: () => void;
   readonly #reading: Promise<void>;
   readonly #all: CollectedEvent[] = [];
-  /** What no call has returned yet. */
+  /** Events that no call has returned yet. */
   readonly #untaken = new Set<CollectedEvent>();
   readonly #waits = new Set<() => void>();
-  /** Of a response that is no event stream: the beginning of its text. */
+  /** Start of the text of a response that is not an event stream. */
   #head = "";
   #isOver = false;
 
@@ -167,7 +170,7 @@ class StreamReader implements CollectedStream {
         yield event;
       }
     } finally {
-      // As with other streams, who leaves the loop leaves the stream.
+      // Leaving the loop closes the stream, as with other async iterators.
       await this.close();
     }
   }
@@ -190,12 +193,12 @@ class StreamReader implements CollectedStream {
         const text = typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
         if (this.#head.length < MAX_SHOWN) this.#head += text.slice(0, MAX_SHOWN);
         if (text === "") continue;
-        // The parser skips a block without data, but its id counts. So each block gets one more line of data.
+        // The parser skips a block without data, but its id is needed. So each block gets an extra data line.
         parser.feed((before + text).replaceAll(BEFORE_BLANK_LINE, "data:\n").slice(1));
         before = text.at(-1)!;
       }
     } catch {
-      // The stream was cut, or this side has left. Either way it has ended.
+      // The connection was lost, or close() was called. Both end the stream.
     }
     this.#isOver = true;
     this.#look();
@@ -245,7 +248,8 @@ class StreamReader implements CollectedStream {
         else if (this.#isOver) finish(() => reject(this.#notReceived(`The stream ended before ${what}`)));
       };
       const timer = setTimeout(
-        () => finish(() => reject(this.#notReceived(`No sign of ${what} within ${timeoutMs} ms`))),
+        () =>
+          finish(() => reject(this.#notReceived(`Timeout after ${timeoutMs} ms while waiting for ${what}`))),
         timeoutMs,
       );
       this.#waits.add(look);

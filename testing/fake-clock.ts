@@ -6,32 +6,32 @@ interface Timer {
   readonly callback: () => void;
 }
 
-// Bound when this file is loaded: a test may replace the global timers later.
+// Bound when this file is loaded, because a test can replace the global timers later.
 const { setImmediate, setTimeout, clearTimeout } = globalThis;
 const realNow = Date.now.bind(Date);
 
 /**
- * Work that a timer has started counts as done after so many turns of the event loop without activity. Most timers start none,
- * and one turn shows that: promises run within it.
+ * Event-loop turns without activity after which the work started by a timer counts as done. Most timers start no work. For
+ * them one turn is enough, because promises run within it.
  */
 const QUIET_TURNS = 3;
-/** Work that never ends must not stop the clock. */
+/** Limit of turns, so that work that never ends does not stop the clock. */
 const MAX_TURNS = 100;
 const REAL_STEP_MS = 5;
 
-/** ES modules and CommonJS in one process have a class each: `instanceof` knows only one. */
+/** A process can load this package as an ES module and as CommonJS. Then `instanceof` fails between the two classes. */
 const BRAND: unique symbol = Symbol.for("redis-sse/testing/FakeClock") as never;
 
-/** Whether it is a `FakeClock`, also one of another copy of this package. */
+/** Returns whether the value is a `FakeClock`, also of another copy of this package. */
 export function isFakeClock(value: object): value is FakeClock {
   return BRAND in value;
 }
 
 /**
- * Time that a test controls. It stands still until `advance()`. Pass it as `clock` to `createTestSse()`.
+ * A clock that your test controls. Its time changes only in `advance()`. Pass it as `clock` to `createTestSse()`.
  *
- * It drives everything that the service and its in-memory Redis time: heartbeats, deadlines, lifetimes, retries, leases,
- * schedules, and the expiry of keys. It does not drive the timers of your app, of Node's sockets, or of `collect()`.
+ * It controls all timers of the service and of its in-memory Redis: heartbeats, deadlines, lifetimes, retries, leases,
+ * schedules and the expiry of keys. It does not control the timers of your app, of Node's sockets or of `collect()`.
  *
  * @example
  * const clock = new FakeClock();
@@ -43,11 +43,11 @@ export class FakeClock implements Clock {
   readonly [BRAND] = true as const;
   #now: number;
   readonly #timers = new Set<Timer>();
-  /** Timers that were set or cancelled, and commands that were sent to Redis. */
+  /** Number of timers set or cancelled and of commands sent to Redis. */
   #activity = 0;
 
   /**
-   * `start` is the time that the clock shows first: a `Date`, or milliseconds since 1970. Throws `ConfigError`.
+   * `start` is the initial time, as a `Date` or in milliseconds since 1970. Throws `ConfigError` if it is invalid.
    *
    * @defaultValue the current time
    */
@@ -57,7 +57,7 @@ export class FakeClock implements Clock {
     this.#now = now;
   }
 
-  /** The time that the clock shows, in milliseconds since 1970. */
+  /** The current time of the clock, in milliseconds since 1970. */
   now(): number {
     return this.#now;
   }
@@ -72,21 +72,21 @@ export class FakeClock implements Clock {
     };
   }
 
-  /** The number of timers that are set. */
+  /** The number of pending timers. */
   get pending(): number {
     return this.#timers.size;
   }
 
   /**
-   * Advances the clock by `ms` milliseconds, and runs the timers that are due, in order.
+   * Advances the clock by `ms` milliseconds and runs the timers that are due, in order.
    *
-   * After each point in time it lets the work that was started there go on, so that a task which is retried three times
-   * within `ms` runs three times. Work that waits for something else, such as a socket, may still be unfinished when the
-   * promise resolves. Rejects with `ConfigError` if `ms` is not a number from 0, and with the error of a timer.
+   * After each timer, it waits for the work that the timer started. So a task with three retries within `ms` runs three
+   * times. Work that waits for something else, such as a socket, can be unfinished when the promise resolves. Rejects with
+   * `ConfigError` if `ms` is negative or not a number. Rejects with the error of a timer that throws.
    */
   async advance(ms: number): Promise<void> {
     if (!(Number.isFinite(ms) && ms >= 0)) throw optionError("ms as a number of milliseconds from 0", ms);
-    // A test has often just started the work whose timer must run.
+    // The test has often just started work that sets its timer asynchronously.
     await this.#settle(QUIET_TURNS);
     const end = this.#now + ms;
     for (let at = this.#nextAt(); at <= end; at = this.#nextAt()) {
@@ -96,7 +96,7 @@ export class FakeClock implements Clock {
     this.#now = Math.max(this.#now, end);
   }
 
-  /** @internal Work goes on: `advance()` waits longer. */
+  /** @internal Reports activity, so that `advance()` waits longer. */
   touch(): void {
     this.#activity++;
   }
@@ -123,7 +123,7 @@ export class FakeClock implements Clock {
     return next;
   }
 
-  /** A timer that one of these sets for the same moment waits for the next call. */
+  /** If a timer sets another timer for the same moment, that timer runs in the next call. */
   #runDue(at: number): void {
     this.#now = Math.max(this.#now, at);
     for (const timer of Array.from(this.#timers)) {

@@ -1,5 +1,5 @@
 /**
- * What a team needs to test its app without a Redis. See docs/testing.md.
+ * Tools to test your app without a Redis server. See docs/testing.md.
  *
  * @module redis-sse/testing
  */

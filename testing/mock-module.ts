@@ -6,7 +6,7 @@ import type { RedisOptions } from "ioredis";
 import { RedisSseError } from "../lib/index.js";
 import type { MockData } from "./script-checks.js";
 
-/** What this folder uses of a client of ioredis-mock. */
+/** Members of an ioredis-mock client used in this folder. */
 export interface MockClient extends EventEmitter {
   readonly context: { readonly modifiedKeyEvents: EventEmitter };
   readonly channels: EventEmitter;
@@ -18,11 +18,11 @@ export interface MockClient extends EventEmitter {
 
 export interface MockModule {
   readonly Client: new (options: RedisOptions) => MockClient;
-  /** Whether a command has one of Redis' flags. */
+  /** Returns whether a command has this Redis command flag. */
   readonly hasFlag: (command: string, flag: "write" | "denyoom") => boolean;
 }
 
-/** Throws `MOCK_MISSING`. */
+/** Loads ioredis-mock. Throws `MOCK_MISSING` if it is not installed. */
 export function loadMock(): MockModule {
   // oxlint-disable-next-line typescript/ban-ts-comment -- TypeScript refuses `import.meta` in CommonJS, where the build replaces it
   // @ts-ignore

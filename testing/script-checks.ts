@@ -1,11 +1,11 @@
 /**
- * Redis applies an ACL, and the limit of its memory, to each command of a script. ioredis-mock has neither. So while a test
- * has commands refused, scripts run with these lines around them, which ask for each command.
+ * Redis applies ACL rules and the memory limit to each command of a script. ioredis-mock does not. So while a test refuses
+ * commands, these lines are added to each script. They check each command.
  */
 
-/** A key that no program has: reading it asks whether a command is refused. */
+/** Reading a key with this prefix asks whether a command is refused. No program uses such keys. */
 const QUESTION = "redis-sse/testing:refusal:";
-/** Reading a key that begins so reports the error that a script returns. */
+/** Reading a key with this prefix reports the error that a script returns. */
 const REPORT = "redis-sse/testing:error:";
 
 /** Adds the checks to a script. */
@@ -40,19 +40,19 @@ if not isDone then error(reply, 0) end
 return reply`;
 }
 
-/** What ioredis-mock has for the keys of one connection. */
+/** The key store of one ioredis-mock connection. */
 export interface MockData {
   has(key: string): boolean;
   get(key: string): unknown;
 }
 
 export interface ScriptListener {
-  /** Why a command is refused, as Redis says it; `null` if it is not. */
+  /** Returns the Redis error for a refused command, or `null` if the command is allowed. */
   refusal(command: string, channel: string): string | null;
   onError(text: string): void;
 }
 
-/** The data of a connection, on which scripts can ask and report. */
+/** Wraps the data of a connection, so that scripts can ask and report through it. */
 export function answerChecks<Data extends MockData>(data: Data, listener: ScriptListener): Data {
   const answer = (key: string): string | null => {
     if (key.startsWith(REPORT)) {

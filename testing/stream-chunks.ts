@@ -1,22 +1,22 @@
 import { optionError } from "../lib/adapter.js";
 import { ConfigError, RedisSseError } from "../lib/index.js";
 
-// Bound when this file is loaded: a test may replace the global timers later.
+// Bound when this file is loaded, because a test can replace the global timers later.
 const { setTimeout, clearTimeout } = globalThis;
 
-/** A stream that a test has in hand, as `collect()` takes it. */
+/** A stream that a test can pass to `collect()`. */
 export type StreamSource =
   string | URL | Response | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array | string>;
 
-/** The parts of a stream, and how to leave it. */
+/** The chunks of a stream, and a function to close it. */
 export interface OpenedStream {
-  /** `null` if the source does not say it. */
+  /** `null` if the source has no status. */
   readonly status: number | null;
   readonly chunks: AsyncIterable<Uint8Array | string>;
   readonly cancel: () => void;
 }
 
-/** The common members: `instanceof` fails across the realms of jest. */
+/** Checked by its members, because `instanceof` fails between the realms of jest. */
 interface NodeStream extends AsyncIterable<Uint8Array | string> {
   readonly statusCode?: number;
   on?(event: "error", listener: () => void): unknown;
@@ -24,8 +24,8 @@ interface NodeStream extends AsyncIterable<Uint8Array | string> {
 }
 
 /**
- * Rejects with `ConfigError` for an invalid source, or one that is being read already; with `NOT_RECEIVED` if a URL is not
- * answered within `timeoutMs`; and with what `fetch()` rejects with.
+ * Rejects with `ConfigError` if the source is invalid or already being read. Rejects with `NOT_RECEIVED` if a URL is not
+ * answered within `timeoutMs`. Also rejects with errors of `fetch()`.
  */
 export async function openSource(
   source: StreamSource,
@@ -34,9 +34,9 @@ export async function openSource(
 ): Promise<OpenedStream> {
   if (typeof source === "string" || source instanceof URL) {
     const leaving = new AbortController();
-    const late = new RedisSseError("NOT_RECEIVED", `No response within ${timeoutMs} ms.`);
+    const late = new RedisSseError("NOT_RECEIVED", `The server did not respond within ${timeoutMs} ms.`);
     const timer = setTimeout(() => leaving.abort(late), timeoutMs);
-    // Without `close`, the connection would stay open for seconds after the stream, and keep the test process alive.
+    // Without `close`, the idle connection would keep the test process alive for seconds.
     const all = new Headers({ Accept: "text/event-stream", Connection: "close" });
     headers?.forEach((value, name) => all.set(name, value));
     const init = { headers: all, signal: leaving.signal };
@@ -44,7 +44,9 @@ export async function openSource(
     return { ...openResponse(response), cancel: () => leaving.abort() };
   }
   if (headers !== undefined) {
-    throw new ConfigError("headers and lastEventId need a URL: this response was requested without them.");
+    throw new ConfigError(
+      "headers and lastEventId need a URL as source. Send them in your own request, or pass a URL.",
+    );
   }
   if (typeof source !== "object" || source === null) throw wrongSource(source);
   if ("status" in source && "body" in source) return openResponse(source);
@@ -59,7 +61,10 @@ function openResponse({ status, body }: Response): OpenedStream {
 }
 
 function openWebStream(body: ReadableStream<Uint8Array>, status: number | null): OpenedStream {
-  if (body.locked) throw new ConfigError("The body of this response is being read already.");
+  if (body.locked)
+    throw new ConfigError(
+      "The body of this response is already being read. Pass a response with an unread body.",
+    );
   const reader = body.getReader();
   return {
     status,
@@ -69,10 +74,10 @@ function openWebStream(body: ReadableStream<Uint8Array>, status: number | null):
 }
 
 function openNodeStream(source: NodeStream): OpenedStream {
-  // A response that is cut emits `error`. Without a listener, the process would end.
+  // A response emits `error` if its connection is lost. Without a listener, the process would crash.
   source.on?.("error", () => {});
   const iterator = source[Symbol.asyncIterator]();
-  // An iterator that waits may never answer `return()`.
+  // While an iterator waits for data, `return()` may never resolve.
   let leave!: (end: IteratorReturnResult<undefined>) => void;
   const left = new Promise<IteratorReturnResult<undefined>>((resolve) => (leave = resolve));
   return {

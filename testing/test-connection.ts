@@ -4,28 +4,28 @@ import type { Clock } from "../lib/index.js";
 import type { MockClient, MockModule } from "./mock-module.js";
 import { answerChecks, withChecks } from "./script-checks.js";
 
-/** The state of the server, which all its connections share. */
+/** State of the server. All its connections share it. */
 export interface ServerState {
   readonly mock: MockModule;
-  /** Clients of ioredis-mock with the same host share their data. */
+  /** ioredis-mock clients with the same host share their data. */
   readonly host: string;
   readonly clock: Clock;
-  /** All that have not ended. */
+  /** All connections that have not ended. */
   readonly connections: Set<TestConnection>;
   isStopped: boolean;
   isPaused: boolean;
-  /** Milliseconds that each command takes. */
+  /** Delay of each command in milliseconds. */
   latencyMs: number;
-  /** Whether commands wait until the server is back, instead of being rejected. */
+  /** Whether commands wait for the restart of a stopped server. Otherwise they are rejected. */
   keepsCommands: boolean;
-  /** Before a command is executed. */
+  /** Called before a command is executed. */
   onCommand(): void;
   refusesAny(): boolean;
-  /** Why Redis refuses the command, in its words; `null` if it does not. */
+  /** Returns the Redis error for a refused command, or `null` if the command is allowed. */
   refusal(command: string, channels: readonly string[], hasWritten: boolean): string | null;
 }
 
-/** ioredis has more states; these are the ones that differ in what a command does. */
+/** The states of ioredis that change how a command behaves. */
 type State = "idle" | "connecting" | "ready" | "lost" | "ended";
 
 interface Call {
@@ -34,7 +34,7 @@ interface Call {
   readonly run: () => Promise<unknown>;
 }
 
-/** A command without an answer. */
+/** A command that has no answer yet. */
 interface HeldCall extends Call {
   readonly readyAt: number;
   readonly resolve: (value: unknown) => void;
@@ -44,7 +44,7 @@ interface HeldCall extends Call {
 type Method = (...values: unknown[]) => unknown;
 type ScriptDefinition = { readonly lua: string; readonly numberOfKeys?: number };
 
-/** Methods of a client of ioredis-mock that are no commands. */
+/** Methods of an ioredis-mock client that are not Redis commands. */
 const NO_COMMANDS: ReadonlySet<string> = new Set([
   "_signalModifiedKey",
   "connect",
@@ -61,8 +61,8 @@ const MESSAGES: ReadonlySet<string | symbol> = new Set([
 const SUBSCRIBES: ReadonlySet<string> = new Set(["subscribe", "psubscribe"]);
 
 /**
- * One connection to the in-memory Redis. ioredis-mock executes the commands. This class adds what it lacks: a connection
- * that is lost and comes back, with the events of ioredis, and commands that wait, are late or are refused.
+ * One connection to the in-memory Redis. ioredis-mock executes the commands. This class adds lost connections and
+ * reconnects with the events of ioredis. It also adds commands that wait, are delayed or are refused.
  */
 export class TestConnection {
   readonly client: Redis;
@@ -73,13 +73,13 @@ export class TestConnection {
   readonly #commands = new Map<string, Method>();
   readonly #held: HeldCall[] = [];
   #state: State = "idle";
-  /** What the lost connection was subscribed to, by the command that subscribes to it. */
+  /** Subscriptions of the lost connection, by subscribe command. */
   readonly #lostSubscriptions: (readonly [command: string, channels: readonly string[]])[] = [];
   /** Ends the wait of `connect()`. */
   #opening: { resolve(): void; reject(error: Error): void } | null = null;
   #cancelPump: (() => void) | null = null;
   #cancelDeadline: (() => void) | null = null;
-  /** Of the command that is being executed: an error that its script has returned, and whether it has written. */
+  /** The running command: the error that its script returned, and whether it has written. */
   #scriptError: string | null = null;
   #hasWritten = false;
 
@@ -94,7 +94,7 @@ export class TestConnection {
       lazyConnect: true,
       enableOfflineQueue: true,
     });
-    // Otherwise Node warns of a leak from the eleventh connection on.
+    // Without this, Node warns of a leak if there are more than ten connections.
     const { context, channels, patternChannels } = this.#mock;
     for (const emitter of [context.modifiedKeyEvents, channels, patternChannels]) emitter.setMaxListeners(0);
     this.#mock.data = answerChecks(this.#mock.data, {
@@ -126,7 +126,7 @@ export class TestConnection {
       defineCommand: (name, script) => this.#defineCommand(name as string, script as ScriptDefinition),
       // For the scripts of this library.
       now: () => this.#server.clock.now(),
-      // What the server published just before the connection was lost did not arrive any more.
+      // Messages published just before the connection was lost do not arrive.
       emit: (event, ...values) =>
         (this.#state !== "ready" && MESSAGES.has(event as string)) || emit(event as string, ...values),
     };
@@ -181,7 +181,7 @@ export class TestConnection {
           ? () => {}
           : clock.schedule(() => {
               const index = this.#held.indexOf(held);
-              // It was executed at this very moment, and its answer follows.
+              // The command was executed in this same moment, so its answer follows.
               if (index === -1) return;
               this.#held.splice(index, 1);
               reject(new Error("Command timed out"));
@@ -203,13 +203,13 @@ export class TestConnection {
     });
   }
 
-  /** Whether a command is rejected because the server is away. A subscriber's commands wait, as with ioredis. */
+  /** Whether a command is rejected because the server is stopped. Commands of a subscriber wait, as in ioredis. */
   get #isGivenUp(): boolean {
     const { isStopped, keepsCommands } = this.#server;
     return isStopped && !keepsCommands && this.#options.maxRetriesPerRequest !== null;
   }
 
-  /** ioredis would try to connect again and again, or would not. */
+  /** Whether ioredis would try to reconnect. */
   get #reconnects(): boolean {
     const { retryStrategy } = this.#options;
     return typeof retryStrategy !== "function" || typeof retryStrategy(1) === "number";
@@ -222,7 +222,7 @@ export class TestConnection {
     const channels = SUBSCRIBES.has(name) ? args.flat().map(String) : [];
     const refusal = this.#check(name, name === "publish" ? [String(args[0])] : channels);
     if (refusal !== null) throw replyError(refusal);
-    // ioredis-mock executes a command at once, and measures the expiry of keys by Date.now().
+    // ioredis-mock executes a command at once and uses Date.now() for the expiry of keys.
     const { now } = Date;
     const time = this.#server.clock.now();
     Date.now = () => time;
@@ -244,7 +244,7 @@ export class TestConnection {
     return refusal;
   }
 
-  /** Executes the commands that need not wait any longer. */
+  /** Executes the commands that no longer have to wait. */
   pump(): void {
     this.#cancelPump?.();
     this.#cancelPump = null;
@@ -259,7 +259,7 @@ export class TestConnection {
     const [next] = this.#held;
     if (next === undefined) return;
     const { socketTimeout } = this.#options;
-    // The deadline of the socket: a link without an answer counts as dead.
+    // Socket timeout: a connection without an answer counts as lost.
     if (socketTimeout !== undefined) {
       this.#cancelDeadline ??= clock.schedule(() => {
         this.#emitError(`Socket timeout. Expecting data, but didn't receive any in ${socketTimeout}ms.`);
@@ -277,7 +277,7 @@ export class TestConnection {
     }
     this.#state = "connecting";
     const opened = new Promise<void>((resolve, reject) => (this.#opening = { resolve, reject }));
-    // The caller may add its listeners first.
+    // Lets the caller add its listeners first.
     process.nextTick(() => {
       if (this.#server.isStopped) this.stopped();
       else this.returned();
@@ -286,7 +286,7 @@ export class TestConnection {
     return opened;
   }
 
-  /** The server is away: the connection is lost, or cannot be made. */
+  /** The server stopped. The connection is lost, or the attempt to connect fails. */
   stopped(): void {
     if (this.#state === "idle" || this.#state === "ended" || this.#state === "lost") return;
     if (this.#opening !== null) this.#emitError("connect ECONNREFUSED 127.0.0.1:6379", "ECONNREFUSED");
@@ -310,7 +310,7 @@ export class TestConnection {
     this.pump();
   }
 
-  /** Redis closes the connections that are subscribed to a channel which their user may not have any more. */
+  /** Redis closes connections that are subscribed to a channel that is now denied. */
   revoke(isRevoked: (channel: string) => boolean): void {
     if (!this.#subscribed("channels").some(isRevoked)) return;
     this.#lose();
@@ -326,12 +326,12 @@ export class TestConnection {
     );
   }
 
-  /** As ioredis does, before the commands that wait. */
+  /** Subscribes again before the waiting commands, as ioredis does. */
   #resubscribe(): void {
     for (const [name, channels] of this.#lostSubscriptions.splice(0)) {
       if (channels.length === 0) continue;
       const run = async (): Promise<unknown> => this.#commands.get(name)!(...channels);
-      // Without a caller, nobody hears that Redis refuses a channel.
+      // No caller waits for this, so ignore the error if Redis refuses a channel.
       this.#run({ name, args: channels, run }).catch(() => {});
     }
   }
@@ -363,7 +363,7 @@ export class TestConnection {
       this.#end();
       return "OK";
     };
-    // Behind the commands that are late. Nobody answers the others any more.
+    // After the delayed commands. The other commands get no answer.
     if (this.#state !== "ready" || this.#server.isPaused) return bye();
     return this.#send({ name: "quit", args: [], run: bye });
   }
@@ -382,7 +382,7 @@ export class TestConnection {
     this.#server.connections.delete(this);
   }
 
-  /** ioredis-mock keeps them. */
+  /** Removes subscriptions, because ioredis-mock keeps them. */
   #dropSubscriptions(): void {
     for (const name of ["unsubscribe", "punsubscribe"]) void this.#commands.get(name)!();
     this.#mock.subscriberMode = false;
@@ -394,7 +394,7 @@ export class TestConnection {
   }
 }
 
-/** For commands that are called with a callback. */
+/** Supports commands that are called with a callback. */
 async function asCallback(reply: Promise<unknown>, callback: Method): Promise<unknown> {
   let outcome: readonly [unknown, unknown?];
   try {

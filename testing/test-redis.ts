@@ -11,17 +11,19 @@ import { TestConnection, type ServerState } from "./test-connection.js";
 /** Options of `TestRedis.stop()`. */
 export interface StopRedisOptions {
   /**
-   * What happens to commands while Redis is away. `"reject"`: they reject at once with `REDIS_UNAVAILABLE`. Against a real
-   * server that takes up to 5 s. `"wait"`: they wait for `start()`, or until their deadline of 5,000 ms.
+   * What commands do while Redis is unavailable.
+   *
+   * - `"reject"`: They reject at once with `REDIS_UNAVAILABLE`. With a real server this takes up to 5 s.
+   * - `"wait"`: They wait for `start()`. After 5,000 ms they reject.
    *
    * @defaultValue "reject"
    */
   readonly commands?: "reject" | "wait" | undefined;
 }
 
-/** What `TestRedis.refuse()` refuses. With both, only this command on this channel. */
+/** Calls that `TestRedis.refuse()` refuses. If you set both options, only this command on this channel is refused. */
 export interface RefusedCalls {
-  /** The name of a command, such as `"xadd"`. It is also refused inside the scripts of this library. */
+  /** A command name, such as `"xadd"`. The command is also refused inside the scripts of this library. */
   readonly command?: string | undefined;
   /** A channel, or a pattern with `*`. Without `command`, SUBSCRIBE and PUBLISH are refused. */
   readonly channel?: string | undefined;
@@ -35,14 +37,14 @@ interface Rule {
 const STOP_OPTIONS: ReadonlySet<string> = new Set<keyof StopRedisOptions>(["commands"]);
 const REFUSED: ReadonlySet<string> = new Set<keyof RefusedCalls>(["command", "channel"]);
 
-/** What Redis says after these codes. */
+/** The error messages of Redis for these codes. */
 const TEXTS: Readonly<Record<string, (command: string) => string>> = {
   OOM: () => "OOM command not allowed when used memory > 'maxmemory'.",
   READONLY: () => "READONLY You can't write against a read only replica.",
   NOPERM: (command) => `NOPERM this user has no permissions to run the '${command}' command`,
 };
 
-/** As with `FakeClock`: there may be several copies of this package. */
+/** A process can have several copies of this package, as for `FakeClock`. */
 const BRAND: unique symbol = Symbol.for("redis-sse/testing/TestRedis") as never;
 
 export function isTestRedis(value: unknown): value is TestRedis {
@@ -50,15 +52,16 @@ export function isTestRedis(value: unknown): value is TestRedis {
 }
 
 /**
- * The in-memory Redis of a test service, as `sse.redis`. Its methods cause the faults that a real Redis has. They take effect
- * on all services and clients of this Redis.
+ * The in-memory Redis of a test service. You get it as `sse.redis`.
+ *
+ * Its methods simulate faults of a real Redis. They affect all services and clients of this Redis.
  */
 export class TestRedis {
   /** @internal */
   readonly [BRAND] = true as const;
   readonly #server: ServerState;
   readonly #rules = new Set<Rule>();
-  /** @internal The services on this Redis: those whose close() was not called, and those whose close() is not done. */
+  /** @internal Services on this Redis: those before `close()`, and those during `close()`. */
   readonly users: { open: number; unfinished: number } = { open: 0, unfinished: 0 };
 
   /** @internal Made by `createTestSse()`. Throws `MOCK_MISSING`. */
@@ -85,8 +88,10 @@ export class TestRedis {
   }
 
   /**
-   * Stops Redis: all connections are lost, and none can be made until `start()`. The data stays. Streams on the shared
-   * connection stay open, and streams with a connection of their own end. Throws `ConfigError`.
+   * Stops Redis. All connections are lost, and clients cannot connect until `start()`. The data stays.
+   *
+   * Streams on the shared connection stay open. Streams with a dedicated connection end. Throws `ConfigError` if an option is
+   * invalid.
    */
   stop(options: StopRedisOptions = {}): void {
     assertOptions("stop()", options, STOP_OPTIONS);
@@ -99,39 +104,42 @@ export class TestRedis {
     for (const connection of Array.from(this.#server.connections)) connection.stopped();
   }
 
-  /** Starts Redis again after `stop()`. Connections come back at once, without the pauses of ioredis. */
+  /** Starts Redis again after `stop()`. Clients reconnect at once, without the delays of ioredis. */
   start(): void {
     this.#server.isStopped = false;
     this.#returned();
   }
 
   /**
-   * Freezes Redis: connections stay open, and commands get no answer until `resume()`. By the clock of the service, a
-   * command rejects after 5,000 ms, and a connection that has waited 5,000 ms for an answer counts as lost.
+   * Freezes Redis. Connections stay open, but commands get no answer until `resume()`.
+   *
+   * After 5,000 ms without an answer, a command rejects and its connection counts as lost. The service's clock measures this.
    */
   pause(): void {
     this.#server.isPaused = true;
   }
 
-  /** Ends `pause()`. The commands that still wait are executed in order. */
+  /** Ends `pause()`. The waiting commands are executed in order. */
   resume(): void {
     this.#server.isPaused = false;
     this.#returned();
   }
 
-  /** Has each command that is sent from now on take `ms` milliseconds of the service's clock; 0: none. Throws `ConfigError`. */
+  /** Delays each later command by `ms` milliseconds of the service's clock. 0 ends the delay. Throws `ConfigError` if `ms` is invalid. */
   setLatency(ms: number): void {
     if (!(Number.isFinite(ms) && ms >= 0)) throw optionError("ms as a number of milliseconds from 0", ms);
     this.#server.latencyMs = ms;
   }
 
   /**
-   * Has Redis refuse commands with an error, and returns a function that ends this.
+   * Makes Redis refuse commands with an error. Returns a function that ends this.
    *
-   * `error` is a code of Redis, such as `"OOM"`, `"READONLY"` or `"NOPERM"`, or a whole error message that begins with one. What is
-   * refused is up to `calls`. Without `calls`, `"OOM"` refuses every command that needs memory, and `"READONLY"` every
-   * command that writes. If a connection is subscribed to a channel that is now refused, Redis closes that connection.
-   * Throws `ConfigError`.
+   * `error` is a Redis error code such as `"OOM"`, `"READONLY"` or `"NOPERM"`. It can also be a whole error message that
+   * starts with a code. `calls` selects the refused commands. Without `calls`, `"OOM"` refuses all commands that need memory,
+   * and `"READONLY"` refuses all commands that write.
+   *
+   * If a connection is subscribed to a channel that is now refused, Redis closes the connection. Throws `ConfigError` if an
+   * argument is invalid.
    *
    * @example
    * sse.redis.refuse("OOM");
@@ -140,7 +148,7 @@ export class TestRedis {
    */
   refuse(error: string, calls: RefusedCalls = {}): () => void {
     if (typeof error !== "string" || !/^[A-Z]{2,16}( |$)/.test(error)) {
-      throw optionError("error as a code of Redis, or a message that begins with one", error);
+      throw optionError("error as a Redis error code, or as a message that starts with a code", error);
     }
     assertOptions("refuse()", calls, REFUSED);
     const { command, channel } = calls;
@@ -158,7 +166,7 @@ export class TestRedis {
     return () => void this.#rules.delete(rule);
   }
 
-  /** Ends all faults: as `start()` and `resume()`, without latency, and nothing is refused. */
+  /** Ends all faults. Calls `start()` and `resume()`, ends the delay, and allows all commands. */
   recover(): void {
     this.#rules.clear();
     this.#server.latencyMs = 0;
@@ -167,16 +175,17 @@ export class TestRedis {
   }
 
   /**
-   * Creates an ioredis client of this Redis: for an app that uses Redis itself, or to look at the data in a test. The faults
-   * apply to it too. It connects at once, unless `lazyConnect` is true. After a connection was lost, it subscribes again to the
-   * channels and patterns that it had, unless `autoResubscribe` is false. `options` are those of ioredis; `host`, `port` and
-   * `enableOfflineQueue` have no effect. The client has no `status`.
+   * Creates an ioredis client of this Redis.
+   *
+   * Use it if your app uses Redis directly, or to read the data in a test. The faults affect it too. It connects at once,
+   * unless `lazyConnect` is true. After a reconnect it subscribes again, unless `autoResubscribe` is false. `options` are the
+   * options of ioredis. `host`, `port` and `enableOfflineQueue` have no effect. The client has no `status`.
    */
   createClient(options: RedisOptions = {}): Redis {
     return new TestConnection(this.#server, options).client;
   }
 
-  /** @internal As the option `redis` of a service, which duplicates it for each of its connections. */
+  /** @internal For the option `redis` of a service. The service duplicates the client for each connection. */
   get source(): RedisSource {
     return { duplicate: (options: RedisOptions) => this.createClient(options) } as unknown as Redis;
   }
@@ -186,7 +195,7 @@ export class TestRedis {
     return this.#server.clock;
   }
 
-  /** @internal Ends all clients, and removes all data. ioredis-mock itself never lets go of it. */
+  /** @internal Ends all clients and removes all data. ioredis-mock never frees data by itself. */
   async clear(): Promise<void> {
     await this.createClient({ lazyConnect: true }).flushall();
     for (const connection of Array.from(this.#server.connections)) connection.client.disconnect();
@@ -203,10 +212,12 @@ export class TestRedis {
       return (name, channels) => (command ?? name) === name && channels.some(isRefused);
     }
     if (command !== undefined) return (name) => name === command;
-    // Redis looks at its memory only before the first write of a script.
+    // Redis checks its memory only before the first write of a script.
     if (error.startsWith("OOM")) return (name, _, hasWritten) => !hasWritten && hasFlag(name, "denyoom");
     if (error.startsWith("READONLY")) return (name) => hasFlag(name, "write");
-    throw new ConfigError('refuse() needs a command or a channel, unless the error is "OOM" or "READONLY"');
+    throw new ConfigError(
+      'refuse() needs a command or a channel. Only the errors "OOM" and "READONLY" work without both.',
+    );
   }
 }
 

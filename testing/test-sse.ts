@@ -9,26 +9,27 @@ import {
 import { isFakeClock } from "./fake-clock.js";
 import { isTestRedis, TestRedis } from "./test-redis.js";
 
-/** Options of `createTestSse()`: those of `createRedisSse()`, with another `redis`. */
+/** Options of `createTestSse()`: the options of `createRedisSse()` with a different `redis`. */
 export interface TestSseOptions extends Omit<RedisSseOptions, "redis"> {
   /**
-   * The in-memory Redis of another test service. The two services are then like two processes of your app. They have the
-   * same clock.
+   * The in-memory Redis of another test service.
    *
-   * @defaultValue a Redis of its own
+   * The two services then behave like two processes of your app. They share one clock.
+   *
+   * @defaultValue a new in-memory Redis
    */
   readonly redis?: TestRedis | undefined;
   /**
-   * The time of the service and of its Redis: a `FakeClock` for time that your test controls.
+   * Clock of the service and of its Redis. Pass a `FakeClock` to control the time in your test.
    *
    * @defaultValue real time
    */
   readonly clock?: Clock | undefined;
 }
 
-/** A service on an in-memory Redis. Made by `createTestSse()`. */
+/** A service on an in-memory Redis, created by `createTestSse()`. */
 export interface TestSse extends RedisSse {
-  /** The Redis of this service, to cause faults in it. */
+  /** The in-memory Redis of this service. Use it to simulate faults. */
   readonly redis: TestRedis;
 }
 
@@ -42,12 +43,15 @@ const realTime: Clock = {
 };
 
 /**
- * Creates a complete service in memory, for tests of an app: publish, streams, notifications and queues work as with
- * `createRedisSse()`, without a Redis server. It shares nothing with other services, unless you pass their `redis`. It needs
- * the package `ioredis-mock`.
+ * Creates a complete service in memory, for tests of your app.
  *
- * `close()` ends the faults of its Redis, and with a `FakeClock` lets the clock run, so that nothing waits for it. Then no
- * timer and no handle is left. Throws `MOCK_MISSING`, and `ConfigError` for an invalid option.
+ * Publish, streams, notifications and queues work as with `createRedisSse()`, but without a Redis server. Services share no
+ * data, unless you pass the `redis` of another service. You must install the package `ioredis-mock`.
+ *
+ * `close()` ends the faults of its Redis. If you use a `FakeClock`, `close()` also lets the clock run with real time, so that
+ * nothing waits for `advance()`. After `close()`, no timers or handles remain.
+ *
+ * Throws `MOCK_MISSING` if ioredis-mock is not installed, and `ConfigError` if an option is invalid.
  *
  * @example
  * const sse = createTestSse();
@@ -62,7 +66,9 @@ export function createTestSse(options: TestSseOptions = {}): TestSse {
     throw optionError("redis as the redis of another test service", redis);
   }
   if (options.clock !== undefined && options.clock !== redis.clock) {
-    throw new ConfigError("Services on one Redis have one clock: omit clock.");
+    throw new ConfigError(
+      "Do not pass clock together with redis: the services share the clock of that Redis.",
+    );
   }
   const { clock } = redis;
   const sse = createRedisSse({ ...others, redis: redis.source, clock });
@@ -78,7 +84,7 @@ export function createTestSse(options: TestSseOptions = {}): TestSse {
       await closeService();
     } finally {
       stop();
-      // Another one that is closing still needs the data.
+      // Another service that is still closing needs the data.
       if (--users.unfinished === 0) await redis.clear();
     }
   };

@@ -1,6 +1,6 @@
 /**
- * With the settings that its documentation names for speed: no events to and fro, nothing kept in memory of a job, no
- * blocking connection for who does not work. Finished jobs are kept, as by default.
+ * Bee-Queue with the settings that its documentation recommends for speed. It sends no events and stores no jobs in memory.
+ * Only workers have a blocking connection. Finished jobs are kept, as by default.
  */
 import BeeQueue from "bee-queue";
 

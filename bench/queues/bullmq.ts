@@ -1,6 +1,7 @@
 /**
- * As its documentation advises: one connection for all queues and workers of a process (each worker has one more to block
- * on), `maxRetriesPerRequest: null` for workers. Finished jobs are kept, as by default.
+ * BullMQ with the settings that its documentation recommends. All queues and workers of a process share one connection, and
+ * each worker has one more blocking connection. Workers use `maxRetriesPerRequest: null`. Finished jobs are kept, as by
+ * default.
  */
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";

@@ -1,14 +1,14 @@
-/** Which queues there are to compare. */
+/** The queue libraries to compare. */
 
 export interface QueueTarget {
   readonly name: string;
-  /** As it is called in the report. */
+  /** Name in the report. */
   readonly label: string;
-  /** It has a way to put many tasks in line at once. Default true. */
+  /** Whether the library can enqueue many tasks in one call. Defaults to true. */
   readonly bulk?: boolean;
-  /** The module of this folder. Default: the name. */
+  /** Module in this folder. Defaults to the name. */
   readonly module?: string;
-  /** Where the compiled scripts are, when it is not this checkout that they measure. */
+  /** Folder of the compiled scripts, if they measure another checkout. */
   readonly folder?: string;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The commands of the application that this library began with: HSET and LPUSH; BLPOP, HGETALL and HSET, one task at a
- * time. Nothing is acknowledged: a worker that dies, or an answer that is lost, is a task that is lost.
+ * A minimal queue of plain Redis commands. The producer uses HSET and LPUSH. The worker uses BLPOP, HGETALL and HSET, one
+ * task at a time. Tasks are not acknowledged, so a crashed worker or a lost answer loses a task.
  */
 import { randomUUID } from "node:crypto";
 
@@ -16,7 +16,7 @@ export const open: OpenQueue = async (url, name) => {
   let stopped: Promise<void> | null = null;
 
   const work = async (from: Redis, handler: (payload: Payload) => void): Promise<void> => {
-    // Ends with the connection, whose commands then fail.
+    // The loop ends when the connection closes and its commands fail.
     for (;;) {
       const id = (await from.blpop(`ready:${name}`, 5))?.[1];
       if (id === undefined) continue;
@@ -35,7 +35,7 @@ export const open: OpenQueue = async (url, name) => {
     },
     work: async (_concurrency, handler) => {
       blocking = redis.duplicate();
-      // Its end is that of its connection.
+      // Closing the connection ends the loop.
       stopped = work(blocking, handler).catch(() => {});
     },
     stop: async () => {

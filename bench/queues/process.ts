@@ -1,22 +1,22 @@
-/** A process that puts tasks in line, or works on them, as the runner tells it. */
+/** A process that enqueues tasks or works on them. The runner controls it. */
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { BenchQueue, OpenQueue, Payload } from "./queue.js";
 
-/** What the runner may ask, and what each takes and answers. */
+/** Requests of the runner, with their parameters and results. */
 export interface QueueQuestions {
-  /** Has all its code run once, on a queue of its own. */
+  /** Warms up: runs all code once, on a separate queue. */
   warmUp(shape: { tasks: number; portion: number; concurrency: number }): Promise<void>;
   add(shape: Addition): Promise<Spent>;
-  /** Works until so many tasks were done, or nothing has come for long. */
+  /** Works until this many tasks are done, or until no task arrives for a while. */
   process(shape: { tasks: number; concurrency: number }): Promise<Processed>;
-  /** Adds one task after the other, each with its time. */
+  /** Enqueues tasks one by one. The payload of each task is its time. */
   trickle(shape: { tasks: number; everyMs: number }): Promise<void>;
-  /** Begins to work on those, one at a time. */
+  /** Starts to work on these tasks, one at a time. */
   listen(): Promise<void>;
-  /** How long they took, from before the call that added each to its handler, in microseconds. */
+  /** Returns the latencies in microseconds, from before the enqueue call to the start of the handler. */
   latencies(shape: { tasks: number }): Promise<readonly number[]>;
-  /** Uses so many queues at once, in both ways. */
+  /** Enqueues tasks in this many queues at once, and works on them. */
   openSeveral(shape: { queues: number }): Promise<void>;
 }
 
@@ -42,9 +42,9 @@ export interface AskedOfQueue {
   readonly shape: never;
 }
 
-/** Without any task for so long, those that are missing are lost. */
+/** If no task arrives for this time, the missing tasks are lost. */
 const PATIENCE_MS = 10_000;
-/** After the last: what comes then came twice. */
+/** Wait after the last task. A task that arrives in this time is a duplicate. */
 const AFTERMATH_MS = 200;
 
 const url = process.env["BENCH_REDIS_URL"]!;
@@ -128,7 +128,7 @@ async function processAll(from: BenchQueue, tasks: number, concurrency: number):
   return { ...spent, lost: tasks - numbers.size, repeated: ran - numbers.size };
 }
 
-/** Resolves when a count has not changed for long. */
+/** Resolves when a count has stopped changing. */
 async function idle(count: () => number): Promise<void> {
   for (let before = -1; before !== count();) {
     before = count();
@@ -146,7 +146,7 @@ async function measure(what: () => Promise<void>): Promise<Spent> {
   return { seconds, cpuUs: user + system };
 }
 
-/** By the clock that all processes of a machine share. */
+/** Current time of the monotonic clock, which all processes of a machine share. */
 function nowUs(): number {
   return Number(process.hrtime.bigint()) / 1000;
 }

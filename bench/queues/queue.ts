@@ -1,19 +1,19 @@
-/** What all tasks of the benchmark carry: a number, or when it was put in line. */
+/** Payload of all tasks in the benchmark: a number or the time of the enqueue call. */
 export interface Payload {
   readonly n: number;
 }
 
-/** A queue, as all libraries have it. */
+/** Common interface of all queue libraries. */
 export interface BenchQueue {
-  /** Puts one task in line; resolves when the library says that it is. */
+  /** Enqueues one task. Resolves when the library confirms it. */
   add(payload: Payload): Promise<unknown>;
-  /** All at once, where a library has a way for that. */
+  /** Enqueues all tasks in one call, if the library can. */
   addBulk?(payloads: readonly Payload[]): Promise<unknown>;
-  /** Runs the handler for each task, so many at once. Resolves when it has begun to look for tasks. */
+  /** Runs the handler for each task, with this concurrency. Resolves when the worker has started. */
   work(concurrency: number, handler: (payload: Payload) => void): Promise<void>;
-  /** No handler runs after that. */
+  /** Stops the worker. After that, no handler runs. */
   stop(): Promise<void>;
 }
 
-/** Each module of this folder that stands for a library exports one. */
+/** Each library module of this folder exports a function of this type. */
 export type OpenQueue = (url: string, name: string) => Promise<BenchQueue>;

@@ -1,4 +1,4 @@
-/** Ours, with its defaults: leases, tokens, retries, finished tasks kept. One service, whatever the number of queues. */
+/** redis-sse with its defaults: leases, retries and kept results. All queues use one service. */
 import { createRedisSse } from "redis-sse";
 
 import type { OpenQueue, Payload } from "./queue.js";

@@ -1,6 +1,6 @@
 /**
- * The least that a server in Node can do: no library, no framework, no limits, no states. The messages of one turn of
- * the loop are one string for each channel, and one write for each socket, past the response.
+ * The minimum that a Node server can do: no library, no framework, no limits. All messages of one event-loop turn become one
+ * string per channel and one write per socket. The writes bypass the response object.
  */
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
@@ -23,7 +23,7 @@ function flush(): void {
   for (const channel of turn) {
     const { gathered, sockets } = channel;
     channel.gathered = "";
-    // A string that one socket gets needs no Buffer; one that many get is encoded once.
+    // Encode the text once if several sockets get it. For one socket, a string is enough.
     const bytes = sockets.size === 1 ? gathered : Buffer.from(gathered);
     for (const socket of sockets) socket.write(bytes);
   }
@@ -51,7 +51,7 @@ async function join(name: string, socket: Socket): Promise<void> {
 const server = createServer((req, res) => {
   const { socket } = req;
   const name = new URL(req.url ?? "/", "http://localhost").searchParams.get("channel") ?? "none";
-  // Without a length and without the chunked coding the response lasts as long as its connection.
+  // Without a length and without chunked encoding, the response ends when the connection ends.
   res.shouldKeepAlive = false;
   res.useChunkedEncodingByDefault = false;
   res.writeHead(200, { ...SSE_HEADERS, Connection: "close" });

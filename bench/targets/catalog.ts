@@ -1,26 +1,26 @@
-/** Which servers there are to measure, and what each can do. */
+/** The servers to measure, and their abilities. */
 
 export interface Target {
   readonly name: string;
-  /** As it is called in the report. */
+  /** Name in the report. */
   readonly label: string;
-  /** A Node script of this folder; `floor` and `nchan` are programs of their own. */
+  /** A Node script of this folder, or `floor` or `nchan`, which are separate programs. */
   readonly runs: { readonly script: string } | { readonly program: "floor" | "nchan" };
-  /** How events reach it: a plain PUBLISH on Redis, or a script of `publishers/` that the client publishes through. */
+  /** Source of its events: plain PUBLISH in Redis, or a script in `publishers/`. */
   readonly fedBy: "redis" | "history" | "transmit" | "nchan";
-  /** Channel names begin with it. */
+  /** Prefix of all channel names. */
   readonly prefix: string;
-  /** It tells its audience apart by channels. Default true. */
+  /** Whether the server has channels. Defaults to true. */
   readonly manyChannels?: boolean;
-  /** Measured only when it is named, since nobody would choose it for its speed. Default false. */
+  /** Measured only if it is named on the command line. Defaults to false. */
   readonly onlyByName?: boolean;
-  /** It can have thousands of streams. Default true. */
+  /** Whether it can have thousands of streams. Defaults to true. */
   readonly manyStreams?: boolean;
-  /** No peer: it says what can be reached at most. Default false. */
+  /** Whether it is only a reference for the maximum, not a competitor. Defaults to false. */
   readonly isBound?: boolean;
-  /** Handed to the script. */
+  /** Arguments of the script. */
   readonly options?: Readonly<Record<string, unknown>>;
-  /** Where the compiled scripts are, when it is not this checkout that they measure. */
+  /** Folder of the compiled scripts, if they measure another checkout. */
   readonly folder?: string;
 }
 
@@ -28,7 +28,7 @@ const plain = { fedBy: "redis", prefix: "plain:" } as const;
 
 const script = (name: string): { script: string } => ({ script: `targets/${name}.js` });
 
-/** The ratios are to this one. */
+/** All ratios compare with this target. */
 export const ours: Target = { name: "redis-sse", label: "redis-sse", runs: script("redis-sse"), ...plain };
 
 export const oursWithHistory: Target = {
@@ -39,7 +39,7 @@ export const oursWithHistory: Target = {
   prefix: "kept:",
 };
 
-/** Between the two: through `publish()` as well, and nothing kept. What differs from it is what history costs. */
+/** Uses `publish()` without history. The difference to the target with history is the cost of history. */
 export const oursPublished: Target = {
   name: "redis-sse-published",
   label: "redis-sse, no history, by publish()",

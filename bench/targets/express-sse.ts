@@ -1,4 +1,4 @@
-/** One object, one audience: express-sse knows no channels. */
+/** express-sse has no channels: all clients of an object get all events. */
 import { createServer } from "node:http";
 
 import express from "express";
@@ -15,7 +15,7 @@ app.get("/stream", async (req, res) => {
   await feed.join(channelOf(req));
   res.on("close", () => feed.leave(channelOf(req)));
   sse.init(req, res);
-  // It sends nothing by itself before the first event, and the load client waits for a first byte.
+  // express-sse sends nothing before the first event, but the load client waits for a first byte.
   res.write(": open\n\n");
 });
 announce(createServer(app));

@@ -1,6 +1,6 @@
 /**
- * A server that does wrong what it is told to, to see that the load client notices; it takes PUBLISH itself, on the
- * same port. And whatever it does, it cuts what it sends at arbitrary places, into chunks and into packets.
+ * A server that makes errors on request, to check that the load client detects them. It accepts PUBLISH on the same port. It
+ * always splits its output at random places, into chunks and into packets.
  */
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
@@ -11,7 +11,7 @@ import { announcePort } from "./support/announce.js";
 
 export type Fault = "none" | "loss" | "repeat" | "disorder";
 
-/** Happens to this event; what comes behind it is as it should be. */
+/** The error affects only this event. Later events are correct. */
 const AFFLICTED = 5;
 const HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -60,14 +60,14 @@ function send(text: string): void {
   }
 }
 
-/** As chunks of any size. */
+/** Splits the data into chunks of random sizes. */
 function chunksOf(text: string): string {
   return pieces(text)
     .map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`)
     .join("");
 }
 
-/** In packets of any size. */
+/** Splits the data into packets of random sizes. */
 async function write(socket: Socket, text: string): Promise<void> {
   for (const piece of pieces(text)) {
     socket.write(piece);
@@ -82,7 +82,7 @@ function pieces(text: string): string[] {
   return found;
 }
 
-/** The same in every run. */
+/** Pseudo-random numbers, the same in every run. */
 function random(below: number): number {
   seed = (seed * 48_271) % 2_147_483_647;
   return seed % below;

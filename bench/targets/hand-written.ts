@@ -1,4 +1,4 @@
-/** What one writes without a library: one subscriber, who listens to what in a Map, and `res.write`. */
+/** A typical solution without a library: one Redis subscriber, a Map from channels to responses, and `res.write`. */
 import { createServer } from "node:http";
 
 import express, { type Response } from "express";

@@ -1,4 +1,4 @@
-/** A Redis connection for each stream, as the application has it that this library began with. */
+/** A hand-written solution with one Redis connection per stream. */
 import { createServer } from "node:http";
 
 import express from "express";

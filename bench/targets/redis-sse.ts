@@ -1,4 +1,4 @@
-/** Ours, with its defaults; channels that begin with `plain:` have no history, all others have. */
+/** redis-sse with its defaults. Channels with the prefix `plain:` have no history. All others have history. */
 import { createServer } from "node:http";
 
 import express from "express";
@@ -8,7 +8,7 @@ import { sseStream } from "redis-sse/express";
 import { announce, redisUrl } from "./support/announce.js";
 import { channelOf } from "./support/channel-of.js";
 
-// Only what a scenario is about is set by it: heartbeats in proportion, or a connection for each stream.
+// A scenario sets only the options that it measures: the heartbeat interval, or a connection per stream.
 const { heartbeatMs, subscriptions } = JSON.parse(process.env["BENCH_OPTIONS"] ?? "{}") as {
   heartbeatMs?: number;
   subscriptions?: "shared" | "dedicated";

@@ -1,4 +1,4 @@
-/** Its own Redis transport: what another process broadcasts comes over its bus. */
+/** Uses Transmit's own Redis transport. Broadcasts of other processes arrive over its bus. */
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 
@@ -24,7 +24,7 @@ app.get("/stream", async (req, res) => {
 await subscribed("transmit::broadcast");
 announce(createServer(app));
 
-/** The bus subscribes without saying when it is done. */
+/** The bus does not report when it has subscribed. */
 async function subscribed(channel: string): Promise<void> {
   const admin = new Redis(redisUrl);
   for (;;) {

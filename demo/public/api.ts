@@ -1,6 +1,6 @@
 import { asObject, objectAt, parse, stringAt, type JsonObject } from "./json.js";
 
-/** The server's refusal, with the message it has for the person; status 0 when no answer came. */
+/** An error answer, with a message for the user. The status is 0 if there was no answer. */
 export class ApiError extends Error {
   readonly status: number;
 
@@ -13,7 +13,7 @@ export class ApiError extends Error {
 
 let isRedisAway = false;
 
-/** While Redis is away, nothing can be changed. Then `call()` does not even ask. */
+/** While Redis is unavailable, `call()` rejects changes without a request. */
 export function setRedisAway(away: boolean): void {
   isRedisAway = away;
 }
@@ -23,17 +23,17 @@ interface CallOptions {
   readonly token?: string;
 }
 
-/** So that a request the network has swallowed does not hold its place for ever. */
+/** Ends requests that get no answer. */
 const TIMEOUT_MS = 10_000;
 
-/** The answer's JSON object ({} when it has none); throws ApiError for everything but 2xx. */
+/** Returns the JSON object of the answer, or {} if it has no object. Throws an ApiError if the status is not 2xx. */
 export async function call(method: string, path: string, options: CallOptions = {}): Promise<JsonObject> {
   const headers = new Headers({ accept: "application/json" });
   if (options.body !== undefined) headers.set("content-type", "application/json");
   if (options.token !== undefined) headers.set("authorization", `Bearer ${options.token}`);
 
   if (isRedisAway && method === "POST") {
-    throw new ApiError(0, "Redis is away. Try again when the connection is back.");
+    throw new ApiError(0, "Redis is unavailable. Try again when the connection is back.");
   }
 
   let status = 0;
@@ -49,14 +49,14 @@ export async function call(method: string, path: string, options: CallOptions = 
     status = response.status;
     text = await response.text();
   } catch {
-    throw new ApiError(0, "The server cannot be reached.");
+    throw new ApiError(0, "The server does not respond. Check that it is running.");
   }
 
   const answer = asObject(parse(text));
   if (status < 200 || status > 299) {
     throw new ApiError(
       status,
-      stringAt(objectAt(answer, "error"), "message") ?? `The server answered ${status}.`,
+      stringAt(objectAt(answer, "error"), "message") ?? `The server answered with status ${status}.`,
     );
   }
   return answer ?? {};

@@ -6,26 +6,28 @@ import { asNotification, createBell } from "./notifications.js";
 import { showRedis, startPoolPanel } from "./pool-panel.js";
 import { showCounts } from "./queue-counts.js";
 import { createSendForm } from "./send-form.js";
-import { openStream, readable, type Connection } from "./stream.js";
+import { openStream, readable, type Connection, type StreamHandlers } from "./stream.js";
 import { createTaskForm } from "./task-form.js";
 import { createTaskList } from "./task-list.js";
 import { asProgress } from "./task-model.js";
 import { createTasks, type Tasks } from "./tasks.js";
 import { asObject } from "./json.js";
 import { toast } from "./toasts.js";
-import { currentUser, showUser, somebodyElse } from "./user.js";
+import { currentUser, isUserName, otherUser, showUser, USER_NAME_RULE } from "./user.js";
 
 const user = currentUser();
 showUser(user);
-byId("send-hint-name", HTMLElement).textContent = somebodyElse(user);
+byId("send-hint-name", HTMLElement).textContent = otherUser(user);
 
 const bell = createBell(user);
 const deadLetters = createDeadLetters();
 const tasks: Tasks = createTasks(
   createTaskList({
     cancel: (id) =>
-      tasks.cancel(id).catch((error: unknown) => toast("fault", "Not cancelled", messageOf(error))),
-    tellOutput: (id) => tasks.tellOutput(id),
+      tasks
+        .cancel(id)
+        .catch((error: unknown) => toast("fault", "The task was not cancelled", messageOf(error))),
+    replayOutput: (id) => tasks.replayOutput(id),
   }),
 );
 let failures = "";
@@ -34,29 +36,31 @@ createTaskForm(tasks);
 const refreshPool = startPoolPanel();
 void showRedis();
 
-/** Some events may be lost. */
+/** Loads everything again, because events can be missing. */
 function catchUp(): void {
   loadNotifications();
   tasks.refresh();
   deadLetters.load();
 }
 
-/** The list is asked for after the stream is open, not before, so that nothing falls between the two. */
+/** Call this after the stream is open. Otherwise notifications between the two would be missing. */
 function loadNotifications(): void {
-  bell.load().catch(() => toast("fault", "The list of notifications could not be loaded", ""));
+  bell
+    .load()
+    .catch(() => toast("fault", "Notifications could not be loaded", "Reload the page to try again."));
 }
 
 let connection: Connection = { state: "connecting" };
 let isRedisAway = false;
 
-/** The stream stays open while the server waits for Redis. Nothing new comes then. */
+/** The stream stays open if Redis is unavailable, but then it gets no events. */
 function showState(): void {
   setRedisAway(isRedisAway);
-  const isDeaf = connection.state === "live" && isRedisAway;
-  showConnection(isDeaf ? { state: "reconnecting", reason: readable("redis-lost") } : connection);
+  const isStale = connection.state === "live" && isRedisAway;
+  showConnection(isStale ? { state: "reconnecting", reason: readable("redis-lost") } : connection);
 }
 
-openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, {
+const handlers: StreamHandlers = {
   connection(current) {
     connection = current;
     isRedisAway = false;
@@ -68,7 +72,7 @@ openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, {
     deadLetters.load();
     loadNotifications();
     refreshPool();
-    // After a restart it may be another one.
+    // A restarted server can use another Redis server.
     void showRedis();
   },
   message(data) {
@@ -102,10 +106,17 @@ openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, {
   },
   gap: catchUp,
   refused() {
-    // The same user's list is refused for the same reason, and its answer can be read.
-    bell.load().catch((error: unknown) => toast("fault", "The stream was refused", messageOf(error)));
+    // EventSource hides the error. A request for the notifications fails with the same error and shows it.
+    bell.load().catch((error: unknown) => toast("fault", "The server rejected the stream", messageOf(error)));
   },
   fault(message) {
-    toast("fault", "The server reports a fault", message);
+    toast("fault", "The server reports an error", message);
   },
-});
+};
+
+if (isUserName(user)) {
+  openStream(`/api/notifications/stream?user=${encodeURIComponent(user)}`, handlers);
+} else {
+  showConnection({ state: "stopped", reason: "invalid user name" });
+  toast("fault", `Invalid user name "${user}"`, USER_NAME_RULE);
+}

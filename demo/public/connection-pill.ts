@@ -3,11 +3,11 @@ import type { Connection } from "./stream.js";
 
 export function showConnection(connection: Connection): void {
   const pill = byId("connection", HTMLElement);
-  const text = connection.state === "reconnecting" ? `reconnecting: ${connection.reason}` : connection.state;
+  const text = "reason" in connection ? `${connection.state}: ${connection.reason}` : connection.state;
   pill.dataset["state"] = connection.state;
-  // Dims every number that may be old.
+  // Dims all numbers that can be out of date.
   document.body.dataset["live"] = String(connection.state === "live");
-  // The pill cuts a long reason short, the tooltip has all of it.
+  // The tooltip has the full text, because the pill cuts off long reasons.
   pill.title = connection.state === "live" ? `Session ${connection.sessionId}` : text;
   setText(byId("connection-text", HTMLElement), text);
 }

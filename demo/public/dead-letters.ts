@@ -6,15 +6,15 @@ import { nameOf } from "./task-names.js";
 import { showTime } from "./time.js";
 
 export interface DeadLetters {
-  /** Asks for the list anew; those who ask meanwhile are answered by one more look. */
+  /** Loads the list. Calls during a request cause one more request after it. */
   readonly load: () => void;
 }
 
 type Action = "requeue" | "purge";
 
-const DONE: Readonly<Record<Action, string>> = { requeue: "put in line again", purge: "forgotten" };
+const DONE: Readonly<Record<Action, string>> = { requeue: "requeued", purge: "purged" };
 
-/** The tasks that have failed for good: to be put in line again, or forgotten. */
+/** The list of dead letters, with buttons that requeue or purge them. */
 export function createDeadLetters(): DeadLetters {
   const list = byId("dead-letter-list", HTMLUListElement);
   const empty = byId("dead-letters-empty", HTMLElement);
@@ -34,7 +34,7 @@ export function createDeadLetters(): DeadLetters {
       showResult(result, "error", messageOf(error));
     }
     await load();
-    // The button that had the focus may have gone with its row.
+    // The focus is lost if the button was removed with its row.
     if (document.activeElement === document.body) title.focus();
   }
 
@@ -92,7 +92,7 @@ export function createDeadLetters(): DeadLetters {
       return letter === undefined || id === undefined ? [] : [{ letter, id }];
     });
     const shown = JSON.stringify(answer);
-    // A button keeps the focus as long as nothing has changed.
+    // Unchanged rows stay, so that their buttons keep the focus.
     if (list.dataset["shown"] !== shown) {
       list.dataset["shown"] = shown;
       list.replaceChildren(...letters.map(({ letter, id }) => row(letter, id)));
@@ -112,7 +112,7 @@ export function createDeadLetters(): DeadLetters {
     try {
       show(await ask());
     } catch {
-      // The connection's pill says already that the server is away; the next change asks again.
+      // The connection pill already shows the failure. The next change loads the list again.
     } finally {
       loading = false;
     }
@@ -129,7 +129,7 @@ export function createDeadLetters(): DeadLetters {
 
 let refused: string | undefined;
 
-/** With what was thrown, for who has the token; else without. A refused token is not tried again. */
+/** Loads dead letters, with errors if the server accepts the operator token. A rejected token is not sent again. */
 async function ask(): Promise<JsonObject> {
   const path = "/api/dead-letters";
   const token = operatorToken();
@@ -137,7 +137,7 @@ async function ask(): Promise<JsonObject> {
   try {
     return await call("GET", path, { token });
   } catch (error) {
-    // A token no header can carry fails before it is sent.
+    // If the token has characters that a header cannot carry, fetch() throws another error.
     if (error instanceof ApiError && error.status !== 401) throw error;
     refused = token;
     return call("GET", path);

@@ -1,11 +1,11 @@
-/** The few things the page needs of the DOM. Text always goes in as text nodes, so no input is ever parsed as HTML. */
+/** DOM helpers. All text is inserted as text nodes, so user input is never parsed as HTML. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The element of that id, of that class; a page without it is a bug, so it throws. */
+/** Returns the element with this id. Throws if it is missing or has another class. */
 export function byId<T extends Element>(id: string, type: new () => T): T {
   const found = document.getElementById(id);
-  if (!(found instanceof type)) throw new Error(`The page has no ${type.name} #${id}`);
+  if (!(found instanceof type)) throw new Error(`The page has no ${type.name} with id "${id}".`);
   return found;
 }
 
@@ -20,12 +20,12 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Text that a person wrote. It may hold marks that turn the direction of writing: they end where the text ends. */
+/** Wraps user text, so that bidirectional control characters in it do not change the text around it. */
 export function userText(text: string): HTMLElement {
   return el("bdi", {}, text);
 }
 
-/** One of the symbols at the top of index.html. Icons are decoration: the text beside them says the same. */
+/** An icon from the symbols in index.html. Screen readers skip it and read the text beside it. */
 export function icon(name: string): SVGSVGElement {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
@@ -36,18 +36,18 @@ export function icon(name: string): SVGSVGElement {
   return svg;
 }
 
-/** Writes only a changed text, so that live regions do not announce the same text again. */
+/** Writes only changed text, so that screen readers do not announce the same text again. */
 export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** A field's text, trimmed; "" when the form has no such field. */
+/** Returns the trimmed text of a field, or "" if the form has no field with this name. */
 export function field(form: HTMLFormElement, name: string): string {
   const value = new FormData(form).get(name);
   return typeof value === "string" ? value.trim() : "";
 }
 
-/** The result of a form: shown beside its button, and announced. */
+/** Shows the result of a form. Screen readers announce it. */
 export function showResult(output: HTMLElement, state: "ok" | "error", text: string): void {
   output.dataset["state"] = state;
   setText(output, text);

@@ -1,6 +1,6 @@
 import { el } from "./dom.js";
 
-/** Shows below each field what to enter, and moves the focus to the first such field. True if the form can be sent. */
+/** Shows a hint below each invalid field and focuses the first one. Returns true if all fields are valid. */
 export function checkFields(form: HTMLFormElement): boolean {
   let first: HTMLElement | undefined;
   for (const input of form.querySelectorAll<HTMLInputElement>("input, textarea")) {
@@ -12,13 +12,13 @@ export function checkFields(form: HTMLFormElement): boolean {
   return first === undefined;
 }
 
-/** What to enter into a field instead of its value. The rules are in the HTML. */
+/** Returns the hint for an invalid field. The rules are in the HTML. */
 function wishFor(input: HTMLInputElement): string | undefined {
-  // An input of numbers loses what it cannot read when it is written to.
+  // Writing to a number input deletes text that is not a number.
   if (input.type !== "number") input.value = input.value.trim();
   const { validity, value, dataset } = input;
   if (validity.valueMissing) return dataset["enter"];
-  // Not `maxlength`, which cuts a pasted text without a word.
+  // `maxlength` is not used, because it silently cuts off pasted text.
   if (value.length > Number(dataset["max"])) return `at most ${dataset["max"]} characters`;
   if (validity.patternMismatch) return input.title;
   if (!validity.valid) return `a whole number from ${input.min} to ${input.max}`;

@@ -1,4 +1,4 @@
-/** Reading of JSON whose shape is the server's word only: a field that is missing or of another type is undefined. */
+/** Reads JSON of unknown shape. A field that is missing or has another type is undefined. */
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -27,7 +27,7 @@ export function listAt(value: JsonObject | undefined, key: string): readonly unk
   return Array.isArray(found) ? found : [];
 }
 
-/** The parsed text, or undefined when it is no JSON. */
+/** Returns the parsed text, or undefined if it is not valid JSON. */
 export function parse(text: unknown): unknown {
   if (typeof text !== "string") return undefined;
   try {

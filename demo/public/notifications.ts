@@ -12,9 +12,9 @@ export interface Notification {
 }
 
 export interface Bell {
-  /** Takes one that came over the stream. */
+  /** Adds a notification from the stream. */
   readonly arrived: (notification: Notification) => void;
-  /** Asks the server for the list: what was there before, and what a reconnect or a gap may have missed. */
+  /** Loads the list from the server, after a connect, a reconnect or a gap. */
   readonly load: () => Promise<void>;
 }
 
@@ -66,7 +66,7 @@ export function createBell(user: string): Bell {
   const empty = byId("notifications-empty", HTMLElement);
   const pageTitle = document.title;
 
-  // Reading is this browser's knowledge alone, the server keeps none; all tabs of the same user share it.
+  // Read notifications are stored only in this browser. All tabs of the same user share them.
   const storageKey = `redis-sse-demo:read:${user}`;
   const stored = parse(localStorage.getItem(storageKey));
   const read = new Set<unknown>(Array.isArray(stored) ? stored : []);
@@ -105,7 +105,7 @@ export function createBell(user: string): Bell {
 
   function show(): void {
     showList();
-    // Rows keep their mark of being new until the list is closed: it tells what to look at.
+    // Unread marks stay visible until the list is closed.
     if (isOpen()) markAllRead();
     else showCount();
   }
@@ -130,7 +130,7 @@ export function createBell(user: string): Bell {
 
   return {
     arrived(notification) {
-      // After a reconnect the server may send again what the list already had.
+      // After a reconnect, the server can send a notification that is already in the list.
       if (newestFirst.some((each) => each.id === notification.id)) return;
       merge([notification]);
       show();

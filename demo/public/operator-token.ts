@@ -3,7 +3,7 @@ const DEFAULT = "demo";
 
 const listeners: (() => void)[] = [];
 
-/** What only operators see is asked for with it. It is kept in this tab only. */
+/** Gives access to data for operators. Only this tab keeps it. */
 export function operatorToken(): string {
   return sessionStorage.getItem(KEY) ?? DEFAULT;
 }

@@ -4,14 +4,14 @@ import type { Output } from "./tasks.js";
 const MAX_LINES = 400;
 const MAX_TEXT = 20_000;
 
-/** What a task writes, as it comes: text that goes on, lines of its log, and where another attempt begins. */
+/** Live output of a task: text, log lines and headings of new attempts. */
 export class OutputPane {
   readonly root: HTMLDetailsElement;
   readonly summary: HTMLElement = el("summary", {}, "Output");
   readonly #text: HTMLElement;
   #opened = false;
 
-  /** `onEmptyOpened`: the person wants to see it, and nothing was told. */
+  /** Calls `onEmptyOpened` if the user opens the pane and it has no output yet. */
   constructor(name: string, onEmptyOpened: () => void) {
     this.#text = el("div", {
       class: "output-text",
@@ -26,7 +26,7 @@ export class OutputPane {
     });
   }
 
-  /** Opens by itself once: what unfolds now is to be seen, and who closes it wants it closed. */
+  /** Opens the pane on the first call only, so that a pane closed by the user stays closed. */
   unfold(): void {
     if (this.#opened) return;
     this.#opened = true;
@@ -42,7 +42,7 @@ export class OutputPane {
     const follows = scrollHeight - scrollTop - clientHeight < 24;
     this.#append(output);
     while (this.#text.childElementCount > MAX_LINES) this.#text.firstElementChild?.remove();
-    // Who has scrolled back is reading.
+    // Does not scroll if the user has scrolled up to read.
     if (follows) this.#text.scrollTop = this.#text.scrollHeight;
   }
 

@@ -15,7 +15,7 @@ function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** The object's numbers, biggest first. */
+/** Returns the positive numbers of an object, largest first. */
 function countsOf(object: JsonObject | undefined): (readonly [string, number])[] {
   return Object.keys(object ?? {})
     .map((key) => [key, numberAt(object, key) ?? 0] as const)
@@ -23,7 +23,7 @@ function countsOf(object: JsonObject | undefined): (readonly [string, number])[]
     .toSorted(([, a], [, b]) => b - a);
 }
 
-/** Replaces the list only when it has changed, so that a selection outlives the next poll. */
+/** Replaces the list only if it changed, so that selected text stays selected. */
 function showList(id: string, texts: readonly string[]): void {
   const list = byId(id, HTMLUListElement);
   const now = JSON.stringify(texts);
@@ -64,17 +64,17 @@ function showStatus(status: JsonObject): void {
   showList("pool-channels", shown);
 }
 
-/** Which Redis this is, in the server's words. */
+/** Shows the server's description of its Redis server. */
 export async function showRedis(): Promise<void> {
   try {
     const redis = stringAt(await call("GET", "/healthz"), "redis");
     if (redis !== undefined) show("redis-name", redis);
   } catch {
-    // The connection's pill says already that the server is away; the last name stays.
+    // The connection pill already shows the failure. The last name stays visible.
   }
 }
 
-/** Answers a function that asks for the numbers at once. */
+/** Starts polling. Returns a function that polls immediately. */
 export function startPoolPanel(): () => void {
   const panel = byId("pool-panel", HTMLElement);
   const tokenForm = byId("token-form", HTMLFormElement);
@@ -91,19 +91,19 @@ export function startPoolPanel(): () => void {
 
   async function ask(): Promise<void> {
     clearTimeout(timer);
-    // A hidden tab asks for nothing, and a refused token is not tried again by itself.
+    // Hidden tabs do not poll. A rejected token is not sent again.
     if (asking || refused || document.hidden) return;
     asking = true;
     try {
       const status = await call("GET", "/api/status", { token: operatorToken() });
       if (stringAt(objectAt(status, "redis"), "fault") !== undefined) {
-        setState("stale", "Redis does not answer");
+        setState("stale", "Redis is unavailable");
       } else {
         showStatus(status);
-        setState("live", "every 2 s");
+        setState("live", "updated every 2 s");
       }
     } catch (error) {
-      // A token no header can carry fails before it is sent: to ask again without another token is no use either.
+      // If the token has characters that a header cannot carry, fetch() throws another error. Only a new token helps.
       refused = !(error instanceof ApiError) || error.status === 401;
       if (refused) setState("locked", "locked");
       else setState("stale", messageOf(error));

@@ -3,7 +3,7 @@ import { asObject, numberAt, objectAt } from "./json.js";
 
 const STATES = ["queued", "delayed", "running", "succeeded", "failed", "cancelled"];
 
-/** Shows how many tasks of the queue are in which state; answers how often any has failed so far, and how many have. */
+/** Shows the number of tasks per state. Returns a text that changes if the number of failures or dead letters changes. */
 export function showCounts(data: unknown): string {
   const counts = asObject(data);
   for (const state of STATES) {

@@ -4,7 +4,7 @@ import { checkFields } from "./fields.js";
 
 const EXAMPLES: readonly (readonly [string, string])[] = [
   ["Your export is ready", "orders-2024.csv, 18 402 rows"],
-  ["New comment on “Launch plan”", "Looks good to me. Shall we ship it on Thursday?"],
+  ["New comment on “Launch plan”", "Looks good to me. Can we ship it on Thursday?"],
   ["Payment received", "Invoice 1042 has been paid in full."],
   ["Deploy finished", "api-gateway is live in all three regions."],
 ];
@@ -22,7 +22,7 @@ export function createSendForm(user: string): void {
     [title.value, body.value] = EXAMPLES[example % EXAMPLES.length] ?? ["", ""];
   }
 
-  // A text to send is at hand at once; one's own words are cleared after sending and not overwritten before.
+  // After sending, an unchanged example is replaced by the next one. The user's own text is cleared.
   function next(): void {
     const [exampleTitle, exampleBody] = EXAMPLES[example % EXAMPLES.length] ?? ["", ""];
     if (title.value === exampleTitle && body.value === exampleBody) {

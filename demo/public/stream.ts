@@ -3,39 +3,40 @@ import { asObject, parse, stringAt } from "./json.js";
 export type Connection =
   | { readonly state: "connecting" }
   | { readonly state: "live"; readonly sessionId: string }
-  | { readonly state: "reconnecting"; readonly reason: string };
+  | { readonly state: "reconnecting"; readonly reason: string }
+  | { readonly state: "stopped"; readonly reason: string };
 
 export interface StreamHandlers {
-  /** The connection's state has changed. */
+  /** The connection state changed. */
   readonly connection: (connection: Connection) => void;
-  /** A session is open. Each reconnect is another session, which knows nothing of what the last was given. */
+  /** A session is open. Each reconnect creates a new session, without the channels added to the last one. */
   readonly connected: (sessionId: string) => void;
-  /** A message's data, parsed. */
+  /** Parsed data of a `message` event. */
   readonly message: (data: unknown) => void;
-  /** Events of other names, by these, with their data, parsed. */
+  /** Handlers of other events, by event name. They get the parsed data. */
   readonly events: Readonly<Record<string, (data: unknown) => void>>;
-  /** Something may have been missed while the session stayed open. */
+  /** The session is still open, but events can be missing. */
   readonly gap: () => void;
-  /** The server reports a fault of an open stream, which may go on. */
+  /** The server reports an error on an open stream. The stream can stay open. */
   readonly fault: (message: string) => void;
-  /** The server has answered with something that is no stream; told once per outage of unknown reason, as EventSource hides the answer. */
+  /** The server answered without a stream, and EventSource hides the reason. Called once per outage. */
   readonly refused: () => void;
 }
 
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 30_000;
 
-/** Why a stream ends, in words for a person. */
+/** Descriptions of close reasons for the user. */
 const IN_WORDS: Readonly<Record<string, string>> = {
   "client-gone": "the page was closed",
-  "peer-lost": "the browser could not be reached",
-  "write-error": "the browser could not be reached",
-  "subscribe-failed": "the server could not reach Redis",
+  "peer-lost": "the connection was lost",
+  "write-error": "writing to the connection failed",
+  "subscribe-failed": "subscribing in Redis failed",
   drain: "the server is restarting",
   shutdown: "the server is stopping",
-  "redis-lost": "the server has lost Redis",
-  "max-lifetime": "the stream was open long enough",
-  "slow-consumer": "this page was too slow to follow",
+  "redis-lost": "Redis is unavailable",
+  "max-lifetime": "the stream reached its maximum lifetime",
+  "slow-consumer": "the page received events too slowly",
 };
 
 export function readable(reason: string): string {
@@ -43,20 +44,20 @@ export function readable(reason: string): string {
 }
 
 /**
- * The tab's only SSE connection. Over HTTP/1.1 a browser keeps at most six connections per host for all tabs together,
- * so whatever the page wants to hear of comes over this one.
+ * Opens the only SSE connection of this tab. Over HTTP/1.1, a browser opens at most six connections to a host for all
+ * tabs together. Therefore all events of the page use this connection.
  */
 export function openStream(url: string, handlers: StreamHandlers): void {
   let source: EventSource | undefined;
   let retry: ReturnType<typeof setTimeout> | undefined;
   let retryMs = FIRST_RETRY_MS;
-  /** Why the server ends the stream: told before the connection drops, when the reason is no longer to be had. */
-  let told: string | undefined;
+  /** Close reason from the server. It arrives before the connection ends. */
+  let serverReason: string | undefined;
   let live = false;
 
   function lost(why = "connection lost"): void {
     live = false;
-    const reason = told ?? (navigator.onLine ? why : "this device is offline");
+    const reason = serverReason ?? (navigator.onLine ? why : "this device is offline");
     handlers.connection({ state: "reconnecting", reason });
   }
 
@@ -69,7 +70,7 @@ export function openStream(url: string, handlers: StreamHandlers): void {
       const sessionId = stringAt(asObject(parse(event.data)), "sessionId");
       if (sessionId === undefined) return;
       retryMs = FIRST_RETRY_MS;
-      told = undefined;
+      serverReason = undefined;
       live = true;
       handlers.connection({ state: "live", sessionId });
       handlers.connected(sessionId);
@@ -84,33 +85,33 @@ export function openStream(url: string, handlers: StreamHandlers): void {
     current.addEventListener("gap", () => handlers.gap());
 
     current.addEventListener("closing", (event: MessageEvent<unknown>) => {
-      told = readable(stringAt(asObject(parse(event.data)), "reason") ?? "closed by the server");
+      serverReason = readable(stringAt(asObject(parse(event.data)), "reason") ?? "closed by the server");
       lost();
     });
 
     current.addEventListener("error", (event: Event) => {
-      // The server's own events named "error" have data; the transport's have none.
+      // An `error` event from the server has data. An `error` event of the connection has none.
       if (event instanceof MessageEvent) {
         const fault = asObject(parse(event.data));
-        const message = stringAt(fault, "message") ?? stringAt(fault, "code") ?? "unknown fault";
-        // A stream that cannot begin ends at once, and is tried again.
+        const message = stringAt(fault, "message") ?? stringAt(fault, "code") ?? "unknown error";
+        // Before `connected`, the error is the reason why the stream did not start. The page reconnects.
         if (live) handlers.fault(message);
-        else told = message;
+        else serverReason = message;
         return;
       }
-      // EventSource reconnects by itself after a drop, but gives up for good after an answer that is no stream.
+      // EventSource reconnects after a lost connection. After an HTTP error status it stops, so the page reconnects.
       if (current.readyState !== EventSource.CLOSED) {
         lost();
       } else if (source === current) {
-        lost("refused by the server");
-        if (told === undefined && retryMs === FIRST_RETRY_MS) handlers.refused();
+        lost("rejected by the server");
+        if (serverReason === undefined && retryMs === FIRST_RETRY_MS) handlers.refused();
         retry = setTimeout(open, retryMs * (0.75 + Math.random() / 2));
         retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
       }
     });
   }
 
-  // A page with an open connection cannot be kept for the back button; closing it here also ends the session at once.
+  // Browsers cannot cache a page with an open connection for the back button. Closing also ends the session at once.
   addEventListener("pagehide", () => {
     clearTimeout(retry);
     source?.close();

@@ -1,25 +1,25 @@
 import { ApiError, call } from "./api.js";
 
 export interface TaskFollower {
-  /** Has the server add the task to this tab's stream, which then tells it from its beginning. */
+  /** Adds the task to this tab's stream. The stream replays the task's history. */
   readonly follow: (id: string) => Promise<void>;
   readonly unfollow: (id: string) => void;
-  /** A new session, which follows nothing yet; undefined while there is none. */
+  /** Sets the session. A new session follows no tasks. Use `undefined` while the page is disconnected. */
   readonly session: (id: string | undefined) => void;
 }
 
 export interface FollowedTasks {
   readonly isWanted: (id: string) => boolean;
-  /** The task is about to be told from its beginning. */
-  readonly begins: (id: string) => void;
-  /** The server's word of how it stands, to a request that was sent at that time. */
+  /** The replay of the task's history is about to start. */
+  readonly replayStarts: (id: string) => void;
+  /** The server's answer with the task's state, and the time of the request. */
   readonly answered: (answer: unknown, askedAt: number) => void;
   readonly gone: (id: string) => void;
 }
 
 const RETRY_MS = 2_000;
 
-/** Which tasks the server sends to this tab's one stream. */
+/** Controls which tasks the server sends on this tab's stream. */
 export function createFollower(tasks: FollowedTasks): TaskFollower {
   let session: string | undefined;
   const followed = new Set<string>();
@@ -35,13 +35,13 @@ export function createFollower(tasks: FollowedTasks): TaskFollower {
     while (isCurrent() && tasks.isWanted(id)) {
       await leaving.get(id);
       const askedAt = performance.now();
-      tasks.begins(id);
+      tasks.replayStarts(id);
       try {
         const answer = await call("PUT", route(sessionId, id));
         if (!isCurrent()) return;
         followed.add(id);
         tasks.answered(answer, askedAt);
-        // The answer and the task's last event race each other: the event may have come first.
+        // The task's last event can arrive before this answer.
         if (!tasks.isWanted(id)) unfollow(id);
         return;
       } catch (error) {
@@ -54,7 +54,7 @@ export function createFollower(tasks: FollowedTasks): TaskFollower {
 
   function unfollow(id: string): void {
     if (session === undefined || !followed.delete(id)) return;
-    // Nothing depends on it but a later follow(): the channel goes with the session in any case.
+    // Only a later follow() waits for this. If the request fails, the channel is removed with the session.
     const left = call("DELETE", route(session, id)).catch(() => undefined);
     leaving.set(id, left);
     void left.then(() => leaving.get(id) === left && leaving.delete(id));
@@ -63,10 +63,9 @@ export function createFollower(tasks: FollowedTasks): TaskFollower {
   return {
     async follow(id) {
       if (session === undefined || followed.has(id) || following.has(id)) return;
-      const begunIn = following;
-      begunIn.add(id);
+      following.add(id);
       await add(id, session);
-      begunIn.delete(id);
+      following.delete(id);
     },
     unfollow,
     session(id) {

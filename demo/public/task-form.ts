@@ -14,7 +14,7 @@ export function createTaskForm(tasks: Tasks): void {
   const three = byId("start-three", HTMLButtonElement);
   const result = byId("task-result", HTMLElement);
 
-  /** An empty field leaves the choice to the server. */
+  /** Empty fields are not sent. The server then uses its defaults. */
   function newTask(kind: string): NewTask {
     const given = NUMBERS.map((name) => [name, field(form, name)] as const).filter(([, text]) => text !== "");
     return { kind, ...Object.fromEntries(given.map(([name, text]) => [name, Number(text)])) };
@@ -29,7 +29,7 @@ export function createTaskForm(tasks: Tasks): void {
     else showResult(result, "ok", kinds.length === 1 ? "Started." : `Started ${kinds.length} tasks.`);
   }
 
-  // A reminder is there to be late; a delay of one's own choice stays.
+  // Suggests a delay for reminders. A delay entered by the user stays.
   kind.addEventListener("change", () => {
     if (kind.value === "reminder" && delay.value === "0") delay.value = REMINDER_DELAY_MS;
     else if (kind.value !== "reminder" && delay.value === REMINDER_DELAY_MS) delay.value = "0";

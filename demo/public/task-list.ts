@@ -5,14 +5,14 @@ import type { TasksView } from "./tasks.js";
 
 const TICK_MS = 250;
 
-/** Shows the tasks. It keeps the rows it has, so that bars move instead of jumping. */
+/** Shows the tasks. Existing rows are reused, so that progress bars move smoothly. */
 export function createTaskList(actions: TaskActions): TasksView {
   const list = byId("task-list", HTMLUListElement);
   const empty = byId("tasks-empty", HTMLElement);
   const rows = new Map<string, TaskRow>();
   let ticking: ReturnType<typeof setTimeout> | undefined;
 
-  /** "In 3 s" becomes "in 2 s", as long as there is such a row. */
+  /** Updates countdowns such as "in 3 s" while any row has one. */
   function tick(): void {
     clearTimeout(ticking);
     const waiting = [...rows.values()].filter((row) => row.tick());
@@ -33,7 +33,7 @@ export function createTaskList(actions: TaskActions): TasksView {
         rows.set(task.id, row);
       }
       row.show(task);
-      // One that is in its place is not moved: it would lose the focus.
+      // A moved row loses the focus, so only misplaced rows are moved.
       if (list.children[index] !== row.root) list.insertBefore(row.root, list.children[index] ?? null);
     }
     tick();

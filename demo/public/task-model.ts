@@ -2,7 +2,7 @@ import { asObject, numberAt, objectAt, stringAt } from "./json.js";
 
 const STATUSES = ["queued", "delayed", "running", "succeeded", "failed", "cancelled"] as const;
 
-/** "unknown" is the page's own: the server no longer has the task, so no more will come of it. */
+/** "unknown" exists only in the page. It means that the server no longer has the task. */
 export type Status = (typeof STATUSES)[number] | "unknown";
 
 export interface Task {
@@ -13,15 +13,15 @@ export interface Task {
   readonly progress: number;
   readonly message: string;
   readonly attempt: number;
-  /** How often it is begun at most; undefined for a task that does not say. */
+  /** Maximum number of attempts. Undefined if the payload does not contain it. */
   readonly attempts: number | undefined;
-  /** When a delayed task is due, by this page's clock. */
+  /** Time when a delayed task is due, by the clock of this page. */
   readonly dueAt: number | undefined;
-  /** Which event of its channel this is the state after: what is older does not count. */
+  /** Sequence number of the latest applied event. Older events are ignored. */
   readonly seq: number;
 }
 
-/** What the stream tells of a task. */
+/** A progress event from the stream. */
 export interface Progress {
   readonly taskId: string;
   readonly type: string;
@@ -36,7 +36,7 @@ export function isFinal(status: Status): boolean {
   return status === "succeeded" || status === "failed" || status === "cancelled" || status === "unknown";
 }
 
-/** A task as the server answers it. */
+/** Reads a task from an answer of the server. */
 export function asTask(data: unknown): Task | undefined {
   const object = asObject(data);
   const id = stringAt(object, "id");
@@ -73,7 +73,7 @@ export function asProgress(data: unknown): Progress | undefined {
   };
 }
 
-/** The task after what the stream told; the same one where that is older than what is known. */
+/** Applies a progress event. Returns the same task object if the event is not newer. */
 export function advance(task: Task, { status, progress, message, attempt, seq }: Progress): Task {
   if (isFinal(task.status) || seq <= task.seq) return task;
   return { ...task, status, progress, message, attempt, seq, dueAt: undefined };

@@ -6,7 +6,7 @@ const KINDS: Readonly<Record<string, string>> = {
   resize: "Resize",
   reminder: "Reminder",
   flaky: "Flaky task",
-  fail: "Doomed task",
+  fail: "Failing task",
 };
 
 const STATUSES: Readonly<Record<Status, string>> = {
@@ -31,7 +31,7 @@ export function statusText({ status, attempt }: Task): string {
   return status === "delayed" && attempt > 0 ? "Retrying" : STATUSES[status];
 }
 
-/** "Attempt 2 of 3, again in 1 s"; empty where there is nothing to be said of it. */
+/** Returns a text such as "Attempt 2 of 3, again in 1 s", or an empty text. */
 export function attemptText(task: Task): string {
   const { status, attempt, attempts } = task;
   const of = attempts === undefined ? "" : ` of ${attempts}`;

@@ -5,10 +5,10 @@ import { attemptText, iconOf, nameOf, statusText } from "./task-names.js";
 
 export interface TaskActions {
   readonly cancel: (id: string) => Promise<void>;
-  readonly tellOutput: (id: string) => void;
+  readonly replayOutput: (id: string) => void;
 }
 
-/** One task: its state, its bar, its output, and the button that cancels it. */
+/** One task: its state, progress bar, output and cancel button. */
 export class TaskRow {
   readonly root: HTMLLIElement;
   readonly output: OutputPane;
@@ -31,9 +31,9 @@ export class TaskRow {
     const name = nameOf(task);
     const id = task.id.slice(0, 8);
     this.#task = task;
-    // What had ended before the row was made (after a reload) is no news.
+    // Tasks that were already finished, for example after a reload, are not announced.
     this.#announced = isFinal(task.status);
-    this.output = new OutputPane(`${name} ${id}`, () => actions.tellOutput(task.id));
+    this.output = new OutputPane(`${name} ${id}`, () => actions.replayOutput(task.id));
     this.#cancel = el(
       "button",
       { type: "button", class: "button small", "aria-label": `Cancel ${name} ${id}` },
@@ -85,7 +85,7 @@ export class TaskRow {
     else this.#announced = false;
   }
 
-  /** Time goes by; answers whether it is waited for. */
+  /** Updates the countdown. Returns true if the task still waits. */
   tick(): boolean {
     setText(this.#attempt, attemptText(this.#task));
     return this.#task.status === "delayed" && (this.#task.dueAt ?? 0) > Date.now();
@@ -93,19 +93,19 @@ export class TaskRow {
 
   async #onCancel(actions: TaskActions): Promise<void> {
     if (this.#cancelling) return;
-    // Not disabled: that would take the focus from it.
+    // A disabled button would lose the focus.
     this.#cancelling = true;
     await actions.cancel(this.#task.id);
     this.#cancelling = false;
   }
 
   #hideCancel(): void {
-    // The focus must not be lost with the button.
+    // A hidden button loses the focus, so move it first.
     if (document.activeElement === this.#cancel) this.output.summary.focus();
     this.#cancel.hidden = true;
   }
 
-  /** Each step read out would be noise, so only the end is announced. */
+  /** Announces only the end of a task to screen readers. Announcing each step would be noise. */
   #announce(): void {
     if (this.#announced) return;
     this.#announced = true;

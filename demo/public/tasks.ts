@@ -3,7 +3,7 @@ import { asObject, listAt, stringAt } from "./json.js";
 import { createFollower } from "./task-follower.js";
 import { advance, asTask, isFinal, type Progress, type Task } from "./task-model.js";
 
-/** A piece of what a task writes. */
+/** A piece of task output. */
 export type Output =
   | { readonly type: "chunk" | "log"; readonly text: string }
   | { readonly type: "attempt"; readonly attempt: number };
@@ -11,7 +11,7 @@ export type Output =
 export interface TasksView {
   readonly show: (newestFirst: readonly Task[]) => void;
   readonly write: (id: string, output: Output) => void;
-  /** What was written before will be told again. */
+  /** Removes the output, because a replay follows. */
   readonly clear: (id: string) => void;
 }
 
@@ -26,29 +26,29 @@ export interface NewTask {
 export interface Tasks {
   readonly start: (task: NewTask) => Promise<void>;
   readonly cancel: (id: string) => Promise<void>;
-  /** Has the output told of a task that had ended before this page came. */
-  readonly tellOutput: (id: string) => void;
-  /** A task that somebody has started, over the stream. */
+  /** Requests the output of a task that finished before the page was opened. */
+  readonly replayOutput: (id: string) => void;
+  /** Adds a new task from the stream. Any page can have started it. */
   readonly appeared: (data: unknown) => void;
   readonly progressed: (progress: Progress) => void;
   readonly wrote: (type: "chunk" | "log", data: unknown) => void;
-  /** Reads all tasks, and follows those that go on, on this new session. */
+  /** Loads all tasks, and follows the unfinished ones on this new session. */
   readonly connected: (sessionId: string) => void;
-  /** The stream is down, so there is no session to follow a task on. */
+  /** Stops following tasks, because the session ended. */
   readonly disconnected: () => void;
-  /** Asks the server for all tasks: some were put in line again or forgotten, or something was missed. */
+  /** Loads all tasks after a requeue, a purge or missing events. */
   readonly refresh: () => void;
 }
 
 const KEPT = 50;
 const RETRY_MS = 2_000;
 
-/** The newest tasks of the queue, whoever has started them, newest first. */
+/** The newest tasks of the queue, newest first. */
 export function createTasks(view: TasksView): Tasks {
   let newestFirst: readonly Task[] = [];
-  /** When a task came to its end, or to this page: what was asked for before is older. */
+  /** Time when each task was added or finished. Answers to earlier requests are out of date. */
   const knownSince = new Map<string, number>();
-  /** Tasks that are over, of which the output is wanted all the same. */
+  /** Finished tasks with a requested replay of their output. */
   const replayed = new Set<string>();
 
   const follower = createFollower({
@@ -56,7 +56,7 @@ export function createTasks(view: TasksView): Tasks {
       const task = find(id);
       return task !== undefined && (!isFinal(task.status) || replayed.has(id));
     },
-    begins: view.clear,
+    replayStarts: view.clear,
     answered: (answer, askedAt) => take(asTask(answer), askedAt),
     gone: lost,
   });
@@ -89,12 +89,12 @@ export function createTasks(view: TasksView): Tasks {
     follower.unfollow(id);
   }
 
-  /** The server's word, to a request that was sent at that time: the stream may have told more since. */
+  /** Applies an answer to a request sent at `askedAt`, unless the stream has sent a newer state. */
   function take(task: Task | undefined, askedAt: number): void {
     if (task === undefined) return;
     const known = find(task.id);
     const isNews = known === undefined || (!isFinal(known.status) && task.seq >= known.seq);
-    // One that had ended before it was asked for, and has not, was put in line again.
+    // The task finished before the request, but the answer says unfinished: it was requeued.
     const isRerun = known !== undefined && isFinal(known.status) && askedAt > knownSince.get(task.id)!;
     if (isNews || isRerun) put(task);
   }
@@ -144,8 +144,8 @@ export function createTasks(view: TasksView): Tasks {
   return {
     async start(task) {
       const id = stringAt(await call("POST", "/api/tasks", { body: { ...task } }), "id");
-      if (id === undefined) throw new Error("The server did not say which task it has started.");
-      // The stream tells of it as well; without one it is asked for.
+      if (id === undefined) throw new Error("The answer of the server has no task id.");
+      // The stream sends new tasks too. If it has not sent this one, load it.
       if (find(id) === undefined) await ask(id);
     },
 
@@ -154,14 +154,14 @@ export function createTasks(view: TasksView): Tasks {
       if (answer["cancelled"] !== true) await ask(id);
     },
 
-    tellOutput(id) {
+    replayOutput(id) {
       replayed.add(id);
       void follower.follow(id);
     },
 
     appeared(data) {
       const task = asTask(data);
-      // One that is known has gone on since.
+      // A known task already has a newer state.
       if (task !== undefined && find(task.id) === undefined) put(task);
     },
 
@@ -173,7 +173,7 @@ export function createTasks(view: TasksView): Tasks {
       }
       const next = advance(task, progress);
       if (next !== task) put(next);
-      // Events do not say when a task is due.
+      // Events do not contain the due time, so load it.
       if (next !== task && next.status === "delayed") void ask(task.id);
       if (isFinal(progress.status) && progress.seq >= task.seq) {
         replayed.delete(task.id);
@@ -191,7 +191,7 @@ export function createTasks(view: TasksView): Tasks {
     connected(sessionId) {
       live = true;
       follower.session(sessionId);
-      // Whatever was heard over the last session, the server knows better now.
+      // Accept the server's state of all tasks, whatever the last session sent.
       newestFirst = newestFirst.map((task) => ({ ...task, seq: -1 }));
       void load();
     },

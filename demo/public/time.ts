@@ -8,7 +8,7 @@ const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
 ];
 
 function ago(then: number): string {
-  // A server's clock that is a little ahead must not make a notification come from the future.
+  // If the server clock is slightly ahead, do not show a time in the future.
   const seconds = Math.max(0, (Date.now() - then) / 1000);
   for (const [unit, size] of UNITS) {
     if (seconds >= size) return relative.format(-Math.floor(seconds / size), unit);
@@ -16,7 +16,7 @@ function ago(then: number): string {
   return seconds < 10 ? "just now" : "less than a minute ago";
 }
 
-/** Fills a <time> with "2 minutes ago", from its own datetime, so that it can be called again as time goes by. */
+/** Writes a relative time such as "2 minutes ago" into a <time> element. Call it again to update the text. */
 export function showTime(element: HTMLTimeElement): void {
   const then = Date.parse(element.dateTime);
   if (Number.isNaN(then)) return;

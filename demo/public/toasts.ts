@@ -3,7 +3,7 @@ import { byId, el, icon, userText } from "./dom.js";
 const SHOWN = 3;
 const STAYS_MS = 6_000;
 
-/** A short message at the page's edge, which leaves by itself unless somebody points at it or has the focus in it. */
+/** Shows a short message at the edge of the page. It disappears after 6 s, unless the pointer or the focus is on it. */
 export function toast(kind: "notification" | "fault", title: string, body: string): void {
   const shelf = byId("toasts", HTMLElement);
   const close = el(
@@ -35,7 +35,7 @@ export function toast(kind: "notification" | "fault", title: string, body: strin
   while (shelf.childElementCount > SHOWN) shelf.firstElementChild?.remove();
 }
 
-/** The list tells the same, and better. */
+/** Removes toasts of notifications that the open list already shows. */
 export function dismissNotificationToasts(): void {
   for (const item of document.querySelectorAll('.toast[data-kind="notification"]')) item.remove();
 }

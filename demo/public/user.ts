@@ -2,13 +2,20 @@ import { byId, el, icon, userText } from "./dom.js";
 
 const PEOPLE = ["alice", "bob", "carol"];
 
-/** Who this tab is, by its address. The demo has no login: a product would take the user from its own. */
+/** The same rule as on the server, in demo/input.ts. */
+export const USER_NAME_RULE = "Use 1 to 64 characters: A-Z a-z 0-9 _ . @ -";
+
+export function isUserName(user: string): boolean {
+  return /^[\w.@-]{1,64}$/.test(user);
+}
+
+/** Reads the user from the page's address. The demo has no login. A real application takes the user from its login. */
 export function currentUser(): string {
   return new URLSearchParams(location.search).get("user")?.trim() || "alice";
 }
 
-/** One of the other people, for texts that suggest to try it with two tabs. */
-export function somebodyElse(user: string): string {
+/** Another example user, for the hint about a second tab. */
+export function otherUser(user: string): string {
   return PEOPLE.find((person) => person !== user) ?? "bob";
 }
 

@@ -90,7 +90,7 @@ describe("the demo's page", function () {
     expect(await pill.textContent()).to.match(/reconnecting.*Redis/);
     await eventually(async () => expect(Math.max(...(await opacities()))).to.be.lessThan(0.5));
     await page.locator("#send-button").click();
-    await page.locator("[data-testid=send-result]", { hasText: "Redis is away" }).waitFor();
+    await page.locator("[data-testid=send-result]", { hasText: "Redis is unavailable" }).waitFor();
 
     await page.reload();
     await pill.filter({ hasText: /reconnecting.*Redis/ }).waitFor();
@@ -159,7 +159,7 @@ describe("the demo's page", function () {
   it("says that it is open to everybody, and refuses what other sites send", async () => {
     const page = await browser.openAs("alice");
     expect(await page.locator("[data-testid=open-demo]").textContent()).to.match(
-      /everybody .* changes everything/,
+      /anyone .* change everything/,
     );
     const row = await startTask(page, "report", { steps: 1_000, stepMs: 1_000 });
     const action = `${browser.demo.url}/api/tasks/${await row.getAttribute("data-task-id")}/cancel`;
@@ -192,6 +192,14 @@ describe("the demo's page", function () {
       .waitFor();
     expect(await panel.innerText()).to.not.match(/lease|drift|around it/i);
     expect(await panel.locator("[data-testid=pool-dedicated]").isVisible()).to.equal(false);
+  });
+
+  it("names the rule for user names if the address has an invalid one", async () => {
+    const page = await browser.context.newPage();
+    await page.goto(`${browser.demo.url}/?user=al%20ice`);
+    const pill = page.locator("[data-testid=connection-state][data-state=stopped]");
+    await pill.filter({ hasText: "stopped: invalid user name" }).waitFor();
+    await page.locator("[data-testid=toast]", { hasText: "1 to 64 characters" }).waitFor();
   });
 
   it("says beside each field what to enter", async () => {

@@ -60,7 +60,7 @@ describe("the demo's tasks in a browser", function () {
       .filter({ hasText: /^Attempt 2 of 3, again (in 1 s|now)$/ })
       .waitFor();
     await page
-      .locator(`${row} [data-testid=task-message]`, { hasText: "the other side did not answer" })
+      .locator(`${row} [data-testid=task-message]`, { hasText: "The remote server did not respond" })
       .waitFor();
     await page.locator(`${row}[data-status=succeeded][data-attempt="3"]`).waitFor();
     const text = (await outputIn(page, row).textContent()) ?? "";

@@ -1,15 +1,15 @@
 import { createRandom } from "../support/random.js";
 
-/** Draws from one seed. Who draws in a stream of their own is not disturbed by how often others do. */
+/** Random numbers from one seed. A separate stream of numbers does not depend on how often other streams are used. */
 export class Chance {
   readonly #random: () => number;
 
   constructor(seed: number, stream: number) {
-    // Seeds that are close to each other would otherwise share streams with one another.
+    // Otherwise, similar seeds would share streams.
     this.#random = createRandom((seed ^ Math.imul(stream + 1, 0x9e3779b1)) >>> 0);
   }
 
-  /** From 0 to 1. */
+  /** A number from 0 to 1. */
   part(): number {
     return this.#random();
   }
@@ -30,7 +30,7 @@ export class Chance {
     return values[Math.floor(this.#random() * values.length)]!;
   }
 
-  /** One of the names, as often as its weight says. */
+  /** Returns one of the names, with a probability by weight. */
   weighted<Name extends string>(weights: Readonly<Record<Name, number>>): Name {
     const entries = Object.entries<number>(weights) as [Name, number][];
     let rest = this.#random() * entries.reduce((sum, [, weight]) => sum + weight, 0);

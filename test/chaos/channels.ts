@@ -4,21 +4,21 @@ import { createRedisSse, type RedisSse, type RedisSseOptions } from "../../lib/i
 import type { Chance } from "./chance.js";
 import type { RunOptions, SubscriptionMode } from "./options.js";
 
-/** Channels whose history suffices for everything: no client is ever told a gap of them. */
+/** Channels with a history that is long enough for every client. Clients get no gaps of them. */
 export const CHANNELS: readonly string[] = Array.from({ length: 12 }, (_, index) => `channel-${index}`);
 
-/** Channels that keep so little that who is away for a moment misses events, and has to be told. */
+/** Channels with a very short history. A client that is disconnected for a moment misses events and gets a gap. */
 const TINY_CHANNELS: readonly string[] = ["tiny-0", "tiny-1"];
 const TINY_LENGTH = 20;
 
-/** Carries so much that a client which does not read falls behind. Few listen to it. */
+/** Has so many events that a client which does not read falls behind. Few clients use it. */
 export const LOUD_CHANNEL = "live-loud";
 
 export function isTiny(channel: string): boolean {
   return channel.startsWith("tiny-");
 }
 
-/** Channels without history: what a stream misses while it is open has to be told. */
+/** Channels without history. If an open stream misses an event, it must get a gap. */
 export function isLive(channel: string): boolean {
   return channel.startsWith("live-");
 }
@@ -35,7 +35,7 @@ export interface ChannelSet {
   readonly loud: readonly string[];
 }
 
-/** The soak in "shared" mode has no history at all. */
+/** The soak in "shared" mode uses only channels without history. */
 export function channelsOf({ harness, mode }: Pick<RunOptions, "harness" | "mode">): ChannelSet {
   const live = Array.from({ length: harness === "soak" ? 50 : 2 }, (_, index) => `live-${index}`);
   const loud = harness === "soak" ? [LOUD_CHANNEL] : [];
@@ -48,7 +48,10 @@ export function allOf({ kept, tiny, live, loud }: ChannelSet): readonly string[]
   return [...kept, ...tiny, ...live, ...loud];
 }
 
-/** What a client listens to. A live channel comes beside others, if there are any: only with these has it a place to come back to. */
+/**
+ * Chooses the channels of a client. A live channel is combined with channels that have history, if there are any,
+ * because only they let the client resume.
+ */
 export function chooseChannels(chance: Chance, { kept, tiny, live, loud }: ChannelSet): readonly string[] {
   const channels = new Set<string>();
   if (loud.length > 0 && chance.is(0.02)) for (const channel of loud) channels.add(channel);
@@ -57,7 +60,7 @@ export function chooseChannels(chance: Chance, { kept, tiny, live, loud }: Chann
     while (channels.size < count) channels.add(chance.oneOf(live));
     return [...channels];
   }
-  // Of those that keep little, only with some clients: they are busy.
+  // Only some clients get tiny channels, because these channels are busy.
   if (chance.is(0.25)) channels.add(chance.oneOf(tiny));
   if (channels.size > 0 && chance.is(0.3)) for (const channel of tiny) channels.add(channel);
   const count = channels.size + chance.whole(1, 4);
@@ -66,19 +69,22 @@ export function chooseChannels(chance: Chance, { kept, tiny, live, loud }: Chann
   return [...channels];
 }
 
-/** Where Redis is, as it can be handed to a process: a URL, nodes of a cluster, or sentinels and their master. */
+/**
+ * Address of Redis, in a form that can be sent to a process: a URL, the nodes of a cluster, or Sentinels and their
+ * master.
+ */
 export type RedisAddress =
   | string
   | { readonly nodes: readonly { readonly host: string; readonly port: number }[] }
   | { readonly sentinels: { host: string; port: number }[]; readonly name: string };
 
-/** The options of a service, as they can be handed to a process. */
+/** Options of a service, in a form that can be sent to a process. */
 export type ServiceOptions = Omit<RedisSseOptions, "clock" | "redis"> & { readonly redis: RedisAddress };
 
 /**
- * All processes have to agree on the histories. What can wait is kept short, so that much happens in little time; the limits of
- * the soak are so small that it reaches them. There is none of a lifetime: it would end what is left behind before that is
- * looked for.
+ * All processes must agree on the histories. Timeouts are short, so that much happens in little time. The limits of
+ * the soak are small enough to be reached. The lifetime is unlimited, because a limit would close leaked streams before
+ * the check.
  */
 export function serviceOptions(
   redis: RedisAddress,
@@ -126,14 +132,14 @@ export function serviceOptions(
   };
 }
 
-/** In the soak, fewer than there are clients, so that the pool is exhausted again and again. */
+/** In the soak, the pool is smaller than the number of clients, so that it is exhausted again and again. */
 export function maxLeases(clients: number): number {
   return Math.min(Math.ceil(clients / 2), 250);
 }
 
-/** A service as an application would make it. */
+/** Creates a service as an application does. */
 export function createService({ redis, ...options }: ServiceOptions): RedisSse {
   if (typeof redis === "string" || "sentinels" in redis) return createRedisSse({ ...options, redis });
-  // The library duplicates it, and leaves this one as it is: never connected.
+  // The library duplicates this client and never connects it.
   return createRedisSse({ ...options, redis: new Cluster([...redis.nodes], { lazyConnect: true }) });
 }

@@ -5,22 +5,22 @@ import { codeOf, decodePayload } from "./payload.js";
 import type { ReceivedBlock } from "../support/event-reader.js";
 import { GAP, Trail } from "./trail.js";
 
-/** Blocks that are remembered as they came, for the context of a violation. */
+/** Number of recent blocks kept as context for a violation. */
 const REMEMBERED = 12;
 
-/** Reasons of gaps that tell of a server that lacks the newest events. */
+/** Reasons of gaps from a server that does not have the newest events. */
 const LOSSES: ReadonlySet<string> = new Set(["future", "epoch"]);
 
 type Phase = "new" | "connected" | "fault-told" | "closing-told" | "over";
 
-/** The rules of one client's streams that can be seen as they come; what it has received is kept for the judge. */
+/** Checks the rules of one client's streams while they arrive. Keeps the received events for the judge. */
 export class ClientCheck {
   readonly channels: readonly string[];
   readonly trails: Map<string, Trail> = new Map();
   readonly #channelOf: ReadonlyMap<number, string>;
   readonly #mayLose: boolean;
   readonly #onViolation: (rule: string, context: string) => void;
-  /** By the last id. */
+  /** Positions by channel, from the last id. */
   #positions = new Map<string, Position>();
   readonly #recent: string[] = [];
   readonly #keptChannels: readonly string[];
@@ -28,12 +28,12 @@ export class ClientCheck {
   #resumes = false;
   #isDedicated = false;
   #phase: Phase = "over";
-  /** The stream has said that it could not give everything; the gap that says what is still to come. */
+  /** The stream reported an incomplete recovery, so a gap must follow. */
   #gapDue = false;
-  /** Channels of gaps without an id, and by how much they move: the next gap has it, for all of them. */
+  /** Channels of gaps without an id, with their steps. The next gap must have an id for all of them. */
   #gapped = new Map<string, number>();
 
-  /** `mayLose`: another server may take over that has not received everything. */
+  /** `mayLose` is true if a server can be promoted that lacks some events. */
   constructor(
     channels: readonly string[],
     onViolation: (rule: string, context: string) => void,
@@ -50,12 +50,12 @@ export class ClientCheck {
     return this.#phase === "connected";
   }
 
-  /** Whether the server has said why the stream ends. */
+  /** Whether the server has sent the reason for the end of the stream. */
   get wasToldWhy(): boolean {
     return this.#phase === "fault-told" || this.#phase === "closing-told";
   }
 
-  /** One more connection, with what the client says of where it was. */
+  /** Starts a new connection with the Last-Event-ID of the client. */
   open(lastEventId: string | undefined, isDedicated = false): void {
     this.#connection++;
     this.#isDedicated = isDedicated;
@@ -66,13 +66,13 @@ export class ClientCheck {
     this.#remember(`asks with ${lastEventId ?? "nothing"}`);
   }
 
-  /** The stream is over, or the client has left: nothing may follow. */
+  /** The stream ended, or the client left. Nothing may follow. */
   close(): void {
     this.#phase = "over";
     this.pause();
   }
 
-  /** The client reads nothing from now on: what is published may not come. */
+  /** The client stops reading. Events published from now on may be missing. */
   pause(): void {
     for (const { spans } of this.trails.values()) {
       const span = spans.get(this.#connection);
@@ -80,7 +80,7 @@ export class ClientCheck {
     }
   }
 
-  /** It reads again what was published meanwhile. */
+  /** The client reads again, also the events published in between. */
   resume(): void {
     for (const { spans } of this.trails.values()) {
       const span = spans.get(this.#connection);
@@ -179,20 +179,20 @@ export class ClientCheck {
     }
     if (positions.size < this.#keptChannels.length)
       this.#broken("an id tells the place in every channel", id);
-    // What it leaves out is compared with nothing, and not missed again with every id.
+    // Skipped events are reported once and not again for each later id.
     this.#positions = new Map([...known, ...positions]);
   }
 
   /**
-   * An id moves with its event, and with nothing else: a client that goes with an id has all before it. `steps` says
-   * by how much each channel moves; `Infinity` stands for any number, and `NaN` for any place, also one further back.
+   * An id may move only with its event, so that a client that resumes with it has all earlier events. `steps` has the
+   * allowed step of each channel. `Infinity` allows any step forward. `NaN` allows any position, also an earlier one.
    */
   #expectMoved(before: ReadonlyMap<string, Position>, steps: ReadonlyMap<string, number>, by: string): void {
     if (before.size === 0) return;
     for (const [channel, { epoch, offset }] of this.#positions) {
       const known = before.get(channel);
       if (known === undefined) continue;
-      // If there was no log, the client is before the first event of the new log.
+      // If the channel had no history, the client is before the first event of the new history.
       const old = known.epoch === "" && epoch !== "" ? { epoch, offset: 0 } : known;
       const step = steps.get(channel) ?? 0;
       const moved = offset - old.offset;

@@ -16,9 +16,12 @@ export interface ClientContext {
   readonly apps: readonly { readonly port: number; readonly isDedicated: boolean }[];
   readonly tally: Tally;
   readonly startedAt: number;
-  /** Whether another server may take over that has not received everything. */
+  /** Whether a server can be promoted that lacks some events. */
   readonly mayLose: boolean;
-  /** The app lives, and streams are not cut: clients may behave badly, and each end has to be explained. */
+  /**
+   * True if the app lives through the run and streams are not cut. Then clients may behave badly, and each end must
+   * have a reason.
+   */
   readonly isSteady: boolean;
   readonly onViolation: (rule: string, context: string) => void;
 }
@@ -30,7 +33,7 @@ interface Connection {
   end: string;
 }
 
-/** One client: it opens one stream after another, at any of the apps, and says each time where it was. */
+/** One client. It opens one stream after another on any of the apps, and resumes each time. */
 export class Client {
   readonly name: string;
   readonly check: ClientCheck;
@@ -41,9 +44,9 @@ export class Client {
   #stopping = new AbortController();
   #lastEventId: string | undefined;
   #visit: Visit | null = null;
-  /** It leaves by itself, and comes back. */
+  /** Whether the client leaves by itself and reconnects. */
   #isRestless = true;
-  /** Whoever is away waits for it. */
+  /** The client waits for this before it reconnects. */
   #gate: Promise<unknown> = Promise.resolve();
   #letIn: () => void = () => {};
   #living: Promise<void> = Promise.resolve();
@@ -60,7 +63,7 @@ export class Client {
     );
   }
 
-  /** The visit that hears whatever is published now, as long as it stays so. */
+  /** The current visit if it receives events now. */
   get listening(): Visit | null {
     return this.#visit?.listens ? this.#visit : null;
   }
@@ -71,18 +74,18 @@ export class Client {
     this.#living = this.#live();
   }
 
-  /** From now on it stays where it is, and comes back only when it is sent away. */
+  /** From now on, the client stays connected and reconnects only if the server closes the stream. */
   settle(): void {
     this.#isRestless = false;
   }
 
-  /** It leaves again when it is time, at once if it was. */
+  /** The client leaves by its plan again. If the time has already passed, it leaves at once. */
   unsettle(): void {
     this.#isRestless = true;
     if (this.#visit?.isDue) this.#visit.leave();
   }
 
-  /** From now on it does not come, until it is let in: a pool that is full and an app that is busy have time to recover. */
+  /** From now on, the client does not connect until `letIn()`. A full pool or a busy app can recover in this time. */
   keepAway(): void {
     const gate = deferred();
     this.#gate = gate.promise;
@@ -93,12 +96,12 @@ export class Client {
     this.#letIn();
   }
 
-  /** Its link is cut when so many bytes more have come: in the midst of an event. */
+  /** Cuts the connection after this many more bytes, which can be inside an event. */
   cutAfter(bytes: number): void {
     this.#visit?.cutAfter(bytes);
   }
 
-  /** Leaves, in its own way; resolves when its socket is closed. */
+  /** Leaves as planned. Resolves when the socket is closed. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#letIn();
@@ -106,7 +109,7 @@ export class Client {
     await this.#living;
   }
 
-  /** The connections around this one; the last few when none is given. */
+  /** Describes the connections around this one. Defaults to the last ones. */
   describeConnections(until: number = this.#connections.length - 1): string {
     const from = Math.max(0, until - 3);
     const lines = this.#connections
@@ -130,7 +133,7 @@ export class Client {
     }
   }
 
-  /** Answers how long to wait before the next. */
+  /** Makes one visit. Returns the delay before the next one. */
   async #visitOnce(plan: VisitPlan): Promise<number> {
     const { tally, apps } = this.#context;
     const { port, isDedicated } = apps[plan.app]!;
@@ -150,7 +153,7 @@ export class Client {
       lastEventId: this.#lastEventId,
       check: this.check,
       context: this.#context,
-      // At once: the next block may be cut off.
+      // Stored at once, because the next block can be cut off.
       onId: (id) => (this.#lastEventId = id),
       onDue: () => {
         if (this.#isRestless) this.#visit?.leave();
@@ -172,23 +175,23 @@ interface VisitOptions {
   readonly check: ClientCheck;
   readonly context: ClientContext;
   readonly onId: (id: string | undefined) => void;
-  /** By its plan it is time to leave. */
+  /** Whether the planned time to leave has come. */
   readonly onDue: () => void;
 }
 
-/** One stream of a client, on a socket of its own. */
+/** One stream of a client on a separate socket. */
 class Visit {
-  /** Resolves when the socket is closed, whoever did it. */
+  /** Resolves when either side has closed the socket. */
   readonly over: Promise<void>;
-  /** How it ended, in words. */
+  /** How the stream ended, as text. */
   end = "was cut";
-  /** It is time to leave. */
+  /** Whether the planned time to leave has come. */
   isDue = false;
   readonly #options: VisitOptions;
   readonly #socket: Socket;
   readonly #reader: StreamReader;
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** Until the link is cut. */
+  /** Bytes until the connection is cut. */
   #bytesLeft = Infinity;
   #left = false;
   #stalled = false;
@@ -217,7 +220,7 @@ class Visit {
     return this.#options.check.live && !this.#left && !this.#stalled;
   }
 
-  /** How long the server that ended the stream asked the client to stay away; `null` if it did not end it. */
+  /** Retry delay from the server that ended the stream. `null` if the server did not end it. */
   get retryMs(): number | null {
     return this.#reader.complete ? this.#reader.retryMs : null;
   }
@@ -231,13 +234,14 @@ class Visit {
     this.#left = true;
     this.end = "left";
     this.#options.check.close();
-    // One that is being connected, or has been ended from the other side, cannot be reset: Node would never close it.
+    // Do not reset a connecting or half-closed socket, because Node would then never close it.
     const canReset = this.#socket.readyState === "open";
     const { leaving } = this.#options.plan;
     if (leaving === "fin") {
-      this.#socket.resume(); // else the other side's own end would never be read
+      this.#socket.resume(); // otherwise the server's end would never be read
       this.#socket.end();
-      // The server closes at that; should it not, this end goes all the same, and what is left there shows.
+      // The server closes after that. If it does not, this side closes anyway, and the leak is detected on the
+      // server.
       this.#later(5_000, () => this.#socket.destroy());
     } else if (leaving === "reset" && canReset) {
       this.#socket.resetAndDestroy();
@@ -329,7 +333,7 @@ class Visit {
     for (const timer of this.#timers) clearTimeout(timer);
     const { check, context, plan } = this.#options;
     if (context.isSteady && !this.#left && !this.#reader.complete && plan.asking !== "half") {
-      // Whoever stalls may be given up without a word.
+      // The service may close a stalled client without an event.
       const when = this.#everStalled ? "cut while or after stalling" : "cut while reading";
       context.tally.add(plan.asking === "pipelined" ? "cut for pipelining" : when);
       if (plan.asking !== "pipelined" && !this.#everStalled && !this.#openedStream) {

@@ -9,14 +9,14 @@ import { codeOf } from "./payload.js";
 import { GAP } from "./trail.js";
 import type { World } from "./world.js";
 
-/** Around a fault in which a server may lose its newest events: a replica is a moment behind, and clocks are read late. */
+/** Time around a fault in which the newest events can be lost: replicas are behind, and clocks are read late. */
 const LOSS_MARGIN_MS = 1_000;
 
 type IsLost = (code: number, offset: number) => boolean;
 
-/** Holds what each client has received against what was acknowledged, and against the logs. */
+/** Compares the received events of each client with the acknowledged events and with the histories. */
 export class DeliveryJudge {
-  /** Of the events that were acknowledged: gone with a server from which another took over. */
+  /** Number of acknowledged events lost in a failover. */
   lost = 0;
   readonly #world: World;
   readonly #ledger: Ledger;
@@ -28,7 +28,7 @@ export class DeliveryJudge {
     this.#findings = findings;
   }
 
-  /** The channels of which a client has not come to the marker. */
+  /** The channels whose marker a client has not received. */
   missingOf({ check: { channels, trails } }: Client, markers: Markers): readonly string[] {
     const losses = this.#losses();
     return channels.filter((channel) => {
@@ -38,7 +38,7 @@ export class DeliveryJudge {
     });
   }
 
-  /** When nothing is published any more. Without markers, clients need not have come to the end. */
+  /** Call this after publishing has stopped. Without markers, clients need not have the last events. */
   async judge(clients: readonly Client[], markers: Markers | null): Promise<void> {
     const ledger = this.#ledger;
     const losses = this.#losses();
@@ -46,13 +46,13 @@ export class DeliveryJudge {
       const { places, stamps }: LogPlaces = isLive(channel)
         ? { places: new Map(), stamps: new Map() }
         : await readPlaces(this.#world.redises.store, channel);
-      // Of a log that is cut, only what is still in it can be compared.
+      // Of a trimmed history, only the remaining events can be compared.
       const isLost: IsLost = (code, offset) => {
         if (!losses.possible || isLive(channel)) return false;
         const known = places.get(offset);
         return known === undefined ? keepsEverything(channel) : known !== code;
       };
-      // Of a log that is cut nobody knows which of its events were lost.
+      // For a trimmed history, it is unknown which events were lost.
       const isUnknown = losses.possible && isTiny(channel);
       for (const what of isUnknown ? [] : ledger.contradictions(channel, isLost)) {
         this.#findings.add("acknowledgements agree", what);
@@ -72,12 +72,12 @@ export class DeliveryJudge {
   #losses(): Losses {
     const { mayLose, losing, deaf } = this.#world.redises;
     const windows = losing.map(({ from, to }) => ({ from: from - LOSS_MARGIN_MS, to: to + LOSS_MARGIN_MS }));
-    // What was on a link when it was cut is lost too; behind a heal nothing is.
+    // Data in transit is lost when a connection is cut. After the repair, nothing is lost.
     const unheard = deaf.map(({ from, to }) => ({ from: from - LOSS_MARGIN_MS, to }));
     return new Losses(mayLose, windows, unheard);
   }
 
-  /** See `Evidence`. What was lost is known by its acknowledgement, or because a client has had it. */
+  /** See `Evidence`. A lost event is known if it was acknowledged or if a client received it. */
   #lostPlaces(
     channel: string,
     isLost: IsLost,

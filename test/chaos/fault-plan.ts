@@ -3,7 +3,7 @@ import type { RunOptions } from "./options.js";
 
 const PLAN_CHANCE = 900_000;
 
-/** How often each is done in a deck: every deck has all of them, in an order of its own. */
+/** Number of each fault in a deck. Every deck has all faults, in random order. */
 const SINGLE = {
   "kill-subscribers": 2,
   "kill-commands": 1,
@@ -18,7 +18,7 @@ const SINGLE = {
   "crash-redis": 1,
 } as const;
 
-/** Without the links to Redis: there are several servers, which clients find by themselves. */
+/** Without faults of the connections to Redis, because clients find the servers by themselves. */
 const SENTINEL = {
   "kill-subscribers": 1,
   "kill-commands": 1,
@@ -37,7 +37,7 @@ const CLUSTER: typeof SENTINEL & { readonly "move-slot": number; readonly "cut-b
   "cut-bus": 2,
 };
 
-/** Of one app that has to live: its process and its streams are left alone. */
+/** Faults for one app that lives through the run. Its process and its streams are not cut. */
 const SOAK = {
   "kill-subscribers": 2,
   "kill-commands": 1,
@@ -61,13 +61,13 @@ export type FaultKind = keyof typeof SINGLE | keyof typeof CLUSTER | keyof typeo
 
 interface Pace {
   readonly deck: Partial<Readonly<Record<FaultKind, number>>>;
-  /** Between two faults, on average and at the most. */
+  /** Average and maximum time between two faults. */
   readonly everyMs: number;
-  /** The part of a run that one fault takes at the most. */
+  /** Maximum part of a run that one fault takes. */
   readonly longest: number;
 }
 
-/** Until another server has taken over takes a few seconds, and the next such fault waits until all is whole again. */
+/** A failover takes a few seconds. The next failover waits until all servers are healthy. */
 const PACES: Readonly<Record<RunOptions["topology"] | "soak", Pace>> = {
   single: { deck: SINGLE, everyMs: 600, longest: 1 / 15 },
   cluster: { deck: CLUSTER, everyMs: 1_500, longest: 1 / 5 },
@@ -75,7 +75,7 @@ const PACES: Readonly<Record<RunOptions["topology"] | "soak", Pace>> = {
   soak: { deck: SOAK, everyMs: 800, longest: 1 },
 };
 
-/** How long each lasts, in milliseconds; those that are not here are done at once. */
+/** Duration of each fault in milliseconds. Faults that are not listed take no time. */
 const DURATIONS: Partial<Readonly<Record<FaultKind, readonly [least: number, most: number]>>> = {
   "cut-at-subscribe": [1_000, 3_000],
   "hold-redis-link": [100, 7_000],
@@ -96,22 +96,22 @@ const DURATIONS: Partial<Readonly<Record<FaultKind, readonly [least: number, mos
 
 export interface PlannedFault {
   readonly kind: FaultKind;
-  /** From the beginning of its round. */
+  /** Start time, from the start of the round. */
   readonly atMs: number;
   readonly durationMs: number;
-  /** From 0 to 1: which app, how many links, whatever the kind chooses by it. */
+  /** A number from 0 to 1 that selects the app, the number of connections and the like. */
   readonly choice: number;
 }
 
-/** A time of faults, which may overlap; by its end all of them are undone. */
+/** A period with faults that can overlap. At its end, all faults are undone. */
 export interface Round {
   readonly lengthMs: number;
   readonly faults: readonly PlannedFault[];
 }
 
 /**
- * The rounds of a seed, by their number: none depends on how much time was left for the one before. Chaos is one round. If it is
- * short, it has each fault of its deck all the same, and briefer ones.
+ * Plans the round with this number. It depends only on the seed, not on the duration of earlier rounds. Chaos has one
+ * round. A short chaos run still has each fault of its deck, but shorter ones.
  */
 export function planRound({ harness, topology, seed }: RunOptions, number: number, mostMs: number): Round {
   const chance = new Chance(seed, PLAN_CHANCE + number);
@@ -127,7 +127,7 @@ export function planRound({ harness, topology, seed }: RunOptions, number: numbe
     const kind = deck.pop()!;
     const [least, most] = DURATIONS[kind] ?? [0, 0];
     const longest = Math.min(most, lengthMs * pace.longest);
-    // More often short than long: between the faults there has to be something that they can hit.
+    // Prefers short durations, so that normal work happens between the faults.
     const wishedMs = least + (longest - least) * chance.part() ** 2;
     const durationMs = Math.round(isSoak ? Math.min(wishedMs, lengthMs - atMs) : wishedMs);
     faults.push({ kind, atMs: Math.round(atMs), durationMs, choice: chance.part() });

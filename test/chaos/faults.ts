@@ -10,39 +10,41 @@ import type { Redises } from "./redises.js";
 import type { Slot } from "./slot.js";
 import type { Tally } from "./tally.js";
 
-/** The user as whom the processes log in to a single server, by whose rights faults are done. */
+/** The Redis user of the processes on a single server. Some faults change its rights. */
 export const APP_USER = { name: "app", password: "secret" } as const;
 
-/** The server's default. */
+/** The default of the server. */
 const MAX_CLIENTS = 10_000;
 
-/** A drain takes a second, closing a few deadlines of half a second; a machine may be busy. */
+/**
+ * A drain takes a second, and closing takes a few timeouts of half a second. The rest is reserve for a busy machine.
+ */
 const END_MS = 20_000;
 
 export interface FaultTarget {
   readonly redises: Redises;
-  /** Those that serve streams. */
+  /** Processes that serve streams. */
   readonly apps: readonly Slot[];
-  /** All, also those that only publish. */
+  /** All processes, also processes that only publish. */
   readonly slots: readonly Slot[];
-  /** Those whose links to Redis are cut. */
+  /** Processes whose connections to Redis are cut. */
   readonly linked: readonly Slot[];
   readonly channels: readonly string[];
   readonly clients: readonly { cutAfter(bytes: number): void }[];
 }
 
-/** A fault that could not be undone, in contrast to one that could not be done. */
+/** A fault that could not be undone. It is a violation, but a fault that could not start is not. */
 class NotUndone extends Error {}
 
 type Provoke = (target: FaultTarget, fault: PlannedFault) => Promise<unknown>;
 
 const killSubscribers = (admin: Redis): Promise<unknown> => admin.call("CLIENT", "KILL", "TYPE", "pubsub");
 
-/** By the servers themselves, one fault at a time. */
+/** Faults of the servers themselves, one at a time. */
 const byServers: Provoke = ({ redises }, { kind, choice, durationMs }) =>
   alone(redises, () => redises.faults[kind]!(choice, durationMs));
 
-/** Brings each fault about and undoes it; resolves when that is done. Rejects where it could not be. */
+/** Starts each fault and undoes it. Resolves when that is done. Rejects if it is not possible. */
 const provoke: Readonly<Record<FaultKind, Provoke>> = {
   "stop-redis": byServers,
   "crash-redis": byServers,
@@ -93,7 +95,7 @@ const provoke: Readonly<Record<FaultKind, Provoke>> = {
     const what = fault.choice < 0.7 ? "ALL" : "WRITE";
     const pauseAll = (admin: Redis): Promise<unknown> =>
       admin.call("CLIENT", "PAUSE", fault.durationMs + 1, what);
-    // Heard when the pause is over.
+    // Received after the pause.
     return byCommands(target, fault, pauseAll, (admin) => admin.client("UNPAUSE"));
   },
 
@@ -131,7 +133,7 @@ const provoke: Readonly<Record<FaultKind, Provoke>> = {
   },
 };
 
-/** A fault as it came about; times are since the run began. */
+/** A fault that happened. Times are relative to the start of the run. */
 export interface FaultRecord extends PlannedFault {
   readonly begunMs: number;
   outcome: string;
@@ -144,7 +146,7 @@ export interface FaultLog {
   readonly findings: Findings;
 }
 
-/** Brings a round's faults about, each at its time. Resolves when the round is over and all are undone. */
+/** Runs the faults of a round at their times. Resolves when the round is over and all faults are undone. */
 export async function runFaults(
   target: FaultTarget,
   { lengthMs, faults }: Round,
@@ -166,7 +168,7 @@ export async function runFaults(
     }
   };
   await Promise.all([pause(lengthMs), ...faults.map(run)]);
-  // They have heard all that they were sent, also what nobody waited for any more.
+  // The processes have received all requests, also requests that timed out.
   await insist(target.redises, (admin) => admin.ping());
 }
 
@@ -174,7 +176,7 @@ export function seconds(milliseconds: number): string {
   return `${(milliseconds / 1_000).toFixed(2)} s`;
 }
 
-/** What is given up may take effect all the same: a fault that was begun is undone in any case. */
+/** A request that timed out can still take effect. So each started fault is undone. */
 async function during(
   { durationMs }: PlannedFault,
   begin: () => unknown,
@@ -201,7 +203,7 @@ function byCommands(
   );
 }
 
-/** Sent until it is done; a server that was started anew has forgotten the fault besides. */
+/** Sends the command until it succeeds. A restarted server has also forgotten the fault. */
 function insist(redises: Redises, send: (admin: Redis) => Promise<unknown>): Promise<void> {
   return until("a fault is undone", () => redises.command(send));
 }
@@ -229,7 +231,7 @@ function proxyOf({ linked }: FaultTarget, fault: PlannedFault): TcpProxy {
 
 const busy = new WeakMap<object, Promise<void>>();
 
-/** A process has come back from one fault before the next is done to it. */
+/** A process must recover from one fault before the next one. */
 async function alone(process: object, work: () => Promise<unknown>): Promise<void> {
   const turn = (busy.get(process) ?? Promise.resolve()).then(async () => void (await work()));
   busy.set(

@@ -1,20 +1,20 @@
-/** Of each rule so many examples are kept; all are counted. */
+/** Number of examples kept per rule. All violations are counted. */
 const MAX_EXAMPLES = 5;
 
 export interface Violation {
   readonly rule: string;
   readonly count: number;
-  /** In the order in which they were found. */
+  /** In the order of their discovery. */
   readonly examples: readonly string[];
 }
 
-/** The rules that did not hold, the first that was found first. */
+/** The violated rules, in the order of their first violation. */
 export class Findings {
   readonly #found = new Map<string, { count: number; examples: string[] }>();
   readonly #startedAt = Date.now();
   readonly #tell: (text: string) => void;
 
-  /** The first of each rule is told at once: whoever watches need not wait for the report. */
+  /** The first violation of each rule is printed at once, before the report. */
   constructor(tell: (text: string) => void = () => {}) {
     this.#tell = tell;
   }
@@ -28,7 +28,7 @@ export class Findings {
     if (found.count === 1) this.#tell(`did not hold: ${rule}: ${found.examples[0]}`);
   }
 
-  /** Runs a check; what it throws is a violation, and the run goes on. */
+  /** Runs a check. An error counts as a violation, and the run continues. */
   async check(rule: string, check: () => Promise<unknown>): Promise<void> {
     try {
       await check();

@@ -6,22 +6,22 @@ import type { Losses } from "./losses.js";
 import { codeOf, nameOf, numberOf, publisherOf } from "./payload.js";
 import { GAP, type Trail } from "./trail.js";
 
-/** What a client's trail is held against. */
+/** The evidence to compare with a client's trail. */
 export interface Evidence {
   readonly channel: string;
   readonly ledger: Ledger;
-  /** Which event is at which place of the log, of all places that are known. */
+  /** Event by position in the history, for all known positions. */
   readonly places: ReadonlyMap<number, number>;
-  /** The stamps of the events in the log, by their places. */
+  /** Stamp of the event by position. */
   readonly stamps: ReadonlyMap<number, number>;
-  /** `null` for a client that was not there, and so need not have what came last. */
+  /** `null` if the client was not connected, so that it may lack the last events. */
   readonly marker: Marker | null;
   readonly losses: Losses;
-  /** Places at which there was an event that is lost; `null` if any may be, since an uncertain one is. */
+  /** Positions of lost events. `null` if any position may be lost, because an uncertain event was lost. */
   readonly lostPlaces: ReadonlySet<number> | null;
 }
 
-/** An event of each channel, behind all before it: published when everything is over, or between rounds of faults. */
+/** An event on each channel after all other events. Published at the end, or between rounds of faults. */
 export interface Marker {
   readonly code: number;
   /** 0 on a channel without history. */
@@ -29,10 +29,10 @@ export interface Marker {
   readonly issuedAt: number;
 }
 
-/** By channel. */
+/** Markers by channel. */
 export type Markers = Map<string, Marker>;
 
-/** Whether a client has had its chance of everything: the marker, or a gap that hides it as well. */
+/** Whether a client has received the marker, or a gap that covers it. */
 export function isComplete(
   channel: string,
   { codes, offsets, gapAt, spans }: Trail,
@@ -40,7 +40,7 @@ export function isComplete(
   { possible }: Losses,
 ): boolean {
   if (codes.lastIndexOf(code) >= 0) return true;
-  // It was published while the client was away, and nothing is kept for it.
+  // It was published while the client was disconnected, and the channel has no history.
   if (isLive(channel)) return Math.max(gapAt, [...spans.values()].at(-1)?.from ?? 0) >= issuedAt;
   return (isTiny(channel) || possible) && (offsets[codes.lastIndexOf(GAP)] ?? -1) >= offset;
 }
@@ -48,11 +48,11 @@ export function isComplete(
 export interface Finding {
   readonly rule: string;
   readonly what: string;
-  /** Where in the trail. */
+  /** Index in the trail. */
   readonly index: number;
 }
 
-/** What is wrong with what a client has received of a channel, the first of each kind of proof. */
+/** Returns the first violation of each kind in the received events of a channel. */
 export function judge(trail: Trail, evidence: Evidence): readonly Finding[] {
   const found = isLive(evidence.channel)
     ? [judgeLive(trail, evidence)]
@@ -60,7 +60,7 @@ export function judge(trail: Trail, evidence: Evidence): readonly Finding[] {
   return found.filter((finding) => finding !== null);
 }
 
-/** By the publishers' own numbers, and by nothing that the library says. */
+/** Checks only the publishers' own numbers, independent of the library. */
 function judgeNumbers(trail: Trail, evidence: Evidence): Finding | null {
   const { channel, ledger, marker, losses } = evidence;
   const reached = new Map<number, Reached>();
@@ -73,7 +73,8 @@ function judgeNumbers(trail: Trail, evidence: Evidence): Finding | null {
     const publisher = publisherOf(code);
     const number = numberOf(code);
     const last = reached.get(publisher);
-    // Sent again, since its answer was lost, to a server that had lost it as well; or read from a server that was replaced.
+    // The event was published again after a lost answer, to a server that had lost it. Or it was read from a replaced
+    // server.
     const isAgain =
       last !== undefined &&
       gaps > last.gaps &&
@@ -100,7 +101,7 @@ function judgeNumbers(trail: Trail, evidence: Evidence): Finding | null {
     if (gaps > (last?.gaps ?? 0)) continue;
     const missing = firstMissing(ledger, channel, publisher, trail, last?.number, Infinity);
     if (missing === null) continue;
-    // Its publisher tells with its next event, and has published none.
+    // The publisher reports a loss with its next event, and has published none yet.
     if (isLostEvent(evidence, publisher, missing)) continue;
     return { rule: "nothing is missing", what: `p${publisher}#${missing} before the end`, index: end };
   }
@@ -113,7 +114,7 @@ interface Reached {
   readonly index: number;
 }
 
-/** An event that nobody can have any more is another matter than one that is there, and was not sent. */
+/** Distinguishes lost events from events that exist but were not sent. */
 function ruleOfMissing(evidence: Evidence, publisher: number, number: number): string {
   const isLost = isLostEvent(evidence, publisher, number);
   return isLost ? "what a failover loses is told by a gap" : "nothing is missing";
@@ -133,7 +134,7 @@ function isLostEvent(
   );
 }
 
-/** Whether an event that has come is not in the log any more. One that was sent again may be, with another stamp. */
+/** Whether a received event is missing in the history. An event published again can be there with another stamp. */
 function isLost(
   index: number,
   { codes, offsets, stamps: received }: Trail,
@@ -143,13 +144,13 @@ function isLost(
   const known = places.get(offsets[index]!);
   const stamp = stamps.get(offsets[index]!);
   if (stamp !== undefined && haveOtherStamps(stamp, received[index])) return true;
-  // Of a log that is cut, what is missing at its beginning tells nothing; but nothing is behind the marker.
+  // In a trimmed history, missing first events prove nothing. But nothing may follow the marker.
   if (known === undefined)
     return keepsEverything(channel) || (marker !== null && offsets[index]! > marker.offset);
   return known !== codes[index];
 }
 
-/** The first acknowledged number between two; without `last`, from the client's beginning on. */
+/** Returns the first acknowledged number between two numbers. Without `last`, starts at the client's start. */
 function firstMissing(
   ledger: Ledger,
   channel: string,
@@ -175,7 +176,7 @@ function firstMissing(
   return first;
 }
 
-/** By the places in the log: they follow one another, but for a gap; so uncertain events are judged as well. */
+/** Checks the positions in the history. They must be consecutive, except at a gap. This covers uncertain events too. */
 function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
   const { channel, places, losses } = evidence;
   const lostPlaces =
@@ -230,14 +231,15 @@ function judgePlaces(trail: Trail, evidence: Evidence): Finding | null {
   return null;
 }
 
-/** The places of lost events that the client has received. */
+/** Positions of lost events that the client has received. */
 function lostPlacesOf(trail: Trail, evidence: Evidence): readonly number[] {
   return trail.offsets.filter((_, index) => trail.codes[index] !== GAP && isLost(index, trail, evidence));
 }
 
 /**
- * Whether one more gap before `offset` may tell of a loss: with the next event of the lost event's publisher, behind others
- * that have the lost place by then. A client that had the lost event is told twice.
+ * Whether another gap before `offset` can report a loss. The gap comes with the next event of the lost event's
+ * publisher. By that time, other events can have the lost position. A client that had received the lost event gets
+ * two gaps.
  */
 function hasMoreLost(lostPlaces: ReadonlySet<number> | null, offset: number, told: number): boolean {
   return lostPlaces === null || [...lostPlaces].filter((place) => place <= offset).length * 2 >= told;
@@ -248,7 +250,7 @@ function lastOf({ codes }: Trail): string {
   return code === undefined ? "nothing" : code === GAP ? "a gap" : nameOf(code);
 }
 
-/** A part of the trail in words: the connection, the place by its id, the event. */
+/** Describes a part of the trail: connection, position by id, and event. */
 export function describeTrail({ codes, offsets, connections, beginning }: Trail, around: number): string {
   const from = Math.max(0, around - 6);
   const lines = codes.slice(from, around + 5).map((code, index) => {

@@ -1,24 +1,24 @@
 import { parseEventId } from "../../lib/sse/event-id.js";
 import { codeOf, nameOf } from "./payload.js";
 
-/** One attempt to publish, once it is settled. Times are `machineNow()`. */
+/** One settled attempt to publish. Times are from `machineNow()`. */
 export interface Settled {
   readonly channel: string;
   readonly publisher: number;
   readonly number: number;
   readonly issuedAt: number;
   readonly settledAt: number;
-  /** What `publish()` answered; `undefined` where it rejected. */
+  /** The receipt of `publish()`. `undefined` if it rejected. */
   readonly id: string | null | undefined;
-  /** It was sent once at the most, whatever became of it. */
+  /** Whether the event was sent at most once. */
   readonly isPlain?: boolean;
 }
 
-/** An event that `publish()` has acknowledged. */
+/** An event acknowledged by `publish()`. */
 export interface Acknowledged {
   readonly issuedAt: number;
   readonly settledAt: number;
-  /** Its place in the log, where `publish()` has told it. */
+  /** Position in the history, if `publish()` returned one. */
   readonly offset: number | null;
 }
 
@@ -28,12 +28,12 @@ interface Unsettled {
   readonly settledAt: number;
 }
 
-/** What one publisher has published on a channel. */
+/** The events of one publisher on a channel. */
 type Numbers = Map<number, Acknowledged>;
 
 /**
- * All that was acknowledged. What is not here is uncertain: rejected, or published by a process that was killed
- * before it could say so.
+ * All acknowledged events. All other events are uncertain: `publish()` rejected, or the process was killed before it
+ * could report the receipt.
  */
 export class Ledger {
   readonly #channels = new Map<string, Map<number, Numbers>>();
@@ -67,12 +67,12 @@ export class Ledger {
     this.numbers(channel, publisher).set(number, { issuedAt, settledAt, offset: entry?.offset ?? null });
   }
 
-  /** Whether what a publisher has sent can come once at the most, over one connection. */
+  /** Whether events of this publisher can arrive at most once over one connection. */
   sendsOnce(publisher: number): boolean {
     return this.#plain.has(publisher);
   }
 
-  /** What was rejected, and may have come all the same. */
+  /** Rejected events. They can still arrive. */
   unsettled(channel: string): readonly Unsettled[] {
     return this.#unsettled.get(channel) ?? [];
   }
@@ -89,7 +89,7 @@ export class Ledger {
     return numbers;
   }
 
-  /** The acknowledged events of a channel at their offsets. */
+  /** The acknowledged events of a channel, by offset. */
   places(
     channel: string,
     isLost: (code: number, offset: number) => boolean = () => false,
@@ -106,8 +106,8 @@ export class Ledger {
   }
 
   /**
-   * What is wrong with the acknowledgements themselves, whatever clients have received. What was lost since (`isLost`)
-   * had a place in a log that was given up.
+   * Returns contradictions between the receipts themselves, independent of clients. Lost events (`isLost`) had a
+   * position in a replaced history.
    */
   *contradictions(
     channel: string,

@@ -2,24 +2,27 @@ import type { Evidence, Finding } from "./judge.js";
 import { nameOf, numberOf, publisherOf } from "./payload.js";
 import { GAP, type Trail } from "./trail.js";
 
-/** So long before the end of a connection an event must have been published to be missed: a link may have been held. */
+/**
+ * An event must be published this long before the end of a connection to count as missing, because a connection can
+ * be held.
+ */
 const UNDER_WAY_MS = 10_000;
 
 /**
- * The rules of a channel without history: what was published while a stream was open comes over it, or a gap tells that
- * something is missing. What was published between two connections is lost. An event whose answer was lost may come twice,
- * unless its publisher sends nothing again.
+ * The rules of a channel without history. Each event published while a stream is open must arrive, or a gap must
+ * report a loss. Events published between two connections are lost. An event whose answer was lost can arrive twice,
+ * unless its publisher never retries.
  */
 export function judgeLive(trail: Trail, evidence: Evidence): Finding | null {
   return judgeOrder(trail, evidence) ?? judgeSpans(trail, evidence);
 }
 
 function judgeOrder({ codes, connections }: Trail, { channel, ledger, losses }: Evidence): Finding | null {
-  /** With the connection over which each came. */
+  /** Events with their connection. */
   const had = new Map<number, number>();
   const reached = new Map<number, number>();
   for (const [index, code] of codes.entries()) {
-    // Another process listens to another node, which may get an event later than the node before.
+    // Another process uses another node, which can get an event later.
     if (losses.possible && connections[index] !== connections[index - 1]) reached.clear();
     if (code === GAP) continue;
     const before = had.get(code);
@@ -28,12 +31,12 @@ function judgeOrder({ codes, connections }: Trail, { channel, ledger, losses }: 
       return { rule: "nothing comes twice", what: nameOf(code), index };
     }
     if (before !== undefined) continue;
-    // A node that hangs may publish late what its publisher was told had failed.
+    // A frozen node can publish an event late, after its publisher got an error.
     const own = ledger.numbers(channel, publisherOf(code)).get(numberOf(code));
     if (losses.possible && own === undefined) continue;
     const last = reached.get(publisherOf(code));
     if (last !== undefined && last > code) {
-      // A node that others have replaced acknowledged it, and passed it on after the next event, which its replacement had.
+      // A replaced node acknowledged the event. It forwarded the event after the next event of the new node.
       if (losses.possible && losses.mayHaveMet(own!.issuedAt, own!.settledAt)) continue;
       const told = (code: number): string => {
         const event = ledger.numbers(channel, publisherOf(code)).get(numberOf(code));
@@ -51,7 +54,7 @@ function judgeOrder({ codes, connections }: Trail, { channel, ledger, losses }: 
 interface Arrival {
   readonly number: number;
   readonly index: number;
-  /** The gaps of this connection before it. */
+  /** Earlier gaps of this connection. */
   readonly gaps: number;
 }
 
@@ -79,7 +82,7 @@ function judgeSpans(trail: Trail, { ledger, channel, losses }: Evidence): Findin
       for (const [number, { issuedAt, settledAt }] of ledger.numbers(channel, publisher)) {
         if (issuedAt < from || numbers.has(number)) continue;
         if (number > newest && settledAt > to - UNDER_WAY_MS) continue;
-        // Between two nodes, or acknowledged by one that others had replaced: of that nobody can know.
+        // Between two nodes, or acknowledged by a replaced node. In both cases the event can be lost without a trace.
         if (losses.possible && losses.mayBeUnheard(issuedAt, settledAt)) continue;
         const before = arrivals.findLast((arrival) => arrival.number < number);
         const after = arrivals.find((arrival) => arrival.number > number);

@@ -10,13 +10,13 @@ import { codeOf, decodePayload, nameOf } from "./payload.js";
 const PAGE = 5_000;
 
 export interface LogPlaces {
-  /** Which event is at which place. */
+  /** Event by position. */
   readonly places: Map<number, number>;
-  /** The stamps of these events. */
+  /** Stamps of these events. */
   readonly stamps: Map<number, number>;
 }
 
-/** Reads a channel's log from Redis itself. */
+/** Reads a channel's history directly from Redis. */
 export async function readPlaces(admin: Redis | Cluster, channel: string): Promise<LogPlaces> {
   const { log } = historyKeys("sse:", channel);
   const places = new Map<number, number>();
@@ -36,8 +36,8 @@ export async function readPlaces(admin: Redis | Cluster, channel: string): Promi
 }
 
 /**
- * Holds the whole log against what was acknowledged: all of that is in it, in its place, and nothing is twice. What
- * was acknowledged just before another server took over may be lost. Answers how many are.
+ * Compares the whole history with the acknowledged events. Each of them must be in its position, and none may be
+ * there twice. Events acknowledged just before a failover can be lost. Returns the number of lost events.
  */
 export function checkLog(
   channel: string,

@@ -1,23 +1,23 @@
-/** When events may have been lost: before they were replicated, or between two nodes. */
+/** Times in which events can have been lost, before replication or between two nodes. */
 export class Losses {
-  /** Whether any server may take over from another that had more. */
+  /** Whether a server with fewer events can replace another one. */
   readonly possible: boolean;
   readonly #windows: readonly Window[];
   readonly #deaf: readonly Window[];
 
-  /** In `windows` a server was replaced, in `deaf` bus links between nodes were cut. */
+  /** `windows` are times of failovers. `deaf` are times with cut bus links between nodes. */
   constructor(possible: boolean, windows: readonly Window[], deaf: readonly Window[] = []) {
     this.possible = possible;
     this.#windows = windows;
     this.#deaf = deaf;
   }
 
-  /** Whether what was on its way between these moments, as `machineNow()`, may have met with such a fault. */
+  /** Whether an event in transit between these times (`machineNow()`) can have met a failover. */
   mayHaveMet(from: number, to: number): boolean {
     return meets(this.#windows, from, to);
   }
 
-  /** As `mayHaveMet()`, of an event without history, which only the bus brings to other nodes. */
+  /** Same as `mayHaveMet()`, for an event without history. Only the bus carries it to other nodes. */
   mayBeUnheard(from: number, to: number): boolean {
     return this.mayHaveMet(from, to) || meets(this.#deaf, from, to);
   }

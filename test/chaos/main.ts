@@ -3,7 +3,7 @@ import { ArgumentError, readArguments, type RunOptions } from "./options.js";
 import { formatReport } from "./report.js";
 import { run } from "./run.js";
 
-/** Exit codes: 0 when every rule held, 1 when one did not, 2 for arguments that cannot be used. */
+/** Exit codes: 0 if all rules held, 1 if a rule was violated, 2 for invalid arguments. */
 let runs: readonly RunOptions[];
 try {
   runs = readArguments(process.argv.slice(2));
@@ -12,7 +12,7 @@ try {
   console.error(error.message);
   process.exit(2);
 }
-// The processes that were started end with this one, whatever ends it.
+// All child processes end with this process.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 
 const program = await locate("redis");
@@ -26,5 +26,5 @@ for (const options of runs) {
   console.log(formatReport(report));
   if (report.violations.length > 0) process.exitCode = 1;
 }
-// Whatever a failed run has left must not keep it from ending.
+// Leftovers of a failed run must not keep the process alive.
 process.exit();

@@ -15,54 +15,54 @@ import type { Settled } from "./ledger.js";
 import { Publishers, type PublisherPlan } from "./publishers.js";
 
 /**
- * A process of the cluster: publishers, and in an app also streams, over one service. Its argument is its plan. Told
- * SIGTERM it does as an operator's guide says, and has to end by itself. It ends with its parent.
+ * A process of the cluster with publishers over one service. An app also serves streams. Its argument is its plan. On
+ * SIGTERM it follows the operations guide and must exit by itself. It exits with its parent.
  */
 
 export interface MemberPlan {
   readonly service: ServiceOptions;
-  /** Whether it serves streams, or publishes only. */
+  /** Whether the process serves streams. Otherwise it only publishes. */
   readonly serves: boolean;
   readonly publishers: readonly PublisherPlan[];
   readonly channels: ChannelSet;
   readonly seed: number;
 }
 
-/** What a process is asked over IPC, and what it answers. */
+/** Requests and answers over IPC. */
 export interface Answers {
-  /** Publishes nothing any more, and the fate of all that it has published is known. */
+  /** Stops publishing. Resolves when all publications are settled. */
   quiet: null;
-  /** Publishes so much at once that a small output limit does not admit it. */
+  /** Publishes enough at once to exceed a small output buffer limit. */
   burst: null;
   status: StatusReport;
-  /** What it holds, without a question to Redis. */
+  /** The resources of the service, without a request to Redis. */
   look: MemberLook;
-  /** Bytes in use after garbage was collected. */
+  /** Heap in use after garbage collection, in bytes. */
   heap: number;
-  /** Does nothing else for so many milliseconds. */
+  /** Blocks the event loop for this many milliseconds. */
   block: null;
 }
 
 interface MemberLook {
-  /** The most sockets to Redis that there ever were at once. */
+  /** Maximum number of simultaneous sockets to Redis. */
   readonly mostRedisSockets: number;
   readonly resources: Readonly<Record<string, number>>;
 }
 
 export type Question = keyof Answers;
 
-/** Parent to child; `argument` is for `block`. */
+/** Message from parent to child. `argument` is for `block`. */
 export interface MemberRequest {
   readonly id: number;
   readonly question: Question;
   readonly argument: number;
 }
 
-/** Child to parent. */
+/** Message from child to parent. */
 export type MemberMessage =
   | { readonly port: number }
   | { readonly settled: Settled }
-  /** What must never happen in a process: a warning, or an error that nobody caught. */
+  /** Events that must never happen in a process: a warning or an uncaught error. */
   | { readonly trouble: string }
   | { readonly id: number; readonly answer: Answers[Question] };
 
@@ -75,7 +75,7 @@ process.on("warning", ({ name, message }) => tell({ trouble: `${name}: ${message
 const endWithParent = (): never => process.exit(1);
 process.once("disconnect", endWithParent);
 
-// Every socket that an app opens is one to Redis.
+// All outgoing sockets of an app go to Redis.
 const redisSockets = new Set<Socket>();
 let mostRedisSockets = 0;
 channel("net.client.socket").subscribe((message) => {
@@ -99,7 +99,7 @@ const answers: { [Name in Question]: (argument: number) => Promise<Answers[Name]
   heap: async () => {
     for (let round = 0; round < 3; round++) {
       globalThis.gc!();
-      await pause(20); // finalizers run between
+      await pause(20); // lets finalizers run
     }
     return process.memoryUsage().heapUsed;
   },
@@ -121,7 +121,7 @@ async function serve(): Promise<Server> {
     "/stream",
     sseStream((req) => (req.query["channels"] as string).split(","), { service }),
   );
-  // A kernel whose queue is full answers some connections with a reset, which is no fault of the library.
+  // A kernel with a full queue resets some connections. This is not an error of the library.
   const server = createServer(app).listen({ port: 0, host: "127.0.0.1", backlog: 4_096 });
   await once(server, "listening");
   return server;
@@ -132,7 +132,7 @@ async function end(): Promise<void> {
   const quiet = publishers.stop();
   await service.drain({ timeoutMs: 1_000, spreadMs: 500 });
   await service.close();
-  // What was under way was rejected by that.
+  // This rejected the pending publications.
   await quiet;
   process.off("disconnect", endWithParent);
   process.disconnect();

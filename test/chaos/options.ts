@@ -2,27 +2,27 @@ import { parseArgs } from "node:util";
 
 const TOPOLOGIES = ["single", "cluster", "sentinel"] as const;
 
-/** What the servers form. */
+/** Topology of the Redis servers. */
 export type Topology = (typeof TOPOLOGIES)[number];
 
 export type SubscriptionMode = "shared" | "dedicated";
 
 /**
- * What a run looks for. Chaos: events that were lost, over several apps that are replaced. Soak: what stays behind, in one app
- * that lives through the run and that clients come to without a proxy.
+ * Goal of a run. Chaos looks for lost events, with several apps that are replaced. Soak looks for leaks in one app
+ * that lives through the run. Clients connect to it without a proxy.
  */
 export type Harness = "chaos" | "soak";
 
 export interface RunOptions {
   readonly harness: Harness;
   readonly topology: Topology;
-  /** How streams reach Redis: of chaos, all apps but one are "shared". */
+  /** Subscription mode of the apps. In chaos, all apps except one are "shared". */
   readonly mode: SubscriptionMode | "mixed";
-  /** How long faults are done. */
+  /** Duration of the faults. */
   readonly seconds: number;
   readonly clients: number;
   readonly publishers: number;
-  /** What is planned follows from it: the faults and their times, the channels, who leaves when. */
+  /** Seed of the plan: the faults and their times, the channels, and the visits of the clients. */
   readonly seed: number;
 }
 
@@ -47,10 +47,13 @@ const OPTIONS: Readonly<Record<Harness, readonly string[]>> = {
 
 const SOAK_PUBLISHERS = 6;
 
-/** An argument that cannot be used; the message names it, and says how it is done. */
+/** An invalid argument. The message names it and says how to correct it. */
 export class ArgumentError extends Error {}
 
-/** The runs that were asked for: `soak` and `chaos` (default) come first, their options behind. Throws `ArgumentError`. */
+/**
+ * Returns the requested runs. The first argument can be `soak` or `chaos` (default), before the options. Throws
+ * `ArgumentError`.
+ */
 export function readArguments(args: readonly string[]): readonly RunOptions[] {
   const [first] = args;
   const harness = first === "soak" ? "soak" : "chaos";

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 
-/** Rejects when the work takes longer; what it does afterwards is ignored. */
+/** Rejects at the timeout. The later result of the work is ignored. */
 export async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
   const timer = new AbortController();
   const late = pause(timeoutMs, undefined, { signal: timer.signal }).then(() => {
@@ -15,8 +15,8 @@ export async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T>
 }
 
 /**
- * Tries again, at short pauses, until the attempt does not reject. All that is awaited here takes moments on a
- * machine at rest; the deadline is for one that is not.
+ * Retries after short delays until the attempt resolves. On an idle machine this takes moments. The timeout is for a
+ * busy machine.
  */
 export async function until<T>(what: string, attempt: () => Promise<T>, timeoutMs = 30_000): Promise<T> {
   const deadline = Date.now() + timeoutMs;
@@ -33,7 +33,7 @@ export async function until<T>(what: string, attempt: () => Promise<T>, timeoutM
   }
 }
 
-/** Milliseconds of the one clock that all processes of a machine share and that nobody sets. */
+/** Milliseconds of the monotonic clock, which all processes of a machine share. */
 export function machineNow(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }

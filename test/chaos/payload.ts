@@ -1,17 +1,20 @@
-/** What is published says what it is: so a client knows without any help of the library what it has received. */
+/** The data of an event identifies it, so that clients recognize it without the library. */
 export interface Payload {
   readonly channel: string;
   readonly publisher: number;
-  /** From 1 upwards, for each publisher and channel. */
+  /** A number from 1 for each publisher and channel. */
   readonly number: number;
 }
 
-/** The padding gives a cut somewhere to fall. It has line ends, since a frame has a line for each. */
+/**
+ * The padding makes events longer, so that cuts can hit them. It has line ends, because each line becomes a `data:`
+ * line.
+ */
 export function encodePayload({ channel, publisher, number }: Payload, paddingBytes: number): string {
   return `${channel} ${publisher} ${number} ${padding(paddingBytes)}.`;
 }
 
-/** `null` for anything that was not published so, or was damaged on its way. */
+/** Returns `null` for data that was not published here or is damaged. */
 export function decodePayload(data: string): Payload | null {
   const [, channel, publisher, number, filling] = /^(\S+) (\d+) (\d+) ([x\n]*)\.$/.exec(data) ?? [];
   if (channel === undefined || filling !== padding(filling!.length)) return null;
@@ -25,7 +28,7 @@ function padding(bytes: number): string {
 
 const NUMBERS = 2 ** 24;
 
-/** Publisher and number as one number: of millions of events that are remembered, that is all there is. */
+/** Publisher and number in a single number. This saves memory, because millions of events are kept. */
 export function codeOf({ publisher, number }: Omit<Payload, "channel">): number {
   return publisher * NUMBERS + number;
 }

@@ -11,21 +11,21 @@ import type { MemberPlan } from "./member.js";
 import { machineNow } from "./patience.js";
 import { encodePayload } from "./payload.js";
 
-/** While Redis is away: what is more is not begun. */
+/** Maximum of pending publications while Redis is unavailable. */
 const MOST_UNSETTLED = 40;
-/** More than a tiny history keeps. */
+/** More events than a tiny history keeps. */
 const LOUD_BURST = 25;
 const LOUD_BYTES = 24 * 1024;
 
-/** How a publisher goes about it. */
+/** The publishing style of a publisher. */
 export type PublisherStyle =
-  /** One event after the other, each when the one before is settled. */
+  /** One event at a time, each after the last one is settled. */
   | "sequential"
-  /** Several at once, on one channel or two, without waiting for any. */
+  /** Several events at once on one or two channels, without waiting. */
   | "bursts"
-  /** More at once than a tiny history keeps. */
+  /** More events at once than a tiny history keeps. */
   | "loud"
-  /** By PUBLISH, without this library: nothing is sent twice. On channels without history. */
+  /** Uses PUBLISH without this library, so nothing is retried. Only on channels without history. */
   | "plain";
 
 export interface PublisherPlan {
@@ -34,10 +34,10 @@ export interface PublisherPlan {
   readonly everyMs: number;
 }
 
-/** What has an id, or answers `null` where there is no history. */
+/** A result with an id, or `null` if the channel has no history. */
 type Send = (channel: string, data: string) => Promise<string | null>;
 
-/** Numbers its events, channel by channel, and says what became of each. */
+/** Numbers its events per channel and reports the outcome of each. */
 export class Publisher {
   readonly #id: number;
   readonly #send: Send;
@@ -92,7 +92,7 @@ export class Publishers {
     );
   }
 
-  /** Begins nothing more; resolves when everything is settled. */
+  /** Starts no more publications. Resolves when all are settled. */
   async stop(): Promise<null> {
     this.#stopping.abort();
     await this.#running;
@@ -100,7 +100,7 @@ export class Publishers {
     return null;
   }
 
-  /** Publishes so much within one command that a small output limit does not admit it. */
+  /** Publishes enough in one command to exceed a small output buffer limit. */
   async burst(): Promise<null> {
     const [channel] = this.#channels.live;
     const executed = deferred<null>();
@@ -131,7 +131,7 @@ export class Publishers {
       else if (unsettled.size < MOST_UNSETTLED) {
         for (const channel of channels) {
           void publish(channel);
-          // Some are written together, and some one by one.
+          // Some are written together, others one by one.
           if (chance.is(0.3)) await new Promise(setImmediate);
         }
       }
@@ -140,12 +140,12 @@ export class Publishers {
     await Promise.all(unsettled);
   }
 
-  /** The channels of the events that are published at once. */
+  /** Channels for events that are published at once. */
   #channelsOf(style: PublisherStyle, chance: Chance): readonly string[] {
     const { kept, tiny, live, loud } = this.#channels;
     if (style === "plain") return [chance.oneOf(chance.is(0.25) ? loud : live)];
-    // Those on which there is an event now and then.
-    // What is missing of a log is read again: what is missing of a live channel shows more.
+    // Prefers channels with regular events. A missing event of a history is read again, but a missing event of a live
+    // channel shows an error.
     const steady = chance.is(0.3) ? live : kept.length > 0 ? kept : live;
     const channels = style === "loud" ? tiny : steady;
     const two = [chance.oneOf(channels), chance.oneOf(channels)];
@@ -154,7 +154,7 @@ export class Publishers {
   }
 }
 
-/** Nothing is sent twice and nothing is kept for later: an event is published once, in its turn, or not. */
+/** Commands are never retried or queued. An event is published once, in its turn, or not at all. */
 function connectPlainly(url: string): Redis {
   const client = new Redis(url, {
     connectionName: "test:publisher",

@@ -13,34 +13,34 @@ import type { Window } from "./losses.js";
 import type { Topology } from "./options.js";
 import { machineNow, until, within } from "./patience.js";
 
-/** An event that was acknowledged survives a crash: without that nothing could be asked of a crash. */
+/** Acknowledged events survive a crash. Otherwise crash tests could not check them. */
 const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
-/** For a server to answer; it may be under a fault. */
+/** Time for a server to answer, even during a fault. */
 const PATIENCE_MS = 2_000;
 /** A Sentinel looks at a replica every ten seconds. */
 const WATCHED_MS = 30_000;
 const LINKED_MS = 20_000;
-/** Before and after the Sentinels tell of another master, the old one and the new one may both take writes. */
+/** Around the time when the Sentinels name a new master, the old and the new master can both accept writes. */
 const SWITCH_MS = 12_000;
-/** The connections are killed with the failover, and what was paused with them. */
+/** The failover kills the connections, also paused ones. */
 const PAUSE_MS = 10_000;
 
-/** The servers of a run, whatever they form, and what can be done to them. */
+/** The servers of a run in any topology, with their faults. */
 export interface Redises {
   readonly address: RedisAddress;
-  /** The port of the one server; `null` where there are several, and links do not go over proxies. */
+  /** Port of a single server. `null` for several servers, whose connections do not use proxies. */
   readonly port: number | null;
-  /** What is kept, to look at. */
+  /** Client to read the stored data. */
   readonly store: Redis | Cluster;
-  /** Whether another server may take over that has not received the newest events. */
+  /** Whether a server can be promoted that lacks the newest events. */
   readonly mayLose: boolean;
-  /** When that may have been. */
+  /** Times in which that can have happened. */
   readonly losing: readonly Window[];
-  /** When nodes did not hear from each other what is published without history. */
+  /** Times in which nodes did not receive each other's messages without history. */
   readonly deaf: readonly Window[];
-  /** Asks each server that answers. */
+  /** Sends a command to each server that answers. */
   command(send: (admin: Redis) => Promise<unknown>): Promise<void>;
-  /** Each of these resolves when the servers are whole again. */
+  /** Each function resolves when the servers are healthy again. */
   readonly faults: Partial<
     Readonly<Record<FaultKind, (choice: number, durationMs: number) => Promise<unknown>>>
   >;
@@ -54,7 +54,7 @@ export function startRedises(program: string, topology: Topology): Promise<Redis
 
 async function startSingle(program: string): Promise<Redises> {
   const { name, password } = APP_USER;
-  // Known from the start: a server that has crashed would otherwise refuse the apps before it knows their user.
+  // The user is set on the command line. Otherwise a restarted server would refuse the apps until it knows the user.
   const user = ["--user", name, "on", `>${password}`, "~*", "&*", "+@all"];
   const server = await RedisServer.start(program, [...DURABLE, ...user]);
   return {
@@ -87,7 +87,7 @@ async function startCluster(program: string): Promise<Redises> {
   const cluster = await RedisCluster.start(program, { server: DURABLE, cuttable: true });
   const losing: Window[] = [];
   const deaf: Window[] = [];
-  /** More often a master: of a replica nobody notices much. */
+  /** Prefers masters, because a fault of a replica has little effect. */
   const chooseNode = async (choice: number): Promise<ClusterNode> => {
     const masters = await cluster.masters();
     return chosen([...masters, ...masters, ...cluster.nodes], choice);
@@ -136,7 +136,7 @@ async function startCluster(program: string): Promise<Redises> {
         const others = cluster.nodes.filter((other) => other !== node);
         const part = (choice * 100) % 1;
         const window = await during(deaf, async () => {
-          // Half of the time from all others, else from one: then nobody takes over.
+          // Half of the time cut from all other nodes, otherwise from one. One cut causes no failover.
           cluster.cutBus(node, part < 0.5 ? others : [chosen(others, part * 2 - 1)]);
           await pause(durationMs);
           await cluster.heal();
@@ -153,7 +153,7 @@ async function startSentinel(program: string): Promise<Redises> {
   const losing: Window[] = [];
   let master = await rig.master();
   let frozen: RedisServer | null = null;
-  /** Whoever was replaced follows the new master, as soon as there is one. */
+  /** A replaced master follows the new master as soon as there is one. */
   const follow = async (): Promise<void> => {
     const attempt = async (): Promise<void> => {
       master = await rig.master();
@@ -162,7 +162,7 @@ async function startSentinel(program: string): Promise<Redises> {
     };
     await until("all but one follow the master", attempt, LINKED_MS);
   };
-  // On a busy machine the Sentinels replace a master that was only slow, or that has just come back.
+  // On a busy machine, the Sentinels can replace a master that is only slow or has just restarted.
   const sentinel = new Redis(rig.options.sentinels[0]!);
   sentinel.on("error", () => {});
   sentinel.on("message", () => {
@@ -192,7 +192,7 @@ async function startSentinel(program: string): Promise<Redises> {
           const server = await rig.killMaster();
           await pause(durationMs);
           await server.boot();
-          // It comes back as what it was started as, and was another by now.
+          // It restarts in its original role, but its role has changed since.
           if ((await rig.master()) === server) await server.admin.replicaof("NO", "ONE");
           await follow();
         });
@@ -209,7 +209,8 @@ async function startSentinel(program: string): Promise<Redises> {
       },
       async "fail-over"() {
         await rig.untilWatched(WATCHED_MS);
-        // The Sentinels promote the replica while the old master still takes writes: an operator stops these first.
+        // The Sentinels promote the replica while the old master still accepts writes. So the test stops the writes
+        // first, as an operator does.
         const server = await rig.master();
         await server.admin.call("CLIENT", "PAUSE", PAUSE_MS, "WRITE");
         await until("the replica has everything", () => expectSame(rig.servers), LINKED_MS);
@@ -227,8 +228,8 @@ async function startSentinel(program: string): Promise<Redises> {
 }
 
 /**
- * Makes a master that was replaced a replica, with what a Sentinel says to it. By itself a Sentinel waits eight seconds for
- * that, in which both take writes: what a log has lost then, nobody can find out.
+ * Makes a replaced master a replica, with the commands of a Sentinel. A Sentinel waits eight seconds before it does
+ * this. In that time both accept writes, and lost events could not be determined.
  */
 async function demote(server: RedisServer, master: RedisServer): Promise<void> {
   const { admin } = server;

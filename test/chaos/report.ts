@@ -8,20 +8,20 @@ import type { Tally } from "./tally.js";
 export interface Report {
   readonly options: RunOptions;
   readonly violations: readonly Violation[];
-  /** Connections, and what came over them. */
+  /** Connections and received events. */
   readonly tally: Tally;
   readonly faults: Tally;
   readonly faultRecords: readonly FaultRecord[];
   readonly ledger: Pick<Ledger, "acknowledged" | "uncertain">;
-  /** Of those that were acknowledged: gone with a server from which another took over. */
+  /** Number of acknowledged events lost in a failover. */
   readonly lost: number;
   readonly resources: Pick<ResourceJudge, "closed" | "mostRedisSockets" | "heapGrowthBytes">;
-  /** What the apps say of themselves, where somebody did not catch up. */
+  /** State of the apps, if a client did not catch up. */
   readonly appStatus: readonly string[];
   readonly tookMs: number;
 }
 
-/** A report in words; one of a failed run holds all that is needed to look into it. */
+/** The report as text. For a failed run it contains all data needed to investigate. */
 export function formatReport(report: Report): string {
   const { options, violations, tally, faults, ledger, lost, resources, tookMs } = report;
   const { harness, topology, mode, clients, publishers, seed } = options;

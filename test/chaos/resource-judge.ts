@@ -9,25 +9,28 @@ import { fail, until, within } from "./patience.js";
 import { Tally } from "./tally.js";
 import type { World } from "./world.js";
 
-/** What a fault leaves for a while: ioredis keeps a timer of 5 s of a connection that was refused. */
+/** Time limit for leftovers of a fault. ioredis keeps a timer of 5 s for a refused connection. */
 const TRACES_MS = 30_000;
 const CLOSE_MS = 20_000;
 
 /**
- * How much the heap may have grown between the end of the first tenth and the end of the run, at rest both times:
- * compiled code and the like, but nothing that each stream or each fault leaves.
+ * Allowed growth of the heap between the end of the first tenth and the end of the run, both at rest. It allows for
+ * compiled code and the like, but not for leaks per stream or per fault.
  */
 export const MAX_HEAP_GROWTH_BYTES: number = 6 * 1024 * 1024;
 
-/** What is there of an app when no client is. */
+/** Resources of an app without clients. */
 interface Baseline {
   readonly connections: readonly string[];
   readonly resources: Readonly<Record<string, number>>;
 }
 
-/** Holds what the apps hold against what they held before: connections, subscriptions, leases, timers, listeners, memory. */
+/**
+ * Compares the resources of the apps with the baseline: connections, subscriptions, leases, timers, listeners and
+ * memory.
+ */
 export class ResourceJudge {
-  /** Why the services say that their sessions ended. */
+  /** Close reasons of the sessions, as counted by the services. */
   readonly closed: Tally = new Tally();
   mostRedisSockets = 0;
   heapGrowthBytes = 0;
@@ -38,7 +41,7 @@ export class ResourceJudge {
   #baseline: Baseline | null = null;
   #heapBytes: number | null = null;
 
-  /** `tally`: what the clients have counted. */
+  /** `tally` has the counts of the clients. */
   constructor(world: World, options: RunOptions, findings: Findings, tally: Tally) {
     this.#world = world;
     this.#options = options;
@@ -46,7 +49,7 @@ export class ResourceJudge {
     this.#tally = tally;
   }
 
-  /** Remembers what there is once it is at rest. For one app that lives through the run. */
+  /** Records the baseline at rest. For an app that lives through the run. */
   async begin(): Promise<void> {
     this.#baseline = await until("the app comes to rest", async () => {
       await this.#expectNothingHeld();
@@ -56,19 +59,19 @@ export class ResourceJudge {
     });
   }
 
-  /** All clients have left: the apps hold nothing of them, and everything is as it was. */
+  /** Checks that after all clients have left, the apps hold nothing of them and are back at the baseline. */
   async atRest(): Promise<void> {
     await this.#findings.check("everything returns to the baseline", () =>
       until("everything is as before", () => this.#expectBaseline(), TRACES_MS),
     );
     if (this.#baseline === null) return;
     await this.#findings.check("the heap does not grow", () =>
-      // What was read of a log is kept for some seconds.
+      // Pages read from a history stay in memory for some seconds.
       until("the heap is as before", () => this.#expectHeap(), TRACES_MS),
     );
   }
 
-  /** An app never has more connections than its limit and the shared ones. */
+  /** Checks that an app never has more connections than its limit and the shared ones. */
   async underLoad(): Promise<void> {
     const { mode, clients } = this.#options;
     const most = 2 + (mode === "dedicated" ? maxLeases(clients) : 0);
@@ -78,7 +81,7 @@ export class ResourceJudge {
     this.#findings.add("connections stay within their limit", `${mostRedisSockets} sockets, of ${most}`);
   }
 
-  /** The counts add up, and the apps end by themselves. */
+  /** Checks that the counts are consistent and that the apps exit by themselves. */
   async end(): Promise<void> {
     await this.#findings.check("the counts add up", () => this.#expectCounts());
     await Promise.all(this.#world.apps.map((app) => app.end("SIGTERM", CLOSE_MS)));
@@ -102,7 +105,7 @@ export class ResourceJudge {
       if (sessions.opened !== ended) fail(`${sessions.opened} sessions were opened, and ${ended} closed`);
     }
     await this.#world.redises.command(async (admin) => {
-      // Those of the Sentinels begin so.
+      // Names of Sentinel connections have this prefix.
       const active = ((await admin.pubsub("CHANNELS")) as string[]).filter((name) => !name.startsWith("__"));
       if (active.length > 0) fail(`channels are subscribed: ${active.join(" ")}`);
     });
@@ -121,11 +124,12 @@ export class ResourceJudge {
       opened += sessions.opened;
       for (const [reason, count] of Object.entries(sessions.closed)) this.closed.add(reason, count);
     }
-    // Apps that were replaced have taken their counts with them.
+    // Counts of replaced apps are gone.
     if (this.#baseline === null) return;
     const streams = this.#tally.of("connected events");
     if (streams > opened) fail(`clients saw ${streams} streams, of ${opened}`);
-    // Whoever reads is told why a stream ends; only one that the service gave up as unreadable is not.
+    // A client that reads gets the reason for the end of its stream, unless the service has closed the stream as
+    // slow.
     const cut = this.#tally.of("cut while reading");
     const givenUp = this.closed.of("slow-consumer") + this.closed.of("write-error");
     if (cut > givenUp) fail(`${cut} clients were cut while reading, ${givenUp} were given up`);

@@ -16,17 +16,17 @@ import { ResourceJudge } from "./resource-judge.js";
 import { Tally } from "./tally.js";
 import { startWorld, type World } from "./world.js";
 
-/** The streams of chance that belong to clients begin here. */
+/** First random stream of the clients. */
 const FIRST_CLIENT = 1_000;
-/** The one that publishes the markers. */
+/** Id of the publisher of the markers. */
 const MARKER_PUBLISHER = 0;
-/** A stream that was told nothing of a dead link finds it after some seconds; a machine may be busy. */
+/** A stream needs some seconds to detect a dead connection, and longer on a busy machine. */
 const CATCH_UP_MS = 60_000;
-/** Of a publication that waits for a Redis which is away, the answer is there after a few seconds. */
+/** A publication that waits for an unavailable Redis settles after a few seconds. */
 const QUIET_MS = 60_000;
 const LEAVE_MS = 20_000;
 
-/** One run: clients come back again and again while faults are done; two judges look at what came, and at what stays behind. */
+/** One run. Clients reconnect again and again during faults. Two judges check the received events and the leaks. */
 export async function run(
   program: string,
   options: RunOptions,
@@ -59,7 +59,7 @@ class Run {
   readonly #tally = new Tally();
   readonly #faults = new Tally();
   readonly #records: FaultRecord[] = [];
-  /** Of a run in which somebody does not catch up. */
+  /** State of the apps, for a run in which a client does not catch up. */
   readonly #appStatus: string[] = [];
   readonly #startedAt = machineNow();
   #round = 0;
@@ -102,7 +102,7 @@ class Run {
   }
 
   async run(): Promise<Report> {
-    // A run in which every check waits for its whole deadline still ends before this, and with a report.
+    // Later than the sum of all timeouts, so that a run with many timeouts still ends with a report.
     const deadlineMs = this.#options.seconds * 5_000 + 400_000;
     const phases = this.#isSoak ? this.#soak() : this.#chaos();
     await this.#findings.check("the run comes to its end", () =>
@@ -124,15 +124,16 @@ class Run {
     };
   }
 
-  /** Faults at several apps, then everybody comes back, and has to have had everything. */
+  /** Faults in several apps. Then all clients reconnect and must have all events. */
   async #chaos(): Promise<void> {
     for (const client of this.#clients) client.start();
     await this.#faultsFor(this.#options.seconds * 1_000);
     await this.#beQuiet();
     for (const client of this.#clients) client.settle();
-    // A client that began behind the markers would not have to receive them.
+    // A client that starts after the markers need not receive them.
     await this.#allLive(this.#clients);
-    // Nobody is subscribed at that moment, and nothing comes after it that would show the hole: each stream has to look by itself.
+    // No stream is subscribed at that moment, and no later event shows the hole. Each stream must detect it by
+    // itself.
     const kill = (): Promise<unknown> =>
       this.#world.redises.command((admin) => admin.call("CLIENT", "KILL", "TYPE", "pubsub"));
     const markers = await this.#publishMarkers(this.#world.channels, kill);
@@ -143,7 +144,10 @@ class Run {
     await this.#resources.end();
   }
 
-  /** Rounds of faults at one app, whose streams are looked at between; then everything has to be as it was before. */
+  /**
+   * Rounds of faults in one app, with checks of its streams between them. At the end, all resources must be at the
+   * baseline.
+   */
   async #soak(): Promise<void> {
     const ms = this.#options.seconds * 1_000;
     await this.#probe();
@@ -184,9 +188,9 @@ class Run {
     await within(QUIET_MS, Promise.all(this.#world.slots.map((slot) => slot.ask("quiet"))));
   }
 
-  /** Every stream that is open hears what is published now, unless it ends or stalls meanwhile. */
+  /** Checks that every open stream receives new events, unless it ends or stalls. */
   async #allHear(): Promise<void> {
-    // A deaf one is not to slip away.
+    // A stream that receives nothing must not leave before the check.
     for (const client of this.#clients) client.settle();
     const visits = this.#clients.map((client) => [client, client.listening] as const);
     const markers = await this.#publishMarkers(this.#world.channels);
@@ -198,7 +202,7 @@ class Run {
     for (const client of this.#clients) client.unsettle();
   }
 
-  /** A new stream is connected, and hears what is published then. */
+  /** Checks that a new stream connects and receives new events. */
   async #probe(): Promise<void> {
     const channels = [this.#world.channels[0]!];
     const chance = new Chance(this.#options.seed, FIRST_CLIENT - 1);
@@ -221,7 +225,10 @@ class Run {
     await until("every client is live", attempt, CATCH_UP_MS);
   }
 
-  /** One more event on each channel, behind all others that were settled: who has it, has had its chance of everything. */
+  /**
+   * Publishes one more event on each channel after all settled events. A client that has it could have received all
+   * events.
+   */
   async #publishMarkers(channels: readonly string[], before?: () => Promise<unknown>): Promise<Markers> {
     this.#doing = "publish markers";
     const markers: Markers = new Map();
@@ -261,7 +268,7 @@ class Run {
     });
   }
 
-  /** All clients leave, each in its own way. */
+  /** All clients leave, as planned. */
   async #leave(): Promise<void> {
     this.#doing = "leave";
     await this.#findings.check("all clients can leave", () =>

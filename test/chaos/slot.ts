@@ -10,7 +10,7 @@ import { within } from "./patience.js";
 
 const MEMBER = fileURLToPath(new URL("./member.js", import.meta.url));
 
-/** Of what a process prints, the last characters are kept for the report. */
+/** Number of characters kept of a process's output, for the report. */
 const MAX_OUTPUT = 4_000;
 
 export interface MemberHandlers {
@@ -18,10 +18,10 @@ export interface MemberHandlers {
   onTrouble(trouble: string): void;
 }
 
-/** A process, seen from outside. */
+/** A process, controlled from outside. */
 class Member {
   readonly port: number;
-  /** Resolves when it has ended. */
+  /** Resolves when the process has exited. */
   readonly exited: Promise<void>;
   output = "";
   readonly #child: ChildProcess;
@@ -56,7 +56,7 @@ class Member {
     return new Member(child, message.port, handlers);
   }
 
-  /** Rejects when the process has ended. */
+  /** Rejects when the process has exited. */
   async ask<Name extends Question>(question: Name, argument: number): Promise<Answers[Name]> {
     const { promise, resolve, reject } = deferred<Answers[Name]>();
     const request: MemberRequest = { id: this.#nextId++, question, argument };
@@ -74,20 +74,20 @@ class Member {
 export interface SlotOptions {
   readonly name: string;
   readonly isDedicated: boolean;
-  /** Of the one server that a proxy is put before; `null` for none. */
+  /** Port of the single server behind the proxy. `null` for no proxy. */
   readonly redisPort: number | null;
-  /** Of each process that comes: its publishers are others than those of the one before. */
+  /** Publisher ids of each new process. They differ from the ids of the process before. */
   readonly nextPlan: (redisUrl: string | null) => MemberPlan;
   readonly handlers: MemberHandlers;
 }
 
-/** A place in the cluster: one process after another, behind a proxy to Redis. */
+/** A place for one process after another, behind a proxy to Redis. */
 export class Slot {
   readonly name: string;
   readonly isDedicated: boolean;
-  /** The way to Redis; `null` where there are several servers, which clients find by themselves. */
+  /** Proxy to Redis. `null` if there are several servers, which clients find by themselves. */
   readonly redis: TcpProxy | null;
-  /** Where clients come to; nobody is there while there is no process. */
+  /** Address for clients. It refuses connections while no process runs. */
   port = 0;
   readonly #options: SlotOptions;
   #member: Member | null = null;
@@ -106,7 +106,7 @@ export class Slot {
     return slot;
   }
 
-  /** What its process has printed. */
+  /** Output of the process. */
   get output(): string {
     return this.#member?.output ?? "";
   }
@@ -120,7 +120,7 @@ export class Slot {
     this.port = this.#member.port;
   }
 
-  /** Ends the process as it is meant to be ended, or at once. */
+  /** Stops the process gracefully, or kills it. */
   async end(signal: "SIGTERM" | "SIGKILL", timeoutMs: number): Promise<void> {
     const member = this.#member;
     if (member === null) return;

@@ -7,28 +7,28 @@ export interface StreamHandlers {
   onHeartbeat(): void;
   /** The response is complete. */
   onComplete(): void;
-  /** Bytes that follow a complete response. */
+  /** Bytes after a complete response. */
   onTrailing(text: string): void;
-  /** What came is neither HTTP nor an event stream as this library writes them. */
+  /** The data is not HTTP, or not an event stream as this library writes it. */
   onGarbage(text: string): void;
 }
 
-/** Comments, which stand between blocks. */
+/** Comments between blocks. */
 const HEARTBEATS = /^(?::\n)*/;
 
 /**
- * Reads one response over HTTP/1.1 that is an event stream. The chunks are read strictly. Text is latin1, since all that is
- * published is ASCII.
+ * Reads one HTTP/1.1 response with an event stream. Chunks are parsed strictly. Text is latin1, because all published
+ * data is ASCII.
  */
 export class StreamReader {
-  /** How long the server asks the client to stay away. */
+  /** Retry delay sent by the server. */
   retryMs = 0;
   readonly #handlers: StreamHandlers;
   readonly #events: EventReader;
   #part: "head" | "body" | "done" | "useless" = "head";
-  /** Bytes of HTTP that are not understood yet. */
+  /** Bytes that are not parsed yet. */
   #bytes: Buffer = Buffer.alloc(0);
-  /** A block that is not complete yet. */
+  /** An incomplete block. */
   #block = "";
 
   constructor(lastEventId: string | undefined, handlers: StreamHandlers) {

@@ -14,7 +14,7 @@ export class Tally {
     return [...this.#counts.values()].reduce((sum, count) => sum + count, 0);
   }
 
-  /** The most frequent first. */
+  /** Counts, the most frequent first. */
   get text(): string {
     const sorted = [...this.#counts].toSorted(([, one], [, other]) => other - one);
     return sorted.map(([name, count]) => `${name} ${count}`).join(", ") || "none";

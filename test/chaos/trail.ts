@@ -1,25 +1,25 @@
 import { machineNow } from "./patience.js";
 
-/** In place of an event's code: the client was told that something is missing here. */
+/** Used instead of an event code. The client got a gap here. */
 export const GAP = -1;
 
 /**
- * What one client has received of one channel, over all its connections, in order. Of millions of events there are
- * four numbers each: which it is, place and stamp that its id says, and the connection that it came over.
+ * The events that one client received on one channel over all its connections, in order. There are millions of
+ * events, so each is stored as four numbers: its code, position, stamp and connection.
  */
 export class Trail {
   readonly codes: number[] = [];
   readonly offsets: number[] = [];
   readonly connections: number[] = [];
-  /** The stamps that the ids have; 0 if there is none. */
+  /** Stamps from the ids. 0 if an id has no stamp. */
   readonly stamps: number[] = [];
-  /** When each connection began and ended, by its number. */
+  /** Start and end of each connection, by its number. */
   readonly spans: Map<number, { readonly from: number; to: number }> = new Map();
-  /** When the last gap came. */
+  /** Time of the last gap. */
   gapAt: number = -Infinity;
-  /** Where the client began, by the id of its first `connected`. */
+  /** Start position of the client, from the id of its first `connected`. */
   readonly beginning: number;
-  /** When it knew that it had begun, as `machineNow()`: what is published from then on has to come. */
+  /** Time at which the client got `connected`, from `machineNow()`. All later events must arrive. */
   readonly begunAt: number;
 
   constructor(beginning: number, begunAt: number) {

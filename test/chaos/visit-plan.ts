@@ -1,38 +1,40 @@
 import type { Chance } from "./chance.js";
 
-/** How a client asks for its stream. */
+/** The form of a client's request. */
 type Asking =
   | "plain"
-  /** Further requests follow in the same packet: the app destroys the connection. */
+  /** Sends further requests in the same packet. The app destroys the connection. */
   | "pipelined"
-  /** The second half of the request comes later. */
+  /** Sends the second half of the request later. */
   | "in-halves"
-  /** The second half never comes. */
+  /** Never sends the second half. */
   | "half";
 
-/** One life of a client: a connection, a stream, and how it leaves, all decided beforehand. */
+/** One visit of a client, decided in advance: its connection, its stream and how it leaves. */
 export interface VisitPlan {
-  /** Which app, by its index. */
+  /** Index of the app. */
   readonly app: number;
   readonly asking: Asking;
   readonly leaving: "destroy" | "reset" | "fin";
-  /** It leaves so long after it came, whether or not it was answered. */
+  /** Maximum time of the visit after it started, answered or not. */
   readonly patienceMs: number;
-  /** And so long after its stream began. */
+  /** Time after the start of the stream. */
   readonly stayMs: number;
-  /** Reads nothing for a while. */
+  /** Time without reading. */
   readonly stall: { readonly afterMs: number; readonly forMs: number } | null;
-  /** Comes back at once when the server ends the stream, or after the time that it was told. */
+  /**
+   * Whether the client reconnects at once after the server ended the stream. Otherwise it waits for the retry delay.
+   */
   readonly isHasty: boolean;
-  /** Before the next life, where the server did not say. */
+  /** Delay before the next visit, if the server sent none. */
   readonly pauseMs: number;
 }
 
 export interface Habits {
   readonly apps: number;
-  /** It asks in strange ways, and stalls. */
+  /** Whether the client sends unusual requests and stalls. */
   readonly isRude: boolean;
-  /** It listens to so much that it is noticed when it stalls. */
+  /** Whether the client has enough events that a stall is noticed. */
   readonly isLoud: boolean;
 }
 
@@ -44,7 +46,7 @@ export function planVisit(chance: Chance, { apps, isRude, isLoud }: Habits): Vis
     afterMs: chance.between(0, 1_500),
     forMs: chance.is(0.5) ? chance.between(100, 4_000) : Infinity,
   };
-  // On a busy machine nobody ever would be connected, did all of them leave before.
+  // On a busy machine, no client would connect if all of them left this early.
   const isImpatient = chance.is(0.2) || (isRude && asking === "half");
   return {
     app: chance.whole(0, apps - 1),

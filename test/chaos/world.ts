@@ -5,13 +5,13 @@ import type { PublisherPlan, PublisherStyle } from "./publishers.js";
 import { startRedises } from "./redises.js";
 import { Slot, type MemberHandlers } from "./slot.js";
 
-/** Every so many milliseconds there is an event, and a burst on a tiny channel. */
+/** Interval of events, and of bursts on a tiny channel, in milliseconds. */
 const EVENT_EVERY_MS = 12;
 const LOUD_EVERY_MS = 250;
 const EVENTS_OF_A_BURST = 4;
 
 export interface World extends Omit<FaultTarget, "clients"> {
-  /** Ends whatever still runs. */
+  /** Ends all processes that still run. */
   stop(): Promise<void>;
 }
 
@@ -22,7 +22,7 @@ export async function startWorld(
   handlers: MemberHandlers,
 ): Promise<World> {
   const isSoak = options.harness === "soak";
-  // Besides those that serve streams there are some that only publish.
+  // Some processes only publish and serve no streams.
   const [apps, senders] = isSoak ? [1, 1] : [4, 2];
   const redises = await startRedises(program, options.topology);
   const channels = channelsOf(options);
@@ -35,13 +35,13 @@ export async function startWorld(
     const isDedicated = subscriptions === "dedicated";
     return Slot.start({
       name: serves ? `app ${index}` : `sender ${index - apps}`,
-      // The publishers of the soak go past whatever is done to the app's links.
+      // The publishers of the soak do not use the proxied connections of the app.
       isDedicated,
       redisPort: isSoak && !serves ? null : redises.port,
       nextPlan: (redisUrl) => ({
         service: serviceOptions(asUser(redisUrl) ?? redises.address, subscriptions, options),
         serves,
-        // From the last slot on: those that only publish have the loud ones, which then live through the run.
+        // From the last slot on. Processes that only publish get the loud publishers, which live through the run.
         publishers: publishersOf(apps + senders - 1 - index),
         channels,
         seed: options.seed + 1_000 * index + generation++,
@@ -67,7 +67,7 @@ function asUser(redisUrl: string | null): string | null {
   return redisUrl && redisUrl.replace("//", `//${APP_USER.name}:${APP_USER.password}@`);
 }
 
-/** Shares the publishers out among the processes; each process that comes gets publishers with ids of their own. */
+/** Divides the publishers among the processes. Each new process gets publishers with new ids. */
 function planPublishers(
   { harness, mode, publishers: count }: RunOptions,
   processes: number,

@@ -259,6 +259,21 @@ describe("the demo's address", () => {
   });
 });
 
+describe("the demo with an invalid setting", () => {
+  for (const [env, message] of [
+    [{ PORT: "abc" }, 'Invalid PORT "abc": use a whole number from 0 to 65535.'],
+    [
+      { REDIS_URL: "reddis://u:secret@x" },
+      "Invalid REDIS_URL: use redis://[user:password@]host[:port][/db], or rediss:// for TLS.",
+    ],
+  ] as const) {
+    it(`names ${Object.keys(env)[0]} in one line, and exits`, async () => {
+      const error = await startDemo(env).catch((error: unknown) => error);
+      expect(error).to.have.property("message", `the demo exited with code 1: ${message}\n`);
+    });
+  }
+});
+
 let server: RedisServer | null = null;
 
 describeDemo(

@@ -5,14 +5,14 @@ import { expect } from "chai";
 import { RedisSseError } from "../../lib/index.js";
 import { eventually, repeat } from "./eventually.js";
 
-/** How one call ended. */
+/** The outcome of one call. */
 export interface Outcome {
-  /** What it was rejected with; `null` if it has resolved. */
+  /** The error of a rejected call. `null` if the call resolved. */
   readonly code: string | null;
   readonly tookMs: number;
 }
 
-/** What a call may be rejected with while Redis is away or changes its shape. */
+/** Codes with which a call may reject while Redis is unavailable or fails over. */
 const PASSING: readonly (string | null)[] = [null, "REDIS_UNAVAILABLE", "TIMEOUT"];
 
 export async function outcomeOf(call: () => Promise<unknown>): Promise<Outcome> {
@@ -32,7 +32,7 @@ export function expectPassing(outcomes: readonly Outcome[], what: string): void 
   expect([...new Set(others)], `codes of ${what}`).to.deep.equal([]);
 }
 
-/** Makes numbered calls one after another, all the time, and notes how each ended. */
+/** Makes numbered calls one by one and records the outcome of each. */
 export class CallLog {
   readonly #what: string;
   readonly #outcomes: Outcome[] = [];
@@ -43,16 +43,16 @@ export class CallLog {
     this.#loop = repeat(async () => {
       const number = this.#outcomes.length;
       this.#outcomes.push(await outcomeOf(() => call(number)));
-      await pause(10); // a load, not a flood
+      await pause(10); // a steady load, not a flood
     });
   }
 
-  /** The numbers of the calls that have resolved. */
+  /** Numbers of the resolved calls. */
   get resolved(): readonly number[] {
     return this.#outcomes.flatMap(({ code }, number) => (code === null ? [number] : []));
   }
 
-  /** Resolves when that many more calls have resolved. */
+  /** Resolves when this many more calls have resolved. */
   async more(count: number, timeoutMs = 15_000): Promise<void> {
     const before = this.resolved.length;
     await eventually(() => {
@@ -61,7 +61,7 @@ export class CallLog {
     }, timeoutMs);
   }
 
-  /** Ends the load. Each call must have ended well, or as what passes, and within 6 s. */
+  /** Ends the load. Each call must have resolved, or rejected with an expected code, within 6 s. */
   async stop(): Promise<void> {
     await this.#loop.stop();
     expectPassing(this.#outcomes, this.#what);

@@ -1,9 +1,9 @@
-/** A body in HTTP/1.1's chunked coding, as far as it has come. */
+/** The received part of a body in HTTP/1.1 chunked encoding. */
 export interface ChunkedBody {
   readonly chunks: readonly Buffer[];
-  /** Whether the last chunk has come, with the line that ends the trailers, of which there may be none. */
+  /** Whether the last chunk and the line after the trailers have arrived. The trailers can be empty. */
   readonly isOver: boolean;
-  /** What is behind the last chunk, or is an unfinished one. */
+  /** Text after the last complete chunk. */
   readonly rest: Buffer;
 }
 
@@ -13,8 +13,8 @@ const CRLF = Buffer.from("\r\n");
 const MAX_SIZE_LINE = 16;
 
 /**
- * Reads RFC 9112 7.1 as strictly as it can be read: lengths in lower-case hexadecimal digits without zeros before
- * them, no extensions, CRLF and nothing else, no trailers. Throws at the first byte that should not be there.
+ * Reads chunks by RFC 9112 7.1, but stricter: lower-case hexadecimal lengths without leading zeros, only CRLF, no
+ * extensions and no trailers. Throws at the first invalid byte.
  */
 export function parseChunked(bytes: Buffer): ChunkedBody {
   const chunks: Buffer[] = [];

@@ -7,7 +7,10 @@ export interface CutMessage {
   readonly data: string;
 }
 
-/** What the rules of a stream do with an event: `filter` hides it, `transform` removes or changes it, or a rule throws. */
+/**
+ * Effect of the stream's rules on an event. `filter` hides it. `transform` removes or changes it. A rule can also
+ * throw.
+ */
 type Fate = "shown" | "hidden" | "removed" | "changed" | "failing";
 
 export interface CutEvent {
@@ -32,11 +35,11 @@ export interface CutSequence {
   readonly first: readonly CutMessage[];
   /** How the client opens its first stream. "id": with an id from an earlier stream. */
   readonly wish: "now" | "earliest" | "id";
-  /** Before the client has any id. */
+  /** Steps before the client has an id. */
   readonly past: readonly CutTurn[];
-  /** Between `past` and the stream that is cut. */
+  /** Steps between `past` and the stream that is cut. */
   readonly missed: readonly CutTurn[];
-  /** During the stream that is cut. */
+  /** Steps during the stream that is cut. */
   readonly live: readonly CutTurn[];
   readonly end: "open" | "drain" | "complete";
 }
@@ -68,7 +71,7 @@ const turns = (
 ): fc.Arbitrary<readonly CutTurn[]> =>
   fc.array(fc.array(step, { minLength: 1, maxLength: 3 }), { minLength, maxLength, size: "max" });
 
-/** A stream, and the events of its channels before and during it. Channels whose names begin with "p" have no history. */
+/** A stream, with the events of its channels before and during it. Channels with the prefix "p" have no history. */
 export const anyCutSequence: fc.Arbitrary<CutSequence> = fc
   .uniqueArray(fc.constantFrom("h0", "h1", "h2", "p0", "p1"), { minLength: 1, maxLength: 3, size: "max" })
   .chain((channels) => {

@@ -6,12 +6,12 @@ import { settle } from "./eventually.js";
 import { SessionRig, type RigStream } from "./session-rig.js";
 import { asRead } from "./written-text.js";
 
-/** What a client gets of a published event. */
+/** A published event, as the client receives it. */
 interface KnownEvent {
   readonly isShown: boolean;
-  /** A rule throws for it, so the client gets a gap instead. */
+  /** A rule throws for the event, so the client gets a gap. */
   readonly isFailing: boolean;
-  /** It ends the stream. */
+  /** The event ends the stream. */
   readonly isLast: boolean;
 }
 
@@ -20,22 +20,22 @@ interface Channel {
   isEnded: boolean;
 }
 
-/** By channel, the number of the newest event that the client has or was passed over. */
+/** By channel, the number of the last event that the client received or that was skipped for it. */
 export type Places = ReadonlyMap<string, number>;
 
 /** One stream of the client. */
 export interface CutStream {
   readonly stream: RigStream;
   readonly lastEventId: string | undefined;
-  /** Where it begins in each channel, if the client has no place there. */
+  /** Start position in each channel, if the client has no position there. */
   readonly starts: Places;
-  /** Where each channel stood when the stream ended; `null` while it is open. */
+  /** Position of each channel at the end of the stream. `null` while the stream is open. */
   ends: Places | null;
 }
 
-/** Stands for a channel of the events of `session.send()`, which only the stream that is cut gets. */
+/** Name of a channel for events of `session.send()`. Only the stream that is cut gets them. */
 const SENT = "sent";
-/** Stands for a channel of the messages of `first`, which every stream gets. */
+/** Name of a channel for the messages of `first`. Every stream gets them. */
 const FIRST = "first";
 
 const HEARTBEAT_MS = 15_000;
@@ -45,9 +45,9 @@ export class CutWorld {
   readonly sequence: CutSequence;
   readonly #rig = new SessionRig({ heartbeatMs: HEARTBEAT_MS });
   readonly #channels = new Map<string, Channel>();
-  /** By the event as a client gets it, its channel and its number there. */
+  /** Channel and number of each event, by its text as received. */
   readonly #shown = new Map<string, readonly [channel: string, offset: number]>();
-  /** By the event as it was published. */
+  /** Channel and number of each event, by its text as published. */
   readonly #published = new Map<string, { readonly drawn: CutEvent; readonly changed: CutMessage }>();
   readonly #taken = new Set<string>();
   readonly #streams: CutStream[] = [];
@@ -62,7 +62,7 @@ export class CutWorld {
     this.#first = sequence.first.map((message) => this.#addPlain(FIRST, message));
   }
 
-  /** Finds the channel and the number of what a client got. */
+  /** Finds the channel and the number of a received event. */
   find({ event, data }: ReceivedEvent): readonly [channel: string, offset: number] | undefined {
     return this.#shown.get(keyOf({ event, data }));
   }
@@ -191,7 +191,7 @@ export class CutWorld {
     if (message !== null) this.#shown.set(keyOf(message), [channel, events.length]);
   }
 
-  /** Makes each event different, so that a client's event tells which one it is. */
+  /** Makes each event unique, so that a received event can be identified. */
   #unique(message: CutMessage): CutMessage {
     const isTaken = this.#taken.has(keyOf(message));
     const unique = isTaken ? { ...message, data: `${message.data}#${this.#taken.size}` } : message;
@@ -205,18 +205,18 @@ function keyOf({ event = "message", data }: CutMessage): string {
 }
 
 /**
- * Checks the events of one connection. In each channel the client must get the events behind its place, each once and in
- * order, and for each one that a rule fails for a gap.
+ * Checks the events of one connection. In each channel, the client must get the events after its position, once each
+ * and in order. For each event whose rule throws, it must get a gap.
  */
 export class ConnectionJudge {
   readonly #world: CutWorld;
   readonly #cut: CutStream;
   readonly #places: Map<string, number>;
-  /** Channels in which the client has passed an event that ends its stream. */
+  /** Channels in which the client has passed the event that ends its stream. */
   readonly #over = new Set<string>();
   #hasLast = false;
 
-  /** `client`: the places of the client whose id the connection began with. */
+  /** `client` has the positions of the Last-Event-ID of this connection. */
   constructor(world: CutWorld, cut: CutStream, client: Places = new Map()) {
     this.#world = world;
     this.#cut = cut;
@@ -224,12 +224,12 @@ export class ConnectionJudge {
     this.#places = new Map([...cut.starts, ...own.map((name) => [name, client.get(name)!] as const)]);
   }
 
-  /** Where the client is in each channel with a history, by what it got. */
+  /** Position of the client in each channel with history, by the events received. */
   get places(): Places {
     return new Map([...this.#places].filter(([name]) => name.startsWith("h")));
   }
 
-  /** The client has the event that ends its stream. */
+  /** The client has received the event that ends its stream. */
   get hasLast(): boolean {
     return this.#hasLast;
   }
@@ -242,7 +242,7 @@ export class ConnectionJudge {
     }
   }
 
-  /** Expects every event, for a connection that was not cut. */
+  /** Expects all events. Use this if the connection was not cut. */
   expectAll(): void {
     const isAnswered = this.#cut.stream.sink.answered !== null;
     const channels = [...this.#places.keys()].filter((name) => !(name === FIRST && isAnswered));
@@ -250,7 +250,7 @@ export class ConnectionJudge {
       .filter((name) => name !== SENT || this.#world.isOriginal(this.#cut))
       .map((name) => [name, this.#nextOf(name)] as const);
     for (const [name, offset] of next) {
-      // A stream ends with one event. Another channel may have such an event too, which the stream may reach or not.
+      // A stream ends with one event. If another channel has such an event too, the stream may not reach it.
       if (this.#over.size > 0 && offset !== null && this.#world.eventsOf(name)[offset - 1]!.isLast) continue;
       expect(offset, `the next event of ${name}`).to.equal(null);
     }
@@ -283,7 +283,7 @@ export class ConnectionJudge {
     if (this.#world.eventsOf(name)[offset - 1]!.isLast) this.#over.add(name);
   }
 
-  /** The next event of the channel that the client must get; `null` if there is none. */
+  /** The next event of the channel that the client must get, or `null`. */
   #nextOf(name: string): number | null {
     const events = this.#world.eventsOf(name);
     const to = this.#cut.ends?.get(name) ?? events.length;

@@ -10,12 +10,12 @@ import { endWithTests } from "./end-with-tests.js";
 
 const SERVER = fileURLToPath(new URL("../../demo/server.js", import.meta.url));
 
-/** The demo as a person starts it, on a port of its own choice. */
+/** The demo in its own process, on a free port. */
 export interface DemoProcess {
   readonly url: string;
-  /** What it printed of its Redis. */
+  /** Printed description of the Redis server. */
   readonly redis: string;
-  /** Asks it to end; resolves with its exit code and how long that took. */
+  /** Sends SIGTERM. Resolves with the exit code and the time to exit. */
   stop(): Promise<{ exitCode: number | null; tookMs: number; stdout: string; stderr: string }>;
 }
 
@@ -31,7 +31,7 @@ export async function startDemo(env: Readonly<Record<string, string | undefined>
   child.stdout!.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk));
   let redis = "";
   const url = await new Promise<string>((resolve, reject) => {
-    child.once("exit", (code) => reject(new Error(`the demo ended with ${code}: ${stderr}`)));
+    child.once("close", (code) => reject(new Error(`the demo exited with code ${code}: ${stderr}`)));
     createInterface({ input: child.stdout! }).on("line", (line) => {
       redis ||= /^Redis: (.*)/.exec(line)?.[1] ?? "";
       const address = /http:\/\/localhost:\d+/.exec(line)?.[0];
@@ -53,7 +53,7 @@ export async function startDemo(env: Readonly<Record<string, string | undefined>
   };
 }
 
-/** The demo with a private server of this program, whatever that is called: the demo looks for two names. */
+/** Starts the demo with a private server of this program. A link gives it a name that the demo looks for. */
 export async function startDemoWith(program: string): Promise<DemoProcess> {
   const folder = await mkdtemp(join(tmpdir(), "redis-sse-test-"));
   try {

@@ -10,7 +10,7 @@ import { errorCatalogue } from "../../lib/error-catalogue.js";
 
 export const errorsDoc: string = fileURLToPath(new URL("../../../docs/errors.md", import.meta.url));
 
-/** The text that the file must have: each table has a row for each entry of its catalogue. */
+/** The required text of the file. Each table has one row per entry of its catalogue. */
 export function renderErrors(): Promise<string> {
   const rows: Readonly<Record<string, readonly string[]>> = {
     code: Object.entries(errorCatalogue).map(([code, { meaning, action, status, retryable }]) =>

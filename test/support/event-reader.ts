@@ -1,13 +1,13 @@
 import { createParser } from "eventsource-parser";
 
-/** An event as a client dispatches it; `event` is "message" where the stream named none. */
+/** An event as a client dispatches it. `event` is "message" if the stream gives no name. */
 export interface ReceivedEvent {
   readonly event: string;
   readonly data: string;
   readonly id: string | undefined;
 }
 
-/** What is between two blank lines: an event, or without data an id alone, which a client stores all the same. */
+/** The text between two blank lines: an event, or only an id. Clients store an id without data too. */
 export interface ReceivedBlock extends Omit<ReceivedEvent, "data"> {
   readonly data: string | undefined;
 }
@@ -23,17 +23,17 @@ export interface BlockHandlers {
 const LINE_END_BEFORE_BLANK_LINE = /(?<=\n|\r(?!\n))(?=[\r\n])/g;
 
 /**
- * The tests' only reader of event streams, over a parser that is not ours. The parser tells nothing of a block that has an
- * id and no data. So each block gets one more line of data at its end, which is taken away again.
+ * The only reader of event streams in the tests. It uses a third-party parser. The parser skips blocks with an id and
+ * no data, so each block gets an extra data line, which is removed again.
  */
 export class EventReader {
   readonly #handlers: BlockHandlers;
   readonly #parser;
-  /** The last character that came. A stream begins as behind a line. */
+  /** The last character received. A stream starts as if after a line end. */
   #before = "\n";
   #lastEventId: string | undefined;
 
-  /** `lastEventId`: of the connection before. */
+  /** `lastEventId` is the id of the previous connection. */
   constructor(handlers: BlockHandlers = {}, lastEventId?: string) {
     this.#handlers = handlers;
     this.#lastEventId = lastEventId;
@@ -45,7 +45,7 @@ export class EventReader {
     });
   }
 
-  /** What a browser would send as `Last-Event-ID` now: an id counts when its block ends. */
+  /** The id that a browser would send as `Last-Event-ID`. An id counts when its block ends. */
   get lastEventId(): string | undefined {
     return this.#lastEventId;
   }
@@ -64,12 +64,12 @@ export class EventReader {
   }
 }
 
-/** Whether a client dispatches an event for it. */
+/** Whether a client dispatches an event for the block. */
 export function isEventBlock(block: ReceivedBlock): block is ReceivedEvent {
   return block.data !== undefined;
 }
 
-/** All blocks of a stream; one that is not complete is none. */
+/** Returns all complete blocks of a stream. */
 export function parseBlocks(text: string): readonly ReceivedBlock[] {
   const blocks: ReceivedBlock[] = [];
   new EventReader({ onBlock: (block) => blocks.push(block) }).feed(text);
@@ -80,7 +80,7 @@ export function parseEvents(text: string): readonly ReceivedEvent[] {
   return parseBlocks(text).filter(isEventBlock);
 }
 
-/** What a browser would send as `Last-Event-ID` behind that text. */
+/** The id that a browser would send as `Last-Event-ID` after this text. */
 export function lastIdIn(text: string): string | undefined {
   return parseBlocks(text).findLast(({ id }) => id !== undefined)?.id;
 }

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 
-/** Looks again until `check` does not throw any more; what it threw last is the failure. */
+/** Retries `check` until it does not throw. At the timeout, rejects with its last error. */
 export async function eventually<T>(check: () => T | Promise<T>, timeoutMs = 5_000): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
@@ -13,7 +13,7 @@ export async function eventually<T>(check: () => T | Promise<T>, timeoutMs = 5_0
   }
 }
 
-/** A promise with its two ends. */
+/** A promise with its `resolve` and `reject` functions. */
 export function deferred<T = void>(): {
   promise: Promise<T>;
   resolve: (value: T) => void;
@@ -28,12 +28,12 @@ export function deferred<T = void>(): {
   return { promise, resolve, reject };
 }
 
-/** Lets everything run that is ready to: promises, `setImmediate`, the next turn of the loop. */
+/** Lets all ready work run: promises, `setImmediate` and the next event-loop turn. */
 export async function settle(turns = 5): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Does `step` over and over until `stop()`, which resolves when the last one is done. */
+/** Repeats `step` until `stop()`. `stop()` resolves when the last step is done. */
 export function repeat(step: () => Promise<unknown>): { stop(): Promise<void> } {
   const stopped = new AbortController();
   const done = (async () => {

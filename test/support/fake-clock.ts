@@ -5,7 +5,7 @@ interface Timer {
   readonly callback: () => void;
 }
 
-/** A clock that stands until it is turned. */
+/** A clock that only the test advances. */
 export class FakeClock implements Clock {
   #now = 1_700_000_000_000;
   readonly #timers = new Set<Timer>();
@@ -20,12 +20,12 @@ export class FakeClock implements Clock {
     return () => this.#timers.delete(timer);
   }
 
-  /** How many timers are set: a leak shows here. */
+  /** Number of pending timers. It shows leaks. */
   get pending(): number {
     return this.#timers.size;
   }
 
-  /** Turns the clock on, running what falls due in its order. */
+  /** Advances the clock and runs the due timers in order. */
   advance(milliseconds: number): void {
     const end = this.#now + milliseconds;
     for (;;) {

@@ -8,16 +8,16 @@ import type {
 } from "../../lib/adapter.js";
 import { parseEvents, type ReceivedEvent } from "./event-reader.js";
 
-/** A client's response without a client: tests say when it blocks, drains and leaves. */
+/** A response without a client. The test decides when it blocks, drains and closes. */
 export class FakeSink implements Sink {
   closed = false;
   head: StreamHead | null = null;
   answered: HttpAnswer | null = null;
   ended = false;
   destroyed = false;
-  /** What `write` answers: false is a client that does not read. */
+  /** Result of `write`. `false` means that the client does not read. */
   takes = true;
-  /** Whether `end()` is followed by the close that a reading client causes. */
+  /** Whether `end()` causes a close, as with a client that reads. */
   closesOnEnd = true;
   connection: SinkConnection | null = null;
   listeners = 0;
@@ -32,7 +32,7 @@ export class FakeSink implements Sink {
 
   write({ payload }: EncodedFrames): boolean {
     if (this.ended) throw new Error("write after end");
-    // As UTF-8, which has no half of a character.
+    // UTF-8 cannot encode half of a surrogate pair.
     this.text += (typeof payload === "string" ? Buffer.from(payload) : payload).toString();
     this.writes++;
     return this.takes;
@@ -69,20 +69,20 @@ export class FakeSink implements Sink {
     this.#listener?.onDrain();
   }
 
-  /** The client reads what it has, and takes one write more. */
+  /** The client reads the buffered data and accepts one more write. */
   step(): void {
     this.takes = false;
     this.#listener?.onDrain();
   }
 
-  /** The client is gone. */
+  /** The client disconnects. */
   leave(failed = false): void {
     if (this.closed) return;
     this.closed = true;
     this.#listener?.onClose(failed);
   }
 
-  /** The events written so far, as an EventSource would dispatch them. */
+  /** The events written so far, as an EventSource dispatches them. */
   get events(): readonly ReceivedEvent[] {
     return parseEvents(this.text);
   }

@@ -10,21 +10,21 @@ import { countResources, expectNoMoreResources } from "./resources.js";
 import { startStreamApp, type StreamApp } from "./stream-app.js";
 import { TcpProxy } from "./tcp-proxy.js";
 
-/** What a test of a fault works with. Whatever it makes here is ended, and looked for afterwards. */
+/** Tools for fault tests. Everything created here is closed and checked after the test. */
 export interface FaultRig {
-  /** The path of `redis-server`, for a test that needs one more. */
+  /** Path of `redis-server`, for tests that need another server. */
   readonly program: string;
-  /** A server of this test's own. */
+  /** A server for this test only. */
   readonly server: RedisServer;
-  /** The way to the server, over which links can be cut or frozen; made with its first use. */
+  /** A proxy to the server. It can cut or freeze connections. Created on first use. */
   proxy(): Promise<TcpProxy>;
-  /** An app whose service is on the server, or wherever `redis` says. */
+  /** An app whose service uses the server, or the server given as `redis`. */
   start(options?: RedisSseOptions, stream?: SseStreamOptions): Promise<StreamApp>;
-  /** A client without a socket, which leaves when the test is over. */
+  /** A client without a socket. It disconnects after the test. */
   sink(): FakeSink;
-  /** A service that the test made by itself: the same is expected of it. */
+  /** Registers a service that the test created itself, for the same checks. */
   adopt<Service extends RedisSse>(service: Service): Service;
-  /** What the test set up beside these, undone as soon as it is over, before anything is looked for. */
+  /** Registers cleanup that runs after the test, before the checks. */
   undo(step: () => unknown): void;
 }
 
@@ -34,18 +34,17 @@ export interface FaultOptions {
   readonly timeoutMs?: number;
 }
 
-/** How long the last traces of a fault may take: ioredis' own commands on a connection that is refused leave a timer of 5 s. */
+/** Time limit for leftovers of a fault. On a refused connection, ioredis' own commands leave a timer of 5 s. */
 const TRACES_MS = 12_000;
 
 /**
- * A suite of faults. Whatever a test provokes, these hold after it, or it has failed:
+ * A suite of fault tests. After each test, the rig checks that:
  *
- * - once its clients have left, no session, lease or waiter is left in the service, no channel is subscribed
- *   on the server, and of each service the server sees no more than its shared connections;
- * - once its services are closed, the server sees no connection, and this process has the sockets, timers
- *   and listeners that it had before;
- * - at no time was there an unhandled rejection, an uncaught exception, or a warning of too many listeners
- *   (the root hooks of every suite see to that).
+ * - after its clients have left, the service has no session, lease or waiter; the server has no subscription, and
+ * only the shared connections of each service;
+ * - after its services are closed, the server has no connection, and this process has no additional sockets, timers
+ * or listeners;
+ * - the test caused no unhandled rejection, uncaught exception or listener warning (checked by the root hooks).
  */
 export function describeFaults(
   title: string,
@@ -69,7 +68,7 @@ export function describeFaults(
     });
 
     beforeEach(async () => {
-      await settle(); // mocha's own timer of this hook is one of them
+      await settle(); // so that mocha's own timer of this hook is counted
       untouched = countTraces();
       server = await RedisServer.start(program, args);
     });
@@ -91,7 +90,7 @@ export function describeFaults(
       ];
       const faults: unknown[] = [];
       for (const end of ends) {
-        // What is found does not keep the rest from being ended: mocha would wait for it for ever.
+        // A failed check must not stop the cleanup. Otherwise mocha would never exit.
         try {
           await end();
         } catch (error) {
@@ -135,7 +134,7 @@ export function describeFaults(
   });
 }
 
-/** Waits until services without clients hold nothing of a stream any more. */
+/** Waits until services without clients hold no resources of a stream. */
 async function expectNothingHeld(services: readonly RedisSse[], server: RedisServer): Promise<void> {
   await eventually(async () => {
     for (const service of services) {
@@ -145,12 +144,12 @@ async function expectNothingHeld(services: readonly RedisSse[], server: RedisSer
       expect(hub.channels, "channels of the hub").to.equal(0);
       expect(pool.leases, "leases").to.deep.equal([]);
       expect(pool, "pool").to.include({ inUse: 0, waiting: 0 });
-      // By the service's own account against the server's; not known where the server is away.
+      // Compares the service's counts with the server's counts. Not possible if the server is down.
       if (drift !== null) expect(drift, JSON.stringify(drift)).to.have.property("found", false);
     }
     if (!server.running) return;
     expect(await server.activeChannels(), "subscribed channels").to.deep.equal([]);
-    // A shared connection bears the name of its service and its role, and each is there once.
+    // The name of a shared connection contains its service and its role. Each may exist only once.
     const ours = (await server.connectionNames()).filter((name) => name.startsWith("redis-sse:"));
     expect(ours.filter((name) => name.startsWith("redis-sse:lease"))).to.deep.equal([]);
     expect(ours, "connections left").to.deep.equal([...new Set(ours)]);
@@ -163,7 +162,7 @@ async function expectNoConnections(server: RedisServer): Promise<void> {
 
 interface Traces {
   readonly resources: Readonly<Record<string, number>>;
-  /** Listeners on the process itself. */
+  /** Number of listeners on the process. */
   readonly listeners: number;
 }
 

@@ -1,7 +1,7 @@
-/** Root hooks of every file: what nobody catches fails the test in which it happens. */
+/** Root hooks of all test files: an uncaught error fails the current test. */
 export const mochaHooks: Readonly<Record<"afterEach" | "afterAll", () => void>> = {
   afterEach: throwUnhandled,
-  // What came after the last test, or in a hook of its suite.
+  // Errors after the last test, or in a hook of its suite.
   afterAll: throwUnhandled,
 };
 
@@ -13,12 +13,12 @@ function throwUnhandled(): void {
 }
 
 process.on("unhandledRejection", (reason) => unhandled.push(reason));
-// Listeners that are added and never taken away.
+// Detects listeners that are added and never removed.
 process.on("warning", (warning) => {
   if (warning.name === "MaxListenersExceededWarning") unhandled.push(warning);
 });
 
-// Half of the suites stop their Redis: what the services log of it would hide the report.
+// Many suites stop their Redis. The log lines of the services would hide the test report.
 const { warn } = console;
 console.warn = (...values: unknown[]): void => {
   if (!String(values[0]).startsWith("redis-sse: Redis at ")) warn(...values);

@@ -2,13 +2,13 @@ import { runInNewContext } from "node:vm";
 
 import * as fc from "fast-check";
 
-/** Values that an application can throw, though nothing can be done with some of them. */
+/** Values that an application can throw. Some of them cannot be read or converted. */
 
 const fail = (): never => {
   throw new Error("not readable");
 };
 
-/** A value of which nothing can be read, not even its class. */
+/** A value whose properties and class cannot be read. */
 export function unreadable(): object {
   return new Proxy(new Error("no"), {
     get: fail,
@@ -19,9 +19,9 @@ export function unreadable(): object {
   });
 }
 
-/** An error whose properties of that name throw. */
+/** An error whose properties with these names throw. */
 function withGetters(error: Error, ...names: readonly string[]): Error {
-  // Node makes the text of a stack when it is first looked at, by the properties of then.
+  // Node builds the stack text on first access, from the properties at that time.
   void error.stack;
   for (const name of names) Object.defineProperty(error, name, { get: fail, configurable: true });
   return error;
@@ -46,7 +46,7 @@ function circular(): Error {
   return error;
 }
 
-/** Made anew for each use: a test may change them. */
+/** Created again for each use, because a test can change them. */
 export const HOSTILE: Readonly<Record<string, () => unknown>> = {
   "a value of which nothing can be read": unreadable,
   "an error whose message is an object": () => withProperties(new Error(), { message: { secret: 1 } }),
@@ -65,7 +65,7 @@ export const HOSTILE: Readonly<Record<string, () => unknown>> = {
     return proxy;
   },
   "a rejected promise": () => Promise.reject(new Error("nobody waits for it")),
-  // oxlint-disable-next-line unicorn/no-thenable -- that it is one is the point
+  // oxlint-disable-next-line unicorn/no-thenable -- the test needs a thenable
   "a thenable": () => ({ then: fail }),
   "an error that is its own cause": circular,
   "an error with a long chain of causes": () => withCauses(50),
@@ -80,7 +80,7 @@ export const HOSTILE: Readonly<Record<string, () => unknown>> = {
   "a bigint": () => 10n ** 400n,
 };
 
-/** Anything that can be thrown, made at the time of its use: a rejected promise must not lie about. */
+/** Any value that can be thrown. Created at the time of use, so that no rejected promise exists before. */
 export const anyThrown: fc.Arbitrary<() => unknown> = fc.oneof(
   { weight: 2, arbitrary: fc.constantFrom(...Object.values(HOSTILE)) },
   {

@@ -16,7 +16,7 @@ import { parseEvents, type ReceivedEvent } from "./sse-client.js";
 /** An Express app over HTTP/2 without TLS. */
 export interface Http2App {
   readonly url: string;
-  /** One connection of a client; any number of streams go over it. */
+  /** One client connection. It can carry any number of streams. */
   connect(): ClientHttp2Session;
   close(): Promise<void>;
 }
@@ -45,7 +45,7 @@ export async function startHttp2App(mount: (app: Express) => void): Promise<Http
   };
 }
 
-/** Express puts its own prototypes under every request and response, and those are made for HTTP/1. */
+/** Express sets its own prototypes on every request and response. They are made for HTTP/1. */
 export function forHttp2(app: Express): Express {
   app.request = onTopOf(Http2ServerRequest.prototype, express.request, app);
   app.response = onTopOf(Http2ServerResponse.prototype, express.response, app);
@@ -59,12 +59,12 @@ function onTopOf<Own extends object>(base: object, own: Own, app: Express): Own 
   }) as Own;
 }
 
-/** One event stream among others on a connection. */
+/** One event stream on a connection with other streams. */
 export interface Http2Stream {
   readonly events: readonly ReceivedEvent[];
-  /** The `:status` that came, once it did. */
+  /** The received `:status`. */
   readonly status: number | undefined;
-  /** Takes this stream alone back (RST_STREAM). */
+  /** Cancels only this stream (RST_STREAM). */
   cancel(): void;
 }
 

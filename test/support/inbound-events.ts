@@ -4,7 +4,7 @@ import type { InboundEvent, LoggedInboundEvent } from "../../lib/events/inbound-
 
 export const EPOCH = "0badcafe";
 
-/** An event that is in no log, as it comes from any program. */
+/** An event that is not in a history, as any program can publish it. */
 export function plainEvent(channel: string, data: string): InboundEvent {
   return { channel, event: undefined, data, frame: encodeEvent({ data }) };
 }
@@ -12,14 +12,14 @@ export function plainEvent(channel: string, data: string): InboundEvent {
 export interface LoggedOptions {
   readonly epoch?: string;
   readonly ending?: Ending;
-  /** Its own, and that of the event before it. Default: unknown. */
+  /** Its epoch and the epoch of the event before it. Unknown by default. */
   readonly stamp?: number;
   readonly previousStamp?: number;
-  /** Default: its place. */
+  /** Defaults to its position. */
   readonly data?: string;
 }
 
-/** An event at a place in its channel's log. */
+/** An event at a position in the history of its channel. */
 export function loggedEvent(
   channel: string,
   offset: number,
@@ -29,7 +29,7 @@ export function loggedEvent(
   return ending === undefined ? event : { ...event, ending };
 }
 
-/** The same as it comes over Redis. */
+/** The same event as a Redis message. */
 export function loggedMessage(
   channel: string,
   offset: number,

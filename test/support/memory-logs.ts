@@ -4,12 +4,12 @@ import type { Position } from "../../lib/sse/event-id.js";
 import { loggedEvent, type LoggedOptions } from "./inbound-events.js";
 import { EMPTY, logState } from "./log-state.js";
 
-/** Logs in memory, which answer within a promise. */
+/** Histories in memory. Reads resolve within a promise. */
 export class MemoryLogs implements HistoryPort {
   readonly keeps: (channel: string) => boolean;
   readonly #logs = new Map<string, LoggedInboundEvent[]>();
   readonly #pages = new Map<string, LogPage>();
-  /** What each read waits for. */
+  /** Each read waits for this promise. */
   before: () => Promise<void> = () => Promise.resolve();
   reads = 0;
 
@@ -61,7 +61,7 @@ export class MemoryLogs implements HistoryPort {
     const events = this.#eventsOf(channel);
     const state = this.#stateOf(channel, readAt);
     const key = `${channel} ${after.epoch} ${after.offset} ${state.first} ${state.position.offset}`;
-    // Pages are shared, as those of the real reader; one without events is always a fresh one.
+    // Pages are shared, as in the real reader. An empty page is always a new object.
     const known = this.#pages.get(key);
     if (known !== undefined) return known;
     const own = events.find(({ position }) => position.offset === after.offset);

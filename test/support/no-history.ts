@@ -1,7 +1,7 @@
 import type { HistoryPort } from "../../lib/replay/history-port.js";
 import { LogHead } from "../../lib/replay/log-head.js";
 
-/** No channel has a history: whatever asks for one is at fault. */
+/** No channel has a history. Any read is an error. */
 export const noHistory: HistoryPort = {
   keeps: () => false,
   now: () => 0,

@@ -21,14 +21,14 @@ const TOOLS = {
 
 type Tool = keyof typeof TOOLS;
 
-/** Their packages start a service, unless `.ci/run` installs them. */
+/** Programs whose packages start a service, unless `.ci/run` installs them. */
 const NEVER_INSTALLED: ReadonlySet<Tool> = new Set(["nginx", "haproxy", "caddy", "apache2"]);
 
 const found = new Map<Tool, Promise<string | null>>();
 
 /**
- * The path of a program that a suite needs, for its `before` hook. One that is missing is installed where
- * that is possible without asking (root on Debian); else the suite is skipped, and with CI=true it fails.
+ * Returns the path of a program that a suite needs. Use it in a `before` hook. A missing program is installed if this
+ * needs no password (root on Debian). Otherwise the suite is skipped. With CI=true it fails.
  */
 export async function need(tool: Tool, context: Context): Promise<string> {
   context.timeout(300_000);
@@ -40,7 +40,7 @@ export async function need(tool: Tool, context: Context): Promise<string> {
   return context.skip();
 }
 
-/** The path of a program, which is installed where it is missing and that is possible; `null` where it is not. */
+/** Returns the path of a program. Installs it if possible. Returns `null` if it is not available. */
 export function locate(tool: Tool): Promise<string | null> {
   let search = found.get(tool);
   if (search === undefined) {
@@ -58,19 +58,19 @@ async function findOrInstall(tool: Tool): Promise<string | null> {
   const program = await find(tool);
   if (program !== null || process.getuid?.() !== 0 || NEVER_INSTALLED.has(tool)) return program;
   try {
-    // One process at a time: tests run in several.
+    // Only one process at a time, because tests run in several processes.
     const install = `apt-get update -qq && apt-get install -y -qq --no-install-recommends ${TOOLS[tool].package}`;
     await run("flock", [join(tmpdir(), "redis-sse-test-install.lock"), "sh", "-c", install], {
       env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
       maxBuffer: 64 * 1024 * 1024,
     });
   } catch {
-    return null; // not Debian, or no way to its packages
+    return null; // not Debian, or the packages cannot be downloaded
   }
   return find(tool);
 }
 
-/** The server of `REDIS_SERVER`, else what is on the PATH; `null` where that is nothing. */
+/** The program of `REDIS_SERVER`, or the first one on the PATH. `null` if none is found. */
 export async function find(tool: Tool): Promise<string | null> {
   const chosen = tool === "redis" ? process.env["REDIS_SERVER"] : undefined;
   if (chosen) {
@@ -78,7 +78,7 @@ export async function find(tool: Tool): Promise<string | null> {
     try {
       await access(program, constants.X_OK);
     } catch {
-      // Another one would hide that the chosen server was never tried.
+      // Do not use another server: that would hide that the chosen one was never tested.
       throw new Error(`REDIS_SERVER is not a program that can be run: ${program}`);
     }
     return program;

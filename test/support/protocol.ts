@@ -3,21 +3,21 @@ import { fileURLToPath } from "node:url";
 
 import { Redis } from "ioredis";
 
-/** docs/protocol.md, as a program in another language would be written by it. */
+/** A client written only from docs/protocol.md, as in another language. */
 const TEXT = readFileSync(fileURLToPath(new URL("../../../docs/protocol.md", import.meta.url)), "utf8");
 
-/** The first block of that language below a heading, or in the whole document. */
+/** The first code block of this language below a heading, or in the whole document. */
 export function blockOf(language: string, heading = ""): string {
   const block = new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\`\`\``).exec(below(heading))?.[1];
   if (block === undefined) throw new Error(`no block of ${language} below "${heading}"`);
   return block;
 }
 
-/** The rows of the first table below a heading, each cell as it stands. */
+/** The rows of the first table below a heading. The cells are unchanged text. */
 export function tableOf(heading: string): readonly (readonly string[])[] {
   const table = /(?:^\|.*\|\n)+/m.exec(below(heading))?.[0];
   if (table === undefined) throw new Error(`no table below "${heading}"`);
-  // A "|" within code is written as \|.
+  // A "|" in code is written as \|.
   const rows = table
     .trimEnd()
     .split("\n")
@@ -25,12 +25,12 @@ export function tableOf(heading: string): readonly (readonly string[])[] {
   return rows.slice(2).map((cells) => cells.map((cell) => cell.trim()));
 }
 
-/** All that stands in `code` in a text. */
+/** All `code` parts of a text. */
 export function codesIn(text: string): readonly string[] {
   return Array.from(text.matchAll(/`([^`]+)`/g), ([, code]) => code!);
 }
 
-/** The paragraph that begins so. */
+/** The paragraph that starts with this text. */
 export function paragraph(beginning: string): string {
   const found = TEXT.split("\n\n").find((each) => each.startsWith(beginning));
   if (found === undefined) throw new Error(`no paragraph "${beginning}"`);
@@ -55,11 +55,11 @@ export interface ForeignCall {
   readonly finite?: boolean;
 }
 
-/** A program that knows nothing but the document: a plain client. */
+/** A plain client that knows only the document. */
 export interface ForeignProgram {
-  /** Any command. Rejects with what the server said, where that is an error. */
+  /** Sends a command. Rejects with the server's error. */
   command(name: string, ...args: readonly string[]): Promise<string>;
-  /** Calls the script; answers its status and what follows it. */
+  /** Calls the script. Returns its status and the rest of its reply. */
   publish(channel: string, call: ForeignCall, keys?: readonly string[]): Promise<readonly string[]>;
   close(): void;
 }

@@ -13,13 +13,13 @@ import { eventually } from "./eventually.js";
 import { need } from "./prerequisites.js";
 import { RedisServer } from "./redis-server.js";
 
-/** What a test of a queue's fault works with. Whatever it makes here is ended after it. */
+/** Tools for fault tests of queues. Everything created here is closed after the test. */
 interface QueueFaultRig {
-  /** A server of this test's own. */
+  /** A server for this test only. */
   readonly server: RedisServer;
-  /** A service on that server, or wherever `redis` says. */
+  /** A service on this server, or on the server given as `redis`. */
   connect(options?: RedisSseOptions): RedisSse;
-  /** What the test set up beside these, undone before its services are closed, the latest first. */
+  /** Registers cleanup that runs before the services are closed, in reverse order. */
   undo(step: () => unknown): void;
 }
 
@@ -70,7 +70,7 @@ export function describeQueueFaults(
   });
 }
 
-/** Resolves when a task has that status. */
+/** Resolves when a task has this status. */
 export function until(
   queue: QueueService,
   id: string,
@@ -89,7 +89,7 @@ export function failAll(queue: QueueService): Worker {
   return queue.worker(() => Promise.reject(new Error("no")), { onError: () => {} });
 }
 
-/** Puts tasks with these ids in line. */
+/** Enqueues tasks with these ids. */
 export function enqueueAll(queue: QueueService, ids: readonly string[]): Promise<readonly Task[]> {
   return queue.enqueueMany(ids.map((id) => ({ kind: "kind", payload: null, options: { id } })));
 }
@@ -99,7 +99,7 @@ export function idsOf(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `task-${index}`);
 }
 
-/** The data of the events in the log of a task, of those with that type. */
+/** Data of the events with this type in the history of a task. */
 export async function loggedOf(
   { admin }: RedisServer,
   id: string,
@@ -116,7 +116,7 @@ export async function loggedOf(
   return fields.filter((each) => each.event === event).map(({ data }) => data);
 }
 
-/** All that is stored, as text that can be compared and restored. */
+/** All stored data, in a form that can be compared and restored. */
 export async function everythingIn({ admin }: RedisServer): Promise<Readonly<Record<string, string>>> {
   const keys = (await admin.keys("*")).toSorted();
   const dumps = await Promise.all(keys.map((key) => admin.dumpBuffer(key)));

@@ -12,7 +12,7 @@ const PROGRAM = fileURLToPath(new URL("./queue-worker.js", import.meta.url));
 export interface QueueWorkerOptions {
   readonly url: string;
   readonly queue: string;
-  /** How long a task takes. */
+  /** Duration of a task. */
   readonly workMs: number;
   readonly leaseMs: number;
   readonly concurrency: number;
@@ -21,7 +21,7 @@ export interface QueueWorkerOptions {
 
 export type QueueWorkerReport = QueueStatistics;
 
-/** A worker in a process of its own. */
+/** A worker in a separate process. */
 export class QueueWorkerProcess {
   readonly #child: ChildProcess;
   readonly #lines: Interface;
@@ -34,7 +34,7 @@ export class QueueWorkerProcess {
     endWithTests(this.#child);
   }
 
-  /** Resolves when it has begun its first task. */
+  /** Resolves when the worker has started its first task. */
   static async start(options: QueueWorkerOptions): Promise<QueueWorkerProcess> {
     const worker = new QueueWorkerProcess(options);
     await once(worker.#lines, "line");
@@ -60,7 +60,7 @@ export class QueueWorkerProcess {
     await exited;
   }
 
-  /** Ends it as an app is ended; answers what it has counted. */
+  /** Sends SIGTERM. Resolves with the counts of the worker. */
   async end(): Promise<QueueWorkerReport> {
     const exited = once(this.#child, "exit");
     const line = once(this.#lines, "line");

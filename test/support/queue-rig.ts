@@ -21,47 +21,47 @@ import { FakeClock } from "./fake-clock.js";
 import { FakeSink } from "./fake-sink.js";
 import { listen, rawClient, type MakeService } from "./service.js";
 
-/** The sets of a queue, by what their keys end with. */
+/** The sets of a queue, by the suffix of their keys. */
 export type QueueSet =
   "ready" | "delayed" | "leases" | "succeeded" | "failed" | "cancelled" | "due" | "unreadable";
 
-/** A worker that took a task and is not heard of again: time stands still for it. */
+/** A worker that takes a task and then never reports again, because its clock stands still. */
 export interface LostWorker {
   readonly clock: FakeClock;
   readonly context: TaskContext;
   readonly worker: Worker;
-  /** What its handler returns, late. */
+  /** The late result of its handler. */
   readonly end: (result: unknown) => void;
 }
 
-/** A queue of a test's own on an empty server, and what the tests of queues do again and again. */
+/** A queue for one test on an empty server, with steps that the queue tests share. */
 export interface QueueRig {
   readonly name: string;
   readonly sse: RedisSse;
   readonly queue: QueueService;
-  /** Another program's client. */
+  /** A Redis client of another program. */
   readonly raw: Redis;
-  /** Never ends before the test does. */
+  /** A handler that does not end before the test. */
   readonly hang: TaskHandler;
   /** Another service on the same server. */
   service(options?: RedisSseOptions): Promise<RedisSse>;
-  /** The queue as another service has it. */
+  /** The same queue in another service. */
   elsewhere(options?: QueueOptions): Promise<QueueService>;
-  /** What other programs hear of a task. */
+  /** Messages about a task that other programs receive. */
   hear(taskId: string): ReturnType<typeof listen>;
   taskKey(id: string): string;
   key(set: QueueSet): string;
-  /** The ids of a set, in their order. */
+  /** The ids of a set, in order. */
   members(set: QueueSet): Promise<readonly string[]>;
-  /** Makes what is in a set long overdue: leases run out, delays are over. */
+  /** Makes all entries of a set overdue: leases expire and delays end. */
   expire(set: QueueSet, ...ids: string[]): Promise<void>;
   until(id: string, status: TaskStatus): Promise<Task>;
   takeAndVanish(leaseMs?: number, options?: QueueOptions): Promise<LostWorker>;
-  /** Watches a task, as a browser does. */
+  /** Opens the stream of a task, as a browser does. */
   watch(id: string, lastEventId?: string, sse?: RedisSse): Promise<TaskWatcher>;
 }
 
-/** Sets the hooks of a suite, inside its `describe`. */
+/** Sets the hooks of a suite. Call it inside `describe`. */
 export function useQueue(makeService: MakeService): QueueRig {
   let rig!: QueueRig;
   let cleanUp: (() => Promise<unknown>)[] = [];
@@ -78,7 +78,7 @@ export function useQueue(makeService: MakeService): QueueRig {
     for (const step of cleanUp) await step();
   });
 
-  // Each test has a rig of its own, behind one object.
+  // Each test has a separate rig behind one object.
   return new Proxy({} as QueueRig, { get: (_, name) => rig[name as keyof QueueRig] });
 }
 
@@ -116,7 +116,7 @@ async function createRig(
       return heard;
     },
     taskKey: (id) => `sse:task:{tasks}:${id}`,
-    // Within a script: the mock fails on some replies of sorted sets.
+    // In a script, because the mock fails on some replies of sorted sets.
     members: async (set) =>
       (await raw.eval("return redis.call('ZRANGE', KEYS[1], 0, -1)", 1, key(set))) as string[],
     async expire(set, ...ids) {
@@ -142,10 +142,10 @@ async function createRig(
         { leaseMs, pollMs: 1_000 },
       );
       await eventually(() => {
-        if (contexts.length === 0) clock.advance(1_000); // it looks again
+        if (contexts.length === 0) clock.advance(1_000); // so that the worker polls again
         expect(contexts, "tasks taken").to.have.length(1);
       });
-      // It renews its lease once it can be woken: what was subscribed and asked after that says that this is over.
+      // The worker renews its lease after it has subscribed. These later steps resolve only after the renewal.
       const later = await away.open({}, new FakeSink(), "later");
       await lost.counts();
       await later.close();
@@ -154,7 +154,7 @@ async function createRig(
     async watch(id, lastEventId, by = sse) {
       const sink = new FakeSink();
       const session = await by.open({ lastEventId }, sink, progressChannel(id)).catch((error: unknown) => {
-        // What was answered in place of a stream is a test's to judge.
+        // Tests check error answers themselves.
         if (sink.answered === null) throw error;
         return null;
       });
@@ -166,7 +166,7 @@ async function createRig(
 
 const CONTROL = new Set(["connected", "gap", "closing", "error"]);
 
-/** Who watches one task. */
+/** A client that follows one task. */
 export class TaskWatcher {
   readonly sink: FakeSink;
   readonly #session: PubSubSession | null;
@@ -181,12 +181,12 @@ export class TaskWatcher {
     return this.#session!;
   }
 
-  /** Status of the answer that was given in place of a stream. */
+  /** Status of an answer without a stream. */
   get answered(): number | undefined {
     return this.sink.answered?.status;
   }
 
-  /** What came of the task, control events left out. */
+  /** The received events of the task, without control events. */
   get events(): readonly ReceivedEvent[] {
     return this.sink.events.filter(({ event }) => !CONTROL.has(event));
   }
@@ -195,7 +195,7 @@ export class TaskWatcher {
     return this.sink.events.filter(({ event }) => event === "gap");
   }
 
-  /** What was told of its state. */
+  /** The received progress events. */
   get told(): readonly TaskProgress[] {
     return this.events
       .filter(({ event }) => event === "message")
@@ -210,17 +210,17 @@ export class TaskWatcher {
     return this.events.filter((received) => received.event === event).map(({ data }) => data);
   }
 
-  /** What a browser would send as `Last-Event-ID` now. */
+  /** The id that a browser would send as `Last-Event-ID`. */
   get lastId(): string {
     return lastIdIn(this.sink.text) ?? "";
   }
 
-  /** Awaits an event of that type. */
+  /** Waits for an event of this type. */
   async next(type: string): Promise<void> {
     await eventually(() => expect(this.types).to.include(type));
   }
 
-  /** Awaits the end of the stream, as that of a task that is over. */
+  /** Waits for the end of the stream, after the task has finished. */
   async end(): Promise<void> {
     await this.session.closed;
     expect(this.session.closeReason).to.equal("completed");

@@ -4,8 +4,8 @@ import { createRedisSse } from "../../lib/index.js";
 import type { QueueWorkerOptions, QueueWorkerReport } from "./queue-processes.js";
 
 /**
- * A worker in a process of its own, to be stopped and killed. Each task takes a moment, and its result says which
- * attempt it was. On SIGTERM it ends as an app does, and tells what it has counted.
+ * A worker in a separate process that tests stop and kill. Each task takes some time. Its result contains the attempt
+ * number. On SIGTERM it shuts down like an app and prints its counts.
  */
 const { url, queue, workMs, ...options } = JSON.parse(process.argv[2] ?? "{}") as QueueWorkerOptions;
 

@@ -1,4 +1,4 @@
-/** Numbers from 0 to 1 that follow from their seed alone (mulberry32), so that a failure can be run again. */
+/** Seeded random numbers from 0 to 1 (mulberry32), so that a failure can be reproduced. */
 export function createRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

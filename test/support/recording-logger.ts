@@ -2,7 +2,7 @@ import type { Clock, Logger } from "../../lib/index.js";
 import { ServiceLog } from "../../lib/logger.js";
 import { FakeClock } from "./fake-clock.js";
 
-/** A logger, and its lines so far, each with its level before it. */
+/** A logger that records its lines, each with its level. */
 export function recordingLogger(): { readonly logger: Logger; readonly lines: readonly string[] } {
   const lines: string[] = [];
   const write =
@@ -15,7 +15,7 @@ export function recordingLogger(): { readonly logger: Logger; readonly lines: re
   };
 }
 
-/** The messages of a part that a test makes by itself. */
+/** The recorded messages of a component that a test creates itself. */
 export function recordingLog(clock: Clock = new FakeClock()): {
   readonly log: ServiceLog;
   readonly lines: readonly string[];

@@ -14,15 +14,15 @@ const NODE_TIMEOUT_MS = 1_000;
 
 export interface ClusterShape {
   readonly masters?: number;
-  /** For each master. */
+  /** Replicas per master. */
   readonly replicas?: number;
-  /** More arguments of each `redis-server`. */
+  /** Additional arguments of each `redis-server`. */
   readonly server?: readonly string[];
-  /** Whether the links of the cluster bus go over proxies, for `cutBus()`. */
+  /** Whether the cluster bus uses proxies, for `cutBus()`. */
   readonly cuttable?: boolean;
 }
 
-/** What an app may hand to `new Cluster(...)`. */
+/** Arguments for `new Cluster(...)` in an app. */
 export type ClientOptions = NonNullable<ConstructorParameters<typeof Cluster>[1]>;
 
 export interface Address {
@@ -34,7 +34,7 @@ export interface Address {
 interface NodeLine {
   readonly id: string;
   readonly flags: readonly string[];
-  /** The id of its master; "-" for a master. */
+  /** The id of its master, or "-" for a master. */
   readonly master: string;
   readonly epoch: number;
   /** Whether the node has a bus link to it. */
@@ -46,7 +46,7 @@ interface NodeLine {
 export class ClusterNode {
   readonly id: string;
   readonly server: RedisServer;
-  /** What the others reach its bus over; `null` if they reach it directly. */
+  /** Proxy for the bus of this node. `null` if the others connect directly. */
   readonly bus: TcpProxy | null;
   #frozen = false;
 
@@ -64,30 +64,30 @@ export class ClusterNode {
     return this.bus?.port ?? this.port + BUS_OFFSET;
   }
 
-  /** A connection of the test's own, new after `restart()`. */
+  /** A connection for the test. It is new after `restart()`. */
   get admin(): Redis {
     return this.server.admin;
   }
 
-  /** Whether it is there and answers. */
+  /** Whether the process runs and answers. */
   get alive(): boolean {
     return this.server.running && !this.#frozen;
   }
 
-  /** What the node itself says; a node that does not answer is none. */
+  /** Whether the node reports itself as master. A node that does not answer is not a master. */
   async isMaster(): Promise<boolean> {
     if (!this.alive) return false;
     const [role] = (await this.admin.role()) as [string];
     return role === "master";
   }
 
-  /** Ends the process at once, as a crash would. */
+  /** Kills the process, as in a crash. */
   async kill(): Promise<void> {
     this.#frozen = false;
     await this.server.kill();
   }
 
-  /** It keeps its connections and says nothing any more, as a host that hangs. */
+  /** Freezes the process, as a host that hangs. Its connections stay open. */
   freeze(): void {
     this.server.signal("SIGSTOP");
     this.#frozen = true;
@@ -98,7 +98,7 @@ export class ClusterNode {
     this.server.signal("SIGCONT");
   }
 
-  /** Starts the process again after `kill()`: it knows its cluster, and has lost its data. */
+  /** Starts the process again after `kill()`. It knows its cluster but has lost its data. */
   async restart(): Promise<void> {
     await this.server.boot();
   }
@@ -108,22 +108,25 @@ export class ClusterNode {
     return parseNodes(String(await this.admin.cluster("NODES")));
   }
 
-  /** The names of all connections of clients but the suite's own. */
+  /** Names of all client connections, except connections of the suite. */
   async connectionNames(): Promise<readonly string[]> {
     return (await this.server.connectionNames()).filter((name) => !name.startsWith("test:"));
   }
 }
 
-/** A slot on its way to another node. Both know of it, and each key is on one of them. */
+/** A slot during its migration. Both nodes know about it, and each key is on one of them. */
 export interface SlotMigration {
   readonly slot: number;
-  /** Moves what the slot holds now, or so many of its keys: a call that needs the others too is told to try again. */
+  /**
+   * Moves the keys of the slot, or this many of them. Redis then answers TRYAGAIN to calls that need keys on both
+   * nodes.
+   */
   moveKeys(most?: number): Promise<void>;
-  /** Moves the rest, and gives the slot to its new node, as all nodes then know. */
+  /** Moves the remaining keys and assigns the slot to its new node on all nodes. */
   finish(): Promise<void>;
 }
 
-/** Real servers that form a cluster of the suite's own. */
+/** Real servers that form a cluster for one suite. */
 export class RedisCluster {
   readonly nodes: readonly ClusterNode[];
   readonly #clients: Cluster[] = [];
@@ -133,12 +136,12 @@ export class RedisCluster {
     this.nodes = nodes;
   }
 
-  /** `program` is what `need("redis", context)` found. */
+  /** `program` is the result of `need("redis", context)`. */
   static async start(
     program: string,
     { masters = 3, replicas = 1, server = [], cuttable = false }: ClusterShape = {},
   ): Promise<RedisCluster> {
-    // A replica may take over however old its data is. How it gets them: see expectReplicated().
+    // A replica may take over even with old data. For replicated data, see expectReplicated().
     const options = Object.entries({
       "cluster-enabled": "yes",
       "cluster-node-timeout": NODE_TIMEOUT_MS,
@@ -163,7 +166,7 @@ export class RedisCluster {
     }
   }
 
-  /** What `new Cluster(...)` begins with. */
+  /** Start nodes for `new Cluster(...)`. */
   get startup(): Address[] {
     return this.nodes.map(({ port }) => ({ host: "127.0.0.1", port }));
   }
@@ -172,7 +175,7 @@ export class RedisCluster {
     return this.nodes.filter((node) => node.alive);
   }
 
-  /** An app's client, which ends with the cluster. */
+  /** A client for an app. It is closed with the cluster. */
   client(options: ClientOptions = {}): Cluster {
     const client = new Cluster(this.startup, options);
     client.on("error", () => {});
@@ -184,7 +187,7 @@ export class RedisCluster {
     return this.#anyAlive().admin.cluster("KEYSLOT", key);
   }
 
-  /** The node that has the key's slot: by its own account, or, when it is away, by that of the others. */
+  /** The node that owns the slot of the key. If the owner does not answer, the other nodes are asked. */
   async masterOf(key: string): Promise<ClusterNode> {
     const slot = await this.slotOf(key);
     const lines = (await Promise.all(this.alive.map((node) => node.view()))).flat();
@@ -195,7 +198,7 @@ export class RedisCluster {
     return this.#node(newest.id);
   }
 
-  /** A replica of the node, one that answers if there is any. */
+  /** A replica of the node. Prefers an answering replica. */
   async replicaOf(node: ClusterNode): Promise<ClusterNode> {
     const lines = (await Promise.all(this.alive.map((each) => each.view()))).flat();
     const replicas = lines.filter((line) => line.master === node.id).map((line) => this.#node(line.id));
@@ -209,7 +212,7 @@ export class RedisCluster {
     return this.nodes.filter((_, index) => are[index]);
   }
 
-  /** Puts the key's slot half-way between its node and another: without its keys, until they are moved. */
+  /** Starts the migration of the key's slot to another node. The keys are not moved yet. */
   async beginMigration(key: string, to: ClusterNode): Promise<SlotMigration> {
     const slot = await this.slotOf(key);
     const from = await this.masterOf(key);
@@ -229,7 +232,7 @@ export class RedisCluster {
       finish: async () => {
         this.#migrations.delete(migration);
         await moveKeys();
-        // In this order: the slot never has no owner.
+        // This order ensures that the slot always has an owner.
         await to.admin.cluster("SETSLOT", slot, "NODE", to.id);
         await from.admin.cluster("SETSLOT", slot, "NODE", to.id);
         await eventually(async () => {
@@ -246,7 +249,10 @@ export class RedisCluster {
     return migration;
   }
 
-  /** Moves the key's slot to another node, while everything goes on. So long it stays half-way, with its keys moved. */
+  /**
+   * Migrates the key's slot to another node under load. The slot stays in migration for this time after its keys
+   * moved.
+   */
   async migrateSlot(key: string, to: ClusterNode, holdMs: number): Promise<void> {
     const migration = await this.beginMigration(key, to);
     await migration.moveKeys();
@@ -254,7 +260,7 @@ export class RedisCluster {
     await migration.finish();
   }
 
-  /** Makes a replica the master in an orderly way, and waits until all nodes know. */
+  /** Promotes a replica by a manual failover, and waits until all nodes know. */
   async failover(replica: ClusterNode): Promise<void> {
     await replica.admin.cluster("FAILOVER");
     await eventually(async () => {
@@ -263,7 +269,7 @@ export class RedisCluster {
     await this.untilWhole();
   }
 
-  /** Cuts the bus links between a node and others, in both directions, and refuses new ones until `healBus()`. */
+  /** Cuts the bus links between nodes in both directions. Refuses new links until `healBus()`. */
   cutBus(node: ClusterNode, others: readonly ClusterNode[]): void {
     const cut = ({ bus }: ClusterNode, senders: readonly string[]): void => {
       if (bus === null) throw new Error("the cluster was not started as `cuttable`");
@@ -280,7 +286,7 @@ export class RedisCluster {
     for (const { bus } of this.nodes) bus?.cutFrom(null);
   }
 
-  /** Resolves when every node that answers finds the cluster whole, and has the same picture of who is what. */
+  /** Resolves when all answering nodes report a healthy cluster with the same roles. */
   async untilWhole(timeoutMs = 20_000): Promise<void> {
     await eventually(async () => {
       const pictures = await Promise.all(
@@ -304,7 +310,10 @@ export class RedisCluster {
     }, timeoutMs);
   }
 
-  /** Brings back what was frozen, killed or cut, ends what was half-way, and waits until the cluster is whole again. */
+  /**
+   * Repairs all faults: resumes frozen nodes, restarts killed nodes, restores links, ends migrations. Then waits for
+   * a healthy cluster.
+   */
   async heal(): Promise<void> {
     this.healBus();
     for (const node of this.nodes) {
@@ -315,7 +324,7 @@ export class RedisCluster {
     for (const migration of this.#migrations) await migration.finish();
   }
 
-  /** Ends the clients that were made so far. */
+  /** Closes all clients created so far. */
   disconnectClients(): void {
     for (const client of this.#clients.splice(0)) client.disconnect();
   }
@@ -344,7 +353,7 @@ export class RedisCluster {
 
   async #join(masters: number): Promise<void> {
     const { nodes } = this;
-    // Different from the start: nodes with equal epochs would take their time to agree.
+    // Different epochs from the start, because nodes with equal epochs need more time to agree.
     await Promise.all(nodes.map((node, index) => node.admin.cluster("SET-CONFIG-EPOCH", index + 1)));
     await Promise.all(
       nodes.slice(0, masters).map((node, index) => {
@@ -394,12 +403,12 @@ async function startNode(
   }
 }
 
-/** Who began a bus link: each packet has the id of its sender in its header. */
+/** The sender of a bus link. Each packet has the id of its sender in its header. */
 function senderOf(opening: Buffer): string {
   return opening.toString("latin1", 40, 80);
 }
 
-/** A port that is free, and with it that of the cluster bus. */
+/** A free port whose cluster bus port is also free. */
 async function freeClusterPort(): Promise<number> {
   for (;;) {
     const port = await freePort();
@@ -432,7 +441,7 @@ function parseNodes(text: string): readonly NodeLine[] {
         epoch: Number(epoch),
         linked: link === "connected",
         slots: ranges
-          .filter((range) => !range.startsWith("[")) // one that is on its way
+          .filter((range) => !range.startsWith("[")) // a slot in migration
           .map((range) => {
             const [first = "", last = first] = range.split("-");
             return [Number(first), Number(last)] as const;
@@ -441,7 +450,7 @@ function parseNodes(text: string): readonly NodeLine[] {
     });
 }
 
-/** Who has which slots and who follows whom, in one text for all nodes that see the same. */
+/** The owners of the slots and the roles of the nodes, as a text that is equal for equal views. */
 function pictureOf(lines: readonly NodeLine[], counts: (id: string) => boolean): string {
   const picture = lines
     .filter(({ id }) => counts(id))

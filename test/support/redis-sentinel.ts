@@ -7,13 +7,13 @@ const NAME = "redis-sse-test";
 const DOWN_AFTER_MS = 1_000;
 const FAILOVER_TIMEOUT_MS = 2_000;
 
-/** What `new Redis(...)` takes to find the master. */
+/** Arguments for `new Redis(...)` that find the master. */
 export interface SentinelAddress {
   readonly sentinels: { host: string; port: number }[];
   readonly name: string;
 }
 
-/** Real servers: a master, its replica, and three Sentinels that watch them. */
+/** Real servers: a master, its replica and three Sentinels. */
 export class RedisSentinel {
   readonly servers: readonly RedisServer[];
   readonly #sentinels: readonly RedisServer[];
@@ -24,7 +24,7 @@ export class RedisSentinel {
     this.#sentinels = sentinels;
   }
 
-  /** `program` is what `need("redis", context)` found; `server` are more arguments of master and replica. */
+  /** `program` is the result of `need("redis", context)`. `server` has additional arguments of master and replica. */
   static async start(
     program: string,
     { server = [] }: { readonly server?: readonly string[] } = {},
@@ -43,7 +43,7 @@ export class RedisSentinel {
         String(master.port),
       ]);
       servers.push(replica);
-      // A Sentinel looks for replicas once in ten seconds: it has to find this one at its first look.
+      // A Sentinel looks for replicas every ten seconds. It must find this replica at its first look.
       await eventually(async () => {
         expect(await replica.admin.info("replication")).to.include("master_link_status:up");
         await expectReplicated(master, replica.port);
@@ -65,7 +65,7 @@ export class RedisSentinel {
     };
   }
 
-  /** The master as the Sentinels name it now, all of them. */
+  /** The master, if all Sentinels agree on it. */
   async master(): Promise<RedisServer> {
     const ports = await Promise.all(
       this.#sentinels.map(async ({ admin }) => {
@@ -79,7 +79,7 @@ export class RedisSentinel {
     return server;
   }
 
-  /** Stops the master from answering. Resolves with it. */
+  /** Freezes the master. Resolves with it. */
   async freezeMaster(): Promise<RedisServer> {
     const master = await this.master();
     master.signal("SIGSTOP");
@@ -87,13 +87,13 @@ export class RedisSentinel {
     return master;
   }
 
-  /** Lets what was frozen go on. */
+  /** Resumes all frozen servers. */
   thaw(): void {
     for (const server of this.#frozen) server.signal("SIGCONT");
     this.#frozen.clear();
   }
 
-  /** Ends the master at once, as a crash would. Resolves with it; `boot()` starts it again. */
+  /** Kills the master, as in a crash. Resolves with it. `boot()` starts it again. */
   async killMaster(): Promise<RedisServer> {
     const master = await this.master();
     this.#frozen.delete(master);
@@ -101,7 +101,7 @@ export class RedisSentinel {
     return master;
   }
 
-  /** Resolves when all Sentinels name another master than this, and that takes writes. */
+  /** Resolves when all Sentinels name another master that accepts writes. */
   async untilReplaced(old: RedisServer, timeoutMs = 20_000): Promise<RedisServer> {
     return eventually(async () => {
       const master = await this.master();
@@ -112,17 +112,17 @@ export class RedisSentinel {
     }, timeoutMs);
   }
 
-  /** Lets the Sentinels change master and replica in an orderly way. */
+  /** Makes the Sentinels swap master and replica. */
   async failover(): Promise<RedisServer> {
     const old = await this.master();
-    // It is refused until a replica is known to be good, and for a while after the failover before.
+    // The Sentinels refuse this until they know a good replica, and for some time after the last failover.
     await eventually(() => this.#sentinels[0]!.admin.call("SENTINEL", "FAILOVER", NAME), 20_000);
     return this.untilReplaced(old);
   }
 
   /**
-   * Brings back what was frozen or killed, and resolves when the next failover is possible. The Sentinels would get there
-   * by themselves, in up to half a minute: they ask once in ten seconds who follows whom.
+   * Repairs all faults. Resolves when the next failover is possible. Without help, the Sentinels would need up to
+   * half a minute, because they ask for the roles every ten seconds.
    */
   async heal(): Promise<void> {
     this.thaw();
@@ -142,7 +142,7 @@ export class RedisSentinel {
     await this.untilWatched();
   }
 
-  /** Resolves when every Sentinel knows the others, and a master with a replica that is there. */
+  /** Resolves when every Sentinel knows the others and a master with a connected replica. */
   async untilWatched(timeoutMs = 20_000): Promise<void> {
     await eventually(async () => {
       for (const { admin } of this.#sentinels) {
@@ -162,7 +162,7 @@ export class RedisSentinel {
   }
 }
 
-/** It writes what it learns into its configuration. */
+/** A Sentinel writes to its configuration file. */
 function configurationOf(masterPort: number): (port: number, folder: string) => readonly string[] {
   return (port, folder) => [
     `port ${port}`,
@@ -174,7 +174,7 @@ function configurationOf(masterPort: number): (port: number, folder: string) => 
   ];
 }
 
-/** A flat list of names and values. */
+/** Converts a flat list of names and values. */
 function pairs(reply: unknown): ReadonlyMap<string, string> {
   const list = reply as readonly string[];
   return new Map(

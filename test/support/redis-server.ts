@@ -12,7 +12,7 @@ import { Redis } from "ioredis";
 import { endWithTests } from "./end-with-tests.js";
 import { eventually } from "./eventually.js";
 
-/** A port that nobody listens on now. */
+/** A port that is free now. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -23,18 +23,18 @@ export async function freePort(): Promise<number> {
 }
 
 /**
- * That a replica is sent what the master does, from here on. With `repl-diskless-sync no`: else a master sends nothing before
- * an acknowledgement that may be a second away, and what is written until then is lost with it.
+ * Expects that the replica receives all further commands of the master. Use it with `repl-diskless-sync no`.
+ * Otherwise the master waits up to a second for an acknowledgement, and writes until then can be lost.
  */
 export async function expectReplicated(master: RedisServer, replicaPort: number): Promise<void> {
   const replication = await master.admin.info("replication");
   expect(replication, `the master on port ${master.port}`).to.include(`port=${replicaPort},state=online`);
 }
 
-/** Arguments of a server, or the lines of the configuration of a Sentinel. */
+/** Arguments of a server, or configuration lines of a Sentinel. */
 export type ServerOptions = readonly string[] | ((port: number, folder: string) => readonly string[]);
 
-/** A real server of the suite's own, and a connection to ask it what it sees. */
+/** A real server for one suite, with a connection that shows its state. */
 export class RedisServer {
   readonly port: number;
   readonly url: string;
@@ -62,14 +62,14 @@ export class RedisServer {
         await server.boot();
         return server;
       } catch (error) {
-        // Another process may have taken the port meanwhile.
+        // Another process can have taken the port since.
         await server.stop();
         if (attempt === 5) throw error;
       }
     }
   }
 
-  /** Starts the process, again after `kill()`. */
+  /** Starts the process, also after `kill()`. */
   async boot(): Promise<void> {
     this.#folder ||= await mkdtemp(join(tmpdir(), "redis-sse-test-"));
     const child = spawn(this.#program, await this.#arguments(), { stdio: ["ignore", "pipe", "ignore"] });
@@ -98,22 +98,22 @@ export class RedisServer {
     return [file, "--sentinel"];
   }
 
-  /** Whether there is a process, stopped or not. */
+  /** Whether the process exists, frozen or not. */
   get running(): boolean {
     return this.#process !== null;
   }
 
-  /** A connection that is not counted by `connections()`. */
+  /** A connection that `connections()` does not count. */
   get admin(): Redis {
     return this.#admin!;
   }
 
-  /** Stops the process from answering, or lets it go on. */
+  /** Freezes or resumes the process. */
   signal(signal: "SIGSTOP" | "SIGCONT"): void {
     this.#process!.kill(signal);
   }
 
-  /** Ends the process at once, as a crash would. */
+  /** Kills the process, as in a crash. */
   async kill(): Promise<void> {
     const child = this.#process;
     this.#process = null;
@@ -129,17 +129,17 @@ export class RedisServer {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  /** The names of all connections but the suite's own, as the server lists them; of ours `redis-sse:<role>`. */
+  /** Names of all connections except connections of the suite. Names of this library become `redis-sse:<role>`. */
   async connections(): Promise<readonly string[]> {
     return (await this.connectionNames()).map((name) => /^redis-sse:\w+/.exec(name)?.[0] ?? name);
   }
 
-  /** As `connections()`, with the names in full. */
+  /** Same as `connections()`, with the full names. */
   async connectionNames(): Promise<readonly string[]> {
     const list = String(await this.admin.client("LIST"));
     return list
       .split("\n")
-      .filter((line) => line !== "" && !/ flags=\w*[SM]/.test(line)) // not those of masters and replicas
+      .filter((line) => line !== "" && !/ flags=\w*[SM]/.test(line)) // without connections between masters and replicas
       .map((line) => / name=(\S*)/.exec(line)?.[1] ?? "")
       .filter((name) => name !== "test:admin");
   }
@@ -154,8 +154,8 @@ export class RedisServer {
   }
 
   /**
-   * How often a command was called, by anybody, since the server was started. Of `command|subcommand` Redis 6.2 counts the
-   * command alone, with all of its subcommands.
+   * Number of calls of a command by any client since the start of the server. For `command|subcommand`, Redis 6.2
+   * counts the command with all its subcommands.
    */
   async callsOf(command: string): Promise<number> {
     const statistics = await this.admin.info("commandstats");
@@ -167,7 +167,7 @@ export class RedisServer {
     return 0;
   }
 
-  /** Cuts every subscribed connection, as the server itself does when one reads too slowly. */
+  /** Cuts all subscribed connections, as the server does with slow subscribers. */
   async killSubscribers(): Promise<void> {
     await this.admin.call("CLIENT", "KILL", "TYPE", "pubsub");
   }
@@ -176,7 +176,7 @@ export class RedisServer {
     return Number(/rejected_connections:(\d+)/.exec(await this.admin.info("stats"))?.[1]);
   }
 
-  /** Remembers what the server sees now; the answer awaits that it sees the same again. */
+  /** Records the state of the server. The returned function waits until the state is the same again. */
   async baseline(): Promise<() => Promise<void>> {
     const connections = (await this.connections()).toSorted();
     const channels = (await this.activeChannels()).toSorted();

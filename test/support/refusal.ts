@@ -1,8 +1,8 @@
 import { expect } from "chai";
 
 /**
- * An answer without a stream is JSON with a code and a sentence, is kept by no cache, and says nothing of what
- * was sent.
+ * Checks an error answer. It must be JSON with a code and a sentence, must not be cached, and must not repeat the
+ * input.
  */
 export async function expectRefusal(
   response: Response,
@@ -19,6 +19,6 @@ export async function expectRefusal(
   expect(Object.keys(body.error)).to.deep.equal(["code", "message"]);
   expect(body.error.code).to.equal(code);
   expect(body.error.message).to.be.a("string").and.to.not.equal("");
-  expect(text).to.not.match(/\bat .*:\d+:\d+/); // a stack
+  expect(text).to.not.match(/\bat .*:\d+:\d+/); // a stack trace
   if (secret !== undefined) expect(text + [...response.headers].join("\n")).to.not.include(secret);
 }

@@ -7,25 +7,28 @@ import { RedisServer } from "./redis-server.js";
 import { openStream, type SseClient } from "./sse-client.js";
 import { startApp, type TestApp } from "./test-app.js";
 
-/** What a test of a bad request works with. Its streams are ended after it. */
+/** Tools for tests of invalid requests. All streams are closed after the test. */
 export interface RequestRig {
   readonly server: RedisServer;
-  /** With room for 3 channels of a stream, 2 streams of a user and 4 streams in all. */
+  /** An app with limits of 3 channels per stream, 2 streams per user and 4 streams in total. */
   readonly service: RedisSse;
-  /** `/any` of what was selected; `/stream` and `/path/:channel` of what is asked for; `/mounted` for all methods. */
+  /**
+   * `/any` returns the chosen channels. `/stream` and `/path/:channel` return the requested ones. `/mounted` handles
+   * all methods.
+   */
   readonly app: TestApp;
-  /** What the resolver of `/any` answers. */
+  /** Result of the resolver of `/any`. */
   select(selection: unknown): void;
-  /** One answer, whole. */
+  /** One complete answer. */
   ask(path: string, init?: { method?: string; headers?: Record<string, string> }): Promise<Response>;
   open(path: string, headers?: Record<string, string>): Promise<SseClient>;
-  /** Opens a stream and awaits `connected`. */
+  /** Opens a stream and waits for `connected`. */
   openLive(path: string, headers?: Record<string, string>): Promise<SseClient>;
-  /** There was no session, and Redis heard of no subscription. */
+  /** Expects that no session was created and that Redis got no subscription. */
   expectNothingOpened(): Promise<void>;
 }
 
-/** A suite of bad requests to one app, on a server of its own. */
+/** A suite of invalid requests to one app, with a separate server. */
 export function describeRequests(title: string, define: (rig: RequestRig) => void): void {
   describe(title, () => {
     let server: RedisServer;

@@ -2,7 +2,7 @@ import { expect } from "chai";
 
 type Resources = Readonly<Record<string, number>>;
 
-/** Sockets and timers that keep this process awake, counted by kind: what nobody gave back shows here. */
+/** Counts the sockets and timers that keep this process alive, by kind. It shows leaks. */
 export function countResources(): Resources {
   const counts: Record<string, number> = {};
   for (const kind of process.getActiveResourcesInfo()) {
@@ -11,7 +11,7 @@ export function countResources(): Resources {
   return counts;
 }
 
-/** Fewer are well: what an earlier suite left may have gone meanwhile. */
+/** Lower counts are accepted, because resources of an earlier suite can have been released since. */
 export function expectNoMoreResources(before: Resources, what = "resources"): void {
   for (const [kind, count] of Object.entries(countResources()))
     expect(count, `${what}: ${kind}`).to.be.at.most(before[kind] ?? 0);

@@ -1,9 +1,9 @@
 import type { RedisClient } from "../../lib/redis/client.js";
 
-/** One life of a channel's log: it ends when the server loses it. */
+/** One epoch of a channel's history. It ends when the server loses the history. */
 export interface Life {
   readonly epoch: string;
-  /** The first event that is still held. */
+  /** The first event that is still in the history. */
   base: number;
   top: number;
   ending: "completed" | "broken" | "";
@@ -13,27 +13,25 @@ export interface Life {
 interface AskedRead {
   readonly channel: string;
   readonly args: readonly string[];
-  /** What the server has answered, and is on its way. */
+  /** Answers of the server that have not arrived yet. */
   reply: readonly string[] | null;
   resolve(reply: readonly string[]): void;
   reject(error: Error): void;
 }
 
-/** How a channel's log is ended. */
+/** How the history of a channel is ended. */
 export type EndingEvent = "completed" | "silent" | "broken";
 
-/** The time of the server's clock, which never changes. */
+/** Time of the server's clock. It never changes. */
 const NOW = "1000";
 
-/** Larger than an event may be. */
+/** Larger than the maximum size of an event. */
 export const OVERSIZE = 1_500;
 
 /**
- * The logs of a Redis that does nothing by itself, behind a client as the real reader needs it: a test says when a
- * read is executed, when its answer arrives, and when it fails. One channel's reads are taken in their order, as they
- * are by the one server that has it.
- *
- * What an event says follows from its place, so that whoever gets it knows which one it is.
+ * Histories of a scripted Redis, behind a client for the real reader. The test decides when a read is executed, when
+ * its answer arrives and when it fails. Reads of one channel are executed in order, as on a single server. The text
+ * of an event follows from its position, so that each event can be identified.
  */
 export class ScriptedLog {
   readonly #lives = new Map<string, Life[]>();
@@ -41,10 +39,10 @@ export class ScriptedLog {
   readonly #asked = new Map<string, AskedRead[]>();
   #epochs = 0;
   #connections = 0;
-  /** How often it was asked. */
+  /** Number of reads. */
   reads = 0;
 
-  /** A connection for one reader. What it asks is taken in its order; that of others may be sooner or later. */
+  /** A connection for one reader. Its reads are executed in order, independently of other connections. */
   connect(): RedisClient {
     const connection = this.#connections++;
     const redisSseReadLog = (_position: string, _log: string, ...args: (string | number)[]) =>
@@ -60,17 +58,17 @@ export class ScriptedLog {
     return { status: "ready", redisSseReadLog } as unknown as RedisClient;
   }
 
-  /** All lives of a channel, the newest last. */
+  /** All epochs of a channel, the newest last. */
   livesOf(channel: string): readonly Life[] {
     return this.#lives.get(channel) ?? [];
   }
 
-  /** The log as it is; `null` where there is none. */
+  /** The current history, or `null` if the channel has none. */
   current(channel: string): Life | null {
     return this.#lost.has(channel) ? null : (this.livesOf(channel).at(-1) ?? null);
   }
 
-  /** Appends an event; answers the message that goes out with it, or `null` when the channel is complete. */
+  /** Appends an event. Returns its Redis message, or `null` if the channel is complete. */
   publish(
     channel: string,
     { finite = false, ending }: { finite?: boolean; ending?: EndingEvent } = {},
@@ -88,19 +86,19 @@ export class ScriptedLog {
 
   readonly #silent = new Set<string>();
 
-  /** Whether the entry at a place is an end without an event. */
+  /** Whether the entry at this position is an end without an event. */
   isSilentEnd(channel: string, epoch: string, offset: number): boolean {
     const life = this.livesOf(channel).find((each) => each.epoch === epoch);
     return life?.ending === "completed" && life.top === offset && this.#silent.has(`${epoch} ${offset}`);
   }
 
-  /** The oldest events go; where the log stands is kept. */
+  /** Removes the oldest events. The position stays. */
   trim(channel: string, count: number): void {
     const life = this.current(channel);
     if (life !== null) life.base = Math.min(life.base + count, life.top + 1);
   }
 
-  /** The server has lost the log, and what was known of it. */
+  /** Removes the history and its metadata. */
   flush(channel: string): void {
     if (this.current(channel) !== null) this.#lost.add(channel);
   }
@@ -109,7 +107,7 @@ export class ScriptedLog {
     return [...this.#asked.values()].reduce((sum, queue) => sum + queue.length, 0);
   }
 
-  /** The server executes a channel's next read; false when there is none. */
+  /** Executes the next read of a channel. Returns false if no read waits. */
   execute(chance: number): boolean {
     const waiting = this.#heads(({ reply }) => reply === null);
     const read = waiting[chance % Math.max(1, waiting.length)];
@@ -118,14 +116,14 @@ export class ScriptedLog {
     return true;
   }
 
-  /** A channel's oldest answer arrives, executed just now if it was not before; false when there is none. */
+  /** Delivers the oldest answer of a channel. Executes the read first if needed. Returns false if no read waits. */
   answer(chance: number): boolean {
     const read = this.#takeOldest(chance);
     read?.resolve(read.reply ?? this.#replyTo(read));
     return read !== null;
   }
 
-  /** A channel's oldest read fails, whether or not the server has executed it. */
+  /** Rejects the oldest read of a channel, executed or not. */
   fail(chance: number, error: Error): boolean {
     const read = this.#takeOldest(chance);
     read?.reject(error);
@@ -137,7 +135,7 @@ export class ScriptedLog {
     return queues[chance % Math.max(1, queues.length)]?.shift() ?? null;
   }
 
-  /** The first read of each channel that satisfies `wanted`. */
+  /** Returns the first read of each channel that satisfies `wanted`. */
   #heads(wanted: (read: AskedRead) => boolean): readonly AskedRead[] {
     return [...this.#asked.values()].flatMap((queue) => queue.find(wanted) ?? []);
   }
@@ -179,7 +177,7 @@ export class ScriptedLog {
     return life;
   }
 
-  /** Of a log that begins with an event. */
+  /** For a history that starts with an event. */
   #newEpoch(): string {
     return (0xe0000000 + this.#epochs++).toString(16);
   }
@@ -193,7 +191,7 @@ function entryIdOf(offset: number): string {
   return `${offset}-${stampOf(offset - 1)}${stampOf(offset)}`;
 }
 
-/** What the event at a place says. Some are too large to be sent. */
+/** Data of the event at a position. Some events are too large to be sent. */
 export function dataOf(channel: string, epoch: string, offset: number): string {
   const padding = isOversize(offset) ? OVERSIZE : (offset * 37) % 150;
   return `${channel}/${epoch}/${offset}/${"x".repeat(padding)}`;

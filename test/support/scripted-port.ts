@@ -30,12 +30,12 @@ export function claimedTask(id: string, more: Partial<ClaimedTask> = {}): Claime
   };
 }
 
-/** The answer to a look at the queue that found these. */
+/** The answer to a poll that found these tasks. */
 export function claimOf(...ids: string[]): ClaimReply {
   return { ...NOTHING, tasks: ids.map((id) => claimedTask(id)) };
 }
 
-/** An attempt under way: of task "a", its second of three, at 30 percent. */
+/** A running attempt: the second of three attempts of task "a", at 30 percent. */
 export function leaseOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> = {}): TaskLease {
   const fields = { status: "running", attempt: "2", progress: "30", kind: "kind", queue: "q" };
   return {
@@ -48,15 +48,15 @@ export function leaseOf(more: Partial<Pick<TaskLease, "attempts" | "settings">> 
   };
 }
 
-/** A queue that answers as the test says, and remembers what it was asked. */
+/** A scripted queue. It records its calls. */
 export class ScriptedPort implements WorkerPort {
   readonly clock: FakeClock = new FakeClock();
   readonly queue: string = "q";
   maxBytes = 1_000;
   readonly settings: QueueSettings;
-  /** The next answers to `claim`; then there is nothing to take. */
+  /** The next answers to `claim`. After them, the queue is empty. */
   readonly claims: (() => Promise<ClaimReply>)[] = [];
-  /** What each look asked for. */
+  /** Arguments of each poll. */
   readonly wanted: number[] = [];
   readonly calls: string[] = [];
   readonly listeners: Set<Parameters<WorkerPort["onWake"]>[0]> = new Set();
@@ -68,7 +68,7 @@ export class ScriptedPort implements WorkerPort {
   readonly faults: ErrorCode[] = [];
   readonly #recorded = recordingLog(this.clock);
   readonly log: ServiceLog = this.#recorded.log;
-  /** What was written to the service's log. */
+  /** Lines written to the service's logger. */
   readonly lines: readonly string[] = this.#recorded.lines;
   renewed = 0;
   onRenew: () => Promise<RenewReply> = () => Promise.resolve("held");

@@ -13,11 +13,11 @@ interface Operation {
 }
 
 /**
- * A Redis that does nothing by itself: a test says when it acknowledges, refuses, publishes, drops a connection
- * and comes back. Each connection's operations are taken in their order, as on the wire.
+ * A scripted Redis. The test decides when it acknowledges, refuses, publishes, drops connections and restarts. The
+ * operations of each connection are executed in order, as on a socket.
  */
 export class ScriptedRedis {
-  /** Channels that the ACL denies. */
+  /** Channels denied by an ACL rule. */
   readonly denied: Set<string> = new Set<string>();
   readonly connections: Set<ScriptedConnection> = new Set<ScriptedConnection>();
   #down = false;
@@ -26,7 +26,7 @@ export class ScriptedRedis {
     return this.#down;
   }
 
-  /** Lets the oldest operation of every connection have its answer; false when none was waiting. */
+  /** Answers the oldest operation of every connection. Returns false if no operation waits. */
   answerOne(): boolean {
     if (this.#down) return false;
     let answered = false;
@@ -38,7 +38,7 @@ export class ScriptedRedis {
     for (const connection of this.connections) connection.receive(channel, message);
   }
 
-  /** Every connection is lost, and none can be made, until `returns()`. */
+  /** Drops all connections and refuses new ones until `returns()`. */
   drops(): void {
     if (this.#down) return;
     this.#down = true;
@@ -51,7 +51,7 @@ export class ScriptedRedis {
     for (const connection of this.connections) connection.comeBack();
   }
 
-  /** On how many connections a channel is subscribed. */
+  /** Number of connections that are subscribed to a channel. */
   receiversOf(channel: string): number {
     return [...this.connections].filter((connection) => connection.subscribed.has(channel)).length;
   }
@@ -97,7 +97,7 @@ class ScriptedConnection {
   }
   comeBack(): void {}
 
-  /** Nothing more comes, and nobody waits for an answer. */
+  /** Ends the connection. No answers or messages follow. */
   end(): void {
     this.#ended = true;
     this.subscribed.clear();
@@ -106,7 +106,7 @@ class ScriptedConnection {
   }
 }
 
-/** The hub's connection: it comes back by itself, and sends again what had no answer, as ioredis does. */
+/** The shared connection. Like ioredis, it reconnects and sends unanswered operations again. */
 export class ScriptedHubConnection extends ScriptedConnection implements HubConnection {
   readonly #handlers: HubHandlers;
   #ready = false;
@@ -154,7 +154,7 @@ export class ScriptedHubConnection extends ScriptedConnection implements HubConn
   }
 }
 
-/** Leases for dedicated sessions: each is released once, or the test fails. */
+/** Leases for dedicated sessions. The test fails if a lease is not released exactly once. */
 export class ScriptedPool {
   readonly #redis: ScriptedRedis;
   inUse = 0;
@@ -184,7 +184,7 @@ export class ScriptedPool {
   }
 }
 
-/** A leased client, which never comes back once its connection is lost. */
+/** A leased client. It does not reconnect. */
 class ScriptedClient extends EventEmitter {
   readonly link: ScriptedConnection;
 

@@ -3,7 +3,7 @@ import { expect } from "chai";
 import type { RedisSse } from "../../lib/index.js";
 import type { ReceivedEvent } from "./sse-client.js";
 
-/** Publishes the numbers from `from` on and before `to`, one after the other. */
+/** Publishes the numbers from `from` up to, but without, `to`, one by one. */
 export async function publishNumbers(
   service: RedisSse,
   channel: string,
@@ -14,8 +14,8 @@ export async function publishNumbers(
 }
 
 /**
- * What a stream received of one channel on which consecutive numbers are published: each is greater than the one
- * before, and where one is missing a `gap` of that channel stands right before the next.
+ * Expects that the received numbers of one channel increase. If a number is missing, a `gap` event of the channel
+ * must come right before the next number.
  */
 export function expectNoSilentHole(events: readonly ReceivedEvent[], channel: string): void {
   let last: number | null = null;
@@ -33,13 +33,13 @@ export function expectNoSilentHole(events: readonly ReceivedEvent[], channel: st
   }
 }
 
-/** What a stream received of one channel with a history: each of so many numbers once, in order, and no gap. */
+/** Expects each number of a channel with history exactly once, in order and without a gap. */
 export function expectEveryNumber(events: readonly ReceivedEvent[], count: number): void {
   const told = events.filter(({ event }) => event === "message" || event === "gap").map(({ data }) => data);
   expect(told).to.deep.equal(Array.from({ length: count }, (_, number) => String(number)));
 }
 
-/** How many of these are events that were published. */
+/** Number of published events among these. */
 export function countMessages(events: readonly ReceivedEvent[]): number {
   return events.filter(({ event }) => event === "message").length;
 }

@@ -8,7 +8,7 @@ import { RedisSseError, type RedisSse, type RedisSseOptions } from "../../lib/in
 import { parseMessage } from "../../lib/events/inbound-event.js";
 import { eventually, settle } from "./eventually.js";
 
-/** A service of one test's own; all that a suite makes are on one server. */
+/** A service for one test. All services of a suite use one server. */
 export interface ServiceUnderTest {
   readonly sse: RedisSse;
   stop(): Promise<void>;
@@ -16,12 +16,12 @@ export interface ServiceUnderTest {
 
 export type MakeService = (options?: RedisSseOptions) => Promise<ServiceUnderTest>;
 
-/** A connection of the test's own on the service's server, to see and do what other programs would. */
+/** A connection of the test on the service's server, for the view of other programs. */
 export function rawClient(sse: RedisSse): Redis {
   return (sse.pool.commands as Redis).duplicate({ connectionName: "test:raw" });
 }
 
-/** What other programs hear on a channel. */
+/** Messages that other programs receive on a channel. */
 export async function listen(
   sse: RedisSse,
   channel: string,
@@ -29,12 +29,12 @@ export async function listen(
   const client = rawClient(sse);
   const messages: string[] = [];
   let marks = 0;
-  // What is in an envelope is what was meant.
+  // Reads the event inside an envelope.
   client.on("message", (_: string, message: string) => messages.push(parseMessage(message)?.data ?? message));
   await client.subscribe(channel);
   return {
     messages,
-    /** Resolves when all that was published before this call has been heard. */
+    /** Resolves when all messages published before this call have arrived. */
     async sync() {
       const mark = `mark ${marks++}`;
       await sse.pool.commands.publish(channel, mark);
@@ -48,15 +48,15 @@ export async function listen(
   };
 }
 
-/** Resolves when the service's worker has looked at its queue, found nothing, and waits. */
+/** Resolves when the worker of the service has polled an empty queue and waits. */
 export async function untilIdle(sse: RedisSse): Promise<void> {
   await eventually(async () => expect((await sse.status()).hub.subscribed).to.be.greaterThan(0));
-  await settle(); // the look that follows the subscription is on its way
-  await sse.pool.commands.ping(); // and is answered before this
+  await settle(); // the poll after the subscription has been sent
+  await sse.pool.commands.ping(); // and Redis answers it before this command
   await settle();
 }
 
-/** What a promise rejects with; a promise that does not is a failure. */
+/** Returns the error of a rejected promise. Fails if the promise resolves. */
 export async function faultOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => expect.fail("expected a rejection"),
@@ -69,7 +69,7 @@ export function expectFault(error: unknown, code: string, what?: string): void {
   expect((error as RedisSseError).code, what).to.equal(code);
 }
 
-/** What JSON has no text for. */
+/** Values that JSON cannot represent. */
 export const circular: Record<string, unknown> = {};
 circular["itself"] = circular;
 
@@ -79,7 +79,7 @@ export const thrower: { toJSON(): never } = {
   },
 };
 
-/** What one namespace of `debug` logs, until it is restored. */
+/** Records the lines of one `debug` namespace until it is restored. */
 export function captureLog(namespace: string): { readonly lines: readonly string[]; restore(): void } {
   const lines: string[] = [];
   const enabled = createDebug.disable();

@@ -12,7 +12,7 @@ export interface ContextOptions extends Pick<Context, Given>, Partial<Omit<Conte
   readonly settings?: Partial<SessionSettings>;
 }
 
-/** What a service gives its sessions, of which a test says what it is about. */
+/** The context that a service gives its sessions. A test sets only the values it needs. */
 export function sessionContext({ settings, clock, ...given }: ContextOptions): Context {
   const ticker = new Ticker(clock, 1_000);
   return {

@@ -18,28 +18,28 @@ import { EMPTY, logState } from "./log-state.js";
 import { MemoryLogs } from "./memory-logs.js";
 import { sessionContext } from "./session-context.js";
 
-/** An event's data, or the event with its type. */
+/** The data of an event, or the event with its type. */
 export type RigMessage = string | { readonly event?: string | undefined; readonly data: string };
 
 export interface RigStream {
   readonly session: PubSubSession;
   readonly sink: FakeSink;
-  /** What an EventSource would say now, when it comes back. */
+  /** The Last-Event-ID that an EventSource would send when it reconnects. */
   readonly lastId: string | undefined;
-  /** The data of the events of the application. */
+  /** Data of the application's events. */
   readonly data: readonly string[];
   /** The gaps so far, as `reason channel,channel`. */
   readonly gaps: readonly string[];
 }
 
 /**
- * Sessions over logs in memory and a clock that tests turn. Of channels whose names begin with "p" nothing is kept.
- * Redis answers at once, and everything that is published arrives at once.
+ * Sessions over histories in memory and a clock controlled by the test. Channels with the prefix "p" have no history.
+ * Redis answers at once, and published events arrive at once.
  */
 export class SessionRig {
   readonly clock: FakeClock = new FakeClock();
   readonly budget: BufferBudget;
-  /** As they are counted in `status()`. */
+  /** Counted as in `status()`. */
   readonly gaps: Partial<Record<GapReason, number>> = {};
   readonly failedRules: string[] = [];
   readonly logs: MemoryLogs = new MemoryLogs((channel) => !channel.startsWith("p"));
@@ -77,7 +77,7 @@ export class SessionRig {
     return streamOf(session, sink);
   }
 
-  /** One event for each message, in one turn. */
+  /** Delivers one event per message, all in one event-loop turn. */
   publish(channel: string, ...messages: readonly RigMessage[]): void {
     this.#deliver(
       channel,
@@ -85,12 +85,12 @@ export class SessionRig {
     );
   }
 
-  /** The last event of a channel; without data one that says nothing. */
+  /** Delivers the last event of a channel. Without data, the event is empty. */
   complete(channel: string, message: RigMessage = ""): void {
     this.#deliver(channel, [this.append(channel, message, "completed")]);
   }
 
-  /** Published, and missed by all who listen. */
+  /** Adds an event to the history without delivering it. */
   append(channel: string, message: RigMessage, ending?: Ending): InboundEvent {
     const { event, data } = typeof message === "string" ? { data: message } : message;
     if (!this.logs.keeps(channel)) return { channel, event, data, frame: encodeEvent({ event, data }) };
@@ -99,13 +99,13 @@ export class SessionRig {
     return this.logs.add(readLoggedEvent(channel, envelope, this.#context.settings.maxEventBytes));
   }
 
-  /** A look at the log of a channel, as `LogVerifier` has from time to time; it has none still. */
+  /** Reports that a channel still has no history, as `LogVerifier` does from time to time. */
   lookAtNoLog(channel: string, at: number): void {
     const state = logState({ ...EMPTY, since: at }, { at, readAt: ++this.logs.reads });
     for (const transport of this.#transports) transport.log(channel).note(state);
   }
 
-  /** All streams end; answers what waits for them then. */
+  /** Ends all streams. Returns the number of bytes that are still buffered. */
   async close(): Promise<number> {
     for (const session of this.#sessions) void session.close();
     for (let stage = 0; stage < 4; stage++) {

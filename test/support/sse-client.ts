@@ -5,26 +5,26 @@ import { deferred } from "./eventually.js";
 
 export { parseEvents, type ReceivedEvent } from "./event-reader.js";
 
-/** One event stream over a socket of its own, read as it comes. */
+/** One event stream over a separate socket. */
 export interface SseClient {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
   readonly events: readonly ReceivedEvent[];
   readonly comments: readonly string[];
-  /** The last `retry:` that came, in milliseconds. */
+  /** The last `retry:` value, in milliseconds. */
   readonly retryMs: number | null;
-  /** What a browser would send as `Last-Event-ID` now. */
+  /** The id that a browser would send as `Last-Event-ID`. */
   readonly lastEventId: string | undefined;
-  /** The body as it came. */
+  /** The received body. */
   readonly text: string;
-  /** Resolves with the first event, past or to come, that satisfies `wanted`; rejects when the stream ends before. */
+  /** Resolves with the first event, past or future, that satisfies `wanted`. Rejects if the stream ends before. */
   next(wanted: (event: ReceivedEvent) => boolean, timeoutMs?: number): Promise<ReceivedEvent>;
-  /** Resolves when the stream is over, whoever ended it. */
+  /** Resolves when either side has ended the stream. */
   readonly ended: Promise<void>;
-  /** Reads no more, until `resume()`. */
+  /** Stops reading until `resume()`. */
   pause(): void;
   resume(): void;
-  /** Leaves, without a word. */
+  /** Destroys the socket. */
   destroy(): void;
 }
 
@@ -34,7 +34,7 @@ export interface OpenOptions {
   readonly body?: string;
 }
 
-/** Resolves with the response's head. */
+/** Resolves with the response headers. */
 export function openStream(
   url: string,
   { headers, method = "GET", body }: OpenOptions = {},
@@ -48,14 +48,14 @@ export function openStream(
     request.once("error", reject);
     request.once("response", (response) => {
       request.off("error", reject);
-      request.on("error", () => {}); // a stream that is cut is not a fault of the test
+      request.on("error", () => {}); // a lost connection is not an error of the test
       resolve(readStream(request, response));
     });
     request.end(body);
   });
 }
 
-/** Reads a response that is there. */
+/** Reads an existing response. */
 export function readStream(request: http.ClientRequest, response: http.IncomingMessage): SseClient {
   const events: ReceivedEvent[] = [];
   const comments: string[] = [];

@@ -3,15 +3,15 @@ import { sseStream, type SseStreamOptions } from "../../middleware/express.js";
 import { openStream, type SseClient } from "./sse-client.js";
 import { startApp, type TestApp } from "./test-app.js";
 
-/** The small app of most tests: `GET /stream?channel=...` over a service of its own. */
+/** The small app of most tests: `GET /stream?channel=...` over a separate service. */
 export interface StreamApp {
   readonly service: RedisSse;
   readonly app: TestApp;
-  /** Opens a stream; resolves with its head. */
+  /** Opens a stream. Resolves with the response headers. */
   readonly open: (channel: string) => Promise<SseClient>;
-  /** Opens a stream and awaits `connected`. */
+  /** Opens a stream and waits for `connected`. */
   readonly openLive: (channel: string) => Promise<SseClient>;
-  /** All clients leave, without a word. */
+  /** Destroys the sockets of all clients. */
   readonly leave: () => void;
   readonly close: () => Promise<void>;
 }

@@ -9,21 +9,21 @@ import { startApp, type TestApp } from "./test-app.js";
 
 export type Subscriptions = "shared" | "dedicated";
 
-/** Streams as clients see them, over whichever Redis a suite runs on; everything it makes ends with the test. */
+/** Streams as clients see them, on the Redis of the suite. Everything created here is closed after the test. */
 export interface StreamHarness {
-  /** Another program's client. */
+  /** A Redis client of another program. */
   readonly raw: Redis;
   create(options?: RedisSseOptions): RedisSse;
   /** An app with `GET /stream?channel=...` over a service. */
   mount(service: RedisSse, options?: SseStreamOptions): Promise<TestApp>;
-  /** Opens a stream; `lastEventId` goes into the header. */
+  /** Opens a stream. `lastEventId` is sent in the header. */
   open(app: TestApp, channels: string | readonly string[], lastEventId?: string): Promise<SseClient>;
-  /** As `open()`, and awaits `connected`. */
+  /** Same as `open()`, and waits for `connected`. */
   openLive(app: TestApp, channels: string | readonly string[], lastEventId?: string): Promise<SseClient>;
   openUrl(url: string, headers?: Record<string, string>): Promise<SseClient>;
 }
 
-/** Sets the hooks of a suite, inside its `describe`. */
+/** Sets the hooks of a suite. Call it inside `describe`. */
 export function useStreams(
   subscriptions: Subscriptions,
   startRedis: (context: Mocha.Context) => Promise<SuiteRedis>,
@@ -88,13 +88,13 @@ export const isEvent =
   ({ event }: ReceivedEvent): boolean =>
     event === name;
 
-/** The data of the application's own events. */
+/** Data of the application's events. */
 export function dataOf(client: SseClient): readonly string[] {
   const control = new Set(["connected", "gap", "closing", "error"]);
   return client.events.filter(({ event }) => !control.has(event)).map(({ data }) => data);
 }
 
-/** What a browser would send as `Last-Event-ID` now. */
+/** The id that a browser would send as `Last-Event-ID`. */
 export function lastIdOf(client: SseClient): string {
   return client.lastEventId ?? "";
 }

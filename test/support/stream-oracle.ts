@@ -7,19 +7,19 @@ import { isOversize, type Life, type ScriptedLog } from "./scripted-log.js";
 
 export interface OracleOptions {
   readonly log: ScriptedLog;
-  /** The stream's channels with a history. */
+  /** The channels of the stream that have history. */
   readonly channels: readonly string[];
   readonly lastEventId: string | undefined;
   readonly maxReplayEvents: number;
-  /** Whether all that was published has arrived: then a stream cannot begin before it. */
+  /** Whether all published events have arrived. If so, a stream cannot start before them. */
   readonly allHeard: boolean;
-  /** Whether the stream may drop what its client does not read in time. */
+  /** Whether the stream may drop events if its client is slow. */
   readonly drops?: boolean;
-  /** The number that the next event without a place will have. */
+  /** Number of the next event without a position. */
   readonly serial?: () => number;
 }
 
-/** Where a log stood. */
+/** Position of a history. */
 interface Top {
   readonly life: Life | null;
   readonly top: number;
@@ -29,28 +29,29 @@ interface Top {
 type Tops = ReadonlyMap<string, Top>;
 
 /**
- * Reads what one client was sent, and knows what that had to be: each logged event once, in order and without a hole,
- * or a gap that names the channel where the hole is and has a reason; and with every event the id of just this place.
+ * Checks the events of one client. The client must get each event of the history once, in order and without a hole.
+ * For a hole it must get a gap that names the channel and the reason. Each event must have the id of exactly its
+ * position.
  */
 export class StreamOracle {
   readonly #options: OracleOptions;
   readonly #frames: ReceivedBlock[] = [];
   readonly #opened: Tops;
-  /** By channel, what the client has; `null` until the stream has said where it begins. */
+  /** Position of the client by channel. `null` until the stream has sent its start position. */
   #at: Map<string, Position> | null = null;
-  /** Gaps of the beginning that were told, without a place so far. */
+  /** Gaps at the start of the stream whose position is not known yet. */
   #begun: Map<string, GapReason> | null = null;
-  /** Channels that were added, and are not in an id so far. */
+  /** Channels that were added but are not in an id yet. */
   readonly #added = new Map<string, Top | null>();
   #liveSince: Tops | null = null;
   #text = "";
-  /** By channel, the last event without a place. */
+  /** By channel, the last event without a position. */
   readonly #plain = new Map<string, number>();
   readonly #plainSeen = new Set<number>();
   #over = false;
-  /** By channel, what there was when the client was told that something of it was dropped: by life, and without a place. */
+  /** By channel, the state at the time of a `gap` event for dropped events: by epoch, and without positions. */
   readonly #lost = new Map<string, { readonly tops: ReadonlyMap<string, number>; readonly serial: number }>();
-  /** The gaps that the client was told, by reason. */
+  /** Number of `gap` events by reason. */
   readonly gaps: GapReason[] = [];
 
   constructor(options: OracleOptions) {
@@ -58,7 +59,7 @@ export class StreamOracle {
     this.#opened = this.#tops(options.channels);
   }
 
-  /** The stream is live: whatever is published from now on has to come. */
+  /** The stream is live. All later events must arrive. */
   live(): void {
     this.#liveSince = this.#tops(this.#options.channels);
   }
@@ -80,7 +81,7 @@ export class StreamOracle {
     return this.#plainSeen.has(serial);
   }
 
-  /** Whether the client was told, once the event was there, that something of its channel was dropped. */
+  /** Whether the client got a `gap` event for dropped events of the channel after this event was published. */
   lostPlain(channel: string, serial: number): boolean {
     return serial < (this.#lost.get(channel)?.serial ?? 0);
   }
@@ -89,13 +90,13 @@ export class StreamOracle {
     return this.#frames.length;
   }
 
-  /** What the client says when it comes back after it has got `count` frames. */
+  /** The Last-Event-ID of a client that has received `count` frames. */
   lastIdAfter(count: number): string | undefined {
     const id = this.#frames.slice(0, count).findLast((frame) => frame.id !== undefined)?.id;
     return id ?? this.#options.lastEventId;
   }
 
-  /** Takes in what was written since. */
+  /** Reads the newly written data. */
   read(text: string): void {
     expect(text.startsWith(this.#text)).to.equal(true);
     for (const frame of parseBlocks(text.slice(this.#text.length))) {
@@ -106,11 +107,11 @@ export class StreamOracle {
     this.#text = text;
   }
 
-  /** The stream is live and nothing is under way: it has everything. */
+  /** The stream is live and idle. The client must have all events. */
   expectAll(channels: Iterable<string>): void {
     for (const channel of channels) {
       const position = this.#at?.get(channel);
-      // Added while the client did not read: its place goes with the next event.
+      // The channel was added while the client did not read. Its position comes with the next event.
       if (position === undefined && this.#added.has(channel)) continue;
       expect(position, `place in ${channel}`).not.to.equal(undefined);
       const { log } = this.#options;
@@ -123,24 +124,24 @@ export class StreamOracle {
       }
       const index = lives.findIndex(({ epoch }) => epoch === position!.epoch);
       expect(index, `life of ${channel}`).to.be.at.least(0);
-      // What was dropped, and told, in front of another gap is behind the place of that.
+      // If events were dropped before another gap, the position of that gap includes them.
       const { top, ending } = lives[index]!;
       if (ending !== "" || position!.offset > top || !this.#isLost(channel, { ...position!, offset: top }))
         expect(position!.offset, `events of ${channel}`).to.be.oneOf(this.#ends(channel, lives[index]!));
-      // Whoever has a channel to its end has left it: what begins anew under its name is another.
+      // A client that has a channel up to its end has left it. A later history of the same name is a new one.
       if (lives[index]!.ending !== "") continue;
       for (const later of lives.slice(index + 1))
         expect(later.top, `events of ${channel}, begun anew`).to.equal(0);
     }
   }
 
-  /** The stream was ended as complete. */
+  /** The stream ended because its channel is complete. */
   expectComplete(channels: Iterable<string>): void {
     const entries = parseEventId(this.#options.lastEventId ?? "") ?? [];
     for (const channel of channels) {
       const own = this.#at?.get(channel) ?? entries.find(({ tag }) => tag === tagOf(channel));
       const lives = this.#options.log.livesOf(channel);
-      // If there was no log, only the end has come since.
+      // If the channel had no history, only its end has arrived since.
       const life = own?.epoch === "" ? lives.at(-1) : lives.find(({ epoch }) => epoch === own?.epoch);
       expect(life?.ending, `ending of ${channel}`).to.be.oneOf(["completed", "broken"]);
       expect(own?.offset, `all of ${channel}`).to.be.oneOf(this.#ends(channel, life!));
@@ -208,7 +209,7 @@ export class StreamOracle {
     this.#move(id, channel, to);
   }
 
-  /** Something was dropped that was there by now. */
+  /** Events that already existed were dropped. */
   #dropped(channels: readonly string[], id: string | undefined): void {
     const { log, drops, serial } = this.#options;
     expect(drops, "a stream that drops").to.equal(true);
@@ -223,7 +224,7 @@ export class StreamOracle {
       if (at === undefined) return told !== undefined && told.epoch !== "";
       return told !== undefined && !isSame(at, told);
     };
-    // It may carry the place of another channel, if that was just added.
+    // The id can contain the position of another channel that was just added.
     if (!channels.some(isMoved)) return this.#move(id, "", NOWHERE);
     expect(channels, "channels of a gap with a place").to.have.length(1);
     const [channel = ""] = channels;
@@ -242,7 +243,7 @@ export class StreamOracle {
     return offset <= (this.#lost.get(channel)?.tops.get(epoch) ?? 0);
   }
 
-  /** The event at `position` follows what the client has, but for what it was told it will not get. */
+  /** The event at `position` must follow the client's position, except for events covered by a `gap` event. */
   #expectNext(channel: string, position: Position, at: Position, what: string): void {
     const { epoch, offset } = position;
     const from = this.#before(channel, at, epoch);
@@ -251,7 +252,7 @@ export class StreamOracle {
     expect(position, what).to.deep.equal({ epoch: from.epoch, offset: from.offset + 1 });
   }
 
-  /** If there was no log, or one that has ended, the client is before the first event of the present log. */
+  /** If the channel had no history, or a completed one, the client is before the first event of the current history. */
   #before(channel: string, at: Position, epoch: string): Position {
     const life = this.#options.log.livesOf(channel).find((each) => each.epoch === at.epoch);
     const hasEnded =
@@ -259,7 +260,7 @@ export class StreamOracle {
     return at.epoch === "" || (hasEnded && epoch !== at.epoch) ? { epoch, offset: 0 } : at;
   }
 
-  /** Why a stream that was live goes over events. */
+  /** The reason why a live stream skips events. */
   #expectReason(channel: string, reason: GapReason, left: Position, to: Position): void {
     const { log, maxReplayEvents } = this.#options;
     const lives = log.livesOf(channel);
@@ -349,7 +350,7 @@ export class StreamOracle {
             ? Math.max(0, ...log.livesOf(name).map(({ top }) => top))
             : own.top - from!.offset;
         });
-        // What may be sent is shared by all channels of the stream.
+        // All channels of the stream share the limit of replayed events.
         const all = missing.reduce((sum, count) => sum + count, 0);
         return void expect(all, `${what}: too much`).to.be.greaterThan(maxReplayEvents);
       }
@@ -362,7 +363,7 @@ export class StreamOracle {
     }
   }
 
-  /** The stream begins in a channel without a log. */
+  /** The stream starts in a channel without a history. */
   #expectNoLog(
     channel: string,
     gap: GapReason | undefined,
@@ -393,7 +394,7 @@ export class StreamOracle {
     this.#move(id, channel, position);
   }
 
-  /** A block with only an id: a channel was added, or a channel has ended without an event. */
+  /** A block with only an id. A channel was added, or a channel ended without an event. */
   #silent(id: string, ending: "completed" | "broken"): void {
     for (const channel of this.#at?.keys() ?? []) {
       const position = this.#placeIn(id, channel);
@@ -408,24 +409,24 @@ export class StreamOracle {
     this.#move(id, "", NOWHERE);
   }
 
-  /** The possible places of a client that has all of a log. An end without an event is sent with the next block. */
+  /** Possible positions of a client that has a whole history. An end without an event is sent with the next block. */
   #ends(channel: string, { epoch, top }: Life): readonly number[] {
     return this.#isSilentEnd(channel, { epoch, offset: top }) ? [top - 1, top] : [top];
   }
 
-  /** Whether the entry there is an end without an event, which is sent with the next block. */
+  /** Whether the entry is an end without an event. It is sent with the next block. */
   #isSilentEnd(channel: string, { epoch, offset }: Position): boolean {
     return this.#options.log.isSilentEnd(channel, epoch, offset);
   }
 
-  /** The id says that the client has come this far in `channel`, and as far as before in all others. */
+  /** The id must have this position for `channel`, and the previous positions for all other channels. */
   #move(id: string | undefined, channel: string, to: Position): void {
     expect(id, `an id with what has a place in ${channel}`).not.to.equal(undefined);
     expect(this.#at, "an id before the beginning").not.to.equal(null);
     if (channel !== "") this.#at!.set(channel, to);
     for (const [name, at] of this.#at!) {
       const told = this.#placeIn(id, name);
-      // A channel whose addition timed out in this turn was removed again.
+      // The channel was removed again, because adding it timed out in this turn.
       if (told === undefined && this.#timedOut(name)) continue;
       if (told !== undefined && !isSame(told, at) && this.#isSilentEnd(name, told)) {
         this.#expectNext(name, told, at, `the end of ${name}`);
@@ -449,14 +450,14 @@ export class StreamOracle {
     return !this.#options.channels.includes(channel) && this.#at!.delete(channel);
   }
 
-  /** A channel that was added, and of whose beginning the client does not get all. */
+  /** A channel was added, and the client does not get its first events. */
   #expectAddedBehind(channel: string, reason: GapReason, to: Position): void {
     const { log, maxReplayEvents } = this.#options;
     expect(this.#added.has(channel), `a gap of ${channel} before it has begun`).to.equal(true);
     const life = log.livesOf(channel).find(({ epoch }) => epoch === to.epoch)!;
     expect(reason).to.be.oneOf(["trimmed", "limit", "epoch"]);
     expect(to.offset, "what is left out").to.be.at.most(life.top);
-    // A log that begins anew is told from its very beginning.
+    // A new history is sent from its first event.
     if (reason !== "epoch") expect(to.offset, "what is left out").to.be.greaterThan(0);
     if (reason === "limit") expect(life.top, "what is too much").to.be.greaterThan(maxReplayEvents);
     if (reason === "trimmed") expect(life.base, "what was dropped").to.be.greaterThan(1);

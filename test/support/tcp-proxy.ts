@@ -1,31 +1,31 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
-/** One direction of a link: nothing overtakes what is on its way. */
+/** One direction of a connection. Chunks stay in order. */
 interface Way {
   readonly from: Socket;
   readonly to: Socket;
-  /** Chunks that are on their way, the oldest first. */
+  /** Chunks in transit, the oldest first. */
   readonly chunks: Buffer[];
 }
 
-/** Of the first chunk of a client so many bytes are kept. */
+/** Number of bytes kept of the first chunk of a client. */
 const OPENING_BYTES = 128;
 
 interface Link {
   readonly client: Socket;
   readonly upstream: Socket;
-  /** How the client's first chunk begins; empty before. */
+  /** Start of the client's first chunk. Empty before it arrives. */
   opening: Buffer;
   readonly there: Way;
   readonly back: Way;
-  /** What the client said and the server does not hear yet, where the link hangs at a command. */
+  /** Data of the client that is held back at a command. */
   unheard: Buffer[] | null;
-  /** What the server answered and the client does not hear yet, where answers are kept. */
+  /** Data of the server that is held back. */
   untold: Buffer[] | null;
 }
 
-/** Stands between two that are connected, and does to the links what networks do. */
+/** A proxy that simulates network faults. */
 export class TcpProxy {
   upstreamPort: number;
   readonly #server: Server;
@@ -41,7 +41,7 @@ export class TcpProxy {
   #cutInReply: ((reply: Buffer) => number) | null = null;
   #holdAt: Buffer | null = null;
   #keepRepliesAt: Buffer | null = null;
-  /** How many links were made through it, those that were refused included. */
+  /** Number of connections so far, also refused ones. */
   accepted = 0;
 
   private constructor(upstreamPort: number) {
@@ -68,7 +68,7 @@ export class TcpProxy {
     return this.#links.size;
   }
 
-  /** From now on nothing passes, in either direction, and nobody is told: a half-open link. New links hang too. */
+  /** Holds all data in both directions without closing connections (half-open). New connections are held too. */
   hold(): void {
     this.#held = true;
     for (const { client, upstream } of this.#links) {
@@ -77,7 +77,7 @@ export class TcpProxy {
     }
   }
 
-  /** Lets everything pass again, what was held first. */
+  /** Releases the held data and lets new data pass. */
   release(): void {
     this.#held = false;
     this.#holdAt = null;
@@ -85,28 +85,28 @@ export class TcpProxy {
     for (const link of this.#links) {
       const { client, upstream, unheard, untold } = link;
       link.unheard = link.untold = null;
-      // At one stroke each, as a network delivers what it has held up.
+      // One write per direction, as a network delivers delayed data.
       if (unheard !== null) this.#pass(link.there, Buffer.concat(unheard));
       if (untold !== null) this.#pass(link.back, Buffer.concat(untold));
       client.resume();
       upstream.resume();
-      // Where one end has closed meanwhile, the other hears of it now.
+      // If one end has closed since, close the other end now.
       if (client.destroyed) upstream.destroy();
       if (upstream.destroyed) client.destroy();
     }
   }
 
-  /** From now on everything comes so much later. Nothing overtakes anything. */
+  /** Delays all data from now on. The order stays. */
   delay(delayMs: number): void {
     this.#delayMs = delayMs;
   }
 
-  /** From now on so many bytes pass in a second, in each direction of each link; the rest has to wait at its sender. */
+  /** Limits the bytes per second, for each direction of each connection. Further data waits at the sender. */
   throttle(bytesPerSecond: number): void {
     this.#bytesPerSecond = bytesPerSecond;
   }
 
-  /** Ends every link that comes, as a server at its limit does. */
+  /** Closes every new connection, as a server at its connection limit does. */
   refuse(refusing: boolean): void {
     this.#refusing = refusing;
   }
@@ -115,23 +115,23 @@ export class TcpProxy {
     for (const link of this.#links) cut(link);
   }
 
-  /** Cuts the links whose client began so, and from now on each that begins so; `null` ends that. */
+  /** Cuts all current and new connections whose client data starts with this text. `null` ends this. */
   cutFrom(matches: ((opening: Buffer) => boolean) | null): void {
     this.#cutsFrom = matches;
     for (const link of this.#links) if (matches?.(link.opening)) cut(link);
   }
 
-  /** From now on cuts every new link on which nothing passed for so long, as proxies do with idle connections. */
+  /** Cuts new connections that were idle for this time, as some proxies do. */
   cutIdle(idleMs: number): void {
     this.#idleMs = idleMs;
   }
 
-  /** Cuts the next link on which a client sends this command, before the server hears it. */
+  /** Cuts the next connection on which a client sends this command, before the server gets it. */
   cutAt(command: string): void {
     this.#cutAt = encodeName(command);
   }
 
-  /** Cuts the next link on which the server answers, before the client hears it. */
+  /** Cuts the next connection on which the server answers, before the client gets the answer. */
   cutAtReply(): void {
     this.#cutAtReply = true;
   }
@@ -144,34 +144,34 @@ export class TcpProxy {
     this.#cutInReply = find;
   }
 
-  /** Takes back the cuts that are still to come. */
+  /** Cancels pending cuts. */
   forgetCuts(): void {
     this.#cutAt = null;
     this.#cutAtReply = false;
     this.#cutInReply = null;
   }
 
-  /** Whether the cut that was asked for is still to come. */
+  /** Whether a requested cut is still pending. */
   get cutPending(): boolean {
     return this.#cutAt !== null || this.#cutAtReply || this.#cutInReply !== null;
   }
 
-  /** Holds every link on which a client sends this command, from there on: the server does not hear it. */
+  /** Holds every connection on which a client sends this command. The server does not get the command. */
   holdAt(command: string): void {
     this.#holdAt = encodeName(command);
   }
 
-  /** How many links hang at what `holdAt()` named. */
+  /** Number of connections held by `holdAt()`. */
   get heldAt(): number {
     return [...this.#links].filter(({ unheard }) => unheard !== null).length;
   }
 
-  /** Passes the next such command, and keeps what the server says on its link from there on. */
+  /** Lets the next such command pass, and holds the answers on its connection. */
   keepRepliesAt(command: string): void {
     this.#keepRepliesAt = encodeName(command);
   }
 
-  /** What is kept of the server's answers. */
+  /** The held answers of the server. */
   get keptReplies(): string {
     return Buffer.concat([...this.#links].flatMap(({ untold }) => untold ?? [])).toString();
   }
@@ -202,7 +202,7 @@ export class TcpProxy {
       untold: null,
     };
     this.#links.add(link);
-    // Writes count too: a link is idle when nothing passes in either direction.
+    // Writes count too. A connection is idle if no data passes in either direction.
     client.setTimeout(this.#idleMs, () => cut(link));
     client.on("data", (chunk) => this.#hear(link, chunk));
     upstream.on("data", (chunk) => this.#tell(link, chunk));
@@ -211,7 +211,7 @@ export class TcpProxy {
       [upstream, client],
     ] as const) {
       one.on("close", () => {
-        // A held link keeps its other end in the dark.
+        // A held connection does not report the close to its other end.
         if (!this.#held) other.destroy();
         if (other.destroyed) this.#links.delete(link);
       });
@@ -248,7 +248,7 @@ export class TcpProxy {
     const position = this.#cutInReply?.(chunk) ?? -1;
     if (position >= 0) {
       this.#cutInReply = null;
-      link.untold ??= []; // nothing passes behind the cut
+      link.untold ??= []; // no data passes after the cut
       link.client.write(chunk.subarray(0, position), () => cut(link));
       return;
     }
@@ -256,7 +256,7 @@ export class TcpProxy {
     else link.untold.push(chunk);
   }
 
-  /** The pace of the network, which is the fault itself: timers are right here. */
+  /** Delay of the simulated network. A timer is correct here, because the delay is the fault. */
   #pass({ from, to, chunks }: Way, chunk: Buffer): void {
     if (this.#bytesPerSecond !== Infinity) {
       from.pause();
@@ -269,7 +269,7 @@ export class TcpProxy {
       to.once("drain", () => !this.#held && from.resume());
       return;
     }
-    // Whichever timer fires first, the oldest goes first.
+    // Whichever timer fires first, the oldest chunk is sent first.
     chunks.push(chunk);
     setTimeout(() => to.write(chunks.shift()!), this.#delayMs);
   }
@@ -280,7 +280,7 @@ function cut({ client, upstream }: Link): void {
   upstream.destroy();
 }
 
-/** A command's name as it is on the wire, which no argument that merely contains it is. */
+/** The encoded name of a command. It does not match arguments that contain the name. */
 function encodeName(command: string): Buffer {
   return Buffer.from(`$${command.length}\r\n${command}\r\n`);
 }

@@ -4,12 +4,12 @@ import type { AddressInfo } from "node:net";
 
 import express, { type Express } from "express";
 
-/** An Express app as a test mounts it, on a free port unless the test names one. */
+/** An Express app of a test, on a free port unless the test sets one. */
 export interface TestApp {
   readonly app: Express;
   readonly server: Server;
   readonly url: string;
-  /** What reached the app's error handler. */
+  /** Errors that reached the app's error handler. */
   readonly errors: readonly unknown[];
   close(): Promise<void>;
 }
@@ -17,7 +17,7 @@ export interface TestApp {
 export async function startApp(mount: (app: Express) => void, port = 0): Promise<TestApp> {
   const app = express();
   const errors: unknown[] = [];
-  app.set("env", "test"); // Express prints what ends up in its own error handler, but not in tests
+  app.set("env", "test"); // Express prints errors in its own error handler, except in the environment "test"
   mount(app);
   app.use(((error, _req, res, next) => {
     errors.push(error);

@@ -9,27 +9,27 @@ import { adviceFor, locate } from "./prerequisites.js";
 
 const run = promisify(execFile);
 
-/** Addresses that clients may have, and lose. */
+/** Addresses of clients, which tests can take away. */
 export type Address = (typeof ADDRESSES)[number];
 
 const ADDRESSES = ["10.99.0.2", "10.99.0.3", "fd99::2"] as const;
 
-/** Where the server is seen from there. */
+/** Address of the server for these clients. */
 export const SERVER = { ipv4: "10.99.0.1", ipv6: "fd99::1" } as const;
 
-/** Who keeps a network alive as long as it lives, and runs in it. */
+/** A process that runs in a network and keeps it alive. */
 export type Place = "server" | "client";
 
 /**
- * Two networks of a test's own with a wire between them, each a namespace of the kernel's with a process in it. An
- * address can be taken away, with all that is open from there: what is sent to it vanishes, and nobody says so.
+ * Two networks with a wire between them. Each is a kernel namespace with a process in it. A test can take an address
+ * away, together with its open connections. Packets to the address are then lost without an error.
  */
 export class TestNetwork {
   readonly #children: ChildProcess[] = [];
   #server!: ChildProcess;
   #client!: ChildProcess;
 
-  /** For a `before` hook: the suite is pending on a machine where no network can be made. */
+  /** For a `before` hook. The suite is skipped if this machine cannot create networks. */
   static async need(context: Context): Promise<void> {
     context.timeout(300_000);
     const fault = (await locate("ip")) === null ? adviceFor("ip") : await tryOut();
@@ -38,7 +38,7 @@ export class TestNetwork {
     context.skip();
   }
 
-  /** Starts the two processes, `server` beside its network's `lo`, and lays the wire. */
+  /** Starts the two processes and connects them with a wire. The server's network also has `lo`. */
   async start(server: readonly [string, ...string[]], client: readonly [string, ...string[]]): Promise<void> {
     this.#server = this.#spawn("unshare", ["-rn"], server);
     await once(this.#server, "message");
@@ -50,7 +50,7 @@ export class TestNetwork {
       ["server", "toclient"],
       ["client", "toserver"],
     ] as const) {
-      // So that no address is being looked for before it can be used.
+      // So that an address can be used at once, without duplicate address detection.
       await this.ip(place, `link set ${link} addrgenmode none`);
       await this.ip(place, `link set ${link} up`);
     }
@@ -59,13 +59,13 @@ export class TestNetwork {
     const { stdout } = await this.#ip("client", ["-j", "link", "show", "toserver"]);
     const [{ address: mac }] = JSON.parse(stdout) as [{ address: string }];
     for (const address of ADDRESSES) {
-      // Else the server's own system would notice that nobody has the address any more.
+      // Otherwise the server's kernel would notice that the address is gone.
       await this.ip("server", `neigh replace ${address} lladdr ${mac} dev toclient nud permanent`);
       await this.restore(address);
     }
   }
 
-  /** A process more, beside the server: what it opens to it is no matter of the wire. */
+  /** Starts another process in the server's network. Its connections to the server do not use the wire. */
   async startBesideServer(script: readonly [string, ...string[]]): Promise<ChildProcess> {
     const child = this.#spawn("nsenter", this.#in("server", "-U", "-n"), script);
     await once(child, "message");
@@ -80,7 +80,7 @@ export class TestNetwork {
     return this.#client;
   }
 
-  /** From now on nothing reaches what is open at this address, and nothing comes from there. */
+  /** From now on, all packets to and from this address are lost. */
   async takeAway(address: Address): Promise<void> {
     await this.ip("client", `addr del ${address}/${widthOf(address)} dev toserver`);
   }
@@ -91,7 +91,7 @@ export class TestNetwork {
     await this.ip("client", `route replace ${isIPv6 ? SERVER.ipv6 : SERVER.ipv4} dev toserver`);
   }
 
-  /** Ends all processes, and with them the networks. */
+  /** Ends all processes, which removes the networks. */
   async stop(): Promise<void> {
     await Promise.all(this.#children.splice(0).map(end));
   }
@@ -121,7 +121,7 @@ function widthOf(address: Address): number {
   return address.includes(":") ? 128 : 32;
 }
 
-/** Why no network can be made here; `null` where it can. */
+/** The reason why this machine cannot create networks, or `null` if it can. */
 async function tryOut(): Promise<string | null> {
   const link = "ip link add veth0 type veth peer name veth1 && ip addr add fd99::1/64 dev veth0";
   try {

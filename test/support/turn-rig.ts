@@ -24,14 +24,14 @@ export interface TurnStream {
   readonly started: Promise<void>;
 }
 
-/** One event's data, without what the library says itself. */
+/** The data of an event of the application. */
 export function dataOf({ sink }: TurnStream): readonly string[] {
   return sink.events.filter(({ event }) => event === "message").map(({ data }) => data);
 }
 
 /**
- * Sessions over a Redis that acts only when it is told to, so that a test says which messages come within one turn of
- * the loop. Channels whose names begin with "log" have a history.
+ * Sessions over a scripted Redis. The test decides which messages arrive within one event-loop turn. Channels with
+ * the prefix "log" have a history.
  */
 export class TurnRig {
   readonly redis: ScriptedRedis = new ScriptedRedis();
@@ -39,7 +39,7 @@ export class TurnRig {
   readonly hub: SubscriptionHub;
   readonly logs: MemoryLogs = new MemoryLogs((name) => name.startsWith("log"));
   readonly streams: TurnStream[] = [];
-  /** What clients were told that they do not get, as it is counted: the reason, and the channels. */
+  /** The counted gaps: the reason and the channels. */
   readonly gaps: (readonly string[])[] = [];
   readonly #pool = new ScriptedPool(this.redis);
   readonly #context: SessionContext<PubSubSession>;
@@ -72,7 +72,7 @@ export class TurnRig {
     });
   }
 
-  /** Opens a stream, which still has to be acknowledged. */
+  /** Opens a stream. Redis has not acknowledged it yet. */
   open(channels: readonly string[], request: StreamRequest = {}): TurnStream {
     const sink = new FakeSink();
     const session = new PubSubSession(this.#context, request, sink, channels);
@@ -81,7 +81,7 @@ export class TurnRig {
     return stream;
   }
 
-  /** Opens a stream, and has it live. */
+  /** Opens a stream and makes it live. */
   async live(channels: readonly string[], request: StreamRequest = {}): Promise<TurnStream> {
     const stream = this.open(channels, request);
     await this.quiet();
@@ -89,28 +89,28 @@ export class TurnRig {
     return stream;
   }
 
-  /** Plain messages come, in this turn. */
+  /** Delivers plain messages in this turn. */
   say(channel: string, ...messages: readonly string[]): void {
     for (const message of messages) this.redis.publish(channel, message);
   }
 
-  /** The next event of a log comes, in this turn; it is appended there as well. */
+  /** Appends the next event to a history and delivers it in this turn. */
   log(channel: string, options: LoggedOptions = {}): void {
     this.hear(channel, this.logs.append(channel, options).position.offset, options);
   }
 
-  /** An event of a log comes, whether or not it is there. */
+  /** Delivers an event of a history, even if the history does not contain it. */
   hear(channel: string, offset: number, options: LoggedOptions = {}): void {
     this.redis.publish(channel, loggedMessage(channel, offset, options));
   }
 
-  /** Passes on what has come: no message shares a turn with another. */
+  /** Ends the turn, so that later messages are in another turn. */
   flush(): void {
     this.hub.flush();
     for (const transport of this.#transports) transport.flush();
   }
 
-  /** Everything that was asked has its answer, and what follows from that as well. */
+  /** Answers all operations, also operations that follow from the answers. */
   async quiet(): Promise<void> {
     for (let quiet = 0; quiet < 3;) {
       await settle(2);

@@ -9,37 +9,37 @@ import { parseChunked, type ChunkedBody } from "./chunked.js";
 import { parseEvents, type ReceivedEvent } from "./event-reader.js";
 import { eventually } from "./eventually.js";
 
-/** A socket that says what it is given, also what no HTTP client would, and keeps every byte of the answer. */
+/** A raw socket. It sends any text, also invalid HTTP, and keeps every byte of the answer. */
 export interface WireClient {
   readonly socket: Socket;
-  /** What came, as it came. */
+  /** The received bytes. */
   readonly packets: readonly Buffer[];
-  /** The same as text, a character for each byte. */
+  /** The same as text, one character per byte. */
   readonly received: string;
   /** The statuses of the answers so far. */
   readonly statuses: readonly number[];
-  /** The status line and the headers; empty as long as they have not come. */
+  /** The status line and the headers. Empty before they arrive. */
   readonly head: string;
-  /** What is behind the head, as it is on the wire. */
+  /** The bytes after the headers, unparsed. */
   readonly raw: Buffer;
-  /** The same read strictly as chunks; throws where it is none. */
+  /** The body parsed strictly as chunks. Throws if it is not valid. */
   readonly body: ChunkedBody;
   /** The text of all chunks. */
   readonly text: string;
   readonly events: readonly ReceivedEvent[];
-  /** Resolves when the text of the chunks holds this. */
+  /** Resolves when the text of the chunks contains this text. */
   until(part: string): Promise<void>;
-  /** Resolves when the connection is over, whoever ended it. */
+  /** Resolves when either side has closed the connection. */
   readonly closed: Promise<unknown>;
 }
 
-/** Connects to the server of `url` and says `text`. */
+/** Connects to the server of `url` and sends `text`. */
 export async function openWire(url: string, text: string): Promise<WireClient> {
   const { port, protocol } = new URL(url);
   const to = { port: Number(port), host: "127.0.0.1" };
   const isSecure = protocol === "https:";
   const socket = isSecure ? connectTls({ ...to, rejectUnauthorized: false }) : connect(to);
-  socket.on("error", () => {}); // a connection that is cut is not a fault of the test
+  socket.on("error", () => {}); // a lost connection is not an error of the test
   const closed = new Promise((resolve) => socket.once("close", resolve));
   const packets: Buffer[] = [];
   socket.on("data", (packet: Buffer) => packets.push(packet));
@@ -83,12 +83,12 @@ export async function openWire(url: string, text: string): Promise<WireClient> {
   return client;
 }
 
-/** A whole GET, as a browser's EventSource says it. */
+/** A complete GET request, as a browser's EventSource sends it. */
 export function getRequest(path: string): string {
   return `GET ${path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n`;
 }
 
-/** Resolves when no client is connected to a server any more, as the server sees it. */
+/** Resolves when a server sees no connected client. */
 export async function untilNobodyIsConnected(server: Server): Promise<void> {
   await eventually(async () => {
     const count = await new Promise<number>((resolve, reject) =>

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 
-/** Text full of line ends and of characters that have two UTF-16 units, some of them without their other half. */
+/** Text with many line ends and surrogate pairs. Some pairs are incomplete. */
 export const anyText: fc.Arbitrary<string> = fc
   .array(
     fc.oneof(
@@ -25,7 +25,7 @@ export const anyText: fc.Arbitrary<string> = fc
   )
   .map((parts) => parts.join(""));
 
-/** A text, and the chunks that it is written in: cut between any two UTF-16 units. Some chunks are empty. */
+/** A text and the chunks in which it is written. Chunks are cut between any two UTF-16 units. Some are empty. */
 export const anyChunks: fc.Arbitrary<readonly string[]> = anyText.chain((text) =>
   fc.array(fc.nat({ max: text.length }), { maxLength: 12 }).map((cuts) => {
     const ends = [...cuts, text.length].toSorted((a, b) => a - b);
@@ -33,17 +33,17 @@ export const anyChunks: fc.Arbitrary<readonly string[]> = anyText.chain((text) =
   }),
 );
 
-/** The text as readers have it: an event stream ends lines with LF, and UTF-8 has no half of a character. */
+/** The text as clients receive it. An event stream has LF as line end, and UTF-8 cannot encode half of a pair. */
 export function asRead(text: string): string {
   return Buffer.from(text.replaceAll(/\r\n?/g, "\n")).toString();
 }
 
-/** The pieces as a reader joins them. */
+/** The pieces, joined as a client joins them. */
 export function readerOf(pieces: readonly string[]): string {
   return pieces.map(asRead).join("");
 }
 
-/** The bytes of a text on the wire, counted by making its `data:` lines. */
+/** Size of a text on the wire in bytes, computed from its `data:` lines. */
 export function wireBytes(text: string): number {
   return Buffer.byteLength(
     text

@@ -24,7 +24,7 @@ const target = join(root, "docs/api");
 /** @param {...string} path */
 const readJson = (...path) => JSON.parse(readFileSync(join(...path), "utf8"));
 
-/** Installs the generator, unless each of its packages is there in the version of the lock file. */
+/** Installs the generator, unless all its packages are installed in the versions of the lock file. */
 function install() {
   const { packages } = readJson(tools, "package-lock.json");
   const isCurrent = Object.entries(packages).every(([path, { version }]) => {
@@ -81,13 +81,13 @@ async function generate(out) {
   if (project === undefined) return false;
   for (const { groups } of project.children)
     for (const { children } of groups) children.sort((a, b) => a.name.localeCompare(b.name, "en"));
-  // The compiler orders the members of these unions by where it has met them first, in any file.
+  // The compiler orders the members of a union by their first use in any file, so the order can change.
   const visitor = makeRecursiveVisitor({ union: ({ types }) => sortLiterals(types) });
   for (const reflection of Object.values(project.reflections))
     if (!reflection.kindOf(ReflectionKind.TypeAlias)) reflection.type?.visit(visitor);
   app.validate(project);
   if (app.logger.hasErrors() || app.logger.hasWarnings()) return false;
-  // In place of the generator's own index, which lists only the entries.
+  // Replaces the generator's own index, because that lists only the entries.
   app.renderer.postRenderAsyncJobs.push(async () =>
     writeFileSync(join(out, "README.md"), indexOf(project, app.renderer.router)),
   );
@@ -95,7 +95,7 @@ async function generate(out) {
   return !app.logger.hasErrors();
 }
 
-/** Sorts the literals of a union, and leaves its other members in place. */
+/** Sorts the literals of a union. Its other members keep their places. */
 function sortLiterals(types) {
   const sorted = types
     .filter(({ type }) => type === "literal")

@@ -50,7 +50,7 @@ function embed(root) {
     constants.set(constantOf(file), source);
   }
   if (faults.length > 0) throw new LuaError(faults.join("\n"));
-  // What another branch has left here would still compile.
+  // Scripts left over from another branch would still compile.
   for (const path of readdirSync(root, { recursive: true })) {
     const file = `${root}/${path.replaceAll("\\", "/")}`;
     if (file.endsWith("/lua/generated.ts") && !outputs.has(file)) rmSync(file);

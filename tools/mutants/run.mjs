@@ -1,8 +1,8 @@
-// Breaks the library on purpose, one behaviour at a time, and runs the suites that must notice.
+// Breaks the library on purpose, one behaviour at a time. Then runs the suites that must detect the change.
 //
 //   npm run mutants                          every mutant
-//   npm run mutants -- sessions              those of test/mutants/sessions.json
-//   npm run mutants -- sessions "twice"      those whose name contains the text
+//   npm run mutants -- sessions              the mutants of test/mutants/sessions.json
+//   npm run mutants -- sessions "twice"      the mutants with this text in their name
 //
 // A mutant: { name, file, find, replace, suites }. `find` is a text that the file contains exactly once. `suites` are test
 // sources. Each suite that is named must pass without the mutant, and fail with it. Works on a copy; exits with 1 if a mutant survives.
@@ -52,7 +52,7 @@ const build = () => {
     if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${stdout}${stderr}`);
   }
 };
-/** The title of the first test that fails; `undefined` if none does. */
+/** Returns the title of the first failing test, or `undefined` if all tests pass. */
 const failures = (suite) => {
   const built = suite.replace(/\.ts$/, ".js");
   const { stdout, status } = spawnSync(
@@ -66,7 +66,7 @@ const failures = (suite) => {
     const [first] = report.failures;
     if (first !== undefined) return first.fullTitle;
   } catch {
-    // It ended without a report.
+    // The process ended without a report.
   }
   return "the process ended, or failed outside of a test";
 };

@@ -1,13 +1,13 @@
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** Where Redis is. The runner starts every target with it. */
+/** URL of Redis. The runner sets it for every target. */
 export const redisUrl: string = process.env["BENCH_REDIS_URL"] ?? "redis://127.0.0.1:6379";
 
-/** Room for all connections that may come at once: a full queue would cost them a second each. */
+/** Backlog for all connections that can arrive at once. If it is full, each connection takes one second longer. */
 export const BACKLOG = 4096;
 
-/** What the runner may ask a target, beside what it sees from outside. */
+/** Requests of the runner to a target. */
 export type Question = "cpu" | "memory" | "status";
 
 export interface Asked {
@@ -15,14 +15,14 @@ export interface Asked {
   readonly question: Question;
 }
 
-/** Listens on a free port, tells the runner, and answers its questions until it is gone. */
+/** Listens on a free port, reports it to the runner, and answers requests until the runner exits. */
 export function announce(server: Server, status: () => Promise<unknown> = async () => null): void {
   server.listen({ port: 0, host: "127.0.0.1", backlog: BACKLOG }, () =>
     announcePort((server.address() as AddressInfo).port, status),
   );
 }
 
-/** The same for a server that listens already. */
+/** The same for a server that already listens. */
 export function announcePort(port: number, status: () => Promise<unknown> = async () => null): void {
   process.on("message", ({ id, question }: Asked) => {
     void answer(question, status).then((value) => process.send?.({ id, value }));
@@ -34,7 +34,7 @@ export function announcePort(port: number, status: () => Promise<unknown> = asyn
 async function answer(question: Question, status: () => Promise<unknown>): Promise<unknown> {
   switch (question) {
     case "cpu": {
-      // Of all threads, those that have ended included; and in microseconds, where /proc has ticks.
+      // Covers all threads, also ended ones. In microseconds, because /proc counts in ticks.
       const { user, system } = process.cpuUsage();
       return user + system;
     }

@@ -1,6 +1,6 @@
 import type { Request } from "express";
 
-/** The channel that a request asks for. */
+/** Returns the requested channel. */
 export function channelOf(req: Request): string {
   const channel = req.query["channel"];
   return typeof channel === "string" ? channel : "none";

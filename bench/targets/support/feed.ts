@@ -2,16 +2,16 @@ import { Redis } from "ioredis";
 
 import { redisUrl } from "./announce.js";
 
-/** Who listens to which channel; subscribes for the first, unsubscribes after the last. */
+/** Clients by channel. Subscribes for the first client of a channel, and unsubscribes after the last. */
 export interface Feed {
-  /** Resolves when Redis has acknowledged the channel. */
+  /** Resolves when Redis has confirmed the subscription. */
   join(channel: string): Promise<void>;
   leave(channel: string): void;
 }
 
 /**
- * What an application writes that puts one of the peers behind Redis: one subscriber connection for all channels,
- * and every message handed to the peer.
+ * The code that an application needs to connect one of the other libraries to Redis. It uses one subscriber connection for
+ * all channels and passes every message to the library.
  */
 export function createFeed(deliver: (channel: string, data: string) => void): Feed {
   const subscriber = new Redis(redisUrl);

@@ -147,19 +147,19 @@ describe("collect()", () => {
         "an event",
         TEXT,
         (s) => s.event("other", { timeoutMs: 20 }),
-        'No sign of the event "other" within 20 ms. The status is 200. Arrived so far: connected {"sessionId":"s"}; message {"n":1}; note hello\nworld; gap {"reason":"epoch"}; message 7',
+        'Timeout after 20 ms while waiting for the event "other". The status is 200. Arrived so far: connected {"sessionId":"s"}; message {"n":1}; note hello\nworld; gap {"reason":"epoch"}; message 7',
       ],
       [
         "the next event",
         ":\n\n",
         (s) => s.next({ timeoutMs: 20 }),
-        "No sign of an event within 20 ms. The status is 200. No event has arrived, only: :\n\n",
+        "Timeout after 20 ms while waiting for an event. The status is 200. No event has arrived, only: :\n\n",
       ],
       [
         "the end",
         "data: 1\n\n",
         (s) => s.ended({ timeoutMs: 20 }),
-        "No sign of the end of the stream within 20 ms. The status is 200. Arrived so far: message 1",
+        "Timeout after 20 ms while waiting for the end of the stream. The status is 200. Arrived so far: message 1",
       ],
     ];
     for (const [what, text, wait, message] of failures) {
