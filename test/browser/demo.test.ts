@@ -61,7 +61,7 @@ describe("demo in a browser", function () {
     expect(await bob.locator("[data-testid=notification]").count()).to.equal(0);
   });
 
-  it("runs several tasks at once, one of which fails", async () => {
+  it("runs several tasks at once, including a failing one", async () => {
     const page = await openAs("dave");
     const form = page.locator("[data-testid=task-form]");
     await form.locator("[name=steps]").fill("4");
