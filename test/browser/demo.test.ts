@@ -4,7 +4,7 @@ import type { Page } from "playwright-core";
 import { need } from "../support/prerequisites.js";
 import { DemoBrowser } from "./demo-browser.js";
 
-describe("the demo in a browser", function () {
+describe("demo in a browser", function () {
   this.timeout(30_000);
 
   let browser: DemoBrowser;
@@ -50,7 +50,7 @@ describe("the demo in a browser", function () {
     expect(await task.getAttribute("data-status")).to.equal("succeeded");
   });
 
-  it("lets two tabs be two users", async () => {
+  it("supports a different user in each tab", async () => {
     const [bob, carol] = [await openAs("bob"), await openAs("carol")];
     await send(bob, "carol", "From Bob", "<img src=x onerror=alert(1)>");
     await carol.locator("[data-testid=unread-count]", { hasText: "1" }).waitFor();
@@ -61,7 +61,7 @@ describe("the demo in a browser", function () {
     expect(await bob.locator("[data-testid=notification]").count()).to.equal(0);
   });
 
-  it("runs several tasks at once, one of which fails", async () => {
+  it("runs several tasks at once, including a failing one", async () => {
     const page = await openAs("dave");
     const form = page.locator("[data-testid=task-form]");
     await form.locator("[name=steps]").fill("4");

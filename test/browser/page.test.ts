@@ -15,7 +15,7 @@ import { DemoBrowser } from "./demo-browser.js";
 const OVERRIDE = "\u202e";
 const WIDTHS = [1280, 390];
 
-describe("the demo's page", function () {
+describe("demo page", function () {
   this.timeout(45_000);
 
   let server: RedisServer;
@@ -57,7 +57,7 @@ describe("the demo's page", function () {
   const widthOf = (page: Page): Promise<number> => page.evaluate("document.documentElement.scrollWidth");
 
   for (const width of WIDTHS) {
-    it(`wraps a long kind without spaces in a window of ${width} px, so that no button is covered`, async () => {
+    it(`wraps a long kind without spaces and covers no button (window of ${width} px)`, async () => {
       const page = await browser.openAs("alice");
       await page.setViewportSize({ width, height: 800 });
       const row = await startTask(page, "W".repeat(64), { steps: 1_000, stepMs: 1_000 });
@@ -74,7 +74,7 @@ describe("the demo's page", function () {
     });
   }
 
-  it("says that Redis is away, dims old numbers, and recovers", async () => {
+  it("shows that Redis is unavailable, dims old numbers, and recovers", async () => {
     const page = await browser.openAs("alice");
     const pill = page.locator("[data-testid=connection-state]");
     const opacityOf = (id: string): Promise<number> =>
@@ -103,7 +103,7 @@ describe("the demo's page", function () {
     await page.locator("[data-testid=toast]").waitFor();
   });
 
-  it("keeps marks that turn the direction of writing within the text that holds them", async () => {
+  it("isolates Unicode direction marks inside the text that contains them", async () => {
     const page = await browser.openAs("alice");
     await startTask(page, `${OVERRIDE}kind`, { steps: 2, stepMs: 0 });
     await startTask(page, "fail", { steps: 1, stepMs: 0, attempts: 1 });
@@ -156,7 +156,7 @@ describe("the demo's page", function () {
     expect(await page.evaluate("scrollY")).to.equal(0);
   });
 
-  it("says that it is open to everybody, and refuses what other sites send", async () => {
+  it("says that it is open to everybody, and rejects requests from other sites", async () => {
     const page = await browser.openAs("alice");
     expect(await page.locator("[data-testid=open-demo]").textContent()).to.match(
       /anyone .* change everything/,
@@ -184,7 +184,7 @@ describe("the demo's page", function () {
     await page.locator("[data-testid=task][data-status=cancelled]").waitFor();
   });
 
-  it("shows how few Redis connections the browsers need, in plain words", async () => {
+  it("shows in plain words how few Redis connections the browsers need", async () => {
     const pages = [await browser.openAs("alice"), await browser.openAs("bob"), await browser.openAs("carol")];
     const panel = pages[2]!.locator("[data-testid=pool-panel]");
     await panel
@@ -202,7 +202,7 @@ describe("the demo's page", function () {
     await page.locator("[data-testid=toast]", { hasText: "1 to 64 characters" }).waitFor();
   });
 
-  it("says beside each field what to enter", async () => {
+  it("says next to each field what to enter", async () => {
     const page = await browser.openAs("alice");
     const sent: string[] = [];
     page.on("request", (request) => request.method() === "POST" && sent.push(request.url()));
@@ -234,7 +234,7 @@ describe("the demo's page", function () {
   });
 });
 
-describe("the demo's page with a Redis connection for each stream", function () {
+describe("demo page with dedicated subscriptions", function () {
   this.timeout(45_000);
 
   let browser: DemoBrowser;
@@ -246,7 +246,7 @@ describe("the demo's page with a Redis connection for each stream", function () 
 
   after(() => browser?.stop());
 
-  it("shows how many of them are in use", async () => {
+  it("shows how many Redis connections are in use", async () => {
     await browser.openAs("alice");
     const page = await browser.openAs("bob");
     await page

@@ -15,7 +15,7 @@ const README = fileURLToPath(new URL("../../../README.md", import.meta.url));
 /** Inside the package, so that the example imports it by its own name. */
 const FOLDER = fileURLToPath(new URL("../../readme-example", import.meta.url));
 
-describe("the example of README.md, pasted into two files", () => {
+describe("example of README.md in two files", () => {
   let redis: RedisServer;
   let browser: Browser;
   let app: ChildProcess | undefined;

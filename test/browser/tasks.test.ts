@@ -12,7 +12,7 @@ interface Wish {
   readonly attempts?: number;
 }
 
-describe("the demo's tasks in a browser", function () {
+describe("tasks of the demo in a browser", function () {
   this.timeout(45_000);
 
   let browser: DemoBrowser;
@@ -40,7 +40,7 @@ describe("the demo's tasks in a browser", function () {
 
   const outputIn = (page: Page, row: string): Locator => page.locator(`${row} [data-testid=task-output]`);
 
-  it("shows what a task writes, as it writes it", async () => {
+  it("shows the output of a task live", async () => {
     const page = await browser.openAs("alice");
     const row = await start(page, { kind: "report", steps: 8, stepMs: 150 });
     await page.locator(`${row}[data-status=running]`).waitFor();
@@ -52,7 +52,7 @@ describe("the demo's tasks in a browser", function () {
     expect(await page.locator(`${row} button`).isVisible()).to.equal(false);
   });
 
-  it("says when one that failed is tried again, and which attempt that is", async () => {
+  it("shows when a failed task is retried, and the number of the attempt", async () => {
     const page = await browser.openAs("alice");
     const row = await start(page, { kind: "flaky", steps: 4, stepMs: 20 });
     await page
@@ -67,7 +67,7 @@ describe("the demo's tasks in a browser", function () {
     expect(text).to.include("Attempt 2").and.to.include("Attempt 3");
   });
 
-  it("cancels one that runs, and one that waits", async () => {
+  it("cancels a running and a delayed task", async () => {
     const page = await browser.openAs("alice");
     const running = await start(page, { kind: "report", steps: 1000, stepMs: 1000 });
     const waiting = await start(page, { kind: "reminder", delayMs: 3_600_000 });
@@ -86,7 +86,7 @@ describe("the demo's tasks in a browser", function () {
     await page.locator("[data-testid=count-running]", { hasText: /^0$/ }).waitFor();
   });
 
-  it("lists one that failed for good, requeues it and forgets it", async () => {
+  it("lists, requeues and purges a dead letter", async () => {
     const page = await browser.openAs("alice");
     const row = await start(page, { kind: "fail", steps: 40, stepMs: 50, attempts: 1 });
     await page.locator(`${row}[data-status=failed]`).waitFor();
@@ -101,7 +101,7 @@ describe("the demo's tasks in a browser", function () {
     await page.locator(row).waitFor({ state: "detached" });
   });
 
-  it("keeps from who has not the token what was thrown", async () => {
+  it("does not show the error of a task without the token", async () => {
     const page = await browser.openAs("alice");
     // Set in the new document only: the present one asks every two seconds, and would be refused once more.
     await page.addInitScript('sessionStorage.setItem("redis-sse-demo:debug-token", "\\u00e9")');
@@ -116,7 +116,7 @@ describe("the demo's tasks in a browser", function () {
     browser.forgive(/401/, 2);
   });
 
-  it("shows after a reload, and in a second tab, how each task stands, and goes on", async () => {
+  it("shows the current state of each task after a reload and in a second tab, and continues", async () => {
     const page = await browser.openAs("alice");
     const long = await start(page, { kind: "report", steps: 60, stepMs: 120 });
     const short = await start(page, { kind: "import", steps: 2, stepMs: 1 });
@@ -140,7 +140,7 @@ describe("the demo's tasks in a browser", function () {
     }
   });
 
-  it("has one event stream open, whatever it follows", async () => {
+  it("opens only one event stream for all tasks", async () => {
     const page = await browser.openAs("alice");
     const streams: string[] = [];
     page.on("request", (request) => {

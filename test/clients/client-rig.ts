@@ -22,14 +22,14 @@ export interface StreamRequest {
   readonly lastEventId: string;
 }
 
-/** One process of the app: an HTTP server with a service of its own. */
+/** One process of the app: an HTTP server with its own service. */
 export interface StreamServer {
   readonly port: number;
   readonly service: RedisSse;
   readonly requests: readonly StreamRequest[];
-  /** Stops listening. Open streams go on. */
+  /** Stops listening. Open streams continue. */
   stopListening(): void;
-  /** Destroys all connections without a farewell, as a crash does. */
+  /** Destroys all connections without a `closing` event, as a crash does. */
   crash(): Promise<void>;
 }
 
@@ -38,11 +38,11 @@ export interface ServeOptions {
   readonly heartbeatMs?: number;
   readonly subscribeTimeoutMs?: number;
   readonly stream?: SseStreamOptions;
-  /** A channel that is answered 403. */
+  /** A channel for which the server answers 403. */
   readonly forbidden?: string;
 }
 
-/** A real Redis, and the app's processes, proxies and connections of one test. */
+/** A real Redis, and the app processes, proxies and connections of one test. */
 export class ClientRig {
   readonly redis: RedisServer;
   /** Publishes from another process of the app. */
@@ -101,7 +101,7 @@ export class ClientRig {
     return server;
   }
 
-  /** A network between the client and this server. */
+  /** Starts a proxy between the client and this server. */
   async proxyTo(server: StreamServer): Promise<TcpProxy> {
     const proxy = await TcpProxy.start(server.port);
     this.#proxies.push(proxy);
@@ -122,7 +122,7 @@ export class ClientRig {
     return connection;
   }
 
-  /** Publishes `update` events, one after the other. Resolves when all are acknowledged. */
+  /** Publishes `update` events one after another. Resolves when all are acknowledged. */
   async publish(channel: string, ...updates: readonly string[]): Promise<void> {
     for (const data of updates) await this.publisher.publish(channel, { event: "update", data });
   }

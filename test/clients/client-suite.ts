@@ -9,14 +9,14 @@ import { BEFORE_BLANK_LINE, CUT_DATA, inBlockWith, SAFE_CUTS, type PositionInBlo
 
 const CONTROL: ReadonlySet<string> = new Set(["connected", "gap", "error", "closing"]);
 
-/** Puts one client through every way in which a stream ends. It must get each acknowledged event once, in order. */
+/** Tests one client with every way in which a stream can end. It must get each acknowledged event once, in order. */
 export function describeClient(client: ClientUnderTest): void {
   describe(client.name, function () {
     this.timeout(20_000);
 
     let rig: ClientRig;
     let count = 0;
-    /** A channel of this test's own. */
+    /** A channel that only this test uses. */
     let channel: string;
 
     before(async function () {
@@ -65,7 +65,7 @@ export function describeClient(client: ClientUnderTest): void {
       expect(connection.events.map(({ type }) => type)).to.deep.equal(["connected", "update"]);
     });
 
-    /** Cuts the link in the block of the second event of three. */
+    /** Cuts the connection in the block of the second event of three. */
     async function cutSecondOfThree(position: PositionInBlock): Promise<Connection> {
       const server = await rig.serve();
       const proxy = await rig.proxyTo(server);
@@ -80,7 +80,7 @@ export function describeClient(client: ClientUnderTest): void {
     }
 
     for (const [place, position] of Object.entries(SAFE_CUTS)) {
-      it(`gets each event once when the link breaks ${place}`, async () => {
+      it(`gets each event once if the connection breaks ${place}`, async () => {
         const connection = await cutSecondOfThree(position);
         await expectUpdates(connection, ["before", CUT_DATA, "after"]);
         expectNoGap(connection);
@@ -88,11 +88,11 @@ export function describeClient(client: ClientUnderTest): void {
     }
 
     if (client.storesIdEarly) {
-      it("loses at most the event whose id line came, and whose blank line did not", async () => {
+      it("loses at most the event whose id line arrived without its blank line", async () => {
         const connection = await cutSecondOfThree(BEFORE_BLANK_LINE);
         const updates = (): readonly string[] => typesOf(connection, "update").map(({ data }) => data);
         await eventually(() => expect(updates().at(-1)).to.equal("after"));
-        // The client sends the id of an event that it did not dispatch, unless the link broke before it saw the line.
+        // The client sends the id of an event that it did not dispatch if it received the id line before the cut.
         expect([
           ["before", "after"],
           ["before", CUT_DATA, "after"],
@@ -100,7 +100,7 @@ export function describeClient(client: ClientUnderTest): void {
         expectNoGap(connection);
       });
     } else {
-      it("gets each event once when the link breaks before its blank line", async () => {
+      it("gets each event once if the connection breaks before its blank line", async () => {
         const connection = await cutSecondOfThree(BEFORE_BLANK_LINE);
         await expectUpdates(connection, ["before", CUT_DATA, "after"]);
         expectNoGap(connection);
@@ -120,9 +120,9 @@ export function describeClient(client: ClientUnderTest): void {
       });
     }
 
-    it("gets each event once when the link breaks after events that were filtered out", async () => {
+    it("gets each event once if the connection breaks after events that were filtered out", async () => {
       const server = await rig.serve({
-        heartbeatMs: 20, // the id behind a filtered event is sent instead of the next heartbeat
+        heartbeatMs: 20, // The id after a filtered event is sent instead of the next heartbeat.
         stream: { filter: ({ event }) => event !== "hidden" },
       });
       const proxy = await rig.proxyTo(server);
@@ -145,14 +145,14 @@ export function describeClient(client: ClientUnderTest): void {
       await expectUpdates(connection, ["before", "after"]);
       expectNoGap(connection);
       const sent = server.requests[1]!.lastEventId;
-      // A client that sends an older id has the same events filtered out once more.
+      // If a client sends an older id, the same events are filtered out again.
       if (client.storesIdOfEmptyBlock) expect(sent).to.equal(idOfHidden);
       else expect(sent).to.not.be.oneOf(["", idOfHidden]);
       const empty = connection.events.filter(({ data }) => data === "");
       expect(empty).to.have.length(client.dispatchesEmptyBlocks ? 1 : 0);
     });
 
-    it("gets each event once when Redis crashes and starts again", async () => {
+    it("gets each event once if Redis crashes and restarts", async () => {
       const { port } = await rig.serve();
       const connection = await rig.connect(port, channel);
       await rig.publish(channel, "1", "2");
@@ -163,7 +163,7 @@ export function describeClient(client: ClientUnderTest): void {
       expectNoGap(connection);
     });
 
-    it("comes back until Redis is there again, after an `error` event", async () => {
+    it("reconnects after an `error` event until Redis is available again", async () => {
       const server = await rig.serve({ subscribeTimeoutMs: 200 });
       const proxy = await rig.proxyTo(server);
       const connection = await rig.connect(proxy.port, channel);
@@ -181,7 +181,7 @@ export function describeClient(client: ClientUnderTest): void {
       expectNoGap(connection);
     });
 
-    it("gets each event once when the server crashes and starts again", async () => {
+    it("gets each event once if the server crashes and restarts", async () => {
       const first = await rig.serve();
       const connection = await rig.connect(first.port, channel);
       await rig.publish(channel, "1", "2");
@@ -194,7 +194,7 @@ export function describeClient(client: ClientUnderTest): void {
       expectNoGap(connection);
     });
 
-    it("gets each event once when a new server takes over", async () => {
+    it("gets each event once if a new server takes over", async () => {
       const first = await rig.serve();
       const connection = await rig.connect(first.port, channel);
       await rig.publish(channel, "1", "2");
@@ -213,7 +213,7 @@ export function describeClient(client: ClientUnderTest): void {
     async function expectNoFurtherRequest(server: StreamServer, proxy: TcpProxy): Promise<void> {
       const requests = (): number => server.requests.filter((request) => request.channel === channel).length;
       const before = requests();
-      // By the time another connection has come back twice, a closed one would have, too.
+      // When another connection has reconnected twice, a closed one would have reconnected too.
       const other = await rig.connect(proxy.port, "other");
       for (const reconnects of [1, 2]) {
         proxy.cut();
@@ -222,7 +222,7 @@ export function describeClient(client: ClientUnderTest): void {
       expect(requests()).to.equal(before);
     }
 
-    /** Completes the channel, and waits until the client has given up. */
+    /** Completes the channel and waits until the client has stopped. */
     async function complete(cut?: (reply: Buffer) => number): Promise<Connection> {
       const server = await rig.serve();
       const proxy = await rig.proxyTo(server);
@@ -238,16 +238,16 @@ export function describeClient(client: ClientUnderTest): void {
       return connection;
     }
 
-    it("gets each event of a completed channel, then ends for good", async () => {
+    it("gets each event of a completed channel and then stops", async () => {
       const connection = await complete();
       expect(endOf(connection)).to.deep.equal({ reason: "completed" });
     });
 
-    it("ends for good when the link breaks before it gets `closing`", async () => {
+    it("stops if the connection breaks before it gets `closing`", async () => {
       await complete(inBlockWith("event: closing", () => 0));
     });
 
-    it("gives up when it is answered 403", async () => {
+    it("stops after a 403 response", async () => {
       const server = await rig.serve({ forbidden: channel });
       const proxy = await rig.proxyTo(server);
       const connection = await rig.request(proxy.port, channel);
@@ -264,7 +264,7 @@ async function expectEvents(connection: Connection, expected: readonly ClientEve
   await eventually(() => expect(published()).to.deep.equal(expected));
 }
 
-/** Waits until the `update` events are exactly these. The last of them shows that nothing came twice before it. */
+/** Waits until the `update` events are exactly these. The last one shows that no earlier event was repeated. */
 async function expectUpdates(connection: Connection, expected: readonly string[]): Promise<void> {
   await eventually(() => {
     expect(typesOf(connection, "update").map(({ data }) => data)).to.deep.equal(expected);

@@ -1,15 +1,15 @@
 import type { Express } from "express";
 
-/** An event that a client dispatched to the application. Errors of the transport are not among them. */
+/** An event that a client dispatched to the application. Transport errors are not included. */
 export interface ClientEvent {
   readonly type: string;
   readonly data: string;
 }
 
 export interface Connection {
-  /** Every event since `connect()`, over all reconnects. */
+  /** All events since `connect()`, across all reconnects. */
   readonly events: readonly ClientEvent[];
-  /** Whether the client has given up for good. */
+  /** Whether the client has stopped and does not reconnect. */
   readonly closed: boolean;
   close(): Promise<void>;
 }

@@ -22,7 +22,7 @@ export const eventsource2: ClientUnderTest = {
   ...STANDARD,
   name: "eventsource 2",
   storesIdEarly: true,
-  // It resets its line buffers when an event ends, and not when a connection does.
+  // It resets its line buffers when an event ends, but not when a connection ends.
   keepsHalfEvents: true,
   connect: (url) => follow(new EventSource2(url)),
 };
@@ -78,7 +78,7 @@ async function follow(source: EventSourceLike): Promise<Connection> {
   const events: ClientEvent[] = [];
   for (const type of EVENT_TYPES) {
     source.addEventListener(type, ({ data }) => {
-      // An `error` without data is an error of the transport.
+      // An `error` without data is a transport error.
       if (data !== undefined) events.push({ type, data });
     });
   }

@@ -18,13 +18,13 @@ import {
 import type { TestApp } from "../support/test-app.js";
 import type { SuiteRedis } from "./stream-suite.js";
 
-/** Channels that end: by `complete()`, by a writer, or because a writer is lost. */
+/** Tests channels that end by `complete()`, by a writer, or because a writer is lost. */
 export function describeFinite(
   name: string,
   subscriptions: Subscriptions,
   startRedis: (context: Mocha.Context) => Promise<SuiteRedis>,
 ): void {
-  describe(`channels that end, over ${name}, ${subscriptions}`, () => {
+  describe(`finite channels on ${name} (${subscriptions})`, () => {
     const streams = useStreams(subscriptions, startRedis);
     let channel: string;
     let service: RedisSse;
@@ -37,7 +37,7 @@ export function describeFinite(
     });
 
     describe("complete()", () => {
-      it("ends the open streams, after its event", async () => {
+      it("sends its event to the open streams and then ends them", async () => {
         const client = await streams.openLive(app, channel);
         await service.publish(channel, { data: "a" });
         const { id } = await service.complete(channel, { event: "done", data: { ok: true } });
@@ -53,7 +53,7 @@ export function describeFinite(
         );
       });
 
-      it("gives who comes later all of it, from the beginning, and the end, any number of times", async () => {
+      it("replays the whole channel and its end to every later client", async () => {
         for (let index = 0; index < 100; index++) await service.publish(channel, { data: index });
         await service.complete(channel, { data: "last" });
         const other = await streams.mount(streams.create());
@@ -66,11 +66,11 @@ export function describeFinite(
         }
       });
 
-      it("answers 204 to a client that has had it all, and the rest to one that has not", async () => {
+      it("answers 204 to a client that has received all events, and replays the rest to others", async () => {
         const { id } = await service.publish(channel, { data: "a" });
         const last = await service.complete(channel, { data: "b" });
         expect((await streams.open(app, channel, last.id!)).status).to.equal(204);
-        // What `closing` leaves as the last id.
+        // The `closing` event sets this id.
         expect((await streams.open(app, channel, "completed")).status).to.equal(204);
         const client = await streams.open(app, channel, id!);
         await client.ended;
@@ -80,7 +80,7 @@ export function describeFinite(
         expect((await service.status()).sessions.closed).to.deep.equal({ completed: 2 });
       });
 
-      it("without an event dispatches none, and ends all the same", async () => {
+      it("ends the streams without an event if it is called without one", async () => {
         const client = await streams.openLive(app, channel);
         const { id } = await service.complete(channel);
         await client.ended;
@@ -88,20 +88,20 @@ export function describeFinite(
         expect((await streams.open(app, channel, id!)).status).to.equal(204);
       });
 
-      it("refuses what is published after it, and a second end", async () => {
+      it("rejects later events, a second complete() and a writer", async () => {
         await service.complete(channel, { data: "end" });
         expectFault(await faultOf(service.publish(channel, { data: "late" })), "COMPLETED");
         expectFault(await faultOf(service.complete(channel)), "COMPLETED");
         expectFault(await faultOf(service.writer(channel)), "COMPLETED");
       });
 
-      it("is refused on a channel of which nothing is kept", async () => {
+      it("rejects a channel without history", async () => {
         const service = streams.create({ history: false });
         expectFault(await faultOf(service.complete(channel)), "NO_HISTORY");
         expectFault(await faultOf(service.writer(channel)), "NO_HISTORY");
       });
 
-      it("ends a stream of several channels with the last of them", async () => {
+      it("ends a stream of several channels when its last channel is completed", async () => {
         const client = await streams.openLive(app, [channel, `${channel}:2`]);
         await service.complete(channel, { data: "one" });
         await service.publish(`${channel}:2`, { data: "goes on" });
@@ -115,8 +115,8 @@ export function describeFinite(
       });
     });
 
-    describe("a writer", () => {
-      it("is heard while it writes, and whole by whoever comes at any time", async () => {
+    describe("writer()", () => {
+      it("delivers its text live, and the whole text to clients that connect at any time", async () => {
         const app = await streams.mount(streams.create());
         const out = await service.writer(channel, { event: "token" });
         const tokens = Array.from({ length: 2_000 }, (_, index) => `\n token ${index}`);
@@ -132,7 +132,7 @@ export function describeFinite(
           await reader.ended;
           const text = reader.events.filter(isEvent("token")).map(({ data }) => data);
           expect(text.join("")).to.equal(tokens.join(""));
-          // Gathered: not one event for each.
+          // The writer joins chunks, so there are fewer events than chunks.
           expect(text.length).to.be.lessThan(500);
           expect(reader.events.slice(-2).map(({ event }) => event)).to.deep.equal(["usage", "closing"]);
         }
@@ -140,7 +140,7 @@ export function describeFinite(
         expectFault(await faultOf(out.write("more")), "COMPLETED");
       });
 
-      it("has its channel alone: nobody else writes it, publishes into it, or ends it", async () => {
+      it("locks its channel: other writers, publish() and complete() are rejected", async () => {
         const service = streams.create({ history: { maxLength: 10 } });
         const app = await streams.mount(service);
         const out = await service.writer(channel, { maxBatchBytes: 1 });
@@ -159,8 +159,8 @@ export function describeFinite(
         expect(gapsOf(client)).to.deep.equal([]);
       });
 
-      it("that is asked for while its service closes is refused, or broken off", async () => {
-        await service.publish(channel, { data: "so that there is a connection" });
+      it("rejects, or returns a closed writer, if its service is closing", async () => {
+        await service.publish(channel, { data: "so that a connection exists" });
         const asked = service.writer(`${channel}:2`).catch((error: unknown) => error);
         await service.close();
         const answer = await asked;
@@ -168,13 +168,13 @@ export function describeFinite(
         else expectFault(answer, "CLOSED");
       });
 
-      it("that is broken off leaves what was written, and says so", async () => {
+      it('keeps the written text and ends the stream as "broken" if its signal aborts', async () => {
         const giveUp = new AbortController();
         const out = await service.writer(channel, { signal: giveUp.signal });
         const client = await streams.openLive(app, channel);
         await out.write("ha");
         await client.next(({ data }) => data === "ha");
-        // What waits to be gathered was written all the same.
+        // Text that has not been sent yet also counts as written.
         await out.write("lf");
         giveUp.abort();
         await client.ended;
@@ -198,21 +198,21 @@ export function describeFinite(
         expect((await streams.open(app, channel, "completed")).status).to.equal(204);
       });
 
-      it("whose process is gone is found out by whoever reads next, and by those who listen", async () => {
+      it("ends open streams and rejects end() after its lease has expired", async () => {
         const service = streams.create({ history: { checkMs: 200 } });
         const app = await streams.mount(service);
         const out = await service.writer(channel);
         await out.write("half");
         const client = await streams.openLive(app, channel);
         await client.next(({ data }) => data === "half");
-        // As a process leaves it that ends without a word: nobody renews the lease.
+        // Simulates a crashed process: its lease has expired and is not renewed.
         await streams.raw.hset(`sse:pos:{${channel}}`, "w", "gone", "wt", "1");
         await client.ended;
         expect(client.events.slice(-2).map(({ event }) => event)).to.deep.equal(["error", "closing"]);
         expectFault(await faultOf(out.end()), "COMPLETED");
       });
 
-      it("whose stream Redis has lost learns of it, and its readers get the end", async () => {
+      it("rejects end() with STREAM_LOST if Redis has lost the channel, and its clients get the end", async () => {
         const out = await service.writer(channel);
         await out.write("one");
         const client = await streams.openLive(app, channel);
@@ -224,7 +224,7 @@ export function describeFinite(
         expect(client.events.slice(-3).map(({ event }) => event)).to.deep.equal(["gap", "error", "closing"]);
       });
 
-      it("breaks off what it was writing when its service closes", async () => {
+      it('ends its stream as "broken" when its service closes', async () => {
         const app = await streams.mount(streams.create());
         const out = await service.writer(channel);
         await out.write("half");
@@ -235,7 +235,7 @@ export function describeFinite(
         expect(JSON.parse(client.events.at(-1)!.data)).to.deep.equal({ reason: "broken" });
       });
 
-      it("refuses what cannot be a chunk or an option, and goes on", async () => {
+      it("rejects invalid chunks and options and continues", async () => {
         const service = streams.create({ limits: { maxEventBytes: 100 } });
         const app = await streams.mount(service);
         const wrong = [
@@ -265,7 +265,7 @@ export function describeFinite(
         expect(dataOf(client)).to.deep.equal(["ok"]);
       });
 
-      it("that writes more than a reader may be sent is broken off", async () => {
+      it('ends its stream as "broken" if it has more events than maxReplayEvents', async () => {
         const service = streams.create({ limits: { maxReplayEvents: 5 } });
         const app = await streams.mount(service);
         const out = await service.writer(channel, { maxBatchBytes: 1 });
@@ -280,7 +280,7 @@ export function describeFinite(
       });
     });
 
-    it("a channel that will be completed is given from its beginning to whoever comes late", async () => {
+    it("replays a finite channel from its beginning to a late client", async () => {
       await service.publish(channel, { data: "1" }, { finite: true });
       await service.publish(channel, { data: "2" });
       const client = await streams.openLive(app, channel);
@@ -290,7 +290,7 @@ export function describeFinite(
       expectFault(await faultOf(service.publish(channel, { data: 1 }, { finite: 1 } as never)), "CONFIG");
     });
 
-    it("ends a stream when the last channel that is open is taken from it", async () => {
+    it("ends a stream when its last open channel is removed", async () => {
       const session = await service.open({}, new FakeSink(), [channel, `${channel}:open`]);
       await service.complete(channel, { data: "end" });
       await eventually(() => expect(session.statistics.messagesSent).to.equal(1));

@@ -15,7 +15,7 @@ import { parseMessage } from "../../lib/events/inbound-event.js";
 import { eventually } from "../support/eventually.js";
 
 export interface HistoryServer {
-  /** One more connection to it. */
+  /** Creates another connection to the server. */
   connect(): Redis;
   stop(): Promise<void>;
 }
@@ -23,7 +23,7 @@ export interface HistoryServer {
 const PREFIX = "test:";
 const EPOCHS = ["e0000001", "e0000002", "e0000003"] as const;
 
-/** What the scripts of a channel's history do, on any server. */
+/** Tests the scripts of a channel's history on any server. */
 export function describeHistory(name: string, start: (context: Context) => Promise<HistoryServer>): void {
   describe(`history on ${name}`, () => {
     let server: HistoryServer;
@@ -80,7 +80,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         ...given,
       });
 
-    /** What tests compare with what was published, which does not know the time. */
+    /** Reads the log without stamps, because the tests cannot know them. */
     const read = async (given: Partial<ReadArguments> = {}) => {
       const { stamp: _, entries, ...state } = await readWithStamps(given);
       return {
@@ -92,7 +92,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
     const offsets = async (given: Partial<ReadArguments> = {}): Promise<readonly number[]> =>
       (await read(given)).entries.map(({ offset }) => offset);
 
-    /** What other programs hear on the channel, until it is stopped. */
+    /** Collects the raw messages on the channel until it is stopped. */
     const listen = async (): Promise<{ messages: string[]; stop: () => Promise<unknown> }> => {
       const listener = server.connect();
       const messages: string[] = [];
@@ -107,7 +107,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       };
     };
 
-    it("counts from 1, and tells each event's place to who publishes, reads and listens", async () => {
+    it("counts offsets from 1 and reports them to publishers, readers and subscribers", async () => {
       const heard = await listen();
       for (const [index, data] of ["a", "b\nc", ""].entries()) {
         expect(await publish(data, { event: index === 1 ? "news" : "" })).to.deep.include({
@@ -139,7 +139,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       });
     });
 
-    it("gives each event a stamp, and names the stamp of the event before it", async () => {
+    it("stores a stamp for each event and the stamp of the previous event", async () => {
       const replies = [await publish("a"), await publish("b"), await publish("c", { finite: true })];
       replies.push(await publish("d", { ending: "completed" }));
       const { stamp, entries } = await readWithStamps();
@@ -155,7 +155,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await readWithStamps({ after: 4 }), "with no entry").to.deep.include({ stamp, entries: [] });
     });
 
-    it("names another stamp behind an event that was acknowledged and is lost", async () => {
+    it("stores a loss mark instead of the previous stamp after an acknowledged event was lost", async () => {
       const stamps = async (): Promise<readonly boolean[]> => {
         const { entries } = await readWithStamps();
         return entries.slice(1).map(({ previousStamp }, index) => previousStamp === entries[index]!.stamp);
@@ -183,7 +183,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(stamp).to.equal(entries.at(-1)!.stamp);
     });
 
-    it("refuses an event that has overtaken the one before it", async () => {
+    it("rejects an event that arrives before its predecessor", async () => {
       await publish("a");
       const [before, ahead] = [sequence + 1, { sequence: sequence + 2, previous: "under-way" } as const];
       expect(await publish("c", ahead)).to.deep.equal({ status: "early" });
@@ -192,7 +192,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect((await read()).entries.map(({ data }) => data)).to.deep.equal(["a", "b", "c"]);
     });
 
-    it("goes on behind an event without a stamp, and behind a stamp that is none", async () => {
+    it("continues after an event without a stamp and after an invalid stamp", async () => {
       await publish("a");
       await client.xadd(keys.log, "2", "e", "", "d", "by another program");
       await client.hset(keys.position, "o", "2", "s", "no stamp");
@@ -209,7 +209,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       });
     });
 
-    it("has one event at each offset, the later one, if another program sets the newest offset back", async () => {
+    it("keeps only the later event at each offset if another program sets the offset back", async () => {
       for (const data of ["1", "2", "3"]) await publish(data);
       await client.hset(keys.position, "o", "2");
       await publish("3 again");
@@ -220,7 +220,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(entries.slice(-2).map(({ data }) => data)).to.deep.equal(["3 again", "4"]);
     });
 
-    it("carries any text as it is, and tells where an entry begins and ends", async () => {
+    it("stores any text unchanged and separates the entries correctly", async () => {
       const odd = [
         "",
         "\u001e",
@@ -241,14 +241,14 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       ]);
     });
 
-    it("takes a field of another program for no end", async () => {
+    it("does not treat an unknown field of another program as an ending", async () => {
       await publish("first");
       await client.xadd(keys.log, "2", "e", "news", "d", "second", "end", "completed or so");
       await client.hset(keys.position, "o", "2");
       expect((await read()).entries[1]).to.deep.equal({ offset: 2, event: "news", data: "second" });
     });
 
-    it("leaves no hole and no place twice, whoever publishes at the same time", async () => {
+    it("assigns every offset exactly once to concurrent publishers", async () => {
       const clients = [server.connect(), server.connect(), server.connect()];
       const heard = await listen();
       const replies = await Promise.all(
@@ -276,44 +276,44 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       for (const each of clients) await each.quit();
     });
 
-    it("keeps as many events as may be, and their places", async () => {
+    it("keeps at most maxLength events and their offsets", async () => {
       for (let count = 0; count < 12; count++) await publish("x", { maxLength: 5 });
       expect(await offsets()).to.deep.equal([8, 9, 10, 11, 12]);
-      expect(await offsets({ after: 3 }), "from the first that is held").to.deep.equal([8, 9, 10, 11, 12]);
+      expect(await offsets({ after: 3 }), "from the first kept event").to.deep.equal([8, 9, 10, 11, 12]);
       expect((await read()).top).to.equal(12);
       await publish("x", { maxLength: 1 });
       expect(await offsets()).to.deep.equal([13]);
     });
 
-    it("drops what is old, but nothing before its time", async () => {
+    it("drops old events, but none before maxAgeMs", async () => {
       const maxAgeMs = 120;
       const begun = Date.now();
       await publish("old", { maxAgeMs });
       await eventually(async () => {
         await publish("new", { maxAgeMs });
         const { top, entries } = await read();
-        // Looked at with each that is published: on a slow machine a later look finds that all of them are old.
+        // Checks after each event, because on a slow machine all events may be old at a later check.
         expect(entries.at(-1)?.offset, "the newest stays").to.equal(top);
         expect(entries[0]!.offset).to.be.greaterThan(1);
       });
-      expect(Date.now() - begun, "as long as it has to be kept").to.be.at.least(maxAgeMs - 1);
+      expect(Date.now() - begun, "kept for at least maxAgeMs").to.be.at.least(maxAgeMs - 1);
     });
 
-    it("loses a log that nobody writes to when it is old, and remembers where it stood", async () => {
+    it("expires an idle log and still remembers its offset", async () => {
       await publish("x", { maxAgeMs: 60 });
       await eventually(async () => expect(await client.exists(keys.log)).to.equal(0));
       expect(await read()).to.deep.include({ epoch: EPOCHS[0], top: 1, entries: [] });
       expect(await publish("y")).to.deep.include({ epoch: EPOCHS[0], offset: 2 });
-      expect(await client.pttl(keys.position), "of the place").to.be.greaterThan(86_000_000);
+      expect(await client.pttl(keys.position), "of the position").to.be.greaterThan(86_000_000);
     });
 
-    it("sets an end to the life of all it keeps", async () => {
+    it("sets an expiry on every key", async () => {
       await publish("x", { maxAgeMs: 10_000 });
       expect(await client.pttl(keys.log)).to.be.within(14_000, 15_000);
       expect(await client.pttl(keys.position)).to.be.within(86_400_000 + 14_000, 86_400_000 + 15_000);
     });
 
-    it("takes an event that is sent again once, and tells where it is", async () => {
+    it("stores a resent event only once and returns its offset", async () => {
       const heard = await listen();
       const first = { sequence: 7, producer: "p" };
       const reply = await publish("a", first);
@@ -328,7 +328,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       await heard.stop();
     });
 
-    it("tells of one that is sent again and has been dropped since, that it has no place", async () => {
+    it("returns no offset for a resent event that has been dropped", async () => {
       await publish("a", { sequence: 1, producer: "q", maxLength: 1 });
       await publish("b", { sequence: 2, producer: "q", maxLength: 1 });
       const again = await publish("a", { sequence: 1, producer: "q", maxLength: 1 });
@@ -336,7 +336,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await offsets()).to.deep.equal([2]);
     });
 
-    it("refuses what comes after the end of a channel, but knows the end when it is sent again", async () => {
+    it("rejects events after the end of a channel, but accepts the resent end", async () => {
       await publish("a", { finite: true });
       expect((await read()).finite).to.equal(true);
       const end = { sequence: 50, producer: "e", ending: "completed" } as const;
@@ -349,7 +349,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(entries.map((entry) => entry.ending)).to.deep.equal([undefined, "completed"]);
     });
 
-    it("bounds a page in bytes, and has one event at least", async () => {
+    it("limits a page in bytes and returns at least one event", async () => {
       for (let count = 0; count < 10; count++) await publish("x".repeat(100));
       expect(await offsets({ maxBytes: 1 })).to.deep.equal([1]);
       expect(await offsets({ maxBytes: 100 })).to.deep.equal([1]);
@@ -357,7 +357,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await offsets({ maxBytes: 301, after: 5 })).to.deep.equal([6, 7, 8, 9]);
     });
 
-    it("reads a log as a whole, page by page, whatever the pages' size", async () => {
+    it("reads a whole log page by page for any page size", async () => {
       for (let count = 0; count < 120; count++) await publish("x".repeat(count % 50), { maxLength: 100 });
       for (const page of [{ maxBytes: 40 }, { maxBytes: 500 }, {}, { maxEvents: 7 }]) {
         const all: number[] = [];
@@ -371,7 +371,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       }
     });
 
-    it("tells where a log stands, and no event, to who asks for another life of it, or for none", async () => {
+    it("returns the position without events for another epoch or for none", async () => {
       await publish("x");
       for (const epoch of ["", EPOCHS[2]]) {
         const { at, ...state } = await read({ epoch });
@@ -388,7 +388,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       }
     });
 
-    it("creates no key for a client that only listens, and records when there was no log", async () => {
+    it("creates no key for a read and returns its time if the channel has no log", async () => {
       const { at, ...state } = await read({ epoch: "" });
       expect(at).to.be.closeTo(Date.now(), 60_000);
       expect(state).to.deep.include({ isInvalid: false, epoch: "", top: 0, first: 1, entries: [] });
@@ -396,7 +396,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await publish("x")).to.deep.include({ epoch: EPOCHS[0], offset: 1 });
     });
 
-    it("finds the oldest event that is held, by length and by age, without reading events", async () => {
+    it("returns the oldest kept offset by length and by age without reading events", async () => {
       for (let count = 0; count < 5; count++) await publish("x", { maxLength: 3 });
       expect(await read({ epoch: "" })).to.deep.include({ top: 5, first: 3, entries: [] });
       await client.hset(keys.position, "c", `0 ${Date.now() - 2_000} 4 ${Date.now() - 1_500}`);
@@ -404,7 +404,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await offsets({ maxAgeMs: 1_200 })).to.deep.equal([5]);
     });
 
-    it("renews the expiry of a log's hash once half of it is over, and not with each read", async () => {
+    it("renews the expiry of the position only after half of it has passed", async () => {
       await publish("x");
       const life = await client.pttl(keys.position);
       const most = Math.ceil(life * 0.6);
@@ -416,7 +416,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await client.pttl(keys.position)).to.be.closeTo(life, 60_000);
     });
 
-    describe("that another program has damaged", () => {
+    describe("log that another program has damaged", () => {
       // The mock does not check the types of keys or the order of entries.
       before(function () {
         if (name === "ioredis-mock") this.skip();
@@ -445,12 +445,12 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         "by infinity as an offset": ({ position }) => client.hset(position, "o", "inf"),
       };
       for (const [how, change] of Object.entries(changes)) {
-        it(`counts as no log, and begins again with the next event: ${how}`, async () => {
+        it(`counts as no log and starts again with the next event if its position is changed ${how}`, async () => {
           await publish("old");
           await change(keys);
           const before = await held(keys.position);
           expect(await read()).to.deep.include({ isInvalid: true, epoch: "", top: 0, entries: [] });
-          expect(await held(keys.position), "a reader changes nothing").to.deep.equal(before);
+          expect(await held(keys.position), "a read changes nothing").to.deep.equal(before);
           expect(await publish("new", { epoch: EPOCHS[1] })).to.deep.include({ status: "ok", offset: 1 });
           const { epoch, entries } = await read({ epoch: EPOCHS[1] });
           expect([epoch, entries.map(({ data }) => data)]).to.deep.equal([EPOCHS[1], ["new"]]);
@@ -461,7 +461,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         "a log that is text": ({ log }: HistoryKeys) => client.set(log, "x"),
         "a log with a later entry": ({ log }: HistoryKeys) => client.xadd(log, "99", "e", "", "d", "x"),
       })) {
-        it(`loses the earlier events and no later event: ${how}`, async () => {
+        it(`loses only earlier events with ${how}`, async () => {
           await publish("old");
           await change(keys);
           expect((await read()).entries.map(({ offset }) => offset)).to.not.include(99);
@@ -481,17 +481,17 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       });
     });
 
-    it("begins anew, under another epoch, when its place is lost, and keeps nothing of before", async () => {
+    it("starts a new log with another epoch and without old events if its position is lost", async () => {
       for (let count = 0; count < 3; count++) await publish("old");
       await client.del(keys.position);
       expect(await publish("new", { epoch: EPOCHS[1] })).to.deep.include({ epoch: EPOCHS[1], offset: 1 });
       expect((await read({ epoch: EPOCHS[1] })).entries.map(({ data }) => data)).to.deep.equal(["new"]);
       await client.del(keys.position);
       expect(await read({ epoch: EPOCHS[1] })).to.deep.include({ epoch: "", top: 0, entries: [] });
-      expect(await client.exists(keys.log), "a reader leaves it").to.equal(1);
+      expect(await client.exists(keys.log), "a read does not delete it").to.equal(1);
     });
 
-    it("tells how many were dropped when the log was lost, and its place was not", async () => {
+    it("continues with the next offset if only the log is lost", async () => {
       for (let count = 0; count < 3; count++) await publish("x");
       await client.del(keys.log);
       expect(await read()).to.deep.include({ epoch: EPOCHS[0], top: 3, entries: [] });
@@ -499,7 +499,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       expect(await offsets()).to.deep.equal([4]);
     });
 
-    it("marks a channel whose writer is gone as broken, once, by the first who reads it", async () => {
+    it("marks a channel as broken once, at the first read after its writer's lease has expired", async () => {
       const heard = await listen();
       await publish("x", { finite: true });
       await client.hset(keys.position, "w", "lease", "wt", String(Date.now() + 3_600_000));
@@ -519,24 +519,26 @@ export function describeHistory(name: string, start: (context: Context) => Promi
       await heard.stop();
     });
 
-    it("lets a channel that was completed be, whatever its writer's lease says", async () => {
+    it("does not change a completed channel even if its writer's lease has expired", async () => {
       await publish("x", { ending: "completed" });
       await client.hset(keys.position, "w", "lease", "wt", "1");
       expect(await read()).to.deep.include({ ending: "completed", top: 1 });
     });
 
-    it("refuses a writer that is not, or no longer, the one", async () => {
+    it("rejects a writer that does not own the channel", async () => {
       await publish("x");
       expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "lost" });
       await client.hset(keys.position, "w", "another", "wt", String(Date.now() + 3_600_000));
       expect(await publish("y", { writer: "lease" })).to.deep.equal({ status: "taken" });
       const own = { writer: "another", producer: "another" };
       expect(await publish("y", { ...own, sequence: 1 })).to.deep.include({ status: "ok", offset: 2 });
-      expect(await publish("y", { ...own, sequence: 3 }), "one is lost").to.deep.equal({ status: "lost" });
+      expect(await publish("y", { ...own, sequence: 3 }), "one event is lost").to.deep.equal({
+        status: "lost",
+      });
       expect(await publish("", { ...own, sequence: 3, ending: "broken" })).to.deep.include({ offset: 3 });
     });
 
-    it("forgets producers that have been silent for long, and no others", async () => {
+    it("forgets only producers that have been silent for long", async () => {
       await publish("x");
       await client.hset(
         keys.position,
@@ -544,7 +546,7 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         `9 ${Date.now() - 700_000}`,
         "p:here",
         `9 ${Date.now()}`,
-        // It is time for the next checkpoint: when other things are due as well.
+        // The next checkpoint is due, and with it the cleanup of producers.
         "r",
         "0",
         "c",

@@ -21,7 +21,7 @@ let users = 0;
 
 const MAX_STORED = 200;
 
-/** What notifications hold, on any server. */
+/** Tests notifications on any server. */
 export function describeNotifications(name: string, makeService: MakeService): void {
   describe(`notifications on ${name}`, () => {
     let userId: string;
@@ -47,7 +47,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
     const create = (fields: object = {}): Promise<string> =>
       sse.notifications.create({ userId, title: "Report ready", ...fields });
 
-    it("go out as plain JSON on notifications:{userId}, and are stored as they went out", async () => {
+    it("publishes notifications as JSON on notifications:{userId} and stores the same JSON", async () => {
       const before = Date.now();
       const id = await create({ body: "3 pages\n\u2028é", data: { report: 7 } });
       expect(id).to.match(/^[\w-]{36}$/);
@@ -65,14 +65,14 @@ export function describeNotifications(name: string, makeService: MakeService): v
       expect(await sse.notifications.list(userId)).to.deep.equal([{ ...rest, createdAt }]);
     });
 
-    it("have an empty body and no data, where none are given", async () => {
+    it("uses an empty body and no data by default", async () => {
       await create();
       const [notification] = await sse.notifications.list(userId);
       expect(notification).to.have.all.keys("id", "userId", "title", "body", "createdAt");
       expect(notification!.body).to.equal("");
     });
 
-    it("are listed newest first, 50 of them where nothing is said", async () => {
+    it("lists the newest first, 50 by default", async () => {
       for (let index = 0; index < 60; index++) await create({ title: `title ${index}` });
       const titles = async (options?: { limit?: number }): Promise<readonly string[]> =>
         (await sse.notifications.list(userId, options)).map(({ title }) => title);
@@ -82,7 +82,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       expect(await titles({ limit: 200 })).to.have.length(60);
     });
 
-    it("are kept up to 200 for a user, the newest, for 30 days after the last", async () => {
+    it("keeps the newest 200 of a user for 30 days after the last one", async () => {
       const key = `sse:inbox:${userId}`;
       for (let index = 0; index < MAX_STORED + 5; index++) await create({ title: `title ${index}` });
       const kept = await sse.notifications.list(userId, { limit: MAX_STORED });
@@ -96,7 +96,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       expect(await raw.ttl(key)).to.be.greaterThan(1_000);
     });
 
-    it("are their user's: another user's list and channel have nothing of them", async () => {
+    it("does not show notifications of one user to another user", async () => {
       await create();
       expect(await sse.notifications.list(`${userId} too`)).to.deep.equal([]);
       await sse.notifications.create({ userId: `${userId} too`, title: "other" });
@@ -105,7 +105,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       expect(await sse.notifications.list(userId)).to.have.length(1);
     });
 
-    it("take a user id and a size of the longest", async () => {
+    it("accepts the longest user id and the largest notification", async () => {
       const longest = `${userId} ${"x".repeat(127 - userId.length)}`;
       await sse.notifications.create({ userId: longest, title: "t" });
       const [{ id, createdAt }] = (await sse.notifications.list(longest)) as [Notification];
@@ -125,19 +125,19 @@ export function describeNotifications(name: string, makeService: MakeService): v
       ["a user id that is too long", { userId: "é".repeat(250) }, "INVALID_NOTIFICATION"],
       ["a user id with a line break", { userId: "a\nb" }, "INVALID_NOTIFICATION"],
       ["a user id with DEL", { userId: "a\u007f" }, "INVALID_NOTIFICATION"],
-      // In UTF-8 it would be U+FFFD: the inbox and the channel of somebody else.
+      // UTF-8 replaces it with U+FFFD, so it would be the inbox and the channel of another user.
       ["a user id with half a surrogate pair", { userId: "a\ud800" }, "INVALID_NOTIFICATION"],
       ["no title", { title: undefined }, "INVALID_NOTIFICATION"],
       ["a title that is a number", { title: 7 }, "INVALID_NOTIFICATION"],
       ["a body that is an object", { body: {} }, "INVALID_NOTIFICATION"],
-      ["a field that notifications do not have", { message: "hunter2" }, "INVALID_NOTIFICATION"],
+      ["an unknown field", { message: "hunter2" }, "INVALID_NOTIFICATION"],
       ["a BigInt in its data", { data: { amount: 1n } }, "UNSERIALIZABLE"],
       ["circular data", { data: circular }, "UNSERIALIZABLE"],
       ["data whose toJSON throws", { data: thrower }, "UNSERIALIZABLE"],
       ["data that is a function", { data: () => {} }, "UNSERIALIZABLE"],
       ["a body over the limit in bytes", { body: "é".repeat(128 * 1024) }, "EVENT_TOO_LARGE"],
     ] as const) {
-      it(`with ${what} are ${code}, neither stored nor sent`, async () => {
+      it(`rejects a notification with ${what} as ${code} and neither stores nor sends it`, async () => {
         const fault = await faultOf(create(fields));
         expectFault(fault, code);
         expect(String(fault)).to.not.include("hunter2");
@@ -147,7 +147,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       });
     }
 
-    it("are refused if they are no objects, or listed by a user id or with options that cannot be", async () => {
+    it("rejects non-objects in create() and invalid user ids and options in list()", async () => {
       const { notifications } = sse;
       for (const given of [undefined, null, "text"])
         expectFault(await faultOf(notifications.create(given as never)), "INVALID_NOTIFICATION");
@@ -160,7 +160,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
         expectFault(await faultOf(notifications.list(userId, options as never)), "CONFIG");
     });
 
-    it("reach a user whose id is as long as it may be", async () => {
+    it("delivers to a user with the longest id", async () => {
       const long = `${"😀".repeat(124)}é`;
       expect(Buffer.byteLength(long)).to.equal(498);
       const stop = await listen(sse, `notifications:${long}`);
@@ -170,7 +170,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       expect(sse.check({ method: "GET" }, `notifications:${long}`)).to.equal(null);
     });
 
-    it("that another program has damaged are left out, and counted", async () => {
+    it("omits notifications that another program has damaged, and counts them", async () => {
       const id = await create();
       const damaged = ["no json", "7", "null", "{}", JSON.stringify({ id, userId: "other", title: "" })];
       await raw.lpush(`sse:inbox:${userId}`, ...damaged);
@@ -180,11 +180,11 @@ export function describeNotifications(name: string, makeService: MakeService): v
       });
     });
 
-    it("that cannot be sent are stored, their caller has the id, and the log has no secret", async () => {
+    it("stores a notification that cannot be sent, returns its id, and logs no secret", async () => {
       const secret = Object.assign(new Error("WRONGPASS for redis://app:hunter2@db.internal"), {
         command: { name: "auth", args: ["3", "AUTH", "app", "hunter2"] },
       });
-      await sse.publish("another", { data: "" }); // from then on the client knows the command
+      await sse.publish("another", { data: "" }); // Defines the script command on the client.
       const publish = stub(
         sse.pool.commands as Redis & { redisSsePublish: () => Promise<unknown> },
         "redisSsePublish",
@@ -205,7 +205,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       expect(heard.messages).to.deep.equal([]);
     });
 
-    it("that cannot be stored are refused with a safe error, and not sent", async () => {
+    it("rejects a notification that cannot be stored with a safe error and does not send it", async () => {
       await raw.set(`sse:inbox:${userId}`, "no list");
       const fault = await faultOf(create());
       expect(fault).to.be.instanceOf(RedisSseError);
@@ -215,7 +215,7 @@ export function describeNotifications(name: string, makeService: MakeService): v
       expect(heard.messages).to.deep.equal([]);
     });
 
-    it("are CLOSED once their service is", async () => {
+    it("rejects with CLOSED after its service is closed", async () => {
       const other = await makeService();
       await other.stop();
       const { notifications } = other.sse;

@@ -24,9 +24,9 @@ import { describeWakeUp } from "./queue/wake-up.js";
 import { describeWorker } from "./queue/worker.js";
 import { describeWorkerStop } from "./queue/worker-stop.js";
 
-/** What a queue and its workers hold, on any server. */
+/** Tests a queue and its workers on any server. */
 export function describeQueue(name: string, makeService: MakeService): void {
-  describe(`the queue on ${name}`, () => {
+  describe(`queue on ${name}`, () => {
     describeEnqueue(makeService);
     describeEnqueueMany(makeService);
     describeOrder(makeService);

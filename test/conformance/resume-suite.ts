@@ -20,13 +20,13 @@ import {
 import type { TestApp } from "../support/test-app.js";
 import type { SuiteRedis } from "./stream-suite.js";
 
-/** What a client that comes back gets, whatever Redis is behind it and however it subscribes. */
+/** Tests what a resumed client gets, on any Redis and in both subscription modes. */
 export function describeResume(
   name: string,
   subscriptions: Subscriptions,
   startRedis: (context: Mocha.Context) => Promise<SuiteRedis>,
 ): void {
-  describe(`resuming over ${name}, ${subscriptions}`, () => {
+  describe(`resume on ${name} (${subscriptions})`, () => {
     const streams = useStreams(subscriptions, startRedis);
     let channel: string;
     let service: RedisSse;
@@ -43,7 +43,7 @@ export function describeResume(
       return receipts.map(({ id }) => id!);
     }
 
-    it("gives a client that has seen nothing yet what was published while it was away", async () => {
+    it("replays missed events to a client that has not received any event yet", async () => {
       const first = await streams.openLive(app, channel);
       const id = lastIdOf(first);
       expect(id).to.match(/^3\.[\w-]+$/);
@@ -56,7 +56,7 @@ export function describeResume(
       expect(second.events[0]!.event).to.equal("connected");
     });
 
-    it("creates no key for a channel without an event, and its client misses no later event", async () => {
+    it("creates no key for a channel without events, and its client misses no later event", async () => {
       const channels = ["x", "y"].map((end) => `${channel}:${end}`);
       const first = await streams.openLive(app, channels);
       const id = lastIdOf(first);
@@ -68,7 +68,7 @@ export function describeResume(
       expect(await service.lastEventId(channels)).to.match(/^3\./);
       expect(await streams.raw.keys(`*${channel}*`)).to.deep.equal([]);
       await publishAll(service, channels[1]!, ["y1", "y2"]);
-      // One process received events of the channel, the other did not.
+      // One process has received events of the channel, the other has not.
       for (const mounted of [app, await streams.mount(streams.create())]) {
         const back = await streams.open(mounted, channels, id);
         await back.next(({ data }) => data === "y2");
@@ -117,7 +117,7 @@ export function describeResume(
       expect(told.toSorted()).to.deep.equal([...channels].toSorted());
     });
 
-    it("goes on behind any event, by its own id or by the receipt's", async () => {
+    it("resumes after any event, with the id of the event or of its receipt", async () => {
       const first = await streams.openLive(app, channel);
       const ids = await publishAll(service, channel, ["0", "1", "2", "3", "4"]);
       await first.next(({ data }) => data === "4");
@@ -132,7 +132,7 @@ export function describeResume(
       }
     });
 
-    it("resumes all channels by one id, each where it was", async () => {
+    it("resumes all channels with one id, each at its position", async () => {
       const channels = ["x", "y", "z"].map((end) => `${channel}:${end}`);
       const first = await streams.openLive(app, channels);
       await publishAll(service, channels[0]!, ["x1", "x2"]);
@@ -143,7 +143,7 @@ export function describeResume(
       first.destroy();
       await publishAll(service, channels[2]!, ["z1"]);
       await publishAll(service, channels[0]!, ["x3"]);
-      // In another order, and once too often: the channels are those of the request.
+      // The order of the channels in the request does not matter.
       const second = await streams.open(app, [channels[2]!, channels[0]!, channels[1]!], id);
       await second.next(({ data }) => data === "x3");
       await second.next(({ data }) => data === "z1");
@@ -151,13 +151,13 @@ export function describeResume(
       expect(connectedOf(second).recovered).to.equal(true);
     });
 
-    it("keeps the id short: a thousand bytes at 64 channels", async () => {
+    it("keeps the id of 64 channels below 1,200 bytes", async () => {
       const channels = Array.from({ length: 64 }, (_, index) => `${channel}:${index}`);
       const client = await streams.openLive(app, channels);
       expect(lastIdOf(client).length).to.be.lessThan(1_200);
     });
 
-    it("takes the id from the query too, and the header's before it", async () => {
+    it("reads the id from the query, and prefers the header", async () => {
       const ids = await publishAll(service, channel, ["a", "b", "c"]);
       const url = `${app.url}/stream?channel=${channel}&lastEventId=${ids[0]!}`;
       const byQuery = await streams.openUrl(url);
@@ -174,7 +174,7 @@ export function describeResume(
       expect((await asObject.next(isEvent("gap"))).data).to.include("malformed");
     });
 
-    it("gives a page the id of now, for all its channels, before it has a stream", async () => {
+    it("returns the current id of several channels from lastEventId()", async () => {
       const service = streams.create({ history: { channels: { "*:none": false } } });
       const app = await streams.mount(service);
       const channels = [channel, `${channel}:2`, `${channel}:none`];
@@ -182,7 +182,7 @@ export function describeResume(
       const id = await service.lastEventId(channels);
       await publishAll(service, channel, ["after"]);
       await publishAll(service, `${channel}:2`, ["also after"]);
-      // Another process, which has heard nothing yet.
+      // Another process that has not received any event yet.
       const other = await streams.mount(streams.create({ history: { channels: { "*:none": false } } }));
       for (const each of [app, other]) {
         const client = await streams.open(each, channels, id!);
@@ -197,7 +197,7 @@ export function describeResume(
       expectFault(await faultOf(service.lastEventId(many)), "LIMIT_CHANNELS");
     });
 
-    it("gives everything that is held to whoever asks for the earliest, by its id or by the mount's default", async () => {
+    it('replays all kept events for "earliest", as the id or as the mount\'s `from`', async () => {
       const service = streams.create({ history: { maxLength: 3 } });
       const app = await streams.mount(service);
       const ids = await publishAll(service, channel, ["a", "b", "c", "d"]);
@@ -211,13 +211,13 @@ export function describeResume(
       const byDefault = await streams.open(fromEarliest, channel);
       await byDefault.next(({ data }) => data === "d");
       expect(dataOf(byDefault)).to.deep.equal(["b", "c", "d"]);
-      // One that says where it was is taken at its word.
+      // A client with an id resumes from its id.
       const resumed = await streams.open(fromEarliest, channel, ids[2]);
       await resumed.next(({ data }) => data === "d");
       expect(dataOf(resumed)).to.deep.equal(["d"]);
     });
 
-    it("sends what is missing before what comes meanwhile, and all of it once and in order", async () => {
+    it("sends missed events before new events, each once and in order", async () => {
       const [id] = await publishAll(service, channel, ["0"]);
       const numbers = Array.from({ length: 300 }, (_, index) => String(index + 1));
       await publishAll(service, channel, numbers.slice(0, 270));
@@ -233,7 +233,7 @@ export function describeResume(
       }
     });
 
-    it("sends what is not kept as it comes, without an id, and not again", async () => {
+    it("sends events without history live, without an id, and does not replay them", async () => {
       const service = streams.create({ history: { channels: { "*:none": false } } });
       const app = await streams.mount(service);
       const client = await streams.openLive(app, [channel, `${channel}:none`]);
@@ -254,7 +254,7 @@ export function describeResume(
       expect(dataOf(again)).to.deep.equal(["kept"]);
     });
 
-    describe("tells a gap, and goes on live,", () => {
+    describe("gap", () => {
       async function expectGap(
         service: RedisSse,
         lastEventId: string,
@@ -267,7 +267,7 @@ export function describeResume(
         expect(client.events.map(({ event }) => event)).to.deep.equal(["connected", "gap"]);
         expect(gapsOf(client)).to.deep.equal([{ channels, reason }]);
         expect(connectedOf(client).recovered).to.equal(false);
-        // A client that leaves before it has read of the gap has to be told again.
+        // Without an id, a client that disconnects before it reads the gap gets it again.
         expect(client.events[0]!.id || undefined).to.equal(undefined);
         if (lastEventId.length > 3) expect(client.text).to.not.include(lastEventId);
         const id = lastIdOf(client);
@@ -275,31 +275,31 @@ export function describeResume(
         await client.next(({ data }) => data === "after");
         expect(dataOf(client)).to.deep.equal(["after"]);
         client.destroy();
-        // What the gap came with is a place to go on from.
+        // The client can resume from the id of the gap.
         const again = await streams.open(app, channels, id);
         await again.next(({ data }) => data === "after");
         expect(gapsOf(again)).to.deep.equal([]);
       }
 
-      it("where the log was trimmed", async () => {
+      it("is sent if the log was trimmed", async () => {
         const service = streams.create({ history: { maxLength: 3 } });
         const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
         await expectGap(service, ids[0]!, "trimmed");
-        // Everything behind the second of the last three is still there.
+        // All events after the second of the last three are kept.
         const whole = await streams.open(await streams.mount(service), channel, ids[3]);
         await whole.next(({ data }) => data === "after");
         expect(dataOf(whole)).to.deep.equal(["e", "after"]);
         expect(gapsOf(whole)).to.deep.equal([]);
       });
 
-      it("where the log was lost and has begun anew", async () => {
+      it("is sent if the log was lost and has started again", async () => {
         const [id] = await publishAll(service, channel, ["a"]);
         await streams.raw.del(`sse:pos:{${channel}}`, `sse:log:{${channel}}`);
         await publishAll(service, channel, ["b"]);
         await expectGap(service, id!, "epoch");
       });
 
-      it("where more is missing than may be replayed", async () => {
+      it("is sent if more than maxReplayEvents events are missed", async () => {
         const service = streams.create({ limits: { maxReplayEvents: 3 } });
         const ids = await publishAll(service, channel, ["a", "b", "c", "d", "e"]);
         await expectGap(service, ids[0]!, "limit");
@@ -309,36 +309,36 @@ export function describeResume(
         expect(dataOf(allowed)).to.deep.equal(["d", "e", "after"]);
       });
 
-      it("where a cursor is ahead of its log", async () => {
+      it("is sent if the id is ahead of the log", async () => {
         const ids = await publishAll(service, channel, ["a", "b"]);
-        // The same log, as it was one event ago: what a server has lost that was cut off from power.
+        // Simulates a Redis server that lost its last event in a power failure.
         await streams.raw.hset(`sse:pos:{${channel}}`, "o", "1");
         await streams.raw.del(`sse:log:{${channel}}`);
         await streams.raw.xadd(`sse:log:{${channel}}`, "MAXLEN", "9", "1", "e", "", "d", "a");
         await expectGap(streams.create(), ids[1]!, "future");
       });
 
-      it("where a cursor is none of these channels, whose events its bearer does not get", async () => {
+      it("is sent if the id is of other channels, and their events are not sent", async () => {
         const [theirs] = await publishAll(service, `${channel}:theirs`, ["private"]);
         await publishAll(service, channel, ["public"]);
         await expectGap(service, theirs!, "foreign");
       });
 
       for (const [what, lastEventId] of Object.entries({
-        "a stream id of Redis": "1-1",
+        "a Redis stream id": "1-1",
         "two ids": "1.AAAA, 1.AAAA",
-        "a tag": "<script>alert(1)</script>",
-        "another version": "2.WOhidDyJAQ",
-        "a cursor that is cut off": "1.WOhidDy",
+        "an HTML tag": "<script>alert(1)</script>",
+        "an invalid id of version 2": "2.WOhidDyJAQ",
+        "a truncated id": "1.WOhidDy",
         "12,000 letters": `1.${"A".repeat(12_000)}`,
       })) {
-        it(`for ${what}`, async () => {
+        it(`is sent for ${what}`, async () => {
           await publishAll(service, channel, ["a"]);
           await expectGap(service, lastEventId, "malformed");
         });
       }
 
-      it("by reason, naming exactly the channels that it is about", async () => {
+      it("is sent once per reason and names exactly the affected channels", async () => {
         const service = streams.create({ history: { channels: { "*:short": { maxLength: 1 } } } });
         const app = await streams.mount(service);
         const [short, whole, lost] = ["short", "whole", "lost"].map((end) => `${channel}:${end}`) as [
@@ -353,7 +353,7 @@ export function describeResume(
         await publishAll(service, short, ["s1", "s2"]);
         await publishAll(service, whole, ["w1", "w2"]);
         await streams.raw.del(`sse:pos:{${lost}}`);
-        // A process that heard nothing of it.
+        // A process that has not received any event of these channels.
         const other = await streams.mount(streams.create());
         const client = await streams.open(other, [short, whole, lost], id);
         await client.next(({ data }) => data === "w2");
@@ -366,13 +366,13 @@ export function describeResume(
       });
     });
 
-    describe("channels that come and go", () => {
+    describe("addChannel() and removeChannel()", () => {
       async function live(service: RedisSse): Promise<{ session: PubSubSession; sink: FakeSink }> {
         const sink = new FakeSink();
         return { session: await service.open({}, sink, [channel]), sink };
       }
 
-      it("one that is added is part of the id from then on", async () => {
+      it("adds a new channel to the id", async () => {
         const { session, sink } = await live(service);
         const added = `${channel}:added`;
         await service.publish(added, { data: "before" });
@@ -386,7 +386,7 @@ export function describeResume(
         expect(gapsOf(client)).to.deep.equal([]);
       });
 
-      it("sends the place in an added channel with the next event of the turn, or alone", async () => {
+      it("sends the id with the added channel with the next event of the tick, or in its own block", async () => {
         const { session, sink } = await live(service);
         await session.addChannel(`${channel}:one`);
         session.send({ data: "x" });
@@ -397,7 +397,7 @@ export function describeResume(
         await session.close();
       });
 
-      it("one that is added and has lost its beginning is told as a gap, with its place", async () => {
+      it("sends a gap with an id if the added channel has lost its beginning", async () => {
         const service = streams.create({ history: { maxLength: 2 } });
         const { session, sink } = await live(service);
         const added = `${channel}:added`;
@@ -411,7 +411,7 @@ export function describeResume(
         await session.close();
       });
 
-      it("one that is added to a stalled stream loses nothing", async () => {
+      it("loses no event of a channel that is added to a stalled stream", async () => {
         const { session, sink } = await live(service);
         sink.takes = false;
         session.send({ data: "x" });
@@ -425,7 +425,7 @@ export function describeResume(
         await session.close();
       });
 
-      it("one that is taken away during its replay sends nothing more", async () => {
+      it("sends no more events of a channel that is removed during its replay", async () => {
         const ids = await publishAll(
           service,
           channel,

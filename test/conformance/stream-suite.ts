@@ -12,22 +12,22 @@ import type { SseClient } from "../support/sse-client.js";
 import { dataOf, isEvent, useStreams } from "../support/stream-harness.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
-/** A Redis that the suite runs on. */
+/** The Redis that the suite uses. */
 export interface SuiteRedis {
-  /** Where a service connects to. */
+  /** The `redis` option of the services. */
   readonly source: RedisSource;
-  /** Another program's client, for plain commands. */
+  /** A client of another program, for plain commands. */
   readonly client: Redis;
   stop(): Promise<void>;
 }
 
-/** What every stream does, whatever Redis is behind it and however it subscribes. */
+/** Tests streams on any Redis and in both subscription modes. */
 export function describeStreams(
   name: string,
   subscriptions: "shared" | "dedicated",
   startRedis: (context: Mocha.Context) => Promise<SuiteRedis>,
 ): void {
-  describe(`streams over ${name}, ${subscriptions}`, () => {
+  describe(`streams on ${name} (${subscriptions})`, () => {
     const streams = useStreams(subscriptions, startRedis);
     const apps: TestApp[] = [];
     let service: RedisSse;
@@ -40,14 +40,14 @@ export function describeStreams(
 
     afterEach(() => Promise.all(apps.splice(0).map((app) => app.close())));
 
-    /** An app with routes of its own. */
+    /** Starts an app with other routes. */
     async function serve(routes: (app: express.Express) => void): Promise<TestApp> {
       const app = await startApp(routes);
       apps.push(app);
       return app;
     }
 
-    it("begins with a retry hint and `connected`, under headers that no proxy holds back", async () => {
+    it("starts with retry and `connected`, and has headers that prevent proxy buffering", async () => {
       const app = await streams.mount(streams.create({ retryMs: 1234 }));
       const client = await streams.openLive(app, "news");
       expect(client.status).to.equal(200);
@@ -63,7 +63,7 @@ export function describeStreams(
       expect(client.events[0]!.id).to.match(CURSOR);
     });
 
-    it("sends no id on channels without a history", async () => {
+    it("sends no id on channels without history", async () => {
       const off: readonly (readonly [channel: string, history: HistoryOptions | false])[] = [
         ["without", false],
         ["none:1", { channels: { "none:*": false } }],
@@ -79,7 +79,7 @@ export function describeStreams(
       }
     });
 
-    it("passes what any program publishes as it is", async () => {
+    it("delivers messages of other programs unchanged", async () => {
       const client = await streams.openLive(app, "plain");
       await streams.raw.publish("plain", " two\nlines ✓");
       const event = await client.next(({ event: type }) => type === "message");
@@ -87,7 +87,7 @@ export function describeStreams(
       expect(event.id || undefined).to.equal(undefined);
     });
 
-    it("delivers what publish() sends, named and as JSON, and tells who received it", async () => {
+    it("delivers events of publish() with their name as JSON and returns the number of receivers", async () => {
       const client = await streams.openLive(app, "typed");
       const receipt = await service.publish("typed", { event: "price", data: { cents: 5 } });
       expect(receipt).to.have.all.keys("id", "receivers").and.to.have.property("receivers", 1);
@@ -97,7 +97,7 @@ export function describeStreams(
       expect(event.id).to.equal(receipt.id).and.to.not.equal(client.events[0]!.id);
     });
 
-    it("hears several channels, each once", async () => {
+    it("delivers each event of several channels once", async () => {
       const client = await streams.openLive(app, ["one", "two", "one"]);
       await streams.raw.publish("one", "1");
       await streams.raw.publish("two", "2");
@@ -105,9 +105,9 @@ export function describeStreams(
       expect(dataOf(client)).to.deep.equal(["1", "2"]);
     });
 
-    it("keeps the order for every stream", async () => {
+    it("keeps the order of events for every stream", async () => {
       const clients = await Promise.all(
-        // With the commands' and the suite's own these are ten connections: more are too many for ioredis-mock.
+        // With the command connection and the suite's connections, this makes ten. ioredis-mock supports no more.
         Array.from({ length: 6 }, () => streams.openLive(app, "order")),
       );
       const sent = Array.from({ length: 200 }, (_, index) => String(index));
@@ -116,7 +116,7 @@ export function describeStreams(
       for (const client of clients) expect(dataOf(client)).to.deep.equal(sent);
     });
 
-    it("gives everything back when the client leaves", async () => {
+    it("releases everything when the client disconnects", async () => {
       const client = await streams.openLive(app, "leave");
       expect((await service.status()).sessions.open).to.equal(1);
       client.destroy();
@@ -137,7 +137,7 @@ export function describeStreams(
       expect(client.events).to.have.length(1);
     });
 
-    it("waits for an asynchronous resolver, and hands it the request", async () => {
+    it("passes the request to the resolver and awaits it", async () => {
       const app = await serve((router) =>
         router.get(
           "/stream/:id",
@@ -149,12 +149,12 @@ export function describeStreams(
       await streams.raw.publish("room:7", "hello");
       await client.next(({ data }) => data === "hello");
     });
-    it("outlives the idle timeout of its server", async () => {
+    it("is not closed by the idle timeout of its server", async () => {
       app.server.setTimeout(150);
       const client = await streams.openLive(app, "idle");
       const other = await streams.openUrl(`${app.url}/nothing`);
       await other.ended;
-      // Another connection, opened later, has run into the timeout: so would have this one.
+      // A later connection has reached the timeout, so this one would have reached it too.
       const silent = connect(Number(new URL(app.url).port), "127.0.0.1");
       silent.write("POST /stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n");
       await new Promise((resolve) => silent.resume().once("close", resolve));
@@ -162,7 +162,7 @@ export function describeStreams(
       await client.next(({ data }) => data === "still here");
     });
 
-    it("tells one client alone with send()", async () => {
+    it("sends an event to a single client with send()", async () => {
       const opened: PubSubSession[] = [];
       const app = await streams.mount(streams.create(), { onOpen: (session) => void opened.push(session) });
       const first = await streams.openLive(app, "s");
@@ -178,7 +178,7 @@ export function describeStreams(
         .with.property("code", "INVALID_EVENT");
     });
 
-    it("adds and takes away channels of a live stream", async () => {
+    it("adds and removes channels of a live stream", async () => {
       const opened = deferred<PubSubSession>();
       const service = streams.create({ limits: { maxChannelsPerSession: 2 } });
       const app = await streams.mount(service, { onOpen: (session) => opened.resolve(session) });
@@ -198,7 +198,7 @@ export function describeStreams(
       await eventually(async () => expect(await streams.raw.publish("extra", "nobody")).to.equal(0));
     });
 
-    it("ends after the event that `until` names, and answers 204 to the client's return", async () => {
+    it("ends after the event that `until` selects, and answers 204 when the client reconnects", async () => {
       const app = await streams.mount(service, { until: ({ data }) => data === "[DONE]" });
       const client = await streams.openLive(app, "tokens");
       for (const token of ["a", "b", "[DONE]", "late"]) await streams.raw.publish("tokens", token);
@@ -219,14 +219,14 @@ export function describeStreams(
     };
     const urlOf = (app: TestApp, user: string): string => `${app.url}/stream?channel=a&user=${user}`;
 
-    /** A stream of a user, once it has begun or was refused by an event. */
+    /** Opens a stream of a user and waits for `connected` or `error`. */
     async function openAs(app: TestApp, user: string): Promise<SseClient> {
       const client = await streams.openUrl(urlOf(app, user));
       await client.next(({ event }) => event === "connected" || event === "error");
       return client;
     }
 
-    it("refuses a client over the limit of its key, by event or by status, and admits it when a stream ends", async () => {
+    it("rejects a client over maxSessionsPerKey with an event or a status until another stream ends", async () => {
       const service = streams.create({ limits: { maxSessionsPerKey: 2 } });
       const app = await streams.mount(service, byUser);
       const first = await openAs(app, "ann");
@@ -252,7 +252,7 @@ export function describeStreams(
       expect((await openAs(app, "ann")).events[0]!.event).to.equal("connected");
     });
 
-    it("answers 429 over the limit of a key if the mount asks for it", async () => {
+    it('answers 429 over maxSessionsPerKey if onLimit is "status"', async () => {
       const service = streams.create({ limits: { maxSessionsPerKey: 1 } });
       const app = await streams.mount(service, { ...byUser, onLimit: "status" });
       await openAs(app, "ann");
@@ -263,7 +263,7 @@ export function describeStreams(
       }
     });
 
-    it("evicts the oldest stream of a key if the mount asks for it, and tells its client to wait a minute", async () => {
+    it('closes the oldest stream of a key with a retry of one minute if onLimit is "evict-oldest"', async () => {
       const service = streams.create({ limits: { maxSessionsPerKey: 1 } });
       const app = await streams.mount(service, { ...byUser, onLimit: "evict-oldest" });
       const first = await openAs(app, "ann");
@@ -281,7 +281,7 @@ export function describeStreams(
       });
     });
 
-    it("drains: tells open streams, refuses new ones, and goes on publishing", async () => {
+    it("closes open streams, rejects new ones and still publishes during drain()", async () => {
       const clients = await Promise.all(Array.from({ length: 5 }, () => streams.openLive(app, "drain")));
       await service.drain({ timeoutMs: 2_000, spreadMs: 100 });
       await Promise.all(clients.map((client) => client.ended));
@@ -296,7 +296,7 @@ export function describeStreams(
       expect(sessions).to.deep.include({ open: 0, closed: { drain: 5 } });
     });
 
-    it("refuses options that cannot be when it is mounted, and not with the first request", () => {
+    it("rejects invalid options when it is mounted, not at the first request", () => {
       const calls = [
         () => sseStream(() => "a", { key: "user" } as never),
         () => sseStream("a" as never),
@@ -305,7 +305,7 @@ export function describeStreams(
       for (const call of calls) expect(call).to.throw().with.property("code", "CONFIG");
     });
 
-    it("refuses a misspelt option of a call, and does nothing", async () => {
+    it("rejects a call with a misspelled option without any effect", async () => {
       const misspelt: readonly [what: string, call: () => Promise<unknown>, code: string][] = [
         ["drain", () => service.drain({ timeout: 1 } as never), "CONFIG"],
         ["status", () => service.status({ drft: false } as never), "CONFIG"],
@@ -324,7 +324,7 @@ export function describeStreams(
       expect((await service.status()).state).to.equal("open");
     });
 
-    it("shows an operator the pool, and nobody else anything", async () => {
+    it("shows the pool status only to authorized requests", async () => {
       await streams.openLive(app, "notifications:admin");
       const { url } = await serve((router) => {
         router.get("/pool", redisPoolStatus({ service, authorize: (req) => req.get("x-key") === "k" }));
@@ -361,5 +361,5 @@ export function describeStreams(
   });
 }
 
-/** The id of an event that is kept. */
+/** Matches the id of an event with history. */
 const CURSOR = /^3\.[\w-]+$/;

@@ -17,7 +17,8 @@ await once(server, "listening");
 export const queue: QueueService = sse.queue("reports");
 
 export function userOf(req: Request): string {
-  return String(req.query["user"]);
+  const { user } = req.query;
+  return typeof user === "string" ? user : "nobody";
 }
 
 /** A language model that answers with three tokens. */

@@ -18,7 +18,7 @@ const delays: readonly (readonly [given: number, passed: number])[] = [
 ];
 
 describe("withSafeDelays()", () => {
-  it("reads both times from the clock, with the clock as `this`", () => {
+  it("calls now() and monotonic() with the clock as `this`", () => {
     class Times extends FakeClock {
       override now(): number {
         return this.pending + 3;
@@ -40,7 +40,7 @@ describe("withSafeDelays()", () => {
 });
 
 describe("systemClock", () => {
-  it("sets no Node timer for longer than a timer can wait", () => {
+  it("limits each delay to the longest delay of a Node timer", () => {
     const set = stub(globalThis, "setTimeout");
     try {
       for (const [given] of delays) systemClock.schedule(() => {}, given);

@@ -24,13 +24,13 @@ describe("withDeadline()", () => {
   const wait = <T>(work: Promise<T>): Promise<T> =>
     withDeadline(work, { clock, timeoutMs: 100, what: "the answer", signal: stopping.signal });
 
-  it("answers what the work answers, and rejects as it rejects", async () => {
+  it("resolves and rejects like the work", async () => {
     expect(await wait(Promise.resolve(7))).to.equal(7);
     const fault = new Error("its own");
     expect(await faultOf(wait(Promise.reject(fault)))).to.equal(fault);
   });
 
-  it("rejects with TIMEOUT at the deadline, naming what was awaited and how long", async () => {
+  it("rejects with TIMEOUT at the deadline and names the work and the timeout", async () => {
     const fault = faultOf(wait(deferred().promise));
     clock.advance(99);
     await settle();
@@ -42,16 +42,16 @@ describe("withDeadline()", () => {
     });
   });
 
-  it("ignores what the work does after the deadline, a rejection included", async () => {
+  it("ignores the result of the work after the deadline, also a rejection", async () => {
     const work = deferred();
     const fault = faultOf(wait(work.promise));
     clock.advance(100);
     await fault;
     work.reject(new Error("too late, and nobody's"));
-    await settle(); // the root hook fails this test when the rejection is left unhandled
+    await settle(); // The root hook fails this test if the rejection is unhandled.
   });
 
-  it("rejects with ABORTED as soon as its signal fires, or has fired before", async () => {
+  it("rejects with ABORTED if its signal aborts or has already aborted", async () => {
     const fault = faultOf(wait(deferred().promise));
     stopping.abort();
     expectFault(await fault, "ABORTED");
@@ -60,7 +60,7 @@ describe("withDeadline()", () => {
 });
 
 describe("delay()", () => {
-  it("resolves when its time has come, not before, and leaves no listener", async () => {
+  it("resolves after exactly the delay and leaves no listener", async () => {
     const clock = new FakeClock();
     const { signal } = new AbortController();
     let over = false;
@@ -73,7 +73,7 @@ describe("delay()", () => {
     expect(getEventListeners(signal, "abort")).to.have.length(0);
   });
 
-  it("resolves early when its signal fires, or has fired before", async () => {
+  it("resolves early if its signal aborts or has already aborted", async () => {
     const clock = new FakeClock();
     const stopping = new AbortController();
     const waiting = delay(clock, 50, stopping.signal);

@@ -15,7 +15,7 @@ describe("parseEntryId()", () => {
     it(`reads ${text}`, () => expect(parseEntryId(text)).to.deep.equal(expected));
   }
 
-  it("refuses anything else", () => {
+  it("returns null for anything else", () => {
     for (const text of [
       "",
       "0-1",
@@ -33,7 +33,7 @@ describe("parseEntryId()", () => {
 });
 
 describe("placeOf()", () => {
-  it("has stamps if the entry has one", () => {
+  it("returns stamps only if the entry has one", () => {
     const id = { offset: 2, stamp: 1_000_002, previousStamp: 1_000_001 };
     expect(placeOf("0badcafe", id)).to.deep.equal({ epoch: "0badcafe", ...id });
     expect(placeOf("0badcafe", { ...id, stamp: 0 })).to.deep.equal({ epoch: "0badcafe", offset: 2 });
@@ -41,7 +41,7 @@ describe("placeOf()", () => {
 });
 
 describe("isLossMark()", () => {
-  it("knows the stamps with which a script tells of a lost event", () => {
+  it("is true for the stamps that the scripts use to mark a lost event", () => {
     expect([0, 1, 2, 3, 9_999_999].map(isLossMark)).to.deep.equal([false, true, true, false, false]);
   });
 });

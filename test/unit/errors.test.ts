@@ -12,11 +12,11 @@ import {
 
 const SECRET = "hunter2-the-password";
 
-/** What Redis 6.2 says before an error of a command in a script. */
+/** Redis 6.2 puts this text before the error of a command in a script. */
 const IN_SCRIPT = `ERR Error running script (call to f_${"0a".repeat(20)}): `;
 
 describe("RedisSseError", () => {
-  it("carries its code, and the name of its class", () => {
+  it("has its code and the name of its class", () => {
     expect(new RedisSseError("TIMEOUT", "x")).to.include({
       code: "TIMEOUT",
       name: "RedisSseError",
@@ -31,7 +31,7 @@ describe("RedisSseError", () => {
 });
 
 describe("sanitize()", () => {
-  it("answers an error of this library as it is", () => {
+  it("returns an error of this library unchanged", () => {
     const error = new ConfigError("expected retryMs");
     expect(sanitize(error)).to.equal(error);
   });
@@ -60,21 +60,21 @@ describe("sanitize()", () => {
     [withFields({ code: "ECONNREFUSED" }, ""), "REDIS_UNAVAILABLE"],
     [withFields({ code: "CERT_HAS_EXPIRED" }), "REDIS_UNAVAILABLE"],
     [named("MaxRetriesPerRequestError", "Reached the max"), "REDIS_UNAVAILABLE"],
-    // A fault of this process is not Redis'.
+    // An error of this process is not an error of Redis.
     [withFields({ code: "ERR_INVALID_ARG_TYPE" }, "it must be a string"), "INTERNAL"],
     [new Error("it did something odd"), "INTERNAL"],
   ] as const;
   for (const [error, code] of known) {
-    it(`tells by the code ${code}: ${error.message}`, () => expect(sanitize(error).code).to.equal(code));
+    it(`returns the code ${code} for: ${error.message}`, () => expect(sanitize(error).code).to.equal(code));
   }
 
-  it("says that there are too many connections, as an operator searches for it", () => {
+  it('uses the searchable text "Too many connections" if Redis has reached its client limit', () => {
     const fault = sanitize(replyError("ERR max number of clients reached"));
     expect(fault.code).to.equal("REDIS_UNAVAILABLE");
     expect(fault.message).to.match(/^Too many connections/);
   });
 
-  it("names the constant of a network fault, which says what is wrong and nothing of whom", () => {
+  it("names the code of a network error but not the host", () => {
     expect(sanitize(network("ENOTFOUND")).message).to.equal("Redis cannot be reached (ENOTFOUND)");
   });
 
@@ -96,7 +96,7 @@ describe("sanitize()", () => {
     ["ERR", `${IN_SCRIPT}@user_script:1: ${SECRET}`],
     ["OOM", "@user_script: 1: -OOM command not allowed when used memory"],
   ] as const) {
-    it(`keeps the code word ${word} of a Redis error, and nothing else: ${text.slice(-40)}`, () => {
+    it(`keeps only the code ${word} of a Redis error: ${text.slice(-40)}`, () => {
       expect(sanitize(replyError(text)).message).to.equal(`Redis refused the command: ${word}`);
     });
   }
@@ -115,7 +115,7 @@ describe("sanitize()", () => {
     ["a thrown object", { message: SECRET, toString: () => SECRET }],
   ] as const;
   for (const [where, error] of carriers) {
-    it(`keeps nothing of a secret in ${where}`, () => {
+    it(`removes a secret in ${where}`, () => {
       const fault = sanitize(error);
       const shown = [
         inspect(fault, { depth: Infinity, showHidden: true }),
@@ -129,20 +129,20 @@ describe("sanitize()", () => {
   }
 
   for (const value of [undefined, null, 0, "", Symbol("x"), {}, { message: 5 }, () => {}]) {
-    it(`makes an internal error of a thrown ${inspect(value)}`, () => {
+    it(`returns an INTERNAL error for a thrown ${inspect(value)}`, () => {
       expect(sanitize(value)).to.be.instanceOf(RedisSseError).and.to.include({ code: "INTERNAL" });
     });
   }
 });
 
 describe("subscribeFault()", () => {
-  it("tells that the ACL does not admit the channel", () => {
+  it("returns SUBSCRIBE_REFUSED if a Redis ACL rule denies the channel", () => {
     const fault = subscribeFault(replyError(`NOPERM No permissions to access ${SECRET}`));
     expect(fault).to.include({ code: "SUBSCRIBE_REFUSED" });
     expect(fault.message).not.to.contain(SECRET);
   });
 
-  it("takes no other fault for a refusal of the channel", () => {
+  it("returns another code for every other error", () => {
     expect(subscribeFault(replyError("LOADING Redis is loading"))).to.include({ code: "REDIS_REFUSED" });
     expect(subscribeFault(replyError("NOAUTH Authentication required."))).to.include({ code: "REDIS_AUTH" });
     expect(subscribeFault(new Error("Connection is closed."))).to.include({ code: "REDIS_UNAVAILABLE" });
@@ -153,7 +153,7 @@ function named(name: string, message: string): Error {
   return Object.assign(new Error(message), { name });
 }
 
-/** As redis-parser makes them of a reply that begins with a minus. */
+/** Returns an error like redis-parser does for a reply that starts with a minus. */
 function replyError(message: string): Error {
   return named("ReplyError", message);
 }
@@ -163,7 +163,7 @@ function withFields(fields: Record<string, unknown>, message = "it failed"): Err
 }
 
 describe("RedisSseError.retryable", () => {
-  it("is true for a fault that passes, and false for one that stays", () => {
+  it("is true for temporary errors and false for permanent ones", () => {
     for (const code of ["REDIS_UNAVAILABLE", "TIMEOUT", "POOL_EXHAUSTED", "LIMIT_SESSIONS"] as const) {
       expect(new RedisSseError(code, "x").retryable, code).to.equal(true);
     }
@@ -172,11 +172,11 @@ describe("RedisSseError.retryable", () => {
     }
   });
 
-  it("is false for a code that only a caller in JavaScript knows", () => {
+  it("is false for an unknown code from a JavaScript caller", () => {
     expect(new RedisSseError("MY_CODE" as "CONFIG", "x").retryable).to.equal(false);
   });
 
-  it("depends on Redis' own code where Redis refused the command", () => {
+  it("depends on the Redis error code if Redis rejected the command", () => {
     const refused = (text: string) => sanitize(replyError(text)).retryable;
     expect(refused("OOM command not allowed when used memory > 'maxmemory'.")).to.equal(true);
     expect(refused("READONLY You can't write against a read only replica.")).to.equal(true);

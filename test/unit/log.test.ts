@@ -4,7 +4,7 @@ import { createLog, printable } from "../../lib/log.js";
 import { captureLog } from "../support/service.js";
 
 describe("printable()", () => {
-  it("shows a name without control characters as it is", () => {
+  it("returns a name without control characters unchanged", () => {
     for (const name of [
       "notifications:admin",
       "",
@@ -23,15 +23,15 @@ describe("printable()", () => {
     NUL: "a\u0000b",
     "an escape sequence": "\u001b[2Ja",
     DEL: "a\u007fb",
-    "the one-character escape of C1": "a\u009b2Jb",
-    "the C1 line end": "a\u0085b",
+    "the C1 control sequence introducer": "a\u009b2Jb",
+    "the C1 next-line character": "a\u0085b",
     "the line separator": "a\u2028b",
     "the paragraph separator": "a\u2029b",
   };
   for (const [what, name] of Object.entries(forging)) {
-    it(`escapes ${what}, in a form that reads back as the name`, () => {
+    it(`escapes ${what} as JSON`, () => {
       const shown = printable(name);
-      // oxlint-disable-next-line no-control-regex -- control characters are what must not be left
+      // oxlint-disable-next-line no-control-regex -- the output must not contain control characters
       expect(shown).not.to.match(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/);
       expect(JSON.parse(shown)).to.equal(name);
     });
@@ -39,7 +39,7 @@ describe("printable()", () => {
 });
 
 describe("createLog()", () => {
-  it("writes to its own namespace when that is enabled, and reads no value as a format", () => {
+  it("writes to its own namespace if it is enabled, and does not use values as format strings", () => {
     const said = captureLog("redis-sse:hub");
     createLog("hub")("%d channels of %s", 3, "%d%s%o");
     createLog("session")("not this");

@@ -6,10 +6,10 @@ import { readLogger, ServiceLog, type Logger } from "../../lib/logger.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { recordingLogger } from "../support/recording-logger.js";
 
-describe("the option logger", () => {
+describe("ServiceLog and the option logger", () => {
   afterEach(() => restore());
 
-  it("writes warnings and errors to the console unless it is given", () => {
+  it("writes warnings and errors to the console if no logger is given", () => {
     const warn = stub(console, "warn");
     const error = stub(console, "error");
     const log = new ServiceLog(readLogger(undefined), new FakeClock());
@@ -24,14 +24,14 @@ describe("the option logger", () => {
   for (const [says, given] of [
     ["null", null],
     ["a function", () => {}],
-    ["a part of the functions", { debug() {}, info() {}, warn() {} }],
+    ["an object with a missing function", { debug() {}, info() {}, warn() {} }],
   ] as const) {
-    it(`refuses ${says}`, () => {
+    it(`rejects ${says}`, () => {
       expect(() => readLogger(given)).to.throw(ConfigError, "logger as an object with the functions debug");
     });
   }
 
-  it("gets every level as one finished string", () => {
+  it("passes one formatted string to the logger at every level", () => {
     const { logger, lines } = recordingLogger();
     const log = new ServiceLog(readLogger(logger), new FakeClock());
     log.debug("%s channels", 3);
@@ -46,19 +46,19 @@ describe("the option logger", () => {
     expect(lines[3]).to.match(/^error redis-sse: task t failed: Error: broken\n {4}.*at /);
   });
 
-  it("escapes every value: no name forges a line, moves the cursor, or reverses the text", () => {
+  it("escapes every value, so that no name can add a line, move the cursor or reverse the text", () => {
     const { logger, lines } = recordingLogger();
     const log = new ServiceLog(logger, new FakeClock());
     const name = "%s\nredis-sse: forged \u001b[31m \u202e \u2066";
     log.warn("channel %s", name);
     log.error(new Error(name), "failed");
     for (const line of lines) {
-      // oxlint-disable-next-line no-control-regex -- control characters are what must not be left
+      // oxlint-disable-next-line no-control-regex -- the output must not contain control characters
       expect(line).not.to.match(/\n\S|[\u0000-\u0009\u000b-\u001f\u202e\u2066]/);
     }
   });
 
-  it("is not called through: what it throws ends nothing", () => {
+  it("ignores errors that the logger throws", () => {
     const fail = (): never => {
       throw new Error("disk full");
     };
@@ -66,7 +66,7 @@ describe("the option logger", () => {
     expect(() => new ServiceLog(logger, new FakeClock()).warn("x")).not.to.throw();
   });
 
-  it("may have async functions: a rejection ends nothing", async () => {
+  it("ignores rejections of async logger functions", async () => {
     const fail = (() => Promise.reject(new Error("disk full"))) as () => void;
     const logger: Logger = { debug: fail, info: fail, warn: fail, error: fail };
     const unhandled: unknown[] = [];
@@ -81,14 +81,14 @@ describe("the option logger", () => {
     }
   });
 
-  it("is not called through a value that cannot be text", () => {
+  it("writes nothing and does not throw if a value cannot be converted to text", () => {
     const { logger, lines } = recordingLogger();
     const value = Object.create(null) as string;
     expect(() => new ServiceLog(logger, new FakeClock()).warn("%s", value)).not.to.throw();
     expect(lines).to.deep.equal([]);
   });
 
-  it("warns once of a mistake, once a minute of a fault that lasts, and once when it is over", () => {
+  it("warns once about a mistake, once a minute about a lasting error, and once when it is over", () => {
     const clock = new FakeClock();
     const { logger, lines } = recordingLogger();
     const log = new ServiceLog(logger, clock);

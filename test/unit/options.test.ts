@@ -44,7 +44,7 @@ describe("readOptions()", () => {
     expect(plain(readOptions({}))).to.deep.equal(DEFAULTS);
   });
 
-  it("takes the default for a value that is undefined", () => {
+  it("uses the default for a value that is undefined", () => {
     const none = { maxLength: undefined, maxAgeMs: undefined, channels: undefined, checkMs: undefined };
     for (const history of [undefined, none]) {
       const options = { keyPrefix: undefined, pool: { maxWaiting: undefined }, limits: undefined, history };
@@ -52,7 +52,7 @@ describe("readOptions()", () => {
     }
   });
 
-  it("keeps what it is given, and the defaults of the rest of a group", () => {
+  it("keeps the given values and uses the defaults for the rest of a group", () => {
     const settings = readOptions({
       keyPrefix: "app:sse:",
       subscriptions: "dedicated",
@@ -82,25 +82,25 @@ describe("readOptions()", () => {
     ["heartbeatMs", [...BAD_NUMBERS, Infinity]],
     ["retryMs", [...BAD_NUMBERS, Infinity, false]],
   ] as const) {
-    it(`refuses a wrong ${name} by its name`, () => {
+    it(`rejects an invalid ${name} and names it`, () => {
       for (const value of values)
         expectConfigError(() => read({ [name]: value }), new RegExp(`\\b${name}\\b`));
     });
   }
 
-  it("refuses what is no object in place of options", () => {
+  it("rejects options that are not an object", () => {
     for (const options of [null, 5, "redis://localhost", true, [], () => {}])
       expectConfigError(() => readOptions(options as unknown as RedisSseOptions), /\boptions\b/);
   });
 
-  it("repeats no text that was given in the wrong place", () => {
+  it("does not repeat a given string in its errors", () => {
     for (const name of ["keyPrefix", "subscriptions", "heartbeatMs", "limits", "pool", "history", "clock"]) {
       const error = expectConfigError(() => read({ [name]: "redis://u:secret@h" }), new RegExp(name));
       expect(inspect(error)).not.to.contain("secret");
     }
   });
 
-  it("takes heartbeatMs: false", () => {
+  it("accepts heartbeatMs: false", () => {
     expect(read({ heartbeatMs: false })).to.include({ heartbeatMs: false });
   });
 
@@ -108,7 +108,7 @@ describe("readOptions()", () => {
   const groups = { pool: Object.keys(DEFAULTS.pool), limits: Object.keys(DEFAULTS.limits) };
   for (const [group, names] of Object.entries(groups)) {
     for (const name of names) {
-      it(`refuses ${group}.${name} unless it is a whole number from 1 to 2^31 - 1`, () => {
+      it(`rejects ${group}.${name} unless it is a whole number from 1 to 2^31 - 1`, () => {
         const bad = UNBOUNDED.includes(name) ? BAD_NUMBERS : [...BAD_NUMBERS, Infinity];
         for (const value of bad) {
           expectConfigError(() => read({ [group]: { [name]: value } }), new RegExp(`${group}\\.${name}`));
@@ -117,7 +117,7 @@ describe("readOptions()", () => {
     }
   }
 
-  it("takes Infinity for limits.maxLifetimeMs and limits.peerTimeoutMs, and for nothing else", () => {
+  it("accepts Infinity only for limits.maxLifetimeMs and limits.peerTimeoutMs", () => {
     for (const name of UNBOUNDED) {
       expect(readOptions({ limits: { [name]: Infinity } }).limits).to.have.property(name, Infinity);
     }
@@ -129,14 +129,14 @@ describe("readOptions()", () => {
     ["maxEventBytes", 4, "4 to 2147483647"],
     ["maxLifetimeMs", 1, "1 to 2147483647, or Infinity"],
   ] as const) {
-    it(`refuses a limits.${name} below ${least}, and says what it takes`, () => {
+    it(`rejects a limits.${name} below ${least} and names the valid range`, () => {
       const said = `expected limits.${name} as a whole number from ${range}, got ${least - 1}`;
       expectConfigError(() => read({ limits: { [name]: least - 1 } }), new RegExp(`^${said}$`));
       expect(readOptions({ limits: { [name]: least } }).limits[name]).to.equal(least);
     });
   }
 
-  it("refuses more channels than an id has room for", () => {
+  it("rejects a maxChannelsPerSession that does not fit in an event id", () => {
     expectConfigError(
       () => readOptions({ limits: { maxChannelsPerSession: 321 } }),
       /from 1 to 320, got 321$/,
@@ -146,7 +146,7 @@ describe("readOptions()", () => {
     );
   });
 
-  it("refuses an event size that no buffer could hold, and a buffer that is larger than all together", () => {
+  it("rejects a maxBufferedBytes below maxEventBytes and a maxTotalBufferedBytes below maxBufferedBytes", () => {
     const limits = { maxEventBytes: 2_000, maxBufferedBytes: 1_999 };
     expectConfigError(() => readOptions({ limits }), /limits\.maxBufferedBytes/);
     const total = { maxEventBytes: 2_000, maxBufferedBytes: 2_000, maxTotalBufferedBytes: 1_999 };
@@ -154,7 +154,7 @@ describe("readOptions()", () => {
     expect(() => readOptions({ limits: { maxEventBytes: 2_000, maxBufferedBytes: 2_000 } })).not.to.throw();
   });
 
-  it("refuses an option it does not know, and names it", () => {
+  it("rejects an unknown option and names it", () => {
     expectConfigError(() => read({ heartBeatMs: 5 }), /"heartBeatMs"/);
     expectConfigError(() => read({ limits: { maxSession: 5 } }), /limits.*"maxSession"/);
     expectConfigError(() => read({ pool: { max: 5 } }), /pool.*maxConnections, .*"max"/);
@@ -163,7 +163,7 @@ describe("readOptions()", () => {
     expectConfigError(() => read({ history: { channels: { a: { max: 5 } } } }), /entry 1.*"max"/);
   });
 
-  it("refuses what is no channel's bounds, and repeats no channel's name", () => {
+  it("rejects invalid limits of a channel and does not repeat the channel name", () => {
     for (const bounds of [null, 5, "x", true, [], () => {}, { maxAgeMs: 0 }]) {
       const error = expectConfigError(
         () => read({ history: { channels: { a: false, secret: bounds } } }),
@@ -175,7 +175,7 @@ describe("readOptions()", () => {
       expectConfigError(() => read({ history: { channels } }), /history\.channels/);
   });
 
-  it("refuses a clock that lacks a function", () => {
+  it("rejects a clock with a missing function", () => {
     const half = [{ now: () => 0 }, { schedule: () => () => {} }, { ...systemClock, monotonic: 5 }];
     for (const clock of [5, null, {}, ...half]) expectConfigError(() => read({ clock }), /\bclock\b/);
   });
@@ -209,7 +209,7 @@ describe("createRedisSse()", () => {
     "",
     " ",
   ];
-  it("refuses a redis that is no URL, client or options, and repeats nothing of it", () => {
+  it("rejects a redis option that is not a URL, client or options, and does not repeat it", () => {
     for (const redis of [...malformed, 5, true, null, () => {}]) {
       const given = { redis } as unknown as RedisSseOptions;
       const error = expectConfigError(() => createRedisSse(given), /\bredis\b/);
@@ -218,7 +218,7 @@ describe("createRedisSse()", () => {
     }
   });
 
-  it("takes every form of URL without connecting", async () => {
+  it("accepts every form of URL without connecting", async () => {
     const urls = [
       "redis://localhost",
       "rediss://u:p%40ss@host:6380/2",
@@ -229,7 +229,7 @@ describe("createRedisSse()", () => {
   });
 });
 
-/** Settings as data: the history policy is replaced by the bounds of any channel. */
+/** Returns the settings as data. The limits of any channel replace the history policy. */
 function plain(settings: Settings): unknown {
   const { policy, checkMs } = settings.history;
   return { ...settings, history: { ...policy("any channel"), checkMs } };

@@ -4,7 +4,7 @@ import { RedisSseError } from "../../lib/errors.js";
 import { encodeJson, isLargerThan } from "../../lib/serialize.js";
 
 describe("encodeJson()", () => {
-  it("answers the JSON of what has one", () => {
+  it("returns the JSON of a value", () => {
     for (const value of [null, 0, "", "text", [1], { a: [null] }, new Date(0)]) {
       expect(encodeJson(value, "data")).to.equal(JSON.stringify(value));
     }
@@ -15,7 +15,7 @@ describe("encodeJson()", () => {
   const unserializable: readonly (readonly [says: string, value: unknown, expected: string])[] = [
     ["undefined", undefined, "undefined"],
     ["a function", () => {}, "a function"],
-    ["a toJSON() without an answer", { toJSON: () => undefined }, "an object"],
+    ["a toJSON() that returns undefined", { toJSON: () => undefined }, "an object"],
     ["a BigInt", 1n, "data: a BigInt"],
     ["NaN", NaN, "NaN"],
     ["Infinity", Infinity, "Infinity"],
@@ -24,7 +24,7 @@ describe("encodeJson()", () => {
     ["a Buffer", Buffer.from("x"), "bytes"],
     ["an ArrayBuffer", new ArrayBuffer(1), "bytes"],
     ["a promise", Promise.resolve(1), "a promise"],
-    ["a circle", { user: self }, "data.user.self: circular"],
+    ["a circular object", { user: self }, "data.user.self: circular"],
     ["a nested BigInt", { list: [1, { "a b": 1n }] }, "data.list[1][a b]: a BigInt"],
     ["a BigInt in a toJSON()", { at: { toJSON: () => 1n } }, "data.at.toJSON(): a BigInt"],
     [
@@ -47,17 +47,17 @@ describe("encodeJson()", () => {
       },
       "data.a: a getter or toJSON() that threw",
     ],
-    ["a key that would forge a line", { "\n": 1n }, 'data["\\n"]: a BigInt'],
+    ["a BigInt under a key with a line break", { "\n": 1n }, 'data["\\n"]: a BigInt'],
   ];
   for (const [says, value, expected] of unserializable) {
-    it(`refuses ${says}, and says where it is`, () => {
+    it(`rejects ${says} and names its place`, () => {
       expect(() => encodeJson(value, "data"))
         .to.throw(RedisSseError, `Cannot convert data to JSON: ${expected}`)
         .with.property("code", "UNSERIALIZABLE");
     });
   }
 
-  it("does not search endlessly", () => {
+  it("stops searching in data that is too large or too deep", () => {
     const wide = Array.from({ length: 100_000 }, () => ({}));
     expect(() => encodeJson([wide, 1n], "data")).to.throw(RedisSseError, "data: too large or too deep");
     let deep: unknown = 1n;
@@ -65,13 +65,13 @@ describe("encodeJson()", () => {
     expect(() => encodeJson(deep, "data")).to.throw(RedisSseError, "data: too large or too deep");
   });
 
-  it("leaves a nested Map and NaN to JSON, as it leaves other objects", () => {
+  it("encodes a nested Map and NaN as JSON.stringify() does", () => {
     expect(encodeJson({ map: new Map(), number: NaN }, "data")).to.equal('{"map":{},"number":null}');
   });
 });
 
 describe("isLargerThan()", () => {
-  it("counts the bytes of UTF-8", () => {
+  it("counts UTF-8 bytes", () => {
     for (const [text, bytes] of [
       ["x", 1],
       ["xxxx", 4],

@@ -4,7 +4,7 @@ import { describeFinite } from "../conformance/finite-suite.js";
 import { describeResume } from "../conformance/resume-suite.js";
 import { describeStreams, type SuiteRedis } from "../conformance/stream-suite.js";
 
-/** Each suite has a mock of its own: mocks of one host and port share their data. */
+/** Mocks with the same host and port share their data, so each suite uses its own host. */
 let hosts = 0;
 
 async function startMock(): Promise<SuiteRedis> {

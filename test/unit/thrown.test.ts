@@ -7,12 +7,12 @@ import { TaskFailure } from "../../lib/index.js";
 import { cutBytes, describeThrown, ignoreRejection, isInstance, nameOfThrown } from "../../lib/thrown.js";
 import { anyThrown, HOSTILE, unreadable } from "../support/hostile.js";
 
-describe("the text of what was thrown", () => {
-  it("is name and message, then the stack", () => {
+describe("describeThrown()", () => {
+  it("returns the name and message, then the stack", () => {
     expect(describeThrown(new TypeError("no"))).to.match(/^TypeError: no\n +at .*thrown\.test/);
   });
 
-  it("has up to five causes, each with its stack", () => {
+  it("adds up to five causes, each with its stack", () => {
     const chain = (depth: number): Error =>
       new Error(`level ${depth}`, { cause: depth > 0 && chain(depth - 1) });
     const text = describeThrown(chain(9));
@@ -21,7 +21,7 @@ describe("the text of what was thrown", () => {
     expect(describeThrown(new Error("no", { cause: null }))).to.not.include("Caused by");
   });
 
-  it("has the class and the message of an error of another realm", () => {
+  it("returns the name and message of an error from another realm", () => {
     expect(describeThrown(runInNewContext("new RangeError('far')"))).to.match(/^RangeError: far\n +at /);
   });
 
@@ -35,10 +35,11 @@ describe("the text of what was thrown", () => {
     [Object.assign(new Error(), { message: { code: 5 }, stack: "" }), "Error: { code: 5 }"],
     [Object.assign(new Error("no"), { name: 5, stack: 7 }), "Error: no"],
   ] as const) {
-    it(`is ${JSON.stringify(text)} where that is all`, () => expect(describeThrown(value)).to.equal(text));
+    it(`returns ${JSON.stringify(text)} for a value without a stack`, () =>
+      expect(describeThrown(value)).to.equal(text));
   }
 
-  it("calls nothing of a value, and shows a value that cannot be read", () => {
+  it("does not call functions of the value, and describes an unreadable value", () => {
     let called = 0;
     const handler = { get: () => void called++, ownKeys: () => (called++, []) };
     expect(describeThrown({ inner: new Proxy({ a: 1 }, handler) })).to.include("a: 1");
@@ -47,7 +48,7 @@ describe("the text of what was thrown", () => {
   });
 
   for (const [what, make] of Object.entries(HOSTILE)) {
-    it(`is there for ${what}, at most 8 KB`, () => {
+    it(`returns at most 8 KB for ${what}`, () => {
       const thrown = make();
       ignoreRejection(thrown);
       const text = describeThrown(thrown);
@@ -58,17 +59,17 @@ describe("the text of what was thrown", () => {
     });
   }
 
-  it("does not show an object with too many properties, at whatever depth it is read", () => {
+  it("does not show an object with too many properties, also if it is nested", () => {
     const large = Object.fromEntries(Array.from({ length: 1_001 }, (_, index) => [`p${index}`, index]));
     for (const thrown of [large, { inner: large }, { inner: [large] }]) {
       expect(describeThrown(thrown)).to.equal("threw an object with more than 1000 properties");
     }
-    // What inspect() bounds by itself, or does not read.
+    // inspect() limits these values itself or does not read them.
     expect(describeThrown(Array.from({ length: 5_000 }, () => 1))).to.include("4990 more items");
     expect(describeThrown([[[[large]]]])).to.include("[Array]");
   });
 
-  it("is there for anything", () => {
+  it("returns a text for any value", () => {
     fc.assert(
       fc.property(anyThrown, (make) => {
         const thrown = make();
@@ -78,7 +79,7 @@ describe("the text of what was thrown", () => {
     );
   });
 
-  it("is cut between characters", () => {
+  it("cuts the text between characters", () => {
     expect(cutBytes("aé😀", 7)).to.equal("aé😀");
     expect(cutBytes("aé😀", 6)).to.equal("aé");
     expect(cutBytes("aé😀", 2)).to.equal("a");

@@ -10,23 +10,23 @@ const show = (value: unknown): string => JSON.stringify([value]).slice(1, -1).sl
 
 type Cases = readonly (readonly [option: string, values: readonly unknown[], code?: string])[];
 
-/** Refused with a code and a sentence, before anything has happened. */
+/** Tests that invalid input is rejected with a code and a message before it has any effect. */
 export function describeBadInput(makeService: MakeService): void {
-  describe("bad input", () => {
+  describe("invalid input", () => {
     const rig = useQueue(makeService);
 
     async function expectNothing(): Promise<void> {
       expect(await rig.raw.keys("sse:*")).to.deep.equal([]);
     }
 
-    it("a kind that cannot be is INVALID_TASK", async () => {
+    it("rejects an invalid kind as INVALID_TASK", async () => {
       for (const kind of ["", "k".repeat(129), 7, undefined, null, ["kind"]])
         expectFault(await faultOf(rig.queue.enqueue(kind as string, null)), "INVALID_TASK", show(kind));
       await expectNothing();
     });
 
     for (const id of ["", "a b", "../../x", "a:b", "{a}", "a\n", "é", "x".repeat(129), 7, null, ["a"]]) {
-      it(`the id ${show(id)} is INVALID_TASK, wherever it is given`, async () => {
+      it(`rejects the id ${show(id)} as INVALID_TASK in every function`, async () => {
         const given = id as string;
         for (const attempt of [
           rig.queue.enqueue("kind", null, { id: given }),
@@ -43,13 +43,13 @@ export function describeBadInput(makeService: MakeService): void {
 
     for (const [what, payload, code] of [
       ["a BigInt", { amount: 1n }, "UNSERIALIZABLE"],
-      ["circular", circular, "UNSERIALIZABLE"],
+      ["a circular object", circular, "UNSERIALIZABLE"],
       ["undefined", undefined, "UNSERIALIZABLE"],
       ["a function", () => {}, "UNSERIALIZABLE"],
       ["an object whose toJSON throws", thrower, "UNSERIALIZABLE"],
-      ["longer than the limit in bytes, not in characters", "é".repeat(128 * 1024), "TASK_TOO_LARGE"],
+      ["a string over the limit in bytes but not in characters", "é".repeat(128 * 1024), "TASK_TOO_LARGE"],
     ] as const) {
-      it(`a payload that is ${what} is ${code}`, async () => {
+      it(`rejects ${what} as payload with ${code}`, async () => {
         const fault = await faultOf(rig.queue.enqueue("kind", payload));
         expectFault(fault, code);
         expect(String(fault)).to.not.include("hunter2");
@@ -76,7 +76,7 @@ export function describeBadInput(makeService: MakeService): void {
       ],
     ];
     for (const [option, values, code = "CONFIG"] of enqueueOptions) {
-      it(`the option ${option} of enqueue() is ${code} where it cannot be, by name`, async () => {
+      it(`rejects an invalid ${option} in enqueue() with ${code} and names it`, async () => {
         for (const value of values) {
           const fault = await faultOf(rig.queue.enqueue("kind", null, { [option]: value }));
           expectFault(fault, code, show(value));
@@ -86,19 +86,19 @@ export function describeBadInput(makeService: MakeService): void {
       });
     }
 
-    it("delayMs and runAt together, and options that there are not, are CONFIG", async () => {
+    it("rejects delayMs together with runAt, and unknown options, as CONFIG", async () => {
       for (const options of [{ delayMs: 1, runAt: 1 }, { delay: 1 }, null, [], "a"]) {
         expectFault(await faultOf(rig.queue.enqueue("kind", null, options as EnqueueOptions)), "CONFIG");
       }
       await expectNothing();
     });
 
-    it("options that are undefined are not given", async () => {
+    it("ignores options that are undefined", async () => {
       const nothing = Object.fromEntries(enqueueOptions.map(([option]) => [option, undefined]));
       expect(await rig.queue.enqueue("kind", null, nothing)).to.include({ status: "queued", priority: 0 });
     });
 
-    it("the largest and the smallest that can be are taken", async () => {
+    it("accepts the largest and the smallest valid options", async () => {
       const most = { priority: 100, attempts: 1_000, timeoutMs: 2 ** 31 - 1, resultTtlMs: YEAR_MS };
       for (const options of [
         { ...most, delayMs: YEAR_MS, backoff: YEAR_MS },
@@ -110,7 +110,7 @@ export function describeBadInput(makeService: MakeService): void {
       }
     });
 
-    it("a queue's name that cannot be is CONFIG", () => {
+    it("rejects an invalid queue name as CONFIG", () => {
       for (const given of ["", "a b", "a:b", "{a}", "a\n", "é", "x".repeat(65), 7, null, ["a"]])
         expect(() => rig.sse.queue(given as string), show(given)).to.throw(ConfigError, /name/);
     });
@@ -132,7 +132,7 @@ export function describeBadInput(makeService: MakeService): void {
       ["retries", [3]],
     ];
     for (const [option, values] of queueOptions) {
-      it(`the queue option ${option} is CONFIG where it cannot be: ${show(values[0])}`, () => {
+      it(`rejects an invalid queue option ${option} as CONFIG: ${show(values[0])}`, () => {
         for (const value of values) {
           const options = { [option]: value } as QueueOptions;
           const make = (): unknown => rig.sse.queue(`${rig.name}-bad`, options);
@@ -141,7 +141,7 @@ export function describeBadInput(makeService: MakeService): void {
       });
     }
 
-    it("a queue's options that are given again are fine where they are the same", () => {
+    it("accepts options for an existing queue only if they are the same", () => {
       const schemas = { kind: z.string() };
       const options = (): object => ({ attempts: 2, backoff: { delayMs: 5 }, schemas: { ...schemas } });
       const queue = rig.sse.queue(`${rig.name}-again`, options());
@@ -165,7 +165,7 @@ export function describeBadInput(makeService: MakeService): void {
       ["threads", [2]],
     ];
     for (const [option, values] of workerOptions) {
-      it(`the worker option ${option} is CONFIG where it cannot be`, () => {
+      it(`rejects an invalid worker option ${option} as CONFIG`, () => {
         for (const value of values) {
           const start = (): unknown => rig.queue.worker(rig.hang, { [option]: value });
           expect(start, show(value)).to.throw(ConfigError, option);
@@ -174,7 +174,7 @@ export function describeBadInput(makeService: MakeService): void {
       });
     }
 
-    it("a handler that is none is CONFIG", () => {
+    it("rejects an invalid handler as CONFIG", () => {
       for (const handler of [undefined, null, 7, {}, { kind: 7 }, { kind: null }]) {
         expect(() => rig.queue.worker(handler as unknown as TaskHandler)).to.throw(ConfigError, /handler/);
       }

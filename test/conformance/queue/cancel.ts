@@ -7,7 +7,7 @@ import { holdSubscriptions } from "./hold-subscriptions.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
 
-/** A task that nobody wants any more. */
+/** Tests the cancellation of tasks. */
 export function describeCancel(makeService: MakeService): void {
   describe("cancel()", () => {
     const rig = useQueue(makeService);
@@ -16,7 +16,7 @@ export function describeCancel(makeService: MakeService): void {
       ["ready", {}],
       ["delayed", { delayMs: 60_000 }],
     ] as const) {
-      it(`takes a task out of line that is ${state}`, async () => {
+      it(`removes a ${state} task from the queue`, async () => {
         const { id } = await rig.queue.enqueue("kind", null, options);
         const watcher = await rig.watch(id);
         expect(await rig.queue.cancel(id, "not wanted")).to.equal(true);
@@ -40,7 +40,7 @@ export function describeCancel(makeService: MakeService): void {
       });
     }
 
-    it("fires the signal of a task under way in another process, and frees its place at once", async () => {
+    it("aborts the signal of a task that runs in another process and frees its slot at once", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const next = await rig.queue.enqueue("kind", null);
       const contexts: TaskContext[] = [];
@@ -63,13 +63,13 @@ export function describeCancel(makeService: MakeService): void {
       await eventually(() => expect(worker.running).to.equal(0));
       expect(await rig.queue.get(id)).to.include({ status: "cancelled", message: "cancelled", progress: 40 });
       expect(await rig.members("leases")).to.deep.equal([]);
-      // What its handler still does is not taken.
+      // Later calls of the handler have no effect.
       await contexts[0]!.progress(99);
       expectFault(await faultOf(contexts[0]!.write("late")), "ABORTED");
       expect(await rig.queue.get(id)).to.include({ progress: 40, result: null });
     });
 
-    it("is not undone by a handler that does not listen, nor does its error count", async () => {
+    it("stays in effect if the handler ignores the signal, and does not count its error", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const told: unknown[] = [];
       const { context, end, worker } = await rig.takeAndVanish();
@@ -96,7 +96,7 @@ export function describeCancel(makeService: MakeService): void {
       expect(told, "onError").to.deep.equal([]);
     });
 
-    it("that a worker missed, since it did not listen yet, is found as soon as it does", async () => {
+    it("is detected when the worker's subscription is acknowledged, if it was cancelled before", async () => {
       const late = await rig.service({ clock: new FakeClock() });
       const acknowledge = holdSubscriptions(late);
       const { id } = await rig.queue.enqueue("kind", null);
@@ -111,17 +111,17 @@ export function describeCancel(makeService: MakeService): void {
       await eventually(() => expect(contexts[0]!.signal.aborted).to.equal(true));
     });
 
-    it("that a worker did not hear of is found when it renews its lease", async () => {
+    it("is detected at the next lease renewal if the worker missed the message", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const { context, clock } = await rig.takeAndVanish(3_000);
-      // Nobody is told.
+      // Cancels the task without a message.
       await rig.raw.hset(rig.taskKey(id), { status: "cancelled", token: "" });
       clock.advance(1_000);
       await eventually(() => expect(context.signal.aborted).to.equal(true));
       expectFault(context.signal.reason, "CANCELLED");
     });
 
-    it("that a worker did not hear of is found when its handler reports", async () => {
+    it("is detected at the next report of the handler if the worker missed the message", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const { context, worker } = await rig.takeAndVanish();
       await rig.raw.hset(rig.taskKey(id), { status: "cancelled", token: "" });
@@ -130,7 +130,7 @@ export function describeCancel(makeService: MakeService): void {
       expect(worker.running).to.equal(0);
     });
 
-    it("takes a message of a thousand characters, and no longer or other one", async () => {
+    it("accepts a message of at most 1,000 characters and rejects any other message", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       for (const message of ["x".repeat(1_001), 7, null])
         expectFault(await faultOf(rig.queue.cancel(id, message as string)), "INVALID_TASK");
@@ -141,7 +141,7 @@ export function describeCancel(makeService: MakeService): void {
       expect(watcher.told.at(-1)!.message).to.equal(message);
     });
 
-    it("is refused for what has ended otherwise, is unknown, or is of another queue", async () => {
+    it("returns false for a task that has ended, is unknown or is in another queue", async () => {
       await rig.queue.enqueue("kind", null, { id: "done" });
       const worker = rig.queue.worker(() => "result");
       await rig.until("done", "succeeded");

@@ -5,12 +5,12 @@ import { eventually } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
 
-/** What has failed for good, and what operators do about it. */
+/** Tests dead letters and what operators can do with them. */
 export function describeDeadLetters(makeService: MakeService): void {
   describe("dead letters", () => {
     const rig = useQueue(makeService);
 
-    /** Puts tasks in line and lets each fail for good. */
+    /** Enqueues tasks and lets each become a dead letter. */
     async function fail(...ids: string[]): Promise<void> {
       for (const id of ids) await rig.queue.enqueue("kind", { of: id }, { id, attempts: 1, priority: 7 });
       const worker = rig.queue.worker(
@@ -25,7 +25,7 @@ export function describeDeadLetters(makeService: MakeService): void {
 
     const idsOf = (tasks: readonly DeadLetter[]): readonly string[] => tasks.map(({ id }) => id);
 
-    it("are listed with what was thrown, for operators", async () => {
+    it("lists dead letters with their errors", async () => {
       await fail("a");
       await rig.queue.enqueue("kind", null, { id: "b" });
       const worker = rig.queue.worker(() => {
@@ -46,7 +46,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       expect(rig.queue.statistics.failed).to.equal(2);
     });
 
-    it("of a lost worker have no error to show", async () => {
+    it("lists a dead letter without an error if its worker was lost", async () => {
       await rig.queue.enqueue("kind", null, { id: "given-back", attempts: 1 });
       const first = rig.queue.worker(rig.hang);
       await eventually(() => expect(first.running).to.equal(1));
@@ -59,7 +59,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       expect(tasks[0]).to.include({ message: "its worker was lost", error: null });
     });
 
-    it("of one key of deduplication: one of them is queued again", async () => {
+    it("requeues only one of several dead letters with the same deduplication key", async () => {
       const queue = await rig.elsewhere({ attempts: 1 });
       let isBroken = true;
       const worker = queue.worker(() => (isBroken ? Promise.reject(new Error("no")) : null), {
@@ -75,7 +75,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       expect(await queue.counts()).to.include({ queued: 1, failed: 1 });
     });
 
-    it("show the errors of the last three attempts, the newest first", async () => {
+    it("shows the errors of the last three attempts, newest first", async () => {
       const { id } = await rig.queue.enqueue("kind", null, { attempts: 4, backoff: 0 });
       rig.queue.worker(
         ({ attempt }) => {
@@ -92,7 +92,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       expect(earlier[1]).to.match(/^Error: at attempt 2\n/);
     });
 
-    it("are put in line again, as new, each with its priority and payload", async () => {
+    it("requeues dead letters as new tasks with their priority and payload", async () => {
       await fail("a", "b", "c");
       const worker = rig.queue.worker(({ task, attempt }) => [task.payload, attempt], { pollMs: 5_000 });
       await untilIdle(rig.sse);
@@ -117,7 +117,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       expect((await rig.queue.counts()).failed).to.equal(1);
     });
 
-    it("are requeued and purged all that there are, more than a page of them", async () => {
+    it("requeues and purges all dead letters, also more than one page", async () => {
       await rig.queue.enqueueMany(
         Array.from({ length: 250 }, (_, index) => ({ kind: "k", payload: index, options: { attempts: 1 } })),
       );
@@ -139,7 +139,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       expect(await failed()).to.equal(0);
     });
 
-    it("that are purged are forgotten, with their channel, and their ids are free", async () => {
+    it("purges dead letters with their channels and frees their ids", async () => {
       await fail("a", "b");
       const watcher = await rig.watch("a");
       await watcher.end();
@@ -150,7 +150,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       await rig.queue.enqueue("kind", null, { id: "a" });
     });
 
-    it("are nothing but what has failed: others are neither requeued nor purged", async () => {
+    it("does not requeue or purge tasks that have not failed", async () => {
       await rig.queue.enqueue("kind", null, { id: "done" });
       const worker = rig.queue.worker(() => "result");
       await rig.until("done", "succeeded");
@@ -168,7 +168,7 @@ export function describeDeadLetters(makeService: MakeService): void {
       expect((await other.get("elsewhere"))!.status).to.equal("failed");
     });
 
-    it("are addressed by ids that can be", async () => {
+    it("rejects invalid ids", async () => {
       for (const ids of [undefined, null, 7, {}, [7], [""], "a b", ["a", "{b}"]]) {
         for (const what of ["requeue", "purge"] as const) {
           const fault = await faultOf(rig.queue.deadLetters[what](ids as string));

@@ -4,12 +4,12 @@ import { eventually } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
 
-/** Tasks for later, and tasks of which there is one only. */
+/** Tests delayed tasks and deduplication. */
 export function describeDelay(makeService: MakeService): void {
-  describe("a delayed task", () => {
+  describe("delayed task", () => {
     const rig = useQueue(makeService);
 
-    it("waits for delayMs, and is begun by a worker that idles as soon as they are over", async () => {
+    it("starts on an idle worker as soon as delayMs has passed", async () => {
       rig.queue.worker(() => {});
       await untilIdle(rig.sse);
       const task = await rig.queue.enqueue("kind", 1, { delayMs: 150 });
@@ -17,7 +17,7 @@ export function describeDelay(makeService: MakeService): void {
       expect(Date.parse(task.runAt!) - Date.parse(task.createdAt)).to.equal(150);
       expect(await rig.queue.get(task.id)).to.deep.equal(task);
       expect(await rig.members("ready")).to.deep.equal([]);
-      // A poll would look after 5 seconds only.
+      // The worker's next poll would be only after 5 seconds.
       const done = await eventually(async () => {
         const found = (await rig.queue.get(task.id))!;
         expect(found.status).to.equal("succeeded");
@@ -27,7 +27,7 @@ export function describeDelay(makeService: MakeService): void {
       expect(done.runAt).to.equal(null);
     });
 
-    it("is not begun before it is due", async () => {
+    it("does not start before it is due", async () => {
       let begun = 0;
       rig.queue.worker(() => void begun++, { pollMs: 10 });
       const { id } = await rig.queue.enqueue("kind", null, { delayMs: 60_000 });
@@ -39,7 +39,7 @@ export function describeDelay(makeService: MakeService): void {
       await rig.until(id, "succeeded");
     });
 
-    it("waits until runAt, a Date or milliseconds", async () => {
+    it("waits until runAt, as a Date or in milliseconds", async () => {
       const at = Date.now() + 3_600_000;
       for (const runAt of [new Date(at), at, at + 0.5]) {
         const task = await rig.queue.enqueue("kind", null, { runAt });
@@ -48,7 +48,7 @@ export function describeDelay(makeService: MakeService): void {
       }
     });
 
-    it("of a runAt that is past, or of delayMs 0, is ready at once", async () => {
+    it("is ready at once if runAt is in the past or delayMs is 0", async () => {
       for (const options of [{ runAt: new Date(0) }, { runAt: Date.now() - 10_000 }, { delayMs: 0 }]) {
         const task = await rig.queue.enqueue("kind", null, options);
         expect(task).to.include({ status: "queued", runAt: null });
@@ -61,7 +61,7 @@ export function describeDelay(makeService: MakeService): void {
   describe("deduplicate", () => {
     const rig = useQueue(makeService);
 
-    it("answers the task of the key as long as that is not over, whatever its state", async () => {
+    it("returns the existing task of a key in any state until it ends", async () => {
       const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key", delayMs: 60_000 });
       expect(await rig.queue.enqueue("other", 2, { deduplicate: "key" })).to.deep.equal(first);
       expect(await rig.queue.enqueue("other", 3, { deduplicate: { key: "key" } })).to.deep.equal(first);
@@ -79,7 +79,7 @@ export function describeDelay(makeService: MakeService): void {
     });
 
     for (const [end, finish] of [
-      ["cancelled", (id: string) => rig.queue.cancel(id)],
+      ["been cancelled", (id: string) => rig.queue.cancel(id)],
       [
         "failed",
         (id: string) => {
@@ -88,7 +88,7 @@ export function describeDelay(makeService: MakeService): void {
         },
       ],
     ] as const) {
-      it(`lets another in when the first has ${end}`, async () => {
+      it(`accepts a new task after the first one has ${end}`, async () => {
         const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key", attempts: 1 });
         await finish(first.id);
         const next = await rig.queue.enqueue("kind", 2, { deduplicate: "key" });
@@ -96,7 +96,7 @@ export function describeDelay(makeService: MakeService): void {
       });
     }
 
-    it("with windowMs answers the first for so long after it was put in line, over or not", async () => {
+    it("returns the first task for windowMs after it was enqueued, even if it has ended", async () => {
       const deduplicate = { key: "window", windowMs: 600 };
       const first = await rig.queue.enqueue("kind", 1, { deduplicate, resultTtlMs: 1 });
       rig.queue.worker(() => {});
@@ -111,13 +111,13 @@ export function describeDelay(makeService: MakeService): void {
       expect(Date.parse(next.createdAt) - Date.parse(first.createdAt)).to.be.at.least(500);
     });
 
-    it("is a matter of each queue by itself", async () => {
+    it("applies to each queue separately", async () => {
       const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key" });
       const other = await rig.sse.queue(`${rig.name}-other`).enqueue("kind", 1, { deduplicate: "key" });
       expect(other.id).to.not.equal(first.id);
     });
 
-    it("with an id answers the task of that key, also where it has that id", async () => {
+    it("returns the existing task of the key also if an id is given", async () => {
       const first = await rig.queue.enqueue("kind", 1, { deduplicate: "key", id: "given" });
       expect(await rig.queue.enqueue("kind", 2, { deduplicate: "key", id: "given" })).to.deep.equal(first);
       expect(await rig.queue.enqueue("kind", 3, { deduplicate: "key", id: "other" })).to.deep.equal(first);
@@ -132,7 +132,7 @@ export function describeDelay(makeService: MakeService): void {
       expect(await rig.members("ready")).to.deep.equal(["given"]);
     });
 
-    it("of one turn puts one in line", async () => {
+    it("enqueues only one of several concurrent tasks with the same key", async () => {
       const tasks = await Promise.all(
         Array.from({ length: 50 }, (_, index) => rig.queue.enqueue("kind", index, { deduplicate: "key" })),
       );

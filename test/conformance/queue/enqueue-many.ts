@@ -4,7 +4,7 @@ import { ConfigError, type TaskEntry } from "../../../lib/index.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { circular, expectFault, faultOf, type MakeService } from "../../support/service.js";
 
-/** Many tasks in one step: all of them or none. */
+/** Tests that many tasks are enqueued in one step: all of them or none. */
 export function describeEnqueueMany(makeService: MakeService): void {
   describe("enqueueMany()", () => {
     const rig = useQueue(makeService);
@@ -15,7 +15,7 @@ export function describeEnqueueMany(makeService: MakeService): void {
       expect((await rig.queue.counts()).totals.enqueued).to.equal(0);
     };
 
-    it("puts a thousand tasks in line, in their order, and answers them as they will be read", async () => {
+    it("enqueues 1,000 tasks in order and returns them as get() does", async () => {
       const entries = Array.from({ length: 1_000 }, (_, index) => ({
         kind: `kind-${index % 3}`,
         payload: index,
@@ -29,7 +29,7 @@ export function describeEnqueueMany(makeService: MakeService): void {
       expect(await rig.queue.enqueueMany([])).to.deep.equal([]);
     });
 
-    it("takes each entry's own options", async () => {
+    it("applies the options of each entry", async () => {
       const [delayed, urgent, plain] = await rig.queue.enqueueMany([
         { kind: "a", payload: null, options: { delayMs: 60_000, id: "later" } },
         { kind: "a", payload: null, options: { priority: 5 } },
@@ -43,7 +43,7 @@ export function describeEnqueueMany(makeService: MakeService): void {
       expect(await rig.queue.get("later")).to.deep.equal(delayed);
     });
 
-    it("answers the task of a key that is there already, in its place", async () => {
+    it("returns an existing task with the same deduplication key in its place", async () => {
       const first = await rig.queue.enqueue("a", 1, { deduplicate: "one" });
       const tasks = await rig.queue.enqueueMany([
         { kind: "a", payload: 2 },
@@ -56,7 +56,7 @@ export function describeEnqueueMany(makeService: MakeService): void {
       expect(await rig.members("ready")).to.have.length(3);
     });
 
-    it("puts none of them in line when one id is taken, and names it", async () => {
+    it("enqueues no task if one id exists already, and names it", async () => {
       await rig.sse.queue("other").enqueue("a", null, { id: "taken" });
       const fault = await faultOf(
         rig.queue.enqueueMany([
@@ -71,7 +71,7 @@ export function describeEnqueueMany(makeService: MakeService): void {
       await rig.queue.enqueue("a", null, { id: "free" });
     });
 
-    it("puts none in line when two have one id", async () => {
+    it("enqueues no task if two entries have the same id", async () => {
       const entry = { kind: "a", payload: 1, options: { id: "twice" } };
       expectFault(await faultOf(rig.queue.enqueueMany([entry, entry])), "INVALID_TASK");
       await expectNone();
@@ -79,17 +79,17 @@ export function describeEnqueueMany(makeService: MakeService): void {
 
     for (const [what, entry, code, message] of [
       ["is null", null, "CONFIG", /^task 1: expected a task as an object/],
-      ["has a property too many", { kind: "a", payload: 1, delayMs: 5 }, "CONFIG", /^task 1: .*delayMs/],
+      ["has an unknown property", { kind: "a", payload: 1, delayMs: 5 }, "CONFIG", /^task 1: .*delayMs/],
       [
-        "has an option that cannot be",
+        "has an invalid option",
         { kind: "a", payload: 1, options: { priority: 101 } },
         "CONFIG",
         /^task 1: .*priority/,
       ],
-      ["has a payload that cannot be", { kind: "a", payload: circular }, "UNSERIALIZABLE", /^task 1: /],
+      ["has an invalid payload", { kind: "a", payload: circular }, "UNSERIALIZABLE", /^task 1: /],
       ["is too large", { kind: "a", payload: "x".repeat(256 * 1024) }, "TASK_TOO_LARGE", /^task 1: /],
     ] as const) {
-      it(`puts none in line when one ${what}, and says which`, async () => {
+      it(`enqueues no task if one entry ${what}, and names the entry`, async () => {
         const entries = [{ kind: "a", payload: 1 }, entry] as unknown as TaskEntry[];
         const fault = await faultOf(rig.queue.enqueueMany(entries));
         expectFault(fault, code);
@@ -99,14 +99,14 @@ export function describeEnqueueMany(makeService: MakeService): void {
       });
     }
 
-    it("refuses as CONFIG what is no list, and more than a thousand", async () => {
+    it("rejects a non-array and more than 1,000 entries as CONFIG", async () => {
       const many = Array.from({ length: 1_001 }, () => ({ kind: "a", payload: 1 }));
       for (const entries of [{ kind: "a", payload: 1 }, undefined, many])
         expectFault(await faultOf(rig.queue.enqueueMany(entries as readonly TaskEntry[])), "CONFIG");
       await expectNone();
     });
 
-    it("refuses more than 16 MiB together", async () => {
+    it("rejects more than 16 MiB in total", async () => {
       const entries = Array.from({ length: 70 }, () => ({ kind: "a", payload: "x".repeat(250_000) }));
       expectFault(await faultOf(rig.queue.enqueueMany(entries)), "TASK_TOO_LARGE");
       await expectNone();

@@ -5,12 +5,12 @@ import { deferred } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, type MakeService } from "../../support/service.js";
 
-/** What is put in line is what is read, and what a worker gets. */
+/** Tests that `enqueue()`, `get()` and the worker's handler return the same task. */
 export function describeEnqueue(makeService: MakeService): void {
-  describe("a task", () => {
+  describe("enqueue()", () => {
     const rig = useQueue(makeService);
 
-    it("is answered as it will be read", async () => {
+    it("returns the task as get() does", async () => {
       const task = await rig.queue.enqueue("report", { pages: [1, 2] }, { priority: -7 });
       expect(task).to.deep.equal({
         id: task.id,
@@ -32,13 +32,13 @@ export function describeEnqueue(makeService: MakeService): void {
       expect(await rig.queue.get(task.id)).to.deep.equal(task);
     });
 
-    it("has an id of its own, where none is given", async () => {
+    it("generates a unique id if none is given", async () => {
       const [one, two] = [await rig.queue.enqueue("kind", null), await rig.queue.enqueue("kind", null)];
       expect(one.id).to.match(/^[\w-]{1,128}$/);
       expect(two.id).to.not.equal(one.id);
     });
 
-    it("of another queue is read by the service, not by the queue", async () => {
+    it("stores a task that the service can read but other queues cannot", async () => {
       const task = await rig.queue.enqueue("kind", null);
       expect(await rig.sse.queue(`${rig.name}-other`).get(task.id)).to.equal(null);
       expect((await rig.sse.task(task.id))!.task).to.deep.equal(task);
@@ -46,7 +46,7 @@ export function describeEnqueue(makeService: MakeService): void {
       expect(await rig.sse.task("nobody")).to.equal(null);
     });
 
-    it("carries any kind and any JSON, a __proto__ key as data", async () => {
+    it("keeps any kind and any JSON unchanged, including a __proto__ key", async () => {
       const payload: unknown = JSON.parse(
         '{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}},"text":"é\\u2028\\r\\n\\ud83d\\ude00","list":[null,true,-0.5,1e300],"":""}',
       );
@@ -62,11 +62,11 @@ export function describeEnqueue(makeService: MakeService): void {
       const task = await received.promise;
       expect(task.kind).to.equal(kind);
       expect(JSON.stringify(task.payload)).to.equal(JSON.stringify(payload));
-      // A handler that returns nothing.
+      // The handler returns undefined.
       expect((await rig.until(id, "succeeded")).result).to.equal(null);
     });
 
-    it("is queued, then running, then succeeded with its result", async () => {
+    it("starts a task that is queued, then running, then succeeded with its result", async () => {
       const { id, createdAt } = await rig.queue.enqueue("kind", null);
       const started = deferred<unknown>();
       const release = deferred();
@@ -97,9 +97,9 @@ export function describeEnqueue(makeService: MakeService): void {
       expect(await rig.members("leases"), "leases").to.deep.equal([]);
     });
 
-    it("has the times at which things happened, in their order", async () => {
+    it("sets createdAt to the current time", async () => {
       const begun = Date.now();
-      // A whole second long: a clock that is wrong in a part of each second is found.
+      // Runs for more than one second, to find a clock that is wrong in a part of each second.
       while (Date.now() < begun + 1_100) {
         const before = Date.now();
         const { createdAt } = await rig.queue.enqueue("kind", null);
@@ -107,7 +107,7 @@ export function describeEnqueue(makeService: MakeService): void {
       }
     });
 
-    it("may have an id, a kind, a payload and a queue of the longest", async () => {
+    it("accepts the longest id, kind, payload and queue name", async () => {
       const longest = rig.sse.queue("x".repeat(64));
       const task = await longest.enqueue("k".repeat(128), "x".repeat(256 * 1024 - 2), {
         id: "Az09_-".padEnd(128, "x"),
@@ -115,7 +115,7 @@ export function describeEnqueue(makeService: MakeService): void {
       expect(await longest.get(task.id)).to.deep.equal(task);
     });
 
-    it("is refused an id that is taken, and nothing changes of the task that has it", async () => {
+    it("rejects an existing id and does not change the existing task", async () => {
       await rig.queue.enqueue("kind", "first", { id: "taken" });
       const before = await rig.raw.hgetall(rig.taskKey("taken"));
       const fault = await faultOf(rig.queue.enqueue("other", "second", { id: "taken", priority: 9 }));
@@ -128,7 +128,7 @@ export function describeEnqueue(makeService: MakeService): void {
       expect((await rig.queue.counts()).totals.enqueued).to.equal(1);
     });
 
-    it("is refused the id of one that has ended, while its result can be read", async () => {
+    it("rejects the id of an ended task while its result is kept", async () => {
       await rig.queue.enqueue("kind", "first", { id: "ended" });
       rig.queue.worker(() => "result");
       await rig.until("ended", "succeeded");
@@ -136,7 +136,7 @@ export function describeEnqueue(makeService: MakeService): void {
       expect((await rig.queue.get("ended"))!.result).to.equal("result");
     });
 
-    it("is one of many of one turn: each is answered for itself, also where one of them is refused", async () => {
+    it("resolves or rejects each of many concurrent calls separately", async () => {
       await rig.queue.enqueue("kind", null, { id: "taken" });
       const answers = await Promise.allSettled(
         Array.from({ length: 250 }, (_, index) =>

@@ -4,7 +4,7 @@ import { stub } from "sinon";
 import type { RedisSse } from "../../../lib/index.js";
 import { deferred } from "../../support/eventually.js";
 
-/** Keeps what a service subscribes to from being acknowledged, until the answer is called. */
+/** Delays the SUBSCRIBE commands of a service until the returned function is called. */
 export function holdSubscriptions(sse: RedisSse): () => void {
   const subscriber = sse.pool.subscriber as Redis;
   const { promise, resolve } = deferred();

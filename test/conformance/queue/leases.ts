@@ -5,16 +5,16 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { useQueue, type LostWorker, type TaskWatcher } from "../../support/queue-rig.js";
 import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
 
-/** What keeps a task with its worker, and what a worker that has lost it can no longer do. */
+/** Tests leases, and what a worker can do after its lease has expired. */
 export function describeLeases(makeService: MakeService): void {
-  describe("a lease", () => {
+  describe("lease", () => {
     const rig = useQueue(makeService);
 
     const leftMs = async (id: string): Promise<number> =>
       Number(await rig.raw.eval(`return redis.call('ZSCORE', KEYS[1], ARGV[1])`, 1, rig.key("leases"), id)) -
       Date.now();
 
-    it("is renewed while the handler runs: nobody else gets the task", async () => {
+    it("is renewed while the handler runs, so that no other worker gets the task", async () => {
       await rig.queue.enqueue("kind", null, { id: "long" });
       const owner = await rig.takeAndVanish(30_000);
       let begun = 0;
@@ -30,7 +30,7 @@ export function describeLeases(makeService: MakeService): void {
       expect(await rig.members("leases")).to.deep.equal([]);
     });
 
-    it("is renewed for all tasks of a worker, more than go into one script", async () => {
+    it("is renewed for all tasks of a worker, also for more than fit in one script", async () => {
       const clock = new FakeClock();
       const service = await rig.service({ clock });
       const tasks = await rig.queue.enqueueMany(
@@ -53,7 +53,7 @@ export function describeLeases(makeService: MakeService): void {
       expect(worker.running).to.equal(450);
     });
 
-    it("that runs out gives the task to another worker, as attempt 2", async () => {
+    it("gives the task to another worker as attempt 2 when it expires", async () => {
       await rig.queue.enqueue("kind", { pages: 2 }, { id: "lost" });
       const lost = await rig.takeAndVanish(1_000);
       expect(lost.context.attempt).to.equal(1);
@@ -62,13 +62,13 @@ export function describeLeases(makeService: MakeService): void {
         taken.resolve([attempt, task.payload]);
         return "by the second";
       });
-      // The worker knows when: it does not wait for its next look.
+      // The worker knows the time of expiry, so it does not wait for its next poll.
       expect(await taken.promise).to.deep.equal([2, { pages: 2 }]);
       expect(await rig.until("lost", "succeeded")).to.include({ result: "by the second", attempt: 2 });
       expect((await rig.queue.counts()).totals).to.include({ lost: 1, retried: 0 });
     });
 
-    it("that ran out for the last of the attempts fails the task, and tells so", async () => {
+    it("fails the task if it expires during the last attempt", async () => {
       const options = { attempts: 2, deadLetterTtlMs: 60_000 };
       await rig.queue.enqueue("kind", null, { id: "hopeless" });
       const watcher = await rig.watch("hopeless");
@@ -95,17 +95,17 @@ export function describeLeases(makeService: MakeService): void {
         ["failed", 2, 25],
       ]);
       expect(begun).to.equal(0);
-      // Those who had it are told when they come back.
+      // A worker that had the task learns this when it reports.
       await second.context.progress(50);
       expect(second.context.signal.aborted).to.equal(true);
       expect(await rig.queue.get("hopeless")).to.include({ status: "failed", progress: 25 });
     });
   });
 
-  describe("a worker whose task another has by now", () => {
+  describe("worker whose lease has expired", () => {
     const rig = useQueue(makeService);
 
-    /** The first worker is lost, the second has the task and is at work. */
+    /** Makes the lease of the first worker expire and lets a second worker run the task. */
     async function takeOver(): Promise<{ lost: LostWorker; watcher: TaskWatcher; release: () => void }> {
       await rig.queue.enqueue("kind", null, { id: "task" });
       const watcher = await rig.watch("task");
@@ -128,7 +128,7 @@ export function describeLeases(makeService: MakeService): void {
       return { lost, watcher, release: release.resolve };
     }
 
-    /** What was told is the second's alone, whatever the first has tried. */
+    /** Expects that only the second worker's reports and result were stored. */
     async function expectSecond(watcher: TaskWatcher, release: () => void): Promise<void> {
       expect(await rig.queue.get("task")).to.include({
         status: "running",
@@ -155,7 +155,7 @@ export function describeLeases(makeService: MakeService): void {
 
     const refused = async (): Promise<number> => (await rig.queue.counts()).totals.refused;
 
-    it("is refused its late result, which is counted", async () => {
+    it("gets its late result rejected and counted", async () => {
       const { lost, watcher, release } = await takeOver();
       lost.end("by the first");
       await eventually(() => expect(lost.worker.running).to.equal(0));
@@ -163,7 +163,7 @@ export function describeLeases(makeService: MakeService): void {
       await expectSecond(watcher, release);
     });
 
-    it("is refused its progress, which is counted, and its signal fires", async () => {
+    it("gets its progress rejected and counted, and its signal aborts", async () => {
       const { lost, watcher, release } = await takeOver();
       expect(lost.context.signal.aborted).to.equal(false);
       await lost.context.progress(90, "first");
@@ -177,7 +177,7 @@ export function describeLeases(makeService: MakeService): void {
       expect(await refused()).to.equal(1);
     });
 
-    it("is refused its output, which is counted, and told so", async () => {
+    it("gets its output rejected and counted, and write() rejects", async () => {
       const { lost, watcher, release } = await takeOver();
       expectFault(await faultOf(lost.context.write("by the first")), "ABORTED");
       expectFault(lost.context.signal.reason, "LEASE_LOST");
@@ -186,7 +186,7 @@ export function describeLeases(makeService: MakeService): void {
       await expectSecond(watcher, release);
     });
 
-    it("cannot renew it: its signal fires", async () => {
+    it("cannot renew the lease, and its signal aborts", async () => {
       const { lost, watcher, release } = await takeOver();
       lost.clock.advance(10_000);
       await eventually(() => expect(lost.context.signal.aborted).to.equal(true));
@@ -194,7 +194,7 @@ export function describeLeases(makeService: MakeService): void {
       await expectSecond(watcher, release);
     });
 
-    it("gives nothing back", async () => {
+    it("does not give the task back when it stops", async () => {
       const { lost, watcher, release } = await takeOver();
       const stopped = lost.worker.stop({ graceMs: 0 });
       lost.clock.advance(0);
@@ -204,13 +204,13 @@ export function describeLeases(makeService: MakeService): void {
       await expectSecond(watcher, release);
     });
 
-    it("is refused also while the task waits for its next worker", async () => {
+    it("gets its result rejected also while the task waits for the next worker", async () => {
       for (const id of ["a", "b"]) await rig.queue.enqueue("kind", null, { id });
       const late = deferred<unknown>();
       const service = await rig.service({ clock: new FakeClock() });
       const lost = service.queue(rig.name).worker(() => late.promise, { concurrency: 2 });
       await eventually(() => expect(lost.running).to.equal(2));
-      await untilIdle(service); // it looks after its leases when it begins to listen
+      await untilIdle(service); // The worker renews its leases when its subscription is acknowledged.
       await rig.expire("leases", "a", "b"); // long ago
       const second = rig.queue.worker(rig.hang);
       await eventually(() => expect(second.running).to.equal(1));
@@ -226,7 +226,7 @@ export function describeLeases(makeService: MakeService): void {
       expect(await refused()).to.equal(2);
     });
 
-    it("is refused as well when the task is gone", async () => {
+    it("gets its progress rejected if the task no longer exists", async () => {
       await rig.queue.enqueue("kind", null, { id: "gone" });
       const { context } = await rig.takeAndVanish();
       await rig.raw.del(rig.taskKey("gone"));

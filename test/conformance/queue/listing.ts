@@ -5,7 +5,7 @@ import { eventually } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, type MakeService } from "../../support/service.js";
 
-/** What operators see of a queue. */
+/** Tests what operators can see of a queue. */
 export function describeListing(makeService: MakeService): void {
   describe("list()", () => {
     const rig = useQueue(makeService);
@@ -21,7 +21,7 @@ export function describeListing(makeService: MakeService): void {
       return found;
     }
 
-    it("shows the tasks of each state as they are read", async () => {
+    it("returns the tasks of each state as get() does", async () => {
       await rig.queue.enqueue("kind", null, { id: "running" });
       await rig.takeAndVanish();
       await rig.queue.enqueue("kind", 1, { id: "queued" });
@@ -59,7 +59,7 @@ export function describeListing(makeService: MakeService): void {
       });
     });
 
-    it("goes page by page, in the order in which they will be taken", async () => {
+    it("returns pages in the order in which the tasks will run", async () => {
       const ids = Array.from({ length: 10 }, (_, index) => `t${index}`);
       for (const [index, id] of ids.entries()) {
         await rig.queue.enqueue("kind", null, { id, priority: index < 5 ? -3 : 100 });
@@ -70,7 +70,7 @@ export function describeListing(makeService: MakeService): void {
       expect((await pages("queued", 5)).flat()).to.deep.equal(order);
     });
 
-    it("leaves none out that stays where it is, although others come and go between its pages", async () => {
+    it("returns every unchanged task even if others are added or removed between the pages", async () => {
       await rig.queue.enqueueMany(
         Array.from({ length: 20 }, (_, index) => ({
           kind: "k",
@@ -88,7 +88,7 @@ export function describeListing(makeService: MakeService): void {
       expect(seen).to.deep.equal(stayed);
     });
 
-    it("shows those that are over by when they are forgotten, also many of one moment", async () => {
+    it("returns all ended tasks page by page, also if many ended at the same time", async () => {
       const tasks = await rig.queue.enqueueMany(
         Array.from({ length: 60 }, (_, index) => ({ kind: "k", payload: index })),
       );
@@ -98,14 +98,14 @@ export function describeListing(makeService: MakeService): void {
       expect(seen.toSorted()).to.deep.equal(tasks.map(({ id }) => id).toSorted());
     });
 
-    it("leaves out what is gone meanwhile", async () => {
+    it("omits tasks that no longer exist", async () => {
       for (const id of ["a", "b", "c"]) await rig.queue.enqueue("kind", null, { id });
       await rig.raw.del(rig.taskKey("b"));
       const { tasks } = await rig.queue.list("queued");
       expect(tasks.map(({ id }) => id)).to.deep.equal(["a", "c"]);
     });
 
-    it("refuses a state, options and a cursor that cannot be", async () => {
+    it("rejects an invalid state, options and cursor", async () => {
       for (const [state, options, code] of [
         ["constructor", {}, "CONFIG"],
         [undefined, {}, "CONFIG"],
@@ -126,7 +126,7 @@ export function describeListing(makeService: MakeService): void {
   describe("counts() and statistics", () => {
     const rig = useQueue(makeService);
 
-    it("are of all processes and of this one, and in the service's status", async () => {
+    it("count for all processes and for this process, and appear in status()", async () => {
       const other = await rig.service();
       await rig.queue.enqueueMany(Array.from({ length: 5 }, (_, index) => ({ kind: "k", payload: index })));
       other.queue(rig.name, { backoff: 0 }).worker(

@@ -10,7 +10,7 @@ import { startApp, type TestApp } from "../../support/test-app.js";
 
 type Told = Pick<TaskProgress, "type" | "status" | "seq">;
 
-/** What a browser gets of a task from `taskStream()`. */
+/** Tests what a browser gets from `taskStream()`. */
 export function describeMounted(makeService: MakeService): void {
   describe("taskStream()", () => {
     const rig = useQueue(makeService);
@@ -18,7 +18,7 @@ export function describeMounted(makeService: MakeService): void {
     const apps: TestApp[] = [];
     const clients: SseClient[] = [];
 
-    /** Anybody may watch any task but "secret". */
+    /** Mounts a stream for every task except "secret". */
     const mount = async (
       options: TaskStreamOptions<{ id: string }> = {},
       sse: RedisSse = rig.sse,
@@ -64,7 +64,7 @@ export function describeMounted(makeService: MakeService): void {
       await Promise.all(apps.splice(0).map((each) => each.close()));
     });
 
-    it("says how a task stands, then what becomes of it, then its end, then 204", async () => {
+    it("sends the current state of a task, its progress, its end, and then 204", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const client = await open(id);
       await until(client, "queued");
@@ -83,7 +83,7 @@ export function describeMounted(makeService: MakeService): void {
       expect((await open(id, client.events.at(-1)!.id)).status).to.equal(204);
     });
 
-    it("gives who comes late how it stands in one event, and the output of the attempt under way", async () => {
+    it("sends the current state in one event and the output of the current attempt to a late client", async () => {
       const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
       const gate = deferred();
       const second = deferred();
@@ -107,7 +107,7 @@ export function describeMounted(makeService: MakeService): void {
       expect(textOf(client, "chunk")).to.equal("attempt 2");
     });
 
-    it("tells who comes after it has ended its output and its end, once", async () => {
+    it("sends the output and the end once to a client that connects after the end", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       rig.queue.worker(({ write }) => write("all there is"));
       await rig.until(id, "succeeded");
@@ -118,7 +118,7 @@ export function describeMounted(makeService: MakeService): void {
       expect((await open(id, client.events.at(-1)!.id)).status).to.equal(204);
     });
 
-    it("gives who was cut off what they missed, and nothing twice", async () => {
+    it("replays missed events to a disconnected client and repeats none", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const first = await open(id);
       await until(first, "queued");
@@ -146,7 +146,7 @@ export function describeMounted(makeService: MakeService): void {
       expect(textOf(again, "chunk")).to.equal("20 30 40 ");
     });
 
-    it("tells who was cut off that the output begins anew", async () => {
+    it("sends `retry` and `started` before the output of a new attempt to a resumed client", async () => {
       const { id } = await rig.queue.enqueue("kind", null, { backoff: 0 });
       const first = await open(id);
       await until(first, "queued");
@@ -173,7 +173,7 @@ export function describeMounted(makeService: MakeService): void {
       ["not an id", 400, "INVALID_TASK"],
       ["secret", 403, "FORBIDDEN"],
     ] as const) {
-      it(`answers "${id}" ${status}`, async () => {
+      it(`answers the id "${id}" with ${status}`, async () => {
         const client = await open(encodeURIComponent(id));
         await client.ended;
         expect(client.status).to.equal(status);
@@ -182,7 +182,7 @@ export function describeMounted(makeService: MakeService): void {
       });
     }
 
-    it("knows only the tasks of its queue, where it has one", async () => {
+    it("answers 404 for tasks of other queues if the queue option is set", async () => {
       await mount({ queue: rig.name });
       const other = await rig.sse.queue("other").enqueue("kind", null);
       expect((await open(other.id)).status).to.equal(404);
@@ -190,7 +190,7 @@ export function describeMounted(makeService: MakeService): void {
       expect((await open(mine.id)).status).to.equal(200);
     });
 
-    it("gives a fault of its resolver to next()", async () => {
+    it("passes an error of its resolver to next()", async () => {
       const fault = new Error("the app's own");
       app = await startApp((express) =>
         express.get(
@@ -203,7 +203,7 @@ export function describeMounted(makeService: MakeService): void {
       expect(app.errors).to.deep.equal([fault]);
     });
 
-    it("works where no history is kept: how it stands, then what is told, then its end", async () => {
+    it("sends the current state, live events and the end also without history", async () => {
       const sse = await rig.service({ history: false });
       const queue = sse.queue(rig.name);
       await mount({}, sse);

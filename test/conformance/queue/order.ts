@@ -5,12 +5,12 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { useQueue } from "../../support/queue-rig.js";
 import type { MakeService } from "../../support/service.js";
 
-/** Who is first. */
+/** Tests the order in which tasks run. */
 export function describeOrder(makeService: MakeService): void {
-  describe("the order of tasks", () => {
+  describe("order of tasks", () => {
     const rig = useQueue(makeService);
 
-    /** The ids as a worker takes them. */
+    /** Returns the ids in the order in which a worker runs the tasks. */
     async function workOff(count: number): Promise<readonly string[]> {
       const order: string[] = [];
       rig.queue.worker(({ task }) => void order.push(task.id));
@@ -22,14 +22,14 @@ export function describeOrder(makeService: MakeService): void {
       for (const id of ids) await rig.queue.enqueue("kind", null, { id });
     }
 
-    it("is by priority first, by age within one", async () => {
+    it("is by priority, then by age", async () => {
       for (const [index, priority] of [0, 100, -100, 5, 100, -5, 0].entries()) {
         await rig.queue.enqueue("kind", null, { id: `p${index}`, priority });
       }
       expect(await workOff(7)).to.deep.equal(["p1", "p4", "p3", "p0", "p6", "p5", "p2"]);
     });
 
-    it("puts what was given back where it was, in its order", async () => {
+    it("keeps the place of tasks that were given back", async () => {
       await enqueue("a", "b", "c", "d");
       const first = rig.queue.worker(rig.hang, { concurrency: 3 });
       await eventually(() => expect(first.running).to.equal(3));
@@ -37,7 +37,7 @@ export function describeOrder(makeService: MakeService): void {
       expect(await workOff(4)).to.deep.equal(["a", "b", "c", "d"]);
     });
 
-    it("puts those whose worker was lost where they were, in their order", async () => {
+    it("keeps the place of tasks whose lease has expired", async () => {
       await enqueue("a", "b", "c", "d");
       const other = await rig.service({ clock: new FakeClock() });
       const lost = other.queue(rig.name).worker(rig.hang, { concurrency: 3 });
@@ -46,7 +46,7 @@ export function describeOrder(makeService: MakeService): void {
       expect(await workOff(4)).to.deep.equal(["a", "b", "c", "d"]);
     });
 
-    it("puts a delayed task that is due where its age and priority say", async () => {
+    it("places a due delayed task by its priority and age", async () => {
       await rig.queue.enqueue("kind", null, { id: "due", delayMs: 60_000 });
       await rig.queue.enqueue("kind", null, { id: "urgent", delayMs: 60_000, priority: 1 });
       await enqueue("a", "b");
@@ -54,7 +54,7 @@ export function describeOrder(makeService: MakeService): void {
       expect(await workOff(4)).to.deep.equal(["urgent", "due", "a", "b"]);
     });
 
-    it("skips an id whose task is gone", async () => {
+    it("skips an id without a task", async () => {
       await rig.raw.zadd(rig.key("ready"), -1, "ghost");
       await rig.raw.zadd(rig.key("delayed"), 1, "ghost of the delayed");
       await rig.raw.zadd(rig.key("leases"), 1, "ghost of the running");

@@ -4,12 +4,12 @@ import { deferred, eventually } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { circular, faultOf, type MakeService } from "../../support/service.js";
 
-/** What a handler writes: chunks of output, lines of a log. */
+/** Tests the output of a handler: chunks and log lines. */
 export function describeOutput(makeService: MakeService): void {
-  describe("a task's output", () => {
+  describe("task output", () => {
     const rig = useQueue(makeService);
 
-    it("comes whole, in order, once: what is awaited piece by piece as it is", async () => {
+    it("arrives complete, in order and once, with one event for each awaited chunk", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const live = await rig.watch("writes");
       rig.queue.worker(async ({ write, log }) => {
@@ -25,7 +25,7 @@ export function describeOutput(makeService: MakeService): void {
       const late = await rig.watch("writes");
       await late.end();
       for (const watcher of [live, late]) {
-        // What a stream makes of line ends is not ours.
+        // The SSE format replaces CRLF with LF.
         expect(watcher.dataOf("chunk")).to.deep.equal([
           "one\ntwo",
           '{"tokens":3}',
@@ -50,7 +50,7 @@ export function describeOutput(makeService: MakeService): void {
       }
     });
 
-    it("gives readers the same text, however it was cut into chunks, even across other events", async () => {
+    it("arrives unchanged if text is split inside a character or a CRLF, also around other events", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const live = await rig.watch("writes");
       rig.queue.worker(async ({ write, log, progress }) => {
@@ -69,7 +69,7 @@ export function describeOutput(makeService: MakeService): void {
       }
     });
 
-    it("that is not awaited comes whole and in order too, text that follows text as one piece", async () => {
+    it("arrives complete and in order, with joined text, if the handler does not await", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const watcher = await rig.watch("writes");
       const words = Array.from({ length: 5_000 }, (_, index) => `word${index} `);
@@ -82,7 +82,7 @@ export function describeOutput(makeService: MakeService): void {
       expect(watcher.types).to.deep.equal(["queued", "started", "succeeded"]);
     });
 
-    it("is not joined where it is no text, and lines stay lines", async () => {
+    it("does not join values that are not text or log lines", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const watcher = await rig.watch("writes");
       rig.queue.worker(({ write, log }) => {
@@ -97,7 +97,7 @@ export function describeOutput(makeService: MakeService): void {
       expect(watcher.gaps).to.deep.equal([]);
     });
 
-    it("that waits is bounded: write() then says so, and nothing that was taken is lost", async () => {
+    it("rejects with WRITER_OVERFLOW if too much output waits, and loses no accepted output", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const watcher = await rig.watch("writes");
       const faults = deferred<unknown[]>();
@@ -112,7 +112,7 @@ export function describeOutput(makeService: MakeService): void {
       expect(watcher.dataOf("chunk").join("").length).to.equal(1_000_000);
     });
 
-    it("that cannot be is told to the handler, and the task goes on", async () => {
+    it("rejects invalid chunks and lines, and the task continues", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const faults: unknown[] = [];
       rig.queue.worker(async ({ write, log }) => {
@@ -129,7 +129,7 @@ export function describeOutput(makeService: MakeService): void {
       expect(faults).to.deep.equal(["UNSERIALIZABLE", "UNSERIALIZABLE", "TASK_TOO_LARGE", ...invalid]);
     });
 
-    it("is kept as far as the service keeps events, and who comes later is told of the rest", async () => {
+    it("keeps at most maxReplayEvents events, and a late client gets a gap", async () => {
       const small = await rig.service({ limits: { maxReplayEvents: 20 } });
       const queue = small.queue(rig.name);
       await queue.enqueue("kind", null, { id: "writes" });
@@ -145,7 +145,7 @@ export function describeOutput(makeService: MakeService): void {
       expect(late.types).to.deep.equal(["succeeded"]);
     });
 
-    it("goes out at once, progress reported before or not", async () => {
+    it("is sent at once, also if progress is waiting", async () => {
       await rig.queue.enqueue("kind", null, { id: "writes" });
       const watcher = await rig.watch("writes");
       const queue = await rig.elsewhere({ progressMs: 60_000 });

@@ -6,12 +6,12 @@ import { deferred, eventually } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { circular, expectFault, faultOf, type MakeService } from "../../support/service.js";
 
-/** What a handler, or somebody else, says of how far a task is. */
+/** Tests progress that a handler or another process reports. */
 export function describeProgress(makeService: MakeService): void {
   describe("progress", () => {
     const rig = useQueue(makeService);
 
-    it("goes out as JSON on task_progress:{taskId}, the last with the end's status", async () => {
+    it("is published as JSON on task_progress:{taskId}, and the last event has the final status", async () => {
       const queue = await rig.elsewhere({ progressMs: 0 });
       await queue.enqueue("kind", null, { id: "told" });
       const watcher = await rig.watch("told");
@@ -31,7 +31,7 @@ export function describeProgress(makeService: MakeService): void {
       ]);
     });
 
-    it("may be any object, which is told and read beside the number", async () => {
+    it("may be any object, which is published and stored as data next to the number", async () => {
       const queue = await rig.elsewhere({ progressMs: 0 });
       await queue.enqueue("kind", null, { id: "told" });
       const watcher = await rig.watch("told");
@@ -40,7 +40,7 @@ export function describeProgress(makeService: MakeService): void {
       const release = deferred();
       queue.worker(async ({ progress }) => {
         await progress(data);
-        await progress({ rows: 8 }); // the number stays
+        await progress({ rows: 8 }); // The number does not change.
         said.resolve();
         await release.promise;
       });
@@ -58,7 +58,7 @@ export function describeProgress(makeService: MakeService): void {
       expect((await queue.get("told"))!.data).to.deep.equal({ rows: 8 });
     });
 
-    it("of 100,000 calls floods nobody, and the last of them is told", async () => {
+    it("publishes few events for 100,000 calls, including the last one", async () => {
       await rig.queue.enqueue("kind", null, { id: "tight" });
       const watcher = await rig.watch("tight");
       const resolved = deferred();
@@ -84,7 +84,7 @@ export function describeProgress(makeService: MakeService): void {
       expect((await rig.sse.task("tight"))!.seq).to.equal(watcher.told.length);
     });
 
-    it("that nobody awaited is told before the end, the last one", async () => {
+    it("publishes the last unawaited progress before the end", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const watcher = await rig.watch(id);
       rig.queue.worker(({ progress }) => {
@@ -97,7 +97,7 @@ export function describeProgress(makeService: MakeService): void {
       ]);
     });
 
-    it("out of range is limited, and its worker warns once", async () => {
+    it("limits values that are out of range and warns once", async () => {
       const warn = stub(console, "warn");
       try {
         const { id } = await rig.queue.enqueue("a\nkind", null);
@@ -135,7 +135,7 @@ export function describeProgress(makeService: MakeService): void {
       }
     });
 
-    it("that cannot be is told to the handler, and the task goes on", async () => {
+    it("rejects invalid progress, and the task continues", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const faults: unknown[] = [];
       rig.queue.worker(async ({ progress }) => {
@@ -151,7 +151,7 @@ export function describeProgress(makeService: MakeService): void {
       expect(codes).to.deep.equal([...invalid, "UNSERIALIZABLE", "INVALID_TASK", "TASK_TOO_LARGE"]);
     });
 
-    it("is refused once a task has ended, from outside and from its handler", async () => {
+    it("ignores progress after the end of a task from publishProgress() and from the handler", async () => {
       await rig.queue.enqueue("kind", null, { id: "ended" });
       const watcher = await rig.watch("ended");
       const began = deferred<TaskContext>();
@@ -172,7 +172,7 @@ export function describeProgress(makeService: MakeService): void {
   describe("publishProgress()", () => {
     const rig = useQueue(makeService);
 
-    it("tells of a task that waits, and is read with it", async () => {
+    it("publishes and stores the progress of a queued task", async () => {
       await rig.queue.enqueue("kind", null, { id: "outside" });
       const watcher = await rig.watch("outside");
       expect(await rig.queue.publishProgress("outside", { progress: 20, message: "by hand" })).to.equal(true);
@@ -191,7 +191,7 @@ export function describeProgress(makeService: MakeService): void {
       });
     });
 
-    it("of work that is no task is published, and stores no task", async () => {
+    it("publishes progress for an unknown id without storing a task", async () => {
       const heard = await rig.hear("elsewhere");
       expect(await rig.queue.publishProgress("elsewhere", { progress: 100 })).to.equal(true);
       await eventually(() => expect(heard.messages).to.have.length(1));
@@ -208,14 +208,14 @@ export function describeProgress(makeService: MakeService): void {
     });
 
     for (const [what, report] of [
-      ["below 0", { progress: -1 }],
-      ["a string", { progress: "50" }],
-      ["missing", {}],
-      ["that is not there at all", undefined],
-      ["a number alone", 50],
-      ["with a message that is no string", { progress: 1, message: { html: "<b>" } }],
+      ["progress below 0", { progress: -1 }],
+      ["progress as a string", { progress: "50" }],
+      ["an object without progress", {}],
+      ["undefined", undefined],
+      ["a number", 50],
+      ["a message that is not a string", { progress: 1, message: { html: "<b>" } }],
     ] as const) {
-      it(`${what} is INVALID_TASK, and not published`, async () => {
+      it(`rejects ${what} as INVALID_TASK and publishes nothing`, async () => {
         const heard = await rig.hear("report");
         const given = report as { progress: number };
         expectFault(await faultOf(rig.queue.publishProgress("report", given)), "INVALID_TASK");

@@ -12,9 +12,9 @@ import type { Script } from "../../../lib/redis/script.js";
 import { useQueue } from "../../support/queue-rig.js";
 import type { MakeService } from "../../support/service.js";
 
-/** What ioredis sends again, since its answer was lost with the connection, takes effect once. */
+/** Tests that a command takes effect once if ioredis resends it because the reply was lost. */
 export function describeResends(makeService: MakeService): void {
-  describe("a move whose answer was lost, sent again", () => {
+  describe("resent commands", () => {
     const rig = useQueue(makeService);
 
     const run = <Result>(script: Script<Result>, ...args: (string | number)[]): Promise<Result> =>
@@ -27,7 +27,7 @@ export function describeResends(makeService: MakeService): void {
         results: { maxCount: 100, maxBytes: 1e9, maxPayloadBytes: 1e6 },
       }).run(script, args);
 
-    /** Two tasks at most, as one call of one worker. */
+    /** Claims at most two tasks, like one call of a worker. */
     const claim = (
       call: string,
       { attempts = 3, limit = ["", ""] }: { attempts?: number; limit?: readonly (string | number)[] } = {},
@@ -42,7 +42,7 @@ export function describeResends(makeService: MakeService): void {
       for (const id of ids) await rig.queue.enqueue("kind", null, { id });
     }
 
-    it("enqueue() has its task in line once, and is answered the same", async () => {
+    it("enqueue() adds its tasks once and returns the same reply", async () => {
       const args = [
         "",
         "call1:",
@@ -66,7 +66,7 @@ export function describeResends(makeService: MakeService): void {
       expect((await rig.queue.counts()).totals.enqueued).to.equal(2);
     });
 
-    it("enqueue() of a task that has ended meanwhile begins it not again", async () => {
+    it("enqueue() does not start a task again that has ended", async () => {
       const args = ["", "call1:", "a", "kind", "1", ""];
       await run(enqueueTasks, ...args);
       const worker = rig.queue.worker(() => "result");
@@ -76,14 +76,14 @@ export function describeResends(makeService: MakeService): void {
       expect(await rig.members("ready")).to.deep.equal([]);
     });
 
-    it("enqueue() with a key is answered its own task", async () => {
+    it("enqueue() with a deduplication key returns its own task", async () => {
       const args = ["", "call1:", "a", "kind", "1", "\n0\n\n\n\n\nkey"];
       const first = await run(enqueueTasks, ...args);
       expect(await run(enqueueTasks, ...args)).to.deep.equal(first);
       expect(await rig.members("ready")).to.deep.equal(["a"]);
     });
 
-    it("enqueueMany() has its tasks in line once, and is not refused its own ids", async () => {
+    it("enqueueMany() adds its tasks once and does not reject its own ids", async () => {
       const args = ["1", "call1:", "a", "kind", "1", "", "b", "kind", "2", "1\n0\n\n\n\n\n"];
       const first = await run(enqueueTasks, ...args);
       expect(await run(enqueueTasks, ...args)).to.deep.equal(first);
@@ -91,7 +91,7 @@ export function describeResends(makeService: MakeService): void {
       expect(await run(enqueueTasks, "1", "call2:", ...args.slice(2))).to.deep.equal({ taken: "a" });
     });
 
-    it("claim() gets the same tasks, and no others", async () => {
+    it("claim() returns the same tasks and no others", async () => {
       await enqueue("a", "b", "c", "d");
       const first = await claim("call1");
       expect(first.tasks.map(({ id, attempt }) => [id, attempt])).to.deep.equal([
@@ -105,7 +105,7 @@ export function describeResends(makeService: MakeService): void {
       expect((await claim("call2")).tasks.map(({ id }) => id)).to.deep.equal(["c", "d"]);
     });
 
-    it("claim() gets nothing that has ended, or was lost, meanwhile", async () => {
+    it("claim() returns no task that has ended or whose lease has expired", async () => {
       await enqueue("a", "b");
       const { tasks } = await claim("call1");
       await settle("a", tasks[0]!.token, "succeeded", 100, "done", "1", 0, 60_000);
@@ -116,7 +116,7 @@ export function describeResends(makeService: MakeService): void {
       expect(worker.running).to.equal(1);
     });
 
-    it("claim() takes no tokens of a rate limit", async () => {
+    it("claim() uses no more tokens of a rate limit", async () => {
       await enqueue("a", "b", "c");
       const limit = [3, 3_600_000];
       await claim("call1", { limit });
@@ -131,7 +131,7 @@ export function describeResends(makeService: MakeService): void {
       ["retry", 0, "queued", "ready"],
       ["back", 0, "queued", "ready"],
     ] as const) {
-      it(`the outcome "${verdict}", ${delayMs} ms, is taken and told once, and answered as taken`, async () => {
+      it(`settle() stores and publishes the outcome "${verdict}" (${delayMs} ms) once and accepts it again`, async () => {
         await enqueue("a");
         const watcher = await rig.watch("a");
         const { tasks } = await claim("call1");
@@ -149,7 +149,7 @@ export function describeResends(makeService: MakeService): void {
       });
     }
 
-    it("an outcome is taken by none but the attempt's own token, and each refusal is counted", async () => {
+    it("settle() accepts only the attempt's own token and counts each rejection", async () => {
       await enqueue("a");
       await claim("call1");
       for (const token of ["", "call1:2", "call0:1"]) {
@@ -162,7 +162,7 @@ export function describeResends(makeService: MakeService): void {
       expect((await rig.queue.counts()).totals.refused).to.equal(4);
     });
 
-    it("outcomes of one batch that end differently are each in their set, also if they take the same bytes", async () => {
+    it("settle() stores different outcomes of one batch in their sets", async () => {
       await enqueue("a", "b");
       const token = (await claim("call1")).tasks[0]!.token;
       const head = (verdict: string): string => [token, verdict, 100, 0, 60_000, "end"].join("\n");
@@ -175,7 +175,7 @@ export function describeResends(makeService: MakeService): void {
       }
     });
 
-    it("a retry is answered the same when a later attempt was lost meanwhile", async () => {
+    it("settle() returns the same reply for a retry even if a later attempt was lost", async () => {
       await enqueue("a");
       const first = (await claim("call1")).tasks[0]!.token;
       const retry = (): Promise<readonly boolean[]> =>
@@ -188,13 +188,13 @@ export function describeResends(makeService: MakeService): void {
       expect(await retry()).to.deep.equal([true]);
     });
 
-    it("a claim waits although a schedule has an infinite time", async () => {
+    it("claim() returns a wait even if a schedule has an infinite time", async () => {
       await rig.queue.schedule("never", { everyMs: 3_600_000 }, "kind", null);
       await rig.raw.zadd(rig.key("due"), "-inf", "never");
       expect((await claim("call1")).waitMs).to.be.greaterThan(1_000);
     });
 
-    it("outcomes that are as the one before them are theirs, each by its own token", async () => {
+    it("settle() stores equal outcomes of one batch, each with its own token", async () => {
       await enqueue("a", "b", "c");
       const head = (token: string, verdict: string): string =>
         [token, verdict, 100, 0, 60_000, "two\nlines"].join("\n");
@@ -208,14 +208,14 @@ export function describeResends(makeService: MakeService): void {
       expect(await rig.queue.get("c")).to.include({ status: "failed", result: null });
     });
 
-    it("a report is told once", async () => {
+    it("report() publishes its events once", async () => {
       await enqueue("a");
       const watcher = await rig.watch("a");
       const { token } = (await claim("call1")).tasks[0]!;
       const report = ["a", token, 1, 40, "said", "", "chunk", "piece"];
       expect(await run(reportTask, ...report)).to.equal("taken");
       expect(await run(reportTask, ...report)).to.equal("taken");
-      // Somebody else may have reported in between.
+      // Another process may have reported in between.
       await rig.queue.publishProgress("a", { progress: 41 });
       expect(await run(reportTask, ...report)).to.equal("taken");
       await rig.queue.cancel("a");
@@ -224,7 +224,7 @@ export function describeResends(makeService: MakeService): void {
       expect(watcher.told.map(({ progress }) => progress)).to.deep.equal([0, 0, 40, 41, 41]);
     });
 
-    it("cancel() is counted and told once", async () => {
+    it("cancel() counts and publishes the cancellation once", async () => {
       await enqueue("a");
       const watcher = await rig.watch("a");
       for (let time = 0; time < 2; time++)
@@ -234,7 +234,7 @@ export function describeResends(makeService: MakeService): void {
       expect((await rig.queue.counts()).totals.cancelled).to.equal(1);
     });
 
-    it("requeue() and purge() are done once", async () => {
+    it("requeue() and purge() take effect once", async () => {
       await enqueue("a", "b");
       const { tasks } = await claim("call1");
       for (const { id, token } of tasks) await settle(id, token, "failed", 0, "no", "", 0, 60_000);
@@ -244,12 +244,12 @@ export function describeResends(makeService: MakeService): void {
       expect(await rig.members("failed")).to.deep.equal([]);
       expect(await rig.queue.get("b")).to.equal(null);
       expect((await claim("call2")).tasks[0]).to.include({ id: "a", attempt: 1 });
-      // One that is under way by then is not put in line beside itself.
+      // A task that is already running is not queued again.
       await run(requeueTasks, "a");
       expect(await rig.members("ready")).to.deep.equal([]);
     });
 
-    it("a schedule is moved on, and fires, once for each time", async () => {
+    it("a schedule advances and fires once for each time", async () => {
       await run(writeSchedule, "tick", "{}", 1_000);
       expect(await run(advanceSchedule, "tick", 1_000, 2_000)).to.equal(true);
       expect(await run(advanceSchedule, "tick", 1_000, 2_000)).to.equal(false);

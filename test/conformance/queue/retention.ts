@@ -8,18 +8,23 @@ import { faultOf, type MakeService } from "../../support/service.js";
 const HOUR_MS = 3_600_000;
 const quiet = { onError() {} };
 
-/** How long tasks that are over can be read, and how many of them. */
+/** Tests how long and how many ended tasks are kept. */
 export function describeRetention(makeService: MakeService): void {
-  describe("a task that is over", () => {
+  describe("ended task", () => {
     const rig = useQueue(makeService);
     const meta = (): string => `sse:queue:{tasks}:${rig.name}`;
     const leftMs = (id: string): Promise<number> => rig.raw.pttl(rig.taskKey(id));
 
     for (const [what, options, resultTtlMs, deadLetterTtlMs] of [
-      ["for a day, a dead letter for a week", {}, 24 * HOUR_MS, 168 * HOUR_MS],
-      ["as long as its queue says", { resultTtlMs: 60_000, deadLetterTtlMs: 120_000 }, 60_000, 120_000],
+      ["for a day, or for a week as a dead letter", {}, 24 * HOUR_MS, 168 * HOUR_MS],
+      [
+        "for the time that its queue sets",
+        { resultTtlMs: 60_000, deadLetterTtlMs: 120_000 },
+        60_000,
+        120_000,
+      ],
     ] as const) {
-      it(`can be read ${what}, or as long as the task itself says, and without limit before`, async () => {
+      it(`is kept ${what}, or for its own resultTtlMs`, async () => {
         const queue = await rig.elsewhere(options);
         const kept = { done: resultTtlMs, cancelled: resultTtlMs, failed: deadLetterTtlMs, own: 30_000 };
         for (const id of Object.keys(kept)) {
@@ -39,7 +44,7 @@ export function describeRetention(makeService: MakeService): void {
       });
     }
 
-    it("is forgotten when its time is over, and its id is free again", async () => {
+    it("is removed after resultTtlMs, and its id is free again", async () => {
       const queue = await rig.elsewhere({ resultTtlMs: 1 });
       await queue.enqueue("kind", null, { id: "again" });
       const watcher = await rig.watch("again");
@@ -53,12 +58,12 @@ export function describeRetention(makeService: MakeService): void {
       expect(await queue.enqueue("kind", null, { id: "again" })).to.include({ attempt: 0 });
     });
 
-    it("is forgotten before its time where more than maxResults are, the oldest first, with their logs", async () => {
+    it("is removed early with its log if more than maxResults tasks have ended, oldest first", async () => {
       const queue = await rig.elsewhere({ maxResults: 5 });
       const ids = Array.from({ length: 12 }, (_, index) => `t${String(index).padStart(2, "0")}`);
       for (const id of ids) {
         await queue.enqueue("kind", null, { id });
-        await queue.publishProgress(id, { progress: 1 }); // each has a log
+        await queue.publishProgress(id, { progress: 1 }); // Creates a log for each task.
       }
       queue.worker(() => {});
       await rig.until("t11", "succeeded");
@@ -79,7 +84,7 @@ export function describeRetention(makeService: MakeService): void {
         await eventually(async () => expect(await queue.get(id)).to.include({ status: "succeeded" }));
     };
 
-    it("keeps a payload up to results.maxPayloadBytes, and releases a larger one unless it has failed", async () => {
+    it("keeps a payload of up to results.maxPayloadBytes and releases a larger one unless the task failed", async () => {
       const queue = await rig.elsewhere({ results: { maxPayloadBytes: 100 }, attempts: 1 });
       for (const id of ["small", "large", "dead", "stopped"]) await release(id, id === "small" ? 100 : 101);
       await queue.cancel("stopped");
@@ -104,10 +109,10 @@ export function describeRetention(makeService: MakeService): void {
           code: "PAYLOAD_RELEASED",
         });
       }
-      expect(await rig.queue.get("dead"), "nothing was put in line").to.include({ status: "failed" });
+      expect(await rig.queue.get("dead"), "no task was requeued").to.include({ status: "failed" });
     });
 
-    it("is forgotten before its time where all take more than results.maxBytes, the oldest first", async () => {
+    it("is removed early if all ended tasks exceed results.maxBytes, oldest first", async () => {
       const queue = await rig.elsewhere({ results: { maxBytes: 20_000 } });
       queue.worker(() => "x".repeat(1_500));
       for (let index = 0; index < 30; index++) {
@@ -123,11 +128,11 @@ export function describeRetention(makeService: MakeService): void {
       expect((await queue.counts()).totals.succeeded).to.equal(30);
     });
 
-    it("is kept once it has ended, also behind a set that has expired, or before others that live longer", async () => {
+    it("is kept at its end even if the byte count is stale or other tasks are kept longer", async () => {
       const bounds = { results: { maxBytes: 100_000 } };
       const queue = await rig.elsewhere(bounds);
       queue.worker(() => "x".repeat(50_000));
-      // The set has expired with its tasks, and nothing has counted it anew.
+      // The set has expired with its tasks, but the byte count has not been updated.
       await rig.raw.hset(meta(), "bytes:succeeded", "90000", "sweptAt", String(Date.now()));
       await queue.enqueue("kind", null, { id: "first" });
       await rig.until("first", "succeeded");
@@ -138,7 +143,7 @@ export function describeRetention(makeService: MakeService): void {
       expect(await queue.get("first")).to.equal(null);
     });
 
-    it("is counted with what it has told", async () => {
+    it("counts the bytes of its progress data, but not of earlier errors", async () => {
       const queue = await rig.elsewhere();
       let attempts = 0;
       queue.worker(async (context) => {
@@ -151,7 +156,7 @@ export function describeRetention(makeService: MakeService): void {
       expect(await rig.raw.hget(rig.taskKey("told"), "error")).to.equal(null);
     });
 
-    it("is counted with its bytes until it is removed, requeued, purged, cleaned or forgotten", async () => {
+    it("counts its bytes until it is removed, requeued, purged or cleaned", async () => {
       const queue = await rig.elsewhere({ attempts: 1 });
       const worker = queue.worker(
         ({ task }) => (task.kind === "bad" ? Promise.reject(new Error("no")) : "x".repeat(500)),
@@ -174,7 +179,7 @@ export function describeRetention(makeService: MakeService): void {
       expect(await sizeOf("failed")).to.equal(0);
     });
 
-    it("is counted anew by a worker, once a minute, where that is wrong", async () => {
+    it("is counted again by a worker once a minute if the byte count is wrong", async () => {
       await rig.queue.enqueue("kind", null, { id: "a" });
       await rig.queue.cancel("a");
       const right = await sizeOf("cancelled");
@@ -187,7 +192,7 @@ export function describeRetention(makeService: MakeService): void {
       }
     });
 
-    it("leaves no id behind when it expires, without another task", async () => {
+    it("leaves no id behind when it expires, even if no other task ends", async () => {
       await rig.queue.enqueue("kind", null, { id: "kept" });
       await rig.queue.cancel("kept");
       for (let index = 0; index < 20_000; index += 5_000) {
@@ -204,7 +209,7 @@ export function describeRetention(makeService: MakeService): void {
     });
 
     for (const isRecorded of [true, false]) {
-      it(`has a set that expires with its last task or soon after, ${isRecorded ? "as recorded" : "unrecorded"}`, async () => {
+      it(`is in a set that expires soon after its last task (${isRecorded ? "time recorded" : "time not recorded"})`, async () => {
         await rig.queue.enqueue("kind", null, { id: "long", resultTtlMs: 2 * HOUR_MS });
         await rig.queue.enqueue("kind", null, { id: "short", resultTtlMs: 1_000 });
         await rig.queue.cancel("long");
@@ -214,7 +219,7 @@ export function describeRetention(makeService: MakeService): void {
       });
     }
 
-    it("is forgotten by clean(), the oldest first, if it ended long enough ago", async () => {
+    it("is removed by clean() if it ended before olderThanMs, oldest first", async () => {
       const { queue } = rig;
       for (const id of ["a", "b", "c", "d"]) {
         await queue.enqueue("kind", null, { id });
@@ -239,7 +244,7 @@ export function describeRetention(makeService: MakeService): void {
       }
     });
 
-    it("is deleted with all its queue by obliterate(), which needs force while a task is running", async () => {
+    it("is deleted with its whole queue by obliterate(), which needs force while a task is running", async () => {
       const { queue, raw } = rig;
       const other = rig.sse.queue(`${rig.name}-other`);
       await other.enqueue("kind", null, { id: "other" });
@@ -269,7 +274,7 @@ export function describeRetention(makeService: MakeService): void {
       await rig.until("next", "succeeded");
     });
 
-    it("has bounds by two names, which must agree", async () => {
+    it("has limits with two option names, whose values must agree", async () => {
       const make = (options: QueueOptions): unknown => rig.sse.queue(`${rig.name}-${Math.random()}`, options);
       make({ results: { ttlMs: 5, maxCount: 6 }, resultTtlMs: 5, maxResults: 6 });
       expect(() => make({ results: { ttlMs: 5 }, resultTtlMs: 6 })).to.throw(ConfigError, /resultTtlMs/);

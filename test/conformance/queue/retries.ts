@@ -8,16 +8,16 @@ import { expectFault, type MakeService } from "../../support/service.js";
 
 const quiet = { onError() {} };
 
-/** What becomes of tasks whose handlers throw, hang or return what cannot be stored. */
+/** Tests tasks whose handlers throw, hang or return an invalid result. */
 export function describeRetries(makeService: MakeService): void {
-  describe("a task that fails", () => {
+  describe("failing task", () => {
     const rig = useQueue(makeService);
 
     const boom = (): never => {
       throw new Error("connect ECONNREFUSED db.internal user=root password=hunter2");
     };
 
-    it("is tried three times where nothing else is said, and succeeds at the last", async () => {
+    it("has three attempts by default and can succeed at the last one", async () => {
       const queue = await rig.elsewhere({ backoff: 0 });
       const { id } = await queue.enqueue("kind", null);
       queue.worker(({ attempt }) => (attempt < 3 ? boom() : attempt), quiet);
@@ -26,7 +26,7 @@ export function describeRetries(makeService: MakeService): void {
       expect(queue.statistics).to.include({ started: 3, retried: 2, succeeded: 1, failed: 0 });
     });
 
-    it("fails for good after its attempts, the queue's or its own", async () => {
+    it("becomes a dead letter after the attempts of its queue or its own attempts", async () => {
       const queue = await rig.elsewhere({ attempts: 2, backoff: 0 });
       const { id } = await queue.enqueue("kind", null);
       const own = await queue.enqueue("kind", null, { attempts: 4 });
@@ -38,7 +38,7 @@ export function describeRetries(makeService: MakeService): void {
       expect((await rig.queue.counts()).totals).to.include({ retried: 4, failed: 2 });
     });
 
-    it("takes what its queue says with it, to a worker whose queue says otherwise", async () => {
+    it("keeps the options of the queue that enqueued it, even on a worker with other options", async () => {
       const here = await rig.elsewhere({ attempts: 2, backoff: 0, timeoutMs: 60_000, resultTtlMs: 60_000 });
       const there = await rig.elsewhere({ attempts: 5, backoff: 3_600_000, timeoutMs: 10, resultTtlMs: 1 });
       const failing = await here.enqueue("kind", "fails");
@@ -61,7 +61,7 @@ export function describeRetries(makeService: MakeService): void {
       expect(await rig.raw.pttl(rig.taskKey(fine!.id))).to.be.within(30_000, 60_000);
     });
 
-    it("waits as its backoff says, and is `delayed` meanwhile", async () => {
+    it("is `delayed` for its backoff", async () => {
       const { id } = await rig.queue.enqueue("kind", null, {
         backoff: { type: "exponential", delayMs: 60_000, jitter: 0 },
       });
@@ -78,12 +78,12 @@ export function describeRetries(makeService: MakeService): void {
         expect(Date.parse(waiting.runAt!) - Date.now()).to.be.within(expected - 5_000, expected);
         expect(waiting).to.include({ message: "failed", finishedAt: null });
         await rig.expire("delayed", id);
-        await rig.queue.enqueue("kind", null, { attempts: 1 }); // wakes the worker
+        await rig.queue.enqueue("kind", null, { attempts: 1 }); // Wakes the worker.
       }
       await rig.until(id, "failed");
     });
 
-    it("fails with the message of a TaskFailure, and at the progress it had, at the first attempt", async () => {
+    it("fails at the first attempt with the message of a TaskFailure and keeps its progress", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       rig.queue.worker(async ({ progress }) => {
         await progress(30);
@@ -97,7 +97,7 @@ export function describeRetries(makeService: MakeService): void {
       });
     });
 
-    it("is tried again after a TaskFailure that says so, with its message", async () => {
+    it("is retried after a TaskFailure with retry: true and has its message", async () => {
       const { id } = await rig.queue.enqueue("kind", null, { attempts: 2, backoff: 0 });
       rig.queue.worker(({ attempt }) => {
         throw new TaskFailure(`busy ${attempt}`, { retry: true });
@@ -105,7 +105,7 @@ export function describeRetries(makeService: MakeService): void {
       expect(await rig.until(id, "failed")).to.include({ message: "busy 2", attempt: 2 });
     });
 
-    it("says nothing of any other error to who watches or reads it", async () => {
+    it("does not show any other error to clients or in the task", async () => {
       await rig.queue.enqueue("kind", null, { id: "secretive", attempts: 2, backoff: 0 });
       const watcher = await rig.watch("secretive");
       rig.queue.worker(boom, quiet);
@@ -125,7 +125,7 @@ export function describeRetries(makeService: MakeService): void {
       ["a BigInt", 1n],
       ["more than the limit", "x".repeat(256 * 1024)],
     ] as const) {
-      it(`fails when its result is ${what}, and its worker goes on`, async () => {
+      it(`fails if its result is ${what}, and its worker continues`, async () => {
         await rig.queue.enqueue("kind", null, { id: "bad", attempts: 1 });
         await rig.queue.enqueue("kind", null, { id: "good" });
         rig.queue.worker(({ task }) => (task.id === "bad" ? result : "fine"), quiet);
@@ -141,7 +141,7 @@ export function describeRetries(makeService: MakeService): void {
   describe("timeoutMs", () => {
     const rig = useQueue(makeService);
 
-    it("ends an attempt: its signal fires with TIMEOUT, and what it does later does not count", async () => {
+    it("ends an attempt, aborts its signal with TIMEOUT, and ignores its later result", async () => {
       const clock = new FakeClock();
       const queue = (await rig.service({ clock })).queue(rig.name, { timeoutMs: 1_000, attempts: 1 });
       const { id } = await queue.enqueue("kind", null);
@@ -169,7 +169,7 @@ export function describeRetries(makeService: MakeService): void {
       expect(queue.statistics).to.include({ failed: 1, refused: 0, succeeded: 0 });
     });
 
-    it("tells onError once, whatever the handler throws when its signal fires", async () => {
+    it("calls onError once, even if the handler throws when its signal aborts", async () => {
       const queue = await rig.elsewhere({ timeoutMs: 20, attempts: 1 });
       const { id } = await queue.enqueue("kind", null);
       const told: unknown[] = [];
@@ -188,7 +188,7 @@ export function describeRetries(makeService: MakeService): void {
       expect(told).to.have.length(1);
     });
 
-    it("is the task's own where it is given, and each attempt's by itself", async () => {
+    it("can be set per task and applies to each attempt separately", async () => {
       const queue = await rig.elsewhere({ timeoutMs: 60_000, backoff: 0 });
       const { id } = await queue.enqueue("kind", null, { timeoutMs: 20, attempts: 2 });
       const attempts: number[] = [];

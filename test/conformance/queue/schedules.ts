@@ -6,13 +6,13 @@ import { eventually } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
 
-/** Tasks that are due again and again. */
+/** Tests schedules, which enqueue a task repeatedly. */
 export function describeSchedules(makeService: MakeService): void {
-  describe("a schedule", () => {
+  describe("schedule", () => {
     const rig = useQueue(makeService);
     const enqueued = async (): Promise<number> => (await rig.queue.counts()).totals.enqueued;
 
-    it("everyMs puts its task in line at each time, once", async () => {
+    it("enqueues its task once at each time (everyMs)", async () => {
       await rig.queue.schedule("tick", { everyMs: 100 }, "tick", { n: 1 }, { priority: 4 });
       const tasks: unknown[] = [];
       const ids: string[] = [];
@@ -26,7 +26,7 @@ export function describeSchedules(makeService: MakeService): void {
       for (const id of ids) expect(id).to.match(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
     });
 
-    it("fires once for each time, though several processes see it at the same moment", async () => {
+    it("fires once for each time, even if several processes see it at the same time", async () => {
       await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
       const begun: string[] = [];
       const services = await Promise.all(Array.from({ length: 2 }, () => rig.service()));
@@ -42,7 +42,7 @@ export function describeSchedules(makeService: MakeService): void {
       expect(await enqueued()).to.equal(10);
     });
 
-    it("makes up by one task for all the times that passed while no worker ran", async () => {
+    it("enqueues one task for all missed times by default", async () => {
       await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", null);
       await rig.expire("due", "tick"); // half a century ago
       rig.queue.worker(() => {});
@@ -53,7 +53,7 @@ export function describeSchedules(makeService: MakeService): void {
       expect(Date.parse(schedule!.nextAt)).to.be.within(Date.now(), Date.now() + 3_600_000);
     });
 
-    it("with missed: each makes up for each time by a task, 100 at most", async () => {
+    it('enqueues one task for each missed time, at most 100, with missed: "each"', async () => {
       await rig.queue.schedule("tick", { everyMs: 3_600_000 }, "tick", 1, { missed: "each", priority: 2 });
       await rig.expire("due", "tick"); // half a century ago
       const worker = rig.queue.worker(({ task }) => [task.payload, task.priority], { concurrency: 10 });
@@ -67,7 +67,7 @@ export function describeSchedules(makeService: MakeService): void {
       expect(Date.parse(schedule!.nextAt)).to.be.within(Date.now(), Date.now() + 3_600_000);
     });
 
-    it("is put in line, and what was lost as well, while no worker has room", async () => {
+    it("enqueues its tasks and tasks of lost workers while all workers are busy", async () => {
       await rig.queue.enqueue("lost", null, { id: "lost" });
       await rig.takeAndVanish();
       await rig.queue.enqueue("long", null);
@@ -87,14 +87,14 @@ export function describeSchedules(makeService: MakeService): void {
       expect(begun).to.deep.equal(["long"]);
     });
 
-    it("is put in line at each time while no worker has room, though workers look rarely by themselves", async () => {
+    it("enqueues its task at each time while all workers are busy, also with a long pollMs", async () => {
       await rig.queue.schedule("tick", { everyMs: 200 }, "tick", null, { missed: "each" });
       await rig.queue.enqueue("long", null);
       rig.queue.worker(rig.hang, { concurrency: 1 });
       await eventually(async () => expect(await enqueued()).to.be.at.least(3), 4_000);
     });
 
-    it("by cron is due in its time zone", async () => {
+    it("uses the time zone of a cron expression", async () => {
       await rig.queue.schedule("utc", "30 4 * * *", "k", null);
       await rig.queue.schedule("kolkata", { cron: "30 4 * * *", timeZone: "Asia/Kolkata" }, "k", null);
       await rig.queue.schedule("seconds", "*/10 * * * * *", "k", null);
@@ -104,10 +104,10 @@ export function describeSchedules(makeService: MakeService): void {
       expect(at("kolkata")).to.match(/T23:00:00\.000Z$/);
       expect(at("seconds")).to.match(/T..:..:.0\.000Z$/);
       expect(Date.parse(at("seconds")) - Date.now()).to.be.within(-1_000, 10_000);
-      expect(all.map(({ name }) => name)[0], "the next first").to.equal("seconds");
+      expect(all.map(({ name }) => name)[0], "the next schedule first").to.equal("seconds");
     });
 
-    it("is listed with what it puts in line", async () => {
+    it("is listed with its task", async () => {
       expect(await rig.queue.schedules()).to.deep.equal([]);
       await rig.queue.schedule("a", "0 3 * * *", "report", [1]);
       await rig.queue.schedule("b", { everyMs: 60_000 }, "sweep", null, { missed: "each" });
@@ -133,7 +133,7 @@ export function describeSchedules(makeService: MakeService): void {
       ]);
     });
 
-    it("that is said again, as by each process that starts, is due as it was", async () => {
+    it("keeps its next time if it is set again with the same times, as at each start of a process", async () => {
       await rig.queue.schedule("nightly", "0 3 * * *", "old", 1);
       await rig.expire("due", "nightly"); // half a century ago
       await rig.queue.schedule("nightly", { cron: "0 3 * * *", timeZone: "UTC" }, "new", 2);
@@ -148,7 +148,7 @@ export function describeSchedules(makeService: MakeService): void {
       expect(Date.parse(after!.nextAt)).to.be.greaterThan(Date.now());
     });
 
-    it("takes the place of one of the same name, is due by its own times, and is taken away", async () => {
+    it("replaces a schedule of the same name, uses its own times, and can be removed", async () => {
       await rig.queue.schedule("tick", { everyMs: 60_000 }, "old", null);
       await rig.expire("due", "tick");
       await rig.queue.schedule("tick", { everyMs: 120_000 }, "new", null);
@@ -162,7 +162,7 @@ export function describeSchedules(makeService: MakeService): void {
       expect(await rig.members("due")).to.deep.equal([]);
     });
 
-    it("that is set wakes an idle worker, which keeps its time by itself", async () => {
+    it("wakes an idle worker when it is set", async () => {
       let begun = 0;
       rig.queue.worker(() => void begun++, { pollMs: 5_000 });
       await untilIdle(rig.sse);
@@ -170,7 +170,7 @@ export function describeSchedules(makeService: MakeService): void {
       await eventually(() => expect(begun).to.be.at.least(2), 3_000);
     });
 
-    it("puts in line what a schema made of its payload, once", async () => {
+    it("applies a schema to its payload only once", async () => {
       const queue = (await rig.service()).queue("typed", {
         schemas: { sum: z.object({ n: z.string().transform(Number) }) },
       });
@@ -185,7 +185,7 @@ export function describeSchedules(makeService: MakeService): void {
       );
     });
 
-    it("that a worker cannot put in line does not keep it from the others", async () => {
+    it("does not stop other schedules if its task cannot be enqueued", async () => {
       await rig.queue.schedule("bad", { everyMs: 3_600_000 }, "bad", "x".repeat(2_000));
       await rig.raw.hset(`sse:queue:{tasks}:${rig.name}:schedules`, "worse", "not of ours");
       await rig.raw.hset(
@@ -211,7 +211,7 @@ export function describeSchedules(makeService: MakeService): void {
       });
     });
 
-    it("whose name, times, options or task cannot be is refused, and nothing is scheduled", async () => {
+    it("is rejected if its name, times, options or task are invalid", async () => {
       const every = { everyMs: 1_000 };
       const cases: [unknown, unknown, unknown, unknown, unknown, string, RegExp][] = [];
       for (const name of ["", "a b", "{a}", "x".repeat(65), 7, undefined]) {

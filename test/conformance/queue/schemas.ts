@@ -9,7 +9,7 @@ import { expectFault, faultOf, type MakeService } from "../../support/service.js
 
 type Media = { resize: { file: string; width: number }; probe: string };
 
-/** Checks of what each kind of task carries. */
+/** Tests the schemas of payloads. */
 export function describeSchemas(makeService: MakeService): void {
   describe("schemas", () => {
     const rig = useQueue(makeService);
@@ -23,7 +23,7 @@ export function describeSchemas(makeService: MakeService): void {
       queue = (await rig.service()).queue<Media>("media", { schemas });
     });
 
-    it("put in line what they make of the payload, and a worker gets that", async () => {
+    it("store the output of the schema, and the worker gets it", async () => {
       const task = await queue.enqueue("probe", "  a file ");
       expect(task.payload).to.equal("a file");
       expect(await queue.get(task.id)).to.deep.equal(task);
@@ -38,13 +38,13 @@ export function describeSchemas(makeService: MakeService): void {
       expect(seen).to.deep.equal([6, ["a", { file: "a", width: 100 }]]);
     });
 
-    it("say by themselves what is given, and what a handler gets", async () => {
+    it("infer the types of the payload for enqueue() and for the handler", async () => {
       const typed = (await rig.service()).queue("typed", {
         schemas: { visit: z.object({ at: z.string().transform((text) => new Date(text).getTime()) }) },
       });
-      // @ts-expect-error: a schema says what it takes
+      // @ts-expect-error: the schema does not accept a number
       expectFault(await faultOf(typed.enqueue("visit", { at: 5 })), "INVALID_TASK");
-      // @ts-expect-error: there is no such kind
+      // @ts-expect-error: the kind is unknown
       expectFault(await faultOf(typed.enqueue("other", { at: "" })), "INVALID_TASK");
       const { id, payload } = await typed.enqueue("visit", { at: "2026-01-01T00:00:00Z" });
       const at: number = payload.at;
@@ -55,7 +55,7 @@ export function describeSchemas(makeService: MakeService): void {
       expect(stored).to.equal(at);
     });
 
-    it("refuse a payload that is wrong: where, and not what", async () => {
+    it("reject an invalid payload, and name the fields but not their values", async () => {
       const wrong = { file: 7, width: "hunter2" } as never;
       const fault = await faultOf(queue.enqueue("resize", wrong));
       expectFault(fault, "INVALID_TASK");
@@ -75,7 +75,7 @@ export function describeSchemas(makeService: MakeService): void {
       expect((await queue.counts()).totals.enqueued).to.equal(0);
     });
 
-    it("refuse a kind that has none, and one by inheritance", async () => {
+    it("reject a kind without a schema, including inherited property names", async () => {
       for (const kind of ["other", "constructor", "toString"]) {
         const fault = await faultOf(queue.enqueue(kind as never, null as never));
         expectFault(fault, "INVALID_TASK");
@@ -83,7 +83,7 @@ export function describeSchemas(makeService: MakeService): void {
       }
     });
 
-    it("that throw, or answer late, are awaited, and a fault of theirs is no task", async () => {
+    it("may be async, and enqueue() rejects with an error that they throw", async () => {
       const own = new Error("the connection to the price list is closed");
       const slow = (await rig.service()).queue("slow", {
         schemas: {
@@ -107,10 +107,10 @@ export function describeSchemas(makeService: MakeService): void {
     });
 
     for (const [what, own] of [
-      ["an error whose text looks like a fault of Redis", new Error("Connection is closed.")],
+      ["an error whose text looks like a Redis error", new Error("Connection is closed.")],
       ["an error whose properties throw", unreadable()],
     ] as const) {
-      it(`that throw ${what}: enqueue() and enqueueMany() reject with it`, async () => {
+      it(`make enqueue() and enqueueMany() reject with ${what}`, async () => {
         const throwing = (): never => {
           throw own;
         };

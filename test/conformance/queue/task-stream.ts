@@ -4,22 +4,22 @@ import { eventually } from "../../support/eventually.js";
 import { useQueue, type TaskWatcher } from "../../support/queue-rig.js";
 import { untilIdle, type MakeService } from "../../support/service.js";
 
-/** What those who watch a task see of it, whenever they come. */
+/** Tests which events clients get that watch a task from any point in time. */
 export function describeTaskStream(makeService: MakeService): void {
-  describe("who watches a task", () => {
+  describe("client that watches a task", () => {
     const rig = useQueue(makeService);
     const STORY = ["queued", "started", "progress", "succeeded"];
 
     const logKeys = (): Promise<string[]> => rig.raw.keys("sse:*:{tasks}:task_progress:*");
 
-    /** Each event has the next number, and what it should be of. */
+    /** Expects events of these types with consecutive numbers. */
     function expectStory(watcher: TaskWatcher, types: readonly string[]): void {
       expect(watcher.types).to.deep.equal(types);
       expect(watcher.told.map(({ seq }) => seq)).to.deep.equal(types.map((_, index) => index + 1));
       expect(watcher.gaps).to.deep.equal([]);
     }
 
-    it("sees its end when it is removed, with its queue or alone", async () => {
+    it("gets the end if the task is removed, alone or with its queue", async () => {
       for (const remove of [
         () => rig.queue.remove("gone"),
         () => rig.queue.obliterate({ force: true }),
@@ -34,7 +34,7 @@ export function describeTaskStream(makeService: MakeService): void {
       }
     });
 
-    it("sees its whole story in order, each event once, whenever and wherever they come", async () => {
+    it("gets all events in order and once, at any time and from any process", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const elsewhere = await rig.service();
       const early = [await rig.watch(id), await rig.watch(id), await rig.watch(id, undefined, elsewhere)];
@@ -53,7 +53,7 @@ export function describeTaskStream(makeService: MakeService): void {
       }
     });
 
-    it("costs a task that nobody watches, and that says nothing, no log at all", async () => {
+    it("is needed for a log: a task without clients and output has none", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       rig.queue.worker(() => {});
       await rig.until(id, "succeeded");
@@ -61,7 +61,7 @@ export function describeTaskStream(makeService: MakeService): void {
       expect((await rig.sse.task(id))!.seq).to.equal(3);
     });
 
-    it("for the first time before it starts sees it from its queueing", async () => {
+    it("gets `queued` if it connects before the start", async () => {
       for (const options of [{}, { delayMs: 60_000 }]) {
         const task = await rig.queue.enqueue("kind", null, options);
         const watcher = await rig.watch(task.id);
@@ -72,7 +72,7 @@ export function describeTaskStream(makeService: MakeService): void {
       }
     });
 
-    it("for the first time while it runs sees queued and started", async () => {
+    it("gets `queued` and `started` if it connects while the task is running", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const { end } = await rig.takeAndVanish();
       expect(await logKeys()).to.deep.equal([]);
@@ -88,7 +88,7 @@ export function describeTaskStream(makeService: MakeService): void {
       ["failed", () => rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} })],
       ["cancelled", () => {}],
     ] as const) {
-      it(`for the first time after it has ${end} sees all there was, and the end`, async () => {
+      it(`gets all events if it connects after the task is ${end}`, async () => {
         const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
         finish();
         if (end === "cancelled") await rig.queue.cancel(id, "no more");
@@ -105,13 +105,13 @@ export function describeTaskStream(makeService: MakeService): void {
           });
         }
         expect((await rig.watch(id, watchers[0].lastId)).answered).to.equal(204);
-        // The log goes with the task.
+        // The log expires with the task.
         const left = await rig.raw.pttl(rig.taskKey(id));
         for (const key of await logKeys()) expect(await rig.raw.pttl(key)).to.be.within(1, left + 1_000);
       });
     }
 
-    it("for the first time after a retry sees it too", async () => {
+    it("gets `retry` if it connects after a retry", async () => {
       const { id } = await rig.queue.enqueue("kind", null, { attempts: 2, backoff: 60_000 });
       rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
       await rig.until(id, "delayed");
@@ -119,12 +119,12 @@ export function describeTaskStream(makeService: MakeService): void {
       await watcher.next("retry");
       expect(watcher.told.at(-1)).to.include({ status: "delayed", message: "failed", attempt: 1 });
       await rig.expire("delayed", id);
-      await rig.queue.enqueue("kind", null, { attempts: 1 }); // wakes the worker
+      await rig.queue.enqueue("kind", null, { attempts: 1 }); // Wakes the worker.
       await watcher.end();
       expectStory(watcher, ["queued", "started", "retry", "started", "failed"]);
     });
 
-    it("for the first time after it was given back sees that too", async () => {
+    it("gets `requeued` if it connects after the task was given back", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const first = rig.queue.worker(rig.hang);
       await rig.until(id, "running");
@@ -137,7 +137,7 @@ export function describeTaskStream(makeService: MakeService): void {
       expect(watcher.told.map(({ attempt }) => attempt)).to.deep.equal([0, 1, 0, 1, 1]);
     });
 
-    it("under an id of its own before it is enqueued sees it from the first", async () => {
+    it("gets all events if it connects before the task is enqueued", async () => {
       const elsewhere = await rig.service();
       const early = [await rig.watch("awaited"), await rig.watch("awaited", undefined, elsewhere)];
       await rig.queue.enqueue("kind", null, { id: "awaited" });
@@ -149,7 +149,7 @@ export function describeTaskStream(makeService: MakeService): void {
       }
     });
 
-    it("under an id whose task is long gone sees the new one alone", async () => {
+    it("gets only the events of the new task if its id was used before", async () => {
       await rig.queue.enqueue("kind", null, { id: "again", resultTtlMs: 60_000 });
       const worker = rig.queue.worker(() => {});
       const first = await rig.watch("again");
@@ -164,7 +164,7 @@ export function describeTaskStream(makeService: MakeService): void {
       expectStory(watcher, ["queued", "started", "succeeded"]);
     });
 
-    it("that is queued again sees the new run, even if other streams of the process hold its channel", async () => {
+    it("gets the new run of a requeued task, even if other streams of the process have its channel", async () => {
       const { id } = await rig.queue.enqueue("kind", null, { attempts: 1 });
       const elsewhere = await rig.service();
       const others = [await rig.watch(id), await rig.watch(id, undefined, elsewhere)];
@@ -172,7 +172,7 @@ export function describeTaskStream(makeService: MakeService): void {
       const worker = rig.queue.worker(() => Promise.reject(new Error("no")), { onError() {} });
       for (const other of others) await other.next("failed");
       const oldEnd = others[0]!.events.at(-1)!.id;
-      // By now each process knows the end of the log.
+      // Now each process knows the end of the log.
       for (const sse of [rig.sse, elsewhere]) await (await rig.watch(id, undefined, sse)).end();
       await worker.stop();
       await rig.queue.deadLetters.requeue(id);
@@ -183,7 +183,7 @@ export function describeTaskStream(makeService: MakeService): void {
         await viewer.end();
         expectStory(viewer, ["queued", "started", "succeeded"]);
       }
-      // Who saw the old end is told that there is another story, and not that it knows the end of it.
+      // A client that saw the old end gets a gap and the new run, not 204.
       const returned = await rig.watch(id, oldEnd);
       await returned.end();
       expect(returned.gaps).to.have.length(1);
@@ -195,7 +195,7 @@ export function describeTaskStream(makeService: MakeService): void {
       }
     });
 
-    it("shares the epoch of its log with no other log, even if one script begins many logs", async () => {
+    it("gets a unique epoch for each log, even if one script starts many logs", async () => {
       const ids = Array.from({ length: 20 }, (_, index) => `many-${index}`);
       const watchers = await Promise.all(ids.map((id) => rig.watch(id)));
       await rig.queue.enqueueMany(ids.map((id) => ({ kind: "kind", payload: null, options: { id } })));
@@ -208,7 +208,7 @@ export function describeTaskStream(makeService: MakeService): void {
       for (const watcher of watchers) await watcher.session.close();
     });
 
-    it("continues after another program has damaged its log", async () => {
+    it("gets a gap and the end after another program has damaged the log", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const watcher = await rig.watch(id);
       await watcher.next("queued");
@@ -222,10 +222,10 @@ export function describeTaskStream(makeService: MakeService): void {
     });
 
     for (const [what, history] of [
-      ["at all", false],
+      ["for all channels", false],
       ["for tasks", { channels: { "task_progress:*": false } }],
     ] as const) {
-      it(`hears of it live where no history is kept ${what}, each event once`, async () => {
+      it(`gets each event once, live, if history is off ${what}`, async () => {
         const service = await rig.service({ history });
         const queue = service.queue(rig.name, { progressMs: 0, backoff: 0 });
         const heard = await rig.hear("live");
@@ -252,7 +252,7 @@ export function describeTaskStream(makeService: MakeService): void {
       });
     }
 
-    it("finds by task() what has been told so far, and hears the rest", async () => {
+    it("can use the state and the seq of task() and then only the later events", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       const { context, end } = await rig.takeAndVanish();
       expect((await rig.sse.task(id))!.seq).to.equal(2);

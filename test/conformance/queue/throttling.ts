@@ -5,15 +5,15 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { untilIdle, type MakeService } from "../../support/service.js";
 
-/** What keeps workers from beginning all that is there. */
+/** Tests pausing and rate limits. */
 export function describeThrottling(makeService: MakeService): void {
   const entries = (count: number): { kind: string; payload: number }[] =>
     Array.from({ length: count }, (_, index) => ({ kind: "kind", payload: index }));
 
-  describe("a queue that is paused", () => {
+  describe("paused queue", () => {
     const rig = useQueue(makeService);
 
-    it("begins nothing, in any process, until it is resumed; what is under way goes on", async () => {
+    it("starts no task in any process until resume(), and running tasks continue", async () => {
       const other = await rig.elsewhere();
       await rig.queue.enqueue("kind", null, { id: "under-way" });
       const { end, worker } = await rig.takeAndVanish();
@@ -28,12 +28,12 @@ export function describeThrottling(makeService: MakeService): void {
       expect((await rig.until("under-way", "succeeded")).result).to.equal("whole");
       await worker.stop();
       await other.resume();
-      // At once, not when the worker looks by itself.
+      // The worker starts at once, not at its next poll.
       await eventually(() => expect(begun).to.equal(3), 1_500);
       expect((await rig.queue.counts()).paused).to.equal(false);
     });
 
-    it("leaves its schedules alone meanwhile, and its workers do not spin for them", async () => {
+    it("does not fire schedules, and its workers do not poll for them", async () => {
       const clock = new FakeClock();
       const service = await rig.service({ clock });
       await rig.queue.schedule("tick", { everyMs: 60_000 }, "tick", null);
@@ -54,7 +54,7 @@ export function describeThrottling(makeService: MakeService): void {
       await untilIdle(service);
       expect(looks).to.equal(0);
       expect(await rig.members("ready")).to.deep.equal([]);
-      // Its clock stands, and would have it make up for years.
+      // On its stopped clock, this worker would compute past times and fire the schedule again and again.
       await idle.stop();
       rig.queue.worker(() => {});
       await rig.queue.resume();
@@ -62,10 +62,10 @@ export function describeThrottling(makeService: MakeService): void {
     });
   });
 
-  describe("a rate limit", () => {
+  describe("rateLimit", () => {
     const rig = useQueue(makeService);
 
-    it("holds for all workers together: max at once, then evenly over the interval", async () => {
+    it("applies to all workers together: max at once, then evenly over the interval", async () => {
       const rateLimit = { max: 5, intervalMs: 250 };
       const begun: number[] = [];
       await rig.queue.enqueueMany(entries(15));
@@ -76,13 +76,13 @@ export function describeThrottling(makeService: MakeService): void {
         });
       }
       await eventually(() => expect(begun).to.have.length(15));
-      // 5 tokens to begin with; each of the other 10 takes 50 ms, to a millisecond's rounding.
+      // 5 tokens at the start. Each of the other 10 takes 50 ms, rounded to milliseconds.
       expect(begun.at(-1)).to.be.at.least(480);
       expect(begun.at(-1)).to.be.below(3_000);
       expect(begun[5], "the sixth").to.be.at.least(45);
     });
 
-    it("saves up no more than max while nothing is begun", async () => {
+    it("saves at most max tokens while no task starts", async () => {
       const queue = await rig.elsewhere({ rateLimit: { max: 2, intervalMs: 60_000 } });
       await rig.raw.hset(`sse:queue:{tasks}:${rig.name}`, { tokens: "1.5", tokensAt: "1" }); // long ago
       await rig.queue.enqueueMany(entries(5));
@@ -91,7 +91,7 @@ export function describeThrottling(makeService: MakeService): void {
       expect((await rig.queue.counts()).queued).to.equal(3);
     });
 
-    it("is not made stricter by a clock that was set back", async () => {
+    it("is not stricter after the clock was set back", async () => {
       const queue = await rig.elsewhere({ rateLimit: { max: 10, intervalMs: 1_000 } });
       const later = String(Date.now() + 3_600_000);
       await rig.raw.hset(`sse:queue:{tasks}:${rig.name}`, { tokens: "5", tokensAt: later });

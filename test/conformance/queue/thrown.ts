@@ -8,7 +8,7 @@ import { anyThrown, HOSTILE } from "../../support/hostile.js";
 import { useQueue } from "../../support/queue-rig.js";
 import type { MakeService } from "../../support/service.js";
 
-/** Where a handler does something that nobody expects. */
+/** Places at which a handler throws or passes a hostile value. */
 const PLACES = ["throws", "rejects", "returns", "onError", "progress", "log", "write"] as const;
 
 interface Deed {
@@ -16,7 +16,7 @@ interface Deed {
   readonly make: () => unknown;
 }
 
-/** An argument of which every property throws. */
+/** Returns an argument whose properties throw. */
 function argument(make: () => unknown): object {
   const fail = (): never => {
     throw make();
@@ -40,12 +40,12 @@ async function commit({ place, make }: Deed, { progress, log, write }: TaskConte
   return null;
 }
 
-/** Handlers throw anything. */
+/** Tests handlers that throw any value. */
 export function describeThrownValues(makeService: MakeService): void {
-  describe("what a handler throws", () => {
+  describe("value that a handler throws", () => {
     const rig = useQueue(makeService);
 
-    /** Runs tasks that do these deeds, with a sound one behind each. */
+    /** Runs one task for each deed, each followed by a normal task. */
     async function run(deeds: readonly Deed[]): Promise<void> {
       const queue = rig.sse.queue(`${rig.name}-${Math.random().toString(36).slice(2)}`);
       const deedOf = (payload: unknown): Deed | undefined => deeds[payload as number];
@@ -90,14 +90,14 @@ export function describeThrownValues(makeService: MakeService): void {
       it(`may be ${what}`, () => run(PLACES.map((place) => ({ place, make }))));
     }
 
-    it("may be anything, and every other task is done", async () => {
+    it("may be anything without an effect on other tasks", async () => {
       const deed = fc.record({ place: fc.constantFrom(...PLACES), make: anyThrown });
       await fc.assert(fc.asyncProperty(fc.array(deed, { minLength: 1, maxLength: 10 }), run), {
         numRuns: 5,
       });
     });
 
-    it("is printed where there is no onError, whatever it is", async () => {
+    it("is printed if onError is not set", async () => {
       const print = stub(console, "error");
       try {
         const makers = Object.values(HOSTILE);

@@ -10,7 +10,7 @@ type UnreadablePage = Awaited<ReturnType<QueueService["listUnreadable"]>>;
 
 const HOSTILE = ["", "a b", "a\nb", 'x"y', "../../etc", "%41", "ü", "{tasks}", "x".repeat(5_000)];
 const VALUES = ["", "-1", "1e999", "nan", "inf", "x", "9".repeat(30), '"', "a\nb", "\0", "{}", "ü"];
-/** For each field a text that it cannot be. */
+/** Invalid values of each field. */
 const IMPOSSIBLE: readonly (readonly [field: string, value: string])[] = [
   ["attempt", "x"],
   ["attempts", "0"],
@@ -25,17 +25,17 @@ const IMPOSSIBLE: readonly (readonly [field: string, value: string])[] = [
   ["queue", "another"],
 ];
 
-/** Tasks that another program has broken, and ids without a task. */
+/** Tests tasks that another program has damaged, and ids without a task. */
 export function describeUnreadable(makeService: MakeService): void {
-  describe("a task that cannot be read", () => {
+  describe("unreadable task", () => {
     const rig = useQueue(makeService);
 
-    it("is set aside, counted and listed, and the tasks around it run", async () => {
+    it("is set aside, counted and listed, and other tasks run", async () => {
       const broken: string[] = [];
       for (const [index, [field, value]] of IMPOSSIBLE.entries()) {
         await rig.queue.enqueue("kind", null, { id: `good-${index}` });
         const { id } = await rig.queue.enqueue("kind", null, { id: `broken-${index}` });
-        // Of a plain task the fields of options and of earlier attempts are not read.
+        // The scripts read the fields of options and earlier attempts only if `more` is set.
         await rig.raw.hset(rig.taskKey(id), "more", "1", field, value);
         broken.push(id);
       }
@@ -49,7 +49,7 @@ export function describeUnreadable(makeService: MakeService): void {
     });
 
     for (const missing of ["kind", "queue", "status", "createdAt", "payload"]) {
-      it(`is set aside without a ${missing}, or without any field, in each set of tasks to do`, async () => {
+      it(`is set aside from the ready, delayed and leases sets if ${missing} or every field is missing`, async () => {
         const { queue, raw } = rig;
         await queue.enqueue("kind", null, { id: "ready" });
         await queue.enqueue("kind", null, { id: "delayed", delayMs: 3_600_000 });
@@ -70,7 +70,7 @@ export function describeUnreadable(makeService: MakeService): void {
       });
     }
 
-    it("is set aside with a hostile text as its id, in each set of tasks to do, and listed page by page", async () => {
+    it("is set aside with a hostile id from each of these sets and listed page by page", async () => {
       for (const set of ["ready", "delayed", "leases"] as const) await rig.expire(set, ...HOSTILE);
       await rig.queue.enqueue("kind", null, { id: "good" });
       const done = startWorker(rig);
@@ -96,7 +96,7 @@ export function describeUnreadable(makeService: MakeService): void {
       expect((await rig.queue.counts()).totals.unreadable).to.equal(3 * HOSTILE.length);
     });
 
-    it("is set aside with an infinite score, whether it would come first, last or never", async () => {
+    it("is set aside if its score is infinite", async () => {
       for (const id of ["r1", "r2"]) await rig.queue.enqueue("kind", null, { id });
       for (const id of ["d1", "d2"]) await rig.queue.enqueue("kind", null, { id, delayMs: 3_600_000 });
       await rig.raw.zadd(rig.key("ready"), "-inf", "r1", "+inf", "r2");
@@ -108,7 +108,7 @@ export function describeUnreadable(makeService: MakeService): void {
       expect(await untilAside(rig, 6)).to.have.members(["r1", "r2", "d1", "d2", "l1", "l2"]);
     });
 
-    it("is read without an error, listed without it, and forgotten by remove()", async () => {
+    it("does not make get() or list() fail, and is removed by remove()", async () => {
       const { queue, raw } = rig;
       for (const id of ["time", "text"]) await queue.enqueue("kind", null, { id });
       await raw.hset(rig.taskKey("time"), "createdAt", "9".repeat(30), "priority", "x");
@@ -127,7 +127,7 @@ export function describeUnreadable(makeService: MakeService): void {
       expect(await raw.exists(rig.taskKey("time"), rig.taskKey("text"))).to.equal(0);
     });
 
-    it("leaves the newest 1,000 in the list, which expires by itself", async () => {
+    it("is listed only if it is among the newest 1,000, and the list expires", async () => {
       const ids = Array.from({ length: 1_100 }, (_, index) => `gone-${index}`);
       await rig.expire("ready", ...ids);
       startWorker(rig);
@@ -138,7 +138,7 @@ export function describeUnreadable(makeService: MakeService): void {
       expect(await rig.raw.pttl(rig.key("unreadable"))).to.be.within(1, 7 * 24 * 3_600_000);
     });
 
-    it("does not touch a task of another queue, or one that is running, which has its id", async () => {
+    it("does not affect a running task or a task of another queue with the same id", async () => {
       const other = rig.sse.queue(`${rig.name}-other`);
       await other.enqueue("kind", 1, { id: "theirs" });
       await rig.queue.enqueue("kind", 1, { id: "mine" });
@@ -154,7 +154,7 @@ export function describeUnreadable(makeService: MakeService): void {
       expect(await rig.until("mine", "succeeded")).to.include({ result: "done", attempt: 1 });
     });
 
-    it("does not stop a worker that has a broken rate or counter to go by", async () => {
+    it("does not stop a worker if counters or rate limit tokens are damaged", async () => {
       const queue = await rig.elsewhere({ rateLimit: { max: 100, intervalMs: 1 } });
       const meta = rig.key("ready").slice(0, -":ready".length);
       for (const field of ["seq", "tokens", "tokensAt", "enqueued", "succeeded", "lost"]) {
@@ -169,7 +169,7 @@ export function describeUnreadable(makeService: MakeService): void {
       expect((await queue.counts()).totals.enqueued).to.be.within(1, 2);
     });
 
-    it("fails with the dead letters if only its payload or its options cannot be read", async () => {
+    it("becomes a dead letter if only its options are unreadable", async () => {
       const options = ['{"resultTtlMs":"x"}', '{"backoff":{"delayMs":-1}}', '{"timeoutMs":1e99}', "[]", "{"];
       for (const [index, text] of options.entries()) {
         const { id } = await rig.queue.enqueue("kind", null, { id: `task-${index}` });
@@ -180,7 +180,7 @@ export function describeUnreadable(makeService: MakeService): void {
       expect(done).to.deep.equal([]);
     });
 
-    it("is removed by remove() in any state but running", async () => {
+    it("can be removed by remove() like any task that is not running", async () => {
       const { queue } = rig;
       await queue.enqueue("kind", null, { id: "running" });
       await rig.takeAndVanish();
@@ -199,7 +199,7 @@ export function describeUnreadable(makeService: MakeService): void {
     });
 
     for (const seed of [1, 2]) {
-      it(`does no harm to other tasks, whatever texts are in hashes and sets (seed ${seed})`, async () => {
+      it(`does not affect other tasks for any texts in hashes and sets (seed ${seed})`, async () => {
         const random = createRandom(seed);
         const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)]!;
         const fields = [
@@ -253,7 +253,7 @@ function startWorker(rig: QueueRig): string[] {
   return done;
 }
 
-/** The ids that were set aside, once there are so many. */
+/** Waits until `count` tasks are set aside and returns their ids. */
 async function untilAside(rig: QueueRig, count: number): Promise<readonly string[]> {
   return eventually(async () => {
     const { tasks } = await rig.queue.listUnreadable({ limit: 1_000 });
@@ -262,7 +262,7 @@ async function untilAside(rig: QueueRig, count: number): Promise<readonly string
   });
 }
 
-/** What an id in the list stands for. */
+/** Decodes an id of the list. */
 function readName(name: string): string {
   return name === "%" ? "" : decodeURIComponent(name.replace(/\.\.\.$/, ""));
 }

@@ -5,7 +5,7 @@ import { deferred, eventually } from "../../support/eventually.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { untilIdle, type MakeService } from "../../support/service.js";
 
-/** Counts the looks of a service's workers at their queues. */
+/** Counts the claims of a service's workers. */
 function countClaims(sse: RedisSse): { count: number } {
   const claims = { count: 0 };
   const client = sse.pool.commands as unknown as Record<string, (...given: unknown[]) => unknown>;
@@ -17,16 +17,16 @@ function countClaims(sse: RedisSse): { count: number } {
   return claims;
 }
 
-/** Many workers in one process. */
+/** Tests many workers in one process. */
 export function describeWakeUp(makeService: MakeService): void {
-  describe("idle workers of one process", () => {
+  describe("idle workers in one process", () => {
     const rig = useQueue(makeService);
 
     for (const [concurrency, looks] of [
       [1, 3],
       [3, 1],
     ] as const) {
-      it(`of ${concurrency} at once: a task costs at most ${looks} of the looks of 60 workers`, async () => {
+      it(`make at most ${looks} claims per task with 60 workers (concurrency ${concurrency})`, async () => {
         const begun: string[] = [];
         for (let index = 0; index < 60; index++) {
           rig.queue.worker(({ task }) => void begun.push(task.id), { concurrency });
@@ -40,12 +40,12 @@ export function describeWakeUp(makeService: MakeService): void {
           await untilIdle(rig.sse);
         }
         expect(begun).to.deep.equal(["one", "two", "three"]);
-        // On a slow machine the workers may look once by themselves.
+        // On a slow machine the workers may poll once.
         expect(claims.count).to.be.within(3, 3 * looks + 1);
       });
     }
 
-    it("all take tasks when many are enqueued at once", async () => {
+    it("all start tasks if many are enqueued at once", async () => {
       const gate = deferred();
       for (let index = 0; index < 20; index++) rig.queue.worker(() => gate.promise, { concurrency: 2 });
       await untilIdle(rig.sse);
@@ -58,7 +58,7 @@ export function describeWakeUp(makeService: MakeService): void {
       await eventually(async () => expect((await rig.queue.counts()).succeeded).to.equal(60), 15_000);
     });
 
-    it("begin a delayed task in time, though the worker that knew of it is busy or has stopped", async () => {
+    it("start a delayed task in time even if the worker that waited for it is busy or has stopped", async () => {
       const gate = deferred();
       const ids: string[] = [];
       const handler = async ({ task }: { task: { id: string; kind: string } }): Promise<void> => {

@@ -6,12 +6,12 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { expectFault, faultOf, untilIdle, type MakeService } from "../../support/service.js";
 
-/** How workers, and the services they belong to, end. */
+/** Tests how workers and their services stop. */
 export function describeWorkerStop(makeService: MakeService): void {
-  describe("a worker that stops", () => {
+  describe("stopping worker", () => {
     const rig = useQueue(makeService);
 
-    it("lets what is under way end, and takes nothing more", async () => {
+    it("lets running tasks end and starts no others", async () => {
       await rig.queue.enqueue("kind", null, { id: "under-way" });
       await rig.queue.enqueue("kind", null, { id: "waiting" });
       const release = deferred();
@@ -33,7 +33,7 @@ export function describeWorkerStop(makeService: MakeService): void {
       expect(worker.running).to.equal(0);
     });
 
-    it("gives back what has not ended after graceMs, and tells its handler", async () => {
+    it("gives back tasks that have not ended after graceMs and aborts their signals", async () => {
       const clock = new FakeClock();
       const slow = await rig.service({ clock });
       await rig.queue.enqueue("kind", null, { id: "slow" });
@@ -57,7 +57,7 @@ export function describeWorkerStop(makeService: MakeService): void {
       expect(await rig.queue.get("slow")).to.include({ status: "queued", attempt: 0 });
       expect(await rig.members("leases")).to.deep.equal([]);
       expect(slow.queue(rig.name).statistics).to.include({ requeued: 1, workers: 0, running: 0 });
-      // What its handler still does is not taken.
+      // Later calls of the handler have no effect.
       await progress(99, "late");
       expectFault(await faultOf(write("late")), "ABORTED");
       end.resolve();
@@ -68,7 +68,7 @@ export function describeWorkerStop(makeService: MakeService): void {
       expect(await taken.promise).to.equal(1);
     });
 
-    it("as its signal says", async () => {
+    it("stops when its signal aborts", async () => {
       const stopping = new AbortController();
       const worker = rig.queue.worker(rig.hang, { signal: stopping.signal });
       await untilIdle(rig.sse);
@@ -79,7 +79,7 @@ export function describeWorkerStop(makeService: MakeService): void {
       expect(await rig.members("ready")).to.have.length(1);
     });
 
-    it("with its service, which then refuses further ones", async () => {
+    it("stops with its service, which then rejects new workers and tasks", async () => {
       const clock = new FakeClock();
       const closing = await rig.service({ clock });
       await rig.queue.enqueue("kind", null, { id: "closed" });
@@ -103,7 +103,7 @@ export function describeWorkerStop(makeService: MakeService): void {
       expect(clock.pending, "timers").to.equal(0);
     });
 
-    it("cannot be started on a queue that is first named after its service was closed", async () => {
+    it("cannot be started on a queue of a closed service", async () => {
       const clock = new FakeClock();
       const closed = await rig.service({ clock });
       await closed.close();

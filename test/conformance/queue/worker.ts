@@ -7,12 +7,12 @@ import { holdSubscriptions } from "./hold-subscriptions.js";
 import { useQueue } from "../../support/queue-rig.js";
 import { untilIdle, type MakeService } from "../../support/service.js";
 
-/** How workers come by their tasks. */
+/** Tests how workers get their tasks. */
 export function describeWorker(makeService: MakeService): void {
-  describe("a worker", () => {
+  describe("worker", () => {
     const rig = useQueue(makeService);
 
-    it("runs as many tasks at once as its concurrency says, and no more", async () => {
+    it("runs exactly as many tasks at once as its concurrency", async () => {
       const gates = new Map<string, () => void>();
       let now = 0;
       let most = 0;
@@ -32,7 +32,7 @@ export function describeWorker(makeService: MakeService): void {
       expect(worker.running).to.equal(2);
       expect(rig.queue.statistics).to.include({ workers: 1, running: 2, started: 2 });
       expect(await rig.members("ready")).to.have.length(3);
-      // One that ends makes place for one.
+      // When one task ends, one other starts.
       gates.get("c0")!();
       await eventually(() => expect([...gates.keys()]).to.deep.equal(["c0", "c1", "c2"]));
       for (const id of ["c1", "c2", "c3", "c4"]) {
@@ -43,7 +43,7 @@ export function describeWorker(makeService: MakeService): void {
       expect(most).to.equal(2);
     });
 
-    it("has a handler for each kind, and with unknownKindMs: 0 fails a task of another kind for good", async () => {
+    it("uses the handler of each kind, and makes a task of an unknown kind a dead letter with unknownKindMs: 0", async () => {
       const queue = await rig.elsewhere({ unknownKindMs: 0 });
       await rig.queue.enqueue("double", 4, { id: "double" });
       await rig.queue.enqueue("length", "four", { id: "length" });
@@ -63,12 +63,12 @@ export function describeWorker(makeService: MakeService): void {
       }
     });
 
-    describe("without a handler for a kind", () => {
+    describe("task of an unknown kind", () => {
       const MESSAGE = "no worker of this queue has a handler for this kind of task";
       const knownTo = (...kinds: string[]): Record<string, () => string> =>
         Object.fromEntries(kinds.map((kind) => [kind, () => kind]));
 
-      /** The task once it waits to be looked at again, and in how many milliseconds that is. */
+      /** Waits until the task is delayed again and returns the remaining delay in milliseconds. */
       const untilBack = (times: number): Promise<number> =>
         eventually(async () => {
           expect((await rig.queue.counts()).totals.unknownKind).to.equal(times);
@@ -77,7 +77,7 @@ export function describeWorker(makeService: MakeService): void {
           return Date.parse(task.runAt!) - Date.now();
         });
 
-      it("gives the task back without using up an attempt, for a worker that knows the kind", async () => {
+      it("is given back without using an attempt, for a worker that knows the kind", async () => {
         await rig.queue.enqueue("new", null, { id: "new", attempts: 1 });
         await rig.queue.enqueue("old", null, { id: "old" });
         const watcher = await rig.watch("new");
@@ -96,7 +96,7 @@ export function describeWorker(makeService: MakeService): void {
         expect(await rig.queue.counts()).to.include({ failed: 0 });
       });
 
-      it("begins to count anew behind a worker that knew the kind", async () => {
+      it("restarts its unknownKindMs after a worker that knows the kind", async () => {
         await rig.queue.enqueue("new", null, { id: "new" });
         const old = rig.queue.worker(knownTo("old"), { pollMs: 20 });
         await untilBack(1);
@@ -109,7 +109,7 @@ export function describeWorker(makeService: MakeService): void {
         expect(await rig.raw.hget(rig.taskKey("new"), "unknownAt")).to.equal(null);
       });
 
-      it("looks at it again more and more rarely, and fails it after unknownKindMs", async () => {
+      it("is retried with growing delays and fails after unknownKindMs", async () => {
         await rig.queue.enqueue("new", null, { id: "new" });
         const met = (agoMs: number): Promise<number> =>
           rig.raw.hset(rig.taskKey("new"), "unknownAt", String(Date.now() - agoMs));
@@ -130,7 +130,7 @@ export function describeWorker(makeService: MakeService): void {
       });
     });
 
-    it("that idles takes a new task at once, from whichever service it comes", async () => {
+    it("starts a new task at once when it is idle, from any service", async () => {
       const other = await rig.elsewhere();
       const started: string[] = [];
       rig.queue.worker(({ task }) => void started.push(task.id), { pollMs: 5_000 });
@@ -142,7 +142,7 @@ export function describeWorker(makeService: MakeService): void {
       await eventually(() => expect(started).to.deep.equal(["own", "foreign"]), 1_500);
     });
 
-    it("looks by itself after pollMs for what it was not told of", async () => {
+    it("polls after pollMs and finds a task without a message", async () => {
       const clock = new FakeClock();
       const patient = await rig.service({ clock });
       let started = 0;
@@ -158,12 +158,12 @@ export function describeWorker(makeService: MakeService): void {
       await eventually(() => expect(started).to.equal(1));
     });
 
-    it("takes what was enqueued before its subscription was acknowledged", async () => {
+    it("starts a task that was enqueued before its subscription was acknowledged", async () => {
       const late = await rig.service({ clock: new FakeClock() });
       const acknowledge = holdSubscriptions(late);
       let started = 0;
       late.queue(rig.name).worker(() => void started++);
-      await late.pool.commands.ping(); // its first look has been answered
+      await late.pool.commands.ping(); // Now its first claim has been answered.
       await settle();
       await rig.queue.enqueue("kind", null, { id: "unheard" });
       await late.pool.commands.ping();
@@ -173,7 +173,7 @@ export function describeWorker(makeService: MakeService): void {
       await eventually(() => expect(started).to.equal(1));
     });
 
-    it("tells onError what a handler threw, a TaskFailure excepted, and goes on when that throws", async () => {
+    it("passes errors of the handler except TaskFailure to onError, and continues if onError throws", async () => {
       const mishap = new TypeError("the real reason");
       const told: [unknown, string][] = [];
       await rig.queue.enqueue("mishap", null, { id: "mishap", attempts: 1 });

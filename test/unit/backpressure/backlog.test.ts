@@ -11,7 +11,7 @@ import { EPOCH, loggedEvent, plainEvent as plain } from "../../support/inbound-e
 
 const LATER = "1badcafe";
 
-/** By the first word of an event's data. */
+/** Uses the first word of an event's data as the key. */
 const byWord: SlowConsumerPolicy = { latestBy: ({ data }) => data.split(" ")[0]! };
 
 describe("Backlog", () => {
@@ -26,7 +26,7 @@ describe("Backlog", () => {
   });
 
   describe("disconnect", () => {
-    it("keeps everything, in order: the session ends when too much waits", () => {
+    it("keeps all events in order and drops none", () => {
       const backlog = create("disconnect", 2);
       push(backlog, plain("a", "1"), plain("b", "2"), logged("c", 1), plain("a", "3"));
       expect(backlog.relieve()).to.equal(false);
@@ -37,7 +37,7 @@ describe("Backlog", () => {
   });
 
   describe("drop-oldest", () => {
-    it("tells a run of drops once, and the next run anew", () => {
+    it("reports each run of dropped events with one gap", () => {
       const backlog = create("drop-oldest", 1);
       push(backlog, plain("a", "1"), plain("a", "2"), plain("a", "3"));
       expect(rest(backlog)).to.deep.equal(["gap a", "3"]);
@@ -51,7 +51,7 @@ describe("Backlog", () => {
       ]);
     });
 
-    it("tells one gap for all channels without a history, and one with its place for each with one", () => {
+    it("reports one gap for all channels without history, and one gap with a position for each other channel", () => {
       const backlog = create("drop-oldest", 1);
       push(backlog, plain("p", "1"), logged("a", 5), plain("q", "2"), logged("b", 8), logged("a", 6));
       push(backlog, plain("q", "3"));
@@ -65,7 +65,7 @@ describe("Backlog", () => {
   });
 
   describe("latest", () => {
-    it("keeps what it has that fits, where there are more channels than there is room for", () => {
+    it("drops the oldest events if there are more channels than fit", () => {
       const backlog = create("latest", 2);
       push(backlog, plain("a", "1"), plain("b", "2"), plain("c", "3"));
       expect(rest(backlog)).to.deep.equal(["gap a", "2", "3"]);
@@ -73,26 +73,26 @@ describe("Backlog", () => {
   });
 
   describe("latestBy", () => {
-    it("keeps the newest of each key", () => {
+    it("keeps the newest event of each key", () => {
       const backlog = create(byWord, 10);
       push(backlog, ...["x 1", "y 1", "x 2", "x 3"].map((data) => plain("a", data)));
       expect(rest(backlog)).to.deep.equal(["gap a", "y 1", "x 3"]);
     });
 
-    it("keeps the keys of different channels apart", () => {
+    it("treats equal keys of different channels as different", () => {
       const backlog = create(byWord, 10);
       push(backlog, plain("a", "x 1"), plain("b", "x 2"), plain("a", "x 3"));
       expect(rest(backlog)).to.deep.equal(["gap a", "x 2", "x 3"]);
     });
 
-    it("sees the channel, the type and the data", () => {
+    it("passes the channel, the type and the data to latestBy", () => {
       const seen: unknown[] = [];
       const backlog = create({ latestBy: (event) => String(seen.push(event)) }, 10);
       push(backlog, { ...plain("a", "1"), event: "tick" });
       expect(seen).to.deep.equal([{ channel: "a", event: "tick", data: "1" }]);
     });
 
-    it("may answer what is a number in JSON: 1 and 2 are two keys", () => {
+    it("accepts numbers as keys", () => {
       const latestBy = ({ data }: { data: string }) => (JSON.parse(data) as { id: string }).id;
       const backlog = create({ latestBy }, 10);
       push(backlog, ...['{"id":1}', '{"id":2}', '{"id":1,"n":2}'].map((data) => plain("a", data)));
@@ -101,25 +101,25 @@ describe("Backlog", () => {
 
     const FAULTY: readonly (readonly [what: string, latestBy: () => unknown, isFailure: boolean])[] = [
       ["throws", () => expect.fail("its own fault"), true],
-      ["answers a promise that rejects", () => Promise.reject(new Error("nobody handles it")), true],
-      ["answers nothing", () => undefined, false],
-      ["answers an object", () => ({ toString: () => expect.fail("asked for its text") }), false],
+      ["returns a promise that rejects", () => Promise.reject(new Error("nobody handles it")), true],
+      ["returns undefined", () => undefined, false],
+      ["returns an object", () => ({ toString: () => expect.fail("asked for its text") }), false],
     ];
     for (const [what, latestBy, isFailure] of FAULTY) {
-      it(`keeps the newest of the channel when it ${what}, which ${isFailure ? "counts" : "does not count"} as a failure`, async () => {
+      it(`keeps the newest event of the channel if latestBy ${what} (${isFailure ? "counted" : "not counted"} as an error)`, async () => {
         const backlog = create({ latestBy: latestBy as () => string }, 10);
         push(backlog, plain("a", "1"), plain("b", "2"), plain("a", "3"));
         expect(rest(backlog)).to.deep.equal(["gap a", "2", "3"]);
         expect(failed).to.deep.equal(isFailure ? Array(3).fill("latestBy") : []);
-        // The hooks of every suite look for a rejection that nobody handled.
+        // The root hook fails this test if a rejection is unhandled.
         await settle();
       });
     }
   });
 
   for (const policy of ["drop-oldest", "latest", byWord] as const) {
-    describe(`whatever is dropped (${typeof policy === "object" ? "latestBy" : policy})`, () => {
-      it("it is never what was sent to this stream alone, what this library says, or a last event", () => {
+    describe(`every dropping policy (${typeof policy === "object" ? "latestBy" : policy})`, () => {
+      it("never drops events of session.send(), control events or last events", () => {
         const backlog = create(policy, 1);
         const end: InboundEvent = { ...logged("a", 3), ending: "completed" };
         const last: InboundEvent = { ...plain("b", "last"), isLast: true };
@@ -138,7 +138,7 @@ describe("Backlog", () => {
         ]);
       });
 
-      it("all of it goes at once when the stream has to give way", () => {
+      it("drops all events that it may drop in relieve()", () => {
         const backlog = create(policy, 10);
         push(backlog, logged("a", 4), plain("b", "b 1"), plain(NO_CHANNEL, "own"));
         expect(backlog.relieve()).to.equal(true);
@@ -147,7 +147,7 @@ describe("Backlog", () => {
         expect(rest(backlog)).to.deep.equal(["gap a @4", "gap b", "own"]);
       });
 
-      it("nothing is told of a channel that was taken away, nor does anything of it wait", () => {
+      it("keeps no event and no gap of a removed channel", () => {
         const backlog = create(policy, 10);
         push(backlog, logged("a", 4), plain("b", "b 1"));
         backlog.relieve();
@@ -158,7 +158,7 @@ describe("Backlog", () => {
         expect(told).to.deep.equal([["slow-consumer", ["b"]]]);
       });
 
-      it("what is cleared is counted, and nothing is told any more", () => {
+      it("counts cleared events as dropped and reports no gap", () => {
         const backlog = create(policy, 10);
         push(backlog, plain("a", "a 1"));
         backlog.relieve();
@@ -173,7 +173,7 @@ describe("Backlog", () => {
     });
   }
 
-  describe("the place of a gap", () => {
+  describe("position of a gap", () => {
     const CASES: readonly (readonly [
       says: string,
       policy: SlowConsumerPolicy,
@@ -182,59 +182,59 @@ describe("Backlog", () => {
       written: readonly string[],
     ])[] = [
       [
-        "is that of the last event that was dropped, where all that waits comes behind it",
+        "is the last dropped event if all buffered events come after it",
         "drop-oldest",
         2,
         [5, 6, 7, 8].map((offset) => logged("a", offset)),
         ["gap a @6", "a 7", "a 8"],
       ],
       [
-        // A client that goes after 5 gets 6 and 7; one told of 6 before it has 5 would never get that.
-        "is before what still waits, where something behind that was dropped",
+        // A client that resumes after 5 gets 6 and 7. If its id were 6 before it has 5, it would never get 5.
+        "is before the buffered events if an event after them was dropped",
         byWord,
         10,
         [logged("a", 5, "x"), logged("a", 6, "y"), logged("a", 7, "y")],
         ["gap a @4", "x", "y"],
       ],
       [
-        // Of 1 to 5 there wait 2, 4, 5; 1 and 3 are lost.
-        "is behind what was dropped before all that waits, and not behind what was dropped further on",
+        // Events 2, 4 and 5 are buffered. Events 1 and 3 are lost.
+        "is the last event that was dropped before all buffered events",
         byWord,
         10,
         ["x 1", "y 2", "z 3", "x 4", "z 5"].map((data, index) => logged("a", index + 1, data)),
         ["gap a @1", "y 2", "x 4", "z 5"],
       ],
       [
-        // The client stays where it is until it is told of 5: then comes 7, or both when it goes in between.
-        "is none where a gap of another kind waits, which has a place of its own",
+        // The client keeps its id until the gap for 5. Then it gets 7, or 6 and 7 if it reconnects in between.
+        "is missing if a gap of another reason with a position is buffered",
         "drop-oldest",
         1,
         [tooLarge("a", 5), logged("a", 6), logged("a", 7)],
         ["gap a", "gap a @5", "a 7"],
       ],
       [
-        "is in no log before the one that begins anew in what waits",
+        "is missing for the old log if the buffered events start a new log",
         "drop-oldest",
         1,
         [logged("a", 9), anew("a"), logged("a", 1, "first", LATER), logged("a", 2, "second", LATER)],
         ["gap a", `gap a @0 ${LATER}`, "second"],
       ],
       [
-        "is not behind what waits of the log before, where an event of the new one was replaced",
+        "is not after buffered events of the old log if an event of the new log was replaced",
         byWord,
         10,
         [logged("a", 9, "x"), anew("a"), logged("a", 1, "y", LATER), logged("a", 2, "y", LATER)],
         ["gap a", "x", `gap a @0 ${LATER}`, "y"],
       ],
       [
-        "is that of the new log when all that was dropped of the one before and of it is told",
+        "is in the new log if the gap covers dropped events of both logs",
         "drop-oldest",
         0,
         [logged("a", 9), logged("a", 1, "1", LATER), plain("b", "")],
         [`gap a @1 ${LATER}`, ""],
       ],
       [
-        "does not go back for an event without one, of a channel that has a history",
+        "does not go back for an event without a position in a channel with history",
         "drop-oldest",
         0,
         [logged("a", 9), plain("a", "unlogged"), plain("b", "")],
@@ -249,7 +249,7 @@ describe("Backlog", () => {
       });
     }
 
-    it("moves with each gap that is told", () => {
+    it("advances with each gap", () => {
       const backlog = create("drop-oldest", 1);
       push(backlog, logged("a", 1), logged("a", 2));
       expect(label(backlog.shift()!)).to.equal("gap a @1");
@@ -258,7 +258,7 @@ describe("Backlog", () => {
     });
   });
 
-  /** Room for so many events of two letters. */
+  /** Returns a backlog with room for this number of small events. */
   function create(policy: SlowConsumerPolicy, room: number): Backlog {
     return new Backlog({
       policy,
@@ -280,17 +280,17 @@ function logged(channel: string, offset: number, data = `${channel} ${offset}`, 
   return loggedEvent(channel, offset, { data, epoch });
 }
 
-/** The gap in place of an event that is too large for any client. */
+/** Returns the gap that replaces an event that is too large. */
 function tooLarge(channel: string, offset: number): InboundEvent {
   return { ...createGap([channel], "too-large", channel), position: { epoch: EPOCH, offset } };
 }
 
-/** The gap with which a log begins anew. */
+/** Returns the gap that starts a new log. */
 function anew(channel: string): InboundEvent {
   return { ...createGap([channel], "epoch", channel), position: { epoch: LATER, offset: 0 } };
 }
 
-/** All that waits, as it would be written. */
+/** Takes all buffered events and returns their labels. */
 function rest(backlog: Backlog): readonly string[] {
   const labels: string[] = [];
   for (let event = backlog.shift(); event !== undefined; event = backlog.shift()) labels.push(label(event));

@@ -11,14 +11,14 @@ describe("BufferBudget", () => {
     order = [];
   });
 
-  it("lets exactly as much wait as it says", () => {
+  it("allows exactly the given number of bytes", () => {
     budget.note(stream("one"), 100);
     expect(order).to.deep.equal([]);
     budget.note(stream("another"), 1);
     expect(order).to.deep.equal(["one"]);
   });
 
-  it("has the stream give way for which most waits, not the one that came last", () => {
+  it("relieves the stream with the largest buffer, not the newest one", () => {
     budget.note(stream("small"), 20);
     budget.note(stream("large"), 60);
     budget.note(stream("last"), 30);
@@ -27,19 +27,19 @@ describe("BufferBudget", () => {
     expect(budget.exceeded).to.equal(1);
   });
 
-  it("has as many give way as it takes, one after the other", () => {
+  it("relieves as many streams as necessary, one after another", () => {
     for (const name of ["a", "b", "c", "d"])
       budget.note(
         stream(name, (bytes) => bytes - 5),
         25,
       );
     budget.note(stream("e"), 16);
-    expect(order, "each by what waits for it").to.deep.equal(["a", "b", "c", "d"]);
+    expect(order, "in the order of their buffers").to.deep.equal(["a", "b", "c", "d"]);
     expect(budget.bytes).to.equal(96);
     expect(budget.exceeded).to.equal(4);
   });
 
-  it("has another give way where the largest keeps what it has", () => {
+  it("relieves the next stream if the largest one drops nothing", () => {
     budget.note(
       stream("stubborn", (bytes) => bytes),
       60,
@@ -50,17 +50,17 @@ describe("BufferBudget", () => {
     expect(budget.bytes).to.equal(80);
   });
 
-  it("asks nobody twice, and comes to an end, when all keep what they have", () => {
+  it("calls each stream only once if no stream drops anything", () => {
     const all = ["a", "b", "c"].map((name) => stream(name, (bytes) => bytes));
     for (const each of all) budget.note(each, 40);
     expect(order).to.deep.equal(["a", "b", "c"]);
     expect(budget.bytes).to.equal(120);
     budget.note(all[0]!, 41);
-    expect(order.slice(3), "with the next that waits, the one it waits for").to.deep.equal(["a"]);
+    expect(order.slice(3), "only the stream with a new size").to.deep.equal(["a"]);
     expect(budget.bytes).to.equal(121);
   });
 
-  it("asks one again that has given a part, but of many that give nothing only those with news", () => {
+  it("calls a stream again if it dropped a part, or if its size has changed", () => {
     let calls = 0;
     const members = Array.from({ length: 10_000 }, () => {
       const member: Waiting = { relieve: () => void calls++ };
@@ -68,20 +68,20 @@ describe("BufferBudget", () => {
       return member;
     });
     const before = calls;
-    expect(before, "each as it came, and all that came before it once").to.be.at.most(10_000);
+    expect(before, "each stream once").to.be.at.most(10_000);
     for (let bytes = 2; bytes < 102; bytes++) budget.note(members[5_000]!, bytes);
     expect(calls - before).to.equal(100);
     budget.note(stream("meek"), 50);
-    expect(order, "one that can give is still found").to.deep.equal(["meek"]);
+    expect(order, "a stream that can drop events is still found").to.deep.equal(["meek"]);
     expect(calls - before).to.equal(100);
-    // What gives a part may give the rest.
+    // A stream that dropped a part may drop the rest.
     const slow = stream("slow", (bytes) => bytes - 1);
     budget.note(slow, 2);
     budget.note(stream("last"), 1);
     expect(order.slice(1)).to.deep.equal(["slow", "slow", "last"]);
   });
 
-  it("comes to an end also when one has more than before", () => {
+  it("ends also if a stream grows when it is relieved", () => {
     budget.note(
       stream("greedy", (bytes) => bytes * 2),
       90,
@@ -91,14 +91,14 @@ describe("BufferBudget", () => {
     expect(budget.bytes).to.equal(180);
   });
 
-  it("does not look again within itself: however many give way, one call is under way", () => {
+  it("does not call relieve() recursively", () => {
     let depth = 0;
     let deepest = 0;
     for (let index = 0; index < 1_000; index++) {
       const member: Waiting = {
         relieve() {
           deepest = Math.max(deepest, ++depth);
-          // It is a little that each has to give, and too much waits until nearly all have given it.
+          // Each stream drops a little, so nearly all of them must be relieved.
           budget.note(member, 0.05);
           depth--;
         },
@@ -113,7 +113,7 @@ describe("BufferBudget", () => {
     expect(budget.exceeded).to.be.greaterThan(900);
   });
 
-  it("works on after one has thrown", () => {
+  it("works after a stream has thrown", () => {
     const broken: Waiting = {
       relieve() {
         throw new Error("its own fault");
@@ -127,7 +127,7 @@ describe("BufferBudget", () => {
     expect(budget.bytes).to.equal(20);
   });
 
-  it("forgets a stream for which nothing waits: whoever has left is not asked", () => {
+  it("forgets a stream with an empty buffer", () => {
     const gone = stream("gone");
     budget.note(gone, 60);
     budget.note(gone, 0);
@@ -137,7 +137,7 @@ describe("BufferBudget", () => {
     expect(budget.bytes).to.equal(0);
   });
 
-  /** A stream that gives up all it has, or down to what `keep` says. */
+  /** Returns a stream that drops its whole buffer, or all but `keep` bytes. */
   function stream(name: string, keep: (bytes: number) => number = () => 0): Waiting {
     const self: Waiting = {
       relieve() {

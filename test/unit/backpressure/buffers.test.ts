@@ -21,12 +21,12 @@ describe("FifoBuffer", () => {
     buffer = new FifoBuffer();
   });
 
-  it("counts the memory of what waits, and takes no event for free: a bound in bytes also bounds their number", () => {
+  it("counts the memory of each event with a minimum, so that a byte limit also limits the number of events", () => {
     expect(sizeOf(item(0))).to.be.greaterThan(100);
     expect(sizeOf(item(10)) - sizeOf(item(5))).to.equal(2 * 5);
   });
 
-  it("drops from between those that stay, whose order stays", () => {
+  it("drops events between kept ones and keeps the order", () => {
     const items = Array.from({ length: 100 }, (_, index) => item(index % 10 === 0 ? 1 : 2));
     for (const one of items) buffer.push(one);
     const dropped: Item[] = [];
@@ -45,7 +45,7 @@ describe("FifoBuffer", () => {
     );
   });
 
-  it("does not look at all for each that it drops behind many that stay", () => {
+  it("does not scan all kept events for each dropped event", () => {
     let asked = 0;
     const isDroppable = ({ data }: Item): boolean => {
       asked++;
@@ -61,7 +61,7 @@ describe("FifoBuffer", () => {
     expect(asked / 5_000).to.be.lessThan(50);
   });
 
-  it("does what a plain array would, in any order of calls", () => {
+  it("behaves like an array for any order of calls", () => {
     const random = createRandom(7);
     let plain: Item[] = [];
     for (let step = 0; step < 5_000; step++) {
@@ -96,20 +96,20 @@ describe("FifoBuffer", () => {
     return items;
   }
 
-  it("lets go of what was taken out, though it is never empty", async () => {
+  it("releases removed events even if it is never empty", async () => {
     const taken: WeakRef<Item>[] = [];
     buffer.push(item(1));
     for (let round = 0; round < 1_000; round++) {
       buffer.push(item(1));
       taken.push(new WeakRef(buffer.shift()!));
     }
-    await settle(); // a WeakRef holds its target until the turn of the loop is over
+    await settle(); // A WeakRef holds its target until the end of the tick.
     collectGarbage();
     expect(taken.filter((reference) => reference.deref() !== undefined)).to.have.length(0);
     expect(buffer.bytes).to.equal(sizeOf(item(1)));
   });
 
-  it("takes no more memory the longer it is never empty", () => {
+  it("uses constant memory even if it is never empty", () => {
     const one = item(1);
     buffer.push(one);
     const before = heapUsed();
@@ -129,7 +129,7 @@ describe("ConflatingBuffer", () => {
     buffer = new ConflatingBuffer();
   });
 
-  it("does what a plain list would, in any order of calls", () => {
+  it("behaves like a list for any order of calls", () => {
     const random = createRandom(11);
     let plain: (readonly [string, Item])[] = [];
     for (let step = 0; step < 5_000; step++) {
@@ -168,7 +168,7 @@ function heapUsed(): number {
   return process.memoryUsage().heapUsed;
 }
 
-/** One of so many letters, or of a text. */
+/** Returns an item with a text, or with a text of a given length. */
 function item(data: number | string): Item {
   const text = typeof data === "number" ? "x".repeat(data) : data;
   return { data: text, frame: text };

@@ -6,7 +6,7 @@ import { encodePayload } from "../../chaos/payload.js";
 
 const KEPT = ["channel-1", "tiny-0"];
 
-describe("what is found wrong with a stream as it comes", () => {
+describe("ClientCheck", () => {
   let rules: string[];
   let check: ClientCheck;
 
@@ -30,7 +30,7 @@ describe("what is found wrong with a stream as it comes", () => {
   const event = (channel: string, number: number): string =>
     encodePayload({ channel, publisher: 1, number }, 150);
 
-  it("nothing with streams that begin, are resumed, tell of a gap, and end as they should", () => {
+  it("accepts streams that start, resume, have a gap and end correctly", () => {
     begin();
     say("message", event("channel-1", 1), idOf(6, 7));
     say("error");
@@ -48,7 +48,7 @@ describe("what is found wrong with a stream as it comes", () => {
     expect(check.trails.get("tiny-0")).to.deep.include({ offsets: [8, 30, 31], connections: [1, 2, 2] });
   });
 
-  it("nothing with a stream of channels without history", () => {
+  it("accepts a stream of channels without history", () => {
     listenTo(["live-0"]);
     say("connected", { recovered: false });
     say("message", event("live-0", 1));
@@ -56,7 +56,7 @@ describe("what is found wrong with a stream as it comes", () => {
     expect(rules).to.deep.equal([]);
   });
 
-  it("a client that reads nothing need not have what is published meanwhile", () => {
+  it("does not expect events that are published while the client does not read", () => {
     begin();
     check.pause();
     expect(check.trails.get("tiny-0")!.spans.get(0)!.to).to.be.lessThan(Infinity);
@@ -79,15 +79,15 @@ describe("what is found wrong with a stream as it comes", () => {
       () => (begin(), say("closing"), say("gap", { channels: ["tiny-0"] }, idOf(5, 8))),
     ],
     "an event after the end": ["nothing follows the end", () => (begin(), check.close(), say("closing"))],
-    "an event that nobody published": [
+    "an event that was not published": [
       "a stream has only the events that were published",
       () => (begin(), say("strange")),
     ],
-    "an event that was damaged": [
+    "a damaged event": [
       "data comes as it was published, on the client's channels",
       () => (begin(), say("message", event("channel-1", 1).replace("xx", "x"), idOf(6, 7))),
     ],
-    "an event of another's channel": [
+    "an event of another channel": [
       "data comes as it was published, on the client's channels",
       () => (begin(), say("message", event("channel-2", 1), idOf(5, 7))),
     ],
@@ -95,7 +95,7 @@ describe("what is found wrong with a stream as it comes", () => {
       "the first `connected` has an id, where there is a history",
       () => say("connected", { recovered: false }),
     ],
-    "an id where there is no history": [
+    "an id on a channel without history": [
       "an id comes where there is a history",
       () => (listenTo(["live-0"]), say("connected", { recovered: false }, idOf(1))),
     ],
@@ -103,27 +103,27 @@ describe("what is found wrong with a stream as it comes", () => {
       "every event of a channel with history has an id",
       () => (begin(), say("message", event("channel-1", 1))),
     ],
-    "an id that has left a channel out": [
+    "an id without one of the channels": [
       "an id tells the place in every channel",
       () => (begin(), say("message", event("channel-1", 1), idOf(6))),
     ],
-    "an id that runs ahead of its events": [
+    "an id that is ahead of its event": [
       "an id moves with its event only",
       () => (begin(), say("message", event("channel-1", 1), idOf(7, 7))),
     ],
-    "an id that moves in another channel": [
+    "an id that also advances in another channel": [
       "an id moves with its event only",
       () => (begin(), say("message", event("channel-1", 1), idOf(6, 8))),
     ],
-    "an id that moves with an `error`": [
+    "an id that advances with an `error`": [
       "an id moves with its event only",
       () => (begin(), say("error", {}, idOf(6, 7))),
     ],
-    "a `connected` that moves on without a word": [
+    "a `connected` whose id skips events": [
       "an id moves with its event only",
       () => (begin(), check.open(idOf(5, 7)), say("connected", { recovered: true }, idOf(6, 7))),
     ],
-    "a gap of a channel that keeps everything": [
+    "a gap of a channel that keeps all events": [
       "no gap on a channel that keeps everything",
       () => (begin(), say("gap", { channels: ["channel-1"] }, idOf(8, 7))),
     ],
@@ -135,7 +135,7 @@ describe("what is found wrong with a stream as it comes", () => {
         say("gap", { channels: ["tiny-0"], reason: "interrupted" }, idOf(5, 8));
       },
     ],
-    "a gap that is announced and not told": [
+    "a missing gap after `recovered: false`": [
       "who is not recovered is told a gap first",
       () => {
         begin();
@@ -147,7 +147,7 @@ describe("what is found wrong with a stream as it comes", () => {
   };
 
   for (const [fault, [rule, play]] of Object.entries(faults)) {
-    it(fault, () => {
+    it(`reports ${fault}`, () => {
       play();
       expect(rules).to.include(rule);
     });

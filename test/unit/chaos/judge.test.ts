@@ -8,35 +8,35 @@ import { Losses, NO_LOSSES } from "../../chaos/losses.js";
 import { codeOf } from "../../chaos/payload.js";
 import { GAP, Trail } from "../../chaos/trail.js";
 
-/** The log of a channel: of publisher 1 the events 1 to 8, of which 3 is uncertain; then the marker. */
+/** The log of a channel: events 1 to 8 of publisher 1, then the marker. Event 3 is uncertain. */
 const EVENTS = [1, 2, 3, 4, 5, 6, 7, 8];
 const UNCERTAIN = 3;
-/** Of publisher 2, in the place of event 8, where it has another event in the log. */
+/** Position of an event of publisher 2 that replaces event 8 in some logs. */
 const NEXT = 8;
 const MARKER = { code: codeOf({ publisher: 0, number: 1 }), offset: 9, issuedAt: 9 };
 
-/** An event by its number, at that place; below 0, of publisher 2. Or with its place and its stamp. */
+/** An event number, which is also its position. Negative numbers are of publisher 2. Or with position and stamp. */
 type Received = number | readonly [number: number, place: number, stamp?: number] | "gap";
 
 interface Given {
-  /** Where the client began, and when it knew. */
+  /** Position at which the client started, and the time at which it got it. */
   readonly beginning?: number;
   readonly begunAt?: number;
-  /** Whether the marker comes last. */
+  /** Whether the marker is the last event. */
   readonly ends?: boolean;
   readonly losses?: Losses;
-  /** Places at which a server had acknowledged an event of publisher 2 before another took over. */
+  /** Positions at which a server had acknowledged an event of publisher 2 before a failover. */
   readonly lost?: readonly number[];
   readonly speaksAgain?: boolean;
-  /** Of the events in the log, by their places. */
+  /** Stamps of the events in the log, by position. */
   readonly stamps?: ReadonlyMap<number, number>;
-  /** Over which connection an event came; the first otherwise. */
+  /** Connection on which an event arrived. Defaults to the first one. */
   readonly connectionOf?: (received: Received) => number;
   readonly isPlain?: boolean;
 }
 
-/** A judge that sees nothing would let everything pass: here is what it has to see. */
-describe("what the judge finds wrong with what a client has received", () => {
+/** A judge that finds nothing would accept every run, so these tests show that it finds each fault. */
+describe("judge()", () => {
   function rulesOf(channel: string, received: readonly Received[], given: Given = {}): readonly string[] {
     const { beginning = 0, begunAt = 0, losses = NO_LOSSES, speaksAgain = false, isPlain = false } = given;
     const { lost = losses.possible && !isLive(channel) ? [4, 5] : [] } = given;
@@ -78,7 +78,7 @@ describe("what the judge finds wrong with what a client has received", () => {
 
   function judges(channel: string, cases: readonly Case[], common: Given = {}): void {
     for (const [says, received, rules, given] of cases) {
-      it(`${channel}: ${rules.length === 0 ? "allows" : "finds"} ${says}`, () => {
+      it(`${rules.length === 0 ? "accepts" : "reports"} ${says} (${channel})`, () => {
         expect(rulesOf(channel, received, { ...common, ...given })).to.deep.equal(rules);
       });
     }
@@ -90,48 +90,53 @@ describe("what the judge finds wrong with what a client has received", () => {
   const ORDER = "nothing comes out of order";
   const HIDES = "a gap hides something";
 
-  describe("on a channel that keeps everything", () => {
+  describe("channel that keeps all events", () => {
     const withoutFive = EVENTS.filter((number) => number !== 5).map(
       (number, index) => [number, index + 1] as const,
     );
     judges("channel-1", [
-      ["all events in their order", EVENTS, []],
-      ["all from where the client began", [6, 7, 8], [], { beginning: 5, begunAt: 5.7 }],
-      ["all from where it began, though it knew later", [6, 7, 8], [], { beginning: 5, begunAt: 7 }],
-      ["nothing more behind where it began", [], [], { beginning: 8, begunAt: 8.7 }],
-      ["a hole in the midst", [1, 2, 3, 4, 6, 7, 8], [MISSING, FOLLOWS]],
+      ["all events in order", EVENTS, []],
+      ["all events after the client's start position", [6, 7, 8], [], { beginning: 5, begunAt: 5.7 }],
+      ["all events if the client got its start position later", [6, 7, 8], [], { beginning: 5, begunAt: 7 }],
+      ["no events if the client starts at the end", [], [], { beginning: 8, begunAt: 8.7 }],
+      ["a hole in the middle", [1, 2, 3, 4, 6, 7, 8], [MISSING, FOLLOWS]],
       ["a hole at the beginning", [2, 3, 4, 5, 6, 7, 8], [MISSING, FOLLOWS]],
       ["a hole at the end", [1, 2, 3, 4, 5, 6, 7], [MISSING, FOLLOWS]],
-      ["a hole behind the beginning", [7, 8], [MISSING, FOLLOWS], { beginning: 5, begunAt: 5.7 }],
+      ["a hole after the start position", [7, 8], [MISSING, FOLLOWS], { beginning: 5, begunAt: 5.7 }],
       [
-        "a hole by the publishers' numbers alone, where the ids lie",
+        "a hole that only the publishers' numbers show, because the ids are wrong",
         withoutFive,
         [MISSING, "what comes is what is in the log"],
       ],
-      ["a hole at an uncertain event, by the places alone", [1, 2, 4, 5, 6, 7, 8], [FOLLOWS]],
-      ["what comes twice", [1, 2, 2, 3, 4, 5, 6, 7, 8], [TWICE, FOLLOWS]],
-      ["what comes out of order", [1, 2, 4, 3, 5, 6, 7, 8], [ORDER, FOLLOWS]],
-      ["several that come again", [1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8], [ORDER, FOLLOWS]],
-      ["what is not in the log", [...EVENTS, [20, 9]], ["what comes is what is in the log"]],
-      ["what is not there", [...EVENTS, [20, 11]], ["the marker comes", FOLLOWS], { ends: false }],
-      ["a client that has not come to the end", EVENTS, ["the marker comes"], { ends: false }],
+      ["a hole at an uncertain event that only the positions show", [1, 2, 4, 5, 6, 7, 8], [FOLLOWS]],
+      ["a repeated event", [1, 2, 2, 3, 4, 5, 6, 7, 8], [TWICE, FOLLOWS]],
+      ["events in the wrong order", [1, 2, 4, 3, 5, 6, 7, 8], [ORDER, FOLLOWS]],
+      ["several repeated events", [1, 2, 3, 1, 2, 3, 4, 5, 6, 7, 8], [ORDER, FOLLOWS]],
+      ["an event that is not in the log", [...EVENTS, [20, 9]], ["what comes is what is in the log"]],
+      [
+        "an event after the end of the log",
+        [...EVENTS, [20, 11]],
+        ["the marker comes", FOLLOWS],
+        { ends: false },
+      ],
+      ["a client that did not get the marker", EVENTS, ["the marker comes"], { ends: false }],
     ]);
   });
 
-  describe("on a channel that keeps little", () => {
+  describe("channel that keeps few events", () => {
     judges("tiny-0", [
-      ["a hole that was told", [1, 2, "gap", 6, 7, 8], []],
-      ["a hole at the beginning that was told", ["gap", 6, 7, 8], []],
-      ["a hole at the end that was told", [1, 2, "gap"], []],
-      ["a hole that was told elsewhere", [1, 2, "gap", 4, 5, 7, 8], [MISSING, FOLLOWS]],
-      ["a hole at an uncertain event that was told afterwards", [1, 2, 4, "gap", 7, 8], [FOLLOWS]],
-      ["a hole that was told afterwards", [1, 2, 5, "gap", 7, 8], [MISSING, FOLLOWS]],
-      ["a repetition behind a gap", [1, 2, "gap", 2, 3, 4, 5, 6, 7, 8], [TWICE, FOLLOWS]],
-      ["a gap that hides nothing", [1, 2, 3, "gap", 4, 5, 6, 7, 8], [HIDES]],
+      ["a hole with a gap", [1, 2, "gap", 6, 7, 8], []],
+      ["a hole at the beginning with a gap", ["gap", 6, 7, 8], []],
+      ["a hole at the end with a gap", [1, 2, "gap"], []],
+      ["a hole with a gap elsewhere", [1, 2, "gap", 4, 5, 7, 8], [MISSING, FOLLOWS]],
+      ["a hole at an uncertain event with a later gap", [1, 2, 4, "gap", 7, 8], [FOLLOWS]],
+      ["a hole with a later gap", [1, 2, 5, "gap", 7, 8], [MISSING, FOLLOWS]],
+      ["a repeated event after a gap", [1, 2, "gap", 2, 3, 4, 5, 6, 7, 8], [TWICE, FOLLOWS]],
+      ["a gap without a missing event", [1, 2, 3, "gap", 4, 5, 6, 7, 8], [HIDES]],
     ]);
   });
 
-  describe("where another server may take over", () => {
+  describe("topology with failover", () => {
     const losses = new Losses(true, [{ from: 0, to: 10 }]);
     const stamps = new Map([6, 7, 8].map((place) => [place, 200 + place] as const));
     const before: readonly Received[] = [1, 2, 3, 4, 5, [6, 6, 106], [7, 7, 107]];
@@ -142,23 +147,38 @@ describe("what the judge finds wrong with what a client has received", () => {
     judges(
       "channel-1",
       [
-        ["what is lost, where that was told", [1, 2, 3, -4, -5, "gap", 6, 7, 8], []],
-        ["what took its place, where that was told", [1, 2, 3, "gap", 4, 5, 6, 7, 8], []],
-        ["what is lost and was not told to who has had it", [1, 2, 3, -4, -5, 6, 7, 8], untold],
+        ["lost events with a gap", [1, 2, 3, -4, -5, "gap", 6, 7, 8], []],
+        ["events that replaced lost events, with a gap", [1, 2, 3, "gap", 4, 5, 6, 7, 8], []],
+        ["lost events without a gap for a client that got them", [1, 2, 3, -4, -5, 6, 7, 8], untold],
         [
-          "what is lost and was not told to who has not had it",
+          "lost events without a gap for a client that did not get them",
           [1, 2, 3, 4, 5, 6, 7, -NEXT],
           ["what a failover loses is told by a gap"],
           { speaksAgain: true },
         ],
-        ["the same where it was told", [1, 2, 3, 4, 5, 6, 7, "gap", -NEXT], [], { speaksAgain: true }],
-        ["what is lost, if nobody has had it and its publisher is silent", EVENTS, []],
-        ["events sent again to the same places, where it was told", [...before, "gap", ...after], [], again],
-        ["events sent again to the same places, untold", [...before, ...after], [ORDER, FOLLOWS], again],
-        ["what comes twice behind a gap", [1, 2, 3, -4, -5, "gap", 3, -4, -5, "gap", 6, 7, 8], [TWICE]],
-        ["a lost event that comes again behind a gap", [1, 2, 3, -4, -5, "gap", -4, -5, "gap", 6, 7, 8], []],
+        [
+          "lost events with a gap for a client that did not get them",
+          [1, 2, 3, 4, 5, 6, 7, "gap", -NEXT],
+          [],
+          { speaksAgain: true },
+        ],
+        ["lost events that no client got and whose publisher published nothing later", EVENTS, []],
+        [
+          "events that were resent to the same positions, with a gap",
+          [...before, "gap", ...after],
+          [],
+          again,
+        ],
+        [
+          "events that were resent to the same positions, without a gap",
+          [...before, ...after],
+          [ORDER, FOLLOWS],
+          again,
+        ],
+        ["a repeated event after a gap", [1, 2, 3, -4, -5, "gap", 3, -4, -5, "gap", 6, 7, 8], [TWICE]],
+        ["a lost event that is repeated after a gap", [1, 2, 3, -4, -5, "gap", -4, -5, "gap", 6, 7, 8], []],
         ["two gaps for each lost event", [...gaps, 8], []],
-        ["a gap that hides nothing", [...gaps, "gap", 8], [HIDES]],
+        ["a gap without a missing event", [...gaps, "gap", 8], [HIDES]],
       ],
       { losses },
     );
@@ -166,49 +186,49 @@ describe("what the judge finds wrong with what a client has received", () => {
     judges(
       "tiny-0",
       [
-        ["more lost events than the log has got again", [...ahead, "gap", 8], []],
-        ["the same untold", [...ahead, 8], [FOLLOWS]],
+        ["more lost events than the new log contains, with a gap", [...ahead, "gap", 8], []],
+        ["more lost events than the new log contains, without a gap", [...ahead, 8], [FOLLOWS]],
       ],
       { losses, lost: [] },
     );
   });
 
-  describe("on a channel without history", () => {
+  describe("channel without history", () => {
     const UNTOLD = "nothing is missing on an open stream without a gap";
     const hole = [1, 2, 5, 6, 7, 8];
     const late = [1, 2, 4, 3, 5, 6, 7, 8];
     const lostAt = (from: number, to: number): Given => ({ losses: new Losses(true, [{ from, to }]) });
     const cutAt = (from: number, to: number): Given => ({ losses: new Losses(true, [], [{ from, to }]) });
-    /** The events 3 and 4 come late, over another connection. */
+    /** Events 3 and 4 arrive late, on another connection. */
     const connectionOf = (received: Received): number => (received === 3 || received === 4 ? 1 : 0);
     const lateElsewhere = [1, 2, 5, 3, 4];
     judges("live-0", [
       ["all events", EVENTS, []],
-      ["all since the stream was open", [5, 6, 7, 8], [], { begunAt: 4.5 }],
-      ["what comes twice", [1, 2, 3, 2, 3, 4, 5, 6, 7, 8], []],
-      ["what comes twice though it was sent once", [1, 2, 2, 3, 4, 5, 6, 7, 8], [TWICE], { isPlain: true }],
+      ["all events since the stream was opened", [5, 6, 7, 8], [], { begunAt: 4.5 }],
+      ["a repeated event", [1, 2, 3, 2, 3, 4, 5, 6, 7, 8], []],
+      ["a repeated event that was sent only once", [1, 2, 2, 3, 4, 5, 6, 7, 8], [TWICE], { isPlain: true }],
       [
-        "what was sent once and comes over two connections",
+        "an event that was sent once and arrives on two connections",
         [...EVENTS, [3, 99]],
         [],
         { isPlain: true, connectionOf: (received) => (typeof received === "object" ? 1 : 0) },
       ],
-      ["a hole that was told", [1, 2, "gap", 5, 6, 7, 8], []],
+      ["a hole with a gap", [1, 2, "gap", 5, 6, 7, 8], []],
       ["a hole", hole, [UNTOLD]],
       ["a hole at the end", [1, 2, 3, 4, 5], [UNTOLD]],
-      ["a hole that was told elsewhere", [1, "gap", ...hole.slice(1)], [UNTOLD]],
+      ["a hole with a gap elsewhere", [1, "gap", ...hole.slice(1)], [UNTOLD]],
       ["a hole while a server was replaced", hole, [], lostAt(3, 4)],
       ["a hole before a server was replaced", hole, [UNTOLD], lostAt(6, 9)],
-      ["a hole while the bus was cut", hole, [], cutAt(3, 4)],
-      ["a hole behind a cut of the bus", hole, [UNTOLD], cutAt(3, 3.9)],
+      ["a hole while the cluster bus was cut", hole, [], cutAt(3, 4)],
+      ["a hole after a cut of the cluster bus", hole, [UNTOLD], cutAt(3, 3.9)],
       ["another order", late, [ORDER]],
-      ["another order while the bus was cut", late, [ORDER], cutAt(3, 4)],
-      ["another order of an event that met with a failover", late, [], lostAt(3, 3.2)],
+      ["another order while the cluster bus was cut", late, [ORDER], cutAt(3, 4)],
+      ["another order of an event during a failover", late, [], lostAt(3, 3.2)],
       ["another order of an event before a failover", late, [ORDER], lostAt(4, 9)],
-      ["another order of another connection to one server", lateElsewhere, [ORDER], { connectionOf }],
+      ["another order on another connection to the same server", lateElsewhere, [ORDER], { connectionOf }],
     ]);
 
-    it("live-0: allows another order of another connection, which may lead to another node", () => {
+    it("accepts another order on a connection that may lead to another node (live-0)", () => {
       const given = { connectionOf, losses: new Losses(true, []) };
       expect(rulesOf("live-0", lateElsewhere, given)).to.not.include(ORDER);
     });

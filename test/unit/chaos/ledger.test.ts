@@ -8,7 +8,7 @@ import { codeOf } from "../../chaos/payload.js";
 
 const CHANNEL = "channel-1";
 
-describe("what the chaos test finds wrong with acknowledgements", () => {
+describe("Ledger and checkLog()", () => {
   let ledger: Ledger;
 
   beforeEach(() => {
@@ -28,7 +28,7 @@ describe("what the chaos test finds wrong with acknowledgements", () => {
     return findings.all.map(({ rule }) => rule);
   }
 
-  it("nothing with a log that has all of them in their places, and uncertain ones besides", () => {
+  it("accept a log that has all acknowledged events at their positions, and uncertain events", () => {
     acknowledge(1, 1);
     acknowledge(3, 3);
     acknowledge(4, null);
@@ -36,7 +36,7 @@ describe("what the chaos test finds wrong with acknowledgements", () => {
     expect([...ledger.contradictions(CHANNEL)]).to.deep.equal([]);
   });
 
-  it("one that is not in the log, with or without a place, or is in another place", () => {
+  it("report an acknowledged event that is missing from the log or at another position", () => {
     const rule = "what is acknowledged is in the log";
     acknowledge(1, 1);
     expect(rulesOf([2])).to.deep.equal([rule]);
@@ -45,12 +45,12 @@ describe("what the chaos test finds wrong with acknowledgements", () => {
     expect(rulesOf([1])).to.deep.equal([rule]);
   });
 
-  it("one that is in the log twice", () => {
+  it("report an event that is in the log twice", () => {
     acknowledge(1, 1);
     expect(rulesOf([1, 2, 2])).to.deep.equal(["the log has nothing twice"]);
   });
 
-  it("a place that two have, a log that has begun anew, an order that cannot have been", () => {
+  it("report two events at one position, a log that started again, and an impossible order", () => {
     acknowledge(1, 1);
     acknowledge(2, 1);
     expect([...ledger.contradictions(CHANNEL)]).to.deep.equal([

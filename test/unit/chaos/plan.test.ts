@@ -11,26 +11,26 @@ function planMany(args: string, seed: number): readonly Round[] {
 const kindsOf = (rounds: readonly Round[]): ReadonlySet<string> =>
   new Set(rounds.flatMap(({ faults }) => faults.map(({ kind }) => kind)));
 
-describe("the plan of a run under faults", () => {
+describe("planRound() and readArguments()", () => {
   for (const [args, kinds] of [
     ["soak --mode shared", 16],
     ["chaos --topology single", 11],
     ["chaos --topology sentinel", 9],
     ["chaos --topology cluster", 11],
   ] as const) {
-    it(`${args}: follows from its seed alone, and has every kind of fault`, () => {
+    it(`plan every kind of fault and depend only on the seed (${args})`, () => {
       expect(planMany(args, 7)).to.deep.equal(planMany(args, 7));
       expect(planMany(args, 7)).to.not.deep.equal(planMany(args, 8));
       expect(kindsOf(planMany(args, 42))).to.have.property("size", kinds);
     });
   }
 
-  it("has every kind of fault in a short run of chaos too", () => {
+  it("plan every kind of fault also in a short chaos run", () => {
     const [options] = readArguments(["--seconds", "8", "--seed", "1"]);
     expect(kindsOf([planRound(options!, 0, 8_000)])).to.have.property("size", 11);
   });
 
-  it("of the soak, undoes each fault within its round", () => {
+  it("end each fault of the soak test within its round", () => {
     for (const { lengthMs, faults } of planMany("soak --mode shared", 42))
       for (const { atMs, durationMs } of faults) expect(atMs + durationMs).to.be.at.most(lengthMs + 1);
   });
@@ -48,13 +48,13 @@ describe("the plan of a run under faults", () => {
     "--publishers 3",
     "chaos --clients 2001",
   ]) {
-    it(`says that "${args}" cannot be used`, () => {
+    it(`reject the arguments "${args}"`, () => {
       const [last] = args.split(" ").filter((arg) => arg !== "soak" && arg !== "chaos");
       expect(() => readArguments(args.split(" "))).to.throw(ArgumentError, last);
     });
   }
 
-  it("reads the options of both commands", () => {
+  it("read the options of both commands", () => {
     const common = { topology: "single", seconds: 600, seed: 42, clients: 2_000 };
     const args = ["--seconds", "600", "--seed", "42", "--clients", "2000"];
     expect(readArguments(["soak", ...args])).to.deep.equal(

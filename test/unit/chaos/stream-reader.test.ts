@@ -35,8 +35,8 @@ function read(
   return { seen, reader };
 }
 
-describe("how the clients of a run under faults read", () => {
-  it("a stream, however it is cut into pieces", () => {
+describe("StreamReader", () => {
+  it("reads a stream for any split into pieces", () => {
     const expected = [
       "status 200",
       "connected {}",
@@ -53,7 +53,7 @@ describe("how the clients of a run under faults read", () => {
     expect(reader).to.deep.include({ retryMs: 500, lastEventId: "8" });
   });
 
-  it("of a block that is cut off nothing counts, wherever the cut falls", () => {
+  it("ignores an incomplete block for any cut", () => {
     const whole = "id: 1\ndata: a\n\n";
     const next = "id: 2\nevent: e\ndata: b\n\n";
     for (let length = 0; length <= next.length; length++) {
@@ -64,28 +64,28 @@ describe("how the clients of a run under faults read", () => {
     }
   });
 
-  it("a new connection begins with the id of the one before", () => {
+  it("starts with the id of the previous connection", () => {
     expect(read([encode("data: a\n\n")], "7").reader.lastEventId).to.equal("7");
   });
 
-  it("sees what follows the end, in the same piece or in the next", () => {
+  it("reports bytes after the end, in the same piece or in the next one", () => {
     expect(read([`${STREAM}HTTP/1.1`]).seen.slice(-2)).to.deep.equal(["complete", "trailing HTTP/1.1"]);
     expect(read([STREAM, "x"]).seen.slice(-2)).to.deep.equal(["complete", "trailing x"]);
   });
 
-  it("passes over the body of another status", () => {
+  it("ignores the body of another status", () => {
     const answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}";
     expect(read(answer.split("")).seen).to.deep.equal(["status 503"]);
   });
 
   for (const [what, text] of [
-    ["no HTTP", "SSH-2.0\r\n\r\n"],
-    ["no chunk", `${HEAD}zz\r\n`],
-    ["no field", encode("what\n\n")],
+    ["another protocol", "SSH-2.0\r\n\r\n"],
+    ["an invalid chunk", `${HEAD}zz\r\n`],
+    ["an invalid field", encode("what\n\n")],
     ["half an event at the end", `${encode("data: 1\n")}0\r\n\r\n`],
     ["half a line at the end", `${encode("data: 1")}0\r\n\r\n`],
   ] as const) {
-    it(`takes ${what} for what it is`, () => {
+    it(`reports ${what}`, () => {
       expect(read([text]).seen.join()).to.include("garbage");
     });
   }

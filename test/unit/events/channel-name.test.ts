@@ -14,37 +14,37 @@ describe("assertChannel()", () => {
     ["x".repeat(MAX_CHANNEL_BYTES), "é".repeat(MAX_CHANNEL_BYTES / 2)],
   ];
   for (const name of accepted.flat()) {
-    it(`takes ${label(name)}`, () => {
+    it(`accepts ${label(name)}`, () => {
       expect(() => assertChannel(name, "sse:")).not.to.throw();
     });
   }
 
   const refused: readonly (readonly unknown[])[] = [
     ["a\r\nb", "a\u0000b", "\n", "a\tb", "\u001b[2J", "a\u007f", "\u001esse1"],
-    // A lone surrogate would be the name of another channel on the wire.
+    // UTF-8 replaces a lone surrogate, so Redis would use another channel name.
     ["a\ud83d", "\udc4da", "\udc4d\ud83d"],
     ["", undefined, null, 5, true, {}, [], ["a"], Symbol("a"), new String("a"), () => "a"],
-    // Bytes of UTF-8 count.
+    // The limit counts UTF-8 bytes.
     ["x".repeat(MAX_CHANNEL_BYTES + 1), `${"é".repeat(MAX_CHANNEL_BYTES / 2)}x`],
   ];
   for (const name of refused.flat()) {
-    it(`refuses ${label(name)}`, () => {
+    it(`rejects ${label(name)}`, () => {
       expectFault("INVALID_CHANNEL", () => assertChannel(name, "sse:"));
     });
   }
 
   for (const name of ["__keyspace@0__:user:1", "__keyevent@0__:expired", "sse:", "sse:queue:wake"]) {
-    it(`forbids ${name}, which is not for browsers`, () => {
+    it(`forbids the internal channel ${name}`, () => {
       expectFault("FORBIDDEN", () => assertChannel(name, "sse:"));
     });
   }
 
-  it("forbids nothing more when there is no prefix", () => {
+  it("forbids only keyspace channels if the prefix is empty", () => {
     expect(() => assertChannel("sse:queue", "")).not.to.throw();
     expectFault("FORBIDDEN", () => assertChannel("__keyevent@0__:del", ""));
   });
 
-  it("repeats nothing of the name", () => {
+  it("does not repeat the name in the error", () => {
     for (const name of ["secret\n", "secret\ud83d", `secret${"x".repeat(600)}`, "sse:secret"]) {
       expect(String(thrownBy(() => assertChannel(name, "sse:")))).not.to.contain("secret");
     }
@@ -67,7 +67,7 @@ describe("parseSelection()", () => {
       ["__proto__", "constructor"],
     ],
   ]) {
-    it(`answers each channel of ${inspect(selection)} once, in order`, () => {
+    it(`returns each channel of ${inspect(selection)} once, in order`, () => {
       expect(parseSelection(selection, "sse:")).to.deep.equal(channels);
     });
   }
@@ -79,12 +79,12 @@ describe("parseSelection()", () => {
     [new Set(["a"]), { 0: "a", length: 1 }, withHole],
   ];
   for (const selection of refused.flat()) {
-    it(`refuses ${inspect(selection)}`, () => {
+    it(`rejects ${inspect(selection)}`, () => {
       expectFault("INVALID_CHANNEL", () => parseSelection(selection, "sse:"));
     });
   }
 
-  it("refuses the whole selection for one forbidden channel", () => {
+  it("rejects the whole selection if one channel is forbidden", () => {
     expectFault("FORBIDDEN", () => parseSelection(["a", "sse:x"], "sse:"));
   });
 });

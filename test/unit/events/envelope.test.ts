@@ -7,7 +7,7 @@ const EPOCH = "0badcafe";
 const MARK = "\u001esse1\n";
 
 describe("encodeEnvelope()", () => {
-  it("writes mark, position, event and data, one line each; the event's is empty for a plain message", () => {
+  it("writes mark, position, event and data on one line each, with an empty event line for a plain message", () => {
     expect(encodeEnvelope({ event: "news", data: "a" })).to.equal(`${MARK}\nnews\na`);
     expect(encodeEnvelope({ event: undefined, data: "a" })).to.equal(`${MARK}\n\na`);
   });
@@ -23,7 +23,7 @@ describe("parseMessage()", () => {
     });
   }
 
-  it("takes everything without our mark as plain text", () => {
+  it("reads everything without the mark as plain text", () => {
     for (const message of ["", "a\nb", '{"a":1}', "sse1\n\n\nx", "\u001e", "\u001eother", " \u001esse1\n"]) {
       expect(parseMessage(message)).to.deep.equal({ event: undefined, data: message });
     }
@@ -35,7 +35,7 @@ describe("parseMessage()", () => {
     );
   });
 
-  it("reads a position, which only an event has that is in its channel's log, and how the channel has ended", () => {
+  it("reads the position and the ending of an event that is in the channel's log", () => {
     const content = { event: "news", data: "a", position: { epoch: EPOCH, offset: 17 } };
     expect(parseMessage(`${MARK}${EPOCH} 17\nnews\na`)).to.deep.equal(content);
     for (const ending of ["completed", "broken"]) {
@@ -64,12 +64,12 @@ describe("parseMessage()", () => {
     ...["ended", "Completed", "completed ", "completed x", " completed"].map((end) => `${EPOCH} 1 ${end}`),
   ];
   for (const place of malformed) {
-    it(`refuses ${JSON.stringify(place)} in place of a position`, () => {
+    it(`rejects ${JSON.stringify(place)} as a position`, () => {
       expect(parseMessage(`${MARK}${place}\nnews\na`)).to.equal(null);
     });
   }
 
-  it("refuses an envelope that is cut off", () => {
+  it("rejects a truncated envelope", () => {
     for (const message of [
       "\u001esse",
       "\u001esse1",
@@ -84,13 +84,13 @@ describe("parseMessage()", () => {
     }
   });
 
-  it("refuses an envelope of another version", () => {
+  it("rejects an envelope of another version", () => {
     for (const message of ["\u001esse2\n\n\nx", "\u001esse10\n\n\nx", "\u001essex"]) {
       expect(parseMessage(message), JSON.stringify(message)).to.equal(null);
     }
   });
 
-  it("reads back a position as it was written, with any content", () => {
+  it("reads every valid position with any content", () => {
     const epoch = fc.stringMatching(/^[0-9a-f]{8}$/);
     const offset = fc.oneof(fc.constant(Number.MAX_SAFE_INTEGER), fc.integer({ min: 1 }));
     const event = fc.string({ minLength: 1, unit: "binary" }).filter((text) => !text.includes("\n"));
@@ -102,7 +102,7 @@ describe("parseMessage()", () => {
     );
   });
 
-  it("takes no other text for a position than the one that it has", () => {
+  it("accepts only the canonical form of a position", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), (line) => {
         fc.pre(!line.includes("\n") && line !== "");

@@ -9,15 +9,15 @@ const at = (offset: number): InboundEvent => loggedEvent("a", offset);
 const batchOf = (...events: InboundEvent[]): EventBatch => new EventBatch("a", events, true);
 
 describe("EventBatch", () => {
-  describe("of events that follow one another in their log", () => {
-    it("knows where the first and the last of them stand", () => {
+  describe("run", () => {
+    it("has the positions of the first and the last event", () => {
       const batch = batchOf(at(7), at(8), at(9));
       const run = { epoch: EPOCH, first: 7, previousStamp: 0, last: { epoch: EPOCH, offset: 9 } };
       expect(batch.run).to.deep.equal(run);
       expect(batch.isPlain).to.equal(false);
     });
 
-    it("knows the stamp of the event before it, and is no run if one of them follows a lost event", () => {
+    it("has the stamp of the event before it, and is null if an event follows a lost event", () => {
       const first = loggedEvent("a", 7, { previousStamp: 1_000_006, stamp: 1_000_007 });
       const next = loggedEvent("a", 8, { previousStamp: 1_000_007, stamp: 1_000_008 });
       const other = loggedEvent("a", 8, { previousStamp: 1_000_999, stamp: 1_000_008 });
@@ -25,7 +25,7 @@ describe("EventBatch", () => {
       expect(batchOf(first, other).run).to.equal(null);
     });
 
-    it("is a run also where the last of them ends the channel", () => {
+    it("may include an event that ends the channel, if it is the last one", () => {
       const end = loggedEvent("a", 8, { ending: "completed" });
       const batch = batchOf(at(7), end);
       expect(batch.run).to.deep.include({ first: 7, last: end.position });
@@ -34,37 +34,37 @@ describe("EventBatch", () => {
   });
 
   const NO_RUNS: Readonly<Record<string, readonly InboundEvent[]>> = {
-    "with a hole behind others": [at(7), at(8), at(9), at(11)],
-    "with one that comes twice": [at(7), at(7)],
-    "that go back": [at(8), at(7)],
+    "with a missing event": [at(7), at(8), at(9), at(11)],
+    "with a repeated event": [at(7), at(7)],
+    "in the wrong order": [at(8), at(7)],
     "of two epochs": [at(7), loggedEvent("a", 8, { epoch: "12345678" })],
-    "that end in the middle": [loggedEvent("a", 7, { ending: "completed" }), at(8)],
-    "with a plain one between them": [at(7), plainEvent("a", "x"), at(8)],
-    "with a plain one before them": [plainEvent("a", "x"), at(7)],
-    "with a plain one behind them": [at(7), plainEvent("a", "x")],
+    "with an ending before the last event": [loggedEvent("a", 7, { ending: "completed" }), at(8)],
+    "with a plain event between them": [at(7), plainEvent("a", "x"), at(8)],
+    "with a plain event before them": [plainEvent("a", "x"), at(7)],
+    "with a plain event after them": [at(7), plainEvent("a", "x")],
   };
   for (const [what, events] of Object.entries(NO_RUNS)) {
-    it(`of events ${what} is no run, and has to be looked at one by one`, () => {
+    it(`is neither a run nor plain for events ${what}`, () => {
       const batch = batchOf(...events);
       expect(batch.run).to.equal(null);
       expect(batch.isPlain).to.equal(false);
     });
   }
 
-  it("is plain where no event is in a log, or ends the channel", () => {
+  it("is plain if no event is in a log or ends the channel", () => {
     const plain = plainEvent("a", "x");
     expect(batchOf(plain, plain)).to.include({ isPlain: true, run: null });
     expect(batchOf(plain, { ...plain, ending: "broken" })).to.include({ isPlain: false, run: null });
   });
 
-  describe("encodes", () => {
-    it("all its frames as one block, once", () => {
+  describe("block", () => {
+    it("encodes all frames as one block, only once", () => {
       const batch = batchOf(plainEvent("a", "x"), plainEvent("a", "y"));
       expect(batch.block.text).to.equal("data: x\n\ndata: y\n\n");
       expect(batch.block).to.equal(batch.block);
     });
 
-    it("the form with ids once, and apart from the one without", () => {
+    it("encodes the form with ids once and separately from the form without ids", () => {
       const batch = batchOf(at(7), at(8));
       let asked = 0;
       const encoder = {
@@ -80,7 +80,7 @@ describe("EventBatch", () => {
       expect(batch.block.text).to.equal("data: a7\n\ndata: a8\n\n");
     });
 
-    it("bytes only where more than one stream gets them", () => {
+    it("encodes bytes only if more than one stream gets them", () => {
       const event = plainEvent("a", "x");
       expect(new EventBatch("a", [event], true).block.payload).to.be.instanceOf(Buffer);
       expect(new EventBatch("a", [event], false).block.payload).to.be.a("string");
@@ -89,10 +89,10 @@ describe("EventBatch", () => {
 });
 
 describe("batchesOf()", () => {
-  /** From how much text on a batch is a write of its own. */
+  /** A batch ends when its text reaches this length. */
   const BATCH_LENGTH = 64 * 1024;
 
-  /** Events whose frames have these lengths. */
+  /** Returns events whose frames have these lengths. */
   const eventsOf = (...lengths: readonly number[]): readonly InboundEvent[] =>
     lengths.map((length, index) =>
       loggedEvent("a", index + 1, { data: "x".repeat(length - "data: \n\n".length) }),
@@ -101,7 +101,7 @@ describe("batchesOf()", () => {
   const offsetsOf = (...lengths: readonly number[]): unknown =>
     batchesOf(eventsOf(...lengths)).map(({ events }) => events.map(({ position }) => position!.offset));
 
-  it("ends a batch with the event that brings it to its length, and leaves none empty", () => {
+  it("ends a batch with the event that reaches the batch length, and makes no empty batch", () => {
     const half = BATCH_LENGTH / 2;
     expect(offsetsOf()).to.deep.equal([]);
     expect(offsetsOf(half, half - 1, 50, 50, half, half)).to.deep.equal([
@@ -111,7 +111,7 @@ describe("batchesOf()", () => {
     expect(offsetsOf(BATCH_LENGTH, BATCH_LENGTH)).to.deep.equal([[1], [2]]);
   });
 
-  it("has every event once, in its order, each batch following on the one before", () => {
+  it("returns every event once and in order, in consecutive batches", () => {
     const events = eventsOf(...Array.from({ length: 500 }, (_, index) => 8 + ((index * 7_919) % 3_000)));
     const batches = batchesOf(events);
     expect(batches.length).to.be.greaterThan(5);
@@ -125,7 +125,7 @@ describe("batchesOf()", () => {
     }
   });
 
-  it("is made once for all streams that read the page, and their bytes too", () => {
+  it("returns the same shared batches for all streams that read a page", () => {
     const events = eventsOf(100, 100);
     expect(batchesOf(events)).to.equal(batchesOf(events));
     expect(batchesOf(events)[0]!.isShared).to.equal(true);

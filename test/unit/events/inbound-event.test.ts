@@ -9,13 +9,13 @@ import { parseEvents, type ReceivedEvent } from "../../support/sse-client.js";
 const MAX_BYTES = 100;
 
 describe("readInboundEvent()", () => {
-  it("makes a plain message of plain text, unchanged and without an id", () => {
+  it("reads plain text as a `message` event, unchanged and without an id", () => {
     const event = readInboundEvent("c", '{"a":1}', MAX_BYTES);
     expect(event).to.deep.include({ channel: "c", event: undefined, data: '{"a":1}' });
     expect(received("c", '{"a":1}')).to.deep.equal([{ event: "message", data: '{"a":1}', id: undefined }]);
   });
 
-  it("makes of an envelope the event that was published", () => {
+  it("reads an envelope as the published event", () => {
     const message = encodeEnvelope({ event: "news", data: "a\nb" });
     expect(readInboundEvent("c", message, MAX_BYTES)).to.deep.include({
       channel: "c",
@@ -26,29 +26,29 @@ describe("readInboundEvent()", () => {
   });
 
   for (const event of ["connected", "gap", "error", "closing", "open", "a\rdata: evil", "a\u0000", "\r"]) {
-    it(`drops an envelope with the event name ${JSON.stringify(event)}, with or without a place`, () => {
+    it(`drops an envelope with the event name ${JSON.stringify(event)}, with or without a position`, () => {
       for (const place of ["", "0123abcd 9"]) {
         expect(readInboundEvent("c", `\u001esse1\n${place}\n${event}\nx`, MAX_BYTES)).to.equal(null);
       }
     });
   }
 
-  it("drops an envelope that is malformed", () => {
+  it("drops a malformed envelope", () => {
     expect(readInboundEvent("c", "\u001esse1\nno more", MAX_BYTES)).to.equal(null);
     expect(readInboundEvent("c", "\u001esse9\n\n\nx", MAX_BYTES)).to.equal(null);
   });
 
-  it("lets no forged envelope set an id, a retry or another event", () => {
+  it("does not let a forged envelope set an id, a retry or another event", () => {
     const data = "x\nid: 9-9\n\nevent: closing\nretry: 0\ndata: y";
     for (const place of ["", "0123abcd 9"]) {
       const forged = `\u001esse1\n${place}\nnews\n${data}`;
       expect(received("c", forged)).to.deep.equal([{ event: "news", data, id: undefined }]);
     }
-    // A place that can be none is no envelope of ours.
+    // An envelope with an invalid position is malformed.
     expect(readInboundEvent("c", `\u001esse1\n9-9\nnews\n${data}`, MAX_BYTES)).to.equal(null);
   });
 
-  it("keeps the place of an event, which says nothing of it on the wire", () => {
+  it("keeps the position of an event and does not write it into the frame", () => {
     const position = { epoch: "0123abcd", offset: 9 };
     const event = readInboundEvent("c", "\u001esse1\n0123abcd 9\nnews\nx", MAX_BYTES);
     expect(event).to.deep.include({ channel: "c", event: "news", data: "x", position });
@@ -60,14 +60,14 @@ describe("readInboundEvent()", () => {
     expect(readInboundEvent("c", "plain", MAX_BYTES)).to.not.have.property("position");
   });
 
-  it("passes on what is left of bytes that are no UTF-8", () => {
+  it("accepts text with replacement characters from invalid UTF-8", () => {
     const message = Buffer.from([0x61, 0xff, 0xfe, 0x62]).toString();
     expect(received("c", message)).to.deep.equal([
       { event: "message", data: "a\ufffd\ufffdb", id: undefined },
     ]);
   });
 
-  it("tells a gap in place of data that is too large, counted in bytes of UTF-8", () => {
+  it("returns a gap instead of data with too many UTF-8 bytes", () => {
     expect(readInboundEvent("c", "x".repeat(MAX_BYTES), MAX_BYTES)?.event).to.equal(undefined);
     expect(readInboundEvent("c", "é".repeat(MAX_BYTES / 2), MAX_BYTES)?.event).to.equal(undefined);
     const enveloped = encodeEnvelope({ event: "news", data: "x".repeat(MAX_BYTES) });
@@ -84,13 +84,13 @@ describe("readInboundEvent()", () => {
     }
   });
 
-  it("tells a gap in place of data whose lines take more than four times the limit on the wire", () => {
+  it("returns a gap instead of data whose SSE frame is larger than four times the limit", () => {
     for (const message of ["\n".repeat(9_000), encodeEnvelope({ event: "e", data: "\r".repeat(9_000) })]) {
       expect(readInboundEvent("c", message, 10_000)).to.deep.include({ event: "gap", gap: "too-large" });
     }
   });
 
-  it("gives an event as `until` sees it the data that its frame has", () => {
+  it("passes the same data to `until` as the frame contains", () => {
     for (const message of ["plain", encodeEnvelope({ event: "e", data: "d" }), "x".repeat(MAX_BYTES + 1)]) {
       const event = readInboundEvent("c", message, MAX_BYTES)!;
       expect(parseEvents(event.frame)).to.deep.equal([
@@ -107,7 +107,7 @@ describe("readLoggedEvent()", () => {
   const logged = (event: Partial<Envelope>): InboundEvent =>
     readLoggedEvent("c", { event: undefined, data: "", position, ...event }, MAX_BYTES);
 
-  it("makes of an entry what was made of it live", () => {
+  it("returns the same event for a log entry as for the live message", () => {
     for (const [event, data] of [
       ["", "a"],
       ["news", "a\nb"],
@@ -119,18 +119,18 @@ describe("readLoggedEvent()", () => {
   });
 
   for (const ending of ["completed", "broken"] as const) {
-    it(`keeps that it was the last, and ${ending}`, () => {
+    it(`keeps the ending "${ending}" of the last event`, () => {
       const event = logged({ data: "z", ending });
       expect(event).to.deep.equal(live("", "z", ` ${ending}`));
       expect(event).to.deep.include({ position, ending });
     });
   }
 
-  it("shows a client no event for an end without one", () => {
+  it("writes no frame for an ending without an event", () => {
     expect(logged({ ending: "completed" }).frame).to.equal("");
   });
 
-  it("tells a client that the writer was lost, whatever the entry says", () => {
+  it("writes a BROKEN error for a broken stream and hides the data of the entry", () => {
     for (const data of ["", "password=hunter2"]) {
       const [event] = parseEvents(logged({ data, ending: "broken" }).frame);
       expect(event?.event).to.equal("error");
@@ -141,7 +141,7 @@ describe("readLoggedEvent()", () => {
     }
   });
 
-  it("tells a gap in its place of one that is too large, the last one too", () => {
+  it("returns a gap instead of an event that is too large, also for the last event", () => {
     const data = "é".repeat(MAX_BYTES / 2 + 1);
     const event = logged({ data, ending: "completed" });
     expect(event).to.deep.include({ event: "gap", position, ending: "completed" });
@@ -149,7 +149,7 @@ describe("readLoggedEvent()", () => {
   });
 
   for (const event of ["connected", "gap", "error", "closing", "open", "a\rb", "a\0b"]) {
-    it(`tells a gap in place of one that was written as ${JSON.stringify(event)}`, () => {
+    it(`returns a gap instead of an event with the name ${JSON.stringify(event)}`, () => {
       const gap = logged({ event, data: "evil" });
       expect(gap).to.deep.include({ channel: "c", event: "gap", position });
       expect(JSON.parse(gap.data)).to.deep.equal({ channels: ["c"], reason: "invalid" });
@@ -159,18 +159,18 @@ describe("readLoggedEvent()", () => {
 });
 
 describe("createGap()", () => {
-  it("names the channels and the reason, to the frame and to who reads its data alike", () => {
+  it("names the channels and the reason in the frame and in the data", () => {
     const gap = createGap(["a", "b"], "interrupted");
     expect(gap).to.deep.include({ channel: NO_CHANNEL, event: "gap" });
     expect(JSON.parse(gap.data)).to.deep.equal({ channels: ["a", "b"], reason: "interrupted" });
     expect(parseEvents(gap.frame)).to.deep.equal([{ event: "gap", data: gap.data, id: undefined }]);
   });
 
-  it("goes to the members of a channel where it is given one", () => {
+  it("goes to the members of the given channel", () => {
     expect(createGap(["a"], "too-large", "a").channel).to.equal("a");
   });
 
-  it("goes otherwise by a name that no channel can have", () => {
+  it("uses a channel name that no channel can have by default", () => {
     expect(() => assertChannel(NO_CHANNEL, "")).to.throw();
   });
 });

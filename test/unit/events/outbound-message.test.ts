@@ -12,7 +12,7 @@ import {
 import { parseEvents } from "../../support/sse-client.js";
 
 describe("serializeMessage()", () => {
-  it("takes a string as it is, and anything else as JSON", () => {
+  it("keeps a string as it is and encodes anything else as JSON", () => {
     const cases = [
       ["text", "text"],
       ["", ""],
@@ -30,7 +30,7 @@ describe("serializeMessage()", () => {
       }
   });
 
-  it("refuses a field that it does not know, unless it is undefined, and repeats no odd name", () => {
+  it("rejects an unknown field unless it is undefined, and does not repeat a name with control characters", () => {
     expect(serializeMessage({ data: 1, id: undefined } as OutboundMessage, 100).data).to.equal("1");
     for (const [key, told] of [
       ["evnt", '"evnt"'],
@@ -42,7 +42,7 @@ describe("serializeMessage()", () => {
     }
   });
 
-  it("reads each field once, those of a class too, and passes on nothing that reading throws", () => {
+  it("reads each field once, also from a class, and hides errors that a getter throws", () => {
     let reads = 0;
     class Message {
       get data(): unknown {
@@ -59,7 +59,7 @@ describe("serializeMessage()", () => {
   });
 
   for (const message of [null, undefined, "text", 5, () => {}]) {
-    it(`refuses ${inspect(message)} in place of a message`, () => {
+    it(`rejects ${inspect(message)} as a message`, () => {
       expectFault("INVALID_EVENT", message as unknown as OutboundMessage);
     });
   }
@@ -69,7 +69,7 @@ describe("serializeMessage()", () => {
     ["error", "open", "connected", "gap", "closing"],
   ];
   for (const event of refused.flat()) {
-    it(`refuses the event ${inspect(event)}`, () => {
+    it(`rejects the event name ${inspect(event)}`, () => {
       expectFault("INVALID_EVENT", { event, data: "x" } as OutboundMessage);
     });
   }
@@ -81,35 +81,35 @@ describe("serializeMessage()", () => {
     "a function": () => {},
     "a symbol": Symbol("x"),
     "a BigInt": 1n,
-    "a BigInt within": { n: 1n },
-    "a circle": circle,
-    "toJSON() that throws": {
+    "a nested BigInt": { n: 1n },
+    "a circular object": circle,
+    "a toJSON() that throws": {
       toJSON: () => {
         throw new Error("the-secret");
       },
     },
-    "toJSON() without an answer": { toJSON: () => undefined },
+    "a toJSON() that returns undefined": { toJSON: () => undefined },
     "a getter that throws": {
       get field(): never {
         throw new Error("the-secret");
       },
     },
-    "nesting that is too deep for JSON": nested(100_000),
+    "an object that is nested too deeply": nested(100_000),
   };
   for (const [what, data] of Object.entries(unserializable)) {
-    it(`refuses ${what} as data`, () => {
+    it(`rejects ${what} as data`, () => {
       const error = expectFault("UNSERIALIZABLE", { data });
       expect(inspect(error)).not.to.contain("the-secret");
     });
   }
 
-  it("refuses a message without data", () => {
+  it("rejects a message without data", () => {
     expect(() => serializeMessage({ event: "x" } as OutboundMessage, 100)).to.throw(
       "expected an event { event?, data } with data, got none",
     );
   });
 
-  it("keeps names that mean something to JavaScript as data", () => {
+  it("keeps property names such as __proto__ as data", () => {
     const data: unknown = JSON.parse('{"__proto__":{"x":1},"constructor":{"prototype":{"x":1}}}');
     expect(serializeMessage({ data }, 100).data).to.equal(
       '{"__proto__":{"x":1},"constructor":{"prototype":{"x":1}}}',
@@ -117,14 +117,14 @@ describe("serializeMessage()", () => {
     expect(({} as { x?: unknown }).x).to.equal(undefined);
   });
 
-  it("counts the data's bytes of UTF-8, and takes no more than the limit", () => {
+  it("rejects data with more UTF-8 bytes than the limit", () => {
     expect(serializeMessage({ data: "é".repeat(50) }, 100).data).to.have.length(50);
     expectFault("EVENT_TOO_LARGE", { data: `${"é".repeat(50)}x` });
     expectFault("EVENT_TOO_LARGE", { data: "x".repeat(101) });
     expectFault("EVENT_TOO_LARGE", { data: { text: "x".repeat(99) } });
   });
 
-  it("counts the bytes of an event's name, whatever the limit of its data", () => {
+  it("rejects an event name of more than 256 bytes for any data limit", () => {
     expect(serializeMessage({ event: "é".repeat(128), data: "x" }, 100).event).to.have.length(128);
     for (const event of [`${"é".repeat(128)}x`, "x".repeat(257), "x".repeat(2_000_000)]) {
       expect(() => serializeMessage({ event, data: "x" }, 1_000_000))
@@ -133,7 +133,7 @@ describe("serializeMessage()", () => {
     }
   });
 
-  it("refuses data whose lines take more than four times the limit on the wire", () => {
+  it("rejects data whose SSE frame is larger than four times the limit", () => {
     expect(serializeMessage({ data: "\n".repeat(5_000) }, 10_000).data).to.have.length(5_000);
     for (const lineEnd of ["\n", "\r"]) {
       expect(() => serializeMessage({ data: lineEnd.repeat(9_000) }, 10_000))
@@ -147,7 +147,7 @@ describe("serializeMessage()", () => {
 });
 
 describe("encodeMessage()", () => {
-  it("adds the frame that a client reads as the same event", () => {
+  it("adds a frame that a client reads as the same event", () => {
     const message = encodeMessage({ event: "news", data: { text: "a\nb" } }, 100);
     expect(message).to.deep.include({ event: "news", data: '{"text":"a\\nb"}' });
     expect(parseEvents(message.frame)).to.deep.equal([
@@ -155,7 +155,7 @@ describe("encodeMessage()", () => {
     ]);
   });
 
-  it("refuses what serializeMessage() refuses", () => {
+  it("rejects the same messages as serializeMessage()", () => {
     expect(() => encodeMessage({ event: "error", data: "" }, 100)).to.throw(RedisSseError);
     expect(() => encodeMessage({ data: "x".repeat(101) }, 100)).to.throw(RedisSseError);
   });

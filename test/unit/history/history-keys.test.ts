@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 
 import { historyKeys } from "../../../lib/history/history-keys.js";
 
-/** What Redis hashes of a key, by its specification. */
+/** Returns the part of a key that Redis Cluster hashes, as in its specification. */
 function hashed(key: string): string {
   const open = key.indexOf("{");
   const close = key.indexOf("}", open + 1);
@@ -17,13 +17,13 @@ const name = fc.oneof(
 const prefix = fc.constantFrom("", "redis-sse:", "app:");
 
 describe("historyKeys()", () => {
-  it("names both keys after the channel", () => {
+  it("puts the channel name into both keys", () => {
     expect(historyKeys("sse:", "news")).to.deep.equal({ position: "sse:pos:{news}", log: "sse:log:{news}" });
     expect(historyKeys("sse:", "{u1}:in").log).to.equal("sse:log::{u1}:in");
     expect(historyKeys("sse:", "a{").log).to.equal("sse:log:{stray}a{");
   });
 
-  it("gives no two channels one key", () => {
+  it("never returns the same key for two channels", () => {
     fc.assert(
       fc.property(prefix, name, name, (own, one, another) => {
         fc.pre(one !== another);
@@ -37,7 +37,7 @@ describe("historyKeys()", () => {
     );
   });
 
-  it("has both keys in one slot, and in the channel's own where it has no braces or a hash tag", () => {
+  it("puts both keys into one slot: the channel's slot if it has a hash tag or no braces", () => {
     fc.assert(
       fc.property(prefix, name, (own, channel) => {
         const { position, log } = historyKeys(own, channel);

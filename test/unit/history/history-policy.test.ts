@@ -10,23 +10,23 @@ import { ConfigError } from "../../../lib/index.js";
 
 const DEFAULTS = { maxLength: 1_000, maxAgeMs: 3_600_000 };
 
-/** The bounds of channels under the option `history`. */
+/** Returns the limits that the option `history` gives to each channel. */
 function policyOf(options?: HistoryOptions | false): HistoryPolicy {
   return readHistoryOptions(options).policy;
 }
 
 describe("readHistoryOptions()", () => {
-  it("keeps a thousand events and an hour of every channel by default", () => {
+  it("keeps 1,000 events for one hour in every channel by default", () => {
     for (const policy of [policyOf(undefined), policyOf({}), policyOf({ channels: {} })]) {
       expect(policy("news")).to.deep.equal(DEFAULTS);
     }
   });
 
-  it("keeps nothing where it is switched off", () => {
+  it("keeps no events if history is false", () => {
     expect(policyOf(false)("news")).to.equal(null);
   });
 
-  it("goes by the first rule that matches", () => {
+  it("uses the first rule that matches", () => {
     const policy = policyOf({
       maxLength: 7,
       channels: {
@@ -43,7 +43,7 @@ describe("readHistoryOptions()", () => {
     expect(policy("news")?.maxLength).to.equal(7);
   });
 
-  it("takes everything but an asterisk literally", () => {
+  it("treats every character except the asterisk literally", () => {
     for (const [pattern, channel, matched] of [
       ["a*", "a\nb", true],
       ["*", "", true],
@@ -59,7 +59,7 @@ describe("readHistoryOptions()", () => {
       expect(policyOf({ channels: { [pattern]: false } })(channel) === null, pattern).to.equal(matched);
   });
 
-  it("finds a channel as a regular expression would, whatever the two are made of", () => {
+  it("matches the same channels as the equivalent regular expression", () => {
     const text = fc.string({ unit: fc.constantFrom("a", "b", "*"), minLength: 1, maxLength: 8 });
     const name = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 10 });
     fc.assert(
@@ -76,7 +76,7 @@ describe("readHistoryOptions()", () => {
       expect(readHistoryOptions(options).checkMs).to.equal(30_000);
   });
 
-  it("accepts check intervals from 100 ms to the longest delay of a timer", () => {
+  it("accepts check intervals from 100 ms to the longest timer delay", () => {
     for (const checkMs of [100, 2 ** 31 - 1])
       expect(readHistoryOptions({ checkMs }).checkMs).to.equal(checkMs);
   });
@@ -98,14 +98,14 @@ describe("readHistoryOptions()", () => {
     ...[...outOfRange, true, null, { checkMs: 1_000 }, { channels: {} }].map((a) => ({ channels: { a } })),
   ];
 
-  it("refuses options that are none, and a bound out of its range, of all channels and of some", () => {
+  it("rejects invalid options and limits that are out of range, globally and per channel", () => {
     for (const options of invalid)
       expect(() => readHistoryOptions(options as HistoryOptions), JSON.stringify(options)).to.throw(
         ConfigError,
       );
   });
 
-  it("tells by its number which rule is wrong, and not by a channel's name", () => {
+  it("reports an invalid rule by its number and does not repeat the channel name", () => {
     const options = { channels: { fine: false, "user:ada@example.org": { maxLength: 0 } } } as const;
     expect(() => readHistoryOptions(options))
       .to.throw(ConfigError, /entry 2/)

@@ -8,7 +8,7 @@ import { LogPublisher } from "../../../lib/history/log-publisher.js";
 import { encodeEnvelope } from "../../../lib/events/inbound-event.js";
 import { describeHistory } from "../../conformance/history-suite.js";
 
-// Mocks of one host and port share their data: this one is the suite's own.
+// Mocks with the same host and port share their data, so this suite uses its own host.
 const source = new RedisMock({ host: "history-scripts" });
 
 describeHistory("ioredis-mock", async () => ({
@@ -16,11 +16,11 @@ describeHistory("ioredis-mock", async () => ({
   stop: () => Promise.resolve(),
 }));
 
-describe("how long an event is kept", () => {
+describe("maxAgeMs", () => {
   const MAX_AGE_MS = 1_000;
 
   for (const everyMs of [60, 130, 333, 499, 501, 900]) {
-    it(`is its time, and at most half as long again, with one every ${everyMs} ms`, async () => {
+    it(`keeps events at least maxAgeMs and at most 1.5 times as long, with one event every ${everyMs} ms`, async () => {
       const channel = `every ${everyMs}`;
       const publisher = new LogPublisher({
         commands: () => source,
@@ -29,7 +29,7 @@ describe("how long an event is kept", () => {
         policy: () => ({ maxLength: 10_000, maxAgeMs: MAX_AGE_MS }),
         encodeEnvelope,
       });
-      // Of the mock, the scripts take their time from here.
+      // On the mock, the scripts read the time from `Date`.
       const clock = useFakeTimers({ now: 1_700_000_000_000, toFake: ["Date"] });
       try {
         let oldest = 0;
@@ -38,11 +38,11 @@ describe("how long an event is kept", () => {
           const entries = await source.xrange(historyKeys("test:", channel).log, "-", "+");
           const times = entries.map(([, fields]) => Number(fields[fields.indexOf("d") + 1]));
           const kept = Math.min(count + 1, Math.floor(MAX_AGE_MS / everyMs));
-          expect(times.length, "what is younger is there").to.be.at.least(kept);
+          expect(times.length, "all younger events are there").to.be.at.least(kept);
           oldest = Math.max(oldest, clock.now - times[0]!);
           clock.tick(everyMs);
         }
-        expect(oldest, "the oldest that was held").to.be.at.most(1.5 * MAX_AGE_MS + 2 * everyMs);
+        expect(oldest, "age of the oldest event").to.be.at.most(1.5 * MAX_AGE_MS + 2 * everyMs);
       } finally {
         clock.restore();
       }

@@ -4,7 +4,7 @@ import { KeyedPublisher } from "../../../lib/history/keyed-publisher.js";
 import type { RedisClient } from "../../../lib/redis/client.js";
 import { deferred, settle } from "../../support/eventually.js";
 
-/** A client whose scripts are answered as the test says. */
+/** A client whose script calls are answered by the test. */
 class FakeClient {
   readonly sent: { readonly channel: string; readonly messages: readonly string[] }[] = [];
   readonly answers: ReturnType<typeof deferred<unknown>>[] = [];
@@ -29,7 +29,7 @@ describe("KeyedPublisher", () => {
   const publish = (message: string, channel = "a"): Promise<number> =>
     publisher.publish(fake as unknown as RedisClient, "key", channel, message);
 
-  it("has one script of a channel under way, and sends what comes meanwhile together in the next", async () => {
+  it("runs one script per channel at a time and sends later events together in the next one", async () => {
     const first = publish("1");
     const others = [publish("2"), publish("3")];
     const elsewhere = publish("x", "b");
@@ -46,10 +46,13 @@ describe("KeyedPublisher", () => {
     fake.answers[1]!.resolve([1]);
     expect(await elsewhere).to.equal(1);
     void publish("4");
-    expect(fake.sent[3], "at once, with nothing under way").to.deep.equal({ channel: "a", messages: ["4"] });
+    expect(fake.sent[3], "at once, because no script is running").to.deep.equal({
+      channel: "a",
+      messages: ["4"],
+    });
   });
 
-  it("rejects all that wait for a script that fails, and goes on with what comes later", async () => {
+  it("rejects all waiting events if a script fails, and still sends later events", async () => {
     const failed = [publish("1"), publish("2"), publish("3")].map((each) =>
       each.catch((error: unknown) => error),
     );

@@ -14,16 +14,16 @@ interface Call {
   readonly epoch: string;
   readonly producer: string;
   readonly sequence: number;
-  /** `+` for one that is under way, an epoch for one that was acknowledged. */
+  /** State of the previous event: `+` if it is in flight, its epoch if it was acknowledged. */
   readonly previous: string;
-  /** Its sequence, where that is not one less; else 0. */
+  /** Sequence of the previous event if it is not one less; else 0. */
   readonly after: number;
   readonly finite: string;
 }
 
 const event = { event: undefined, data: "x" };
 
-/** A publisher over a Redis that answers what it is told to. */
+/** A publisher over a Redis whose answers the test defines. */
 function publisherOver(
   answer: () => Promise<unknown>,
   clock = new FakeClock(),
@@ -57,7 +57,7 @@ function publisherOver(
   return { publisher, calls };
 }
 
-/** A publisher whose calls are answered by the test, one by one. */
+/** A publisher whose calls the test answers one by one. */
 function publisherAnsweredByTest() {
   const answers: { resolve(reply: unknown): void; reject(error: Error): void }[] = [];
   const over = publisherOver(() => new Promise((resolve, reject) => answers.push({ resolve, reject })));
@@ -69,17 +69,17 @@ function publisherAnsweredByTest() {
 const done = () => Promise.resolve(["ok", "0badcafe", "3", 2]);
 
 describe("LogPublisher", () => {
-  it("numbers the events of each channel without holes, and has a name of its own", async () => {
+  it("numbers the events of each channel without holes and uses a unique producer name", async () => {
     const [one, another] = [publisherOver(done), publisherOver(done)];
     for (const channel of ["a", "b", "a", "c", "b"]) await one.publisher.publish(channel, event);
     await another.publisher.publish("a", event);
     expect(one.calls.map(({ sequence }) => sequence)).to.deep.equal([1, 2, 2, 3, 3]);
     expect(new Set(one.calls.map(({ producer }) => producer)).size).to.equal(1);
     expect(another.calls[0]!.producer).to.not.equal(one.calls[0]!.producer);
-    expect(one.calls[0]!.producer, "nothing that a script would split").to.match(/^[\w-]+$/);
+    expect(one.calls[0]!.producer, "no separator of the script").to.match(/^[\w-]+$/);
   });
 
-  it("offers an epoch, in case the log begins with this event", async () => {
+  it("sends a new epoch with each event, in case this event starts the log", async () => {
     const { publisher, calls } = publisherOver(done);
     await publisher.publish("a", event);
     await publisher.publish("a", event);
@@ -88,7 +88,7 @@ describe("LogPublisher", () => {
     expect(new Set(Array.from({ length: 2_000 }, newEpoch)).size).to.be.at.least(1_999);
   });
 
-  it("goes by the channel's bounds or by others that it is given, and marks a channel that will be completed", async () => {
+  it("uses the channel's limits or the given ones, and marks a finite channel", async () => {
     const { publisher, calls } = publisherOver(done);
     await publisher.publish("a", event);
     await publisher.publish("a", event, { maxLength: 9, finite: true });
@@ -97,7 +97,7 @@ describe("LogPublisher", () => {
     expect(calls[1]).to.deep.include({ keys, maxLength: "9", maxAgeMs: "60", finite: "1" });
   });
 
-  it("reads what the server answers", async () => {
+  it("returns the position and receivers, or throws the error that the script reports", async () => {
     const position = { epoch: "0badcafe", offset: 3 };
     expect(await publisherOver(done).publisher.publish("a", event)).to.deep.equal({ position, receivers: 2 });
     const dropped = publisherOver(() => Promise.resolve(["ok", "0badcafe", "", 0]));
@@ -108,7 +108,7 @@ describe("LogPublisher", () => {
     expectFault(await faultOf(taken.publisher.publish("a", event)), "CHANNEL_TAKEN");
   });
 
-  it("tells each event of a channel which one is under way before it, and sends one that was early again", async () => {
+  it("marks an event whose predecessor is in flight, and resends it if it arrives too early", async () => {
     const { publisher, calls, answers, ok } = publisherAnsweredByTest();
     const first = publisher.publish("a", event);
     const second = publisher.publish("a", event);
@@ -121,7 +121,7 @@ describe("LogPublisher", () => {
     answers[1]!.resolve(["early"]);
     ok(2, 1);
     await elsewhere;
-    expect(calls, "it waits for the one before").to.have.length(3);
+    expect(calls, "it waits for the previous event").to.have.length(3);
     ok(0, 1);
     expect((await first).position?.offset).to.equal(1);
     await settle();
@@ -135,7 +135,7 @@ describe("LogPublisher", () => {
     ok(4, 3);
   });
 
-  it("names the event that was acknowledged last, behind one that failed", async () => {
+  it("names the last acknowledged event if the previous event failed", async () => {
     const { publisher, calls, answers, ok } = publisherAnsweredByTest();
     const first = publisher.publish("a", event);
     ok(0, 1);
@@ -151,7 +151,7 @@ describe("LogPublisher", () => {
     await third;
   });
 
-  it("names the event that was acknowledged last on a channel, for as long as its log remembers it", async () => {
+  it("names the last acknowledged event only while the log still remembers it", async () => {
     const clock = new FakeClock();
     const { publisher, calls } = publisherOver(done, clock);
     await publisher.publish("a", event);
@@ -164,7 +164,7 @@ describe("LogPublisher", () => {
     expect(calls.map(({ previous }) => previous)).to.deep.equal(["", "", "0badcafe", "", ""]);
   });
 
-  it("does not go back to an earlier event that is acknowledged later", async () => {
+  it("keeps the newest acknowledged event if an older one is acknowledged later", async () => {
     const { publisher, calls, ok } = publisherAnsweredByTest();
     const both = [publisher.publish("a", event), publisher.publish("a", event)];
     ok(1, 2);
@@ -177,7 +177,7 @@ describe("LogPublisher", () => {
     await third;
   });
 
-  it("remembers the channels that were published on last, and goes on with a higher number on another", async () => {
+  it("remembers only the most recent channels and never reuses a sequence number on the others", async () => {
     const { publisher, calls } = publisherOver(done);
     await publisher.publish("used", event);
     for (let channel = 0; channel < 20_000; channel++) {
@@ -191,7 +191,7 @@ describe("LogPublisher", () => {
     expect(calls.filter(({ sequence }) => sequence >= last)).to.have.length(1);
   });
 
-  it("remembers an event that waits for its answer, however many channels come after it", async () => {
+  it("remembers an unanswered event even after 30,000 other channels", async () => {
     let answer!: (reply: unknown) => void;
     let isWaiting = true;
     const { publisher, calls } = publisherOver(() =>
@@ -205,7 +205,7 @@ describe("LogPublisher", () => {
     await slow;
   });
 
-  it("sends one whose predecessor has failed, and does not wait for it twice", async () => {
+  it("resends an early event at once if its predecessor fails", async () => {
     const { publisher, calls, answers, ok } = publisherAnsweredByTest();
     const first = faultOf(publisher.publish("a", event));
     const second = publisher.publish("a", event);
@@ -218,7 +218,7 @@ describe("LogPublisher", () => {
     expect(calls).to.have.length(3);
   });
 
-  it("tells nothing of a foreign error but its kind", async () => {
+  it("reports only the kind of a Redis error, not its text", async () => {
     const { publisher } = publisherOver(() =>
       Promise.reject(Object.assign(new Error("OOM for redis://app:hunter2@db"), { name: "ReplyError" })),
     );

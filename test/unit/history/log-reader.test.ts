@@ -46,13 +46,13 @@ describe("LogReader", () => {
   const read = (offset: number, since = reader.now(), top = 5) =>
     reader.read("c", { epoch, offset }, { since, top: { epoch, offset: top } });
 
-  /** Answers all that is asked, until nothing is. */
+  /** Answers all reads until none is left. */
   async function answered<T>(reading: Promise<T>): Promise<T> {
     for (await settle(1); log.answer(0); await settle(1));
     return reading;
   }
 
-  it("reads a page, and where the log stood", async () => {
+  it("reads a page and the position of the log", async () => {
     const page = await answered(read(2));
     expect(page.events.map(({ offset }) => offset)).to.deep.equal([3, 4, 5]);
     expect(page).to.deep.include({
@@ -65,13 +65,13 @@ describe("LogReader", () => {
     expect(reader.now()).to.equal(1);
   });
 
-  it("reads a page once for all who want it at the same time", async () => {
+  it("reads a page once for all concurrent calls", async () => {
     const pages = await answered(Promise.all([read(2, 0), read(2, 0), read(2, 0)]));
     expect(pages[1]).to.equal(pages[0]);
     expect(reader.statistics).to.deep.equal({ reads: 1, shared: 2 });
   });
 
-  it("reads a page once for all who want it within seconds, though more was published since", async () => {
+  it("returns the cached page for a few seconds, even if new events were published", async () => {
     const first = await answered(read(2));
     log.publish("c");
     const second = await read(2, reader.now(), 6);
@@ -79,7 +79,7 @@ describe("LogReader", () => {
     expect(log.reads).to.equal(1);
   });
 
-  it("reads each page of its own: another offset, life or channel", async () => {
+  it("reads another page for another offset, epoch or channel", async () => {
     await answered(read(2));
     expect((await answered(read(3))).events).to.have.length(2);
     const known = { since: reader.now(), top: { epoch, offset: 5 } };
@@ -90,7 +90,7 @@ describe("LogReader", () => {
     expect(log.reads).to.equal(4);
   });
 
-  it("reads afresh behind what was read to the log's end", async () => {
+  it("reads again from Redis if the last page reached the end of the log", async () => {
     expect((await answered(read(5))).events).to.deep.equal([]);
     log.publish("c");
     const page = await answered(read(5));
@@ -98,12 +98,12 @@ describe("LogReader", () => {
     expect(log.reads).to.equal(2);
   });
 
-  it("reads again what was under way too early, when it turns out to be empty", async () => {
+  it("reads again if a read that started too early returns no events", async () => {
     const early = read(5);
     await settle(1);
     log.execute(0);
     log.publish("c");
-    // Asks for what was read after this; what is under way was begun before.
+    // Needs a read that starts after this point. The pending read started earlier.
     const late = read(5, reader.now());
     const [, page] = await answered(Promise.all([early, late]));
     expect(page.events.map(({ offset }) => offset)).to.deep.equal([6]);
@@ -111,21 +111,21 @@ describe("LogReader", () => {
     expect(reader.statistics).to.deep.equal({ reads: 2, shared: 0 });
   });
 
-  it("uses no page behind which events may have been dropped", async () => {
+  it("does not use a cached page if the events after it may be gone", async () => {
     await answered(read(0));
     await read(0, reader.now(), MAX_LENGTH + 5);
-    expect(log.reads, "what follows it is still there").to.equal(1);
+    expect(log.reads, "the next events still exist").to.equal(1);
     await answered(read(0, reader.now(), MAX_LENGTH + 6));
-    expect(log.reads, "what follows it may be gone").to.equal(2);
+    expect(log.reads, "the next events may be gone").to.equal(2);
   });
 
-  it("forgets pages when seconds have passed, and has no timer then", async () => {
+  it("drops cached pages after some seconds and then keeps no timer", async () => {
     await answered(read(2));
     expect(clock.pending).to.equal(1);
     clock.advance(4_000);
     await answered(read(3));
     clock.advance(1_000);
-    expect(clock.pending, "the younger is still there").to.equal(1);
+    expect(clock.pending, "the newer page is still cached").to.equal(1);
     await read(3);
     await answered(read(2));
     expect(log.reads).to.equal(3);
@@ -135,7 +135,7 @@ describe("LogReader", () => {
     expect(log.reads).to.equal(4);
   });
 
-  it("keeps 8 MB of pages at most: the oldest go", async () => {
+  it("caches at most 8 MB of pages and drops the oldest first", async () => {
     size = 1_000_000;
     await answered(read(2)); // 3 MB
     await answered(read(3)); // 2 MB
@@ -144,12 +144,12 @@ describe("LogReader", () => {
     expect(log.reads).to.equal(3);
     await read(3);
     await read(1);
-    expect(log.reads, "these are there").to.equal(3);
+    expect(log.reads, "these pages are cached").to.equal(3);
     await answered(read(2));
-    expect(log.reads, "this one is not").to.equal(4);
+    expect(log.reads, "this page is not cached").to.equal(4);
   });
 
-  it("rejects all who share a read that fails with an error of its own, and then reads again", async () => {
+  it("rejects all callers of a failed read with a library error, and reads again for the next call", async () => {
     const reading = [read(2, 0), read(2, 0)].map(faultOf);
     await settle(1);
     log.fail(0, new Error("Connection is closed. redis://app:hunter2@db"));
@@ -160,7 +160,7 @@ describe("LogReader", () => {
     expect((await answered(read(2))).events).to.have.length(3);
   });
 
-  it("peeks at a page that was read before, without reading from Redis", async () => {
+  it("returns a cached page from peek() without reading from Redis", async () => {
     const place = { epoch, offset: 2 };
     expect(await reader.peek("c", place, { epoch, offset: 5 })).to.equal(null);
     const page = await answered(read(2));
@@ -170,12 +170,12 @@ describe("LogReader", () => {
     );
     expect(
       await reader.peek("c", place, { epoch, offset: 5 + MAX_LENGTH + 1 }),
-      "events behind it may be gone",
+      "the next events may be gone",
     ).to.equal(null);
     expect(log.reads).to.equal(1);
   });
 
-  it("reads a page again if the log has lost its last event since, or is told to forget it", async () => {
+  it("reads a page again if the log lost the page's last event, or after forget()", async () => {
     await answered(read(2, 0));
     const known = { since: reader.now(), top: { epoch, offset: 4 } };
     await answered(reader.read("c", { epoch, offset: 2 }, known));
@@ -191,7 +191,7 @@ describe("LogReader", () => {
   });
 
   describe("tail()", () => {
-    it("asks where the log stands, once for all who ask at the same time", async () => {
+    it("reads the position of the log once for all concurrent calls", async () => {
       const [one, another] = await answered(Promise.all([reader.tail("c", 0), reader.tail("c", 0)]));
       const position = { epoch, offset: 5, stamp: 1_000_005 };
       expect(one).to.deep.equal({
@@ -209,12 +209,12 @@ describe("LogReader", () => {
       expect(reader.statistics).to.deep.equal({ reads: 1, shared: 1 });
     });
 
-    it("reports that there is no log, and at what time", async () => {
+    it("returns the time of the read if the channel has no log", async () => {
       const none = await answered(reader.tail("nobody", 0));
       expect(none.position).to.deep.equal({ epoch: "", offset: 0, since: 1_000, run: 7 });
     });
 
-    it("asks again for who has to know it from now on", async () => {
+    it("reads again if the caller needs a newer answer than the pending read", async () => {
       const early = reader.tail("c", 0);
       await settle(1);
       log.execute(0);
@@ -223,7 +223,7 @@ describe("LogReader", () => {
       expect(late).to.deep.include({ position: { epoch, offset: 6, stamp: 1_000_006 }, readAt: 2 });
     });
 
-    it("remembers no answer, and no failure", async () => {
+    it("caches neither answers nor errors", async () => {
       await answered(reader.tail("c", 0));
       const failing = faultOf(reader.tail("c", 0));
       await settle(1);
@@ -234,7 +234,7 @@ describe("LogReader", () => {
   });
 
   describe("close()", () => {
-    it("leaves no timer and no page", async () => {
+    it("drops all cached pages and leaves no timer", async () => {
       await answered(read(2));
       reader.close();
       expect(clock.pending).to.equal(0);
@@ -243,7 +243,7 @@ describe("LogReader", () => {
       expect(clock.pending, "nor later").to.equal(0);
     });
 
-    it("keeps nothing of what is under way", async () => {
+    it("does not cache the result of a pending read", async () => {
       const reading = read(2);
       await settle(1);
       reader.close();

@@ -12,12 +12,12 @@ import { anyChunks, asRead, readerOf, wireBytes } from "../../support/written-te
 
 const FLUSH_MS = 20;
 
-/** A writer over a log that takes every event, and what it has published. */
+/** A writer over a log that accepts every event. It records all published events. */
 class WriterRig {
   readonly clock: FakeClock = new FakeClock();
-  /** The events that carry chunks. */
+  /** Data of the events that carry chunks. */
   readonly pieces: string[] = [];
-  /** How it ended. */
+  /** Endings that the writer published. */
   endings: string[] = [];
   onPublish: () => Promise<void> = () => Promise.resolve();
   readonly writer: StreamWriter;
@@ -46,7 +46,7 @@ class WriterRig {
     else this.pieces.push(data);
   }
 
-  /** What was written so far is sent. */
+  /** Sends everything that was written so far. */
   async flush(): Promise<void> {
     await settle();
     this.clock.advance(FLUSH_MS);
@@ -55,7 +55,7 @@ class WriterRig {
 }
 
 describe("StreamWriter", () => {
-  it("sends all but a trailing CR, and resolves write() without it", async () => {
+  it("holds back a trailing CR and resolves write() without waiting for it", async () => {
     const rig = new WriterRig();
     const { writer, pieces } = rig;
     await writer.write("50%\r");
@@ -67,7 +67,7 @@ describe("StreamWriter", () => {
     expect(pieces).to.deep.equal(["50%", "\r", "\r"]);
   });
 
-  it("is broken off at the end of its block, unless it was ended", async () => {
+  it('ends the stream as "broken" at the end of an `await using` block, unless it was ended before', async () => {
     const [left, ended] = [new WriterRig(), new WriterRig()];
     const use = async ({ writer }: WriterRig, work: (used: StreamWriter) => Promise<void>) => {
       await using used = writer;
@@ -79,7 +79,7 @@ describe("StreamWriter", () => {
     expect(ended.endings).to.deep.equal(["completed"]);
   });
 
-  it("sends the text that was held back if end() is called in any turn of its last batch", async () => {
+  it("sends the held-back text even if end() is called while the last batch is being sent", async () => {
     for (let turns = 0; turns < 12; turns++) {
       const rig = new WriterRig();
       rig.onPublish = () => settle(1);
@@ -93,7 +93,7 @@ describe("StreamWriter", () => {
     }
   });
 
-  it("breaks its stream off if the text that was held back is one event too many", async () => {
+  it('ends the stream as "broken" if the held-back text would exceed maxEvents', async () => {
     const rig = new WriterRig({}, { maxEvents: 2 });
     await rig.writer.write("a\r");
     await rig.flush();
@@ -102,7 +102,7 @@ describe("StreamWriter", () => {
     expect(rig.endings).to.deep.equal(["broken"]);
   });
 
-  it("refuses a chunk whose lines make it too large on the wire, and stores nothing of it", async () => {
+  it("rejects a chunk whose lines make its SSE frame too large, and stores nothing", async () => {
     const rig = new WriterRig();
     const fault = await faultOf(rig.writer.write("\n".repeat(571)));
     expectFault(fault, "EVENT_TOO_LARGE");
@@ -114,7 +114,7 @@ describe("StreamWriter", () => {
     expect(rig.pieces.join("")).to.equal("\n".repeat(570));
   });
 
-  it("gives readers any text as it was written, however it was cut into chunks, batches and events", async () => {
+  it("delivers any text unchanged for any split into chunks, batches and events", async () => {
     const sizes = fc.record({
       maxBatchBytes: fc.constantFrom(1, 5, 40, 16_384),
       maxEventBytes: fc.constantFrom(20, 64, 500, 262_144),

@@ -9,7 +9,7 @@ import { bearerAuth } from "../../../middleware/bearer-auth.js";
 const TOKEN = "s3cret-T0ken";
 
 describe("bearerAuth()", () => {
-  it("admits the token", () => {
+  it("accepts the token", () => {
     expect(bearerAuth(TOKEN)(requestWith(`Bearer ${TOKEN}`))).to.equal(true);
   });
 
@@ -30,12 +30,12 @@ describe("bearerAuth()", () => {
     `Bearer ${TOKEN} ${TOKEN}`,
     `Bearer ${TOKEN}\nBearer x`,
   ]) {
-    it(`refuses ${JSON.stringify(authorization) ?? "no header"}`, () => {
+    it(`rejects ${JSON.stringify(authorization) ?? "a missing header"}`, () => {
       expect(bearerAuth(TOKEN)(requestWith(authorization))).to.equal(false);
     });
   }
 
-  it("is not made with a token that is empty, has white space or is no text", () => {
+  it("throws if the token is empty, has white space or is not a string", () => {
     for (const token of ["", " ", "a b", `${TOKEN}\n`, undefined, null, 5, ["x"]])
       expect(() => bearerAuth(token as string)).to.throw(ConfigError, /token/);
   });

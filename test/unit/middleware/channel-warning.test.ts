@@ -19,7 +19,7 @@ describe("ChannelWarning", () => {
     "{undefined}",
     "order:[object Object]",
   ]) {
-    it(`warns of the channel "${name}"`, () => {
+    it(`warns about the channel "${name}"`, () => {
       new ChannelWarning().look(name, service);
       new ChannelWarning().look(["a", name], service);
       expect(service.lines).to.have.length(2);
@@ -27,7 +27,7 @@ describe("ChannelWarning", () => {
     });
   }
 
-  it("does not warn of a name that only looks so, nor of a selection of any other type", () => {
+  it("does not warn about names that only look similar, or about selections of other types", () => {
     const warning = new ChannelWarning();
     for (const name of ["user:undefined2", "nullable", "null-island", "BaNaNa", "user:Undefined"])
       warning.look(name, service);
@@ -36,7 +36,7 @@ describe("ChannelWarning", () => {
     expect(service.lines).to.deep.equal([]);
   });
 
-  it("warns once", () => {
+  it("warns only once", () => {
     const warning = new ChannelWarning();
     for (let round = 0; round < 3; round++) warning.look("user:undefined", service);
     expect(service.lines).to.have.length(1);

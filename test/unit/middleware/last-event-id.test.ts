@@ -21,9 +21,9 @@ describe("lastEventIdOf()", () => {
   }
 
   for (const parser of ["simple", "extended", false, () => ({ lastEventId: "of the app" })] as const) {
-    const what = typeof parser === "function" ? "of the app's own" : JSON.stringify(parser);
+    const what = typeof parser === "function" ? "of the app" : JSON.stringify(parser);
 
-    it(`reads the last value that is not empty, and an object or an array as malformed, with the query parser ${what}`, async () => {
+    it(`reads the last non-empty value, and treats objects and arrays as malformed, with query parser ${what}`, async () => {
       app.app.set("query parser", parser);
       expect(await ask("?lastEventId=A")).to.equal("A");
       expect(await ask("?lastEventId=A&x=1&lastEventId=B")).to.equal("B");
@@ -37,7 +37,7 @@ describe("lastEventIdOf()", () => {
     });
   }
 
-  it("prefers the header, unless it is empty, and is undefined without any value", async () => {
+  it("prefers a non-empty header and returns undefined without a value", async () => {
     expect(await ask("?lastEventId=A", "H")).to.equal("H");
     expect(await ask("?lastEventId=A", "")).to.equal("A");
     for (const query of ["", "?", "?lastEventId=", "?lasteventid=A", "?x=lastEventId"]) {

@@ -4,7 +4,7 @@ import { createPoolReport } from "../../../middleware/pool-report.js";
 import type { StatusReport } from "../../../lib/status/status-report.js";
 
 describe("createPoolReport()", () => {
-  it("has the shape of the original debug endpoint, with who waits, the roles and the sessions; names no holder", () => {
+  it("keeps the format of the original debug endpoint, adds waiting, roles and sessions, and names no holder", () => {
     const report = createPoolReport(statusReport());
     expect(report).to.deep.equal({
       success: true,
@@ -26,13 +26,13 @@ describe("createPoolReport()", () => {
     });
   });
 
-  it("tells by its code alone why the server gave no answer", () => {
+  it("reports only the error code if Redis does not answer", () => {
     const report = createPoolReport({ ...statusReport(), redis: { fault: "REDIS_UNAVAILABLE" } });
     expect(report).to.deep.include({ success: false, error: { code: "REDIS_UNAVAILABLE" } });
     expect(report.data.redis_server).to.equal(null);
   });
 
-  it("is a success when the server answered without telling its clients", () => {
+  it("reports success if Redis answers without its number of clients", () => {
     const report = createPoolReport({
       ...statusReport(),
       redis: { connectedClients: null, maxClients: null },
@@ -41,7 +41,7 @@ describe("createPoolReport()", () => {
     expect(report.data.redis_server).to.deep.equal({ connected_clients: null, max_clients: null });
   });
 
-  it("lists at most a thousand channels, and tells how many there are", () => {
+  it("lists at most 1,000 channels and reports the total number", () => {
     const channels = Array.from({ length: 1_234 }, (_, index) => `c:${index}`);
     const { pubsub } = createPoolReport({ ...statusReport(), channels }).data;
     expect(pubsub.active_channels).to.equal(1_234);

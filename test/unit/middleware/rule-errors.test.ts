@@ -10,7 +10,7 @@ const service = recordingLog();
 const failure = { rule: "filter", channel: "a", event: undefined } as const;
 
 describe("RuleErrors", () => {
-  it("tell of each rule at most once a second, and how many were left out", () => {
+  it("reports errors of each rule at most once a second, with the number of omitted errors", () => {
     let now = 0;
     const told: [unknown, RuleErrorContext][] = [];
     const errors = new RuleErrors(
@@ -27,12 +27,12 @@ describe("RuleErrors", () => {
     ]);
   });
 
-  it("leave no rejection to anybody", async () => {
+  it("handles a rejection of onError", async () => {
     new RuleErrors(() => Promise.reject(new Error("its own fault"))).of(req, service)("x", failure);
     await settle();
   });
 
-  it("write to the service's log where there is no onError, with every name escaped", () => {
+  it("writes to the service's log with escaped names if onError is not set", () => {
     new RuleErrors().of(req, service)(new Error("broken"), { ...failure, channel: "a\nb", event: "%s" });
     expect(service.lines).to.have.length(1);
     expect(service.lines[0]).to.match(

@@ -5,9 +5,9 @@ import { redisPoolStatus, sseStream, taskStream } from "../../../middleware/expr
 
 const make = (options: Record<string, unknown>) => (): unknown => sseStream(() => "a", options);
 
-describe("the options of sseStream()", () => {
+describe("sseStream() options", () => {
   for (const name of ["filter", "transform", "until"]) {
-    it(`refuse ${name} unless it is a synchronous function`, () => {
+    it(`rejects ${name} unless it is a synchronous function`, () => {
       for (const value of ["role", true, null, {}, /x/, [() => true]])
         expect(make({ [name]: value })).to.throw(ConfigError, name);
       expect(make({ [name]: async () => true })).to.throw(
@@ -19,7 +19,7 @@ describe("the options of sseStream()", () => {
     });
   }
 
-  it("refuse slowConsumer unless it is a policy", () => {
+  it("rejects slowConsumer unless it is a valid policy", () => {
     for (const slowConsumer of [
       "drop-newest",
       null,
@@ -36,7 +36,7 @@ describe("the options of sseStream()", () => {
     }
   });
 
-  it("refuse methods unless they are a non-empty array of HTTP methods in upper case", () => {
+  it("rejects methods unless they are a non-empty array of upper-case HTTP methods", () => {
     for (const methods of ["POST", [], null, {}, ["post"], ["POST", "PSOT"], ["POST", 7], [""]]) {
       expect(make({ methods })).to.throw(ConfigError, "methods");
       expect(() => taskStream(() => "a", { methods } as never)).to.throw(ConfigError, "methods");
@@ -47,7 +47,7 @@ describe("the options of sseStream()", () => {
     }
   });
 
-  it("refuse onLimit unless it is one of the policies", () => {
+  it("rejects onLimit unless it is a valid policy", () => {
     for (const onLimit of ["evict", 429, null]) {
       expect(make({ onLimit })).to.throw(ConfigError, 'onLimit as "event", "status" or "evict-oldest"');
       expect(() => taskStream(() => "a", { onLimit } as never)).to.throw(ConfigError, "onLimit");
@@ -58,7 +58,7 @@ describe("the options of sseStream()", () => {
     }
   });
 
-  it("say what came in place of what was expected", () => {
+  it("reports the expected value and the given value", () => {
     const said: [Record<string, unknown>, string][] = [
       [{ heartbeatMs: 0 }, "expected heartbeatMs as a whole number from 1 to 2147483647, or false, got 0"],
       [{ retryMs: 1.5 }, "expected retryMs as a whole number from 1 to 2147483647, got 1.5"],
@@ -78,7 +78,7 @@ describe("the options of sseStream()", () => {
     }
   });
 
-  it("are not the service itself, and say how it is passed", async () => {
+  it("rejects a service in place of the options and says how to pass it", async () => {
     const sse = createRedisSse();
     const said = "expected an object with options, got a service. Pass { service: sse }.";
     const resolver = (): null => null;
@@ -96,7 +96,7 @@ describe("the options of sseStream()", () => {
     await sse.close();
   });
 
-  it("refuse a name that is misspelt", () => {
+  it("rejects a misspelled option", () => {
     expect(make({ slowconsumer: "latest" })).to.throw(ConfigError, "slowconsumer");
     expect(make({ filters: () => true })).to.throw(ConfigError, "filters");
   });

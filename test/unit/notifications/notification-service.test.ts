@@ -7,7 +7,7 @@ import { describeNotifications } from "../../conformance/notifications-suite.js"
 import { FakeClock } from "../../support/fake-clock.js";
 import { recordingLog } from "../../support/recording-logger.js";
 
-// Mocks of one host and port share their data: this one is the suite's own.
+// Mocks with the same host and port share their data, so this suite uses its own host.
 const source = new RedisMock({ host: "notifications" });
 
 describeNotifications("ioredis-mock", async (options) => {
@@ -16,7 +16,7 @@ describeNotifications("ioredis-mock", async (options) => {
 });
 
 describe("NotificationService", () => {
-  it("takes its time from the clock, and its keys from the prefix", async () => {
+  it("uses the time of its clock and the prefix for its keys", async () => {
     const clock = new FakeClock();
     const service = new NotificationService({
       commands: () => source,

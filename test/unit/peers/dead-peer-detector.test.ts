@@ -18,7 +18,7 @@ import { captureLog, faultOf } from "../../support/service.js";
 
 const TIMEOUT_MS = 8_000;
 
-/** After as much there was a look, whatever chance says; and no more than one. */
+/** In this time the detector reads the table at least once, even with the largest random delay. */
 const PERIOD_MS = (TIMEOUT_MS / 4) * 1.25;
 
 describe("DeadPeerDetector", () => {
@@ -52,7 +52,7 @@ describe("DeadPeerDetector", () => {
   const add = (connection: FakeConnection = peer, name = "a"): (() => void) =>
     watch.add(connection, () => lost.push(name));
 
-  /** Lets time pass, in steps that are finer than looks are apart. */
+  /** Advances the clock in steps that are shorter than the pause between two reads. */
   async function pass(milliseconds: number): Promise<void> {
     for (let passed = 0; passed < milliseconds; passed += 100) {
       clock.advance(Math.min(100, milliseconds - passed));
@@ -60,7 +60,7 @@ describe("DeadPeerDetector", () => {
     }
   }
 
-  /** Its peer answers no more: from now on data is sent again and again, at growing intervals. */
+  /** The peer stops answering: the kernel resends its data at growing intervals. */
   async function vanish(connection = peer, forMs = TIMEOUT_MS + 2 * PERIOD_MS): Promise<void> {
     for (let passed = 0, again = 1; passed < forMs; passed += 1_000) {
       if (passed >= 1_000 * 2 ** (again - 2)) table.set(connection, { timer: "01", retransmits: again++ });
@@ -68,18 +68,18 @@ describe("DeadPeerDetector", () => {
     }
   }
 
-  it("tells of a peer that has left data unanswered for the time that it may", async () => {
+  it("reports a peer that does not acknowledge data within the timeout", async () => {
     add();
     await vanish(peer, TIMEOUT_MS);
     expect(lost).to.deep.equal([]);
-    // The first time it is sent again is after a second.
+    // The first resend is after one second.
     await pass(1_100 + PERIOD_MS);
     expect(lost).to.deep.equal(["a"]);
     expect(peer.destroyed).to.equal(1);
     expect(log.lines.join("\n")).to.match(/\[SSE\] lost client: no answer to data after \d+ retransmissions/);
   });
 
-  it("tells of one without room that does not answer probes any more", async () => {
+  it("reports a peer with a full receive window that stops answering probes", async () => {
     add();
     table.set(peer, { timer: "04", probes: 1 });
     await pass(2 * PERIOD_MS);
@@ -88,32 +88,35 @@ describe("DeadPeerDetector", () => {
     expect(lost).to.deep.equal(["a"]);
   });
 
-  describe("leaves alone", () => {
+  describe("live connections", () => {
     afterEach(() => {
       expect(lost).to.deep.equal([]);
       expect(peer.destroyed).to.equal(0);
     });
 
     for (const [says, ...steps] of [
-      ["whose data is merely under way", [{ timer: "01", retransmits: 0, queued: 100 }, 5 * TIMEOUT_MS]],
-      ["that has no room, and answers probes", [{ timer: "04", probes: 0, queued: 100_000 }, 5 * TIMEOUT_MS]],
+      ["whose data is in flight", [{ timer: "01", retransmits: 0, queued: 100 }, 5 * TIMEOUT_MS]],
       [
-        "to whom something was sent again at each look, though never more often: on a bad line",
+        "with a full receive window that answers probes",
+        [{ timer: "04", probes: 0, queued: 100_000 }, 5 * TIMEOUT_MS],
+      ],
+      [
+        "on a bad line: each read finds one resend, but the count does not grow",
         [{ timer: "01", retransmits: 1 }, 5 * TIMEOUT_MS],
       ],
       [
-        "that has room again, and loses what it is sent then",
+        "that has room again and then loses the next data",
         [{ timer: "04", probes: 1 }, TIMEOUT_MS - PERIOD_MS],
         [{ timer: "01", retransmits: 2 }, TIMEOUT_MS - PERIOD_MS],
       ],
       [
-        "that answers between two looks",
+        "that answers between two reads",
         [{ timer: "01", retransmits: 3 }, PERIOD_MS],
         [{ timer: "01", retransmits: 1 }, PERIOD_MS],
         [{ timer: "01", retransmits: 4 }, TIMEOUT_MS - PERIOD_MS],
       ],
     ] as readonly [string, ...(readonly [Line, number])[]][]) {
-      it(`one ${says}`, async () => {
+      it(`does not report a peer ${says}`, async () => {
         add();
         for (const [line, forMs] of steps) {
           table.set(peer, line);
@@ -122,7 +125,7 @@ describe("DeadPeerDetector", () => {
       });
     }
 
-    it("one that answers in between", async () => {
+    it("does not report a peer that answers before the timeout", async () => {
       add();
       for (let times = 0; times < 5; times++) {
         await vanish(peer, TIMEOUT_MS - PERIOD_MS);
@@ -132,13 +135,16 @@ describe("DeadPeerDetector", () => {
     });
 
     for (const [says, linesOf] of [
-      ["less waits than before", (step: number) => ({ retransmits: 50 * step, queued: 1_000 - 50 * step })],
       [
-        "it had been sent again more often",
+        "its queue is shorter than before",
+        (step: number) => ({ retransmits: 50 * step, queued: 1_000 - 50 * step }),
+      ],
+      [
+        "its number of resends is lower than before",
         (step: number) => ({ retransmits: 20 - step, queued: 9_000 + step }),
       ],
     ] as const) {
-      it(`one that answers between two looks: ${says}`, async () => {
+      it(`does not report a peer that answers between two reads: ${says}`, async () => {
         add();
         for (let step = 1; step < 20; step++) {
           table.set(peer, { timer: "01", ...linesOf(step) });
@@ -148,10 +154,10 @@ describe("DeadPeerDetector", () => {
     }
 
     for (const [says, isOver] of [
-      ["after it", true],
-      ["while it still ends", false],
+      ["after the first one has ended", true],
+      ["while the first one is still ending", false],
     ] as const) {
-      it(`another one that has its ends ${says}`, async () => {
+      it(`does not report a new connection with the same addresses and ports ${says}`, async () => {
         const remove = add();
         await vanish(peer, TIMEOUT_MS - PERIOD_MS);
         if (isOver) remove();
@@ -161,14 +167,14 @@ describe("DeadPeerDetector", () => {
       });
     }
 
-    it("one whose streams have all ended", async () => {
+    it("does not report a connection whose streams have all ended", async () => {
       const removes = [add(), add()];
       await vanish(peer, TIMEOUT_MS - PERIOD_MS);
       for (const remove of removes) remove();
       await vanish();
     });
 
-    it("one whose streams end while the rest of the table is read", async () => {
+    it("does not report a connection whose streams end while the table is being read", async () => {
       const remove = add();
       table.set(peer, { timer: "01", retransmits: 1 });
       await pass(TIMEOUT_MS + PERIOD_MS);
@@ -181,17 +187,17 @@ describe("DeadPeerDetector", () => {
       await pass(PERIOD_MS);
     });
 
-    it("all, when it has not looked for long: they may have answered", async () => {
+    it("does not report any peer after a long pause without reads, because the peers may have answered", async () => {
       add();
       await vanish(peer, TIMEOUT_MS - PERIOD_MS);
       table.set(peer, { timer: "01", retransmits: 20 });
-      clock.advance(10 * TIMEOUT_MS); // the whole process has slept
+      clock.advance(10 * TIMEOUT_MS); // The whole process was suspended.
       await settle();
       await pass(TIMEOUT_MS - PERIOD_MS);
     });
   });
 
-  it("ends all streams that go over a connection, and drops it once", async () => {
+  it("ends all streams of a lost connection and destroys it once", async () => {
     add(peer, "a");
     add(peer, "b");
     const remove = add(peer, "c");
@@ -201,7 +207,7 @@ describe("DeadPeerDetector", () => {
     expect(peer.destroyed).to.equal(1);
   });
 
-  it("finds connections of IPv6 in their own table, and reads none that it has nobody in", async () => {
+  it("finds IPv6 connections in the tcp6 table and reads only tables with watched connections", async () => {
     const peer6 = new FakeConnection(40_000, "::ffff:10.99.0.2");
     add(peer6);
     await vanish(peer6);
@@ -209,8 +215,8 @@ describe("DeadPeerDetector", () => {
     expect(new Set(table.names)).to.deep.equal(new Set(["tcp6"]));
   });
 
-  describe("when it cannot read", () => {
-    it("nobody is dropped for what was not seen, and it tries again", async () => {
+  describe("if the table cannot be read", () => {
+    it("drops no connection and tries again", async () => {
       add();
       await vanish(peer, TIMEOUT_MS - PERIOD_MS);
       table.fault = new Error("EMFILE: too many open files");
@@ -220,13 +226,13 @@ describe("DeadPeerDetector", () => {
       await pass(PERIOD_MS);
       table.set(peer, { timer: "01", retransmits: 20 });
       await pass(PERIOD_MS);
-      expect(lost, "it is timed from the first look after").to.deep.equal([]);
+      expect(lost, "the timeout starts at the first successful read").to.deep.equal([]);
       table.set(peer, { timer: "01", retransmits: 21 });
       await pass(TIMEOUT_MS);
       expect(lost).to.deep.equal(["a"]);
     });
 
-    it("since the system does not answer, it asks no second time, and stops", async () => {
+    it("starts no second read while the first one hangs, and can be stopped", async () => {
       add();
       table.hangs = true;
       await pass(5 * TIMEOUT_MS);
@@ -236,21 +242,21 @@ describe("DeadPeerDetector", () => {
       expect(clock.pending).to.equal(0);
     });
 
-    it("takes up again what has hung", async () => {
+    it("continues after a read that hung", async () => {
       add();
       table.hangs = true;
       await pass(5 * TIMEOUT_MS);
       table.hangs = false;
       table.wake();
-      // It has seen how long a look can take, and the next one comes late.
+      // The slow read makes the detector wait longer before the next one.
       await pass(1.25 * 60_000);
       await vanish();
       expect(lost).to.deep.equal(["a"]);
     });
   });
 
-  describe("close", () => {
-    it("ends it while it reads, and nobody is dropped any more", async () => {
+  describe("stop()", () => {
+    it("stops during a read and drops no connection afterwards", async () => {
       add();
       await vanish(peer, TIMEOUT_MS - 100);
       table.set(peer, { timer: "01", retransmits: 20 });
@@ -265,7 +271,7 @@ describe("DeadPeerDetector", () => {
     });
   });
 
-  it("looks four times in a timeout, and not before there is anybody", async () => {
+  it("reads the table four times per timeout, and only while it watches a connection", async () => {
     add()();
     await pass(TIMEOUT_MS);
     expect(table.reads).to.equal(0);
@@ -274,15 +280,15 @@ describe("DeadPeerDetector", () => {
     expect(table.reads).to.be.within(31, 53);
   });
 
-  it("takes no more than a twentieth of the time, however long a look takes", async () => {
+  it("spends at most a twentieth of the time on reads, even if they are slow", async () => {
     add();
     table.takesMs = 500;
     await pass(20 * TIMEOUT_MS);
     expect(table.reads).to.be.within(10, 16);
   });
 
-  describe("asks for keepalive", () => {
-    it("a while before the timeout is over, within what a system takes", () => {
+  describe("TCP keepalive", () => {
+    it("starts before the timeout ends, within the limits of the operating system", () => {
       for (const [timeoutMs, delayMs] of [
         [60_000, 50_000],
         [12_000, 2_000],
@@ -296,7 +302,7 @@ describe("DeadPeerDetector", () => {
       }
     });
 
-    it("alone, where the system has no tables", async () => {
+    it("is the only check if the operating system has no TCP tables", async () => {
       watch = create(TIMEOUT_MS, null);
       add()();
       add();
@@ -306,7 +312,7 @@ describe("DeadPeerDetector", () => {
       expect(clock.pending).to.equal(0);
     });
 
-    it("and watches all the same where that fails", async () => {
+    it("may fail without stopping the detector", async () => {
       peer.refuses = true;
       add();
       await vanish();
@@ -314,7 +320,7 @@ describe("DeadPeerDetector", () => {
     });
   });
 
-  it("does nothing at all when nobody is to be watched, or there is no connection", async () => {
+  it("does nothing if the timeout is Infinity or the connection is missing", async () => {
     watch.add(undefined, () => {})();
     watch.add(null, () => {})();
     watch = create(Infinity);
@@ -326,7 +332,7 @@ describe("DeadPeerDetector", () => {
 });
 
 describe("hasLostPeer()", () => {
-  it("tells a connection that the system has given up from one that was ended", () => {
+  it("is true for a connection that timed out, and false for other connections", () => {
     const withError = (code?: string): SinkConnection =>
       Object.assign(new FakeConnection(1), {
         errored: code ? Object.assign(new Error("gone"), { code }) : null,
@@ -345,7 +351,7 @@ describe("readTcpTable()", () => {
     if (readTcpTable === null) this.skip();
   });
 
-  it("reads the kernel's table in whole lines, of this very connection too", async () => {
+  it("reads the kernel's table in whole lines and finds the test's own connection", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await once(server, "listening");
     const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
@@ -364,7 +370,7 @@ describe("readTcpTable()", () => {
     }
   });
 
-  it("ends early when it is told to, and fails where there is no such table", async () => {
+  it("stops if its signal aborts, and fails if the table does not exist", async () => {
     const stopping = new AbortController();
     stopping.abort();
     for await (const lines of readTcpTable!("tcp", stopping.signal)) expect.fail(lines);
@@ -407,7 +413,7 @@ interface Line {
   readonly inode?: number;
 }
 
-/** The kernel's tables, as a test has them. */
+/** The kernel's TCP tables with lines that the test defines. */
 class ScriptedTable {
   readonly #clock: FakeClock;
   readonly #lines = new Map<string, string>();
@@ -433,7 +439,7 @@ class ScriptedTable {
     );
   }
 
-  /** Lets a read go on that hangs. */
+  /** Continues a read that hangs. */
   wake(): void {
     this.#wake.resolve();
     this.#wake = deferred();

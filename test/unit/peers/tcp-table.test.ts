@@ -2,7 +2,7 @@ import { expect } from "chai";
 
 import { parseUnanswered, placeOf, type TcpEnds } from "../../../lib/peers/tcp-table.js";
 
-/** As a Linux 6.18 machine printed them while their peers had vanished, or had not. */
+/** Lines that Linux 6.18 printed for live and for lost connections. */
 const HEADER =
   "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     \n";
 const TCP = {
@@ -36,13 +36,13 @@ describe("placeOf()", () => {
       "000099FD000000000000000001000000:1F91 000099FD000000000000000002000000:D0CE",
     ],
     [
-      "IPv4 at a server of both",
+      "IPv4 on a dual-stack server",
       between("::ffff:10.99.0.1", "::ffff:10.99.0.2", 38_994),
       "tcp6",
       "0000000000000000FFFF00000100630A:1F91 0000000000000000FFFF00000200630A:9852",
     ],
     [
-      "a link's own address",
+      "a link-local address",
       between("fe80::1%eth0", "fe80::a:0:0:2%eth0", 65_535),
       "tcp6",
       "000080FE000000000000000001000000:1F91 000080FE0000000000000A0002000000:FFFF",
@@ -55,10 +55,11 @@ describe("placeOf()", () => {
     ],
   ];
   for (const [what, ends, table, printed] of places) {
-    it(`finds ${what}`, () => expect(placeOf(ends, true)).to.deep.equal({ table, ends: printed }));
+    it(`returns the table and the line of ${what}`, () =>
+      expect(placeOf(ends, true)).to.deep.equal({ table, ends: printed }));
   }
 
-  it("has the bytes as they are on a machine whose numbers begin with the highest", () => {
+  it("writes the bytes in the order of a big-endian machine", () => {
     expect(placeOf(between("10.99.0.1", "10.99.0.2", 36_292), false)!.ends).to.equal(
       "0A630001:1F91 0A630002:8DC4",
     );
@@ -67,7 +68,7 @@ describe("placeOf()", () => {
     );
   });
 
-  it("has none for what is no connection of TCP", () => {
+  it("returns null for a socket without a TCP connection", () => {
     const { localAddress, ...rest } = between("10.99.0.1", "10.99.0.2", 1);
     expect(placeOf({}, true)).to.equal(null);
     expect(placeOf(rest, true)).to.equal(null);
@@ -79,7 +80,7 @@ describe("placeOf()", () => {
 describe("parseUnanswered()", () => {
   const parse = (text: string) => [...parseUnanswered(text)];
 
-  it("finds data that was sent again", () => {
+  it("finds data that was resent", () => {
     expect(parse(TCP.lost)).to.deep.equal([
       { ends: "0100630A:1F91 0200630A:8DC4", resends: "data", times: 11, queued: 5, inode: "7799929" },
     ]);
@@ -89,20 +90,20 @@ describe("parseUnanswered()", () => {
     ]);
   });
 
-  it("finds probes of a peer without room that were not answered", () => {
+  it("finds unanswered probes to a peer with a full receive window", () => {
     expect(parse(TCP.lostWithoutRoom)).to.deep.equal([
       { ends: "0100630A:1F91 0200630A:8DCE", resends: "probe", times: 13, queued: 110_344, inode: "7799932" },
     ]);
   });
 
-  it("passes over a socket that listens, is idle, is in time, has no room, is kept alive, or is over", () => {
+  it("skips a socket that listens, is idle, is in time, has no room, sends keepalives or has ended", () => {
     const { listening, idle, underWay, noRoom, keptAlive, over } = TCP;
     expect(parse(listening + idle + underWay + noRoom + keptAlive + over)).to.deep.equal([]);
     for (const text of ["", "\n\n", HEADER, " 01:00000126 0000000B ".repeat(1_000), TCP.lost.slice(6)])
       expect(parse(text)).to.deep.equal([]);
   });
 
-  it("finds them among all others, by the same ends as their connections have", () => {
+  it("finds lost connections in a whole table, with the same addresses as placeOf() returns", () => {
     const table = HEADER + Object.values(TCP).join("");
     expect(parse(table).map(({ ends }) => ends)).to.deep.equal([
       placeOf(between("10.99.0.1", "10.99.0.2", 36_292), true)!.ends,

@@ -3,7 +3,7 @@ import RedisMock from "ioredis-mock";
 import { createRedisSse } from "../../../lib/index.js";
 import { describeQueue } from "../../conformance/queue-suite.js";
 
-// Mocks of one host and port share their data: this one is the suite's own.
+// Mocks with the same host and port share their data, so this suite uses its own host.
 const source = new RedisMock({ host: "queue" });
 
 describeQueue("ioredis-mock", async (options) => {

@@ -6,7 +6,7 @@ import { nextTime, Schedules, type ScheduleTimes } from "../../../lib/queue/sche
 
 const MINUTE_MS = 60_000;
 
-/** Zones with the day on which their clocks change, and the hours around it. */
+/** Time zones, with a day on which their clocks change. */
 const CHANGES = [
   ["Europe/Berlin", "2026-03-29", "spring"],
   ["Europe/Berlin", "2026-10-25", "autumn"],
@@ -16,7 +16,7 @@ const CHANGES = [
   ["Africa/Cairo", "2026-10-30", "autumn"],
 ] as const;
 
-/** All times of a schedule on that day of its zone, as UTC. */
+/** Returns all times of a schedule on a local day, in UTC. */
 function timesOn(day: string, timeZone: string, cron: string): readonly string[] {
   const minutes = minutesOf(day, timeZone);
   const times: string[] = [];
@@ -30,11 +30,11 @@ function timesOn(day: string, timeZone: string, cron: string): readonly string[]
 
 interface LocalMinute {
   readonly at: number;
-  /** Hours and minutes. */
+  /** Local time as hours and minutes. */
   readonly local: string;
 }
 
-/** Each minute of a local day, in the order in which they pass. */
+/** Returns each minute of a local day, in order. */
 function minutesOf(day: string, timeZone: string): readonly LocalMinute[] {
   const format = new Intl.DateTimeFormat("sv", { timeZone, dateStyle: "short", timeStyle: "short" });
   const first = Date.parse(`${day}T00:00Z`) - 24 * 60 * MINUTE_MS;
@@ -44,7 +44,7 @@ function minutesOf(day: string, timeZone: string): readonly LocalMinute[] {
     .map(({ at, text }) => ({ at, local: text.slice(11) }));
 }
 
-/** Each local time once, the first time that it comes; one in a gap right after the gap. */
+/** Returns each local time once, at its first occurrence. A time in a gap comes right after the gap. */
 function expectedTimes(
   day: string,
   timeZone: string,
@@ -66,9 +66,9 @@ function expectedTimes(
 
 import { recordingLog } from "../../support/recording-logger.js";
 
-describe("the times of a cron schedule on a day when the clocks change", () => {
+describe("nextTime() on a day when the clocks change", () => {
   for (const [timeZone, day, season] of CHANGES) {
-    it(`${timeZone}, ${season}: any list or range of hours comes once for each local time`, () => {
+    it(`returns each local time of a list or range of hours once (${timeZone}, ${season})`, () => {
       const some = (max: number): fc.Arbitrary<number[]> =>
         fc.uniqueArray(fc.integer({ min: 0, max }), { minLength: 1, maxLength: 4 });
       fc.assert(
@@ -86,18 +86,21 @@ describe("the times of a cron schedule on a day when the clocks change", () => {
       );
     });
 
-    it(`${timeZone}, ${season}: a wildcard goes on through the hours that pass`, () => {
+    it(`continues a wildcard through all elapsed hours (${timeZone}, ${season})`, () => {
       const count = minutesOf(day, timeZone).length;
       expect(timesOn(day, timeZone, "*/15 * * * *")).to.have.length(count / 15);
     });
   }
 });
 
-describe("the times of a schedule that passed while no worker had room", () => {
+describe("Schedules.fire() after missed times", () => {
   const DAY_MS = 86_400_000;
   const NOW = Date.parse("2026-10-25T12:34:56Z");
 
-  /** The times for which tasks are put in line, and the next one. `lostAfter`: then another worker has moved it on. */
+  /**
+   * Returns the times for which tasks are added to the queue, and the next time. After `lostAfter` tasks, another
+   * worker has advanced the schedule.
+   */
   async function fired(
     times: ScheduleTimes & { missed?: string },
     due: number,
@@ -124,19 +127,19 @@ describe("the times of a schedule that passed while no worker had room", () => {
   for (const times of [{ everyMs: DAY_MS }, { cron: "0 0 * * *" }]) {
     const what = Object.keys(times)[0];
 
-    it(`${what}: one task for all of them by default`, async () => {
+    it(`adds one task for all missed times by default (${what})`, async () => {
       for (const missed of [{}, { missed: "once" }]) {
         const due = today - 3 * DAY_MS;
         expect(await fired({ ...times, ...missed }, due)).to.deep.equal([due, today + DAY_MS]);
       }
     });
 
-    it(`${what}: one for each, in their order`, async () => {
+    it(`adds one task for each missed time, in order (${what})`, async () => {
       expect(await fired({ ...times, missed: "each" }, today - 3 * DAY_MS)).to.deep.equal(days(-3, 1));
       expect(await fired({ ...times, missed: "each" }, today)).to.deep.equal(days(0, 1));
     });
 
-    it(`${what}: the last 100 of them`, async () => {
+    it(`adds tasks for at most the last 100 missed times (${what})`, async () => {
       expect(await fired({ ...times, missed: "each" }, today - 99 * DAY_MS)).to.deep.equal(days(-99, 1));
       const due = today - 100 * DAY_MS;
       expect(await fired({ ...times, missed: "each" }, due)).to.deep.equal([due, ...days(-98, 1)]);
@@ -144,7 +147,7 @@ describe("the times of a schedule that passed while no worker had room", () => {
     });
   }
 
-  it("the rest is left to the worker that has moved the schedule on meanwhile", async () => {
+  it("stops if another worker has advanced the schedule", async () => {
     const dues = await fired({ everyMs: DAY_MS, missed: "each" }, today - 3 * DAY_MS, 2);
     expect(dues).to.deep.equal(days(-3, -1));
   });

@@ -9,8 +9,8 @@ import {
   taskOfChannel,
 } from "../../../lib/queue/task.js";
 
-describe("a task", () => {
-  it("is told on its channel as it stands", () => {
+describe("task", () => {
+  it("is published on its channel with its current state", () => {
     const fields = { status: "running", progress: "5", message: "reading", attempt: "2" };
     const task = parseTask("a", new Map(Object.entries(fields)));
     const told = { taskId: "a", progress: 5, message: "reading", status: "running", attempt: 2, seq: 0 };
@@ -26,13 +26,13 @@ describe("a task", () => {
       expect(progressOf({ ...task, status, attempt })).to.include({ status, type });
   });
 
-  it("is known by the name of its channel", () => {
+  it("is identified by the name of its channel", () => {
     expect(taskOfChannel(progressChannel("a-1"))).to.equal("a-1");
     for (const channel of ["task_progress:", "task_progress:a b", "task_progress:a:b", "news"])
       expect(taskOfChannel(channel), channel).to.equal(null);
   });
 
-  it("has an id that is refused with a code and a sentence, and not repeated", () => {
+  it("rejects an invalid id without repeating it", () => {
     expect(() => assertTaskId("<script>")).to.throw(
       RedisSseError,
       /^Invalid task id\. Use 1 to 128 (?!.*script)/,

@@ -11,7 +11,7 @@ import { recordingLog } from "../../support/recording-logger.js";
 
 const ROLES = ["command", "subscriber", "lease"] as const;
 
-/** What an app may have set for its own use, and what would each break a subscription or a promise of ours. */
+/** Options that an app may have set for its own use. Each of them would break a guarantee of the library. */
 const APP_OPTIONS = {
   host: "redis.internal",
   port: 6380,
@@ -60,7 +60,7 @@ describe("createConnectionFactory()", () => {
   });
 
   for (const role of ROLES) {
-    describe(`a connection for the role "${role}"`, () => {
+    describe(`role "${role}"`, () => {
       const sources: Readonly<Record<string, () => RedisSource>> = {
         options: () => APP_OPTIONS,
         "an app's own client": () => track(new Redis(APP_OPTIONS)),
@@ -69,9 +69,9 @@ describe("createConnectionFactory()", () => {
           "redis://redis.internal/3?keyPrefix=app:&keepAlive=7&socketTimeout=1&stringNumbers=1",
       };
       for (const [what, source] of Object.entries(sources)) {
-        it(`made of ${what} has the options that our promises rest on`, () => {
+        it(`sets all options that the library depends on for ${what}`, () => {
           const client = make(source(), role);
-          expect(client.status, "sends nothing before it is told to").to.equal("wait");
+          expect(client.status, "sends nothing before connect()").to.equal("wait");
           expect(optionsOf(client)).to.include({ host: "redis.internal", db: 3 });
           expect(optionsOf(client)).to.include({
             connectionName: `redis-sse:${role}:web-1`,
@@ -95,7 +95,7 @@ describe("createConnectionFactory()", () => {
         });
       }
 
-      it("says a fault of its connection by code, and nothing of the error", () => {
+      it("logs a connection error by its code, without credentials", () => {
         const error = Object.assign(new Error("WRONGPASS invalid username-password pair"), {
           command: { args: ["AUTH", "app", "secret"] },
         });
@@ -106,10 +106,10 @@ describe("createConnectionFactory()", () => {
     });
   }
 
-  it("gives commands a deadline and few retries, a SUBSCRIBE neither, and a leased connection one try", () => {
+  it("sets a deadline and 2 retries for commands, neither for SUBSCRIBE, and one attempt for a lease", () => {
     for (const [role, commandTimeout, maxRetriesPerRequest] of [
       ["command", 5_000, 2],
-      // It would take effect all the same.
+      // A subscriber has no deadline: a SUBSCRIBE that timed out would still take effect later.
       ["subscriber", undefined, null],
       ["lease", undefined, 0],
     ] as const)
@@ -119,17 +119,17 @@ describe("createConnectionFactory()", () => {
   });
 
   for (const role of ["command", "subscriber"] as const) {
-    it(`brings the "${role}" connection back soon, after pauses that grow to a bound`, () => {
+    it(`reconnects the "${role}" connection after pauses that grow up to a limit`, () => {
       const random = stub(Math, "random").returns(0);
       const { retryStrategy } = optionsOf(make(APP_OPTIONS, role));
       const pauses = [1, 2, 3, 4, 5, 6, 100, 10_000].map((times) => retryStrategy?.(times));
       expect(pauses).to.deep.equal([50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
       random.returns(0.999);
-      expect(retryStrategy?.(100), "spread by chance").to.equal(1_499);
+      expect(retryStrategy?.(100), "with jitter").to.equal(1_499);
     });
   }
 
-  it("only duplicates an app's own client: nothing is sent on it, listened to or ended", () => {
+  it("only duplicates the app's client and never sends on it, listens to it or ends it", () => {
     const source = track(new Redis(APP_OPTIONS));
     const before = eventsOf(source);
     const calls = (["connect", "disconnect", "quit", "sendCommand"] as const).map((method) =>
@@ -149,8 +149,8 @@ describe("createConnectionFactory()", () => {
     expect(source.options).to.include({ keyPrefix: "app:", connectionName: "app", commandTimeout: 1 });
   });
 
-  describe("of an app's cluster", () => {
-    /** What an app may have set for its own use, at each level. */
+  describe("with the app's Cluster client", () => {
+    /** Options that an app may have set for its own use, at each level. */
     const appsCluster = (): Cluster =>
       track(
         new Cluster([{ host: "redis.internal", port: 7000 }, "redis://other.internal:7001", 7002], {
@@ -169,7 +169,7 @@ describe("createConnectionFactory()", () => {
         }),
       );
 
-    it("duplicates it for commands, with its credentials and our options at each level", () => {
+    it("duplicates it for commands with the app's credentials and the library's options at each level", () => {
       const source = appsCluster();
       const client = make(source, "command") as Cluster;
       expect(client).not.to.equal(source);
@@ -186,7 +186,7 @@ describe("createConnectionFactory()", () => {
       expect(client.options.clusterRetryStrategy?.(1)).to.be.a("number");
     });
 
-    it("connects a subscriber to one node after the other, with what the app said of that node alone", () => {
+    it("tries one node after another for a subscriber, each with its own credentials", () => {
       const redisOptions = { password: "common" };
       const nodes = ["redis://u:p@a:7000", { host: "b", port: 7001 }, 7002];
       const source = track(new Cluster(nodes, { lazyConnect: true, redisOptions }));
@@ -209,20 +209,20 @@ describe("createConnectionFactory()", () => {
 
   for (const [says, url, expected] of [
     ["to REDIS_URL", "redis://from.environment:7777", { host: "from.environment", port: 7777 }],
-    ["to this machine where that is empty", "", { host: "127.0.0.1", port: 6379 }],
+    ["to 127.0.0.1:6379 if REDIS_URL is empty", "", { host: "127.0.0.1", port: 6379 }],
   ] as const) {
-    it(`connects ${says} without a source`, () => {
+    it(`connects ${says} if no source is given`, () => {
       stub(process, "env").value({ ...process.env, REDIS_URL: url });
       expect(optionsOf(make(undefined, "command"))).to.include(expected);
     });
   }
 
-  it("takes a Unix socket and TLS", () => {
+  it("accepts a Unix socket and TLS", () => {
     expect(optionsOf(make("/run/redis.sock", "command"))).to.include({ path: "/run/redis.sock" });
     expect(optionsOf(make("rediss://redis.internal", "command")).tls).not.to.equal(undefined);
   });
 
-  it("refuses anything else as a source, and a part of it that is wrong", () => {
+  it("rejects a source of another type and invalid parts of a source", () => {
     for (const source of [
       null,
       5,
@@ -231,7 +231,7 @@ describe("createConnectionFactory()", () => {
       () => {},
       { url: "redis://localhost" },
       { hots: "x" },
-      // They have no names of their own, as {} has none.
+      // Like {}, these objects have no own enumerable keys.
       [],
       Promise.resolve("redis://h"),
       new URL("redis://h"),
@@ -261,7 +261,7 @@ describe("createConnectionFactory()", () => {
   });
 
   for (const name of ["host", "path"]) {
-    it(`refuses a URL as ${name}, and does not repeat its password`, () => {
+    it(`rejects a URL as ${name} and does not repeat its password`, () => {
       const source = { [name]: "redis://:hunter2@h:6379" };
       expect(() => createConnectionFactory(source, "web-1", monitor))
         .to.throw(ConfigError, `redis.${name}`)
@@ -270,12 +270,12 @@ describe("createConnectionFactory()", () => {
     });
   }
 
-  it("takes options that a newer ioredis may know beside those of this one, and numbers as text", () => {
+  it("accepts unknown options of newer ioredis versions and numbers as strings", () => {
     for (const source of [{}, { host: "h", newOption: 1 }, { port: "6379", db: "0" }, "redis://h:6379/2/"])
       expect(() => createConnectionFactory(source as RedisSource, "web-1", monitor)).not.to.throw();
   });
 
-  it("names the environment variable that is wrong", () => {
+  it("names the environment variable if its value is invalid", () => {
     stub(process, "env").value({ ...process.env, REDIS_URL: "redis://h:6379/mydb" });
     expect(() => createConnectionFactory(undefined, "web-1", monitor)).to.throw(ConfigError, "REDIS_URL");
   });

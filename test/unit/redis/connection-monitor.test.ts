@@ -28,20 +28,20 @@ describe("ConnectionMonitor", () => {
     "All sentinels are unreachable. Retrying from scratch after 10ms.",
     "All sentinels are unreachable. Retrying from scratch after 10ms. Last error: ERR No such master with that name",
   ]) {
-    it(`says that no Sentinel knows the master: ${message.slice(65) || "no last error"}`, () => {
+    it(`warns that no Sentinel knows the master: ${message.slice(65) || "no last error"}`, () => {
       const client = watch({ name: "wrong", sentinels: [{ host: "s", port: 1 }] });
       client.emit("error", new Error(message));
       expect(warnings()[0]).to.include('master "wrong"').and.to.include("no Sentinel knows a master");
     });
   }
 
-  it("says of a Sentinel that is away that Redis cannot be reached", () => {
+  it("warns that Redis cannot be reached if the Sentinels do not answer", () => {
     const client = watch({ name: "m", sentinels: [{ host: "s", port: 1 }] });
     client.emit("error", new Error("All sentinels are unreachable. Last error: Connection is closed."));
     expect(warnings()[0]).to.include("cannot be reached");
   });
 
-  it("does not take a connection for ready whose database was refused, but the next one", () => {
+  it("does not report a connection as ready if SELECT failed, but does report the next one", () => {
     const client = watch({ host: "h", db: 99 });
     const answer = {
       name: "ReplyError",
@@ -57,12 +57,12 @@ describe("ConnectionMonitor", () => {
     expect(warnings()[1]).to.include("can be used again");
   });
 
-  it("leaves out a password in the place of a host", () => {
+  it("hides a password in the host option", () => {
     watch({ host: "redis://app:hunter2@h" }).emit("error", new Error("Connection is closed."));
     expect(warnings()[0]).to.include("***@h").and.not.to.include("hunter2");
   });
 
-  it("warns of a connection that is closed again and again, before it was ready, after the first second", () => {
+  it("warns after one second if a connection closes repeatedly before it is ready", () => {
     const client = watch({});
     for (let time = 0; time < 999; time += 100) {
       client.emit("connect");
@@ -74,7 +74,7 @@ describe("ConnectionMonitor", () => {
     expect(warnings()[0]).to.include("was closed");
   });
 
-  it("leaves no timer, and says nothing, once a connection is ready or has ended", () => {
+  it("keeps no timer and does not warn after a connection is ready or has ended", () => {
     for (const event of ["ready", "end"]) {
       const client = watch({});
       for (const before of ["connect", "close"]) client.emit(before);

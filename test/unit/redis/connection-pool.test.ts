@@ -57,8 +57,8 @@ describe("ConnectionPool", () => {
     for (const client of made) expect(client.disconnect.called, `${client.role} is ended`).to.equal(true);
   });
 
-  describe("the shared connections", () => {
-    it("are made when they are first needed, once, each for its role", () => {
+  describe("commands and subscriber", () => {
+    it("creates one connection for each role when it is first needed", () => {
       expect(made).to.have.length(0);
       expect(pool.statistics.connections).to.deep.equal({ command: 0, subscriber: 0, lease: 0 });
       expect(pool.commands).to.equal(pool.commands);
@@ -66,10 +66,10 @@ describe("ConnectionPool", () => {
       expect(pool.subscriber).to.equal(pool.subscriber);
       expect(made.map(({ role }) => role)).to.deep.equal(["command", "subscriber"]);
       expect(pool.statistics.connections).to.deep.equal({ command: 1, subscriber: 1, lease: 0 });
-      expect(pool.statistics.inUse, "they are no leases").to.equal(0);
+      expect(pool.statistics.inUse, "shared connections are not leases").to.equal(0);
     });
 
-    it("that lead to one node of a cluster are refused, with one warning", async () => {
+    it("rejects a connection to a single node of a cluster and warns once", async () => {
       const client = pool.commands;
       const [, onReady] = made[0]!.on.args.find(([event]) => event === "ready") as [string, () => void];
       Object.assign(client, {
@@ -87,7 +87,7 @@ describe("ConnectionPool", () => {
       expect(said.lines[0]).to.match(/^warn .*pass an ioredis Cluster client/);
     });
 
-    it("are ready when the one for commands is", () => {
+    it("reports ready if the command connection is ready", () => {
       expect(pool.ready).to.equal(false);
       expect(pool.commands).to.equal(made[0]);
       expect(pool.ready).to.equal(true);
@@ -97,7 +97,7 @@ describe("ConnectionPool", () => {
   });
 
   describe("lease()", () => {
-    it("is listed with its holder and its age", async () => {
+    it("lists each lease with its holder and its age", async () => {
       await pool.lease({ holder: "session 1" });
       clock.advance(500);
       await pool.lease({ holder: "session 2" });
@@ -116,7 +116,7 @@ describe("ConnectionPool", () => {
       });
     });
 
-    it("is marked, and logged once, when it is held for longer than the alarm's time", async () => {
+    it("marks a lease as overdue after leaseAlarmMs and logs it once", async () => {
       const lease = await pool.lease({ holder: "session\n1" });
       await pool.lease({ holder: "session 2" });
       clock.advance(OPTIONS.leaseAlarmMs - 1);
@@ -134,11 +134,11 @@ describe("ConnectionPool", () => {
       clock.advance(10 * OPTIONS.leaseAlarmMs);
       expect(
         said.lines.filter((line) => line.includes("session 3")),
-        "given back in time",
+        "released in time",
       ).to.deep.equal([]);
     });
 
-    it("makes no more connections than there may be, refuses who has waited too long, and at once when too many wait", async () => {
+    it("makes at most maxConnections, rejects after acquireTimeoutMs, and rejects at once beyond maxWaiting", async () => {
       await leaseAll();
       const faults = [1, 2].map(() => faultOf(pool.lease({ holder: "waits" })));
       await settle();
@@ -151,7 +151,7 @@ describe("ConnectionPool", () => {
       expect(pool.statistics).to.include({ inUse: 2, waiting: 0 });
     });
 
-    it("makes a new connection for who waited, and never hands one on", async () => {
+    it("makes a new connection for a waiting caller and never reuses a released one", async () => {
       const [first] = await leaseAll();
       const waiting = pool.lease({ holder: "third" });
       await settle();
@@ -162,14 +162,14 @@ describe("ConnectionPool", () => {
       expect(pool.statistics).to.include({ inUse: 2, waiting: 0 });
     });
 
-    it("gives its place back once, however often it is released", async () => {
+    it("frees its place only once if it is released several times", async () => {
       const [first, second] = await leaseAll();
       first!.release();
       first!.release();
       first!.release();
       expect(pool.statistics).to.include({ inUse: 1, available: 1 });
       expect(made[0]!.disconnect.callCount).to.equal(1);
-      // A frozen link would live on without this.
+      // Without destroy(), the socket of a frozen connection would stay open.
       expect(made[0]!.stream.destroy.callCount).to.equal(1);
       second!.release();
       expect(pool.statistics).to.include({ inUse: 0, available: 2 });
@@ -177,7 +177,7 @@ describe("ConnectionPool", () => {
       expect(pool.statistics.inUse).to.equal(2);
     });
 
-    it("holds nothing when the connection fails, and the place is free at once", async () => {
+    it("frees its place at once if the connection fails", async () => {
       connect = () =>
         Promise.reject(
           Object.assign(new Error("connect ECONNREFUSED redis.internal"), { code: "ECONNREFUSED" }),
@@ -193,7 +193,7 @@ describe("ConnectionPool", () => {
       await leaseAll();
     });
 
-    it("serves who waits as soon as another's connection has failed", async () => {
+    it("serves a waiting caller as soon as another connection attempt fails", async () => {
       await pool.lease({ holder: "first" });
       const connecting = deferred();
       connect = () => connecting.promise;
@@ -211,7 +211,7 @@ describe("ConnectionPool", () => {
       [new Error("WRONGPASS invalid username-password pair secret"), "REDIS_AUTH"],
       [new Error("ERR max number of clients reached"), "REDIS_UNAVAILABLE"],
     ] as const) {
-      it(`tells as ${code}, and without its text: ${error.message}`, async () => {
+      it(`reports ${code} without the error text for: ${error.message}`, async () => {
         connect = () => Promise.reject(error);
         const fault = await faultOf(pool.lease({ holder: "session" }));
         expectFault(fault, code);
@@ -219,7 +219,7 @@ describe("ConnectionPool", () => {
       });
     }
 
-    it("tells why the connection was refused, where only its error event says so", async () => {
+    it("uses the client's error event as the reason if connect() rejects without one", async () => {
       connect = async () => {
         const [event, listener] = made[0]!.on.args.at(-1) as [string, (error: Error) => void];
         expect(event).to.equal("error");
@@ -229,7 +229,7 @@ describe("ConnectionPool", () => {
       expect(await faultOf(pool.lease({ holder: "session" }))).to.include({ code: "REDIS_AUTH" });
     });
 
-    it("pings its connection, which may only read, until it is released", async () => {
+    it("pings its connection until it is released", async () => {
       const lease = await pool.lease({ holder: "session" });
       made[0]!.ping.rejects(new Error("Connection is closed."));
       clock.advance(3 * OPTIONS.pingMs);
@@ -239,12 +239,12 @@ describe("ConnectionPool", () => {
       expect(made[0]!.ping.callCount).to.equal(3);
     });
 
-    it("shows nothing of its connection's options when it is printed", async () => {
+    it("hides the connection's options from util.inspect()", async () => {
       const lease = await pool.lease({ holder: "session" });
       expect(inspect(lease, { depth: Infinity })).not.to.contain("FakeClient");
     });
 
-    it("takes the time it waited for a place from the time it may connect", async () => {
+    it("counts the time spent waiting and the time spent connecting toward acquireTimeoutMs", async () => {
       const [first] = await leaseAll();
       connect = () => new Promise(() => {});
       const fault = faultOf(pool.lease({ holder: "third" }));
@@ -261,7 +261,7 @@ describe("ConnectionPool", () => {
       expect(made[2]!.disconnect.calledOnce).to.equal(true);
     });
 
-    it("ends with who gives up while it connects, and drops what comes all the same", async () => {
+    it("frees its place if the caller aborts while it connects, and drops the late connection", async () => {
       const connecting = deferred();
       connect = () => connecting.promise;
       const source = new AbortController();
@@ -278,9 +278,9 @@ describe("ConnectionPool", () => {
 
     for (const [says, isFree, count] of [
       ["while it waits for a place", false, 2],
-      ["in the turn in which a place comes free", true, 3],
+      ["in the same tick in which a place becomes free", true, 3],
     ] as const) {
-      it(`holds nothing for who gives up ${says}`, async () => {
+      it(`holds no place for a caller that aborts ${says}`, async () => {
         const [first] = await leaseAll();
         const source = new AbortController();
         const fault = faultOf(pool.lease({ holder: "third", signal: source.signal }));
@@ -294,7 +294,7 @@ describe("ConnectionPool", () => {
       });
     }
 
-    it("makes nothing for who gave up before asking, and holds nothing when no connection can be made", async () => {
+    it("makes no connection if the signal is already aborted, and holds no place if the factory throws", async () => {
       const signal = AbortSignal.abort();
       expectFault(await faultOf(pool.lease({ holder: "session", signal })), "ABORTED");
       expect(made).to.have.length(0);
@@ -312,7 +312,7 @@ describe("ConnectionPool", () => {
       expect(broken.statistics.inUse).to.equal(0);
     });
 
-    it("leaves no listener on the signal of who asked", async () => {
+    it("leaves no listener on the caller's signal", async () => {
       const { signal } = new AbortController();
       await pool.lease({ holder: "session", signal });
       connect = () => Promise.reject(new Error("Connection is closed."));
@@ -322,7 +322,7 @@ describe("ConnectionPool", () => {
   });
 
   describe("close()", () => {
-    it("says goodbye on the shared connections, and drops the leased ones", async () => {
+    it("sends QUIT on the shared connections and disconnects the leased ones", async () => {
       expect([pool.commands, pool.subscriber]).to.deep.equal(made);
       const lease = await pool.lease({ holder: "session" });
       const closed = pool.close();
@@ -338,7 +338,7 @@ describe("ConnectionPool", () => {
       ]);
     });
 
-    it("refuses who waits, and who connects", async () => {
+    it("rejects callers that wait and callers that connect", async () => {
       await pool.lease({ holder: "first" });
       connect = () => new Promise(() => {});
       const connecting = faultOf(pool.lease({ holder: "second" }));
@@ -349,7 +349,7 @@ describe("ConnectionPool", () => {
         expect(fault).to.have.property("code").that.is.oneOf(["ABORTED", "CLOSED"]);
     });
 
-    it("refuses everything from then on", async () => {
+    it("rejects every later call", async () => {
       await pool.close();
       for (const use of [
         async () => pool.commands,
@@ -361,7 +361,7 @@ describe("ConnectionPool", () => {
       expect(made).to.have.length(0);
     });
 
-    it("drops a connection whose goodbye is not answered in time", async () => {
+    it("disconnects a connection that does not answer QUIT in time", async () => {
       expect(pool.commands).to.equal(made[0]);
       made[0]!.quit.returns(new Promise(() => {}));
       let over = false;
@@ -373,7 +373,7 @@ describe("ConnectionPool", () => {
       expect(made[0]!.disconnect.calledOnce).to.equal(true);
     });
 
-    it("asks nothing of a connection that is not ready, and never rejects", async () => {
+    it("sends no QUIT on a connection that is not ready, and never rejects", async () => {
       expect([pool.commands, pool.subscriber]).to.deep.equal(made);
       made[0]!.status = "reconnecting";
       made[1]!.quit.rejects(new Error("Connection is closed."));
@@ -384,7 +384,7 @@ describe("ConnectionPool", () => {
   });
 
   describe("incrementWithTtl()", () => {
-    it("refuses a key that is no text, and a time to live that is no whole number of seconds", async () => {
+    it("rejects a key that is not a string and a ttlSeconds that is not a positive integer", async () => {
       for (const key of ["", undefined, null, 5, ["a", "b"]]) {
         expectFault(await faultOf(pool.incrementWithTtl(key as string)), "CONFIG");
         expect(made).to.have.length(0);
@@ -396,9 +396,9 @@ describe("ConnectionPool", () => {
       }
     });
 
-    it("tells a fault of Redis without its text", async () => {
+    it("reports a Redis error without its text", async () => {
       expect(pool.commands).to.equal(made[0]);
-      const fault = await faultOf(pool.incrementWithTtl("key")); // this client knows no scripts
+      const fault = await faultOf(pool.incrementWithTtl("key")); // This client has no scripts.
       expect(fault).to.include({ code: "INTERNAL", message: "an unexpected error" });
     });
   });
@@ -409,7 +409,7 @@ describe("ConnectionPool", () => {
 });
 
 describe("ConnectionPool on ioredis-mock", () => {
-  it("counts up, and sets the time to live with every count", async () => {
+  it("increments the count and sets its time to live on every call", async () => {
     const source = new RedisMock({ host: "connection-pool.test" });
     const pool = new ConnectionPool(
       createConnectionFactory(source, "test", { watch() {} }),
@@ -426,7 +426,7 @@ describe("ConnectionPool on ioredis-mock", () => {
   });
 });
 
-/** A connection without a server: tests say how it connects and ends. */
+/** A client without a server. The test defines how it connects and disconnects. */
 class FakeClient {
   readonly role: ConnectionRole;
   readonly #connect: () => Promise<void>;

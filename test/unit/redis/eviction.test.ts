@@ -11,7 +11,7 @@ describe("warnOfEviction()", () => {
   const cluster = (...answers: readonly (string | null)[]): RedisClient =>
     ({ status: "ready", nodes: () => answers.map(node) }) as unknown as RedisClient;
 
-  it("warns of the node of a cluster that deletes most, once, though another node is away", async () => {
+  it("warns once about the cluster node with the most aggressive policy, even if another node is down", async () => {
     const { log, lines } = recordingLog();
     const client = cluster(null, "maxmemory_policy:volatile-lru\r\n", "maxmemory_policy:allkeys-lfu\r\n");
     for (let time = 0; time < 2; time++) await warnOfEviction(client, log);
@@ -19,7 +19,7 @@ describe("warnOfEviction()", () => {
     expect(lines[0]).to.include("allkeys-lfu");
   });
 
-  it("says nothing if no node tells its policy", async () => {
+  it("does not warn if no node reports an eviction policy", async () => {
     const { log, lines } = recordingLog();
     await warnOfEviction(cluster(null, "", "maxmemory_policy:noeviction\r\n"), log);
     expect(lines).to.deep.equal([]);

@@ -6,7 +6,7 @@ import { expect } from "chai";
 import { gatherWrites } from "../../../lib/redis/gathered-writes.js";
 import type { RedisClient } from "../../../lib/redis/client.js";
 
-/** A connection that tells what it was given at once. */
+/** A connection that records each write that it receives. */
 function connection(): { client: RedisClient; stream: Writable; writes: string[] } {
   const writes: string[] = [];
   const stream = new Writable({
@@ -23,8 +23,8 @@ function connection(): { client: RedisClient; stream: Writable; writes: string[]
   return { client: { stream } as unknown as RedisClient, stream, writes };
 }
 
-describe("gatherWrites", () => {
-  it("sends all of one callback with one write, in its order, and what follows with the next", async () => {
+describe("gatherWrites()", () => {
+  it("sends all data of one callback in one write, in order, and later data in the next write", async () => {
     const { client, stream, writes } = connection();
     for (const text of ["a", "b", "c"]) {
       gatherWrites(client);
@@ -40,7 +40,7 @@ describe("gatherWrites", () => {
     expect(writes).to.deep.equal(["abc", "d", "e"]);
   });
 
-  it("lets go of the connection that it held, though another has taken its place", async () => {
+  it("uncorks the old stream even if the client has a new one", async () => {
     const before = connection();
     const after = connection();
     const client = gatherWrites(before.client) as unknown as { stream: Writable };
@@ -54,7 +54,7 @@ describe("gatherWrites", () => {
     expect(after.writes).to.deep.equal(["x"]);
   });
 
-  it("leaves alone what has no connection of its own", () => {
+  it("does nothing for a client without a stream", () => {
     const client = {} as unknown as RedisClient;
     expect(gatherWrites(client)).to.equal(client);
   });

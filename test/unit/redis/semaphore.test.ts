@@ -22,7 +22,7 @@ describe("Semaphore", () => {
     expect(clock.pending).to.equal(0);
   });
 
-  it("serves those who wait in the order in which they asked", async () => {
+  it("grants permits to waiting callers in the order of their calls", async () => {
     await takeAll();
     const served: number[] = [];
     const waiting = [1, 2, 3].map((which) => permits.acquire(TIMEOUT_MS).then(() => served.push(which)));
@@ -36,7 +36,7 @@ describe("Semaphore", () => {
     await Promise.all(waiting);
   });
 
-  it("counts right after any order of asking, giving back, giving up and waiting", async () => {
+  it("counts correctly after any order of acquire, release, abort and timeout", async () => {
     const random = createRandom(11);
     const sources: AbortController[] = [];
     const outcomes: string[][] = [];

@@ -32,7 +32,7 @@ describe("ServerRuns", () => {
     runs = new ServerRuns(() => server as unknown as RedisClient);
   });
 
-  it("knows a run by a part of its id, and asks once for each connection", async () => {
+  it("uses the start of run_id as the id and asks once per connection", async () => {
     expect(await runs.current()).to.deep.equal({ id: 0x0f3a, mayHaveLost: true });
     await runs.current();
     expect(server.asked).to.equal(1);
@@ -44,24 +44,24 @@ describe("ServerRuns", () => {
   });
 
   for (const [what, fields, mayHaveLost] of [
-    ["has no AOF, and data of a snapshot", { db0: "keys=3,expires=0" }, true],
+    ["has no AOF and has data from a snapshot", { db0: "keys=3,expires=0" }, true],
     ["has an AOF without data", { aof_enabled: 1 }, true],
     ["has loaded an AOF", { aof_enabled: 1, db2: "keys=3,expires=0" }, false],
   ] as const) {
-    it(`says whether data may be lost of a server that ${what}`, async () => {
+    it(`returns mayHaveLost: ${mayHaveLost} for a server that ${what}`, async () => {
       server.answer = infoOf(fields);
       expect((await runs.current()).mayHaveLost).to.equal(mayHaveLost);
     });
   }
 
-  it("asks again after an answer that did not come", async () => {
+  it("asks again if the previous request failed", async () => {
     server.answer = new Error("Connection is closed.");
     expect((await runs.current()).id).to.equal(0);
     server.answer = infoOf({});
     expect((await runs.current()).id).to.equal(0x0f3a);
   });
 
-  it("knows nothing without the right to ask, of a mock and of a cluster", async () => {
+  it("returns an unknown run if INFO is denied, on a mock, on a cluster and after close", async () => {
     const unknown = { id: 0, mayHaveLost: false };
     server.answer = Object.assign(new Error("NOPERM"), { name: "ReplyError" });
     expect(await runs.current()).to.deep.equal(unknown);

@@ -10,7 +10,7 @@ const event = (offset: number | string, epoch = EPOCH): InboundEvent =>
   readInboundEvent("c", `\u001esse1\n${epoch} ${offset}\n\n${offset}`, 100)!;
 const plain = (text: string): InboundEvent => readInboundEvent("c", text, 100)!;
 
-/** Takes all that follow on, as a session does. */
+/** Takes all consecutive events, as a session does. */
 function takeAll(track: ChannelReplay): readonly string[] {
   const taken: string[] = [];
   for (let next = track.next(); next; next = track.next()) {
@@ -29,20 +29,20 @@ describe("ChannelReplay", () => {
   });
 
   const verdicts: readonly (readonly [string, InboundEvent, string])[] = [
-    ["the next", event(6), "pass"],
-    ["the one it has", event(5), "drop"],
-    ["an older one", event(1), "drop"],
-    ["one behind a hole", event(7), "hole"],
-    ["one of another life, whatever its offset", event(6, OTHER), "hole"],
-    ["one without a place", plain("x"), "pass"],
-    ["the next, behind the one it has", event("6-10000051000006"), "pass"],
-    ["the next, behind another than the one it has", event("6-19999991000006"), "hole"],
+    ["the next event", event(6), "pass"],
+    ["the current event", event(5), "drop"],
+    ["an older event", event(1), "drop"],
+    ["an event after a hole", event(7), "hole"],
+    ["an event of another epoch", event(6, OTHER), "hole"],
+    ["an event without a position", plain("x"), "pass"],
+    ["the next event that follows the current one", event("6-10000051000006"), "pass"],
+    ["the next event that follows another one", event("6-19999991000006"), "hole"],
   ];
   for (const [what, given, verdict] of verdicts) {
-    it(`says "${verdict}" of ${what}`, () => expect(track.judge(given)).to.equal(verdict));
+    it(`returns "${verdict}" for ${what}`, () => expect(track.judge(given)).to.equal(verdict));
   }
 
-  it("gives what waits in its order, up to the first hole, without what was had already", () => {
+  it("returns the waiting events in order up to the first hole, without repeated events", () => {
     for (const each of [event(4), plain("a"), event(6), event(6), event(7), event(9), plain("b")]) {
       track.hold(each, 10_000);
     }
@@ -54,7 +54,7 @@ describe("ChannelReplay", () => {
     expect(track.waitingBytes).to.equal(0);
   });
 
-  it("holds as much as may be; beyond that what the log does not have", () => {
+  it("drops events that the log has if it reaches the limit, and keeps the others", () => {
     const max = 2_000;
     let offset = 10;
     for (; track.waitingBytes + 250 < max; offset++) track.hold(event(offset), max);

@@ -23,21 +23,21 @@ describe("LogHead", () => {
     tracker = new LogHead();
   });
 
-  it("knows nothing before its channel is subscribed, whatever is read", () => {
+  it("has no tail before its channel is subscribed, even after a read", () => {
     expect(tracker.since).to.equal(Infinity);
     tracker.note(at(5, 100));
     expect(tracker.tail).to.equal(null);
   });
 
-  it("takes a read that was begun after the subscription, and none from before", () => {
+  it("accepts a read that starts after the subscription, but no earlier read", () => {
     tracker.established(3);
     tracker.note(at(5, 3));
-    expect(top(), "begun before").to.equal(null);
+    expect(top(), "started before").to.equal(null);
     tracker.note(at(5, 4));
     expect(top()).to.equal(5);
   });
 
-  it("goes on with what it hears", () => {
+  it("advances with live events", () => {
     tracker.established(0);
     tracker.note(at(5, 1, EPOCH, { finite: true }));
     tracker.heard(heard(6), 1);
@@ -53,7 +53,7 @@ describe("LogHead", () => {
     });
   });
 
-  it("keeps the time of the latest read that found no log", () => {
+  it("keeps the time of the latest read without a log", () => {
     const none = (since: number, readAt: number) => ({
       ...at(0, readAt, "", { at: since }),
       position: { epoch: "", offset: 0, since },
@@ -63,12 +63,12 @@ describe("LogHead", () => {
     tracker.note(none(900, 2));
     expect(tracker.tail?.position.since).to.equal(900);
     tracker.heard(heard(1), 2);
-    expect(tracker.tail, "only a read tells more of a log that has begun").to.equal(null);
+    expect(tracker.tail, "a new log needs a read").to.equal(null);
     tracker.note(at(1, 3));
     expect(tracker.tail?.position).to.deep.equal({ epoch: EPOCH, offset: 1 });
   });
 
-  it("is not moved back by what it has heard or read already", () => {
+  it("does not go back for events or reads that are older than the tail", () => {
     tracker.established(0);
     tracker.note(at(5, 1));
     tracker.heard(heard(3), 1);
@@ -78,18 +78,18 @@ describe("LogHead", () => {
     expect(tracker.tail).to.deep.include({ finite: true, ending: "completed" });
   });
 
-  it("does not know the tail behind a hole, and takes no read from before it", () => {
+  it("has no tail after a hole until a later read", () => {
     tracker.established(0);
     tracker.note(at(5, 1));
     tracker.heard(heard(8), 4);
     expect(top()).to.equal(null);
     tracker.note(at(7, 4));
-    expect(top(), "begun before the hole was heard").to.equal(null);
+    expect(top(), "started before the hole").to.equal(null);
     tracker.note(at(8, 5));
     expect(top()).to.equal(8);
   });
 
-  it("is not moved back into a life that is over, by a page that was read before", () => {
+  it("does not go back to an old epoch for an older read", () => {
     tracker.established(0);
     tracker.note(at(5, 2));
     tracker.note(at(0, 3, OTHER));
@@ -97,19 +97,19 @@ describe("LogHead", () => {
     expect(tracker.tail?.position).to.deep.equal({ epoch: OTHER, offset: 0 });
   });
 
-  it("adds what it heard while a read was under way", () => {
+  it("adds live events that arrived during a read", () => {
     tracker.established(0);
     tracker.heard(heard(6), 0);
     tracker.heard(heard(7), 0);
     tracker.note(at(5, 1));
-    expect(top(), "what follows on").to.equal(7);
+    expect(top(), "the events that follow").to.equal(7);
   });
 
-  it("adds nothing that it heard behind a hole, or of another life", () => {
+  it("does not add live events after a hole or of another epoch", () => {
     tracker.established(0);
     tracker.heard(heard(9), 0);
     tracker.note(at(5, 1));
-    expect(top(), "was in no log").to.equal(5);
+    expect(top(), "not in the log").to.equal(5);
     tracker.lost();
     tracker.established(1);
     tracker.heard(heard(9, OTHER), 1);
@@ -117,18 +117,18 @@ describe("LogHead", () => {
     expect(tracker.tail?.position).to.deep.equal({ epoch: EPOCH, offset: 5 });
   });
 
-  it("asks anew behind a log's first event: only the log says whether it will be completed", () => {
+  it("needs a new read after the first event of a log, because only the log says if it is finite", () => {
     tracker.established(0);
     tracker.note(at(0, 1));
     tracker.heard(heard(1), 1);
     expect(tracker.tail).to.equal(null);
     tracker.note(at(1, 1));
-    expect(tracker.tail, "begun before").to.equal(null);
+    expect(tracker.tail, "started before").to.equal(null);
     tracker.note(at(1, 2, EPOCH, { finite: true }));
     expect(tracker.tail?.finite).to.equal(true);
   });
 
-  it("knows nothing any more when the connection is lost, until a read from then on", () => {
+  it("has no tail after the connection is lost until a read after the next subscription", () => {
     tracker.established(0);
     tracker.note(at(5, 1));
     tracker.lost();
@@ -141,7 +141,7 @@ describe("LogHead", () => {
     expect(top()).to.equal(9);
   });
 
-  it("does not know the tail behind another event than the one it knows", () => {
+  it("has no tail after an event that follows another event than the known one", () => {
     tracker.established(0);
     tracker.note({ ...at(5, 1), position: { epoch: EPOCH, offset: 5, stamp: 1_000_005 } });
     tracker.heard(heard("6-10000051000006"), 1);
@@ -150,7 +150,7 @@ describe("LogHead", () => {
     expect([top(), tracker.since]).to.deep.equal([null, 2]);
   });
 
-  it("takes a read that found another event at the newest place", () => {
+  it("accepts a read with another event at the newest position", () => {
     tracker.established(0);
     tracker.note({ ...at(5, 1), position: { epoch: EPOCH, offset: 5, stamp: 1_000_005 } });
     const found = { epoch: EPOCH, offset: 5, stamp: 1_999_999 };
@@ -158,7 +158,7 @@ describe("LogHead", () => {
     expect(tracker.tail?.position).to.deep.equal(found);
   });
 
-  it("says where the log has gone back to, by the first event that comes instead of a lost one", () => {
+  it("returns the position to which the log has rolled back at the first event that replaces a lost one", () => {
     tracker.established(0);
     for (const id of ["3-1000003", "4-10000031000004", "5-10000041000005"]) tracker.heard(heard(id), 1);
     expect(tracker.lastKept({ epoch: EPOCH, offset: 5 })).to.equal(null);
@@ -177,7 +177,7 @@ describe("LogHead", () => {
     expect(tracker.lastKept({ epoch: OTHER, offset: 5 })).to.equal(null);
   });
 
-  it("takes an event that comes once more for nothing new, and one that it does not remember for a suspicion", () => {
+  it("ignores a repeated event and returns a suspicion for an old event that it does not remember", () => {
     tracker.established(0);
     const id = (offset: number): string => `${offset}-${1_000_000 + offset - 1}${1_000_000 + offset}`;
     for (let offset = 2; offset <= 30; offset++) tracker.heard(heard(id(offset)), 1);

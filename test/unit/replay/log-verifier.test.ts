@@ -9,7 +9,7 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { EPOCH, loggedEvent } from "../../support/inbound-events.js";
 import { logState } from "../../support/log-state.js";
 
-describe("LogVerifier, of a log that may have gone back", () => {
+describe("LogVerifier", () => {
   const log = { offset: 0, stamp: 0 };
   const clock = new FakeClock();
   let reads: number;
@@ -63,7 +63,7 @@ describe("LogVerifier, of a log that may have gone back", () => {
 
   const hear = (offset: number): Suspicion | null => watched.log.heard(loggedEvent("a", offset), reads);
 
-  /** A log that seems to have lost events is read once more, a second later. */
+  /** Verifies a suspicion. A log that seems to have lost events is read again one second later. */
   async function verify(suspicion: Suspicion): Promise<void> {
     const verified = watch.verify(watched, suspicion);
     await settle();
@@ -71,7 +71,7 @@ describe("LogVerifier, of a log that may have gone back", () => {
     await verified;
   }
 
-  it("tells it when the log stands before what it held", async () => {
+  it("reports a rollback if the log ends before an event that it contained", async () => {
     log.offset = 3;
     expect(hear(5)).to.equal(null);
     const suspicion = hear(3);
@@ -80,7 +80,7 @@ describe("LogVerifier, of a log that may have gone back", () => {
     expect({ missed, forgotten }).to.deep.equal({ missed: [null], forgotten: ["a"] });
   });
 
-  it("tells it when the log has another event at the place that it held", async () => {
+  it("reports a rollback if the log has another event at a known position", async () => {
     for (const offset of [4, 5])
       watched.log.heard(loggedEvent("a", offset, { stamp: 1_000_000 + offset }), reads);
     const suspicion = watched.log.heard(
@@ -92,7 +92,7 @@ describe("LogVerifier, of a log that may have gone back", () => {
     expect(missed).to.deep.equal([{ epoch: EPOCH, offset: 3, stamp: 1_000_003 }]);
   });
 
-  it("tells nothing of a log whose next event tells of another loss", async () => {
+  it("does not report a rollback if the next event marks another loss", async () => {
     for (const offset of [4, 5])
       watched.log.heard(loggedEvent("a", offset, { stamp: 1_000_000 + offset }), reads);
     const late = watched.log.heard(loggedEvent("a", 4, { stamp: 1_000_009 }), reads);
@@ -101,7 +101,7 @@ describe("LogVerifier, of a log that may have gone back", () => {
     expect(missed).to.deep.equal([]);
   });
 
-  it("looks once, though several events say that the log has gone back", async () => {
+  it("reads once for several events that suggest a rollback", async () => {
     hear(5);
     log.offset = 3;
     const before = reads;
@@ -112,7 +112,7 @@ describe("LogVerifier, of a log that may have gone back", () => {
     expect({ reads: reads - before, missed }).to.deep.equal({ reads: 2, missed: [null] });
   });
 
-  it("looks again if an event says it while a look is under way", async () => {
+  it("reads again if another event suggests a rollback during a read", async () => {
     hear(5);
     log.offset = 5;
     const verified = [watch.verify(watched, hear(4)!)];
@@ -124,7 +124,7 @@ describe("LogVerifier, of a log that may have gone back", () => {
     expect(missed).to.deep.equal([null]);
   });
 
-  it("tells nothing if only a server that was replaced says it", async () => {
+  it("does not report a rollback that only a replaced server shows", async () => {
     hear(5);
     log.offset = 3;
     const verified = watch.verify(watched, hear(4)!);
@@ -135,11 +135,11 @@ describe("LogVerifier, of a log that may have gone back", () => {
     expect(missed).to.deep.equal([]);
   });
 
-  it("tells nothing when a place was made up, though nobody has read the log since", async () => {
+  it("does not report a rollback after an event with a forged position", async () => {
     expect(hear(Number.MAX_SAFE_INTEGER)).to.equal(null);
     log.offset = 5;
     await verify(hear(5)!);
     expect(missed).to.deep.equal([]);
-    expect(watched.log.tail?.position.offset, "and it is known again where it stands").to.equal(5);
+    expect(watched.log.tail?.position.offset, "the tail is known again").to.equal(5);
   });
 });

@@ -36,19 +36,19 @@ const cursor = (offset: number, epoch = EPOCH, channel = "c"): readonly EventIdE
 ];
 
 describe("parseWish()", () => {
-  it("takes none, and an empty one, as what comes from now on", () => {
+  it('returns "now" for a missing or empty id', () => {
     expect(parseWish(undefined, [])).to.equal("now");
     expect(parseWish("", [])).to.equal("now");
   });
 
-  it("knows the word for all that is held", () => {
+  it('accepts "earliest" but no other word', () => {
     expect(parseWish("earliest", [])).to.equal("earliest");
     for (const text of ["Earliest", "earliest ", "now", "$", "0", "null", "completed"]) {
       expect(parseWish(text, ["c"]), text).to.equal("malformed");
     }
   });
 
-  it("reads a cursor, and takes anything else as malformed", () => {
+  it('reads an event id and returns "malformed" for anything else', () => {
     const wish = parseWish(encodeEventId(cursor(7)), ["c"]) as ClientPlaces;
     expect(wish.find("c", EPOCH)).to.deep.equal(cursor(7)[0]);
     fc.assert(
@@ -61,7 +61,7 @@ describe("parseWish()", () => {
 });
 
 describe("ClientPlaces", () => {
-  // Two names with one tag, of which there are few; and two more that had the same in the first version.
+  // Two names with the same tag, which is rare, and two names with the same tag in version 1.
   const [one, another] = ["channel:62vu", "channel:duea"];
   const [first, second] = ["task_progress:a80", "task_progress:a753"];
   const both = [one, another];
@@ -72,36 +72,36 @@ describe("ClientPlaces", () => {
     epoch: string,
   ): number | undefined => new ClientPlaces(entries, channels).find(channel, epoch)?.offset;
 
-  it("finds a channel by its tag, or nothing", () => {
+  it("finds a channel by its tag or returns undefined", () => {
     expect(offsetIn(cursor(7), ["c", "d"], "c", EPOCH)).to.equal(7);
-    expect(offsetIn(cursor(7), ["c"], "c", OTHER), "of another life").to.equal(7);
+    expect(offsetIn(cursor(7), ["c"], "c", OTHER), "of another epoch").to.equal(7);
     expect(offsetIn(cursor(7), ["c", "d"], "d", EPOCH)).to.equal(undefined);
     expect(offsetIn([], ["c"], "c", EPOCH)).to.equal(undefined);
   });
 
-  it("tells two channels with one tag apart by the life of their logs, and takes neither for the other", () => {
+  it("distinguishes two channels with the same tag by their epochs and never confuses them", () => {
     expect(tagOf(one)).to.equal(tagOf(another));
     const entries = [...cursor(3, EPOCH, one), ...cursor(8, OTHER, another)];
     expect(offsetIn(entries, both, one, EPOCH)).to.equal(3);
     expect(offsetIn(entries, both, another, OTHER)).to.equal(8);
     expect(offsetIn(entries, [one], one, EPOCH), "of a stream that had both").to.equal(3);
-    expect(offsetIn(entries, both, one, "0000000f"), "some other life").to.equal(undefined);
+    expect(offsetIn(entries, both, one, "0000000f"), "another epoch").to.equal(undefined);
     expect(offsetIn(entries, [one], one, "0000000f")).to.equal(undefined);
     const same = [...cursor(3, EPOCH, one), ...cursor(8, EPOCH, another)];
-    expect(offsetIn(same, both, one, EPOCH), "the same life too").to.equal(undefined);
+    expect(offsetIn(same, both, one, EPOCH), "the same epoch for both").to.equal(undefined);
   });
 
-  it("never takes that one channel had no log for what is known of another", () => {
+  it("does not use the entry of a channel without a log for another channel", () => {
     const entries = [{ tag: tagOf(one), ...none(NOW) }, ...cursor(5, OTHER, another)];
     for (const channels of [both, both.toReversed()]) {
       expect(offsetIn(entries, channels, another, OTHER)).to.equal(5);
-      expect(offsetIn(entries, channels, another, "0000000f"), "a log that was lost").to.equal(undefined);
+      expect(offsetIn(entries, channels, another, "0000000f"), "a lost log").to.equal(undefined);
       expect(offsetIn(entries, channels, one, EPOCH)).to.equal(undefined);
       expect(offsetIn([entries[0]!], channels, another, OTHER)).to.equal(undefined);
     }
   });
 
-  it("finds the channels of an id of the first version, and neither of two that were the same in it", () => {
+  it("finds the channels of a version 1 id, except two channels with the same tag", () => {
     const text = (...names: readonly string[]): string => {
       const parts = names.map((name) => {
         const part = Buffer.from("00000badcafe07", "hex");
@@ -116,7 +116,7 @@ describe("ClientPlaces", () => {
     expect(offsetIn(entries, ["c", first, "d"], first, EPOCH)).to.equal(7);
     expect(offsetIn(entries, ["c", "d"], "d", EPOCH)).to.equal(undefined);
     expect(offsetIn(parseEventId(text(first, second))!, [first], first, EPOCH)).to.equal(undefined);
-    // Of one task's id, for the streams of two.
+    // The id has one task, but the stream has two tasks with its tag.
     for (const channel of [first, second]) {
       expect(offsetIn(parseEventId(text(first))!, [first, second], channel, EPOCH)).to.equal(undefined);
     }
@@ -141,84 +141,106 @@ describe("decideStart()", () => {
   const resumed = { ...whole, resumed: true };
 
   type Case = readonly [
-    client: string,
+    where: string,
     wish: Wish | readonly EventIdEntry[],
     log: Partial<Tail>,
     expected: { readonly position: Position; readonly resumed: boolean; readonly gap?: string },
   ];
   const CASES: readonly Case[] = [
-    ["that says nothing, at what comes from now on", "now", {}, now],
-    ["of a channel that will be completed, at its beginning", "now", { finite: true }, whole],
-    ["of a channel that was completed, at its beginning", "now", { ending: "completed" }, whole],
-    ["of a channel that was broken off, at its beginning", "now", { ending: "broken" }, whole],
-    ["that asks for the earliest, at the beginning", "earliest", {}, whole],
-    ["where it was, though the channel is to be completed", cursor(0), { finite: true }, resumed],
-    ["behind a gap: no cursor", "malformed", {}, { ...now, gap: "malformed" }],
-    ["behind a gap: a cursor of other channels", cursor(3, EPOCH, "d"), {}, { ...now, gap: "foreign" }],
-    ["behind a gap: a cursor of another life", cursor(3, OTHER), {}, { ...now, gap: "epoch" }],
-    ["behind a gap: a cursor ahead of the log", cursor(11), {}, { ...now, gap: "future" }],
+    ["with new events without an id", "now", {}, now],
+    ["at the beginning of a finite channel", "now", { finite: true }, whole],
+    ["at the beginning of a completed channel", "now", { ending: "completed" }, whole],
+    ["at the beginning of a broken channel", "now", { ending: "broken" }, whole],
+    ['at the beginning for "earliest"', "earliest", {}, whole],
+    ["at the client's position in a finite channel", cursor(0), { finite: true }, resumed],
+    ["after a gap if the id is malformed", "malformed", {}, { ...now, gap: "malformed" }],
+    ["after a gap if the id has only other channels", cursor(3, EPOCH, "d"), {}, { ...now, gap: "foreign" }],
+    ["after a gap if the id has another epoch", cursor(3, OTHER), {}, { ...now, gap: "epoch" }],
+    ["after a gap if the id is ahead of the log", cursor(11), {}, { ...now, gap: "future" }],
     [
-      "behind a gap: the largest cursor there is",
+      "after a gap if the id has the largest offset",
       cursor(Number.MAX_SAFE_INTEGER),
       {},
       { ...now, gap: "future" },
     ],
     [
-      "behind a gap: the log has another event at its place",
+      "after a gap if the log has another event at the client's position",
       stamped(1_999_999),
       { position: newest },
       { position: newest, resumed: false, gap: "future" },
     ],
     [
-      "where it was: the log has the same event there",
+      "at the client's position if the log has the same event there",
       stamped(1_000_010),
       { position: newest },
       { position: newest, resumed: true },
     ],
     [
-      "where it was: it does not know which event that was",
+      "at the client's position if the id has no stamp",
       cursor(10),
       { position: newest },
       { position: top, resumed: true },
     ],
-    ["that knew no log, at the first event since", wasEmpty(NOW - MEMORY_MS), {}, resumed],
-    ["that knew no log, by a clock that was set back", wasEmpty(NOW + 5), {}, resumed],
+    ["at the first event if the channel had no log", wasEmpty(NOW - MEMORY_MS), {}, resumed],
+    ["at the first event if the clock was set back", wasEmpty(NOW + 5), {}, resumed],
     [
-      "behind a gap: it knew no log so long ago that one may have been lost",
+      "after a gap if the channel had no log too long ago",
       wasEmpty(NOW - MEMORY_MS - 1),
       {},
       { ...now, gap: "epoch" },
     ],
     [
-      "behind a gap: it knew no log, and Redis has lost its data in a restart since",
+      "after a gap if the channel had no log and a Redis restart may have lost data since",
       wasEmpty(NOW, 1),
       { run: 2, mayHaveLost: true },
       { ...now, gap: "epoch" },
     ],
-    ["that knew no log, over a restart that lost nothing", wasEmpty(NOW, 1), { run: 2 }, resumed],
-    ["that knew no log, of the same run", wasEmpty(NOW, 1), { run: 1, mayHaveLost: true }, resumed],
-    ["that knew no log, of an unknown run", wasEmpty(NOW, 1), { run: 0, mayHaveLost: true }, resumed],
-    ["that knew no log, nor its run", wasEmpty(NOW, 0), { run: 2, mayHaveLost: true }, resumed],
-    ["of no log still", wasEmpty(NOW - 5), { position: noLog }, { position: noLog, resumed: true }],
-    ["of no log, from now on", "now", { position: noLog }, { position: noLog, resumed: false }],
-    ["of no log, from the earliest", "earliest", { position: noLog }, { position: noLog, resumed: false }],
+    ["at the first event if a Redis restart lost no data", wasEmpty(NOW, 1), { run: 2 }, resumed],
     [
-      "behind a gap: its log is gone",
+      "at the first event if the server run is the same",
+      wasEmpty(NOW, 1),
+      { run: 1, mayHaveLost: true },
+      resumed,
+    ],
+    [
+      "at the first event if the server run is unknown",
+      wasEmpty(NOW, 1),
+      { run: 0, mayHaveLost: true },
+      resumed,
+    ],
+    [
+      "at the first event if the id has no server run",
+      wasEmpty(NOW, 0),
+      { run: 2, mayHaveLost: true },
+      resumed,
+    ],
+    [
+      "without a log if there is still none",
+      wasEmpty(NOW - 5),
+      { position: noLog },
+      { position: noLog, resumed: true },
+    ],
+    ["without a log and without an id", "now", { position: noLog }, { position: noLog, resumed: false }],
+    ['without a log for "earliest"', "earliest", { position: noLog }, { position: noLog, resumed: false }],
+    [
+      "after a gap if the log is gone",
       cursor(3),
       { position: noLog },
       { position: noLog, resumed: false, gap: "epoch" },
     ],
   ];
-  for (const [client, wish, log, expected] of CASES) {
-    it(`begins for a client ${client}`, () =>
-      expect(start(wish, log)).to.deep.equal({ gap: null, ...expected }));
+  for (const [where, wish, log, expected] of CASES) {
+    it(`starts ${where}`, () => expect(start(wish, log)).to.deep.equal({ gap: null, ...expected }));
   }
 
-  it('tells the gap "limit" of more events than may be sent again', () => {
+  it('returns the gap "limit" if more events are missed than may be replayed', () => {
     expect(start(cursor(4), {}, 6).resumed).to.equal(true);
     expect(start(cursor(4), {}, 5)).to.deep.equal({ ...now, gap: "limit" });
     expect(start(wasEmpty(NOW), {}, 9)).to.deep.equal({ ...now, gap: "limit" });
-    expect(start(cursor(10), {}, 0).resumed, "none").to.equal(true);
-    expect(start(cursor(10), {}, -3).resumed, "none, and others took too many").to.equal(false);
+    expect(start(cursor(10), {}, 0).resumed, "no missed events").to.equal(true);
+    expect(
+      start(cursor(10), {}, -3).resumed,
+      "no missed events, but other channels exceeded the limit",
+    ).to.equal(false);
   });
 });

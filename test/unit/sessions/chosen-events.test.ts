@@ -7,7 +7,7 @@ import { SessionRig, type RigStream } from "../../support/session-rig.js";
 
 const isMine = ({ data }: StreamEvent): boolean => data.startsWith("mine");
 
-describe("a stream that gets some events only", () => {
+describe("PubSubSession with filter and until", () => {
   let rig: SessionRig;
 
   beforeEach(() => {
@@ -15,11 +15,11 @@ describe("a stream that gets some events only", () => {
   });
 
   afterEach("leaves nothing", async () => {
-    expect(await rig.close(), "what waits when all streams are closed").to.equal(0);
+    expect(await rig.close(), "buffered bytes when all streams are closed").to.equal(0);
     expect(rig.clock.pending, "timers").to.equal(0);
   });
 
-  it("gets those in order, each with the place of all before it", async () => {
+  it("sends the selected events in order, each with an id that covers all events before it", async () => {
     const stream = await rig.open({ filter: isMine }, "a");
     rig.publish("a", "mine 1", "other", "mine 2");
     rig.publish("a", "other");
@@ -29,7 +29,7 @@ describe("a stream that gets some events only", () => {
     expect(back.data).to.deep.equal(["other"]);
   });
 
-  it("writes nothing for an event that it leaves out", async () => {
+  it("writes nothing for a dropped event", async () => {
     const stream = await rig.open({ filter: isMine, until: () => false }, "a", "p");
     const before = stream.sink.text;
     rig.publish("a", "other");
@@ -37,23 +37,23 @@ describe("a stream that gets some events only", () => {
     expect(stream.sink.text).to.equal(before);
   });
 
-  it("is told its place by the next heartbeat, and resumes from there", async () => {
+  it("sends the new id with the next heartbeat, so that the client can resume after dropped events", async () => {
     const stream = await rig.open({ filter: isMine }, "a");
     rig.publish("a", ...Array.from({ length: 500 }, (_, index) => `other ${index}`));
     const before = stream.sink.text;
     rig.clock.advance(16_000);
     expect(stream.sink.text.slice(before.length)).to.match(/^id: \S+\n\n$/);
-    expect(stream.sink.events, "an id alone is no event").to.have.length(1);
+    expect(stream.sink.events, "a block with only an id is not an event").to.have.length(1);
     const told = stream.sink.text;
     rig.clock.advance(16_000);
-    expect(stream.sink.text.slice(told.length), "the next is a heartbeat").to.equal(":\n");
+    expect(stream.sink.text.slice(told.length), "the next block is a heartbeat").to.equal(":\n");
     rig.logs.trim("a", 400);
     const back = await rig.open({ filter: isMine, lastEventId: stream.lastId }, "a");
     expect(back.gaps).to.deep.equal([]);
     expect(JSON.parse(back.sink.events[0]!.data)).to.have.property("recovered", true);
   });
 
-  it("is told with an event that a channel had no log six hours ago still: an id of long ago would be told a gap", async () => {
+  it("updates the time at which a channel had no log in the id of an event every six hours", async () => {
     const hours = (count: number): number => count * 3_600_000;
     const placeOfA = (id: string | undefined): unknown =>
       parseEventId(id ?? "")?.find(({ tag }) => tag === tagOf("a"));
@@ -73,7 +73,7 @@ describe("a stream that gets some events only", () => {
     expect(placeOfA(stream.lastId)).to.deep.include({ offset: 1 });
   });
 
-  it("is told its place in a channel that was added behind a gap with that gap, and with nothing before it", async () => {
+  it("adds the position of a channel that was added with a gap to the id of that gap, not earlier", async () => {
     for (const data of ["1", "2", "3"]) rig.append("f", data);
     rig.complete("f", "4");
     rig.logs.trim("f", 2);
@@ -99,7 +99,7 @@ describe("a stream that gets some events only", () => {
     ]);
   });
 
-  it("is told it also while events come that have no place", async () => {
+  it("sends the new id also while only events without a position arrive", async () => {
     const stream = await rig.open({ filter: (event) => event.channel === "p" }, "a", "p");
     const before = stream.lastId;
     rig.publish("a", "other");
@@ -112,7 +112,7 @@ describe("a stream that gets some events only", () => {
     expect(back.data).to.deep.equal([]);
   });
 
-  it("is told it with the next event of any channel, and then by no heartbeat", async () => {
+  it("sends the new id with the next event of any channel instead of a heartbeat", async () => {
     const stream = await rig.open({ filter: isMine }, "a", "b");
     rig.publish("a", "other");
     rig.publish("b", "mine");
@@ -123,7 +123,7 @@ describe("a stream that gets some events only", () => {
     expect(stream.sink.text.slice(before.length)).to.equal(":\n");
   });
 
-  it("is told its place when it is ended, to come back to it", async () => {
+  it("sends the new id when the server closes the stream", async () => {
     const stream = await rig.open({ filter: isMine }, "a");
     rig.publish("a", "other");
     void stream.session.close("drain");
@@ -132,7 +132,7 @@ describe("a stream that gets some events only", () => {
     expect(stream.sink.events.at(-1)?.event).to.equal("closing");
   });
 
-  it("is told no place when the channel that had one was taken away", async () => {
+  it("sends no id after the only channel with history was removed", async () => {
     const stream = await rig.open({ filter: isMine }, "a", "p");
     rig.publish("a", "other");
     await stream.session.removeChannel("a");
@@ -141,7 +141,7 @@ describe("a stream that gets some events only", () => {
     expect(stream.sink.text.slice(before.length)).to.equal(":\n");
   });
 
-  describe("whose client does not read", () => {
+  describe("slow client", () => {
     async function stall(): Promise<RigStream> {
       const stream = await rig.open({ filter: isMine }, "a");
       stream.sink.takes = false;
@@ -149,17 +149,17 @@ describe("a stream that gets some events only", () => {
       return stream;
     }
 
-    it("is passed over what came meanwhile when it reads again", async () => {
+    it("gets an id after the dropped events when it reads again", async () => {
       const stream = await stall();
       rig.publish("a", "mine 1", "other", "other");
       expect(stream.session.statistics.bufferedBytes).to.be.lessThan(300);
       stream.sink.drain();
       rig.clock.advance(16_000);
       const back = await rig.open({ lastEventId: stream.lastId }, "a");
-      expect(back.data, "nothing is behind its place").to.deep.equal([]);
+      expect(back.data, "no event after this id").to.deep.equal([]);
     });
 
-    it("is not passed over what still waits for it", async () => {
+    it("gets no id after events that are still buffered", async () => {
       const stream = await stall();
       rig.publish("a", "other", "mine 1", "other");
       stream.sink.leave();
@@ -167,7 +167,7 @@ describe("a stream that gets some events only", () => {
       expect(back.data).to.deep.equal(["other", "mine 1", "other"]);
     });
 
-    it("is passed over nothing of a channel that was taken away, and added anew", async () => {
+    it("skips no event of a channel that was removed and added again", async () => {
       const stream = await rig.open({ filter: isMine }, "a", "b");
       stream.sink.takes = false;
       rig.publish("b", "mine: blocks");
@@ -182,8 +182,8 @@ describe("a stream that gets some events only", () => {
     });
   });
 
-  describe("and comes back", () => {
-    it("gets of the log what it would have got live", async () => {
+  describe("resumed stream", () => {
+    it("applies the rules to replayed events as to live events", async () => {
       const first = await rig.open({}, "a");
       const { lastId } = first;
       rig.publish("a", "mine 1", "other", "mine 2", "other");
@@ -195,7 +195,7 @@ describe("a stream that gets some events only", () => {
       expect(again.data).to.deep.equal([]);
     });
 
-    it("does not get again what it was told it cannot have", async () => {
+    it("does not repeat a gap for an event whose filter threw", async () => {
       const filter = ({ data }: StreamEvent): boolean => {
         if (data === "broken") throw new Error("its own fault");
         return true;
@@ -206,16 +206,16 @@ describe("a stream that gets some events only", () => {
       expect(stream.data).to.deep.equal(["1"]);
       expect(stream.gaps).to.deep.equal(["invalid a"]);
       expect(other.data).to.deep.equal(["1", "broken"]);
-      expect(other.gaps, "of a stream that has no such rule").to.deep.equal([]);
+      expect(other.gaps, "of a stream without this rule").to.deep.equal([]);
       expect(rig.failedRules).to.deep.equal(["filter"]);
-      expect(rig.gaps, "which are not what publishers sent").to.deep.equal({});
+      expect(rig.gaps, "rule errors are not counted as gaps").to.deep.equal({});
       const back = await rig.open({ filter, lastEventId: stream.lastId }, "a");
       expect(back.gaps).to.deep.equal([]);
     });
   });
 
-  describe("and ends", () => {
-    it("with its channel, whose last event is not for it", async () => {
+  describe("end of the stream", () => {
+    it("ends with its channel even if it drops the channel's last event", async () => {
       const stream = await rig.open({ filter: isMine }, "a");
       rig.publish("a", "mine 1");
       rig.complete("a", "other");
@@ -224,7 +224,7 @@ describe("a stream that gets some events only", () => {
     });
 
     for (const filter of [isMine, undefined]) {
-      it(`in order where it did not read, ${filter === undefined ? "and" : "nor"} is the last for it`, async () => {
+      it(`ends a stalled stream in order ${filter === undefined ? "with" : "without"} its last event`, async () => {
         const stream = await rig.open({ filter, until: ({ data }) => data === "end" }, "a");
         stream.sink.takes = false;
         rig.publish("a", "mine: blocks");
@@ -238,9 +238,9 @@ describe("a stream that gets some events only", () => {
     }
   });
 
-  describe("by a function that acts on the stream", () => {
+  describe("rule that changes the stream", () => {
     for (const reads of [true, false]) {
-      it(`does not end with an event whose channel it takes away, ${reads ? "live" : "stalled"}`, async () => {
+      it(`does not end with an event whose channel the rule removes (${reads ? "live" : "stalled"})`, async () => {
         const asked: string[] = [];
         let stream: RigStream | undefined;
         const filter = ({ channel, data }: StreamEvent): boolean => {
@@ -262,7 +262,7 @@ describe("a stream that gets some events only", () => {
       });
     }
 
-    it("gets nothing more when it closes the stream", async () => {
+    it("sends no more events after the rule closes the stream", async () => {
       let stream: RigStream | undefined;
       const filter = ({ data }: StreamEvent): boolean => {
         if (data === "close") void stream!.session.close();
@@ -275,13 +275,13 @@ describe("a stream that gets some events only", () => {
     });
   });
 
-  describe("that ends with an event, and comes back", () => {
+  describe("reconnect after until", () => {
     const until = ({ data }: StreamEvent): boolean => data === "end";
 
     for (const filter of [undefined, ({ data }: StreamEvent): boolean => data !== "end"]) {
-      const how = filter === undefined ? "the event" : "an event that it does not get";
+      const how = filter === undefined ? "the last event" : "a last event that the filter drops";
 
-      it(`has the id that ends the matter with ${how}, whatever else it listens to`, async () => {
+      it(`gets the id "completed" with ${how}, also with other channels`, async () => {
         const stream = await rig.open({ until, filter }, "a", "b", "p");
         rig.publish("b", "1");
         rig.publish("a", "2", "end", "after");
@@ -292,7 +292,7 @@ describe("a stream that gets some events only", () => {
         expect(closing).to.include("completed");
       });
 
-      it(`ends again behind ${how} when it had not got so far`, async () => {
+      it(`ends after ${how} when it resumes before that event`, async () => {
         const stream = await rig.open({ until, filter }, "a", "b");
         rig.publish("a", "1");
         const { lastId } = stream;
@@ -303,7 +303,7 @@ describe("a stream that gets some events only", () => {
         expect(back.lastId).to.equal("completed");
       });
 
-      it(`has no place behind ${how} when the server ends it while that waits`, async () => {
+      it(`gets no id after ${how} if the server closes the stream while it is buffered`, async () => {
         const stream = await rig.open({ until, filter }, "a", "b");
         stream.sink.takes = false;
         rig.publish("b", "blocks");
@@ -316,7 +316,7 @@ describe("a stream that gets some events only", () => {
       });
     }
 
-    it("gets the events of all channels before it, in whatever order they are read", async () => {
+    it("gets the events of all channels before the last event, in any order of reads", async () => {
       const stream = await rig.open({ until }, "a", "b", "c");
       const { lastId } = stream;
       rig.publish("c", "c1");
@@ -329,7 +329,7 @@ describe("a stream that gets some events only", () => {
       expect([back.lastId, back.session.closeReason]).to.deep.equal(["completed", "completed"]);
     });
 
-    it("ends with one event where two channels have such a one", async () => {
+    it("ends with the first match if two channels have a matching event", async () => {
       const { lastId } = await rig.open({ until }, "a", "b");
       rig.publish("b", "b1", "end", "b2");
       rig.publish("a", "a1", "end", "a2");
@@ -338,13 +338,13 @@ describe("a stream that gets some events only", () => {
       expect(back.lastId).to.equal("completed");
     });
 
-    it("has that id also of a channel of which nothing is kept", async () => {
+    it('gets the id "completed" also from a channel without history', async () => {
       const stream = await rig.open({ until }, "p");
       rig.publish("p", "1", "end");
       expect(stream.sink.text).to.include("data: end\nid: completed\n\n");
     });
 
-    it("gets nothing more where until itself ends the stream, or takes the channel away", async () => {
+    it("does not end if until itself removes the channel", async () => {
       const stream: RigStream = await rig.open(
         { until: ({ data }) => data === "leave" && (void stream.session.removeChannel("a"), true) },
         "a",

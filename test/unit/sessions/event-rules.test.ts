@@ -19,13 +19,13 @@ describe("EventRules", () => {
     failed = [];
   });
 
-  it("are none where a stream has none: then nobody is asked", () => {
+  it("returns null if a stream has no rules", () => {
     expect(EventRules.of({}, context())).to.equal(null);
     expect(EventRules.of({ key: "ann", slowConsumer: "latest" }, context())).to.equal(null);
   });
 
   describe("filter", () => {
-    it("passes the event on as it is, or leaves it out", () => {
+    it("passes the event unchanged or drops it", () => {
       const rules = of({ filter: ({ data }) => data === "yes" });
       const yes = eventOf("yes");
       expect(rules.select(yes)).to.equal(yes);
@@ -33,7 +33,7 @@ describe("EventRules", () => {
       expect(failed).to.deep.equal([]);
     });
 
-    it("sees the channel, the type and the data, and no more", () => {
+    it("gets only the channel, the type and the data", () => {
       const seen: StreamEvent[] = [];
       const rules = of({ filter: (event) => seen.push(event) > 0 });
       rules.select({ ...eventOf("1", "tick"), position: { epoch: "0badcafe", offset: 1 } });
@@ -46,26 +46,26 @@ describe("EventRules", () => {
   });
 
   describe("transform", () => {
-    it("gives the stream another event in its place", () => {
+    it("replaces the event", () => {
       const rules = of({ transform: ({ data }) => ({ event: "shout", data: data.toUpperCase() }) });
       expect(rules.select(eventOf("x"))?.frame).to.equal("event: shout\ndata: X\n\n");
       expect(rules.select(eventOf("two\nlines"))?.frame).to.equal("event: shout\ndata: TWO\ndata: LINES\n\n");
     });
 
-    it("leaves the event out for null; nothing at all is a mistake", () => {
+    it("drops the event for null and sends a gap for undefined", () => {
       expect(of({ transform: () => null }).select(eventOf("x"))).to.equal(null);
       const nothing = (() => {}) as unknown as () => null;
       expectGap(of({ transform: nothing }).select(eventOf("secret")));
     });
 
-    it("keeps the event's place, and that it is the last of its channel", () => {
+    it("keeps the position and the ending of the event", () => {
       const position = { epoch: "0badcafe", offset: 3 };
       const rules = of({ transform: () => ({ data: "other" }) });
       const own = rules.select({ ...eventOf("x"), position, ending: "completed" });
       expect(own).to.deep.include({ data: "other", position, ending: "completed" });
     });
 
-    it("may answer what it was shown, or the same with other data", () => {
+    it("may return its argument or a changed copy of it", () => {
       const event = eventOf("x", "tick");
       expect(of({ transform: (seen) => seen }).select(event)).to.equal(event);
       expect(of({ transform: (seen) => ({ ...seen }) }).select(event)).to.equal(event);
@@ -73,7 +73,7 @@ describe("EventRules", () => {
       expect(changed?.frame).to.equal("event: tick\ndata: y\n\n");
     });
 
-    it("may change what it was shown and answer that: nobody gets what it took out", () => {
+    it("may change its argument without an effect on other streams", () => {
       const redact = (seen: StreamEvent): StreamEvent => {
         (seen as { data: string }).data = "***";
         return seen;
@@ -86,7 +86,7 @@ describe("EventRules", () => {
       expect(of({ transform: (seen) => seen }).select(event)?.data).to.equal("secret");
     });
 
-    it("is encoded once for all streams that make the same of an event", () => {
+    it("is encoded once for all streams with the same result for an event", () => {
       const event = eventOf("x");
       const shout = (data: string) => of({ transform: () => ({ event: "shout", data }) }).select(event);
       expect(shout("A")).to.equal(shout("A"));
@@ -97,7 +97,7 @@ describe("EventRules", () => {
       );
     });
 
-    it("keeps no more than some of what streams made of an event, and each gets its own all the same", () => {
+    it("caches a limited number of results per event and still returns the right one to each stream", () => {
       const event = eventOf("x");
       const make = (data: string) => of({ transform: () => ({ data }) }).select(event);
       const first = make("0");
@@ -109,13 +109,13 @@ describe("EventRules", () => {
     });
 
     const unsendable: Record<string, () => unknown> = {
-      "a type that is reserved": () => ({ event: "gap", data: "x" }),
-      "a type that would begin another field": () => ({ event: "a\ndata: forged", data: "x" }),
+      "a reserved type": () => ({ event: "gap", data: "x" }),
+      "a type with a line break": () => ({ event: "a\ndata: forged", data: "x" }),
       "data that is too large": () => ({ data: "x".repeat(MAX_EVENT_BYTES + 1) }),
       "no data": () => ({ event: "x" }),
-      "a misspelt field": () => ({ type: "x", data: "y" }),
+      "a misspelled field": () => ({ type: "x", data: "y" }),
       "another channel": () => ({ channel: "b", data: "y" }),
-      "text alone": () => "x",
+      "a string": () => "x",
       true: () => true,
       "an array": () => ["x"],
       "a getter that throws": () => ({
@@ -125,15 +125,15 @@ describe("EventRules", () => {
       }),
     };
     for (const [what, transform] of Object.entries(unsendable)) {
-      it(`gets nothing sent for ${what}, and the client is told`, () => {
+      it(`sends a gap instead of the event if it returns ${what}`, () => {
         expectGap(of({ transform: transform as () => OutboundMessage }).select(eventOf("secret")));
         expect(failed).to.deep.equal(["transform"]);
       });
     }
   });
 
-  describe("a gap in place of an event", () => {
-    it("has the event's place and ends its channel where that did", () => {
+  describe("gap instead of an event", () => {
+    it("keeps the position and the ending of the event", () => {
       const position = { epoch: "0badcafe", offset: 3 };
       const filter = (): never => {
         throw new Error("its own fault");
@@ -143,7 +143,7 @@ describe("EventRules", () => {
       expect(own).to.deep.include({ position, ending: "completed" });
     });
 
-    it("says in the log what failed, and nothing that a foreign error says", () => {
+    it("logs which rule failed without the message of the app's error", () => {
       const log = captureLog("redis-sse:session");
       try {
         of({
@@ -163,28 +163,28 @@ describe("EventRules", () => {
     });
   });
 
-  describe("a promise, which says nothing in time", () => {
+  describe("rule that returns a promise", () => {
     for (const [how, promise] of Object.entries<() => unknown>({
       "that resolves with true": () => Promise.resolve(true),
       "that rejects": () => Promise.reject(new Error("nobody handles it")),
-      "that is not Node's": () => thenable(() => {}),
+      "from another promise library": () => thenable(() => {}),
       "whose then() throws": () =>
         thenable(() => {
           throw new Error("its own fault");
         }),
     })) {
-      it(`lets nothing through as the answer of a filter, ${how}`, async () => {
+      it(`sends a gap if filter returns a promise ${how}`, async () => {
         expectGap(of({ filter: promise as () => boolean }).select(eventOf("secret")));
-        // The hooks of every suite look for a rejection that nobody handled.
+        // The root hook fails this test if a rejection is unhandled.
         await settle();
       });
 
-      it(`is no event as the answer of transform, ${how}`, async () => {
+      it(`sends a gap if transform returns a promise ${how}`, async () => {
         expectGap(of({ transform: promise as never }).select(eventOf("secret")));
         await settle();
       });
 
-      it(`ends nothing as the answer of until, ${how}`, async () => {
+      it(`does not end the stream if until returns a promise ${how}`, async () => {
         expect(of({ until: promise as () => boolean }).isLast(eventOf("x"))).to.equal(false);
         await settle();
       });
@@ -192,7 +192,7 @@ describe("EventRules", () => {
   });
 
   describe("until", () => {
-    it("sees the event as it was published, whatever the others made of it", () => {
+    it("gets the event as it was published, not as filter or transform changed it", () => {
       const seen: StreamEvent[] = [];
       const until = (event: StreamEvent): boolean => seen.push(event) === 3;
       const event = eventOf("x", "tick");
@@ -216,7 +216,7 @@ describe("EventRules", () => {
       );
     });
 
-    it("ends nothing when it throws", () => {
+    it("does not end the stream if it throws", () => {
       const until = (): never => {
         throw new Error("its own fault");
       };
@@ -224,7 +224,7 @@ describe("EventRules", () => {
     });
   });
 
-  it("tell which rule failed, and for which event, but not its data", () => {
+  it("reports the failed rule and the event without its data to onError", () => {
     const told: unknown[] = [];
     const fault = new Error("its own fault");
     const fails = (): never => {
@@ -244,31 +244,31 @@ describe("EventRules", () => {
     ]);
   });
 
-  describe("what nobody is asked about", () => {
+  describe("events that the rules do not see", () => {
     const rules = (): EventRules => {
       const asked = (): never => expect.fail("asked");
       return of({ filter: asked, transform: asked, until: asked });
     };
     for (const [what, event] of Object.entries<InboundEvent>({
-      "what this library tells": createGap(["a"], "interrupted"),
-      "a gap in place of an event that was too large": {
+      "control events": createGap(["a"], "interrupted"),
+      "gaps instead of events that were too large": {
         ...createGap(["a"], "too-large", "a"),
         position: { epoch: "0badcafe", offset: 1 },
       },
-      "the end of a channel that says nothing": {
+      "endings without an event": {
         ...eventOf(""),
         frame: NOTHING,
         position: { epoch: "0badcafe", offset: 1 },
         ending: "completed",
       },
     })) {
-      it(`is ${what}`, () => {
+      it(`include ${what}`, () => {
         expect(rules().select(event)).to.equal(event);
         expect(rules().isLast(event)).to.equal(false);
       });
     }
 
-    it("is what the application sends to this stream alone, but for whether that is the last", () => {
+    it("include events that the app sends with session.send(), except for until", () => {
       const own = { ...eventOf("x"), channel: NO_CHANNEL };
       const asked = (): never => expect.fail("asked");
       expect(of({ filter: asked, transform: asked }).select(own)).to.equal(own);
@@ -285,9 +285,9 @@ describe("EventRules", () => {
   }
 });
 
-/** What another library may call a promise. */
+/** Returns a promise-like object of another library. */
 function thenable(then: () => void): unknown {
-  // oxlint-disable-next-line unicorn/no-thenable -- it is what an application may answer
+  // oxlint-disable-next-line unicorn/no-thenable -- an app may return such an object
   return { then };
 }
 
@@ -295,7 +295,7 @@ function eventOf(data: string, event?: string): InboundEvent {
   return { channel: "a", event, data, frame: encodeEvent({ event, data }) };
 }
 
-/** The client is told that it misses something of the channel, and gets nothing of it. */
+/** Expects a gap that contains nothing of the event. */
 function expectGap(own: InboundEvent | null): void {
   expect(own?.frame).to.equal('event: gap\ndata: {"channels":["a"],"reason":"invalid"}\n\n');
   expect(own?.data).to.not.include("secret");

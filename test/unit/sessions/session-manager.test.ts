@@ -22,12 +22,12 @@ const ENDS = {
   remotePort: 36_292,
 } as const;
 
-describe("Streams", () => {
+describe("SessionManager", () => {
   let clock: FakeClock;
   let redis: ScriptedRedis;
   let streams: SessionManager;
   let sink: FakeSink;
-  /** How often what was sent to the client was sent again. */
+  /** Number of resends in the kernel's TCP table. */
   let times: number;
   let reads: number;
   let destroyed: number;
@@ -45,9 +45,9 @@ describe("Streams", () => {
       log: recordingLog(clock).log,
       history: noHistory,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),
-      lease: () => Promise.reject(new Error("no stream has a connection of its own")),
+      lease: () => Promise.reject(new Error("streams share one connection")),
       explain: (fault) => fault,
-      // oxlint-disable-next-line typescript/require-await -- a generator as the kernel's reader
+      // oxlint-disable-next-line typescript/require-await -- the real reader is an async generator
       readTcpTable: async function* () {
         reads++;
         if (times > 0)
@@ -77,7 +77,7 @@ describe("Streams", () => {
     return opening;
   }
 
-  it("ends one as peer-lost whose client answers nothing any more, and writes nothing to it", async () => {
+  it('closes a stream as "peer-lost" if its client does not answer, and writes nothing to it', async () => {
     const session = await open();
     const { text } = sink;
     times = 1;
@@ -90,7 +90,7 @@ describe("Streams", () => {
     expect(streams.statistics).to.deep.include({ open: 0, closed: { "peer-lost": 1 } });
   });
 
-  it("looks after its client as long as it is there", async () => {
+  it("watches the connection only until the client disconnects", async () => {
     await open();
     await pass(PEER_TIMEOUT_MS);
     expect(reads).to.be.greaterThan(0);

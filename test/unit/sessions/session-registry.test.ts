@@ -10,7 +10,7 @@ const MAX = 3;
 describe("SessionRegistry", () => {
   let registry: SessionRegistry;
 
-  /** A session that closes when the test says so. */
+  /** A session that the test closes. */
   class Session {
     closeReason: CloseReason | null = null;
 
@@ -28,7 +28,7 @@ describe("SessionRegistry", () => {
     }
   }
 
-  /** Admits one more session of a key, or answers the code of the refusal. */
+  /** Adds one more session for a key, or returns the error code at the limit. */
   function admit(key: string, onLimit: OnLimit): Session | string {
     try {
       registry.assertRoom(key, onLimit);
@@ -49,7 +49,7 @@ describe("SessionRegistry", () => {
   });
 
   for (const onLimit of ["event", "status"] as const) {
-    it(`with "${onLimit}", counts a closing session until it is closed, and evicts none`, () => {
+    it(`counts a closing session until it is closed and evicts none (onLimit: "${onLimit}")`, () => {
       const [first, ...others] = admitAll(MAX, "ann", onLimit);
       expect(admit("ann", onLimit)).to.equal("LIMIT_SESSIONS_PER_KEY");
       first!.begin("client-gone");
@@ -60,7 +60,7 @@ describe("SessionRegistry", () => {
     });
   }
 
-  it("admits at most twice the limit, closing sessions included", () => {
+  it("accepts at most twice the limit, including closing sessions", () => {
     const sessions = admitAll(2 * MAX, "ann", "evict-oldest");
     expect(sessions.map(({ closeReason }) => closeReason)).to.deep.equal([
       ...Array<string>(MAX).fill("limit"),
@@ -73,7 +73,7 @@ describe("SessionRegistry", () => {
     expect(sessions[MAX]!.closeReason).to.equal("limit");
   });
 
-  it("forgets a key with its last session", () => {
+  it("removes a key with its last session", () => {
     const sessions = admitAll(2 * MAX, "ann", "evict-oldest");
     for (const session of sessions) {
       if (session.closeReason === null) session.begin("app");

@@ -18,7 +18,7 @@ const idOf = (...places: readonly (readonly [channel: string, offset: number])[]
   );
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describe(`a session and the messages of one turn, ${subscriptions}`, () => {
+  describe(`PubSubSession with several events in one tick (${subscriptions})`, () => {
     let rig: TurnRig;
 
     beforeEach(() => {
@@ -31,7 +31,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(rig.clock.pending, "timers left").to.equal(0);
     });
 
-    /** What was written since, and with how many writes. */
+    /** Returns the events that were written since the call, and the number of writes. */
     function written({ sink }: TurnStream): () => { data: readonly string[]; writes: number } {
       const { writes, events } = sink;
       return () => ({
@@ -40,8 +40,8 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     }
 
-    describe("writes them at once", () => {
-      it("from several channels, in the order in which they came", async () => {
+    describe("batch", () => {
+      it("writes events of several channels at once, in the order of their arrival", async () => {
         const stream = await rig.live(["a", "b", "log"]);
         const since = written(stream);
         rig.say("a", "1", "2");
@@ -54,7 +54,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(stream.session.statistics.messagesSent).to.equal(6);
       });
 
-      it("with the id of each that has a place", async () => {
+      it("writes an id for each event with a position", async () => {
         const alone = await rig.live(["log"]);
         const both = await rig.live(["log", "log:2", "a"]);
         rig.log("log");
@@ -68,21 +68,21 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           ["log1", idOf(["log", 1])],
           ["log2", idOf(["log", 2])],
         ]);
-        // The parser tells an event without an id by none.
+        // The parser reports no id for an event without one.
         expect(ids(both)).to.deep.equal([
           ["log1", idOf(["log", 1], ["log:2", 0])],
           ["log:21", idOf(["log", 1], ["log:2", 1])],
           ["plain", ""],
           ["log2", idOf(["log", 2], ["log:2", 1])],
         ]);
-        // Of one channel alone both get the same batch, and each its own ids.
+        // If only one channel has events, both streams get the same batch with their own ids.
         rig.log("log");
         await settle(1);
         expect(alone.sink.events.at(-1)!.id).to.equal(idOf(["log", 3]));
         expect(both.sink.events.at(-1)!.id).to.equal(idOf(["log", 3], ["log:2", 1]));
       });
 
-      it("also where it is asked about each of them", async () => {
+      it("writes all events at once also with rules", async () => {
         const stream = await rig.live(["a", "b"], {
           filter: ({ data }) => data !== "2",
           transform: (event) => ({ data: `(${event.data})` }),
@@ -96,8 +96,8 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
-    describe("in a channel with a history", () => {
-      it("writes only what follows on what it has had", async () => {
+    describe("channel with history", () => {
+      it("writes only events that follow its position", async () => {
         const stream = await rig.live(["log"]);
         for (let count = 0; count < 5; count++) rig.log("log");
         await settle(1);
@@ -109,11 +109,11 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(stream.sink.events.at(-1)!.id).to.equal(idOf(["log", 7]));
         for (const offset of [6, 7]) rig.hear("log", offset);
         await settle(1);
-        expect(since().writes, "of what it has had nothing is written").to.equal(1);
+        expect(since().writes, "repeated events are not written").to.equal(1);
         expect(stream.session.statistics.messagesSent).to.equal(7);
       });
 
-      it("writes what comes before a hole, then what is missing, each once", async () => {
+      it("writes the events before a hole, then the missing ones, each once", async () => {
         const stream = await rig.live(["log"]);
         rig.log("log");
         await settle(1);
@@ -130,11 +130,11 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(stream.sink.events.some(({ event }) => event === "gap")).to.equal(false);
       });
 
-      it("writes what overlaps with a log that is being read once", async () => {
+      it("writes events once that are both live and in the log that is being read", async () => {
         const stream = await rig.live(["log"]);
         rig.log("log");
         await settle(1);
-        // The second is missed, and while the log is read, more comes: some of it is read as well.
+        // The second event is missed. More events arrive during the read, and the read returns some of them too.
         const answered = deferred();
         rig.logs.before = () => answered.promise;
         rig.logs.append("log");
@@ -151,7 +151,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(stream)).to.deep.equal(["log1", "log2", "log3", "log4", "log5", "log6"]);
       });
 
-      it("begins with what came since it was subscribed, though that is gathered as the log's place is read", async () => {
+      it("writes events that arrive after SUBSCRIBE while the position of the log is being read", async () => {
         const answered = deferred();
         rig.logs.before = () => answered.promise;
         const stream = rig.open(["log"]);
@@ -161,7 +161,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         await stream.started;
         await settle(1);
         expect(dataOf(stream)).to.deep.equal(["log1"]);
-        // The same of a channel that is added to a stream.
+        // The same is true for a channel that is added later.
         const added = deferred();
         rig.logs.before = () => added.promise;
         const adding = stream.session.addChannel("log:2");
@@ -173,7 +173,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(stream)).to.deep.equal(["log1", "log:21"]);
       });
 
-      it("ends with the channel's last event though it waits as it is read", async () => {
+      it("ends with the channel's last event if it arrives during a read of the log", async () => {
         const stream = await rig.live(["log"]);
         const answered = deferred();
         rig.logs.before = () => answered.promise;
@@ -188,7 +188,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(stream.session.closeReason).to.equal("completed");
       });
 
-      it("ends with the channel's last event, and says so in the same turn", async () => {
+      it("ends with the channel's last event in the same tick", async () => {
         const stream = await rig.live(["log"]);
         rig.log("log");
         rig.log("log", { ending: "completed" });
@@ -200,7 +200,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         ).to.deep.equal(["connected", "log1", "log2", "closing"]);
       });
 
-      it("is given the next part of a page once it has taken the one before", async () => {
+      it("writes the next part of a page only after the client has read the previous part", async () => {
         const kilobyte = "x".repeat(1_000);
         for (let index = 0; index < 200; index++) rig.logs.append("log", { data: `${index} ${kilobyte}` });
         const stream = rig.open(["log"], { lastEventId: "earliest" });
@@ -208,7 +208,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         await rig.quiet();
         for (const writes of [1, 2, 3, 4, 5]) {
           expect(stream.sink.writes).to.equal(writes);
-          expect(stream.session.statistics.bufferedBytes, "nothing is kept for it").to.equal(0);
+          expect(stream.session.statistics.bufferedBytes, "nothing is buffered").to.equal(0);
           stream.sink.step();
           await rig.quiet();
         }
@@ -217,11 +217,11 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
-    describe("of which one is too large", () => {
+    describe("event that is too large", () => {
       const tooLarge = "x".repeat(1_000_001);
 
       for (const name of ["a", "log"]) {
-        it(`counts it on ${name} for each client that is told, once`, async () => {
+        it(`is counted once for each client that gets the gap (channel ${name})`, async () => {
           const filter = (): boolean => true;
           const told = [
             await rig.live([name]),
@@ -242,10 +242,10 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           const gap = ["too-large", name];
           expect(rig.gaps).to.deep.equal(told.map(() => gap));
           gone.sink.leave();
-          expect(rig.gaps, "one that left is told nothing").to.have.length(told.length);
+          expect(rig.gaps, "a disconnected client gets no gap").to.have.length(told.length);
           late.sink.drain();
           void ending.session.close();
-          expect(rig.gaps, "with what waited, and with the farewell").to.have.length(told.length + 2);
+          expect(rig.gaps, "after the drain and with the closing event").to.have.length(told.length + 2);
           for (const { sink } of [...told, late, ending])
             expect(sink.events.filter(({ event }) => event === "gap")).to.have.length(1);
           await rig.quiet();
@@ -253,7 +253,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         });
       }
 
-      it("counts it for each that reads it in a log", async () => {
+      it("is counted for each client that gets it by replay", async () => {
         const event = readLoggedEvent(
           "log",
           { event: undefined, data: tooLarge, position: { epoch: EPOCH, offset: 1 } },
@@ -268,8 +268,8 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
-    describe("that ends in the middle of them", () => {
-      it("by its own rule: nothing behind that event is written but the farewell, with the same write", async () => {
+    describe("stream that ends in the middle of a tick", () => {
+      it("writes only the closing event after the event that until selects, in the same write", async () => {
         const stream = await rig.live(["a", "b"], { until: ({ data }) => data === "last" });
         const since = written(stream);
         rig.say("a", "1");
@@ -285,7 +285,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(stream.session.statistics.bytesSent).to.equal(Buffer.byteLength(stream.sink.text));
       });
 
-      it("by a sink that fails: nothing of what it gathered counts as sent", async () => {
+      it("counts no event of the batch as sent if the sink throws", async () => {
         const stream = await rig.live(["a", "b"]);
         stream.sink.write = () => {
           throw new Error("write failed");
@@ -298,7 +298,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
-    it("sends what is for it alone in order with those that were gathered", async () => {
+    it("writes events of session.send() in order with the other events", async () => {
       const stream = await rig.live(["a", "b"]);
       rig.say("a", "1");
       rig.say("b", "2");
@@ -309,7 +309,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(dataOf(stream)).to.deep.equal(["1", "2", "3", "4", "5"]);
     });
 
-    it("sends in order also what a rule sends while it is asked", async () => {
+    it("writes events that a rule sends in order with the other events", async () => {
       const stream: TurnStream = await rig.live(["a", "b"], {
         filter: ({ data }) => {
           if (data === "2") stream.session.send({ data: "before 2" });
@@ -326,8 +326,8 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(dataOf(stream)).to.deep.equal(["1", "before 2", "still before 2", "2", "3", "4"]);
     });
 
-    describe("whose channels change within the turn", () => {
-      it("writes what came before a channel was taken away, and none that comes after", async () => {
+    describe("channel changes within a tick", () => {
+      it("writes the events of a channel before its removal and none after it", async () => {
         const stream = await rig.live(["a", "b"]);
         rig.say("b", "1");
         rig.say("a", "2");
@@ -339,7 +339,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(stream)).to.deep.equal(["1", "2", "4"]);
       });
 
-      it("runs in the context in which its stream was opened, whoever has events passed on", async () => {
+      it("calls the rules in the async context in which the stream was opened", async () => {
         const request = new AsyncLocalStorage<string>();
         const seen: (string | undefined)[] = [];
         const note = (): boolean => seen.push(request.getStore()) > 0;
@@ -356,7 +356,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(seen).to.deep.equal(["its own", "its own", "its own"]);
       });
 
-      it("takes away the very channel of which it is given more, live or from a log", async () => {
+      it("lets a filter remove the channel of its event, live or during a replay", async () => {
         const leaveAt = (data: string): Promise<TurnStream> => {
           const leaving: Promise<TurnStream> = rig.live(["a", "log"], {
             lastEventId: "earliest",
@@ -375,12 +375,12 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         rig.log("log");
         rig.say("a", "4");
         await rig.quiet();
-        // Nor the event itself: the rule was asked before it was written.
+        // The event itself is not written either, because the rule runs before the write.
         expect(dataOf(behind)).to.deep.equal(["log1", "1", "2", "3", "4"]);
         expect(dataOf(live)).to.deep.equal(["log1", "log2", "log3", "log4", "1", "log5"]);
       });
 
-      it("has its rules asked about what came before a channel is added as if that were not there", async () => {
+      it("calls the rules for earlier events before it adds a channel", async () => {
         const stream: TurnStream = await rig.live(["a"], {
           filter: () => {
             void stream.session.removeChannel("b");
@@ -394,10 +394,10 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect([...stream.session.channels]).to.deep.equal(["a", "b"]);
       });
 
-      it("gets what came within the turn of an addition before the id that tells of it, and is not blocked by that", async () => {
+      it("writes events from the tick of addChannel() before the id with the new channel, also if it blocks", async () => {
         const stream = await rig.live(["log", "a"]);
         const adding = stream.session.addChannel("log:2");
-        // Nothing to ask Redis for: it is done within this turn.
+        // The stream already has this channel, so the call ends within this tick.
         const added = stream.session.addChannel("a");
         stream.sink.takes = false;
         rig.log("log");
@@ -408,18 +408,18 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         stream.sink.drain();
         await rig.quiet();
         expect(dataOf(stream)).to.deep.equal(["log1"]);
-        expect(stream.sink.events.at(-1)!.id, "of the places that it had then").to.equal(idOf(["log", 1]));
+        expect(stream.sink.events.at(-1)!.id, "without the new channel").to.equal(idOf(["log", 1]));
       });
     });
 
-    it("that is blocked lets them wait, and gets them in order with few writes", async () => {
+    it("buffers events for a blocked client and writes them in order in few writes", async () => {
       const stream = await rig.live(["a", "b"]);
       const since = written(stream);
       stream.sink.takes = false;
       rig.say("a", "1");
       rig.say("b", "2");
       await settle(1);
-      expect(since(), "taken, and the last before it drains").to.deep.equal({ data: ["1", "2"], writes: 1 });
+      expect(since(), "the last write before the drain").to.deep.equal({ data: ["1", "2"], writes: 1 });
       rig.say("b", "3", "4");
       rig.say("a", "5");
       await settle(1);
@@ -431,7 +431,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(stream.session.statistics).to.include({ messagesSent: 6, bufferedBytes: 0 });
     });
 
-    it("loses nothing of what came before its connection was lost in the same turn", async () => {
+    it("writes events that arrive in the same tick before the Redis connection is lost", async () => {
       const stream = await rig.live(["a", "b"]);
       const since = written(stream);
       rig.say("a", "1");
@@ -448,7 +448,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   });
 }
 
-describe("sessions over one connection", () => {
+describe("several PubSubSessions on one connection", () => {
   let rig: TurnRig;
 
   beforeEach(() => {
@@ -457,7 +457,7 @@ describe("sessions over one connection", () => {
 
   afterEach(() => rig.close());
 
-  it("write the same bytes to all who have a channel alone, plain or with ids", async () => {
+  it("write the same buffer to all streams with a single channel, with and without ids", async () => {
     for (const channel of ["a", "log"]) {
       const streams = [await rig.live([channel]), await rig.live([channel]), await rig.live([channel])];
       const payloads = streams.map(({ sink }) => {

@@ -50,7 +50,7 @@ describe("PubSubSession", () => {
     restore();
     for (const session of opened) void session.close();
     await passDeadlines();
-    expect(closed, "each session is told closed once").to.have.members(opened);
+    expect(closed, "each session is reported as closed once").to.have.members(opened);
     for (const session of opened) expect(session.state).to.equal("closed");
     expect(sink.listeners, "listeners left on the sink").to.equal(0);
     expect(clock.pending, "timers left").to.equal(0);
@@ -58,7 +58,7 @@ describe("PubSubSession", () => {
   });
 
   describe("start()", () => {
-    it("tells the client first when to come back, and what it is connected to", async () => {
+    it("sends retry and `connected` first", async () => {
       const session = await live({}, "a", "b");
       expect(session.state).to.equal("subscribed");
       expect(sink.head?.headers).to.include({ "Content-Type": "text/event-stream; charset=utf-8" });
@@ -72,7 +72,7 @@ describe("PubSubSession", () => {
       });
     });
 
-    it("takes the request's pause before the service's", async () => {
+    it("uses the retryMs of the request if it is set", async () => {
       await live({ request: { retryMs: 7 } });
       expect(sink.text).to.match(/^retry: 7\n/);
     });
@@ -90,7 +90,7 @@ describe("PubSubSession", () => {
       await started;
     });
 
-    it("delivers what came before the acknowledgement after `connected`, in order", async () => {
+    it("delivers events that arrive before the acknowledgement after `connected`, in order", async () => {
       transport.onSubscribe = () => {
         transport.deliver("a", "first");
         transport.deliver("a", "second");
@@ -103,7 +103,7 @@ describe("PubSubSession", () => {
       expect(session.statistics).to.include({ messagesSent: 3, messagesDropped: 0, bufferedBytes: 0 });
     });
 
-    it("does not subscribe for a client that left before", async () => {
+    it("does not subscribe for a client that has already disconnected", async () => {
       sink.closed = true;
       const session = create();
       await session.start();
@@ -114,7 +114,7 @@ describe("PubSubSession", () => {
       expect(sink.text).to.equal("");
     });
 
-    it("undoes the subscription of a client that leaves before it is acknowledged", async () => {
+    it("unsubscribes if the client disconnects before the acknowledgement", async () => {
       const acknowledged = deferred();
       transport.onSubscribe = () => acknowledged.promise;
       const session = create();
@@ -133,7 +133,7 @@ describe("PubSubSession", () => {
       expect(sink.text).to.equal("");
     });
 
-    it("notices a client that left without a word while it subscribed", async () => {
+    it("notices that the sink was closed during SUBSCRIBE without an event", async () => {
       transport.onSubscribe = () => {
         sink.closed = true;
         return Promise.resolve();
@@ -144,7 +144,7 @@ describe("PubSubSession", () => {
       expect(sink.text).to.equal("");
     });
 
-    it("ends a stream whose last event came before the acknowledgement", async () => {
+    it("ends a stream whose last event arrives before the acknowledgement", async () => {
       transport.onSubscribe = () => {
         transport.deliver("a", "last");
         transport.deliver("a", "after");
@@ -158,12 +158,12 @@ describe("PubSubSession", () => {
     });
   });
 
-  describe("a refused subscription", () => {
+  describe("failed SUBSCRIBE", () => {
     beforeEach(() => {
       transport.onSubscribe = () => Promise.reject(maxClients());
     });
 
-    it("gives the connection back before the client is told, and before the teardown", async () => {
+    it("releases the connection before it answers the client and before the teardown", async () => {
       const order = orderOf(transport, sink);
       const session = create();
       expect(await faultOf(session.start())).to.include({ code: "REDIS_UNAVAILABLE" });
@@ -172,7 +172,7 @@ describe("PubSubSession", () => {
       expect(session.closeReason).to.equal("subscribe-failed");
     });
 
-    it("is answered with a stream that says when to come back and tells the fault, and nothing foreign", async () => {
+    it("is answered with retry and an `error` event without details of Redis", async () => {
       const fault = await faultOf(create().start());
       expect(fault).to.be.instanceOf(RedisSseError);
       expect(format(fault)).not.to.contain("secret");
@@ -180,15 +180,15 @@ describe("PubSubSession", () => {
       const body = sink.answered!.body.toString();
       expect(body).to.match(/^retry: \d+\nevent: error\n/);
       expect(body).to.contain("REDIS_UNAVAILABLE").and.not.to.contain("secret");
-      expect(sink.head, "no stream was begun").to.equal(null);
+      expect(sink.head, "no stream was started").to.equal(null);
     });
 
-    it("is answered with a status where the request prefers that", async () => {
+    it('is answered with an HTTP status if onUnavailable is "status"', async () => {
       await faultOf(create({ request: { onUnavailable: "status" } }).start());
       expect(sink.answered?.status).to.equal(503);
     });
 
-    it("is told as TIMEOUT when there is no answer by the deadline", async () => {
+    it("is reported as TIMEOUT if Redis does not answer by the deadline", async () => {
       transport.onSubscribe = () => new Promise(() => {});
       const session = create();
       const fault = faultOf(session.start());
@@ -202,7 +202,7 @@ describe("PubSubSession", () => {
       expect(transport.calls).to.deep.equal(["subscribe a", "reset", "unsubscribe a", "close", "reset"]);
     });
 
-    it("is told and torn down though giving the connection back throws", async () => {
+    it("is answered and torn down even if reset() throws", async () => {
       transport.onReset = throwing;
       const session = create();
       await faultOf(session.start());
@@ -211,7 +211,7 @@ describe("PubSubSession", () => {
       expect(transport.calls).to.deep.equal(["subscribe a", "reset", "unsubscribe a", "close", "reset"]);
     });
 
-    it("is not told to a client that left at the same moment", async () => {
+    it("is not answered if the client has disconnected at the same time", async () => {
       transport.onSubscribe = () => {
         sink.closed = true;
         return Promise.reject(maxClients());
@@ -221,7 +221,7 @@ describe("PubSubSession", () => {
     });
   });
 
-  describe("its log", () => {
+  describe("log", () => {
     let log: ReturnType<typeof captureLog>;
 
     beforeEach(() => {
@@ -230,7 +230,7 @@ describe("PubSubSession", () => {
 
     afterEach(() => log.restore());
 
-    /** Its lines without colours, times and namespaces. */
+    /** Returns the log lines without colours, times and namespaces. */
     const logged = (): readonly string[] =>
       log.lines.map((line) =>
         stripVTControlCharacters(line)
@@ -238,7 +238,7 @@ describe("PubSubSession", () => {
           .replace(/ \+\d+\w+$/, ""),
       );
 
-    it("has a line for each step of a stream, in the original's order", async () => {
+    it("has one line for each step of a stream, in the order of the original app", async () => {
       const session = await live({ request: { key: "admin" } }, "notifications:admin");
       for (let count = 1; count <= 5; count++) transport.deliver("notifications:admin", String(count));
       sink.leave();
@@ -253,13 +253,13 @@ describe("PubSubSession", () => {
       ]);
     });
 
-    it("names the reason where it was not the client that left", async () => {
+    it("names the reason if the server closes the stream", async () => {
       const session = await live({ request: { key: "admin" } });
       await session.close("drain");
       expect(logged()).to.contain("[SSE] closing (drain): user=admin, 0 messages sent");
     });
 
-    it("has a line for each channel that comes and goes", async () => {
+    it("has a line for each added and removed channel", async () => {
       const session = await live({}, "a");
       await session.addChannel("b");
       await session.removeChannel("b");
@@ -272,7 +272,7 @@ describe("PubSubSession", () => {
       ]);
     });
 
-    it("says so when a stage of the teardown fails", async () => {
+    it("has a line for each failed stage of the teardown", async () => {
       const session = await live();
       transport.onUnsubscribe = () => Promise.reject(new Error("Connection is closed."));
       transport.onClose = () => Promise.reject(new Error("Connection is closed."));
@@ -286,7 +286,7 @@ describe("PubSubSession", () => {
       ]);
     });
 
-    it("cannot be forged by the name of a user", async () => {
+    it("escapes the name of the user", async () => {
       const session = await live({ request: { key: "x\n[SSE] unsubscribed: y" } });
       await session.close();
       expect(logged()[0]).to.contain('user="x\\n[SSE] unsubscribed: y", channel=a');
@@ -294,8 +294,8 @@ describe("PubSubSession", () => {
     });
   });
 
-  describe("a live session", () => {
-    it("refuses to send what cannot be an event, and stays open", async () => {
+  describe("live session", () => {
+    it("rejects an invalid event in send() and stays open", async () => {
       const session = await live();
       expect(() => session.send({ event: "error", data: "" })).to.throw(RedisSseError, /reserved/);
       expect(() => session.send({ data: 1n })).to.throw(RedisSseError, /JSON/);
@@ -304,7 +304,7 @@ describe("PubSubSession", () => {
       expect(eventNames()).to.deep.equal(["connected"]);
     });
 
-    it("tells its client of a gap, in order with the events", async () => {
+    it("sends a gap in order with the events", async () => {
       await live({}, "a", "b");
       transport.deliver("a", "before");
       transport.listener.interrupted([
@@ -321,21 +321,21 @@ describe("PubSubSession", () => {
         sink.write = throwing;
         transport.deliver("a", "x");
       },
-      "its sink tells of a failure": () => sink.leave(true),
+      "its sink reports an error": () => sink.leave(true),
     };
     for (const [what, breakSink] of Object.entries(broken)) {
-      it(`ends as write-error when ${what}`, async () => {
+      it(`closes as "write-error" if ${what}`, async () => {
         const session = await live();
         breakSink();
         expect(session.closeReason).to.equal("write-error");
         await session.closed;
         expect(transport.calls).to.contain("unsubscribe a");
-        expect(session.statistics.messagesSent, "what was not written was not sent").to.equal(0);
+        expect(session.statistics.messagesSent, "events that were not written").to.equal(0);
       });
     }
 
     for (const failed of [false, true]) {
-      it(`ends as peer-lost when the system has given up its client, whether a write failed (${failed}) or not`, async () => {
+      it(`closes as "peer-lost" if the TCP connection timed out (write failed: ${failed})`, async () => {
         const session = await live();
         const errored = Object.assign(new Error("read ETIMEDOUT"), { code: "ETIMEDOUT" });
         sink.connection = { errored, setKeepAlive: () => {}, destroy: () => {} };
@@ -349,7 +349,7 @@ describe("PubSubSession", () => {
       "redis-lost": (fault) => transport.listener.lost(fault),
     };
     for (const [reason, tell] of Object.entries(faults)) {
-      it(`ends as ${reason} when its transport says so, and tells its client why`, async () => {
+      it(`closes as "${reason}" if its transport reports it, and sends an error event`, async () => {
         const session = await live();
         tell(new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused"));
         await session.closed;
@@ -362,9 +362,9 @@ describe("PubSubSession", () => {
 
     for (const [how, end] of Object.entries({
       fails: () => Promise.reject(maxClients()),
-      "is acknowledged all the same": () => Promise.resolve(),
+      "is still acknowledged": () => Promise.resolve(),
     })) {
-      it(`ends as subscribe-failed when its connection is lost while it subscribes, and SUBSCRIBE ${how}`, async () => {
+      it(`closes as "subscribe-failed" if the connection is lost during SUBSCRIBE, which ${how}`, async () => {
         transport.onSubscribe = () => {
           transport.listener.lost(new RedisSseError("REDIS_UNAVAILABLE", "lost"));
           return end();
@@ -376,8 +376,8 @@ describe("PubSubSession", () => {
     }
   });
 
-  describe("a slow client", () => {
-    it("is given what waits in few writes, and no other after one that it does not take", async () => {
+  describe("slow client", () => {
+    it("gets buffered events in few writes, and no more writes after a blocking one", async () => {
       const session = await live({ settings: { maxBufferedBytes: 1_000_000 } });
       sink.takes = false;
       const events = Array.from({ length: 12 }, (_, index) => `${index} ${"x".repeat(10_000)}`);
@@ -392,7 +392,7 @@ describe("PubSubSession", () => {
       expect(session.state).to.equal("subscribed");
     });
 
-    it("keeps what came before the acknowledgement when `connected` blocks it already", async () => {
+    it("gets events from before the acknowledgement even if `connected` blocks the sink", async () => {
       sink.takes = false;
       transport.onSubscribe = () => {
         transport.deliver("a", "early");
@@ -404,7 +404,7 @@ describe("PubSubSession", () => {
       expect(messages()).to.deep.equal(["early"]);
     });
 
-    it("is dropped when it reads nothing for too long", async () => {
+    it("is disconnected if it reads nothing for maxStallMs", async () => {
       const session = await live();
       sink.takes = false;
       transport.deliver("a", "x");
@@ -415,7 +415,7 @@ describe("PubSubSession", () => {
       expect(sink.destroyed).to.equal(true);
     });
 
-    it("has its time anew whenever it has drained", async () => {
+    it("gets the full maxStallMs again after each drain", async () => {
       const session = await live();
       for (let round = 0; round < 3; round++) {
         sink.takes = false;
@@ -426,7 +426,7 @@ describe("PubSubSession", () => {
       expect(session.state).to.equal("subscribed");
     });
 
-    it("is not the fault of who has not begun to read: too much before the first byte is `limit`", async () => {
+    it('is not the reason before the first byte: too many events then close the stream as "limit"', async () => {
       transport.onSubscribe = () => {
         transport.deliver("a", "x".repeat(990));
         transport.deliver("a", "x".repeat(990));
@@ -441,8 +441,8 @@ describe("PubSubSession", () => {
     });
   });
 
-  describe("time", () => {
-    it("brings a heartbeat after silence, and only then", async () => {
+  describe("heartbeat and lifetime", () => {
+    it("sends a heartbeat only after heartbeatMs without an event", async () => {
       await live();
       const begun = sink.text.length;
       clock.advance(14_000);
@@ -456,7 +456,7 @@ describe("PubSubSession", () => {
       expect(sink.text.slice(begun)).to.equal(":\ndata: x\n\n:\n");
     });
 
-    it("brings heartbeats as often as the request asks", async () => {
+    it("uses the heartbeatMs of the request", async () => {
       await live({ request: { heartbeatMs: 3_000 } });
       const begun = sink.text.length;
       clock.advance(30_000);
@@ -464,7 +464,7 @@ describe("PubSubSession", () => {
       expect(beats).to.be.within(7, 10);
     });
 
-    it("brings no heartbeat where there is to be none, and says so", async () => {
+    it("sends no heartbeat if heartbeatMs is false, and reports null in `connected`", async () => {
       await live({ request: { heartbeatMs: false } });
       expect(sink.text).to.include('"heartbeatMs":null');
       const begun = sink.text.length;
@@ -472,7 +472,7 @@ describe("PubSubSession", () => {
       expect(sink.text.slice(begun)).to.equal("");
     });
 
-    it("brings no heartbeat to a client that is blocked", async () => {
+    it("sends no heartbeat to a blocked client", async () => {
       await live();
       sink.takes = false;
       transport.deliver("a", "x");
@@ -481,7 +481,7 @@ describe("PubSubSession", () => {
       expect(sink.text).to.equal(before);
     });
 
-    it("brings no heartbeat to a client whose system has not sent what came before", async () => {
+    it("sends no heartbeat while earlier bytes have not been sent", async () => {
       const session = await live();
       Object.defineProperty(sink, "pendingBytes", { value: 1 });
       const { text } = sink;
@@ -495,7 +495,7 @@ describe("PubSubSession", () => {
       [0.5, 90_000],
       [1, 100_000],
     ] as const) {
-      it(`ends a stream after its lifetime, less a share of it at random (${random})`, async () => {
+      it(`closes a stream after maxLifetimeMs minus a random part (${random})`, async () => {
         stub(Math, "random").returns(random);
         const session = await live({ settings: { maxLifetimeMs: 100_000 } });
         clock.advance(lifetimeMs - 1_000);
@@ -509,7 +509,7 @@ describe("PubSubSession", () => {
   });
 
   describe("close()", () => {
-    it("answers the same promise every time, and tears down once", async () => {
+    it("returns the same promise for every call and tears down once", async () => {
       const session = await live();
       const first = session.close("drain");
       const second = session.close("revoked");
@@ -521,7 +521,7 @@ describe("PubSubSession", () => {
       expect(transport.calls).to.deep.equal(["subscribe a", "unsubscribe a", "close", "reset"]);
     });
 
-    it("changes the state at once, and is done when everything is given back", async () => {
+    it("changes the state at once and resolves when everything is released", async () => {
       const session = await live();
       expect(session.closeReason).to.equal(null);
       const unsubscribed = deferred();
@@ -539,7 +539,7 @@ describe("PubSubSession", () => {
     });
 
     for (const reason of ["drain", "redis-lost", "completed"] as const) {
-      it(`tells the client "${reason}" and when to come back, and ends the response`, async () => {
+      it(`sends retry and a closing event with "${reason}" and ends the response`, async () => {
         const session = await live();
         await session.close(reason);
         expect(session.closeReason).to.equal(reason);
@@ -553,8 +553,8 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("waits for a client to read the last bytes, though the sink counts as closed once it is ended", async () => {
-      // As a response does: after end() nothing more can be written to it, but bytes may still wait in it.
+    it("waits until the client has read the last bytes, even if the sink is closed after end()", async () => {
+      // Like an HTTP response: after end() it accepts no more writes, but it may still hold bytes.
       sink.end = () => {
         sink.ended = true;
         sink.closed = true;
@@ -568,7 +568,7 @@ describe("PubSubSession", () => {
       expect(sink.destroyed).to.equal(true);
     });
 
-    it("drops a client that does not read its farewell in time", async () => {
+    it("disconnects a client that does not read the last bytes in time", async () => {
       const session = await live();
       sink.closesOnEnd = false;
       const done = session.close("drain");
@@ -580,8 +580,8 @@ describe("PubSubSession", () => {
       expect(sink).to.include({ ended: true, destroyed: true });
     });
 
-    for (const what of ["a stream", "a request whose stream has not begun"]) {
-      it(`drops ${what} at once when its peer is lost, and writes nothing`, async () => {
+    for (const what of ["a stream", "a request before its stream starts"]) {
+      it(`destroys ${what} at once if its client is lost, and writes nothing`, async () => {
         if (what !== "a stream") transport.onSubscribe = () => new Promise(() => {});
         const session = what === "a stream" ? await live() : create();
         void session.start();
@@ -593,7 +593,7 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("answers a request whose stream has not begun", async () => {
+    it("answers a request whose stream has not started", async () => {
       transport.onSubscribe = () => new Promise(() => {});
       const session = create();
       const started = session.start();
@@ -604,7 +604,7 @@ describe("PubSubSession", () => {
       expect(sink.answered?.body.toString()).to.match(/^retry: \d+\nevent: error\n.*"code":"CLOSED"/);
     });
 
-    it("writes nothing afterwards, counts what comes, and ignores what its sink reports", async () => {
+    it("writes nothing afterwards, counts later events as dropped, and ignores the sink", async () => {
       const session = await live();
       const done = session.close();
       const write = spy(sink, "write");
@@ -627,7 +627,7 @@ describe("PubSubSession", () => {
       throws: throwing,
     };
     for (const [how, fail] of Object.entries(failures)) {
-      it(`closes and resets though unsubscribing ${how}, and resets though closing ${how}`, async () => {
+      it(`runs every stage of the teardown even if unsubscribe and close fail (${how})`, async () => {
         const session = await live();
         transport.onUnsubscribe = fail;
         transport.onClose = fail;
@@ -639,12 +639,12 @@ describe("PubSubSession", () => {
     }
   });
 
-  describe("a sink that throws", () => {
+  describe("sink that throws", () => {
     for (const [what, method] of [
-      ["a listener", "attach"],
-      ["the head", "start"],
+      ["attach()", "attach"],
+      ["start()", "start"],
     ] as const) {
-      it(`when it is given ${what} ends the stream as write-error, and nothing is written`, async () => {
+      it(`closes the stream as "write-error" without a write if ${what} throws`, async () => {
         sink[method] = throwing;
         const session = create();
         await session.start();
@@ -654,11 +654,11 @@ describe("PubSubSession", () => {
       });
     }
 
-    for (const [when, method, reason] of [
-      ["when the response is to be ended", "end", "drain"],
-      ["when the connection is to be destroyed", "destroy", "slow-consumer"],
+    for (const [what, method, reason] of [
+      ["end()", "end", "drain"],
+      ["destroy()", "destroy", "slow-consumer"],
     ] as const) {
-      it(`${when} keeps the session from nothing`, async () => {
+      it(`does not stop the teardown if ${what} throws`, async () => {
         const session = await live();
         sink[method] = throwing;
         await session.close(reason);
@@ -667,7 +667,7 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("when a refusal is to be answered has its connection dropped", async () => {
+    it("is destroyed if answer() throws", async () => {
       transport.onSubscribe = () => Promise.reject(maxClients());
       sink.answer = throwing;
       await faultOf(create().start());
@@ -676,7 +676,7 @@ describe("PubSubSession", () => {
   });
 
   describe("addChannel()", () => {
-    it("subscribes to one more channel, and resolves when that is acknowledged", async () => {
+    it("subscribes to one more channel and resolves when Redis acknowledges it", async () => {
       const session = await live({}, "a");
       const acknowledged = deferred();
       transport.onSubscribe = () => acknowledged.promise;
@@ -694,13 +694,13 @@ describe("PubSubSession", () => {
       expect(transport.calls).to.contain("unsubscribe a,b");
     });
 
-    it("does nothing for a channel that is there", async () => {
+    it("does nothing for a channel that the stream already has", async () => {
       const session = await live({}, "a");
       await session.addChannel("a");
       expect(transport.calls).to.deep.equal(["subscribe a"]);
     });
 
-    it("subscribes once for two who ask at a time, and both wait for it", async () => {
+    it("subscribes once for two concurrent calls, and both wait for it", async () => {
       const session = await live({}, "a");
       const acknowledged = deferred();
       transport.onSubscribe = () => acknowledged.promise;
@@ -714,7 +714,7 @@ describe("PubSubSession", () => {
       expect(added).to.deep.equal([1, 2]);
     });
 
-    it("refuses a name that is none, or is not open to streams", async () => {
+    it("rejects an invalid or forbidden channel name", async () => {
       const session = await live({}, "a");
       expect(await faultOf(session.addChannel("b\n"))).to.include({ code: "INVALID_CHANNEL" });
       expect(await faultOf(session.addChannel(5 as unknown as string))).to.include({
@@ -724,7 +724,7 @@ describe("PubSubSession", () => {
       expect(transport.calls).to.deep.equal(["subscribe a"]);
     });
 
-    it("refuses more channels than a stream may have", async () => {
+    it("rejects more channels than maxChannelsPerSession", async () => {
       const session = await live({}, "a", "b");
       const adding = session.addChannel("c");
       expect(await faultOf(session.addChannel("d")), "one being added counts").to.include({
@@ -736,7 +736,7 @@ describe("PubSubSession", () => {
       await session.addChannel("c");
     });
 
-    it("leaves the channels as they were when it is refused, tells all who asked, and undoes what may have been done", async () => {
+    it("keeps the channels, rejects all callers and unsubscribes if SUBSCRIBE is denied", async () => {
       const session = await live({}, "a");
       transport.onSubscribe = () => Promise.reject(noperm());
       const faults = [1, 2].map(() => faultOf(session.addChannel("b")));
@@ -749,7 +749,7 @@ describe("PubSubSession", () => {
       expect([...session.channels]).to.deep.equal(["a", "b"]);
     });
 
-    it("gives up at the deadline, and undoes the subscription behind it", async () => {
+    it("rejects at the deadline and unsubscribes", async () => {
       const session = await live({}, "a");
       transport.onSubscribe = () => new Promise(() => {});
       const fault = faultOf(session.addChannel("b"));
@@ -760,7 +760,7 @@ describe("PubSubSession", () => {
       expect([...session.channels]).to.deep.equal(["a"]);
     });
 
-    it("rejects with CLOSED when the client leaves meanwhile, and the channel is given back", async () => {
+    it("rejects with CLOSED and unsubscribes if the client disconnects during the call", async () => {
       const session = await live({}, "a");
       transport.onSubscribe = () => new Promise(() => {});
       const fault = faultOf(session.addChannel("b"));
@@ -771,7 +771,7 @@ describe("PubSubSession", () => {
       expect(transport.calls).to.contain("unsubscribe a,b");
     });
 
-    it("rejects with CLOSED before the stream is live, and after it", async () => {
+    it("rejects with CLOSED before the stream is live and after it is closed", async () => {
       const session = create({}, "a");
       expect(await faultOf(session.addChannel("b"))).to.include({ code: "CLOSED" });
       await session.start();
@@ -782,7 +782,7 @@ describe("PubSubSession", () => {
   });
 
   describe("removeChannel()", () => {
-    it("ends the channel's events at once, and unsubscribes", async () => {
+    it("stops the channel's events at once and unsubscribes", async () => {
       const session = await live({}, "a", "b");
       const removed = session.removeChannel("b");
       transport.deliver("b", "late");
@@ -793,7 +793,7 @@ describe("PubSubSession", () => {
       expect(transport.calls).to.deep.equal(["subscribe a,b", "unsubscribe b"]);
     });
 
-    it("does nothing for a channel that is not there, or a session that is not live", async () => {
+    it("does nothing for an unknown channel or a session that is not live", async () => {
       const session = create({}, "a");
       await session.removeChannel("a");
       expect([...session.channels]).to.deep.equal(["a"]);
@@ -808,7 +808,7 @@ describe("PubSubSession", () => {
       rejects: () => Promise.reject(new Error("Connection is closed.")),
       hangs: () => new Promise<void>(() => {}),
     })) {
-      it(`resolves though unsubscribing ${how}, and writes none of its events`, async () => {
+      it(`resolves and writes no more events even if unsubscribe fails (${how})`, async () => {
         const session = await live({}, "a", "b");
         transport.onUnsubscribe = fail;
         const removed = session.removeChannel("b");
@@ -821,7 +821,7 @@ describe("PubSubSession", () => {
       });
     }
 
-    it("ends the wait of who was still adding the channel", async () => {
+    it("rejects a pending addChannel() call for the channel", async () => {
       const session = await live({}, "a");
       transport.onSubscribe = () => new Promise(() => {});
       const adding = faultOf(session.addChannel("b"));
@@ -833,9 +833,9 @@ describe("PubSubSession", () => {
 
     for (const [how, end] of Object.entries({
       "is acknowledged": (first: Deferred) => first.resolve(),
-      "is refused": (first: Deferred) => first.reject(noperm()),
+      "is denied": (first: Deferred) => first.reject(noperm()),
     })) {
-      it(`lets a channel be added anew, whose first SUBSCRIBE ${how} only after that`, async () => {
+      it(`lets a channel be added again while its first SUBSCRIBE, which ${how}, is pending`, async () => {
         const session = await live({}, "a");
         const [first, second] = [deferred(), deferred()];
         transport.onSubscribe = () => first.promise;
@@ -851,7 +851,7 @@ describe("PubSubSession", () => {
         const toldEarly = told;
         second.resolve();
         await Promise.all([again, third]);
-        expect(toldEarly, "told of an acknowledgement that has not come").to.equal(false);
+        expect(toldEarly, "resolved before the acknowledgement").to.equal(false);
         expect([...session.channels]).to.deep.equal(["a", "b"]);
         expect(transport.calls).to.deep.equal(["subscribe a", "subscribe b", "unsubscribe b", "subscribe b"]);
       });
@@ -886,7 +886,7 @@ describe("PubSubSession", () => {
     return session;
   }
 
-  /** Lets everything end that ends by itself or at a deadline. */
+  /** Lets every pending step end, by itself or at its deadline. */
   async function passDeadlines(): Promise<void> {
     for (let stage = 0; stage < 4; stage++) {
       await settle();
@@ -913,7 +913,7 @@ type Deferred = ReturnType<typeof deferred<void>>;
 class ScriptedTransport implements Transport {
   readonly calls: string[] = [];
   listener!: TransportListener;
-  /** What the session gave with its first subscription. */
+  /** Signal of the first subscribe() call. */
   signal: AbortSignal | null = null;
   onSubscribe: () => Promise<void> = () => Promise.resolve();
   onUnsubscribe: () => Promise<void> = () => Promise.resolve();
@@ -950,14 +950,14 @@ class ScriptedTransport implements Transport {
 
   readonly log = noLog;
 
-  /** Events arrive in one turn. */
+  /** Delivers events that arrive in one event-loop turn. */
   deliver(channel: string, ...texts: readonly string[]): void {
     const events = texts.map((data) => plainEvent(channel, data));
     this.listener.deliver(new EventBatch(channel, events, true));
   }
 }
 
-/** The calls of the transport, with the sink's answer among them. */
+/** Returns the calls of the transport, with the answer of the sink in order. */
 function orderOf(transport: ScriptedTransport, sink: FakeSink): readonly string[] {
   const answer = sink.answer.bind(sink);
   sink.answer = (given) => {
@@ -967,7 +967,7 @@ function orderOf(transport: ScriptedTransport, sink: FakeSink): readonly string[
   return transport.calls;
 }
 
-/** As ioredis gives it, with what must go nowhere. */
+/** Returns an error like ioredis does, with credentials that must not leak. */
 function maxClients(): Error {
   return Object.assign(new Error("ERR max number of clients reached"), {
     name: "ReplyError",
@@ -975,7 +975,7 @@ function maxClients(): Error {
   });
 }
 
-/** As a transport gives it. */
+/** Returns an error like a transport does. */
 function noperm(): RedisSseError {
   return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused the channel");
 }

@@ -9,10 +9,10 @@ import { deferred, settle } from "../../support/eventually.js";
 import { SessionRig, type RigStream } from "../../support/session-rig.js";
 
 const KILOBYTE = "x".repeat(1_000);
-/** What an event of a kilobyte counts while it waits, about. */
+/** Approximate buffered size of an event of one kilobyte. */
 const COUNTED = 2_250;
 
-describe("a stream whose client does not read", () => {
+describe("PubSubSession with a slow client", () => {
   let rig: SessionRig;
 
   beforeEach(() => {
@@ -20,15 +20,15 @@ describe("a stream whose client does not read", () => {
   });
 
   afterEach("leaves nothing", async () => {
-    expect(await rig.close(), "what waits when all streams are closed").to.equal(0);
+    expect(await rig.close(), "buffered bytes when all streams are closed").to.equal(0);
     expect(rig.clock.pending, "timers").to.equal(0);
   });
 
-  /** What waits for a client that reads nothing any more, and is told to it when it reads again. */
+  /** Opens a stream whose client has stopped reading. */
   async function stall(slowConsumer: SlowConsumerPolicy, ...channels: string[]): Promise<RigStream> {
     const stream = await rig.open({ slowConsumer }, ...channels);
     stream.sink.takes = false;
-    // Taken, and the last before it drains; of a channel that all of them hear.
+    // The sink accepts this write and no other one until it drains.
     stream.session.send({ data: "blocks" });
     return stream;
   }
@@ -36,11 +36,11 @@ describe("a stream whose client does not read", () => {
   const after = (stream: RigStream): readonly string[] => stream.data.slice(1);
 
   describe("disconnect", () => {
-    it("is ended when too much waits, and comes back for all of it", async () => {
+    it("closes the stream at the buffer limit, and the client resumes without a loss", async () => {
       const stream = await stall("disconnect", "a");
       for (let index = 0; index < 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(stream.session.closeReason).to.equal("slow-consumer");
-      expect(rig.budget.dropped, "what history gives back").to.equal(0);
+      expect(rig.budget.dropped, "history can replay the events").to.equal(0);
       const back = await rig.open({ lastEventId: stream.lastId }, "a");
       expect(back.data).to.have.length(10);
       expect(back.gaps).to.deep.equal([]);
@@ -48,11 +48,11 @@ describe("a stream whose client does not read", () => {
   });
 
   describe("drop-oldest", () => {
-    it("gets the newest, and is told first that it misses some, with the place behind them", async () => {
+    it("sends a gap with the id after the dropped events, then the newest events", async () => {
       const stream = await stall("drop-oldest", "a");
       for (let index = 1; index <= 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       expect(stream.session.state).to.equal("subscribed");
-      expect(rig.budget.dropped, "before the client is told").to.equal(7);
+      expect(rig.budget.dropped, "before the client gets the gap").to.equal(7);
       stream.sink.drain();
       expect(rig.budget.dropped).to.equal(7);
       expect(after(stream).map((data) => parseInt(data, 10))).to.deep.equal([8, 9, 10]);
@@ -62,7 +62,7 @@ describe("a stream whose client does not read", () => {
       expect(rig.gaps).to.deep.equal({ "slow-consumer": 1 });
     });
 
-    it("is told of a loss though nothing more waits", async () => {
+    it("sends a gap even if no event is left in the buffer", async () => {
       rig = new SessionRig({ maxTotalBytes: 10_000 });
       const stream = await stall("drop-oldest", "a");
       rig.publish("a", "y".repeat(9_000));
@@ -72,7 +72,7 @@ describe("a stream whose client does not read", () => {
       expect(idOf(stream, "gap")).to.deep.equal({ a: 1 });
     });
 
-    it("is told of it also when the stream is closed before it reads again", async () => {
+    it("sends the gap also if the stream is closed before the client reads again", async () => {
       const stream = await stall("drop-oldest", "a");
       for (let index = 1; index <= 10; index++) rig.publish("a", `${index} ${KILOBYTE}`);
       void stream.session.close("drain");
@@ -87,7 +87,7 @@ describe("a stream whose client does not read", () => {
       ]);
     });
 
-    it("gets what was sent to it alone, in its order among what is left", async () => {
+    it("keeps events of session.send() in order with the remaining events", async () => {
       const stream = await stall("drop-oldest", "a");
       rig.publish("a", `1 ${KILOBYTE}`);
       stream.session.send({ data: "own 1" });
@@ -104,7 +104,7 @@ describe("a stream whose client does not read", () => {
       ]);
     });
 
-    it("has its last event of a channel, and ends after it", async () => {
+    it("keeps the last event of a channel and ends after it", async () => {
       const stream = await stall("drop-oldest", "a", "b");
       rig.complete("a", "the end of a");
       for (let index = 1; index <= 10; index++) rig.publish("b", `${index} ${KILOBYTE}`);
@@ -118,7 +118,7 @@ describe("a stream whose client does not read", () => {
   });
 
   describe("latest", () => {
-    it("gets the newest of each channel", async () => {
+    it("sends the newest event of each channel", async () => {
       const stream = await stall("latest", "a", "p");
       for (const index of [1, 2, 3]) rig.publish("a", `a ${index}`);
       for (const index of [1, 2]) rig.publish("p", `p ${index}`);
@@ -128,7 +128,7 @@ describe("a stream whose client does not read", () => {
       expect(rig.gaps).to.deep.equal({ "slow-consumer": 2 });
     });
 
-    it("is asked for the key in the context in which it was opened, whoever has events passed on", async () => {
+    it("calls latestBy in the async context in which the stream was opened", async () => {
       const request = new AsyncLocalStorage<string>();
       const seen: (string | undefined)[] = [];
       const latestBy = (): string => (seen.push(request.getStore()), "one");
@@ -139,7 +139,7 @@ describe("a stream whose client does not read", () => {
       expect(seen).to.deep.equal(["its own", "its own"]);
     });
 
-    it("is not robbed of it by an event that is not for it", async () => {
+    it("does not replace the newest event by an event that the filter drops", async () => {
       const stream = await rig.open(
         {
           slowConsumer: "latest",
@@ -168,10 +168,10 @@ describe("a stream whose client does not read", () => {
   ] as const) {
     const name = typeof policy === "object" ? "latestBy" : policy;
 
-    describe(`${name}, of an event that alone is more than may wait`, () => {
+    describe(`${name}, with an event larger than the buffer limit`, () => {
       const large = "y".repeat(9_000);
 
-      it("gets it, as the newest, whatever waited before it", async () => {
+      it("sends the large event as the newest one", async () => {
         const stream = await stall(policy, "a");
         rig.publish("a", "old");
         rig.publish("a", large);
@@ -183,14 +183,14 @@ describe("a stream whose client does not read", () => {
         expect(rig.budget.bytes).to.equal(0);
       });
 
-      it("is ended all the same by what may not be dropped", async () => {
+      it("closes the stream if events that must not be dropped exceed the limit", async () => {
         const stream = await stall(policy, "a");
         rig.publish("a", large);
         for (let index = 0; index < 5; index++) stream.session.send({ data: KILOBYTE });
         expect(stream.session.closeReason).to.equal("slow-consumer");
       });
 
-      it("holds nothing any more once its channel was taken away", async () => {
+      it("buffers nothing of a channel after it was removed", async () => {
         const stream = await stall(policy, "a", "b");
         rig.publish("a", large);
         await stream.session.removeChannel("a");
@@ -202,7 +202,7 @@ describe("a stream whose client does not read", () => {
   }
 
   for (const policy of ["drop-oldest", "latest"] as const) {
-    it(`${policy}: ends after the event that until names, though others come behind it`, async () => {
+    it(`ends after the event that until selects, even if more events follow (${policy})`, async () => {
       const stream = await rig.open({ slowConsumer: policy, until: ({ data }) => data === "done" }, "a");
       stream.sink.takes = false;
       rig.publish("a", "blocks");
@@ -214,7 +214,7 @@ describe("a stream whose client does not read", () => {
       expect(stream.session.closeReason).to.equal("completed");
     });
 
-    it(`${policy}: loses nothing of a client that comes back with any id that it had`, async () => {
+    it(`replays all later events for every id that the client has received (${policy})`, async () => {
       const stream = await stall(policy, "a", "b");
       for (let index = 1; index <= 9; index++)
         rig.publish(index % 3 === 0 ? "b" : "a", `${index} ${KILOBYTE}`);
@@ -228,7 +228,7 @@ describe("a stream whose client does not read", () => {
         const back = await rig.open({ lastEventId: id }, "a", "b");
         expect(back.gaps).to.deep.equal([]);
         for (const data of back.data) expect(seen.has(data), data.slice(0, 9)).to.equal(false);
-        // Whatever is behind the id comes again, and nothing that was before it.
+        // The replay contains every event after the id and no event before it.
         if (!had.some(({ event }) => event === "gap")) expect(back.data).to.have.length(10 - seen.size);
         await back.session.close();
       }
@@ -236,10 +236,10 @@ describe("a stream whose client does not read", () => {
     });
   }
 
-  describe("where too much waits in all", () => {
+  describe("total buffer limit", () => {
     const budgetOf = (events: number): SessionRig => new SessionRig({ maxTotalBytes: events * COUNTED });
 
-    it("the one for which most waits drops all it may, and the others keep what they have", async () => {
+    it("drops the events of the stream with the largest buffer and keeps the events of the others", async () => {
       rig = budgetOf(6);
       const large = await stall("drop-oldest", "a", "b");
       const small = await stall("drop-oldest", "b");
@@ -256,7 +256,7 @@ describe("a stream whose client does not read", () => {
       expect(rig.budget.bytes).to.equal(0);
     });
 
-    it("the one for which most waits ends where it drops nothing, and leaves nothing behind", async () => {
+    it("closes the stream with the largest buffer if its policy drops nothing", async () => {
       rig = budgetOf(6);
       const large = await stall("disconnect", "a", "b");
       const small = await stall("disconnect", "b");
@@ -269,7 +269,7 @@ describe("a stream whose client does not read", () => {
       expect(after(small)).to.have.length(3);
     });
 
-    it("one that may drop nothing of what it holds ends", async () => {
+    it("closes a stream that has no events to drop", async () => {
       rig = budgetOf(4);
       const stream = await stall("drop-oldest", "a");
       for (let index = 0; index < 5; index++) stream.session.send({ data: KILOBYTE });
@@ -277,7 +277,7 @@ describe("a stream whose client does not read", () => {
       expect(rig.budget.bytes).to.equal(0);
     });
 
-    it("one that is only behind ends for nothing: it reads from the log what it gave up", async () => {
+    it("does not close a stream that still replays, because it can read the dropped events again", async () => {
       rig = budgetOf(3);
       const stream = await rig.open({}, "a");
       const gate = deferred();
@@ -297,8 +297,8 @@ describe("a stream whose client does not read", () => {
     });
   });
 
-  describe("what waits in all", () => {
-    it("is nothing again when a stream has got what it missed, though its client never stalled", async () => {
+  describe("total buffered bytes", () => {
+    it("are 0 after a stream has replayed its missed events", async () => {
       const stream = await rig.open({}, "a");
       const gate = deferred();
       rig.logs.before = () => gate.promise;
@@ -311,7 +311,7 @@ describe("a stream whose client does not read", () => {
       expect(rig.budget.bytes).to.equal(0);
     });
 
-    it("is nothing again once a stream is closing, however long its client takes for the last bytes", async () => {
+    it("are 0 as soon as a stream is closing, even if its client has not read the last bytes", async () => {
       const stream = await stall("disconnect", "a");
       stream.sink.closesOnEnd = false;
       rig.publish("a", KILOBYTE);
@@ -321,7 +321,7 @@ describe("a stream whose client does not read", () => {
       expect(stream.session.statistics.messagesDropped).to.equal(0);
     });
 
-    it("is nothing again when a channel was taken away", async () => {
+    it("are 0 after the channel was removed", async () => {
       const stream = await stall("disconnect", "a", "b");
       rig.publish("a", KILOBYTE);
       await stream.session.removeChannel("a");
@@ -330,7 +330,7 @@ describe("a stream whose client does not read", () => {
   });
 });
 
-/** Where the client stands with the first event of that type, by channel. */
+/** Returns the offsets in the id of the first event of a type, by channel. */
 function idOf(stream: RigStream, type: string): Record<string, number> {
   const id = stream.sink.events.find(({ event }) => event === type)?.id;
   return Object.fromEntries(

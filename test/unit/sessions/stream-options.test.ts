@@ -4,7 +4,7 @@ import { ConfigError } from "../../../lib/errors.js";
 import { assertStreamOptions, readKey } from "../../../lib/sessions/stream-options.js";
 
 describe("readKey()", () => {
-  it("reads a string, a number and a bigint as text, and undefined and null as no key", () => {
+  it("converts strings, numbers and bigints to text, and undefined and null to no key", () => {
     const keys = ["ann", "", 7, 7n, undefined, null].map(readKey);
     expect(keys).to.deep.equal(["ann", "", "7", "7", undefined, undefined]);
   });
@@ -18,7 +18,7 @@ describe("readKey()", () => {
     [Symbol("ann"), "a symbol"],
   ];
   for (const [key, type] of REFUSED) {
-    it(`refuses ${type}, and names the type`, () => {
+    it(`rejects ${type} and names the type`, () => {
       expect(() => readKey(key)).to.throw(ConfigError, new RegExp(`, got ${type}$`));
     });
   }
@@ -49,12 +49,12 @@ describe("assertStreamOptions()", () => {
     until: ["done", async () => false, null],
   };
   for (const [name, values] of Object.entries(TAKEN)) {
-    it(`takes ${name} as each type names it`, () => {
+    it(`accepts every valid ${name}`, () => {
       for (const value of values) expect(() => assertStreamOptions({ [name]: value })).not.to.throw();
     });
   }
   for (const [name, values] of Object.entries(REFUSED)) {
-    it(`refuses any other ${name}, by its name`, () => {
+    it(`rejects any other ${name} and names the option`, () => {
       for (const value of values) {
         expect(() => assertStreamOptions({ [name]: value })).to.throw(ConfigError, name);
       }

@@ -14,7 +14,7 @@ describe("Ticker", () => {
     ticker = new Ticker(clock, PERIOD_MS);
   });
 
-  it("ticks each member once in a period, with the time", () => {
+  it("ticks each member once per period with the current time", () => {
     const members = Array.from({ length: 25 }, () => new Member());
     members.forEach((member) => ticker.add(member));
     clock.advance(PERIOD_MS);
@@ -26,7 +26,7 @@ describe("Ticker", () => {
     }
   });
 
-  it("spreads its members evenly over the period, with one timer for all", () => {
+  it("spreads its members evenly over the period with a single timer", () => {
     let ticked = 0;
     for (let index = 0; index < 1_000; index++) ticker.add({ tick: () => ticked++ });
     expect(clock.pending).to.equal(1);
@@ -37,7 +37,7 @@ describe("Ticker", () => {
     expect(clock.pending).to.equal(1);
   });
 
-  it("has no timer when its last member is gone, however often that is taken away", () => {
+  it("has no timer after its last member was removed, also if it is removed twice", () => {
     const removals = Array.from({ length: 12 }, () => ticker.add(new Member()));
     removals.slice(1).forEach((remove) => {
       remove();
@@ -49,12 +49,12 @@ describe("Ticker", () => {
     expect(clock.pending).to.equal(0);
   });
 
-  it("ticks on when a member takes another away", () => {
+  it("continues to tick if a member removes another one", () => {
     const late = new Member();
     const removals: (() => void)[] = [];
     ticker.add({ tick: () => removals.forEach((remove) => remove()) });
     for (let index = 0; index < 9; index++) ticker.add(new Member());
-    removals.push(ticker.add(late)); // in the slot of the first
+    removals.push(ticker.add(late)); // It shares the slot of the first member.
     const last = new Member();
     ticker.add(last);
     clock.advance(PERIOD_MS);

@@ -4,17 +4,17 @@ import { EncodedFrames, joinBlocks } from "../../../lib/sse/frame.js";
 import { parseChunked } from "../../support/chunked.js";
 
 const TEXTS: Readonly<Record<string, string>> = {
-  ASCII: "data: x\n\n",
-  "of more than one byte to a character": "data: é ✓ 😀\n\n",
+  "of ASCII characters": "data: x\n\n",
+  "with characters of several bytes": "data: é ✓ 😀\n\n",
   "with lone surrogates": "data: \ud800 x \udc00\n\n",
-  "that looks like a chunk's end": "data: 0\r\n\r\n\n\n",
-  "of 16 bytes, so that the length has two digits": "data: 23456789\n\n",
+  "that looks like the end of a chunk": "data: 0\r\n\r\n\n\n",
+  "of 16 bytes, whose chunk length has two digits": "data: 23456789\n\n",
   "as long as several packets": `data: ${"é".repeat(100_000)}\n\n`,
 };
 
 describe("EncodedFrames", () => {
   for (const [what, text] of Object.entries(TEXTS)) {
-    it(`of text ${what} is the same bytes in every form`, () => {
+    it(`has the same bytes as payload and as chunk for text ${what}`, () => {
       for (const isShared of [true, false]) {
         const block = new EncodedFrames(text, isShared);
         const bytes = Buffer.from(text, "utf8");
@@ -27,7 +27,7 @@ describe("EncodedFrames", () => {
     });
   }
 
-  it("that is shared becomes bytes once, in either form", () => {
+  it("encodes shared frames to bytes only once for each form", () => {
     const block = new EncodedFrames("data: é\n\n", true);
     expect(block.payload).to.be.instanceOf(Buffer);
     expect(block.payload).to.equal(block.payload);
@@ -36,19 +36,19 @@ describe("EncodedFrames", () => {
     expect(block.chunk).not.to.equal(block.payload);
   });
 
-  it("that is for one client alone stays text", () => {
+  it("keeps frames for a single client as text", () => {
     const block = new EncodedFrames("data: é\n\n");
     expect(block.payload).to.equal(block.text);
     expect(block.chunk).to.equal(`a\r\n${block.text}\r\n`);
   });
 
-  it("that is empty is no chunk: that would end the coding", () => {
+  it("writes no chunk for empty text, because an empty chunk ends the body", () => {
     for (const isShared of [true, false]) expect(new EncodedFrames("", isShared).chunk.length).to.equal(0);
   });
 });
 
 describe("joinBlocks()", () => {
-  it("is the blocks in their order, and of one that one, whose bytes are there already", () => {
+  it("joins the blocks in order and returns a single block as it is", () => {
     const block = new EncodedFrames("a", true);
     expect(joinBlocks([block, new EncodedFrames("é"), new EncodedFrames("c", true)]).text).to.equal("aéc");
     expect(joinBlocks([block])).to.equal(block);

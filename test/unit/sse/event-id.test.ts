@@ -36,25 +36,25 @@ const entry: fc.Arbitrary<EventIdEntry> = fc.oneof(
 );
 const entries = fc.array(entry, { minLength: 1, maxLength: 70 });
 
-/** A cursor's text of bytes that nobody has checked. */
+/** Encodes bytes as an event id without any validation. */
 const textOf = (...bytes: readonly number[]): string => `3.${Buffer.from(bytes).toString("base64url")}`;
 
 const EXAMPLE = encodeEventId([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300, stamp: 1_000_001 }]);
 
 describe("encodeEventId()", () => {
-  it("writes a tag, an epoch, a stamp and an offset for each channel", () => {
+  it("writes tag, epoch, stamp and offset for each channel", () => {
     const head = [0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe];
     expect(EXAMPLE).to.equal(textOf(...head, 0x0f, 0x42, 0x41, 0xac, 0x02));
     const unknown = encodeEventId([{ tag: 0xdeed1234, epoch: "0badcafe", offset: 300 }]);
     expect(unknown).to.equal(textOf(...head, 0, 0, 0, 0xac, 0x02));
   });
 
-  it("writes the hour in which there was no log, and the run of the server, instead of an offset", () => {
+  it("writes the hour and the server run instead of an offset if the channel has no log", () => {
     const text = encodeEventId([{ tag: 1, epoch: "", offset: 0, since: 3 * 3_600_000 - 1, run: 300 }]);
     expect(text).to.equal(textOf(0, 0, 0, 1, 0, 0, 0, 0, 0xac, 0x82, 0x08));
   });
 
-  it("makes what may stand in an id and in a header, whatever it is made of", () => {
+  it("writes only characters that are valid in an SSE id and in an HTTP header", () => {
     fc.assert(
       fc.property(entries, (list) => {
         const text = encodeEventId(list);
@@ -64,7 +64,7 @@ describe("encodeEventId()", () => {
     );
   });
 
-  it("takes few bytes, also of a stream with 64 channels", () => {
+  it("stays short, even for a stream with 64 channels", () => {
     const busy = (count: number, offset: number): number => {
       const entries = Array.from({ length: count }, (_, index) => ({
         tag: tagOf(`c${index}`),
@@ -75,13 +75,13 @@ describe("encodeEventId()", () => {
     };
     expect(busy(1, 1_000), "one channel").to.equal(20);
     expect(busy(64, 1_000), "64 channels, thousands of events each").to.equal(1_112);
-    expect(busy(64, Number.MAX_SAFE_INTEGER), "the most that 64 channels take").to.equal(1_624);
-    expect(busy(MAX_CHANNELS, Number.MAX_SAFE_INTEGER), "the most that there may be").to.be.below(8_192);
+    expect(busy(64, Number.MAX_SAFE_INTEGER), "64 channels with the largest offset").to.equal(1_624);
+    expect(busy(MAX_CHANNELS, Number.MAX_SAFE_INTEGER), "the most channels").to.be.below(8_192);
   });
 });
 
 describe("parseEventId()", () => {
-  it("reads back whatever was written", () => {
+  it("reads every id that encodeEventId() writes", () => {
     fc.assert(
       fc.property(entries, (list) => {
         expect(parseEventId(encodeEventId(list))).to.deep.equal(list);
@@ -90,7 +90,7 @@ describe("parseEventId()", () => {
     );
   });
 
-  it("takes a text only when that is the one text of what it says", () => {
+  it("accepts a text only if it is the canonical form of the ids in it", () => {
     const mangled = fc
       .tuple(entries, fc.nat(), fc.string({ minLength: 0, maxLength: 2, unit: "binary-ascii" }), fc.nat(2))
       .map(([list, at, inserted, deleted]) => {
@@ -115,30 +115,30 @@ describe("parseEventId()", () => {
       }),
       { numRuns: 20_000 },
     );
-    expect(taken, "texts that were a cursor all the same").to.be.greaterThan(500);
+    expect(taken, "texts that were valid ids").to.be.greaterThan(500);
   });
 
   const channelAndEpoch = [0xde, 0xed, 0x12, 0x34, 0x0b, 0xad, 0xca, 0xfe];
   const head = [...channelAndEpoch, 0x0f, 0x42, 0x41];
   const hostile: Readonly<Record<string, string>> = {
-    nothing: "",
-    "no version": EXAMPLE.slice(2),
-    "an id of a Redis stream": "1-1",
-    "what a proxy makes of a header that comes twice": `${EXAMPLE}, ${EXAMPLE}`,
-    "a line end": `${EXAMPLE}\n`,
-    "20 KB that would be a cursor": encodeEventId(
+    "an empty text": "",
+    "an id without a version": EXAMPLE.slice(2),
+    "a Redis stream id": "1-1",
+    "two headers that a proxy joined with a comma": `${EXAMPLE}, ${EXAMPLE}`,
+    "an id with a line break": `${EXAMPLE}\n`,
+    "a valid id of 20 KB": encodeEventId(
       Array.from({ length: 2_200 }, () => ({ tag: 1, epoch: "0badcafe", offset: 1 })),
     ),
     "spare bits in the last digit": EXAMPLE.replace(/.$/, "h"),
     "spare bits in the last digit of version 1": "1.EjQLrcr-AB",
     "a stamp that is too large": textOf(...channelAndEpoch, 0x98, 0x96, 0x80, 0x01),
-    "300 with zeros behind it": textOf(...head, 0xac, 0x82, 0x00),
-    "2^53": textOf(...head, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10),
+    "an offset of 300 with trailing zero bytes": textOf(...head, 0xac, 0x82, 0x00),
+    "an offset of 2^53": textOf(...head, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10),
     "an offset without end": textOf(...head, ...Array.from({ length: 40 }, () => 0xff)),
     "a second channel that is cut off": textOf(...head, 0x01, ...head),
   };
   for (const [name, text] of Object.entries(hostile)) {
-    it(`refuses ${name}`, () => expect(parseEventId(text)).to.equal(null));
+    it(`rejects ${name}`, () => expect(parseEventId(text)).to.equal(null));
   }
 
   it("reads an id of version 2, without stamps", () => {
@@ -155,7 +155,7 @@ describe("parseEventId()", () => {
     ]);
   });
 
-  it("reads the largest offset there is, and 0, which stands before the first event", () => {
+  it("reads the largest offset, and 0, which is the position before the first event", () => {
     const largest = textOf(...head, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f);
     expect(parseEventId(largest)?.[0]?.offset).to.equal(Number.MAX_SAFE_INTEGER);
     expect(parseEventId(textOf(...head, 0x00))?.[0]?.offset).to.equal(0);
@@ -163,7 +163,7 @@ describe("parseEventId()", () => {
 });
 
 describe("tagOf()", () => {
-  it("is FNV-1a of the name, as the published vectors have it", () => {
+  it("returns the FNV-1a hash of the name, as in the published test vectors", () => {
     expect(tagOf("")).to.equal(0x811c9dc5);
     expect(tagOf("a")).to.equal(0xe40c292c);
     expect(tagOf("foobar")).to.equal(0xbf9cf968);
@@ -172,7 +172,7 @@ describe("tagOf()", () => {
 });
 
 describe("isEpoch()", () => {
-  it("refuses anything but eight hexadecimal digits, and zeros", () => {
+  it("accepts only eight lower-case hexadecimal digits that are not all zero", () => {
     for (const text of ["", "00000000", "0badcaf", "0badcafe0", "0BADCAFE", "0badcafg", "0badcafe\n"])
       expect(isEpoch(text), JSON.stringify(text)).to.equal(false);
     expect(isEpoch("0badcafe")).to.equal(true);

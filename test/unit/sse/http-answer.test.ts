@@ -18,7 +18,7 @@ describe("answerTo()", () => {
     ["NO_SOCKET", 503],
   ];
   for (const [code, status] of final) {
-    it(`answers ${code} with ${status} and JSON, however passing faults are answered`, () => {
+    it(`answers ${code} with ${status} and JSON for both values of onUnavailable`, () => {
       for (const onUnavailable of ["event", "status"] as const) {
         const answer = answerTo(new RedisSseError(code, "why"), { ...options, onUnavailable });
         expect(answer.status).to.equal(status);
@@ -31,14 +31,14 @@ describe("answerTo()", () => {
     });
   }
 
-  it("answers COMPLETED with 204 and no body, which stops an EventSource for good", () => {
+  it("answers COMPLETED with 204 and no body, so that EventSource stops", () => {
     const answer = answerTo(new RedisSseError("COMPLETED", "over"), options);
     expect(answer.status).to.equal(204);
     expect(answer.body).to.have.length(0);
     expect(answer.headers).to.deep.equal({ "Cache-Control": "no-store" });
   });
 
-  it("answers too many streams of one key with a passing fault and a retry of at least 5 s", () => {
+  it("answers LIMIT_SESSIONS_PER_KEY with a retryable error and a retry of at least 5 s", () => {
     const fault = new RedisSseError("LIMIT_SESSIONS_PER_KEY", "why");
     for (const onLimit of [undefined, "event", "evict-oldest"] as const) {
       const event = answerTo(fault, { ...options, onLimit });
@@ -51,7 +51,7 @@ describe("answerTo()", () => {
     expect(answerTo(fault, { ...options, retryMs: 10_000 }).body.toString()).to.match(/^retry: 15000\n/);
   });
 
-  it("answers too many streams of one key with 429 and Retry-After if the mount asks for it", () => {
+  it('answers LIMIT_SESSIONS_PER_KEY with 429 and Retry-After if onLimit is "status"', () => {
     for (const onUnavailable of ["event", "status"] as const) {
       const fault = new RedisSseError("LIMIT_SESSIONS_PER_KEY", "why");
       const answer = answerTo(fault, { ...options, onUnavailable, onLimit: "status" });
@@ -63,7 +63,7 @@ describe("answerTo()", () => {
     }
   });
 
-  it("tells which methods there are, and to use another connection", () => {
+  it("lists the allowed methods for a 405 and asks for a new connection without a socket", () => {
     const headersOf = (code: ErrorCode): unknown => answerTo(new RedisSseError(code, ""), options).headers;
     expect(headersOf("METHOD_NOT_ALLOWED")).to.include({ Allow: "GET, HEAD" });
     const fault = new RedisSseError("METHOD_NOT_ALLOWED", "");
@@ -87,7 +87,7 @@ describe("answerTo()", () => {
     "MY_CODE" as "INTERNAL",
   ] as const;
   for (const code of passing) {
-    it(`answers ${code} with a stream that tells it and when to come back, or with 503 and Retry-After`, () => {
+    it(`answers ${code} with an error event and retry, or with 503 and Retry-After`, () => {
       const fault = Object.assign(new RedisSseError(code, "why"), { host: "redis.internal" });
       const event = answerTo(fault, options);
       expect(event).to.deep.include({ status: 200, headers: streamHead.headers });
@@ -101,7 +101,7 @@ describe("answerTo()", () => {
     });
   }
 
-  it("never asks to come back in less than a second, where it counts in seconds", () => {
+  it("never sends a Retry-After of less than one second", () => {
     const answer = answerTo(new RedisSseError("TIMEOUT", ""), {
       onUnavailable: "status",
       retryMs: 1,
@@ -112,7 +112,7 @@ describe("answerTo()", () => {
 });
 
 describe("encodeFault()", () => {
-  it("keeps a message with line ends within its event", () => {
+  it("keeps a message with line breaks inside one event", () => {
     const events = parseEvents(encodeFault(new RedisSseError("TIMEOUT", "a\n\ndata: b"), 5));
     expect(events).to.have.length(1);
     expect(JSON.parse(events[0]!.data)).to.deep.equal({ code: "TIMEOUT", message: "a\n\ndata: b" });
@@ -120,7 +120,7 @@ describe("encodeFault()", () => {
 });
 
 describe("jitteredRetryMs()", () => {
-  it("lies between one and two times the given pause, in whole milliseconds", () => {
+  it("returns whole milliseconds between one and two times retryMs", () => {
     expect(jitteredRetryMs({ retryMs: 2_000, random: () => 0 })).to.equal(2_000);
     expect(jitteredRetryMs({ retryMs: 2_000, random: () => 0.999_999 })).to.equal(4_000);
     for (let round = 0; round < 100; round++) {

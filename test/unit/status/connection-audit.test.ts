@@ -7,7 +7,7 @@ import { FakeClock } from "../../support/fake-clock.js";
 
 const SECOND_LOOK_MS = 250;
 
-/** A service with one stream on "a", over the shared connection. */
+/** A service with one stream of channel "a" on the shared connection. */
 const QUIET: LocalView = {
   connections: {
     command: { made: 1, ready: 1 },
@@ -30,7 +30,7 @@ const lease = (id: number): string => `id=${id} name=redis-sse:lease:me sub=1`;
 
 const subscriber = (channels: number): string => `id=2 name=redis-sse:subscriber:me sub=${channels}`;
 
-/** The same service with leases. */
+/** Returns the same service with leases. */
 const leases = (made: number, ready = made): LocalView => ({
   ...QUIET,
   connections: { ...QUIET.connections, lease: { made, ready } },
@@ -39,9 +39,9 @@ const leases = (made: number, ready = made): LocalView => ({
 describe("auditConnections()", () => {
   let clock: FakeClock;
   let closing: AbortController;
-  /** What the service says of itself, one view for each look at it; the last one stays. */
+  /** Views of the service, one for each read. The last one is used for all later reads. */
   let views: LocalView[];
-  /** What the server answers, look by look; the last one stays. */
+  /** Client lists of the server, one for each read. The last one is used for all later reads. */
   let lists: readonly (readonly string[])[];
   let silent: readonly string[][];
   let asked: string[][];
@@ -84,16 +84,16 @@ describe("auditConnections()", () => {
     });
   }
 
-  /** The report after a second look that was taken. */
+  /** Returns the report of an audit that needs a second check. */
   async function findTwice(): Promise<DriftReport | null> {
     const report = find();
     await settle();
-    expect(clock.pending, "a second look is to come").to.equal(1);
+    expect(clock.pending, "the second check is scheduled").to.equal(1);
     clock.advance(SECOND_LOOK_MS);
     return report;
   }
 
-  it("finds none in one look where both accounts are equal", async () => {
+  it("reports no drift after one check if service and server agree", async () => {
     expect(await find()).to.deep.equal({
       found: false,
       connections: {
@@ -108,12 +108,12 @@ describe("auditConnections()", () => {
     expect(clock.pending).to.equal(0);
   });
 
-  describe("confirms in a second look, a quarter of a second later,", () => {
+  describe("drift that a second check 250 ms later confirms", () => {
     for (const [says, list, ready, part] of [
-      ["a connection that is left over", [...HEALTHY, lease(5)], 0, { expected: 0, actual: 1 }],
-      ["a lease that is missing", HEALTHY, 1, { expected: 1, actual: 0 }],
+      ["a leaked connection", [...HEALTHY, lease(5)], 0, { expected: 0, actual: 1 }],
+      ["a missing lease", HEALTHY, 1, { expected: 1, actual: 0 }],
     ] as const) {
-      it(says, async () => {
+      it(`reports ${says}`, async () => {
         views = [leases(ready)];
         lists = [list];
         const report = await findTwice();
@@ -122,7 +122,7 @@ describe("auditConnections()", () => {
       });
     }
 
-    it("a subscription too many, and one too few", async () => {
+    it("reports a surplus and a missing subscription", async () => {
       for (const count of [2, 0]) {
         listings = 0;
         lists = [[COMMAND, subscriber(count)]];
@@ -132,7 +132,7 @@ describe("auditConnections()", () => {
       }
     });
 
-    it("a channel that nobody is subscribed to, and asks for no other channel then", async () => {
+    it("reports a channel without a subscriber and asks only for this channel again", async () => {
       views = [{ ...QUIET, channels: ["a", "b", "c"] }];
       silent = [["b"]];
       const report = await findTwice();
@@ -140,7 +140,7 @@ describe("auditConnections()", () => {
       expect(asked).to.deep.equal([["a", "b", "c"], ["b"]]);
     });
 
-    it("that all channels are silent while their connection is away", async () => {
+    it("reports all channels as silent while their connection is lost", async () => {
       views = [
         {
           connections: { ...QUIET.connections, subscriber: { made: 1, ready: 0 } },
@@ -154,8 +154,8 @@ describe("auditConnections()", () => {
     });
   });
 
-  describe("takes nothing for drift that", () => {
-    it("is gone at the second look", async () => {
+  describe("differences that are not drift", () => {
+    it("ignores a difference that is gone at the second check", async () => {
       for (const first of [[...HEALTHY, lease(5)], [COMMAND], [COMMAND, subscriber(7)]]) {
         listings = 0;
         lists = [first, HEALTHY];
@@ -168,20 +168,20 @@ describe("auditConnections()", () => {
     });
 
     for (const [says, first, second] of [
-      ["is another connection in each look", [...HEALTHY, lease(5)], [...HEALTHY, lease(6)]],
+      ["another surplus connection in each check", [...HEALTHY, lease(5)], [...HEALTHY, lease(6)]],
       [
-        "is off in the one direction first, and then in the other",
+        "a surplus in one check and a shortage in the other",
         [COMMAND, subscriber(2)],
         [COMMAND, subscriber(0)],
       ],
     ] as const) {
-      it(says, async () => {
+      it(`ignores ${says}`, async () => {
         lists = [first, second];
         expect(await findTwice()).to.have.property("found", false);
       });
     }
 
-    it("was made, or ended, while the server was asked", async () => {
+    it("ignores a lease that starts or ends during the check", async () => {
       const beginning = [leases(0), leases(0), leases(1)];
       const ending = [leases(1), leases(1), leases(0)];
       for (const [order, list] of [
@@ -197,7 +197,7 @@ describe("auditConnections()", () => {
       }
     });
 
-    it("an operation that is under way, or was begun meanwhile, explains", async () => {
+    it("ignores a difference that pending or new operations explain", async () => {
       const view = (settled: number, unsettled: number, begun: number): LocalView => ({
         ...QUIET,
         subscriptions: { settled, unsettled, begun, losses: 0 },
@@ -213,7 +213,7 @@ describe("auditConnections()", () => {
       }
     });
 
-    it("a connection that was lost meanwhile explains", async () => {
+    it("ignores a difference that a lost connection explains", async () => {
       const lost = { ...QUIET, subscriptions: { settled: 0, unsettled: 1, begun: 2, losses: 1 } };
       views = [QUIET, QUIET, lost];
       lists = [[COMMAND, subscriber(0)]];
@@ -221,16 +221,16 @@ describe("auditConnections()", () => {
       expect(await find()).to.have.property("found", false);
       views = [QUIET, QUIET, { ...QUIET, subscriptions: { settled: 0, unsettled: 0, begun: 1, losses: 1 } }];
       silent = [[]];
-      expect(await find(), "its count alone").to.have.property("found", false);
+      expect(await find(), "only the number of losses differs").to.have.property("found", false);
     });
 
-    it("a channel is that was left meanwhile", async () => {
+    it("ignores a channel that was left during the check", async () => {
       views = [QUIET, QUIET, { ...QUIET, channels: [] }];
       silent = [["a"]];
       expect(await find()).to.have.property("found", false);
     });
 
-    it("is another service's", async () => {
+    it("ignores connections of other services", async () => {
       lists = [
         [...HEALTHY, "id=7 name=redis-sse:lease:me2 sub=1", "id=8 name=redis-sse:subscriber:you sub=4"],
       ];
@@ -238,20 +238,20 @@ describe("auditConnections()", () => {
     });
   });
 
-  describe("claims nothing of", () => {
-    it("connections where the list has not even the one that asked: names are refused", async () => {
+  describe("missing information", () => {
+    it("reports null for connections if the list does not contain the audit's own connection", async () => {
       lists = [["id=1 name= sub=0", "id=2 name= sub=1"]];
       expect(await find()).to.deep.include({ found: false, connections: null, subscriptions: null });
     });
 
-    it("subscriptions where the list has no number of them", async () => {
+    it("reports null for subscriptions if the list does not contain their number", async () => {
       lists = [["id=1 name=redis-sse:command:me", "id=2 name=redis-sse:subscriber:me"]];
       const report = await find();
       expect(report).to.deep.include({ found: false, subscriptions: null });
       expect(report?.connections?.subscriber).to.deep.equal({ expected: 1, actual: 1 });
     });
 
-    it("connections of a server with more than 2,000 clients, or that does not tell; channels are asked for", async () => {
+    it("reports null for connections but checks channels if Redis has more than 2,000 clients or does not say", async () => {
       silent = [["a"]];
       for (const clients of [2_001, null]) {
         const report = find(clients);
@@ -270,30 +270,30 @@ describe("auditConnections()", () => {
       expect((await find(2_000))?.connections).to.not.equal(null);
     });
 
-    it("anything where neither connections nor channels are told", async () => {
+    it("returns null if neither connections nor channels are known", async () => {
       lists = [[]];
       refuses = true;
       expect(await find()).to.equal(null);
     });
 
-    it("a service that closes during a look", async () => {
+    it("returns null if the service closes during a check", async () => {
       const look = find();
       closing.abort();
       expect(await look).to.equal(null);
     });
 
-    it("a service that closes between the looks", async () => {
+    it("returns null if the service closes between the checks", async () => {
       lists = [[COMMAND]];
       const report = find();
       await settle();
       closing.abort();
       expect(await report).to.equal(null);
-      expect(listings, "no second look").to.equal(1);
+      expect(listings, "no second check").to.equal(1);
       expect(clock.pending).to.equal(0);
     });
   });
 
-  it("names the first hundred silent channels, and says how many there are", async () => {
+  it("names the first 100 silent channels and reports the total number", async () => {
     const channels = Array.from({ length: 150 }, (_, index) => `c:${index}`);
     views = [{ ...QUIET, channels }];
     silent = [channels];
@@ -301,7 +301,7 @@ describe("auditConnections()", () => {
     expect(report?.silent).to.deep.equal({ count: 150, channels: channels.slice(0, 100) });
   });
 
-  it("asks for 5,000 of more channels, from anywhere among them", async () => {
+  it("asks for at most 5,000 channels, starting at a random one", async () => {
     views = [{ ...QUIET, channels: Array.from({ length: 12_000 }, (_, index) => `c:${index}`) }];
     await find();
     const first = asked.flat();

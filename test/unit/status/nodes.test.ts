@@ -14,7 +14,7 @@ const LIST = [
 ].join("\n");
 
 describe("parseNodes()", () => {
-  it("lists the nodes that have an address, with a fault for those that the cluster counts as failed", () => {
+  it("lists all nodes with an address and marks failed nodes", () => {
     const nodes = parseNodes(LIST);
     expect(nodes.map((node) => [node.address, node.fault ?? ("role" in node && node.role)])).to.deep.equal([
       ["127.0.0.1:30004", "replica"],
@@ -26,7 +26,7 @@ describe("parseNodes()", () => {
     expect(parseNodes("")).to.deep.equal([]);
   });
 
-  it("names the addresses that the application's natMap gives", () => {
+  it("uses the addresses of the app's natMap", () => {
     const to = { host: "redis.example.com", port: 7_001 };
     for (const natMap of [
       { "127.0.0.1:30001": to },
@@ -59,7 +59,7 @@ describe("readNodes()", () => {
       cluster: list,
     }) as unknown as RedisClient;
 
-  it("adds the other nodes of a cluster to those that it is connected to, each once", async () => {
+  it("lists the connected nodes and the other nodes of the cluster, each once", async () => {
     const { redis, nodes } = await readNodes(() => clusterOf(() => Promise.resolve(LIST)));
     expect(nodes.map(({ address, fault }) => [address, fault])).to.deep.equal([
       ["127.0.0.1:30002", undefined],
@@ -68,11 +68,11 @@ describe("readNodes()", () => {
       ["::1:30005", "REDIS_UNAVAILABLE"],
       ["127.0.0.1:30001", undefined],
     ]);
-    expect(refreshed, "it looks whether it can be connected to them").to.equal(1);
+    expect(refreshed, "it refreshes the slots to connect to them").to.equal(1);
     expect(redis).to.deep.equal({ connectedClients: 3, maxClients: 100 });
   });
 
-  it("does without the list if the server refuses it", async () => {
+  it("lists only the connected nodes if CLUSTER NODES is denied", async () => {
     const refused = Object.assign(new Error("NOPERM no permissions"), { name: "ReplyError" });
     const { nodes } = await readNodes(() => clusterOf(() => Promise.reject(refused)));
     expect(nodes.map(({ address }) => address)).to.deep.equal(["127.0.0.1:30002"]);

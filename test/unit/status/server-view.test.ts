@@ -5,7 +5,7 @@ import type { RedisClient } from "../../../lib/redis/client.js";
 import { faultOf } from "../../support/service.js";
 
 describe("parseClientList()", () => {
-  it("reads each client's id, its name, and how many channels it is subscribed to", () => {
+  it("reads the id, the name and the number of channels of each client", () => {
     const text = [
       "id=3 addr=127.0.0.1:5000 laddr=127.0.0.1:6379 fd=8 name=redis-sse:subscriber:web-1 age=2 idle=0 flags=P db=0 sub=12 psub=1 ssub=0 multi=-1",
       "id=4 addr=127.0.0.1:5001 laddr=127.0.0.1:6379 fd=9 name= age=1 idle=0 flags=N db=0 sub=0 psub=0 multi=-1",
@@ -22,7 +22,7 @@ describe("parseClientList()", () => {
 });
 
 describe("askServer()", () => {
-  it("asks for many channels in commands of at most 512, and answers those that nobody hears", async () => {
+  it("asks for at most 512 channels per command and returns the channels without subscribers", async () => {
     const channels = Array.from({ length: 1_100 }, (_, index) => `c:${index}`);
     const asked: number[] = [];
     const client = fakeClient({
@@ -36,7 +36,7 @@ describe("askServer()", () => {
     expect(view?.silent).to.deep.equal(channels.filter((name) => name.endsWith("99")));
   });
 
-  it("does without what is refused to this user, each for itself", async () => {
+  it("returns null for each part that is denied", async () => {
     const refuse = async (): Promise<never> => {
       throw Object.assign(new Error("NOPERM this user has no permissions"), { name: "ReplyError" });
     };
@@ -50,7 +50,7 @@ describe("askServer()", () => {
     });
   });
 
-  it("rejects when there is no answer", async () => {
+  it("rejects if the server does not answer", async () => {
     const gone = (): Promise<never> => Promise.reject(new Error("Connection is closed."));
     expect(await faultOf(askServer(fakeClient({ client: gone }), [], true))).to.be.instanceOf(Error);
   });

@@ -25,13 +25,13 @@ describe("DedicatedTransport", () => {
     });
   });
 
-  it("gives its connection back once, when SUBSCRIBE fails and the session is then torn down", async () => {
+  it("releases its connection once if SUBSCRIBE fails and the session is torn down", async () => {
     subscribe = () => Promise.reject(new Error("Connection is closed."));
     const transport = create();
     expect(await faultOf(transport.subscribe(["a"], new AbortController().signal))).to.equal(
       "REDIS_UNAVAILABLE",
     );
-    expect(released, "it is still the session's").to.equal(0);
+    expect(released, "the session still owns it").to.equal(0);
     transport.reset();
     await transport.close();
     transport.reset();
@@ -39,7 +39,7 @@ describe("DedicatedTransport", () => {
     expect(client.eventNames(), "listeners left").to.deep.equal([]);
   });
 
-  it("gives back a connection that comes after the session has closed", async () => {
+  it("releases a connection that arrives after the session has closed", async () => {
     const lease = deferred<LeasedConnection>();
     const transport = create(() => lease.promise);
     const fault = faultOf(transport.subscribe(["a"], new AbortController().signal));
@@ -50,7 +50,7 @@ describe("DedicatedTransport", () => {
     expect(client.eventNames(), "listeners left").to.deep.equal([]);
   });
 
-  it("passes on nothing of a turn that had not ended when it was reset", async () => {
+  it("delivers no events of the current tick after reset()", async () => {
     const transport = create();
     await transport.subscribe(["a"], new AbortController().signal);
     client.emit("message", "a", "1");

@@ -13,7 +13,7 @@ import { loggedEvent, plainEvent } from "../../support/inbound-events.js";
 
 export const LINGER_MS = 500;
 
-/** A hub whose server answers at once. Of its messages "malformed" is none, and "bug" cannot be read. */
+/** A hub whose server answers at once. It drops the message "malformed" and throws for the message "bug". */
 export class HubRig {
   readonly clock: FakeClock = new FakeClock();
   readonly connection: FakeConnection = new FakeConnection();
@@ -39,25 +39,25 @@ export class HubRig {
     });
   }
 
-  /** A new member of some channels. */
+  /** Creates a member that joins some channels. */
   async member(...names: readonly string[]): Promise<Member> {
     const member = new Member();
     await Promise.all(names.map((name) => this.hub.join(name, member)));
     return member;
   }
 
-  /** A message comes, and its turn does not end. */
+  /** Receives messages without ending the tick. */
   say(channel: string, ...messages: readonly string[]): void {
     for (const message of messages) this.connection.handlers!.onMessage(channel, message);
   }
 
-  /** A message comes, and its turn ends. */
+  /** Receives a message and ends the tick. */
   message(channel: string, message: string): void {
     this.say(channel, message);
     this.hub.flush();
   }
 
-  /** "at 5" has that place in its channel's log; everything else has none. */
+  /** The message "at 5" has position 5 in its channel's log. Other messages have no position. */
   #read(channel: string, message: string): InboundEvent | null {
     this.reads.push(message);
     if (message === "bug") throw new Error("a bug");
@@ -113,7 +113,7 @@ export class Member implements HubMember {
   /** "cork", "uncork", and the data of each batch. */
   readonly calls: string[] = [];
   readonly gaps: (readonly string[])[] = [];
-  /** With each gap, by channel. */
+  /** `unlogged` of each gap, by channel. */
   readonly unlogged: Readonly<Record<string, boolean>>[] = [];
   readonly refusals: [channel: string, code: string][] = [];
   onDeliver: (batch: EventBatch) => void = () => {};

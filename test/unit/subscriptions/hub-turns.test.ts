@@ -3,14 +3,14 @@ import { expect } from "chai";
 import { settle } from "../../support/eventually.js";
 import { HubRig, Member } from "./hub-rig.js";
 
-describe("SubscriptionHub, the messages of one turn", () => {
+describe("SubscriptionHub with several events in one tick", () => {
   let rig: HubRig;
 
   beforeEach(() => {
     rig = new HubRig();
   });
 
-  /** Messages come whose first letter is their channel. */
+  /** Receives messages whose first letter is their channel. */
   function say(...messages: readonly string[]): void {
     for (const message of messages) rig.say(message[0]!, message);
   }
@@ -24,7 +24,7 @@ describe("SubscriptionHub, the messages of one turn", () => {
     return Promise.all(channels.map((names) => rig.member(...names)));
   }
 
-  it("are passed on at its end, behind all promises, and wait for no timer", async () => {
+  it("delivers the events at the end of the tick, after all promises and before any timer", async () => {
     const member = await rig.member("a");
     const order: string[] = [];
     member.onDeliver = ({ events }) => order.push(events.map(({ data }) => data).join(" "));
@@ -35,12 +35,12 @@ describe("SubscriptionHub, the messages of one turn", () => {
     expect(order).to.deep.equal(["promises", "a1 a2 a3"]);
   });
 
-  it("are passed on at once where they are more than may be gathered, which is counted anew then", async () => {
+  it("delivers the events at once if they exceed the batch limit, then counts from zero again", async () => {
     const member = await rig.member("a");
     const half = `a${"x".repeat(128 * 1_024 - 1)}`;
     for (let turn = 1; turn <= 2; turn++) {
       say(half, half);
-      expect(member.heard, "as much as may be").to.have.length(turn - 1);
+      expect(member.heard, "exactly the limit").to.have.length(turn - 1);
       say("a!");
       expect(member.heard).to.have.length(turn);
     }
@@ -48,16 +48,16 @@ describe("SubscriptionHub, the messages of one turn", () => {
     expect(member.heard).to.deep.equal(Array(2).fill(`${half} ${half} a!`));
   });
 
-  it("are read once, in the order in which they came, whoever gets them", async () => {
+  it("reads each message once, in the order of arrival, for all members", async () => {
     await members(["a"], ["a", "b"], ["b", "c"]);
     inOneTurn("c1", "a1", "b1", "a2");
     expect(rig.reads).to.deep.equal(["c1", "a1", "b1", "a2"]);
   });
 
-  it("are not lost to one that cannot be read, or is none", async () => {
+  it("delivers the other events if one message is malformed or cannot be read", async () => {
     const [alone, both] = await members(["a"], ["a", "b"]);
     for (const odd of ["malformed", "bug"]) rig.message("a", odd);
-    expect([alone!.calls, both!.calls], "nobody is called for nothing").to.deep.equal([[], []]);
+    expect([alone!.calls, both!.calls], "no call without an event").to.deep.equal([[], []]);
     rig.say("a", "a1", "malformed", "bug");
     rig.say("b", "malformed");
     rig.say("a", "a2");
@@ -67,8 +67,8 @@ describe("SubscriptionHub, the messages of one turn", () => {
     expect(rig.hub.statistics).to.include({ memberFaults: 2 });
   });
 
-  describe("for who has one channel", () => {
-    it("are the same batch as for all others", async () => {
+  describe("member of one channel", () => {
+    it("gets the same batch as all other members", async () => {
       const [first, ...others] = await members(["a"], ["a"], ["a"], ["b"]);
       inOneTurn("a1", "b1", "a2");
       expect(first!.batches).to.have.length(1);
@@ -76,33 +76,33 @@ describe("SubscriptionHub, the messages of one turn", () => {
       for (const other of others.slice(0, 2)) expect(other.batches).to.have.ordered.members(first!.batches);
     });
 
-    it("are a batch that is shared with nobody where it is the only member", async () => {
+    it("gets a batch that is not shared if it is the only member", async () => {
       const member = await rig.member("a");
       inOneTurn("a1", "a2");
       expect(member.batches[0]!.isShared).to.equal(false);
     });
 
-    it("are one batch, whatever came between them, and it is not told to gather", async () => {
+    it("gets one batch without cork() even if events of other channels come in between", async () => {
       const [member] = await members(["a"], ["a", "b"]);
       inOneTurn("a1", "b1", "a2");
       expect(member!.calls).to.deep.equal(["a1 a2"]);
     });
   });
 
-  describe("for who has several channels", () => {
-    it("come in their order, gathered for one write", async () => {
+  describe("member of several channels", () => {
+    it("gets all events in order between cork() and uncork()", async () => {
       const member = await rig.member("a", "b", "c");
       inOneTurn("a1", "a2", "b1", "a3", "c1", "c2", "b2");
       expect(member.calls).to.deep.equal(["cork", "a1 a2", "b1", "a3", "c1 c2", "b2", "uncork"]);
     });
 
-    it("are not gathered where only one of them said something", async () => {
+    it("gets one batch without cork() if only one of its channels has events", async () => {
       const member = await rig.member("a", "b");
       inOneTurn("a1", "a2");
       expect(member.calls).to.deep.equal(["a1 a2"]);
     });
 
-    it("are only its own, in batches that it shares with those of the same channels", async () => {
+    it("gets only events of its channels, in batches that it shares with members of the same channels", async () => {
       const [first, second, other] = await members(["a", "b"], ["a", "b"], ["b", "c"]);
       inOneTurn("a1", "b1", "c1", "a2");
       expect(first!.heard).to.deep.equal(["a1", "b1", "a2"]);
@@ -110,7 +110,7 @@ describe("SubscriptionHub, the messages of one turn", () => {
       expect(second!.batches).to.have.ordered.members(first!.batches);
     });
 
-    it("come as one batch again once it has but one channel left", async () => {
+    it("gets one batch again when it has only one channel left", async () => {
       const [member] = await members(["a"], ["b"]);
       const heard = (): readonly string[] => {
         const { length } = member!.heard;
@@ -129,21 +129,21 @@ describe("SubscriptionHub, the messages of one turn", () => {
     });
   });
 
-  describe("and a member that throws", () => {
+  describe("member that throws", () => {
     const FAULTS: Readonly<Record<string, (member: Member) => void>> = {
-      "when it is given events": (member) => (member.onDeliver = fail),
-      "when it is to write": (member) => (member.onUncork = fail),
-      "when it is to gather": (member) => (member.onCork = fail),
+      "in deliver()": (member) => (member.onDeliver = fail),
+      "in uncork()": (member) => (member.onUncork = fail),
+      "in cork()": (member) => (member.onCork = fail),
     };
-    for (const [when, breakIt] of Object.entries(FAULTS)) {
-      it(`${when} keeps nothing from the others, and is counted`, async () => {
+    for (const [where, breakIt] of Object.entries(FAULTS)) {
+      it(`does not stop the others if it throws ${where}, and is counted`, async () => {
         const several = await members(["a", "b"], ["a", "b"], ["b", "a"]);
         const alone = await members(["a"], ["a"], ["b"]);
         breakIt(several[1]!);
         breakIt(alone[0]!);
         for (let turn = 0; turn < 2; turn++) inOneTurn("a1", "b1", "a2");
         const gathered = ["cork", "a1", "b1", "a2", "uncork"];
-        // The one that throws as well: it is given the next all the same, and is not left gathering.
+        // The member that throws also gets the next events and is uncorked.
         for (const each of several) expect(each.calls).to.deep.equal([...gathered, ...gathered]);
         expect(alone[1]!.heard).to.deep.equal(["a1 a2", "a1 a2"]);
         expect(alone[2]!.heard).to.deep.equal(["b1", "b1"]);
@@ -152,11 +152,11 @@ describe("SubscriptionHub, the messages of one turn", () => {
     }
   });
 
-  describe("while they are passed on", () => {
+  describe("changes during the delivery", () => {
     const leave = (member: Member, ...names: readonly string[]): void =>
       names.forEach((name) => rig.hub.leave(name, member));
 
-    it("are given no more to a member that leaves, which writes what it has gathered", async () => {
+    it("delivers no more events to a member that leaves, and uncorks it", async () => {
       const [first, last] = await members(["a", "b"], ["a", "b"]);
       first!.onDeliver = ({ last: { data } }) => {
         if (data === "b1") leave(first!, "a", "b");
@@ -169,9 +169,9 @@ describe("SubscriptionHub, the messages of one turn", () => {
     for (const [of, names, beside] of [
       ["several channels", ["a", "b"], []],
       ["one channel", ["a"], []],
-      ["one channel, beside one of several", ["a"], [["a", "b"]]],
+      ["one channel, next to a member of several channels", ["a"], [["a", "b"]]],
     ] as const) {
-      it(`are not given to a member of ${of} that another one makes leave`, async () => {
+      it(`delivers nothing to a member of ${of} that another member removes`, async () => {
         const [first, second] = await members(names, names, ...beside);
         first!.onDeliver = () => leave(second!, ...names);
         inOneTurn(...names.map((name) => `${name}1`));
@@ -180,7 +180,7 @@ describe("SubscriptionHub, the messages of one turn", () => {
       });
     }
 
-    it("are given on the channel that is left to a member, which then has it alone", async () => {
+    it("delivers the events of the remaining channel to a member that leaves the other one", async () => {
       const [member] = await members(["a", "b"], ["a"], ["b", "a"]);
       member!.onDeliver = () => leave(member!, "b");
       inOneTurn("a1", "b1", "a2");
@@ -190,9 +190,9 @@ describe("SubscriptionHub, the messages of one turn", () => {
       expect(member!.heard.slice(2)).to.deep.equal(["a3 a4"]);
     });
 
-    // Those who have a channel alone get it first.
+    // Members with a single channel get their events first.
     for (const isFirst of [true, false]) {
-      it(`are all given to who has its other channel taken away by another one, the ${isFirst ? "first" : "last"} to join`, async () => {
+      it(`delivers all events of the remaining channel if the ${isFirst ? "first" : "last"} member removes the other one`, async () => {
         const first = isFirst ? await rig.member("a") : null;
         const member = await rig.member("a", "b");
         const other = first ?? (await rig.member("a"));
@@ -202,7 +202,7 @@ describe("SubscriptionHub, the messages of one turn", () => {
       });
     }
 
-    it("are not given twice to a member that gets another channel, nor what came before that", async () => {
+    it("delivers no event twice and no earlier event to a member that joins another channel", async () => {
       const [member] = await members(["a"], ["a", "b"], ["b", "c"]);
       member!.onDeliver = () => void rig.hub.join("b", member!);
       inOneTurn("a1", "b1", "a2");
@@ -212,7 +212,7 @@ describe("SubscriptionHub, the messages of one turn", () => {
       expect(member!.heard.slice(1)).to.deep.equal(["a3", "b3", "a4"]);
     });
 
-    it("are not given to who joins meanwhile", async () => {
+    it("delivers no event to a member that joins during the delivery", async () => {
       const [first] = await members(["a"], ["a"]);
       const late = new Member();
       first!.onDeliver = () => void rig.hub.join("a", late);
@@ -222,7 +222,7 @@ describe("SubscriptionHub, the messages of one turn", () => {
       expect(late.heard).to.deep.equal(["a2"]);
     });
 
-    it("may be followed by others, which come with the next turn", async () => {
+    it("delivers events that arrive during the delivery in the next tick", async () => {
       const member = await rig.member("a", "b");
       member.onDeliver = () => {
         member.onDeliver = () => {};

@@ -20,7 +20,7 @@ describe("SubscriptionHub", () => {
     ({ hub, clock, connection } = rig);
   });
 
-  it("connects with the first join, and once", async () => {
+  it("connects once, at the first join", async () => {
     expect(rig.connects).to.equal(0);
     await rig.member("a");
     await rig.member("b");
@@ -36,7 +36,7 @@ describe("SubscriptionHub", () => {
       expect(hub.channels).to.deep.equal(["a"]);
     });
 
-    it("has the member in place before the subscription is acknowledged", async () => {
+    it("delivers events to the member before the subscription is acknowledged", async () => {
       const member = new Member();
       const acknowledged = deferred();
       connection.answer = () => acknowledged.promise;
@@ -48,19 +48,19 @@ describe("SubscriptionHub", () => {
       await joined;
     });
 
-    it("leaves nothing behind when it is refused", async () => {
+    it("leaves nothing behind if SUBSCRIBE is denied", async () => {
       connection.answer = () => Promise.reject(noperm());
       const members = Array.from({ length: 20 }, () => new Member());
       const faults = await Promise.all(members.map((member) => faultOf(hub.join("a", member))));
       expect(faults.map(({ code }) => code)).to.deep.equal(Array(20).fill("SUBSCRIBE_REFUSED"));
       expect(hub.channels).to.deep.equal([]);
-      expect(clock.pending, "a refused channel does not linger").to.equal(0);
+      expect(clock.pending, "a denied channel does not linger").to.equal(0);
       rig.message("a", "x");
       expect(members.flatMap(({ heard }) => heard)).to.deep.equal([]);
       expect(members.every((member) => !hub.leave("a", member))).to.equal(true);
     });
 
-    it("keeps those who joined while another's refusal was being told", async () => {
+    it("keeps a member that joins while another member's rejection is handled", async () => {
       connection.answer = () => Promise.reject(noperm());
       const late = new Member();
       await hub.join("a", new Member()).catch(() => {
@@ -71,14 +71,14 @@ describe("SubscriptionHub", () => {
       expect(late.heard).to.deep.equal(["x"]);
     });
 
-    it("belongs to who joined last: an earlier join that fails takes nothing away", async () => {
+    it("does not undo a newer join of the member if its earlier join fails", async () => {
       const acknowledged = deferred();
       connection.answer = () => acknowledged.promise;
       const member = new Member();
       const first = faultOf(hub.join("a", member));
       await settle();
       hub.leave("a", member);
-      clock.advance(LINGER_MS); // the first join has failed by now, and the member does not know yet
+      clock.advance(LINGER_MS); // The first join has failed, but its promise has not continued yet.
       const second = hub.join("a", member);
       expect(await first).to.include({ code: "ABORTED" });
       acknowledged.resolve();
@@ -87,7 +87,7 @@ describe("SubscriptionHub", () => {
       expect(member.heard).to.deep.equal(["x"]);
     });
 
-    it("rejects when the member left before the acknowledgement and nobody else is there", async () => {
+    it("rejects if the only member leaves before the acknowledgement", async () => {
       const acknowledged = deferred();
       connection.answer = () => acknowledged.promise;
       const member = new Member();
@@ -102,7 +102,7 @@ describe("SubscriptionHub", () => {
       expect(connection.log).to.deep.equal(["subscribe a", "unsubscribe a"]);
     });
 
-    it("rejects when the connection cannot be made, and leaves nothing behind", async () => {
+    it("rejects if the connection cannot be created, and leaves nothing behind", async () => {
       rig.onConnect = () => {
         throw new RedisSseError("CLOSED", "this service is closed");
       };
@@ -112,7 +112,7 @@ describe("SubscriptionHub", () => {
   });
 
   describe("leave()", () => {
-    it("ends the member's events at once", async () => {
+    it("stops the member's events at once", async () => {
       const [first, second] = [await rig.member("a"), await rig.member("a")];
       expect(hub.leave("a", first)).to.equal(true);
       rig.message("a", "x");
@@ -124,7 +124,7 @@ describe("SubscriptionHub", () => {
       expect(connection.log).to.deep.equal(["subscribe a"]);
     });
 
-    it("keeps the channel subscribed for a while, in case somebody comes back", async () => {
+    it("keeps the channel subscribed for lingerMs in case a member joins again", async () => {
       const member = await rig.member("a");
       hub.leave("a", member);
       expect(hub.channels).to.deep.equal([]);
@@ -139,7 +139,7 @@ describe("SubscriptionHub", () => {
       expect(member.heard).to.deep.equal(["x"]);
     });
 
-    it("unsubscribes once nobody came back, and holds nothing any more", async () => {
+    it("unsubscribes after lingerMs and leaves nothing behind", async () => {
       const member = await rig.member("a");
       hub.leave("a", member);
       clock.advance(LINGER_MS);
@@ -149,7 +149,7 @@ describe("SubscriptionHub", () => {
       expect(clock.pending).to.equal(0);
     });
 
-    it("does not read a message that came for nobody", async () => {
+    it("does not read a message for a channel without members", async () => {
       const member = await rig.member("a");
       hub.leave("a", member);
       rig.message("a", "x");
@@ -158,34 +158,34 @@ describe("SubscriptionHub", () => {
     });
   });
 
-  describe("messages that are gathered", () => {
-    // Whatever happens behind them happens behind them, and nothing is held back meanwhile.
+  describe("events of the current tick", () => {
+    // Events that arrived before a change are delivered before it.
     const ENDS: Readonly<Record<string, (member: Member) => unknown>> = {
       "leaves the channel": (member) => hub.leave("a", member),
-      "leaves all": (member) => hub.leaveAll(member),
-      "joins another": (member) => hub.join("b", member),
-      "sees another join": () => hub.join("a", new Member()),
+      "leaves all channels": (member) => hub.leaveAll(member),
+      "joins another channel": (member) => hub.join("b", member),
+      "sees another member join": () => hub.join("a", new Member()),
       "loses its connection": () => connection.lose(),
-      "is told that more may be missing": () => [...hub.watchedLogs()][0]!.missed(),
-      "hears the hub close": () => hub.close(),
-      "flushes it": () => hub.flush(),
+      "may miss events": () => [...hub.watchedLogs()][0]!.missed(),
+      "sees the hub close": () => hub.close(),
+      "flushes the hub": () => hub.flush(),
     };
     for (const [what, end] of Object.entries(ENDS)) {
-      it(`reach a member before it ${what} in the same turn, and once`, async () => {
+      it(`reach a member once, before it ${what} in the same tick`, async () => {
         const member = await rig.member("a");
         rig.say("a", "1");
         const gaps: number[] = [];
         member.onDeliver = () => gaps.push(member.gaps.length);
         const ended = end(member);
         expect(member.heard).to.deep.equal(["1"]);
-        expect(gaps, "before it is told of a gap").to.deep.equal([0]);
+        expect(gaps, "before the gap").to.deep.equal([0]);
         await Promise.resolve(ended);
         await settle();
         expect(member.heard).to.deep.equal(["1"]);
       });
     }
 
-    it("are not given to who joins behind them, and are to who was there", async () => {
+    it("reach only the members that joined before them", async () => {
       const [early, late] = [new Member(), new Member()];
       await hub.join("a", early);
       rig.say("a", "1");
@@ -197,8 +197,8 @@ describe("SubscriptionHub", () => {
     });
   });
 
-  describe("a lost connection", () => {
-    it("is told to each member once, with all its channels, when it is back", async () => {
+  describe("lost connection", () => {
+    it("is reported once to each member with all its channels, after the reconnect", async () => {
       const [both, one] = [await rig.member("a", "b"), await rig.member("b")];
       connection.lose();
       await settle();
@@ -210,7 +210,7 @@ describe("SubscriptionHub", () => {
       expect([...connection.server]).to.have.members(["a", "b"]);
     });
 
-    it("is told with whether messages had come that are in no log, for as long as anybody listens", async () => {
+    it("is reported with whether the channel had events without a position since its first member joined", async () => {
       const member = await rig.member("plain", "logged", "both", "silent");
       rig.message("plain", "x");
       for (const text of ["at 1", "at 2"]) rig.message("logged", text);
@@ -230,7 +230,7 @@ describe("SubscriptionHub", () => {
       expect(member.unlogged.at(-1)).to.deep.equal({ ...told, plain: false });
     });
 
-    it("is told to the others though a member throws", async () => {
+    it("is reported to the others even if a member throws", async () => {
       const members = [await rig.member("a"), await rig.member("a")];
       members[0]!.onInterrupted = fail;
       connection.lose();
@@ -239,7 +239,7 @@ describe("SubscriptionHub", () => {
       expect(members[1]!.gaps).to.deep.equal([["a"]]);
     });
 
-    it("is a gap for who was there, and none for who joins the same channel meanwhile", async () => {
+    it("is a gap for earlier members, but not for a member that joins while it is down", async () => {
       const [old, late] = [new Member(), new Member()];
       await hub.join("a", old);
       connection.lose();
@@ -252,8 +252,8 @@ describe("SubscriptionHub", () => {
     });
   });
 
-  describe("a channel that the server takes away", () => {
-    it("is told to each of its members, who have left it by then", async () => {
+  describe("channel that is denied after a reconnect", () => {
+    it("is reported to each of its members after they have left it", async () => {
       const members = [await rig.member("a"), await rig.member("a", "b"), await rig.member("a")];
       members[0]!.onRefused = fail;
       let wasThere: boolean | null = null;
@@ -274,7 +274,7 @@ describe("SubscriptionHub", () => {
     });
   });
 
-  it("keeps nothing of the channels and members that are gone, whether or not its connection is there", async () => {
+  it("frees the memory of channels and members that are gone, with and without a connection", async () => {
     await rig.member("a");
     const before = heapUsed();
     for (let round = 0; round < 40; round++) {
@@ -297,7 +297,7 @@ describe("SubscriptionHub", () => {
   });
 
   describe("close()", () => {
-    it("unsubscribes what is held, lets go of the connection and sets no more timers", async () => {
+    it("unsubscribes all channels, detaches the connection and leaves no timer", async () => {
       const [stays, left] = [new Member(), new Member()];
       await hub.join("a", stays);
       await hub.join("b", left);
@@ -311,14 +311,14 @@ describe("SubscriptionHub", () => {
       expect(stays.heard).to.deep.equal([]);
     });
 
-    it("refuses those who wait", async () => {
+    it("rejects waiting callers", async () => {
       connection.ready = false;
       const fault = faultOf(hub.join("a", new Member()));
       await hub.close();
       expect(await fault).to.include({ code: "CLOSED" });
     });
 
-    it("waits for a server that does not answer no longer than its deadline", async () => {
+    it("waits at most closeTimeoutMs for a server that does not answer", async () => {
       await rig.member("a");
       connection.answer = () => new Promise(() => {});
       const closed = hub.close();
@@ -328,12 +328,12 @@ describe("SubscriptionHub", () => {
       expect(connection.detached).to.equal(true);
     });
 
-    it("makes no connection only to end it", async () => {
+    it("does not create a connection", async () => {
       await hub.close();
       expect(rig.connects).to.equal(0);
     });
 
-    it("refuses who comes after it", async () => {
+    it("rejects later joins", async () => {
       await rig.member("a");
       const closed = hub.close();
       expect(await faultOf(hub.join("b", new Member()))).to.include({ code: "CLOSED" });
@@ -343,7 +343,7 @@ describe("SubscriptionHub", () => {
       expect(hub.channels).to.deep.equal([]);
     });
 
-    it("asks nothing of a connection that is away", async () => {
+    it("sends no command on a lost connection", async () => {
       await rig.member("a");
       connection.lose();
       connection.log.length = 0;
@@ -353,7 +353,7 @@ describe("SubscriptionHub", () => {
     });
   });
 
-  it("tells how many channels it holds, and whether it is connected", async () => {
+  it("reports the number of channels and whether it is connected", async () => {
     expect(hub.statistics).to.deep.equal({
       connected: false,
       channels: 0,
@@ -367,7 +367,7 @@ describe("SubscriptionHub", () => {
   });
 });
 
-/** A server whose ACL denies one channel. */
+/** Returns the answers of a server whose ACL denies one channel. */
 function refusing(name: string): (channels: readonly string[]) => Promise<void> {
   return (channels) => (channels.includes(name) ? Promise.reject(noperm()) : Promise.resolve());
 }

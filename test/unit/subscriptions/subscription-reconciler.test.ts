@@ -34,7 +34,7 @@ describe("SubscriptionReconciler", () => {
   });
 
   describe("heard()", () => {
-    it("tells the gap before the message that came with the acknowledgement, and once", async () => {
+    it("reports the gap once, before the first message after the acknowledgement", async () => {
       void reconciler.want("a").catch(() => {});
       void reconciler.want("b").catch(() => {});
       await settle();
@@ -51,7 +51,7 @@ describe("SubscriptionReconciler", () => {
       expect(resubscribed).to.deep.equal([["a"], ["b"]]);
     });
 
-    it("tells another gap when the connection is lost before the acknowledgement's promise continues", async () => {
+    it("reports another gap if the connection is lost before the promise of the acknowledgement continues", async () => {
       void reconciler.want("a").catch(() => {});
       await settle();
       await port.acknowledge();
@@ -65,7 +65,7 @@ describe("SubscriptionReconciler", () => {
     });
   });
 
-  it("sends one command for all channels of a turn, with at most 512 of them", async () => {
+  it("sends one command for all channels of a tick, with at most 512 channels each", async () => {
     const names = Array.from({ length: 1_300 }, (_, index) => `c${index}`);
     const wanted = names.map((name) => outcomeOf(reconciler.want(name)));
     await settle();
@@ -76,7 +76,7 @@ describe("SubscriptionReconciler", () => {
     expect(reconciler.subscribedCount).to.equal(1_300);
   });
 
-  it("refuses one channel of a batch alone, and subscribes the others one by one", async () => {
+  it("rejects only the denied channel of a batch and subscribes the others one by one", async () => {
     port.denied.add("b");
     const wanted = ["a", "b", "c"].map((name) => outcomeOf(reconciler.want(name)));
     await port.acknowledgeAll();
@@ -86,19 +86,19 @@ describe("SubscriptionReconciler", () => {
     expect(port.log).to.deep.equal(["subscribe a b c", "subscribe a", "subscribe b", "subscribe c"]);
   });
 
-  describe("a fault on a connection that is ready", () => {
+  describe("error on a ready connection", () => {
     for (const error of [
       new Error("Command timed out"),
       Object.assign(new Error("LOADING Redis is loading the dataset"), { name: "ReplyError" }),
       Object.assign(new Error("NOAUTH Authentication required."), { name: "ReplyError" }),
       new Error("something odd"),
     ]) {
-      it(`is no refusal, and tried again after a pause (${error.message})`, async () => {
+      it(`retries after a pause and rejects no caller (${error.message})`, async () => {
         const wanted = ["a", "b"].map((name) => outcomeOf(reconciler.want(name)));
         await settle();
         await port.fail(error);
         await settle(50);
-        expect(port.log, "tried again without a pause").to.deep.equal(["subscribe a b"]);
+        expect(port.log, "no retry before the pause").to.deep.equal(["subscribe a b"]);
         expect(wanted.map(({ now }) => now)).to.deep.equal(["pending", "pending"]);
         clock.advance(1_000);
         await port.acknowledgeAll();
@@ -108,7 +108,7 @@ describe("SubscriptionReconciler", () => {
       });
     }
 
-    it("keeps nobody else waiting", async () => {
+    it("does not delay other channels", async () => {
       reconciler.want("a").catch(() => {});
       await settle();
       await port.fail(new Error("Command timed out"));
@@ -118,7 +118,7 @@ describe("SubscriptionReconciler", () => {
       expect(port.log).to.deep.equal(["subscribe a", "subscribe b"]);
     });
 
-    it("leaves no timer when the reconciler is closed", async () => {
+    it("leaves no timer after close()", async () => {
       reconciler.want("a").catch(() => {});
       await settle();
       await port.fail(new Error("Command timed out"));
@@ -128,7 +128,7 @@ describe("SubscriptionReconciler", () => {
   });
 
   describe("close()", () => {
-    it("refuses those who wait, and answers what the server may still hold", async () => {
+    it("rejects waiting callers and returns the channels that may still be subscribed", async () => {
       reconciler.want("a").catch(() => {});
       await port.acknowledge();
       const waiting = outcomeOf(reconciler.want("b"));
@@ -140,7 +140,7 @@ describe("SubscriptionReconciler", () => {
       expect(reconciler.subscribedCount).to.equal(0);
     });
 
-    it("sends nothing any more, whatever is acknowledged after it", async () => {
+    it("sends no more commands, also after a late acknowledgement", async () => {
       reconciler.want("a").catch(() => {});
       await settle();
       reconciler.want("b").catch(() => {});
@@ -151,7 +151,7 @@ describe("SubscriptionReconciler", () => {
       expect(port.log).to.deep.equal(["subscribe a"]);
     });
 
-    it("does not split a batch that is refused after it", async () => {
+    it("does not split a batch that is denied after close()", async () => {
       for (const name of ["a", "b"]) reconciler.want(name).catch(() => {});
       await settle();
       reconciler.close();
@@ -179,7 +179,7 @@ describe("SubscriptionReconciler", () => {
     const handlers: ReconcilerHandlers = {
       onResubscribed: (names) => {
         for (const name of names) {
-          if (!interrupted.delete(name)) port.violations.push(`a gap of ${name} is told that was none`);
+          if (!interrupted.delete(name)) port.violations.push(`a gap of ${name} is reported without a loss`);
         }
       },
       onRefused: drop,
@@ -189,7 +189,7 @@ describe("SubscriptionReconciler", () => {
       wanted.add(name);
       const promise = checked.want(name);
       promise.then(
-        () => port.server.has(name) || port.violations.push(`${name} is told subscribed and is not`),
+        () => port.server.has(name) || port.violations.push(`${name} is reported as subscribed but is not`),
         (fault: RedisSseError) => fault.code === "SUBSCRIBE_REFUSED" && drop(name),
       );
       outcomes.push(outcomeOf(promise));
@@ -222,7 +222,7 @@ describe("SubscriptionReconciler", () => {
         port.ready = true;
         checked.connectionReady();
       }
-      // Promises always continue between two steps, but the turn of the loop does not always end.
+      // Promises always continue between two steps, but the tick does not always end.
       await (random() < 0.5 ? settle(1) : Promise.resolve());
     }
 
@@ -232,7 +232,7 @@ describe("SubscriptionReconciler", () => {
     expect(port.violations).to.deep.equal([]);
     expect([...port.server].toSorted()).to.deep.equal([...wanted].toSorted());
     expect(checked.subscribedCount).to.equal(wanted.size);
-    expect([...interrupted], "channels whose gap was not told").to.deep.equal([]);
+    expect([...interrupted], "channels whose gap was not reported").to.deep.equal([]);
     expect(outcomes.filter(({ now }) => now === "pending")).to.have.length(0);
     expect(outcomes.length).to.be.greaterThan(steps / 5);
   }
@@ -245,14 +245,14 @@ interface Command {
   reject(error: Error): void;
 }
 
-/** A connection and its server: commands wait until a test has them answered, in their order. */
+/** A connection and its server. Commands wait until the test answers them in order. */
 class ScriptedPort implements SubscriptionPort {
   ready = true;
   readonly log: string[] = [];
   readonly commands: Command[] = [];
   readonly server = new Set<string>();
   readonly denied = new Set<string>();
-  /** What must never happen, whatever a test is about. */
+  /** Records broken invariants. It must stay empty in every test. */
   readonly violations: string[] = [];
 
   isReady(): boolean {
@@ -267,7 +267,7 @@ class ScriptedPort implements SubscriptionPort {
     return this.#send("unsubscribe", channels);
   }
 
-  /** The server carries out the oldest command, or refuses it for a channel that the ACL denies. */
+  /** Runs the oldest command, or rejects it if it contains a denied channel. */
   async acknowledge(): Promise<void> {
     await settle();
     const command = this.commands.shift();
@@ -285,7 +285,7 @@ class ScriptedPort implements SubscriptionPort {
     await settle();
   }
 
-  /** Until nothing more is sent. */
+  /** Acknowledges commands until none is left. */
   async acknowledgeAll(): Promise<void> {
     do await this.acknowledge();
     while (this.commands.length > 0);
@@ -297,7 +297,7 @@ class ScriptedPort implements SubscriptionPort {
   }
 
   #send(operation: Command["operation"], channels: readonly string[]): Promise<void> {
-    // The reconciler would take what is thrown here for a fault of the connection.
+    // Record violations instead of throwing: the reconciler would treat an error as a connection error.
     if (!this.ready) this.violations.push(`${operation} is sent to a connection that is not ready`);
     if (channels.length < 1 || channels.length > 512) this.violations.push(`a batch of ${channels.length}`);
     for (const { channels: inFlight } of this.commands) {
@@ -309,14 +309,14 @@ class ScriptedPort implements SubscriptionPort {
   }
 }
 
-/** As ioredis gives it. */
+/** Returns an error like ioredis does. */
 function noperm(): Error {
   const message = "NOPERM No permissions to access a channel";
   return Object.assign(new Error(message), { name: "ReplyError" });
 }
 
 interface Outcome {
-  /** "pending", "resolved", or the code of the fault. */
+  /** "pending", "resolved", or the error code. */
   now: string;
 }
 

@@ -7,13 +7,13 @@ const parse = (text: string): unknown => {
   return [chunks.map(String), isOver, rest.toString("latin1")];
 };
 
-describe("the strict reader of chunked bodies", () => {
-  it("reads chunks, the last one, and what is behind it", () => {
+describe("parseChunked()", () => {
+  it("reads chunks, the last chunk and the rest after it", () => {
     expect(parse("3\r\nabc\r\n1\r\n\n\r\n")).to.deep.equal([["abc", "\n"], false, ""]);
     expect(parse("10\r\n0123456789abcdef\r\n0\r\n\r\nx")).to.deep.equal([["0123456789abcdef"], true, "x"]);
   });
 
-  it("waits for the rest at every byte", () => {
+  it("keeps an incomplete chunk as the rest at every byte", () => {
     const text = "3\r\nabc\r\nb\r\n0123456\r\n89\r\n0\r\n\r\n";
     for (let length = 0; length < text.length; length++) {
       const { isOver, rest } = parseChunked(Buffer.from(text.slice(0, length)));
@@ -23,7 +23,7 @@ describe("the strict reader of chunked bodies", () => {
     expect(parse(text)).to.deep.equal([["abc", "0123456\r\n89"], true, ""]);
   });
 
-  it("refuses anything that is not exactly that", () => {
+  it("rejects anything that is not in the exact format", () => {
     for (const text of [
       "2\r\nabc\r\n",
       "4\r\nabc\r\n1\r\nx\r\n",

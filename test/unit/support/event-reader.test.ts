@@ -2,7 +2,7 @@ import { expect } from "chai";
 
 import { EventReader, parseBlocks } from "../../support/event-reader.js";
 
-describe("the tests' reader of event streams", () => {
+describe("EventReader", () => {
   function read(
     pieces: Iterable<string>,
     lastEventId?: string,
@@ -35,9 +35,9 @@ describe("the tests' reader of event streams", () => {
   ];
 
   for (const [name, end] of Object.entries({ LF: "\n", CR: "\r", CRLF: "\r\n" })) {
-    it(`reads lines that end with ${name}, however the stream is cut into pieces`, () => {
+    it(`reads lines that end with ${name} for any split of the stream`, () => {
       const text = STREAM.replaceAll("\n", end);
-      // Behind a CR the parser waits for what follows.
+      // After a CR, the parser waits for the next character.
       for (const pieces of [
         [text, end],
         [...text.split(""), end],
@@ -47,7 +47,7 @@ describe("the tests' reader of event streams", () => {
     });
   }
 
-  it("counts nothing of a block that is cut off, wherever the cut falls", () => {
+  it("ignores an incomplete block for any cut", () => {
     const next = "id: 2\nevent: e\ndata: b\n\n";
     for (let length = 0; length < next.length; length++) {
       const text = `id: 1\ndata: a\n\n${next.slice(0, length)}`;
@@ -56,7 +56,7 @@ describe("the tests' reader of event streams", () => {
     }
   });
 
-  it("begins with the id of the connection before", () => {
+  it("starts with the id of the previous connection", () => {
     expect(read(["data: a\n\n"], "7")[1]).to.equal("7");
   });
 });

@@ -4,7 +4,7 @@ import { expect } from "chai";
 
 import { find } from "../../support/prerequisites.js";
 
-describe("the server that the tests run on", () => {
+describe("find()", () => {
   const { REDIS_SERVER, PATH } = process.env;
 
   afterEach(() => {
@@ -14,14 +14,14 @@ describe("the server that the tests run on", () => {
     }
   });
 
-  it("is the one of REDIS_SERVER, by its whole path", async () => {
+  it("returns the absolute path of REDIS_SERVER", async () => {
     process.env["REDIS_SERVER"] = process.execPath;
     expect(await find("redis")).to.equal(process.execPath);
     process.env["REDIS_SERVER"] = relative(process.cwd(), process.execPath);
     expect(await find("redis")).to.equal(process.execPath);
   });
 
-  it("is no other one, if that of REDIS_SERVER cannot be run", async () => {
+  it("throws if REDIS_SERVER is not a program", async () => {
     process.env["REDIS_SERVER"] = "/nowhere/redis-server";
     const error: unknown = await find("redis").catch((reason: unknown) => reason);
     expect(String(error)).to.equal(
@@ -29,7 +29,7 @@ describe("the server that the tests run on", () => {
     );
   });
 
-  it("is looked for on the PATH without REDIS_SERVER", async () => {
+  it("searches the PATH if REDIS_SERVER is not set", async () => {
     process.env["REDIS_SERVER"] = "";
     process.env["PATH"] = "/nowhere";
     expect(await find("redis")).to.equal(null);

@@ -51,13 +51,13 @@ describe("collect()", () => {
   };
 
   const sources: readonly (readonly [string, number | null, () => StreamSource | Promise<StreamSource>])[] = [
-    ["a URL as text", 200, () => url],
+    ["a URL as a string", 200, () => url],
     ["a URL", 200, () => new URL(url)],
     ["a Response", 200, () => fetch(url)],
     ["the body of a Response", null, async () => (await fetch(url)).body!],
     ["an IncomingMessage", 200, async () => ((await once(get(url), "response")) as [IncomingMessage])[0]],
     [
-      "a readable stream, cut inside a character",
+      "a readable stream that splits characters",
       null,
       () => Readable.from([...Buffer.from(TEXT)].map((byte) => Buffer.of(byte))),
     ],
@@ -75,7 +75,7 @@ describe("collect()", () => {
     });
   }
 
-  it("hands out each event once: the next one, one by its name, and the rest", async () => {
+  it("returns each event only once from event(), next() and the iterator", async () => {
     const stream = await open(url);
     expect((await stream.event("note")).data).to.equal("hello\nworld");
     expect((await stream.event("gap")).data).to.deep.equal({ reason: "epoch" });
@@ -87,7 +87,7 @@ describe("collect()", () => {
     expect(stream.events).to.have.length(3);
   });
 
-  it("waits for what is still to come, and leaves", async () => {
+  it("waits for later events and disconnects on close()", async () => {
     let left!: Promise<unknown>;
     let send!: (text: string) => void;
     answer = (res) => {
@@ -104,7 +104,7 @@ describe("collect()", () => {
     expect(await stream.ended()).to.have.length(3);
   });
 
-  it("sends headers, each once however it is spelt, and the last event id", async () => {
+  it("sends each header once, in any case, and the last event id", async () => {
     answer = (res, { headers: sent }) =>
       res.end(`data: ${sent.cookie} ${sent.accept} ${String(sent["last-event-id"])}\n\n`);
     const headers = { Cookie: "a=b", accept: "x/y", "last-event-id": "older" };
@@ -121,7 +121,7 @@ describe("collect()", () => {
     expect(stream.lastEventId).to.equal("4");
   });
 
-  it("leaves a stream with the loop over it, and one whose source never answers", async () => {
+  it("disconnects when a loop ends, and closes a source that never answers", async () => {
     let left!: Promise<unknown>;
     answer = (res) => {
       left = once(res, "close");
@@ -136,7 +136,7 @@ describe("collect()", () => {
     await (await collect(waiting)).close();
   });
 
-  describe("says what arrived until then", () => {
+  describe("error messages", () => {
     const failures: readonly (readonly [
       string,
       string | null,
@@ -163,7 +163,7 @@ describe("collect()", () => {
       ],
     ];
     for (const [what, text, wait, message] of failures) {
-      it(`while it waits for ${what}`, async () => {
+      it(`list the events so far if ${what} does not arrive`, async () => {
         answer = (res) => res.write(text);
         const stream = await open(url);
         if (text === TEXT) await stream.event("gap");
@@ -175,7 +175,7 @@ describe("collect()", () => {
       });
     }
 
-    it("of a stream that was refused", async () => {
+    it("contain the body of an HTTP error status", async () => {
       answer = (res) => res.writeHead(403).end('{"error":{"code":"FORBIDDEN"}}');
       const stream = await open(url);
       expect(stream.status).to.equal(403);
@@ -185,13 +185,13 @@ describe("collect()", () => {
       );
     });
 
-    it("of a request that has no response", async () => {
+    it("report a request without a response", async () => {
       answer = () => {};
       expectFault(await faultOf(collect(url, { timeoutMs: 20 })), "NOT_RECEIVED");
     });
   });
 
-  it("refuses what it cannot read, and options that would have no effect", async () => {
+  it("rejects unreadable sources and options without effect", async () => {
     const read = await fetch(url);
     read.body!.getReader();
     const wrong: readonly (readonly unknown[])[] = [
@@ -211,7 +211,7 @@ describe("collect()", () => {
   });
 });
 
-/** The text that is no event has been read. */
+/** Waits until the text without an event has been read. */
 async function expectHead(stream: CollectedStream): Promise<void> {
   for (;;) {
     const { message } = (await faultOf(stream.next({ timeoutMs: 5 }))) as Error;

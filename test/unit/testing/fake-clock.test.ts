@@ -22,7 +22,7 @@ describe("FakeClock", () => {
     clock = new FakeClock(0);
   });
 
-  it("runs timers at their time and in order, those that timers and promises set among them", async () => {
+  it("runs timers at their time and in order, including timers that other timers and promises set", async () => {
     const seen: string[] = [];
     const see = (what: string): void => void seen.push(`${what} ${clock.now()}`);
     clock.schedule(() => see("late"), 100);
@@ -39,7 +39,7 @@ describe("FakeClock", () => {
     expect(clock.now()).to.equal(100);
   });
 
-  it("starts at a date, and refuses what is no time", async () => {
+  it("starts at a date and rejects an invalid time", async () => {
     expect(new FakeClock(new Date("2030-01-01")).now()).to.equal(Date.UTC(2030, 0));
     expect(() => new FakeClock(new Date("never")))
       .to.throw()
@@ -48,7 +48,7 @@ describe("FakeClock", () => {
   });
 });
 
-describe("a service on a FakeClock", () => {
+describe("createTestSse() with a FakeClock", () => {
   let clock: FakeClock;
   let sse: TestSse;
 
@@ -59,7 +59,7 @@ describe("a service on a FakeClock", () => {
 
   afterEach(() => sse.close());
 
-  it("sends heartbeats, and ends a stream after its lifetime", async () => {
+  it("sends heartbeats and closes a stream after maxLifetimeMs", async () => {
     create({ heartbeatMs: 15_000, limits: { maxLifetimeMs: 5 * MINUTE_MS } });
     const app = await startApp(
       (router) =>
@@ -86,7 +86,7 @@ describe("a service on a FakeClock", () => {
     await app.close();
   });
 
-  it("retries tasks, keeps their delays and their schedules", async () => {
+  it("retries tasks and follows their delays and schedules", async () => {
     create();
     const runs: string[] = [];
     const queue = sse.queue("work");
@@ -106,7 +106,7 @@ describe("a service on a FakeClock", () => {
     expect(runs.slice(3)).to.have.members(["delayed 1", "scheduled 1", "scheduled 1"]);
   });
 
-  it("gives the task of a worker that Redis has lost to another one, after its lease", async () => {
+  it("gives the task of a disconnected worker to another worker after its lease expires", async () => {
     create();
     const other = createTestSse({ redis: sse.redis });
     const held: string[] = [];
@@ -117,7 +117,7 @@ describe("a service on a FakeClock", () => {
     sse.queue("q").worker(hold("first"), { leaseMs: 30_000, onFault: () => {} });
     const { id } = await sse.queue("q").enqueue("work", null);
     await eventually(() => expect(held).to.deep.equal(["first"]));
-    // As a process that dies: its connections end, and nobody renews the lease.
+    // Simulates a crashed process: its connection ends and the lease is not renewed.
     sse.pool.commands.disconnect();
     other.queue("q").worker(hold("second"), { leaseMs: 30_000 });
     await clock.advance(20_000);
@@ -129,7 +129,7 @@ describe("a service on a FakeClock", () => {
     await other.close();
   });
 
-  it("forgets the history of a channel", async () => {
+  it("drops the history of a channel after maxAgeMs", async () => {
     create({ history: { maxAgeMs: HOUR_MS } });
     const { id } = await sse.publish("a", { data: 1 });
     const app = await startApp(
@@ -155,7 +155,7 @@ describe("a service on a FakeClock", () => {
     await app.close();
   });
 
-  it("times out what a frozen Redis does not answer, and drops the connection", async () => {
+  it("times out commands and drops the connection if Redis is frozen", async () => {
     create();
     const app = await startApp(
       (router) =>
@@ -170,7 +170,7 @@ describe("a service on a FakeClock", () => {
     const publishing = faultOf(sse.publish("a", { data: 1 }));
     await clock.advance(5_000);
     expectFault(await publishing, "REDIS_UNAVAILABLE");
-    // The subscriber's connection notices it by its PING.
+    // The subscriber connection detects it with a PING.
     await clock.advance(15_000);
     const heard = sse.status({ drift: false });
     await clock.advance(5_000);
@@ -183,7 +183,7 @@ describe("a service on a FakeClock", () => {
     await app.close();
   });
 
-  it("is slow by the clock, and keeps the order", async () => {
+  it("delays commands by the latency and keeps their order", async () => {
     create();
     sse.redis.setLatency(300);
     const seen: string[] = [];
@@ -194,7 +194,7 @@ describe("a service on a FakeClock", () => {
     expect(seen).to.deep.equal(["first", "second"]);
   });
 
-  it("closes while Redis is away and a task never ends, though the clock stands still", async () => {
+  it("closes without an advance of the clock while Redis is unavailable and a task never ends", async () => {
     create();
     sse.queue("q").worker(() => new Promise(() => {}), { onFault: () => {} });
     await sse.queue("q").enqueue("work", null);

@@ -23,7 +23,7 @@ describe("createTestSse()", () => {
     for (const sse of services.splice(0)) await sse.close();
   });
 
-  it("shares data and channels with a service that has its redis, and with no other", async () => {
+  it("shares data and channels only with services on the same TestRedis", async () => {
     const sse = create();
     const process = create({ redis: sse.redis, subscriptions: "dedicated" });
     const stranger = create();
@@ -37,7 +37,7 @@ describe("createTestSse()", () => {
     await heard.stop();
   });
 
-  it("keeps its data and its faults until the last service of its Redis is closed", async () => {
+  it("keeps the data of its TestRedis until its last service is closed", async () => {
     const sse = create();
     const process = create({ redis: sse.redis });
     await process.pool.commands.set("key", "value");
@@ -48,7 +48,7 @@ describe("createTestSse()", () => {
   });
 
   for (const order of ["before", "after"]) {
-    it(`keeps its data for a service that began to close ${order} the other one, and still works`, async () => {
+    it(`keeps the data for a service that started to close ${order} the other one and is still closing`, async () => {
       const sse = create();
       const busy = create({ redis: sse.redis });
       const client = sse.redis.createClient();
@@ -70,7 +70,7 @@ describe("createTestSse()", () => {
     });
   }
 
-  it("takes the clock and the redis of another copy of this package", async () => {
+  it("accepts the clock and the TestRedis of another copy of this package", async () => {
     const copyOf = (file: string): Promise<unknown> =>
       import(new URL(`../../../testing/${file}.js?copy`, import.meta.url).href);
     const { FakeClock: OtherClock } = (await copyOf("fake-clock")) as { FakeClock: typeof FakeClock };
@@ -86,14 +86,14 @@ describe("createTestSse()", () => {
     sse.queue("q").worker(() => new Promise(() => {}), { onFault: () => {} });
     await sse.queue("q").enqueue("work", null);
     await eventually(() => expect(sse.queue("q").statistics.running).to.equal(1));
-    // It waits for its task, up to a deadline of the clock.
+    // close() waits for the task, up to a deadline on the clock.
     await sse.close();
     expect(await other.pool.commands.get("key")).to.equal("value");
     await other.close();
     expect(clock.pending).to.equal(0);
   });
 
-  it("has clients for an app that uses Redis itself, with pipelines and callbacks, to which faults apply", async () => {
+  it("creates clients with pipelines and callbacks to which simulated faults apply", async () => {
     const { redis } = create();
     const client = redis.createClient();
     await client.set("a", "1");
@@ -114,7 +114,7 @@ describe("createTestSse()", () => {
     expect(await faultOf(client.get("a"))).to.have.property("name", "MaxRetriesPerRequestError");
   });
 
-  it("loses subscriptions with a connection, looks at its memory before the first write of a script, and expires keys by the clock", async () => {
+  it("loses subscriptions on a stop, checks OOM before the first write of a script, and expires keys by the clock", async () => {
     const clock = new FakeClock();
     const { redis } = create({ clock });
     const client = redis.createClient();
@@ -141,7 +141,7 @@ describe("createTestSse()", () => {
     expect(await client.get("a")).to.equal(null);
   });
 
-  it("has clients that connect at once, unless they are lazy", async () => {
+  it("creates clients that connect at once unless lazyConnect is set", async () => {
     const { redis } = create();
     await once(redis.createClient(), "ready");
     const lazy = redis.createClient({ lazyConnect: true });
@@ -163,15 +163,11 @@ describe("createTestSse()", () => {
       ({ redis }) => (redis.stop(), redis.start(), redis.stop(), redis.start()),
       ["a", "p*"],
     ],
-    // It refuses a SUBSCRIBE as a whole.
-    [
-      "Redis took away one of its channels",
-      ({ redis }) => redis.refuse("NOPERM", { channel: "c" })(),
-      ["p*"],
-    ],
+    // Redis rejects a SUBSCRIBE as a whole.
+    ["Redis denied one of its channels", ({ redis }) => redis.refuse("NOPERM", { channel: "c" })(), ["p*"]],
   ];
   for (const [what, lose, expected] of losses) {
-    it(`subscribes a client again after ${what}, unless it must not`, async () => {
+    it(`resubscribes a client after ${what}, unless autoResubscribe is false`, async () => {
       const sse = create();
       const clients = [{}, { autoResubscribe: false }].map((options) => sse.redis.createClient(options));
       const heard = clients.map((client) => {
@@ -192,7 +188,7 @@ describe("createTestSse()", () => {
     });
   }
 
-  it("keeps the commands that wait when one is executed at the moment of its deadline", async () => {
+  it("keeps waiting commands if one command runs exactly at its deadline", async () => {
     const clock = new FakeClock();
     const { redis } = create({ clock });
     const client = redis.createClient({ commandTimeout: 1_000 });
@@ -208,7 +204,7 @@ describe("createTestSse()", () => {
     expect(await Promise.all([reply, late])).to.deep.equal(["OK", "PONG"]);
   });
 
-  it("refuses options and faults that have no meaning", async () => {
+  it("rejects invalid options and faults", async () => {
     const sse = create({ clock: new FakeClock() });
     const wrong: readonly (() => unknown)[] = [
       () => createTestSse({ redis: "redis://127.0.0.1" } as never),

@@ -17,7 +17,7 @@ const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 
 const HEADER = "-- Does it.\n-- KEYS none\n-- ARGV none\n-- Result 1\n-- Errors none\n";
 
-describe("the tool that embeds Lua", () => {
+describe("tools/lua/embed.mjs", () => {
   let folder: string;
 
   beforeEach(async () => {
@@ -26,7 +26,7 @@ describe("the tool that embeds Lua", () => {
 
   afterEach(() => rm(folder, { recursive: true, force: true }));
 
-  /** What it writes for `room`; what it says of a mistake, if it does. */
+  /** Returns the generated file of a folder, or the error output of the tool. */
   async function embed(files: Readonly<Record<string, string>>, room = "a"): Promise<string> {
     for (const [name, text] of Object.entries(files)) {
       await mkdir(join(folder, dirname(name)), { recursive: true });
@@ -43,7 +43,7 @@ describe("the tool that embeds Lua", () => {
     return readFile(join(folder, room, "lua/generated.ts"), "utf8");
   }
 
-  it("removes what was written for a script that is gone", async () => {
+  it("removes the generated file if its scripts are deleted", async () => {
     const script = `${HEADER}return 1\n`;
     await embed({ "a/lua/one.lua": script, "b/lua/two.lua": script });
     await rm(join(folder, "b/lua/two.lua"));
@@ -63,7 +63,7 @@ describe("the tool that embeds Lua", () => {
     expect(output).to.include("export const TWO: string = `return 2`;\n");
   });
 
-  it("puts an include where it is first asked for, and leaves out what the script does not use", async () => {
+  it("inserts an include at its first use and omits unused functions", async () => {
     const output = await embed({
       "a/lua/one.lua": `${HEADER}--- @include "includes/more"\n--- @include "includes/base"\nreturn more()\n`,
       "a/lua/two.lua": `${HEADER}--- @include "includes/more"\nreturn twice(2)\n`,
@@ -79,7 +79,7 @@ describe("the tool that embeds Lua", () => {
     );
   });
 
-  it("includes what redis shares, and nothing of another room", async () => {
+  it("allows includes from redis/ but not from another folder", async () => {
     const files = {
       "a/lua/one.lua": `${HEADER}--- @include "../../redis/lua/includes/x"\nreturn x\n`,
       "redis/lua/includes/x.lua": "-- X.\nlocal x = 1\n",
@@ -94,26 +94,23 @@ describe("the tool that embeds Lua", () => {
 
   const MISTAKES: Readonly<Record<string, [text: string, says: string]>> = {
     "bad syntax": ["local x =\nreturn 1", "lua/one.lua:7: <expression> expected"],
-    "an operator that Lua 5.1 has not": ["return 6 & 3", "lua/one.lua:6: "],
-    "a name that is not there": ["local x = 1\nreturn x + y", 'lua/one.lua:7: there is no "y" here'],
+    "an operator that Lua 5.1 does not have": ["return 6 & 3", "lua/one.lua:6: "],
+    "an unknown name": ["local x = 1\nreturn x + y", 'lua/one.lua:7: there is no "y" here'],
     "an assignment to a global": ["x = 1\nreturn 1", 'lua/one.lua:6: "x" is assigned'],
     "a name outside its block": ["if KEYS[1] then local x = 1; redis.call(x) end\nreturn x", '"x" here'],
-    "a local that is never used": ["local x = 1\nreturn 1", 'lua/one.lua:6: "x" is never used'],
-    "a value that is not used behind one that is": [
-      "local x, y = unpack(ARGV)\nreturn x",
-      '"y" is never used',
-    ],
+    "an unused local": ["local x = 1\nreturn 1", 'lua/one.lua:6: "x" is never used'],
+    "an unused local after a used one": ["local x, y = unpack(ARGV)\nreturn x", '"y" is never used'],
     "a name that is declared twice": ["local x = 1\nlocal x = x\nreturn x", '"x" is declared already'],
-    "an include that is not there": ['--- @include "x"\nreturn 1', "lua/one.lua:6: there is no lua/x.lua"],
+    "a missing include": ['--- @include "x"\nreturn 1', "lua/one.lua:6: there is no lua/x.lua"],
     "an include of itself": ['--- @include "one"\nreturn 1', 'lua/one.lua:6: "one" includes this file'],
   };
   for (const [what, [text, says]] of Object.entries(MISTAKES)) {
-    it(`refuses ${what}`, async () => {
+    it(`rejects ${what}`, async () => {
       expect(await embed({ "lua/one.lua": `${HEADER}${text}\n` })).to.include(says);
     });
   }
 
-  it("refuses an include that returns before the script does", async () => {
+  it("rejects an include with a return statement", async () => {
     const files = {
       "lua/one.lua": `${HEADER}--- @include "includes/x"\nreturn 1\n`,
       "lua/includes/x.lua": "-- X.\nreturn 2",
@@ -121,20 +118,20 @@ describe("the tool that embeds Lua", () => {
     expect(await embed(files)).to.match(/^lua\/one\.lua:7: /);
   });
 
-  it("refuses a header that says too little, and an include that nobody uses", async () => {
+  it("rejects an incomplete header and an unused include", async () => {
     expect(await embed({ "lua/one.lua": "return 1" })).to.include("lua/one.lua:1: expected a comment");
     const files = { "lua/one.lua": `${HEADER}return 1`, "lua/includes/x.lua": "-- X.\n" };
     expect(await embed(files)).to.include("lua/includes/x.lua:1: no script includes this file");
   });
 });
 
-describe("what Lua and TypeScript both say", () => {
+describe("constants in Lua and TypeScript", () => {
   const texts = [...Object.values(historyScripts), ...Object.values(queueScripts)];
   const found = (pattern: RegExp): readonly string[] => [
     ...new Set(texts.flatMap((text) => Array.from(text.matchAll(pattern), ([, match]) => match!))),
   ];
 
-  it("is the same start of an envelope", () => {
+  it("have the same start of an envelope", () => {
     const starts = found(/'(\\30[^']*)'/g).map((text) =>
       text.replaceAll("\\30", "\u001e").replaceAll("\\n", "\n"),
     );
@@ -143,7 +140,7 @@ describe("what Lua and TypeScript both say", () => {
     for (const text of starts) expect(text.trimEnd()).to.equal(start.trimEnd());
   });
 
-  it("is the same channel and slot of tasks", () => {
+  it("have the same channel and slot of tasks", () => {
     const channel = progressChannel("x").slice(0, -1);
     expect(found(/'(\w+:)' \.\. id/g)).to.deep.equal([channel]);
     const [slot] = found(/'(\{\w+\}:)\(\.\*\)\$'/g);

@@ -9,9 +9,9 @@ interface Mutant {
   readonly suites: readonly string[];
 }
 
-describe("the list of mutants (test/mutants)", () => {
+describe("test/mutants", () => {
   for (const list of readdirSync("test/mutants")) {
-    it(`has only mutants that can be made: ${list}`, () => {
+    it(`contains only mutants that can be applied: ${list}`, () => {
       const mutants = JSON.parse(readFileSync(`test/mutants/${list}`, "utf8")) as Mutant[];
       for (const { name, file, find, replace, suites } of mutants) {
         expect(readFileSync(file, "utf8").split(find), `${name}: "find" in ${file}`).to.have.length(2);

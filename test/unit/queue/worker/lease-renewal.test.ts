@@ -6,7 +6,7 @@ import { deferred, settle } from "../../../support/eventually.js";
 import { FakeClock } from "../../../support/fake-clock.js";
 import { ScriptedPort } from "../../../support/scripted-port.js";
 
-/** A clock whose timers come late, as when the event loop is busy. */
+/** A clock whose timers run late, as on a busy event loop. */
 class LateClock extends FakeClock {
   lateMs = 0;
 
@@ -19,7 +19,7 @@ class LatePort extends ScriptedPort {
   override readonly clock: LateClock = new LateClock();
 }
 
-describe("the renewal of leases", () => {
+describe("lease renewal", () => {
   let port: LatePort;
 
   beforeEach(() => {
@@ -29,7 +29,7 @@ describe("the renewal of leases", () => {
   const start = (handler: TaskHandler): Worker =>
     new Worker(port, handler, { leaseMs: 3_000, concurrency: 2 }, () => {});
 
-  it("warns once when its timer comes late by more than half a lease", async () => {
+  it("warns once if its timer is late by more than half of leaseMs", async () => {
     const gate = deferred();
     port.give("a");
     const worker = start(() => gate.promise);
@@ -52,10 +52,10 @@ describe("the renewal of leases", () => {
   });
 
   for (const [says, busyMs, warnings] of [
-    ["warns of a handler that returns after its lease", 9_000, 1],
-    ["says nothing of a handler that is in time", 1_000, 0],
+    ["warns about a handler that blocks longer than its lease", 9_000, 1],
+    ["does not warn about a handler that blocks for less than its lease", 1_000, 0],
   ] as const) {
-    it(`${says}, without an await`, async () => {
+    it(says, async () => {
       port.give("a");
       const worker = start(() => void (port.clock.lateMs += busyMs));
       await settle();

@@ -21,7 +21,7 @@ function leaseWithId(id: string): TaskLease {
   return { ...lease, task: { ...lease.task, id } };
 }
 
-/** A queue that rejects each batch with this task in it, and remembers the batches. */
+/** A queue that rejects each batch that contains the task `refused`. It records all batches. */
 class RefusingPort extends ScriptedPort {
   readonly batches: string[] = [];
   fault: RedisSseError = new RedisSseError("REDIS_REFUSED", "Redis refused the command: NOPERM");
@@ -54,7 +54,7 @@ describe("OutcomeBatcher", () => {
 
   afterEach(() => outcomes.close());
 
-  it("stores the other outcomes of a batch when Redis refuses one of them", async () => {
+  it("stores the other outcomes of a batch if Redis rejects one of them", async () => {
     await settle();
     expect(port.batches).to.deep.equal(["a bad b", "a", "bad", "b"]);
     expect(stored).to.deep.equal(["a true", "b true"]);
@@ -62,9 +62,9 @@ describe("OutcomeBatcher", () => {
 
   for (const [says, end, taken] of [
     ["until it is stored", () => (port.refused = ""), "true"],
-    ["until nobody waits for it", () => (wanted = false), "null"],
+    ["until it is not needed any more", () => (wanted = false), "null"],
   ] as const) {
-    it(`tries the refused outcome again by itself, ${says}`, async () => {
+    it(`retries the rejected outcome alone ${says}`, async () => {
       await settle();
       port.clock.advance(200);
       await settle();
@@ -81,7 +81,7 @@ describe("OutcomeBatcher", () => {
     ["REDIS_UNAVAILABLE", "Redis cannot be reached"],
     ["REDIS_REFUSED", "Redis refused the command: OOM"],
   ] as const) {
-    it(`keeps a batch together when the fault passes: ${message}`, async () => {
+    it(`does not split a batch after a temporary error: ${message}`, async () => {
       port.fault = new RedisSseError(code, message);
       await settle();
       port.clock.advance(200);

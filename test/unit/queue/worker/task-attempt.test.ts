@@ -27,7 +27,7 @@ describe("TaskAttempt", () => {
 
   const owner: TaskRunOwner = { onDecided: () => void decided++, onDone: () => void ends++ };
 
-  /** A run under way. */
+  /** Starts an attempt. */
   function start(handler: (context: TaskContext) => unknown, lease: TaskLease = leaseOf()): TaskAttempt {
     const handling = {
       handler: (given: TaskContext) => {
@@ -41,7 +41,7 @@ describe("TaskAttempt", () => {
     return run;
   }
 
-  /** Over, once, with nothing left behind; whatever the clock does, nothing is asked any more. */
+  /** Expects that the attempt ended exactly once, left no timer, and makes no call later. */
   async function expectOver(): Promise<void> {
     await settle();
     expect(ends, "onDone").to.equal(1);
@@ -55,8 +55,8 @@ describe("TaskAttempt", () => {
 
   const outcome = (index = 0): object => port.settled[index]![1];
 
-  describe("its handler", () => {
-    it("that returns succeeds with what that is as JSON", async () => {
+  describe("handler", () => {
+    it("succeeds with the JSON of the handler's result", async () => {
       for (const result of [7, { pages: 3 }, null, false, undefined]) start(async () => result);
       start(() => 7);
       await settle();
@@ -81,14 +81,14 @@ describe("TaskAttempt", () => {
     for (const [what, fault, verdict, message, content] of [
       ["a TaskFailure", new TaskFailure("no page 3"), "failed", "no page 3", "TaskFailure: no page 3"],
       [
-        "one to be tried again",
+        "a TaskFailure with retry: true",
         new TaskFailure("busy", { retry: true }),
         "retry",
         "busy",
         "TaskFailure: busy",
       ],
       [
-        "a TaskFailure with too much to say",
+        "a TaskFailure with a long message",
         new TaskFailure("x".repeat(1_500)),
         "failed",
         "x".repeat(1_000),
@@ -96,20 +96,20 @@ describe("TaskAttempt", () => {
       ],
       ["another error", new Error("password=hunter2"), "retry", "failed", "Error: password=hunter2"],
       [
-        "an error of ours",
+        "an error of the library",
         new RedisSseError("TIMEOUT", "secret"),
         "retry",
         "failed",
         "RedisSseError: secret",
       ],
-      ["a text", "hunter2", "retry", "failed", "hunter2"],
+      ["a string", "hunter2", "retry", "failed", "hunter2"],
       ["null", null, "retry", "failed", "threw null"],
     ] as const) {
-      it(`that throws or rejects with ${what} is "${verdict}", at the progress that the task had`, async () => {
+      it(`settles as "${verdict}" and keeps the progress if the handler throws ${what}`, async () => {
         start(() => {
           throw fault;
         });
-        // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- handlers do
+        // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- handlers may do this
         start(() => Promise.reject(fault));
         await settle();
         for (const [, stored] of port.settled) {
@@ -127,7 +127,7 @@ describe("TaskAttempt", () => {
       });
     }
 
-    it("that fails at the last of its attempts fails for good, and before waits as its task says", async () => {
+    it("fails finally on the last attempt and backs off as the task says before that", async () => {
       start(() => Promise.reject(new Error("no")), leaseOf({ attempts: 2 }));
       start(() => Promise.reject(new TaskFailure("no", { retry: true })), leaseOf({ attempts: 1 }));
       const backoff = { type: "exponential", delayMs: 500, maxDelayMs: 600, jitter: 0 } as const;
@@ -137,7 +137,7 @@ describe("TaskAttempt", () => {
       expect(outcome(2)).to.include({ delayMs: 600 });
     });
 
-    it("whose onError throws or rejects is as good as any", async () => {
+    it("settles normally if onError throws or rejects", async () => {
       // The root hook fails a test that leaves a rejection unhandled.
       for (const onError of [
         () => {
@@ -152,7 +152,7 @@ describe("TaskAttempt", () => {
       expect(port.settled.map(([, { verdict }]) => verdict)).to.deep.equal(["retry", "retry"]);
     });
 
-    it("that returns what cannot be stored fails for good, with the reason", async () => {
+    it("fails finally if the result cannot be stored, and says why", async () => {
       for (const result of [circular, 1n, "x".repeat(1_000)]) start(() => result);
       await settle();
       for (const [, stored] of port.settled)
@@ -161,8 +161,8 @@ describe("TaskAttempt", () => {
     });
   });
 
-  describe("its time", () => {
-    it("ends the attempt when it is over: with a signal, and once", async () => {
+  describe("timeoutMs", () => {
+    it("aborts the signal and settles the attempt once at the timeout", async () => {
       const gate = deferred();
       start(
         ({ signal }) => {
@@ -180,12 +180,12 @@ describe("TaskAttempt", () => {
       expect(port.settled).to.have.length(1);
       expect(outcome()).to.include({ verdict: "retry", message: "timed out" });
       expectFault(told[0], "TIMEOUT");
-      expect(told, "the signal's and onError's").to.deep.equal([told[0], told[0]]);
+      expect(told, "the reason of the signal and the error for onError").to.deep.equal([told[0], told[0]]);
     });
   });
 
-  describe("its lease", () => {
-    it("that another has ends the run: the signal fires, and its result is not sent", async () => {
+  describe("lose()", () => {
+    it("aborts the signal and stores no result", async () => {
       const gate = deferred();
       const run = start(({ signal }) => gate.promise.then(() => signal));
       run.lose();
@@ -196,7 +196,7 @@ describe("TaskAttempt", () => {
       expect(port.calls).to.deep.equal([]);
     });
 
-    it("that another has is for the queue to say once the outcome is on its way", async () => {
+    it("waits for the queue's answer if the outcome has already been sent", async () => {
       const answer = deferred<boolean>();
       port.onSettle = () => answer.promise;
       const run = start(() => "result");
@@ -209,8 +209,8 @@ describe("TaskAttempt", () => {
     });
   });
 
-  describe("its end", () => {
-    it("fires a signal that is asked for afterwards, and takes no more output", async () => {
+  describe("end of the attempt", () => {
+    it("returns an aborted signal and accepts no more output after the end", async () => {
       const run = start(() => {});
       await settle();
       run.cancel();
@@ -222,7 +222,7 @@ describe("TaskAttempt", () => {
       expect(port.reports).to.deep.equal([]);
     });
 
-    it("is stored again after a fault of Redis, at growing pauses, as often as it takes", async () => {
+    it("retries storing the outcome with growing pauses until Redis accepts it", async () => {
       port.onSettle = unavailable;
       let begun = 0;
       start(() => ++begun);
@@ -244,8 +244,8 @@ describe("TaskAttempt", () => {
     });
   });
 
-  describe("cancelled", () => {
-    it("fires its signal and stores nothing, also if Redis has refused its outcome before", async () => {
+  describe("cancel()", () => {
+    it("aborts the signal and stores nothing, also if Redis has rejected the outcome before", async () => {
       port.onSettle = unavailable;
       const run = start(({ signal }) => expect(signal.aborted).to.equal(false));
       await settle();
@@ -258,8 +258,8 @@ describe("TaskAttempt", () => {
     });
   });
 
-  describe("given back", () => {
-    it("fires its signal and sends neither progress nor result", async () => {
+  describe("giveBack()", () => {
+    it("aborts the signal and stores neither progress nor result", async () => {
       const gate = deferred();
       const run = start(({ signal }) => gate.promise.then(() => signal));
       await run.giveBack();
@@ -279,7 +279,7 @@ describe("TaskAttempt", () => {
       expect(port.counted).to.deep.equal(["started", "requeued"]);
     });
 
-    it("is nothing for one whose outcome is on its way", async () => {
+    it("does nothing if the outcome has already been sent", async () => {
       const answer = deferred<boolean>();
       port.onSettle = () => answer.promise;
       const run = start(() => "result");

@@ -11,7 +11,7 @@ import { leaseOf, ScriptedPort } from "../../../support/scripted-port.js";
 import { expectFault, faultOf } from "../../../support/service.js";
 import { anyChunks, asRead, readerOf, wireBytes } from "../../../support/written-text.js";
 
-describe("the output of a task", () => {
+describe("TaskReporter", () => {
   let port: ScriptedPort;
 
   beforeEach(() => {
@@ -28,7 +28,7 @@ describe("the output of a task", () => {
     expect(port.clock.pending, "timers").to.equal(0);
   }
 
-  /** What was stored, in its order: text as it is, lines of the log as `log: ...`, progress as a number. */
+  /** Returns everything that was stored, in order: chunks as text, log lines as `log: ...`, progress as a number. */
   function stored(): readonly (string | number)[] {
     return port.reports.flatMap(({ output, progress }) => [
       ...output.map(({ name, data }) => (name === "log" ? `log: ${data}` : data)),
@@ -39,7 +39,7 @@ describe("the output of a task", () => {
   const chunksOf = (): readonly OutputEvent[] =>
     port.reports.flatMap(({ output }) => output).filter(({ name }) => name === "chunk");
 
-  it("stores the text that was held back before a chunk that is not text", async () => {
+  it("stores the held-back text before a chunk that is not text", async () => {
     await run(async ({ write, log }) => {
       await write("a\r");
       await log("a line");
@@ -63,9 +63,9 @@ describe("the output of a task", () => {
   for (const [how, thrown, verdict] of [
     ["returns", null, "succeeded"],
     ["throws", new Error("no"), "retry"],
-    ["fails for good", new TaskFailure("no"), "failed"],
+    ["throws a TaskFailure", new TaskFailure("no"), "failed"],
   ] as const) {
-    it(`stores the text that was held back before the outcome if the handler ${how}`, async () => {
+    it(`stores the held-back text before the outcome if the handler ${how}`, async () => {
       await run(async ({ write }) => {
         await write("a\r");
         if (thrown !== null) throw thrown;
@@ -76,7 +76,7 @@ describe("the output of a task", () => {
     });
   }
 
-  it("refuses text whose lines make it too large on the wire, and stores nothing of it", async () => {
+  it("rejects text whose lines make its SSE frame too large, and stores nothing", async () => {
     port.maxBytes = 20_000;
     const tooMany = "\n".repeat(11_428);
     await run(async ({ write }) => {
@@ -91,7 +91,7 @@ describe("the output of a task", () => {
     expect(chunksOf().map(({ data }) => data.length)).to.deep.equal([11_427, 18_011]);
   });
 
-  it("refuses a line of the log that no event can carry", async () => {
+  it("rejects a log line that is too large for an event", async () => {
     await run(async ({ log }) => {
       for (const line of ["x".repeat(1_001), "\n".repeat(571)]) {
         expectFault(await faultOf(log(line)), "TASK_TOO_LARGE");
@@ -101,7 +101,7 @@ describe("the output of a task", () => {
     expect(stored()).to.deep.equal([`log: ${"\n".repeat(570)}`]);
   });
 
-  it("gives readers any text as it was written, however it was cut into chunks, among lines of the log", async () => {
+  it("delivers any text unchanged for any split into chunks, also between log lines", async () => {
     const between = fc.constantFrom("go on", "await", "log", "progress", "time");
     await fc.assert(
       fc.asyncProperty(

@@ -5,7 +5,7 @@ import { Worker } from "../../../../lib/queue/worker/worker.js";
 import { settle } from "../../../support/eventually.js";
 import { NOTHING, ScriptedPort } from "../../../support/scripted-port.js";
 
-describe("a worker that Redis refuses something", () => {
+describe("Worker after an error of Redis", () => {
   let port: ScriptedPort;
   let told: RedisSseError[];
   let workers: Worker[];
@@ -35,7 +35,7 @@ describe("a worker that Redis refuses something", () => {
     (): Promise<never> =>
       Promise.reject(new RedisSseError(code, message));
 
-  it("tells of a claim, once a minute for each code and message, and counts each", async () => {
+  it("reports claim errors once a minute for each code and message, and counts every error", async () => {
     for (let index = 0; index < 200; index++) port.claims.push(refuse("REDIS_REFUSED", "READONLY"));
     start();
     await settle();
@@ -60,7 +60,7 @@ describe("a worker that Redis refuses something", () => {
     ["reporting", () => (port.onReport = refuse("REDIS_REFUSED"))],
     ["firing a schedule", () => (port.onFire = refuse("REDIS_REFUSED"))],
   ] as const) {
-    it(`tells of a fault in ${what}`, async () => {
+    it(`reports an error in ${what}`, async () => {
       arrange();
       port.claims.push(() =>
         Promise.resolve({ ...NOTHING, schedules: [{ name: "tick", due: 1, content: "" }] }),
@@ -83,7 +83,7 @@ describe("a worker that Redis refuses something", () => {
     });
   }
 
-  it("says nothing of a service that closes", async () => {
+  it("does not report that the service is closing", async () => {
     port.claims.push(refuse("CLOSED"));
     start();
     await settle();
@@ -91,9 +91,9 @@ describe("a worker that Redis refuses something", () => {
     expect(port.faults).to.deep.equal([]);
   });
 
-  it("are written to the service's log where there is no onFault: once for all workers of the queue", async () => {
+  it("logs an error once for all workers of the queue if onFault is not set", async () => {
     for (let index = 0; index < 5; index++) port.claims.push(refuse("REDIS_REFUSED"));
-    // That Redis is away, the connection itself says.
+    // The connection itself logs that Redis is unavailable.
     port.claims.push(refuse("REDIS_UNAVAILABLE"));
     for (let index = 0; index < 6; index++) start(() => {}, { onFault: undefined } as never);
     await settle();
@@ -103,7 +103,7 @@ describe("a worker that Redis refuses something", () => {
     expect(port.faults).to.have.length(6);
   });
 
-  it("goes on if onFault throws, at once or later", async () => {
+  it("continues if onFault throws or rejects", async () => {
     const throwing: readonly (() => unknown)[] = [
       () => {
         throw null;
@@ -121,7 +121,7 @@ describe("a worker that Redis refuses something", () => {
     expect(port.finishedIds).to.deep.equal(["a"]);
   });
 
-  it("refuses an onFault that is no function", () => {
+  it("rejects an onFault that is not a function", () => {
     expect(() => start(() => {}, { onFault: 5 as never })).to.throw("onFault");
   });
 });

@@ -6,7 +6,7 @@ import type { ClaimReply } from "../../../../lib/queue/scripts/claim.js";
 import { deferred, settle } from "../../../support/eventually.js";
 import { claimOf, NOTHING, ScriptedPort } from "../../../support/scripted-port.js";
 
-/** A queue whose looks are answered in rounds, as a server some milliseconds away would. */
+/** A queue that answers all pending claims in one round, like a server with some latency. */
 class RemotePort extends ScriptedPort {
   readonly ready: string[] = [];
   #asked: (() => void)[] = [];
@@ -28,7 +28,7 @@ class RemotePort extends ScriptedPort {
   }
 }
 
-describe("a group of workers", () => {
+describe("WorkerGroup", () => {
   let port: RemotePort;
   let workers: Worker[];
   let over: ReturnType<typeof deferred<void>>;
@@ -66,7 +66,7 @@ describe("a group of workers", () => {
     expect(port.listeners.size, "listeners").to.equal(0);
   }
 
-  it("listens once, and as long as it has a member", async () => {
+  it("keeps one listener as long as it has a member", async () => {
     await start(3);
     expect(port.listeners.size).to.equal(1);
     const [first, second] = workers;
@@ -80,7 +80,7 @@ describe("a group of workers", () => {
     await stop();
   });
 
-  it("fills up within a few looks in a row when many tasks wait", async () => {
+  it("fills all workers within a few claims if many tasks wait", async () => {
     await start(200);
     port.ready.push(...Array.from({ length: 500 }, (_, index) => `t-${index}`));
     port.wake();
@@ -92,7 +92,7 @@ describe("a group of workers", () => {
     await stop();
   });
 
-  it("wakes one for a burst of messages, and another for a message during its look", async () => {
+  it("wakes one worker for a burst of messages, and another one for a message during the claim", async () => {
     await start(10);
     port.wake();
     port.wake();
@@ -109,7 +109,7 @@ describe("a group of workers", () => {
     await stop();
   });
 
-  it("looks once for all every pollMs while none has room, and asks for no task", async () => {
+  it("polls once per pollMs for all workers without claiming tasks while all of them are busy", async () => {
     await start(10, 1_000);
     port.ready.push(...Array.from({ length: 10 }, (_, index) => `t-${index}`));
     port.wake();
@@ -128,7 +128,7 @@ describe("a group of workers", () => {
     await stop();
   });
 
-  it("looks for tasks while a worker without room looks for what is due", async () => {
+  it("claims tasks while a busy worker polls for due schedules", async () => {
     await start(2, 1_000);
     port.ready.push("long");
     port.wake();
@@ -136,7 +136,7 @@ describe("a group of workers", () => {
     await port.round();
     await port.round();
     expect(begun).to.deep.equal(["long"]);
-    // Its message was lost. No look is answered before the next is due.
+    // The message for this task was lost. The pending polls stay unanswered until the next one starts.
     port.ready.push("unheard");
     port.wanted.length = 0;
     for (let step = 0; step < 25; step++) {
@@ -150,7 +150,7 @@ describe("a group of workers", () => {
     await stop();
   });
 
-  it("takes every task, whichever workers take, fail to look, or stop", async () => {
+  it("runs every task in any order of enqueue, claim, stop and added workers", async () => {
     const step = fc.constantFrom("enqueue", "enqueue unheard", "round", "stop", "add", "pause");
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
@@ -170,7 +170,7 @@ describe("a group of workers", () => {
           if (each === "pause") port.clock.advance(300);
         }
         for (let round = 0; round < 100 && port.isAsked; round++) await port.round();
-        // Unheard tasks are found by a look of the workers' own.
+        // The workers find tasks without a message when they poll.
         for (let pause = 0; pause < 3; pause++) {
           port.clock.advance(1_000);
           await settle();

@@ -36,9 +36,9 @@ describe("Worker", () => {
 
   for (const [says, options, pollMs] of [
     ["pollMs", { pollMs: 1_000 }, 1_000],
-    ["5 seconds, where nothing else is said", {}, 5_000],
+    ["5 seconds by default", {}, 5_000],
   ] as const) {
-    it(`looks at the queue as soon as it is made, and again after ${says}`, async () => {
+    it(`claims as soon as it is created and polls again after ${says}`, async () => {
       const worker = start(() => {}, options);
       await settle();
       expect(port.claimed).to.equal(1);
@@ -51,7 +51,7 @@ describe("Worker", () => {
     });
   }
 
-  it("takes one task after another without a pause, while there are any", async () => {
+  it("runs one task after another without a pause", async () => {
     const done: string[] = [];
     port.give("a", "b", "c");
     const worker = start(({ task }) => void done.push(task.id));
@@ -62,7 +62,7 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
-  it("looks for the next time of a schedule though the task that came with the last one took all its room", async () => {
+  it("polls again for a schedule even if its last task made the worker busy", async () => {
     const due = { name: "tick", due: 1, content: "" };
     const gate = deferred();
     port.claims.push(() => Promise.resolve({ ...claimOf("a"), waitMs: 30_000, schedules: [due] }));
@@ -70,7 +70,7 @@ describe("Worker", () => {
     const worker = start(() => gate.promise);
     await settle();
     await pass(1);
-    expect(port.fired, "each look says only what is due by then").to.deep.equal(["tick", "tick"]);
+    expect(port.fired, "each claim returns only schedules that are due").to.deep.equal(["tick", "tick"]);
     await pass(1);
     expect(port.claimed).to.equal(3);
     gate.resolve();
@@ -80,9 +80,9 @@ describe("Worker", () => {
 
   for (const [says, options, pauseMs] of [
     ["for half a second", {}, 500],
-    ["no longer than after a look in vain", { pollMs: 100 }, 100],
+    ["for at most pollMs", { pollMs: 100 }, 100],
   ] as const) {
-    it(`pauses after a fault of the queue ${says}, and goes on`, async () => {
+    it(`pauses ${says} after an error of the queue and then continues`, async () => {
       port.claims.push(unavailable, unavailable);
       port.give("a");
       const worker = start(() => {}, options);
@@ -99,20 +99,20 @@ describe("Worker", () => {
     });
   }
 
-  it("does not lose a wake that comes while it looks", async () => {
+  it("does not lose a wake-up that arrives during a claim", async () => {
     const look = deferred<ClaimReply>();
     let done = 0;
     port.claims.push(() => look.promise);
     const worker = start(() => void done++);
     port.give("a");
-    port.wake(); // the look may have passed the queue's end by now
+    port.wake(); // The pending claim may have read the queue before this task was added.
     look.resolve(NOTHING);
     await settle();
     expect(done).to.equal(1);
     await worker.stop();
   });
 
-  it("is woken from its pause, and not kept from pausing by a wake that it has answered", async () => {
+  it("wakes up from its pause, and pauses again after a wake-up without tasks", async () => {
     const worker = start(() => {});
     await settle();
     port.wake();
@@ -123,7 +123,7 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
-  it("takes as many at once as its concurrency, and the next when one ends", async () => {
+  it("runs as many tasks at once as its concurrency, and the next one when one ends", async () => {
     const gates = new Map<string, () => void>();
     port.give("a", "b", "c", "d");
     const worker = start(({ task }) => new Promise<void>((resolve) => gates.set(task.id, resolve)), {
@@ -134,7 +134,7 @@ describe("Worker", () => {
     await settle();
     expect([...gates.keys()]).to.deep.equal(["a", "b"]);
     expect(worker.running).to.equal(2);
-    expect(port.claimed, "looks while it is full").to.equal(2);
+    expect(port.claimed, "claims while it is busy").to.equal(2);
     gates.get("b")!();
     await settle();
     expect([...gates.keys()]).to.deep.equal(["a", "b", "c"]);
@@ -147,7 +147,7 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
-  it("takes the next while an outcome is stored, until twice its concurrency wait for that", async () => {
+  it("starts new tasks while outcomes are being stored, up to twice its concurrency", async () => {
     const stored: (() => void)[] = [];
     port.onSettle = () => new Promise((resolve) => stored.push(() => resolve(true)));
     port.give("a", "b", "c", "d");
@@ -172,7 +172,7 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
-  it("ends the attempt whose task was cancelled, and no other", async () => {
+  it("aborts only the attempt whose task was cancelled", async () => {
     const signals = new Map<string, AbortSignal>();
     port.give("a", "b");
     const worker = start(
@@ -194,7 +194,7 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
-  it("ends an attempt whose task comes to it anew", async () => {
+  it("aborts its attempt if it claims the same task again", async () => {
     const reasons: unknown[] = [];
     const second = deferred();
     port.give("a");
@@ -228,8 +228,8 @@ describe("Worker", () => {
     expectNothingLeft();
   });
 
-  describe("that stops", () => {
-    it("refuses options that cannot be, and goes on", async () => {
+  describe("stop()", () => {
+    it("rejects invalid options and keeps running", async () => {
       const worker = start(() => {});
       for (const options of [5, null, { grace: 5 }, { graceMs: -1 }]) {
         expect(() => worker.stop(options as never)).to.throw(ConfigError);
@@ -238,7 +238,7 @@ describe("Worker", () => {
       await worker.stop();
     });
 
-    it("answers one promise, however often it is told, and the first call's options count", async () => {
+    it("returns the same promise for every call and uses the options of the first call", async () => {
       const signals: AbortSignal[] = [];
       port.give("a");
       const worker = start(({ signal }) => {
@@ -257,7 +257,7 @@ describe("Worker", () => {
       expectNothingLeft();
     });
 
-    it("gives what is under way two seconds where nothing else is said, and gives back only what has not ended", async () => {
+    it("waits 2 seconds for running tasks by default and gives back only unfinished tasks", async () => {
       const gate = deferred();
       port.give("ends", "hangs");
       const worker = start(({ task }) => (task.id === "ends" ? gate.promise : new Promise(() => {})), {
@@ -277,7 +277,7 @@ describe("Worker", () => {
       expectNothingLeft();
     });
 
-    it("gives back a task that was on its way, without beginning it, also after the grace is over", async () => {
+    it("gives back a task that arrives late without starting it, also after graceMs", async () => {
       const claim = deferred<ClaimReply>();
       let begun = 0;
       port.claims.push(() => claim.promise);
@@ -292,7 +292,7 @@ describe("Worker", () => {
       expectNothingLeft();
     });
 
-    it("keeps its grace while a task that was on its way cannot be given back", async () => {
+    it("does not shorten graceMs while a late task cannot be given back", async () => {
       const claim = deferred<ClaimReply>();
       const work = deferred();
       let refused = 0;
@@ -330,7 +330,7 @@ describe("Worker", () => {
       expectNothingLeft();
     });
 
-    it("gives up outcomes that cannot be stored, and asks no more", async () => {
+    it("drops outcomes that Redis does not store and makes no more calls", async () => {
       port.give("a");
       port.onSettle = unavailable;
       const worker = start(() => {});
@@ -347,7 +347,7 @@ describe("Worker", () => {
       expectNothingLeft();
     });
 
-    it("waits a second at most for a queue that does not answer", async () => {
+    it("waits at most one second for a queue that does not answer", async () => {
       const claim = deferred<ClaimReply>();
       port.give("under way");
       port.claims.push(() => claim.promise);
@@ -363,14 +363,14 @@ describe("Worker", () => {
       await stopped;
       expect(stops).to.equal(1);
       expect(port.clock.pending, "timers").to.equal(0);
-      // What comes all the same is not begun.
+      // A task that arrives later is given back, not started.
       claim.resolve(claimOf("late"));
       await settle();
       expect(port.givenBack).to.deep.equal(["under way", "late"]);
       expect(worker.running).to.equal(0);
     });
 
-    it("ends when a handler tells it", async () => {
+    it("can be called by a handler", async () => {
       port.give("a", "b");
       const workers: Worker[] = [];
       workers.push(start(() => void workers[0]!.stop()));
@@ -381,8 +381,8 @@ describe("Worker", () => {
     });
   });
 
-  describe("with a signal", () => {
-    it("stops when it fires", async () => {
+  describe("signal", () => {
+    it("stops the worker when it aborts", async () => {
       const stopping = new AbortController();
       const worker = start(() => {}, { signal: stopping.signal });
       await settle();
@@ -392,11 +392,11 @@ describe("Worker", () => {
       await worker.stop();
       expect(port.claimed).to.equal(1);
       port.give("a");
-      await start(() => expect.fail("it was told to stop"), { signal: stopping.signal }).stop();
+      await start(() => expect.fail("the signal has already aborted"), { signal: stopping.signal }).stop();
       expect(port.finishedIds).to.deep.equal([]);
     });
 
-    it("leaves no listener on it once it has stopped, or could not be made", async () => {
+    it("has no listener left after the worker stops or its constructor throws", async () => {
       const { signal } = new AbortController();
       const worker = start(() => {}, { signal });
       expect(getEventListeners(signal, "abort")).to.have.length(1);
@@ -407,14 +407,14 @@ describe("Worker", () => {
     });
   });
 
-  describe("with an option that cannot be", () => {
+  describe("options", () => {
     const cases: readonly (readonly [keyof WorkerOptions, readonly unknown[]])[] = [
       ["concurrency", [0, -1, 1.5, 1_001, NaN, "2", null]],
       ["leaseMs", [9, 10.5, 24 * 3_600_000 + 1, Infinity, "1000", null]],
       ["pollMs", [0, -1, 0.5, 5_001, NaN, Infinity, "100", null]],
     ];
     for (const [option, values] of cases) {
-      it(`${option} is refused by name unless it is a whole number in its range, and nothing begins`, () => {
+      it(`rejects ${option} unless it is a whole number in its range, and starts nothing`, () => {
         for (const value of values) {
           expect(() => start(() => {}, { [option]: value }), String(value)).to.throw(ConfigError, option);
           expect(port.claimed + port.listeners.size + port.clock.pending).to.equal(0);
@@ -422,7 +422,7 @@ describe("Worker", () => {
       });
     }
 
-    it("takes the smallest and the largest that can be", async () => {
+    it("accepts the smallest and the largest valid values", async () => {
       for (const options of [
         { concurrency: 1, leaseMs: 10, pollMs: 1 },
         { concurrency: 1_000, leaseMs: 24 * 3_600_000, pollMs: 5_000 },
