@@ -9,6 +9,7 @@ import {
   readLoggedEvent,
   type LoggedInboundEvent,
 } from "../../lib/events/inbound-event.js";
+import { Slices } from "../../lib/slices.js";
 import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
 import type { SlowConsumerPolicy } from "../../lib/backpressure/slow-consumer.js";
@@ -236,6 +237,7 @@ class World {
       read,
       now,
       clock: this.clock,
+      slices: new Slices(this.clock),
       lingerMs: LINGER_MS,
       closeTimeoutMs: 1_000,
     });
