@@ -69,6 +69,8 @@ const WRITE_LENGTH = 64 * 1024;
  * thousands of clients, each further object would cause a CPU cache miss.
  */
 export class Delivery implements TransportListener {
+  /** See `HubMember.round`. */
+  round = 0;
   readonly #owner: DeliveryOwner;
   readonly #channels: ReadonlySet<string>;
   readonly #history: Replay;

@@ -9,6 +9,7 @@ import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
+import { Slices } from "../slices.js";
 import type { HubMember } from "../subscriptions/fan-out.js";
 import type { HistoryPort } from "../replay/history-port.js";
 import { LogVerifier, type WatchedLog } from "../replay/log-verifier.js";
@@ -80,6 +81,7 @@ const GRACE_MS = 1_000;
 /** Opens and ends all streams of a service. Decides which streams may start, and which connection they use. */
 export class SessionManager {
   readonly #options: SessionManagerOptions;
+  readonly #slices: Slices;
   readonly #hub: SubscriptionHub;
   readonly #registry: SessionRegistry;
   readonly #context: SessionContext<PubSubSession>;
@@ -100,6 +102,7 @@ export class SessionManager {
     const { clock, settings, history, connect, explain } = options;
     const { limits, keyPrefix, heartbeatMs, retryMs, slowConsumer } = settings;
     this.#options = options;
+    this.#slices = new Slices(clock);
     this.#registry = new SessionRegistry(limits);
     this.#resolvers = new ResolverRuns(clock, limits.resolverTimeoutMs);
     this.#hub = new SubscriptionHub({
@@ -108,6 +111,7 @@ export class SessionManager {
       now: () => history.now(),
       onRollback: (watched, to) => void this.#watch.verify(watched, to),
       clock,
+      slices: this.#slices,
       lingerMs: LINGER_MS,
       closeTimeoutMs: limits.closeTimeoutMs,
     });
@@ -234,6 +238,7 @@ export class SessionManager {
    */
   subscribe(channel: string, onMessage: (text: string | null) => void): () => void {
     const member: HubMember = {
+      round: 0,
       deliver: ({ events }) => {
         for (const event of events) onMessage(event.data);
       },

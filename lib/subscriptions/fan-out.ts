@@ -4,9 +4,12 @@ import { describeThrown } from "../sync-callback.js";
 import { EventBatch } from "../events/event-batch.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { Interruption } from "../replay/log-head.js";
+import type { Slices, Work } from "../slices.js";
 
 /** A subscriber of channels: a session, or a part of the service itself. */
 export interface HubMember {
+  /** Number of the newest round that the member got. Only the fan-out sets it. */
+  round: number;
   deliver(batch: EventBatch): void;
   /** More than one batch may follow. The member should write all of them together when `uncork()` is called. */
   cork?(): void;
@@ -25,50 +28,71 @@ export interface Audience {
   readonly members: Set<HubMember>;
   /** The members that also have other channels; `null` without such members. */
   several: Set<HubMember> | null;
-  /** The events of the channel in this event-loop turn. */
+  /** The events of the channel in the round that is being put together. */
   part: Part | null;
 }
 
 /** Converts a message to an event. Returns `null` if no member gets it. */
 export type ReadEvent<Channel> = (channel: Channel, message: string) => InboundEvent | null;
 
-/**
- * The events of a channel in this event-loop turn, and the members that the channel had at the start. During a delivery,
- * members may join or leave channels. Each member must still get each event once.
- */
+/** The events of a channel in one round. */
 export interface Part {
-  readonly members: ReadonlySet<HubMember>;
-  readonly alone: Iterable<HubMember>;
-  readonly several: readonly HubMember[];
+  readonly audience: Audience;
   readonly batch: EventBatch;
   /** Batches that arrived after events of another channel. */
   later: EventBatch[] | null;
-  /** Members that joined during the delivery. They get none of these events, which arrived earlier. */
+  /** Members that joined after the events had arrived. They get none of these events. */
   joined: Set<HubMember> | null;
 }
 
-interface Delivery {
+/** A batch, in the order in which batches arrived. */
+interface Arrival {
   readonly part: Part;
   readonly batch: EventBatch;
 }
 
+/** The events of one event-loop turn, or a lost connection, on the way to all its members. */
+interface Round {
+  readonly number: number;
+  readonly parts: readonly Part[];
+  readonly arrivals: readonly Arrival[];
+  /** Members that are told of a lost connection. */
+  readonly interruptions: Map<HubMember, readonly Interruption[]> | null;
+  /** Length of its messages. */
+  readonly length: number;
+}
+
 const log = createLog("hub");
+
+/**
+ * The most text that may wait for the slices to come. With more, the oldest rounds end in one turn: then the process reads no
+ * more from Redis than it can deliver.
+ */
+const MAX_WAITING_LENGTH = 8 * 1024 * 1024;
 
 /**
  * Delivers messages to the members of their channels, once per event-loop turn.
  *
  * A member with one channel gets the events of the turn as one batch. All such members of the channel get the same object.
  * A member with several channels gets batches in the order in which the messages arrived, and writes them with one write.
+ *
+ * A round with many members continues in later turns. Later rounds wait for it, so each member gets its events in order.
  */
 export class FanOut<Channel extends Audience> {
   readonly #readEvent: ReadEvent<Channel>;
-  readonly #turn = new MessageBatcher<Channel>((runs) => this.#deliver(runs));
-  /** The parts that are being delivered. A member that reacts to an event can start another delivery. */
-  readonly #underWay: Part[] = [];
+  readonly #slices: Slices;
+  readonly #turn = new MessageBatcher<Channel>((runs, length) => this.#start(runs, length));
+  /** The rounds that some members still have to get, oldest first. */
+  readonly #rounds: Round[] = [];
+  #lastRound = 0;
+  #waitingLength = 0;
+  /** The member whose function is running. It has its place in a round, and cannot get the next one yet. */
+  #current: HubMember | null = null;
   #memberFaults = 0;
 
-  constructor(readEvent: ReadEvent<Channel>) {
+  constructor(readEvent: ReadEvent<Channel>, slices: Slices) {
     this.#readEvent = readEvent;
+    this.#slices = slices;
   }
 
   /** Number of errors that members threw during deliveries. */
@@ -80,16 +104,39 @@ export class FanOut<Channel extends Audience> {
     this.#turn.add(channel, message);
   }
 
-  /** Notes that a member has joined a channel. It gets none of the events that are being delivered. */
-  joined({ members }: Channel, member: HubMember): void {
-    for (const part of this.#underWay) {
-      if (part.members === members) (part.joined ??= new Set()).add(member);
+  /** Notes that a member has joined a channel. It gets none of the events that arrived before. */
+  joined(channel: Channel, member: HubMember): void {
+    for (const { parts } of this.#rounds) {
+      for (const part of parts) {
+        if (part.audience === channel) (part.joined ??= new Set()).add(member);
+      }
     }
   }
 
-  /** Delivers the messages that wait for the end of the event-loop turn. */
+  /** Starts a round with the messages that wait for the end of the event-loop turn. */
   flush(): void {
     this.#turn.flush();
+  }
+
+  /** Delivers to one member, at once, all that has arrived for it: it is about to do something that must come after. */
+  catchUp(member: HubMember): void {
+    this.#turn.flush();
+    if (this.#rounds.length === 0 || member === this.#current) return;
+    for (const round of [...this.#rounds]) {
+      this.#deliver(round, member, round.arrivals);
+      this.#interrupt(round, member);
+    }
+  }
+
+  /** Tells members that messages may be missing, after all rounds that have started. */
+  interrupt(interruptions: Map<HubMember, readonly Interruption[]>): void {
+    if (interruptions.size > 0) this.#add({ parts: [], arrivals: [], interruptions, length: 0 });
+  }
+
+  /** Ends all rounds in this turn. */
+  finish(): void {
+    this.#turn.flush();
+    this.#slices.finish();
   }
 
   /** Calls one member. If it throws, the other members still get their events. */
@@ -102,59 +149,111 @@ export class FanOut<Channel extends Audience> {
     }
   }
 
-  #deliver(runs: readonly MessageRun<Channel>[]): void {
+  #start(runs: readonly MessageRun<Channel>[], length: number): void {
     const parts: Part[] = [];
-    const together: Delivery[] = [];
+    const arrivals: Arrival[] = [];
     for (const run of runs) {
       const { channel } = run;
       const batch = this.#read(run);
       if (batch === null) continue;
       let { part } = channel;
-      if (part === null) parts.push((part = channel.part = partOf(channel, batch)));
-      else (part.later ??= []).push(batch);
-      if (part.several !== NOBODY) together.push({ part, batch });
+      if (part === null) {
+        parts.push((part = channel.part = { audience: channel, batch, later: null, joined: null }));
+      } else {
+        (part.later ??= []).push(batch);
+      }
+      arrivals.push({ part, batch });
     }
     for (const { channel } of runs) channel.part = null;
-    const others = this.#underWay.length;
-    this.#underWay.push(...parts);
-    for (const part of parts) this.#deliverAlone(part);
-    if (together.length > 0) this.#deliverTogether(together);
-    this.#underWay.length = others;
+    if (parts.length === 0) return;
+    this.#add({ parts, arrivals, interruptions: null, length });
+    if (this.#waitingLength > MAX_WAITING_LENGTH) this.#slices.finish();
   }
 
-  #deliverAlone(part: Part): void {
-    const { members, alone, batch: first, later } = part;
-    if (alone === NOBODY) return;
-    const batch = later === null ? first : joinBatches([first, ...later]);
-    for (const member of alone) {
-      if (alone !== members && !members.has(member)) continue;
-      if (part.joined !== null && part.joined.has(member)) continue;
-      // This code runs for each client and each turn. It does not use isolate(), which needs a closure.
-      try {
-        member.deliver(batch);
-      } catch (error) {
-        this.#blame(error);
-        this.isolate(() => member.failed?.());
-      }
-    }
+  #add(content: Omit<Round, "number">): void {
+    const round = { number: ++this.#lastRound, ...content };
+    this.#rounds.push(round);
+    this.#waitingLength += round.length;
+    this.#slices.add(this.#run(round));
   }
 
-  #deliverTogether(deliveries: readonly Delivery[]): void {
-    const corked = new Set<HubMember>();
-    for (const { part, batch } of deliveries) {
-      for (const member of part.several) {
-        if (!part.members.has(member) || part.joined?.has(member)) continue;
-        if (deliveries.length > 1 && !corked.has(member)) {
-          corked.add(member);
-          this.isolate(() => member.cork?.());
-        }
-        this.isolate(
-          () => member.deliver(batch),
-          () => member.failed?.(),
-        );
+  /** Yields whenever the slice is over. Members may join and leave in between. */
+  *#run(round: Round): Work {
+    for (const part of round.parts) {
+      const { audience, later, batch: first } = part;
+      if (audience.several?.size === audience.members.size) continue;
+      const batch = later === null ? first : joinBatches([first, ...later]);
+      for (const member of audience.members) {
+        this.#deliverAlone(round, part, member, batch);
+        if (this.#slices.isOver()) yield;
       }
     }
-    for (const member of corked) this.isolate(() => member.uncork?.());
+    for (const [member, arrivals] of this.#together(round)) {
+      this.#deliver(round, member, arrivals);
+      if (this.#slices.isOver()) yield;
+    }
+    for (const member of round.interruptions?.keys() ?? []) {
+      this.#interrupt(round, member);
+      if (this.#slices.isOver()) yield;
+    }
+    this.#rounds.shift();
+    this.#waitingLength -= round.length;
+  }
+
+  /** Delivers to a member that has only this channel. This code runs for each client and each turn, so it needs no closure. */
+  #deliverAlone({ number }: Round, part: Part, member: HubMember, batch: EventBatch): void {
+    if (member.round >= number || part.audience.several?.has(member) || part.joined?.has(member)) return;
+    member.round = number;
+    this.#current = member;
+    try {
+      member.deliver(batch);
+    } catch (error) {
+      this.#blame(error);
+      this.isolate(() => member.failed?.());
+    }
+    this.#current = null;
+  }
+
+  /** The batches of each member that has several channels. */
+  #together({ arrivals }: Round): ReadonlyMap<HubMember, readonly Arrival[]> {
+    let together: Map<HubMember, Arrival[]> | null = null;
+    for (const arrival of arrivals) {
+      const { several } = arrival.part.audience;
+      if (several === null || several.size === 0) continue;
+      together ??= new Map();
+      for (const member of several) {
+        const own = together.get(member);
+        if (own === undefined) together.set(member, [arrival]);
+        else own.push(arrival);
+      }
+    }
+    return together ?? NO_MEMBERS;
+  }
+
+  /** Delivers several batches to one member, which writes them together. */
+  #deliver({ number }: Round, member: HubMember, arrivals: readonly Arrival[]): void {
+    if (member.round >= number) return;
+    member.round = number;
+    const outer = this.#current;
+    this.#current = member;
+    const isCorked = arrivals.length > 1;
+    if (isCorked) this.isolate(() => member.cork?.());
+    for (const { part, batch } of arrivals) {
+      if (!part.audience.members.has(member) || part.joined?.has(member)) continue;
+      this.isolate(
+        () => member.deliver(batch),
+        () => member.failed?.(),
+      );
+    }
+    if (isCorked) this.isolate(() => member.uncork?.());
+    this.#current = outer;
+  }
+
+  #interrupt({ interruptions }: Round, member: HubMember): void {
+    const channels = interruptions?.get(member);
+    if (channels === undefined) return;
+    interruptions!.delete(member);
+    this.isolate(() => member.interrupted(channels));
   }
 
   #read({ channel, messages }: MessageRun<Channel>): EventBatch | null {
@@ -188,15 +287,7 @@ export class FanOut<Channel extends Audience> {
   }
 }
 
-const NOBODY: readonly HubMember[] = [];
-
-function partOf({ members, several }: Audience, batch: EventBatch): Part {
-  if (several === null || several.size === 0)
-    return { members, alone: members, several: NOBODY, batch, later: null, joined: null };
-  const alone =
-    several.size === members.size ? NOBODY : [...members].filter((member) => !several.has(member));
-  return { members, alone, several: [...several], batch, later: null, joined: null };
-}
+const NO_MEMBERS: ReadonlyMap<HubMember, readonly Arrival[]> = new Map();
 
 function joinBatches(batches: readonly EventBatch[]): EventBatch {
   const [first] = batches;
@@ -218,12 +309,12 @@ const MAX_TURN_LENGTH = 256 * 1024;
  * only one write. They wait only for the end of the turn, and never for a timer.
  */
 export class MessageBatcher<Channel> {
-  readonly #onTurn: (runs: readonly MessageRun<Channel>[]) => void;
+  readonly #onTurn: (runs: readonly MessageRun<Channel>[], length: number) => void;
   #runs: { readonly channel: Channel; readonly messages: string[] }[] = [];
   #length = 0;
   #end: NodeJS.Immediate | null = null;
 
-  constructor(onTurn: (runs: readonly MessageRun<Channel>[]) => void) {
+  constructor(onTurn: (runs: readonly MessageRun<Channel>[], length: number) => void) {
     this.#onTurn = onTurn;
   }
 
@@ -240,8 +331,9 @@ export class MessageBatcher<Channel> {
   flush(): void {
     if (this.#runs.length === 0) return;
     const runs = this.#runs;
+    const length = this.#length;
     this.clear();
-    this.#onTurn(runs);
+    this.#onTurn(runs, length);
   }
 
   clear(): void {

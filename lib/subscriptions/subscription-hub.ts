@@ -14,6 +14,7 @@ import { isEnvelope } from "../events/inbound-event.js";
 import { FanOut, type Audience, type HubMember } from "./fan-out.js";
 import { type ChannelLog, type Interruption, LogHead, type Suspicion } from "../replay/log-head.js";
 import type { InboundEvent } from "../events/inbound-event.js";
+import type { Slices } from "../slices.js";
 import type { WatchedLog } from "../replay/log-verifier.js";
 import type { Transport, TransportListener } from "./transport.js";
 
@@ -38,6 +39,7 @@ export interface HubOptions {
   /** Called when an event arrives with a position that was used before. The history may have lost its newest events. */
   readonly onRollback?: (watched: WatchedLog, suspicion: Suspicion) => void;
   readonly clock: Clock;
+  readonly slices: Slices;
   /** How long a channel without members stays subscribed. A client may reconnect soon. */
   readonly lingerMs: number;
   /** How long the last UNSUBSCRIBE may take. */
@@ -93,7 +95,7 @@ export class SubscriptionHub {
       onRefused: (channel, fault) => this.#refused(channel, fault),
     };
     this.#reconciler = new SubscriptionReconciler(port, handlers, options.clock);
-    this.#fanOut = new FanOut((channel, message) => this.#read(channel, message));
+    this.#fanOut = new FanOut((channel, message) => this.#read(channel, message), options.slices);
   }
 
   /** Creates the transport of one session. */
@@ -134,6 +136,11 @@ export class SubscriptionHub {
   /** Delivers the messages that wait for the end of the event-loop turn. */
   flush(): void {
     this.#fanOut.flush();
+  }
+
+  /** Delivers to one member, at once, all that has arrived for it: it is about to do something that must come after. */
+  catchUp(member: HubMember): void {
+    this.#fanOut.catchUp(member);
   }
 
   /** Removes a member from all its channels. */
@@ -190,7 +197,7 @@ export class SubscriptionHub {
 
   /** Ends all subscriptions. The owner of the connection must close it. Never rejects. */
   async close(): Promise<void> {
-    this.flush();
+    this.#fanOut.finish();
     this.#closed = true;
     for (const { cancelLinger } of this.#channels.values()) cancelLinger?.();
     this.#channels.clear();
@@ -274,7 +281,7 @@ export class SubscriptionHub {
   #leave(name: string, member: HubMember, lingerMs: number): boolean {
     const channel = this.#channels.get(name);
     if (channel === undefined) return false;
-    this.flush();
+    this.#fanOut.catchUp(member);
     if (!this.#removeMember(name, channel, member)) return false;
     if (channel.members.size > 0) return true;
     channel.log = new LogHead();
@@ -337,7 +344,7 @@ export class SubscriptionHub {
         else interruptions.push(interruption);
       }
     }
-    for (const [member, channels] of interrupted) this.#fanOut.isolate(() => member.interrupted(channels));
+    this.#fanOut.interrupt(interrupted);
   }
 
   #refused(name: string, fault: RedisSseError): void {
@@ -377,7 +384,7 @@ class SharedTransport implements Transport {
   }
 
   flush(): void {
-    this.#hub.flush();
+    this.#hub.catchUp(this.#listener);
   }
 
   log(channel: string): ChannelLog {

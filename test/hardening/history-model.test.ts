@@ -9,11 +9,13 @@ import {
   readLoggedEvent,
   type LoggedInboundEvent,
 } from "../../lib/events/inbound-event.js";
+import { Slices } from "../../lib/slices.js";
 import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
 import type { SlowConsumerPolicy } from "../../lib/backpressure/slow-consumer.js";
 import { SubscriptionHub, type HubHandlers } from "../../lib/subscriptions/subscription-hub.js";
 import { settle } from "../support/eventually.js";
+import { oneStepSlices } from "../support/one-step-slices.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { ScriptedLog, type EndingEvent } from "../support/scripted-log.js";
@@ -199,6 +201,8 @@ class World {
   readonly processes: readonly Process[];
   readonly streams: Stream[] = [];
   readonly pending: Promise<unknown>[] = [];
+  /** Work that continues in later turns, of each process. */
+  readonly slices: Slices[] = [];
   /** How many sessions were told closed. */
   closed = 0;
   readonly did = new Set<Step["do"]>();
@@ -206,7 +210,10 @@ class World {
   #owner: { stream: Stream | null } = { stream: null };
   #serial = 0;
 
-  constructor(subscriptions: "shared" | "dedicated") {
+  readonly #createSlices: () => Slices;
+
+  constructor(subscriptions: "shared" | "dedicated", createSlices = () => new Slices(this.clock)) {
+    this.#createSlices = createSlices;
     this.redis.denied.add("denied");
     this.processes = [this.#start(subscriptions), this.#start(subscriptions)];
   }
@@ -231,11 +238,14 @@ class World {
     const read = (channel: string, message: string) => readInboundEvent(channel, message, MAX_EVENT);
     const now = (): number => reader.now();
     const streams: Stream[] = [];
+    const slices = this.#createSlices();
+    this.slices.push(slices);
     const hub = new SubscriptionHub({
       connect: (handlers) => new ScriptedHubConnection(this.redis, this.#delayed(handlers, streams)),
       read,
       now,
       clock: this.clock,
+      slices,
       lingerMs: LINGER_MS,
       closeTimeoutMs: 1_000,
     });
@@ -342,7 +352,7 @@ class World {
       expect(turns, "turns until nothing happens any more").to.be.lessThan(2_000);
       await settle(2);
       this.wire.carry();
-      const answered = [this.#answer(), this.log.answer(turns)];
+      const answered = [this.#answer(), this.log.answer(turns), ...this.slices.map(({ isBusy }) => isBusy)];
       still = answered.includes(true) ? 0 : still + 1;
     }
   }
@@ -611,12 +621,18 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
   [open(["a"]), open(["f"]), block(3), quiet, to("forge", "a"), add("a", 3), turn, to("flush", "a")],
 ];
 
-for (const subscriptions of ["shared", "dedicated"] as const) {
-  describe(`any sequence of events over logs, ${subscriptions}`, () => {
+const VARIANTS = [
+  ["shared", "shared", undefined],
+  ["dedicated", "dedicated", undefined],
+  ["shared, in slices of one step", "shared", oneStepSlices],
+] as const;
+
+for (const [variant, subscriptions, createSlices] of VARIANTS) {
+  describe(`any sequence of events over logs, ${variant}`, () => {
     it(`gives each stream all of it, once and in order, or tells of the hole (${RUNS} runs)`, async () => {
       await fc.assert(
         fc.asyncProperty(steps, async (list) => {
-          const world = new World(subscriptions);
+          const world = new World(subscriptions, createSlices);
           for (const next of list) await world.run(next);
           await world.calm();
           await Promise.all(world.pending);

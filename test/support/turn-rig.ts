@@ -1,5 +1,6 @@
 import { DedicatedTransport } from "../../lib/subscriptions/dedicated-transport.js";
 import { readInboundEvent } from "../../lib/events/inbound-event.js";
+import { Slices } from "../../lib/slices.js";
 import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
 import type { StreamRequest } from "../../lib/sessions/sink.js";
@@ -53,6 +54,7 @@ export class TurnRig {
       read,
       now,
       clock: this.clock,
+      slices: new Slices(this.clock),
       lingerMs: LINGER_MS,
       closeTimeoutMs: 1_000,
     });

@@ -63,7 +63,7 @@ describe("DedicatedTransport", () => {
 
   function create(lease = () => Promise.resolve(leased())): DedicatedTransport {
     const deliver = ({ events }: EventBatch): unknown => heard.push(...events.map(({ data }) => data));
-    const listener = { deliver, interrupted() {}, refused() {}, lost() {} };
+    const listener = { round: 0, deliver, interrupted() {}, refused() {}, lost() {} };
     return new DedicatedTransport({ lease, read: plainEvent, now: () => 0 }, listener);
   }
 

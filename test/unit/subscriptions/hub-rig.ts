@@ -1,6 +1,7 @@
 import type { RedisSseError } from "../../../lib/errors.js";
 import type { EventBatch } from "../../../lib/events/event-batch.js";
 import type { InboundEvent } from "../../../lib/events/inbound-event.js";
+import { Slices } from "../../../lib/slices.js";
 import type { Interruption } from "../../../lib/replay/log-head.js";
 import type { HubMember } from "../../../lib/subscriptions/fan-out.js";
 import {
@@ -23,7 +24,7 @@ export class HubRig {
   connects = 0;
   onConnect: () => void = () => {};
 
-  constructor() {
+  constructor(slices?: Slices) {
     this.hub = new SubscriptionHub({
       connect: (handlers) => {
         this.connects++;
@@ -34,6 +35,7 @@ export class HubRig {
       read: (channel, message) => this.#read(channel, message),
       now: () => 0,
       clock: this.clock,
+      slices: slices ?? new Slices(this.clock),
       lingerMs: LINGER_MS,
       closeTimeoutMs: 2_000,
     });
@@ -109,6 +111,7 @@ export class FakeConnection implements HubConnection {
 }
 
 export class Member implements HubMember {
+  round = 0;
   readonly batches: EventBatch[] = [];
   /** "cork", "uncork", and the data of each batch. */
   readonly calls: string[] = [];

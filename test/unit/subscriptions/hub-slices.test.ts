@@ -1,0 +1,101 @@
+import { expect } from "chai";
+
+import { oneStepSlices } from "../../support/one-step-slices.js";
+import { HubRig, type Member } from "./hub-rig.js";
+
+async function turns(count: number): Promise<void> {
+  for (let turn = 1; turn <= count; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe("SubscriptionHub, a round with more members than one slice", () => {
+  let rig: HubRig;
+  let members: readonly Member[];
+
+  beforeEach(async () => {
+    rig = new HubRig(oneStepSlices());
+    members = await Promise.all([["a"], ["a"], ["a", "b"], ["a", "b"]].map((names) => rig.member(...names)));
+  });
+
+  const heard = (): readonly string[] => members.map((member) => member.heard.join(" "));
+
+  it("continues in later turns, with one write for each member", async () => {
+    rig.say("a", "a1");
+    rig.say("b", "b1");
+    rig.hub.flush();
+    expect(heard()).to.deep.equal(["a1", "", "", ""]);
+    await turns(1);
+    expect(heard()).to.deep.equal(["a1", "a1", "", ""]);
+    await turns(20);
+    expect(heard()).to.deep.equal(["a1", "a1", "a1 b1", "a1 b1"]);
+    expect(members[3]!.calls).to.deep.equal(["cork", "a1", "b1", "uncork"]);
+  });
+
+  it("comes before the rounds that start later, for each member", async () => {
+    for (const message of ["a1", "a2", "a3"]) rig.message("a", message);
+    await turns(40);
+    expect(heard()).to.deep.equal(Array(4).fill("a1 a2 a3"));
+  });
+
+  it("lets other work of the process run in between", async () => {
+    const order: string[] = [];
+    for (const [index, member] of members.entries()) member.onDeliver = () => order.push(`member ${index}`);
+    rig.message("a", "a1");
+    setImmediate(() => order.push("other work"));
+    await turns(20);
+    expect(order).to.have.length(5);
+    expect(order[0]).to.equal("member 0");
+    expect(order.at(-1)).to.equal("member 3");
+    expect(order.indexOf("other work")).to.be.within(1, 2);
+  });
+
+  it("gives nothing to a member that joins before it ends, and the next round to all", async () => {
+    rig.message("a", "a1");
+    const late = await rig.member("a");
+    rig.message("a", "a2");
+    await turns(40);
+    expect(late.heard).to.deep.equal(["a2"]);
+    expect(heard()).to.deep.equal(Array(4).fill("a1 a2"));
+  });
+
+  it("gives its events to a member before it leaves, and before it gets the events of another channel", async () => {
+    rig.message("a", "a1");
+    rig.hub.leave("a", members[1]!);
+    expect(members[1]!.heard).to.deep.equal(["a1"]);
+    void rig.hub.join("b", members[0]!);
+    rig.message("b", "b1");
+    rig.hub.catchUp(members[3]!);
+    expect(members[3]!.heard).to.deep.equal(["a1", "b1"]);
+    rig.message("a", "a2");
+    await turns(40);
+    expect(heard()).to.deep.equal(["a1 b1 a2", "a1", "a1 b1 a2", "a1 b1 a2"]);
+  });
+
+  it("comes before the news that the connection was lost, which comes before later events", async () => {
+    const order: string[] = [];
+    const [, second] = members;
+    second!.onDeliver = ({ last: { data } }) => order.push(data);
+    second!.interrupted = () => void order.push("interrupted");
+    rig.message("a", "a1");
+    rig.connection.lose();
+    rig.connection.restore();
+    await Promise.resolve();
+    await turns(2);
+    rig.message("a", "a2");
+    await turns(40);
+    expect(order).to.deep.equal(["a1", "interrupted", "a2"]);
+  });
+
+  it("ends in one turn if more than 8 MiB of messages wait", () => {
+    const mebibyte = "x".repeat(1024 * 1024);
+    for (let message = 1; message <= 8; message++) rig.message("a", mebibyte);
+    expect(members[3]!.batches).to.have.length(0);
+    rig.message("a", mebibyte);
+    expect(members[3]!.batches).to.have.length(9);
+  });
+
+  it("ends before the hub is closed", async () => {
+    rig.message("a", "a1");
+    await rig.hub.close();
+    expect(heard()).to.deep.equal(Array(4).fill("a1"));
+  });
+});
