@@ -119,7 +119,7 @@ describe("what the log says of Redis", () => {
       expect(warnings()).to.have.length(1);
       expect(warnings()[0]).to.include("loads its data");
       isLoading = false;
-      await eventually(() => expect(warnings()[1]).to.include("can be used again"));
+      await eventually(() => expect(warnings()[1]).to.include("is available again"));
     } finally {
       for (const socket of sockets) socket.destroy();
       server.close();

@@ -54,7 +54,7 @@ describe("ConnectionMonitor", () => {
     expect(warnings()).to.have.length(1);
     expect(warnings()[0]).to.include("refused database 99");
     for (const event of ["connect", "ready"]) client.emit(event);
-    expect(warnings()[1]).to.include("can be used again");
+    expect(warnings()[1]).to.include("is available again");
   });
 
   it("hides a password in the host option", () => {

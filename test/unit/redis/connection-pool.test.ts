@@ -84,7 +84,7 @@ describe("ConnectionPool", () => {
         .to.throw("one node of a Redis Cluster")
         .with.property("code", "CONFIG");
       expect(said.lines).to.have.length(1);
-      expect(said.lines[0]).to.match(/^warn .*pass an ioredis Cluster client/);
+      expect(said.lines[0]).to.match(/^warn .*Pass an ioredis Cluster client/);
     });
 
     it("reports ready if the command connection is ready", () => {
