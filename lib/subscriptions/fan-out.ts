@@ -122,7 +122,7 @@ export class FanOut<Channel extends Audience> {
   catchUp(member: HubMember): void {
     this.#turn.flush();
     if (this.#rounds.length === 0 || member === this.#current) return;
-    for (const round of [...this.#rounds]) {
+    for (const round of this.#rounds.slice()) {
       this.#deliver(round, member, round.arrivals);
       this.#interrupt(round, member);
     }
