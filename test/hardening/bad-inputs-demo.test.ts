@@ -59,11 +59,11 @@ describe("the demo with bad requests", () => {
       { "Content-Encoding": "secret" },
     ],
     ["a gzip body that unpacks to 10 MB", 413, "BAD_REQUEST", packed, { "Content-Encoding": "gzip" }],
-    ["4,900 nested arrays", 400, "INVALID_INPUT", nested],
+    ["4,900 nested arrays as the body", 400, "INVALID_INPUT", nested],
     ["4,900 nested arrays as the title", 400, "INVALID_INPUT", `{"userId":"a","body":"","title":${nested}}`],
   ];
   for (const [what, status, code, body, headers] of BODIES) {
-    it(`answers ${status} ${code} to ${what} as a notification or a task, and does not echo it`, async () => {
+    it(`answers ${status} ${code} to a notification or a task with ${what}, and does not echo it`, async () => {
       for (const path of ["/api/notifications", "/api/tasks"])
         await expectRefusal(await post(path, body, headers), status, code, "secret");
     });

@@ -281,7 +281,7 @@ describeFaults("the history of channels under faults", (rig) => {
     }
 
     for (const count of [1, 3, 6]) {
-      it(`cause a gap event, then new events, for a client that resumes after ${count} new events`, async () => {
+      it(`cause a gap event, then new events, for a client that resumes after new events (${count})`, async () => {
         const app = await rig.start();
         const id = await loseThree(app, () => Promise.resolve());
         await publishAll(app, "a", numbers(count));

@@ -12,7 +12,7 @@ const STREAMS = 200;
 const MAX_CLIENTS = 60;
 
 /** The incident behind this library: one connection per stream, and a server that allows too few connections. */
-describe("the incident: 200 dedicated streams against maxclients 60", () => {
+describe("200 dedicated streams on a Redis with maxclients 60", () => {
   let server: RedisServer;
   let app: StreamApp;
 

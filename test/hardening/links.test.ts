@@ -8,7 +8,7 @@ import type { SseClient } from "../support/sse-client.js";
 import { dataOf } from "../support/stream-harness.js";
 import { codeOf, isGap, numbers, typesOf } from "../support/fault-steps.js";
 
-describeFaults("the connection to Redis under faults", (rig) => {
+describeFaults("a service over a faulty connection to Redis", (rig) => {
   for (const history of [false, {}] as const) {
     const kept = history !== false;
 
@@ -34,7 +34,7 @@ describeFaults("the connection to Redis under faults", (rig) => {
         else expect(typesOf(client)).to.deep.equal(["connected", "message", "message", "gap", "message"]);
       }
 
-      it("is replaced if it is dead but looks open", async () => {
+      it("replaces a connection that is dead but looks open", async () => {
         const proxy = await rig.proxy();
         const { app, client } = await start();
         const publisher = startPublisher();
@@ -54,7 +54,7 @@ describeFaults("the connection to Redis under faults", (rig) => {
         expect((await app.service.status()).sessions.closed).to.deep.equal({});
       });
 
-      it("sends SUBSCRIBE again if it breaks before Redis receives the command", async () => {
+      it("sends SUBSCRIBE again if the connection breaks before Redis receives the command", async () => {
         const proxy = await rig.proxy();
         const { client } = await start();
         const publisher = startPublisher();
@@ -135,7 +135,7 @@ describeFaults("the connection to Redis under faults", (rig) => {
     ]);
   });
 
-  it("shared: causes REDIS_UNAVAILABLE if it is closed without a reply", async () => {
+  it("shared: reports REDIS_UNAVAILABLE if the connection is closed without a reply", async () => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url, limits: { subscribeTimeoutMs: 200 } });
     proxy.refuse(true);
@@ -146,7 +146,7 @@ describeFaults("the connection to Redis under faults", (rig) => {
   });
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
-    it(`${subscriptions}: delivers all events in order if it is slow`, async () => {
+    it(`${subscriptions}: delivers all events in order over a slow connection`, async () => {
       const proxy = await rig.proxy();
       proxy.delay(60);
       const app = await rig.start({ redis: proxy.url, subscriptions });
@@ -161,7 +161,7 @@ describeFaults("the connection to Redis under faults", (rig) => {
       expect((await app.service.status()).sessions.closed).to.deep.equal({});
     });
 
-    it(`${subscriptions}: ends each stream at its deadline and holds nothing if Redis accepts it but never replies`, async () => {
+    it(`${subscriptions}: ends each stream at its deadline and holds nothing if Redis accepts connections but never replies`, async () => {
       const proxy = await rig.proxy();
       const limits = { subscribeTimeoutMs: 300, closeTimeoutMs: 200 };
       const pool = { acquireTimeoutMs: 300 };

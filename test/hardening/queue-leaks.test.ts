@@ -110,7 +110,7 @@ describeQueueFaults(
       ["strings", "x".repeat(100)],
       ["empty lines", ""],
     ] as const) {
-      it(`gets WRITER_OVERFLOW if it writes 100,000 ${what} without awaiting, and ends no process`, async () => {
+      it(`gets WRITER_OVERFLOW, without an unhandled rejection, if it writes 100,000 ${what} without awaiting`, async () => {
         const codes = new Map<string, number>();
         const said = deferred();
         const queue = rig.connect().queue("tight");
