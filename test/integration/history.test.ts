@@ -12,7 +12,7 @@ import { RedisServer } from "../support/redis-server.js";
 import { expectFault, faultOf } from "../support/service.js";
 
 for (const protocol of [2, 3] as const) {
-  describeHistory(`a real server over RESP${protocol}`, async (context) => {
+  describeHistory(`a real server with RESP${protocol}`, async (context) => {
     const server = await RedisServer.start(await need("redis", context));
     return {
       connect: () => new Redis({ host: "127.0.0.1", port: server.port, protocol }),

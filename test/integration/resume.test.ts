@@ -19,5 +19,5 @@ async function startByResp2(context: Mocha.Context): Promise<SuiteRedis> {
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeResume("a real server", subscriptions, startServer);
   describeFinite("a real server", subscriptions, startServer);
-  describeResume("a real server over RESP2", subscriptions, startByResp2);
+  describeResume("a real server with RESP2", subscriptions, startByResp2);
 }

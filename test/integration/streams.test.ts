@@ -9,7 +9,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   });
 
   // The protocol of ioredis 5 and of servers before Redis 6: a subscribed connection takes no other commands.
-  describeStreams("a real server over RESP2", subscriptions, async (context) => {
+  describeStreams("a real server with RESP2", subscriptions, async (context) => {
     const server = await RedisServer.start(await need("redis", context));
     const source = { host: "127.0.0.1", port: server.port, protocol: 2 } as const;
     return { source, client: server.admin, stop: () => server.stop() };
