@@ -11,7 +11,7 @@ import { startApp, type TestApp } from "../support/test-app.js";
 const TOKEN = "s3cret-T0ken";
 const DENIED = { code: "UNAUTHORIZED", message: "Not authorized: authorize() did not accept this request." };
 
-describe("bad requests for the pool's state", () => {
+describe("redisPoolStatus() with bad requests", () => {
   let server: RedisServer;
   let service: RedisSse;
   let app: TestApp;
@@ -37,7 +37,7 @@ describe("bad requests for the pool's state", () => {
   const ask = (authorization?: string): Promise<Response> =>
     fetch(`${app.url}/pool`, { headers: authorization === undefined ? {} : { authorization } });
 
-  /** The request was refused without detail, and Redis was not asked. */
+  /** Expects a refusal without details. The service must not connect to Redis. */
   async function expectRefused(response: Response, status: number, error: object): Promise<void> {
     expect(response.status).to.equal(status);
     expect(response.headers.get("cache-control")).to.equal("no-store");
@@ -47,18 +47,18 @@ describe("bad requests for the pool's state", () => {
 
   for (const [what, authorization] of [
     ["no credentials", undefined],
-    ["an empty header", ""],
-    ["the scheme alone", "Bearer"],
+    ["an empty Authorization header", ""],
+    ["only a scheme", "Bearer"],
     ["a token of one character", "Bearer x"],
-    ["the beginning of the token", `Bearer ${TOKEN.slice(0, -1)}`],
-    ["more than the token", `Bearer ${TOKEN}x`],
+    ["only the beginning of the token", `Bearer ${TOKEN.slice(0, -1)}`],
+    ["one character after the token", `Bearer ${TOKEN}x`],
     ["the scheme in lower case", `bearer ${TOKEN}`],
     ["another scheme", `Basic ${TOKEN}`],
-    ["the token alone", TOKEN],
+    ["the token without a scheme", TOKEN],
     ["the token twice", `Bearer ${TOKEN} ${TOKEN}`],
     ["a token of 10 KB", `Bearer ${"x".repeat(10_000)}`],
   ] as const) {
-    it(`${what}: 401 with the same words as always, and Redis is not asked`, async () => {
+    it(`answers 401 and does not connect to Redis if the request has ${what}`, async () => {
       await start(bearerAuth(TOKEN));
       const response = await ask(authorization);
       expect(response.headers.get("www-authenticate")).to.equal("Bearer");
@@ -66,7 +66,7 @@ describe("bad requests for the pool's state", () => {
     });
   }
 
-  it("two Authorization headers are 401, whichever is right", async () => {
+  it("answers 401 to two Authorization headers, even if one is correct", async () => {
     await start(bearerAuth(TOKEN));
     const lines = [`Authorization: Bearer x`, `Authorization: Bearer ${TOKEN}`].join("\r\n");
     const client = await openWire(
@@ -78,7 +78,7 @@ describe("bad requests for the pool's state", () => {
   });
 
   for (const answer of ["yes", 1, {}, [true], undefined, null, Promise.resolve("true")]) {
-    it(`an authorize that answers ${answer instanceof Promise ? "a promise of text" : JSON.stringify(answer)} admits nobody`, async () => {
+    it(`answers 401 if authorize() returns ${answer instanceof Promise ? "a promise of a string" : JSON.stringify(answer)}`, async () => {
       await start(() => answer);
       await expectRefused(await ask(), 401, DENIED);
     });
@@ -91,7 +91,7 @@ describe("bad requests for the pool's state", () => {
     },
     rejects: () => Promise.reject(mishap),
   })) {
-    it(`an authorize that ${how} is a 500 without detail, and Redis is not asked`, async () => {
+    it(`answers 500 without details and does not connect to Redis if authorize() ${how}`, async () => {
       await start(authorize);
       const message = "authorize() failed";
       await expectRefused(await ask(), 500, { code: "INTERNAL", message });
@@ -99,10 +99,10 @@ describe("bad requests for the pool's state", () => {
   }
 
   for (const [what, code, portOf] of [
-    ["Redis down", "REDIS_UNAVAILABLE", freePort],
-    ["a password that Redis refuses", "REDIS_AUTH", () => server.port],
+    ["Redis is down", "REDIS_UNAVAILABLE", freePort],
+    ["Redis rejects the password", "REDIS_AUTH", () => server.port],
   ] as const) {
-    it(`with ${what} it is 503 ${code}, with the state that is known, and no secret`, async () => {
+    it(`answers 503 ${code} with the pool's own figures and without secrets if ${what}`, async () => {
       await server.admin.config("SET", "requirepass", "right");
       try {
         await start(() => true, `redis://:hunter2@127.0.0.1:${await portOf()}`);

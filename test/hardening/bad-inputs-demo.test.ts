@@ -13,7 +13,7 @@ import { openStream } from "../support/sse-client.js";
 
 type Body = string | Uint8Array<ArrayBuffer>;
 
-describe("bad requests to the demo", () => {
+describe("the demo with bad requests", () => {
   let server: RedisServer;
   let demo: DemoProcess;
 
@@ -35,7 +35,7 @@ describe("bad requests to the demo", () => {
     });
   }
 
-  /** As `post()`, with headers that `fetch` sets by itself. */
+  /** Like `post()`, but can also set headers that `fetch` controls. */
   async function sendRaw(path: string, body: string, headers: Record<string, string>): Promise<Response> {
     const sent = request(demo.url + path, {
       method: "POST",
@@ -51,13 +51,19 @@ describe("bad requests to the demo", () => {
   const packed = new Uint8Array(gzipSync(JSON.stringify({ ...valid, body: "x".repeat(10_000_000) })));
   const BODIES: readonly (readonly [string, number, string, Body, Record<string, string>?])[] = [
     ["half of a JSON object", 400, "BAD_REQUEST", '{"secret":'],
-    ["another encoding", 415, "BAD_REQUEST", JSON.stringify(valid), { "Content-Encoding": "secret" }],
-    ["10 MB, packed into little", 413, "BAD_REQUEST", packed, { "Content-Encoding": "gzip" }],
-    ["4,900 lists within each other", 400, "INVALID_INPUT", nested],
-    ["4,900 lists in place of a title", 400, "INVALID_INPUT", `{"userId":"a","body":"","title":${nested}}`],
+    [
+      "an unknown content encoding",
+      415,
+      "BAD_REQUEST",
+      JSON.stringify(valid),
+      { "Content-Encoding": "secret" },
+    ],
+    ["a gzip body that unpacks to 10 MB", 413, "BAD_REQUEST", packed, { "Content-Encoding": "gzip" }],
+    ["4,900 nested arrays as the body", 400, "INVALID_INPUT", nested],
+    ["4,900 nested arrays as the title", 400, "INVALID_INPUT", `{"userId":"a","body":"","title":${nested}}`],
   ];
   for (const [what, status, code, body, headers] of BODIES) {
-    it(`${what} as a notification or a task is ${status} ${code}, and is not repeated`, async () => {
+    it(`answers ${status} ${code} to a notification or a task with ${what}, and does not echo it`, async () => {
       for (const path of ["/api/notifications", "/api/tasks"])
         await expectRefusal(await post(path, body, headers), status, code, "secret");
     });
@@ -66,19 +72,19 @@ describe("bad requests to the demo", () => {
   const SITES: readonly (readonly [string, boolean, Record<string, string>])[] = [
     ["a page of another site", false, { "Sec-Fetch-Site": "cross-site" }],
     [
-      "a page of another site that claims the right origin",
+      "a page of another site with a forged Origin",
       false,
       { "Sec-Fetch-Site": "cross-site", Origin: "SELF" },
     ],
     ["a page on another port", false, { "Sec-Fetch-Site": "same-site" }],
-    ["a page of another origin, without Sec-Fetch-Site", false, { Origin: "http://secret.example" }],
-    ["a page without an origin", false, { Origin: "null" }],
-    ["the demo's page", true, { "Sec-Fetch-Site": "same-origin", Origin: "SELF" }],
-    ["the demo's page, without Sec-Fetch-Site", true, { Origin: "SELF" }],
-    ["a program", true, {}],
+    ["a page of another origin without Sec-Fetch-Site", false, { Origin: "http://secret.example" }],
+    ["a page with the origin null", false, { Origin: "null" }],
+    ["its own page", true, { "Sec-Fetch-Site": "same-origin", Origin: "SELF" }],
+    ["its own page without Sec-Fetch-Site", true, { Origin: "SELF" }],
+    ["a program that is not a browser", true, {}],
   ];
   for (const [sender, isLetIn, headers] of SITES) {
-    it(`a request of ${sender} is ${isLetIn ? "answered" : "403 CROSS_SITE"}`, async () => {
+    it(`${isLetIn ? "accepts" : "answers 403 CROSS_SITE to"} a request from ${sender}`, async () => {
       const own = { ...headers, ...(headers["Origin"] === "SELF" && { Origin: demo.url }) };
       const answer = await sendRaw("/api/notifications", JSON.stringify({ ...valid, title: "t" }), own);
       if (isLetIn) expect(answer.status).to.equal(201);
@@ -86,7 +92,7 @@ describe("bad requests to the demo", () => {
     });
   }
 
-  it("keys that mean something to JavaScript change nothing for others", async () => {
+  it("ignores keys such as __proto__ and constructor", async () => {
     const polluted = '"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}';
     const answer = await post("/api/notifications", `{${polluted},"userId":"pia","title":"t","body":"b"}`);
     expect(answer.status).to.equal(201);
@@ -100,7 +106,7 @@ describe("bad requests to the demo", () => {
     await expectRefusal(await post("/api/notifications", `{${polluted}}`), 400, "INVALID_INPUT", "polluted");
   });
 
-  it("HTML is stored and sent as the text it is, as JSON that no browser takes for a page", async () => {
+  it("stores and sends HTML unchanged, in responses that a browser does not render", async () => {
     const stream = await openStream(`${demo.url}/api/notifications/stream?user=eve`);
     try {
       await stream.next(({ event }) => event === "connected");
@@ -119,7 +125,7 @@ describe("bad requests to the demo", () => {
     }
   });
 
-  it("its page has no script or style within it, and a policy that would run none", async () => {
+  it("serves a page without inline scripts and styles, and with a policy that forbids them", async () => {
     const page = await fetch(`${demo.url}/`);
     expect(page.headers.get("content-security-policy")).to.equal(
       "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -129,7 +135,7 @@ describe("bad requests to the demo", () => {
   });
 
   for (const id of ["..%2F..%2Fsecret", "secret:x", "%7Bdemo%7D:secret", "secret%00", "x".repeat(129)]) {
-    it(`/api/tasks/${id.slice(0, 24)} is no task on any path, and no key is read`, async () => {
+    it(`refuses the task id ${id.slice(0, 24)} on every path without reading a key`, async () => {
       await fetch(`${demo.url}/api/tasks/unknown`);
       const gets = await server.callsOf("hgetall");
       expect(gets).to.be.greaterThan(0);
@@ -140,7 +146,7 @@ describe("bad requests to the demo", () => {
   }
 });
 
-describe("the demo with a password that Redis refuses", () => {
+describe("the demo if Redis rejects its password", () => {
   let server: RedisServer;
 
   before(async function () {
@@ -150,7 +156,7 @@ describe("the demo with a password that Redis refuses", () => {
 
   after(() => server?.stop());
 
-  it("says so by a code, and the password nowhere", async () => {
+  it("reports REDIS_AUTH and never prints the password", async () => {
     const demo = await startDemo({
       REDIS_URL: `redis://app:hunter2@127.0.0.1:${server.port}`,
       DEBUG: "redis-sse:*",
@@ -170,7 +176,7 @@ describe("the demo with a password that Redis refuses", () => {
     expect(pool).to.include('"redis_server":null').and.to.include('"code":"REDIS_AUTH"');
     const { exitCode, stdout, stderr } = await demo.stop();
     expect(exitCode).to.equal(0);
-    expect(stderr).to.include("redis-sse:"); // it was said aloud
+    expect(stderr).to.include("redis-sse:"); // debug output was enabled
     for (const text of [demo.redis, stream.text, list, pool, health, stdout, stderr])
       expect(text).to.not.include("hunter2");
   }).timeout(30_000);

@@ -4,8 +4,8 @@ import { getRequest, openWire } from "../support/wire-client.js";
 import { expectRefusal } from "../support/refusal.js";
 import { describeRequests } from "../support/request-rig.js";
 
-describeRequests("bad headers of a request for a stream", (rig) => {
-  it("HEAD has the head of the stream or of its refusal, no body, and opens nothing", async () => {
+describeRequests("sseStream() with unusual request headers", (rig) => {
+  it("answers HEAD with the headers of the stream or of the error, and opens no stream", async () => {
     const head = await rig.ask("/mounted", { method: "HEAD" });
     expect(head.status).to.equal(200);
     expect(head.headers.get("content-type")).to.equal("text/event-stream; charset=utf-8");
@@ -23,14 +23,14 @@ describeRequests("bad headers of a request for a stream", (rig) => {
     await rig.expectNothingOpened();
   });
 
-  it("an Accept without event streams is 406 NOT_ACCEPTABLE", async () => {
+  it("answers 406 NOT_ACCEPTABLE if Accept excludes text/event-stream", async () => {
     const without = ["text/html", "application/json", "text/event-stream;q=0", "text/html, image/*;q=0.5"];
     for (const accept of without)
       await expectRefusal(await rig.ask("/mounted", { headers: { accept } }), 406, "NOT_ACCEPTABLE");
     await rig.expectNothingOpened();
   });
 
-  it("an Accept with event streams, and none at all, is a stream", async () => {
+  it("opens a stream if Accept includes text/event-stream or is missing", async () => {
     for (const accept of ["*/*", "text/*", "text/html, */*;q=0.1"])
       expect((await rig.openLive("/mounted", { Accept: accept })).status, accept).to.equal(200);
     const client = await openWire(rig.app.url, "GET /mounted HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -47,10 +47,10 @@ describeRequests("bad headers of a request for a stream", (rig) => {
     ["2^64", "18446744073709551616-0"],
     ["an emoji", Buffer.from("🎉").toString("latin1")],
     ["HTML", "<script>alert(1)</script>"],
-    ["15 KB", "x".repeat(15_000)],
-    ["two headers", "17, 18"],
+    ["15 KB long", "x".repeat(15_000)],
+    ["joined from two headers", "17, 18"],
   ] as const) {
-    it(`a Last-Event-ID of ${what} opens a stream, and is not repeated`, async () => {
+    it(`opens a stream if Last-Event-ID is ${what}, and does not echo the value`, async () => {
       const client = await rig.openLive("/mounted", { "Last-Event-ID": value });
       const { sessionId } = JSON.parse(client.events[0]!.data) as { sessionId: string };
       expect(client.status).to.equal(200);
@@ -60,7 +60,7 @@ describeRequests("bad headers of a request for a stream", (rig) => {
     });
   }
 
-  it("a request that Node refuses opens nothing", async () => {
+  it("opens no stream for a request that Node.js rejects", async () => {
     for (const [status, text] of [
       [431, getRequest("/mounted").replace("\r\n\r\n", `\r\nLast-Event-ID: ${"x".repeat(20_000)}\r\n\r\n`)],
       [400, "POST /mounted HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"],

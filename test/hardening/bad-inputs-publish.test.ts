@@ -13,7 +13,7 @@ import { startStreamApp, type StreamApp } from "../support/stream-app.js";
 const MAX_BYTES = 20_000;
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describe(`bad things to publish, ${subscriptions}`, () => {
+  describe(`publish() and messages of other programs, ${subscriptions}`, () => {
     let server: RedisServer;
     let app: StreamApp;
     let client: SseClient;
@@ -38,7 +38,10 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await server?.stop();
     });
 
-    /** What the stream got of all that was published before: one more event is awaited behind it. */
+    /**
+     * The events that the stream has received so far. Publishes one more event and waits for it, so that all have
+     * arrived.
+     */
     async function received(): Promise<readonly (readonly [string, string])[]> {
       const mark = `mark ${marks++}`;
       await app.service.publish("a", { data: mark });
@@ -46,7 +49,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       return client.events.slice(1, -1).map(({ event, data }) => [event, data] as const);
     }
 
-    /** Whatever was published, each id is one of ours: before each event that is kept, and nowhere else. */
+    /** Expects that every `id:` line has an id of the library, and that no id occurs twice. */
     function expectOwnIds(): void {
       const lines = Array.from(client.text.matchAll(/(?<=^|\n)id:.*\n/g), ([line]) => line);
       expect(lines.length).to.be.greaterThan(1);
@@ -58,19 +61,23 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     const reserved = ["error", "open", "connected", "gap", "closing"];
     const refused: readonly (readonly [string, OutboundMessage, string])[] = [
       ...[...names, ...reserved].map(
-        (event) => [`the event ${JSON.stringify(event)}`, { event, data: 1 }, "INVALID_EVENT"] as const,
+        (event) => [`the event name ${JSON.stringify(event)}`, { event, data: 1 }, "INVALID_EVENT"] as const,
       ),
-      ["a text in place of a message", "secret" as never, "INVALID_EVENT"],
-      ["no data", {} as OutboundMessage, "UNSERIALIZABLE"],
+      ["a string instead of a message", "secret" as never, "INVALID_EVENT"],
+      ["a message without data", {} as OutboundMessage, "UNSERIALIZABLE"],
       ["a BigInt", { data: 1n }, "UNSERIALIZABLE"],
-      ["a circle", { data: circular }, "UNSERIALIZABLE"],
+      ["a circular object", { data: circular }, "UNSERIALIZABLE"],
       ["a toJSON() that throws", { data: thrower }, "UNSERIALIZABLE"],
       ["a function", { data: () => "secret" }, "UNSERIALIZABLE"],
-      ["one byte too many", { data: "x".repeat(MAX_BYTES + 1) }, "EVENT_TOO_LARGE"],
-      ["too many bytes of few characters", { data: "é".repeat(MAX_BYTES / 2 + 1) }, "EVENT_TOO_LARGE"],
+      ["data that is one byte too long", { data: "x".repeat(MAX_BYTES + 1) }, "EVENT_TOO_LARGE"],
+      [
+        "data with few characters but too many bytes",
+        { data: "é".repeat(MAX_BYTES / 2 + 1) },
+        "EVENT_TOO_LARGE",
+      ],
     ];
     for (const [what, message, code] of refused) {
-      it(`${what} is ${code}, is not repeated, and nothing of it is published`, async () => {
+      it(`rejects ${what} with ${code}, does not echo it, and publishes nothing`, async () => {
         const calls = await server.callsOf("publish");
         const fault = await faultOf(app.service.publish("a", message));
         expectFault(fault, code);
@@ -80,7 +87,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     }
 
-    it("a channel that cannot be, or is not an application's, is refused, and nothing is published", async () => {
+    it("rejects an invalid or reserved channel name and publishes nothing", async () => {
       const calls = await server.callsOf("publish");
       for (const [channel, code] of [
         ["", "INVALID_CHANNEL"],
@@ -96,7 +103,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(await server.callsOf("publish")).to.equal(calls);
     });
 
-    it("data that poses as fields of the stream is one event, and the lines of it are data", async () => {
+    it("sends data that looks like SSE fields as one event with data lines only", async () => {
       const data = "a\rdata: evil\n\nevent: x\r\nid: 1\nretry: 0";
       const { id } = await app.service.publish("a", { data });
       expect(await received()).to.deep.equal([["message", data.replaceAll(/\r\n?/g, "\n")]]);
@@ -112,7 +119,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expectOwnIds();
     });
 
-    it("names that mean something to JavaScript, U+2028 and HTML are data as they are", async () => {
+    it("sends __proto__, U+2028 and HTML in data unchanged", async () => {
       const data = {
         html: "</script><img src=x onerror=alert(1)>\u2028\u2029",
         ...(JSON.parse('{"constructor":{"prototype":{"polluted":1}}}') as object),
@@ -124,7 +131,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(({} as { polluted?: unknown }).polluted).to.equal(undefined);
     });
 
-    it("lists within each other are data, and UNSERIALIZABLE where JSON cannot go so deep", async () => {
+    it("sends nested arrays, and rejects them with UNSERIALIZABLE if they are too deep for JSON", async () => {
       const deep = "[".repeat(1_000) + "]".repeat(1_000);
       await app.service.publish("a", { data: JSON.parse(deep) as unknown });
       let deepest: unknown = [];
@@ -135,20 +142,20 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 
     const mark = "\u001esse1\n";
     const DROPPED: Readonly<Record<string, string>> = {
-      "an envelope that poses as an error": `${mark}\nerror\n{}`,
-      "an envelope that poses as our goodbye": `${mark}\nclosing\n{"reason":"completed"}`,
-      "an envelope that poses as a gap": `${mark}\ngap\n{}`,
-      "an envelope whose event name begins another field": `${mark}\nx\rdata: evil\ny`,
-      "an envelope whose event name has NUL": `${mark}\nx\0\ny`,
-      "an envelope that is cut off": `${mark}0123abcd 1`,
-      "an envelope with a place that can be none": `${mark}9-9\nnews\nx\n\nid: 9-9\nretry: 0`,
-      "an envelope with a place before the first": `${mark}0123abcd 0\nnews\nx`,
-      "an envelope with an end that is none": `${mark}0123abcd 1 ended\nnews\nx`,
-      "an envelope that poses as our goodbye, at a place": `${mark}0123abcd 1\nclosing\n{"reason":"completed"}`,
+      "an envelope with the reserved event error": `${mark}\nerror\n{}`,
+      "an envelope with the reserved event closing": `${mark}\nclosing\n{"reason":"completed"}`,
+      "an envelope with the reserved event gap": `${mark}\ngap\n{}`,
+      "an envelope with CR in the event name": `${mark}\nx\rdata: evil\ny`,
+      "an envelope with NUL in the event name": `${mark}\nx\0\ny`,
+      "a truncated envelope": `${mark}0123abcd 1`,
+      "an envelope with an invalid position": `${mark}9-9\nnews\nx\n\nid: 9-9\nretry: 0`,
+      "an envelope with the offset 0": `${mark}0123abcd 0\nnews\nx`,
+      "an envelope with an unknown ending": `${mark}0123abcd 1 ended\nnews\nx`,
+      "an envelope with a position and the reserved event closing": `${mark}0123abcd 1\nclosing\n{"reason":"completed"}`,
       "an envelope of another version": "\u001esse9\n\n\nx",
     };
     for (const [what, message] of Object.entries(DROPPED)) {
-      it(`${what}, of another program, is dropped and counted`, async () => {
+      it(`drops and counts ${what} from another program`, async () => {
         const before = (await app.service.status()).hub.dropped;
         await server.admin.publish("a", message);
         expect(await received()).to.deep.equal([]);
@@ -156,21 +163,21 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     }
 
-    it("bytes of another program that are no UTF-8 arrive as text, with U+FFFD for what is none", async () => {
+    it("replaces invalid UTF-8 in a message of another program by U+FFFD", async () => {
       await server.admin.publish("a", Buffer.from([0x61, 0xff, 0xc3, 0x28, 0x00, 0xf0, 0x9f]));
       expect(await received()).to.deep.equal([["message", "a\ufffd\ufffd(\0\ufffd"]]);
     });
 
     const FORGED: Readonly<Record<string, (epoch: string, top: number) => string>> = {
-      "of another life of the log": () => "0123abcd 9",
-      "of another life of the log, as its end": () => "0123abcd 9 completed",
-      "that the log has not reached": (epoch, top) => `${epoch} ${top + 5}`,
-      "that the log has not reached, as its end": (epoch, top) => `${epoch} ${top + 5} broken`,
-      "that the log has passed": (epoch, top) => `${epoch} ${top}`,
-      "that no log will reach": (epoch) => `${epoch} ${Number.MAX_SAFE_INTEGER}`,
+      "with another epoch": () => "0123abcd 9",
+      "with another epoch and an ending": () => "0123abcd 9 completed",
+      "with an offset after the last event": (epoch, top) => `${epoch} ${top + 5}`,
+      "with an offset after the last event and an ending": (epoch, top) => `${epoch} ${top + 5} broken`,
+      "with the offset of the last event": (epoch, top) => `${epoch} ${top}`,
+      "with the largest safe integer as the offset": (epoch) => `${epoch} ${Number.MAX_SAFE_INTEGER}`,
     };
     for (const [what, placeOf] of Object.entries(FORGED)) {
-      it(`a forged place ${what} makes no event, sets no id, ends nothing, and reaches no other channel`, async () => {
+      it(`ignores a forged position ${what}, and keeps all streams open`, async () => {
         const other = await app.openLive("b");
         await received();
         const [epoch, top] = await server.admin.hmget("sse:pos:{a}", "e", "o");
@@ -190,7 +197,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     }
 
-    it("an event of another program without a place sets no id, and one behind it has its own", async () => {
+    it("sends no id with an event that has no position, and the right id with the next event", async () => {
       await server.admin.publish("a", `${mark}\nnews\nx\n\nid: 9-9\nretry: 0`);
       expect(await received()).to.deep.equal([["news", "x\n\nid: 9-9\nretry: 0"]]);
       expect(client.text).to.include(
@@ -200,7 +207,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expectOwnIds();
     });
 
-    it("too large an event of another program is a gap to its channel's streams, and to no other's", async () => {
+    it("sends a gap event for an event that is too large, only to streams of its channel", async () => {
       const other = await app.openLive("b");
       await server.admin.publish("a", "x".repeat(MAX_BYTES + 1));
       expect(await received()).to.deep.equal([["gap", '{"channels":["a"],"reason":"too-large"}']]);

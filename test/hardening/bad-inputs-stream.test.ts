@@ -12,23 +12,23 @@ import { openStream, type SseClient } from "../support/sse-client.js";
 import { startApp } from "../support/test-app.js";
 import { codeOf, isGap, typesOf } from "../support/fault-steps.js";
 
-describeRequests("bad requests for a stream", (rig) => {
+describeRequests("sseStream() with bad requests", (rig) => {
   for (const [what, value, secret] of [
-    ["a line end", "secret\r\nb", "secret"],
-    ["NUL", "secret\0b", "secret"],
-    ["an escape character", "secret\u001b[2J", "secret"],
-    ["DEL", "secret\u007f", "secret"],
+    ["a name with a line end", "secret\r\nb", "secret"],
+    ["a name with NUL", "secret\0b", "secret"],
+    ["a name with an escape character", "secret\u001b[2J", "secret"],
+    ["a name with DEL", "secret\u007f", "secret"],
     ["an empty name", ""],
     ["an empty name in a list", ["a", ""]],
-    ["an undefined in a list", ["a", undefined]],
+    ["undefined in a list", ["a", undefined]],
     ["a number", 4711, "4711"],
     ["an object", { secret: 1 }, "secret"],
     ["true", true],
     ["a nested list", [["secret", "admin"]], "secret"],
     ["a name of 513 bytes", `${"é".repeat(256)}x`],
-    ["a lone surrogate", "secret\ud800", "secret"],
+    ["a name with a lone surrogate", "secret\ud800", "secret"],
   ] as const) {
-    it(`${what} from a resolver is 400 INVALID_CHANNEL, is not repeated, and nothing is subscribed`, async () => {
+    it(`answers 400 INVALID_CHANNEL if the resolver returns ${what}, and does not echo it`, async () => {
       rig.select(value);
       await expectRefusal(await rig.ask("/any"), 400, "INVALID_CHANNEL", secret);
       await rig.expectNothingOpened();
@@ -36,7 +36,7 @@ describeRequests("bad requests for a stream", (rig) => {
   }
 
   for (const nothing of [null, undefined, false, []]) {
-    it(`${JSON.stringify(nothing)} from a resolver is 403 FORBIDDEN`, async () => {
+    it(`answers 403 FORBIDDEN if the resolver returns ${JSON.stringify(nothing)}`, async () => {
       rig.select(nothing);
       await expectRefusal(await rig.ask("/any"), 403, "FORBIDDEN");
       await rig.expectNothingOpened();
@@ -44,7 +44,7 @@ describeRequests("bad requests for a stream", (rig) => {
   }
 
   for (const name of ["__keyevent@0__:expired", "__keyspace@0__:secret", "sse:secret", "sse:"]) {
-    it(`the channel ${name} is 403 FORBIDDEN, alone and among others`, async () => {
+    it(`answers 403 FORBIDDEN for the channel ${name}, alone and in a list`, async () => {
       for (const value of [name, ["a", name]]) {
         rig.select(value);
         await expectRefusal(await rig.ask("/any"), 403, "FORBIDDEN", "secret");
@@ -53,19 +53,19 @@ describeRequests("bad requests for a stream", (rig) => {
     });
   }
 
-  it("a parameter that is given twice is two channels, never one with a comma", async () => {
+  it("subscribes to two channels if a query parameter occurs twice", async () => {
     const client = await rig.openLive("/stream?channel=a&channel=b");
     expect((await rig.server.activeChannels()).toSorted()).to.deep.equal(["a", "b"]);
     expect(JSON.parse(client.events[0]!.data)).to.have.deep.property("channels", ["a", "b"]);
   });
 
-  it("an object that a query parser makes is 400 INVALID_CHANNEL", async () => {
+  it("answers 400 INVALID_CHANNEL if the query parser makes an object", async () => {
     rig.app.app.set("query parser", "extended");
     await expectRefusal(await rig.ask("/stream?channel[secret]=1"), 400, "INVALID_CHANNEL", "secret");
     await rig.expectNothingOpened();
   });
 
-  it("more channels than a stream may have are 400 LIMIT_CHANNELS, and the same one again is not one more", async () => {
+  it("answers 400 LIMIT_CHANNELS for too many channels, and counts a repeated channel once", async () => {
     const four = await rig.ask("/stream?channel=a&channel=b&channel=c&channel=d");
     await expectRefusal(four, 400, "LIMIT_CHANNELS");
     await rig.expectNothingOpened();
@@ -73,7 +73,7 @@ describeRequests("bad requests for a stream", (rig) => {
     expect((await rig.server.activeChannels()).toSorted()).to.deep.equal(["a", "b", "c"]);
   });
 
-  it("names that are patterns to Redis are subscribed as names, and no pattern is", async () => {
+  it("subscribes to names such as * as plain channel names, not as patterns", async () => {
     for (const name of ["*", "a?c", "h[ae]llo"]) {
       const client = await rig.openLive(`/stream?channel=${encodeURIComponent(name)}`);
       for (const other of ["abc", "hello"]) await rig.server.admin.publish(other, "other");
@@ -84,7 +84,7 @@ describeRequests("bad requests for a stream", (rig) => {
     expect(await rig.server.admin.pubsub("NUMPAT")).to.equal(0);
   });
 
-  it("names that mean something to JavaScript are heard, also after the connection was lost", async () => {
+  it("receives events of channels such as __proto__, also after a lost connection", async () => {
     const names = ["__proto__", "constructor", "toString"];
     const client = await rig.openLive(`/stream?${names.map((name) => `channel=${name}`).join("&")}`);
     for (const when of ["before", "after"]) {
@@ -99,13 +99,13 @@ describeRequests("bad requests for a stream", (rig) => {
     }
   });
 
-  it("a path that cannot be decoded is a 400 to the app, and its resolver is not asked", async () => {
+  it("passes a 400 error to the app if the path has invalid percent-encoding, and does not call the resolver", async () => {
     for (const path of ["/path/%", "/path/%ff"]) await rig.ask(path);
     expect(rig.app.errors.map((error) => (error as { status: number }).status)).to.deep.equal([400, 400]);
     await rig.expectNothingOpened();
   });
 
-  it("a path is decoded before it is checked", async () => {
+  it("decodes a path before it checks the channel name", async () => {
     await expectRefusal(await rig.ask("/path/a%0d%0asecret"), 400, "INVALID_CHANNEL", "secret");
     await expectRefusal(await rig.ask("/path/sse%3asecret"), 403, "FORBIDDEN", "secret");
     await rig.expectNothingOpened();
@@ -115,7 +115,7 @@ describeRequests("bad requests for a stream", (rig) => {
     ["of one key", ["ann", "ann"], "ann", "LIMIT_SESSIONS_PER_KEY", 5_000],
     ["of all keys", ["ann", "ann", "bob", "bob"], "cid", "LIMIT_SESSIONS", 2_000],
   ] as const) {
-    it(`too many streams ${what} are told to come back, and those that are open stay`, async () => {
+    it(`answers too many streams ${what} with a retryable error, and keeps the open streams`, async () => {
       const kept = await Promise.all(users.map((each) => rig.openLive(`/stream?channel=a&user=${each}`)));
       for (let round = 0; round < 3; round++) {
         const refused = await rig.open(`/stream?channel=a&user=${user}`);
@@ -134,7 +134,7 @@ describeRequests("bad requests for a stream", (rig) => {
     });
   }
 
-  it("too many streams of one address are refused whatever X-Forwarded-For says, unless the app trusts its proxy", async () => {
+  it("limits the streams of an address, and uses X-Forwarded-For only if the app trusts its proxy", async () => {
     const clients: SseClient[] = [];
     const own = createRedisSse({ redis: rig.server.url, limits: { maxSessionsPerKey: 1 } });
     const behind = await startApp((router) => {
@@ -162,7 +162,7 @@ describeRequests("bad requests for a stream", (rig) => {
     }
   });
 
-  /** What all namespaces say while a stream comes and goes. */
+  /** The debug output of all namespaces while a stream opens and ends. */
   async function logOf(path: string, headers: Record<string, string> = {}): Promise<string> {
     const log = captureLog("redis-sse:*");
     try {
@@ -176,12 +176,12 @@ describeRequests("bad requests for a stream", (rig) => {
     return log.lines.join("\n");
   }
 
-  it("the log says nothing of a request's query and headers", async () => {
+  it("writes no query and no headers of a request to the debug output", async () => {
     const headers = { Authorization: "Bearer s3cret", Cookie: "id=s3cret", "Last-Event-ID": "s3cret" };
     expect(await logOf("/stream?channel=a&token=s3cret", headers)).to.not.include("s3cret");
   });
 
-  it("a channel's name forges no line in the log, and moves no cursor", async () => {
+  it("escapes control characters and line separators of a channel name in the debug output", async () => {
     rig.select("a\u009b2Jb\u2028c\u0085d");
     const said = await logOf("/any");
     expect(said).to.include(String.raw`"a\u009b2Jb\u2028c\u0085d"`);
@@ -189,7 +189,7 @@ describeRequests("bad requests for a stream", (rig) => {
   });
 
   for (const value of ["0\r\nevent: x", -1, 0, 1.5, NaN, Infinity, 1e99, "2000", null]) {
-    it(`a retry hint or a heartbeat of ${inspect(value)} is CONFIG at once`, () => {
+    it(`throws CONFIG if retryMs or heartbeatMs is ${inspect(value)}`, () => {
       for (const name of ["retryMs", "heartbeatMs"]) {
         for (const make of [
           () => createRedisSse({ redis: rig.server.url, [name]: value }),

@@ -11,20 +11,20 @@ import { createUser, isConnected, isGap, openFrom } from "../support/fault-steps
 const positionOf = (channel: string): string => `sse:pos:{${channel}}`;
 const logOf = (channel: string): string => `sse:log:{${channel}}`;
 
-describeFaults("damaged logs, and many logs, in Redis", (rig) => {
+describeFaults("histories that are damaged or changed in Redis", (rig) => {
   const outputBytes = async (): Promise<number> =>
     Number(/total_net_output_bytes:(\d+)/.exec(await rig.server.admin.info("stats"))![1]);
 
   for (const [what, change] of Object.entries({
-    "a position that is text": (channel: string) => rig.server.admin.set(positionOf(channel), "x"),
-    "an offset that no number holds": (channel: string) =>
+    "a position key that holds text": (channel: string) => rig.server.admin.set(positionOf(channel), "x"),
+    "an offset that is too large for a number": (channel: string) =>
       rig.server.admin.hset(positionOf(channel), "o", "9007199254740993"),
-    "a log that is a list": async (channel: string) => {
+    "a history that is a list": async (channel: string) => {
       await rig.server.admin.del(logOf(channel));
       await rig.server.admin.rpush(logOf(channel), "x");
     },
   })) {
-    it(`${what}: its channel gets a gap, the other channels go on, and the next event begins a new log`, async () => {
+    it(`send a gap event for ${what}, do not affect other channels, and start over with the next event`, async () => {
       const app = await rig.start();
       const { id } = await app.service.publish("bad", { data: "old" });
       await app.service.publish("good", { data: "old" });
@@ -47,7 +47,7 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     });
   }
 
-  it("a log that is damaged while a stream is open: a gap with the next check, then new events", async () => {
+  it("send a gap event at the next check if the damage happens while a stream is open", async () => {
     const app = await rig.start({ history: { checkMs: 100 } });
     const client = await app.openLive("a");
     await app.service.publish("a", { data: "1" });
@@ -60,12 +60,12 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     expect(dataOf(client)).to.deep.equal(["1", "2"]);
   });
 
-  it("Redis is out of memory: a stream whose writer died gets the events that are held, and its end later", async () => {
+  it("send the stored events of a crashed writer while Redis is out of memory, and end the stream later", async () => {
     const app = await rig.start({ history: { checkMs: 100 } });
     const writer = await app.service.writer("a");
     await writer.write("held");
     await eventually(async () => expect(await rig.server.admin.xlen(logOf("a"))).to.equal(1));
-    // Another service took it over, and is gone.
+    // As if another service had taken over the writer lease and crashed.
     await rig.server.admin.hset(positionOf("a"), "w", "somebody", "wt", "1");
     await rig.server.admin.config("SET", "maxmemory", "1");
     const client = await app.openLive("a");
@@ -77,7 +77,7 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     await writer.abort();
   });
 
-  it("a client of many channels that leaves at the first byte costs Redis a page, not one of each channel", async () => {
+  it("send less than a page of each channel if a client of 64 channels leaves at the first byte", async () => {
     const channels = Array.from({ length: 64 }, (_, index) => `c${index}`);
     const app = await rig.start();
     const data = "x".repeat(100_000);
@@ -93,8 +93,8 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     expect((await outputBytes()) - before, "bytes that Redis sent").to.be.below(2_000_000);
   });
 
-  describe("a client that had seen no log, and one that has come and gone since, is told a gap:", () => {
-    /** Redis may be away still: then the client is sent away, and comes back. */
+  describe("a client whose history was created and deleted while it was away", () => {
+    /** Retries while Redis is unavailable, like a client that reconnects. */
     async function expectGap(app: StreamApp, channel: string, id: string): Promise<void> {
       const back = await eventually(async (): Promise<SseClient> => {
         const client = await openFrom(rig, app, channel, id);
@@ -105,7 +105,7 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
       expect(gapsOf(back)).to.deep.equal([{ channels: [channel], reason: "epoch" }]);
     }
 
-    it("a restart from a snapshot without the log", async () => {
+    it("gets a gap event after Redis restarts from a snapshot without the history", async () => {
       const app = await rig.start();
       await rig.server.admin.set("other", "1");
       await rig.server.admin.save();
@@ -116,7 +116,7 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
       await expectGap(app, "a", id!);
     });
 
-    it("a task that was done", async () => {
+    it("gets a gap event after its task has finished and expired", async () => {
       const app = await rig.start();
       const channel = "task_progress:gone";
       const id = lastIdOf(await app.openLive(channel));
@@ -130,7 +130,7 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     });
   });
 
-  it("a task that runs again while its stream's process is cut off: the stream gets the new run", async () => {
+  it("send the new run of a task that is requeued while the process is cut off from Redis", async () => {
     const proxy = await rig.proxy();
     const cutOff = await rig.start({ redis: proxy.url, history: { checkMs: 200 } });
     const app = await rig.start();
@@ -150,7 +150,7 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     await worker.stop();
   });
 
-  it("a user without the right to XADD is refused, and takes nothing from the log", async () => {
+  it("reject publish() without the right to XADD, and lose no event", async () => {
     const app = await rig.start();
     for (const data of ["1", "2"]) await app.service.publish("a", { data });
     const weak = await rig.start({ redis: await createUser(rig, "&*", "-xadd") });
@@ -161,7 +161,7 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     expect(await rig.server.admin.xlen(logOf("a"))).to.equal(2);
   });
 
-  it("a user without the right to XLEN: a log of another type is told as a gap, and the others live", async () => {
+  it("send a gap event for a history of the wrong type, also without the right to XLEN", async () => {
     const app = await rig.start({ redis: await createUser(rig, "&*", "-xlen") });
     for (const channel of ["bad", "good"]) await app.service.publish(channel, { data: "1" });
     await rig.server.admin.set(logOf("bad"), "x");
@@ -172,7 +172,7 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
     await client.next(({ data }) => data === "2");
   });
 
-  it("an end that another program has put beside a log ends the streams of its channel", async () => {
+  it("end the streams of a channel that another program marks as completed", async () => {
     const app = await rig.start({ history: { checkMs: 100 } });
     await app.service.publish("a", { data: "1" });
     const client = await app.openLive("a");
@@ -182,12 +182,12 @@ describeFaults("damaged logs, and many logs, in Redis", (rig) => {
   });
 
   for (const [what, published, fields] of [
-    ["checkpoints that are none", ["1"], { c: "garbage", r: "0" }],
-    ["an offset that leaves no room", ["1"], { o: "999999999999999" }],
-    ["an end without a log", [], { end: "completed" }],
-    ["a writer without a log", [], { w: "somebody", wt: "99999999999999" }],
+    ["invalid checkpoints", ["1"], { c: "garbage", r: "0" }],
+    ["an offset near the maximum", ["1"], { o: "999999999999999" }],
+    ["an ending without a history", [], { end: "completed" }],
+    ["a writer without a history", [], { w: "somebody", wt: "99999999999999" }],
   ] as const) {
-    it(`${what} in the hash of a channel: what is published next is heard, and can be read`, async () => {
+    it(`send and replay new events if the hash of the channel has ${what}`, async () => {
       const app = await rig.start();
       for (const data of published) await app.service.publish("a", { data });
       await rig.server.admin.hset(positionOf("a"), fields);

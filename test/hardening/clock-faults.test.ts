@@ -8,8 +8,8 @@ import type { SseClient } from "../support/sse-client.js";
 const DAY_MS = 24 * 3600 * 1000;
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describeFaults(`the wall clock is set while streams are open, ${subscriptions}`, (rig) => {
-    /** By then every deadline of the service was looked at several times. */
+  describeFaults(`a service whose wall clock changes, ${subscriptions}`, (rig) => {
+    /** Waits for several heartbeats, so that the service has checked every deadline. */
     async function severalHeartbeats(client: SseClient): Promise<void> {
       const before = client.comments.length;
       await eventually(() => expect(client.comments.length).to.be.greaterThan(before + 3));
@@ -19,7 +19,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       ["forwards", DAY_MS],
       ["back", -DAY_MS],
     ] as const) {
-      it(`${direction} by a day: heartbeats go on, and nobody is dropped before the time`, async () => {
+      it(`keeps sending heartbeats and closes no stream early if the clock moves ${direction} by a day`, async () => {
         const { service, openLive } = await rig.start({
           subscriptions,
           heartbeatMs: 40,
@@ -40,7 +40,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(blocked.text).to.include("waits");
       });
 
-      it(`${direction} by a day: a stream ends at the end of its lifetime, not sooner and not later`, async () => {
+      it(`ends a stream at the end of its lifetime if the clock moves ${direction} by a day`, async () => {
         const maxLifetimeMs = 500;
         const { service, openLive } = await rig.start({
           subscriptions,
@@ -52,7 +52,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         setClock(rig, byMs);
         await client.ended;
         expect(client.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"max-lifetime"}' });
-        // Up to a fifth is taken off at random. The rest is this machine's, and nowhere near the day.
+        // The lifetime is shortened by up to a fifth at random. The upper bound allows for a slow machine.
         expect(performance.now() - startedAt).to.be.within(maxLifetimeMs * 0.8, maxLifetimeMs * 20);
         await eventually(async () => {
           expect((await service.status()).sessions.closed).to.deep.equal({ "max-lifetime": 1 });
@@ -60,7 +60,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
 
       if (subscriptions === "dedicated") {
-        it(`${direction} by a day: whoever waits for a connection has the one that comes free, and its age is right`, async () => {
+        it(`leases a released connection to the waiting stream, and reports its right age, if the clock moves ${direction} by a day`, async () => {
           const { service, open, openLive } = await rig.start({
             subscriptions,
             pool: { maxConnections: 1, acquireTimeoutMs: 15_000 },
@@ -77,7 +77,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       }
     }
 
-    it("what is dated has the date that was set", async () => {
+    it("dates notifications by the new wall clock", async () => {
       const { service } = await rig.start({ subscriptions });
       setClock(rig, DAY_MS);
       await service.notifications.create({ userId: "ann", title: "tomorrow" });
@@ -88,7 +88,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   });
 }
 
-/** Sets this process' clock for one test, as NTP and administrators do; its timers do not notice. */
+/** Moves `Date.now()` for one test, as NTP and administrators do. Timers are not affected. */
 function setClock(rig: FaultRig, byMs: number): void {
   const { now } = Date;
   stub(Date, "now").callsFake(() => now() + byMs);

@@ -21,19 +21,19 @@ const STORAGES: readonly IdStorage[] = ["early", "dispatch"];
 /** The state of a client when its link breaks. */
 interface Cut extends Stored {
   readonly storage: IdStorage;
-  /** What arrived, up to the last line that is whole. */
+  /** The received text, up to the last complete line. */
   readonly text: string;
   readonly turn: number;
   /** The number of events that the client dispatched. */
   readonly dispatched: number;
 }
 
-/** A recorded stream, and all its cuts that differ. */
+/** A recorded stream and all its distinct cuts. */
 class Recording {
   readonly world: CutWorld;
   readonly events: readonly ReceivedEvent[];
   readonly original: CutStream;
-  /** Where the client is before its first stream. */
+  /** The positions of the client before its first stream. */
   readonly client: Places;
   /** The streams after a cut, by id and turn. */
   readonly returns: ReadonlyMap<string, CutStream>;
@@ -55,8 +55,8 @@ class Recording {
   }
 
   /**
-   * Runs the sequence. A client whose link broke in a turn reconnects twice: after that turn, to go on with live events, and
-   * at the end, to get everything from the history.
+   * Runs the sequence. A client whose connection breaks in a turn reconnects twice. After that turn, it continues with live
+   * events. At the end, it gets all events from the history.
    */
   static async make(sequence: CutSequence): Promise<Recording> {
     const world = new CutWorld(sequence);
@@ -102,9 +102,9 @@ class Recording {
     const judge = new ConnectionJudge(this.world, this.original, this.client);
     judge.read(before);
     if (cut.lastId === COMPLETED) return judge.expectAll();
-    // With any other id the client would get events behind the end of its stream.
+    // With any other id, the client would get events after the end of its stream.
     expect(judge.hasLast, "an event that ends the stream, without the id that says so").to.equal(false);
-    // With what it wished for, and no id, it begins anew.
+    // If the last id is empty or `earliest`, the client starts from the beginning.
     const isAnew = cut.lastId === "" || cut.lastId === "earliest";
     for (const turn of new Set([cut.turn, this.world.turn])) {
       const second = this.returns.get(returnKey(cut.lastId, turn))!;
@@ -115,21 +115,21 @@ class Recording {
   }
 }
 
-/** Cuts a stream at every byte, that is behind every line: only there a client's state changes. */
+/** Cuts a stream after every line, because the state of a client changes only there. This covers every byte. */
 class Cutter {
   readonly cuts: Cut[] = [];
   readonly #reader: EventReader;
   readonly #seen = new Set<string>();
   #dispatched = 0;
   #text = "";
-  /** The lines of the block that has begun. */
+  /** The lines of the current incomplete block. */
   #open = "";
 
   constructor(wish: string | undefined) {
     this.#reader = new EventReader({ onBlock: (block) => isEventBlock(block) && this.#dispatched++ }, wish);
   }
 
-  /** Cuts behind each new line of this turn. Returns the new cuts. */
+  /** Cuts after each new line of this turn. Returns the new cuts. */
   cut(text: string, turn: number): readonly Cut[] {
     const before = this.cuts.length;
     const lines = text.slice(this.#text.length).split(/(?<=\n)/);
@@ -162,19 +162,19 @@ interface Stored {
   readonly skipped: ReceivedEvent | null;
 }
 
-/** What a client has stored whose stream breaks off in a block, behind the whole lines of `open`. */
+/** The stored id of a client if its stream breaks off after the complete lines of `open`. */
 function storedIn(storage: IdStorage, lastId = "", open: string, isBlankLineNext: boolean): Stored {
   const [block] = storage === "early" ? parseBlocks(`${open}\n`) : [];
   if (block?.id === undefined) return { lastId, skipped: null };
   return { lastId: block.id, skipped: isBlankLineNext && isEventBlock(block) ? block : null };
 }
 
-/** Finds the `Last-Event-ID` of the first stream, and where its client is. */
+/** Finds the `Last-Event-ID` of the first stream and the positions of its client. */
 async function findWish(world: CutWorld): Promise<readonly [string | undefined, Places]> {
   const { wish } = world.sequence;
   if (wish !== "id") return [wish === "now" ? undefined : wish, new Map()];
   const before = await world.open("earliest");
-  // After hidden events the client gets its place with the heartbeat.
+  // After hidden events, the client gets its position with the heartbeat.
   await world.run([{ do: "heartbeat" }]);
   const { lastId } = before.stream;
   before.stream.sink.leave();

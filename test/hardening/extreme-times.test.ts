@@ -11,13 +11,13 @@ const LONGEST = 2 ** 31 - 1;
 const HOUR_MS = 3_600_000;
 const YEAR_MS = 365 * 24 * HOUR_MS;
 
-/** A clock of the app's own, which hands Node every delay as it comes, and counts the timers. */
+/** A clock that passes every delay to Node.js unchanged, and counts the timers. */
 class CountingClock implements Clock {
   /** Timers that ran. */
   ran = 0;
   /** Timers that ran although they were set for hours. */
   early = 0;
-  /** Delays that a Node timer cannot wait. */
+  /** Delays that are invalid for a Node.js timer. */
   readonly impossible: number[] = [];
 
   now(): number {
@@ -39,7 +39,7 @@ class CountingClock implements Clock {
   }
 }
 
-/** Every option in milliseconds, at one value. */
+/** Options with one value for every duration. */
 const optionsAt = (ms: number): RedisSseOptions => ({
   pool: { acquireTimeoutMs: ms, leaseAlarmMs: ms },
   history: { maxAgeMs: YEAR_MS, checkMs: ms },
@@ -54,8 +54,8 @@ const optionsAt = (ms: number): RedisSseOptions => ({
   },
 });
 
-describeFaults("options in milliseconds at their extremes", (rig) => {
-  it("without heartbeats to clients, the connections to Redis still get PINGs", async () => {
+describeFaults("a service with the smallest and largest values of options in milliseconds", (rig) => {
+  it("sends PINGs to Redis even if heartbeats to clients are off", async () => {
     const clock = new FakeClock();
     const { service, openLive } = await rig.start({ heartbeatMs: false, clock });
     const client = await openLive("a");
@@ -69,13 +69,13 @@ describeFaults("options in milliseconds at their extremes", (rig) => {
   });
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
-    it(`${subscriptions}: at the longest values, streams and tasks run, and no timer runs early`, async () => {
+    it(`${subscriptions}: runs streams and tasks, and no timer early, at the largest values`, async () => {
       const clock = new CountingClock();
       const { service, openLive } = await rig.start({ ...optionsAt(LONGEST), subscriptions, clock });
       const client = await openLive("a");
       const queue = service.queue("q", { timeoutMs: LONGEST });
       const worker = queue.worker(({ task }) => task.payload, { leaseMs: 24 * HOUR_MS });
-      // A timeout that another program stored, longer than any that an app may set: the task is not begun.
+      // A timeout above the allowed maximum, stored by another program. The task fails before its handler starts.
       await queue.enqueue("kind", 0, { id: "stored", delayMs: YEAR_MS });
       await rig.server.admin.hset("sse:task:{tasks}:stored", "more", "1", "options", '{"timeoutMs":1e12}');
       await rig.server.admin.zadd("sse:queue:{tasks}:q:delayed", 1, "stored");
@@ -101,7 +101,7 @@ describeFaults("options in milliseconds at their extremes", (rig) => {
       expect((await service.status()).sessions).to.deep.include({ open: 1, closed: {} });
     });
 
-    it(`${subscriptions}: at the shortest values, streams get an answer, and timers run at most once a millisecond`, async () => {
+    it(`${subscriptions}: answers every stream, and runs no timer more than once per millisecond, at the smallest values`, async () => {
       const each: readonly RedisSseOptions[] = [
         { pool: { acquireTimeoutMs: 1 } },
         { pool: { leaseAlarmMs: 1 } },
@@ -124,7 +124,7 @@ describeFaults("options in milliseconds at their extremes", (rig) => {
         await client.next(({ event }) => event === "connected" || event === "error");
         for (let number = 0; number < 20; number++) await app.service.publish("a", { data: number });
         const elapsedMs = performance.now() - startedAt;
-        // A session's ticks, the PINGs of each connection, and the timers of single commands.
+        // These are the ticks of a session, the PINGs of each connection and the timers of single commands.
         expect(clock.ran, JSON.stringify(options)).to.be.lessThan(100 + 5 * elapsedMs);
         expect(clock.impossible, JSON.stringify(options)).to.deep.equal([]);
         app.leave();

@@ -9,8 +9,8 @@ import { describeFaults } from "../support/fault-rig.js";
 import { expectFault, faultOf, thrower } from "../support/service.js";
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describeFaults(`faults of the app around a stream, ${subscriptions}`, (rig) => {
-    it("an `until` that throws ends no stream, and keeps no event from anybody", async () => {
+  describeFaults(`a stream with faulty callbacks of the app, ${subscriptions}`, (rig) => {
+    it("stays open and gets every event if `until` throws", async () => {
       let asked = 0;
       const { service, openLive } = await rig.start(
         { subscriptions },
@@ -35,7 +35,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(hub.memberFaults).to.equal(0);
     });
 
-    it("an `onOpen` that fails ends its own stream with a code, and no other", async () => {
+    it("ends with an error code if its `onOpen` throws, without effect on other streams", async () => {
       const opened: PubSubSession[] = [];
       const { app, service, open, openLive } = await rig.start(
         { subscriptions },
@@ -62,7 +62,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
-    /** An app with one live stream, and its session. */
+    /** An app with one live stream, and the session of that stream. */
     async function openOne() {
       const opened: PubSubSession[] = [];
       const app = await rig.start({ subscriptions }, { onOpen: (session) => void opened.push(session) });
@@ -74,7 +74,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       return { service: app.service, client, session };
     }
 
-    it("data without a JSON form fails its own publish() or send(), and nothing else", async () => {
+    it("is not affected if publish() or send() rejects data without a JSON form", async () => {
       const { service, client, session } = await openOne();
       const calls = await rig.server.callsOf("publish");
       const both = [service.publish("a", { data: thrower }), service.publish("a", { data: "fine" })] as const;
@@ -88,12 +88,12 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(await rig.server.callsOf("publish")).to.equal(calls + 1);
     });
 
-    it("what is sent in the tick of the close is written before it, or not at all", async () => {
+    it("gets events that are sent before close() in the same tick, and no later ones", async () => {
       const { service, client, session } = await openOne();
       session.send({ data: "before" });
       const closed = session.close();
       session.send({ data: "after" });
-      // Redis still has a subscriber for some time: what it sends now comes to a session that is closing.
+      // Redis keeps the subscription for some time, so this event reaches a closing session.
       await service.publish("a", { data: "late" });
       await closed;
       session.send({ data: "after all" });
@@ -102,13 +102,13 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(session.statistics.messagesSent).to.equal(1);
     });
 
-    it("what is sent in the tick in which the client's end is noticed is written nowhere, and throws nothing", async () => {
+    it("drops events without an error in the tick in which its client disconnects", async () => {
       const noticed: PubSubSession[] = [];
       const { app, service } = await rig.start({ subscriptions });
       app.app.get(
         "/watched",
         (_req, res, next) => {
-          // Before the session's own listener: the session is still live, and its response is closed.
+          // Runs before the session's own listener: the response is closed, but the session is still open.
           res.once("close", () => {
             const [session] = noticed;
             expect(session!.state).to.equal("subscribed");

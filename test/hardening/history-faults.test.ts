@@ -26,23 +26,23 @@ async function publishAll(app: StreamApp, channel: string, texts: readonly strin
 const untilData = (client: SseClient, text: string, timeoutMs = 10_000): Promise<unknown> =>
   client.next(({ data }) => data === text, timeoutMs);
 
-describeFaults("history under faults", (rig) => {
+describeFaults("the history of channels under faults", (rig) => {
   const resume = (app: StreamApp, channel: string, id?: string): Promise<SseClient> =>
     openFrom(rig, app, channel, id);
 
-  /** Puts an event in the log of a channel, and tells nobody: what a server does to messages on their way through a failover. */
+  /** Adds an event to the history of a channel without a PUBLISH, as if a failover had lost the message. */
   async function logSilently(channel: string, offset: string, data: string): Promise<void> {
     await rig.server.admin.xadd(`sse:log:{${channel}}`, offset, "e", "", "d", data);
     await rig.server.admin.hset(`sse:pos:{${channel}}`, "o", offset);
   }
 
-  /** The log of a channel goes back to its second event. */
+  /** Resets the history of a channel to its second event, as a failover does. */
   async function goBack(channel: string): Promise<void> {
     await rig.server.admin.del(`sse:log:{${channel}}`);
     await logSilently(channel, "2", "1");
   }
 
-  /** An app that can be cut off from Redis while something happens. */
+  /** An app whose connection to Redis can be cut. */
   async function startBehindProxy(
     options: RedisSseOptions = {},
   ): Promise<{ app: StreamApp; readonly whileCutOff: (happens: () => Promise<unknown>) => Promise<void> }> {
@@ -59,7 +59,7 @@ describeFaults("history under faults", (rig) => {
     };
   }
 
-  it("the subscriber is killed again and again under 200 messages a second: no hole, no repeat, no gap", async () => {
+  it("sends all events once, without a gap event, if the subscriber is killed repeatedly under load", async () => {
     const app = await rig.start();
     const clients = await Promise.all(Array.from({ length: 5 }, () => app.openLive("a")));
     const sent = numbers(400);
@@ -80,7 +80,7 @@ describeFaults("history under faults", (rig) => {
     await publishing.stop();
   });
 
-  it("1,000 streams that miss the same events cost one read of each page, and so do 1,000 that come back", async () => {
+  it("reads each page once for 1,000 streams that miss the same events, and for 1,000 that resume", async () => {
     const app = await rig.start();
     const [first] = await publishAll(app, "a", ["first"]);
     const missed = numbers(600);
@@ -91,7 +91,7 @@ describeFaults("history under faults", (rig) => {
           return { session: await app.service.open({ lastEventId }, sink, "a"), sink };
         }),
       );
-    /** 600 events are three pages. Those who publish call a script each, and the rest reads. */
+    /** Expects all 600 events, which are three pages, with fewer than `reads` reads. */
     const expectAll = async (streams: Awaited<ReturnType<typeof openAll>>, reads: number): Promise<void> => {
       await eventually(() => {
         for (const { sink } of streams) expect(sink.text).to.include("data: 599\n");
@@ -103,7 +103,7 @@ describeFaults("history under faults", (rig) => {
     };
     const live = await openAll();
     await rig.server.admin.config("RESETSTAT");
-    // Messages to nobody: the connection is away while they are published.
+    // The connection is down while these events are published, so no stream receives them live.
     await rig.server.killSubscribers();
     await publishAll(app, "a", missed);
     await expectAll(live, 6);
@@ -111,7 +111,7 @@ describeFaults("history under faults", (rig) => {
     await expectAll(await openAll(first), 4);
   });
 
-  it("10 MB of history reach a slow reader whole, and hold no more than may be buffered", async () => {
+  it("sends 10 MB of history to a slow client completely, within the buffer limit", async () => {
     const limits = { maxBufferedBytes: 512 * 1024 };
     const app = await rig.start({ limits, history: { maxLength: 2_000 } });
     const payload = "x".repeat(50_000);
@@ -129,11 +129,11 @@ describeFaults("history under faults", (rig) => {
     while (!sink.text.slice(-2 * payload.length).includes("data: 199 ")) {
       const before = sink.text.length;
       sink.step();
-      // One write for each step: nothing is sent ahead of what the client takes.
+      // One write per step: the session never writes ahead of the client.
       await eventually(() => expect(sink.text.length).to.be.greaterThan(before));
       expect(sink.text.length - before).to.be.lessThan(4 * payload.length);
       held = Math.max(held, session.statistics.bufferedBytes);
-      // What comes live meanwhile waits in the log as well.
+      // Live events wait in the history too.
       if (taken++ % 50 === 0) await publishAll(app, "a", [(last = `live ${taken}`)]);
     }
     sink.drain();
@@ -144,7 +144,7 @@ describeFaults("history under faults", (rig) => {
     expect(held).to.be.lessThan(limits.maxBufferedBytes);
   });
 
-  it("a client that leaves during its replay stops it within a page", async () => {
+  it("stops a replay within a page if the client leaves", async () => {
     const app = await rig.start();
     const [first] = await publishAll(app, "a", numbers(1_000));
     const sink = rig.sink();
@@ -161,7 +161,7 @@ describeFaults("history under faults", (rig) => {
     expect(await rig.server.callsOf("xrange")).to.equal(0);
   });
 
-  it("more is published during an outage than is kept: a gap, then what there is", async () => {
+  it("sends a gap event, then the kept events, if more is published during an outage than the history holds", async () => {
     const { app, whileCutOff } = await startBehindProxy({ history: { maxLength: 10 } });
     const other = await rig.start({ history: { maxLength: 10 } });
     const client = await app.openLive("a");
@@ -173,9 +173,9 @@ describeFaults("history under faults", (rig) => {
   });
 
   for (const [what, maxReplayEvents, data] of [
-    ["a channel ends while nobody hears: its streams get its last event, and end", 1_000, ["done"]],
+    ["sends the last event and ends the stream if a channel completes during an outage", 1_000, ["done"]],
     [
-      "a channel ends with more than may be replayed while nobody hears: its streams get a gap, and end",
+      "sends a gap event and ends the stream if a channel completes during an outage, after too many events",
       5,
       [],
     ],
@@ -195,7 +195,7 @@ describeFaults("history under faults", (rig) => {
     });
   }
 
-  it("FLUSHALL while streams are live: a gap with the next event, or when it is looked for, and all goes on", async () => {
+  it("sends a gap event after FLUSHALL, with the next event or at the next check, and then new events", async () => {
     const app = await rig.start({ history: { checkMs: 500 } });
     const [busy, quiet] = await Promise.all([app.openLive("busy"), app.openLive("quiet")]);
     for (const channel of ["busy", "quiet"]) await publishAll(app, channel, ["1"]);
@@ -206,7 +206,7 @@ describeFaults("history under faults", (rig) => {
     expect(typesOf(busy)).to.deep.equal(["connected", "message", "gap", "message", "message"]);
     expect(dataOf(busy)).to.deep.equal(["1", "2", "3"]);
     expect(gapsOf(busy)).to.deep.equal([{ channels: ["busy"], reason: "epoch" }]);
-    // Nothing is published here, and it is found all the same.
+    // Nothing is published on this channel. The next check finds the loss.
     await quiet.next(isGap);
     expect(gapsOf(quiet)).to.deep.equal([{ channels: ["quiet"], reason: "epoch" }]);
     const id = lastIdOf(quiet);
@@ -218,7 +218,7 @@ describeFaults("history under faults", (rig) => {
   });
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
-    it(`${subscriptions}: a log that goes back while streams are live, as after a failover: a gap, then what is new`, async () => {
+    it(`${subscriptions}: sends a gap event, then new events, if a failover resets a history`, async () => {
       const app = await rig.start({ subscriptions, history: { checkMs: 800 } });
       const [busy, quiet] = await Promise.all([app.openLive("busy"), app.openLive("quiet")]);
       for (const channel of ["busy", "quiet"]) await publishAll(app, channel, numbers(5));
@@ -235,7 +235,7 @@ describeFaults("history under faults", (rig) => {
     });
   }
 
-  it("a log that has gone back, and a stream from its beginning: no read after the other without a pause", async () => {
+  it("does not read in a loop if a stream opens with `earliest` after a failover has reset the history", async () => {
     const app = await rig.start();
     const live = await app.openLive("a");
     await publishAll(app, "a", numbers(5));
@@ -247,12 +247,12 @@ describeFaults("history under faults", (rig) => {
     expect((await app.service.status({ drift: false })).history.reads - before).to.be.lessThan(10);
   });
 
-  describe("events that a failover has lost, and others at their places", () => {
+  describe("events lost by a failover, whose positions new events reuse", () => {
     const keys = ["sse:pos:{a}", "sse:log:{a}"] as const;
     const gap = [{ channels: ["a"], reason: "future" }];
     const newEvents = numbers(9).map((number) => `new ${number}`);
 
-    /** Keeps what Redis has now; the answer brings it back to that. */
+    /** Saves the state of the channel in Redis. The returned function restores it. */
     async function remember(): Promise<() => Promise<void>> {
       const kept = await Promise.all(keys.map((key) => rig.server.admin.dumpBuffer(key)));
       return async () => {
@@ -261,7 +261,7 @@ describeFaults("history under faults", (rig) => {
       };
     }
 
-    /** Publishes five events, of which Redis then has only the first two. */
+    /** Publishes five events, then makes Redis lose the last three. */
     async function loseThree(app: StreamApp, taken: () => Promise<unknown>): Promise<string> {
       await publishAll(app, "a", numbers(2));
       const restore = await remember();
@@ -271,7 +271,7 @@ describeFaults("history under faults", (rig) => {
       return ids[2]!;
     }
 
-    /** The client is told a gap, and behind it gets these and what follows. */
+    /** Expects a gap event, then the given events and new ones. */
     async function expectGapAnd(client: SseClient, publisher: StreamApp, behind: readonly string[], had = 0) {
       await client.next(isGap);
       await publishAll(publisher, "a", ["after"]);
@@ -281,7 +281,7 @@ describeFaults("history under faults", (rig) => {
     }
 
     for (const count of [1, 3, 6]) {
-      it(`a client that returns after ${count} new events gets a gap, then what is new`, async () => {
+      it(`cause a gap event, then new events, for a client that resumes after new events (${count})`, async () => {
         const app = await rig.start();
         const id = await loseThree(app, () => Promise.resolve());
         await publishAll(app, "a", numbers(count));
@@ -295,9 +295,9 @@ describeFaults("history under faults", (rig) => {
     }
 
     for (const [what, subscriptions, isReadByAnother] of [
-      ["shared: an open stream gets a gap, then all new events, each once", "shared", false],
-      ["dedicated: an open stream gets a gap, then all new events, each once", "dedicated", false],
-      ["lost events that another client has just read from the log come no second time", "shared", true],
+      ["shared: cause a gap event, then all new events once, in an open stream", "shared", false],
+      ["dedicated: cause a gap event, then all new events once, in an open stream", "dedicated", false],
+      ["are not sent again after another client has read them from the history", "shared", true],
     ] as const) {
       it(what, async () => {
         const app = await rig.start({ subscriptions });
@@ -310,7 +310,7 @@ describeFaults("history under faults", (rig) => {
           await untilData(other, "lost 4");
           other.destroy();
         });
-        // At once: the log is longer than it was, before anybody looks at it.
+        // Publishes at once, so that the history has grown again before the service checks it.
         await publishAll(isReadByAnother ? publisher : app, "a", newEvents);
         await untilData(client, "new 8");
         expect(gapsOf(client)).to.deep.equal(gap);
@@ -318,7 +318,7 @@ describeFaults("history under faults", (rig) => {
       });
     }
 
-    it("an open stream whose connection to Redis was lost meanwhile gets a gap", async () => {
+    it("cause a gap event in an open stream whose connection to Redis was lost too", async () => {
       const { app, whileCutOff } = await startBehindProxy();
       const other = await rig.start();
       const client = await app.openLive("a");
@@ -327,11 +327,11 @@ describeFaults("history under faults", (rig) => {
       await expectGapAnd(client, other, newEvents.slice(3), 5);
     });
 
-    it("an open stream gets a gap though none of the new events at the lost places reached its process", async () => {
+    it("cause a gap event even if the process received none of the new events at their positions", async () => {
       const app = await rig.start();
       const client = await app.openLive("a");
       await loseThree(app, () => untilData(client, "lost 4"));
-      // As the script does, but for the messages, which are lost.
+      // Does what the script does, except for PUBLISH.
       const [position, log] = keys;
       let before = (await rig.server.admin.hget(position, "s"))!;
       for (const offset of [3, 4, 5]) {
@@ -344,7 +344,7 @@ describeFaults("history under faults", (rig) => {
       await expectGapAnd(client, app, ["heard"], 5);
     });
 
-    it("events that no client got are told as a gap with the publisher's next event", async () => {
+    it("cause a gap event with the publisher's next event if no client received them", async () => {
       const app = await rig.start();
       const other = await rig.start();
       const [first, , third] = await publishAll(app, "a", ["0", "1", "2"]);
@@ -370,7 +370,7 @@ describeFaults("history under faults", (rig) => {
       }
     });
 
-    it("a log that is gone as a whole is told once, whoever publishes", async () => {
+    it("cause one gap event if the whole history is deleted, even if several services publish", async () => {
       const app = await rig.start();
       const other = await rig.start();
       const client = await app.openLive("a");
@@ -383,7 +383,7 @@ describeFaults("history under faults", (rig) => {
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "epoch" }]);
     });
 
-    it("a writer whose last chunk is lost ends with STREAM_LOST, and its readers get a gap and BROKEN", async () => {
+    it("end a writer with STREAM_LOST, and its streams with a gap event and BROKEN", async () => {
       const app = await rig.start();
       const writer = await app.service.writer("a");
       const client = await app.openLive("a");
@@ -400,7 +400,7 @@ describeFaults("history under faults", (rig) => {
     });
   });
 
-  it("an event whose message was lost reaches an open stream, though another stream reads it first", async () => {
+  it("sends an event whose message was lost to an open stream, even if another stream reads it first", async () => {
     const app = await rig.start({ history: { checkMs: 500 } });
     const client = await app.openLive("a");
     const [id] = await publishAll(app, "a", ["0"]);
@@ -418,7 +418,7 @@ describeFaults("history under faults", (rig) => {
     expect(dataOf(client), "before anything newer").to.deep.equal(["0", "unheard", "unheard too", "3"]);
   });
 
-  it("a made-up place behind the newest event delays nothing, and a new stream has no gap", async () => {
+  it("ignores a forged position after the newest event, and sends no gap event to a new stream", async () => {
     const app = await rig.start();
     await publishAll(app, "a", ["0"]);
     const [epoch, stamp] = await rig.server.admin.hmget("sse:pos:{a}", "e", "s");
@@ -432,7 +432,7 @@ describeFaults("history under faults", (rig) => {
     }
   });
 
-  it("the event loop is blocked for seconds while all is cut and much is published: nothing is missing after", async () => {
+  it("misses no event if the event loop blocks for seconds while Redis closes the subscriber connection", async () => {
     const app = await rig.start();
     const client = await app.openLive("a");
     await publishAll(app, "a", ["0"]);
@@ -447,7 +447,7 @@ describeFaults("history under faults", (rig) => {
     expect(gapsOf(client)).to.deep.equal([]);
   });
 
-  it("the log may not be read: the stream is refused with a code, and nothing is held", async () => {
+  it("refuses a stream with REDIS_REFUSED if a Redis ACL rule denies reading the history", async () => {
     const redis = await createUser(rig, "allchannels", "resetkeys", "~other:*");
     const client = await (await rig.start({ redis })).open("a");
     await client.ended;
@@ -456,7 +456,7 @@ describeFaults("history under faults", (rig) => {
     await (await rig.start({ redis, history: false })).openLive("a");
   });
 
-  it("a writer whose answers are lost with their connection, and who is cut off for long: every chunk is there once", async () => {
+  it("stores every chunk of a writer once, even if replies are lost and Redis is unavailable for long", async () => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url });
     const out = await app.service.writer("a", { flushMs: 0, maxBatchBytes: 1 });
@@ -467,7 +467,7 @@ describeFaults("history under faults", (rig) => {
       if (index % 20 === 7) proxy.cut();
       const written = out.write(chunk);
       if (index === 30) {
-        // Longer than ioredis tries by itself.
+        // Longer than ioredis retries a command by itself.
         const before = proxy.accepted;
         proxy.refuse(true);
         proxy.cut();
@@ -484,7 +484,7 @@ describeFaults("history under faults", (rig) => {
     }
   });
 
-  it("a service that closes while Redis is away does not wait for its writers' leases", async () => {
+  it("closes without waiting for writer leases if Redis is unavailable", async () => {
     const { app, whileCutOff } = await startBehindProxy({ limits: { closeTimeoutMs: 300 } });
     const out = await app.service.writer("a");
     await out.write("x");
@@ -492,14 +492,14 @@ describeFaults("history under faults", (rig) => {
       const written = out.write("y").catch(() => {});
       let closed = false;
       void app.service.close().then(() => (closed = true));
-      // A lease is 30 s, and an attempt alone takes up to 5.
+      // A lease lasts 30 s, and one attempt alone takes up to 5 s.
       await eventually(() => expect(closed).to.equal(true), 4_000);
       await written;
     });
     expect(out.closed).to.equal(true);
   });
 
-  it("`earliest` on a long log: as much as may be replayed to each of 50 clients, in pages, behind a gap", async () => {
+  it("replays a long history from `earliest` in pages, up to the limit and after a gap event, for 50 clients", async () => {
     const app = await rig.start({ history: { maxLength: 100_000 }, limits: { maxReplayEvents: 500 } });
     const fill = `for offset = 1, 100000 do redis.call('XADD', KEYS[1], offset, 'e', '', 'd', offset) end
       redis.call('HSET', KEYS[2], 'e', '0a0b0c0d', 'o', '100000')`;
@@ -511,11 +511,11 @@ describeFaults("history under faults", (rig) => {
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);
       expect(dataOf(client)).to.deep.equal(numbers(500, 99_501));
     }
-    // Two pages, and one to see where the log begins.
+    // Two pages, and one read to find the start of the history.
     expect((await rig.server.callsOf("xrange")) / stepsOf(256), "reads").to.be.lessThan(6);
   });
 
-  it("a last event id of 12 KB is malformed, and costs Redis nothing", async () => {
+  it("treats a Last-Event-ID of 12 KB as malformed, without a call to Redis", async () => {
     const app = await rig.start();
     await app.openLive("a");
     await rig.server.admin.config("RESETSTAT");
@@ -526,7 +526,7 @@ describeFaults("history under faults", (rig) => {
   });
 });
 
-/** How many XRANGE a page of so many small events takes: in steps of 2, 4, 8, ... and 64 at most. */
+/** The number of XRANGE calls for a page of small events. The steps are 2, 4, 8, ... and at most 64. */
 function stepsOf(events: number): number {
   let steps = 0;
   for (let rest = events, step = 2; rest > 0; rest -= step, step = Math.min(64, 2 * step)) steps++;

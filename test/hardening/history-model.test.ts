@@ -23,10 +23,10 @@ import { ScriptedHubConnection, ScriptedPool, ScriptedRedis } from "../support/s
 import { StreamOracle } from "../support/stream-oracle.js";
 import { sessionContext } from "../support/session-context.js";
 
-/** `MODEL_RUNS=20000 npx mocha dist/test/hardening/history-model.test.js` for a long look. */
+/** Set `MODEL_RUNS=20000` for a longer run. */
 const RUNS = Number(process.env["MODEL_RUNS"] ?? 300);
 
-/** `f` will be completed, as it says from its first event on; of `p` nothing is kept; the ACL denies `denied`. */
+/** `f` is finite from its first event on. `p` has no history. An ACL rule denies `denied`. */
 const CHANNELS = ["a", "b", "f", "p", "denied"] as const;
 const LOGGED: readonly string[] = ["a", "b", "f"];
 const MAX_REPLAY = 25;
@@ -36,10 +36,10 @@ const LINGER_MS = 500;
 
 type Wish = "now" | "earliest" | "malformed";
 
-/** What waits for all streams of a process: little enough that it is exceeded, and no less than for one of them. */
+/** The buffer limit of all streams of a process. Small enough to be exceeded, but not below the limit of one stream. */
 const MAX_TOTAL_BUFFERED = 7_000;
 
-/** What becomes of events that wait for a client; with "key" those of keys that do not come in turn. */
+/** The policies for buffered events. With "key", the keys do not follow the order of the events. */
 const POLICIES = {
   disconnect: "disconnect",
   "drop-oldest": "drop-oldest",
@@ -49,7 +49,7 @@ const POLICIES = {
 
 type PolicyName = keyof typeof POLICIES;
 
-/** What can happen, in any order. Numbers choose among what there is. */
+/** The possible steps, in any order. Numbers select one of the existing items. */
 type Step =
   | {
       readonly do: "open";
@@ -143,7 +143,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 const rare: fc.Arbitrary<Step> = fc.record({ do: just("refuse"), chance });
 const steps = fc.array(fc.oneof({ weight: 60, arbitrary: step }, { weight: 1, arbitrary: rare }), {
   maxLength: 70,
-  // By default fast-check makes no more than ten.
+  // By default, fast-check makes at most ten.
   size: "max",
 });
 
@@ -153,16 +153,16 @@ interface Stream {
   readonly oracle: StreamOracle;
   readonly channels: readonly string[];
   readonly policy: PolicyName;
-  /** What came over its connection while it was live, without a place in a log. */
+  /** Events without a position that arrived while the stream was live. */
   readonly plain: { readonly channel: string; readonly serial: number }[];
   wasBlocked: boolean;
-  /** It has asked for the channel that is denied. */
+  /** Whether the stream asked for the denied channel. */
   wasDenied: boolean;
-  /** How long the text was when the stream was over. */
+  /** The length of the text when the stream ended. */
   over: number | null;
 }
 
-/** An application's process. Those that there are share a Redis, and nothing else. */
+/** A process of the application. The processes share only Redis. */
 interface Process {
   readonly hub: SubscriptionHub;
   readonly reader: LogReader<LoggedInboundEvent>;
@@ -170,7 +170,7 @@ interface Process {
   readonly streams: Stream[];
 }
 
-/** Messages on their way: each connection's arrive in their order, and before what is answered after them. */
+/** Messages in transit. The messages of a connection arrive in order, and before later replies. */
 class Wire {
   readonly #messages: (() => void)[] = [];
 
@@ -191,7 +191,7 @@ class Wire {
   }
 }
 
-/** Sessions, hub, transports and the reader of logs as they are, over a Redis and a clock that only the steps move. */
+/** Real sessions, hubs, transports and history readers over a scripted Redis and clock. */
 class World {
   readonly redis = new ScriptedRedis();
   readonly pool = new ScriptedPool(this.redis);
@@ -203,10 +203,10 @@ class World {
   readonly pending: Promise<unknown>[] = [];
   /** Work that continues in later turns, of each process. */
   readonly slices: Slices[] = [];
-  /** How many sessions were told closed. */
+  /** The number of `onClosed` calls. */
   closed = 0;
   readonly did = new Set<Step["do"]>();
-  /** Whose connection is being made: the dedicated one of the session that is being constructed. */
+  /** The stream that owns the next dedicated connection: the one whose session is being constructed. */
   #owner: { stream: Stream | null } = { stream: null };
   #serial = 0;
 
@@ -275,13 +275,13 @@ class World {
     this.look();
   }
 
-  /** What holds at any moment. */
+  /** Checks what must be true at any moment. */
   look(): void {
     for (const stream of this.streams) {
       const { session: each, sink, oracle } = stream;
       oracle.read(sink.text);
       if (each.state === "created" || each.state === "subscribed") {
-        expect(each.statistics.bufferedBytes, "what waits").to.be.at.most(MAX_BUFFERED);
+        expect(each.statistics.bufferedBytes, "buffered bytes").to.be.at.most(MAX_BUFFERED);
       }
       if (each.state === "closed" || sink.closed) stream.over ??= sink.text.length;
       if (stream.over !== null)
@@ -346,7 +346,7 @@ class World {
     }
   }
 
-  /** Everything that was asked has its answer, and what follows from that as well. */
+  /** Answers all calls, and the calls that follow from them. */
   async quiet(): Promise<void> {
     for (let still = 0, turns = 0; still < 3; turns++) {
       expect(turns, "turns until nothing happens any more").to.be.lessThan(2_000);
@@ -410,14 +410,14 @@ class World {
     );
   }
 
-  /** The client of a stream comes back, without the last frames that were written to it. */
+  /** The client of a stream reconnects without the last frames of the old stream. */
   #back({ session: index, lost, channels, on }: Extract<Step, { do: "back" }>): void {
     const stream = this.streams[index % Math.max(1, this.streams.length)];
     if (stream === undefined) return;
     stream.sink.leave();
     stream.oracle.read(stream.sink.text);
     const id = stream.oracle.lastIdAfter(Math.max(0, stream.oracle.frames - lost));
-    // Is answered 204, before there is a session.
+    // Such a client is answered 204, without a session.
     if (id === "completed") return;
     this.#open(channels.length === 0 ? stream.channels : channels, id, on, stream.policy);
   }
@@ -458,9 +458,9 @@ class World {
       case "remove": {
         const had = each.state === "subscribed" && each.channels.has(next.channel);
         this.pending.push(each.removeChannel(next.channel).catch(() => {}));
-        // What had come by then is written first.
+        // Events that arrived before are written first.
         oracle.read(sink.text);
-        // Unless that has ended the stream.
+        // Those events may have ended the stream.
         if (had && each.state === "subscribed") oracle.removed(next.channel);
         const kept = stream.plain.filter(({ channel }) => channel !== next.channel);
         if (had) stream.plain.splice(0, Infinity, ...kept);
@@ -469,7 +469,7 @@ class World {
     }
   }
 
-  /** The hub's handlers, to which messages come when they are carried. */
+  /** The hub's handlers. Their messages are delayed until a `carry` step. */
   #delayed(handlers: HubHandlers, streams: readonly Stream[]): HubHandlers {
     return {
       onReady: () => handlers.onReady(),
@@ -497,27 +497,27 @@ class World {
     return lease;
   }
 
-  /** What arrives for a stream that is live has to be written to it, sooner or later. */
+  /** Notes a plain message that a live stream must send sooner or later. */
   #expectPlain(stream: Stream, channel: string, message: string): void {
     if (!message.startsWith("plain ") || !stream.session.acknowledgedChannels.includes(channel)) return;
     stream.plain.push({ channel, serial: Number(message.split(" ")[2]) });
   }
 
-  /** Redis is there and answers everything, clients read, and nothing else happens any more. */
+  /** Brings everything to rest: Redis answers every call, and clients read. */
   async calm(): Promise<void> {
     this.redis.returns();
     for (let round = 0; round < 3; round++) {
       for (const { sink } of this.streams) sink.drain();
       await this.quiet();
       this.look();
-      // What failed is tried again when time has passed.
+      // Failed calls are retried after some time.
       this.clock.advance(1_000);
     }
     await this.quiet();
     this.look();
   }
 
-  /** The number that the next event without a place will have. */
+  /** The number of the next event without a position. */
   get serial(): number {
     return this.#serial;
   }
@@ -545,11 +545,11 @@ const [quiet, turn, answer, carry, carryAll] = (
   ["quiet", "turn", "answer", "carry", "carryAll"] as const
 ).map((what): Step => ({ do: what })) as [Step, Step, Step, Step, Step];
 
-/** Found by earlier runs. */
+/** Sequences that failed in earlier runs. */
 const FAILED_ONCE: readonly (readonly Step[])[] = [
-  // Who comes late to a channel that was empty when it was first read gets it from its beginning all the same.
+  // A late stream of a finite channel gets it from the beginning, even if the first read found it empty.
   [open(["f"]), quiet, publish("f"), carry, open(["f", "a"])],
-  // An event that waits already goes behind the gap of the beginning, also where the client does not read.
+  // A buffered event comes after the initial gap event, also for a client that does not read.
   [
     open(["b"], "malformed"),
     turn,
@@ -561,9 +561,9 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
     { do: "read", chance: 0 },
     turn,
   ],
-  // A client that does not read has all of its channels before the stream ends with the last of them.
+  // A client that does not read gets the events of all channels before its stream ends.
   [open(["a", "b"]), quiet, block(0), publish("b"), complete("a"), publish("b", 2), complete("b"), carryAll],
-  // A page that was read before its log was lost says nothing of where the log stands.
+  // A page that was read before the history was lost does not show the current position.
   [
     open(["a"]),
     turn,
@@ -578,15 +578,15 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
     to("flush", "a"),
     quiet,
   ],
-  // Nothing of a channel that was taken away is written, nor is it begun twice, when it is added again.
+  // A removed channel that is added again sends no old events, and starts only once.
   [open(["b", "a"]), block(0), quiet, publish("b"), carry, remove("b"), add("b")],
   [open(["a"]), quiet, add("b"), remove("b"), add("b"), answer, publish("b")],
-  // A stream whose last channel was taken away is not complete.
+  // A stream is not complete because its last channel was removed.
   [open(["p"]), block(0), quiet, remove("p")],
-  // Nothing is held for a channel that has ended, nor by a stream that closes.
+  // Nothing is buffered for a channel that has ended, or by a stream that closes.
   [open(["a", "f"]), complete("f"), quiet, to("forge", "f")],
   [open(["a"]), quiet, back(0, 0), to("plain", "a"), carry, { do: "refuse", chance: 0 }],
-  // Of events that do not come in the order of their keys, what was dropped may be behind what waits.
+  // With keys, a dropped event may be newer than a buffered one.
   [
     open(["a"], "now", "key"),
     quiet,
@@ -601,7 +601,7 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
     turn,
     drain,
   ],
-  // The last event of a channel is not dropped for what others bring.
+  // The last event of a channel is not dropped in favor of events of other channels.
   [
     open(["a", "f"], "now", "drop-oldest"),
     quiet,
@@ -617,7 +617,7 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
     turn,
     drain,
   ],
-  // A channel that was added for a client that does not read, and whose log begins anew before it does.
+  // A channel is added for a client that does not read, and its history starts over before the client reads.
   [open(["a"]), open(["f"]), block(3), quiet, to("forge", "a"), add("a", 3), turn, to("flush", "a")],
 ];
 
@@ -628,8 +628,8 @@ const VARIANTS = [
 ] as const;
 
 for (const [variant, subscriptions, createSlices] of VARIANTS) {
-  describe(`any sequence of events over logs, ${variant}`, () => {
-    it(`gives each stream all of it, once and in order, or tells of the hole (${RUNS} runs)`, async () => {
+  describe(`streams with history under any sequence of steps, ${variant}`, () => {
+    it(`send all events once and in order, or a gap event (${RUNS} runs)`, async () => {
       await fc.assert(
         fc.asyncProperty(steps, async (list) => {
           const world = new World(subscriptions, createSlices);
@@ -649,7 +649,7 @@ for (const [variant, subscriptions, createSlices] of VARIANTS) {
   });
 }
 
-/** No stream ends but for a reason that it had. */
+/** Expects that every stream ended for a valid reason. */
 function expectReasons({ streams, did, processes }: World, subscriptions: "shared" | "dedicated"): void {
   const hadToGive = processes.some(({ context }) => context.budget.exceeded > 0);
   for (const { session: each, wasBlocked, wasDenied, oracle } of streams) {
@@ -671,12 +671,12 @@ function expectReasons({ streams, did, processes }: World, subscriptions: "share
         ]);
         break;
       case "limit":
-        // More came in one turn of the loop than may wait: between its place is known and it is live.
+        // Too many events arrived in one event-loop turn, after its position was known and before it was live.
         expect([...did]).to.include("publish");
         break;
       case "completed":
       case "broken":
-        // Of one that ended while a channel was added nothing is left.
+        // A stream that ended while a channel was added has no channels left.
         expect(each.channels.size > 0 || did.has("add"), "a stream of channels").to.equal(true);
         oracle.expectComplete(each.channels);
         break;
@@ -698,7 +698,7 @@ function expectReasons({ streams, did, processes }: World, subscriptions: "share
   }
 }
 
-/** The server's subscriptions and the leases are those of the live sessions, and of no others. */
+/** Expects that the subscriptions and leases are exactly the ones of live sessions. */
 function expectAgreement(
   { live, redis, pool, processes }: World,
   subscriptions: "shared" | "dedicated",
@@ -719,25 +719,25 @@ function expectAgreement(
   }
 }
 
-/** At quiet every live stream has all there is, and nothing waits. */
+/** At rest, every live stream has all events, and nothing is buffered. */
 function expectAll({ live, did, processes }: World): void {
   for (const { context, streams } of processes) {
     if (streams.every(({ session: { state } }) => state !== "closing"))
-      expect(context.budget.bytes, "what waits for all streams at quiet").to.equal(0);
+      expect(context.budget.bytes, "buffered for all streams at rest").to.equal(0);
   }
   for (const { session: each, oracle, plain, policy } of live) {
     oracle.expectAll([...each.channels].filter((channel) => LOGGED.includes(channel)));
     for (const { channel, serial } of plain) {
       expect(oracle.sawPlain(serial) || oracle.lostPlain(channel, serial), `plain ${serial}`).to.equal(true);
     }
-    expect(each.statistics.bufferedBytes, "what waits at quiet").to.equal(0);
-    expect(each.statistics.messagesDropped, "what was dropped, and is told").to.satisfy(
+    expect(each.statistics.bufferedBytes, "buffered at rest").to.equal(0);
+    expect(each.statistics.messagesDropped, "dropped events, with a gap event").to.satisfy(
       (dropped: number) => dropped === 0 || policy !== "disconnect" || did.has("remove"),
     );
   }
 }
 
-/** What is published then comes at once, from no log. */
+/** Expects that new events arrive live, without a read of a history. */
 async function expectDelivery(world: World): Promise<void> {
   const reads = world.log.reads;
   for (const channel of LOGGED) {
@@ -760,7 +760,7 @@ async function expectDelivery(world: World): Promise<void> {
     expect(world.log.reads, "reads of a log").to.equal(reads);
 }
 
-/** After all have closed nothing is left: no subscription, timer, listener or page. */
+/** After all sessions have closed, no subscription, timer, listener or page is left. */
 async function expectEnd(world: World): Promise<void> {
   const reasons = world.streams.map(({ session: each }) => each.closeReason);
   const closing = world.streams.map(({ session: each }) => each.close("shutdown"));
@@ -768,7 +768,7 @@ async function expectEnd(world: World): Promise<void> {
   await world.calm();
   for (const { reader, context } of world.processes) {
     reader.close();
-    expect(context.budget.bytes, "what waits for all streams at the end").to.equal(0);
+    expect(context.budget.bytes, "buffered for all streams at the end").to.equal(0);
   }
   world.clock.advance(10_000);
   await settle();
@@ -777,7 +777,7 @@ async function expectEnd(world: World): Promise<void> {
   for (const [index, { session: each, sink }] of world.streams.entries()) {
     expect(each.state).to.equal("closed");
     expect(each.closeReason, "the first reason stays").to.equal(reasons[index] ?? "shutdown");
-    expect(each.statistics.bufferedBytes, "what waits at the end").to.equal(0);
+    expect(each.statistics.bufferedBytes, "buffered at the end").to.equal(0);
     expect(sink.listeners).to.equal(0);
   }
   expect(world.closed, "told closed once each").to.equal(world.streams.length);

@@ -11,7 +11,7 @@ import { TcpProxy } from "../support/tcp-proxy.js";
 import { isConnected, isGap, typesOf } from "../support/fault-steps.js";
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describeFaults(`faults of a stream's client, ${subscriptions}`, (rig) => {
+  describeFaults(`a stream whose client misbehaves, ${subscriptions}`, (rig) => {
     const untilGone = ({ service }: StreamApp, open: number): Promise<unknown> =>
       eventually(async () => {
         const { sessions } = await service.status();
@@ -22,11 +22,11 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     for (const [how, tail, leave] of [
       ["with a FIN alone", "\r\n\r\n", ({ socket }) => socket.end()],
       ["with a RST", "\r\n\r\n", ({ socket }) => socket.resetAndDestroy()],
-      ["without reading what came", "\r\n\r\n", ({ socket }) => socket.pause().destroy()],
-      ["with a FIN, after a body that no handler read", BODY, ({ socket }) => socket.end()],
-      ["with a RST, after a body that no handler read", BODY, ({ socket }) => socket.resetAndDestroy()],
+      ["without reading the received data", "\r\n\r\n", ({ socket }) => socket.pause().destroy()],
+      ["with a FIN after a body that no handler read", BODY, ({ socket }) => socket.end()],
+      ["with a RST after a body that no handler read", BODY, ({ socket }) => socket.resetAndDestroy()],
     ] as readonly (readonly [string, string, (client: WireClient) => unknown])[]) {
-      it(`a client that leaves ${how} is gone at once, and no write error`, async () => {
+      it(`closes with client-gone at once if the client leaves ${how}`, async () => {
         const app = await rig.start({ subscriptions });
         const other = await app.openLive("a");
         const client = await openWire(app.app.url, getRequest("/stream?channel=a").replace("\r\n\r\n", tail));
@@ -38,7 +38,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     }
 
-    it("a POST whose body was read stays open past the request's close, until its client leaves", async () => {
+    it("stays open after its POST request has closed, until the client leaves", async () => {
       const app = await rig.start({ subscriptions });
       const over = deferred();
       app.app.app.post(
@@ -66,7 +66,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await untilGone(app, 0);
     });
 
-    it("heartbeats keep a stream through a proxy that cuts idle links, and without them it is cut", async () => {
+    it("survives a proxy that cuts idle connections, thanks to heartbeats", async () => {
       const idleMs = 300;
       const apps = [
         await rig.start({ subscriptions, heartbeatMs: 60_000 }),
@@ -85,7 +85,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       );
       const startedAt = performance.now();
       await cut!.ended;
-      // Nothing but heartbeats passes for three times as long as the proxy bears silence.
+      // Only heartbeats are sent, for three times the idle timeout of the proxy.
       await eventually(() => expect(performance.now() - startedAt).to.be.greaterThan(3 * idleMs));
       expect(kept!.events).to.have.length(1);
       await rig.server.admin.publish("quiet", "still here");
@@ -93,7 +93,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await untilGone(apps[0], 0);
     });
 
-    it("what is published while SUBSCRIBE is on its way comes after `connected`, in order and without a hole", async () => {
+    it("sends events published during SUBSCRIBE after `connected`, in order and without a hole", async () => {
       const { open } = await rig.start({ subscriptions });
       let published = 0;
       const over = new AbortController();
@@ -118,7 +118,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       }
     });
 
-    it("over RESP2, a lost connection is told, and what comes after it is heard", async () => {
+    it("reports a lost connection over RESP2, and later streams get events", async () => {
       const { service, openLive } = await rig.start({
         subscriptions,
         redis: { host: "127.0.0.1", port: rig.server.port, protocol: 2 },
@@ -130,7 +130,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await eventually(() => expect(client.comments.length).to.be.greaterThan(before + 2)); // as many PINGs
       const list = String(await rig.server.admin.client("LIST"));
       expect(list).to.match(/ name=redis-sse:(subscriber|lease):\S+ /);
-      // Redis 6.2 does not tell.
+      // Redis 6.2 does not list the protocol.
       if (list.includes(" resp=")) expect(list).to.match(/ name=redis-sse:(subscriber|lease):\S+ .* resp=2/);
       await rig.server.killSubscribers();
       if (subscriptions === "shared") await client.next(isGap, 10_000);

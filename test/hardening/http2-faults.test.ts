@@ -10,7 +10,7 @@ import { describeFaults } from "../support/fault-rig.js";
 import { openHttp2Stream, startHttp2App, type Http2App, type Http2Stream } from "../support/http2-app.js";
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describeFaults(`faults of streams over HTTP/2, ${subscriptions}`, (rig) => {
+  describeFaults(`streams over HTTP/2, ${subscriptions}`, (rig) => {
     let service: RedisSse;
     let app: Http2App;
     let reached = deferred();
@@ -53,7 +53,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       return { session, streams };
     }
 
-    it("a stream that is cancelled goes alone, and a connection that is lost takes all its streams", async () => {
+    it("close alone if they are cancelled, and together if their connection is lost", async () => {
       const { streams } = await openLive(5);
       const lost = await openLive(10);
       lost.session.destroy();
@@ -68,13 +68,13 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(streams[2]!.events).to.have.length(1);
     });
 
-    it("a stream that is cancelled while its resolver works is not opened, though its connection stays", async () => {
+    it("do not open if the client cancels while the resolver runs, and the connection stays usable", async () => {
       const { session, streams } = await openLive(1);
       const cancelled = openHttp2Stream(session, "/slow");
       await reached.promise;
       const before = await rig.server.callsOf("subscribe");
       cancelled.cancel();
-      // Frames come in their order: once this one is answered, the cancellation was heard.
+      // Frames arrive in order. When this request is answered, the server has seen the cancellation.
       await once(session.request({ ":path": "/stream", ":method": "HEAD" }).resume(), "close");
       answer.resolve("late");
       await settle();
@@ -84,7 +84,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await untilReceived(streams[0]!, "still here");
     });
 
-    it("HEAD is answered as over HTTP/1, and opens nothing", async () => {
+    it("answer HEAD as over HTTP/1, and open no session", async () => {
       const session = app.connect();
       for (const [path, status, type] of [
         ["/stream?channel=a", 200, "text/event-stream; charset=utf-8"],
@@ -98,7 +98,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(await rig.server.callsOf("subscribe")).to.equal(0);
     });
 
-    it("streams that the app ends are told why", async () => {
+    it("end with the reason if the app drains the service", async () => {
       const { streams } = await openLive(2);
       await service.drain({ timeoutMs: 5_000, spreadMs: 0 });
       await eventually(() => {

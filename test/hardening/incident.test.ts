@@ -11,8 +11,8 @@ import { codeOf, isConnected } from "../support/fault-steps.js";
 const STREAMS = 200;
 const MAX_CLIENTS = 60;
 
-/** What this library was made for: an app with a connection for each stream, and a server that has too few. */
-describe("the incident: 200 dedicated streams against maxclients 60", () => {
+/** The incident behind this library: one connection per stream, and a server that allows too few connections. */
+describe("200 dedicated streams on a Redis with maxclients 60", () => {
   let server: RedisServer;
   let app: StreamApp;
 
@@ -36,8 +36,8 @@ describe("the incident: 200 dedicated streams against maxclients 60", () => {
     return streams;
   };
 
-  it("tells those who fail when to come back, retries nothing, and holds nothing once all have left", async () => {
-    // The service's own command connection is in place before the rush.
+  it("sends a retry delay to failed clients, retries nothing, and holds nothing after all clients have left", async () => {
+    // Opens the service's command connection first.
     (await app.openLive("a")).destroy();
     await app.service.pool.incrementWithTtl("warm");
     await eventually(() => expect(app.service.pool.statistics.inUse).to.equal(0));
@@ -53,7 +53,7 @@ describe("the incident: 200 dedicated streams against maxclients 60", () => {
       expect(stream.retryMs).to.be.within(2_000, 4_000);
       expect(codeOf(stream)).to.equal("REDIS_UNAVAILABLE");
     }
-    // While the others are still there, only they hold a connection.
+    // Only the live streams hold a connection.
     expect(app.service.pool.statistics).to.deep.include({ inUse: live.length, waiting: 0 });
     await server.admin.publish("a", "still served");
     await Promise.all(live.map((stream) => stream.next(({ data }) => data === "still served")));
@@ -70,15 +70,15 @@ describe("the incident: 200 dedicated streams against maxclients 60", () => {
         closed: { "client-gone": live.length + 1, "subscribe-failed": failed.length },
       });
     });
-    // A retry to come would be a timer or a connecting socket of this process, and each would make the next. What
-    // ioredis leaves of a refused connection is the deadline of 5 s of its own commands on it, which makes none.
+    // A pending retry would be a timer or a connecting socket of this process, and each would create the next. For each
+    // refused connection, ioredis keeps a command deadline of 5 s, which creates nothing.
     await eventually(() => expectNoMoreResources(resources), 10_000);
     await app.openLive("a");
     expect((await server.connections()).filter((name) => name === "redis-sse:lease")).to.have.length(1);
     expect(await server.rejectedConnections()).to.equal(rejected);
   });
 
-  it("refuses at the pool's own limit before Redis is asked, and takes the next one when a place is free", async () => {
+  it("refuses a stream at the pool's own limit, and serves the next one when a connection is free", async () => {
     const small = await startStreamApp({
       redis: server.url,
       subscriptions: "dedicated",

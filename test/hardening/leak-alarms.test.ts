@@ -9,8 +9,8 @@ import { createRandom } from "../support/random.js";
 
 const NONE = { count: 0, channels: [] };
 
-describeFaults("alarms for leaks", (rig) => {
-  it("the connections of each service bear its name, and no other's", async () => {
+describeFaults("leak detection", (rig) => {
+  it("gives the connections of each service a name with its instance", async () => {
     const [one, two] = await Promise.all([
       rig.start({ subscriptions: "dedicated" }),
       rig.start({ subscriptions: "shared" }),
@@ -29,7 +29,7 @@ describeFaults("alarms for leaks", (rig) => {
     );
   });
 
-  it("a lease that is held for too long is marked, with who holds it", async () => {
+  it("marks a lease that is held for too long, with its holder", async () => {
     const { service } = await rig.start({ pool: { leaseAlarmMs: 20 } });
     const lease = await service.pool.lease({ holder: "a report that never ends" });
     await eventually(() =>
@@ -45,7 +45,7 @@ describeFaults("alarms for leaks", (rig) => {
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
     describe(subscriptions, () => {
-      it("no drift is found where there is none, though streams come and go meanwhile", async () => {
+      it("finds no drift while streams open and close", async () => {
         const app = await rig.start({ subscriptions });
         const quiet = await app.openLive("quiet");
         const random = createRandom(7);
@@ -69,13 +69,13 @@ describeFaults("alarms for leaks", (rig) => {
         quiet.destroy();
       });
 
-      it("a channel that streams listen to and the server does not have is found, by its name", async () => {
+      it("finds a channel without its subscription on the server, and names it", async () => {
         const app = await rig.start({ subscriptions });
         const leases = captureLeases(app.service);
         await Promise.all([app.openLive("deaf"), app.openLive("heard")]);
         const connections =
           subscriptions === "shared" ? [app.service.pool.subscriber] : leases.map(({ client }) => client);
-        // Behind the library's back, as a proxy that lost its state would.
+        // Unsubscribes without the library, like a proxy that lost its state.
         await Promise.all(connections.map((client) => client.unsubscribe("deaf")));
         const { drift } = await app.service.status();
         expect(drift).to.deep.include({ found: true, silent: { count: 1, channels: ["deaf"] } });
@@ -83,7 +83,7 @@ describeFaults("alarms for leaks", (rig) => {
           expect(drift?.subscriptions).to.deep.equal({ expected: 2, actual: 1 });
       });
 
-      it("a connection of its name that it does not know is found", async () => {
+      it("finds an unknown connection with its own name", async () => {
         const app = await rig.start({ subscriptions });
         await app.openLive("a");
         const { instance } = await app.service.status();
@@ -102,7 +102,7 @@ describeFaults("alarms for leaks", (rig) => {
     });
   }
 
-  it("shared: streams whose connection cannot come back are found deaf", async () => {
+  it("shared: finds streams that get no events because their connection cannot reconnect", async () => {
     const app = await rig.start();
     await Promise.all([app.openLive("a"), app.openLive("b")]);
     await app.service.status();
@@ -117,16 +117,22 @@ describeFaults("alarms for leaks", (rig) => {
     await eventually(async () => expect((await app.service.status()).drift?.found).to.equal(false), 10_000);
   });
 
-  describe("where the server does not tell", () => {
-    // Redis 6.2 takes no subcommand away, but gives one back.
+  describe("without data of the server", () => {
+    // Redis 6.2 cannot deny a single subcommand, but can allow one.
     const cases = {
-      "its clients": [["-client", "+client|setname"], { found: false, connections: null, silent: NONE }],
-      names: [["-client", "+client|list"], { found: false, connections: null, silent: NONE }],
-      "its subscriptions": [["-pubsub"], { found: false, silent: null }],
-      "how many clients it has": [["-info"], { found: false, connections: null, silent: NONE }],
+      "the list of clients": [
+        ["-client", "+client|setname"],
+        { found: false, connections: null, silent: NONE },
+      ],
+      "the names of clients": [
+        ["-client", "+client|list"],
+        { found: false, connections: null, silent: NONE },
+      ],
+      subscriptions: [["-pubsub"], { found: false, silent: null }],
+      "the number of clients": [["-info"], { found: false, connections: null, silent: NONE }],
     } as const;
     for (const [what, [rules, expected]] of Object.entries(cases)) {
-      it(`${what}, nothing is claimed of it`, async () => {
+      it(`reports no drift if an ACL rule denies access to ${what}`, async () => {
         await rig.server.admin.acl("SETUSER", "app", "on", ">pw", "+@all", ...rules, "~*", "&*");
         const { service, openLive } = await rig.start({
           redis: `redis://app:pw@127.0.0.1:${rig.server.port}`,
@@ -138,13 +144,13 @@ describeFaults("alarms for leaks", (rig) => {
       });
     }
 
-    it("since it is away, nothing is claimed at all", async () => {
+    it("reports no drift if Redis is unavailable", async () => {
       const away = rig.adopt(createRedisSse({ redis: `redis://127.0.0.1:${await freePort()}` }));
       expect((await away.status()).drift).to.equal(null);
     });
   });
 
-  it("nothing is looked for when it is not asked for, or the service closes meanwhile", async () => {
+  it("does not check for drift if the caller does not ask or the service closes", async () => {
     const app = await rig.start();
     await app.openLive("a");
     await app.service.pool.subscriber.unsubscribe("a");

@@ -8,12 +8,12 @@ import type { SseClient } from "../support/sse-client.js";
 import { dataOf } from "../support/stream-harness.js";
 import { codeOf, isGap, numbers, typesOf } from "../support/fault-steps.js";
 
-describeFaults("faults of the link to Redis", (rig) => {
+describeFaults("a service over a faulty connection to Redis", (rig) => {
   for (const history of [false, {}] as const) {
     const kept = history !== false;
 
-    describe(`shared, ${kept ? "with" : "without"} a history`, () => {
-      /** Another process, whose way to the server has no fault. */
+    describe(`shared, ${kept ? "with" : "without"} history`, () => {
+      /** A service of another process with a direct connection to Redis. */
       const startPublisher = (): RedisSse => rig.adopt(createRedisSse({ redis: rig.server.url, history }));
 
       async function start(): Promise<{ app: Awaited<ReturnType<typeof rig.start>>; client: SseClient }> {
@@ -24,7 +24,7 @@ describeFaults("faults of the link to Redis", (rig) => {
       const untilReceivers = (count: number): Promise<unknown> =>
         eventually(async () => expect(await rig.server.receiversOf("a")).to.equal(count), 10_000);
 
-      /** Of five numbers the client has the first two; the next two were published while nothing came through. */
+      /** The client has the first two of five numbers. The next two were published while the connection was broken. */
       async function expectToldOfLoss(client: SseClient, publisher: RedisSse): Promise<void> {
         if (kept) await client.next(({ data }) => data === "3", 20_000);
         else await client.next(isGap, 20_000);
@@ -34,7 +34,7 @@ describeFaults("faults of the link to Redis", (rig) => {
         else expect(typesOf(client)).to.deep.equal(["connected", "message", "message", "gap", "message"]);
       }
 
-      it("a link that is dead but looks open is noticed, and another one made", async () => {
+      it("replaces a connection that is dead but looks open", async () => {
         const proxy = await rig.proxy();
         const { app, client } = await start();
         const publisher = startPublisher();
@@ -42,10 +42,10 @@ describeFaults("faults of the link to Redis", (rig) => {
         await client.next(({ data }) => data === "1");
         proxy.hold();
         await publishNumbers(publisher, "a", 2, 4);
-        // The stream itself goes on meanwhile: its client hears heartbeats, and nobody ends it.
+        // The stream stays open, and its client gets heartbeats.
         const beats = client.comments.length;
         await eventually(() => expect(client.comments.length).to.be.greaterThan(beats + 5));
-        // The old link is given up, and a new one tried, which hangs in its handshake as well.
+        // The service drops the old connection. The new one hangs in its handshake too.
         const before = proxy.accepted;
         await eventually(() => expect(proxy.accepted).to.be.greaterThan(before + 1), 20_000);
         expectEveryNumber(client.events, 2);
@@ -54,7 +54,7 @@ describeFaults("faults of the link to Redis", (rig) => {
         expect((await app.service.status()).sessions.closed).to.deep.equal({});
       });
 
-      it("a link that is cut before SUBSCRIBE is heard has it sent again", async () => {
+      it("sends SUBSCRIBE again if the connection breaks before Redis receives the command", async () => {
         const proxy = await rig.proxy();
         const { client } = await start();
         const publisher = startPublisher();
@@ -69,7 +69,7 @@ describeFaults("faults of the link to Redis", (rig) => {
         expect(await rig.server.receiversOf("a")).to.equal(1);
       });
 
-      it("what was missed is told or sent before an event that comes with the acknowledgement", async () => {
+      it("sends missed events, or a gap event, before an event that arrives with the acknowledgement", async () => {
         const proxy = await rig.proxy();
         const { client } = await start();
         const publisher = startPublisher();
@@ -87,13 +87,13 @@ describeFaults("faults of the link to Redis", (rig) => {
         else expect(typesOf(client)).to.deep.equal(["connected", "gap", "message", "message"]);
       });
 
-      it("one connection for each purpose tries to come back for all streams, with pauses", async () => {
+      it("reconnects once per purpose for all streams, with growing pauses", async () => {
         const proxy = await rig.proxy();
         const app = await rig.start({ redis: proxy.url, history });
         const rooms = Array.from({ length: 50 }, (_, index) => `room:${index}`);
         const clients = await Promise.all(rooms.map((room) => app.openLive(room)));
         const publisher = startPublisher();
-        // Logs are read over a connection of their own.
+        // Histories are read over a separate connection.
         const connections = kept ? 2 : 1;
         const before = proxy.accepted;
         proxy.refuse(true);
@@ -103,7 +103,7 @@ describeFaults("faults of the link to Redis", (rig) => {
         const startedAt = Date.now();
         const tried = proxy.accepted;
         await eventually(() => expect(proxy.accepted).to.be.greaterThan(tried + 2 * connections), 20_000);
-        // Three further tries of one connection, at pauses that have grown.
+        // Three more attempts of one connection, with longer pauses.
         expect(Date.now() - startedAt).to.be.greaterThan(500);
         proxy.refuse(false);
         for (const client of clients) {
@@ -114,7 +114,7 @@ describeFaults("faults of the link to Redis", (rig) => {
     });
   }
 
-  it("shared: a channel over which another program publishes too is told a gap, and what was kept comes", async () => {
+  it("shared: sends a gap event and the kept events on a channel that another program uses too", async () => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url });
     const [both, ours] = await Promise.all([app.openLive("both"), app.openLive("ours")]);
@@ -135,7 +135,7 @@ describeFaults("faults of the link to Redis", (rig) => {
     ]);
   });
 
-  it("shared: a link that is closed without a word is told as Redis being away", async () => {
+  it("shared: reports REDIS_UNAVAILABLE if the connection is closed without a reply", async () => {
     const proxy = await rig.proxy();
     const app = await rig.start({ redis: proxy.url, limits: { subscribeTimeoutMs: 200 } });
     proxy.refuse(true);
@@ -146,13 +146,13 @@ describeFaults("faults of the link to Redis", (rig) => {
   });
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
-    it(`${subscriptions}: over a slow link everything comes, later and in order`, async () => {
+    it(`${subscriptions}: delivers all events in order over a slow connection`, async () => {
       const proxy = await rig.proxy();
       proxy.delay(60);
       const app = await rig.start({ redis: proxy.url, subscriptions });
       const client = await app.openLive("a");
       for (const number of numbers(100)) {
-        // One after the other, so that each is a chunk of its own; half of them are on their way when it gets faster.
+        // One at a time, so that each is a separate chunk. Half of them are in transit when the delay shrinks.
         await rig.server.admin.publish("a", number);
         if (number === "50") proxy.delay(5);
       }
@@ -161,7 +161,7 @@ describeFaults("faults of the link to Redis", (rig) => {
       expect((await app.service.status()).sessions.closed).to.deep.equal({});
     });
 
-    it(`${subscriptions}: a server that accepts and says nothing costs each stream its deadline, and nothing is held`, async () => {
+    it(`${subscriptions}: ends each stream at its deadline and holds nothing if Redis accepts connections but never replies`, async () => {
       const proxy = await rig.proxy();
       const limits = { subscribeTimeoutMs: 300, closeTimeoutMs: 200 };
       const pool = { acquireTimeoutMs: 300 };
@@ -177,7 +177,7 @@ describeFaults("faults of the link to Redis", (rig) => {
       const tried = proxy.accepted;
       proxy.release();
       await app.openLive("a");
-      // One for the stream, one that its log is read over.
+      // One for the stream and one to read its history.
       if (subscriptions === "dedicated") expect(proxy.accepted).to.equal(tried + 2);
     });
   }

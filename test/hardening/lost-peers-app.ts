@@ -11,8 +11,8 @@ import { forHttp2 } from "../support/http2-app.js";
 import { PORTS, SECRET, TLS, type AppOrder, type AppReport } from "./lost-peers-protocol.js";
 
 /**
- * An app in a network of its own, where its ports are free: it does what it is told over IPC, and has to end by itself
- * once it is told to. Argument: the options of its service, as JSON.
+ * An app in a separate network namespace, where its ports are free. It takes orders over IPC, and must exit by
+ * itself after `end`. Argument: the options of its service, as JSON.
  */
 
 const service = createRedisSse(JSON.parse(process.argv[2]!) as RedisSseOptions);

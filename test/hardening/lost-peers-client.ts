@@ -7,7 +7,7 @@ import { openHttp2Stream } from "../support/http2-app.js";
 import { readStream, type ReceivedEvent } from "../support/sse-client.js";
 import { PORTS, SECRET, TLS, type ClientOrder, type ClientReport } from "./lost-peers-protocol.js";
 
-/** Clients in a network of their own: they do what they are told over IPC, until they are killed. */
+/** Clients in a separate network namespace. They take orders over IPC until they are killed. */
 
 interface Stream {
   readonly events: readonly ReceivedEvent[];

@@ -1,19 +1,19 @@
 import type { RegistryStatistics } from "../../lib/index.js";
 import type { ReceivedEvent } from "../support/sse-client.js";
 
-/** What the test of lost peers, its app and its clients say to each other. */
+/** The IPC messages between lost-peers.test.ts, its app and its clients. */
 
 export type AppOrder = "report" | "end";
 
 export interface AppReport {
   readonly sessions: RegistryStatistics;
-  /** Why the streams have ended, by name. */
+  /** The close reasons of streams, by name. */
   readonly reasons: Readonly<Record<string, string | null>>;
-  /** Sockets of clients. */
+  /** The number of client sockets. */
   readonly connections: number;
 }
 
-/** A port for each way to come; on `both` an IPv4 client has a mapped address. */
+/** A port for each transport. On `both`, an IPv4 client has a mapped address. */
 export const PORTS = { ipv4: 8_001, both: 8_002, tls: 8_003, http2: 8_004 } as const;
 
 export type Way = keyof typeof PORTS;
@@ -26,13 +26,13 @@ export type ClientOrder =
       readonly host: string;
       readonly from: string;
     }
-  /** Reads no more. */
+  /** Stops reading. */
   | { readonly order: "pause"; readonly name: string }
   | { readonly order: "report" };
 
-/** What each stream has received. */
+/** The events of each stream. */
 export type ClientReport = Readonly<Record<string, readonly ReceivedEvent[]>>;
 
-/** A secret on both sides, in place of certificates. */
+/** A pre-shared key instead of certificates. */
 export const TLS = { ciphers: "PSK", maxVersion: "TLSv1.2" } as const;
 export const SECRET = "which is none";

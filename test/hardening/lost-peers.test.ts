@@ -15,12 +15,12 @@ import type { AppOrder, AppReport, ClientOrder, ClientReport, Way } from "./lost
 
 const scriptOf = (name: string): string => fileURLToPath(new URL(`./${name}.js`, import.meta.url));
 
-/** The way to Redis that is the same from every network. */
+/** Redis listens on a Unix socket, which every network namespace can reach. */
 const SOCKET = join(tmpdir(), `redis-sse-lost-peers-${process.pid}.sock`);
 
 const PEER_TIMEOUT_MS = 2_000;
 
-/** How long anything may take on a machine that does other things too. */
+/** The timeout of each wait, for a busy machine. */
 const PATIENCE_MS = 25_000;
 
 describeFaults("the connection of a stream", (rig) => {
@@ -31,13 +31,13 @@ describeFaults("the connection of a stream", (rig) => {
   const timersOf = ({ url }: { readonly url: string }): Promise<readonly string[]> =>
     readTimers("self", new RegExp(`^\\w+:${Number(new URL(url).port).toString(16).toUpperCase()} `));
 
-  it("is kept alive, so that the system itself finds a peer that is lost", async () => {
+  it("has TCP keepalive, so that the kernel detects a dead connection", async () => {
     const app = await rig.start();
     await app.openLive("a");
     await eventually(async () => expect(await timersOf(app.app)).to.deep.equal(["02"]));
   });
 
-  it("is left as it is when nobody is to be found", async () => {
+  it("has no TCP keepalive if peerTimeoutMs is Infinity", async () => {
     const app = await rig.start({ limits: { peerTimeoutMs: Infinity } });
     await app.openLive("a");
     await eventually(async () => expect(await timersOf(app.app)).to.deep.equal(["00"]));
@@ -45,7 +45,7 @@ describeFaults("the connection of a stream", (rig) => {
 });
 
 describeFaults(
-  "a client that vanishes without a word",
+  "a lost client",
   (rig) => {
     let network: TestNetwork;
     let healthy: ChildProcess;
@@ -55,7 +55,7 @@ describeFaults(
     });
     after(() => rm(SOCKET, { force: true }));
 
-    /** An app, clients that may vanish, and others beside the app. */
+    /** Starts an app, clients whose network can be cut, and clients in the app's network. */
     async function start(options: RedisSseOptions = {}): Promise<void> {
       network = new TestNetwork();
       rig.undo(() => network.stop());
@@ -71,7 +71,7 @@ describeFaults(
 
     const report = (): Promise<AppReport> => ask(network.server, "report");
 
-    /** Opens a stream from an address that may be taken away, and waits until it is live. */
+    /** Opens a stream from an address that the test can remove, and waits until it is live. */
     async function open(name: string, from: Address = "10.99.0.2", way: Way = "ipv4"): Promise<void> {
       const host = from.includes(":") ? SERVER.ipv6 : SERVER.ipv4;
       network.client.send({ order: "open", name, way, host, from } satisfies ClientOrder);
@@ -84,10 +84,10 @@ describeFaults(
       await untilReceived("healthy", "connected", healthy);
     }
 
-    /** Of the connections to the first address. */
+    /** The timers of connections to the first address. */
     const timers = (): Promise<readonly string[]> => readTimers(network.server.pid!, / 0200630A:/);
 
-    /** Waits for an event by its name, or its data. */
+    /** Waits for an event by its name or its data. */
     async function untilReceived(name: string, wanted: string, by = network.client): Promise<void> {
       await eventually(async () => {
         const { [name]: events = [] } = await ask<ClientReport>(by, { order: "report" });
@@ -104,7 +104,7 @@ describeFaults(
       }, PATIENCE_MS);
     }
 
-    /** The app closes, with what is open, and its process ends by itself. */
+    /** Ends the app with its open streams, and expects its process to exit by itself. */
     async function expectEnd(): Promise<void> {
       const exited = once(network.server, "exit");
       network.server.send("end" satisfies AppOrder);
@@ -114,7 +114,7 @@ describeFaults(
 
     const publish = (data: string): Promise<unknown> => rig.server.admin.publish("a", data);
 
-    it("while events are under way is lost, and nobody else", async () => {
+    it("ends its stream with peer-lost while events are sent, without effect on other streams", async () => {
       await start();
       await openHealthy();
       await open("gone");
@@ -132,7 +132,7 @@ describeFaults(
       await expectEnd();
     });
 
-    it("is lost over IPv4, IPv6, both, TLS and HTTP/2, where all streams of its connection end", async () => {
+    it("ends all streams of its connection over IPv4, IPv6, TLS and HTTP/2", async () => {
       await start();
       await openHealthy();
       await open("IPv4");
@@ -148,13 +148,13 @@ describeFaults(
       await expectEnd();
     });
 
-    it("while nothing is under way is found by keepalive, also over TLS and HTTP/2", async () => {
+    it("is detected by TCP keepalive while no events are sent, also over TLS and HTTP/2", async () => {
       await start({ heartbeatMs: 60_000 });
       await openHealthy();
       await open("gone");
       await open("TLS", "10.99.0.2", "tls");
       await open("HTTP/2", "10.99.0.2", "http2");
-      // What was written last is acknowledged.
+      // The last write was acknowledged.
       await eventually(async () => expect(await timers()).to.deep.equal(["02", "02", "02"]));
       await network.takeAway("10.99.0.2");
       await untilLost(["gone", "TLS", "HTTP/2"]);
@@ -163,7 +163,7 @@ describeFaults(
       await expectEnd();
     });
 
-    it("and comes back in time has everything, and stays", async () => {
+    it("keeps its stream and gets all events if its network returns in time", async () => {
       await start({ limits: { peerTimeoutMs: 2 * PEER_TIMEOUT_MS } });
       await open("back");
       await open("gone", "10.99.0.3");
@@ -171,14 +171,14 @@ describeFaults(
       await publish("meanwhile");
       await network.restore("10.99.0.2");
       await untilReceived("back", "meanwhile");
-      // By then it would have been lost as well.
+      // Now this client would have been lost too.
       await untilLost(["gone"]);
       await publish("still here");
       await untilReceived("back", "still here");
       await expectEnd();
     });
 
-    it("is told from one that is there and reads nothing, also when it had read nothing before", async () => {
+    it("is distinguished from a client that does not read, which is also detected when it is lost", async () => {
       await start();
       await open("slow");
       await open("gone", "10.99.0.3");
@@ -198,8 +198,8 @@ describeFaults(
 );
 
 /**
- * The timers that the kernel has for the established connections of a process' network, by what its table says of their
- * ends (addresses from the lowest byte on): 00 is none, 02 for keepalive, 04 for a peer that has no room.
+ * The kernel's timers for the established connections in the network of a process, filtered by their addresses as
+ * /proc shows them (lowest byte first). 00 is no timer, 02 is keepalive, 04 is a zero-window probe.
  */
 async function readTimers(process: number | "self", ends: RegExp): Promise<readonly string[]> {
   const table = await readFile(`/proc/${process}/net/tcp`, "latin1");
@@ -208,7 +208,7 @@ async function readTimers(process: number | "self", ends: RegExp): Promise<reado
     .map(([, , timer]) => timer!);
 }
 
-/** Tells a process something, and waits for its answer; rejects when it ends. */
+/** Sends an order to a process and waits for its reply. Rejects if the process exits. */
 function ask<Answer>(child: ChildProcess, order: AppOrder | ClientOrder): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const finish = (how: () => void): void => {

@@ -6,8 +6,8 @@ import { describeFaults } from "../support/fault-rig.js";
 import { dataOf, gapsOf } from "../support/stream-harness.js";
 import { openFrom } from "../support/fault-steps.js";
 
-describeFaults("events that overtake others", (rig) => {
-  it("one that is overtaken while Redis has forgotten the script is in its place all the same", async () => {
+describeFaults("events that overtake each other", (rig) => {
+  it("keep the order of their publisher even if Redis has lost the script", async () => {
     const proxy = await rig.proxy();
     const one = rig.adopt(createRedisSse({ redis: proxy.url }));
     const another = rig.adopt(createRedisSse({ redis: rig.server.url }));
@@ -16,7 +16,7 @@ describeFaults("events that overtake others", (rig) => {
     proxy.keepRepliesAt("evalsha");
     const overtaken = one.publish("a", { data: 2 });
     await eventually(() => expect(proxy.keptReplies).to.include("NOSCRIPT"));
-    // This one's connection is new, so it sends the script itself.
+    // The connection of this service is new, so it sends the script itself.
     await another.publish("a", { data: 3 });
     const overtaking = one.publish("a", { data: 4 });
     await eventually(() => expect(proxy.keptReplies).to.include("early"));
@@ -27,7 +27,7 @@ describeFaults("events that overtake others", (rig) => {
     expect(entries.map(([, fields]) => fields[fields.indexOf("d") + 1])).to.deep.equal(["1", "3", "2", "4"]);
   });
 
-  it("of those that come live before a stream is through no gap is told, should the log drop them meanwhile", async () => {
+  it("cause no gap event if they arrive live during a replay and the history then drops them", async () => {
     const proxy = await rig.proxy();
     const history = { channels: { a: { maxLength: 2 } } };
     const { app, openLive } = await rig.start({ redis: proxy.url, history });
@@ -43,7 +43,7 @@ describeFaults("events that overtake others", (rig) => {
     const opening = openFrom(rig, { app }, "a", id);
     await eventually(() => expect(proxy.heldAt).to.equal(1));
     for (const data of [2, 3, 4, 5]) await publisher.publish("a", { data });
-    // Behind them on the same connection.
+    // Follows the others on the same connection.
     await publisher.publish("b", { data: "now" });
     await other.next(({ data }) => data === "now");
     proxy.release();

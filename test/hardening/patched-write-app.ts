@@ -4,15 +4,15 @@ import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 
 /**
- * A process in which something observes all that is written to responses, as an APM agent does. Arguments: the prototype
- * that it patches, and whether before or after the library is loaded. Prints what it saw and what a client got, as JSON.
+ * A process that observes all writes to responses, like an APM agent. Arguments: the prototype that it patches, and
+ * whether it does so before or after the library is loaded. Prints the observed and the received text as JSON.
  */
 const [, , target = "none", when = "before"] = process.argv;
 
 let seen = "";
 
 function observe(prototype: { write: OutgoingMessage["write"] }): void {
-  // As alike as can be: only its name is another.
+  // Differs from the original only in its name.
   const write = prototype.write;
   prototype.write = function observed(
     this: OutgoingMessage,

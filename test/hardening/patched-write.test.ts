@@ -16,21 +16,21 @@ async function run(target: string, when: string): Promise<{ seen: string; got: s
   return JSON.parse(stdout) as { seen: string; got: string };
 }
 
-describe("a process in which all responses are observed", () => {
+describe("a response in a process that patches write()", () => {
   for (const target of ["ServerResponse", "OutgoingMessage"]) {
     for (const when of ["before", "after"]) {
-      it(`by ${target}.prototype.write, patched ${when} this is loaded: nothing is written past it`, async () => {
+      it(`is written through ${target}.prototype.write if that is patched ${when} redis-sse is loaded`, async () => {
         expect(await run(target, when)).to.deep.equal({ seen: TEXT, got: TEXT });
       });
     }
   }
 
-  it("gets the same where nothing is", async () => {
+  it("has the same text without a patch", async () => {
     expect(await run("none", "before")).to.deep.equal({ seen: "", got: TEXT });
   });
 
   for (const name of ["write", "end"] as const) {
-    it(`is told by a prototype that has ${name}, be it the same`, () => {
+    it(`is not written natively if ServerResponse.prototype has its own ${name}(), even an identical one`, () => {
       const res = new ServerResponse(new IncomingMessage(new Socket()));
       expect(isWrittenByNode(res)).to.equal(true);
       Object.assign(ServerResponse.prototype, { [name]: res[name] });

@@ -12,7 +12,7 @@ import { startApp, type TestApp } from "../support/test-app.js";
 
 const FLOOD_BYTES = 200_000;
 
-/** Requests that a client sends behind its request for a stream. Node answers the last two by itself. */
+/** Requests that a client sends after its request for a stream. Node.js answers the last two by itself. */
 const PIPELINED: Readonly<Record<string, string>> = {
   "for another route": "GET /other HTTP/1.1\r\nHost: a\r\n\r\n",
   "for another stream": getRequest("/stream"),
@@ -24,11 +24,11 @@ const PIPELINED: Readonly<Record<string, string>> = {
 interface Pipelining {
   readonly app: TestApp;
   readonly service: RedisSse;
-  /** How many requests came to `/other`. */
+  /** The number of requests to `/other`. */
   readonly others: () => number;
 }
 
-/** `/stream`, `/waiting` behind an asynchronous middleware, `/refused`, and `/other`, which answers at once. */
+/** `/stream`, `/waiting` after an asynchronous middleware, `/refused`, and `/other`, which answers at once. */
 async function start(rig: FaultRig): Promise<Pipelining> {
   const service = rig.adopt(createRedisSse({ redis: rig.server.url }));
   let others = 0;
@@ -49,11 +49,11 @@ async function start(rig: FaultRig): Promise<Pipelining> {
   return { app, service, others: () => others };
 }
 
-describeFaults("requests that a client pipelines", (rig) => {
+describeFaults("pipelined requests", (rig) => {
   for (const [what, request] of Object.entries(PIPELINED)) {
     const flood = request.repeat(Math.ceil(FLOOD_BYTES / request.length));
 
-    it(`${what}, in the same packet as its request for a stream, end the connection and reach no handler`, async () => {
+    it(`${what}, in the same packet as the stream request, end the connection and reach no handler`, async () => {
       const { app, service, others } = await start(rig);
       const client = await openWire(app.url, getRequest("/stream") + flood);
       await client.closed;
@@ -61,7 +61,7 @@ describeFaults("requests that a client pipelines", (rig) => {
       await eventually(async () => expect((await service.status()).sessions.open).to.equal(0));
     });
 
-    it(`${what}, behind a stream that is open, end the connection and reach no handler`, async () => {
+    it(`${what}, sent to an open stream, end the connection and reach no handler`, async () => {
       const { app, service, others } = await start(rig);
       const client = await openWire(app.url, getRequest("/stream"));
       await client.until("event: connected");
@@ -73,7 +73,7 @@ describeFaults("requests that a client pipelines", (rig) => {
       });
     });
 
-    it(`${what}, while an earlier middleware of the stream's request waits, end the connection`, async () => {
+    it(`${what}, sent while an earlier middleware waits, end the connection and open no stream`, async () => {
       const { app, service } = await start(rig);
       const client = await openWire(app.url, getRequest("/waiting") + flood);
       await client.closed;
@@ -81,7 +81,7 @@ describeFaults("requests that a client pipelines", (rig) => {
     });
   }
 
-  it("behind an ordinary answer: a stream is told to use another connection", async () => {
+  it("for a stream are answered 503 NO_SOCKET and Connection: close if they follow an ordinary request", async () => {
     const { app, service } = await start(rig);
     const ordinary = "GET /other HTTP/1.1\r\nHost: a\r\n\r\n";
     const client = await openWire(app.url, ordinary + getRequest("/stream"));
@@ -92,7 +92,7 @@ describeFaults("requests that a client pipelines", (rig) => {
     expect((await service.status()).sessions.opened).to.equal(0);
   });
 
-  it("are all answered if they come one after the other, even after a refused stream", async () => {
+  it("are all answered if each waits for the previous answer, even after a refused stream", async () => {
     const { app, others } = await start(rig);
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     rig.undo(() => agent.destroy());
@@ -113,7 +113,7 @@ describeFaults("requests that a client pipelines", (rig) => {
     expect(ports.size).to.equal(1);
   });
 
-  it("change nothing about the listeners of the server", async () => {
+  it("leave the listeners of the server unchanged", async () => {
     const { app, service } = await start(rig);
     const count = (): number[] =>
       app.server.eventNames().map((name) => app.server.listenerCount(name as string));

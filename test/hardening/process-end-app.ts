@@ -9,11 +9,11 @@ import { deferred, eventually, settle } from "../support/eventually.js";
 import { countResources } from "../support/resources.js";
 
 /**
- * An app in a process of its own, to be ended: it does what it is told over IPC, reports, and then has to end
- * by itself, since nothing here calls `process.exit()`. Argument: the options of its service, as JSON.
+ * An app in a separate process that the test ends. It takes orders over IPC, reports, and must then exit by itself:
+ * nothing here calls `process.exit()`. Argument: the options of its service, as JSON.
  */
 
-/** What the app can be told to do. */
+/** The orders of the test. */
 export type Order =
   | { readonly order: "count" }
   | { readonly order: "work"; readonly task: boolean }
@@ -30,12 +30,12 @@ export type Message =
   | { readonly type: "published" }
   | Report;
 
-/** How the app stands once its service is closed and its server too. */
+/** The state of the app after its service and its server have closed. */
 export interface Report {
   readonly type: "ended";
-  /** Promises of the service, and handlers of requests, that are not settled. */
+  /** Promises of the service and request handlers that have not settled. */
   readonly unsettled: readonly string[];
-  /** Sockets and timers. */
+  /** Open sockets and timers. */
   readonly resources: Readonly<Record<string, number>>;
   readonly closed: Readonly<Record<string, number>>;
   readonly refused: Readonly<Record<string, number>>;
@@ -65,7 +65,7 @@ const ENDINGS: Readonly<Record<Ending, () => Promise<unknown>>> = {
 const options = JSON.parse(process.argv[2]!) as RedisSseOptions;
 const sse = createRedisSse(options);
 const unsettled = new Map<Promise<unknown>, string>();
-/** Until the app is told to end, this keeps a resolver at work. */
+/** Keeps a resolver pending until the app starts to end. */
 const resolving = deferred();
 
 const app = express();
@@ -102,7 +102,7 @@ const server = app.listen(0, "127.0.0.1");
 await once(server, "listening");
 const closed = once(server, "close");
 
-// As an operator's guide says; the report is the test's.
+// The recommended shutdown, plus a report for the test.
 process.on("SIGTERM", () => {
   void (async () => {
     begin();
@@ -139,14 +139,14 @@ async function obey(order: Order): Promise<void> {
 
 function begin(): void {
   server.close();
-  // What is not called in this turn comes after the call that ends the service.
+  // Resolves after the call that ends the service.
   setImmediate(resolving.resolve);
 }
 
 async function report(): Promise<void> {
   await closed;
   await settle();
-  // ioredis leaves each connection that it drops a timer of half a second. What is held for longer is reported.
+  // ioredis keeps a timer of half a second for each dropped connection. Only resources that stay longer are reported.
   await eventually(() => {
     if (Object.keys(countResources()).length > 0) throw new Error("something is held");
   }, 1_500).catch(() => {});
@@ -167,7 +167,7 @@ async function report(): Promise<void> {
   });
 }
 
-/** A worker that has nothing to do, and one at a task which ends only when it is told to. */
+/** Starts an idle worker and, if `task` is set, one whose task runs until it is aborted. */
 async function work(task: boolean): Promise<void> {
   sse.queue("idle").worker(() => null);
   if (!task) return;
@@ -182,7 +182,7 @@ async function work(task: boolean): Promise<void> {
   await begun.promise;
 }
 
-/** Everything that an app may wait for; how it ends does not matter, but it has to. */
+/** Starts every call that an app can await. Each must settle, with any outcome. */
 async function use(): Promise<void> {
   track("publish", sse.publish("a", { data: 1 }));
   track("enqueue", sse.queue("busy").enqueue("a", null));
@@ -191,7 +191,7 @@ async function use(): Promise<void> {
   track("status", sse.status());
   track("lease", sse.pool.lease({ holder: "the app" }));
   const commands = sse.pool.commands;
-  // Between two attempts to connect is where those who wait are forgotten most easily.
+  // Waiting calls are most easily forgotten between two connection attempts.
   if (commands.status !== "ready") await new Promise((resolve) => commands.once("reconnecting", resolve));
 }
 

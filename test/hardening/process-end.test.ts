@@ -17,22 +17,22 @@ const APP = fileURLToPath(new URL("./process-end-app.js", import.meta.url));
 
 const STREAMS = 500;
 
-/** How long anything may take on a machine that does other things too. */
+/** The timeout of each wait, for a busy machine. */
 const PATIENCE_MS = 20_000;
 
-/** How each way to end is told to a stream that is live. */
+/** The last event of a live stream, for each way to end. */
 const ENDINGS: Readonly<Record<Ending, readonly string[]>> = {
   "close()": ["closing shutdown"],
   "close() twice at once, and again": ["closing shutdown"],
   "drain() twice at once, then close()": ["closing drain"],
-  // Those whose moment had come already are told of the drain.
+  // Streams that drain() has already ended get the reason `drain`.
   "close() while drain() has a minute": ["closing drain", "closing shutdown"],
   "drain() during close(), and after it": ["closing shutdown"],
 };
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeFaults(
-    `the end of a process, ${subscriptions}`,
+    `a process that ends, ${subscriptions}`,
     (rig) => {
       const children: App[] = [];
 
@@ -51,9 +51,9 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       }
 
       for (const [how, words] of Object.entries(ENDINGS) as [Ending, readonly string[]][]) {
-        // Which of its two promises is first is a matter of the service: one ending tells of the other mode.
+        // The order of drain() and close() does not depend on the mode, so one ending is enough for `dedicated`.
         if (subscriptions === "dedicated" && how !== "close() while drain() has a minute") continue;
-        it(`comes with ${how}, and every stream is told`, async () => {
+        it(`exits after ${how}, and every stream gets the reason`, async () => {
           const app = await start();
           const streams = await app.openLive(5);
           const report = await app.end(how);
@@ -62,7 +62,9 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         });
       }
 
-      /** Resolves when so many streams are being set up: some have asked Redis, and the others wait for a connection. */
+      /**
+       * Resolves when this many streams are opening: some have sent SUBSCRIBE, and the others wait for a connection.
+       */
       async function untilSettingUp(
         app: App,
         proxy: TcpProxy,
@@ -78,7 +80,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         }, PATIENCE_MS);
       }
 
-      it(`comes with close(), while ${STREAMS} streams are being set up`, async () => {
+      it(`exits after close() while ${STREAMS} streams are opening`, async () => {
         const [resolving, leases] = [10, 50];
         const proxy = await rig.proxy();
         const app = await start({ redis: proxy.url, pool: { maxConnections: leases } });
@@ -95,7 +97,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         for (const stream of await Promise.all(opening)) await expectToldToComeBack(stream);
       });
 
-      it(`comes with SIGTERM, of ${STREAMS} streams of which half are not live yet`, async () => {
+      it(`exits after SIGTERM with ${STREAMS} streams, half of them still opening`, async () => {
         const [half, leases] = [STREAMS / 2, 50];
         const proxy = await rig.proxy();
         const app = await start({ redis: proxy.url, pool: { maxConnections: half + leases } });
@@ -113,7 +115,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
 
       for (const where of ["onOpen", "until"] as const) {
-        it(`comes with close() inside ${where}`, async () => {
+        it(`exits after close() inside ${where}`, async () => {
           const app = await start();
           const others = await app.openLive(3);
           const stream = await app.open(`/close-in-${where}`);
@@ -125,7 +127,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         });
       }
 
-      it("comes with close(), of a client that reads nothing while something waits for it", async () => {
+      it("exits after close() with a client that reads nothing and has buffered events", async () => {
         const app = await start({
           limits: { closeTimeoutMs: 300, maxBufferedBytes: 32 * 1024 * 1024 },
         });
@@ -145,8 +147,8 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         }
       });
 
-      describe("comes with close() while Redis", () => {
-        /** With streams, a worker that waits, and maybe another at a task. */
+      describe("after close()", () => {
+        /** An app with streams, an idle worker and, if `task` is set, a busy one. */
         async function busy(task = false): Promise<App> {
           const app = await start();
           await app.ask({ order: "work", task }, "working");
@@ -154,24 +156,24 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           return app;
         }
 
-        it("is well", async () => {
+        it("exits while Redis works normally", async () => {
           const app = await busy(subscriptions === "shared");
           await app.ask({ order: "use" }, "used");
           await expectEnd(app, await app.end("close()"), rig.server);
           const ready = await rig.server.admin.zrange("sse:queue:{tasks}:busy:ready", "0", "-1");
-          expect(ready, "the task that was given back, and the one that nobody took").to.have.length(
+          expect(ready, "the returned task, and the new task").to.have.length(
             subscriptions === "shared" ? 2 : 1,
           );
         });
 
-        it("is down", async () => {
+        it("exits while Redis is down", async () => {
           const app = await busy();
           await rig.server.kill();
           await app.ask({ order: "use" }, "used");
           await expectEnd(app, await app.end("close()"), null, SHARED_CONNECTIONS);
         });
 
-        it("answers nothing", async () => {
+        it("exits while Redis does not respond", async () => {
           const app = await busy();
           rig.server.signal("SIGSTOP");
           try {
@@ -182,11 +184,11 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           }
         });
 
-        it("refuses every connection", async () => {
+        it("exits while Redis refuses every connection", async () => {
           await rig.server.admin.config("SET", "maxclients", 1);
           const app = await start();
           const opening = Array.from({ length: 20 }, () => app.open("/stream?channel=a"));
-          // Each has been refused, and the shared connection tries again.
+          // Each connection was refused, and the shared one has retried.
           const least = subscriptions === "shared" ? 2 : 20;
           await eventually(async () => {
             expect(await rig.server.rejectedConnections()).to.be.at.least(least);
@@ -202,10 +204,10 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   );
 }
 
-/** What ioredis sets of each connection that is dropped between two attempts: a timer of half a second. */
+/** ioredis keeps one timer of half a second for each connection that is dropped between two attempts. */
 const SHARED_CONNECTIONS = 2;
 
-/** Expects that the app holds nothing any more, and that nothing keeps it from ending. */
+/** Expects that the app holds nothing and that it exits by itself. */
 async function expectEnd(
   app: App,
   report: Report,
@@ -245,7 +247,7 @@ function lastOf(stream: SseClient): string {
   return `${event} ${reason ?? code ?? ""}`;
 }
 
-/** The app in its process. */
+/** The app in a child process. */
 class App {
   readonly #child: ChildProcess;
   readonly #messages: AsyncIterator<[Message]>;
@@ -271,7 +273,7 @@ class App {
     return app;
   }
 
-  /** Asks for a stream; resolves with its head. */
+  /** Opens a stream and resolves with its response headers. */
   async open(path: string): Promise<SseClient> {
     const stream = await openStream(this.url + path);
     this.#streams.push(stream);
@@ -301,14 +303,14 @@ class App {
     this.#child.kill(signal);
   }
 
-  /** Lets go of the app, which then has to end by itself; resolves with how it did. */
+  /** Disconnects from the app, which must then exit by itself. Resolves with its exit code, signal and output. */
   async leave(): Promise<{ exitCode: number | null; signal: NodeJS.Signals | null; output: string }> {
     this.#child.send({ order: "leave" } satisfies Order);
     const timer = setTimeout(() => void this.kill(), PATIENCE_MS);
     await this.#exited;
     clearTimeout(timer);
     const { exitCode, signalCode } = this.#child;
-    // What the service logs of Redis is another matter.
+    // The service's log lines about Redis do not matter here.
     return { exitCode, signal: signalCode, output: this.#output.replace(/^redis-sse: .*\n/gm, "") };
   }
 
@@ -318,7 +320,7 @@ class App {
     await this.#exited;
   }
 
-  /** What the app says next. */
+  /** The next message of the app. */
   async next<Type extends Message["type"]>(type: Type): Promise<Extract<Message, { type: Type }>> {
     const { value, done } = await this.#messages.next();
     if (done) throw new Error(`the app has ended; it printed: ${this.#output}`);

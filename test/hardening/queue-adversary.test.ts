@@ -11,14 +11,14 @@ import { describeQueueFaults, enqueueAll, failAll, until } from "../support/queu
 const KEYS = "sse:queue:{tasks}:";
 const HOUR_MS = 3_600_000;
 
-describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
-  it("a stale dead letter is purged and requeued without touching the task that has its id now", async () => {
+describeQueueFaults("a queue with changes at the worst moments", (rig) => {
+  it("does not purge or requeue a new task because its id was a dead letter before", async () => {
     const queue = rig.connect().queue("stale", { attempts: 1, deadLetterTtlMs: 20 });
     const worker = failAll(queue);
     await queue.enqueue("kind", 1, { id: "again" });
     await eventually(async () => expect(await queue.get("again")).to.equal(null));
     await worker.stop();
-    // Its id is still among the failed, until the next task ends.
+    // Its id stays in the failed set until the next task ends.
     expect(await rig.server.admin.zcard(`${KEYS}stale:failed`)).to.equal(1);
     await queue.enqueue("kind", 2, { id: "again" });
     await queue.deadLetters.requeue("again");
@@ -26,13 +26,13 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect(await queue.get("again")).to.include({ payload: 2, status: "queued" });
   });
 
-  it("a schedule fires once for each time, though its task is forgotten by then, and only as it stands", async () => {
+  it("fires a schedule once per time, even if its task has expired, and only if it is unchanged", async () => {
     const queue = rig.connect().queue("times");
     await queue.schedule("tick", { everyMs: HOUR_MS }, "kind", null);
     const due = Date.parse((await queue.schedules())[0]!.nextAt);
     const next = due + HOUR_MS;
     const content = (await rig.server.admin.hget(`${KEYS}times:schedules`, "tick"))!;
-    // What a worker does that has stood still since it was told.
+    // Fires like a worker that was suspended after it had read the schedule.
     const enqueuer = new EnqueueBatcher(
       new QueueStore({
         name: "times",
@@ -60,7 +60,7 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect(await queue.get("task")).to.equal(null);
   });
 
-  it("a schedule goes by the clock of Redis, whatever a worker takes for the time", async () => {
+  it("uses the clock of Redis for schedules, not the clock of the worker", async () => {
     const queue = rig.connect().queue("skew");
     const { now } = Date;
     const ahead = stub(Date, "now").callsFake(() => now() + HOUR_MS);
@@ -74,7 +74,7 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect(Date.parse(schedule!.nextAt) - now()).to.be.at.most(1_000);
   });
 
-  it("thousands of schedules can be listed", async () => {
+  it("lists thousands of schedules", async () => {
     const queue = rig.connect().queue("many");
     const count = 5_000;
     await queue.schedule("s0", { everyMs: HOUR_MS }, "kind", null);
@@ -88,11 +88,11 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect(await queue.schedules()).to.have.length(count);
   });
 
-  it("a slow rate is kept while workers look at the queue all the time", async () => {
-    // So long that what comes in between two looks is less than a millionth.
+  it("keeps a slow rate limit while workers poll the queue constantly", async () => {
+    // So long that less than a millionth of a token accrues between two polls.
     const interval = 2_000_000_000;
     const queue = rig.connect().queue("slow", { rateLimit: { max: 1, intervalMs: interval } });
-    // One that was taken nearly so long ago: the next is due in two seconds.
+    // As if the last token was taken almost one interval ago: the next one is due in two seconds.
     await rig.server.admin.hset(
       `${KEYS}slow`,
       "tokens",
@@ -106,7 +106,7 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect((await queue.get("b"))?.status).to.equal("queued");
   });
 
-  it("an attempt that was lost to its own worker is told so", async () => {
+  it("aborts an attempt with LEASE_LOST if its own worker has claimed the task again", async () => {
     const queue = rig.connect().queue("own");
     const reasons: unknown[] = [];
     const over = deferred();
@@ -120,20 +120,20 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     );
     await queue.enqueue("kind", null, { id: "own" });
     await until(queue, "own", "running");
-    // As if renewals had not come through for a minute.
+    // As if no renewal had succeeded for a minute.
     await rig.server.admin.zadd(`${KEYS}own:leases`, 1, "own");
     await until(queue, "own");
     expect(reasons).to.include("LEASE_LOST");
   });
 
-  it("an id that is used again is neither forgotten nor shown for what it was", async () => {
+  it("does not delete a task, or list it as cancelled, because its id was used before", async () => {
     const first = rig.connect().queue("first", { maxResults: 1, resultTtlMs: 20 });
     const second = rig.connect().queue("second");
     const shown = async (): Promise<string[]> => (await first.list("cancelled")).tasks.map(({ id }) => id);
     await first.enqueue("kind", 1, { id: "again" });
     await first.cancel("again");
     await eventually(async () => expect(await first.get("again")).to.equal(null));
-    // The entry outlives the task, as where a server that is short of memory has dropped that.
+    // The entry outlives the task, as if Redis had evicted the task.
     await rig.server.admin.zadd(`${KEYS}first:cancelled`, String(Date.now() + HOUR_MS), "again");
     await second.enqueue("secret", 2, { id: "again", delayMs: HOUR_MS });
     expect(await shown()).to.deep.equal([]);
@@ -148,7 +148,7 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect(await shown()).to.deep.equal(["other"]);
   });
 
-  it("what is over is listed as long as it is kept", async () => {
+  it("stops listing finished tasks when they expire", async () => {
     const queue = rig.connect().queue("kept");
     await queue.enqueue("kind", 1, { id: "old" });
     await queue.cancel("old");
@@ -156,7 +156,7 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect(await queue.list("cancelled")).to.deep.equal({ tasks: [], next: null });
   });
 
-  it("a page goes on where the one before ended, though its last task has moved", async () => {
+  it("continues a listing after the last page even if the last task of that page has moved", async () => {
     const queue = rig.connect().queue("pages");
     const ids = Array.from({ length: 6 }, (_, index) => `p${index}`);
     for (const [index, id] of ids.entries()) {
@@ -168,17 +168,17 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect(tasks.map(({ id }) => id)).to.deep.equal(["p2", "p3", "p4", "p5", "p1"]);
   });
 
-  it("a key of deduplication whose task was forgotten is free, though its id is another queue's by now", async () => {
+  it("frees a deduplication key whose task is gone, even if another queue has reused the task id", async () => {
     const queue = rig.connect().queue("keys");
     const deduplicate = { key: "key", windowMs: HOUR_MS };
     await queue.enqueue("kind", null, { id: "holder", deduplicate });
-    // As a server does that is short of memory.
+    // As if Redis had evicted the task.
     await rig.server.admin.del("sse:task:{tasks}:holder");
     await rig.connect().queue("another").enqueue("kind", null, { id: "holder" });
     expect((await queue.enqueue("kind", null, { id: "next", deduplicate })).id).to.equal("next");
   });
 
-  it("a queue does not speak for another's task", async () => {
+  it("refuses progress for a task of another queue", async () => {
     const sse = rig.connect();
     const [mine, theirs] = [sse.queue("mine"), sse.queue("theirs")];
     const { id } = await mine.enqueue("kind", null);
@@ -187,7 +187,7 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
     expect(await mine.publishProgress(id, { progress: 50 })).to.equal(true);
   });
 
-  it('a dead letter of the id "all" is one of many', async () => {
+  it('treats the id "all" as the id of one dead letter', async () => {
     const queue = rig.connect().queue("all", { attempts: 1 });
     failAll(queue);
     for (const id of ["all", "a"]) await queue.enqueue("kind", null, { id });
@@ -197,7 +197,7 @@ describeQueueFaults("a queue whose moves come at the worst of times", (rig) => {
   });
 
   for (const keep of [true, false]) {
-    it(`events of a task are told once each ${keep ? "with" : "without"} a history`, async () => {
+    it(`publishes each event of a task once ${keep ? "with" : "without"} history`, async () => {
       const options: QueueOptions = { progressMs: 0, backoff: 0 };
       const service = rig.connect(keep ? {} : { history: false });
       const queue = service.queue("told", options);

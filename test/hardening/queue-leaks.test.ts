@@ -8,7 +8,7 @@ import { describeQueueFaults, until } from "../support/queue-fault-rig.js";
 const TASKS = 2_000;
 
 describeQueueFaults(
-  "what tasks leave behind",
+  "a queue after its tasks have ended",
   (rig) => {
     async function keysWithoutTtl(): Promise<string[]> {
       const keys: string[] = [];
@@ -19,7 +19,7 @@ describeQueueFaults(
       return keys.filter((_, index) => ttls[index] === -1).toSorted();
     }
 
-    it("neither timers, sockets and listeners nor a key without an end: progress, output, cancelling, timeouts, failures, retries", async () => {
+    it("leaves no timer, socket, listener, or key without a TTL, after 2,000 tasks of every kind", async () => {
       await settle();
       const before = countResources();
       const sse = rig.connect();
@@ -33,7 +33,7 @@ describeQueueFaults(
           if (part === 1) await progress({ progress: 50, page: 3 });
           if (part === 2) await Promise.all([write("text"), write({ a: 1 }), log("line")]);
           if (part === 3) throw new Error("no");
-          // Until it is cancelled, or its time is over.
+          // Runs until it is cancelled or times out.
           if (part >= 4)
             await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
           if (part === 0 && attempt === 1) throw new Error("once more");
@@ -56,7 +56,7 @@ describeQueueFaults(
         const tasks = await queue.enqueueMany(entries);
         cancelled.push(...tasks.filter(({ payload }) => (payload as number) % 6 === 4).map(({ id }) => id));
       }
-      // In line, delayed and under way alike.
+      // Cancels queued, delayed and running tasks.
       for (const id of cancelled) await queue.cancel(id);
       await eventually(async () => {
         const { queued, delayed, running } = await queue.counts();
@@ -80,7 +80,7 @@ describeQueueFaults(
       expect(await rig.server.connections()).to.deep.equal([]);
     });
 
-    it("20 queues with a worker each have the connections of one", async () => {
+    it("uses the same number of connections for 20 queues as for one", async () => {
       const connections: number[] = [];
       for (const count of [1, 20]) {
         const sse = rig.connect();
@@ -101,16 +101,16 @@ describeQueueFaults(
 );
 
 describeQueueFaults(
-  "a handler that says more than can be told",
+  "a handler that writes more than the queue accepts",
   (rig) => {
     const CALLS = 100_000;
 
     for (const [what, chunk] of [
       ["objects", { some: "object" }],
-      ["texts", "x".repeat(100)],
+      ["strings", "x".repeat(100)],
       ["empty lines", ""],
     ] as const) {
-      it(`100,000 ${what} that nobody awaits are bounded, told as WRITER_OVERFLOW, and end no process`, async () => {
+      it(`gets WRITER_OVERFLOW, without an unhandled rejection, if it writes 100,000 ${what} without awaiting`, async () => {
         const codes = new Map<string, number>();
         const said = deferred();
         const queue = rig.connect().queue("tight");
@@ -123,7 +123,7 @@ describeQueueFaults(
                 codes.set(code, (codes.get(code) ?? 0) + 1);
               },
             );
-            // This one is nobody's at all.
+            // Nothing handles the rejection of this call.
             if (call === CALLS) void write("last of them");
           }
           said.resolve();
@@ -139,7 +139,7 @@ describeQueueFaults(
       });
     }
 
-    it("a loop that a handler has left behind does not keep its outcome waiting", async () => {
+    it("does not delay its outcome by a write loop that it has left running", async () => {
       const queue = rig.connect().queue("tight");
       const ended = deferred<string>();
       queue.worker(({ write }) => {

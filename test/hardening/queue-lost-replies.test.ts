@@ -6,20 +6,20 @@ import { untilIdle } from "../support/service.js";
 import { TcpProxy } from "../support/tcp-proxy.js";
 import { describeQueueFaults, enqueueAll, idsOf, loggedOf, until } from "../support/queue-fault-rig.js";
 
-/** Longer than any test: whatever waits for a lease fails. */
+/** Longer than any test, so that a test that waits for a lease fails. */
 const LEASE_MS = 120_000;
 
 describeQueueFaults(
-  "a call of the queue whose answer is lost",
+  "queue calls whose reply is lost",
   (rig) => {
     let proxy: TcpProxy;
     let sse: RedisSse;
-    /** By a way of its own. */
+    /** Connected directly. */
     let direct: QueueService;
-    /** Behind the proxy. */
+    /** Connected through the proxy. */
     let behind: QueueService;
 
-    /** So that the server knows the scripts: the answer that is kept is to the first try. */
+    /** Loads the scripts into Redis, so that the held reply is the reply to the first attempt. */
     beforeEach(async () => {
       proxy = await TcpProxy.start(rig.server.port);
       rig.undo(() => proxy.close());
@@ -36,7 +36,7 @@ describeQueueFaults(
       await eventually(() => expect(proxy.keptReplies).to.include(text));
     }
 
-    /** The call is executed and its answer on the way; then the connection is cut. */
+    /** Lets Redis execute the call, then cuts the connection before its reply arrives. */
     async function loseAnswer(call: () => unknown, answer: string): Promise<void> {
       proxy.keepRepliesAt("evalsha");
       call();
@@ -44,14 +44,14 @@ describeQueueFaults(
       proxy.cut();
     }
 
-    /** The worker behind the proxy has done a task, and waits for the next one. */
+    /** Resolves when the worker behind the proxy has finished a task and waits for the next one. */
     async function untilClaiming(): Promise<void> {
       await behind.enqueue("kind", null, { id: "first" });
       await until(direct, "first");
       await untilIdle(sse);
     }
 
-    it("enqueue: one task is in line, and its caller has it", async () => {
+    it("enqueue() adds one task and returns it", async () => {
       await behind.enqueue("warm", null, { id: "known" });
       const before = (await direct.counts()).totals.enqueued;
       let task: Promise<unknown> = Promise.resolve();
@@ -61,7 +61,7 @@ describeQueueFaults(
       expect((await direct.list("queued")).tasks.map(({ id }) => id)).to.deep.equal(["known", "a"]);
     });
 
-    it("enqueueMany: all are in line once, and none is said to be taken", async () => {
+    it("enqueueMany() adds all tasks once and reports no existing id", async () => {
       await behind.enqueue("warm", null, { id: "known" });
       const entries = ["a", "b", "c"].map((id) => ({ kind: "kind", payload: 1, options: { id } }));
       let tasks: Promise<readonly { id: string }[]> = Promise.resolve([]);
@@ -70,7 +70,7 @@ describeQueueFaults(
       expect((await direct.list("queued")).tasks.map(({ id }) => id)).to.deep.equal(["known", "a", "b", "c"]);
     });
 
-    it("claim: the tasks are begun at once, by the same call, and once", async () => {
+    it("a claim starts each task once, without waiting for the lease", async () => {
       const ids = idsOf(8);
       const begun: string[] = [];
       behind.worker(({ task, attempt }) => void begun.push(`${task.id} ${attempt}`), {
@@ -83,33 +83,33 @@ describeQueueFaults(
       expect(begun.toSorted()).to.deep.equal(["first 1", ...ids.map((id) => `${id} 1`)]);
     });
 
-    it("claim: what a call took that was given up is answered to the next one", async () => {
+    it("a claim that times out leaves its tasks to the next claim", async () => {
       const begun: number[] = [];
       const worker = behind.worker(({ attempt }) => void begun.push(attempt), { leaseMs: LEASE_MS });
       await untilClaiming();
       proxy.keepRepliesAt("evalsha");
       await direct.enqueue("kind", null, { id: "second" });
       await untilKept("second");
-      // Nothing is cut: the worker waits for its answer until its own deadline, and tries again.
+      // The connection stays open. The worker waits until its own deadline, then retries.
       await until(direct, "second", "succeeded", 20_000);
       expect(begun).to.deep.equal([1, 1]);
       await worker.stop();
     });
 
-    it("settle: the outcome is stored once, and taken", async () => {
+    it("a settled outcome is stored and counted once", async () => {
       const over = deferred();
       behind.worker(() => over.promise, { leaseMs: LEASE_MS, pollMs: 5_000 });
       await behind.enqueue("kind", null, { id: "a" });
       await until(direct, "a", "running");
       const before = (await direct.counts()).totals.succeeded;
-      // The first, NOSCRIPT aside, that is sent from here on.
+      // The first script call from here on, apart from NOSCRIPT retries.
       await loseAnswer(() => over.resolve(), "1");
       await eventually(() => expect(behind.statistics).to.include({ succeeded: 1, refused: 0, running: 0 }));
       expect((await direct.counts()).totals).to.include({ succeeded: before + 1, refused: 0 });
       expect(await direct.get("a")).to.include({ status: "succeeded", attempt: 1 });
     });
 
-    it("report: a piece is in the log once, and what follows comes behind it", async () => {
+    it("a chunk of output is stored once, before the following chunks", async () => {
       const ready = deferred();
       const go = deferred();
       behind.worker(
@@ -129,7 +129,7 @@ describeQueueFaults(
       expect(await loggedOf(rig.server, "a", "chunk")).to.deep.equal(["one ", "two ", "three"]);
     });
 
-    it("notifications.create: it is stored once", async () => {
+    it("notifications.create() stores one notification", async () => {
       let created: Promise<string> = Promise.resolve("");
       await sse.notifications.create({ userId: "ann", title: "warm" });
       await loseAnswer(() => (created = sse.notifications.create({ userId: "ann", title: "once" })), "\r\n");

@@ -15,7 +15,7 @@ describeQueueFaults(
       ["results", "", TEXT, { results: { maxBytes: 16 * 1024 * 1024 } }],
     ];
     for (const [what, payload, result, options] of cases) {
-      it(`keeps accepting tasks after 6,000 with ${what} of 20 KB, in 64 MB without eviction`, async () => {
+      it(`keeps accepting tasks after 6,000 with ${what} of 20 KB, in 64 MB of memory without eviction`, async () => {
         await rig.server.admin.config("SET", "maxmemory", "64mb");
         const queue = rig.connect().queue("memory", options);
         queue.worker(() => result, { concurrency: 20 });
@@ -32,7 +32,7 @@ describeQueueFaults(
       });
     }
 
-    /** Another program's keys, twice as many as there is room for. */
+    /** Writes keys of another program, twice as much as fits in memory. */
     async function fill(): Promise<void> {
       const pipeline = rig.server.admin.pipeline();
       for (let index = 0; index < 400; index++) pipeline.set(`other:${index}`, TEXT + TEXT);
@@ -40,16 +40,16 @@ describeQueueFaults(
     }
 
     for (const policy of ["volatile-lru", "allkeys-lru"]) {
-      it(`goes on where other programs' keys make Redis evict (${policy})`, async () => {
+      it(`keeps working while Redis evicts keys (${policy})`, async () => {
         await rig.server.admin.config("SET", "maxmemory", "8mb");
         await rig.server.admin.config("SET", "maxmemory-policy", policy);
         const faults: string[] = [];
         const queue = rig.connect().queue("evicted", { results: { maxBytes: 1e9 } });
         const onFault = ({ code }: { code: string }): void => void faults.push(code);
-        // The lease of a task that was evicted while it ran is over soon.
+        // A short lease, because Redis may evict a task while it runs.
         queue.worker(() => TEXT, { concurrency: 5, leaseMs: 500, pollMs: 50, onFault });
         for (let wave = 1; wave <= 10; wave++) {
-          // With volatile-lru only keys that expire make room.
+          // With volatile-lru, only keys with a TTL can be evicted.
           if (policy === "allkeys-lru") await fill();
           for (let index = 0; index < 10; index++)
             await queue.enqueueMany(Array.from({ length: 10 }, () => ({ kind: "kind", payload: TEXT })));

@@ -6,7 +6,7 @@ import { deferred, eventually } from "../support/eventually.js";
 import { describeQueueFaults, enqueueAll, idsOf, until } from "../support/queue-fault-rig.js";
 
 describeQueueFaults(
-  "a worker whose Redis is away",
+  "a worker while Redis is unavailable",
   (rig) => {
     let over: ReturnType<typeof deferred<void>>;
 
@@ -22,13 +22,13 @@ describeQueueFaults(
       return ids;
     }
 
-    it("stores once what ended meanwhile: the server is frozen for longer than a command waits", async () => {
+    it("stores each outcome once if Redis is frozen for longer than the command timeout", async () => {
       const queue = rig.connect().queue("frozen");
       queue.worker(({ task }) => over.promise.then(() => task.id), { concurrency: 30, leaseMs: 60_000 });
       const ids = await begin(queue, 30);
       rig.server.signal("SIGSTOP");
       over.resolve();
-      // A command of its own is given up by its deadline: those of the outcomes were as well.
+      // Waits until this command times out. The commands for the outcomes have timed out too.
       await queue.counts().catch(() => {});
       rig.server.signal("SIGCONT");
       for (const id of ids) await until(queue, id, "succeeded", 20_000);
@@ -40,7 +40,7 @@ describeQueueFaults(
       for (const id of ids) expect(await queue.get(id)).to.include({ attempt: 1, result: id });
     });
 
-    it("tells of it: to onFault, or on the console, once for all workers of a queue", async () => {
+    it("reports the fault to onFault, or on the console once for all workers of a queue", async () => {
       const warn = stub(console, "warn");
       try {
         const sse = rig.connect();
@@ -64,7 +64,7 @@ describeQueueFaults(
       }
     });
 
-    it("goes on with a server that has come back empty, and holds nothing of what was lost", async () => {
+    it("continues on a Redis that restarts empty, and holds no lost task", async () => {
       const queue = rig.connect().queue("empty");
       const reasons: unknown[] = [];
       queue.worker(
@@ -78,7 +78,7 @@ describeQueueFaults(
       await begin(queue, 20);
       await rig.server.kill();
       await rig.server.boot();
-      // Half of them hear of it by their renewal, whoever ends before by the outcome that nobody takes.
+      // Some attempts learn of the loss when their lease is renewed, the others when their outcome is refused.
       over.resolve();
       await queue.enqueue("after", null, { id: "after" });
       await until(queue, "after", "succeeded", 20_000);
@@ -90,18 +90,18 @@ describeQueueFaults(
 
     for (const [what, away] of [
       ["frozen", async () => rig.server.signal("SIGSTOP")],
-      ["dead", () => rig.server.kill()],
+      ["down", () => rig.server.kill()],
     ] as const) {
-      it(`stop() and close() keep their deadlines while it is ${what}`, async () => {
+      it(`stops and closes within the deadlines while Redis is ${what}`, async () => {
         const sse = rig.connect();
         const queue = sse.queue("stop");
         const worker = queue.worker(() => over.promise, { concurrency: 10, leaseMs: 60_000 });
         await begin(queue, 9);
         await away();
-        // Grace, then the second that giving back may take.
+        // The grace period, then up to a second to return tasks to the queue.
         await within(3_000, worker.stop({ graceMs: 200 }));
         expect(queue.statistics, "nobody has refused them").to.include({ workers: 0, refused: 0 });
-        // Its second, and what is left of the connections' own ends.
+        // Up to a second for the queue, then the deadlines of the connections.
         await within(6_000, sse.close());
         expect(queue.statistics).to.include({ refused: 0, succeeded: 0 });
       });
@@ -110,7 +110,7 @@ describeQueueFaults(
   { timeoutMs: 60_000 },
 );
 
-/** The promise settles in time, which is shorter by far than any lease. */
+/** Expects the promise to settle within `timeoutMs`, which is much shorter than any lease. */
 async function within(timeoutMs: number, promise: Promise<unknown>): Promise<void> {
   let isSettled = false;
   void promise.then(() => (isSettled = true));

@@ -14,15 +14,15 @@ import {
   until,
 } from "../support/queue-fault-rig.js";
 
-describeQueueFaults("a queue on a Redis that refuses something, or is used in a way of its own", (rig) => {
-  /** Logs in as a user with these rights beside those on commands. */
+describeQueueFaults("a queue on a Redis that refuses commands or has unusual settings", (rig) => {
+  /** Creates a user with all commands and keys, and with these additional rules. */
   async function loginAs(name: string, ...rights: readonly string[]): Promise<{ redis: string }> {
     await rig.server.admin.call("ACL", "SETUSER", name, "reset", "on", ">pass", "~*", "+@all", ...rights);
     return { redis: `redis://${name}:pass@127.0.0.1:${rig.server.port}` };
   }
 
-  it("without memory it takes nothing new, and changes nothing by halves", async () => {
-    // A hash table would have no order to compare.
+  it("refuses new tasks without partial changes if Redis is out of memory", async () => {
+    // The fields of a hash table would have no fixed order to compare.
     await rig.server.admin.config("SET", "hash-max-ziplist-value", "100000");
     const queue = rig.connect().queue("full", { attempts: 1 });
     const worker = failAll(queue);
@@ -49,7 +49,7 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
     expect(await queue.deadLetters.purge("dead"), "what frees memory is done").to.equal(1);
   });
 
-  it("without memory it works off what it has: claims, leases, retries, ends, cancelling", async () => {
+  it("finishes, retries and cancels existing tasks if Redis is out of memory", async () => {
     const queue = rig.connect().queue("drain", { attempts: 2, backoff: 10 });
     const renewed = deferred();
     rig.undo(renewed.resolve);
@@ -59,7 +59,7 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
     await queue.enqueue("kind", null, { id: "cancelled", delayMs: 60_000 });
     await queue.enqueue("kind", null, { id: "lost", priority: 1 });
     const other = rig.connect().queue("drain");
-    // One that has the task, and is never heard of again.
+    // A worker that claims the task and then disappears.
     const lost = other.worker(() => renewed.promise, { leaseMs: 60_000 });
     await until(queue, "lost", "running");
     await lost.stop({ graceMs: 0 });
@@ -89,14 +89,14 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
       () => rig.server.admin.replicaof("NO", "ONE"),
     ],
     [
-      "forbids the call by its ACL",
+      "denies the call by an ACL rule",
       "REDIS_REFUSED",
       /NOPERM$/,
       () => rig.server.admin.call("ACL", "SETUSER", "worker", "-evalsha", "-eval"),
       () => rig.server.admin.call("ACL", "SETUSER", "worker", "+evalsha", "+eval"),
     ],
   ] as const) {
-    it(`that ${what} is told to onFault once, and counted; the worker goes on when it can`, async () => {
+    it(`reports the fault once to onFault, counts it, and recovers later if Redis ${what}`, async () => {
       const sse = rig.connect(await loginAs("worker", "&*"));
       const queue = sse.queue("faulty");
       const told: RedisSseError[] = [];
@@ -115,7 +115,7 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
     });
   }
 
-  it("that is full is told to onFault when a task reports, and its outcome is stored all the same", async () => {
+  it("reports OOM to onFault if a task reports progress while Redis is out of memory, and stores its outcome later", async () => {
     const queue = rig.connect().queue("full-worker");
     await queue.enqueue("kind", null, { id: "reports" });
     await rig.server.admin.config("SET", "maxmemory", "1");
@@ -133,7 +133,7 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
     await until(queue, "reports");
   });
 
-  it("a user who may publish on no task's channel, nor wake anybody, has his tasks done all the same", async () => {
+  it("completes the tasks of a user without the right to publish on task channels or to wake workers", async () => {
     for (const [user, ...channels] of [["mute", "&sse:*"], ["deaf"]] as const) {
       const queue = rig.connect(await loginAs(user, ...channels)).queue(user, { backoff: 1 });
       queue.worker(
@@ -151,7 +151,7 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
     }
   });
 
-  it("one outcome that Redis refuses does not hold back those that were told with it", async () => {
+  it("stores the other outcomes of a batch if Redis refuses one", async () => {
     const queue = rig.connect(await loginAs("narrow", "&*")).queue("narrow");
     const plain = rig.connect().queue("narrow");
     const release = deferred();
@@ -173,7 +173,7 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
   });
 
   for (const protocol of [2, 3] as const) {
-    it(`RESP${protocol} makes no difference`, async () => {
+    it(`works over RESP${protocol}`, async () => {
       const redis = { host: "127.0.0.1", port: rig.server.port, protocol };
       const queue = rig.connect({ redis }).queue("resp", { rateLimit: { max: 100, intervalMs: 10 } });
       await queue.schedule("tick", { everyMs: 100 }, "kind", null);
@@ -189,7 +189,7 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
     });
   }
 
-  it("ids are of no queue in particular: another queue neither takes one twice, nor cancels or answers it", async () => {
+  it("does not enqueue, cancel or read a task with the id of another queue's task", async () => {
     const sse = rig.connect();
     const [one, other] = [sse.queue("one"), sse.queue("other")];
     await one.enqueue("kind", 1, { id: "same", deduplicate: "key" });
@@ -197,11 +197,11 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
     expect(await other.get("same")).to.equal(null);
     expect(await other.cancel("same")).to.equal(false);
     expect(await one.get("same")).to.include({ payload: 1, status: "queued" });
-    // A key is each queue's own.
+    // Each queue has its own deduplication keys.
     expect(await other.enqueue("kind", 3, { deduplicate: "key" })).to.include({ payload: 3 });
   });
 
-  it("priorities at their ends, far dates, many that are due at once and many whose workers are lost keep their order", async () => {
+  it("keeps the order of extreme priorities, far dates, many due tasks and many lost tasks", async () => {
     const queue = rig.connect().queue("order", { attempts: 5 });
     const far = { runAt: 8.64e15 };
     expect(await queue.enqueue("kind", null, { id: "far", ...far })).to.include({
@@ -222,7 +222,7 @@ describeQueueFaults("a queue on a Redis that refuses something, or is used in a 
     expect((await queue.list("queued", { limit: 1_000 })).tasks.map(({ id }) => id)).to.deep.equal(inOrder);
     await looker.stop();
     await queue.resume();
-    // All are taken, and their worker is lost.
+    // One worker claims all tasks and crashes.
     const lost = await QueueWorkerProcess.start({
       url: rig.server.url,
       queue: "order",

@@ -12,7 +12,7 @@ const TASK = "sse:task:{tasks}:";
 const SETS = ["ready", "delayed", "leases", "succeeded", "failed", "cancelled", "unreadable"] as const;
 const HOUR_MS = 3_600_000;
 
-/** The keys whose type is wrong, one at a time. */
+/** The keys that get a wrong type, one at a time. */
 const POSITIONS = [
   META,
   ...[...SETS, "due", "schedules", "once:key", "claim:me"].map((name) => `${META}:${name}`),
@@ -33,7 +33,7 @@ describeQueueFaults("a queue with a key of the wrong type", (rig) => {
     store.run(claimTasks, [60_000, want, call, 3, HOUR_MS, "lost", "", "", "me"]);
 
   beforeEach(async () => {
-    // A hash table has no order to compare.
+    // The fields of a hash table would have no fixed order to compare.
     await rig.server.admin.config("SET", "hash-max-ziplist-value", "100000");
     sse = rig.connect();
     queue = sse.queue("types");
@@ -46,7 +46,7 @@ describeQueueFaults("a queue with a key of the wrong type", (rig) => {
       results: { maxCount: 100, maxBytes: 1e9, maxPayloadBytes: 1e6 },
     });
     token = "call-0";
-    // One task in each state; two that are taken, of which one is lost.
+    // One task in each state. Two tasks are claimed, and the lease of one of them expires.
     for (const id of ["lost", "mine"]) await queue.enqueue("kind", null, { id });
     await claim(2, token);
     await queue.enqueue("kind", null, { id: "failed" });
@@ -72,12 +72,12 @@ describeQueueFaults("a queue with a key of the wrong type", (rig) => {
     "give back": () => store.run(settleTasks, [`${token}\nback\n0\n0\n0\n`, 1, "mine", ""]),
     renew: () => store.run(renewLeases, [60_000, "mine", token]),
     cancel: () => queue.cancel("ready"),
-    "cancel one that runs": () => queue.cancel("mine"),
+    "cancel a running task": () => queue.cancel("mine"),
     enqueue: () => queue.enqueue("kind", null, { id: "new", deduplicate: "key" }),
     "enqueue later": () => queue.enqueue("kind", null, { id: "new", delayMs: HOUR_MS, deduplicate: "other" }),
     "enqueue many": () =>
       queue.enqueueMany(["new", "new-2"].map((id) => ({ kind: "kind", payload: null, options: { id } }))),
-    "enqueue one that is there": () => queue.enqueue("kind", null, { id: "ready" }),
+    "enqueue an existing id": () => queue.enqueue("kind", null, { id: "ready" }),
     report: () => queue.publishProgress("ready", { progress: 50 }),
     requeue: () => queue.deadLetters.requeue(["failed", "cancelled"]),
     schedule: () => queue.schedule("tock", { everyMs: HOUR_MS }, "kind", null),
@@ -85,18 +85,19 @@ describeQueueFaults("a queue with a key of the wrong type", (rig) => {
     pause: () => queue.pause(),
     counts: () => queue.counts(),
     list: () => Promise.all((["queued", "delayed", "running", "failed"] as const).map((s) => queue.list(s))),
-    "list the unreadable": () => queue.listUnreadable(),
+    "list unreadable tasks": () => queue.listUnreadable(),
     get: () => queue.get("ready"),
-    "remove one that runs": () => queue.remove("mine").catch((error: { code: string }) => keepKnown(error)),
+    "remove a running task": () => queue.remove("mine").catch((error: { code: string }) => keepKnown(error)),
     "clean nothing": () => queue.clean({ state: "failed", olderThanMs: HOUR_MS }),
-    "obliterate one that runs": () => queue.obliterate().catch((error: { code: string }) => keepKnown(error)),
+    "obliterate with a running task": () =>
+      queue.obliterate().catch((error: { code: string }) => keepKnown(error)),
   };
 
   const keepKnown = (error: { code: string }): void => {
     if (error.code !== "TASK_RUNNING") throw error;
   };
 
-  /** All ids in the sets of the queue, under whatever names the sets have now. */
+  /** All ids in the sets of the queue, and in the set that was renamed to `saved`. */
   async function ids(): Promise<ReadonlySet<string>> {
     const found = new Set<string>();
     for (const key of [...SETS.map((set) => `${META}:${set}`), "saved"]) {
@@ -113,7 +114,7 @@ describeQueueFaults("a queue with a key of the wrong type", (rig) => {
     );
 
   for (const [name, move] of Object.entries(moves)) {
-    it(`loses no task and changes nothing by halves: ${name}`, async () => {
+    it(`loses no task and makes no partial change (${name})`, async () => {
       const start = await everythingIn(rig.server);
       for (const key of POSITIONS) {
         await rig.server.admin.flushdb();
@@ -133,13 +134,13 @@ describeQueueFaults("a queue with a key of the wrong type", (rig) => {
           for (const id of before) expect(after.has(id), `${id} with ${key} as ${value}`).to.equal(true);
           if (code === "QUEUE_UNREADABLE")
             expect(await everythingIn(rig.server), `${key} as ${value}`).to.deep.equal(state);
-          if (code === "") break; // It has moved what it moves.
+          if (code === "") break; // The call has succeeded and changed its keys.
         }
       }
     });
   }
 
-  it("says so with a code and the name of the queue, and goes on when that key is gone", async () => {
+  it("rejects calls with QUEUE_UNREADABLE and the name of the queue, and recovers when the key is restored", async () => {
     await rig.server.admin.rename(`${META}:ready`, "saved");
     await rig.server.admin.set(`${META}:ready`, "text");
     const fault = await faultOf(queue.enqueue("kind", null));

@@ -9,15 +9,15 @@ import { describeFaults } from "../support/fault-rig.js";
 import { createUser } from "../support/fault-steps.js";
 
 /**
- * Two things that happen in one tick do so in some order: a test goes through all of them, one microtask after
- * the other, until well past the last that anything waits for.
+ * Two events in one tick can happen in any order. A test tries all orders: it delays one event by one more microtask each
+ * time, until long after everything that waits has settled.
  */
 const MICROTASKS = 60;
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   const role = subscriptions === "shared" ? "subscriber" : "lease";
 
-  describeFaults(`races, ${subscriptions}`, (rig) => {
+  describeFaults(`a session under races, ${subscriptions}`, (rig) => {
     afterEach(restore);
 
     function create(redis = rig.server.url, options: RedisSseOptions = {}): RedisSse {
@@ -26,15 +26,15 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 
     const MOMENTS = ["before it was live", "after"];
 
-    it("a client that leaves in the tick of the acknowledgement has left, and nothing is held for it", async () => {
+    it("closes with client-gone and holds nothing if the client leaves in the tick of the acknowledgement", async () => {
       await expectLeft(create(rig.server.url, { history: false }), role, "subscribe", MOMENTS);
-      // With a history, its place in the log is asked for then.
+      // With history, the session then reads its position.
       await expectLeft(create(), role, "subscribe", MOMENTS.slice(0, 1));
     });
 
-    it("a client that leaves in the tick in which its place in the log is told has left, and nothing is held for it", async () => {
+    it("closes with client-gone and holds nothing if the client leaves in the tick in which its position arrives", async () => {
       const service = create();
-      // From then on the server knows the script by which logs are read.
+      // Loads the script that reads a history into Redis.
       const sink = rig.sink();
       const session = await service.open({}, sink, "warm");
       sink.leave();
@@ -42,7 +42,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await expectLeft(service, "command", "evalsha", MOMENTS);
     });
 
-    /** Lets clients leave so many microtasks after an answer that their stream waits for, and looks when it was. */
+    /** Lets clients leave 0, 1, 2, ... microtasks after a reply that their stream waits for. Checks when that was. */
     async function expectLeft(
       service: RedisSse,
       role: string,
@@ -61,13 +61,13 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(sink.events.map(({ event }) => event)).to.be.deep.oneOf([[], ["connected"]]);
         seen.add(sink.text === "" ? "before it was live" : "after");
       }
-      // Else the orders that matter were not among them.
+      // Otherwise the test has not covered the orders that matter.
       expect([...seen]).to.deep.equal(moments);
       const { closed } = (await service.status()).sessions;
       expect(closed).to.deep.equal({ "client-gone": (before["client-gone"] ?? 0) + MICROTASKS });
     }
 
-    it("a refusal that comes in the tick in which the client leaves, or after it, ends the stream once", async () => {
+    it("ends once if Redis refuses its channel in the tick in which the client leaves", async () => {
       const service = create(await createUser(rig));
       const reasons: (string | null)[] = [];
       for (let turns = -1; turns < MICROTASKS; turns++) {
@@ -99,14 +99,14 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
-    it("a message in the tick of close() is not written, and none is after it", async () => {
+    it("writes no message in or after the tick of close()", async () => {
       const service = create();
       const sink = rig.sink();
       const clients: Redis[] = [];
       const unhook = onAsk(role, "subscribe", (_, client) => clients.push(client));
       const session = await service.open({}, sink, "a");
       unhook();
-      // Whoever hears it first closes: the session is closing when the message comes to it.
+      // The first listener closes the session, so the message reaches a closing session.
       const client = clients[0]!;
       const close = (): void => {
         client.off("message", close);
@@ -122,7 +122,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   });
 }
 
-describeFaults("races for a leased connection", (rig) => {
+describeFaults("a leased connection under races", (rig) => {
   afterEach(restore);
 
   const TIMEOUT_MS = 1_000;
@@ -138,7 +138,7 @@ describeFaults("races for a leased connection", (rig) => {
     );
   }
 
-  it("one that is there in the tick of its deadline is leased or refused, and never both", async () => {
+  it("is leased or refused, but never both, if it connects in the tick of its deadline", async () => {
     const clock = new FakeClock();
     const service = create(clock);
     const outcomes = new Set<string>();
@@ -165,7 +165,7 @@ describeFaults("races for a leased connection", (rig) => {
     expect([...outcomes]).to.deep.equal(["refused", "leased"]);
   });
 
-  it("one that is there in the tick in which its client leaves is given back", async () => {
+  it("is released if it connects in the tick in which its client leaves", async () => {
     const service = create(new FakeClock());
     const asked = new Set<boolean>();
     for (let turns = 0; turns < MICROTASKS; turns++) {
@@ -186,11 +186,11 @@ describeFaults("races for a leased connection", (rig) => {
         expect(service.pool.statistics, what).to.deep.include({ inUse: 0, waiting: 0, leases: [] }),
       );
     }
-    expect([...asked], "whether SUBSCRIBE was sent by then").to.deep.equal([false, true]);
+    expect([...asked], "whether SUBSCRIBE was sent before").to.deep.equal([false, true]);
   });
 
   for (const first of ["the place comes free", "the wait is over"] as const) {
-    it(`who waits has one outcome when ${first} first, of two things in one tick`, async () => {
+    it(`has one outcome for a waiting caller if ${first} first in the same tick`, async () => {
       const clock = new FakeClock();
       const service = create(clock);
       const holder = await service.pool.lease({ holder: "first" });
@@ -216,7 +216,7 @@ describeFaults("races for a leased connection", (rig) => {
   }
 
   for (const first of ["the place comes free", "the client leaves"] as const) {
-    it(`a place is not lost to a client that leaves in the tick in which it comes free, when ${first} first`, async () => {
+    it(`passes to the next client if a waiting client leaves in the tick of the release, and ${first} first`, async () => {
       const service = create(new FakeClock());
       const holder = await service.pool.lease({ holder: "first" });
       const [second, third] = [rig.sink(), rig.sink()];
@@ -234,10 +234,10 @@ describeFaults("races for a leased connection", (rig) => {
   }
 });
 
-/** A method of ioredis' client; "evalsha" is that of each of our scripts. */
+/** A method of the ioredis client. "evalsha" stands for every script of the library. */
 type Method = "subscribe" | "connect" | "evalsha";
 
-/** Does something so many microtasks after a connection of that role has its answer, whichever that is. */
+/** Calls `act` a number of microtasks after a connection of this role has got its reply or error. */
 function onAnswer(role: string, method: Method, turns: number, act: () => void): () => void {
   return onAsk(role, method, (answer) => {
     const follow = async (): Promise<void> => {
@@ -248,13 +248,13 @@ function onAnswer(role: string, method: Method, turns: number, act: () => void):
   });
 }
 
-/** Calls back as soon as a connection of that role has asked. */
+/** Calls back as soon as a connection of this role has sent the command. */
 function onAsk(
   role: string,
   method: Method,
   onCall: (answer: Promise<unknown>, client: Redis) => void,
 ): () => void {
-  // A script does not go through the method of its name.
+  // Scripts do not call the method `evalsha`.
   const called = method === "evalsha" ? "sendCommand" : method;
   const original = Redis.prototype[called] as (...args: unknown[]) => Promise<unknown>;
   const stubbed = stub(Redis.prototype, called as "connect").callsFake(function (

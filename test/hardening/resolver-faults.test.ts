@@ -27,12 +27,12 @@ for (const [name, make] of [
   ["sseStream()", sseStream],
   ["taskStream()", taskStream],
 ] as readonly (readonly [string, Mount])[]) {
-  describeFaults(`errors of an application before ${name}`, (rig) => {
+  describeFaults(`${name} with a faulty app`, (rig) => {
     let service: RedisSse;
     let app: TestApp;
-    /** What the handler returned last. */
+    /** The last return value of the handler. */
     let handled: unknown;
-    /** The answer of a resolver that names something to stream. */
+    /** A valid result of the resolver. */
     let known: string;
 
     afterEach(restore);
@@ -73,7 +73,7 @@ for (const [name, make] of [
     const refused = async (): Promise<unknown> => (await service.status()).sessions.refused;
 
     describe("a resolver that never settles", () => {
-      it("is a passing fault after its deadline, counted and logged", async () => {
+      it("causes a retryable error after its deadline, which is counted and logged", async () => {
         await start(never, { limits });
         const log = captureLog("redis-sse:service");
         try {
@@ -91,7 +91,7 @@ for (const [name, make] of [
         expect(app.errors).to.deep.equal([]);
       });
 
-      it("is 503 with Retry-After if the mount asks for a status, and HEAD gets the same answer", async () => {
+      it("causes 503 with Retry-After, also for HEAD, if the mount answers faults with a status", async () => {
         await start(never, { limits, onUnavailable: "status", retryMs: 3_000 });
         for (const method of ["GET", "HEAD"]) {
           const response = await ask(method);
@@ -116,7 +116,7 @@ for (const [name, make] of [
       });
 
       for (const how of ["drain", "close"] as const) {
-        it(`is abandoned when the service begins to ${how}`, async () => {
+        it(`is abandoned when the service starts to ${how}`, async () => {
           const reached = deferred();
           await start(() => (reached.resolve(), never()));
           const opening = open();
@@ -131,7 +131,7 @@ for (const [name, make] of [
       }
     });
 
-    it("a resolver that answers after its deadline opens no stream, and one that fails is logged without its message", async () => {
+    it("opens no stream if the resolver returns too late, and logs a late error without its message", async () => {
       const answers = [deferred<string>(), deferred<string>()] as const;
       let round = 0;
       await start(() => answers[round++]!.promise, { limits });
@@ -152,7 +152,7 @@ for (const [name, make] of [
       expect(app.errors).to.deep.equal([]);
     });
 
-    it("an error of a resolver goes to next(err) unchanged, even one of this library, unless that passes by itself", async () => {
+    it("passes errors of the resolver to next(err) unchanged, except retryable errors of this library", async () => {
       const errors = [new Error("mishap"), new RedisSseError("FORBIDDEN", "of the app")];
       const passing = new RedisSseError("REDIS_UNAVAILABLE", "Redis is away");
       let round = 0;
@@ -161,7 +161,7 @@ for (const [name, make] of [
         if (round > 3) return Promise.reject(error);
         throw error;
       });
-      // After a status but 200 a browser would not come back.
+      // A browser does not reconnect after a status other than 200.
       for (const status of [500, 500, 200, 500, 500, 200]) expect((await ask()).status).to.equal(status);
       expect(app.errors).to.deep.equal([...errors, ...errors]);
       expect(await refused()).to.deep.equal({ REDIS_UNAVAILABLE: 2 });
@@ -171,7 +171,7 @@ for (const [name, make] of [
       ["service", undefined, 30_000],
       ["mount", 500, 500],
     ] as const) {
-      it(`a passing error has the retryMs of the ${whose}`, async () => {
+      it(`sends a retryable error with the retryMs of the ${whose}`, async () => {
         const passing = new RedisSseError("REDIS_UNAVAILABLE", "Redis is away");
         await start(() => Promise.reject(passing), { byDefault: { retryMs: 30_000 }, retryMs });
         expect((await openToEnd()).retryMs).to.be.within(least, 2 * least);
@@ -186,7 +186,7 @@ for (const [name, make] of [
         ["a promise of null", Promise.resolve(null), "-"],
         ["null", null, "-"],
       ] as const) {
-        it(`that answers ${what} counts for ${user}`, async () => {
+        it(`counts the stream for ${user} if it returns ${what}`, async () => {
           await start(() => known, { key: () => key, limits: { maxSessionsPerKey: 1 } });
           const log = captureLog("redis-sse:session");
           try {
@@ -200,7 +200,7 @@ for (const [name, make] of [
         });
       }
 
-      it("that answers nothing that can be a key is an error that names the type, and nothing opens", async () => {
+      it("causes a CONFIG error that names the type if it returns an invalid key", async () => {
         let key: unknown;
         await start(() => known, { key: () => key as never });
         for (const [type, value] of [
@@ -219,12 +219,12 @@ for (const [name, make] of [
         expect((await service.status()).sessions.opened).to.equal(0);
       });
 
-      it("that never settles has the same deadline as the resolver", async () => {
+      it("has the same deadline as the resolver", async () => {
         await start(() => known, { key: never, limits });
         expect(codeOf(await openToEnd())).to.equal("RESOLVER_TIMEOUT");
       });
 
-      it("that throws while the resolver rejects is one error, and no rejection is left unhandled", async () => {
+      it("causes one error and no unhandled rejection if it throws while the resolver rejects", async () => {
         const mishap = new Error("of the key");
         await start(() => Promise.reject(new Error("of the resolver")), {
           key: () => {
@@ -236,9 +236,9 @@ for (const [name, make] of [
       });
     });
 
-    describe("a head that is sent", () => {
+    describe("response headers sent too early", () => {
       for (const method of ["flushHeaders", "write"] as const) {
-        it(`by res.${method}() in an earlier middleware is an error that says so, and ends the response`, async () => {
+        it(`by res.${method}() in an earlier middleware cause HEADERS_SENT and end the response`, async () => {
           await start(
             () => known,
             {},
@@ -256,7 +256,7 @@ for (const [name, make] of [
         });
       }
 
-      it("while the resolver runs is an error too, even if the resolver then hangs", async () => {
+      it("by the resolver cause HEADERS_SENT, even if the resolver then hangs", async () => {
         let res!: Parameters<RequestHandler>[1];
         let hangs = false;
         await start(
@@ -276,7 +276,7 @@ for (const [name, make] of [
         for (const error of app.errors) expectFault(error, "HEADERS_SENT");
       });
 
-      it("while a resolver runs that then fails with a passing error, rejects nothing: Express 4 would not catch it", async () => {
+      it("by a resolver that then throws a retryable error cause no rejection, which Express 4 would not catch", async () => {
         let res!: Parameters<RequestHandler>[1];
         await start(
           () => {
@@ -295,7 +295,7 @@ for (const [name, make] of [
         expectFault(app.errors[0], "HEADERS_SENT");
       });
 
-      it("with a whole answer, by an earlier middleware or by the resolver, is left as it is", async () => {
+      it("with a complete response are left unchanged", async () => {
         let res!: Parameters<RequestHandler>[1];
         let early = true;
         await start(
@@ -320,7 +320,7 @@ for (const [name, make] of [
   });
 }
 
-describeFaults("a value that is missing in a channel name", (rig) => {
+describeFaults("a missing value in a channel name", (rig) => {
   afterEach(restore);
 
   it("causes one warning per mount, and the stream opens", async () => {
@@ -336,8 +336,8 @@ describeFaults("a value that is missing in a channel name", (rig) => {
   });
 });
 
-describeFaults("a caller of open() and check() with options that cannot be", (rig) => {
-  it("is refused with CONFIG, and a number is a key", async () => {
+describeFaults("open() and check() with invalid options", (rig) => {
+  it("fail with CONFIG, but accept a number as a key", async () => {
     const service = rig.adopt(createRedisSse({ redis: rig.server.url, limits: { maxSessionsPerKey: 1 } }));
     const keys = [["ann"], { id: "ann" }, Promise.resolve("ann"), true] as never[];
     for (const request of [...keys.map((key) => ({ key })), { retryMs: 0.5 }, { heartbeatMs: NaN }]) {

@@ -16,24 +16,24 @@ import { dataOf } from "../support/stream-harness.js";
 import { everythingIn } from "../support/queue-fault-rig.js";
 import { codeOf, createUser, isConnected, isGap, typesOf } from "../support/fault-steps.js";
 
-describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) => {
-  /** A user of the server's that may do everything, as which an app logs in. */
+describeFaults("a service whose Redis stops, restarts, refuses commands or is full", (rig) => {
+  /** Starts an app that logs in as a Redis user with all rights. */
   async function startAsUser(options: RedisSseOptions): Promise<StreamApp> {
     return rig.start({ redis: await createUser(rig, "&*"), ...options });
   }
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
     describe(subscriptions, () => {
-      // A shared connection that was lost is told as a gap where nothing is kept; a stream with its own ends.
+      // Without history, a lost shared connection causes a gap event. A dedicated stream ends.
       const history = subscriptions === "shared" ? false : {};
 
-      it("a server that stops for longer than a link may be mute, and goes on: nothing comes twice", async () => {
+      it("delivers nothing twice if Redis freezes for longer than the connection timeout", async () => {
         const app = await rig.start({ subscriptions, heartbeatMs: 200 });
         const client = await app.openLive("a");
         await rig.server.admin.publish("a", "0");
         await client.next(({ data }) => data === "0");
         rig.server.signal("SIGSTOP");
-        // The link is given up.
+        // The service drops the connection.
         if (subscriptions === "dedicated") await client.ended;
         else
           await eventually(
@@ -49,7 +49,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         expect(countMessages(reader.events)).to.equal(reader === client ? 11 : 10);
       });
 
-      it("a connection that is killed under load: no repeat, and no hole that is not told", async () => {
+      it("repeats no event, and reports every hole, if connections are killed under load", async () => {
         const app = await rig.start({ subscriptions });
         const clients: SseClient[] = [];
         for (let count = 0; count < 5; count++) clients.push(await app.openLive("a"));
@@ -81,7 +81,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         }
       });
 
-      it("a password that is changed, and changed back: told by its code, and no secret in it", async () => {
+      it("reports REDIS_AUTH without secrets if the password changes, and recovers if it changes back", async () => {
         const limits = { subscribeTimeoutMs: 500 };
         const pool = { acquireTimeoutMs: 500 };
         const app = await startAsUser({ subscriptions, limits, pool, history });
@@ -89,7 +89,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         await rig.server.admin.acl("SETUSER", "app", "resetpass", ">other");
         await rig.server.admin.call("CLIENT", "KILL", "USER", "app");
         if (subscriptions === "dedicated") await live.ended;
-        // The first attempt to come back, which learns of it, is made up to half a second later.
+        // The first reconnect, which detects the fault, happens up to half a second later.
         await eventually(async () => {
           const refused = await app.open("b");
           await refused.ended;
@@ -107,7 +107,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         await reader.next(({ data }) => data === "again");
       });
 
-      it("a right that is taken away: its streams end, and nobody else's", async () => {
+      it("ends only the streams of a channel if an ACL rule revokes it", async () => {
         const app = await startAsUser({ subscriptions, history });
         const [kept, taken] = await Promise.all([app.openLive("ok:1"), app.openLive("secret")]);
         await rig.server.admin.acl("SETUSER", "app", "resetchannels", "&ok:*");
@@ -116,7 +116,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
           event: "closing",
           data: `{"reason":"${subscriptions === "shared" ? "revoked" : "redis-lost"}"}`,
         });
-        // Redis cuts the connections that hear what they may not: the shared one, or that one stream's.
+        // Redis closes connections with denied subscriptions: the shared one, or the one of that stream.
         if (subscriptions === "shared") await kept.next(isGap, 10_000);
         await rig.server.admin.publish("ok:1", "x");
         await kept.next(({ data }) => data === "x");
@@ -125,7 +125,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         expect(codeOf(again)).to.equal("SUBSCRIBE_REFUSED");
       });
 
-      it("a reader that Redis cuts for its full output buffer: told, and commands go on", async () => {
+      it("recovers if Redis closes a subscriber for its full output buffer, and commands still work", async () => {
         await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 1mb 512kb 1");
         const limits = { maxBufferedBytes: 64 * 1024 * 1024 };
         const app = await rig.start({ subscriptions, limits, history });
@@ -143,7 +143,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         );
       });
 
-      it("a server that is full: one stream is told, and none tries again on its behalf", async () => {
+      it("sends a retryable error if maxclients is reached, and does not retry by itself", async () => {
         const app = await rig.start({ subscriptions, limits: { subscribeTimeoutMs: 400 } });
         const held = subscriptions === "dedicated" ? await app.openLive("first") : null;
         const [, clients] = /connected_clients:(\d+)/.exec(await rig.server.admin.info("clients"))!;
@@ -159,14 +159,14 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         }
         const rejected = await rig.server.rejectedConnections();
         held.destroy();
-        // The one that logs are read over is everybody's.
+        // All streams share the connection that reads histories.
         const shared = ["redis-sse:command"];
         await eventually(async () => expect(await rig.server.connections()).to.deep.equal(shared));
         await app.openLive("a");
         expect(await rig.server.rejectedConnections()).to.equal(rejected);
       });
 
-      it("a server that is down: a stream is answered in time, and the next one is served when it is up", async () => {
+      it("answers a stream in time while Redis is down, and serves the next one after Redis has started", async () => {
         await rig.server.kill();
         const limits = { subscribeTimeoutMs: 300 };
         const app = await rig.start({ subscriptions, limits, pool: { acquireTimeoutMs: 300 } });
@@ -180,7 +180,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         await untilServed(app);
       });
 
-      it("a channel that the ACL refuses: each is told once, others are served, and it is heard once it is granted", async () => {
+      it("refuses streams of a channel that an ACL rule denies, and serves them once it is allowed", async () => {
         const app = await rig.start({ subscriptions, redis: await createUser(rig, "&ok:*") });
         const openMany = (channel: string): Promise<SseClient[]> =>
           Promise.all(Array.from({ length: 20 }, () => app.open(channel)));
@@ -206,7 +206,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         expect(await rig.server.receiversOf("secret")).to.equal(1);
       });
 
-      it("a subscription that is acknowledged after its deadline is undone", async () => {
+      it("undoes a subscription that Redis acknowledges after the deadline", async () => {
         const limits = { subscribeTimeoutMs: 200, closeTimeoutMs: 200 };
         const app = await rig.start({ subscriptions, limits, pool: { acquireTimeoutMs: 200 } });
         (await app.openLive("warm")).destroy();
@@ -222,7 +222,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         }, 10_000);
       });
 
-      it("a password is in nothing that is said of it", async () => {
+      it("never prints the Redis password", async () => {
         const log = captureLog("redis-sse:*");
         try {
           await rig.server.admin.config("SET", "requirepass", "right");
@@ -243,10 +243,10 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     });
   }
 
-  it("shared: an event for which Redis cuts its reader comes from the log, and those behind it as well", async () => {
+  it("shared: replays an event whose size makes Redis close the subscriber, and the events after it", async () => {
     const app = await rig.start();
     const client = await app.openLive("a");
-    // What nobody could read fast enough.
+    // The limit is smaller than one of the large events.
     await rig.server.admin.config("SET", "client-output-buffer-limit", "pubsub 150000 0 0");
     const large = "x".repeat(200_000);
     const sent = ["small", large, "behind it", large, "last"];
@@ -256,14 +256,14 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     expect((await app.service.status()).sessions.closed).to.deep.equal({});
   });
 
-  it("shared: behind the gap of a restart comes all that was published since, over a log that has begun anew", async () => {
+  it("shared: sends all new events after the gap event of a restart, from a new history", async () => {
     const app = await rig.start({ heartbeatMs: 100 });
     const client = await app.openLive("a");
     await app.service.publish("a", { data: "lost" });
     const { id } = await client.next(({ data }) => data === "lost");
     await rig.server.kill();
     await rig.server.boot();
-    // The streams' connection may or may not be back by then.
+    // The connection of the streams may still be down.
     const publisher = await rig.start();
     await publishNumbers(publisher.service, "a", 0, 3);
     await client.next(({ data }) => data === "2", 10_000);
@@ -276,7 +276,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     expect(await client.next(({ data }) => data === "3")).to.have.property("id", last);
   });
 
-  it("an app's own client stays as it was, and cannot change how the library's connections behave", async () => {
+  it("leaves the app's own client unchanged, and ignores options such as its keyPrefix", async () => {
     const own = new Redis(rig.server.url, {
       connectionName: "own",
       keyPrefix: "app:",
@@ -308,7 +308,7 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
     }
   });
 
-  it("nor can the parameters of a URL", async () => {
+  it("ignores the keyPrefix, connectionName and commandTimeout of a URL", async () => {
     const app = await rig.start({
       redis: `${rig.server.url}?keyPrefix=evil:&connectionName=evil&commandTimeout=1`,
     });
@@ -322,13 +322,13 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
       provoke: () => rig.server.admin.config("SET", "maxmemory", "1"),
       undo: () => rig.server.admin.config("SET", "maxmemory", "0"),
     },
-    "a replica that takes no writes": {
+    "a read-only replica": {
       provoke: () => rig.server.admin.call("REPLICAOF", "127.0.0.1", "1"),
       undo: () => rig.server.admin.call("REPLICAOF", "NO", "ONE"),
     },
   };
   for (const [what, { provoke, undo }] of Object.entries(refusals)) {
-    it(`a server that is ${what}: what has to be stored is refused by a code, and half of nothing is`, async () => {
+    it(`refuses calls that store data, without partial changes, if Redis is ${what}`, async () => {
       const app = await rig.start();
       const channel = "notifications:ann";
       const client = await app.openLive(channel);
@@ -347,24 +347,24 @@ describeFaults("a Redis server that stops, restarts, refuses or is full", (rig) 
         expect(fault).to.have.property("code", "REDIS_REFUSED");
       }
       expect(await everythingIn(rig.server)).to.deep.equal(before);
-      // What is only passed on needs no memory, and goes on.
+      // An event without history needs no memory, so it is still published.
       await app.service.publish(channel, { data: "passed" }, { history: false });
       await client.next(({ data }) => data === "passed");
       expect(countMessages(client.events)).to.equal(2);
       await undo();
       await app.service.publish(channel, { data: "kept again" });
       await client.next(({ data }) => data === "kept again");
-      // No place in the log was taken by what was refused.
+      // The refused events took no offset in the history.
       expect(dataOf(client)).to.deep.equal(["kept", "passed", "kept again"]);
     });
   }
 });
 
-describe("a server whose backlog is full, so that nobody gets an answer to a SYN", () => {
-  // Its own suite: the server is stopped before the app is made, and is not asked for its connections.
-  describeFaults("connects that hang", (rig) => {
+describe("a server with a full backlog that answers no SYN", () => {
+  // A separate suite, because this server is stopped before the app starts and cannot list its connections.
+  describeFaults("hanging connection attempts", (rig) => {
     for (const subscriptions of ["shared", "dedicated"] as const) {
-      it(`${subscriptions}: cost a stream its deadline, and nothing is held`, async function () {
+      it(`${subscriptions}: end a stream at its deadline and hold nothing`, async function () {
         const deaf = await RedisServer.start(rig.program, ["--tcp-backlog", "1"]);
         const sockets: Socket[] = [];
         try {
@@ -403,7 +403,7 @@ async function untilServed(app: StreamApp, timeoutMs = 10_000): Promise<void> {
   }, timeoutMs);
 }
 
-/** Opens connections until one hangs: the kernel answers no further SYN. */
+/** Opens connections until one hangs, because the kernel answers no further SYN. */
 async function fillBacklog(port: number, sockets: Socket[]): Promise<void> {
   for (let hangs = 0; hangs < 2;) {
     const socket = connect(port, "127.0.0.1");
@@ -411,7 +411,7 @@ async function fillBacklog(port: number, sockets: Socket[]): Promise<void> {
     sockets.push(socket);
     const answered = await new Promise<boolean>((resolve) => {
       socket.once("connect", () => resolve(true));
-      // On this machine's own loopback an answer that is to come at all is there at once.
+      // On the loopback interface, an answer arrives at once or never.
       setTimeout(() => resolve(false), 100);
     });
     hangs = answered ? 0 : hangs + 1;
@@ -419,9 +419,9 @@ async function fillBacklog(port: number, sockets: Socket[]): Promise<void> {
   }
 }
 
-/** Publishes so many megabytes at one stroke: the server can send nothing in between. */
+/** Publishes this many megabytes in one script, so that the server can send nothing in between. */
 async function flood(server: RedisServer, channel: string, megabytes: number): Promise<void> {
-  // Valkey 9.1 counts a text of 16 KB and more in no client's output buffer before it begins to send it.
+  // Valkey 9.1 does not count a text of 16 KB or more in an output buffer before it starts to send the text.
   const script = `local text = string.rep('x', 10000)
 for i = 1, ARGV[2] * 100 do redis.call('PUBLISH', ARGV[1], text) end`;
   await server.admin.eval(script, 0, channel, megabytes);

@@ -7,14 +7,14 @@ import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { createUser } from "../support/fault-steps.js";
 
-describeFaults("faults between a session, its channels and its client", (rig) => {
+describeFaults("a session with faulty channels and clients", (rig) => {
   const create = (options: RedisSseOptions = {}): RedisSse =>
     rig.adopt(createRedisSse({ redis: rig.server.url, ...options }));
 
-  it("a live stream is told when its channel is refused while another stream joins it", async () => {
+  it("closes as revoked if Redis refuses its channel while another stream joins", async () => {
     const service = create({ redis: await createUser(rig, "allchannels") });
     const first = await service.open({}, rig.sink(), "x");
-    // Taking the channels away cuts the connection; the second stream joins while it is down.
+    // Revoking the channels closes the connection. The second stream joins while it is down.
     const lost = once(service.pool.subscriber, "close");
     await rig.server.admin.acl("SETUSER", "app", "resetchannels");
     await lost;
@@ -25,7 +25,7 @@ describeFaults("faults between a session, its channels and its client", (rig) =>
     expect((await service.status()).hub).to.deep.include({ channels: 0, subscribed: 0 });
   });
 
-  it("an event of a channel that was taken away is not written, even if it waited", async () => {
+  it("does not write buffered events of a removed channel", async () => {
     const service = create();
     const sink = rig.sink();
     const session = await service.open({}, sink, ["x", "y"]);
@@ -41,7 +41,7 @@ describeFaults("faults between a session, its channels and its client", (rig) =>
     expect(session.statistics.messagesDropped).to.equal(1);
   });
 
-  it("nothing follows the last event of a completed stream", async () => {
+  it("writes no event after the last event of a completed stream", async () => {
     const service = create();
     const sink = rig.sink();
     const session = await service.open({ until: ({ data }) => data === "last" }, sink, "x");
@@ -56,7 +56,7 @@ describeFaults("faults between a session, its channels and its client", (rig) =>
     expect(got).to.deep.equal(["first", "last", '{"reason":"completed"}']);
   });
 
-  it("thirty channels that are added at once warn of nothing", async () => {
+  it("causes no process warning if thirty channels are added at once", async () => {
     const warnings: Error[] = [];
     const onWarning = (warning: Error): void => void warnings.push(warning);
     process.on("warning", onWarning);
@@ -70,7 +70,7 @@ describeFaults("faults between a session, its channels and its client", (rig) =>
     expect(warnings).to.deep.equal([]);
   });
 
-  it("a sink whose client is gone at once is no trouble", async () => {
+  it("closes with client-gone if the client leaves while the sink is attached", async () => {
     const sink = rig.sink();
     const attach = sink.attach.bind(sink);
     sink.attach = (listener) => {
@@ -84,7 +84,7 @@ describeFaults("faults between a session, its channels and its client", (rig) =>
     expect(sink.listeners).to.equal(0);
   });
 
-  it("a service that is closed makes no queue", async () => {
+  it("a closed service throws CLOSED for a new queue", async () => {
     const service = create();
     await service.close();
     expect(() => service.queue("late"))

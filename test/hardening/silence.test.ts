@@ -10,7 +10,7 @@ import { freePort, RedisServer } from "../support/redis-server.js";
 import { recordingLogger } from "../support/recording-logger.js";
 import { faultOf } from "../support/service.js";
 
-describe("what the log says of Redis", () => {
+describe("the log of a service about Redis", () => {
   let program: string;
   let services: RedisSse[];
 
@@ -28,7 +28,7 @@ describe("what the log says of Redis", () => {
     return { sse, warnings };
   };
 
-  it("that it is away, with address and cause, once in many attempts; and once that it is back", async () => {
+  it("reports once that Redis is unavailable, with address and cause, and once that it works again", async () => {
     const port = await freePort();
     const { sse, warnings } = start({ redis: `redis://app:hunter2@127.0.0.1:${port}` });
     for (let attempt = 0; attempt < 3; attempt++) await faultOf(sse.publish("a", { data: 1 }));
@@ -47,7 +47,7 @@ describe("what the log says of Redis", () => {
     }
   });
 
-  it("that a running server was stopped, but not that a connection was cut and came back", async () => {
+  it("reports a server that was stopped, but not a connection that was cut and reconnected", async () => {
     const server = await RedisServer.start(program);
     try {
       const { sse, warnings } = start({ redis: server.url });
@@ -67,7 +67,7 @@ describe("what the log says of Redis", () => {
     ["the password is wrong", "redis://default:wrong-hunter2@", "refused the credentials (WRONGPASS)"],
     ["a password is needed", "redis://", "requires a password (NOAUTH)"],
   ] as const) {
-    it(`that ${says}, without the password`, async () => {
+    it(`reports that ${says}, without printing the password`, async () => {
       const server = await RedisServer.start(program);
       try {
         await server.admin.config("SET", "requirepass", "right-hunter2");
@@ -83,7 +83,7 @@ describe("what the log says of Redis", () => {
     });
   }
 
-  it("that there is no such database, in which nothing is written then, and none in another", async () => {
+  it("reports a missing database, and nothing is written to another one", async () => {
     const server = await RedisServer.start(program);
     try {
       const { sse, warnings } = start({ redis: `${server.url}/99` });
@@ -97,7 +97,7 @@ describe("what the log says of Redis", () => {
     }
   });
 
-  it("that a server loads its data and takes no commands, though it is connected, and that it is ready", async () => {
+  it("reports that a connected server is loading its data, and later that it is ready", async () => {
     let isLoading = true;
     const sockets = new Set<Socket>();
     const server = createServer((socket) => {
@@ -126,7 +126,7 @@ describe("what the log says of Redis", () => {
     }
   });
 
-  it("that the server at that port is not Redis", async () => {
+  it("reports that the server at the port is not Redis", async () => {
     const server = createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
     await once(server.listen(0, "127.0.0.1"), "listening");
     try {
@@ -144,14 +144,14 @@ describe("what the log says of Redis", () => {
     ["volatile-ttl", "deletes the history"],
     ["noeviction", null],
   ] as const) {
-    it(`${expected === null ? "nothing of" : `what is lost with`} the maxmemory-policy ${policy}, also in status()`, async () => {
+    it(`${expected === null ? "does not warn about" : "warns about"} the maxmemory-policy ${policy}, which status() reports`, async () => {
       const server = await RedisServer.start(program, ["--maxmemory-policy", policy]);
       try {
         const { sse, warnings } = start({ redis: server.url });
         const { nodes } = await sse.status();
         expect(nodes[0]).to.include({ maxMemoryPolicy: policy });
         if (expected !== null) await eventually(() => expect(warnings()[0]).to.include(expected));
-        // The question was asked when the connection was made: its answer is there.
+        // The policy was read when the connection was made, so a warning would be there.
         await sse.publish("a", { data: 1 });
         expect(warnings()).to.have.length(expected === null ? 0 : 1);
       } finally {

@@ -8,7 +8,7 @@ import type { StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
 import { isConnected, isGap, openFrom } from "../support/fault-steps.js";
 
-/** Large enough that what a network holds for a client is soon full. */
+/** Large enough to fill the network buffers of a client soon. */
 const PADDING = "x".repeat(100_000);
 const MEGABYTE = 1024 * 1024;
 const EVENTS = 300;
@@ -17,17 +17,17 @@ const CHANNELS = ["a", "b"];
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeFaults(
-    `a client that reads nothing for a while, ${subscriptions}`,
+    `a slow client, ${subscriptions}`,
     (rig) => {
       const limits = { maxBufferedBytes: 2 * MEGABYTE };
 
       const latestBy = ({ data }: { data: string }): string => String(parseInt(data, 10) % 6);
       for (const [what, policy, least, most] of [
-        ["drop-oldest: gets the newest", "drop-oldest", 2, 20],
-        ["latest: gets the newest of each channel", "latest", 2, 2],
-        ["latestBy: gets the newest of each key", { latestBy }, 6, 6],
+        ["drop-oldest: gets the newest events", "drop-oldest", 2, 20],
+        ["latest: gets the newest event of each channel", "latest", 2, 2],
+        ["latestBy: gets the newest event of each key", { latestBy }, 6, 6],
       ] as const) {
-        it(`${what}, and is told of what is lost between`, async () => {
+        it(`${what}, and a gap event for the dropped events`, async () => {
           const { slow, app } = await stallThrough(policy);
           const numbers = numbersOf(slow);
           const resumed = numbers.slice(numbers.findIndex((number, index) => number !== index));
@@ -41,13 +41,13 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         });
       }
 
-      it("disconnect: is ended, and comes back for all that it has not got", async () => {
+      it("disconnect: is disconnected, and gets all missed events when it resumes", async () => {
         const { slow, app } = await stallThrough("disconnect");
         await slow.ended;
         expect((await app.service.status()).sessions.closed).to.deep.equal({ "slow-consumer": 1 });
         const back = await open(app, lastIdOf(slow));
         await untilAll(back);
-        // A log is read as a whole before the next: the order is that of each channel.
+        // Histories are read one after the other, so only the order within a channel is kept.
         for (const isOdd of [0, 1]) {
           const got = [slow, back].flatMap(numbersOf).filter((number) => number % 2 === isOdd);
           expect(got).to.deep.equal(range(0, EVENTS).filter((number) => number % 2 === isOdd));
@@ -55,7 +55,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect([...gapsOf(slow), ...gapsOf(back)]).to.deep.equal([]);
       });
 
-      it("gets everything in order when it reads again in time, and holds up no drain when it does not", async () => {
+      it("gets all events in order if it reads again in time, and otherwise does not delay a drain", async () => {
         const app = await rig.start({
           subscriptions,
           limits: { maxBufferedBytes: 64 * MEGABYTE, closeTimeoutMs: 300 },
@@ -71,7 +71,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
 
       for (const policy of ["disconnect", "drop-oldest", "latest"] as const) {
-        it(`${policy}: is ended when it has read nothing for too long`, async () => {
+        it(`${policy}: is disconnected if it reads nothing for too long`, async () => {
           const app = await rig.start({
             subscriptions,
             slowConsumer: policy,
@@ -95,7 +95,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       }
 
       for (const policy of ["disconnect", "drop-oldest"] as const) {
-        it(`${policy}: twenty of them together hold no more than all streams may`, async () => {
+        it(`${policy}: stays within the total buffer limit together with 19 others`, async () => {
           const maxTotalBufferedBytes = 10 * MEGABYTE;
           const app = await rig.start({
             subscriptions,
@@ -119,14 +119,14 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           const { buffers, sessions } = await app.service.status();
           expect(buffers.exceeded).to.be.greaterThan(0);
           for (const each of stalled) each.resume();
-          // Known before any of their clients reads on; those whose streams end have history.
+          // The counters are final before any client reads again. A closed stream drops nothing: its client can resume.
           if (policy === "disconnect") expect(buffers.dropped).to.equal(0);
           else expect(buffers.dropped).to.be.greaterThan(0);
           if (policy === "disconnect") {
             expect(Object.keys(sessions.closed)).to.deep.equal(["slow-consumer"]);
           } else {
             expect(sessions.open).to.equal(21);
-            // Those that gave way last have lost all that waited, and are told so: they all know where the logs stand.
+            // Every client ends at the newest position. A client that lost events has got a gap event.
             const top = await app.service.lastEventId(CHANNELS);
             for (const each of stalled) {
               await eventually(() => expect(lastIdOf(each)).to.equal(top), 20_000);
@@ -138,7 +138,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         });
       }
 
-      /** One client that reads nothing while all events are published, and then all there is; and one that reads. */
+      /** Publishes all events to a slow and a healthy client. Then the slow client reads again. */
       async function stallThrough(
         slowConsumer: SlowConsumerPolicy,
       ): Promise<{ slow: SseClient; app: StreamApp }> {
@@ -159,7 +159,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         return { slow, app };
       }
 
-      /** Whichever id the client comes back with, it gets what was behind that, but for what it was told is lost. */
+      /** Resumes from before the first gap and from the last gap, and expects the events after each. */
       async function expectResumes(app: StreamApp, client: SseClient): Promise<void> {
         const { events } = client;
         expect(lastIdOf(client), "all there is").to.equal(await app.service.lastEventId(CHANNELS));
@@ -184,8 +184,8 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     { timeoutMs: 60_000 },
   );
 
-  describeFaults(`streams that get some events only, ${subscriptions}`, (rig) => {
-    it("each client gets what is for its role, live and from the log", async () => {
+  describeFaults(`streams with a filter, ${subscriptions}`, (rig) => {
+    it("send each client the events for its role, live and from history", async () => {
       const app = await rig.start(
         { subscriptions },
         {
@@ -214,7 +214,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await eventually(() => expect(dataOf(late)).to.deep.equal(full));
     });
 
-    it("a client that comes back after many events that were not for it gets none of them, and no gap", async () => {
+    it("send none of many filtered events, and no gap event, to a client that resumes after them", async () => {
       const app = await rig.start(
         { subscriptions, heartbeatMs: 100, history: { maxLength: 20 } },
         { filter: ({ data }) => data.startsWith("mine") },
@@ -233,7 +233,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(JSON.parse(back.events[0]!.data)).to.have.property("recovered", true);
     });
 
-    it("a filter that answers a promise lets nothing through, and every client is told", async () => {
+    it("send a gap event instead of the event if the filter returns a promise", async () => {
       const fault = new Error("no database");
       const isAllowed = (): Promise<boolean> => Promise.reject(fault);
       const told: unknown[] = [];
@@ -273,7 +273,7 @@ async function openBoth(rig: FaultRig, app: StreamApp, lastEventId?: string, que
   return client;
 }
 
-/** Events with these numbers, the even ones on the first channel and the odd ones on the second. */
+/** Publishes events with these numbers: even numbers on the first channel, odd ones on the second. */
 async function publish(service: RedisSse, from: number, to: number): Promise<void> {
   for (const number of range(from, to)) {
     await service.publish(CHANNELS[number % 2]!, { data: `${number} ${PADDING}` });

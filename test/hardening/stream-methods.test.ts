@@ -16,7 +16,7 @@ const staleRoute = (app: Express): void => {
   app.post("/{*any}", (_req, _res, next) => next());
 };
 
-describe("the methods that a stream accepts", () => {
+describe("HTTP methods of a stream", () => {
   let service: RedisSse;
   let redis: InstanceType<typeof RedisMock>;
   let app: TestApp;
@@ -55,7 +55,7 @@ describe("the methods that a stream accepts", () => {
     ["sseStream()", (methods?: readonly string[]) => sseStream(() => "a", { service, methods })],
     ["taskStream()", (methods?: readonly string[]) => taskStream(() => taskId, { service, methods })],
   ] as const) {
-    it(`${name} that is mounted with use() refuses all but GET and HEAD, behind other routes too`, async () => {
+    it(`${name} accepts only GET and HEAD if mounted with use(), also after other routes`, async () => {
       app = await startApp((router) => {
         staleRoute(router);
         router.use("/events", make());
@@ -65,7 +65,7 @@ describe("the methods that a stream accepts", () => {
       await expectStream("/events", "GET");
     });
 
-    it(`${name} accepts the method of its own route, and all methods in a route of all()`, async () => {
+    it(`${name} accepts the method of its route, and all methods in a route of all()`, async () => {
       app = await startApp((router) => {
         staleRoute(router);
         router.post("/post", (_req, _res, next) => next(), make());
@@ -77,7 +77,7 @@ describe("the methods that a stream accepts", () => {
       await expectStream("/both", "PUT");
     });
 
-    it(`${name} that a route calls by hand refuses the route's method, unless the option methods names it`, async () => {
+    it(`${name} refuses the method of a route that calls it by hand, unless the option methods includes it`, async () => {
       app = await startApp((router) => {
         const plain = make();
         const named = make(["POST", "GET"]);
@@ -90,10 +90,10 @@ describe("the methods that a stream accepts", () => {
     });
   }
 
-  it("counts a route for the method of the request alone", async () => {
+  it("are not allowed because of a route for another method", async () => {
     app = await startApp((router) => {
       const handler = sseStream(() => "a", { service });
-      // A PUT passes through a route that holds the handler for POST alone, and then reaches it by use().
+      // A PUT passes a route whose handler is for POST only. It then reaches the handler through use().
       router
         .route("/a")
         .post(handler)

@@ -10,14 +10,14 @@ import { describeFaults, type FaultRig } from "../support/fault-rig.js";
 import { captureLog, faultOf } from "../support/service.js";
 import { createUser } from "../support/fault-steps.js";
 
-/** The deadline of a stage: what hangs costs so much. */
+/** The deadline of a stage. A hanging stage takes this long. */
 const STAGE_MS = 40;
 
-/** What a stage may do; an `error` that ioredis emits meanwhile is none of its business. */
+/** How a stage can behave. An `error` event of ioredis must not affect it. */
 const HOWS = ["works", "rejects", "hangs", "throws", "works, after an error event"] as const;
 type How = (typeof HOWS)[number];
 
-/** The last stage waits for nothing: it may throw, of itself or because ioredis cannot disconnect. */
+/** The last stage is synchronous. It can throw by itself, or because ioredis cannot disconnect. */
 const RESET_HOWS = ["works", "throws", "cannot disconnect", "works, after an error event"] as const;
 type ResetHow = (typeof RESET_HOWS)[number];
 
@@ -27,7 +27,7 @@ describeFaults("the stages of a teardown, dedicated", (rig) => {
   afterEach(restore);
 
   for (const unsubscribe of HOWS) {
-    it(`all run, and nothing is left, when unsubscribing ${unsubscribe}, whatever closing and resetting do`, async () => {
+    it(`all run and leave nothing if unsubscribe ${unsubscribe}, whatever close and reset do`, async () => {
       const service = start(rig, { subscriptions: "dedicated" });
       const calls: string[] = [];
       let next: { readonly quit: How; readonly reset: ResetHow };
@@ -43,12 +43,12 @@ describeFaults("the stages of a teardown, dedicated", (rig) => {
             const session = await service.open({ key: "admin" }, sink, "a");
             expect(service.pool.statistics.inUse, what).to.equal(1);
             sink.leave();
-            // Whoever else closes it gets the same end, and changes nothing.
+            // Further close() calls return the same promise and change nothing.
             expect(session.close("app")).to.equal(session.close("revoked"));
             await session.closed;
             expect(session.closeReason, what).to.equal("client-gone");
             expect(calls.slice(0, 3), what).to.deep.equal(["unsubscribe", "quit", "release"]);
-            // A connection that QUIT has ended by then needs no more than that.
+            // A connection that QUIT has already ended needs no disconnect.
             expect(calls.slice(3), what).to.deep.equal(
               reset === "cannot disconnect" && !(quit.startsWith("works") && calls.length === 3)
                 ? ["disconnect"]
@@ -82,7 +82,7 @@ describeFaults("the stages of a teardown, dedicated", (rig) => {
     });
   }
 
-  it("leave an error that comes late with somebody to hear it", async () => {
+  it("leave a listener for late errors", async () => {
     const service = start(rig, { subscriptions: "dedicated" });
     const clients = spoilLeases(service, [], () => ({
       unsubscribe: "works",
@@ -101,7 +101,7 @@ describeFaults("the stages of a teardown, shared", (rig) => {
   afterEach(restore);
 
   for (const how of ["rejects", "hangs", "throws"] as const) {
-    it(`end a stream at once, and no other, when the hub's UNSUBSCRIBE ${how}`, async () => {
+    it(`end this stream at once, and no other, if the hub's UNSUBSCRIBE ${how}`, async () => {
       const service = start(rig);
       const [leaving, staying] = [rig.sink(), rig.sink()];
       const session = await service.open({ key: "admin" }, leaving, "a");
@@ -120,11 +120,11 @@ describeFaults("the stages of a teardown, shared", (rig) => {
         "unsubscribed: a",
         "PubSub connection closed: user=admin",
       ]);
-      // The command itself goes out some time after the last member has left.
+      // The command is sent some time after the last stream has left.
       await eventually(() => expect(unsubscribe.callCount).to.equal(1));
       await rig.server.admin.publish("b", "still served");
       await eventually(() => expect(staying.text).to.include("still served"));
-      // What the server still holds of it goes with the connection.
+      // The server drops the subscription with the connection.
       restore();
       await rig.server.killSubscribers();
       await eventually(() => expect(staying.text).to.include("interrupted"), 10_000);
@@ -134,8 +134,8 @@ describeFaults("the stages of a teardown, shared", (rig) => {
 });
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describeFaults(`the log of a stream, ${subscriptions}`, (rig) => {
-    it("has the original's lines for a stream that Redis refuses", async () => {
+  describeFaults(`the debug output of a stream, ${subscriptions}`, (rig) => {
+    it("has the lines of the original app for a stream that Redis refuses", async () => {
       const service = start(rig, { redis: await createUser(rig), subscriptions });
       const log = captureLog("redis-sse:session");
       try {
@@ -171,7 +171,7 @@ interface Spoiled {
   readonly reset: ResetHow;
 }
 
-/** Makes the stages of every connection that is leased from now on do what they should not; notes their calls. */
+/** Makes the teardown stages of future leases misbehave, and records their calls. */
 function spoilLeases(service: RedisSse, calls: string[], spoiled: () => Spoiled): readonly Redis[] {
   const clients: Redis[] = [];
   const lease = service.pool.lease.bind(service.pool);
@@ -221,7 +221,7 @@ function failureOf(stage: string, how: How): string {
     : "Redis cannot be reached";
 }
 
-/** Lines of `debug` without their colours, time, namespace, and the mark that each of them has. */
+/** Lines of `debug` without colors, time, namespace and the `[SSE]` mark. */
 function sseLines(lines: readonly string[]): readonly string[] {
   return lines.map((line) =>
     stripVTControlCharacters(line)

@@ -5,16 +5,16 @@ import type { PubSubSession } from "../../lib/sessions/session.js";
 import { settle } from "../support/eventually.js";
 import { dataOf, TurnRig, type TurnStream } from "../support/turn-rig.js";
 
-/** `MODEL_RUNS=100000 npm test` for a long look. */
+/** Set `MODEL_RUNS=100000` for a longer run. */
 const RUNS = Number(process.env["MODEL_RUNS"] ?? 300);
 
 const CHANNELS = ["a", "b", "c", "log:x", "log:y", "denied"] as const;
 
-/** What a stream does by itself when it is given an event. */
+/** What a stream's rules can do on an event. */
 const DEEDS = ["remove", "send", "close", "last", "throw", "leave out"] as const;
 type Deed = (typeof DEEDS)[number];
 
-/** What can happen, in any order. Numbers choose among the streams that there are. */
+/** The possible steps, in any order. Numbers select one of the existing streams. */
 type Step =
   | { readonly do: "open"; readonly channels: readonly string[]; readonly hasRules: boolean }
   | { readonly do: "answer" | "quiet" | "turn" | "lose" }
@@ -61,16 +61,16 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("add", "remove"), stream, channel }) },
 );
 
-/** The same steps, with the messages of a turn gathered or each passed on at once. */
+/** Runs the steps, with the messages of an event-loop turn in one batch or each alone. */
 class World {
   readonly rig: TurnRig;
   readonly #gathers: boolean;
   readonly #pending: Promise<unknown>[] = [];
   readonly #hasRules = new Set<TurnStream>();
-  /** How many channels each is being given just now. */
+  /** The number of channels that are being added to each stream. */
   readonly #adding = new Map<TurnStream, number>();
   #said = 0;
-  /** Something was said that a rule may act on, and ask Redis something. */
+  /** Whether a message was sent on which a rule may act and call Redis. */
   #isTold = false;
 
   constructor(subscriptions: "shared" | "dedicated", gathers: boolean) {
@@ -79,7 +79,7 @@ class World {
     this.#gathers = gathers;
   }
 
-  /** Answers what each stream has got when all has come to rest. */
+  /** Runs the steps until everything is at rest. Returns what each stream has received. */
   async runAll(steps: readonly Step[]): Promise<readonly unknown[]> {
     for (const next of steps) {
       const done = this.#run(next);
@@ -88,7 +88,7 @@ class World {
     return this.#outcome();
   }
 
-  /** What has no promise happens within one turn of the loop with what comes next. */
+  /** A step without a promise shares its event-loop turn with the next step. */
   #run(next: Step): Promise<void> | void {
     const { rig } = this;
     if ("stream" in next) return this.#touch(next);
@@ -116,11 +116,11 @@ class World {
   }
 
   async #answer(): Promise<void> {
-    // What a rule asks of Redis it asks when its turn ends, behind what others have asked since: which of it is answered
-    // first is no difference that is looked for.
+    // A rule calls Redis when its turn ends, after newer calls of other streams. The test does not compare this order, so
+    // it answers all calls.
     if (this.#isTold) return this.#quiet();
     this.rig.redis.answerOne();
-    // What follows from an answer comes in a turn of its own.
+    // The effects of a reply happen in a separate turn.
     await settle(2);
   }
 
@@ -173,10 +173,9 @@ class World {
     const { session, sink } = touched;
     switch (next.do) {
       case "block":
-        // What waits is in another state than what was written with the rest of its turn: it is forgotten with its
-        // channel, and has the id of when it is written. So these clients read again before their channels change, and
-        // read on until that is done. A client that blocks before its stream is live gets what it missed from the log, which
-        // has no order with the events of other channels.
+        // A buffered event is dropped with its channel, and gets its id when it is written. A written event is not
+        // dropped. So these clients read again before their channels change, and read on until the change is done. A client
+        // that blocks before its stream is live gets missed events from history, without an order among channels.
         if (session.state !== "subscribed") return;
         if (!this.#hasRules.has(touched) && !this.#adding.get(touched)) sink.takes = false;
         return;
@@ -221,8 +220,8 @@ class World {
 }
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
-  describe(`any messages within any turns, ${subscriptions}`, () => {
-    it(`give every stream what it would get if each came alone (${RUNS} runs)`, async () => {
+  describe(`batches of any messages in any event-loop turns, ${subscriptions}`, () => {
+    it(`give every stream the same events as single messages (${RUNS} runs)`, async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { maxLength: 60, size: "max" }), async (steps) => {
           const gathered = await new World(subscriptions, true).runAll(steps);
@@ -233,7 +232,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       );
     }).timeout(20_000 + RUNS * 60);
 
-    it(`cost a reading client one write for each turn that brings it something (${RUNS} runs)`, async () => {
+    it(`cost one write per turn for each stream that gets something (${RUNS} runs)`, async () => {
       const streams = fc.array(fc.uniqueArray(fc.constantFrom(...CHANNELS.slice(0, 5)), { minLength: 1 }), {
         minLength: 1,
         maxLength: 5,

@@ -21,13 +21,13 @@ import { expectFault, faultOf } from "../support/service.js";
 
 const PAGE = fileURLToPath(new URL("../../../docs/scaling.md", import.meta.url));
 
-/** What the operations of a role run on. */
+/** The services and keys that the operations of a role use. */
 interface Stage {
   /** Makes a service whose Redis user has the rights of the role. */
   readonly service: (options?: RedisSseOptions) => RedisSse;
   /** A service with all rights. */
   readonly other: RedisSse;
-  /** As `other`, on a clock that stands still. */
+  /** Like `other`, with a clock that stands still. */
   readonly frozen: RedisSse;
   /** Whether the user has the optional rights too. */
   readonly isWhole: boolean;
@@ -53,11 +53,11 @@ async function received(sink: FakeSink, ...data: readonly string[]): Promise<voi
 
 const publisher: Operations = async ({ service, redis }) => {
   const sse = service();
-  // The new log drops the producers that are gone.
+  // A new history drops inactive producers.
   await redis.hset("sse:pos:{news}", "p:gone", "9 1");
   expect((await sse.publish("news", { data: "1" })).id).to.be.a("string");
   expect((await sse.publish("news", { data: "2" }, { history: false })).id).to.equal(null);
-  // As if the answer to the next event had been lost, and the event trimmed since.
+  // As if the reply to the next event was lost and the event was trimmed.
   const fields = await redis.hkeys("sse:pos:{news}");
   expect(fields).not.to.include("p:gone");
   const producer = fields.find((field) => field.startsWith("p:"))!;
@@ -84,19 +84,19 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
     await other.publish("news", { data: `second ${subscriptions}` });
     await other.publish("news", { data: `not kept ${subscriptions}` }, { history: false });
     await received(whole, `second ${subscriptions}`, `not kept ${subscriptions}`);
-    // A quiet log that is read lives on.
+    // Reading a quiet history extends its TTL.
     await redis.pexpire("sse:pos:{news}", 3_600_000);
     const resumed = await open(sse, "news", id!);
     await received(resumed, `second ${subscriptions}`);
     const { drift, nodes } = await sse.status();
     if (isWhole) expect(drift).to.include({ found: false });
     expect(nodes).to.have.length(1);
-    // PING after silence.
+    // Waits for two heartbeats, so that PINGs are sent.
     await received(whole, "\n:\n", "\n:\n");
     whole.leave();
     resumed.leave();
     await eventually(() => expect(sse.pool.statistics.leases).to.deep.equal([]));
-    // A writer that died: the reader marks its stream as broken, if it may.
+    // The writer has crashed. A reader with the right marks its stream as broken.
     const channel = `lost ${subscriptions}`;
     await other.publish(channel, { data: "part" }, { finite: true });
     await redis.hset(`sse:pos:{${channel}}`, { "p:gone": "9 1", w: "gone", wt: "1", c: "" });
@@ -138,7 +138,7 @@ const enqueuer: Operations = async ({ service, other, redis }) => {
   expect((await queue.list("queued", { limit: 10, cursor: page.next! })).tasks).to.have.length(2);
   expect((await queue.get(id))!.status).to.equal("queued");
   expect((await queue.counts()).delayed).to.equal(2);
-  // A task that has a log, and one with a key of deduplication.
+  // A task with a history, and one with a deduplication key.
   const sink = await open(other, progressChannel(id));
   expect(await queue.publishProgress(id, { progress: 50 })).to.equal(true);
   expect(await queue.cancel(id)).to.equal(true);
@@ -160,7 +160,7 @@ const operator: Operations = async ({ service, other }) => {
   await worker.stop();
   expect((await queue.deadLetters.list()).tasks).to.have.length(3);
   const sink = await open(other, progressChannel("a"));
-  // Another task has the key of the third.
+  // Another task takes the deduplication key of the third one.
   await other.queue().enqueue("kind", {}, { deduplicate: "c" });
   expect(await queue.deadLetters.requeue("c")).to.equal(0);
   expect(await queue.deadLetters.requeue("a")).to.equal(1);
@@ -186,12 +186,12 @@ const worker: Operations = async ({ service, other, frozen, redis, isWhole }) =>
   });
   const source = other.queue();
   await source.enqueue("work", {}, { id: "lost", deduplicate: "lost" });
-  // Time stands still for its worker, which would else do the work of this one.
+  // The clock of this worker stands still, so that it does not take the work of the tested worker.
   const end = deferred();
   const gone = frozen.queue();
   gone.worker(() => end.promise, { onFault: () => {} });
   await eventually(() => expect(gone.statistics.running).to.equal(1));
-  // What another program has left behind: ids of no task, a schedule that is none, and a lease that has run out.
+  // Leftovers of another program: ids without a task, an invalid schedule and an expired lease.
   await redis.zadd(
     queueKey("unreadable"),
     ...Array.from({ length: 1_001 }, (_, n) => [Date.now(), `x${n}`]).flat(),
@@ -228,7 +228,7 @@ const worker: Operations = async ({ service, other, frozen, redis, isWhole }) =>
   const attempt = async (): Promise<number> => (await source.get("watched"))!.attempt;
   await eventually(async () => expect(await attempt()).to.equal(2));
   await eventually(() => expect([...seen]).to.include.members(["lost", "later", "watched"]));
-  // It is held over several leases.
+  // The task runs for longer than several leases.
   await eventually(() => expect(seen.size).to.be.greaterThan(7));
   expect(await attempt()).to.equal(2);
   release.resolve();
@@ -265,16 +265,16 @@ async function refusedBy(redis: Redis): Promise<readonly Refused[]> {
   });
 }
 
-/** Allows CLIENT SETINFO, which ioredis sends and does without. A server that does not have it may not know it here either. */
+/** Allows CLIENT SETINFO, which ioredis sends but does not need. An old server does not know this rule. */
 async function allowLibraryInfo(redis: Redis, username: string): Promise<void> {
   await redis.call("ACL", "SETUSER", username, "+client|setinfo").catch(() => {});
 }
 
-describe("the least rights in docs/scaling.md", function () {
+describe("the minimal ACL rules in docs/scaling.md", function () {
   this.timeout(60_000);
   let program: string;
   let server: RedisServer;
-  /** By the name of the user: what the role cannot do without, and what it can. */
+  /** The required and the optional rules of each role, by user name. */
   const least = new Map<string, readonly string[]>();
   const optional = new Map<string, readonly string[]>();
   let ofCluster: readonly string[] = [];
@@ -322,11 +322,11 @@ describe("the least rights in docs/scaling.md", function () {
     try {
       const operations = ROLES[name]!({ service, other, frozen, redis: server.admin, isWhole });
       operations.catch(() => {});
-      // PING comes only after a while.
+      // PING is sent only after a while.
       await (rules.includes("+ping") ? Promise.race([operations, until]) : until);
     } finally {
       await Promise.all(services.map((sse) => sse.close()));
-      // Its handlers never end, and its connections go at once.
+      // Its handlers never end, so its connections are closed at once.
       frozen.pool.commands.disconnect();
       frozen.pool.subscriber.disconnect();
     }
@@ -336,26 +336,26 @@ describe("the least rights in docs/scaling.md", function () {
   const commandsOf = (rules: readonly string[]): readonly string[] =>
     rules.filter((rule) => rule.startsWith("+")).map((rule) => rule.slice(1));
 
-  it("are told for each role", () => {
+  it("exist for each role", () => {
     expect([...least.keys()]).to.deep.equal(Object.keys(ROLES));
     expect([...optional.keys()]).to.deep.equal(Object.keys(ROLES));
   });
 
   for (const name of Object.keys(ROLES)) {
     describe(name, () => {
-      it("can do all of its work, without the optional commands", async () => {
+      it("can do all its work without the optional commands", async () => {
         await run(name, least.get(name)!, never);
         const refused = await refusedBy(server.admin);
         expect(refused.filter(({ reason }) => reason !== "command")).to.deep.equal([]);
         const commands = refused.map(({ object }) => object).toSorted();
-        // XLEN is asked for in place of MEMORY USAGE.
+        // XLEN replaces MEMORY USAGE.
         const allowed = [...commandsOf(optional.get(name)!), "xlen"];
-        // Redis 6.2 notes the command alone, without its subcommand.
+        // Redis 6.2 logs the command without its subcommand.
         const whole = allowed.map((command) => command.split("|")[0]!);
         expect([...allowed, ...whole]).to.include.members(commands);
       });
 
-      it("is refused nothing, with the optional commands", async () => {
+      it("is denied nothing with the optional commands", async () => {
         await run(name, [...least.get(name)!, ...optional.get(name)!], never);
         expect(await refusedBy(server.admin)).to.deep.equal([]);
       });
@@ -384,7 +384,7 @@ describe("the least rights in docs/scaling.md", function () {
     });
   }
 
-  it("are enough on a cluster with the commands of a Cluster client", async () => {
+  it("are enough on a cluster together with the commands of a Cluster client", async () => {
     const cluster = await RedisCluster.start(program, { masters: 3, replicas: 0 });
     const services: RedisSse[] = [];
     try {

@@ -18,14 +18,14 @@ import { openStream, type OpenOptions, type ReceivedEvent, type SseClient } from
 const run = promisify(execFile);
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-/** Inside the package, so that its own name resolves as an installed one would. */
+/** Inside the package, so that imports of `redis-sse` resolve as if it was installed. */
 const FOLDER = join(ROOT, "dist/adapter-docs");
 const OPTIONS =
   "--strict --exactOptionalPropertyTypes --noImplicitReturns --module nodenext --target es2023 --types node --ignoreConfig";
 
 type Resolver = (req: { readonly url?: string }) => Promise<ChannelSelection>;
 
-/** What the code block of the page exports. */
+/** The exports of the code block on the page. */
 interface Adapter {
   sseHandler(sse: RedisSse, resolver: Resolver): RequestListener;
 }
@@ -125,7 +125,7 @@ describe("the adapter in docs/adapters.md", () => {
     await eventually(() => expect(client.comments).to.not.be.empty);
   });
 
-  it("resumes behind the Last-Event-ID of the client", async () => {
+  it("resumes after the Last-Event-ID of the client", async () => {
     const first = await openLive("resumed");
     await sse.publish("resumed", { data: 1 });
     const { id } = await first.next(isData(1));
@@ -158,7 +158,7 @@ describe("the adapter in docs/adapters.md", () => {
     expect(errors.args.map(([error]) => String(error))).to.deep.equal(["Error: broken", "null"]);
   });
 
-  it("answers HEAD without a stream, and other methods with 405 before the resolver", async () => {
+  it("answers HEAD without a stream, and other methods with 405 without calling the resolver", async () => {
     const head = await open("a", { method: "HEAD" });
     expect([head.status, head.headers["content-type"]]).to.deep.equal([
       200,
@@ -172,7 +172,7 @@ describe("the adapter in docs/adapters.md", () => {
     expect((await sse.status()).sessions.opened).to.equal(0);
   });
 
-  it("waits for a client that does not read, and goes on when it reads again", async () => {
+  it("buffers events for a client that does not read, and sends them when it reads again", async () => {
     const client = await openLive("slow-reader");
     client.pause();
     const data = "x".repeat(100_000);
@@ -204,7 +204,7 @@ describe("the adapter in docs/adapters.md", () => {
     expect((await sse.status()).sessions.refused).to.deep.equal({});
   });
 
-  it("drops a client that sends a further request behind its stream", async () => {
+  it("closes the connection if the client pipelines a request after its stream", async () => {
     const { port } = server.address() as AddressInfo;
     const socket = connect(port, "127.0.0.1");
     const request = "GET /pipelined HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -12,7 +12,7 @@ import { RedisServer } from "../support/redis-server.js";
 import { openStream, type SseClient } from "../support/sse-client.js";
 import { isEvent } from "../support/stream-harness.js";
 
-/** The machine may have a lot to do. */
+/** Long, because the machine may be busy. */
 const PATIENCE_MS = 15_000;
 
 /** The demo's HTTP contract, with one Redis behind it. */
@@ -43,7 +43,7 @@ function describeDemo(
       return client;
     }
 
-    /** A page of a user, once it is connected, and the id of its session. */
+    /** The stream of a user's page after `connected`, and its session id. */
     async function openPage(user: string): Promise<{ page: SseClient; sessionId: string }> {
       const page = await open(`/api/notifications/stream?user=${user}`);
       const { data } = await page.next(isEvent("connected"));
@@ -81,12 +81,12 @@ function describeDemo(
         socket.on("error", () => resolve(true));
       });
 
-    it("says which Redis it uses", async () => {
+    it("reports which Redis it uses", async () => {
       expect(demo.redis).to.match(label);
       expect(await ask("GET", "/healthz")).to.deep.equal({ status: "ok", redis: demo.redis });
     });
 
-    it("serves its page under a policy that admits nothing from elsewhere", async () => {
+    it("serves its page with a policy that allows only its own origin", async () => {
       const page = await fetch(`${demo.url}/?user=alice`);
       expect(page.status).to.equal(200);
       expect(page.headers.get("content-security-policy")).to.match(/^default-src 'self'/);
@@ -94,11 +94,11 @@ function describeDemo(
       for (const path of ["/app.js", "/style.css"]) {
         const file = await fetch(demo.url + path);
         expect(file.status).to.equal(200);
-        await file.arrayBuffer(); // one that is not read holds its socket
+        await file.arrayBuffer(); // an unread body keeps its socket open
       }
     });
 
-    it("sends a notification to its user's streams, and to no other's", async () => {
+    it("sends a notification only to the streams of its user", async () => {
       const [{ page: alice }, { page: bob }] = [await openPage("alice"), await openPage("bob")];
       const given = { userId: "alice", title: "Hi", body: "<b>there</b>" };
       const { id } = await ask<{ id: string }>("POST", "/api/notifications", given);
@@ -111,7 +111,7 @@ function describeDemo(
       expect(list).to.have.nested.property("notifications[0].title", "Hi");
     });
 
-    it("shows the pool to who has the token", async () => {
+    it("shows the pool status only with the token", async () => {
       await openPage("dora");
       const see = (authorization?: string): Promise<Response> =>
         fetch(`${demo.url}/api/notifications/debug/redis_pool`, {
@@ -130,7 +130,7 @@ function describeDemo(
       expect(report.data.pubsub.channels).to.include("notifications:dora");
     });
 
-    it("runs a task, and streams its progress and its output to the end, then 204", async () => {
+    it("runs a task, streams its progress and output, and then answers 204", async () => {
       const id = await enqueue({ kind: "report", steps: 4, stepMs: 60 });
       const stream = await open(`/api/tasks/${id}/stream`);
       await stream.ended;
@@ -147,7 +147,7 @@ function describeDemo(
       expect(again.status).to.equal(204);
     });
 
-    it("tells operators why a task has failed for good, requeues it and forgets it", async () => {
+    it("shows operators why a task has failed, and requeues and purges the dead letter", async () => {
       const { page } = await openPage("grave");
       const id = await enqueue({ kind: "fail", steps: 2, stepMs: 1, attempts: 1 });
       await becomes(id, "failed");
@@ -179,7 +179,7 @@ function describeDemo(
       expect((await letters()).text).to.not.include(id);
     });
 
-    it("tells every page of new tasks, and of the queue's counts as they change", async () => {
+    it("sends new tasks and changed queue counts to every page", async () => {
       const { page } = await openPage("counter");
       const first = await page.next(isEvent("queue"), PATIENCE_MS);
       const { totals } = JSON.parse(first.data) as QueueCounts;
@@ -195,7 +195,7 @@ function describeDemo(
       const { tasks } = await ask<{ tasks: TaskView[] }>("GET", "/api/tasks");
       expect(tasks[0]).to.deep.include({ id, status: "succeeded", payload: options });
     });
-    it("ends cleanly within five seconds, tells its streams, and leaves no server of its own", async () => {
+    it("closes its streams and its private server, and exits within five seconds", async () => {
       const pages = await Promise.all(Array.from({ length: 20 }, (_, index) => openPage(`u${index}`)));
       await enqueue({ kind: "long", steps: 1_000, stepMs: 100 });
       const { exitCode, tookMs, stderr } = await demo.stop();
@@ -225,7 +225,7 @@ function textIn(stream: SseClient, type: string): string {
 
 describeDemo(
   "ioredis-mock",
-  // Where nothing but Node is found.
+  // A PATH without a redis-server.
   () => startDemo({ PATH: `${dirname(process.execPath)}/nowhere` }),
   /^ioredis-mock, in this process/,
 );
@@ -237,7 +237,7 @@ describeDemo(
 );
 
 describe("the demo's address", () => {
-  // Linux answers at every 127.x.x.x.
+  // Linux accepts connections on every 127.x.x.x address.
   const OTHER_ADDRESS = "127.0.0.2";
 
   async function isReachable(env: Record<string, string>): Promise<boolean> {
@@ -252,7 +252,7 @@ describe("the demo's address", () => {
     }
   }
 
-  it("is this computer's own, unless HOST names another", async function () {
+  it("is the loopback address, unless HOST sets another one", async function () {
     if (process.platform !== "linux") this.skip();
     expect(await isReachable({})).to.equal(false);
     expect(await isReachable({ HOST: "0.0.0.0" })).to.equal(true);

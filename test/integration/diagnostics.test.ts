@@ -32,7 +32,7 @@ describe("diagnostics_channel", () => {
     restore();
   });
 
-  /** Makes each of the events happen. */
+  /** Causes each of the events. */
   const useAll = async (): Promise<void> => {
     const sink = new FakeSink();
     const session = await sse.open({ key: 7 }, sink, ["news", "live"]);
@@ -51,7 +51,7 @@ describe("diagnostics_channel", () => {
     await session.close();
   };
 
-  it("tells each event once, with what it is about", async () => {
+  it("publishes each event with its details", async () => {
     const told: [name: string, message: Record<string, unknown>][] = [];
     const listener = (message: unknown, name: string | symbol): void => {
       told.push([String(name), message as Record<string, unknown>]);
@@ -92,7 +92,7 @@ describe("diagnostics_channel", () => {
     ]);
   });
 
-  it("makes no message without a subscriber", async () => {
+  it("publishes nothing without a subscriber", async () => {
     const spies = names.map((name) => spy(channel(name), "publish"));
     await useAll();
     expect(spies.map(({ callCount }) => callCount)).to.deep.equal(names.map(() => 0));

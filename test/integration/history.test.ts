@@ -12,7 +12,7 @@ import { RedisServer } from "../support/redis-server.js";
 import { expectFault, faultOf } from "../support/service.js";
 
 for (const protocol of [2, 3] as const) {
-  describeHistory(`a real server by RESP${protocol}`, async (context) => {
+  describeHistory(`a real server with RESP${protocol}`, async (context) => {
     const server = await RedisServer.start(await need("redis", context));
     return {
       connect: () => new Redis({ host: "127.0.0.1", port: server.port, protocol }),
@@ -21,7 +21,7 @@ for (const protocol of [2, 3] as const) {
   });
 }
 
-describe("history on a real server that refuses", () => {
+describe("history on a real server", () => {
   const PREFIX = "test:";
   const event = { event: undefined, data: "x" };
   let program: string;
@@ -60,7 +60,7 @@ describe("history on a real server that refuses", () => {
       encodeEnvelope,
     });
 
-  /** All that the server has of the channel. */
+  /** The state of the channel in Redis. */
   const held = async (): Promise<unknown> => {
     const { position, log } = historyKeys(PREFIX, channel);
     return { fields: await client.hgetall(position), entries: await client.xrange(log, "-", "+") };
@@ -76,14 +76,14 @@ describe("history on a real server that refuses", () => {
       maxAgeMs: 60_000,
     });
 
-  /** A user who may do everything but publish on these channels. */
+  /** Connects as a user with all rights, except to publish on these channels. */
   const restricted = async (): Promise<Redis> => {
     await client.call("ACL", "SETUSER", "mute", "on", ">secret", "~*", "+@all", "resetchannels", "&other");
     mute = new Redis({ host: "127.0.0.1", port: server.port, username: "mute", password: "secret" });
     return mute;
   };
 
-  it("reads what follows bytes that are no UTF-8 as it is", async () => {
+  it("reads the entries after an entry with invalid UTF-8 unchanged", async () => {
     await publisherOver(client).publish(channel, event);
     const { position, log } = historyKeys(PREFIX, channel);
     await client.xadd(log, "2", "e", "", "d", Buffer.from([0x78, 0xe2, 0x82]));
@@ -98,7 +98,7 @@ describe("history on a real server that refuses", () => {
     ]);
   });
 
-  it("leaves everything as it was when the ACL refuses the channel", async () => {
+  it("changes nothing if a Redis ACL rule denies the channel", async () => {
     const user = await restricted();
     const before = await held();
     expectFault(await faultOf(publisherOver(user).publish(channel, event)), "REDIS_REFUSED");
@@ -110,12 +110,12 @@ describe("history on a real server that refuses", () => {
     expectFault(await faultOf(refused.publish(channel, event)), "REDIS_REFUSED");
     expect(await held(), "of a channel that has events").to.deep.equal(after);
     expectFault(await faultOf(refused.publish(channel, event, { ending: "completed" })), "REDIS_REFUSED");
-    expect(await held(), "of a channel that was to be completed").to.deep.equal(after);
+    expect(await held(), "of a channel that completes").to.deep.equal(after);
     await client.call("ACL", "SETUSER", "mute", "allchannels");
     expect((await refused.publish(channel, event)).position?.offset, "once admitted").to.equal(2);
   });
 
-  it("reads for whoever may not publish, and leaves a broken channel to the next who may", async () => {
+  it("reads a channel without the right to publish, but does not mark it as broken", async () => {
     const user = await restricted();
     await publisherOver(client).publish(channel, event, { finite: true });
     await client.hset(historyKeys(PREFIX, channel).position, "w", "lease", "wt", "1");
@@ -125,8 +125,8 @@ describe("history on a real server that refuses", () => {
     expect(await read(client)).to.deep.include({ top: 2, ending: "broken" });
   });
 
-  it("has the keys of a channel in one cluster slot, and in the channel's own where its name allows it", async () => {
-    // Which slot a key is in only a cluster answers.
+  it("keeps the keys of a channel in one cluster slot, and in the channel's slot if its name allows it", async () => {
+    // Only a cluster node answers CLUSTER KEYSLOT.
     const cluster = await RedisServer.start(program, ["--cluster-enabled", "yes"]);
     try {
       const slotOf = async (key: string): Promise<number> =>

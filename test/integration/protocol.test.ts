@@ -22,11 +22,11 @@ import { startStreamApp, type StreamApp } from "../support/stream-app.js";
 const MAX_EVENT_BYTES = 1_000;
 const HOUR_MS = 3_600_000;
 
-/** What an application has published, without what the library says itself. */
+/** The events of the application, without the control events of the library. */
 const contents = (events: readonly ReceivedEvent[]): readonly string[] =>
   events.filter(({ event }) => !isReservedEvent(event)).map(({ event, data }) => `${event}: ${data}`);
 
-/** The last id of all, with or without an event. */
+/** The last id of the stream, with or without an event. */
 const lastPlace = (client: SseClient): string =>
   parseBlocks(client.text).findLast(({ id }) => id?.startsWith("3."))!.id!;
 
@@ -81,10 +81,10 @@ describe("docs/protocol.md", () => {
     return client;
   }
 
-  /** A user of the server with these rights and no others. */
+  /** Starts a program as a Redis user that has only these rights. */
   async function startProgramAs(username: string, ...rights: readonly string[]): Promise<ForeignProgram> {
     const login: Login = { username, password: "secret" };
-    // A new user of Redis 6.2 has all channels.
+    // In Redis 6.2, a new user may use all channels.
     const none = ["reset", "resetchannels", "on", `>${login.password}`];
     await server.admin.call("ACL", "SETUSER", username, ...none, ...rights);
     const program = startForeignProgram(server.port, login);
@@ -100,7 +100,7 @@ describe("docs/protocol.md", () => {
     return (await server.admin.xrange(keysOf(name)[1], "-", "+")).map(([id]) => id);
   }
 
-  /** All that Redis has of a channel's history, and for how many hours. */
+  /** The history of a channel in Redis, with its TTLs in hours. */
   async function stateOf(name: string): Promise<unknown> {
     const [position, log] = keysOf(name);
     const { admin } = server;
@@ -121,7 +121,7 @@ describe("docs/protocol.md", () => {
       expect(await server.admin.hget(keysOf(channel)[0], "e")).to.equal(reply[1]);
     });
 
-    it("begins a log where there is none, whatever is left of an earlier one", async () => {
+    it("starts a new log if there is only the rest of an earlier one", async () => {
       await server.admin.xadd(keysOf(channel)[1], "9", "e", "", "d", "of an earlier life");
       expect(await foreign.publish(channel, { data: "x", epoch: "5f3a09c1" })).to.deep.equal([
         "ok",
@@ -132,7 +132,7 @@ describe("docs/protocol.md", () => {
       expect(await offsetsOf(channel)).to.deep.equal(["1"]);
     });
 
-    it("continues our log, and we its: a client comes back to all, without a gap", async () => {
+    it("continues the library's log, and a client resumes over the events of both without a gap", async () => {
       const client = await rig.openLive(channel);
       await rig.service.publish(channel, { data: "ours 1" });
       await foreign.publish(channel, { data: "theirs 2" });
@@ -161,7 +161,7 @@ describe("docs/protocol.md", () => {
       expect(Number(await server.admin.hget(keysOf(channel)[0], "s"))).to.equal(stamps.at(-1)! % 1e7);
     });
 
-    it("takes effect once for a producer and sequence", async () => {
+    it("publishes once per producer and sequence", async () => {
       const client = await rig.openLive(channel);
       const call = { data: "once", producer: "p-1", sequence: 7 };
       expect((await foreign.publish(channel, call))[0]).to.equal("ok");
@@ -175,7 +175,7 @@ describe("docs/protocol.md", () => {
       expect(contents(client.events)).to.deep.equal(["message: once", "message: once", "message: last"]);
     });
 
-    it("knows a completion that is sent again from one that comes too late", async () => {
+    it("distinguishes a repeated completion from a late one", async () => {
       const call = { ending: "completed", producer: "p", sequence: 1 };
       expect((await foreign.publish(channel, call))[0]).to.equal("ok");
       expect(await foreign.publish(channel, call)).to.deep.equal(["repeated"]);
@@ -183,7 +183,7 @@ describe("docs/protocol.md", () => {
     });
 
     for (const last of [{ event: "done", data: "all of it" }, {}]) {
-      it(`completes a channel, with ${"data" in last ? "a last event" : "nothing more"}`, async () => {
+      it(`completes a channel ${"data" in last ? "with" : "without"} a last event`, async () => {
         const client = await rig.openLive(channel);
         await rig.service.publish(channel, { data: "first" });
         await foreign.publish(channel, { ...last, ending: "completed" });
@@ -216,7 +216,7 @@ describe("docs/protocol.md", () => {
       });
     }
 
-    it("breaks a channel off, as a writer of ours that is lost", async () => {
+    it("marks a channel as broken, as the library does for a lost writer", async () => {
       const client = await rig.openLive(channel);
       await foreign.publish(channel, { ending: "broken" });
       await client.ended;
@@ -225,18 +225,18 @@ describe("docs/protocol.md", () => {
       expect(client.events[2]!.data).to.equal('{"reason":"broken"}');
     });
 
-    it("makes a finite channel, which begins with its beginning for everybody", async () => {
+    it("makes a finite channel, which every client gets from its first event", async () => {
       await foreign.publish(channel, { data: "before anybody came", finite: true });
       await (await rig.openLive(channel)).next(isData("before anybody came"));
     });
 
     for (const isFresh of [true, false]) {
-      it(`leaves ${isFresh ? "no key" : "the keys as they are"} when the ACL refuses the channel`, async () => {
+      it(`${isFresh ? "creates no key" : "leaves the keys unchanged"} if a Redis ACL rule denies the channel`, async () => {
         const weak = await startProgramAs("weak", "+@all", "~*", "&other:*");
         if (!isFresh) {
           await foreign.publish(channel, { data: "before", producer: "p", sequence: 1 });
           const [seconds = 0] = await server.admin.time();
-          // Refused or not, a publisher with this age would set a checkpoint.
+          // With this age, a publisher sets a checkpoint. A denied call must not do so.
           await server.admin.hset(keysOf(channel)[0], "c", `0 ${seconds * 1000 - 5} 1 ${seconds * 1000 - 2}`);
         }
         const before = await stateOf(channel);
@@ -251,7 +251,7 @@ describe("docs/protocol.md", () => {
         expect(await offsetsOf(channel)).to.include(`${offset}`);
       });
 
-      it(`leaves ${isFresh ? "no key" : "the keys as they are"} when Redis is full`, async () => {
+      it(`${isFresh ? "creates no key" : "leaves the keys unchanged"} if Redis is out of memory`, async () => {
         if (!isFresh) await foreign.publish(channel, { data: "before" });
         const before = await stateOf(channel);
         await server.admin.config("SET", "maxmemory", "1");
@@ -265,7 +265,7 @@ describe("docs/protocol.md", () => {
       const listed = [...new Set(codesIn(paragraph("An ACL user needs")))];
       const commands = listed.filter((right) => /^[a-z|]+$/.test(right)).map((name) => `+${name}`);
 
-      /** A channel whose next event is one of those with which producers that are gone are dropped. */
+      /** Prepares a channel whose next event drops inactive producers. */
       async function prepare(name: string): Promise<void> {
         const [position] = keysOf(name);
         const [seconds] = await server.admin.time();
@@ -275,7 +275,7 @@ describe("docs/protocol.md", () => {
         await server.admin.hset(position, { o: "1023", ...producers });
       }
 
-      it("needs the rights that are listed", async () => {
+      it("works with the listed rights", async () => {
         expect(listed).to.include.members(["~sse:pos:*", "~sse:log:*", "eval", "pexpire"]);
         const program = await startProgramAs("least", "~sse:pos:*", "~sse:log:*", `&${channel}`, ...commands);
         expect((await program.publish(channel, { producer: "p", sequence: 1 }))[2]).to.equal("1");
@@ -285,7 +285,7 @@ describe("docs/protocol.md", () => {
         expect(fields).to.include.members(["p:p", "p:here"]).and.not.include("p:gone");
       });
 
-      // The other two are for client libraries, which send a script once.
+      // Client libraries need the other two, because they send a script only once.
       for (const right of commands.filter((name) => !/evalsha|script/.test(name))) {
         it(`needs ${right}`, async () => {
           const others = commands.filter((name) => name !== right);
@@ -306,9 +306,9 @@ describe("docs/protocol.md", () => {
       "a reserved name": { event: "gap" },
       "LF in the event's name": { event: "a\nb" },
       "CR in the event's name": { event: "a\rb" },
-      "another ending": { ending: "over" },
+      "an unknown ending": { ending: "over" },
       "a length of 0": { maxLength: 0 },
-      "an age that is none": { maxAgeMs: "long" },
+      "an invalid age": { maxAgeMs: "long" },
       "an epoch of 7 digits": { epoch: "5f3a09c" },
       "an epoch in upper case": { epoch: "5F3A09C1" },
       "a producer with a space": { producer: "a b", sequence: 1 },
@@ -322,7 +322,7 @@ describe("docs/protocol.md", () => {
       });
     }
 
-    it("refuses the names that we refuse", () => {
+    it("reserves the same event names as the library", () => {
       const names = codesIn(tableOf("What a publisher must not do")[0]![0]!);
       expect(names).to.have.length(5);
       for (const name of names) {
@@ -331,7 +331,7 @@ describe("docs/protocol.md", () => {
       }
     });
 
-    it("keeps as much as we do, and as long", async () => {
+    it("trims and expires a log like the library", async () => {
       const [seconds] = await server.admin.time();
       const now = Number(seconds) * 1000;
       const bounds = { maxLength: 5, maxAgeMs: HOUR_MS };
@@ -347,7 +347,7 @@ describe("docs/protocol.md", () => {
           for (let count = 0; count < 7; count++) await publish(name);
           expect(await offsetsOf(name), who).to.deep.equal(["3", "4", "5", "6", "7"]);
           expect(await server.admin.hget(position, "c"), who).to.match(/^0 (\d+) 0 \1$/);
-          // What was there at the older checkpoint goes; the newer becomes the older.
+          // Entries before the older checkpoint are trimmed. The newer checkpoint becomes the older one.
           await server.admin.hset(
             position,
             "c",
@@ -365,7 +365,7 @@ describe("docs/protocol.md", () => {
             25.5 * HOUR_MS - 60_000,
             25.5 * HOUR_MS,
           );
-          // Neither checkpoint is old enough, and none is due.
+          // No checkpoint is old enough, and no new one is due.
           await server.admin.persist(log);
           await publish(name);
           expect(await offsetsOf(name), who).to.deep.equal(["6", "7", "8", "9"]);
@@ -398,12 +398,12 @@ describe("docs/protocol.md", () => {
       });
     }
 
-    it("is in bytes as shown", () => {
+    it("has the bytes that the page shows", () => {
       const shown = paragraph("```text\n1e").split("\n")[1]!;
       expect(Buffer.from(shown.replaceAll(" ", ""), "hex").toString()).to.equal(examples[2]!.message);
     });
 
-    it("has no id without a place, and nor has plain text", async () => {
+    it("sets no id if it has no position, like plain text", async () => {
       const client = await rig.openLive(channel);
       expect(await foreign.command("PUBLISH", channel, "plain")).to.equal("1");
       for (const { message: text } of examples.slice(1, 4)) await foreign.command("PUBLISH", channel, text);
@@ -430,7 +430,7 @@ describe("docs/protocol.md", () => {
       }
     });
 
-    it("name the fields that are there, and no others", async () => {
+    it("name exactly the fields that exist", async () => {
       const finite = `${channel}:finite`;
       const writer = await rig.service.writer(finite);
       await writer.write("x");
@@ -456,7 +456,7 @@ describe("docs/protocol.md", () => {
       expect([...entry]).to.have.members(named("The log"));
     });
 
-    it("say what becomes of events that break the rules", async () => {
+    it("describe how invalid events are handled", async () => {
       await rig.service.publish(channel, { data: "first" });
       const client = await rig.openLive(channel);
       const [position, log] = keysOf(channel);
@@ -491,7 +491,7 @@ describe("docs/protocol.md", () => {
     });
   });
 
-  it("says how a log is read", async () => {
+  it("describes how to read a log", async () => {
     const read = async (): Promise<{ end: string | null; events: readonly string[] }> => {
       const [position, log] = keysOf(channel);
       const events: string[] = [];
@@ -523,7 +523,7 @@ describe("docs/protocol.md", () => {
   });
 });
 
-/** What a promise was rejected with. */
+/** The code and the message of a rejection. */
 async function refusal(promise: Promise<unknown>): Promise<string> {
   try {
     await promise;

@@ -19,15 +19,15 @@ import { openStream } from "../support/sse-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
 interface Ports {
-  /** Of the app. */
+  /** The port of the app. */
   readonly app: number;
-  /** Of the proxy. */
+  /** The port of the proxy. */
   readonly proxy: number;
 }
 
 interface Proxy {
   readonly program: "nginx" | "haproxy" | "caddy" | "apache2";
-  /** Writes the configuration of docs/proxies.md into a folder, for other ports and paths; answers the arguments. */
+  /** Writes the configuration of docs/proxies.md to a folder, with other ports and paths. Returns the arguments. */
   readonly configure: (blocks: readonly string[], folder: string, ports: Ports) => Promise<readonly string[]>;
 }
 
@@ -186,7 +186,7 @@ describe("behind a proxy (docs/proxies.md)", function () {
   };
 
   beforeEach(async () => {
-    // Readable by the user of Apache.
+    // The user of Apache must be able to read the folder.
     folder = await mkdtemp(join(tmpdir(), "redis-sse-proxy-"));
     execFileSync("chmod", ["755", folder]);
     proxy = null;
@@ -214,7 +214,7 @@ describe("behind a proxy (docs/proxies.md)", function () {
         url = `http://127.0.0.1:${ports.proxy}/events?channel=a`;
       });
 
-      it("an event arrives before anything else is written, also after two heartbeats", async () => {
+      it("delivers each event at once, also after two heartbeats", async () => {
         const client = await openStream(url, { headers: { "Accept-Encoding": "gzip, deflate" } });
         await client.next(({ event }) => event === "connected");
         await service.publish("a", { data: "first" });
@@ -227,7 +227,7 @@ describe("behind a proxy (docs/proxies.md)", function () {
         client.destroy();
       });
 
-      it("a browser's EventSource comes back after the app has restarted", async () => {
+      it("lets an EventSource reconnect after the app has restarted", async () => {
         const source = new EventSource(url);
         const received: string[] = [];
         source.addEventListener("message", ({ data }) => received.push(data as string));
@@ -239,7 +239,7 @@ describe("behind a proxy (docs/proxies.md)", function () {
           let failures = 0;
           source.addEventListener("error", () => failures++);
           await stopService();
-          // The end of the stream, and at least one connect while the app is away.
+          // The end of the stream, and at least one attempt while the app is down.
           await eventually(() => expect(failures).to.be.greaterThan(2), 15_000);
           await startService(port);
           await eventually(() => expect(connects).to.equal(2), 20_000);
@@ -252,7 +252,7 @@ describe("behind a proxy (docs/proxies.md)", function () {
     });
   }
 
-  it("nginx with HTTP/2 and TLS: events arrive at once, also on several streams of one connection", async function () {
+  it("nginx with HTTP/2 and TLS delivers events at once to several streams of one connection", async function () {
     const path = await need("nginx", this);
     await need("openssl", this);
     const port = await freePort();

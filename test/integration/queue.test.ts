@@ -10,7 +10,7 @@ import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
 
-describe("tasks and notifications over a real server", () => {
+describe("tasks and notifications on a real server", () => {
   let server: RedisServer;
 
   before(async function () {
@@ -29,7 +29,7 @@ describe("tasks and notifications over a real server", () => {
   describeQueue("a real server", make);
   describeNotifications("a real server", make);
 
-  describe("when something fails", () => {
+  describe("under faults", () => {
     let services: RedisSse[];
 
     const service = (options?: RedisSseOptions): RedisSse => {
@@ -47,11 +47,11 @@ describe("tasks and notifications over a real server", () => {
       await Promise.all(services.map((sse) => sse.close()));
     });
 
-    it("a server that has forgotten its scripts is told them again", async () => {
+    it("queues load their scripts again if the server has lost them", async () => {
       const sse = service();
       const queue = sse.queue("flushed");
       const forget = (): Promise<unknown> => server.admin.script("FLUSH");
-      // Twice: the first round makes ioredis believe that the server knows them.
+      // Two rounds: after the first one, ioredis assumes that the server knows the scripts.
       for (const id of ["one", "two"]) {
         await forget();
         await queue.enqueue("kind", 1, { id });
@@ -87,7 +87,7 @@ describe("tasks and notifications over a real server", () => {
       expect(await queue.get("three")).to.include({ status: "queued", attempt: 0 });
     });
 
-    it("a task that was enqueued while the subscription was lost is taken when it is back", async () => {
+    it("a worker claims a task that was enqueued while its subscription was lost", async () => {
       const sse = service();
       const started: string[] = [];
       const producer = service().queue("interrupted");

@@ -9,7 +9,7 @@ async function startServer(context: Mocha.Context): Promise<SuiteRedis> {
   return { source: server.url, client: server.admin, stop: () => server.stop() };
 }
 
-/** The wire of ioredis 5 and of servers before Redis 6. */
+/** The protocol of ioredis 5 and of servers before Redis 6. */
 async function startByResp2(context: Mocha.Context): Promise<SuiteRedis> {
   const server = await RedisServer.start(await need("redis", context));
   const source = { host: "127.0.0.1", port: server.port, protocol: 2 } as const;
@@ -19,5 +19,5 @@ async function startByResp2(context: Mocha.Context): Promise<SuiteRedis> {
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeResume("a real server", subscriptions, startServer);
   describeFinite("a real server", subscriptions, startServer);
-  describeResume("a real server by RESP2", subscriptions, startByResp2);
+  describeResume("a real server with RESP2", subscriptions, startByResp2);
 }

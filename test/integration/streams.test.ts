@@ -8,8 +8,8 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     return { source: server.url, client: server.admin, stop: () => server.stop() };
   });
 
-  // The wire of ioredis 5 and of servers before Redis 6: a subscribed connection takes no other commands.
-  describeStreams("a real server by RESP2", subscriptions, async (context) => {
+  // The protocol of ioredis 5 and of servers before Redis 6: a subscribed connection takes no other commands.
+  describeStreams("a real server with RESP2", subscriptions, async (context) => {
     const server = await RedisServer.start(await need("redis", context));
     const source = { host: "127.0.0.1", port: server.port, protocol: 2 } as const;
     return { source, client: server.admin, stop: () => server.stop() };

@@ -15,7 +15,7 @@ describe("the examples in docs/tasks.md", () => {
   before(() => mkdir(FOLDER, { recursive: true }));
   after(() => rm(FOLDER, { recursive: true, force: true }));
 
-  it("the worker thread computes while the process answers", async () => {
+  it("run a computation in a worker thread and cancel it", async () => {
     const page = await readFile(PAGE, "utf8");
     const thread = /```js no-run\n(\/\/ primes\.mjs[\s\S]*?)```/.exec(page)?.[1];
     const handler = /```js\n(import { once }[\s\S]*?)```/.exec(page)?.[1];

@@ -19,7 +19,7 @@ const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const EXAMPLE = join(ROOT, "examples/testing");
 
-/** Each prints a report as JSON. The limits of time are wider than theirs, for a busy machine. */
+/** Each runner prints a JSON report. The timeouts are longer than the defaults, for a busy machine. */
 const RUNNERS: Readonly<Record<string, readonly string[]>> = {
   mocha: ["mocha/bin/mocha.js", "--no-config", "--timeout", "20000", "--reporter", "json", "app.test.js"],
   vitest: ["vitest/vitest.mjs", "run", "--globals", "--test-timeout=20000", "--reporter=json"],
@@ -27,9 +27,9 @@ const RUNNERS: Readonly<Record<string, readonly string[]>> = {
 };
 
 interface Report {
-  /** Of mocha. */
+  /** Set by mocha. */
   readonly stats?: { readonly passes: number; readonly tests: number };
-  /** Of vitest and jest. */
+  /** Set by vitest and jest. */
   readonly numPassedTests?: number;
   readonly numTotalTests?: number;
 }
@@ -75,7 +75,7 @@ describe("the examples in docs/testing.md", () => {
     expect(app).to.equal(`// app.js\n${await readFile(join(EXAMPLE, "app.js"), "utf8")}`);
   });
 
-  for (const [index, what] of ["the service", "the events of a stream", "time", "faults"].entries()) {
+  for (const [index, what] of ["the service", "the events of a stream", "the clock", "faults"].entries()) {
     it(`run: ${what}`, async () => {
       const clock = new FakeClock();
       const sse = createTestSse({ clock });

@@ -9,7 +9,7 @@ import { RedisServer } from "../support/redis-server.js";
 import { faultOf } from "../support/service.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
-/** What a test does to Redis: to a real one, and to the one of `redis-sse/testing`. */
+/** The faults that a test causes, in a real Redis or in the one of `redis-sse/testing`. */
 interface FaultyRedis {
   create(options: Omit<RedisSseOptions, "redis">): RedisSse;
   stop(): unknown;
@@ -35,7 +35,7 @@ interface Visit {
 const OPTIONS = { limits: { subscribeTimeoutMs: 300 }, pool: { acquireTimeoutMs: 300 } };
 const WAIT = { timeoutMs: 10_000 };
 
-/** What the client of a stream was told; of `connected` only that it came. */
+/** The events of a stream, with the code or reason of each control event. */
 const toldOf = ({ events, control }: CollectedStream): unknown => ({
   events: events.map(({ data }) => data),
   control: control.map(({ event, data }) => {
@@ -44,14 +44,14 @@ const toldOf = ({ events, control }: CollectedStream): unknown => ({
   }),
 });
 
-/** Redis 7.0 says `ERR` where the ACL refuses a command of a script; later versions say `NOPERM`. */
+/** If an ACL rule denies a command of a script, Redis 7.0 says `ERR`. Later versions say `NOPERM`. */
 const messageOf = async (work: Promise<unknown>): Promise<string> =>
   ((await faultOf(work)) as Error).message.replace(/: ERR$/, ": NOPERM");
 
-/** Each answers what was seen, which must be the same for both. */
+/** Each check returns its observations. Both kinds of Redis must give the same result. */
 const FAULTS: readonly (readonly [string, (visit: Visit) => Promise<unknown>, unknown])[] = [
   [
-    "is away, and back: what is published then reaches the stream, or the stream has ended",
+    "sends new events after Redis restarts, or has ended the stream",
     async ({ redis, sse, isShared, open, openLive }) => {
       const stream = await openLive("a");
       await sse.publish("a", { data: 1 });
@@ -78,7 +78,7 @@ const FAULTS: readonly (readonly [string, (visit: Visit) => Promise<unknown>, un
     ],
   ],
   [
-    "is frozen for a moment: commands wait, and are executed in order",
+    "executes commands in order after Redis was frozen for a moment",
     async ({ redis, sse, openLive }) => {
       const stream = await openLive("frozen");
       await redis.pause();
@@ -91,7 +91,7 @@ const FAULTS: readonly (readonly [string, (visit: Visit) => Promise<unknown>, un
     { events: [1, 2, 3], control: ["connected"] },
   ],
   [
-    "refuses a channel: neither a stream nor publish() gets it, and another channel works",
+    "refuses streams and events of a denied channel, and serves another channel",
     async ({ redis, sse, open, openLive }) => {
       await redis.refuseChannel("secret");
       const refused = await open("secret");
@@ -114,7 +114,7 @@ const FAULTS: readonly (readonly [string, (visit: Visit) => Promise<unknown>, un
     ],
   ],
   [
-    "takes a channel away from an open stream",
+    "ends an open stream if its channel is revoked",
     async ({ redis, openLive }) => {
       const stream = await openLive("granted");
       await redis.refuseChannel("granted");
@@ -129,7 +129,7 @@ const FAULTS: readonly (readonly [string, (visit: Visit) => Promise<unknown>, un
     }),
   ],
   [
-    "refuses a command inside scripts",
+    "rejects a call if a command inside its script is denied",
     async ({ redis, sse }) => {
       await redis.refuseCommand("xadd");
       const publishing = await messageOf(sse.publish("commands", { data: 1 }));
@@ -139,7 +139,7 @@ const FAULTS: readonly (readonly [string, (visit: Visit) => Promise<unknown>, un
     ["Redis refused the command: NOPERM", null],
   ],
   ...(["fill", "makeReadOnly"] as const).map((fault): (typeof FAULTS)[number] => [
-    `${fault}(): what has to be stored is refused, and the rest goes on`,
+    `rejects calls that store data, and accepts others, after ${fault}()`,
     async ({ redis, sse, openLive }) => {
       const stream = await openLive(fault);
       const queue = sse.queue(fault);
@@ -213,7 +213,7 @@ function describeRedis(
   name: string,
   make: (context: Mocha.Context) => Promise<{ redis: FaultyRedis; end(): Promise<void> }>,
 ): void {
-  describe(`faults of ${name}`, function () {
+  describe(`a service on ${name} with faults`, function () {
     this.timeout(30_000);
     let made: Awaited<ReturnType<typeof make>>;
     let app: TestApp;

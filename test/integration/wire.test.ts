@@ -26,7 +26,7 @@ import { getRequest, openWire, type WireClient } from "../support/wire-client.js
 
 const run = promisify(execFile);
 
-/** Every text that goes over the wire, but for what the library says itself. */
+/** The data of the application's events, without control events. */
 const messagesOf = ({ events }: Pick<WireClient, "events">): readonly string[] =>
   events.filter(({ event }) => event === "message").map(({ data }) => data);
 
@@ -50,7 +50,7 @@ describe("a stream on the wire", function () {
   interface Given {
     readonly service?: RedisSseOptions;
     readonly stream?: SseStreamOptions;
-    /** What the application mounts before the stream. */
+    /** Middleware before the stream. */
     readonly before?: readonly RequestHandler[];
     /** Default: HTTP without TLS. */
     readonly makeServer?: (app: Express) => Server;
@@ -59,9 +59,9 @@ describe("a stream on the wire", function () {
   interface Wire {
     readonly url: string;
     readonly service: RedisSse;
-    /** The server's ends of its connections, in the order in which they were made. */
+    /** The server-side sockets, in the order of the connections. */
     readonly sockets: readonly Socket[];
-    /** How many listeners for `drain` each had before there was a request. */
+    /** The number of `drain` listeners of each socket before its request. */
     readonly listeners: readonly number[];
     readonly sessions: readonly PubSubSession[];
     readonly requests: readonly Request[];
@@ -145,7 +145,7 @@ describe("a stream on the wire", function () {
     return pipeline.exec();
   };
 
-  /** What the server's end of a connection is given from now on. */
+  /** Records the writes to a server-side socket from now on. */
   function recordWrites(socket: Socket): readonly string[] {
     const writes: string[] = [];
     const write = socket.write.bind(socket) as (chunk: Buffer | string, ...rest: unknown[]) => boolean;
@@ -157,7 +157,7 @@ describe("a stream on the wire", function () {
   }
 
   describe("over HTTP/1.1", () => {
-    it("begins with its head and its first frames in one packet", async () => {
+    it("starts with its headers and its first frames in one packet", async () => {
       const corks: number[] = [];
       const { openLive } = await start({
         before: [
@@ -171,14 +171,14 @@ describe("a stream on the wire", function () {
       });
       const client = await openLive();
       expect(client.packets).to.have.length(1);
-      // A client may read two packets as one: neither part goes out before the other is there.
+      // A client may read two packets as one, so the socket must have been corked for both parts.
       expect(corks).to.deep.equal([1, 1]);
       expect(client.head).to.match(/^HTTP\/1\.1 200 OK\r\n/);
       expect(client.body.chunks).to.have.length(1);
       expect(client.text).to.match(/^retry: 2000\nevent: connected\n/);
     });
 
-    it("tells an agent that keeps connections that this one ends with it", async () => {
+    it("sends Connection: close, so that an agent does not reuse the connection", async () => {
       const { openLive, service } = await start();
       const client = await openLive();
       expect(client.head)
@@ -199,7 +199,7 @@ describe("a stream on the wire", function () {
       "",
     ];
 
-    it("is chunks of whole frames and nothing else, to the last byte", async () => {
+    it("consists of chunks of whole frames only, up to the last byte", async () => {
       const { openLive, service } = await start();
       const client = await openLive();
       for (const text of TEXTS) {
@@ -214,7 +214,7 @@ describe("a stream on the wire", function () {
       expect(isOver, "the coding is ended").to.equal(true);
       expect(rest.length, "bytes behind the last chunk").to.equal(0);
       for (const chunk of chunks) expect(chunk.toString("latin1").endsWith("\n\n")).to.equal(true);
-      // As UTF-8 has them, and as an SSE parser joins lines.
+      // After UTF-8 encoding, and with the line ends that an SSE parser returns.
       const received = TEXTS.map((text) =>
         Buffer.from(text)
           .toString()
@@ -229,7 +229,7 @@ describe("a stream on the wire", function () {
       expect(client.events.at(-1)).to.deep.include({ event: "closing", data: '{"reason":"drain"}' });
     });
 
-    it("goes past the response, with one write for what came at once", async () => {
+    it("bypasses response.write(), with one socket write for each chunk", async () => {
       const { openLive, sockets, sessions } = await start();
       const client = await openLive();
       const response = spy(OutgoingMessage.prototype, "write");
@@ -243,7 +243,7 @@ describe("a stream on the wire", function () {
       expect(response.called).to.equal(false);
     });
 
-    it("gives many clients the same bytes", async () => {
+    it("writes the same buffer to many clients", async () => {
       const { openLive, sockets } = await start();
       const clients = [await openLive(), await openLive(), await openLive()];
       const given: unknown[] = [];
@@ -257,7 +257,7 @@ describe("a stream on the wire", function () {
       for (const chunk of given) expect(chunk).to.equal(given[0]);
     });
 
-    it("takes an event of 5 MB whole, and others behind it", async () => {
+    it("sends an event of 5 MB completely, and the events after it", async () => {
       const { openLive } = await start({
         service: { limits: { maxEventBytes: 8_000_000, maxBufferedBytes: 16_000_000 }, history: false },
       });
@@ -270,7 +270,7 @@ describe("a stream on the wire", function () {
       expect(messagesOf(client)[1] === large).to.equal(true);
     });
 
-    it("has no length, whatever middleware before it has said of a body", async () => {
+    it("has no Content-Length, even if an earlier middleware has set one", async () => {
       const withLength: RequestHandler = (_req, res, next) => {
         res.set("Content-Length", "5");
         next();
@@ -288,7 +288,7 @@ describe("a stream on the wire", function () {
     });
   });
 
-  describe("that is not ours alone to write", () => {
+  describe("that must use response.write()", () => {
     const wrapped: RequestHandler = (_req, res, next) => {
       const write = res.write.bind(res) as (...args: unknown[]) => boolean;
       res.write = ((...args: unknown[]) => {
@@ -303,7 +303,7 @@ describe("a stream on the wire", function () {
       "a middleware that wraps write()": [wrapped],
     };
     for (const [what, before] of Object.entries(MIDDLEWARE)) {
-      it(`goes through the response under ${what}, well-formed and at once`, async () => {
+      it(`stays well-formed and without delay behind ${what}`, async () => {
         const { open, service, sockets, listeners, requests } = await start({ before });
         const response = spy(OutgoingMessage.prototype, "write");
         const client = await open(
@@ -326,7 +326,7 @@ describe("a stream on the wire", function () {
       });
     }
 
-    it("is compressed where the application insists on it, event by event", async () => {
+    it("is compressed event by event if the application forces it", async () => {
       const insist: RequestHandler = (_req, res, next) => {
         const writeHead = res.writeHead.bind(res) as (status: number, headers: object) => typeof res;
         res.writeHead = ((status: number, headers: object) =>
@@ -357,7 +357,7 @@ describe("a stream on the wire", function () {
       ]);
     });
 
-    it("is no chunks for a client of HTTP/1.0, and ends with its connection", async () => {
+    it("has no chunks for a client of HTTP/1.0, and ends with its connection", async () => {
       const { open, service } = await start();
       const client = await open(getRequest("/stream?channel=a").replace("HTTP/1.1", "HTTP/1.0"));
       const has = (part: string): Promise<unknown> =>
@@ -374,7 +374,7 @@ describe("a stream on the wire", function () {
       );
     });
 
-    it("goes through the response over HTTP/2", async () => {
+    it("uses response.write() over HTTP/2", async () => {
       const service = createRedisSse({ redis: redis.url });
       const app = await startHttp2App((router) => {
         router.get(
@@ -395,7 +395,7 @@ describe("a stream on the wire", function () {
     });
   });
 
-  it("over TLS is chunks as well, past the response", async function () {
+  it("sends chunks over TLS too, and bypasses response.write()", async function () {
     const identity = await makeCertificate();
     if (identity === null) {
       console.warn("      skipped: openssl is missing, which makes the certificate");
@@ -420,8 +420,8 @@ describe("a stream on the wire", function () {
     expect([client.body.isOver, client.body.rest.length]).to.deep.equal([true, 0]);
   });
 
-  describe("that the application writes to as well", () => {
-    it("keeps its order and its form", async () => {
+  describe("to which the application writes too", () => {
+    it("keeps its order and its format", async () => {
       const { openLive, service } = await start({
         stream: {
           onOpen: (session, req) => {
@@ -445,7 +445,7 @@ describe("a stream on the wire", function () {
       expect([client.body.isOver, client.body.rest.length]).to.deep.equal([true, 0]);
     });
 
-    it("ends where the application ends it: no byte is behind the last chunk, and all is given back", async () => {
+    it("ends if the application ends the response, writes nothing after the last chunk, and releases everything", async () => {
       const { openLive, requests, sessions, sockets, expectAllGivenBack } = await start();
       const client = await openLive();
       const writes = recordWrites(sockets[0]!);
@@ -463,8 +463,8 @@ describe("a stream on the wire", function () {
     });
   });
 
-  describe("whose client", () => {
-    it("pauses gets everything in order when it reads again, and no listener is left behind", async () => {
+  describe("with a slow client", () => {
+    it("sends everything in order when the client reads again, and removes its listener", async () => {
       const { openLive, sockets, listeners, sessions, service } = await start({
         service: { limits: { maxBufferedBytes: 64_000_000 } },
       });
@@ -495,12 +495,12 @@ describe("a stream on the wire", function () {
       expect([client.body.isOver, client.body.rest.length]).to.deep.equal([true, 0]);
     });
 
-    it("reads nothing gets no heartbeat behind what it has not read, and one when it has", async () => {
+    it("sends no heartbeat while the client has unread data, and one after it has read the data", async () => {
       const { openLive, sockets, sessions } = await start({ service: { heartbeatMs: 20 } });
       const client = await openLive();
       const other = await openLive();
       client.socket.pause();
-      // Less than the socket's own mark at a time: it goes on taking, though the system does not.
+      // Each event is below the high-water mark of the socket, so the socket accepts it while the kernel does not.
       while (sockets[0]!.writableLength === 0) sessions[0]!.send({ data: "x".repeat(4_000) });
       sessions[0]!.send({ data: "last" });
       expect(sessions[0]!.statistics.bufferedBytes, "nothing waits in the session").to.equal(0);

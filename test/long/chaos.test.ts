@@ -7,8 +7,8 @@ import { run } from "../chaos/run.js";
 import { need } from "../support/prerequisites.js";
 
 /**
- * The seeds are those whose plans have all that can be done to a topology, and no master that wakes after it was replaced: what
- * such a one acknowledges is lost, and may be lost untold where others have filled its places (`docs/protocol.md`).
+ * The plans of these seeds contain every fault of the topology, but no master that wakes after its replacement. Events
+ * that such a master acknowledges are lost, possibly without a gap event (`docs/protocol.md`).
  */
 const RUNS: readonly (readonly [args: string, events: string, kinds: readonly FaultKind[]])[] = [
   ["--topology single --seconds 8 --clients 60", "gap events", ["kill-app", "crash-redis", "cut-streams"]],
@@ -24,7 +24,7 @@ const RUNS: readonly (readonly [args: string, events: string, kinds: readonly Fa
   ],
 ];
 
-describe("chaos, for a short time", () => {
+describe("a short chaos run", () => {
   let program: string;
 
   before(async function () {
@@ -32,15 +32,15 @@ describe("chaos, for a short time", () => {
   });
 
   for (const [args, events, kinds] of RUNS) {
-    it(`${args}: every event comes once and in order, or is told as lost`, async () => {
+    it(`${args}: delivers every event once and in order, or sends a gap event`, async () => {
       const [options] = readArguments([...args.split(" "), "--publishers", "8"]);
       const report = await run(program, options!);
       expect(report.violations, formatReport(report)).to.deep.equal([]);
-      // A run in which nothing happened would hold as well.
+      // A run without events would pass too.
       expect(report.ledger.acknowledged, formatReport(report)).to.be.greaterThan(200);
       expect(report.tally.of("resumptions"), formatReport(report)).to.be.greaterThan(100);
       expect(report.tally.of(events), formatReport(report)).to.be.greaterThan(0);
-      // On a machine that is busy with other tests a server may be too slow for one of them.
+      // On a busy machine, a server may be too slow for some of the faults.
       const begun = report.faultRecords.map(({ kind }) => kind);
       expect(begun, formatReport(report)).to.include.members([...kinds]);
       expect(report.faults.of("missed"), formatReport(report)).to.be.lessThan(begun.length / 2);

@@ -10,14 +10,14 @@ import { createUser } from "../support/fault-steps.js";
 
 const BATCHES = 10;
 
-/** Streams of one run: CHURN=10000 for the long profile of dedicated connections. */
+/** The number of streams per run. Set CHURN=10000 for a long run with dedicated connections. */
 const CHURN = { shared: 10_000, dedicated: Number(process.env["CHURN"] ?? 3_000) };
 
 describeFaults(
-  "streams that come and go, one in thirty refused",
+  "streams that open and close, with one in thirty refused",
   (rig) => {
     for (const subscriptions of ["shared", "dedicated"] as const) {
-      it(`${subscriptions}: after ${CHURN[subscriptions]} of them memory is what it was, and every one is accounted for`, async () => {
+      it(`${subscriptions}: leave no memory behind after ${CHURN[subscriptions]} streams, and all are counted`, async () => {
         const { service } = await rig.start({ redis: await createUser(rig, "&ok:*"), subscriptions });
         let refused = 0;
         const round = async (size: number): Promise<void> => {
@@ -46,7 +46,7 @@ describeFaults(
           closed: { "client-gone": streams - refused, "subscribe-failed": refused },
           refused: {},
         });
-        // What stays of a stream stays in every batch; what the engine does beside it does not.
+        // A leak per stream shows in every batch. Other growth of the heap does not.
         expect(Math.min(...grown), `bytes for each stream: ${grown.join(", ")}`).to.be.lessThan(100);
       });
     }
@@ -54,11 +54,11 @@ describeFaults(
   { timeoutMs: 120_000 },
 );
 
-/** The heap in use when everything that can be freed is. */
+/** The heap size after garbage collection. */
 async function collectGarbage(): Promise<number> {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
-  // What is freed by a callback of the first is there for the second.
+  // Callbacks of the first collection can free more memory for the second one.
   collect();
   await settle();
   collect();

@@ -14,11 +14,12 @@ import { dataOf, gapsOf, isEvent } from "../support/stream-harness.js";
 
 const HEARTBEAT_MS = 500;
 /**
- * A killed node closes its connections. One that hangs is noticed by a PING of each heartbeat that has no answer within 5 s.
+ * A killed node closes its connections. A frozen node is detected by a PING, sent every heartbeat, without a reply
+ * within 5 s.
  */
 const RECOVERY_MS = { kill: 3 * HEARTBEAT_MS, freeze: HEARTBEAT_MS + 5_000 + 2 * HEARTBEAT_MS } as const;
 
-/** The slot that all tasks are in, and so what else bears this tag. */
+/** The hash tag of all tasks. All keys with this tag are in one slot. */
 const TASKS = "{tasks}";
 
 describe("a Redis Cluster", function () {
@@ -76,7 +77,7 @@ describe("a Redis Cluster", function () {
   const otherMaster = async (node: ClusterNode): Promise<ClusterNode> =>
     (await cluster.masters()).find((each) => each !== node)!;
 
-  /** A channel whose events are not kept by this node. */
+  /** A channel whose history is on another node. */
   const channelElsewhere = async (node: ClusterNode): Promise<string> => {
     for (;;) {
       const channel = name("elsewhere");
@@ -91,7 +92,7 @@ describe("a Redis Cluster", function () {
     return lists.flat().filter(([, each]) => each.startsWith(begin));
   };
 
-  /** The node that the one subscriber connection of the one service is connected to. */
+  /** The node of the only subscriber connection of the service. */
   const subscribersNode = async (): Promise<ClusterNode> =>
     eventually(async () => {
       const [first, ...others] = await namesOf("redis-sse:subscriber:");
@@ -100,7 +101,7 @@ describe("a Redis Cluster", function () {
       return first![0];
     });
 
-  /** Each event that was acknowledged came once, and whatever came was in order, without a gap. */
+  /** Expects every acknowledged event once, in order and without a gap event. */
   const expectWhole = async (client: SseClient, acknowledged: readonly number[]): Promise<void> => {
     await eventually(() => expect(dataOf(client).map(Number)).to.include.members([...acknowledged]), 10_000);
     const numbers = dataOf(client).map(Number);
@@ -108,7 +109,7 @@ describe("a Redis Cluster", function () {
     expect(gapsOf(client), "gaps").to.deep.equal([]);
   };
 
-  /** Whatever the service has under way while something is done to the slot of all tasks. */
+  /** Starts events, tasks and a writer in the slot of all tasks. */
   const startTraffic = async () => {
     const app = await start();
     const { service } = app;
@@ -133,9 +134,9 @@ describe("a Redis Cluster", function () {
     await more(5);
     return {
       more,
-      /** Resolves when that many more events were published: what they need was there before. */
+      /** Resolves when this many more events are published. They need no new keys. */
       morePublished: (count: number) => calls[0].more(count),
-      /** Ends everything, and looks whether it is whole. */
+      /** Stops all calls and expects that nothing is missing. */
       async finish() {
         await more(5);
         for (const each of calls) await each.stop();
@@ -151,16 +152,16 @@ describe("a Redis Cluster", function () {
     };
   };
 
-  describe("while it changes its shape", () => {
-    it("goes on while a slot moves", async () => {
+  describe("during a migration or a failover", () => {
+    it("works while a slot moves", async () => {
       const traffic = await startTraffic();
       const from = await cluster.masterOf(TASKS);
       const to = await otherMaster(from);
       const migration = await cluster.beginMigration(TASKS, to);
-      // A task is a new key beside others of its queue, which neither node takes now: the calls wait, or say so.
+      // A new task is a new key beside existing keys of its queue, which no node accepts now. These calls wait or reject.
       await traffic.morePublished(5);
       await migration.moveKeys(1);
-      // What needs keys of both nodes was refused, by either: Redis 6.2 sends it to the new one.
+      // Calls that need keys of both nodes were refused by one of them. Redis 6.2 redirects them to the new node.
       await eventually(async () => {
         const counts = await Promise.all([from, to].map(({ admin }) => admin.info("errorstats")));
         const refused = counts.map((text) => /errorstat_TRYAGAIN:count=(\d+)/.exec(text)?.[1] ?? 0);
@@ -172,7 +173,7 @@ describe("a Redis Cluster", function () {
       await traffic.finish();
     });
 
-    it("rejects within 6 s what needs keys that stay apart, and goes on when they are together", async () => {
+    it("rejects a call within 6 s if its keys are on two nodes, and accepts it when they are on one", async () => {
       const service = create();
       const channel = name("apart");
       await service.publish(channel, { data: "first" });
@@ -189,7 +190,7 @@ describe("a Redis Cluster", function () {
     });
 
     for (const fault of ["kill", "freeze"] as const) {
-      it(`goes on with a replica after a master that was hit by a ${fault}`, async () => {
+      it(`continues with a replica after a ${fault} of the master`, async () => {
         const traffic = await startTraffic();
         const master = await cluster.masterOf(TASKS);
         const replica = await cluster.replicaOf(master);
@@ -200,14 +201,14 @@ describe("a Redis Cluster", function () {
       });
     }
 
-    it("goes on over a failover in order", async () => {
+    it("continues after a manual failover", async () => {
       const traffic = await startTraffic();
       await cluster.failover(await cluster.replicaOf(await cluster.masterOf(TASKS)));
       await traffic.finish();
     });
   });
 
-  describe("that gives no answer", () => {
+  describe("that does not respond", () => {
     const expectAnswers = async (service: RedisSse): Promise<void> => {
       const calls: Readonly<Record<string, () => Promise<unknown>>> = {
         "publish()": () => service.publish("no answer", { data: "x" }),
@@ -228,21 +229,21 @@ describe("a Redis Cluster", function () {
       expect((await report).tookMs, "status()").to.be.at.most(6_000);
     };
 
-    it("rejects within 6 s when all nodes are frozen", async () => {
+    it("rejects calls within 6 s if all nodes are frozen", async () => {
       const service = create();
       await service.publish("before", { data: "x" });
       await service.queue("before").enqueue("kind", {});
       for (const node of cluster.nodes) node.freeze();
       await expectAnswers(service);
-      await expectAnswers(service); // not only what was under way
+      await expectAnswers(service); // also calls that start later
     });
 
-    it("rejects within 6 s when all nodes were frozen before the first call", async () => {
+    it("rejects calls within 6 s if all nodes were frozen before the first call", async () => {
       for (const node of cluster.nodes) node.freeze();
       await expectAnswers(create());
     });
 
-    it("rejects within 6 s when there never was one", async () => {
+    it("rejects calls within 6 s if no node exists", async () => {
       const nodes = [await freePort(), await freePort()].map((port) => ({ host: "127.0.0.1", port }));
       const client = new Cluster(nodes, { lazyConnect: true });
       client.on("error", () => {});
@@ -255,7 +256,7 @@ describe("a Redis Cluster", function () {
       }
     });
 
-    it("does not carry out what it has rejected when it is back", async () => {
+    it("does not execute rejected calls after it recovers", async () => {
       const service = create();
       const count = (): Promise<number> => service.pool.incrementWithTtl("sse:counter");
       expect(await count()).to.equal(1);
@@ -263,11 +264,11 @@ describe("a Redis Cluster", function () {
       const outcomes = await Promise.all(Array.from({ length: 3 }, () => outcomeOf(count)));
       for (const { code } of outcomes) expect(code).to.equal("REDIS_UNAVAILABLE");
       await cluster.heal();
-      // What waited for the cluster would go out before this.
+      // Queued calls would be sent before this one.
       await eventually(async () => expect(await count()).to.equal(1), 10_000);
     });
 
-    it("does not carry out what it has rejected when a replica takes over late", async () => {
+    it("does not execute rejected calls after a late failover", async () => {
       const service = create();
       const count = (): Promise<number> => service.pool.incrementWithTtl("sse:late");
       expect(await count()).to.equal(1);
@@ -282,7 +283,7 @@ describe("a Redis Cluster", function () {
       await eventually(async () => expect(await count()).to.equal(2), 10_000);
     });
 
-    it("ends what waits for it when the service is closed", async () => {
+    it("rejects waiting calls when the service closes", async () => {
       const client = new Cluster([{ host: "127.0.0.1", port: await freePort() }], { lazyConnect: true });
       client.on("error", () => {});
       const service = create({ redis: client });
@@ -290,14 +291,14 @@ describe("a Redis Cluster", function () {
       void outcomeOf(() => service.publish("waiting", { data: "x" })).then(
         (outcome) => (code = outcome.code),
       );
-      // Between two attempts to connect ioredis keeps them.
+      // ioredis keeps waiting calls between two connection attempts.
       await eventually(() => expect(service.pool.commands.status).to.equal("reconnecting"));
       await service.close();
       await eventually(() => expect(code).to.be.oneOf(["REDIS_UNAVAILABLE", "CLOSED"]), 1_000);
       client.disconnect();
     });
 
-    it("goes on when it answers again", async () => {
+    it("works when it responds again", async () => {
       const app = await start();
       const client = await app.openLive("thawed");
       await app.service.publish("thawed", { data: "0" });
@@ -311,13 +312,13 @@ describe("a Redis Cluster", function () {
 
   describe("that loses the node of the subscriber", () => {
     for (const fault of ["kill", "freeze"] as const) {
-      it(`tells a gap and hears again soon, without history (${fault})`, async () => {
+      it(`sends a gap event and new events soon, without history (${fault})`, async () => {
         const app = await start({ history: false });
         const channel = name("live");
         const client = await app.openLive(channel);
         const victim = await subscribersNode();
         const publisher = cluster.alive.find((node) => node !== victim)!;
-        // A node that has just come back may not be linked with all others yet.
+        // A restarted node may not be connected to all others yet.
         await eventually(async () => {
           await publisher.admin.publish(channel, "before");
           await client.next(({ data }) => data === "before", 500);
@@ -332,7 +333,7 @@ describe("a Redis Cluster", function () {
         expect(tookMs, "milliseconds from the fault to the next event").to.be.at.most(RECOVERY_MS[fault]);
       });
 
-      it(`loses nothing, with history (${fault})`, async () => {
+      it(`loses no event with history (${fault})`, async () => {
         const app = await start();
         await app.openLive("warm");
         const victim = await subscribersNode();
@@ -343,7 +344,7 @@ describe("a Redis Cluster", function () {
         const calls = load("publish()", (number) => app.service.publish(channel, { data: String(number) }));
         await calls.more(5);
         await victim[fault]();
-        // Without one of its masters the whole cluster takes no writes until a replica has its place.
+        // While a master is missing, the whole cluster refuses writes until a replica replaces it.
         if (replica) await eventually(async () => expect(await replica.isMaster()).to.equal(true), 15_000);
         await calls.more(5);
         const { length } = calls.resolved;
@@ -357,11 +358,11 @@ describe("a Redis Cluster", function () {
     }
   });
 
-  it("lists all nodes in status(), with a fault for one that was killed", async () => {
+  it("lists all nodes in status(), with a fault for a killed node", async () => {
     const service = create();
     const addressOf = ({ port }: { port: number }): string => `127.0.0.1:${port}`;
     let report = await service.status();
-    // A replica is listed once it has got something from its master.
+    // A replica is listed after it has received data from its master.
     const channels = Array.from({ length: 50 }, () => name("replicated"));
     await Promise.all(channels.map((channel) => service.publish(channel, { data: "x" })));
     await eventually(async () => {
@@ -396,8 +397,8 @@ describe("a Redis Cluster", function () {
     expect(dataOf(client)).to.deep.equal(expected);
   });
 
-  describe("with an app's own options", () => {
-    /** Everything once, through a service over a client with these options. */
+  describe("with ioredis options of the app", () => {
+    /** Uses each feature once, with a Cluster client that has these options. */
     const useAll = async (options: ClientOptions): Promise<void> => {
       const app = await start({ redis: cluster.client(options) });
       const { service } = app;
@@ -411,7 +412,7 @@ describe("a Redis Cluster", function () {
       );
       await client.next(({ data }) => data === "49");
       expect(dataOf(client)).to.deep.equal(receipts.map((_, number) => String(number)));
-      // What was just acknowledged is read where it was written.
+      // Reads must go to the master, so that they see the acknowledged event.
       for (let number = 50; number < 100; number++) {
         const { id } = await service.publish(channel, { data: String(number) });
         expect(await service.lastEventId(channel)).to.equal(id);
@@ -429,7 +430,7 @@ describe("a Redis Cluster", function () {
     };
 
     for (const options of [{ keyPrefix: "app:" }, { redisOptions: { keyPrefix: "app:" } }]) {
-      it(`has no keys and channels under a prefix: ${JSON.stringify(options)}`, async () => {
+      it(`ignores the prefix of ${JSON.stringify(options)} for keys and channels`, async () => {
         await useAll(options);
         const masters = await cluster.masters();
         const keys = (await Promise.all(masters.map((node) => node.admin.keys("*")))).flat();
@@ -451,7 +452,7 @@ describe("a Redis Cluster", function () {
     }
   });
 
-  it("has one connection for each dedicated stream, and no more than the pool's beside them", async () => {
+  it("has one connection per dedicated stream, and no others except the pool's", async () => {
     const redis = cluster.client({ lazyConnect: true });
     const app = await start({ redis, subscriptions: "dedicated" });
     const channels = Array.from({ length: 40 }, () => name("dedicated"));
@@ -463,20 +464,20 @@ describe("a Redis Cluster", function () {
     expect(leases.length, "leased connections").to.equal(40);
     const unnamed = all.filter((each) => !/^redis-sse:(command|subscriber|lease):./.test(each));
     expect(unnamed, "without a name").to.deep.equal([]);
-    // Commands: one for each node at most. And one for what is not of a stream.
+    // At most one command connection per node, and one connection that belongs to no stream.
     expect(all.length - leases.length, "other connections").to.be.at.most(cluster.nodes.length + 1);
     app.leave();
     await eventually(async () => expect(await namesOf("redis-sse:lease:")).to.have.length(0));
   });
 
-  describe("of which one node is given", () => {
+  describe("that is configured as a single node", () => {
     const expectAdvice = (error: unknown, what: string): void => {
       expectFault(error, "CONFIG", what);
       expect((error as Error).message, what).to.match(/Cluster client/);
     };
 
     for (const form of ["a URL", "options", "a client"] as const) {
-      it(`says that a Cluster client is expected, for ${form}`, async () => {
+      it(`rejects calls with a hint to use a Cluster client, for ${form}`, async () => {
         const node = (await cluster.masters())[0]!;
         const url = `redis://127.0.0.1:${node.port}`;
         const client = new Redis(url, { lazyConnect: true });
@@ -485,7 +486,7 @@ describe("a Redis Cluster", function () {
         });
         const elsewhere = await channelElsewhere(node);
         expectAdvice(await faultOf(service.publish(elsewhere, { data: "x" })), "the first use");
-        // Also what this node would take: it is told at once, and not for some users alone.
+        // Also calls that this node could serve: the error must not depend on the channel.
         let here = name("here");
         while ((await cluster.masterOf(here)) !== node) here = name("here");
         expectAdvice(await faultOf(service.publish(here, { data: "x" })), "a channel of this node");

@@ -8,7 +8,7 @@ import { isGap, typesOf } from "../support/fault-steps.js";
 
 const STREAMS = 1_000;
 
-/** How long Redis is away: OUTAGE_MS=30000 for the long profile. */
+/** The duration of the outage. Set OUTAGE_MS=30000 for a long run. */
 const OUTAGE_MS = Number(process.env["OUTAGE_MS"] ?? 4_000);
 
 async function openAll(app: StreamApp): Promise<readonly SseClient[]> {
@@ -21,14 +21,14 @@ async function openAll(app: StreamApp): Promise<readonly SseClient[]> {
 }
 
 describeFaults(
-  `Redis is away for ${OUTAGE_MS / 1_000} s under ${STREAMS} streams`,
+  `an outage of Redis of ${OUTAGE_MS / 1_000} s with ${STREAMS} streams`,
   (rig) => {
     for (const [what, history, withinMs] of [
-      ["without a history", false, 2_000],
-      // Logs are read over a connection with pauses of its own, and tried again a quarter of a heartbeat later.
-      ["with one", {}, 3_000],
+      ["without history", false, 2_000],
+      // Histories are read over another connection. It has its own pauses, and retries after a quarter of a heartbeat.
+      ["with history", {}, 3_000],
     ] as const) {
-      it(`shared, ${what}: one connection at a time comes back, with pauses; all streams live again within ${withinMs / 1_000} s of its return`, async () => {
+      it(`shared, ${what}: reconnects with pauses, and all streams are live within ${withinMs / 1_000} s of the restart`, async () => {
         const proxy = await rig.proxy();
         const app = await rig.start({ redis: proxy.url, heartbeatMs: 1_000, history });
         const clients = await openAll(app);
@@ -39,7 +39,7 @@ describeFaults(
         await rig.server.kill();
         const awaySince = Date.now();
         await eventually(async () => {
-          // Those who publish meanwhile are refused: nothing is kept for them.
+          // Calls of publish() during the outage are rejected, not queued.
           const fault: unknown = await app.service
             .publish("user:0", { data: "lost" })
             .catch((error: unknown) => error);
@@ -47,7 +47,7 @@ describeFaults(
           expect(Date.now() - awaySince).to.be.greaterThan(OUTAGE_MS);
         }, OUTAGE_MS + 10_000);
         const tries = proxy.accepted - tried;
-        // Of two connections; each tries at 50, 100, 200, ... ms, and then once a second, less up to half a second of jitter.
+        // Two connections. Each retries after 50, 100, 200, ... ms, then every second, minus up to 0.5 s of jitter.
         expect(tries).to.be.within(2, 2 * (6 + OUTAGE_MS / 1_000));
         expect(process.memoryUsage().heapUsed - heap).to.be.lessThan(100_000_000);
         expect((await app.service.status()).sessions).to.deep.include({ open: STREAMS, closed: {} });
@@ -56,7 +56,7 @@ describeFaults(
         const backSince = Date.now();
         const gaps = await Promise.all(clients.map((client) => client.next(isGap, 10_000)));
         expect(await rig.server.activeChannels()).to.have.length(STREAMS);
-        // Not a measure of speed: the longest pause between two tries is a second and a half.
+        // The limit allows for the longest pause between two attempts, which is 1.5 s.
         expect(
           Date.now() - backSince,
           "milliseconds from its return until all streams are live",
@@ -67,7 +67,7 @@ describeFaults(
         await Promise.all(clients.map((client) => client.next(({ data }) => data === "again")));
         for (const client of clients.slice(1))
           expect(typesOf(client)).to.deep.equal(["connected", "gap", "message"]);
-        // The connection for commands has pauses of its own, and is back by itself too.
+        // The command connection has its own pauses, and reconnects by itself too.
         await eventually(async () => {
           const connections = (await rig.server.connections()).toSorted();
           expect(connections).to.deep.equal(["redis-sse:command", "redis-sse:subscriber"]);
@@ -75,7 +75,7 @@ describeFaults(
       });
     }
 
-    it("dedicated: all streams end with a word of when to come back, and nothing tries on their behalf", async () => {
+    it("dedicated: ends all streams with a retry delay, and does not reconnect for them", async () => {
       const proxy = await rig.proxy();
       const app = await rig.start({
         redis: proxy.url,
@@ -90,7 +90,7 @@ describeFaults(
         expect(typesOf(client)).to.deep.equal(["connected", "error", "closing"]);
         expect(client.retryMs).to.be.within(2_000, 4_000);
       }
-      // Told to all at once, and to each another moment.
+      // All clients get the delay at once, but the delays differ.
       expect(new Set(clients.map(({ retryMs }) => retryMs)).size).to.be.greaterThan(STREAMS / 4);
       await eventually(async () => {
         expect((await app.service.status()).sessions).to.deep.include({
@@ -99,7 +99,7 @@ describeFaults(
         });
       });
       expect(app.service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0 });
-      // Only the connection for commands is tried again, and by status() alone.
+      // Only status() reconnects, and only the command connection.
       expect(proxy.accepted - tried).to.be.lessThan(20);
       await rig.server.boot();
       await app.openLive("user:0");

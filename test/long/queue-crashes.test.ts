@@ -38,7 +38,7 @@ describeQueueFaults(
       return worker;
     }
 
-    /** Until no lease is left that was given, or renewed, before now. */
+    /** Resolves when all leases that were given or renewed before now have expired. */
     async function untilLeasesRanOut(): Promise<void> {
       const [seconds, microseconds] = await rig.server.admin.time();
       const latest = Number(seconds) * 1_000 + Math.ceil(Number(microseconds) / 1_000) + LEASE_MS;
@@ -48,8 +48,8 @@ describeQueueFaults(
       }, 20_000);
     }
 
-    it("each of 20,000 ends once: one worker of four is frozen beyond its lease and comes back, two are killed", async () => {
-      // A task may well lose every one of its workers here.
+    it("succeed once each if one of four workers freezes for longer than its lease and two are killed", async () => {
+      // A task may lose several workers, one after another.
       const queue = rig.connect().queue("crashes", { attempts: 10 });
       const untilSucceeded = (count: number): Promise<unknown> =>
         eventually(async () => expect((await queue.counts()).totals.succeeded).to.be.at.least(count), 60_000);
@@ -58,7 +58,7 @@ describeQueueFaults(
         const entries = Array.from({ length: 1_000 }, (_, index) => ({ kind: "work", payload: index }));
         for (const { id } of await queue.enqueueMany(entries)) ids.add(id);
       }
-      // The handlers of the first are at work nearly all the time.
+      // The handlers of the first worker are busy nearly all the time.
       const workers = await Promise.all([start({ workMs: 300 }), start(), start(), start()]);
       const [zombie, first, second] = workers;
       zombie.signal("SIGSTOP");
@@ -96,9 +96,9 @@ describeQueueFaults(
 );
 
 describeQueueFaults(
-  "tasks in a Redis that crashes, and writes down what it acknowledges",
+  "tasks in a Redis that crashes with appendfsync always",
   (rig) => {
-    it("what it has acknowledged is done, each completion that was seen stays, and nothing is done for good twice", async () => {
+    it("all complete once if acknowledged, and keep each completion that was seen before a crash", async () => {
       const connect = (): QueueService => rig.connect().queue("crash", { attempts: 20, progressMs: 0 });
       const producer = connect();
       const reader = connect();
@@ -106,10 +106,10 @@ describeQueueFaults(
       for (const consumer of consumers) {
         consumer.worker(
           async ({ task, attempt, progress, write }) => {
-            // Not awaited: Redis may be away for a while.
+            // Not awaited, because Redis may be down for a while.
             void progress(50, "half way");
             write("piece").catch(() => {});
-            // The work itself.
+            // Simulated work.
             await pause(2);
             return [task.id, attempt];
           },
@@ -121,7 +121,7 @@ describeQueueFaults(
         repeat(async () => {
           await producer.enqueue("work", null).then(
             ({ id }) => acknowledged.add(id),
-            // Not acknowledged: Redis was away for longer than a call waits.
+            // Not acknowledged: Redis was down for longer than the command timeout.
             () => {},
           );
         }),
@@ -135,7 +135,7 @@ describeQueueFaults(
           expect((await reader.counts()).totals.succeeded).to.be.greaterThan(seen.size + 200);
         }, 20_000);
         for (const [id, task] of await readSucceeded(reader)) seen.set(id, task);
-        // In the middle of everything: tasks are put in line, taken and ended all the time.
+        // Tasks are enqueued, claimed and completed all the time.
         await rig.server.kill();
         await rig.server.boot();
       }
@@ -154,7 +154,7 @@ describeQueueFaults(
       const { totals, failed } = await reader.counts();
       expect(failed).to.equal(0);
       expect(totals.succeeded, "each is counted once").to.equal(succeeded.size);
-      expect(totals.enqueued, "and put in line once").to.equal(succeeded.size);
+      expect(totals.enqueued, "and enqueued once").to.equal(succeeded.size);
       const counted = consumers.reduce((sum, { statistics }) => sum + statistics.succeeded, 0);
       expect(counted, "the workers know of each").to.equal(succeeded.size);
     });

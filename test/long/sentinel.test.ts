@@ -9,10 +9,10 @@ import { dataOf, gapsOf } from "../support/stream-harness.js";
 
 const HEARTBEAT_MS = 1_000;
 
-/** A master that hangs is noticed by a PING of each heartbeat that has no answer within 5 s. */
+/** A frozen master is detected by a PING, sent every heartbeat, without a reply within 5 s. */
 const RECOVERY_MS = { kill: 2 * HEARTBEAT_MS, freeze: HEARTBEAT_MS + 5_000 + HEARTBEAT_MS } as const;
 
-describe("a master that Sentinels watch", function () {
+describe("a service whose Redis master has Sentinels", function () {
   this.timeout(60_000);
   let rig: RedisSentinel;
   const apps: StreamApp[] = [];
@@ -33,7 +33,7 @@ describe("a master that Sentinels watch", function () {
   after(() => rig?.stop());
 
   for (const fault of ["kill", "freeze"] as const) {
-    it(`takes what is published soon after a ${fault}, and loses nothing`, async () => {
+    it(`publishes events soon after a ${fault} of the master, and loses none`, async () => {
       const channel = `published over a ${fault}`;
       const app = await startStreamApp({ redis: rig.options, heartbeatMs: HEARTBEAT_MS });
       apps.push(app);

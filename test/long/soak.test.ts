@@ -5,7 +5,7 @@ import { formatReport } from "../chaos/report.js";
 import { run } from "../chaos/run.js";
 import { need } from "../support/prerequisites.js";
 
-describe("a short soak", () => {
+describe("a short soak run", () => {
   let program: string;
 
   before(async function () {
@@ -13,11 +13,11 @@ describe("a short soak", () => {
   });
 
   for (const mode of ["shared", "dedicated"] as const) {
-    it(`${mode}: clients come and go under random faults, and everything returns`, async () => {
+    it(`${mode}: releases everything after clients have come and gone under random faults`, async () => {
       const [options] = readArguments(["soak", "--seconds", "6", "--clients", "300", "--mode", mode]);
       const report = await run(program, options!);
       expect(report.violations, formatReport(report)).to.deep.equal([]);
-      // A run in which nothing happened would hold as well.
+      // A run without events would pass too.
       expect(report.tally.of("connected events"), formatReport(report)).to.be.greaterThan(100);
       expect(report.tally.of("message events"), formatReport(report)).to.be.greaterThan(1_000);
       expect(report.faults.total, formatReport(report)).to.be.greaterThan(3);

@@ -5,7 +5,7 @@ import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { RedisCluster } from "../support/redis-cluster.js";
 
-describe("the suite's cluster", function () {
+describe("the test cluster", function () {
   this.timeout(60_000);
   let program: string;
   let cluster: RedisCluster;
@@ -18,7 +18,7 @@ describe("the suite's cluster", function () {
 
   after(() => cluster?.stop());
 
-  it("replaces a master whose bus links are cut, and is whole again with it", async () => {
+  it("replaces a master whose bus links are cut, and heals when they return", async () => {
     const master = await cluster.masterOf("cut");
     const others = cluster.nodes.filter((node) => node !== master);
     for (const node of cluster.nodes) {
@@ -39,7 +39,7 @@ describe("the suite's cluster", function () {
     expect(await master.isMaster()).to.equal(false);
   });
 
-  it("loses a message between two nodes whose link is cut, and no other message", async () => {
+  it("loses only messages between two nodes whose link is cut", async () => {
     const [from, deaf, near] = await cluster.masters();
     const heard: string[] = [];
     const listeners = [deaf!, near!].map(({ server }) => new Redis(server.url));

@@ -17,24 +17,24 @@ app.get("/y/:id", taskStream((req) => req.params.id, { service: sse }));
 app.get("/z/*splat", sseStream<{ splat: string[] }>((req) => req.params.splat, { filter: (_, req) => req.params.splat.length > 0 }));
 export const wide: SseStreamOptions = { heartbeatMs: undefined, filter: undefined };
 createRedisSse({ keyPrefix: undefined, limits: { maxSessions: undefined }, pool: undefined });
-// @ts-expect-error the route's params are said to be others
+// @ts-expect-error the declared params differ from those in the path
 sseStream<{ room: string }>((req) => req.params.id);
-// @ts-expect-error a number is no selection
+// @ts-expect-error a number is not a valid selection
 sseStream(() => 7);
-// @ts-expect-error there is no such mode
+// @ts-expect-error an unknown mode
 createRedisSse({ subscriptions: "both" });
 export const report: Promise<StatusReport> = sse.status();
 declare const sink: Sink;
 assertStreamOptions({ heartbeatMs: 1_000 });
 export const served: Promise<void> = serveStream(sse, { method: "GET" }, sink, ["x"], (session) => session.send({ data: 1 }));
-// @ts-expect-error the service makes these: only their types are public
+// @ts-expect-error only the type of this class is public
 export const worker: unknown = (await import("redis-sse")).Worker;
 export const test: TestSse = createTestSse({ clock: new FakeClock(), subscriptions: "dedicated" });
 export const other: RedisSse = createTestSse({ redis: test.redis });
 export const stream: CollectedStream = await collect(new Response("data: 1\\n\\n"));
 export const { hello } = (await stream.event<{ hello: string }>("greeting")).data;
 for await (const { event, text } of stream) test.redis.refuse("NOPERM", { channel: event + text });
-// @ts-expect-error a test has no other Redis
+// @ts-expect-error a test service accepts no Redis URL
 createTestSse({ redis: "redis://127.0.0.1" });
 export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
 `;

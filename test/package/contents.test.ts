@@ -14,7 +14,7 @@ describe("the packed files", () => {
     files = new Set(tar("-tzf", TARBALL).trim().split("\n"));
   });
 
-  it("are those that users need", () => {
+  it("include what users need and nothing else", () => {
     expect(files).to.include.keys(
       "package/README.md",
       "package/LICENSE",
@@ -29,7 +29,7 @@ describe("the packed files", () => {
     expect([...files].filter((file) => unwanted.test(file))).to.deep.equal([]);
   });
 
-  it("hold each file that a packed page links to", () => {
+  it("include each file that a packed page links to", () => {
     const pages = [...files].filter((file) => file.endsWith(".md"));
     const links = pages.flatMap((page) =>
       Array.from(tar("-xzOf", TARBALL, page).matchAll(/\]\((?!https?:|#)([^)#]+)/g), ([, link]) => ({

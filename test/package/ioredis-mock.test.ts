@@ -23,7 +23,7 @@ process.exit();
 describe("ioredis-mock beside ioredis 6", function () {
   this.timeout(300_000);
 
-  it("installs with the overrides that docs/getting-started.md gives, and works", async () => {
+  it("installs with the overrides of docs/getting-started.md, and works", async () => {
     const page = await readFile(join(ROOT, "docs/getting-started.md"), "utf8");
     const [, overrides] = /```json\n([\s\S]*?)```/.exec(page)!;
     const project = await Project.create(JSON.parse(overrides!) as object, ...PACKAGES);

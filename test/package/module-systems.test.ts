@@ -33,10 +33,10 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   "redis-sse/express": ["bearerAuth", "defaultService", "redisPoolStatus", "sseStream", "taskStream"],
 };
 
-/** The oldest Node.js of each line that `engines` in package.json admits. */
+/** The oldest version of each Node.js line that `engines` in package.json allows. */
 const NODES = ["20.19.0", "22.12.0", "24.0.0"];
 
-/** Prints the names of each entry that `require()` gives, and those of which `import()` gives another copy. */
+/** Prints the exports of each entry, and the exports that differ between `require()` and `import()`. */
 const LOAD = `
 const entries = ${JSON.stringify(Object.keys(NAMES))};
 Promise.all(entries.map(async (entry) => {
@@ -71,7 +71,7 @@ import { sseStream } from "redis-sse/express";
 
 declare const sink: Sink;
 express().get("/x/:id", sseStream((req) => req.params.id.toUpperCase()));
-// @ts-expect-error a number is no selection
+// @ts-expect-error a number is not a valid selection
 sseStream(() => 7);
 try {
   createRedisSse({ heartbeatMs: -1 });
@@ -80,7 +80,7 @@ try {
 }
 `;
 
-describe("the package, loaded in other ways", function () {
+describe("the package in different module systems", function () {
   this.timeout(600_000);
   let project: Project;
 

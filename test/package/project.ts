@@ -16,7 +16,7 @@ export const TARBALL: string = join(ROOT, "dist/redis-sse.tgz");
 export async function readmeExample(): Promise<string> {
   const readme = await readFile(join(ROOT, "README.md"), "utf8");
   const code = /```js\n(import express[\s\S]*?)```/.exec(readme)?.[1];
-  if (code === undefined) throw new Error("README.md has no example that begins with `import express`");
+  if (code === undefined) throw new Error("README.md has no example that starts with `import express`");
   return code;
 }
 
