@@ -7,6 +7,10 @@ const SLICE_MS = 10;
 const MAX_STRIDE = 64;
 const SHORT_MS = 0.5;
 
+/** Streams that may go on in one turn, at first and at most. The number follows the time that they take. */
+const FIRST_BATCH = 16;
+const MAX_BATCH = 64;
+
 /** Work that can stop after each of its steps. It yields if `Slices.isOver()` says so. */
 export type Work = Iterator<void, void>;
 
@@ -23,14 +27,19 @@ export class Slices {
   #lookedAt = 0;
   #stride = 1;
   #stepsLeft = 1;
+  readonly #waiters: (() => void)[] = [];
+  #batch = FIRST_BATCH;
+  #batchLeft = FIRST_BATCH;
+  #batchStartedAt = 0;
+  #batchEnd: NodeJS.Immediate | null = null;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Whether some work has not ended. */
+  /** Whether some work has not ended, or waits. */
   get isBusy(): boolean {
-    return this.#queue.length > 0;
+    return this.#queue.length > 0 || this.#waiters.length > 0;
   }
 
   add(work: Work): void {
@@ -41,6 +50,19 @@ export class Slices {
   /** Counts one step of the running work. Returns true if the work must yield. */
   isOver(): boolean {
     return --this.#stepsLeft <= 0 && this.#look();
+  }
+
+  /**
+   * Asked by work that continues after an answer of Redis, which may answer thousands of streams in one turn. Returns `null` if
+   * the work may go on now. Otherwise the work must wait for the promise. Work goes on in the order in which it asked.
+   */
+  turn(): Promise<void> | null {
+    if (this.#batchEnd === null) this.#startBatch();
+    if (this.#batchLeft > 0) {
+      this.#batchLeft--;
+      return null;
+    }
+    return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
   /** Runs all work to its end, in this turn. */
@@ -65,6 +87,25 @@ export class Slices {
       this.#isRunning = false;
       if (this.#queue.length > 0) this.#next = setImmediate(this.#run);
     }
+  };
+
+  #startBatch(): void {
+    this.#batchLeft = this.#batch;
+    this.#batchStartedAt = monotonicNow(this.#clock);
+    this.#batchEnd = setImmediate(this.#endBatch);
+  }
+
+  readonly #endBatch = (): void => {
+    this.#batchEnd = null;
+    const tookMs = monotonicNow(this.#clock) - this.#batchStartedAt;
+    if (tookMs >= SLICE_MS) this.#batch = Math.max(this.#batch >> 1, 1);
+    else if (tookMs < SLICE_MS / 2 && this.#batchLeft === 0)
+      this.#batch = Math.min(this.#batch * 2, MAX_BATCH);
+    if (this.#waiters.length === 0) return;
+    this.#startBatch();
+    const released = this.#waiters.splice(0, this.#batch);
+    this.#batchLeft -= released.length;
+    for (const release of released) release();
   };
 
   #look(): boolean {

@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.js";
 import { sanitize, type RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";
+import type { Slices } from "../slices.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import { judgePage, type OtherLog } from "./gap-rules.js";
 import { haveOtherStamps, placeBefore, type Position } from "../sse/event-id.js";
@@ -47,6 +48,7 @@ export interface ReplayContext {
   readonly clock: Clock;
   readonly history: HistoryPort;
   readonly settings: { readonly maxReplayEvents: number; readonly maxBufferedBytes: number };
+  readonly slices: Slices;
   readonly onGap: (reason: GapReason, channels: readonly string[]) => void;
 }
 
@@ -172,6 +174,8 @@ export class CatchUp {
         stuck.add(track);
         continue;
       }
+      const turn = this.#context.slices.turn();
+      if (turn !== null) await turn;
       if (!this.#open) return false;
       if (!this.#tracks.isCurrent(track)) continue;
       this.#owner.log(channel).note(page);

@@ -1,3 +1,4 @@
+import type { Slices } from "../slices.js";
 import type { Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
 import type { BufferBudget } from "../backpressure/buffer-budget.js";
@@ -22,6 +23,7 @@ export interface SessionSettings extends SessionLimits, ChannelSettings {
 export interface SessionContext<Session = unknown> {
   readonly settings: SessionSettings;
   readonly clock: Clock;
+  readonly slices: Slices;
   readonly createTransport: CreateTransport;
   readonly history: HistoryPort;
   /** Limits the buffered bytes of all sessions together. */

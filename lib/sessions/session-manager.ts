@@ -132,6 +132,7 @@ export class SessionManager {
     this.#context = {
       settings: { ...limits, heartbeatMs, retryMs, slowConsumer },
       clock,
+      slices: this.#slices,
       budget: this.#budget,
       createTransport: this.#transports(),
       history,

@@ -186,6 +186,8 @@ export class PubSubSession {
     this.#stopTicking = this.#context.startTicking(this, this.#quietMs);
     try {
       await this.#channels.subscribe();
+      const turn = this.#context.slices.turn();
+      if (turn !== null) await turn;
       // The connection may be lost directly after the acknowledgement.
       if (this.#lostEarly !== null) throw this.#lostEarly;
     } catch (error) {

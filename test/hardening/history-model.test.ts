@@ -250,6 +250,7 @@ class World {
       closeTimeoutMs: 1_000,
     });
     const context = sessionContext({
+      slices,
       settings: {
         maxChannelsPerSession: 4,
         maxEventBytes: MAX_EVENT,

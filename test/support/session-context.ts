@@ -2,6 +2,7 @@ import { BufferBudget } from "../../lib/backpressure/buffer-budget.js";
 import { assertChannel } from "../../lib/events/channel-name.js";
 import type { SessionContext, SessionSettings } from "../../lib/sessions/session-context.js";
 import type { PubSubSession } from "../../lib/sessions/session.js";
+import { Slices } from "../../lib/slices.js";
 import { Ticker } from "../../lib/sessions/ticker.js";
 
 type Context = SessionContext<PubSubSession>;
@@ -31,6 +32,7 @@ export function sessionContext({ settings, clock, ...given }: ContextOptions): C
       ...settings,
     },
     clock,
+    slices: new Slices(clock),
     onGap: () => {},
     onRuleFailure: () => {},
     budget: new BufferBudget(Infinity),
