@@ -24,6 +24,8 @@ export interface ChannelsOwner {
   readonly isOpen: boolean;
   /** Subscribes to channels, and finds the start position in each. Events may arrive before it resolves. */
   subscribe(channels: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Whether `subscribe()` waits for its turn in this process. */
+  readonly isWaitingForTurn: boolean;
   /** Called when a channel was removed from the session. */
   left(channel: string): void;
   /** Fires when the session starts to close. Then all waits end. */
@@ -141,6 +143,7 @@ export class SessionChannels {
       timeoutMs,
       what: "SUBSCRIBE",
       signal,
+      isPaused: () => this.#owner.isWaitingForTurn,
     });
   }
 }

@@ -87,6 +87,7 @@ export class PubSubSession {
   #beginning: Beginning = NOTHING_TO_TELL;
   /** Set if the connection was lost before the subscription was complete. Then the subscription has failed. */
   #lostEarly: RedisSseError | null = null;
+  #turnsAwaited = 0;
 
   /** Created by `RedisSse.open()`. @hidden */
   constructor(
@@ -186,8 +187,6 @@ export class PubSubSession {
     this.#stopTicking = this.#context.startTicking(this, this.#quietMs);
     try {
       await this.#channels.subscribe();
-      const turn = this.#context.slices.turn();
-      if (turn !== null) await turn;
       // The connection may be lost directly after the acknowledgement.
       if (this.#lostEarly !== null) throw this.#lostEarly;
     } catch (error) {
@@ -213,6 +212,12 @@ export class PubSubSession {
   async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
     const tracks = this.#history.expect(channels);
     await this.#transport.subscribe(channels, signal);
+    const turn = this.#context.slices.turn();
+    if (turn !== null) {
+      this.#turnsAwaited++;
+      await turn;
+      this.#turnsAwaited--;
+    }
     if (this.#snapshot.state === "created") {
       this.#beginning = await this.#history.begin(channels, this.#request.lastEventId);
     } else {
@@ -359,6 +364,11 @@ export class PubSubSession {
   left(channel: string): void {
     this.#history.forget(channel);
     this.#delivery.forget(channel);
+  }
+
+  /** @internal */
+  get isWaitingForTurn(): boolean {
+    return this.#turnsAwaited > 0;
   }
 
   /** @internal */

@@ -1,0 +1,72 @@
+import { expect } from "chai";
+
+import { Slices } from "../../lib/slices.js";
+import { FakeClock } from "../support/fake-clock.js";
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+describe("Slices", () => {
+  let clock: FakeClock;
+  let slices: Slices;
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    slices = new Slices(clock);
+  });
+
+  describe("turn()", () => {
+    /** Starts `count` streams in one turn, each of which takes `costMs`. Adds its number to `done`. */
+    function start(count: number, costMs: number, done: number[]): void {
+      for (let number = 0; number < count; number++) {
+        void (async () => {
+          const turn = slices.turn();
+          if (turn !== null) await turn;
+          clock.advance(costMs);
+          done.push(number);
+        })();
+      }
+    }
+
+    it("lets a few streams start at once, without a promise", () => {
+      for (let stream = 1; stream <= 16; stream++) expect(slices.turn()).to.equal(null);
+      expect(slices.turn()).to.be.a("promise");
+    });
+
+    it("lets the others start in later turns, in their order", async () => {
+      const done: number[] = [];
+      start(100, 1, done);
+      expect(done).to.have.length(16);
+      while (slices.isBusy) await nextTurn();
+      await nextTurn();
+      expect(done).to.deep.equal(Array.from({ length: 100 }, (_, number) => number));
+    });
+
+    it("starts fewer in a turn if they take long, and more if they take little time", async () => {
+      for (const [costMs, atMost] of [
+        [4, 2],
+        [0, 64],
+      ] as const) {
+        const done: number[] = [];
+        let most = 0;
+        start(400, costMs, done);
+        while (slices.isBusy) {
+          const before = done.length;
+          await nextTurn();
+          if (before > 200) most = Math.max(most, done.length - before);
+        }
+        await nextTurn();
+        expect(most, `streams of ${costMs} ms in one turn`).to.equal(atMost);
+      }
+    });
+
+    it("lets a later stream start at once if the streams before it have ended", async () => {
+      start(20, 0, []);
+      while (slices.isBusy) await nextTurn();
+      await nextTurn();
+      await nextTurn();
+      expect(slices.turn()).to.equal(null);
+    });
+  });
+});
