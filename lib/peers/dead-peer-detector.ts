@@ -2,7 +2,15 @@ import { monotonicNow, type Clock } from "../clock.js";
 import { delay } from "../deadline.js";
 import { sanitize } from "../errors.js";
 import { createLog } from "../log.js";
-import { placeOf, parseUnanswered, type TcpEnds, type TcpTable, type UnansweredSocket } from "./tcp-table.js";
+import {
+  placeOf,
+  parseUnanswered,
+  remotePortOf,
+  tableOf,
+  type TcpEnds,
+  type TcpTable,
+  type UnansweredSocket,
+} from "./tcp-table.js";
 
 /** A TCP connection, usually a `net.Socket`. With HTTP/2, several sinks share one connection. */
 export interface SinkConnection extends TcpEnds {
@@ -29,7 +37,7 @@ export interface DeadPeerDetectorOptions {
 
 /** A connection with all its streams. */
 interface Watched {
-  connection: SinkConnection;
+  readonly connection: SinkConnection;
   readonly onLost: Set<() => void>;
 }
 
@@ -78,7 +86,7 @@ const UNANSWERED: ReadonlySet<string> = new Set(["ETIMEDOUT", "EHOSTUNREACH", "E
 export class DeadPeerDetector {
   readonly #options: DeadPeerDetectorOptions;
   readonly #stopping = new AbortController();
-  readonly #watched: Readonly<Record<TcpTable, Map<string, Watched>>> = { tcp: new Map(), tcp6: new Map() };
+  readonly #watched = new Map<SinkConnection, Watched>();
   /** The connections that the last check found without an answer. */
   #suspicions = new Map<Watched, Suspicion>();
   #started = false;
@@ -92,22 +100,22 @@ export class DeadPeerDetector {
    * destroys the connection.
    */
   add(connection: SinkConnection | null | undefined, onLost: () => void): () => void {
-    const { timeoutMs, read, littleEndian } = this.#options;
+    const { timeoutMs, read } = this.#options;
     if (timeoutMs === Infinity || !connection || this.#stopping.signal.aborted) return () => {};
     keepAlive(connection, timeoutMs);
-    const place = read && placeOf(connection, littleEndian);
-    if (place === null) return () => {};
-    const watched = this.#watched[place.table].get(place.ends) ?? { connection, onLost: new Set() };
-    this.#watched[place.table].set(place.ends, watched);
-    watched.connection = connection;
-    watched.onLost.add(onLost);
+    if (read === null) return () => {};
+    let watched = this.#watched.get(connection);
+    if (watched === undefined) {
+      watched = { connection, onLost: new Set() };
+      this.#watched.set(connection, watched);
+    }
+    const { onLost: listeners } = watched;
+    listeners.add(onLost);
     this.#start();
     return () => {
-      watched.onLost.delete(onLost);
-      if (watched.onLost.size > 0) return;
+      if (!listeners.delete(onLost) || listeners.size > 0) return;
       this.#suspicions.delete(watched);
-      if (this.#watched[place.table].get(place.ends) === watched)
-        this.#watched[place.table].delete(place.ends);
+      this.#watched.delete(connection);
     };
   }
 
@@ -179,20 +187,46 @@ export class DeadPeerDetector {
   }
 
   async #findUnanswered(): Promise<ReadonlyMap<Watched, UnansweredSocket>> {
-    const { read } = this.#options;
+    const { read, littleEndian } = this.#options;
     const { signal } = this.#stopping;
     const found = new Map<Watched, UnansweredSocket>();
-    for (const [table, connections] of Object.entries(this.#watched) as [TcpTable, Map<string, Watched>][]) {
-      if (connections.size === 0) continue;
+    for (const table of this.#tables()) {
+      // Most checks find no such socket. Then the text of no connection's ends is needed.
+      let byPort: ReadonlyMap<number, readonly Watched[]> | null = null;
       for await (const lines of read!(table, signal)) {
         if (signal.aborted) return new Map();
         for (const socket of parseUnanswered(lines)) {
-          const watched = connections.get(socket.ends);
-          if (watched !== undefined) found.set(watched, socket);
+          byPort ??= this.#byRemotePort();
+          for (const watched of byPort.get(remotePortOf(socket)) ?? []) {
+            const place = placeOf(watched.connection, littleEndian);
+            if (place?.table === table && place.ends === socket.ends) found.set(watched, socket);
+          }
         }
       }
     }
     return found;
+  }
+
+  /** The tables with watched connections. */
+  #tables(): ReadonlySet<TcpTable> {
+    const tables = new Set<TcpTable>();
+    for (const { remoteAddress } of this.#watched.keys()) {
+      if (remoteAddress !== undefined) tables.add(tableOf(remoteAddress));
+      if (tables.size === 2) break;
+    }
+    return tables;
+  }
+
+  #byRemotePort(): ReadonlyMap<number, readonly Watched[]> {
+    const byPort = new Map<number, Watched[]>();
+    for (const watched of this.#watched.values()) {
+      const { remotePort } = watched.connection;
+      if (remotePort === undefined) continue;
+      const others = byPort.get(remotePort);
+      if (others === undefined) byPort.set(remotePort, [watched]);
+      else others.push(watched);
+    }
+    return byPort;
   }
 
   #drop({ connection, onLost }: Watched, { resends, times }: UnansweredSocket): void {

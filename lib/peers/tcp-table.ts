@@ -39,8 +39,20 @@ export function placeOf(connection: TcpEnds, littleEndian: boolean): TcpPlace | 
   const local = encodeEnd(connection.localAddress, connection.localPort, littleEndian);
   const remote = encodeEnd(connection.remoteAddress, connection.remotePort, littleEndian);
   if (local === null || remote === null) return null;
-  // If the server listens on IPv4 and IPv6, an IPv4 client has an IPv6 socket. Node.js and the kernel show mapped addresses.
-  return { table: isIPv6(connection.remoteAddress!) ? "tcp6" : "tcp", ends: `${local} ${remote}` };
+  return { table: tableOf(connection.remoteAddress!), ends: `${local} ${remote}` };
+}
+
+/**
+ * Returns the table with the connections to a remote address. If the server listens on IPv4 and IPv6, an IPv4 client has an
+ * IPv6 socket. Node.js and the kernel show mapped addresses.
+ */
+export function tableOf(remoteAddress: string): TcpTable {
+  return remoteAddress.includes(":") ? "tcp6" : "tcp";
+}
+
+/** Returns the remote port of a socket: the last four digits of its ends. */
+export function remotePortOf({ ends }: UnansweredSocket): number {
+  return parseInt(ends.slice(-4), 16);
 }
 
 /**
