@@ -36,7 +36,7 @@ export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescr
   },
   "slow-consumer": {
     meaning:
-      "The client was too slow: a buffer limit was exceeded, or it read nothing for `limits.maxStallMs`.",
+      "The client was too slow: a buffer limit was exceeded, or it did not read all data within `limits.maxStallMs`.",
     told: false,
     reconnect: true,
   },
