@@ -88,6 +88,8 @@ export class FanOut<Channel extends Audience> {
   #waitingLength = 0;
   /** The member whose function is running. It has its place in a round, and cannot get the next one yet. */
   #current: HubMember | null = null;
+  /** The members whose functions caused the call of the current one, for example because a rule sent an event. */
+  readonly #callers: HubMember[] = [];
   #memberFaults = 0;
 
   constructor(readEvent: ReadEvent<Channel>, slices: Slices) {
@@ -121,11 +123,14 @@ export class FanOut<Channel extends Audience> {
   /** Delivers to one member, at once, all that has arrived for it: it is about to do something that must come after. */
   catchUp(member: HubMember): void {
     this.#turn.flush();
-    if (this.#rounds.length === 0 || member === this.#current) return;
+    if (this.#rounds.length === 0 || member === this.#current || this.#callers.includes(member)) return;
+    const caller = this.#current;
+    if (caller !== null) this.#callers.push(caller);
     for (const round of this.#rounds.slice()) {
       this.#deliver(round, member, round.arrivals);
       this.#interrupt(round, member);
     }
+    if (caller !== null) this.#current = this.#callers.pop()!;
   }
 
   /** Tells members that messages may be missing, after all rounds that have started. */
@@ -234,7 +239,6 @@ export class FanOut<Channel extends Audience> {
   #deliver({ number }: Round, member: HubMember, arrivals: readonly Arrival[]): void {
     if (member.round >= number) return;
     member.round = number;
-    const outer = this.#current;
     this.#current = member;
     const isCorked = arrivals.length > 1;
     if (isCorked) this.isolate(() => member.cork?.());
@@ -246,14 +250,16 @@ export class FanOut<Channel extends Audience> {
       );
     }
     if (isCorked) this.isolate(() => member.uncork?.());
-    this.#current = outer;
+    this.#current = null;
   }
 
   #interrupt({ interruptions }: Round, member: HubMember): void {
     const channels = interruptions?.get(member);
     if (channels === undefined) return;
     interruptions!.delete(member);
+    this.#current = member;
     this.isolate(() => member.interrupted(channels));
+    this.#current = null;
   }
 
   #read({ channel, messages }: MessageRun<Channel>): EventBatch | null {

@@ -85,6 +85,22 @@ describe("SubscriptionHub, a round with more members than one slice", () => {
     expect(order).to.deep.equal(["a1", "interrupted", "a2"]);
   });
 
+  it("gives no later round to a member that is being served, if another member catches it up", async () => {
+    const [first, second] = members;
+    const order: string[] = [];
+    first!.onDeliver = ({ last: { data } }) => {
+      order.push(`first begins ${data}`);
+      rig.hub.catchUp(second!);
+      order.push(`first ends ${data}`);
+    };
+    second!.onDeliver = () => rig.hub.catchUp(first!);
+    for (const message of ["a1", "a2", "a3"]) rig.message("a", message);
+    await turns(40);
+    const begun = ["a1", "a2", "a3"].flatMap((data) => [`first begins ${data}`, `first ends ${data}`]);
+    expect(order).to.deep.equal(begun);
+    expect(heard()).to.deep.equal(Array(4).fill("a1 a2 a3"));
+  });
+
   it("ends in one turn if more than 8 MiB of messages wait", () => {
     const mebibyte = "x".repeat(1024 * 1024);
     for (let message = 1; message <= 8; message++) rig.message("a", mebibyte);
