@@ -115,6 +115,16 @@ export class FanOut<Channel extends Audience> {
     }
   }
 
+  /** Notes that a member has left a channel. It is not told any more that messages of the channel may be missing. */
+  left(channel: Channel, member: HubMember): void {
+    for (const { interruptions } of this.#rounds) {
+      const left = interruptions?.get(member)?.filter((each) => each.channel !== channel.name);
+      if (left === undefined) continue;
+      if (left.length > 0) interruptions!.set(member, left);
+      else interruptions!.delete(member);
+    }
+  }
+
   /** Starts a round with the messages that wait for the end of the event-loop turn. */
   flush(): void {
     this.#turn.flush();

@@ -268,6 +268,7 @@ export class SubscriptionHub {
 
   #removeMember(name: string, channel: Channel, member: HubMember): boolean {
     if (!channel.members.delete(member)) return false;
+    this.#fanOut.left(channel, member);
     channel.several?.delete(member);
     channel.joining.delete(member);
     const memberships = this.#memberships.get(member);
@@ -279,10 +280,9 @@ export class SubscriptionHub {
   }
 
   #leave(name: string, member: HubMember, lingerMs: number): boolean {
-    const channel = this.#channels.get(name);
-    if (channel === undefined) return false;
     this.#fanOut.catchUp(member);
-    if (!this.#removeMember(name, channel, member)) return false;
+    const channel = this.#channels.get(name);
+    if (channel === undefined || !this.#removeMember(name, channel, member)) return false;
     if (channel.members.size > 0) return true;
     channel.log = new LogHead();
     const drop = (): void => {
@@ -352,8 +352,8 @@ export class SubscriptionHub {
     const channel = this.#channels.get(name);
     for (const member of channel?.members ?? []) {
       if (channel!.joining.has(member)) continue;
-      this.#leave(name, member, 0);
-      this.#fanOut.isolate(() => member.refused(name, fault));
+      // A rule may remove the channel while the member gets the events that arrived before.
+      if (this.#leave(name, member, 0)) this.#fanOut.isolate(() => member.refused(name, fault));
     }
   }
 }

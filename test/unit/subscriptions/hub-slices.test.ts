@@ -101,6 +101,32 @@ describe("SubscriptionHub, a round with more members than one slice", () => {
     expect(heard()).to.deep.equal(Array(4).fill("a1 a2 a3"));
   });
 
+  it("tells no member that messages of a channel may be missing that it left during an earlier round", async () => {
+    const [, , third, fourth] = members;
+    third!.onDeliver = () => rig.hub.leave("b", third!);
+    rig.message("a", "a1");
+    rig.connection.lose();
+    rig.connection.restore();
+    await turns(40);
+    expect(third!.gaps).to.deep.equal([["a"]]);
+    expect(fourth!.gaps).to.deep.equal([["a", "b"]]);
+  });
+
+  it("does not report a denied channel to a member that left it during the round", async () => {
+    const [, second, , fourth] = members;
+    second!.onDeliver = () => rig.hub.leave("a", second!);
+    rig.message("a", "a1");
+    rig.connection.lose();
+    const denied = Object.assign(new Error("NOPERM No permissions to access a channel"), { name: "ReplyError" });
+    rig.connection.answer = (names) => (names.includes("a") ? Promise.reject(denied) : Promise.resolve());
+    rig.connection.restore();
+    for (let tick = 0; tick < 20; tick++) await Promise.resolve();
+    await turns(1);
+    expect(heard()).to.deep.equal(Array(4).fill("a1"));
+    expect(second!.refusals).to.deep.equal([]);
+    expect(fourth!.refusals).to.deep.equal([["a", "SUBSCRIBE_REFUSED"]]);
+  });
+
   it("ends in one turn if more than 8 MiB of messages wait", () => {
     const mebibyte = "x".repeat(1024 * 1024);
     for (let message = 1; message <= 8; message++) rig.message("a", mebibyte);
