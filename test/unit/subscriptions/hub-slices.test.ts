@@ -117,7 +117,9 @@ describe("SubscriptionHub, a round with more members than one slice", () => {
     second!.onDeliver = () => rig.hub.leave("a", second!);
     rig.message("a", "a1");
     rig.connection.lose();
-    const denied = Object.assign(new Error("NOPERM No permissions to access a channel"), { name: "ReplyError" });
+    const denied = Object.assign(new Error("NOPERM No permissions to access a channel"), {
+      name: "ReplyError",
+    });
     rig.connection.answer = (names) => (names.includes("a") ? Promise.reject(denied) : Promise.resolve());
     rig.connection.restore();
     for (let tick = 0; tick < 20; tick++) await Promise.resolve();
