@@ -68,6 +68,8 @@ interface Channel extends Audience {
   log: LogHead;
 }
 
+const NO_CHANNELS: ReadonlySet<string> = new Set();
+
 const log = createLog("hub");
 const redisLost = diagnosticChannel("redis-sse:redis:lost");
 const redisReady = diagnosticChannel("redis-sse:redis:ready");
@@ -95,7 +97,11 @@ export class SubscriptionHub {
       onRefused: (channel, fault) => this.#refused(channel, fault),
     };
     this.#reconciler = new SubscriptionReconciler(port, handlers, options.clock);
-    this.#fanOut = new FanOut((channel, message) => this.#read(channel, message), options.slices);
+    this.#fanOut = new FanOut(
+      (channel, message) => this.#read(channel, message),
+      (member) => this.#memberships.get(member) ?? NO_CHANNELS,
+      options.slices,
+    );
   }
 
   /** Creates the transport of one session. */

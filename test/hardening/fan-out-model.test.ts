@@ -20,7 +20,7 @@ type Action =
 type Step =
   | Action
   | { readonly do: "say" | "interrupt"; readonly channel: string }
-  | { readonly do: "turn" | "end-turn" };
+  | { readonly do: "burst" | "turn" | "end-turn" };
 
 const member = fc.nat(MEMBERS - 1);
 const channel = fc.constantFrom(...CHANNELS);
@@ -34,7 +34,7 @@ const action = fc.oneof(
 const step = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant("say"), channel }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("interrupt"), channel }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom("turn", "end-turn") }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom("burst", "turn", "turn", "end-turn") }) },
   { weight: 2, arbitrary: change },
   { weight: 1, arbitrary: catchUp },
 ) as fc.Arbitrary<Step>;
@@ -127,12 +127,12 @@ class World {
 
   #step(each: Step): void {
     switch (each.do) {
-      case "say": {
-        const text = `${each.channel}${++this.#serial}`;
-        if (this.rig.connection.handlers === null) return;
-        this.#expect(each.channel, text, false);
-        return this.rig.say(each.channel, text);
-      }
+      case "say":
+        return this.#say(each.channel);
+      case "burst":
+        // A round with many batches.
+        for (let count = 1; count <= 4; count++) CHANNELS.forEach((name) => this.#say(name));
+        return;
       case "interrupt":
         for (const { channel: name, missed } of [...this.rig.hub.watchedLogs()]) {
           if (name !== each.channel) continue;
@@ -148,6 +148,13 @@ class World {
       default:
         return this.#do(each);
     }
+  }
+
+  #say(channel: string): void {
+    if (this.rig.connection.handlers === null) return;
+    const text = `${channel}${++this.#serial}`;
+    this.#expect(channel, text, false);
+    this.rig.say(channel, text);
   }
 
   #expect(channel: string, text: string, isAcknowledged: boolean): void {

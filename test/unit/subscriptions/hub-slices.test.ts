@@ -129,6 +129,31 @@ describe("SubscriptionHub, a round with more members than one slice", () => {
     expect(fourth!.refusals).to.deep.equal([["a", "SUBSCRIBE_REFUSED"]]);
   });
 
+  it("costs a member that catches up nothing for the other channels of the round", async () => {
+    const names = Array.from({ length: 20 }, (_, index) => `c${index}`);
+    await rig.member(...names);
+    const one = await rig.member("c7");
+    const several = await rig.member("c9", "c3", "c5");
+    for (const name of names) rig.say(name, `${name} first`);
+    for (const name of names) rig.say(name, `${name} second`);
+    rig.hub.catchUp(one);
+    rig.hub.catchUp(several);
+    expect(one.calls).to.deep.equal(["cork", "c7 first", "c7 second", "uncork"]);
+    expect(several.heard).to.deep.equal([
+      "c3 first",
+      "c5 first",
+      "c9 first",
+      "c3 second",
+      "c5 second",
+      "c9 second",
+    ]);
+    rig.message("a", "a1");
+    for (const name of names.slice(0, 10)) rig.say(name, "third");
+    rig.hub.catchUp(one);
+    // One batch needs no cork. With a search through all batches, there would be one.
+    expect(one.calls.slice(4)).to.deep.equal(["third"]);
+  });
+
   it("ends in one turn if more than 8 MiB of messages wait", () => {
     const mebibyte = "x".repeat(1024 * 1024);
     for (let message = 1; message <= 8; message++) rig.message("a", mebibyte);
