@@ -167,4 +167,14 @@ describe("SubscriptionHub, a round with more members than one slice", () => {
     await rig.hub.close();
     expect(heard()).to.deep.equal(Array(4).fill("a1"));
   });
+
+  it("ends before the hub is closed, also if a member closes the hub during the round", async () => {
+    let closing: Promise<void> | null = null;
+    members[1]!.onDeliver = () => (closing = rig.hub.close());
+    rig.message("a", "a1");
+    await rig.hub.close();
+    await closing;
+    expect(heard()).to.deep.equal(Array(4).fill("a1"));
+    expect(rig.hub.statistics.memberFaults).to.equal(0);
+  });
 });
