@@ -65,11 +65,17 @@ export class Slices {
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
-  /** Runs all work to its end, in this turn. */
+  /** Runs all work to its end, in this turn. Does nothing if a step of the work calls it. */
   finish(): void {
-    for (let work = this.#queue[0]; work !== undefined && !this.#isRunning; work = this.#queue[0]) {
-      while (work.next().done !== true);
-      this.#queue.shift();
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    try {
+      for (let work = this.#queue[0]; work !== undefined; work = this.#queue[0]) {
+        while (work.next().done !== true);
+        this.#queue.shift();
+      }
+    } finally {
+      this.#isRunning = false;
     }
   }
 

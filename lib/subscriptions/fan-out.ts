@@ -47,6 +47,7 @@ export interface Part {
 
 /** A batch, in the order in which batches arrived. */
 interface Arrival {
+  readonly index: number;
   readonly part: Part;
   readonly batch: EventBatch;
 }
@@ -56,6 +57,8 @@ interface Round {
   readonly number: number;
   readonly parts: readonly Part[];
   readonly arrivals: readonly Arrival[];
+  /** The arrivals of each channel. Created if there are too many arrivals to look at all of them for each member. */
+  byChannel: ReadonlyMap<string, readonly Arrival[]> | null;
   /** Members that are told of a lost connection. */
   readonly interruptions: Map<HubMember, readonly Interruption[]> | null;
   /** Length of its messages. */
@@ -63,6 +66,9 @@ interface Round {
 }
 
 const log = createLog("hub");
+
+/** A round with more batches needs a map of them, because the cost of a member must not depend on other channels. */
+const FEW_ARRIVALS = 8;
 
 /**
  * The most text that may wait for the slices to come. With more, the oldest rounds end in one turn: then the process reads no
@@ -80,6 +86,7 @@ const MAX_WAITING_LENGTH = 8 * 1024 * 1024;
  */
 export class FanOut<Channel extends Audience> {
   readonly #readEvent: ReadEvent<Channel>;
+  readonly #channelsOf: (member: HubMember) => ReadonlySet<string>;
   readonly #slices: Slices;
   readonly #turn = new MessageBatcher<Channel>((runs, length) => this.#start(runs, length));
   /** The rounds that some members still have to get, oldest first. */
@@ -88,10 +95,18 @@ export class FanOut<Channel extends Audience> {
   #waitingLength = 0;
   /** The member whose function is running. It has its place in a round, and cannot get the next one yet. */
   #current: HubMember | null = null;
+  /** The members whose functions caused the call of the current one, for example because a rule sent an event. */
+  readonly #callers: HubMember[] = [];
   #memberFaults = 0;
 
-  constructor(readEvent: ReadEvent<Channel>, slices: Slices) {
+  /** `channelsOf` returns the names of a member's channels. */
+  constructor(
+    readEvent: ReadEvent<Channel>,
+    channelsOf: (member: HubMember) => ReadonlySet<string>,
+    slices: Slices,
+  ) {
     this.#readEvent = readEvent;
+    this.#channelsOf = channelsOf;
     this.#slices = slices;
   }
 
@@ -113,6 +128,16 @@ export class FanOut<Channel extends Audience> {
     }
   }
 
+  /** Notes that a member has left a channel. It is not told any more that messages of the channel may be missing. */
+  left(channel: Channel, member: HubMember): void {
+    for (const { interruptions } of this.#rounds) {
+      const left = interruptions?.get(member)?.filter((each) => each.channel !== channel.name);
+      if (left === undefined) continue;
+      if (left.length > 0) interruptions!.set(member, left);
+      else interruptions!.delete(member);
+    }
+  }
+
   /** Starts a round with the messages that wait for the end of the event-loop turn. */
   flush(): void {
     this.#turn.flush();
@@ -121,16 +146,20 @@ export class FanOut<Channel extends Audience> {
   /** Delivers to one member, at once, all that has arrived for it: it is about to do something that must come after. */
   catchUp(member: HubMember): void {
     this.#turn.flush();
-    if (this.#rounds.length === 0 || member === this.#current) return;
+    if (this.#rounds.length === 0 || member === this.#current || this.#callers.includes(member)) return;
+    const caller = this.#current;
+    if (caller !== null) this.#callers.push(caller);
     for (const round of this.#rounds.slice()) {
-      this.#deliver(round, member, round.arrivals);
+      this.#deliver(round, member);
       this.#interrupt(round, member);
     }
+    if (caller !== null) this.#current = this.#callers.pop()!;
   }
 
   /** Tells members that messages may be missing, after all rounds that have started. */
   interrupt(interruptions: Map<HubMember, readonly Interruption[]>): void {
-    if (interruptions.size > 0) this.#add({ parts: [], arrivals: [], interruptions, length: 0 });
+    if (interruptions.size > 0)
+      this.#add({ parts: [], arrivals: [], byChannel: null, interruptions, length: 0 });
   }
 
   /** Ends all rounds in this turn. */
@@ -162,11 +191,11 @@ export class FanOut<Channel extends Audience> {
       } else {
         (part.later ??= []).push(batch);
       }
-      arrivals.push({ part, batch });
+      arrivals.push({ index: arrivals.length, part, batch });
     }
     for (const { channel } of runs) channel.part = null;
     if (parts.length === 0) return;
-    this.#add({ parts, arrivals, interruptions: null, length });
+    this.#add({ parts, arrivals, byChannel: null, interruptions: null, length });
     if (this.#waitingLength > MAX_WAITING_LENGTH) this.#slices.finish();
   }
 
@@ -188,9 +217,11 @@ export class FanOut<Channel extends Audience> {
         if (this.#slices.isOver()) yield;
       }
     }
-    for (const [member, arrivals] of this.#together(round)) {
-      this.#deliver(round, member, arrivals);
-      if (this.#slices.isOver()) yield;
+    for (const { audience } of round.parts) {
+      for (const member of audience.several ?? []) {
+        this.#deliver(round, member);
+        if (this.#slices.isOver()) yield;
+      }
     }
     for (const member of round.interruptions?.keys() ?? []) {
       this.#interrupt(round, member);
@@ -214,27 +245,11 @@ export class FanOut<Channel extends Audience> {
     this.#current = null;
   }
 
-  /** The batches of each member that has several channels. */
-  #together({ arrivals }: Round): ReadonlyMap<HubMember, readonly Arrival[]> {
-    let together: Map<HubMember, Arrival[]> | null = null;
-    for (const arrival of arrivals) {
-      const { several } = arrival.part.audience;
-      if (several === null || several.size === 0) continue;
-      together ??= new Map();
-      for (const member of several) {
-        const own = together.get(member);
-        if (own === undefined) together.set(member, [arrival]);
-        else own.push(arrival);
-      }
-    }
-    return together ?? NO_MEMBERS;
-  }
-
   /** Delivers several batches to one member, which writes them together. */
-  #deliver({ number }: Round, member: HubMember, arrivals: readonly Arrival[]): void {
-    if (member.round >= number) return;
-    member.round = number;
-    const outer = this.#current;
+  #deliver(round: Round, member: HubMember): void {
+    if (member.round >= round.number) return;
+    const arrivals = this.#arrivalsFor(round, member);
+    member.round = round.number;
     this.#current = member;
     const isCorked = arrivals.length > 1;
     if (isCorked) this.isolate(() => member.cork?.());
@@ -246,14 +261,28 @@ export class FanOut<Channel extends Audience> {
       );
     }
     if (isCorked) this.isolate(() => member.uncork?.());
-    this.#current = outer;
+    this.#current = null;
+  }
+
+  /** All batches of the channels of a member, in order. There may also be batches of other channels. */
+  #arrivalsFor(round: Round, member: HubMember): readonly Arrival[] {
+    const { arrivals } = round;
+    if (arrivals.length <= FEW_ARRIVALS) return arrivals;
+    const byChannel = (round.byChannel ??= groupByChannel(arrivals));
+    const own: Arrival[] = [];
+    for (const name of this.#channelsOf(member)) {
+      for (const arrival of byChannel.get(name) ?? NO_ARRIVALS) own.push(arrival);
+    }
+    return own.sort((one, other) => one.index - other.index);
   }
 
   #interrupt({ interruptions }: Round, member: HubMember): void {
     const channels = interruptions?.get(member);
     if (channels === undefined) return;
     interruptions!.delete(member);
+    this.#current = member;
     this.isolate(() => member.interrupted(channels));
+    this.#current = null;
   }
 
   #read({ channel, messages }: MessageRun<Channel>): EventBatch | null {
@@ -287,7 +316,18 @@ export class FanOut<Channel extends Audience> {
   }
 }
 
-const NO_MEMBERS: ReadonlyMap<HubMember, readonly Arrival[]> = new Map();
+const NO_ARRIVALS: readonly Arrival[] = [];
+
+function groupByChannel(arrivals: readonly Arrival[]): ReadonlyMap<string, readonly Arrival[]> {
+  const groups = new Map<string, Arrival[]>();
+  for (const arrival of arrivals) {
+    const { name } = arrival.part.audience;
+    const group = groups.get(name);
+    if (group === undefined) groups.set(name, [arrival]);
+    else group.push(arrival);
+  }
+  return groups;
+}
 
 function joinBatches(batches: readonly EventBatch[]): EventBatch {
   const [first] = batches;

@@ -68,6 +68,8 @@ interface Channel extends Audience {
   log: LogHead;
 }
 
+const NO_CHANNELS: ReadonlySet<string> = new Set();
+
 const log = createLog("hub");
 const redisLost = diagnosticChannel("redis-sse:redis:lost");
 const redisReady = diagnosticChannel("redis-sse:redis:ready");
@@ -95,7 +97,11 @@ export class SubscriptionHub {
       onRefused: (channel, fault) => this.#refused(channel, fault),
     };
     this.#reconciler = new SubscriptionReconciler(port, handlers, options.clock);
-    this.#fanOut = new FanOut((channel, message) => this.#read(channel, message), options.slices);
+    this.#fanOut = new FanOut(
+      (channel, message) => this.#read(channel, message),
+      (member) => this.#memberships.get(member) ?? NO_CHANNELS,
+      options.slices,
+    );
   }
 
   /** Creates the transport of one session. */
@@ -268,6 +274,7 @@ export class SubscriptionHub {
 
   #removeMember(name: string, channel: Channel, member: HubMember): boolean {
     if (!channel.members.delete(member)) return false;
+    this.#fanOut.left(channel, member);
     channel.several?.delete(member);
     channel.joining.delete(member);
     const memberships = this.#memberships.get(member);
@@ -279,10 +286,9 @@ export class SubscriptionHub {
   }
 
   #leave(name: string, member: HubMember, lingerMs: number): boolean {
-    const channel = this.#channels.get(name);
-    if (channel === undefined) return false;
     this.#fanOut.catchUp(member);
-    if (!this.#removeMember(name, channel, member)) return false;
+    const channel = this.#channels.get(name);
+    if (channel === undefined || !this.#removeMember(name, channel, member)) return false;
     if (channel.members.size > 0) return true;
     channel.log = new LogHead();
     const drop = (): void => {
@@ -352,8 +358,8 @@ export class SubscriptionHub {
     const channel = this.#channels.get(name);
     for (const member of channel?.members ?? []) {
       if (channel!.joining.has(member)) continue;
-      this.#leave(name, member, 0);
-      this.#fanOut.isolate(() => member.refused(name, fault));
+      // A rule may remove the channel while the member gets the events that arrived before.
+      if (this.#leave(name, member, 0)) this.#fanOut.isolate(() => member.refused(name, fault));
     }
   }
 }

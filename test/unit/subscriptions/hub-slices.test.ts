@@ -85,6 +85,75 @@ describe("SubscriptionHub, a round with more members than one slice", () => {
     expect(order).to.deep.equal(["a1", "interrupted", "a2"]);
   });
 
+  it("gives no later round to a member that is being served, if another member catches it up", async () => {
+    const [first, second] = members;
+    const order: string[] = [];
+    first!.onDeliver = ({ last: { data } }) => {
+      order.push(`first begins ${data}`);
+      rig.hub.catchUp(second!);
+      order.push(`first ends ${data}`);
+    };
+    second!.onDeliver = () => rig.hub.catchUp(first!);
+    for (const message of ["a1", "a2", "a3"]) rig.message("a", message);
+    await turns(40);
+    const begun = ["a1", "a2", "a3"].flatMap((data) => [`first begins ${data}`, `first ends ${data}`]);
+    expect(order).to.deep.equal(begun);
+    expect(heard()).to.deep.equal(Array(4).fill("a1 a2 a3"));
+  });
+
+  it("tells no member that messages of a channel may be missing that it left during an earlier round", async () => {
+    const [, , third, fourth] = members;
+    third!.onDeliver = () => rig.hub.leave("b", third!);
+    rig.message("a", "a1");
+    rig.connection.lose();
+    rig.connection.restore();
+    await turns(40);
+    expect(third!.gaps).to.deep.equal([["a"]]);
+    expect(fourth!.gaps).to.deep.equal([["a", "b"]]);
+  });
+
+  it("does not report a denied channel to a member that left it during the round", async () => {
+    const [, second, , fourth] = members;
+    second!.onDeliver = () => rig.hub.leave("a", second!);
+    rig.message("a", "a1");
+    rig.connection.lose();
+    const denied = Object.assign(new Error("NOPERM No permissions to access a channel"), {
+      name: "ReplyError",
+    });
+    rig.connection.answer = (names) => (names.includes("a") ? Promise.reject(denied) : Promise.resolve());
+    rig.connection.restore();
+    for (let tick = 0; tick < 20; tick++) await Promise.resolve();
+    await turns(1);
+    expect(heard()).to.deep.equal(Array(4).fill("a1"));
+    expect(second!.refusals).to.deep.equal([]);
+    expect(fourth!.refusals).to.deep.equal([["a", "SUBSCRIBE_REFUSED"]]);
+  });
+
+  it("costs a member that catches up nothing for the other channels of the round", async () => {
+    const names = Array.from({ length: 20 }, (_, index) => `c${index}`);
+    await rig.member(...names);
+    const one = await rig.member("c7");
+    const several = await rig.member("c9", "c3", "c5");
+    for (const name of names) rig.say(name, `${name} first`);
+    for (const name of names) rig.say(name, `${name} second`);
+    rig.hub.catchUp(one);
+    rig.hub.catchUp(several);
+    expect(one.calls).to.deep.equal(["cork", "c7 first", "c7 second", "uncork"]);
+    expect(several.heard).to.deep.equal([
+      "c3 first",
+      "c5 first",
+      "c9 first",
+      "c3 second",
+      "c5 second",
+      "c9 second",
+    ]);
+    rig.message("a", "a1");
+    for (const name of names.slice(0, 10)) rig.say(name, "third");
+    rig.hub.catchUp(one);
+    // One batch needs no cork. With a search through all batches, there would be one.
+    expect(one.calls.slice(4)).to.deep.equal(["third"]);
+  });
+
   it("ends in one turn if more than 8 MiB of messages wait", () => {
     const mebibyte = "x".repeat(1024 * 1024);
     for (let message = 1; message <= 8; message++) rig.message("a", mebibyte);
@@ -97,5 +166,15 @@ describe("SubscriptionHub, a round with more members than one slice", () => {
     rig.message("a", "a1");
     await rig.hub.close();
     expect(heard()).to.deep.equal(Array(4).fill("a1"));
+  });
+
+  it("ends before the hub is closed, also if a member closes the hub during the round", async () => {
+    let closing: Promise<void> | null = null;
+    members[1]!.onDeliver = () => (closing = rig.hub.close());
+    rig.message("a", "a1");
+    await rig.hub.close();
+    await closing;
+    expect(heard()).to.deep.equal(Array(4).fill("a1"));
+    expect(rig.hub.statistics.memberFaults).to.equal(0);
   });
 });
