@@ -172,6 +172,8 @@ export class CatchUp {
         stuck.add(track);
         continue;
       }
+      // Messages that are in no history may have arrived before the events of this page. The page may end the stream.
+      if (this.#open) this.#owner.flushTurn();
       if (!this.#open) return false;
       if (!this.#tracks.isCurrent(track)) continue;
       this.#owner.log(channel).note(page);
