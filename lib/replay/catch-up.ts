@@ -176,6 +176,8 @@ export class CatchUp {
       }
       const turn = this.#context.slices.turn();
       if (turn !== null) await turn;
+      // Messages that are in no history may have arrived before the events of this page. The page may end the stream.
+      if (this.#open) this.#owner.flushTurn();
       if (!this.#open) return false;
       if (!this.#tracks.isCurrent(track)) continue;
       this.#owner.log(channel).note(page);

@@ -141,8 +141,11 @@ export class StreamOracle {
     for (const channel of channels) {
       const own = this.#at?.get(channel) ?? entries.find(({ tag }) => tag === tagOf(channel));
       const lives = this.#options.log.livesOf(channel);
-      // If the channel had no history, only its end has arrived since.
-      const life = own?.epoch === "" ? lives.at(-1) : lives.find(({ epoch }) => epoch === own?.epoch);
+      // If the channel had no history, only its end has arrived since. Later, a new history may have begun.
+      const life =
+        own?.epoch === ""
+          ? lives.findLast(({ ending }) => ending !== "")
+          : lives.find(({ epoch }) => epoch === own?.epoch);
       expect(life?.ending, `ending of ${channel}`).to.be.oneOf(["completed", "broken"]);
       expect(own?.offset, `all of ${channel}`).to.be.oneOf(this.#ends(channel, life!));
     }

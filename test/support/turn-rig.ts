@@ -46,7 +46,7 @@ export class TurnRig {
   readonly #context: SessionContext<PubSubSession>;
   readonly #transports = new Set<Transport>();
 
-  constructor(subscriptions: Subscriptions) {
+  constructor(subscriptions: Subscriptions, slices?: Slices) {
     const read = (name: string, message: string) => readInboundEvent(name, message, MAX_EVENT_BYTES);
     const now = (): number => this.logs.now();
     this.hub = new SubscriptionHub({
@@ -54,7 +54,7 @@ export class TurnRig {
       read,
       now,
       clock: this.clock,
-      slices: new Slices(this.clock),
+      slices: slices ?? new Slices(this.clock),
       lingerMs: LINGER_MS,
       closeTimeoutMs: 1_000,
     });
