@@ -1,5 +1,6 @@
 import type { ChannelSelection } from "./events/channel-name.js";
 import { RedisSseError } from "./errors.js";
+import { isMessageFault } from "./events/outbound-message.js";
 import type { RedisSse } from "./service.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
@@ -9,7 +10,8 @@ import { answerTo, streamHead } from "./sse/http-answer.js";
  * Opens a stream for an adapter, with the channels that the resolver returned.
  *
  * A HEAD request gets the same head as a GET request, but no stream. If the stream is refused, the client gets an answer, and
- * the promise resolves.
+ * the promise resolves. If an event of `first` is invalid, the client gets no answer, and the promise rejects with
+ * `INVALID_EVENT`, `UNSERIALIZABLE` or `EVENT_TOO_LARGE`.
  *
  * `onOpen` is called when the stream is open. If it fails, the client gets an `error` event (`INTERNAL`), and the session is
  * closed. The promise rejects with the error of `onOpen`.
@@ -24,13 +26,14 @@ export async function serveStream(
   if (sink.closed) return;
   if (request.method === "HEAD") {
     const fault = service.check(request, channels);
+    if (fault !== null && isMessageFault(fault)) throw fault;
     return sink.answer(fault ? answerTo(fault, request) : { ...streamHead, body: Buffer.alloc(0) });
   }
   let session: PubSubSession;
   try {
     session = await service.open(request, sink, channels);
   } catch (error) {
-    if (error instanceof RedisSseError) return; // open() has answered the client.
+    if (error instanceof RedisSseError && !isMessageFault(error)) return; // open() has answered the client.
     throw error;
   }
   if (session.state !== "subscribed") return;

@@ -109,7 +109,8 @@ export interface RedisSse {
    * Opens a stream on a sink, for an adapter. `channels` is the answer of a resolver.
    *
    * If the stream is refused, the sink gets the answer, everything is released, and the promise rejects with the error. If
-   * the client leaves before the stream is open, the promise resolves, and the state of the session is `closing`.
+   * an event of `first` is invalid, the promise rejects before anything is subscribed, and the sink gets no answer. If the
+   * client leaves before the stream is open, the promise resolves, and the state of the session is `closing`.
    */
   open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession>;
   /**

@@ -133,7 +133,8 @@ export interface SseStreamOptions<Params = RouteParams> {
   /**
    * Returns events that the client gets directly after `connected`, before events of the channels.
    *
-   * Invalid events are refused with the same error codes as by `session.send()`.
+   * It is called before the stream is subscribed, and cannot return a promise. If an event is invalid, no stream opens, and
+   * `next(err)` gets the same error as from `session.send()`.
    *
    * @defaultValue none
    */

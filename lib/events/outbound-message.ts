@@ -95,6 +95,11 @@ function readMessage(message: unknown): { event: unknown; data: unknown } {
   );
 }
 
+/** Whether `serializeMessage()` throws this error. Then the application has made a mistake, and the client has not. */
+export function isMessageFault({ code }: RedisSseError): boolean {
+  return code === "INVALID_EVENT" || code === "UNSERIALIZABLE" || code === "EVENT_TOO_LARGE";
+}
+
 /** As `serializeMessage()`, with the encoded event. */
 export function encodeMessage(
   message: OutboundMessage,

@@ -14,8 +14,10 @@ import type { HubMember } from "../subscriptions/fan-out.js";
 import type { HistoryPort } from "../replay/history-port.js";
 import { LogVerifier, type WatchedLog } from "../replay/log-verifier.js";
 import { DeadPeerDetector, type ReadTcpTable } from "../peers/dead-peer-detector.js";
+import { isMessageFault } from "../events/outbound-message.js";
 import { readInboundEvent, type InboundEvent } from "../events/inbound-event.js";
 import type { GapReason } from "../events/gap.js";
+import { encodeFirst } from "./opening-frames.js";
 import { ResolverRuns } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
@@ -182,6 +184,7 @@ export class SessionManager {
   check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
     try {
       this.#check(request, channels);
+      encodeFirst(request.first, this.#options.settings.limits.maxEventBytes);
       return null;
     } catch (error) {
       return sanitize(error);
@@ -196,6 +199,7 @@ export class SessionManager {
     } catch (error) {
       const fault = sanitize(error);
       this.#registry.countRefusal(fault.code);
+      if (isMessageFault(fault)) throw fault;
       const { retryMs: byDefault } = this.#options.settings;
       const retryMs = fault.code === "CONFIG" ? byDefault : (request.retryMs ?? byDefault);
       const { onUnavailable, onLimit } = request;

@@ -11,7 +11,7 @@ import { Delivery } from "./delivery.js";
 import { EventBatch } from "../events/event-batch.js";
 import { endResponse, stagesOf, runTeardown } from "./teardown.js";
 import { DEFAULT_HEARTBEAT_MS, HEARTBEAT } from "../sse/frame.js";
-import { encodeOpening } from "./opening-frames.js";
+import { encodeFirst, encodeOpening, NO_FIRST_EVENTS, type FirstEvents } from "./opening-frames.js";
 import { NO_CHANNEL } from "../events/channel-name.js";
 import { encodeMessage, type OutboundMessage } from "../events/outbound-message.js";
 import { hasLostPeer } from "../peers/dead-peer-detector.js";
@@ -85,17 +85,20 @@ export class PubSubSession {
   #fault: RedisSseError | null = null;
   #evicted = false;
   #beginning: Beginning = NOTHING_TO_TELL;
+  /** Encoded before the session uses any resource, so that an invalid event is refused without any effect. */
+  #first: FirstEvents;
   /** Set if the connection was lost before the subscription was complete. Then the subscription has failed. */
   #lostEarly: RedisSseError | null = null;
   #turnsAwaited = 0;
 
-  /** Created by `RedisSse.open()`. @hidden */
+  /** Created by `RedisSse.open()`. Throws if an event of `first` is invalid. @hidden */
   constructor(
     context: SessionContext<PubSubSession>,
     request: StreamRequest,
     sink: Sink,
     channels: readonly string[],
   ) {
+    this.#first = encodeFirst(request.first, context.settings.maxEventBytes);
     this.#context = context;
     this.#request = request;
     this.#openedAt = context.clock.now();
@@ -459,10 +462,10 @@ export class PubSubSession {
     this.#closing = null;
     if (log.enabled)
       for (const channel of this.#channels.names) log("[SSE] subscribed: %s", printable(channel));
-    const { first = [] } = this.#request;
-    const { maxEventBytes } = this.#context.settings;
+    const first = this.#first;
+    this.#first = NO_FIRST_EVENTS;
     const opening = encodeOpening({
-      first: first.map((message) => encodeMessage(message, maxEventBytes).frame).join(""),
+      first,
       ...this.#beginning,
       sessionId: this.id,
       channels: [...this.#channels.names],
@@ -472,7 +475,7 @@ export class PubSubSession {
     });
     const { gaps, recovered } = this.#beginning;
     this.#beginning = NOTHING_TO_TELL;
-    this.#delivery.written(this.#output.start(opening), first.length + gaps.length);
+    this.#delivery.written(this.#output.start(opening), first.count + gaps.length);
     if (opened.hasSubscribers && this.isOpen) {
       const channels = [...this.#channels.names];
       opened.publish({ sessionId: this.id, key: this.#key, channels, recovered });

@@ -95,7 +95,11 @@ export interface StreamRequest {
   /**
    * Events that the client gets after `connected` and before all events of its channels.
    *
-   * Use them to send the current state. `open()` rejects with the same errors as `PubSubSession.send()`.
+   * The stream does not have events that are published before it is subscribed. If the state can change in that time, read
+   * it when the stream is open, and send it with `PubSubSession.send()`.
+   *
+   * If an event is invalid, `open()` rejects with the same errors as `PubSubSession.send()`. Nothing is subscribed, and the
+   * client gets no answer.
    */
   readonly first?: readonly OutboundMessage[] | undefined;
   /**

@@ -2,7 +2,7 @@ import { request } from "node:http";
 
 import { expect } from "chai";
 
-import type { PubSubSession } from "../../lib/index.js";
+import type { OutboundMessage, PubSubSession } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
 import { eventually, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
@@ -61,6 +61,32 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect((await service.status()).sessions).to.deep.include({ open: 2, closed: { app: 1 } });
       });
     });
+
+    for (const [what, first, code] of [
+      ["a reserved name", [{ data: "fine" }, { event: "open", data: "" }], "INVALID_EVENT"],
+      ["no data", [{ event: "state" }], "UNSERIALIZABLE"],
+      ["a name that is too long", [{ event: "x".repeat(257), data: "" }], "EVENT_TOO_LARGE"],
+      ["a promise instead of an array", Promise.resolve([]), "INVALID_EVENT"],
+    ] as const) {
+      it(`\`first\` with ${what} is ${code} for next(err), before anything is subscribed`, async () => {
+        const { app, service } = await rig.start(
+          { subscriptions },
+          { first: () => first as readonly OutboundMessage[] },
+        );
+        for (const method of ["GET", "HEAD"]) {
+          const signal = AbortSignal.timeout(5_000);
+          const answer = await fetch(`${app.url}/stream?channel=a`, { method, signal });
+          expect(answer.status).to.equal(500);
+          expect(app.errors).to.have.length(method === "GET" ? 1 : 2);
+          expectFault(app.errors.at(-1), code);
+        }
+        const { sessions, channels, pool } = await service.status();
+        expect(sessions).to.deep.include({ open: 0, opened: 0, closed: {} });
+        expect(channels).to.deep.equal([]);
+        expect(pool).to.deep.include({ inUse: 0, waiting: 0 });
+        expect(await rig.server.callsOf("subscribe")).to.equal(0);
+      });
+    }
 
     /** An app with one live stream, and the session of that stream. */
     async function openOne() {

@@ -90,6 +90,17 @@ describe("SessionManager", () => {
     expect(streams.statistics).to.deep.include({ open: 0, closed: { "peer-lost": 1 } });
   });
 
+  it("rejects an invalid event of `first` without an answer, before it subscribes or writes", async () => {
+    const request = { first: [{ event: "open", data: "" }] };
+    const fault = await streams.open(request, sink, "a").catch((error: unknown) => error);
+    expect(fault).to.have.property("code", "INVALID_EVENT");
+    expect(streams.check(request, "a")).to.have.property("code", "INVALID_EVENT");
+    expect(sink).to.include({ answered: null, head: null, listeners: 0, writes: 0 });
+    expect(streams.statistics).to.deep.include({ open: 0, opened: 0, refused: { INVALID_EVENT: 1 } });
+    expect(streams.channels).to.deep.equal([]);
+    expect(streams.hubStatistics.channels).to.equal(0);
+  });
+
   it("watches the connection only until the client disconnects", async () => {
     await open();
     await pass(PEER_TIMEOUT_MS);
