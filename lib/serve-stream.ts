@@ -5,6 +5,7 @@ import type { RedisSse } from "./service.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
 import { answerTo, streamHead } from "./sse/http-answer.js";
+import { isRedisSseError } from "./thrown.js";
 
 /**
  * Opens a stream for an adapter, with the channels that the resolver returned.
@@ -33,7 +34,7 @@ export async function serveStream(
   try {
     session = await service.open(request, sink, channels);
   } catch (error) {
-    if (error instanceof RedisSseError && !isMessageFault(error)) return; // open() has answered the client.
+    if (isRedisSseError(error) && !isMessageFault(error)) return; // open() has answered the client.
     throw error;
   }
   if (session.state !== "subscribed") return;

@@ -1,5 +1,8 @@
 import { inspect, types } from "node:util";
 
+import { errorCatalogue } from "./error-catalogue.js";
+import { RedisSseError } from "./errors.js";
+
 /** Functions for thrown values. An application can throw any value, even one whose properties throw when they are read. */
 
 const MAX_BYTES = 8 * 1024;
@@ -29,6 +32,17 @@ export function readProperty(value: unknown, name: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * As `instanceof RedisSseError`, but also for errors of another copy of this library. A process can have two copies: ES modules
+ * and the CommonJS build. A service of one copy works with the middleware of the other.
+ */
+export function isRedisSseError(value: unknown): value is RedisSseError {
+  if (isInstance(value, RedisSseError)) return true;
+  const code = readProperty(value, "code");
+  const isKnown = typeof code === "string" && Object.hasOwn(errorCatalogue, code);
+  return isKnown && typeof readProperty(value, "retryable") === "boolean";
 }
 
 /**

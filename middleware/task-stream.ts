@@ -68,7 +68,7 @@ export function taskStream<Params = RouteParams>(
     const found = (await service.resolve(options, sink, () => find(service, selection, options.queue)))
       ?.value;
     if (found === undefined) return;
-    if (found instanceof RedisSseError) return sink.answer(answerTo(found, options));
+    if (!("task" in found)) return sink.answer(answerTo(found, options));
     const isBack = lastEventIdOf(req) !== undefined;
     const rules = found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader<Params>(found);
     await serve(visit, progressChannel(found.task.id), { ...options, ...rules }, errors);
@@ -86,7 +86,9 @@ async function find(
     if (found !== null && (queue === undefined || found.task.queue === queue)) return found;
     return new RedisSseError("UNKNOWN_TASK", "expected the id of a task that is there");
   } catch (error) {
-    if (error instanceof RedisSseError && !error.retryable) return error;
+    // The service may be of another copy of this library, so `instanceof` is not enough.
+    const { retryable } = error as Partial<RedisSseError>;
+    if (retryable === false) return error as RedisSseError;
     throw error;
   }
 }

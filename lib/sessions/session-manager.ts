@@ -33,7 +33,7 @@ import {
   type HubHandlers,
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
-import { isInstance } from "../thrown.js";
+import { isRedisSseError } from "../thrown.js";
 import { assertSettings, readKey } from "./stream-options.js";
 import { Ticker, type Ticking } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
@@ -386,6 +386,6 @@ export class SessionManager {
  * back, so the client gets the answer of a stream that cannot be opened now.
  */
 function passingFault(error: unknown): { readonly value?: never; readonly fault: RedisSseError } {
-  if (isInstance(error, RedisSseError) && error.retryable) return { fault: error };
+  if (isRedisSseError(error) && error.retryable) return { fault: error };
   throw error;
 }

@@ -3,9 +3,47 @@ import { runInNewContext } from "node:vm";
 import { expect } from "chai";
 import * as fc from "fast-check";
 
-import { TaskFailure } from "../../lib/index.js";
-import { cutBytes, describeThrown, ignoreRejection, isInstance, nameOfThrown } from "../../lib/thrown.js";
+import { ConfigError, RedisSseError, TaskFailure } from "../../lib/index.js";
+import {
+  cutBytes,
+  describeThrown,
+  ignoreRejection,
+  isInstance,
+  isRedisSseError,
+  nameOfThrown,
+} from "../../lib/thrown.js";
+import { anotherCopy } from "../support/another-copy.js";
 import { anyThrown, HOSTILE, unreadable } from "../support/hostile.js";
+
+describe("isRedisSseError()", () => {
+  it("is true for errors of this library, also of another copy", async () => {
+    const { RedisSseError: Other, ConfigError: OtherConfigError } = await anotherCopy();
+    expect(new Other("TIMEOUT", "x")).to.not.be.instanceOf(RedisSseError);
+    for (const error of [
+      new ConfigError("x"),
+      new RedisSseError("TIMEOUT", "x"),
+      new Other("TIMEOUT", "x"),
+      new OtherConfigError("x"),
+    ]) {
+      expect(isRedisSseError(error)).to.equal(true);
+    }
+  });
+
+  it("is false for every other value", () => {
+    for (const value of [
+      new Error("x"),
+      Object.assign(new Error("x"), { code: "ECONNRESET", retryable: true }),
+      Object.assign(new Error("x"), { code: "TIMEOUT" }),
+      Object.assign(new Error("x"), { code: "toString", retryable: true }),
+      null,
+      undefined,
+      "TIMEOUT",
+      unreadable(),
+    ]) {
+      expect(isRedisSseError(value)).to.equal(false);
+    }
+  });
+});
 
 describe("describeThrown()", () => {
   it("returns the name and message, then the stack", () => {
