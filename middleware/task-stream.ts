@@ -80,7 +80,7 @@ async function find(
   selection: TaskSelection,
   queue: string | undefined,
 ): Promise<TaskSnapshot | RedisSseError> {
-  if (!selection) return new RedisSseError("FORBIDDEN", "no task is open to this request");
+  if (!selection) return new RedisSseError("FORBIDDEN", "no task is allowed for this request");
   try {
     const found = await service.task(selection);
     if (found !== null && (queue === undefined || found.task.queue === queue)) return found;

@@ -25,7 +25,7 @@ describe("ioredis-mock beside ioredis 6", function () {
 
   it("installs with the overrides of docs/getting-started.md, and works", async () => {
     const page = await readFile(join(ROOT, "docs/getting-started.md"), "utf8");
-    const [, overrides] = /```json\n([\s\S]*?)```/.exec(page)!;
+    const [, overrides] = /```json\n(\{\s*"overrides"[\s\S]*?)```/.exec(page)!;
     const project = await Project.create(JSON.parse(overrides!) as object, ...PACKAGES);
     try {
       await project.write("app.mjs", PUBLISH);
