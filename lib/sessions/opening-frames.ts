@@ -45,14 +45,14 @@ export interface Opening extends Beginning {
  * because events may already be buffered, and each must follow its gap.
  */
 export function encodeOpening(opening: Opening): EncodedFrames {
-  const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps } = opening;
+  const { sessionId, channels, retryMs, heartbeatMs, id, recovered, gaps, first } = opening;
   // The last gap carries the id. A client that leaves earlier does not have the id, and gets the gaps again.
   const last = gaps.at(-1);
   const data = { sessionId, channels, recovered, heartbeatMs: heartbeatMs || null };
   const connected = encodeControl("connected", data, last === undefined ? id : undefined);
   return new EncodedFrames(
     addRetry(connected, retryMs) +
-      opening.first.frames +
+      first.frames +
       gaps.map(({ frame }, index) => (index === gaps.length - 1 ? addId(frame, id!) : frame)).join(""),
   );
 }

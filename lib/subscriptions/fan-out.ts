@@ -71,8 +71,8 @@ const log = createLog("hub");
 const FEW_ARRIVALS = 8;
 
 /**
- * The most text that may wait for the slices to come. With more, the oldest rounds end in one turn: then the process reads no
- * more from Redis than it can deliver.
+ * The most text that may wait for the slices to come. With more, all rounds end in this turn. Then the process reads no more from
+ * Redis than it can deliver.
  */
 const MAX_WAITING_LENGTH = 8 * 1024 * 1024;
 
@@ -273,7 +273,7 @@ export class FanOut<Channel extends Audience> {
     for (const name of this.#channelsOf(member)) {
       for (const arrival of byChannel.get(name) ?? NO_ARRIVALS) own.push(arrival);
     }
-    return own.sort((one, other) => one.index - other.index);
+    return own.toSorted((one, other) => one.index - other.index);
   }
 
   #interrupt({ interruptions }: Round, member: HubMember): void {

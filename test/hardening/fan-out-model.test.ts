@@ -134,18 +134,24 @@ class World {
         for (let count = 1; count <= 4; count++) CHANNELS.forEach((name) => this.#say(name));
         return;
       case "interrupt":
-        for (const { channel: name, missed } of [...this.rig.hub.watchedLogs()]) {
-          if (name !== each.channel) continue;
+        for (const watched of Array.from(this.rig.hub.watchedLogs())) {
+          if (watched.channel !== each.channel) continue;
           this.rig.hub.flush();
-          this.#expect(name, `!${name}`, true);
-          missed();
+          this.#expect(watched.channel, `!${watched.channel}`, true);
+          watched.missed();
         }
         return;
       case "turn":
         return;
       case "end-turn":
         return this.rig.hub.flush();
-      default:
+      case "join":
+      case "leave":
+      case "leave-all":
+      case "catch-up":
+      case "flush":
+      case "throw":
+      case "nothing":
         return this.#do(each);
     }
   }
@@ -171,7 +177,7 @@ class World {
         return this.#leave(this.members[each.member]!, each.channel);
       case "leave-all": {
         const one = this.members[each.member]!;
-        for (const name of [...one.channels]) this.#leave(one, name);
+        for (const name of Array.from(one.channels)) this.#leave(one, name);
         return;
       }
       case "catch-up": {

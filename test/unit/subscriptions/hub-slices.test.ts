@@ -169,11 +169,12 @@ describe("SubscriptionHub, a round with more members than one slice", () => {
   });
 
   it("ends before the hub is closed, also if a member closes the hub during the round", async () => {
-    let closing: Promise<void> | null = null;
-    members[1]!.onDeliver = () => (closing = rig.hub.close());
+    const closing: Promise<void>[] = [];
+    members[1]!.onDeliver = () => void closing.push(rig.hub.close());
     rig.message("a", "a1");
     await rig.hub.close();
-    await closing;
+    await Promise.all(closing);
+    expect(closing).to.have.length(1);
     expect(heard()).to.deep.equal(Array(4).fill("a1"));
     expect(rig.hub.statistics.memberFaults).to.equal(0);
   });
