@@ -37,6 +37,9 @@ async function startNode(
     pids: [child.pid!],
     cpuUs: async () => Number(await ask("cpu")),
     memoryKb: async () => Number(await ask("memory")),
+    heapKb: async () => Number(await ask("heap")),
+    watchDelay: async () => void (await ask("watch-delay")),
+    longestDelayMs: async () => Number(await ask("delay")),
     status: () => ask("status"),
     stop: () => stop(child),
   };

@@ -1,7 +1,8 @@
 /*
- * What an event's data begins with: "~#", ten digits of its number on the channel, nineteen of the monotonic
- * time at which it was published. Two unusual bytes and a fixed width are found with memchr in the frames of
- * any peer, quoted or not, without parsing them; no digit has to be escaped in JSON or a URL.
+ * The end of an event's data: "~#", ten digits of its number on the channel, nineteen of the monotonic time at
+ * which it was published. At the end, because an event is finished when its last byte has arrived. Two unusual
+ * bytes and a fixed width are found with memchr in the frames of any peer, quoted or not, without parsing them; no
+ * digit has to be escaped in JSON or a URL.
  */
 #pragma once
 

@@ -44,8 +44,8 @@ void publisher_publish(unsigned channel) {
   out_length += (size_t)sprintf(out + out_length, "*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%s\r\n$%zu\r\n", name_length, name,
                                 config.size);
   memcpy(out + out_length, filler, config.size);
-  marker_write(out + out_length, ledger_publish(channel), now_ns());
   out_length += config.size;
+  marker_write(out + out_length - MARKER_LENGTH, ledger_publish(channel), now_ns());
   memcpy(out + out_length, "\r\n", 2);
   out_length += 2;
   sent++;

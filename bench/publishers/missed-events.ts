@@ -34,7 +34,7 @@ await Promise.all(underWay);
 await service.close();
 process.disconnect?.();
 
-/** `~#`, the number and a time, as `load/marker.h` has it, and a filler: 100 bytes. */
+/** A filler, and then `~#`, the number and a time, as `load/marker.h` has it: 100 bytes. */
 function dataOf(event: number): string {
-  return `~#${String(event).padStart(10, "0")}${"0".repeat(19)}`.padEnd(100, "x");
+  return `~#${String(event).padStart(10, "0")}${"0".repeat(19)}`.padStart(100, "x");
 }

@@ -30,6 +30,19 @@ const KB_PER_CONNECTION: Column = {
   spread: true,
 };
 
+const SMOOTH: readonly Column[] = [
+  { figure: "longestDelayMs", heading: "longest event-loop delay, ms", digits: 0, spread: true },
+  { figure: "ms", heading: "ms until the last stream is done", digits: 0, spread: true },
+  { figure: "cpuMs", heading: "CPU ms", digits: 0 },
+];
+
+const CPU_PER_CONNECT: Column = {
+  figure: "cpuUsPerConnect",
+  heading: "CPU us per connect",
+  digits: 0,
+  spread: true,
+};
+
 const QUEUE: readonly Column[] = [
   { figure: "tasksPerSecond", heading: "tasks/s", digits: 0, spread: true },
   { figure: "cpuUsPerTask", heading: "CPU us per task", digits: 1, spread: true },
@@ -62,6 +75,15 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
     { figure: "heartbeatsPerSecond", heading: "heartbeats/s", digits: 0 },
     { figure: "scaledCpuPercent", heading: "scaled to 10,000 streams and 15 s, %", digits: 2, spread: true },
   ],
+  connect: [CPU_PER_CONNECT, { ...KB_PER_CONNECTION, spread: false }, FAN_OUT[5]!],
+  memory: [
+    KB_PER_CONNECTION,
+    { figure: "heapKbPerConnection", heading: "of which heap KB", digits: 1, spread: true },
+    { ...CPU_PER_CONNECT, spread: false },
+  ],
+  "smooth-event": SMOOTH,
+  "smooth-storm": SMOOTH,
+  "smooth-rules": SMOOTH,
   "queue-add": QUEUE,
   "queue-process": [
     ...QUEUE,
@@ -75,6 +97,11 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
 
 /** What the ratios of a table are made of. */
 const COMPARED: Readonly<Record<string, string>> = {
+  connect: "cpuUsPerConnect",
+  memory: "kbPerConnection",
+  "smooth-event": "longestDelayMs",
+  "smooth-storm": "longestDelayMs",
+  "smooth-rules": "longestDelayMs",
   "queue-add": "cpuUsPerTask",
   "queue-process": "cpuUsPerTask",
   "queue-pick-up": "p50Us",

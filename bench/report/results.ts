@@ -1,3 +1,5 @@
+import type { FanOut } from "../scenarios/fan-out.js";
+import type { LargeEvents } from "../scenarios/smooth.js";
 import { judgeAims } from "./aims.js";
 import { comparisonsOf, tableOf } from "./columns.js";
 import { isFull, type Report, type Section } from "./report.js";
@@ -22,6 +24,13 @@ const TITLES: Readonly<Record<string, (report: Report) => string>> = {
     `Stalled: ${stalled.readers} clients that never read and 1 client that reads, ${stalled.events.toLocaleString("en")} events of ${stalled.size} bytes`,
   idle: ({ plan: { idle } }) =>
     `Idle: ${idle.streams.toLocaleString("en")} streams, a heartbeat every ${idle.heartbeatMs / 1000} s`,
+  connect: ({ plan }) => `Connect: ${openingOf(plan.opening.connect)}`,
+  memory: ({ plan }) => `Memory: ${openingOf(plan.opening.memory)}`,
+  "smooth-event": ({ plan }) => `Event-loop delay, large event: ${largeEventsOf(plan.smooth.event)}`,
+  "smooth-storm": ({ plan }) =>
+    `Event-loop delay, storm: ${plan.smooth.storm.streams.toLocaleString("en")} streams connect at once`,
+  "smooth-rules": ({ plan }) =>
+    `Event-loop delay, rules: ${largeEventsOf(plan.smooth.rules)} with \`filter\` and \`transform\``,
   "queue-add": ({ plan: { queue } }) =>
     `Queue, adding: ${queue.tasks.toLocaleString("en")} tasks, ${queue.portion.toLocaleString("en")} calls at once`,
   "queue-process": ({ plan: { queue } }) =>
@@ -45,6 +54,12 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
   idle:
     "The heartbeat interval is shortened, so that each stream gets several heartbeats. The last column is calculated for " +
     "10,000 streams with the default interval of 15 s, which is 667 heartbeats per second.",
+  "smooth-event":
+    "While the event loop is blocked, the server answers no other request and sends no other event.",
+  "smooth-storm":
+    "All streams connect to one channel. In the rows with missed events, they connect with `Last-Event-ID` and are evenly " +
+    "spread over the channels. Then the benchmark checks that each stream is live and its events are in order.",
+  "smooth-rules": "The transformed event is computed and encoded for each stream.",
   "queue-add":
     'One process. Without "in bulk", each call adds one task. With "in bulk", one call adds 1,000 tasks. Then another process ' +
     "works on all tasks. If a task is lost or runs twice, the round is void.",
@@ -54,17 +69,23 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
     "The time from directly before the call in one process to the handler in another, idle process.",
 };
 
-function shapeOf({
-  streams,
-  channels,
-  window,
-}: {
-  streams: number;
-  channels: number;
-  window: number;
-}): string {
+function onChannels({ streams, channels }: Pick<FanOut, "streams" | "channels">): string {
   const on = channels === 1 ? "one channel" : `${channels.toLocaleString("en")} channels`;
-  return `${streams.toLocaleString("en")} streams on ${on}, ${window} event${window === 1 ? "" : "s"} in flight`;
+  return `${streams.toLocaleString("en")} streams on ${on}`;
+}
+
+function openingOf(shape: FanOut): string {
+  return `${onChannels(shape)}, without events`;
+}
+
+function largeEventsOf({ streams, events, size }: LargeEvents): string {
+  const what = `${events} event${events === 1 ? "" : "s"} of ${size.toLocaleString("en")} bytes`;
+  return `${what} to ${onChannels({ streams, channels: 1 })}`;
+}
+
+function shapeOf(shape: FanOut): string {
+  const { window } = shape;
+  return `${onChannels(shape)}, ${window} event${window === 1 ? "" : "s"} in flight`;
 }
 
 /** The report as Markdown. */

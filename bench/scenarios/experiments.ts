@@ -6,14 +6,18 @@ import { experiment, type Experiment } from "./experiment.js";
 import { measureFanOut, type FanOut } from "./fan-out.js";
 import { measureIdle } from "./idle.js";
 import type { ScenarioName } from "./names.js";
+import { measureConnecting } from "./opening.js";
 import type { Plan } from "./plan.js";
 import { measurePublish, publishWaysOf } from "./publish.js";
 import { addWaysOf, measureAdding, measurePickUp, measureProcessing } from "./queues.js";
 import { measureReconnect } from "./reconnect.js";
+import { measureLargeEvents, measureStorm, stormsOf, withRules } from "./smooth.js";
 import { measureStalled } from "./stalled.js";
 
 /** Of those that are compared, the ones for which it is of interest what a slow reader costs them. */
 const STALLED_TARGETS: readonly string[] = ["redis-sse", BASE, "hand-written", "better-sse"];
+/** The servers whose event-loop delay is compared. */
+const SMOOTH_TARGETS: readonly string[] = [...STALLED_TARGETS, "fastify-sse"];
 
 /** What a scenario consists of. */
 export function experimentsOf(
@@ -27,6 +31,8 @@ export function experimentsOf(
     experiment(key, among.filter(isFitFor(shape)), (target) =>
       measureFanOut(target, shape, plan.durations, redis),
     );
+  const smoothTargets = targets.filter((target) => SMOOTH_TARGETS.includes(target.name));
+  const { settleMs } = plan.durations;
   switch (name) {
     case "burst":
     case "single":
@@ -53,6 +59,30 @@ export function experimentsOf(
       ];
     case "idle":
       return [experiment("idle", [ours], () => measureIdle(plan.idle, redis))];
+    case "connect":
+    case "memory": {
+      const shape = plan.opening[name];
+      const among = targets.filter(isFitFor(shape)).filter(name === "memory" ? isNode : () => true);
+      return [experiment(name, among, (target) => measureConnecting(target, shape, settleMs, redis))];
+    }
+    case "smooth-event":
+      return [
+        experiment(name, smoothTargets, (target) =>
+          measureLargeEvents(target, plan.smooth.event, settleMs, redis),
+        ),
+      ];
+    case "smooth-storm":
+      return [
+        experiment(name, stormsOf(smoothTargets, plan.smooth.storm), (entry) =>
+          measureStorm(entry, plan.smooth.storm.streams, settleMs, redis),
+        ),
+      ];
+    case "smooth-rules":
+      return [
+        experiment(name, withRules(targets), (target) =>
+          measureLargeEvents(target, plan.smooth.rules, settleMs, redis),
+        ),
+      ];
     case "queue-add":
       return [experiment(name, addWaysOf(queues), (way) => measureAdding(way, plan.queue, redis))];
     case "queue-process":
@@ -60,6 +90,10 @@ export function experimentsOf(
     case "queue-pick-up":
       return [experiment(name, queues, (queue) => measurePickUp(queue, plan.queue, redis))];
   }
+}
+
+function isNode({ runs }: Target): boolean {
+  return "script" in runs;
 }
 
 function isFitFor({ streams, channels }: FanOut): (target: Target) => boolean {

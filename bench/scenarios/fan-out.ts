@@ -1,9 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
-
-import { connectionsOf } from "../harness/proc.js";
 import type { RedisServer } from "../harness/redis.js";
-import { warmUp, withRig, type Rig } from "../harness/rig.js";
+import { warmUp, withRig } from "../harness/rig.js";
 import type { Target } from "../targets/catalog.js";
+import { measureOpening, type OpeningFigures } from "./opening.js";
 
 /** Streams on channels, with a number of events under way: what is asked of a server. */
 export interface FanOut {
@@ -20,16 +18,13 @@ export interface Durations {
 }
 
 /** One run of one server. */
-export interface FanOutFigures {
+export interface FanOutFigures extends OpeningFigures {
   /** Server CPU for one event written to one client: the figure that decides. */
   readonly cpuUsPerDelivery: number;
   readonly deliveriesPerSecond: number;
   readonly deliveries: number;
   readonly p50Us: number;
   readonly p99Us: number;
-  readonly kbPerConnection: number;
-  readonly cpuUsPerConnect: number;
-  readonly redisConnections: number;
   /** The load client's own, to compare with the server's. */
   readonly clientCpuUsPerDelivery: number;
 }
@@ -59,28 +54,4 @@ export function measureFanOut(
       clientCpuUsPerDelivery: cpuUs / deliveries,
     };
   });
-}
-
-type Opening = Pick<FanOutFigures, "kbPerConnection" | "cpuUsPerConnect" | "redisConnections">;
-
-async function measureOpening(
-  { server, redis, open }: Rig,
-  fanOut: FanOut,
-  settleMs: number,
-): Promise<Opening & { client: Awaited<ReturnType<Rig["open"]>>["client"] }> {
-  const { streams } = fanOut;
-  await sleep(settleMs);
-  const memoryBefore = await server.memoryKb();
-  const cpuBefore = await server.cpuUs();
-  const { client } = await open(fanOut);
-  const cpuAfter = await server.cpuUs();
-  await sleep(settleMs);
-  const memoryAfter = await server.memoryKb();
-  const connections = server.pids.map((pid) => connectionsOf(pid, redis.port));
-  return {
-    client,
-    cpuUsPerConnect: (cpuAfter - cpuBefore) / streams,
-    kbPerConnection: (memoryAfter - memoryBefore) / streams,
-    redisConnections: connections.reduce((sum, count) => sum + count),
-  };
 }

@@ -3,6 +3,7 @@ import type { Idle } from "./idle.js";
 import type { ScenarioName } from "./names.js";
 import type { QueueShape } from "./queues.js";
 import type { Reconnect } from "./reconnect.js";
+import type { LargeEvents, Storm } from "./smooth.js";
 import type { Stalled } from "./stalled.js";
 
 /** The numbers of a run; a quick one has small ones. */
@@ -12,6 +13,9 @@ export interface Plan {
   readonly reconnect: readonly (Reconnect & { readonly name: string })[];
   readonly stalled: Stalled;
   readonly idle: Idle;
+  /** Streams that open and get nothing. */
+  readonly opening: Readonly<Record<"connect" | "memory", FanOut>>;
+  readonly smooth: { readonly event: LargeEvents; readonly storm: Storm; readonly rules: LargeEvents };
   readonly queue: QueueShape;
   /** Left out unless they are named: so many servers do not fit into two minutes. */
   readonly leftOut: readonly string[];
@@ -33,6 +37,15 @@ const FULL: Plan = {
   ],
   stalled: { readers: 50, events: 12_000, size: 1_024 },
   idle: { streams: 10_000, heartbeatMs: 3_000, seconds: 9 },
+  opening: {
+    connect: { streams: 4_000, channels: 100, window: 1 },
+    memory: { streams: 8_000, channels: 1, window: 1 },
+  },
+  smooth: {
+    event: { streams: 5_000, events: 1, size: 262_144 },
+    storm: { streams: 5_000, channels: 1_000, missed: 50 },
+    rules: { streams: 2_000, events: 5, size: 250_000 },
+  },
   queue: {
     tasks: 20_000,
     portion: 1_000,
@@ -58,6 +71,15 @@ const QUICK: Plan = {
   ],
   stalled: { ...FULL.stalled, events: 2_000 },
   idle: { streams: 2_000, heartbeatMs: 1_000, seconds: 2 },
+  opening: {
+    connect: { streams: 1_000, channels: 100, window: 1 },
+    memory: { streams: 1_000, channels: 1, window: 1 },
+  },
+  smooth: {
+    event: { streams: 500, events: 1, size: 262_144 },
+    storm: { streams: 500, channels: 100, missed: 50 },
+    rules: { streams: 100, events: 5, size: 250_000 },
+  },
   queue: { ...FULL.queue, tasks: 1_000, warmUp: 200, pickUps: 30 },
   leftOut: ["transmit", "express-sse", "per-stream", "bare", "floor", "commands", "bee-queue"],
 };
@@ -70,6 +92,8 @@ export function planOf(quick: boolean): Plan {
 export function openFilesOf(plan: Plan, names: readonly ScenarioName[]): number {
   const streams = names.map((name) => {
     if (isFanOut(name)) return plan.fanOut[name].streams;
+    if (name === "connect" || name === "memory") return plan.opening[name].streams;
+    if (name.startsWith("smooth-")) return plan.smooth.storm.streams;
     return name === "idle" ? plan.idle.streams : 1_000;
   });
   return Math.max(...streams) + 2_000;

@@ -56,7 +56,8 @@ export function measureReconnect(reconnect: Reconnect, redis: RedisServer): Prom
   });
 }
 
-async function beAway(absence: Absence, redis: RedisServer): Promise<void> {
+/** Writes the cursor of each channel to a file, and then publishes the events that the clients miss. */
+export async function beAway(absence: Absence, redis: RedisServer): Promise<void> {
   const child = startScript(join(dist, "publishers/missed-events.js"), {
     BENCH_REDIS_URL: redis.url,
     BENCH_ABSENCE: JSON.stringify(absence),

@@ -2,16 +2,18 @@
 import { createServer } from "node:http";
 
 import express from "express";
-import { createRedisSse } from "redis-sse";
+import { createRedisSse, type StreamEvent } from "redis-sse";
 import { sseStream } from "redis-sse/express";
 
 import { announce, redisUrl } from "./support/announce.js";
 import { channelOf } from "./support/channel-of.js";
 
-// A scenario sets only the options that it measures: the heartbeat interval, or a connection per stream.
-const { heartbeatMs, subscriptions } = JSON.parse(process.env["BENCH_OPTIONS"] ?? "{}") as {
+// A scenario sets only the options that it measures: the heartbeat interval, a connection per stream,
+// or rules, which give each stream its own copy of each event.
+const { heartbeatMs, subscriptions, rules } = JSON.parse(process.env["BENCH_OPTIONS"] ?? "{}") as {
   heartbeatMs?: number;
   subscriptions?: "shared" | "dedicated";
+  rules?: boolean;
 };
 const service = createRedisSse({
   redis: redisUrl,
@@ -20,5 +22,14 @@ const service = createRedisSse({
   ...(subscriptions !== undefined && { subscriptions, pool: { maxConnections: 10_000 } }),
 });
 const app = express();
-app.get("/stream", sseStream(channelOf, { service }));
+app.get(
+  "/stream",
+  sseStream(channelOf, {
+    service,
+    ...(rules === true && {
+      filter: () => true,
+      transform: (event: StreamEvent) => ({ ...event, data: `${event.data}!` }),
+    }),
+  }),
+);
 announce(createServer(app), async () => (await service.status({ drift: false })).history);

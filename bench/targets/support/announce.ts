@@ -1,5 +1,7 @@
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** URL of Redis. The runner sets it for every target. */
 export const redisUrl: string = process.env["BENCH_REDIS_URL"] ?? "redis://127.0.0.1:6379";
@@ -8,12 +10,16 @@ export const redisUrl: string = process.env["BENCH_REDIS_URL"] ?? "redis://127.0
 export const BACKLOG = 4096;
 
 /** Requests of the runner to a target. */
-export type Question = "cpu" | "memory" | "status";
+export type Question = "cpu" | "memory" | "heap" | "watch-delay" | "delay" | "status";
 
 export interface Asked {
   readonly id: number;
   readonly question: Question;
 }
+
+const delay = monitorEventLoopDelay({ resolution: 1 });
+/** Time in which the timer of `delay` runs at least once if nothing blocks the event loop. */
+const SOME_TURNS_MS = 20;
 
 /** Listens on a free port, reports it to the runner, and answers requests until the runner exits. */
 export function announce(server: Server, status: () => Promise<unknown> = async () => null): void {
@@ -42,6 +48,18 @@ async function answer(question: Question, status: () => Promise<unknown>): Promi
       globalThis.gc?.();
       globalThis.gc?.();
       return process.memoryUsage.rss() / 1024;
+    case "heap":
+      return process.memoryUsage().heapUsed / 1024;
+    case "watch-delay":
+      delay.enable();
+      delay.reset();
+      // The first turn of the timer only sets the start. Without it, a block right after this would not count.
+      await sleep(SOME_TURNS_MS);
+      return null;
+    case "delay":
+      await sleep(SOME_TURNS_MS); // The delay counts when the timer runs after the block.
+      delay.disable();
+      return delay.max / 1e6;
     case "status":
       return status();
   }

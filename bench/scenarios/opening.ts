@@ -1,0 +1,56 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { LoadClient } from "../harness/load.js";
+import { connectionsOf } from "../harness/proc.js";
+import type { RedisServer } from "../harness/redis.js";
+import { warmUp, withRig, type Rig, type Shape } from "../harness/rig.js";
+import type { Target } from "../targets/catalog.js";
+
+/** The cost of open streams. */
+export interface OpeningFigures {
+  /** Resident size. */
+  readonly kbPerConnection: number;
+  /** Used part of the JavaScript heap. 0 for servers that do not run in Node. */
+  readonly heapKbPerConnection: number;
+  readonly cpuUsPerConnect: number;
+  readonly redisConnections: number;
+}
+
+/** Opens streams on a server that has run before, and publishes nothing. */
+export function measureConnecting(
+  target: Target,
+  shape: Shape,
+  settleMs: number,
+  redis: RedisServer,
+): Promise<OpeningFigures> {
+  return withRig(target, redis, async (rig) => {
+    await warmUp(rig, shape);
+    const { client: _, ...figures } = await measureOpening(rig, shape, settleMs);
+    return figures;
+  });
+}
+
+export async function measureOpening(
+  { server, redis, open }: Rig,
+  shape: Shape,
+  settleMs: number,
+): Promise<OpeningFigures & { client: LoadClient }> {
+  const { streams } = shape;
+  await sleep(settleMs);
+  const memoryBefore = await server.memoryKb();
+  const heapBefore = await server.heapKb();
+  const cpuBefore = await server.cpuUs();
+  const { client } = await open(shape);
+  const cpuAfter = await server.cpuUs();
+  await sleep(settleMs);
+  const memoryAfter = await server.memoryKb();
+  const heapAfter = await server.heapKb();
+  const connections = server.pids.map((pid) => connectionsOf(pid, redis.port));
+  return {
+    client,
+    cpuUsPerConnect: (cpuAfter - cpuBefore) / streams,
+    kbPerConnection: (memoryAfter - memoryBefore) / streams,
+    heapKbPerConnection: (heapAfter - heapBefore) / streams,
+    redisConnections: connections.reduce((sum, count) => sum + count),
+  };
+}
