@@ -115,7 +115,10 @@ function findFault<Params>(
   isMethodAllowed: boolean,
 ): RedisSseError | null {
   if (ResponseSink.isPipelined(res)) {
-    return new RedisSseError("NO_SOCKET", "expected one request at a time on this connection");
+    return new RedisSseError(
+      "NO_SOCKET",
+      "This connection has another unanswered request. Send one request at a time.",
+    );
   }
   if (!isMethodAllowed) {
     return new RedisSseError(
@@ -124,7 +127,7 @@ function findFault<Params>(
     );
   }
   if (!req.accepts("text/event-stream")) {
-    return new RedisSseError("NOT_ACCEPTABLE", "expected an Accept header that admits text/event-stream");
+    return new RedisSseError("NOT_ACCEPTABLE", "The Accept header excludes text/event-stream.");
   }
   // A completed stream needs no resolver, which may do work for each request.
   if (lastEventIdOf(req) === COMPLETED_ID) return new RedisSseError("COMPLETED", "this stream has ended");

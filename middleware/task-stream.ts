@@ -84,7 +84,7 @@ async function find(
   try {
     const found = await service.task(selection);
     if (found !== null && (queue === undefined || found.task.queue === queue)) return found;
-    return new RedisSseError("UNKNOWN_TASK", "expected the id of a task that is there");
+    return new RedisSseError("UNKNOWN_TASK", "No task has this id.");
   } catch (error) {
     // The service may be of another copy of this library, so `instanceof` is not enough.
     const { retryable } = error as Partial<RedisSseError>;

@@ -102,7 +102,7 @@ export class SubscriptionReconciler {
     return { settled, unsettled, begun: this.#begun, losses: this.#losses };
   }
 
-  /** Resolves when the channel is subscribed. Rejects if Redis refuses it, or if it is not wanted any more. */
+  /** Resolves when the channel is subscribed. Rejects if Redis refuses it, or if its last member has left. */
   want(name: string): Promise<void> {
     if (this.#closed) return Promise.reject(new RedisSseError("CLOSED", "this service is closed"));
     let entry = this.#entries.get(name);
@@ -122,7 +122,7 @@ export class SubscriptionReconciler {
     if (entry === undefined) return;
     entry.wanted = false;
     this.#interrupted.delete(name);
-    entry.waiting?.reject(new RedisSseError("ABORTED", "the channel is not wanted any more"));
+    entry.waiting?.reject(new RedisSseError("ABORTED", "the channel has no member any more"));
     entry.waiting = null;
     this.#touch(entry);
   }
