@@ -3,8 +3,12 @@ import { monotonicNow, type Clock } from "./clock.js";
 /** Milliseconds of one event-loop turn that long work may take. */
 const SLICE_MS = 10;
 
-/** Steps between two looks at the clock: twice as many after short steps, half as many after long ones. */
-const MAX_STRIDE = 64;
+/**
+ * Steps between two looks at the clock: twice as many after short steps, half as many after long ones. Each slice starts with
+ * few, because its steps can take far longer than those of the slice before.
+ */
+const FIRST_STRIDE = 2;
+const MAX_STRIDE = 16;
 const SHORT_MS = 0.5;
 
 /** Streams that may go on in one turn, at first and at most. The number follows the time that they take. */
@@ -25,8 +29,8 @@ export class Slices {
   #next: NodeJS.Immediate | null = null;
   #startedAt = 0;
   #lookedAt = 0;
-  #stride = 1;
-  #stepsLeft = 1;
+  #stride = FIRST_STRIDE;
+  #stepsLeft = FIRST_STRIDE;
   readonly #waiters: (() => void)[] = [];
   #batch = FIRST_BATCH;
   #batchLeft = FIRST_BATCH;
@@ -37,7 +41,7 @@ export class Slices {
     this.#clock = clock;
   }
 
-  /** Whether some work has not ended, or waits. */
+  /** Whether some work has not ended, or waits. Only tests need it. */
   get isBusy(): boolean {
     return this.#queue.length > 0 || this.#waiters.length > 0;
   }
@@ -83,7 +87,7 @@ export class Slices {
     this.#next = null;
     this.#isRunning = true;
     this.#startedAt = this.#lookedAt = monotonicNow(this.#clock);
-    this.#stepsLeft = this.#stride;
+    this.#stepsLeft = this.#stride = FIRST_STRIDE;
     try {
       for (let work = this.#queue[0]; work !== undefined; work = this.#queue[0]) {
         if (work.next().done !== true) break;

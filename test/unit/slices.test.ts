@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { Slices } from "../../lib/slices.js";
+import { Slices, type Work } from "../../lib/slices.js";
 import { FakeClock } from "../support/fake-clock.js";
 
 function nextTurn(): Promise<void> {
@@ -14,6 +14,45 @@ describe("Slices", () => {
   beforeEach(() => {
     clock = new FakeClock();
     slices = new Slices(clock);
+  });
+
+  describe("add()", () => {
+    function* work(steps: number, costMs: number, done: number[]): Generator<void, void> {
+      for (let step = 1; step <= steps; step++) {
+        clock.advance(costMs);
+        done.push(step);
+        if (slices.isOver()) yield;
+      }
+    }
+
+    it("stops after two steps that take long, also after many that took no time", async () => {
+      for (let round = 1; round <= 100; round++) slices.add(work(100, 0, []));
+      const done: number[] = [];
+      slices.add(work(10, 20, done));
+      expect(done).to.have.length(2);
+      while (slices.isBusy) await nextTurn();
+      expect(done).to.have.length(10);
+    });
+
+    it("stops within a few steps if steps take longer from one moment on", async () => {
+      const done: number[] = [];
+      slices.add(
+        (function* (): Work {
+          yield* work(1_000, 0, []);
+          yield* work(100, 20, done);
+        })(),
+      );
+      expect(done.length).to.be.within(1, 16);
+      slices.finish();
+      expect(done).to.have.length(100);
+    });
+
+    it("ends short work in the same turn", () => {
+      const done: number[] = [];
+      slices.add(work(1_000, 0, done));
+      expect(done).to.have.length(1_000);
+      expect(slices.isBusy).to.equal(false);
+    });
   });
 
   describe("turn()", () => {
