@@ -620,6 +620,8 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
   ],
   // A channel is added for a client that does not read, and its history starts over before the client reads.
   [open(["a"]), open(["f"]), block(3), quiet, to("forge", "a"), add("a", 3), turn, to("flush", "a")],
+  // A channel without a history ends silently, loses this end, and has a new history that ends.
+  [open(["f"]), quiet, { do: "complete", channel: "f", ending: "silent" }, to("flush", "f"), complete("f")],
 ];
 
 const VARIANTS = [

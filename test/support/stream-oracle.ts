@@ -141,11 +141,13 @@ export class StreamOracle {
     for (const channel of channels) {
       const own = this.#at?.get(channel) ?? entries.find(({ tag }) => tag === tagOf(channel));
       const lives = this.#options.log.livesOf(channel);
-      // If the channel had no history, only its end has arrived since. Later, a new history may have begun.
-      const life =
-        own?.epoch === ""
-          ? lives.findLast(({ ending }) => ending !== "")
-          : lives.find(({ epoch }) => epoch === own?.epoch);
+      if (own?.epoch === "") {
+        // The channel had no history, so a silent end is all that has arrived. Later, other histories may have begun and ended.
+        const ends = lives.flatMap((life) => (life.ending === "" ? [] : this.#ends(channel, life)));
+        expect(ends, `ends of ${channel}`).to.include(own.offset);
+        continue;
+      }
+      const life = lives.find(({ epoch }) => epoch === own?.epoch);
       expect(life?.ending, `ending of ${channel}`).to.be.oneOf(["completed", "broken"]);
       expect(own?.offset, `all of ${channel}`).to.be.oneOf(this.#ends(channel, life!));
     }
