@@ -2,7 +2,15 @@ import { setMaxListeners } from "node:events";
 
 import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
-import { CatchUp, type ReplayContext, type ReplayOutput, type ReplayOwner, type Tracks } from "./catch-up.js";
+import {
+  CatchUp,
+  passWaiting,
+  type ReplayContext,
+  type ReplayOutput,
+  type ReplayOwner,
+  type Tracks,
+} from "./catch-up.js";
+import { ChannelMap } from "./channel-map.js";
 import { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps, parseWish } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
@@ -26,8 +34,6 @@ export interface Beginning {
  */
 export const CONFIRM_MS = 1_000;
 
-const NONE: ReadonlyMap<string, ChannelReplay> = new Map();
-
 /**
  * The channels of one session that have a history. The client gets each event once and in order. If events are lost, it gets
  * a gap. `Replay` compares each live event with the position of the session. Missing events are read from the history before
@@ -39,10 +45,10 @@ export class Replay implements Tracks {
   readonly #context: ReplayContext;
   readonly #owner: ReplayOwner;
   readonly #cursor: SessionCursor;
-  /** Many sessions have no channel with a history. They share one empty map. */
-  #tracks: ReadonlyMap<string, ChannelReplay> = NONE;
+  /** `null` if the session has no channel with a history. */
+  #tracks: ChannelMap<ChannelReplay> | null = null;
   #output!: ReplayOutput;
-  /** Created when the first channel gets a track. */
+  /** Created when the session is first behind. */
   #catchUp: CatchUp | null = null;
   #pausing: AbortController | null = null;
   #stopped = false;
@@ -61,13 +67,13 @@ export class Replay implements Tracks {
   /** Bytes of live events that wait for earlier events. */
   get waitingBytes(): number {
     let bytes = 0;
-    for (const track of this.#tracks.values()) bytes += track.waitingBytes;
+    for (const track of this.#all) bytes += track.waitingBytes;
     return bytes;
   }
 
   /** Whether any of the session's channels has a history. */
   get hasTracks(): boolean {
-    return this.#tracks !== NONE;
+    return this.#tracks !== null;
   }
 
   get behind(): boolean {
@@ -79,7 +85,7 @@ export class Replay implements Tracks {
    * starts with new events.
    */
   isBehindBeside(channel: string): boolean {
-    const own = this.#tracks.get(channel);
+    const own = this.#tracks?.get(channel);
     return this.nextBehind(own && new Set([own])) !== undefined;
   }
 
@@ -87,7 +93,7 @@ export class Replay implements Tracks {
   endingOf(channels: ReadonlySet<string>): Ending | null {
     let ending: Ending | null = channels.size === 0 ? null : "completed";
     for (const channel of channels) {
-      const own = this.#tracks.get(channel)?.ended ?? null;
+      const own = this.#tracks?.get(channel)?.ended ?? null;
       if (own === null) return null;
       if (own === "broken") ending = own;
     }
@@ -102,17 +108,12 @@ export class Replay implements Tracks {
     const tracks = channels
       .filter((channel) => this.#context.history.keeps(channel))
       .map((channel) => new ChannelReplay(channel));
-    if (tracks.length > 0) {
-      this.#catchUp ??= new CatchUp(this.#context, this.#owner, this.#output, this);
-      this.#tracks = new Map([...this.#tracks, ...tracks.map((track) => [track.channel, track] as const)]);
-    }
+    for (const track of tracks) (this.#tracks ??= new ChannelMap()).set(track);
     return tracks;
   }
 
   forget(channel: string): void {
-    if (!this.#tracks.has(channel)) return;
-    this.#tracks = new Map([...this.#tracks].filter(([name]) => name !== channel));
-    this.#cursor.delete(channel);
+    if (this.#tracks?.delete(channel)) this.#cursor.delete(channel);
   }
 
   /**
@@ -121,7 +122,7 @@ export class Replay implements Tracks {
    */
   async begin(channels: readonly string[], lastEventId: string | undefined): Promise<Beginning> {
     const wish = parseWish(lastEventId, channels);
-    const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
+    const tracks = channels.flatMap((channel) => this.#tracks?.get(channel) ?? []);
     const starts = await findStarts(tracks, wish, this.#source);
     // Events that arrived since the subscription decide the start position of a stream of new events.
     this.#owner.flushTurn();
@@ -158,14 +159,14 @@ export class Replay implements Tracks {
     this.#owner.flushTurn();
     if (start === undefined || !this.isCurrent(track)) return;
     // The gap carries the start position. If the client is slow, the gap is buffered, and the position waits with it.
-    if (start.gap !== null) this.#catchUp!.tellGap(track.channel, start.gap, start.position);
+    if (start.gap !== null) this.#reader.tellGap(track.channel, start.gap, start.position);
     this.#place(start, true, start.gap !== null);
     if (track.behind) this.#tellBehind();
   }
 
   /** Whether a live event can go to the client now. The client must have all earlier events, and not this one. */
   admit(event: InboundEvent): boolean {
-    const track = this.#tracks.get(event.channel);
+    const track = this.#tracks?.get(event.channel);
     if (track === undefined) return true;
     const isAnew = track.ended !== null && event.position !== undefined;
     if (isAnew && event.position.epoch !== track.position!.epoch) track.reopen();
@@ -185,7 +186,7 @@ export class Replay implements Tracks {
 
   /** Whether a whole batch can go to the client now. False also if its events must be judged one by one. */
   admitAll(batch: EventBatch): boolean {
-    if (this.#tracks === NONE) return true;
+    if (this.#tracks === null) return true;
     const track = this.#tracks.get(batch.channel);
     if (track === undefined) return true;
     if (track.behind) return false;
@@ -206,7 +207,7 @@ export class Replay implements Tracks {
   interrupted(interruptions: readonly Interruption[]): void {
     const gone: string[] = [];
     for (const { channel, unlogged } of interruptions) {
-      const track = this.#tracks.get(channel);
+      const track = this.#tracks?.get(channel);
       if (track === undefined || unlogged) gone.push(channel);
       if (track === undefined) continue;
       // An ended channel may have started again during the interruption.
@@ -222,7 +223,7 @@ export class Replay implements Tracks {
 
   /** Starts or continues to read missing events. Called when the client reads again, or a failed read can be retried. */
   run(): void {
-    this.#catchUp?.run();
+    if (this.#catchUp !== null || this.behind) this.#reader.run();
   }
 
   /**
@@ -230,7 +231,7 @@ export class Replay implements Tracks {
    * gets a gap.
    */
   renewPlaces(): void {
-    for (const track of this.#tracks.values()) {
+    for (const track of this.#all) {
       const { tail } = this.#owner.log(track.channel);
       if (track.behind || track.position?.epoch !== "" || tail?.position.epoch !== "") continue;
       track.position = tail.position;
@@ -240,26 +241,26 @@ export class Replay implements Tracks {
 
   /** Drops waiting events that are in the history. They are read from there later. */
   relieve(): void {
-    for (const track of this.#tracks.values()) track.forgetLogged();
+    for (const track of this.#all) track.forgetLogged();
   }
 
   /** Called when the session closes. Drops all waiting events. */
   stop(): void {
-    this.#tracks = NONE;
+    this.#tracks = null;
     this.#stopped = true;
     this.#pausing?.abort();
     this.#catchUp?.stop();
   }
 
   nextBehind(except?: ReadonlySet<ChannelReplay>): ChannelReplay | undefined {
-    for (const track of this.#tracks.values()) {
+    for (const track of this.#all) {
       if (track.behind && track.position !== null && !except?.has(track)) return track;
     }
     return undefined;
   }
 
   isCurrent(track: ChannelReplay): boolean {
-    return this.#tracks.get(track.channel) === track;
+    return this.#tracks?.get(track.channel) === track;
   }
 
   /** See `Tracks.pause()`. */
@@ -277,7 +278,7 @@ export class Replay implements Tracks {
     const { track } = start;
     takePlace(start, isNow);
     if (!hasOwnPlace) this.#cursor.set(track.channel, track.position!);
-    this.#catchUp!.passWaiting(track);
+    passWaiting(track, this.#owner, this.#output);
   }
 
   #fallBehind(track: ChannelReplay): void {
@@ -289,6 +290,14 @@ export class Replay implements Tracks {
 
   #tellBehind(): void {
     if (this.#owner.isOpen) this.#owner.onBehind();
+  }
+
+  get #all(): Iterable<ChannelReplay> {
+    return this.#tracks?.values() ?? [];
+  }
+
+  get #reader(): CatchUp {
+    return (this.#catchUp ??= new CatchUp(this.#context, this.#owner, this.#output, this));
   }
 
   get #source(): StartSource {
