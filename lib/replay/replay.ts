@@ -3,7 +3,15 @@ import { setMaxListeners } from "node:events";
 import { when, type Awaitable } from "../awaitable.js";
 import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
-import { CatchUp, type ReplayContext, type ReplayOutput, type ReplayOwner, type Tracks } from "./catch-up.js";
+import {
+  CatchUp,
+  passWaiting,
+  type ReplayContext,
+  type ReplayOutput,
+  type ReplayOwner,
+  type Tracks,
+} from "./catch-up.js";
+import { ChannelMap } from "./channel-map.js";
 import { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps, parseWish, type Wish } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
@@ -27,8 +35,6 @@ export interface Beginning {
  */
 export const CONFIRM_MS = 1_000;
 
-const NONE: ReadonlyMap<string, ChannelReplay> = new Map();
-
 /**
  * The channels of one session that have a history. The client gets each event once and in order. If events are lost, it gets
  * a gap. `Replay` compares each live event with the position of the session. Missing events are read from the history before
@@ -40,10 +46,10 @@ export class Replay implements Tracks {
   readonly #context: ReplayContext;
   readonly #owner: ReplayOwner;
   readonly #cursor: SessionCursor;
-  /** Many sessions have no channel with a history. They share one empty map. */
-  #tracks: ReadonlyMap<string, ChannelReplay> = NONE;
+  /** `null` if the session has no channel with a history. */
+  #tracks: ChannelMap<ChannelReplay> | null = null;
   #output!: ReplayOutput;
-  /** Created when the first channel gets a track. */
+  /** Created when the session is first behind. */
   #catchUp: CatchUp | null = null;
   #pausing: AbortController | null = null;
   #stopped = false;
@@ -62,13 +68,13 @@ export class Replay implements Tracks {
   /** Bytes of live events that wait for earlier events. */
   get waitingBytes(): number {
     let bytes = 0;
-    for (const track of this.#tracks.values()) bytes += track.waitingBytes;
+    for (const track of this.#all) bytes += track.waitingBytes;
     return bytes;
   }
 
   /** Whether any of the session's channels has a history. */
   get hasTracks(): boolean {
-    return this.#tracks !== NONE;
+    return this.#tracks !== null;
   }
 
   get behind(): boolean {
@@ -80,7 +86,7 @@ export class Replay implements Tracks {
    * starts with new events.
    */
   isBehindBeside(channel: string): boolean {
-    const own = this.#tracks.get(channel);
+    const own = this.#tracks?.get(channel);
     return this.nextBehind(own && new Set([own])) !== undefined;
   }
 
@@ -88,7 +94,7 @@ export class Replay implements Tracks {
   endingOf(channels: ReadonlySet<string>): Ending | null {
     let ending: Ending | null = channels.size === 0 ? null : "completed";
     for (const channel of channels) {
-      const own = this.#tracks.get(channel)?.ended ?? null;
+      const own = this.#tracks?.get(channel)?.ended ?? null;
       if (own === null) return null;
       if (own === "broken") ending = own;
     }
@@ -103,16 +109,11 @@ export class Replay implements Tracks {
     const tracks = channels
       .filter((channel) => this.#context.history.keeps(channel))
       .map((channel) => new ChannelReplay(channel));
-    if (tracks.length > 0) {
-      this.#catchUp ??= new CatchUp(this.#context, this.#owner, this.#output, this);
-      this.#tracks = new Map([...this.#tracks, ...tracks.map((track) => [track.channel, track] as const)]);
-    }
+    for (const track of tracks) (this.#tracks ??= new ChannelMap()).set(track);
   }
 
   forget(channel: string): void {
-    if (!this.#tracks.has(channel)) return;
-    this.#tracks = new Map([...this.#tracks].filter(([name]) => name !== channel));
-    this.#cursor.delete(channel);
+    if (this.#tracks?.delete(channel)) this.#cursor.delete(channel);
   }
 
   /**
@@ -121,8 +122,8 @@ export class Replay implements Tracks {
    */
   begin(channels: readonly string[], lastEventId: string | undefined): Awaitable<Beginning> {
     const wish = parseWish(lastEventId, channels);
-    const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
-    return when(findStarts(tracks, wish, this.#source), (starts) => this.#begin(starts, channels, wish));
+    const starts = findStarts(this.#tracksOf(channels), wish, this.#source);
+    return when(starts, (found) => this.#begin(found, channels, wish));
   }
 
   #begin(starts: readonly FoundStart[], channels: readonly string[], wish: Wish): Beginning {
@@ -156,8 +157,7 @@ export class Replay implements Tracks {
    * channel that is removed during the call, even if it is then added again.
    */
   join(channels: readonly string[]): Awaitable<void> {
-    const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
-    return when(findStarts(tracks, "now", this.#source), (starts) => {
+    return when(findStarts(this.#tracksOf(channels), "now", this.#source), (starts) => {
       this.#owner.flushTurn();
       for (const start of starts) this.#join(start);
     });
@@ -167,14 +167,14 @@ export class Replay implements Tracks {
     const { track } = start;
     if (!this.isCurrent(track)) return;
     // The gap carries the start position. If the client is slow, the gap is buffered, and the position waits with it.
-    if (start.gap !== null) this.#catchUp!.tellGap(track.channel, start.gap, start.position);
+    if (start.gap !== null) this.#reader.tellGap(track.channel, start.gap, start.position);
     this.#place(start, true, start.gap !== null);
     if (track.behind) this.#tellBehind();
   }
 
   /** Whether a live event can go to the client now. The client must have all earlier events, and not this one. */
   admit(event: InboundEvent): boolean {
-    const track = this.#tracks.get(event.channel);
+    const track = this.#tracks?.get(event.channel);
     if (track === undefined) return true;
     const isAnew = track.ended !== null && event.position !== undefined;
     if (isAnew && event.position.epoch !== track.position!.epoch) track.reopen();
@@ -194,7 +194,7 @@ export class Replay implements Tracks {
 
   /** Whether a whole batch can go to the client now. False also if its events must be judged one by one. */
   admitAll(batch: EventBatch): boolean {
-    if (this.#tracks === NONE) return true;
+    if (this.#tracks === null) return true;
     const track = this.#tracks.get(batch.channel);
     if (track === undefined) return true;
     if (track.behind) return false;
@@ -215,7 +215,7 @@ export class Replay implements Tracks {
   interrupted(interruptions: readonly Interruption[]): void {
     const gone: string[] = [];
     for (const { channel, unlogged } of interruptions) {
-      const track = this.#tracks.get(channel);
+      const track = this.#tracks?.get(channel);
       if (track === undefined || unlogged) gone.push(channel);
       if (track === undefined) continue;
       // An ended channel may have started again during the interruption.
@@ -231,7 +231,7 @@ export class Replay implements Tracks {
 
   /** Starts or continues to read missing events. Called when the client reads again, or a failed read can be retried. */
   run(): void {
-    this.#catchUp?.run();
+    if (this.#catchUp !== null || this.behind) this.#reader.run();
   }
 
   /**
@@ -239,7 +239,7 @@ export class Replay implements Tracks {
    * gets a gap.
    */
   renewPlaces(): void {
-    for (const track of this.#tracks.values()) {
+    for (const track of this.#all) {
       const { tail } = this.#owner.log(track.channel);
       if (track.behind || track.position?.epoch !== "" || tail?.position.epoch !== "") continue;
       track.position = tail.position;
@@ -249,26 +249,30 @@ export class Replay implements Tracks {
 
   /** Drops waiting events that are in the history. They are read from there later. */
   relieve(): void {
-    for (const track of this.#tracks.values()) track.forgetLogged();
+    for (const track of this.#all) track.forgetLogged();
   }
 
   /** Called when the session closes. Drops all waiting events. */
   stop(): void {
-    this.#tracks = NONE;
+    this.#tracks = null;
     this.#stopped = true;
     this.#pausing?.abort();
     this.#catchUp?.stop();
   }
 
+  #tracksOf(channels: readonly string[]): readonly ChannelReplay[] {
+    return channels.flatMap((channel) => this.#tracks?.get(channel) ?? []);
+  }
+
   nextBehind(except?: ReadonlySet<ChannelReplay>): ChannelReplay | undefined {
-    for (const track of this.#tracks.values()) {
+    for (const track of this.#all) {
       if (track.behind && track.position !== null && !except?.has(track)) return track;
     }
     return undefined;
   }
 
   isCurrent(track: ChannelReplay): boolean {
-    return this.#tracks.get(track.channel) === track;
+    return this.#tracks?.get(track.channel) === track;
   }
 
   /** See `Tracks.pause()`. */
@@ -286,7 +290,7 @@ export class Replay implements Tracks {
     const { track } = start;
     takePlace(start, isNow);
     if (!hasOwnPlace) this.#cursor.set(track.channel, track.position!);
-    this.#catchUp!.passWaiting(track);
+    passWaiting(track, this.#owner, this.#output);
   }
 
   #fallBehind(track: ChannelReplay): void {
@@ -298,6 +302,14 @@ export class Replay implements Tracks {
 
   #tellBehind(): void {
     if (this.#owner.isOpen) this.#owner.onBehind();
+  }
+
+  get #all(): Iterable<ChannelReplay> {
+    return this.#tracks?.values() ?? [];
+  }
+
+  get #reader(): CatchUp {
+    return (this.#catchUp ??= new CatchUp(this.#context, this.#owner, this.#output, this));
   }
 
   get #source(): StartSource {

@@ -35,7 +35,7 @@ import {
 } from "../subscriptions/subscription-hub.js";
 import { isRedisSseError } from "../thrown.js";
 import { assertSettings, readKey } from "./stream-options.js";
-import { Ticker, type Ticking } from "./ticker.js";
+import { Ticker } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
 
 export interface StreamsSettings {
@@ -91,9 +91,7 @@ export class SessionManager {
   #dropped = 0;
   readonly #watch: LogVerifier;
   readonly #budget: BufferBudget;
-  readonly #peers: DeadPeerDetector;
-  /** For each stream, the function that stops the checks for a lost client. */
-  readonly #unwatching = new Map<PubSubSession, () => void>();
+  readonly #peers: DeadPeerDetector<PubSubSession>;
   readonly #resolvers: ResolverRuns;
   readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
@@ -130,6 +128,7 @@ export class SessionManager {
       timeoutMs: limits.peerTimeoutMs,
       read: options.readTcpTable,
       littleEndian: endianness() === "LE",
+      onLost: (session) => void session.close("peer-lost"),
     });
     this.#context = {
       settings: { ...limits, heartbeatMs, retryMs, slowConsumer },
@@ -144,13 +143,12 @@ export class SessionManager {
       },
       onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
       assertChannel: (name) => assertChannel(name, keyPrefix),
-      startTicking: (member, heartbeat) => this.#startTicking(member, heartbeat),
+      tickerOf: (heartbeat) => this.#tickerOf(heartbeat),
       explain,
       onClosing: (session) => this.#registry.closing(session),
       onClosed: (session) => {
         this.#registry.remove(session);
-        this.#unwatching.get(session)?.();
-        this.#unwatching.delete(session);
+        this.#peers.remove(session);
       },
     };
   }
@@ -213,8 +211,7 @@ export class SessionManager {
       throw fault;
     }
     this.#watch.start();
-    const unwatch = this.#peers.add(sink.connection, () => void session.close("peer-lost"));
-    this.#unwatching.set(session, unwatch);
+    this.#peers.add(session, sink.connection);
     await session.start();
     return session;
   }
@@ -373,8 +370,8 @@ export class SessionManager {
     for (const transport of this.#dedicated) yield* transport.watchedLogs();
   }
 
-  /** Starts to check the deadlines of a session. Sessions that need the same precision share one ticker. */
-  #startTicking(member: Ticking, heartbeatMs: number): () => void {
+  /** Sessions that need the same precision share one ticker. */
+  #tickerOf(heartbeatMs: number): Ticker {
     const { clock, settings } = this.#options;
     const finest = Math.min(heartbeatMs, settings.limits.maxStallMs) / 4;
     const periodMs = Math.max(10, Math.min(1_000, finest));
@@ -383,7 +380,7 @@ export class SessionManager {
       ticker = new Ticker(clock, periodMs);
       this.#tickers.set(periodMs, ticker);
     }
-    return ticker.add(member);
+    return ticker;
   }
 }
 
