@@ -8,8 +8,6 @@ export interface DeadlineOptions {
   readonly what: string;
   /** Ends the wait early. The promise rejects with `ABORTED`. */
   readonly signal?: AbortSignal | undefined;
-  /** Whether `work` waits for this process, and not for Redis, when the time is over. Then the deadline starts again. */
-  readonly isPaused?: () => boolean;
 }
 
 /**
@@ -17,7 +15,7 @@ export interface DeadlineOptions {
  * is a rejection.
  */
 export function withDeadline<T>(work: Promise<T>, options: DeadlineOptions): Promise<T> {
-  const { clock, timeoutMs, what, signal, isPaused } = options;
+  const { clock, timeoutMs, what, signal } = options;
   return new Promise<T>((resolve, reject) => {
     const finish = (): void => {
       cancelTimer();
@@ -28,14 +26,10 @@ export function withDeadline<T>(work: Promise<T>, options: DeadlineOptions): Pro
       reject(new RedisSseError("ABORTED", `Aborted while waiting for ${what}.`));
     };
     const onTimeout = (): void => {
-      if (isPaused?.() === true) {
-        cancelTimer = clock.schedule(onTimeout, timeoutMs);
-        return;
-      }
       finish();
       reject(new RedisSseError("TIMEOUT", `Timed out after ${timeoutMs} ms while waiting for ${what}.`));
     };
-    let cancelTimer = clock.schedule(onTimeout, timeoutMs);
+    const cancelTimer = clock.schedule(onTimeout, timeoutMs);
     work.then(
       (value) => {
         finish();

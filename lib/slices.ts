@@ -1,3 +1,4 @@
+import type { Awaitable } from "./awaitable.js";
 import { monotonicNow, type Clock } from "./clock.js";
 
 /** Milliseconds of one event-loop turn that long work may take. */
@@ -57,14 +58,14 @@ export class Slices {
   }
 
   /**
-   * Asked by work that continues after an answer of Redis, which may answer thousands of streams in one turn. Returns `null` if
-   * the work may go on now. Otherwise the work must wait for the promise. Work goes on in the order in which it asked.
+   * Asked by work that continues after an answer of Redis, which may answer thousands of streams in one turn. Returns no
+   * promise if the work may go on now. Work goes on in the order in which it asked.
    */
-  turn(): Promise<void> | null {
+  turn(): Awaitable<void> {
     if (this.#batchEnd === null) this.#startBatch();
     if (this.#batchLeft > 0) {
       this.#batchLeft--;
-      return null;
+      return;
     }
     return new Promise((resolve) => this.#waiters.push(resolve));
   }

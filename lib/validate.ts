@@ -79,7 +79,7 @@ export function describe(value: unknown): string {
   return isThenable(value) ? "a promise" : "an object";
 }
 
-export function isThenable(value: unknown): boolean {
+export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   if (typeof value !== "object" || value === null) return false;
   try {
     return typeof (value as { then?: unknown }).then === "function";

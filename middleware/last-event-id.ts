@@ -19,7 +19,8 @@ export function lastEventIdOf<Params>(req: Request<Params>): string | undefined 
  */
 function fromQuery(url: string): string | undefined {
   const start = url.indexOf("?");
-  if (start < 0) return undefined;
+  // Most URLs have no such parameter. Its name can be percent-encoded.
+  if (start < 0 || !(url.includes(NAME, start) || url.includes("%", start))) return undefined;
   let last: string | undefined;
   for (const [name, value] of new URLSearchParams(url.slice(start + 1))) {
     if (name.startsWith(`${NAME}[`)) return MALFORMED;

@@ -10,7 +10,7 @@ import {
   serveStream,
   type StreamRequest,
 } from "../lib/adapter.js";
-import { RedisSseError, type ChannelSelection, type RedisSse, type SessionKey } from "../lib/index.js";
+import { RedisSseError, type ChannelSelection, type RedisSse } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { guardPipeline } from "./pipeline-guard.js";
@@ -18,6 +18,9 @@ import { dropRouting } from "./request-memory.js";
 import { ResponseSink } from "./response-sink.js";
 import type { RuleErrors } from "./rule-errors.js";
 import type { SseStreamOptions } from "./stream-options.js";
+
+/** The `Accept` header of an EventSource. */
+const EVENT_STREAM = "text/event-stream";
 
 /** The options that decide about a request before its stream opens. */
 export type RequestOptions<Params> = Pick<
@@ -52,9 +55,7 @@ export function streamHandler<Params, Answer>(
       if (fault !== null) return sink.answer(answerTo(fault, { ...options, allow }));
       guardPipeline(req, res);
       const service = options.service ?? defaultService();
-      const resolved = await service.resolve(options, sink, () =>
-        Promise.all([askKey(options.key, req), ask(resolver, req)]),
-      );
+      const resolved = await service.resolve(options, sink, () => ask(options.key, resolver, req));
       // The client may have left, or the application may have sent a response.
       if (resolved === null || !sink.canAnswer()) return;
       const [key, answer] = resolved.value;
@@ -96,19 +97,29 @@ export async function serve<Params>(
   if (!(filter ?? transform ?? until ?? onOpen ?? options.onError)) dropRouting(req);
 }
 
-/** Async, so that a thrown error becomes a rejection. Otherwise the promise of `key` would have no handler. */
-async function ask<Params, Answer>(
+/** What `key` and the resolver returned. */
+type Answers<Answer> = readonly [key: string | undefined, answer: Answer];
+
+/** Calls `key` and the resolver. Returns no promise if both answer at once. */
+function ask<Params, Answer>(
+  key: SseStreamOptions<Params>["key"],
   resolver: (req: Request<Params>) => Answer | Promise<Answer>,
   req: Request<Params>,
-): Promise<Answer> {
-  return resolver(req);
+): Answers<Answer> | Promise<Answers<Answer>> {
+  const asked = key?.(req);
+  if (isPromise(asked)) {
+    // Async, so that an error that the resolver throws does not leave the promise of `key` without a handler.
+    const answered = (async () => resolver(req))();
+    return Promise.all([asked.then(readKey), answered]);
+  }
+  const name = readKey(asked);
+  const answer = resolver(req);
+  return isPromise(answer) ? Promise.resolve(answer).then((value) => [name, value]) : [name, answer];
 }
 
-async function askKey<Params>(
-  key: ((req: Request<Params>) => SessionKey | Promise<SessionKey>) | undefined,
-  req: Request<Params>,
-): Promise<string | undefined> {
-  return readKey(await key?.(req));
+/** Libraries have promises of their own. */
+function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === "function";
 }
 
 /** Returns the reason to refuse the request before the resolver runs. `null` if the request is valid. */
@@ -129,7 +140,8 @@ function findFault<Params>(
       `This stream does not accept ${req.method}. Mount it for that method (app.post()), or name it in the option methods.`,
     );
   }
-  if (!req.accepts("text/event-stream")) {
+  const { accept } = req.headers;
+  if (accept !== EVENT_STREAM && accept !== undefined && !req.accepts(EVENT_STREAM)) {
     return new RedisSseError("NOT_ACCEPTABLE", "The Accept header excludes text/event-stream.");
   }
   // A completed stream needs no resolver, which may do work for each request.

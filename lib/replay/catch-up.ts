@@ -168,7 +168,7 @@ export class CatchUp {
         continue;
       }
       const turn = this.#context.slices.turn();
-      if (turn !== null) await turn;
+      if (turn !== undefined) await turn;
       // Messages that are in no history may have arrived before the events of this page. The page may end the stream.
       if (this.#open) this.#owner.flushTurn();
       if (!this.#open) return false;

@@ -1,5 +1,6 @@
 import { setMaxListeners } from "node:events";
 
+import { when, type Awaitable } from "../awaitable.js";
 import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
 import {
@@ -12,7 +13,7 @@ import {
 } from "./catch-up.js";
 import { ChannelMap } from "./channel-map.js";
 import { ChannelReplay } from "./channel-replay.js";
-import { haveOtherStamps, parseWish } from "../sse/event-id.js";
+import { haveOtherStamps, parseWish, type Wish } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
 import type { Interruption } from "./log-head.js";
 import { createBroken, type Ending, type InboundEvent } from "../events/inbound-event.js";
@@ -101,15 +102,14 @@ export class Replay implements Tracks {
   }
 
   /**
-   * Creates a track for each channel with a history, and returns the tracks. Called before the channels are subscribed,
-   * because events can arrive directly after that.
+   * Creates a track for each channel with a history. Called before the channels are subscribed, because events can arrive
+   * directly after that.
    */
-  expect(channels: readonly string[]): readonly ChannelReplay[] {
-    const tracks = channels
-      .filter((channel) => this.#context.history.keeps(channel))
-      .map((channel) => new ChannelReplay(channel));
-    for (const track of tracks) (this.#tracks ??= new ChannelMap()).set(track);
-    return tracks;
+  expect(channels: readonly string[]): void {
+    for (const channel of channels) {
+      if (!this.#context.history.keeps(channel)) continue;
+      (this.#tracks ??= new ChannelMap()).set(new ChannelReplay(channel));
+    }
   }
 
   forget(channel: string): void {
@@ -120,10 +120,13 @@ export class Replay implements Tracks {
    * Finds the start position of the session in each channel, after the channels are subscribed. Rejects with `COMPLETED` if
    * all channels have ended and the client has all their events. Also rejects with a Redis error.
    */
-  async begin(channels: readonly string[], lastEventId: string | undefined): Promise<Beginning> {
+  begin(channels: readonly string[], lastEventId: string | undefined): Awaitable<Beginning> {
     const wish = parseWish(lastEventId, channels);
     const tracks = channels.flatMap((channel) => this.#tracks?.get(channel) ?? []);
-    const starts = await findStarts(tracks, wish, this.#source);
+    return when(findStarts(tracks, wish, this.#source), (starts) => this.#begin(starts, channels, wish));
+  }
+
+  #begin(starts: readonly FoundStart[], channels: readonly string[], wish: Wish): Beginning {
     // Events that arrived since the subscription decide the start position of a stream of new events.
     this.#owner.flushTurn();
     if (starts.length === channels.length && starts.every(hasAll)) {
@@ -141,7 +144,7 @@ export class Replay implements Tracks {
     // A broken channel may have ended within its gap. The client still gets its last event, `BROKEN`.
     const broken = starts.filter(({ gap, track }) => gap !== null && track.ended === "broken");
     return {
-      recovered: wish !== "now" && gaps.size === 0 && tracks.length > 0,
+      recovered: wish !== "now" && gaps.size === 0 && starts.length > 0,
       gaps: [
         ...Array.from(gaps, ([reason, names]) => createGap(names, reason)),
         ...broken.map(({ track }) => createBroken(track.channel)),
@@ -150,14 +153,20 @@ export class Replay implements Tracks {
   }
 
   /**
-   * Starts the track of a channel that was added to an open session. The track starts with new events. Does nothing if the
-   * channel was removed during the call, even if it was then added again.
+   * Starts the tracks of channels that were added to an open session. The tracks start with new events. Does nothing for a
+   * channel that is removed during the call, even if it is then added again.
    */
-  async join(track: ChannelReplay): Promise<void> {
+  join(channels: readonly string[]): Awaitable<void> {
+    const tracks = channels.flatMap((channel) => this.#tracks?.get(channel) ?? []);
+    return when(findStarts(tracks, "now", this.#source), (starts) => {
+      this.#owner.flushTurn();
+      for (const start of starts) this.#join(start);
+    });
+  }
+
+  #join(start: FoundStart): void {
+    const { track } = start;
     if (!this.isCurrent(track)) return;
-    const [start] = await findStarts([track], "now", this.#source);
-    this.#owner.flushTurn();
-    if (start === undefined || !this.isCurrent(track)) return;
     // The gap carries the start position. If the client is slow, the gap is buffered, and the position waits with it.
     if (start.gap !== null) this.#reader.tellGap(track.channel, start.gap, start.position);
     this.#place(start, true, start.gap !== null);

@@ -1,3 +1,4 @@
+import { whenAll, type Awaitable } from "../awaitable.js";
 import { EARLIEST, placeBefore, type Wish } from "../sse/event-id.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import { confirmStart, decideStart, isLost, limitStart, type Start } from "./gap-rules.js";
@@ -24,12 +25,21 @@ export interface FoundStart extends Start {
  * Finds the start position of a stream in each of its channels, after they are subscribed. Reads no events, because the
  * client may leave before it reads the first one. Rejects with a Redis error.
  */
-export async function findStarts(
+export function findStarts(
   tracks: readonly ChannelReplay[],
   wish: Wish,
   source: StartSource,
-): Promise<readonly FoundStart[]> {
-  const logs = await Promise.all(tracks.map(({ channel }) => lookAt(channel, wish, source)));
+): Awaitable<readonly FoundStart[]> {
+  const logs = tracks.map(({ channel }) => lookAt(channel, wish, source));
+  return whenAll(logs, (known) => verifyStarts(known, tracks, wish, source));
+}
+
+function verifyStarts(
+  logs: readonly KnownLog[],
+  tracks: readonly ChannelReplay[],
+  wish: Wish,
+  source: StartSource,
+): Awaitable<readonly FoundStart[]> {
   let budget = source.maxReplayEvents;
   const wished = tracks.map((track, index) => {
     const { tail, state } = logs[index]!;
@@ -38,12 +48,14 @@ export async function findStarts(
     if (start.resumed) budget -= tail.position.offset - start.position.offset;
     return { track, tail, state, start };
   });
-  const found = await Promise.all(wished.map((each) => verify(each, wish, source)));
-  return found.map(({ track, tail, ...start }) => {
-    const limited = limitStart(start, tail.position, budget);
-    if (!start.resumed) budget -= tail.position.offset - limited.position.offset;
-    return { track, tail, ...limited };
-  });
+  const verified = wished.map((each) => verify(each, wish, source));
+  return whenAll(verified, (found) =>
+    found.map(({ track, tail, ...start }) => {
+      const limited = limitStart(start, tail.position, budget);
+      if (!start.resumed) budget -= tail.position.offset - limited.position.offset;
+      return { track, tail, ...limited };
+    }),
+  );
 }
 
 /** What is known about a history. `state` was read just now, and is `null` if no read was needed. */
@@ -61,10 +73,19 @@ interface WishedStart extends KnownLog {
  * Returns the state of a history. Reads it if the known state may be outdated: the position of the client may be ahead of
  * it, or an ended channel may have a new history, because its task was queued again.
  */
-async function lookAt(channel: string, wish: Wish, { port, log, pause }: StartSource): Promise<KnownLog> {
-  const known = log(channel).tail;
+function lookAt(channel: string, wish: Wish, source: StartSource): Awaitable<KnownLog> {
+  const known = source.log(channel).tail;
   const isSure = known !== null && known.ending === null && !known.isInvalid;
   if (isSure && !isAhead(wish, channel, known)) return { tail: known, state: null };
+  return read(channel, wish, known, source);
+}
+
+async function read(
+  channel: string,
+  wish: Wish,
+  known: Tail | null,
+  { port, log, pause }: StartSource,
+): Promise<KnownLog> {
   let state = await port.tail(channel, known === null ? log(channel).since : port.now());
   if (hasLost(state, wish, channel)) {
     const doubtedAt = port.now();
@@ -76,14 +97,19 @@ async function lookAt(channel: string, wish: Wish, { port, log, pause }: StartSo
 }
 
 /** Checks whether the history still has all events after the start position. */
-async function verify(
+function verify(wished: WishedStart, wish: Wish, source: StartSource): Awaitable<FoundStart> {
+  const { track, tail, start } = wished;
+  if (tail.isInvalid || start.position.offset >= tail.position.offset) return { track, tail, ...start };
+  return confirm(wished, wish, source);
+}
+
+async function confirm(
   { track, tail, state, start }: WishedStart,
   wish: Wish,
   { port, log }: StartSource,
 ): Promise<FoundStart> {
   const { channel, firstHeard } = track;
   const top = tail.position;
-  if (tail.isInvalid || start.position.offset >= top.offset) return { track, tail, ...start };
   // Clients that reconnect together share one read. Later clients use the page that was read for the first one.
   const found =
     state ??

@@ -1,7 +1,9 @@
+import type { Awaitable } from "../awaitable.js";
 import type { Clock } from "../clock.js";
 import { RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
 import { describeThrown } from "../sync-callback.js";
+import { isThenable } from "../validate.js";
 import type { Sink } from "./sink.js";
 
 const log = createLog("service");
@@ -32,10 +34,15 @@ export class ResolverRuns {
     for (const end of this.#waits) end(stopped());
   }
 
-  /** Rejects only with the resolver's own error. */
-  run<T>(resolver: () => T | PromiseLike<T>, sink: Sink): Promise<ResolverOutcome<T>> {
-    if (this.#stopped) return Promise.resolve({ fault: stopped() });
-    if (sink.closed) return Promise.resolve({ fault: gone() });
+  /** Throws or rejects only with the resolver's own error. Without a promise of the resolver, there is no wait. */
+  run<T>(resolver: () => T | PromiseLike<T>, sink: Sink): Awaitable<ResolverOutcome<T>> {
+    if (this.#stopped) return { fault: stopped() };
+    if (sink.closed) return { fault: gone() };
+    const answer = resolver();
+    return isThenable(answer) ? this.#waitFor(answer, sink) : { value: answer };
+  }
+
+  #waitFor<T>(answer: PromiseLike<T>, sink: Sink): Promise<ResolverOutcome<T>> {
     return new Promise((resolve, reject) => {
       let isOver = false;
       let detach: (() => void) | null = null;
@@ -63,8 +70,7 @@ export class ResolverRuns {
       this.#waits.add(end);
       detach = sink.attach({ onDrain: () => {}, onClose: () => end(gone()) });
       if (isOver) return detach();
-      // The async function turns a thrown error into a rejection.
-      (async () => resolver())().then(
+      Promise.resolve(answer).then(
         (value) => {
           if (finish()) resolve({ value });
         },

@@ -1,3 +1,4 @@
+import { when, type Awaitable } from "../awaitable.js";
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
@@ -6,7 +7,10 @@ import type { Transport } from "../subscriptions/transport.js";
 
 export interface ChannelSettings {
   readonly maxChannelsPerSession: number;
-  /** How long a SUBSCRIBE may take, including the wait for a leased connection. */
+  /**
+   * How long a SUBSCRIBE may take, including the wait for a leased connection. Also how long the reads of the start positions
+   * may take.
+   */
   readonly subscribeTimeoutMs: number;
   /** How long each stage of a teardown may take. Also how long the client may take to read the last data. */
   readonly closeTimeoutMs: number;
@@ -22,19 +26,24 @@ export interface ChannelsContext {
 export interface ChannelsOwner {
   /** Whether channels can be added and removed. True while the session is subscribed. */
   readonly isOpen: boolean;
-  /** Subscribes to channels, and finds the start position in each. Events may arrive before it resolves. */
-  subscribe(channels: readonly string[], signal: AbortSignal): Promise<void>;
-  /** Whether `subscribe()` waits for its turn in this process. */
-  readonly isWaitingForTurn: boolean;
+  /** Subscribes to channels. Uses no promise if that needs no wait. Events may arrive before it resolves. */
+  subscribe(channels: readonly string[]): Awaitable<void>;
+  /** The turn of this session. Redis can answer thousands of sessions in one event-loop turn. */
+  turn(): Awaitable<void>;
+  /** Finds the start position in each of the subscribed channels. Uses no promise if that needs no wait. */
+  begin(channels: readonly string[]): Awaitable<void>;
   /** Called when a channel was removed from the session. */
   left(channel: string): void;
   /** Fires when the session starts to close. Then all waits end. */
   closingSignal(): AbortSignal;
 }
 
+/** A channel that is being added. */
 interface Addition {
-  readonly done: Promise<void>;
-  /** Ends the wait, because the channel was removed. */
+  /** Settles with the addition. Calls that add the same channel share it. */
+  done: Promise<void>;
+  /** Rejects when the channel is removed. */
+  readonly cancelled: Promise<never>;
   cancel(): void;
 }
 
@@ -61,8 +70,8 @@ export class SessionChannels {
     return [...this.names].filter((name) => !this.#adding?.has(name));
   }
 
-  /** Subscribes to the initial channels of the session. */
-  subscribe(): Promise<void> {
+  /** Subscribes to the initial channels of the session. Uses no promise if that needs no wait. */
+  subscribe(): Awaitable<void> {
     return this.#subscribe([...this.names]);
   }
 
@@ -103,23 +112,17 @@ export class SessionChannels {
   }
 
   #begin(name: string): Promise<void> {
-    let cancel!: () => void;
-    const cancelled = new Promise<never>((_resolve, reject) => {
-      cancel = () =>
-        reject(new RedisSseError("ABORTED", "the channel was removed before Redis acknowledged it"));
-    });
-    const adding = (this.#adding ??= new Map());
-    const isCurrent = (): boolean => adding.get(name) === addition;
-    const addition: Addition = { done: this.#add(name, cancelled, isCurrent), cancel };
-    adding.set(name, addition);
-    return addition.done;
+    const addition = createAddition();
+    (this.#adding ??= new Map()).set(name, addition);
+    return (addition.done = this.#add(name, addition));
   }
 
-  async #add(name: string, cancelled: Promise<never>, isCurrent: () => boolean): Promise<void> {
+  async #add(name: string, addition: Addition): Promise<void> {
+    // After `remove()`, this call must do nothing more, because the channel may have been added again.
+    const isCurrent = (): boolean => this.#adding?.get(name) === addition;
     try {
-      await Promise.race([this.#subscribe([name]), cancelled]);
+      await Promise.race([this.#subscribe([name], isCurrent), addition.cancelled]);
     } catch (error) {
-      // After `remove()`, this call must undo nothing, because the channel may have been added again.
       if (isCurrent()) {
         this.names.delete(name);
         this.#owner.left(name);
@@ -134,18 +137,33 @@ export class SessionChannels {
     log("[SSE] subscribed: %s", printable(name));
   }
 
-  #subscribe(channels: readonly string[]): Promise<void> {
+  /** The wait for the turn has no deadline, because it is not a wait for Redis. */
+  #subscribe(channels: readonly string[], isCurrent = always): Awaitable<void> {
+    const owner = this.#owner;
+    return when(this.#inTime("SUBSCRIBE", owner.subscribe(channels)), () =>
+      when(owner.turn(), () => {
+        if (isCurrent()) return this.#inTime("the history", owner.begin(channels));
+      }),
+    );
+  }
+
+  #inTime(what: string, work: Awaitable<void>): Awaitable<void> {
+    if (work === undefined) return;
     const { clock, settings } = this.#context;
     const signal = this.#owner.closingSignal();
-    const timeoutMs = settings.subscribeTimeoutMs;
-    return withDeadline(this.#owner.subscribe(channels, signal), {
-      clock,
-      timeoutMs,
-      what: "SUBSCRIBE",
-      signal,
-      isPaused: () => this.#owner.isWaitingForTurn,
-    });
+    return withDeadline(work, { clock, timeoutMs: settings.subscribeTimeoutMs, what, signal });
   }
+}
+
+const always = (): boolean => true;
+
+function createAddition(): Addition {
+  let cancel!: () => void;
+  const cancelled = new Promise<never>((_resolve, reject) => {
+    cancel = () =>
+      reject(new RedisSseError("ABORTED", "the channel was removed before Redis acknowledged it"));
+  });
+  return { done: cancelled, cancelled, cancel };
 }
 
 function closedError(): RedisSseError {

@@ -18,7 +18,7 @@ import { isMessageFault } from "../events/outbound-message.js";
 import { readInboundEvent, type InboundEvent } from "../events/inbound-event.js";
 import type { GapReason } from "../events/gap.js";
 import { encodeFirst } from "./opening-frames.js";
-import { ResolverRuns } from "./resolver-runs.js";
+import { ResolverRuns, type ResolverOutcome } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
 import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
@@ -169,8 +169,14 @@ export class SessionManager {
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
-    const { value, fault } = await this.#resolvers.run(resolver, sink).catch(passingFault);
-    if (fault === undefined) return { value };
+    let outcome: ResolverOutcome<T>;
+    try {
+      outcome = await this.#resolvers.run(resolver, sink);
+    } catch (error) {
+      outcome = { fault: retryableFault(error) };
+    }
+    const { fault } = outcome;
+    if (fault === undefined) return outcome;
     // A client that left does not count as refused.
     if (fault.code !== "ABORTED") this.#registry.countRefusal(fault.code);
     const { onUnavailable, onLimit, retryMs = this.#options.settings.retryMs } = request;
@@ -248,7 +254,7 @@ export class SessionManager {
       refused: (_, fault) => this.#warnOfSubscription(fault),
     };
     // Messages that were published before the acknowledgement were missed.
-    this.#hub.join(channel, member).then(
+    Promise.resolve(this.#hub.join(channel, member)).then(
       () => onMessage(null),
       (error: unknown) => this.#warnOfSubscription(sanitize(error)),
     );
@@ -379,10 +385,10 @@ export class SessionManager {
 }
 
 /**
- * A resolver that asks Redis fails while Redis is away. An error handler would answer 500, after which a browser never comes
- * back, so the client gets the answer of a stream that cannot be opened now.
+ * A resolver that asks Redis fails while Redis is unavailable. After the 500 of an error handler, a browser would not
+ * reconnect. So the client gets a retryable error. Throws all other errors.
  */
-function passingFault(error: unknown): { readonly value?: never; readonly fault: RedisSseError } {
-  if (isRedisSseError(error) && error.retryable) return { fault: error };
+function retryableFault(error: unknown): RedisSseError {
+  if (isRedisSseError(error) && error.retryable) return error;
   throw error;
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 
+import { when, type Awaitable } from "../awaitable.js";
 import { monotonicNow } from "../clock.js";
 import type { CloseReason } from "../close-reasons.js";
 import { diagnosticChannel } from "../diagnostics.js";
@@ -58,7 +59,12 @@ export class PubSubSession {
   readonly id: string = randomUUID();
   readonly #channels: SessionChannels;
   readonly #context: SessionContext<PubSubSession>;
-  readonly #request: StreamRequest;
+  readonly #key: string | undefined;
+  readonly #heartbeatMs: number | false;
+  readonly #retryMs: number;
+  readonly #onUnavailable: StreamRequest["onUnavailable"];
+  /** Used once, for the start position. */
+  #lastEventId: string | undefined;
   readonly #limits: SessionLimits;
   readonly #output: StreamOutput;
   readonly #delivery: Delivery;
@@ -88,7 +94,6 @@ export class PubSubSession {
   #first: FirstEvents;
   /** Set if the connection was lost before the subscription was complete. Then the subscription has failed. */
   #lostEarly: RedisSseError | null = null;
-  #turnsAwaited = 0;
 
   /** Created by `RedisSse.open()`. Throws if an event of `first` is invalid. @hidden */
   constructor(
@@ -99,7 +104,12 @@ export class PubSubSession {
   ) {
     this.#first = encodeFirst(request.first, context.settings.maxEventBytes);
     this.#context = context;
-    this.#request = request;
+    const { key, heartbeatMs, retryMs } = request;
+    this.#key = key === undefined || key === null ? undefined : String(key);
+    this.#heartbeatMs = heartbeatMs ?? context.settings.heartbeatMs;
+    this.#retryMs = retryMs ?? context.settings.retryMs;
+    this.#onUnavailable = request.onUnavailable;
+    this.#lastEventId = request.lastEventId;
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
     this.#activeAt = this.#begunAt;
@@ -188,7 +198,8 @@ export class PubSubSession {
     if (this.#snapshot.state !== "created") return;
     this.#context.tickerOf(this.#quietMs).add(this);
     try {
-      await this.#channels.subscribe();
+      const subscribing = this.#channels.subscribe();
+      if (subscribing !== undefined) await subscribing;
       // The connection may be lost directly after the acknowledgement.
       if (this.#lostEarly !== null) throw this.#lostEarly;
     } catch (error) {
@@ -207,24 +218,25 @@ export class PubSubSession {
     this.ended();
   }
 
-  /**
-   * Subscribes, and finds the start position of the stream in each channel.
-   * @internal
-   */
-  async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
-    const tracks = this.#history.expect(channels);
-    await this.#transport.subscribe(channels, signal);
-    const turn = this.#context.slices.turn();
-    if (turn !== null) {
-      this.#turnsAwaited++;
-      await turn;
-      this.#turnsAwaited--;
-    }
-    if (this.#snapshot.state === "created") {
-      this.#beginning = await this.#history.begin(channels, this.#request.lastEventId);
-    } else {
-      await Promise.all(tracks.map((track) => this.#history.join(track)));
-    }
+  /** @internal */
+  subscribe(channels: readonly string[]): Awaitable<void> {
+    this.#history.expect(channels);
+    return this.#transport.subscribe(channels, () => this.closingSignal());
+  }
+
+  /** @internal */
+  turn(): Awaitable<void> {
+    return this.#context.slices.turn();
+  }
+
+  /** @internal */
+  begin(channels: readonly string[]): Awaitable<void> {
+    const { state } = this.#snapshot;
+    if (state === "subscribed") return this.#history.join(channels);
+    if (state !== "created") return;
+    const lastEventId = this.#lastEventId;
+    this.#lastEventId = undefined;
+    return when(this.#history.begin(channels, lastEventId), (found) => void (this.#beginning = found));
   }
 
   /**
@@ -366,11 +378,6 @@ export class PubSubSession {
   left(channel: string): void {
     this.#history.forget(channel);
     this.#delivery.forget(channel);
-  }
-
-  /** @internal */
-  get isWaitingForTurn(): boolean {
-    return this.#turnsAwaited > 0;
   }
 
   /** @internal */
@@ -524,11 +531,6 @@ export class PubSubSession {
     });
   }
 
-  get #key(): string | undefined {
-    const { key } = this.#request;
-    return key === undefined || key === null ? undefined : String(key);
-  }
-
   get #who(): string {
     return printable(this.#key ?? "-");
   }
@@ -537,17 +539,9 @@ export class PubSubSession {
     return this.#heartbeatMs || DEFAULT_HEARTBEAT_MS;
   }
 
-  get #heartbeatMs(): number | false {
-    return this.#request.heartbeatMs ?? this.#context.settings.heartbeatMs;
-  }
-
-  get #retryMs(): number {
-    return this.#request.retryMs ?? this.#context.settings.retryMs;
-  }
-
   /** How a fault is answered before the stream has started. */
   get #answer(): FaultAnswerOptions {
-    const { onUnavailable } = this.#request;
+    const onUnavailable = this.#onUnavailable;
     if (this.#evicted) return { onUnavailable, ...EVICTED };
     return { onUnavailable, retryMs: this.#retryMs };
   }

@@ -57,8 +57,8 @@ export class DedicatedTransport implements Transport {
     this.#listener = listener;
   }
 
-  async subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
-    const { client } = await (this.#leasing ??= this.#acquire(signal));
+  async subscribe(channels: readonly string[], closing: () => AbortSignal): Promise<void> {
+    const { client } = await (this.#leasing ??= this.#acquire(closing()));
     const request = Symbol("subscribe");
     for (const channel of channels) this.#channels.set(channel, { request, log: new LogHead() });
     try {

@@ -1,3 +1,4 @@
+import { whenAll, type Awaitable } from "../awaitable.js";
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
@@ -110,21 +111,37 @@ export class SubscriptionHub {
   }
 
   /**
-   * Adds a member to a channel. Resolves when Redis has acknowledged the subscription. Events may arrive before that. If it
-   * rejects, the member is not in the channel.
+   * Adds a member to a channel. Resolves when Redis has acknowledged the subscription, without a promise if it has already.
+   * Events may arrive before that. If it rejects, the member is not in the channel.
    */
-  async join(name: string, member: HubMember): Promise<void> {
-    if (this.#closed) throw new RedisSseError("CLOSED", "this service is closed");
-    this.#connect();
+  join(name: string, member: HubMember): Awaitable<void> {
+    if (this.#closed) return Promise.reject(new RedisSseError("CLOSED", "this service is closed"));
+    try {
+      this.#connect();
+    } catch (error) {
+      return Promise.reject(sanitize(error));
+    }
     this.flush();
     const channel = this.#channelOf(name);
     channel.cancelLinger?.();
     channel.cancelLinger = null;
     this.#addMember(name, channel, member);
+    const subscribed = this.#reconciler.want(name);
+    if (subscribed !== undefined) return this.#acknowledge(name, member, channel, subscribed);
+    channel.joining.delete(member);
+    channel.log.established(this.#options.now());
+  }
+
+  async #acknowledge(
+    name: string,
+    member: HubMember,
+    channel: Channel,
+    subscribed: Promise<void>,
+  ): Promise<void> {
     const join = Symbol(name);
     channel.joining.set(member, join);
     try {
-      await this.#reconciler.want(name);
+      await subscribed;
       channel.log.established(this.#options.now());
     } catch (fault) {
       if (channel.joining.get(member) === join) this.#leave(name, member, 0);
@@ -375,9 +392,10 @@ class SharedTransport implements Transport {
     this.#listener = listener;
   }
 
-  async subscribe(channels: readonly string[]): Promise<void> {
-    if (this.#reset) throw new RedisSseError("ABORTED", "the session is closing");
-    await Promise.all(channels.map((channel) => this.#hub.join(channel, this.#listener)));
+  subscribe(channels: readonly string[]): Awaitable<void> {
+    if (this.#reset) return Promise.reject(new RedisSseError("ABORTED", "the session is closing"));
+    const joined = channels.map((channel) => this.#hub.join(channel, this.#listener));
+    return whenAll(joined, () => {});
   }
 
   async unsubscribe(channels: readonly string[]): Promise<void> {

@@ -1,3 +1,4 @@
+import type { Awaitable } from "../awaitable.js";
 import type { Clock } from "../clock.js";
 import { RedisSseError, subscribeFault } from "../errors.js";
 import { createLog, printable } from "../log.js";
@@ -102,8 +103,11 @@ export class SubscriptionReconciler {
     return { settled, unsettled, begun: this.#begun, losses: this.#losses };
   }
 
-  /** Resolves when the channel is subscribed. Rejects if Redis refuses it, or if its last member has left. */
-  want(name: string): Promise<void> {
+  /**
+   * Subscribes to a channel. Resolves when Redis has acknowledged it, without a promise if it has already. Rejects if Redis
+   * refuses the channel, or if its last member has left.
+   */
+  want(name: string): Awaitable<void> {
     if (this.#closed) return Promise.reject(new RedisSseError("CLOSED", "this service is closed"));
     let entry = this.#entries.get(name);
     if (entry === undefined) {
@@ -111,7 +115,7 @@ export class SubscriptionReconciler {
       this.#entries.set(name, entry);
     }
     entry.wanted = true;
-    if (entry.subscribed && entry.operation === null) return Promise.resolve();
+    if (entry.subscribed && entry.operation === null) return;
     entry.waiting ??= createDeferred();
     this.#touch(entry);
     return entry.waiting.promise;

@@ -1,3 +1,4 @@
+import type { Awaitable } from "../awaitable.js";
 import type { RedisSseError } from "../errors.js";
 import type { ChannelLog } from "../replay/log-head.js";
 import type { HubMember } from "./fan-out.js";
@@ -13,8 +14,11 @@ export interface TransportListener extends HubMember {
  * are the stages of the teardown. Each is called even if the stage before it failed.
  */
 export interface Transport {
-  /** Subscribes to channels. Resolves when Redis has acknowledged all of them. Events may arrive before that. */
-  subscribe(channels: readonly string[], signal: AbortSignal): Promise<void>;
+  /**
+   * Subscribes to channels. Resolves when Redis has acknowledged all of them, without a promise if it has already. Events may
+   * arrive before that. `closing()` returns a signal that ends the wait.
+   */
+  subscribe(channels: readonly string[], closing: () => AbortSignal): Awaitable<void>;
   /** Unsubscribes from channels. Rejects with `INTERNAL` if none of them was subscribed. */
   unsubscribe(channels: readonly string[]): Promise<void>;
   /** Closes the session's own connection gracefully, if it has one. */

@@ -201,8 +201,9 @@ class World {
     this.rig.hub.flush();
     if (one.channels.has(name)) return;
     one.channels.add(name);
-    one.joining.add(name);
     const joined = this.rig.hub.join(name, one);
+    if (joined === undefined) return;
+    one.joining.add(name);
     void joined.catch(() => {}).then(() => one.joining.delete(name));
   }
 

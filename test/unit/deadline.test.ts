@@ -42,17 +42,6 @@ describe("withDeadline()", () => {
     });
   });
 
-  it("starts the deadline again if the work is paused at its end", async () => {
-    let isPaused = true;
-    const options = { clock, timeoutMs: 100, what: "the answer", isPaused: () => isPaused };
-    const fault = faultOf(withDeadline(deferred().promise, options));
-    clock.advance(100);
-    expect(clock.pending).to.equal(1);
-    isPaused = false;
-    clock.advance(100);
-    expect(await fault).to.include({ code: "TIMEOUT" });
-  });
-
   it("ignores the result of the work after the deadline, also a rejection", async () => {
     const work = deferred();
     const fault = faultOf(wait(work.promise));

@@ -61,7 +61,7 @@ describe("Slices", () => {
       for (let number = 0; number < count; number++) {
         void (async () => {
           const turn = slices.turn();
-          if (turn !== null) await turn;
+          if (turn !== undefined) await turn;
           clock.advance(costMs);
           done.push(number);
         })();
@@ -69,7 +69,7 @@ describe("Slices", () => {
     }
 
     it("lets a few streams start at once, without a promise", () => {
-      for (let stream = 1; stream <= 16; stream++) expect(slices.turn()).to.equal(null);
+      for (let stream = 1; stream <= 16; stream++) expect(slices.turn()).to.equal(undefined);
       expect(slices.turn()).to.be.a("promise");
     });
 
@@ -105,7 +105,7 @@ describe("Slices", () => {
       while (slices.isBusy) await nextTurn();
       await nextTurn();
       await nextTurn();
-      expect(slices.turn()).to.equal(null);
+      expect(slices.turn()).to.equal(undefined);
     });
   });
 });

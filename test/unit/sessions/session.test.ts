@@ -925,9 +925,9 @@ class ScriptedTransport implements Transport {
     return this;
   }
 
-  subscribe(channels: readonly string[], signal: AbortSignal): Promise<void> {
+  subscribe(channels: readonly string[], closing: () => AbortSignal): Promise<void> {
     this.calls.push(`subscribe ${channels.join(",")}`);
-    this.signal ??= signal;
+    this.signal ??= closing();
     return this.onSubscribe();
   }
 

@@ -8,6 +8,8 @@ import { DedicatedTransport, type LeasedConnection } from "../../../lib/subscrip
 import { deferred, settle } from "../../support/eventually.js";
 import { plainEvent } from "../../support/inbound-events.js";
 
+const closing = (): AbortSignal => new AbortController().signal;
+
 describe("DedicatedTransport", () => {
   let released: number;
   let heard: string[];
@@ -28,9 +30,7 @@ describe("DedicatedTransport", () => {
   it("releases its connection once if SUBSCRIBE fails and the session is torn down", async () => {
     subscribe = () => Promise.reject(new Error("Connection is closed."));
     const transport = create();
-    expect(await faultOf(transport.subscribe(["a"], new AbortController().signal))).to.equal(
-      "REDIS_UNAVAILABLE",
-    );
+    expect(await faultOf(transport.subscribe(["a"], closing))).to.equal("REDIS_UNAVAILABLE");
     expect(released, "the session still owns it").to.equal(0);
     transport.reset();
     await transport.close();
@@ -42,7 +42,7 @@ describe("DedicatedTransport", () => {
   it("releases a connection that arrives after the session has closed", async () => {
     const lease = deferred<LeasedConnection>();
     const transport = create(() => lease.promise);
-    const fault = faultOf(transport.subscribe(["a"], new AbortController().signal));
+    const fault = faultOf(transport.subscribe(["a"], closing));
     transport.reset();
     lease.resolve(leased());
     expect(await fault).to.equal("ABORTED");
@@ -52,7 +52,7 @@ describe("DedicatedTransport", () => {
 
   it("delivers no events of the current tick after reset()", async () => {
     const transport = create();
-    await transport.subscribe(["a"], new AbortController().signal);
+    await transport.subscribe(["a"], closing);
     client.emit("message", "a", "1");
     transport.flush();
     client.emit("message", "a", "2");

@@ -44,7 +44,7 @@ export class HubRig {
   /** Creates a member that joins some channels. */
   async member(...names: readonly string[]): Promise<Member> {
     const member = new Member();
-    await Promise.all(names.map((name) => this.hub.join(name, member)));
+    await Promise.all(names.map((name) => Promise.resolve(this.hub.join(name, member))));
     return member;
   }
 

@@ -35,8 +35,8 @@ describe("SubscriptionReconciler", () => {
 
   describe("heard()", () => {
     it("reports the gap once, before the first message after the acknowledgement", async () => {
-      void reconciler.want("a").catch(() => {});
-      void reconciler.want("b").catch(() => {});
+      void Promise.resolve(reconciler.want("a")).catch(() => {});
+      void Promise.resolve(reconciler.want("b")).catch(() => {});
       await settle();
       await port.acknowledge();
       reconciler.heard("a");
@@ -52,7 +52,7 @@ describe("SubscriptionReconciler", () => {
     });
 
     it("reports another gap if the connection is lost before the promise of the acknowledgement continues", async () => {
-      void reconciler.want("a").catch(() => {});
+      void Promise.resolve(reconciler.want("a")).catch(() => {});
       await settle();
       await port.acknowledge();
       for (let loss = 0; loss < 2; loss++) {
@@ -67,7 +67,7 @@ describe("SubscriptionReconciler", () => {
 
   it("sends one command for all channels of a tick, with at most 512 channels each", async () => {
     const names = Array.from({ length: 1_300 }, (_, index) => `c${index}`);
-    const wanted = names.map((name) => outcomeOf(reconciler.want(name)));
+    const wanted = names.map((name) => outcomeOf(Promise.resolve(reconciler.want(name))));
     await settle();
     expect(port.commands.map(({ channels }) => channels.length)).to.deep.equal([512, 512, 276]);
     expect(port.commands.flatMap(({ channels }) => channels)).to.deep.equal(names);
@@ -78,7 +78,7 @@ describe("SubscriptionReconciler", () => {
 
   it("rejects only the denied channel of a batch and subscribes the others one by one", async () => {
     port.denied.add("b");
-    const wanted = ["a", "b", "c"].map((name) => outcomeOf(reconciler.want(name)));
+    const wanted = ["a", "b", "c"].map((name) => outcomeOf(Promise.resolve(reconciler.want(name))));
     await port.acknowledgeAll();
     expect(wanted.map(({ now }) => now)).to.deep.equal(["resolved", "SUBSCRIBE_REFUSED", "resolved"]);
     expect([...port.server]).to.have.members(["a", "c"]);
@@ -94,7 +94,7 @@ describe("SubscriptionReconciler", () => {
       new Error("something odd"),
     ]) {
       it(`retries after a pause and rejects no caller (${error.message})`, async () => {
-        const wanted = ["a", "b"].map((name) => outcomeOf(reconciler.want(name)));
+        const wanted = ["a", "b"].map((name) => outcomeOf(Promise.resolve(reconciler.want(name))));
         await settle();
         await port.fail(error);
         await settle(50);
@@ -109,17 +109,17 @@ describe("SubscriptionReconciler", () => {
     }
 
     it("does not delay other channels", async () => {
-      reconciler.want("a").catch(() => {});
+      Promise.resolve(reconciler.want("a")).catch(() => {});
       await settle();
       await port.fail(new Error("Command timed out"));
-      const other = outcomeOf(reconciler.want("b"));
+      const other = outcomeOf(Promise.resolve(reconciler.want("b")));
       await port.acknowledge();
       expect(other.now).to.equal("resolved");
       expect(port.log).to.deep.equal(["subscribe a", "subscribe b"]);
     });
 
     it("leaves no timer after close()", async () => {
-      reconciler.want("a").catch(() => {});
+      Promise.resolve(reconciler.want("a")).catch(() => {});
       await settle();
       await port.fail(new Error("Command timed out"));
       reconciler.close();
@@ -129,11 +129,11 @@ describe("SubscriptionReconciler", () => {
 
   describe("close()", () => {
     it("rejects waiting callers and returns the channels that may still be subscribed", async () => {
-      reconciler.want("a").catch(() => {});
+      Promise.resolve(reconciler.want("a")).catch(() => {});
       await port.acknowledge();
-      const waiting = outcomeOf(reconciler.want("b"));
+      const waiting = outcomeOf(Promise.resolve(reconciler.want("b")));
       await settle();
-      const late = outcomeOf(reconciler.want("c"));
+      const late = outcomeOf(Promise.resolve(reconciler.want("c")));
       expect(reconciler.close()).to.have.members(["a", "b"]);
       await settle();
       expect([waiting.now, late.now]).to.deep.equal(["CLOSED", "CLOSED"]);
@@ -141,9 +141,9 @@ describe("SubscriptionReconciler", () => {
     });
 
     it("sends no more commands, also after a late acknowledgement", async () => {
-      reconciler.want("a").catch(() => {});
+      Promise.resolve(reconciler.want("a")).catch(() => {});
       await settle();
-      reconciler.want("b").catch(() => {});
+      Promise.resolve(reconciler.want("b")).catch(() => {});
       reconciler.close();
       await port.acknowledgeAll();
       reconciler.connectionReady();
@@ -152,7 +152,7 @@ describe("SubscriptionReconciler", () => {
     });
 
     it("does not split a batch that is denied after close()", async () => {
-      for (const name of ["a", "b"]) reconciler.want(name).catch(() => {});
+      for (const name of ["a", "b"]) Promise.resolve(reconciler.want(name)).catch(() => {});
       await settle();
       reconciler.close();
       await port.fail(noperm());
@@ -187,7 +187,7 @@ describe("SubscriptionReconciler", () => {
     const checked = new SubscriptionReconciler(port, handlers, clock);
     const want = (name: string): void => {
       wanted.add(name);
-      const promise = checked.want(name);
+      const promise = Promise.resolve(checked.want(name));
       promise.then(
         () => port.server.has(name) || port.violations.push(`${name} is reported as subscribed but is not`),
         (fault: RedisSseError) => fault.code === "SUBSCRIBE_REFUSED" && drop(name),
