@@ -16,9 +16,16 @@ import { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps, parseWish, type Wish } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
 import type { Interruption } from "./log-head.js";
-import { createBroken, type Ending, type InboundEvent } from "../events/inbound-event.js";
-import { createGap, type GapReason } from "../events/gap.js";
-import { findStarts, hasAll, takePlace, type FoundStart, type StartSource } from "./start-position.js";
+import type { Ending, InboundEvent } from "../events/inbound-event.js";
+import { createGap } from "../events/gap.js";
+import {
+  findStarts,
+  gapsOf,
+  hasAll,
+  takePlace,
+  type FoundStart,
+  type StartSource,
+} from "./start-position.js";
 import type { SessionCursor } from "./session-cursor.js";
 
 /** The start of a stream: whether the client resumed, and the gaps that it gets. */
@@ -106,10 +113,10 @@ export class Replay implements Tracks {
    * directly after that.
    */
   expect(channels: readonly string[]): void {
-    const tracks = channels
-      .filter((channel) => this.#context.history.keeps(channel))
-      .map((channel) => new ChannelReplay(channel));
-    for (const track of tracks) (this.#tracks ??= new ChannelMap()).set(track);
+    for (const channel of channels) {
+      if (!this.#context.history.keeps(channel)) continue;
+      (this.#tracks ??= new ChannelMap()).set(new ChannelReplay(channel));
+    }
   }
 
   forget(channel: string): void {
@@ -132,23 +139,11 @@ export class Replay implements Tracks {
     if (starts.length === channels.length && starts.every(hasAll)) {
       throw new RedisSseError("COMPLETED", "this stream has ended");
     }
-    const gaps = new Map<GapReason, string[]>();
-    for (const start of starts) {
-      this.#place(start, wish === "now");
-      if (start.gap === null) continue;
-      const told = gaps.get(start.gap);
-      if (told === undefined) gaps.set(start.gap, [start.track.channel]);
-      else told.push(start.track.channel);
-    }
-    for (const [reason, names] of gaps) this.#context.onGap(reason, names);
-    // A broken channel may have ended within its gap. The client still gets its last event, `BROKEN`.
-    const broken = starts.filter(({ gap, track }) => gap !== null && track.ended === "broken");
+    for (const start of starts) this.#place(start, wish === "now");
+    const isWhole = starts.every(({ gap }) => gap === null);
     return {
-      recovered: wish !== "now" && gaps.size === 0 && starts.length > 0,
-      gaps: [
-        ...Array.from(gaps, ([reason, names]) => createGap(names, reason)),
-        ...broken.map(({ track }) => createBroken(track.channel)),
-      ],
+      recovered: wish !== "now" && isWhole && starts.length > 0,
+      gaps: isWhole ? [] : gapsOf(starts, this.#context.onGap),
     };
   }
 
