@@ -149,8 +149,11 @@ export class CatchUp {
       track = this.#tracks.nextBehind(stuck)
     ) {
       const { channel } = track;
-      await this.#writable();
+      if (!this.#owner.isWritable) await this.#writable();
+      const turn = this.#context.slices.turn();
+      if (turn !== null) await turn;
       if (!this.#open) return false;
+      if (!this.#tracks.isCurrent(track)) continue;
       const from = track.position!;
       const asked = port.now();
       const { since, tail } = this.#owner.log(channel);
@@ -174,8 +177,8 @@ export class CatchUp {
         stuck.add(track);
         continue;
       }
-      const turn = this.#context.slices.turn();
-      if (turn !== null) await turn;
+      const again = this.#context.slices.turn();
+      if (again !== null) await again;
       // Messages that are in no history may have arrived before the events of this page. The page may end the stream.
       if (this.#open) this.#owner.flushTurn();
       if (!this.#open) return false;

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
 import { LogReader } from "../../../lib/history/log-reader.js";
+import { Slices } from "../../../lib/slices.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { dataOf, ScriptedLog } from "../../support/scripted-log.js";
@@ -30,6 +31,7 @@ describe("LogReader", () => {
       keyPrefix: "sse:",
       policy: (channel) => (channel === "none" ? null : { maxLength: MAX_LENGTH, maxAgeMs: 60_000 }),
       clock,
+      slices: new Slices(clock),
       serverRun: () => Promise.resolve({ id: 7, mayHaveLost: false }),
       maxPageBytes: 100_000,
       toEvent: (_, { offset }, { data }) => {
