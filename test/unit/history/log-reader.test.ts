@@ -67,6 +67,21 @@ describe("LogReader", () => {
     expect(reader.now()).to.equal(1);
   });
 
+  it("does not parse all pages in the turn in which Redis answers them", async () => {
+    const turns: number[] = [];
+    let turn = 0;
+    const parsed = Promise.all(
+      Array.from({ length: 40 }, (_, offset) => read(offset).then(() => turns.push(turn))),
+    );
+    await settle(1);
+    while (log.answer(0));
+    for (; turns.length < 40; turn++) await settle(1);
+    await parsed;
+    const most = Math.max(...turns.map((each) => turns.filter((other) => other === each).length));
+    expect(most).to.be.at.most(32);
+    expect(turns.at(-1)).to.be.greaterThan(0);
+  });
+
   it("reads a page once for all concurrent calls", async () => {
     const pages = await answered(Promise.all([read(2, 0), read(2, 0), read(2, 0)]));
     expect(pages[1]).to.equal(pages[0]);
