@@ -153,7 +153,6 @@ export class CatchUp {
       const turn = this.#context.slices.turn();
       if (turn !== null) await turn;
       if (!this.#open) return false;
-      if (!this.#tracks.isCurrent(track)) continue;
       const from = track.position!;
       const asked = port.now();
       const { since, tail } = this.#owner.log(channel);
