@@ -142,7 +142,9 @@ export class CatchUp {
       track = this.#tracks.nextBehind(stuck)
     ) {
       const { channel } = track;
-      await this.#writable();
+      if (!this.#owner.isWritable) await this.#writable();
+      const turn = this.#context.slices.turn();
+      if (turn !== undefined) await turn;
       if (!this.#open) return false;
       const from = track.position!;
       const asked = port.now();
@@ -167,8 +169,8 @@ export class CatchUp {
         stuck.add(track);
         continue;
       }
-      const turn = this.#context.slices.turn();
-      if (turn !== undefined) await turn;
+      const again = this.#context.slices.turn();
+      if (again !== undefined) await again;
       // Messages that are in no history may have arrived before the events of this page. The page may end the stream.
       if (this.#open) this.#owner.flushTurn();
       if (!this.#open) return false;

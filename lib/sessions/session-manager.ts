@@ -9,7 +9,7 @@ import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
-import { Slices } from "../slices.js";
+import type { Slices } from "../slices.js";
 import type { HubMember } from "../subscriptions/fan-out.js";
 import type { HistoryPort } from "../replay/history-port.js";
 import { LogVerifier, type WatchedLog } from "../replay/log-verifier.js";
@@ -60,6 +60,7 @@ export interface StreamsSettings {
 export interface SessionManagerOptions {
   readonly settings: StreamsSettings;
   readonly clock: Clock;
+  readonly slices: Slices;
   readonly log: ServiceLog;
   readonly history: HistoryPort;
   /** Creates the connection that all streams share. Called once, for the first stream. */
@@ -83,7 +84,6 @@ const GRACE_MS = 1_000;
 /** Opens and ends all streams of a service. Decides which streams may start, and which connection they use. */
 export class SessionManager {
   readonly #options: SessionManagerOptions;
-  readonly #slices: Slices;
   readonly #hub: SubscriptionHub;
   readonly #registry: SessionRegistry;
   readonly #context: SessionContext<PubSubSession>;
@@ -99,10 +99,9 @@ export class SessionManager {
   #draining = false;
 
   constructor(options: SessionManagerOptions) {
-    const { clock, settings, history, connect, explain } = options;
+    const { clock, slices, settings, history, connect, explain } = options;
     const { limits, keyPrefix, heartbeatMs, retryMs, slowConsumer } = settings;
     this.#options = options;
-    this.#slices = new Slices(clock);
     this.#registry = new SessionRegistry(limits);
     this.#resolvers = new ResolverRuns(clock, limits.resolverTimeoutMs);
     this.#hub = new SubscriptionHub({
@@ -111,7 +110,7 @@ export class SessionManager {
       now: () => history.now(),
       onRollback: (watched, to) => void this.#watch.verify(watched, to),
       clock,
-      slices: this.#slices,
+      slices,
       lingerMs: LINGER_MS,
       closeTimeoutMs: limits.closeTimeoutMs,
     });
@@ -133,7 +132,7 @@ export class SessionManager {
     this.#context = {
       settings: { ...limits, heartbeatMs, retryMs, slowConsumer },
       clock,
-      slices: this.#slices,
+      slices,
       budget: this.#budget,
       createTransport: this.#transports(),
       history,
@@ -218,11 +217,11 @@ export class SessionManager {
 
   /** Closes all streams, spread over `spreadMs`. After `timeoutMs`, closes all remaining streams at once. */
   async drain(timeoutMs: number, spreadMs: number): Promise<void> {
-    const { clock } = this.#options;
+    const { clock, slices } = this.#options;
     const late = new AbortController();
     this.refuse();
     this.#options.log.info("draining: closing %s streams within %s ms", this.#registry.size, spreadMs);
-    const closing = this.#registry.closeAll("drain", clock, spreadMs, late.signal);
+    const closing = this.#registry.closeAll("drain", { clock, slices, spreadMs, hurry: late.signal });
     // A client that does not read the end of its stream is dropped at the deadline of the teardown.
     await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
   }
@@ -230,7 +229,8 @@ export class SessionManager {
   /** Closes all streams at once. */
   closeAll(): Promise<void> {
     this.refuse();
-    return this.#registry.closeAll("shutdown", this.#options.clock, 0);
+    const { clock, slices } = this.#options;
+    return this.#registry.closeAll("shutdown", { clock, slices, spreadMs: 0 });
   }
 
   /** Ends all subscriptions. Never rejects. */
