@@ -14,7 +14,7 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { plainEvent } from "../../support/inbound-events.js";
 import { noHistory, noLog } from "../../support/no-history.js";
-import { captureLog } from "../../support/service.js";
+import { captureLog, faultOf } from "../../support/service.js";
 import { sessionContext } from "../../support/session-context.js";
 
 const SETTINGS: SessionSettings = {
@@ -885,11 +885,4 @@ function maxClients(): Error {
 /** Returns an error like a transport does. */
 function noperm(): RedisSseError {
   return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused the channel");
-}
-
-function faultOf(work: Promise<unknown>): Promise<RedisSseError> {
-  return work.then(
-    () => expect.fail("expected a rejection"),
-    (error: unknown) => error as RedisSseError,
-  );
 }
