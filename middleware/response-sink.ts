@@ -74,7 +74,7 @@ export class ResponseSink implements Sink {
     // The idle timeout of the server would end a silent stream.
     this.#req.setTimeout(0);
     // Until the request body is read, Node does not read the socket and cannot notice that the client left.
-    this.#req.resume();
+    if (hasBody(this.#req)) this.#req.resume();
     this.#endConnectionAfter();
     const socket = isWrittenByNode(res) ? res.socket : null;
     // The head and the first block go out in one packet.
@@ -167,6 +167,15 @@ export class ResponseSink implements Sink {
       this.#onDrain = null;
     };
   }
+}
+
+/** Whether a request may have a body: RFC 9112 6.3. HTTP/2 needs no header for it. */
+function hasBody({ headers, httpVersionMajor }: IncomingMessage): boolean {
+  return (
+    httpVersionMajor !== 1 ||
+    headers["content-length"] !== undefined ||
+    headers["transfer-encoding"] !== undefined
+  );
 }
 
 function ignore(): void {}
