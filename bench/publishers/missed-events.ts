@@ -16,7 +16,10 @@ export interface Absence {
 
 const IN_FLIGHT = 256;
 const { prefix, channels, events, file } = JSON.parse(process.env["BENCH_ABSENCE"]!) as Absence;
-const service = createRedisSse({ redis: process.env["BENCH_REDIS_URL"]! });
+const service = createRedisSse({
+  redis: process.env["BENCH_REDIS_URL"]!,
+  history: { channels: { "long:*": { maxLength: 10_000 } } },
+});
 
 const names = Array.from({ length: channels }, (_, index) => `${prefix}${index}`);
 const cursors: string[] = [];

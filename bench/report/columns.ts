@@ -84,6 +84,8 @@ const COLUMNS: Readonly<Record<string, readonly Column[]>> = {
   "smooth-event": SMOOTH,
   "smooth-storm": SMOOTH,
   "smooth-rules": SMOOTH,
+  "smooth-back": SMOOTH,
+  "smooth-resume": SMOOTH,
   "queue-add": QUEUE,
   "queue-process": [
     ...QUEUE,
@@ -102,6 +104,8 @@ const COMPARED: Readonly<Record<string, string>> = {
   "smooth-event": "longestDelayMs",
   "smooth-storm": "longestDelayMs",
   "smooth-rules": "longestDelayMs",
+  "smooth-back": "longestDelayMs",
+  "smooth-resume": "longestDelayMs",
   "queue-add": "cpuUsPerTask",
   "queue-process": "cpuUsPerTask",
   "queue-pick-up": "p50Us",

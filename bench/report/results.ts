@@ -31,6 +31,10 @@ const TITLES: Readonly<Record<string, (report: Report) => string>> = {
     `Event-loop delay, storm: ${plan.smooth.storm.streams.toLocaleString("en")} streams connect at once`,
   "smooth-rules": ({ plan }) =>
     `Event-loop delay, rules: ${largeEventsOf(plan.smooth.rules)} with \`filter\` and \`transform\``,
+  "smooth-back": ({ plan }) =>
+    `Event-loop delay, Redis is back: ${onChannels(plan.smooth.back)} with history`,
+  "smooth-resume": ({ plan: { smooth } }) =>
+    `Event-loop delay, long resume: ${onChannels(smooth.resume)}, ${smooth.resume.missed.toLocaleString("en")} missed events each`,
   "queue-add": ({ plan: { queue } }) =>
     `Queue, adding: ${queue.tasks.toLocaleString("en")} tasks, ${queue.portion.toLocaleString("en")} calls at once`,
   "queue-process": ({ plan: { queue } }) =>
@@ -59,6 +63,9 @@ const EXPLANATIONS: Readonly<Record<string, string>> = {
   "smooth-storm":
     "All streams connect to one channel. In the rows with missed events, they connect with `Last-Event-ID` and are evenly " +
     "spread over the channels. Then the benchmark checks that each stream is live and its events are in order.",
+  "smooth-back":
+    "Redis drops all connections and accepts new ones at once. The time is measured until all channels are subscribed again. " +
+    "Then the benchmark checks that each stream is live and its events are in order.",
   "smooth-rules": "The transformed event is computed and encoded for each stream.",
   "queue-add":
     'One process. Without "in bulk", each call adds one task. With "in bulk", one call adds 1,000 tasks. Then another process ' +

@@ -11,7 +11,15 @@ import type { Plan } from "./plan.js";
 import { measurePublish, publishWaysOf } from "./publish.js";
 import { addWaysOf, measureAdding, measurePickUp, measureProcessing } from "./queues.js";
 import { measureReconnect } from "./reconnect.js";
-import { measureLargeEvents, measureStorm, stormsOf, withRules } from "./smooth.js";
+import {
+  measureBack,
+  measureLargeEvents,
+  measureStorm,
+  resumesOf,
+  stormsOf,
+  withHistory,
+  withRules,
+} from "./smooth.js";
 import { measureStalled } from "./stalled.js";
 
 /** Of those that are compared, the ones for which it is of interest what a slow reader costs them. */
@@ -81,6 +89,18 @@ export function experimentsOf(
       return [
         experiment(name, withRules(targets), (target) =>
           measureLargeEvents(target, plan.smooth.rules, settleMs, redis),
+        ),
+      ];
+    case "smooth-back":
+      return [
+        experiment(name, withHistory(targets), (target) =>
+          measureBack(target, plan.smooth.back, settleMs, redis),
+        ),
+      ];
+    case "smooth-resume":
+      return [
+        experiment(name, resumesOf(targets, plan.smooth.resume), (entry) =>
+          measureStorm(entry, plan.smooth.resume.streams, settleMs, redis),
         ),
       ];
     case "queue-add":

@@ -14,6 +14,8 @@ export const scenarioNames = [
   "smooth-event",
   "smooth-storm",
   "smooth-rules",
+  "smooth-back",
+  "smooth-resume",
   "queue-add",
   "queue-process",
   "queue-pick-up",

@@ -3,7 +3,7 @@ import type { Idle } from "./idle.js";
 import type { ScenarioName } from "./names.js";
 import type { QueueShape } from "./queues.js";
 import type { Reconnect } from "./reconnect.js";
-import type { LargeEvents, Storm } from "./smooth.js";
+import type { Channels, LargeEvents, Storm } from "./smooth.js";
 import type { Stalled } from "./stalled.js";
 
 /** The numbers of a run; a quick one has small ones. */
@@ -15,7 +15,13 @@ export interface Plan {
   readonly idle: Idle;
   /** Streams that open and get nothing. */
   readonly opening: Readonly<Record<"connect" | "memory", FanOut>>;
-  readonly smooth: { readonly event: LargeEvents; readonly storm: Storm; readonly rules: LargeEvents };
+  readonly smooth: {
+    readonly event: LargeEvents;
+    readonly storm: Storm;
+    readonly rules: LargeEvents;
+    readonly back: Channels;
+    readonly resume: Storm;
+  };
   readonly queue: QueueShape;
   /** Left out unless they are named: so many servers do not fit into two minutes. */
   readonly leftOut: readonly string[];
@@ -45,6 +51,8 @@ const FULL: Plan = {
     event: { streams: 5_000, events: 1, size: 262_144 },
     storm: { streams: 5_000, channels: 1_000, missed: 50 },
     rules: { streams: 2_000, events: 5, size: 250_000 },
+    back: { streams: 5_000, channels: 2_000 },
+    resume: { streams: 50, channels: 50, missed: 10_000 },
   },
   queue: {
     tasks: 20_000,
@@ -79,6 +87,8 @@ const QUICK: Plan = {
     event: { streams: 500, events: 1, size: 262_144 },
     storm: { streams: 500, channels: 100, missed: 50 },
     rules: { streams: 100, events: 5, size: 250_000 },
+    back: { streams: 500, channels: 200 },
+    resume: { streams: 10, channels: 10, missed: 1_000 },
   },
   queue: { ...FULL.queue, tasks: 1_000, warmUp: 200, pickUps: 30 },
   leftOut: ["transmit", "express-sse", "per-stream", "bare", "floor", "commands", "bee-queue"],

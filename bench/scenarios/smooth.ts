@@ -26,6 +26,12 @@ export interface Storm {
   readonly missed: number;
 }
 
+/** Streams that are evenly spread over channels. */
+export interface Channels {
+  readonly streams: number;
+  readonly channels: number;
+}
+
 /** A server, and the events that its clients have missed. */
 export interface StormEntry extends Target {
   readonly channels: number;
@@ -64,6 +70,18 @@ export function stormsOf(targets: readonly Target[], { channels, missed }: Storm
       })),
     ),
   ];
+}
+
+/** Clients of redis-sse that missed events of their own channels, whose histories are long. */
+export function resumesOf(targets: readonly Target[], { channels, missed }: Storm): readonly StormEntry[] {
+  const { fedBy } = oursWithHistory;
+  return targets.filter(isOurs).map((target) => ({ ...target, fedBy, prefix: "long:", channels, missed }));
+}
+
+/** The channels have a history. */
+export function withHistory(targets: readonly Target[]): readonly Target[] {
+  const { fedBy, prefix } = oursWithHistory;
+  return targets.filter(isOurs).map((target) => ({ ...target, fedBy, prefix }));
 }
 
 export function measureLargeEvents(
@@ -114,8 +132,36 @@ export function measureStorm(
   });
 }
 
+/** Redis drops all connections, and takes new ones at once. Then each stream finds out what it has missed. */
+export function measureBack(
+  target: Target,
+  { streams, channels }: Channels,
+  settleMs: number,
+  redis: RedisServer,
+): Promise<SmoothFigures> {
+  return withRig(target, redis, async ({ server, open }) => {
+    const { client } = await open({ streams, channels, window: channels });
+    await client.run({ events: channels, seconds: 0 });
+    await sleep(settleMs);
+    const finish = await watch(server);
+    const startedAt = performance.now();
+    for (const type of ["pubsub", "normal"] as const) await redis.admin.call("CLIENT", "KILL", "TYPE", type);
+    while ((await subscribedChannels(redis, target.prefix)) < channels) await sleep(10);
+    const seconds = (performance.now() - startedAt) / 1000;
+    await sleep(settleMs);
+    const figures = await finish({ seconds });
+    // Rejects unless each stream is live and its events are in order.
+    await client.run({ events: channels, seconds: 0 });
+    return figures;
+  });
+}
+
+async function subscribedChannels({ admin }: RedisServer, prefix: string): Promise<number> {
+  return ((await admin.pubsub("CHANNELS", `${prefix}*`)) as readonly string[]).length;
+}
+
 /** Starts to measure. Call the result when the load is done. */
-async function watch(server: Server): Promise<(load: LoadResult) => Promise<SmoothFigures>> {
+async function watch(server: Server): Promise<(load: Pick<LoadResult, "seconds">) => Promise<SmoothFigures>> {
   await server.watchDelay();
   const cpuBefore = await server.cpuUs();
   return async ({ seconds }) => {

@@ -1,4 +1,4 @@
-/** redis-sse with its defaults. Channels with the prefix `plain:` have no history. All others have history. */
+/** redis-sse with its defaults. Channels with the prefix `plain:` have no history. All others have one, a longer one with `long:`. */
 import { createServer } from "node:http";
 
 import express from "express";
@@ -17,7 +17,7 @@ const { heartbeatMs, subscriptions, rules } = JSON.parse(process.env["BENCH_OPTI
 };
 const service = createRedisSse({
   redis: redisUrl,
-  history: { channels: { "plain:*": false } },
+  history: { channels: { "plain:*": false, "long:*": { maxLength: 10_000 } } },
   ...(heartbeatMs !== undefined && { heartbeatMs }),
   ...(subscriptions !== undefined && { subscriptions, pool: { maxConnections: 10_000 } }),
 });
