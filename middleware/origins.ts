@@ -41,7 +41,7 @@ export class Origins {
     if (this.#allowed !== null && isPreflight(req)) return this.#preflightAnswer(isReadable);
     if (isDecided || !isAsUser || this.#names(origin)) return null;
     this.#warn(origin, service);
-    // Also without the option: an own page of the app gets another answer.
+    // Also without the option: the pages of the application get another answer.
     res.vary("Origin");
     return answerTo(
       new RedisSseError(
@@ -71,12 +71,12 @@ export class Origins {
   }
 
   #preflightAnswer(isReadable: boolean): HttpAnswer {
-    const headers = isReadable && {
+    const permissions = {
       "Access-Control-Allow-Methods": this.#methods,
       "Access-Control-Allow-Headers": REQUEST_HEADERS,
       "Access-Control-Max-Age": "600",
     };
-    return { status: 204, headers: headers || {}, body: Buffer.alloc(0) };
+    return { status: 204, headers: isReadable ? permissions : {}, body: Buffer.alloc(0) };
   }
 
   #warn(origin: string | undefined, { log }: Pick<RedisSse, "log">): void {
