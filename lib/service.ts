@@ -26,6 +26,7 @@ import { ConnectionPool } from "./redis/connection-pool.js";
 import { createConnectionFactory } from "./redis/connection-factory.js";
 import { createInstanceName } from "./redis/connection-name.js";
 import { SubscriberConnection } from "./redis/subscriber-connection.js";
+import { Slices } from "./slices.js";
 import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
 import { withTaskLogs } from "./queue/task-logs.js";
@@ -203,6 +204,7 @@ class RedisSseService implements RedisSse {
     // Without heartbeats to clients, dead connections to Redis are still found.
     const pingMs = settings.heartbeatMs || DEFAULT_HEARTBEAT_MS;
     this.log = new ServiceLog(settings.logger, clock);
+    const slices = new Slices(clock);
     const monitor = new ConnectionMonitor(this.log, clock);
     const connect = createConnectionFactory(settings.redis, this.#instance, monitor);
     const commands = (): ConnectionPool["commands"] => this.pool.commands;
@@ -213,6 +215,7 @@ class RedisSseService implements RedisSse {
       keyPrefix,
       policy: settings.history.policy,
       clock,
+      slices,
       limits,
       encodeEnvelope,
       toEvent: (channel, position, entry) =>
@@ -238,6 +241,7 @@ class RedisSseService implements RedisSse {
         limits: { ...limits, subscribeTimeoutMs: subscribeTimeoutOf(settings) },
       },
       clock,
+      slices,
       log: this.log,
       history: withTaskLogs(this.#history.reader, (id) => this.#queues.watch(id)),
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, pingMs, handlers),

@@ -37,6 +37,8 @@ export class Slices {
   #batchLeft = FIRST_BATCH;
   #batchStartedAt = 0;
   #batchEnd: NodeJS.Immediate | null = null;
+  /** Whether the batch has streams that had waited. Then only their own time counts. */
+  #hasReleased = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -104,20 +106,31 @@ export class Slices {
     this.#batchLeft = this.#batch;
     this.#batchStartedAt = monotonicNow(this.#clock);
     this.#batchEnd = setImmediate(this.#endBatch);
+    setImmediate(this.#judgeReleased);
   }
 
   readonly #endBatch = (): void => {
     this.#batchEnd = null;
-    const tookMs = monotonicNow(this.#clock) - this.#batchStartedAt;
-    if (tookMs >= SLICE_MS) this.#batch = Math.max(this.#batch >> 1, 1);
-    else if (tookMs < SLICE_MS / 2 && this.#batchLeft === 0)
-      this.#batch = Math.min(this.#batch * 2, MAX_BATCH);
-    if (this.#waiters.length === 0) return;
+    if (!this.#hasReleased) this.#judge();
+    this.#hasReleased = this.#waiters.length > 0;
+    if (!this.#hasReleased) return;
     this.#startBatch();
     const released = this.#waiters.splice(0, this.#batch);
     this.#batchLeft -= released.length;
     for (const release of released) release();
   };
+
+  /** Runs directly after the released streams, so other work of the turn does not count. Busy fan-out must not stop them. */
+  readonly #judgeReleased = (): void => {
+    if (this.#hasReleased) this.#judge();
+  };
+
+  #judge(): void {
+    const tookMs = monotonicNow(this.#clock) - this.#batchStartedAt;
+    if (tookMs >= SLICE_MS) this.#batch = Math.max(this.#batch >> 1, 1);
+    else if (tookMs < SLICE_MS / 2 && this.#batchLeft === 0)
+      this.#batch = Math.min(this.#batch * 2, MAX_BATCH);
+  }
 
   #look(): boolean {
     const now = monotonicNow(this.#clock);

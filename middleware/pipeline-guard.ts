@@ -11,7 +11,7 @@ interface Parser {
   /** The latest request. */
   readonly incoming?: IncomingMessage | null;
   /** Called for each request of the connection, before its response is made. */
-  onIncoming?: ((req: IncomingMessage, shouldKeepAlive: boolean) => number | undefined) | null;
+  onIncoming?: ((this: Parser, req: IncomingMessage, shouldKeepAlive: boolean) => number | undefined) | null;
 }
 
 /**
@@ -26,15 +26,15 @@ export function guardPipeline(req: IncomingMessage, res: ServerResponse): void {
   if (req.httpVersionMajor !== 1 || !parser?.onIncoming) return;
   if (hasNext(parser, req)) return void socket.destroy();
   const { onIncoming } = parser;
-  const cut = (): number => {
+  // A listener of `close` would take more memory for each open stream than this check.
+  parser.onIncoming = (next, shouldKeepAlive) => {
+    if (res.closed) {
+      parser.onIncoming = onIncoming;
+      return onIncoming.call(parser, next, shouldKeepAlive);
+    }
     socket.destroy();
     return 0;
   };
-  parser.onIncoming = cut;
-  res.once("close", () => {
-    // Node may have given the parser to another connection.
-    if (parser.onIncoming === cut) parser.onIncoming = onIncoming;
-  });
 }
 
 /** Whether Node parsed a further request of this connection while an earlier middleware was waiting. */

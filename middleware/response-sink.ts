@@ -28,6 +28,8 @@ export class ResponseSink implements Sink {
   /** The socket, if chunks are written directly to it. `null` if they are written to the response. */
   #socket: Socket | null = null;
   #listener: SinkListener | null = null;
+  /** Most clients never need it. */
+  #onDrain: (() => void) | null = null;
 
   constructor(req: IncomingMessage, res: ServerResponse) {
     this.#req = req;
@@ -82,7 +84,8 @@ export class ResponseSink implements Sink {
       res.writeHead(status, headers);
       res.flushHeaders();
       // Check again, because compression middleware replaces `write` when the head is sent.
-      if (socket !== null && res.chunkedEncoding && isWrittenByNode(res)) this.#writePast(socket);
+      // A complete chunk on the socket needs one write. The response needs three writes and one more event-loop turn.
+      if (socket !== null && res.chunkedEncoding && isWrittenByNode(res)) this.#socket = socket;
       return this.write(block);
     } finally {
       socket?.uncork();
@@ -94,21 +97,21 @@ export class ResponseSink implements Sink {
     // If the application has ended the response, the chunked coding has ended too.
     if (socket !== null && !this.#res.writableEnded) {
       // `socket.write()` returns false above the high-water mark, even if the system has already taken all data.
-      return socket.write(block.chunk) || socket.writableLength === 0;
+      const taken = socket.write(block.chunk) || socket.writableLength === 0;
+      if (!taken) this.#awaitDrain(socket);
+      return taken;
     }
     const taken = this.#res.write(block.payload);
     this.#res.flush?.();
+    if (!taken) this.#awaitDrain(this.#res);
     return taken;
   }
 
-  /**
-   * Makes later writes go directly to the socket, as complete chunks of the HTTP/1.1 chunked coding.
-   *
-   * This needs one write. The response would need three writes and one more event-loop turn.
-   */
-  #writePast(socket: Socket): void {
-    this.#socket = socket;
-    socket.on("drain", this.#onDrain);
+  /** Listens from the first write that must drain. */
+  #awaitDrain(target: Socket | ServerResponse): void {
+    if (this.#onDrain !== null) return;
+    this.#onDrain = () => this.#listener?.onDrain();
+    target.on("drain", this.#onDrain);
   }
 
   get pendingBytes(): number {
@@ -146,25 +149,24 @@ export class ResponseSink implements Sink {
   attach(listener: SinkListener): () => void {
     const res = this.#res;
     this.#listener = listener;
+    // `close` has no error.
+    const onEnd = (error?: NodeJS.ErrnoException): void =>
+      listener.onClose(error instanceof Error && !GONE.has(error.code ?? ""));
     // Not the request: it closes as soon as its body is read.
-    const onClose = (): void => listener.onClose(false);
-    const onError = (error: NodeJS.ErrnoException): void => listener.onClose(!GONE.has(error.code ?? ""));
-    res.on("drain", this.#onDrain);
-    res.on("close", onClose);
-    res.on("error", onError);
+    res.on("close", onEnd);
+    res.on("error", onEnd);
+    res.off("error", ignore);
     return () => {
       this.#listener = null;
-      res.off("drain", this.#onDrain);
-      this.#socket?.off("drain", this.#onDrain);
-      res.off("close", onClose);
-      res.off("error", onError);
+      res.off("close", onEnd);
       // A later write error has no other listener. Without one, Node would end the process.
-      res.off("error", ignore);
       res.on("error", ignore);
+      res.off("error", onEnd);
+      if (this.#onDrain === null) return;
+      (this.#socket ?? res).off("drain", this.#onDrain);
+      this.#onDrain = null;
     };
   }
-
-  readonly #onDrain = (): void => this.#listener?.onDrain();
 }
 
 function ignore(): void {}

@@ -25,6 +25,8 @@ export class RuleErrors {
   readonly #onError: OnStreamError | undefined;
   readonly #now: () => number;
   readonly #reports = new Map<RuleName, { at: number; omitted: number }>();
+  /** For each service, the function of all streams, if `onError` is not set. Then no report needs the request. */
+  readonly #shared = new WeakMap<Pick<RedisSse, "log">, OnRuleError>();
 
   constructor(onError?: OnStreamError, now: () => number = () => performance.now()) {
     this.#onError = onError;
@@ -33,7 +35,18 @@ export class RuleErrors {
 
   /** Returns the function that one stream calls if a rule fails. */
   of(req: Request, service: Pick<RedisSse, "log">): OnRuleError {
-    return (error, failure) => this.#report(error, failure, req, service);
+    const onError = this.#onError;
+    if (onError !== undefined) {
+      return (error, failure) =>
+        this.#report(failure, (omitted) => void this.#call(onError, error, { ...failure, req, omitted }));
+    }
+    let shared = this.#shared.get(service);
+    if (shared === undefined) {
+      shared = (error, failure) =>
+        this.#report(failure, (omitted) => logFailure(error, failure, omitted, service));
+      this.#shared.set(service, shared);
+    }
+    return shared;
   }
 
   /** Never rejects. */
@@ -45,24 +58,25 @@ export class RuleErrors {
     }
   }
 
-  #report(
-    error: unknown,
-    failure: RuleFailure,
-    req: Request,
-    { log: serviceLog }: Pick<RedisSse, "log">,
-  ): void {
+  /** Calls `tell` with the number of omitted reports, unless the last report of the rule is too recent. */
+  #report({ rule }: RuleFailure, tell: (omitted: number) => void): void {
     const now = this.#now();
-    const last = this.#reports.get(failure.rule);
+    const last = this.#reports.get(rule);
     if (last !== undefined && now - last.at < PERIOD_MS) {
       last.omitted++;
       return;
     }
-    this.#reports.set(failure.rule, { at: now, omitted: 0 });
-    const omitted = last?.omitted ?? 0;
-    if (this.#onError !== undefined)
-      return void this.#call(this.#onError, error, { ...failure, req, omitted });
-    const { rule, channel, event = "message" } = failure;
-    const more = omitted === 0 ? "" : ` (and ${omitted} more failures since the last message)`;
-    serviceLog.error(error, `%s() failed on channel %s, event %s${more}`, rule, channel, event);
+    this.#reports.set(rule, { at: now, omitted: 0 });
+    tell(last?.omitted ?? 0);
   }
+}
+
+function logFailure(
+  error: unknown,
+  { rule, channel, event = "message" }: RuleFailure,
+  omitted: number,
+  { log: serviceLog }: Pick<RedisSse, "log">,
+): void {
+  const more = omitted === 0 ? "" : ` (and ${omitted} more failures since the last message)`;
+  serviceLog.error(error, `%s() failed on channel %s, event %s${more}`, rule, channel, event);
 }

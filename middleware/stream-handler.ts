@@ -15,6 +15,7 @@ import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { Origins } from "./origins.js";
 import { guardPipeline } from "./pipeline-guard.js";
+import { dropRouting } from "./request-memory.js";
 import { ResponseSink } from "./response-sink.js";
 import type { RuleErrors } from "./rule-errors.js";
 import type { SseStreamOptions } from "./stream-options.js";
@@ -96,6 +97,8 @@ export async function serve<Params>(
     retryMs,
   };
   await serveStream(service, request, sink, selection, (session) => onOpen?.(session, req));
+  // These functions of the application get the request as long as the stream is open.
+  if (!(filter ?? transform ?? until ?? onOpen ?? options.onError)) dropRouting(req);
 }
 
 /** What `key` and the resolver returned. */

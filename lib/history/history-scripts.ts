@@ -145,7 +145,7 @@ export interface LogContent {
 
 export interface LogEntry extends EntryId, LogContent {}
 
-/** The result of one read. The entries are in order, and belong to the requested epoch. */
+/** The result of one read. */
 export interface ReadReply {
   /** True if another program has damaged the log. Then the channel counts as one without a log. */
   readonly isInvalid: boolean;
@@ -160,7 +160,8 @@ export interface ReadReply {
   readonly first: number;
   /** The time of the read, in milliseconds of Redis' clock. */
   readonly at: number;
-  readonly entries: readonly LogEntry[];
+  /** Parses the entries, which takes about a millisecond for a full page. They are in order, and belong to the requested epoch. */
+  readonly entries: () => readonly LogEntry[];
 }
 
 const readScript = defineScript("ReadLog", READ, 2, (reply) => (reply as readonly unknown[]).map(String));
@@ -195,7 +196,7 @@ export async function readFromLog(
     finite: finite !== "",
     first: Number(first),
     at: Number(at),
-    entries: parseEntries(entries, separator),
+    entries: () => parseEntries(entries, separator),
   };
 }
 

@@ -16,6 +16,7 @@ import {
   type LogReceipt,
 } from "./log-publisher.js";
 import { LogReader } from "./log-reader.js";
+import type { Slices } from "../slices.js";
 import { readWriterOptions, StreamWriter, type WriterMessage, type WriterOptions } from "./stream-writer.js";
 
 export interface HistoryDependencies<Event> {
@@ -23,6 +24,7 @@ export interface HistoryDependencies<Event> {
   readonly keyPrefix: string;
   readonly policy: HistoryPolicy;
   readonly clock: Clock;
+  readonly slices: Slices;
   readonly limits: {
     readonly maxEventBytes: number;
     readonly maxReplayEvents: number;

@@ -7,6 +7,7 @@ import { historyKeys } from "./history-keys.js";
 import type { HistoryPolicy } from "./history-policy.js";
 import { readFromLog, type LogContent, type ReadReply } from "./history-scripts.js";
 import { gatherWrites } from "../redis/gathered-writes.js";
+import type { Slices } from "../slices.js";
 
 /** A place in a log. */
 interface Place {
@@ -23,6 +24,7 @@ export interface LogReaderOptions<Event> {
   readonly keyPrefix: string;
   readonly policy: HistoryPolicy;
   readonly clock: Clock;
+  readonly slices: Slices;
   /** As `ServerRuns.current()`. */
   readonly serverRun: () => Promise<ServerRun>;
   /** Maximum bytes of data in a page. A page with a single event can be larger. */
@@ -160,9 +162,7 @@ export class LogReader<Event> {
     }
     this.#drop(key);
     const readAt = ++this.#reads;
-    const page = this.#read(channel, after).then(([reply, run]) =>
-      this.#toPage(channel, after, reply, run, readAt),
-    );
+    const page = this.#readPage(channel, after, readAt);
     const entry: CachedPage<Event> = { readAt, page, known: null, bytes: 0, freshUntil: Infinity };
     this.#pages.set(key, entry);
     try {
@@ -217,14 +217,23 @@ export class LogReader<Event> {
     }
   }
 
+  /** Redis may answer many reads in one turn, and each page takes time to parse. */
+  async #readPage(channel: string, after: Place, readAt: number): Promise<Page<Event>> {
+    const [reply, run] = await this.#read(channel, after);
+    const turn = this.#options.slices.turn();
+    if (turn !== undefined) await turn;
+    return this.#toPage(channel, after, reply, run, readAt);
+  }
+
   #toPage(
     channel: string,
     { offset: after }: Place,
-    { entries, ...state }: ReadReply,
+    { entries: parse, ...state }: ReadReply,
     run: ServerRun,
     readAt: number,
   ): Page<Event> {
     const { toEvent } = this.#options;
+    const entries = parse();
     const places = entries.map((entry) => placeOf(state.epoch, entry));
     const events = entries.map((entry, index) => toEvent(channel, places[index]!, entry));
     const [first] = entries;

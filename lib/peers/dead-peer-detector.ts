@@ -25,7 +25,7 @@ export interface SinkConnection extends TcpEnds {
 /** Reads a TCP table of the kernel, in whole lines. After `signal` has fired, the read may end early. */
 export type ReadTcpTable = (table: TcpTable, signal: AbortSignal) => AsyncIterable<string>;
 
-export interface DeadPeerDetectorOptions {
+export interface DeadPeerDetectorOptions<Stream> {
   readonly clock: Clock;
   /** How long a client may leave retransmitted data unanswered. `Infinity` turns the detector off. */
   readonly timeoutMs: number;
@@ -33,12 +33,13 @@ export interface DeadPeerDetectorOptions {
   readonly read: ReadTcpTable | null;
   /** Whether the machine is little-endian. */
   readonly littleEndian: boolean;
+  /** Called for each stream of a lost client. */
+  readonly onLost: (stream: Stream) => void;
 }
 
-/** A connection with all its streams. */
-interface Watched {
+interface Watched<Stream> {
+  readonly stream: Stream;
   readonly connection: SinkConnection;
-  readonly onLost: Set<() => void>;
 }
 
 interface Suspicion {
@@ -83,40 +84,33 @@ const UNANSWERED: ReadonlySet<string> = new Set(["ETIMEDOUT", "EHOSTUNREACH", "E
  * connections, it was 13 ms and 9 ms. With 100 connections, it was less than 5 ms. All sockets of the network namespace
  * count, including those in TIME_WAIT. By default, a check runs every 15 s.
  */
-export class DeadPeerDetector {
-  readonly #options: DeadPeerDetectorOptions;
+export class DeadPeerDetector<Stream> {
+  readonly #options: DeadPeerDetectorOptions<Stream>;
   readonly #stopping = new AbortController();
-  readonly #watched = new Map<SinkConnection, Watched>();
-  /** The connections that the last check found without an answer. */
-  #suspicions = new Map<Watched, Suspicion>();
+  /** The connection of each watched stream. */
+  readonly #watched = new Map<Stream, SinkConnection>();
+  /** The streams whose connections the last check found without an answer. */
+  #suspicions = new Map<Stream, Suspicion>();
   #started = false;
 
-  constructor(options: DeadPeerDetectorOptions) {
+  constructor(options: DeadPeerDetectorOptions<Stream>) {
     this.#options = options;
   }
 
-  /**
-   * Watches the connection of a stream until you call the returned function. If the client is lost, calls `onLost` and
-   * destroys the connection.
-   */
-  add(connection: SinkConnection | null | undefined, onLost: () => void): () => void {
+  /** Watches the connection of a stream. If the client is lost, calls `onLost` and destroys the connection. */
+  add(stream: Stream, connection: SinkConnection | null | undefined): void {
     const { timeoutMs, read } = this.#options;
-    if (timeoutMs === Infinity || !connection || this.#stopping.signal.aborted) return () => {};
+    if (timeoutMs === Infinity || !connection || this.#stopping.signal.aborted) return;
     keepAlive(connection, timeoutMs);
-    if (read === null) return () => {};
-    let watched = this.#watched.get(connection);
-    if (watched === undefined) {
-      watched = { connection, onLost: new Set() };
-      this.#watched.set(connection, watched);
-    }
-    const { onLost: listeners } = watched;
-    listeners.add(onLost);
+    if (read === null) return;
+    this.#watched.set(stream, connection);
     this.#start();
-    return () => {
-      if (!listeners.delete(onLost) || listeners.size > 0) return;
-      this.#suspicions.delete(watched);
-      this.#watched.delete(connection);
-    };
+  }
+
+  /** Called when a stream has ended. */
+  remove(stream: Stream): void {
+    this.#suspicions.delete(stream);
+    this.#watched.delete(stream);
   }
 
   stop(): void {
@@ -165,19 +159,19 @@ export class DeadPeerDetector {
     const now = monotonicNow(clock);
     this.#suspicions = new Map();
     try {
-      for (const [watched, found] of await this.#findUnanswered()) {
-        // The streams of this connection may have ended during the read.
-        if (watched.onLost.size === 0) continue;
-        const known = before.get(watched);
+      for (const [stream, found] of await this.#findUnanswered()) {
+        // The stream may have ended during the read.
+        if (!this.#watched.has(stream)) continue;
+        const known = before.get(stream);
         const goesOn = known !== undefined && isUnansweredStill(known.last, found);
         const suspicion = goesOn
           ? { ...known, last: found }
           : { since: monotonicNow(clock), timesBefore: found.times, last: found };
         // At least one more retransmission is required. A client that answers now and then on a bad line is alive.
         if (now - suspicion.since >= timeoutMs && found.times > suspicion.timesBefore) {
-          this.#drop(watched, found);
+          this.#drop(stream, found);
         } else {
-          this.#suspicions.set(watched, suspicion);
+          this.#suspicions.set(stream, suspicion);
         }
       }
     } catch (error) {
@@ -186,20 +180,20 @@ export class DeadPeerDetector {
     }
   }
 
-  async #findUnanswered(): Promise<ReadonlyMap<Watched, UnansweredSocket>> {
+  async #findUnanswered(): Promise<ReadonlyMap<Stream, UnansweredSocket>> {
     const { read, littleEndian } = this.#options;
     const { signal } = this.#stopping;
-    const found = new Map<Watched, UnansweredSocket>();
+    const found = new Map<Stream, UnansweredSocket>();
     for (const table of this.#tables()) {
       // Most checks find no such socket. Then the text of no connection's ends is needed.
-      let byPort: ReadonlyMap<number, readonly Watched[]> | null = null;
+      let byPort: ReadonlyMap<number, readonly Watched<Stream>[]> | null = null;
       for await (const lines of read!(table, signal)) {
         if (signal.aborted) return new Map();
         for (const socket of parseUnanswered(lines)) {
           byPort ??= this.#byRemotePort();
           for (const watched of byPort.get(remotePortOf(socket)) ?? []) {
             const place = placeOf(watched.connection, littleEndian);
-            if (place?.table === table && place.ends === socket.ends) found.set(watched, socket);
+            if (place?.table === table && place.ends === socket.ends) found.set(watched.stream, socket);
           }
         }
       }
@@ -210,30 +204,31 @@ export class DeadPeerDetector {
   /** The tables with watched connections. */
   #tables(): ReadonlySet<TcpTable> {
     const tables = new Set<TcpTable>();
-    for (const { remoteAddress } of this.#watched.keys()) {
+    for (const { remoteAddress } of this.#watched.values()) {
       if (remoteAddress !== undefined) tables.add(tableOf(remoteAddress));
       if (tables.size === 2) break;
     }
     return tables;
   }
 
-  #byRemotePort(): ReadonlyMap<number, readonly Watched[]> {
-    const byPort = new Map<number, Watched[]>();
-    for (const watched of this.#watched.values()) {
-      const { remotePort } = watched.connection;
+  #byRemotePort(): ReadonlyMap<number, readonly Watched<Stream>[]> {
+    const byPort = new Map<number, Watched<Stream>[]>();
+    for (const [stream, connection] of this.#watched) {
+      const { remotePort } = connection;
       if (remotePort === undefined) continue;
       const others = byPort.get(remotePort);
-      if (others === undefined) byPort.set(remotePort, [watched]);
-      else others.push(watched);
+      if (others === undefined) byPort.set(remotePort, [{ stream, connection }]);
+      else others.push({ stream, connection });
     }
     return byPort;
   }
 
-  #drop({ connection, onLost }: Watched, { resends, times }: UnansweredSocket): void {
+  #drop(stream: Stream, { resends, times }: UnansweredSocket): void {
     log("[SSE] lost client: no answer to %s after %d retransmissions", resends, times);
-    for (const lost of onLost) lost();
+    const connection = this.#watched.get(stream);
+    this.#options.onLost(stream);
     // All other streams of this connection are dead as well.
-    connection.destroy();
+    connection?.destroy();
   }
 }
 

@@ -113,13 +113,6 @@ export class CatchUp {
     if (ending === "broken") this.#output.emit({ ...createBroken(channel), position, ending });
   }
 
-  /** Delivers the waiting events that come next. If the client then has all events, the track is not behind any more. */
-  passWaiting(track: ChannelReplay): void {
-    const { waitingBytes, ended } = track;
-    this.#passAll(track);
-    if (track.waitingBytes !== waitingBytes || track.ended !== ended) this.#output.released();
-  }
-
   /** Never rejects. */
   async #runToEnd(): Promise<void> {
     let caughtUp = false;
@@ -149,7 +142,9 @@ export class CatchUp {
       track = this.#tracks.nextBehind(stuck)
     ) {
       const { channel } = track;
-      await this.#writable();
+      if (!this.#owner.isWritable) await this.#writable();
+      const turn = this.#context.slices.turn();
+      if (turn !== undefined) await turn;
       if (!this.#open) return false;
       const from = track.position!;
       const asked = port.now();
@@ -174,8 +169,8 @@ export class CatchUp {
         stuck.add(track);
         continue;
       }
-      const turn = this.#context.slices.turn();
-      if (turn !== undefined) await turn;
+      const again = this.#context.slices.turn();
+      if (again !== undefined) await again;
       // Messages that are in no history may have arrived before the events of this page. The page may end the stream.
       if (this.#open) this.#owner.flushTurn();
       if (!this.#open) return false;
@@ -184,7 +179,7 @@ export class CatchUp {
       await this.#apply(track, page);
       if (!this.#open) return false;
       if (!this.#tracks.isCurrent(track) || track.doubtedAt !== null) continue;
-      this.passWaiting(track);
+      passWaiting(track, this.#owner, this.#output);
       // Now, no read can show which events are missing: the channel is not subscribed, or this read is older than the known
       // tail. When this has changed, `run()` is called.
       const wentBack = tail !== null && page.readAt > asked && page.position.offset < tail.position.offset;
@@ -273,26 +268,6 @@ export class CatchUp {
     }
   }
 
-  #passAll(track: ChannelReplay): void {
-    this.#passHeld(track);
-    const { tail } = this.#owner.log(track.channel);
-    const isCurrent = tail !== null && isSamePlace(tail.position, track.position!);
-    // Another program can end a channel without a last event. So can a publisher that a Redis ACL rule limits.
-    if (isCurrent && tail.ending !== null) track.ended ??= tail.ending;
-    track.behind = !isCurrent && track.ended === null;
-    if (track.behind) return;
-    // The events that still wait are in no history. Another program has invented their positions.
-    track.forgetLogged();
-    this.#passHeld(track);
-  }
-
-  #passHeld(track: ChannelReplay): void {
-    for (let event = track.next(); event; event = track.next()) {
-      track.advance(event);
-      this.#output.emit(event);
-    }
-  }
-
   /** Resolves when the client accepts events, or when the session is not open any more. */
   async #writable(): Promise<void> {
     while (this.#open && !this.#owner.isWritable) {
@@ -308,6 +283,33 @@ export class CatchUp {
 
   get #open(): boolean {
     return this.#owner.isOpen;
+  }
+}
+
+/** Delivers the waiting events that come next. If the client then has all events, the track is not behind any more. */
+export function passWaiting(track: ChannelReplay, owner: ReplayOwner, output: ReplayOutput): void {
+  const { waitingBytes, ended } = track;
+  passAll(track, owner, output);
+  if (track.waitingBytes !== waitingBytes || track.ended !== ended) output.released();
+}
+
+function passAll(track: ChannelReplay, owner: ReplayOwner, output: ReplayOutput): void {
+  passHeld(track, output);
+  const { tail } = owner.log(track.channel);
+  const isCurrent = tail !== null && isSamePlace(tail.position, track.position!);
+  // Another program can end a channel without a last event. So can a publisher that a Redis ACL rule limits.
+  if (isCurrent && tail.ending !== null) track.ended ??= tail.ending;
+  track.behind = !isCurrent && track.ended === null;
+  if (track.behind) return;
+  // The events that still wait are in no history. Another program has invented their positions.
+  track.forgetLogged();
+  passHeld(track, output);
+}
+
+function passHeld(track: ChannelReplay, output: ReplayOutput): void {
+  for (let event = track.next(); event; event = track.next()) {
+    track.advance(event);
+    output.emit(event);
   }
 }
 

@@ -24,7 +24,7 @@ export class ChannelReplay {
   ended: Ending | null = null;
   /** The epoch of the earlier history, which had ended before the channel started again. */
   endedEpoch: string | null = null;
-  #waiting: InboundEvent[] = [];
+  #waiting: InboundEvent[] | null = null;
   #bytes = 0;
   #firstHeard: Position | null = null;
 
@@ -67,19 +67,20 @@ export class ChannelReplay {
   /** Stores an event. If the stored events exceed `maxBytes`, calls `forgetLogged()`. */
   hold(event: InboundEvent, maxBytes: number): void {
     if (event.position !== undefined) this.#firstHeard ??= event.position;
-    this.#waiting.push(event);
+    (this.#waiting ??= []).push(event);
     this.#bytes += sizeOf(event);
     if (this.#bytes > maxBytes) this.forgetLogged();
   }
 
   /** Removes and returns the next stored event. Returns `null` if earlier events are missing, or `undefined` without events. */
   next(): InboundEvent | null | undefined {
+    const waiting = this.#waiting;
     for (;;) {
-      const event = this.#waiting[0];
+      const event = waiting?.[0];
       if (event === undefined) return undefined;
       const verdict = this.judge(event);
       if (verdict === "hole") return null;
-      this.#waiting.shift();
+      waiting!.shift();
       this.#bytes -= sizeOf(event);
       if (verdict === "pass") return event;
     }
@@ -87,7 +88,8 @@ export class ChannelReplay {
 
   /** Drops the stored events that are in the history. */
   forgetLogged(): void {
-    this.#waiting = this.#waiting.filter(({ position }) => position === undefined);
-    this.#bytes = this.#waiting.reduce((sum, event) => sum + sizeOf(event), 0);
+    const left = this.#waiting?.filter(({ position }) => position === undefined) ?? [];
+    this.#waiting = left.length === 0 ? null : left;
+    this.#bytes = left.reduce((sum, event) => sum + sizeOf(event), 0);
   }
 }

@@ -3,14 +3,29 @@ import { setMaxListeners } from "node:events";
 import { when, type Awaitable } from "../awaitable.js";
 import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
-import { CatchUp, type ReplayContext, type ReplayOutput, type ReplayOwner, type Tracks } from "./catch-up.js";
+import {
+  CatchUp,
+  passWaiting,
+  type ReplayContext,
+  type ReplayOutput,
+  type ReplayOwner,
+  type Tracks,
+} from "./catch-up.js";
+import { ChannelMap } from "./channel-map.js";
 import { ChannelReplay } from "./channel-replay.js";
 import { haveOtherStamps, parseWish, type Wish } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
 import type { Interruption } from "./log-head.js";
-import { createBroken, type Ending, type InboundEvent } from "../events/inbound-event.js";
-import { createGap, type GapReason } from "../events/gap.js";
-import { findStarts, hasAll, takePlace, type FoundStart, type StartSource } from "./start-position.js";
+import type { Ending, InboundEvent } from "../events/inbound-event.js";
+import { createGap } from "../events/gap.js";
+import {
+  findStarts,
+  gapsOf,
+  hasAll,
+  takePlace,
+  type FoundStart,
+  type StartSource,
+} from "./start-position.js";
 import type { SessionCursor } from "./session-cursor.js";
 
 /** The start of a stream: whether the client resumed, and the gaps that it gets. */
@@ -27,8 +42,6 @@ export interface Beginning {
  */
 export const CONFIRM_MS = 1_000;
 
-const NONE: ReadonlyMap<string, ChannelReplay> = new Map();
-
 /**
  * The channels of one session that have a history. The client gets each event once and in order. If events are lost, it gets
  * a gap. `Replay` compares each live event with the position of the session. Missing events are read from the history before
@@ -40,10 +53,10 @@ export class Replay implements Tracks {
   readonly #context: ReplayContext;
   readonly #owner: ReplayOwner;
   readonly #cursor: SessionCursor;
-  /** Many sessions have no channel with a history. They share one empty map. */
-  #tracks: ReadonlyMap<string, ChannelReplay> = NONE;
+  /** `null` if the session has no channel with a history. */
+  #tracks: ChannelMap<ChannelReplay> | null = null;
   #output!: ReplayOutput;
-  /** Created when the first channel gets a track. */
+  /** Created when the session is first behind. */
   #catchUp: CatchUp | null = null;
   #pausing: AbortController | null = null;
   #stopped = false;
@@ -62,13 +75,13 @@ export class Replay implements Tracks {
   /** Bytes of live events that wait for earlier events. */
   get waitingBytes(): number {
     let bytes = 0;
-    for (const track of this.#tracks.values()) bytes += track.waitingBytes;
+    for (const track of this.#all) bytes += track.waitingBytes;
     return bytes;
   }
 
   /** Whether any of the session's channels has a history. */
   get hasTracks(): boolean {
-    return this.#tracks !== NONE;
+    return this.#tracks !== null;
   }
 
   get behind(): boolean {
@@ -80,7 +93,7 @@ export class Replay implements Tracks {
    * starts with new events.
    */
   isBehindBeside(channel: string): boolean {
-    const own = this.#tracks.get(channel);
+    const own = this.#tracks?.get(channel);
     return this.nextBehind(own && new Set([own])) !== undefined;
   }
 
@@ -88,7 +101,7 @@ export class Replay implements Tracks {
   endingOf(channels: ReadonlySet<string>): Ending | null {
     let ending: Ending | null = channels.size === 0 ? null : "completed";
     for (const channel of channels) {
-      const own = this.#tracks.get(channel)?.ended ?? null;
+      const own = this.#tracks?.get(channel)?.ended ?? null;
       if (own === null) return null;
       if (own === "broken") ending = own;
     }
@@ -100,19 +113,14 @@ export class Replay implements Tracks {
    * directly after that.
    */
   expect(channels: readonly string[]): void {
-    const tracks = channels
-      .filter((channel) => this.#context.history.keeps(channel))
-      .map((channel) => new ChannelReplay(channel));
-    if (tracks.length > 0) {
-      this.#catchUp ??= new CatchUp(this.#context, this.#owner, this.#output, this);
-      this.#tracks = new Map([...this.#tracks, ...tracks.map((track) => [track.channel, track] as const)]);
+    for (const channel of channels) {
+      if (!this.#context.history.keeps(channel)) continue;
+      (this.#tracks ??= new ChannelMap()).set(new ChannelReplay(channel));
     }
   }
 
   forget(channel: string): void {
-    if (!this.#tracks.has(channel)) return;
-    this.#tracks = new Map([...this.#tracks].filter(([name]) => name !== channel));
-    this.#cursor.delete(channel);
+    if (this.#tracks?.delete(channel)) this.#cursor.delete(channel);
   }
 
   /**
@@ -121,8 +129,8 @@ export class Replay implements Tracks {
    */
   begin(channels: readonly string[], lastEventId: string | undefined): Awaitable<Beginning> {
     const wish = parseWish(lastEventId, channels);
-    const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
-    return when(findStarts(tracks, wish, this.#source), (starts) => this.#begin(starts, channels, wish));
+    const starts = findStarts(this.#tracksOf(channels), wish, this.#source);
+    return when(starts, (found) => this.#begin(found, channels, wish));
   }
 
   #begin(starts: readonly FoundStart[], channels: readonly string[], wish: Wish): Beginning {
@@ -131,23 +139,11 @@ export class Replay implements Tracks {
     if (starts.length === channels.length && starts.every(hasAll)) {
       throw new RedisSseError("COMPLETED", "this stream has ended");
     }
-    const gaps = new Map<GapReason, string[]>();
-    for (const start of starts) {
-      this.#place(start, wish === "now");
-      if (start.gap === null) continue;
-      const told = gaps.get(start.gap);
-      if (told === undefined) gaps.set(start.gap, [start.track.channel]);
-      else told.push(start.track.channel);
-    }
-    for (const [reason, names] of gaps) this.#context.onGap(reason, names);
-    // A broken channel may have ended within its gap. The client still gets its last event, `BROKEN`.
-    const broken = starts.filter(({ gap, track }) => gap !== null && track.ended === "broken");
+    for (const start of starts) this.#place(start, wish === "now");
+    const isWhole = starts.every(({ gap }) => gap === null);
     return {
-      recovered: wish !== "now" && gaps.size === 0 && starts.length > 0,
-      gaps: [
-        ...Array.from(gaps, ([reason, names]) => createGap(names, reason)),
-        ...broken.map(({ track }) => createBroken(track.channel)),
-      ],
+      recovered: wish !== "now" && isWhole && starts.length > 0,
+      gaps: isWhole ? [] : gapsOf(starts, this.#context.onGap),
     };
   }
 
@@ -156,8 +152,7 @@ export class Replay implements Tracks {
    * channel that is removed during the call, even if it is then added again.
    */
   join(channels: readonly string[]): Awaitable<void> {
-    const tracks = channels.flatMap((channel) => this.#tracks.get(channel) ?? []);
-    return when(findStarts(tracks, "now", this.#source), (starts) => {
+    return when(findStarts(this.#tracksOf(channels), "now", this.#source), (starts) => {
       this.#owner.flushTurn();
       for (const start of starts) this.#join(start);
     });
@@ -167,14 +162,14 @@ export class Replay implements Tracks {
     const { track } = start;
     if (!this.isCurrent(track)) return;
     // The gap carries the start position. If the client is slow, the gap is buffered, and the position waits with it.
-    if (start.gap !== null) this.#catchUp!.tellGap(track.channel, start.gap, start.position);
+    if (start.gap !== null) this.#reader.tellGap(track.channel, start.gap, start.position);
     this.#place(start, true, start.gap !== null);
     if (track.behind) this.#tellBehind();
   }
 
   /** Whether a live event can go to the client now. The client must have all earlier events, and not this one. */
   admit(event: InboundEvent): boolean {
-    const track = this.#tracks.get(event.channel);
+    const track = this.#tracks?.get(event.channel);
     if (track === undefined) return true;
     const isAnew = track.ended !== null && event.position !== undefined;
     if (isAnew && event.position.epoch !== track.position!.epoch) track.reopen();
@@ -194,7 +189,7 @@ export class Replay implements Tracks {
 
   /** Whether a whole batch can go to the client now. False also if its events must be judged one by one. */
   admitAll(batch: EventBatch): boolean {
-    if (this.#tracks === NONE) return true;
+    if (this.#tracks === null) return true;
     const track = this.#tracks.get(batch.channel);
     if (track === undefined) return true;
     if (track.behind) return false;
@@ -215,7 +210,7 @@ export class Replay implements Tracks {
   interrupted(interruptions: readonly Interruption[]): void {
     const gone: string[] = [];
     for (const { channel, unlogged } of interruptions) {
-      const track = this.#tracks.get(channel);
+      const track = this.#tracks?.get(channel);
       if (track === undefined || unlogged) gone.push(channel);
       if (track === undefined) continue;
       // An ended channel may have started again during the interruption.
@@ -231,7 +226,7 @@ export class Replay implements Tracks {
 
   /** Starts or continues to read missing events. Called when the client reads again, or a failed read can be retried. */
   run(): void {
-    this.#catchUp?.run();
+    if (this.#catchUp !== null || this.behind) this.#reader.run();
   }
 
   /**
@@ -239,7 +234,7 @@ export class Replay implements Tracks {
    * gets a gap.
    */
   renewPlaces(): void {
-    for (const track of this.#tracks.values()) {
+    for (const track of this.#all) {
       const { tail } = this.#owner.log(track.channel);
       if (track.behind || track.position?.epoch !== "" || tail?.position.epoch !== "") continue;
       track.position = tail.position;
@@ -249,26 +244,30 @@ export class Replay implements Tracks {
 
   /** Drops waiting events that are in the history. They are read from there later. */
   relieve(): void {
-    for (const track of this.#tracks.values()) track.forgetLogged();
+    for (const track of this.#all) track.forgetLogged();
   }
 
   /** Called when the session closes. Drops all waiting events. */
   stop(): void {
-    this.#tracks = NONE;
+    this.#tracks = null;
     this.#stopped = true;
     this.#pausing?.abort();
     this.#catchUp?.stop();
   }
 
+  #tracksOf(channels: readonly string[]): readonly ChannelReplay[] {
+    return channels.flatMap((channel) => this.#tracks?.get(channel) ?? []);
+  }
+
   nextBehind(except?: ReadonlySet<ChannelReplay>): ChannelReplay | undefined {
-    for (const track of this.#tracks.values()) {
+    for (const track of this.#all) {
       if (track.behind && track.position !== null && !except?.has(track)) return track;
     }
     return undefined;
   }
 
   isCurrent(track: ChannelReplay): boolean {
-    return this.#tracks.get(track.channel) === track;
+    return this.#tracks?.get(track.channel) === track;
   }
 
   /** See `Tracks.pause()`. */
@@ -286,7 +285,7 @@ export class Replay implements Tracks {
     const { track } = start;
     takePlace(start, isNow);
     if (!hasOwnPlace) this.#cursor.set(track.channel, track.position!);
-    this.#catchUp!.passWaiting(track);
+    passWaiting(track, this.#owner, this.#output);
   }
 
   #fallBehind(track: ChannelReplay): void {
@@ -298,6 +297,14 @@ export class Replay implements Tracks {
 
   #tellBehind(): void {
     if (this.#owner.isOpen) this.#owner.onBehind();
+  }
+
+  get #all(): Iterable<ChannelReplay> {
+    return this.#tracks?.values() ?? [];
+  }
+
+  get #reader(): CatchUp {
+    return (this.#catchUp ??= new CatchUp(this.#context, this.#owner, this.#output, this));
   }
 
   get #source(): StartSource {

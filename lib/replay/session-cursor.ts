@@ -1,10 +1,12 @@
 import { COMPLETED_ID } from "../sse/http-answer.js";
 import { encodeEntries, encodeEntry, replacePlace, tagOf, type Position } from "../sse/event-id.js";
+import { ChannelMap } from "./channel-map.js";
 import { EncodedFrames, addId, NOTHING } from "../sse/frame.js";
 import type { EventBatch, FrameEncoder } from "../events/event-batch.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 
 interface Place {
+  readonly channel: string;
   readonly tag: number;
   position: Position;
   /** Where its part of the id starts and ends. */
@@ -14,11 +16,12 @@ interface Place {
 
 /** The position of one client in each channel, after the events that were written to it. Encodes the `id` of each event. */
 export class SessionCursor implements FrameEncoder {
-  #places: Map<string, Place> | null = null;
-  /** The encoded parts of the id. An event changes only a few bytes of them. `null` if they must be encoded again. */
+  #places: ChannelMap<Place> | null = null;
+  /**
+   * The encoded parts of the id. An event changes only a few bytes of them. `null` before the first event, and if they must be
+   * encoded again.
+   */
   #entries: Buffer | null = null;
-  /** The channel, if the cursor has only one. */
-  #only: string | null = null;
   #isTold = true;
   /** The last event of the stream was encoded. */
   #isOver = false;
@@ -26,8 +29,7 @@ export class SessionCursor implements FrameEncoder {
   /** The current id; `undefined` while no channel has a history. */
   get id(): string | undefined {
     if (this.#places === null) return undefined;
-    this.#entries ??= joinPlaces(this.#places.values());
-    return encodeEntries(this.#entries);
+    return encodeEntries(this.#entries ?? joinPlaces(this.#places.values()));
   }
 
   /** Whether the client has its current id. False, for example, after it skipped events. */
@@ -44,11 +46,11 @@ export class SessionCursor implements FrameEncoder {
   /** Sets the start position of the client in a channel. */
   set(channel: string, position: Position): void {
     this.#isTold = false;
-    this.#places ??= new Map();
+    this.#places ??= new ChannelMap();
     const place = this.#places.get(channel);
     if (place !== undefined) return this.#move(place, position);
-    this.#places.set(channel, { tag: tagOf(channel), position, start: 0, end: 0 });
-    this.#countPlaces();
+    this.#places.set({ channel, tag: tagOf(channel), position, start: 0, end: 0 });
+    this.#entries = null;
   }
 
   /** Renews the time of a position. The client gets the id with the next event, and not in a separate block. */
@@ -59,11 +61,10 @@ export class SessionCursor implements FrameEncoder {
 
   delete(channel: string): void {
     if (!this.#places?.delete(channel)) return;
-    if (this.#places.size === 0) {
-      this.#places = null;
-      this.#isTold = true;
-    }
-    this.#countPlaces();
+    this.#entries = null;
+    if (this.#places.size > 0) return;
+    this.#places = null;
+    this.#isTold = true;
   }
 
   /** Moves the position of the client past an event that it does not get. */
@@ -93,6 +94,7 @@ export class SessionCursor implements FrameEncoder {
       this.set(channel, position);
     }
     if (this.#isTold || frame === NOTHING) return frame;
+    if (this.#places !== null) this.#entries ??= joinPlaces(this.#places.values());
     return addId(frame, this.takeId()!);
   }
 
@@ -106,10 +108,10 @@ export class SessionCursor implements FrameEncoder {
   /** Encodes a batch for this client. */
   blockOf(batch: EventBatch): EncodedFrames {
     if ((batch.isPlain && this.#isTold) || this.#places === null) return batch.block;
-    if (this.#only === batch.channel && batch.run !== null) {
+    const place = this.#places.get(batch.channel);
+    if (place !== undefined && this.#places.size === 1 && batch.run !== null) {
       // The ids of streams with only this channel are equal, so these streams share the encoded batch.
       const block = batch.withIds(this);
-      const place = this.#places.get(batch.channel)!;
       if (place.position !== batch.run.last) this.#move(place, batch.run.last);
       this.#isTold = batch.last.frame !== NOTHING;
       return block;
@@ -125,12 +127,6 @@ export class SessionCursor implements FrameEncoder {
     if (this.#entries === null) return;
     const { start, end } = place;
     if (!isSameLog || !replacePlace(this.#entries, start, end, position)) this.#entries = null;
-  }
-
-  #countPlaces(): void {
-    this.#entries = null;
-    const [only = null] = this.#places?.size === 1 ? this.#places.keys() : [];
-    this.#only = only;
   }
 }
 

@@ -1,4 +1,6 @@
 import { whenAll, type Awaitable } from "../awaitable.js";
+import { createGap, type GapReason } from "../events/gap.js";
+import { createBroken, type InboundEvent } from "../events/inbound-event.js";
 import { EARLIEST, placeBefore, type Wish } from "../sse/event-id.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import { confirmStart, decideStart, isLost, limitStart, type Start } from "./gap-rules.js";
@@ -132,6 +134,27 @@ export function takePlace({ track, tail, position, gap }: FoundStart, isNow: boo
   }
   if (track.position.offset >= tail.position.offset) track.ended = tail.ending;
   track.replaying = true;
+}
+
+/** Returns one gap for each reason, and counts it. */
+export function gapsOf(
+  starts: readonly FoundStart[],
+  onGap: (reason: GapReason, channels: readonly string[]) => void,
+): readonly InboundEvent[] {
+  const channels = new Map<GapReason, string[]>();
+  for (const { gap, track } of starts) {
+    if (gap === null) continue;
+    const others = channels.get(gap);
+    if (others === undefined) channels.set(gap, [track.channel]);
+    else others.push(track.channel);
+  }
+  for (const [reason, names] of channels) onGap(reason, names);
+  // A broken channel may have ended within its gap. The client still gets its last event, `BROKEN`.
+  const broken = starts.filter(({ gap, track }) => gap !== null && track.ended === "broken");
+  return [
+    ...Array.from(channels, ([reason, names]) => createGap(names, reason)),
+    ...broken.map(({ track }) => createBroken(track.channel)),
+  ];
 }
 
 /** Whether the channel has ended, and the client has all its events. */

@@ -8,7 +8,7 @@ import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
-import type { Ticking } from "./ticker.js";
+import type { Ticker } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
 
 export interface SessionSettings extends SessionLimits, ChannelSettings {
@@ -34,8 +34,8 @@ export interface SessionContext<Session = unknown> {
   readonly onRuleFailure: (rule: RuleName) => void;
   /** Throws `INVALID_CHANNEL` or `FORBIDDEN` if a session cannot have this channel. */
   readonly assertChannel: (name: unknown) => void;
-  /** Calls `member.tick()` at regular intervals, until you call the returned function. */
-  readonly startTicking: (member: Ticking, heartbeatMs: number) => () => void;
+  /** The ticker of all sessions with this heartbeat interval. */
+  readonly tickerOf: (heartbeatMs: number) => Ticker;
   /** Returns the cause of an error, if it is known: a subscription may time out because Redis is unavailable. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
   /** Called once, when the session starts to close. */

@@ -9,7 +9,7 @@ import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
 import { assertChannel, parseSelection, type ChannelSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
-import { Slices } from "../slices.js";
+import type { Slices } from "../slices.js";
 import type { HubMember } from "../subscriptions/fan-out.js";
 import type { HistoryPort } from "../replay/history-port.js";
 import { LogVerifier, type WatchedLog } from "../replay/log-verifier.js";
@@ -35,7 +35,7 @@ import {
 } from "../subscriptions/subscription-hub.js";
 import { isRedisSseError } from "../thrown.js";
 import { assertSettings, readKey } from "./stream-options.js";
-import { Ticker, type Ticking } from "./ticker.js";
+import { Ticker } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
 
 export interface StreamsSettings {
@@ -60,6 +60,7 @@ export interface StreamsSettings {
 export interface SessionManagerOptions {
   readonly settings: StreamsSettings;
   readonly clock: Clock;
+  readonly slices: Slices;
   readonly log: ServiceLog;
   readonly history: HistoryPort;
   /** Creates the connection that all streams share. Called once, for the first stream. */
@@ -83,7 +84,6 @@ const GRACE_MS = 1_000;
 /** Opens and ends all streams of a service. Decides which streams may start, and which connection they use. */
 export class SessionManager {
   readonly #options: SessionManagerOptions;
-  readonly #slices: Slices;
   readonly #hub: SubscriptionHub;
   readonly #registry: SessionRegistry;
   readonly #context: SessionContext<PubSubSession>;
@@ -91,9 +91,7 @@ export class SessionManager {
   #dropped = 0;
   readonly #watch: LogVerifier;
   readonly #budget: BufferBudget;
-  readonly #peers: DeadPeerDetector;
-  /** For each stream, the function that stops the checks for a lost client. */
-  readonly #unwatching = new Map<PubSubSession, () => void>();
+  readonly #peers: DeadPeerDetector<PubSubSession>;
   readonly #resolvers: ResolverRuns;
   readonly #dedicated = new Set<DedicatedTransport>();
   readonly #gaps = new Map<GapReason, number>();
@@ -101,10 +99,9 @@ export class SessionManager {
   #draining = false;
 
   constructor(options: SessionManagerOptions) {
-    const { clock, settings, history, connect, explain } = options;
+    const { clock, slices, settings, history, connect, explain } = options;
     const { limits, keyPrefix, heartbeatMs, retryMs, slowConsumer } = settings;
     this.#options = options;
-    this.#slices = new Slices(clock);
     this.#registry = new SessionRegistry(limits);
     this.#resolvers = new ResolverRuns(clock, limits.resolverTimeoutMs);
     this.#hub = new SubscriptionHub({
@@ -113,7 +110,7 @@ export class SessionManager {
       now: () => history.now(),
       onRollback: (watched, to) => void this.#watch.verify(watched, to),
       clock,
-      slices: this.#slices,
+      slices,
       lingerMs: LINGER_MS,
       closeTimeoutMs: limits.closeTimeoutMs,
     });
@@ -130,11 +127,12 @@ export class SessionManager {
       timeoutMs: limits.peerTimeoutMs,
       read: options.readTcpTable,
       littleEndian: endianness() === "LE",
+      onLost: (session) => void session.close("peer-lost"),
     });
     this.#context = {
       settings: { ...limits, heartbeatMs, retryMs, slowConsumer },
       clock,
-      slices: this.#slices,
+      slices,
       budget: this.#budget,
       createTransport: this.#transports(),
       history,
@@ -144,13 +142,12 @@ export class SessionManager {
       },
       onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
       assertChannel: (name) => assertChannel(name, keyPrefix),
-      startTicking: (member, heartbeat) => this.#startTicking(member, heartbeat),
+      tickerOf: (heartbeat) => this.#tickerOf(heartbeat),
       explain,
       onClosing: (session) => this.#registry.closing(session),
       onClosed: (session) => {
         this.#registry.remove(session);
-        this.#unwatching.get(session)?.();
-        this.#unwatching.delete(session);
+        this.#peers.remove(session);
       },
     };
   }
@@ -213,19 +210,18 @@ export class SessionManager {
       throw fault;
     }
     this.#watch.start();
-    const unwatch = this.#peers.add(sink.connection, () => void session.close("peer-lost"));
-    this.#unwatching.set(session, unwatch);
+    this.#peers.add(session, sink.connection);
     await session.start();
     return session;
   }
 
   /** Closes all streams, spread over `spreadMs`. After `timeoutMs`, closes all remaining streams at once. */
   async drain(timeoutMs: number, spreadMs: number): Promise<void> {
-    const { clock } = this.#options;
+    const { clock, slices } = this.#options;
     const late = new AbortController();
     this.refuse();
     this.#options.log.info("draining: closing %s streams within %s ms", this.#registry.size, spreadMs);
-    const closing = this.#registry.closeAll("drain", clock, spreadMs, late.signal);
+    const closing = this.#registry.closeAll("drain", { clock, slices, spreadMs, hurry: late.signal });
     // A client that does not read the end of its stream is dropped at the deadline of the teardown.
     await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
   }
@@ -233,7 +229,8 @@ export class SessionManager {
   /** Closes all streams at once. */
   closeAll(): Promise<void> {
     this.refuse();
-    return this.#registry.closeAll("shutdown", this.#options.clock, 0);
+    const { clock, slices } = this.#options;
+    return this.#registry.closeAll("shutdown", { clock, slices, spreadMs: 0 });
   }
 
   /** Ends all subscriptions. Never rejects. */
@@ -373,8 +370,8 @@ export class SessionManager {
     for (const transport of this.#dedicated) yield* transport.watchedLogs();
   }
 
-  /** Starts to check the deadlines of a session. Sessions that need the same precision share one ticker. */
-  #startTicking(member: Ticking, heartbeatMs: number): () => void {
+  /** Sessions that need the same precision share one ticker. */
+  #tickerOf(heartbeatMs: number): Ticker {
     const { clock, settings } = this.#options;
     const finest = Math.min(heartbeatMs, settings.limits.maxStallMs) / 4;
     const periodMs = Math.max(10, Math.min(1_000, finest));
@@ -383,7 +380,7 @@ export class SessionManager {
       ticker = new Ticker(clock, periodMs);
       this.#tickers.set(periodMs, ticker);
     }
-    return ticker.add(member);
+    return ticker;
   }
 }
 

@@ -1,6 +1,7 @@
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import type { CloseReason } from "../close-reasons.js";
 import { RedisSseError } from "../errors.js";
+import type { Slices, Work } from "../slices.js";
 import type { OnLimit } from "../sse/http-answer.js";
 import type { PubSubSession } from "./session.js";
 
@@ -27,6 +28,15 @@ interface KeyedSessions {
   readonly open: Set<PubSubSession>;
   /** Number of sessions that are closing. */
   closing: number;
+}
+
+export interface CloseAllOptions {
+  readonly clock: Clock;
+  readonly slices: Slices;
+  /** The time between the first and the last session. */
+  readonly spreadMs: number;
+  /** When it fires, all remaining sessions close without further delay. */
+  readonly hurry?: AbortSignal;
 }
 
 /** Keeps all open sessions, the number of sessions per key, and the reasons why sessions ended. */
@@ -116,26 +126,29 @@ export class SessionRegistry {
     increment(this.#refused, code);
   }
 
-  /**
-   * Closes all sessions, spread over `spreadMs`. When `hurry` fires, closes the remaining sessions at once. Resolves when
-   * all are closed.
-   */
-  async closeAll(reason: CloseReason, clock: Clock, spreadMs: number, hurry?: AbortSignal): Promise<void> {
+  /** Closes all sessions. Resolves when all are closed. */
+  async closeAll(reason: CloseReason, { clock, slices, spreadMs, hurry }: CloseAllOptions): Promise<void> {
     const sessions = [...this.#sessions.keys()];
-    const cancels = sessions.map((session, index) =>
-      clock.schedule(() => void session.close(reason), (spreadMs * index) / sessions.length),
-    );
-    const cancelAll = (): void => cancels.forEach((cancel) => cancel());
-    const closeNow = (): void => {
-      cancelAll();
-      for (const session of sessions) void session.close(reason);
+    const count = sessions.length;
+    const startedAt = monotonicNow(clock);
+    let begun = 0;
+    let cancel = (): void => {};
+    const closeDue = (): void => {
+      cancel();
+      const first = begun;
+      const passedMs = monotonicNow(clock) - startedAt;
+      const isNow = spreadMs === 0 || hurry?.aborted === true;
+      begun = isNow ? count : Math.min(count, Math.max(first, Math.floor((count * passedMs) / spreadMs)) + 1);
+      slices.add(closeEach(sessions.slice(first, begun), reason, slices));
+      if (begun === count) return;
+      cancel = clock.schedule(closeDue, startedAt + (spreadMs * begun) / count - monotonicNow(clock));
     };
-    hurry?.addEventListener("abort", closeNow, { once: true });
-    if (spreadMs === 0 || hurry?.aborted) closeNow();
+    hurry?.addEventListener("abort", closeDue, { once: true });
+    closeDue();
     await Promise.all(sessions.map(({ closed }) => closed));
-    // Sessions that ended for another reason may still have a timer.
-    cancelAll();
-    hurry?.removeEventListener("abort", closeNow);
+    // The sessions may all have ended for another reason.
+    cancel();
+    hurry?.removeEventListener("abort", closeDue);
   }
 
   #groupOf(session: PubSubSession): KeyedSessions | undefined {
@@ -150,6 +163,13 @@ export class SessionRegistry {
       closed: Object.fromEntries(this.#closed),
       refused: Object.fromEntries(this.#refused),
     };
+  }
+}
+
+function* closeEach(sessions: readonly PubSubSession[], reason: CloseReason, slices: Slices): Work {
+  for (const session of sessions) {
+    void session.close(reason);
+    if (slices.isOver()) yield;
   }
 }
 

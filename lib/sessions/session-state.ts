@@ -103,11 +103,11 @@ function fromCreated(from: SessionSnapshot, event: SessionEvent, limits: Session
   }
 }
 
-const subscribed = (behind: boolean): SessionSnapshot => ({
-  state: "subscribed",
-  flow: behind ? "replaying" : "live",
-  behind,
-});
+/** All sessions share these, because most of them are `live` most of the time. */
+const LIVE: SessionSnapshot = { state: "subscribed", flow: "live", behind: false };
+const REPLAYING: SessionSnapshot = { state: "subscribed", flow: "replaying", behind: true };
+
+const subscribed = (behind: boolean): SessionSnapshot => (behind ? REPLAYING : LIVE);
 
 const replayIf = (behind: boolean): readonly SessionEffect[] => (behind ? ["replay"] : []);
 

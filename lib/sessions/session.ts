@@ -76,7 +76,6 @@ export class PubSubSession {
   /** Created by the first read of `closed`. */
   #closed: Promise<void> | null = null;
   #onClosed: (() => void) | null = null;
-  #stopTicking: (() => void) | null = null;
   /** Set while the client must still get the id of a new position, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
   readonly #openedAt: number;
@@ -197,7 +196,7 @@ export class PubSubSession {
     }
     if (this.#output.closed) this.end("client-gone");
     if (this.#snapshot.state !== "created") return;
-    this.#stopTicking = this.#context.startTicking(this, this.#quietMs);
+    this.#context.tickerOf(this.#quietMs).add(this);
     try {
       const subscribing = this.#channels.subscribe();
       if (subscribing !== undefined) await subscribing;
@@ -492,7 +491,7 @@ export class PubSubSession {
   /** Runs once, after the transition to `closing`. Never rejects. */
   async #tearDown(reason: CloseReason): Promise<void> {
     const { clock, settings } = this.#context;
-    this.#stopTicking?.();
+    this.#context.tickerOf(this.#quietMs).remove(this);
     if (this.#telling !== null) clearImmediate(this.#telling);
     const what = reason === "client-gone" ? "client disconnected" : `closing (${reason})`;
     if (reason !== "subscribe-failed")

@@ -25,19 +25,18 @@ export class Ticker {
     this.#slotMs = Math.max(1, periodMs / SLOTS);
   }
 
-  /** Adds a member. Returns a function that removes it. */
-  add(member: Ticking): () => void {
-    const slot = this.#slots[this.#nextSlot]!;
+  add(member: Ticking): void {
+    this.#slots[this.#nextSlot]!.add(member);
     this.#nextSlot = (this.#nextSlot + 1) % SLOTS;
-    slot.add(member);
     this.#size++;
     this.#cancel ??= this.#schedule();
-    return () => {
-      if (!slot.delete(member)) return;
-      if (--this.#size > 0) return;
-      this.#cancel?.();
-      this.#cancel = null;
-    };
+  }
+
+  /** Does nothing if `member` was not added. */
+  remove(member: Ticking): void {
+    if (!this.#slots.some((slot) => slot.delete(member)) || --this.#size > 0) return;
+    this.#cancel?.();
+    this.#cancel = null;
   }
 
   #schedule(): () => void {

@@ -9,7 +9,6 @@ import {
   type PublishArguments,
   type PublishReply,
   type ReadArguments,
-  type ReadReply,
 } from "../../lib/history/history-scripts.js";
 import { parseMessage } from "../../lib/events/inbound-event.js";
 import { eventually } from "../support/eventually.js";
@@ -69,8 +68,8 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         ...given,
       });
 
-    const readWithStamps = (given: Partial<ReadArguments> = {}): Promise<ReadReply> =>
-      readFromLog(client, keys, {
+    const readWithStamps = async (given: Partial<ReadArguments> = {}) => {
+      const { entries, ...state } = await readFromLog(client, keys, {
         channel,
         epoch: EPOCHS[0],
         after: 0,
@@ -79,6 +78,8 @@ export function describeHistory(name: string, start: (context: Context) => Promi
         maxAgeMs: 3_600_000,
         ...given,
       });
+      return { ...state, entries: entries() };
+    };
 
     /** Reads the log without stamps, because the tests cannot know them. */
     const read = async (given: Partial<ReadArguments> = {}) => {

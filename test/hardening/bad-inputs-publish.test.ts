@@ -6,6 +6,7 @@ import type { OutboundMessage } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
+import { unreadable } from "../support/hostile.js";
 import { circular, expectFault, faultOf, thrower } from "../support/service.js";
 import type { SseClient } from "../support/sse-client.js";
 import { startStreamApp, type StreamApp } from "../support/stream-app.js";
@@ -59,15 +60,21 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
 
     const names = ["x\ndata: secret", "x\rdata: secret", "x\r\n\r\nevent: secret", "secret\0", ""];
     const reserved = ["error", "open", "connected", "gap", "closing"];
-    const refused: readonly (readonly [string, OutboundMessage, string])[] = [
-      ...[...names, ...reserved].map(
+    const refused: readonly (readonly [string, unknown, string])[] = [
+      ...[...names, ...reserved, 5, null, ["news"], {}].map(
         (event) => [`the event name ${JSON.stringify(event)}`, { event, data: 1 }, "INVALID_EVENT"] as const,
       ),
-      ["a string instead of a message", "secret" as never, "INVALID_EVENT"],
-      ["a message without data", {} as OutboundMessage, "UNSERIALIZABLE"],
+      ...["secret", 5, null, undefined, () => "secret"].map(
+        (message) => [`${inspect(message)} instead of a message`, message, "INVALID_EVENT"] as const,
+      ),
+      ["a message without data", {}, "UNSERIALIZABLE"],
+      ["a symbol", { data: Symbol("secret") }, "UNSERIALIZABLE"],
       ["a BigInt", { data: 1n }, "UNSERIALIZABLE"],
+      ["a nested BigInt", { data: { n: 1n } }, "UNSERIALIZABLE"],
       ["a circular object", { data: circular }, "UNSERIALIZABLE"],
       ["a toJSON() that throws", { data: thrower }, "UNSERIALIZABLE"],
+      ["a toJSON() that returns undefined", { data: { toJSON: () => undefined } }, "UNSERIALIZABLE"],
+      ["a getter that throws", { data: unreadable() }, "UNSERIALIZABLE"],
       ["a function", { data: () => "secret" }, "UNSERIALIZABLE"],
       ["data that is one byte too long", { data: "x".repeat(MAX_BYTES + 1) }, "EVENT_TOO_LARGE"],
       [
@@ -79,7 +86,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     for (const [what, message, code] of refused) {
       it(`rejects ${what} with ${code}, does not echo it, and publishes nothing`, async () => {
         const calls = await server.callsOf("publish");
-        const fault = await faultOf(app.service.publish("a", message));
+        const fault = await faultOf(app.service.publish("a", message as OutboundMessage));
         expectFault(fault, code);
         expect(inspect(fault)).to.not.match(/secret|hunter2/);
         expect(await server.callsOf("publish")).to.equal(calls);

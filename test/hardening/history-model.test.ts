@@ -220,12 +220,15 @@ class World {
 
   #start(subscriptions: "shared" | "dedicated"): Process {
     const client = this.log.connect();
+    const slices = this.#createSlices();
+    this.slices.push(slices);
     const reader = new LogReader<LoggedInboundEvent>({
       commands: () => client,
       keyPrefix: "sse:",
       policy: (channel) => (LOGGED.includes(channel) ? { maxLength: 1_000, maxAgeMs: 60_000 } : null),
       serverRun: () => Promise.resolve({ id: 0, mayHaveLost: false }),
       clock: this.clock,
+      slices,
       maxPageBytes: 400,
       toEvent: (channel, position, { event, data, ending }) =>
         readLoggedEvent(
@@ -238,8 +241,6 @@ class World {
     const read = (channel: string, message: string) => readInboundEvent(channel, message, MAX_EVENT);
     const now = (): number => reader.now();
     const streams: Stream[] = [];
-    const slices = this.#createSlices();
-    this.slices.push(slices);
     const hub = new SubscriptionHub({
       connect: (handlers) => new ScriptedHubConnection(this.redis, this.#delayed(handlers, streams)),
       read,

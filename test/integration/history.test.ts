@@ -91,7 +91,7 @@ describe("history on a real server", () => {
     await client.hset(position, "o", "3");
     const { epoch } = await read(client);
     const { entries } = await read(client, epoch);
-    expect(entries.map(({ offset, data }) => [offset, data])).to.deep.equal([
+    expect(entries().map(({ offset, data }) => [offset, data])).to.deep.equal([
       [1, "x"],
       [2, "x\ufffd"],
       [3, "whole"],

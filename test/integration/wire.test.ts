@@ -288,16 +288,16 @@ describe("a stream on the wire", function () {
     });
   });
 
-  describe("that must use response.write()", () => {
-    const wrapped: RequestHandler = (_req, res, next) => {
-      const write = res.write.bind(res) as (...args: unknown[]) => boolean;
-      res.write = ((...args: unknown[]) => {
-        res.locals["writes"] = ((res.locals["writes"] as number | undefined) ?? 0) + 1;
-        return write(...args);
-      }) as typeof res.write;
-      next();
-    };
+  const wrapped: RequestHandler = (_req, res, next) => {
+    const write = res.write.bind(res) as (...args: unknown[]) => boolean;
+    res.write = ((...args: unknown[]) => {
+      res.locals["writes"] = ((res.locals["writes"] as number | undefined) ?? 0) + 1;
+      return write(...args);
+    }) as typeof res.write;
+    next();
+  };
 
+  describe("that must use response.write()", () => {
     const MIDDLEWARE: Readonly<Record<string, readonly RequestHandler[]>> = {
       "compression() of everything": [compression({ filter: () => true, threshold: 0 })],
       "a middleware that wraps write()": [wrapped],
@@ -464,36 +464,44 @@ describe("a stream on the wire", function () {
   });
 
   describe("with a slow client", () => {
-    it("sends everything in order when the client reads again, and removes its listener", async () => {
-      const { openLive, sockets, listeners, sessions, service } = await start({
-        service: { limits: { maxBufferedBytes: 64_000_000 } },
+    for (const [says, before] of [
+      ["", []],
+      [" (behind a middleware that wraps write())", [wrapped]],
+    ] as const) {
+      it(`sends everything in order when the client reads again, and removes its listener${says}`, async () => {
+        const { openLive, sockets, listeners, requests, sessions, service } = await start({
+          service: { limits: { maxBufferedBytes: 64_000_000 } },
+          before,
+        });
+        const client = await openLive();
+        const socket = sockets[0]!;
+        const [target, ofNode] = before.length > 0 ? [requests[0]!.res!, 0] : [socket, listeners[0]!];
+        expect(target.listenerCount("drain"), "no client was slow").to.equal(ofNode);
+        client.socket.pause();
+        let count = 0;
+        await eventually(async () => {
+          await publish(...Array.from({ length: 1_000 }, () => `${count++} ${"x".repeat(1_000)}`));
+          expect(sessions[0]!.statistics.bufferedBytes).to.be.greaterThan(1_000_000);
+        }, 20_000);
+        expect(socket.writableLength).to.be.greaterThan(0);
+        expect(target.listenerCount("drain")).to.equal(ofNode + 1);
+        client.socket.resume();
+        await client.until(`data: ${count - 1} `);
+        expect(messagesOf(client).map((data) => parseInt(data, 10))).to.deep.equal(
+          Array.from({ length: count }, (_, index) => index),
+        );
+        expect(sessions[0]!.statistics).to.include({
+          messagesSent: count,
+          messagesDropped: 0,
+          bufferedBytes: 0,
+        });
+        await service.drain({ spreadMs: 0 });
+        await sessions[0]!.closed;
+        expect(target.listenerCount("drain")).to.be.at.most(ofNode);
+        await client.closed;
+        expect([client.body.isOver, client.body.rest.length]).to.deep.equal([true, 0]);
       });
-      const client = await openLive();
-      const socket = sockets[0]!;
-      expect(socket.listenerCount("drain")).to.equal(listeners[0]! + 1);
-      client.socket.pause();
-      let count = 0;
-      await eventually(async () => {
-        await publish(...Array.from({ length: 1_000 }, () => `${count++} ${"x".repeat(1_000)}`));
-        expect(sessions[0]!.statistics.bufferedBytes).to.be.greaterThan(1_000_000);
-      }, 20_000);
-      expect(socket.writableLength).to.be.greaterThan(0);
-      client.socket.resume();
-      await client.until(`data: ${count - 1} `);
-      expect(messagesOf(client).map((data) => parseInt(data, 10))).to.deep.equal(
-        Array.from({ length: count }, (_, index) => index),
-      );
-      expect(sessions[0]!.statistics).to.include({
-        messagesSent: count,
-        messagesDropped: 0,
-        bufferedBytes: 0,
-      });
-      await service.drain({ spreadMs: 0 });
-      await sessions[0]!.closed;
-      expect(socket.listenerCount("drain")).to.be.at.most(listeners[0]!);
-      await client.closed;
-      expect([client.body.isOver, client.body.rest.length]).to.deep.equal([true, 0]);
-    });
+    }
 
     it("sends no heartbeat while the client has unread data, and one after it has read the data", async () => {
       const { openLive, sockets, sessions } = await start({ service: { heartbeatMs: 20 } });

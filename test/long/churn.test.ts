@@ -1,11 +1,9 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-
 import { expect } from "chai";
 
 import { eventually, settle } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
+import { collectGarbage, heapUsed } from "../support/memory.js";
 import { createUser } from "../support/fault-steps.js";
 
 const BATCHES = 10;
@@ -33,9 +31,9 @@ describeFaults(
         const batch = CHURN[subscriptions] / BATCHES;
         const grown: number[] = [];
         for (let count = 0; count < BATCHES; count++) {
-          const before = await collectGarbage();
+          const before = await heapAtRest();
           for (let opened = 0; opened < batch; opened += 100) await round(100);
-          grown.push(((await collectGarbage()) - before) / batch);
+          grown.push(((await heapAtRest()) - before) / batch);
         }
         const streams = CHURN[subscriptions];
         const { sessions } = await service.status();
@@ -54,13 +52,9 @@ describeFaults(
   { timeoutMs: 120_000 },
 );
 
-/** The heap size after garbage collection. */
-async function collectGarbage(): Promise<number> {
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
-  // Callbacks of the first collection can free more memory for the second one.
-  collect();
+/** The heap size after garbage collection. Callbacks of the first collection can free more memory for the second one. */
+async function heapAtRest(): Promise<number> {
+  collectGarbage();
   await settle();
-  collect();
-  return process.memoryUsage().heapUsed;
+  return heapUsed();
 }

@@ -30,6 +30,7 @@ export interface LostWorker {
   readonly clock: FakeClock;
   readonly context: TaskContext;
   readonly worker: Worker;
+  readonly queue: QueueService;
   /** The late result of its handler. */
   readonly end: (result: unknown) => void;
 }
@@ -149,7 +150,7 @@ async function createRig(
       const later = await away.open({}, new FakeSink(), "later");
       await lost.counts();
       await later.close();
-      return { clock, context: contexts[0]!, worker, end: end.resolve };
+      return { clock, context: contexts[0]!, worker, queue: lost, end: end.resolve };
     },
     async watch(id, lastEventId, by = sse) {
       const sink = new FakeSink();

@@ -37,7 +37,7 @@ export function sessionContext({ settings, clock, ...given }: ContextOptions): C
     onRuleFailure: () => {},
     budget: new BufferBudget(Infinity),
     assertChannel: (name) => assertChannel(name, "sse:"),
-    startTicking: (member) => ticker.add(member),
+    tickerOf: () => ticker,
     explain: (fault) => fault,
     onClosing: () => {},
     onClosed: () => {},

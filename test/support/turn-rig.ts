@@ -46,7 +46,7 @@ export class TurnRig {
   readonly #context: SessionContext<PubSubSession>;
   readonly #transports = new Set<Transport>();
 
-  constructor(subscriptions: Subscriptions, slices?: Slices) {
+  constructor(subscriptions: Subscriptions, slices: Slices = new Slices(new FakeClock())) {
     const read = (name: string, message: string) => readInboundEvent(name, message, MAX_EVENT_BYTES);
     const now = (): number => this.logs.now();
     this.hub = new SubscriptionHub({
@@ -54,11 +54,12 @@ export class TurnRig {
       read,
       now,
       clock: this.clock,
-      slices: slices ?? new Slices(this.clock),
+      slices,
       lingerMs: LINGER_MS,
       closeTimeoutMs: 1_000,
     });
     this.#context = sessionContext({
+      slices,
       settings: { maxChannelsPerSession: 5 },
       clock: this.clock,
       createTransport: (_, listener) => {

@@ -100,6 +100,18 @@ describe("Slices", () => {
       }
     });
 
+    it("starts many in a turn even if other work makes the turn long", async () => {
+      const done: number[] = [];
+      start(400, 0, done);
+      let most = 0;
+      for (let before = done.length; slices.isBusy; before = done.length) {
+        clock.advance(50);
+        await nextTurn();
+        most = Math.max(most, done.length - before);
+      }
+      expect(most).to.equal(64);
+    });
+
     it("lets a later stream start at once if the streams before it have ended", async () => {
       start(20, 0, []);
       while (slices.isBusy) await nextTurn();

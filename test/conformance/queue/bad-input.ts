@@ -157,11 +157,12 @@ export function describeBadInput(makeService: MakeService): void {
     });
 
     const workerOptions: Cases = [
-      ["concurrency", [0, 1.5, 1_001, "2", null]],
-      ["leaseMs", [9, NaN, 24 * 3_600_000 + 1, "1000"]],
-      ["pollMs", [0, 5_001, "100"]],
+      ["concurrency", [0, -1, 1.5, 1_001, NaN, "2", null]],
+      ["leaseMs", [9, 10.5, 24 * 3_600_000 + 1, NaN, Infinity, "1000", null]],
+      ["pollMs", [0, -1, 0.5, 5_001, NaN, Infinity, "100", null]],
       ["signal", [5, null, {}, new AbortController()]],
       ["onError", [5, null, {}]],
+      ["onFault", [5, null, {}]],
       ["threads", [2]],
     ];
     for (const [option, values] of workerOptions) {

@@ -170,6 +170,7 @@ export function describeLeases(makeService: MakeService): void {
       expect(lost.context.signal.aborted).to.equal(true);
       expectFault(lost.context.signal.reason, "LEASE_LOST");
       expect(lost.worker.running).to.equal(0);
+      expect(lost.queue.statistics).to.include({ lost: 1 });
       expect(await refused()).to.equal(1);
       await lost.context.progress(91, "again");
       lost.end("by the first");

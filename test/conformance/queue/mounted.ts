@@ -190,19 +190,6 @@ export function describeMounted(makeService: MakeService): void {
       expect((await open(mine.id)).status).to.equal(200);
     });
 
-    it("passes an error of its resolver to next()", async () => {
-      const fault = new Error("the app's own");
-      app = await startApp((express) =>
-        express.get(
-          "/:id",
-          taskStream(() => Promise.reject(fault), { service: rig.sse }),
-        ),
-      );
-      apps.push(app);
-      expect((await open("a")).status).to.equal(500);
-      expect(app.errors).to.deep.equal([fault]);
-    });
-
     it("sends the current state, live events and the end also without history", async () => {
       const sse = await rig.service({ history: false });
       const queue = sse.queue(rig.name);

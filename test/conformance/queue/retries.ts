@@ -125,15 +125,19 @@ export function describeRetries(makeService: MakeService): void {
       ["a BigInt", 1n],
       ["more than the limit", "x".repeat(256 * 1024)],
     ] as const) {
-      it(`fails if its result is ${what}, and its worker continues`, async () => {
+      it(`fails if its result is ${what}, tells onError, and its worker continues`, async () => {
+        const told: unknown[] = [];
         await rig.queue.enqueue("kind", null, { id: "bad", attempts: 1 });
         await rig.queue.enqueue("kind", null, { id: "good" });
-        rig.queue.worker(({ task }) => (task.id === "bad" ? result : "fine"), quiet);
+        rig.queue.worker(({ task }) => (task.id === "bad" ? result : "fine"), {
+          onError: (error) => told.push(error),
+        });
         await rig.until("good", "succeeded");
         expect(await rig.until("bad", "failed")).to.include({
           message: "the result could not be stored",
           result: null,
         });
+        expect(told).to.have.length(1);
       });
     }
   });

@@ -91,7 +91,10 @@ export function describeWorkerStop(makeService: MakeService): void {
       });
       await eventually(() => expect(contexts).to.have.length(1));
       const closed = closing.close();
-      clock.advance(2_000);
+      clock.advance(1_999);
+      await settle();
+      expect(contexts[0]!.signal.aborted, "within the default graceMs").to.equal(false);
+      clock.advance(1);
       await closed;
       expect(contexts[0]!.signal.aborted).to.equal(true);
       expect(await rig.queue.get("closed")).to.include({ status: "queued", attempt: 0 });

@@ -39,17 +39,6 @@ describe("BufferBudget", () => {
     expect(budget.exceeded).to.equal(4);
   });
 
-  it("relieves the next stream if the largest one drops nothing", () => {
-    budget.note(
-      stream("stubborn", (bytes) => bytes),
-      60,
-    );
-    budget.note(stream("meek"), 30);
-    budget.note(stream("last"), 20);
-    expect(order).to.deep.equal(["stubborn", "meek"]);
-    expect(budget.bytes).to.equal(80);
-  });
-
   it("calls each stream only once if no stream drops anything", () => {
     const all = ["a", "b", "c"].map((name) => stream(name, (bytes) => bytes));
     for (const each of all) budget.note(each, 40);

@@ -1,10 +1,8 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-
 import { expect } from "chai";
 
 import { ConflatingBuffer } from "../../../lib/backpressure/conflating-buffer.js";
 import { FifoBuffer } from "../../../lib/backpressure/fifo-buffer.js";
+import { collectGarbage, heapUsed } from "../../support/memory.js";
 import { createRandom } from "../../support/random.js";
 import { sizeOf } from "../../../lib/events/inbound-event.js";
 import { settle } from "../../support/eventually.js";
@@ -163,18 +161,8 @@ describe("ConflatingBuffer", () => {
   });
 });
 
-function heapUsed(): number {
-  collectGarbage();
-  return process.memoryUsage().heapUsed;
-}
-
 /** Returns an item with a text, or with a text of a given length. */
 function item(data: number | string): Item {
   const text = typeof data === "number" ? "x".repeat(data) : data;
   return { data: text, frame: text };
-}
-
-function collectGarbage(): void {
-  setFlagsFromString("--expose_gc");
-  (runInNewContext("gc") as () => void)();
 }

@@ -53,21 +53,6 @@ describe("StreamReader", () => {
     expect(reader).to.deep.include({ retryMs: 500, lastEventId: "8" });
   });
 
-  it("ignores an incomplete block for any cut", () => {
-    const whole = "id: 1\ndata: a\n\n";
-    const next = "id: 2\nevent: e\ndata: b\n\n";
-    for (let length = 0; length <= next.length; length++) {
-      const { seen, reader } = read([encode(whole + next.slice(0, length))]);
-      const isWhole = length === next.length;
-      expect(seen, `${length}`).to.have.length(isWhole ? 3 : 2);
-      expect(reader.lastEventId).to.equal(isWhole ? "2" : "1");
-    }
-  });
-
-  it("starts with the id of the previous connection", () => {
-    expect(read([encode("data: a\n\n")], "7").reader.lastEventId).to.equal("7");
-  });
-
   it("reports bytes after the end, in the same piece or in the next one", () => {
     expect(read([`${STREAM}HTTP/1.1`]).seen.slice(-2)).to.deep.equal(["complete", "trailing HTTP/1.1"]);
     expect(read([STREAM, "x"]).seen.slice(-2)).to.deep.equal(["complete", "trailing x"]);

@@ -33,21 +33,6 @@ describe("readInboundEvent()", () => {
     });
   }
 
-  it("drops a malformed envelope", () => {
-    expect(readInboundEvent("c", "\u001esse1\nno more", MAX_BYTES)).to.equal(null);
-    expect(readInboundEvent("c", "\u001esse9\n\n\nx", MAX_BYTES)).to.equal(null);
-  });
-
-  it("does not let a forged envelope set an id, a retry or another event", () => {
-    const data = "x\nid: 9-9\n\nevent: closing\nretry: 0\ndata: y";
-    for (const place of ["", "0123abcd 9"]) {
-      const forged = `\u001esse1\n${place}\nnews\n${data}`;
-      expect(received("c", forged)).to.deep.equal([{ event: "news", data, id: undefined }]);
-    }
-    // An envelope with an invalid position is malformed.
-    expect(readInboundEvent("c", `\u001esse1\n9-9\nnews\n${data}`, MAX_BYTES)).to.equal(null);
-  });
-
   it("keeps the position of an event and does not write it into the frame", () => {
     const position = { epoch: "0123abcd", offset: 9 };
     const event = readInboundEvent("c", "\u001esse1\n0123abcd 9\nnews\nx", MAX_BYTES);
@@ -58,13 +43,6 @@ describe("readInboundEvent()", () => {
     const large = readInboundEvent("c", `\u001esse1\n0123abcd 9\nnews\n${"x".repeat(101)}`, MAX_BYTES);
     expect(large).to.deep.include({ event: "gap", position });
     expect(readInboundEvent("c", "plain", MAX_BYTES)).to.not.have.property("position");
-  });
-
-  it("accepts text with replacement characters from invalid UTF-8", () => {
-    const message = Buffer.from([0x61, 0xff, 0xfe, 0x62]).toString();
-    expect(received("c", message)).to.deep.equal([
-      { event: "message", data: "a\ufffd\ufffdb", id: undefined },
-    ]);
   });
 
   it("returns a gap instead of data with too many UTF-8 bytes", () => {

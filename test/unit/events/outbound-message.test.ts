@@ -1,5 +1,3 @@
-import { inspect } from "node:util";
-
 import { expect } from "chai";
 
 import { RedisSseError } from "../../../lib/errors.js";
@@ -58,63 +56,10 @@ describe("serializeMessage()", () => {
     expectFault("INVALID_EVENT", secret);
   });
 
-  for (const message of [null, undefined, "text", 5, () => {}]) {
-    it(`rejects ${inspect(message)} as a message`, () => {
-      expectFault("INVALID_EVENT", message as unknown as OutboundMessage);
-    });
-  }
-
-  const refused: readonly (readonly unknown[])[] = [
-    ["", 5, null, ["news"], {}, "a\nb", "a\rb", "a\r\nb", "a\u0000b"],
-    ["error", "open", "connected", "gap", "closing"],
-  ];
-  for (const event of refused.flat()) {
-    it(`rejects the event name ${inspect(event)}`, () => {
-      expectFault("INVALID_EVENT", { event, data: "x" } as OutboundMessage);
-    });
-  }
-
-  const circle: Record<string, unknown> = {};
-  circle["self"] = circle;
-  const unserializable = {
-    undefined: undefined,
-    "a function": () => {},
-    "a symbol": Symbol("x"),
-    "a BigInt": 1n,
-    "a nested BigInt": { n: 1n },
-    "a circular object": circle,
-    "a toJSON() that throws": {
-      toJSON: () => {
-        throw new Error("the-secret");
-      },
-    },
-    "a toJSON() that returns undefined": { toJSON: () => undefined },
-    "a getter that throws": {
-      get field(): never {
-        throw new Error("the-secret");
-      },
-    },
-    "an object that is nested too deeply": nested(100_000),
-  };
-  for (const [what, data] of Object.entries(unserializable)) {
-    it(`rejects ${what} as data`, () => {
-      const error = expectFault("UNSERIALIZABLE", { data });
-      expect(inspect(error)).not.to.contain("the-secret");
-    });
-  }
-
   it("rejects a message without data", () => {
     expect(() => serializeMessage({ event: "x" } as OutboundMessage, 100)).to.throw(
       "expected an event { event?, data } with data, got none",
     );
-  });
-
-  it("keeps property names such as __proto__ as data", () => {
-    const data: unknown = JSON.parse('{"__proto__":{"x":1},"constructor":{"prototype":{"x":1}}}');
-    expect(serializeMessage({ data }, 100).data).to.equal(
-      '{"__proto__":{"x":1},"constructor":{"prototype":{"x":1}}}',
-    );
-    expect(({} as { x?: unknown }).x).to.equal(undefined);
   });
 
   it("rejects data with more UTF-8 bytes than the limit", () => {
@@ -161,20 +106,8 @@ describe("encodeMessage()", () => {
   });
 });
 
-function expectFault(code: ErrorCode, message: OutboundMessage): unknown {
-  let thrown: unknown;
-  try {
-    serializeMessage(message, 100);
-  } catch (error) {
-    thrown = error;
-  }
-  expect(thrown).to.be.instanceOf(RedisSseError);
-  expect(thrown).to.include({ code });
-  return thrown;
-}
-
-function nested(depth: number): unknown {
-  let value: unknown = [];
-  for (let level = 0; level < depth; level++) value = [value];
-  return value;
+function expectFault(code: ErrorCode, message: OutboundMessage): void {
+  expect(() => serializeMessage(message, 100))
+    .to.throw(RedisSseError)
+    .with.property("code", code);
 }

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
 import { LogReader } from "../../../lib/history/log-reader.js";
+import { Slices } from "../../../lib/slices.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { dataOf, ScriptedLog } from "../../support/scripted-log.js";
@@ -30,6 +31,7 @@ describe("LogReader", () => {
       keyPrefix: "sse:",
       policy: (channel) => (channel === "none" ? null : { maxLength: MAX_LENGTH, maxAgeMs: 60_000 }),
       clock,
+      slices: new Slices(clock),
       serverRun: () => Promise.resolve({ id: 7, mayHaveLost: false }),
       maxPageBytes: 100_000,
       toEvent: (_, { offset }, { data }) => {
@@ -63,6 +65,21 @@ describe("LogReader", () => {
       readAt: 1,
     });
     expect(reader.now()).to.equal(1);
+  });
+
+  it("does not parse all pages in the turn in which Redis answers them", async () => {
+    const turns: number[] = [];
+    let turn = 0;
+    const parsed = Promise.all(
+      Array.from({ length: 40 }, (_, offset) => read(offset).then(() => turns.push(turn))),
+    );
+    await settle(1);
+    while (log.answer(0));
+    for (; turns.length < 40; turn++) await settle(1);
+    await parsed;
+    const most = Math.max(...turns.map((each) => turns.filter((other) => other === each).length));
+    expect(most).to.be.at.most(32);
+    expect(turns.at(-1)).to.be.greaterThan(0);
   });
 
   it("reads a page once for all concurrent calls", async () => {

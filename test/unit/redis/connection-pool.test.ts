@@ -206,18 +206,12 @@ describe("ConnectionPool", () => {
       expect((await waiting).holder).to.equal("third");
     });
 
-    for (const [error, code] of [
-      [new Error("something odd: secret"), "REDIS_UNAVAILABLE"],
-      [new Error("WRONGPASS invalid username-password pair secret"), "REDIS_AUTH"],
-      [new Error("ERR max number of clients reached"), "REDIS_UNAVAILABLE"],
-    ] as const) {
-      it(`reports ${code} without the error text for: ${error.message}`, async () => {
-        connect = () => Promise.reject(error);
-        const fault = await faultOf(pool.lease({ holder: "session" }));
-        expectFault(fault, code);
-        expect(inspect(fault)).not.to.contain("secret");
-      });
-    }
+    it("reports REDIS_UNAVAILABLE for an unknown error, without its text", async () => {
+      connect = () => Promise.reject(new Error("something odd: secret"));
+      const fault = await faultOf(pool.lease({ holder: "session" }));
+      expectFault(fault, "REDIS_UNAVAILABLE");
+      expect(inspect(fault)).not.to.contain("secret");
+    });
 
     it("uses the client's error event as the reason if connect() rejects without one", async () => {
       connect = async () => {

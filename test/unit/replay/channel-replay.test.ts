@@ -2,8 +2,8 @@ import { expect } from "chai";
 
 import { ChannelReplay } from "../../../lib/replay/channel-replay.js";
 import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
+import { EPOCH } from "../../support/inbound-events.js";
 
-const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
 
 const event = (offset: number | string, epoch = EPOCH): InboundEvent =>

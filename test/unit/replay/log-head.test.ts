@@ -3,9 +3,9 @@ import { expect } from "chai";
 import type { LogState } from "../../../lib/replay/history-port.js";
 import { readInboundEvent, type InboundEvent } from "../../../lib/events/inbound-event.js";
 import { LogHead } from "../../../lib/replay/log-head.js";
+import { EPOCH } from "../../support/inbound-events.js";
 import { logState } from "../../support/log-state.js";
 
-const EPOCH = "0badcafe";
 const OTHER = "0ddba11a";
 
 const heard = (offset: number | string, epoch = EPOCH, ending = ""): InboundEvent =>

@@ -6,6 +6,7 @@ import type { PubSubSession } from "../../../lib/sessions/session.js";
 import { SessionManager } from "../../../lib/sessions/session-manager.js";
 import { placeOf } from "../../../lib/peers/tcp-table.js";
 import { readOptions } from "../../../lib/options.js";
+import { Slices } from "../../../lib/slices.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { recordingLog } from "../../support/recording-logger.js";
@@ -42,6 +43,7 @@ describe("SessionManager", () => {
     streams = new SessionManager({
       settings: readOptions({ limits: { peerTimeoutMs: PEER_TIMEOUT_MS }, heartbeatMs: 1_000_000 }),
       clock,
+      slices: new Slices(clock),
       log: recordingLog(clock).log,
       history: noHistory,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),

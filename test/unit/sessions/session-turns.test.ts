@@ -41,19 +41,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     }
 
     describe("batch", () => {
-      it("writes events of several channels at once, in the order of their arrival", async () => {
-        const stream = await rig.live(["a", "b", "log"]);
-        const since = written(stream);
-        rig.say("a", "1", "2");
-        rig.say("b", "3");
-        rig.log("log");
-        rig.say("a", "4");
-        rig.log("log");
-        await settle(1);
-        expect(since()).to.deep.equal({ data: ["1", "2", "3", "log1", "4", "log2"], writes: 1 });
-        expect(stream.session.statistics.messagesSent).to.equal(6);
-      });
-
       it("writes an id for each event with a position", async () => {
         const alone = await rig.live(["log"]);
         const both = await rig.live(["log", "log:2", "a"]);
@@ -298,17 +285,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       });
     });
 
-    it("writes events of session.send() in order with the other events", async () => {
-      const stream = await rig.live(["a", "b"]);
-      rig.say("a", "1");
-      rig.say("b", "2");
-      stream.session.send({ data: "3" });
-      rig.say("a", "4");
-      stream.session.send({ data: "5" });
-      await settle(1);
-      expect(dataOf(stream)).to.deep.equal(["1", "2", "3", "4", "5"]);
-    });
-
     it("writes events that a rule sends in order with the other events", async () => {
       const stream: TurnStream = await rig.live(["a", "b"], {
         filter: ({ data }) => {
@@ -410,25 +386,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(dataOf(stream)).to.deep.equal(["log1"]);
         expect(stream.sink.events.at(-1)!.id, "without the new channel").to.equal(idOf(["log", 1]));
       });
-    });
-
-    it("buffers events for a blocked client and writes them in order in few writes", async () => {
-      const stream = await rig.live(["a", "b"]);
-      const since = written(stream);
-      stream.sink.takes = false;
-      rig.say("a", "1");
-      rig.say("b", "2");
-      await settle(1);
-      expect(since(), "the last write before the drain").to.deep.equal({ data: ["1", "2"], writes: 1 });
-      rig.say("b", "3", "4");
-      rig.say("a", "5");
-      await settle(1);
-      rig.say("a", "6");
-      await settle(1);
-      expect(since().writes).to.equal(1);
-      stream.sink.drain();
-      expect(since()).to.deep.equal({ data: ["1", "2", "3", "4", "5", "6"], writes: 2 });
-      expect(stream.session.statistics).to.include({ messagesSent: 6, bufferedBytes: 0 });
     });
 
     it("writes events that arrive in the same tick before the Redis connection is lost", async () => {

@@ -14,7 +14,7 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { plainEvent } from "../../support/inbound-events.js";
 import { noHistory, noLog } from "../../support/no-history.js";
-import { captureLog } from "../../support/service.js";
+import { captureLog, faultOf } from "../../support/service.js";
 import { sessionContext } from "../../support/session-context.js";
 
 const SETTINGS: SessionSettings = {
@@ -58,20 +58,6 @@ describe("PubSubSession", () => {
   });
 
   describe("start()", () => {
-    it("sends retry and `connected` first", async () => {
-      const session = await live({}, "a", "b");
-      expect(session.state).to.equal("subscribed");
-      expect(sink.head?.headers).to.include({ "Content-Type": "text/event-stream; charset=utf-8" });
-      expect(sink.text).to.match(/^retry: 2000\nevent: connected\n/);
-      expect(sink.events).to.have.length(1);
-      expect(JSON.parse(sink.events[0]!.data)).to.deep.equal({
-        sessionId: session.id,
-        channels: ["a", "b"],
-        recovered: false,
-        heartbeatMs: 15_000,
-      });
-    });
-
     it("uses the retryMs of the request if it is set", async () => {
       await live({ request: { retryMs: 7 } });
       expect(sink.text).to.match(/^retry: 7\n/);
@@ -88,19 +74,6 @@ describe("PubSubSession", () => {
       expect(sink.text).to.equal("");
       acknowledged.resolve();
       await started;
-    });
-
-    it("delivers events that arrive before the acknowledgement after `connected`, in order", async () => {
-      transport.onSubscribe = () => {
-        transport.deliver("a", "first");
-        transport.deliver("a", "second");
-        return Promise.resolve();
-      };
-      const session = await live({}, "a");
-      transport.deliver("a", "third");
-      expect(eventNames()).to.deep.equal(["connected", "message", "message", "message"]);
-      expect(messages()).to.deep.equal(["first", "second", "third"]);
-      expect(session.statistics).to.include({ messagesSent: 3, messagesDropped: 0, bufferedBytes: 0 });
     });
 
     it("does not subscribe for a client that has already disconnected", async () => {
@@ -272,20 +245,6 @@ describe("PubSubSession", () => {
       ]);
     });
 
-    it("has a line for each failed stage of the teardown", async () => {
-      const session = await live();
-      transport.onUnsubscribe = () => Promise.reject(new Error("Connection is closed."));
-      transport.onClose = () => Promise.reject(new Error("Connection is closed."));
-      transport.onReset = throwing;
-      await session.close();
-      expect(logged().slice(-4)).to.deep.equal([
-        "[SSE] unsubscribe failed, closing anyway: Redis cannot be reached",
-        "[SSE] close failed, resetting anyway: Redis cannot be reached",
-        "[SSE] reset failed: an unexpected error",
-        "[SSE] PubSub connection closed: user=-",
-      ]);
-    });
-
     it("escapes the name of the user", async () => {
       const session = await live({ request: { key: "x\n[SSE] unsubscribed: y" } });
       await session.close();
@@ -302,18 +261,6 @@ describe("PubSubSession", () => {
       expect(() => session.send({ data: "x".repeat(1_001) })).to.throw(RedisSseError, /more than 1000 /);
       expect(session.state).to.equal("subscribed");
       expect(eventNames()).to.deep.equal(["connected"]);
-    });
-
-    it("sends a gap in order with the events", async () => {
-      await live({}, "a", "b");
-      transport.deliver("a", "before");
-      transport.listener.interrupted([
-        { channel: "a", unlogged: true },
-        { channel: "b", unlogged: true },
-      ]);
-      transport.deliver("a", "after");
-      expect(eventNames()).to.deep.equal(["connected", "message", "gap", "message"]);
-      expect(JSON.parse(sink.events[2]!.data)).to.deep.equal({ channels: ["a", "b"], reason: "interrupted" });
     });
 
     const broken: Readonly<Record<string, () => void>> = {
@@ -509,18 +456,6 @@ describe("PubSubSession", () => {
   });
 
   describe("close()", () => {
-    it("returns the same promise for every call and tears down once", async () => {
-      const session = await live();
-      const first = session.close("drain");
-      const second = session.close("revoked");
-      expect(second).to.equal(first);
-      expect(session.closed).to.equal(first);
-      await first;
-      expect(session.close()).to.equal(first);
-      expect(session.closeReason).to.equal("drain");
-      expect(transport.calls).to.deep.equal(["subscribe a", "unsubscribe a", "close", "reset"]);
-    });
-
     it("changes the state at once and resolves when everything is released", async () => {
       const session = await live();
       expect(session.closeReason).to.equal(null);
@@ -620,23 +555,6 @@ describe("PubSubSession", () => {
       expect(session.statistics).to.include({ messagesSent: 0, messagesDropped: 4 });
       expect(session.state).to.equal("closed");
     });
-
-    const failures: Readonly<Record<string, () => Promise<void>>> = {
-      rejects: () => Promise.reject(new Error("Connection is closed.")),
-      hangs: () => new Promise(() => {}),
-      throws: throwing,
-    };
-    for (const [how, fail] of Object.entries(failures)) {
-      it(`runs every stage of the teardown even if unsubscribe and close fail (${how})`, async () => {
-        const session = await live();
-        transport.onUnsubscribe = fail;
-        transport.onClose = fail;
-        void session.close();
-        await passDeadlines();
-        expect(session.state).to.equal("closed");
-        expect(transport.calls).to.deep.equal(["subscribe a", "unsubscribe a", "close", "reset"]);
-      });
-    }
   });
 
   describe("sink that throws", () => {
@@ -782,17 +700,6 @@ describe("PubSubSession", () => {
   });
 
   describe("removeChannel()", () => {
-    it("stops the channel's events at once and unsubscribes", async () => {
-      const session = await live({}, "a", "b");
-      const removed = session.removeChannel("b");
-      transport.deliver("b", "late");
-      transport.deliver("a", "x");
-      await removed;
-      expect(messages()).to.deep.equal(["x"]);
-      expect([...session.channels]).to.deep.equal(["a"]);
-      expect(transport.calls).to.deep.equal(["subscribe a,b", "unsubscribe b"]);
-    });
-
     it("does nothing for an unknown channel or a session that is not live", async () => {
       const session = create({}, "a");
       await session.removeChannel("a");
@@ -978,11 +885,4 @@ function maxClients(): Error {
 /** Returns an error like a transport does. */
 function noperm(): RedisSseError {
   return new RedisSseError("SUBSCRIBE_REFUSED", "Redis refused the channel");
-}
-
-function faultOf(work: Promise<unknown>): Promise<RedisSseError> {
-  return work.then(
-    () => expect.fail("expected a rejection"),
-    (error: unknown) => error as RedisSseError,
-  );
 }

@@ -40,11 +40,12 @@ describe("assertStreamOptions()", () => {
     retryMs: [1.5, null],
     slowConsumer: [
       ["newest", "Latest", new String("latest"), ["latest"], () => "", 1, true, null],
-      [{}, { latestBy: "id" }, { lastestBy: () => "" }, { latestBy: () => "", drop: true }],
+      [{}, { latestBy: "id" }, { latestBy: async () => "" }, { lastestBy: () => "" }],
+      [{ latestBy: () => "", drop: true }],
     ].flat(),
     onLimit: ["evict", 429, {}, null],
     onUnavailable: ["evict-oldest", 503, null],
-    filter: [true, async () => true, null],
+    filter: ["role", true, async () => true, null, {}, /x/, [() => true]],
     transform: [{}, async () => null, null],
     until: ["done", async () => false, null],
   };

@@ -38,23 +38,23 @@ describe("Ticker", () => {
   });
 
   it("has no timer after its last member was removed, also if it is removed twice", () => {
-    const removals = Array.from({ length: 12 }, () => ticker.add(new Member()));
-    removals.slice(1).forEach((remove) => {
-      remove();
-      remove();
-    });
+    const [first, ...others] = Array.from({ length: 12 }, () => new Member());
+    for (const member of [first!, ...others]) ticker.add(member);
+    for (const member of others) {
+      ticker.remove(member);
+      ticker.remove(member);
+    }
     expect(clock.pending).to.equal(1);
-    removals[0]!();
-    removals[0]!();
+    ticker.remove(first!);
+    ticker.remove(first!);
     expect(clock.pending).to.equal(0);
   });
 
   it("continues to tick if a member removes another one", () => {
     const late = new Member();
-    const removals: (() => void)[] = [];
-    ticker.add({ tick: () => removals.forEach((remove) => remove()) });
+    ticker.add({ tick: () => ticker.remove(late) });
     for (let index = 0; index < 9; index++) ticker.add(new Member());
-    removals.push(ticker.add(late)); // It shares the slot of the first member.
+    ticker.add(late); // It shares the slot of the first member.
     const last = new Member();
     ticker.add(last);
     clock.advance(PERIOD_MS);

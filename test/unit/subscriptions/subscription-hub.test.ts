@@ -1,12 +1,11 @@
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-
 import { expect } from "chai";
 
 import { RedisSseError } from "../../../lib/errors.js";
 import type { SubscriptionHub } from "../../../lib/subscriptions/subscription-hub.js";
 import { deferred, settle } from "../../support/eventually.js";
 import type { FakeClock } from "../../support/fake-clock.js";
+import { heapUsed } from "../../support/memory.js";
+import { faultOf } from "../../support/service.js";
 import { HubRig, LINGER_MS, Member, type FakeConnection } from "./hub-rig.js";
 
 describe("SubscriptionHub", () => {
@@ -54,7 +53,9 @@ describe("SubscriptionHub", () => {
       const faults = await Promise.all(
         members.map((member) => faultOf(Promise.resolve(hub.join("a", member)))),
       );
-      expect(faults.map(({ code }) => code)).to.deep.equal(Array(20).fill("SUBSCRIBE_REFUSED"));
+      expect(faults.map((fault) => (fault as RedisSseError).code)).to.deep.equal(
+        Array(20).fill("SUBSCRIBE_REFUSED"),
+      );
       expect(hub.channels).to.deep.equal([]);
       expect(clock.pending, "a denied channel does not linger").to.equal(0);
       rig.message("a", "x");
@@ -380,19 +381,6 @@ function noperm(): Error {
   return Object.assign(new Error("NOPERM No permissions to access a channel"), { name: "ReplyError" });
 }
 
-function faultOf(work: Promise<unknown>): Promise<RedisSseError> {
-  return work.then(
-    () => expect.fail("expected a rejection"),
-    (error: unknown) => error as RedisSseError,
-  );
-}
-
 function fail(): never {
   throw new Error("this member is broken");
-}
-
-function heapUsed(): number {
-  setFlagsFromString("--expose_gc");
-  (runInNewContext("gc") as () => void)();
-  return process.memoryUsage().heapUsed;
 }

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { sseStream } from "../../../middleware/express.js";
+import { sseStream, type SseStreamOptions } from "../../../middleware/express.js";
 import {
   collect,
   createTestSse,
@@ -10,7 +10,7 @@ import {
 } from "../../../testing/index.js";
 import { eventually } from "../../support/eventually.js";
 import { expectFault, faultOf } from "../../support/service.js";
-import { startApp } from "../../support/test-app.js";
+import { startApp, type TestApp } from "../../support/test-app.js";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -57,17 +57,21 @@ describe("createTestSse() with a FakeClock", () => {
     sse = createTestSse({ ...options, clock });
   };
 
+  /** An app whose only stream has the channel "a". */
+  const mount = (options: SseStreamOptions = {}): Promise<TestApp> =>
+    startApp(
+      (router) =>
+        void router.get(
+          "/",
+          sseStream(() => "a", { service: sse, ...options }),
+        ),
+    );
+
   afterEach(() => sse.close());
 
   it("sends heartbeats and closes a stream after maxLifetimeMs", async () => {
     create({ heartbeatMs: 15_000, limits: { maxLifetimeMs: 5 * MINUTE_MS } });
-    const app = await startApp(
-      (router) =>
-        void router.get(
-          "/",
-          sseStream(() => "a", { service: sse }),
-        ),
-    );
+    const app = await mount();
     const response = await fetch(app.url);
     const reader = response.body!.getReader();
     let text = "";
@@ -132,13 +136,7 @@ describe("createTestSse() with a FakeClock", () => {
   it("drops the history of a channel after maxAgeMs", async () => {
     create({ history: { maxAgeMs: HOUR_MS } });
     const { id } = await sse.publish("a", { data: 1 });
-    const app = await startApp(
-      (router) =>
-        void router.get(
-          "/",
-          sseStream(() => "a", { service: sse, from: "earliest" }),
-        ),
-    );
+    const app = await mount({ from: "earliest" });
     const eventsOf = async (): Promise<readonly unknown[]> => {
       const stream = await collect(app.url);
       await stream.event("connected");
@@ -157,13 +155,7 @@ describe("createTestSse() with a FakeClock", () => {
 
   it("times out commands and drops the connection if Redis is frozen", async () => {
     create();
-    const app = await startApp(
-      (router) =>
-        void router.get(
-          "/",
-          sseStream(() => "a", { service: sse }),
-        ),
-    );
+    const app = await mount();
     const stream = await collect(app.url);
     await stream.event("connected");
     sse.redis.pause();

@@ -120,8 +120,4 @@ describe("Worker after an error of Redis", () => {
     await settle();
     expect(port.finishedIds).to.deep.equal(["a"]);
   });
-
-  it("rejects an onFault that is not a function", () => {
-    expect(() => start(() => {}, { onFault: 5 as never })).to.throw("onFault");
-  });
 });
