@@ -16,6 +16,7 @@ export type ErrorCode =
   | "CANCELLED"
   | "LEASE_LOST"
   | "FORBIDDEN"
+  | "CROSS_SITE"
   | "UNAUTHORIZED"
   | "NOT_ACCEPTABLE"
   | "COMPLETED"
@@ -142,6 +143,13 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     meaning:
       "The resolver returned no channel, or a channel that clients must not read: a keyspace event, or a name that starts with `keyPrefix`.",
     action: "Return the channels that this user can read.",
+    status: 403,
+    retryable: false,
+  },
+  CROSS_SITE: {
+    meaning:
+      "A page of another site sent the request with the cookies of the user, and the mount does not allow its origin.",
+    action: "If the page is yours, add its origin to the option `allowOrigins`.",
     status: 403,
     retryable: false,
   },

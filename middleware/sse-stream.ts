@@ -35,6 +35,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
   "key",
   "onLimit",
   "methods",
+  "allowOrigins",
   "from",
   "onUnavailable",
   "heartbeatMs",

@@ -13,6 +13,7 @@ import {
 import { RedisSseError, type ChannelSelection, type RedisSse } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
+import { Origins } from "./origins.js";
 import { guardPipeline } from "./pipeline-guard.js";
 import { dropRouting } from "./request-memory.js";
 import { ResponseSink } from "./response-sink.js";
@@ -25,7 +26,7 @@ const EVENT_STREAM = "text/event-stream";
 /** The options that decide about a request before its stream opens. */
 export type RequestOptions<Params> = Pick<
   SseStreamOptions<Params>,
-  "service" | "key" | "methods" | "onUnavailable" | "onLimit" | "retryMs"
+  "service" | "key" | "methods" | "allowOrigins" | "onUnavailable" | "onLimit" | "retryMs"
 >;
 
 /** A request that passed all checks before the resolver. */
@@ -46,15 +47,18 @@ export function streamHandler<Params, Answer>(
   onAnswer: (visit: Visit<Params>, answer: Answer) => Promise<void> | void,
 ): RequestHandler<Params> {
   const allow = [...new Set(["GET", "HEAD", ...(options.methods ?? [])])];
+  const origins = new Origins(options.allowOrigins, allow);
 
   const handler: RequestHandler<Params> = async (req, res, next) => {
     try {
       const sink = new ResponseSink(req, res);
       if (!sink.canAnswer()) return;
+      const service = options.service ?? defaultService();
+      const answered = origins.answer(req, res, service);
+      if (answered !== null) return sink.answer(answered);
       const fault = findFault(req, res, isRouteOf(handler, req) || allow.includes(req.method));
       if (fault !== null) return sink.answer(answerTo(fault, { ...options, allow }));
       guardPipeline(req, res);
-      const service = options.service ?? defaultService();
       const resolved = await service.resolve(options, sink, () => ask(options.key, resolver, req));
       // The client may have left, or the application may have sent a response.
       if (resolved === null || !sink.canAnswer()) return;

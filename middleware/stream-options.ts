@@ -66,6 +66,26 @@ export interface SseStreamOptions<Params = RouteParams> {
    */
   readonly methods?: readonly string[] | undefined;
   /**
+   * The other origins whose pages can open a stream with the cookies of the user, and read it: `["https://app.example.com"]`.
+   *
+   * A request of such an origin gets CORS headers with credentials, also if it is refused. `"*"` gives every page CORS headers
+   * without credentials, so that it can read a stream that needs no cookie.
+   *
+   * An `OPTIONS` request that asks for permission (a preflight request) is answered 204. Express passes it to the handler only if
+   * you mount it with `app.use(path, stream)`, or with `app.options(path, stream)` too.
+   *
+   * With and without this option, a request of a page of another site is answered 403 (`CROSS_SITE`) if it has cookies, does not
+   * navigate to the stream, and its origin is not in the list. The browser tells this by the header `Sec-Fetch-Site`. Without the
+   * option, or with `"*"`, no origin is in the list. If middleware in front has set `Access-Control-Allow-Origin`, this mount
+   * sets no CORS headers and does not refuse the request.
+   *
+   * A list must hold origins as a browser sends them: lower case, with neither a path nor a slash at the end. Otherwise
+   * `sseStream()` throws a `ConfigError`.
+   *
+   * @defaultValue no CORS headers
+   */
+  readonly allowOrigins?: readonly string[] | "*" | undefined;
+  /**
    * How the client gets a retryable error, for example because Redis is unavailable, the pool is exhausted, or the service
    * is shutting down.
    *

@@ -31,6 +31,7 @@ export interface TaskStreamOptions<Params = RouteParams> extends Pick<
   | "key"
   | "onLimit"
   | "methods"
+  | "allowOrigins"
   | "onUnavailable"
   | "heartbeatMs"
   | "retryMs"
@@ -152,6 +153,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof TaskStreamOptions>([
   "key",
   "onLimit",
   "methods",
+  "allowOrigins",
   "onUnavailable",
   "heartbeatMs",
   "retryMs",

@@ -28,11 +28,16 @@ function anchorOf(heading: string): string {
   return text.replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-");
 }
 
-describe("the links of README.md, CHANGELOG.md and docs/", () => {
+describe("the links of README.md, CHANGELOG.md, SECURITY.md and docs/", () => {
   it("lead to files and headings that exist", async () => {
     const docs = (await readdir(join(ROOT, "docs"))).filter((name) => name.endsWith(".md"));
     const broken: string[] = [];
-    for (const path of ["README.md", "CHANGELOG.md", ...docs.map((name) => join("docs", name))]) {
+    for (const path of [
+      "README.md",
+      "CHANGELOG.md",
+      "SECURITY.md",
+      ...docs.map((name) => join("docs", name)),
+    ]) {
       for (const link of (await readPage(path)).links) {
         const [file, anchor] = link.split("#") as [string, string?];
         const target = file === "" ? path : join(dirname(path), file);

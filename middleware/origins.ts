@@ -1,0 +1,138 @@
+import type { Request, Response } from "express";
+
+import { answerTo, optionError, type HttpAnswer } from "../lib/adapter.js";
+import { ConfigError, RedisSseError, type RedisSse } from "../lib/index.js";
+import type { SseStreamOptions } from "./stream-options.js";
+
+const ALLOW_ORIGIN = "Access-Control-Allow-Origin";
+
+/** The headers of stream clients that need a permission: of `EventSource` polyfills, and of clients that use `fetch`. */
+const REQUEST_HEADERS = "Last-Event-ID, Authorization, Content-Type, Cache-Control";
+
+/** Longer origins are cut in the log. A host name has at most 253 characters. */
+const MAX_LOGGED = 300;
+
+/** Decides for one mount which pages of other origins can open a stream, and which can read the answer. */
+export class Origins {
+  /** `null` without the option. */
+  readonly #allowed: ReadonlySet<string> | "*" | null;
+  readonly #methods: string;
+  #warned = false;
+
+  /** Throws `ConfigError` if the option `allowOrigins` is invalid. */
+  constructor(allowOrigins: SseStreamOptions["allowOrigins"], methods: readonly string[]) {
+    this.#allowed = readOrigins(allowOrigins);
+    this.#methods = methods.join(", ");
+  }
+
+  /**
+   * Sets the CORS headers of the response, so that every later answer to the request has them.
+   *
+   * Returns the answer to a preflight request, and to a request of another site that must be refused. Returns `null` for all
+   * other requests.
+   */
+  answer<Params>(req: Request<Params>, res: Response, service: Pick<RedisSse, "log">): HttpAnswer | null {
+    const isAsUser = isFromOtherSiteWithCookies(req);
+    if (this.#allowed === null && !isAsUser) return null;
+    const { origin } = req.headers;
+    // CORS middleware of the application comes first, and its decision counts.
+    const isDecided = res.hasHeader(ALLOW_ORIGIN);
+    const isReadable = !isDecided && this.#setHeaders(origin, res);
+    if (this.#allowed !== null && isPreflight(req)) return this.#preflightAnswer(isReadable);
+    if (isDecided || !isAsUser || this.#names(origin)) return null;
+    this.#warn(origin, service);
+    // Also without the option: the pages of the application get another answer.
+    res.vary("Origin");
+    return answerTo(
+      new RedisSseError(
+        "CROSS_SITE",
+        "A page of another site sent this request with cookies. If the page is yours, add its origin to allowOrigins.",
+      ),
+    );
+  }
+
+  /** Returns whether pages of this origin can read the answer. */
+  #setHeaders(origin: string | undefined, res: Response): boolean {
+    if (this.#allowed === null) return false;
+    if (this.#allowed === "*") {
+      res.set(ALLOW_ORIGIN, "*");
+    } else {
+      res.vary("Origin");
+      if (!this.#names(origin)) return false;
+      res.set({ [ALLOW_ORIGIN]: origin, "Access-Control-Allow-Credentials": "true" });
+    }
+    res.set("Access-Control-Expose-Headers", "Retry-After");
+    return true;
+  }
+
+  /** `"*"` names no origin: no page gets the rights of the user. */
+  #names(origin: string | undefined): origin is string {
+    return origin !== undefined && this.#allowed instanceof Set && this.#allowed.has(origin);
+  }
+
+  #preflightAnswer(isReadable: boolean): HttpAnswer {
+    const permissions = {
+      "Access-Control-Allow-Methods": this.#methods,
+      "Access-Control-Allow-Headers": REQUEST_HEADERS,
+      "Access-Control-Max-Age": "600",
+    };
+    return { status: 204, headers: isReadable ? permissions : {}, body: Buffer.alloc(0) };
+  }
+
+  #warn(origin: string | undefined, { log }: Pick<RedisSse, "log">): void {
+    if (this.#warned) return;
+    this.#warned = true;
+    log.warn(
+      "a page of another site asked for a stream with the cookies of the user, and was refused. Its origin is %s. If the " +
+        "page is yours, add its origin to the option allowOrigins of this mount. This mount prints the warning once.",
+      origin?.slice(0, MAX_LOGGED) ?? "unknown",
+    );
+  }
+}
+
+/**
+ * Whether a script or an element of a page of another site sent the request with the cookies of the user.
+ *
+ * Other programs and old browsers do not send `Sec-Fetch-Site`. Over plain HTTP, browsers send it only to localhost.
+ */
+function isFromOtherSiteWithCookies<Params>({ headers }: Request<Params>): boolean {
+  return (
+    headers["sec-fetch-site"] === "cross-site" &&
+    headers.cookie !== undefined &&
+    headers["sec-fetch-mode"] !== "navigate"
+  );
+}
+
+/** Whether a browser asks for permission before it sends the actual request. */
+function isPreflight<Params>({ method, headers }: Request<Params>): boolean {
+  return (
+    method === "OPTIONS" &&
+    headers.origin !== undefined &&
+    headers["access-control-request-method"] !== undefined
+  );
+}
+
+/** Checks the option `allowOrigins`. Throws `ConfigError`. */
+function readOrigins(origins: unknown): ReadonlySet<string> | "*" | null {
+  if (origins === undefined) return null;
+  if (origins === "*") return "*";
+  if (!Array.isArray(origins) || origins.length === 0) {
+    throw optionError('allowOrigins as "*" or a non-empty array of origins', origins);
+  }
+  return new Set((origins as readonly unknown[]).map(readOrigin));
+}
+
+/** Browsers send an origin in exactly one form, so any other form would never match. */
+function readOrigin(value: unknown): string {
+  // A pattern is a valid URL, but matches no origin.
+  if (typeof value !== "string" || value.includes("*") || !URL.canParse(value)) throw originError(value);
+  const { origin } = new URL(value);
+  if (value === origin) return origin;
+  // The origin of most schemes but http and https is the text "null", which many unrelated pages have.
+  if (origin === "null") throw originError(value);
+  throw new ConfigError(`expected allowOrigins to hold origins without a path, in lower case: "${origin}"`);
+}
+
+function originError(value: unknown): ConfigError {
+  return optionError('allowOrigins to hold origins such as "https://app.example.com"', value);
+}
