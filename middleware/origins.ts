@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from "node:http";
+
 import type { Request, Response } from "express";
 
 import { answerTo, optionError, type HttpAnswer } from "../lib/adapter.js";
@@ -36,10 +38,11 @@ export class Origins {
     if (this.#allowed === null && !isAsUser) return null;
     const { origin } = req.headers;
     // CORS middleware of the application comes first, and its decision counts.
-    const isDecided = res.hasHeader(ALLOW_ORIGIN);
-    const isReadable = !isDecided && this.#setHeaders(origin, res);
+    const decided = res.getHeader(ALLOW_ORIGIN);
+    const isReadable = decided === undefined && this.#setHeaders(origin, res);
     if (this.#allowed !== null && isPreflight(req)) return this.#preflightAnswer(isReadable);
-    if (isDecided || !isAsUser || this.#names(origin)) return null;
+    const isAllowed = decided === undefined ? this.#names(origin) : decided === "*" || decided === origin;
+    if (!isAsUser || isAllowed) return null;
     this.#warn(origin, service);
     // Also without the option: the pages of the application get another answer.
     res.vary("Origin");
@@ -96,11 +99,13 @@ export class Origins {
  * Other programs and old browsers do not send `Sec-Fetch-Site`. Over plain HTTP, browsers send it only to localhost.
  */
 function isFromOtherSiteWithCookies<Params>({ headers }: Request<Params>): boolean {
-  return (
-    headers["sec-fetch-site"] === "cross-site" &&
-    headers.cookie !== undefined &&
-    headers["sec-fetch-mode"] !== "navigate"
-  );
+  return headers["sec-fetch-site"] === "cross-site" && headers.cookie !== undefined && !isPageView(headers);
+}
+
+/** Whether a person opens the URL as a page. A frame also navigates, but its parent page opens it. */
+function isPageView(headers: IncomingHttpHeaders): boolean {
+  const { "sec-fetch-mode": mode, "sec-fetch-dest": target = "document" } = headers;
+  return mode === "navigate" && target === "document";
 }
 
 /** Whether a browser asks for permission before it sends the actual request. */

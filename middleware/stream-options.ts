@@ -74,10 +74,10 @@ export interface SseStreamOptions<Params = RouteParams> {
    * An `OPTIONS` request that asks for permission (a preflight request) is answered 204. Express passes it to the handler only if
    * you mount it with `app.use(path, stream)`, or with `app.options(path, stream)` too.
    *
-   * With and without this option, a request of a page of another site is answered 403 (`CROSS_SITE`) if it has cookies, does not
-   * navigate to the stream, and its origin is not in the list. The browser tells this by the header `Sec-Fetch-Site`. Without the
-   * option, or with `"*"`, no origin is in the list. If middleware in front has set `Access-Control-Allow-Origin`, this mount
-   * sets no CORS headers and does not refuse the request.
+   * With and without this option, a request of a page of another site is answered 403 (`CROSS_SITE`) if it has cookies and its
+   * origin is not in the list. The browser tells this by the header `Sec-Fetch-Site`. A person can still open the URL as a page.
+   * Without the option, or with `"*"`, no origin is in the list. If middleware in front has set `Access-Control-Allow-Origin`,
+   * this mount sets no CORS headers, and the origin in that header counts as listed.
    *
    * A list must hold origins as a browser sends them: lower case, with neither a path nor a slash at the end. Otherwise
    * `sseStream()` throws a `ConfigError`.

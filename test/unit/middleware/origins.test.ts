@@ -45,6 +45,7 @@ const REQUESTS = product({
   origin: [undefined, LISTED, OTHER, "null", "*"],
   "sec-fetch-site": [undefined, "none", "same-origin", "same-site", "cross-site"],
   "sec-fetch-mode": [undefined, "cors", "no-cors", "navigate"],
+  "sec-fetch-dest": [undefined, "document", "iframe"],
   cookie: [undefined, "sid=1"],
 });
 
@@ -90,7 +91,7 @@ describe("Origins", () => {
       for (const request of REQUESTS) {
         const isAsUser =
           request["sec-fetch-site"] === "cross-site" &&
-          request["sec-fetch-mode"] !== "navigate" &&
+          !(request["sec-fetch-mode"] === "navigate" && request["sec-fetch-dest"] !== "iframe") &&
           request.cookie !== undefined;
         const isRefused = isAsUser && refused.includes(request.origin);
         const { answer, set } = ask(option, request);
@@ -99,15 +100,21 @@ describe("Origins", () => {
       }
     });
 
-    it(`leaves the decision to middleware in front, ${name}`, () => {
-      for (const value of ["https://front.example.com", "*"]) {
-        const inFront = { "access-control-allow-origin": value };
-        for (const request of REQUESTS) {
-          const { answer, set } = ask(option, request, { inFront });
-          expect(answer, JSON.stringify(request)).to.equal(null);
-          expect(set, JSON.stringify(request)).to.deep.equal(inFront);
-        }
+    it(`leaves the decision to middleware in front that allows the origin, ${name}`, () => {
+      for (const request of REQUESTS) {
+        const inFront = { "access-control-allow-origin": request.origin ?? "*" };
+        const { answer, set } = ask(option, request, { inFront });
+        expect(answer, JSON.stringify(request)).to.equal(null);
+        expect(set, JSON.stringify(request)).to.deep.equal(inFront);
       }
+    });
+
+    it(`refuses requests of other sites if middleware in front allows another origin, ${name}`, () => {
+      const request = { origin: LISTED, "sec-fetch-site": "cross-site", cookie: "sid=1" };
+      const inFront = { "access-control-allow-origin": "https://front.example.com" };
+      const { answer, set } = ask(option, request, { inFront });
+      expect(answer?.status).to.equal(403);
+      expect(set).to.deep.equal({ ...inFront, vary: "Origin" });
     });
   }
 
