@@ -16,6 +16,7 @@ import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
+import type { AccessAnswer } from "./sessions/stream-access.js";
 import { SessionManager } from "./sessions/session-manager.js";
 import type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
 import type { QueueService } from "./queue/queue-service.js";
@@ -107,13 +108,13 @@ export interface RedisSse {
    */
   writer(channel: string, options?: WriterOptions): Promise<StreamWriter>;
   /**
-   * Opens a stream on a sink, for an adapter. `channels` is the answer of a resolver.
+   * Opens a stream on a sink, for an adapter. `answer` is the answer of a resolver.
    *
    * If the stream is refused, the sink gets the answer, everything is released, and the promise rejects with the error. If
    * an event of `first` is invalid, the promise rejects before anything is subscribed, and the sink gets no answer. If the
    * client leaves before the stream is open, the promise resolves, and the state of the session is `closing`.
    */
-  open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession>;
+  open(request: StreamRequest, sink: Sink, answer: AccessAnswer): Promise<PubSubSession>;
   /**
    * Runs an application's resolver, for an adapter, with the deadline `limits.resolverTimeoutMs`.
    *
@@ -123,7 +124,7 @@ export interface RedisSse {
    * other error of the resolver.
    */
   resolve<T>(
-    request: Omit<StreamRequest, "key">,
+    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{
@@ -131,7 +132,7 @@ export interface RedisSse {
     readonly value: T;
   } | null>;
   /** Returns the error that `open()` would refuse this stream with now, or `null`. */
-  check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null;
+  check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null;
   /** Writes to the option `logger`, for adapters. */
   readonly log: ServiceLog;
   /** The Redis connections of this service, for leases of your own. */
@@ -318,19 +319,19 @@ class RedisSseService implements RedisSse {
   }
 
   resolve<T>(
-    request: Omit<StreamRequest, "key">,
+    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
     return this.#streams.resolve(request, sink, resolver);
   }
 
-  check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
-    return this.#streams.check(request, channels);
+  check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null {
+    return this.#streams.check(request, answer);
   }
 
-  open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession> {
-    return this.#streams.open(request, sink, channels);
+  open(request: StreamRequest, sink: Sink, answer: AccessAnswer): Promise<PubSubSession> {
+    return this.#streams.open(request, sink, answer);
   }
 
   // The types of a queue exist only at compile time.

@@ -16,7 +16,7 @@ export class ChannelWarning {
   /** Checks the answer of a resolver, which can have any type. */
   look(selection: unknown, { log }: Pick<RedisSse, "log">): void {
     if (this.#warned) return;
-    const names: readonly unknown[] = Array.isArray(selection) ? selection : [selection];
+    const names: readonly unknown[] = namesOf(selection);
     const name = names.find(isSuspect);
     if (name === undefined) return;
     this.#warned = true;
@@ -27,6 +27,12 @@ export class ChannelWarning {
       name,
     );
   }
+}
+
+function namesOf(selection: unknown): readonly unknown[] {
+  if (Array.isArray(selection)) return selection;
+  const isAccess = typeof selection === "object" && selection !== null && "channels" in selection;
+  return isAccess ? namesOf(selection.channels) : [selection];
 }
 
 function isSuspect(name: unknown): name is string {

@@ -13,5 +13,5 @@ export type { RedisPoolStatusOptions } from "./redis-pool-status.js";
 export type { OnStreamError, RuleErrorContext } from "./rule-errors.js";
 export { sseStream } from "./sse-stream.js";
 export { taskStream } from "./task-stream.js";
-export type { TaskResolver, TaskSelection, TaskStreamOptions } from "./task-stream.js";
-export type { ChannelResolver, RouteParams, SseStreamOptions } from "./stream-options.js";
+export type { TaskAccess, TaskResolver, TaskSelection, TaskStreamOptions } from "./task-stream.js";
+export type { ChannelResolver, RouteParams, SseStreamOptions, StreamRevalidation } from "./stream-options.js";

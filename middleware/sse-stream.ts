@@ -37,6 +37,8 @@ const KNOWN: ReadonlySet<string> = new Set<keyof SseStreamOptions>([
   "methods",
   "allowOrigins",
   "from",
+  "resume",
+  "revalidate",
   "onUnavailable",
   "heartbeatMs",
   "retryMs",
@@ -56,10 +58,6 @@ function assertArguments<Params>(channelResolver: unknown, options: SseStreamOpt
   assertMountOptions(options, KNOWN);
   assertStreamOptions(options);
   assertMethods(options.methods);
-  const { from } = options;
-  if (from !== undefined && from !== "now" && from !== "earliest") {
-    throw optionError('from as "now" or "earliest"', from);
-  }
   for (const name of ["key", "first", "onError", "onOpen"] as const) {
     if (options[name] === undefined || typeof options[name] === "function") continue;
     throw optionError(`${name} as a function`, options[name]);

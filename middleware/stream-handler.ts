@@ -10,7 +10,7 @@ import {
   serveStream,
   type StreamRequest,
 } from "../lib/adapter.js";
-import { RedisSseError, type ChannelSelection, type RedisSse } from "../lib/index.js";
+import { RedisSseError, type AccessAnswer, type RedisSse } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { Origins } from "./origins.js";
@@ -74,18 +74,21 @@ export function streamHandler<Params, Answer>(
 /** Opens the stream, or answers HEAD. Rejects only with errors of the application. */
 export async function serve<Params>(
   { req, sink, service, key }: Visit<Params>,
-  selection: ChannelSelection,
+  answer: AccessAnswer,
   options: SseStreamOptions<Params>,
   errors: RuleErrors,
 ): Promise<void> {
   if (!sink.canAnswer()) return;
-  const { first, from, filter, transform, until, onOpen } = options;
+  const { first, from, resume, revalidate, filter, transform, until, onOpen } = options;
   const { onUnavailable, onLimit, heartbeatMs, retryMs, slowConsumer } = options;
   const request: StreamRequest = {
     method: req.method,
     key,
     first: first?.(req),
-    lastEventId: lastEventIdOf(req) ?? (from === "earliest" ? "earliest" : undefined),
+    lastEventId: lastEventIdOf(req),
+    from,
+    resume,
+    revalidate: revalidate && { ...revalidate, check: (session) => revalidate.check(req, session) },
     filter: filter && ((event) => filter(event, req)),
     transform: transform && ((event) => transform(event, req)),
     slowConsumer,
@@ -96,9 +99,9 @@ export async function serve<Params>(
     heartbeatMs,
     retryMs,
   };
-  await serveStream(service, request, sink, selection, (session) => onOpen?.(session, req));
+  await serveStream(service, request, sink, answer, (session) => onOpen?.(session, req));
   // These functions of the application get the request as long as the stream is open.
-  if (!(filter ?? transform ?? until ?? onOpen ?? options.onError)) dropRouting(req);
+  if (!(filter ?? transform ?? until ?? revalidate ?? onOpen ?? options.onError)) dropRouting(req);
 }
 
 /** What `key` and the resolver returned. */

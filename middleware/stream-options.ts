@@ -1,21 +1,28 @@
 import type { Request } from "express";
 
 import type {
-  ChannelSelection,
+  AccessAnswer,
   OnLimit,
   OutboundMessage,
   PubSubSession,
   RedisSse,
+  ResumePolicy,
+  RevalidationOptions,
   SessionKey,
   SlowConsumerPolicy,
   StreamEvent,
 } from "../lib/index.js";
 import type { OnStreamError } from "./rule-errors.js";
 
-/** Returns the channels that a request may read: one name, several names, or nothing. Nothing is answered 403. */
+/**
+ * Returns the channels that a request may read: one name, several names, or nothing. Nothing is answered 403. To say how long
+ * the client may read them, return an object with the channels (`StreamAccess`).
+ *
+ * It is called for each connect, also if the client reconnects.
+ */
 export type ChannelResolver<Params = RouteParams> = (
   req: Request<Params>,
-) => ChannelSelection | Promise<ChannelSelection>;
+) => AccessAnswer | Promise<AccessAnswer>;
 
 /**
  * The default type of `req.params`: every parameter is text.
@@ -24,6 +31,15 @@ export type ChannelResolver<Params = RouteParams> = (
  * `sseStream<{ splat: string[] }>(...)`.
  */
 export type RouteParams = { readonly [name: string]: string };
+
+/** The option `revalidate` of a mount. */
+export interface StreamRevalidation<Params = RouteParams> extends Omit<
+  RevalidationOptions<PubSubSession>,
+  "check"
+> {
+  /** Returns whether the client may still read the stream. A falsy answer closes the stream with reason `revoked`. */
+  readonly check: (req: Request<Params>, session: PubSubSession) => unknown;
+}
 
 /** Options of `sseStream()`. */
 export interface SseStreamOptions<Params = RouteParams> {
@@ -111,11 +127,23 @@ export interface SseStreamOptions<Params = RouteParams> {
    * Where the stream starts if the client sends no `Last-Event-ID`.
    *
    * - `"now"`: with the next event of each channel. A finite channel starts at its oldest kept event.
-   * - `"earliest"`: with the oldest kept event of each channel.
+   * - `"earliest"`: with the oldest kept event of each channel. The client may also ask for it: `?lastEventId=earliest`.
    *
    * @defaultValue "now"
    */
   readonly from?: "now" | "earliest" | undefined;
+  /**
+   * How far back a client may resume with its `Last-Event-ID`.
+   *
+   * @defaultValue "all"
+   */
+  readonly resume?: ResumePolicy | undefined;
+  /**
+   * Checks the right to each open stream again from time to time: `{ everyMs: 60_000, check: (req) => isLoggedIn(req) }`.
+   *
+   * @defaultValue no checks
+   */
+  readonly revalidate?: StreamRevalidation<Params> | undefined;
   /**
    * How events of a slow client are handled: `"disconnect"`, `"drop-oldest"`, `"latest"` or `{ latestBy }`.
    *

@@ -5,6 +5,7 @@ import {
   progressChannel,
   RedisSseError,
   type RedisSse,
+  type StreamAccess,
   type StreamEvent,
   type TaskProgress,
   type TaskSnapshot,
@@ -16,13 +17,22 @@ import { sseStream } from "./sse-stream.js";
 import type { RouteParams, SseStreamOptions } from "./stream-options.js";
 import { serve, streamHandler } from "./stream-handler.js";
 
-/** Returns the id of the task that a request may watch, or nothing. Nothing is answered 403. */
+/**
+ * Returns the id of the task that a request may watch, or nothing. Nothing is answered 403. To say how long the client may watch
+ * it, return an object with the id (`TaskAccess`).
+ */
 export type TaskResolver<Params = RouteParams> = (
   req: Request<Params>,
-) => TaskSelection | Promise<TaskSelection>;
+) => TaskSelection | TaskAccess | Promise<TaskSelection | TaskAccess>;
 
 /** A task id, or nothing. */
 export type TaskSelection = string | null | undefined | false;
+
+/** The task that a client may watch, and for how long. */
+export interface TaskAccess extends Pick<StreamAccess, "key" | "expiresAt"> {
+  /** The id of the task. Nothing is answered 403. */
+  readonly id: TaskSelection;
+}
 
 /** Options of `taskStream()`. */
 export interface TaskStreamOptions<Params = RouteParams> extends Pick<
@@ -36,6 +46,7 @@ export interface TaskStreamOptions<Params = RouteParams> extends Pick<
   | "heartbeatMs"
   | "retryMs"
   | "slowConsumer"
+  | "revalidate"
   | "onOpen"
 > {
   /**
@@ -63,16 +74,17 @@ export function taskStream<Params = RouteParams>(
 ): RequestHandler<Params> {
   assertArguments(taskResolver, options);
   const errors = new RuleErrors();
-  return streamHandler(taskResolver, options, async (visit, selection) => {
+  return streamHandler(taskResolver, options, async (visit, answer) => {
+    const { id, ...access } = typeof answer === "object" && answer !== null ? answer : { id: answer };
     const { req, sink, service } = visit;
     // The service answers a fault that passes by itself.
-    const found = (await service.resolve(options, sink, () => find(service, selection, options.queue)))
-      ?.value;
+    const found = (await service.resolve(options, sink, () => find(service, id, options.queue)))?.value;
     if (found === undefined) return;
     if (!("task" in found)) return sink.answer(answerTo(found, options));
     const isBack = lastEventIdOf(req) !== undefined;
     const rules = found.seq === 0 ? unkept(service, found, options) : isBack ? {} : lateReader<Params>(found);
-    await serve(visit, progressChannel(found.task.id), { ...options, ...rules }, errors);
+    const channels = progressChannel(found.task.id);
+    await serve(visit, { ...access, channels }, { ...options, ...rules }, errors);
   });
 }
 
@@ -158,6 +170,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof TaskStreamOptions>([
   "heartbeatMs",
   "retryMs",
   "slowConsumer",
+  "revalidate",
   "onOpen",
 ]);
 

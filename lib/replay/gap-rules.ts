@@ -38,9 +38,12 @@ export function decideStart(
   const atBeginning = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
   if (isInvalid) return atTop("invalid");
   if (wish === "malformed") return atTop("malformed");
-  if (wish === "earliest" || (wish === "now" && (finite || ending !== null))) {
+  // A client may always read a finite channel from its start.
+  const isFinite = finite || ending !== null;
+  if (wish === "earliest" || (isFinite && (wish === "now" || wish === "foreign"))) {
     return { position: atBeginning, gap: null, resumed: false };
   }
+  if (wish === "foreign") return atTop("foreign");
   if (wish === "now") return atTop();
   const entry = wish.find(channel, top.epoch);
   if (entry === null) return atTop("foreign");

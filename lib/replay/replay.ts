@@ -36,6 +36,13 @@ export interface Beginning {
   readonly gaps: readonly InboundEvent[];
 }
 
+/** Where the client, and the application, want the stream to start. */
+export interface StartRequest {
+  readonly lastEventId?: string | undefined;
+  readonly from?: "now" | "earliest" | undefined;
+  readonly resume?: unknown;
+}
+
 /**
  * How long a replaced master may still answer. A cluster node detects that it was replaced when the next message of another
  * node arrives.
@@ -127,8 +134,8 @@ export class Replay implements Tracks {
    * Finds the start position of the session in each channel, after the channels are subscribed. Rejects with `COMPLETED` if
    * all channels have ended and the client has all their events. Also rejects with a Redis error.
    */
-  begin(channels: readonly string[], lastEventId: string | undefined): Awaitable<Beginning> {
-    const wish = parseWish(lastEventId, channels);
+  begin(channels: readonly string[], { lastEventId, from, resume }: StartRequest): Awaitable<Beginning> {
+    const wish = parseWish(resume === false ? undefined : lastEventId, channels, from);
     const starts = findStarts(this.#tracksOf(channels), wish, this.#source);
     return when(starts, (found) => this.#begin(found, channels, wish));
   }

@@ -1,5 +1,5 @@
 import { COMPLETED_ID } from "../sse/http-answer.js";
-import { encodeEntries, encodeEntry, replacePlace, tagOf, type Position } from "../sse/event-id.js";
+import { addToken, encodeEntries, encodeEntry, replacePlace, tagOf, type Position } from "../sse/event-id.js";
 import { ChannelMap } from "./channel-map.js";
 import { EncodedFrames, addId, NOTHING } from "../sse/frame.js";
 import type { EventBatch, FrameEncoder } from "../events/event-batch.js";
@@ -25,11 +25,18 @@ export class SessionCursor implements FrameEncoder {
   #isTold = true;
   /** The last event of the stream was encoded. */
   #isOver = false;
+  readonly #token: string | undefined;
 
-  /** The current id; `undefined` while no channel has a history. */
+  /** `token` is the second part of each id. See `addToken()`. */
+  constructor(token?: string) {
+    this.#token = token;
+  }
+
+  /** The current id; `undefined` while no channel has a history and the stream has no token. */
   get id(): string | undefined {
-    if (this.#places === null) return undefined;
-    return encodeEntries(this.#entries ?? joinPlaces(this.#places.values()));
+    const places =
+      this.#places === null ? undefined : encodeEntries(this.#entries ?? joinPlaces(this.#places.values()));
+    return this.#token === undefined ? places : addToken(places, this.#token);
   }
 
   /** Whether the client has its current id. False, for example, after it skipped events. */
@@ -109,7 +116,8 @@ export class SessionCursor implements FrameEncoder {
   blockOf(batch: EventBatch): EncodedFrames {
     if ((batch.isPlain && this.#isTold) || this.#places === null) return batch.block;
     const place = this.#places.get(batch.channel);
-    if (place !== undefined && this.#places.size === 1 && batch.run !== null) {
+    const isShared = this.#places.size === 1 && this.#token === undefined;
+    if (place !== undefined && isShared && batch.run !== null) {
       // The ids of streams with only this channel are equal, so these streams share the encoded batch.
       const block = batch.withIds(this);
       if (place.position !== batch.run.last) this.#move(place, batch.run.last);

@@ -16,6 +16,7 @@ export interface SessionSettings extends SessionLimits, ChannelSettings {
   readonly retryMs: number;
   readonly maxEventBytes: number;
   readonly maxReplayEvents: number;
+  readonly resolverTimeoutMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
 }
 

@@ -6,7 +6,7 @@ import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
 import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
-import { assertChannel, parseSelection, type ChannelSelection } from "../events/channel-name.js";
+import { assertChannel, parseSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { Slices } from "../slices.js";
@@ -34,7 +34,8 @@ import {
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
 import { isRedisSseError } from "../thrown.js";
-import { assertSettings, readKey } from "./stream-options.js";
+import { applyAccess, type AccessAnswer } from "./stream-access.js";
+import { assertSettings, readExpiry, readKey } from "./stream-options.js";
 import { Ticker } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
 
@@ -164,7 +165,7 @@ export class SessionManager {
 
   /** See `RedisSse.resolve()`. */
   async resolve<T>(
-    request: Omit<StreamRequest, "key">,
+    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
@@ -184,9 +185,9 @@ export class SessionManager {
   }
 
   /** See `RedisSse.check()`. */
-  check(request: StreamRequest, channels: ChannelSelection): RedisSseError | null {
+  check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null {
     try {
-      this.#check(request, channels);
+      this.#check(request, answer);
       encodeFirst(request.first, this.#options.settings.limits.maxEventBytes);
       return null;
     } catch (error) {
@@ -195,10 +196,10 @@ export class SessionManager {
   }
 
   /** See `RedisSse.open()`. */
-  async open(request: StreamRequest, sink: Sink, channels: ChannelSelection): Promise<PubSubSession> {
+  async open(request: StreamRequest, sink: Sink, answer: AccessAnswer): Promise<PubSubSession> {
     let session: PubSubSession;
     try {
-      session = this.#admit(request, sink, channels);
+      session = this.#admit(request, sink, answer);
     } catch (error) {
       const fault = sanitize(error);
       this.#registry.countRefusal(fault.code);
@@ -306,21 +307,25 @@ export class SessionManager {
     return [...new Set([...this.#hub.heardChannels, ...this.#registry.acknowledgedChannels])];
   }
 
-  #admit(request: StreamRequest, sink: Sink, channels: ChannelSelection): PubSubSession {
-    const names = this.#check(request, channels);
+  #admit(given: StreamRequest, sink: Sink, answer: AccessAnswer): PubSubSession {
+    const { request, names } = this.#check(given, answer);
     const session = new PubSubSession(this.#context, request, sink, names);
     this.#registry.add(session, readKey(request.key));
     return session;
   }
 
-  /** Returns the channels of a request. Throws if the request cannot have a stream. */
-  #check(request: StreamRequest, channels: ChannelSelection): readonly string[] {
+  /** Returns the request with its rights, and its channels. Throws if it cannot have a stream. */
+  #check(
+    given: StreamRequest,
+    answer: AccessAnswer,
+  ): { readonly request: StreamRequest; readonly names: readonly string[] } {
+    const { request, selection } = applyAccess(given, answer);
     assertSettings(request);
     const key = readKey(request.key);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const { keyPrefix, limits } = this.#options.settings;
-    const names = parseSelection(channels, keyPrefix);
+    const names = parseSelection(selection, keyPrefix);
     if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
     const { maxChannelsPerSession: max } = limits;
     if (names.length > max) {
@@ -329,8 +334,11 @@ export class SessionManager {
         `a stream can have at most ${max} channels (limits.maxChannelsPerSession), got ${names.length}`,
       );
     }
+    if (readExpiry(request.expiresAt) <= this.#options.clock.now()) {
+      throw new RedisSseError("UNAUTHORIZED", "The right to this stream has expired.");
+    }
     this.#registry.assertRoom(key, request.onLimit);
-    return names;
+    return { request, names };
   }
 
   /** Reads a message. Returns `null` if it is malformed, and counts it. */

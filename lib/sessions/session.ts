@@ -19,7 +19,7 @@ import { hasLostPeer } from "../peers/dead-peer-detector.js";
 import { SessionChannels } from "./session-channels.js";
 import type { SessionContext, SessionSettings, SessionStatistics } from "./session-context.js";
 import { SessionCursor } from "../replay/session-cursor.js";
-import { Replay, type Beginning } from "../replay/replay.js";
+import { Replay, type Beginning, type StartRequest } from "../replay/replay.js";
 import {
   initialSnapshot,
   transition,
@@ -30,6 +30,8 @@ import {
   type SessionState,
 } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import { Revalidation } from "./revalidation.js";
+import { readExpiry } from "./stream-options.js";
 import { StreamOutput } from "./stream-output.js";
 import type { Transport } from "../subscriptions/transport.js";
 import type { ChannelLog } from "../replay/log-head.js";
@@ -63,13 +65,16 @@ export class PubSubSession {
   readonly #heartbeatMs: number | false;
   readonly #retryMs: number;
   readonly #onUnavailable: StreamRequest["onUnavailable"];
-  /** Used once, for the start position. */
-  #lastEventId: string | undefined;
+  /** What the client asked for. Used once, for the start position. */
+  #start: StartRequest | null;
+  /** When the right to the stream ends, as `monotonicNow()`. */
+  readonly #expiresAt: number;
+  readonly #revalidation: Revalidation<PubSubSession> | null;
   readonly #limits: SessionLimits;
   readonly #output: StreamOutput;
   readonly #delivery: Delivery;
   readonly #transport: Transport;
-  readonly #cursor = new SessionCursor();
+  readonly #cursor: SessionCursor;
   readonly #history: Replay;
   /** Set while a wait must end if the session closes. */
   #closing: AbortController | null = null;
@@ -109,14 +114,21 @@ export class PubSubSession {
     this.#heartbeatMs = heartbeatMs ?? context.settings.heartbeatMs;
     this.#retryMs = retryMs ?? context.settings.retryMs;
     this.#onUnavailable = request.onUnavailable;
-    this.#lastEventId = request.lastEventId;
+    this.#start = request;
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
     this.#activeAt = this.#begunAt;
     this.#toldAt = this.#begunAt;
     this.#renewedAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
+    this.#expiresAt = this.#begunAt + remainingMs(request.expiresAt, this.#openedAt);
+    const { revalidate } = request;
+    this.#revalidation =
+      revalidate === undefined
+        ? null
+        : new Revalidation(revalidate, context.clock, context.settings.resolverTimeoutMs, this.#begunAt);
     this.#output = new StreamOutput(sink, context.clock, this);
+    this.#cursor = new SessionCursor(request.idToken);
     this.#history = new Replay(context, this, this.#cursor);
     const names = new Set(channels);
     this.#delivery = new Delivery({
@@ -234,9 +246,9 @@ export class PubSubSession {
     const { state } = this.#snapshot;
     if (state === "subscribed") return this.#history.join(channels);
     if (state !== "created") return;
-    const lastEventId = this.#lastEventId;
-    this.#lastEventId = undefined;
-    return when(this.#history.begin(channels, lastEventId), (found) => void (this.#beginning = found));
+    const start = this.#start!;
+    this.#start = null;
+    return when(this.#history.begin(channels, start), (found) => void (this.#beginning = found));
   }
 
   /**
@@ -319,6 +331,8 @@ export class PubSubSession {
     }
     if (this.#cursor.isTold) this.#toldAt = now;
     this.dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
+    if (now >= this.#expiresAt) this.end("authorization-expired");
+    if (this.isOpen) this.#revalidation?.tick(now, this, () => this.end("revoked"));
     if (!this.isWritable) return;
     // Retry failed reads of the history.
     this.#history.run();
@@ -556,10 +570,18 @@ const RENEWAL_MS = 6 * 3_600_000;
  */
 const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
 
+/** Streams whose rights end at the same time end within this time, so that their clients do not all reconnect at once. */
+const EXPIRY_SPREAD_MS = 5_000;
+
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 
 /** The abort reason of every wait. An error object for each wait would cost more than the wait. */
 const CLOSING = "closing";
+
+/** Returns the time until a right ends, with a random delay of up to `EXPIRY_SPREAD_MS`. */
+function remainingMs(expiresAt: StreamRequest["expiresAt"], now: number): number {
+  return readExpiry(expiresAt) - now + EXPIRY_SPREAD_MS * Math.random();
+}
 
 /** Randomizes the lifetime, so that streams that started together do not end together. */
 function limitsOf(settings: SessionSettings): SessionLimits {

@@ -5,6 +5,9 @@ import type { OnRuleError } from "../sync-callback.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import type { StreamEvent } from "../events/inbound-event.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
+import type { ResumePolicy } from "./resume-policy.js";
+import type { RevalidationOptions } from "./revalidation.js";
+import type { PubSubSession } from "./session.js";
 
 /**
  * The response of one client, as an adapter for a web framework provides it.
@@ -71,8 +74,41 @@ export interface StreamRequest {
    * @defaultValue "event"
    */
   readonly onLimit?: OnLimit | undefined;
-  /** The `Last-Event-ID` of the client. You need not validate it. */
+  /** The `Last-Event-ID` of the client. You need not validate it. It gives no rights. */
   readonly lastEventId?: string | undefined;
+  /**
+   * Where the stream starts if the client sends no `Last-Event-ID`.
+   *
+   * @see `SseStreamOptions.from`
+   * @defaultValue "now"
+   */
+  readonly from?: "now" | "earliest" | undefined;
+  /**
+   * When the right to the stream ends.
+   *
+   * @see `StreamAccess.expiresAt`
+   * @defaultValue the right does not end
+   */
+  readonly expiresAt?: Date | number | null | undefined;
+  /**
+   * How far back the client may resume.
+   *
+   * @see `SseStreamOptions.resume`
+   * @defaultValue "all"
+   */
+  readonly resume?: ResumePolicy | undefined;
+  /**
+   * Checks the right to the open stream again from time to time.
+   *
+   * @see `SseStreamOptions.revalidate`
+   * @defaultValue no checks
+   */
+  readonly revalidate?: RevalidationOptions<PubSubSession> | undefined;
+  /**
+   * The token of each id of the stream. See `addToken()`.
+   * @internal
+   */
+  readonly idToken?: string | undefined;
   /**
    * How a retryable error is answered.
    *

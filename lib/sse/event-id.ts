@@ -200,17 +200,50 @@ export function isEpoch(text: string): boolean {
   return /^[0-9a-f]{8}$/.test(text) && text !== NO_EPOCH;
 }
 
+/**
+ * Some streams add a token to each id, after a `~`. The client sends it back when it reconnects, as a proof of what it got. It
+ * never appears in a URL, unless the client puts its id there.
+ */
+const TOKEN_SEPARATOR = "~";
+
+/** The part before the token, for a stream without places. */
+const NO_PLACES = "0";
+
+/** Adds a token to the places of a stream. */
+export function addToken(places: string | undefined, token: string): string {
+  return (places ?? NO_PLACES) + TOKEN_SEPARATOR + token;
+}
+
+/** Splits a `Last-Event-ID` into the places and the token. It is untrusted input. */
+export function splitToken(lastEventId: string): {
+  readonly places: string;
+  readonly token: string | undefined;
+} {
+  const at = lastEventId.indexOf(TOKEN_SEPARATOR);
+  if (at < 0) return { places: lastEventId, token: undefined };
+  const places = lastEventId.slice(0, at);
+  return { places: places === NO_PLACES ? "" : places, token: lastEventId.slice(at + 1) };
+}
+
 /** The `Last-Event-ID` of a client that wants all events of the history. */
 export const EARLIEST = "earliest";
 
 /** The start position that a client requests. */
-export type Wish = "now" | "earliest" | "malformed" | ClientPlaces;
+export type Wish = "now" | "earliest" | "malformed" | "foreign" | ClientPlaces;
 
-/** Parses a `Last-Event-ID` for a stream of `channels`. It is untrusted input. */
-export function parseWish(lastEventId: string | undefined, channels: readonly string[]): Wish {
-  if (lastEventId === undefined || lastEventId === "") return "now";
-  if (lastEventId === EARLIEST) return "earliest";
-  const cursor = parseEventId(lastEventId);
+/**
+ * Parses a `Last-Event-ID` for a stream of `channels`. It is untrusted input: only if the application lets new streams start at
+ * the earliest event (`from`), the client may ask for it.
+ */
+export function parseWish(
+  lastEventId: string | undefined,
+  channels: readonly string[],
+  from: "now" | "earliest" = "now",
+): Wish {
+  const places = lastEventId === undefined ? "" : splitToken(lastEventId).places;
+  if (places === "") return from;
+  if (places === EARLIEST) return from === "earliest" ? from : "foreign";
+  const cursor = parseEventId(places);
   return cursor === null ? "malformed" : new ClientPlaces(cursor, channels);
 }
 

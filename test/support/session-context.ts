@@ -29,6 +29,7 @@ export function sessionContext({ settings, clock, ...given }: ContextOptions): C
       maxLifetimeMs: Infinity,
       subscribeTimeoutMs: 5_000,
       closeTimeoutMs: 2_000,
+      resolverTimeoutMs: 10_000,
       ...settings,
     },
     clock,

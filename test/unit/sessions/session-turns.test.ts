@@ -190,7 +190,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       it("writes the next part of a page only after the client has read the previous part", async () => {
         const kilobyte = "x".repeat(1_000);
         for (let index = 0; index < 200; index++) rig.logs.append("log", { data: `${index} ${kilobyte}` });
-        const stream = rig.open(["log"], { lastEventId: "earliest" });
+        const stream = rig.open(["log"], { from: "earliest" });
         stream.sink.takes = false;
         await rig.quiet();
         for (const writes of [1, 2, 3, 4, 5]) {
@@ -247,7 +247,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
           1_000_000,
         );
         rig.logs.add(event);
-        for (let count = 0; count < 2; count++) await rig.live(["log"], { lastEventId: "earliest" });
+        for (let count = 0; count < 2; count++) await rig.live(["log"], { from: "earliest" });
         expect(rig.gaps).to.deep.equal([
           ["too-large", "log"],
           ["too-large", "log"],
@@ -335,7 +335,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       it("lets a filter remove the channel of its event, live or during a replay", async () => {
         const leaveAt = (data: string): Promise<TurnStream> => {
           const leaving: Promise<TurnStream> = rig.live(["a", "log"], {
-            lastEventId: "earliest",
+            from: "earliest",
             filter: (event) => {
               if (event.data === data) void stream().session.removeChannel(event.channel);
               return true;

@@ -1,0 +1,58 @@
+import type { ChannelSelection } from "../events/channel-name.js";
+import { RedisSseError } from "../errors.js";
+import type { SessionKey, StreamRequest } from "./sink.js";
+import type { ResumePolicy } from "./resume-policy.js";
+
+/** What a client may read, and for how long: the answer of a resolver that says more than the channels. */
+export interface StreamAccess {
+  /** The channels that the client may read. Nothing is answered 403. */
+  readonly channels: ChannelSelection;
+  /**
+   * Identifies the caller, for example by a user's id.
+   *
+   * @defaultValue `key` of the mount
+   */
+  readonly key?: SessionKey;
+  /**
+   * When the right ends, as a `Date` or in milliseconds since 1970.
+   *
+   * Then the server closes the stream with reason `authorization-expired`. The client reconnects, and the resolver decides
+   * again. The end is delayed by up to 5 s at random, so that clients with equal times do not all reconnect at once. A stream
+   * whose right has already ended is answered 401.
+   *
+   * @defaultValue the right does not end
+   */
+  readonly expiresAt?: Date | number | null | undefined;
+  /**
+   * How far back the client may resume.
+   *
+   * @defaultValue `resume` of the mount
+   */
+  readonly resume?: ResumePolicy | undefined;
+}
+
+/** The answer of a resolver. */
+export type AccessAnswer = ChannelSelection | StreamAccess;
+
+const FIELDS: ReadonlySet<string> = new Set<keyof StreamAccess>(["channels", "key", "expiresAt", "resume"]);
+
+/** Returns the request with the rights of the answer, and its channels. Throws `INVALID_CHANNEL` for an unknown property. */
+export function applyAccess(
+  request: StreamRequest,
+  answer: AccessAnswer,
+): { readonly request: StreamRequest; readonly selection: ChannelSelection } {
+  if (!isAccess(answer)) return { request, selection: answer };
+  for (const name of Object.keys(answer)) {
+    if (FIELDS.has(name)) continue;
+    throw new RedisSseError(
+      "INVALID_CHANNEL",
+      `expected the answer of the resolver with the properties ${[...FIELDS].join(", ")}, got another one`,
+    );
+  }
+  const { channels, key = request.key, expiresAt = request.expiresAt, resume = request.resume } = answer;
+  return { request: { ...request, key, expiresAt, resume }, selection: channels };
+}
+
+function isAccess(answer: AccessAnswer): answer is StreamAccess {
+  return typeof answer === "object" && answer !== null && !Array.isArray(answer);
+}
