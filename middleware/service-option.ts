@@ -1,5 +1,5 @@
 import { assertOptions, optionError } from "../lib/adapter.js";
-import { ConfigError, type RedisSse } from "../lib/index.js";
+import { ConfigError, type RedisSse, type ResumePolicy } from "../lib/index.js";
 
 /**
  * Checks that the options of a mount are an object with only `known` names, and that `service` is a service. Throws
@@ -17,6 +17,19 @@ export function assertMountOptions(
   if (!("service" in options) || isService(options.service)) return;
   const { message } = optionError("service as the return value of createRedisSse()", options.service);
   throw new ConfigError(message.endsWith("a promise") ? `${message}. Await it.` : message);
+}
+
+/** Checks that the service of a mount can sign its ids. The default service is checked at the first request. Throws `ConfigError`. */
+export function assertResume({
+  service,
+  resume,
+}: {
+  service?: RedisSse;
+  resume?: ResumePolicy | undefined;
+}): void {
+  if (resume === undefined || resume === "all" || resume === false) return;
+  const fault = service?.check({ resume }, null);
+  if (fault?.code === "CONFIG") throw fault;
 }
 
 function isService(value: unknown): value is RedisSse {

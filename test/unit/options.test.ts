@@ -32,6 +32,7 @@ const DEFAULTS = {
     subscribeTimeoutMs: 5_000,
     closeTimeoutMs: 2_000,
   },
+  secrets: null,
   logger: readLogger(undefined),
   clock: systemClock,
 };

@@ -2,15 +2,13 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import {
-  ClientPlaces,
-  parseWish,
-  type Wish,
   encodeEventId,
   parseEventId,
   tagOf,
   type EventIdEntry,
   type Position,
 } from "../../../lib/sse/event-id.js";
+import { ClientPlaces, parseWish, type Wish } from "../../../lib/replay/wish.js";
 import type { Tail } from "../../../lib/replay/history-port.js";
 import { decideStart } from "../../../lib/replay/gap-rules.js";
 
@@ -126,10 +124,15 @@ describe("ClientPlaces", () => {
 });
 
 describe("decideStart()", () => {
-  const start = (wish: Wish | readonly EventIdEntry[], given: Partial<Tail> = {}, budget = 100) => {
+  const start = (
+    wish: Wish | readonly EventIdEntry[],
+    given: Partial<Tail> = {},
+    budget = 100,
+    now = NOW,
+  ) => {
     const places =
       typeof wish === "string" || wish instanceof ClientPlaces ? wish : new ClientPlaces(wish, ["c"]);
-    return decideStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS });
+    return decideStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS, now });
   };
   const wasEmpty = (since: number, run = 0): Wish | readonly EventIdEntry[] => [
     { tag: tagOf("c"), ...none(since), run },
