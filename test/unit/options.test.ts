@@ -101,6 +101,20 @@ describe("readOptions()", () => {
     }
   });
 
+  it("accepts secrets of 32 characters or more, and repeats none in an error", () => {
+    const [one, two] = ["a".repeat(32), "b".repeat(40)];
+    expect(readOptions({ secret: one }))
+      .to.have.property("secrets")
+      .that.deep.equals([one]);
+    expect(readOptions({ secret: [two, one] }))
+      .to.have.property("secrets")
+      .that.deep.equals([two, one]);
+    for (const secret of ["hunter2".repeat(4), "", [], [one, "hunter2"], [[one]], null, 5, { secret: one }]) {
+      const error = expectConfigError(() => read({ secret }), /\bsecret as a text of at least 32 characters/);
+      expect(inspect(error)).not.to.match(/hunter2|aaaa/);
+    }
+  });
+
   it("accepts heartbeatMs: false", () => {
     expect(read({ heartbeatMs: false })).to.include({ heartbeatMs: false });
   });
