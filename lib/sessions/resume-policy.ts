@@ -1,5 +1,6 @@
 import { ConfigError } from "../errors.js";
 import { Admission } from "../replay/admission.js";
+import { MAX_CHANNELS } from "../sse/event-id.js";
 import type { IdTokens } from "../sse/id-token.js";
 import { assertOptions, optionError, readMilliseconds } from "../validate.js";
 
@@ -39,12 +40,25 @@ export function readResumePolicy(policy: unknown): ResumePolicy {
   return { maxAgeMs: readMilliseconds("resume.maxAgeMs", maxAgeMs) };
 }
 
-/** Throws `ConfigError` if the policy needs a token, and the service cannot sign it. */
-export function assertResumable(policy: ResumePolicy | undefined, tokens: IdTokens | null): void {
-  if (tokens !== null || policy === undefined || policy === "all" || policy === false) return;
-  throw new ConfigError(
-    'resume as "since-admission" or { maxAgeMs } needs the option secret of createRedisSse()',
-  );
+/** With a token, an id is twice as long. It must also stay below 8 KB. */
+const MAX_CHANNELS_WITH_TOKEN = MAX_CHANNELS / 2;
+
+/** Throws `ConfigError` if the policy needs a token, and the service cannot sign it or has too many channels for it. */
+export function assertResumable(
+  policy: ResumePolicy | undefined,
+  tokens: IdTokens | null,
+  maxChannels: number,
+): void {
+  if (!needsToken(policy)) return;
+  const name = 'resume as "since-admission" or { maxAgeMs } needs';
+  if (tokens === null) throw new ConfigError(`${name} the option secret of createRedisSse()`);
+  if (maxChannels <= MAX_CHANNELS_WITH_TOKEN) return;
+  const limit = `limits.maxChannelsPerSession of at most ${MAX_CHANNELS_WITH_TOKEN}`;
+  throw new ConfigError(`${name} ${limit}, got ${maxChannels}`);
+}
+
+function needsToken(policy: ResumePolicy | undefined): policy is "since-admission" | ResumeAge {
+  return policy !== undefined && policy !== "all" && policy !== false;
 }
 
 /** Returns `null` for a policy that needs no token. */
@@ -53,6 +67,6 @@ export function createAdmission(
   key: string | undefined,
   tokens: IdTokens | null,
 ): Admission | null {
-  if (tokens === null || policy === undefined || policy === "all" || policy === false) return null;
+  if (tokens === null || !needsToken(policy)) return null;
   return new Admission(tokens, key, policy === "since-admission" ? undefined : policy.maxAgeMs);
 }

@@ -326,14 +326,14 @@ export class SessionManager {
   ): { readonly request: StreamRequest; readonly names: readonly string[] } {
     const { request, selection } = applyAccess(given, answer);
     assertSettings(request);
-    assertResumable(request.resume, this.#options.idTokens);
+    const { keyPrefix, limits } = this.#options.settings;
+    const { maxChannelsPerSession: max } = limits;
+    assertResumable(request.resume, this.#options.idTokens, max);
     const key = readKey(request.key);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
-    const { keyPrefix, limits } = this.#options.settings;
     const names = parseSelection(selection, keyPrefix);
     if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
-    const { maxChannelsPerSession: max } = limits;
     if (names.length > max) {
       throw new RedisSseError(
         "LIMIT_CHANNELS",

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { inspect } from "node:util";
 
 import { expect } from "chai";
 
@@ -8,6 +9,7 @@ import { addToken, encodeEventId, parseEventId, splitToken } from "../../lib/sse
 import { lastIdIn } from "../support/event-reader.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
+import { expectFault, faultOf } from "../support/service.js";
 import { useStreams, type Subscriptions } from "../support/stream-harness.js";
 import type { SuiteRedis } from "./stream-suite.js";
 
@@ -70,6 +72,16 @@ export function describeResumeLimits(
 
     const withToken = (places: string, id: string): string =>
       addToken(splitToken(places).places, splitToken(id).token!);
+
+    it("shows the secret neither to a client nor in the status, and refuses a policy that needs one", async () => {
+      const { sink } = await open("x~y");
+      const shown = [sink.text, JSON.stringify(await service.status()), inspect(service, { depth: 9 })];
+      for (const text of shown) expect(text).not.to.include(SECRET);
+      const refused = new FakeSink();
+      const opening = streams.create().open({}, refused, { channels: channel, resume: { maxAgeMs: 1 } });
+      expectFault(await faultOf(opening), "CONFIG");
+      expect(refused.answered).to.include({ status: 500 });
+    });
 
     describe("false", () => {
       beforeEach(() => {

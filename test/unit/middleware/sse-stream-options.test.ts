@@ -48,8 +48,11 @@ describe("sseStream() options", () => {
       expect(make({ service: signed, resume })).not.to.throw();
       expect(make({ resume }), "the default service is created at the first request").not.to.throw();
     }
+    const large = createRedisSse({ secret: "x".repeat(32), limits: { maxChannelsPerSession: 161 } });
+    const atMost = "needs limits.maxChannelsPerSession of at most 160, got 161";
+    expect(make({ service: large, resume: "since-admission" })).to.throw(ConfigError, atMost);
     for (const resume of ["all", false]) expect(make({ service, resume })).not.to.throw();
-    await Promise.all([service.close(), signed.close()]);
+    await Promise.all([service, signed, large].map((each) => each.close()));
   });
 
   it("rejects a service in place of the options and says how to pass it", async () => {
