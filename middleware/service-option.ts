@@ -1,5 +1,6 @@
 import { assertOptions, optionError } from "../lib/adapter.js";
-import { ConfigError, type RedisSse, type ResumePolicy } from "../lib/index.js";
+import { ConfigError, type RedisSse } from "../lib/index.js";
+import type { SseStreamOptions } from "./stream-options.js";
 
 /**
  * Checks that the options of a mount are an object with only `known` names, and that `service` is a service. Throws
@@ -19,16 +20,10 @@ export function assertMountOptions(
   throw new ConfigError(message.endsWith("a promise") ? `${message}. Await it.` : message);
 }
 
-/** Checks that the service of a mount can sign its ids. The default service is checked at the first request. Throws `ConfigError`. */
-export function assertResume({
-  service,
-  resume,
-}: {
-  service?: RedisSse;
-  resume?: ResumePolicy | undefined;
-}): void {
-  if (resume === undefined || resume === "all" || resume === false) return;
-  const fault = service?.check({ resume }, null);
+/** Checks that the service of a mount can apply `resume`. The default service checks it at each request. Throws `ConfigError`. */
+export function assertResume(options: Pick<SseStreamOptions, "service" | "resume">): void {
+  if (options.resume === undefined) return;
+  const fault = options.service?.check({ resume: options.resume }, null);
   if (fault?.code === "CONFIG") throw fault;
 }
 

@@ -25,7 +25,7 @@ const RENEWAL_MS = 5_000;
  * - Without `maxAgeMs`, a floor is the place where the first stream of the client started. Each token repeats it.
  * - With `maxAgeMs`, the token also has a time of Redis' clock, and all events after the floors are newer than it. So a token
  *   that is not older than `maxAgeMs` cannot replay an event that is older. The token is renewed while the client has all
- *   events. Its time is the time of a read, because an event that was published may still be under way.
+ *   events. Its time is the time of a read, because the server may not have received the newest events yet.
  */
 export class Admission implements TokenSource {
   readonly #tokens: IdTokens;

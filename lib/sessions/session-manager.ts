@@ -327,7 +327,7 @@ export class SessionManager {
     const { request, selection } = applyAccess(given, answer);
     assertSettings(request);
     const { keyPrefix, limits } = this.#options.settings;
-    const { maxChannelsPerSession: max } = limits;
+    const max = limits.maxChannelsPerSession;
     assertResumable(request.resume, this.#options.idTokens, max);
     const key = readKey(request.key);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");

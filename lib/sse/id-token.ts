@@ -8,7 +8,7 @@ const MAC_BYTES = 16;
 /** Longer than any token of `seal()`. Longer text is not decoded. */
 const MAX_LENGTH = 16 * 1024;
 
-/** What a token is for. A token is invalid for any other purpose and key. No key differs from the empty key. */
+/** The purpose and the key of a token. It is invalid for any other purpose or key. No key differs from the empty key. */
 export interface TokenUse {
   readonly purpose: string;
   readonly key: string | undefined;
@@ -56,7 +56,7 @@ export function readSecret(secret: unknown): readonly string[] | null {
     typeof each === "string" && each.length >= MIN_SECRET_LENGTH;
   if (secrets.length > 0 && secrets.every(isLong)) return [...secrets];
   throw optionError(
-    `secret as a text of at least ${MIN_SECRET_LENGTH} characters, or an array of them, the one that signs first`,
+    `secret as a text of at least ${MIN_SECRET_LENGTH} characters, or an array of such texts`,
     secret,
   );
 }
