@@ -38,8 +38,8 @@ export class StreamParser {
   /** Parses the next piece of text. A piece can end anywhere. */
   feed(chunk: string): void {
     let text = chunk;
-    if (this.#endedWithCr && text.startsWith("\n")) text = text.slice(1);
     if (text === "") return;
+    if (this.#endedWithCr && text.startsWith("\n")) text = text.slice(1);
     this.#endedWithCr = text.endsWith("\r");
     const lines = (this.#rest + text).split(/\r\n|\n|\r/);
     this.#rest = lines.pop()!;

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { createParser } from "eventsource-parser";
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 import { StreamParser, type StreamMessage } from "../../../client/parser.js";
 
