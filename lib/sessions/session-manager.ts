@@ -165,7 +165,7 @@ export class SessionManager {
 
   /** See `RedisSse.resolve()`. */
   async resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
+    request: Omit<StreamRequest, "key" | "revalidate">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
