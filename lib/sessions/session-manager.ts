@@ -171,7 +171,8 @@ export class SessionManager {
   ): Promise<{ readonly value: T } | null> {
     let outcome: ResolverOutcome<T>;
     try {
-      outcome = await this.#resolvers.run(resolver, sink);
+      const running = this.#resolvers.run(resolver, sink);
+      outcome = running instanceof Promise ? await running : running;
     } catch (error) {
       outcome = { fault: retryableFault(error) };
     }

@@ -139,7 +139,7 @@ describe("the cost", function () {
   });
 
   describe("of a connection", () => {
-    it("is 16 promises, no timer and no AbortController, if the channel is known", async () => {
+    it("is 12 promises, no timer and no AbortController, if the channel is known", async () => {
       await openLive(["a"]);
       const controllers = spy(globalThis, "AbortController");
       const counts: ReadonlyMap<string, number>[] = [];
@@ -151,9 +151,8 @@ describe("the cost", function () {
       const least = (type: string): number => Math.min(...counts.map((each) => each.get(type) ?? 0));
       // - 6: one for each async function: the handler, resolve(), serve(), serveStream(), open() and the session's start()
       // - 5: one for each await of their promises
-      // - 4: two for each await of another value: the outcome of the resolver, and onOpen()
       // - 1: Express handles a rejection of the handler
-      expect(least("PROMISE")).to.be.at.most(16);
+      expect(least("PROMISE")).to.be.at.most(12);
       expect(least("Timeout")).to.equal(0);
       expect(controllers.callCount).to.equal(0);
     });
