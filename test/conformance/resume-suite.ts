@@ -322,19 +322,10 @@ export function describeResume(
         await expectGap(service, "earliest", "foreign");
       });
 
-      for (const [what, lastEventId] of Object.entries({
-        "a Redis stream id": "1-1",
-        "two ids": "1.AAAA, 1.AAAA",
-        "an HTML tag": "<script>alert(1)</script>",
-        "an invalid id of version 2": "2.WOhidDyJAQ",
-        "a truncated id": "1.WOhidDy",
-        "12,000 letters": `1.${"A".repeat(12_000)}`,
-      })) {
-        it(`is sent for ${what}`, async () => {
-          await publishAll(service, channel, ["a"]);
-          await expectGap(service, lastEventId, "malformed");
-        });
-      }
+      it("is sent if the id is malformed", async () => {
+        await publishAll(service, channel, ["a"]);
+        await expectGap(service, "1.WOhidDy", "malformed");
+      });
 
       it("is sent once per reason and names exactly the affected channels", async () => {
         const service = streams.create({ history: { channels: { "*:short": { maxLength: 1 } } } });
@@ -406,43 +397,6 @@ export function describeResume(
         const told = sink.events.slice(1).map(({ event, data }) => (event === "gap" ? event : data));
         expect(told).to.deep.equal(["gap", "2", "3"]);
         expect(sink.events[1]!.id).to.match(/^3\./);
-        await session.close();
-      });
-
-      it("loses no event of a channel that is added to a stalled stream", async () => {
-        const { session, sink } = await live(service);
-        sink.takes = false;
-        session.send({ data: "x" });
-        await session.addChannel(`${channel}:added`);
-        await service.publish(`${channel}:added`, { data: "1" });
-        await service.publish(`${channel}:added`, { data: "2" });
-        await eventually(() => expect(session.statistics.bufferedBytes).to.be.greaterThan(400));
-        sink.drain();
-        await eventually(() => expect(sink.text).to.include("data: 2"));
-        expect(sink.events.map(({ data }) => data).slice(1)).to.deep.equal(["x", "1", "2"]);
-        await session.close();
-      });
-
-      it("sends no more events of a channel that is removed during its replay", async () => {
-        const ids = await publishAll(
-          service,
-          channel,
-          Array.from({ length: 60 }, (_, index) => String(index)),
-        );
-        const sink = new FakeSink();
-        sink.takes = false;
-        const session = await service.open({ lastEventId: ids[0] }, sink, [channel, `${channel}:kept`]);
-        await eventually(() => {
-          sink.step();
-          expect(sink.text).to.include("data: 5\n");
-        });
-        const removed = session.removeChannel(channel);
-        const { length } = sink.events;
-        sink.drain();
-        await removed;
-        await service.publish(`${channel}:kept`, { data: "kept" });
-        await eventually(() => expect(sink.text).to.include("data: kept"));
-        expect(sink.events.slice(length).map(({ data }) => data)).to.deep.equal(["kept"]);
         await session.close();
       });
     });
