@@ -13,6 +13,7 @@ import { encodeEntries, encodeEntry, encodeEventId, tagOf } from "./sse/event-id
 import { encodeEnvelope } from "./events/inbound-event.js";
 import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event.js";
 import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
+import { IdTokens } from "./sse/id-token.js";
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
@@ -245,6 +246,7 @@ class RedisSseService implements RedisSse {
       slices,
       log: this.log,
       history: withTaskLogs(this.#history.reader, (id) => this.#queues.watch(id)),
+      idTokens: settings.secrets && new IdTokens(settings.secrets),
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, pingMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
       explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),

@@ -6,6 +6,7 @@ import type { HistoryPort } from "../replay/history-port.js";
 import type { GapReason } from "../events/gap.js";
 import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
+import type { IdTokens } from "../sse/id-token.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import type { Ticker } from "./ticker.js";
@@ -27,6 +28,8 @@ export interface SessionContext<Session = unknown> {
   readonly slices: Slices;
   readonly createTransport: CreateTransport;
   readonly history: HistoryPort;
+  /** Signs the ids of streams whose clients may not resume from any place. `null` without the option `secret`. */
+  readonly idTokens: IdTokens | null;
   /** Limits the buffered bytes of all sessions together. */
   readonly budget: BufferBudget;
   /** Called when a client gets a gap for these channels. */

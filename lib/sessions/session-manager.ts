@@ -26,6 +26,7 @@ import type { SessionLimits } from "./session-state.js";
 import type { SessionContext } from "./session-context.js";
 import { PubSubSession } from "./session.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import type { IdTokens } from "../sse/id-token.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import {
   SubscriptionHub,
@@ -34,6 +35,7 @@ import {
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
 import { isRedisSseError } from "../thrown.js";
+import { assertResumable } from "./resume-policy.js";
 import { applyAccess, type AccessAnswer } from "./stream-access.js";
 import { assertSettings, readExpiry, readKey } from "./stream-options.js";
 import { Ticker } from "./ticker.js";
@@ -64,6 +66,8 @@ export interface SessionManagerOptions {
   readonly slices: Slices;
   readonly log: ServiceLog;
   readonly history: HistoryPort;
+  /** Signs the ids of streams whose clients may not resume from any place. `null` without the option `secret`. */
+  readonly idTokens: IdTokens | null;
   /** Creates the connection that all streams share. Called once, for the first stream. */
   readonly connect: (handlers: HubHandlers) => HubConnection;
   /** Leases a connection for one stream. */
@@ -137,6 +141,7 @@ export class SessionManager {
       budget: this.#budget,
       createTransport: this.#transports(),
       history,
+      idTokens: options.idTokens,
       onGap: (reason, channels) => {
         this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length);
         if (gapTold.hasSubscribers) gapTold.publish({ reason, channels });
@@ -322,13 +327,14 @@ export class SessionManager {
   ): { readonly request: StreamRequest; readonly names: readonly string[] } {
     const { request, selection } = applyAccess(given, answer);
     assertSettings(request);
+    const { keyPrefix, limits } = this.#options.settings;
+    const max = limits.maxChannelsPerSession;
+    assertResumable(request.resume, this.#options.idTokens, max);
     const key = readKey(request.key);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
-    const { keyPrefix, limits } = this.#options.settings;
     const names = parseSelection(selection, keyPrefix);
     if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
-    const { maxChannelsPerSession: max } = limits;
     if (names.length > max) {
       throw new RedisSseError(
         "LIMIT_CHANNELS",

@@ -30,6 +30,7 @@ import {
   type SessionState,
 } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import { createAdmission } from "./resume-policy.js";
 import { Revalidation } from "./revalidation.js";
 import { readExpiry } from "./stream-options.js";
 import { StreamOutput } from "./stream-output.js";
@@ -128,8 +129,9 @@ export class PubSubSession {
         ? null
         : new Revalidation(revalidate, context.clock, context.settings.resolverTimeoutMs, this.#begunAt);
     this.#output = new StreamOutput(sink, context.clock, this);
-    this.#cursor = new SessionCursor(request.idToken);
-    this.#history = new Replay(context, this, this.#cursor);
+    const admission = createAdmission(request.resume, this.#key, context.idTokens);
+    this.#cursor = new SessionCursor(admission);
+    this.#history = new Replay(context, this, this.#cursor, admission);
     const names = new Set(channels);
     this.#delivery = new Delivery({
       owner: this,
@@ -330,6 +332,7 @@ export class PubSubSession {
       this.#history.renewPlaces();
     }
     if (this.#cursor.isTold) this.#toldAt = now;
+    this.#history.renewToken();
     this.dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (now >= this.#expiresAt) this.end("authorization-expired");
     if (this.isOpen) this.#revalidation?.tick(now, this, () => this.end("revoked"));

@@ -105,11 +105,6 @@ export interface StreamRequest {
    */
   readonly revalidate?: RevalidationOptions<PubSubSession> | undefined;
   /**
-   * The token of each id of the stream. See `addToken()`.
-   * @internal
-   */
-  readonly idToken?: string | undefined;
-  /**
    * How a retryable error is answered.
    *
    * @see `SseStreamOptions.onUnavailable`

@@ -42,6 +42,7 @@ export function sessionContext({ settings, clock, ...given }: ContextOptions): C
     explain: (fault) => fault,
     onClosing: () => {},
     onClosed: () => {},
+    idTokens: null,
     ...given,
   };
 }

@@ -1,6 +1,7 @@
 import { BufferBudget } from "../../lib/backpressure/buffer-budget.js";
 import { EventBatch } from "../../lib/events/event-batch.js";
 import { encodeEvent } from "../../lib/sse/frame.js";
+import { IdTokens } from "../../lib/sse/id-token.js";
 import type { Ending } from "../../lib/events/inbound-event.js";
 import { readLoggedEvent, type InboundEvent } from "../../lib/events/inbound-event.js";
 import type { GapReason } from "../../lib/events/gap.js";
@@ -17,6 +18,9 @@ import { EPOCH } from "./inbound-events.js";
 import { EMPTY, logState } from "./log-state.js";
 import { MemoryLogs } from "./memory-logs.js";
 import { sessionContext } from "./session-context.js";
+
+/** Signs the ids of the streams. */
+export const SECRET = "the secret of the rig, in 38 characters";
 
 /** The data of an event, or the event with its type. */
 export type RigMessage = string | { readonly event?: string | undefined; readonly data: string };
@@ -64,6 +68,7 @@ export class SessionRig {
       onGap: (reason, names) => (this.gaps[reason] = (this.gaps[reason] ?? 0) + names.length),
       onRuleFailure: (rule) => this.failedRules.push(rule),
       budget: this.budget,
+      idTokens: new IdTokens([SECRET]),
       assertChannel: () => {},
     });
   }
@@ -99,9 +104,11 @@ export class SessionRig {
     return this.logs.add(readLoggedEvent(channel, envelope, this.#context.settings.maxEventBytes));
   }
 
-  /** Reports that a channel still has no history, as `LogVerifier` does from time to time. */
-  lookAtNoLog(channel: string, at: number): void {
-    const state = logState({ ...EMPTY, since: at }, { at, readAt: ++this.logs.reads });
+  /** Reports the state of a history at a time of Redis, as `LogVerifier` does from time to time. */
+  lookAt(channel: string, at: number): void {
+    const offset = this.logs.nextOffset(channel) - 1;
+    const position = offset === 0 ? { ...EMPTY, since: at } : { epoch: EPOCH, offset };
+    const state = logState(position, { at, readAt: ++this.logs.reads });
     for (const transport of this.#transports) transport.log(channel).note(state);
   }
 

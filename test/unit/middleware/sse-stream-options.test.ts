@@ -41,6 +41,21 @@ describe("sseStream() options", () => {
     expect(make({ filter: async () => true })).to.throw(ConfigError, "filter as a synchronous function");
   });
 
+  it("rejects a resume policy that needs a secret if the service has none", async () => {
+    const service = createRedisSse();
+    const signed = createRedisSse({ secret: "x".repeat(32) });
+    for (const resume of ["since-admission", { maxAgeMs: 1_000 }]) {
+      expect(make({ service, resume })).to.throw(ConfigError, "needs the option secret of createRedisSse()");
+      expect(make({ service: signed, resume })).not.to.throw();
+      expect(make({ resume }), "the default service is created at the first request").not.to.throw();
+    }
+    const large = createRedisSse({ secret: "x".repeat(32), limits: { maxChannelsPerSession: 161 } });
+    const atMost = "needs limits.maxChannelsPerSession of at most 160, got 161";
+    expect(make({ service: large, resume: "since-admission" })).to.throw(ConfigError, atMost);
+    for (const resume of ["all", false]) expect(make({ service, resume })).not.to.throw();
+    await Promise.all([service, signed, large].map((each) => each.close()));
+  });
+
   it("rejects a service in place of the options and says how to pass it", async () => {
     const sse = createRedisSse();
     const said = "expected an object with options, got a service. Pass { service: sse }.";

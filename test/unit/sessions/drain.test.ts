@@ -38,6 +38,7 @@ describe("SessionManager with slices of one step", () => {
       history: noHistory,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),
       lease: () => Promise.reject(new Error("streams share one connection")),
+      idTokens: null,
       explain: (fault) => fault,
       readTcpTable: null,
     });
