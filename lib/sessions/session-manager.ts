@@ -33,7 +33,7 @@ import {
   type HubHandlers,
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
-import { isRedisSseError } from "../thrown.js";
+import { describeThrown, isRedisSseError } from "../thrown.js";
 import { applyAccess, type AccessAnswer } from "./stream-access.js";
 import { assertSettings, readExpiry, readKey } from "./stream-options.js";
 import { Ticker } from "./ticker.js";
@@ -143,6 +143,11 @@ export class SessionManager {
       },
       onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
       assertChannel: (name) => assertChannel(name, keyPrefix),
+      revalidation: {
+        clock,
+        timeoutMs: limits.resolverTimeoutMs,
+        onFailure: (error) => this.#warnOfCheck(error),
+      },
       tickerOf: (heartbeat) => this.#tickerOf(heartbeat),
       explain,
       onClosing: (session) => this.#registry.closing(session),
@@ -262,6 +267,11 @@ export class SessionManager {
     return () => this.#hub.leave(channel, member);
   }
 
+  #warnOfCheck(error: unknown): void {
+    const [head] = describeThrown(error).split("\n", 1);
+    this.#options.log.fault("revalidate", "revalidate.check() of a mount failed: %s", head);
+  }
+
   #warnOfSubscription({ code, message }: RedisSseError): void {
     if (code === "CLOSED" || code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
     const text = "workers get no notice of new tasks, and find them later by polling: %s";
@@ -335,7 +345,10 @@ export class SessionManager {
       );
     }
     if (readExpiry(request.expiresAt) <= this.#options.clock.now()) {
-      throw new RedisSseError("UNAUTHORIZED", "The right to this stream has expired.");
+      throw new RedisSseError(
+        "UNAUTHORIZED",
+        "The right to this stream has expired. Log in again, and open a new stream.",
+      );
     }
     this.#registry.assertRoom(key, request.onLimit);
     return { request, names };
