@@ -1,7 +1,6 @@
 import { endianness } from "node:os";
 
 import type { Clock } from "../clock.js";
-import { withDeadline } from "../deadline.js";
 import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
@@ -17,6 +16,7 @@ import { DeadPeerDetector, type ReadTcpTable } from "../peers/dead-peer-detector
 import { isMessageFault } from "../events/outbound-message.js";
 import { readInboundEvent, type InboundEvent } from "../events/inbound-event.js";
 import type { GapReason } from "../events/gap.js";
+import { drainSessions, type DrainPlan } from "./drain.js";
 import { encodeFirst } from "./opening-frames.js";
 import { ResolverRuns, type ResolverOutcome } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
@@ -98,6 +98,8 @@ export class SessionManager {
   readonly #gaps = new Map<GapReason, number>();
   readonly #ruleFailures = new Map<RuleName, number>();
   #draining = false;
+  /** Aborted when the service closes. */
+  readonly #closing = new AbortController();
 
   constructor(options: SessionManagerOptions) {
     const { clock, slices, settings, history, connect, explain } = options;
@@ -168,6 +170,11 @@ export class SessionManager {
     return this.#draining;
   }
 
+  /** Why every new stream is refused now; `null` if it is not. */
+  get refusal(): RedisSseError | null {
+    return this.#draining ? shuttingDown() : this.#registry.fullFault;
+  }
+
   /** See `RedisSse.resolve()`. */
   async resolve<T>(
     request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
@@ -221,20 +228,16 @@ export class SessionManager {
     return session;
   }
 
-  /** Closes all streams, spread over `spreadMs`. After `timeoutMs`, closes all remaining streams at once. */
-  async drain(timeoutMs: number, spreadMs: number): Promise<void> {
-    const { clock, slices } = this.#options;
-    const late = new AbortController();
+  /** See `RedisSse.drain()`. */
+  drain(plan: DrainPlan): Promise<void> {
     this.refuse();
-    this.#options.log.info("draining: closing %s streams within %s ms", this.#registry.size, spreadMs);
-    const closing = this.#registry.closeAll("drain", { clock, slices, spreadMs, hurry: late.signal });
-    // A client that does not read the end of its stream is dropped at the deadline of the teardown.
-    await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
+    return drainSessions(this.#registry, plan, { ...this.#options, closing: this.#closing.signal });
   }
 
-  /** Closes all streams at once. */
+  /** Closes all streams in slices, without further delay. */
   closeAll(): Promise<void> {
     this.refuse();
+    this.#closing.abort();
     const { clock, slices } = this.#options;
     return this.#registry.closeAll("shutdown", { clock, slices, spreadMs: 0 });
   }
@@ -333,7 +336,7 @@ export class SessionManager {
     assertSettings(request);
     const key = readKey(request.key);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
-    if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
+    if (this.#draining) throw shuttingDown();
     const { keyPrefix, limits } = this.#options.settings;
     const names = parseSelection(selection, keyPrefix);
     if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
@@ -404,6 +407,8 @@ export class SessionManager {
     return ticker;
   }
 }
+
+const shuttingDown = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
 
 /**
  * A resolver that asks Redis fails while Redis is unavailable. After the 500 of an error handler, a browser would not
