@@ -135,7 +135,7 @@ export interface RedisSse {
    * other error of the resolver.
    */
   resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
+    request: Omit<StreamRequest, "key" | "revalidate">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{
@@ -345,7 +345,7 @@ class RedisSseService implements RedisSse {
   }
 
   resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
+    request: Omit<StreamRequest, "key" | "revalidate">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {

@@ -177,13 +177,14 @@ export class SessionManager {
 
   /** See `RedisSse.resolve()`. */
   async resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
+    request: Omit<StreamRequest, "key" | "revalidate">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
     let outcome: ResolverOutcome<T>;
     try {
-      outcome = await this.#resolvers.run(resolver, sink);
+      const running = this.#resolvers.run(resolver, sink);
+      outcome = running instanceof Promise ? await running : running;
     } catch (error) {
       outcome = { fault: retryableFault(error) };
     }
