@@ -154,8 +154,9 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   UNAUTHORIZED: {
-    meaning: "The request has no valid bearer token.",
-    action: "Send the header `Authorization: Bearer <token>`.",
+    meaning:
+      "The request has no valid bearer token (status endpoint), or the right to the stream has expired (`expiresAt`).",
+    action: "Send a valid token in `Authorization: Bearer <token>`. Or log in again, and open a new stream.",
     status: 401,
     retryable: false,
   },

@@ -1,4 +1,4 @@
-import { ConfigError, RedisSseError } from "./errors.js";
+import { RedisSseError } from "./errors.js";
 import { History } from "./history/history.js";
 import { newEpoch, type LogReceipt } from "./history/log-publisher.js";
 import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
@@ -32,7 +32,7 @@ import { Slices } from "./slices.js";
 import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
 import { withTaskLogs } from "./queue/task-logs.js";
-import { assertOptions, readFlag, readMilliseconds } from "./validate.js";
+import { assertOptions, optionError, readFlag, readMilliseconds, readWholeNumber } from "./validate.js";
 
 /** The result of `publish()` and `complete()`. */
 export interface PublishReceipt {
@@ -72,6 +72,17 @@ export interface DrainOptions {
    * @defaultValue half of `timeoutMs`
    */
   readonly spreadMs?: number | undefined;
+  /**
+   * Called when `check()` returns `CLOSED` and new streams are refused, before the first stream ends. The drain waits for its
+   * promise, as a part of `timeoutMs`.
+   *
+   * With it, an app can wait until its load balancer has noticed that the process takes no new streams. If it throws or rejects,
+   * or takes too long, the `logger` gets an error, and the drain continues.
+   *
+   * @example beforeStreamsEnd: () => setTimeout(5_000) // of node:timers/promises
+   * @defaultValue the streams begin to end at once
+   */
+  readonly beforeStreamsEnd?: (() => void | Promise<void>) | undefined;
 }
 
 /** Event streams, notifications and tasks over one Redis. `createRedisSse()` creates it. */
@@ -132,6 +143,13 @@ export interface RedisSse {
     /** The answer of the resolver. */
     readonly value: T;
   } | null>;
+  /**
+   * Returns the error with which this process refuses every new stream now, or `null`, for a readiness probe: `CLOSED` if the service
+   * drains or is closed, and `LIMIT_SESSIONS` if `limits.maxSessions` is reached. It does not ask Redis.
+   *
+   * @example app.get("/ready", (req, res) => res.sendStatus(sse.check() === null ? 200 : 503));
+   */
+  check(): RedisSseError | null;
   /** Returns the error that `open()` would refuse this stream with now, or `null`. */
   check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null;
   /** Writes to the option `logger`, for adapters. */
@@ -169,7 +187,11 @@ export interface RedisSse {
    * time share one check for drift.
    */
   status(options?: StatusOptions): Promise<StatusReport>;
-  /** Refuses new streams and ends the open ones, spread over time. Publishing, queues and workers continue. */
+  /**
+   * Refuses new streams and ends the open ones, spread over time. Publishing, queues and workers continue.
+   *
+   * Rejects with `ConfigError` if an option is invalid, and with nothing else.
+   */
   drain(options?: DrainOptions): Promise<void>;
   /** Ends streams, workers and connections, in this order. Then the process can exit. Never rejects. */
   close(): Promise<void>;
@@ -178,7 +200,11 @@ export interface RedisSse {
 }
 
 const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>(["history", "finite"]);
-const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>(["timeoutMs", "spreadMs"]);
+const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>([
+  "timeoutMs",
+  "spreadMs",
+  "beforeStreamsEnd",
+]);
 
 /** Creates a service. It connects to Redis when it is first used. Throws `ConfigError` if an option is invalid. */
 export function createRedisSse(options?: RedisSseOptions): RedisSse {
@@ -328,8 +354,10 @@ class RedisSseService implements RedisSse {
     return this.#streams.resolve(request, sink, resolver);
   }
 
-  check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null {
-    return this.#streams.check(request, answer);
+  check(): RedisSseError | null;
+  check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null;
+  check(request?: StreamRequest, answer?: AccessAnswer): RedisSseError | null {
+    return request === undefined ? this.#streams.refusal : this.#streams.check(request, answer);
   }
 
   open(request: StreamRequest, sink: Sink, answer: AccessAnswer): Promise<PubSubSession> {
@@ -357,12 +385,14 @@ class RedisSseService implements RedisSse {
 
   async drain(options: DrainOptions = {}): Promise<void> {
     assertOptions("drain()", options, DRAIN_OPTIONS);
-    const { timeoutMs = 10_000, spreadMs = timeoutMs / 2 } = options;
+    const { timeoutMs = 10_000, beforeStreamsEnd } = options;
     readMilliseconds("timeoutMs", timeoutMs, 0);
-    if (!(spreadMs >= 0 && spreadMs <= timeoutMs)) {
-      throw new ConfigError("expected spreadMs as a number of milliseconds from 0 to timeoutMs");
+    const { spreadMs = Math.floor(timeoutMs / 2) } = options;
+    readWholeNumber("spreadMs", spreadMs, 0, timeoutMs);
+    if (beforeStreamsEnd !== undefined && typeof beforeStreamsEnd !== "function") {
+      throw optionError("beforeStreamsEnd as a function", beforeStreamsEnd);
     }
-    await this.#streams.drain(timeoutMs, spreadMs);
+    await this.#streams.drain({ timeoutMs, spreadMs, beforeStreamsEnd });
   }
 
   close(): Promise<void> {

@@ -1,7 +1,6 @@
 import { endianness } from "node:os";
 
 import type { Clock } from "../clock.js";
-import { withDeadline } from "../deadline.js";
 import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
@@ -17,6 +16,7 @@ import { DeadPeerDetector, type ReadTcpTable } from "../peers/dead-peer-detector
 import { isMessageFault } from "../events/outbound-message.js";
 import { readInboundEvent, type InboundEvent } from "../events/inbound-event.js";
 import type { GapReason } from "../events/gap.js";
+import { drainSessions, type DrainPlan } from "./drain.js";
 import { encodeFirst } from "./opening-frames.js";
 import { ResolverRuns, type ResolverOutcome } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
@@ -34,7 +34,7 @@ import {
   type HubHandlers,
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
-import { isRedisSseError } from "../thrown.js";
+import { describeThrown, isRedisSseError } from "../thrown.js";
 import { assertResumable } from "./resume-policy.js";
 import { applyAccess, type AccessAnswer } from "./stream-access.js";
 import { assertSettings, readExpiry, readKey } from "./stream-options.js";
@@ -102,6 +102,8 @@ export class SessionManager {
   readonly #gaps = new Map<GapReason, number>();
   readonly #ruleFailures = new Map<RuleName, number>();
   #draining = false;
+  /** Aborted when the service closes. */
+  readonly #closing = new AbortController();
 
   constructor(options: SessionManagerOptions) {
     const { clock, slices, settings, history, connect, explain } = options;
@@ -148,6 +150,11 @@ export class SessionManager {
       },
       onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
       assertChannel: (name) => assertChannel(name, keyPrefix),
+      revalidation: {
+        clock,
+        timeoutMs: limits.resolverTimeoutMs,
+        onFailure: (error) => this.#warnOfCheck(error),
+      },
       tickerOf: (heartbeat) => this.#tickerOf(heartbeat),
       explain,
       onClosing: (session) => this.#registry.closing(session),
@@ -166,6 +173,11 @@ export class SessionManager {
 
   get refusing(): boolean {
     return this.#draining;
+  }
+
+  /** Why every new stream is refused now; `null` if it is not. */
+  get refusal(): RedisSseError | null {
+    return this.#draining ? shuttingDown() : this.#registry.fullFault;
   }
 
   /** See `RedisSse.resolve()`. */
@@ -222,20 +234,16 @@ export class SessionManager {
     return session;
   }
 
-  /** Closes all streams, spread over `spreadMs`. After `timeoutMs`, closes all remaining streams at once. */
-  async drain(timeoutMs: number, spreadMs: number): Promise<void> {
-    const { clock, slices } = this.#options;
-    const late = new AbortController();
+  /** See `RedisSse.drain()`. */
+  drain(plan: DrainPlan): Promise<void> {
     this.refuse();
-    this.#options.log.info("draining: closing %s streams within %s ms", this.#registry.size, spreadMs);
-    const closing = this.#registry.closeAll("drain", { clock, slices, spreadMs, hurry: late.signal });
-    // A client that does not read the end of its stream is dropped at the deadline of the teardown.
-    await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
+    return drainSessions(this.#registry, plan, { ...this.#options, closing: this.#closing.signal });
   }
 
-  /** Closes all streams at once. */
+  /** Closes all streams in slices, without further delay. */
   closeAll(): Promise<void> {
     this.refuse();
+    this.#closing.abort();
     const { clock, slices } = this.#options;
     return this.#registry.closeAll("shutdown", { clock, slices, spreadMs: 0 });
   }
@@ -266,6 +274,11 @@ export class SessionManager {
       (error: unknown) => this.#warnOfSubscription(sanitize(error)),
     );
     return () => this.#hub.leave(channel, member);
+  }
+
+  #warnOfCheck(error: unknown): void {
+    const [head] = describeThrown(error).split("\n", 1);
+    this.#options.log.fault("revalidate", "revalidate.check() of a mount failed: %s", head);
   }
 
   #warnOfSubscription({ code, message }: RedisSseError): void {
@@ -332,7 +345,7 @@ export class SessionManager {
     assertResumable(request.resume, this.#options.idTokens, max);
     const key = readKey(request.key);
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
-    if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
+    if (this.#draining) throw shuttingDown();
     const names = parseSelection(selection, keyPrefix);
     if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
     if (names.length > max) {
@@ -342,7 +355,10 @@ export class SessionManager {
       );
     }
     if (readExpiry(request.expiresAt) <= this.#options.clock.now()) {
-      throw new RedisSseError("UNAUTHORIZED", "The right to this stream has expired.");
+      throw new RedisSseError(
+        "UNAUTHORIZED",
+        "The right to this stream has expired. Log in again, and open a new stream.",
+      );
     }
     this.#registry.assertRoom(key, request.onLimit);
     return { request, names };
@@ -398,6 +414,8 @@ export class SessionManager {
     return ticker;
   }
 }
+
+const shuttingDown = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
 
 /**
  * A resolver that asks Redis fails while Redis is unavailable. After the 500 of an error handler, a browser would not
