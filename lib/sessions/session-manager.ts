@@ -1,6 +1,6 @@
 import { endianness } from "node:os";
 
-import type { Clock } from "../clock.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
@@ -21,7 +21,12 @@ import { encodeFirst } from "./opening-frames.js";
 import { ResolverRuns, type ResolverOutcome } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
-import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
+import {
+  closeEach,
+  SessionRegistry,
+  type RegistryLimits,
+  type RegistryStatistics,
+} from "./session-registry.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SessionContext } from "./session-context.js";
 import { PubSubSession } from "./session.js";
@@ -58,6 +63,22 @@ export interface StreamsSettings {
     };
 }
 
+/** The streams that a revocation ends. */
+export interface RevokedStreams {
+  readonly kind: "key" | "session" | "channel";
+  readonly value: string;
+}
+
+/** What is known about revoked rights. */
+export interface RightsPort {
+  /** Follows revocations from now on. Called for each stream. */
+  follow(): void;
+  /** Whether new streams of this key are refused. */
+  isBlocked(key: string): boolean;
+  /** Whether these streams were revoked after this time (`monotonicNow()`). */
+  isRevokedSince(time: number, streams: RevokedStreams): boolean;
+}
+
 export interface SessionManagerOptions {
   readonly settings: StreamsSettings;
   readonly clock: Clock;
@@ -70,8 +91,21 @@ export interface SessionManagerOptions {
   readonly lease: (holder: string, signal: AbortSignal) => Promise<LeasedConnection>;
   /** Returns the cause of an error, if it is known: a subscription may time out because Redis is unavailable. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
+  readonly rights: RightsPort;
   /** Reads the TCP tables of the kernel; `null` if the operating system has none. */
   readonly readTcpTable: ReadTcpTable | null;
+}
+
+/** A subscription of a part of the service. */
+export interface InternalSubscription {
+  readonly onMessage: (text: string | null) => void;
+  readonly onFault: (fault: RedisSseError) => void;
+  /**
+   * Whether the statistics count the channel.
+   *
+   * @defaultValue true
+   */
+  readonly isCounted?: boolean;
 }
 
 const gapTold = diagnosticChannel("redis-sse:gap");
@@ -95,6 +129,8 @@ export class SessionManager {
   readonly #peers: DeadPeerDetector<PubSubSession>;
   readonly #resolvers: ResolverRuns;
   readonly #dedicated = new Set<DedicatedTransport>();
+  /** When the resolver of a client was asked, as `monotonicNow()`, until its stream opens. */
+  readonly #askedAt = new WeakMap<Sink, number>();
   readonly #gaps = new Map<GapReason, number>();
   readonly #ruleFailures = new Map<RuleName, number>();
   #draining = false;
@@ -170,6 +206,7 @@ export class SessionManager {
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
     let outcome: ResolverOutcome<T>;
+    this.#askedAt.set(sink, monotonicNow(this.#options.clock));
     try {
       outcome = await this.#resolvers.run(resolver, sink);
     } catch (error) {
@@ -212,7 +249,10 @@ export class SessionManager {
     }
     this.#watch.start();
     this.#peers.add(session, sink.connection);
-    await session.start();
+    const started = session.start();
+    // In this order, both channels are in one SUBSCRIBE.
+    this.#options.rights.follow();
+    await started;
     return session;
   }
 
@@ -234,6 +274,24 @@ export class SessionManager {
     return this.#registry.closeAll("shutdown", { clock, slices, spreadMs: 0 });
   }
 
+  /** Ends streams whose rights were decided until `decidedUntil` (`monotonicNow()`). Returns their number. */
+  revoke({ kind, value }: RevokedStreams, decidedUntil: number): number {
+    const { slices } = this.#options;
+    const revoked = this.#sessionsWith(kind, value).filter(
+      ({ closeReason, decidedAt }) => closeReason === null && decidedAt <= decidedUntil,
+    );
+    if (revoked.length > 0) slices.add(closeEach(revoked, "revoked", slices));
+    return revoked.length;
+  }
+
+  #sessionsWith(kind: RevokedStreams["kind"], value: string): readonly PubSubSession[] {
+    if (kind === "key") return this.#registry.withKey(value);
+    if (kind === "session") return this.#registry.withId(value);
+    // In shared mode, a look at all streams is needed only if one of them has the channel.
+    const isShared = this.#options.settings.subscriptions === "shared";
+    return isShared && !this.#hub.has(value) ? [] : this.#registry.withChannel(value);
+  }
+
   /** Ends all subscriptions. Never rejects. */
   close(): Promise<void> {
     this.#watch.stop();
@@ -243,29 +301,24 @@ export class SessionManager {
 
   /**
    * Subscribes a part of the service to a channel. Calls `onMessage` with each message, and with `null` if messages may have
-   * been missed. Returns a function that ends the subscription.
+   * been missed. If the subscription fails or is denied later, calls `onFault`. Returns a function that ends the subscription.
    */
-  subscribe(channel: string, onMessage: (text: string | null) => void): () => void {
+  subscribe(channel: string, { onMessage, onFault, isCounted = true }: InternalSubscription): () => void {
     const member: HubMember = {
       round: 0,
       deliver: ({ events }) => {
         for (const event of events) onMessage(event.data);
       },
       interrupted: () => onMessage(null),
-      refused: (_, fault) => this.#warnOfSubscription(fault),
+      refused: (_, fault) => onFault(fault),
     };
+    if (!isCounted) this.#hub.doNotCount(channel);
     // Messages that were published before the acknowledgement were missed.
     Promise.resolve(this.#hub.join(channel, member)).then(
       () => onMessage(null),
-      (error: unknown) => this.#warnOfSubscription(sanitize(error)),
+      (error: unknown) => onFault(sanitize(error)),
     );
     return () => this.#hub.leave(channel, member);
-  }
-
-  #warnOfSubscription({ code, message }: RedisSseError): void {
-    if (code === "CLOSED" || code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
-    const text = "workers get no notice of new tasks, and find them later by polling: %s";
-    this.#options.log.fault("wake", text, message);
   }
 
   get hubStatistics(): HubStatistics {
@@ -309,9 +362,22 @@ export class SessionManager {
 
   #admit(given: StreamRequest, sink: Sink, answer: AccessAnswer): PubSubSession {
     const { request, names } = this.#check(given, answer);
+    const askedAt = this.#askedAt.get(sink);
+    this.#askedAt.delete(sink);
+    if (askedAt !== undefined) this.#assertValidSince(askedAt, readKey(request.key), names);
     const session = new PubSubSession(this.#context, request, sink, names);
+    session.decidedAt = askedAt ?? session.decidedAt;
     this.#registry.add(session, readKey(request.key));
     return session;
+  }
+
+  /** Throws if a right was revoked while the resolver decided. The client reconnects, and the resolver decides again. */
+  #assertValidSince(askedAt: number, key: string | undefined, channels: readonly string[]): void {
+    const { rights } = this.#options;
+    const isRevoked =
+      (key !== undefined && rights.isRevokedSince(askedAt, { kind: "key", value: key })) ||
+      channels.some((value) => rights.isRevokedSince(askedAt, { kind: "channel", value }));
+    if (isRevoked) throw new RedisSseError("CLOSED", "The right to this stream was revoked while it opened.");
   }
 
   /** Returns the request with its rights, and its channels. Throws if it cannot have a stream. */
@@ -322,6 +388,9 @@ export class SessionManager {
     const { request, selection } = applyAccess(given, answer);
     assertSettings(request);
     const key = readKey(request.key);
+    if (key !== undefined && this.#options.rights.isBlocked(key)) {
+      throw new RedisSseError("REVOKED", "The right to this stream was revoked.");
+    }
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const { keyPrefix, limits } = this.#options.settings;

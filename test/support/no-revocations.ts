@@ -1,0 +1,8 @@
+import type { RightsPort } from "../../lib/sessions/session-manager.js";
+
+/** Rights that nobody revokes. */
+export const noRevocations: RightsPort = {
+  follow: () => {},
+  isBlocked: () => false,
+  isRevokedSince: () => false,
+};
