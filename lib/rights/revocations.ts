@@ -65,8 +65,8 @@ export class Revocations {
   readonly #answers: PendingAnswers;
   /** Until when new streams of a key are refused, as `monotonicNow()`. */
   readonly #blocks = new Map<string, number>();
-  /** When targets were revoked in the last seconds, the oldest first. Streams that are opening now may be affected. */
-  readonly #recent = new Map<string, number>();
+  /** The targets that were revoked in the last seconds, oldest first. Resolvers that run now may have decided before. */
+  readonly #recent = new Map<string, { readonly number: number; readonly at: number }>();
   #unsubscribe: (() => void) | null = null;
   #cancelRead: () => void = () => {};
   #cancelFollow: () => void = () => {};
@@ -129,11 +129,16 @@ export class Revocations {
     return until !== undefined && monotonicNow(this.#options.clock) < until;
   }
 
-  /** Whether a target was revoked after this time. */
-  isRevokedSince(time: number, target: Target): boolean {
+  /** Number of revocations that this process has carried out. */
+  get applied(): number {
+    return this.#applied;
+  }
+
+  /** Whether this process has carried out a revocation of the target after it had carried out `applied` revocations. */
+  isRevokedSince(applied: number, target: Target): boolean {
     if (this.#recent.size === 0) return false;
-    const revokedAt = this.#recent.get(nameOf(target));
-    return revokedAt !== undefined && revokedAt >= time;
+    const revocation = this.#recent.get(nameOf(target));
+    return revocation !== undefined && revocation.number > applied;
   }
 
   get statistics(): RevocationStatistics {
@@ -178,10 +183,10 @@ export class Revocations {
       if (this.#isClosed) return;
       const isLost = this.#last > 0 && page.first !== this.#last;
       if (isLost) {
-        // Redis has lost the entry or has deleted it after a day. Later entries may have smaller ids.
+        // Redis has lost the entry, or has deleted it after a day. Later entries may have smaller ids.
         this.#last = 0;
         this.#completeAt = -Infinity;
-        if (page.first !== null) continue;
+        continue;
       }
       this.#applyPage(page, monotonicNow(clock));
       if (page.isFull) continue;
@@ -200,18 +205,18 @@ export class Revocations {
 
   /** `now` is the time of Redis at some time before `answeredAt`. */
   #apply({ target, at, forMs, call, caller }: StoredRevocation, now: number, answeredAt: number): void {
-    const ageMs = Math.max(0, now - at);
+    const ageMs = Math.max(0, now - at - 1);
     // The latest time at which it can have been stored. The wall clock of Redis may have been set forward since then.
     const storedAt = Math.max(answeredAt - ageMs, this.#completeAt);
+    this.#applied++;
     const leftMs = Math.min(at + forMs - now, forMs);
     const isBlock = target.kind === "key" && leftMs > 0;
     if (isBlock) {
       const until = Math.max(answeredAt + leftMs, this.#blocks.get(target.value) ?? 0);
       setNewest(this.#blocks, target.value, until);
     }
-    setNewest(this.#recent, nameOf(target), storedAt);
+    setNewest(this.#recent, nameOf(target), { number: this.#applied, at: storedAt });
     const count = this.#options.end(target, isBlock ? Infinity : storedAt);
-    this.#applied++;
     if (count > 0) log("revoked: %d streams end", count);
     // Nobody waits for the answer to an older call.
     if (ageMs < ANSWER_MS) this.#answer(call, caller, count);
@@ -232,8 +237,9 @@ export class Revocations {
     const now = monotonicNow(clock);
     for (const [key, until] of this.#blocks) if (until <= now) this.#blocks.delete(key);
     const oldest = now - resolverTimeoutMs - MARGIN_MS;
-    for (const [name, storedAt] of this.#recent) {
-      if (storedAt >= oldest) break;
+    for (const [name, { at }] of this.#recent) {
+      // A page is in the order of its times.
+      if (at >= oldest) break;
       this.#recent.delete(name);
     }
   }
@@ -270,7 +276,7 @@ export class Revocations {
 }
 
 /** Adds an entry as the newest one. Drops the oldest entry if there are too many. */
-function setNewest(map: Map<string, number>, name: string, value: number): void {
+function setNewest<Value>(map: Map<string, Value>, name: string, value: Value): void {
   map.delete(name);
   map.set(name, value);
   if (map.size <= MAX_KNOWN) return;

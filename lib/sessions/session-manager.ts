@@ -75,8 +75,18 @@ export interface RightsPort {
   follow(): void;
   /** Whether new streams of this key are refused. */
   isBlocked(key: string): boolean;
-  /** Whether these streams were revoked after this time (`monotonicNow()`). */
-  isRevokedSince(time: number, streams: RevokedStreams): boolean;
+  /** Number of revocations that this process has carried out. */
+  readonly applied: number;
+  /** Whether this process has revoked these streams after it had carried out `applied` revocations. */
+  isRevokedSince(applied: number, streams: RevokedStreams): boolean;
+}
+
+/** The moment before a resolver decides. */
+interface Asked {
+  /** As `monotonicNow()`. */
+  readonly at: number;
+  /** See `RightsPort.applied`. */
+  readonly applied: number;
 }
 
 export interface SessionManagerOptions {
@@ -129,8 +139,8 @@ export class SessionManager {
   readonly #peers: DeadPeerDetector<PubSubSession>;
   readonly #resolvers: ResolverRuns;
   readonly #dedicated = new Set<DedicatedTransport>();
-  /** When the resolver of a client was asked, as `monotonicNow()`, until its stream opens. */
-  readonly #askedAt = new WeakMap<Sink, number>();
+  /** When the resolver of a client was asked. Kept until its stream opens. */
+  readonly #asked = new WeakMap<Sink, Asked>();
   readonly #gaps = new Map<GapReason, number>();
   readonly #ruleFailures = new Map<RuleName, number>();
   #draining = false;
@@ -206,7 +216,8 @@ export class SessionManager {
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
     let outcome: ResolverOutcome<T>;
-    this.#askedAt.set(sink, monotonicNow(this.#options.clock));
+    const { clock, rights } = this.#options;
+    this.#asked.set(sink, { at: monotonicNow(clock), applied: rights.applied });
     try {
       outcome = await this.#resolvers.run(resolver, sink);
     } catch (error) {
@@ -362,21 +373,21 @@ export class SessionManager {
 
   #admit(given: StreamRequest, sink: Sink, answer: AccessAnswer): PubSubSession {
     const { request, names } = this.#check(given, answer);
-    const askedAt = this.#askedAt.get(sink);
-    this.#askedAt.delete(sink);
-    if (askedAt !== undefined) this.#assertValidSince(askedAt, readKey(request.key), names);
+    const asked = this.#asked.get(sink);
+    this.#asked.delete(sink);
+    if (asked !== undefined) this.#assertNotRevokedSince(asked, readKey(request.key), names);
     const session = new PubSubSession(this.#context, request, sink, names);
-    session.decidedAt = askedAt ?? session.decidedAt;
+    if (asked !== undefined) session.decidedAt = asked.at;
     this.#registry.add(session, readKey(request.key));
     return session;
   }
 
   /** Throws if a right was revoked while the resolver decided. The client reconnects, and the resolver decides again. */
-  #assertValidSince(askedAt: number, key: string | undefined, channels: readonly string[]): void {
+  #assertNotRevokedSince({ applied }: Asked, key: string | undefined, channels: readonly string[]): void {
     const { rights } = this.#options;
     const isRevoked =
-      (key !== undefined && rights.isRevokedSince(askedAt, { kind: "key", value: key })) ||
-      channels.some((value) => rights.isRevokedSince(askedAt, { kind: "channel", value }));
+      (key !== undefined && rights.isRevokedSince(applied, { kind: "key", value: key })) ||
+      channels.some((value) => rights.isRevokedSince(applied, { kind: "channel", value }));
     if (isRevoked) throw new RedisSseError("CLOSED", "The right to this stream was revoked while it opened.");
   }
 

@@ -28,14 +28,13 @@ end
 local receivers = redis.call('PUBLISH', ARGV[1], text(now))
 local revocation = text(now) .. ' ' .. text(forMs) .. ' ' .. ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. ARGV[2]
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], text(math.max(now, newest + 1)), 'r', revocation)
-if ARGV[8] == '' then
-  -- ioredis-mock has no XDEL.
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 50)) do
-    local id, old = open(entry)
-    local at, duration = string.match(old, '^(%d+) (%d+) ')
-    if now - id > keepMs and (not at or at + duration < now) then redis.call('XDEL', KEYS[1], entry[1]) end
-  end
+-- The revocation is stored, so a denied command must not fail the call any more. ioredis-mock has no XDEL.
+local oldest = ARGV[8] == '' and redis.pcall('XRANGE', KEYS[1], '-', '+', 'COUNT', 50) or {}
+for _, entry in ipairs(oldest) do
+  local id, old = open(entry)
+  local at, duration = string.match(old, '^(%d+) (%d+) ')
+  if now - id > keepMs and (not at or at + duration < now) then redis.pcall('XDEL', KEYS[1], entry[1]) end
 end
-local life = math.max(forMs + keepMs, redis.call('PTTL', KEYS[1]))
-redis.call('PEXPIRE', KEYS[1], text(life))
+local left = redis.pcall('PTTL', KEYS[1])
+if type(left) == 'number' then redis.pcall('PEXPIRE', KEYS[1], text(math.max(forMs + keepMs, left))) end
 return receivers
