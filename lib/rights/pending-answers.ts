@@ -1,3 +1,5 @@
+import { setMaxListeners } from "node:events";
+
 import { withDeadline } from "../deadline.js";
 import type { Clock } from "../clock.js";
 import type { RedisSseError } from "../errors.js";
@@ -37,6 +39,8 @@ export class PendingAnswers {
 
   constructor(options: PendingAnswersOptions) {
     this.#options = options;
+    // Each call that waits has a listener.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   /** Subscribes to the answers, once. Resolves when Redis has acknowledged it, when it failed, or after `timeoutMs`. */
