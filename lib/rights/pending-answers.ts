@@ -70,7 +70,7 @@ export class PendingAnswers {
     call.onAnswer();
   }
 
-  /** Ends all waits. The calls return what they have. */
+  /** Ends all waits. Each call returns the sum of its answers so far. */
   close(): void {
     this.#closing.abort();
     this.#unsubscribe();

@@ -196,7 +196,7 @@ export class Revocations {
   }
 
   #applyPage({ revocations, first, last, now }: RevocationPage, answeredAt: number): void {
-    // The first entry is the last one that was read before.
+    // Then the first entry was read before.
     const isKnown = this.#last > 0 && first === this.#last;
     for (const each of isKnown ? revocations.slice(1) : revocations) this.#apply(each, now, answeredAt);
     this.#last = last ?? this.#last;

@@ -18,7 +18,7 @@ const sse = createRedisSse({ redis: process.argv[2]! });
 const app = express();
 app.get(
   "/stream",
-  sseStream(({ query }) => ({ channels: String(query["channel"]), key: String(query["key"]) }), {
+  sseStream(({ query }) => ({ channels: query["channel"] as string, key: query["key"] as string }), {
     service: sse,
   }),
 );

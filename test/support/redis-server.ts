@@ -144,10 +144,10 @@ export class RedisServer {
       .filter((name) => name !== "test:admin");
   }
 
-  /** The subscribed channels, without the one over which each process with a stream hears of revocations. */
+  /** The subscribed channels, without those over which each process hears of revocations. */
   async activeChannels(): Promise<readonly string[]> {
     const channels = (await this.admin.pubsub("CHANNELS")) as string[];
-    return channels.filter((channel) => !channel.endsWith(":revocations"));
+    return channels.filter((channel) => !channel.startsWith("sse:revocations"));
   }
 
   async receiversOf(channel: string): Promise<number> {

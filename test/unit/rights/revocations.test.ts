@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import fc from "fast-check";
+import { anything, assert, asyncProperty, constant, integer, oneof, record, string } from "fast-check";
 
 import { ConfigError, RedisSseError, type RevocationTarget, type RevokeOptions } from "../../../lib/index.js";
 import type { StreamRequest } from "../../../lib/adapter.js";
@@ -272,19 +272,16 @@ describe("revoke()", () => {
       const sse = create({ logger });
       const secret = "S3CRET";
       const bystander = await openHearing(sse, `${secret} bystander`, "bystander");
-      const text = fc.string({ unit: "binary", maxLength: 40 }).map((end) => `${secret}${end}`);
-      const value = fc.oneof(text, fc.anything());
-      const targets = fc.oneof(
-        fc.record({ key: value, session: value, channel: value }, { requiredKeys: [] }),
-        fc.record({ key: text }),
-        fc.anything(),
+      const text = string({ unit: "binary", maxLength: 40 }).map((end) => `${secret}${end}`);
+      const value = oneof(text, anything());
+      const targets = oneof(
+        record({ key: value, session: value, channel: value }, { requiredKeys: [] }),
+        record({ key: text }),
+        anything(),
       );
-      const options = fc.oneof(
-        fc.constant(undefined),
-        fc.record({ forMs: fc.oneof(fc.integer(), fc.anything()) }),
-      );
-      await fc.assert(
-        fc.asyncProperty(targets, options, async (target, given) => {
+      const options = oneof(constant(undefined), record({ forMs: oneof(integer(), anything()) }));
+      await assert(
+        asyncProperty(targets, options, async (target, given) => {
           const { key } = (target ?? {}) as { key?: unknown };
           const sink = typeof key === "string" ? await open(sse, key, "fuzz").catch(() => null) : null;
           try {
