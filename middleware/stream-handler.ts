@@ -10,7 +10,7 @@ import {
   serveStream,
   type StreamRequest,
 } from "../lib/adapter.js";
-import { RedisSseError, type AccessAnswer, type RedisSse } from "../lib/index.js";
+import { RedisSseError, type AccessAnswer, type PubSubSession, type RedisSse } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { Origins } from "./origins.js";
@@ -99,7 +99,8 @@ export async function serve<Params>(
     heartbeatMs,
     retryMs,
   };
-  await serveStream(service, request, sink, answer, (session) => onOpen?.(session, req));
+  const opened = onOpen && ((session: PubSubSession) => onOpen(session, req));
+  await serveStream(service, request, sink, answer, opened);
   // These functions of the application get the request as long as the stream is open.
   if (!(filter ?? transform ?? until ?? revalidate ?? onOpen ?? options.onError)) dropRouting(req);
 }

@@ -211,7 +211,7 @@ export class SessionManager {
 
   /** See `RedisSse.resolve()`. */
   async resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
+    request: Omit<StreamRequest, "key" | "revalidate">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
@@ -219,7 +219,8 @@ export class SessionManager {
     const { clock, rights } = this.#options;
     this.#asked.set(sink, { at: monotonicNow(clock), applied: rights.applied });
     try {
-      outcome = await this.#resolvers.run(resolver, sink);
+      const running = this.#resolvers.run(resolver, sink);
+      outcome = running instanceof Promise ? await running : running;
     } catch (error) {
       outcome = { fault: retryableFault(error) };
     }

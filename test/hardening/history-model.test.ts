@@ -379,7 +379,8 @@ class World {
     const sink = new FakeSink();
     const owner: { stream: Stream | null } = { stream: null };
     this.#owner = owner;
-    const request = { lastEventId, slowConsumer: POLICIES[policy] };
+    const from = lastEventId === "earliest" ? lastEventId : "now";
+    const request = { lastEventId, from, slowConsumer: POLICIES[policy] } as const;
     const opened = new PubSubSession(context, request, sink, channels);
     const oracle = new StreamOracle({
       log: this.log,

@@ -41,7 +41,7 @@ const queueKey = (set: string): string => `sse:queue:{tasks}:default:${set}`;
 
 async function open(sse: RedisSse, channel: string, lastEventId?: string): Promise<FakeSink> {
   const sink = new FakeSink();
-  await sse.open({ lastEventId }, sink, channel);
+  await sse.open({ lastEventId, from: "earliest" }, sink, channel);
   return sink;
 }
 
@@ -79,7 +79,7 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
   for (const subscriptions of ["shared", "dedicated"] as const) {
     const sse = service({ subscriptions });
     expect(await sse.lastEventId("news")).to.be.a("string");
-    const whole = await open(sse, "news", "earliest");
+    const whole = await open(sse, "news");
     await received(whole, "first");
     await other.publish("news", { data: `second ${subscriptions}` });
     await other.publish("news", { data: `not kept ${subscriptions}` }, { history: false });
@@ -104,7 +104,7 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
     const channel = `lost ${subscriptions}`;
     await other.publish(channel, { data: "part" }, { finite: true });
     await redis.hset(`sse:pos:{${channel}}`, { "p:gone": "9 1", w: "gone", wt: "1", c: "" });
-    await received(await open(sse, channel, "earliest"), "part");
+    await received(await open(sse, channel), "part");
     await sse.close();
   }
 };
@@ -131,7 +131,7 @@ const watcher: Operations = async ({ service, other }) => {
   await received(end, "cancelled");
   await queue.cancel(id);
   await received(sink, "cancelled");
-  await received(await open(sse, progressChannel(id), "earliest"), "queued", "cancelled");
+  await received(await open(sse, progressChannel(id)), "queued", "cancelled");
   expect((await sse.task(id))!.task.status).to.equal("cancelled");
 };
 

@@ -25,6 +25,7 @@ describe("sseStream() options", () => {
       [{ onUnavailable: 503 }, 'expected onUnavailable as "event" or "status", got 503'],
       [{ onLimit: 429 }, 'expected onLimit as "event", "status" or "evict-oldest", got 429'],
       [{ filter: null }, "expected filter as a function, got null"],
+      [{ key: "user" }, "expected key as a function, got a string"],
       [{ until: ["done"] }, "expected until as a function, got an array"],
       [{ service: {} }, "expected service as the return value of createRedisSse(), got an object"],
       [{ service: undefined }, "expected service as the return value of createRedisSse(), got undefined"],
@@ -56,6 +57,15 @@ describe("sseStream() options", () => {
       .to.throw(ConfigError)
       .with.property("message", said);
     await sse.close();
+  });
+
+  it("rejects a resolver or an authorize() that is not a function", () => {
+    for (const call of [
+      () => sseStream("a" as never),
+      () => taskStream("a" as never),
+      () => redisPoolStatus({} as never),
+    ])
+      expect(call).to.throw(ConfigError, "function");
   });
 
   it("rejects a misspelled option", () => {

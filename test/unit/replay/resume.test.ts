@@ -41,8 +41,10 @@ describe("parseWish()", () => {
     expect(parseWish("", [])).to.equal("now");
   });
 
-  it('accepts "earliest" but no other word', () => {
-    expect(parseWish("earliest", [])).to.equal("earliest");
+  it('accepts "earliest" only if new streams start there, and no other word', () => {
+    expect(parseWish("earliest", [], "earliest")).to.equal("earliest");
+    expect(parseWish("earliest", [])).to.equal("foreign");
+    expect(parseWish(undefined, [], "earliest")).to.equal("earliest");
     for (const text of ["Earliest", "earliest ", "now", "$", "0", "null", "completed"]) {
       expect(parseWish(text, ["c"]), text).to.equal("malformed");
     }
