@@ -218,10 +218,10 @@ export class SubscriptionHub {
     return this.#reconciler.account;
   }
 
-  /** The channels that have a member whose join was acknowledged. */
+  /** The counted channels that have a member whose join was acknowledged. */
   get heardChannels(): readonly string[] {
     return [...this.#channels]
-      .filter(([, { members, joining }]) => members.size > joining.size)
+      .filter(([name, { members, joining }]) => members.size > joining.size && !this.#uncounted.has(name))
       .map(([name]) => name);
   }
 
