@@ -64,7 +64,7 @@ export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescr
   },
   revoked: {
     meaning:
-      "The client has lost its right to this stream (`revalidate`), a Redis ACL rule denied a channel of the open stream, or the application passed this reason to `close()`.",
+      "The application called `revoke()`, or passed this reason to `close()`; `revalidate` found that the client has lost its right; or a Redis ACL rule denied a channel of the open stream.",
     told: true,
     reconnect: true,
   },

@@ -16,6 +16,7 @@ export type ErrorCode =
   | "CANCELLED"
   | "LEASE_LOST"
   | "FORBIDDEN"
+  | "REVOKED"
   | "CROSS_SITE"
   | "UNAUTHORIZED"
   | "NOT_ACCEPTABLE"
@@ -143,6 +144,12 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     meaning:
       "The resolver returned no channel, or a channel that clients must not read: a keyspace event, or a name that starts with `keyPrefix`.",
     action: "Return the channels that this user can read.",
+    status: 403,
+    retryable: false,
+  },
+  REVOKED: {
+    meaning: "`revoke()` was called with `forMs` for the key of this request, and this time has not passed.",
+    action: "Let the user sign in again after this time.",
     status: 403,
     retryable: false,
   },

@@ -15,10 +15,14 @@ import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event
 import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
 import { IdTokens } from "./sse/id-token.js";
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";
+import { readRevocation, type RevocationTarget, type RevokeOptions } from "./rights/revocation.js";
+import { RevocationStore } from "./rights/revocation-store.js";
+import { Revocations } from "./rights/revocations.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
 import type { AccessAnswer } from "./sessions/stream-access.js";
 import { SessionManager } from "./sessions/session-manager.js";
+import { readKey } from "./sessions/stream-options.js";
 import type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
 import type { QueueService } from "./queue/queue-service.js";
 import { Queues, type TaskSnapshot } from "./queue/queues.js";
@@ -152,6 +156,26 @@ export interface RedisSse {
   check(): RedisSseError | null;
   /** Returns the error that `open()` would refuse this stream with now, or `null`. */
   check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null;
+  /**
+   * Ends the matching streams of all processes, for example when a user logs out. Resolves to their number.
+   *
+   * The streams end with reason `revoked`. Their clients reconnect, and the resolver decides again. So first change what the
+   * resolver reads, then call `revoke()`. With `forMs`, new streams of the key are also refused with 403 `REVOKED`.
+   *
+   * - A process that hears Redis ends its streams within one second. A process that has lost Redis ends them when it is connected
+   *   again, up to 24 hours later.
+   * - Streams that opened after the call stay open.
+   * - The number is the sum of the answers that arrive within one second. Processes that do not answer are not counted. On a Redis
+   *   Cluster, the call always takes one second, because the number of processes is not known.
+   * - Redis keeps the last 10,000 revocations. Older times of `forMs` end early.
+   *
+   * Rejects with `ConfigError` if an argument is invalid, with `INVALID_CHANNEL` or `FORBIDDEN` for the channel, with `CLOSED`, or
+   * with an error of Redis. After an error of Redis, call it again: the revocation is probably not stored, and this process did
+   * not end its streams either.
+   *
+   * @example await sse.revoke({ key: userId })
+   */
+  revoke(target: RevocationTarget, options?: RevokeOptions): Promise<number>;
   /** Writes to the option `logger`, for adapters. */
   readonly log: ServiceLog;
   /** The Redis connections of this service, for leases of your own. */
@@ -221,6 +245,7 @@ class RedisSseService implements RedisSse {
   readonly #instance = createInstanceName();
   readonly #settings: Settings;
   readonly #streams: SessionManager;
+  readonly #revocations: Revocations;
   readonly #history: History<LoggedInboundEvent>;
   readonly #status: StatusService;
   readonly #queues: Queues;
@@ -253,7 +278,8 @@ class RedisSseService implements RedisSse {
     });
     this.#queues = new Queues({
       commands,
-      subscribe: (channel, onMessage) => this.#streams.subscribe(channel, onMessage),
+      subscribe: (channel, onMessage) =>
+        this.#streams.subscribe(channel, { onMessage, onFault: (fault) => this.#warnOfWake(fault) }),
       publish: (channel, data) => this.#publishProgress(channel, data),
       newEpoch,
       keyPrefix,
@@ -262,6 +288,16 @@ class RedisSseService implements RedisSse {
       maxBytes: limits.maxEventBytes,
       // All task channels have the same bounds, because a script claims tasks before it knows their ids.
       keepEvents: settings.history.policy(progressChannel("any")) === null ? null : limits.maxReplayEvents,
+    });
+    this.#revocations = new Revocations({
+      store: new RevocationStore(keyPrefix, commands),
+      subscribe: (channel, onMessage, onFault) =>
+        this.#streams.subscribe(channel, { onMessage, onFault, isCounted: false }),
+      end: (target, decidedUntil) => this.#streams.revoke(target, decidedUntil),
+      instance: this.#instance,
+      resolverTimeoutMs: limits.resolverTimeoutMs,
+      clock,
+      log: this.log,
     });
     this.#streams = new SessionManager({
       settings: {
@@ -276,6 +312,7 @@ class RedisSseService implements RedisSse {
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, pingMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
       explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
+      rights: this.#revocations,
       readTcpTable,
     });
     this.notifications = new NotificationService({
@@ -364,6 +401,14 @@ class RedisSseService implements RedisSse {
     return this.#streams.open(request, sink, answer);
   }
 
+  async revoke(target: RevocationTarget, options: RevokeOptions = {}): Promise<number> {
+    const { keyPrefix } = this.#settings;
+    const checks = { readKey, assertChannel: (name: unknown) => assertChannel(name, keyPrefix) };
+    const revocation = readRevocation(target, options, checks);
+    if (this.#closed !== null) throw new RedisSseError("CLOSED", "this service is closed");
+    return this.#revocations.revoke(revocation);
+  }
+
   // The types of a queue exist only at compile time.
   queue<Schemas extends SchemaMap>(
     name: string,
@@ -412,9 +457,16 @@ class RedisSseService implements RedisSse {
   async #close(): Promise<void> {
     this.#closing.abort();
     await Promise.all([this.#streams.closeAll(), this.#queues.close()]);
+    this.#revocations.close();
     await Promise.all([this.#streams.close(), this.#history.close()]);
     await this.pool.close();
     this.log.info("closed");
+  }
+
+  #warnOfWake({ code, message }: RedisSseError): void {
+    if (code === "CLOSED" || code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
+    const text = "workers get no notice of new tasks, and find them later by polling: %s";
+    this.log.fault("wake", text, message);
   }
 
   /** Publishes the progress of work outside the queues. */
@@ -434,6 +486,7 @@ class RedisSseService implements RedisSse {
       buffers: this.#streams.buffers,
       rules: { failed: this.#streams.ruleFailures },
       notifications: this.notifications.statistics,
+      revocations: this.#revocations.statistics,
       channels: this.#streams.channels,
       queues: this.#queues.statistics,
     };

@@ -44,6 +44,7 @@ export class SessionRegistry {
   readonly #limits: RegistryLimits;
   readonly #sessions = new Map<PubSubSession, string | undefined>();
   readonly #perKey = new Map<string, KeyedSessions>();
+  readonly #byId = new Map<string, PubSubSession>();
   readonly #closed = new Map<CloseReason, number>();
   readonly #refused = new Map<string, number>();
   #opened = 0;
@@ -103,6 +104,7 @@ export class SessionRegistry {
   add(session: PubSubSession, key: string | undefined): void {
     this.#opened++;
     this.#sessions.set(session, key);
+    this.#byId.set(session.id, session);
     if (key === undefined) return;
     let group = this.#perKey.get(key);
     if (group === undefined) this.#perKey.set(key, (group = { open: new Set(), closing: 0 }));
@@ -110,6 +112,21 @@ export class SessionRegistry {
     if (group.open.size <= this.#limits.maxSessionsPerKey) return;
     const [oldest] = group.open;
     oldest!.evict();
+  }
+
+  /** The sessions of a key that are not closing. */
+  withKey(key: string): readonly PubSubSession[] {
+    return [...(this.#perKey.get(key)?.open ?? [])];
+  }
+
+  withId(id: string): readonly PubSubSession[] {
+    const session = this.#byId.get(id);
+    return session === undefined ? [] : [session];
+  }
+
+  /** The sessions that have a channel. Looks at all sessions. */
+  withChannel(channel: string): readonly PubSubSession[] {
+    return [...this.#sessions.keys()].filter(({ channels }) => channels.has(channel));
   }
 
   /** Called when a session begins to close. */
@@ -122,6 +139,7 @@ export class SessionRegistry {
     const group = this.#groupOf(session);
     const key = this.#sessions.get(session);
     if (!this.#sessions.delete(session)) return;
+    this.#byId.delete(session.id);
     increment(this.#closed, session.closeReason ?? "app");
     if (group === undefined || key === undefined) return;
     group.closing--;
@@ -172,7 +190,8 @@ export class SessionRegistry {
   }
 }
 
-function* closeEach(sessions: readonly PubSubSession[], reason: CloseReason, slices: Slices): Work {
+/** Closes sessions. Does not wait until they are closed. */
+export function* closeEach(sessions: readonly PubSubSession[], reason: CloseReason, slices: Slices): Work {
   for (const session of sessions) {
     void session.close(reason);
     if (slices.isOver()) yield;

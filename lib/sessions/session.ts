@@ -84,6 +84,11 @@ export class PubSubSession {
   #onClosed: (() => void) | null = null;
   /** Set while the client must still get the id of a new position, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
+  /**
+   * When the resolver was asked, or the session was created, as `monotonicNow()`. A revocation after that ends the stream.
+   * @internal
+   */
+  decidedAt: number;
   readonly #openedAt: number;
   readonly #begunAt: number;
   /** The approximate time of the last write. The error is at most one tick. */
@@ -118,6 +123,7 @@ export class PubSubSession {
     this.#start = request;
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
+    this.decidedAt = this.#begunAt;
     this.#activeAt = this.#begunAt;
     this.#toldAt = this.#begunAt;
     this.#renewedAt = this.#begunAt;

@@ -7,6 +7,7 @@ import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { noHistory } from "../../support/no-history.js";
+import { noRevocations } from "../../support/no-revocations.js";
 import { oneStepSlices } from "../../support/one-step-slices.js";
 import { recordingLog } from "../../support/recording-logger.js";
 import { faultOf } from "../../support/service.js";
@@ -44,6 +45,7 @@ describe("SessionManager with slices of one step", () => {
       lease: () => Promise.reject(new Error("streams share one connection")),
       idTokens: null,
       explain: (fault) => fault,
+      rights: noRevocations,
       readTcpTable: null,
     });
     sinks = Array.from({ length: STREAMS }, () => new FakeSink());
