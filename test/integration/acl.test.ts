@@ -95,7 +95,8 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
     await received(whole, "\n:\n", "\n:\n");
     const revoked = new FakeSink();
     await sse.open({ key: "ann" }, revoked, "news");
-    expect(await other.revoke({ key: "ann" })).to.equal(isWhole ? 1 : 0);
+    const ended = await other.revoke({ key: "ann" });
+    if (isWhole) expect(ended).to.equal(1);
     await received(revoked, '{"reason":"revoked"}');
     whole.leave();
     resumed.leave();
@@ -117,6 +118,7 @@ const revoker: Operations = async ({ service, other, redis }) => {
   const sse = service();
   expect(await sse.revoke({ key: "ann" }, { forMs: 60_000 })).to.equal(1);
   await received(sink, '{"reason":"revoked"}');
+  expect(await sse.revoke({ key: "bob" })).to.equal(0);
 };
 
 const watcher: Operations = async ({ service, other }) => {
