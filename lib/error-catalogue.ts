@@ -18,6 +18,7 @@ export type ErrorCode =
   | "FORBIDDEN"
   | "CROSS_SITE"
   | "UNAUTHORIZED"
+  | "TICKET_INVALID"
   | "NOT_ACCEPTABLE"
   | "COMPLETED"
   | "CHANNEL_TAKEN"
@@ -156,6 +157,13 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
   UNAUTHORIZED: {
     meaning: "The request has no valid bearer token.",
     action: "Send the header `Authorization: Bearer <token>`.",
+    status: 401,
+    retryable: false,
+  },
+  TICKET_INVALID: {
+    meaning:
+      "The ticket of the stream is missing, malformed, unknown or expired, or another client has used it.",
+    action: "Get a new ticket, and open a new stream with it.",
     status: 401,
     retryable: false,
   },

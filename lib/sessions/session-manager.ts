@@ -6,7 +6,7 @@ import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
 import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
-import { assertChannel, parseSelection } from "../events/channel-name.js";
+import { assertChannel, parseStreamSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { Slices } from "../slices.js";
@@ -173,7 +173,7 @@ export class SessionManager {
     try {
       outcome = await this.#resolvers.run(resolver, sink);
     } catch (error) {
-      outcome = { fault: retryableFault(error) };
+      outcome = { fault: answeredFault(error) };
     }
     const { fault } = outcome;
     if (fault === undefined) return outcome;
@@ -325,15 +325,7 @@ export class SessionManager {
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const { keyPrefix, limits } = this.#options.settings;
-    const names = parseSelection(selection, keyPrefix);
-    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
-    const { maxChannelsPerSession: max } = limits;
-    if (names.length > max) {
-      throw new RedisSseError(
-        "LIMIT_CHANNELS",
-        `a stream can have at most ${max} channels (limits.maxChannelsPerSession), got ${names.length}`,
-      );
-    }
+    const names = parseStreamSelection(selection, keyPrefix, limits.maxChannelsPerSession);
     if (readExpiry(request.expiresAt) <= this.#options.clock.now()) {
       throw new RedisSseError("UNAUTHORIZED", "The right to this stream has expired.");
     }
@@ -393,10 +385,11 @@ export class SessionManager {
 }
 
 /**
- * A resolver that asks Redis fails while Redis is unavailable. After the 500 of an error handler, a browser would not
- * reconnect. So the client gets a retryable error. Throws all other errors.
+ * Returns an error of a resolver that is the answer to the client. A resolver that asks Redis fails while Redis is unavailable.
+ * After the 500 of an error handler, a browser would not reconnect. So the client gets a retryable error. An invalid ticket is
+ * no mistake of the application either. Throws all other errors.
  */
-function retryableFault(error: unknown): RedisSseError {
-  if (isRedisSseError(error) && error.retryable) return error;
+function answeredFault(error: unknown): RedisSseError {
+  if (isRedisSseError(error) && (error.retryable || error.code === "TICKET_INVALID")) return error;
   throw error;
 }

@@ -5,6 +5,7 @@ import { when, type Awaitable } from "../awaitable.js";
 import { monotonicNow } from "../clock.js";
 import type { CloseReason } from "../close-reasons.js";
 import { diagnosticChannel } from "../diagnostics.js";
+import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { answerTo, type FaultAnswerOptions } from "../sse/http-answer.js";
@@ -31,6 +32,7 @@ import {
 } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
 import { Revalidation } from "./revalidation.js";
+import type { StreamLease } from "./stream-lease.js";
 import { readExpiry } from "./stream-options.js";
 import { StreamOutput } from "./stream-output.js";
 import type { Transport } from "../subscriptions/transport.js";
@@ -70,6 +72,7 @@ export class PubSubSession {
   /** When the right to the stream ends, as `monotonicNow()`. */
   readonly #expiresAt: number;
   readonly #revalidation: Revalidation<PubSubSession> | null;
+  readonly #lease: StreamLease | null;
   readonly #limits: SessionLimits;
   readonly #output: StreamOutput;
   readonly #delivery: Delivery;
@@ -122,6 +125,7 @@ export class PubSubSession {
     this.#renewedAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
     this.#expiresAt = this.#begunAt + remainingMs(request.expiresAt, this.#openedAt);
+    this.#lease = request.lease ?? null;
     const { revalidate } = request;
     this.#revalidation =
       revalidate === undefined
@@ -210,6 +214,8 @@ export class PubSubSession {
     if (this.#snapshot.state !== "created") return;
     this.#context.tickerOf(this.#quietMs).add(this);
     try {
+      if (this.#lease !== null) await this.#take(this.#lease);
+      if (this.#snapshot.state !== "created") return;
       const subscribing = this.#channels.subscribe();
       if (subscribing !== undefined) await subscribing;
       // The connection may be lost directly after the acknowledgement.
@@ -228,6 +234,13 @@ export class PubSubSession {
     if (this.#snapshot.state !== "created") return;
     this.dispatch({ type: "subscribe-acknowledged", behind: this.#history.behind });
     this.ended();
+  }
+
+  /** A client without a right to the stream is refused before anything is subscribed. */
+  #take(lease: StreamLease): Promise<void> {
+    const { clock, settings } = this.#context;
+    const timeoutMs = settings.subscribeTimeoutMs;
+    return withDeadline(lease.take(), { clock, timeoutMs, what: "the ticket", signal: this.closingSignal() });
   }
 
   /** @internal */
@@ -456,6 +469,7 @@ export class PubSubSession {
         return this.#output.answer(answerTo(this.#fault!, this.#answer));
       case "tear-down":
         this.#context.onClosing(this);
+        this.#lease?.end(this.closeReason!, this.#output.started);
         this.#closing?.abort(CLOSING);
         this.#history.stop();
         void this.#tearDown(this.closeReason!);

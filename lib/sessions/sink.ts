@@ -8,6 +8,7 @@ import type { SinkConnection } from "../peers/dead-peer-detector.js";
 import type { ResumePolicy } from "./resume-policy.js";
 import type { RevalidationOptions } from "./revalidation.js";
 import type { PubSubSession } from "./session.js";
+import type { StreamLease } from "./stream-lease.js";
 
 /**
  * The response of one client, as an adapter for a web framework provides it.
@@ -109,6 +110,11 @@ export interface StreamRequest {
    * @internal
    */
   readonly idToken?: string | undefined;
+  /**
+   * The right that the stream takes when it starts.
+   * @internal
+   */
+  readonly lease?: StreamLease | undefined;
   /**
    * How a retryable error is answered.
    *
