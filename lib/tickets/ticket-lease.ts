@@ -55,7 +55,7 @@ export class TicketLease implements StreamLease {
     this.#hasEnded = true;
     open.delete(this);
     if (this.#taking === null) return;
-    // Without an open stream, the client has no token. So it must be able to use the ticket once more.
+    // Without an open stream, the client has no token. So it must be able to use the ticket again.
     const isUnused = !wasOpen && token === null;
     const ttlMs = LAST.has(reason) ? 0 : isUnused ? this.#unusedMs : reconnectMs;
     open.track(this.#release(this.#taking, ttlMs, isUnused));

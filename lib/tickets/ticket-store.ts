@@ -43,7 +43,7 @@ export class TicketStore {
     await this.#run((client) => issueScript(client, [key], [rights, ttlMs]));
   }
 
-  /** Returns `null` if there is no such ticket. */
+  /** Returns `null` for an unknown ticket. */
   async read(key: string): Promise<StoredTicket | null> {
     const [[rights, tokenHash], leftMs] = await this.#run((client) =>
       Promise.all([client.hmget(key, "rights", "token"), client.pttl(key)]),
@@ -52,7 +52,7 @@ export class TicketStore {
     return { rights, tokenHash: tokenHash ?? null, leftMs };
   }
 
-  /** Returns false if there is no such ticket, or if another client has used it. */
+  /** Returns false if the ticket is unknown, or if another client has used it. */
   async redeem(key: string, tokenHash: string, stream: string, ttlMs: number): Promise<boolean> {
     return (await this.#run((client) => redeemScript(client, [key], [tokenHash, stream, ttlMs]))) === 1;
   }

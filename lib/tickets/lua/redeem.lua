@@ -5,7 +5,7 @@
 -- ARGV[1]  hash of the client's token
 -- ARGV[2]  random id of the stream
 -- ARGV[3]  milliseconds after which the ticket expires
--- Result   1; 0 if there is no such ticket, or another client has it
+-- Result   1; 0 if the ticket is unknown, or another client has it
 -- Errors   Redis errors
 
 if redis.call('HEXISTS', KEYS[1], 'rights') == 0 then return 0 end
