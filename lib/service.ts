@@ -8,7 +8,12 @@ import { ConnectionMonitor } from "./redis/connection-monitor.js";
 import { readTcpTable } from "./peers/proc-net.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
-import { assertChannel, parseSelection, type ChannelSelection } from "./events/channel-name.js";
+import {
+  assertChannel,
+  parseSelection,
+  parseStreamSelection,
+  type ChannelSelection,
+} from "./events/channel-name.js";
 import { encodeEntries, encodeEntry, encodeEventId, tagOf } from "./sse/event-id.js";
 import { encodeEnvelope } from "./events/inbound-event.js";
 import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event.js";
@@ -37,6 +42,7 @@ import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
 import { withTaskLogs } from "./queue/task-logs.js";
 import { assertOptions, optionError, readFlag, readMilliseconds, readWholeNumber } from "./validate.js";
+import { TicketService } from "./tickets/ticket-service.js";
 
 /** The result of `publish()` and `complete()`. */
 export interface PublishReceipt {
@@ -136,8 +142,8 @@ export interface RedisSse {
    *
    * Resolves to `{ value }` if the resolver answers in time. Resolves to `null` if the deadline passes, the client leaves,
    * or the service drains or closes. Then the client has its answer, and a later answer or error of the resolver is
-   * ignored. The same applies if the resolver fails in time with a `retryable` error of this library. Rejects with any
-   * other error of the resolver.
+   * ignored. The same applies if the resolver fails in time with a `retryable` error of this library, or with
+   * `TICKET_INVALID`. Rejects with any other error of the resolver.
    */
   resolve<T>(
     request: Omit<StreamRequest, "key" | "revalidate">,
@@ -182,6 +188,8 @@ export interface RedisSse {
   readonly pool: ConnectionPool;
   /** Notifications that are stored for each user, and streamed to open pages. */
   readonly notifications: NotificationService;
+  /** Tickets that open streams for clients that cannot send a header. */
+  readonly tickets: TicketService;
   /**
    * Returns the queue with this name: 1 to 64 characters of A-Z a-z 0-9 _ . -. Each call with the same name returns the same
    * object. `schemas` validate the payload of each kind of task and give its type.
@@ -242,6 +250,7 @@ class RedisSseService implements RedisSse {
   readonly log: ServiceLog;
   readonly pool: ConnectionPool;
   readonly notifications: NotificationService;
+  readonly tickets: TicketService;
   readonly #instance = createInstanceName();
   readonly #settings: Settings;
   readonly #streams: SessionManager;
@@ -322,6 +331,13 @@ class RedisSseService implements RedisSse {
       clock,
       log: this.log,
       maxBytes: limits.maxEventBytes,
+    });
+    this.tickets = new TicketService({
+      commands,
+      keyPrefix,
+      clock,
+      slices,
+      readChannels: (selection) => parseStreamSelection(selection, keyPrefix, limits.maxChannelsPerSession),
     });
     this.#status = new StatusService({
       commands,
@@ -458,7 +474,7 @@ class RedisSseService implements RedisSse {
     this.#closing.abort();
     await Promise.all([this.#streams.closeAll(), this.#queues.close()]);
     this.#revocations.close();
-    await Promise.all([this.#streams.close(), this.#history.close()]);
+    await Promise.all([this.#streams.close(), this.#history.close(), this.tickets.close()]);
     await this.pool.close();
     this.log.info("closed");
   }

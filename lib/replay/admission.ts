@@ -1,4 +1,11 @@
-import { encodeEntry, parseEntries, splitToken, tagOf, type Position } from "../sse/event-id.js";
+import {
+  encodeEntry,
+  parseEntries,
+  resumeTokenOf,
+  splitToken,
+  tagOf,
+  type Position,
+} from "../sse/event-id.js";
 import type { IdTokens, TokenUse } from "../sse/id-token.js";
 import { ChannelMap } from "./channel-map.js";
 import type { Tail } from "./history-port.js";
@@ -46,7 +53,7 @@ export class Admission implements TokenSource {
   /** How far back the client may resume with its id, which is untrusted input. */
   limitOf(lastEventId: string | undefined, channels: readonly string[]): ResumeLimit {
     const { token } = splitToken(lastEventId ?? "");
-    const content = token === undefined ? null : this.#tokens.open(this.#use, token);
+    const content = token === undefined ? null : this.#tokens.open(this.#use, resumeTokenOf(token));
     if (content === null) return NO_TOKEN;
     const head = this.#maxAgeMs === undefined ? 0 : TIME_BYTES;
     const floors = parseEntries(content.subarray(head));

@@ -5,7 +5,7 @@ import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
 import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
-import { assertChannel, parseSelection } from "../events/channel-name.js";
+import { assertChannel, parseStreamSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { Slices } from "../slices.js";
@@ -239,7 +239,7 @@ export class SessionManager {
       const running = this.#resolvers.run(resolver, sink);
       outcome = running instanceof Promise ? await running : running;
     } catch (error) {
-      outcome = { fault: retryableFault(error) };
+      outcome = { fault: answeredFault(error) };
     }
     const { fault } = outcome;
     if (fault === undefined) return outcome;
@@ -418,22 +418,14 @@ export class SessionManager {
     const { request, selection } = applyAccess(given, answer);
     assertSettings(request);
     const { keyPrefix, limits } = this.#options.settings;
-    const max = limits.maxChannelsPerSession;
-    assertResumable(request.resume, this.#options.idTokens, max);
+    assertResumable(request.resume, this.#options.idTokens, limits.maxChannelsPerSession);
     const key = readKey(request.key);
     if (key !== undefined && this.#options.rights.isBlocked(key)) {
       throw new RedisSseError("REVOKED", "The right to this stream was revoked.");
     }
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
     if (this.#draining) throw shuttingDown();
-    const names = parseSelection(selection, keyPrefix);
-    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
-    if (names.length > max) {
-      throw new RedisSseError(
-        "LIMIT_CHANNELS",
-        `a stream can have at most ${max} channels (limits.maxChannelsPerSession), got ${names.length}`,
-      );
-    }
+    const names = parseStreamSelection(selection, keyPrefix, limits.maxChannelsPerSession);
     if (readExpiry(request.expiresAt) <= this.#options.clock.now()) {
       throw new RedisSseError(
         "UNAUTHORIZED",
@@ -498,10 +490,11 @@ export class SessionManager {
 const shuttingDown = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
 
 /**
- * A resolver that asks Redis fails while Redis is unavailable. After the 500 of an error handler, a browser would not
- * reconnect. So the client gets a retryable error. Throws all other errors.
+ * Returns an error of a resolver that is the answer to the client. A resolver that asks Redis fails while Redis is unavailable.
+ * After the 500 of an error handler, a browser would not reconnect. So the client gets a retryable error. An invalid ticket is
+ * no mistake of the application either. Throws all other errors.
  */
-function retryableFault(error: unknown): RedisSseError {
-  if (isRedisSseError(error) && error.retryable) return error;
+function answeredFault(error: unknown): RedisSseError {
+  if (isRedisSseError(error) && (error.retryable || error.code === "TICKET_INVALID")) return error;
   throw error;
 }

@@ -2,6 +2,7 @@ import type { ChannelSelection } from "../events/channel-name.js";
 import { RedisSseError } from "../errors.js";
 import type { SessionKey, StreamRequest } from "./sink.js";
 import type { ResumePolicy } from "./resume-policy.js";
+import { leaseOf } from "./stream-lease.js";
 
 /** What a client may read, and for how long: the answer of a resolver that says more than the channels. */
 export interface StreamAccess {
@@ -52,7 +53,10 @@ export function applyAccess(
     );
   }
   const { channels, key = request.key, expiresAt = request.expiresAt, resume = request.resume } = answer;
-  return { request: { ...request, key, expiresAt, resume }, selection: channels };
+  const withRights = { ...request, key, expiresAt, resume };
+  const lease = leaseOf(answer);
+  if (lease === undefined) return { request: withRights, selection: channels };
+  return { request: { ...withRights, lease }, selection: channels };
 }
 
 function isAccess(answer: AccessAnswer): answer is StreamAccess {

@@ -214,6 +214,21 @@ export function isEpoch(text: string): boolean {
  */
 const TOKEN_SEPARATOR = "~";
 
+/** Joins the tokens of a stream to one: the token of its ticket, and the token that limits how far back it may resume. */
+export function joinTokens(ticket: string, resume: string | undefined): string {
+  return resume === undefined ? ticket : ticket + TOKEN_SEPARATOR + resume;
+}
+
+/** The token of the ticket in a joined token. */
+export function ticketTokenOf(token: string): string {
+  return token.split(TOKEN_SEPARATOR, 1)[0]!;
+}
+
+/** The token in a joined token that limits how far back the stream may resume. */
+export function resumeTokenOf(token: string): string {
+  return token.slice(token.lastIndexOf(TOKEN_SEPARATOR) + 1);
+}
+
 /** The part before the token, for a stream without places. */
 const NO_PLACES = "0";
 
