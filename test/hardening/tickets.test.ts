@@ -151,8 +151,8 @@ describeFaults("tickets in a real Redis", (rig) => {
     const ticket = await service.tickets.issue({ channels: "a" });
     const sink = rig.sink();
     const session = await service.open({}, sink, await service.tickets.access(ticket));
-    await rig.server.admin.flushall();
     const calls = await rig.server.callsOf("hget");
+    await rig.server.admin.flushall();
     await eventually(async () => expect(await rig.server.callsOf("hget")).to.be.above(calls));
     await service.publish("a", { data: "after" });
     await eventually(() => expect(sink.text).to.include("after"));

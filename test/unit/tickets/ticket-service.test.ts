@@ -5,6 +5,7 @@ import * as fc from "fast-check";
 
 import type { PubSubSession, StreamAccess, TicketOptions } from "../../../lib/index.js";
 import { createTestSse, FakeClock, type TestSse, type TestSseOptions } from "../../../testing/index.js";
+import { eventually } from "../../support/eventually.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { expectFault, faultOf } from "../../support/service.js";
 
@@ -105,6 +106,29 @@ describe("TicketService", () => {
       }
       expect(await keys()).to.deep.equal([]);
     });
+  });
+
+  it("lets its client resume since its admission, and not from an earlier place that the client has written", async () => {
+    await recreate({ secret: "a secret that has more than 32 characters" });
+    const { id: early } = await sse.publish("a", { data: "before" });
+    await sse.publish("a", { data: "also before" });
+    const access = async (ticket: string, lastEventId?: string): Promise<StreamAccess> => ({
+      ...(await sse.tickets.access(ticket, { lastEventId })),
+      resume: "since-admission",
+    });
+    const ticket = await issue();
+    const first = await enter(await access(ticket));
+    await leave(first);
+    await sse.publish("a", { data: "missed" });
+    const second = await enter(await access(ticket, first.id), first.id);
+    await eventually(() => expect(second.sink.text).to.include("data: missed"));
+    expect(second.sink.text).not.to.include("event: gap");
+    await leave(second);
+    const forged = `${early}${first.id.slice(first.id.indexOf("~"))}`;
+    const third = await enter(await access(ticket, forged), forged);
+    await eventually(() => expect(third.sink.text).to.include("data: missed"));
+    expect(third.sink.text).to.include('"reason":"foreign"');
+    expect(third.sink.text).not.to.include("before");
   });
 
   describe("an unused ticket", () => {
