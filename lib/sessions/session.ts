@@ -84,6 +84,11 @@ export class PubSubSession {
   #onClosed: (() => void) | null = null;
   /** Set while the client must still get the id of a new position, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
+  /**
+   * When the resolver was asked, or the session was created, as `monotonicNow()`. A revocation after that ends the stream.
+   * @internal
+   */
+  decidedAt: number;
   readonly #openedAt: number;
   readonly #begunAt: number;
   /** The approximate time of the last write. The error is at most one tick. */
@@ -118,16 +123,16 @@ export class PubSubSession {
     this.#start = request;
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
+    this.decidedAt = this.#begunAt;
     this.#activeAt = this.#begunAt;
     this.#toldAt = this.#begunAt;
     this.#renewedAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
     this.#expiresAt = this.#begunAt + remainingMs(request.expiresAt, this.#openedAt);
     const { revalidate } = request;
-    this.#revalidation =
-      revalidate === undefined
-        ? null
-        : new Revalidation(revalidate, context.clock, context.settings.resolverTimeoutMs, this.#begunAt);
+    this.#revalidation = revalidate
+      ? new Revalidation(revalidate, context.revalidation, this.#begunAt)
+      : null;
     this.#output = new StreamOutput(sink, context.clock, this);
     const admission = createAdmission(request.resume, this.#key, context.idTokens);
     this.#cursor = new SessionCursor(admission);
@@ -510,6 +515,7 @@ export class PubSubSession {
     const { clock, settings } = this.#context;
     this.#context.tickerOf(this.#quietMs).remove(this);
     if (this.#telling !== null) clearImmediate(this.#telling);
+    this.#revalidation?.stop();
     const what = reason === "client-gone" ? "client disconnected" : `closing (${reason})`;
     if (reason !== "subscribe-failed")
       log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#delivery.sent);
@@ -573,8 +579,11 @@ const RENEWAL_MS = 6 * 3_600_000;
  */
 const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
 
-/** Streams whose rights end at the same time end within this time, so that their clients do not all reconnect at once. */
-const EXPIRY_SPREAD_MS = 5_000;
+/**
+ * Streams whose rights end at the same time end within this time, so that their clients do not all reconnect at once. With a tick
+ * of up to a second, they end within 5 s.
+ */
+const EXPIRY_SPREAD_MS = 4_000;
 
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 

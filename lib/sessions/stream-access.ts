@@ -36,17 +36,19 @@ export type AccessAnswer = ChannelSelection | StreamAccess;
 
 const FIELDS: ReadonlySet<string> = new Set<keyof StreamAccess>(["channels", "key", "expiresAt", "resume"]);
 
-/** Returns the request with the rights of the answer, and its channels. Throws `INVALID_CHANNEL` for an unknown property. */
+/**
+ * Returns the request with the rights of the answer, and its channels. Throws `INVALID_CHANNEL` for an object without `channels` or
+ * with an unknown property. `parseSelection()` checks the channels.
+ */
 export function applyAccess(
   request: StreamRequest,
   answer: AccessAnswer,
 ): { readonly request: StreamRequest; readonly selection: ChannelSelection } {
   if (!isAccess(answer)) return { request, selection: answer };
-  for (const name of Object.keys(answer)) {
-    if (FIELDS.has(name)) continue;
+  if (!("channels" in answer) || !Object.keys(answer).every((name) => FIELDS.has(name))) {
     throw new RedisSseError(
       "INVALID_CHANNEL",
-      `expected the answer of the resolver with the properties ${[...FIELDS].join(", ")}, got another one`,
+      "expected an object of the resolver to have channels, and otherwise only key, expiresAt and resume",
     );
   }
   const { channels, key = request.key, expiresAt = request.expiresAt, resume = request.resume } = answer;

@@ -32,7 +32,7 @@ interface Stage {
   /** Whether the user has the optional rights too. */
   readonly isWhole: boolean;
   /** Changes keys as another program would. */
-  readonly redis: Pick<Redis, "hset" | "hget" | "hkeys" | "zadd" | "pexpire">;
+  readonly redis: Pick<Redis, "hset" | "hget" | "hkeys" | "xadd" | "zadd" | "pexpire">;
 }
 
 type Operations = (stage: Stage) => Promise<void>;
@@ -93,6 +93,11 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
     expect(nodes).to.have.length(1);
     // Waits for two heartbeats, so that PINGs are sent.
     await received(whole, "\n:\n", "\n:\n");
+    const revoked = new FakeSink();
+    await sse.open({ key: "ann" }, revoked, "news");
+    const ended = await other.revoke({ key: "ann" });
+    if (isWhole) expect(ended).to.equal(1);
+    await received(revoked, '{"reason":"revoked"}');
     whole.leave();
     resumed.leave();
     await eventually(() => expect(sse.pool.statistics.leases).to.deep.equal([]));
@@ -103,6 +108,17 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
     await received(await open(sse, channel), "part");
     await sse.close();
   }
+};
+
+const revoker: Operations = async ({ service, other, redis }) => {
+  // A revocation that is too old to be kept.
+  await redis.xadd("sse:revocations", "1-0", "r", '1 0 call caller ["key","ann"]');
+  const sink = new FakeSink();
+  await other.open({ key: "ann" }, sink, "news");
+  const sse = service();
+  expect(await sse.revoke({ key: "ann" }, { forMs: 60_000 })).to.equal(1);
+  await received(sink, '{"reason":"revoked"}');
+  expect(await sse.revoke({ key: "bob" })).to.equal(0);
 };
 
 const watcher: Operations = async ({ service, other }) => {
@@ -244,6 +260,7 @@ const worker: Operations = async ({ service, other, frozen, redis, isWhole }) =>
 const ROLES: Readonly<Record<string, Operations>> = {
   publisher,
   subscriber,
+  revoker,
   watcher,
   enqueuer,
   operator,

@@ -36,16 +36,21 @@ export interface RigStream {
   readonly gaps: readonly string[];
 }
 
+/** How long a check of `revalidate` may take. */
+export const RESOLVER_TIMEOUT_MS = 10_000;
+
 /**
  * Sessions over histories in memory and a clock controlled by the test. Channels with the prefix "p" have no history.
  * Redis answers at once, and published events arrive at once.
  */
 export class SessionRig {
-  readonly clock: FakeClock = new FakeClock();
+  readonly clock: FakeClock;
   readonly budget: BufferBudget;
   /** Counted as in `status()`. */
   readonly gaps: Partial<Record<GapReason, number>> = {};
   readonly failedRules: string[] = [];
+  /** Errors of `revalidate.check()`. */
+  readonly failedChecks: unknown[] = [];
   readonly logs: MemoryLogs = new MemoryLogs((channel) => !channel.startsWith("p"));
   readonly #context: SessionContext<PubSubSession>;
   readonly #transports = new Set<RigTransport>();
@@ -53,12 +58,14 @@ export class SessionRig {
 
   constructor({
     maxTotalBytes = Infinity,
+    clock = new FakeClock(),
     ...settings
-  }: Partial<SessionSettings> & { maxTotalBytes?: number } = {}) {
+  }: Partial<SessionSettings> & { maxTotalBytes?: number; clock?: FakeClock } = {}) {
+    this.clock = clock;
     this.budget = new BufferBudget(maxTotalBytes);
     this.#context = sessionContext({
       settings: { maxEventBytes: 10_000, maxReplayEvents: 1_000, maxBufferedBytes: 1_000_000, ...settings },
-      clock: this.clock,
+      clock,
       createTransport: (_, listener) => {
         const transport = new RigTransport(listener, () => this.logs.now());
         this.#transports.add(transport);
@@ -67,6 +74,11 @@ export class SessionRig {
       history: this.logs,
       onGap: (reason, names) => (this.gaps[reason] = (this.gaps[reason] ?? 0) + names.length),
       onRuleFailure: (rule) => this.failedRules.push(rule),
+      revalidation: {
+        clock,
+        timeoutMs: RESOLVER_TIMEOUT_MS,
+        onFailure: (error) => this.failedChecks.push(error),
+      },
       budget: this.budget,
       idTokens: new IdTokens([SECRET]),
       assertChannel: () => {},

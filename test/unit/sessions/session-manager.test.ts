@@ -12,6 +12,7 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { recordingLog } from "../../support/recording-logger.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { noHistory } from "../../support/no-history.js";
+import { noRevocations } from "../../support/no-revocations.js";
 import { ScriptedHubConnection, ScriptedRedis } from "../../support/scripted-redis.js";
 
 const PEER_TIMEOUT_MS = 4_000;
@@ -50,6 +51,7 @@ describe("SessionManager", () => {
       lease: () => Promise.reject(new Error("streams share one connection")),
       idTokens: null,
       explain: (fault) => fault,
+      rights: noRevocations,
       // oxlint-disable-next-line typescript/require-await -- the real reader is an async generator
       readTcpTable: async function* () {
         reads++;
