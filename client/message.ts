@@ -1,5 +1,4 @@
-import type { StandardSchemaV1 } from "@standard-schema/spec";
-
+import type { EventSchemas } from "./define-events.js";
 import type { StreamMessage } from "./parser.js";
 
 /** An event of the stream. */
@@ -14,7 +13,7 @@ export interface Message {
   readonly id: string;
 }
 
-/** Events that the client does not get. */
+/** Some events do not arrive. */
 export interface Gap {
   /** Why: see the gap reasons of the server. "invalid" also stands for data that does not match its schema. */
   readonly reason: string;
@@ -22,15 +21,22 @@ export interface Gap {
   readonly channels: readonly string[];
 }
 
-/** Reads the data of an event. Returns `null` if it does not match the schema. */
-export function readMessage(message: StreamMessage, schema: StandardSchemaV1 | undefined): Message | null {
+/** Reads the data of an event. Returns `null` if it does not match the schema, or if the schema throws. */
+export function readMessage(message: StreamMessage, schemas: EventSchemas = {}): Message | null {
   const parsed = parseJson(message.text);
   const value = parsed === undefined ? message.text : parsed;
+  // The server chooses the name: "constructor" must not find a method.
+  const schema = Object.hasOwn(schemas, message.event) ? schemas[message.event] : undefined;
   if (schema === undefined) return { ...message, data: value };
-  const result = schema["~standard"].validate(value);
-  // A schema that answers later would change the order of events.
-  if (result instanceof Promise || result.issues !== undefined) return null;
-  return { ...message, data: result.value };
+  try {
+    const result = schema["~standard"].validate(value);
+    // A schema that answers later would change the order of events.
+    if (result instanceof Promise) result.catch(() => {});
+    else if (result.issues === undefined) return { ...message, data: result.value };
+  } catch {
+    // A mistake in a schema must not end the stream.
+  }
+  return null;
 }
 
 /** Returns the properties of the data of a control event. Returns none if the data is not JSON. */

@@ -1,6 +1,6 @@
 /** The state of a connection, and why. */
 export type Status =
-  /** The client waits for the first answer of the server. */
+  /** The client waits for the first event of the server. */
   | { readonly state: "connecting" }
   /** Events arrive. */
   | { readonly state: "open" }
