@@ -105,7 +105,7 @@ async function openOnce(
     return tryAgain(asked);
   }
   // The types of Node.js do not know `cache`.
-  const init = { headers, credentials, cache: "no-store", signal };
+  const init = { headers, credentials, cache: "no-store" as const, signal };
   const response = await fetch(address, init);
   const canRenew = token !== undefined || typeof url === "function";
   const refusal = refusalOf(response, canRenew && !isRefused);
