@@ -1,3 +1,5 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
+
 import type { EventSchemas } from "./define-events.js";
 import type { StreamMessage } from "./parser.js";
 
@@ -5,7 +7,10 @@ import type { StreamMessage } from "./parser.js";
 export interface Message {
   /** The type of the event. */
   readonly event: string;
-  /** The data: what the schema of the event returned, else the parsed JSON, else the text. */
+  /**
+   * The data: the output of the event's schema, else the parsed JSON, else the text. The server sends a string as it is, so without
+   * a schema the text "42" becomes a number. For text, for example the tokens of a language model, read `text`.
+   */
   readonly data: unknown;
   /** The data as the server sent it. */
   readonly text: string;
@@ -23,16 +28,26 @@ export interface Gap {
 
 /** Reads the data of an event. Returns `null` if it does not match the schema, or if the schema throws. */
 export function readMessage(message: StreamMessage, schemas: EventSchemas = {}): Message | null {
-  const parsed = parseJson(message.text);
-  const value = parsed === undefined ? message.text : parsed;
+  const { event, text } = message;
+  const parsed = parseJson(text);
   // The server chooses the name: "constructor" must not find a method.
-  const schema = Object.hasOwn(schemas, message.event) ? schemas[message.event] : undefined;
-  if (schema === undefined) return { ...message, data: value };
+  const schema = Object.hasOwn(schemas, event) ? schemas[event] : undefined;
+  if (schema === undefined) return { ...message, data: parsed === undefined ? text : parsed };
+  // The server sends a string as it is. A schema for strings must get "42", and not 42.
+  const values = typeof parsed === "object" && parsed !== null ? [parsed, text] : [text, parsed];
+  for (const value of values) {
+    const result = validate(schema, value);
+    if (result !== null) return { ...message, data: result.value };
+  }
+  return null;
+}
+
+function validate(schema: StandardSchemaV1, value: unknown): { readonly value: unknown } | null {
   try {
     const result = schema["~standard"].validate(value);
+    if (!(result instanceof Promise)) return result.issues === undefined ? result : null;
     // A schema that answers later would change the order of events.
-    if (result instanceof Promise) result.catch(() => {});
-    else if (result.issues === undefined) return { ...message, data: result.value };
+    result.catch(() => {});
   } catch {
     // A mistake in a schema must not end the stream.
   }

@@ -134,7 +134,8 @@ export class ClientRig {
     page.on("pageerror", (error) => this.#complaints.push(error.message));
     page.on("console", (message) => {
       // The browser itself reports requests that failed.
-      if (!/^Failed to load resource: /.test(message.text())) this.#complaints.push(message.text());
+      const text = message.text();
+      if (!text.startsWith("Failed to load resource: ")) this.#complaints.push(text);
     });
     await page.goto(`http://127.0.0.1:${port}/`);
     const tab = new Tab(async (selector) => (await page.locator(selector).textContent()) ?? "");

@@ -307,6 +307,23 @@ describe("connect()", () => {
     expect(totals).to.deep.equal([6]);
   });
 
+  it("gives text to a schema for text, also if the text is JSON", () => {
+    const events = defineEvents({
+      token: z.string(),
+      count: z.number(),
+      order: z.object({ id: z.number() }),
+    });
+    const stream = connect(source, { events });
+    streams.push(stream);
+    const heard: unknown[] = [];
+    for (const name of ["token", "count", "order"] as const) stream.on(name, (data) => heard.push(data));
+    source.greet();
+    for (const text of ["1.0", "null", '"', "word", '{"a":1}']) source.say("token", text);
+    source.say("count", "42");
+    source.say("order", { id: 1 });
+    expect(heard).to.deep.equal(["1.0", "null", '"', "word", '{"a":1}', 42, { id: 1 }]);
+  });
+
   it("does not end because of a schema that throws, or an event that is named as a method", () => {
     const schema = z.unknown().transform(() => {
       throw new Error("a bug");
