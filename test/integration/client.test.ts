@@ -132,7 +132,7 @@ describe("redis-sse/client with a real server", () => {
     const stream = connect<{ message: { status: string; progress: number } }>(
       `${app.url}/tasks/${id}/events`,
     );
-    const statuses = statusesOf(stream as StreamConnection);
+    const statuses = statusesOf(stream);
     const heard: string[] = [];
     stream.on("message", ({ status, progress }) => heard.push(`${status} ${progress}`));
     await eventually(() => expect(heard).to.deep.equal(["queued 0"]));
