@@ -1,4 +1,4 @@
-/** Longest wait during the first minute of an outage. Most restarts are over by then. */
+/** Longest wait during the first minute of an outage. Most restarts take less time. */
 const SHORT_MS = 2_500;
 const SHORT_OUTAGE_MS = 60_000;
 /** A random part of the server's `retry` that is added, so that clients of a server that ended do not return together. */
