@@ -19,7 +19,15 @@ export interface EventDefinitions<Schemas extends EventSchemas> {
   message<Name extends keyof Schemas & string>(
     event: Name,
     data: StandardSchemaV1.InferInput<Schemas[Name]>,
-  ): { readonly event: Name; readonly data: StandardSchemaV1.InferInput<Schemas[Name]> };
+  ): DefinedEvent<Name, StandardSchemaV1.InferInput<Schemas[Name]>>;
+}
+
+/** An event for `publish()`. */
+export interface DefinedEvent<Name extends string, Data> {
+  /** The name of the event. */
+  readonly event: Name;
+  /** The data of the event. */
+  readonly data: Data;
 }
 
 /** The server refuses to publish them. */

@@ -6,7 +6,7 @@
 
 export { connect } from "./connect.js";
 export { defineEvents } from "./define-events.js";
-export type { EventDefinitions, EventMap, EventSchemas, EventsOf } from "./define-events.js";
+export type { DefinedEvent, EventDefinitions, EventMap, EventSchemas, EventsOf } from "./define-events.js";
 export { createFetchSource } from "./fetch-source.js";
 export type { CredentialRequest, FetchOptions, StreamUrl } from "./fetch-source.js";
 export type { Gap, Message } from "./message.js";

@@ -6,17 +6,29 @@ import type { Status } from "./status.js";
 export interface ControlEvents {
   /** The first event of each connection. */
   readonly connected: {
+    /** Identifies the stream in the monitoring events of the server. */
     readonly sessionId: string;
+    /** The channels of the stream. */
     readonly channels: readonly string[];
+    /** Whether the client gets every missed event that the history has. */
     readonly recovered: boolean;
+    /** The interval of heartbeats in milliseconds; `null` without heartbeats. */
     readonly heartbeatMs: number | null;
   };
   /** Some events do not arrive. Also calls the handlers of `onGap`. */
   readonly gap: Gap;
   /** A retryable error, or with the code "BROKEN" a channel whose writer broke off. */
-  readonly error: { readonly code: string; readonly message: string };
+  readonly error: {
+    /** The error code. */
+    readonly code: string;
+    /** What is wrong, for developers. */
+    readonly message: string;
+  };
   /** The server ends the connection. */
-  readonly closing: { readonly reason: string };
+  readonly closing: {
+    /** The close reason. */
+    readonly reason: string;
+  };
 }
 
 /** A stream that stays connected until it is closed. */
