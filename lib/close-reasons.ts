@@ -58,7 +58,7 @@ export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescr
   },
   "authorization-expired": {
     meaning:
-      "The client's right to this stream has expired. The application passes this reason to `close()`.",
+      "The client's right to this stream has expired (`expiresAt`), or the application passed this reason to `close()`.",
     told: true,
     reconnect: true,
   },

@@ -19,6 +19,7 @@ export type ErrorCode =
   | "REVOKED"
   | "CROSS_SITE"
   | "UNAUTHORIZED"
+  | "TICKET_INVALID"
   | "NOT_ACCEPTABLE"
   | "COMPLETED"
   | "CHANNEL_TAKEN"
@@ -161,8 +162,16 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   UNAUTHORIZED: {
-    meaning: "The request has no valid bearer token.",
-    action: "Send the header `Authorization: Bearer <token>`.",
+    meaning:
+      "The request has no valid bearer token (status endpoint), or the right to the stream has expired (`expiresAt`).",
+    action: "Send a valid token in `Authorization: Bearer <token>`. Or log in again, and open a new stream.",
+    status: 401,
+    retryable: false,
+  },
+  TICKET_INVALID: {
+    meaning:
+      "The ticket of the stream is missing, malformed, unknown or expired, or another client has used it.",
+    action: "Get a new ticket, and open a new stream with it.",
     status: 401,
     retryable: false,
   },

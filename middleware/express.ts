@@ -13,5 +13,7 @@ export type { RedisPoolStatusOptions } from "./redis-pool-status.js";
 export type { OnStreamError, RuleErrorContext } from "./rule-errors.js";
 export { sseStream } from "./sse-stream.js";
 export { taskStream } from "./task-stream.js";
+export { ticketResolver } from "./ticket-resolver.js";
+export type { TicketResolverOptions } from "./ticket-resolver.js";
 export type { TaskAccess, TaskResolver, TaskSelection, TaskStreamOptions } from "./task-stream.js";
 export type { ChannelResolver, RouteParams, SseStreamOptions, StreamRevalidation } from "./stream-options.js";

@@ -1,12 +1,11 @@
 import { endianness } from "node:os";
 
 import { monotonicNow, type Clock } from "../clock.js";
-import { withDeadline } from "../deadline.js";
 import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
 import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
-import { assertChannel, parseSelection } from "../events/channel-name.js";
+import { assertChannel, parseStreamSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { Slices } from "../slices.js";
@@ -17,6 +16,7 @@ import { DeadPeerDetector, type ReadTcpTable } from "../peers/dead-peer-detector
 import { isMessageFault } from "../events/outbound-message.js";
 import { readInboundEvent, type InboundEvent } from "../events/inbound-event.js";
 import type { GapReason } from "../events/gap.js";
+import { drainSessions, type DrainPlan } from "./drain.js";
 import { encodeFirst } from "./opening-frames.js";
 import { ResolverRuns, type ResolverOutcome } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
@@ -31,6 +31,7 @@ import type { SessionLimits } from "./session-state.js";
 import type { SessionContext } from "./session-context.js";
 import { PubSubSession } from "./session.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import type { IdTokens } from "../sse/id-token.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import {
   SubscriptionHub,
@@ -38,7 +39,8 @@ import {
   type HubHandlers,
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
-import { isRedisSseError } from "../thrown.js";
+import { describeThrown, isRedisSseError } from "../thrown.js";
+import { assertResumable } from "./resume-policy.js";
 import { applyAccess, type AccessAnswer } from "./stream-access.js";
 import { assertSettings, readExpiry, readKey } from "./stream-options.js";
 import { Ticker } from "./ticker.js";
@@ -95,6 +97,8 @@ export interface SessionManagerOptions {
   readonly slices: Slices;
   readonly log: ServiceLog;
   readonly history: HistoryPort;
+  /** Signs the ids of streams whose clients may not resume from any place. `null` without the option `secret`. */
+  readonly idTokens: IdTokens | null;
   /** Creates the connection that all streams share. Called once, for the first stream. */
   readonly connect: (handlers: HubHandlers) => HubConnection;
   /** Leases a connection for one stream. */
@@ -144,6 +148,8 @@ export class SessionManager {
   readonly #gaps = new Map<GapReason, number>();
   readonly #ruleFailures = new Map<RuleName, number>();
   #draining = false;
+  /** Aborted when the service closes. */
+  readonly #closing = new AbortController();
 
   constructor(options: SessionManagerOptions) {
     const { clock, slices, settings, history, connect, explain } = options;
@@ -183,12 +189,18 @@ export class SessionManager {
       budget: this.#budget,
       createTransport: this.#transports(),
       history,
+      idTokens: options.idTokens,
       onGap: (reason, channels) => {
         this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length);
         if (gapTold.hasSubscribers) gapTold.publish({ reason, channels });
       },
       onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
       assertChannel: (name) => assertChannel(name, keyPrefix),
+      revalidation: {
+        clock,
+        timeoutMs: limits.resolverTimeoutMs,
+        onFailure: (error) => this.#warnOfCheck(error),
+      },
       tickerOf: (heartbeat) => this.#tickerOf(heartbeat),
       explain,
       onClosing: (session) => this.#registry.closing(session),
@@ -209,6 +221,11 @@ export class SessionManager {
     return this.#draining;
   }
 
+  /** Why every new stream is refused now; `null` if it is not. */
+  get refusal(): RedisSseError | null {
+    return this.#draining ? shuttingDown() : this.#registry.fullFault;
+  }
+
   /** See `RedisSse.resolve()`. */
   async resolve<T>(
     request: Omit<StreamRequest, "key" | "revalidate">,
@@ -222,7 +239,7 @@ export class SessionManager {
       const running = this.#resolvers.run(resolver, sink);
       outcome = running instanceof Promise ? await running : running;
     } catch (error) {
-      outcome = { fault: retryableFault(error) };
+      outcome = { fault: answeredFault(error) };
     }
     const { fault } = outcome;
     if (fault === undefined) return outcome;
@@ -268,20 +285,16 @@ export class SessionManager {
     return session;
   }
 
-  /** Closes all streams, spread over `spreadMs`. After `timeoutMs`, closes all remaining streams at once. */
-  async drain(timeoutMs: number, spreadMs: number): Promise<void> {
-    const { clock, slices } = this.#options;
-    const late = new AbortController();
+  /** See `RedisSse.drain()`. */
+  drain(plan: DrainPlan): Promise<void> {
     this.refuse();
-    this.#options.log.info("draining: closing %s streams within %s ms", this.#registry.size, spreadMs);
-    const closing = this.#registry.closeAll("drain", { clock, slices, spreadMs, hurry: late.signal });
-    // A client that does not read the end of its stream is dropped at the deadline of the teardown.
-    await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
+    return drainSessions(this.#registry, plan, { ...this.#options, closing: this.#closing.signal });
   }
 
-  /** Closes all streams at once. */
+  /** Closes all streams in slices, without further delay. */
   closeAll(): Promise<void> {
     this.refuse();
+    this.#closing.abort();
     const { clock, slices } = this.#options;
     return this.#registry.closeAll("shutdown", { clock, slices, spreadMs: 0 });
   }
@@ -331,6 +344,11 @@ export class SessionManager {
       (error: unknown) => onFault(sanitize(error)),
     );
     return () => this.#hub.leave(channel, member);
+  }
+
+  #warnOfCheck(error: unknown): void {
+    const [head] = describeThrown(error).split("\n", 1);
+    this.#options.log.fault("revalidate", "revalidate.check() of a mount failed: %s", head);
   }
 
   get hubStatistics(): HubStatistics {
@@ -399,24 +417,20 @@ export class SessionManager {
   ): { readonly request: StreamRequest; readonly names: readonly string[] } {
     const { request, selection } = applyAccess(given, answer);
     assertSettings(request);
+    const { keyPrefix, limits } = this.#options.settings;
+    assertResumable(request.resume, this.#options.idTokens, limits.maxChannelsPerSession);
     const key = readKey(request.key);
     if (key !== undefined && this.#options.rights.isBlocked(key)) {
       throw new RedisSseError("REVOKED", "The right to this stream was revoked.");
     }
     if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
-    if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
-    const { keyPrefix, limits } = this.#options.settings;
-    const names = parseSelection(selection, keyPrefix);
-    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
-    const { maxChannelsPerSession: max } = limits;
-    if (names.length > max) {
-      throw new RedisSseError(
-        "LIMIT_CHANNELS",
-        `a stream can have at most ${max} channels (limits.maxChannelsPerSession), got ${names.length}`,
-      );
-    }
+    if (this.#draining) throw shuttingDown();
+    const names = parseStreamSelection(selection, keyPrefix, limits.maxChannelsPerSession);
     if (readExpiry(request.expiresAt) <= this.#options.clock.now()) {
-      throw new RedisSseError("UNAUTHORIZED", "The right to this stream has expired.");
+      throw new RedisSseError(
+        "UNAUTHORIZED",
+        "The right to this stream has expired. Log in again, and open a new stream.",
+      );
     }
     this.#registry.assertRoom(key, request.onLimit);
     return { request, names };
@@ -473,11 +487,14 @@ export class SessionManager {
   }
 }
 
+const shuttingDown = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
+
 /**
- * A resolver that asks Redis fails while Redis is unavailable. After the 500 of an error handler, a browser would not
- * reconnect. So the client gets a retryable error. Throws all other errors.
+ * Returns an error of a resolver that is the answer to the client. A resolver that asks Redis fails while Redis is unavailable.
+ * After the 500 of an error handler, a browser would not reconnect. So the client gets a retryable error. An invalid ticket is
+ * no mistake of the application either. Throws all other errors.
  */
-function retryableFault(error: unknown): RedisSseError {
-  if (isRedisSseError(error) && error.retryable) return error;
+function answeredFault(error: unknown): RedisSseError {
+  if (isRedisSseError(error) && (error.retryable || error.code === "TICKET_INVALID")) return error;
   throw error;
 }

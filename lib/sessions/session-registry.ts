@@ -73,12 +73,18 @@ export class SessionRegistry {
     return [...channels];
   }
 
+  /** The error for a new session if all sessions together are at their limit; otherwise `null`. */
+  get fullFault(): RedisSseError | null {
+    const { maxSessions } = this.#limits;
+    if (this.#sessions.size < maxSessions) return null;
+    return new RedisSseError("LIMIT_SESSIONS", `Too many streams: the limit of ${maxSessions} is reached`);
+  }
+
   /** Throws if one more session would exceed a limit. */
   assertRoom(key: string | undefined, onLimit: OnLimit | undefined): void {
-    const { maxSessions, maxSessionsPerKey } = this.#limits;
-    if (this.#sessions.size >= maxSessions) {
-      throw new RedisSseError("LIMIT_SESSIONS", `Too many streams: the limit of ${maxSessions} is reached`);
-    }
+    const { fullFault } = this;
+    if (fullFault !== null) throw fullFault;
+    const { maxSessionsPerKey } = this.#limits;
     const group = key === undefined ? undefined : this.#perKey.get(key);
     if (group === undefined) return;
     // An evicted stream needs time to close. A key can have at most twice the limit at a time.

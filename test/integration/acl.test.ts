@@ -121,6 +121,35 @@ const revoker: Operations = async ({ service, other, redis }) => {
   expect(await sse.revoke({ key: "bob" })).to.equal(0);
 };
 
+const ticketer: Operations = async ({ service, other }) => {
+  const sse = service();
+  const ticket = await sse.tickets.issue({ channels: "news" });
+  // The client leaves while Redis takes the ticket. Then the ticket is unused again.
+  const gone = new FakeSink();
+  const opening = sse.open({}, gone, await sse.tickets.access(ticket));
+  gone.leave();
+  await opening;
+  const first = await eventually(() => openWith(sse, ticket));
+  await other.publish("news", { data: "1" });
+  // Waits for two heartbeats, so that PINGs are sent.
+  await received(first, "data: 1", "\n:\n", "\n:\n");
+  first.leave();
+  const lastEventId = /id: (.*)/.exec(first.text)![1]!;
+  const second = await openWith(sse, ticket, lastEventId);
+  await received(second, "data: 1");
+  await other.complete("news");
+  await received(second, "closing");
+  await eventually(async () =>
+    expectFault(await faultOf(openWith(sse, ticket, lastEventId)), "TICKET_INVALID"),
+  );
+};
+
+async function openWith(sse: RedisSse, ticket: string, lastEventId?: string): Promise<FakeSink> {
+  const sink = new FakeSink();
+  await sse.open({ lastEventId }, sink, await sse.tickets.access(ticket, { lastEventId }));
+  return sink;
+}
+
 const watcher: Operations = async ({ service, other }) => {
   const sse = service();
   const queue = other.queue();
@@ -261,6 +290,7 @@ const ROLES: Readonly<Record<string, Operations>> = {
   publisher,
   subscriber,
   revoker,
+  ticketer,
   watcher,
   enqueuer,
   operator,

@@ -49,6 +49,7 @@ describe("SessionManager", () => {
       history: noHistory,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),
       lease: () => Promise.reject(new Error("streams share one connection")),
+      idTokens: null,
       explain: (fault) => fault,
       rights: noRevocations,
       // oxlint-disable-next-line typescript/require-await -- the real reader is an async generator
