@@ -66,7 +66,7 @@ describeFaults("tickets in a real Redis", (rig) => {
     for (let round = 0; round < 20; round++) {
       const ticket = await first.tickets.issue({ channels: "a" });
       const clients = await Promise.all([0, 1, 2, 3].map((at) => open(`${urls[at % 2]}?ticket=${ticket}`)));
-      expect(clients.map(({ status }) => status).toSorted()).to.deep.equal([200, 401, 401, 401]);
+      expect(clients.map(({ status }) => status)).to.have.members([200, 401, 401, 401]);
       for (const client of clients) client.destroy();
     }
   });
