@@ -6,6 +6,8 @@
 
 export { createRedisSse } from "./service.js";
 export type { DrainOptions, PublishOptions, PublishReceipt, RedisSse } from "./service.js";
+export type { RevocationTarget, RevokeOptions } from "./rights/revocation.js";
+export type { RevocationStatistics } from "./rights/revocations.js";
 export type { LimitOptions, RedisSseOptions } from "./options.js";
 export type { Clock } from "./clock.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";

@@ -75,8 +75,10 @@ export function taskStream<Params = RouteParams>(
   assertArguments(taskResolver, options);
   const errors = new RuleErrors();
   return streamHandler(taskResolver, options, async (visit, answer) => {
-    const { id, ...access } = typeof answer === "object" && answer !== null ? answer : { id: answer };
     const { req, sink, service } = visit;
+    const selected = readAnswer(answer);
+    if (selected === null) return sink.answer(answerTo(INVALID_ANSWER, options));
+    const { id, ...access } = selected;
     // The service answers a fault that passes by itself.
     const found = (await service.resolve(options, sink, () => find(service, id, options.queue)))?.value;
     if (found === undefined) return;
@@ -86,6 +88,19 @@ export function taskStream<Params = RouteParams>(
     const channels = progressChannel(found.task.id);
     await serve(visit, { ...access, channels }, { ...options, ...rules }, errors);
   });
+}
+
+const ACCESS: ReadonlySet<string> = new Set<keyof TaskAccess>(["id", "key", "expiresAt"]);
+
+const INVALID_ANSWER = new RedisSseError(
+  "INVALID_TASK",
+  "expected an object of the resolver to have id, and otherwise only key and expiresAt",
+);
+
+/** Returns `null` for an object of another form. */
+function readAnswer(answer: TaskSelection | TaskAccess): TaskAccess | null {
+  if (typeof answer !== "object" || answer === null) return { id: answer };
+  return "id" in answer && Object.keys(answer).every((name) => ACCESS.has(name)) ? answer : null;
 }
 
 async function find(

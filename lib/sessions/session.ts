@@ -31,6 +31,7 @@ import {
   type SessionState,
 } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import { createAdmission } from "./resume-policy.js";
 import { Revalidation } from "./revalidation.js";
 import type { StreamLease } from "./stream-lease.js";
 import { readExpiry } from "./stream-options.js";
@@ -86,6 +87,11 @@ export class PubSubSession {
   #onClosed: (() => void) | null = null;
   /** Set while the client must still get the id of a new position, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
+  /**
+   * When the resolver was asked, or the session was created, as `monotonicNow()`. A revocation after that ends the stream.
+   * @internal
+   */
+  decidedAt: number;
   readonly #openedAt: number;
   readonly #begunAt: number;
   /** The approximate time of the last write. The error is at most one tick. */
@@ -120,6 +126,7 @@ export class PubSubSession {
     this.#start = request;
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
+    this.decidedAt = this.#begunAt;
     this.#activeAt = this.#begunAt;
     this.#toldAt = this.#begunAt;
     this.#renewedAt = this.#begunAt;
@@ -127,13 +134,13 @@ export class PubSubSession {
     this.#expiresAt = this.#begunAt + remainingMs(request.expiresAt, this.#openedAt);
     this.#lease = request.lease ?? null;
     const { revalidate } = request;
-    this.#revalidation =
-      revalidate === undefined
-        ? null
-        : new Revalidation(revalidate, context.clock, context.settings.resolverTimeoutMs, this.#begunAt);
+    this.#revalidation = revalidate
+      ? new Revalidation(revalidate, context.revalidation, this.#begunAt)
+      : null;
     this.#output = new StreamOutput(sink, context.clock, this);
-    this.#cursor = new SessionCursor(request.idToken);
-    this.#history = new Replay(context, this, this.#cursor);
+    const admission = createAdmission(request.resume, this.#key, context.idTokens);
+    this.#cursor = new SessionCursor(this.#lease ?? admission);
+    this.#history = new Replay(context, this, this.#cursor, admission);
     const names = new Set(channels);
     this.#delivery = new Delivery({
       owner: this,
@@ -343,6 +350,7 @@ export class PubSubSession {
       this.#history.renewPlaces();
     }
     if (this.#cursor.isTold) this.#toldAt = now;
+    this.#history.renewToken();
     this.dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (now >= this.#expiresAt) this.end("authorization-expired");
     if (this.isOpen) this.#revalidation?.tick(now, this, () => this.end("revoked"));
@@ -521,6 +529,7 @@ export class PubSubSession {
     const { clock, settings } = this.#context;
     this.#context.tickerOf(this.#quietMs).remove(this);
     if (this.#telling !== null) clearImmediate(this.#telling);
+    this.#revalidation?.stop();
     const what = reason === "client-gone" ? "client disconnected" : `closing (${reason})`;
     if (reason !== "subscribe-failed")
       log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#delivery.sent);
@@ -584,8 +593,11 @@ const RENEWAL_MS = 6 * 3_600_000;
  */
 const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
 
-/** Streams whose rights end at the same time end within this time, so that their clients do not all reconnect at once. */
-const EXPIRY_SPREAD_MS = 5_000;
+/**
+ * Streams whose rights end at the same time end within this time, so that their clients do not all reconnect at once. With a tick
+ * of up to a second, they end within 5 s.
+ */
+const EXPIRY_SPREAD_MS = 4_000;
 
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 

@@ -106,11 +106,6 @@ export interface StreamRequest {
    */
   readonly revalidate?: RevalidationOptions<PubSubSession> | undefined;
   /**
-   * The token of each id of the stream. See `addToken()`.
-   * @internal
-   */
-  readonly idToken?: string | undefined;
-  /**
    * The right that the stream takes when it starts.
    * @internal
    */

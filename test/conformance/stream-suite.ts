@@ -194,6 +194,8 @@ export function describeStreams(
       await client.next(({ data }) => data === "heard");
       expectFault(await faultOf(session.addChannel("third")), "LIMIT_CHANNELS");
       expectFault(await faultOf(session.addChannel("bad\n")), "INVALID_CHANNEL");
+      expectFault(await faultOf(session.addChannel(5 as unknown as string)), "INVALID_CHANNEL");
+      expectFault(await faultOf(session.addChannel("sse:x")), "FORBIDDEN");
       await session.removeChannel("extra");
       await streams.raw.publish("extra", "unheard");
       await streams.raw.publish("base", "end");

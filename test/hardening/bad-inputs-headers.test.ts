@@ -40,11 +40,7 @@ describeRequests("sseStream() with unusual request headers", (rig) => {
   });
 
   for (const [what, value] of [
-    ["$", "$"],
-    ["+", "+"],
     ["-1", "-1"],
-    ["1-1-1", "1-1-1"],
-    ["2^64", "18446744073709551616-0"],
     ["an emoji", Buffer.from("🎉").toString("latin1")],
     ["HTML", "<script>alert(1)</script>"],
     ["15 KB long", "x".repeat(15_000)],

@@ -78,25 +78,6 @@ describe("LogHead", () => {
     expect(tracker.tail).to.deep.include({ finite: true, ending: "completed" });
   });
 
-  it("has no tail after a hole until a later read", () => {
-    tracker.established(0);
-    tracker.note(at(5, 1));
-    tracker.heard(heard(8), 4);
-    expect(top()).to.equal(null);
-    tracker.note(at(7, 4));
-    expect(top(), "started before the hole").to.equal(null);
-    tracker.note(at(8, 5));
-    expect(top()).to.equal(8);
-  });
-
-  it("does not go back to an old epoch for an older read", () => {
-    tracker.established(0);
-    tracker.note(at(5, 2));
-    tracker.note(at(0, 3, OTHER));
-    tracker.note(at(5, 2));
-    expect(tracker.tail?.position).to.deep.equal({ epoch: OTHER, offset: 0 });
-  });
-
   it("adds live events that arrived during a read", () => {
     tracker.established(0);
     tracker.heard(heard(6), 0);

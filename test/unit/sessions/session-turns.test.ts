@@ -175,18 +175,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         expect(stream.session.closeReason).to.equal("completed");
       });
 
-      it("ends with the channel's last event in the same tick", async () => {
-        const stream = await rig.live(["log"]);
-        rig.log("log");
-        rig.log("log", { ending: "completed" });
-        rig.hear("log", 3);
-        await settle(1);
-        expect(stream.session.closeReason).to.equal("completed");
-        expect(
-          stream.sink.events.map(({ event, data }) => (event === "message" ? data : event)),
-        ).to.deep.equal(["connected", "log1", "log2", "closing"]);
-      });
-
       it("writes the next part of a page only after the client has read the previous part", async () => {
         const kilobyte = "x".repeat(1_000);
         for (let index = 0; index < 200; index++) rig.logs.append("log", { data: `${index} ${kilobyte}` });

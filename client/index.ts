@@ -1,0 +1,16 @@
+/**
+ * `redis-sse/client`: streams in the browser, over `fetch`. It has no dependencies, and also runs in Node.js.
+ *
+ * @module redis-sse/client
+ */
+
+export { connect } from "./connect.js";
+export type { ConnectOptions, StreamConnection } from "./connect.js";
+export { defineEvents } from "./define-events.js";
+export type { EventDefinitions, EventMap, EventSchemas, EventsOf } from "./define-events.js";
+export { createFetchSource } from "./fetch-source.js";
+export type { FetchOptions } from "./fetch-source.js";
+export type { Gap, Message } from "./message.js";
+export type { StreamMessage } from "./parser.js";
+export type { Source, SourceEnd, SourceListener, SourceRequest } from "./source.js";
+export type { Status } from "./status.js";

@@ -1,0 +1,405 @@
+import { expect } from "chai";
+import * as sinon from "sinon";
+import { z } from "zod";
+
+import {
+  connect,
+  defineEvents,
+  type ConnectOptions,
+  type Gap,
+  type Message,
+  type Source,
+  type SourceEnd,
+  type SourceListener,
+  type SourceRequest,
+  type Status,
+  type StreamConnection,
+} from "../../../client/index.js";
+
+const HEARTBEAT_MS = 15_000;
+const NETWORK: SourceEnd = { reason: "network", isFinal: false };
+
+/** One connection of the source. */
+interface Attempt {
+  readonly request: SourceRequest;
+  readonly listener: SourceListener;
+  end(end?: SourceEnd): Promise<void>;
+}
+
+class ScriptedSource implements Source {
+  readonly name = "/events";
+  readonly attempts: Attempt[] = [];
+
+  open(request: SourceRequest, listener: SourceListener): Promise<SourceEnd> {
+    return new Promise((resolve) => {
+      const end = async (given: SourceEnd = NETWORK): Promise<void> => {
+        resolve(given);
+        await flush();
+      };
+      this.attempts.push({ request, listener, end });
+    });
+  }
+
+  get last(): Attempt {
+    return this.attempts.at(-1)!;
+  }
+
+  say(event: string, data: unknown, id = ""): void {
+    const text = typeof data === "string" ? data : JSON.stringify(data);
+    this.last.listener.onActivity();
+    this.last.listener.onMessage({ event, text, id });
+  }
+
+  greet(heartbeatMs: number | null = HEARTBEAT_MS): void {
+    this.say("connected", { sessionId: "s", channels: [], recovered: false, heartbeatMs });
+  }
+}
+
+/** Lets promise callbacks run. Timers are fake. */
+async function flush(): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+}
+
+class FakePage extends EventTarget {
+  visibilityState = "visible";
+}
+
+describe("connect()", () => {
+  let clock: sinon.SinonFakeTimers;
+  let source: ScriptedSource;
+  let page: FakePage;
+  let stored: Map<string, string>;
+  let streams: StreamConnection[];
+  let statuses: Status[];
+
+  beforeEach(() => {
+    clock = sinon.useFakeTimers({ now: 1_000_000, toFake: ["setTimeout", "clearTimeout", "Date"] });
+    sinon.stub(Math, "random").returns(0);
+    source = new ScriptedSource();
+    page = new FakePage();
+    stored = new Map();
+    streams = [];
+    statuses = [];
+    const events = new EventTarget();
+    Object.assign(globalThis, {
+      document: page,
+      addEventListener: events.addEventListener.bind(events),
+      removeEventListener: events.removeEventListener.bind(events),
+      dispatchEvent: events.dispatchEvent.bind(events),
+      sessionStorage: {
+        getItem: (name: string) => stored.get(name) ?? null,
+        setItem: (name: string, value: string) => void stored.set(name, value),
+      },
+    });
+  });
+
+  afterEach(() => {
+    for (const stream of streams) stream.close();
+    expect(clock.countTimers(), "timers after close()").to.equal(0);
+    sinon.restore();
+    for (const name of [
+      "document",
+      "addEventListener",
+      "removeEventListener",
+      "dispatchEvent",
+      "sessionStorage",
+    ])
+      Reflect.deleteProperty(globalThis, name);
+  });
+
+  function open(options: ConnectOptions = {}): StreamConnection {
+    const stream = connect(source, options);
+    stream.onStatus((status) => statuses.push(status));
+    streams.push(stream);
+    return stream;
+  }
+
+  function fire(type: string, properties: object = {}): void {
+    const target = type === "visibilitychange" || type === "resume" ? page : globalThis;
+    (target as unknown as EventTarget).dispatchEvent(Object.assign(new Event(type), properties));
+  }
+
+  function states(): readonly string[] {
+    return statuses.map((status) => ("reason" in status ? `${status.state} ${status.reason}` : status.state));
+  }
+
+  it("is open when the first event arrives, and calls the handlers of each event", () => {
+    const stream = open();
+    const heard: [unknown, Message][] = [];
+    const remove = stream.on("order", (data, message) => heard.push([data, message]));
+    expect(stream.status.state).to.equal("connecting");
+    source.greet();
+    source.say("order", { total: 5 }, "7");
+    source.say("order", "plain text", "8");
+    remove();
+    source.say("order", null, "9");
+    expect(heard).to.deep.equal([
+      [{ total: 5 }, { event: "order", data: { total: 5 }, text: '{"total":5}', id: "7" }],
+      ["plain text", { event: "order", data: "plain text", text: "plain text", id: "8" }],
+    ]);
+    expect(stream.lastEventId).to.equal("9");
+    expect(states()).to.deep.equal(["open"]);
+  });
+
+  it("reconnects after the server's retry with the id of the last event", async () => {
+    const stream = open();
+    source.greet();
+    source.last.listener.onRetry(1_000);
+    source.say("message", "a", "7");
+    await source.last.end();
+    expect(stream.status).to.deep.equal({ state: "waiting", reason: "network", retryAt: Date.now() + 1_000 });
+    clock.tick(999);
+    expect(source.attempts).to.have.length(1);
+    clock.tick(1);
+    expect(source.last.request.lastEventId).to.equal("7");
+    source.greet();
+    expect(states()).to.deep.equal(["open", "waiting network", "connecting", "open"]);
+  });
+
+  it("waits as long as Retry-After asks", async () => {
+    open();
+    await source.last.end({ reason: "http-503", isFinal: false, retryAfterMs: 9_000 });
+    clock.tick(8_999);
+    expect(source.attempts).to.have.length(1);
+    clock.tick(1);
+    expect(source.attempts).to.have.length(2);
+  });
+
+  it("tells the code of a retryable error and the reason of a closing event", async () => {
+    open();
+    source.say("error", { code: "REDIS_UNAVAILABLE", message: "" });
+    await source.last.end();
+    clock.tick(2_000);
+    source.greet();
+    source.say("closing", { reason: "drain" });
+    await source.last.end();
+    expect(states()).to.deep.equal(["waiting REDIS_UNAVAILABLE", "connecting", "open", "waiting drain"]);
+  });
+
+  for (const reason of ["completed", "broken"]) {
+    it(`ends if the server closes the stream with "${reason}"`, async () => {
+      const stream = open();
+      source.greet();
+      source.say("closing", { reason });
+      await source.last.end();
+      expect(stream.status).to.deep.equal({ state: "closed", reason });
+    });
+  }
+
+  it("ends if the server refuses it for good", async () => {
+    const stream = open();
+    await source.last.end({ reason: "forbidden", isFinal: true });
+    expect(stream.status).to.deep.equal({ state: "closed", reason: "forbidden" });
+  });
+
+  it("tries at once with a new token if the server answers 401, but only once", async () => {
+    const stream = open();
+    await source.last.end({ reason: "unauthorized", isFinal: false });
+    expect(source.attempts.map(({ request }) => request.isRefused)).to.deep.equal([false, true]);
+    await source.last.end({ reason: "unauthorized", isFinal: true });
+    expect(stream.status).to.deep.equal({ state: "closed", reason: "unauthorized" });
+  });
+
+  it("asks for a new token again after the stream was open", async () => {
+    open();
+    await source.last.end({ reason: "unauthorized", isFinal: false });
+    source.greet();
+    await source.last.end({ reason: "ended", isFinal: false });
+    clock.tick(2_000);
+    expect(source.last.request.isRefused).to.equal(false);
+  });
+
+  it("reconnects at once if the connection is silent for two and a half heartbeats", () => {
+    open();
+    source.greet();
+    const first = source.last;
+    clock.tick(HEARTBEAT_MS);
+    first.listener.onActivity();
+    clock.tick(2.5 * HEARTBEAT_MS - 1);
+    expect(source.attempts).to.have.length(1);
+    clock.tick(1);
+    expect(source.attempts).to.have.length(2);
+    expect(first.request.signal.aborted).to.equal(true);
+    expect(states()).to.deep.equal(["open", "connecting"]);
+  });
+
+  it("does not wait for heartbeats that the server does not send", () => {
+    open();
+    source.greet(null);
+    clock.tick(24 * 3_600_000);
+    expect(source.attempts).to.have.length(1);
+  });
+
+  it("gives up a connection without a first event, for example behind a proxy that buffers", () => {
+    open();
+    clock.tick(20_000);
+    expect(states()).to.deep.equal(["waiting silent"]);
+  });
+
+  it("ignores what a connection tells that was given up", async () => {
+    const stream = open();
+    source.greet();
+    const first = source.last;
+    clock.tick(2.5 * HEARTBEAT_MS);
+    const heard: unknown[] = [];
+    stream.on("message", (data) => heard.push(data));
+    first.listener.onMessage({ event: "message", text: "late", id: "9" });
+    await first.end();
+    expect(heard).to.deep.equal([]);
+    expect(stream.lastEventId).to.equal("");
+    expect(stream.status.state).to.equal("connecting");
+  });
+
+  it("calls onGap for a gap event, and for data that does not match its schema", () => {
+    const events = defineEvents({ order: z.object({ total: z.number() }) });
+    const stream = connect(source, { events });
+    streams.push(stream);
+    const totals: number[] = [];
+    const gaps: Gap[] = [];
+    stream.on("order", (order) => totals.push(order.total));
+    stream.onGap((gap) => gaps.push(gap));
+    source.greet();
+    source.say("gap", { channels: ["orders"], reason: "trimmed" });
+    source.say("order", { total: "5" });
+    source.say("order", { total: 6 });
+    expect(gaps).to.deep.equal([
+      { channels: ["orders"], reason: "trimmed" },
+      { channels: [], reason: "invalid" },
+    ]);
+    expect(totals).to.deep.equal([6]);
+  });
+
+  it("reports an error of a handler, and calls the other handlers", async () => {
+    const stream = open();
+    const tasks: (() => void)[] = [];
+    sinon.stub(globalThis, "queueMicrotask").callsFake((task) => void tasks.push(task));
+    const heard: unknown[] = [];
+    stream.on("message", () => {
+      throw new Error("a bug");
+    });
+    stream.on("message", (data) => heard.push(data));
+    source.greet();
+    source.say("message", "a");
+    expect(heard).to.deep.equal(["a"]);
+    expect(tasks).to.have.length(1);
+    expect(tasks[0]).to.throw("a bug");
+  });
+
+  describe("as an iterator", () => {
+    it("gives the events in order, until the stream is closed", async () => {
+      const stream = open();
+      const texts: string[] = [];
+      const reading = (async () => {
+        for await (const { text } of stream) texts.push(text);
+      })();
+      source.greet(null);
+      for (const text of ["a", "b"]) source.say("message", text);
+      await flush();
+      source.say("message", "c");
+      stream.close();
+      await reading;
+      expect(texts.slice(1)).to.deep.equal(["a", "b", "c"]);
+    });
+
+    it("makes the source wait while 256 events are unread", async () => {
+      const stream = open();
+      const messages = stream[Symbol.asyncIterator]();
+      const first = messages.next();
+      source.greet(null);
+      await first;
+      for (let count = 0; count < 256; count++) source.say("message", String(count));
+      const waiting = source.last.listener.ready();
+      expect(waiting).to.be.a("promise");
+      for (let count = 0; count < 256; count++) await messages.next();
+      void messages.next();
+      await waiting;
+      expect(source.last.listener.ready()).to.equal(undefined);
+    });
+  });
+
+  describe("in a page", () => {
+    it("reconnects at once when the network is back, and tells that it was away", () => {
+      open();
+      source.greet();
+      fire("offline");
+      fire("online");
+      source.greet();
+      expect(states()).to.deep.equal(["open", "waiting offline", "connecting", "open"]);
+    });
+
+    for (const type of ["resume", "visibilitychange"]) {
+      it(`reconnects at once on ${type} if a heartbeat is missing`, () => {
+        open();
+        source.greet();
+        clock.setSystemTime(Date.now() + 1.05 * HEARTBEAT_MS);
+        fire(type);
+        expect(source.attempts).to.have.length(1);
+        clock.setSystemTime(Date.now() + 0.1 * HEARTBEAT_MS);
+        fire(type);
+        expect(source.attempts).to.have.length(2);
+      });
+    }
+
+    it("tries at once when a person sees the page", async () => {
+      open();
+      await source.last.end();
+      fire("visibilitychange");
+      expect(source.attempts).to.have.length(2);
+    });
+
+    it("pauses while the page is hidden, if asked, and catches up when it is visible", () => {
+      open({ pauseHiddenAfterMs: 60_000 });
+      source.greet();
+      source.say("message", "a", "7");
+      page.visibilityState = "hidden";
+      fire("visibilitychange");
+      clock.tick(30_000);
+      source.last.listener.onActivity();
+      clock.tick(30_000);
+      page.visibilityState = "visible";
+      fire("visibilitychange");
+      expect(source.last.request.lastEventId).to.equal("7");
+      expect(states()).to.deep.equal(["open", "paused hidden", "connecting"]);
+    });
+
+    it("ends its connection before the page goes to the page cache, and connects when it is back", () => {
+      open();
+      source.greet();
+      const { signal } = source.last.request;
+      fire("pagehide", { persisted: true });
+      expect(signal.aborted).to.equal(true);
+      fire("pageshow", { persisted: true });
+      expect(states()).to.deep.equal(["open", "paused page-cache", "connecting"]);
+    });
+
+    it('keeps the id over a reload with keepId: "session"', () => {
+      const stream = open({ keepId: "session" });
+      source.greet();
+      source.say("message", "a", "7");
+      void source.last.listener.ready();
+      stream.close();
+      open({ keepId: "session", lastEventId: "1" });
+      expect(source.last.request.lastEventId).to.equal("7");
+    });
+  });
+
+  it("closes with its AbortSignal, also with one that has fired before", () => {
+    const closing = new AbortController();
+    const stream = open({ signal: closing.signal });
+    source.greet();
+    closing.abort();
+    expect(stream.status).to.deep.equal({ state: "closed", reason: "app" });
+    expect(source.last.request.signal.aborted).to.equal(true);
+    expect(open({ signal: closing.signal }).status.state).to.equal("closed");
+    expect(source.attempts).to.have.length(1);
+  });
+
+  it("does not connect again after a handler of the status has closed it", async () => {
+    const stream = open();
+    stream.onStatus(() => stream.close());
+    await source.last.end();
+    clock.tick(60_000);
+    expect(source.attempts).to.have.length(1);
+    expect(states()).to.deep.equal(["waiting network", "closed app"]);
+  });
+});
