@@ -6,7 +6,7 @@ import { expect } from "chai";
 import { readWriterOptions } from "../../lib/history/stream-writer.js";
 import { ConfigError, createRedisSse, type RedisSse } from "../../lib/index.js";
 import { readOptions } from "../../lib/options.js";
-import { sseStream, taskStream, type RedisPoolStatusOptions } from "../../middleware/express.js";
+import { sseStream, taskCancel, taskStream, type RedisPoolStatusOptions } from "../../middleware/express.js";
 
 const PAGE = fileURLToPath(new URL("../../../docs/configuration.md", import.meta.url));
 /** The page writes it as `max`. */
@@ -28,6 +28,7 @@ const CHECKS = {
   createRedisSse: (options) => readOptions(options),
   sseStream: (options) => sseStream(() => null, options),
   taskStream: (options) => taskStream(() => null, options),
+  taskCancel: (options) => taskCancel(() => null, options),
   "sse.writer": (options) => readWriterOptions(options),
 } satisfies Readonly<Record<string, Check>>;
 
@@ -65,7 +66,7 @@ describe("docs/configuration.md", () => {
   });
 
   it("lists the options of mounts and writers", async () => {
-    for (const call of ["sseStream", "taskStream", "sse.writer"] as const) {
+    for (const call of ["sseStream", "taskStream", "taskCancel", "sse.writer"] as const) {
       expect(namesOf(call), call).to.have.members(await acceptedBy(CHECKS[call]));
     }
     // This call accepts unknown names, so the compiler has to compare.
