@@ -48,7 +48,7 @@ type AnyOptions = UseStreamOptions<Readonly<Record<string, never>>>;
 export interface StreamResult {
   /** The state of the connection. Without a URL, it is "closed" with the reason "no-url". */
   readonly status: Status;
-  /** The newest event of any type. `null` before the first. */
+  /** The newest event of any type, except the control events of the server. `null` before the first. */
   readonly lastMessage: Message | null;
   /** The open stream. `null` on the server, before the component is mounted, and without a URL. */
   readonly connection: StreamConnection | null;
@@ -97,7 +97,8 @@ function open(
   lastEventId: string | undefined,
 ): StreamConnection {
   const handle = (data: unknown, message: Message): void => {
-    update((state) => ({ ...state, lastMessage: message }));
+    // `status` already tells that the stream is open.
+    if (message.event !== "connected") update((state) => ({ ...state, lastMessage: message }));
     const handlers = latest.current.on ?? {};
     if (Object.hasOwn(handlers, message.event)) handlers[message.event]?.(data as never, message);
   };
