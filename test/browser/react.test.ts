@@ -116,7 +116,10 @@ for (const [version, suffix] of [
       ] as const);
 
     const shows = (id: string, text: string): Promise<void> =>
-      page.locator(`#${id}`).and(page.getByText(text, { exact: true })).waitFor();
+      page
+        .locator(`#${id}`)
+        .and(page.getByText(text, { exact: true }))
+        .waitFor();
 
     const renders = (): Promise<number> => page.evaluate("window.renders");
     const handled = (): Promise<unknown> => page.evaluate("window.handled ?? []");
