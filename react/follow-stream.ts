@@ -35,13 +35,13 @@ export function useFollowedStream<State>(
   const target = targetOf(url);
   const identity = identityOf(options);
   return useMemo(
-    () => createStore(target, latest, reducer),
+    () => createFollowStore(target, latest, reducer),
     // A change of `identity` stands for a change of the options that need another connection.
     [target, identity, latest, reducer],
   );
 }
 
-function createStore<State>(
+export function createFollowStore<State>(
   target: string | Source | null,
   latest: Latest<StreamFollowOptions>,
   reducer: StreamReducer<State>,

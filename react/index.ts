@@ -6,6 +6,7 @@
  *
  * @module redis-sse/react
  */
+"use client";
 
 export type { TaskStatus } from "./task-state.js";
 export type { StreamFollowOptions } from "./stream-options.js";

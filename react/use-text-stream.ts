@@ -26,7 +26,6 @@ function append(state: TextStreamResult, { text }: Message): TextStreamResult {
   return { ...state, text: state.text + text };
 }
 
-/** @internal */
 export const textReducer: StreamReducer<TextStreamResult> = {
   initial: EMPTY,
   withoutUrl: { ...EMPTY, status: WITHOUT_URL },
