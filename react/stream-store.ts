@@ -1,7 +1,7 @@
 import type { StreamConnection } from "../client/index.js";
 import { planRender } from "./plan-render.js";
 
-/** Changes the state. It has no effect after the stream was closed or opened again. */
+/** Changes the state. It has no effect without an open stream. */
 export type Update<State> = (change: (state: State) => State) => void;
 
 /** Opens a stream and connects its events to the state. `previous` is the stream before, which is closed. */
@@ -16,8 +16,7 @@ export class StreamStore<State> {
   /** The state that components render. It follows `#state` once in each frame. */
   #rendered: State;
   #cancelRender: (() => void) | null = null;
-  /** Identifies the open stream. `null` without one. */
-  #opening: object | null = null;
+  #isOpen = false;
   #connection: StreamConnection | null = null;
 
   /** Without `open`, the state does not change. */
@@ -29,7 +28,7 @@ export class StreamStore<State> {
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     // In StrictMode, React subscribes, unsubscribes and subscribes again. Only the last one needs a connection.
-    queueMicrotask(() => this.#opening === null && this.#listeners.size > 0 && this.#start());
+    queueMicrotask(() => !this.#isOpen && this.#listeners.size > 0 && this.#start());
     return () => {
       this.#listeners.delete(listener);
       if (this.#listeners.size === 0) this.#stop();
@@ -40,9 +39,8 @@ export class StreamStore<State> {
 
   readonly getServerSnapshot = (): State => this.#initial;
 
-  /** Has no effect without an open stream. */
   readonly update: Update<State> = (change) => {
-    if (this.#opening === null) return;
+    if (!this.#isOpen) return;
     const state = change(this.#state);
     if (state === this.#state) return;
     this.#state = state;
@@ -57,16 +55,12 @@ export class StreamStore<State> {
 
   #start(): void {
     if (this.#open === null) return;
-    const opening = {};
-    this.#opening = opening;
-    const update: Update<State> = (change) => {
-      if (this.#opening === opening) this.update(change);
-    };
-    this.#connection = this.#open(update, this.#connection);
+    this.#isOpen = true;
+    this.#connection = this.#open(this.update, this.#connection);
   }
 
   #stop(): void {
-    this.#opening = null;
+    this.#isOpen = false;
     this.#cancelRender?.();
     this.#cancelRender = null;
     this.#connection?.close();

@@ -5,6 +5,7 @@ import { taskCancel, type TaskCancelOptions } from "../../middleware/express.js"
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { recordingLogger } from "../support/recording-logger.js";
+import { openStream, type SseClient } from "../support/sse-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
 const LISTED = "https://app.example.com";
@@ -36,8 +37,14 @@ describeFaults("taskCancel()", (rig) => {
     app = started;
   }
 
-  const ask = (headers: Record<string, string> = {}, method = "POST"): Promise<Response> =>
-    fetch(`${app.url}/cancel`, { method, headers });
+  /** Not with `fetch()`, which sets the headers of a browser itself. */
+  async function ask(headers: Record<string, string> = {}, method = "POST"): Promise<SseClient> {
+    const answer = await openStream(`${app.url}/cancel`, { method, headers });
+    await answer.ended;
+    return answer;
+  }
+
+  const bodyOf = ({ text }: SseClient): unknown => JSON.parse(text);
 
   const stateOf = async (): Promise<unknown> => (await service.queue("media").get(id))?.status;
 
@@ -46,11 +53,11 @@ describeFaults("taskCancel()", (rig) => {
     await rig.server.kill();
     const answer = await ask();
     expect(answer.status).to.equal(503);
-    expect(Number(answer.headers.get("retry-after"))).to.be.within(1, 10);
-    expect(await answer.json()).to.have.nested.property("error.code");
+    expect(Number(answer.headers["retry-after"])).to.be.within(1, 10);
+    expect(bodyOf(answer)).to.have.nested.property("error.code");
     await rig.server.boot();
     await start();
-    expect(await (await ask()).json()).to.deep.equal({ status: "cancelled" });
+    expect(bodyOf(await ask())).to.deep.equal({ status: "cancelled" });
   });
 
   it("answers 503 if the resolver does not finish in time, and passes its errors to the app", async () => {
@@ -68,7 +75,7 @@ describeFaults("taskCancel()", (rig) => {
     for (const headers of [FORM, { ...FORM, "Sec-Fetch-Mode": "cors", Origin: LISTED }]) {
       const answer = await ask(headers);
       expect(answer.status).to.equal(403);
-      expect(await answer.json()).to.have.nested.property("error.code", "CROSS_SITE");
+      expect(bodyOf(answer)).to.have.nested.property("error.code", "CROSS_SITE");
     }
     expect(await stateOf()).to.equal("queued");
     expect((await ask({ ...FORM, "Sec-Fetch-Site": "same-origin" })).status).to.equal(200);
@@ -79,10 +86,10 @@ describeFaults("taskCancel()", (rig) => {
     const headers = { "Sec-Fetch-Site": "cross-site", Cookie: "sid=1", Origin: LISTED };
     const preflight = await ask({ ...headers, "Access-Control-Request-Method": "DELETE" }, "OPTIONS");
     expect(preflight.status).to.equal(204);
-    expect(preflight.headers.get("access-control-allow-methods")).to.equal("POST, DELETE");
+    expect(preflight.headers["access-control-allow-methods"]).to.equal("POST, DELETE");
     const answer = await ask(headers, "DELETE");
-    expect(answer.headers.get("access-control-allow-origin")).to.equal(LISTED);
-    expect(await answer.json()).to.deep.equal({ status: "cancelled" });
+    expect(answer.headers["access-control-allow-origin"]).to.equal(LISTED);
+    expect(bodyOf(answer)).to.deep.equal({ status: "cancelled" });
     await eventually(async () => expect(await stateOf()).to.equal("cancelled"));
   });
 });
