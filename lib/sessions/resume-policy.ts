@@ -61,11 +61,6 @@ function needsToken(policy: ResumePolicy | undefined): policy is "since-admissio
   return policy !== undefined && policy !== "all" && policy !== false;
 }
 
-/** The policy of a stream whose ids have another token. */
-export function withoutToken(policy: ResumePolicy | undefined): ResumePolicy | undefined {
-  return needsToken(policy) ? "all" : policy;
-}
-
 /** Returns `null` for a policy that needs no token. */
 export function createAdmission(
   policy: ResumePolicy | undefined,

@@ -228,16 +228,6 @@ describe("TicketService", () => {
       await visit(ticket, second.id);
     });
 
-    it("has only its own token in the ids of a mount that limits how far back a client may resume", async () => {
-      await recreate({ secret: "s".repeat(32) });
-      const ticket = await issue();
-      const sink = new FakeSink();
-      await sse.open({ resume: "since-admission" }, sink, await sse.tickets.access(ticket));
-      const id = /\nid: (.*)\n/.exec(sink.text)![1]!;
-      expect(id).to.match(/^3\.[\w-]+~[\w-]{43}$/);
-      await sse.tickets.access(ticket, { lastEventId: id });
-    });
-
     it("has its token in each id, also on a channel without history", async () => {
       await recreate({ history: false });
       const first = await visit(await issue());
