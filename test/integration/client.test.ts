@@ -3,7 +3,7 @@ import { z } from "zod";
 
 import { connect, defineEvents, type Gap, type Status, type StreamConnection } from "../../client/index.js";
 import { createRedisSse, type RedisSse } from "../../lib/index.js";
-import { sseStream, taskStream } from "../../middleware/express.js";
+import { sseStream, taskStream, ticketResolver } from "../../middleware/express.js";
 import { eventually } from "../support/eventually.js";
 import { need } from "../support/prerequisites.js";
 import { RedisServer } from "../support/redis-server.js";
@@ -35,6 +35,7 @@ describe("redis-sse/client with a real server", () => {
         if (token !== `Bearer ${FRESH}`) return void res.sendStatus(401);
         next();
       });
+      router.get("/tickets/events", sseStream(ticketResolver({ service: sse }), { service: sse }));
       router.get(
         "/:channel/events",
         sseStream((req) => req.params["channel"], { service: sse, from: "earliest" }),
@@ -124,6 +125,34 @@ describe("redis-sse/client with a real server", () => {
     expect(statuses).to.deep.equal([connecting, open, closed("completed")]);
     const late = statusesOf(connect(`${app.url}/answer/events`, { lastEventId: stream.lastEventId }));
     await eventually(() => expect(late).to.deep.equal([connecting, closed("completed")]));
+  });
+
+  it("gets a new ticket for each connection, and resumes with it", async () => {
+    let issued = 0;
+    const stream = connect(async () => {
+      issued += 1;
+      return `${app.url}/tickets/events?ticket=${await sse.tickets.issue({ channels: "news" })}`;
+    });
+    const statuses = statusesOf(stream);
+    const heard: unknown[] = [];
+    const gaps: Gap[] = [];
+    stream.on("message", (data) => heard.push(data));
+    stream.onGap((gap) => gaps.push(gap));
+    await eventually(() => expect(stream.status).to.deep.equal(open));
+    await sse.publish("news", { data: 1 });
+    await eventually(() => expect(heard).to.deep.equal([1]));
+    app.server.closeAllConnections();
+    await sse.publish("news", { data: 2 });
+    await eventually(() => expect(heard).to.deep.equal([1, 2]));
+    expect(gaps).to.deep.equal([]);
+    expect(statuses.map(({ state }) => state)).to.deep.equal([
+      "connecting",
+      "open",
+      "waiting",
+      "connecting",
+      "open",
+    ]);
+    expect(issued).to.equal(2);
   });
 
   it("follows a task to its end", async () => {
