@@ -30,7 +30,14 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     "streamHead",
   ],
   "redis-sse/testing": ["FakeClock", "TestRedis", "collect", "createTestSse"],
-  "redis-sse/express": ["bearerAuth", "defaultService", "redisPoolStatus", "sseStream", "taskStream"],
+  "redis-sse/express": [
+    "bearerAuth",
+    "defaultService",
+    "redisPoolStatus",
+    "sseStream",
+    "taskCancel",
+    "taskStream",
+  ],
 };
 
 /** The oldest version of each Node.js line that `engines` in package.json allows. */
