@@ -4,8 +4,8 @@ import { RedisSseError, type RedisSse, type StreamAccess, type TaskSnapshot } fr
 import type { RouteParams } from "./stream-options.js";
 
 /**
- * Returns the id of the task that a request may watch or cancel, or nothing. Nothing is answered 403. To say how long the client
- * may watch it, return an object with the id (`TaskAccess`).
+ * Returns the id of the task that a request may watch or cancel, or nothing. Nothing is answered 403. Return an object with
+ * the id (`TaskAccess`) to limit how long the client may watch it.
  */
 export type TaskResolver<Params = RouteParams> = (
   req: Request<Params>,

@@ -17,14 +17,14 @@ export interface StreamReducer<State> {
   readonly withoutUrl: State;
   readonly events: Readonly<Record<string, (state: State, message: Message) => State>>;
   onStatus(state: State, status: Status): State;
-  /** Events are lost for good. `reason` says why. */
+  /** The server no longer has some events. `reason` tells why. */
   onLoss(state: State, reason: string): State;
 }
 
 /**
  * The state of a stream that the server sends from its beginning to a new client.
  *
- * If events are lost, the stream is opened once more from its beginning. If that also loses events, the server no longer has them.
+ * If events are lost, the stream is opened again from its beginning, one time. If that also loses events, the server no longer has them.
  */
 export function useFollowedStream<State>(
   url: string | URL | Source | null,

@@ -30,7 +30,7 @@ export type StreamHandlers<Events extends EventMap> = {
   readonly [Name in keyof Events]?: (data: Events[Name], message: Message) => void;
 };
 
-/** Options of `useStream()`: those of `connect()`, except `signal`, and handlers. */
+/** Options of `useStream()`: handlers, and the options of `connect()` except `signal`. */
 export interface UseStreamOptions<
   Events extends EventMap = EventMap,
   Schemas extends EventSchemas = EventSchemas,

@@ -43,8 +43,8 @@ export const textReducer: StreamReducer<TextStreamResult> = {
  * Shows the growing text of a stream, for example the answer of a language model: the joined data of its `chunk` and `message`
  * events.
  *
- * If events are lost, the text starts again from its beginning. If the server no longer has them, the text is what follows them,
- * and `error` has the reason of the gap.
+ * If events are lost, the text starts again from its beginning. If the server no longer has them, the text is the part after
+ * them, and `error` has the reason of the gap.
  */
 export function useTextStream(
   url: string | URL | Source | null,

@@ -19,7 +19,7 @@ export interface StreamHandlers {
   readonly events: Readonly<Record<string, (data: unknown) => void>>;
   /** The session is still open, but events can be missing. */
   readonly gap: () => void;
-  /** The server refused the stream for good. The page shows why. */
+  /** The server refused the stream, and the client does not try again. */
   readonly refused: () => void;
 }
 

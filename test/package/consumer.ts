@@ -2,7 +2,7 @@
 export const CONSUMER: string = `
 import express from "express";
 import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } from "redis-sse";
-import { bearerAuth, redisPoolStatus, sseStream, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
+import { bearerAuth, redisPoolStatus, sseStream, taskCancel, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
 
 import { assertStreamOptions, serveStream, type Sink } from "redis-sse/adapter";
 import { connect, defineEvents, type StreamConnection } from "redis-sse/client";
@@ -15,6 +15,7 @@ app.get("/events", sseStream(resolver, { service: sse, onOpen: (session) => sess
 app.get("/pool", redisPoolStatus({ service: sse, authorize: bearerAuth("t") }));
 app.get("/x/:id", sseStream((req) => ["x", req.params.id.toUpperCase()], { service: sse }));
 app.get("/y/:id", taskStream((req) => req.params.id, { service: sse }));
+app.post("/y/:id/cancel", taskCancel((req) => req.params.id, { service: sse, queue: "reports" }));
 app.get("/z/*splat", sseStream<{ splat: string[] }>((req) => req.params.splat, { filter: (_, req) => req.params.splat.length > 0 }));
 export const wide: SseStreamOptions = { heartbeatMs: undefined, filter: undefined };
 createRedisSse({ keyPrefix: undefined, limits: { maxSessions: undefined }, pool: undefined });

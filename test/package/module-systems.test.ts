@@ -31,7 +31,14 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   ],
   "redis-sse/client": ["connect", "createFetchSource", "defineEvents"],
   "redis-sse/testing": ["FakeClock", "TestRedis", "collect", "createTestSse"],
-  "redis-sse/express": ["bearerAuth", "defaultService", "redisPoolStatus", "sseStream", "taskStream"],
+  "redis-sse/express": [
+    "bearerAuth",
+    "defaultService",
+    "redisPoolStatus",
+    "sseStream",
+    "taskCancel",
+    "taskStream",
+  ],
 };
 
 /** The oldest version of each Node.js line that `engines` in package.json allows. */
