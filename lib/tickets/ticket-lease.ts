@@ -17,13 +17,8 @@ export interface TicketLeaseOptions {
   readonly reconnectMs: number;
 }
 
-/** With these reasons, the client must not have the stream again, or does not need it. */
-const LAST: ReadonlySet<CloseReason> = new Set([
-  "completed",
-  "broken",
-  "revoked",
-  "authorization-expired",
-] as const);
+/** With these reasons, the client must not have the stream again. */
+const LAST: ReadonlySet<CloseReason> = new Set(["revoked", "authorization-expired"] as const);
 
 /** The ticket of one stream. Its fields are private, so that a printed answer of a resolver shows no token. */
 export class TicketLease implements StreamLease {
