@@ -14,6 +14,7 @@ export type { FaultAnswerOptions, HttpAnswer, StreamHead } from "./sse/http-answ
 // Checks of the options of a mount.
 export { assertOptions, optionError } from "./validate.js";
 export { assertStreamOptions, readKey } from "./sessions/stream-options.js";
+export { readReconnectMs } from "./tickets/ticket-service.js";
 export type { OnRuleError, RuleFailure } from "./sync-callback.js";
 
 // For streams of tasks.

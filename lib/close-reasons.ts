@@ -58,13 +58,13 @@ export const closeReasonCatalogue: Readonly<Record<CloseReason, CloseReasonDescr
   },
   "authorization-expired": {
     meaning:
-      "The client's right to this stream has expired. The application passes this reason to `close()`.",
+      "The client's right to this stream has expired (`expiresAt`), or the application passed this reason to `close()`.",
     told: true,
     reconnect: true,
   },
   revoked: {
     meaning:
-      "A Redis ACL rule denied a channel of the open stream, or the application passed this reason to `close()`.",
+      "The application called `revoke()`, or passed this reason to `close()`; `revalidate` found that the client has lost its right; or a Redis ACL rule denied a channel of the open stream.",
     told: true,
     reconnect: true,
   },

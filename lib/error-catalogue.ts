@@ -16,8 +16,10 @@ export type ErrorCode =
   | "CANCELLED"
   | "LEASE_LOST"
   | "FORBIDDEN"
+  | "REVOKED"
   | "CROSS_SITE"
   | "UNAUTHORIZED"
+  | "TICKET_INVALID"
   | "NOT_ACCEPTABLE"
   | "COMPLETED"
   | "CHANNEL_TAKEN"
@@ -146,6 +148,12 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     status: 403,
     retryable: false,
   },
+  REVOKED: {
+    meaning: "`revoke()` was called with `forMs` for the key of this request, and this time has not passed.",
+    action: "Let the user sign in again after this time.",
+    status: 403,
+    retryable: false,
+  },
   CROSS_SITE: {
     meaning:
       "A page of another site sent the request with the cookies of the user, and the mount does not allow its origin.",
@@ -154,8 +162,16 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
     retryable: false,
   },
   UNAUTHORIZED: {
-    meaning: "The request has no valid bearer token.",
-    action: "Send the header `Authorization: Bearer <token>`.",
+    meaning:
+      "The request has no valid bearer token (status endpoint), or the right to the stream has expired (`expiresAt`).",
+    action: "Send a valid token in `Authorization: Bearer <token>`. Or log in again, and open a new stream.",
+    status: 401,
+    retryable: false,
+  },
+  TICKET_INVALID: {
+    meaning:
+      "The ticket of the stream is missing, malformed, unknown or expired, or another client has used it.",
+    action: "Get a new ticket, and open a new stream with it.",
     status: 401,
     retryable: false,
   },

@@ -6,6 +6,8 @@
 
 export { createRedisSse } from "./service.js";
 export type { DrainOptions, PublishOptions, PublishReceipt, RedisSse } from "./service.js";
+export type { RevocationTarget, RevokeOptions } from "./rights/revocation.js";
+export type { RevocationStatistics } from "./rights/revocations.js";
 export type { LimitOptions, RedisSseOptions } from "./options.js";
 export type { Clock } from "./clock.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
@@ -21,7 +23,7 @@ export type { RegistryStatistics } from "./sessions/session-registry.js";
 export type { SessionState } from "./sessions/session-state.js";
 export type { SessionKey } from "./sessions/sink.js";
 export type { AccessAnswer, StreamAccess } from "./sessions/stream-access.js";
-export type { ResumePolicy } from "./sessions/resume-policy.js";
+export type { ResumeAge, ResumePolicy } from "./sessions/resume-policy.js";
 export type { RevalidationOptions } from "./sessions/revalidation.js";
 export type { HubStatistics } from "./subscriptions/subscription-hub.js";
 export type { GapReason } from "./events/gap.js";
@@ -51,6 +53,9 @@ export type {
   Notification,
   NotificationStatistics,
 } from "./notifications/notification-service.js";
+
+export { TicketService } from "./tickets/ticket-service.js";
+export type { TicketAccessOptions, TicketOptions } from "./tickets/ticket-service.js";
 
 export { QueueService } from "./queue/queue-service.js";
 export type { ScheduleOptions } from "./queue/queue-service.js";

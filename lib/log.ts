@@ -13,6 +13,7 @@ export type LogNamespace =
   | "history"
   | "pool"
   | "queue"
+  | "tickets"
   | "worker"
   | "notifications"
   | "service"

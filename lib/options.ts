@@ -3,6 +3,7 @@ import { ConfigError } from "./errors.js";
 import { readHistoryOptions, type HistoryOptions, type HistorySettings } from "./history/history-policy.js";
 import { MAX_CHANNELS } from "./sse/event-id.js";
 import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
+import { readSecret } from "./sse/id-token.js";
 import { readSlowConsumer, type SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
 import { readLogger, type Logger } from "./logger.js";
 import type { RedisSource } from "./redis/connection-factory.js";
@@ -187,6 +188,15 @@ export interface RedisSseOptions {
   /** Limits for streams, events and waits. */
   readonly limits?: LimitOptions | undefined;
   /**
+   * Signs the event ids of mounts with `resume: "since-admission"` or `{ maxAgeMs }`. At least 32 characters, chosen at random.
+   *
+   * All processes need the same secret. To replace it, pass an array: the first secret signs, and all of them verify. First add
+   * the new secret at the end in all processes, then move it to the front, then remove the old one.
+   *
+   * @defaultValue none
+   */
+  readonly secret?: string | readonly string[] | undefined;
+  /**
    * Receives the messages of the service, each as one finished string. Messages about one stream go only to the `debug`
    * package.
    *
@@ -213,6 +223,7 @@ export interface Settings {
   readonly retryMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
   readonly limits: Filled<LimitOptions>;
+  readonly secrets: readonly string[] | null;
   readonly logger: Logger;
   readonly clock: Clock;
 }
@@ -255,6 +266,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RedisSseOptions>([
   "retryMs",
   "slowConsumer",
   "limits",
+  "secret",
   "logger",
   "clock",
 ]);
@@ -301,6 +313,7 @@ export function readOptions(options: RedisSseOptions = {}): Settings {
     retryMs: readMilliseconds("retryMs", retryMs),
     slowConsumer: readSlowConsumer(slowConsumer),
     limits,
+    secrets: readSecret(options.secret),
     logger: readLogger(options.logger),
     clock: readClock(options.clock),
   };

@@ -37,9 +37,9 @@ export async function serveStream(
     if (isRedisSseError(error) && !isMessageFault(error)) return; // open() has answered the client.
     throw error;
   }
-  if (session.state !== "subscribed") return;
+  if (onOpen === undefined || session.state !== "subscribed") return;
   try {
-    await onOpen?.(session);
+    await onOpen(session);
   } catch (error) {
     await session.close("app", new RedisSseError("INTERNAL", "an unexpected error"));
     throw error;

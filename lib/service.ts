@@ -1,4 +1,4 @@
-import { ConfigError, RedisSseError } from "./errors.js";
+import { RedisSseError } from "./errors.js";
 import { History } from "./history/history.js";
 import { newEpoch, type LogReceipt } from "./history/log-publisher.js";
 import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
@@ -8,16 +8,26 @@ import { ConnectionMonitor } from "./redis/connection-monitor.js";
 import { readTcpTable } from "./peers/proc-net.js";
 import { NotificationService } from "./notifications/notification-service.js";
 import { readOptions, type RedisSseOptions, type Settings } from "./options.js";
-import { assertChannel, parseSelection, type ChannelSelection } from "./events/channel-name.js";
+import {
+  assertChannel,
+  parseSelection,
+  parseStreamSelection,
+  type ChannelSelection,
+} from "./events/channel-name.js";
 import { encodeEntries, encodeEntry, encodeEventId, tagOf } from "./sse/event-id.js";
 import { encodeEnvelope } from "./events/inbound-event.js";
 import { readLoggedEvent, type LoggedInboundEvent } from "./events/inbound-event.js";
 import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
+import { IdTokens } from "./sse/id-token.js";
 import { serializeMessage, type OutboundMessage } from "./events/outbound-message.js";
+import { readRevocation, type RevocationTarget, type RevokeOptions } from "./rights/revocation.js";
+import { RevocationStore } from "./rights/revocation-store.js";
+import { Revocations } from "./rights/revocations.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
 import type { AccessAnswer } from "./sessions/stream-access.js";
 import { SessionManager } from "./sessions/session-manager.js";
+import { readKey } from "./sessions/stream-options.js";
 import type { QueueOptions, QueueOptionsWith } from "./queue/queue-options.js";
 import type { QueueService } from "./queue/queue-service.js";
 import { Queues, type TaskSnapshot } from "./queue/queues.js";
@@ -31,7 +41,8 @@ import { Slices } from "./slices.js";
 import { StatusService, type LocalStatus } from "./status/status-service.js";
 import type { StatusOptions, StatusReport } from "./status/status-report.js";
 import { withTaskLogs } from "./queue/task-logs.js";
-import { assertOptions, readFlag, readMilliseconds } from "./validate.js";
+import { assertOptions, optionError, readFlag, readMilliseconds, readWholeNumber } from "./validate.js";
+import { TicketService } from "./tickets/ticket-service.js";
 
 /** The result of `publish()` and `complete()`. */
 export interface PublishReceipt {
@@ -71,6 +82,17 @@ export interface DrainOptions {
    * @defaultValue half of `timeoutMs`
    */
   readonly spreadMs?: number | undefined;
+  /**
+   * Called when `check()` returns `CLOSED` and new streams are refused, before the first stream ends. The drain waits for its
+   * promise, as a part of `timeoutMs`.
+   *
+   * With it, an app can wait until its load balancer has noticed that the process takes no new streams. If it throws or rejects,
+   * or takes too long, the `logger` gets an error, and the drain continues.
+   *
+   * @example beforeStreamsEnd: () => setTimeout(5_000) // of node:timers/promises
+   * @defaultValue the streams begin to end at once
+   */
+  readonly beforeStreamsEnd?: (() => void | Promise<void>) | undefined;
 }
 
 /** Event streams, notifications and tasks over one Redis. `createRedisSse()` creates it. */
@@ -120,25 +142,54 @@ export interface RedisSse {
    *
    * Resolves to `{ value }` if the resolver answers in time. Resolves to `null` if the deadline passes, the client leaves,
    * or the service drains or closes. Then the client has its answer, and a later answer or error of the resolver is
-   * ignored. The same applies if the resolver fails in time with a `retryable` error of this library. Rejects with any
-   * other error of the resolver.
+   * ignored. The same applies if the resolver fails in time with a `retryable` error of this library, or with
+   * `TICKET_INVALID`. Rejects with any other error of the resolver.
    */
   resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
+    request: Omit<StreamRequest, "key" | "revalidate">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{
     /** The answer of the resolver. */
     readonly value: T;
   } | null>;
+  /**
+   * Returns the error with which this process refuses every new stream now, or `null`, for a readiness probe: `CLOSED` if the service
+   * drains or is closed, and `LIMIT_SESSIONS` if `limits.maxSessions` is reached. It does not ask Redis.
+   *
+   * @example app.get("/ready", (req, res) => res.sendStatus(sse.check() === null ? 200 : 503));
+   */
+  check(): RedisSseError | null;
   /** Returns the error that `open()` would refuse this stream with now, or `null`. */
   check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null;
+  /**
+   * Ends the matching streams of all processes, for example when a user logs out. Resolves to their number.
+   *
+   * The streams end with reason `revoked`. Their clients reconnect, and the resolver decides again. So first change what the
+   * resolver reads, then call `revoke()`. With `forMs`, new streams of the key are also refused with 403 `REVOKED`.
+   *
+   * - A process that hears Redis ends its streams within one second. A process that has lost Redis ends them when it is connected
+   *   again, up to 24 hours later.
+   * - Streams that opened after the call stay open.
+   * - The number is the sum of the answers that arrive within one second. Processes that do not answer are not counted. On a Redis
+   *   Cluster, the call always takes one second, because the number of processes is not known.
+   * - Redis keeps the last 10,000 revocations. Older times of `forMs` end early.
+   *
+   * Rejects with `ConfigError` if an argument is invalid, with `INVALID_CHANNEL` or `FORBIDDEN` for the channel, with `CLOSED`, or
+   * with an error of Redis. After an error of Redis, call it again: the revocation is probably not stored, and this process did
+   * not end its streams either.
+   *
+   * @example await sse.revoke({ key: userId })
+   */
+  revoke(target: RevocationTarget, options?: RevokeOptions): Promise<number>;
   /** Writes to the option `logger`, for adapters. */
   readonly log: ServiceLog;
   /** The Redis connections of this service, for leases of your own. */
   readonly pool: ConnectionPool;
   /** Notifications that are stored for each user, and streamed to open pages. */
   readonly notifications: NotificationService;
+  /** Tickets that open streams for clients that cannot send a header. */
+  readonly tickets: TicketService;
   /**
    * Returns the queue with this name: 1 to 64 characters of A-Z a-z 0-9 _ . -. Each call with the same name returns the same
    * object. `schemas` validate the payload of each kind of task and give its type.
@@ -168,7 +219,11 @@ export interface RedisSse {
    * time share one check for drift.
    */
   status(options?: StatusOptions): Promise<StatusReport>;
-  /** Refuses new streams and ends the open ones, spread over time. Publishing, queues and workers continue. */
+  /**
+   * Refuses new streams and ends the open ones, spread over time. Publishing, queues and workers continue.
+   *
+   * Rejects with `ConfigError` if an option is invalid, and with nothing else.
+   */
   drain(options?: DrainOptions): Promise<void>;
   /** Ends streams, workers and connections, in this order. Then the process can exit. Never rejects. */
   close(): Promise<void>;
@@ -177,7 +232,11 @@ export interface RedisSse {
 }
 
 const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>(["history", "finite"]);
-const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>(["timeoutMs", "spreadMs"]);
+const DRAIN_OPTIONS: ReadonlySet<string> = new Set<keyof DrainOptions>([
+  "timeoutMs",
+  "spreadMs",
+  "beforeStreamsEnd",
+]);
 
 /** Creates a service. It connects to Redis when it is first used. Throws `ConfigError` if an option is invalid. */
 export function createRedisSse(options?: RedisSseOptions): RedisSse {
@@ -191,9 +250,11 @@ class RedisSseService implements RedisSse {
   readonly log: ServiceLog;
   readonly pool: ConnectionPool;
   readonly notifications: NotificationService;
+  readonly tickets: TicketService;
   readonly #instance = createInstanceName();
   readonly #settings: Settings;
   readonly #streams: SessionManager;
+  readonly #revocations: Revocations;
   readonly #history: History<LoggedInboundEvent>;
   readonly #status: StatusService;
   readonly #queues: Queues;
@@ -226,7 +287,8 @@ class RedisSseService implements RedisSse {
     });
     this.#queues = new Queues({
       commands,
-      subscribe: (channel, onMessage) => this.#streams.subscribe(channel, onMessage),
+      subscribe: (channel, onMessage) =>
+        this.#streams.subscribe(channel, { onMessage, onFault: (fault) => this.#warnOfWake(fault) }),
       publish: (channel, data) => this.#publishProgress(channel, data),
       newEpoch,
       keyPrefix,
@@ -235,6 +297,16 @@ class RedisSseService implements RedisSse {
       maxBytes: limits.maxEventBytes,
       // All task channels have the same bounds, because a script claims tasks before it knows their ids.
       keepEvents: settings.history.policy(progressChannel("any")) === null ? null : limits.maxReplayEvents,
+    });
+    this.#revocations = new Revocations({
+      store: new RevocationStore(keyPrefix, commands),
+      subscribe: (channel, onMessage, onFault) =>
+        this.#streams.subscribe(channel, { onMessage, onFault, isCounted: false }),
+      end: (target, decidedUntil) => this.#streams.revoke(target, decidedUntil),
+      instance: this.#instance,
+      resolverTimeoutMs: limits.resolverTimeoutMs,
+      clock,
+      log: this.log,
     });
     this.#streams = new SessionManager({
       settings: {
@@ -245,9 +317,11 @@ class RedisSseService implements RedisSse {
       slices,
       log: this.log,
       history: withTaskLogs(this.#history.reader, (id) => this.#queues.watch(id)),
+      idTokens: settings.secrets && new IdTokens(settings.secrets),
       connect: (handlers) => new SubscriberConnection(this.pool.subscriber, clock, pingMs, handlers),
       lease: (holder, signal) => this.pool.lease({ holder, signal }),
       explain: (fault) => (fault.code === "TIMEOUT" ? (this.pool.subscriberFault ?? fault) : fault),
+      rights: this.#revocations,
       readTcpTable,
     });
     this.notifications = new NotificationService({
@@ -257,6 +331,13 @@ class RedisSseService implements RedisSse {
       clock,
       log: this.log,
       maxBytes: limits.maxEventBytes,
+    });
+    this.tickets = new TicketService({
+      commands,
+      keyPrefix,
+      clock,
+      slices,
+      readChannels: (selection) => parseStreamSelection(selection, keyPrefix, limits.maxChannelsPerSession),
     });
     this.#status = new StatusService({
       commands,
@@ -319,19 +400,29 @@ class RedisSseService implements RedisSse {
   }
 
   resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
+    request: Omit<StreamRequest, "key" | "revalidate">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
     return this.#streams.resolve(request, sink, resolver);
   }
 
-  check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null {
-    return this.#streams.check(request, answer);
+  check(): RedisSseError | null;
+  check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null;
+  check(request?: StreamRequest, answer?: AccessAnswer): RedisSseError | null {
+    return request === undefined ? this.#streams.refusal : this.#streams.check(request, answer);
   }
 
   open(request: StreamRequest, sink: Sink, answer: AccessAnswer): Promise<PubSubSession> {
     return this.#streams.open(request, sink, answer);
+  }
+
+  async revoke(target: RevocationTarget, options: RevokeOptions = {}): Promise<number> {
+    const { keyPrefix } = this.#settings;
+    const checks = { readKey, assertChannel: (name: unknown) => assertChannel(name, keyPrefix) };
+    const revocation = readRevocation(target, options, checks);
+    if (this.#closed !== null) throw new RedisSseError("CLOSED", "this service is closed");
+    return this.#revocations.revoke(revocation);
   }
 
   // The types of a queue exist only at compile time.
@@ -355,12 +446,14 @@ class RedisSseService implements RedisSse {
 
   async drain(options: DrainOptions = {}): Promise<void> {
     assertOptions("drain()", options, DRAIN_OPTIONS);
-    const { timeoutMs = 10_000, spreadMs = timeoutMs / 2 } = options;
+    const { timeoutMs = 10_000, beforeStreamsEnd } = options;
     readMilliseconds("timeoutMs", timeoutMs, 0);
-    if (!(spreadMs >= 0 && spreadMs <= timeoutMs)) {
-      throw new ConfigError("expected spreadMs as a number of milliseconds from 0 to timeoutMs");
+    const { spreadMs = Math.floor(timeoutMs / 2) } = options;
+    readWholeNumber("spreadMs", spreadMs, 0, timeoutMs);
+    if (beforeStreamsEnd !== undefined && typeof beforeStreamsEnd !== "function") {
+      throw optionError("beforeStreamsEnd as a function", beforeStreamsEnd);
     }
-    await this.#streams.drain(timeoutMs, spreadMs);
+    await this.#streams.drain({ timeoutMs, spreadMs, beforeStreamsEnd });
   }
 
   close(): Promise<void> {
@@ -380,9 +473,16 @@ class RedisSseService implements RedisSse {
   async #close(): Promise<void> {
     this.#closing.abort();
     await Promise.all([this.#streams.closeAll(), this.#queues.close()]);
-    await Promise.all([this.#streams.close(), this.#history.close()]);
+    this.#revocations.close();
+    await Promise.all([this.#streams.close(), this.#history.close(), this.tickets.close()]);
     await this.pool.close();
     this.log.info("closed");
+  }
+
+  #warnOfWake({ code, message }: RedisSseError): void {
+    if (code === "CLOSED" || code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
+    const text = "workers get no notice of new tasks, and find them later by polling: %s";
+    this.log.fault("wake", text, message);
   }
 
   /** Publishes the progress of work outside the queues. */
@@ -402,6 +502,7 @@ class RedisSseService implements RedisSse {
       buffers: this.#streams.buffers,
       rules: { failed: this.#streams.ruleFailures },
       notifications: this.notifications.statistics,
+      revocations: this.#revocations.statistics,
       channels: this.#streams.channels,
       queues: this.#queues.statistics,
     };

@@ -14,10 +14,9 @@ export class ChannelWarning {
   #warned = false;
 
   /** Checks the answer of a resolver, which can have any type. */
-  look(selection: unknown, { log }: Pick<RedisSse, "log">): void {
+  look(answer: unknown, { log }: Pick<RedisSse, "log">): void {
     if (this.#warned) return;
-    const names: readonly unknown[] = namesOf(selection);
-    const name = names.find(isSuspect);
+    const name = namesOf(answer).find(isSuspect);
     if (name === undefined) return;
     this.#warned = true;
     log.warn(
@@ -29,10 +28,10 @@ export class ChannelWarning {
   }
 }
 
-function namesOf(selection: unknown): readonly unknown[] {
-  if (Array.isArray(selection)) return selection;
-  const isAccess = typeof selection === "object" && selection !== null && "channels" in selection;
-  return isAccess ? namesOf(selection.channels) : [selection];
+function namesOf(answer: unknown): readonly unknown[] {
+  const isAccess = typeof answer === "object" && answer !== null && "channels" in answer;
+  const selection = isAccess ? answer.channels : answer;
+  return Array.isArray(selection) ? selection : [selection];
 }
 
 function isSuspect(name: unknown): name is string {

@@ -17,4 +17,6 @@ export { taskCancel } from "./task-cancel.js";
 export type { TaskCancelOptions } from "./task-cancel.js";
 export { taskStream } from "./task-stream.js";
 export type { TaskStreamOptions } from "./task-stream.js";
+export { ticketResolver } from "./ticket-resolver.js";
+export type { TicketResolverOptions } from "./ticket-resolver.js";
 export type { ChannelResolver, RouteParams, SseStreamOptions, StreamRevalidation } from "./stream-options.js";

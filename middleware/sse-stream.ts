@@ -4,7 +4,7 @@ import { assertStreamOptions, optionError } from "../lib/adapter.js";
 import { ChannelWarning } from "./channel-warning.js";
 import { RuleErrors } from "./rule-errors.js";
 import type { ChannelResolver, RouteParams, SseStreamOptions } from "./stream-options.js";
-import { assertMountOptions } from "./service-option.js";
+import { assertMountOptions, assertResume } from "./service-option.js";
 import { assertMethods, serve, streamHandler } from "./stream-handler.js";
 
 /**
@@ -57,6 +57,7 @@ function assertArguments<Params>(channelResolver: unknown, options: SseStreamOpt
   }
   assertMountOptions(options, KNOWN);
   assertStreamOptions(options);
+  assertResume(options);
   assertMethods(options.methods);
   for (const name of ["key", "first", "onError", "onOpen"] as const) {
     if (options[name] === undefined || typeof options[name] === "function") continue;

@@ -10,7 +10,8 @@ import {
   serveStream,
   type StreamRequest,
 } from "../lib/adapter.js";
-import { RedisSseError, type AccessAnswer, type RedisSse } from "../lib/index.js";
+import { RedisSseError, type AccessAnswer, type PubSubSession, type RedisSse } from "../lib/index.js";
+import { isClientObject } from "./client-object.js";
 import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { Origins } from "./origins.js";
@@ -22,6 +23,11 @@ import type { SseStreamOptions } from "./stream-options.js";
 
 /** The `Accept` header of an EventSource. */
 const EVENT_STREAM = "text/event-stream";
+
+const CLIENT_OBJECT = new RedisSseError(
+  "INVALID_CHANNEL",
+  "expected the resolver to return an object of its own, not an object from the query or the body of the request",
+);
 
 /** The options that decide about a request before its stream opens. */
 export type RequestOptions<Params> = Pick<
@@ -63,6 +69,7 @@ export function streamHandler<Params, Answer>(
       // The client may have left, or the application may have sent a response.
       if (resolved === null || !sink.canAnswer()) return;
       const [key, answer] = resolved.value;
+      if (isClientObject(answer, req)) return sink.answer(answerTo(CLIENT_OBJECT, options));
       await onAnswer({ req, sink, service, key }, answer);
     } catch (error) {
       next(error);
@@ -99,7 +106,8 @@ export async function serve<Params>(
     heartbeatMs,
     retryMs,
   };
-  await serveStream(service, request, sink, answer, (session) => onOpen?.(session, req));
+  const opened = onOpen && ((session: PubSubSession) => onOpen(session, req));
+  await serveStream(service, request, sink, answer, opened);
   // These functions of the application get the request as long as the stream is open.
   if (!(filter ?? transform ?? until ?? revalidate ?? onOpen ?? options.onError)) dropRouting(req);
 }

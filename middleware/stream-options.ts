@@ -133,7 +133,11 @@ export interface SseStreamOptions<Params = RouteParams> {
    */
   readonly from?: "now" | "earliest" | undefined;
   /**
-   * How far back a client may resume with its `Last-Event-ID`.
+   * How far back a client may resume with its `Last-Event-ID`: `"all"`, `"since-admission"`, `{ maxAgeMs }` or `false`.
+   *
+   * `"since-admission"` and `{ maxAgeMs }` need the option `secret` of `createRedisSse()`. Without it, `sseStream()` throws a
+   * `ConfigError`. With the default service, each request is answered 500 (`CONFIG`) instead. Set `key` too, so that an id of
+   * another user is worth nothing. Finite channels and tasks have no limit.
    *
    * @defaultValue "all"
    */

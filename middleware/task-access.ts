@@ -20,9 +20,17 @@ export interface TaskAccess extends Pick<StreamAccess, "key" | "expiresAt"> {
   readonly id: TaskSelection;
 }
 
-/** Brings the two forms of an answer of a resolver into one. */
-export function readAccess(answer: TaskSelection | TaskAccess): TaskAccess {
-  return typeof answer === "object" && answer !== null ? answer : { id: answer };
+const FIELDS: ReadonlySet<string> = new Set<keyof TaskAccess>(["id", "key", "expiresAt"]);
+
+export const INVALID_ANSWER: RedisSseError = new RedisSseError(
+  "INVALID_TASK",
+  "expected an object of the resolver to have id, and otherwise only key and expiresAt",
+);
+
+/** Brings the two forms of an answer of a resolver into one. Returns `null` for an object of another form. */
+export function readAccess(answer: TaskSelection | TaskAccess): TaskAccess | null {
+  if (typeof answer !== "object" || answer === null) return { id: answer };
+  return "id" in answer && Object.keys(answer).every((name) => FIELDS.has(name)) ? answer : null;
 }
 
 /** Reads the task of a resolver. Resolves to an error if the request has no such task. Rejects if another try can help. */

@@ -7,7 +7,14 @@ import { Origins } from "./origins.js";
 import { ResponseSink } from "./response-sink.js";
 import { assertMountOptions } from "./service-option.js";
 import type { RouteParams, SseStreamOptions } from "./stream-options.js";
-import { findTask, readAccess, unknownTask, type TaskResolver, type TaskSelection } from "./task-access.js";
+import {
+  findTask,
+  INVALID_ANSWER,
+  readAccess,
+  unknownTask,
+  type TaskResolver,
+  type TaskSelection,
+} from "./task-access.js";
 
 /** Options of `taskCancel()`. */
 export interface TaskCancelOptions<Params = RouteParams> extends Pick<
@@ -53,8 +60,11 @@ export function taskCancel<Params = RouteParams>(
       if (refused !== null) return sink.answer(refused);
       const resolved = await service.resolve(UNAVAILABLE, sink, () => taskResolver(req));
       if (resolved === null) return;
-      const { id } = readAccess(resolved.value);
-      const cancelled = await service.resolve(UNAVAILABLE, sink, () => cancel(service, id, options.queue));
+      const access = readAccess(resolved.value);
+      if (access === null) return sink.answer(answerTo(INVALID_ANSWER));
+      const cancelled = await service.resolve(UNAVAILABLE, sink, () =>
+        cancel(service, access.id, options.queue),
+      );
       // The client may have left, or the application may have sent a response.
       if (cancelled === null || !sink.canAnswer()) return;
       if (typeof cancelled.value !== "string") return sink.answer(answerTo(cancelled.value));

@@ -14,7 +14,7 @@ import { assertMountOptions } from "./service-option.js";
 import { sseStream } from "./sse-stream.js";
 import type { RouteParams, SseStreamOptions } from "./stream-options.js";
 import { serve, streamHandler } from "./stream-handler.js";
-import { findTask, readAccess, type TaskResolver } from "./task-access.js";
+import { findTask, INVALID_ANSWER, readAccess, type TaskResolver } from "./task-access.js";
 
 /** Options of `taskStream()`. */
 export interface TaskStreamOptions<Params = RouteParams> extends Pick<
@@ -57,8 +57,10 @@ export function taskStream<Params = RouteParams>(
   assertArguments(taskResolver, options);
   const errors = new RuleErrors();
   return streamHandler(taskResolver, options, async (visit, answer) => {
-    const { id, ...access } = readAccess(answer);
     const { req, sink, service } = visit;
+    const selected = readAccess(answer);
+    if (selected === null) return sink.answer(answerTo(INVALID_ANSWER, options));
+    const { id, ...access } = selected;
     // The service answers a fault that passes by itself.
     const found = (await service.resolve(options, sink, () => findTask(service, id, options.queue)))?.value;
     if (found === undefined) return;

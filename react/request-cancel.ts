@@ -10,7 +10,7 @@ export async function requestCancel(
 ): Promise<CancelAnswer> {
   try {
     const headers: Record<string, string> = { ...given, Accept: "application/json" };
-    if (token !== undefined) headers["Authorization"] = `Bearer ${await token()}`;
+    if (token !== undefined) headers["Authorization"] = `Bearer ${await token({ isRefused: false })}`;
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     const response = await fetch(url, { method: "POST", headers, credentials, signal });
     const answer = (await response.json().catch(() => null)) as { status?: unknown } | null;

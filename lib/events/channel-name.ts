@@ -54,6 +54,19 @@ export function parseSelection(selection: unknown, keyPrefix: string): readonly 
   return [...channels];
 }
 
+/** As `parseSelection()`, for a stream: also throws `FORBIDDEN` without channels, and `LIMIT_CHANNELS` for more than `max`. */
+export function parseStreamSelection(selection: unknown, keyPrefix: string, max: number): readonly string[] {
+  const names = parseSelection(selection, keyPrefix);
+  if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
+  if (names.length > max) {
+    throw new RedisSseError(
+      "LIMIT_CHANNELS",
+      `a stream can have at most ${max} channels (limits.maxChannelsPerSession), got ${names.length}`,
+    );
+  }
+  return names;
+}
+
 function invalid(message: string): RedisSseError {
   return new RedisSseError("INVALID_CHANNEL", message);
 }

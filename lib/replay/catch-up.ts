@@ -313,6 +313,6 @@ function passHeld(track: ChannelReplay, output: ReplayOutput): void {
   }
 }
 
-function isSamePlace(one: Position, other: Position): boolean {
+export function isSamePlace(one: Position, other: Position): boolean {
   return one.epoch === other.epoch && one.offset === other.offset && !haveOtherStamps(one.stamp, other.stamp);
 }

@@ -1,9 +1,10 @@
 import { isLossMark } from "../entry-id.js";
 import type { Ending } from "../events/inbound-event.js";
 import type { GapReason } from "../events/gap.js";
-import { haveOtherStamps, placeBefore, type Position, type Wish } from "../sse/event-id.js";
+import { haveOtherStamps, placeBefore, type EventIdEntry, type Position } from "../sse/event-id.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import type { LogPage, LogState, Tail } from "./history-port.js";
+import type { ResumeLimit, Wish } from "./wish.js";
 
 /*
  * Decides which gaps of a history a client gets. `decideStart`, `confirmStart` and `limitStart` decide at the start of a
@@ -25,14 +26,14 @@ export interface Start {
 
 /**
  * Decides where a stream starts in a channel, from the known state of its history. `budget` is how many events the stream may
- * still replay. For `memoryMs`, see `HistoryPort.memoryMs()`. `confirmStart()` then checks whether the events are still
- * stored.
+ * still replay. For `memoryMs`, see `HistoryPort.memoryMs()`. `now` is the time of Redis. `confirmStart()` then checks whether
+ * the events are still stored.
  */
 export function decideStart(
   channel: string,
   wish: Wish,
   { position: top, finite, ending, at, run, mayHaveLost, isInvalid }: Tail,
-  { budget, memoryMs }: { readonly budget: number; readonly memoryMs: number },
+  { budget, memoryMs, now }: { readonly budget: number; readonly memoryMs: number; readonly now: number },
 ): Start {
   const atTop = (gap: GapReason | null = null): Start => ({ position: top, gap, resumed: false });
   const atBeginning = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
@@ -45,20 +46,44 @@ export function decideStart(
   }
   if (wish === "foreign") return atTop("foreign");
   if (wish === "now") return atTop();
-  const entry = wish.find(channel, top.epoch);
-  if (entry === null) return atTop("foreign");
+  const given = wish.find(channel, top.epoch);
+  if (given === null) return atTop("foreign");
+  const floor = isFinite ? null : findFloor(channel, wish.limit, top.epoch, now);
+  if (typeof floor === "string") return atTop(floor);
+  const isTooEarly = floor !== null && isBefore(given, floor, top.epoch);
+  const entry = isTooEarly ? floor : given;
+  const gap = isTooEarly ? "foreign" : null;
   if (entry.epoch === "") {
     // The history did not exist then. If that was too long ago, or Redis has lost data, a later history may have been lost.
     const isOtherRun = entry.run !== run && entry.run !== 0 && run !== 0;
     const isForgotten = at - entry.since! > memoryMs && (memoryMs > 0 || top.epoch === "");
     if (isForgotten || (isOtherRun && mayHaveLost)) return atTop("epoch");
-    return top.offset > budget ? atTop("limit") : { position: atBeginning, gap: null, resumed: true };
+    return top.offset > budget ? atTop("limit") : { position: atBeginning, gap, resumed: true };
   }
   if (entry.epoch !== top.epoch) return atTop("epoch");
   if (isLost(entry, top)) return atTop("future");
   if (top.offset - entry.offset > budget) return atTop("limit");
   const { epoch, offset, stamp } = entry;
-  return { position: { epoch, offset, ...(stamp !== undefined && { stamp }) }, gap: null, resumed: true };
+  return { position: { epoch, offset, ...(stamp !== undefined && { stamp }) }, gap, resumed: true };
+}
+
+/** Returns the place before which the client may not resume; `null` for no limit; or why it may not resume at all. */
+function findFloor(
+  channel: string,
+  limit: ResumeLimit | null,
+  epoch: string,
+  now: number,
+): EventIdEntry | GapReason | null {
+  if (limit === null) return null;
+  const floor = limit.floors?.find(channel, epoch) ?? null;
+  if (floor === null) return "foreign";
+  return now > limit.validUntil ? "trimmed" : floor;
+}
+
+/** Whether a place is before the floor. If the history is not the one of the floor, all its events are newer than the floor. */
+function isBefore(place: Position, floor: Position, epoch: string): boolean {
+  if (floor.epoch !== epoch || epoch === "") return false;
+  return place.epoch === "" || (place.epoch === epoch && place.offset < floor.offset);
 }
 
 /** Checks, with the state from a read, whether the events after a start are still stored. */

@@ -3,6 +3,7 @@ import { setMaxListeners } from "node:events";
 import { when, type Awaitable } from "../awaitable.js";
 import { delay } from "../deadline.js";
 import { RedisSseError } from "../errors.js";
+import type { Admission } from "./admission.js";
 import {
   CatchUp,
   passWaiting,
@@ -13,8 +14,9 @@ import {
 } from "./catch-up.js";
 import { ChannelMap } from "./channel-map.js";
 import { ChannelReplay } from "./channel-replay.js";
-import { haveOtherStamps, parseWish, type Wish } from "../sse/event-id.js";
+import { haveOtherStamps } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
+import type { Tail } from "./history-port.js";
 import type { Interruption } from "./log-head.js";
 import type { Ending, InboundEvent } from "../events/inbound-event.js";
 import { createGap } from "../events/gap.js";
@@ -27,6 +29,7 @@ import {
   type StartSource,
 } from "./start-position.js";
 import type { SessionCursor } from "./session-cursor.js";
+import { NO_RESUME, parseWish, type ResumeLimit, type Wish } from "./wish.js";
 
 /** The start of a stream: whether the client resumed, and the gaps that it gets. */
 export interface Beginning {
@@ -40,6 +43,7 @@ export interface Beginning {
 export interface StartRequest {
   readonly lastEventId?: string | undefined;
   readonly from?: "now" | "earliest" | undefined;
+  /** `false`: the client may not resume. All other policies are in the `Admission`. */
   readonly resume?: unknown;
 }
 
@@ -60,6 +64,8 @@ export class Replay implements Tracks {
   readonly #context: ReplayContext;
   readonly #owner: ReplayOwner;
   readonly #cursor: SessionCursor;
+  /** Set if the ids of the stream have a token that limits how far back the client may resume. */
+  readonly #admission: Admission | null;
   /** `null` if the session has no channel with a history. */
   #tracks: ChannelMap<ChannelReplay> | null = null;
   #output!: ReplayOutput;
@@ -68,7 +74,13 @@ export class Replay implements Tracks {
   #pausing: AbortController | null = null;
   #stopped = false;
 
-  constructor(context: ReplayContext, owner: ReplayOwner, cursor: SessionCursor) {
+  constructor(
+    context: ReplayContext,
+    owner: ReplayOwner,
+    cursor: SessionCursor,
+    admission: Admission | null = null,
+  ) {
+    this.#admission = admission;
     this.#context = context;
     this.#owner = owner;
     this.#cursor = cursor;
@@ -127,7 +139,9 @@ export class Replay implements Tracks {
   }
 
   forget(channel: string): void {
-    if (this.#tracks?.delete(channel)) this.#cursor.delete(channel);
+    if (!this.#tracks?.delete(channel)) return;
+    this.#cursor.delete(channel);
+    this.#admission?.forget(channel);
   }
 
   /**
@@ -135,18 +149,24 @@ export class Replay implements Tracks {
    * all channels have ended and the client has all their events. Also rejects with a Redis error.
    */
   begin(channels: readonly string[], { lastEventId, from, resume }: StartRequest): Awaitable<Beginning> {
-    const wish = parseWish(resume === false ? undefined : lastEventId, channels, from);
+    const limit = this.#admission?.limitOf(lastEventId, channels) ?? (resume === false ? NO_RESUME : null);
+    const wish = parseWish(lastEventId, channels, from, limit);
     const starts = findStarts(this.#tracksOf(channels), wish, this.#source);
-    return when(starts, (found) => this.#begin(found, channels, wish));
+    return when(starts, (found) => this.#begin(found, channels, wish, limit));
   }
 
-  #begin(starts: readonly FoundStart[], channels: readonly string[], wish: Wish): Beginning {
+  #begin(
+    starts: readonly FoundStart[],
+    channels: readonly string[],
+    wish: Wish,
+    limit: ResumeLimit | null,
+  ): Beginning {
     // Events that arrived since the subscription decide the start position of a stream of new events.
     this.#owner.flushTurn();
     if (starts.length === channels.length && starts.every(hasAll)) {
       throw new RedisSseError("COMPLETED", "this stream has ended");
     }
-    for (const start of starts) this.#place(start, wish === "now");
+    for (const start of starts) this.#place(start, { isNow: wish === "now", limit });
     const isWhole = starts.every(({ gap }) => gap === null);
     return {
       recovered: wish !== "now" && isWhole && starts.length > 0,
@@ -170,7 +190,7 @@ export class Replay implements Tracks {
     if (!this.isCurrent(track)) return;
     // The gap carries the start position. If the client is slow, the gap is buffered, and the position waits with it.
     if (start.gap !== null) this.#reader.tellGap(track.channel, start.gap, start.position);
-    this.#place(start, true, start.gap !== null);
+    this.#place(start, { isNow: true, hasOwnPlace: start.gap !== null });
     if (track.behind) this.#tellBehind();
   }
 
@@ -249,6 +269,12 @@ export class Replay implements Tracks {
     }
   }
 
+  /** Renews the token if it has a time. */
+  renewToken(): void {
+    const tailOf = (channel: string): Tail | null => this.#owner.log(channel).tail;
+    if (this.#admission?.renew(this.#all, tailOf, this.#cursor)) this.#cursor.untell();
+  }
+
   /** Drops waiting events that are in the history. They are read from there later. */
   relieve(): void {
     for (const track of this.#all) track.forgetLogged();
@@ -288,9 +314,21 @@ export class Replay implements Tracks {
     await delay(this.#context.clock, CONFIRM_MS, this.#pausing.signal);
   }
 
-  #place(start: FoundStart, isNow: boolean, hasOwnPlace = false): void {
-    const { track } = start;
+  #place(
+    start: FoundStart,
+    {
+      isNow,
+      limit = null,
+      hasOwnPlace = false,
+    }: {
+      readonly isNow: boolean;
+      readonly limit?: ResumeLimit | null;
+      readonly hasOwnPlace?: boolean;
+    },
+  ): void {
+    const { track, tail } = start;
     takePlace(start, isNow);
+    this.#admission?.admit(track.channel, track.position!, tail, limit);
     if (!hasOwnPlace) this.#cursor.set(track.channel, track.position!);
     passWaiting(track, this.#owner, this.#output);
   }

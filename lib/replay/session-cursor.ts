@@ -14,6 +14,12 @@ interface Place {
   end: number;
 }
 
+/** The second part of the ids of a stream. See `addToken()`. */
+export interface TokenSource {
+  /** The current token; `undefined` for none. */
+  readonly token: string | undefined;
+}
+
 /** The position of one client in each channel, after the events that were written to it. Encodes the `id` of each event. */
 export class SessionCursor implements FrameEncoder {
   #places: ChannelMap<Place> | null = null;
@@ -25,18 +31,19 @@ export class SessionCursor implements FrameEncoder {
   #isTold = true;
   /** The last event of the stream was encoded. */
   #isOver = false;
-  readonly #token: string | undefined;
+  readonly #source: TokenSource | null;
 
-  /** `token` is the second part of each id. See `addToken()`. */
-  constructor(token?: string) {
-    this.#token = token;
+  /** `source` has the token of each id; `null` for ids without a token. */
+  constructor(source: TokenSource | null = null) {
+    this.#source = source;
   }
 
   /** The current id; `undefined` while no channel has a history and the stream has no token. */
   get id(): string | undefined {
     const places =
       this.#places === null ? undefined : encodeEntries(this.#entries ?? joinPlaces(this.#places.values()));
-    return this.#token === undefined ? places : addToken(places, this.#token);
+    const token = this.#source?.token;
+    return token === undefined ? places : addToken(places, token);
   }
 
   /** Whether the client has its current id. False, for example, after it skipped events. */
@@ -58,6 +65,16 @@ export class SessionCursor implements FrameEncoder {
     if (place !== undefined) return this.#move(place, position);
     this.#places.set({ channel, tag: tagOf(channel), position, start: 0, end: 0 });
     this.#entries = null;
+  }
+
+  /** The position of the client in a channel, after the events that were written. */
+  placeIn(channel: string): Position | undefined {
+    return this.#places?.get(channel)?.position;
+  }
+
+  /** Notes that the token has changed. The client gets it even if no event follows. */
+  untell(): void {
+    this.#isTold = false;
   }
 
   /** Renews the time of a position. The client gets the id with the next event, and not in a separate block. */
@@ -116,7 +133,7 @@ export class SessionCursor implements FrameEncoder {
   blockOf(batch: EventBatch): EncodedFrames {
     if ((batch.isPlain && this.#isTold) || this.#places === null) return batch.block;
     const place = this.#places.get(batch.channel);
-    const isShared = this.#places.size === 1 && this.#token === undefined;
+    const isShared = this.#places.size === 1 && this.#source === null;
     if (place !== undefined && isShared && batch.run !== null) {
       // The ids of streams with only this channel are equal, so these streams share the encoded batch.
       const block = batch.withIds(this);

@@ -1,11 +1,12 @@
 import { whenAll, type Awaitable } from "../awaitable.js";
 import { createGap, type GapReason } from "../events/gap.js";
 import { createBroken, type InboundEvent } from "../events/inbound-event.js";
-import { EARLIEST, placeBefore, type Wish } from "../sse/event-id.js";
+import { placeBefore } from "../sse/event-id.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import { confirmStart, decideStart, isLost, limitStart, type Start } from "./gap-rules.js";
 import type { HistoryPort, LogState, Tail } from "./history-port.js";
 import type { ChannelLog } from "./log-head.js";
+import { EARLIEST, type Wish } from "./wish.js";
 
 /** The parts that `findStarts()` uses to find the state of each history. */
 export interface StartSource {
@@ -46,7 +47,8 @@ function verifyStarts(
   const wished = tracks.map((track, index) => {
     const { tail, state } = logs[index]!;
     const memoryMs = source.port.memoryMs(track.channel);
-    const start = decideStart(track.channel, wish, tail, { budget, memoryMs });
+    const now = state?.at ?? tail.at;
+    const start = decideStart(track.channel, wish, tail, { budget, memoryMs, now });
     if (start.resumed) budget -= tail.position.offset - start.position.offset;
     return { track, tail, state, start };
   });
@@ -73,12 +75,12 @@ interface WishedStart extends KnownLog {
 
 /**
  * Returns the state of a history. Reads it if the known state may be outdated: the position of the client may be ahead of
- * it, or an ended channel may have a new history, because its task was queued again.
+ * it, or an ended channel may have a new history, because its task was queued again. Reads it also if the time decides.
  */
 function lookAt(channel: string, wish: Wish, source: StartSource): Awaitable<KnownLog> {
   const known = source.log(channel).tail;
   const isSure = known !== null && known.ending === null && !known.isInvalid;
-  if (isSure && !isAhead(wish, channel, known)) return { tail: known, state: null };
+  if (isSure && !isAhead(wish, channel, known) && !needsTime(wish)) return { tail: known, state: null };
   return read(channel, wish, known, source);
 }
 
@@ -88,7 +90,9 @@ async function read(
   known: Tail | null,
   { port, log, pause }: StartSource,
 ): Promise<KnownLog> {
-  let state = await port.tail(channel, known === null ? log(channel).since : port.now());
+  // Streams that start together share a read that only tells the time.
+  const since = needsTime(wish) && known !== null && !isAhead(wish, channel, known) ? 0 : port.now();
+  let state = await port.tail(channel, known === null ? log(channel).since : since);
   if (hasLost(state, wish, channel)) {
     const doubtedAt = port.now();
     await pause();
@@ -167,6 +171,11 @@ function hasLost({ position }: Tail, wish: Wish, channel: string): boolean {
   if (typeof wish === "string") return false;
   const entry = wish.find(channel, position.epoch);
   return entry !== null && entry.epoch === position.epoch && isLost(entry, position);
+}
+
+/** Whether the time of Redis decides if the client may resume. */
+function needsTime(wish: Wish): boolean {
+  return typeof wish !== "string" && wish.limit !== null && wish.limit.validUntil !== Infinity;
 }
 
 function isAhead(wish: Wish, channel: string, { position }: Tail): boolean {

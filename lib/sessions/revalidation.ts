@@ -1,18 +1,25 @@
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
-import { createLog } from "../log.js";
-import { describeThrown } from "../sync-callback.js";
 import { assertOptions, optionError, readMilliseconds } from "../validate.js";
 
 /** Checks the rights of an open stream again from time to time. */
 export interface RevalidationOptions<Session> {
-  /** Milliseconds between two checks of one stream. A random part of up to a tenth is added or subtracted. */
+  /**
+   * Milliseconds between two checks of one stream.
+   *
+   * A random part of up to a tenth is added or subtracted. The first check comes earlier, at a random time, so that streams that
+   * opened together are not checked together.
+   */
   readonly everyMs: number;
-  /** Returns whether the client may still read the stream. A falsy answer closes the stream with reason `revoked`. */
+  /**
+   * Returns whether the client may still read the stream, or a promise of it. A falsy answer closes the stream with reason
+   * `revoked`. While a check of a stream runs, no other check of that stream starts.
+   */
   readonly check: (session: Session) => unknown;
   /**
    * What happens if `check` throws, rejects or does not answer within `limits.resolverTimeoutMs`. `"keep"`: the stream
-   * continues until the next check. `"end"`: the stream closes with reason `revoked`.
+   * continues until the next check. `"end"`: the stream closes with reason `revoked`. Both write a warning to the `logger`, at
+   * most once a minute.
    *
    * @defaultValue "keep"
    */
@@ -25,8 +32,6 @@ const NAMES: ReadonlySet<string> = new Set<keyof RevalidationOptions<unknown>>([
   "onError",
 ]);
 
-const log = createLog("session");
-
 /** Throws `ConfigError` if an option is invalid. */
 export function assertRevalidation(options: unknown): void {
   assertOptions("revalidate", options, NAMES);
@@ -38,48 +43,56 @@ export function assertRevalidation(options: unknown): void {
   }
 }
 
+export interface RevalidationContext {
+  readonly clock: Clock;
+  /** How long a check may take. */
+  readonly timeoutMs: number;
+  /** Called if a check throws, rejects or takes too long. */
+  readonly onFailure: (error: unknown) => void;
+}
+
 /** Runs the checks of one session. `tick()` starts them, so that no session needs a timer of its own. */
 export class Revalidation<Session> {
   readonly #options: RevalidationOptions<Session>;
-  readonly #clock: Clock;
-  readonly #timeoutMs: number;
+  readonly #context: RevalidationContext;
+  /** As `monotonicNow()`. */
   #dueAt: number;
-  #isRunning = false;
+  /** Ends the wait for the running check. */
+  #running: AbortController | null = null;
 
-  /** `now` is `monotonicNow()`. */
-  constructor(options: RevalidationOptions<Session>, clock: Clock, timeoutMs: number, now: number) {
+  constructor(options: RevalidationOptions<Session>, context: RevalidationContext, now: number) {
     this.#options = options;
-    this.#clock = clock;
-    this.#timeoutMs = timeoutMs;
-    this.#dueAt = now + this.#periodMs();
+    this.#context = context;
+    this.#dueAt = now + options.everyMs * Math.random();
   }
 
   /** Starts a check if it is due and no check is running. Calls `onRevoked` if the client has lost its right. */
   tick(now: number, session: Session, onRevoked: () => void): void {
-    if (this.#isRunning || now < this.#dueAt) return;
-    this.#isRunning = true;
-    void this.#check(session).then((isAllowed) => {
-      this.#isRunning = false;
-      this.#dueAt = now + this.#periodMs();
+    if (this.#running !== null || now < this.#dueAt) return;
+    const running = (this.#running = new AbortController());
+    this.#dueAt = now + this.#options.everyMs * (0.9 + 0.2 * Math.random());
+    void this.#isAllowed(session, running.signal).then((isAllowed) => {
+      this.#running = null;
       if (!isAllowed) onRevoked();
     });
   }
 
-  /** Never rejects. */
-  async #check(session: Session): Promise<boolean> {
-    const { check, onError } = this.#options;
-    try {
-      const checking = (async () => check(session))();
-      const deadline = { clock: this.#clock, timeoutMs: this.#timeoutMs, what: "revalidate.check()" };
-      return Boolean(await withDeadline(checking, deadline));
-    } catch (error) {
-      log("revalidate.check() failed: %s", describeThrown(error));
-      return onError !== "end";
-    }
+  /** Ends the wait for a running check. Its result is ignored. */
+  stop(): void {
+    this.#running?.abort();
   }
 
-  /** Randomized, so that streams that opened together are not checked together. */
-  #periodMs(): number {
-    return this.#options.everyMs * (0.9 + 0.2 * Math.random());
+  /** Never rejects. */
+  async #isAllowed(session: Session, signal: AbortSignal): Promise<boolean> {
+    const { check, onError } = this.#options;
+    const { clock, timeoutMs, onFailure } = this.#context;
+    try {
+      const checking = (async () => check(session))();
+      return Boolean(await withDeadline(checking, { clock, timeoutMs, what: "revalidate.check()", signal }));
+    } catch (error) {
+      if (signal.aborted) return true;
+      onFailure(error);
+      return onError !== "end";
+    }
   }
 }

@@ -5,7 +5,9 @@ import type { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { HistoryPort } from "../replay/history-port.js";
 import type { GapReason } from "../events/gap.js";
 import type { RuleName } from "../sync-callback.js";
+import type { RevalidationContext } from "./revalidation.js";
 import type { ChannelSettings } from "./session-channels.js";
+import type { IdTokens } from "../sse/id-token.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import type { Ticker } from "./ticker.js";
@@ -16,7 +18,6 @@ export interface SessionSettings extends SessionLimits, ChannelSettings {
   readonly retryMs: number;
   readonly maxEventBytes: number;
   readonly maxReplayEvents: number;
-  readonly resolverTimeoutMs: number;
   readonly slowConsumer: SlowConsumerPolicy;
 }
 
@@ -27,6 +28,8 @@ export interface SessionContext<Session = unknown> {
   readonly slices: Slices;
   readonly createTransport: CreateTransport;
   readonly history: HistoryPort;
+  /** Signs the ids of streams whose clients may not resume from any place. `null` without the option `secret`. */
+  readonly idTokens: IdTokens | null;
   /** Limits the buffered bytes of all sessions together. */
   readonly budget: BufferBudget;
   /** Called when a client gets a gap for these channels. */
@@ -35,6 +38,8 @@ export interface SessionContext<Session = unknown> {
   readonly onRuleFailure: (rule: RuleName) => void;
   /** Throws `INVALID_CHANNEL` or `FORBIDDEN` if a session cannot have this channel. */
   readonly assertChannel: (name: unknown) => void;
+  /** For the checks of the rights of open streams. */
+  readonly revalidation: RevalidationContext;
   /** The ticker of all sessions with this heartbeat interval. */
   readonly tickerOf: (heartbeatMs: number) => Ticker;
   /** Returns the cause of an error, if it is known: a subscription may time out because Redis is unavailable. */

@@ -1,12 +1,11 @@
 import { endianness } from "node:os";
 
-import type { Clock } from "../clock.js";
-import { withDeadline } from "../deadline.js";
+import { monotonicNow, type Clock } from "../clock.js";
 import { diagnosticChannel } from "../diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
 import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";
-import { assertChannel, parseSelection } from "../events/channel-name.js";
+import { assertChannel, parseStreamSelection } from "../events/channel-name.js";
 import { DedicatedTransport, type LeasedConnection } from "../subscriptions/dedicated-transport.js";
 import { BufferBudget } from "../backpressure/buffer-budget.js";
 import type { Slices } from "../slices.js";
@@ -17,15 +16,22 @@ import { DeadPeerDetector, type ReadTcpTable } from "../peers/dead-peer-detector
 import { isMessageFault } from "../events/outbound-message.js";
 import { readInboundEvent, type InboundEvent } from "../events/inbound-event.js";
 import type { GapReason } from "../events/gap.js";
+import { drainSessions, type DrainPlan } from "./drain.js";
 import { encodeFirst } from "./opening-frames.js";
 import { ResolverRuns, type ResolverOutcome } from "./resolver-runs.js";
 import type { RuleName } from "../sync-callback.js";
 import type { ChannelSettings } from "./session-channels.js";
-import { SessionRegistry, type RegistryLimits, type RegistryStatistics } from "./session-registry.js";
+import {
+  closeEach,
+  SessionRegistry,
+  type RegistryLimits,
+  type RegistryStatistics,
+} from "./session-registry.js";
 import type { SessionLimits } from "./session-state.js";
 import type { SessionContext } from "./session-context.js";
 import { PubSubSession } from "./session.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import type { IdTokens } from "../sse/id-token.js";
 import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
 import {
   SubscriptionHub,
@@ -33,7 +39,8 @@ import {
   type HubHandlers,
   type HubStatistics,
 } from "../subscriptions/subscription-hub.js";
-import { isRedisSseError } from "../thrown.js";
+import { describeThrown, isRedisSseError } from "../thrown.js";
+import { assertResumable } from "./resume-policy.js";
 import { applyAccess, type AccessAnswer } from "./stream-access.js";
 import { assertSettings, readExpiry, readKey } from "./stream-options.js";
 import { Ticker } from "./ticker.js";
@@ -58,20 +65,61 @@ export interface StreamsSettings {
     };
 }
 
+/** The streams that a revocation ends. */
+export interface RevokedStreams {
+  readonly kind: "key" | "session" | "channel";
+  readonly value: string;
+}
+
+/** What is known about revoked rights. */
+export interface RightsPort {
+  /** Follows revocations from now on. Called for each stream. */
+  follow(): void;
+  /** Whether new streams of this key are refused. */
+  isBlocked(key: string): boolean;
+  /** Number of revocations that this process has carried out. */
+  readonly applied: number;
+  /** Whether this process has revoked these streams after it had carried out `applied` revocations. */
+  isRevokedSince(applied: number, streams: RevokedStreams): boolean;
+}
+
+/** The moment before a resolver decides. */
+interface Asked {
+  /** As `monotonicNow()`. */
+  readonly at: number;
+  /** See `RightsPort.applied`. */
+  readonly applied: number;
+}
+
 export interface SessionManagerOptions {
   readonly settings: StreamsSettings;
   readonly clock: Clock;
   readonly slices: Slices;
   readonly log: ServiceLog;
   readonly history: HistoryPort;
+  /** Signs the ids of streams whose clients may not resume from any place. `null` without the option `secret`. */
+  readonly idTokens: IdTokens | null;
   /** Creates the connection that all streams share. Called once, for the first stream. */
   readonly connect: (handlers: HubHandlers) => HubConnection;
   /** Leases a connection for one stream. */
   readonly lease: (holder: string, signal: AbortSignal) => Promise<LeasedConnection>;
   /** Returns the cause of an error, if it is known: a subscription may time out because Redis is unavailable. */
   readonly explain: (fault: RedisSseError) => RedisSseError;
+  readonly rights: RightsPort;
   /** Reads the TCP tables of the kernel; `null` if the operating system has none. */
   readonly readTcpTable: ReadTcpTable | null;
+}
+
+/** A subscription of a part of the service. */
+export interface InternalSubscription {
+  readonly onMessage: (text: string | null) => void;
+  readonly onFault: (fault: RedisSseError) => void;
+  /**
+   * Whether the statistics count the channel.
+   *
+   * @defaultValue true
+   */
+  readonly isCounted?: boolean;
 }
 
 const gapTold = diagnosticChannel("redis-sse:gap");
@@ -95,9 +143,13 @@ export class SessionManager {
   readonly #peers: DeadPeerDetector<PubSubSession>;
   readonly #resolvers: ResolverRuns;
   readonly #dedicated = new Set<DedicatedTransport>();
+  /** When the resolver of a client was asked. Kept until its stream opens. */
+  readonly #asked = new WeakMap<Sink, Asked>();
   readonly #gaps = new Map<GapReason, number>();
   readonly #ruleFailures = new Map<RuleName, number>();
   #draining = false;
+  /** Aborted when the service closes. */
+  readonly #closing = new AbortController();
 
   constructor(options: SessionManagerOptions) {
     const { clock, slices, settings, history, connect, explain } = options;
@@ -137,12 +189,18 @@ export class SessionManager {
       budget: this.#budget,
       createTransport: this.#transports(),
       history,
+      idTokens: options.idTokens,
       onGap: (reason, channels) => {
         this.#gaps.set(reason, (this.#gaps.get(reason) ?? 0) + channels.length);
         if (gapTold.hasSubscribers) gapTold.publish({ reason, channels });
       },
       onRuleFailure: (rule) => this.#ruleFailures.set(rule, (this.#ruleFailures.get(rule) ?? 0) + 1),
       assertChannel: (name) => assertChannel(name, keyPrefix),
+      revalidation: {
+        clock,
+        timeoutMs: limits.resolverTimeoutMs,
+        onFailure: (error) => this.#warnOfCheck(error),
+      },
       tickerOf: (heartbeat) => this.#tickerOf(heartbeat),
       explain,
       onClosing: (session) => this.#registry.closing(session),
@@ -163,17 +221,25 @@ export class SessionManager {
     return this.#draining;
   }
 
+  /** Why every new stream is refused now; `null` if it is not. */
+  get refusal(): RedisSseError | null {
+    return this.#draining ? shuttingDown() : this.#registry.fullFault;
+  }
+
   /** See `RedisSse.resolve()`. */
   async resolve<T>(
-    request: Pick<StreamRequest, "onUnavailable" | "onLimit" | "retryMs">,
+    request: Omit<StreamRequest, "key" | "revalidate">,
     sink: Sink,
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
     let outcome: ResolverOutcome<T>;
+    const { clock, rights } = this.#options;
+    this.#asked.set(sink, { at: monotonicNow(clock), applied: rights.applied });
     try {
-      outcome = await this.#resolvers.run(resolver, sink);
+      const running = this.#resolvers.run(resolver, sink);
+      outcome = running instanceof Promise ? await running : running;
     } catch (error) {
-      outcome = { fault: retryableFault(error) };
+      outcome = { fault: answeredFault(error) };
     }
     const { fault } = outcome;
     if (fault === undefined) return outcome;
@@ -212,26 +278,43 @@ export class SessionManager {
     }
     this.#watch.start();
     this.#peers.add(session, sink.connection);
-    await session.start();
+    const started = session.start();
+    // In this order, both channels are in one SUBSCRIBE.
+    this.#options.rights.follow();
+    await started;
     return session;
   }
 
-  /** Closes all streams, spread over `spreadMs`. After `timeoutMs`, closes all remaining streams at once. */
-  async drain(timeoutMs: number, spreadMs: number): Promise<void> {
-    const { clock, slices } = this.#options;
-    const late = new AbortController();
+  /** See `RedisSse.drain()`. */
+  drain(plan: DrainPlan): Promise<void> {
     this.refuse();
-    this.#options.log.info("draining: closing %s streams within %s ms", this.#registry.size, spreadMs);
-    const closing = this.#registry.closeAll("drain", { clock, slices, spreadMs, hurry: late.signal });
-    // A client that does not read the end of its stream is dropped at the deadline of the teardown.
-    await withDeadline(closing, { clock, timeoutMs, what: "all streams to end" }).catch(() => late.abort());
+    return drainSessions(this.#registry, plan, { ...this.#options, closing: this.#closing.signal });
   }
 
-  /** Closes all streams at once. */
+  /** Closes all streams in slices, without further delay. */
   closeAll(): Promise<void> {
     this.refuse();
+    this.#closing.abort();
     const { clock, slices } = this.#options;
     return this.#registry.closeAll("shutdown", { clock, slices, spreadMs: 0 });
+  }
+
+  /** Ends streams whose rights were decided until `decidedUntil` (`monotonicNow()`). Returns their number. */
+  revoke({ kind, value }: RevokedStreams, decidedUntil: number): number {
+    const { slices } = this.#options;
+    const revoked = this.#sessionsWith(kind, value).filter(
+      ({ closeReason, decidedAt }) => closeReason === null && decidedAt <= decidedUntil,
+    );
+    if (revoked.length > 0) slices.add(closeEach(revoked, "revoked", slices));
+    return revoked.length;
+  }
+
+  #sessionsWith(kind: RevokedStreams["kind"], value: string): readonly PubSubSession[] {
+    if (kind === "key") return this.#registry.withKey(value);
+    if (kind === "session") return this.#registry.withId(value);
+    // In shared mode, a look at all streams is needed only if one of them has the channel.
+    const isShared = this.#options.settings.subscriptions === "shared";
+    return isShared && !this.#hub.has(value) ? [] : this.#registry.withChannel(value);
   }
 
   /** Ends all subscriptions. Never rejects. */
@@ -243,29 +326,29 @@ export class SessionManager {
 
   /**
    * Subscribes a part of the service to a channel. Calls `onMessage` with each message, and with `null` if messages may have
-   * been missed. Returns a function that ends the subscription.
+   * been missed. If the subscription fails or is denied later, calls `onFault`. Returns a function that ends the subscription.
    */
-  subscribe(channel: string, onMessage: (text: string | null) => void): () => void {
+  subscribe(channel: string, { onMessage, onFault, isCounted = true }: InternalSubscription): () => void {
     const member: HubMember = {
       round: 0,
       deliver: ({ events }) => {
         for (const event of events) onMessage(event.data);
       },
       interrupted: () => onMessage(null),
-      refused: (_, fault) => this.#warnOfSubscription(fault),
+      refused: (_, fault) => onFault(fault),
     };
+    if (!isCounted) this.#hub.doNotCount(channel);
     // Messages that were published before the acknowledgement were missed.
     Promise.resolve(this.#hub.join(channel, member)).then(
       () => onMessage(null),
-      (error: unknown) => this.#warnOfSubscription(sanitize(error)),
+      (error: unknown) => onFault(sanitize(error)),
     );
     return () => this.#hub.leave(channel, member);
   }
 
-  #warnOfSubscription({ code, message }: RedisSseError): void {
-    if (code === "CLOSED" || code === "REDIS_UNAVAILABLE" || code === "REDIS_AUTH") return;
-    const text = "workers get no notice of new tasks, and find them later by polling: %s";
-    this.#options.log.fault("wake", text, message);
+  #warnOfCheck(error: unknown): void {
+    const [head] = describeThrown(error).split("\n", 1);
+    this.#options.log.fault("revalidate", "revalidate.check() of a mount failed: %s", head);
   }
 
   get hubStatistics(): HubStatistics {
@@ -309,9 +392,22 @@ export class SessionManager {
 
   #admit(given: StreamRequest, sink: Sink, answer: AccessAnswer): PubSubSession {
     const { request, names } = this.#check(given, answer);
+    const asked = this.#asked.get(sink);
+    this.#asked.delete(sink);
+    if (asked !== undefined) this.#assertNotRevokedSince(asked, readKey(request.key), names);
     const session = new PubSubSession(this.#context, request, sink, names);
+    if (asked !== undefined) session.decidedAt = asked.at;
     this.#registry.add(session, readKey(request.key));
     return session;
+  }
+
+  /** Throws if a right was revoked while the resolver decided. The client reconnects, and the resolver decides again. */
+  #assertNotRevokedSince({ applied }: Asked, key: string | undefined, channels: readonly string[]): void {
+    const { rights } = this.#options;
+    const isRevoked =
+      (key !== undefined && rights.isRevokedSince(applied, { kind: "key", value: key })) ||
+      channels.some((value) => rights.isRevokedSince(applied, { kind: "channel", value }));
+    if (isRevoked) throw new RedisSseError("CLOSED", "The right to this stream was revoked while it opened.");
   }
 
   /** Returns the request with its rights, and its channels. Throws if it cannot have a stream. */
@@ -321,21 +417,20 @@ export class SessionManager {
   ): { readonly request: StreamRequest; readonly names: readonly string[] } {
     const { request, selection } = applyAccess(given, answer);
     assertSettings(request);
-    const key = readKey(request.key);
-    if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
-    if (this.#draining) throw new RedisSseError("CLOSED", "this server is shutting down");
     const { keyPrefix, limits } = this.#options.settings;
-    const names = parseSelection(selection, keyPrefix);
-    if (names.length === 0) throw new RedisSseError("FORBIDDEN", "no channel is allowed for this request");
-    const { maxChannelsPerSession: max } = limits;
-    if (names.length > max) {
-      throw new RedisSseError(
-        "LIMIT_CHANNELS",
-        `a stream can have at most ${max} channels (limits.maxChannelsPerSession), got ${names.length}`,
-      );
+    assertResumable(request.resume, this.#options.idTokens, limits.maxChannelsPerSession);
+    const key = readKey(request.key);
+    if (key !== undefined && this.#options.rights.isBlocked(key)) {
+      throw new RedisSseError("REVOKED", "The right to this stream was revoked.");
     }
+    if (request.lastEventId === COMPLETED_ID) throw new RedisSseError("COMPLETED", "this stream has ended");
+    if (this.#draining) throw shuttingDown();
+    const names = parseStreamSelection(selection, keyPrefix, limits.maxChannelsPerSession);
     if (readExpiry(request.expiresAt) <= this.#options.clock.now()) {
-      throw new RedisSseError("UNAUTHORIZED", "The right to this stream has expired.");
+      throw new RedisSseError(
+        "UNAUTHORIZED",
+        "The right to this stream has expired. Log in again, and open a new stream.",
+      );
     }
     this.#registry.assertRoom(key, request.onLimit);
     return { request, names };
@@ -392,11 +487,14 @@ export class SessionManager {
   }
 }
 
+const shuttingDown = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
+
 /**
- * A resolver that asks Redis fails while Redis is unavailable. After the 500 of an error handler, a browser would not
- * reconnect. So the client gets a retryable error. Throws all other errors.
+ * Returns an error of a resolver that is the answer to the client. A resolver that asks Redis fails while Redis is unavailable.
+ * After the 500 of an error handler, a browser would not reconnect. So the client gets a retryable error. An invalid ticket is
+ * no mistake of the application either. Throws all other errors.
  */
-function retryableFault(error: unknown): RedisSseError {
-  if (isRedisSseError(error) && error.retryable) return error;
+function answeredFault(error: unknown): RedisSseError {
+  if (isRedisSseError(error) && (error.retryable || error.code === "TICKET_INVALID")) return error;
   throw error;
 }

@@ -44,6 +44,7 @@ export class SessionRegistry {
   readonly #limits: RegistryLimits;
   readonly #sessions = new Map<PubSubSession, string | undefined>();
   readonly #perKey = new Map<string, KeyedSessions>();
+  readonly #byId = new Map<string, PubSubSession>();
   readonly #closed = new Map<CloseReason, number>();
   readonly #refused = new Map<string, number>();
   #opened = 0;
@@ -72,12 +73,18 @@ export class SessionRegistry {
     return [...channels];
   }
 
+  /** The error for a new session if all sessions together are at their limit; otherwise `null`. */
+  get fullFault(): RedisSseError | null {
+    const { maxSessions } = this.#limits;
+    if (this.#sessions.size < maxSessions) return null;
+    return new RedisSseError("LIMIT_SESSIONS", `Too many streams: the limit of ${maxSessions} is reached`);
+  }
+
   /** Throws if one more session would exceed a limit. */
   assertRoom(key: string | undefined, onLimit: OnLimit | undefined): void {
-    const { maxSessions, maxSessionsPerKey } = this.#limits;
-    if (this.#sessions.size >= maxSessions) {
-      throw new RedisSseError("LIMIT_SESSIONS", `Too many streams: the limit of ${maxSessions} is reached`);
-    }
+    const { fullFault } = this;
+    if (fullFault !== null) throw fullFault;
+    const { maxSessionsPerKey } = this.#limits;
     const group = key === undefined ? undefined : this.#perKey.get(key);
     if (group === undefined) return;
     // An evicted stream needs time to close. A key can have at most twice the limit at a time.
@@ -97,6 +104,7 @@ export class SessionRegistry {
   add(session: PubSubSession, key: string | undefined): void {
     this.#opened++;
     this.#sessions.set(session, key);
+    this.#byId.set(session.id, session);
     if (key === undefined) return;
     let group = this.#perKey.get(key);
     if (group === undefined) this.#perKey.set(key, (group = { open: new Set(), closing: 0 }));
@@ -104,6 +112,21 @@ export class SessionRegistry {
     if (group.open.size <= this.#limits.maxSessionsPerKey) return;
     const [oldest] = group.open;
     oldest!.evict();
+  }
+
+  /** The sessions of a key that are not closing. */
+  withKey(key: string): readonly PubSubSession[] {
+    return [...(this.#perKey.get(key)?.open ?? [])];
+  }
+
+  withId(id: string): readonly PubSubSession[] {
+    const session = this.#byId.get(id);
+    return session === undefined ? [] : [session];
+  }
+
+  /** The sessions that have a channel. Looks at all sessions. */
+  withChannel(channel: string): readonly PubSubSession[] {
+    return [...this.#sessions.keys()].filter(({ channels }) => channels.has(channel));
   }
 
   /** Called when a session begins to close. */
@@ -116,6 +139,7 @@ export class SessionRegistry {
     const group = this.#groupOf(session);
     const key = this.#sessions.get(session);
     if (!this.#sessions.delete(session)) return;
+    this.#byId.delete(session.id);
     increment(this.#closed, session.closeReason ?? "app");
     if (group === undefined || key === undefined) return;
     group.closing--;
@@ -166,7 +190,8 @@ export class SessionRegistry {
   }
 }
 
-function* closeEach(sessions: readonly PubSubSession[], reason: CloseReason, slices: Slices): Work {
+/** Closes sessions. Does not wait until they are closed. */
+export function* closeEach(sessions: readonly PubSubSession[], reason: CloseReason, slices: Slices): Work {
   for (const session of sessions) {
     void session.close(reason);
     if (slices.isOver()) yield;

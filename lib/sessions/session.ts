@@ -5,6 +5,7 @@ import { when, type Awaitable } from "../awaitable.js";
 import { monotonicNow } from "../clock.js";
 import type { CloseReason } from "../close-reasons.js";
 import { diagnosticChannel } from "../diagnostics.js";
+import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";
 import { answerTo, type FaultAnswerOptions } from "../sse/http-answer.js";
@@ -18,7 +19,8 @@ import { encodeMessage, type OutboundMessage } from "../events/outbound-message.
 import { hasLostPeer } from "../peers/dead-peer-detector.js";
 import { SessionChannels } from "./session-channels.js";
 import type { SessionContext, SessionSettings, SessionStatistics } from "./session-context.js";
-import { SessionCursor } from "../replay/session-cursor.js";
+import { SessionCursor, type TokenSource } from "../replay/session-cursor.js";
+import { joinTokens } from "../sse/event-id.js";
 import { Replay, type Beginning, type StartRequest } from "../replay/replay.js";
 import {
   initialSnapshot,
@@ -30,7 +32,9 @@ import {
   type SessionState,
 } from "./session-state.js";
 import type { Sink, StreamRequest } from "./sink.js";
+import { createAdmission } from "./resume-policy.js";
 import { Revalidation } from "./revalidation.js";
+import type { StreamLease } from "./stream-lease.js";
 import { readExpiry } from "./stream-options.js";
 import { StreamOutput } from "./stream-output.js";
 import type { Transport } from "../subscriptions/transport.js";
@@ -70,6 +74,7 @@ export class PubSubSession {
   /** When the right to the stream ends, as `monotonicNow()`. */
   readonly #expiresAt: number;
   readonly #revalidation: Revalidation<PubSubSession> | null;
+  readonly #lease: StreamLease | null;
   readonly #limits: SessionLimits;
   readonly #output: StreamOutput;
   readonly #delivery: Delivery;
@@ -83,6 +88,11 @@ export class PubSubSession {
   #onClosed: (() => void) | null = null;
   /** Set while the client must still get the id of a new position, with an event or alone. */
   #telling: NodeJS.Immediate | null = null;
+  /**
+   * When the resolver was asked, or the session was created, as `monotonicNow()`. A revocation after that ends the stream.
+   * @internal
+   */
+  decidedAt: number;
   readonly #openedAt: number;
   readonly #begunAt: number;
   /** The approximate time of the last write. The error is at most one tick. */
@@ -117,19 +127,21 @@ export class PubSubSession {
     this.#start = request;
     this.#openedAt = context.clock.now();
     this.#begunAt = monotonicNow(context.clock);
+    this.decidedAt = this.#begunAt;
     this.#activeAt = this.#begunAt;
     this.#toldAt = this.#begunAt;
     this.#renewedAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
     this.#expiresAt = this.#begunAt + remainingMs(request.expiresAt, this.#openedAt);
+    this.#lease = request.lease ?? null;
     const { revalidate } = request;
-    this.#revalidation =
-      revalidate === undefined
-        ? null
-        : new Revalidation(revalidate, context.clock, context.settings.resolverTimeoutMs, this.#begunAt);
+    this.#revalidation = revalidate
+      ? new Revalidation(revalidate, context.revalidation, this.#begunAt)
+      : null;
     this.#output = new StreamOutput(sink, context.clock, this);
-    this.#cursor = new SessionCursor(request.idToken);
-    this.#history = new Replay(context, this, this.#cursor);
+    const admission = createAdmission(request.resume, this.#key, context.idTokens);
+    this.#cursor = new SessionCursor(tokenSourceOf(this.#lease, admission));
+    this.#history = new Replay(context, this, this.#cursor, admission);
     const names = new Set(channels);
     this.#delivery = new Delivery({
       owner: this,
@@ -210,6 +222,8 @@ export class PubSubSession {
     if (this.#snapshot.state !== "created") return;
     this.#context.tickerOf(this.#quietMs).add(this);
     try {
+      if (this.#lease !== null) await this.#take(this.#lease);
+      if (this.#snapshot.state !== "created") return;
       const subscribing = this.#channels.subscribe();
       if (subscribing !== undefined) await subscribing;
       // The connection may be lost directly after the acknowledgement.
@@ -228,6 +242,13 @@ export class PubSubSession {
     if (this.#snapshot.state !== "created") return;
     this.dispatch({ type: "subscribe-acknowledged", behind: this.#history.behind });
     this.ended();
+  }
+
+  /** A client without a right to the stream is refused before anything is subscribed. */
+  #take(lease: StreamLease): Promise<void> {
+    const { clock, settings } = this.#context;
+    const timeoutMs = settings.subscribeTimeoutMs;
+    return withDeadline(lease.take(), { clock, timeoutMs, what: "the ticket", signal: this.closingSignal() });
   }
 
   /** @internal */
@@ -330,6 +351,7 @@ export class PubSubSession {
       this.#history.renewPlaces();
     }
     if (this.#cursor.isTold) this.#toldAt = now;
+    this.#history.renewToken();
     this.dispatch({ type: "tick", ageMs: now - this.#begunAt, stalledMs: now - this.#delivery.stalledAt });
     if (now >= this.#expiresAt) this.end("authorization-expired");
     if (this.isOpen) this.#revalidation?.tick(now, this, () => this.end("revoked"));
@@ -456,6 +478,7 @@ export class PubSubSession {
         return this.#output.answer(answerTo(this.#fault!, this.#answer));
       case "tear-down":
         this.#context.onClosing(this);
+        this.#lease?.end(this.closeReason!, this.#output.started);
         this.#closing?.abort(CLOSING);
         this.#history.stop();
         void this.#tearDown(this.closeReason!);
@@ -507,6 +530,7 @@ export class PubSubSession {
     const { clock, settings } = this.#context;
     this.#context.tickerOf(this.#quietMs).remove(this);
     if (this.#telling !== null) clearImmediate(this.#telling);
+    this.#revalidation?.stop();
     const what = reason === "client-gone" ? "client disconnected" : `closing (${reason})`;
     if (reason !== "subscribe-failed")
       log("[SSE] %s: user=%s, %d messages sent", what, this.#who, this.#delivery.sent);
@@ -570,8 +594,11 @@ const RENEWAL_MS = 6 * 3_600_000;
  */
 const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
 
-/** Streams whose rights end at the same time end within this time, so that their clients do not all reconnect at once. */
-const EXPIRY_SPREAD_MS = 5_000;
+/**
+ * Streams whose rights end at the same time end within this time, so that their clients do not all reconnect at once. With a tick
+ * of up to a second, they end within 5 s.
+ */
+const EXPIRY_SPREAD_MS = 4_000;
 
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 
@@ -581,6 +608,16 @@ const CLOSING = "closing";
 /** Returns the time until a right ends, with a random delay of up to `EXPIRY_SPREAD_MS`. */
 function remainingMs(expiresAt: StreamRequest["expiresAt"], now: number): number {
   return readExpiry(expiresAt) - now + EXPIRY_SPREAD_MS * Math.random();
+}
+
+/** Each id has the token of the ticket, and the token that limits how far back the client may resume. */
+function tokenSourceOf(lease: StreamLease | null, admission: TokenSource | null): TokenSource | null {
+  if (lease === null || admission === null) return lease ?? admission;
+  return {
+    get token() {
+      return joinTokens(lease.token, admission.token);
+    },
+  };
 }
 
 /** Randomizes the lifetime, so that streams that started together do not end together. */

@@ -8,6 +8,7 @@ import type { SinkConnection } from "../peers/dead-peer-detector.js";
 import type { ResumePolicy } from "./resume-policy.js";
 import type { RevalidationOptions } from "./revalidation.js";
 import type { PubSubSession } from "./session.js";
+import type { StreamLease } from "./stream-lease.js";
 
 /**
  * The response of one client, as an adapter for a web framework provides it.
@@ -105,10 +106,10 @@ export interface StreamRequest {
    */
   readonly revalidate?: RevalidationOptions<PubSubSession> | undefined;
   /**
-   * The token of each id of the stream. See `addToken()`.
+   * The right that the stream takes when it starts.
    * @internal
    */
-  readonly idToken?: string | undefined;
+  readonly lease?: StreamLease | undefined;
   /**
    * How a retryable error is answered.
    *

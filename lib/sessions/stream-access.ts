@@ -2,6 +2,7 @@ import type { ChannelSelection } from "../events/channel-name.js";
 import { RedisSseError } from "../errors.js";
 import type { SessionKey, StreamRequest } from "./sink.js";
 import type { ResumePolicy } from "./resume-policy.js";
+import { leaseOf } from "./stream-lease.js";
 
 /** What a client may read, and for how long: the answer of a resolver that says more than the channels. */
 export interface StreamAccess {
@@ -36,21 +37,26 @@ export type AccessAnswer = ChannelSelection | StreamAccess;
 
 const FIELDS: ReadonlySet<string> = new Set<keyof StreamAccess>(["channels", "key", "expiresAt", "resume"]);
 
-/** Returns the request with the rights of the answer, and its channels. Throws `INVALID_CHANNEL` for an unknown property. */
+/**
+ * Returns the request with the rights of the answer, and its channels. Throws `INVALID_CHANNEL` for an object without `channels` or
+ * with an unknown property. `parseSelection()` checks the channels.
+ */
 export function applyAccess(
   request: StreamRequest,
   answer: AccessAnswer,
 ): { readonly request: StreamRequest; readonly selection: ChannelSelection } {
   if (!isAccess(answer)) return { request, selection: answer };
-  for (const name of Object.keys(answer)) {
-    if (FIELDS.has(name)) continue;
+  if (!("channels" in answer) || !Object.keys(answer).every((name) => FIELDS.has(name))) {
     throw new RedisSseError(
       "INVALID_CHANNEL",
-      `expected the answer of the resolver with the properties ${[...FIELDS].join(", ")}, got another one`,
+      "expected an object of the resolver to have channels, and otherwise only key, expiresAt and resume",
     );
   }
   const { channels, key = request.key, expiresAt = request.expiresAt, resume = request.resume } = answer;
-  return { request: { ...request, key, expiresAt, resume }, selection: channels };
+  const withRights = { ...request, key, expiresAt, resume };
+  const lease = leaseOf(answer);
+  if (lease === undefined) return { request: withRights, selection: channels };
+  return { request: { ...withRights, lease }, selection: channels };
 }
 
 function isAccess(answer: AccessAnswer): answer is StreamAccess {

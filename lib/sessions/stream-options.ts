@@ -1,3 +1,5 @@
+import { types } from "node:util";
+
 import { ConfigError } from "../errors.js";
 import { readSlowConsumer } from "../backpressure/slow-consumer.js";
 import { assertAtOnce } from "../sync-callback.js";
@@ -63,7 +65,7 @@ export function assertStreamOptions(
 /** Returns when a right ends, in milliseconds since 1970. `Infinity`: never. Throws `ConfigError`. */
 export function readExpiry(expiresAt: unknown): number {
   if (expiresAt === undefined || expiresAt === null) return Infinity;
-  const time = expiresAt instanceof Date ? expiresAt.getTime() : expiresAt;
+  const time = types.isDate(expiresAt) ? expiresAt.getTime() : expiresAt;
   if (typeof time === "number" && !Number.isNaN(time)) return time;
   throw optionError("expiresAt as a valid Date or a number of milliseconds since 1970", expiresAt);
 }

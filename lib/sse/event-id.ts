@@ -134,11 +134,19 @@ function writeNumber(bytes: Buffer, start: number, number: number): number {
 export function parseEventId(text: string): readonly EventIdEntry[] | null {
   if (text.length > MAX_LENGTH || !/^[123]\.[\w-]+$/.test(text)) return null;
   const { tagBytes, stampBytes } = LAYOUTS[text.slice(0, VERSION.length) as keyof typeof LAYOUTS];
-  const isVersion1 = tagBytes < TAG_BYTES;
   const coded = text.slice(VERSION.length);
   const bytes = Buffer.from(coded, "base64url");
   // Each cursor has exactly one text, so the spare bits must be 0.
-  if (bytes.toString("base64url") !== coded) return null;
+  return bytes.toString("base64url") === coded ? parseBytes(bytes, tagBytes, stampBytes) : null;
+}
+
+/** Parses parts that `encodeEntry()` wrote. Returns `null` for other bytes. */
+export function parseEntries(bytes: Buffer): readonly EventIdEntry[] | null {
+  return parseBytes(bytes, TAG_BYTES, STAMP_BYTES);
+}
+
+function parseBytes(bytes: Buffer, tagBytes: number, stampBytes: number): readonly EventIdEntry[] | null {
+  const isVersion1 = tagBytes < TAG_BYTES;
   const entries: EventIdEntry[] = [];
   for (let at = 0; at < bytes.length;) {
     const epochAt = at + tagBytes;
@@ -206,6 +214,21 @@ export function isEpoch(text: string): boolean {
  */
 const TOKEN_SEPARATOR = "~";
 
+/** Joins the tokens of a stream to one: the token of its ticket, and the token that limits how far back it may resume. */
+export function joinTokens(ticket: string, resume: string | undefined): string {
+  return resume === undefined ? ticket : ticket + TOKEN_SEPARATOR + resume;
+}
+
+/** The token of the ticket in a joined token. */
+export function ticketTokenOf(token: string): string {
+  return token.split(TOKEN_SEPARATOR, 1)[0]!;
+}
+
+/** The token in a joined token that limits how far back the stream may resume. */
+export function resumeTokenOf(token: string): string {
+  return token.slice(token.lastIndexOf(TOKEN_SEPARATOR) + 1);
+}
+
 /** The part before the token, for a stream without places. */
 const NO_PLACES = "0";
 
@@ -223,75 +246,4 @@ export function splitToken(lastEventId: string): {
   if (at < 0) return { places: lastEventId, token: undefined };
   const places = lastEventId.slice(0, at);
   return { places: places === NO_PLACES ? "" : places, token: lastEventId.slice(at + 1) };
-}
-
-/** The `Last-Event-ID` of a client that wants all events of the history. */
-export const EARLIEST = "earliest";
-
-/** The start position that a client requests. */
-export type Wish = "now" | "earliest" | "malformed" | "foreign" | ClientPlaces;
-
-/**
- * Parses a `Last-Event-ID` for a stream of `channels`. It is untrusted input: only if the application lets new streams start at
- * the earliest event (`from`), the client may ask for it.
- */
-export function parseWish(
-  lastEventId: string | undefined,
-  channels: readonly string[],
-  from: "now" | "earliest" = "now",
-): Wish {
-  const places = lastEventId === undefined ? "" : splitToken(lastEventId).places;
-  if (places === "") return from;
-  if (places === EARLIEST) return from === "earliest" ? from : "foreign";
-  const cursor = parseEventId(places);
-  return cursor === null ? "malformed" : new ClientPlaces(cursor, channels);
-}
-
-/**
- * The places of a client in the channels of its stream, from its cursor. Two channels can have the same tag. Then the epoch must
- * identify the channel, so that a place is never used for another channel.
- */
-export class ClientPlaces {
-  readonly #entries = new Map<string, readonly EventIdEntry[]>();
-  /** Channels that share their tag with another channel of the stream. */
-  readonly #shared = new Set<string>();
-
-  constructor(cursor: readonly EventIdEntry[], channels: readonly string[]) {
-    const given = groupBy(cursor, ({ tag, isVersion1 }) => keyOf(tag, isVersion1));
-    const tags = channels.map((channel) => [channel, tagOf(channel)] as const);
-    const named = groupBy(tags, ([, tag]) => keyOf(tag));
-    const namedBefore = groupBy(tags, ([, tag]) => keyOf(shortTagOf(tag), true));
-    for (const [channel, tag] of tags) {
-      const before = keyOf(shortTagOf(tag), true);
-      const isUnique = namedBefore.get(before)!.length === 1;
-      const entries = given.get(keyOf(tag)) ?? [];
-      this.#entries.set(channel, isUnique ? [...entries, ...(given.get(before) ?? [])] : entries);
-      if (named.get(keyOf(tag))!.length > 1) this.#shared.add(channel);
-    }
-  }
-
-  /** The place in the log of a channel with this epoch, or else in another log of the channel. `null` if the client has no place. */
-  find(channel: string, epoch: string): EventIdEntry | null {
-    const entries = this.#entries.get(channel) ?? [];
-    const isShared = this.#shared.has(channel);
-    const [entry, ...others] = entries.filter((each) => each.epoch === epoch);
-    if (others.length > 0) return null;
-    if (entry !== undefined && !(isShared && epoch === "")) return entry;
-    return isShared || entries.length !== 1 ? null : entries[0]!;
-  }
-}
-
-const keyOf = (tag: number, isVersion1 = false): string => (isVersion1 ? `1.${tag}` : `${tag}`);
-
-function groupBy<Item>(
-  items: readonly Item[],
-  key: (item: Item) => string,
-): ReadonlyMap<string, readonly Item[]> {
-  const groups = new Map<string, Item[]>();
-  for (const item of items) {
-    const group = groups.get(key(item));
-    if (group === undefined) groups.set(key(item), [item]);
-    else group.push(item);
-  }
-  return groups;
 }

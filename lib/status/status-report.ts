@@ -6,6 +6,7 @@ import type { NotificationStatistics } from "../notifications/notification-servi
 import type { RegistryStatistics } from "../sessions/session-registry.js";
 import type { HubStatistics } from "../subscriptions/subscription-hub.js";
 import type { QueueCounts, QueueStatistics } from "../queue/queue-statistics.js";
+import type { RevocationStatistics } from "../rights/revocations.js";
 import type { PoolStatistics } from "../redis/connection-pool.js";
 
 /** Counters for the history of channels, since the service was created. */
@@ -78,6 +79,8 @@ export interface StatusReport {
   readonly buffers: BufferStatistics;
   /** Failures of the rules of streams. */
   readonly rules: RuleStatistics;
+  /** Revocations of `revoke()`, of all processes. */
+  readonly revocations: RevocationStatistics;
   /** The channels to which streams of this process are subscribed. */
   readonly channels: readonly string[];
   /** The queues that this process uses. */

@@ -51,9 +51,12 @@ export interface HubOptions {
 export interface HubStatistics {
   /** Whether the shared connection is ready. False also before the first stream needs it. */
   readonly connected: boolean;
-  /** Channels with at least one member. */
+  /** Channels with at least one member. The internal channels of `revoke()` do not count. */
   readonly channels: number;
-  /** Channels that Redis has acknowledged, including channels that lost their last member a moment ago. */
+  /**
+   * Channels that Redis has acknowledged, including channels that lost their last member a moment ago. The internal channels of
+   * `revoke()` do not count.
+   */
   readonly subscribed: number;
   /** Dropped messages, also of dedicated streams. They were malformed, or used the name of a control event. */
   readonly dropped: number;
@@ -81,6 +84,8 @@ export class SubscriptionHub {
   readonly #channels = new Map<string, Channel>();
   /** The channels of each member. */
   readonly #memberships = new Map<HubMember, Set<string>>();
+  /** Internal channels that the statistics omit. */
+  readonly #uncounted = new Set<string>();
   readonly #reconciler: SubscriptionReconciler;
   readonly #fanOut: FanOut<Channel>;
   #connection: HubConnection | null = null;
@@ -151,6 +156,16 @@ export class SubscriptionHub {
     }
   }
 
+  /** Omits an internal channel from the statistics. */
+  doNotCount(name: string): void {
+    this.#uncounted.add(name);
+  }
+
+  /** Whether a channel has a member. */
+  has(name: string): boolean {
+    return (this.#channels.get(name)?.members.size ?? 0) > 0;
+  }
+
   /** Removes a member from a channel. It gets no more events. Returns false if it was not a member. */
   leave(name: string, member: HubMember): boolean {
     return this.#leave(name, member, this.#options.lingerMs);
@@ -192,9 +207,10 @@ export class SubscriptionHub {
     };
   }
 
-  /** The channels that have members, in no order. */
+  /** The counted channels that have members, in no order. */
   get channels(): readonly string[] {
-    return [...this.#channels].filter(([, { members }]) => members.size > 0).map(([name]) => name);
+    const isCounted = (name: string): boolean => this.has(name) && !this.#uncounted.has(name);
+    return [...this.#channels.keys()].filter(isCounted);
   }
 
   /** The subscriptions of the hub, to compare with the report of the Redis server. */
@@ -202,10 +218,10 @@ export class SubscriptionHub {
     return this.#reconciler.account;
   }
 
-  /** The channels that have a member whose join was acknowledged. */
+  /** The counted channels that have a member whose join was acknowledged. */
   get heardChannels(): readonly string[] {
     return [...this.#channels]
-      .filter(([, { members, joining }]) => members.size > joining.size)
+      .filter(([name, { members, joining }]) => members.size > joining.size && !this.#uncounted.has(name))
       .map(([name]) => name);
   }
 
@@ -213,7 +229,8 @@ export class SubscriptionHub {
     return {
       connected: this.#connection?.isReady() ?? false,
       channels: this.channels.length,
-      subscribed: this.#reconciler.subscribedCount,
+      subscribed:
+        this.#reconciler.subscribedCount - this.#countInternal((name) => this.#reconciler.isSubscribed(name)),
       memberFaults: this.#fanOut.memberFaults,
     };
   }
@@ -242,18 +259,27 @@ export class SubscriptionHub {
     this.#connection ??= this.#options.connect({
       onMessage: (channel, message) => this.#dispatch(channel, message),
       onReady: () => {
-        log("connected: %d channels", this.#channels.size);
-        if (redisReady.hasSubscribers) redisReady.publish({ channels: this.#channels.size });
+        log("connected: %d channels", this.#size);
+        if (redisReady.hasSubscribers) redisReady.publish({ channels: this.#size });
         this.#reconciler.connectionReady();
       },
       onDown: () => {
-        log("connection lost: %d channels", this.#channels.size);
-        if (redisLost.hasSubscribers) redisLost.publish({ channels: this.#channels.size });
+        log("connection lost: %d channels", this.#size);
+        if (redisLost.hasSubscribers) redisLost.publish({ channels: this.#size });
         this.flush();
         for (const channel of this.#channels.values()) channel.log.lost();
         this.#reconciler.connectionLost();
       },
     });
+  }
+
+  /** Number of counted channels, with or without members. */
+  get #size(): number {
+    return this.#channels.size - this.#countInternal((name) => this.#channels.has(name));
+  }
+
+  #countInternal(isIncluded: (name: string) => boolean): number {
+    return [...this.#uncounted].filter(isIncluded).length;
   }
 
   #channelOf(name: string): Channel {

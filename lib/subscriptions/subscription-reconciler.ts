@@ -93,6 +93,11 @@ export class SubscriptionReconciler {
     return count;
   }
 
+  /** Whether Redis has acknowledged this channel. */
+  isSubscribed(name: string): boolean {
+    return this.#entries.get(name)?.subscribed ?? false;
+  }
+
   get account(): ReconcilerAccount {
     let settled = 0;
     let unsettled = 0;

@@ -1,4 +1,5 @@
 import { describeClient } from "../clients/client-suite.js";
+import { describeTickets } from "../clients/ticket-suite.js";
 import { need } from "../support/prerequisites.js";
 import { ClientBrowser, createBrowserClients } from "./browser-clients.js";
 
@@ -11,5 +12,7 @@ describe("SSE clients in a browser", () => {
 
   after(() => browser?.stop());
 
-  for (const client of createBrowserClients(() => browser)) describeClient(client);
+  const clients = createBrowserClients(() => browser);
+  for (const client of clients) describeClient(client);
+  describeTickets(clients[0]!);
 });

@@ -191,15 +191,14 @@ export function describeResume(
       expectFault(await faultOf(service.lastEventId(many)), "LIMIT_CHANNELS");
     });
 
-    it('replays all kept events for "earliest", as the id or as the mount\'s `from`', async () => {
+    it("replays all kept events if the mount has `from`, also for the id earliest", async () => {
       const service = streams.create({ history: { maxLength: 3 } });
-      const app = await streams.mount(service);
       const ids = await publishAll(service, channel, ["a", "b", "c", "d"]);
-      const client = await streams.open(app, channel, "earliest");
+      const fromEarliest = await streams.mount(service, { from: "earliest" });
+      const client = await streams.open(fromEarliest, channel, "earliest");
       await client.next(({ data }) => data === "d");
       expect(dataOf(client)).to.deep.equal(["b", "c", "d"]);
       expect(connectedOf(client).recovered).to.equal(true);
-      const fromEarliest = await streams.mount(service, { from: "earliest" });
       const byEmpty = await streams.openUrl(`${fromEarliest.url}/stream?channel=${channel}&lastEventId=`);
       await byEmpty.next(({ data }) => data === "d");
       const byDefault = await streams.open(fromEarliest, channel);
@@ -316,6 +315,11 @@ export function describeResume(
         const [theirs] = await publishAll(service, `${channel}:theirs`, ["private"]);
         await publishAll(service, channel, ["public"]);
         await expectGap(service, theirs!, "foreign");
+      });
+
+      it("is sent if the id is earliest, and the mount starts new streams with new events", async () => {
+        await publishAll(service, channel, ["a"]);
+        await expectGap(service, "earliest", "foreign");
       });
 
       it("is sent if the id is malformed", async () => {

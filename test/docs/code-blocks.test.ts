@@ -68,7 +68,13 @@ describe("the code blocks of README.md and docs/", function () {
   it("run without an error, page by page", async function () {
     server = await RedisServer.start(await need("redis", this));
     const runnable = blocks.filter(({ isRun }) => isRun);
-    const env = { ...process.env, REDIS_URL: server.url, PORT: "0", NODE_OPTIONS: "" };
+    const env = {
+      ...process.env,
+      REDIS_URL: server.url,
+      PORT: "0",
+      NODE_OPTIONS: "",
+      SSE_SECRET: "s".repeat(32),
+    };
     for (const page of new Set(runnable.map((block) => block.page))) {
       const files = runnable.filter((block) => block.page === page).map(fileOf);
       await run(process.execPath, [RUN_PAGE, ...files], { cwd: FOLDER, env, timeout: 20_000 });

@@ -68,6 +68,7 @@ const GIVEN: Readonly<Record<string, string>> = {
   createRedisSse: 'import { createRedisSse } from "redis-sse";',
   sseStream: 'import { sseStream } from "redis-sse/express";',
   taskStream: 'import { taskStream } from "redis-sse/express";',
+  ticketResolver: 'import { ticketResolver } from "redis-sse/express";',
   redisPoolStatus: 'import { redisPoolStatus } from "redis-sse/express";',
   bearerAuth: 'import { bearerAuth } from "redis-sse/express";',
   sse: "given",

@@ -193,7 +193,8 @@ describeFaults("histories that are damaged or changed in Redis", (rig) => {
       await rig.server.admin.hset(positionOf("a"), fields);
       const client = await app.openLive("a");
       for (const data of ["2", "3"]) await app.service.publish("a", { data });
-      for (const each of [client, await openFrom(rig, app, "a", "earliest")])
+      const other = await rig.start({}, { from: "earliest" });
+      for (const each of [client, await openFrom(rig, other, "a")])
         await each.next(({ data }) => data === "3");
     });
   }

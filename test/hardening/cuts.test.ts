@@ -114,7 +114,8 @@ class World {
 
   constructor(sequence: Sequence) {
     this.#sequence = sequence;
-    this.#request = { first: [{ data: "first" }], ...(sequence.hasRules && RULES) };
+    const from = sequence.wish === "earliest" ? "earliest" : "now";
+    this.#request = { first: [{ data: "first" }], from, ...(sequence.hasRules && RULES) };
   }
 
   async run(): Promise<RigStream> {

@@ -236,12 +236,12 @@ describeFaults("the history of channels under faults", (rig) => {
   }
 
   it("does not read in a loop if a stream opens with `earliest` after a failover has reset the history", async () => {
-    const app = await rig.start();
+    const app = await rig.start({}, { from: "earliest" });
     const live = await app.openLive("a");
     await publishAll(app, "a", numbers(5));
     await untilData(live, "4");
     await goBack("a");
-    await (await resume(app, "a", "earliest")).next(isConnected);
+    await (await resume(app, "a")).next(isConnected);
     const before = (await app.service.status({ drift: false })).history.reads;
     for (let turn = 0; turn < 50; turn++) await rig.server.admin.ping();
     expect((await app.service.status({ drift: false })).history.reads - before).to.be.lessThan(10);
@@ -401,12 +401,12 @@ describeFaults("the history of channels under faults", (rig) => {
   });
 
   it("sends an event whose message was lost to an open stream, even if another stream reads it first", async () => {
-    const app = await rig.start({ history: { checkMs: 500 } });
+    const app = await rig.start({ history: { checkMs: 500 } }, { from: "earliest" });
     const client = await app.openLive("a");
     const [id] = await publishAll(app, "a", ["0"]);
     await untilData(client, "0");
     await logSilently("a", "2", "unheard");
-    const other = await resume(app, "a", "earliest");
+    const other = await resume(app, "a");
     const again = await resume(app, "a", id);
     for (const each of [other, client, again]) {
       await untilData(each, "unheard");
@@ -500,12 +500,15 @@ describeFaults("the history of channels under faults", (rig) => {
   });
 
   it("replays a long history from `earliest` in pages, up to the limit and after a gap event, for 50 clients", async () => {
-    const app = await rig.start({ history: { maxLength: 100_000 }, limits: { maxReplayEvents: 500 } });
+    const app = await rig.start(
+      { history: { maxLength: 100_000 }, limits: { maxReplayEvents: 500 } },
+      { from: "earliest" },
+    );
     const fill = `for offset = 1, 100000 do redis.call('XADD', KEYS[1], offset, 'e', '', 'd', offset) end
       redis.call('HSET', KEYS[2], 'e', '0a0b0c0d', 'o', '100000')`;
     await rig.server.admin.eval(fill, 2, "sse:log:{a}", "sse:pos:{a}");
     await rig.server.admin.config("RESETSTAT");
-    const clients = await Promise.all(Array.from({ length: 50 }, () => resume(app, "a", "earliest")));
+    const clients = await Promise.all(Array.from({ length: 50 }, () => resume(app, "a")));
     for (const client of clients) {
       await untilData(client, "100000");
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);

@@ -9,6 +9,8 @@ import {
   readLoggedEvent,
   type LoggedInboundEvent,
 } from "../../lib/events/inbound-event.js";
+import { IdTokens } from "../../lib/sse/id-token.js";
+import type { ResumePolicy } from "../../lib/sessions/resume-policy.js";
 import { Slices } from "../../lib/slices.js";
 import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
@@ -153,6 +155,7 @@ interface Stream {
   readonly oracle: StreamOracle;
   readonly channels: readonly string[];
   readonly policy: PolicyName;
+  readonly resume: ResumePolicy;
   /** Events without a position that arrived while the stream was live. */
   readonly plain: { readonly channel: string; readonly serial: number }[];
   wasBlocked: boolean;
@@ -265,6 +268,8 @@ class World {
         return new DedicatedTransport({ lease: (signal) => this.#lease(signal, owner), read, now }, listener);
       },
       history: reader,
+      // A client with honest ids gets the same events with and without a token.
+      idTokens: new IdTokens(["the secret of all processes of the model"]),
       budget: new BufferBudget(MAX_TOTAL_BUFFERED),
       onClosed: () => this.closed++,
     });
@@ -374,12 +379,14 @@ class World {
     lastEventId: string | undefined,
     on = 0,
     policy: PolicyName = "disconnect",
+    resume: ResumePolicy = this.streams.length % 2 === 0 ? "all" : "since-admission",
   ): void {
     const { context, streams } = this.processes[on]!;
     const sink = new FakeSink();
     const owner: { stream: Stream | null } = { stream: null };
     this.#owner = owner;
-    const request = { lastEventId, slowConsumer: POLICIES[policy] };
+    const from = lastEventId === "earliest" ? lastEventId : "now";
+    const request = { lastEventId, from, resume, slowConsumer: POLICIES[policy] } as const;
     const opened = new PubSubSession(context, request, sink, channels);
     const oracle = new StreamOracle({
       log: this.log,
@@ -396,6 +403,7 @@ class World {
       oracle,
       channels,
       policy,
+      resume,
       plain: [],
       wasBlocked: false,
       wasDenied: channels.includes("denied"),
@@ -421,7 +429,7 @@ class World {
     const id = stream.oracle.lastIdAfter(Math.max(0, stream.oracle.frames - lost));
     // Such a client is answered 204, without a session.
     if (id === "completed") return;
-    this.#open(channels.length === 0 ? stream.channels : channels, id, on, stream.policy);
+    this.#open(channels.length === 0 ? stream.channels : channels, id, on, stream.policy, stream.resume);
   }
 
   #touch(

@@ -99,7 +99,10 @@ describeFaults("a service whose Redis stops, restarts, refuses commands or is fu
         }, 10_000);
         const fault: unknown = await app.service.publish("a", { data: 1 }).catch((error: unknown) => error);
         expect(fault).to.have.property("code", "REDIS_AUTH");
-        expect((await app.service.status()).redis).to.deep.equal({ fault: "REDIS_AUTH" });
+        // Between two attempts to connect, the answer is REDIS_UNAVAILABLE.
+        await eventually(async () =>
+          expect((await app.service.status()).redis).to.deep.equal({ fault: "REDIS_AUTH" }),
+        );
         await rig.server.admin.acl("SETUSER", "app", "resetpass", ">pw");
         const reader = subscriptions === "dedicated" ? await app.openLive("a") : live;
         if (reader === live) await live.next(isGap, 10_000);
@@ -146,6 +149,10 @@ describeFaults("a service whose Redis stops, restarts, refuses commands or is fu
       it("sends a retryable error if maxclients is reached, and does not retry by itself", async () => {
         const app = await rig.start({ subscriptions, limits: { subscribeTimeoutMs: 400 } });
         const held = subscriptions === "dedicated" ? await app.openLive("first") : null;
+        if (held !== null) {
+          const hearing = async (): Promise<number> => rig.server.receiversOf("sse:revocations");
+          await eventually(async () => expect(await hearing()).to.equal(1));
+        }
         const [, clients] = /connected_clients:(\d+)/.exec(await rig.server.admin.info("clients"))!;
         await rig.server.admin.config("SET", "maxclients", clients!);
         const client = await app.open("a");
@@ -159,9 +166,11 @@ describeFaults("a service whose Redis stops, restarts, refuses commands or is fu
         }
         const rejected = await rig.server.rejectedConnections();
         held.destroy();
-        // All streams share the connection that reads histories.
-        const shared = ["redis-sse:command"];
-        await eventually(async () => expect(await rig.server.connections()).to.deep.equal(shared));
+        // All streams share the connections that read histories and hear of revocations.
+        const shared = ["redis-sse:command", "redis-sse:subscriber"];
+        await eventually(async () =>
+          expect((await rig.server.connections()).toSorted()).to.deep.equal(shared),
+        );
         await app.openLive("a");
         expect(await rig.server.rejectedConnections()).to.equal(rejected);
       });

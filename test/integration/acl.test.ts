@@ -32,7 +32,7 @@ interface Stage {
   /** Whether the user has the optional rights too. */
   readonly isWhole: boolean;
   /** Changes keys as another program would. */
-  readonly redis: Pick<Redis, "hset" | "hget" | "hkeys" | "zadd" | "pexpire">;
+  readonly redis: Pick<Redis, "hset" | "hget" | "hkeys" | "xadd" | "zadd" | "pexpire">;
 }
 
 type Operations = (stage: Stage) => Promise<void>;
@@ -41,7 +41,7 @@ const queueKey = (set: string): string => `sse:queue:{tasks}:default:${set}`;
 
 async function open(sse: RedisSse, channel: string, lastEventId?: string): Promise<FakeSink> {
   const sink = new FakeSink();
-  await sse.open({ lastEventId }, sink, channel);
+  await sse.open({ lastEventId, from: "earliest" }, sink, channel);
   return sink;
 }
 
@@ -79,7 +79,7 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
   for (const subscriptions of ["shared", "dedicated"] as const) {
     const sse = service({ subscriptions });
     expect(await sse.lastEventId("news")).to.be.a("string");
-    const whole = await open(sse, "news", "earliest");
+    const whole = await open(sse, "news");
     await received(whole, "first");
     await other.publish("news", { data: `second ${subscriptions}` });
     await other.publish("news", { data: `not kept ${subscriptions}` }, { history: false });
@@ -93,6 +93,11 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
     expect(nodes).to.have.length(1);
     // Waits for two heartbeats, so that PINGs are sent.
     await received(whole, "\n:\n", "\n:\n");
+    const revoked = new FakeSink();
+    await sse.open({ key: "ann" }, revoked, "news");
+    const ended = await other.revoke({ key: "ann" });
+    if (isWhole) expect(ended).to.equal(1);
+    await received(revoked, '{"reason":"revoked"}');
     whole.leave();
     resumed.leave();
     await eventually(() => expect(sse.pool.statistics.leases).to.deep.equal([]));
@@ -100,10 +105,50 @@ const subscriber: Operations = async ({ service, other, redis, isWhole }) => {
     const channel = `lost ${subscriptions}`;
     await other.publish(channel, { data: "part" }, { finite: true });
     await redis.hset(`sse:pos:{${channel}}`, { "p:gone": "9 1", w: "gone", wt: "1", c: "" });
-    await received(await open(sse, channel, "earliest"), "part");
+    await received(await open(sse, channel), "part");
     await sse.close();
   }
 };
+
+const revoker: Operations = async ({ service, other, redis }) => {
+  // A revocation that is too old to be kept.
+  await redis.xadd("sse:revocations", "1-0", "r", '1 0 call caller ["key","ann"]');
+  const sink = new FakeSink();
+  await other.open({ key: "ann" }, sink, "news");
+  const sse = service();
+  expect(await sse.revoke({ key: "ann" }, { forMs: 60_000 })).to.equal(1);
+  await received(sink, '{"reason":"revoked"}');
+  expect(await sse.revoke({ key: "bob" })).to.equal(0);
+};
+
+const ticketer: Operations = async ({ service, other }) => {
+  const sse = service();
+  const ticket = await sse.tickets.issue({ channels: "news" });
+  // The client leaves while Redis takes the ticket. Then the ticket is unused again.
+  const gone = new FakeSink();
+  const opening = sse.open({}, gone, await sse.tickets.access(ticket));
+  gone.leave();
+  await opening;
+  const first = await eventually(() => openWith(sse, ticket));
+  await other.publish("news", { data: "1" });
+  // Waits for two heartbeats, so that PINGs are sent.
+  await received(first, "data: 1", "\n:\n", "\n:\n");
+  first.leave();
+  const lastEventId = /id: (.*)/.exec(first.text)![1]!;
+  const second = await openWith(sse, ticket, lastEventId);
+  await received(second, "data: 1");
+  await other.complete("news");
+  await received(second, "closing");
+  await eventually(async () =>
+    expectFault(await faultOf(openWith(sse, ticket, lastEventId)), "TICKET_INVALID"),
+  );
+};
+
+async function openWith(sse: RedisSse, ticket: string, lastEventId?: string): Promise<FakeSink> {
+  const sink = new FakeSink();
+  await sse.open({ lastEventId }, sink, await sse.tickets.access(ticket, { lastEventId }));
+  return sink;
+}
 
 const watcher: Operations = async ({ service, other }) => {
   const sse = service();
@@ -117,7 +162,7 @@ const watcher: Operations = async ({ service, other }) => {
   await received(end, "cancelled");
   await queue.cancel(id);
   await received(sink, "cancelled");
-  await received(await open(sse, progressChannel(id), "earliest"), "queued", "cancelled");
+  await received(await open(sse, progressChannel(id)), "queued", "cancelled");
   expect((await sse.task(id))!.task.status).to.equal("cancelled");
 };
 
@@ -244,6 +289,8 @@ const worker: Operations = async ({ service, other, frozen, redis, isWhole }) =>
 const ROLES: Readonly<Record<string, Operations>> = {
   publisher,
   subscriber,
+  revoker,
+  ticketer,
   watcher,
   enqueuer,
   operator,

@@ -6,7 +6,13 @@ import { expect } from "chai";
 import { readWriterOptions } from "../../lib/history/stream-writer.js";
 import { ConfigError, createRedisSse, type RedisSse } from "../../lib/index.js";
 import { readOptions } from "../../lib/options.js";
-import { sseStream, taskCancel, taskStream, type RedisPoolStatusOptions } from "../../middleware/express.js";
+import {
+  sseStream,
+  taskCancel,
+  taskStream,
+  ticketResolver,
+  type RedisPoolStatusOptions,
+} from "../../middleware/express.js";
 
 const PAGE = fileURLToPath(new URL("../../../docs/configuration.md", import.meta.url));
 /** The page writes it as `max`. */
@@ -28,6 +34,7 @@ const CHECKS = {
   createRedisSse: (options) => readOptions(options),
   sseStream: (options) => sseStream(() => null, options),
   taskStream: (options) => taskStream(() => null, options),
+  ticketResolver: (options) => ticketResolver(options),
   taskCancel: (options) => taskCancel(() => null, options),
   "sse.writer": (options) => readWriterOptions(options),
 } satisfies Readonly<Record<string, Check>>;
@@ -66,7 +73,7 @@ describe("docs/configuration.md", () => {
   });
 
   it("lists the options of mounts and writers", async () => {
-    for (const call of ["sseStream", "taskStream", "taskCancel", "sse.writer"] as const) {
+    for (const call of ["sseStream", "taskStream", "taskCancel", "ticketResolver", "sse.writer"] as const) {
       expect(namesOf(call), call).to.have.members(await acceptedBy(CHECKS[call]));
     }
     // This call accepts unknown names, so the compiler has to compare.
@@ -74,11 +81,12 @@ describe("docs/configuration.md", () => {
     expect(namesOf("redisPoolStatus")).to.have.members(Object.keys(known));
   });
 
-  it("lists the options of publish(), drain() and status()", async () => {
+  it("lists the options of publish(), drain(), status() and issue()", async () => {
     const calls: Readonly<Record<string, Check>> = {
       "sse.publish": (options) => sse.publish("a", { data: 1 }, options),
       "sse.drain": (options) => sse.drain(options),
       "sse.status": (options) => sse.status(options),
+      "sse.tickets.issue": (options) => sse.tickets.issue(options as never),
     };
     for (const [call, check] of Object.entries(calls)) {
       expect(namesOf(call), call).to.have.members(await acceptedBy(check));

@@ -1,4 +1,5 @@
 import { describeFinite } from "../conformance/finite-suite.js";
+import { describeResumeLimits } from "../conformance/resume-limits-suite.js";
 import { describeResume } from "../conformance/resume-suite.js";
 import type { SuiteRedis } from "../conformance/stream-suite.js";
 import { need } from "../support/prerequisites.js";
@@ -18,6 +19,7 @@ async function startByResp2(context: Mocha.Context): Promise<SuiteRedis> {
 
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeResume("a real server", subscriptions, startServer);
+  describeResumeLimits("a real server", subscriptions, startServer);
   describeFinite("a real server", subscriptions, startServer);
   describeResume("a real server with RESP2", subscriptions, startByResp2);
 }

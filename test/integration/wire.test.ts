@@ -243,20 +243,6 @@ describe("a stream on the wire", function () {
       expect(response.called).to.equal(false);
     });
 
-    it("writes the same buffer to many clients", async () => {
-      const { openLive, sockets } = await start();
-      const clients = [await openLive(), await openLive(), await openLive()];
-      const given: unknown[] = [];
-      for (const socket of sockets) {
-        const write = socket.write.bind(socket);
-        socket.write = (chunk: Buffer) => given.push(chunk) > 0 && write(chunk);
-      }
-      await publish("1");
-      await Promise.all(clients.map((client) => client.until("data: 1")));
-      expect(given).to.have.length(3);
-      for (const chunk of given) expect(chunk).to.equal(given[0]);
-    });
-
     it("sends an event of 5 MB completely, and the events after it", async () => {
       const { openLive } = await start({
         service: { limits: { maxEventBytes: 8_000_000, maxBufferedBytes: 16_000_000 }, history: false },

@@ -5,6 +5,7 @@ import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } 
 import { bearerAuth, redisPoolStatus, sseStream, taskCancel, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
 
 import { assertStreamOptions, serveStream, type Sink } from "redis-sse/adapter";
+import { connect, defineEvents, type StreamConnection } from "redis-sse/client";
 import { collect, createTestSse, FakeClock, type CollectedStream, type TestSse } from "redis-sse/testing";
 
 const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
@@ -37,5 +38,8 @@ export const { hello } = (await stream.event<{ hello: string }>("greeting")).dat
 for await (const { event, text } of stream) test.redis.refuse("NOPERM", { channel: event + text });
 // @ts-expect-error a test service accepts no Redis URL
 createTestSse({ redis: "redis://127.0.0.1" });
+export const open = (): StreamConnection => connect("/events", { token: () => "t" });
+// @ts-expect-error an unknown event
+connect("/events", { events: defineEvents({}) }).on("order", () => {});
 export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
 `;

@@ -144,8 +144,10 @@ export class RedisServer {
       .filter((name) => name !== "test:admin");
   }
 
+  /** The subscribed channels, without those over which each process hears of revocations. */
   async activeChannels(): Promise<readonly string[]> {
-    return (await this.admin.pubsub("CHANNELS")) as string[];
+    const channels = (await this.admin.pubsub("CHANNELS")) as string[];
+    return channels.filter((channel) => !channel.startsWith("sse:revocations"));
   }
 
   async receiversOf(channel: string): Promise<number> {

@@ -29,7 +29,6 @@ export function sessionContext({ settings, clock, ...given }: ContextOptions): C
       maxLifetimeMs: Infinity,
       subscribeTimeoutMs: 5_000,
       closeTimeoutMs: 2_000,
-      resolverTimeoutMs: 10_000,
       ...settings,
     },
     clock,
@@ -38,10 +37,12 @@ export function sessionContext({ settings, clock, ...given }: ContextOptions): C
     onRuleFailure: () => {},
     budget: new BufferBudget(Infinity),
     assertChannel: (name) => assertChannel(name, "sse:"),
+    revalidation: { clock, timeoutMs: 10_000, onFailure: () => {} },
     tickerOf: () => ticker,
     explain: (fault) => fault,
     onClosing: () => {},
     onClosed: () => {},
+    idTokens: null,
     ...given,
   };
 }

@@ -1,6 +1,7 @@
 import { BufferBudget } from "../../lib/backpressure/buffer-budget.js";
 import { EventBatch } from "../../lib/events/event-batch.js";
 import { encodeEvent } from "../../lib/sse/frame.js";
+import { IdTokens } from "../../lib/sse/id-token.js";
 import type { Ending } from "../../lib/events/inbound-event.js";
 import { readLoggedEvent, type InboundEvent } from "../../lib/events/inbound-event.js";
 import type { GapReason } from "../../lib/events/gap.js";
@@ -18,6 +19,9 @@ import { EMPTY, logState } from "./log-state.js";
 import { MemoryLogs } from "./memory-logs.js";
 import { sessionContext } from "./session-context.js";
 
+/** Signs the ids of the streams. */
+export const SECRET = "the secret of the rig, in 38 characters";
+
 /** The data of an event, or the event with its type. */
 export type RigMessage = string | { readonly event?: string | undefined; readonly data: string };
 
@@ -32,16 +36,21 @@ export interface RigStream {
   readonly gaps: readonly string[];
 }
 
+/** How long a check of `revalidate` may take. */
+export const RESOLVER_TIMEOUT_MS = 10_000;
+
 /**
  * Sessions over histories in memory and a clock controlled by the test. Channels with the prefix "p" have no history.
  * Redis answers at once, and published events arrive at once.
  */
 export class SessionRig {
-  readonly clock: FakeClock = new FakeClock();
+  readonly clock: FakeClock;
   readonly budget: BufferBudget;
   /** Counted as in `status()`. */
   readonly gaps: Partial<Record<GapReason, number>> = {};
   readonly failedRules: string[] = [];
+  /** Errors of `revalidate.check()`. */
+  readonly failedChecks: unknown[] = [];
   readonly logs: MemoryLogs = new MemoryLogs((channel) => !channel.startsWith("p"));
   readonly #context: SessionContext<PubSubSession>;
   readonly #transports = new Set<RigTransport>();
@@ -49,12 +58,14 @@ export class SessionRig {
 
   constructor({
     maxTotalBytes = Infinity,
+    clock = new FakeClock(),
     ...settings
-  }: Partial<SessionSettings> & { maxTotalBytes?: number } = {}) {
+  }: Partial<SessionSettings> & { maxTotalBytes?: number; clock?: FakeClock } = {}) {
+    this.clock = clock;
     this.budget = new BufferBudget(maxTotalBytes);
     this.#context = sessionContext({
       settings: { maxEventBytes: 10_000, maxReplayEvents: 1_000, maxBufferedBytes: 1_000_000, ...settings },
-      clock: this.clock,
+      clock,
       createTransport: (_, listener) => {
         const transport = new RigTransport(listener, () => this.logs.now());
         this.#transports.add(transport);
@@ -63,7 +74,13 @@ export class SessionRig {
       history: this.logs,
       onGap: (reason, names) => (this.gaps[reason] = (this.gaps[reason] ?? 0) + names.length),
       onRuleFailure: (rule) => this.failedRules.push(rule),
+      revalidation: {
+        clock,
+        timeoutMs: RESOLVER_TIMEOUT_MS,
+        onFailure: (error) => this.failedChecks.push(error),
+      },
       budget: this.budget,
+      idTokens: new IdTokens([SECRET]),
       assertChannel: () => {},
     });
   }
@@ -99,9 +116,11 @@ export class SessionRig {
     return this.logs.add(readLoggedEvent(channel, envelope, this.#context.settings.maxEventBytes));
   }
 
-  /** Reports that a channel still has no history, as `LogVerifier` does from time to time. */
-  lookAtNoLog(channel: string, at: number): void {
-    const state = logState({ ...EMPTY, since: at }, { at, readAt: ++this.logs.reads });
+  /** Reports the state of a history at a time of Redis, as `LogVerifier` does from time to time. */
+  lookAt(channel: string, at: number): void {
+    const offset = this.logs.nextOffset(channel) - 1;
+    const position = offset === 0 ? { ...EMPTY, since: at } : { epoch: EPOCH, offset };
+    const state = logState(position, { at, readAt: ++this.logs.reads });
     for (const transport of this.#transports) transport.log(channel).note(state);
   }
 

@@ -32,6 +32,7 @@ const DEFAULTS = {
     subscribeTimeoutMs: 5_000,
     closeTimeoutMs: 2_000,
   },
+  secrets: null,
   logger: readLogger(undefined),
   clock: systemClock,
 };
@@ -97,6 +98,20 @@ describe("readOptions()", () => {
     for (const name of ["keyPrefix", "subscriptions", "heartbeatMs", "limits", "pool", "history", "clock"]) {
       const error = expectConfigError(() => read({ [name]: "redis://u:secret@h" }), new RegExp(name));
       expect(inspect(error)).not.to.contain("secret");
+    }
+  });
+
+  it("accepts secrets of 32 characters or more, and repeats none in an error", () => {
+    const [one, two] = ["a".repeat(32), "b".repeat(40)];
+    expect(readOptions({ secret: one }))
+      .to.have.property("secrets")
+      .that.deep.equals([one]);
+    expect(readOptions({ secret: [two, one] }))
+      .to.have.property("secrets")
+      .that.deep.equals([two, one]);
+    for (const secret of ["hunter2".repeat(4), "", [], [one, "hunter2"], [[one]], null, 5, { secret: one }]) {
+      const error = expectConfigError(() => read({ secret }), /\bsecret as a text of at least 32 characters/);
+      expect(inspect(error)).not.to.match(/hunter2|aaaa/);
     }
   });
 

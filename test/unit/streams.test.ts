@@ -1,6 +1,7 @@
 import RedisMock from "ioredis-mock";
 
 import { describeFinite } from "../conformance/finite-suite.js";
+import { describeResumeLimits } from "../conformance/resume-limits-suite.js";
 import { describeResume } from "../conformance/resume-suite.js";
 import { describeStreams, type SuiteRedis } from "../conformance/stream-suite.js";
 
@@ -23,5 +24,6 @@ async function startMock(): Promise<SuiteRedis> {
 for (const subscriptions of ["shared", "dedicated"] as const) {
   describeStreams("ioredis-mock", subscriptions, startMock);
   describeResume("ioredis-mock", subscriptions, startMock);
+  describeResumeLimits("ioredis-mock", subscriptions, startMock);
   describeFinite("ioredis-mock", subscriptions, startMock);
 }

@@ -22,7 +22,9 @@ describe("ChannelWarning", () => {
     it(`warns about the channel "${name}"`, () => {
       new ChannelWarning().look(name, service);
       new ChannelWarning().look(["a", name], service);
-      expect(service.lines).to.have.length(2);
+      new ChannelWarning().look({ channels: name }, service);
+      new ChannelWarning().look({ channels: ["a", name] }, service);
+      expect(service.lines).to.have.length(4);
       expect(service.lines[0]).to.include(name);
     });
   }
@@ -31,7 +33,16 @@ describe("ChannelWarning", () => {
     const warning = new ChannelWarning();
     for (const name of ["user:undefined2", "nullable", "null-island", "BaNaNa", "user:Undefined"])
       warning.look(name, service);
-    for (const selection of [undefined, null, 7, {}, [undefined], [null, "a"]])
+    for (const selection of [
+      undefined,
+      null,
+      7,
+      {},
+      [undefined],
+      [null, "a"],
+      { channels: null },
+      { key: "null" },
+    ])
       warning.look(selection, service);
     expect(service.lines).to.deep.equal([]);
   });

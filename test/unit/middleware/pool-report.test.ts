@@ -68,6 +68,7 @@ function statusReport(): StatusReport {
     buffers: { bytes: 0, exceeded: 0, dropped: 0 },
     notifications: { unreadable: 0 },
     rules: { failed: {} },
+    revocations: { applied: 0, blocked: 0 },
     sessions: { open: 2, opened: 9, closed: { drain: 7 }, refused: {} },
     channels: ["notifications:admin", "task_progress:abc123"],
     queues: [],

@@ -24,6 +24,14 @@ describe("sseStream() options", () => {
       [{ from: "0" }, 'expected from as "now" or "earliest", got a string'],
       [{ onUnavailable: 503 }, 'expected onUnavailable as "event" or "status", got 503'],
       [{ onLimit: 429 }, 'expected onLimit as "event", "status" or "evict-oldest", got 429'],
+      [
+        { revalidate: { everyMs: 0, check: () => true } },
+        "expected revalidate.everyMs as a whole number from 1 to 2147483647, got 0",
+      ],
+      [
+        { revalidate: { everyMs: 1, check: () => true, period: 1 } },
+        'expected revalidate to have only everyMs, check, onError; got "period"',
+      ],
       [{ filter: null }, "expected filter as a function, got null"],
       [{ key: "user" }, "expected key as a function, got a string"],
       [{ until: ["done"] }, "expected until as a function, got an array"],
@@ -38,7 +46,23 @@ describe("sseStream() options", () => {
       expect(make(options), message).to.throw(ConfigError).with.property("message", message);
     }
     expect(() => taskStream(() => "a", { onLimit: 429 as never })).to.throw(ConfigError, "onLimit");
+    expect(() => taskStream(() => "a", { revalidate: {} as never })).to.throw(ConfigError, "revalidate");
     expect(make({ filter: async () => true })).to.throw(ConfigError, "filter as a synchronous function");
+  });
+
+  it("rejects a resume policy that needs a secret if the service has none", async () => {
+    const service = createRedisSse();
+    const signed = createRedisSse({ secret: "x".repeat(32) });
+    for (const resume of ["since-admission", { maxAgeMs: 1_000 }]) {
+      expect(make({ service, resume })).to.throw(ConfigError, "needs the option secret of createRedisSse()");
+      expect(make({ service: signed, resume })).not.to.throw();
+      expect(make({ resume }), "the default service is created at the first request").not.to.throw();
+    }
+    const large = createRedisSse({ secret: "x".repeat(32), limits: { maxChannelsPerSession: 161 } });
+    const atMost = "needs limits.maxChannelsPerSession of at most 160, got 161";
+    expect(make({ service: large, resume: "since-admission" })).to.throw(ConfigError, atMost);
+    for (const resume of ["all", false]) expect(make({ service, resume })).not.to.throw();
+    await Promise.all([service, signed, large].map((each) => each.close()));
   });
 
   it("rejects a service in place of the options and says how to pass it", async () => {

@@ -2,15 +2,13 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 
 import {
-  ClientPlaces,
-  parseWish,
-  type Wish,
   encodeEventId,
   parseEventId,
   tagOf,
   type EventIdEntry,
   type Position,
 } from "../../../lib/sse/event-id.js";
+import { ClientPlaces, parseWish, type Wish } from "../../../lib/replay/wish.js";
 import type { Tail } from "../../../lib/replay/history-port.js";
 import { decideStart } from "../../../lib/replay/gap-rules.js";
 
@@ -41,8 +39,10 @@ describe("parseWish()", () => {
     expect(parseWish("", [])).to.equal("now");
   });
 
-  it('accepts "earliest" but no other word', () => {
-    expect(parseWish("earliest", [])).to.equal("earliest");
+  it('accepts "earliest" only if new streams start there, and no other word', () => {
+    expect(parseWish("earliest", [], "earliest")).to.equal("earliest");
+    expect(parseWish("earliest", [])).to.equal("foreign");
+    expect(parseWish(undefined, [], "earliest")).to.equal("earliest");
     for (const text of ["Earliest", "earliest ", "now", "$", "0", "null", "completed"]) {
       expect(parseWish(text, ["c"]), text).to.equal("malformed");
     }
@@ -124,10 +124,15 @@ describe("ClientPlaces", () => {
 });
 
 describe("decideStart()", () => {
-  const start = (wish: Wish | readonly EventIdEntry[], given: Partial<Tail> = {}, budget = 100) => {
+  const start = (
+    wish: Wish | readonly EventIdEntry[],
+    given: Partial<Tail> = {},
+    budget = 100,
+    now = NOW,
+  ) => {
     const places =
       typeof wish === "string" || wish instanceof ClientPlaces ? wish : new ClientPlaces(wish, ["c"]);
-    return decideStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS });
+    return decideStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS, now });
   };
   const wasEmpty = (since: number, run = 0): Wish | readonly EventIdEntry[] => [
     { tag: tagOf("c"), ...none(since), run },
@@ -232,6 +237,73 @@ describe("decideStart()", () => {
   for (const [where, wish, log, expected] of CASES) {
     it(`starts ${where}`, () => expect(start(wish, log)).to.deep.equal({ gap: null, ...expected }));
   }
+
+  describe("for a client that may not resume from every place", () => {
+    const UNTIL = NOW + 1_000;
+    const limited = (
+      places: readonly EventIdEntry[],
+      floors: readonly EventIdEntry[] | null,
+      channels = ["c"],
+    ): Wish =>
+      new ClientPlaces(places, channels, {
+        floors: floors && new ClientPlaces(floors, channels),
+        validUntil: UNTIL,
+      });
+    const at = (offset: number): Position => ({ epoch: EPOCH, offset });
+    const noLogThen = wasEmpty(NOW) as readonly EventIdEntry[];
+    const LIMITED: readonly [
+      string,
+      places: readonly EventIdEntry[],
+      floors: readonly EventIdEntry[] | null,
+      expected: { readonly position: Position; readonly resumed: boolean; readonly gap?: string },
+      given?: Partial<Tail>,
+    ][] = [
+      ["at a place after the floor", cursor(6), cursor(5), { position: at(6), resumed: true }],
+      ["at the floor", cursor(5), cursor(5), { position: at(5), resumed: true }],
+      [
+        "at the floor after a gap if the place is earlier",
+        cursor(4),
+        cursor(5),
+        { position: at(5), resumed: true, gap: "foreign" },
+      ],
+      [
+        "at the floor after a gap if the channel had no log at the place",
+        noLogThen,
+        cursor(5),
+        { position: at(5), resumed: true, gap: "foreign" },
+      ],
+      ["with new events without a floor", cursor(6), [], { ...now, gap: "foreign" }],
+      ["with new events without a token", cursor(6), null, { ...now, gap: "foreign" }],
+      [
+        "with new events with the floor of another channel",
+        cursor(6),
+        cursor(5, EPOCH, "d"),
+        { ...now, gap: "foreign" },
+      ],
+      ["at any place of a log that began after the floor", cursor(0), cursor(9, OTHER), resumed],
+      ["at any place if the channel had no log at the floor", cursor(0), noLogThen, resumed],
+      ["with new events if the log has lost the floor", cursor(4), cursor(11), { ...now, gap: "future" }],
+      [
+        "with new events if the place is of another log",
+        cursor(6, OTHER),
+        cursor(5),
+        { ...now, gap: "epoch" },
+      ],
+      ["at any place of a finite channel", cursor(0), null, resumed, { finite: true }],
+      ["at any place of a completed channel", cursor(0), null, resumed, { ending: "completed" }],
+    ];
+    for (const [where, places, floors, expected, given] of LIMITED) {
+      it(`starts ${where}`, () => {
+        expect(start(limited(places, floors), given)).to.deep.equal({ gap: null, ...expected });
+      });
+    }
+
+    it("starts with new events if the floors are too old", () => {
+      expect(start(limited(cursor(6), cursor(5)), {}, 100, UNTIL).resumed).to.equal(true);
+      const late = start(limited(cursor(6), cursor(5)), {}, 100, UNTIL + 1);
+      expect(late).to.deep.equal({ ...now, gap: "trimmed" });
+    });
+  });
 
   it('returns the gap "limit" if more events are missed than may be replayed', () => {
     expect(start(cursor(4), {}, 6).resumed).to.equal(true);

@@ -58,7 +58,7 @@ describe("PubSubSession with filter and until", () => {
     const placeOfA = (id: string | undefined): unknown =>
       parseEventId(id ?? "")?.find(({ tag }) => tag === tagOf("a"));
     const stream = await rig.open({}, "a", "b");
-    rig.lookAtNoLog("a", hours(6));
+    rig.lookAt("a", hours(6));
     rig.clock.advance(hours(5.9));
     rig.publish("b", "1");
     expect(placeOfA(stream.lastId)).to.deep.include({ epoch: "", since: 0 });
@@ -67,7 +67,7 @@ describe("PubSubSession with filter and until", () => {
     rig.publish("b", "2");
     expect(placeOfA(stream.lastId)).to.deep.include({ epoch: "", since: hours(6) });
     rig.publish("a", "1");
-    rig.lookAtNoLog("a", hours(12));
+    rig.lookAt("a", hours(12));
     rig.clock.advance(hours(7));
     rig.publish("b", "3");
     expect(placeOfA(stream.lastId)).to.deep.include({ offset: 1 });

@@ -3,12 +3,14 @@ import { expect } from "chai";
 import type { CloseReason } from "../../../lib/close-reasons.js";
 import { readOptions } from "../../../lib/options.js";
 import { SessionManager } from "../../../lib/sessions/session-manager.js";
-import { settle } from "../../support/eventually.js";
+import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { noHistory } from "../../support/no-history.js";
+import { noRevocations } from "../../support/no-revocations.js";
 import { oneStepSlices } from "../../support/one-step-slices.js";
 import { recordingLog } from "../../support/recording-logger.js";
+import { faultOf } from "../../support/service.js";
 import { ScriptedHubConnection, ScriptedRedis } from "../../support/scripted-redis.js";
 
 const STREAMS = 10;
@@ -26,19 +28,24 @@ describe("SessionManager with slices of one step", () => {
   let redis: ScriptedRedis;
   let streams: SessionManager;
   let sinks: readonly FakeSink[];
+  let lines: readonly string[];
 
   beforeEach(async () => {
     clock = new LateClock();
     redis = new ScriptedRedis();
+    const recording = recordingLog(clock);
+    ({ lines } = recording);
     streams = new SessionManager({
       settings: readOptions({ heartbeatMs: 1_000_000 }),
       clock,
       slices: oneStepSlices(),
-      log: recordingLog(clock).log,
+      log: recording.log,
       history: noHistory,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),
       lease: () => Promise.reject(new Error("streams share one connection")),
+      idTokens: null,
       explain: (fault) => fault,
+      rights: noRevocations,
       readTcpTable: null,
     });
     sinks = Array.from({ length: STREAMS }, () => new FakeSink());
@@ -59,6 +66,12 @@ describe("SessionManager with slices of one step", () => {
     for (const { listeners } of sinks) expect(listeners).to.equal(0);
     expect(clock.pending, "timers left").to.equal(0);
   });
+
+  const drain = (
+    timeoutMs: number,
+    spreadMs: number,
+    beforeStreamsEnd?: () => void | Promise<void>,
+  ): Promise<void> => streams.drain({ timeoutMs, spreadMs, beforeStreamsEnd });
 
   const ended = (): number => sinks.filter((sink) => sink.ended).length;
 
@@ -83,7 +96,7 @@ describe("SessionManager with slices of one step", () => {
   });
 
   it("spreads a drain evenly over the time", async () => {
-    const drained = streams.drain(5_000, 1_000);
+    const drained = drain(5_000, 1_000);
     const counts: number[] = [];
     for (let passed = 0; passed < 1_000; passed += 100) {
       await settle(1);
@@ -97,7 +110,7 @@ describe("SessionManager with slices of one step", () => {
 
   it("closes all streams that are due, if a timer is late", async () => {
     clock.lateMs = 300;
-    const drained = streams.drain(5_000, 1_000);
+    const drained = drain(5_000, 1_000);
     clock.advance(400);
     await settle(STREAMS);
     expect(ended()).to.equal(5);
@@ -108,7 +121,7 @@ describe("SessionManager with slices of one step", () => {
 
   it("ends a drain at its deadline, and then closes all remaining streams in slices", async () => {
     sinks[0]!.closesOnEnd = false;
-    const drained = streams.drain(300, 1_000);
+    const drained = drain(300, 1_000);
     clock.lateMs = 1_000;
     clock.advance(299);
     await settle(STREAMS);
@@ -125,7 +138,7 @@ describe("SessionManager with slices of one step", () => {
   });
 
   it('closes with reason "drain" all streams of a drain, also if the service closes at its deadline', async () => {
-    const drained = streams.drain(0, 0);
+    const drained = drain(0, 0);
     await settle(1);
     clock.advance(0);
     await drained;
@@ -135,9 +148,90 @@ describe("SessionManager with slices of one step", () => {
   });
 
   it("leaves no timer if all clients leave before the drain has ended", async () => {
-    const drained = streams.drain(5_000, 1_000);
+    const drained = drain(5_000, 1_000);
     for (const sink of sinks) sink.leave();
     await drained;
     expect(streams.statistics.closed).to.deep.equal({ drain: 1, "client-gone": STREAMS - 1 });
+  });
+
+  it("refuses new streams, then waits for beforeStreamsEnd(), and then ends the streams", async () => {
+    expect(streams.refusal).to.equal(null);
+    const waiting = deferred();
+    const drained = drain(5_000, 1_000, () => {
+      expect(streams.refusal).to.have.property("code", "CLOSED");
+      return waiting.promise;
+    });
+    clock.advance(3_000);
+    await settle(STREAMS);
+    expect(streams.refusal).to.have.property("code", "CLOSED");
+    const sink = new FakeSink();
+    expect(await faultOf(streams.open({}, sink, "a"))).to.have.property("code", "CLOSED");
+    expect(sink.answered).to.have.property("status", 200);
+    expect(ended()).to.equal(0);
+    waiting.resolve();
+    await settle(2);
+    expect(ended()).to.equal(1);
+    clock.advance(1_000);
+    await settle(STREAMS);
+    await drained;
+    expect(ended()).to.equal(STREAMS);
+    expect(lines.filter((line) => line.startsWith("error"))).to.deep.equal([]);
+  });
+
+  for (const [what, beforeStreamsEnd] of [
+    [
+      "throws",
+      () => {
+        throw new TypeError("no balancer");
+      },
+    ],
+    ["rejects", () => Promise.reject(new TypeError("no balancer"))],
+  ] as const) {
+    it(`continues and writes an error if beforeStreamsEnd() ${what}`, async () => {
+      const drained = drain(5_000, 0, beforeStreamsEnd);
+      await settle(STREAMS);
+      await drained;
+      expect(reasons()).to.deep.equal(Array(STREAMS).fill("drain"));
+      const [error] = lines.filter((line) => line.startsWith("error"));
+      expect(error).to.match(/beforeStreamsEnd\(\) of drain\(\) failed.*: TypeError: no balancer/);
+    });
+  }
+
+  it("waits for beforeStreamsEnd() at most for timeoutMs, and then ends all streams", async () => {
+    const drained = drain(5_000, 1_000, () => new Promise(() => {}));
+    clock.advance(4_999);
+    await settle(STREAMS);
+    expect(ended()).to.equal(0);
+    clock.advance(1);
+    await settle(2);
+    clock.advance(0);
+    await drained;
+    await settle(STREAMS);
+    expect(ended()).to.equal(STREAMS);
+    expect(lines.filter((line) => line.startsWith("error"))).to.have.length(1);
+  });
+
+  it("spreads the ends over the rest of timeoutMs if beforeStreamsEnd() was slow", async () => {
+    const waiting = deferred();
+    const drained = drain(5_000, 2_000, () => waiting.promise);
+    clock.advance(4_000);
+    waiting.resolve();
+    await settle(2);
+    clock.advance(450);
+    await settle(STREAMS);
+    expect(ended()).to.equal(5);
+    clock.advance(550);
+    await drained;
+    await settle(STREAMS);
+    expect(ended()).to.equal(STREAMS);
+  });
+
+  it("ends the wait for beforeStreamsEnd() when the service closes", async () => {
+    const drained = drain(60_000, 0, () => new Promise(() => {}));
+    await settle();
+    await streams.closeAll();
+    await drained;
+    expect(reasons()).to.deep.equal(Array(STREAMS).fill("shutdown"));
+    expect(lines.filter((line) => line.startsWith("error"))).to.deep.equal([]);
   });
 });

@@ -12,6 +12,7 @@ import { FakeClock } from "../../support/fake-clock.js";
 import { recordingLog } from "../../support/recording-logger.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { noHistory } from "../../support/no-history.js";
+import { noRevocations } from "../../support/no-revocations.js";
 import { ScriptedHubConnection, ScriptedRedis } from "../../support/scripted-redis.js";
 
 const PEER_TIMEOUT_MS = 4_000;
@@ -48,7 +49,9 @@ describe("SessionManager", () => {
       history: noHistory,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),
       lease: () => Promise.reject(new Error("streams share one connection")),
+      idTokens: null,
       explain: (fault) => fault,
+      rights: noRevocations,
       // oxlint-disable-next-line typescript/require-await -- the real reader is an async generator
       readTcpTable: async function* () {
         reads++;

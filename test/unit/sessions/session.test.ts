@@ -28,7 +28,6 @@ const SETTINGS: SessionSettings = {
   maxStallMs: 30_000,
   maxLifetimeMs: Infinity,
   subscribeTimeoutMs: 5_000,
-  resolverTimeoutMs: 10_000,
   closeTimeoutMs: 2_000,
 };
 

@@ -1,0 +1,119 @@
+import { sanitize } from "../errors.js";
+import { scriptTime, type RedisClient } from "../redis/client.js";
+import { defineScript } from "../redis/script.js";
+import { READ_REVOCATIONS, REVOKE } from "./lua/generated.js";
+import type { Revocation, Target } from "./revocation.js";
+
+/** A revocation as it is stored. Times are of the Redis clock, in milliseconds. */
+export interface StoredRevocation extends Revocation {
+  /** When `revoke()` was called. */
+  readonly at: number;
+  /** The id of the call. */
+  readonly call: string;
+  /** The instance that called. */
+  readonly caller: string;
+}
+
+export interface RevocationPage {
+  /** The time of the Redis clock. */
+  readonly now: number;
+  /** The id of the first entry; `null` without entries. */
+  readonly first: number | null;
+  /** The id of the last entry; `null` without entries. */
+  readonly last: number | null;
+  /** Whether there may be more entries. */
+  readonly isFull: boolean;
+  /** The revocations, oldest first. Entries that another program wrote are left out. */
+  readonly revocations: readonly StoredRevocation[];
+}
+
+/** Redis keeps about this many revocations. */
+const MAX_STORED = 10_000;
+
+/** A process that was disconnected for less than this time misses no revocation. */
+const KEEP_MS = 24 * 3_600_000;
+
+const PAGE = 500;
+
+const store = defineScript("Revoke", REVOKE, 1, Number);
+const read = defineScript("ReadRevocations", READ_REVOCATIONS, 1, (reply) => reply as readonly string[]);
+
+/** The revocations in Redis: a stream with the name `<keyPrefix>revocations`. */
+export class RevocationStore {
+  /** The key of the stream, and also the channel of the notices. */
+  readonly name: string;
+  readonly #commands: () => RedisClient;
+
+  constructor(keyPrefix: string, commands: () => RedisClient) {
+    this.name = `${keyPrefix}revocations`;
+    this.#commands = commands;
+  }
+
+  /**
+   * Stores a revocation and publishes a notice. Returns the number of connections that got the notice, or `null` if it is not
+   * known: a node of a cluster knows only its own connections. Rejects with a Redis error.
+   */
+  async add({ target, forMs }: Revocation, call: string, caller: string): Promise<number | null> {
+    try {
+      const client = this.#commands();
+      const json = JSON.stringify([target.kind, target.value]);
+      const args = [this.name, json, forMs, call, caller, MAX_STORED, KEEP_MS, scriptTime(client)];
+      const receivers = await store(client, [this.name], args);
+      return receivers < 0 || "nodes" in client ? null : receivers;
+    } catch (error) {
+      throw sanitize(error);
+    }
+  }
+
+  /** Reads one page, from the entry with the id `from`. Rejects with a Redis error. */
+  async read(from: number): Promise<RevocationPage> {
+    try {
+      const client = this.#commands();
+      return toPage(await read(client, [this.name], [from, PAGE, scriptTime(client)]));
+    } catch (error) {
+      throw sanitize(error);
+    }
+  }
+
+  /** Publishes the answer to a call. Rejects with a Redis error. */
+  async answer(channel: string, text: string): Promise<void> {
+    try {
+      await this.#commands().publish(channel, text);
+    } catch (error) {
+      throw sanitize(error);
+    }
+  }
+}
+
+function toPage([now, ...flat]: readonly string[]): RevocationPage {
+  const ids: number[] = [];
+  const revocations: StoredRevocation[] = [];
+  for (let index = 0; index < flat.length; index += 2) {
+    ids.push(Number(flat[index]));
+    const revocation = parseRevocation(flat[index + 1]!);
+    if (revocation !== null) revocations.push(revocation);
+  }
+  const isFull = ids.length === PAGE;
+  return { now: Number(now), first: ids[0] ?? null, last: ids.at(-1) ?? null, isFull, revocations };
+}
+
+/** Parses "time forMs call caller target". Returns `null` if another program wrote it. */
+function parseRevocation(text: string): StoredRevocation | null {
+  const [, at, forMs, call, caller, json] = /^(\d{1,15}) (\d{1,10}) (\S+) (\S+) (.+)$/s.exec(text) ?? [];
+  if (json === undefined) return null;
+  const target = parseTarget(json);
+  if (target === null) return null;
+  return { target, at: Number(at), forMs: Number(forMs), call: call!, caller: caller! };
+}
+
+function parseTarget(json: string): Target | null {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(json);
+  } catch {
+    return null;
+  }
+  const [kind, value]: readonly unknown[] = Array.isArray(parsed) ? parsed : [];
+  if (kind !== "key" && kind !== "session" && kind !== "channel") return null;
+  return typeof value === "string" ? { kind, value } : null;
+}

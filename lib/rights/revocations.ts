@@ -1,0 +1,289 @@
+import { randomBytes } from "node:crypto";
+
+import { monotonicNow, type Clock } from "../clock.js";
+import type { RedisSseError } from "../errors.js";
+import { createLog } from "../log.js";
+import type { ServiceLog } from "../logger.js";
+import { PendingAnswers } from "./pending-answers.js";
+import type { Revocation, Target } from "./revocation.js";
+import type { RevocationPage, RevocationStore, StoredRevocation } from "./revocation-store.js";
+
+/** Counters of `revoke()` in this process. */
+export interface RevocationStatistics {
+  /** Revocations that this process has carried out, of all processes. */
+  readonly applied: number;
+  /** Keys whose new streams are refused now. */
+  readonly blocked: number;
+}
+
+export interface RevocationsOptions {
+  readonly store: RevocationStore;
+  /** Subscribes to an internal channel. `null` means that messages may have been missed. Returns a function that ends it. */
+  readonly subscribe: (
+    channel: string,
+    onMessage: (text: string | null) => void,
+    onFault: (fault: RedisSseError) => void,
+  ) => () => void;
+  /** Ends the streams of a target whose rights were decided until this time (`monotonicNow()`). Returns their number. */
+  readonly end: (target: Target, decidedUntil: number) => number;
+  /** The name of this process. */
+  readonly instance: string;
+  /** The longest time between the question to a resolver and the stream. */
+  readonly resolverTimeoutMs: number;
+  readonly clock: Clock;
+  readonly log: ServiceLog;
+}
+
+/** Time for all answers to one call. */
+const ANSWER_MS = 1_000;
+
+/** A call waits at most this long for its own subscription. The revocation matters more than the count. */
+const LISTEN_MS = 500;
+
+/** The pause before a failed read is repeated. */
+const RETRY_MS = 500;
+
+/** The pause before Redis is asked again for a right that it denied. */
+const DENIED_MS = 60_000;
+
+/** A resolver may end shortly after its deadline. */
+const MARGIN_MS = 5_000;
+
+/** Redis keeps about as many revocations. */
+const MAX_KNOWN = 10_000;
+
+const log = createLog("session");
+
+/**
+ * Carries out the revocations of all processes on the streams of this process.
+ *
+ * Redis stores each revocation, and a notice says that one was stored. A process acts only on the stored revocations: it reads
+ * them when it subscribes, after each notice, and when it may have missed a notice.
+ */
+export class Revocations {
+  readonly #options: RevocationsOptions;
+  readonly #answers: PendingAnswers;
+  /** Until when new streams of a key are refused, as `monotonicNow()`. */
+  readonly #blocks = new Map<string, number>();
+  /** The targets that were revoked in the last seconds, oldest first. Resolvers that run now may have decided before. */
+  readonly #recent = new Map<string, { readonly number: number; readonly at: number }>();
+  #unsubscribe: (() => void) | null = null;
+  #cancelRead: () => void = () => {};
+  #cancelFollow: () => void = () => {};
+  /** The id of the last entry that was read. */
+  #last = 0;
+  /** At this time, this process knew all revocations. */
+  #completeAt = -Infinity;
+  #isReading = false;
+  #isDue = false;
+  #isClosed = false;
+  #applied = 0;
+
+  constructor(options: RevocationsOptions) {
+    const { store, subscribe, instance, clock, log: serviceLog } = options;
+    this.#options = options;
+    this.#answers = new PendingAnswers({
+      channel: `${store.name}:${instance}`,
+      subscribe,
+      clock,
+      onFault: (fault) =>
+        serviceLog.warnOnce(
+          "revoke-answers",
+          "revoke() cannot count the streams that other processes end (%s). Allow the channels %s:* for this Redis user.",
+          fault.message,
+          store.name,
+        ),
+    });
+  }
+
+  /** See `RedisSse.revoke()`. The arguments are checked. */
+  async revoke(revocation: Revocation): Promise<number> {
+    const { store, instance, clock } = this.#options;
+    const endsAt = monotonicNow(clock) + ANSWER_MS;
+    await this.#answers.listen(LISTEN_MS);
+    const call = randomBytes(9).toString("base64url");
+    // An answer can arrive before the reply of the script.
+    const pending = this.#answers.expect(call);
+    try {
+      const receivers = await store.add(revocation, call, instance);
+      return await pending.collect(receivers, Math.max(0, endsAt - monotonicNow(clock)));
+    } finally {
+      pending.end();
+    }
+  }
+
+  /** Follows the revocations of all processes from now on. Called for each stream. */
+  follow(): void {
+    if (this.#unsubscribe !== null || this.#isClosed) return;
+    const { store, subscribe } = this.#options;
+    this.#unsubscribe = subscribe(
+      store.name,
+      () => this.#wake(),
+      (fault) => this.#refused(fault),
+    );
+  }
+
+  /** Whether new streams of this key are refused. */
+  isBlocked(key: string): boolean {
+    const until = this.#blocks.get(key);
+    return until !== undefined && monotonicNow(this.#options.clock) < until;
+  }
+
+  /** Number of revocations that this process has carried out. */
+  get applied(): number {
+    return this.#applied;
+  }
+
+  /** Whether this process has carried out a revocation of the target after it had carried out `applied` revocations. */
+  isRevokedSince(applied: number, target: Target): boolean {
+    if (this.#recent.size === 0) return false;
+    const revocation = this.#recent.get(nameOf(target));
+    return revocation !== undefined && revocation.number > applied;
+  }
+
+  get statistics(): RevocationStatistics {
+    this.#forgetOld();
+    return { applied: this.#applied, blocked: this.#blocks.size };
+  }
+
+  /** Ends all waits and the subscriptions. */
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelRead();
+    this.#cancelFollow();
+    this.#unsubscribe?.();
+    this.#answers.close();
+  }
+
+  #wake(): void {
+    this.#isDue = true;
+    if (!this.#isReading) void this.#readWhileDue();
+  }
+
+  /** Never rejects. */
+  async #readWhileDue(): Promise<void> {
+    this.#isReading = true;
+    this.#cancelRead();
+    try {
+      while (this.#isDue && !this.#isClosed) {
+        this.#isDue = false;
+        await this.#readToEnd();
+      }
+    } catch (error) {
+      this.#failed(error as RedisSseError);
+    }
+    this.#isReading = false;
+  }
+
+  async #readToEnd(): Promise<void> {
+    const { store, clock } = this.#options;
+    for (;;) {
+      const askedAt = monotonicNow(clock);
+      const page = await store.read(this.#last);
+      if (this.#isClosed) return;
+      const isLost = this.#last > 0 && page.first !== this.#last;
+      if (isLost) {
+        // Redis has lost the entry, or has deleted it after a day. Later entries may have smaller ids.
+        this.#last = 0;
+        this.#completeAt = -Infinity;
+        continue;
+      }
+      this.#applyPage(page, monotonicNow(clock));
+      if (page.isFull) continue;
+      this.#completeAt = askedAt;
+      return;
+    }
+  }
+
+  #applyPage({ revocations, first, last, now }: RevocationPage, answeredAt: number): void {
+    // Then the first entry was read before.
+    const isKnown = this.#last > 0 && first === this.#last;
+    for (const each of isKnown ? revocations.slice(1) : revocations) this.#apply(each, now, answeredAt);
+    this.#last = last ?? this.#last;
+    this.#forgetOld();
+  }
+
+  /** `now` is the time of Redis at some time before `answeredAt`. */
+  #apply({ target, at, forMs, call, caller }: StoredRevocation, now: number, answeredAt: number): void {
+    const ageMs = Math.max(0, now - at - 1);
+    // The latest time at which it can have been stored. The wall clock of Redis may have been set forward since then.
+    const storedAt = Math.max(answeredAt - ageMs, this.#completeAt);
+    this.#applied++;
+    const leftMs = Math.min(at + forMs - now, forMs);
+    const isBlock = target.kind === "key" && leftMs > 0;
+    if (isBlock) {
+      const until = Math.max(answeredAt + leftMs, this.#blocks.get(target.value) ?? 0);
+      setNewest(this.#blocks, target.value, until);
+    }
+    setNewest(this.#recent, nameOf(target), { number: this.#applied, at: storedAt });
+    const count = this.#options.end(target, isBlock ? Infinity : storedAt);
+    if (count > 0) log("revoked: %d streams end", count);
+    // Nobody waits for the answer to an older call.
+    if (ageMs < ANSWER_MS) this.#answer(call, caller, count);
+  }
+
+  #answer(call: string, caller: string, count: number): void {
+    const { store, instance } = this.#options;
+    const text = `${call} ${count}`;
+    if (caller === instance) return this.#answers.receive(text);
+    store.answer(`${store.name}:${caller}`, text).catch((fault: RedisSseError) => {
+      log("revocation: the count was not sent: %s", fault.message);
+    });
+  }
+
+  /** Drops what no longer matters. */
+  #forgetOld(): void {
+    const { clock, resolverTimeoutMs } = this.#options;
+    const now = monotonicNow(clock);
+    for (const [key, until] of this.#blocks) if (until <= now) this.#blocks.delete(key);
+    const oldest = now - resolverTimeoutMs - MARGIN_MS;
+    for (const [name, { at }] of this.#recent) {
+      // A page is in the order of its times.
+      if (at >= oldest) break;
+      this.#recent.delete(name);
+    }
+  }
+
+  #failed(fault: RedisSseError): void {
+    if (this.#isClosed || fault.code === "CLOSED") return;
+    this.#warn(fault);
+    this.#isDue = true;
+    const pauseMs = fault.retryable ? RETRY_MS : DENIED_MS;
+    this.#cancelRead = this.#options.clock.schedule(() => this.#wake(), pauseMs);
+  }
+
+  #refused(fault: RedisSseError): void {
+    if (this.#isClosed || fault.code === "CLOSED") return;
+    this.#warn(fault);
+    this.#cancelFollow = this.#options.clock.schedule(() => {
+      this.#unsubscribe?.();
+      this.#unsubscribe = null;
+      this.follow();
+    }, DENIED_MS);
+  }
+
+  /** The pool reports a wrong password and a lost connection. */
+  #warn(fault: RedisSseError): void {
+    if (fault.retryable || fault.code === "REDIS_AUTH") return;
+    const { log: serviceLog, store } = this.#options;
+    serviceLog.warnOnce(
+      "revocations",
+      "revoke() does not reach the streams of this process (%s). Allow the key and the channel %s for this Redis user.",
+      fault.message,
+      store.name,
+    );
+  }
+}
+
+/** Adds an entry as the newest one. Drops the oldest entry if there are too many. */
+function setNewest<Value>(map: Map<string, Value>, name: string, value: Value): void {
+  map.delete(name);
+  map.set(name, value);
+  if (map.size <= MAX_KNOWN) return;
+  const [oldest] = map.keys();
+  map.delete(oldest!);
+}
+
+function nameOf({ kind, value }: Target): string {
+  return `${kind} ${value}`;
+}

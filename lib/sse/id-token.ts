@@ -1,0 +1,62 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+
+import { optionError } from "../validate.js";
+
+/** Shorter secrets could be guessed from a token. */
+const MIN_SECRET_LENGTH = 32;
+const MAC_BYTES = 16;
+/** Longer than any token of `seal()`. Longer text is not decoded. */
+const MAX_LENGTH = 16 * 1024;
+
+/** The purpose and the key of a token. It is invalid for any other purpose or key. No key differs from the empty key. */
+export interface TokenUse {
+  readonly purpose: string;
+  readonly key: string | undefined;
+}
+
+/**
+ * Signs and verifies tokens. A token is base64url of a MAC and the content. The MAC is the first 16 bytes of HMAC-SHA256 over
+ * the purpose, the key and the content.
+ */
+export class IdTokens {
+  readonly #secrets: readonly string[];
+
+  /** The first secret signs, and all secrets verify. So a secret can be replaced without an invalid token. */
+  constructor(secrets: readonly string[]) {
+    this.#secrets = secrets;
+  }
+
+  seal(use: TokenUse, content: Buffer): string {
+    return Buffer.concat([macOf(this.#secrets[0]!, use, content), content]).toString("base64url");
+  }
+
+  /** Returns the content of a token, or `null` if the token is not valid. It is untrusted input. */
+  open(use: TokenUse, token: string): Buffer | null {
+    if (token.length > MAX_LENGTH) return null;
+    const bytes = Buffer.from(token, "base64url");
+    if (bytes.length < MAC_BYTES) return null;
+    const mac = bytes.subarray(0, MAC_BYTES);
+    const content = bytes.subarray(MAC_BYTES);
+    const isValid = this.#secrets.some((secret) => timingSafeEqual(macOf(secret, use, content), mac));
+    return isValid ? content : null;
+  }
+}
+
+function macOf(secret: string, { purpose, key }: TokenUse, content: Buffer): Buffer {
+  // JSON shows where the key ends, and keeps text that is not valid Unicode.
+  const head = JSON.stringify([purpose, key ?? null]);
+  return createHmac("sha256", secret).update(head).update(content).digest().subarray(0, MAC_BYTES);
+}
+
+/** Returns the secrets of the option `secret`; `null` for none. Throws `ConfigError`, without the text of a secret. */
+export function readSecret(secret: unknown): readonly string[] | null {
+  if (secret === undefined) return null;
+  const secrets: readonly unknown[] = Array.isArray(secret) ? secret : [secret];
+  const isLong = (each: unknown): each is string =>
+    typeof each === "string" && each.length >= MIN_SECRET_LENGTH;
+  if (secrets.length > 0 && secrets.every(isLong)) return [...secrets];
+  throw optionError(
+    `secret as a text of at least ${MIN_SECRET_LENGTH} characters, or an array of such texts`,
+    secret,
+  );
+}

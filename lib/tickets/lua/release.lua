@@ -1,0 +1,14 @@
+-- Releases the ticket of a stream that has ended.
+--
+-- KEYS[1]  the ticket
+-- ARGV[1]  id of the stream
+-- ARGV[2]  milliseconds after which the ticket expires; 0 deletes it
+-- ARGV[3]  '1' if the stream never opened: the ticket is unused again
+-- Result   1; 0 if the ticket is gone, or a newer stream of the client has it
+-- Errors   Redis errors
+
+if redis.call('HGET', KEYS[1], 'stream') ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+if ARGV[3] == '1' then redis.call('HDEL', KEYS[1], 'token', 'stream') end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1

@@ -1,0 +1,189 @@
+import { monotonicNow, type Clock } from "../clock.js";
+import { RedisSseError } from "../errors.js";
+import type { ChannelSelection } from "../events/channel-name.js";
+import type { RedisClient } from "../redis/client.js";
+import type { SessionKey } from "../sessions/sink.js";
+import type { StreamAccess } from "../sessions/stream-access.js";
+import { LEASE } from "../sessions/stream-lease.js";
+import { readExpiry, readKey } from "../sessions/stream-options.js";
+import type { Slices } from "../slices.js";
+import { splitToken, ticketTokenOf } from "../sse/event-id.js";
+import { assertOptions, readWholeNumber } from "../validate.js";
+import { OpenTickets } from "./open-tickets.js";
+import { TicketLease, ticketInvalid } from "./ticket-lease.js";
+import { hashOf, isSecret, newSecret, TicketStore } from "./ticket-store.js";
+
+/** Options of `TicketService.issue()`. */
+export interface TicketOptions {
+  /** The channels that the client may read. */
+  readonly channels: ChannelSelection;
+  /**
+   * Identifies the caller, for example by a user's id.
+   *
+   * @defaultValue `key` of the mount
+   */
+  readonly key?: SessionKey;
+  /**
+   * When the right to the stream ends. See `StreamAccess.expiresAt`.
+   *
+   * @defaultValue the right does not end
+   */
+  readonly expiresAt?: Date | number | null | undefined;
+  /**
+   * How long an unused ticket can be used, from 1,000 ms to 24 hours.
+   *
+   * @defaultValue 30_000
+   */
+  readonly ttlMs?: number | undefined;
+}
+
+/** Options of `TicketService.access()`. */
+export interface TicketAccessOptions {
+  /** The header `Last-Event-ID` of the request. Do not pass an id from the URL: logs of proxies contain it. */
+  readonly lastEventId?: string | undefined;
+  /**
+   * How long after the end of its stream the client can reconnect, from 1,000 ms to 24 hours.
+   *
+   * @defaultValue 60_000
+   */
+  readonly reconnectMs?: number | undefined;
+}
+
+export interface TicketDependencies {
+  readonly commands: () => RedisClient;
+  readonly keyPrefix: string;
+  readonly clock: Clock;
+  readonly slices: Slices;
+  /** Returns the names of the channels. Throws if a stream cannot have them. */
+  readonly readChannels: (selection: ChannelSelection) => readonly string[];
+}
+
+const ISSUE_OPTIONS: ReadonlySet<string> = new Set<keyof TicketOptions>([
+  "channels",
+  "key",
+  "expiresAt",
+  "ttlMs",
+]);
+const ACCESS_OPTIONS: ReadonlySet<string> = new Set<keyof TicketAccessOptions>([
+  "lastEventId",
+  "reconnectMs",
+]);
+const MIN_MS = 1_000;
+const MAX_MS = 24 * 3_600_000;
+
+/** Issues tickets: each of them opens a stream for one client that cannot send a header. */
+export class TicketService {
+  readonly #deps: TicketDependencies;
+  readonly #store: TicketStore;
+  readonly #open: OpenTickets;
+
+  /** Use `createRedisSse()` instead. @hidden */
+  constructor(deps: TicketDependencies) {
+    this.#deps = deps;
+    this.#store = new TicketStore(deps.commands, deps.keyPrefix);
+    this.#open = new OpenTickets(deps.clock, deps.slices);
+  }
+
+  /**
+   * Issues a ticket for one client. Resolves to the ticket, 43 random characters of A-Z a-z 0-9 _ -. Redis has only its hash.
+   *
+   * Rejects with `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CONFIG`, `UNAUTHORIZED` if `expiresAt` has passed, or a
+   * Redis error.
+   *
+   * @example
+   * const ticket = await sse.tickets.issue({ channels: `user:${user.id}`, key: user.id });
+   */
+  async issue(options: TicketOptions): Promise<string> {
+    assertOptions("issue()", options, ISSUE_OPTIONS);
+    const { ttlMs = 30_000 } = options;
+    readWholeNumber("ttlMs", ttlMs, MIN_MS, MAX_MS);
+    const channels = this.#deps.readChannels(options.channels);
+    const key = readKey(options.key);
+    const expiresAt = readExpiry(options.expiresAt);
+    if (expiresAt <= this.#deps.clock.now()) {
+      throw new RedisSseError(
+        "UNAUTHORIZED",
+        "The right of this ticket has expired. Pass a later expiresAt.",
+      );
+    }
+    const ticket = newSecret();
+    // JSON has no Infinity.
+    const rights: Rights = { channels, key, expiresAt: expiresAt === Infinity ? undefined : expiresAt };
+    await this.#store.issue(this.#store.keyOf(ticket), JSON.stringify(rights), ttlMs);
+    return ticket;
+  }
+
+  /**
+   * Returns the rights of a ticket, for a resolver. `ticketResolver()` of `redis-sse/express` calls it.
+   *
+   * The answer also holds the ticket itself: the stream that opens with it uses the ticket. So return the answer, or a copy of
+   * it with other properties: `{ ...access, key }`. If the stream does not open, the ticket stays unused.
+   *
+   * Rejects with `TICKET_INVALID` if the ticket is malformed, unknown, expired, or used by another client, and with `CONFIG` or
+   * a Redis error.
+   */
+  async access(ticket: string | undefined, options: TicketAccessOptions = {}): Promise<StreamAccess> {
+    assertOptions("access()", options, ACCESS_OPTIONS);
+    const reconnectMs = readReconnectMs(options.reconnectMs);
+    if (!isSecret(ticket)) throw ticketInvalid();
+    const { clock } = this.#deps;
+    const now = monotonicNow(clock);
+    const key = this.#store.keyOf(ticket);
+    const stored = await this.#store.read(key);
+    const rights = stored && parseRights(stored.rights);
+    if (rights === null) throw ticketInvalid();
+    const { tokenHash, leftMs } = stored!;
+    const token = tokenHash === null ? null : readToken(options.lastEventId);
+    if (token !== null && hashOf(token) !== tokenHash) throw ticketInvalid();
+    const lease = new TicketLease({
+      store: this.#store,
+      open: this.#open,
+      clock,
+      key,
+      token,
+      unusedUntil: now + leftMs,
+      reconnectMs,
+    });
+    return { ...rights, [LEASE]: lease } as StreamAccess;
+  }
+
+  /** Waits until Redis has the new state of all tickets. The service calls it after all streams are closed. @internal */
+  close(): Promise<void> {
+    return this.#open.close();
+  }
+}
+
+/** Returns `reconnectMs` or its default. Throws `ConfigError` if it is invalid. */
+export function readReconnectMs(reconnectMs: number = 60_000): number {
+  return readWholeNumber("reconnectMs", reconnectMs, MIN_MS, MAX_MS);
+}
+
+/** Returns the token of the client. Throws `TICKET_INVALID` if it sent none. */
+function readToken(lastEventId: string | undefined): string {
+  const { token = "" } = splitToken(lastEventId ?? "");
+  const secret = ticketTokenOf(token);
+  if (!isSecret(secret)) throw ticketInvalid();
+  return secret;
+}
+
+interface Rights {
+  readonly channels: readonly string[];
+  readonly key: string | undefined;
+  /** Milliseconds since 1970. `undefined`: the right does not end. */
+  readonly expiresAt: number | undefined;
+}
+
+/** Returns `null` if another program wrote the rights. The stream checks the names of the channels. */
+function parseRights(json: string): Rights | null {
+  try {
+    const { channels, key, expiresAt } = JSON.parse(json) as Rights;
+    const isRights = Array.isArray(channels) && isOptional("string", key) && isOptional("number", expiresAt);
+    return isRights ? { channels, key, expiresAt } : null;
+  } catch {
+    return null;
+  }
+}
+
+function isOptional(type: "string" | "number", value: unknown): boolean {
+  return value === undefined || typeof value === type;
+}

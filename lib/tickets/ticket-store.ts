@@ -1,0 +1,93 @@
+import { createHash, randomBytes } from "node:crypto";
+
+import { sanitize } from "../errors.js";
+import type { RedisClient } from "../redis/client.js";
+import { gatherWrites } from "../redis/gathered-writes.js";
+import { defineScript } from "../redis/script.js";
+import { EXTEND, ISSUE, REDEEM, RELEASE } from "./lua/generated.js";
+
+const issueScript = defineScript("IssueTicket", ISSUE, 1, Number);
+const redeemScript = defineScript("RedeemTicket", REDEEM, 1, Number);
+const extendScript = defineScript("ExtendTicket", EXTEND, 1, Number);
+const releaseScript = defineScript("ReleaseTicket", RELEASE, 1, Number);
+
+/** A ticket in Redis. */
+export interface StoredTicket {
+  /** The rights of the ticket as JSON. */
+  readonly rights: string;
+  /** The hash of the token of the client that has used the ticket. `null`: it is unused. */
+  readonly tokenHash: string | null;
+  /** Milliseconds until it expires. */
+  readonly leftMs: number;
+}
+
+/**
+ * The tickets in Redis. A ticket is a hash: `rights`, and once it is used `token` and `stream`. Redis has only hashes of tickets
+ * and tokens, so that nobody can use what they read there. Every method rejects with sanitized errors.
+ */
+export class TicketStore {
+  readonly #commands: () => RedisClient;
+  readonly #keyPrefix: string;
+
+  constructor(commands: () => RedisClient, keyPrefix: string) {
+    this.#commands = commands;
+    this.#keyPrefix = keyPrefix;
+  }
+
+  /** The key of a ticket. */
+  keyOf(ticket: string): string {
+    return `${this.#keyPrefix}ticket:${hashOf(ticket)}`;
+  }
+
+  async issue(key: string, rights: string, ttlMs: number): Promise<void> {
+    await this.#run((client) => issueScript(client, [key], [rights, ttlMs]));
+  }
+
+  /** Returns `null` for an unknown ticket. */
+  async read(key: string): Promise<StoredTicket | null> {
+    const [[rights, tokenHash], leftMs] = await this.#run((client) =>
+      Promise.all([client.hmget(key, "rights", "token"), client.pttl(key)]),
+    );
+    if (!rights || leftMs < 0) return null;
+    return { rights, tokenHash: tokenHash ?? null, leftMs };
+  }
+
+  /** Returns false if the ticket is unknown, or if another client has used it. */
+  async redeem(key: string, tokenHash: string, stream: string, ttlMs: number): Promise<boolean> {
+    return (await this.#run((client) => redeemScript(client, [key], [tokenHash, stream, ttlMs]))) === 1;
+  }
+
+  /** Returns false if the stream does not have the ticket any more. */
+  async extend(key: string, stream: string, ttlMs: number): Promise<boolean> {
+    return (await this.#run((client) => extendScript(client, [key], [stream, ttlMs]))) === 1;
+  }
+
+  /** With a `ttlMs` of 0, it deletes the ticket. `isUnused`: any client can use the ticket again. */
+  async release(key: string, stream: string, ttlMs: number, isUnused: boolean): Promise<void> {
+    await this.#run((client) => releaseScript(client, [key], [stream, ttlMs, isUnused ? 1 : 0]));
+  }
+
+  async #run<Reply>(command: (client: RedisClient) => Promise<Reply>): Promise<Reply> {
+    try {
+      return await command(gatherWrites(this.#commands()));
+    } catch (error) {
+      throw sanitize(error);
+    }
+  }
+}
+
+const SECRET_BYTES = 32;
+
+/** Returns a random ticket or token. */
+export function newSecret(): string {
+  return randomBytes(SECRET_BYTES).toString("base64url");
+}
+
+/** Whether text can be a ticket or a token. */
+export function isSecret(text: string | undefined): text is string {
+  return text !== undefined && /^[\w-]{43}$/.test(text);
+}
+
+export function hashOf(secret: string): string {
+  return createHash("sha256").update(secret).digest("base64url");
+}
