@@ -4,6 +4,7 @@ import {
   connect,
   createFetchSource,
   type ConnectOptions,
+  type ControlEvents,
   type EventDefinitions,
   type EventMap,
   type EventSchemas,
@@ -24,6 +25,9 @@ import {
   type Latest,
 } from "./stream-options.js";
 import { StreamStore, type Update } from "./stream-store.js";
+
+/** The events of the server itself. `status` and `onGap` tell what they mean. */
+const CONTROL: ReadonlySet<string> = new Set<keyof ControlEvents>(["connected", "gap", "error", "closing"]);
 
 /** A handler for each type of event. */
 export type StreamHandlers<Events extends EventMap> = {
@@ -97,8 +101,7 @@ function open(
   lastEventId: string | undefined,
 ): StreamConnection {
   const handle = (data: unknown, message: Message): void => {
-    // `status` already tells that the stream is open.
-    if (message.event !== "connected") update((state) => ({ ...state, lastMessage: message }));
+    if (!CONTROL.has(message.event)) update((state) => ({ ...state, lastMessage: message }));
     const handlers = latest.current.on ?? {};
     if (Object.hasOwn(handlers, message.event)) handlers[message.event]?.(data as never, message);
   };
