@@ -1,6 +1,7 @@
 import type { Message, Status } from "../client/index.js";
 import type { StreamReducer } from "./follow-stream.js";
 import { CONNECTING, WITHOUT_URL } from "./stream-options.js";
+import { appendText } from "./text.js";
 
 /** The state of a task. A `delayed` task is not due yet, or waits for its next attempt. */
 export type TaskStatus = "queued" | "delayed" | "running" | "succeeded" | "failed" | "cancelled";
@@ -32,7 +33,7 @@ export const taskReducer: StreamReducer<TaskState> = {
   withoutUrl: { ...EMPTY, connection: WITHOUT_URL },
   events: {
     message: progressed,
-    chunk: (state, { text }) => ({ ...state, output: state.output + text }),
+    chunk: (state, { text }) => ({ ...state, output: appendText(state.output, text) }),
   },
   onStatus(state, connection) {
     const isRefused = connection.state === "closed" && connection.reason !== "completed";

@@ -20,7 +20,7 @@ export interface TaskResult {
   readonly progress: number;
   /** The newest message of the task. */
   readonly message: string;
-  /** The output of the present or last attempt, so far. */
+  /** The output of the present or last attempt, so far, at most its last 4,194,304 characters. */
   readonly output: string;
   /**
    * The message of a failed task, or why something is missing: the stream was refused ("forbidden", "http-404"), `cancel()` failed

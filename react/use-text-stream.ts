@@ -2,11 +2,12 @@ import { useSyncExternalStore } from "react";
 
 import type { Message, Source, Status } from "../client/index.js";
 import { useFollowedStream, type StreamReducer } from "./follow-stream.js";
+import { appendText } from "./text.js";
 import { CONNECTING, useLatest, WITHOUT_URL, type StreamFollowOptions } from "./stream-options.js";
 
 /** What `useTextStream()` returns. */
 export interface TextStreamResult {
-  /** The text so far. */
+  /** The text so far, at most its last 4,194,304 characters. */
   readonly text: string;
   /** Whether the text is complete. */
   readonly isDone: boolean;
@@ -23,7 +24,7 @@ const EMPTY: TextStreamResult = { text: "", isDone: false, status: CONNECTING, e
 
 /** The text of an event as the server sent it: JSON could read a piece such as "12" as a number. */
 function append(state: TextStreamResult, { text }: Message): TextStreamResult {
-  return { ...state, text: state.text + text };
+  return { ...state, text: appendText(state.text, text) };
 }
 
 export const textReducer: StreamReducer<TextStreamResult> = {
