@@ -18,8 +18,9 @@ import type { RouteParams, SseStreamOptions } from "./stream-options.js";
 import { serve, streamHandler } from "./stream-handler.js";
 
 /**
- * Returns the id of the task that a request may watch, or nothing. Nothing is answered 403. To say how long the client may watch
- * it, return an object with the id (`TaskAccess`).
+ * Returns the id of the task that the client may watch, or nothing. If it returns nothing, the answer is 403.
+ *
+ * To set the key or the end of the right too, return an object (`TaskAccess`).
  */
 export type TaskResolver<Params = RouteParams> = (
   req: Request<Params>,
@@ -28,9 +29,9 @@ export type TaskResolver<Params = RouteParams> = (
 /** A task id, or nothing. */
 export type TaskSelection = string | null | undefined | false;
 
-/** The task that a client may watch, and for how long. */
+/** The task that a client may watch, together with its other rights. */
 export interface TaskAccess extends Pick<StreamAccess, "key" | "expiresAt"> {
-  /** The id of the task. Nothing is answered 403. */
+  /** The id of the task. If there is none, the answer is 403. */
   readonly id: TaskSelection;
 }
 
