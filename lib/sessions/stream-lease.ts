@@ -1,8 +1,9 @@
 import type { CloseReason } from "../close-reasons.js";
+import type { TokenSource } from "../replay/session-cursor.js";
 
 /** A right that one stream holds while it is open, such as a ticket. The stream takes it at its start and releases it at its end. */
-export interface StreamLease {
-  /** The token in each id of the stream. It proves that the client had this stream before. See `addToken()`. */
+export interface StreamLease extends TokenSource {
+  /** The token in each id of the stream. It proves that the client had this stream before. */
   readonly token: string;
   /** Takes the right for this stream, before anything is subscribed. Rejects if the client may not have the stream. */
   take(): Promise<void>;

@@ -1,0 +1,58 @@
+import type { Request } from "express";
+
+import { RedisSseError, type RedisSse, type StreamAccess, type TaskSnapshot } from "../lib/index.js";
+import type { RouteParams } from "./stream-options.js";
+
+/**
+ * Returns the id of the task that the client may watch or cancel, or nothing. If it returns nothing, the answer is 403.
+ *
+ * To set the key or the end of the right too, return an object (`TaskAccess`).
+ */
+export type TaskResolver<Params = RouteParams> = (
+  req: Request<Params>,
+) => TaskSelection | TaskAccess | Promise<TaskSelection | TaskAccess>;
+
+/** A task id, or nothing. */
+export type TaskSelection = string | null | undefined | false;
+
+/** The task that a client may watch or cancel, together with its other rights. */
+export interface TaskAccess extends Pick<StreamAccess, "key" | "expiresAt"> {
+  /** The id of the task. If there is none, the answer is 403. */
+  readonly id: TaskSelection;
+}
+
+const FIELDS: ReadonlySet<string> = new Set<keyof TaskAccess>(["id", "key", "expiresAt"]);
+
+export const INVALID_ANSWER: RedisSseError = new RedisSseError(
+  "INVALID_TASK",
+  "expected an object of the resolver to have id, and otherwise only key and expiresAt",
+);
+
+/** Returns the answer of a resolver as an object. Returns `null` for an object with other properties. */
+export function readAccess(answer: TaskSelection | TaskAccess): TaskAccess | null {
+  if (typeof answer !== "object" || answer === null) return { id: answer };
+  return "id" in answer && Object.keys(answer).every((name) => FIELDS.has(name)) ? answer : null;
+}
+
+/** Reads the task of a resolver. Resolves to an error if there is no such task. Rejects if a later call can succeed. */
+export async function findTask(
+  service: RedisSse,
+  selection: TaskSelection,
+  queue: string | undefined,
+): Promise<TaskSnapshot | RedisSseError> {
+  if (!selection) return new RedisSseError("FORBIDDEN", "no task is allowed for this request");
+  try {
+    const found = await service.task(selection);
+    if (found !== null && (queue === undefined || found.task.queue === queue)) return found;
+    return unknownTask();
+  } catch (error) {
+    // The service may be of another copy of this library, so `instanceof` is not enough.
+    const { retryable } = error as Partial<RedisSseError>;
+    if (retryable === false) return error as RedisSseError;
+    throw error;
+  }
+}
+
+export function unknownTask(): RedisSseError {
+  return new RedisSseError("UNKNOWN_TASK", "No task has this id.");
+}
