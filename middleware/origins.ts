@@ -68,7 +68,7 @@ export class Origins {
     return true;
   }
 
-  /** Whether the list has this origin. `"*"` is no list, because it allows no requests with cookies. */
+  /** Whether the list has this origin. For `"*"`, the result is false, because `"*"` allows no requests with cookies. */
   #names(origin: string | undefined): origin is string {
     return origin !== undefined && this.#allowed instanceof Set && this.#allowed.has(origin);
   }

@@ -17,7 +17,7 @@ export type TaskSelection = string | null | undefined | false;
 
 /** The task that a client may watch or cancel, together with its other rights. */
 export interface TaskAccess extends Pick<StreamAccess, "key" | "expiresAt"> {
-  /** The id of the task. If there is none, the answer is 403. */
+  /** The id of the task. Without an id, the answer is 403. */
   readonly id: TaskSelection;
 }
 
@@ -25,7 +25,7 @@ const FIELDS: ReadonlySet<string> = new Set<keyof TaskAccess>(["id", "key", "exp
 
 export const INVALID_ANSWER: RedisSseError = new RedisSseError(
   "INVALID_TASK",
-  "expected an object of the resolver to have id, and otherwise only key and expiresAt",
+  "The object that the resolver returns must have id. It can also have key and expiresAt, but nothing else.",
 );
 
 /** Returns the answer of a resolver as an object. Returns `null` for an object with other properties. */
@@ -34,7 +34,7 @@ export function readAccess(answer: TaskSelection | TaskAccess): TaskAccess | nul
   return "id" in answer && Object.keys(answer).every((name) => FIELDS.has(name)) ? answer : null;
 }
 
-/** Reads the task of a resolver. Resolves to an error if there is no such task. Rejects if a later call can succeed. */
+/** Reads the task of a resolver. Resolves to an error if the client cannot have it. Rejects if a later call can succeed. */
 export async function findTask(
   service: RedisSse,
   selection: TaskSelection,

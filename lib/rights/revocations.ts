@@ -10,7 +10,7 @@ import type { RevocationPage, RevocationStore, StoredRevocation } from "./revoca
 
 /** Counters of `revoke()` in this process. */
 export interface RevocationStatistics {
-  /** Revocations that this process has carried out, also those of other processes. */
+  /** Revocations that this process has carried out, of all callers. */
   readonly applied: number;
   /** Number of keys whose new streams are refused now. */
   readonly blocked: number;

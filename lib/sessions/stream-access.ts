@@ -6,7 +6,7 @@ import { leaseOf } from "./stream-lease.js";
 
 /** The channels that a client may read, together with its other rights. A resolver can return it. */
 export interface StreamAccess {
-  /** The channels that the client may read. If there are none, the answer is 403. */
+  /** The channels that the client may read. Without channels, the answer is 403. */
   readonly channels: ChannelSelection;
   /**
    * Identifies the caller, for example by a user's id.
@@ -49,7 +49,7 @@ export function applyAccess(
   if (!("channels" in answer) || !Object.keys(answer).every((name) => FIELDS.has(name))) {
     throw new RedisSseError(
       "INVALID_CHANNEL",
-      "expected an object of the resolver to have channels, and otherwise only key, expiresAt and resume",
+      "The object that the resolver returns must have channels. It can also have key, expiresAt and resume, but nothing else.",
     );
   }
   const { channels, key = request.key, expiresAt = request.expiresAt, resume = request.resume } = answer;
