@@ -17,13 +17,8 @@ export interface TicketLeaseOptions {
   readonly reconnectMs: number;
 }
 
-/** After these reasons, the ticket is deleted: the client may not open the stream again, or does not need it. */
-const LAST: ReadonlySet<CloseReason> = new Set([
-  "completed",
-  "broken",
-  "revoked",
-  "authorization-expired",
-] as const);
+/** After these reasons, the ticket is deleted, because the client may not open the stream again. */
+const LAST: ReadonlySet<CloseReason> = new Set(["revoked", "authorization-expired"] as const);
 
 /** The ticket of one stream. Its fields are private, so that an application that logs the resolver's answer logs no token. */
 export class TicketLease implements StreamLease {

@@ -8,6 +8,7 @@ import {
   createRedisSse,
   progressChannel,
   TaskFailure,
+  type PubSubSession,
   type RedisSse,
   type RedisSseOptions,
 } from "../../lib/index.js";
@@ -129,25 +130,28 @@ const ticketer: Operations = async ({ service, other }) => {
   const opening = sse.open({}, gone, await sse.tickets.access(ticket));
   gone.leave();
   await opening;
-  const first = await eventually(() => openWith(sse, ticket));
+  const { sink: first } = await eventually(() => openWith(sse, ticket));
   await other.publish("news", { data: "1" });
   // Waits for two heartbeats, so that PINGs are sent.
   await received(first, "data: 1", "\n:\n", "\n:\n");
   first.leave();
   const lastEventId = /id: (.*)/.exec(first.text)![1]!;
-  const second = await openWith(sse, ticket, lastEventId);
+  const { sink: second, session } = await openWith(sse, ticket, lastEventId);
   await received(second, "data: 1");
-  await other.complete("news");
-  await received(second, "closing");
+  await session.close("revoked");
   await eventually(async () =>
     expectFault(await faultOf(openWith(sse, ticket, lastEventId)), "TICKET_INVALID"),
   );
 };
 
-async function openWith(sse: RedisSse, ticket: string, lastEventId?: string): Promise<FakeSink> {
+async function openWith(
+  sse: RedisSse,
+  ticket: string,
+  lastEventId?: string,
+): Promise<{ readonly sink: FakeSink; readonly session: PubSubSession }> {
   const sink = new FakeSink();
-  await sse.open({ lastEventId }, sink, await sse.tickets.access(ticket, { lastEventId }));
-  return sink;
+  const access = await sse.tickets.access(ticket, { lastEventId });
+  return { sink, session: await sse.open({ lastEventId }, sink, access) };
 }
 
 const watcher: Operations = async ({ service, other }) => {

@@ -94,7 +94,7 @@ describe("redis-sse/client with a real server", () => {
     expect(asked).to.deep.equal([false, true]);
   });
 
-  it("gives up if the second token is refused too, or if there is none", async () => {
+  it("gives up if the second token is refused too, or if the client has no token", async () => {
     const refused = statusesOf(connect(`${app.url}/orders/events`, { token: () => "expired" }));
     const none = statusesOf(connect(`${app.url}/orders/events`));
     await eventually(() => {
@@ -171,7 +171,7 @@ describe("redis-sse/client with a real server", () => {
     expect(heard).to.include("running 50");
   });
 
-  it("closes if there is no such task", async () => {
+  it("closes if the task is unknown", async () => {
     const statuses = statusesOf(connect(`${app.url}/tasks/unknown/events`));
     await eventually(() => expect(statuses).to.deep.equal([connecting, closed("http-404")]));
   });

@@ -488,6 +488,19 @@ describe("connect()", () => {
       expect(states()).to.deep.equal(["open", "waiting offline", "connecting", "open"]);
     });
 
+    it("tells that the browser is offline if a try fails then", async () => {
+      open();
+      const navigator = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+      Object.defineProperty(globalThis, "navigator", { value: { onLine: false }, configurable: true });
+      try {
+        await source.last.end();
+      } finally {
+        Reflect.deleteProperty(globalThis, "navigator");
+        if (navigator !== undefined) Object.defineProperty(globalThis, "navigator", navigator);
+      }
+      expect(states()).to.deep.equal(["waiting offline"]);
+    });
+
     for (const type of ["resume", "visibilitychange"]) {
       it(`reconnects at once on ${type} if a heartbeat is missing`, () => {
         open();

@@ -102,6 +102,7 @@ describe("createFetchSource()", () => {
     ],
     ["rejects", () => Promise.reject(new Error("logged out"))],
     ["returns nothing", () => undefined as unknown as string],
+    ["returns an empty text", () => ""],
     ["returns a line break", () => "a\nb"],
   ] as const) {
     it(`sends no request if the token function ${what}`, async () => {

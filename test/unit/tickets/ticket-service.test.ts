@@ -234,13 +234,21 @@ describe("TicketService", () => {
       expect(first.id).to.match(/^0~[\w-]{43}$/);
     });
 
-    for (const reason of ["completed", "revoked", "authorization-expired"] as const) {
+    it("lets its client get the last event of a completed channel again", async () => {
+      const ticket = await issue();
+      const first = await visit(ticket);
+      await sse.complete("a", { data: "last" });
+      await first.session.closed;
+      await clock.advance(0);
+      const second = await visit(ticket, first.id);
+      await eventually(() => expect(second.sink.text).to.include("data: last"));
+    });
+
+    for (const reason of ["revoked", "authorization-expired"] as const) {
       it(`ends with a stream that closes with reason ${reason}`, async () => {
         const ticket = await issue();
         const first = await visit(ticket);
-        if (reason === "completed") await sse.complete("a");
-        else await first.session.close(reason);
-        await first.session.closed;
+        await first.session.close(reason);
         await clock.advance(0);
         expect(await keys()).to.deep.equal([]);
       });
