@@ -163,21 +163,20 @@ export interface RedisSse {
   /** Returns the error that `open()` would refuse this stream with now, or `null`. */
   check(request: StreamRequest, answer: AccessAnswer): RedisSseError | null;
   /**
-   * Ends the matching streams of all processes, for example when a user logs out. Resolves to their number.
+   * Ends the matching streams in all processes, for example when a user logs out. Resolves to the number of ended streams.
    *
-   * The streams end with reason `revoked`. Their clients reconnect, and the resolver decides again. So first change what the
-   * resolver reads, then call `revoke()`. With `forMs`, new streams of the key are also refused with 403 `REVOKED`.
+   * The streams end with reason `revoked`. Their clients reconnect, and the resolver runs again. So first change the data that
+   * the resolver checks, then call `revoke()`. With `forMs`, new streams of the key are also refused with 403 `REVOKED`.
    *
-   * - A process that hears Redis ends its streams within one second. A process that has lost Redis ends them when it is connected
-   *   again, up to 24 hours later.
+   * - A process that is connected to Redis ends its streams within one second. A disconnected process ends them when it is
+   *   connected again. For this purpose, Redis keeps each revocation for at least 24 hours.
    * - Streams that opened after the call stay open.
    * - The number is the sum of the answers that arrive within one second. Processes that do not answer are not counted. On a Redis
    *   Cluster, the call always takes one second, because the number of processes is not known.
-   * - Redis keeps the last 10,000 revocations. Older times of `forMs` end early.
+   * - If there are more than about 10,000 revocations, Redis removes the oldest ones. Their `forMs` then ends early.
    *
    * Rejects with `ConfigError` if an argument is invalid, with `INVALID_CHANNEL` or `FORBIDDEN` for the channel, with `CLOSED`, or
-   * with an error of Redis. After an error of Redis, call it again: the revocation is probably not stored, and this process did
-   * not end its streams either.
+   * with a Redis error. After a Redis error, call it again: the revocation is probably not stored, and no stream has ended.
    *
    * @example await sse.revoke({ key: userId })
    */

@@ -6,7 +6,7 @@ const SLICE_MS = 10;
 
 /**
  * Steps between two looks at the clock: twice as many after short steps, half as many after long ones. Each slice starts with
- * few, because its steps can take far longer than those of the slice before.
+ * few steps, because its steps can take far longer than the steps of the previous slice.
  */
 const FIRST_STRIDE = 2;
 const MAX_STRIDE = 16;

@@ -8,7 +8,7 @@ import type { SseStreamOptions } from "./stream-options.js";
 
 const ALLOW_ORIGIN = "Access-Control-Allow-Origin";
 
-/** The headers of stream clients that need a permission: of `EventSource` polyfills, and of clients that use `fetch`. */
+/** The request headers that pages of other origins may send. `EventSource` polyfills and clients that use `fetch` send them. */
 const REQUEST_HEADERS = "Last-Event-ID, Authorization, Content-Type, Cache-Control";
 
 /** Longer origins are cut in the log. A host name has at most 253 characters. */
@@ -44,7 +44,7 @@ export class Origins {
     const isAllowed = decided === undefined ? this.#names(origin) : decided === "*" || decided === origin;
     if (!isAsUser || isAllowed) return null;
     this.#warn(origin, service);
-    // Also without the option: the pages of the application get another answer.
+    // The answer depends on the origin even without the option, so a cache must not share it.
     res.vary("Origin");
     return answerTo(
       new RedisSseError(
@@ -68,7 +68,7 @@ export class Origins {
     return true;
   }
 
-  /** `"*"` names no origin: no page gets the rights of the user. */
+  /** Whether the list has this origin. For `"*"`, the result is false, because `"*"` allows no requests with cookies. */
   #names(origin: string | undefined): origin is string {
     return origin !== undefined && this.#allowed instanceof Set && this.#allowed.has(origin);
   }
@@ -106,13 +106,13 @@ function isFromOtherSiteWithCookies<Params>({ method, headers }: Request<Params>
   );
 }
 
-/** Whether a person opens the URL as a page. A frame and a form also navigate, but the other page opens them. */
+/** Whether the user opens the URL in a tab or a window. A frame and a form navigate too, but the other page opens them. */
 function isPageView(headers: IncomingHttpHeaders): boolean {
   const { "sec-fetch-mode": mode, "sec-fetch-dest": target = "document" } = headers;
   return mode === "navigate" && target === "document";
 }
 
-/** Whether a browser asks for permission before it sends the actual request. */
+/** Whether this is a preflight request. A browser sends it before the actual request. */
 function isPreflight<Params>({ method, headers }: Request<Params>): boolean {
   return (
     method === "OPTIONS" &&
@@ -137,7 +137,7 @@ function readOrigin(value: unknown): string {
   if (typeof value !== "string" || value.includes("*") || !URL.canParse(value)) throw originError(value);
   const { origin } = new URL(value);
   if (value === origin) return origin;
-  // The origin of most schemes but http and https is the text "null", which many unrelated pages have.
+  // For most schemes other than http and https, the origin is the text "null". Many unrelated pages have this origin.
   if (origin === "null") throw originError(value);
   throw new ConfigError(`expected allowOrigins to hold origins without a path, in lower case: "${origin}"`);
 }

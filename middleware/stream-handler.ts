@@ -26,7 +26,7 @@ const EVENT_STREAM = "text/event-stream";
 
 const CLIENT_OBJECT = new RedisSseError(
   "INVALID_CHANNEL",
-  "expected the resolver to return an object of its own, not an object from the query or the body of the request",
+  "The resolver returned an object from the query or the body of the request. Create the object in the resolver.",
 );
 
 /** The options that decide about a request before its stream opens. */

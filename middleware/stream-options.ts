@@ -15,10 +15,10 @@ import type {
 import type { OnStreamError } from "./rule-errors.js";
 
 /**
- * Returns the channels that a request may read: one name, several names, or nothing. Nothing is answered 403. To say how long
- * the client may read them, return an object with the channels (`StreamAccess`).
+ * Returns the channels that the client may read: a name, an array of names, or nothing. If it returns nothing, the answer is 403.
  *
- * It is called for each connect, also if the client reconnects.
+ * To set the key, the end of the right or the resume policy too, return an object (`StreamAccess`). The resolver runs each time a
+ * client opens a stream or reconnects.
  */
 export type ChannelResolver<Params = RouteParams> = (
   req: Request<Params>,
@@ -37,7 +37,10 @@ export interface StreamRevalidation<Params = RouteParams> extends Omit<
   RevalidationOptions<PubSubSession>,
   "check"
 > {
-  /** Returns whether the client may still read the stream. A falsy answer closes the stream with reason `revoked`. */
+  /**
+   * Returns whether the client may still read the stream. It can return a promise. If the result is falsy, the server closes the
+   * stream with reason `revoked`.
+   */
   readonly check: (req: Request<Params>, session: PubSubSession) => unknown;
 }
 
@@ -82,21 +85,21 @@ export interface SseStreamOptions<Params = RouteParams> {
    */
   readonly methods?: readonly string[] | undefined;
   /**
-   * The other origins whose pages can open a stream with the cookies of the user, and read it: `["https://app.example.com"]`.
+   * Other origins whose pages can open a stream with the user's cookies and read it: `["https://app.example.com"]`.
    *
-   * A request of such an origin gets CORS headers with credentials, also if it is refused. `"*"` gives every page CORS headers
-   * without credentials, so that it can read a stream that needs no cookie.
+   * - If the origin of a request is in the list, the answer has CORS headers that allow credentials. A refusal has them too.
+   * - With `"*"`, every answer has CORS headers without credentials. So every page can read the stream, but without cookies.
+   * - A preflight request (`OPTIONS`) is answered 204. Express passes it to the handler only if you mount the handler with
+   *   `app.use(path, stream)`, or also with `app.options(path, stream)`.
+   * - If earlier middleware has set `Access-Control-Allow-Origin`, this mount sets no CORS headers. The origin in that header then
+   *   counts as allowed.
    *
-   * An `OPTIONS` request that asks for permission (a preflight request) is answered 204. Express passes it to the handler only if
-   * you mount it with `app.use(path, stream)`, or with `app.options(path, stream)` too.
+   * The mount also protects the stream against pages of other sites, with or without this option. If such a page sends a request
+   * with cookies, and its origin is not in the list, the answer is 403 (`CROSS_SITE`). `"*"` does not allow such requests. The
+   * mount uses the header `Sec-Fetch-Site` of the browser. A user can still open the URL in a tab or a window.
    *
-   * With and without this option, a request of a page of another site is answered 403 (`CROSS_SITE`) if it has cookies and its
-   * origin is not in the list. The browser tells this by the header `Sec-Fetch-Site`. A person can still open the URL as a page.
-   * Without the option, or with `"*"`, no origin is in the list. If middleware in front has set `Access-Control-Allow-Origin`,
-   * this mount sets no CORS headers, and the origin in that header counts as listed.
-   *
-   * A list must hold origins as a browser sends them: lower case, with neither a path nor a slash at the end. Otherwise
-   * `sseStream()` throws a `ConfigError`.
+   * Write each origin as a browser sends it: in lower case, without a path and without a slash at the end. Otherwise `sseStream()`
+   * throws a `ConfigError`.
    *
    * @defaultValue no CORS headers
    */
@@ -112,7 +115,7 @@ export interface SseStreamOptions<Params = RouteParams> {
    */
   readonly onUnavailable?: "event" | "status" | undefined;
   /**
-   * Milliseconds of silence after which the stream gets a heartbeat. `false`: no heartbeats.
+   * Milliseconds without data after which the client gets a heartbeat. `false`: no heartbeats.
    *
    * @defaultValue `heartbeatMs` of the service
    */
@@ -136,14 +139,14 @@ export interface SseStreamOptions<Params = RouteParams> {
    * How far back a client may resume with its `Last-Event-ID`: `"all"`, `"since-admission"`, `{ maxAgeMs }` or `false`.
    *
    * `"since-admission"` and `{ maxAgeMs }` need the option `secret` of `createRedisSse()`. Without it, `sseStream()` throws a
-   * `ConfigError`. With the default service, each request is answered 500 (`CONFIG`) instead. Set `key` too, so that an id of
-   * another user is worth nothing. Finite channels and tasks have no limit.
+   * `ConfigError`. With the default service, each request is answered 500 (`CONFIG`) instead. Set `key` too, so that a client
+   * cannot use the id of another user. The limits do not apply to finite channels and tasks.
    *
    * @defaultValue "all"
    */
   readonly resume?: ResumePolicy | undefined;
   /**
-   * Checks the right to each open stream again from time to time: `{ everyMs: 60_000, check: (req) => isLoggedIn(req) }`.
+   * Checks the right to each open stream at regular intervals: `{ everyMs: 60_000, check: (req) => isLoggedIn(req) }`.
    *
    * @defaultValue no checks
    */

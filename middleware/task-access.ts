@@ -4,8 +4,9 @@ import { RedisSseError, type RedisSse, type StreamAccess, type TaskSnapshot } fr
 import type { RouteParams } from "./stream-options.js";
 
 /**
- * Returns the id of the task that a request may watch or cancel, or nothing. Nothing is answered 403. Return an object with
- * the id (`TaskAccess`) to limit how long the client may watch it.
+ * Returns the id of the task that the client may watch or cancel, or nothing. If it returns nothing, the answer is 403.
+ *
+ * To set the key or the end of the right too, return an object (`TaskAccess`).
  */
 export type TaskResolver<Params = RouteParams> = (
   req: Request<Params>,
@@ -14,9 +15,9 @@ export type TaskResolver<Params = RouteParams> = (
 /** A task id, or nothing. */
 export type TaskSelection = string | null | undefined | false;
 
-/** The task that a client may watch, and for how long. */
+/** The task that a client may watch or cancel, together with its other rights. */
 export interface TaskAccess extends Pick<StreamAccess, "key" | "expiresAt"> {
-  /** The id of the task. Nothing is answered 403. */
+  /** The id of the task. Without an id, the answer is 403. */
   readonly id: TaskSelection;
 }
 
@@ -24,16 +25,16 @@ const FIELDS: ReadonlySet<string> = new Set<keyof TaskAccess>(["id", "key", "exp
 
 export const INVALID_ANSWER: RedisSseError = new RedisSseError(
   "INVALID_TASK",
-  "expected an object of the resolver to have id, and otherwise only key and expiresAt",
+  "The object that the resolver returns must have id. It can also have key and expiresAt, but nothing else.",
 );
 
-/** Brings the two forms of an answer of a resolver into one. Returns `null` for an object of another form. */
+/** Returns the answer of a resolver as an object. Returns `null` for an object with other properties. */
 export function readAccess(answer: TaskSelection | TaskAccess): TaskAccess | null {
   if (typeof answer !== "object" || answer === null) return { id: answer };
   return "id" in answer && Object.keys(answer).every((name) => FIELDS.has(name)) ? answer : null;
 }
 
-/** Reads the task of a resolver. Resolves to an error if the request has no such task. Rejects if another try can help. */
+/** Reads the task of a resolver. Resolves to an error if the client cannot have it. Rejects if a later call can succeed. */
 export async function findTask(
   service: RedisSse,
   selection: TaskSelection,

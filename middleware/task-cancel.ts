@@ -29,7 +29,7 @@ export interface TaskCancelOptions<Params = RouteParams> extends Pick<
   readonly queue?: string | undefined;
 }
 
-/** A GET must have no effect: browsers load pages in advance. */
+/** GET is not accepted, because browsers load some URLs in advance. */
 const METHODS: readonly string[] = ["POST", "DELETE"];
 
 /** A client that uses `fetch` reads the status, so a retryable error is a 503. */
@@ -38,8 +38,8 @@ const UNAVAILABLE = { onUnavailable: "status" } as const;
 /**
  * Creates a handler that cancels one task. Mount it with `app.post()` or `app.delete()`.
  *
- * - The answer is 200 with `{ status }`, the state of the task after the request: "cancelled".
- * - A task that has already ended stays as it is. Its answer is 200 too, with its state, for example "succeeded".
+ * - If the task is cancelled, the answer is 200 with `{ status: "cancelled" }`.
+ * - If the task has already ended, it does not change. The answer is 200 with its status, for example `{ status: "succeeded" }`.
  * - If the resolver returns nothing, the request is answered 403. An unknown task is answered 404, an invalid id 400.
  * - A retryable error is answered 503 with `Retry-After`. The client can repeat the request.
  *

@@ -14,7 +14,7 @@ export interface TicketResolverOptions {
    */
   readonly service?: RedisSse;
   /**
-   * How long after the end of its stream the client can reconnect with its ticket, from 1,000 ms to 24 hours.
+   * Milliseconds for which the client can reconnect with its ticket after its stream has ended: 1,000 to 86,400,000 (24 hours).
    *
    * @defaultValue 60_000
    */
@@ -24,12 +24,13 @@ export interface TicketResolverOptions {
 const KNOWN: ReadonlySet<string> = new Set<keyof TicketResolverOptions>(["service", "reconnectMs"]);
 
 /**
- * Creates a resolver for clients that cannot send a header. The client sends a ticket of `sse.tickets.issue()` in the query
- * parameter `ticket`. The ticket has the channels, the key and the end of the right.
+ * Creates a resolver for clients that can send neither a cookie nor a header.
  *
- * One client can use a ticket. It can reconnect until `reconnectMs` after the end of its last stream: the id of each event holds
- * a secret of this client, and an EventSource sends it in the header `Last-Event-ID`. All other requests are answered 401
- * (`TICKET_INVALID`).
+ * The client sends a ticket of `sse.tickets.issue()` in the query parameter `ticket`. The ticket determines the channels, the key
+ * and the time when the right ends. Only one client can use a ticket. When its stream ends, it can reconnect for `reconnectMs`.
+ *
+ * The id of each event contains a secret of this client. An EventSource sends the id in the header `Last-Event-ID`. All other
+ * requests with the ticket are answered 401 (`TICKET_INVALID`).
  *
  * Throws `ConfigError` if an option is invalid.
  *
@@ -43,7 +44,7 @@ export function ticketResolver(
   const reconnectMs = readReconnectMs(options.reconnectMs);
   return (req) => {
     const { tickets } = options.service ?? defaultService();
-    // The id in the URL is not read: the logs of a proxy would have the ticket together with the secret.
+    // An id in the URL is ignored. Otherwise the logs of a proxy could contain a ticket together with its secret.
     return tickets.access(ticketOf(req.url!), {
       lastEventId: req.headers["last-event-id"]?.toString(),
       reconnectMs,

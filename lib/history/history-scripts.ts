@@ -149,7 +149,7 @@ export interface LogEntry extends EntryId, LogContent {}
 export interface ReadReply {
   /** True if another program has damaged the log. Then the channel counts as one without a log. */
   readonly isInvalid: boolean;
-  /** Empty if there is no log. */
+  /** Empty if the channel has no log. */
   readonly epoch: string;
   readonly top: number;
   /** The stamp of the newest event; 0 if unknown. */

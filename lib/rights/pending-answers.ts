@@ -18,7 +18,7 @@ export interface PendingAnswersOptions {
 
 /** A call that collects answers. */
 export interface PendingCall {
-  /** Waits for `expected` answers, at most `timeoutMs`. `null`: their number is not known. Returns the sum of their counts. */
+  /** Waits for `expected` answers, at most `timeoutMs`. Returns the sum of their counts. `null`: the number of answers is unknown. */
   collect(expected: number | null, timeoutMs: number): Promise<number>;
   end(): void;
 }
@@ -39,7 +39,7 @@ export class PendingAnswers {
 
   constructor(options: PendingAnswersOptions) {
     this.#options = options;
-    // Each call that waits has a listener.
+    // Each waiting call adds a listener.
     setMaxListeners(0, this.#closing.signal);
   }
 

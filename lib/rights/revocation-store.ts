@@ -10,7 +10,7 @@ export interface StoredRevocation extends Revocation {
   readonly at: number;
   /** The id of the call. */
   readonly call: string;
-  /** The instance that called. */
+  /** The service instance that called `revoke()`. */
   readonly caller: string;
 }
 
@@ -30,7 +30,7 @@ export interface RevocationPage {
 /** Redis keeps about this many revocations. */
 const MAX_STORED = 10_000;
 
-/** A process that was disconnected for less than this time misses no revocation. */
+/** How long a revocation is kept at least. A process that is disconnected for a shorter time misses no revocation. */
 const KEEP_MS = 24 * 3_600_000;
 
 const PAGE = 500;

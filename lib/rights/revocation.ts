@@ -5,7 +5,7 @@ import { assertOptions, optionError, readWholeNumber } from "../validate.js";
 /** The streams that `revoke()` ends. Set exactly one property. */
 export type RevocationTarget =
   | {
-      /** The streams of this key: the `key` of the mount, or of the resolver's answer. A number counts as its text. */
+      /** All streams with this key: `key` of the mount, or of the resolver's answer. A number counts as its text. */
       readonly key: string | number | bigint;
     }
   | {
@@ -20,28 +20,29 @@ export type RevocationTarget =
 /** Options of `revoke()`. */
 export interface RevokeOptions {
   /**
-   * Milliseconds in which new streams of the key are refused with 403 `REVOKED`, from 1 to 2,592,000,000 (30 days). Only with
-   * a `key`.
+   * Milliseconds for which new streams of the key are refused with 403 `REVOKED`: 1 to 2,592,000,000 (30 days).
+   *
+   * You can use it only with a `key`.
    *
    * @defaultValue new streams are not refused
    */
   readonly forMs?: number | undefined;
 }
 
-/** The streams of a revocation. Internal parts use this form. */
+/** A `RevocationTarget` after the checks. */
 export interface Target {
   readonly kind: "key" | "session" | "channel";
   readonly value: string;
 }
 
-/** What `revoke()` is asked to do. */
+/** The arguments of `revoke()` after the checks. */
 export interface Revocation {
   readonly target: Target;
-  /** How long new streams of the key are refused; 0 for not at all. */
+  /** Milliseconds for which new streams of the key are refused; 0: they are not refused. */
   readonly forMs: number;
 }
 
-/** The checks of other folders that a target needs. */
+/** Checks of a target that are in other folders. */
 export interface TargetChecks {
   /** See `readKey()` of `sessions/`. */
   readonly readKey: (key: unknown) => string | undefined;
@@ -53,7 +54,7 @@ const TARGET: ReadonlySet<string> = new Set(KINDS);
 const OPTIONS: ReadonlySet<string> = new Set<keyof RevokeOptions>(["forMs"]);
 const MAX_BLOCK_MS = 30 * 24 * 3_600_000;
 
-/** Redis keeps thousands of revocations, so each must be small. */
+/** Redis stores thousands of revocations, so each must be small. */
 const MAX_VALUE_BYTES = 1_024;
 
 /** Checks the arguments of `revoke()`. Throws `ConfigError`, or an error of `assertChannel`. */

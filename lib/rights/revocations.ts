@@ -10,9 +10,9 @@ import type { RevocationPage, RevocationStore, StoredRevocation } from "./revoca
 
 /** Counters of `revoke()` in this process. */
 export interface RevocationStatistics {
-  /** Revocations that this process has carried out, of all processes. */
+  /** Revocations that this process has carried out, of all callers. */
   readonly applied: number;
-  /** Keys whose new streams are refused now. */
+  /** Number of keys whose new streams are refused now. */
   readonly blocked: number;
 }
 
@@ -24,32 +24,32 @@ export interface RevocationsOptions {
     onMessage: (text: string | null) => void,
     onFault: (fault: RedisSseError) => void,
   ) => () => void;
-  /** Ends the streams of a target whose rights were decided until this time (`monotonicNow()`). Returns their number. */
+  /** Ends the streams of a target whose resolver was called until this time (`monotonicNow()`). Returns their number. */
   readonly end: (target: Target, decidedUntil: number) => number;
   /** The name of this process. */
   readonly instance: string;
-  /** The longest time between the question to a resolver and the stream. */
+  /** The longest time between the call of a resolver and the start of its stream. */
   readonly resolverTimeoutMs: number;
   readonly clock: Clock;
   readonly log: ServiceLog;
 }
 
-/** Time for all answers to one call. */
+/** How long a call waits for the answers of other processes. */
 const ANSWER_MS = 1_000;
 
-/** A call waits at most this long for its own subscription. The revocation matters more than the count. */
+/** How long a call waits for its subscription to the answers. Then it revokes without a complete count. */
 const LISTEN_MS = 500;
 
 /** The pause before a failed read is repeated. */
 const RETRY_MS = 500;
 
-/** The pause before Redis is asked again for a right that it denied. */
+/** The pause after a Redis ACL rule has denied a command or a channel. */
 const DENIED_MS = 60_000;
 
-/** A resolver may end shortly after its deadline. */
+/** A resolver can end shortly after its deadline. */
 const MARGIN_MS = 5_000;
 
-/** Redis keeps about as many revocations. */
+/** The most keys and targets to remember. Redis keeps about the same number of revocations. */
 const MAX_KNOWN = 10_000;
 
 const log = createLog("session");
@@ -65,14 +65,14 @@ export class Revocations {
   readonly #answers: PendingAnswers;
   /** Until when new streams of a key are refused, as `monotonicNow()`. */
   readonly #blocks = new Map<string, number>();
-  /** The targets that were revoked in the last seconds, oldest first. Resolvers that run now may have decided before. */
+  /** The targets that were revoked in the last seconds, oldest first. A resolver that runs now may have read outdated rights. */
   readonly #recent = new Map<string, { readonly number: number; readonly at: number }>();
   #unsubscribe: (() => void) | null = null;
   #cancelRead: () => void = () => {};
   #cancelFollow: () => void = () => {};
   /** The id of the last entry that was read. */
   #last = 0;
-  /** At this time, this process knew all revocations. */
+  /** The last time at which this process knew all revocations. */
   #completeAt = -Infinity;
   #isReading = false;
   #isDue = false;
@@ -196,7 +196,7 @@ export class Revocations {
   }
 
   #applyPage({ revocations, first, last, now }: RevocationPage, answeredAt: number): void {
-    // Then the first entry was read before.
+    // Each read starts with the last known entry.
     const isKnown = this.#last > 0 && first === this.#last;
     for (const each of isKnown ? revocations.slice(1) : revocations) this.#apply(each, now, answeredAt);
     this.#last = last ?? this.#last;
@@ -206,7 +206,7 @@ export class Revocations {
   /** `now` is the time of Redis at some time before `answeredAt`. */
   #apply({ target, at, forMs, call, caller }: StoredRevocation, now: number, answeredAt: number): void {
     const ageMs = Math.max(0, now - at - 1);
-    // The latest time at which it can have been stored. The wall clock of Redis may have been set forward since then.
+    // The latest time at which the revocation can have been stored. The clock of Redis may have been set forward since then.
     const storedAt = Math.max(answeredAt - ageMs, this.#completeAt);
     this.#applied++;
     const leftMs = Math.min(at + forMs - now, forMs);
@@ -218,7 +218,7 @@ export class Revocations {
     setNewest(this.#recent, nameOf(target), { number: this.#applied, at: storedAt });
     const count = this.#options.end(target, isBlock ? Infinity : storedAt);
     if (count > 0) log("revoked: %d streams end", count);
-    // Nobody waits for the answer to an older call.
+    // The caller of an older revocation does not wait any more.
     if (ageMs < ANSWER_MS) this.#answer(call, caller, count);
   }
 
@@ -231,14 +231,14 @@ export class Revocations {
     });
   }
 
-  /** Drops what no longer matters. */
+  /** Drops expired blocks, and targets that are too old to matter to a running resolver. */
   #forgetOld(): void {
     const { clock, resolverTimeoutMs } = this.#options;
     const now = monotonicNow(clock);
     for (const [key, until] of this.#blocks) if (until <= now) this.#blocks.delete(key);
     const oldest = now - resolverTimeoutMs - MARGIN_MS;
     for (const [name, { at }] of this.#recent) {
-      // A page is in the order of its times.
+      // The entries are in the order of their times.
       if (at >= oldest) break;
       this.#recent.delete(name);
     }
@@ -262,7 +262,7 @@ export class Revocations {
     }, DENIED_MS);
   }
 
-  /** The pool reports a wrong password and a lost connection. */
+  /** Logs nothing for a wrong password or a lost connection, because the pool logs them. */
   #warn(fault: RedisSseError): void {
     if (fault.retryable || fault.code === "REDIS_AUTH") return;
     const { log: serviceLog, store } = this.#options;

@@ -34,7 +34,7 @@ export class ResolverRuns {
     for (const end of this.#waits) end(stopped());
   }
 
-  /** Throws or rejects only with the resolver's own error. Without a promise of the resolver, there is no wait. */
+  /** Throws or rejects only with the resolver's own error. Waits only if the resolver returns a promise. */
   run<T>(resolver: () => T | PromiseLike<T>, sink: Sink): Awaitable<ResolverOutcome<T>> {
     if (this.#stopped) return { fault: stopped() };
     if (sink.closed) return { fault: gone() };

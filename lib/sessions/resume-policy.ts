@@ -5,14 +5,14 @@ import type { IdTokens } from "../sse/id-token.js";
 import { assertOptions, optionError, readMilliseconds } from "../validate.js";
 
 /**
- * How far back a client may resume. A finite channel has no limit: each client may read it as a whole.
+ * How far back a client may resume. The limits do not apply to finite channels.
  *
- * - `"all"`: to the oldest event of the history, with any id. An id is not a secret, and a client can write one itself.
- * - `"since-admission"`: to the moment when its first stream had started in the channel.
- * - `{ maxAgeMs }`: to events that are at most that old.
+ * - `"all"`: to the oldest event in the history. Ids are not signed, so a client can create an id for any position.
+ * - `"since-admission"`: to the position where its first stream of the channel started.
+ * - `{ maxAgeMs }`: to events of at most this age.
  * - `false`: not at all. Each stream starts as for a new client.
  *
- * With `"since-admission"` and `{ maxAgeMs }`, each id has a signed token. The token is worth nothing to a client with another
+ * With `"since-admission"` and `{ maxAgeMs }`, each id has a signed token. The token is not valid for a client with another
  * `key`. Both need the option `secret`.
  */
 export type ResumePolicy = "all" | "since-admission" | ResumeAge | false;
@@ -22,9 +22,11 @@ export interface ResumeAge {
   /**
    * The maximum age, in milliseconds.
    *
-   * Redis does not keep the time of an event. Each id has the time at which the client was known to have all events. If this was
-   * longer ago, the client gets a `gap` (`trimmed`), and then new events. The time is renewed with the checks of the history
-   * (`history.checkMs`). So a client can lose its place earlier, by up to 1.25 times `history.checkMs` plus `heartbeatMs`.
+   * Redis does not store the time of an event. So each id contains the last time at which the server knew that the client had all
+   * events. If this time is more than `maxAgeMs` ago, the client gets a `gap` (`trimmed`), and then new events.
+   *
+   * The server renews the time at each check of the history (`history.checkMs`). So a client can lose its position earlier than
+   * after `maxAgeMs`, by up to 1.25 times `history.checkMs` plus `heartbeatMs`.
    */
   readonly maxAgeMs: number;
 }
@@ -40,10 +42,10 @@ export function readResumePolicy(policy: unknown): ResumePolicy {
   return { maxAgeMs: readMilliseconds("resume.maxAgeMs", maxAgeMs) };
 }
 
-/** With a token, an id is twice as long. It must also stay below 8 KB. */
+/** With a token, an id is twice as long. It must stay below 8 KB too. */
 const MAX_CHANNELS_WITH_TOKEN = MAX_CHANNELS / 2;
 
-/** Throws `ConfigError` if the policy needs a token, and the service cannot sign it or has too many channels for it. */
+/** Throws `ConfigError` if the policy needs a token, and the service has no `secret` or allows too many channels. */
 export function assertResumable(
   policy: ResumePolicy | undefined,
   tokens: IdTokens | null,

@@ -2,18 +2,18 @@ import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { assertOptions, optionError, readMilliseconds } from "../validate.js";
 
-/** Checks the rights of an open stream again from time to time. */
+/** Checks the right to an open stream at regular intervals. */
 export interface RevalidationOptions<Session> {
   /**
    * Milliseconds between two checks of one stream.
    *
-   * A random part of up to a tenth is added or subtracted. The first check comes earlier, at a random time, so that streams that
-   * opened together are not checked together.
+   * Each interval is up to a tenth shorter or longer, at random. The first check comes at a random time within the first interval,
+   * so that streams that opened together are not checked together.
    */
   readonly everyMs: number;
   /**
-   * Returns whether the client may still read the stream, or a promise of it. A falsy answer closes the stream with reason
-   * `revoked`. While a check of a stream runs, no other check of that stream starts.
+   * Returns whether the client may still read the stream. It can return a promise. If the result is falsy, the server closes the
+   * stream with reason `revoked`. A stream has at most one running check.
    */
   readonly check: (session: Session) => unknown;
   /**
@@ -51,7 +51,7 @@ export interface RevalidationContext {
   readonly onFailure: (error: unknown) => void;
 }
 
-/** Runs the checks of one session. `tick()` starts them, so that no session needs a timer of its own. */
+/** Runs the checks of one session. `tick()` starts them, so that sessions need no timers. */
 export class Revalidation<Session> {
   readonly #options: RevalidationOptions<Session>;
   readonly #context: RevalidationContext;

@@ -43,7 +43,7 @@ export interface Sink {
 /** Identifies the caller. A number counts as its text. `undefined` and `null` mean no key. */
 export type SessionKey = string | number | bigint | null | undefined;
 
-/** What a sink reports to its session. */
+/** Gets the events of a sink. The session implements it. */
 export interface SinkListener {
   /** The client can take more data, after `write()` or `start()` returned false. */
   onDrain(): void;
@@ -99,14 +99,14 @@ export interface StreamRequest {
    */
   readonly resume?: ResumePolicy | undefined;
   /**
-   * Checks the right to the open stream again from time to time.
+   * Checks the right to the open stream at regular intervals.
    *
    * @see `SseStreamOptions.revalidate`
    * @defaultValue no checks
    */
   readonly revalidate?: RevalidationOptions<PubSubSession> | undefined;
   /**
-   * The right that the stream takes when it starts.
+   * A right that the stream takes when it starts, and releases when it ends, such as a ticket.
    * @internal
    */
   readonly lease?: StreamLease | undefined;

@@ -4,9 +4,9 @@ import type { SessionKey, StreamRequest } from "./sink.js";
 import type { ResumePolicy } from "./resume-policy.js";
 import { leaseOf } from "./stream-lease.js";
 
-/** What a client may read, and for how long: the answer of a resolver that says more than the channels. */
+/** The channels that a client may read, together with its other rights. A resolver can return it. */
 export interface StreamAccess {
-  /** The channels that the client may read. Nothing is answered 403. */
+  /** The channels that the client may read. Without channels, the answer is 403. */
   readonly channels: ChannelSelection;
   /**
    * Identifies the caller, for example by a user's id.
@@ -17,9 +17,9 @@ export interface StreamAccess {
   /**
    * When the right ends, as a `Date` or in milliseconds since 1970.
    *
-   * Then the server closes the stream with reason `authorization-expired`. The client reconnects, and the resolver decides
-   * again. The end is delayed by up to 5 s at random, so that clients with equal times do not all reconnect at once. A stream
-   * whose right has already ended is answered 401.
+   * At this time, the server closes the stream with reason `authorization-expired`. The client reconnects, and the resolver runs
+   * again. The server adds a random delay of up to 5 s, so that clients with equal times do not all reconnect at once. If the
+   * right has already ended when the client connects, the answer is 401.
    *
    * @defaultValue the right does not end
    */
@@ -49,7 +49,7 @@ export function applyAccess(
   if (!("channels" in answer) || !Object.keys(answer).every((name) => FIELDS.has(name))) {
     throw new RedisSseError(
       "INVALID_CHANNEL",
-      "expected an object of the resolver to have channels, and otherwise only key, expiresAt and resume",
+      "The object that the resolver returns must have channels. It can also have key, expiresAt and resume, but nothing else.",
     );
   }
   const { channels, key = request.key, expiresAt = request.expiresAt, resume = request.resume } = answer;

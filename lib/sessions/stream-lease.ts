@@ -1,9 +1,9 @@
 import type { CloseReason } from "../close-reasons.js";
 import type { TokenSource } from "../replay/session-cursor.js";
 
-/** A right that a stream takes when it starts, and gives back when it ends, such as a ticket. */
+/** A right that one stream holds while it is open, such as a ticket. The stream takes it at its start and releases it at its end. */
 export interface StreamLease extends TokenSource {
-  /** With the token of its ids, the client proves that it had the stream. */
+  /** The token in each id of the stream. It proves that the client had this stream before. */
   readonly token: string;
   /** Takes the right for this stream, before anything is subscribed. Rejects if the client may not have the stream. */
   take(): Promise<void>;
@@ -12,8 +12,8 @@ export interface StreamLease extends TokenSource {
 }
 
 /**
- * The property of a resolver's answer that holds its lease. It is no public field: an application that copies the answer with its
- * properties (`{ ...access }`) copies the lease too. A process can have several copies of this package.
+ * The property of a resolver's answer that holds its lease. It is a symbol, so it is no public property, but `{ ...access }`
+ * copies it too. `Symbol.for()` gives all copies of this package in a process the same symbol.
  */
 export const LEASE: unique symbol = Symbol.for("redis-sse/lease") as never;
 

@@ -59,7 +59,7 @@ interface Round {
   readonly arrivals: readonly Arrival[];
   /** The arrivals of each channel. Created if there are too many arrivals to look at all of them for each member. */
   byChannel: ReadonlyMap<string, readonly Arrival[]> | null;
-  /** Members that are told of a lost connection. */
+  /** Members that get a notice of a lost connection. */
   readonly interruptions: Map<HubMember, readonly Interruption[]> | null;
   /** Length of its messages. */
   readonly length: number;

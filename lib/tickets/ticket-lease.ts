@@ -10,21 +10,21 @@ export interface TicketLeaseOptions {
   readonly open: OpenTickets;
   readonly clock: Clock;
   readonly key: string;
-  /** The token with which the client has used the ticket before. `null`: the ticket is unused. */
+  /** The token of the client that has used the ticket before. `null`: the ticket is unused. */
   readonly token: string | null;
   /** When an unused ticket expires, as `monotonicNow()`. */
   readonly unusedUntil: number;
   readonly reconnectMs: number;
 }
 
-/** With these reasons, the client must not have the stream again. */
+/** After these reasons, the ticket is deleted, because the client may not open the stream again. */
 const LAST: ReadonlySet<CloseReason> = new Set(["revoked", "authorization-expired"] as const);
 
-/** The ticket of one stream. Its fields are private, so that a printed answer of a resolver shows no token. */
+/** The ticket of one stream. Its fields are private, so that an application that logs the resolver's answer logs no token. */
 export class TicketLease implements StreamLease {
   readonly #options: TicketLeaseOptions;
   readonly #token: string;
-  /** Names this stream in Redis. An older stream of the client must not change the ticket any more. */
+  /** Identifies this stream in Redis. Only the newest stream of the client may change the ticket. */
   readonly #stream = newSecret();
   #taking: Promise<boolean> | null = null;
   #hasEnded = false;
@@ -50,7 +50,7 @@ export class TicketLease implements StreamLease {
     this.#hasEnded = true;
     open.delete(this);
     if (this.#taking === null) return;
-    // Without an open stream, the client has no token. So it must be able to use the ticket again.
+    // If the stream never opened, the client has no token. So the ticket must become unused again.
     const isUnused = !wasOpen && token === null;
     const ttlMs = LAST.has(reason) ? 0 : isUnused ? this.#unusedMs : reconnectMs;
     open.track(this.#release(this.#taking, ttlMs, isUnused));
@@ -63,13 +63,16 @@ export class TicketLease implements StreamLease {
     if (!isOurs) open.delete(this);
   }
 
-  /** Waits for the other script first: Redis can forget a script, and then a later one overtakes it. */
+  /**
+   * Waits for the redeem script first. If Redis has forgotten a script, ioredis must send it again, and a later script can
+   * overtake it.
+   */
   async #release(taking: Promise<boolean>, ttlMs: number, isUnused: boolean): Promise<void> {
     const isTaken = await taking.catch(() => true);
     if (isTaken) await this.#options.store.release(this.#options.key, this.#stream, ttlMs, isUnused);
   }
 
-  /** If the process crashes, the client has at least `reconnectMs` after the last extension. */
+  /** Longer than the period of extensions, so that the client has at least `reconnectMs` if the process crashes. */
   get #openMs(): number {
     return this.#options.reconnectMs + EXTEND_PERIOD_MS;
   }
@@ -80,7 +83,7 @@ export class TicketLease implements StreamLease {
   }
 }
 
-/** The same answer for every cause, so that nobody learns which tickets exist. */
+/** The error is the same for every cause, so that a client cannot find out which tickets exist. */
 export function ticketInvalid(): RedisSseError {
   return new RedisSseError(
     "TICKET_INVALID",

@@ -24,13 +24,14 @@ export interface TicketOptions {
    */
   readonly key?: SessionKey;
   /**
-   * When the right to the stream ends. See `StreamAccess.expiresAt`.
+   * When the right to the stream ends, as a `Date` or in milliseconds since 1970.
    *
+   * @see `StreamAccess.expiresAt`
    * @defaultValue the right does not end
    */
   readonly expiresAt?: Date | number | null | undefined;
   /**
-   * How long an unused ticket can be used, from 1,000 ms to 24 hours.
+   * Milliseconds for which the unused ticket is valid: 1,000 to 86,400,000 (24 hours).
    *
    * @defaultValue 30_000
    */
@@ -39,10 +40,14 @@ export interface TicketOptions {
 
 /** Options of `TicketService.access()`. */
 export interface TicketAccessOptions {
-  /** The header `Last-Event-ID` of the request. Do not pass an id from the URL: logs of proxies contain it. */
+  /**
+   * The header `Last-Event-ID` of the request.
+   *
+   * Do not pass an id from the URL, because the logs of proxies contain URLs.
+   */
   readonly lastEventId?: string | undefined;
   /**
-   * How long after the end of its stream the client can reconnect, from 1,000 ms to 24 hours.
+   * Milliseconds for which the client can reconnect after its stream has ended: 1,000 to 86,400,000 (24 hours).
    *
    * @defaultValue 60_000
    */
@@ -71,7 +76,7 @@ const ACCESS_OPTIONS: ReadonlySet<string> = new Set<keyof TicketAccessOptions>([
 const MIN_MS = 1_000;
 const MAX_MS = 24 * 3_600_000;
 
-/** Issues tickets: each of them opens a stream for one client that cannot send a header. */
+/** Issues tickets. A ticket opens a stream for one client that cannot send a cookie or a header. */
 export class TicketService {
   readonly #deps: TicketDependencies;
   readonly #store: TicketStore;
@@ -85,7 +90,9 @@ export class TicketService {
   }
 
   /**
-   * Issues a ticket for one client. Resolves to the ticket, 43 random characters of A-Z a-z 0-9 _ -. Redis has only its hash.
+   * Issues a ticket for one client.
+   *
+   * Resolves to the ticket: 43 random characters of A-Z a-z 0-9 _ -. Redis stores only its hash.
    *
    * Rejects with `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CONFIG`, `UNAUTHORIZED` if `expiresAt` has passed, or a
    * Redis error.
@@ -114,10 +121,10 @@ export class TicketService {
   }
 
   /**
-   * Returns the rights of a ticket, for a resolver. `ticketResolver()` of `redis-sse/express` calls it.
+   * Returns the rights of a ticket. Call it in a resolver. `ticketResolver()` of `redis-sse/express` calls it for you.
    *
-   * The answer also holds the ticket itself: the stream that opens with it uses the ticket. So return the answer, or a copy of
-   * it with other properties: `{ ...access, key }`. If the stream does not open, the ticket stays unused.
+   * The returned object also contains the ticket, in a hidden property. Return this object from the resolver, or a copy:
+   * `{ ...access, key }`. The stream then uses the ticket. If the stream does not open, the ticket stays unused.
    *
    * Rejects with `TICKET_INVALID` if the ticket is malformed, unknown, expired, or used by another client, and with `CONFIG` or
    * a Redis error.

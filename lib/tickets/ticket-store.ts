@@ -22,8 +22,11 @@ export interface StoredTicket {
 }
 
 /**
- * The tickets in Redis. A ticket is a hash: `rights`, and once it is used `token` and `stream`. Redis has only hashes of tickets
- * and tokens, so that nobody can use what they read there. Every method rejects with sanitized errors.
+ * The tickets in Redis. Each ticket is a Redis hash with the field `rights`. A used ticket also has the fields `token` and
+ * `stream`.
+ *
+ * Redis stores only SHA-256 hashes of tickets and tokens. So a program that can read Redis cannot use them. Every method rejects
+ * with sanitized errors.
  */
 export class TicketStore {
   readonly #commands: () => RedisClient;
@@ -62,7 +65,7 @@ export class TicketStore {
     return (await this.#run((client) => extendScript(client, [key], [stream, ttlMs]))) === 1;
   }
 
-  /** With a `ttlMs` of 0, it deletes the ticket. `isUnused`: any client can use the ticket again. */
+  /** Sets the expiry of an ended stream's ticket. A `ttlMs` of 0 deletes it. `isUnused`: any client can use the ticket again. */
   async release(key: string, stream: string, ttlMs: number, isUnused: boolean): Promise<void> {
     await this.#run((client) => releaseScript(client, [key], [stream, ttlMs, isUnused ? 1 : 0]));
   }
