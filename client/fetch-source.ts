@@ -4,7 +4,7 @@ import type { Source, SourceEnd, SourceListener, SourceRequest } from "./source.
 /** The address of a stream, or a function that returns it for each connection. */
 export type StreamUrl = string | URL | ((request: CredentialRequest) => string | URL | Promise<string | URL>);
 
-/** What the client tells when it asks for a token or a URL. */
+/** What the functions for a token or a URL get. */
 export interface CredentialRequest {
   /** The server answered the last request with 401. Do not return the same token or ticket again. */
   readonly isRefused: boolean;

@@ -16,8 +16,8 @@ export interface ConnectOptions<Schemas extends EventSchemas = EventSchemas> ext
    */
   readonly lastEventId?: string | undefined;
   /**
-   * Where the id of the last event is kept. With "session", it is in `sessionStorage`, so that the stream goes on after a reload.
-   * A stored id counts more than `lastEventId`. "session" needs a URL that is not a function.
+   * Where the id of the last event is kept. With "session", it is in `sessionStorage`, so that the stream resumes after a reload.
+   * If there is a stored id, `lastEventId` is ignored. "session" needs a URL that is not a function.
    *
    * @defaultValue "memory"
    */

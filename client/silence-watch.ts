@@ -1,10 +1,10 @@
 import { MAX_TIMER_MS } from "./backoff.js";
 
-/** Until the server sends the first event. Its resolver may take 10 s, and Redis 5 s. */
+/** The longest wait for the first event. The resolver of the server may take 10 s, and Redis 5 s. */
 const OPENING_MS = 20_000;
-/** A connection that is silent for so many heartbeats is dead. */
+/** The number of missing heartbeats after which a connection is dead. */
 const SILENT_HEARTBEATS = 2.5;
-/** After a sleep, it is dead after so many. */
+/** The same after a sleep of the page. */
 const WAKING_HEARTBEATS = 1.1;
 
 /** Finds a connection on which nothing arrives, although the server sends heartbeats. */

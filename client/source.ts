@@ -20,7 +20,7 @@ export interface SourceRequest {
   readonly signal: AbortSignal;
 }
 
-/** What a source tells. */
+/** What a source reports. */
 export interface SourceListener {
   /** Something arrived, for example a heartbeat. */
   onActivity(): void;

@@ -33,7 +33,7 @@ export interface ControlEvents {
 
 /** A stream that stays connected until it is closed. */
 export interface StreamConnection<Events extends EventMap = EventMap> extends AsyncIterable<Message> {
-  /** The present state. */
+  /** The current status. */
   readonly status: Status;
   /** The id of the last event. Empty before the first. */
   readonly lastEventId: string;
@@ -50,7 +50,7 @@ export interface StreamConnection<Events extends EventMap = EventMap> extends As
     event: Name,
     handler: (data: Events[Name], message: Message) => void,
   ): () => void;
-  /** Calls `handler` when events were lost: load the present state again. Returns a function that removes the handler. */
+  /** Calls `handler` when events were lost: load the current state again. Returns a function that removes the handler. */
   onGap(handler: (gap: Gap) => void): () => void;
   /** Calls `handler` at each change of the status. Returns a function that removes the handler. */
   onStatus(handler: (status: Status) => void): () => void;

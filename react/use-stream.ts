@@ -41,7 +41,7 @@ export interface UseStreamOptions<
 > extends Omit<ConnectOptions<Schemas>, "signal"> {
   /** A handler for each type of event. The handlers of the last render are called, so they need no `useCallback()`. */
   readonly on?: StreamHandlers<Events> | undefined;
-  /** Called when events were lost: load the present state again. */
+  /** Called when events were lost: load the current state again. */
   readonly onGap?: ((gap: Gap) => void) | undefined;
 }
 
