@@ -5,7 +5,7 @@ import { expect } from "chai";
 
 import type { StreamRequest } from "../../lib/adapter.js";
 import type { PubSubSession, RedisSse } from "../../lib/index.js";
-import { addToken, encodeEventId, parseEventId, splitToken } from "../../lib/sse/event-id.js";
+import { addToken, encodeEventId, parseEventId, splitToken, tagOf } from "../../lib/sse/event-id.js";
 import { lastIdIn } from "../support/event-reader.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
@@ -146,6 +146,17 @@ export function describeResumeLimits(
           expect(await told(each), each).to.deep.equal(["foreign", "new"]);
         }
         expect(await told(id, {}, streams.create({ secret: OTHER }))).to.deep.equal(["foreign", "new"]);
+      });
+
+      it("sends no earlier event to a client that has been admitted to a channel with the same tag", async () => {
+        channel = "tags:secret";
+        const chosen = "tags:ps1cimw";
+        expect(tagOf(chosen)).to.equal(tagOf(channel));
+        await publish("before");
+        const sink = new FakeSink();
+        await (await service.open(request, sink, chosen)).close();
+        const places = encodeEventId([{ tag: tagOf(channel), epoch: "", offset: 0, since: Date.now() }]);
+        expect(await told(withToken(places, lastIdIn(sink.text)!))).to.deep.equal(["foreign", "new"]);
       });
 
       it("distinguishes no key from the empty key", async () => {
