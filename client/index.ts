@@ -5,12 +5,13 @@
  */
 
 export { connect } from "./connect.js";
-export type { ConnectOptions, StreamConnection } from "./connect.js";
 export { defineEvents } from "./define-events.js";
-export type { EventDefinitions, EventMap, EventSchemas, EventsOf } from "./define-events.js";
+export type { DefinedEvent, EventDefinitions, EventMap, EventSchemas, EventsOf } from "./define-events.js";
 export { createFetchSource } from "./fetch-source.js";
-export type { FetchOptions } from "./fetch-source.js";
+export type { CredentialRequest, FetchOptions, StreamUrl } from "./fetch-source.js";
 export type { Gap, Message } from "./message.js";
+export type { ConnectOptions } from "./options.js";
 export type { StreamMessage } from "./parser.js";
 export type { Source, SourceEnd, SourceListener, SourceRequest } from "./source.js";
 export type { Status } from "./status.js";
+export type { ControlEvents, StreamConnection } from "./stream-connection.js";

@@ -3,44 +3,66 @@ import type { Message } from "./message.js";
 /** Messages that wait before the stream stops reading. The server then buffers, and its limits apply. */
 const MAX_WAITING = 256;
 
+type Result = IteratorResult<Message, undefined>;
+
+const DONE: Result = { done: true, value: undefined };
+
 /** The messages of one iterator. */
-export class MessageQueue {
-  #waiting: Message[] = [];
+export class MessageQueue implements AsyncIterableIterator<Message, undefined> {
+  readonly #onReturn: (queue: MessageQueue) => void;
+  readonly #waiting: Message[] = [];
+  readonly #readers: ((result: Result) => void)[] = [];
+  readonly #onDrained: (() => void)[] = [];
   #isEnded = false;
-  /** Resolves the wait of the iterator. */
-  #wake: (() => void) | null = null;
-  #onDrained: (() => void) | null = null;
+
+  /** `onReturn` is called when the loop ends before the stream. */
+  constructor(onReturn: (queue: MessageQueue) => void) {
+    this.#onReturn = onReturn;
+  }
 
   get isFull(): boolean {
-    return !this.#isEnded && this.#waiting.length >= MAX_WAITING;
+    return this.#waiting.length >= MAX_WAITING;
   }
 
   add(message: Message): void {
-    this.#waiting.push(message);
-    this.#wake?.();
+    if (this.#isEnded) return;
+    const reader = this.#readers.shift();
+    if (reader === undefined) this.#waiting.push(message);
+    else reader({ done: false, value: message });
   }
 
   /** Ends the iterator after the waiting messages. */
   end(): void {
     this.#isEnded = true;
-    this.#wake?.();
-    this.#onDrained?.();
+    for (const reader of this.#readers.splice(0)) reader(DONE);
+    this.#drain();
   }
 
-  /** Resolves when no message waits. */
+  /** Resolves when no message waits, or when the queue has ended. */
   drained(): Promise<void> {
-    return new Promise((resolve) => (this.#onDrained = resolve));
+    return new Promise((resolve) => this.#onDrained.push(resolve));
   }
 
-  async *messages(): AsyncGenerator<Message, void, undefined> {
-    for (;;) {
-      const waiting = this.#waiting;
-      this.#waiting = [];
-      yield* waiting;
-      if (this.#waiting.length > 0) continue;
-      this.#onDrained?.();
-      if (this.#isEnded) return;
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-    }
+  next(): Promise<Result> {
+    const message = this.#waiting.shift();
+    if (this.#waiting.length === 0) this.#drain();
+    if (message !== undefined) return Promise.resolve({ done: false, value: message });
+    if (this.#isEnded) return Promise.resolve(DONE);
+    return new Promise((resolve) => this.#readers.push(resolve));
+  }
+
+  return(): Promise<Result> {
+    this.#waiting.length = 0;
+    this.end();
+    this.#onReturn(this);
+    return Promise.resolve(DONE);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #drain(): void {
+    for (const resolve of this.#onDrained.splice(0)) resolve();
   }
 }

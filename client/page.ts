@@ -6,7 +6,7 @@ interface Target {
 
 interface Browser extends Target {
   readonly document?: Target & { readonly visibilityState?: string };
-  readonly navigator?: { readonly connection?: Target };
+  readonly navigator?: { readonly connection?: Target; readonly onLine?: boolean };
   readonly sessionStorage?: {
     getItem(name: string): string | null;
     setItem(name: string, value: string): void;
@@ -16,8 +16,10 @@ interface Browser extends Target {
 const browser = globalThis as Browser;
 
 export interface PageHandlers {
-  /** The page may have slept, or the network may have changed: an open connection may be dead. */
+  /** The page may have slept: an open connection may be dead. */
   onWake(): void;
+  /** The page may use another network, or the speed has changed. */
+  onNetworkChange(): void;
   onOffline(): void;
   onOnline(): void;
   onHidden(): void;
@@ -42,7 +44,7 @@ export function watchPage(handlers: PageHandlers): () => void {
   if (browser.document === undefined) return () => {};
   on(browser.document, "resume", () => handlers.onWake());
   on(browser.document, "visibilitychange", () => (isHidden() ? handlers.onHidden() : handlers.onVisible()));
-  on(browser.navigator?.connection, "change", () => handlers.onWake());
+  on(browser.navigator?.connection, "change", () => handlers.onNetworkChange());
   on(browser, "offline", () => handlers.onOffline());
   on(browser, "online", () => handlers.onOnline());
   on(browser, "pagehide", ({ persisted }) => persisted === true && handlers.onStored());
@@ -52,6 +54,11 @@ export function watchPage(handlers: PageHandlers): () => void {
 
 export function isHidden(): boolean {
   return browser.document?.visibilityState === "hidden";
+}
+
+/** Whether the browser knows that no network can work. */
+export function isOffline(): boolean {
+  return browser.navigator?.onLine === false;
 }
 
 /** Reads an id that a page has kept. A browser may deny the storage. */

@@ -27,6 +27,9 @@ const STATIC_FOLDERS = ["../../demo/public", "./public"].map((path) =>
   fileURLToPath(new URL(path, import.meta.url)),
 );
 
+/** The page imports the client without a bundler. */
+const CLIENT = fileURLToPath(new URL(".", import.meta.resolve("redis-sse/client")));
+
 export function createApp({ sse, queue, redis, token }: DemoServices): Express {
   const app = express();
   const streams = new LiveStreams();
@@ -36,6 +39,7 @@ export function createApp({ sse, queue, redis, token }: DemoServices): Express {
   app.disable("x-powered-by");
   app.use(setSecurityHeaders);
   for (const folder of STATIC_FOLDERS) app.use(express.static(folder, { index: "index.html" }));
+  app.use("/redis-sse/client", express.static(CLIENT));
   app.use(refuseOtherSites);
   app.use(express.json({ limit: BODY_LIMIT }));
 

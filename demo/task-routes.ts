@@ -1,6 +1,6 @@
 import { Router, type Request } from "express";
 import { progressChannel, type QueueService, type RedisSse } from "redis-sse";
-import { taskStream } from "redis-sse/express";
+import { taskCancel, taskStream } from "redis-sse/express";
 
 import { newTask, parse } from "./input.js";
 import type { LiveStreams } from "./live-streams.js";
@@ -32,13 +32,8 @@ export function taskRoutes({ sse, queue, streams, news }: TaskServices): Router 
 
   router.get("/api/tasks/:id", async (req, res) => void res.json(await viewTask(sse, queue, req.params.id)));
 
-  router.post("/api/tasks/:id/cancel", async (req, res) => {
-    const { id } = await viewTask(sse, queue, req.params.id);
-    // `false` if the task ended before it was cancelled.
-    res.json({ cancelled: await queue.cancel(id) });
-  });
-
   router.get("/api/tasks/:id/stream", taskStream(idOf, { service: sse, queue: queue.name }));
+  router.post("/api/tasks/:id/cancel", taskCancel(idOf, { service: sse, queue: queue.name }));
 
   // Each page has one stream, because browsers open at most six HTTP/1.1 connections to a host. These routes add a
   // task to the stream and remove it again. The stream replays the task's history.

@@ -23,7 +23,7 @@ export type { RegistryStatistics } from "./sessions/session-registry.js";
 export type { SessionState } from "./sessions/session-state.js";
 export type { SessionKey } from "./sessions/sink.js";
 export type { AccessAnswer, StreamAccess } from "./sessions/stream-access.js";
-export type { ResumePolicy } from "./sessions/resume-policy.js";
+export type { ResumeAge, ResumePolicy } from "./sessions/resume-policy.js";
 export type { RevalidationOptions } from "./sessions/revalidation.js";
 export type { HubStatistics } from "./subscriptions/subscription-hub.js";
 export type { GapReason } from "./events/gap.js";

@@ -98,11 +98,15 @@ export class Origins {
  *
  * Other programs and old browsers do not send `Sec-Fetch-Site`. Over plain HTTP, browsers send it only to localhost.
  */
-function isFromOtherSiteWithCookies<Params>({ headers }: Request<Params>): boolean {
-  return headers["sec-fetch-site"] === "cross-site" && headers.cookie !== undefined && !isPageView(headers);
+function isFromOtherSiteWithCookies<Params>({ method, headers }: Request<Params>): boolean {
+  return (
+    headers["sec-fetch-site"] === "cross-site" &&
+    headers.cookie !== undefined &&
+    !(method === "GET" && isPageView(headers))
+  );
 }
 
-/** Whether a person opens the URL as a page. A frame also navigates, but its parent page opens it. */
+/** Whether a person opens the URL as a page. A frame and a form also navigate, but the other page opens them. */
 function isPageView(headers: IncomingHttpHeaders): boolean {
   const { "sec-fetch-mode": mode, "sec-fetch-dest": target = "document" } = headers;
   return mode === "navigate" && target === "document";

@@ -1,11 +1,9 @@
-import type { Request, RequestHandler } from "express";
+import type { RequestHandler } from "express";
 
 import { answerTo, isFinished, optionError, progressOf } from "../lib/adapter.js";
 import {
   progressChannel,
-  RedisSseError,
   type RedisSse,
-  type StreamAccess,
   type StreamEvent,
   type TaskProgress,
   type TaskSnapshot,
@@ -16,23 +14,7 @@ import { assertMountOptions } from "./service-option.js";
 import { sseStream } from "./sse-stream.js";
 import type { RouteParams, SseStreamOptions } from "./stream-options.js";
 import { serve, streamHandler } from "./stream-handler.js";
-
-/**
- * Returns the id of the task that a request may watch, or nothing. Nothing is answered 403. To say how long the client may watch
- * it, return an object with the id (`TaskAccess`).
- */
-export type TaskResolver<Params = RouteParams> = (
-  req: Request<Params>,
-) => TaskSelection | TaskAccess | Promise<TaskSelection | TaskAccess>;
-
-/** A task id, or nothing. */
-export type TaskSelection = string | null | undefined | false;
-
-/** The task that a client may watch, and for how long. */
-export interface TaskAccess extends Pick<StreamAccess, "key" | "expiresAt"> {
-  /** The id of the task. Nothing is answered 403. */
-  readonly id: TaskSelection;
-}
+import { findTask, INVALID_ANSWER, readAccess, type TaskResolver } from "./task-access.js";
 
 /** Options of `taskStream()`. */
 export interface TaskStreamOptions<Params = RouteParams> extends Pick<
@@ -76,11 +58,11 @@ export function taskStream<Params = RouteParams>(
   const errors = new RuleErrors();
   return streamHandler(taskResolver, options, async (visit, answer) => {
     const { req, sink, service } = visit;
-    const selected = readAnswer(answer);
+    const selected = readAccess(answer);
     if (selected === null) return sink.answer(answerTo(INVALID_ANSWER, options));
     const { id, ...access } = selected;
     // The service answers a fault that passes by itself.
-    const found = (await service.resolve(options, sink, () => find(service, id, options.queue)))?.value;
+    const found = (await service.resolve(options, sink, () => findTask(service, id, options.queue)))?.value;
     if (found === undefined) return;
     if (!("task" in found)) return sink.answer(answerTo(found, options));
     const isBack = lastEventIdOf(req) !== undefined;
@@ -88,37 +70,6 @@ export function taskStream<Params = RouteParams>(
     const channels = progressChannel(found.task.id);
     await serve(visit, { ...access, channels }, { ...options, ...rules }, errors);
   });
-}
-
-const ACCESS: ReadonlySet<string> = new Set<keyof TaskAccess>(["id", "key", "expiresAt"]);
-
-const INVALID_ANSWER = new RedisSseError(
-  "INVALID_TASK",
-  "expected an object of the resolver to have id, and otherwise only key and expiresAt",
-);
-
-/** Returns `null` for an object of another form. */
-function readAnswer(answer: TaskSelection | TaskAccess): TaskAccess | null {
-  if (typeof answer !== "object" || answer === null) return { id: answer };
-  return "id" in answer && Object.keys(answer).every((name) => ACCESS.has(name)) ? answer : null;
-}
-
-async function find(
-  service: RedisSse,
-  selection: TaskSelection,
-  queue: string | undefined,
-): Promise<TaskSnapshot | RedisSseError> {
-  if (!selection) return new RedisSseError("FORBIDDEN", "no task is allowed for this request");
-  try {
-    const found = await service.task(selection);
-    if (found !== null && (queue === undefined || found.task.queue === queue)) return found;
-    return new RedisSseError("UNKNOWN_TASK", "No task has this id.");
-  } catch (error) {
-    // The service may be of another copy of this library, so `instanceof` is not enough.
-    const { retryable } = error as Partial<RedisSseError>;
-    if (retryable === false) return error as RedisSseError;
-    throw error;
-  }
 }
 
 /**

@@ -1,6 +1,6 @@
 // Builds the files of the package, or packs it.
 //
-//   node tools/package.mjs build   writes dist/lib, dist/middleware, dist/testing and dist/client (ES modules) and dist/cjs (CommonJS), without source maps
+//   node tools/package.mjs build   writes dist/lib, dist/middleware, dist/testing, dist/client and dist/react (ES modules) and dist/cjs (CommonJS), without source maps
 //   node tools/package.mjs pack    runs `npm pack`, which builds first, and writes dist/redis-sse.tgz
 import { execSync } from "node:child_process";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ const root = resolve(import.meta.dirname, "..");
 const dist = join(root, "dist");
 
 function build() {
-  for (const folder of ["lib", "middleware", "testing", "client", "cjs"])
+  for (const folder of ["lib", "middleware", "testing", "client", "react", "cjs"])
     rmSync(join(dist, folder), { recursive: true, force: true });
   for (const command of [
     "npm run -s lua",

@@ -106,11 +106,8 @@ const handlers: StreamHandlers = {
   },
   gap: catchUp,
   refused() {
-    // EventSource hides the error. A request for the notifications fails with the same error and shows it.
+    // A status has no message. A request for the notifications fails with the same error and shows its message.
     bell.load().catch((error: unknown) => toast("fault", "The server rejected the stream", messageOf(error)));
-  },
-  fault(message) {
-    toast("fault", "The server reports an error", message);
   },
 };
 

@@ -1,4 +1,6 @@
-import { asObject, parse, stringAt } from "./json.js";
+import { connect, type Status } from "/redis-sse/client/index.js";
+
+import { asObject, stringAt } from "./json.js";
 
 export type Connection =
   | { readonly state: "connecting" }
@@ -17,113 +19,71 @@ export interface StreamHandlers {
   readonly events: Readonly<Record<string, (data: unknown) => void>>;
   /** The session is still open, but events can be missing. */
   readonly gap: () => void;
-  /** The server reports an error on an open stream. The stream can stay open. */
-  readonly fault: (message: string) => void;
-  /** The server answered without a stream, and EventSource hides the reason. Called once per outage. */
+  /** The server refused the stream, and the client does not try again. */
   readonly refused: () => void;
 }
 
-const FIRST_RETRY_MS = 1_000;
-const LAST_RETRY_MS = 30_000;
-
-/** Descriptions of close reasons for the user. */
+/** Descriptions of the reasons for the user. */
 const IN_WORDS: Readonly<Record<string, string>> = {
-  "client-gone": "the page was closed",
-  "peer-lost": "the connection was lost",
-  "write-error": "writing to the connection failed",
-  "subscribe-failed": "subscribing in Redis failed",
+  REDIS_UNAVAILABLE: "Redis is unavailable",
+  TIMEOUT: "Redis does not answer",
+  POOL_EXHAUSTED: "Redis has no free connection",
+  LIMIT_SESSIONS: "too many open pages",
+  LIMIT_SESSIONS_PER_KEY: "too many open pages of this user",
+  CLOSED: "the server is stopping",
   drain: "the server is restarting",
   shutdown: "the server is stopping",
   "redis-lost": "Redis is unavailable",
   "max-lifetime": "the stream reached its maximum lifetime",
-  "slow-consumer": "the page received events too slowly",
+  offline: "this device is offline",
+  network: "connection lost",
+  ended: "connection lost",
+  silent: "the server does not respond",
 };
 
 export function readable(reason: string): string {
-  return IN_WORDS[reason] ?? reason.replaceAll(/[_-]+/g, " ");
+  return IN_WORDS[reason] ?? reason.replaceAll(/[_-]+/g, " ").toLowerCase();
 }
 
 /**
- * Opens the only SSE connection of this tab. Over HTTP/1.1, a browser opens at most six connections to a host for all
- * tabs together. Therefore all events of the page use this connection.
+ * Opens the only stream of this tab. Over HTTP/1.1, a browser opens at most six connections to a host for all tabs together.
+ * Therefore all events of the page use this connection.
  */
 export function openStream(url: string, handlers: StreamHandlers): void {
-  let source: EventSource | undefined;
-  let retry: ReturnType<typeof setTimeout> | undefined;
-  let retryMs = FIRST_RETRY_MS;
-  /** Close reason from the server. It arrives before the connection ends. */
-  let serverReason: string | undefined;
-  let live = false;
-
-  function lost(why = "connection lost"): void {
-    live = false;
-    const reason = serverReason ?? (navigator.onLine ? why : "this device is offline");
-    handlers.connection({ state: "reconnecting", reason });
-  }
-
-  function open(): void {
-    clearTimeout(retry);
-    const current = new EventSource(url);
-    source = current;
-
-    current.addEventListener("connected", (event) => {
-      const sessionId = stringAt(asObject(parse(event.data)), "sessionId");
-      if (sessionId === undefined) return;
-      retryMs = FIRST_RETRY_MS;
-      serverReason = undefined;
-      live = true;
-      handlers.connection({ state: "live", sessionId });
-      handlers.connected(sessionId);
-    });
-
-    current.addEventListener("message", (event) => handlers.message(parse(event.data)));
-
-    for (const [name, heard] of Object.entries(handlers.events)) {
-      current.addEventListener(name, (event: MessageEvent<unknown>) => heard(parse(event.data)));
-    }
-
-    current.addEventListener("gap", () => handlers.gap());
-
-    current.addEventListener("closing", (event: MessageEvent<unknown>) => {
-      serverReason = readable(stringAt(asObject(parse(event.data)), "reason") ?? "closed by the server");
-      lost();
-    });
-
-    current.addEventListener("error", (event: Event) => {
-      // An `error` event from the server has data. An `error` event of the connection has none.
-      if (event instanceof MessageEvent) {
-        const fault = asObject(parse(event.data));
-        const message = stringAt(fault, "message") ?? stringAt(fault, "code") ?? "unknown error";
-        // Before `connected`, the error is the reason why the stream did not start. The page reconnects.
-        if (live) handlers.fault(message);
-        else serverReason = message;
-        return;
-      }
-      // EventSource reconnects after a lost connection. After an HTTP error status it stops, so the page reconnects.
-      if (current.readyState !== EventSource.CLOSED) {
-        lost();
-      } else if (source === current) {
-        lost("rejected by the server");
-        if (serverReason === undefined && retryMs === FIRST_RETRY_MS) handlers.refused();
-        retry = setTimeout(open, retryMs * (0.75 + Math.random() / 2));
-        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
-      }
-    });
-  }
-
-  // Browsers cannot cache a page with an open connection for the back button. Closing also ends the session at once.
-  addEventListener("pagehide", () => {
-    clearTimeout(retry);
-    source?.close();
-    source = undefined;
-  });
-  addEventListener("pageshow", (event) => {
-    if (event.persisted) {
-      handlers.connection({ state: "connecting" });
-      open();
-    }
-  });
-
   handlers.connection({ state: "connecting" });
-  open();
+  const stream = connect(url);
+  /** Why the last connection ended. Shown until the next one is open. */
+  let lost: string | undefined;
+
+  function show(status: Status): void {
+    switch (status.state) {
+      case "waiting":
+        lost = readable(status.reason);
+        return handlers.connection({ state: "reconnecting", reason: lost });
+      case "connecting":
+        return handlers.connection(
+          lost === undefined ? { state: "connecting" } : { state: "reconnecting", reason: lost },
+        );
+      case "open":
+        lost = "connection lost";
+        // The event `connected` follows, with the id of the session.
+        return;
+      case "paused":
+        return handlers.connection({ state: "reconnecting", reason: "the page is hidden" });
+      case "closed":
+        handlers.connection({ state: "stopped", reason: readable(status.reason) });
+        return handlers.refused();
+    }
+  }
+
+  stream.onStatus(show);
+  stream.on("connected", (data) => {
+    const sessionId = stringAt(asObject(data), "sessionId");
+    if (sessionId === undefined) return;
+    handlers.connection({ state: "live", sessionId });
+    handlers.connected(sessionId);
+  });
+  stream.on("message", handlers.message);
+  for (const [name, heard] of Object.entries(handlers.events)) stream.on(name, heard);
+  stream.onGap(handlers.gap);
 }

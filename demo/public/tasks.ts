@@ -151,7 +151,8 @@ export function createTasks(view: TasksView): Tasks {
 
     async cancel(id) {
       const answer = await call("POST", `/api/tasks/${encodeURIComponent(id)}/cancel`);
-      if (answer["cancelled"] !== true) await ask(id);
+      // The task ended before it was cancelled.
+      if (answer["status"] !== "cancelled") await ask(id);
     },
 
     replayOutput(id) {

@@ -1,8 +1,10 @@
 import { encodeEntry, parseEntries, resumeTokenOf, splitToken, type Position } from "../sse/event-id.js";
 import type { IdTokens, TokenUse } from "../sse/id-token.js";
+import { isSamePlace } from "./catch-up.js";
 import { ChannelMap } from "./channel-map.js";
+import type { ChannelReplay } from "./channel-replay.js";
 import type { Tail } from "./history-port.js";
-import type { TokenSource } from "./session-cursor.js";
+import type { SessionCursor, TokenSource } from "./session-cursor.js";
 import { ClientPlaces, type ResumeLimit } from "./wish.js";
 
 interface Place {
@@ -81,16 +83,33 @@ export class Admission implements TokenSource {
     this.#token = null;
   }
 
-  /** Whether a token of this time would be newer than the current one. */
-  isOlderThan(at: number): boolean {
-    return this.#maxAgeMs !== undefined && at - this.#at >= Math.min(RENEWAL_MS, this.#maxAgeMs / 4);
-  }
-
-  /** Moves all floors to places after which all events are newer than `at`. */
-  renew(places: readonly Place[], at: number): void {
-    for (const place of places) this.#setFloor(place);
+  /**
+   * Moves the floors to the newest events, if the token has a time. The client must have all events, so that later events are
+   * newer than the new time. Returns whether the token has changed.
+   */
+  renew(
+    tracks: Iterable<ChannelReplay>,
+    tailOf: (channel: string) => Tail | null,
+    cursor: Pick<SessionCursor, "placeIn">,
+  ): boolean {
+    if (this.#maxAgeMs === undefined) return false;
+    const places: Place[] = [];
+    let at = Infinity;
+    for (const { channel, behind, ended } of tracks) {
+      // A client may always read an ended channel.
+      if (ended !== null) continue;
+      const tail = tailOf(channel);
+      const place = cursor.placeIn(channel);
+      if (behind || tail === null || place === undefined || !isSamePlace(place, tail.position)) return false;
+      places.push({ channel, position: tail.position });
+      at = Math.min(at, tail.at);
+    }
+    const isDue = at - this.#at >= Math.min(RENEWAL_MS, this.#maxAgeMs / 4);
+    if (places.length === 0 || !isDue) return false;
+    for (const each of places) this.#setFloor(each);
     this.#at = at;
     this.#token = null;
+    return true;
   }
 
   /** The token for the ids of the stream; `undefined` while no channel has a history. */

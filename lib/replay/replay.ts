@@ -6,7 +6,6 @@ import { RedisSseError } from "../errors.js";
 import type { Admission } from "./admission.js";
 import {
   CatchUp,
-  isSamePlace,
   passWaiting,
   type ReplayContext,
   type ReplayOutput,
@@ -15,8 +14,9 @@ import {
 } from "./catch-up.js";
 import { ChannelMap } from "./channel-map.js";
 import { ChannelReplay } from "./channel-replay.js";
-import { haveOtherStamps, type Position } from "../sse/event-id.js";
+import { haveOtherStamps } from "../sse/event-id.js";
 import type { EventBatch } from "../events/event-batch.js";
+import type { Tail } from "./history-port.js";
 import type { Interruption } from "./log-head.js";
 import type { Ending, InboundEvent } from "../events/inbound-event.js";
 import { createGap } from "../events/gap.js";
@@ -269,24 +269,10 @@ export class Replay implements Tracks {
     }
   }
 
-  /** Renews the token if it has a time. The client must have all events, so that later events are newer than that time. */
+  /** Renews the token if it has a time. */
   renewToken(): void {
-    const admission = this.#admission;
-    if (admission === null) return;
-    const places: { readonly channel: string; readonly position: Position }[] = [];
-    let at = Infinity;
-    for (const { channel, behind, ended } of this.#all) {
-      // A client may always read an ended channel.
-      if (ended !== null) continue;
-      const { tail } = this.#owner.log(channel);
-      const place = this.#cursor.placeIn(channel);
-      if (behind || tail === null || place === undefined || !isSamePlace(place, tail.position)) return;
-      places.push({ channel, position: tail.position });
-      at = Math.min(at, tail.at);
-    }
-    if (places.length === 0 || !admission.isOlderThan(at)) return;
-    admission.renew(places, at);
-    this.#cursor.untell();
+    const tailOf = (channel: string): Tail | null => this.#owner.log(channel).tail;
+    if (this.#admission?.renew(this.#all, tailOf, this.#cursor)) this.#cursor.untell();
   }
 
   /** Drops waiting events that are in the history. They are read from there later. */

@@ -7,20 +7,14 @@ export type RevocationTarget =
   | {
       /** The streams of this key: the `key` of the mount, or of the resolver's answer. A number counts as its text. */
       readonly key: string | number | bigint;
-      readonly session?: undefined;
-      readonly channel?: undefined;
     }
   | {
       /** The stream with this id: `PubSubSession.id`. */
       readonly session: string;
-      readonly key?: undefined;
-      readonly channel?: undefined;
     }
   | {
       /** All streams that have this channel. */
       readonly channel: string;
-      readonly key?: undefined;
-      readonly session?: undefined;
     };
 
 /** Options of `revoke()`. */

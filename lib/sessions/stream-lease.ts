@@ -1,8 +1,9 @@
 import type { CloseReason } from "../close-reasons.js";
+import type { TokenSource } from "../replay/session-cursor.js";
 
 /** A right that a stream takes when it starts, and gives back when it ends, such as a ticket. */
-export interface StreamLease {
-  /** The token of each id of the stream. With it, the client proves that it had the stream. See `addToken()`. */
+export interface StreamLease extends TokenSource {
+  /** With the token of its ids, the client proves that it had the stream. */
   readonly token: string;
   /** Takes the right for this stream, before anything is subscribed. Rejects if the client may not have the stream. */
   take(): Promise<void>;

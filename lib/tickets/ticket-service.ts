@@ -101,7 +101,10 @@ export class TicketService {
     const key = readKey(options.key);
     const expiresAt = readExpiry(options.expiresAt);
     if (expiresAt <= this.#deps.clock.now()) {
-      throw new RedisSseError("UNAUTHORIZED", "The right to this stream has expired.");
+      throw new RedisSseError(
+        "UNAUTHORIZED",
+        "The right of this ticket has expired. Pass a later expiresAt.",
+      );
     }
     const ticket = newSecret();
     // JSON has no Infinity.

@@ -144,7 +144,7 @@ describe("tasks of the demo in a browser", function () {
     const page = await browser.openAs("alice");
     const streams: string[] = [];
     page.on("request", (request) => {
-      if (request.resourceType() === "eventsource") streams.push(request.url());
+      if (request.headers()["accept"] === "text/event-stream") streams.push(request.url());
     });
     await page.reload();
     await page.locator("[data-testid=connection-state][data-state=live]").waitFor();

@@ -16,6 +16,7 @@ import { describeRetention } from "./queue/retention.js";
 import { describeRetries } from "./queue/retries.js";
 import { describeSchedules } from "./queue/schedules.js";
 import { describeSchemas } from "./queue/schemas.js";
+import { describeTaskCancel } from "./queue/task-cancel.js";
 import { describeTaskStream } from "./queue/task-stream.js";
 import { describeThrownValues } from "./queue/thrown.js";
 import { describeThrottling } from "./queue/throttling.js";
@@ -46,6 +47,7 @@ export function describeQueue(name: string, makeService: MakeService): void {
     describeOutput(makeService);
     describeTaskStream(makeService);
     describeMounted(makeService);
+    describeTaskCancel(makeService);
     describeListing(makeService);
     describeRetention(makeService);
     describeResends(makeService);

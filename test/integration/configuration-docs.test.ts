@@ -8,6 +8,7 @@ import { ConfigError, createRedisSse, type RedisSse } from "../../lib/index.js";
 import { readOptions } from "../../lib/options.js";
 import {
   sseStream,
+  taskCancel,
   taskStream,
   ticketResolver,
   type RedisPoolStatusOptions,
@@ -34,6 +35,7 @@ const CHECKS = {
   sseStream: (options) => sseStream(() => null, options),
   taskStream: (options) => taskStream(() => null, options),
   ticketResolver: (options) => ticketResolver(options),
+  taskCancel: (options) => taskCancel(() => null, options),
   "sse.writer": (options) => readWriterOptions(options),
 } satisfies Readonly<Record<string, Check>>;
 
@@ -71,7 +73,7 @@ describe("docs/configuration.md", () => {
   });
 
   it("lists the options of mounts and writers", async () => {
-    for (const call of ["sseStream", "taskStream", "ticketResolver", "sse.writer"] as const) {
+    for (const call of ["sseStream", "taskStream", "taskCancel", "ticketResolver", "sse.writer"] as const) {
       expect(namesOf(call), call).to.have.members(await acceptedBy(CHECKS[call]));
     }
     // This call accepts unknown names, so the compiler has to compare.

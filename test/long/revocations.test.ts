@@ -150,7 +150,12 @@ describe(`revoke() with four processes and ${4 * STREAMS_PER_APP} streams`, func
     await eventually(() => expect(Date.now() - cutAt).to.be.greaterThan(OUTAGE_MS), OUTAGE_MS + 1_000);
     await expectEnded(away, ({ user }) => user === "user1");
     proxy.refuse(false);
-    await eventually(async () => expect(await server.receiversOf("sse:revocations")).to.equal(4));
+    // The process can hear when both its connections are back. Each has its own pauses.
+    await eventually(async () => {
+      expect(await server.receiversOf("sse:revocations")).to.equal(4);
+      const names = await server.connections();
+      expect(names.filter((name) => name === "redis-sse:command")).to.have.length(4);
+    });
     await expectEnded(away, isRevoked);
 
     for (const app of apps) {

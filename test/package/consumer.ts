@@ -2,9 +2,10 @@
 export const CONSUMER: string = `
 import express from "express";
 import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } from "redis-sse";
-import { bearerAuth, redisPoolStatus, sseStream, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
+import { bearerAuth, redisPoolStatus, sseStream, taskCancel, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
 
 import { assertStreamOptions, serveStream, type Sink } from "redis-sse/adapter";
+import { connect, defineEvents, type StreamConnection } from "redis-sse/client";
 import { collect, createTestSse, FakeClock, type CollectedStream, type TestSse } from "redis-sse/testing";
 
 const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
@@ -14,6 +15,7 @@ app.get("/events", sseStream(resolver, { service: sse, onOpen: (session) => sess
 app.get("/pool", redisPoolStatus({ service: sse, authorize: bearerAuth("t") }));
 app.get("/x/:id", sseStream((req) => ["x", req.params.id.toUpperCase()], { service: sse }));
 app.get("/y/:id", taskStream((req) => req.params.id, { service: sse }));
+app.post("/y/:id/cancel", taskCancel((req) => req.params.id, { service: sse, queue: "reports" }));
 app.get("/z/*splat", sseStream<{ splat: string[] }>((req) => req.params.splat, { filter: (_, req) => req.params.splat.length > 0 }));
 export const wide: SseStreamOptions = { heartbeatMs: undefined, filter: undefined };
 createRedisSse({ keyPrefix: undefined, limits: { maxSessions: undefined }, pool: undefined });
@@ -36,5 +38,8 @@ export const { hello } = (await stream.event<{ hello: string }>("greeting")).dat
 for await (const { event, text } of stream) test.redis.refuse("NOPERM", { channel: event + text });
 // @ts-expect-error a test service accepts no Redis URL
 createTestSse({ redis: "redis://127.0.0.1" });
+export const open = (): StreamConnection => connect("/events", { token: () => "t" });
+// @ts-expect-error an unknown event
+connect("/events", { events: defineEvents({}) }).on("order", () => {});
 export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
 `;

@@ -21,7 +21,9 @@ describe("the packed files", () => {
       "package/dist/lib/index.d.ts",
       "package/dist/cjs/middleware/express.js",
       "package/dist/cjs/testing/index.js",
+      "package/dist/cjs/react/index.js",
       "package/docs/errors.md",
+      "package/docs/react.md",
       "package/docs/testing.md",
     );
     const unwanted =

@@ -29,8 +29,16 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     "serveStream",
     "streamHead",
   ],
+  "redis-sse/client": ["connect", "createFetchSource", "defineEvents"],
   "redis-sse/testing": ["FakeClock", "TestRedis", "collect", "createTestSse"],
-  "redis-sse/express": ["bearerAuth", "defaultService", "redisPoolStatus", "sseStream", "taskStream"],
+  "redis-sse/express": [
+    "bearerAuth",
+    "defaultService",
+    "redisPoolStatus",
+    "sseStream",
+    "taskCancel",
+    "taskStream",
+  ],
 };
 
 /** The oldest version of each Node.js line that `engines` in package.json allows. */
@@ -50,6 +58,7 @@ Promise.all(entries.map(async (entry) => {
 const JEST = `
 const { ConfigError, createRedisSse } = require("redis-sse");
 const { answerTo } = require("redis-sse/adapter");
+const { connect } = require("redis-sse/client");
 const { sseStream } = require("redis-sse/express");
 const { createTestSse } = require("redis-sse/testing");
 
@@ -57,6 +66,7 @@ test("redis-sse works", async () => {
   expect(() => createRedisSse({ heartbeatMs: -1 })).toThrow(ConfigError);
   expect(answerTo(new ConfigError("wrong"))).toMatchObject({ status: 500 });
   expect(sseStream(() => "news")).toBeInstanceOf(Function);
+  expect(() => connect("no URL")).toThrow(TypeError);
   const sse = createTestSse();
   expect(await sse.publish("news", { data: 1 })).toMatchObject({ id: expect.any(String) });
   await sse.close();
@@ -67,8 +77,10 @@ const OLD_TYPESCRIPT = `
 import express from "express";
 import { ConfigError, createRedisSse } from "redis-sse";
 import { answerTo, type Sink } from "redis-sse/adapter";
+import { connect, type StreamConnection } from "redis-sse/client";
 import { sseStream } from "redis-sse/express";
 
+export const open = (): StreamConnection => connect("/events");
 declare const sink: Sink;
 express().get("/x/:id", sseStream((req) => req.params.id.toUpperCase()));
 // @ts-expect-error a number is not a valid selection

@@ -156,10 +156,11 @@ describe("connect()", () => {
     expect(states()).to.deep.equal(["open", "waiting network", "connecting", "open"]);
   });
 
-  it("waits as long as Retry-After asks", async () => {
+  it("waits as long as Retry-After asks, also if a person looks at the page", async () => {
     open();
     await source.last.end({ reason: "http-503", isFinal: false, retryAfterMs: 9_000 });
     clock.tick(8_999);
+    fire("visibilitychange");
     expect(source.attempts).to.have.length(1);
     clock.tick(1);
     expect(source.attempts).to.have.length(2);
@@ -186,7 +187,18 @@ describe("connect()", () => {
     });
   }
 
-  it("ends if the server refuses it for good", async () => {
+  it("does not take a broken channel for the reason of a later end", async () => {
+    const stream = open();
+    const codes: string[] = [];
+    stream.on("error", ({ code }) => codes.push(code));
+    source.greet();
+    source.say("error", { code: "BROKEN", message: "" });
+    await source.last.end();
+    expect(codes).to.deep.equal(["BROKEN"]);
+    expect(states()).to.deep.equal(["open", "waiting network"]);
+  });
+
+  it("ends if the server refuses it", async () => {
     const stream = open();
     await source.last.end({ reason: "forbidden", isFinal: true });
     expect(stream.status).to.deep.equal({ state: "closed", reason: "forbidden" });
@@ -200,6 +212,15 @@ describe("connect()", () => {
     expect(stream.status).to.deep.equal({ state: "closed", reason: "unauthorized" });
   });
 
+  it("asks for a new token again if another failure came between", async () => {
+    open();
+    await source.last.end({ reason: "unauthorized", isFinal: false });
+    await source.last.end();
+    clock.tick(2_000);
+    await source.last.end({ reason: "unauthorized", isFinal: false });
+    expect(source.attempts.map(({ request }) => request.isRefused)).to.deep.equal([false, true, false, true]);
+  });
+
   it("asks for a new token again after the stream was open", async () => {
     open();
     await source.last.end({ reason: "unauthorized", isFinal: false });
@@ -207,6 +228,23 @@ describe("connect()", () => {
     await source.last.end({ reason: "ended", isFinal: false });
     clock.tick(2_000);
     expect(source.last.request.isRefused).to.equal(false);
+  });
+
+  it("goes by the interval of heartbeats that the server tells", () => {
+    open();
+    source.greet(300);
+    clock.tick(749);
+    expect(source.attempts).to.have.length(1);
+    clock.tick(1);
+    expect(source.attempts).to.have.length(2);
+  });
+
+  it("finds a silent connection in time after the clock was set back", () => {
+    open();
+    source.greet();
+    clock.setSystemTime(Date.now() - 3_600_000);
+    clock.tick(5 * HEARTBEAT_MS);
+    expect(source.attempts).to.have.length(2);
   });
 
   it("reconnects at once if the connection is silent for two and a half heartbeats", () => {
@@ -269,6 +307,36 @@ describe("connect()", () => {
     expect(totals).to.deep.equal([6]);
   });
 
+  it("gives text to a schema for text, also if the text is JSON", () => {
+    const events = defineEvents({
+      token: z.string(),
+      count: z.number(),
+      order: z.object({ id: z.number() }),
+    });
+    const stream = connect(source, { events });
+    streams.push(stream);
+    const heard: unknown[] = [];
+    for (const name of ["token", "count", "order"] as const) stream.on(name, (data) => heard.push(data));
+    source.greet();
+    for (const text of ["1.0", "null", '"', "word", '{"a":1}']) source.say("token", text);
+    source.say("count", "42");
+    source.say("order", { id: 1 });
+    expect(heard).to.deep.equal(["1.0", "null", '"', "word", '{"a":1}', 42, { id: 1 }]);
+  });
+
+  it("does not end because of a schema that throws, or an event that is named as a method", () => {
+    const schema = z.unknown().transform(() => {
+      throw new Error("a bug");
+    });
+    const stream = connect(source, { events: defineEvents({ order: schema }) });
+    streams.push(stream);
+    const gaps: Gap[] = [];
+    stream.onGap((gap) => gaps.push(gap));
+    source.greet();
+    for (const event of ["order", "constructor", "__proto__"]) source.say(event, 1);
+    expect(gaps).to.deep.equal([{ channels: [], reason: "invalid" }]);
+  });
+
   it("reports an error of a handler, and calls the other handlers", async () => {
     const stream = open();
     const tasks: (() => void)[] = [];
@@ -285,6 +353,81 @@ describe("connect()", () => {
     expect(tasks[0]).to.throw("a bug");
   });
 
+  it("calls a handler once for each time that it was added, and a new one from the next event on", () => {
+    const stream = open();
+    const heard: string[] = [];
+    const handler = (): void => void heard.push("twice");
+    const remove = stream.on("message", handler);
+    stream.on("message", handler);
+    stream.on("message", () => stream.on("message", () => heard.push("new")));
+    source.greet();
+    source.say("message", 1);
+    expect(heard).to.deep.equal(["twice", "twice"]);
+    remove();
+    source.say("message", 2);
+    expect(heard.slice(2)).to.deep.equal(["twice", "new"]);
+  });
+
+  it("calls no handler of events after one of them has closed the stream", () => {
+    const stream = open();
+    const heard: unknown[] = [];
+    stream.on("message", (data) => {
+      heard.push(data);
+      stream.close();
+    });
+    stream.on("message", (data) => heard.push(data));
+    source.greet();
+    for (const data of [1, 2]) source.say("message", data);
+    expect(heard).to.deep.equal([1]);
+    expect(states()).to.deep.equal(["open", "closed app"]);
+  });
+
+  it("keeps control events from the iterator, and gives them to their own handlers", async () => {
+    const stream = open();
+    const messages = stream[Symbol.asyncIterator]();
+    const recovered: boolean[] = [];
+    stream.on("connected", (data) => recovered.push(data.recovered));
+    source.greet();
+    source.say("gap", { reason: "trimmed", channels: ["a"] });
+    source.say("order", 1, "7");
+    const message = { event: "order", data: 1, text: "1", id: "7" };
+    expect(await messages.next()).to.deep.equal({ done: false, value: message });
+    expect(recovered).to.deep.equal([false]);
+  });
+
+  it("refuses invalid options with a TypeError that names them", () => {
+    const wrong: readonly (readonly [name: string, options: object])[] = [
+      ["maxRetryMs", { maxRetryMs: -1 }],
+      ["pauseHiddenAfterMs", { pauseHiddenAfterMs: NaN }],
+      ["lastEventId", { lastEventId: "a\nb" }],
+      ["keepId", { keepId: "local" }],
+      ["events", { events: {} }],
+      ["token", { token: "secret" }],
+      ["fetch", { fetch: {} }],
+      ["headers", { headers: { "a b": "c" } }],
+      ["headers or credentials", { credentials: "all" }],
+    ];
+    for (const [name, options] of wrong) {
+      expect(() => connect("http://localhost/", options as ConnectOptions), name).to.throw(TypeError, name);
+    }
+    for (const url of [
+      "/relative",
+      "http://",
+      "ftp://localhost/",
+      "http://ann:secret@localhost/",
+      undefined,
+    ]) {
+      expect(() => connect(url as string), url)
+        .to.throw(TypeError, "URL")
+        .with.property("message")
+        .that.does.not.include("secret");
+    }
+    expect(() => connect(() => "/x", { keepId: "session" })).to.throw(TypeError, "keepId");
+    expect(() => open().on("message", undefined!)).to.throw(TypeError, "handler");
+    expect(() => defineEvents({ gap: z.string() })).to.throw(TypeError, "reserved");
+    expect(() => defineEvents({ order: {} as z.ZodString })).to.throw(TypeError, "Standard Schema");
+  });
+
   describe("as an iterator", () => {
     it("gives the events in order, until the stream is closed", async () => {
       const stream = open();
@@ -298,22 +441,40 @@ describe("connect()", () => {
       source.say("message", "c");
       stream.close();
       await reading;
-      expect(texts.slice(1)).to.deep.equal(["a", "b", "c"]);
+      expect(texts).to.deep.equal(["a", "b", "c"]);
     });
 
     it("makes the source wait while 256 events are unread", async () => {
       const stream = open();
       const messages = stream[Symbol.asyncIterator]();
-      const first = messages.next();
-      source.greet(null);
-      await first;
+      source.greet(HEARTBEAT_MS);
       for (let count = 0; count < 256; count++) source.say("message", String(count));
       const waiting = source.last.listener.ready();
       expect(waiting).to.be.a("promise");
+      // The client does not read, so the silence is its own.
+      clock.tick(10 * HEARTBEAT_MS);
+      expect(source.attempts).to.have.length(1);
       for (let count = 0; count < 256; count++) await messages.next();
-      void messages.next();
       await waiting;
       expect(source.last.listener.ready()).to.equal(undefined);
+      clock.tick(2.5 * HEARTBEAT_MS);
+      expect(source.attempts).to.have.length(2);
+    });
+
+    it("ends when the loop ends, also while it waits for an event", async () => {
+      const messages = open()[Symbol.asyncIterator]();
+      const next = messages.next();
+      source.greet();
+      expect(await messages.return!()).to.deep.equal({ done: true, value: undefined });
+      expect((await next).done).to.equal(true);
+      source.say("message", "a");
+      expect((await messages.next()).done).to.equal(true);
+    });
+
+    it("ends at once after the stream is closed", async () => {
+      const stream = open();
+      stream.close();
+      expect((await stream[Symbol.asyncIterator]().next()).done).to.equal(true);
     });
   });
 
@@ -372,11 +533,11 @@ describe("connect()", () => {
       expect(states()).to.deep.equal(["open", "paused page-cache", "connecting"]);
     });
 
-    it('keeps the id over a reload with keepId: "session"', () => {
+    it('keeps the id over a reload with keepId: "session"', async () => {
       const stream = open({ keepId: "session" });
       source.greet();
       source.say("message", "a", "7");
-      void source.last.listener.ready();
+      await flush();
       stream.close();
       open({ keepId: "session", lastEventId: "1" });
       expect(source.last.request.lastEventId).to.equal("7");
@@ -392,6 +553,12 @@ describe("connect()", () => {
     expect(source.last.request.signal.aborted).to.equal(true);
     expect(open({ signal: closing.signal }).status.state).to.equal("closed");
     expect(source.attempts).to.have.length(1);
+  });
+
+  it("starts no timer in a hidden page if it is closed from the start", () => {
+    page.visibilityState = "hidden";
+    expect(open({ signal: AbortSignal.abort(), pauseHiddenAfterMs: 1_000 }).status.state).to.equal("closed");
+    expect(clock.countTimers()).to.equal(0);
   });
 
   it("does not connect again after a handler of the status has closed it", async () => {

@@ -10,14 +10,9 @@ interface Parsed {
 }
 
 function parse(chunks: readonly string[], lastEventId = ""): Parsed {
-  const parsed: Parsed = { messages: [], retries: [] };
-  const handlers = {
-    onMessage: (message: StreamMessage) => parsed.messages.push(message),
-    onRetry: (retryMs: number) => parsed.retries.push(retryMs),
-  };
-  const parser = new StreamParser(handlers, lastEventId);
-  for (const chunk of chunks) parser.feed(chunk);
-  return parsed;
+  const retries: number[] = [];
+  const parser = new StreamParser((retryMs) => retries.push(retryMs), lastEventId);
+  return { messages: chunks.flatMap((chunk) => [...parser.feed(chunk)]), retries };
 }
 
 /** The events with data, as another parser reads them. It gives an id only to the event that carries it. */
@@ -70,9 +65,25 @@ describe("StreamParser", () => {
     expect(parse(["id: 7\n\n"]).messages).to.deep.equal([{ event: "", text: "", id: "7" }]);
   });
 
-  it("ignores an id with NUL, a retry that is no number, and a byte order mark", () => {
-    const { messages, retries } = parse(["\uFEFFid: a\0b\nretry: 1s\nretry: 250\ndata: x\n\n"]);
+  it("ignores an id with NUL, and a retry that is not a number", () => {
+    const { messages, retries } = parse(["id: a\0b\nretry: 1s\nretry: 250\ndata: x\n\n"]);
     expect(messages).to.deep.equal([{ event: "message", text: "x", id: "" }]);
     expect(retries).to.deep.equal([250]);
+  });
+
+  it("limits the length of an event, in one line or in many, and reads a long line in linear time", () => {
+    const piece = "x".repeat(64 * 1024);
+    for (const end of ["", "\ndata:"]) {
+      const parser = new StreamParser(() => {}, "");
+      const feed = (text: string): StreamMessage[] => [...parser.feed(text)];
+      feed("data:");
+      for (let count = 0; count < 1_024; count++) {
+        expect(parser.isTooLong).to.equal(false);
+        feed(piece + end);
+      }
+      expect(parser.isTooLong).to.equal(true);
+      expect(feed("\n\n")).to.have.length(1);
+      expect(parser.isTooLong).to.equal(false);
+    }
   });
 });

@@ -5,7 +5,7 @@ import { expect } from "chai";
 import express, { type Request, type Response } from "express";
 
 import { ConfigError } from "../../../lib/index.js";
-import { sseStream, taskStream, type SseStreamOptions } from "../../../middleware/express.js";
+import { sseStream, taskCancel, taskStream, type SseStreamOptions } from "../../../middleware/express.js";
 import { Origins } from "../../../middleware/origins.js";
 import { recordingLog } from "../../support/recording-logger.js";
 
@@ -187,6 +187,7 @@ describe("the option allowOrigins", () => {
   const mounts = [
     (allowOrigins: unknown) => () => void sseStream(() => null, { allowOrigins } as SseStreamOptions),
     (allowOrigins: unknown) => () => void taskStream(() => null, { allowOrigins } as SseStreamOptions),
+    (allowOrigins: unknown) => () => void taskCancel(() => null, { allowOrigins } as SseStreamOptions),
   ];
 
   it("accepts origins in the form of a browser", () => {

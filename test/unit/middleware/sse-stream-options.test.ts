@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { ConfigError, createRedisSse } from "../../../lib/index.js";
-import { redisPoolStatus, sseStream, taskStream } from "../../../middleware/express.js";
+import { redisPoolStatus, sseStream, taskCancel, taskStream } from "../../../middleware/express.js";
 
 const make = (options: Record<string, unknown>) => (): unknown => sseStream(() => "a", options);
 
@@ -73,9 +73,10 @@ describe("sseStream() options", () => {
     expect(() => sseStream(resolver, options))
       .to.throw(ConfigError)
       .with.property("message", said);
-    expect(() => taskStream(resolver, options))
-      .to.throw(ConfigError)
-      .with.property("message", said);
+    for (const mount of [taskStream, taskCancel])
+      expect(() => mount(resolver, options))
+        .to.throw(ConfigError)
+        .with.property("message", said);
     const status = options as Parameters<typeof redisPoolStatus>[0];
     expect(() => redisPoolStatus(status))
       .to.throw(ConfigError)
@@ -87,6 +88,7 @@ describe("sseStream() options", () => {
     for (const call of [
       () => sseStream("a" as never),
       () => taskStream("a" as never),
+      () => taskCancel("a" as never),
       () => redisPoolStatus({} as never),
     ])
       expect(call).to.throw(ConfigError, "function");
@@ -95,5 +97,6 @@ describe("sseStream() options", () => {
   it("rejects a misspelled option", () => {
     expect(make({ slowconsumer: "latest" })).to.throw(ConfigError, "slowconsumer");
     expect(make({ filters: () => true })).to.throw(ConfigError, "filters");
+    expect(() => taskCancel(() => "a", { methods: ["POST"] } as never)).to.throw(ConfigError, "methods");
   });
 });

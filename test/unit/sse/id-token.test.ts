@@ -1,3 +1,5 @@
+import { createHmac } from "node:crypto";
+
 import { expect } from "chai";
 import * as fc from "fast-check";
 
@@ -19,6 +21,14 @@ describe("IdTokens", () => {
         expect(tokens.open({ purpose, key }, token)?.content).to.deep.equal(Buffer.from(bytes));
       }),
     );
+  });
+
+  it("writes the token that docs/protocol.md describes", () => {
+    const mac = (head: string): Buffer => createHmac("sha256", OLD).update(`${head}content`).digest();
+    const token = (head: string): string =>
+      Buffer.concat([mac(head).subarray(0, 16), CONTENT]).toString("base64url");
+    expect(tokens.seal(USE, CONTENT)).to.equal(token('["test","ann"]'));
+    expect(tokens.seal({ ...USE, key: undefined }, CONTENT)).to.equal(token('["test",null]'));
   });
 
   it("rejects the tokens of another purpose or key, and distinguishes no key from every key", () => {
