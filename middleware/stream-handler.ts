@@ -26,7 +26,7 @@ const EVENT_STREAM = "text/event-stream";
 
 const CLIENT_OBJECT = new RedisSseError(
   "INVALID_CHANNEL",
-  "expected the resolver to return an object of its own, not an object from the query or the body of the request",
+  "expected the resolver to return an object of its own, not an object from the query, the body or the cookies of the request",
 );
 
 /** The options that decide about a request before its stream opens. */
