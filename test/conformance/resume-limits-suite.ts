@@ -177,6 +177,14 @@ export function describeResumeLimits(
         expect((await told(withToken(first, third)))[0]).to.equal("1");
       });
 
+      it("keeps the first admission when the secret is replaced", async () => {
+        const rotated = streams.create({ secret: [OTHER, SECRET] });
+        const { session, id } = await open(await visit(), {}, rotated);
+        await session.close();
+        await publish("1");
+        expect(await told(id, {}, streams.create({ secret: OTHER }))).to.deep.equal(["1", "new"]);
+      });
+
       it("admits a client to an added channel when the channel is added, also for the second time", async () => {
         const added = `${channel}:added`;
         const before = await publish("before", added);
