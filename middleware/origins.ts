@@ -41,7 +41,8 @@ export class Origins {
     const decided = res.getHeader(ALLOW_ORIGIN);
     const isReadable = decided === undefined && this.#setHeaders(origin, res);
     if (this.#allowed !== null && isPreflight(req)) return this.#preflightAnswer(isReadable);
-    const isAllowed = decided === undefined ? this.#names(origin) : decided === "*" || decided === origin;
+    // "*" of the middleware does not count: with cookies, browsers do not show the answer to the page.
+    const isAllowed = decided === undefined ? this.#names(origin) : decided === origin;
     if (!isAsUser || isAllowed) return null;
     this.#warn(origin, service);
     // The answer depends on the origin even without the option, so a cache must not share it.

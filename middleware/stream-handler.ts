@@ -26,7 +26,7 @@ const EVENT_STREAM = "text/event-stream";
 
 const CLIENT_OBJECT = new RedisSseError(
   "INVALID_CHANNEL",
-  "The resolver returned an object from the query or the body of the request. Create the object in the resolver.",
+  "The resolver returned an object from the query, the body or the cookies of the request. Create the object in the resolver.",
 );
 
 /** The options that decide about a request before its stream opens. */

@@ -1,7 +1,13 @@
 import type { RequestHandler } from "express";
 
 import { answerTo, isFinished, optionError } from "../lib/adapter.js";
-import { RedisSseError, type RedisSse, type TaskStatus } from "../lib/index.js";
+import {
+  progressChannel,
+  RedisSseError,
+  type ErrorCode,
+  type RedisSse,
+  type TaskStatus,
+} from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { Origins } from "./origins.js";
 import { ResponseSink } from "./response-sink.js";
@@ -12,6 +18,7 @@ import {
   INVALID_ANSWER,
   readAccess,
   unknownTask,
+  type TaskAccess,
   type TaskResolver,
   type TaskSelection,
 } from "./task-access.js";
@@ -32,6 +39,8 @@ export interface TaskCancelOptions<Params = RouteParams> extends Pick<
 /** GET is not accepted, because browsers load some URLs in advance. */
 const METHODS: readonly string[] = ["POST", "DELETE"];
 
+const RIGHTS: ReadonlySet<string> = new Set<ErrorCode>(["UNAUTHORIZED", "REVOKED", "CONFIG"]);
+
 /** A client that uses `fetch` reads the status, so a retryable error is a 503. */
 const UNAVAILABLE = { onUnavailable: "status" } as const;
 
@@ -40,7 +49,7 @@ const UNAVAILABLE = { onUnavailable: "status" } as const;
  *
  * - If the task is cancelled, the answer is 200 with `{ status: "cancelled" }`.
  * - If the task has already ended, it does not change. The answer is 200 with its status, for example `{ status: "succeeded" }`.
- * - If the resolver returns nothing, the request is answered 403. An unknown task is answered 404, an invalid id 400.
+ * - If the resolver returns nothing, the request is answered 403. If the right in its answer has expired, it is answered 401. An unknown task is answered 404, an invalid id 400.
  * - A retryable error is answered 503 with `Retry-After`. The client can repeat the request.
  *
  * Other errors of the resolver go to `next(err)`. Throws `ConfigError` if an argument or an option is invalid.
@@ -62,6 +71,8 @@ export function taskCancel<Params = RouteParams>(
       if (resolved === null) return;
       const access = readAccess(resolved.value);
       if (access === null) return sink.answer(answerTo(INVALID_ANSWER));
+      const fault = rightFault(service, access);
+      if (fault !== null) return sink.answer(answerTo(fault));
       const cancelled = await service.resolve(UNAVAILABLE, sink, () =>
         cancel(service, access.id, options.queue),
       );
@@ -73,6 +84,12 @@ export function taskCancel<Params = RouteParams>(
       next(error);
     }
   };
+}
+
+/** Returns why a right has ended. The limits of streams do not apply here. */
+function rightFault(service: RedisSse, { key, expiresAt }: TaskAccess): RedisSseError | null {
+  const fault = service.check({ key, expiresAt }, progressChannel("any"));
+  return fault !== null && RIGHTS.has(fault.code) ? fault : null;
 }
 
 /** Resolves to the state of the task after the call, or to the error of a request without a task. */

@@ -1,11 +1,4 @@
-import {
-  encodeEntry,
-  parseEntries,
-  resumeTokenOf,
-  splitToken,
-  tagOf,
-  type Position,
-} from "../sse/event-id.js";
+import { encodeEntry, parseEntries, resumeTokenOf, splitToken, type Position } from "../sse/event-id.js";
 import type { IdTokens, TokenUse } from "../sse/id-token.js";
 import { isSamePlace } from "./catch-up.js";
 import { ChannelMap } from "./channel-map.js";
@@ -14,9 +7,14 @@ import type { Tail } from "./history-port.js";
 import type { SessionCursor, TokenSource } from "./session-cursor.js";
 import { ClientPlaces, type ResumeLimit } from "./wish.js";
 
-interface Floor {
+interface Place {
   readonly channel: string;
   readonly position: Position;
+}
+
+interface Floor extends Place {
+  /** See `IdTokens.tagOf()`. */
+  readonly tag: number;
 }
 
 /** The client has no valid token. */
@@ -55,24 +53,25 @@ export class Admission implements TokenSource {
   /** How far back the client may resume with its id, which is untrusted input. */
   limitOf(lastEventId: string | undefined, channels: readonly string[]): ResumeLimit {
     const { token } = splitToken(lastEventId ?? "");
-    const content = token === undefined ? null : this.#tokens.open(this.#use, resumeTokenOf(token));
-    if (content === null) return NO_TOKEN;
+    const opened = token === undefined ? null : this.#tokens.open(this.#use, resumeTokenOf(token));
+    if (opened === null) return NO_TOKEN;
+    const { content, tagOf } = opened;
     const head = this.#maxAgeMs === undefined ? 0 : TIME_BYTES;
     const floors = parseEntries(content.subarray(head));
     if (floors === null) return NO_TOKEN;
     const validUntil =
       this.#maxAgeMs === undefined ? Infinity : content.readUIntBE(0, TIME_BYTES) + this.#maxAgeMs;
-    return { floors: new ClientPlaces(floors, channels), validUntil };
+    return { floors: new ClientPlaces(floors, channels, null, tagOf), validUntil };
   }
 
   /** Keeps the floor that the client had in a channel. Otherwise the channel gets a floor now. */
   admit(channel: string, start: Position, tail: Tail, limit: ResumeLimit | null): void {
     const isValid = limit !== null && tail.at <= limit.validUntil;
     const former = isValid ? limit.floors?.find(channel, tail.position.epoch) : undefined;
-    if (this.#maxAgeMs === undefined) this.#floors.set({ channel, position: former ?? start });
+    if (this.#maxAgeMs === undefined) this.#setFloor({ channel, position: former ?? start });
     else {
       // The events between the start of the stream and the newest one may be of any age.
-      this.#floors.set({ channel, position: former ?? tail.position });
+      this.#setFloor({ channel, position: former ?? tail.position });
       const at = former ? limit!.validUntil - this.#maxAgeMs : tail.at;
       this.#at = Math.min(this.#at, at);
     }
@@ -94,7 +93,7 @@ export class Admission implements TokenSource {
     cursor: Pick<SessionCursor, "placeIn">,
   ): boolean {
     if (this.#maxAgeMs === undefined) return false;
-    const floors: Floor[] = [];
+    const places: Place[] = [];
     let at = Infinity;
     for (const { channel, behind, ended } of tracks) {
       // A client may always read an ended channel.
@@ -102,12 +101,12 @@ export class Admission implements TokenSource {
       const tail = tailOf(channel);
       const place = cursor.placeIn(channel);
       if (behind || tail === null || place === undefined || !isSamePlace(place, tail.position)) return false;
-      floors.push({ channel, position: tail.position });
+      places.push({ channel, position: tail.position });
       at = Math.min(at, tail.at);
     }
     const isDue = at - this.#at >= Math.min(RENEWAL_MS, this.#maxAgeMs / 4);
-    if (floors.length === 0 || !isDue) return false;
-    for (const floor of floors) this.#floors.set(floor);
+    if (places.length === 0 || !isDue) return false;
+    for (const each of places) this.#setFloor(each);
     this.#at = at;
     this.#token = null;
     return true;
@@ -119,10 +118,13 @@ export class Admission implements TokenSource {
     return (this.#token ??= this.#seal());
   }
 
+  #setFloor({ channel, position }: Place): void {
+    const tag = this.#floors.get(channel)?.tag ?? this.#tokens.tagOf(channel);
+    this.#floors.set({ channel, tag, position });
+  }
+
   #seal(): string {
-    const parts = Array.from(this.#floors.values(), ({ channel, position }) =>
-      encodeEntry({ tag: tagOf(channel), ...position }),
-    );
+    const parts = Array.from(this.#floors.values(), ({ tag, position }) => encodeEntry({ ...position, tag }));
     if (this.#maxAgeMs !== undefined) {
       const time = Buffer.alloc(TIME_BYTES);
       time.writeUIntBE(this.#at, 0, TIME_BYTES);

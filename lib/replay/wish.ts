@@ -54,10 +54,11 @@ export class ClientPlaces {
     cursor: readonly EventIdEntry[],
     channels: readonly string[],
     limit: ResumeLimit | null = null,
+    tagFor: (channel: string) => number = tagOf,
   ) {
     this.limit = limit;
     const given = groupBy(cursor, ({ tag, isVersion1 }) => keyOf(tag, isVersion1));
-    const tags = channels.map((channel) => [channel, tagOf(channel)] as const);
+    const tags = channels.map((channel) => [channel, tagFor(channel)] as const);
     const named = groupBy(tags, ([, tag]) => keyOf(tag));
     const namedBefore = groupBy(tags, ([, tag]) => keyOf(shortTagOf(tag), true));
     for (const [channel, tag] of tags) {

@@ -234,7 +234,8 @@ export class SessionManager {
   ): Promise<{ readonly value: T } | null> {
     let outcome: ResolverOutcome<T>;
     const { clock, rights } = this.#options;
-    this.#asked.set(sink, { at: monotonicNow(clock), applied: rights.applied });
+    // The first question counts: a task stream resolves the task after the resolver of the application has decided.
+    if (!this.#asked.has(sink)) this.#asked.set(sink, { at: monotonicNow(clock), applied: rights.applied });
     try {
       const running = this.#resolvers.run(resolver, sink);
       outcome = running instanceof Promise ? await running : running;

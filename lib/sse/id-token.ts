@@ -5,6 +5,7 @@ import { optionError } from "../validate.js";
 /** Shorter secrets could be guessed from a token. */
 const MIN_SECRET_LENGTH = 32;
 const MAC_BYTES = 16;
+const NOTHING = Buffer.alloc(0);
 /** Longer than any token of `seal()`. Longer text is not decoded. */
 const MAX_LENGTH = 16 * 1024;
 
@@ -12,6 +13,13 @@ const MAX_LENGTH = 16 * 1024;
 export interface TokenUse {
   readonly purpose: string;
   readonly key: string | undefined;
+}
+
+/** The content of a valid token. */
+export interface OpenToken {
+  readonly content: Buffer;
+  /** The tags of channels in the content. */
+  readonly tagOf: (channel: string) => number;
 }
 
 /**
@@ -30,16 +38,29 @@ export class IdTokens {
     return Buffer.concat([macOf(this.#secrets[0]!, use, content), content]).toString("base64url");
   }
 
-  /** Returns the content of a token, or `null` if the token is not valid. It is untrusted input. */
-  open(use: TokenUse, token: string): Buffer | null {
+  /**
+   * A tag of a channel, for the content of a new token. Everyone can find a second channel with the same tag in an event id. A
+   * tag of a token depends on the secret, so a client cannot use the token of a channel that it has chosen for another one.
+   */
+  tagOf(channel: string): number {
+    return secretTagOf(this.#secrets[0]!, channel);
+  }
+
+  /** Returns `null` if the token is not valid. It is untrusted input. */
+  open(use: TokenUse, token: string): OpenToken | null {
     if (token.length > MAX_LENGTH) return null;
     const bytes = Buffer.from(token, "base64url");
     if (bytes.length < MAC_BYTES) return null;
     const mac = bytes.subarray(0, MAC_BYTES);
     const content = bytes.subarray(MAC_BYTES);
-    const isValid = this.#secrets.some((secret) => timingSafeEqual(macOf(secret, use, content), mac));
-    return isValid ? content : null;
+    const signer = this.#secrets.find((secret) => timingSafeEqual(macOf(secret, use, content), mac));
+    if (signer === undefined) return null;
+    return { content, tagOf: (channel) => secretTagOf(signer, channel) };
   }
+}
+
+function secretTagOf(secret: string, channel: string): number {
+  return macOf(secret, { purpose: "tag", key: channel }, NOTHING).readUInt32BE(0);
 }
 
 function macOf(secret: string, { purpose, key }: TokenUse, content: Buffer): Buffer {

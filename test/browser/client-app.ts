@@ -20,7 +20,7 @@ const PAGE = `<!doctype html>
 <script type="module" src="/test/browser/client-page.js"></script>`;
 
 const [port, redis] = process.argv.slice(2);
-const service = createRedisSse({ redis: redis!, heartbeatMs: 300, retryMs: 200 });
+const service = createRedisSse({ redis: redis!, heartbeatMs: 1_000, retryMs: 200 });
 const app = express();
 app.use((_req, res, next) => {
   res.set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'");

@@ -1,10 +1,16 @@
 import { expect } from "chai";
 
-import { taskCancel, type TaskCancelOptions } from "../../../middleware/express.js";
+import { taskCancel, type TaskAccess, type TaskCancelOptions } from "../../../middleware/express.js";
 import { eventually } from "../../support/eventually.js";
+import { FakeSink } from "../../support/fake-sink.js";
 import { useQueue } from "../../support/queue-rig.js";
 import type { MakeService } from "../../support/service.js";
 import { startApp, type TestApp } from "../../support/test-app.js";
+
+function rightsTo(id: string): TaskAccess {
+  if (id === "secret") return { id: null };
+  return id === "expired" ? { id, expiresAt: 0 } : { id, key: "bob" };
+}
 
 /** Tests what a browser gets from `taskCancel()`. */
 export function describeTaskCancel(makeService: MakeService): void {
@@ -13,15 +19,12 @@ export function describeTaskCancel(makeService: MakeService): void {
     const apps: TestApp[] = [];
     let app: TestApp;
 
-    /** Mounts a handler for every task except "secret". */
+    /** Mounts a handler for every task except "secret" and "expired". */
     const mount = async (options: TaskCancelOptions<{ id: string }> = {}): Promise<void> => {
       app = await startApp((express) =>
         express.use(
           "/:id",
-          taskCancel<{ id: string }>(({ params: { id } }) => (id === "secret" ? { id: null } : id), {
-            service: rig.sse,
-            ...options,
-          }),
+          taskCancel<{ id: string }>(({ params: { id } }) => rightsTo(id), { service: rig.sse, ...options }),
         ),
       );
       apps.push(app);
@@ -57,6 +60,16 @@ export function describeTaskCancel(makeService: MakeService): void {
       await eventually(() => expect(reason).to.have.property("code", "CANCELLED"));
     });
 
+    it("cancels nothing for a key whose right is revoked", async () => {
+      const { id } = await rig.queue.enqueue("kind", null, { delayMs: 60_000 });
+      // A process with streams knows the revocations.
+      await rig.sse.open({}, new FakeSink(), "news");
+      await rig.sse.revoke({ key: "bob" }, { forMs: 60_000 });
+      await eventually(() => expect(rig.sse.check({ key: "bob" }, "news")).to.include({ code: "REVOKED" }));
+      expect(await ask(id)).to.include({ status: 403 });
+      expect(await rig.queue.get(id)).to.include({ status: "delayed" });
+    });
+
     it("answers with the state of a task that has ended, and leaves it as it is", async () => {
       const { id } = await rig.queue.enqueue("kind", null);
       rig.queue.worker(() => 1);
@@ -67,6 +80,7 @@ export function describeTaskCancel(makeService: MakeService): void {
 
     for (const [id, status, code] of [
       ["unknown", 404, "UNKNOWN_TASK"],
+      ["expired", 401, "UNAUTHORIZED"],
       ["not an id", 400, "INVALID_TASK"],
       ["secret", 403, "FORBIDDEN"],
     ] as const) {

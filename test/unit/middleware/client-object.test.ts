@@ -5,12 +5,13 @@ import * as fc from "fast-check";
 import { isClientObject } from "../../../middleware/client-object.js";
 
 /** A request whose query is parsed again at each access, as in Express 5. */
-const requestOf = (query: () => unknown, body?: unknown): Request =>
+const requestOf = (query: () => unknown, body?: unknown, cookies?: unknown): Request =>
   ({
     get query() {
       return query();
     },
     body,
+    cookies,
   }) as Request;
 
 /** All objects in a value, and not the arrays around them. */
@@ -38,20 +39,21 @@ describe("isClientObject()", () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), parsed), (query) => {
         const req = requestOf(() => copyOf(query));
-        for (const object of Object.values(query).flatMap(objectsIn)) {
+        for (const object of objectsIn(query)) {
           expect(isClientObject(object, req)).to.equal(true);
         }
       }),
     );
   });
 
-  it("finds each object in a body, but not a copy of it", () => {
+  it("finds each object in a body or in the cookies, but not a copy of it", () => {
     fc.assert(
       fc.property(parsed, (body) => {
-        const req = requestOf(() => ({}), body);
-        for (const object of objectsIn(body)) {
-          expect(isClientObject(object, req)).to.equal(true);
-          expect(isClientObject({ ...object }, req)).to.equal(false);
+        for (const req of [requestOf(() => "", body), requestOf(() => "", undefined, { room: body })]) {
+          for (const object of objectsIn(body)) {
+            expect(isClientObject(object, req)).to.equal(true);
+            expect(isClientObject({ ...object }, req)).to.equal(false);
+          }
         }
       }),
     );

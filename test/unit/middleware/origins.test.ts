@@ -101,11 +101,20 @@ describe("Origins", () => {
     });
 
     it(`leaves the decision to middleware in front that allows the origin, ${name}`, () => {
-      for (const request of REQUESTS) {
-        const inFront = { "access-control-allow-origin": request.origin ?? "*" };
+      for (const request of REQUESTS.filter(({ origin }) => origin !== undefined)) {
+        const inFront = { "access-control-allow-origin": request.origin! };
         const { answer, set } = ask(option, request, { inFront });
         expect(answer, JSON.stringify(request)).to.equal(null);
         expect(set, JSON.stringify(request)).to.deep.equal(inFront);
+      }
+    });
+
+    it(`refuses requests of other sites with cookies if middleware in front allows every origin, ${name}`, () => {
+      const inFront = { "access-control-allow-origin": "*" };
+      for (const origin of [undefined, LISTED, OTHER]) {
+        const request = { origin, "sec-fetch-site": "cross-site" };
+        expect(ask(option, request, { inFront }).answer).to.equal(null);
+        expect(ask(option, { ...request, cookie: "sid=1" }, { inFront }).answer?.status).to.equal(403);
       }
     });
 

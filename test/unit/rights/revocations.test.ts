@@ -3,11 +3,14 @@ import { anything, assert, asyncProperty, constant, integer, oneof, record, stri
 
 import { ConfigError, RedisSseError, type RevocationTarget, type RevokeOptions } from "../../../lib/index.js";
 import type { StreamRequest } from "../../../lib/adapter.js";
+import { taskStream } from "../../../middleware/express.js";
 import { createTestSse, FakeClock, type TestSse, type TestSseOptions } from "../../../testing/index.js";
 import { deferred, eventually, settle } from "../../support/eventually.js";
 import { FakeSink } from "../../support/fake-sink.js";
 import { recordingLogger } from "../../support/recording-logger.js";
+import { expectRefusal } from "../../support/refusal.js";
 import { expectFault, faultOf } from "../../support/service.js";
+import { startApp } from "../../support/test-app.js";
 
 const REVOKED = 'event: closing\ndata: {"reason":"revoked"}';
 
@@ -148,6 +151,24 @@ describe("revoke()", () => {
       expectOpen(again);
     });
   }
+
+  it("refuses a task stream whose resolver decided before the call, although the task is resolved after it", async () => {
+    const sse = create();
+    await openHearing(sse, "bob", "b");
+    const { id } = await sse.queue().enqueue("work", null);
+    const decide = async (): Promise<string> => {
+      await sse.revoke({ key: "ann" });
+      return id;
+    };
+    const app = await startApp((router) => {
+      router.get("/task", taskStream(decide, { service: sse, key: () => "ann", onUnavailable: "status" }));
+    });
+    try {
+      await expectRefusal(await fetch(`${app.url}/task`), 503, "CLOSED");
+    } finally {
+      await app.close();
+    }
+  });
 
   it("rejects and ends no stream if Redis does not store the revocation", async () => {
     const sse = create();

@@ -18,7 +18,7 @@ describe("IdTokens", () => {
       fc.property(fc.string(), keys, fc.uint8Array(), (purpose, key, bytes) => {
         const token = tokens.seal({ purpose, key }, Buffer.from(bytes));
         expect(token).to.match(/^[\w-]{22,}$/);
-        expect(tokens.open({ purpose, key }, token)).to.deep.equal(Buffer.from(bytes));
+        expect(tokens.open({ purpose, key }, token)?.content).to.deep.equal(Buffer.from(bytes));
       }),
     );
   });
@@ -46,9 +46,17 @@ describe("IdTokens", () => {
 
   it("signs with the first secret and accepts the tokens of all", () => {
     const rotated = new IdTokens([NEW, OLD]);
-    expect(rotated.open(USE, tokens.seal(USE, CONTENT))).to.deep.equal(CONTENT);
+    expect(rotated.open(USE, tokens.seal(USE, CONTENT))?.content).to.deep.equal(CONTENT);
     expect(tokens.open(USE, rotated.seal(USE, CONTENT))).to.equal(null);
-    expect(new IdTokens([OLD, NEW]).open(USE, rotated.seal(USE, CONTENT))).to.deep.equal(CONTENT);
+    expect(new IdTokens([OLD, NEW]).open(USE, rotated.seal(USE, CONTENT))?.content).to.deep.equal(CONTENT);
+  });
+
+  it("gives channels other tags with another secret, and reads those of the secret that signed", () => {
+    const rotated = new IdTokens([NEW, OLD]);
+    const tags = ["room:1", "room:2"].flatMap((name) => [tokens.tagOf(name), rotated.tagOf(name)]);
+    expect(new Set(tags)).to.have.length(4);
+    expect(rotated.open(USE, tokens.seal(USE, CONTENT))!.tagOf("room:1")).to.equal(tokens.tagOf("room:1"));
+    expect(tokens.open(USE, tokens.seal(USE, CONTENT))!.tagOf("room:1")).to.equal(tokens.tagOf("room:1"));
   });
 
   it("rejects any other text, and any change of a bit", () => {
