@@ -27,8 +27,9 @@ export async function drainSessions(
 ): Promise<void> {
   const { clock, slices, log } = context;
   const endsAt = monotonicNow(clock) + timeoutMs;
-  if (beforeStreamsEnd !== undefined && !context.closing.aborted)
+  if (beforeStreamsEnd !== undefined && !context.closing.aborted) {
     await waitFor(beforeStreamsEnd, timeoutMs, context);
+  }
   const leftMs = Math.max(0, endsAt - monotonicNow(clock));
   const withinMs = Math.min(spreadMs, leftMs);
   log.info("draining: closing %s streams within %s ms", registry.size, Math.round(withinMs));
