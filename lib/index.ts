@@ -54,8 +54,7 @@ export type {
   NotificationStatistics,
 } from "./notifications/notification-service.js";
 
-export { TicketService } from "./tickets/ticket-service.js";
-export type { TicketAccessOptions, TicketOptions } from "./tickets/ticket-service.js";
+export type { TicketAccessOptions, TicketOptions, TicketService } from "./tickets/ticket-service.js";
 
 export { QueueService } from "./queue/queue-service.js";
 export type { ScheduleOptions } from "./queue/queue-service.js";

@@ -26,6 +26,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     "optionError",
     "progressOf",
     "readKey",
+    "readReconnectMs",
     "serveStream",
     "streamHead",
   ],
@@ -38,6 +39,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     "sseStream",
     "taskCancel",
     "taskStream",
+    "ticketResolver",
   ],
 };
 
