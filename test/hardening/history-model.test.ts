@@ -631,6 +631,16 @@ const FAILED_ONCE: readonly (readonly Step[])[] = [
   [open(["a"]), open(["f"]), block(3), quiet, to("forge", "a"), add("a", 3), turn, to("flush", "a")],
   // A channel without a history ends silently, loses this end, and has a new history that ends.
   [open(["f"]), quiet, { do: "complete", channel: "f", ending: "silent" }, to("flush", "f"), complete("f")],
+  // A channel that has ended silently is added, and its end arrives before the client gets its place.
+  [
+    open(["a"]),
+    open(["b"]),
+    quiet,
+    { do: "remove", session: 1, channel: "b" },
+    { do: "complete", channel: "a", ending: "silent" },
+    { do: "add", session: 1, channel: "a" },
+    { do: "carry" },
+  ],
 ];
 
 const VARIANTS = [
