@@ -1,4 +1,4 @@
-import { errorCatalogue, type ErrorCode, type ErrorDescription } from "./error-catalogue.js";
+import { errorCatalogue, type ErrorCode, type ErrorDescription } from "./catalogue/error-catalogue.js";
 
 /**
  * The errors of this library, each with a stable `code`.

@@ -11,11 +11,11 @@ export type { RevocationStatistics } from "./rights/revocations.js";
 export type { LimitOptions, RedisSseOptions } from "./options.js";
 export type { Clock } from "./clock.js";
 export { ConfigError, PoolExhaustedError, RedisSseError } from "./errors.js";
-export { errorCatalogue } from "./error-catalogue.js";
-export type { ErrorCode, ErrorDescription } from "./error-catalogue.js";
-export type { DiagnosticEvents } from "./diagnostics.js";
-export { closeReasonCatalogue } from "./close-reasons.js";
-export type { CloseReason, CloseReasonDescription } from "./close-reasons.js";
+export { errorCatalogue } from "./catalogue/error-catalogue.js";
+export type { ErrorCode, ErrorDescription } from "./catalogue/error-catalogue.js";
+export type { DiagnosticEvents } from "./catalogue/diagnostics.js";
+export { closeReasonCatalogue } from "./catalogue/close-reasons.js";
+export type { CloseReason, CloseReasonDescription } from "./catalogue/close-reasons.js";
 
 export { PubSubSession } from "./sessions/session.js";
 export type { SessionStatistics } from "./sessions/session-context.js";

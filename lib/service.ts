@@ -2,7 +2,7 @@ import { RedisSseError } from "./errors.js";
 import { History } from "./history/history.js";
 import { newEpoch, type LogReceipt } from "./history/log-publisher.js";
 import type { StreamWriter, WriterOptions } from "./history/stream-writer.js";
-import { diagnosticChannel } from "./diagnostics.js";
+import { diagnosticChannel } from "./catalogue/diagnostics.js";
 import { ServiceLog } from "./logger.js";
 import { ConnectionMonitor } from "./redis/connection-monitor.js";
 import { readTcpTable } from "./peers/proc-net.js";

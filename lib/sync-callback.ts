@@ -1,5 +1,6 @@
-import { ConfigError, RedisSseError } from "./errors.js";
+import { ConfigError } from "./errors.js";
 import { createLog, printable } from "./log.js";
+import { debugTextOf } from "./thrown.js";
 import { isThenable } from "./validate.js";
 
 const log = createLog("session");
@@ -21,16 +22,6 @@ export function assertAtOnce(name: string, rule: unknown): void {
   throw new ConfigError(
     `expected ${name} as a synchronous function, because it runs for each event of each stream; got one of kind ${kind}`,
   );
-}
-
-/** Describes a thrown value for the `debug` log. The message of a foreign error may contain secrets, so it is omitted. */
-export function describeThrown(error: unknown): string {
-  if (error instanceof RedisSseError) return error.message;
-  try {
-    return error instanceof Error ? error.name : typeof error;
-  } catch {
-    return "an unreadable error";
-  }
 }
 
 /** The functions with which an application changes the events of a stream. */
@@ -56,10 +47,10 @@ export function tellFailure(
   { channel, event }: Omit<RuleFailure, "rule">,
   onError: OnRuleError | undefined,
 ): void {
-  log("%s() failed on %s: %s", rule, printable(channel), describeThrown(error));
+  log("%s() failed on %s: %s", rule, printable(channel), debugTextOf(error));
   try {
     onError?.(error, { rule, channel, event });
   } catch (fault) {
-    log("onError() threw: %s", describeThrown(fault));
+    log("onError() threw: %s", debugTextOf(fault));
   }
 }

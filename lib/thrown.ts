@@ -1,6 +1,6 @@
 import { inspect, types } from "node:util";
 
-import { errorCatalogue } from "./error-catalogue.js";
+import { errorCatalogue } from "./catalogue/error-catalogue.js";
 import { RedisSseError } from "./errors.js";
 
 /** Functions for thrown values. An application can throw any value, even one whose properties throw when they are read. */
@@ -63,6 +63,11 @@ export function nameOfThrown(thrown: unknown): string {
   if (!isError(thrown)) return typeof thrown;
   const name = readProperty(thrown, "name");
   return typeof name === "string" && name !== "" ? name.slice(0, MAX_NAME) : "Error";
+}
+
+/** Describes a thrown value for the `debug` log. The message of a foreign error may contain secrets, so it is omitted. */
+export function debugTextOf(thrown: unknown): string {
+  return isInstance(thrown, RedisSseError) ? thrown.message : nameOfThrown(thrown);
 }
 
 /** Ignores the rejection of a thrown promise. Otherwise Node would end the process. Never throws. */

@@ -15,9 +15,9 @@ import { isClientObject } from "./client-object.js";
 import { defaultService } from "./default-service.js";
 import { lastEventIdOf } from "./last-event-id.js";
 import { Origins } from "./origins.js";
-import { guardPipeline } from "./pipeline-guard.js";
-import { dropRouting } from "./request-memory.js";
-import { ResponseSink } from "./response-sink.js";
+import { guardPipeline } from "./response/pipeline-guard.js";
+import { dropRouting } from "./response/request-memory.js";
+import { ResponseSink } from "./response/response-sink.js";
 import type { RuleErrors } from "./rule-errors.js";
 import type { SseStreamOptions } from "./stream-options.js";
 

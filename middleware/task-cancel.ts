@@ -10,7 +10,7 @@ import {
 } from "../lib/index.js";
 import { defaultService } from "./default-service.js";
 import { Origins } from "./origins.js";
-import { ResponseSink } from "./response-sink.js";
+import { ResponseSink } from "./response/response-sink.js";
 import { assertMountOptions } from "./service-option.js";
 import type { RouteParams, SseStreamOptions } from "./stream-options.js";
 import {

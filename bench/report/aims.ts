@@ -20,13 +20,14 @@ export function judgeAims(report: Report): readonly Aim[] {
     medianOf(report, key, name, figure);
   return [
     cheaperThanPeers(report, "burst", 8),
-    cheaperThanPeers(report, "single", 1.5),
-    cheaperThanPeers(report, "per-user", 1.2),
+    cheaperThanPeers(report, "single", 2),
+    cheaperThanPeers(report, "per-user", 1.6),
     comparedWith(report, "single", CPU, "bare", 1.1),
     comparedWith(report, "per-user", CPU, "bare", 1.05),
     comparedWith(report, "wide", CPU, "bare", 1.1),
     cheaperThanNchan(report, "burst", 12),
     cheaperThanNchan(report, "single", 1 / 1.2),
+    cheaperThanNchan(report, "per-user", 1.8),
     comparedWith(report, "connect", "cpuUsPerConnect", "hand-written", 1.3),
     comparedWith(report, "memory", "kbPerConnection", "hand-written", 1.1),
     ...["smooth-event", "smooth-rules", "smooth-back", "smooth-resume"].map((key) =>
@@ -119,7 +120,7 @@ function queueAims(report: Report): Aim[] {
     atLeast(
       "queue-process",
       "times the rate of BullMQ",
-      1.5,
+      3,
       quotient(of("tasksPerSecond"), of("tasksPerSecond", "bullmq")),
       1,
     ),

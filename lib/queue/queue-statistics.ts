@@ -1,4 +1,4 @@
-import type { ErrorCode } from "../error-catalogue.js";
+import type { ErrorCode } from "../catalogue/error-catalogue.js";
 import type { QueueEvent } from "./worker/worker-port.js";
 
 /** Counters of a queue in this process. */

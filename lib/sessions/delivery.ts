@@ -1,5 +1,5 @@
 import { monotonicNow, type Clock } from "../clock.js";
-import type { CloseReason } from "../close-reasons.js";
+import type { CloseReason } from "../catalogue/close-reasons.js";
 import type { RedisSseError } from "../errors.js";
 import { Backlog } from "../backpressure/backlog.js";
 import { EncodedFrames, NOTHING } from "../sse/frame.js";

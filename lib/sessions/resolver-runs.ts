@@ -2,7 +2,7 @@ import type { Awaitable } from "../awaitable.js";
 import type { Clock } from "../clock.js";
 import { RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
-import { describeThrown } from "../sync-callback.js";
+import { debugTextOf } from "../thrown.js";
 import { isThenable } from "../validate.js";
 import type { Sink } from "./sink.js";
 
@@ -76,7 +76,7 @@ export class ResolverRuns {
         },
         (error: unknown) => {
           if (finish()) reject(error);
-          else log("a resolver failed after the wait for it ended: %s", describeThrown(error));
+          else log("a resolver failed after the wait for it ended: %s", debugTextOf(error));
         },
       );
     });

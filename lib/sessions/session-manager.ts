@@ -1,7 +1,7 @@
 import { endianness } from "node:os";
 
 import { monotonicNow, type Clock } from "../clock.js";
-import { diagnosticChannel } from "../diagnostics.js";
+import { diagnosticChannel } from "../catalogue/diagnostics.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import type { ServiceLog } from "../logger.js";
 import { answerTo, COMPLETED_ID } from "../sse/http-answer.js";

@@ -1,5 +1,5 @@
 import { monotonicNow, type Clock } from "../clock.js";
-import type { CloseReason } from "../close-reasons.js";
+import type { CloseReason } from "../catalogue/close-reasons.js";
 import { RedisSseError } from "../errors.js";
 import type { Slices, Work } from "../slices.js";
 import type { OnLimit } from "../sse/http-answer.js";

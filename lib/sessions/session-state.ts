@@ -1,4 +1,4 @@
-import type { CloseReason } from "../close-reasons.js";
+import type { CloseReason } from "../catalogue/close-reasons.js";
 import { RedisSseError } from "../errors.js";
 
 /** The state of a session. It only moves from left to right. In `closed`, it ignores every event. */

@@ -3,8 +3,8 @@ import { setMaxListeners } from "node:events";
 
 import { when, type Awaitable } from "../awaitable.js";
 import { monotonicNow } from "../clock.js";
-import type { CloseReason } from "../close-reasons.js";
-import { diagnosticChannel } from "../diagnostics.js";
+import type { CloseReason } from "../catalogue/close-reasons.js";
+import { diagnosticChannel } from "../catalogue/diagnostics.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
 import { createLog, printable } from "../log.js";

@@ -1,4 +1,4 @@
-import type { CloseReason } from "../close-reasons.js";
+import type { CloseReason } from "../catalogue/close-reasons.js";
 import type { TokenSource } from "../replay/session-cursor.js";
 
 /** A right that one stream holds while it is open, such as a ticket. The stream takes it at its start and releases it at its end. */

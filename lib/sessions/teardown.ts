@@ -1,5 +1,5 @@
 import type { Clock } from "../clock.js";
-import type { CloseReason } from "../close-reasons.js";
+import type { CloseReason } from "../catalogue/close-reasons.js";
 import { withDeadline } from "../deadline.js";
 import { sanitize, RedisSseError } from "../errors.js";
 import { createLog, printable } from "../log.js";

@@ -1,5 +1,5 @@
 import type { RedisSseError } from "../errors.js";
-import { errorCatalogue, type ErrorDescription } from "../error-catalogue.js";
+import { errorCatalogue, type ErrorDescription } from "../catalogue/error-catalogue.js";
 import { addRetry, encodeControl } from "./frame.js";
 
 /** A complete HTTP answer. An adapter sends it without changes. */

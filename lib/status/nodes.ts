@@ -1,7 +1,7 @@
 import type { Cluster } from "ioredis";
 
 import { sanitize } from "../errors.js";
-import type { ErrorCode } from "../error-catalogue.js";
+import type { ErrorCode } from "../catalogue/error-catalogue.js";
 import type { RedisClient } from "../redis/client.js";
 
 /** State of one Redis server, or the reason why it is unknown. A field is `null` if the server does not report it. */

@@ -1,6 +1,6 @@
 import { RedisSseError, subscribeFault } from "../errors.js";
 import { createLog } from "../log.js";
-import { describeThrown } from "../sync-callback.js";
+import { debugTextOf } from "../thrown.js";
 import { isEnvelope } from "../events/inbound-event.js";
 import { EventBatch } from "../events/event-batch.js";
 import type { InboundEvent } from "../events/inbound-event.js";
@@ -155,7 +155,7 @@ export class DedicatedTransport implements Transport {
       if (isMany) this.#listener.cork?.();
       for (const run of runs) this.#deliverRun(run);
     } catch (error) {
-      log("a session threw an error during delivery: %s", describeThrown(error));
+      log("a session threw an error during delivery: %s", debugTextOf(error));
       this.#listener.failed?.();
     } finally {
       if (isMany) this.#listener.uncork?.();

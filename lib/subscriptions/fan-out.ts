@@ -1,6 +1,6 @@
 import type { RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
-import { describeThrown } from "../sync-callback.js";
+import { debugTextOf } from "../thrown.js";
 import { EventBatch } from "../events/event-batch.js";
 import type { InboundEvent } from "../events/inbound-event.js";
 import type { Interruption } from "../replay/log-head.js";
@@ -312,7 +312,7 @@ export class FanOut<Channel extends Audience> {
 
   #blame(error: unknown): void {
     this.#memberFaults++;
-    log("a member threw an error: %s", describeThrown(error));
+    log("a member threw an error: %s", debugTextOf(error));
   }
 }
 

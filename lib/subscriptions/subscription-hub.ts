@@ -2,7 +2,7 @@ import { whenAll, type Awaitable } from "../awaitable.js";
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
-import { diagnosticChannel } from "../diagnostics.js";
+import { diagnosticChannel } from "../catalogue/diagnostics.js";
 import { createLog } from "../log.js";
 import {
   SubscriptionReconciler,

@@ -1,5 +1,5 @@
 import { monotonicNow, type Clock } from "../clock.js";
-import type { CloseReason } from "../close-reasons.js";
+import type { CloseReason } from "../catalogue/close-reasons.js";
 import { RedisSseError } from "../errors.js";
 import type { StreamLease } from "../sessions/stream-lease.js";
 import { EXTEND_PERIOD_MS, type OpenTickets } from "./open-tickets.js";

@@ -31,7 +31,7 @@ function patch(): void {
 }
 
 if (when === "before") patch();
-const { ResponseSink } = await import("../../middleware/response-sink.js");
+const { ResponseSink } = await import("../../middleware/response/response-sink.js");
 const { EncodedFrames } = await import("../../lib/sse/frame.js");
 if (when === "after") patch();
 

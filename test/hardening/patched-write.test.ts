@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 
 import { expect } from "chai";
 
-import { isWrittenByNode } from "../../middleware/native-write.js";
+import { isWrittenByNode } from "../../middleware/response/native-write.js";
 
 const APP = fileURLToPath(new URL("patched-write-app.js", import.meta.url));
 const TEXT = "data: 1\n\ndata: 2\n\n";

@@ -3,7 +3,7 @@ import { channel, subscribe, unsubscribe } from "node:diagnostics_channel";
 import { expect } from "chai";
 import { restore, spy } from "sinon";
 
-import { diagnosticCatalogue } from "../../lib/diagnostics.js";
+import { diagnosticCatalogue } from "../../lib/catalogue/diagnostics.js";
 import { createRedisSse, TaskFailure, type RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";

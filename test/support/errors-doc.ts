@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url";
 
 import { format } from "prettier";
 
-import { closeReasonCatalogue } from "../../lib/close-reasons.js";
-import { diagnosticCatalogue } from "../../lib/diagnostics.js";
-import { errorCatalogue } from "../../lib/error-catalogue.js";
+import { closeReasonCatalogue } from "../../lib/catalogue/close-reasons.js";
+import { diagnosticCatalogue } from "../../lib/catalogue/diagnostics.js";
+import { errorCatalogue } from "../../lib/catalogue/error-catalogue.js";
 
 export const errorsDoc: string = fileURLToPath(new URL("../../../docs/errors.md", import.meta.url));
 

@@ -1,4 +1,4 @@
-import type { ErrorCode } from "../../lib/error-catalogue.js";
+import type { ErrorCode } from "../../lib/catalogue/error-catalogue.js";
 import { readQueueOptions, type QueueOptions, type QueueSettings } from "../../lib/queue/queue-options.js";
 import type { ClaimedTask, ClaimReply, DueSchedule } from "../../lib/queue/scripts/claim.js";
 import type { ReportReply } from "../../lib/queue/scripts/report.js";

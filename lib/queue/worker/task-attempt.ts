@@ -1,6 +1,6 @@
 import { monotonicNow } from "../../clock.js";
 import { withDeadline } from "../../deadline.js";
-import { diagnosticChannel, type DiagnosticEvents } from "../../diagnostics.js";
+import { diagnosticChannel, type DiagnosticEvents } from "../../catalogue/diagnostics.js";
 import { RedisSseError } from "../../errors.js";
 import { createLog } from "../../log.js";
 import { describeThrown, ignoreRejection, isInstance, nameOfThrown, readProperty } from "../../thrown.js";

@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.js";
 import { sanitize } from "../../errors.js";
-import type { ErrorCode } from "../../error-catalogue.js";
+import type { ErrorCode } from "../../catalogue/error-catalogue.js";
 import type { QueueSettings } from "../queue-options.js";
 import type { ClaimReply, DueSchedule } from "../scripts/claim.js";
 import type { ReportReply } from "../scripts/report.js";

@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import { expect } from "chai";
 
 import { RedisSseError } from "../../../lib/errors.js";
-import type { ErrorCode } from "../../../lib/error-catalogue.js";
+import type { ErrorCode } from "../../../lib/catalogue/error-catalogue.js";
 import { assertChannel, MAX_CHANNEL_BYTES, parseSelection } from "../../../lib/events/channel-name.js";
 
 describe("assertChannel()", () => {

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import { RedisSseError } from "../../../lib/errors.js";
-import type { ErrorCode } from "../../../lib/error-catalogue.js";
+import type { ErrorCode } from "../../../lib/catalogue/error-catalogue.js";
 import {
   encodeMessage,
   serializeMessage,

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import type { CloseReason } from "../../../lib/close-reasons.js";
+import type { CloseReason } from "../../../lib/catalogue/close-reasons.js";
 import { readOptions } from "../../../lib/options.js";
 import { SessionManager } from "../../../lib/sessions/session-manager.js";
 import { deferred, settle } from "../../support/eventually.js";

@@ -3,7 +3,7 @@ import { expect } from "chai";
 import type { RedisSseError } from "../../../lib/errors.js";
 import { SessionRegistry } from "../../../lib/sessions/session-registry.js";
 import type { OnLimit } from "../../../lib/sse/http-answer.js";
-import type { CloseReason } from "../../../lib/close-reasons.js";
+import type { CloseReason } from "../../../lib/catalogue/close-reasons.js";
 
 const MAX = 3;
 

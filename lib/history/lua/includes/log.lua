@@ -51,13 +51,7 @@ local function push(list, name, value)
   list[#list + 1] = value
 end
 
--- In ioredis-mock, the index of a nested list starts at 0.
-local function array(list)
-  if type(list) == 'table' then return list end
-  local copy = {}
-  for index = 1, list.length do copy[index] = list[index - 1] end
-  return copy
-end
+--- @include "../../../redis/lua/includes/array"
 
 -- Returns the offset of an entry, its fields, and its id. ioredis-mock appends text to the id.
 local function open(entry)

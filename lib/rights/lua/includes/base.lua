@@ -15,13 +15,7 @@ local function clock(given)
   return time[1] * 1000.0 + math.floor(time[2] / 1000)
 end
 
--- In ioredis-mock, the index of a nested list starts at 0.
-local function array(list)
-  if type(list) == 'table' then return list end
-  local copy = {}
-  for index = 1, list.length do copy[index] = list[index - 1] end
-  return copy
-end
+--- @include "../../../redis/lua/includes/array"
 
 -- Returns the id of an entry as a number, and its field `r`. ioredis-mock appends text to the id.
 local function open(entry)

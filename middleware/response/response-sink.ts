@@ -8,8 +8,8 @@ import type {
   SinkConnection,
   SinkListener,
   StreamHead,
-} from "../lib/adapter.js";
-import { RedisSseError } from "../lib/index.js";
+} from "../../lib/adapter.js";
+import { RedisSseError } from "../../lib/index.js";
 import { isWrittenByNode } from "./native-write.js";
 import { connectionOf } from "./response-connection.js";
 

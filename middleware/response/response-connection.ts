@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ServerHttp2Stream } from "node:http2";
 
-import type { SinkConnection } from "../lib/adapter.js";
+import type { SinkConnection } from "../../lib/adapter.js";
 
 /** Returns the connection of a response. Returns `null` if the connection has ended. */
 export function connectionOf(req: IncomingMessage, res: ServerResponse): SinkConnection | null {

@@ -1,7 +1,7 @@
 import { channel, type Channel } from "node:diagnostics_channel";
 
 import type { CloseReason } from "./close-reasons.js";
-import type { GapReason } from "./events/gap.js";
+import type { GapReason } from "../events/gap.js";
 
 /** The events that monitoring tools can subscribe to. Each has its own channel of `node:diagnostics_channel`. */
 export interface DiagnosticEvents {
