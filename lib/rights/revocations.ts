@@ -44,7 +44,7 @@ const LISTEN_MS = 500;
 const RETRY_MS = 500;
 
 /** The pause after a Redis ACL rule has denied a command or a channel. */
-const DENIED_MS = 60_000;
+const DENIED_MS = 5_000;
 
 /** A resolver can end shortly after its deadline. */
 const MARGIN_MS = 5_000;
