@@ -7,6 +7,29 @@ export interface Ticking {
 
 const SLOTS = 10;
 
+/** The tickers of a service. Sessions that need the same precision share one ticker. */
+export class Tickers {
+  readonly #clock: Clock;
+  readonly #maxStallMs: number;
+  readonly #tickers = new Map<number, Ticker>();
+
+  constructor(clock: Clock, maxStallMs: number) {
+    this.#clock = clock;
+    this.#maxStallMs = maxStallMs;
+  }
+
+  of(heartbeatMs: number): Ticker {
+    const finest = Math.min(heartbeatMs, this.#maxStallMs) / 4;
+    const periodMs = Math.max(10, Math.min(1_000, finest));
+    let ticker = this.#tickers.get(periodMs);
+    if (ticker === undefined) {
+      ticker = new Ticker(this.#clock, periodMs);
+      this.#tickers.set(periodMs, ticker);
+    }
+    return ticker;
+  }
+}
+
 /**
  * One timer for the deadlines of all sessions. It ticks each member once per period. Members are spread over the slots of
  * the period, so that thousands of idle streams do not run in one event-loop turn. The timer runs only while it has members.
