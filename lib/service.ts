@@ -105,7 +105,7 @@ class RedisSseService implements RedisSse {
     this.#queues = new Queues({
       ...common,
       subscribe: (channel, onMessage) =>
-        this.#subscriptions.subscribe(channel, { onMessage, onFault: (fault) => this.#warnOfWake(fault) }),
+        this.#subscriptions.subscribe(channel, onMessage, (fault) => this.#warnOfWake(fault)),
       publish: (channel, data) => this.#publishProgress(channel, data),
       newEpoch,
       maxBytes: limits.maxEventBytes,
@@ -116,7 +116,7 @@ class RedisSseService implements RedisSse {
     this.#revocations = new Revocations({
       store: new RevocationStore(keyPrefix, commands),
       subscribe: (channel, onMessage, onFault) =>
-        this.#subscriptions.subscribe(channel, { onMessage, onFault, isCounted: false }),
+        this.#subscriptions.subscribe(channel, onMessage, onFault, false),
       end: (target, decidedUntil) => this.#streams.revoke(target, decidedUntil),
       instance: this.#instance,
       rights: this.#rights,

@@ -32,7 +32,7 @@ import { describeThrown } from "../thrown.js";
 import { assertResumable } from "./resume-policy.js";
 import { applyAccess, type AccessAnswer } from "./stream-access.js";
 import { assertSettings, readExpiry, readKey } from "./stream-options.js";
-import { Tickers } from "./ticker.js";
+import { shareTickers } from "./ticker.js";
 
 type StreamSettings = Pick<SessionSettings, "heartbeatMs" | "retryMs" | "slowConsumer">;
 
@@ -91,7 +91,6 @@ export class SessionManager {
   constructor(options: SessionManagerOptions) {
     const { clock, slices, settings, history, subscriptions, explain } = options;
     const { limits, keyPrefix, heartbeatMs, retryMs, slowConsumer } = settings;
-    const tickers = new Tickers(clock, limits.maxStallMs);
     this.#options = options;
     this.#registry = new SessionRegistry(limits);
     this.#resolvers = new ResolverRuns(clock, limits.resolverTimeoutMs);
@@ -122,7 +121,7 @@ export class SessionManager {
         timeoutMs: limits.resolverTimeoutMs,
         onFailure: (error) => this.#warnOfCheck(error),
       },
-      tickerOf: (heartbeat) => tickers.of(heartbeat),
+      tickerOf: shareTickers(clock, limits.maxStallMs),
       explain,
       onClosing: (session) => this.#registry.closing(session),
       onClosed: (session) => {

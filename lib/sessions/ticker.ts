@@ -7,29 +7,6 @@ export interface Ticking {
 
 const SLOTS = 10;
 
-/** The tickers of a service. Sessions that need the same precision share one ticker. */
-export class Tickers {
-  readonly #clock: Clock;
-  readonly #maxStallMs: number;
-  readonly #tickers = new Map<number, Ticker>();
-
-  constructor(clock: Clock, maxStallMs: number) {
-    this.#clock = clock;
-    this.#maxStallMs = maxStallMs;
-  }
-
-  of(heartbeatMs: number): Ticker {
-    const finest = Math.min(heartbeatMs, this.#maxStallMs) / 4;
-    const periodMs = Math.max(10, Math.min(1_000, finest));
-    let ticker = this.#tickers.get(periodMs);
-    if (ticker === undefined) {
-      ticker = new Ticker(this.#clock, periodMs);
-      this.#tickers.set(periodMs, ticker);
-    }
-    return ticker;
-  }
-}
-
 /**
  * One timer for the deadlines of all sessions. It ticks each member once per period. Members are spread over the slots of
  * the period, so that thousands of idle streams do not run in one event-loop turn. The timer runs only while it has members.
@@ -70,4 +47,15 @@ export class Ticker {
       for (const member of this.#slots[this.#current]!) member.tick(now);
     }, this.#slotMs);
   }
+}
+
+/** Returns a function that creates tickers. Sessions that need the same precision share one ticker. */
+export function shareTickers(clock: Clock, maxStallMs: number): (heartbeatMs: number) => Ticker {
+  const tickers = new Map<number, Ticker>();
+  return (heartbeatMs) => {
+    const periodMs = Math.max(10, Math.min(1_000, Math.min(heartbeatMs, maxStallMs) / 4));
+    const ticker = tickers.get(periodMs) ?? new Ticker(clock, periodMs);
+    tickers.set(periodMs, ticker);
+    return ticker;
+  };
 }

@@ -32,18 +32,6 @@ export interface SubscriptionsOptions {
   readonly lease: (holder: string, signal: AbortSignal) => Promise<LeasedConnection>;
 }
 
-/** A subscription of a part of the service. */
-export interface InternalSubscription {
-  readonly onMessage: (text: string | null) => void;
-  readonly onFault: (fault: RedisSseError) => void;
-  /**
-   * Whether the statistics count the channel.
-   *
-   * @defaultValue true
-   */
-  readonly isCounted?: boolean;
-}
-
 /** How long a channel without clients stays subscribed. A page that is reloaded needs it again soon. */
 const LINGER_MS = 500;
 
@@ -102,8 +90,14 @@ export class Subscriptions {
   /**
    * Subscribes a part of the service to a channel. Calls `onMessage` with each message, and with `null` if messages may have
    * been missed. If the subscription fails or is denied later, calls `onFault`. Returns a function that ends the subscription.
+   * The statistics count the channel only with `isCounted`.
    */
-  subscribe(channel: string, { onMessage, onFault, isCounted = true }: InternalSubscription): () => void {
+  subscribe(
+    channel: string,
+    onMessage: (text: string | null) => void,
+    onFault: (fault: RedisSseError) => void,
+    isCounted = true,
+  ): () => void {
     const member: HubMember = {
       round: 0,
       deliver: ({ events }) => {
