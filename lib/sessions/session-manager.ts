@@ -142,7 +142,7 @@ export class SessionManager {
     resolver: () => T | PromiseLike<T>,
   ): Promise<{ readonly value: T } | null> {
     let outcome: ResolverOutcome<T>;
-    // A task stream resolves the task after the resolver of the application has decided.
+    // Only the first call counts: a task stream resolves the task after the resolver of the application has decided.
     this.#options.rights.asking(sink);
     try {
       const running = this.#resolvers.run(resolver, sink);
