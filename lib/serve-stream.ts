@@ -1,6 +1,6 @@
 import { RedisSseError } from "./errors.js";
 import { isMessageFault } from "./events/outbound-message.js";
-import type { RedisSse } from "./service.js";
+import type { RedisSse } from "./redis-sse.js";
 import type { PubSubSession } from "./sessions/session.js";
 import type { Sink, StreamRequest } from "./sessions/sink.js";
 import type { AccessAnswer } from "./sessions/stream-access.js";

@@ -6,15 +6,8 @@ import { createLog } from "../log.js";
 import type { ServiceLog } from "../logger.js";
 import { PendingAnswers } from "./pending-answers.js";
 import type { Revocation, Target } from "./revocation.js";
+import type { RevokedRights } from "./revoked-rights.js";
 import type { RevocationPage, RevocationStore, StoredRevocation } from "./revocation-store.js";
-
-/** Counters of `revoke()` in this process. */
-export interface RevocationStatistics {
-  /** Revocations that this process has carried out, of all callers. */
-  readonly applied: number;
-  /** Number of keys whose new streams are refused now. */
-  readonly blocked: number;
-}
 
 export interface RevocationsOptions {
   readonly store: RevocationStore;
@@ -28,8 +21,7 @@ export interface RevocationsOptions {
   readonly end: (target: Target, decidedUntil: number) => number;
   /** The name of this process. */
   readonly instance: string;
-  /** The longest time between the call of a resolver and the start of its stream. */
-  readonly resolverTimeoutMs: number;
+  readonly rights: RevokedRights;
   readonly clock: Clock;
   readonly log: ServiceLog;
 }
@@ -46,12 +38,6 @@ const RETRY_MS = 500;
 /** The pause after a Redis ACL rule has denied a command or a channel. */
 const DENIED_MS = 5_000;
 
-/** A resolver can end shortly after its deadline. */
-const MARGIN_MS = 5_000;
-
-/** The most keys and targets to remember. Redis keeps about the same number of revocations. */
-const MAX_KNOWN = 10_000;
-
 const log = createLog("session");
 
 /**
@@ -63,10 +49,6 @@ const log = createLog("session");
 export class Revocations {
   readonly #options: RevocationsOptions;
   readonly #answers: PendingAnswers;
-  /** Until when new streams of a key are refused, as `monotonicNow()`. */
-  readonly #blocks = new Map<string, number>();
-  /** The targets that were revoked in the last seconds, oldest first. A resolver that runs now may have read outdated rights. */
-  readonly #recent = new Map<string, { readonly number: number; readonly at: number }>();
   #unsubscribe: (() => void) | null = null;
   #cancelRead: () => void = () => {};
   #cancelFollow: () => void = () => {};
@@ -77,7 +59,6 @@ export class Revocations {
   #isReading = false;
   #isDue = false;
   #isClosed = false;
-  #applied = 0;
 
   constructor(options: RevocationsOptions) {
     const { store, subscribe, instance, clock, log: serviceLog } = options;
@@ -121,29 +102,6 @@ export class Revocations {
       () => this.#wake(),
       (fault) => this.#refused(fault),
     );
-  }
-
-  /** Whether new streams of this key are refused. */
-  isBlocked(key: string): boolean {
-    const until = this.#blocks.get(key);
-    return until !== undefined && monotonicNow(this.#options.clock) < until;
-  }
-
-  /** Number of revocations that this process has carried out. */
-  get applied(): number {
-    return this.#applied;
-  }
-
-  /** Whether this process has carried out a revocation of the target after it had carried out `applied` revocations. */
-  isRevokedSince(applied: number, target: Target): boolean {
-    if (this.#recent.size === 0) return false;
-    const revocation = this.#recent.get(nameOf(target));
-    return revocation !== undefined && revocation.number > applied;
-  }
-
-  get statistics(): RevocationStatistics {
-    this.#forgetOld();
-    return { applied: this.#applied, blocked: this.#blocks.size };
   }
 
   /** Ends all waits and the subscriptions. */
@@ -200,7 +158,7 @@ export class Revocations {
     const isKnown = this.#last > 0 && first === this.#last;
     for (const each of isKnown ? revocations.slice(1) : revocations) this.#apply(each, now, answeredAt);
     this.#last = last ?? this.#last;
-    this.#forgetOld();
+    this.#options.rights.forgetOld();
   }
 
   /** `now` is the time of Redis at some time before `answeredAt`. */
@@ -208,15 +166,12 @@ export class Revocations {
     const ageMs = Math.max(0, now - at - 1);
     // The latest time at which the revocation can have been stored. The clock of Redis may have been set forward since then.
     const storedAt = Math.max(answeredAt - ageMs, this.#completeAt);
-    this.#applied++;
+    const { rights, end } = this.#options;
+    rights.add(target, storedAt);
     const leftMs = Math.min(at + forMs - now, forMs);
     const isBlock = target.kind === "key" && leftMs > 0;
-    if (isBlock) {
-      const until = Math.max(answeredAt + leftMs, this.#blocks.get(target.value) ?? 0);
-      setNewest(this.#blocks, target.value, until);
-    }
-    setNewest(this.#recent, nameOf(target), { number: this.#applied, at: storedAt });
-    const count = this.#options.end(target, isBlock ? Infinity : storedAt);
+    if (isBlock) rights.block(target.value, answeredAt + leftMs);
+    const count = end(target, isBlock ? Infinity : storedAt);
     if (count > 0) log("revoked: %d streams end", count);
     // The caller of an older revocation does not wait any more.
     if (ageMs < ANSWER_MS) this.#answer(call, caller, count);
@@ -229,19 +184,6 @@ export class Revocations {
     store.answer(`${store.name}:${caller}`, text).catch((fault: RedisSseError) => {
       log("revocation: the count was not sent: %s", fault.message);
     });
-  }
-
-  /** Drops expired blocks, and targets that are too old to matter to a running resolver. */
-  #forgetOld(): void {
-    const { clock, resolverTimeoutMs } = this.#options;
-    const now = monotonicNow(clock);
-    for (const [key, until] of this.#blocks) if (until <= now) this.#blocks.delete(key);
-    const oldest = now - resolverTimeoutMs - MARGIN_MS;
-    for (const [name, { at }] of this.#recent) {
-      // The entries are in the order of their times.
-      if (at >= oldest) break;
-      this.#recent.delete(name);
-    }
   }
 
   #failed(fault: RedisSseError): void {
@@ -273,17 +215,4 @@ export class Revocations {
       store.name,
     );
   }
-}
-
-/** Adds an entry as the newest one. Drops the oldest entry if there are too many. */
-function setNewest<Value>(map: Map<string, Value>, name: string, value: Value): void {
-  map.delete(name);
-  map.set(name, value);
-  if (map.size <= MAX_KNOWN) return;
-  const [oldest] = map.keys();
-  map.delete(oldest!);
-}
-
-function nameOf({ kind, value }: Target): string {
-  return `${kind} ${value}`;
 }

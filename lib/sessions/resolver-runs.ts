@@ -2,7 +2,7 @@ import type { Awaitable } from "../awaitable.js";
 import type { Clock } from "../clock.js";
 import { RedisSseError } from "../errors.js";
 import { createLog } from "../log.js";
-import { debugTextOf } from "../thrown.js";
+import { debugTextOf, isRedisSseError } from "../thrown.js";
 import { isThenable } from "../validate.js";
 import type { Sink } from "./sink.js";
 
@@ -31,12 +31,12 @@ export class ResolverRuns {
   /** Ends all waits. Later calls of `run()` do not wait. */
   stop(): void {
     this.#stopped = true;
-    for (const end of this.#waits) end(stopped());
+    for (const end of this.#waits) end(shuttingDown());
   }
 
   /** Throws or rejects only with the resolver's own error. Waits only if the resolver returns a promise. */
   run<T>(resolver: () => T | PromiseLike<T>, sink: Sink): Awaitable<ResolverOutcome<T>> {
-    if (this.#stopped) return { fault: stopped() };
+    if (this.#stopped) return { fault: shuttingDown() };
     if (sink.closed) return { fault: gone() };
     const answer = resolver();
     return isThenable(answer) ? this.#waitFor(answer, sink) : { value: answer };
@@ -83,7 +83,17 @@ export class ResolverRuns {
   }
 }
 
-const stopped = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
+/**
+ * Returns an error of a resolver that is the answer to the client. A resolver that asks Redis fails while Redis is unavailable.
+ * After the 500 of an error handler, a browser would not reconnect. So the client gets a retryable error. An invalid ticket is
+ * no mistake of the application either. Throws all other errors.
+ */
+export function answeredFault(error: unknown): RedisSseError {
+  if (isRedisSseError(error) && (error.retryable || error.code === "TICKET_INVALID")) return error;
+  throw error;
+}
+
+export const shuttingDown = (): RedisSseError => new RedisSseError("CLOSED", "this server is shutting down");
 
 const gone = (): RedisSseError =>
   new RedisSseError("ABORTED", "the client left before the resolver finished");

@@ -1,4 +1,4 @@
-import { when, type Awaitable } from "../awaitable.js";
+import type { Awaitable } from "../awaitable.js";
 import type { Clock } from "../clock.js";
 import { withDeadline } from "../deadline.js";
 import { RedisSseError, sanitize } from "../errors.js";
@@ -26,12 +26,11 @@ export interface ChannelsContext {
 export interface ChannelsOwner {
   /** Whether channels can be added and removed. True while the session is subscribed. */
   readonly isOpen: boolean;
-  /** Subscribes to channels. Uses no promise if that needs no wait. Events may arrive before it resolves. */
-  subscribe(channels: readonly string[]): Awaitable<void>;
-  /** The turn of this session. Redis can answer thousands of sessions in one event-loop turn. */
-  turn(): Awaitable<void>;
-  /** Finds the start position in each of the subscribed channels. Uses no promise if that needs no wait. */
-  begin(channels: readonly string[]): Awaitable<void>;
+  /**
+   * Subscribes to channels, and finds the start position in each of them, unless `isCurrent` returns false by then. Uses no
+   * promise if that needs no wait. Events may arrive before it resolves.
+   */
+  subscribe(channels: readonly string[], isCurrent: () => boolean): Awaitable<void>;
   /** Called when a channel was removed from the session. */
   left(channel: string): void;
   /** Fires when the session starts to close. Then all waits end. */
@@ -68,11 +67,6 @@ export class SessionChannels {
   /** The channels that Redis has acknowledged. Valid after the session is subscribed. */
   get acknowledged(): readonly string[] {
     return [...this.names].filter((name) => !this.#adding?.has(name));
-  }
-
-  /** Subscribes to the initial channels of the session. Uses no promise if that needs no wait. */
-  subscribe(): Awaitable<void> {
-    return this.#subscribe([...this.names]);
   }
 
   async add(name: string): Promise<void> {
@@ -121,7 +115,7 @@ export class SessionChannels {
     // After `remove()`, this call must do nothing more, because the channel may have been added again.
     const isCurrent = (): boolean => this.#adding?.get(name) === addition;
     try {
-      await Promise.race([this.#subscribe([name], isCurrent), addition.cancelled]);
+      await Promise.race([this.#owner.subscribe([name], isCurrent), addition.cancelled]);
     } catch (error) {
       if (isCurrent()) {
         this.names.delete(name);
@@ -136,26 +130,7 @@ export class SessionChannels {
     if (!this.#owner.isOpen) throw closedError();
     log("[SSE] subscribed: %s", printable(name));
   }
-
-  /** The wait for the turn has no deadline, because it is not a wait for Redis. */
-  #subscribe(channels: readonly string[], isCurrent = always): Awaitable<void> {
-    const owner = this.#owner;
-    return when(this.#inTime("SUBSCRIBE", owner.subscribe(channels)), () =>
-      when(owner.turn(), () => {
-        if (isCurrent()) return this.#inTime("the history", owner.begin(channels));
-      }),
-    );
-  }
-
-  #inTime(what: string, work: Awaitable<void>): Awaitable<void> {
-    if (work === undefined) return;
-    const { clock, settings } = this.#context;
-    const signal = this.#owner.closingSignal();
-    return withDeadline(work, { clock, timeoutMs: settings.subscribeTimeoutMs, what, signal });
-  }
 }
-
-const always = (): boolean => true;
 
 function createAddition(): Addition {
   let cancel!: () => void;

@@ -22,6 +22,12 @@ export interface RegistryStatistics {
   readonly refused: Readonly<Record<string, number>>;
 }
 
+/** The streams that a revocation ends. */
+export interface RevokedStreams {
+  readonly kind: "key" | "session" | "channel";
+  readonly value: string;
+}
+
 /** The sessions of one key. */
 interface KeyedSessions {
   /** The sessions that are not closing, the oldest first. */
@@ -114,19 +120,19 @@ export class SessionRegistry {
     oldest!.evict();
   }
 
-  /** The sessions of a key that are not closing. */
-  withKey(key: string): readonly PubSubSession[] {
-    return [...(this.#perKey.get(key)?.open ?? [])];
+  /** The streams that are not closing, and whose rights were decided until `until` (`monotonicNow()`). */
+  decidedUntil(streams: RevokedStreams, until: number): readonly PubSubSession[] {
+    return this.#with(streams).filter(
+      ({ closeReason, decidedAt }) => closeReason === null && decidedAt <= until,
+    );
   }
 
-  withId(id: string): readonly PubSubSession[] {
-    const session = this.#byId.get(id);
+  /** Looks at all sessions to find a channel. */
+  #with({ kind, value }: RevokedStreams): readonly PubSubSession[] {
+    if (kind === "key") return [...(this.#perKey.get(value)?.open ?? [])];
+    if (kind === "channel") return [...this.#sessions.keys()].filter(({ channels }) => channels.has(value));
+    const session = this.#byId.get(value);
     return session === undefined ? [] : [session];
-  }
-
-  /** The sessions that have a channel. Looks at all sessions. */
-  withChannel(channel: string): readonly PubSubSession[] {
-    return [...this.#sessions.keys()].filter(({ channels }) => channels.has(channel));
   }
 
   /** Called when a session begins to close. */

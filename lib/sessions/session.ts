@@ -224,7 +224,7 @@ export class PubSubSession {
     try {
       if (this.#lease !== null) await this.#take(this.#lease);
       if (this.#snapshot.state !== "created") return;
-      const subscribing = this.#channels.subscribe();
+      const subscribing = this.subscribe([...this.#channels.names]);
       if (subscribing !== undefined) await subscribing;
       // The connection may be lost directly after the acknowledgement.
       if (this.#lostEarly !== null) throw this.#lostEarly;
@@ -245,25 +245,33 @@ export class PubSubSession {
   }
 
   /** A client without a right to the stream is refused before anything is subscribed. */
-  #take(lease: StreamLease): Promise<void> {
-    const { clock, settings } = this.#context;
-    const timeoutMs = settings.subscribeTimeoutMs;
-    return withDeadline(lease.take(), { clock, timeoutMs, what: "the ticket", signal: this.closingSignal() });
+  #take(lease: StreamLease): Awaitable<void> {
+    return this.#inTime("the ticket", lease.take());
   }
 
-  /** @internal */
-  subscribe(channels: readonly string[]): Awaitable<void> {
+  /**
+   * Subscribes to channels, and then finds the start position in each of them. See `ChannelsOwner`.
+   * @internal
+   */
+  subscribe(channels: readonly string[], isCurrent = always): Awaitable<void> {
     this.#history.expect(channels);
-    return this.#transport.subscribe(channels, () => this.closingSignal());
+    const subscribed = this.#transport.subscribe(channels, () => this.closingSignal());
+    return when(this.#inTime("SUBSCRIBE", subscribed), () =>
+      // Redis can answer thousands of sessions in one event-loop turn. The wait is not a wait for Redis, so it has no deadline.
+      when(this.#context.slices.turn(), () => {
+        if (isCurrent()) return this.#inTime("the history", this.#begin(channels));
+      }),
+    );
   }
 
-  /** @internal */
-  turn(): Awaitable<void> {
-    return this.#context.slices.turn();
+  #inTime(what: string, work: Awaitable<void>): Awaitable<void> {
+    if (work === undefined) return;
+    const { clock, settings } = this.#context;
+    const signal = this.closingSignal();
+    return withDeadline(work, { clock, timeoutMs: settings.subscribeTimeoutMs, what, signal });
   }
 
-  /** @internal */
-  begin(channels: readonly string[]): Awaitable<void> {
+  #begin(channels: readonly string[]): Awaitable<void> {
     const { state } = this.#snapshot;
     if (state === "subscribed") return this.#history.join(channels);
     if (state !== "created") return;
@@ -599,6 +607,8 @@ const EVICTED = { retryMs: 60_000, jitter: 0.25 } as const;
  * of up to a second, they end within 5 s.
  */
 const EXPIRY_SPREAD_MS = 4_000;
+
+const always = (): boolean => true;
 
 const NOTHING_TO_TELL: Beginning = { recovered: false, gaps: [] };
 

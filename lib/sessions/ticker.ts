@@ -48,3 +48,14 @@ export class Ticker {
     }, this.#slotMs);
   }
 }
+
+/** Returns a function that creates tickers. Sessions that need the same precision share one ticker. */
+export function shareTickers(clock: Clock, maxStallMs: number): (heartbeatMs: number) => Ticker {
+  const tickers = new Map<number, Ticker>();
+  return (heartbeatMs) => {
+    const periodMs = Math.max(10, Math.min(1_000, Math.min(heartbeatMs, maxStallMs) / 4));
+    const ticker = tickers.get(periodMs) ?? new Ticker(clock, periodMs);
+    tickers.set(periodMs, ticker);
+    return ticker;
+  };
+}

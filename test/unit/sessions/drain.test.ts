@@ -3,6 +3,7 @@ import { expect } from "chai";
 import type { CloseReason } from "../../../lib/catalogue/close-reasons.js";
 import { readOptions } from "../../../lib/options.js";
 import { SessionManager } from "../../../lib/sessions/session-manager.js";
+import { Subscriptions } from "../../../lib/subscriptions/subscriptions.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { FakeSink } from "../../support/fake-sink.js";
@@ -26,6 +27,7 @@ class LateClock extends FakeClock {
 describe("SessionManager with slices of one step", () => {
   let clock: LateClock;
   let redis: ScriptedRedis;
+  let subscriptions: Subscriptions;
   let streams: SessionManager;
   let sinks: readonly FakeSink[];
   let lines: readonly string[];
@@ -35,17 +37,25 @@ describe("SessionManager with slices of one step", () => {
     redis = new ScriptedRedis();
     const recording = recordingLog(clock);
     ({ lines } = recording);
-    streams = new SessionManager({
+    const common = {
       settings: readOptions({ heartbeatMs: 1_000_000 }),
       clock,
       slices: oneStepSlices(),
       log: recording.log,
       history: noHistory,
+    };
+    subscriptions = new Subscriptions({
+      ...common,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),
       lease: () => Promise.reject(new Error("streams share one connection")),
+    });
+    streams = new SessionManager({
+      ...common,
+      subscriptions,
       idTokens: null,
       explain: (fault) => fault,
       rights: noRevocations,
+      followRevocations: () => {},
       readTcpTable: null,
     });
     sinks = Array.from({ length: STREAMS }, () => new FakeSink());
@@ -58,7 +68,7 @@ describe("SessionManager with slices of one step", () => {
 
   afterEach(async () => {
     await streams.closeAll();
-    const closed = streams.close();
+    const closed = subscriptions.close();
     await settle();
     redis.answerOne();
     clock.advance(10_000);
@@ -121,7 +131,7 @@ describe("SessionManager with slices of one step", () => {
 
   it("ends a drain at its deadline, and then closes all remaining streams in slices", async () => {
     sinks[0]!.closesOnEnd = false;
-    const drained = drain(300, 1_000);
+    const drained = drain(300, 300);
     clock.lateMs = 1_000;
     clock.advance(299);
     await settle(STREAMS);
@@ -155,15 +165,15 @@ describe("SessionManager with slices of one step", () => {
   });
 
   it("refuses new streams, then waits for beforeStreamsEnd(), and then ends the streams", async () => {
-    expect(streams.refusal).to.equal(null);
+    expect(streams.check()).to.equal(null);
     const waiting = deferred();
     const drained = drain(5_000, 1_000, () => {
-      expect(streams.refusal).to.have.property("code", "CLOSED");
+      expect(streams.check()).to.have.property("code", "CLOSED");
       return waiting.promise;
     });
     clock.advance(3_000);
     await settle(STREAMS);
-    expect(streams.refusal).to.have.property("code", "CLOSED");
+    expect(streams.check()).to.have.property("code", "CLOSED");
     const sink = new FakeSink();
     expect(await faultOf(streams.open({}, sink, "a"))).to.have.property("code", "CLOSED");
     expect(sink.answered).to.have.property("status", 200);

@@ -7,6 +7,7 @@ import { SessionManager } from "../../../lib/sessions/session-manager.js";
 import { placeOf } from "../../../lib/peers/tcp-table.js";
 import { readOptions } from "../../../lib/options.js";
 import { Slices } from "../../../lib/slices.js";
+import { Subscriptions } from "../../../lib/subscriptions/subscriptions.js";
 import { settle } from "../../support/eventually.js";
 import { FakeClock } from "../../support/fake-clock.js";
 import { recordingLog } from "../../support/recording-logger.js";
@@ -27,6 +28,7 @@ const ENDS = {
 describe("SessionManager", () => {
   let clock: FakeClock;
   let redis: ScriptedRedis;
+  let subscriptions: Subscriptions;
   let streams: SessionManager;
   let sink: FakeSink;
   /** Number of resends in the kernel's TCP table. */
@@ -41,17 +43,25 @@ describe("SessionManager", () => {
     times = reads = destroyed = 0;
     sink.connection = { ...ENDS, setKeepAlive: () => {}, destroy: () => destroyed++ };
     const { ends } = placeOf(ENDS, endianness() === "LE")!;
-    streams = new SessionManager({
+    const common = {
       settings: readOptions({ limits: { peerTimeoutMs: PEER_TIMEOUT_MS }, heartbeatMs: 1_000_000 }),
       clock,
       slices: new Slices(clock),
       log: recordingLog(clock).log,
       history: noHistory,
+    };
+    subscriptions = new Subscriptions({
+      ...common,
       connect: (handlers) => new ScriptedHubConnection(redis, handlers),
       lease: () => Promise.reject(new Error("streams share one connection")),
+    });
+    streams = new SessionManager({
+      ...common,
+      subscriptions,
       idTokens: null,
       explain: (fault) => fault,
       rights: noRevocations,
+      followRevocations: () => {},
       // oxlint-disable-next-line typescript/require-await -- the real reader is an async generator
       readTcpTable: async function* () {
         reads++;
@@ -62,7 +72,7 @@ describe("SessionManager", () => {
   });
 
   afterEach(async () => {
-    const closed = streams.closeAll().then(() => streams.close());
+    const closed = streams.closeAll().then(() => subscriptions.close());
     await pass(10_000);
     await closed;
     expect(clock.pending, "timers left").to.equal(0);
@@ -103,7 +113,7 @@ describe("SessionManager", () => {
     expect(sink).to.include({ answered: null, head: null, listeners: 0, writes: 0 });
     expect(streams.statistics).to.deep.include({ open: 0, opened: 0, refused: { INVALID_EVENT: 1 } });
     expect(streams.channels).to.deep.equal([]);
-    expect(streams.hubStatistics.channels).to.equal(0);
+    expect(subscriptions.statistics.channels).to.equal(0);
   });
 
   it("watches the connection only until the client disconnects", async () => {

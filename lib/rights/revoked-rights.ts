@@ -1,0 +1,119 @@
+import { monotonicNow, type Clock } from "../clock.js";
+import { RedisSseError } from "../errors.js";
+import type { Target } from "./revocation.js";
+
+/** Counters of `revoke()` in this process. */
+export interface RevocationStatistics {
+  /** Revocations that this process has carried out, of all callers. */
+  readonly applied: number;
+  /** Number of keys whose new streams are refused now. */
+  readonly blocked: number;
+}
+
+/** The moment before a resolver decides. */
+interface Asked {
+  /** As `monotonicNow()`. */
+  readonly at: number;
+  /** Number of revocations that this process had carried out. */
+  readonly applied: number;
+}
+
+/** A resolver can end shortly after its deadline. */
+const MARGIN_MS = 5_000;
+
+/** The most keys and targets to remember. Redis keeps about the same number of revocations. */
+const MAX_KNOWN = 10_000;
+
+/** Decides whether a new stream may open: its key may be blocked, or its right may be revoked while its resolver decides. */
+export class RevokedRights {
+  readonly #clock: Clock;
+  /** The longest time between the call of a resolver and the start of its stream. */
+  readonly #resolverTimeoutMs: number;
+  /** Until when new streams of a key are refused, as `monotonicNow()`. */
+  readonly #blocks = new Map<string, number>();
+  /** The targets that were revoked in the last seconds, oldest first. A resolver that runs now may have read outdated rights. */
+  readonly #recent = new Map<string, { readonly number: number; readonly at: number }>();
+  /** When the resolver of a client was asked. Kept until its stream opens. */
+  readonly #asked = new WeakMap<object, Asked>();
+  #applied = 0;
+
+  constructor(clock: Clock, resolverTimeoutMs: number) {
+    this.#clock = clock;
+    this.#resolverTimeoutMs = resolverTimeoutMs;
+  }
+
+  get statistics(): RevocationStatistics {
+    this.forgetOld();
+    return { applied: this.#applied, blocked: this.#blocks.size };
+  }
+
+  /** Called before a resolver decides about a client. Only the first call for a client counts. */
+  asking(client: object): void {
+    if (this.#asked.has(client)) return;
+    this.#asked.set(client, { at: monotonicNow(this.#clock), applied: this.#applied });
+  }
+
+  /** Throws if new streams of this key are refused. */
+  assertNotBlocked(key: string): void {
+    const until = this.#blocks.get(key);
+    if (until === undefined || monotonicNow(this.#clock) >= until) return;
+    throw new RedisSseError("REVOKED", "The right to this stream was revoked.");
+  }
+
+  /**
+   * Returns when the resolver of a client was asked, as `monotonicNow()`. `undefined` if no resolver was asked. Throws if a
+   * right was revoked while the resolver decided. The client reconnects, and the resolver decides again.
+   */
+  takeDecision(client: object, key: string | undefined, channels: readonly string[]): number | undefined {
+    const asked = this.#asked.get(client);
+    if (asked === undefined) return undefined;
+    this.#asked.delete(client);
+    const isRevoked =
+      (key !== undefined && this.#isRevokedSince(asked, { kind: "key", value: key })) ||
+      channels.some((value) => this.#isRevokedSince(asked, { kind: "channel", value }));
+    if (isRevoked) throw new RedisSseError("CLOSED", "The right to this stream was revoked while it opened.");
+    return asked.at;
+  }
+
+  #isRevokedSince({ applied }: Asked, target: Target): boolean {
+    if (this.#recent.size === 0) return false;
+    const revocation = this.#recent.get(nameOf(target));
+    return revocation !== undefined && revocation.number > applied;
+  }
+
+  /** Notes that this process carries out a revocation, which was stored at this time (`monotonicNow()`). */
+  add(target: Target, storedAt: number): void {
+    this.#applied++;
+    setNewest(this.#recent, nameOf(target), { number: this.#applied, at: storedAt });
+  }
+
+  /** Refuses new streams of a key until this time (`monotonicNow()`). */
+  block(key: string, until: number): void {
+    setNewest(this.#blocks, key, Math.max(until, this.#blocks.get(key) ?? 0));
+  }
+
+  /** Drops expired blocks, and targets that are too old to matter to a running resolver. */
+  forgetOld(): void {
+    const now = monotonicNow(this.#clock);
+    for (const [key, until] of this.#blocks) if (until <= now) this.#blocks.delete(key);
+    const oldest = now - this.#resolverTimeoutMs - MARGIN_MS;
+    for (const [name, { at }] of this.#recent) {
+      // The entries are in the order of their times.
+      if (at >= oldest) break;
+      this.#recent.delete(name);
+    }
+  }
+}
+
+/** Adds an entry as the newest one. Drops the oldest entry if there are too many. */
+function setNewest<Value>(map: Map<string, Value>, name: string, value: Value): void {
+  map.delete(name);
+  map.set(name, value);
+  if (map.size <= MAX_KNOWN) return;
+  const [oldest] = map.keys();
+  map.delete(oldest!);
+}
+
+function nameOf({ kind, value }: Target): string {
+  return `${kind} ${value}`;
+}
