@@ -118,6 +118,7 @@ static void open_all(void) {
   struct watch watch = {0, 0};
   streams_open();
   while (streams_ready() < config.streams) {
+    loop_gather();
     loop_turn(100);
     if (is_stuck(&watch, streams_ready() + totals.deliveries, now_ns())) {
       print_result("ready", start, now_ns(), cpu_us() - cpu, "stuck: not all streams have opened");

@@ -6,7 +6,7 @@ import { experiment, type Experiment } from "./experiment.js";
 import { measureFanOut, type FanOut } from "./fan-out.js";
 import { measureIdle } from "./idle.js";
 import type { ScenarioName } from "./names.js";
-import { measureConnecting } from "./opening.js";
+import { measureConnecting, measureMemory } from "./opening.js";
 import type { Plan } from "./plan.js";
 import { measurePublish, publishWaysOf } from "./publish.js";
 import { addWaysOf, measureAdding, measurePickUp, measureProcessing } from "./queues.js";
@@ -67,11 +67,21 @@ export function experimentsOf(
       ];
     case "idle":
       return [experiment("idle", [ours], () => measureIdle(plan.idle, redis))];
-    case "connect":
+    case "connect": {
+      const shape = plan.opening.connect;
+      return [
+        experiment(name, targets.filter(isFitFor(shape)), (target) =>
+          measureConnecting(target, shape, settleMs, redis),
+        ),
+      ];
+    }
     case "memory": {
-      const shape = plan.opening[name];
-      const among = targets.filter(isFitFor(shape)).filter(name === "memory" ? isNode : () => true);
-      return [experiment(name, among, (target) => measureConnecting(target, shape, settleMs, redis))];
+      const shape = plan.opening.memory;
+      return [
+        experiment(name, targets.filter(isFitFor(shape)).filter(isNode), (target) =>
+          measureMemory(target, shape, settleMs, redis),
+        ),
+      ];
     }
     case "smooth-event":
       return [

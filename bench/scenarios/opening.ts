@@ -16,8 +16,39 @@ export interface OpeningFigures {
   readonly redisConnections: number;
 }
 
-/** Opens streams on a server that has run before, and publishes nothing. */
+/** The cost of connects, before and after Node has compiled the code. */
+export interface ConnectFigures extends OpeningFigures {
+  /** CPU time per connect of the first streams. It includes the time in which Node compiles the code. */
+  readonly firstCpuUsPerConnect: number;
+}
+
+/** How often the streams of a connect scenario open. The last time counts. */
+const OPENINGS = 4;
+/** Time in which a server releases all streams that have left. */
+const LEAVING_MS = 1_500;
+
+/** Opens all streams several times, and publishes nothing. */
 export function measureConnecting(
+  target: Target,
+  shape: Shape,
+  settleMs: number,
+  redis: RedisServer,
+): Promise<ConnectFigures> {
+  return withRig(target, redis, async (rig) => {
+    await warmUp(rig, shape);
+    let { client, ...figures } = await measureOpening(rig, shape, settleMs);
+    const firstCpuUsPerConnect = figures.cpuUsPerConnect;
+    for (let opening = 1; opening < OPENINGS; opening++) {
+      await client.end();
+      await sleep(LEAVING_MS);
+      ({ client, ...figures } = await measureOpening(rig, shape, settleMs));
+    }
+    return { ...figures, firstCpuUsPerConnect };
+  });
+}
+
+/** Opens streams on a server that has run before, and publishes nothing. */
+export function measureMemory(
   target: Target,
   shape: Shape,
   settleMs: number,

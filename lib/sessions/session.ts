@@ -225,7 +225,10 @@ export class PubSubSession {
       if (this.#lease !== null) await this.#take(this.#lease);
       if (this.#snapshot.state !== "created") return;
       const subscribing = this.subscribe([...this.#channels.names]);
-      if (subscribing !== undefined) await subscribing;
+      if (subscribing !== undefined) {
+        await subscribing;
+        if (this.#output.closed) this.end("client-gone");
+      }
       // The connection may be lost directly after the acknowledgement.
       if (this.#lostEarly !== null) throw this.#lostEarly;
     } catch (error) {
@@ -238,7 +241,6 @@ export class PubSubSession {
       this.dispatch({ type: "subscribe-failed" });
       throw this.#fault;
     }
-    if (this.#output.closed) this.end("client-gone");
     if (this.#snapshot.state !== "created") return;
     this.dispatch({ type: "subscribe-acknowledged", behind: this.#history.behind });
     this.ended();
