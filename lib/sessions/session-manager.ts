@@ -397,7 +397,7 @@ export class SessionManager {
     this.#asked.delete(sink);
     if (asked !== undefined) this.#assertNotRevokedSince(asked, readKey(request.key), names);
     const session = new PubSubSession(this.#context, request, sink, names);
-    if (asked !== undefined) session.decidedAt = asked.at;
+    session.decidedAt = asked?.at ?? request.lease?.decidedAt ?? session.decidedAt;
     this.#registry.add(session, readKey(request.key));
     return session;
   }

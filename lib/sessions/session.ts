@@ -248,7 +248,8 @@ export class PubSubSession {
   #take(lease: StreamLease): Promise<void> {
     const { clock, settings } = this.#context;
     const timeoutMs = settings.subscribeTimeoutMs;
-    return withDeadline(lease.take(), { clock, timeoutMs, what: "the ticket", signal: this.closingSignal() });
+    const taking = lease.take({ key: this.#key, channels: this.channels });
+    return withDeadline(taking, { clock, timeoutMs, what: "the ticket", signal: this.closingSignal() });
   }
 
   /** @internal */

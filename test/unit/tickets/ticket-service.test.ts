@@ -68,7 +68,7 @@ describe("TicketService", () => {
       expect(await issue()).not.to.equal(ticket);
       const { id } = await visit(ticket);
       const client = sse.redis.createClient();
-      const all = await Promise.all((await keys()).map(async (key) => [key, await client.hgetall(key)]));
+      const all = await Promise.all((await keys()).map(async (key) => [key, await client.get(key)]));
       expect(tokenOf(id)).to.match(/^[\w-]{43}$/);
       expect(JSON.stringify(all)).not.to.include(ticket).and.not.to.include(tokenOf(id));
     });
@@ -165,10 +165,19 @@ describe("TicketService", () => {
     it("is refused if another program has changed it", async () => {
       const ticket = await issue();
       const [key] = await keys();
+      const client = sse.redis.createClient();
+      const write = (text: string): Promise<unknown> => client.set(key!, text, "PX", 30_000);
+      const unused = (await client.get(key!))!;
       for (const rights of ["", "{", "null", "5", '{"channels":"a"}', '{"channels":[],"key":{}}']) {
-        await sse.redis.createClient().hset(key!, "rights", rights);
+        await write(`0 - - ${rights}`);
         await expectInvalid(ticket);
       }
+      for (const text of ["", "x", unused.replace("0", "x"), unused.replace(" - -", "")]) {
+        await write(text);
+        await expectInvalid(ticket);
+      }
+      await write(unused);
+      await visit(ticket);
     });
 
     it("is used by a stream with a copy of the answer", async () => {
