@@ -11,13 +11,17 @@ export type RevocationTarget =
        * Also the tickets with this key.
        */
       readonly key: string | number | bigint;
+      /** @hidden */
       readonly session?: undefined;
+      /** @hidden */
       readonly channel?: undefined;
     }
   | {
       /** The stream with this id: `PubSubSession.id`. */
       readonly session: string;
+      /** @hidden */
       readonly key?: undefined;
+      /** @hidden */
       readonly channel?: undefined;
     }
   | {
@@ -27,7 +31,9 @@ export type RevocationTarget =
        * Also the tickets that name this channel, among others.
        */
       readonly channel: string;
+      /** @hidden */
       readonly key?: undefined;
+      /** @hidden */
       readonly session?: undefined;
     };
 

@@ -34,7 +34,8 @@ export class RevokedTargets {
     if (this.#entries === 0) this.#oldest = time;
     this.#entries++;
     this.#newest = time;
-    if (this.#entries === this.#maxStored) this.#missingUntil = Math.max(this.#missingUntil, this.#oldest - 1);
+    if (this.#entries === this.#maxStored)
+      this.#missingUntil = Math.max(this.#missingUntil, this.#oldest - 1);
     if (revocation === null || revocation.target.kind === "session") return;
     const name = nameOf(revocation.target);
     this.#ids.delete(name);

@@ -358,6 +358,34 @@ describe("TicketService", () => {
     });
   });
 
+  for (const error of ["LOADING", "NOPERM"]) {
+    it(`is neither issued nor accepted while the revocations cannot be read: ${error}`, async () => {
+      const ticket = await issue();
+      const end = sse.redis.refuse(error, { command: "xrange" });
+      const faults = [await faultOf(issue()), await faultOf(sse.tickets.access(ticket))];
+      for (const fault of faults) {
+        expectFault(fault, "REDIS_REFUSED");
+        expect(fault).to.have.property("retryable", error === "LOADING");
+      }
+      end();
+      await visit(ticket);
+      await visit(await issue());
+    });
+  }
+
+  it("is refused after its key or one of its channels was revoked, and not after another revocation", async () => {
+    const tickets = [await issue({ key: 7, channels: ["a", "b"] }), await issue({ channels: ["b", "c"] })];
+    const calling = Promise.all([sse.revoke({ key: "a" }), sse.revoke({ channel: "7" })]);
+    await clock.advance(0);
+    await calling;
+    for (const ticket of tickets) await sse.tickets.access(ticket);
+    await sse.revoke({ key: 7 });
+    await expectInvalid(tickets[0]!);
+    await sse.tickets.access(tickets[1]);
+    await sse.revoke({ channel: "c" });
+    await expectInvalid(tickets[1]!);
+  });
+
   it("has all changes in Redis when the service is closed", async () => {
     const other = createTestSse({ redis: sse.redis });
     const ticket = await sse.tickets.issue({ channels: "a" });
