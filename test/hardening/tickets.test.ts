@@ -60,6 +60,21 @@ describeFaults("tickets in a real Redis", (rig) => {
     await eventually(async () => expect(await rig.server.admin.keys("*")).to.deep.equal([]));
   });
 
+  it("expire also if an ACL rule denies each command that sets an expiry or deletes a key", async () => {
+    const rules = ["on", ">secret", "allkeys", "allchannels", "+@all"];
+    for (const command of ["pexpire", "expire", "pexpireat", "expireat", "del", "unlink", "hdel"])
+      rules.push(`-${command}`);
+    await rig.server.admin.call("ACL", "SETUSER", "app", ...rules);
+    const redis = { host: "127.0.0.1", port: rig.server.port, username: "app", password: "secret" };
+    await start({ redis })
+      .tickets.issue({ channels: "a", ttlMs: 1_000 })
+      .catch(() => {});
+    const ttls = await Promise.all(
+      (await rig.server.admin.keys("*")).map((key) => rig.server.admin.pttl(key)),
+    );
+    for (const each of ttls) expect(each).to.be.within(1, 1_000);
+  });
+
   it("open exactly one stream if several clients of two processes come at the same time", async () => {
     const first = start();
     const urls = [await mount(first), await mount(start())];
