@@ -145,6 +145,7 @@ class RedisSseService implements RedisSse {
       ...common,
       slices,
       readChannels: (selection) => parseStreamSelection(selection, keyPrefix, limits.maxChannelsPerSession),
+      revocations: this.#revocations,
     });
     const status = new StatusService({
       commands,

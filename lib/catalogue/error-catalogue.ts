@@ -170,7 +170,7 @@ export const errorCatalogue: Readonly<Record<ErrorCode, ErrorDescription>> = {
   },
   TICKET_INVALID: {
     meaning:
-      "The ticket of the stream is missing, malformed, unknown or expired, or another client has used it.",
+      "The ticket of the stream is missing, malformed, unknown, expired or revoked, or another client has used it.",
     action: "Get a new ticket, and open a new stream with it.",
     status: 401,
     retryable: false,

@@ -14,21 +14,25 @@ export interface StoredRevocation extends Revocation {
   readonly caller: string;
 }
 
+/** An entry of the stream of revocations. */
+export interface RevocationEntry {
+  /** The id of the entry in Redis. */
+  readonly id: string;
+  /** `null`: another program wrote the entry. */
+  readonly revocation: StoredRevocation | null;
+}
+
 export interface RevocationPage {
   /** The time of the Redis clock. */
   readonly now: number;
-  /** The id of the first entry; `null` without entries. */
-  readonly first: number | null;
-  /** The id of the last entry; `null` without entries. */
-  readonly last: number | null;
   /** Whether there may be more entries. */
   readonly isFull: boolean;
-  /** The revocations, oldest first. Entries that another program wrote are left out. */
-  readonly revocations: readonly StoredRevocation[];
+  /** Oldest first. */
+  readonly entries: readonly RevocationEntry[];
 }
 
-/** Redis keeps about this many revocations. */
-const MAX_STORED = 10_000;
+/** Redis keeps at least this many revocations of the last day. */
+export const MAX_STORED = 10_000;
 
 /** How long a revocation is kept at least. A process that is disconnected for a shorter time misses no revocation. */
 const KEEP_MS = 24 * 3_600_000;
@@ -65,11 +69,11 @@ export class RevocationStore {
     }
   }
 
-  /** Reads one page, from the entry with the id `from`. Rejects with a Redis error. */
-  async read(from: number): Promise<RevocationPage> {
+  /** Reads one page, from the entry with the id `from`; `null`: from the oldest entry. Rejects with a Redis error. */
+  async read(from: string | null): Promise<RevocationPage> {
     try {
       const client = this.#commands();
-      return toPage(await read(client, [this.name], [from, PAGE, scriptTime(client)]));
+      return toPage(await read(client, [this.name], [from ?? "0", PAGE, scriptTime(client)]));
     } catch (error) {
       throw sanitize(error);
     }
@@ -86,15 +90,11 @@ export class RevocationStore {
 }
 
 function toPage([now, ...flat]: readonly string[]): RevocationPage {
-  const ids: number[] = [];
-  const revocations: StoredRevocation[] = [];
+  const entries: RevocationEntry[] = [];
   for (let index = 0; index < flat.length; index += 2) {
-    ids.push(Number(flat[index]));
-    const revocation = parseRevocation(flat[index + 1]!);
-    if (revocation !== null) revocations.push(revocation);
+    entries.push({ id: flat[index]!, revocation: parseRevocation(flat[index + 1]!) });
   }
-  const isFull = ids.length === PAGE;
-  return { now: Number(now), first: ids[0] ?? null, last: ids.at(-1) ?? null, isFull, revocations };
+  return { now: Number(now), isFull: entries.length === PAGE, entries };
 }
 
 /** Parses "time forMs call caller target". Returns `null` if another program wrote it. */

@@ -5,16 +5,36 @@ import { assertOptions, optionError, readWholeNumber } from "../validate.js";
 /** The streams that `revoke()` ends. Set exactly one property. */
 export type RevocationTarget =
   | {
-      /** All streams with this key: `key` of the mount, or of the resolver's answer. A number counts as its text. */
+      /**
+       * All streams with this key: `key` of the mount, or of the resolver's answer. A number counts as its text.
+       *
+       * Also the tickets with this key.
+       */
       readonly key: string | number | bigint;
+      /** @hidden */
+      readonly session?: undefined;
+      /** @hidden */
+      readonly channel?: undefined;
     }
   | {
       /** The stream with this id: `PubSubSession.id`. */
       readonly session: string;
+      /** @hidden */
+      readonly key?: undefined;
+      /** @hidden */
+      readonly channel?: undefined;
     }
   | {
-      /** All streams that have this channel. */
+      /**
+       * All streams that have this channel.
+       *
+       * Also the tickets that name this channel, among others.
+       */
       readonly channel: string;
+      /** @hidden */
+      readonly key?: undefined;
+      /** @hidden */
+      readonly session?: undefined;
     };
 
 /** Options of `revoke()`. */

@@ -6,8 +6,10 @@ import { createLog } from "../log.js";
 import type { ServiceLog } from "../logger.js";
 import { PendingAnswers } from "./pending-answers.js";
 import type { Revocation, Target } from "./revocation.js";
+import { RevocationReader } from "./revocation-reader.js";
 import type { RevokedRights } from "./revoked-rights.js";
-import type { RevocationPage, RevocationStore, StoredRevocation } from "./revocation-store.js";
+import type { RevocationEntry, RevocationStore, StoredRevocation } from "./revocation-store.js";
+import { RevokedTargets } from "./revoked-targets.js";
 
 export interface RevocationsOptions {
   readonly store: RevocationStore;
@@ -44,20 +46,19 @@ const log = createLog("session");
  * Carries out the revocations of all processes on the streams of this process.
  *
  * Redis stores each revocation, and a notice says that one was stored. A process acts only on the stored revocations: it reads
- * them when it subscribes, after each notice, and when it may have missed a notice.
+ * them when it subscribes, after each notice, when it may have missed a notice, and for each ticket.
  */
 export class Revocations {
   readonly #options: RevocationsOptions;
   readonly #answers: PendingAnswers;
+  readonly #reader: RevocationReader;
+  readonly #revoked = new RevokedTargets();
   #unsubscribe: (() => void) | null = null;
-  #cancelRead: () => void = () => {};
   #cancelFollow: () => void = () => {};
-  /** The id of the last entry that was read. */
-  #last = 0;
   /** The last time at which this process knew all revocations. */
   #completeAt = -Infinity;
-  #isReading = false;
-  #isDue = false;
+  /** Whether this process gets the notices, so that the callers wait for its answers. */
+  #isHearing = false;
   #isClosed = false;
 
   constructor(options: RevocationsOptions) {
@@ -74,6 +75,17 @@ export class Revocations {
           fault.message,
           store.name,
         ),
+    });
+    this.#reader = new RevocationReader({
+      store,
+      clock,
+      onEntries: (entries, now, answeredAt) => this.#applyEach(entries, now, answeredAt),
+      onComplete: (askedAt) => (this.#completeAt = askedAt),
+      onLost: () => {
+        this.#completeAt = -Infinity;
+        this.#revoked.clear();
+      },
+      onFault: (fault) => this.#failed(fault),
     });
   }
 
@@ -99,65 +111,43 @@ export class Revocations {
     const { store, subscribe } = this.#options;
     this.#unsubscribe = subscribe(
       store.name,
-      () => this.#wake(),
+      () => {
+        this.#isHearing = true;
+        this.#reader.wake();
+      },
       (fault) => this.#refused(fault),
     );
+  }
+
+  /** Reads all revocations that are stored now. Rejects with a Redis error or `CLOSED`. */
+  refresh(): Promise<void> {
+    return this.#reader.read();
+  }
+
+  /** The id of the newest known revocation; 0 without revocations. */
+  get newest(): number {
+    return this.#revoked.newest;
+  }
+
+  /** See `RevokedTargets.isRevokedAfter()`. */
+  isRevokedAfter(id: number, keys: readonly string[], channels: readonly string[]): boolean {
+    return this.#revoked.isRevokedAfter(id, keys, channels);
   }
 
   /** Ends all waits and the subscriptions. */
   close(): void {
     this.#isClosed = true;
-    this.#cancelRead();
+    this.#reader.close();
     this.#cancelFollow();
     this.#unsubscribe?.();
     this.#answers.close();
   }
 
-  #wake(): void {
-    this.#isDue = true;
-    if (!this.#isReading) void this.#readWhileDue();
-  }
-
-  /** Never rejects. */
-  async #readWhileDue(): Promise<void> {
-    this.#isReading = true;
-    this.#cancelRead();
-    try {
-      while (this.#isDue && !this.#isClosed) {
-        this.#isDue = false;
-        await this.#readToEnd();
-      }
-    } catch (error) {
-      this.#failed(error as RedisSseError);
+  #applyEach(entries: readonly RevocationEntry[], now: number, answeredAt: number): void {
+    for (const entry of entries) {
+      this.#revoked.add(entry);
+      if (entry.revocation !== null) this.#apply(entry.revocation, now, answeredAt);
     }
-    this.#isReading = false;
-  }
-
-  async #readToEnd(): Promise<void> {
-    const { store, clock } = this.#options;
-    for (;;) {
-      const askedAt = monotonicNow(clock);
-      const page = await store.read(this.#last);
-      if (this.#isClosed) return;
-      const isLost = this.#last > 0 && page.first !== this.#last;
-      if (isLost) {
-        // Redis has lost the entry, or has deleted it after a day. Later entries may have smaller ids.
-        this.#last = 0;
-        this.#completeAt = -Infinity;
-        continue;
-      }
-      this.#applyPage(page, monotonicNow(clock));
-      if (page.isFull) continue;
-      this.#completeAt = askedAt;
-      return;
-    }
-  }
-
-  #applyPage({ revocations, first, last, now }: RevocationPage, answeredAt: number): void {
-    // Each read starts with the last known entry.
-    const isKnown = this.#last > 0 && first === this.#last;
-    for (const each of isKnown ? revocations.slice(1) : revocations) this.#apply(each, now, answeredAt);
-    this.#last = last ?? this.#last;
     this.#options.rights.forgetOld();
   }
 
@@ -174,7 +164,7 @@ export class Revocations {
     const count = end(target, isBlock ? Infinity : storedAt);
     if (count > 0) log("revoked: %d streams end", count);
     // The caller of an older revocation does not wait any more.
-    if (ageMs < ANSWER_MS) this.#answer(call, caller, count);
+    if (this.#isHearing && ageMs < ANSWER_MS) this.#answer(call, caller, count);
   }
 
   #answer(call: string, caller: string, count: number): void {
@@ -186,15 +176,15 @@ export class Revocations {
     });
   }
 
-  #failed(fault: RedisSseError): void {
-    if (this.#isClosed || fault.code === "CLOSED") return;
+  /** A process without streams reads only for tickets. Their callers get the error. */
+  #failed(fault: RedisSseError): number | null {
+    if (this.#isClosed || fault.code === "CLOSED" || this.#unsubscribe === null) return null;
     this.#warn(fault);
-    this.#isDue = true;
-    const pauseMs = fault.retryable ? RETRY_MS : DENIED_MS;
-    this.#cancelRead = this.#options.clock.schedule(() => this.#wake(), pauseMs);
+    return fault.retryable ? RETRY_MS : DENIED_MS;
   }
 
   #refused(fault: RedisSseError): void {
+    this.#isHearing = false;
     if (this.#isClosed || fault.code === "CLOSED") return;
     this.#warn(fault);
     this.#cancelFollow = this.#options.clock.schedule(() => {

@@ -1,6 +1,7 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import { RedisSseError } from "../errors.js";
 import type { Target } from "./revocation.js";
+import { nameOf } from "./revoked-targets.js";
 
 /** Counters of `revoke()` in this process. */
 export interface RevocationStatistics {
@@ -112,8 +113,4 @@ function setNewest<Value>(map: Map<string, Value>, name: string, value: Value): 
   if (map.size <= MAX_KNOWN) return;
   const [oldest] = map.keys();
   map.delete(oldest!);
-}
-
-function nameOf({ kind, value }: Target): string {
-  return `${kind} ${value}`;
 }

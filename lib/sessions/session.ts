@@ -248,7 +248,7 @@ export class PubSubSession {
 
   /** A client without a right to the stream is refused before anything is subscribed. */
   #take(lease: StreamLease): Awaitable<void> {
-    return this.#inTime("the ticket", lease.take());
+    return this.#inTime("the ticket", lease.take({ key: this.#key, channels: this.channels }));
   }
 
   /**

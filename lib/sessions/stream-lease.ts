@@ -1,12 +1,20 @@
 import type { CloseReason } from "../catalogue/close-reasons.js";
 import type { TokenSource } from "../replay/session-cursor.js";
 
+/** The stream that takes a lease. */
+export interface LeasedStream {
+  readonly key: string | undefined;
+  readonly channels: Iterable<string>;
+}
+
 /** A right that one stream holds while it is open, such as a ticket. The stream takes it at its start and releases it at its end. */
 export interface StreamLease extends TokenSource {
   /** The token in each id of the stream. It proves that the client had this stream before. */
   readonly token: string;
+  /** When the right was read, as `monotonicNow()`. A revocation after that ends the stream. */
+  readonly decidedAt: number;
   /** Takes the right for this stream, before anything is subscribed. Rejects if the client may not have the stream. */
-  take(): Promise<void>;
+  take(stream: LeasedStream): Promise<void>;
   /** Called when the stream starts to close, also if `take()` was never called. `wasOpen`: the client may have got an id. */
   end(reason: CloseReason, wasOpen: boolean): void;
 }

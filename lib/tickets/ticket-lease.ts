@@ -1,9 +1,19 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import type { CloseReason } from "../catalogue/close-reasons.js";
 import { RedisSseError } from "../errors.js";
-import type { StreamLease } from "../sessions/stream-lease.js";
+import type { LeasedStream, StreamLease } from "../sessions/stream-lease.js";
 import { EXTEND_PERIOD_MS, type OpenTickets } from "./open-tickets.js";
 import { hashOf, newSecret, type TicketStore } from "./ticket-store.js";
+
+/** What tickets must know about revocations. */
+export interface TicketRevocations {
+  /** Reads all revocations that are stored now. Rejects with a Redis error or `CLOSED`. */
+  refresh(): Promise<void>;
+  /** The id of the newest known revocation; 0 without revocations. */
+  readonly newest: number;
+  /** Whether one of these keys or channels was revoked after the revocation with this id. */
+  isRevokedAfter(id: number, keys: readonly string[], channels: readonly string[]): boolean;
+}
 
 export interface TicketLeaseOptions {
   readonly store: TicketStore;
@@ -12,9 +22,16 @@ export interface TicketLeaseOptions {
   readonly key: string;
   /** The token of the client that has used the ticket before. `null`: the ticket is unused. */
   readonly token: string | null;
+  /** When the ticket was read, as `monotonicNow()`. */
+  readonly decidedAt: number;
   /** When an unused ticket expires, as `monotonicNow()`. */
   readonly unusedUntil: number;
   readonly reconnectMs: number;
+  readonly revocations: TicketRevocations;
+  /** The rights of the ticket. */
+  readonly rights: LeasedStream;
+  /** The id of the newest revocation with which the ticket was compared. */
+  readonly revocation: number;
 }
 
 /** After these reasons, the ticket is deleted, because the client may not open the stream again. */
@@ -26,21 +43,37 @@ export class TicketLease implements StreamLease {
   readonly #token: string;
   /** Identifies this stream in Redis. Only the newest stream of the client may change the ticket. */
   readonly #stream = newSecret();
+  /** The keys and the channels whose revocation makes the ticket invalid: those of the ticket and of its stream. */
+  #keys: readonly string[] = [];
+  #channels: readonly string[] = [];
+  #revocation: number;
   #taking: Promise<boolean> | null = null;
   #hasEnded = false;
 
   constructor(options: TicketLeaseOptions) {
     this.#options = options;
     this.#token = options.token ?? newSecret();
+    this.#revocation = options.revocation;
   }
 
   get token(): string {
     return this.#token;
   }
 
-  async take(): Promise<void> {
-    const { store, open, key } = this.#options;
-    this.#taking = store.redeem(key, hashOf(this.#token), this.#stream, this.#openMs);
+  get decidedAt(): number {
+    return this.#options.decidedAt;
+  }
+
+  /** The stream can have another key than its ticket, for example `key` of the mount. */
+  async take(given: LeasedStream): Promise<void> {
+    const { store, open, key, rights } = this.#options;
+    this.#keys = [...new Set([...listOf(rights.key), ...listOf(given.key)])];
+    this.#channels = [...new Set([...rights.channels, ...given.channels])];
+    const revocation = this.#compare();
+    if (revocation === null) throw ticketInvalid();
+    const redemption = { tokenHash: hashOf(this.#token), stream: this.#stream, revocation };
+    this.#taking = store.redeem(key, redemption, this.#openMs);
+    this.#revocation = revocation;
     if (!(await this.#taking)) throw ticketInvalid();
     if (!this.#hasEnded) open.add(this);
   }
@@ -59,8 +92,19 @@ export class TicketLease implements StreamLease {
   /** Extends the ticket while the stream is open. */
   async extend(): Promise<void> {
     const { store, open, key } = this.#options;
-    const isOurs = await store.extend(key, this.#stream, this.#openMs);
+    // A revoked stream ends soon. Until then, its ticket must stay invalid.
+    const revocation = this.#compare() ?? this.#revocation;
+    const isNew = revocation !== this.#revocation;
+    const isOurs = await store.extend(key, this.#stream, this.#openMs, isNew ? revocation : null);
+    this.#revocation = revocation;
     if (!isOurs) open.delete(this);
+  }
+
+  /** Compares the ticket with all known revocations. Returns the id of the newest one; `null` if the ticket was revoked. */
+  #compare(): number | null {
+    const { revocations } = this.#options;
+    const isRevoked = revocations.isRevokedAfter(this.#revocation, this.#keys, this.#channels);
+    return isRevoked ? null : revocations.newest;
   }
 
   /**
@@ -89,4 +133,9 @@ export function ticketInvalid(): RedisSseError {
     "TICKET_INVALID",
     "The ticket is missing, unknown, expired or used. Get a new ticket, and open a new stream with it.",
   );
+}
+
+/** The key as a list; an empty list without a key. */
+export function listOf(key: string | undefined): readonly string[] {
+  return key === undefined ? [] : [key];
 }

@@ -10,7 +10,7 @@ import type { Slices } from "../slices.js";
 import { splitToken, ticketTokenOf } from "../sse/event-id.js";
 import { assertOptions, readWholeNumber } from "../validate.js";
 import { OpenTickets } from "./open-tickets.js";
-import { TicketLease, ticketInvalid } from "./ticket-lease.js";
+import { listOf, TicketLease, ticketInvalid, type TicketRevocations } from "./ticket-lease.js";
 import { hashOf, isSecret, newSecret, TicketStore } from "./ticket-store.js";
 
 /** Options of `TicketService.issue()`. */
@@ -61,6 +61,7 @@ export interface TicketDependencies {
   readonly slices: Slices;
   /** Returns the names of the channels. Throws if a stream cannot have them. */
   readonly readChannels: (selection: ChannelSelection) => readonly string[];
+  readonly revocations: TicketRevocations;
 }
 
 const ISSUE_OPTIONS: ReadonlySet<string> = new Set<keyof TicketOptions>([
@@ -97,6 +98,8 @@ export class TicketService {
    * Rejects with `INVALID_CHANNEL`, `FORBIDDEN`, `LIMIT_CHANNELS`, `CONFIG`, `UNAUTHORIZED` if `expiresAt` has passed, or a
    * Redis error.
    *
+   * A later `revoke()` of its key or of one of its channels makes the ticket invalid.
+   *
    * @example
    * const ticket = await sse.tickets.issue({ channels: `user:${user.id}`, key: user.id });
    */
@@ -116,7 +119,10 @@ export class TicketService {
     const ticket = newSecret();
     // JSON has no Infinity.
     const rights: Rights = { channels, key, expiresAt: expiresAt === Infinity ? undefined : expiresAt };
-    await this.#store.issue(this.#store.keyOf(ticket), JSON.stringify(rights), ttlMs);
+    const { revocations } = this.#deps;
+    // Revocations that are stored from now on apply to this ticket.
+    await revocations.refresh();
+    await this.#store.issue(this.#store.keyOf(ticket), JSON.stringify(rights), revocations.newest, ttlMs);
     return ticket;
   }
 
@@ -126,30 +132,37 @@ export class TicketService {
    * The returned object also contains the ticket, in a hidden property. Return this object from the resolver, or a copy:
    * `{ ...access, key }`. The stream then uses the ticket. If the stream does not open, the ticket stays unused.
    *
-   * Rejects with `TICKET_INVALID` if the ticket is malformed, unknown, expired, or used by another client, and with `CONFIG` or
-   * a Redis error.
+   * Rejects with `TICKET_INVALID` if the ticket is malformed, unknown, expired, revoked, or used by another client, and with
+   * `CONFIG` or a Redis error.
    */
   async access(ticket: string | undefined, options: TicketAccessOptions = {}): Promise<StreamAccess> {
     assertOptions("access()", options, ACCESS_OPTIONS);
     const reconnectMs = readReconnectMs(options.reconnectMs);
     if (!isSecret(ticket)) throw ticketInvalid();
-    const { clock } = this.#deps;
+    const { clock, revocations } = this.#deps;
     const now = monotonicNow(clock);
     const key = this.#store.keyOf(ticket);
-    const stored = await this.#store.read(key);
+    const [stored] = await Promise.all([this.#store.read(key), revocations.refresh()]);
     const rights = stored && parseRights(stored.rights);
     if (rights === null) throw ticketInvalid();
-    const { tokenHash, leftMs } = stored!;
+    const { tokenHash, leftMs, revocation } = stored!;
+    // Another process has compared the ticket with a revocation that was stored after this process had read.
+    if (revocation > revocations.newest) await revocations.refresh();
     const token = tokenHash === null ? null : readToken(options.lastEventId);
     if (token !== null && hashOf(token) !== tokenHash) throw ticketInvalid();
+    if (revocations.isRevokedAfter(revocation, listOf(rights.key), rights.channels)) throw ticketInvalid();
     const lease = new TicketLease({
       store: this.#store,
       open: this.#open,
       clock,
       key,
       token,
+      decidedAt: now,
       unusedUntil: now + leftMs,
       reconnectMs,
+      revocations,
+      rights,
+      revocation,
     });
     return { ...rights, [LEASE]: lease } as StreamAccess;
   }

@@ -4,15 +4,16 @@ import { sanitize } from "../errors.js";
 import type { RedisClient } from "../redis/client.js";
 import { gatherWrites } from "../redis/gathered-writes.js";
 import { defineScript } from "../redis/script.js";
-import { EXTEND, ISSUE, REDEEM, RELEASE } from "./lua/generated.js";
+import { EXTEND, REDEEM, RELEASE } from "./lua/generated.js";
 
-const issueScript = defineScript("IssueTicket", ISSUE, 1, Number);
 const redeemScript = defineScript("RedeemTicket", REDEEM, 1, Number);
 const extendScript = defineScript("ExtendTicket", EXTEND, 1, Number);
 const releaseScript = defineScript("ReleaseTicket", RELEASE, 1, Number);
 
 /** A ticket in Redis. */
 export interface StoredTicket {
+  /** The id of the newest revocation with which the ticket was compared. */
+  readonly revocation: number;
   /** The rights of the ticket as JSON. */
   readonly rights: string;
   /** The hash of the token of the client that has used the ticket. `null`: it is unused. */
@@ -21,9 +22,18 @@ export interface StoredTicket {
   readonly leftMs: number;
 }
 
+/** What `redeem()` stores. */
+export interface Redemption {
+  readonly tokenHash: string;
+  /** Identifies the stream. */
+  readonly stream: string;
+  /** See `StoredTicket.revocation`. */
+  readonly revocation: number;
+}
+
 /**
- * The tickets in Redis. Each ticket is a Redis hash with the field `rights`. A used ticket also has the fields `token` and
- * `stream`.
+ * The tickets in Redis. Each ticket is a Redis string: "revocation token stream rights". The token and the stream of an unused
+ * ticket are "-".
  *
  * Redis stores only SHA-256 hashes of tickets and tokens. So a program that can read Redis cannot use them. Every method rejects
  * with sanitized errors.
@@ -42,27 +52,29 @@ export class TicketStore {
     return `${this.#keyPrefix}ticket:${hashOf(ticket)}`;
   }
 
-  async issue(key: string, rights: string, ttlMs: number): Promise<void> {
-    await this.#run((client) => issueScript(client, [key], [rights, ttlMs]));
+  /** One command writes the ticket and its expiry. So no error can leave a ticket that never expires. */
+  async issue(key: string, rights: string, revocation: number, ttlMs: number): Promise<void> {
+    await this.#run((client) => client.set(key, `${revocation} - - ${rights}`, "PX", ttlMs));
   }
 
   /** Returns `null` for an unknown ticket. */
   async read(key: string): Promise<StoredTicket | null> {
-    const [[rights, tokenHash], leftMs] = await this.#run((client) =>
-      Promise.all([client.hmget(key, "rights", "token"), client.pttl(key)]),
-    );
-    if (!rights || leftMs < 0) return null;
-    return { rights, tokenHash: tokenHash ?? null, leftMs };
+    const [text, leftMs] = await this.#run((client) => Promise.all([client.get(key), client.pttl(key)]));
+    const [, revocation, token, rights] = /^(\d{1,20}) (\S+) \S+ (.+)$/s.exec(text ?? "") ?? [];
+    if (rights === undefined || leftMs < 0) return null;
+    return { revocation: Number(revocation), rights, tokenHash: token === "-" ? null : token!, leftMs };
   }
 
   /** Returns false if the ticket is unknown, or if another client has used it. */
-  async redeem(key: string, tokenHash: string, stream: string, ttlMs: number): Promise<boolean> {
-    return (await this.#run((client) => redeemScript(client, [key], [tokenHash, stream, ttlMs]))) === 1;
+  async redeem(key: string, { tokenHash, stream, revocation }: Redemption, ttlMs: number): Promise<boolean> {
+    const args = [tokenHash, stream, ttlMs, revocation];
+    return (await this.#run((client) => redeemScript(client, [key], args))) === 1;
   }
 
-  /** Returns false if the stream does not have the ticket any more. */
-  async extend(key: string, stream: string, ttlMs: number): Promise<boolean> {
-    return (await this.#run((client) => extendScript(client, [key], [stream, ttlMs]))) === 1;
+  /** Returns false if the stream does not have the ticket any more. A `revocation` of `null` does not change it. */
+  async extend(key: string, stream: string, ttlMs: number, revocation: number | null): Promise<boolean> {
+    const args = [stream, ttlMs, revocation ?? ""];
+    return (await this.#run((client) => extendScript(client, [key], args))) === 1;
   }
 
   /** Sets the expiry of an ended stream's ticket. A `ttlMs` of 0 deletes it. `isUnused`: any client can use the ticket again. */

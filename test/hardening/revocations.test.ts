@@ -57,4 +57,26 @@ describeFaults("revocations", (rig) => {
     expect(await sse.revoke({ key: "ann" })).to.equal(1);
     await eventually(() => expect(sink.text).to.include('{"reason":"revoked"}'));
   });
+
+  it("are all read although another program has written many entries with the same time, and each entry once", async () => {
+    const { admin } = rig.server;
+    const early = rig.adopt(createRedisSse({ redis: rig.server.url }));
+    const sink = await open(early, "bob");
+    await eventually(async () => expect(await rig.server.receiversOf("sse:revocations")).to.equal(1));
+    const pipeline = admin.pipeline();
+    for (let index = 0; index < 1_201; index++) pipeline.xadd("sse:revocations", `5-${index}`, "r", "text");
+    await pipeline.exec();
+    await admin.publish("sse:revocations", "");
+    const caller = rig.adopt(createRedisSse({ redis: rig.server.url }));
+    const late = rig.adopt(createRedisSse({ redis: rig.server.url }));
+    // Both processes have read all entries.
+    await Promise.all([early, late].map((sse) => sse.tickets.issue({ channels: "a" })));
+    expect(await caller.revoke({ key: "bob" })).to.equal(1);
+    await eventually(() => expect(sink.text).to.include('{"reason":"revoked"}'));
+    const reads = await rig.server.callsOf("xrange");
+    await eventually(async () => expect((await early.status()).revocations.applied).to.equal(1));
+    await late.tickets.issue({ channels: "a" });
+    expect((await late.status()).revocations.applied).to.equal(1);
+    expect((await rig.server.callsOf("xrange")) - reads).to.be.lessThan(3);
+  });
 });

@@ -435,6 +435,23 @@ describe("the minimal ACL rules in docs/scaling.md", function () {
     });
   }
 
+  it("leave no ticket that never expires, whichever command is denied", async () => {
+    const rules = least.get("ticketer")!;
+    for (const denied of commandsOf(rules)) {
+      await server.admin.flushall();
+      await server.admin.call("ACL", "LOG", "RESET");
+      const refused = eventually(async () => expect(await refusedBy(server.admin)).not.to.deep.equal([]));
+      await run(
+        "ticketer",
+        rules.filter((rule) => rule !== `+${denied}`),
+        refused,
+      ).catch(() => {});
+      for (const key of await server.admin.keys("sse:ticket:*")) {
+        expect(await server.admin.pttl(key), `without ${denied}`).to.be.above(0);
+      }
+    }
+  });
+
   it("are enough on a cluster together with the commands of a Cluster client", async () => {
     const cluster = await RedisCluster.start(program, { masters: 3, replicas: 0 });
     const services: RedisSse[] = [];

@@ -5,12 +5,13 @@
 -- ARGV[1]  hash of the client's token
 -- ARGV[2]  random id of the stream
 -- ARGV[3]  milliseconds after which the ticket expires
+-- ARGV[4]  id of the newest revocation with which the ticket was compared
 -- Result   1; 0 if the ticket is unknown, or another client has it
 -- Errors   Redis errors
 
-if redis.call('HEXISTS', KEYS[1], 'rights') == 0 then return 0 end
-local used = redis.call('HEXISTS', KEYS[1], 'token') == 1
-if used and redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'token', ARGV[1], 'stream', ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+--- @include "includes/base"
+
+local _, token, _, rights = open(KEYS[1])
+if not token or (token ~= '-' and token ~= ARGV[1]) then return 0 end
+store(KEYS[1], ARGV[4], ARGV[1], ARGV[2], rights, ARGV[3])
 return 1

@@ -7,8 +7,12 @@
 -- Result   1; 0 if the ticket is gone, or a newer stream of the client has it
 -- Errors   Redis errors
 
-if redis.call('HGET', KEYS[1], 'stream') ~= ARGV[1] then return 0 end
+--- @include "includes/base"
+
+local revocation, _, stream, rights = open(KEYS[1])
+if stream ~= ARGV[1] then return 0 end
 if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
-if ARGV[3] == '1' then redis.call('HDEL', KEYS[1], 'token', 'stream') end
+-- A full Redis allows PEXPIRE, and then also SET.
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if ARGV[3] == '1' then store(KEYS[1], revocation, '-', '-', rights, ARGV[2]) end
 return 1

@@ -252,6 +252,32 @@ describe("revoke()", () => {
     expect(lines.filter((line) => line.includes("revoke() cannot count"))).to.have.length(1);
   });
 
+  it("counts no answer of a process that reads the revocation for a ticket only", async () => {
+    const clock = new FakeClock();
+    const sse = create({ clock });
+    const caller = create({ redis: sse.redis });
+    await openHearing(sse, "ann", "a");
+    const isBack = sse.redis.refuse("LOADING", { command: "xrange" });
+    const calling = caller.revoke({ key: "ann" });
+    await settle();
+    isBack();
+    await caller.tickets.issue({ channels: "b" });
+    expect((await caller.status()).revocations.applied).to.equal(1);
+    await clock.advance(700);
+    expect(await calling).to.equal(1);
+  });
+
+  it("has a type that allows exactly one property", () => {
+    const target: RevocationTarget = { key: "ann", channel: undefined };
+    // @ts-expect-error two properties
+    const both: RevocationTarget = { key: "ann", channel: "a" };
+    // @ts-expect-error two properties
+    const others: RevocationTarget = { session: "id", channel: "a" };
+    // @ts-expect-error no property
+    const none: RevocationTarget = {};
+    expect([target, both, others, none]).to.have.length(4);
+  });
+
   describe("its arguments", () => {
     const refused: readonly (readonly [string, unknown, unknown?])[] = [
       ["no target", {}],

@@ -68,7 +68,7 @@ describe("TicketService", () => {
       expect(await issue()).not.to.equal(ticket);
       const { id } = await visit(ticket);
       const client = sse.redis.createClient();
-      const all = await Promise.all((await keys()).map(async (key) => [key, await client.hgetall(key)]));
+      const all = await Promise.all((await keys()).map(async (key) => [key, await client.get(key)]));
       expect(tokenOf(id)).to.match(/^[\w-]{43}$/);
       expect(JSON.stringify(all)).not.to.include(ticket).and.not.to.include(tokenOf(id));
     });
@@ -165,10 +165,19 @@ describe("TicketService", () => {
     it("is refused if another program has changed it", async () => {
       const ticket = await issue();
       const [key] = await keys();
+      const client = sse.redis.createClient();
+      const write = (text: string): Promise<unknown> => client.set(key!, text, "PX", 30_000);
+      const unused = (await client.get(key!))!;
       for (const rights of ["", "{", "null", "5", '{"channels":"a"}', '{"channels":[],"key":{}}']) {
-        await sse.redis.createClient().hset(key!, "rights", rights);
+        await write(`0 - - ${rights}`);
         await expectInvalid(ticket);
       }
+      for (const text of ["", "x", unused.replace("0", "x"), unused.replace(" - -", "")]) {
+        await write(text);
+        await expectInvalid(ticket);
+      }
+      await write(unused);
+      await visit(ticket);
     });
 
     it("is used by a stream with a copy of the answer", async () => {
@@ -347,6 +356,34 @@ describe("TicketService", () => {
       await expectInvalid(ticket);
       await visit(ticket, first.id);
     });
+  });
+
+  for (const error of ["LOADING", "NOPERM"]) {
+    it(`is neither issued nor accepted while the revocations cannot be read: ${error}`, async () => {
+      const ticket = await issue();
+      const end = sse.redis.refuse(error, { command: "xrange" });
+      const faults = [await faultOf(issue()), await faultOf(sse.tickets.access(ticket))];
+      for (const fault of faults) {
+        expectFault(fault, "REDIS_REFUSED");
+        expect(fault).to.have.property("retryable", error === "LOADING");
+      }
+      end();
+      await visit(ticket);
+      await visit(await issue());
+    });
+  }
+
+  it("is refused after its key or one of its channels was revoked, and not after another revocation", async () => {
+    const tickets = [await issue({ key: 7, channels: ["a", "b"] }), await issue({ channels: ["b", "c"] })];
+    const calling = Promise.all([sse.revoke({ key: "a" }), sse.revoke({ channel: "7" })]);
+    await clock.advance(0);
+    await calling;
+    for (const ticket of tickets) await sse.tickets.access(ticket);
+    await sse.revoke({ key: 7 });
+    await expectInvalid(tickets[0]!);
+    await sse.tickets.access(tickets[1]);
+    await sse.revoke({ channel: "c" });
+    await expectInvalid(tickets[1]!);
   });
 
   it("has all changes in Redis when the service is closed", async () => {

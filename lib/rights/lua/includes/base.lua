@@ -17,9 +17,9 @@ end
 
 --- @include "../../../redis/lua/includes/array"
 
--- Returns the id of an entry as a number, and its field `r`. ioredis-mock appends text to the id.
+-- Returns the time in the id of an entry, its field `r`, and its id. ioredis-mock appends text to the id.
 local function open(entry)
   entry = array(entry)
   local fields = array(entry[2])
-  return tonumber(string.match(entry[1], '^%d+')), fields[1] == 'r' and fields[2] or ''
+  return tonumber(string.match(entry[1], '^%d+')), fields[1] == 'r' and fields[2] or '', entry[1]
 end
