@@ -32,7 +32,7 @@ export type { GapReason } from "./events/gap.js";
 export type { StreamEvent } from "./events/inbound-event.js";
 export type { ChannelSelection } from "./events/channel-name.js";
 export type { OutboundMessage } from "./events/outbound-message.js";
-export type { SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
+export type { SlowConsumerPolicy } from "./backpressure/slow-consumer-policy.js";
 export type { OnLimit } from "./sse/http-answer.js";
 export type { RuleName } from "./sync-callback.js";
 

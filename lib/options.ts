@@ -4,7 +4,7 @@ import { readHistoryOptions, type HistoryOptions, type HistorySettings } from ".
 import { MAX_CHANNELS } from "./sse/event-id.js";
 import { DEFAULT_HEARTBEAT_MS } from "./sse/frame.js";
 import { readSecret } from "./sse/id-token.js";
-import { readSlowConsumer, type SlowConsumerPolicy } from "./backpressure/slow-consumer.js";
+import { readSlowConsumer, type SlowConsumerPolicy } from "./backpressure/slow-consumer-policy.js";
 import { readLogger, type Logger } from "./logger.js";
 import type { RedisSource } from "./redis/connection-factory.js";
 import {

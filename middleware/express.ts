@@ -1,6 +1,7 @@
 /**
- * `redis-sse/express`: event streams as middleware for Express 4.18 and 5. `docs/adapters.md` explains adapters for other
- * frameworks.
+ * `redis-sse/express`: event streams as middleware for Express 4.18 and 5.
+ *
+ * To write an adapter for another framework, read `docs/adapters.md`. `stream-handler.ts` is the center of this one.
  *
  * @module redis-sse/express
  */

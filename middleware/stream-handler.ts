@@ -13,7 +13,7 @@ import {
 import { RedisSseError, type AccessAnswer, type PubSubSession, type RedisSse } from "../lib/index.js";
 import { isClientObject } from "./client-object.js";
 import { defaultService } from "./default-service.js";
-import { lastEventIdOf } from "./last-event-id.js";
+import { lastEventIdOf } from "./read-last-event-id.js";
 import { Origins } from "./origins.js";
 import { guardPipeline } from "./response/pipeline-guard.js";
 import { dropRouting } from "./response/request-memory.js";

@@ -8,7 +8,7 @@ import {
   type TaskProgress,
   type TaskSnapshot,
 } from "../lib/index.js";
-import { lastEventIdOf } from "./last-event-id.js";
+import { lastEventIdOf } from "./read-last-event-id.js";
 import { RuleErrors } from "./rule-errors.js";
 import { assertMountOptions } from "./service-option.js";
 import { sseStream } from "./sse-stream.js";

@@ -6,7 +6,7 @@ import { sizeOf, isControl, type InboundEvent, type StreamEvent } from "../event
 import { createGap, type GapReason } from "../events/gap.js";
 import { NO_CHANNEL } from "../events/channel-name.js";
 import { ConflatingBuffer } from "./conflating-buffer.js";
-import type { SlowConsumerPolicy } from "./slow-consumer.js";
+import type { SlowConsumerPolicy } from "./slow-consumer-policy.js";
 
 export interface BacklogOptions {
   readonly policy: SlowConsumerPolicy;
@@ -151,7 +151,7 @@ export class Backlog {
     const gaps: Gap[] = [];
     const others: string[] = [];
     for (const [channel, last] of lost) {
-      const position = last && placeBefore(last, next.get(channel));
+      const position = last && gapPosition(last, next.get(channel));
       if (position === undefined) others.push(channel);
       else {
         const event = { ...createGap([channel], "slow-consumer", channel), position };
@@ -172,7 +172,7 @@ interface Gap {
  * The position of a gap: after the dropped events, and before the next buffered event of the channel. `undefined` if the
  * next event is a gap with its own position, or has another epoch. Then the position of the client does not change.
  */
-function placeBefore(last: Position, next: InboundEvent | undefined): Position | undefined {
+function gapPosition(last: Position, next: InboundEvent | undefined): Position | undefined {
   if (next?.position === undefined) return last;
   if (isControl(next) || next.position.epoch !== last.epoch) return undefined;
   return { epoch: last.epoch, offset: Math.min(last.offset, next.position.offset - 1) };

@@ -7,9 +7,10 @@ import { NO_CHANNEL } from "./channel-name.js";
  * - `interrupted`: the connection to Redis was lost, and the missed events are in no history (`replay/replay.ts`).
  * - `trimmed`: the history no longer has the missed events (`replay/gap-rules.ts`).
  * - `epoch`: Redis lost the history, and a new history started (`replay/gap-rules.ts`).
- * - `malformed`: the client sent an invalid id (`replay/gap-rules.ts`).
+ * - `malformed`: the client sent an invalid id (`replay/last-event-id.ts`).
  * - `foreign`: the client's id has no place in this channel (`replay/gap-rules.ts`).
- * - `future`: the client's id is ahead of the history (`replay/gap-rules.ts`).
+ * - `future`: the client's id is ahead of the history (`replay/gap-rules.ts`), or Redis has lost the newest events
+ *   (`replay/catch-up.ts`).
  * - `limit`: the client missed more than `limits.maxReplayEvents` events (`replay/gap-rules.ts`).
  * - `too-large`: an event's data exceeds `limits.maxEventBytes`, its frame exceeds four times that, or its name exceeds 256 bytes
  *   (`events/inbound-event.ts`).

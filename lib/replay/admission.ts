@@ -5,7 +5,7 @@ import { ChannelMap } from "./channel-map.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import type { Tail } from "./history-port.js";
 import type { SessionCursor, TokenSource } from "./session-cursor.js";
-import { ClientPlaces, type ResumeLimit } from "./wish.js";
+import { ClientPlaces, type ResumeLimit } from "./last-event-id.js";
 
 interface Place {
   readonly channel: string;

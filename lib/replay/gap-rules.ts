@@ -4,7 +4,7 @@ import type { GapReason } from "../events/gap.js";
 import { haveOtherStamps, placeBefore, type EventIdEntry, type Position } from "../sse/event-id.js";
 import type { ChannelReplay } from "./channel-replay.js";
 import type { LogPage, LogState, Tail } from "./history-port.js";
-import type { ResumeLimit, Wish } from "./wish.js";
+import type { ResumeLimit, RequestedStart } from "./last-event-id.js";
 
 /*
  * Decides which gaps of a history a client gets. `decideStart`, `confirmStart` and `limitStart` decide at the start of a
@@ -31,24 +31,24 @@ export interface Start {
  */
 export function decideStart(
   channel: string,
-  wish: Wish,
+  requested: RequestedStart,
   { position: top, finite, ending, at, run, mayHaveLost, isInvalid }: Tail,
   { budget, memoryMs, now }: { readonly budget: number; readonly memoryMs: number; readonly now: number },
 ): Start {
   const atTop = (gap: GapReason | null = null): Start => ({ position: top, gap, resumed: false });
   const atBeginning = top.epoch === "" ? top : { epoch: top.epoch, offset: 0 };
   if (isInvalid) return atTop("invalid");
-  if (wish === "malformed") return atTop("malformed");
+  if (requested === "malformed") return atTop("malformed");
   // A client may always read a finite channel from its start.
   const isFinite = finite || ending !== null;
-  if (wish === "earliest" || (isFinite && (wish === "now" || wish === "foreign"))) {
+  if (requested === "earliest" || (isFinite && (requested === "now" || requested === "foreign"))) {
     return { position: atBeginning, gap: null, resumed: false };
   }
-  if (wish === "foreign") return atTop("foreign");
-  if (wish === "now") return atTop();
-  const given = wish.find(channel, top.epoch);
+  if (requested === "foreign") return atTop("foreign");
+  if (requested === "now") return atTop();
+  const given = requested.find(channel, top.epoch);
   if (given === null) return atTop("foreign");
-  const floor = isFinite ? null : findFloor(channel, wish.limit, top.epoch, now);
+  const floor = isFinite ? null : findFloor(channel, requested.limit, top.epoch, now);
   if (typeof floor === "string") return atTop(floor);
   const isTooEarly = floor !== null && isBefore(given, floor, top.epoch);
   const entry = isTooEarly ? floor : given;

@@ -29,7 +29,7 @@ import {
   type StartSource,
 } from "./start-position.js";
 import type { SessionCursor } from "./session-cursor.js";
-import { NO_RESUME, parseWish, type ResumeLimit, type Wish } from "./wish.js";
+import { NO_RESUME, parseLastEventId, type ResumeLimit, type RequestedStart } from "./last-event-id.js";
 
 /** The start of a stream: whether the client resumed, and the gaps that it gets. */
 export interface Beginning {
@@ -150,15 +150,15 @@ export class Replay implements Tracks {
    */
   begin(channels: readonly string[], { lastEventId, from, resume }: StartRequest): Awaitable<Beginning> {
     const limit = this.#admission?.limitOf(lastEventId, channels) ?? (resume === false ? NO_RESUME : null);
-    const wish = parseWish(lastEventId, channels, from, limit);
-    const starts = findStarts(this.#tracksOf(channels), wish, this.#source);
-    return when(starts, (found) => this.#begin(found, channels, wish, limit));
+    const requested = parseLastEventId(lastEventId, channels, from, limit);
+    const starts = findStarts(this.#tracksOf(channels), requested, this.#source);
+    return when(starts, (found) => this.#begin(found, channels, requested, limit));
   }
 
   #begin(
     starts: readonly FoundStart[],
     channels: readonly string[],
-    wish: Wish,
+    requested: RequestedStart,
     limit: ResumeLimit | null,
   ): Beginning {
     // Events that arrived since the subscription decide the start position of a stream of new events.
@@ -166,10 +166,10 @@ export class Replay implements Tracks {
     if (starts.length === channels.length && starts.every(hasAll)) {
       throw new RedisSseError("COMPLETED", "this stream has ended");
     }
-    for (const start of starts) this.#place(start, { isNow: wish === "now", limit });
+    for (const start of starts) this.#place(start, { isNow: requested === "now", limit });
     const isWhole = starts.every(({ gap }) => gap === null);
     return {
-      recovered: wish !== "now" && isWhole && starts.length > 0,
+      recovered: requested !== "now" && isWhole && starts.length > 0,
       gaps: isWhole ? [] : gapsOf(starts, this.#context.onGap),
     };
   }

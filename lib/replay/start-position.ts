@@ -6,7 +6,7 @@ import type { ChannelReplay } from "./channel-replay.js";
 import { confirmStart, decideStart, isLost, limitStart, type Start } from "./gap-rules.js";
 import type { HistoryPort, LogState, Tail } from "./history-port.js";
 import type { ChannelLog } from "./log-head.js";
-import { EARLIEST, type Wish } from "./wish.js";
+import { EARLIEST, type RequestedStart } from "./last-event-id.js";
 
 /** The parts that `findStarts()` uses to find the state of each history. */
 export interface StartSource {
@@ -30,29 +30,29 @@ export interface FoundStart extends Start {
  */
 export function findStarts(
   tracks: readonly ChannelReplay[],
-  wish: Wish,
+  requested: RequestedStart,
   source: StartSource,
 ): Awaitable<readonly FoundStart[]> {
-  const logs = tracks.map(({ channel }) => lookAt(channel, wish, source));
-  return whenAll(logs, (known) => verifyStarts(known, tracks, wish, source));
+  const logs = tracks.map(({ channel }) => lookAt(channel, requested, source));
+  return whenAll(logs, (known) => verifyStarts(known, tracks, requested, source));
 }
 
 function verifyStarts(
   logs: readonly KnownLog[],
   tracks: readonly ChannelReplay[],
-  wish: Wish,
+  requested: RequestedStart,
   source: StartSource,
 ): Awaitable<readonly FoundStart[]> {
   let budget = source.maxReplayEvents;
-  const wished = tracks.map((track, index) => {
+  const planned = tracks.map((track, index) => {
     const { tail, state } = logs[index]!;
     const memoryMs = source.port.memoryMs(track.channel);
     const now = state?.at ?? tail.at;
-    const start = decideStart(track.channel, wish, tail, { budget, memoryMs, now });
+    const start = decideStart(track.channel, requested, tail, { budget, memoryMs, now });
     if (start.resumed) budget -= tail.position.offset - start.position.offset;
     return { track, tail, state, start };
   });
-  const verified = wished.map((each) => verify(each, wish, source));
+  const verified = planned.map((each) => verify(each, requested, source));
   return whenAll(verified, (found) =>
     found.map(({ track, tail, ...start }) => {
       const limited = limitStart(start, tail.position, budget);
@@ -68,7 +68,7 @@ interface KnownLog {
   readonly state: LogState | null;
 }
 
-interface WishedStart extends KnownLog {
+interface PlannedStart extends KnownLog {
   readonly track: ChannelReplay;
   readonly start: Start;
 }
@@ -77,23 +77,25 @@ interface WishedStart extends KnownLog {
  * Returns the state of a history. Reads it if the known state may be outdated: the position of the client may be ahead of
  * it, or an ended channel may have a new history, because its task was queued again. Reads it also if the time decides.
  */
-function lookAt(channel: string, wish: Wish, source: StartSource): Awaitable<KnownLog> {
+function lookAt(channel: string, requested: RequestedStart, source: StartSource): Awaitable<KnownLog> {
   const known = source.log(channel).tail;
   const isSure = known !== null && known.ending === null && !known.isInvalid;
-  if (isSure && !isAhead(wish, channel, known) && !needsTime(wish)) return { tail: known, state: null };
-  return read(channel, wish, known, source);
+  if (isSure && !isAhead(requested, channel, known) && !needsTime(requested))
+    return { tail: known, state: null };
+  return read(channel, requested, known, source);
 }
 
 async function read(
   channel: string,
-  wish: Wish,
+  requested: RequestedStart,
   known: Tail | null,
   { port, log, pause }: StartSource,
 ): Promise<KnownLog> {
   // Streams that start together share a read that only tells the time.
-  const since = needsTime(wish) && known !== null && !isAhead(wish, channel, known) ? 0 : port.now();
+  const since =
+    needsTime(requested) && known !== null && !isAhead(requested, channel, known) ? 0 : port.now();
   let state = await port.tail(channel, known === null ? log(channel).since : since);
-  if (hasLost(state, wish, channel)) {
+  if (hasLost(state, requested, channel)) {
     const doubtedAt = port.now();
     await pause();
     state = await port.tail(channel, doubtedAt);
@@ -103,15 +105,19 @@ async function read(
 }
 
 /** Checks whether the history still has all events after the start position. */
-function verify(wished: WishedStart, wish: Wish, source: StartSource): Awaitable<FoundStart> {
-  const { track, tail, start } = wished;
+function verify(
+  planned: PlannedStart,
+  requested: RequestedStart,
+  source: StartSource,
+): Awaitable<FoundStart> {
+  const { track, tail, start } = planned;
   if (tail.isInvalid || start.position.offset >= tail.position.offset) return { track, tail, ...start };
-  return confirm(wished, wish, source);
+  return confirm(planned, requested, source);
 }
 
 async function confirm(
-  { track, tail, state, start }: WishedStart,
-  wish: Wish,
+  { track, tail, state, start }: PlannedStart,
+  requested: RequestedStart,
   { port, log }: StartSource,
 ): Promise<FoundStart> {
   const { channel, firstHeard } = track;
@@ -121,7 +127,7 @@ async function confirm(
     state ??
     (await port.peek(channel, start.position, top)) ??
     (await port.tail(channel, log(channel).since));
-  return { track, tail, ...confirmStart(start, top, found, firstHeard, wish === EARLIEST) };
+  return { track, tail, ...confirmStart(start, top, found, firstHeard, requested === EARLIEST) };
 }
 
 /** Sets the start position of a track. `isNow` is true if the client asked only for new events. */
@@ -167,19 +173,19 @@ export function hasAll({ tail, position, resumed }: FoundStart): boolean {
 }
 
 /** Whether the history has lost the event at the position of the client. */
-function hasLost({ position }: Tail, wish: Wish, channel: string): boolean {
-  if (typeof wish === "string") return false;
-  const entry = wish.find(channel, position.epoch);
+function hasLost({ position }: Tail, requested: RequestedStart, channel: string): boolean {
+  if (typeof requested === "string") return false;
+  const entry = requested.find(channel, position.epoch);
   return entry !== null && entry.epoch === position.epoch && isLost(entry, position);
 }
 
 /** Whether the time of Redis decides if the client may resume. */
-function needsTime(wish: Wish): boolean {
-  return typeof wish !== "string" && wish.limit !== null && wish.limit.validUntil !== Infinity;
+function needsTime(requested: RequestedStart): boolean {
+  return typeof requested !== "string" && requested.limit !== null && requested.limit.validUntil !== Infinity;
 }
 
-function isAhead(wish: Wish, channel: string, { position }: Tail): boolean {
-  if (typeof wish === "string") return false;
-  const entry = wish.find(channel, position.epoch);
+function isAhead(requested: RequestedStart, channel: string, { position }: Tail): boolean {
+  if (typeof requested === "string") return false;
+  const entry = requested.find(channel, position.epoch);
   return entry !== null && (entry.epoch !== position.epoch || isLost(entry, position));
 }

@@ -15,7 +15,7 @@ import type { SessionCursor } from "../replay/session-cursor.js";
 import type { Replay } from "../replay/replay.js";
 import type { SessionEvent, SessionSnapshot } from "./session-state.js";
 import type { StreamRequest } from "./sink.js";
-import { bindSlowConsumer, type SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
+import { bindSlowConsumer, type SlowConsumerPolicy } from "../backpressure/slow-consumer-policy.js";
 import type { StreamOutput, WriteResult } from "./stream-output.js";
 import type { TransportListener } from "../subscriptions/transport.js";
 

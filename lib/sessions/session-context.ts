@@ -9,7 +9,7 @@ import type { RevalidationContext } from "./revalidation.js";
 import type { ChannelSettings } from "./session-channels.js";
 import type { IdTokens } from "../sse/id-token.js";
 import type { SessionLimits } from "./session-state.js";
-import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
+import type { SlowConsumerPolicy } from "../backpressure/slow-consumer-policy.js";
 import type { Ticker } from "./ticker.js";
 import type { CreateTransport } from "../subscriptions/transport.js";
 

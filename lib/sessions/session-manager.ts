@@ -267,7 +267,7 @@ export class SessionManager {
     const key = readKey(request.key);
     const decidedAt = this.#options.rights.takeDecision(sink, key, names);
     const session = new PubSubSession(this.#context, request, sink, names);
-    session.decidedAt = decidedAt ?? request.lease?.decidedAt ?? session.decidedAt;
+    session.decidedAt = decidedAt ?? request.ticket?.decidedAt ?? session.decidedAt;
     this.#registry.add(session, key);
     return session;
   }

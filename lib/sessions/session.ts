@@ -34,7 +34,7 @@ import {
 import type { Sink, StreamRequest } from "./sink.js";
 import { createAdmission } from "./resume-policy.js";
 import { Revalidation } from "./revalidation.js";
-import type { StreamLease } from "./stream-lease.js";
+import type { StreamTicket } from "./stream-ticket.js";
 import { readExpiry } from "./stream-options.js";
 import { StreamOutput } from "./stream-output.js";
 import type { Transport } from "../subscriptions/transport.js";
@@ -74,7 +74,7 @@ export class PubSubSession {
   /** When the right to the stream ends, as `monotonicNow()`. */
   readonly #expiresAt: number;
   readonly #revalidation: Revalidation<PubSubSession> | null;
-  readonly #lease: StreamLease | null;
+  readonly #ticket: StreamTicket | null;
   readonly #limits: SessionLimits;
   readonly #output: StreamOutput;
   readonly #delivery: Delivery;
@@ -133,14 +133,14 @@ export class PubSubSession {
     this.#renewedAt = this.#begunAt;
     this.#limits = limitsOf(context.settings);
     this.#expiresAt = this.#begunAt + remainingMs(request.expiresAt, this.#openedAt);
-    this.#lease = request.lease ?? null;
+    this.#ticket = request.ticket ?? null;
     const { revalidate } = request;
     this.#revalidation = revalidate
       ? new Revalidation(revalidate, context.revalidation, this.#begunAt)
       : null;
     this.#output = new StreamOutput(sink, context.clock, this);
     const admission = createAdmission(request.resume, this.#key, context.idTokens);
-    this.#cursor = new SessionCursor(tokenSourceOf(this.#lease, admission));
+    this.#cursor = new SessionCursor(tokenSourceOf(this.#ticket, admission));
     this.#history = new Replay(context, this, this.#cursor, admission);
     const names = new Set(channels);
     this.#delivery = new Delivery({
@@ -222,7 +222,7 @@ export class PubSubSession {
     if (this.#snapshot.state !== "created") return;
     this.#context.tickerOf(this.#quietMs).add(this);
     try {
-      if (this.#lease !== null) await this.#take(this.#lease);
+      if (this.#ticket !== null) await this.#take(this.#ticket);
       if (this.#snapshot.state !== "created") return;
       const subscribing = this.subscribe([...this.#channels.names]);
       if (subscribing !== undefined) {
@@ -247,8 +247,8 @@ export class PubSubSession {
   }
 
   /** A client without a right to the stream is refused before anything is subscribed. */
-  #take(lease: StreamLease): Awaitable<void> {
-    return this.#inTime("the ticket", lease.take({ key: this.#key, channels: this.channels }));
+  #take(ticket: StreamTicket): Awaitable<void> {
+    return this.#inTime("the ticket", ticket.take({ key: this.#key, channels: this.channels }));
   }
 
   /**
@@ -488,7 +488,7 @@ export class PubSubSession {
         return this.#output.answer(answerTo(this.#fault!, this.#answer));
       case "tear-down":
         this.#context.onClosing(this);
-        this.#lease?.end(this.closeReason!, this.#output.started);
+        this.#ticket?.end(this.closeReason!, this.#output.started);
         this.#closing?.abort(CLOSING);
         this.#history.stop();
         void this.#tearDown(this.closeReason!);
@@ -623,11 +623,11 @@ function remainingMs(expiresAt: StreamRequest["expiresAt"], now: number): number
 }
 
 /** Each id has the token of the ticket, and the token that limits how far back the client may resume. */
-function tokenSourceOf(lease: StreamLease | null, admission: TokenSource | null): TokenSource | null {
-  if (lease === null || admission === null) return lease ?? admission;
+function tokenSourceOf(ticket: StreamTicket | null, admission: TokenSource | null): TokenSource | null {
+  if (ticket === null || admission === null) return ticket ?? admission;
   return {
     get token() {
-      return joinTokens(lease.token, admission.token);
+      return joinTokens(ticket.token, admission.token);
     },
   };
 }

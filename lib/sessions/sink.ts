@@ -2,13 +2,13 @@ import type { HttpAnswer, StreamHead, OnLimit } from "../sse/http-answer.js";
 import type { EncodedFrames } from "../sse/frame.js";
 import type { OutboundMessage } from "../events/outbound-message.js";
 import type { OnRuleError } from "../sync-callback.js";
-import type { SlowConsumerPolicy } from "../backpressure/slow-consumer.js";
+import type { SlowConsumerPolicy } from "../backpressure/slow-consumer-policy.js";
 import type { StreamEvent } from "../events/inbound-event.js";
 import type { SinkConnection } from "../peers/dead-peer-detector.js";
 import type { ResumePolicy } from "./resume-policy.js";
 import type { RevalidationOptions } from "./revalidation.js";
 import type { PubSubSession } from "./session.js";
-import type { StreamLease } from "./stream-lease.js";
+import type { StreamTicket } from "./stream-ticket.js";
 
 /**
  * The response of one client, as an adapter for a web framework provides it.
@@ -109,7 +109,7 @@ export interface StreamRequest {
    * A right that the stream takes when it starts, and releases when it ends, such as a ticket.
    * @internal
    */
-  readonly lease?: StreamLease | undefined;
+  readonly ticket?: StreamTicket | undefined;
   /**
    * How a retryable error is answered.
    *

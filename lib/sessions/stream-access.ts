@@ -2,7 +2,7 @@ import type { ChannelSelection } from "../events/channel-name.js";
 import { RedisSseError } from "../errors.js";
 import type { SessionKey, StreamRequest } from "./sink.js";
 import type { ResumePolicy } from "./resume-policy.js";
-import { leaseOf } from "./stream-lease.js";
+import { ticketOf } from "./stream-ticket.js";
 
 /** The channels that a client may read, together with its other rights. A resolver can return it. */
 export interface StreamAccess {
@@ -54,9 +54,9 @@ export function applyAccess(
   }
   const { channels, key = request.key, expiresAt = request.expiresAt, resume = request.resume } = answer;
   const withRights = { ...request, key, expiresAt, resume };
-  const lease = leaseOf(answer);
-  if (lease === undefined) return { request: withRights, selection: channels };
-  return { request: { ...withRights, lease }, selection: channels };
+  const ticket = ticketOf(answer);
+  if (ticket === undefined) return { request: withRights, selection: channels };
+  return { request: { ...withRights, ticket }, selection: channels };
 }
 
 function isAccess(answer: AccessAnswer): answer is StreamAccess {

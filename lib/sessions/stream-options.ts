@@ -1,7 +1,7 @@
 import { types } from "node:util";
 
 import { ConfigError } from "../errors.js";
-import { readSlowConsumer } from "../backpressure/slow-consumer.js";
+import { readSlowConsumer } from "../backpressure/slow-consumer-policy.js";
 import { assertAtOnce } from "../sync-callback.js";
 import { describe, optionError, readHeartbeat, readMilliseconds } from "../validate.js";
 import { readResumePolicy } from "./resume-policy.js";

@@ -4,13 +4,13 @@ import type { ChannelSelection } from "../events/channel-name.js";
 import type { RedisClient } from "../redis/client.js";
 import type { SessionKey } from "../sessions/sink.js";
 import type { StreamAccess } from "../sessions/stream-access.js";
-import { LEASE } from "../sessions/stream-lease.js";
+import { STREAM_TICKET } from "../sessions/stream-ticket.js";
 import { readExpiry, readKey } from "../sessions/stream-options.js";
 import type { Slices } from "../slices.js";
 import { splitToken, ticketTokenOf } from "../sse/event-id.js";
 import { assertOptions, readWholeNumber } from "../validate.js";
 import { OpenTickets } from "./open-tickets.js";
-import { listOf, TicketLease, ticketInvalid, type TicketRevocations } from "./ticket-lease.js";
+import { listOf, RedisTicket, ticketInvalid, type TicketRevocations } from "./redis-ticket.js";
 import { hashOf, isSecret, newSecret, TicketStore } from "./ticket-store.js";
 
 /** Options of `TicketService.issue()`. */
@@ -151,7 +151,7 @@ export class TicketService {
     const token = tokenHash === null ? null : readToken(options.lastEventId);
     if (token !== null && hashOf(token) !== tokenHash) throw ticketInvalid();
     if (revocations.isRevokedAfter(revocation, listOf(rights.key), rights.channels)) throw ticketInvalid();
-    const lease = new TicketLease({
+    const taken = new RedisTicket({
       store: this.#store,
       open: this.#open,
       clock,
@@ -164,7 +164,7 @@ export class TicketService {
       rights,
       revocation,
     });
-    return { ...rights, [LEASE]: lease } as StreamAccess;
+    return { ...rights, [STREAM_TICKET]: taken } as StreamAccess;
   }
 
   /** Waits until Redis has the new state of all tickets. The service calls it after all streams are closed. @internal */

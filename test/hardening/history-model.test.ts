@@ -14,7 +14,7 @@ import type { ResumePolicy } from "../../lib/sessions/resume-policy.js";
 import { Slices } from "../../lib/slices.js";
 import type { SessionContext } from "../../lib/sessions/session-context.js";
 import { PubSubSession } from "../../lib/sessions/session.js";
-import type { SlowConsumerPolicy } from "../../lib/backpressure/slow-consumer.js";
+import type { SlowConsumerPolicy } from "../../lib/backpressure/slow-consumer-policy.js";
 import { SubscriptionHub, type HubHandlers } from "../../lib/subscriptions/subscription-hub.js";
 import { settle } from "../support/eventually.js";
 import { oneStepSlices } from "../support/one-step-slices.js";

@@ -5,7 +5,7 @@ import { BufferBudget } from "../../../lib/backpressure/buffer-budget.js";
 import { sizeOf, type InboundEvent } from "../../../lib/events/inbound-event.js";
 import { createGap } from "../../../lib/events/gap.js";
 import { NO_CHANNEL } from "../../../lib/events/channel-name.js";
-import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer.js";
+import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer-policy.js";
 import { settle } from "../../support/eventually.js";
 import { EPOCH, loggedEvent, plainEvent as plain } from "../../support/inbound-events.js";
 

@@ -8,7 +8,7 @@ import {
   type EventIdEntry,
   type Position,
 } from "../../../lib/sse/event-id.js";
-import { ClientPlaces, parseWish, type Wish } from "../../../lib/replay/wish.js";
+import { ClientPlaces, parseLastEventId, type RequestedStart } from "../../../lib/replay/last-event-id.js";
 import type { Tail } from "../../../lib/replay/history-port.js";
 import { decideStart } from "../../../lib/replay/gap-rules.js";
 
@@ -33,28 +33,28 @@ const cursor = (offset: number, epoch = EPOCH, channel = "c"): readonly EventIdE
   { tag: tagOf(channel), epoch, offset },
 ];
 
-describe("parseWish()", () => {
+describe("parseLastEventId()", () => {
   it('returns "now" for a missing or empty id', () => {
-    expect(parseWish(undefined, [])).to.equal("now");
-    expect(parseWish("", [])).to.equal("now");
+    expect(parseLastEventId(undefined, [])).to.equal("now");
+    expect(parseLastEventId("", [])).to.equal("now");
   });
 
   it('accepts "earliest" only if new streams start there, and no other word', () => {
-    expect(parseWish("earliest", [], "earliest")).to.equal("earliest");
-    expect(parseWish("earliest", [])).to.equal("foreign");
-    expect(parseWish(undefined, [], "earliest")).to.equal("earliest");
+    expect(parseLastEventId("earliest", [], "earliest")).to.equal("earliest");
+    expect(parseLastEventId("earliest", [])).to.equal("foreign");
+    expect(parseLastEventId(undefined, [], "earliest")).to.equal("earliest");
     for (const text of ["Earliest", "earliest ", "now", "$", "0", "null", "completed"]) {
-      expect(parseWish(text, ["c"]), text).to.equal("malformed");
+      expect(parseLastEventId(text, ["c"]), text).to.equal("malformed");
     }
   });
 
   it('reads an event id and returns "malformed" for anything else', () => {
-    const wish = parseWish(encodeEventId(cursor(7)), ["c"]) as ClientPlaces;
-    expect(wish.find("c", EPOCH)).to.deep.equal(cursor(7)[0]);
+    const requested = parseLastEventId(encodeEventId(cursor(7)), ["c"]) as ClientPlaces;
+    expect(requested.find("c", EPOCH)).to.deep.equal(cursor(7)[0]);
     fc.assert(
       fc.property(fc.string({ minLength: 1, unit: "binary" }), (text) => {
         fc.pre(text !== "earliest" && !/^[123]\./.test(text));
-        expect(parseWish(text, ["c"])).to.equal("malformed");
+        expect(parseLastEventId(text, ["c"])).to.equal("malformed");
       }),
     );
   });
@@ -125,16 +125,18 @@ describe("ClientPlaces", () => {
 
 describe("decideStart()", () => {
   const start = (
-    wish: Wish | readonly EventIdEntry[],
+    requested: RequestedStart | readonly EventIdEntry[],
     given: Partial<Tail> = {},
     budget = 100,
     now = NOW,
   ) => {
     const places =
-      typeof wish === "string" || wish instanceof ClientPlaces ? wish : new ClientPlaces(wish, ["c"]);
+      typeof requested === "string" || requested instanceof ClientPlaces
+        ? requested
+        : new ClientPlaces(requested, ["c"]);
     return decideStart("c", places, tail(given), { budget, memoryMs: MEMORY_MS, now });
   };
-  const wasEmpty = (since: number, run = 0): Wish | readonly EventIdEntry[] => [
+  const wasEmpty = (since: number, run = 0): RequestedStart | readonly EventIdEntry[] => [
     { tag: tagOf("c"), ...none(since), run },
   ];
   const stamped = (stamp: number): readonly EventIdEntry[] => [{ ...cursor(10)[0]!, stamp }];
@@ -147,7 +149,7 @@ describe("decideStart()", () => {
 
   type Case = readonly [
     where: string,
-    wish: Wish | readonly EventIdEntry[],
+    requested: RequestedStart | readonly EventIdEntry[],
     log: Partial<Tail>,
     expected: { readonly position: Position; readonly resumed: boolean; readonly gap?: string },
   ];
@@ -234,8 +236,8 @@ describe("decideStart()", () => {
       { position: noLog, resumed: false, gap: "epoch" },
     ],
   ];
-  for (const [where, wish, log, expected] of CASES) {
-    it(`starts ${where}`, () => expect(start(wish, log)).to.deep.equal({ gap: null, ...expected }));
+  for (const [where, requested, log, expected] of CASES) {
+    it(`starts ${where}`, () => expect(start(requested, log)).to.deep.equal({ gap: null, ...expected }));
   }
 
   describe("for a client that may not resume from every place", () => {
@@ -244,7 +246,7 @@ describe("decideStart()", () => {
       places: readonly EventIdEntry[],
       floors: readonly EventIdEntry[] | null,
       channels = ["c"],
-    ): Wish =>
+    ): RequestedStart =>
       new ClientPlaces(places, channels, {
         floors: floors && new ClientPlaces(floors, channels),
         validUntil: UNTIL,

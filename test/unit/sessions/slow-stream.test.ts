@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { expect } from "chai";
 
 import { parseEventId, tagOf } from "../../../lib/sse/event-id.js";
-import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer.js";
+import type { SlowConsumerPolicy } from "../../../lib/backpressure/slow-consumer-policy.js";
 import { parseBlocks } from "../../support/event-reader.js";
 import { deferred, settle } from "../../support/eventually.js";
 import { SessionRig, type RigStream } from "../../support/session-rig.js";

@@ -5,7 +5,7 @@ import { OutcomeBatcher } from "../../../../lib/queue/worker/outcome-batcher.js"
 import { TaskAttempt, type TaskRunOwner } from "../../../../lib/queue/worker/task-attempt.js";
 import type { TaskLease } from "../../../../lib/queue/worker/task-lease.js";
 import { deferred, settle } from "../../../support/eventually.js";
-import { leaseOf, ScriptedPort } from "../../../support/scripted-port.js";
+import { ticketOf, ScriptedPort } from "../../../support/scripted-port.js";
 import { expectFault, faultOf } from "../../../support/service.js";
 
 const unavailable = (): Promise<never> =>
@@ -28,7 +28,7 @@ describe("TaskAttempt", () => {
   const owner: TaskRunOwner = { onDecided: () => void decided++, onDone: () => void ends++ };
 
   /** Starts an attempt. */
-  function start(handler: (context: TaskContext) => unknown, lease: TaskLease = leaseOf()): TaskAttempt {
+  function start(handler: (context: TaskContext) => unknown, lease: TaskLease = ticketOf()): TaskAttempt {
     const handling = {
       handler: (given: TaskContext) => {
         context = given;
@@ -134,7 +134,7 @@ describe("TaskAttempt", () => {
         async () => Promise.reject(new Error("onError")),
       ]) {
         const handling = { handler: () => Promise.reject(new Error("no")), onError };
-        new TaskAttempt(port, new OutcomeBatcher(port), leaseOf(), handling, owner).start();
+        new TaskAttempt(port, new OutcomeBatcher(port), ticketOf(), handling, owner).start();
       }
       await settle();
       expect(port.settled.map(([, { verdict }]) => verdict)).to.deep.equal(["retry", "retry"]);
@@ -149,7 +149,7 @@ describe("TaskAttempt", () => {
           signal.addEventListener("abort", () => told.push(signal.reason));
           return gate.promise;
         },
-        leaseOf({ settings: { timeoutMs: 500 } }),
+        ticketOf({ settings: { timeoutMs: 500 } }),
       );
       port.clock.advance(499);
       await settle();

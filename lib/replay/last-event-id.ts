@@ -4,7 +4,7 @@ import { parseEventId, shortTagOf, splitToken, tagOf, type EventIdEntry } from "
 export const EARLIEST = "earliest";
 
 /** The start position that a client requests. */
-export type Wish = "now" | "earliest" | "malformed" | "foreign" | ClientPlaces;
+export type RequestedStart = "now" | "earliest" | "malformed" | "foreign" | ClientPlaces;
 
 /** How far back a client may resume. A client may always read a finite channel as a whole. */
 export interface ResumeLimit {
@@ -21,12 +21,12 @@ export const NO_RESUME: ResumeLimit = { floors: null, validUntil: Infinity };
  * Parses a `Last-Event-ID` for a stream of `channels`. It is untrusted input: only if the application lets new streams start at
  * the earliest event (`from`), the client may ask for it.
  */
-export function parseWish(
+export function parseLastEventId(
   lastEventId: string | undefined,
   channels: readonly string[],
   from: "now" | "earliest" = "now",
   limit: ResumeLimit | null = null,
-): Wish {
+): RequestedStart {
   const places = lastEventId === undefined ? "" : splitToken(lastEventId).places;
   if (places === "") return from;
   if (places === EARLIEST) return from === "earliest" ? from : "foreign";

@@ -1,31 +1,31 @@
 import type { CloseReason } from "../catalogue/close-reasons.js";
 import type { TokenSource } from "../replay/session-cursor.js";
 
-/** The stream that takes a lease. */
-export interface LeasedStream {
+/** The stream that takes a ticket. */
+export interface TicketedStream {
   readonly key: string | undefined;
   readonly channels: Iterable<string>;
 }
 
 /** A right that one stream holds while it is open, such as a ticket. The stream takes it at its start and releases it at its end. */
-export interface StreamLease extends TokenSource {
+export interface StreamTicket extends TokenSource {
   /** The token in each id of the stream. It proves that the client had this stream before. */
   readonly token: string;
   /** When the right was read, as `monotonicNow()`. A revocation after that ends the stream. */
   readonly decidedAt: number;
   /** Takes the right for this stream, before anything is subscribed. Rejects if the client may not have the stream. */
-  take(stream: LeasedStream): Promise<void>;
+  take(stream: TicketedStream): Promise<void>;
   /** Called when the stream starts to close, also if `take()` was never called. `wasOpen`: the client may have got an id. */
   end(reason: CloseReason, wasOpen: boolean): void;
 }
 
 /**
- * The property of a resolver's answer that holds its lease. It is a symbol, so it is no public property, but `{ ...access }`
+ * The property of a resolver's answer that holds its ticket. It is a symbol, so it is no public property, but `{ ...access }`
  * copies it too. `Symbol.for()` gives all copies of this package in a process the same symbol.
  */
-export const LEASE: unique symbol = Symbol.for("redis-sse/lease") as never;
+export const STREAM_TICKET: unique symbol = Symbol.for("redis-sse/ticket") as never;
 
-/** Returns the lease of a resolver's answer. */
-export function leaseOf(answer: object): StreamLease | undefined {
-  return (answer as { readonly [LEASE]?: StreamLease })[LEASE];
+/** Returns the ticket of a resolver's answer. */
+export function ticketOf(answer: object): StreamTicket | undefined {
+  return (answer as { readonly [STREAM_TICKET]?: StreamTicket })[STREAM_TICKET];
 }

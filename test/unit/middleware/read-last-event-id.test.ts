@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import { lastEventIdOf } from "../../../middleware/last-event-id.js";
+import { lastEventIdOf } from "../../../middleware/read-last-event-id.js";
 import { startApp, type TestApp } from "../../support/test-app.js";
 
 describe("lastEventIdOf()", () => {

@@ -1,7 +1,7 @@
 import { monotonicNow, type Clock } from "../clock.js";
 import type { CloseReason } from "../catalogue/close-reasons.js";
 import { RedisSseError } from "../errors.js";
-import type { LeasedStream, StreamLease } from "../sessions/stream-lease.js";
+import type { TicketedStream, StreamTicket } from "../sessions/stream-ticket.js";
 import { EXTEND_PERIOD_MS, type OpenTickets } from "./open-tickets.js";
 import { hashOf, newSecret, type TicketStore } from "./ticket-store.js";
 
@@ -15,7 +15,7 @@ export interface TicketRevocations {
   isRevokedAfter(id: number, keys: readonly string[], channels: readonly string[]): boolean;
 }
 
-export interface TicketLeaseOptions {
+export interface RedisTicketOptions {
   readonly store: TicketStore;
   readonly open: OpenTickets;
   readonly clock: Clock;
@@ -29,7 +29,7 @@ export interface TicketLeaseOptions {
   readonly reconnectMs: number;
   readonly revocations: TicketRevocations;
   /** The rights of the ticket. */
-  readonly rights: LeasedStream;
+  readonly rights: TicketedStream;
   /** The id of the newest revocation with which the ticket was compared. */
   readonly revocation: number;
 }
@@ -38,8 +38,8 @@ export interface TicketLeaseOptions {
 const LAST: ReadonlySet<CloseReason> = new Set(["revoked", "authorization-expired"] as const);
 
 /** The ticket of one stream. Its fields are private, so that an application that logs the resolver's answer logs no token. */
-export class TicketLease implements StreamLease {
-  readonly #options: TicketLeaseOptions;
+export class RedisTicket implements StreamTicket {
+  readonly #options: RedisTicketOptions;
   readonly #token: string;
   /** Identifies this stream in Redis. Only the newest stream of the client may change the ticket. */
   readonly #stream = newSecret();
@@ -50,7 +50,7 @@ export class TicketLease implements StreamLease {
   #taking: Promise<boolean> | null = null;
   #hasEnded = false;
 
-  constructor(options: TicketLeaseOptions) {
+  constructor(options: RedisTicketOptions) {
     this.#options = options;
     this.#token = options.token ?? newSecret();
     this.#revocation = options.revocation;
@@ -65,7 +65,7 @@ export class TicketLease implements StreamLease {
   }
 
   /** The stream can have another key than its ticket, for example `key` of the mount. */
-  async take(given: LeasedStream): Promise<void> {
+  async take(given: TicketedStream): Promise<void> {
     const { store, open, key, rights } = this.#options;
     this.#keys = [...new Set([...listOf(rights.key), ...listOf(given.key)])];
     this.#channels = [...new Set([...rights.channels, ...given.channels])];
