@@ -77,7 +77,8 @@ export function useStream<Schemas extends EventSchemas>(
 ): StreamResult;
 export function useStream<Events extends EventMap = EventMap>(
   url: StreamUrl | Source | null,
-  options?: UseStreamOptions<Events>,
+  // With `events`, only the first signature counts. Otherwise this one would accept handlers of unknown events.
+  options?: UseStreamOptions<Events> & { readonly events?: undefined },
 ): StreamResult;
 export function useStream(url: StreamUrl | Source | null, options: AnyOptions = {}): StreamResult {
   const latest = useLatest(options);
