@@ -20,7 +20,7 @@ describe("the URL function of a hook", () => {
     const answers = [new Response(null, { status: 401 }), new Response(null, { status: 204 })];
     const options: StreamFollowOptions = {
       fetch: (url) => {
-        opened.push(String(url));
+        opened.push(url as string);
         latest.current = urlOf("second");
         return Promise.resolve(answers[opened.length - 1]!);
       },
