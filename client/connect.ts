@@ -9,8 +9,8 @@ import type { StreamConnection } from "./stream-connection.js";
  * Opens a stream and keeps it open: it reconnects after each failure, resumes after the last event, finds dead
  * connections, and reports its status. It ends when you close it, when the stream is complete, or when the server refuses it.
  *
- * `url` is a URL, a function that returns the URL for each connection, or a `Source`. If the function fails, the client waits with
- * the reason "url", and asks again. Throws a `TypeError` if the URL or an option is invalid.
+ * `url` is a URL, a function that returns the URL for each connection, or a `Source`. If the function fails or returns
+ * no URL, the client waits with the reason "url", and asks again. Throws a `TypeError` if the URL or an option is invalid.
  *
  * @example
  * ```ts

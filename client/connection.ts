@@ -163,7 +163,7 @@ export class Connection implements StreamConnection {
   }
 
   /** Closes the stream, or waits for the next try. */
-  #giveUp({ reason: cause, isFinal, retryAfterMs = 0 }: SourceEnd): void {
+  #giveUp({ reason: cause, isFinal, retryAfterMs = 0, error }: SourceEnd): void {
     this.#stop();
     const reason = this.#told ?? cause;
     if (isFinal || ENDED.has(reason)) return this.#close(reason);
@@ -171,7 +171,8 @@ export class Connection implements StreamConnection {
     this.#notBefore = now + retryAfterMs;
     const waitMs = this.#backoff.next(now, retryAfterMs);
     this.#timer = setTimeout(() => this.#connect(), waitMs);
-    this.#setStatus({ state: "waiting", reason, retryAt: now + waitMs });
+    const why = reason === cause && error !== undefined ? { error } : {};
+    this.#setStatus({ state: "waiting", reason, retryAt: now + waitMs, ...why });
   }
 
   #receive(message: StreamMessage): void {

@@ -57,9 +57,9 @@ export function createFetchSource(url: StreamUrl, options: FetchOptions = {}): S
     async open(request, listener) {
       try {
         return await openOnce(url, options, request, listener);
-      } catch {
+      } catch (error) {
         // `fetch` and the body fail for many reasons. The browser does not tell which.
-        return tryAgain("network");
+        return { ...tryAgain("network"), error };
       }
     },
   };
@@ -74,7 +74,7 @@ function checkRequest(url: StreamUrl, { headers, credentials, token, fetch }: Fe
   const init = { ...(headers && { headers }), ...(credentials && { credentials }) };
   let address: string;
   try {
-    address = new Request(typeof url === "function" ? "http://localhost" : url, init).url;
+    address = new Request(typeof url === "function" ? "http://localhost" : checkAddress(url), init).url;
   } catch (cause) {
     throw new TypeError(
       "connect(): the URL, headers or credentials are invalid. In Node.js, the URL must be absolute.",
@@ -98,11 +98,11 @@ async function openOnce(
   let asked = "url";
   let address: string | URL;
   try {
-    address = typeof url === "function" ? await url({ isRefused }) : url;
+    address = typeof url === "function" ? checkAddress(await url({ isRefused })) : url;
     asked = "token";
     if (token !== undefined) headers.set("Authorization", bearer(await token({ isRefused })));
-  } catch {
-    return tryAgain(asked);
+  } catch (error) {
+    return { ...tryAgain(asked), error };
   }
   // The types of Node.js do not know `cache`.
   const init = { headers, credentials, cache: "no-store" as const, signal };
@@ -114,8 +114,17 @@ async function openOnce(
   return refusal;
 }
 
+/** Without this check, `fetch` would ask for "/undefined". */
+function checkAddress(url: unknown): string | URL {
+  if (typeof url === "string") return url;
+  // `instanceof` would refuse a URL of another window.
+  if (typeof url === "object" && url !== null && "href" in url) return url as URL;
+  throw new TypeError(`expected a URL, got ${url === null ? "null" : typeof url}`);
+}
+
 function bearer(token: unknown): string {
-  if (typeof token !== "string" || token === "") throw new TypeError("token() returned no text");
+  if (typeof token !== "string" || token === "")
+    throw new TypeError("expected token() to return a text that is not empty");
   return `Bearer ${token}`;
 }
 

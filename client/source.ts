@@ -8,6 +8,8 @@ export interface SourceEnd {
   readonly isFinal: boolean;
   /** The server asks the client to wait at least this long, in milliseconds. */
   readonly retryAfterMs?: number;
+  /** The error that ended the connection, if there is one. */
+  readonly error?: unknown;
 }
 
 /** What a source needs for one connection. */

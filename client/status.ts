@@ -15,6 +15,8 @@ export type Status =
       readonly reason: string;
       /** When the client tries again, in milliseconds since 1970. */
       readonly retryAt: number;
+      /** For the reasons "url", "token" and "network": the error of your function, or of `fetch`. */
+      readonly error?: unknown;
     }
   | {
       /** The client connects again when a person sees the page. */

@@ -1,12 +1,13 @@
 import { useMemo } from "react";
 
-import { connect, type Message, type Source, type Status } from "../client/index.js";
+import { connect, type Message, type Source, type Status, type StreamUrl } from "../client/index.js";
 import {
   connectOptionsOf,
   identityOf,
-  targetOf,
+  useTarget,
   type Latest,
   type StreamFollowOptions,
+  type StreamTarget,
 } from "./stream-options.js";
 import { StreamStore } from "./stream-store.js";
 
@@ -27,12 +28,12 @@ export interface StreamReducer<State> {
  * If events are lost, the stream is opened again from its beginning, one time. If that also loses events, the server no longer has them.
  */
 export function useFollowedStream<State>(
-  url: string | URL | Source | null,
+  url: StreamUrl | Source | null,
   options: StreamFollowOptions,
   latest: Latest<StreamFollowOptions>,
   reducer: StreamReducer<State>,
 ): StreamStore<State> {
-  const target = targetOf(url);
+  const target = useTarget(url);
   const identity = identityOf(options);
   return useMemo(
     () => createFollowStore(target, latest, reducer),
@@ -42,7 +43,7 @@ export function useFollowedStream<State>(
 }
 
 export function createFollowStore<State>(
-  target: string | Source | null,
+  target: StreamTarget | null,
   latest: Latest<StreamFollowOptions>,
   reducer: StreamReducer<State>,
 ): StreamStore<State> {

@@ -1,6 +1,6 @@
-import { useInsertionEffect, useRef } from "react";
+import { useInsertionEffect, useMemo, useRef } from "react";
 
-import type { ConnectOptions, Source, Status } from "../client/index.js";
+import type { ConnectOptions, CredentialRequest, Source, Status, StreamUrl } from "../client/index.js";
 
 /** Options of a hook that shows a stream from its first event. */
 export type StreamFollowOptions = Pick<
@@ -26,9 +26,27 @@ export function useLatest<Value>(value: Value): Latest<Value> {
   return latest;
 }
 
-/** The same value for URLs that open the same stream. */
-export function targetOf(url: string | URL | Source | null): string | Source | null {
+/** The address of a stream. Equal targets need no other connection. */
+export type StreamTarget = string | UrlFunction | Source;
+
+type UrlFunction = Extract<StreamUrl, (request: CredentialRequest) => unknown>;
+
+/** The target of a URL. All functions of a component have the same target, so an inline function does not open the stream again. */
+export function useTarget(url: StreamUrl | Source | null): StreamTarget | null {
+  const latest = useLatest(url);
+  const callLatest = useMemo(() => latestFunctionOf(latest), [latest]);
+  if (typeof url === "function") return callLatest;
   return url instanceof URL ? url.href : url;
+}
+
+/** A function that calls the newest function. */
+export function latestFunctionOf(latest: Latest<StreamUrl | Source | null>): UrlFunction {
+  return (request) => {
+    const url = latest.current;
+    if (typeof url === "function") return url(request);
+    // React has rendered another URL, and closes this connection next.
+    throw new Error("The component has another URL now.");
+  };
 }
 
 /** The same text for options that need no other connection. Functions and `events` are read when they are needed. */

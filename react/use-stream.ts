@@ -14,15 +14,17 @@ import {
   type Source,
   type Status,
   type StreamConnection,
+  type StreamUrl,
 } from "../client/index.js";
 import {
   CONNECTING,
   connectOptionsOf,
   identityOf,
-  targetOf,
   useLatest,
+  useTarget,
   WITHOUT_URL,
   type Latest,
+  type StreamTarget,
 } from "./stream-options.js";
 import { StreamStore, type Update } from "./stream-store.js";
 
@@ -64,19 +66,23 @@ export interface StreamResult {
  * The stream stays open while these are equal: the URL, `headers`, `credentials`, `keepId`, `pauseHiddenAfterMs` and
  * `maxRetryMs`. If one of them changes, the hook opens another stream. The newest `token`, `fetch` and `events` are used.
  *
+ * `url` can be a function that returns the URL for each connection, for example with a new ticket. Another function opens no other
+ * stream: the next connection calls the newest function. To open another stream, change the `key` of the component.
+ *
  * `lastMessage` is the newest event at the time of a render. To see each event, use `on`.
  */
 export function useStream<Schemas extends EventSchemas>(
-  url: string | URL | Source | null,
+  url: StreamUrl | Source | null,
   options: UseStreamOptions<EventsOf<Schemas>, Schemas> & { readonly events: EventDefinitions<Schemas> },
 ): StreamResult;
 export function useStream<Events extends EventMap = EventMap>(
-  url: string | URL | Source | null,
-  options?: UseStreamOptions<Events>,
+  url: StreamUrl | Source | null,
+  // With `events`, only the first signature counts. Otherwise this one would accept handlers of unknown events.
+  options?: UseStreamOptions<Events> & { readonly events?: undefined },
 ): StreamResult;
-export function useStream(url: string | URL | Source | null, options: AnyOptions = {}): StreamResult {
+export function useStream(url: StreamUrl | Source | null, options: AnyOptions = {}): StreamResult {
   const latest = useLatest(options);
-  const target = targetOf(url);
+  const target = useTarget(url);
   const identity = identityOf(options);
   const store = useMemo(
     () => createStore(target, latest),
@@ -86,7 +92,7 @@ export function useStream(url: string | URL | Source | null, options: AnyOptions
   return useSyncExternalStore(store.subscribe, store.getSnapshot, store.getServerSnapshot);
 }
 
-function createStore(target: string | Source | null, latest: Latest<AnyOptions>): StreamStore<StreamResult> {
+function createStore(target: StreamTarget | null, latest: Latest<AnyOptions>): StreamStore<StreamResult> {
   const empty = { lastMessage: null, connection: null };
   if (target === null) return new StreamStore<StreamResult>({ ...empty, status: WITHOUT_URL }, null);
   return new StreamStore<StreamResult>({ ...empty, status: CONNECTING }, (update, previous) =>
@@ -95,7 +101,7 @@ function createStore(target: string | Source | null, latest: Latest<AnyOptions>)
 }
 
 function open(
-  target: string | Source,
+  target: StreamTarget,
   latest: Latest<AnyOptions>,
   update: Update<StreamResult>,
   lastEventId: string | undefined,
@@ -107,7 +113,7 @@ function open(
   };
   const known = new Set<string>();
   const options = connectOptionsOf(latest);
-  const source = typeof target === "string" ? createFetchSource(target, options) : target;
+  const source = typeof target === "object" ? target : createFetchSource(target, options);
   const seen = tellTypes(source, (event) => {
     if (known.has(event)) return;
     known.add(event);

@@ -1,6 +1,6 @@
 import { useCallback, useSyncExternalStore } from "react";
 
-import type { Source, Status } from "../client/index.js";
+import type { Source, Status, StreamUrl } from "../client/index.js";
 import { useFollowedStream } from "./follow-stream.js";
 import { requestCancel } from "./request-cancel.js";
 import { useLatest, type StreamFollowOptions } from "./stream-options.js";
@@ -37,7 +37,7 @@ export interface TaskResult {
 }
 
 /** Shows a task and its output. `url` is a route with `taskStream()`. */
-export function useTask(url: string | URL | Source | null, options: UseTaskOptions = {}): TaskResult {
+export function useTask(url: StreamUrl | Source | null, options: UseTaskOptions = {}): TaskResult {
   const latest = useLatest(options);
   const store = useFollowedStream(url, options, latest, taskReducer);
   const { seq: _, ...state } = useSyncExternalStore(

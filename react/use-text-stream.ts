@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from "react";
 
-import type { Message, Source, Status } from "../client/index.js";
+import type { Message, Source, Status, StreamUrl } from "../client/index.js";
 import { useFollowedStream, type StreamReducer } from "./follow-stream.js";
 import { appendText } from "./text.js";
 import { CONNECTING, useLatest, WITHOUT_URL, type StreamFollowOptions } from "./stream-options.js";
@@ -48,7 +48,7 @@ export const textReducer: StreamReducer<TextStreamResult> = {
  * them, and `error` has the reason of the gap.
  */
 export function useTextStream(
-  url: string | URL | Source | null,
+  url: StreamUrl | Source | null,
   options: StreamFollowOptions = {},
 ): TextStreamResult {
   const store = useFollowedStream(url, options, useLatest(options), textReducer);

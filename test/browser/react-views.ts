@@ -2,11 +2,14 @@
 
 import { createElement, type ReactElement, type ReactNode } from "react";
 
+import type { StreamUrl } from "redis-sse/client";
 import { useStream, useTask, useTextStream } from "redis-sse/react";
 
 export interface ViewProps {
   readonly url: string | null;
   readonly cancelUrl?: string;
+  /** Passes a new function to the hook at each render. It returns `url` with the version. */
+  readonly isFunction?: boolean;
   /** A value that handlers of this render report. */
   readonly version?: number;
 }
@@ -19,12 +22,19 @@ interface Reports {
 
 const reports = globalThis as Reports;
 
+/** What a view passes to its hook. */
+function urlOf({ url, isFunction = false, version = 0 }: ViewProps): StreamUrl | null {
+  if (url === null || !isFunction) return url;
+  return () => Promise.resolve(`${url}${url.includes("?") ? "&" : "?"}version=${version}`);
+}
+
 const field = (id: string, value: unknown): ReactNode => createElement("p", { id }, String(value));
 
-function StreamView({ url, version = 0 }: ViewProps): ReactElement {
+function StreamView(props: ViewProps): ReactElement {
+  const { version = 0 } = props;
   reports.renders = (reports.renders ?? 0) + 1;
   const tell = (text: string): void => void (reports.handled ??= []).push(`${version} ${text}`);
-  const { status, lastMessage, connection } = useStream<{ count: number }>(url, {
+  const { status, lastMessage, connection } = useStream<{ count: number }>(urlOf(props), {
     on: { count: (count) => tell(`count ${count}`) },
     onGap: ({ reason }) => tell(`gap ${reason}`),
   });
@@ -37,8 +47,8 @@ function StreamView({ url, version = 0 }: ViewProps): ReactElement {
   );
 }
 
-function TaskView({ url, cancelUrl }: ViewProps): ReactElement {
-  const task = useTask(url, { cancelUrl });
+function TaskView(props: ViewProps): ReactElement {
+  const task = useTask(urlOf(props), { cancelUrl: props.cancelUrl });
   return createElement(
     "main",
     null,
@@ -52,8 +62,8 @@ function TaskView({ url, cancelUrl }: ViewProps): ReactElement {
   );
 }
 
-function TextView({ url }: ViewProps): ReactElement {
-  const { text, isDone, status, error } = useTextStream(url);
+function TextView(props: ViewProps): ReactElement {
+  const { text, isDone, status, error } = useTextStream(urlOf(props));
   return createElement(
     "main",
     null,

@@ -40,6 +40,8 @@ for (const [version, suffix] of [
     let complaints: string[];
     /** The number of requests for a stream. */
     let requests: number;
+    /** The query parameter `version` of these requests. */
+    let versions: unknown[];
 
     before(async function () {
       const executablePath = await need("chromium", this);
@@ -61,6 +63,7 @@ for (const [version, suffix] of [
       queue = sse.queue();
       app = await startApp(mount);
       requests = 0;
+      versions = [];
       complaints = [];
       page = await context.newPage();
       page.setDefaultTimeout(10_000);
@@ -89,12 +92,15 @@ for (const [version, suffix] of [
         res.type("html").send(pageWith(bundles.render(req.params.view as View, props)));
       });
       express.use(["/events", "/tasks"], (req, _res, next) => {
-        if (req.method === "GET") requests++;
+        if (req.method === "GET") {
+          requests++;
+          versions.push(req.query["version"]);
+        }
         next();
       });
       express.get(
         "/events",
-        sseStream((req) => req.query["channel"] as string, { service: sse }),
+        sseStream((req) => req.query["channel"] as string, { service: sse, retryMs: 10 }),
       );
       express.get(
         "/tasks/:id",
@@ -173,6 +179,36 @@ for (const [version, suffix] of [
       await show("StreamView", { url: null });
       await shows("status", "closed");
       await eventually(async () => expect(await openStreams()).to.equal(0));
+    });
+
+    for (const view of ["StreamView", "TextView"] as const)
+      it(`keeps the stream of ${view} open if each render has another URL function, and calls the newest one`, async () => {
+        const props = { url: "/events?channel=a", isFunction: true };
+        await show(view, { ...props, version: 1 });
+        await shows("status", "open");
+        await show(view, { ...props, version: 2 });
+        await show(view, { ...props, version: 3 });
+        await publish("a", "message", "Hello");
+        await page.getByText("Hello").waitFor();
+        expect(versions, "one connection for all renders").to.deep.equal(["1"]);
+        await sse.revoke({ channel: "a" });
+        await eventually(() => expect(versions).to.deep.equal(["1", "3"]));
+        await shows("status", "open");
+        await show(view, { url: null, isFunction: true });
+        await shows("status", "closed");
+        await show(view, { url: "/events?channel=b" });
+        await shows("status", "open");
+        expect(versions).to.deep.equal(["1", "3", undefined]);
+      });
+
+    it("shows a task whose URL is a function", async () => {
+      const { id } = await queue.enqueue("kind", null, { delayMs: 60_000 });
+      await show("TaskView", { url: `/tasks/${id}`, isFunction: true, version: 1 });
+      await shows("status", "delayed");
+      await show("TaskView", { url: `/tasks/${id}`, isFunction: true, version: 2 });
+      await queue.cancel(id);
+      await shows("status", "cancelled");
+      expect(versions).to.deep.equal(["1"]);
     });
 
     it("shows the progress, the output and the end of a task", async () => {

@@ -5,7 +5,8 @@ import { createRedisSse, PoolExhaustedError, type RedisSse, type StatusReport } 
 import { bearerAuth, redisPoolStatus, sseStream, taskCancel, taskStream, type ChannelResolver, type SseStreamOptions } from "redis-sse/express";
 
 import { assertStreamOptions, serveStream, type Sink } from "redis-sse/adapter";
-import { connect, defineEvents, type StreamConnection } from "redis-sse/client";
+import { connect, defineEvents, type EventDefinitions, type EventSchemas, type StreamConnection } from "redis-sse/client";
+import { useStream, useTask, useTextStream, type StreamResult, type TaskResult, type TextStreamResult } from "redis-sse/react";
 import { collect, createTestSse, FakeClock, type CollectedStream, type TestSse } from "redis-sse/testing";
 
 const sse: RedisSse = createRedisSse({ subscriptions: "dedicated", pool: { maxConnections: 3 } });
@@ -41,5 +42,17 @@ createTestSse({ redis: "redis://127.0.0.1" });
 export const open = (): StreamConnection => connect("/events", { token: () => "t" });
 // @ts-expect-error an unknown event
 connect("/events", { events: defineEvents({}) }).on("order", () => {});
+const ticketUrl = async ({ isRefused }: { isRefused: boolean }): Promise<URL> => new URL("http://localhost/?" + String(isRefused));
+export const useNews = (): StreamResult => useStream<{ news: string }>(ticketUrl, { on: { news: (text) => void text.length } });
+export const useReport = (id: string | null): TaskResult => useTask(id === null ? null : () => "/tasks/" + id, { cancelUrl: undefined });
+export const useAnswer = (): TextStreamResult => useTextStream(new URL("http://localhost/answer"), { token: () => "t" });
+// @ts-expect-error a number is not a URL
+useTextStream(7);
+declare const shopEvents: EventDefinitions<{ readonly sale: EventSchemas[string] }>;
+export const useSales = (): StreamResult => useStream("/events", { events: shopEvents, on: { sale() {} } });
+// @ts-expect-error an unknown event
+useStream("/events", { events: shopEvents, on: { order() {} } });
+// @ts-expect-error the data of this event has another type
+useStream<{ news: string }>("/events", { on: { news: (data: number) => void data } });
 export const isExhausted = (error: unknown): boolean => error instanceof PoolExhaustedError;
 `;

@@ -31,6 +31,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     "streamHead",
   ],
   "redis-sse/client": ["connect", "createFetchSource", "defineEvents"],
+  "redis-sse/react": ["useStream", "useTask", "useTextStream"],
   "redis-sse/testing": ["FakeClock", "TestRedis", "collect", "createTestSse"],
   "redis-sse/express": [
     "bearerAuth",
@@ -62,13 +63,22 @@ const { ConfigError, createRedisSse } = require("redis-sse");
 const { answerTo } = require("redis-sse/adapter");
 const { connect } = require("redis-sse/client");
 const { sseStream } = require("redis-sse/express");
+const { useStream, useTask, useTextStream } = require("redis-sse/react");
 const { createTestSse } = require("redis-sse/testing");
+const { createElement } = require("react");
+const { renderToString } = require("react-dom/server");
 
 test("redis-sse works", async () => {
   expect(() => createRedisSse({ heartbeatMs: -1 })).toThrow(ConfigError);
   expect(answerTo(new ConfigError("wrong"))).toMatchObject({ status: 500 });
   expect(sseStream(() => "news")).toBeInstanceOf(Function);
   expect(() => connect("no URL")).toThrow(TypeError);
+  const View = () => [
+    useStream(() => "/events").status.state,
+    useTask(null).connection.reason,
+    useTextStream("/answer").status.state,
+  ].join();
+  expect(renderToString(createElement(View))).toBe("connecting,no-url,connecting");
   const sse = createTestSse();
   expect(await sse.publish("news", { data: 1 })).toMatchObject({ id: expect.any(String) });
   await sse.close();
@@ -81,7 +91,14 @@ import { ConfigError, createRedisSse } from "redis-sse";
 import { answerTo, type Sink } from "redis-sse/adapter";
 import { connect, type StreamConnection } from "redis-sse/client";
 import { sseStream } from "redis-sse/express";
+import { useStream, useTask, useTextStream, type TaskStatus } from "redis-sse/react";
 
+export const useProgress = (id: string): TaskStatus | null => useTask("/tasks/" + id, { cancelUrl: "/cancel" }).status;
+export const useText = (): string => useTextStream(async () => "/answer").text;
+export const useOrders = (): string =>
+  useStream<{ order: { total: number } }>("/orders", { on: { order: ({ total }) => total.toFixed(2) } }).status.state;
+// @ts-expect-error an unknown option
+export const useWrong = (): unknown => useTextStream("/answer", { lastEventId: "1" });
 export const open = (): StreamConnection => connect("/events");
 declare const sink: Sink;
 express().get("/x/:id", sseStream((req) => req.params.id.toUpperCase()));
@@ -99,9 +116,17 @@ describe("the package in different module systems", function () {
   let project: Project;
 
   before(async () => {
-    const compilers = ["typescript@5.9", "@types/node@20", "@types/express@4"];
+    const compilers = ["typescript@5.9", "@types/node@20", "@types/express@4", "@types/react@18"];
     const overrides = { "ioredis-mock": { ioredis: "$ioredis" } };
-    const packages = ["express@4", "ioredis@6", "ioredis-mock@8", "jest@30", ...compilers];
+    const packages = [
+      "express@4",
+      "ioredis@6",
+      "ioredis-mock@8",
+      "jest@30",
+      "react@18",
+      "react-dom@18",
+      ...compilers,
+    ];
     project = await Project.create({ overrides }, ...packages);
   });
 

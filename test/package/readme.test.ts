@@ -62,7 +62,15 @@ describe("the first example of the README, in an empty project", function () {
   });
 
   it("compiles and runs on Express 5, in strict TypeScript", async () => {
-    const packages = ["express@5", "ioredis@6", "typescript@7", "@types/node@20", "@types/express@5"];
+    const packages = [
+      "express@5",
+      "ioredis@6",
+      "typescript@7",
+      "@types/node@20",
+      "@types/express@5",
+      "react@19",
+      "@types/react@19",
+    ];
     project = await Project.create({ type: "module" }, ...packages);
     await project.write("app.ts", await readmeExample());
     await project.write("consumer.ts", CONSUMER);

@@ -141,6 +141,19 @@ describe("connect()", () => {
     expect(states()).to.deep.equal(["open"]);
   });
 
+  it("tells the error that ended a connection, but not if the server told the reason", async () => {
+    const stream = open();
+    const error = new Error("no ticket");
+    await source.last.end({ reason: "url", isFinal: false, error });
+    expect(stream.status).to.deep.include({ state: "waiting", reason: "url", error });
+    clock.tick(60_000);
+    source.greet();
+    expect(stream.status).to.deep.equal({ state: "open" });
+    source.say("closing", { reason: "drain" });
+    await source.last.end({ reason: "network", isFinal: false, error });
+    expect(stream.status).to.include({ reason: "drain" }).and.not.have.property("error");
+  });
+
   it("reconnects after the server's retry with the id of the last event", async () => {
     const stream = open();
     source.greet();

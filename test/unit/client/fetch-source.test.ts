@@ -106,16 +106,33 @@ describe("createFetchSource()", () => {
     ["returns a line break", () => "a\nb"],
   ] as const) {
     it(`sends no request if the token function ${what}`, async () => {
-      expect(await open(streamOf(""), { token })).to.deep.equal({ reason: "token", isFinal: false });
+      const { error, ...end } = await open(streamOf(""), { token });
+      expect(end).to.deep.equal({ reason: "token", isFinal: false });
+      expect(error).to.be.an.instanceOf(Error);
       expect(calls).to.deep.equal([]);
     });
   }
 
-  it("sends no request if the URL function throws", async () => {
-    const url = (): string => {
-      throw new Error("no ticket");
-    };
-    expect(await open(streamOf(""), {}, { url })).to.deep.equal({ reason: "url", isFinal: false });
+  for (const [what, url, message] of [
+    ["throws", () => Promise.reject(new Error("no ticket")), "no ticket"],
+    ["returns nothing", () => undefined as unknown as string, "expected a URL, got undefined"],
+    ["returns null", () => null as unknown as string, "expected a URL, got null"],
+    ["returns an object", () => Promise.resolve({} as string), "expected a URL, got object"],
+  ] as const) {
+    it(`sends no request if the URL function ${what}`, async () => {
+      const { error, ...end } = await open(streamOf(""), {}, { url });
+      expect(end).to.deep.equal({ reason: "url", isFinal: false });
+      expect(error).to.be.an.instanceOf(Error).with.property("message", message);
+      expect(calls).to.deep.equal([]);
+    });
+  }
+
+  it("reports the error of `fetch`", async () => {
+    const error = new Error("blocked");
+    const source = createFetchSource("http://127.0.0.1:1/", { fetch: () => Promise.reject(error) });
+    const listener = { onActivity() {}, onMessage() {}, onRetry() {}, ready: () => undefined };
+    const end = await source.open({ lastEventId: "", isRefused: false, signal: closing.signal }, listener);
+    expect(end).to.deep.equal({ reason: "network", isFinal: false, error });
   });
 
   it("sends no request if the stream was closed while it waited for the token", async () => {
