@@ -34,9 +34,6 @@ describe("redisPoolStatus() with bad requests", () => {
     });
   }
 
-  const ask = (authorization?: string): Promise<Response> =>
-    fetch(`${app.url}/pool`, { headers: authorization === undefined ? {} : { authorization } });
-
   /** Expects a refusal without details. The service must not connect to Redis. */
   async function expectRefused(response: Response, status: number, error: object): Promise<void> {
     expect(response.status).to.equal(status);
@@ -45,18 +42,12 @@ describe("redisPoolStatus() with bad requests", () => {
     expect(service.pool.statistics.connections).to.deep.equal({ command: 0, subscriber: 0, lease: 0 });
   }
 
-  for (const [what, authorization] of [
-    ["no credentials", undefined],
-    ["only the beginning of the token", `Bearer ${TOKEN.slice(0, -1)}`],
-    ["a token of 10 KB", `Bearer ${"x".repeat(10_000)}`],
-  ] as const) {
-    it(`answers 401 and does not connect to Redis if the request has ${what}`, async () => {
-      await start(bearerAuth(TOKEN));
-      const response = await ask(authorization);
-      expect(response.headers.get("www-authenticate")).to.equal("Bearer");
-      await expectRefused(response, 401, DENIED);
-    });
-  }
+  it("answers 401 and does not connect to Redis without the token", async () => {
+    await start(bearerAuth(TOKEN));
+    const response = await fetch(`${app.url}/pool`);
+    expect(response.headers.get("www-authenticate")).to.equal("Bearer");
+    await expectRefused(response, 401, DENIED);
+  });
 
   it("answers 401 to two Authorization headers, even if one is correct", async () => {
     await start(bearerAuth(TOKEN));
@@ -72,7 +63,7 @@ describe("redisPoolStatus() with bad requests", () => {
   for (const answer of ["yes", 1, {}, [true], undefined, null, Promise.resolve("true")]) {
     it(`answers 401 if authorize() returns ${answer instanceof Promise ? "a promise of a string" : JSON.stringify(answer)}`, async () => {
       await start(() => answer);
-      await expectRefused(await ask(), 401, DENIED);
+      await expectRefused(await fetch(`${app.url}/pool`), 401, DENIED);
     });
   }
 
@@ -86,7 +77,7 @@ describe("redisPoolStatus() with bad requests", () => {
     it(`answers 500 without details and does not connect to Redis if authorize() ${how}`, async () => {
       await start(authorize);
       const message = "authorize() failed";
-      await expectRefused(await ask(), 500, { code: "INTERNAL", message });
+      await expectRefused(await fetch(`${app.url}/pool`), 500, { code: "INTERNAL", message });
     });
   }
 
@@ -98,7 +89,7 @@ describe("redisPoolStatus() with bad requests", () => {
       await server.admin.config("SET", "requirepass", "right");
       try {
         await start(() => true, `redis://:hunter2@127.0.0.1:${await portOf()}`);
-        const response = await ask();
+        const response = await fetch(`${app.url}/pool`);
         const text = await response.text();
         expect(response.status).to.equal(503);
         expect(response.headers.get("cache-control")).to.equal("no-store");

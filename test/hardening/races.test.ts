@@ -188,50 +188,6 @@ describeFaults("a leased connection under races", (rig) => {
     }
     expect([...asked], "whether SUBSCRIBE was sent before").to.deep.equal([false, true]);
   });
-
-  for (const first of ["the place comes free", "the wait is over"] as const) {
-    it(`has one outcome for a waiting caller if ${first} first in the same tick`, async () => {
-      const clock = new FakeClock();
-      const service = create(clock);
-      const holder = await service.pool.lease({ holder: "first" });
-      const waiting = service.pool.lease({ holder: "second" }).catch((error: unknown) => error as Error);
-      expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 1 });
-      const [free, over] = [(): void => holder.release(), (): void => clock.advance(TIMEOUT_MS)];
-      for (const step of first === "the place comes free" ? [free, over] : [over, free]) step();
-      const outcome = await waiting;
-      if (outcome instanceof Error) {
-        expect(first).to.equal("the wait is over");
-        expect(outcome).to.have.property("code", "POOL_EXHAUSTED");
-      } else {
-        expect(first).to.equal("the place comes free");
-        expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 0, available: 0 });
-        outcome.release();
-      }
-      expect(service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0, available: 1 });
-      const next = await service.pool.lease({ holder: "third" });
-      expect(service.pool.statistics.inUse).to.equal(1);
-      next.release();
-      expect(clock.pending).to.equal(0);
-    });
-  }
-
-  for (const first of ["the place comes free", "the client leaves"] as const) {
-    it(`passes to the next client if a waiting client leaves in the tick of the release, and ${first} first`, async () => {
-      const service = create(new FakeClock());
-      const holder = await service.pool.lease({ holder: "first" });
-      const [second, third] = [rig.sink(), rig.sink()];
-      const opening = [service.open({}, second, "a"), service.open({}, third, "a")];
-      expect(service.pool.statistics.waiting).to.equal(2);
-      const [free, leave] = [(): void => holder.release(), (): void => second.leave()];
-      for (const step of first === "the place comes free" ? [free, leave] : [leave, free]) step();
-      const [left, served] = await Promise.all(opening);
-      await left!.closed;
-      expect(left!.closeReason).to.equal("client-gone");
-      expect(served!.state).to.equal("subscribed");
-      expect(service.pool.statistics).to.deep.include({ inUse: 1, waiting: 0 });
-      expect(second.text).to.equal("");
-    });
-  }
 });
 
 /** A method of the ioredis client. "evalsha" stands for every script of the library. */

@@ -214,25 +214,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       await eventually(() => expect(dataOf(late)).to.deep.equal(full));
     });
 
-    it("send none of many filtered events, and no gap event, to a client that resumes after them", async () => {
-      const app = await rig.start(
-        { subscriptions, heartbeatMs: 100, history: { maxLength: 20 } },
-        { filter: ({ data }) => data.startsWith("mine") },
-      );
-      const client = await openBoth(rig, app);
-      await app.service.publish("a", { data: "mine 1" });
-      for (let count = 0; count < 200; count++) await app.service.publish("a", { data: `other ${count}` });
-      const id = await app.service.lastEventId(CHANNELS);
-      await eventually(() => expect(lastIdOf(client)).to.equal(id));
-      client.destroy();
-      await app.service.publish("a", { data: "mine 2" });
-      const back = await openBoth(rig, app, lastIdOf(client));
-      await back.next(({ data }) => data === "mine 2");
-      expect(dataOf(back)).to.deep.equal(["mine 2"]);
-      expect(gapsOf(back)).to.deep.equal([]);
-      expect(JSON.parse(back.events[0]!.data)).to.have.property("recovered", true);
-    });
-
     it("send a gap event instead of the event if the filter returns a promise", async () => {
       const fault = new Error("no database");
       const isAllowed = (): Promise<boolean> => Promise.reject(fault);

@@ -54,25 +54,6 @@ describeFaults("tickets in a real Redis", (rig) => {
     return rig.server.admin.pttl(key ?? "");
   }
 
-  it("expire by themselves if nobody uses them", async () => {
-    await start().tickets.issue({ channels: "a", ttlMs: 1_000 });
-    expect(await ttl()).to.be.within(1, 1_000);
-    await eventually(async () => expect(await rig.server.admin.keys("*")).to.deep.equal([]));
-  });
-
-  it("open exactly one stream if several clients of two processes come at the same time", async () => {
-    const first = start();
-    const urls = [await mount(first), await mount(start())];
-    for (let round = 0; round < 20; round++) {
-      const ticket = await first.tickets.issue({ channels: "a" });
-      const clients = await Promise.all([0, 1, 2, 3].map((at) => open(`${urls[at % 2]}?ticket=${ticket}`)));
-      expect(clients.map(({ status }) => status).toSorted((one, other) => one - other)).to.deep.equal([
-        200, 401, 401, 401,
-      ]);
-      for (const client of clients) client.destroy();
-    }
-  });
-
   it("let a client of a killed process reconnect to another one, until they expire", async () => {
     const child = fork(APP, [rig.server.url]);
     endWithTests(child);
@@ -90,23 +71,6 @@ describeFaults("tickets in a real Redis", (rig) => {
     again.destroy();
     await eventually(async () => expect(await ttl()).to.equal(-2));
     expect(await open(url, client.lastEventId)).to.have.property("status", 401);
-  });
-
-  it("are extended while their streams are open", async () => {
-    const service = start({ clock: hasty });
-    const sinks = [rig.sink(), rig.sink(), rig.sink()];
-    for (const sink of sinks) {
-      await service.open(
-        {},
-        sink,
-        await service.tickets.access(await service.tickets.issue({ channels: "a" })),
-      );
-    }
-    const keys = await rig.server.admin.keys("sse:ticket:*");
-    for (const key of keys) await rig.server.admin.pexpire(key, 5_000);
-    await eventually(async () => {
-      for (const key of keys) expect(await rig.server.admin.pttl(key)).to.be.above(60_000);
-    });
   });
 
   it("take effect once if the reply of Redis is lost and the command is sent again", async () => {

@@ -33,7 +33,6 @@ export class TcpProxy {
   #held = false;
   #refusing = false;
   #cutsFrom: ((opening: Buffer) => boolean) | null = null;
-  #idleMs = 0;
   #delayMs = 0;
   #bytesPerSecond = Infinity;
   #cutAt: Buffer | null = null;
@@ -121,11 +120,6 @@ export class TcpProxy {
     for (const link of this.#links) if (matches?.(link.opening)) cut(link);
   }
 
-  /** Cuts new connections that were idle for this time, as some proxies do. */
-  cutIdle(idleMs: number): void {
-    this.#idleMs = idleMs;
-  }
-
   /** Cuts the next connection on which a client sends this command, before the server gets it. */
   cutAt(command: string): void {
     this.#cutAt = encodeName(command);
@@ -202,8 +196,6 @@ export class TcpProxy {
       untold: null,
     };
     this.#links.add(link);
-    // Writes count too. A connection is idle if no data passes in either direction.
-    client.setTimeout(this.#idleMs, () => cut(link));
     client.on("data", (chunk) => this.#hear(link, chunk));
     upstream.on("data", (chunk) => this.#tell(link, chunk));
     for (const [one, other] of [
