@@ -378,6 +378,37 @@ describeFaults("the history of channels under faults", (rig) => {
     expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);
   });
 
+  it("stops a replay within a page if the client leaves", async () => {
+    const app = await rig.start();
+    const [first] = await publishAll(app, "a", numbers(1_000));
+    const sink = rig.sink();
+    sink.takes = false;
+    const session = await app.service.open({ lastEventId: first }, sink, "a");
+    sink.step();
+    await eventually(() => expect(sink.text).to.include("data: 1\n"));
+    await rig.server.admin.config("RESETSTAT");
+    sink.leave();
+    await session.closed;
+    const { length } = sink.text;
+    await publishAll(app, "a", ["after"]);
+    expect(sink.text.length).to.equal(length);
+    expect(await rig.server.callsOf("xrange")).to.equal(0);
+  });
+
+  it("ignores a forged position after the newest event, and sends no gap event to a new stream", async () => {
+    const app = await rig.start();
+    await publishAll(app, "a", ["0"]);
+    const [epoch, stamp] = await rig.server.admin.hmget("sse:pos:{a}", "e", "s");
+    const client = await app.openLive("a");
+    await rig.server.admin.publish("a", `\u001esse1\n${epoch} 2-1234567${stamp}\n\nmade up`);
+    const later = await app.openLive("a");
+    await publishAll(app, "a", ["1"]);
+    for (const each of [client, later]) {
+      await untilData(each, "1");
+      expect(gapsOf(each)).to.deep.equal([]);
+    }
+  });
+
   it("replays at most maxReplayEvents events from `earliest`, after a gap event", async () => {
     const app = await rig.start({ limits: { maxReplayEvents: 5 } }, { from: "earliest" });
     await publishAll(app, "a", numbers(8));
