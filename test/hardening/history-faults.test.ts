@@ -7,15 +7,7 @@ import type { FakeSink } from "../support/fake-sink.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
-import {
-  codeOf,
-  createUser,
-  isConnected,
-  isGap,
-  numbers,
-  openFrom,
-  typesOf,
-} from "../support/fault-steps.js";
+import { codeOf, createUser, isConnected, isGap, numbers, typesOf } from "../support/fault-steps.js";
 
 async function publishAll(app: StreamApp, channel: string, texts: readonly string[]): Promise<string[]> {
   const receipts = await Promise.all(texts.map((data) => app.service.publish(channel, { data })));
@@ -26,9 +18,6 @@ const untilData = (client: SseClient, text: string, timeoutMs = 10_000): Promise
   client.next(({ data }) => data === text, timeoutMs);
 
 describeFaults("the history of channels under faults", (rig) => {
-  const resume = (app: StreamApp, channel: string, id?: string): Promise<SseClient> =>
-    openFrom(rig, app, channel, id);
-
   /** Adds an event to the history of a channel without a PUBLISH, as if a failover had lost the message. */
   async function logSilently(channel: string, offset: string, data: string): Promise<void> {
     await rig.server.admin.xadd(`sse:log:{${channel}}`, offset, "e", "", "d", data);
@@ -167,7 +156,7 @@ describeFaults("the history of channels under faults", (rig) => {
     await publishAll(app, "a", numbers(5));
     await untilData(live, "4");
     await goBack("a");
-    await (await resume(app, "a")).next(isConnected);
+    await (await app.open("a")).next(isConnected);
     const before = (await app.service.status({ drift: false })).history.reads;
     for (let turn = 0; turn < 50; turn++) await rig.server.admin.ping();
     expect((await app.service.status({ drift: false })).history.reads - before).to.be.lessThan(10);
@@ -211,9 +200,9 @@ describeFaults("the history of channels under faults", (rig) => {
         const app = await rig.start();
         const id = await loseThree(app, () => Promise.resolve());
         await publishAll(app, "a", numbers(count));
-        const client = await resume(app, "a", id);
+        const client = await app.open("a", id);
         await expectGapAnd(client, app, numbers(count).slice(3));
-        const again = await resume(app, "a", lastIdOf(client));
+        const again = await app.open("a", lastIdOf(client));
         await publishAll(app, "a", ["later"]);
         await untilData(again, "later");
         expect(gapsOf(again), "told once").to.deep.equal([]);
@@ -232,7 +221,7 @@ describeFaults("the history of channels under faults", (rig) => {
         await loseThree(app, async () => {
           await untilData(client, "lost 4");
           if (!isReadByAnother) return;
-          const other = await resume(app, "a", client.events.find(({ data }) => data === "1")!.id);
+          const other = await app.open("a", client.events.find(({ data }) => data === "1")!.id);
           await untilData(other, "lost 4");
           other.destroy();
         });
@@ -282,13 +271,13 @@ describeFaults("the history of channels under faults", (rig) => {
       await publishAll(app, "a", ["tells"]);
       await publishAll(app, "a", ["later"]);
       const late = await app.openLive("a");
-      for (const client of [live, await resume(other, "a", first), await resume(other, "a", third)]) {
+      for (const client of [live, await other.open("a", first), await other.open("a", third)]) {
         await untilData(client, "later");
         const events = client.events.slice(1).map(({ event, data }) => (event === "gap" ? event : data));
         expect(events.slice(-4)).to.deep.equal(["by another publisher", "gap", "tells", "later"]);
         expect(gapsOf(client)).to.deep.equal(gap);
       }
-      const again = await resume(app, "a", lastIdOf(live));
+      const again = await app.open("a", lastIdOf(live));
       await publishAll(app, "a", ["last"]);
       for (const client of [late, again]) {
         await untilData(client, "last");
@@ -316,8 +305,8 @@ describeFaults("the history of channels under faults", (rig) => {
     const [id] = await publishAll(app, "a", ["0"]);
     await untilData(client, "0");
     await logSilently("a", "2", "unheard");
-    const other = await resume(app, "a");
-    const again = await resume(app, "a", id);
+    const other = await app.open("a");
+    const again = await app.open("a", id);
     for (const each of [other, client, again]) {
       await untilData(each, "unheard");
       expect(gapsOf(each)).to.deep.equal([]);
@@ -412,7 +401,7 @@ describeFaults("the history of channels under faults", (rig) => {
   it("replays at most maxReplayEvents events from `earliest`, after a gap event", async () => {
     const app = await rig.start({ limits: { maxReplayEvents: 5 } }, { from: "earliest" });
     await publishAll(app, "a", numbers(8));
-    const client = await resume(app, "a");
+    const client = await app.open("a");
     await untilData(client, "7");
     expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "limit" }]);
     expect(dataOf(client)).to.deep.equal(numbers(5, 3));

@@ -2,7 +2,7 @@ import { once } from "node:events";
 
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import type { RedisSse } from "../../lib/index.js";
 import { sseStream } from "../../middleware/express.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
@@ -16,7 +16,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     let answer = deferred<string>();
 
     beforeEach(async () => {
-      service = rig.adopt(createRedisSse({ redis: rig.server.url, subscriptions }));
+      service = rig.connect({ subscriptions });
       reached = deferred();
       answer = deferred<string>();
       app = await startHttp2App((router) => {

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { Redis } from "ioredis";
 
-import { createRedisSse, type Lease, type RedisSse } from "../../lib/index.js";
+import type { Lease, RedisSse } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { freePort } from "../support/redis-server.js";
@@ -108,7 +108,7 @@ describeFaults("leak detection", (rig) => {
   });
 
   it("reports no drift if Redis is unavailable", async () => {
-    const away = rig.adopt(createRedisSse({ redis: `redis://127.0.0.1:${await freePort()}` }));
+    const away = rig.connect({ redis: `redis://127.0.0.1:${await freePort()}` });
     expect((await away.status()).drift).to.equal(null);
   });
 

@@ -1,14 +1,12 @@
 import { expect } from "chai";
 
 import { deferred, eventually } from "../support/eventually.js";
-import { QueueWorkerProcess } from "../support/queue-processes.js";
 import { faultOf } from "../support/service.js";
 import {
   describeQueueFaults,
   enqueueAll,
   everythingIn,
   failAll,
-  idsOf,
   loggedOf,
   until,
 } from "../support/queue-fault-rig.js";
@@ -113,49 +111,4 @@ describeQueueFaults("a queue on a Redis that refuses commands or has unusual set
       );
     });
   }
-
-  it("keeps the order of extreme priorities, far dates, many due tasks and many lost tasks", async () => {
-    const queue = rig.connect().queue("order", { attempts: 5 });
-    const far = { runAt: 8.64e15 };
-    expect(await queue.enqueue("kind", null, { id: "far", ...far })).to.include({
-      runAt: new Date(far.runAt).toISOString(),
-    });
-    const ids = idsOf(450);
-    await queue.enqueueMany(
-      ids.map((id, index) => ({
-        kind: "kind",
-        payload: null,
-        options: { id, priority: (index % 3) * 100 - 100, delayMs: index % 2 === 0 ? 1 : 0 },
-      })),
-    );
-    const inOrder = [2, 1, 0].flatMap((part) => ids.filter((_, index) => index % 3 === part));
-    await queue.pause();
-    const looker = queue.worker(() => {}, { pollMs: 5 });
-    await eventually(async () => expect((await queue.counts()).queued).to.equal(450));
-    expect((await queue.list("queued", { limit: 1_000 })).tasks.map(({ id }) => id)).to.deep.equal(inOrder);
-    await looker.stop();
-    await queue.resume();
-    // One worker claims all tasks and crashes.
-    const lost = await QueueWorkerProcess.start({
-      url: rig.server.url,
-      queue: "order",
-      workMs: 600_000,
-      leaseMs: 60_000,
-      concurrency: 1_000,
-    });
-    rig.undo(() => lost.kill());
-    await eventually(async () => expect((await queue.counts()).running).to.equal(450), 10_000);
-    await lost.kill();
-    await queue.pause();
-    const leases = ids.flatMap((id) => [1, id]);
-    await rig.server.admin.zadd("sse:queue:{tasks}:order:leases", ...leases);
-    const begun: string[] = [];
-    queue.worker(({ task }) => void begun.push(task.id), { pollMs: 5 });
-    await eventually(async () => expect((await queue.counts()).queued).to.equal(450));
-    await queue.resume();
-    await eventually(() => expect(begun).to.have.length(450), 15_000);
-    expect(begun).to.deep.equal(inOrder);
-    expect((await queue.counts()).totals).to.include({ lost: 450, succeeded: 450 });
-    expect(await queue.get("far")).to.include({ status: "delayed" });
-  });
 });

@@ -2,7 +2,7 @@ import { expect } from "chai";
 import { Redis } from "ioredis";
 import { restore, stub } from "sinon";
 
-import { createRedisSse, type Lease, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import type { Lease, RedisSse, RedisSseOptions } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
 import { describeFaults } from "../support/fault-rig.js";
@@ -20,14 +20,12 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
   describeFaults(`a session under races, ${subscriptions}`, (rig) => {
     afterEach(restore);
 
-    function create(redis = rig.server.url, options: RedisSseOptions = {}): RedisSse {
-      return rig.adopt(createRedisSse({ redis, subscriptions, ...options }));
-    }
+    const create = (options: RedisSseOptions = {}): RedisSse => rig.connect({ subscriptions, ...options });
 
     const MOMENTS = ["before it was live", "after"];
 
     it("closes with client-gone and holds nothing if the client leaves in the tick of the acknowledgement", async () => {
-      await expectLeft(create(rig.server.url, { history: false }), role, "subscribe", MOMENTS);
+      await expectLeft(create({ history: false }), role, "subscribe", MOMENTS);
       // With history, the session then reads its position.
       await expectLeft(create(), role, "subscribe", MOMENTS.slice(0, 1));
     });
@@ -68,7 +66,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
     }
 
     it("ends once if Redis refuses its channel in the tick in which the client leaves", async () => {
-      const service = create(await createUser(rig));
+      const service = create({ redis: await createUser(rig) });
       const reasons: (string | null)[] = [];
       for (let turns = -1; turns < MICROTASKS; turns++) {
         const sink = rig.sink();
@@ -128,14 +126,11 @@ describeFaults("a leased connection under races", (rig) => {
   const TIMEOUT_MS = 1_000;
 
   function create(clock: FakeClock, maxConnections = 1): RedisSse {
-    return rig.adopt(
-      createRedisSse({
-        redis: rig.server.url,
-        subscriptions: "dedicated",
-        pool: { maxConnections, acquireTimeoutMs: TIMEOUT_MS },
-        clock,
-      }),
-    );
+    return rig.connect({
+      subscriptions: "dedicated",
+      pool: { maxConnections, acquireTimeoutMs: TIMEOUT_MS },
+      clock,
+    });
   }
 
   it("is leased or refused, but never both, if it connects in the tick of its deadline", async () => {

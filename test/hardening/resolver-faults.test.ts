@@ -2,13 +2,7 @@ import { expect } from "chai";
 import type { RequestHandler, Response } from "express";
 import { restore, stub } from "sinon";
 
-import {
-  createRedisSse,
-  RedisSseError,
-  type Clock,
-  type LimitOptions,
-  type RedisSse,
-} from "../../lib/index.js";
+import { RedisSseError, type Clock, type LimitOptions, type RedisSse } from "../../lib/index.js";
 import { sseStream, taskStream, type RouteParams, type SseStreamOptions } from "../../middleware/express.js";
 import { deferred, eventually, settle } from "../support/eventually.js";
 import { FakeClock } from "../support/fake-clock.js";
@@ -45,7 +39,7 @@ for (const [name, make] of [
       before: (response: Response) => void = () => {},
     ): Promise<void> {
       const { limits, clock, byDefault, ...stream } = options;
-      service = rig.adopt(createRedisSse({ redis: rig.server.url, limits, clock, ...byDefault }));
+      service = rig.connect({ limits, clock, ...byDefault });
       known = (await service.queue("media").enqueue("resize", null)).id;
       app = await startApp((router) => {
         router.use((_req, response, next) => {
@@ -296,7 +290,7 @@ describeFaults("a missing value in a channel name", (rig) => {
 
 describeFaults("open() and check() with invalid options", (rig) => {
   it("fail with CONFIG, but accept a number as a key", async () => {
-    const service = rig.adopt(createRedisSse({ redis: rig.server.url, limits: { maxSessionsPerKey: 1 } }));
+    const service = rig.connect({ limits: { maxSessionsPerKey: 1 } });
     const keys = [["ann"], { id: "ann" }, Promise.resolve("ann"), true] as never[];
     for (const request of [...keys.map((key) => ({ key })), { retryMs: 0.5 }, { heartbeatMs: NaN }]) {
       expectFault(service.check(request, "a"), "CONFIG");

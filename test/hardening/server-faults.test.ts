@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
 import { inspect } from "node:util";
 
 import { expect } from "chai";
@@ -8,7 +7,7 @@ import { Redis } from "ioredis";
 import type { RedisSseOptions } from "../../lib/index.js";
 import { eventually, settle } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
-import { RedisServer } from "../support/redis-server.js";
+import type { RedisServer } from "../support/redis-server.js";
 import { expectEveryNumber, publishNumbers } from "../support/sequence.js";
 import { captureLog, faultOf } from "../support/service.js";
 import type { SseClient } from "../support/sse-client.js";
@@ -299,63 +298,12 @@ describeFaults("a service whose Redis stops, restarts, refuses commands or is fu
   }
 });
 
-describe("a server with a full backlog that answers no SYN", () => {
-  // A separate suite, because this server is stopped before the app starts and cannot list its connections.
-  describeFaults("hanging connection attempts", (rig) => {
-    for (const subscriptions of ["shared", "dedicated"] as const) {
-      it(`${subscriptions}: end a stream at its deadline and hold nothing`, async function () {
-        const deaf = await RedisServer.start(rig.program, ["--tcp-backlog", "1"]);
-        const sockets: Socket[] = [];
-        try {
-          deaf.signal("SIGSTOP");
-          await fillBacklog(deaf.port, sockets);
-          const limits = { subscribeTimeoutMs: 400 };
-          const app = await rig.start({
-            redis: deaf.url,
-            subscriptions,
-            limits,
-            pool: { acquireTimeoutMs: 400 },
-          });
-          const client = await app.open("a");
-          await client.ended;
-          expect(client.status).to.equal(200);
-          expect(typesOf(client)).to.deep.equal(["error"]);
-          expect(app.service.pool.statistics).to.deep.include({ inUse: 0, waiting: 0 });
-          for (const socket of sockets) socket.destroy();
-          deaf.signal("SIGCONT");
-          await untilServed(app, 20_000);
-          await app.close();
-        } finally {
-          for (const socket of sockets) socket.destroy();
-          await deaf.stop();
-        }
-      });
-    }
-  });
-});
-
 /** Resolves when a stream is served again. */
 async function untilServed(app: StreamApp, timeoutMs = 10_000): Promise<void> {
   await eventually(async () => {
     const next = await app.open("a");
     await next.next(isConnected, 1_000);
   }, timeoutMs);
-}
-
-/** Opens connections until one hangs, because the kernel answers no further SYN. */
-async function fillBacklog(port: number, sockets: Socket[]): Promise<void> {
-  for (let hangs = 0; hangs < 2;) {
-    const socket = connect(port, "127.0.0.1");
-    socket.on("error", () => {});
-    sockets.push(socket);
-    const answered = await new Promise<boolean>((resolve) => {
-      socket.once("connect", () => resolve(true));
-      // On the loopback interface, an answer arrives at once or never.
-      setTimeout(() => resolve(false), 100);
-    });
-    hangs = answered ? 0 : hangs + 1;
-    expect(sockets.length, "connections that a backlog of 1 took").to.be.lessThan(50);
-  }
 }
 
 /** Publishes this many megabytes in one script, so that the server can send nothing in between. */

@@ -2,11 +2,11 @@ import { expect } from "chai";
 
 import type { RedisSse, SlowConsumerPolicy } from "../../lib/index.js";
 import { eventually } from "../support/eventually.js";
-import { describeFaults, type FaultRig } from "../support/fault-rig.js";
+import { describeFaults } from "../support/fault-rig.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
-import { isConnected, isGap, openFrom } from "../support/fault-steps.js";
+import { isGap } from "../support/fault-steps.js";
 
 /** Large enough to fill the network buffers of a client soon. */
 const PADDING = "x".repeat(100_000);
@@ -179,7 +179,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       }
 
       const open = (app: StreamApp, lastEventId?: string): Promise<SseClient> =>
-        openBoth(rig, app, lastEventId);
+        app.openLive(CHANNELS, lastEventId);
     },
     { timeoutMs: 60_000 },
   );
@@ -195,7 +195,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
         },
       );
       const openAs = (role: string, lastEventId?: string): Promise<SseClient> =>
-        openBoth(rig, app, lastEventId, `&role=${role}`);
+        app.openLive(CHANNELS, lastEventId, `&role=${role}`);
       const [admin, guest] = [await openAs("admin"), await openAs("guest")];
       const begun = lastIdOf(guest);
       for (const data of ["order 17", "secret 18", "order 19"]) await app.service.publish("a", { data });
@@ -226,7 +226,7 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
             void told.push([(error as Error).message, rule, channel, event, omitted, req.method]),
         },
       );
-      const client = await openBoth(rig, app);
+      const client = await app.openLive(CHANNELS);
       await app.service.publish("a", { data: "secret" });
       await client.next(isGap);
       expect(gapsOf(client)).to.deep.equal([{ channels: ["a"], reason: "invalid" }]);
@@ -246,12 +246,6 @@ for (const subscriptions of ["shared", "dedicated"] as const) {
       expect(history.gaps, "which are what publishers sent").to.deep.equal({});
     });
   });
-}
-
-async function openBoth(rig: FaultRig, app: StreamApp, lastEventId?: string, query = ""): Promise<SseClient> {
-  const client = await openFrom(rig, app, CHANNELS, lastEventId, query);
-  await client.next(isConnected);
-  return client;
 }
 
 /** Publishes events with these numbers: even numbers on the first channel, odd ones on the second. */

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 
 import { expect } from "chai";
 
-import { createRedisSse, type Clock, type RedisSse, type RedisSseOptions } from "../../lib/index.js";
+import type { Clock, RedisSse } from "../../lib/index.js";
 import { RELEASE } from "../../lib/tickets/lua/generated.js";
 import { sseStream, ticketResolver } from "../../middleware/express.js";
 import { endWithTests } from "../support/end-with-tests.js";
@@ -30,9 +30,6 @@ const hasty: Clock = {
 };
 
 describeFaults("tickets in a real Redis", (rig) => {
-  const start = (options: RedisSseOptions = {}): RedisSse =>
-    rig.adopt(createRedisSse({ redis: rig.server.url, ...options }));
-
   async function mount(service: RedisSse): Promise<string> {
     const app = await startApp((router) => {
       router.get("/events", sseStream(ticketResolver({ service, reconnectMs: 1_000 }), { service }));
@@ -58,7 +55,7 @@ describeFaults("tickets in a real Redis", (rig) => {
     const child = fork(APP, [rig.server.url]);
     endWithTests(child);
     const [port] = (await once(child, "message")) as [number];
-    const service = start();
+    const service = rig.connect();
     const ticket = await service.tickets.issue({ channels: "a" });
     const client = await open(`http://127.0.0.1:${port}/events?ticket=${ticket}`);
     const url = `${await mount(service)}?ticket=${ticket}`;
@@ -75,7 +72,7 @@ describeFaults("tickets in a real Redis", (rig) => {
 
   it("take effect once if the reply of Redis is lost and the command is sent again", async () => {
     const proxy = await rig.proxy();
-    const service = start({ redis: proxy.url });
+    const service = rig.connect({ redis: proxy.url });
     const access = await service.tickets.access(await service.tickets.issue({ channels: "a" }));
     // Creates both connections, so that the lost reply is the one for the ticket.
     await service.open({}, rig.sink(), "a");
@@ -87,7 +84,7 @@ describeFaults("tickets in a real Redis", (rig) => {
   });
 
   it("are unused again after a failed start, also if Redis has forgotten the script that takes them", async () => {
-    const service = start();
+    const service = rig.connect();
     /** Opens a stream whose client leaves at once. Resolves when its ticket was taken and is unused again. */
     async function enterAndLeave(): Promise<void> {
       const ticket = await service.tickets.issue({ channels: "a" });
@@ -111,7 +108,7 @@ describeFaults("tickets in a real Redis", (rig) => {
   });
 
   it("end without harm to the open stream if Redis loses them", async () => {
-    const service = start({ clock: hasty });
+    const service = rig.connect({ clock: hasty });
     const ticket = await service.tickets.issue({ channels: "a" });
     const sink = rig.sink();
     const session = await service.open({}, sink, await service.tickets.access(ticket));
@@ -127,7 +124,7 @@ describeFaults("tickets in a real Redis", (rig) => {
   it("appear in no debug output of this library and of ioredis", async () => {
     const log = captureLog("redis-sse:*,ioredis:*");
     try {
-      const service = start();
+      const service = rig.connect();
       const ticket = await service.tickets.issue({ channels: "a" });
       const sink = new FakeSink();
       const session = await service.open({}, sink, await service.tickets.access(ticket));
