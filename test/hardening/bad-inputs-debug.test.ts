@@ -1,37 +1,26 @@
 import type { Request } from "express";
 import { expect } from "chai";
 
-import { createRedisSse, type RedisSse } from "../../lib/index.js";
+import type { RedisSse } from "../../lib/index.js";
 import { bearerAuth, redisPoolStatus } from "../../middleware/express.js";
-import { need } from "../support/prerequisites.js";
-import { freePort, RedisServer } from "../support/redis-server.js";
+import { describeFaults } from "../support/fault-rig.js";
+import { freePort } from "../support/redis-server.js";
 import { openWire } from "../support/wire-client.js";
 import { startApp, type TestApp } from "../support/test-app.js";
 
 const TOKEN = "s3cret-T0ken";
 const DENIED = { code: "UNAUTHORIZED", message: "Not authorized: authorize() did not accept this request." };
 
-describe("redisPoolStatus() with bad requests", () => {
-  let server: RedisServer;
+describeFaults("redisPoolStatus() with bad requests", (rig) => {
   let service: RedisSse;
   let app: TestApp;
 
-  before(async function () {
-    server = await RedisServer.start(await need("redis", this));
-  });
-
-  afterEach(async () => {
-    await service.close();
-    await app.close();
-  });
-
-  after(() => server?.stop());
-
-  async function start(authorize: (req: Request) => unknown, redis = server.url): Promise<void> {
-    service = createRedisSse({ redis });
+  async function start(authorize: (req: Request) => unknown, redis = rig.server.url): Promise<void> {
+    service = rig.connect({ redis });
     app = await startApp((router) => {
       router.get("/pool", redisPoolStatus({ service, authorize: authorize as (req: Request) => boolean }));
     });
+    rig.undo(() => app.close());
   }
 
   /** Expects a refusal without details. The service must not connect to Redis. */
@@ -83,24 +72,20 @@ describe("redisPoolStatus() with bad requests", () => {
 
   for (const [what, code, portOf] of [
     ["Redis is down", "REDIS_UNAVAILABLE", freePort],
-    ["Redis rejects the password", "REDIS_AUTH", () => server.port],
+    ["Redis rejects the password", "REDIS_AUTH", () => rig.server.port],
   ] as const) {
     it(`answers 503 ${code} with the pool's own figures and without secrets if ${what}`, async () => {
-      await server.admin.config("SET", "requirepass", "right");
-      try {
-        await start(() => true, `redis://:hunter2@127.0.0.1:${await portOf()}`);
-        const response = await fetch(`${app.url}/pool`);
-        const text = await response.text();
-        expect(response.status).to.equal(503);
-        expect(response.headers.get("cache-control")).to.equal("no-store");
-        const { data, ...rest } = JSON.parse(text) as { data: Record<string, unknown> };
-        expect(rest).to.deep.equal({ success: false, error: { code } });
-        expect(data["redis_server"]).to.equal(null);
-        expect(data["pool"]).to.deep.include({ max_connections: 200, in_use_connections: 0 });
-        expect(text).to.not.match(/hunter2|127\.0\.0\.1|ECONNREFUSED/);
-      } finally {
-        await server.admin.config("SET", "requirepass", "");
-      }
+      await rig.server.admin.config("SET", "requirepass", "right");
+      await start(() => true, `redis://:hunter2@127.0.0.1:${await portOf()}`);
+      const response = await fetch(`${app.url}/pool`);
+      const text = await response.text();
+      expect(response.status).to.equal(503);
+      expect(response.headers.get("cache-control")).to.equal("no-store");
+      const { data, ...rest } = JSON.parse(text) as { data: Record<string, unknown> };
+      expect(rest).to.deep.equal({ success: false, error: { code } });
+      expect(data["redis_server"]).to.equal(null);
+      expect(data["pool"]).to.deep.include({ max_connections: 200, in_use_connections: 0 });
+      expect(text).to.not.match(/hunter2|127\.0\.0\.1|ECONNREFUSED/);
     });
   }
 });
