@@ -1,21 +1,11 @@
-import { fork } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
-
 import { expect } from "chai";
 
-import type { Clock, RedisSse } from "../../lib/index.js";
+import type { Clock } from "../../lib/index.js";
 import { RELEASE } from "../../lib/tickets/lua/generated.js";
-import { sseStream, ticketResolver } from "../../middleware/express.js";
-import { endWithTests } from "../support/end-with-tests.js";
 import { eventually } from "../support/eventually.js";
 import { FakeSink } from "../support/fake-sink.js";
 import { describeFaults } from "../support/fault-rig.js";
 import { captureLog } from "../support/service.js";
-import { openStream, type SseClient } from "../support/sse-client.js";
-import { startApp } from "../support/test-app.js";
-
-const APP = fileURLToPath(new URL("./tickets-app.js", import.meta.url));
 
 /** Time between two extensions of a ticket. */
 const PERIOD_MS = 10_000;
@@ -30,46 +20,6 @@ const hasty: Clock = {
 };
 
 describeFaults("tickets in a real Redis", (rig) => {
-  async function mount(service: RedisSse): Promise<string> {
-    const app = await startApp((router) => {
-      router.get("/events", sseStream(ticketResolver({ service, reconnectMs: 1_000 }), { service }));
-    });
-    rig.undo(() => app.close());
-    return `${app.url}/events`;
-  }
-
-  async function open(url: string, lastEventId?: string): Promise<SseClient> {
-    const headers = lastEventId === undefined ? {} : { "Last-Event-ID": lastEventId };
-    const client = await openStream(url, { headers });
-    rig.undo(() => client.destroy());
-    if (client.status === 200) await client.next(() => true);
-    return client;
-  }
-
-  async function ttl(): Promise<number> {
-    const [key] = await rig.server.admin.keys("sse:ticket:*");
-    return rig.server.admin.pttl(key ?? "");
-  }
-
-  it("let a client of a killed process reconnect to another one, until they expire", async () => {
-    const child = fork(APP, [rig.server.url]);
-    endWithTests(child);
-    const [port] = (await once(child, "message")) as [number];
-    const service = rig.connect();
-    const ticket = await service.tickets.issue({ channels: "a" });
-    const client = await open(`http://127.0.0.1:${port}/events?ticket=${ticket}`);
-    const url = `${await mount(service)}?ticket=${ticket}`;
-    child.kill("SIGKILL");
-    await client.ended;
-    expect(await ttl()).to.be.within(1_000, 1_000 + PERIOD_MS);
-    expect(await open(url)).to.have.property("status", 401);
-    const again = await open(url, client.lastEventId);
-    expect(again.status).to.equal(200);
-    again.destroy();
-    await eventually(async () => expect(await ttl()).to.equal(-2));
-    expect(await open(url, client.lastEventId)).to.have.property("status", 401);
-  });
-
   it("take effect once if the reply of Redis is lost and the command is sent again", async () => {
     const proxy = await rig.proxy();
     const service = rig.connect({ redis: proxy.url });
