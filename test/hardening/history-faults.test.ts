@@ -1,9 +1,8 @@
 import { expect } from "chai";
 
-import type { PubSubSession, RedisSseOptions } from "../../lib/index.js";
-import { eventually, repeat, settle } from "../support/eventually.js";
+import type { RedisSseOptions } from "../../lib/index.js";
+import { eventually } from "../support/eventually.js";
 import { describeFaults } from "../support/fault-rig.js";
-import type { FakeSink } from "../support/fake-sink.js";
 import type { SseClient } from "../support/sse-client.js";
 import type { StreamApp } from "../support/stream-app.js";
 import { dataOf, gapsOf, lastIdOf } from "../support/stream-harness.js";
@@ -46,91 +45,6 @@ describeFaults("the history of channels under faults", (rig) => {
       },
     };
   }
-
-  it("sends all events once, without a gap event, if the subscriber is killed repeatedly under load", async () => {
-    const app = await rig.start();
-    const clients = await Promise.all(Array.from({ length: 5 }, () => app.openLive("a")));
-    const sent = numbers(400);
-    let next = 0;
-    const publishing = repeat(async () => {
-      await (next < sent.length ? app.service.publish("a", { data: sent[next++] }) : settle());
-    });
-    for (let kills = 0; kills < 6; kills++) {
-      const at = next;
-      await eventually(() => expect(next).to.be.greaterThan(Math.min(399, at + 40)));
-      await rig.server.killSubscribers();
-    }
-    for (const client of clients) {
-      await untilData(client, "399");
-      expect(dataOf(client)).to.deep.equal(sent);
-      expect(gapsOf(client)).to.deep.equal([]);
-    }
-    await publishing.stop();
-  });
-
-  it("reads each page once for 1,000 streams that miss the same events, and for 1,000 that resume", async () => {
-    const app = await rig.start();
-    const [first] = await publishAll(app, "a", ["first"]);
-    const missed = numbers(600);
-    const openAll = (lastEventId?: string): Promise<{ session: PubSubSession; sink: FakeSink }[]> =>
-      Promise.all(
-        Array.from({ length: 1_000 }, async () => {
-          const sink = rig.sink();
-          return { session: await app.service.open({ lastEventId }, sink, "a"), sink };
-        }),
-      );
-    /** Expects all 600 events, which are three pages, with fewer than `reads` reads. */
-    const expectAll = async (streams: Awaited<ReturnType<typeof openAll>>, reads: number): Promise<void> => {
-      await eventually(() => {
-        for (const { sink } of streams) expect(sink.text).to.include("data: 599\n");
-      }, 15_000);
-      for (const { sink } of streams) {
-        expect(sink.events.slice(1).map(({ data }) => data)).to.deep.equal(missed);
-      }
-      expect((await rig.server.callsOf("xrange")) / stepsOf(256), "reads").to.be.lessThan(reads);
-    };
-    const live = await openAll();
-    await rig.server.admin.config("RESETSTAT");
-    // The connection is down while these events are published, so no stream receives them live.
-    await rig.server.killSubscribers();
-    await publishAll(app, "a", missed);
-    await expectAll(live, 6);
-    await rig.server.admin.config("RESETSTAT");
-    await expectAll(await openAll(first), 4);
-  });
-
-  it("sends 10 MB of history to a slow client completely, within the buffer limit", async () => {
-    const limits = { maxBufferedBytes: 512 * 1024 };
-    const app = await rig.start({ limits, history: { maxLength: 2_000 } });
-    const payload = "x".repeat(50_000);
-    const [first] = await publishAll(app, "a", ["first"]);
-    for (let batch = 0; batch < 10; batch++) {
-      const texts = numbers(20, batch * 20).map((number) => `${number} ${payload}`);
-      await publishAll(app, "a", texts);
-    }
-    const sink = rig.sink();
-    sink.takes = false;
-    const session = await app.service.open({ lastEventId: first }, sink, "a");
-    let held = 0;
-    let taken = 0;
-    let last = "";
-    while (!sink.text.slice(-2 * payload.length).includes("data: 199 ")) {
-      const before = sink.text.length;
-      sink.step();
-      // One write per step: the session never writes ahead of the client.
-      await eventually(() => expect(sink.text.length).to.be.greaterThan(before));
-      expect(sink.text.length - before).to.be.lessThan(4 * payload.length);
-      held = Math.max(held, session.statistics.bufferedBytes);
-      // Live events wait in the history too.
-      if (taken++ % 50 === 0) await publishAll(app, "a", [(last = `live ${taken}`)]);
-    }
-    sink.drain();
-    await eventually(() => expect(sink.text).to.include(`data: ${last}\n`));
-    const seen = sink.events.slice(1).map(({ data }) => data.split(" ")[0]);
-    expect(seen.filter((number) => number !== "live")).to.deep.equal(numbers(200));
-    expect(typesOf(sink)).to.not.include("gap");
-    expect(held).to.be.lessThan(limits.maxBufferedBytes);
-  });
 
   for (const subscriptions of ["shared", "dedicated"] as const) {
     it(`${subscriptions}: sends a gap event, then new events, if a failover resets a history`, async () => {
@@ -422,10 +336,3 @@ describeFaults("the history of channels under faults", (rig) => {
     expect(out.closed).to.equal(true);
   });
 });
-
-/** The number of XRANGE calls for a page of small events. The steps are 2, 4, 8, ... and at most 64. */
-function stepsOf(events: number): number {
-  let steps = 0;
-  for (let rest = events, step = 2; rest > 0; rest -= step, step = Math.min(64, 2 * step)) steps++;
-  return steps;
-}
